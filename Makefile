@@ -1,0 +1,79 @@
+# rankd. `make help` lists the targets; each folder keeps its own rules in its *.mk.
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CFLAGS ?= -O2 -g
+VERSION := 0.1.0
+
+# What the code relies on is not in CFLAGS, so that `make CFLAGS=…` can't lose it. No contraction into FMA and no
+# fast-math: results are promised to the bit.
+warnings := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings
+language := -std=c17 -D_GNU_SOURCE -DRK_VERSION='"$(VERSION)"' -ffp-contract=off -fno-fast-math -fvisibility=hidden -pthread
+hardening := -fstack-protector-strong
+ifneq ($(SANITIZE),)
+sanitize := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
+else
+hardening += -D_FORTIFY_SOURCE=2
+endif
+compile = $(CC) $(language) $(warnings) $(hardening) $(sanitize) $(CFLAGS) $(isa) $(pic) $(include) -MMD -MP
+
+# The suffix picks the instruction set.
+%_avx2.o: isa := -mavx2 -mfma -mbmi -mbmi2 -mlzcnt -mf16c -mpopcnt
+%_avx512.o: isa := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mbmi -mbmi2 -mlzcnt -mf16c -mpopcnt
+
+# Which folder may see which: server -> lib -> proto, clients -> proto.
+$(BUILD)/obj/lib/%.o: include = -Iproto -Ilib
+$(BUILD)/obj/server/%.o: include = -Iproto -Ilib -Iserver
+$(BUILD)/obj/clients/%.o: include = -Iproto -Iclients/c
+$(BUILD)/obj/tests/%.o: include = -Iproto -Ilib -Iserver -Iclients/c -Itests
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(compile) -c $< -o $@
+
+lib_src := $(wildcard lib/*.c lib/kernel/*.c lib/bank/*.c)
+server_src := $(filter-out server/main.c,$(wildcard server/*.c server/*/*.c))
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+$(BUILD)/librk.a: $(call objects,$(lib_src))
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(BUILD)/librk-server.a: $(call objects,$(server_src))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+link = $(CC) -pthread $(sanitize) $(LDFLAGS)
+lib_libs := -lopenblas -lm
+server_libs := -lmicrohttpd -ljansson -luring -lz -lgnutls -lxxhash $(lib_libs)
+
+$(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/librk.a
+	$(link) $^ -Wl,--as-needed $(server_libs) -o $@
+
+.PHONY: all help check lint asan tsan bench soak demo run install clean deps
+all: $(BUILD)/rankd
+
+# A part adds itself to a general target by naming it: `bench: bench-engine`, `soak: soak-bank`, `install: install-client`.
+include $(wildcard */*.mk tests/bench/*.mk)
+
+help:
+	@echo 'make            build the daemon and the libraries into $(BUILD)/'
+	@echo 'make demo       install what is missing, build, train two trainers against the daemon, show the table and plot'
+	@echo 'make check      install what is missing, build, run every test'
+	@echo 'make run        start the daemon with its defaults'
+	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make lint       formatting, clang-tidy, cppcheck, prefixes, headers alone'
+	@echo 'make asan tsan  the tests under AddressSanitizer + UBSan, ThreadSanitizer'
+	@echo 'make soak       the long forms of what check does in short'
+	@echo 'make bench      the figures, beside their peers'
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

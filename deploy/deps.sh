@@ -1,0 +1,35 @@
+#!/bin/sh
+# Installs the Debian packages that the named purposes need and that are missing, and says which, once.
+#   deploy/deps.sh build test lint demo
+set -eu
+build="gcc g++ libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev liburing-dev libopenblas-dev zlib1g-dev libgnutls28-dev libcurl4-gnutls-dev libxxhash-dev libinih-dev"
+test="libcmocka-dev python3 python3-venv python3-pip python3-pytest python3-numpy python3-torch python3-sklearn curl strace procps"
+lint="clang clang-format clang-tidy cppcheck"
+demo="python3 python3-numpy python3-torch python3-sklearn python3-matplotlib curl"
+want=""
+for purpose in "$@"; do
+    case "$purpose" in
+    build) want="$want $build" ;;
+    test) want="$want $test" ;;
+    lint) want="$want $lint" ;;
+    demo) want="$want $demo" ;;
+    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint and demo are" >&2; exit 2 ;;
+    esac
+done
+missing=""
+for package in $want; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+echo "installing from Debian's packages:$missing" | fold -s -w 100
+sudo=""
+[ "$(id -u)" = 0 ] || sudo=sudo
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+if ! { $sudo apt-get update && $sudo apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "deps.sh: apt-get failed; its output is above" >&2
+    exit 1
+fi
+rm -f "$log"

@@ -1,0 +1,24 @@
+/* What became of a request: one set of codes for the engine, the daemon, the wire and the clients.
+ *
+ * The numbers are HTTP's, so that no table between the two can be wrong; 0 is success (HTTP: 200). Over the
+ * ring the same numbers stand in a completion's status field. */
+#ifndef RANKD_STATUS_H
+#define RANKD_STATUS_H
+
+enum rankd_status {
+    RANKD_OK = 0,
+    RANKD_INVALID = 400,      /* a bad argument, or the thing exists already */
+    RANKD_UNAUTHORIZED = 401, /* no token, or a wrong one */
+    RANKD_FORBIDDEN = 403,    /* not with this token, or a foreign Origin or unknown Host */
+    RANKD_NOT_FOUND = 404,    /* no such model, bank, checkpoint, URL */
+    RANKD_WRONG_VERB = 405,   /* the URL exists, not with this verb */
+    RANKD_CONFLICT = 409,     /* a bank of another configuration, generation or batch content */
+    RANKD_TOO_LARGE = 413,    /* over a limit on size */
+    RANKD_INTERNAL = 500,     /* a fault of the daemon's own */
+    RANKD_UNSUPPORTED = 501,  /* not built in, or switched off */
+    RANKD_OVERLOADED = 503,   /* no room now, or shutting down: try again after a while */
+    RANKD_DEADLINE = 504,     /* the request's deadline passed before its answer */
+    RANKD_NO_SPACE = 507      /* no room for an append */
+};
+
+#endif

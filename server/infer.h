@@ -1,0 +1,31 @@
+/* Running one inference request: the bank it names is looked up, the engine computes, the batch is appended,
+ * metrics and statistics are kept. The same function behind every front door. */
+#ifndef RK_INFER_H
+#define RK_INFER_H
+
+#include <stdint.h>
+
+#include "api.h"
+#include "request.h"
+#include "work.h"
+
+enum rk_door { RK_DOOR_HTTP_JSON, RK_DOOR_HTTP_BINARY, RK_DOOR_RING, RK_DOOR_COUNT };
+
+/* What the front door knows of the request beside its value: for the log line, metrics, statistics. Times in
+ * ns. */
+struct rk_infer_meta {
+    enum rk_door door;
+    const struct rk_principal *who;
+    const char *id; /* the request's own id; "" = none */
+    uint64_t deadline_ns;
+    uint64_t received_ns, queue_ns, parse_ns; /* filled before the call */
+    uint64_t compute_ns, append_ns;           /* filled by it */
+};
+
+/* request->memory is set by this function from request->params.bank. Errors as rk_run(), and RANKD_NOT_FOUND
+ * (bank), RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
+enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
+                           struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+#endif

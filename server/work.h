@@ -1,0 +1,49 @@
+/* The work queue: bounded, many producers (front doors), a fixed number of workers.
+ *
+ * A job is embedded in whatever its owner keeps about a request; the queue owns it from a successful submit
+ * until it calls exactly one of `run` and `drop`, once, on a worker thread. */
+#ifndef RK_WORK_H
+#define RK_WORK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "exec.h"
+
+struct rk_worker {
+    struct rk_scratch *scratch; /* this worker's, kept warm between jobs */
+    struct rk_pool *pool;       /* threads a large request may borrow; NULL = none */
+    unsigned index;             /* 0..workers-1 */
+};
+
+struct rk_job {
+    void (*run)(struct rk_job *job, struct rk_worker *worker);
+    /* Called instead of run: RANKD_DEADLINE (passed while queued) or RANKD_OVERLOADED (shutting down at
+     * once). */
+    void (*drop)(struct rk_job *job, enum rankd_status why);
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
+    uint64_t queued_ns;   /* set by submit: when it was queued, CLOCK_MONOTONIC */
+    struct rk_job *next;  /* the queue's */
+};
+
+struct rk_work;
+
+/* NULL and *err on failure. `scratch_limit` bounds each worker's scratch memory in bytes (0 = none). */
+struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scratch_limit, struct rk_err *err);
+
+/* RANKD_OK, or RANKD_OVERLOADED if the queue is full or stopping: the job is then still the caller's and
+ * neither run nor drop is called. */
+enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
+    __attribute__((warn_unused_result));
+
+/* Waiting jobs, jobs that run now, workers: for metrics and for Retry-After. */
+size_t rk_work_waiting(struct rk_work *work);
+size_t rk_work_running(struct rk_work *work);
+
+/* Stops taking jobs and runs what is queued (drains); with rk_work_abandon() meanwhile called from another
+ * thread the rest is dropped. Then joins the workers and frees. NULL is fine. */
+void rk_work_stop(struct rk_work *work);
+void rk_work_abandon(struct rk_work *work);
+
+#endif

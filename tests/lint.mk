@@ -1,0 +1,45 @@
+# make lint: formatting, clang-tidy, cppcheck, every header alone, prefixes of external names, clang as second compiler.
+lint_c := $(shell git ls-files '*.c' 2>/dev/null)
+lint_h := $(shell git ls-files '*.h' 2>/dev/null)
+lint_own := $(filter-out tests/%,$(lint_c))
+lint_include := -Iproto -Ilib -Iserver -Iclients/c -Itests
+
+.PHONY: lint-all lint-format lint-tidy lint-cppcheck lint-headers lint-prefix lint-clang format
+lint:
+	deploy/deps.sh build test lint
+	$(MAKE) -j2 lint-all
+
+lint-all: lint-format lint-tidy lint-cppcheck lint-headers lint-prefix lint-clang
+
+format:
+	clang-format -i $(lint_c) $(lint_h)
+
+lint-format:
+	clang-format --dry-run --Werror $(lint_c) $(lint_h)
+
+# One stamp per file: a file is looked at again only when it changed.
+lint-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(lint_own))
+$(BUILD)/tidy/%.ok: %.c .clang-tidy
+	@mkdir -p $(@D)
+	@out=$$(clang-tidy --quiet $< -- $(language) $(lint_include) $(if $(findstring _avx512,$<),-mavx512f -mavx512bw -mavx512vl -mavx512dq -mbmi -mbmi2 -mlzcnt -mf16c -mfma) $(if $(findstring _avx2,$<),-mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt) 2>/dev/null) || { echo "$$out"; exit 1; }
+	@touch $@
+
+lint-cppcheck:
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    --suppress=missingIncludeSystem --suppress=unusedStructMember $(lint_include) $(lint_own)
+
+lint-headers:
+	@for h in $(lint_h); do \
+	    printf '#include "%s"\n' "$$(basename $$h)" | \
+	    $(CC) $(language) $(warnings) -Werror -fsyntax-only -I$$(dirname $$h) $(lint_include) -x c - || { echo "$$h does not compile alone"; exit 1; }; \
+	done
+
+# Every external name bears the house's prefix.
+lint-prefix: $(BUILD)/librk.a $(BUILD)/librk-server.a
+	@bad=$$(nm -A --defined-only --extern-only $^ 2>/dev/null | awk 'NF>=3 {print $$NF}' | grep -v -E '^rk_' | grep -v -E '^(__|_)' || true); \
+	[ -z "$$bad" ] || { echo "external names without the prefix rk_:"; echo "$$bad"; exit 1; }
+
+# Both compilers, warnings as errors.
+lint-clang:
+	$(MAKE) BUILD=build/clang CC=clang CFLAGS='-O1 -Werror' all unit
+	$(MAKE) BUILD=build/gcc-werror CC=gcc CFLAGS='-O2 -Werror' all unit

@@ -1,0 +1,36 @@
+# Tests. A unit test is one program per tests/unit/test_*.c (cmocka); tests of the daemon and of the Python client are
+# pytest files in tests/process and tests/python, run by the interpreter of a venv over Debian's packages.
+unit_src := $(wildcard tests/unit/test_*.c)
+unit_bin := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
+test_support := $(wildcard tests/unit/support/*.c)
+venv := build/venv
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(BUILD)/librk-server.a $(BUILD)/librk.a
+	@mkdir -p $(@D)
+	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka $(server_libs) -o $@
+
+$(venv)/ready: tests/requirements.txt
+	rm -rf $(venv)
+	/usr/bin/python3 -m venv --system-site-packages $(venv)
+	$(venv)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.PHONY: check-unit check-process check-all unit
+unit: $(unit_bin)
+
+# Short forms of the parts, for work on one of them: no installing, no closing line for CI.
+check-unit: $(unit_bin)
+	tests/run.py --build $(BUILD) --unit $(unit_bin)
+check-process: all $(venv)/ready
+	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/process tests/python
+check-all: all $(unit_bin) $(venv)/ready
+	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest tests/process tests/python
+
+check:
+	deploy/deps.sh build test
+	$(MAKE) check-all
+
+asan:
+	$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' check-all
+tsan:
+	$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' check-all
