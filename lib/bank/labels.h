@@ -1,0 +1,37 @@
+/* Index from a 64-bit key (a label, an id) to the positions of the items that bear it, within one chunk of a
+ * bank or one batch.
+ *
+ * Append-only, so that readers of an older version need no lock: items are linked from the newest back, and a
+ * reader passes over those beyond its own end. One writer at a time; readers at any time, also during an
+ * append. The key -1 means "none" and is never found. */
+#ifndef RK_BANK_LABELS_H
+#define RK_BANK_LABELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RK_LABEL_NONE (-1)            /* the key that names nothing */
+#define RK_POSITION_END UINT32_MAX    /* no further item */
+#define RK_LABELS_CAPACITY (1u << 30) /* the most items an index may hold */
+
+struct rk_labels;
+
+/* An index over keys[0..capacity-1], none indexed yet. `keys` is borrowed: it stays at its place while the
+ * index lives, and keys[i] does not change once it was added. NULL if out of memory or over
+ * RK_LABELS_CAPACITY. About 12 bytes an item. */
+struct rk_labels *rk_labels_new(const int64_t *keys, size_t capacity);
+void rk_labels_free(struct rk_labels *labels); /* NULL is fine; no reader may be left */
+
+/* Bytes rk_labels_new() takes for that capacity. */
+size_t rk_labels_bytes(size_t capacity);
+
+/* Adds the next `count` items: those whose keys the caller has written behind the ones added before. */
+void rk_labels_add(struct rk_labels *labels, size_t count);
+
+/* The last position with that key, RK_POSITION_END if there is none; and the next one before `position`.
+ * Positions come in falling order; whoever reads an older version skips those at or beyond its own end, and
+ * stops below its own first. */
+uint32_t rk_labels_last(const struct rk_labels *labels, int64_t key);
+uint32_t rk_labels_before(const struct rk_labels *labels, uint32_t position);
+
+#endif

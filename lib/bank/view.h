@@ -1,0 +1,43 @@
+/* An embedding bank as of one version: what a request ranks against. Borrowed from the bank for the length of
+ * a request; nothing in it changes meanwhile, whatever is appended or evicted (lib/bank/bank.h takes and
+ * releases it). */
+#ifndef RK_BANK_VIEW_H
+#define RK_BANK_VIEW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bank/labels.h"
+#include "tensor.h"
+
+/* Items that lie side by side. Those of the view are first..first+items-1 of each array: older ones have been
+ * evicted, newer ones belong to a later version. */
+struct rk_bank_chunk {
+    size_t first, items;
+    const void *embeddings; /* [.., dim] in the bank's type, normalized already where the bank normalizes */
+    const int64_t *labels;
+    const int64_t *ids; /* -1 = none; NULL where no item of the chunk has one */
+    const struct rk_labels
+        *by_label; /* over `labels`: positions count from the chunk's beginning, not from `first` */
+    const struct rk_labels *by_id; /* over `ids`; NULL where that is NULL */
+};
+
+struct rk_bank_embeddings {
+    enum rk_dtype dtype; /* RK_FP32, RK_FP16, RK_BF16 */
+    size_t dim;
+    bool normalize;
+    size_t chunks;
+    const struct rk_bank_chunk *chunk; /* oldest first; none is empty */
+};
+
+/* What struct rk_request carries: a bank of either kind as of one version. */
+struct rk_bank_view {
+    bool is_embeddings;
+    size_t items;
+    uint64_t version, generation;
+    struct rk_bank_embeddings embeddings; /* where is_embeddings */
+    /* `bank` puts the view of a score bank here */
+};
+
+#endif
