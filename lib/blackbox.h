@@ -50,6 +50,11 @@ struct rk_list_out {
 size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
                        unsigned threads, bool gradient);
 
+/* For lists that are not computed because p = 0: does an item that is not ignored have no score, and which is
+ * the first (position; 0 if there is none)? */
+bool rk_list_has_nan(const struct rk_list *list);
+uint32_t rk_list_first_nan(const struct rk_list *list);
+
 /* Computes one list. In *list the fields segment, segments, items, graded, n and p are set by the caller (n
  * and p as counted from the targets, p > 0); position and raw are filled here. If the targets changed since
  * they were counted, the result is unspecified. `scratch`: rk_list_scratch() bytes, 64-byte aligned. `exec`

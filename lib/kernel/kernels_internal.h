@@ -1,0 +1,18 @@
+/* What lib/kernel's files know of each other. */
+#ifndef RK_KERNELS_INTERNAL_H
+#define RK_KERNELS_INTERNAL_H
+
+#include "kernel.h"
+
+/* Scalar code: the fallback of every set, and what faster code is tested against. */
+struct rk_scan rk_scan_scalar(const void *targets, size_t items, bool is_signed);
+size_t rk_positions_scalar(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
+                           size_t room);
+size_t rk_order_scratch_scalar(uint32_t n);
+void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, void *scratch);
+extern const struct rk_strategy rk_search_scalar;
+
+/* The choice per list (plan.c). */
+const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);
+
+#endif

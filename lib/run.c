@@ -1,0 +1,99 @@
+#include "run.h"
+
+#include "check.h"
+#include "kernel/kernel.h"
+#include "out.h"
+#include "retrieval.h"
+
+/* Until the embeddings route is linked in. */
+#pragma weak rk_retrieval_run
+#pragma weak rk_retrieval_cost
+
+/* The sparse pair of a gradient with respect to embeddings comes from the dense one: nothing in it is zero.
+ */
+static enum rankd_status run_embeddings(const struct rk_exec *exec, const struct rk_request *request,
+                                        struct rk_reply *reply, struct rk_err *err)
+{
+    if (!rk_retrieval_run)
+        return rk_fail(err, RANKD_UNSUPPORTED, "embeddings are not built into this library; send scores");
+    const unsigned sparse = RK_OUT_SPARSE, dense = RK_OUT_BIT(RK_OUT_GRADIENT);
+    if (!(request->outputs & sparse))
+        return rk_retrieval_run(exec, request, reply, err);
+    struct rk_request asked = *request;
+    asked.outputs = (request->outputs & ~sparse) | dense;
+    struct rk_out given = reply->out[RK_OUT_GRADIENT];
+    bool wanted = request->outputs & dense;
+    if (!wanted)
+        reply->out[RK_OUT_GRADIENT] = (struct rk_out){0};
+    enum rankd_status status = rk_retrieval_run(exec, &asked, reply, err);
+    struct rk_out *gradient = &reply->out[RK_OUT_GRADIENT];
+    if (status == RANKD_OK)
+        status =
+            rk_out_compress(reply, request->outputs, gradient->data, gradient->bytes / sizeof(float), err);
+    if (!wanted) {
+        struct rk_reply spare = {.out = {[RK_OUT_GRADIENT] = *gradient}};
+        rk_reply_clear(&spare);
+        *gradient = given;
+        reply->outputs &= ~dense;
+    }
+    return status;
+}
+
+enum rankd_status rk_run(const struct rk_exec *exec, const struct rk_request *request, struct rk_reply *reply,
+                         struct rk_err *err)
+{
+    struct rk_request asked = *request;
+    struct rk_exec lent = *exec;
+    if (asked.outputs == 0)
+        asked.outputs = asked.model->outputs_default;
+    if (!lent.kernels)
+        lent.kernels = rk_kernels();
+    reply->outputs = 0;
+    reply->info = (struct rk_info){0};
+    size_t mark = rk_scratch_mark(exec->scratch);
+    enum rankd_status status = rk_check_request(&asked, err);
+    if (status == RANKD_OK) {
+        if (!asked.model->loss)
+            status = rk_run_rank(&lent, &asked, reply, err);
+        else if (rk_request_embeds(&asked))
+            status = run_embeddings(&lent, &asked, reply, err);
+        else
+            status = rk_run_scores(&lent, &asked, reply, err);
+    }
+    rk_scratch_release(exec->scratch, mark);
+    if (status != RANKD_OK)
+        rk_reply_clear(reply);
+    return status;
+}
+
+static size_t outputs_cost(const struct rk_request *request, size_t elements)
+{
+    unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
+    size_t cost = 64;
+    for (unsigned o = 0; o < RK_OUT_COUNT; o++) {
+        bool wide = o == RK_OUT_RANKS || o == RK_OUT_GRADIENT_INDICES;
+        if (outputs & RK_OUT_BIT(o))
+            cost = rk_cost_add(cost, rk_cost_times(elements, wide ? sizeof(int64_t) : sizeof(float)));
+    }
+    return cost;
+}
+
+static size_t elements_of(const struct rk_tensor *tensor)
+{
+    return tensor->rank < 2 ? tensor->shape[0] : rk_cost_times(tensor->shape[0], tensor->shape[1]);
+}
+
+size_t rk_request_cost(const struct rk_request *request)
+{
+    if (request->in[RK_IN_EMBEDDINGS].data) {
+        size_t elements = rk_cost_add(elements_of(&request->in[RK_IN_EMBEDDINGS]),
+                                      elements_of(&request->in[RK_IN_REF_EMBEDDINGS]));
+        /* One more for the dense gradient behind a sparse pair. */
+        return rk_cost_add(
+            rk_cost_add(outputs_cost(request, elements), rk_cost_times(elements, sizeof(float))),
+            rk_retrieval_cost ? rk_retrieval_cost(request) : 0);
+    }
+    size_t elements = elements_of(&request->in[RK_IN_SCORES]);
+    size_t scratch = request->model->loss ? rk_cost_scores(request) : rk_cost_rank(request);
+    return rk_cost_add(outputs_cost(request, elements), scratch);
+}
