@@ -1,0 +1,53 @@
+/* The routes of the API, one row each. Adding one is a row here and a handler; HTTP, the ring's control
+ * channel and the check against openapi.yaml all read this table.
+ *
+ * A pattern's segment in braces matches one non-empty segment of the path, which the handler gets
+ * percent-decoded in `names`, in order: "/v2/banks/{bank}/checkpoints/{tag}". A longer literal wins over a
+ * brace ("/v2/models/stats" before "/v2/models/{model}"). */
+#ifndef RK_ROUTE_H
+#define RK_ROUTE_H
+
+#include "api.h"
+
+#define RK_ROUTE_NAMES 2
+#define RK_ROUTE_NAME_BYTES 129
+
+struct rk_match {
+    char names[RK_ROUTE_NAMES][RK_ROUTE_NAME_BYTES];
+};
+
+/* Fills *answer with a 200 and returns RANKD_OK, or returns an error with the sentence in *err; rk_api_call()
+ * then makes the answer of it. *answer arrives as an empty 200 of type application/json. */
+typedef enum rankd_status rk_handler(struct rk_app *app, const struct rk_call *call,
+                                     const struct rk_match *match, struct rk_answer *answer,
+                                     struct rk_err *err);
+
+enum rk_route_kind {
+    RK_ROUTE_WORKER, /* runs on a worker: may block or work */
+    RK_ROUTE_LIGHT,  /* a few microseconds, never blocks: runs on the door's own thread, also while overloaded
+                      */
+    RK_ROUTE_INFER   /* the door handles it itself (infer.h) */
+};
+
+struct rk_route {
+    const char *verb;
+    const char *pattern;
+    unsigned scope; /* RK_SCOPE_*, 0 = everybody */
+    enum rk_route_kind kind;
+    rk_handler *handler; /* NULL with RK_ROUTE_INFER */
+};
+
+extern const struct rk_route rk_routes[];
+extern const size_t rk_route_count;
+
+/* Finds the row. NULL with RANKD_NOT_FOUND (no such path; the sentence names it), or RANKD_WRONG_VERB with
+ * the verbs that the path has in `allow` ("GET, PUT"). */
+const struct rk_route *rk_route_find(const char *verb, const char *path, struct rk_match *match,
+                                     char allow[64], struct rk_err *err) __attribute__((warn_unused_result));
+
+/* Handlers of the models' part (api_models.c) and the daemon's own (api_server.c). */
+rk_handler rk_api_live, rk_api_ready, rk_api_server, rk_api_index, rk_api_metrics, rk_api_page;
+rk_handler rk_api_model, rk_api_model_ready, rk_api_model_config, rk_api_model_stats, rk_api_all_stats;
+rk_handler rk_api_no_regions;
+
+#endif
