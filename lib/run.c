@@ -5,17 +5,11 @@
 #include "out.h"
 #include "retrieval.h"
 
-/* Until the embeddings route is linked in. */
-#pragma weak rk_retrieval_run
-#pragma weak rk_retrieval_cost
-
 /* The sparse pair of a gradient with respect to embeddings comes from the dense one: nothing in it is zero.
  */
 static enum rankd_status run_embeddings(const struct rk_exec *exec, const struct rk_request *request,
                                         struct rk_reply *reply, struct rk_err *err)
 {
-    if (!rk_retrieval_run)
-        return rk_fail(err, RANKD_UNSUPPORTED, "embeddings are not built into this library; send scores");
     const unsigned sparse = RK_OUT_SPARSE, dense = RK_OUT_BIT(RK_OUT_GRADIENT);
     if (!(request->outputs & sparse))
         return rk_retrieval_run(exec, request, reply, err);
@@ -91,7 +85,7 @@ size_t rk_request_cost(const struct rk_request *request)
         /* One more for the dense gradient behind a sparse pair. */
         return rk_cost_add(
             rk_cost_add(outputs_cost(request, elements), rk_cost_times(elements, sizeof(float))),
-            rk_retrieval_cost ? rk_retrieval_cost(request) : 0);
+            rk_retrieval_cost(request));
     }
     size_t elements = elements_of(&request->in[RK_IN_SCORES]);
     size_t scratch = request->model->loss ? rk_cost_scores(request) : rk_cost_rank(request);

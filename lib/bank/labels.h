@@ -16,14 +16,22 @@
 
 struct rk_labels;
 
-/* An index over keys[0..capacity-1], none indexed yet. `keys` is borrowed: it stays at its place while the
- * index lives, and keys[i] does not change once it was added. NULL if out of memory or over
- * RK_LABELS_CAPACITY. About 12 bytes an item. */
-struct rk_labels *rk_labels_new(const int64_t *keys, size_t capacity);
-void rk_labels_free(struct rk_labels *labels); /* NULL is fine; no reader may be left */
-
-/* Bytes rk_labels_new() takes for that capacity. */
+/* Bytes of an index over that many items (about 12 each); SIZE_MAX over RK_LABELS_CAPACITY. */
 size_t rk_labels_bytes(size_t capacity);
+
+/* An index over keys[0..capacity-1], none added yet, in `memory` (rk_labels_bytes(), 8-byte aligned), which
+ * the caller frees when no reader is left. `keys` is borrowed: it stays at its place while the index lives,
+ * and keys[i] does not change once it was added. `seed` spreads the keys, so that nobody who chooses labels
+ * can make them collide: any number that clients do not know. No result depends on it. */
+struct rk_labels *rk_labels_at(void *memory, const int64_t *keys, size_t capacity, uint64_t seed);
+
+/* Such a number, another one at each call. */
+uint64_t rk_labels_seed(void);
+
+/* The same in memory of its own; NULL if there is none. */
+struct rk_labels *rk_labels_new(const int64_t *keys, size_t capacity);
+void rk_labels_free(
+    struct rk_labels *labels); /* what rk_labels_new() made; NULL is fine; no reader may be left */
 
 /* Adds the next `count` items: those whose keys the caller has written behind the ones added before. */
 void rk_labels_add(struct rk_labels *labels, size_t count);

@@ -1,0 +1,44 @@
+/* A retrieval request with everything it points to, made at random or by hand, for the engine and for the
+ * oracle. */
+#ifndef RETRIEVAL_CASE_H
+#define RETRIEVAL_CASE_H
+
+#include "bank/view.h"
+#include "request.h"
+#include "unit/support/retrieval_oracle.h"
+
+struct retrieval_shape {
+    size_t batch, refs, memory, dim;
+    int64_t labels;     /* drawn from 0..labels-1; 0: all are -1 */
+    double distractors; /* share of items with label -1 */
+    double with_id;     /* share of items with an id, drawn from 0..ids-1 */
+    int64_t ids;
+    bool normalize;
+    bool int32_labels;
+    enum rk_dtype dtype; /* of what is sent */
+    enum rk_dtype bank;  /* of the bank */
+    size_t chunk; /* capacity of the bank's chunks; the first is partly evicted, the last has newer items */
+};
+
+struct retrieval_case {
+    struct rk_request request; /* parameters at their defaults */
+    struct oracle_request oracle;
+    struct rk_bank_view view;
+    struct oracle_item *item;
+    double *x;
+    void *memory[256]; /* all else that is freed with it */
+    size_t memories;
+};
+
+/* Vectors whose inner products are exact in FP32 in any order, so that the oracle and any BLAS agree to the
+ * bit: small integers, or with normalize multiples of unit vectors with entries ±2^-k. */
+void case_random(struct retrieval_case *c, const struct retrieval_shape *shape, uint64_t *seed);
+void case_free(struct retrieval_case *c);
+
+/* Brings request->params over to the oracle, defaults of the margin included. */
+void case_params(struct retrieval_case *c, bool recall);
+
+uint64_t case_next(uint64_t *seed); /* SplitMix64 */
+size_t case_below(uint64_t *seed, size_t n);
+
+#endif
