@@ -1,0 +1,29 @@
+/* A struct rk_reply as the Open Inference Protocol writes it: JSON, and binary tensors behind it. */
+#ifndef RK_CODEC_REPLY_H
+#define RK_CODEC_REPLY_H
+
+#include "codec/infer_request.h"
+#include "codec/text.h"
+
+/* Puts the caller's memory for outputs in shared memory regions into *reply, before rk_run(). */
+void rk_wire_reply_prepare(const struct rk_wire_request *wire, struct rk_reply *reply);
+
+/* The parts of a body in order: parts[0] is JSON, the others are outputs of *reply, borrowed. */
+struct rk_wire_part {
+    const void *data;
+    size_t bytes;
+};
+struct rk_wire_reply {
+    struct rk_text json;
+    struct rk_wire_part part[1 + RK_OUT_COUNT];
+    size_t parts;
+    bool binary; /* there is more than JSON: Inference-Header-Content-Length is needed */
+};
+
+/* Writes the reply to the request. RANKD_OVERLOADED if out of memory; then nothing needs clearing. */
+enum rankd_status rk_wire_reply_write(struct rk_wire_reply *out, const struct rk_wire_request *wire,
+                                      const struct rk_reply *reply, struct rk_err *err)
+    __attribute__((warn_unused_result));
+void rk_wire_reply_clear(struct rk_wire_reply *out);
+
+#endif

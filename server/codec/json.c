@@ -1,0 +1,126 @@
+#include "json.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "nearest.h"
+#include "number.h"
+
+/* The deepest nesting of brackets outside strings. Jansson's own limit is fixed at 2048, and it recurses. */
+static size_t depth_of(const char *bytes, size_t count)
+{
+    size_t depth = 0, most = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < count; i++) {
+        char c = bytes[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '[' || c == '{') {
+            depth++;
+            most = depth > most ? depth : most;
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            depth--;
+        }
+    }
+    return most;
+}
+
+json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
+{
+    if (count == 0) {
+        rk_fail(err, RANKD_INVALID, "%s is empty; it must be a JSON object", what);
+        return NULL;
+    }
+    size_t depth = depth_of(bytes, count);
+    if (depth > RK_JSON_DEPTH_MAX) {
+        rk_fail(err, RANKD_INVALID, "%s is JSON nested %zu deep; it may be nested %d deep at most", what,
+                depth, RK_JSON_DEPTH_MAX);
+        return NULL;
+    }
+    json_error_t error;
+    json_t *value = json_loadb(bytes, count, JSON_REJECT_DUPLICATES, &error);
+    if (!value) {
+        if (json_error_code(&error) == json_error_out_of_memory)
+            rk_fail(err, RANKD_OVERLOADED, "out of memory while reading the JSON of %s", what);
+        else
+            rk_fail(err, RANKD_INVALID, "%s is not JSON: line %d, column %d: %.200s", what, error.line,
+                    error.column, error.text);
+        return NULL;
+    }
+    if (!json_is_object(value)) {
+        rk_fail(err, RANKD_INVALID, "%s is a JSON array; it must be a JSON object", what);
+        json_decref(value);
+        return NULL;
+    }
+    return value;
+}
+
+/* Not in the middle of a UTF-8 character. */
+static size_t cut_at(const char *string, size_t length, size_t most)
+{
+    if (length <= most)
+        return length;
+    while (most > 0 && ((unsigned char)string[most] & 0xc0) == 0x80)
+        most--;
+    return most;
+}
+
+const char *rk_json_show(const json_t *value, char text[RK_JSON_SHOWN])
+{
+    char number[RK_NUMBER_TEXT];
+    switch (value ? json_typeof(value) : JSON_NULL) {
+    case JSON_STRING: {
+        const char *string = json_string_value(value);
+        size_t length = json_string_length(value), cut = cut_at(string, length, 48);
+        (void)snprintf(text, RK_JSON_SHOWN, "\"%.*s%s\"", (int)cut, string, cut < length ? "..." : "");
+        for (char *c = text; *c; c++)
+            *c = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
+        break;
+    }
+    case JSON_INTEGER:
+        (void)snprintf(text, RK_JSON_SHOWN, "%lld", (long long)json_integer_value(value));
+        break;
+    case JSON_REAL:
+        (void)snprintf(text, RK_JSON_SHOWN, "%s", rk_number_text(json_real_value(value), number));
+        break;
+    case JSON_TRUE:
+        return strcpy(text, "true");
+    case JSON_FALSE:
+        return strcpy(text, "false");
+    case JSON_OBJECT:
+        return strcpy(text, "an object");
+    case JSON_ARRAY:
+        return strcpy(text, "an array");
+    default:
+        return strcpy(text, "null");
+    }
+    return text;
+}
+
+bool rk_json_only(const json_t *object, const char *const *known, const char *where, struct rk_err *err)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        struct rk_nearest nearest = rk_nearest_start(key);
+        bool found = false;
+        for (size_t i = 0; known[i] && !found; i++) {
+            found = strcmp(known[i], key) == 0;
+            rk_nearest_offer(&nearest, known[i]);
+        }
+        if (!found) {
+            rk_fail(err, RANKD_INVALID, "%s has an unknown field \"%.64s\"%s%s%s", where, key,
+                    nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
+                    nearest.best ? "\"?" : "");
+            return false;
+        }
+    }
+    return true;
+}

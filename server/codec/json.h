@@ -1,0 +1,31 @@
+/* JSON in, through Jansson, with the limits that Jansson lacks and errors that are sentences. */
+#ifndef RK_JSON_H
+#define RK_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "err.h"
+
+#define RK_JSON_DEPTH_MAX 32
+
+/* Heap that Jansson takes at most for a byte of text (measured: `{}` 78, `[]` 46, numbers 21 to 40): for
+ * budgets. */
+#define RK_JSON_HEAP_PER_BYTE 80
+
+/* A new reference to the object that `bytes` hold, or NULL with *err set. Refused: anything but one object,
+ * nesting deeper than RK_JSON_DEPTH_MAX, a key twice. `what` names it in sentences ("the request"). */
+json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* A short text of a value for a sentence: `"abc"`, `1.5`, `null`, `an object`. Returns `text`. */
+#define RK_JSON_SHOWN 64
+const char *rk_json_show(const json_t *value, char text[RK_JSON_SHOWN]);
+
+/* True if every key of `object` is one of `known` (NULL-terminated); otherwise a sentence with the nearest.
+ * `where` names the object in it ("the request", "input scores"). */
+bool rk_json_only(const json_t *object, const char *const *known, const char *where, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+#endif
