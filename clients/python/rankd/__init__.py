@@ -1,0 +1,24 @@
+"""Rank-based losses (AP, recall) and their blackbox gradients, computed by the rankd daemon.
+
+    import rankd
+    client = rankd.connect("http://127.0.0.1:8080")
+    result = client.loss("ap", [[0.9, 0.8, 0.7, 0.6]], [[0, 1, 0, 1]], margin=0.0)
+    result.loss, result.gradient          # 0.5, [[0.25, -0.25, 0.25, -0.25]]
+
+In a PyTorch training, use the modules of rankd.torch.
+"""
+from .banks import Banks, BankState
+from .client import Client, connect
+from .errors import (Conflict, ConnectionFailed, ConnectionLost, DeadlineExceeded, Forbidden, InternalError, InvalidRequest,
+                     NoSpace, NotFound, Overloaded, ProtocolError, RankdError, RequestTimeout, TooLarge, Unauthorized,
+                     Unsupported, WrongVerb)
+from .results import LossInfo, LossResult
+from .tensors import BF16
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BF16", "BankState", "Banks", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DeadlineExceeded", "Forbidden",
+    "InternalError", "InvalidRequest", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
+    "RankdError", "RequestTimeout", "TooLarge", "Unauthorized", "Unsupported", "WrongVerb", "connect",
+]

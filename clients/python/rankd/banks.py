@@ -1,0 +1,96 @@
+"""Cross-batch memory banks: creating, looking, checkpoints. Ranking with a bank is client.loss(…, bank=name)."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client import Client
+
+
+@dataclass(frozen=True)
+class BankState:
+    """Configuration and state of a bank, as of the answer. `raw` has everything the daemon said."""
+
+    name: str
+    kind: str
+    capacity: int
+    items: int
+    version: int
+    generation: int
+    bytes: int
+    read_only: bool
+    reason: str
+    raw: dict[str, Any]
+
+
+class Banks:
+    """The banks of a daemon: client.banks."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list(self) -> list[BankState]:
+        """All of them."""
+        return [_state(entry) for entry in self._client.control("GET", "/v2/banks")]
+
+    def get(self, name: str) -> BankState:
+        """One of them. NotFound if there is none of that name."""
+        return _state(self._client.control("GET", _path(name)))
+
+    def create(self, name: str, *, kind: str = "embeddings", capacity: int, dim: int | None = None,
+               lists: int | None = None, normalize: bool | None = None, datatype: str | None = None,
+               durability: str | None = None, on_full: str | None = None) -> BankState:
+        """Creates a bank of `capacity` items; with the configuration it already has this is a success, so every trainer
+        of a job may call it. Conflict if a bank of that name is configured otherwise.
+
+        `kind` "embeddings" wants `dim` (and takes `normalize`, `datatype` FP32, FP16 or BF16); "scores" wants `lists`.
+        `durability`: "always" (an append is acknowledged once it is on disk), "interval", "none". `on_full`: what an
+        append does on a full disk, "refuse" or "memory". What is None is left to the daemon's default.
+        """
+        config = {"kind": kind, "capacity": capacity, "dim": dim, "lists": lists, "normalize": normalize,
+                  "datatype": datatype, "durability": durability, "on_full": on_full}
+        document = {key: value for key, value in config.items() if value is not None}
+        return self._changed(name, "PUT", _path(name), document, repeatable=True)
+
+    def delete(self, name: str) -> None:
+        """Deletes a bank and its checkpoints."""
+        self._client.control("DELETE", _path(name))
+
+    def clear(self, name: str) -> BankState:
+        """Drops all items and raises the generation: a request that read the older one appends nothing and conflicts."""
+        return self._changed(name, "POST", _path(name) + "/clear")
+
+    def checkpoint(self, name: str, tag: str) -> dict[str, Any]:
+        """Takes an atomic snapshot of items, order and version under a new `tag`, without holding anybody up."""
+        return self._client.control("PUT", _path(name, tag)) or {}
+
+    def checkpoints(self, name: str) -> list[dict[str, Any]]:
+        """The checkpoints of a bank."""
+        return self._client.control("GET", _path(name) + "/checkpoints")
+
+    def restore(self, name: str, tag: str) -> BankState:
+        """Goes back to a checkpoint and raises the generation. For one trainer of a job, while the others wait."""
+        return self._changed(name, "POST", _path(name, tag) + "/restore")
+
+    def delete_checkpoint(self, name: str, tag: str) -> None:
+        """Deletes a checkpoint; what only it still held is freed."""
+        self._client.control("DELETE", _path(name, tag))
+
+    def _changed(self, name: str, method: str, path: str, document: dict[str, Any] | None = None,
+                 repeatable: bool = False) -> BankState:
+        answer = self._client.control(method, path, document, repeatable=repeatable)
+        return _state(answer) if answer and "kind" in answer else self.get(name)
+
+
+def _state(raw: dict[str, Any]) -> BankState:
+    return BankState(name=raw.get("name", ""), kind=raw["kind"], capacity=raw["capacity"], items=raw.get("items", 0),
+                     version=raw.get("version", 0), generation=raw.get("generation", 0), bytes=raw.get("bytes", 0),
+                     read_only=bool(raw.get("read_only", False)), reason=raw.get("reason", "") or "", raw=dict(raw))
+
+
+def _path(bank: str, tag: str | None = None) -> str:
+    from .client import _segment
+
+    path = f"/v2/banks/{_segment('bank', bank)}"
+    return path if tag is None else f"{path}/checkpoints/{_segment('checkpoint', tag)}"

@@ -1,0 +1,228 @@
+"""The client: one method per operation of the daemon."""
+from __future__ import annotations
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .banks import Banks
+from .errors import NotFound, ProtocolError, RankdError
+from .results import LossResult, info_from
+from .retry import with_retries
+from .tensors import FLOATS, LABELS, TARGETS, Tensor, tensor
+from .transport import InferReply, InferRequest, Transport
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+def connect(url: str | None = None, token: str | None = None, *, timeout: float = 60.0, retry_for: float = 60.0,
+            ssl_context: Any = None) -> Client:
+    """A client for the daemon at `url`: http://host:port, https://host:port, or unix:PATH (shared memory, same machine).
+
+    Opens nothing yet: the first request connects. Without `url`, RANKD_URL and then http://127.0.0.1:8080 are taken;
+    without `token`, RANKD_TOKEN. `timeout`: seconds to wait for the daemon in one attempt. `retry_for`: seconds for which
+    a restarting or overloaded daemon is tried again; keep it well under the timeout of the job's collectives, so that one
+    trainer's wait does not become everybody's error. `ssl_context` is an ssl.SSLContext for https.
+    """
+    url = url or os.environ.get("RANKD_URL") or DEFAULT_URL
+    token = token or os.environ.get("RANKD_TOKEN") or None
+    transport: Transport
+    if url.startswith("unix:"):
+        try:
+            from .ring import RingTransport
+        except ImportError as error:
+            raise RankdError(f"'{url}' wants the shared-memory ring, which this installation of rankd lacks") from error
+        transport = RingTransport(url, token)
+    else:
+        from .http import HTTPTransport
+
+        transport = HTTPTransport(url, token, ssl_context)
+    return Client(transport, timeout=timeout, retry_for=retry_for)
+
+
+class Client:
+    """Talks to one daemon. May be shared by threads, used after a fork, copied and pickled.
+
+    Every method raises a subclass of RankdError (errors.py) that says what was wrong and what to do.
+    """
+
+    def __init__(self, transport: Transport, *, timeout: float = 60.0, retry_for: float = 60.0) -> None:
+        if not timeout > 0:
+            raise ValueError(f"timeout is {timeout}; it must be above 0 seconds")
+        if not retry_for >= 0:
+            raise ValueError(f"retry_for is {retry_for}; it must be 0 seconds or more")
+        self.transport = transport
+        self.timeout = timeout
+        self.retry_for = retry_for
+
+    def __repr__(self) -> str:
+        return f"rankd.Client({self.transport.url!r})"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drops the connections. The client may be used again."""
+        self.transport.close()
+
+    # ---- losses ----
+
+    def loss(self, model: str, scores: Any = None, targets: Any = None, *,
+             embeddings: Any = None, labels: Any = None, ids: Any = None, enqueue_mask: Any = None,
+             ref_embeddings: Any = None, ref_labels: Any = None, ref_ids: Any = None,
+             lambda_val: float | None = None, margin: float | None = None, lambda_scope: str | None = None,
+             lambda_units: str | None = None, average: str | None = None, axis: int | None = None,
+             interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
+             bank: str | None = None, enqueue: bool | None = None, batch_id: str | None = None,
+             gradient: str | bool = "dense", list_loss: bool = False) -> LossResult:
+        """The rank loss `model` ("ap" or "recall") of a batch, and its gradient at unit upstream.
+
+        Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant, 0 irrelevant, -1 not
+        there), or `embeddings` [B, dim] with integer `labels` [B] (-1: relevant to nothing). With embeddings, optional:
+        `ids` [B] (a query ignores items that bear its own id; -1 = none), `enqueue_mask` [B] bool, and more items to rank
+        that are not queries: `ref_embeddings` [R, dim], `ref_labels` [R], `ref_ids` [R].
+
+        A parameter that is None is not sent: the daemon's default holds. `margin` and `lambda_val` are in units of the
+        scores. `gradient`: "dense" (an array of the input's shape), "sparse" (indices and values of what is not zero), or
+        False: only the loss is computed. `bank` names a memory bank whose items extend the lists, and to which the batch
+        is appended unless `enqueue` is False; a `batch_id` is then made up so that a repeated attempt appends only once.
+        """
+        if gradient not in ("dense", "sparse", True, False):
+            raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
+        inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids)
+        if bank is not None and enqueue is not False and batch_id is None:
+            batch_id = new_batch_id()
+        parameters = _parameters(
+            {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
+             "average": average, "axis": axis, "interclass": interclass, "weight": weight, "normalize": normalize,
+             "bank": bank, "enqueue": enqueue, "batch_id": batch_id})
+        outputs = ["loss"]
+        if gradient:
+            outputs += ["gradient_indices", "gradient_values"] if gradient == "sparse" else ["gradient"]
+            outputs += ["ref_gradient"] if ref_embeddings is not None else []
+        outputs += ["list_loss"] if list_loss else []
+        # Without a bank a request leaves nothing behind; with one its batch_id makes the second time harmless.
+        reply = self._infer(InferRequest(model, inputs, outputs, parameters),
+                            repeatable=bank is None or enqueue is False or batch_id is not None)
+        return LossResult(
+            loss=float(_output(reply, "loss").reshape(-1)[0]), gradient=reply.outputs.get("gradient"),
+            ref_gradient=reply.outputs.get("ref_gradient"), gradient_indices=reply.outputs.get("gradient_indices"),
+            gradient_values=reply.outputs.get("gradient_values"), list_loss=reply.outputs.get("list_loss"),
+            info=info_from(reply.parameters), batch_id=batch_id)
+
+    def rank(self, scores: Any) -> np.ndarray:
+        """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal scores by index."""
+        request = InferRequest("rank", [tensor("scores", scores, FLOATS)], ["ranks"])
+        return _output(self._infer(request), "ranks")
+
+    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
+                 lambda_units: str | None = None) -> np.ndarray:
+        """Blackbox differentiation of the ranking itself: the gradient with respect to `scores`, float32 [Q, N].
+
+        `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank".
+        """
+        inputs = [tensor("scores", scores, FLOATS), tensor("upstream", np.asarray(upstream, np.float32), ("FP32",))]
+        parameters = _parameters({"lambda": lambda_val, "lambda_units": lambda_units})
+        return _output(self._infer(InferRequest("rank_vjp", inputs, ["gradient"], parameters)), "gradient")
+
+    # ---- about the daemon ----
+
+    @property
+    def banks(self) -> Banks:
+        """The cross-batch memory banks."""
+        return Banks(self)
+
+    def metadata(self, model: str | None = None) -> dict[str, Any]:
+        """Name, version and extensions of the daemon, or inputs, outputs and parameters of a model."""
+        return self.control("GET", f"/v2/models/{_segment('model', model)}" if model else "/v2")
+
+    def config(self, model: str) -> dict[str, Any]:
+        """A model's configuration in Triton's form."""
+        return self.control("GET", f"/v2/models/{_segment('model', model)}/config")
+
+    def stats(self, model: str | None = None) -> list[dict[str, Any]]:
+        """Counts and times per model since the daemon started, in Triton's form."""
+        path = f"/v2/models/{_segment('model', model)}/stats" if model else "/v2/models/stats"
+        return self.control("GET", path)["model_stats"]
+
+    def models(self) -> list[str]:
+        """Names of what may stand as `model`."""
+        return [entry["name"] for entry in self.control("POST", "/v2/repository/index", repeatable=True)]
+
+    def ready(self) -> bool:
+        """Whether the daemon is there and takes requests. Does not wait, and raises nothing for a daemon that is not."""
+        try:
+            self.transport.call("GET", "/v2/health/ready", b"", self.timeout)
+        except RankdError:
+            return False
+        return True
+
+    def control(self, method: str, path: str, document: Mapping[str, Any] | None = None, *,
+                repeatable: bool | None = None) -> Any:
+        """A control request with bodies as in the HTTP API; the answer's JSON, None if it is empty. For what has no method."""
+        body = b"" if document is None else json.dumps(document, allow_nan=False).encode()
+        answer = with_retries(lambda: self.transport.call(method, path, body, self.timeout), retry_for=self.retry_for,
+                              repeatable=method == "GET" if repeatable is None else repeatable)
+        if not answer:
+            return None
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise ProtocolError(f"the answer to {method} {path} is not JSON: {answer[:80]!r}") from error
+
+    def _infer(self, request: InferRequest, repeatable: bool = True) -> InferReply:
+        _segment("model", request.model)
+        return with_retries(lambda: self.transport.infer(request, self.timeout), retry_for=self.retry_for,
+                            repeatable=repeatable)
+
+
+def new_batch_id() -> str:
+    """A name for a batch that no other batch of any trainer bears."""
+    return uuid.uuid4().hex
+
+
+def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, enqueue_mask: Any, ref_embeddings: Any,
+            ref_labels: Any, ref_ids: Any) -> list[Tensor]:
+    table = (("scores", scores, FLOATS), ("targets", targets, TARGETS), ("embeddings", embeddings, FLOATS),
+             ("labels", labels, LABELS), ("ids", ids, ("INT64",)), ("enqueue_mask", enqueue_mask, ("BOOL",)),
+             ("ref_embeddings", ref_embeddings, FLOATS), ("ref_labels", ref_labels, LABELS),
+             ("ref_ids", ref_ids, ("INT64",)))
+    inputs = [tensor(name, value, allowed) for name, value, allowed in table if value is not None]
+    if not inputs:
+        raise TypeError("loss() wants scores and targets, or embeddings= and labels=")
+    return inputs
+
+
+def _parameters(values: dict[str, Any]) -> dict[str, Any]:
+    """Drops what is None. NaN and infinity have no JSON, so they are refused here and not by the daemon."""
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        if isinstance(value, np.generic):
+            value = given[name] = value.item()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{'lambda_val' if name == 'lambda' else name} is {value}; it must be a finite number")
+    return given
+
+
+def _output(reply: InferReply, name: str) -> np.ndarray:
+    try:
+        return reply.outputs[name]
+    except KeyError:
+        raise ProtocolError(f"the answer lacks the output {name}") from None
+
+
+def _segment(kind: str, name: str) -> str:
+    """Guards a path against names that would lead elsewhere. The daemon has the full rule; this is its safe superset."""
+    if not isinstance(name, str) or not name or name in (".", "..") or not all(c.isalnum() or c in "._-" for c in name):
+        raise NotFound(f"{kind} is {name!r}; names are of letters, digits, '.', '_' and '-'")
+    if not name.isascii():
+        raise NotFound(f"{kind} is {name!r}; names are of ASCII letters, digits, '.', '_' and '-'")
+    return name

@@ -1,0 +1,136 @@
+"""What can go wrong, as exceptions: one class per status of the daemon, and three for the way to it.
+
+Each carries the daemon's own sentence (`sentence`: names the field, what it was and what it may be), the status
+(`status`; None where no answer came) and what to do about it (`hint`). `str(error)` has both.
+"""
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RankdError(Exception):
+    """Base of all of them."""
+
+    status: ClassVar[int | None] = None
+    hint: ClassVar[str] = ""
+
+    def __init__(self, sentence: str, *, code: int | None = None, retry_after: float | None = None) -> None:
+        self.sentence = sentence
+        self.code = self.status if code is None else code
+        self.retry_after = retry_after
+        super().__init__(f"{sentence} ({self.hint})" if self.hint else sentence)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default would hand the joined text back as the sentence when a worker process passes the error on.
+        return (_rebuild, (type(self), self.sentence, self.code, self.retry_after))
+
+
+def _rebuild(kind: type[RankdError], sentence: str, code: int | None, retry_after: float | None) -> RankdError:
+    return kind(sentence, code=code, retry_after=retry_after)
+
+
+class InvalidRequest(RankdError, ValueError):
+    """400: an argument is wrong, or the thing to create exists already."""
+
+    status = 400
+
+
+class Unauthorized(RankdError):
+    status = 401
+    hint = "give the daemon's token: connect(url, token=…) or RANKD_TOKEN"
+
+
+class Forbidden(RankdError):
+    status = 403
+    hint = "use a token that has the scope, or the host name the daemon was told to answer to"
+
+
+class NotFound(RankdError, LookupError):
+    status = 404
+    hint = "client.models() and client.banks.list() tell what there is"
+
+
+class WrongVerb(RankdError):
+    status = 405
+    hint = "client and daemon disagree about the interface: compare client.metadata()['version'] with rankd.__version__"
+
+
+class Conflict(RankdError):
+    """409: a bank of another configuration, an older generation, or another batch under the same batch_id."""
+
+    status = 409
+    hint = "somebody else configured, restored or cleared this bank meanwhile: look at client.banks.get(name)"
+
+
+class TooLarge(RankdError):
+    status = 413
+    hint = "send smaller batches or raise the daemon's limit on bodies"
+
+
+class InternalError(RankdError):
+    status = 500
+    hint = "a fault of the daemon's own: please report it with its log line"
+
+
+class Unsupported(RankdError):
+    status = 501
+    hint = "the daemon was built or started without it"
+
+
+class Overloaded(RankdError):
+    """503: no room now, or shutting down. `retry_after` is what the daemon proposes, in seconds."""
+
+    status = 503
+    hint = "the daemon asked for a pause and retry_for passed: send less at once, give it workers, or raise retry_for"
+
+
+class DeadlineExceeded(RankdError, TimeoutError):
+    status = 504
+    hint = "the daemon gave up at its request deadline: send smaller batches or raise the daemon's deadline"
+
+
+class NoSpace(RankdError):
+    """507: the loss could not be stored in the bank; nothing was appended."""
+
+    status = 507
+    hint = "make room on the daemon's disk, or create the bank with on_full='memory'"
+
+
+class ConnectionFailed(RankdError, ConnectionError):
+    """No connection came about; the request was not sent."""
+
+    hint = "is the daemon running there? `curl URL/v2/health/live` tells; a restart is waited for up to retry_for seconds"
+
+
+class ConnectionLost(RankdError, ConnectionError):
+    """The connection broke after the request was sent and before its answer was complete."""
+
+    hint = "the daemon may have been restarted: its log tells; what is safe to repeat was repeated up to retry_for seconds"
+
+
+class RequestTimeout(RankdError, TimeoutError):
+    """No answer within the client's own timeout."""
+
+    hint = "raise timeout=, or look whether the daemon is overloaded: client.stats()"
+
+
+class ProtocolError(RankdError):
+    """The answer is not one of rankd's."""
+
+    hint = "is this address really a rankd, or is a proxy between?"
+
+
+_BY_STATUS: dict[int, type[RankdError]] = {
+    kind.status: kind
+    for kind in (InvalidRequest, Unauthorized, Forbidden, NotFound, WrongVerb, Conflict, TooLarge, InternalError,
+                 Unsupported, Overloaded, DeadlineExceeded, NoSpace)
+    if kind.status is not None
+}
+
+
+def from_status(status: int, sentence: str, retry_after: float | None = None) -> RankdError:
+    """The exception for an answer that is not 200."""
+    kind = _BY_STATUS.get(status)
+    if kind is None:
+        return ProtocolError(f"the answer has status {status}, which rankd never gives: {sentence}", code=status)
+    return kind(sentence, retry_after=retry_after)

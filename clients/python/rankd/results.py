@@ -1,0 +1,67 @@
+"""What comes back from a loss."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LossInfo:
+    """What the daemon says beside the tensors. None: does not apply to this request."""
+
+    lists: int = 0
+    """Ranking problems in the request."""
+    lists_skipped: int = 0
+    """Of them, those without a relevant item: no loss, no gradient."""
+    lists_stalled: int | None = None
+    """Of them, those with a loss above 0 in which the perturbation moved no irrelevant item (only with a gradient).
+    Near 0 on healthy runs; all of them means that nothing is being learnt: margin too wide, or lambda too small."""
+    gradient_nonzero: int | None = None
+    """Gradient entries that are not zero."""
+    bank_items: int | None = None
+    """Items of the bank that were ranked with."""
+    bank_version: int | None = None
+    """Version of the bank that was read; it grows by one with each batch appended."""
+    bank_version_appended: int | None = None
+    """Version that this batch became; None if nothing was appended."""
+    bank_generation: int | None = None
+    """Raised by each restore and clear."""
+    gradient_dropped: float | None = None
+    """Score banks: the share of the gradient's magnitude that fell on memory and was dropped."""
+
+    @property
+    def lists_valid(self) -> int:
+        """Lists that have a relevant item: what a mean over lists divides by, and what avg_factor sums over trainers."""
+        return self.lists - self.lists_skipped
+
+
+def info_from(parameters: Mapping[str, Any]) -> LossInfo:
+    """Takes what is known from a reply's parameters; a newer daemon may say more."""
+    values = {f.name: parameters[f.name] for f in fields(LossInfo) if f.name in parameters}
+    if not values.get("bank_version_appended"):
+        values["bank_version_appended"] = None
+    return LossInfo(**values)
+
+
+@dataclass(frozen=True)
+class LossResult:
+    """A loss and its gradient at unit upstream: multiply it by whatever the chain rule brings."""
+
+    loss: float
+    """The loss, to float32 precision."""
+    info: LossInfo
+    gradient: np.ndarray | None = None
+    """float32, shape of the scores or embeddings as sent; writable and the caller's own. None if not asked for."""
+    ref_gradient: np.ndarray | None = None
+    """float32 [R, dim], where references were sent."""
+    gradient_indices: np.ndarray | None = None
+    """int64 [nnz], flat and ascending, with gradient="sparse"."""
+    gradient_values: np.ndarray | None = None
+    """float32 [nnz]."""
+    list_loss: np.ndarray | None = None
+    """float32 [lists], NaN for skipped lists, with list_loss=True."""
+    batch_id: str | None = None
+    """Under which the batch was appended to a bank."""

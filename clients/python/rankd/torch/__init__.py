@@ -1,0 +1,16 @@
+"""Losses for PyTorch that the rankd daemon computes.
+
+    crit = rankd.torch.APLoss(margin=0.05)              # scores and targets, any shape of problem
+    crit(scores, targets).backward()
+
+    crit = rankd.torch.RetrievalLoss("ap", bank="run1")  # embeddings and labels, with cross-batch memory
+    crit(embeddings, labels).backward()
+
+All of them work on any device and in float16, bfloat16, float32 and float64, under autocast and GradScaler, with
+gradient accumulation, and from several trainers at once.
+"""
+from .checkpoint import restore_bank, save_bank
+from .losses import APLoss, RecallLoss, RetrievalLoss
+from .ranking import blackbox_rank
+
+__all__ = ["APLoss", "RecallLoss", "RetrievalLoss", "blackbox_rank", "restore_bank", "save_bank"]

@@ -1,0 +1,35 @@
+"""Between torch tensors and what the client sends."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..tensors import BF16
+
+_SENT = (torch.float64, torch.float32, torch.float16, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def to_wire(name: str, value: Any) -> Any:
+    """A tensor on any device as numpy (bfloat16 as its bits), without a copy where it lies in host memory already."""
+    if value is None:
+        return None
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a torch.Tensor")
+    host = value.detach().to("cpu").contiguous()
+    if host.dtype == torch.bfloat16:
+        return BF16(host.view(torch.int16).numpy())
+    if host.dtype not in _SENT:
+        raise TypeError(f"{name} is of type {value.dtype}; rankd takes {', '.join(str(t) for t in _SENT)} and torch.bfloat16")
+    return host.numpy()
+
+
+def from_wire(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """The daemon's array on the device of `like`, in the array's own type."""
+    return torch.from_numpy(array).to(like.device)
+
+
+def loss_type(like: torch.Tensor) -> torch.dtype:
+    """Of a loss over `like`: never narrower than float32, as torch's own losses have it under autocast."""
+    return torch.float64 if like.dtype == torch.float64 else torch.float32

@@ -1,0 +1,51 @@
+"""The autograd side: a loss that comes with its gradient already computed, at unit upstream."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+NOT_TWICE = ("rankd's gradient has no derivative: a ranking is piecewise constant, and the blackbox gradient stands in for "
+             "it once. Take gradient penalties and Hessians of the other terms only")
+
+
+class PrecomputedLoss(Function):
+    """Gives back `value`; in backward each input receives its precomputed gradient times the upstream.
+
+    The gradients are float32, unscaled: they are multiplied in float32 by whatever comes from above (AMP loss scale, loss
+    weight, accumulation), and cast to the input's type last, so that a loss scale can lift what float16 alone would
+    flush to zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor, gradients: tuple[torch.Tensor | None, ...],
+                *inputs: torch.Tensor) -> torch.Tensor:
+        ctx.types = [x.dtype for x in inputs]
+        ctx.present = [g is not None for g in gradients]
+        ctx.save_for_backward(*[g for g in gradients if g is not None])
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        saved = iter(ctx.saved_tensors)
+        gradients = [next(saved) if here else None for here in ctx.present]
+        scaled = [None if g is None else (g * upstream.detach().to(g)).to(dtype)
+                  for g, dtype in zip(gradients, ctx.types)]
+        if torch.is_grad_enabled():  # create_graph=True: somebody may want to differentiate this gradient
+            scaled = [None if s is None else _NoFurther.apply(s.requires_grad_()) for s in scaled]
+        return None, None, *scaled
+
+
+class _NoFurther(Function):
+    """Passes a gradient through and refuses to be differentiated, instead of silently being a constant."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(NOT_TWICE)

@@ -1,0 +1,51 @@
+"""What a way to the daemon must be able to do. HTTP and the shared-memory ring are two; the client knows only this.
+
+A transport makes one attempt. Whether a failed one is repeated is decided in one place for all of them (retry.py), by
+the class of the exception: ConnectionFailed (nothing was sent), ConnectionLost (something may have been done), any other
+RankdError (an answer).
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from .tensors import Tensor
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """One inference: `model` is ap, recall, rank or rank_vjp. `outputs` are asked for by name, in this order."""
+
+    model: str
+    inputs: Sequence[Tensor]
+    outputs: Sequence[str]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InferReply:
+    """Outputs by name: arrays of the caller's own (writable, not views of a buffer that is used again)."""
+
+    outputs: Mapping[str, np.ndarray]
+    parameters: Mapping[str, Any]
+
+
+class Transport(Protocol):
+    """Safe to use from many threads at once and after a fork. `timeout` is the longest wait
+    for the daemon, in seconds: to connect, to take bytes, to answer."""
+
+    @property
+    def url(self) -> str:
+        """Where it leads, for messages."""
+
+    def infer(self, request: InferRequest, timeout: float) -> InferReply:
+        """One attempt at one inference. Raises RankdError."""
+
+    def call(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
+        """One attempt at a control request, bodies as in the HTTP API. Returns the body of a 200; raises RankdError."""
+
+    def close(self) -> None:
+        """Drops the connections of all threads. The transport may be used again and then connects anew."""
