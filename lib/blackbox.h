@@ -38,7 +38,8 @@ struct rk_list_out {
     /* Out. */
     double loss;    /* of the list, before w */
     double lambda;  /* Λ */
-    size_t nonzero; /* dense: elements that are not 0 */
+    size_t nonzero; /* graded items with Δ != 0. In the range of w and λ their gradient does not vanish in
+                       FP32 */
     size_t deltas;  /* sparse: entries. More than `room`: what was written is not to be used; call again */
     bool stalled;   /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
     uint64_t abs_graded; /* Σ|Δ| of graded items, relevant ones included; only where graded < items */

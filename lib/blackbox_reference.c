@@ -118,9 +118,8 @@ static void write_dense(const struct rk_list *list, const struct item *item, uin
     for (uint32_t i = 0; i < n; i++) {
         if (item[i].position >= list->graded)
             continue;
-        float value = rk_sink_value(w, out->lambda, item[i].rk);
-        out->dense[item[i].position] = value;
-        out->nonzero += value != 0;
+        out->dense[item[i].position] = rk_sink_value(w, out->lambda, item[i].rk);
+        out->nonzero += item[i].rk != 0;
     }
 }
 

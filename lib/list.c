@@ -63,18 +63,6 @@ uint32_t rk_list_first_nan(const struct rk_list *list)
     return 0;
 }
 
-/* The count of changed items, unless the gradient of the smallest difference vanishes in FP32. */
-static void count_nonzero(const struct rk_list *list, const struct rk_sink *sink, uint64_t changed,
-                          struct rk_list_out *out)
-{
-    out->nonzero = (size_t)changed;
-    if (!sink->dense || rk_sink_value(sink->w, sink->lambda, 1) != 0)
-        return;
-    out->nonzero = 0;
-    for (uint32_t i = 0; i < list->graded; i++)
-        out->nonzero += sink->dense[i] != 0;
-}
-
 static void sift(struct rk_delta *d, size_t at, size_t n)
 {
     for (size_t child; (child = 2 * at + 1) < n; at = child) {
@@ -142,5 +130,5 @@ void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, stru
     out->deltas = (size_t)(sink->changed + changed);
     if (!sink->dense && out->deltas <= sink->room)
         merge_sparse(list, delta, sink->sparse, (size_t)sink->changed, out->deltas);
-    count_nonzero(list, sink, sink->changed + changed, out);
+    out->nonzero = out->deltas;
 }

@@ -1,0 +1,187 @@
+#include "unit/support/brute.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+struct item {
+    float y, after;
+    bool relevant;
+    size_t where; /* flat position */
+    size_t rank, rank_after;
+    size_t relevant_rank;
+};
+
+/* Is a ahead of b? Scores first, then irrelevant ones, then the order of the list. */
+static bool ahead(float ya, bool ra, size_t ia, float yb, bool rb, size_t ib)
+{
+    if (ya > yb)
+        return true;
+    if (ya < yb)
+        return false;
+    if (ra != rb)
+        return !ra;
+    return ia < ib;
+}
+
+static void rank_all(struct item *item, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        item[i].rank = item[i].rank_after = item[i].relevant_rank = 1;
+        for (size_t j = 0; j < n; j++) {
+            if (j == i || !ahead(item[j].y, item[j].relevant, j, item[i].y, item[i].relevant, i))
+                continue;
+            item[i].rank++;
+            item[i].relevant_rank += item[j].relevant;
+        }
+    }
+}
+
+static void rank_after(struct item *item, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < n; j++)
+            item[i].rank_after +=
+                j != i && ahead(item[j].after, item[j].relevant, j, item[i].after, item[i].relevant, i);
+    }
+}
+
+static double term(enum brute_loss kind, double rk, double rp)
+{
+    double x = rk - rp;
+    switch (kind) {
+    case BRUTE_AP:
+        return x / rk;
+    case BRUTE_RECALL_LOG:
+        return log(1 + x);
+    case BRUTE_RECALL_LOGLOG:
+        return log(1 + log(1 + x));
+    default:
+        return x;
+    }
+}
+
+static double slope(enum brute_loss kind, double rk, double rp, double p)
+{
+    double x = rk - rp;
+    switch (kind) {
+    case BRUTE_AP:
+        return rp / ((p * rk) * rk);
+    case BRUTE_RECALL_LOG:
+        return 1 / (1 + x) / p;
+    case BRUTE_RECALL_LOGLOG:
+        return 1 / ((1 + log(1 + x)) * (1 + x)) / p;
+    default:
+        return 1 / p;
+    }
+}
+
+/* One list: its loss, and its part of the gradient added up. Returns false if it has no relevant item. */
+static bool run_list(struct brute *o, struct item *item, size_t n, double p, double w, double *list_loss,
+                     bool *stalled)
+{
+    if (p == 0)
+        return false;
+    rank_all(item, n);
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += item[i].relevant ? term(o->loss_kind, (double)item[i].rank, (double)item[i].relevant_rank) : 0;
+    *list_loss = sum / p;
+    double lambda = o->normalized ? o->lambda * (double)n : o->lambda;
+    if (o->batch_scope)
+        lambda *= w;
+    for (size_t i = 0; i < n; i++) {
+        double g = slope(o->loss_kind, (double)item[i].rank, (double)item[i].relevant_rank, p);
+        item[i].after = item[i].relevant ? (float)((double)item[i].y + lambda * g) : item[i].y;
+    }
+    rank_after(item, n);
+    *stalled = *list_loss > 0;
+    for (size_t i = 0; i < n; i++) {
+        double delta = (double)item[i].rank - (double)item[i].rank_after;
+        o->gradient[item[i].where] += (-w * delta) / lambda;
+        if (!item[i].relevant && delta != 0)
+            *stalled = false;
+    }
+    return true;
+}
+
+static size_t gather(const struct brute *o, size_t first, size_t step, size_t count, struct item *item,
+                     double *p)
+{
+    size_t n = 0;
+    *p = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t where = first + i * step;
+        if (o->targets[where] == -1)
+            continue;
+        bool relevant = o->targets[where] == 1;
+        double s = (double)o->scores[where];
+        item[n].y = (float)(relevant ? s - o->margin / 2 : s + o->margin / 2);
+        item[n].relevant = relevant;
+        item[n].where = where;
+        *p += relevant;
+        n++;
+    }
+    return n;
+}
+
+static double weight(const struct brute *o, double p, double valid, double relevant)
+{
+    return o->average == BRUTE_MACRO ? 1 / valid : o->average == BRUTE_MICRO ? p / relevant : 1;
+}
+
+void brute_run(struct brute *o)
+{
+    size_t total = o->rows * o->columns;
+    size_t lists = o->lists_are_columns ? o->columns : o->rows, length = total / lists;
+    size_t list_step = o->lists_are_columns ? 1 : o->columns,
+           item_step = o->lists_are_columns ? o->columns : 1;
+    struct item *item = calloc(total, sizeof *item);
+    double valid = 0, relevant = 0, p, one;
+    bool stalled;
+    for (size_t l = 0; l < lists; l++) {
+        gather(o, l * list_step, item_step, length, item, &p);
+        valid += p > 0;
+        relevant += p;
+    }
+    for (size_t i = 0; i < total; i++)
+        o->gradient[i] = 0;
+    o->loss = 0;
+    o->skipped = o->stalled = 0;
+    for (size_t l = 0; l < lists; l++) {
+        size_t n = gather(o, l * list_step, item_step, length, item, &p);
+        double w = (o->interclass > 0 ? 1 - o->interclass : 1) * weight(o, p, valid, relevant);
+        o->list_loss[l] = NAN;
+        if (p == 0) {
+            o->skipped++;
+        } else if (w > 0) {
+            (void)run_list(o, item, n, p, w, &one, &stalled);
+            o->list_loss[l] = one;
+            o->loss += w * one;
+            o->stalled += stalled;
+        }
+    }
+    if (o->interclass > 0) {
+        size_t n = gather(o, 0, 1, total, item, &p);
+        if (run_list(o, item, n, p, o->interclass, &one, &stalled))
+            o->loss += o->interclass * one;
+    }
+    free(item);
+}
+
+void brute_vjp(const float *scores, const float *upstream, size_t n, double lambda, bool normalized,
+               int64_t *ranks, double *gradient)
+{
+    struct item *item = calloc(n, sizeof *item);
+    for (size_t i = 0; i < n; i++) {
+        item[i].y = scores[i];
+        item[i].after = (float)((double)scores[i] + lambda * (double)upstream[i]);
+    }
+    rank_all(item, n);
+    rank_after(item, n);
+    for (size_t i = 0; i < n; i++) {
+        double delta = (double)item[i].rank - (double)item[i].rank_after;
+        ranks[i] = (int64_t)item[i].rank;
+        gradient[i] = -delta / (normalized ? (double)n * lambda : lambda);
+    }
+    free(item);
+}

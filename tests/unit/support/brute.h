@@ -1,0 +1,37 @@
+/* What the engine must give, from the definitions and nothing else: ranks by comparing every pair of items,
+ * all in FP64, one plain loop after the other. Shares no code and no idea (no sort, no threshold) with the
+ * engine. */
+#ifndef RK_TEST_BRUTE_H
+#define RK_TEST_BRUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum brute_loss { BRUTE_AP, BRUTE_RECALL_LOG, BRUTE_RECALL_LOGLOG, BRUTE_RECALL_IDENTITY };
+enum brute_average { BRUTE_MACRO, BRUTE_MICRO, BRUTE_SUM };
+
+struct brute {
+    /* In. */
+    size_t rows, columns;
+    const float *scores;   /* [rows, columns] */
+    const int8_t *targets; /* [rows, columns] */
+    bool lists_are_columns;
+    enum brute_loss loss_kind;
+    enum brute_average average;
+    double lambda, margin, interclass;
+    bool normalized, batch_scope;
+    /* Out; the arrays are the caller's. */
+    double loss;
+    double *list_loss; /* [lists], NaN where skipped */
+    double *gradient;  /* [rows, columns], before the last rounding */
+    size_t skipped, stalled;
+};
+
+void brute_run(struct brute *brute);
+
+/* rank_vjp of one row: ranks (score, then index) and the gradient before its rounding. */
+void brute_vjp(const float *scores, const float *upstream, size_t n, double lambda, bool normalized,
+               int64_t *ranks, double *gradient);
+
+#endif

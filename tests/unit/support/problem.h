@@ -1,0 +1,30 @@
+/* Random ranking problems with everything that trips an implementation. */
+#ifndef RK_TEST_PROBLEM_H
+#define RK_TEST_PROBLEM_H
+
+#include "unit/support/brute.h"
+#include "unit/support/engine.h"
+
+struct problem {
+    size_t rows, columns;
+    enum rk_dtype score_dtype, target_dtype;
+    void *scores;   /* as sent */
+    void *targets;  /* as sent */
+    float *values;  /* the scores as FP32 */
+    int8_t *labels; /* the targets as bytes */
+    struct brute brute;
+};
+
+/* Items a list at most, lists at most. problem_free() frees. */
+void problem_draw(struct problem *problem, struct test_random *random, size_t lists, size_t items);
+void problem_free(struct problem *problem);
+
+/* Fills a call that test_call_start() began for problem_model(). */
+const char *problem_model(const struct problem *problem);
+void problem_fill(const struct problem *problem, struct test_call *call);
+
+/* Conversions of the test's own: by arithmetic on the fields. */
+float problem_fp16(uint16_t half);
+float problem_bf16(uint16_t half);
+
+#endif
