@@ -5,6 +5,7 @@ set -eu
 build="gcc g++ libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev liburing-dev libopenblas-dev zlib1g-dev libgnutls28-dev libcurl4-gnutls-dev libxxhash-dev libinih-dev"
 test="libcmocka-dev python3 python3-venv python3-pip python3-pytest python3-numpy python3-torch python3-sklearn curl strace procps"
 lint="clang clang-format clang-tidy cppcheck"
+deploy="docker.io docker-compose iptables nftables mmdebstrap iproute2 chromium lintian debhelper dpkg-dev"
 demo="python3 python3-numpy python3-torch python3-sklearn python3-matplotlib curl"
 want=""
 for purpose in "$@"; do
@@ -13,7 +14,8 @@ for purpose in "$@"; do
     test) want="$want $test" ;;
     lint) want="$want $lint" ;;
     demo) want="$want $demo" ;;
-    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint and demo are" >&2; exit 2 ;;
+    deploy) want="$want $deploy" ;;
+    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint, demo and deploy are" >&2; exit 2 ;;
     esac
 done
 missing=""

@@ -14,6 +14,7 @@ enum rankd_status {
     RANKD_WRONG_VERB = 405,   /* the URL exists, not with this verb */
     RANKD_CONFLICT = 409,     /* a bank of another configuration, generation or batch content */
     RANKD_TOO_LARGE = 413,    /* over a limit on size */
+    RANKD_CANCELLED = 499,    /* taken back by its client before it was computed */
     RANKD_INTERNAL = 500,     /* a fault of the daemon's own */
     RANKD_UNSUPPORTED = 501,  /* not built in, or switched off */
     RANKD_OVERLOADED = 503,   /* no room now, or shutting down: try again after a while */

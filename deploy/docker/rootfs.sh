@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes a root file system that holds the given programs and what they load, nothing else.
+#   rootfs.sh PROGRAM... FOLDER
+# Also leaves /var/lib/dpkg/status.d/<package> for each package that a library came from, where image scanners look
+# for them in images without a package manager.
+set -eu
+programs=""
+while [ $# -gt 1 ]; do programs="$programs $1"; shift; done
+root=$1
+
+mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/etc" "$root/var/lib/dpkg/status.d" "$root/var/lib/rankd" "$root/run/rankd"
+ln -sfn usr/lib "$root/lib"
+ln -sfn usr/lib64 "$root/lib64"
+cp $programs "$root/usr/bin/"
+
+# ldd prints "name => path (address)", and the loader alone as "path (address)".
+for library in $(ldd $programs | awk '$2 == "=>" && $3 ~ "^/" {print $3} $1 ~ "^/.*ld-linux" {print $1}' | sort -u); do
+    mkdir -p "$root$(dirname "$library")"
+    cp -L "$library" "$root$library" # the alternatives' links are followed: the name that is asked for holds the file
+    real=$(readlink -f "$library")
+    package=$(dpkg -S "$real" "${real#/usr}" 2>/dev/null | head -n 1 | sed 's/: .*//')
+    [ -z "$package" ] || dpkg-query -s "$package" >"$root/var/lib/dpkg/status.d/${package%%:*}"
+done
+
+printf 'root:x:0:0:root:/:/sbin/nologin\nrankd:x:10001:10001:rankd:/var/lib/rankd:/sbin/nologin\n' >"$root/etc/passwd"
+printf 'root:x:0:\nrankd:x:10001:\n' >"$root/etc/group"
+printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
+printf 'NAME="rankd"\nID=rankd\nPRETTY_NAME="rankd on Debian libraries"\n' >"$root/etc/os-release"
