@@ -1,0 +1,8 @@
+# The clients: what make demo trains, and the Python package's part of make install.
+.PHONY: demo-run
+demo:
+	@deploy/deps.sh build demo
+	@$(MAKE) --no-print-directory demo-run
+
+demo-run: $(BUILD)/rankd
+	/usr/bin/python3 clients/python/demo/demo.py --daemon $(BUILD)/rankd --plot $(BUILD)/rankd-demo.png $(DEMO)

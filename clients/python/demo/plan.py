@@ -1,0 +1,41 @@
+"""What the demo trains: one Run per row and seed."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LARGE_BATCH, SMALL_BATCH = 100, 20  # images a step, over both trainers
+BANK_ITEMS = 880  # nearly the whole training half
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. `gather`: the trainers show each other their embeddings; `bank`: they share a memory of so many."""
+
+    row: str
+    loss: str  # "contrastive", "ap", "recall"
+    batch: int
+    gather: bool
+    bank: int
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}, seed {self.seed}"
+
+
+LARGE_ROWS = {"contrastive": ("contrastive", True, 0), "ap": ("ap", True, 0), "recall": ("recall", True, 0)}
+SMALL_ROWS = {
+    "contrastive, small batch": ("contrastive", False, 0),
+    "ap, small batch": ("ap", False, 0),
+    "ap, small batch + bank": ("ap", False, BANK_ITEMS),
+}
+
+
+def plan(seeds: int, steps: int, banks: bool) -> list[Run]:
+    """All runs, in the order of the tables."""
+    rows = [(row, LARGE_BATCH, *what) for row, what in LARGE_ROWS.items()]
+    if banks:
+        rows += [(row, SMALL_BATCH, *what) for row, what in SMALL_ROWS.items()]
+    return [Run(row, loss, batch, gather, bank, seed, steps)
+            for row, batch, loss, gather, bank in rows for seed in range(seeds)]
