@@ -6,6 +6,6 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 COPY clients/python/rankd /usr/lib/python3/dist-packages/rankd
 COPY deploy/docker/trainer.py /trainer.py
-# The uid of rankd in its container: the socket lets in its own uid (--allow-uid names others).
+# The uid of rankd in its container: the socket lets in its own uid.
 USER 10001:10001
 ENTRYPOINT ["python3", "/trainer.py"]

@@ -1,0 +1,23 @@
+/* The daemon's control API over HTTP, for rankctl: one call, one JSON value or text. */
+#ifndef RANKD_CTL_HTTP_H
+#define RANKD_CTL_HTTP_H
+
+#include <jansson.h>
+
+#include "ctl.h"
+
+struct ctl_http; /* one connection, kept open between calls */
+
+/* Exits with a sentence if there is no memory. */
+struct ctl_http *rankd_ctl_http_open(const struct ctl *ctl);
+void rankd_ctl_http_close(struct ctl_http *http);
+
+/* Sends the request (`body` NULL = none) and returns the answer's text, the caller's to free, if the daemon
+ * said 200. Otherwise NULL, with a sentence in rankd_ctl_http_why(). */
+char *rankd_ctl_http_text(struct ctl_http *http, const char *method, const char *path, const char *body);
+const char *rankd_ctl_http_why(const struct ctl_http *http);
+
+/* The same as a JSON value, the caller's (json_decref); an empty body is an empty object. NULL as above. */
+json_t *rankd_ctl_http_json(struct ctl_http *http, const char *method, const char *path, const char *body);
+
+#endif

@@ -1,0 +1,192 @@
+/* rankctl: reads the command line by the table and calls the command. */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl.h"
+
+static const struct command {
+    const char *name, *arguments, *help;
+    int (*run)(struct ctl *ctl);
+} commands[] = {
+#define CTL_COMMAND(name, arguments, help) {#name, arguments, help, rankd_ctl_##name},
+#include "command.def"
+};
+
+static const struct option {
+    const char *flag;
+    char letter;
+    const char *argument;
+    int commands;
+    const char *preset, *help;
+    size_t offset; /* of the field in struct ctl */
+} options[] = {
+#define CTL_OPTION(name, flag, letter, argument, commands, preset, help)                                     \
+    {flag, letter, argument, commands, preset, help, offsetof(struct ctl, name)},
+#include "command.def"
+};
+enum { OPTIONS = sizeof options / sizeof options[0] };
+
+int rankd_ctl_fail(int status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("rankctl: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return status;
+}
+
+double rankd_ctl_number(const char *flag, const char *text, double min, double max)
+{
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= min && value <= max))
+        exit(rankd_ctl_fail(2, "--%s is '%s'; it may be a number from %.15g to %.15g", flag, text, min, max));
+    return value;
+}
+
+static const char **field(struct ctl *ctl, const struct option *option)
+{
+    return (const char **)(void *)((char *)ctl + option->offset);
+}
+
+static void print_options(int of_command)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const struct option *o = &options[i];
+        if (!(o->commands & of_command))
+            continue;
+        char left[64];
+        if (o->letter)
+            snprintf(left, sizeof left, "-%c, --%s %s", o->letter, o->flag, o->argument);
+        else
+            snprintf(left, sizeof left, "    --%s %s", o->flag, o->argument);
+        printf("  %-28s %s", left, o->help);
+        printf(o->preset[0] ? " [%s]\n" : "\n", o->preset);
+    }
+}
+
+static int help(int of)
+{
+    if (of < CTL_COMMANDS) {
+        printf("usage: rankctl %s [options] %s\n\n%s\n\n", commands[of].name, commands[of].arguments,
+               commands[of].help);
+        print_options(1 << of);
+        return 0;
+    }
+    puts("usage: rankctl COMMAND [options] [arguments]\n");
+    for (int i = 0; i < CTL_COMMANDS; i++)
+        printf("  %-12s %s\n", commands[i].name, commands[i].help);
+    puts("\nrankctl COMMAND --help shows a command's options.");
+    return 0;
+}
+
+/* The option that `word` names, and in *value what follows its '=' (NULL if nothing does). */
+static const struct option *find_option(const char *word, const char **value)
+{
+    *value = NULL;
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const struct option *o = &options[i];
+        if (word[1] != '-') {
+            if (o->letter && word[1] == o->letter) {
+                *value = word[2] ? word + 2 : NULL;
+                return o;
+            }
+            continue;
+        }
+        size_t length = strlen(o->flag);
+        if (strncmp(word + 2, o->flag, length) != 0 || (word[2 + length] && word[2 + length] != '='))
+            continue;
+        *value = word[2 + length] ? word + 2 + length + 1 : NULL;
+        return o;
+    }
+    return NULL;
+}
+
+/* Takes the option at argv[*at] and moves *at past it. Returns 0, or the exit status. */
+static int take_option(struct ctl *ctl, int command, char **argv, int argc, int *at)
+{
+    const char *word = argv[*at], *value;
+    const struct option *o = find_option(word, &value);
+    if (!o || !(o->commands & 1 << command))
+        return rankd_ctl_fail(2, "'%s' is not an option of %s; rankctl %s --help lists them", word,
+                              commands[command].name, commands[command].name);
+    if (!o->argument[0]) {
+        if (value)
+            return rankd_ctl_fail(2, "--%s takes no value, and got '%s'", o->flag, value);
+        value = "yes";
+    } else if (!value) {
+        if (*at + 1 >= argc)
+            return rankd_ctl_fail(2, "--%s wants a value: %s", o->flag, o->argument);
+        value = argv[++*at];
+    }
+    *field(ctl, o) = value;
+    if (o->offset == offsetof(struct ctl, parameter)) {
+        if (ctl->parameters_count == CTL_MAX_PARAMETERS)
+            return rankd_ctl_fail(2, "more than %d times --parameter", CTL_MAX_PARAMETERS);
+        ctl->parameters[ctl->parameters_count++] = value;
+    }
+    ++*at;
+    return 0;
+}
+
+static int read_token(struct ctl *ctl)
+{
+    const char *token = getenv("RANKD_TOKEN");
+    if (token)
+        snprintf(ctl->token, sizeof ctl->token, "%s", token);
+    if (!ctl->token_file[0])
+        return 0;
+    FILE *file = fopen(ctl->token_file, "re");
+    if (!file)
+        return rankd_ctl_fail(2, "--token-file %s: %s", ctl->token_file, strerror(errno));
+    bool got = fgets(ctl->token, sizeof ctl->token, file) != NULL;
+    fclose(file);
+    ctl->token[strcspn(ctl->token, "\r\n")] = 0;
+    return got && ctl->token[0] ? 0 : rankd_ctl_fail(2, "--token-file %s holds no token", ctl->token_file);
+}
+
+static int read_command_line(struct ctl *ctl, int command, int argc, char **argv)
+{
+    for (size_t i = 0; i < OPTIONS; i++)
+        *field(ctl, &options[i]) = options[i].preset;
+    if (getenv("RANKD_URL"))
+        ctl->url = getenv("RANKD_URL");
+    ctl->arguments = argv; /* moved to the front, over what was read */
+    for (int i = 2; i < argc;) {
+        if (argv[i][0] != '-' || !argv[i][1]) {
+            ctl->arguments[ctl->arguments_count++] = argv[i++];
+            continue;
+        }
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            exit(help(command));
+        int status = take_option(ctl, command, argv, argc, &i);
+        if (status)
+            return status;
+    }
+    return read_token(ctl);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
+        return help(CTL_COMMANDS) + (argc < 2 ? 2 : 0);
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("rankctl " RK_VERSION);
+        return 0;
+    }
+    for (int i = 0; i < CTL_COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        struct ctl ctl = {0};
+        int status = read_command_line(&ctl, i, argc, argv);
+        return status ? status : commands[i].run(&ctl);
+    }
+    return rankd_ctl_fail(2, "'%s' is not a command; rankctl --help lists them", argv[1]);
+}

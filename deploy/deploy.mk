@@ -1,0 +1,37 @@
+# What follows from the tables (man pages, completion, example configuration, reference), installing, packaging, and the
+# tests that need a container engine.
+$(BUILD)/obj/deploy/%.o: include = -Iserver -Ilib -Iproto -Iclients/ctl
+
+gen_src := $(wildcard deploy/gen/*.c)
+$(BUILD)/gen: $(call objects,$(gen_src))
+	$(link) $^ -o $@
+
+pages := rankd.8 rankd.conf.5 rankctl.1 rankd.bash rankctl.bash rankd.conf
+reference := configuration.md parameters.md metrics.md rankctl.md
+$(addprefix $(BUILD)/pages/,$(pages)): $(BUILD)/pages/%: $(BUILD)/gen
+	@mkdir -p $(@D)
+	$(BUILD)/gen $* > $@
+
+.PHONY: reference pages install-deploy check-deploy deb
+pages: $(addprefix $(BUILD)/pages/,$(pages))
+all: pages
+
+# docs/reference is kept in the repository, so that it can be read there; a test compares.
+reference: $(BUILD)/gen
+	@mkdir -p docs/reference
+	for page in $(reference); do $(BUILD)/gen $$page > docs/reference/$$page || exit 1; done
+
+install: install-deploy
+install-deploy: pages
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 $(BUILD)/pages/rankctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(BUILD)/pages/rankd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 $(BUILD)/pages/rankd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 $(BUILD)/pages/rankd.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rankd
+	install -m 644 $(BUILD)/pages/rankctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rankctl
+
+# Needs root, and Linux with namespaces and overlayfs: an engine is started for it and stopped after.
+check-deploy: $(venv)/ready
+	deploy/deps.sh build test deploy
+	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/deploy

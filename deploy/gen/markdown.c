@@ -1,0 +1,157 @@
+/* The example configuration and the reference pages of docs/. */
+#include <string.h>
+
+#include "gen.h"
+#include "param.h"
+
+static void begin(FILE *out, const char *table, const char *text, const char *columns)
+{
+    fprintf(out,
+            "<!-- Written by `make reference` from the table %s; change it there. -->\n\n%s\n\n| %s |\n|",
+            table, text, columns);
+    for (const char *at = columns; at; at = strchr(at + 1, '|'))
+        fputs("---|", out);
+    fputc('\n', out);
+}
+
+static void row(FILE *out, const char *const *cells, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        fputs("| ", out);
+        for (const char *at = cells[i]; *at; at++)
+            fprintf(out, *at == '|' ? "\\%c" : "%c", *at); /* a bar would end the cell */
+        fputc(' ', out);
+    }
+    fputs("|\n", out);
+}
+
+void rk_gen_example(FILE *out)
+{
+    fputs("# Configuration of rankd; rankd.conf(5) tells more. What is commented out is the default.\n", out);
+    for (size_t i = 0; i < rk_gen_options_count; i++) {
+        const struct rk_gen_option *o = &rk_gen_options[i];
+        fprintf(out, "\n# %s\n", o->help);
+        if (o->range[0])
+            fprintf(out, "# It may be %s.\n", o->range);
+        fprintf(out, "#%s = %s\n", o->name, o->preset);
+    }
+}
+
+void rk_gen_configuration_md(FILE *out)
+{
+    begin(out, "server/config.def",
+          "# Options of rankd\n\nOn the command line `--name value`, in the environment `RANKD_NAME` (`-` "
+          "becomes `_`), in the "
+          "file `name = value`; the first of these three that names an option wins.",
+          "option | default | may be | what it is");
+    for (size_t i = 0; i < rk_gen_options_count; i++) {
+        const struct rk_gen_option *o = &rk_gen_options[i];
+        char name[64], preset[100];
+        snprintf(name, sizeof name, "`%s`", o->name);
+        snprintf(preset, sizeof preset, o->preset[0] ? "`%s`" : "%s", o->preset);
+        row(out, (const char *const[]){name, preset, o->range, o->help}, 4);
+    }
+}
+
+static const char *with(unsigned uses)
+{
+    if (uses == RK_USE_RECALL)
+        return "recall";
+    if (uses == RK_USE_SCORES)
+        return "ap, recall; scores";
+    if (uses == RK_USE_EMBEDDINGS)
+        return "ap, recall; embeddings";
+    return uses & RK_USE_VJP ? "ap, recall, rank_vjp" : "ap, recall";
+}
+
+void rk_gen_parameters_md(FILE *out)
+{
+    begin(out, "lib/param.def",
+          "# Parameters of a request\n\nAn unknown one is refused: a typo must never train silently. [What "
+          "they mean "
+          "exactly](../semantics.md).",
+          "parameter | default | may be | with | what it is");
+    static const struct {
+        const char *name, *preset, *range, *help;
+        int position; /* of the default among the words of `range`; -1 = `preset` says it */
+        unsigned uses;
+    } rows[] = {
+#define RK_REAL(field, name, preset, min, max, uses, help) {name, #preset, #min " to " #max, help, -1, uses},
+#define RK_CHOICE(field, name, preset, choices, uses, help) {name, "", choices, help, preset, uses},
+#define RK_FLAG(field, name, preset, uses, help) {name, #preset, "true|false", help, -1, uses},
+#define RK_TEXT(field, name, size, uses, help) {name, "", "text", help, -1, uses},
+#include "param.def"
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char name[64], preset[64];
+        const char *word = rows[i].range;
+        for (int k = 0; k < rows[i].position; k++)
+            word += strcspn(word, "|") + 1;
+        snprintf(name, sizeof name, "`%s`", rows[i].name);
+        snprintf(preset, sizeof preset, "%.*s", (int)strcspn(word, "|"), word);
+        row(out,
+            (const char *const[]){name, rows[i].position < 0 ? rows[i].preset : preset, rows[i].range,
+                                  with(rows[i].uses), rows[i].help},
+            5);
+    }
+}
+
+/* A word of metrics.def as Prometheus writes it. */
+static const char *metric_word(const char *word)
+{
+    static const char *const words[][2] = {{"COUNTER", "counter"}, {"SECONDS_COUNTER", "counter"},
+                                           {"GAUGE", "gauge"},     {"HISTOGRAM", "histogram"},
+                                           {"NONE", ""},           {"MODEL", "model"},
+                                           {"DOOR", "door"},       {"STATUS", "status"},
+                                           {"STAGE", "stage"},     {"REASON", "reason"}};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(words[i][0], word) == 0)
+            return words[i][1];
+    return word;
+}
+
+void rk_gen_metrics_md(FILE *out)
+{
+    begin(out, "server/metrics.def",
+          "# Metrics\n\nAt `/metrics`, in Prometheus' text format. Banks, the queue and the budget add "
+          "theirs, with HELP lines "
+          "that explain them.",
+          "metric | type | labels | what it is");
+    static const struct {
+        const char *name, *type, *a, *b, *help;
+    } rows[] = {
+#define RK_METRIC(id, name, type, label_a, label_b, help) {name, #type, #label_a, #label_b, help},
+#include "metrics.def"
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *a = metric_word(rows[i].a), *b = metric_word(rows[i].b);
+        char labels[64], name[96];
+        snprintf(labels, sizeof labels, "%s%s%s", a, b[0] ? ", " : "", b);
+        snprintf(name, sizeof name, "`%s`", rows[i].name);
+        row(out, (const char *const[]){name, metric_word(rows[i].type), labels, rows[i].help}, 4);
+    }
+}
+
+void rk_gen_rankctl_md(FILE *out)
+{
+    begin(out, "clients/ctl/command.def", "# rankctl", "command | what it does");
+    for (size_t i = 0; i < rk_gen_commands_count; i++) {
+        const struct rk_gen_command *c = &rk_gen_commands[i];
+        char usage[160];
+        snprintf(usage, sizeof usage, "`rankctl %s%s%s`", c->name, c->arguments[0] ? " " : "", c->arguments);
+        row(out, (const char *const[]){usage, c->help}, 2);
+    }
+    fputs("\n| option | of | default | what it is |\n|---|---|---|---|\n", out);
+    for (size_t i = 0; i < rk_gen_flags_count; i++) {
+        const struct rk_gen_flag *f = &rk_gen_flags[i];
+        char name[96], of[128] = "";
+        snprintf(name, sizeof name, "`--%s%s%s`", f->name, f->argument[0] ? " " : "", f->argument);
+        for (size_t c = 0; c < rk_gen_commands_count; c++)
+            if (f->commands >> c & 1)
+                snprintf(of + strlen(of), sizeof of - strlen(of), "%s%s", of[0] ? ", " : "",
+                         rk_gen_commands[c].name);
+        row(out,
+            (const char *const[]){name, f->commands == RK_GEN_EVERY_COMMAND ? "all" : of, f->preset, f->help},
+            4);
+    }
+}
