@@ -194,7 +194,7 @@ static const char *uses_text(unsigned uses, char *text, size_t size)
         const char *route = !model->use_embeddings || (scores && embeddings) ? ""
                             : scores                                         ? " with scores"
                                                                              : " with embeddings";
-        at += (size_t)snprintf(text + at, size - at, "%s%s%s", at ? " and " : "", model->name, route);
+        at += (size_t)snprintf(text + at, size - at, "%s%s%s", at ? ", " : "", model->name, route);
     }
     return text;
 }
