@@ -1,0 +1,172 @@
+/* The control channel: the API's calls in packets. A call runs on a worker; its answer is kept and sent page
+ * by page, each when the client asks, so that a client that reads nothing costs one page and one answer. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ring_internal.h"
+
+enum { PAGE_BODY = RANKD_PACKET_MAX - sizeof(struct rankd_control) };
+
+static struct rk_peer *peer_of(struct rk_ring_call *call)
+{
+    return (struct rk_peer *)((char *)call - offsetof(struct rk_peer, call));
+}
+
+static void forget_answer(struct rk_ring_call *call)
+{
+    free(call->request);
+    free(call->answer.body);
+    free(call->page);
+    call->request = call->page = NULL;
+    call->answer = (struct rk_answer){0};
+}
+
+void rk_control_clear(struct rk_peer *peer)
+{
+    forget_answer(&peer->call);
+}
+
+static void sent(struct rk_op *op, int result)
+{
+    struct rk_ring_call *call = (struct rk_ring_call *)((char *)op - offsetof(struct rk_ring_call, send));
+    struct rk_peer *peer = peer_of(call);
+    (void)result; /* a client that is gone is noticed by the receive */
+    atomic_store(&call->busy, false);
+    rk_peer_release(peer);
+}
+
+static void send_page(struct rk_peer *peer, uint64_t offset)
+{
+    struct rk_ring_call *call = &peer->call;
+    size_t total = call->answer.body_bytes, bytes = total - (size_t)offset;
+    if (bytes > PAGE_BODY)
+        bytes = PAGE_BODY;
+    struct rankd_control head = {.kind = RANKD_PACKET_ANSWER,
+                                 .tag = call->tag,
+                                 .http_status = (uint32_t)call->answer.http_status,
+                                 .total_bytes = total,
+                                 .offset = offset};
+    memcpy(call->page, &head, sizeof head);
+    if (bytes != 0)
+        memcpy(call->page + sizeof head, call->answer.body + offset, bytes);
+    call->send =
+        (struct rk_op){.fd = peer->fd, .data = call->page, .bytes = sizeof head + bytes, .done = sent};
+    atomic_store(&call->busy, true);
+    rk_peer_hold(peer);
+    rk_loop_send(peer->front->loop, &call->send);
+}
+
+/* Hands the answer, which a worker has made, to the loop's thread. The job's reference goes with it. */
+static void answered(struct rk_ring_call *call)
+{
+    struct rk_front *front = peer_of(call)->front;
+    (void)pthread_mutex_lock(&front->answering);
+    call->next = front->answered;
+    front->answered = call;
+    (void)pthread_mutex_unlock(&front->answering);
+    rk_loop_wake(front->loop);
+}
+
+void rk_control_answers(struct rk_front *front)
+{
+    (void)pthread_mutex_lock(&front->answering);
+    struct rk_ring_call *call = front->answered;
+    front->answered = NULL;
+    (void)pthread_mutex_unlock(&front->answering);
+    while (call != NULL) {
+        struct rk_ring_call *next = call->next;
+        struct rk_peer *peer = peer_of(call);
+        if (rk_peer_open(peer))
+            send_page(peer, 0);
+        rk_peer_release(peer);
+        call = next;
+    }
+}
+
+static void answer_text(struct rk_ring_call *call, int status, const char *json)
+{
+    call->answer = (struct rk_answer){.http_status = status, .body = strdup(json)};
+    call->answer.body_bytes = call->answer.body != NULL ? strlen(json) : 0;
+}
+
+static void run(struct rk_job *job, struct rk_worker *worker)
+{
+    (void)worker;
+    struct rk_ring_call *call = (struct rk_ring_call *)((char *)job - offsetof(struct rk_ring_call, job));
+    struct rk_peer *peer = peer_of(call);
+    char *method = call->request, *path = strchr(method, ' ');
+    size_t line = strlen(method);
+    *path++ = '\0';
+    char *query = strchr(path, '?');
+    if (query != NULL)
+        *query++ = '\0';
+    struct rk_call api = {.method = method,
+                          .path = path,
+                          .query = query != NULL ? query : "",
+                          .body = call->request + line + 1,
+                          .body_bytes = call->request_bytes - line - 1,
+                          .who = &peer->who};
+    rk_api_call(peer->front->app, &api, &call->answer);
+    answered(call);
+}
+
+static void drop(struct rk_job *job, enum rankd_status why)
+{
+    struct rk_ring_call *call = (struct rk_ring_call *)((char *)job - offsetof(struct rk_ring_call, job));
+    answer_text(call, (int)why, "{\"error\":\"rankd is shutting down\"}");
+    answered(call);
+}
+
+/* "METHOD /path", NUL, body. */
+static bool well_formed(const char *line, size_t bytes)
+{
+    const char *end = memchr(line, '\0', bytes);
+    const char *space = end != NULL ? memchr(line, ' ', (size_t)(end - line)) : NULL;
+    return space != NULL && space != line && space[1] == '/';
+}
+
+static void begin(struct rk_peer *peer, uint32_t tag, const char *line, size_t bytes)
+{
+    struct rk_ring_call *call = &peer->call;
+    forget_answer(call);
+    call->tag = tag;
+    call->request = malloc(bytes);
+    call->page = malloc(RANKD_PACKET_MAX);
+    call->request_bytes = bytes;
+    if (call->request == NULL || call->page == NULL) {
+        rk_peer_hang_up(peer, "rankd is out of memory");
+        return;
+    }
+    memcpy(call->request, line, bytes);
+    call->job = (struct rk_job){.run = run, .drop = drop};
+    atomic_store(&call->busy, true);
+    if (rk_work_submit(peer->front->app->work, &call->job) == RANKD_OK) {
+        rk_peer_hold(peer);
+        return;
+    }
+    answer_text(call, RANKD_OVERLOADED, "{\"error\":\"the work queue is full; try again\"}");
+    send_page(peer, 0);
+}
+
+void rk_control_packet(struct rk_peer *peer, size_t bytes)
+{
+    struct rankd_control head;
+    struct rk_ring_call *call = &peer->call;
+    if (bytes < sizeof head || bytes > RANKD_PACKET_MAX) {
+        rk_peer_hang_up(peer, "a packet is neither a doorbell nor of the control channel");
+        return;
+    }
+    memcpy(&head, peer->packet, sizeof head);
+    const char *line = peer->packet + sizeof head;
+    bool is_call = head.kind == RANKD_PACKET_CALL && well_formed(line, bytes - sizeof head);
+    bool is_page = head.kind == RANKD_PACKET_PAGE && bytes == sizeof head && call->page != NULL &&
+                   head.tag == call->tag && head.offset <= call->answer.body_bytes;
+    if (!is_call && !is_page)
+        rk_peer_hang_up(peer, "a packet of the control channel is malformed");
+    else if (atomic_load(&call->busy))
+        rk_peer_hang_up(peer, "a call came before the answer to the one before");
+    else if (is_call)
+        begin(peer, head.tag, line, bytes - sizeof head);
+    else
+        send_page(peer, head.offset);
+}

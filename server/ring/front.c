@@ -1,0 +1,286 @@
+#include "front.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "ring_internal.h"
+
+enum { BURST = 4, BACKLOG = 128 };
+static const uint64_t ACCEPT_PAUSE_NS = 100000000;
+
+struct rk_ring {
+    struct rk_front front;
+};
+
+/* ---- The loop's thread ---- */
+
+static void accepted(struct rk_op *op, int result)
+{
+    struct rk_front *front = (struct rk_front *)((char *)op - offsetof(struct rk_front, accept));
+    if (result >= 0 && atomic_load(&front->stop))
+        (void)close(result);
+    else if (result >= 0)
+        rk_peer_accept(front, result);
+    if (op->pending || result == -ECANCELED)
+        return;
+    /* Out of descriptors, for example: trying at once would go round in circles. */
+    if (result < 0)
+        front->accept_again_ns = rk_now_ns() + ACCEPT_PAUSE_NS;
+    else
+        rk_loop_accept(front->loop, op);
+}
+
+/* One turn over all clients; each gets at most one burst, so that none can keep the others waiting. */
+static unsigned serve(struct rk_front *front, unsigned burst)
+{
+    unsigned count = 0;
+    struct rk_peer *next;
+    for (struct rk_peer *peer = front->peers; peer != NULL; peer = next) {
+        next = peer->next; /* hanging up takes a peer out of the list */
+        if (rk_peer_open(peer))
+            count += rk_job_take(peer, burst);
+    }
+    return count;
+}
+
+static void set_waiting(struct rk_front *front, enum rankd_waiting waiting)
+{
+    for (struct rk_peer *peer = front->peers; peer != NULL; peer = peer->next) {
+        if (rk_peer_open(peer))
+            rk_segment_daemon_waits(&peer->segment, waiting);
+    }
+}
+
+static bool anything_submitted(const struct rk_front *front)
+{
+    for (struct rk_peer *peer = front->peers; peer != NULL; peer = peer->next) {
+        if (rk_peer_open(peer) && rk_segment_has_submission(&peer->segment))
+            return true;
+    }
+    return false;
+}
+
+/* What depends on the clock. Returns how long until it does again. */
+static uint64_t look_at_clock(struct rk_front *front)
+{
+    uint64_t now = rk_now_ns(), next = UINT64_MAX;
+    if (front->accept_again_ns != 0 && now >= front->accept_again_ns) {
+        front->accept_again_ns = 0;
+        rk_loop_accept(front->loop, &front->accept);
+    } else if (front->accept_again_ns != 0) {
+        next = front->accept_again_ns - now;
+    }
+    struct rk_peer *following;
+    for (struct rk_peer *peer = front->peers; peer != NULL; peer = following) {
+        following = peer->next;
+        if (atomic_load(&peer->state) != RK_PEER_GREETING)
+            continue;
+        if (now >= peer->hello_until_ns)
+            rk_peer_hang_up(peer, "it did not say hello in time");
+        else if (peer->hello_until_ns - now < next)
+            next = peer->hello_until_ns - now;
+    }
+    return next;
+}
+
+/* Looks at the rings for a bounded time, where nobody else who may spin does so now. True: there is work. */
+static bool spin(struct rk_front *front)
+{
+    uint64_t most = front->app->config.ring_spin_us * 1000u;
+    if (most == 0 || !rk_spin_may_loop(front))
+        return false;
+    uint64_t until = rk_now_ns() + most;
+    do {
+        for (unsigned i = 0; i < 16; i++) {
+            if (anything_submitted(front))
+                return true;
+            __builtin_ia32_pause();
+        }
+    } while (rk_now_ns() < until && !atomic_load_explicit(&front->stop, memory_order_relaxed));
+    return false;
+}
+
+static void sleep_until_rung(struct rk_front *front)
+{
+    uint64_t limit = look_at_clock(front);
+    set_waiting(front, RANKD_ASLEEP);
+    atomic_thread_fence(memory_order_seq_cst);
+    bool work = anything_submitted(front) || atomic_load(&front->stop);
+    (void)rk_loop_wait(front->loop, work ? 0 : limit);
+    set_waiting(front, RANKD_AWAKE);
+}
+
+static void serve_clients(struct rk_front *front)
+{
+    while (!atomic_load(&front->stop)) {
+        rk_control_answers(front);
+        if (serve(front, BURST) != 0 || spin(front)) {
+            (void)look_at_clock(front);
+            (void)rk_loop_wait(front->loop, 0);
+            continue;
+        }
+        sleep_until_rung(front);
+    }
+}
+
+static bool is_idle(struct rk_peer *peer)
+{
+    (void)pthread_mutex_lock(&peer->completing);
+    bool idle = peer->outstanding == 0;
+    (void)pthread_mutex_unlock(&peer->completing);
+    return idle && !atomic_load(&peer->call.busy);
+}
+
+/* After a stop: what was taken is completed, then every client is hung up on, then their memory goes. */
+static void finish(struct rk_front *front)
+{
+    rk_loop_cancel(front->loop, &front->accept);
+    while (atomic_load_explicit(&front->living, memory_order_acquire) != 0) {
+        rk_control_answers(front);
+        struct rk_peer *next;
+        for (struct rk_peer *peer = front->peers; peer != NULL; peer = next) {
+            next = peer->next;
+            if (is_idle(peer) || atomic_load(&front->app->hurry))
+                rk_peer_hang_up(peer, NULL);
+        }
+        (void)rk_loop_wait(front->loop, ACCEPT_PAUSE_NS / 10);
+    }
+}
+
+static void *loop_thread(void *arg)
+{
+    struct rk_front *front = arg;
+    (void)pthread_setname_np(pthread_self(), "rankd-ring");
+    rk_loop_accept(front->loop, &front->accept);
+    serve_clients(front);
+    finish(front);
+    return NULL;
+}
+
+/* ---- Start and stop ---- */
+
+/* A socket file that nobody listens on is the remains of a daemon that was killed. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool stale = connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 && errno == ECONNREFUSED;
+    (void)close(fd);
+    return stale;
+}
+
+static enum rankd_status listen_at(struct rk_front *front, struct rk_err *err)
+{
+    const char *path = front->app->config.socket;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path)
+        return rk_fail(err, RANKD_INVALID, "socket: '%s' has %zu bytes; a Unix socket's path may have %zu",
+                       path, strlen(path), sizeof address.sun_path - 1);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    front->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (front->listener < 0)
+        return rk_fail(err, RANKD_INTERNAL, "socket: %s", strerror(errno));
+    if (is_stale(&address))
+        (void)unlink(path);
+    /* The uid is what counts; the mode keeps strangers from even connecting where nobody else is allowed. */
+    mode_t mode = front->app->config.ring_allow_uid[0] != '\0' ? 0666 : 0600;
+    if (bind(front->listener, (const struct sockaddr *)&address, sizeof address) != 0 ||
+        chmod(path, mode) != 0 || listen(front->listener, BACKLOG) != 0)
+        return rk_fail(err, RANKD_INVALID, "socket '%s' can't be listened on: %s", path, strerror(errno));
+    memcpy(front->path, path, strlen(path) + 1);
+    front->accept = (struct rk_op){.fd = front->listener, .done = accepted};
+    return RANKD_OK;
+}
+
+static unsigned spinner_limit(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return cpus > 1 ? (unsigned)cpus - 1 : 0;
+}
+
+static void free_ring(struct rk_ring *ring)
+{
+    struct rk_front *front = &ring->front;
+    rk_loop_free(front->loop);
+    if (front->listener >= 0)
+        (void)close(front->listener);
+    if (front->path[0] != '\0')
+        (void)unlink(front->path);
+    rk_quota_free(front->quota);
+    rk_scratch_free(front->worker.scratch);
+    (void)pthread_mutex_destroy(&front->answering);
+    free(ring);
+}
+
+static enum rankd_status prepare(struct rk_front *front, struct rk_err *err)
+{
+    const struct rk_config *config = &front->app->config;
+    struct rk_quota_limits limits = {.connections = config->ring_connections,
+                                     .uid_connections = config->ring_uid_segments,
+                                     .bytes = config->ring_bytes,
+                                     .uid_bytes = config->ring_uid_bytes};
+    char note[160];
+    front->own_uid = geteuid();
+    front->spinner_limit = spinner_limit();
+    (void)!getrandom(&front->daemon_id, sizeof front->daemon_id, 0);
+    front->quota = rk_quota_new(&limits);
+    front->worker.scratch = rk_scratch_new(0);
+    if (front->quota == NULL || front->worker.scratch == NULL)
+        return rk_fail(err, RANKD_OVERLOADED, "out of memory for the ring");
+    front->loop = rk_loop_new(config->io, note, sizeof note, err);
+    if (front->loop == NULL)
+        return err->status;
+    if (note[0] != '\0')
+        rk_log_say(front->app->log, RK_LOG_WARN, "ring", "%s", note);
+    return listen_at(front, err);
+}
+
+enum rankd_status rk_ring_start(struct rk_app *app, struct rk_err *err)
+{
+    if (strcmp(app->config.socket, "off") == 0)
+        return RANKD_OK;
+    struct rk_ring *ring = calloc(1, sizeof *ring);
+    if (ring == NULL)
+        return rk_fail(err, RANKD_OVERLOADED, "out of memory for the ring");
+    struct rk_front *front = &ring->front;
+    front->app = app;
+    front->listener = -1;
+    (void)pthread_mutex_init(&front->answering, NULL);
+    if (prepare(front, err) != RANKD_OK) {
+        free_ring(ring);
+        return err->status;
+    }
+    int rc = pthread_create(&front->thread, NULL, loop_thread, front);
+    if (rc != 0) {
+        free_ring(ring);
+        return rk_fail(err, RANKD_INTERNAL, "no thread for the ring: %s", strerror(rc));
+    }
+    app->ring = ring;
+    rk_log_say(app->log, RK_LOG_INFO, "ring", "listening on %s, by %s", front->path,
+               rk_loop_name(front->loop));
+    return RANKD_OK;
+}
+
+void rk_ring_stop(struct rk_app *app)
+{
+    struct rk_ring *ring = app->ring;
+    if (ring == NULL)
+        return;
+    atomic_store(&ring->front.stop, true);
+    rk_loop_wake(ring->front.loop);
+    (void)pthread_join(ring->front.thread, NULL);
+    app->ring = NULL;
+    free_ring(ring);
+}

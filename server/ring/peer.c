@@ -1,0 +1,224 @@
+/* A client's connection from accept to release. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "metrics.h"
+#include "ring_internal.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+
+enum { COMPLAINT_PAUSE_NS = 1000000000 };
+
+void rk_peer_hold(struct rk_peer *peer)
+{
+    (void)atomic_fetch_add_explicit(&peer->references, 1, memory_order_relaxed);
+}
+
+static void destroy(struct rk_peer *peer)
+{
+    struct rk_front *front = peer->front;
+    rk_control_clear(peer);
+    rk_segment_close(&peer->segment);
+    if (peer->fd >= 0)
+        (void)close(peer->fd);
+    if (peer->pid_fd >= 0)
+        (void)close(peer->pid_fd);
+    (void)pthread_mutex_destroy(&peer->completing);
+    rk_quota_disconnect(front->quota, peer->uid);
+    free(peer->jobs);
+    free(peer->packet);
+    free(peer);
+    (void)atomic_fetch_sub_explicit(&front->living, 1, memory_order_release);
+    if (atomic_load(&front->stop))
+        rk_loop_wake(front->loop);
+}
+
+void rk_peer_release(struct rk_peer *peer)
+{
+    if (atomic_fetch_sub_explicit(&peer->references, 1, memory_order_acq_rel) == 1)
+        destroy(peer);
+}
+
+void rk_peer_ring(struct rk_peer *peer)
+{
+    if (rk_segment_client_sleeps(&peer->segment)) {
+        /* EAGAIN: it has doorbells that it did not read. Anything else: it hangs up, and the loop learns of
+         * it.
+         */
+        (void)send(peer->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+}
+
+static void complain(struct rk_peer *peer, const char *why)
+{
+    struct rk_front *front = peer->front;
+    uint64_t now = rk_now_ns();
+    if (front->complaint_ns != 0 && now - front->complaint_ns < COMPLAINT_PAUSE_NS)
+        return;
+    front->complaint_ns = now;
+    rk_log_say(front->app->log, RK_LOG_WARN, "ring", "%s was hung up on: %s", peer->who.name, why);
+}
+
+static void give_memory_back(struct rk_peer *peer)
+{
+    if (peer->quota_bytes == 0)
+        return;
+    struct rk_front *front = peer->front;
+    rk_segment_abandon(&peer->segment);
+    rk_quota_give(front->quota, peer->uid, peer->quota_bytes);
+    rk_metric_add(front->app->metrics, RK_METRIC_ring_segments, 0, 0, -1);
+    rk_metric_add(front->app->metrics, RK_METRIC_ring_bytes, 0, 0, -(int64_t)peer->quota_bytes);
+    peer->quota_bytes = 0;
+}
+
+void rk_peer_hang_up(struct rk_peer *peer, const char *why)
+{
+    if (atomic_load(&peer->state) == RK_PEER_GONE)
+        return;
+    struct rk_front *front = peer->front;
+    if (why != NULL)
+        complain(peer, why);
+    atomic_store(&peer->state, RK_PEER_GONE);
+    rk_spin_leave(peer);
+    if (peer->previous != NULL)
+        peer->previous->next = peer->next;
+    else
+        front->peers = peer->next;
+    if (peer->next != NULL)
+        peer->next->previous = peer->previous;
+    /* Ends the receive, and a send that waits; the client sees the end of file. */
+    (void)shutdown(peer->fd, SHUT_RDWR);
+    rk_loop_cancel(front->loop, &peer->watch);
+    give_memory_back(peer);
+}
+
+static void received(struct rk_op *op, int result)
+{
+    struct rk_peer *peer = (struct rk_peer *)((char *)op - offsetof(struct rk_peer, receive));
+    int state = atomic_load(&peer->state);
+    if (result <= 0) {
+        rk_peer_hang_up(peer, NULL);
+        rk_peer_release(peer);
+        return;
+    }
+    size_t bytes = (size_t)result;
+    if (state == RK_PEER_GREETING)
+        (void)rk_hello_answer(peer, bytes);
+    else if (state == RK_PEER_OPEN && bytes > 1)
+        rk_control_packet(peer, bytes);
+    /* Once gone, what was sent before is read and dropped, until the end of file that shutdown() put there.
+     */
+    rk_loop_receive(peer->front->loop, op);
+}
+
+/* The process that connected is gone, though a child of its may still hold the socket. */
+static void died(struct rk_op *op, int result)
+{
+    struct rk_peer *peer = (struct rk_peer *)((char *)op - offsetof(struct rk_peer, watch));
+    if (result > 0)
+        rk_peer_hang_up(peer, NULL);
+    rk_peer_release(peer);
+}
+
+static int pidfd_of(int fd, pid_t pid)
+{
+    int pid_fd = -1;
+    socklen_t size = sizeof pid_fd;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pid_fd, &size) == 0)
+        return pid_fd;
+    /* 0: the client lives in a pid namespace that can't be seen from here. */
+    return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+}
+
+static struct rk_peer *new_peer(struct rk_front *front, int fd, const struct ucred *who)
+{
+    struct rk_peer *peer = calloc(1, sizeof *peer);
+    char *packet = malloc(RANKD_PACKET_MAX + 1);
+    if (peer == NULL || packet == NULL) {
+        free(peer);
+        free(packet);
+        return NULL;
+    }
+    peer->front = front;
+    peer->packet = packet;
+    peer->fd = fd;
+    peer->uid = who->uid;
+    peer->pid_fd = pidfd_of(fd, who->pid);
+    peer->who.scopes = RK_SCOPE_ALL;
+    (void)snprintf(peer->who.name, sizeof peer->who.name, "uid %u", (unsigned)who->uid);
+    peer->hello_until_ns = rk_now_ns() + front->app->config.ring_hello_timeout * 1000000u;
+    peer->receive = (struct rk_op){.fd = fd, .data = packet, .bytes = RANKD_PACKET_MAX + 1, .done = received};
+    peer->watch = (struct rk_op){.fd = peer->pid_fd, .done = died};
+    (void)pthread_mutex_init(&peer->completing, NULL);
+    return peer;
+}
+
+static bool is_allowed(const struct rk_front *front, uid_t uid)
+{
+    if (uid == front->own_uid)
+        return true;
+    const char *list = front->app->config.ring_allow_uid;
+    while (*list != '\0') {
+        char *end;
+        unsigned long allowed = strtoul(list, &end, 10);
+        if (end != list && allowed == uid)
+            return true;
+        list = strchr(end, ',');
+        if (list == NULL)
+            break;
+        list++;
+    }
+    return false;
+}
+
+static void refuse(int fd, const struct rk_err *err)
+{
+    struct rankd_welcome welcome = {
+        .kind = RANKD_PACKET_WELCOME, .status = (uint32_t)err->status, .version = RANKD_SHM_VERSION};
+    memcpy(welcome.text, err->text, sizeof welcome.text);
+    (void)send(fd, &welcome, sizeof welcome, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)close(fd);
+}
+
+void rk_peer_accept(struct rk_front *front, int fd)
+{
+    struct ucred who = {0};
+    socklen_t size = sizeof who;
+    struct rk_err err = {0};
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || !is_allowed(front, who.uid)) {
+        rk_fail(&err, RANKD_FORBIDDEN, "uid %u may not use the ring; --ring-allow-uid names those that may",
+                (unsigned)who.uid);
+        refuse(fd, &err);
+        return;
+    }
+    if (rk_quota_connect(front->quota, who.uid, &err) != RANKD_OK) {
+        refuse(fd, &err);
+        return;
+    }
+    struct rk_peer *peer = new_peer(front, fd, &who);
+    if (peer == NULL) {
+        rk_quota_disconnect(front->quota, who.uid);
+        rk_fail(&err, RANKD_OVERLOADED, "rankd is out of memory");
+        refuse(fd, &err);
+        return;
+    }
+    (void)atomic_fetch_add(&front->living, 1);
+    peer->next = front->peers;
+    if (peer->next != NULL)
+        peer->next->previous = peer;
+    front->peers = peer;
+    rk_peer_hold(peer);
+    rk_loop_receive(front->loop, &peer->receive);
+    if (peer->pid_fd >= 0) {
+        rk_peer_hold(peer);
+        rk_loop_poll(front->loop, &peer->watch);
+    }
+}

@@ -1,0 +1,126 @@
+/* The ring's front: one thread with a loop, its clients (peers), and their requests (jobs). What each of the
+ * files front.c, peer.c, job.c and control.c does for the others.
+ *
+ * A peer is alive while somebody refers to it: an operation of the loop on its socket or pidfd, a job in
+ * the work queue. The last one to let go unmaps the segment and closes the socket; that may be a worker. */
+#ifndef RK_RING_INTERNAL_H
+#define RK_RING_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "app.h"
+#include "infer.h"
+#include "loop.h"
+#include "quota.h"
+#include "segment.h"
+#include "work.h"
+
+struct rk_peer;
+
+enum rk_ring_job_state {
+    RK_RING_JOB_FREE,
+    RK_RING_JOB_WAITING, /* submitted, not started */
+    RK_RING_JOB_CANCELLED,
+    RK_RING_JOB_RUNNING
+};
+
+/* A request that was taken from the ring and is not completed. */
+struct rk_ring_job {
+    struct rk_job job;
+    struct rk_peer *peer;
+    _Atomic int state; /* enum rk_ring_job_state */
+    uint64_t tag;
+    struct rankd_shm_reply *block; /* in the segment, or NULL */
+    struct rk_request request;
+    struct rk_reply reply;
+    struct rk_infer_meta meta;
+    char id[65];
+};
+
+/* A call on the control channel: at most one for each peer. */
+struct rk_ring_call {
+    struct rk_job job;
+    atomic_bool busy;          /* from the CALL packet until its first page was sent */
+    struct rk_ring_call *next; /* in the front's list of calls that are answered */
+    uint32_t tag;
+    char *request; /* "METHOD PATH?QUERY", NUL, body */
+    size_t request_bytes;
+    struct rk_answer answer;
+    struct rk_op send;
+    char *page; /* RANKD_PACKET_MAX bytes while an answer is kept */
+};
+
+enum rk_peer_state { RK_PEER_GREETING, RK_PEER_OPEN, RK_PEER_GONE };
+
+struct rk_peer {
+    struct rk_front *front;
+    struct rk_peer *next, *previous; /* in the front's list; the loop's thread only */
+    _Atomic uint32_t references;
+    _Atomic int state; /* enum rk_peer_state */
+    int fd, pid_fd;
+    uid_t uid;
+    struct rk_principal who;
+    uint64_t hello_until_ns;
+    struct rk_op receive, watch;
+    char *packet; /* RANKD_PACKET_MAX + 1 bytes */
+
+    struct rk_segment segment;
+    size_t quota_bytes;
+    pthread_mutex_t completing; /* the completion side of the segment, and the next two */
+    uint32_t outstanding;
+    struct rk_ring_job *jobs; /* as many as the ring has entries */
+    uint32_t spin_wanted_ns, spin_granted_ns;
+    struct rk_ring_call call;
+};
+
+struct rk_front {
+    struct rk_app *app;
+    struct rk_loop *loop;
+    struct rk_quota *quota;
+    pthread_t thread;
+    char path[108];
+    int listener;
+    struct rk_op accept;
+    uint64_t accept_again_ns; /* 0: it is pending */
+    atomic_bool stop;
+    uint64_t daemon_id;
+    uid_t own_uid;
+    struct rk_peer *peers;   /* that are not gone */
+    _Atomic uint32_t living; /* peers whose memory still stands */
+    unsigned spinners, spinner_limit;
+    struct rk_worker worker;   /* the loop's own, for small requests */
+    uint64_t complaint_ns;     /* when a violation was last logged */
+    pthread_mutex_t answering; /* of `answered` */
+    struct rk_ring_call *answered;
+};
+
+/* peer.c */
+void rk_peer_accept(struct rk_front *front, int fd);         /* owns fd from here */
+void rk_peer_hang_up(struct rk_peer *peer, const char *why); /* `why` NULL: nobody's fault */
+void rk_peer_hold(struct rk_peer *peer);
+void rk_peer_release(struct rk_peer *peer);
+static inline bool rk_peer_open(struct rk_peer *peer)
+{
+    return atomic_load_explicit(&peer->state, memory_order_relaxed) == RK_PEER_OPEN;
+}
+void rk_peer_ring(struct rk_peer *peer); /* doorbell, if the client sleeps */
+
+/* hello.c: the first packet. False: the peer was refused. */
+bool rk_hello_answer(struct rk_peer *peer, size_t bytes);
+
+/* job.c: takes up to `limit` submissions of an open peer. Returns how many there were. */
+unsigned rk_job_take(struct rk_peer *peer, unsigned limit);
+
+/* control.c */
+void rk_control_packet(struct rk_peer *peer, size_t bytes);
+void rk_control_answers(struct rk_front *front); /* sends what workers have answered */
+void rk_control_clear(struct rk_peer *peer);     /* frees what is kept */
+
+/* spin.c: shares out the right to spin. */
+void rk_spin_join(struct rk_peer *peer);
+void rk_spin_leave(struct rk_peer *peer);
+bool rk_spin_may_loop(const struct rk_front *front); /* nobody who may spin waits for an answer */
+
+#endif
