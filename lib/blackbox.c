@@ -116,17 +116,18 @@ static enum rankd_status move_irrelevant(const struct rk_strategy *strategy, str
 }
 
 static enum rankd_status gradient(const struct rk_kernels *kernels, const struct rk_strategy *strategy,
-                                  const struct rk_blackbox *box, double w, struct rk_pass *pass,
+                                  const struct rk_blackbox *box, double w, const struct rk_pass *pass,
                                   struct relevant *r, struct rk_list_out *out)
 {
     const struct rk_list *list = pass->list;
     struct rk_sink sink = {
         .dense = out->dense, .w = w, .lambda = out->lambda, .sparse = out->sparse, .room = out->room};
     bool changed = move_relevant(kernels, list->p, box->margin / 2, out->lambda, r);
-    pass->cut_after = r->cut_after;
-    pass->ahead_after = r->ahead_after;
-    pass->sink = &sink;
-    if (move_irrelevant(strategy, pass, changed) != RANKD_OK)
+    struct rk_pass move = *pass;
+    move.cut_after = r->cut_after;
+    move.ahead_after = r->ahead_after;
+    move.sink = &sink;
+    if (move_irrelevant(strategy, &move, changed) != RANKD_OK)
         return RANKD_DEADLINE;
     for (uint32_t k = 0; k < list->p; k++)
         r->delta[r->order[k]] -= (int32_t)(k + 1 + r->ahead_after[k]);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bank/view.h"
 #include "kernel/kernel.h"
 #include "number.h"
 
@@ -230,6 +231,33 @@ static enum rankd_status check_params(const struct rk_request *request, struct r
     return RANKD_OK;
 }
 
+/* A bank of scores extends as many lists as it holds. */
+static enum rankd_status check_memory(const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_bank_view *memory = request->memory;
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
+    if (!memory)
+        return RANKD_OK;
+    const char *name = request->params.bank;
+    if (memory->is_embeddings)
+        return rk_fail(
+            err, RANKD_INVALID,
+            "parameter bank was \"%s\", which holds embeddings; with scores it must name a bank of scores",
+            name);
+    bool columns = request->params.axis == RK_AXIS_COLUMNS;
+    size_t lists = scores->shape[columns ? 1 : 0], items = scores->shape[columns ? 0 : 1];
+    if (lists != memory->scores.lists)
+        return rk_fail(err, RANKD_INVALID,
+                       "scores has %zu lists (its %s); bank \"%s\" has %zu, and they must be as many", lists,
+                       columns ? "columns" : "rows", name, memory->scores.lists);
+    if (memory->items > RK_LIST_MAX - items)
+        return rk_fail(
+            err, RANKD_TOO_LARGE,
+            "a list of scores has %zu items and bank \"%s\" adds %zu; together they may be at most %u", items,
+            name, memory->items, RK_LIST_MAX);
+    return RANKD_OK;
+}
+
 enum rankd_status rk_check_request(const struct rk_request *request, struct rk_err *err)
 {
     enum rankd_status status = check_inputs(request, err);
@@ -239,6 +267,8 @@ enum rankd_status rk_check_request(const struct rk_request *request, struct rk_e
         status = check_params(request, err);
     if (status == RANKD_OK && !rk_request_embeds(request))
         status = check_score_shapes(request, err);
+    if (status == RANKD_OK && !rk_request_embeds(request))
+        status = check_memory(request, err);
     if (status == RANKD_OK)
         status = check_outputs(request, err);
     return status;

@@ -57,7 +57,7 @@ void rk_gather_add(struct rk_gather *gather, const struct rk_lists *lists, size_
         double part = (-w * (double)out->sparse[i].delta) / out->lambda;
         if (gather->sum)
             gather->sum[index] += part;
-        else
+        else if (gather->entry)
             gather->entry[at + i] = (struct rk_gather_entry){index, part};
     }
 }

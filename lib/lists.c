@@ -168,7 +168,8 @@ static enum rankd_status refuse(const struct rk_lists *lists, struct rk_err *err
     const char *may = lists->target_dtype == RK_BOOL || lists->target_dtype == RK_UINT8
                           ? "1 (relevant) or 0 (irrelevant)"
                           : "1 (relevant), 0 (irrelevant) or -1 (ignored)";
-    if (!rk_targets_first_bad(lists->targets, lists->target_dtype, rows_of(lists) * columns, &at, value))
+    if (columns == 0 ||
+        !rk_targets_first_bad(lists->targets, lists->target_dtype, rows_of(lists) * columns, &at, value))
         return rk_fail(err, RANKD_INVALID, "targets changed while they were read; they may be %s", may);
     return rk_fail(err, RANKD_INVALID, "targets[%zu, %zu] is %s; it may be %s", at / columns, at % columns,
                    value, may);
@@ -184,7 +185,6 @@ static bool count_row(const struct rk_lists *lists, const struct rk_kernels *ker
                       struct rk_list_count *count)
 {
     const char *at = (const char *)lists->targets + list * lists->items * rk_dtype_size(lists->target_dtype);
-    *count = (struct rk_list_count){0};
     if (rk_dtype_size(lists->target_dtype) == 1) {
         struct rk_scan scan = kernels->scan(at, lists->items, lists->target_dtype == RK_INT8);
         add(count, lists->items, scan);
@@ -208,7 +208,6 @@ static bool count_columns(const struct rk_lists *lists, struct rk_list_count *co
     size_t size = rk_dtype_size(lists->target_dtype);
     int8_t block[BLOCK];
     bool bad = false;
-    memset(count, 0, lists->lists * sizeof *count);
     for (size_t r = 0; r < lists->items; r++) {
         for (size_t c = 0, here; c < lists->lists; c += here) {
             here = lists->lists - c < BLOCK ? lists->lists - c : BLOCK;
@@ -228,6 +227,7 @@ enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_k
                                  struct rk_list_count *count, struct rk_err *err)
 {
     bool good = true;
+    memset(count, 0, lists->lists * sizeof *count);
     if (lists->by_column)
         good = count_columns(lists, count);
     else

@@ -38,12 +38,14 @@ void rk_targets_narrow(const void *targets, enum rk_dtype dtype, size_t n, int8_
 
 static void value_text(const char *at, enum rk_dtype dtype, char value[RK_NUMBER_TEXT])
 {
+    int8_t i8;
     int32_t i32;
     int64_t i64 = 0;
     float x;
     switch (dtype) {
     case RK_INT8:
-        i64 = *(const int8_t *)at;
+        memcpy(&i8, at, sizeof i8);
+        i64 = (int64_t)i8;
         break;
     case RK_INT32:
         memcpy(&i32, at, sizeof i32);

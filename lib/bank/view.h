@@ -31,13 +31,28 @@ struct rk_bank_embeddings {
     const struct rk_bank_chunk *chunk; /* oldest first; none is empty */
 };
 
+/* Items that every list has, side by side per list. */
+struct rk_bank_scores_chunk {
+    size_t items;  /* of each list; not 0 */
+    size_t stride; /* from a list's first item to the next list's, at least `items` */
+    const float
+        *scores; /* [lists, stride] from the first item on: as sent, before the margin, rounded to FP32 */
+    const int8_t *targets; /* [lists, stride]: 1, 0, -1. No NaN but where -1 */
+};
+
+struct rk_bank_scores {
+    size_t lists;
+    size_t chunks;
+    const struct rk_bank_scores_chunk *chunk; /* oldest first */
+};
+
 /* What struct rk_request carries: a bank of either kind as of one version. */
 struct rk_bank_view {
     bool is_embeddings;
     size_t items;
     uint64_t version, generation;
     struct rk_bank_embeddings embeddings; /* where is_embeddings */
-    /* `bank` puts the view of a score bank here */
+    struct rk_bank_scores scores;         /* where not; `items` above are those of one list */
 };
 
 #endif

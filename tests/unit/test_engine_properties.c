@@ -333,6 +333,15 @@ static void a_cut_is_the_least_score_that_reaches_its_threshold(void **state)
     }
 }
 
+#if defined(__SANITIZE_THREAD__)
+#define RACES_ARE_REPORTED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RACES_ARE_REPORTED 1
+#endif
+#endif
+
+#ifndef RACES_ARE_REPORTED /* the race is the point of it */
 struct scribble {
     _Atomic(bool) stop;
     unsigned char *scores, *targets;
@@ -344,10 +353,12 @@ static void *scribble(void *arg)
     struct scribble *s = arg;
     struct test_random random = {9};
     while (!atomic_load(&s->stop)) {
-        volatile unsigned char *score = s->scores + test_below(&random, s->bytes);
+        /* The byte of sign and exponent is left alone mostly, or all requests would end at a NaN. */
+        size_t at = test_below(&random, s->bytes);
+        volatile unsigned char *score = s->scores + (at % 4 == 3 && test_below(&random, 500) ? at - 1 : at);
         volatile unsigned char *target = s->targets + test_below(&random, s->items);
         *score = (unsigned char)test_next(&random);
-        *target = (unsigned char)(test_below(&random, 4) - 1 + (test_below(&random, 1000) == 0 ? 7 : 0));
+        *target = (unsigned char)(test_below(&random, 4) - 1 + (test_below(&random, 100000) == 0 ? 7 : 0));
     }
     return NULL;
 }
@@ -387,6 +398,7 @@ inputs_that_change_while_they_are_read_do_no_harm(void **state)
     free(s.scores);
     free(s.targets);
 }
+#endif
 
 int main(void)
 {
@@ -401,7 +413,9 @@ int main(void)
         cmocka_unit_test(fp64_is_rounded_once_to_the_nearest_fp32),
         cmocka_unit_test(the_logarithm_is_right_to_the_last_bit_but_one),
         cmocka_unit_test(a_cut_is_the_least_score_that_reaches_its_threshold),
+#ifndef RACES_ARE_REPORTED
         cmocka_unit_test(inputs_that_change_while_they_are_read_do_no_harm),
+#endif
     };
     return cmocka_run_group_tests_name("engine_properties", tests, NULL, NULL);
 }
