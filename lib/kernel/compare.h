@@ -1,0 +1,42 @@
+/* Strategy "compare": every item is compared with every cut, many items at a time. The best there is for up
+ * to some dozens of cuts, because nothing in it depends on a score: no table, no branch.
+ *
+ * compare.c does what is the same everywhere; the two block functions are written once per instruction set.
+ */
+#ifndef RK_COMPARE_H
+#define RK_COMPARE_H
+
+#include "span.h"
+
+enum { RK_COMPARE_PAD = 8 };
+
+/* The number of cuts once padded; pads are NaN, so that no score is at or above one. */
+static inline uint32_t rk_compare_padded(uint32_t p)
+{
+    return (p + RK_COMPARE_PAD - 1) / RK_COMPARE_PAD * RK_COMPARE_PAD;
+}
+
+/* A move: the cuts before and after, and the intervals between the two, merged. Only items in one of them can
+ * have changed their rank. */
+struct rk_compare_move {
+    const float *before, *after; /* [padded] */
+    uint32_t padded;
+    const float *low, *high; /* [intervals]: low <= s < high */
+    uint32_t intervals;
+    int32_t *moved; /* [padded], added to: items at or above the cut after, less those before */
+    bool graded;    /* the span receives a gradient */
+};
+
+struct rk_compare_code {
+    /* Adds to count[k] the items of the span at or above cut[k], k < padded. Items whose target is 1 or -1 do
+     * not count; where span->targets is NULL all do. True if one that counts is NaN. */
+    bool (*count)(const struct rk_span *span, const float *cut, uint32_t padded, uint32_t *count);
+    /* Puts the span's differences into the sink. */
+    void (*move)(const struct rk_span *span, const struct rk_compare_move *move, struct rk_sink *sink);
+};
+
+size_t rk_compare_scratch(uint32_t items, uint32_t p, unsigned threads);
+enum rankd_status rk_compare_count(struct rk_pass *pass, const struct rk_compare_code *code);
+enum rankd_status rk_compare_move(struct rk_pass *pass, const struct rk_compare_code *code);
+
+#endif

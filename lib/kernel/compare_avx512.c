@@ -1,0 +1,177 @@
+#include "compare.h"
+#include "kernels_internal.h"
+#include "load_avx512.h"
+
+enum { STEP = 4 /* vectors looked at together, so that compares do not wait for each other */ };
+
+/* One vector against GROUP cuts. */
+RK_INLINE void count_step(__m512 s, __mmask16 lanes, int group, const __m512 *cut, __m512i *sum)
+{
+    const __m512i one = _mm512_set1_epi32(1);
+    RK_UNROLL
+    for (int j = 0; j < group; j++)
+        sum[j] =
+            _mm512_mask_add_epi32(sum[j], _mm512_mask_cmp_ps_mask(lanes, s, cut[j], _CMP_GE_OQ), sum[j], one);
+}
+
+RK_INLINE bool count_group(const struct rk_span *span, enum rk_dtype dtype, int group, const float *cuts,
+                           uint32_t *count)
+{
+    __m512 cut[RK_COMPARE_PAD];
+    __m512i sum[RK_COMPARE_PAD];
+    unsigned nan = 0;
+    uint32_t i = 0;
+    RK_UNROLL
+    for (int j = 0; j < group; j++) {
+        cut[j] = _mm512_set1_ps(cuts[j]);
+        sum[j] = _mm512_setzero_si512();
+    }
+    for (; !span->targets && i + 16 <= span->items; i += 16) {
+        __m512 s = rk_load_scores(span->scores, dtype, i, 0xffff);
+        nan |= _mm512_cmp_ps_mask(s, s, _CMP_UNORD_Q);
+        count_step(s, 0xffff, group, cut, sum);
+    }
+    for (; i < span->items; i += 16) {
+        __mmask16 here = rk_lanes(span->items - i);
+        __mmask16 lanes = rk_lanes_irrelevant(span->targets, i, here);
+        __m512 s = rk_load_scores(span->scores, dtype, i, here);
+        nan |= _mm512_mask_cmp_ps_mask(lanes, s, s, _CMP_UNORD_Q);
+        count_step(s, lanes, group, cut, sum);
+    }
+    RK_UNROLL
+    for (int j = 0; j < group; j++)
+        count[j] += (uint32_t)_mm512_reduce_add_epi32(sum[j]);
+    return nan;
+}
+
+RK_INLINE bool count_as(const struct rk_span *span, enum rk_dtype dtype, const float *cut, uint32_t padded,
+                        uint32_t *count)
+{
+    bool nan = false;
+    for (uint32_t k = 0; k < padded; k += RK_COMPARE_PAD) {
+        /* The second half of the last group is often empty. */
+        bool half = cut[k + RK_COMPARE_PAD / 2] != cut[k + RK_COMPARE_PAD / 2];
+        nan |= half ? count_group(span, dtype, RK_COMPARE_PAD / 2, cut + k, count + k)
+                    : count_group(span, dtype, RK_COMPARE_PAD, cut + k, count + k);
+    }
+    return nan;
+}
+
+static bool count(const struct rk_span *span, const float *cut, uint32_t padded, uint32_t *counts)
+{
+    if (span->dtype == RK_FP16)
+        return count_as(span, RK_FP16, cut, padded, counts);
+    if (span->dtype == RK_BF16)
+        return count_as(span, RK_BF16, cut, padded, counts);
+    return count_as(span, RK_FP32, cut, padded, counts);
+}
+
+static void put_sparse(const struct rk_span *span, uint32_t i, __mmask16 lanes, __m512i delta,
+                       struct rk_sink *sink)
+{
+    int32_t value[16];
+    uint64_t at = sink->changed;
+    _mm512_storeu_si512(value, delta);
+    for (unsigned left = lanes; left && at < sink->room; left &= left - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(left);
+        sink->sparse[at++] = (struct rk_delta){span->position + i + lane, value[lane]};
+    }
+}
+
+/* Sixteen items of which some changed: the difference of each, and of each cut's count. */
+static __attribute__((noinline)) void move_changed(const struct rk_span *span, uint32_t i, __mmask16 here,
+                                                   const struct rk_compare_move *move, struct rk_sink *sink)
+{
+    const __m512i one = _mm512_set1_epi32(1);
+    __mmask16 lanes = rk_lanes_irrelevant(span->targets, i, here);
+    __m512 s = rk_load_scores(span->scores, span->dtype, i, here);
+    __m512i delta = _mm512_setzero_si512();
+    for (uint32_t k = 0; k < move->padded; k++) {
+        __mmask16 before = _mm512_mask_cmp_ps_mask(lanes, s, _mm512_set1_ps(move->before[k]), _CMP_GE_OQ);
+        __mmask16 after = _mm512_mask_cmp_ps_mask(lanes, s, _mm512_set1_ps(move->after[k]), _CMP_GE_OQ);
+        delta = _mm512_mask_add_epi32(delta, after, delta, one);
+        delta = _mm512_mask_sub_epi32(delta, before, delta, one);
+        move->moved[k] += __builtin_popcount(after) - __builtin_popcount(before);
+    }
+    __mmask16 changed = _mm512_test_epi32_mask(delta, delta);
+    uint64_t size = (uint64_t)_mm512_reduce_add_epi32(_mm512_abs_epi32(delta));
+    uint64_t number = (uint64_t)__builtin_popcount(changed);
+    if (!move->graded) {
+        sink->changed_memory += number;
+        sink->abs_memory += size;
+        return;
+    }
+    if (sink->dense)
+        _mm512_mask_storeu_ps(sink->dense + span->position + i, here,
+                              rk_sink_values_avx512(delta, sink->w, sink->lambda));
+    else
+        put_sparse(span, i, changed, delta, sink);
+    sink->changed += number;
+    sink->abs_graded += size;
+}
+
+/* Which lanes of n vectors lie in an interval. */
+RK_INLINE void inside(const __m512 *s, int n, const struct rk_compare_move *move, __mmask16 *in)
+{
+    for (uint32_t m = 0; m < move->intervals; m++) {
+        __m512 low = _mm512_set1_ps(move->low[m]), high = _mm512_set1_ps(move->high[m]);
+        RK_UNROLL
+        for (int v = 0; v < n; v++)
+            in[v] |=
+                _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(s[v], low, _CMP_GE_OQ), s[v], high, _CMP_LT_OQ);
+    }
+}
+
+/* n vectors from item i on; `here`: lanes of the last one. */
+RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, uint32_t i, int n, __mmask16 here,
+                         const struct rk_compare_move *move, struct rk_sink *sink)
+{
+    __m512 s[STEP];
+    __mmask16 in[STEP] = {0};
+    RK_UNROLL
+    for (int v = 0; v < n; v++)
+        s[v] = rk_load_scores(span->scores, dtype, i + 16 * (uint32_t)v, here);
+    inside(s, n, move, in);
+    RK_UNROLL
+    for (int v = 0; v < n; v++) {
+        uint32_t at = i + 16 * (uint32_t)v;
+        if (__builtin_expect(in[v] & here, 0))
+            move_changed(span, at, here, move, sink);
+        else if (sink->dense && move->graded)
+            _mm512_mask_storeu_ps(sink->dense + span->position + at, here, _mm512_setzero_ps());
+    }
+}
+
+RK_INLINE void move_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_compare_move *move,
+                       struct rk_sink *sink)
+{
+    uint32_t i = 0;
+    for (; i + 16 * STEP <= span->items; i += 16 * STEP)
+        move_step(span, dtype, i, STEP, 0xffff, move, sink);
+    for (; i < span->items; i += 16)
+        move_step(span, dtype, i, 1, rk_lanes(span->items - i), move, sink);
+}
+
+static void move(const struct rk_span *span, const struct rk_compare_move *by, struct rk_sink *sink)
+{
+    if (span->dtype == RK_FP16)
+        move_as(span, RK_FP16, by, sink);
+    else if (span->dtype == RK_BF16)
+        move_as(span, RK_BF16, by, sink);
+    else
+        move_as(span, RK_FP32, by, sink);
+}
+
+static const struct rk_compare_code code = {count, move};
+
+static enum rankd_status count_pass(struct rk_pass *pass)
+{
+    return rk_compare_count(pass, &code);
+}
+
+static enum rankd_status move_pass(struct rk_pass *pass)
+{
+    return rk_compare_move(pass, &code);
+}
+
+const struct rk_strategy rk_compare_avx512 = {"compare", rk_compare_scratch, count_pass, move_pass};

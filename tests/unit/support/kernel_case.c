@@ -1,0 +1,279 @@
+#include "unit/support/kernel_case.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static uint16_t fp16_near(double x)
+{
+    if (isinf(x))
+        return x > 0 ? 0x7c00 : 0xfc00;
+    int exponent;
+    double m = frexp(fabs(x), &exponent); /* [0.5, 1) */
+    uint16_t sign = signbit(x) ? 0x8000 : 0;
+    if (m == 0 || exponent < -23)
+        return sign;
+    if (exponent < -13)
+        return (uint16_t)(sign | (unsigned)ldexp(m, exponent + 24));
+    if (exponent > 15)
+        return (uint16_t)(sign | 0x7bff);
+    return (uint16_t)(sign | (unsigned)(exponent + 14) << 10 | ((unsigned)(m * 2048) & 0x3ff));
+}
+
+static double fp16_value(uint16_t half)
+{
+    int exponent = half >> 10 & 31, fraction = half & 1023;
+    double size = exponent == 31 ? INFINITY
+                  : exponent     ? ldexp(1024 + fraction, exponent - 25)
+                                 : ldexp(fraction, -24);
+    return half & 0x8000 ? -size : size;
+}
+
+static float from_bits(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static uint32_t to_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static float draw_score(struct test_random *random, enum kernel_scores scores, uint32_t i, uint32_t items)
+{
+    static const float ties[] = {0.0f, -0.0f, 1.0f, 0.5f, -1.0f, INFINITY, -INFINITY, 0.75f};
+    switch (scores) {
+    case KERNEL_NORMAL:
+        return (float)(sqrt(-2 * log(1 - test_uniform(random))) * cos(6.283185307 * test_uniform(random)));
+    case KERNEL_TIES:
+        return ties[test_below(random, 8)];
+    case KERNEL_EQUAL:
+        return 0.25f;
+    case KERNEL_CLUSTERED:
+        return i == 0 ? 1e30f : from_bits(0x3f000000u + (uint32_t)test_below(random, 3));
+    case KERNEL_SPREAD:
+        return (float)ldexp(test_uniform(random) - 0.5, (int)test_below(random, 270) - 145);
+    case KERNEL_ASCENDING:
+        return (float)i / (float)items;
+    case KERNEL_DESCENDING:
+        return -(float)i / (float)items;
+    default:
+        return (float)test_uniform(random);
+    }
+}
+
+/* Stores a score as `dtype`; returns what it is as FP32. */
+static float store(void *memory, enum rk_dtype dtype, uint32_t i, float x)
+{
+    uint16_t half;
+    if (dtype == RK_FP32) {
+        memcpy((char *)memory + 4 * (size_t)i, &x, sizeof x);
+        return x;
+    }
+    half = dtype == RK_FP16 ? fp16_near((double)x) : (uint16_t)(to_bits(x) >> 16);
+    memcpy((char *)memory + 2 * (size_t)i, &half, sizeof half);
+    return dtype == RK_FP16 ? (float)fp16_value(half) : from_bits((uint32_t)half << 16);
+}
+
+static int descending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return x > y ? -1 : x < y;
+}
+
+static void draw_segments(struct kernel_case *c, struct test_random *random, const struct kernel_draw *draw)
+{
+    uint32_t done = 0;
+    c->list.segments = draw->segments;
+    for (size_t s = 0; s < draw->segments; s++) {
+        bool last = s + 1 == draw->segments, bare = last && s > 0 && draw->no_targets;
+        uint32_t items = last ? draw->items - done : (uint32_t)test_below(random, draw->items - done + 1);
+        char *scores = c->memory[s] = malloc(items * rk_dtype_size(draw->dtype) + 1);
+        char *targets = c->memory[3 + s] = malloc((size_t)items + 1);
+        c->segment[s] = (struct rk_segment){.scores = scores + 1,
+                                            .targets = bare ? NULL : (int8_t *)targets + 1,
+                                            .items = items,
+                                            .dtype = draw->dtype};
+        for (uint32_t i = 0; i < items; i++, done++) {
+            double u = test_uniform(random);
+            int8_t target = u < draw->relevant ? 1 : u < draw->relevant + draw->ignored ? -1 : 0;
+            c->target[done] = bare ? 0 : target;
+            targets[1 + i] = (char)c->target[done];
+            c->score[done] =
+                store(scores + 1, draw->dtype, i, draw_score(random, draw->scores, done, draw->items));
+            if (c->target[done] == -1 && test_below(random, 2))
+                store(scores + 1, RK_BF16, draw->dtype == RK_FP32 ? 2 * i + 1 : i, NAN); /* may be anything */
+        }
+        if (s == 0 || !last)
+            c->list.graded = done;
+    }
+    c->list.items = done;
+    if (draw->segments == 1)
+        c->list.graded = done;
+}
+
+/* Cuts are near scores, and mostly scores. */
+static void draw_cuts(struct kernel_case *c, struct test_random *random, const struct kernel_draw *draw)
+{
+    uint32_t p = c->list.p;
+    for (uint32_t k = 0; k < p; k++) {
+        c->cut[k] = c->raw[k] + 0.0f;
+        if (test_below(random, 8) == 0)
+            c->cut[k] = draw_score(random, draw->scores, k, draw->items) + 0.0f;
+        double far = draw->step * test_uniform(random) * test_uniform(random);
+        c->cut_after[k] = draw->step > 0 ? (float)((double)c->cut[k] + far) + 0.0f
+                                         : draw_score(random, draw->scores, k, draw->items) + 0.0f;
+    }
+    if (p > 2 && test_below(random, 8) == 0) {
+        c->cut[0] = INFINITY;
+        c->cut_after[1] = INFINITY;
+        c->cut_after[2] = -INFINITY;
+    }
+    qsort(c->cut, p, sizeof *c->cut, descending);
+    qsort(c->cut_after, p, sizeof *c->cut_after, descending);
+}
+
+/* By comparing each item with each cut. */
+static void expect(struct kernel_case *c)
+{
+    for (uint32_t i = 0; i < c->list.items; i++) {
+        for (uint32_t k = 0; k < c->list.p && c->target[i] == 0; k++) {
+            c->ahead[k] += c->score[i] >= c->cut[k];
+            c->ahead_after[k] += c->score[i] >= c->cut_after[k];
+            c->delta[i] += (c->cut[k] > c->score[i]) - (c->cut_after[k] > c->score[i]);
+        }
+    }
+}
+
+void kernel_case_draw(struct kernel_case *c, struct test_random *random, const struct kernel_draw *draw)
+{
+    memset(c, 0, sizeof *c);
+    c->score = calloc(draw->items + 1, sizeof *c->score);
+    c->target = calloc(draw->items + 1, 1);
+    c->delta = calloc(draw->items + 1, sizeof *c->delta);
+    c->list.segment = c->segment;
+    draw_segments(c, random, draw);
+    for (uint32_t i = 0; i < c->list.items; i++) {
+        c->list.p += c->target[i] == 1;
+        c->list.n += c->target[i] != -1;
+    }
+    c->position = calloc(c->list.p + 1, sizeof *c->position);
+    c->raw = calloc(c->list.p + 1, sizeof *c->raw);
+    c->cut = calloc(c->list.p + 1, sizeof *c->cut);
+    c->cut_after = calloc(c->list.p + 1, sizeof *c->cut_after);
+    c->ahead = calloc(c->list.p + 1, sizeof *c->ahead);
+    c->ahead_after = calloc(c->list.p + 1, sizeof *c->ahead_after);
+    for (uint32_t i = 0, k = 0; i < c->list.items; i++) {
+        if (c->target[i] != 1)
+            continue;
+        c->position[k] = i;
+        c->raw[k++] = c->score[i];
+    }
+    c->list.position = c->position;
+    c->list.raw = c->raw;
+    draw_cuts(c, random, draw);
+    expect(c);
+}
+
+void kernel_case_free(struct kernel_case *c)
+{
+    for (size_t i = 0; i < 6; i++)
+        free(c->memory[i]);
+    free(c->score);
+    free(c->target);
+    free(c->delta);
+    free(c->position);
+    free(c->raw);
+    free(c->cut);
+    free(c->cut_after);
+    free(c->ahead);
+    free(c->ahead_after);
+}
+
+static void check_sums(const struct kernel_case *c, const struct rk_sink *sink)
+{
+    uint64_t changed = 0, changed_memory = 0, abs_graded = 0, abs_memory = 0;
+    for (uint32_t i = 0; i < c->list.items; i++) {
+        uint64_t size = (uint64_t)llabs((long long)c->delta[i]);
+        *(i < c->list.graded ? &changed : &changed_memory) += size > 0;
+        *(i < c->list.graded ? &abs_graded : &abs_memory) += size;
+    }
+    assert_int_equal(sink->changed, changed);
+    assert_int_equal(sink->changed_memory, changed_memory);
+    if (c->list.graded < c->list.items)
+        assert_int_equal(sink->abs_graded, abs_graded);
+    assert_int_equal(sink->abs_memory, abs_memory);
+}
+
+static void check_dense(const struct kernel_case *c, const struct rk_strategy *strategy, struct rk_pass *pass)
+{
+    float *gradient = malloc((c->list.graded + 1) * sizeof *gradient);
+    struct rk_sink sink = {.dense = gradient, .w = 0.37, .lambda = 1.7};
+    for (uint32_t i = 0; i < c->list.graded; i++)
+        gradient[i] = 123.0f;
+    gradient[c->list.graded] = 123.0f;
+    pass->sink = &sink;
+    assert_int_equal(strategy->move(pass), RANKD_OK);
+    for (uint32_t i = 0; i < c->list.graded; i++) {
+        float want = (float)((-0.37 * (double)c->delta[i]) / 1.7) + 0.0f;
+        if (c->target[i] != 1 && to_bits(gradient[i]) != to_bits(want))
+            fail_msg("%s: gradient of item %u of %u is %g, should be %g", strategy->name, i, c->list.items,
+                     (double)gradient[i], (double)want);
+    }
+    assert_true(gradient[c->list.graded] == 123.0f);
+    assert_memory_equal(pass->ahead_after, c->ahead_after, c->list.p * sizeof *c->ahead_after);
+    check_sums(c, &sink);
+    free(gradient);
+}
+
+static void check_sparse(const struct kernel_case *c, const struct rk_strategy *strategy,
+                         struct rk_pass *pass, size_t room)
+{
+    struct rk_delta *sparse = malloc((room + 1) * sizeof *sparse);
+    struct rk_sink sink = {.sparse = sparse, .room = room, .w = 0.37, .lambda = 1.7};
+    unsigned char *seen = calloc(c->list.items + 1, 1);
+    pass->sink = &sink;
+    assert_int_equal(strategy->move(pass), RANKD_OK);
+    check_sums(c, &sink);
+    for (size_t i = 0; i < room && i < sink.changed; i++) {
+        assert_in_range(sparse[i].position, 0, c->list.graded - 1);
+        assert_int_equal(sparse[i].delta, c->delta[sparse[i].position]);
+        assert_int_equal(seen[sparse[i].position]++, 0);
+    }
+    assert_memory_equal(pass->ahead_after, c->ahead_after, c->list.p * sizeof *c->ahead_after);
+    free(seen);
+    free(sparse);
+}
+
+void kernel_case_check(const struct kernel_case *c, const struct rk_strategy *strategy, struct rk_pool *pool)
+{
+    struct rk_exec exec = {.pool = pool};
+    uint32_t p = c->list.p;
+    size_t bytes = strategy->scratch(c->list.items, p, pool ? pool->width : 1);
+    void *scratch = aligned_alloc(64, (bytes + 127) / 64 * 64);
+    uint32_t *ahead = calloc(p + 1, sizeof *ahead), *after = calloc(p + 1, sizeof *after);
+    memset(scratch, 0xa5, bytes);
+    struct rk_pass pass = {
+        .list = &c->list, .exec = &exec, .scratch = scratch, .cut = c->cut, .ahead = ahead};
+    assert_int_equal(strategy->count(&pass), RANKD_OK);
+    assert_false(pass.nan);
+    if (memcmp(ahead, c->ahead, p * sizeof *ahead) != 0)
+        fail_msg("%s: counts of %u cuts over %u items differ", strategy->name, p, c->list.items);
+    pass.cut_after = c->cut_after;
+    pass.ahead_after = after;
+    check_dense(c, strategy, &pass);
+    check_sparse(c, strategy, &pass, 1);
+    check_sparse(c, strategy, &pass, c->list.items);
+    free(ahead);
+    free(after);
+    free(scratch);
+}

@@ -1,0 +1,221 @@
+/* Every strategy of every instruction set of this machine, against comparing each item with each cut. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernel/cpu.h"
+#include "unit/support/kernel_case.h"
+
+static const char *const sets[] = {"scalar", "avx2", "avx512"};
+static const enum rk_dtype dtypes[] = {RK_FP32, RK_FP16, RK_BF16};
+
+/* Checks a case with every strategy of every set. */
+static void check_all(const struct kernel_draw *draw, uint64_t seed, struct rk_pool *pool)
+{
+    struct test_random random = {seed};
+    struct kernel_case c;
+    kernel_case_draw(&c, &random, draw);
+    for (size_t s = 0; c.list.p > 0 && s < sizeof sets / sizeof *sets; s++) {
+        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+        for (size_t i = 0; kernels && kernels->strategy[i]; i++)
+            kernel_case_check(&c, kernels->strategy[i], pool);
+    }
+    kernel_case_free(&c);
+}
+
+static void every_strategy_counts_every_tail_length(void **state)
+{
+    (void)state;
+    for (uint32_t items = 1; items <= 150; items++) {
+        for (size_t d = 0; d < 3; d++) {
+            struct kernel_draw draw = {.items = items,
+                                       .relevant = items % 3 ? 0.1 : 0.5,
+                                       .ignored = items % 2 ? 0.2 : 0,
+                                       .dtype = dtypes[d],
+                                       .scores = items % 4 ? KERNEL_UNIFORM : KERNEL_TIES,
+                                       .segments = 1,
+                                       .step = items % 5 ? 0.3 : 0};
+            check_all(&draw, items * 3 + d, NULL);
+        }
+    }
+}
+
+static void every_strategy_takes_every_kind_of_scores(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 40 * KERNEL_SCORES; i++) {
+        struct kernel_draw draw = {.items = 64 + 97 * (i % 23),
+                                   .relevant = (double[]){0.003, 0.02, 0.2, 0.6}[i % 4],
+                                   .ignored = i % 3 ? 0 : 0.1,
+                                   .dtype = dtypes[i % 5 % 3],
+                                   .scores = (enum kernel_scores)(i % KERNEL_SCORES),
+                                   .segments = 1 + i % 7 % 3,
+                                   .no_targets = i % 2,
+                                   .step = (double[]){0, 0.01, 0.5, 1e-7, 10}[i % 5]};
+        check_all(&draw, 1000 + i, NULL);
+    }
+}
+
+static void every_strategy_takes_large_lists_on_several_threads(void **state)
+{
+    (void)state;
+    struct rk_pool *pool = test_pool_new(3);
+    for (unsigned i = 0; i < 4; i++) {
+        struct kernel_draw draw = {.items = 500000 + i,
+                                   .relevant = i % 2 ? 0.00004 : 0.0004,
+                                   .ignored = i == 3 ? 0.1 : 0,
+                                   .dtype = dtypes[i % 3],
+                                   .scores = i == 2 ? KERNEL_NORMAL : KERNEL_UNIFORM,
+                                   .segments = 1 + i % 2,
+                                   .step = 0.01};
+        check_all(&draw, 5000 + i, pool);
+        check_all(&draw, 5000 + i, NULL);
+    }
+    test_pool_free(pool);
+}
+
+/* A NaN at one place: seen where the item is irrelevant, not where it is ignored. */
+static void check_nan(const struct rk_strategy *strategy, struct kernel_case *c, uint32_t at)
+{
+    struct rk_exec exec = {0};
+    uint32_t *ahead = calloc(c->list.p, sizeof *ahead);
+    void *scratch = aligned_alloc(64, (strategy->scratch(c->list.items, c->list.p, 1) + 127) / 64 * 64);
+    struct rk_pass pass = {
+        .list = &c->list, .exec = &exec, .scratch = scratch, .cut = c->cut, .ahead = ahead};
+    const uint16_t nan16 = 0xffff; /* in FP16 and in BF16 */
+    const float nan32 = NAN;
+    size_t size = rk_dtype_size(c->segment[0].dtype);
+    char *place = (char *)c->memory[0] + 1 + at * size, kept[4];
+    memcpy(kept, place, size);
+    memcpy(place, size == 2 ? (const void *)&nan16 : &nan32, size);
+    assert_int_equal(strategy->count(&pass), RANKD_OK);
+    assert_int_equal(pass.nan, c->target[at] == 0);
+    memcpy(place, kept, size);
+    free(scratch);
+    free(ahead);
+}
+
+static void a_nan_is_seen_wherever_it_is(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        struct kernel_draw draw = {.items = 83,
+                                   .relevant = 0.2,
+                                   .ignored = i % 2 ? 0.2 : 0,
+                                   .dtype = dtypes[i % 3],
+                                   .segments = 1,
+                                   .step = 1};
+        struct test_random random = {77 + i};
+        struct kernel_case c;
+        kernel_case_draw(&c, &random, &draw);
+        for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+            const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+            for (size_t k = 0; kernels && kernels->strategy[k]; k++) {
+                for (uint32_t at = 0; at < c.list.items; at++) {
+                    if (c.target[at] != 1) /* the caller has looked at the relevant ones */
+                        check_nan(kernels->strategy[k], &c, at);
+                }
+            }
+        }
+        kernel_case_free(&c);
+    }
+}
+
+/* Targets of any byte, at any length: the machine's sets agree with a plain loop. */
+static void targets_are_counted_and_found_at_every_length(void **state)
+{
+    (void)state;
+    struct test_random random = {9};
+    for (uint32_t items = 0; items <= 200; items++) {
+        int8_t *targets = malloc(items + 1);
+        uint32_t want[200], got[200];
+        size_t relevant = 0, ignored = 0, bad_signed = 0, bad_unsigned = 0;
+        for (uint32_t i = 0; i < items; i++) {
+            targets[i] = (int8_t)(test_below(&random, items % 3 ? 200 : 3) % 256 - 1);
+            if (targets[i] == 1)
+                want[relevant++] = 1000 + i;
+            ignored += targets[i] == -1;
+            bad_signed += targets[i] != 1 && targets[i] != 0 && targets[i] != -1;
+            bad_unsigned += targets[i] != 1 && targets[i] != 0;
+        }
+        for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+            const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+            if (!kernels)
+                continue;
+            struct rk_scan is = kernels->scan(targets, items, true),
+                           un = kernels->scan(targets, items, false);
+            assert_int_equal(is.relevant, relevant);
+            assert_int_equal(is.ignored, ignored);
+            assert_int_equal(un.relevant, relevant);
+            assert_int_equal(un.ignored, 0);
+            assert_int_equal(is.bad, bad_signed > 0);
+            assert_int_equal(un.bad, bad_unsigned > 0);
+            for (size_t room = 0; room <= relevant; room += relevant ? relevant : 1) {
+                memset(got, 0, sizeof got);
+                assert_int_equal(kernels->positions(targets, items, 1000, got, room), room);
+                assert_memory_equal(got, want, room * sizeof *got);
+            }
+        }
+        free(targets);
+    }
+}
+
+static void wide_registers_that_the_system_does_not_save_are_not_used(void **state)
+{
+    (void)state;
+    const struct rk_cpuid zen5 = {
+        .leaf1_ecx = 0xfef8320b, .leaf7_ebx = 0xf1bf97ab, .extended1_ecx = 0x75c237ff, .xcr0 = 0xe7};
+    struct rk_cpuid cpu = zen5;
+    assert_int_equal(rk_cpu_features_of(&cpu), RK_CPU_ALL);
+    cpu.xcr0 = 0x07; /* AVX saved, AVX-512 not */
+    assert_int_equal(rk_cpu_features_of(&cpu), RK_CPU_AVX2);
+    cpu.xcr0 = 0x27; /* mask registers only */
+    assert_int_equal(rk_cpu_features_of(&cpu), RK_CPU_AVX2);
+    cpu.xcr0 = 0x03; /* not even AVX */
+    assert_int_equal(rk_cpu_features_of(&cpu), 0);
+    cpu = zen5;
+    cpu.leaf1_ecx &= ~(1u << 27); /* no OSXSAVE */
+    assert_int_equal(rk_cpu_features_of(&cpu), 0);
+}
+
+static void every_instruction_that_a_set_is_compiled_for_is_asked_for(void **state)
+{
+    (void)state;
+    const struct rk_cpuid all = {.leaf1_ecx = ~0u, .leaf7_ebx = ~0u, .extended1_ecx = ~0u, .xcr0 = ~0ull};
+    const unsigned leaf1[] = {12, 23, 27, 28, 29}, leaf7[] = {3, 5, 8}, wide[] = {16, 17, 30, 31};
+    assert_int_equal(rk_cpu_features_of(&all), RK_CPU_ALL);
+    for (size_t i = 0; i < 5; i++) {
+        struct rk_cpuid cpu = all;
+        cpu.leaf1_ecx &= ~(1u << leaf1[i]);
+        assert_int_equal(rk_cpu_features_of(&cpu), 0);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        struct rk_cpuid cpu = all;
+        cpu.leaf7_ebx &= ~(1u << leaf7[i]);
+        assert_int_equal(rk_cpu_features_of(&cpu), 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        struct rk_cpuid cpu = all;
+        cpu.leaf7_ebx &= ~(1u << wide[i]);
+        assert_int_equal(rk_cpu_features_of(&cpu), RK_CPU_AVX2);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_strategy_counts_every_tail_length),
+        cmocka_unit_test(every_strategy_takes_every_kind_of_scores),
+        cmocka_unit_test(every_strategy_takes_large_lists_on_several_threads),
+        cmocka_unit_test(a_nan_is_seen_wherever_it_is),
+        cmocka_unit_test(targets_are_counted_and_found_at_every_length),
+        cmocka_unit_test(wide_registers_that_the_system_does_not_save_are_not_used),
+        cmocka_unit_test(every_instruction_that_a_set_is_compiled_for_is_asked_for),
+    };
+    return cmocka_run_group_tests_name("kernel", tests, NULL, NULL);
+}
