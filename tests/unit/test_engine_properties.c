@@ -382,6 +382,7 @@ inputs_that_change_while_they_are_read_do_no_harm(void **state)
         struct rk_err err = {0};
         for (size_t k = 0; k < s.items; k++)
             s.targets[k] = (unsigned char)(test_below(&random, 3) - 1);
+        memset(s.scores, 0, s.bytes);
         test_call_start(&call, i % 2 ? "ap" : "recall", 0);
         test_input(&call, RK_IN_SCORES, RK_FP32, ROWS, COLUMNS, s.scores);
         test_input(&call, RK_IN_TARGETS, RK_INT8, ROWS, COLUMNS, s.targets);
