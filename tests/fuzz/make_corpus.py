@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz corpora: small valid inputs of every kind. Crashes that were found are added by hand."""
+import gzip
+import json
+import struct
+import zlib
+from pathlib import Path
+
+HERE = Path(__file__).parent / "corpus"
+MODELS = ["ap", "recall", "rank", "rank_vjp"]
+
+
+def put(corpus, name, data):
+    folder = HERE / corpus
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def infer(name, model, document, binary=b""):
+    text = json.dumps(document).encode()
+    put("infer_request", name, bytes([MODELS.index(model)]) + struct.pack("<H", len(text)) + text + binary)
+
+
+def tensor(name, shape, datatype, data=None, size=None):
+    made = {"name": name, "shape": shape, "datatype": datatype}
+    if data is not None:
+        made["data"] = data
+    else:
+        made["parameters"] = {"binary_data_size": size}
+    return made
+
+
+def main():
+    scores = tensor("scores", [2, 3], "FP32", [[0.9, 0.8, 0.7], [0.1, None, 0.3]])
+    targets = tensor("targets", [2, 3], "INT8", [0, 1, 0, 1, -1, 0])
+    infer("ap_json", "ap", {"id": "a", "parameters": {"lambda": 2, "margin": 0.1}, "inputs": [scores, targets]})
+    infer("recall_all", "recall", {
+        "parameters": {"lambda": 0.5, "weight": "log", "axis": 0, "interclass": 0.5, "average": "micro", "lambda_scope": "batch",
+                       "lambda_units": "rank", "timeout": 1000000, "binary_data_output": True},
+        "inputs": [scores, targets],
+        "outputs": [{"name": n, "parameters": {"binary_data": False}} for n in
+                    ("loss", "list_loss", "gradient", "gradient_indices", "gradient_values")]})
+    infer("ap_binary", "ap", {"inputs": [tensor("scores", [1, 4], "FP16", size=8), tensor("targets", [1, 4], "INT64", size=32)]},
+          struct.pack("<4e4q", 1, 2, 3, 4, 1, 0, 0, 1))
+    infer("ap_embeddings", "ap", {"inputs": [
+        tensor("embeddings", [3, 2], "FP32", [1, 0, 0.8, 0.6, 0, 1]), tensor("labels", [3], "INT64", [1, 1, 2]),
+        tensor("ids", [3], "INT64", [5, 6, -1]), tensor("ref_embeddings", [1, 2], "FP32", [0.6, 0.8]), tensor("ref_labels", [1], "INT32", [2])],
+        "outputs": [{"name": "loss"}, {"name": "gradient"}, {"name": "ref_gradient"}]})
+    infer("rank", "rank", {"inputs": [tensor("scores", [2, 3], "FP64", [1, 2, 3, 3, 2, 1])]})
+    infer("rank_vjp", "rank_vjp", {"parameters": {"lambda": 3}, "inputs": [
+        tensor("scores", [1, 4], "BF16", size=8), tensor("upstream", [1, 4], "FP32", size=16)]},
+        struct.pack("<4H4f", 0x3f80, 0x4000, 0xbf80, 0x3f00, 1, -1, 0.5, 0))
+    text = b'{"inputs": []}' * 20
+    put("inflate", "gzip", b"\x01" + gzip.compress(text, mtime=0))
+    put("inflate", "zlib", b"\x00" + zlib.compress(text))
+    raw = zlib.compressobj(9, zlib.DEFLATED, -15)
+    put("inflate", "raw", b"\x00" + raw.compress(text) + raw.flush())
+    put("inflate", "bomb", b"\x01" + gzip.compress(b" " * (4 << 20), mtime=0))
+
+
+if __name__ == "__main__":
+    main()

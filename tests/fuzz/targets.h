@@ -1,0 +1,15 @@
+/* Entry points for fuzzing: each takes any bytes and must come back. The same functions run under libFuzzer
+ * (`make fuzz`) and, over the corpus and seeded mutations of it, in `make check` (tests/unit/test_fuzz.c). */
+#ifndef RK_FUZZ_TARGETS_H
+#define RK_FUZZ_TARGETS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* An inference request: two bytes of JSON length, the JSON, binary tensors. What parses is also computed. */
+void rk_fuzz_infer_request(const uint8_t *data, size_t bytes);
+
+/* A compressed body: the first byte picks the encoding. */
+void rk_fuzz_inflate(const uint8_t *data, size_t bytes);
+
+#endif
