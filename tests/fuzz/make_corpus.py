@@ -50,6 +50,15 @@ def main():
     infer("rank_vjp", "rank_vjp", {"parameters": {"lambda": 3}, "inputs": [
         tensor("scores", [1, 4], "BF16", size=8), tensor("upstream", [1, 4], "FP32", size=16)]},
         struct.pack("<4H4f", 0x3f80, 0x4000, 0xbf80, 0x3f00, 1, -1, 0.5, 0))
+    # model, types (scores, targets << 2, good targets 0x20), rows - 1, columns - 1, outputs, choices, numbers, data
+    varied = bytes((i * 37 + i * i * 11) % 251 for i in range(97))
+    put("run", "ap_rows", bytes([0, 0x20, 2, 40, 0xff, 0x00, 8]) + varied)
+    put("run", "recall_columns_half", bytes([1, 0x21, 9, 6, 0xff, 0x35, 0x9a]) + varied)
+    put("run", "ap_ties_interclass", bytes([0, 0x3e, 5, 20, 0x30, 0x06, 0x8c]) + b"\x00\x00\x80\x3f" * 3 + b"\x00\x00\x00\x80")
+    put("run", "recall_wide_targets", bytes([1, 0x10, 1, 3, 0xff, 0x40, 8]) + struct.pack("<8q", 1, 0, 0, 1, -1, 0, 1, 0))
+    put("run", "rank_fp64", bytes([2, 3, 3, 30, 0xff, 0, 8]) + struct.pack("<9d", *(x / 7 for x in range(-4, 5))))
+    put("run", "vjp_any_lambda", bytes([3, 0, 2, 30, 0xff, 0x80, 8]) + struct.pack("<d", 0.75) + varied)
+    put("run", "ap_any_parameters", bytes([0, 0x20, 2, 30, 0xff, 0x81, 8]) + struct.pack("<3d", 1e-3, 0.1, 0.5) + varied)
     text = b'{"inputs": []}' * 20
     put("inflate", "gzip", b"\x01" + gzip.compress(text, mtime=0))
     put("inflate", "zlib", b"\x00" + zlib.compress(text))

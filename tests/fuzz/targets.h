@@ -12,4 +12,8 @@ void rk_fuzz_infer_request(const uint8_t *data, size_t bytes);
 /* A compressed body: the first byte picks the encoding. */
 void rk_fuzz_inflate(const uint8_t *data, size_t bytes);
 
+/* A request on scores: types, shape, parameters, then bytes that fill its tensors. Every set of kernels of
+ * the machine must answer like the reference. */
+void rk_fuzz_run(const uint8_t *data, size_t bytes);
+
 #endif
