@@ -124,7 +124,8 @@ static enum rankd_status compute(struct rk_retrieval *run, const struct rk_reque
     if (!take(run))
         return rk_fail_scratch(err, rk_retrieval_cost(request));
     size_t valid = weigh(run, request->params.average), batch = run->items.batch;
-    if (valid > 0 && rk_retrieval_rows(run, err) != RANKD_OK)
+    bool streams = rk_retrieval_streams(batch, run->items.total);
+    if (valid > 0 && (streams ? rk_retrieval_stream : rk_retrieval_rows)(run, err) != RANKD_OK)
         return err->status;
     fill_info(run, request, valid, &reply->info);
     if (write_losses(run, request, reply, err) != RANKD_OK)
@@ -148,6 +149,7 @@ enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_r
         .exec = exec,
         .kernels = exec->kernels ? exec->kernels : rk_kernels(),
         .box = box_of(request, normalize),
+        .check_nan = !normalize,
         .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_BIT(RK_OUT_REF_GRADIENT)),
     };
     rk_product_begin();
@@ -172,5 +174,5 @@ size_t rk_retrieval_cost(const struct rk_request *request)
     size_t read = own * dim * (sizeof(float) + sizeof(double)) + own * (8 + 8 + 8 + 2 * 20) + 4096;
     size_t runs = 2 + (request->memory ? request->memory->embeddings.chunks : 0);
     return rk_cost_add(read + runs * sizeof(struct rk_run) + batch * sizeof(struct rk_query),
-                       rk_retrieval_rows_cost(batch, total, dim));
+                       rk_retrieval_stream_cost(batch, total, dim));
 }

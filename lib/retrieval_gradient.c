@@ -1,36 +1,86 @@
 #include "retrieval_gradient.h"
 
-#include "kernel/score.h"
 #include "normalize.h"
 
-static void add_scaled(size_t dim, double factor, const float *row, double *sum)
+/* Rows are fetched this many at a time, so that memory delivers the next while these are added. */
+enum { BATCH = 64 };
+
+struct rk_gradient {
+    const struct rk_items *items;
+    const struct rk_tile_kernels *tile;
+    double *sum;
+    const struct rk_run *run; /* of the last position */
+    size_t q;
+    double w, lambda;
+    size_t terms;
+    const float *row[BATCH];
+    double factor[BATCH];
+    float wide[]; /* [BATCH, dim] */
+};
+
+size_t rk_gradient_bytes(size_t dim)
 {
-    for (size_t k = 0; k < dim; k++)
-        sum[k] += factor * (double)row[k];
+    return sizeof(struct rk_gradient) + BATCH * dim * sizeof(float);
 }
 
-void rk_gradient_add(const struct rk_items *items, size_t q, double w, double lambda,
-                     const struct rk_delta *delta, size_t count, double *sum, float *wide)
+struct rk_gradient *rk_gradient_at(void *memory, const struct rk_items *items,
+                                   const struct rk_tile_kernels *tile, double *sum)
 {
-    size_t dim = items->dim, own = items->batch + items->refs;
-    const float *query = items->rows + q * dim;
-    const struct rk_run *run = items->run;
-    for (size_t i = 0; i < count; i++) {
-        size_t at = delta[i].position;
-        double value = (double)rk_sink_value(w, lambda, delta[i].delta);
-        if (at < own)
-            add_scaled(dim, value, query, sum + at * dim);
-        if (at >= run->start + run->items)
-            run = rk_items_run(items, at);
-        size_t place = (at - run->start) * dim;
-        const float *row = (const float *)run->rows + place;
-        if (run->dtype != RK_FP32) {
-            rk_scores_widen((const char *)run->rows + place * rk_dtype_size(run->dtype), run->dtype, dim,
-                            wide);
-            row = wide;
-        }
-        add_scaled(dim, value, row, sum + q * dim);
+    struct rk_gradient *gradient = memory;
+    gradient->items = items;
+    gradient->tile = tile;
+    gradient->sum = sum;
+    return gradient;
+}
+
+void rk_gradient_begin(struct rk_gradient *gradient, size_t q, double w, double lambda)
+{
+    gradient->q = q;
+    gradient->w = w;
+    gradient->lambda = lambda;
+    gradient->run = gradient->items->run;
+    gradient->terms = 0;
+}
+
+static void prefetch(const float *row, size_t dim)
+{
+    for (size_t k = 0; k < dim && k < 256; k += 16)
+        __builtin_prefetch(row + k);
+}
+
+void rk_gradient_end(struct rk_gradient *gradient)
+{
+    size_t dim = gradient->items->dim;
+    if (gradient->terms > 0)
+        gradient->tile->accumulate(dim, gradient->terms, gradient->row, gradient->factor,
+                                   gradient->sum + gradient->q * dim);
+    gradient->terms = 0;
+}
+
+void rk_gradient_put(struct rk_gradient *gradient, uint32_t position, int32_t delta)
+{
+    const struct rk_items *items = gradient->items;
+    size_t dim = items->dim, slot = gradient->terms;
+    double value = (double)rk_sink_value(gradient->w, gradient->lambda, delta);
+    if (value == 0)
+        return;
+    if (position < items->batch + items->refs) {
+        const float *query = items->rows + gradient->q * dim;
+        gradient->tile->accumulate(dim, 1, &query, &value, gradient->sum + position * dim);
     }
+    if (position >= gradient->run->start + gradient->run->items)
+        gradient->run = rk_items_run(items, position);
+    const struct rk_run *run = gradient->run;
+    if (run->dtype == RK_FP32) {
+        gradient->row[slot] = (const float *)run->rows + (position - run->start) * dim;
+        prefetch(gradient->row[slot], dim);
+    } else {
+        gradient->row[slot] = gradient->wide + slot * dim;
+        rk_run_row(run, dim, position - run->start, gradient->wide + slot * dim);
+    }
+    gradient->factor[slot] = value;
+    if (++gradient->terms == BATCH)
+        rk_gradient_end(gradient);
 }
 
 size_t rk_gradient_finish(const struct rk_items *items, bool normalize, size_t first, size_t count,

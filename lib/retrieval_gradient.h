@@ -7,13 +7,23 @@
 #ifndef RK_RETRIEVAL_GRADIENT_H
 #define RK_RETRIEVAL_GRADIENT_H
 
-#include "kernel/kernel.h"
+#include "kernel/tile.h"
 #include "retrieval_items.h"
 
-/* Adds a list's gradient: `count` differences, ascending in position on the ranked axis, with the w and Λ of
- * rk_sink_value(), to sum [batch + refs, dim]. `wide` has room for dim floats. */
-void rk_gradient_add(const struct rk_items *items, size_t q, double w, double lambda,
-                     const struct rk_delta *delta, size_t count, double *sum, float *wide);
+/* Adds lists to the sums, one after the other. */
+struct rk_gradient;
+
+size_t rk_gradient_bytes(size_t dim);
+
+/* `memory` of rk_gradient_bytes(), 64-byte aligned; sum [batch + refs, dim]. */
+struct rk_gradient *rk_gradient_at(void *memory, const struct rk_items *items,
+                                   const struct rk_tile_kernels *tile, double *sum);
+
+/* A list: its query, w and Λ (rk_sink_value()); then its differences of ranks in rising order of positions on
+ * the ranked axis (a 0 adds nothing); then the end. */
+void rk_gradient_begin(struct rk_gradient *gradient, size_t q, double w, double lambda);
+void rk_gradient_put(struct rk_gradient *gradient, uint32_t position, int32_t delta);
+void rk_gradient_end(struct rk_gradient *gradient);
 
 /* Writes rows first..first+count-1 of the sums as FP32, through the normalization if there was one. Returns
  * how many elements are not 0; a zero is +0.0. */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kernel/score.h"
 #include "normalize.h"
 #include "request.h"
 
@@ -197,6 +198,15 @@ void rk_items_find(const struct rk_items *items, size_t q, uint32_t *relevant, u
         if (skip == own || ignored[skip] != relevant[i])
             relevant[kept++] = relevant[i];
     }
+}
+
+void rk_run_row(const struct rk_run *run, size_t dim, size_t place, float *out)
+{
+    const char *row = (const char *)run->rows + place * dim * rk_dtype_size(run->dtype);
+    if (run->dtype == RK_FP32)
+        memcpy(out, row, dim * sizeof *out);
+    else
+        rk_scores_widen(row, run->dtype, dim, out);
 }
 
 const struct rk_run *rk_items_run(const struct rk_items *items, size_t position)

@@ -50,6 +50,9 @@ struct rk_found rk_items_count(const struct rk_items *items, size_t q);
  * found.relevant + found.ignored of them. */
 void rk_items_find(const struct rk_items *items, size_t q, uint32_t *relevant, uint32_t *ignored);
 
+/* Item `place` of a run as FP32, to `out` [dim]. */
+void rk_run_row(const struct rk_run *run, size_t dim, size_t place, float *out);
+
 /* The run of a position. */
 const struct rk_run *rk_items_run(const struct rk_items *items, size_t position);
 

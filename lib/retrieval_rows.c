@@ -18,9 +18,9 @@ struct rows {
     uint32_t *relevant;     /* [most_relevant + most_ignored] */
     uint32_t *ignored;      /* [most_ignored] */
     struct rk_delta *delta; /* [total] */
-    float *wide;            /* [dim] */
-    void *work;             /* of the product */
-    void *scratch;          /* of a list */
+    struct rk_gradient *gradient;
+    void *work;    /* of the product */
+    void *scratch; /* of a list */
     size_t scratch_bytes;
 };
 
@@ -93,8 +93,6 @@ static enum rankd_status run_list(struct rows *rows, size_t q, const float *row,
 {
     struct rk_retrieval *run = rows->run;
     struct rk_query *query = &run->query[q];
-    if (query->found.relevant == 0)
-        return RANKD_OK;
     struct rk_segment segment[CUTS + 1];
     rk_items_find(&run->items, q, rows->relevant, rows->ignored);
     struct rk_list list = list_of(rows, query->found, row, segment);
@@ -118,7 +116,10 @@ static enum rankd_status run_list(struct rows *rows, size_t q, const float *row,
     if (run->gradient) {
         run->stalled += out.stalled;
         place(rows, query->found, out.deltas);
-        rk_gradient_add(&run->items, q, query->w, out.lambda, rows->delta, out.deltas, run->sum, rows->wide);
+        rk_gradient_begin(rows->gradient, q, query->w, out.lambda);
+        for (size_t i = 0; i < out.deltas; i++)
+            rk_gradient_put(rows->gradient, rows->delta[i].position, rows->delta[i].delta);
+        rk_gradient_end(rows->gradient);
     }
     return RANKD_OK;
 }
@@ -153,26 +154,48 @@ static bool take(struct rows *rows)
         rk_scratch_take(scratch, ((size_t)run->most_relevant + run->most_ignored) * sizeof(uint32_t));
     rows->ignored = rk_scratch_take(scratch, run->most_ignored * sizeof(uint32_t));
     rows->delta = rk_scratch_take(scratch, (run->gradient ? total : 0) * sizeof *rows->delta);
-    rows->wide = rk_scratch_take(scratch, run->items.dim * sizeof(float));
+    void *gradient = rk_scratch_take(scratch, rk_gradient_bytes(run->items.dim));
+    if (gradient)
+        rows->gradient = rk_gradient_at(gradient, &run->items, rk_tile_kernels(run->kernels), run->sum);
     rows->work = rk_scratch_take(scratch, rk_product_work(run->items.dim));
     rows->scratch_bytes = list_scratch(run);
     rows->scratch = rk_scratch_take(scratch, rows->scratch_bytes);
     return rows->similarity && rows->targets && rows->relevant && rows->ignored && rows->delta &&
-           rows->wide && rows->work && rows->scratch;
+           rows->gradient && rows->work && rows->scratch;
+}
+
+static bool open_list(const struct rk_query *query)
+{
+    return query->found.relevant > 0 && !query->done;
+}
+
+/* The first query from `from` on that is not done; `batch` if there is none. */
+static size_t next_open(const struct rk_retrieval *run, size_t from)
+{
+    while (from < run->items.batch && !open_list(&run->query[from]))
+        from++;
+    return from;
 }
 
 enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err)
 {
     struct rows rows = {.run = run};
+    if (next_open(run, 0) == run->items.batch)
+        return RANKD_OK;
     if (!take(&rows))
         return rk_fail_scratch(err,
                                rk_retrieval_rows_cost(run->items.batch, run->items.total, run->items.dim));
     memset(rows.targets, 0, run->items.total);
-    for (size_t first = 0; first < run->items.batch; first += rows.block) {
-        size_t left = run->items.batch - first, count = left < rows.block ? left : rows.block;
+    for (size_t first = next_open(run, 0), count; first < run->items.batch;
+         first = next_open(run, first + count)) {
+        count = rows.block < run->items.batch - first ? rows.block : run->items.batch - first;
+        while (!open_list(&run->query[first + count - 1]))
+            count--;
         if (fill_rows(&rows, first, count, err) != RANKD_OK)
             return err->status;
         for (size_t i = 0; i < count; i++) {
+            if (!open_list(&run->query[first + i]))
+                continue;
             enum rankd_status status =
                 run_list(&rows, first + i, rows.similarity + i * run->items.total, err);
             if (status != RANKD_OK)
@@ -189,5 +212,5 @@ size_t rk_retrieval_rows_cost(size_t batch, size_t total, size_t dim)
     /* Rows; targets, positions, deltas and what a list takes: at most so many bytes an item. */
     const size_t per_item = 1 + 8 + 8 + 96;
     return block_rows(batch, total) * total * sizeof(float) + total * per_item + rk_product_work(dim) +
-           dim * sizeof(float) + ((size_t)1 << 20);
+           rk_gradient_bytes(dim) + ((size_t)1 << 20);
 }
