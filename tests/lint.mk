@@ -35,9 +35,9 @@ lint-headers:
 	done
 
 # Every external name bears the house's prefix.
-lint-prefix: $(BUILD)/librk.a $(BUILD)/librk-server.a
-	@bad=$$(nm -A --defined-only --extern-only $^ 2>/dev/null | awk 'NF>=3 {print $$NF}' | grep -v -E '^rk_' | grep -v -E '^(__|_)' || true); \
-	[ -z "$$bad" ] || { echo "external names without the prefix rk_:"; echo "$$bad"; exit 1; }
+lint-prefix: $(BUILD)/librk.a $(BUILD)/librk-server.a $(BUILD)/librankd.a
+	@bad=$$(nm -A --defined-only --extern-only $^ 2>/dev/null | awk 'NF>=3 {print $$NF}' | grep -v -E '^(rk|rankd)_' | grep -v -E '^(__|_)' || true); \
+	[ -z "$$bad" ] || { echo "external names without the prefix rk_ or rankd_:"; echo "$$bad"; exit 1; }
 
 # Both compilers, warnings as errors.
 lint-clang:

@@ -5,9 +5,9 @@ unit_bin := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
 test_support := $(wildcard tests/unit/support/*.c)
 venv := build/venv
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(BUILD)/librk-server.a $(BUILD)/librk.a
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(BUILD)/librankd.a $(BUILD)/librk-server.a $(BUILD)/librk.a
 	@mkdir -p $(@D)
-	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka $(server_libs) -o $@
+	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka -lcurl $(server_libs) -o $@
 
 $(venv)/ready: tests/requirements.txt
 	rm -rf $(venv)

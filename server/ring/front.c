@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -262,7 +263,11 @@ enum rankd_status rk_ring_start(struct rk_app *app, struct rk_err *err)
         free_ring(ring);
         return err->status;
     }
+    sigset_t all, before; /* signals are main's business */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = pthread_create(&front->thread, NULL, loop_thread, front);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0) {
         free_ring(ring);
         return rk_fail(err, RANKD_INTERNAL, "no thread for the ring: %s", strerror(rc));

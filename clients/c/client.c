@@ -1,0 +1,245 @@
+#include "client_internal.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static rankd_client *all;
+
+/* ---- Fork ---- */
+
+static void before_fork(void)
+{
+    (void)pthread_mutex_lock(&all_lock);
+}
+
+static void after_fork_parent(void)
+{
+    (void)pthread_mutex_unlock(&all_lock);
+}
+
+static void after_fork_child(void)
+{
+    for (rankd_client *client = all; client != NULL; client = client->next) {
+        atomic_store(&client->forked, true);
+        client->transport->forked(client);
+    }
+    all = NULL;
+    (void)pthread_mutex_unlock(&all_lock);
+}
+
+static void install_fork_handlers(void)
+{
+    (void)pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+static void enlist(rankd_client *client)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, install_fork_handlers);
+    (void)pthread_mutex_lock(&all_lock);
+    client->previous = NULL;
+    client->next = all;
+    if (all != NULL)
+        all->previous = client;
+    all = client;
+    (void)pthread_mutex_unlock(&all_lock);
+}
+
+static void delist(rankd_client *client)
+{
+    (void)pthread_mutex_lock(&all_lock);
+    if (client->previous != NULL)
+        client->previous->next = client->next;
+    else
+        all = client->next;
+    if (client->next != NULL)
+        client->next->previous = client->previous;
+    (void)pthread_mutex_unlock(&all_lock);
+}
+
+static bool is_forked(const rankd_client *client)
+{
+    return atomic_load_explicit(&client->forked, memory_order_relaxed);
+}
+
+static const char forked_text[] = "this client belongs to the parent process; open one in the child";
+
+/* ---- Errors ---- */
+
+int rankd_fail(struct rankd_error *error, int status, const char *format, ...)
+{
+    if (error != NULL) {
+        va_list arguments;
+        error->status = status;
+        va_start(arguments, format);
+        (void)vsnprintf(error->text, sizeof error->text, format, arguments);
+        va_end(arguments);
+    }
+    return status;
+}
+
+int rankd_reply_fail(struct rankd_reply *reply, int status, const char *sentence)
+{
+    memset(reply, 0, sizeof *reply);
+    reply->status = status;
+    (void)snprintf(reply->error, sizeof reply->error, "%s", sentence);
+    return status;
+}
+
+uint64_t rankd_now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t rankd_until(uint64_t timeout_ns)
+{
+    uint64_t now = rankd_now_ns();
+    return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
+}
+
+/* ---- The calls ---- */
+
+int rankd_open(const char *url, const struct rankd_options *options, rankd_client **client,
+               struct rankd_error *error)
+{
+    static const struct rankd_options defaults;
+    if (client == NULL || url == NULL)
+        return rankd_fail(error, RANKD_MISUSE, "rankd_open wants a url and where to put the client");
+    *client = NULL;
+    if (options == NULL)
+        options = &defaults;
+    int status;
+    if (strncmp(url, "unix:", 5) == 0)
+        status = rankd_ring_open(strncmp(url, "unix://", 7) == 0 ? url + 7 : url + 5, options, client, error);
+    else if (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0)
+        status = rankd_http_open(url, options, client, error);
+    else
+        status = rankd_fail(error, RANKD_MISUSE,
+                            "url is '%s'; it may be unix:PATH, http://HOST:PORT or https://HOST:PORT", url);
+    if (status == RANKD_OK)
+        enlist(*client);
+    return status;
+}
+
+void rankd_close(rankd_client *client)
+{
+    /* A forked child lets go of nothing: what is left is memory that other threads of the parent may have
+     * been changing at the moment of the fork. */
+    if (client == NULL || is_forked(client))
+        return;
+    delist(client);
+    client->transport->close(client);
+}
+
+int rankd_reconnect(rankd_client *client, struct rankd_error *error)
+{
+    if (is_forked(client))
+        return rankd_fail(error, RANKD_FORKED, forked_text);
+    return client->transport->reconnect(client, error);
+}
+
+void *rankd_alloc(rankd_client *client, uint64_t bytes)
+{
+    return is_forked(client) ? NULL : client->transport->alloc(client, bytes);
+}
+
+void rankd_free(rankd_client *client, void *memory)
+{
+    if (memory != NULL && !is_forked(client))
+        client->transport->release(client, memory);
+}
+
+void rankd_arena(rankd_client *client, uint64_t *bytes, uint64_t *largest_free)
+{
+    *bytes = *largest_free = 0;
+    if (!is_forked(client))
+        client->transport->arena(client, bytes, largest_free);
+}
+
+int rankd_submit(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
+                 struct rankd_error *error)
+{
+    if (is_forked(client))
+        return rankd_fail(error, RANKD_FORKED, forked_text);
+    int status = rankd_check_request(request, error);
+    return status != RANKD_OK ? status : client->transport->submit(client, request, tag, error);
+}
+
+int rankd_poll(rankd_client *client, uint64_t tag, struct rankd_reply *reply)
+{
+    if (is_forked(client))
+        return rankd_reply_fail(reply, RANKD_FORKED, forked_text);
+    return client->transport->wait(client, tag, 0, reply);
+}
+
+int rankd_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply)
+{
+    if (is_forked(client))
+        return rankd_reply_fail(reply, RANKD_FORKED, forked_text);
+    int status = client->transport->wait(client, tag, timeout_ns, reply);
+    return status == RANKD_PENDING ? RANKD_TIMEOUT : status;
+}
+
+int rankd_infer(rankd_client *client, const struct rankd_request *request, struct rankd_reply *reply)
+{
+    struct rankd_error error;
+    uint64_t tag;
+    int status = rankd_submit(client, request, &tag, &error);
+    if (status != RANKD_OK)
+        return rankd_reply_fail(reply, status, error.text);
+    return rankd_wait(client, tag, UINT64_MAX, reply);
+}
+
+int rankd_cancel(rankd_client *client, uint64_t tag)
+{
+    return is_forked(client) ? RANKD_FORKED : client->transport->cancel(client, tag, false);
+}
+
+void rankd_forget(rankd_client *client, uint64_t tag)
+{
+    if (!is_forked(client))
+        (void)client->transport->cancel(client, tag, true);
+}
+
+void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply)
+{
+    for (int port = 0; port < RANKD_OUT_COUNT; port++) {
+        if ((reply->owned & 1u << port) != 0) {
+            rankd_free(client, reply->outputs[port].data);
+            reply->outputs[port].data = NULL;
+        }
+    }
+    reply->owned = 0;
+}
+
+int rankd_call(rankd_client *client, const char *method, const char *path, const void *body,
+               size_t body_bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
+               struct rankd_error *error)
+{
+    size_t unused;
+    *answer = NULL;
+    if (is_forked(client))
+        return rankd_fail(error, RANKD_FORKED, forked_text);
+    if (path[0] != '/' || strpbrk(path, " \r\n") != NULL || method[0] == '\0' ||
+        strpbrk(method, " \r\n") != NULL)
+        return rankd_fail(error, RANKD_MISUSE, "'%s %s' is not a method and a path without blanks", method,
+                          path);
+    return client->transport->call(client, method, path, body, body_bytes, timeout_ns, answer,
+                                   answer_bytes != NULL ? answer_bytes : &unused, error);
+}
+
+uint64_t rankd_daemon_id(rankd_client *client)
+{
+    return is_forked(client) ? 0 : client->transport->daemon_id(client);
+}
+
+const char *rankd_version(void)
+{
+    return RK_VERSION;
+}

@@ -1,0 +1,66 @@
+/* What a transport is to the calls of rankd.h. */
+#ifndef RANKD_CLIENT_INTERNAL_H
+#define RANKD_CLIENT_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "rankd.h"
+
+struct rankd_transport {
+    void (*close)(rankd_client *client);
+    void (*forked)(rankd_client *client); /* in the child of a fork; async-signal-safe calls only */
+    int (*reconnect)(rankd_client *client, struct rankd_error *error);
+    void *(*alloc)(rankd_client *client, uint64_t bytes);
+    void (*release)(rankd_client *client, void *memory);
+    void (*arena)(rankd_client *client, uint64_t *bytes, uint64_t *largest_free);
+    int (*submit)(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
+                  struct rankd_error *error);
+    /* wait with limit 0: RANKD_PENDING if it is not there */
+    int (*wait)(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
+    int (*cancel)(rankd_client *client, uint64_t tag, bool forget);
+    int (*call)(rankd_client *client, const char *method, const char *path, const void *body, size_t bytes,
+                uint64_t timeout_ns, char **answer, size_t *answer_bytes, struct rankd_error *error);
+    uint64_t (*daemon_id)(rankd_client *client);
+};
+
+/* First member of each transport's own struct. */
+struct rankd_client {
+    const struct rankd_transport *transport;
+    atomic_bool forked;
+    struct rankd_client *next, *previous; /* all clients of the process, for the fork handler */
+};
+
+int rankd_ring_open(const char *path, const struct rankd_options *options, rankd_client **client,
+                    struct rankd_error *error);
+int rankd_http_open(const char *url, const struct rankd_options *options, rankd_client **client,
+                    struct rankd_error *error);
+
+/* Sets *error (which may be NULL) and returns `status`. */
+int rankd_fail(struct rankd_error *error, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The sentence of a body like {"error": "…"}, or a piece of the body itself, into *error. */
+int rankd_fail_json(struct rankd_error *error, int status, const char *body, size_t bytes);
+
+/* *reply becomes a failed one with that sentence; returns `status`. */
+int rankd_reply_fail(struct rankd_reply *reply, int status, const char *sentence);
+
+/* CLOCK_MONOTONIC, ns; and a moment `timeout_ns` from now that saturates at UINT64_MAX. */
+uint64_t rankd_now_ns(void);
+uint64_t rankd_until(uint64_t timeout_ns);
+
+/* Room that an output may need at most, from the request's inputs; 0 if they do not tell. */
+uint64_t rankd_output_room(const struct rankd_request *request, int port);
+
+uint64_t rankd_dtype_bytes(int dtype); /* of an element; 0 outside the enumeration */
+
+/* Checks pointers, ports, types, ranks and sizes of a request: what would otherwise be read out of bounds
+ * here. */
+int rankd_check_request(const struct rankd_request *request, struct rankd_error *error);
+
+extern const char *const rankd_dtype_names[RANKD_DTYPE_COUNT];
+extern const char *const rankd_input_names[RANKD_IN_COUNT];
+extern const char *const rankd_output_names[RANKD_OUT_COUNT];
+
+#endif

@@ -1,0 +1,364 @@
+/* The ring transport: connecting, memory, closing. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ring_internal.h"
+
+static const uint64_t CONNECT_TIMEOUT_NS = UINT64_C(10000000000);
+
+/* ---- Mappings ---- */
+
+static void unmap(struct rankd_mapping *mapping)
+{
+    rankd_arena_close(&mapping->arena);
+    (void)munmap(mapping->shared, mapping->bytes);
+    free(mapping);
+}
+
+void rankd_ring_drop_retired(struct rankd_ring *ring)
+{
+    if (ring->mapping == NULL)
+        return;
+    for (struct rankd_mapping **link = &ring->mapping->next; *link != NULL;) {
+        struct rankd_mapping *mapping = *link;
+        if (mapping->arena.taken == 0) {
+            *link = mapping->next;
+            unmap(mapping);
+        } else {
+            link = &mapping->next;
+        }
+    }
+}
+
+void rankd_ring_give(struct rankd_ring *ring, void *memory)
+{
+    if (memory == NULL)
+        return;
+    for (struct rankd_mapping *mapping = ring->mapping; mapping != NULL; mapping = mapping->next) {
+        if (rankd_arena_give(&mapping->arena, memory))
+            break;
+    }
+    rankd_ring_drop_retired(ring);
+}
+
+/* The header is the daemon's word, but it is looked at before anything is done by it. */
+static bool is_sound(const struct rankd_shm_segment *shared, uint64_t bytes)
+{
+    uint64_t rings = (uint64_t)shared->entries * RANKD_SHM_ENTRY_BYTES;
+    return shared->magic == RANKD_SHM_MAGIC && shared->version == RANKD_SHM_VERSION &&
+           shared->segment_bytes == bytes && shared->entry_bytes == RANKD_SHM_ENTRY_BYTES &&
+           shared->entries >= RANKD_SHM_ENTRIES_MIN && shared->entries <= RANKD_SHM_ENTRIES_MAX &&
+           (shared->entries & (shared->entries - 1)) == 0 && shared->submissions_offset <= bytes - rings &&
+           shared->completions_offset <= bytes - rings && shared->arena_offset <= bytes &&
+           shared->arena_bytes <= bytes - shared->arena_offset;
+}
+
+static int map_segment(struct rankd_ring *ring, int fd, uint64_t bytes, struct rankd_error *error)
+{
+    struct rankd_mapping *mapping = calloc(1, sizeof *mapping);
+    void *base = mapping != NULL && bytes > RANKD_SHM_HEADER_BYTES
+                     ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+                     : MAP_FAILED;
+    if (base == MAP_FAILED) {
+        free(mapping);
+        return rankd_fail(error, RANKD_NO_MEMORY, "a segment of %llu bytes can't be mapped",
+                          (unsigned long long)bytes);
+    }
+    /* A forked child must not keep the segment of its parent alive, nor write into it. */
+    (void)madvise(base, bytes, MADV_DONTFORK);
+    (void)madvise(base, bytes, MADV_DONTDUMP);
+    mapping->shared = base;
+    mapping->bytes = bytes;
+    if (!is_sound(mapping->shared, bytes) ||
+        !rankd_arena_open(&mapping->arena, (char *)base + mapping->shared->arena_offset,
+                          mapping->shared->arena_bytes)) {
+        unmap(mapping);
+        return rankd_fail(error, RANKD_UNREACHABLE, "the daemon's segment is not one of rankd's");
+    }
+    mapping->next = ring->mapping;
+    ring->mapping = mapping;
+    return RANKD_OK;
+}
+
+/* ---- Handshake ---- */
+
+static bool wait_readable(int fd, uint64_t until_ns)
+{
+    uint64_t now = rankd_now_ns();
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    return now < until_ns && poll(&poll_fd, 1, (int)((until_ns - now) / 1000000) + 1) > 0;
+}
+
+static int connect_socket(const struct rankd_ring *ring, struct rankd_error *error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, ring->path, sizeof address.sun_path);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+        (void)rankd_fail(error, RANKD_UNREACHABLE, "no connection to unix:%s: %s", ring->path,
+                         strerror(errno));
+        if (fd >= 0)
+            (void)close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Receives the welcome and the segment's fd, if one came; -1 in *segment_fd otherwise. */
+static bool receive_welcome(int fd, struct rankd_welcome *welcome, int *segment_fd)
+{
+    struct iovec part = {welcome, sizeof *welcome};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    *segment_fd = -1;
+    ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *rights = n >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (rights != NULL && rights->cmsg_type == SCM_RIGHTS && rights->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(segment_fd, CMSG_DATA(rights), sizeof *segment_fd);
+    return n == (ssize_t)sizeof *welcome && welcome->kind == RANKD_PACKET_WELCOME;
+}
+
+static int greet(struct rankd_ring *ring, int fd, struct rankd_welcome *welcome, int *segment_fd,
+                 struct rankd_error *error)
+{
+    const struct rankd_options *options = &ring->options;
+    struct rankd_hello hello = {.kind = RANKD_PACKET_HELLO,
+                                .version_min = RANKD_SHM_VERSION,
+                                .version_max = RANKD_SHM_VERSION,
+                                .entries = options->entries,
+                                .arena_bytes = options->arena_bytes,
+                                .spin_us = options->spin_us};
+    *segment_fd = -1;
+    /* A daemon that refuses this uid has hung up already, but its reason is there to be read. */
+    (void)send(fd, &hello, sizeof hello, MSG_NOSIGNAL);
+    if (!wait_readable(fd, rankd_until(options->connect_timeout_ns)))
+        return rankd_fail(error, RANKD_UNREACHABLE, "unix:%s took the connection and says nothing",
+                          ring->path);
+    if (!receive_welcome(fd, welcome, segment_fd))
+        return rankd_fail(error, RANKD_UNREACHABLE, "unix:%s hung up during the handshake", ring->path);
+    welcome->text[sizeof welcome->text - 1] = '\0';
+    if (welcome->status != RANKD_OK)
+        return rankd_fail(error, (int)welcome->status, "%s", welcome->text);
+    if (*segment_fd < 0)
+        return rankd_fail(error, RANKD_UNREACHABLE, "unix:%s sent no segment", ring->path);
+    return RANKD_OK;
+}
+
+static int prepare_slots(struct rankd_ring *ring, struct rankd_error *error)
+{
+    const struct rankd_mapping *mapping = ring->mapping;
+    ring->entries = mapping->shared->entries;
+    ring->submissions = (void *)((char *)mapping->shared + mapping->shared->submissions_offset);
+    ring->completions = (void *)((char *)mapping->shared + mapping->shared->completions_offset);
+    ring->submit_tail = ring->complete_head = 0;
+    ring->slot_memory = rankd_arena_take(&ring->mapping->arena, (uint64_t)ring->entries * RANKD_SLOT_BYTES);
+    free(ring->slots);
+    ring->slots = calloc(ring->entries, sizeof *ring->slots);
+    if (ring->slots == NULL || ring->slot_memory == NULL)
+        return rankd_fail(error, RANKD_NO_MEMORY, "the arena has no room for the descriptors of %u requests",
+                          ring->entries);
+    return RANKD_OK;
+}
+
+/* With the lock. Leaves `lost` as it was on failure. */
+static int connect_ring(struct rankd_ring *ring, struct rankd_error *error)
+{
+    struct rankd_welcome welcome;
+    int segment_fd, fd = connect_socket(ring, error);
+    if (fd < 0)
+        return RANKD_UNREACHABLE;
+    int status = greet(ring, fd, &welcome, &segment_fd, error);
+    if (status == RANKD_OK)
+        status = map_segment(ring, segment_fd, welcome.segment_bytes, error);
+    if (segment_fd >= 0)
+        (void)close(segment_fd); /* the mapping is enough */
+    if (status == RANKD_OK && (status = prepare_slots(ring, error)) != RANKD_OK) {
+        struct rankd_mapping *mapping = ring->mapping;
+        ring->mapping = mapping->next;
+        unmap(mapping);
+    }
+    if (status != RANKD_OK) {
+        (void)close(fd);
+        return status;
+    }
+    ring->daemon_id = welcome.daemon_id;
+    ring->lost = false;
+    atomic_store(&ring->fd, fd);
+    rankd_ring_drop_retired(ring);
+    return RANKD_OK;
+}
+
+void rankd_ring_lose(struct rankd_ring *ring)
+{
+    ring->lost = true;
+    (void)pthread_cond_broadcast(&ring->changed);
+}
+
+/* What the lost connection held beside the memory that the caller has from it. */
+static void retire(struct rankd_ring *ring)
+{
+    int fd = atomic_exchange(&ring->fd, -1);
+    if (fd >= 0)
+        (void)close(fd);
+    for (uint32_t i = 0; i < ring->entries && ring->slots != NULL; i++)
+        rankd_ring_free_slot(ring, &ring->slots[i], false);
+    free(ring->slots);
+    ring->slots = NULL;
+    ring->entries = 0;
+    rankd_ring_give(ring, ring->slot_memory);
+    ring->slot_memory = NULL;
+}
+
+static bool nobody_reads(struct rankd_ring *ring, uint64_t unused)
+{
+    (void)unused;
+    return !ring->reading;
+}
+
+static int reconnect(rankd_client *client, struct rankd_error *error)
+{
+    struct rankd_ring *ring = rankd_ring_of(client);
+    int status = RANKD_OK;
+    (void)pthread_mutex_lock(&ring->lock);
+    if (ring->lost || atomic_load(&ring->fd) < 0) {
+        while (!nobody_reads(ring, 0))
+            (void)pthread_cond_wait(&ring->changed, &ring->lock);
+        retire(ring);
+        status = connect_ring(ring, error);
+        (void)pthread_cond_broadcast(&ring->changed);
+    }
+    (void)pthread_mutex_unlock(&ring->lock);
+    return status;
+}
+
+/* ---- The transport's small calls ---- */
+
+static void *ring_alloc(rankd_client *client, uint64_t bytes)
+{
+    struct rankd_ring *ring = rankd_ring_of(client);
+    (void)pthread_mutex_lock(&ring->lock);
+    void *memory = ring->mapping != NULL ? rankd_arena_take(&ring->mapping->arena, bytes) : NULL;
+    (void)pthread_mutex_unlock(&ring->lock);
+    return memory;
+}
+
+static void ring_release(rankd_client *client, void *memory)
+{
+    struct rankd_ring *ring = rankd_ring_of(client);
+    (void)pthread_mutex_lock(&ring->lock);
+    rankd_ring_give(ring, memory);
+    (void)pthread_mutex_unlock(&ring->lock);
+}
+
+static void ring_arena(rankd_client *client, uint64_t *bytes, uint64_t *largest_free)
+{
+    struct rankd_ring *ring = rankd_ring_of(client);
+    (void)pthread_mutex_lock(&ring->lock);
+    if (ring->mapping != NULL) {
+        *bytes = ring->mapping->arena.bytes;
+        *largest_free = rankd_arena_largest(&ring->mapping->arena);
+    }
+    (void)pthread_mutex_unlock(&ring->lock);
+}
+
+static uint64_t ring_daemon_id(rankd_client *client)
+{
+    return rankd_ring_of(client)->daemon_id;
+}
+
+/* The parent's connection must end with the parent. */
+static void ring_forked(rankd_client *client)
+{
+    int fd = atomic_load(&rankd_ring_of(client)->fd);
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+static void ring_close(rankd_client *client)
+{
+    struct rankd_ring *ring = rankd_ring_of(client);
+    int fd = atomic_load(&ring->fd);
+    if (fd >= 0)
+        (void)close(fd);
+    while (ring->mapping != NULL) {
+        struct rankd_mapping *next = ring->mapping->next;
+        unmap(ring->mapping);
+        ring->mapping = next;
+    }
+    (void)pthread_mutex_destroy(&ring->calling);
+    (void)pthread_cond_destroy(&ring->changed);
+    (void)pthread_mutex_destroy(&ring->lock);
+    free(ring->answer.body);
+    free(ring->slots);
+    free(ring->packet);
+    free(ring);
+}
+
+static const struct rankd_transport transport = {
+    .close = ring_close,
+    .forked = ring_forked,
+    .reconnect = reconnect,
+    .alloc = ring_alloc,
+    .release = ring_release,
+    .arena = ring_arena,
+    .submit = rankd_ring_submit,
+    .wait = rankd_ring_wait,
+    .cancel = rankd_ring_cancel,
+    .call = rankd_ring_call,
+    .daemon_id = ring_daemon_id,
+};
+
+static void init_locks(struct rankd_ring *ring)
+{
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&ring->changed, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+    (void)pthread_mutex_init(&ring->lock, NULL);
+    (void)pthread_mutex_init(&ring->calling, NULL);
+}
+
+int rankd_ring_open(const char *path, const struct rankd_options *options, rankd_client **client,
+                    struct rankd_error *error)
+{
+    size_t length = strlen(path);
+    struct rankd_ring *ring = calloc(1, sizeof *ring);
+    char *packet = malloc(RANKD_PACKET_MAX);
+    if (ring == NULL || packet == NULL || length == 0 || length >= sizeof ring->path) {
+        bool wrong = length == 0 || length >= sizeof ring->path;
+        int status = wrong
+                         ? rankd_fail(error, RANKD_MISUSE, "a socket's path has 1 to %zu bytes; '%s' has %zu",
+                                      sizeof ring->path - 1, path, length)
+                         : rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
+        free(ring);
+        free(packet);
+        return status;
+    }
+    memcpy(ring->path, path, length + 1);
+    ring->base.transport = &transport;
+    ring->packet = packet;
+    ring->options = *options;
+    ring->options.token = NULL;
+    if (ring->options.connect_timeout_ns == 0)
+        ring->options.connect_timeout_ns = CONNECT_TIMEOUT_NS;
+    atomic_store(&ring->fd, -1);
+    init_locks(ring);
+    int status = connect_ring(ring, error);
+    if (status != RANKD_OK) {
+        ring_close(&ring->base);
+        return status;
+    }
+    *client = &ring->base;
+    return RANKD_OK;
+}

@@ -1,0 +1,108 @@
+/* The ring transport's insides: connection (ring.c), waiting (ring_wait.c), requests (ring_request.c) and the
+ * control channel (ring_control.c). `lock` guards everything but what says otherwise. */
+#ifndef RANKD_RING_INTERNAL_H
+#define RANKD_RING_INTERNAL_H
+
+#include <pthread.h>
+
+#include "arena.h"
+#include "client_internal.h"
+#include "rankd_shm.h"
+
+enum { RANKD_SLOT_BYTES = RANKD_SHM_DESCRIPTOR_MAX + (int)sizeof(struct rankd_shm_reply) };
+
+/* A mapped segment. One that was lost stays while pieces of its arena are in use. */
+struct rankd_mapping {
+    struct rankd_mapping *next;
+    struct rankd_shm_segment *shared;
+    uint64_t bytes;
+    struct rankd_arena arena;
+};
+
+enum rankd_slot_state {
+    RANKD_SLOT_FREE,
+    RANKD_SLOT_SUBMITTED,
+    RANKD_SLOT_FORGOTTEN, /* submitted, and nobody will take the reply */
+    RANKD_SLOT_COMPLETED
+};
+
+/* A request that is outstanding, and what is to be done for it at the end. */
+struct rankd_slot {
+    enum rankd_slot_state state;
+    uint64_t tag;
+    struct rankd_shm_completion completion;
+    void *inputs[RANKD_IN_COUNT]; /* copies, freed at the end; NULL = in place */
+    struct {
+        void *room; /* in the arena: where the daemon writes; NULL = not asked for */
+        void *to;   /* the caller's memory outside of it, copied to; NULL = none */
+        bool owned; /* the room goes with the reply */
+        uint64_t bytes;
+    } outputs[RANKD_OUT_COUNT];
+};
+
+struct rankd_ring {
+    struct rankd_client base;
+    char path[108];
+    struct rankd_options options;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* CLOCK_MONOTONIC */
+
+    _Atomic int fd; /* -1: not connected. Read without the lock by who waits, and by the fork handler */
+    bool lost;
+    uint64_t daemon_id, next_tag;
+    struct rankd_mapping *mapping; /* the current one first, then retired ones; NULL: none */
+    struct rankd_shm_submission *submissions;
+    struct rankd_shm_completion *completions;
+    uint32_t entries, submit_tail, complete_head;
+    char *slot_memory; /* descriptor and reply of each slot, at the arena's beginning */
+    struct rankd_slot *slots;
+
+    bool reading; /* a thread looks at the socket for all */
+    char *packet; /* RANKD_PACKET_MAX bytes, of the thread that reads */
+
+    pthread_mutex_t calling; /* one control call at a time */
+    struct {
+        bool waiting, there;
+        uint32_t tag;
+        int http_status;
+        char *body;
+        uint64_t bytes, got;
+    } answer;
+};
+
+static inline struct rankd_ring *rankd_ring_of(rankd_client *client)
+{
+    return (struct rankd_ring *)client;
+}
+
+/* ring.c */
+void rankd_ring_lose(struct rankd_ring *ring);               /* with the lock; the connection is over */
+void rankd_ring_drop_retired(struct rankd_ring *ring);       /* with the lock */
+void rankd_ring_give(struct rankd_ring *ring, void *memory); /* with the lock; NULL is fine */
+
+/* ring_wait.c. With the lock, which is let go while waiting. Returns RANKD_OK as soon as ready(ring, arg),
+ * RANKD_TIMEOUT, or RANKD_LOST. */
+int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),
+                        uint64_t arg, uint64_t until_ns);
+void rankd_ring_drain(struct rankd_ring *ring); /* takes completions; with the lock */
+void rankd_ring_ring(struct rankd_ring *ring);  /* doorbell, if the daemon sleeps */
+
+/* ring_request.c */
+int rankd_ring_submit(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
+                      struct rankd_error *error);
+int rankd_ring_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
+int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool forget);
+void rankd_ring_free_slot(struct rankd_ring *ring, struct rankd_slot *slot,
+                          bool keep_owned); /* with the lock */
+
+/* ring_control.c */
+int rankd_ring_call(rankd_client *client, const char *method, const char *path, const void *body,
+                    size_t bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
+                    struct rankd_error *error);
+void rankd_ring_answer(struct rankd_ring *ring, const char *packet, size_t bytes); /* with the lock */
+
+/* ring_encode.c: writes the descriptor; 0 if it does not fit. Offsets of data are from `shared`. */
+size_t rankd_ring_encode(void *descriptor, const struct rankd_request *request, const struct rankd_slot *slot,
+                         const void *shared);
+
+#endif

@@ -1,0 +1,160 @@
+/* Waiting. Of all threads that wait, one looks at the ring and the socket for everybody: it spins for as long
+ * as the daemon grants, then sleeps in poll(); the others sleep on a condition. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "ring_internal.h"
+
+void rankd_ring_ring(struct rankd_ring *ring)
+{
+    _Atomic uint32_t *word = &ring->mapping->shared->daemon_waiting;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(word, memory_order_relaxed) == RANKD_ASLEEP &&
+        atomic_exchange_explicit(word, RANKD_AWAKE, memory_order_relaxed) == RANKD_ASLEEP)
+        (void)send(atomic_load(&ring->fd), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void completed(struct rankd_ring *ring, const struct rankd_shm_completion *completion)
+{
+    struct rankd_slot *slot = &ring->slots[completion->tag % ring->entries];
+    if (slot->tag != completion->tag)
+        return;
+    slot->completion = *completion;
+    if (slot->state == RANKD_SLOT_FORGOTTEN)
+        rankd_ring_free_slot(ring, slot, false);
+    else if (slot->state == RANKD_SLOT_SUBMITTED)
+        slot->state = RANKD_SLOT_COMPLETED;
+}
+
+static bool has_completion(const struct rankd_ring *ring)
+{
+    return atomic_load_explicit(&ring->mapping->shared->complete_tail, memory_order_acquire) !=
+           ring->complete_head;
+}
+
+void rankd_ring_drain(struct rankd_ring *ring)
+{
+    struct rankd_shm_segment *shared = ring->mapping->shared;
+    bool any = false;
+    while (has_completion(ring)) {
+        struct rankd_shm_completion completion = ring->completions[ring->complete_head % ring->entries];
+        ring->complete_head++;
+        atomic_store_explicit(&shared->complete_head, ring->complete_head, memory_order_release);
+        completed(ring, &completion);
+        any = true;
+    }
+    if (any)
+        (void)pthread_cond_broadcast(&ring->changed);
+}
+
+static bool spin(struct rankd_ring *ring, uint64_t until_ns)
+{
+    uint32_t most = atomic_load_explicit(&ring->mapping->shared->spin_ns, memory_order_relaxed);
+    if (most == 0)
+        return false;
+    uint64_t end = rankd_until(most);
+    if (end > until_ns)
+        end = until_ns;
+    do {
+        for (int i = 0; i < 32; i++) {
+            if (has_completion(ring))
+                return true;
+#if defined __x86_64__ || defined __i386__
+            __builtin_ia32_pause();
+#endif
+        }
+    } while (rankd_now_ns() < end);
+    return false;
+}
+
+/* Reads every packet that is there. False at the end of the connection. */
+static bool read_packets(struct rankd_ring *ring)
+{
+    for (;;) {
+        ssize_t n = recv(atomic_load(&ring->fd), ring->packet, RANKD_PACKET_MAX, MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return false;
+        if (n < 0)
+            return true;
+        if (n > 1) {
+            (void)pthread_mutex_lock(&ring->lock);
+            rankd_ring_answer(ring, ring->packet, (size_t)n);
+            (void)pthread_mutex_unlock(&ring->lock);
+        }
+    }
+}
+
+static int milliseconds(uint64_t until_ns)
+{
+    uint64_t now = rankd_now_ns();
+    if (until_ns <= now)
+        return 0;
+    uint64_t left = (until_ns - now + 999999) / 1000000;
+    return left > 3600000 ? 3600000 : (int)left;
+}
+
+/* Without the lock; `reading` keeps other threads and rankd_reconnect() away. False at the end of the
+ * connection. */
+static bool sleep_on_socket(struct rankd_ring *ring, uint64_t until_ns)
+{
+    _Atomic uint32_t *word = &ring->mapping->shared->client_waiting;
+    atomic_store_explicit(word, RANKD_ASLEEP, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    bool alive = true;
+    if (!has_completion(ring)) {
+        struct pollfd poll_fd = {.fd = atomic_load(&ring->fd), .events = POLLIN};
+        if (poll(&poll_fd, 1, milliseconds(until_ns)) != 0)
+            alive = read_packets(ring);
+    }
+    atomic_store_explicit(word, RANKD_AWAKE, memory_order_relaxed);
+    return alive;
+}
+
+static void read_for_all(struct rankd_ring *ring, uint64_t until_ns)
+{
+    ring->reading = true;
+    (void)pthread_mutex_unlock(&ring->lock);
+    bool alive = until_ns == 0 ? read_packets(ring) : spin(ring, until_ns) || sleep_on_socket(ring, until_ns);
+    (void)pthread_mutex_lock(&ring->lock);
+    ring->reading = false;
+    rankd_ring_drain(ring);
+    if (!alive)
+        rankd_ring_lose(ring);
+    (void)pthread_cond_broadcast(&ring->changed);
+}
+
+static void wait_for_reader(struct rankd_ring *ring, uint64_t until_ns)
+{
+    if (until_ns == UINT64_MAX) {
+        (void)pthread_cond_wait(&ring->changed, &ring->lock);
+        return;
+    }
+    struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
+    (void)pthread_cond_timedwait(&ring->changed, &ring->lock, &until);
+}
+
+int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),
+                        uint64_t arg, uint64_t until_ns)
+{
+    bool looked = false;
+    for (;;) {
+        if (ring->mapping == NULL || atomic_load(&ring->fd) < 0)
+            return ready(ring, arg) ? RANKD_OK : RANKD_LOST;
+        rankd_ring_drain(ring);
+        if (ready(ring, arg))
+            return RANKD_OK;
+        if (ring->lost)
+            return RANKD_LOST;
+        if (looked && rankd_now_ns() >= until_ns)
+            return RANKD_TIMEOUT;
+        /* With a limit of 0 the socket is looked at once all the same: the daemon may be gone. */
+        if (!ring->reading)
+            read_for_all(ring, until_ns);
+        else if (until_ns != 0)
+            wait_for_reader(ring, until_ns);
+        looked = true;
+    }
+}

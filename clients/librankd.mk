@@ -1,0 +1,37 @@
+# librankd, the C client: shared and static library, pkg-config file, examples, installation.
+client_src := $(wildcard clients/c/*.c)
+client_soname := librankd.so.0
+client_so := $(BUILD)/librankd.so.$(VERSION)
+client_examples := $(patsubst clients/c/examples/%.c,$(BUILD)/examples/%,$(wildcard clients/c/examples/*.c))
+
+$(BUILD)/obj/clients/c/%.o: pic = -fPIC
+
+$(BUILD)/librankd.a: $(call objects,$(client_src))
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(client_so): $(call objects,$(client_src)) clients/c/librankd.map
+	$(link) -shared -Wl,-soname,$(client_soname) -Wl,--version-script=clients/c/librankd.map -Wl,-z,defs \
+	    $(filter %.o,$^) -lcurl -ljansson -lm -o $@
+	ln -sf $(notdir $@) $(BUILD)/$(client_soname)
+	ln -sf $(client_soname) $(BUILD)/librankd.so
+$(BUILD)/librankd.pc: clients/c/librankd.pc.in Makefile
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
+
+# One example is linked as a user would link it, the other into one file.
+$(BUILD)/examples/%: $(BUILD)/obj/clients/c/examples/%.o $(client_so)
+	@mkdir -p $(@D)
+	$(link) $< -L$(BUILD) -lrankd -Wl,-rpath,'$$ORIGIN/..' -o $@
+
+.PHONY: librankd install-librankd
+librankd: $(BUILD)/librankd.a $(client_so) $(BUILD)/librankd.pc $(client_examples)
+all: librankd
+
+install: install-librankd
+install-librankd: librankd
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man3
+	install -m 644 $(BUILD)/librankd.a $(client_so) $(DESTDIR)$(PREFIX)/lib
+	ln -sf $(notdir $(client_so)) $(DESTDIR)$(PREFIX)/lib/$(client_soname)
+	ln -sf $(client_soname) $(DESTDIR)$(PREFIX)/lib/librankd.so
+	install -m 644 $(BUILD)/librankd.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 clients/c/rankd.h proto/rankd_status.h proto/rankd_types.h proto/rankd_shm.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 clients/c/librankd.3 $(DESTDIR)$(PREFIX)/share/man/man3
