@@ -31,6 +31,17 @@ install-deploy: pages
 	install -m 644 $(BUILD)/pages/rankd.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rankd
 	install -m 644 $(BUILD)/pages/rankctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rankctl
 
+# build/deb/*.deb, from the files that git knows.
+deb:
+	deploy/deps.sh build deploy
+	rm -rf $(BUILD)/deb
+	mkdir -p $(BUILD)/deb/rankd-$(VERSION)
+	git ls-files -z | xargs -0 cp --parents -t $(BUILD)/deb/rankd-$(VERSION)
+	cp -r deploy/debian $(BUILD)/deb/rankd-$(VERSION)/debian
+	cp deploy/systemd/rankd.service $(BUILD)/deb/rankd-$(VERSION)/debian/
+	cd $(BUILD)/deb/rankd-$(VERSION) && DEB_BUILD_OPTIONS='parallel=2 noautodbgsym' dpkg-buildpackage -us -uc -b
+	@ls $(BUILD)/deb/*.deb
+
 # Needs root, and Linux with namespaces and overlayfs: an engine is started for it and stopped after.
 check-deploy: $(venv)/ready
 	deploy/deps.sh build test deploy

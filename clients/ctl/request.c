@@ -1,0 +1,44 @@
+#include "request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes)
+{
+    char url[4200];
+    snprintf(url, sizeof url, "%s%s", ctl->socket[0] ? "unix:" : "", ctl->socket[0] ? ctl->socket : ctl->url);
+    struct rankd_options options = {
+        .arena_bytes = arena_bytes, .token = ctl->token[0] ? ctl->token : NULL, .spin_us = 50};
+    struct rankd_error error = {0};
+    rankd_client *client = NULL;
+    if (rankd_open(url, &options, &client, &error) == 0)
+        return client;
+    rankd_ctl_fail(1, "%s", error.text);
+    return NULL;
+}
+
+void rankd_ctl_parameters(const struct ctl *ctl, struct ctl_parameters *parameters)
+{
+    memset(parameters, 0, sizeof *parameters);
+    for (size_t i = 0; i < ctl->parameters_count; i++) {
+        struct rankd_parameter *one = &parameters->list[i];
+        char *room = parameters->text[i];
+        snprintf(room, sizeof parameters->text[i], "%s", ctl->parameters[i]);
+        char *equals = strchr(room, '=');
+        if (!equals || equals == room || !equals[1])
+            exit(rankd_ctl_fail(2, "--parameter is '%s'; it must be NAME=VALUE", ctl->parameters[i]));
+        *equals = 0;
+        const char *value = equals + 1;
+        char *end;
+        one->name = room;
+        one->number = strtod(value, &end);
+        one->type = RANKD_NUMBER;
+        if (*end) {
+            bool yes = strcmp(value, "true") == 0, no = strcmp(value, "false") == 0;
+            one->type = yes || no ? RANKD_FLAG : RANKD_TEXT;
+            one->number = yes;
+            one->text = value;
+        }
+    }
+    parameters->count = ctl->parameters_count;
+}

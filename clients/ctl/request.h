@@ -1,0 +1,21 @@
+/* What `loss` and `bench` share: a connection by --url or --socket, and the request's parameters from
+ * --parameter. */
+#ifndef RANKD_CTL_REQUEST_H
+#define RANKD_CTL_REQUEST_H
+
+#include "ctl.h"
+#include "rankd.h"
+
+/* Opens the client; NULL after saying why not. */
+rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes);
+
+/* --parameter NAME=VALUE into `room`: a number, true or false, or else a text. Texts point into `room_text`,
+ * which holds a copy. Returns their count; exits with 2 if one has no '='. */
+struct ctl_parameters {
+    struct rankd_parameter list[CTL_MAX_PARAMETERS];
+    char text[CTL_MAX_PARAMETERS][256];
+    size_t count;
+};
+void rankd_ctl_parameters(const struct ctl *ctl, struct ctl_parameters *parameters);
+
+#endif
