@@ -46,7 +46,7 @@ def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", we
     moved[mine] = (y[mine].astype(np.float64) + strength * g).astype(np.float32)
     difference = rk - ranks(moved, relevant)
     gradient[keep] = -difference / strength
-    stalled = loss > 0 and not np.any(difference[~relevant])
+    stalled = bool(loss > 0) and not np.any(difference[~relevant])
     return float(loss), gradient, True, stalled, P
 
 

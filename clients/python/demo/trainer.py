@@ -94,6 +94,7 @@ def train(run: Run, client: rankd.Client) -> None:
     criterion = Criterion(run, client)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     draw = torch.Generator().manual_seed(run.seed)  # the same in every trainer; each takes its part of the batch
+    seen = torch.zeros(2)  # sum of the losses since the latest report, and their number
     for step in range(1, run.steps + 1):
         batch = torch.randperm(len(split.train), generator=draw)[:run.batch]
         mine = batch[rank::trainers]
@@ -101,11 +102,12 @@ def train(run: Run, client: rankd.Client) -> None:
         loss = criterion(model(split.train[mine]), split.train_labels[mine], mine)
         loss.backward()
         optimizer.step()
+        seen += torch.tensor([loss.item(), 1.0])
         if step % REPORT_EVERY == 0 or step == run.steps:
-            mean = loss.detach().clone()
-            dist.all_reduce(mean)
+            dist.all_reduce(seen)
             if rank == 0:
-                report(run, step, mean.item() / trainers, model.module, split)
+                report(run, step, (seen[0] / seen[1]).item(), model.module, split)
+            seen.zero_()
     dist.barrier()
     if rank == 0 and run.bank:
         client.banks.delete(f"demo-{run.seed}")

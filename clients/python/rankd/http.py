@@ -68,6 +68,8 @@ class HTTPTransport:
             except (BrokenPipeError, ConnectionResetError):
                 pass  # a daemon that refuses a body answers and hangs up before it has read it: the answer is there
             return self._receive(connection, read)
+        except RankdError:  # some of them are TimeoutErrors or OSErrors too
+            raise
         except TimeoutError as error:
             self._drop()
             raise RequestTimeout(f"no answer from {self._url}{path} within {timeout:g} s") from error
@@ -76,8 +78,6 @@ class HTTPTransport:
             was = "the kept-alive connection" if reused else "the connection"
             text = f"{was} to {self._url} broke before the answer to {method} {path} was complete: {error!r}"
             raise ConnectionLost(text) from error
-        except RankdError:
-            raise
         except BaseException:  # KeyboardInterrupt in mid-reply: the rest would be taken for the next answer
             self._drop()
             raise

@@ -11,13 +11,18 @@ from ..tensors import BF16
 _SENT = (torch.float64, torch.float32, torch.float16, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
+def expect_tensor(name: str, value: Any) -> torch.Tensor:
+    """The value, if it is a tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a torch.Tensor")
+    return value
+
+
 def to_wire(name: str, value: Any) -> Any:
     """A tensor on any device as numpy (bfloat16 as its bits), without a copy where it lies in host memory already."""
     if value is None:
         return None
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name} is a {type(value).__name__}; it must be a torch.Tensor")
-    host = value.detach().to("cpu").contiguous()
+    host = expect_tensor(name, value).detach().to("cpu").contiguous()
     if host.dtype == torch.bfloat16:
         return BF16(host.view(torch.int16).numpy())
     if host.dtype not in _SENT:

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
-from .convert import from_wire, loss_type, to_wire
+from .convert import expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
 from .schedule import Schedule, Step
 
@@ -58,7 +58,7 @@ class RankLoss(nn.Module):
                   ignored: torch.Tensor | None, avg_factor: float | torch.Tensor | None, bank: str | None) -> torch.Tensor:
         """One call: `differentiable` and `rest` are the client's arguments by name, the first of them the one whose
         device and type the loss takes."""
-        inputs = list(differentiable.values())
+        inputs = [expect_tensor(name, value) for name, value in differentiable.items()]
         average, factor = self._average(avg_factor)
         training = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         if self.on_nan == "propagate" and _has_nan(inputs, ignored, finite="embeddings" in differentiable):

@@ -50,10 +50,10 @@ class Schedule:
 
     def begin(self, content: list[Any], remember: bool) -> Step:
         """The settings for a training step over `content`. With `remember`, a call with the very same content that
-        follows closely, from within a backward pass where torch can tell, is taken for its recomputation."""
+        follows closely and from within a backward pass is taken for its recomputation."""
         key = _fingerprint(content) if remember or self.steps < self.warmup else None
         known = self._calls.get(key) if key is not None else None
-        if known is not None and _may_be_recomputation():
+        if known is not None and _in_backward():
             return Step(known.margin, known.batch_id, again=True)
         step = Step(self.current_margin(), new_batch_id())
         if key is not None:
@@ -99,7 +99,19 @@ def _fingerprint(content: list[Any]) -> bytes:
     return digest.digest()
 
 
-def _may_be_recomputation() -> bool:
-    """Activation checkpointing recomputes inside the backward pass. Older torch can't tell whether it is in one."""
+def _in_backward() -> bool:
+    """Whether this thread is inside a backward pass, where activation checkpointing recomputes. Without this, a batch
+    that comes a second time, bit for bit (a full batch that gets no gradient yet), would pass for a recomputation."""
     task = getattr(torch._C, "_current_graph_task_id", None)
-    return task is None or task() != -1
+    if task is not None:
+        return bool(task() != -1)
+    probe = getattr(torch._C, "_will_engine_execute_node", None)  # before torch 2; raises outside of a backward pass
+    if probe is None:
+        return False
+    with torch.enable_grad():
+        node = torch.empty(0, requires_grad=True).view(0).grad_fn
+    try:
+        probe(node)
+    except RuntimeError:
+        return False
+    return True

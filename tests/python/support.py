@@ -1,0 +1,145 @@
+"""A real daemon for tests that stop and start it, and a small server that only ever breaks the transport."""
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import rankd
+
+BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).resolve().parents[2] / "build"))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Daemon:
+    """The daemon on a port and a data directory that it keeps over stop and start. A context manager."""
+
+    def __init__(self, folder=None, *flags):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.own = tempfile.TemporaryDirectory() if folder is None else None
+        self.folder = Path(folder or self.own.name)
+        self.flags = flags
+        self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        if self.own:
+            self.own.cleanup()
+
+    def start(self, wait=True):
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [BUILD / "rankd", "--http", f"127.0.0.1:{self.port}", "--data", self.folder / "data", *self.flags],
+                stderr=log, stdout=log)
+        client = rankd.connect(self.url, retry_for=0)
+        end = time.monotonic() + 20
+        while wait and not client.ready():
+            assert self.process.poll() is None and time.monotonic() < end, (self.folder / "log").read_text()
+            time.sleep(0.02)
+        client.close()
+
+    def kill(self):
+        """As kill -9: no farewell to anybody."""
+        self.process.kill()
+        self.process.wait(20)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            assert self.process.wait(60) == 0, (self.folder / "log").read_text()
+
+    def client(self, **options):
+        return rankd.connect(self.url, **options)
+
+
+class Breaking:
+    """Listens on a port and treats each connection as its script says, in turn: a list of functions of a socket.
+    The last one is repeated. Counts connections. Stands in for a broken network or a dying daemon, never for results."""
+
+    def __init__(self, *script):
+        self.script, self.connections, self.requests = script, 0, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            step = self.script[min(self.connections, len(self.script) - 1)]
+            self.connections += 1
+            threading.Thread(target=self._one, args=(step, connection), daemon=True).start()
+
+    def _one(self, step, connection):
+        with connection:
+            connection.settimeout(20)
+            try:
+                step(self, connection)
+            except OSError:
+                pass
+
+
+def read_request(server, connection):
+    """Takes one request off the connection and keeps its bytes. Returns False at the end."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = connection.recv(65536)
+        if not more:
+            return False
+        data += more
+    head, _, rest = data.partition(b"\r\n\r\n")
+    length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+    while len(rest) < length:
+        rest += connection.recv(65536)
+    server.requests.append(head + b"\r\n\r\n" + rest)
+    return True
+
+
+def answering(*replies):
+    """Sends the given bytes after each request in turn, then hangs up."""
+
+    def step(server, connection):
+        for reply in replies:
+            if not read_request(server, connection):
+                return
+            connection.sendall(reply)
+
+    return step
+
+
+def resetting(server, connection):
+    """Takes the request and resets the connection."""
+    read_request(server, connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def silent(server, connection):
+    """Takes the request and says nothing."""
+    read_request(server, connection)
+    connection.recv(1)
+
+
+def http(status, body=b"", **headers):
+    lines = [f"HTTP/1.1 {status} x", f"Content-Length: {len(body)}", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -1,0 +1,155 @@
+"""What goes wrong arrives as an exception of its own class, with the daemon's sentence and what to do."""
+import pickle
+
+import numpy as np
+import pytest
+
+import rankd
+import rankd.errors
+from support import Breaking, Daemon, answering, free_port, http, silent
+
+GOOD = ([[0.3, 0.2, 0.1]], [[0, 1, 0]])
+
+
+def test_nan_is_refused_with_its_position(client):
+    scores = np.zeros((2, 3), np.float32)
+    scores[1, 2] = np.nan
+    with pytest.raises(rankd.InvalidRequest) as caught:
+        client.loss("ap", scores, [[0, 1, 0]] * 2)
+    assert isinstance(caught.value, ValueError) and caught.value.code == 400
+    assert "scores" in caught.value.sentence and "nan" in caught.value.sentence.lower() and "1" in caught.value.sentence
+
+
+@pytest.mark.parametrize("options, named", [
+    ({"lambda_val": 0.0}, "lambda"), ({"lambda_val": -1.0}, "lambda"), ({"lambda_val": 1e13}, "lambda"), ({"margin": -0.5}, "margin"),
+    ({"average": "mean"}, "average"), ({"axis": 2}, "axis"), ({"interclass": 1.5}, "interclass"), ({"weight": "log"}, "weight"),
+    ({"lambda_scope": "all"}, "lambda_scope"), ({"normalize": True}, "normalize"), ({"margin": "wide"}, "margin")], ids=str)
+def test_a_wrong_parameter_is_named(client, options, named):
+    with pytest.raises(rankd.InvalidRequest, match=named):
+        client.loss("ap", *GOOD, **options)
+
+
+def test_a_target_that_is_none_is_named(client):
+    with pytest.raises(rankd.InvalidRequest, match="targets.*2"):
+        client.loss("ap", [[0.3, 0.2]], [[0, 2]])
+
+
+def test_shapes_that_differ_are_named(client):
+    with pytest.raises(rankd.InvalidRequest, match="targets"):
+        client.loss("ap", [[0.3, 0.2]], [[0, 1, 0]])
+    with pytest.raises(rankd.InvalidRequest, match="scores"):
+        client.loss("ap", np.zeros((0, 4), np.float32), np.zeros((0, 4), np.int8))
+
+
+def test_scores_and_embeddings_at_once_are_refused(client):
+    with pytest.raises(rankd.InvalidRequest):
+        client.loss("ap", *GOOD, embeddings=np.ones((2, 4), np.float32), labels=[0, 0])
+
+
+def test_an_unknown_model_is_not_found_and_the_nearest_name_is_told(client):
+    with pytest.raises(rankd.NotFound, match="recall") as caught:
+        client.loss("recal", *GOOD)
+    assert caught.value.code == 404 and isinstance(caught.value, LookupError)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "ä", "a?b"])
+def test_a_name_that_would_lead_elsewhere_never_leaves_the_client(client, name):
+    with pytest.raises(rankd.NotFound, match="letters"):
+        client.loss(name, *GOOD)
+    with pytest.raises(rankd.NotFound, match="letters"):
+        client.banks.get(name)
+
+
+def test_an_unknown_bank_is_not_found(client):
+    with pytest.raises(rankd.NotFound, match="nowhere"):
+        client.loss("ap", embeddings=np.eye(4, dtype=np.float32), labels=[0, 0, 1, 1], bank="nowhere")
+
+
+def test_a_bank_of_another_configuration_is_a_conflict(client, bank):
+    with pytest.raises(rankd.Conflict, match="(?i)dim|configur"):
+        client.banks.create(bank, dim=17, capacity=64, durability="none")
+
+
+def test_what_numpy_cannot_send_is_refused_here_with_a_sentence(client):
+    with pytest.raises(TypeError, match="scores is of type complex128"):
+        client.loss("ap", [[1j, 2]], [[0, 1]])
+    with pytest.raises(TypeError, match="targets is of type float64"):
+        client.loss("ap", [[1.0, 2.0]], [[0, 1 + 1e-12]])
+    with pytest.raises(TypeError, match="scores is a single number"):
+        client.loss("ap", 3.0, [[0, 1]])
+    with pytest.raises(TypeError, match="labels is of type float64"):
+        client.loss("ap", embeddings=[[1.0]], labels=[0.5])
+    with pytest.raises(TypeError, match="scores and targets, or embeddings"):
+        client.loss("ap")
+    with pytest.raises(ValueError, match="lambda_val is nan"):
+        client.loss("ap", *GOOD, lambda_val=float("nan"))
+    with pytest.raises(ValueError, match="gradient is 'thin'"):
+        client.loss("ap", *GOOD, gradient="thin")
+
+
+def test_integer_scores_are_sent_exactly_or_not_at_all(client):
+    assert client.loss("ap", [[3, 2, 1]], [[1, 0, 0]]).loss == 0
+    with pytest.raises(TypeError, match="scores is of type int64"):
+        client.loss("ap", [[2**62 + 1, 2, 1]], [[1, 0, 0]])
+
+
+def test_a_body_over_the_limit_says_what_the_limit_is():
+    with Daemon(None, "--body-bytes", "64K") as small, small.client(retry_for=1) as client:
+        with pytest.raises(rankd.TooLarge) as caught:
+            client.loss("ap", np.zeros((10, 20_000), np.float32), np.ones((10, 20_000), np.int8))
+        assert caught.value.code == 413
+        assert client.loss("ap", *GOOD).loss > 0
+
+
+def test_nobody_there_is_a_failed_connection_that_says_where(monkeypatch):
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(rankd.ConnectionFailed, match=url) as caught:
+        rankd.connect(url, retry_for=0).metadata()
+    assert isinstance(caught.value, ConnectionError) and "running" in caught.value.hint
+    assert not rankd.connect(url).ready()
+
+
+def test_a_daemon_that_says_nothing_is_a_timeout():
+    with Breaking(silent) as server:
+        with pytest.raises(rankd.RequestTimeout, match="0.3 s") as caught:
+            rankd.connect(server.url, timeout=0.3, retry_for=5).loss("ap", *GOOD)
+        assert isinstance(caught.value, TimeoutError) and server.connections == 1
+
+
+@pytest.mark.parametrize("status, kind", [
+    (400, rankd.InvalidRequest), (401, rankd.Unauthorized), (403, rankd.Forbidden), (404, rankd.NotFound), (405, rankd.WrongVerb),
+    (409, rankd.Conflict), (413, rankd.TooLarge), (500, rankd.InternalError), (501, rankd.Unsupported), (503, rankd.Overloaded),
+    (504, rankd.DeadlineExceeded), (507, rankd.NoSpace)])
+def test_each_status_has_its_class_and_keeps_the_sentence(status, kind):
+    with Breaking(answering(http(status, b'{"error": "the bank is full to the brim"}'))) as server:
+        with pytest.raises(kind) as caught:
+            rankd.connect(server.url, retry_for=0).loss("ap", *GOOD)
+    assert caught.value.sentence == "the bank is full to the brim" and caught.value.code == status
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (type(copy), str(copy), copy.code) == (kind, str(caught.value), status)
+
+
+def test_an_answer_that_is_not_rankds_is_called_that():
+    for reply in (http(200, b"<html>hello</html>"), http(302, b"moved"), http(200, b'{"outputs":[{"name":"loss"}]}'),
+                  http(200, b'{"outputs":[]}')):
+        with Breaking(answering(reply)) as server:
+            with pytest.raises(rankd.ProtocolError, match="proxy"):
+                rankd.connect(server.url, retry_for=0).loss("ap", *GOOD)
+
+
+def test_addresses_and_settings_that_make_no_sense_are_refused():
+    for url in ("127.0.0.1:8080", "ftp://host", "http://"):
+        with pytest.raises(ValueError, match="url is"):
+            rankd.connect(url)
+    with pytest.raises(ValueError, match="timeout"):
+        rankd.connect("http://h", timeout=0)
+    with pytest.raises(ValueError, match="retry_for"):
+        rankd.connect("http://h", retry_for=-1)
+
+
+def test_url_and_token_come_from_the_environment(monkeypatch):
+    with Breaking(answering(http(200, b'{"name":"rankd"}'))) as server:
+        monkeypatch.setenv("RANKD_URL", server.url)
+        monkeypatch.setenv("RANKD_TOKEN", "s3cret")
+        assert rankd.connect().metadata()["name"] == "rankd"
+        assert b"Authorization: Bearer s3cret\r\n" in server.requests[0]
