@@ -78,7 +78,7 @@ int rankd_ctl_banks(struct ctl *ctl)
     if (strcmp(verb, "delete") == 0)
         return say(ctl, http, rankd_ctl_http_json(http, "DELETE", path, NULL), "deleted");
     if (strcmp(verb, "clear") == 0) {
-        strcat(path, "/clear");
+        snprintf(path, sizeof path, "/v2/banks/%s/clear", ctl->arguments[1]);
         return say(ctl, http, rankd_ctl_http_json(http, "POST", path, NULL), "cleared");
     }
     if (!list) {

@@ -209,7 +209,9 @@ int rankd_ctl_bench(struct ctl *ctl)
     rankd_ctl_parameters(ctl, &plan.parameters);
     struct sender *senders = calloc(count, sizeof *senders);
     unsigned opened = 0;
-    int status = senders ? 0 : rankd_ctl_fail(1, "out of memory");
+    if (!senders)
+        return rankd_ctl_fail(1, "out of memory");
+    int status = 0;
     uint64_t arena =
         10 * plan.lists * plan.items + (8u << 20); /* FP32 in and out, INT8, and room to breathe */
     for (; status == 0 && opened < count; opened++) {

@@ -217,7 +217,7 @@ static void look_at_socket(struct report *report, const char *path)
              sizeof address.sun_path - 1);
         return;
     }
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path));
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     bool reached = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
     int why = errno;

@@ -11,7 +11,7 @@ static void scaled(char text[16], double value, double base, const char *const *
                    double first)
 {
     if (isnan(value)) {
-        strcpy(text, "-");
+        snprintf(text, 16, "-");
         return;
     }
     size_t unit = 0;

@@ -1,0 +1,2 @@
+# The compiler does not see what .incbin takes in.
+$(BUILD)/obj/server/page/page.o: server/page/status.html
