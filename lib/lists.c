@@ -1,11 +1,11 @@
 #include "lists.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "kernel/score.h"
 #include "number.h"
 #include "target.h"
+#include "transpose.h"
 
 enum { TILE = 64, BLOCK = 1024 };
 #define TILE_BYTES ((size_t)8 << 20)
@@ -83,48 +83,41 @@ size_t rk_lists_buffer(const struct rk_lists *lists)
     return score_bytes(lists) + (targets_in_place(lists) ? 0 : padded(lists->tile * lists->items));
 }
 
-/* Transposes rows of `count` elements of `size` bytes, `pitch` bytes apart, into `count` lists. */
-static void transpose(const char *from, size_t pitch, size_t rows, size_t count, size_t size, char *to)
-{
-    for (size_t r = 0; r < rows; r++, from += pitch) {
-        switch (size) {
-        case 2:
-            for (size_t c = 0; c < count; c++)
-                memcpy(to + (c * rows + r) * 2, from + c * 2, 2);
-            break;
-        default:
-            for (size_t c = 0; c < count; c++)
-                memcpy(to + (c * rows + r) * 4, from + c * 4, 4);
-            break;
-        }
-    }
-}
+/* FP64 is rounded and wide targets are narrowed some rows at a time, on the way. */
+enum { ROWS = 16 };
 
 static void load_score_columns(const struct rk_lists *lists, size_t first, size_t count, char *to)
 {
     size_t size = rk_dtype_size(lists->score_dtype), pitch = lists->lists * size;
+    size_t out = rk_dtype_size(lists->dtype), to_pitch = lists->items * out;
     const char *from = (const char *)lists->scores + first * size;
+    float block[ROWS][TILE];
     if (lists->score_dtype != RK_FP64) {
-        transpose(from, pitch, lists->items, count, size, to);
+        rk_transpose(from, pitch, lists->items, count, size, to, to_pitch);
         return;
     }
-    float row[TILE];
-    for (size_t r = 0; r < lists->items; r++, from += pitch) {
-        rk_scores_widen(from, RK_FP64, count, row);
-        for (size_t c = 0; c < count; c++)
-            memcpy(to + (c * lists->items + r) * sizeof(float), &row[c], sizeof(float));
+    for (size_t r = 0, here; r < lists->items; r += here) {
+        here = lists->items - r < ROWS ? lists->items - r : ROWS;
+        for (size_t i = 0; i < here; i++)
+            rk_scores_widen(from + (r + i) * pitch, RK_FP64, count, block[i]);
+        rk_transpose(block, sizeof block[0], here, count, sizeof(float), to + r * out, to_pitch);
     }
 }
 
 static void load_target_columns(const struct rk_lists *lists, size_t first, size_t count, int8_t *to)
 {
-    size_t size = rk_dtype_size(lists->target_dtype);
-    int8_t row[TILE];
-    for (size_t r = 0; r < lists->items; r++) {
-        const char *from = (const char *)lists->targets + (r * lists->lists + first) * size;
-        rk_targets_narrow(from, lists->target_dtype, count, row);
-        for (size_t c = 0; c < count; c++)
-            to[c * lists->items + r] = row[c];
+    size_t size = rk_dtype_size(lists->target_dtype), pitch = lists->lists * size;
+    const char *from = (const char *)lists->targets + first * size;
+    int8_t block[ROWS][TILE];
+    if (size == 1) {
+        rk_transpose(from, pitch, lists->items, count, 1, to, lists->items);
+        return;
+    }
+    for (size_t r = 0, here; r < lists->items; r += here) {
+        here = lists->items - r < ROWS ? lists->items - r : ROWS;
+        for (size_t i = 0; i < here; i++)
+            rk_targets_narrow(from + (r + i) * pitch, lists->target_dtype, count, block[i]);
+        rk_transpose(block, sizeof block[0], here, count, 1, to + r, lists->items);
     }
 }
 
@@ -154,11 +147,8 @@ struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, s
 void rk_lists_store(const struct rk_lists *lists, size_t first, size_t count, const float *tile,
                     float *gradient)
 {
-    for (size_t r = 0; r < lists->items; r++) {
-        float *row = gradient + r * lists->lists + first;
-        for (size_t c = 0; c < count; c++)
-            row[c] = tile[c * lists->items + r];
-    }
+    rk_transpose(tile, lists->items * sizeof *tile, count, lists->items, sizeof *tile, gradient + first,
+                 lists->lists * sizeof *gradient);
 }
 
 static enum rankd_status refuse(const struct rk_lists *lists, struct rk_err *err)
@@ -202,25 +192,82 @@ static bool count_row(const struct rk_lists *lists, const struct rk_kernels *ker
     return true;
 }
 
-/* Row by row, so that memory is read in order. */
-static bool count_columns(const struct rk_lists *lists, struct rk_list_count *count)
+/* Adds up rows of narrow targets: bytes per column, as many as a byte can count. */
+enum { BYTE_ROWS = 255 };
+struct tally {
+    uint8_t relevant[BLOCK], ignored[BLOCK];
+    bool bad;
+};
+
+/* Sixteen targets at a time: a comparison that holds is -1 in its lane. */
+typedef int8_t lanes __attribute__((vector_size(16)));
+enum { LANES = sizeof(lanes) };
+
+static lanes add_lanes(struct tally *tally, const int8_t *row, size_t c)
 {
-    size_t size = rk_dtype_size(lists->target_dtype);
-    int8_t block[BLOCK];
+    lanes target, relevant, ignored;
+    memcpy(&target, row, LANES);
+    memcpy(&relevant, tally->relevant + c, LANES);
+    memcpy(&ignored, tally->ignored + c, LANES);
+    relevant -= target == 1;
+    ignored -= target == -1;
+    memcpy(tally->relevant + c, &relevant, LANES);
+    memcpy(tally->ignored + c, &ignored, LANES);
+    return (target > 1) | (target < -1);
+}
+
+static void add_row(struct tally *tally, const int8_t *row, size_t columns)
+{
+    lanes bad = {0};
+    size_t c = 0;
+    for (; c + LANES <= columns; c += LANES)
+        bad |= add_lanes(tally, row + c, c);
+    if (c < columns) {
+        int8_t rest[LANES] = {0};
+        memcpy(rest, row + c, columns - c);
+        bad |= add_lanes(tally, rest, c);
+    }
+    for (size_t i = 0; i < LANES; i++)
+        tally->bad |= bad[i] != 0;
+}
+
+/* Columns first..first+columns-1 of all rows. In place where the type is INT8: other bytes are narrowed, for
+ * whom -1 is no target. */
+static bool count_some_columns(const struct rk_lists *lists, size_t first, size_t columns,
+                               struct rk_list_count *count)
+{
+    size_t size = rk_dtype_size(lists->target_dtype), pitch = lists->lists * size;
+    const char *from = (const char *)lists->targets + first * size;
+    int8_t narrow[BLOCK];
     bool bad = false;
-    for (size_t r = 0; r < lists->items; r++) {
-        for (size_t c = 0, here; c < lists->lists; c += here) {
-            here = lists->lists - c < BLOCK ? lists->lists - c : BLOCK;
-            rk_targets_narrow((const char *)lists->targets + (r * lists->lists + c) * size,
-                              lists->target_dtype, here, block);
-            for (size_t i = 0; i < here; i++) {
-                count[c + i].p += block[i] == 1;
-                count[c + i].n += block[i] != -1;
-                bad |= block[i] == RK_TARGET_BAD;
+    for (size_t r = 0; r < lists->items;) {
+        struct tally tally = {0};
+        size_t end = lists->items - r < BYTE_ROWS ? lists->items : r + BYTE_ROWS, rows = end - r;
+        for (; r < end; r++) {
+            const void *row = from + r * pitch;
+            if (lists->target_dtype != RK_INT8) {
+                rk_targets_narrow(row, lists->target_dtype, columns, narrow);
+                row = narrow;
             }
+            add_row(&tally, row, columns);
         }
+        for (size_t c = 0; c < columns; c++) {
+            count[c].n += (uint32_t)(rows - tally.ignored[c]);
+            count[c].p += tally.relevant[c];
+        }
+        bad |= tally.bad;
     }
     return !bad;
+}
+
+static bool count_columns(const struct rk_lists *lists, struct rk_list_count *count)
+{
+    bool good = true;
+    for (size_t c = 0, here; c < lists->lists && good; c += here) {
+        here = lists->lists - c < BLOCK ? lists->lists - c : BLOCK;
+        good = count_some_columns(lists, c, here, count + c);
+    }
+    return good;
 }
 
 enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_kernels *kernels,

@@ -60,16 +60,23 @@ enum rankd_status rk_run(const struct rk_exec *exec, const struct rk_request *re
     return status;
 }
 
-static size_t outputs_cost(const struct rk_request *request, size_t elements)
+/* `lists`: not more lists than that. */
+static size_t outputs_cost(const struct rk_request *request, size_t elements, size_t lists)
 {
     unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
-    size_t cost = 64;
+    size_t cost = 0;
     for (unsigned o = 0; o < RK_OUT_COUNT; o++) {
         bool wide = o == RK_OUT_RANKS || o == RK_OUT_GRADIENT_INDICES;
+        size_t count = o == RK_OUT_LOSS ? 1 : o == RK_OUT_LIST_LOSS ? lists : elements;
         if (outputs & RK_OUT_BIT(o))
-            cost = rk_cost_add(cost, rk_cost_times(elements, wide ? sizeof(int64_t) : sizeof(float)));
+            cost = rk_cost_add(cost, rk_cost_times(count, wide ? sizeof(int64_t) : sizeof(float)));
     }
     return cost;
+}
+
+static size_t larger(const size_t *shape)
+{
+    return shape[0] > shape[1] ? shape[0] : shape[1];
 }
 
 static size_t elements_of(const struct rk_tensor *tensor)
@@ -84,10 +91,11 @@ size_t rk_request_cost(const struct rk_request *request)
                                       elements_of(&request->in[RK_IN_REF_EMBEDDINGS]));
         /* One more for the dense gradient behind a sparse pair. */
         return rk_cost_add(
-            rk_cost_add(outputs_cost(request, elements), rk_cost_times(elements, sizeof(float))),
+            rk_cost_add(outputs_cost(request, elements, request->in[RK_IN_EMBEDDINGS].shape[0]),
+                        rk_cost_times(elements, sizeof(float))),
             rk_retrieval_cost(request));
     }
     size_t elements = elements_of(&request->in[RK_IN_SCORES]);
     size_t scratch = request->model->loss ? rk_cost_scores(request) : rk_cost_rank(request);
-    return rk_cost_add(outputs_cost(request, elements), scratch);
+    return rk_cost_add(outputs_cost(request, elements, larger(request->in[RK_IN_SCORES].shape)), scratch);
 }

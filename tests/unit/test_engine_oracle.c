@@ -163,6 +163,18 @@ static void long_lists_agree_with_brute_force(void **state)
         run_seed(seed << 48, 2, 3000);
 }
 
+/* By column these are loaded in tiles. */
+static void many_lists_agree_with_brute_force(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 150 * times(); seed++)
+        run_seed(seed << 20, 150, 40);
+    for (uint64_t seed = 1; seed <= 10 * times(); seed++)
+        run_seed(seed << 21, 1200, 8);
+    for (uint64_t seed = 1; seed <= 10 * times(); seed++)
+        run_seed(seed << 22, 40, 300);
+}
+
 static void vjp_agrees_with_brute_force(void **state)
 {
     (void)state;
@@ -218,6 +230,7 @@ int main(void)
         cmocka_unit_test(tiny_lists_agree_with_brute_force),
         cmocka_unit_test(short_lists_agree_with_brute_force),
         cmocka_unit_test(long_lists_agree_with_brute_force),
+        cmocka_unit_test(many_lists_agree_with_brute_force),
         cmocka_unit_test(vjp_agrees_with_brute_force),
     };
     return cmocka_run_group_tests_name("engine_oracle", tests, find_sets, NULL);

@@ -15,6 +15,7 @@
 #include "kernel/kernel.h"
 #include "kernel/score.h"
 #include "ln.h"
+#include "transpose.h"
 #include "unit/support/problem.h"
 
 /* The potential that blackbox differentiation (Vlastelica et al., ICLR 2020) gives a piecewise constant
@@ -296,6 +297,33 @@ static void the_logarithm_is_right_to_the_last_bit_but_one(void **state)
     assert_true(rk_ln(1.0) == 0);
 }
 
+static void a_transpose_puts_every_element_in_its_place(void **state)
+{
+    (void)state;
+    enum { MOST = 40, PITCH = 200 };
+    static uint8_t from[MOST * PITCH], to[MOST * PITCH];
+    struct test_random random = {6};
+    for (size_t i = 0; i < sizeof from; i++)
+        from[i] = (uint8_t)test_next(&random);
+    for (size_t size = 1; size <= 4; size *= 2) {
+        for (size_t rows = 1; rows <= MOST; rows++) {
+            for (size_t columns = 1; columns <= MOST; columns += rows % 16 ? 3 : 1) {
+                memset(to, 0x77, sizeof to);
+                rk_transpose(from + 1, PITCH - 5, rows, columns, size, to + 3, PITCH - 1);
+                size_t untouched = 0;
+                for (size_t i = 0; i < sizeof to; i++)
+                    untouched += to[i] == 0x77;
+                assert_true(untouched + rows * columns * size >= sizeof to);
+                for (size_t r = 0; r < rows; r++) {
+                    for (size_t c = 0; c < columns; c++)
+                        assert_memory_equal(to + 3 + c * (PITCH - 1) + r * size,
+                                            from + 1 + r * (PITCH - 5) + c * size, size);
+                }
+            }
+        }
+    }
+}
+
 /* The cut is the least score that reaches the threshold: it does, and the next lower float does not. */
 static void a_cut_is_the_least_score_that_reaches_its_threshold(void **state)
 {
@@ -414,6 +442,7 @@ int main(void)
         cmocka_unit_test(every_half_precision_value_ranks_like_its_fp32_value),
         cmocka_unit_test(fp64_is_rounded_once_to_the_nearest_fp32),
         cmocka_unit_test(the_logarithm_is_right_to_the_last_bit_but_one),
+        cmocka_unit_test(a_transpose_puts_every_element_in_its_place),
         cmocka_unit_test(a_cut_is_the_least_score_that_reaches_its_threshold),
 #ifndef RACES_ARE_REPORTED
         cmocka_unit_test(inputs_that_change_while_they_are_read_do_no_harm),
