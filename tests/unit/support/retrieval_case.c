@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Which items retrieval_stream.c looks at first: one tile of 512 items of so many, from the middle one on. */
+enum { SAMPLED_TILE = 512, SAMPLED_STEP = 64 };
+
 uint64_t case_next(uint64_t *seed)
 {
     uint64_t x = *seed += 0x9e3779b97f4a7c15u;
@@ -53,14 +56,25 @@ static void draw_unit(size_t dim, bool stored, double *x, uint64_t *seed)
     }
 }
 
+/* Queries that mislead have no negative entry, so that the greatest item is above all others for each of
+ * them. */
+static void draw_integers(const struct retrieval_shape *shape, bool stored, double *x, uint64_t *seed)
+{
+    size_t range = shape->range ? shape->range : 3;
+    for (size_t k = 0; k < shape->dim; k++) {
+        x[k] = (double)case_below(seed, 2 * range + 1) - (double)range;
+        if (shape->misleading && !stored)
+            x[k] = fabs(x[k]);
+    }
+}
+
 static void draw_item(const struct retrieval_shape *shape, bool stored, double *x, struct oracle_item *item,
                       uint64_t *seed)
 {
     if (shape->normalize)
         draw_unit(shape->dim, stored, x, seed);
     else
-        for (size_t k = 0; k < shape->dim; k++)
-            x[k] = (double)case_below(seed, 7) - 3;
+        draw_integers(shape, stored, x, seed);
     *item = (struct oracle_item){.x = x, .label = -1, .id = -1, .stored = stored};
     if (shape->labels > 0 && !chance(seed, shape->distractors))
         item->label = (int64_t)case_below(seed, (size_t)shape->labels);
@@ -177,6 +191,11 @@ void case_random(struct retrieval_case *c, const struct retrieval_shape *shape, 
     c->x = keep(c, items * shape->dim * sizeof *c->x);
     for (size_t i = 0; i < items; i++)
         draw_item(shape, i >= own, c->x + i * shape->dim, &c->item[i], seed);
+    for (size_t i = own; shape->misleading && i < items; i++) {
+        bool sampled = (i - own) / SAMPLED_TILE % SAMPLED_STEP == SAMPLED_STEP / 2;
+        for (size_t k = 0; sampled && k < shape->dim; k++)
+            c->x[i * shape->dim + k] = shape->misleading * (double)(shape->range ? shape->range : 3);
+    }
     c->oracle = (struct oracle_request){.batch = shape->batch,
                                         .items = items,
                                         .dim = shape->dim,

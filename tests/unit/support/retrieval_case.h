@@ -13,6 +13,9 @@ struct retrieval_shape {
     double distractors; /* share of items with label -1 */
     double with_id;     /* share of items with an id, drawn from 0..ids-1 */
     int64_t ids;
+    size_t range;   /* entries are -range..range; 0: 3 */
+    int misleading; /* what a sample of the bank sees (retrieval_stream.c) ranks 1: above, -1: below all else
+                     */
     bool normalize;
     bool int32_labels;
     enum rk_dtype dtype; /* of what is sent */
@@ -26,7 +29,7 @@ struct retrieval_case {
     struct rk_bank_view view;
     struct oracle_item *item;
     double *x;
-    void *memory[256]; /* all else that is freed with it */
+    void *memory[1024]; /* all else that is freed with it */
     size_t memories;
 };
 
