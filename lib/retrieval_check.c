@@ -2,7 +2,6 @@
 
 #include "bank/view.h"
 #include "kernel/kernel.h"
-#include "out.h"
 #include "retrieval.h"
 
 /* The largest dimension: a BLAS counts in int, and nobody trains with more. */
@@ -43,12 +42,8 @@ static enum rankd_status check_mask(const struct rk_request *request, struct rk_
 static enum rankd_status check_refs(const struct rk_request *request, struct rk_err *err)
 {
     const struct rk_tensor *in = request->in;
-    if (!sent(request, RK_IN_REF_EMBEDDINGS)) {
-        if (request->outputs & RK_OUT_BIT(RK_OUT_REF_GRADIENT))
-            return rk_fail(err, RANKD_INVALID,
-                           "output ref_gradient goes with input ref_embeddings, which were not sent");
+    if (!sent(request, RK_IN_REF_EMBEDDINGS))
         return RANKD_OK;
-    }
     if (!sent(request, RK_IN_REF_LABELS))
         return rk_fail(err, RANKD_INVALID, "input ref_labels is missing; ref_embeddings need a label each");
     if (in[RK_IN_REF_EMBEDDINGS].shape[1] != in[RK_IN_EMBEDDINGS].shape[1])
