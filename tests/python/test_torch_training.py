@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-import rankd
 from rankd.torch import APLoss, RetrievalLoss
 from support import Daemon
 

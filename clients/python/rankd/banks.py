@@ -24,13 +24,17 @@ class BankState:
     raw: dict[str, Any]
 
 
+_States = list[BankState]  # inside the class, `list` is its method
+_Documents = list[dict[str, Any]]
+
+
 class Banks:
     """The banks of a daemon: client.banks."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def list(self) -> list[BankState]:
+    def list(self) -> _States:
         """All of them."""
         return [_state(entry) for entry in self._client.control("GET", "/v2/banks")]
 
@@ -65,9 +69,10 @@ class Banks:
         """Takes an atomic snapshot of items, order and version under a new `tag`, without holding anybody up."""
         return self._client.control("PUT", _path(name, tag)) or {}
 
-    def checkpoints(self, name: str) -> list[dict[str, Any]]:
+    def checkpoints(self, name: str) -> _Documents:
         """The checkpoints of a bank."""
-        return self._client.control("GET", _path(name) + "/checkpoints")
+        answer: _Documents = self._client.control("GET", _path(name) + "/checkpoints")
+        return answer
 
     def restore(self, name: str, tag: str) -> BankState:
         """Goes back to a checkpoint and raises the generation. For one trainer of a job, while the others wait."""

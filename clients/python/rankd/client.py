@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .banks import Banks
 from .errors import NotFound, ProtocolError, RankdError
@@ -118,13 +119,13 @@ class Client:
             gradient_values=reply.outputs.get("gradient_values"), list_loss=reply.outputs.get("list_loss"),
             info=info_from(reply.parameters), batch_id=batch_id)
 
-    def rank(self, scores: Any) -> np.ndarray:
+    def rank(self, scores: Any) -> NDArray[Any]:
         """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal scores by index."""
         request = InferRequest("rank", [tensor("scores", scores, FLOATS)], ["ranks"])
         return _output(self._infer(request), "ranks")
 
     def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
-                 lambda_units: str | None = None) -> np.ndarray:
+                 lambda_units: str | None = None) -> NDArray[Any]:
         """Blackbox differentiation of the ranking itself: the gradient with respect to `scores`, float32 [Q, N].
 
         `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank".
@@ -142,16 +143,19 @@ class Client:
 
     def metadata(self, model: str | None = None) -> dict[str, Any]:
         """Name, version and extensions of the daemon, or inputs, outputs and parameters of a model."""
-        return self.control("GET", f"/v2/models/{_segment('model', model)}" if model else "/v2")
+        answer: dict[str, Any] = self.control("GET", f"/v2/models/{_segment('model', model)}" if model else "/v2")
+        return answer
 
     def config(self, model: str) -> dict[str, Any]:
         """A model's configuration in Triton's form."""
-        return self.control("GET", f"/v2/models/{_segment('model', model)}/config")
+        answer: dict[str, Any] = self.control("GET", f"/v2/models/{_segment('model', model)}/config")
+        return answer
 
     def stats(self, model: str | None = None) -> list[dict[str, Any]]:
         """Counts and times per model since the daemon started, in Triton's form."""
         path = f"/v2/models/{_segment('model', model)}/stats" if model else "/v2/models/stats"
-        return self.control("GET", path)["model_stats"]
+        answer: list[dict[str, Any]] = self.control("GET", path)["model_stats"]
+        return answer
 
     def models(self) -> list[str]:
         """Names of what may stand as `model`."""
@@ -212,7 +216,7 @@ def _parameters(values: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _output(reply: InferReply, name: str) -> np.ndarray:
+def _output(reply: InferReply, name: str) -> NDArray[Any]:
     try:
         return reply.outputs[name]
     except KeyError:

@@ -7,10 +7,12 @@ import os
 import socket
 import ssl
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RankdError, RequestTimeout, from_status
 from .tensors import dtype_of
@@ -20,6 +22,8 @@ _HEADER_LENGTH = "Inference-Header-Content-Length"
 # Up to here JSON and tensors are joined and leave in one segment; above, the copy would cost more than the call.
 _JOIN_BYTES = 64 * 1024
 _LARGEST_ERROR = 64 * 1024
+
+T = TypeVar("T")
 
 
 class HTTPTransport:
@@ -45,7 +49,7 @@ class HTTPTransport:
         return self._url
 
     def infer(self, request: InferRequest, timeout: float) -> InferReply:
-        header = _encode(request)
+        header = _encode(request, timeout)
         headers = {_HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"}
         parts = [header, *(tensor.buffer for tensor in request.inputs)]
         return self._exchange("POST", f"/v2/models/{request.model}/infer", parts, headers, timeout, _read_infer)
@@ -59,7 +63,7 @@ class HTTPTransport:
         self._epoch += 1  # those of other threads go when they next look
 
     def _exchange(self, method: str, path: str, parts: list[Any], headers: dict[str, str], timeout: float,
-                  read: Any) -> Any:
+                  read: Callable[[http.client.HTTPResponse], T]) -> T:
         connection, reused = self._connection(timeout)
         try:
             connection.sock.settimeout(timeout)
@@ -99,7 +103,7 @@ class HTTPTransport:
         for part in parts[1:]:
             connection.send(part)
 
-    def _receive(self, connection: http.client.HTTPConnection, read: Any) -> Any:
+    def _receive(self, connection: http.client.HTTPConnection, read: Callable[[http.client.HTTPResponse], T]) -> T:
         response = connection.getresponse()
         try:
             if response.status != 200:
@@ -114,15 +118,15 @@ class HTTPTransport:
         """This thread's connection, opened if need be, and whether it was in use before."""
         held = getattr(self._local, "held", None)
         if held is not None:
-            connection, owner, epoch = held
-            if owner == os.getpid() and epoch == self._epoch and not _hung_up(connection):
-                return connection, True
+            kept, owner, epoch = held
+            if owner == os.getpid() and epoch == self._epoch and not _hung_up(kept):
+                return kept, True
             self._drop()
-        kind = http.client.HTTPConnection
-        options: dict[str, Any] = {"timeout": timeout}
+        connection: http.client.HTTPConnection
         if self._secure:
-            kind, options["context"] = http.client.HTTPSConnection, self._context
-        connection = kind(self._host, self._port, **options)
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         try:
             connection.connect()  # sets TCP_NODELAY itself
         except TimeoutError as error:
@@ -162,12 +166,11 @@ def _hung_up(connection: http.client.HTTPConnection) -> bool:
         return True
 
 
-def _encode(request: InferRequest) -> bytes:
+def _encode(request: InferRequest, timeout: float) -> bytes:
     inputs = [{"name": tensor.name, "shape": list(tensor.shape), "datatype": tensor.datatype,
                "parameters": {"binary_data_size": tensor.data.nbytes}} for tensor in request.inputs]
-    document: dict[str, Any] = {"inputs": inputs}
-    if request.parameters:
-        document["parameters"] = dict(request.parameters)
+    # The daemon need not compute for a client that has stopped waiting: it takes the deadline in microseconds.
+    document: dict[str, Any] = {"inputs": inputs, "parameters": {**request.parameters, "timeout": int(min(timeout, 1e9) * 1e6)}}
     document["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in request.outputs]
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 
@@ -195,10 +198,10 @@ def _read_infer(response: http.client.HTTPResponse) -> InferReply:
     return InferReply(outputs, document.get("parameters", {}))
 
 
-def _fill(response: http.client.HTTPResponse, array: np.ndarray) -> None:
+def _fill(response: http.client.HTTPResponse, array: NDArray[Any]) -> None:
     if array.nbytes == 0:
         return
-    view = memoryview(array.reshape(-1).view(np.uint8))
+    view = array.reshape(-1).view(np.uint8).data
     while len(view):
         got = response.readinto(view)
         if not got:

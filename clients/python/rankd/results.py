@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class LossResult:
     loss: float
     """The loss, to float32 precision."""
     info: LossInfo
-    gradient: np.ndarray | None = None
+    gradient: NDArray[Any] | None = None
     """float32, shape of the scores or embeddings as sent; writable and the caller's own. None if not asked for."""
-    ref_gradient: np.ndarray | None = None
+    ref_gradient: NDArray[Any] | None = None
     """float32 [R, dim], where references were sent."""
-    gradient_indices: np.ndarray | None = None
+    gradient_indices: NDArray[Any] | None = None
     """int64 [nnz], flat and ascending, with gradient="sparse"."""
-    gradient_values: np.ndarray | None = None
+    gradient_values: NDArray[Any] | None = None
     """float32 [nnz]."""
-    list_loss: np.ndarray | None = None
+    list_loss: NDArray[Any] | None = None
     """float32 [lists], NaN for skipped lists, with list_loss=True."""
     batch_id: str | None = None
     """Under which the batch was appended to a bank."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _NAMES: dict[str, str] = {
     "bool": "BOOL", "uint8": "UINT8", "int8": "INT8", "int32": "INT32", "int64": "INT64",
@@ -21,7 +22,7 @@ LABELS = ("INT64", "INT32")
 class BF16:
     """bfloat16 values as their upper 16 bits, for numpy has no such type. `bits` is uint16 or int16, any shape."""
 
-    bits: np.ndarray
+    bits: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Tensor:
 
     name: str
     datatype: str
-    data: np.ndarray
+    data: NDArray[Any]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,7 +40,7 @@ class Tensor:
     @property
     def buffer(self) -> memoryview:
         """The bytes, without a copy."""
-        return memoryview(self.data.reshape(-1).view(np.uint8))
+        return self.data.reshape(-1).view(np.uint8).data
 
 
 def dtype_of(datatype: str) -> np.dtype[Any]:
@@ -71,7 +72,7 @@ def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor:
     return Tensor(name, datatype, np.ascontiguousarray(array, dtype=little))
 
 
-def _widen(name: str, array: np.ndarray, allowed: tuple[str, ...]) -> tuple[np.ndarray, str]:
+def _widen(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[NDArray[Any], str]:
     for datatype in ("FP32", "FP64") if array.dtype.kind == "f" else ("INT32", "INT64", "FP32", "FP64"):
         if datatype not in allowed:
             continue

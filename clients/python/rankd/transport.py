@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
+from numpy.typing import NDArray
 
 from .tensors import Tensor
 
@@ -29,7 +29,7 @@ class InferRequest:
 class InferReply:
     """Outputs by name: arrays of the caller's own (writable, not views of a buffer that is used again)."""
 
-    outputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, Any]
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..tensors import BF16
 
@@ -30,9 +30,10 @@ def to_wire(name: str, value: Any) -> Any:
     return host.numpy()
 
 
-def from_wire(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+def from_wire(array: NDArray[Any], like: torch.Tensor) -> torch.Tensor:
     """The daemon's array on the device of `like`, in the array's own type."""
-    return torch.from_numpy(array).to(like.device)
+    tensor: torch.Tensor = torch.from_numpy(array)
+    return tensor.to(like.device)
 
 
 def loss_type(like: torch.Tensor) -> torch.dtype:

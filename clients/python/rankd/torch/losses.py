@@ -120,7 +120,7 @@ class _ScoresLoss(RankLoss):
         avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number of lists here. The
                     number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients
         """
-        ignored = targets == -1 if self.on_nan == "propagate" else None
+        ignored = torch.eq(targets, -1) if self.on_nan == "propagate" else None
         return self._evaluate({"scores": scores}, {"targets": targets}, ignored, avg_factor, self.bank)
 
 

@@ -1,0 +1,35 @@
+"""The demo in short: it trains, shows table and plot, and fails where it says that it fails."""
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import BUILD
+
+DEMO = Path(__file__).resolve().parents[2] / "clients/python/demo/demo.py"
+
+
+def run_demo(tmp_path, *options):
+    return subprocess.run(["/usr/bin/python3", DEMO, "--daemon", BUILD / "rankd", "--plot", tmp_path / "plot.png", *options],
+                          capture_output=True, text=True, timeout=300, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+
+
+def mean_map(output, row):
+    line = next(line for line in output.splitlines() if line.startswith(row + "  "))
+    return float(line.split(")")[-2].split("(")[0].split()[-1])
+
+
+def test_the_demo_trains_two_trainers_and_the_bank_helps(tmp_path):
+    done = run_demo(tmp_path, "--seeds", "1", "--steps", "120", "--least-map", "0.9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert mean_map(done.stdout, "raw pixels") == pytest.approx(0.67, abs=0.02)
+    for row in ("contrastive", "ap", "recall"):
+        assert mean_map(done.stdout, row) > 0.9
+    assert mean_map(done.stdout, "ap, small batch + bank") > mean_map(done.stdout, "ap, small batch") + 0.02
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG") and str(tmp_path / "plot.png") in done.stdout
+
+
+def test_the_demo_fails_loudly_if_the_losses_fall_short(tmp_path):
+    done = run_demo(tmp_path, "--seeds", "1", "--steps", "5", "--no-bank")
+    assert done.returncode == 1
+    assert "FAILED: mean mAP of ap" in done.stderr and "at least 0.93" in done.stderr
