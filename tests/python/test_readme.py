@@ -1,4 +1,4 @@
-"""Every snippet and command of the README does what it says."""
+"""Every snippet and command of the README, and of the guide to training, does what it says."""
 import json
 import os
 import re
@@ -13,6 +13,7 @@ import rankd
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+GUIDE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/training.md").read_text(), re.M | re.S)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 SHELL = [text for language, text in BLOCKS if language == "sh"]
 
@@ -24,13 +25,14 @@ def run_python(text, daemon, path=ROOT / "clients/python"):
     return done.stdout
 
 
-@pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_each_python_snippet_runs(daemon, client, number):
-    output = run_python(PYTHON[number], daemon)
-    for said in re.findall(r"^print\(.*# (.*)$", PYTHON[number], re.M):
+@pytest.mark.parametrize("text", PYTHON + GUIDE, ids=[f"readme-{i}" for i in range(len(PYTHON))] +
+                         [f"guide-{i}" for i in range(len(GUIDE))])
+def test_each_python_snippet_runs(daemon, client, text):
+    output = run_python(text, daemon)
+    for said in re.findall(r"^print\(.*# (.*)$", text, re.M):
         assert said in output
-    for name in re.findall(r'banks\.create\("([^"]+)"', PYTHON[number]):
-        assert client.banks.get(name).items == 64
+    for name in re.findall(r'banks\.create\("([^"]+)"', text):
+        assert client.banks.get(name).items > 0
         client.banks.delete(name)
 
 
