@@ -51,7 +51,7 @@ $(BUILD)/librk-server.a: $(call objects,$(server_src))
 
 link = $(CC) -pthread $(sanitize) $(LDFLAGS)
 lib_libs := -lopenblas -lm
-server_libs := -lmicrohttpd -ljansson -luring -lz -lgnutls -lxxhash $(lib_libs)
+server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)
 
 $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/librk.a
 	$(link) $^ -Wl,--as-needed $(server_libs) -o $@

@@ -20,6 +20,7 @@ struct rk_infer_meta {
     uint64_t deadline_ns;
     uint64_t received_ns, queue_ns, parse_ns; /* filled before the call */
     uint64_t compute_ns, append_ns;           /* filled by it */
+    size_t charged; /* bytes taken from the budget by it: rk_infer_done() gives them back */
 };
 
 /* request->memory is set by this function from request->params.bank. Errors as rk_run(), and RANKD_NOT_FOUND
@@ -27,5 +28,13 @@ struct rk_infer_meta {
 enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
                            struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));
+
+/* To be called once for every inference request, also one that failed before rk_infer() or in it, when its
+ * reply is written and its memory freed: gives back what was charged, counts it in metrics and statistics,
+ * and writes the log line. `request` may be partly filled (model NULL: unknown); `info` is the reply's, NULL
+ * on failure. `sentence` is the error's, "" on success. */
+void rk_infer_done(struct rk_app *app, struct rk_infer_meta *meta, const struct rk_request *request,
+                   const struct rk_info *info, enum rankd_status status, const char *sentence,
+                   uint64_t write_ns);
 
 #endif

@@ -201,14 +201,31 @@ static enum rankd_status parse_shape(struct parser *p, const char *name, const j
     return RANKD_OK;
 }
 
-static enum rankd_status parse_datatype(struct parser *p, const char *name, const json_t *datatype,
+/* The names in a set of datatypes, "FP32, FP64". */
+static const char *datatype_names(unsigned dtypes, char *text, size_t size)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (unsigned i = 0; i < RK_DTYPE_COUNT && at < size; i++) {
+        if (dtypes >> i & 1u)
+            at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "",
+                                   rk_dtype_name((enum rk_dtype)i));
+    }
+    return text;
+}
+
+/* A type that the input does not take is refused here already: what JSON data may be depends on it. */
+static enum rankd_status parse_datatype(struct parser *p, enum rk_input which, const json_t *datatype,
                                         struct rk_tensor *tensor)
 {
-    if (json_is_string(datatype) && rk_dtype_parse(json_string_value(datatype), &tensor->dtype))
+    const struct rk_port_row *row = &rk_input_rows[which];
+    if (json_is_string(datatype) && rk_dtype_parse(json_string_value(datatype), &tensor->dtype) &&
+        (row->dtypes >> tensor->dtype & 1u))
         return RANKD_OK;
-    char field[96];
-    (void)snprintf(field, sizeof field, "datatype of input %s", name);
-    return wrong_type(p, field, datatype, "BOOL, UINT8, INT8, INT32, INT64, FP16, BF16, FP32 or FP64");
+    char field[96], may[128], names[96];
+    (void)snprintf(field, sizeof field, "datatype of input %s", row->name);
+    (void)snprintf(may, sizeof may, "one of %s", datatype_names(row->dtypes, names, sizeof names));
+    return wrong_type(p, field, datatype, may);
 }
 
 static enum rankd_status take_json(struct parser *p, const char *name, const json_t *data, size_t count,
@@ -301,7 +318,7 @@ static enum rankd_status parse_input(struct parser *p, const json_t *input, size
     struct rk_tensor tensor = {0};
     status = check_input_fields(p, input, name);
     if (status == RANKD_OK)
-        status = parse_datatype(p, name, json_object_get(input, "datatype"), &tensor);
+        status = parse_datatype(p, which, json_object_get(input, "datatype"), &tensor);
     if (status == RANKD_OK)
         status = parse_shape(p, name, json_object_get(input, "shape"), &tensor);
     if (status != RANKD_OK)

@@ -163,8 +163,8 @@ void rk_json_real(struct rk_text *text, const char *key, double value)
     rk_text_puts(text, isfinite(value) ? rk_number_text(value, digits) : "null");
 }
 
-/* Whole numbers as "-3.0": nearly every element of a gradient is 0, and a reader that looks at the type of the
- * first element sees a float. */
+/* Whole numbers as "-3.0": nearly every element of a gradient is 0, and a reader that looks at the type of
+ * the first element sees a float. */
 static int fp32_digits(float value, char *out, size_t size)
 {
     if (value == 0)

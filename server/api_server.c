@@ -1,0 +1,78 @@
+/* Health, what the server is, the list of models, metrics. */
+#include "answer.h"
+#include "app.h"
+#include "metrics.h"
+#include "request.h"
+#include "route.h"
+
+enum rankd_status rk_api_live(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
+                              struct rk_answer *answer, struct rk_err *err)
+{
+    (void)app, (void)call, (void)match, (void)answer, (void)err;
+    return RANKD_OK;
+}
+
+enum rankd_status rk_api_ready(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
+                               struct rk_answer *answer, struct rk_err *err)
+{
+    (void)call, (void)match, (void)answer;
+    if (!atomic_load(&app->ready))
+        return rk_fail(err, RANKD_INVALID, "rankd is starting or shutting down; it takes no requests now");
+    return RANKD_OK;
+}
+
+enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
+                                struct rk_answer *answer, struct rk_err *err)
+{
+    (void)app, (void)call, (void)match;
+    static const char *const extensions[] = {"binary_tensor_data",  "statistics",       "parameters",
+                                             "model_configuration", "model_repository", "banks"};
+    struct rk_text out = {0};
+    rk_json_open(&out, NULL, '{');
+    rk_json_text(&out, "name", "rankd");
+    rk_json_text(&out, "version", RK_VERSION);
+    rk_json_open(&out, "extensions", '[');
+    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
+        rk_json_text(&out, NULL, extensions[i]);
+    rk_json_close(&out, ']');
+    rk_json_close(&out, '}');
+    return rk_answer_text(answer, &out, err);
+}
+
+enum rankd_status rk_api_index(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
+                               struct rk_answer *answer, struct rk_err *err)
+{
+    (void)app, (void)call, (void)match; /* the body may ask for {"ready": true}: all are */
+    struct rk_text out = {0};
+    rk_json_open(&out, NULL, '[');
+    for (size_t i = 0; i < rk_model_count; i++) {
+        rk_json_open(&out, NULL, '{');
+        rk_json_text(&out, "name", rk_models[i].name);
+        rk_json_text(&out, "version", "1");
+        rk_json_text(&out, "state", "READY");
+        rk_json_text(&out, "reason", "");
+        rk_json_close(&out, '}');
+    }
+    rk_json_close(&out, ']');
+    return rk_answer_text(answer, &out, err);
+}
+
+enum rankd_status rk_api_metrics(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
+                                 struct rk_answer *answer, struct rk_err *err)
+{
+    (void)call, (void)match;
+    struct rk_text out = {0};
+    rk_metrics_write(app, &out);
+    answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    return rk_answer_text(answer, &out, err);
+}
+
+enum rankd_status rk_api_no_regions(struct rk_app *app, const struct rk_call *call,
+                                    const struct rk_match *match, struct rk_answer *answer,
+                                    struct rk_err *err)
+{
+    (void)app, (void)call, (void)match, (void)answer;
+    return rk_fail(
+        err, RANKD_UNSUPPORTED,
+        "shared-memory regions are switched off in this daemon; send binary tensors, or use the ring");
+}

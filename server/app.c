@@ -1,0 +1,129 @@
+#include "app.h"
+
+#include <stdlib.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+
+#include "access.h"
+#include "budget.h"
+#include "http/front.h"
+#include "log.h"
+#include "metrics.h"
+#include "ring/front.h"
+#include "work.h"
+
+uint64_t rk_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static enum rankd_status no_memory(struct rk_err *err)
+{
+    return rk_fail(err, RANKD_INTERNAL, "no memory");
+}
+
+static enum rankd_status start_log(struct rk_app *app, struct rk_err *err)
+{
+    app->log = rk_log_new(app->config.log_level, app->config.log_format);
+    return app->log ? RANKD_OK : no_memory(err);
+}
+
+static void stop_log(struct rk_app *app)
+{
+    rk_log_free(app->log);
+    app->log = NULL;
+}
+
+static enum rankd_status start_metrics(struct rk_app *app, struct rk_err *err)
+{
+    app->metrics = rk_metrics_new();
+    return app->metrics ? RANKD_OK : no_memory(err);
+}
+
+static void stop_metrics(struct rk_app *app)
+{
+    rk_metrics_free(app->metrics);
+    app->metrics = NULL;
+}
+
+static enum rankd_status start_budget(struct rk_app *app, struct rk_err *err)
+{
+    app->budget = rk_budget_new(app->config.budget_bytes);
+    return app->budget ? RANKD_OK : no_memory(err);
+}
+
+static void stop_budget(struct rk_app *app)
+{
+    rk_budget_free(app->budget);
+    app->budget = NULL;
+}
+
+static enum rankd_status start_access(struct rk_app *app, struct rk_err *err)
+{
+    app->access = rk_access_new(&app->config, err);
+    return app->access ? RANKD_OK : err->status;
+}
+
+static void stop_access(struct rk_app *app)
+{
+    rk_access_free(app->access);
+    app->access = NULL;
+}
+
+static enum rankd_status start_work(struct rk_app *app, struct rk_err *err)
+{
+    if (app->config.workers ==
+        0) /* one per CPU; the effective number is what --check-config and metrics tell */
+        app->config.workers = (uint64_t)get_nprocs();
+    app->work = rk_work_start((unsigned)app->config.workers, app->config.queue_requests,
+                              app->config.budget_bytes, err);
+    return app->work ? RANKD_OK : err->status;
+}
+
+static void stop_work(struct rk_app *app)
+{
+    rk_work_stop(app->work);
+    app->work = NULL;
+}
+
+static const struct rk_part parts[] = {
+    {"log", start_log, stop_log},          {"metrics", start_metrics, stop_metrics},
+    {"budget", start_budget, stop_budget}, {"access", start_access, stop_access},
+    {"work", start_work, stop_work},       {"http", rk_http_start, rk_http_stop},
+    {"ring", rk_ring_start, rk_ring_stop},
+};
+#define PARTS (sizeof parts / sizeof *parts)
+
+static void stop_first(struct rk_app *app, size_t count)
+{
+    while (count-- > 0)
+        parts[count].stop(app);
+}
+
+enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
+{
+    app->started_ns = rk_now_ns();
+    for (size_t i = 0; i < PARTS; i++) {
+        if (parts[i].start(app, err) != RANKD_OK) {
+            stop_first(app, i);
+            return err->status;
+        }
+    }
+    atomic_store(&app->ready, true);
+    return RANKD_OK;
+}
+
+void rk_app_stop(struct rk_app *app)
+{
+    atomic_store(&app->ready, false);
+    stop_first(app, PARTS);
+}
+
+void rk_app_hurry(struct rk_app *app)
+{
+    atomic_store(&app->hurry, true);
+    if (app->work)
+        rk_work_abandon(app->work);
+}

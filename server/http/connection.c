@@ -1,0 +1,178 @@
+#include "connection.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "app.h"
+
+static uint64_t received(int fd)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    memset(&info, 0, sizeof info);
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_received : 0;
+}
+
+/* No answer has begun in these phases, so one can be written past libmicrohttpd, which has no call to answer
+ * in the middle of an upload. */
+static void say_why(const struct rk_conn *conn, const char *what, uint64_t limit_ms)
+{
+    char body[160], answer[384];
+    int length = snprintf(body, sizeof body,
+                          "{\"error\":\"the %s took longer than %llu ms to arrive, the most it may take\"}",
+                          what, (unsigned long long)limit_ms);
+    length =
+        snprintf(answer, sizeof answer,
+                 "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                 "Content-Length: %d\r\n\r\n%s",
+                 length, body);
+    (void)send(conn->fd, answer, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void hang_up(struct rk_conns *conns, struct rk_conn *conn)
+{
+    (void)shutdown(conn->fd, SHUT_RDWR); /* libmicrohttpd sees it and cleans up */
+    conn->phase = RK_PHASE_ENDED;
+    rk_metric_add(conns->metrics, RK_METRIC_rejected, RK_REASON_TIMEOUT, 0, 1);
+}
+
+static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
+{
+    const struct rk_config *config = conns->config;
+    const uint64_t age_ms = now > conn->since_ns ? (now - conn->since_ns) / 1000000 : 0;
+    switch (conn->phase) {
+    case RK_PHASE_IDLE:
+        if (received(conn->fd) != conn->received_bytes) {
+            conn->phase = RK_PHASE_HEADER;
+            conn->since_ns = now;
+        }
+        break;
+    case RK_PHASE_HEADER:
+    case RK_PHASE_BODY: {
+        const bool header = conn->phase == RK_PHASE_HEADER;
+        const uint64_t limit_ms = header ? config->header_timeout : config->body_timeout;
+        if (age_ms <= limit_ms)
+            break;
+        if (conns->plain && !conn->told)
+            say_why(conn, header ? "header of the request" : "body of the request", limit_ms);
+        hang_up(conns, conn);
+        break;
+    }
+    case RK_PHASE_WRITE: /* the same patience for a reader as for a writer */
+        if (age_ms > config->body_timeout)
+            hang_up(conns, conn);
+        break;
+    case RK_PHASE_RUN:
+    case RK_PHASE_ENDED:
+        break;
+    }
+}
+
+/* An eighth of the shortest deadline, but neither busily nor sleepily. */
+static uint64_t period_ms(const struct rk_config *config)
+{
+    uint64_t shortest =
+        config->header_timeout < config->body_timeout ? config->header_timeout : config->body_timeout;
+    shortest /= 8;
+    return shortest < 20 ? 20 : shortest > 1000 ? 1000 : shortest;
+}
+
+static void *watch(void *argument)
+{
+    struct rk_conns *conns = argument;
+    const uint64_t period = period_ms(conns->config);
+    pthread_mutex_lock(&conns->lock);
+    while (!conns->stop) {
+        if (!conns->first) {
+            pthread_cond_wait(&conns->wake, &conns->lock);
+            continue;
+        }
+        const uint64_t now = rk_now_ns();
+        for (struct rk_conn *conn = conns->first; conn; conn = conn->next)
+            look_at(conns, conn, now);
+        const uint64_t until = now + period * 1000000;
+        const struct timespec at = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+        (void)pthread_cond_timedwait(&conns->wake, &conns->lock, &at);
+    }
+    pthread_mutex_unlock(&conns->lock);
+    return NULL;
+}
+
+bool rk_conns_start(struct rk_conns *conns, const struct rk_config *config, struct rk_metrics *metrics,
+                    bool plain)
+{
+    pthread_condattr_t attributes;
+    memset(conns, 0, sizeof *conns);
+    conns->config = config;
+    conns->metrics = metrics;
+    conns->plain = plain;
+    pthread_mutex_init(&conns->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&conns->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return pthread_create(&conns->thread, NULL, watch, conns) == 0;
+}
+
+void rk_conns_stop(struct rk_conns *conns)
+{
+    pthread_mutex_lock(&conns->lock);
+    conns->stop = true;
+    pthread_cond_signal(&conns->wake);
+    pthread_mutex_unlock(&conns->lock);
+    pthread_join(conns->thread, NULL);
+    pthread_cond_destroy(&conns->wake);
+    pthread_mutex_destroy(&conns->lock);
+}
+
+struct rk_conn *rk_conn_new(struct rk_conns *conns, int fd)
+{
+    struct rk_conn *conn = calloc(1, sizeof *conn);
+    if (!conn)
+        return NULL;
+    conn->fd = fd;
+    conn->since_ns = rk_now_ns();
+    pthread_mutex_lock(&conns->lock);
+    if (!conns->first)
+        pthread_cond_signal(&conns->wake);
+    conn->next = conns->first;
+    if (conn->next)
+        conn->next->link = &conn->next;
+    conn->link = &conns->first;
+    conns->first = conn;
+    pthread_mutex_unlock(&conns->lock);
+    rk_metric_add(conns->metrics, RK_METRIC_connections, 0, 0, 1);
+    return conn;
+}
+
+void rk_conn_free(struct rk_conns *conns, struct rk_conn *conn)
+{
+    if (!conn)
+        return;
+    pthread_mutex_lock(&conns->lock);
+    *conn->link = conn->next;
+    if (conn->next)
+        conn->next->link = conn->link;
+    pthread_mutex_unlock(&conns->lock);
+    rk_metric_add(conns->metrics, RK_METRIC_connections, 0, 0, -1);
+    free(conn);
+}
+
+void rk_conn_phase(struct rk_conns *conns, struct rk_conn *conn, enum rk_phase phase)
+{
+    const uint64_t now = rk_now_ns();
+    const uint64_t bytes = phase == RK_PHASE_IDLE ? received(conn->fd) : 0;
+    pthread_mutex_lock(&conns->lock);
+    if (conn->phase != RK_PHASE_ENDED) {
+        conn->phase = phase;
+        conn->since_ns = now;
+        conn->received_bytes = bytes;
+    }
+    pthread_mutex_unlock(&conns->lock);
+}

@@ -1,0 +1,270 @@
+#include "exchange.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "budget.h"
+#include "log.h"
+
+static void finish(struct rk_exchange *exchange)
+{
+    exchange->step = RK_STEP_ANSWERED;
+    rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_WRITE);
+    MHD_resume_connection(exchange->connection); /* the last touch: libmicrohttpd's thread has it from here */
+}
+
+static void call_api(struct rk_exchange *exchange)
+{
+    const bool head = strcmp(exchange->method, "HEAD") == 0;
+    const struct rk_call call = {head ? "GET" : exchange->method,
+                                 exchange->path,
+                                 exchange->query,
+                                 exchange->body.data,
+                                 exchange->body.bytes,
+                                 &exchange->who};
+    rk_api_call(exchange->http->app, &call, &exchange->answer);
+}
+
+static void on_worker(struct rk_job *job, struct rk_worker *worker)
+{
+    struct rk_exchange *exchange = (struct rk_exchange *)job;
+    if (exchange->is_infer)
+        rk_exchange_infer(exchange, worker);
+    else
+        call_api(exchange);
+    finish(exchange);
+}
+
+static void on_drop(struct rk_job *job, enum rankd_status why)
+{
+    struct rk_exchange *exchange = (struct rk_exchange *)job;
+    exchange->meta.queue_ns = rk_now_ns() - job->queued_ns;
+    if (why == RANKD_DEADLINE)
+        (void)rk_fail(&exchange->err, why, "the request's deadline passed while it waited for a worker");
+    else
+        (void)rk_fail(&exchange->err, why, "rankd is shutting down; try again in a moment");
+    finish(exchange);
+}
+
+bool rk_exchange_run(struct rk_exchange *exchange)
+{
+    struct rk_app *app = exchange->http->app;
+    exchange->received_ns = rk_now_ns();
+    exchange->meta.received_ns = exchange->received_ns;
+    if (exchange->err.status != RANKD_OK || exchange->route->kind == RK_ROUTE_LIGHT) {
+        if (exchange->err.status == RANKD_OK)
+            call_api(exchange);
+        exchange->step = RK_STEP_ANSWERED;
+        return false;
+    }
+    exchange->step = RK_STEP_RUNNING;
+    exchange->job.run = on_worker;
+    exchange->job.drop = on_drop;
+    if (app->config.request_timeout)
+        exchange->job.deadline_ns = exchange->received_ns + app->config.request_timeout * 1000000u;
+    rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_RUN);
+    /* Suspended first: the worker may be done before submit returns. */
+    MHD_suspend_connection(exchange->connection);
+    if (rk_work_submit(app->work, &exchange->job) == RANKD_OK)
+        return true;
+    rk_metric_add(app->metrics, RK_METRIC_rejected, RK_REASON_QUEUE_FULL, 0, 1);
+    (void)rk_fail(&exchange->err, RANKD_OVERLOADED,
+                  "all workers are busy and %llu requests wait; try again in a moment",
+                  (unsigned long long)app->config.queue_requests);
+    finish(exchange);
+    return true;
+}
+
+static void error_body(struct rk_exchange *exchange)
+{
+    struct rk_answer *answer = &exchange->answer;
+    struct rk_text text = {0};
+    free(answer->body);
+    rk_json_open(&text, NULL, '{');
+    rk_json_text(&text, "error", exchange->err.text);
+    rk_json_close(&text, '}');
+    answer->body_bytes = 0;
+    answer->body = rk_text_take(&text, &answer->body_bytes);
+    answer->content_type = "application/json";
+    answer->http_status = (int)exchange->err.status;
+    if (exchange->err.status == RANKD_OVERLOADED)
+        answer->retry_after_s = 1;
+}
+
+void rk_exchange_tell(struct rk_exchange *exchange)
+{
+    char head[256];
+    if (!exchange->http->conns.plain || exchange->told)
+        return;
+    error_body(exchange);
+    const struct rk_answer *answer = &exchange->answer;
+    const int length = snprintf(head, sizeof head,
+                                "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                                "Content-Length: %zu\r\n\r\n",
+                                answer->http_status, MHD_get_reason_phrase_for((unsigned)answer->http_status),
+                                answer->body_bytes);
+    struct iovec pieces[] = {{head, (size_t)length}, {answer->body, answer->body_bytes}};
+    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+    exchange->told = sendmsg(exchange->conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+    exchange->conn->told = exchange->told;
+}
+
+static void add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+    (void)MHD_add_response_header(response, name, value);
+}
+
+static struct MHD_Response *infer_response(struct rk_exchange *exchange)
+{
+    struct MHD_IoVec pieces[1 + RK_OUT_COUNT];
+    const struct rk_wire_reply *out = &exchange->out;
+    struct MHD_Response *response;
+    if (exchange->packed) {
+        response =
+            MHD_create_response_from_buffer(exchange->packed_bytes, exchange->packed, MHD_RESPMEM_PERSISTENT);
+    } else if (out->parts == 1) {
+        response = MHD_create_response_from_buffer(out->part[0].bytes, (void *)(uintptr_t)out->part[0].data,
+                                                   MHD_RESPMEM_PERSISTENT);
+    } else {
+        for (size_t i = 0; i < out->parts; i++)
+            pieces[i] = (struct MHD_IoVec){out->part[i].data, out->part[i].bytes};
+        response = MHD_create_response_from_iovec(pieces, (unsigned)out->parts, NULL, NULL);
+    }
+    if (!response)
+        return NULL;
+    add_header(response, "Content-Type", out->binary ? "application/octet-stream" : "application/json");
+    if (out->binary) {
+        char length[24];
+        (void)snprintf(length, sizeof length, "%zu", out->part[0].bytes);
+        add_header(response, "Inference-Header-Content-Length", length);
+    }
+    if (exchange->packed)
+        add_header(response, "Content-Encoding", exchange->accepted == RK_ENCODING_GZIP ? "gzip" : "deflate");
+    return response;
+}
+
+static struct MHD_Response *api_response(struct rk_exchange *exchange)
+{
+    struct rk_answer *answer = &exchange->answer;
+    exchange->sent_bytes = answer->body_bytes;
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(answer->body_bytes, answer->body, MHD_RESPMEM_PERSISTENT);
+    if (!response)
+        return NULL;
+    if (answer->content_type && answer->body_bytes)
+        add_header(response, "Content-Type", answer->content_type);
+    if (answer->allow[0])
+        add_header(response, "Allow", answer->allow);
+    if (answer->http_status == RANKD_UNAUTHORIZED)
+        add_header(response, "WWW-Authenticate", "Bearer");
+    if (answer->retry_after_s) {
+        char seconds[16];
+        (void)snprintf(seconds, sizeof seconds, "%u", answer->retry_after_s);
+        add_header(response, "Retry-After", seconds);
+    }
+    if (answer->content_type && strncmp(answer->content_type, "text/html", 9) == 0)
+        add_header(
+            response, "Content-Security-Policy",
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+            "img-src data:; base-uri 'none'; frame-ancestors 'none'");
+    add_header(response, "X-Content-Type-Options", "nosniff");
+    return response;
+}
+
+enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange)
+{
+    const bool computed = exchange->is_infer && exchange->err.status == RANKD_OK;
+    if (exchange->told)
+        return MHD_NO; /* closes */
+    if (exchange->err.status != RANKD_OK)
+        error_body(exchange);
+    struct MHD_Response *response = computed ? infer_response(exchange) : api_response(exchange);
+    if (!response)
+        return MHD_NO;
+    if (exchange->close_after || !atomic_load(&exchange->http->app->ready))
+        add_header(response, "Connection", "close");
+    if (computed)
+        exchange->answer.http_status = 200;
+    rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_WRITE);
+    const enum MHD_Result queued =
+        MHD_queue_response(exchange->connection, (unsigned)exchange->answer.http_status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+static enum rk_reason reason_of(int status)
+{
+    switch (status) {
+    case RANKD_UNAUTHORIZED:
+    case RANKD_FORBIDDEN:
+        return RK_REASON_ACCESS;
+    case RANKD_TOO_LARGE:
+        return RK_REASON_TOO_LARGE;
+    case RANKD_DEADLINE:
+        return RK_REASON_TIMEOUT;
+    default:
+        return RK_REASON_BAD_REQUEST;
+    }
+}
+
+static void log_call(const struct rk_exchange *exchange, const char *error)
+{
+    const int status = exchange->answer.http_status;
+    const struct rk_field fields[] = {
+        {"status", NULL, status},
+        {"method", exchange->method, 0},
+        {"path", exchange->path, 0},
+        {"who", exchange->who.name, 0},
+        {"us", NULL, (double)(rk_now_ns() - exchange->begun_ns) / 1e3},
+        {"error", error, 0},
+    };
+    const bool light = exchange->route && exchange->route->kind == RK_ROUTE_LIGHT && status == 200;
+    rk_log_line(exchange->http->app->log, light ? RK_LOG_DEBUG : RK_LOG_INFO, "http", fields,
+                *error ? sizeof fields / sizeof *fields : sizeof fields / sizeof *fields - 1);
+}
+
+static void account(struct rk_exchange *exchange)
+{
+    struct rk_app *app = exchange->http->app;
+    const unsigned door = exchange->json_length ? RK_DOOR_HTTP_BINARY : RK_DOOR_HTTP_JSON;
+    const int status =
+        exchange->answer.http_status ? exchange->answer.http_status : 400; /* the client went away */
+    rk_metric_add(app->metrics, RK_METRIC_responses, door, rk_metric_status(status), 1);
+    rk_metric_add(app->metrics, RK_METRIC_received_bytes, door, 0, (int64_t)exchange->body.bytes);
+    rk_metric_add(app->metrics, RK_METRIC_sent_bytes, door, 0, (int64_t)exchange->sent_bytes);
+    if (status >= 400 && status < 500)
+        rk_metric_add(app->metrics, RK_METRIC_rejected, reason_of(status), 0, 1);
+    if (!exchange->is_infer) {
+        log_call(exchange, exchange->err.text);
+        return;
+    }
+    if (!exchange->meta.received_ns)
+        exchange->meta.received_ns = exchange->begun_ns;
+    const bool good = exchange->err.status == RANKD_OK && exchange->answer.http_status == 200;
+    if (!good && exchange->err.status == RANKD_OK)
+        (void)rk_fail(&exchange->err, RANKD_INVALID, "the client went away before its answer");
+    rk_infer_done(app, &exchange->meta, &exchange->wire.request, good ? &exchange->reply.info : NULL,
+                  exchange->err.status, exchange->err.text,
+                  exchange->written_ns ? rk_now_ns() - exchange->written_ns : 0);
+}
+
+void rk_exchange_end(struct rk_exchange *exchange)
+{
+    struct rk_http *http = exchange->http;
+    if (exchange->counted) {
+        account(exchange);
+        atomic_fetch_sub(&http->in_flight, 1);
+        rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, -1);
+    }
+    rk_wire_reply_clear(&exchange->out);
+    rk_reply_clear(&exchange->reply);
+    rk_wire_request_clear(&exchange->wire);
+    rk_body_free(&exchange->body, http->app->budget);
+    free(exchange->packed);
+    free(exchange->answer.body);
+    free(exchange->uri);
+    free(exchange);
+}

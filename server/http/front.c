@@ -1,0 +1,251 @@
+#include "front.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "access.h"
+#include "exchange.h"
+#include "listen.h"
+#include "log.h"
+#include "tls.h"
+
+/* A client that leaves Nagle's algorithm on holds the last piece of an upload back until what it sent is
+ * acknowledged, which a receiver puts off by 40 ms; so acknowledge at once while a body arrives. The kernel
+ * forgets the setting after a while: it is set again with every piece. */
+static void acknowledge_at_once(const struct rk_exchange *exchange)
+{
+    const int on = 1;
+    (void)setsockopt(exchange->conn->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
+static void on_connection(void *closure, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct rk_http *http = closure;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        rk_conn_free(&http->conns, *context);
+        *context = NULL;
+        return;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    *context = info ? rk_conn_new(&http->conns, info->connect_fd) : NULL;
+}
+
+/* The request line is there: the exchange begins. Keeps the path as it was sent, before libmicrohttpd
+ * unescapes it. */
+static void *on_request_line(void *closure, const char *uri, struct MHD_Connection *connection)
+{
+    struct rk_http *http = closure;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct rk_conn *conn = info ? info->socket_context : NULL;
+    struct rk_exchange *exchange = conn ? calloc(1, sizeof *exchange) : NULL;
+    if (!exchange)
+        return NULL;
+    exchange->http = http;
+    exchange->conn = conn;
+    exchange->connection = connection;
+    exchange->begun_ns = rk_now_ns();
+    exchange->query = "";
+    exchange->uri = strdup(uri);
+    if (!exchange->uri) {
+        free(exchange);
+        return NULL;
+    }
+    rk_conn_phase(&http->conns, conn, RK_PHASE_HEADER);
+    return exchange;
+}
+
+static enum MHD_Result on_header(struct rk_exchange *exchange, const char *method, const char *version)
+{
+    struct rk_http *http = exchange->http;
+    exchange->step = RK_STEP_READING;
+    exchange->counted = true;
+    atomic_fetch_add(&http->in_flight, 1);
+    rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, 1);
+    rk_conn_phase(&http->conns, exchange->conn, RK_PHASE_BODY);
+    if (rk_exchange_header(exchange, method, version))
+        return rk_exchange_answer(exchange);
+    if (exchange->err.status == RANKD_TOO_LARGE)
+        rk_exchange_tell(exchange);
+    acknowledge_at_once(exchange);
+    return MHD_YES;
+}
+
+/* A body that is refused already is read and dropped, so that the client comes to read the answer. */
+static void on_piece(struct rk_exchange *exchange, const char *bytes, size_t count)
+{
+    struct rk_budget *budget = exchange->http->app->budget;
+    if (exchange->err.status == RANKD_OK &&
+        rk_body_add(&exchange->body, budget, bytes, count, &exchange->err) != RANKD_OK) {
+        rk_body_free(&exchange->body, budget);
+        if (exchange->err.status == RANKD_TOO_LARGE)
+            rk_exchange_tell(exchange);
+    }
+    acknowledge_at_once(exchange);
+}
+
+static enum MHD_Result on_access(void *closure, struct MHD_Connection *connection, const char *url,
+                                 const char *method, const char *version, const char *upload,
+                                 size_t *upload_size, void **context)
+{
+    struct rk_exchange *exchange = *context;
+    (void)closure, (void)connection, (void)url;
+    if (!exchange)
+        return MHD_NO;
+    if (exchange->step == RK_STEP_BEGUN)
+        return on_header(exchange, method, version);
+    if (*upload_size) {
+        on_piece(exchange, upload, *upload_size);
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    if (exchange->step == RK_STEP_READING && rk_exchange_run(exchange))
+        return MHD_YES;
+    return exchange->step == RK_STEP_ANSWERED ? rk_exchange_answer(exchange) : MHD_YES;
+}
+
+static void on_completed(void *closure, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct rk_http *http = closure;
+    struct rk_exchange *exchange = *context;
+    (void)connection, (void)code;
+    *context = NULL;
+    if (!exchange)
+        return;
+    struct rk_conn *conn = exchange->conn;
+    rk_exchange_end(exchange);
+    rk_conn_phase(&http->conns, conn, RK_PHASE_IDLE);
+}
+
+/* The path is decoded by ourselves (wire.h): libmicrohttpd must leave it as it is. */
+static size_t leave_escaped(void *closure, struct MHD_Connection *connection, char *text)
+{
+    (void)closure, (void)connection;
+    return strlen(text);
+}
+
+static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
+{
+    const struct rk_config *config = &http->app->config;
+    const bool tls = http->cert != NULL;
+    /* Half of the memory is the read buffer: a body comes in pieces of that size. It is mapped, and untouched
+     * while the connection is idle. */
+    const size_t memory = config->header_bytes > 65536 ? 2 * config->header_bytes : 131072;
+    struct MHD_OptionItem secure[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert},
+                                      {MHD_OPTION_HTTPS_MEM_KEY, 0, http->key},
+                                      {MHD_OPTION_END, 0, NULL}};
+    struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    return MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : 0u), 0, NULL, NULL,
+        on_access, http, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, http,
+        MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)(config->idle_timeout / 1000), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
+        tls ? secure : none, MHD_OPTION_END);
+}
+
+enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *err)
+{
+    struct sockaddr_storage address;
+    if (strcmp(config->http, "off") == 0)
+        return RANKD_OK;
+    return rk_listen_parse(config->http, &address, err);
+}
+
+static void free_http(struct rk_http *http)
+{
+    rk_tls_free(http->cert);
+    rk_tls_free(http->key);
+    free(http);
+}
+
+static enum rankd_status listen_and_serve(struct rk_http *http, struct rk_err *err)
+{
+    const struct rk_config *config = &http->app->config;
+    const bool tls = config->tls_cert[0] != '\0';
+    if (tls && rk_tls_read(config, &http->cert, &http->key, err) != RANKD_OK)
+        return err->status;
+    const int listener = rk_listen_open(config->http, tls, http->url, err);
+    if (listener < 0)
+        return err->status;
+    if (!rk_conns_start(&http->conns, config, http->app->metrics, !tls)) {
+        (void)close(listener);
+        return rk_fail(err, RANKD_INTERNAL, "http: no thread could be started");
+    }
+    http->daemon = start_daemon(http, listener);
+    if (http->daemon)
+        return RANKD_OK;
+    (void)close(listener);
+    rk_conns_stop(&http->conns);
+    return rk_fail(err, RANKD_INTERNAL, "http: libmicrohttpd could not be started%s",
+                   tls ? "; does the key of --tls-key fit the certificate of --tls-cert?" : "");
+}
+
+enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err)
+{
+    if (strcmp(app->config.http, "off") == 0)
+        return RANKD_OK;
+    struct rk_http *http = calloc(1, sizeof *http);
+    if (!http)
+        return rk_fail(err, RANKD_INTERNAL, "no memory");
+    http->app = app;
+    if (listen_and_serve(http, err) != RANKD_OK) {
+        free_http(http);
+        return err->status;
+    }
+    app->http = http;
+    return RANKD_OK;
+}
+
+/* Requests that have begun, until they are answered, the time is up, or nobody wants to wait any more. */
+static void drain(struct rk_http *http)
+{
+    struct rk_app *app = http->app;
+    const uint64_t until = rk_now_ns() + app->config.drain_timeout * 1000000u;
+    while (atomic_load(&http->in_flight) && !atomic_load(&app->hurry) && rk_now_ns() < until)
+        (void)nanosleep(&(struct timespec){0, 5000000}, NULL);
+    if (atomic_load(&http->in_flight))
+        rk_log_say(app->log, RK_LOG_WARN, "http", "%zu requests were not waited for",
+                   atomic_load(&http->in_flight));
+    /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its deadline. */
+    if (atomic_load(&http->in_flight))
+        rk_work_abandon(app->work);
+    while (rk_work_waiting(app->work) + rk_work_running(app->work))
+        (void)nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
+void rk_http_stop(struct rk_app *app)
+{
+    struct rk_http *http = app->http;
+    if (!http)
+        return;
+    const MHD_socket listener = MHD_quiesce_daemon(http->daemon);
+    if (listener != MHD_INVALID_SOCKET)
+        (void)close(listener);
+    drain(http);
+    MHD_stop_daemon(http->daemon);
+    rk_conns_stop(&http->conns);
+    app->http = NULL;
+    free_http(http);
+}
+
+const char *rk_http_url(const struct rk_app *app)
+{
+    return app->http ? app->http->url : "";
+}
+
+void rk_http_announce(const struct rk_app *app, FILE *out)
+{
+    if (app->http)
+        (void)fprintf(out, "listening on %s\n", app->http->url);
+}

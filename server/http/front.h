@@ -1,0 +1,28 @@
+/* The HTTP front door: libmicrohttpd with one epoll thread that reads and writes, and the work queue behind
+ * it. */
+#ifndef RK_HTTP_FRONT_H
+#define RK_HTTP_FRONT_H
+
+#include <stdio.h>
+
+#include "app.h"
+
+/* A part of the daemon (app.h): listens and serves. With --http=off app->http stays NULL and RANKD_OK is
+ * returned. */
+enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
+
+/* Takes no more requests, waits for those that run (at most --drain-timeout, not at all in a hurry), hangs
+ * up. */
+void rk_http_stop(struct rk_app *app);
+
+/* Prints `listening on http://ADDRESS:PORT`; nothing without HTTP. */
+void rk_http_announce(const struct rk_app *app, FILE *out);
+
+/* "http://127.0.0.1:8080", "" without HTTP. */
+const char *rk_http_url(const struct rk_app *app);
+
+/* What of the configuration can be checked without starting: for --check-config. */
+enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+#endif

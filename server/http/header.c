@@ -1,0 +1,117 @@
+/* What a request's header says, and whether the request may go on. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "access.h"
+#include "exchange.h"
+#include "model_find.h"
+#include "wire.h"
+
+enum {
+    DROP_AT_MOST = 64 << 20
+}; /* bytes of a refused body that are read, so that the client gets to the answer */
+
+static const char *header(const struct rk_exchange *exchange, const char *name)
+{
+    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+static enum rankd_status check_access(struct rk_exchange *exchange)
+{
+    struct rk_access *access = exchange->http->app->access;
+    const char *host = header(exchange, "Host"), *origin = header(exchange, "Origin");
+    struct rk_err unknown = {0};
+    if (rk_access_page(access, host, origin, &exchange->err) != RANKD_OK)
+        return exchange->err.status;
+    const enum rankd_status known =
+        rk_access_identify(access, header(exchange, "Authorization"), &exchange->who, &unknown);
+    if (!exchange->route || exchange->route->scope == 0)
+        return RANKD_OK;
+    if (known != RANKD_OK)
+        return rk_fail(&exchange->err, known, "%s", unknown.text);
+    return rk_access_permit(&exchange->who, exchange->route->scope, &exchange->err);
+}
+
+static enum rankd_status find_route(struct rk_exchange *exchange)
+{
+    const char *verb = strcmp(exchange->method, "HEAD") == 0 ? "GET" : exchange->method;
+    if (rk_wire_path(exchange->uri, exchange->path, sizeof exchange->path, &exchange->query,
+                     &exchange->err) != RANKD_OK)
+        return exchange->err.status;
+    exchange->route =
+        rk_route_find(verb, exchange->path, &exchange->match, exchange->answer.allow, &exchange->err);
+    if (!exchange->route)
+        return exchange->err.status;
+    exchange->answer.allow[0] = '\0';
+    exchange->is_infer = exchange->route->kind == RK_ROUTE_INFER;
+    return RANKD_OK;
+}
+
+/* Announced length of the body; 0 = none or unknown. libmicrohttpd has checked that it is a number. */
+static size_t announced(const struct rk_exchange *exchange)
+{
+    const char *text = header(exchange, "Content-Length");
+    return text ? (size_t)strtoull(text, NULL, 10) : 0;
+}
+
+static enum rankd_status check_body(struct rk_exchange *exchange)
+{
+    const struct rk_config *config = &exchange->http->app->config;
+    struct rk_body *body = &exchange->body;
+    exchange->json_length = header(exchange, "Inference-Header-Content-Length");
+    const bool binary = exchange->is_infer && exchange->json_length;
+    const bool json_rules = !binary && config->json_bytes < config->body_bytes;
+    body->limit = json_rules ? config->json_bytes : config->body_bytes;
+    body->announced = announced(exchange);
+    if (body->announced > body->limit)
+        return rk_fail(&exchange->err, RANKD_TOO_LARGE,
+                       "the body has %zu bytes; it may have at most %zu (--%s)", body->announced, body->limit,
+                       json_rules ? "json-bytes" : "body-bytes");
+    const char *encoding = header(exchange, "Content-Encoding");
+    if (!rk_encoding_parse(encoding, &exchange->encoding))
+        return rk_fail(&exchange->err, RANKD_INVALID,
+                       "Content-Encoding was \"%.64s\"; it must be gzip, deflate or identity", encoding);
+    exchange->accepted = rk_encoding_accepted(header(exchange, "Accept-Encoding"));
+    return RANKD_OK;
+}
+
+static enum rankd_status check_model(struct rk_exchange *exchange)
+{
+    if (!exchange->is_infer)
+        return RANKD_OK;
+    exchange->wire.request.model = rk_model_find_or_fail(exchange->match.names[0], &exchange->err);
+    exchange->meta.door = exchange->json_length ? RK_DOOR_HTTP_BINARY : RK_DOOR_HTTP_JSON;
+    exchange->meta.who = &exchange->who;
+    exchange->meta.id = exchange->wire.id;
+    return exchange->err.status;
+}
+
+static enum rankd_status check_running(struct rk_exchange *exchange)
+{
+    if (!exchange->route || exchange->route->scope == 0 || atomic_load(&exchange->http->app->ready))
+        return RANKD_OK;
+    return rk_fail(&exchange->err, RANKD_OVERLOADED, "rankd is shutting down; try again in a moment");
+}
+
+bool rk_exchange_header(struct rk_exchange *exchange, const char *method, const char *version)
+{
+    const char *expect = header(exchange, "Expect");
+    (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
+    (void)snprintf(exchange->who.name, sizeof exchange->who.name, "anonymous");
+    if (rk_wire_check(exchange->connection, method, version, &exchange->err) != RANKD_OK) {
+        exchange->close_after = true;
+        return true;
+    }
+    if (find_route(exchange) == RANKD_OK && check_access(exchange) == RANKD_OK &&
+        check_running(exchange) == RANKD_OK && check_body(exchange) == RANKD_OK)
+        (void)check_model(exchange);
+    if (exchange->err.status == RANKD_OK)
+        return false;
+    if (!exchange->body.announced)
+        exchange->body.announced = announced(exchange);
+    exchange->close_after =
+        exchange->body.announced > DROP_AT_MOST || (expect && strcasecmp(expect, "100-continue") == 0);
+    return exchange->close_after;
+}

@@ -1,0 +1,21 @@
+/* The listening socket. */
+#ifndef RK_HTTP_LISTEN_H
+#define RK_HTTP_LISTEN_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "err.h"
+
+#define RK_URL_TEXT 128
+
+/* Reads "127.0.0.1:8080", "localhost:0", "[::1]:8080", "*:8080". RANKD_INVALID names what is wrong. */
+enum rankd_status rk_listen_parse(const char *text, struct sockaddr_storage *address, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Binds and listens, with Nagle's algorithm off for every connection to come. The socket, or -1 with *err
+ * set. `url` is what a client would use, with the port that was given where 0 was asked for. */
+int rk_listen_open(const char *text, bool tls, char url[RK_URL_TEXT], struct rk_err *err);
+
+#endif

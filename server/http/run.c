@@ -1,0 +1,151 @@
+/* The worker's part of a request: inflating, parsing, computing, writing. Nothing of it on the thread that
+ * accepts. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "budget.h"
+#include "codec/json.h"
+#include "exchange.h"
+
+/* Deflate makes at most 1032 bytes of one; so much may come of the body, and its limit. */
+static size_t inflated_at_most(const struct rk_body *body)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(body->bytes, (size_t)1032, &bytes) || bytes > body->limit)
+        return body->limit;
+    return bytes + 64;
+}
+
+static enum rankd_status inflate_body(struct rk_exchange *exchange)
+{
+    struct rk_body *body = &exchange->body;
+    struct rk_budget *budget = exchange->http->app->budget;
+    void *out;
+    size_t out_bytes;
+    if (exchange->encoding == RK_ENCODING_NONE)
+        return RANKD_OK;
+    if (rk_body_reserve(body, budget, inflated_at_most(body), &exchange->err) != RANKD_OK ||
+        rk_inflate(exchange->encoding, body->data, body->bytes, body->limit, &out, &out_bytes,
+                   &exchange->err) != RANKD_OK)
+        return exchange->err.status;
+    free(body->data);
+    body->data = out;
+    body->bytes = out_bytes;
+    if (body->reserved > out_bytes) { /* what was reserved for the worst is free again */
+        rk_budget_give(budget, body->reserved - out_bytes);
+        body->reserved = out_bytes;
+    }
+    return RANKD_OK;
+}
+
+static enum rankd_status json_part(struct rk_exchange *exchange, size_t *bytes)
+{
+    const struct rk_body *body = &exchange->body;
+    const char *text = exchange->json_length;
+    *bytes = body->bytes;
+    if (text) {
+        char *end;
+        errno = 0;
+        unsigned long long number = strtoull(text, &end, 10);
+        if (!isdigit((unsigned char)*text) || *end || errno || number > body->bytes)
+            return rk_fail(&exchange->err, RANKD_INVALID,
+                           "Inference-Header-Content-Length was \"%.32s\"; it must be the number of bytes of "
+                           "JSON at the "
+                           "beginning of the body, which has %zu",
+                           text, body->bytes);
+        *bytes = (size_t)number;
+        if (number == 0)
+            return rk_wire_request_refuse_raw(exchange->wire.request.model, &exchange->err);
+    }
+    const size_t limit = exchange->http->app->config.json_bytes;
+    if (*bytes > limit)
+        return rk_fail(&exchange->err, RANKD_TOO_LARGE,
+                       "the JSON of the request has %zu bytes; it may have at most %zu (--json-bytes); send "
+                       "tensors in binary",
+                       *bytes, limit);
+    return RANKD_OK;
+}
+
+static enum rankd_status parse(struct rk_exchange *exchange)
+{
+    struct rk_budget *budget = exchange->http->app->budget;
+    struct rk_wire_request *wire = &exchange->wire;
+    const struct rk_model *model = wire->request.model;
+    size_t json_bytes;
+    if (inflate_body(exchange) != RANKD_OK || json_part(exchange, &json_bytes) != RANKD_OK)
+        return exchange->err.status;
+    const size_t heap = json_bytes * RK_JSON_HEAP_PER_BYTE;
+    if (rk_body_reserve(&exchange->body, budget, heap, &exchange->err) != RANKD_OK)
+        return exchange->err.status;
+    const enum rankd_status status = rk_wire_request_parse(
+        wire, model, exchange->body.data, exchange->body.bytes, json_bytes, NULL, &exchange->err);
+    wire->request.model = model;
+    /* The document is gone; tensors that came as JSON stay: at most 8 bytes for two of text ("0,"). */
+    const size_t stay = 4 * json_bytes;
+    rk_budget_give(budget, heap - stay);
+    exchange->body.reserved -= heap - stay;
+    return status;
+}
+
+static void set_deadline(struct rk_exchange *exchange)
+{
+    const uint64_t own_ns = exchange->wire.timeout_ns;
+    uint64_t until;
+    if (!own_ns || __builtin_add_overflow(exchange->received_ns, own_ns, &until))
+        return;
+    if (!exchange->meta.deadline_ns || until < exchange->meta.deadline_ns)
+        exchange->meta.deadline_ns = until;
+}
+
+/* The reply as one compressed piece, where the client asked for that and it is worth it. */
+static enum rankd_status pack(struct rk_exchange *exchange)
+{
+    const struct rk_wire_reply *out = &exchange->out;
+    size_t bytes = 0, at = 0;
+    for (size_t i = 0; i < out->parts; i++)
+        bytes += out->part[i].bytes;
+    exchange->sent_bytes = bytes;
+    if (exchange->accepted == RK_ENCODING_NONE)
+        return RANKD_OK;
+    char *whole = malloc(bytes + 1);
+    if (!whole)
+        return rk_fail(&exchange->err, RANKD_OVERLOADED,
+                       "no memory to compress the reply; try again in a moment");
+    for (size_t i = 0; i < out->parts; i++) {
+        if (out->part[i].bytes)
+            memcpy(whole + at, out->part[i].data, out->part[i].bytes);
+        at += out->part[i].bytes;
+    }
+    const enum rankd_status status = rk_deflate(exchange->accepted, whole, bytes, &exchange->packed,
+                                                &exchange->packed_bytes, &exchange->err);
+    exchange->sent_bytes = exchange->packed_bytes;
+    free(whole);
+    return status;
+}
+
+void rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+{
+    struct rk_infer_meta *meta = &exchange->meta;
+    const uint64_t begun = rk_now_ns();
+    meta->received_ns = exchange->received_ns;
+    meta->deadline_ns = exchange->job.deadline_ns;
+    meta->queue_ns = begun - exchange->job.queued_ns;
+    const enum rankd_status parsed = parse(exchange);
+    set_deadline(exchange);
+    const uint64_t done = rk_now_ns();
+    meta->parse_ns = done - begun;
+    if (parsed != RANKD_OK)
+        return;
+    if (meta->deadline_ns && done > meta->deadline_ns) {
+        (void)rk_fail(&exchange->err, RANKD_DEADLINE, "the request's deadline passed before it was computed");
+        return;
+    }
+    if (rk_infer(exchange->http->app, worker, &exchange->wire.request, meta, &exchange->reply,
+                 &exchange->err) != RANKD_OK)
+        return;
+    exchange->written_ns = rk_now_ns();
+    if (rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err) == RANKD_OK)
+        (void)pack(exchange);
+}

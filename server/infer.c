@@ -1,0 +1,135 @@
+#include "infer.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "app.h"
+#include "budget.h"
+#include "log.h"
+#include "metrics.h"
+#include "number.h"
+
+#define KEEP_SCRATCH ((size_t)32 << 20) /* what an idle worker keeps warm */
+
+static enum rankd_status charge(struct rk_app *app, const struct rk_request *request,
+                                struct rk_infer_meta *meta, struct rk_err *err)
+{
+    const size_t cost = rk_request_cost(request);
+    if (cost > rk_budget_limit(app->budget))
+        return rk_fail(
+            err, RANKD_TOO_LARGE,
+            "the request would take %zu bytes of memory; all requests together may take %zu (--budget-bytes)",
+            cost, rk_budget_limit(app->budget));
+    if (!rk_budget_take(app->budget, cost)) {
+        rk_metric_add(app->metrics, RK_METRIC_rejected, RK_REASON_BUDGET, 0, 1);
+        return rk_fail(err, RANKD_OVERLOADED,
+                       "%zu bytes of memory for this request are not free now; try again in a moment", cost);
+    }
+    meta->charged = cost;
+    return RANKD_OK;
+}
+
+enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
+                           struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+{
+    if (charge(app, request, meta, err) != RANKD_OK)
+        return err->status;
+    const struct rk_exec exec = {worker->pool, worker->scratch, meta->deadline_ns, NULL};
+    const uint64_t begun = rk_now_ns();
+    enum rankd_status status = rk_run(&exec, request, reply, err);
+    meta->compute_ns = rk_now_ns() - begun;
+    if (rk_scratch_held(worker->scratch) > KEEP_SCRATCH)
+        rk_scratch_trim(worker->scratch, KEEP_SCRATCH);
+    return status;
+}
+
+static void count(struct rk_app *app, const struct rk_infer_meta *meta, unsigned model,
+                  const struct rk_info *info, uint64_t write_ns)
+{
+    struct rk_metrics *metrics = app->metrics;
+    const uint64_t total = rk_now_ns() - meta->received_ns;
+    rk_metric_add(metrics, RK_METRIC_requests, model, meta->door, 1);
+    rk_metric_observe(metrics, RK_METRIC_request_seconds, model, total);
+    if (!info) {
+        rk_metric_add(metrics, RK_METRIC_failed, model, 0, 1);
+        rk_metric_add(metrics, RK_METRIC_failed_time, model, 0, (int64_t)total);
+        return;
+    }
+    const struct {
+        enum rk_metric time;
+        uint64_t ns;
+    } stages[RK_STAGE_COUNT] = {
+        [RK_STAGE_QUEUE] = {RK_METRIC_queue_time, meta->queue_ns},
+        [RK_STAGE_PARSE] = {RK_METRIC_parse_time, meta->parse_ns},
+        [RK_STAGE_COMPUTE] = {RK_METRIC_compute_time, meta->compute_ns},
+        [RK_STAGE_APPEND] = {RK_METRIC_append_time, meta->append_ns},
+        [RK_STAGE_WRITE] = {RK_METRIC_write_time, write_ns},
+    };
+    for (unsigned i = 0; i < RK_STAGE_COUNT; i++) {
+        rk_metric_add(metrics, stages[i].time, model, 0, (int64_t)stages[i].ns);
+        rk_metric_observe(metrics, RK_METRIC_stage_seconds, i, stages[i].ns);
+    }
+    rk_metric_add(metrics, RK_METRIC_succeeded, model, 0, 1);
+    rk_metric_set(metrics, RK_METRIC_last_request, model, 0, (int64_t)time(NULL));
+    rk_metric_add(metrics, RK_METRIC_lists, model, 0, (int64_t)info->lists);
+    rk_metric_add(metrics, RK_METRIC_lists_skipped, model, 0, (int64_t)info->lists_skipped);
+    if (info->has_gradient) {
+        rk_metric_add(metrics, RK_METRIC_lists_stalled, model, 0, (int64_t)info->lists_stalled);
+        rk_metric_add(metrics, RK_METRIC_gradient_nonzero, model, 0, (int64_t)info->gradient_nonzero);
+    }
+}
+
+/* "scores FP32 [128, 128], targets INT8 [128, 128]" */
+static void shapes_text(const struct rk_request *request, char *text, size_t size)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (unsigned i = 0; i < RK_IN_COUNT && at < size; i++) {
+        const struct rk_tensor *in = &request->in[i];
+        char shape[RK_SHAPE_TEXT];
+        if (!in->data)
+            continue;
+        at += (size_t)snprintf(text + at, size - at, "%s%s %s %s", at ? ", " : "", rk_input_rows[i].name,
+                               rk_dtype_name(in->dtype), rk_shape_text(in->rank, in->shape, shape));
+    }
+}
+
+static double microseconds(uint64_t ns)
+{
+    return (double)ns / 1e3;
+}
+
+static void log_request(struct rk_app *app, const struct rk_infer_meta *meta,
+                        const struct rk_request *request, const struct rk_info *info,
+                        enum rankd_status status, const char *sentence, uint64_t write_ns)
+{
+    static const char *const doors[RK_DOOR_COUNT] = {"http_json", "http_binary", "ring"};
+    char shapes[512];
+    shapes_text(request, shapes, sizeof shapes);
+    const struct rk_field fields[] = {
+        {"status", NULL, status == RANKD_OK ? 200 : (double)status},
+        {"model", request->model ? request->model->name : "", 0},
+        {"id", meta->id ? meta->id : "", 0},
+        {"door", doors[meta->door], 0},
+        {"who", meta->who ? meta->who->name : "", 0},
+        {"shapes", shapes, 0},
+        {"queue_us", NULL, microseconds(meta->queue_ns)},
+        {"parse_us", NULL, microseconds(meta->parse_ns)},
+        {"compute_us", NULL, microseconds(meta->compute_ns)},
+        {"append_us", NULL, microseconds(meta->append_ns)},
+        {"write_us", NULL, microseconds(write_ns)},
+        {info ? "loss" : "error", info ? NULL : sentence, info ? info->loss : 0},
+    };
+    rk_log_line(app->log, RK_LOG_INFO, "request", fields, sizeof fields / sizeof *fields);
+}
+
+void rk_infer_done(struct rk_app *app, struct rk_infer_meta *meta, const struct rk_request *request,
+                   const struct rk_info *info, enum rankd_status status, const char *sentence,
+                   uint64_t write_ns)
+{
+    rk_budget_give(app->budget, meta->charged);
+    meta->charged = 0;
+    if (request->model)
+        count(app, meta, (unsigned)(request->model - rk_models), info, write_ns);
+    log_request(app, meta, request, info, status, sentence, write_ns);
+}

@@ -1,0 +1,118 @@
+/* rankd: reads its configuration, starts its parts, waits for a signal, stops them. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "access.h"
+#include "app.h"
+#include "http/front.h"
+#include "log.h"
+
+extern char **environ;
+
+static int complain(const struct rk_err *err)
+{
+    (void)fprintf(stderr, "rankd: %s\n", err->text);
+    return err->status == RANKD_INVALID ? 2 : 1;
+}
+
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+/* While the daemon drains: a second signal ends the waiting. */
+static void *watch_for_hurry(void *argument)
+{
+    struct rk_app *app = argument;
+    sigset_t set;
+    int number;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigwait(&set, &number) != 0)
+        return NULL;
+    rk_app_hurry(app);
+    /* What computes now can't be torn out of its thread; it gets a moment to end. */
+    (void)nanosleep(&(struct timespec){1, 0}, NULL);
+    _exit(1);
+}
+
+static void read_tokens_again(struct rk_app *app)
+{
+    struct rk_err err = {0};
+    if (rk_access_reload(app->access, &err) == RANKD_OK)
+        rk_log_say(app->log, RK_LOG_INFO, "main", "SIGHUP: tokens were read again");
+    else
+        rk_log_say(app->log, RK_LOG_ERROR, "main", "SIGHUP: the tokens stay as they were: %s", err.text);
+}
+
+static void wait_for_stop(struct rk_app *app, const sigset_t *set)
+{
+    int number = 0;
+    while (sigwait(set, &number) == 0 && number == SIGHUP)
+        read_tokens_again(app);
+    rk_log_say(app->log, RK_LOG_INFO, "main", "%s: draining; a second signal does not wait",
+               strsignal(number));
+}
+
+static int run(struct rk_app *app)
+{
+    struct rk_err err = {0};
+    sigset_t signals;
+    block_signals(&signals);
+    if (rk_app_start(app, &err) != RANKD_OK)
+        return complain(&err);
+    rk_http_announce(app, stdout);
+    (void)fflush(stdout);
+    wait_for_stop(app, &signals);
+
+    pthread_t watcher;
+    const bool watching = pthread_create(&watcher, NULL, watch_for_hurry, app) == 0;
+    rk_app_stop(app);
+    if (watching) {
+        pthread_cancel(watcher);
+        pthread_join(watcher, NULL);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct rk_app app;
+    struct rk_err err = {0};
+    enum rk_config_action action;
+    if (rk_config_read(&app.config, argc, argv, environ, &action, &err) != RANKD_OK)
+        return complain(&err);
+    switch (action) {
+    case RK_CONFIG_HELP:
+        rk_config_help(stdout);
+        return 0;
+    case RK_CONFIG_VERSION:
+        (void)puts("rankd " RK_VERSION);
+        return 0;
+    case RK_CONFIG_PRINT:
+        rk_config_print(&app.config, stdout);
+        return 0;
+    case RK_CONFIG_MARKDOWN:
+        rk_config_reference(stdout);
+        return 0;
+    case RK_CONFIG_CHECK:
+        if (rk_http_check(&app.config, &err) != RANKD_OK)
+            return complain(&err);
+        rk_config_print(&app.config, stdout);
+        return 0;
+    case RK_CONFIG_RUN:
+        break;
+    }
+    return run(&app);
+}
