@@ -1,10 +1,24 @@
-/* Stable sort of indexes by key: insertion for a few, otherwise a radix sort of 11 bits at a time that skips
- * the digits in which all keys agree. */
+/* Stable sort of indexes by key: insertion for a few, otherwise a radix sort from the lowest digit up that
+ * skips the digits in which all keys agree.
+ *
+ * Key and index travel together as one 64-bit number, so that each pass reads in order; only the writes are
+ * spread. The first pass takes its pairs from the keys, the last one writes indexes only. */
 #include <string.h>
 
 #include "kernels_internal.h"
 
-enum { FEW = 48, BITS = 11, DIGITS = 3, VALUES = 1 << BITS };
+/* Below MANY a digit of 8 bits, whose counters are cleared and summed faster than 2048; measured on 128 items
+ * at 41 ns an item with 11 bits and 17 with 8. */
+enum { FEW = 32, MANY = 8192, DIGITS_MOST = 4, VALUES_MOST = 2048 };
+
+struct digits {
+    unsigned bits, count;
+};
+
+static struct digits digits_of(uint32_t n)
+{
+    return n < MANY ? (struct digits){8, 4} : (struct digits){11, 3};
+}
 
 static size_t padded(size_t bytes)
 {
@@ -13,7 +27,8 @@ static size_t padded(size_t bytes)
 
 size_t rk_order_scratch_scalar(uint32_t n)
 {
-    return n <= FEW ? 0 : padded(sizeof(uint32_t[DIGITS][VALUES])) + padded(sizeof(uint32_t) * (size_t)n);
+    return n <= FEW ? 0
+                    : sizeof(uint32_t[DIGITS_MOST][VALUES_MOST]) + 2 * padded(sizeof(uint64_t) * (size_t)n);
 }
 
 static void insert(const uint32_t *key, uint32_t n, uint32_t *perm)
@@ -26,16 +41,49 @@ static void insert(const uint32_t *key, uint32_t n, uint32_t *perm)
     }
 }
 
-static uint32_t digit_of(uint32_t key, unsigned digit)
+/* One digit: its place in the pair, and for each value the place of the next item that has it. */
+struct pass {
+    unsigned shift;
+    uint32_t mask;
+    uint32_t *next;
+};
+
+static inline uint32_t place(const struct pass *pass, uint64_t pair)
 {
-    return key >> (digit * BITS) & (VALUES - 1);
+    return pass->next[pair >> pass->shift & pass->mask]++;
 }
 
-/* Counts become first positions; false if all keys share one value of this digit. */
-static bool first_positions(uint32_t *count, uint32_t n)
+static void keys_to_pairs(const struct pass *pass, const uint32_t *key, uint32_t n, uint64_t *to)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t pair = (uint64_t)key[i] << 32 | i;
+        to[place(pass, pair)] = pair;
+    }
+}
+
+static void pairs_to_pairs(const struct pass *pass, const uint64_t *from, uint32_t n, uint64_t *to)
+{
+    for (uint32_t i = 0; i < n; i++)
+        to[place(pass, from[i])] = from[i];
+}
+
+static void pairs_to_indexes(const struct pass *pass, const uint64_t *from, uint32_t n, uint32_t *perm)
+{
+    for (uint32_t i = 0; i < n; i++)
+        perm[place(pass, from[i])] = (uint32_t)from[i];
+}
+
+static void keys_to_indexes(const struct pass *pass, const uint32_t *key, uint32_t n, uint32_t *perm)
+{
+    for (uint32_t i = 0; i < n; i++)
+        perm[place(pass, (uint64_t)key[i] << 32)] = i;
+}
+
+/* Counts become first places; false if all keys share one value of this digit. */
+static bool first_places(uint32_t *count, uint32_t values, uint32_t n)
 {
     uint32_t sum = 0;
-    for (size_t v = 0; v < VALUES; v++) {
+    for (uint32_t v = 0; v < values; v++) {
         uint32_t here = count[v];
         if (here == n)
             return false;
@@ -45,31 +93,53 @@ static bool first_positions(uint32_t *count, uint32_t n)
     return true;
 }
 
+/* Fills pass[] with the digits in which the keys differ. Returns how many. */
+static unsigned plan_passes(const uint32_t *key, uint32_t n, uint32_t (*count)[VALUES_MOST],
+                            struct pass *pass)
+{
+    const struct digits digits = digits_of(n);
+    const uint32_t values = 1u << digits.bits, mask = values - 1;
+    unsigned passes = 0;
+    for (unsigned d = 0; d < digits.count; d++)
+        memset(count[d], 0, values * sizeof *count[d]);
+    for (uint32_t i = 0; i < n; i++) {
+        for (unsigned d = 0; d < digits.count; d++)
+            count[d][key[i] >> d * digits.bits & mask]++;
+    }
+    for (unsigned d = 0; d < digits.count; d++) {
+        if (first_places(count[d], values, n))
+            pass[passes++] = (struct pass){32 + d * digits.bits, mask, count[d]};
+    }
+    return passes;
+}
+
 void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, void *scratch)
 {
     if (n <= FEW) {
         insert(key, n, perm);
         return;
     }
-    uint32_t(*count)[VALUES] = scratch;
-    uint32_t *spare = (uint32_t *)((char *)scratch + padded(sizeof(uint32_t[DIGITS][VALUES])));
-    memset(count, 0, sizeof(uint32_t[DIGITS][VALUES]));
-    for (uint32_t i = 0; i < n; i++) {
-        for (unsigned d = 0; d < DIGITS; d++)
-            count[d][digit_of(key[i], d)]++;
-    }
-    uint32_t *from = perm, *to = spare;
-    for (uint32_t i = 0; i < n; i++)
-        from[i] = i;
-    for (unsigned d = 0; d < DIGITS; d++) {
-        if (!first_positions(count[d], n))
-            continue;
+    uint32_t(*count)[VALUES_MOST] = scratch;
+    char *after = (char *)scratch + sizeof(uint32_t[DIGITS_MOST][VALUES_MOST]);
+    uint64_t *from = (uint64_t *)(void *)after;
+    uint64_t *to = (uint64_t *)(void *)(after + padded(sizeof(uint64_t) * (size_t)n));
+    struct pass pass[DIGITS_MOST];
+    unsigned passes = plan_passes(key, n, count, pass);
+    if (passes == 0) {
         for (uint32_t i = 0; i < n; i++)
-            to[count[d][digit_of(key[from[i]], d)]++] = from[i];
-        uint32_t *swap = from;
+            perm[i] = i;
+        return;
+    }
+    if (passes == 1) {
+        keys_to_indexes(&pass[0], key, n, perm);
+        return;
+    }
+    keys_to_pairs(&pass[0], key, n, from);
+    for (unsigned d = 1; d + 1 < passes; d++) {
+        pairs_to_pairs(&pass[d], from, n, to);
+        uint64_t *swap = from;
         from = to;
         to = swap;
     }
-    if (from != perm)
-        memcpy(perm, from, sizeof *perm * n);
+    pairs_to_indexes(&pass[passes - 1], from, n, perm);
 }
