@@ -11,6 +11,7 @@
 #include "app.h"
 #include "http/front.h"
 #include "log.h"
+#include "signals.h"
 
 extern char **environ;
 
@@ -20,28 +21,12 @@ static int complain(const struct rk_err *err)
     return err->status == RANKD_INVALID ? 2 : 1;
 }
 
-static void block_signals(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-}
-
 /* While the daemon drains: a second signal ends the waiting. */
 static void *watch_for_hurry(void *argument)
 {
-    struct rk_app *app = argument;
-    sigset_t set;
-    int number;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    if (sigwait(&set, &number) != 0)
-        return NULL;
-    rk_app_hurry(app);
+    while (rk_signals_wait() == SIGHUP)
+        continue;
+    rk_app_hurry(argument);
     /* What computes now can't be torn out of its thread; it gets a moment to end. */
     (void)nanosleep(&(struct timespec){1, 0}, NULL);
     _exit(1);
@@ -56,10 +41,10 @@ static void read_tokens_again(struct rk_app *app)
         rk_log_say(app->log, RK_LOG_ERROR, "main", "SIGHUP: the tokens stay as they were: %s", err.text);
 }
 
-static void wait_for_stop(struct rk_app *app, const sigset_t *set)
+static void wait_for_stop(struct rk_app *app)
 {
-    int number = 0;
-    while (sigwait(set, &number) == 0 && number == SIGHUP)
+    int number;
+    while ((number = rk_signals_wait()) == SIGHUP)
         read_tokens_again(app);
     rk_log_say(app->log, RK_LOG_INFO, "main", "%s: draining; a second signal does not wait",
                strsignal(number));
@@ -68,13 +53,13 @@ static void wait_for_stop(struct rk_app *app, const sigset_t *set)
 static int run(struct rk_app *app)
 {
     struct rk_err err = {0};
-    sigset_t signals;
-    block_signals(&signals);
-    if (rk_app_start(app, &err) != RANKD_OK)
+    if (!rk_signals_start())
+        (void)rk_fail(&err, RANKD_INTERNAL, "signals could not be set up");
+    if (err.status != RANKD_OK || rk_app_start(app, &err) != RANKD_OK)
         return complain(&err);
     rk_http_announce(app, stdout);
     (void)fflush(stdout);
-    wait_for_stop(app, &signals);
+    wait_for_stop(app);
 
     pthread_t watcher;
     const bool watching = pthread_create(&watcher, NULL, watch_for_hurry, app) == 0;
