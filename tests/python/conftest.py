@@ -1,14 +1,8 @@
-"""The daemon that most tests of the Python client share, and a client of it."""
+"""A client of the shared daemon (tests/conftest.py), a bank of the test's own, and a daemon to kill."""
 import pytest
+from support import free_port
 
 import rankd
-from support import Daemon
-
-
-@pytest.fixture(scope="session")
-def daemon():
-    with Daemon() as running:
-        yield running
 
 
 @pytest.fixture
@@ -24,3 +18,9 @@ def bank(client, request):
     client.banks.create(name, dim=16, capacity=64, durability="none")
     yield name
     client.banks.delete(name)
+
+
+@pytest.fixture
+def mortal(make_daemon, tmp_path):
+    """A daemon that comes back on the same port, over the same data, when it is started again after a kill."""
+    return make_daemon("--data", tmp_path / "data", http=f"127.0.0.1:{free_port()}")

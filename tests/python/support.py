@@ -1,14 +1,8 @@
-"""A real daemon for tests that stop and start it, and a small server that only ever breaks the transport."""
+"""A small server that only ever breaks the transport, and a port for a daemon that comes back to where it was."""
 import os
-import signal
 import socket
-import subprocess
-import tempfile
 import threading
-import time
 from pathlib import Path
-
-import rankd
 
 BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).resolve().parents[2] / "build"))
 
@@ -17,52 +11,6 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-class Daemon:
-    """The daemon on a port and a data directory that it keeps over stop and start. A context manager."""
-
-    def __init__(self, folder=None, *flags):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.own = tempfile.TemporaryDirectory() if folder is None else None
-        self.folder = Path(folder or self.own.name)
-        self.flags = flags
-        self.process = None
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-        if self.own:
-            self.own.cleanup()
-
-    def start(self, wait=True):
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [BUILD / "rankd", "--http", f"127.0.0.1:{self.port}", "--data", self.folder / "data", *self.flags],
-                stderr=log, stdout=log)
-        client = rankd.connect(self.url, retry_for=0)
-        end = time.monotonic() + 20
-        while wait and not client.ready():
-            assert self.process.poll() is None and time.monotonic() < end, (self.folder / "log").read_text()
-            time.sleep(0.02)
-        client.close()
-
-    def kill(self):
-        """As kill -9: no farewell to anybody."""
-        self.process.kill()
-        self.process.wait(20)
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(60) == 0, (self.folder / "log").read_text()
-
-    def client(self, **options):
-        return rankd.connect(self.url, **options)
 
 
 class Breaking:

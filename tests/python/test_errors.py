@@ -6,7 +6,7 @@ import pytest
 
 import rankd
 import rankd.errors
-from support import Breaking, Daemon, answering, free_port, http, silent
+from support import Breaking, answering, free_port, http, silent
 
 GOOD = ([[0.3, 0.2, 0.1]], [[0, 1, 0]])
 
@@ -93,8 +93,8 @@ def test_integer_scores_are_sent_exactly_or_not_at_all(client):
         client.loss("ap", [[2**62 + 1, 2, 1]], [[1, 0, 0]])
 
 
-def test_a_body_over_the_limit_says_what_the_limit_is():
-    with Daemon(None, "--body-bytes", "64K") as small, small.client(retry_for=1) as client:
+def test_a_body_over_the_limit_says_what_the_limit_is(make_daemon):
+    with rankd.connect(make_daemon("--body-bytes", "64K").url, retry_for=1) as client:
         with pytest.raises(rankd.TooLarge) as caught:
             client.loss("ap", np.zeros((10, 20_000), np.float32), np.ones((10, 20_000), np.int8))
         assert caught.value.code == 413

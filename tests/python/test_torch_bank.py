@@ -8,7 +8,6 @@ from torch.utils.checkpoint import checkpoint
 import oracle
 import rankd
 from rankd.torch import APLoss, RetrievalLoss, restore_bank, save_bank
-from support import Daemon
 
 
 def batches(count, B=12, dim=16, seed=1):
@@ -54,26 +53,18 @@ def test_only_training_with_grad_enabled_appends(client, crit, bank):
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_a_recomputation_under_activation_checkpointing_appends_nothing_more(client, crit, bank, reentrant):
     for step, (embeddings, labels) in enumerate(batches(3)):
-        twin = embeddings.detach().clone().requires_grad_()
-        loss = checkpoint(crit, embeddings, labels, use_reentrant=reentrant)
-        loss.backward()
+        checkpoint(crit, embeddings, labels, use_reentrant=reentrant).backward()
         assert client.banks.get(bank).version == step + 1
-        with torch.no_grad():
-            assert loss.shape == ()
-        assert embeddings.grad is not None and twin.grad is None
+        assert embeddings.grad is not None
     assert client.banks.get(bank).items == 36
 
 
 def test_a_recomputed_gradient_is_that_of_the_first_pass(client, crit, bank):
     (first, labels), (second, more) = batches(2)
-    crit(first, labels).backward()
-    plain = second.detach().clone().requires_grad_()
-    with torch.random.fork_rng():
-        frozen = RetrievalLoss("ap", bank=bank, margin_warmup=0, client=client)
-        client_view = client.loss("ap", embeddings=plain.detach().numpy(), labels=more.numpy(), margin=0.1, bank=bank, enqueue=False)
-        assert frozen.bank == bank
+    crit(first, labels)
+    seen = client.loss("ap", embeddings=second.detach().numpy(), labels=more.numpy(), margin=0.1, bank=bank, enqueue=False)
     checkpoint(crit, second, more, use_reentrant=False).backward()
-    np.testing.assert_array_equal(second.grad.numpy(), client_view.gradient)
+    np.testing.assert_array_equal(second.grad.numpy(), seen.gradient)
 
 
 def test_the_same_batch_twice_is_two_batches(client, crit, bank):
@@ -174,8 +165,8 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def test_a_run_killed_and_resumed_gives_the_same_losses_bit_for_bit(tmp_path):
-    with Daemon(tmp_path) as daemon, daemon.client(retry_for=30) as client:
+def test_a_run_killed_and_resumed_gives_the_same_losses_bit_for_bit(mortal, tmp_path):
+    with rankd.connect(mortal.url, retry_for=30) as client:
         client.banks.create("calm", dim=16, capacity=50)
         calm = Training(client, "calm").steps(0, 30)
         client.banks.create("run", dim=16, capacity=50)
@@ -184,8 +175,8 @@ def test_a_run_killed_and_resumed_gives_the_same_losses_bit_for_bit(tmp_path):
         save_bank(first.crit)
         torch.save(first.state(), tmp_path / "checkpoint.pt")
         lost = first.steps(10, 17)  # goes on, then everything dies
-        daemon.kill()
-        daemon.start()
+        mortal.kill()
+        mortal.start()
         second = Training(client, "run")
         second.load(torch.load(tmp_path / "checkpoint.pt"))
         restore_bank(second.crit)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+import rankd
 from rankd.torch import APLoss, RetrievalLoss
-from support import Daemon
 
 
 def digits(count=400):
@@ -164,15 +164,15 @@ class Curve(threading.Thread):
             self.underway.set()
 
 
-def test_a_training_over_a_daemon_that_is_killed_equals_one_that_was_left_alone():
-    with Daemon() as daemon, daemon.client(timeout=20, retry_for=30) as client:
+def test_a_training_over_a_daemon_that_is_killed_equals_one_that_was_left_alone(mortal):
+    with rankd.connect(mortal.url, timeout=20, retry_for=30) as client:
         calm = Curve(client, 150)
         calm.run()
         shaken = Curve(client, 150)
         shaken.start()
         assert shaken.underway.wait(30)
-        daemon.kill()
-        daemon.start()
+        mortal.kill()
+        mortal.start()
         shaken.join(60)
     assert calm.error is None and shaken.error is None
     assert shaken.losses == calm.losses

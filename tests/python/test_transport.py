@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rankd
-from support import Breaking, Daemon, answering, http, read_request, resetting
+from support import Breaking, answering, http, read_request, resetting
 
 GOOD = ([[0.3, 0.2, 0.1]], [[0, 1, 0]])
 EMBEDDINGS = {"embeddings": np.eye(4, dtype=np.float32), "labels": [0, 0, 1, 1]}
@@ -160,30 +160,30 @@ def test_a_forked_child_opens_its_own_connection_and_leaves_the_parents_alone(cl
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0] * 4
 
 
-def test_a_daemon_killed_and_restarted_is_waited_for():
-    with Daemon() as daemon, daemon.client(timeout=20, retry_for=30) as client:
+def test_a_daemon_killed_and_restarted_is_waited_for(mortal):
+    with rankd.connect(mortal.url, timeout=20, retry_for=30) as client:
         expected = client.loss("ap", *GOOD).gradient
-        daemon.kill()
-        back = threading.Timer(0.7, daemon.start, kwargs={"wait": False})
+        mortal.kill()
+        back = threading.Timer(0.7, mortal.start)
         back.start()
         np.testing.assert_array_equal(client.loss("ap", *GOOD).gradient, expected)
         back.join()
 
 
-def test_a_daemon_that_stays_away_is_given_up_after_retry_for():
-    with Daemon() as daemon, daemon.client(retry_for=0.5) as client:
+def test_a_daemon_that_stays_away_is_given_up_after_retry_for(mortal):
+    with rankd.connect(mortal.url, retry_for=0.5) as client:
         client.loss("ap", *GOOD)
-        daemon.kill()
+        mortal.kill()
         begun = time.monotonic()
         with pytest.raises(rankd.ConnectionFailed):
             client.loss("ap", *GOOD)
         assert time.monotonic() - begun < 20  # it does end
 
 
-def test_requests_under_way_while_the_daemon_is_killed_over_and_over_all_come_back():
+def test_requests_under_way_while_the_daemon_is_killed_over_and_over_all_come_back(mortal):
     scores = np.random.default_rng(3).standard_normal((64, 2000)).astype(np.float32)
     targets = (np.random.default_rng(4).random(scores.shape) < 0.01).astype(np.int8)
-    with Daemon() as daemon, daemon.client(timeout=20, retry_for=30) as client:
+    with rankd.connect(mortal.url, timeout=20, retry_for=30) as client:
         expected = client.loss("ap", scores, targets).gradient
         stop, answers, errors = threading.Event(), [], []
 
@@ -198,8 +198,8 @@ def test_requests_under_way_while_the_daemon_is_killed_over_and_over_all_come_ba
         [t.start() for t in threads]
         for _ in range(5):
             time.sleep(0.2)
-            daemon.kill()
-            daemon.start()
+            mortal.kill()
+            mortal.start()
         stop.set()
         [t.join() for t in threads]
         assert not errors and answers and all(answers)

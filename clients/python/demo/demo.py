@@ -36,6 +36,7 @@ def main() -> int:
             print(f"daemon at {url} (log: {folder}/daemon.log), {TRAINERS} trainers, {len(runs)} trainings of "
                   f"{options.steps} steps", flush=True)
             history = watch(start_trainers(url, runs), runs)
+            print(work_done(rankd.connect(url)))
         except BaseException:
             print((Path(folder) / "daemon.log").read_text()[-2000:], file=sys.stderr)
             raise
@@ -68,20 +69,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_daemon(executable: Path, folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    """On a free port of loopback, with a data directory of its own. Returns when it is ready."""
-    address = f"127.0.0.1:{free_port()}"
+def start_daemon(executable: Path, folder: Path) -> tuple[str, subprocess.Popen[str]]:
+    """On a free port of loopback, with a data directory of its own. Returns its URL when it listens."""
     with (folder / "daemon.log").open("wb") as log:
-        daemon = subprocess.Popen([executable, "--http", address, "--data", folder / "data"], stderr=log, stdout=log)
-    client = rankd.connect(f"http://{address}", retry_for=0)
-    for _ in range(200):
-        if client.ready():
-            return client.transport.url, daemon
-        if daemon.poll() is not None:
-            break
-        time.sleep(0.05)
-    daemon.kill()
-    sys.exit(f"the daemon did not become ready:\n{(folder / 'daemon.log').read_text()}")
+        daemon = subprocess.Popen([executable, "--http", "127.0.0.1:0", "--data", folder / "data"], stderr=log,
+                                  stdout=subprocess.PIPE, text=True)
+    assert daemon.stdout is not None
+    said = daemon.stdout.readline()  # "listening on http://127.0.0.1:PORT", or the end
+    if not said.startswith("listening on "):
+        daemon.kill()
+        sys.exit(f"the daemon did not start:\n{(folder / 'daemon.log').read_text()}")
+    return said.split()[-1], daemon
 
 
 def start_trainers(url: str, runs: list[Run]) -> list[subprocess.Popen[str]]:
@@ -125,6 +123,14 @@ def progress(done: int, total: int, entry: dict[str, float], seconds: float) -> 
         print(f"\r{text:<110}", end="", flush=True)
     elif entry["step"] % 100 == 0:
         print(text, flush=True)
+
+
+def work_done(client: rankd.Client) -> str:
+    """What the daemon had to do, from its statistics."""
+    counts = [entry["inference_stats"] for entry in client.stats()]
+    requests = sum(entry["success"]["count"] for entry in counts)
+    total, compute = (sum(entry[kind]["ns"] for entry in counts) / max(requests, 1) / 1e6 for kind in ("success", "compute_infer"))
+    return f"the daemon answered {requests:,} requests in {total:.2f} ms each, of which {compute:.2f} ms were the computation"
 
 
 def verdict(rows: dict[str, Row], options: argparse.Namespace) -> int:
