@@ -204,7 +204,7 @@ size_t rk_cost_scores(const struct rk_request *request)
     bool dense = outputs & RK_OUT_BIT(RK_OUT_GRADIENT), sparse = outputs & RK_OUT_SPARSE && !dense;
     size_t lists = scores->shape[columns ? 1 : 0], items = scores->shape[columns ? 0 : 1];
     size_t elements = rk_cost_times(lists, items);
-    enum rk_dtype dtype = scores->dtype == RK_FP64 ? RK_FP32 : scores->dtype;
+    enum rk_dtype dtype = scores->dtype == RK_FP16 || scores->dtype == RK_BF16 ? scores->dtype : RK_FP32;
     size_t cost = rk_part_cost(lists, items, memory ? memory->items : 0, memory ? memory->scores.chunks : 0,
                                dtype, columns);
     if (flat) {

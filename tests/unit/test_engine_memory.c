@@ -164,6 +164,35 @@ static void a_warm_request_with_outputs_of_its_caller_allocates_nothing(void **s
     test_call_end(&call);
 }
 
+static void the_cost_of_any_shape_can_be_asked_for(void **state)
+{
+    (void)state;
+    static const size_t shapes[][2] = {{0, 0},        {1, 0},        {0, SIZE_MAX}, {SIZE_MAX, SIZE_MAX},
+                                       {1, SIZE_MAX}, {SIZE_MAX, 1}, {1u << 30, 1}, {1, 1}};
+    for (size_t m = 0; m < rk_model_count; m++) {
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            for (unsigned way = 0; way < 16; way++) {
+                struct rk_request request = {.model = &rk_models[m], .params = rk_params_default()};
+                request.params.axis = way & 1;
+                request.params.interclass = way & 2 ? 0.5 : 0;
+                request.outputs = way & 4 ? ~0u : way & 8 ? 1u << RK_OUT_GRADIENT_INDICES : 0;
+                struct rk_tensor tensor = {.dtype = (enum rk_dtype)(way * 3), .rank = way % 4};
+                memcpy(tensor.shape, shapes[i], sizeof tensor.shape);
+                tensor.data = scores;
+                request.in[RK_IN_SCORES] = tensor;
+                size_t cost = rk_request_cost(&request);
+                /* What cannot be must not look cheap; what can, must not look impossible. */
+                bool endless = shapes[i][0] == SIZE_MAX || shapes[i][1] == SIZE_MAX;
+                bool empty = shapes[i][0] == 0 || shapes[i][1] == 0;
+                if (empty && endless)
+                    continue;
+                if (endless ? cost <= SIZE_MAX / 2 : cost >= (size_t)1 << 45)
+                    fail_msg("%s, shape %zu, way %u: %zu", rk_models[m].name, i, way, cost);
+            }
+        }
+    }
+}
+
 static void scratch_is_a_stack(void **state)
 {
     (void)state;
@@ -232,6 +261,7 @@ int main(void)
         cmocka_unit_test(each_output_that_cannot_be_allocated_is_named),
         cmocka_unit_test(every_limit_of_scratch_memory_gives_an_answer_or_a_refusal),
         cmocka_unit_test(a_warm_request_with_outputs_of_its_caller_allocates_nothing),
+        cmocka_unit_test(the_cost_of_any_shape_can_be_asked_for),
         cmocka_unit_test(scratch_is_a_stack),
         cmocka_unit_test(scratch_goes_back_to_the_system),
         cmocka_unit_test(scratch_makes_do_with_less_address_space),
