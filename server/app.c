@@ -6,6 +6,7 @@
 
 #include "access.h"
 #include "budget.h"
+#include "gauges.h"
 #include "http/front.h"
 #include "log.h"
 #include "metrics.h"
@@ -39,7 +40,10 @@ static void stop_log(struct rk_app *app)
 static enum rankd_status start_metrics(struct rk_app *app, struct rk_err *err)
 {
     app->metrics = rk_metrics_new();
-    return app->metrics ? RANKD_OK : no_memory(err);
+    if (!app->metrics)
+        return no_memory(err);
+    rk_metrics_collect(app->metrics, rk_gauges_write);
+    return RANKD_OK;
 }
 
 static void stop_metrics(struct rk_app *app)

@@ -110,6 +110,7 @@ void rk_config_help(FILE *out)
         "environment (RANKD_OPTION_NAME); the command line wins, then the environment, then the file.\n\n"
         "  --config FILE     read options from FILE (or RANKD_CONFIG)\n"
         "  --check-config    say what would run, or what is wrong, and end\n"
+        "  --health          ask the daemon that runs with these options whether it is ready, and end\n"
         "  --print-config    print the effective configuration as a file\n"
         "  --print-reference print the table of options as Markdown\n"
         "  --help, --version\n\n",

@@ -9,8 +9,10 @@
 
 #include "access.h"
 #include "app.h"
+#include "health.h"
 #include "http/front.h"
 #include "log.h"
+#include "notify.h"
 #include "signals.h"
 
 extern char **environ;
@@ -59,7 +61,9 @@ static int run(struct rk_app *app)
         return complain(&err);
     rk_http_announce(app, stdout);
     (void)fflush(stdout);
+    (void)rk_notify("READY=1");
     wait_for_stop(app);
+    (void)rk_notify("STOPPING=1");
 
     pthread_t watcher;
     const bool watching = pthread_create(&watcher, NULL, watch_for_hurry, app) == 0;
@@ -96,6 +100,8 @@ int main(int argc, char **argv)
             return complain(&err);
         rk_config_print(&app.config, stdout);
         return 0;
+    case RK_CONFIG_HEALTH:
+        return rk_health(&app.config, &err) == RANKD_OK ? 0 : complain(&err);
     case RK_CONFIG_RUN:
         break;
     }
