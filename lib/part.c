@@ -299,14 +299,18 @@ enum rankd_status rk_part_run(struct rk_part_job *job, const struct rk_part *par
     return status;
 }
 
-/* A list's scratch memory depends on its P, which a cost may not look at: the most over all sizes. */
+/* A list's scratch memory depends on its P, which a cost may not look at: the most over all sizes. And on the
+ * kernels, which a cost does not know: plain code turns to tables soonest. */
 static size_t worst_list(size_t items, enum rk_dtype dtype)
 {
+    const struct rk_kernels *best = rk_kernels(), *plain = rk_kernels_named("scalar");
     size_t most = 0;
     if (items > RK_LIST_MAX)
         return SIZE_MAX;
     for (size_t p = 1; items > 0; p = p * 2 < items ? p * 2 : items) {
-        size_t bytes = rk_list_scratch(rk_kernels(), (uint32_t)items, (uint32_t)p, dtype, 64, true);
+        size_t bytes = rk_list_scratch(best, (uint32_t)items, (uint32_t)p, dtype, 64, true);
+        most = bytes > most ? bytes : most;
+        bytes = rk_list_scratch(plain, (uint32_t)items, (uint32_t)p, dtype, 64, true);
         most = bytes > most ? bytes : most;
         if (p >= items)
             break;

@@ -11,16 +11,19 @@ size_t rk_positions_scalar(const int8_t *targets, uint32_t items, uint32_t base,
 size_t rk_order_scratch_scalar(uint32_t n);
 void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, void *scratch);
 extern const struct rk_strategy rk_search_scalar;
+extern const struct rk_strategy rk_table_scalar;
 
 struct rk_scan rk_scan_avx2(const void *targets, size_t items, bool is_signed);
 size_t rk_positions_avx2(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                          size_t room);
 extern const struct rk_strategy rk_compare_avx2;
+extern const struct rk_strategy rk_table_avx2;
 
 struct rk_scan rk_scan_avx512(const void *targets, size_t items, bool is_signed);
 size_t rk_positions_avx512(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                            size_t room);
 extern const struct rk_strategy rk_compare_avx512;
+extern const struct rk_strategy rk_table_avx512;
 
 /* The choice per list (plan.c). */
 const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);

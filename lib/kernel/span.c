@@ -13,7 +13,7 @@ struct rk_walk rk_walk_start(const struct rk_pass *pass, uint32_t from, uint32_t
 
 static bool is_late(struct rk_walk *walk)
 {
-    if (walk->since_look < LOOK)
+    if (!walk->exec || walk->since_look < LOOK)
         return false;
     struct rk_err late = {0};
     walk->since_look = 0;

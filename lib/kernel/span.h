@@ -16,7 +16,7 @@ struct rk_span {
 /* Goes through the items at positions from..to-1 of a list in blocks of at most so many. */
 struct rk_walk {
     const struct rk_list *list;
-    const struct rk_exec *exec;
+    const struct rk_exec *exec; /* NULL: no deadline is looked at */
     uint32_t block;
     uint32_t position, to;
     size_t segment;

@@ -1,0 +1,212 @@
+#include "kernels_internal.h"
+#include "load_avx512.h"
+#include "table.h"
+
+RK_INLINE uint32_t load_as(const struct rk_span *span, enum rk_dtype dtype, float *score, uint16_t *place)
+{
+    const __m256i step = _mm256_set1_epi16(16);
+    __m256i at = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < span->items; i += 16, at = _mm256_add_epi16(at, step)) {
+        __mmask16 here = rk_lanes(span->items - i);
+        __mmask16 lanes = rk_lanes_irrelevant(span->targets, i, here);
+        __m512 s = rk_load_scores(span->scores, dtype, i, here);
+        if (lanes == 0xffff) {
+            _mm512_storeu_ps(score + kept, s);
+            _mm256_storeu_si256((void *)(place + kept), at);
+            kept += 16;
+            continue;
+        }
+        __m256i at_kept =
+            _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(lanes, _mm512_cvtepu16_epi32(at)));
+        _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
+        _mm256_storeu_si256((void *)(place + kept), at_kept);
+        kept += (unsigned)__builtin_popcount(lanes);
+    }
+    return kept;
+}
+
+/* What is stored never reaches beyond the block: at most i items are kept when item i is at hand. */
+static uint32_t load(const struct rk_span *span, float *score, uint16_t *place)
+{
+    if (span->dtype == RK_FP16)
+        return load_as(span, RK_FP16, score, place);
+    if (span->dtype == RK_BF16)
+        return load_as(span, RK_BF16, score, place);
+    return load_as(span, RK_FP32, score, place);
+}
+
+static bool has_nan(const float *score, uint32_t items)
+{
+    unsigned found = 0;
+    for (uint32_t i = 0; i < items; i += 16) {
+        __mmask16 here = rk_lanes(items - i);
+        __m512 s = _mm512_maskz_loadu_ps(here, score + i);
+        found |= _mm512_cmp_ps_mask(s, s, _CMP_UNORD_Q);
+    }
+    return found;
+}
+
+RK_INLINE __m512i even_cells(const struct rk_map *map, __m512 s)
+{
+    __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_set1_ps(map->high), s), _mm512_set1_ps(map->scale));
+    x = _mm512_max_ps(x, _mm512_setzero_ps()); /* the second operand where x is NaN */
+    return _mm512_cvttps_epi32(_mm512_min_ps(x, _mm512_set1_ps(map->top)));
+}
+
+/* As rk_coarse_cell(): table_scalar.h. */
+RK_INLINE __m512i coarse_cells(const struct rk_map *map, __m512 s)
+{
+    __m512i bits = _mm512_castps_si512(_mm512_add_ps(s, _mm512_setzero_ps())); /* -0.0 to +0.0 */
+    __m512i key =
+        _mm512_mask_xor_epi32(bits, _mm512_movepi32_mask(bits) ^ 0xffff, bits, _mm512_set1_epi32(0x7fffffff));
+    __m512i at = _mm512_slli_epi32(_mm512_srli_epi32(key, 32 - RK_COARSE_BITS), 2);
+    const int *fields = (const int *)(const void *)map->coarse;
+    __m512i low = _mm512_i32gather_epi32(at, fields, 4);
+    __m512i first = _mm512_i32gather_epi32(at, fields + 1, 4);
+    __m512i last = _mm512_i32gather_epi32(at, fields + 2, 4);
+    __m512i shift = _mm512_i32gather_epi32(at, fields + 3, 4);
+    __m512i in = _mm512_srlv_epi32(_mm512_sub_epi32(_mm512_max_epu32(key, low), low), shift);
+    return _mm512_add_epi32(first, _mm512_min_epu32(in, last));
+}
+
+_Static_assert(sizeof(struct rk_coarse) == 16 && offsetof(struct rk_coarse, shift) == 12, "gathered above");
+
+static void cells(const struct rk_map *map, const float *score, uint32_t items, uint32_t *cell)
+{
+    for (uint32_t i = 0; i < items; i += 16) {
+        __m512 s = _mm512_loadu_ps(score + i);
+        _mm512_storeu_si512(cell + i, map->coarse ? coarse_cells(map, s) : even_cells(map, s));
+    }
+}
+
+static uint32_t keep(const uint32_t *live, uint32_t items, uint32_t *cell, float *score, uint16_t *place)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < items; i += 16) {
+        __mmask16 here = rk_lanes(items - i);
+        __m512i c = _mm512_maskz_loadu_epi32(here, cell + i);
+        __m512i word =
+            _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), here, _mm512_srli_epi32(c, 5), live, 4);
+        __m512i bit = _mm512_srlv_epi32(word, _mm512_and_si512(c, _mm512_set1_epi32(31)));
+        __mmask16 lanes = _mm512_test_epi32_mask(bit, _mm512_set1_epi32(1));
+        if (!lanes)
+            continue;
+        __m512 s = _mm512_loadu_ps(score + i);
+        __m512i at = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(place + i)));
+        _mm512_storeu_si512(cell + kept, _mm512_maskz_compress_epi32(lanes, c));
+        _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
+        _mm256_storeu_si256((void *)(place + kept),
+                            _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(lanes, at)));
+        kept += (unsigned)__builtin_popcount(lanes);
+    }
+    return kept;
+}
+
+/* Lanes whose cut at that place is above the score. */
+RK_INLINE __mmask16 is_above(const float *cut, __m512i at, __m512 s, __mmask16 lanes)
+{
+    __m512 value = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), lanes, at, cut, 4);
+    return _mm512_mask_cmp_ps_mask(lanes, value, s, _CMP_GT_OQ);
+}
+
+/* A search among the cuts low..low+size-1 of each lane, all lanes in step. As rk_cell_above(). */
+RK_INLINE __m512i search(const float *cut, __m512i low, __m512i size, __m512 s, __mmask16 lanes)
+{
+    const __m512i one = _mm512_set1_epi32(1);
+    __mmask16 more = _mm512_mask_cmpgt_epi32_mask(lanes, size, _mm512_set1_epi32(4));
+    if (more) { /* many cuts in one cell are mostly equal ones: look at both ends first */
+        __mmask16 all = is_above(cut, _mm512_sub_epi32(_mm512_add_epi32(low, size), one), s, more);
+        __mmask16 none = more & (__mmask16)~is_above(cut, low, s, more);
+        low = _mm512_mask_add_epi32(low, all, low, size);
+        size = _mm512_mask_mov_epi32(size, all | none, _mm512_setzero_si512());
+        lanes = lanes & (__mmask16) ~(all | none);
+    }
+    while ((more = _mm512_mask_cmpgt_epi32_mask(lanes, size, one))) {
+        __m512i half = _mm512_srli_epi32(size, 1);
+        __mmask16 up = is_above(cut, _mm512_sub_epi32(_mm512_add_epi32(low, half), one), s, more);
+        low = _mm512_mask_add_epi32(low, up, low, half);
+        size = _mm512_mask_sub_epi32(size, more, size, half);
+    }
+    return _mm512_mask_add_epi32(low, is_above(cut, low, s, lanes), low, one);
+}
+
+/* Items in cells that have cuts in them, put aside. */
+struct mixed {
+    uint32_t place[RK_TABLE_BLOCK + 16], cell[RK_TABLE_BLOCK + 16], low[RK_TABLE_BLOCK + 16];
+    float score[RK_TABLE_BLOCK + 16];
+};
+
+static void search_mixed(const uint32_t *base, const float *cut, const struct mixed *mixed, uint32_t items,
+                         uint32_t *out)
+{
+    const __m512i one = _mm512_set1_epi32(1), cuts = _mm512_set1_epi32((int)RK_CELL_CUTS);
+    uint32_t found[16];
+    for (uint32_t j = 0; j < items; j += 16) {
+        __mmask16 here = rk_lanes(items - j);
+        __m512i cell = _mm512_maskz_loadu_epi32(here, mixed->cell + j);
+        __m512i low = _mm512_and_si512(_mm512_maskz_loadu_epi32(here, mixed->low + j), cuts);
+        __m512i next =
+            _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), here, _mm512_add_epi32(cell, one), base, 4);
+        __m512i size = _mm512_sub_epi32(_mm512_and_si512(next, cuts), low);
+        __m512 s = _mm512_maskz_loadu_ps(here, mixed->score + j);
+        _mm512_storeu_si512(found, search(cut, low, size, s, here));
+        for (uint32_t k = j; k < items && k < j + 16; k++)
+            out[mixed->place[k]] = found[k - j];
+    }
+}
+
+static void above(const uint32_t *base, const float *cut, uint32_t items, const uint32_t *cell,
+                  const float *score, uint32_t *out)
+{
+    struct mixed mixed;
+    uint32_t aside = 0;
+    __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (uint32_t i = 0; i < items; i += 16, at = _mm512_add_epi32(at, _mm512_set1_epi32(16))) {
+        __mmask16 here = rk_lanes(items - i);
+        __m512i c = _mm512_maskz_loadu_epi32(here, cell + i);
+        __m512i entry = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), here, c, base, 4);
+        __mmask16 lanes = _mm512_movepi32_mask(entry);
+        _mm512_mask_storeu_epi32(out + i, here, entry);
+        _mm512_storeu_si512(mixed.place + aside, _mm512_maskz_compress_epi32(lanes, at));
+        _mm512_storeu_si512(mixed.cell + aside, _mm512_maskz_compress_epi32(lanes, c));
+        _mm512_storeu_si512(mixed.low + aside, _mm512_maskz_compress_epi32(lanes, entry));
+        _mm512_storeu_ps(mixed.score + aside,
+                         _mm512_maskz_compress_ps(lanes, _mm512_maskz_loadu_ps(here, score + i)));
+        aside += (unsigned)__builtin_popcount(lanes);
+    }
+    search_mixed(base, cut, &mixed, aside, out);
+}
+
+static uint32_t values(double w, double lambda, uint32_t items, const uint32_t *before, const uint32_t *after,
+                       float *value, uint64_t *size)
+{
+    uint32_t changed = 0;
+    __m512i sum = _mm512_setzero_si512();
+    for (uint32_t i = 0; i < items; i += 16) {
+        __mmask16 here = rk_lanes(items - i);
+        __m512i delta = _mm512_sub_epi32(_mm512_maskz_loadu_epi32(here, before + i),
+                                         _mm512_maskz_loadu_epi32(here, after + i));
+        __m512i abs = _mm512_abs_epi32(delta);
+        changed += (unsigned)__builtin_popcount(_mm512_test_epi32_mask(delta, delta));
+        sum = _mm512_add_epi64(sum, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(abs)));
+        sum = _mm512_add_epi64(sum, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(abs, 1)));
+        _mm512_mask_storeu_ps(value + i, here, rk_sink_values_avx512(delta, w, lambda));
+    }
+    *size += (uint64_t)_mm512_reduce_add_epi64(sum);
+    return changed;
+}
+
+static const struct rk_table_code code = {load, has_nan, cells, keep, above, values};
+
+static enum rankd_status count_pass(struct rk_pass *pass)
+{
+    return rk_table_count(pass, &code);
+}
+
+static enum rankd_status move_pass(struct rk_pass *pass)
+{
+    return rk_table_move(pass, &code);
+}
+
+const struct rk_strategy rk_table_avx512 = {"table", rk_table_scratch, count_pass, move_pass};

@@ -1,0 +1,156 @@
+#include "table.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "score.h"
+
+enum {
+    PER_CUT = 8, /* cells a cut, while that many fit the cache */
+    CELLS_CACHED = 1 << 17,
+    CELLS_MIN = 256,
+    CELLS_MAX = 1 << 24, /* FP32 counts that far */
+    CROWD = 64           /* cuts in one cell from which on an even map is not taken */
+};
+
+/* Grows with p, as bounds of memory rely on. */
+static uint32_t even_cells(uint32_t p)
+{
+    uint64_t cells = (uint64_t)p * PER_CUT, many = (uint64_t)p + p / 2;
+    cells = cells < CELLS_CACHED ? cells : CELLS_CACHED;
+    cells = cells < many ? many : cells;
+    cells = cells < CELLS_MIN ? CELLS_MIN : cells;
+    return (uint32_t)(cells < CELLS_MAX ? cells : CELLS_MAX);
+}
+
+uint32_t rk_map_cells(uint32_t p)
+{
+    return even_cells(p) + RK_COARSE;
+}
+
+/* Cells from c on begin at cut k. */
+static uint32_t fill_to(uint32_t *base, uint32_t from, uint32_t to, uint32_t k)
+{
+    for (; from < to; from++)
+        base[from] = k;
+    return to;
+}
+
+/* Fills base[cells + 1]. Returns the most cuts in one cell. */
+static uint32_t fill(const struct rk_table_code *code, const struct rk_map *map, const float *cut, uint32_t p,
+                     uint32_t *base)
+{
+    uint32_t next = 0, in_cell = 0, most = 0;
+    for (uint32_t k = 0; k < p;) {
+        float score[RK_TABLE_BLOCK];
+        uint32_t cell[RK_TABLE_BLOCK];
+        uint32_t items = p - k < RK_TABLE_BLOCK ? p - k : RK_TABLE_BLOCK;
+        memcpy(score, cut + k, items * sizeof *score);
+        memset(score + items, 0, (RK_TABLE_BLOCK - items) * sizeof *score);
+        code->cells(map, score, items, cell);
+        for (uint32_t i = 0; i < items; i++, k++) {
+            if (cell[i] >= next) {
+                next = fill_to(base, next, cell[i] + 1, k);
+                base[cell[i]] |= RK_CELL_MIXED;
+                in_cell = 0;
+            }
+            most = ++in_cell > most ? in_cell : most;
+        }
+    }
+    (void)fill_to(base, next, map->cells + 1, p);
+    return most;
+}
+
+/* The highest and the lowest finite cut; false if there is none. */
+static bool finite_range(const float *cut, uint32_t p, float *high, float *low)
+{
+    uint32_t first = 0, last = p;
+    while (first < p && isinf(cut[first]))
+        first++;
+    while (last > first && isinf(cut[last - 1]))
+        last--;
+    if (first == last)
+        return false;
+    *high = fmaxf(*high, cut[first]);
+    *low = fminf(*low, cut[last - 1]);
+    return true;
+}
+
+/* Infinite cuts go to the first and the last cell, whatever the range of the others. */
+static struct rk_map even_map(const float *const cut[2], uint32_t p)
+{
+    float high = -FLT_MAX, low = FLT_MAX;
+    uint32_t cells = even_cells(p);
+    bool any = finite_range(cut[0], p, &high, &low);
+    if (cut[1])
+        any |= finite_range(cut[1], p, &high, &low);
+    double range = any ? (double)high - (double)low : 0;
+    double scale = range > 0 ? (double)(cells - 1) / range : 0;
+    return (struct rk_map){.high = any ? high : 0,
+                           .scale = scale > (double)FLT_MAX ? FLT_MAX : (float)scale,
+                           .top = (float)(cells - 1),
+                           .cells = cells};
+}
+
+/* A row of cuts, as keys that ascend. */
+struct row {
+    const float *cut;
+    uint32_t p, at;
+};
+
+/* Steps over the cuts of a coarse cell, and widens low..high to theirs; how many they were. */
+static uint32_t step_over(struct row *row, uint32_t coarse, uint32_t *low, uint32_t *high)
+{
+    uint32_t from = row->at;
+    while (row->at < row->p) {
+        uint32_t key = ~rk_key(row->cut[row->at]);
+        if (key >> (32 - RK_COARSE_BITS) != coarse)
+            break;
+        *low = key < *low ? key : *low;
+        *high = key > *high ? key : *high;
+        row->at++;
+    }
+    return row->at - from;
+}
+
+/* Every coarse cell is divided according to the number of its cuts, over the range of its cuts. */
+static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk_coarse *coarse)
+{
+    struct row before = {cut[0], p, 0}, after = {cut[1], cut[1] ? p : 0, 0};
+    uint64_t budget = even_cells(p), rows = cut[1] ? 2 : 1;
+    uint32_t cell = 0;
+    for (uint32_t c = 0; c < RK_COARSE; c++) {
+        uint32_t low = UINT32_MAX, high = 0, shift = 0;
+        uint64_t cuts = step_over(&before, c, &low, &high);
+        cuts += step_over(&after, c, &low, &high);
+        coarse[c] = (struct rk_coarse){.first = cell};
+        if (cuts > 0) {
+            while ((high - low) >> shift > budget * cuts / (rows * p))
+                shift++;
+            coarse[c] =
+                (struct rk_coarse){.low = low, .first = cell, .last = (high - low) >> shift, .shift = shift};
+        }
+        cell += coarse[c].last + 1;
+    }
+    return (struct rk_map){.coarse = coarse, .cells = cell};
+}
+
+static uint32_t fill_both(const struct rk_table_code *code, const struct rk_map *map,
+                          const float *const cut[2], uint32_t p, uint32_t *const base[2])
+{
+    uint32_t most = fill(code, map, cut[0], p, base[0]);
+    uint32_t other = cut[1] ? fill(code, map, cut[1], p, base[1]) : 0;
+    return most > other ? most : other;
+}
+
+struct rk_map rk_map_make(const struct rk_table_code *code, const float *const cut[2], uint32_t p,
+                          struct rk_coarse *coarse, uint32_t *const base[2])
+{
+    struct rk_map map = even_map(cut, p);
+    if (fill_both(code, &map, cut, p, base) <= CROWD)
+        return map;
+    map = coarse_map(cut, p, coarse);
+    (void)fill_both(code, &map, cut, p, base);
+    return map;
+}

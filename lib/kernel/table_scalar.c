@@ -1,0 +1,18 @@
+#include "table_scalar.h"
+
+#include "kernels_internal.h"
+
+static const struct rk_table_code code = {rk_table_load, rk_table_nan,   rk_table_cells,
+                                          rk_table_keep, rk_table_above, rk_table_values};
+
+static enum rankd_status count_pass(struct rk_pass *pass)
+{
+    return rk_table_count(pass, &code);
+}
+
+static enum rankd_status move_pass(struct rk_pass *pass)
+{
+    return rk_table_move(pass, &code);
+}
+
+const struct rk_strategy rk_table_scalar = {"table", rk_table_scratch, count_pass, move_pass};
