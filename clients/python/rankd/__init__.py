@@ -11,7 +11,7 @@ from .banks import Banks, BankState
 from .client import Client, connect
 from .errors import (Conflict, ConnectionFailed, ConnectionLost, DeadlineExceeded, Forbidden, InternalError, InvalidRequest,
                      NoSpace, NotFound, Overloaded, ProtocolError, RankdError, RequestTimeout, TooLarge, Unauthorized,
-                     Unsupported, WrongVerb)
+                     Unsupported, Untrusted, WrongVerb)
 from .results import LossInfo, LossResult
 from .tensors import BF16
 
@@ -20,5 +20,5 @@ __version__ = "0.1.0"
 __all__ = [
     "BF16", "BankState", "Banks", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DeadlineExceeded", "Forbidden",
     "InternalError", "InvalidRequest", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
-    "RankdError", "RequestTimeout", "TooLarge", "Unauthorized", "Unsupported", "WrongVerb", "connect",
+    "RankdError", "RequestTimeout", "TooLarge", "Unauthorized", "Unsupported", "Untrusted", "WrongVerb", "connect",
 ]

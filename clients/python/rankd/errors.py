@@ -102,6 +102,12 @@ class ConnectionFailed(RankdError, ConnectionError):
     hint = "is the daemon running there? `curl URL/v2/health/live` tells; a restart is waited for up to retry_for seconds"
 
 
+class Untrusted(RankdError):
+    """The daemon's certificate is not one this machine trusts; nothing was sent."""
+
+    hint = "for a certificate of your own: connect(url, ssl_context=ssl.create_default_context(cafile=…))"
+
+
 class ConnectionLost(RankdError, ConnectionError):
     """The connection broke after the request was sent and before its answer was complete."""
 

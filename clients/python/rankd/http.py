@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RankdError, RequestTimeout, from_status
+from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RankdError, RequestTimeout, Untrusted, from_status
 from .tensors import dtype_of
 from .transport import InferReply, InferRequest
 
@@ -129,6 +129,8 @@ class HTTPTransport:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         try:
             connection.connect()  # sets TCP_NODELAY itself
+        except ssl.SSLCertVerificationError as error:
+            raise Untrusted(f"the certificate of {self._url} was refused: {error.verify_message}") from error
         except TimeoutError as error:
             raise RequestTimeout(f"no connection to {self._url} within {timeout:g} s") from error
         except OSError as error:
