@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "kernel/tile.h"
+#include "kernel/tile_settle.h"
 
 enum { LANES = 8 };
 
@@ -15,20 +16,12 @@ static __m256 load(const float *from, size_t left)
     return left >= LANES ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, first_lanes(left));
 }
 
-/* Number of thresholds at or below each score, for many thresholds. */
-static __m256i place(const struct rk_steps *steps, __m256 score, __m256 live)
+static __m256i bucket_of(const struct rk_steps *steps, __m256 score)
 {
     __m256 at = _mm256_mul_ps(_mm256_sub_ps(score, _mm256_set1_ps(steps->low)), _mm256_set1_ps(steps->scale));
-    /* max gives its second operand where the first is NaN */
+    /* max gives its second operand where the first is NaN: such a score goes to bucket 0, and no further. */
     at = _mm256_min_ps(_mm256_max_ps(at, _mm256_setzero_ps()), _mm256_set1_ps((float)(steps->buckets - 1)));
-    __m256i bucket = _mm256_min_epu32(_mm256_cvttps_epi32(at), _mm256_set1_epi32((int)(steps->buckets - 1)));
-    __m256i k = _mm256_i32gather_epi32((const int *)steps->base, bucket, 4);
-    for (__m256 on = live; _mm256_movemask_ps(on);) {
-        __m256 cut = _mm256_mask_i32gather_ps(_mm256_setzero_ps(), steps->cut, k, on, 4);
-        on = _mm256_and_ps(on, _mm256_cmp_ps(score, cut, _CMP_GE_OQ));
-        k = _mm256_sub_epi32(k, _mm256_castps_si256(on));
-    }
-    return k;
+    return _mm256_min_epu32(_mm256_cvttps_epi32(at), _mm256_set1_epi32((int)(steps->buckets - 1)));
 }
 
 static size_t keep(unsigned found, uint32_t first, const float *score, uint32_t *position, float *kept)
@@ -42,28 +35,43 @@ static size_t keep(unsigned found, uint32_t first, const float *score, uint32_t 
     return n;
 }
 
-static size_t many(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
-                   uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+/* Scores that reach the least threshold, with their buckets and positions. */
+static size_t sift(const struct rk_steps *steps, const float *score, size_t n, uint32_t first,
+                   struct rk_settle *to)
 {
-    size_t found = 0;
+    size_t count = 0;
     __m256 least = _mm256_set1_ps(steps->cut[0]);
     for (size_t i = 0; i < n; i += LANES) {
         __m256 s = load(score + i, n - i);
-        __m256 counted =
+        __m256 at =
             _mm256_and_ps(_mm256_cmp_ps(s, least, _CMP_GE_OQ), _mm256_castsi256_ps(first_lanes(n - i)));
-        if (!_mm256_movemask_ps(counted))
+        unsigned found = (unsigned)_mm256_movemask_ps(at);
+        if (!found)
             continue;
-        __m256i k = _mm256_and_si256(place(steps, s, counted), _mm256_castps_si256(counted));
-        _Alignas(32) uint32_t place_of[LANES];
-        _mm256_store_si256((__m256i *)(void *)place_of, k);
-        for (int l = 0; l < LANES; l++)
-            hist[place_of[l]]++; /* lanes that do not count go to hist[0] */
-        if (!reach)
-            continue;
-        __m256 to = _mm256_mask_i32gather_ps(_mm256_setzero_ps(), reach, k, counted, 4);
-        __m256 may = _mm256_and_ps(counted, _mm256_cmp_ps(s, to, _CMP_LT_OQ));
-        found += keep((unsigned)_mm256_movemask_ps(may), first + (uint32_t)i, score + i, position + found,
-                      kept + found);
+        _Alignas(32) uint32_t bucket[LANES];
+        _mm256_store_si256((__m256i *)(void *)bucket, bucket_of(steps, s));
+        for (; found; found &= found - 1, count++) {
+            unsigned l = (unsigned)__builtin_ctz(found);
+            to->score[count] = score[i + l];
+            to->bucket[count] = bucket[l];
+            to->position[count] = first + (uint32_t)i + l;
+        }
+    }
+    return count;
+}
+
+static size_t many(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
+                   uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+{
+    struct rk_settle some;
+    size_t found = 0;
+    for (size_t i = 0; i < n; i += RK_SETTLE) {
+        size_t left = n - i, count = sift(steps, score + i, left < RK_SETTLE ? left : RK_SETTLE,
+                                          first + (uint32_t)i, &some);
+        if (reach)
+            found += rk_settle_collect(steps, reach, &some, count, hist, position + found, kept + found);
+        else
+            rk_settle_count(steps, &some, count, hist);
     }
     return found;
 }
@@ -120,14 +128,18 @@ static void places(const struct rk_steps *steps, const float *score, size_t n, u
 {
     for (size_t i = 0; i < n; i += LANES) {
         __m256 s = load(score + i, n - i);
-        __m256i live = first_lanes(n - i), at = _mm256_setzero_si256();
-        if (steps->base)
-            at = place(steps, s, _mm256_castsi256_ps(live));
-        else
-            for (uint32_t c = 0; c < steps->p; c++)
-                at = _mm256_sub_epi32(
-                    at, _mm256_castps_si256(_mm256_cmp_ps(s, _mm256_set1_ps(steps->cut[c]), _CMP_GE_OQ)));
-        _mm256_maskstore_epi32((int *)k + i, live, at);
+        if (steps->base) {
+            _Alignas(32) uint32_t bucket[LANES];
+            _mm256_store_si256((__m256i *)(void *)bucket, bucket_of(steps, s));
+            for (size_t l = 0; l < LANES && i + l < n; l++)
+                k[i + l] = rk_settle_place(steps, score[i + l], bucket[l]);
+            continue;
+        }
+        __m256i at = _mm256_setzero_si256();
+        for (uint32_t c = 0; c < steps->p; c++)
+            at = _mm256_sub_epi32(
+                at, _mm256_castps_si256(_mm256_cmp_ps(s, _mm256_set1_ps(steps->cut[c]), _CMP_GE_OQ)));
+        _mm256_maskstore_epi32((int *)k + i, first_lanes(n - i), at);
     }
 }
 

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "kernel/tile.h"
+#include "kernel/tile_settle.h"
 
 enum { LANES = 16 };
 
@@ -9,61 +10,62 @@ static __mmask16 lanes(size_t left)
     return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
 }
 
-/* Number of thresholds at or below each score, for many thresholds. */
-static __m512i place(const struct rk_steps *steps, __m512 score, __mmask16 live)
+static __m512i bucket_of(const struct rk_steps *steps, __m512 score)
 {
     __m512 at = _mm512_mul_ps(_mm512_sub_ps(score, _mm512_set1_ps(steps->low)), _mm512_set1_ps(steps->scale));
-    /* max and min give their second operand where the first is NaN: such a score goes to bucket 0 and no
-     * further. */
+    /* max gives its second operand where the first is NaN: such a score goes to bucket 0, and no further. */
     at = _mm512_max_ps(at, _mm512_setzero_ps());
     at = _mm512_min_ps(at, _mm512_set1_ps((float)(steps->buckets - 1)));
-    __m512i bucket = _mm512_min_epu32(_mm512_cvttps_epi32(at), _mm512_set1_epi32((int)(steps->buckets - 1)));
-    __m512i k = _mm512_i32gather_epi32(bucket, steps->base, 4);
-    for (__mmask16 on = live; on;) {
-        __m512 cut = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), on, k, steps->cut, 4);
-        on = _mm512_mask_cmp_ps_mask(on, score, cut, _CMP_GE_OQ);
-        k = _mm512_mask_add_epi32(k, on, k, _mm512_set1_epi32(1));
-    }
-    return k;
+    return _mm512_min_epu32(_mm512_cvttps_epi32(at), _mm512_set1_epi32((int)(steps->buckets - 1)));
 }
 
-static void add_places(uint32_t *hist, __m512i k, unsigned n)
+static __m512i positions_from(uint32_t first)
 {
-    _Alignas(64) uint32_t place_of[LANES];
-    _mm512_store_si512(place_of, k);
-    for (unsigned i = 0; i < n; i++)
-        hist[place_of[i]]++;
+    return _mm512_add_epi32(_mm512_set1_epi32((int)first),
+                            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
 }
 
 static size_t keep(__mmask16 found, uint32_t first, __m512 score, uint32_t *position, float *kept)
 {
-    __m512i at = _mm512_add_epi32(_mm512_set1_epi32((int)first),
-                                  _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    __m512i at = positions_from(first);
     _mm512_storeu_si512(position, _mm512_maskz_compress_epi32(found, at));
     _mm512_storeu_ps(kept, _mm512_maskz_compress_ps(found, score));
     return (size_t)__builtin_popcount(found);
 }
 
-static size_t many(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
-                   uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+/* Scores that reach the least threshold, with their buckets and positions. */
+static size_t sift(const struct rk_steps *steps, const float *score, size_t n, uint32_t first,
+                   struct rk_settle *to)
 {
-    size_t found = 0;
+    size_t count = 0;
     __m512 least = _mm512_set1_ps(steps->cut[0]);
     for (size_t i = 0; i < n; i += LANES) {
         __mmask16 live = lanes(n - i);
         __m512 s = _mm512_maskz_loadu_ps(live, score + i);
-        __mmask16 counted = _mm512_mask_cmp_ps_mask(live, s, least, _CMP_GE_OQ);
-        if (!counted)
+        __mmask16 at = _mm512_mask_cmp_ps_mask(live, s, least, _CMP_GE_OQ);
+        if (!at)
             continue;
-        __m512i k = place(steps, s, counted);
-        k = _mm512_maskz_mov_epi32(counted, k);
-        add_places(hist, k, LANES); /* lanes that do not count go to hist[0] */
-        if (!reach)
-            continue;
-        __m512 to = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), counted, k, reach, 4);
-        __mmask16 may = _mm512_mask_cmp_ps_mask(counted, s, to, _CMP_LT_OQ);
-        if (may)
-            found += keep(may, first + (uint32_t)i, s, position + found, kept + found);
+        _mm512_storeu_ps(to->score + count, _mm512_maskz_compress_ps(at, s));
+        _mm512_storeu_si512(to->bucket + count, _mm512_maskz_compress_epi32(at, bucket_of(steps, s)));
+        _mm512_storeu_si512(to->position + count,
+                            _mm512_maskz_compress_epi32(at, positions_from(first + (uint32_t)i)));
+        count += (size_t)__builtin_popcount(at);
+    }
+    return count;
+}
+
+static size_t many(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
+                   uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+{
+    struct rk_settle some;
+    size_t found = 0;
+    for (size_t i = 0; i < n; i += RK_SETTLE) {
+        size_t left = n - i, count = sift(steps, score + i, left < RK_SETTLE ? left : RK_SETTLE,
+                                          first + (uint32_t)i, &some);
+        if (reach)
+            found += rk_settle_collect(steps, reach, &some, count, hist, position + found, kept + found);
+        else
+            rk_settle_count(steps, &some, count, hist);
     }
     return found;
 }
@@ -125,14 +127,18 @@ static void places(const struct rk_steps *steps, const float *score, size_t n, u
     for (size_t i = 0; i < n; i += LANES) {
         __mmask16 live = lanes(n - i);
         __m512 s = _mm512_maskz_loadu_ps(live, score + i);
+        if (steps->base) {
+            _Alignas(64) uint32_t bucket[LANES];
+            _mm512_store_si512(bucket, bucket_of(steps, s));
+            for (size_t l = 0; l < LANES && i + l < n; l++)
+                k[i + l] = rk_settle_place(steps, score[i + l], bucket[l]);
+            continue;
+        }
         __m512i at = _mm512_setzero_si512();
-        if (steps->base)
-            at = place(steps, s, live);
-        else
-            for (uint32_t c = 0; c < steps->p; c++) {
-                __mmask16 reached = _mm512_cmp_ps_mask(s, _mm512_set1_ps(steps->cut[c]), _CMP_GE_OQ);
-                at = _mm512_mask_add_epi32(at, reached, at, _mm512_set1_epi32(1));
-            }
+        for (uint32_t c = 0; c < steps->p; c++) {
+            __mmask16 reached = _mm512_cmp_ps_mask(s, _mm512_set1_ps(steps->cut[c]), _CMP_GE_OQ);
+            at = _mm512_mask_add_epi32(at, reached, at, _mm512_set1_epi32(1));
+        }
         _mm512_mask_storeu_epi32(k + i, live, at);
     }
 }
