@@ -7,7 +7,9 @@
 #include "access.h"
 #include "budget.h"
 #include "gauges.h"
+#include "helpers.h"
 #include "http/front.h"
+#include "kernel/kernel.h"
 #include "log.h"
 #include "metrics.h"
 #include "ring/front.h"
@@ -76,13 +78,30 @@ static void stop_access(struct rk_app *app)
     app->access = NULL;
 }
 
-static enum rankd_status start_work(struct rk_app *app, struct rk_err *err)
+/* A large request's lists are spread over as many threads as there are workers. */
+static enum rankd_status start_helpers(struct rk_app *app, struct rk_err *err)
 {
     if (app->config.workers ==
         0) /* one per CPU; the effective number is what --check-config and metrics tell */
         app->config.workers = (uint64_t)get_nprocs();
+    if (app->config.workers < 2)
+        return RANKD_OK;
+    app->helpers = rk_helpers_start((unsigned)app->config.workers - 1, err);
+    return app->helpers ? RANKD_OK : err->status;
+}
+
+static void stop_helpers(struct rk_app *app)
+{
+    rk_helpers_stop(app->helpers);
+    app->helpers = NULL;
+}
+
+static enum rankd_status start_work(struct rk_app *app, struct rk_err *err)
+{
     app->work = rk_work_start((unsigned)app->config.workers, app->config.queue_requests,
                               app->config.budget_bytes, err);
+    if (app->work && app->helpers)
+        rk_work_lend(app->work, rk_helpers_pool(app->helpers));
     return app->work ? RANKD_OK : err->status;
 }
 
@@ -92,10 +111,30 @@ static void stop_work(struct rk_app *app)
     app->work = NULL;
 }
 
+/* A misspelt RANKD_CPU must not silently measure something else. */
+static enum rankd_status start_kernels(struct rk_app *app, struct rk_err *err)
+{
+    (void)app;
+    const char *forced = getenv("RANKD_CPU");
+    if (!forced || rk_kernels_named(forced))
+        return RANKD_OK;
+    return rk_fail(
+        err, RANKD_INVALID,
+        "RANKD_CPU is \"%.32s\"; it may be reference, scalar, avx2 or avx512, the last two where the "
+        "machine has them",
+        forced);
+}
+
+static void stop_kernels(struct rk_app *app)
+{
+    (void)app;
+}
+
 static const struct rk_part parts[] = {
-    {"log", start_log, stop_log},          {"metrics", start_metrics, stop_metrics},
-    {"budget", start_budget, stop_budget}, {"access", start_access, stop_access},
-    {"work", start_work, stop_work},       {"http", rk_http_start, rk_http_stop},
+    {"kernels", start_kernels, stop_kernels}, {"log", start_log, stop_log},
+    {"metrics", start_metrics, stop_metrics}, {"budget", start_budget, stop_budget},
+    {"access", start_access, stop_access},    {"helpers", start_helpers, stop_helpers},
+    {"work", start_work, stop_work},          {"http", rk_http_start, rk_http_stop},
     {"ring", rk_ring_start, rk_ring_stop},
 };
 #define PARTS (sizeof parts / sizeof *parts)

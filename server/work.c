@@ -129,6 +129,14 @@ struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scrat
     return work;
 }
 
+void rk_work_lend(struct rk_work *work, struct rk_pool *pool)
+{
+    pthread_mutex_lock(&work->lock);
+    for (unsigned i = 0; i < work->count; i++)
+        work->threads[i].worker.pool = pool;
+    pthread_mutex_unlock(&work->lock);
+}
+
 enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
 {
     job->next = NULL;

@@ -32,6 +32,9 @@ struct rk_work;
 /* NULL and *err on failure. `scratch_limit` bounds each worker's scratch memory in bytes (0 = none). */
 struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scratch_limit, struct rk_err *err);
 
+/* Threads for every worker to borrow. Before the first submit; `pool` outlives the work. */
+void rk_work_lend(struct rk_work *work, struct rk_pool *pool);
+
 /* RANKD_OK, or RANKD_OVERLOADED if the queue is full or stopping: the job is then still the caller's and
  * neither run nor drop is called. */
 enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)

@@ -1,0 +1,142 @@
+#include "helpers.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* `pool` is first: run() gets a pointer to it. */
+struct rk_helpers {
+    struct rk_pool pool;
+    pthread_mutex_t lock;
+    pthread_cond_t some; /* there is work, or stopping */
+    pthread_cond_t done; /* the last helper left the work */
+    bool open, stopping;
+    uint64_t number; /* of the work that is or was open last */
+    unsigned active; /* helpers at it */
+    void (*task)(void *arg, size_t i);
+    void *arg;
+    size_t count;
+    atomic_size_t next;
+    unsigned threads;
+    pthread_t thread[];
+};
+
+static void work(struct rk_helpers *helpers)
+{
+    size_t i;
+    while ((i = atomic_fetch_add_explicit(&helpers->next, 1, memory_order_relaxed)) < helpers->count)
+        helpers->task(helpers->arg, i);
+}
+
+static void *help(void *argument)
+{
+    struct rk_helpers *helpers = argument;
+    uint64_t seen = 0;
+    pthread_mutex_lock(&helpers->lock);
+    while (!helpers->stopping) {
+        if (!helpers->open || helpers->number == seen) {
+            pthread_cond_wait(&helpers->some, &helpers->lock);
+            continue;
+        }
+        seen = helpers->number;
+        helpers->active++;
+        pthread_mutex_unlock(&helpers->lock);
+        work(helpers);
+        pthread_mutex_lock(&helpers->lock);
+        if (--helpers->active == 0)
+            pthread_cond_signal(&helpers->done);
+    }
+    pthread_mutex_unlock(&helpers->lock);
+    return NULL;
+}
+
+/* False if another request has the helpers. */
+static bool open_work(struct rk_helpers *helpers, size_t count, void (*task)(void *arg, size_t i), void *arg)
+{
+    pthread_mutex_lock(&helpers->lock);
+    /* Closed work may have helpers in it still, until whoever closed it has seen the last one go. */
+    bool free_now = !helpers->open && helpers->active == 0;
+    if (free_now) {
+        helpers->open = true;
+        helpers->number++;
+        helpers->task = task;
+        helpers->arg = arg;
+        helpers->count = count;
+        atomic_store_explicit(&helpers->next, 0, memory_order_relaxed);
+        pthread_cond_broadcast(&helpers->some);
+    }
+    pthread_mutex_unlock(&helpers->lock);
+    return free_now;
+}
+
+static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg)
+{
+    struct rk_helpers *helpers = (struct rk_helpers *)(void *)pool;
+    if (count < 2 || !open_work(helpers, count, task, arg)) {
+        for (size_t i = 0; i < count; i++)
+            task(arg, i);
+        return;
+    }
+    work(helpers);
+    pthread_mutex_lock(&helpers->lock);
+    helpers->open = false; /* nobody joins any more: arg is about to go */
+    while (helpers->active > 0)
+        pthread_cond_wait(&helpers->done, &helpers->lock);
+    pthread_mutex_unlock(&helpers->lock);
+}
+
+/* Signals are main's business: helpers block them all. */
+static bool start_one(struct rk_helpers *helpers)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&helpers->thread[helpers->threads], NULL, help, helpers);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    helpers->threads += !failed;
+    return !failed;
+}
+
+struct rk_helpers *rk_helpers_start(unsigned count, struct rk_err *err)
+{
+    struct rk_helpers *helpers = calloc(1, sizeof *helpers + count * sizeof *helpers->thread);
+    if (!helpers) {
+        (void)rk_fail(err, RANKD_INTERNAL, "no memory for %u helping threads", count);
+        return NULL;
+    }
+    helpers->pool = (struct rk_pool){.width = count + 1, .run = run};
+    pthread_mutex_init(&helpers->lock, NULL);
+    pthread_cond_init(&helpers->some, NULL);
+    pthread_cond_init(&helpers->done, NULL);
+    while (helpers->threads < count) {
+        if (start_one(helpers))
+            continue;
+        (void)rk_fail(err, RANKD_INTERNAL, "could not start helping thread %u of %u", helpers->threads + 1,
+                      count);
+        rk_helpers_stop(helpers);
+        return NULL;
+    }
+    return helpers;
+}
+
+struct rk_pool *rk_helpers_pool(struct rk_helpers *helpers)
+{
+    return &helpers->pool;
+}
+
+void rk_helpers_stop(struct rk_helpers *helpers)
+{
+    if (!helpers)
+        return;
+    pthread_mutex_lock(&helpers->lock);
+    helpers->stopping = true;
+    pthread_cond_broadcast(&helpers->some);
+    pthread_mutex_unlock(&helpers->lock);
+    for (unsigned i = 0; i < helpers->threads; i++)
+        pthread_join(helpers->thread[i], NULL);
+    pthread_cond_destroy(&helpers->done);
+    pthread_cond_destroy(&helpers->some);
+    pthread_mutex_destroy(&helpers->lock);
+    free(helpers);
+}

@@ -1,0 +1,35 @@
+"""RANKD_CPU: which code computes. The answer is the same to the bit; a name that is none is refused at the start."""
+import subprocess
+
+import numpy as np
+import pytest
+
+import rankd
+from support import BUILD, Daemon
+
+
+def ask(monkeypatch, cpu):
+    rng = np.random.default_rng(11)
+    scores = np.round(rng.standard_normal((300, 400)), 2).astype(np.float32)  # ties too
+    targets = rng.choice([-1, 0, 0, 0, 0, 1], (300, 400)).astype(np.int8)
+    if cpu:
+        monkeypatch.setenv("RANKD_CPU", cpu)
+    else:
+        monkeypatch.delenv("RANKD_CPU", raising=False)
+    with Daemon() as daemon, rankd.connect(daemon.url, timeout=60) as client:
+        return [client.loss("recall", scores, targets, margin=0.05, axis=axis, interclass=0.25) for axis in (0, 1)]
+
+
+@pytest.mark.parametrize("cpu", ["reference", "scalar"])
+def test_forced_code_answers_what_the_best_one_answers(monkeypatch, cpu):
+    for forced, best in zip(ask(monkeypatch, cpu), ask(monkeypatch, None)):
+        assert forced.loss == best.loss
+        np.testing.assert_array_equal(forced.gradient, best.gradient)
+        assert np.count_nonzero(best.gradient) > 0
+
+
+def test_a_misspelt_name_is_refused_at_the_start(monkeypatch, tmp_path):
+    monkeypatch.setenv("RANKD_CPU", "avx9")
+    done = subprocess.run([BUILD / "rankd", "--http", "127.0.0.1:0", "--data", tmp_path], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    assert 'RANKD_CPU is "avx9"; it may be reference, scalar, avx2 or avx512' in done.stderr
