@@ -96,8 +96,9 @@ int main(int argc, char **argv)
         rk_config_reference(stdout);
         return 0;
     case RK_CONFIG_CHECK:
-        if (rk_http_check(&app.config, &err) != RANKD_OK)
+        if (rk_http_check(&app.config, &err) != RANKD_OK || !(app.access = rk_access_new(&app.config, &err)))
             return complain(&err);
+        rk_access_free(app.access);
         rk_config_print(&app.config, stdout);
         return 0;
     case RK_CONFIG_HEALTH:

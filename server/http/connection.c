@@ -6,17 +6,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "app.h"
 
-static uint64_t received(int fd)
+/* TCP_CLOSE_WAIT of <netinet/tcp.h>, which does not go together with <linux/tcp.h>, which alone has
+ * tcpi_bytes_received. */
+enum { CLOSE_WAIT = 8 };
+
+static struct tcp_info info_of(int fd)
 {
     struct tcp_info info;
     socklen_t size = sizeof info;
     memset(&info, 0, sizeof info);
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_received : 0;
+    (void)getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info;
+}
+
+static uint64_t received(int fd)
+{
+    return info_of(fd).tcpi_bytes_received;
+}
+
+/* The client has ended its side and all that it sent was read, but no request came of it. libmicrohttpd
+ * 0.9.75 does not see this where the end arrives together with data: it waits for another edge of epoll that
+ * never comes. */
+static bool cut_short(const struct rk_conn *conn)
+{
+    int unread = 0;
+    return info_of(conn->fd).tcpi_state == CLOSE_WAIT && ioctl(conn->fd, FIONREAD, &unread) == 0 &&
+           unread == 0;
 }
 
 /* No answer has begun in these phases, so one can be written past libmicrohttpd, which has no call to answer
@@ -45,6 +66,15 @@ static void hang_up(struct rk_conns *conns, struct rk_conn *conn)
 static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
 {
     const struct rk_config *config = conns->config;
+    const bool reads = conn->phase <= RK_PHASE_BODY;
+    /* Seen twice: once could be in between libmicrohttpd's reading and its telling us. */
+    const bool cut = reads && cut_short(conn);
+    if (cut && conn->cut) {
+        (void)shutdown(conn->fd, SHUT_RDWR);
+        conn->phase = RK_PHASE_ENDED;
+        return;
+    }
+    conn->cut = cut;
     const uint64_t age_ms = now > conn->since_ns ? (now - conn->since_ns) / 1000000 : 0;
     switch (conn->phase) {
     case RK_PHASE_IDLE:

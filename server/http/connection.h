@@ -25,6 +25,7 @@ struct rk_conn {
     int fd;
     enum rk_phase phase;
     _Atomic bool told;       /* an answer was written to the socket already */
+    bool cut;                /* the client had ended its side at the last look */
     uint64_t since_ns;       /* when the phase began */
     uint64_t received_bytes; /* of the socket when it fell idle */
 };

@@ -257,8 +257,9 @@ void rk_exchange_end(struct rk_exchange *exchange)
     if (exchange->counted) {
         account(exchange);
         atomic_fetch_sub(&http->in_flight, 1);
-        rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, -1);
     }
+    if (exchange->gauged)
+        rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, -1);
     rk_wire_reply_clear(&exchange->out);
     rk_reply_clear(&exchange->reply);
     rk_wire_request_clear(&exchange->wire);

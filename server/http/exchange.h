@@ -55,7 +55,8 @@ struct rk_exchange {
     enum rk_encoding encoding, accepted; /* of the body; for the reply */
     const char *json_length;             /* Inference-Header-Content-Length, NULL = not there */
     bool is_infer, counted, close_after;
-    bool told; /* the answer was sent while the body still came: nothing follows it */
+    bool gauged; /* counts as in flight for metrics: not the light ones, or looking would be seen */
+    bool told;   /* the answer was sent while the body still came: nothing follows it */
 
     struct rk_body body;
     struct rk_err err;

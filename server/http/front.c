@@ -69,10 +69,12 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
     exchange->step = RK_STEP_READING;
     exchange->counted = true;
     atomic_fetch_add(&http->in_flight, 1);
-    rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, 1);
     rk_conn_phase(&http->conns, exchange->conn, RK_PHASE_BODY);
     if (rk_exchange_header(exchange, method, version))
         return rk_exchange_answer(exchange);
+    exchange->gauged = !exchange->route || exchange->route->kind != RK_ROUTE_LIGHT;
+    if (exchange->gauged)
+        rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, 1);
     if (exchange->err.status == RANKD_TOO_LARGE)
         rk_exchange_tell(exchange);
     acknowledge_at_once(exchange);

@@ -1,0 +1,106 @@
+"""Requests as bytes, for tests that look at the wire itself."""
+import json
+import socket
+import threading
+
+GOOD = {
+    "inputs": [
+        {"name": "scores", "shape": [1, 4], "datatype": "FP32", "data": [0.9, 0.8, 0.7, 0.6]},
+        {"name": "targets", "shape": [1, 4], "datatype": "INT8", "data": [0, 1, 0, 1]},
+    ],
+}
+INFER = "/v2/models/ap/infer"
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self):
+        return self.json()["error"]
+
+
+def read(s):
+    """The next answer on the socket; None where the peer closed instead."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        try:
+            more = s.recv(65536)
+        except ConnectionResetError:
+            return None
+        if not more:
+            return None
+        data += more
+    head, body = data.split(b"\r\n\r\n", 1)
+    lines = head.decode().split("\r\n")
+    headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in lines[1:])}
+    while len(body) < int(headers.get("content-length", 0)):
+        more = s.recv(1 << 20)
+        if not more:
+            break
+        body += more
+    return Answer(int(lines[0].split()[1]), headers, body)
+
+
+def connect(daemon, timeout=30.0):
+    s = socket.create_connection((daemon.host, daemon.port), timeout=timeout)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return s
+
+
+def request(verb, path, body=b"", headers=(), length=None):
+    if not isinstance(body, (bytes, bytearray)):
+        body = json.dumps(body).encode()
+    lines = [f"{verb} {path} HTTP/1.1", "Host: localhost", *headers]
+    if body or length is not None or verb in ("POST", "PUT"):
+        lines.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def ask(daemon, verb, path, body=b"", headers=(), **kw):
+    with connect(daemon) as s:
+        s.sendall(request(verb, path, body, headers, **kw))
+        return read(s)
+
+
+def infer(daemon, body=None, headers=(), path=INFER):
+    return ask(daemon, "POST", path, GOOD if body is None else body, headers)
+
+
+def slow(numbers=400_000):
+    """A request that keeps a worker busy for a good while: its JSON alone takes that."""
+    return {"inputs": [
+        {"name": "scores", "shape": [1, numbers], "datatype": "FP32", "data": [i * 0.5 for i in range(numbers)]},
+        {"name": "targets", "shape": [1, numbers], "datatype": "INT8", "data": [1] + [0] * (numbers - 1)}],
+        "outputs": [{"name": "loss"}]}
+
+
+def at_once(count, call):
+    """The results of call(i) from so many threads that begin together."""
+    results, barrier = [None] * count, threading.Barrier(count)
+
+    def one(i):
+        barrier.wait()
+        results[i] = call(i)
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def metric(daemon, name, **labels):
+    """A sample of /metrics, 0 where it is not there."""
+    text = ask(daemon, "GET", "/metrics").body.decode()
+    inside = ",".join(f'{k}="{v}"' for k, v in labels.items())
+    wanted = f"{name}{{{inside}}} " if inside else f"{name} "
+    for line in text.splitlines():
+        if line.startswith(wanted):
+            return float(line[len(wanted):])
+    return 0.0
