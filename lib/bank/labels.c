@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 /* Open addressing: a slot holds the newest position of a key, and `before` links each position to the next
  * older one of its key. A position is published by the store of its slot, after its link is written; its key
@@ -50,9 +51,11 @@ struct rk_labels *rk_labels_at(void *memory, const int64_t *keys, size_t capacit
 uint64_t rk_labels_seed(void)
 {
     uint64_t seed = 0;
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
-        seed = (uint64_t)(uintptr_t)&seed; /* early at boot: the random place of the stack has to do */
-    return seed;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
+        return seed;
+    struct timespec now; /* early at boot: the clock has to do */
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_nsec * 0x9e3779b97f4a7c15u;
 }
 
 struct rk_labels *rk_labels_new(const int64_t *keys, size_t capacity)

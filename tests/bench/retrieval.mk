@@ -3,10 +3,19 @@ $(BUILD)/bench/retrieval: $(BUILD)/obj/tests/bench/retrieval.o $(BUILD)/librk.a
 	@mkdir -p $(@D)
 	$(link) $^ $(lib_libs) -o $@
 
+# What a user would write in PyTorch; a venv of its own, because the tests need none of it.
+$(BUILD)/bench/venv/ready:
+	/usr/bin/python3 -m venv --system-site-packages $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check pytorch-metric-learning
+	touch $@
+
 .PHONY: bench-retrieval
 bench: bench-retrieval
-bench-retrieval: $(BUILD)/bench/retrieval
+bench-retrieval: $(BUILD)/bench/retrieval $(BUILD)/bench/venv/ready
 	$< 256 1000000 128 8 random
 	$< 256 1000000 128 8 clusters
 	$< 256 1000000 128 1000 random
 	$< 256 1000000 128 1000 clusters
+	$< 256 1000000 128 8 random fp16
+	$< 32 1000000 128 8 random
+	$(BUILD)/bench/venv/bin/python tests/bench/retrieval_peers.py 32 1000000 128 8
