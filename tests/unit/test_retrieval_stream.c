@@ -168,8 +168,8 @@ static void heavy_ties_agree_with_scores(void **state)
     try_case(shape, "ap", 1e6, 3, RK_SCOPE_LIST); /* everything jumps: more than can be kept */
 }
 
-/* The sample promises ranks far worse than they are, so the windows are too narrow for most lists; or that nothing will
- * be kept, and then the store does not do. */
+/* The sample promises ranks far worse than they are, so the windows are too narrow for most lists; or that
+ * nothing will be kept, and then the store does not do. */
 static void a_sample_that_misleads_costs_time_and_nothing_else(void **state)
 {
     (void)state;
