@@ -43,8 +43,19 @@ enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct 
     return status;
 }
 
-static void count(struct rk_app *app, const struct rk_infer_meta *meta, unsigned model,
-                  const struct rk_info *info, uint64_t write_ns)
+/* Elements of the gradient that the request asked for, zero ones too: what "nonzero" is a share of. */
+static int64_t gradient_items(const struct rk_request *request)
+{
+    const struct rk_tensor *in =
+        &request->in[request->in[RK_IN_SCORES].data ? RK_IN_SCORES : RK_IN_EMBEDDINGS];
+    int64_t items = 1;
+    for (unsigned i = 0; i < in->rank; i++)
+        items *= (int64_t)in->shape[i];
+    return items;
+}
+
+static void count(struct rk_app *app, const struct rk_infer_meta *meta, const struct rk_request *request,
+                  unsigned model, const struct rk_info *info, uint64_t write_ns)
 {
     struct rk_metrics *metrics = app->metrics;
     const uint64_t total = rk_now_ns() - meta->received_ns;
@@ -75,6 +86,7 @@ static void count(struct rk_app *app, const struct rk_infer_meta *meta, unsigned
     rk_metric_add(metrics, RK_METRIC_lists_skipped, model, 0, (int64_t)info->lists_skipped);
     if (info->has_gradient) {
         rk_metric_add(metrics, RK_METRIC_lists_stalled, model, 0, (int64_t)info->lists_stalled);
+        rk_metric_add(metrics, RK_METRIC_gradient_items, model, 0, gradient_items(request));
         rk_metric_add(metrics, RK_METRIC_gradient_nonzero, model, 0, (int64_t)info->gradient_nonzero);
     }
 }
@@ -130,6 +142,6 @@ void rk_infer_done(struct rk_app *app, struct rk_infer_meta *meta, const struct 
     rk_budget_give(app->budget, meta->charged);
     meta->charged = 0;
     if (request->model)
-        count(app, meta, (unsigned)(request->model - rk_models), info, write_ns);
+        count(app, meta, request, (unsigned)(request->model - rk_models), info, write_ns);
     log_request(app, meta, request, info, status, sentence, write_ns);
 }

@@ -22,9 +22,9 @@ unit: $(unit_bin)
 check-unit: $(unit_bin)
 	tests/run.py --build $(BUILD) --unit $(unit_bin)
 check-process: all $(venv)/ready
-	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/process tests/python
+	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/process tests/python tests/ops
 check-all: all $(unit_bin) $(venv)/ready
-	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest tests/process tests/python
+	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest tests/process tests/python tests/ops
 
 check:
 	deploy/deps.sh build test

@@ -76,8 +76,8 @@ class Engine:
         """debian-base:bookworm from Debian's own packages, with mmdebstrap."""
         cache = Path(cache)
         if not cache.exists():
-            sh("mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", f"{cache}.part")
-            os.rename(f"{cache}.part", cache)
+            sh("mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", cache.with_suffix(".part.tar"))
+            os.rename(cache.with_suffix(".part.tar"), cache)
         self.docker("import", cache, "debian-base:bookworm")
 
     def build(self, tag, dockerfile, context):

@@ -1,0 +1,58 @@
+"""Every command and snippet of the documentation, as it stands on the page, in the order of the page.
+
+Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps
+state between its Python blocks by running all of them up to the current one's end in one process at the first. Blocks marked `sh deploy`
+need root or a container engine: tests/deploy runs what they say.
+"""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
+PAGES = [ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/howto").glob("*.md"))]
+
+
+def steps(page):
+    """[(language, text)] with neighbouring Python blocks, and those that only shell that reads follows, joined."""
+    found = re.findall(r"^```(sh|python)\n(.*?)^```$", page.read_text(), re.M | re.S)
+    joined = []
+    for language, text in found:
+        if joined and joined[-1][0] == language == "python":
+            joined[-1] = (language, joined[-1][1] + text)
+        else:
+            joined.append((language, text))
+    return joined
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_what_the_page_says_works(make_daemon, tmp_path, page):
+    daemon = make_daemon("--data", tmp_path / "data")
+    environment = dict(os.environ, RANKD_URL=daemon.url, PATH=f"{BUILD}:{os.environ['PATH']}",
+                       PYTHONPATH=str(ROOT / "clients/python"))
+    (tmp_path / "work").mkdir()
+    assert steps(page)
+    for number, (language, text) in enumerate(steps(page)):
+        script = tmp_path / f"step{number}.{'py' if language == 'python' else 'sh'}"
+        script.write_text(text if language == "python" else "set -eu\n" + text)
+        done = subprocess.run([sys.executable if language == "python" else "bash", script], cwd=tmp_path / "work", env=environment,
+                              capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{page.name}, step {number}:\n{text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_links_lead_somewhere():
+    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_page_is_found_from_the_first_one():
+    index = (ROOT / "docs/README.md").read_text()
+    for page in ROOT.glob("docs/**/*.md"):
+        name = str(page.relative_to(ROOT / "docs"))
+        assert name == "README.md" or name in index, name

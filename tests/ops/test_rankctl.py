@@ -1,0 +1,176 @@
+"""rankctl against a real daemon: what it shows, what it refuses, and that its numbers are the daemon's."""
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).resolve().parents[2] / "build")).resolve()
+
+
+def rankctl(*arguments, url=None, **more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("RANKD_")} | ({"RANKD_URL": url} if url else {})
+    return subprocess.run([BUILD / "rankctl", *map(str, arguments)], env=env, capture_output=True, text=True, timeout=60, **more)
+
+
+@pytest.fixture
+def example(tmp_path):
+    np.save(tmp_path / "scores.npy", np.array([[0.9, 0.8, 0.7, 0.6]], np.float32))
+    np.save(tmp_path / "targets.npy", np.array([[0, 1, 0, 1]], np.int8))
+    (tmp_path / "scores.csv").write_text("a;b;c;d\n0.9;0.8;0.7;0.6\n")
+    (tmp_path / "targets.csv").write_text("0 1 0 1\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv"])
+def test_loss_of_two_files_is_the_worked_example(daemon, example, ending):
+    done = rankctl("loss", example / f"scores.{ending}", example / f"targets.{ending}", "-p", "margin=0", "--json",
+                   "--gradient", example / "gradient.npy", url=daemon.url)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["loss"] == 0.5 and said["list_loss"] == [0.5] and said["gradient_nonzero"] == 4
+    gradient = np.load(example / "gradient.npy")
+    assert gradient.dtype == np.float32 and gradient.tolist() == [[0.25, -0.25, 0.25, -0.25]]
+    shown = rankctl("loss", example / f"scores.{ending}", example / f"targets.{ending}", "-p", "margin=0", url=daemon.url)
+    assert shown.returncode == 0 and "loss              0.5" in shown.stdout
+
+
+def test_loss_over_shared_memory_is_the_same(make_daemon, example, tmp_path):
+    daemon = make_daemon("--socket", tmp_path / "s")
+    files = [example / "scores.npy", example / "targets.npy"]
+    over = [rankctl("loss", *files, "--json", *where, url=daemon.url) for where in ([], ["--socket", tmp_path / "s"])]
+    assert over[0].returncode == 0 and over[1].returncode == 0, over[1].stderr
+    assert over[0].stdout == over[1].stdout
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.float32])
+def test_every_float_type_of_numpy_is_taken(daemon, tmp_path, dtype):
+    np.save(tmp_path / "s.npy", np.array([4, 3, 2, 1], dtype))
+    np.save(tmp_path / "t.npy", np.array([False, True, False, True]))
+    done = rankctl("loss", tmp_path / "s.npy", tmp_path / "t.npy", "--json", url=daemon.url)
+    assert done.returncode == 0 and json.loads(done.stdout)["loss"] == 0.5, done.stderr
+
+
+def npy(header, data=b""):
+    text = header.ljust(118).encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+BAD = {
+    "empty": (b"", "is not an .npy file"),
+    "magic": (b"PK\x03\x04 an archive", "is not an .npy file"),
+    "cut": (b"\x93NUMPY\x01\x00\xff\xff{", "ends within its header"),
+    "type": (npy("{'descr': '>f4', 'fortran_order': False, 'shape': (1, 2), }", b"12345678"), "elements of type '>f4'"),
+    "object": (npy("{'descr': '|O', 'fortran_order': False, 'shape': (1, 2), }"), "elements of type '|O'"),
+    "fortran": (npy("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }", b"1" * 16), "Fortran order"),
+    "lie": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 1000), }", b"1234"), "shorter than its header says"),
+    "huge": (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 4611686018427387904), }"), "more bytes"),
+    "three": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 1), }", b"1234"), "one or two dimensions"),
+    "negative": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }", b"1234"), "one or two dimensions"),
+    "scalar": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (), }", b"1234"), "single number"),
+    "nothing": (npy("{}"), "elements of type"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_damaged_npy_file_is_refused_with_the_reason(example, name):
+    content, reason = BAD[name]
+    (example / "bad.npy").write_bytes(content)
+    done = rankctl("loss", example / "bad.npy", example / "targets.npy")
+    assert done.returncode == 1 and reason in done.stderr and "bad.npy" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("content, reason", [("1,2\n3\n", "line 2 has 1 numbers"), ("1,x\n", "'x"), ("", "holds no numbers"),
+                                             ("a,b\nc,d\n", "line 2: 'c")])
+def test_a_damaged_text_file_names_the_line(example, content, reason):
+    (example / "bad.csv").write_text(content)
+    done = rankctl("loss", example / "bad.csv", example / "targets.csv")
+    assert done.returncode == 1 and reason in done.stderr, done.stderr
+
+
+def test_the_daemons_own_sentence_is_shown(daemon, example):
+    done = rankctl("loss", example / "scores.npy", example / "targets.npy", "-p", "lamda=1", url=daemon.url)
+    assert done.returncode == 1 and "lamda" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, reason", [
+    (["fly"], "'fly' is not a command"), (["status", "--lists", "3"], "'--lists' is not an option of status"),
+    (["bench", "--lists"], "--lists wants a value"), (["bench", "--lists", "0"], "--lists is '0'"),
+    (["bench", "--duration=x"], "--duration is 'x'"), (["status", "--once=1"], "--once takes no value"),
+    (["loss", "a"], "two files"), (["banks", "eat", "x"], "--help"), (["banks", "show", "../x"], "a name is"),
+    (["checkpoint", "create", "x"], "--help"), (["loss", "-p", "a"], "two files"), (["doctor", "x"], "no arguments")])
+def test_a_wrong_command_line_says_what_would_be_right(arguments, reason):
+    done = rankctl(*arguments)
+    assert done.returncode == 2 and reason in done.stderr, done.stderr
+
+
+def test_nobody_there_is_one_sentence_and_exit_1():
+    for command in (["status", "--once"], ["banks"], ["bench", "--duration", "0.1"]):
+        done = rankctl(*command, "--url", "http://127.0.0.1:1")
+        assert done.returncode == 1 and done.stderr.startswith("rankctl: ") and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("door", ["http", "ring"])
+def test_bench_counts_what_the_daemon_counts(make_daemon, tmp_path, door):
+    daemon = make_daemon("--socket", tmp_path / "s")
+    where = ["--socket", tmp_path / "s"] if door == "ring" else []
+    done = rankctl("bench", "--duration", "0.5", "--lists", "4", "--items", "100", "--connections", "2", "--json", *where,
+                   url=daemon.url)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    metrics = subprocess.run(["curl", "-s", f"{daemon.url}/metrics"], capture_output=True, text=True, timeout=30).stdout
+    name = f'rankd_requests_total{{model="ap",door="{"ring" if door == "ring" else "http_binary"}"}} '
+    counted = next(int(line[len(name):]) for line in metrics.splitlines() if line.startswith(name))
+    assert counted == said["requests"] > 0 and said["failed"] == 0
+    assert 0 < said["p50_seconds"] <= said["p99_seconds"]
+    shown = rankctl("bench", "--duration", "0.2", "--lists", "1", "--items", "10", "--relevant", "2", *where, url=daemon.url)
+    assert shown.returncode == 0 and "#" in shown.stdout and "p99" in shown.stdout
+
+
+def test_bench_tells_of_failures(daemon):
+    done = rankctl("bench", "--duration", "0.2", "-p", "lambda=-1", url=daemon.url)
+    assert done.returncode == 1 and "lambda" in done.stderr
+
+
+def test_status_shows_the_load_of_its_interval(daemon):
+    load = subprocess.Popen([BUILD / "rankctl", "bench", "--duration", "3", "--url", daemon.url], stdout=subprocess.DEVNULL)
+    try:
+        done = rankctl("status", "--once", "--interval", "1", url=daemon.url)
+    finally:
+        load.wait(30)
+    assert done.returncode == 0, done.stderr
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("ap "))
+    assert float(row[1].rstrip("kM")) > 0
+    assert any(line.startswith("compute") and "s" in line for line in done.stdout.splitlines())
+    assert any(line.startswith("http_binary") for line in done.stdout.splitlines())
+
+
+def test_doctor_finds_this_machine_fit_and_the_daemon(daemon):
+    done = rankctl("doctor", url=daemon.url)
+    assert done.returncode == 0 and "rankd 0.1.0 answers" in done.stdout and " 0 broken" in done.stdout, done.stdout
+
+
+def test_doctor_says_what_to_do_about_what_is_broken(daemon, tmp_path):
+    done = rankctl("doctor", "--socket", tmp_path / "none", "--data", tmp_path / "neither", url=daemon.url)
+    assert done.returncode == 1 and "start rankd with --socket" in done.stdout and "install -d" in done.stdout
+
+
+def test_doctor_recognises_a_stranger_on_the_port(tmp_path):
+    import http.server
+    import threading
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        done = rankctl("doctor", "--url", f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 1 and "somebody else answers" in done.stdout
+
+
+def test_doctor_sees_that_io_uring_is_blocked():
+    done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=io_uring_setup:error=EPERM", BUILD / "rankctl", "doctor",
+                           "--url", "http://127.0.0.1:1"], capture_output=True, text=True, timeout=60)
+    assert "refused: Operation not permitted" in done.stdout and "until then rankd uses epoll" in done.stdout
