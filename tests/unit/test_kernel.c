@@ -167,6 +167,36 @@ static void targets_are_counted_and_found_at_every_length(void **state)
     }
 }
 
+/* Keys that differ in some digits only, with many equal ones. */
+static void indexes_are_sorted_stably_by_key(void **state)
+{
+    (void)state;
+    const uint32_t masks[] = {0, 0x7ff, 0x3ff800, 0xffc00000u, 0xffc007ffu, 0xffffffffu, 0x00101001u};
+    struct test_random random = {11};
+    for (uint32_t n = 0; n < 4000; n += n < 60 ? 1 : 777) {
+        for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
+            const struct rk_kernels *kernels = rk_kernels();
+            uint32_t *key = calloc(n + 1, sizeof *key), *perm = calloc(n + 1, sizeof *perm);
+            unsigned char *seen = calloc(n + 1, 1);
+            void *scratch = aligned_alloc(64, (kernels->order_scratch(n) + 127) / 64 * 64);
+            for (uint32_t i = 0; i < n; i++)
+                key[i] = (uint32_t)test_next(&random) & masks[m];
+            kernels->order(key, n, perm, scratch);
+            for (uint32_t i = 0; i < n; i++) {
+                assert_in_range(perm[i], 0, n - 1);
+                assert_int_equal(seen[perm[i]]++, 0);
+                if (i > 0)
+                    assert_true(key[perm[i - 1]] < key[perm[i]] ||
+                                (key[perm[i - 1]] == key[perm[i]] && perm[i - 1] < perm[i]));
+            }
+            free(key);
+            free(perm);
+            free(seen);
+            free(scratch);
+        }
+    }
+}
+
 static void wide_registers_that_the_system_does_not_save_are_not_used(void **state)
 {
     (void)state;
@@ -216,6 +246,7 @@ int main(void)
         cmocka_unit_test(every_strategy_takes_large_lists_on_several_threads),
         cmocka_unit_test(a_nan_is_seen_wherever_it_is),
         cmocka_unit_test(targets_are_counted_and_found_at_every_length),
+        cmocka_unit_test(indexes_are_sorted_stably_by_key),
         cmocka_unit_test(wide_registers_that_the_system_does_not_save_are_not_used),
         cmocka_unit_test(every_instruction_that_a_set_is_compiled_for_is_asked_for),
     };
