@@ -8,7 +8,7 @@ programs=""
 while [ $# -gt 1 ]; do programs="$programs $1"; shift; done
 root=$1
 
-mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/etc" "$root/var/lib/dpkg/status.d" "$root/var/lib/rankd" "$root/run/rankd"
+mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/etc" "$root/var/lib/dpkg/status.d" "$root/run"
 ln -sfn usr/lib "$root/lib"
 ln -sfn usr/lib64 "$root/lib64"
 cp $programs "$root/usr/bin/"

@@ -19,7 +19,7 @@ def get(daemon, path):
 
 @pytest.fixture(scope="module")
 def metrics(daemon):
-    body = json.dumps({"parameters": {"lambda": 1}, "inputs": [
+    body = json.dumps({"parameters": {"lambda": 10}, "inputs": [
         {"name": "scores", "shape": [1, 4], "datatype": "FP32", "data": [4, 3, 2, 1]},
         {"name": "targets", "shape": [1, 4], "datatype": "INT8", "data": [0, 1, 0, 1]}]}).encode()
     for model in "ap", "recall":
