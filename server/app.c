@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "access.h"
+#include "banks.h"
 #include "budget.h"
 #include "gauges.h"
 #include "helpers.h"
@@ -134,8 +135,8 @@ static const struct rk_part parts[] = {
     {"kernels", start_kernels, stop_kernels}, {"log", start_log, stop_log},
     {"metrics", start_metrics, stop_metrics}, {"budget", start_budget, stop_budget},
     {"access", start_access, stop_access},    {"helpers", start_helpers, stop_helpers},
-    {"work", start_work, stop_work},          {"http", rk_http_start, rk_http_stop},
-    {"ring", rk_ring_start, rk_ring_stop},
+    {"banks", rk_banks_start, rk_banks_stop}, {"work", start_work, stop_work},
+    {"http", rk_http_start, rk_http_stop},    {"ring", rk_ring_start, rk_ring_stop},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "app.h"
+#include "banks.h"
 #include "budget.h"
 #include "log.h"
 #include "metrics.h"
@@ -29,17 +30,36 @@ static enum rankd_status charge(struct rk_app *app, const struct rk_request *req
     return RANKD_OK;
 }
 
-enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
-                           struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+static enum rankd_status compute(struct rk_worker *worker, struct rk_request *request,
+                                 struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
 {
-    if (charge(app, request, meta, err) != RANKD_OK)
-        return err->status;
     const struct rk_exec exec = {worker->pool, worker->scratch, meta->deadline_ns, NULL};
     const uint64_t begun = rk_now_ns();
     enum rankd_status status = rk_run(&exec, request, reply, err);
     meta->compute_ns = rk_now_ns() - begun;
     if (rk_scratch_held(worker->scratch) > KEEP_SCRATCH)
         rk_scratch_trim(worker->scratch, KEEP_SCRATCH);
+    return status;
+}
+
+enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
+                           struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+{
+    struct rk_bank_use use;
+    if (rk_bank_use_begin(app->banks, request, meta->deadline_ns, &use, err) != RANKD_OK)
+        return err->status;
+    enum rankd_status status = charge(app, request, meta, err);
+    if (status == RANKD_OK)
+        status = compute(worker, request, meta, reply, err);
+    if (status == RANKD_OK && use.bank) {
+        const uint64_t begun = rk_now_ns();
+        status = rk_bank_use_append(&use, request, &reply->info, err);
+        meta->append_ns = rk_now_ns() - begun;
+        if (status != RANKD_OK)
+            rk_reply_clear(reply);
+    }
+    rk_bank_use_end(&use);
+    request->memory = NULL;
     return status;
 }
 

@@ -24,6 +24,17 @@ const struct rk_route rk_routes[] = {
      rk_api_no_regions},
     {"POST", "/v2/systemsharedmemory/region/{region}/unregister", RK_SCOPE_INFER, RK_ROUTE_LIGHT,
      rk_api_no_regions},
+    {"GET", "/v2/banks", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_banks},
+    {"GET", "/v2/banks/{bank}", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_bank},
+    {"PUT", "/v2/banks/{bank}", RK_SCOPE_BANKS, RK_ROUTE_WORKER, rk_api_bank_put},
+    {"DELETE", "/v2/banks/{bank}", RK_SCOPE_BANKS, RK_ROUTE_WORKER, rk_api_bank_delete},
+    {"POST", "/v2/banks/{bank}/clear", RK_SCOPE_BANKS, RK_ROUTE_WORKER, rk_api_bank_clear},
+    {"GET", "/v2/banks/{bank}/checkpoints", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_checkpoints},
+    {"PUT", "/v2/banks/{bank}/checkpoints/{tag}", RK_SCOPE_BANKS, RK_ROUTE_WORKER, rk_api_checkpoint_put},
+    {"DELETE", "/v2/banks/{bank}/checkpoints/{tag}", RK_SCOPE_BANKS, RK_ROUTE_WORKER,
+     rk_api_checkpoint_delete},
+    {"POST", "/v2/banks/{bank}/checkpoints/{tag}/restore", RK_SCOPE_BANKS, RK_ROUTE_WORKER,
+     rk_api_checkpoint_restore},
 };
 const size_t rk_route_count = sizeof rk_routes / sizeof *rk_routes;
 

@@ -1,0 +1,68 @@
+/* A bank in memory: a FIFO of items, and views of it as of one version.
+ *
+ * Items have sequence numbers, from 0 on, that are never used twice. They lie in chunks with counted
+ * references; a chunk is only ever appended to. A version is a window of sequence numbers, so a reader takes
+ * one in the time of a reference count, nothing in it changes while it is held, and no reader waits for a
+ * writer or a disk.
+ *
+ * Some items beyond the capacity are kept for a while (the slack): a retried request can then be computed
+ * against the version that its original read. */
+#ifndef RK_BANK_H
+#define RK_BANK_H
+
+#include "bank/batch.h"
+#include "bank/view.h"
+
+struct rk_bank;
+
+/* Empty, version 0, generation 1. NULL if out of memory. The shape has been checked (rk_bank_shape_check). */
+struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape);
+/* No view may be held. NULL is fine. */
+void rk_bank_free(struct rk_bank *bank);
+
+/* RANKD_INVALID with a sentence if a bank of that shape can't be: dimensions, capacity, type, or too many
+ * bytes. */
+enum rankd_status rk_bank_shape_check(const struct rk_bank_shape *shape, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* Bytes that a full bank of that shape takes at most. */
+size_t rk_bank_shape_bytes(const struct rk_bank_shape *shape);
+
+const struct rk_bank_shape *rk_bank_shape_of(const struct rk_bank *bank);
+
+/* A point in the bank's history: what a view is of. */
+struct rk_bank_point {
+    uint64_t generation, version;
+    uint64_t end; /* sequence number behind the newest item */
+};
+struct rk_bank_point rk_bank_now(struct rk_bank *bank);
+
+/* The newest version, held until it is released. Never NULL. Any thread. */
+const struct rk_bank_view *rk_bank_hold(struct rk_bank *bank);
+
+/* The version of an earlier point of the same generation, or NULL where some of its items are gone or memory
+ * is short. Any thread. */
+const struct rk_bank_view *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_point point);
+void rk_bank_release(struct rk_bank *bank, const struct rk_bank_view *view);
+struct rk_bank_point rk_bank_view_point(const struct rk_bank_view *view);
+
+/* Appends and makes it version `version`, which is the one before plus 1, or the same where a version comes
+ * back from disk in parts; all or nothing. RANKD_OVERLOADED: out of memory, nothing happened. One writer at a
+ * time. */
+enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
+                                 struct rk_err *err) __attribute__((warn_unused_result));
+
+/* Empties it and sets the point from which it goes on: for clear, restore and start. Views that are held
+ * stay. One writer. */
+enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Raises the generation and leaves the items: the last step of a restore. One writer. */
+enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generation, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* The oldest sequence number that is still there, for whoever keeps the same items on disk. */
+uint64_t rk_bank_oldest(struct rk_bank *bank);
+size_t rk_bank_items(struct rk_bank *bank);
+size_t rk_bank_bytes(struct rk_bank *bank); /* held now */
+
+#endif

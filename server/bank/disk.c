@@ -1,0 +1,297 @@
+/* A bank's folder:
+ *
+ *   bank                 its configuration and which journal is the live one; replaced by rename
+ *   live-<number>/       the journal
+ *   checkpoints/<tag>/   segments that are shared with it by hard links, and a manifest */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bank/named.h"
+
+static enum rankd_status failed(struct rk_err *err, const char *what, const char *path)
+{
+    return rk_fail(err, errno == ENOSPC || errno == EDQUOT ? RANKD_NO_SPACE : RANKD_INTERNAL,
+                   "cannot %s %s: %s", what, path, strerror(errno));
+}
+
+enum rankd_status rk_folder_make(const char *path, struct rk_err *err)
+{
+    return mkdir(path, 0700) == 0 || errno == EEXIST ? RANKD_OK : failed(err, "make the folder", path);
+}
+
+void rk_folder_remove(const char *path)
+{
+    char inside[PATH_MAX];
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            (size_t)snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name) < sizeof inside)
+            (void)unlink(inside);
+    }
+    if (folder)
+        (void)closedir(folder);
+    (void)rmdir(path);
+}
+
+enum rankd_status rk_file_replace(const char *folder, const char *name, const char *bytes, size_t count,
+                                  struct rk_err *err)
+{
+    char path[PATH_MAX], temporary[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    (void)snprintf(temporary, sizeof temporary, "%s/%s.tmp", folder, name);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return failed(err, "create", temporary);
+    ssize_t wrote = write(fd, bytes, count);
+    bool good = wrote == (ssize_t)count && fsync(fd) == 0;
+    if (!good) {
+        if (wrote >= 0 && wrote < (ssize_t)count)
+            errno = ENOSPC;
+        (void)failed(err, "write", temporary);
+    }
+    (void)close(fd);
+    if (good && rename(temporary, path) != 0) {
+        good = false;
+        (void)failed(err, "rename", temporary);
+    }
+    if (!good) {
+        (void)unlink(temporary);
+        return err->status;
+    }
+    return rk_sync_folder(folder, err);
+}
+
+static void live_path(const struct rk_named_bank *bank, uint64_t number, char *path, size_t size)
+{
+    (void)snprintf(path, size, "%s/live-%llu", bank->path, (unsigned long long)number);
+}
+
+/* --- the manifest --- */
+
+static enum rankd_status write_manifest(const struct rk_named_bank *bank, uint64_t live, struct rk_err *err)
+{
+    struct rk_text text = {0};
+    rk_json_open(&text, NULL, '{');
+    rk_bank_config_write(&text, &bank->config);
+    rk_json_uint(&text, "live", live);
+    rk_json_close(&text, '}');
+    size_t bytes;
+    char *json = rk_text_take(&text, &bytes);
+    if (!json)
+        return rk_fail(err, RANKD_OVERLOADED, "no memory to write a manifest");
+    enum rankd_status status = rk_file_replace(bank->path, "bank", json, bytes, err);
+    free(json);
+    return status;
+}
+
+static enum rankd_status read_manifest(const char *folder, struct rk_bank_config *config, uint64_t *live,
+                                       struct rk_err *err)
+{
+    char path[PATH_MAX], json[4096];
+    (void)snprintf(path, sizeof path, "%s/bank", folder);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t bytes = fd < 0 ? -1 : read(fd, json, sizeof json);
+    if (bytes < 0)
+        (void)failed(err, "read", path);
+    if (fd >= 0)
+        (void)close(fd);
+    return bytes < 0 ? err->status : rk_bank_config_parse(json, (size_t)bytes, config, live, err);
+}
+
+enum rankd_status rk_named_switch(struct rk_named_bank *bank, uint64_t number, struct rk_err *err)
+{
+    char path[PATH_MAX];
+    uint64_t old = bank->live;
+    if (write_manifest(bank, number, err) != RANKD_OK)
+        return err->status;
+    bank->live = number;
+    if (old && old != number) {
+        live_path(bank, old, path, sizeof path);
+        rk_folder_remove(path);
+    }
+    return RANKD_OK;
+}
+
+/* --- writing anew --- */
+
+/* What memory holds, as a record a chunk. */
+static enum rankd_status write_view(struct rk_journal *journal, const struct rk_bank_shape *shape,
+                                    const struct rk_bank_view *view, struct rk_bank_point point,
+                                    struct rk_err *err)
+{
+    uint64_t first = point.end - view->items;
+    size_t chunks = shape->is_embeddings ? view->embeddings.chunks : view->scores.chunks;
+    for (size_t c = 0; c < chunks; c++) {
+        size_t items = shape->is_embeddings ? view->embeddings.chunk[c].items : view->scores.chunk[c].items;
+        size_t bytes = items * rk_batch_item_bytes(shape);
+        struct rk_batch batch;
+        void *block = malloc(bytes);
+        if (!block || !rk_batch_at(shape, items, block, bytes, &batch)) {
+            free(block);
+            return rk_fail(err, RANKD_OVERLOADED, "no memory to write the bank anew");
+        }
+        if (shape->is_embeddings) {
+            const struct rk_bank_chunk *chunk = &view->embeddings.chunk[c];
+            size_t row = shape->dim * rk_dtype_size(shape->dtype);
+            memcpy(batch.labels, chunk->labels + chunk->first, items * sizeof(int64_t));
+            memcpy(batch.ids, chunk->ids + chunk->first, items * sizeof(int64_t));
+            memcpy(batch.rows, (const char *)chunk->embeddings + chunk->first * row, items * row);
+        } else {
+            const struct rk_bank_scores_chunk *chunk = &view->scores.chunk[c];
+            for (size_t l = 0; l < shape->lists; l++) {
+                memcpy(batch.scores + l * items, chunk->scores + l * chunk->stride, items * sizeof(float));
+                memcpy(batch.targets + l * items, chunk->targets + l * chunk->stride, items);
+            }
+        }
+        enum rankd_status status =
+            rk_journal_append(journal, &batch, point, first, c + 1 < chunks, NULL, err);
+        free(block);
+        if (status != RANKD_OK)
+            return status;
+        first += items;
+    }
+    return RANKD_OK;
+}
+
+static enum rankd_status new_journal(struct rk_named_bank *bank, const char *path, struct rk_bank_point point,
+                                     bool empty, struct rk_journal **out, struct rk_err *err)
+{
+    const struct rk_bank_view *view = rk_bank_hold(bank->memory);
+    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
+    struct rk_bank_point start = point;
+    if (!empty && view->items > 0) {
+        start.end -= view->items;
+        start.version--; /* the view is the next one, in parts */
+    }
+    enum rankd_status status =
+        ids ? rk_folder_make(path, err) : rk_fail(err, RANKD_OVERLOADED, "no memory for a journal");
+    if (status == RANKD_OK)
+        status = rk_journal_create(path, &bank->config.shape, bank->io, start, ids,
+                                   rk_ids_copy(&bank->ids, ids), out, err);
+    if (status == RANKD_OK && !empty && view->items > 0) {
+        status = write_view(*out, &bank->config.shape, view, point, err);
+        if (status == RANKD_OK)
+            status = rk_journal_sync(*out, err);
+        if (status != RANKD_OK) {
+            rk_journal_close(*out);
+            *out = NULL;
+        }
+    }
+    free(ids);
+    rk_bank_release(bank->memory, view);
+    return status;
+}
+
+enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_point point, bool empty,
+                                   struct rk_err *err)
+{
+    char path[PATH_MAX];
+    struct rk_journal *journal = NULL;
+    uint64_t number = bank->live + 1;
+    live_path(bank, number, path, sizeof path);
+    rk_folder_remove(path); /* of an attempt that a crash cut short */
+    if (new_journal(bank, path, point, empty, &journal, err) != RANKD_OK ||
+        rk_named_switch(bank, number, err) != RANKD_OK) {
+        rk_journal_close(journal);
+        rk_folder_remove(path);
+        return err->status;
+    }
+    rk_journal_close(bank->journal);
+    bank->journal = journal;
+    return RANKD_OK;
+}
+
+enum rankd_status rk_named_create_disk(struct rk_named_bank *bank, struct rk_err *err)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/checkpoints", bank->path);
+    if (rk_folder_make(bank->path, err) != RANKD_OK || rk_folder_make(path, err) != RANKD_OK)
+        return err->status;
+    return rk_named_rewrite(bank, bank->next, true, err);
+}
+
+/* --- reading back --- */
+
+static enum rankd_status on_start(void *context, struct rk_bank_point point, struct rk_err *err)
+{
+    struct rk_named_bank *bank = context;
+    rk_ids_clear(&bank->ids);
+    return rk_bank_reset(bank->memory, point, err);
+}
+
+static enum rankd_status on_id(void *context, const struct rk_batch_id *id, struct rk_err *err)
+{
+    (void)err;
+    rk_ids_add(&((struct rk_named_bank *)context)->ids, id);
+    return RANKD_OK;
+}
+
+static enum rankd_status on_batch(void *context, const struct rk_batch *batch, uint64_t version,
+                                  const struct rk_batch_id *id, struct rk_err *err)
+{
+    struct rk_named_bank *bank = context;
+    if (id)
+        rk_ids_add(&bank->ids, id);
+    return rk_bank_append(bank->memory, batch, version, err);
+}
+
+enum rankd_status rk_named_read(struct rk_named_bank *bank, const char *folder, struct rk_journal **journal,
+                                struct rk_err *err)
+{
+    const struct rk_journal_reader reader = {bank, on_start, on_id, on_batch};
+    struct rk_bank_point point;
+    enum rankd_status status =
+        rk_journal_open(folder, &bank->config.shape, bank->io, &reader, &point, journal, err);
+    if (status == RANKD_OK && point.generation != rk_bank_now(bank->memory).generation)
+        status = rk_bank_set_generation(bank->memory, point.generation, err);
+    if (status == RANKD_OK)
+        bank->next = point;
+    return status;
+}
+
+/* Journals that are not the live one: left by a crash between two steps of a switch. */
+static void remove_leftovers(const struct rk_named_bank *bank)
+{
+    char path[PATH_MAX];
+    DIR *folder = opendir(bank->path);
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        if (strncmp(entry->d_name, "live-", 5) != 0 || strtoull(entry->d_name + 5, NULL, 10) == bank->live)
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%s", bank->path, entry->d_name);
+        rk_folder_remove(path);
+    }
+    if (folder)
+        (void)closedir(folder);
+}
+
+struct rk_named_bank *rk_named_load(const char *name, const char *path, struct rk_io *io)
+{
+    struct rk_err err = {0};
+    char live[PATH_MAX];
+    uint64_t number = 1;
+    struct rk_bank_config config;
+    bool readable = read_manifest(path, &config, &number, &err) == RANKD_OK;
+    if (!readable) /* something small stands in for what could not be read; nobody can use it */
+        config = (struct rk_bank_config){
+            .shape = {.is_embeddings = true, .dim = 1, .capacity = 1, .dtype = RK_FP32}};
+    struct rk_named_bank *bank = rk_named_new(name, &config);
+    if (!bank)
+        return NULL;
+    (void)snprintf(bank->path, sizeof bank->path, "%s", path);
+    bank->io = io;
+    bank->live = number;
+    live_path(bank, number, live, sizeof live);
+    if (readable && rk_named_read(bank, live, &bank->journal, &err) == RANKD_OK) {
+        remove_leftovers(bank);
+        return bank;
+    }
+    rk_named_refuse(bank, &err);
+    bank->unreadable = true;
+    return bank;
+}

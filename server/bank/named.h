@@ -1,0 +1,114 @@
+/* A bank with a name: memory, journal, and the rules between them. */
+#ifndef RK_BANK_NAMED_H
+#define RK_BANK_NAMED_H
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "bank/ids.h"
+#include "banks.h"
+#include "store/journal.h"
+
+/* A batch on its way to disk: on the stack of the thread that waits for it. */
+struct rk_pending {
+    const struct rk_batch *batch;
+    struct rk_bank_point after;
+    struct rk_batch_id id;
+    enum { RK_PENDING_WAITS, RK_PENDING_DONE, RK_PENDING_FAILED } state;
+    struct rk_pending *next;
+};
+
+/* A batch id whose request is being computed. */
+struct rk_running {
+    uint64_t name[2];
+    struct rk_running *next;
+};
+
+struct rk_named_bank {
+    char name[RK_BANK_NAME_BYTES];
+    struct rk_bank_config config;
+    atomic_size_t refs;
+
+    struct rk_bank *memory;
+    char path[PATH_MAX / 2]; /* its folder; "" = no disk */
+    struct rk_io *io;        /* NULL = no disk */
+
+    pthread_mutex_t lock;       /* of writers, over everything below. Readers of `memory` don't take it */
+    pthread_cond_t moved;       /* something pending was published or failed; a running id ended */
+    struct rk_journal *journal; /* NULL: no disk, or on_full "memory" at work, or it could not be read */
+    uint64_t live;              /* number of the journal's folder */
+    struct rk_bank_point next;  /* behind the newest batch, published or pending */
+    struct rk_pending *first, **last;
+    bool syncing;              /* some thread syncs for all */
+    bool dirty;                /* appended since the last sync (interval) */
+    bool undurable;            /* on_full "memory" at work: the disk was full */
+    uint64_t retry_disk_ns;    /* when the disk is tried next */
+    char refused[RK_ERR_TEXT]; /* why it takes no appends any more; "" = it does */
+    bool unreadable;           /* it could not be read back: no reads either */
+    struct rk_ids ids;
+    struct rk_running *running;
+
+    /* For operators. */
+    atomic_uint_least64_t appended_batches, appended_items, last_append_s, syncs, sync_ns;
+};
+
+struct rk_named_bank *rk_named_new(const char *name, const struct rk_bank_config *config);
+struct rk_named_bank *rk_named_hold(struct rk_named_bank *bank);
+void rk_named_release(struct rk_named_bank *bank);
+
+/* Refuses further appends; the first reason stays. The lock is held. */
+void rk_named_refuse(struct rk_named_bank *bank, const struct rk_err *why);
+
+/* Appends a batch that was computed against `read`; in durability "always" it returns when the batch is on
+ * disk, and makes it visible then. *version is what it became. `id` with a zero name: none. */
+enum rankd_status rk_named_append(struct rk_named_bank *bank, const struct rk_batch *batch,
+                                  struct rk_bank_point read, const struct rk_batch_id *id, uint64_t *version,
+                                  struct rk_err *err) __attribute__((warn_unused_result));
+
+/* Waits until nothing is pending. The lock is held, and held again. */
+void rk_named_settle(struct rk_named_bank *bank);
+
+/* Syncs what was appended, if anything was; for the interval's thread and the end. */
+void rk_named_flush(struct rk_named_bank *bank);
+
+/* --- disk.c: folders --- */
+
+/* Creates the bank's folder with an empty journal. */
+enum rankd_status rk_named_create_disk(struct rk_named_bank *bank, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* Reads configuration and journal of a bank's folder back. Always returns a bank (NULL: no memory); where it
+ * could not be read it is `unreadable`. */
+struct rk_named_bank *rk_named_load(const char *name, const char *path, struct rk_io *io);
+/* Writes the whole of what memory holds (or nothing of it) as a new journal under `point`, and makes it the
+ * live one. The lock is held, nothing pending. */
+enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_point point, bool empty,
+                                   struct rk_err *err) __attribute__((warn_unused_result));
+/* Makes the folder live-<number> the live one: manifest, rename, sync; removes the one before. */
+enum rankd_status rk_named_switch(struct rk_named_bank *bank, uint64_t number, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* Reads a journal's folder into bank->memory, bank->ids and bank->next, which are reset first. */
+enum rankd_status rk_named_read(struct rk_named_bank *bank, const char *folder, struct rk_journal **journal,
+                                struct rk_err *err) __attribute__((warn_unused_result));
+enum rankd_status rk_folder_make(const char *path, struct rk_err *err) __attribute__((warn_unused_result));
+void rk_folder_remove(const char *path); /* with what is in it, one level deep */
+enum rankd_status rk_file_replace(const char *folder, const char *name, const char *bytes, size_t count,
+                                  struct rk_err *err) __attribute__((warn_unused_result));
+
+/* --- config.c: configuration as JSON --- */
+enum rankd_status rk_bank_config_parse(const void *body, size_t bytes, struct rk_bank_config *config,
+                                       uint64_t *live, struct rk_err *err)
+    __attribute__((warn_unused_result));
+void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *config);
+bool rk_bank_config_same(const struct rk_bank_config *a, const struct rk_bank_config *b);
+
+/* --- checkpoint.c --- */
+enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+                                      struct rk_err *err);
+enum rankd_status rk_named_checkpoints(struct rk_named_bank *bank, struct rk_text *out, struct rk_err *err);
+enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, struct rk_err *err);
+enum rankd_status rk_named_forget(struct rk_named_bank *bank, const char *tag, struct rk_err *err);
+enum rankd_status rk_named_clear(struct rk_named_bank *bank, struct rk_err *err);
+uint64_t rk_named_checkpoint_bytes(struct rk_named_bank *bank);
+
+#endif
