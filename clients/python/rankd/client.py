@@ -134,6 +134,12 @@ class Client:
         parameters = _parameters({"lambda": lambda_val, "lambda_units": lambda_units})
         return _output(self._infer(InferRequest("rank_vjp", inputs, ["gradient"], parameters)), "gradient")
 
+    def empty(self, shape: Any, dtype: Any = np.float32) -> np.ndarray:
+        """An uninitialised array for inputs. Over shared memory (unix:PATH) it lies where the daemon reads it without a
+        copy: compute scores into it with `out=`, or as a CPU tensor with torch.from_numpy(). Over HTTP it is numpy's."""
+        make = getattr(self.transport, "empty", np.empty)
+        return make(shape, dtype)
+
     # ---- about the daemon ----
 
     @property
