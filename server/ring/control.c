@@ -26,12 +26,19 @@ void rk_control_clear(struct rk_peer *peer)
     forget_answer(&peer->call);
 }
 
+/* A client may answer a page before its sending is known to be over here: such a packet has waited. */
 static void sent(struct rk_op *op, int result)
 {
     struct rk_ring_call *call = (struct rk_ring_call *)((char *)op - offsetof(struct rk_ring_call, send));
     struct rk_peer *peer = peer_of(call);
+    size_t waited = call->waiting_bytes;
     (void)result; /* a client that is gone is noticed by the receive */
-    atomic_store(&call->busy, false);
+    call->waiting_bytes = 0;
+    if (waited != 0) {
+        if (rk_peer_open(peer))
+            (void)rk_control_packet(peer, waited);
+        rk_loop_receive(peer->front->loop, &peer->receive);
+    }
     rk_peer_release(peer);
 }
 
@@ -51,7 +58,7 @@ static void send_page(struct rk_peer *peer, uint64_t offset)
         memcpy(call->page + sizeof head, call->answer.body + offset, bytes);
     call->send =
         (struct rk_op){.fd = peer->fd, .data = call->page, .bytes = sizeof head + bytes, .done = sent};
-    atomic_store(&call->busy, true);
+    atomic_store(&call->busy, false);
     rk_peer_hold(peer);
     rk_loop_send(peer->front->loop, &call->send);
 }
@@ -78,6 +85,7 @@ void rk_control_answers(struct rk_front *front)
         struct rk_peer *peer = peer_of(call);
         if (rk_peer_open(peer))
             send_page(peer, 0);
+        atomic_store(&call->busy, false);
         rk_peer_release(peer);
         call = next;
     }
@@ -148,13 +156,17 @@ static void begin(struct rk_peer *peer, uint32_t tag, const char *line, size_t b
     send_page(peer, 0);
 }
 
-void rk_control_packet(struct rk_peer *peer, size_t bytes)
+bool rk_control_packet(struct rk_peer *peer, size_t bytes)
 {
     struct rankd_control head;
     struct rk_ring_call *call = &peer->call;
+    if (call->send.pending) {
+        call->waiting_bytes = bytes;
+        return false;
+    }
     if (bytes < sizeof head || bytes > RANKD_PACKET_MAX) {
         rk_peer_hang_up(peer, "a packet is neither a doorbell nor of the control channel");
-        return;
+        return true;
     }
     memcpy(&head, peer->packet, sizeof head);
     const char *line = peer->packet + sizeof head;
@@ -169,4 +181,5 @@ void rk_control_packet(struct rk_peer *peer, size_t bytes)
         begin(peer, head.tag, line, bytes - sizeof head);
     else
         send_page(peer, head.offset);
+    return true;
 }

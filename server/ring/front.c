@@ -15,7 +15,7 @@
 #include "log.h"
 #include "ring_internal.h"
 
-enum { BURST = 4, BACKLOG = 128 };
+enum { BURST = 4, BACKLOG = 128, TAKE_OVER_TRIES = 20, TAKE_OVER_PAUSE_US = 50000 };
 static const uint64_t ACCEPT_PAUSE_NS = 100000000;
 
 struct rk_ring {
@@ -138,7 +138,7 @@ static bool is_idle(struct rk_peer *peer)
     (void)pthread_mutex_lock(&peer->completing);
     bool idle = peer->outstanding == 0;
     (void)pthread_mutex_unlock(&peer->completing);
-    return idle && !atomic_load(&peer->call.busy);
+    return idle && !atomic_load(&peer->call.busy) && !peer->call.send.pending;
 }
 
 /* After a stop: what was taken is completed, then every client is hung up on, then their memory goes. */
@@ -169,15 +169,30 @@ static void *loop_thread(void *arg)
 
 /* ---- Start and stop ---- */
 
-/* A socket file that nobody listens on is the remains of a daemon that was killed. */
+/* A socket that nobody listens on is the remains of a daemon that was killed. Anything else is somebody's. */
 static bool is_stale(const struct sockaddr_un *address)
 {
+    struct stat status;
+    if (lstat(address->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode))
+        return false;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
     bool stale = connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 && errno == ECONNREFUSED;
     (void)close(fd);
     return stale;
+}
+
+/* Clears the place of a daemon that is dead, or dying: the kernel closes what an io_uring held some
+ * milliseconds after the process is gone, and until then its socket still takes connections. */
+static void take_over(const struct sockaddr_un *address)
+{
+    for (int i = 0; i < TAKE_OVER_TRIES && access(address->sun_path, F_OK) == 0; i++) {
+        if (is_stale(address))
+            (void)unlink(address->sun_path);
+        else
+            (void)usleep(TAKE_OVER_PAUSE_US);
+    }
 }
 
 static enum rankd_status listen_at(struct rk_front *front, struct rk_err *err)
@@ -191,8 +206,7 @@ static enum rankd_status listen_at(struct rk_front *front, struct rk_err *err)
     front->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (front->listener < 0)
         return rk_fail(err, RANKD_INTERNAL, "socket: %s", strerror(errno));
-    if (is_stale(&address))
-        (void)unlink(path);
+    take_over(&address);
     /* The uid is what counts; the mode keeps strangers from even connecting where nobody else is allowed. */
     mode_t mode = front->app->config.ring_allow_uid[0] != '\0' ? 0666 : 0600;
     if (bind(front->listener, (const struct sockaddr *)&address, sizeof address) != 0 ||

@@ -38,7 +38,8 @@ static enum rankd_status open_segment(struct rk_peer *peer, const struct rankd_h
                        (unsigned long long)arena);
     if (rk_quota_take(front->quota, peer->uid, bytes, err) != RANKD_OK)
         return err->status;
-    peer->jobs = calloc(entries, sizeof *peer->jobs);
+    peer->job_count = entries + (uint32_t)front->app->config.workers + 1;
+    peer->jobs = calloc(peer->job_count, sizeof *peer->jobs);
     if (peer->jobs == NULL)
         rk_fail(err, RANKD_OVERLOADED, "rankd is out of memory");
     if (peer->jobs == NULL ||

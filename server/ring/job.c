@@ -24,19 +24,24 @@ static void publish(struct rk_peer *peer, const struct rankd_shm_completion *com
                   rk_metric_status(completion->status == 0 ? 200 : (int)completion->status), 1);
 }
 
-/* Ends the job: reply, completion, and the slot is free again. */
+/* Ends the job: reply block, completion, and then what the client need not wait for: metrics, the log, and
+ * the slot, which is why there are more slots than entries. */
 static void complete(struct rk_ring_job *job, const struct rk_err *err)
 {
     struct rk_peer *peer = job->peer;
+    struct rk_app *app = peer->front->app;
+    bool failed = err->status != RANKD_OK;
     struct rankd_shm_completion completion = {.tag = job->tag,
                                               .status = (uint32_t)err->status,
                                               .queue_ns = job->meta.queue_ns,
                                               .compute_ns = job->meta.compute_ns + job->meta.append_ns};
     if (job->block != NULL)
         rk_descriptor_answer(job->block, &job->reply, err);
+    publish(peer, &completion);
+    rk_infer_done(app, &job->meta, &job->request, failed ? NULL : &job->reply.info, err->status, err->text,
+                  0);
     rk_reply_clear(&job->reply);
     atomic_store_explicit(&job->state, RK_RING_JOB_FREE, memory_order_release);
-    publish(peer, &completion);
     rk_peer_release(peer);
 }
 
@@ -60,7 +65,7 @@ static void run(struct rk_job *base, struct rk_worker *worker)
         return;
     }
     struct rk_err err = {0};
-    job->meta.queue_ns = rk_now_ns() - job->meta.received_ns;
+    job->meta.queue_ns = rk_now_ns() - job->meta.received_ns - job->meta.parse_ns;
     if (rk_infer(job->peer->front->app, worker, &job->request, &job->meta, &job->reply, &err) == RANKD_OK)
         err.status = RANKD_OK;
     complete(job, &err);
@@ -93,7 +98,7 @@ static uint64_t deadline(const struct rk_front *front, uint64_t now, uint64_t ti
 
 static struct rk_ring_job *free_job(struct rk_peer *peer)
 {
-    for (uint32_t i = 0; i < peer->segment.entries; i++) {
+    for (uint32_t i = 0; i < peer->job_count; i++) {
         struct rk_ring_job *job = &peer->jobs[i];
         if (atomic_load_explicit(&job->state, memory_order_acquire) == RK_RING_JOB_FREE)
             return job;
@@ -157,7 +162,7 @@ static void infer(struct rk_peer *peer, const struct rankd_shm_submission *entry
 
 static void cancel(struct rk_peer *peer, uint64_t tag)
 {
-    for (uint32_t i = 0; i < peer->segment.entries; i++) {
+    for (uint32_t i = 0; i < peer->job_count; i++) {
         int waiting = RK_RING_JOB_WAITING;
         struct rk_ring_job *job = &peer->jobs[i];
         if (atomic_load_explicit(&job->state, memory_order_acquire) == waiting && job->tag == tag)

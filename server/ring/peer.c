@@ -110,13 +110,15 @@ static void received(struct rk_op *op, int result)
         return;
     }
     size_t bytes = (size_t)result;
+    bool again = true;
     if (state == RK_PEER_GREETING)
         (void)rk_hello_answer(peer, bytes);
     else if (state == RK_PEER_OPEN && bytes > 1)
-        rk_control_packet(peer, bytes);
+        again = rk_control_packet(peer, bytes);
     /* Once gone, what was sent before is read and dropped, until the end of file that shutdown() put there.
      */
-    rk_loop_receive(peer->front->loop, op);
+    if (again)
+        rk_loop_receive(peer->front->loop, op);
 }
 
 /* The process that connected is gone, though a child of its may still hold the socket. */
@@ -179,8 +181,14 @@ static bool is_allowed(const struct rk_front *front, uid_t uid)
     return false;
 }
 
+/* The reason, and the end. Nothing may be left unread: a socket that is closed with packets in it takes the
+ * reason back from its peer (ECONNRESET). */
 static void refuse(int fd, const struct rk_err *err)
 {
+    char unread;
+    (void)shutdown(fd, SHUT_RD);
+    while (recv(fd, &unread, sizeof unread, MSG_DONTWAIT) > 0)
+        continue;
     struct rankd_welcome welcome = {
         .kind = RANKD_PACKET_WELCOME, .status = (uint32_t)err->status, .version = RANKD_SHM_VERSION};
     memcpy(welcome.text, err->text, sizeof welcome.text);

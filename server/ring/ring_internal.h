@@ -42,7 +42,9 @@ struct rk_ring_job {
 /* A call on the control channel: at most one for each peer. */
 struct rk_ring_call {
     struct rk_job job;
-    atomic_bool busy;          /* from the CALL packet until its first page was sent */
+    atomic_bool busy; /* from the CALL packet until its answer is there */
+    size_t
+        waiting_bytes; /* of a packet in the peer's buffer that came before the last page was known as sent */
     struct rk_ring_call *next; /* in the front's list of calls that are answered */
     uint32_t tag;
     char *request; /* "METHOD PATH?QUERY", NUL, body */
@@ -70,7 +72,8 @@ struct rk_peer {
     size_t quota_bytes;
     pthread_mutex_t completing; /* the completion side of the segment, and the next two */
     uint32_t outstanding;
-    struct rk_ring_job *jobs; /* as many as the ring has entries */
+    struct rk_ring_job *jobs; /* one for each entry, and one for each thread that may be at the end of one */
+    uint32_t job_count;
     uint32_t spin_wanted_ns, spin_granted_ns;
     struct rk_ring_call call;
 };
@@ -114,7 +117,9 @@ bool rk_hello_answer(struct rk_peer *peer, size_t bytes);
 unsigned rk_job_take(struct rk_peer *peer, unsigned limit);
 
 /* control.c */
-void rk_control_packet(struct rk_peer *peer, size_t bytes);
+/* Handles what lies in peer->packet. False: it stays there, and the receive is started again when it was
+ * handled. */
+bool rk_control_packet(struct rk_peer *peer, size_t bytes);
 void rk_control_answers(struct rk_front *front); /* sends what workers have answered */
 void rk_control_clear(struct rk_peer *peer);     /* frees what is kept */
 
