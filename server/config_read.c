@@ -130,7 +130,7 @@ static enum rankd_status read_arguments(struct rk_config *config, int argc, char
                                         const char **path, enum rk_config_action *action, struct rk_err *err)
 {
     for (int at = 1; at < argc; at++) {
-        struct argument argument;
+        struct argument argument = {0};
         char where[72];
         if (is_action(argv[at], action))
             continue;

@@ -26,8 +26,11 @@ static int complain(const struct rk_err *err)
 /* While the daemon drains: a second signal ends the waiting. */
 static void *watch_for_hurry(void *argument)
 {
-    while (rk_signals_wait() == SIGHUP)
+    int number;
+    while ((number = rk_signals_wait()) == SIGHUP)
         continue;
+    if (number == 0)
+        return NULL;
     rk_app_hurry(argument);
     /* What computes now can't be torn out of its thread; it gets a moment to end. */
     (void)nanosleep(&(struct timespec){1, 0}, NULL);
@@ -69,7 +72,7 @@ static int run(struct rk_app *app)
     const bool watching = pthread_create(&watcher, NULL, watch_for_hurry, app) == 0;
     rk_app_stop(app);
     if (watching) {
-        pthread_cancel(watcher);
+        rk_signals_end();
         pthread_join(watcher, NULL);
     }
     return 0;

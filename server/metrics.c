@@ -74,6 +74,8 @@ static unsigned label_size(enum label label)
 
 static void label_write(struct rk_text *out, enum label label, unsigned value)
 {
+    if (value >= label_size(label))
+        return;
     switch (label) {
     case MODEL:
         rk_text_printf(out, "model=\"%s\"", rk_models[value].name);

@@ -91,7 +91,7 @@ static void add_verb(char allow[64], const char *verb)
 const struct rk_route *rk_route_find(const char *verb, const char *path, struct rk_match *match,
                                      char allow[64], struct rk_err *err)
 {
-    char plain[1024];
+    char plain[1024] = "";
     allow[0] = '\0';
     if (strlen(path) >= sizeof plain) {
         (void)rk_fail(err, RANKD_NOT_FOUND, "the path has %zu bytes; no route has that many", strlen(path));

@@ -42,3 +42,8 @@ int rk_signals_wait(void)
         continue;
     return byte;
 }
+
+void rk_signals_end(void)
+{
+    on_signal(0);
+}

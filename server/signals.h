@@ -12,7 +12,10 @@
  * pipe. */
 bool rk_signals_start(void) __attribute__((warn_unused_result));
 
-/* The next signal's number. Any thread. */
+/* The next signal's number, or 0 once after rk_signals_end(). Any thread. */
 int rk_signals_wait(void);
+
+/* Makes one rk_signals_wait() return 0: to end a thread that waits there. */
+void rk_signals_end(void);
 
 #endif

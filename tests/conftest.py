@@ -20,6 +20,8 @@ class Daemon:
         self.log = self.folder / "log"
         self.flags = [str(f) for f in flags]
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("RANKD_")} | (env or {})
+        # A small quarantine, or flat memory would look as if it grew; leaks are told at the end.
+        self.env.setdefault("ASAN_OPTIONS", "quarantine_size_mb=8")
         self.wrapper = list(wrapper)
         self.http = http
         self.process = None

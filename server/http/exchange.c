@@ -126,8 +126,7 @@ static struct MHD_Response *infer_response(struct rk_exchange *exchange)
         response =
             MHD_create_response_from_buffer(exchange->packed_bytes, exchange->packed, MHD_RESPMEM_PERSISTENT);
     } else if (out->parts == 1) {
-        response = MHD_create_response_from_buffer(out->part[0].bytes, (void *)(uintptr_t)out->part[0].data,
-                                                   MHD_RESPMEM_PERSISTENT);
+        response = MHD_create_response_from_buffer(out->json.length, out->json.data, MHD_RESPMEM_PERSISTENT);
     } else {
         for (size_t i = 0; i < out->parts; i++)
             pieces[i] = (struct MHD_IoVec){out->part[i].data, out->part[i].bytes};
