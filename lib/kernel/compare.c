@@ -16,24 +16,26 @@ struct shared {
     uint32_t intervals;
 };
 
-static size_t carve(uint32_t p, unsigned parts, char *base, struct shared *shared)
+/* Bytes of a row of cuts or counts. */
+static size_t row_of(uint32_t p)
 {
-    size_t row = (rk_compare_padded(p) * sizeof(float) + 63) / 64 * 64;
-    shared->padded = rk_compare_padded(p);
-    if (base) {
-        shared->before = (float *)(void *)base;
-        shared->after = (float *)(void *)(base + row);
-        shared->low = (float *)(void *)(base + 2 * row);
-        shared->high = (float *)(void *)(base + 3 * row);
-        shared->count = (uint32_t *)(void *)(base + 4 * row);
-    }
-    return (4 + parts) * row;
+    return (rk_compare_padded(p) * sizeof(float) + 63) / 64 * 64;
 }
 
 size_t rk_compare_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
-    struct shared shared;
-    return carve(p, rk_parts(items, threads), NULL, &shared);
+    return (4 + rk_parts(items, threads)) * row_of(p);
+}
+
+static void lay_out(uint32_t p, void *scratch, struct shared *shared)
+{
+    const size_t row = row_of(p) / sizeof(float);
+    shared->padded = rk_compare_padded(p);
+    shared->before = scratch;
+    shared->after = shared->before + row;
+    shared->low = shared->after + row;
+    shared->high = shared->low + row;
+    shared->count = (uint32_t *)scratch + 4 * row;
 }
 
 static void pad(float *to, const float *cut, uint32_t p)
@@ -84,7 +86,7 @@ enum rankd_status rk_compare_count(struct rk_pass *pass, const struct rk_compare
     const struct rk_list *list = pass->list;
     unsigned parts = rk_parts_of(pass, false);
     struct shared shared = {.code = code, .masked = list->n != list->items};
-    (void)carve(list->p, parts, pass->scratch, &shared);
+    lay_out(list->p, pass->scratch, &shared);
     pad(shared.before, pass->cut, list->p);
     enum rankd_status status = rk_parts_run(pass, parts, count_part, &shared);
     size_t stride = (shared.padded * sizeof(uint32_t) + 63) / 64 * 64 / sizeof(uint32_t);
@@ -142,7 +144,7 @@ enum rankd_status rk_compare_move(struct rk_pass *pass, const struct rk_compare_
     const struct rk_list *list = pass->list;
     unsigned parts = rk_parts_of(pass, true);
     struct shared shared = {.code = code};
-    (void)carve(list->p, parts, pass->scratch, &shared);
+    lay_out(list->p, pass->scratch, &shared);
     pad(shared.after, pass->cut_after, list->p);
     shared.intervals = merge(pass, shared.low, shared.high);
     enum rankd_status status = rk_parts_run(pass, parts, move_part, &shared);

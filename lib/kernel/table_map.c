@@ -125,7 +125,7 @@ static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk
         uint64_t cuts = step_over(&before, c, &low, &high);
         cuts += step_over(&after, c, &low, &high);
         coarse[c] = (struct rk_coarse){.first = cell};
-        if (cuts > 0) {
+        if (cuts > 0 && p > 0) {
             while ((high - low) >> shift > budget * cuts / (rows * p))
                 shift++;
             coarse[c] =

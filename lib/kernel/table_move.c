@@ -49,7 +49,7 @@ static uint32_t take(const struct shared *shared, const struct rk_span *span, ui
     if (shared->masked || !span->targets)
         return items;
     for (uint32_t i = 0; i < items; i++) {
-        int target = span->targets[place[i]];
+        int8_t target = span->targets[place[i]];
         cell[kept] = cell[i];
         score[kept] = score[i];
         place[kept] = place[i];

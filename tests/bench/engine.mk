@@ -1,0 +1,15 @@
+# The engine's figures beside their peers, and where the strategies cross.
+.PHONY: bench-engine tune
+bench: bench-engine
+
+# For this machine, so that the bare reads and writes are as fast as they can be.
+$(BUILD)/obj/tests/bench/engine.o: isa := -O3 -march=native
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(call objects,$(test_support)) $(BUILD)/librk.a
+	@mkdir -p $(@D)
+	$(link) $^ -Wl,--as-needed -lcmocka $(lib_libs) -o $@
+
+bench-engine: $(BUILD)/bench/engine
+	/usr/bin/python3 tests/bench/engine.py --program $(BUILD)/bench/engine --out $(BUILD)/bench
+
+tune: $(BUILD)/bench/tune
+	$(BUILD)/bench/tune
