@@ -24,6 +24,9 @@ def metrics(daemon):
         {"name": "targets", "shape": [1, 4], "datatype": "INT8", "data": [0, 1, 0, 1]}]}).encode()
     for model in "ap", "recall":
         urllib.request.urlopen(f"{daemon.url}/v2/models/{model}/infer", body, timeout=30).read()
+    put = urllib.request.Request(f"{daemon.url}/v2/banks/watched", method="PUT",
+                                 data=b'{"kind":"embeddings","dim":2,"capacity":8,"durability":"none"}')
+    urllib.request.urlopen(put, timeout=30).read()
     return get(daemon, "/metrics")
 
 
