@@ -27,13 +27,12 @@ def run_python(text, daemon, path=ROOT / "clients/python"):
 
 @pytest.mark.parametrize("text", PYTHON + GUIDE, ids=[f"readme-{i}" for i in range(len(PYTHON))] +
                          [f"guide-{i}" for i in range(len(GUIDE))])
-def test_each_python_snippet_runs(daemon, client, text):
-    output = run_python(text, daemon)
+def test_each_python_snippet_runs(mortal, text):
+    output, client = run_python(text, mortal), rankd.connect(mortal.url)
     for said in re.findall(r"^print\(.*# (.*)$", text, re.M):
         assert said in output
     for name in re.findall(r'banks\.create\("([^"]+)"', text):
         assert client.banks.get(name).items > 0
-        client.banks.delete(name)
 
 
 def test_each_shell_block_is_a_known_command(daemon):

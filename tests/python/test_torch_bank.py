@@ -112,7 +112,10 @@ def test_a_score_bank_extends_lists_and_drops_their_gradient(client):
         client.banks.delete("scores-test")
 
 
-def test_checkpoints_are_listed_restored_and_deleted(client, crit, bank):
+def test_checkpoints_are_listed_restored_and_deleted(mortal):
+    client, bank = rankd.connect(mortal.url), "kept"
+    client.banks.create(bank, dim=16, capacity=64)
+    crit = RetrievalLoss("ap", bank=bank, margin_warmup=0, client=client)
     for embeddings, labels in batches(2):
         crit(embeddings, labels)
     tag = save_bank(crit, "after-two")
