@@ -41,7 +41,8 @@ struct rk_bank {
     pthread_mutex_t lock; /* over everything below; held for moments */
     struct chunk **chunk; /* oldest first */
     size_t chunks, chunk_room;
-    uint64_t base; /* no item before it belongs to this generation */
+    uint64_t base; /* no item before it is known */
+    bool whole;    /* and none before it belongs to this generation */
     struct rk_bank_point now;
     struct holder *current;
 };
@@ -271,8 +272,10 @@ const struct rk_bank_view *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_
 {
     struct holder *holder = NULL;
     pthread_mutex_lock(&bank->lock);
+    /* A window that begins before the base would come out shorter than the original's. */
+    bool cut_short = !bank->whole && point.end < bank->base + bank->shape.capacity;
     bool there = point.generation == bank->now.generation && point.end <= bank->now.end &&
-                 point.end >= bank->base && window_start(bank, point.end) >= oldest(bank);
+                 point.end >= bank->base && !cut_short && window_start(bank, point.end) >= oldest(bank);
     if (there && (holder = holder_new(bank, bank->chunks)))
         holder_fill(bank, holder, point, window_start(bank, point.end));
     pthread_mutex_unlock(&bank->lock);
@@ -302,6 +305,7 @@ struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape)
     bank->chunk_items = chunk_items_of(shape);
     bank->seed = rk_labels_seed();
     bank->now = (struct rk_bank_point){.generation = 1};
+    bank->whole = true;
     bank->current = holder_new(bank, 0);
     if (!bank->current) {
         free(bank);
@@ -402,7 +406,8 @@ enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *ba
     return RANKD_OK;
 }
 
-enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, struct rk_err *err)
+enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, bool whole,
+                                struct rk_err *err)
 {
     struct holder *holder = holder_new(bank, 0);
     if (!holder)
@@ -412,6 +417,7 @@ enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point
         drop_chunks(bank, bank->chunks);
     bank->now = point;
     bank->base = point.end;
+    bank->whole = whole || point.end == 0;
     holder_fill(bank, holder, point, point.end);
     struct holder *old = bank->current;
     bank->current = holder;

@@ -51,10 +51,11 @@ struct rk_bank_point rk_bank_view_point(const struct rk_bank_view *view);
 enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
                                  struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Empties it and sets the point from which it goes on: for clear, restore and start. Views that are held
- * stay. One writer. */
-enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, struct rk_err *err)
-    __attribute__((warn_unused_result));
+/* Empties it and sets the point from which it goes on: for clear, restore and start. `whole`: there was
+ * nothing before the point that later versions would have held (a clear); otherwise a version whose window
+ * would begin before it can't be had any more. Views that are held stay. One writer. */
+enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, bool whole,
+                                struct rk_err *err) __attribute__((warn_unused_result));
 
 /* Raises the generation and leaves the items: the last step of a restore. One writer. */
 enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generation, struct rk_err *err)

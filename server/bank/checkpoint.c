@@ -28,7 +28,10 @@ static enum rankd_status needs_disk(const struct rk_named_bank *bank, struct rk_
 static enum rankd_status seal_and_link(struct rk_named_bank *bank, const char *folder,
                                        struct rk_bank_point *point, struct rk_err *err)
 {
-    rk_named_settle(bank);
+    if (rk_named_seal(bank, err) != RANKD_OK) {
+        rk_named_refuse(bank, err);
+        return err->status;
+    }
     if (bank->undurable && rk_named_rewrite(bank, bank->next, false, err) == RANKD_OK)
         bank->undurable = false;
     if (err->status != RANKD_OK)
@@ -88,7 +91,7 @@ enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *ta
         return rk_fail(err, RANKD_CONFLICT,
                        "checkpoint \"%s\" of bank \"%s\" exists; take another tag, or delete it first", tag,
                        bank->name);
-    (void)snprintf(temporary, sizeof temporary, "%s/checkpoints/.%s.%ld", bank->path, tag, random());
+    (void)snprintf(temporary, sizeof temporary, "%s/checkpoints/~%s.%ld", bank->path, tag, random());
     if (rk_folder_make(temporary, err) != RANKD_OK)
         return err->status;
     pthread_mutex_lock(&bank->lock);
@@ -109,7 +112,7 @@ enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *ta
 
 static bool is_tag(const char *name)
 {
-    return name[0] != '.';
+    return name[0] != '~' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 /* The manifest as it lies there; it was written by write_state(). */
@@ -158,6 +161,17 @@ static enum rankd_status check_there(struct rk_named_bank *bank, const char *tag
     size_t bytes;
     if (!read_manifest(bank, tag, json, sizeof json, &bytes))
         return rk_fail(err, RANKD_NOT_FOUND, "bank \"%s\" has no checkpoint \"%s\"", bank->name, tag);
+    struct rk_bank_config config;
+    if (rk_bank_config_of_checkpoint(json, bytes, &config, err) != RANKD_OK)
+        return err->status;
+    config.durability = bank->config.durability; /* items do not depend on these */
+    config.on_full = bank->config.on_full;
+    if (!rk_bank_config_same(&config, &bank->config))
+        return rk_fail(
+            err, RANKD_CONFLICT,
+            "checkpoint \"%s\" was taken of a bank of another configuration than \"%s\" has; it can only be "
+            "restored onto the same",
+            tag, bank->name);
     return RANKD_OK;
 }
 
@@ -262,7 +276,7 @@ static enum rankd_status clear_locked(struct rk_named_bank *bank, struct rk_err 
     rk_ids_clear(&bank->ids); /* what they named is gone */
     if (bank->io && rk_named_rewrite(bank, point, true, err) != RANKD_OK)
         return err->status;
-    if (rk_bank_reset(bank->memory, point, err) != RANKD_OK)
+    if (rk_bank_reset(bank->memory, point, true, err) != RANKD_OK)
         return err->status;
     bank->next = point;
     bank->refused[0] = '\0';
@@ -285,7 +299,7 @@ enum rankd_status rk_named_forget(struct rk_named_bank *bank, const char *tag, s
         return err->status;
     tag_path(bank, tag, path, sizeof path);
     (void)snprintf(parent, sizeof parent, "%s/checkpoints", bank->path);
-    if ((size_t)snprintf(gone, sizeof gone, "%s/.%s.%ld", parent, tag, random()) >= sizeof gone)
+    if ((size_t)snprintf(gone, sizeof gone, "%s/~%s.%ld", parent, tag, random()) >= sizeof gone)
         return rk_fail(err, RANKD_INTERNAL, "the path of checkpoint \"%s\" is too long", tag);
     if (rename(path, gone) != 0)
         return errno == ENOENT

@@ -64,6 +64,18 @@ enum rankd_status rk_bank_config_parse(const void *body, size_t bytes, struct rk
     return status == RANKD_OK ? rk_bank_shape_check(&config->shape, err) : status;
 }
 
+enum rankd_status rk_bank_config_of_checkpoint(const void *body, size_t bytes, struct rk_bank_config *config,
+                                               struct rk_err *err)
+{
+    memset(config, 0, sizeof *config);
+    struct rk_doc *doc = rk_doc_parse(body, bytes, "the checkpoint's manifest", err);
+    if (!doc)
+        return err->status;
+    parse_fields(doc, config, NULL, err);
+    rk_doc_free(doc);
+    return err->status;
+}
+
 void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *config)
 {
     const struct rk_bank_shape *shape = &config->shape;

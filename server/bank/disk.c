@@ -222,7 +222,7 @@ static enum rankd_status on_start(void *context, struct rk_bank_point point, str
 {
     struct rk_named_bank *bank = context;
     rk_ids_clear(&bank->ids);
-    return rk_bank_reset(bank->memory, point, err);
+    return rk_bank_reset(bank->memory, point, false, err);
 }
 
 static enum rankd_status on_id(void *context, const struct rk_batch_id *id, struct rk_err *err)

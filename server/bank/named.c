@@ -164,6 +164,19 @@ static void try_disk_again(struct rk_named_bank *bank)
         bank->undurable = false;
 }
 
+enum rankd_status rk_named_seal(struct rk_named_bank *bank, struct rk_err *err)
+{
+    rk_named_settle(bank);
+    if (bank->journal && !bank->refused[0] && bank->dirty) {
+        lead_sync(bank); /* most of it, while others append */
+        rk_named_settle(bank);
+    }
+    if (!bank->journal || bank->refused[0] || !bank->dirty)
+        return RANKD_OK;
+    bank->dirty = false; /* what they appended meanwhile */
+    return sync_counted(bank, err);
+}
+
 /* A new segment begins with the ids of everything before it: nothing may be pending then. May let the lock
  * go. */
 static void rotate_if_long(struct rk_named_bank *bank)
@@ -171,10 +184,9 @@ static void rotate_if_long(struct rk_named_bank *bank)
     struct rk_err err = {0};
     if (!bank->journal || bank->refused[0] || !rk_journal_is_long(bank->journal))
         return;
-    rk_named_settle(bank);
+    enum rankd_status status = rk_named_seal(bank, &err);
     struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
-    enum rankd_status status = RANKD_OK;
-    if (ids && bank->journal)
+    if (status == RANKD_OK && ids && bank->journal && !bank->refused[0])
         status = rk_journal_rotate(bank->journal, bank->next, ids, rk_ids_copy(&bank->ids, ids), &err);
     if (status == RANKD_INTERNAL) /* on a full disk the segment grows on, as far as it can */
         rk_named_refuse(bank, &err);

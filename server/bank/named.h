@@ -66,6 +66,11 @@ enum rankd_status rk_named_append(struct rk_named_bank *bank, const struct rk_ba
                                   struct rk_bank_point read, const struct rk_batch_id *id, uint64_t *version,
                                   struct rk_err *err) __attribute__((warn_unused_result));
 
+/* Brings everything to the disk, so that a segment may end: were a later one there after a power loss and the
+ * end of this one not, the journal would look damaged. Appends go on during most of it. The lock is held. */
+enum rankd_status rk_named_seal(struct rk_named_bank *bank, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
 /* Waits until nothing is pending. The lock is held, and held again. */
 void rk_named_settle(struct rk_named_bank *bank);
 
@@ -99,6 +104,9 @@ enum rankd_status rk_file_replace(const char *folder, const char *name, const ch
 enum rankd_status rk_bank_config_parse(const void *body, size_t bytes, struct rk_bank_config *config,
                                        uint64_t *live, struct rk_err *err)
     __attribute__((warn_unused_result));
+/* Of a checkpoint's manifest, which tells more beside it. */
+enum rankd_status rk_bank_config_of_checkpoint(const void *body, size_t bytes, struct rk_bank_config *config,
+                                               struct rk_err *err) __attribute__((warn_unused_result));
 void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *config);
 bool rk_bank_config_same(const struct rk_bank_config *a, const struct rk_bank_config *b);
 

@@ -39,11 +39,12 @@ bool rk_bank_name_check(const char *what, const char *name, struct rk_err *err)
 {
     size_t length = strlen(name);
     bool plain = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == length;
-    if (plain && length >= 1 && length < RK_BANK_NAME_BYTES && name[0] != '.')
+    if (plain && length >= 1 && length < RK_BANK_NAME_BYTES && strcmp(name, ".") != 0 &&
+        strcmp(name, "..") != 0)
         return true;
     (void)rk_fail(
         err, RANKD_INVALID,
-        "%s was \"%.80s\"; it may have 1 to 64 letters, digits, '.', '_' and '-', and not begin with '.'",
+        "%s was \"%.80s\"; it may have 1 to 64 letters, digits, '.', '_' and '-', and not be \".\" or \"..\"",
         what, name);
     return false;
 }
@@ -241,12 +242,13 @@ enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, str
     return RANKD_OK;
 }
 
-static void remove_disk(struct rk_named_bank *bank)
+/* A bank's folder with all that is in it. */
+static void remove_tree(const char *root)
 {
     char path[PATH_MAX], inside[PATH_MAX];
     static const char *const below[] = {"checkpoints", "."};
     for (size_t i = 0; i < 2; i++) {
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", bank->path, below[i]) >= sizeof path)
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", root, below[i]) >= sizeof path)
             continue;
         DIR *folder = opendir(path);
         for (struct dirent *entry; folder && (entry = readdir(folder));) {
@@ -257,7 +259,23 @@ static void remove_disk(struct rk_named_bank *bank)
         if (folder)
             (void)closedir(folder);
     }
-    rk_folder_remove(bank->path);
+    rk_folder_remove(root);
+}
+
+/* The name goes first, durably: a crash or a power loss from here on brings nothing of it back. */
+static enum rankd_status remove_disk(const struct rk_banks *banks, const struct rk_named_bank *bank,
+                                     struct rk_err *err)
+{
+    char folder[RK_CONFIG_TEXT + 16], gone[PATH_MAX];
+    (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
+    (void)snprintf(gone, sizeof gone, "%s/~gone-%s", folder, bank->name);
+    remove_tree(gone); /* of a time before */
+    if (rename(bank->path, gone) != 0)
+        return rk_fail(err, RANKD_INTERNAL, "cannot remove %s: %s", bank->path, strerror(errno));
+    if (rk_sync_folder(folder, err) != RANKD_OK)
+        return err->status;
+    remove_tree(gone);
+    return RANKD_OK;
 }
 
 enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, struct rk_err *err)
@@ -276,7 +294,7 @@ enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, stru
         rk_named_refuse(bank, &gone);
         pthread_mutex_unlock(&bank->lock);
         if (bank->path[0])
-            remove_disk(bank);
+            (void)!remove_disk(banks, bank, err);
         rk_named_release(bank);
     }
     pthread_mutex_unlock(&banks->admin);
@@ -430,6 +448,9 @@ static enum rankd_status load_all(struct rk_banks *banks, struct rk_err *err)
     int count = scandir(folder, &entry, NULL, alphasort);
     for (int i = 0; i < count; i++) {
         struct rk_err odd = {0};
+        if (entry[i]->d_name[0] == '~' && /* a deletion that a crash cut short */
+            (size_t)snprintf(path, sizeof path, "%s/%s", folder, entry[i]->d_name) < sizeof path)
+            remove_tree(path);
         if (err->status == RANKD_OK && rk_bank_name_check("a bank's folder", entry[i]->d_name, &odd) &&
             (size_t)snprintf(path, sizeof path, "%s/%s", folder, entry[i]->d_name) < sizeof path) {
             struct rk_named_bank *bank = rk_named_load(entry[i]->d_name, path, new_io(banks));

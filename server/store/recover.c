@@ -283,6 +283,13 @@ static enum rankd_status bury_stillborn(struct recovery *r)
     return rk_sync_folder(journal->path, r->err);
 }
 
+/* Segments are numbered from 1 and dropped only when what is left fills the window. */
+static bool lacks_oldest(const struct recovery *r)
+{
+    const struct rk_segment_entry *oldest = &r->journal->segment[0];
+    return oldest->number > 1 && r->point.end - oldest->first < r->journal->shape.capacity;
+}
+
 static enum rankd_status recover(struct recovery *r)
 {
     enum rankd_status status = list_segments(r);
@@ -292,6 +299,11 @@ static enum rankd_status recover(struct recovery *r)
         status = read_segment(r, i);
     if (status == RANKD_OK && !r->started)
         return damaged(r, r->journal->segment[0].number, 0, "it has no beginning");
+    if (status == RANKD_OK && lacks_oldest(r))
+        return rk_fail(r->err, RANKD_INTERNAL,
+                       "%s begins with segment %016llx.seg, and items of the window lie before it; put the "
+                       "older segments back, restore a checkpoint, or delete the bank",
+                       r->journal->path, (unsigned long long)r->journal->segment[0].number);
     if (status == RANKD_OK && r->within)
         return damaged(r, r->journal->segment[r->journal->segments - 1].number, r->journal->offset,
                        "its last version is not complete");

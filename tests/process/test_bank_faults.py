@@ -1,0 +1,263 @@
+"""What a bank keeps when the daemon is killed, its files are damaged, its disk fails or fills up.
+
+The oracle shares nothing with the store: a second bank without durability is given the batches that must be there, and
+a fixed list ranked against both must lose and move the same, bit for bit. Long forms: `make soak` (RK_SOAK)."""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support_bank import BankDaemon, Batches, Refused, fingerprint
+
+SOAK = bool(os.environ.get("RK_SOAK"))
+SCORES = {"kind": "scores", "lists": 1}
+
+
+def load_until_killed(daemon, batches, todo, acknowledged, seconds):
+    """Four trainers share out `todo`; after `seconds` kill -9. What was answered is put into `acknowledged`."""
+    lock = threading.Lock()
+
+    def trainer():
+        connection = daemon.connect()
+        while True:
+            with lock:
+                if not todo:
+                    return
+                n = todo.pop()
+            try:
+                version = batches.send(daemon, "bank", n, connection)["bank_version_appended"]
+            except Exception:  # noqa: BLE001 - the daemon is gone, whatever it looks like from here
+                return
+            with lock:
+                assert n not in acknowledged
+                acknowledged[n] = version
+
+    threads = [threading.Thread(target=trainer) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    daemon.kill()
+    for thread in threads:
+        thread.join()
+
+
+def test_kill_9_under_load_loses_no_acknowledged_batch_and_doubles_none(tmp_path):
+    """In `always`: after every kill each acknowledged batch is there under the version it was answered with, and the whole
+    is what the batches in that order make."""
+    draw, batches, acknowledged = random.Random(1), Batches(1), {}
+    cycles, per_cycle = (300, 10) if SOAK else (10, 60)
+    with BankDaemon(tmp_path) as daemon:
+        daemon.bank("bank", **SCORES, capacity=100000, durability="always")
+        for cycle in range(cycles):
+            todo = list(range(cycle * per_cycle, (cycle + 1) * per_cycle))
+            load_until_killed(daemon, batches, todo, acknowledged, draw.uniform(0.002, 0.15))
+            daemon.start()
+            # Every batch that was begun is sent again: it is there already, or it is there now.
+            connection = daemon.connect()
+            for n in range(cycle * per_cycle, (cycle + 1) * per_cycle):
+                version = batches.send(daemon, "bank", n, connection)["bank_version_appended"]
+                assert acknowledged.get(n, version) == version
+                acknowledged[n] = version
+        assert sorted(acknowledged.values()) == list(range(1, cycles * per_cycle + 1))
+        daemon.bank("twin", **SCORES, capacity=100000, durability="none")
+        for n in sorted(acknowledged, key=acknowledged.get):
+            daemon.scores("twin", *batches[n])
+        assert fingerprint(daemon, "bank") == fingerprint(daemon, "twin")
+
+
+def journal_of(folder):
+    """The newest segments last."""
+    return sorted(Path(folder).glob("**/*.seg"))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A stopped bank of two segments, and its fingerprint at every version."""
+    folder, batches, prints = tmp_path_factory.mktemp("original"), Batches(2), {}
+    with BankDaemon(folder) as daemon:
+        daemon.bank("bank", **SCORES, capacity=30, durability="always")
+        prints[0] = fingerprint(daemon, "bank")
+        for n in range(8):
+            if n == 4:
+                daemon.call("PUT", "/v2/banks/bank/checkpoints/cut")
+                daemon.call("DELETE", "/v2/banks/bank/checkpoints/cut")
+            batches.send(daemon, "bank", n)
+            prints[n + 1] = fingerprint(daemon, "bank")
+    return Path(daemon.data) / "banks" / "bank", prints
+
+
+def try_damages(tmp_path, original, damages):
+    """A copy of the bank for each damage, all read back by one daemon. Each must be a true prefix, or refuse with file and
+    offset. Returns how many were a prefix, and the versions reached."""
+    source, prints = original
+    data = tmp_path / "data"
+    (data / "banks").mkdir(parents=True)
+    for i, damage in enumerate(damages):
+        shutil.copytree(source, data / "banks" / f"b{i}")
+        damage(data / "banks" / f"b{i}")
+    versions = []
+    with BankDaemon(tmp_path, data=data) as daemon:
+        connection = daemon.connect()
+        states = {state["name"]: state for state in daemon.call("GET", "/v2/banks")}
+        assert len(states) == len(damages)
+        for i in range(len(damages)):
+            state = states[f"b{i}"]
+            if state["read_only"]:
+                assert str(data / "banks" / f"b{i}") in state["reason"] or "manifest" in state["reason"], state
+                with pytest.raises(Refused) as refused:
+                    fingerprint(daemon, f"b{i}", connection)
+                assert refused.value.status == 500
+            else:
+                assert fingerprint(daemon, f"b{i}", connection) == prints[state["version"]], state
+                versions.append(state["version"])
+                daemon.scores(f"b{i}", [[0.5]], [[1]], connection)  # and it goes on
+    return versions
+
+
+def test_newest_segment_cut_at_every_byte_gives_a_prefix(tmp_path, original):
+    size = journal_of(original[0])[-1].stat().st_size
+
+    def cut(to):
+        return lambda folder: os.truncate(journal_of(folder)[-1], to)
+
+    step = 1 if SOAK else 3
+    versions = try_damages(tmp_path, original, [cut(to) for to in range(0, size, step)])
+    assert len(versions) == len(range(0, size, step))  # a cut tail is never a reason to refuse
+    assert versions == sorted(versions) and versions[0] == 4 and versions[-1] == 7
+
+
+def test_flipped_bits_give_a_prefix_or_a_refusal_never_wrong_data(tmp_path, original):
+    draw = random.Random(3)
+
+    def flip(segment, bit):
+        def damage(folder):
+            path = journal_of(folder)[segment]
+            data = bytearray(path.read_bytes())
+            data[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(data)
+        return damage
+
+    segments = journal_of(original[0])
+    damages = []
+    for _ in range(4000 if SOAK else 400):
+        segment = draw.randrange(len(segments))
+        damages.append(flip(segment, draw.randrange(8 * segments[segment].stat().st_size)))
+    versions = try_damages(tmp_path, original, damages)
+    assert len(versions) < len(damages) / 2  # only the newest record can pass for an interrupted write
+    assert set(versions) <= {4, 7, 8}
+
+
+def test_a_missing_segment_is_refused_and_the_bank_can_be_cleared(tmp_path, original):
+    data = tmp_path / "data"
+    shutil.copytree(original[0], data / "banks" / "bank")
+    os.unlink(journal_of(data)[0])
+    with BankDaemon(tmp_path, data=data) as daemon:
+        assert daemon.bank("bank")["read_only"]
+        daemon.call("POST", "/v2/banks/bank/clear")
+        assert not daemon.bank("bank")["read_only"]
+        daemon.scores("bank", [[0.5]], [[1]])
+
+
+def fail_sync(tmp_path, nth):
+    """The nth fdatasync fails, later ones succeed, as a disk does that has lost the data; returns acknowledged batches, with the bank's files in tmp_path."""
+    batches, acknowledged = Batches(4), {}
+    inject = ("strace", "-f", "-qq", "-o", f"{tmp_path}/strace", "-e", "trace=fdatasync",
+              "-e", f"inject=fdatasync:error=EIO:when={nth}")
+    with BankDaemon(tmp_path, "--io", "epoll", "--workers", "1", wrapper=inject) as daemon:
+        try:
+            daemon.bank("bank", **SCORES, capacity=1000, durability="always")
+        except Refused as refused:
+            assert refused.status == 500
+            return None
+        for n in range(nth + 8):
+            try:
+                acknowledged[n] = batches.send(daemon, "bank", n)["bank_version_appended"]
+            except Refused as refused:
+                assert refused.status == 500 and "read-only" in refused.sentence
+        state = daemon.bank("bank")
+        assert state["read_only"] and "fdatasync" in state["reason"]
+        assert state["version"] == len(acknowledged)  # what failed is not visible, and nothing came after it
+        assert daemon.metric("rankd_bank_read_only", "bank") == 1
+        assert fingerprint(daemon, "bank")[1] == len(acknowledged)  # reads go on
+        for child in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)  # the daemon itself: without it strace ends too
+    return acknowledged
+
+
+@pytest.mark.parametrize("nth", range(1, 51) if SOAK else [1, 2, 3, 7])
+def test_an_error_of_the_nth_sync_makes_the_bank_read_only_and_loses_nothing(tmp_path, nth):
+    acknowledged = fail_sync(tmp_path, nth)
+    if acknowledged is None:
+        return
+    batches = Batches(4)
+    with BankDaemon(tmp_path, "--io", "epoll") as daemon:
+        assert not daemon.bank("bank")["read_only"]
+        for n, version in acknowledged.items():
+            assert batches.send(daemon, "bank", n)["bank_version_appended"] == version
+
+
+@pytest.fixture()
+def small_disk(tmp_path):
+    """A file system of 1.5 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1536k", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("io", ["uring", "epoll"])
+def test_a_full_disk_refuses_appends_and_losses_go_on(tmp_path, small_disk, io):
+    batches, acknowledged = Batches(5, items=4000), []
+    with BankDaemon(tmp_path, "--io", io, data=small_disk / "data") as daemon:
+        daemon.bank("bank", **SCORES, capacity=10**6, durability="always", on_full="refuse")
+        for n in range(1000):
+            try:
+                batches.send(daemon, "bank", n)
+                acknowledged.append(n)
+            except Refused as refused:
+                assert refused.status == 507, refused
+                break
+        assert 10 < len(acknowledged) < 1000
+        before = fingerprint(daemon, "bank")
+        assert before[1] == len(acknowledged) and not daemon.bank("bank")["read_only"]
+        with pytest.raises(Refused):
+            batches.send(daemon, "bank", 5000)
+        daemon.kill()
+        daemon.start()
+        assert fingerprint(daemon, "bank") == before
+        subprocess.run(["mount", "-o", "remount,size=6m", small_disk], check=True)
+        assert batches.send(daemon, "bank", 5000)["bank_version_appended"] == len(acknowledged) + 1
+        after = fingerprint(daemon, "bank")
+        daemon.kill()
+        daemon.start()
+        assert fingerprint(daemon, "bank") == after
+
+
+def test_a_full_disk_with_on_full_memory_goes_on_says_so_and_comes_back(tmp_path, small_disk):
+    batches = Batches(6, items=4000)
+    with BankDaemon(tmp_path, data=small_disk / "data") as daemon:
+        daemon.bank("bank", **SCORES, capacity=10**6, durability="always", on_full="memory")
+        for n in range(300):
+            batches.send(daemon, "bank", n)
+            if daemon.metric("rankd_bank_undurable", "bank"):
+                break
+        assert n < 299 and "full" in daemon.bank("bank")["reason"]
+        for extra in range(3):
+            batches.send(daemon, "bank", 1000 + extra)
+        subprocess.run(["mount", "-o", "remount,size=16m", small_disk], check=True)
+        for extra in range(40):
+            batches.send(daemon, "bank", 2000 + extra)
+            if not daemon.metric("rankd_bank_undurable", "bank"):
+                break
+            time.sleep(0.1)
+        assert daemon.bank("bank")["reason"] == ""
+        before = fingerprint(daemon, "bank")
+        daemon.kill()
+        daemon.start()
+        assert fingerprint(daemon, "bank") == before

@@ -1,0 +1,88 @@
+"""Power loss: an ext4 file system in a file is shut down as it stands (EXT4_IOC_SHUTDOWN without flushing the log), mounted
+again, and read back. Needs root and loop devices, so it belongs to `make soak`."""
+import fcntl
+import os
+import random
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+from support_bank import BankDaemon, Batches, fingerprint
+
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = 2
+SCORES = {"kind": "scores", "lists": 1}
+
+
+@pytest.fixture()
+def disk(tmp_path):
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(128 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+    yield image, folder
+    subprocess.run(["umount", folder], check=False)
+
+
+def cut_power(image, folder, daemon):
+    """Stops the file system, then the daemon, and mounts what was on the disk."""
+    fd = os.open(folder, os.O_RDONLY)
+    fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+    os.close(fd)
+    daemon.kill()
+    subprocess.run(["umount", folder], check=True)
+    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+
+
+@pytest.mark.skipif(not os.environ.get("RK_SOAK"), reason="no GPU is needed, but RK_SOAK is: see make soak")
+@pytest.mark.parametrize("io", ["uring", "epoll"])
+@pytest.mark.parametrize("durability", ["always", "interval"])
+def test_power_loss_keeps_what_was_promised(tmp_path, disk, io, durability):
+    image, folder = disk
+    draw, batches, acknowledged = random.Random(9), Batches(9, items=500), {}
+    sent = 0
+    with BankDaemon(tmp_path, "--io", io, data=folder / "data") as daemon:
+        daemon.bank("bank", **SCORES, capacity=10**6, durability=durability)
+        time.sleep(1.5)
+        for _ in range(10):
+            stop = threading.Event()
+
+            def trainer():
+                nonlocal sent
+                connection = daemon.connect()
+                while not stop.is_set():
+                    n, sent = sent, sent + 1
+                    try:
+                        acknowledged[n] = batches.send(daemon, "bank", n, connection)["bank_version_appended"]
+                    except Exception:  # noqa: BLE001 - the power is gone
+                        return
+
+            thread = threading.Thread(target=trainer)
+            thread.start()
+            time.sleep(draw.uniform(0.05, 2.5))
+            before = dict(acknowledged)
+            cut_power(image, folder, daemon)
+            stop.set()
+            thread.join()
+            daemon.start()
+            state = daemon.bank("bank")
+            assert not state["read_only"], state
+            if durability == "always":
+                for n, version in before.items():
+                    if n >= sent - 20 or n % 50 == 0:
+                        assert batches.send(daemon, "bank", n)["bank_version_appended"] == version
+            else:  # a prefix: begin again from what is there
+                for n in [n for n, version in acknowledged.items() if version > state["version"]]:
+                    del acknowledged[n]
+            order = sorted(acknowledged, key=acknowledged.get)
+            if durability == "interval":
+                daemon.bank("twin", **SCORES, capacity=10**6, durability="none")
+                assert [acknowledged[n] for n in order] == list(range(1, len(order) + 1))
+                for n in order:
+                    daemon.scores("twin", *batches[n])
+                assert fingerprint(daemon, "bank") == fingerprint(daemon, "twin")
+                daemon.call("DELETE", "/v2/banks/twin")  # and it must not come back after the next cut
