@@ -106,6 +106,7 @@ static bool spin(struct rk_front *front)
                 return true;
             __builtin_ia32_pause();
         }
+        (void)sched_yield(); /* to a client that waits for this very CPU */
     } while (rk_now_ns() < until && !atomic_load_explicit(&front->stop, memory_order_relaxed));
     return false;
 }

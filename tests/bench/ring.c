@@ -1,0 +1,276 @@
+/* The ring beside its peers in one run: the call within the process, HTTP with binary tensors, a bare socket.
+ *
+ *     ring SOCKET-PATH HTTP-URL [SECONDS]     a daemon listens on both */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "rankd.h"
+#include "request.h"
+
+enum { SMALL = 128, WARM = 200, MANY = 4000 };
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static double show(const char *what, uint64_t *ns, size_t count)
+{
+    qsort(ns, count, sizeof *ns, by_size);
+    double p50 = (double)ns[count / 2] / 1e3;
+    printf("%-34s p50 %10.1f us   p99 %10.1f us\n", what, p50, (double)ns[count * 99 / 100] / 1e3);
+    return p50;
+}
+
+struct batch {
+    size_t rows, columns;
+    float *scores, *gradient;
+    signed char *targets;
+    long long *indices;
+};
+
+static void fill(struct batch *batch)
+{
+    uint64_t x = 88172645463325252u;
+    for (size_t i = 0; i < batch->rows * batch->columns; i++) {
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        batch->scores[i] = (float)(x >> 40) / 16777216.0f;
+        batch->targets[i] = (x & 0xffff) < 65536 / (batch->columns / 16);
+    }
+}
+
+static struct batch make(rankd_client *client, size_t rows, size_t columns)
+{
+    size_t count = rows * columns;
+    struct batch batch = {rows,
+                          columns,
+                          rankd_alloc(client, 4 * count),
+                          rankd_alloc(client, 4 * count),
+                          rankd_alloc(client, count),
+                          rankd_alloc(client, 8 * count / 8)};
+    if (batch.scores == NULL || batch.gradient == NULL || batch.targets == NULL || batch.indices == NULL)
+        exit(2);
+    fill(&batch);
+    return batch;
+}
+
+static void describe(const struct batch *batch, bool sparse, struct rankd_tensor inputs[2],
+                     struct rankd_tensor outputs[2], struct rankd_request *request)
+{
+    size_t count = batch->rows * batch->columns;
+    inputs[0] = (struct rankd_tensor){RANKD_IN_SCORES, RANKD_FP32, 2, {batch->rows, batch->columns},
+                                      batch->scores,   4 * count};
+    inputs[1] = (struct rankd_tensor){RANKD_IN_TARGETS, RANKD_INT8, 2, {batch->rows, batch->columns},
+                                      batch->targets,   count};
+    outputs[0] =
+        sparse
+            ? (struct rankd_tensor){.port = RANKD_OUT_GRADIENT_INDICES,
+                                    .data = batch->indices,
+                                    .bytes = count}
+            : (struct rankd_tensor){.port = RANKD_OUT_GRADIENT, .data = batch->gradient, .bytes = 4 * count};
+    outputs[1] =
+        (struct rankd_tensor){.port = RANKD_OUT_GRADIENT_VALUES, .data = batch->gradient, .bytes = 4 * count};
+    *request = (struct rankd_request){.model = "ap",
+                                      .inputs = inputs,
+                                      .input_count = 2,
+                                      .outputs = outputs,
+                                      .output_count = sparse ? 2 : 1};
+}
+
+static double by_client(const char *what, rankd_client *client, const struct batch *batch, bool sparse,
+                        size_t count)
+{
+    struct rankd_tensor inputs[2], outputs[2];
+    struct rankd_request request;
+    struct rankd_reply reply;
+    uint64_t *ns = calloc(count, sizeof *ns);
+    describe(batch, sparse, inputs, outputs, &request);
+    for (size_t i = 0; i < count + count / 10; i++) {
+        uint64_t begun = now_ns();
+        if (rankd_infer(client, &request, &reply) != RANKD_OK) {
+            fprintf(stderr, "%s: %s\n", what, reply.error);
+            exit(2);
+        }
+        if (i >= count / 10)
+            ns[i - count / 10] = now_ns() - begun;
+        rankd_reply_clear(client, &reply);
+    }
+    double p50 = show(what, ns, count);
+    free(ns);
+    return p50;
+}
+
+static double in_process(const char *what, const struct batch *batch, bool sparse, size_t count)
+{
+    struct rk_scratch *scratch = rk_scratch_new(0);
+    struct rk_exec exec = {.scratch = scratch};
+    size_t n = batch->rows * batch->columns;
+    struct rk_request request = {.model = rk_model_find("ap"), .params = rk_params_default()};
+    request.in[RK_IN_SCORES] =
+        (struct rk_tensor){RK_FP32, 2, {batch->rows, batch->columns}, batch->scores, 4 * n};
+    request.in[RK_IN_TARGETS] =
+        (struct rk_tensor){RK_INT8, 2, {batch->rows, batch->columns}, batch->targets, n};
+    request.outputs =
+        sparse ? 1u << RK_OUT_GRADIENT_INDICES | 1u << RK_OUT_GRADIENT_VALUES : 1u << RK_OUT_GRADIENT;
+    uint64_t *ns = calloc(count, sizeof *ns);
+    for (size_t i = 0; i < count + count / 10; i++) {
+        struct rk_reply reply = {0};
+        struct rk_err err = {0};
+        reply.out[RK_OUT_GRADIENT] = (struct rk_out){.data = batch->gradient, .capacity = 4 * n};
+        if (sparse) {
+            reply.out[RK_OUT_GRADIENT] = (struct rk_out){0};
+            reply.out[RK_OUT_GRADIENT_INDICES] = (struct rk_out){.data = batch->indices, .capacity = n};
+            reply.out[RK_OUT_GRADIENT_VALUES] = (struct rk_out){.data = batch->gradient, .capacity = 4 * n};
+        }
+        uint64_t begun = now_ns();
+        if (rk_run(&exec, &request, &reply, &err) != RANKD_OK) {
+            fprintf(stderr, "%s: %s\n", what, err.text);
+            exit(2);
+        }
+        if (i >= count / 10)
+            ns[i - count / 10] = now_ns() - begun;
+    }
+    double p50 = show(what, ns, count);
+    free(ns);
+    rk_scratch_free(scratch);
+    return p50;
+}
+
+/* What a wake-up of another process costs here, with nothing around it. */
+static void ping_pong(void)
+{
+    int ends[2];
+    char byte = 0;
+    static uint64_t ns[MANY];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) != 0)
+        exit(2);
+    pid_t child = fork();
+    if (child == 0) {
+        close(ends[0]);
+        while (read(ends[1], &byte, 1) == 1 && write(ends[1], &byte, 1) == 1)
+            continue;
+        _exit(0);
+    }
+    close(ends[1]);
+    for (size_t i = 0; i < MANY; i++) {
+        uint64_t begun = now_ns();
+        if (write(ends[0], &byte, 1) != 1 || read(ends[0], &byte, 1) != 1)
+            exit(2);
+        ns[i] = now_ns() - begun;
+    }
+    close(ends[0]);
+    (void)waitpid(child, NULL, 0);
+    show("bare socket ping-pong", ns, MANY);
+}
+
+static rankd_client *open_client(const char *url, uint64_t arena, uint32_t spin_us)
+{
+    struct rankd_options options = {.arena_bytes = arena, .spin_us = spin_us};
+    struct rankd_error error;
+    rankd_client *client;
+    if (rankd_open(url, &options, &client, &error) != RANKD_OK) {
+        fprintf(stderr, "%s\n", error.text);
+        exit(2);
+    }
+    return client;
+}
+
+/* One client process: `depth` requests in flight for `seconds`; tells how many it got. */
+static void load(const char *url, unsigned depth, double seconds, int out)
+{
+    rankd_client *client = open_client(url, 16 << 20, 0);
+    struct batch batches[16];
+    uint64_t tags[16], done = 0;
+    struct rankd_reply reply;
+    struct rankd_tensor inputs[2], outputs[2];
+    struct rankd_request request;
+    for (unsigned i = 0; i < depth; i++) {
+        batches[i] = make(client, SMALL, SMALL);
+        describe(&batches[i], false, inputs, outputs, &request);
+        (void)rankd_submit(client, &request, &tags[i], NULL);
+    }
+    uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
+    for (unsigned i = 0; now_ns() < end; i = (i + 1) % depth, done++) {
+        if (rankd_wait(client, tags[i], UINT64_MAX, &reply) != RANKD_OK)
+            break;
+        describe(&batches[i], false, inputs, outputs, &request);
+        (void)rankd_submit(client, &request, &tags[i], NULL);
+    }
+    if (write(out, &done, sizeof done) != (ssize_t)sizeof done)
+        _exit(2);
+    _exit(0);
+}
+
+static void many(const char *url, unsigned clients, unsigned depth, double seconds)
+{
+    int pipes[2];
+    uint64_t total = 0, least = UINT64_MAX, most = 0, done;
+    if (pipe(pipes) != 0)
+        exit(2);
+    fflush(stdout);
+    for (unsigned i = 0; i < clients; i++) {
+        if (fork() == 0)
+            load(url, depth, seconds, pipes[1]);
+    }
+    for (unsigned i = 0; i < clients; i++) {
+        if (read(pipes[0], &done, sizeof done) != (ssize_t)sizeof done)
+            exit(2);
+        total += done;
+        least = done < least ? done : least;
+        most = done > most ? done : most;
+        (void)wait(NULL);
+    }
+    close(pipes[0]);
+    close(pipes[1]);
+    printf("%u sleeping clients, depth %2u: %8.0f requests/s, slowest/fastest %.2f\n", clients, depth,
+           (double)total / seconds, (double)least / (double)most);
+}
+
+int main(int count, char **arguments)
+{
+    char url[256];
+    if (count < 3)
+        return 2;
+    double seconds = count > 3 ? atof(arguments[3]) : 1.0;
+    (void)snprintf(url, sizeof url, "unix:%s", arguments[1]);
+    rankd_client *spinning = open_client(url, 320u << 20, 2000), *sleeping = open_client(url, 16 << 20, 0);
+    rankd_client *http = open_client(arguments[2], 0, 0);
+    struct batch small = make(spinning, SMALL, SMALL), asleep = make(sleeping, SMALL, SMALL);
+    struct batch over_http = make(http, SMALL, SMALL), large = make(spinning, 256, 65536);
+    printf("ap, %d x %d\n", SMALL, SMALL);
+    double base = in_process("in-process call", &small, false, MANY);
+    double ring = by_client("ring, spinning", spinning, &small, false, MANY);
+    double slow = by_client("ring, sleeping", sleeping, &asleep, false, MANY);
+    double wire = by_client("HTTP, binary", http, &over_http, false, MANY / 4);
+    ping_pong();
+    printf("overhead: spinning %.1f us, sleeping %.1f us, HTTP %.1f us = %.1f x spinning\n", ring - base,
+           slow - base, wire - base, (wire - base) / (ring - base));
+    printf("ap, 256 x 65536 FP32\n");
+    double dense = in_process("in-process, dense", &large, false, 20);
+    double ring_dense = by_client("ring, dense", spinning, &large, false, 20);
+    double sparse = in_process("in-process, sparse", &large, true, 20);
+    double ring_sparse = by_client("ring, sparse", spinning, &large, true, 20);
+    printf("ratio: dense %.3f, sparse %.3f\n", ring_dense / dense, ring_sparse / sparse);
+    for (unsigned clients = 1; clients <= 8; clients *= 2) {
+        for (unsigned depth = 1; depth <= 16; depth *= 4)
+            many(url, clients, depth, seconds);
+    }
+    rankd_close(spinning);
+    rankd_close(sleeping);
+    rankd_close(http);
+    return 0;
+}
