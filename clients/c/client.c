@@ -76,6 +76,7 @@ int rankd_fail(struct rankd_error *error, int status, const char *format, ...)
         va_list arguments;
         error->status = status;
         va_start(arguments, format);
+        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is begun on the line above */
         (void)vsnprintf(error->text, sizeof error->text, format, arguments);
         va_end(arguments);
     }
@@ -122,7 +123,7 @@ int rankd_open(const char *url, const struct rankd_options *options, rankd_clien
     else
         status = rankd_fail(error, RANKD_MISUSE,
                             "url is '%s'; it may be unix:PATH, http://HOST:PORT or https://HOST:PORT", url);
-    if (status == RANKD_OK)
+    if (status == RANKD_OK && *client != NULL)
         enlist(*client);
     return status;
 }
@@ -188,8 +189,8 @@ int rankd_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct r
 
 int rankd_infer(rankd_client *client, const struct rankd_request *request, struct rankd_reply *reply)
 {
-    struct rankd_error error;
-    uint64_t tag;
+    struct rankd_error error = {0};
+    uint64_t tag = 0;
     int status = rankd_submit(client, request, &tag, &error);
     if (status != RANKD_OK)
         return rankd_reply_fail(reply, status, error.text);

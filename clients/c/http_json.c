@@ -47,7 +47,7 @@ static json_t *parameters_of(const struct rankd_request *request)
     }
     if (request->timeout_ns != 0)
         (void)json_object_set_new(parameters, "timeout",
-                                  json_integer((json_int_t)(request->timeout_ns / 1000 + 1)));
+                                  json_integer((json_int_t)(request->timeout_ns / 1000) + 1));
     return parameters;
 }
 

@@ -102,7 +102,7 @@ uint64_t rankd_output_room(const struct rankd_request *request, int port)
         main = find_input(request, RANKD_IN_EMBEDDINGS);
     if (main == NULL)
         return 0;
-    uint64_t count = main->bytes / rankd_dtype_bytes(main->dtype);
+    uint64_t item = rankd_dtype_bytes(main->dtype), count = item != 0 ? main->bytes / item : 0;
     uint64_t columns = main->rank == 2 ? main->shape[1] : 1;
     switch (port) {
     case RANKD_OUT_LIST_LOSS: /* rows or columns are lists */

@@ -173,7 +173,7 @@ static int prepare_slots(struct rankd_ring *ring, struct rankd_error *error)
 /* With the lock. Leaves `lost` as it was on failure. */
 static int connect_ring(struct rankd_ring *ring, struct rankd_error *error)
 {
-    struct rankd_welcome welcome;
+    struct rankd_welcome welcome = {0};
     int segment_fd, fd = connect_socket(ring, error);
     if (fd < 0)
         return RANKD_UNREACHABLE;

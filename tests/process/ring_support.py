@@ -37,8 +37,9 @@ class Daemon:
     def start(self):
         self.log_file = open(self.log_path, "ab")
         command = [str(BUILD / "rankd"), f"--http={self.http}", f"--socket={self.path}", "--workers=2", *self.arguments]
-        # GCC's ASan calls a thread's end a fault where its stack was used before, unless it has no signal stack.
-        environment = {"ASAN_OPTIONS": "use_sigaltstack=0", **os.environ}
+        # GCC's ASan calls a thread's end a fault where its stack was used before, unless it has no signal stack;
+        # and freed memory that it keeps would look like growth.
+        environment = {"ASAN_OPTIONS": "use_sigaltstack=0:quarantine_size_mb=1", **os.environ}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=self.log_file, preexec_fn=self.before)
         until = time.monotonic() + 60
         while time.monotonic() < until:
