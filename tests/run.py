@@ -94,8 +94,8 @@ def main():
     for program in arguments.unit:
         run_unit(program, tally, arguments.timeout)
     folders = [f for f in arguments.pytest if any(Path(f).rglob("test_*.py"))]
-    if folders:
-        run_pytest(folders, tally, arguments.build)
+    for folder in folders:  # each by itself: their conftest.py files bear the same name
+        run_pytest([folder], tally, arguments.build)
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     print(f"{tally.passed} passed, {tally.failed} failed{skipped}")
     return 1 if tally.failed or not tally.passed else 0
