@@ -2,7 +2,7 @@
 lint_c := $(shell git ls-files '*.c' 2>/dev/null)
 lint_h := $(shell git ls-files '*.h' 2>/dev/null)
 lint_own := $(filter-out tests/%,$(lint_c))
-lint_include := -Iproto -Ilib -Iserver -Iclients/c -Itests
+lint_include := -Iproto -Ilib -Iserver -Iclients/c -Iclients/ctl -Ideploy/gen -Itests
 
 .PHONY: lint-all lint-format lint-tidy lint-cppcheck lint-headers lint-prefix lint-clang format
 lint:
