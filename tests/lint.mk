@@ -26,12 +26,12 @@ $(BUILD)/tidy/%.ok: %.c .clang-tidy
 
 lint-cppcheck:
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-	    --suppress=missingIncludeSystem --suppress=unusedStructMember $(lint_include) $(lint_own)
+	    --suppress=missingIncludeSystem --suppress=unusedStructMember --suppress=comparePointers:server/api_page.c $(lint_include) $(lint_own)
 
 lint-headers:
 	@for h in $(lint_h); do \
-	    printf '#include "%s"\n' "$$(basename $$h)" | \
-	    $(CC) $(language) $(warnings) -Werror -fsyntax-only -I$$(dirname $$h) $(lint_include) -x c - || { echo "$$h does not compile alone"; exit 1; }; \
+	    case $$h in *avx512*) isa='-mavx512f -mavx512bw -mavx512vl -mavx512dq';; *avx2*) isa=-mavx2;; *) isa=;; esac; \
+	    printf '#include "%s"\n' "$$(basename $$h)" | $(CC) $(language) $(warnings) $$isa -Werror -fsyntax-only -I$$(dirname $$h) $(lint_include) -x c - || { echo "$$h does not compile alone"; exit 1; }; \
 	done
 
 # Every external name bears the house's prefix.
