@@ -252,7 +252,7 @@ static enum rankd_status append_locked(struct rk_named_bank *bank, const struct 
     *version = mine.after.version;
     if (!bank->journal || bank->config.durability != RK_DURABILITY_ALWAYS)
         return publish(bank, batch, mine.after, id, err);
-    /* cppcheck-suppress autoVariables -- it leaves the list before this function returns */
+    /* On this stack: it leaves the list before this function returns */
     *bank->last = &mine;
     bank->last = &mine.next;
     return wait_durable(bank, &mine, err);
