@@ -255,6 +255,15 @@ enum rankd_status rk_named_read(struct rk_named_bank *bank, const char *folder, 
     return status;
 }
 
+enum rankd_status rk_named_reopen(struct rk_named_bank *bank, struct rk_err *err)
+{
+    char live[PATH_MAX];
+    rk_journal_close(bank->journal);
+    bank->journal = NULL;
+    live_path(bank, bank->live, live, sizeof live);
+    return rk_named_read(bank, live, &bank->journal, err);
+}
+
 /* Journals that are not the live one: left by a crash between two steps of a switch. */
 static void remove_leftovers(const struct rk_named_bank *bank)
 {

@@ -82,6 +82,9 @@ void rk_named_flush(struct rk_named_bank *bank);
 /* Creates the bank's folder with an empty journal. */
 enum rankd_status rk_named_create_disk(struct rk_named_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
+/* Opens the live journal again after the folder was renamed. */
+enum rankd_status rk_named_reopen(struct rk_named_bank *bank, struct rk_err *err)
+    __attribute__((warn_unused_result));
 /* Reads configuration and journal of a bank's folder back. Always returns a bank (NULL: no memory); where it
  * could not be read it is `unreadable`. */
 struct rk_named_bank *rk_named_load(const char *name, const char *path, struct rk_io *io);

@@ -164,6 +164,47 @@ static struct rk_io *new_io(const struct rk_banks *banks)
     return io ? io : rk_io_plain_new();
 }
 
+/* A bank's folder with all that is in it. */
+static void remove_tree(const char *root)
+{
+    char path[PATH_MAX], inside[PATH_MAX];
+    static const char *const below[] = {"checkpoints", "."};
+    for (size_t i = 0; i < 2; i++) {
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", root, below[i]) >= sizeof path)
+            continue;
+        DIR *folder = opendir(path);
+        for (struct dirent *entry; folder && (entry = readdir(folder));) {
+            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+                (size_t)snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name) < sizeof inside)
+                rk_folder_remove(inside);
+        }
+        if (folder)
+            (void)closedir(folder);
+    }
+    rk_folder_remove(root);
+}
+
+/* Made under another name and renamed when it is whole: after a crash on the way there is no half of a bank.
+ */
+static enum rankd_status create_disk(const struct rk_banks *banks, struct rk_named_bank *bank,
+                                     struct rk_err *err)
+{
+    char folder[RK_CONFIG_TEXT + 16], path[sizeof bank->path];
+    (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, bank->name);
+    (void)snprintf(bank->path, sizeof bank->path, "%s/~new-%s", folder, bank->name);
+    remove_tree(bank->path); /* of a time before */
+    if (rk_named_create_disk(bank, err) == RANKD_OK && rename(bank->path, path) != 0)
+        (void)rk_fail(err, RANKD_INTERNAL, "cannot make %s: %s", path, strerror(errno));
+    if (err->status == RANKD_OK) {
+        memcpy(bank->path, path, sizeof path);
+        if (rk_sync_folder(folder, err) == RANKD_OK && rk_named_reopen(bank, err) == RANKD_OK)
+            return RANKD_OK;
+    }
+    remove_tree(bank->path);
+    return err->status;
+}
+
 static enum rankd_status create(struct rk_banks *banks, const char *name, const struct rk_bank_config *config,
                                 struct rk_err *err)
 {
@@ -173,16 +214,9 @@ static enum rankd_status create(struct rk_banks *banks, const char *name, const 
     if (!bank)
         return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
     if (banks->data[0]) {
-        (void)snprintf(bank->path, sizeof bank->path, "%s/banks/%s", banks->data, name);
         bank->io = new_io(banks);
-        if (!bank->io || rk_named_create_disk(bank, err) != RANKD_OK) {
+        if (!bank->io || create_disk(banks, bank, err) != RANKD_OK) {
             (void)rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
-            rk_named_release(bank);
-            return err->status;
-        }
-        char folder[RK_CONFIG_TEXT + 16];
-        (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
-        if (rk_sync_folder(folder, err) != RANKD_OK) {
             rk_named_release(bank);
             return err->status;
         }
@@ -240,26 +274,6 @@ enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, str
     rk_json_close(out, ']');
     release_all(all, count);
     return RANKD_OK;
-}
-
-/* A bank's folder with all that is in it. */
-static void remove_tree(const char *root)
-{
-    char path[PATH_MAX], inside[PATH_MAX];
-    static const char *const below[] = {"checkpoints", "."};
-    for (size_t i = 0; i < 2; i++) {
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", root, below[i]) >= sizeof path)
-            continue;
-        DIR *folder = opendir(path);
-        for (struct dirent *entry; folder && (entry = readdir(folder));) {
-            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-                (size_t)snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name) < sizeof inside)
-                rk_folder_remove(inside);
-        }
-        if (folder)
-            (void)closedir(folder);
-    }
-    rk_folder_remove(root);
 }
 
 /* The name goes first, durably: a crash or a power loss from here on brings nothing of it back. */

@@ -2,4 +2,4 @@
 .PHONY: bench-bank
 bench: bench-bank
 bench-bank: all $(venv)/ready
-	RANKD_BUILD=$(BUILD) $(venv)/bin/python tests/bench/bank.py
+	RANKD_BUILD=$(abspath $(BUILD)) $(venv)/bin/python tests/bench/bank.py

@@ -239,6 +239,33 @@ def test_a_full_disk_refuses_appends_and_losses_go_on(tmp_path, small_disk, io):
         assert fingerprint(daemon, "bank") == after
 
 
+def test_a_bank_that_finds_no_room_is_refused_and_leaves_nothing_behind(tmp_path, small_disk):
+    with BankDaemon(tmp_path, data=small_disk / "data") as daemon:
+        with open(small_disk / "ballast", "wb", buffering=0) as ballast, pytest.raises(OSError):
+            while True:
+                ballast.write(b"x" * 4096)
+        with pytest.raises(Refused) as refused:
+            daemon.bank("bank", **SCORES, capacity=10)
+        assert refused.value.status in (500, 507)
+        daemon.kill()
+        daemon.start()
+        assert daemon.call("GET", "/v2/banks") == []
+        os.unlink(small_disk / "ballast")
+        assert not daemon.bank("bank", **SCORES, capacity=10)["read_only"]
+
+
+def test_a_creation_that_was_cut_short_leaves_no_bank(tmp_path):
+    """What kill -9 in the middle of a PUT leaves: a folder under a name that no bank can have."""
+    with BankDaemon(tmp_path) as daemon:
+        daemon.bank("bank", **SCORES, capacity=10)
+        daemon.kill()
+        banks = Path(daemon.data) / "banks"
+        os.rename(banks / "bank", banks / "~new-bank")
+        daemon.start()
+        assert daemon.call("GET", "/v2/banks") == [] and not list(banks.iterdir())
+        daemon.bank("bank", **SCORES, capacity=10)
+
+
 def test_a_full_disk_with_on_full_memory_goes_on_says_so_and_comes_back(tmp_path, small_disk):
     batches = Batches(6, items=4000)
     with BankDaemon(tmp_path, data=small_disk / "data") as daemon:
