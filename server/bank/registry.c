@@ -89,8 +89,7 @@ static bool enter(struct rk_banks *banks, struct rk_named_bank *bank)
     return grown != NULL;
 }
 
-/* References to all, for whoever goes through them without holding the table. */
-static struct rk_named_bank **hold_all(struct rk_banks *banks, size_t *count)
+struct rk_named_bank **rk_banks_hold_all(struct rk_banks *banks, size_t *count)
 {
     pthread_mutex_lock(&banks->lock);
     struct rk_named_bank **all = calloc(banks->count + 1, sizeof(struct rk_named_bank *));
@@ -101,7 +100,7 @@ static struct rk_named_bank **hold_all(struct rk_banks *banks, size_t *count)
     return all;
 }
 
-static void release_all(struct rk_named_bank **all, size_t count)
+void rk_banks_release_all(struct rk_named_bank **all, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         rk_named_release(all[i]);
@@ -137,10 +136,10 @@ static enum rankd_status check_quota(struct rk_banks *banks, const struct rk_ban
 {
     const struct rk_config *limits = &banks->app->config;
     size_t count, want = rk_bank_shape_bytes(&config->shape), used = 0;
-    struct rk_named_bank **all = hold_all(banks, &count);
+    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
     for (size_t i = 0; i < count; i++)
         used += rk_bank_shape_bytes(&all[i]->config.shape) + rk_named_checkpoint_bytes(all[i]);
-    release_all(all, count);
+    rk_banks_release_all(all, count);
     if (count >= limits->banks)
         return rk_fail(err, RANKD_TOO_LARGE, "there are %zu banks; there may be %llu (--banks)", count,
                        (unsigned long long)limits->banks);
@@ -267,12 +266,12 @@ enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, str
 {
     (void)err;
     size_t count;
-    struct rk_named_bank **all = hold_all(banks, &count);
+    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
     rk_json_open(out, NULL, '[');
     for (size_t i = 0; i < count; i++)
         write_bank(out, all[i]);
     rk_json_close(out, ']');
-    release_all(all, count);
+    rk_banks_release_all(all, count);
     return RANKD_OK;
 }
 
@@ -399,12 +398,12 @@ enum rankd_status rk_banks_forget(struct rk_banks *banks, const char *name, cons
 static void flush_all(struct rk_banks *banks)
 {
     size_t count;
-    struct rk_named_bank **all = hold_all(banks, &count);
+    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
     for (size_t i = 0; i < count; i++) {
         if (all[i]->config.durability == RK_DURABILITY_INTERVAL)
             rk_named_flush(all[i]);
     }
-    release_all(all, count);
+    rk_banks_release_all(all, count);
 }
 
 static void *flush_loop(void *arg)
@@ -485,87 +484,6 @@ static enum rankd_status load_all(struct rk_banks *banks, struct rk_err *err)
     return err->status;
 }
 
-static void write_gauge(struct rk_text *out, const char *name, const char *help, struct rk_named_bank **all,
-                        size_t count, double (*value)(struct rk_named_bank *))
-{
-    rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name,
-                   strstr(name, "_total") ? "counter" : "gauge");
-    for (size_t i = 0; i < count; i++)
-        rk_text_printf(out, "%s{bank=\"%s\"} %.17g\n", name, all[i]->name, value(all[i]));
-}
-
-static double items_of(struct rk_named_bank *bank)
-{
-    return (double)rk_bank_items(bank->memory);
-}
-static double version_of(struct rk_named_bank *bank)
-{
-    return (double)rk_bank_now(bank->memory).version;
-}
-static double generation_of(struct rk_named_bank *bank)
-{
-    return (double)rk_bank_now(bank->memory).generation;
-}
-static double bytes_of(struct rk_named_bank *bank)
-{
-    return (double)rk_bank_bytes(bank->memory);
-}
-static double last_append_of(struct rk_named_bank *bank)
-{
-    return (double)atomic_load(&bank->last_append_s);
-}
-static double read_only_of(struct rk_named_bank *bank)
-{
-    pthread_mutex_lock(&bank->lock);
-    bool refused = bank->refused[0] != '\0';
-    pthread_mutex_unlock(&bank->lock);
-    return refused;
-}
-static double undurable_of(struct rk_named_bank *bank)
-{
-    pthread_mutex_lock(&bank->lock);
-    bool undurable = bank->undurable;
-    pthread_mutex_unlock(&bank->lock);
-    return undurable;
-}
-static double batches_of(struct rk_named_bank *bank)
-{
-    return (double)atomic_load(&bank->appended_batches);
-}
-static double syncs_of(struct rk_named_bank *bank)
-{
-    return (double)atomic_load(&bank->syncs);
-}
-static double sync_seconds_of(struct rk_named_bank *bank)
-{
-    return (double)atomic_load(&bank->sync_ns) / 1e9;
-}
-
-static void collect(struct rk_app *app, struct rk_text *out)
-{
-    static const struct {
-        const char *name, *help;
-        double (*value)(struct rk_named_bank *);
-    } rows[] = {
-        {"rankd_bank_items", "Items in a bank.", items_of},
-        {"rankd_bank_version", "Version of a bank: batches appended.", version_of},
-        {"rankd_bank_generation", "Generation of a bank: raised by clear and restore.", generation_of},
-        {"rankd_bank_bytes", "Memory that a bank holds.", bytes_of},
-        {"rankd_bank_last_append_timestamp_seconds", "When a bank was last appended to, Unix time.",
-         last_append_of},
-        {"rankd_bank_read_only", "1 where a bank takes no appends.", read_only_of},
-        {"rankd_bank_undurable", "1 where a full disk makes a bank go on in memory only.", undurable_of},
-        {"rankd_bank_appended_batches_total", "Batches appended to a bank.", batches_of},
-        {"rankd_bank_syncs_total", "Syncs of a bank's journal.", syncs_of},
-        {"rankd_bank_sync_seconds_total", "Time of syncs of a bank's journal.", sync_seconds_of},
-    };
-    size_t count;
-    struct rk_named_bank **all = hold_all(app->banks, &count);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        write_gauge(out, rows[i].name, rows[i].help, all, count, rows[i].value);
-    release_all(all, count);
-}
-
 static void free_banks(struct rk_banks *banks)
 {
     for (size_t i = 0; i < banks->count; i++)
@@ -602,7 +520,7 @@ enum rankd_status rk_banks_start(struct rk_app *app, struct rk_err *err)
         return rk_fail(err, RANKD_INTERNAL, "cannot start the thread that syncs banks");
     }
     app->banks = banks;
-    rk_metrics_collect(app->metrics, collect);
+    rk_metrics_collect(app->metrics, rk_banks_gauges);
     return RANKD_OK;
 }
 
