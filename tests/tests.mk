@@ -27,7 +27,7 @@ check-all: all $(unit_bin) $(venv)/ready
 	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest tests/process tests/python tests/ops
 
 check:
-	deploy/deps.sh build test
+	deploy/deps.sh build test demo
 	$(MAKE) check-all
 
 asan:
