@@ -167,34 +167,43 @@ static void targets_are_counted_and_found_at_every_length(void **state)
     }
 }
 
-/* Keys that differ in some digits only, with many equal ones. */
+/* Keys of which only some bits differ; the permutation `off` items from where memory is aligned. */
+static void check_order(struct test_random *random, uint32_t n, uint32_t mask, size_t off)
+{
+    const struct rk_kernels *kernels = rk_kernels();
+    size_t bytes = (n + off + 16) / 16 * 64;
+    uint32_t *key = calloc(n + 1, sizeof *key), *memory = aligned_alloc(64, bytes), *perm = memory + off;
+    unsigned char *seen = calloc(n + 1, 1);
+    void *scratch = aligned_alloc(64, (kernels->order_scratch(n) + 127) / 64 * 64);
+    for (uint32_t i = 0; i < n; i++)
+        key[i] = (uint32_t)test_next(random) & mask;
+    kernels->order(key, n, perm, scratch);
+    bool permutation = true, sorted = true;
+    for (uint32_t i = 0; i < n && permutation; i++) {
+        permutation = perm[i] < n && seen[perm[i]]++ == 0;
+        sorted = sorted && (i == 0 || key[perm[i - 1]] < key[perm[i]] ||
+                            (key[perm[i - 1]] == key[perm[i]] && perm[i - 1] < perm[i]));
+    }
+    assert_true(permutation);
+    assert_true(sorted);
+    free(key);
+    free(memory);
+    free(seen);
+    free(scratch);
+}
+
 static void indexes_are_sorted_stably_by_key(void **state)
 {
     (void)state;
     const uint32_t masks[] = {0, 0x7ff, 0x3ff800, 0xffc00000u, 0xffc007ffu, 0xffffffffu, 0x00101001u};
     struct test_random random = {11};
-    for (uint32_t n = 0; n < 4000; n += n < 60 ? 1 : 777) {
-        for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
-            const struct rk_kernels *kernels = rk_kernels();
-            uint32_t *key = calloc(n + 1, sizeof *key), *perm = calloc(n + 1, sizeof *perm);
-            unsigned char *seen = calloc(n + 1, 1);
-            void *scratch = aligned_alloc(64, (kernels->order_scratch(n) + 127) / 64 * 64);
-            for (uint32_t i = 0; i < n; i++)
-                key[i] = (uint32_t)test_next(&random) & masks[m];
-            kernels->order(key, n, perm, scratch);
-            for (uint32_t i = 0; i < n; i++) {
-                assert_in_range(perm[i], 0, n - 1);
-                assert_int_equal(seen[perm[i]]++, 0);
-                if (i > 0)
-                    assert_true(key[perm[i - 1]] < key[perm[i]] ||
-                                (key[perm[i - 1]] == key[perm[i]] && perm[i - 1] < perm[i]));
-            }
-            free(key);
-            free(perm);
-            free(seen);
-            free(scratch);
-        }
+    for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
+        for (uint32_t n = 0; n < 4000; n += n < 60 ? 1 : 777)
+            check_order(&random, n, masks[m], 0);
+        /* So many that items gather in lines: whole ones, and a rest. */
+        check_order(&random, (1u << 20) + 13, masks[m], m % 2 ? 3 : 0);
     }
+    check_order(&random, 1u << 20, 0xffffffffu, 0);
 }
 
 static void wide_registers_that_the_system_does_not_save_are_not_used(void **state)
