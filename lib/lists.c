@@ -199,18 +199,21 @@ struct tally {
     bool bad;
 };
 
-/* Sixteen targets at a time: a comparison that holds is -1 in its lane. */
+/* Sixteen targets at a time: a comparison that holds is -1 in its lane. Counts have no sign: they go to 255.
+ */
 typedef int8_t lanes __attribute__((vector_size(16)));
+typedef uint8_t counts __attribute__((vector_size(16)));
 enum { LANES = sizeof(lanes) };
 
 static lanes add_lanes(struct tally *tally, const int8_t *row, size_t c)
 {
-    lanes target, relevant, ignored;
+    lanes target;
+    counts relevant, ignored;
     memcpy(&target, row, LANES);
     memcpy(&relevant, tally->relevant + c, LANES);
     memcpy(&ignored, tally->ignored + c, LANES);
-    relevant -= target == 1;
-    ignored -= target == -1;
+    relevant -= (counts)(target == 1);
+    ignored -= (counts)(target == -1);
     memcpy(tally->relevant + c, &relevant, LANES);
     memcpy(tally->ignored + c, &ignored, LANES);
     return (target > 1) | (target < -1);

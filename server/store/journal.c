@@ -46,8 +46,10 @@ static enum rankd_status write_record(struct rk_journal *journal, struct rk_reco
         journal->buffer_room = bytes;
     }
     memcpy(journal->buffer, head, sizeof *head);
-    for (size_t i = 0, at = sizeof *head; i < pieces; at += piece[i++].bytes)
-        memcpy(journal->buffer + at, piece[i].data, piece[i].bytes);
+    for (size_t i = 0, at = sizeof *head; i < pieces; at += piece[i++].bytes) {
+        if (piece[i].bytes > 0) /* an empty piece may be NULL */
+            memcpy(journal->buffer + at, piece[i].data, piece[i].bytes);
+    }
     int code = journal->io->write(journal->io, journal->fd, journal->buffer, bytes, journal->offset);
     if (code == -ENOSPC || code == -EDQUOT) {
         /* Half a record at the end would be taken for a torn tail and is cut already now. */
