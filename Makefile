@@ -4,6 +4,7 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := all
 
 BUILD ?= build
+venv := build/venv
 PREFIX ?= /usr/local
 DESTDIR ?=
 ifeq ($(origin CC),default)

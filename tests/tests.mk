@@ -3,7 +3,6 @@
 unit_src := $(wildcard tests/unit/test_*.c)
 unit_bin := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
 test_support := $(wildcard tests/unit/support/*.c)
-venv := build/venv
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(BUILD)/librankd.a $(BUILD)/librk-server.a $(BUILD)/librk.a
 	@mkdir -p $(@D)

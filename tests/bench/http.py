@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""HTTP beside the same call made in process: `ap`, one kept-alive connection to a daemon of its own, in one run.
+
+The client is a bare socket that sends prepared bytes and reads by Content-Length, so that the daemon is measured and not
+a client library. First 128 x 128 with binary tensors and as JSON; then bodies from 1 KiB to 16 MiB, sent in one write with
+Nagle's algorithm off, and with head and body in two writes and Nagle on, which is where a server that delays its
+acknowledgements costs 40 ms.
+"""
+import argparse
+import json
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+COLUMNS, RELEVANT = 204, 8  # 204 scores and targets are 1,020 bytes
+STALL_MS = 40
+
+
+class Connection:
+    def __init__(self, address, nodelay):
+        self.socket = socket.create_connection(address)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
+        self.buffer = bytearray(64 << 20)
+
+    def call(self, parts):
+        """Sends the parts, each in a write of its own; the reply's length in bytes. Raises on any status but 200."""
+        for part in parts:
+            self.socket.sendall(part)
+        view, got, end = memoryview(self.buffer), 0, -1
+        while end < 0:
+            got += self._read(view[got:])
+            end = self.buffer.find(b"\r\n\r\n", 0, got)
+        head = bytes(self.buffer[:end]).lower()
+        if b" 200 " not in head[:16]:
+            raise SystemExit(f"the daemon answered {bytes(self.buffer[:got])[:500]!r}")
+        length = int(head.split(b"\r\ncontent-length:")[1].split(b"\r\n")[0])
+        while got < end + 4 + length:
+            got += self._read(view[got:])
+        return length
+
+    def _read(self, into):
+        got = self.socket.recv_into(into)
+        if got == 0:
+            raise SystemExit("the daemon closed the connection")
+        return got
+
+
+def draw(lists, columns, relevant):
+    scores = np.random.default_rng(1).random((lists, columns), dtype=np.float32)
+    targets = np.zeros((lists, columns), np.int8)
+    targets[:, :: max(1, columns // relevant)] = 1
+    return scores, targets
+
+
+def tensor(name, datatype, array, **rest):
+    return {"name": name, "datatype": datatype, "shape": list(array.shape), **rest}
+
+
+def request(scores, targets, binary):
+    """Head and body of one infer request that asks for loss and gradient."""
+    if binary:
+        described = [tensor("scores", "FP32", scores, parameters={"binary_data_size": scores.nbytes}),
+                     tensor("targets", "INT8", targets, parameters={"binary_data_size": targets.nbytes})]
+    else:
+        described = [tensor("scores", "FP32", scores, data=scores.ravel().tolist()),
+                     tensor("targets", "INT8", targets, data=targets.ravel().tolist())]
+    outputs = [{"name": name, "parameters": {"binary_data": binary}} for name in ("loss", "gradient")]
+    body = json.dumps({"inputs": described, "outputs": outputs}).encode()
+    extra = ""
+    if binary:
+        extra = f"Inference-Header-Content-Length: {len(body)}\r\n"
+        body += scores.tobytes() + targets.tobytes()
+    head = f"POST /v2/models/ap/infer HTTP/1.1\r\nHost: localhost\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode(), body
+
+
+def time_calls(connection, parts, runs):
+    """Milliseconds of each call after the first tenth."""
+    ms = []
+    for _ in range(runs + runs // 10 + 1):
+        begun = time.perf_counter()
+        connection.call(parts)
+        ms.append((time.perf_counter() - begun) * 1e3)
+    return sorted(ms[-runs:])
+
+
+def time_in_process(program, scores, targets, runs):
+    with tempfile.TemporaryDirectory() as folder:
+        scores.tofile(f"{folder}/scores")
+        targets.tofile(f"{folder}/targets")
+        lists, columns = scores.shape
+        done = subprocess.run([program, "ap", "FP32", str(lists), str(columns), "1", str(runs), f"{folder}/scores",
+                               f"{folder}/targets"], check=True, capture_output=True, text=True)
+    return sorted(json.loads(done.stdout)["ms"])
+
+
+def quantile(ms, share):
+    return ms[min(len(ms) - 1, int(len(ms) * share))]
+
+
+def figures(name, ms, base):
+    return {"name": name, "p50_ms": statistics.median(ms), "p99_ms": quantile(ms, 0.99), "max_ms": ms[-1],
+            "in_process_p50_ms": statistics.median(base)}
+
+
+def small(address, program, runs):
+    scores, targets = draw(128, 128, 4)
+    base = time_in_process(program, scores, targets, 1000)
+    print("ap, 128 x 128, loss and gradient, one kept-alive connection")
+    print(f"{'in process':12} p50 {statistics.median(base) * 1e3:9.1f} us   p99 {quantile(base, 0.99) * 1e3:9.1f} us")
+    cases = []
+    for name, binary in (("binary", True), ("JSON", False)):
+        parts = [b"".join(request(scores, targets, binary))]
+        case = figures(name, time_calls(Connection(address, True), parts, runs if binary else runs // 10), base)
+        cases.append(case)
+        over = (case["p50_ms"] - case["in_process_p50_ms"]) * 1e3
+        print(f"{'HTTP ' + name:12} p50 {case['p50_ms'] * 1e3:9.1f} us   p99 {case['p99_ms'] * 1e3:9.1f} us   "
+              f"{over:9.1f} us over in process")
+    return cases
+
+
+def sweep(address, program, runs):
+    print("\nbody      lists   in process  one write: p50      p99      max   head apart, Nagle: p50      p99      max  (ms)")
+    cases = []
+    for power in range(10, 25):
+        lists = max(1, (1 << power) // (5 * COLUMNS))
+        scores, targets = draw(lists, COLUMNS, RELEVANT)
+        count = max(20, min(runs, (256 << 20) >> power))
+        base = time_in_process(program, scores, targets, min(count, 200))
+        head, body = request(scores, targets, True)
+        whole = figures("one write", time_calls(Connection(address, True), [head + body], count), base)
+        apart = figures("head apart", time_calls(Connection(address, False), [head, body], count), base)
+        cases += [{"body_bytes": len(body), "calls": count, **case} for case in (whole, apart)]
+        print(f"{len(body):9} {lists:5}   {statistics.median(base):10.3f} " +
+              "     ".join(f"{case['p50_ms']:12.3f} {case['p99_ms']:8.3f} {case['max_ms']:8.3f}" for case in (whole, apart)))
+    # What a delayed acknowledgement costs comes on top of the size's own time; it shows in the median or not at all.
+    stalled = [case for case in cases if case["p50_ms"] > case["in_process_p50_ms"] + STALL_MS and case["body_bytes"] < 4 << 20]
+    print(f"medians {STALL_MS} ms or more above in process, bodies below 4 MiB: {len(stalled)} of {len(cases)}")
+    return cases
+
+
+def main():
+    parse = argparse.ArgumentParser(description=__doc__)
+    parse.add_argument("--build", type=Path, required=True)
+    parse.add_argument("--runs", type=int, default=2000, help="calls of a small case; large ones are fewer")
+    args = parse.parse_args()
+    daemon = subprocess.Popen([args.build / "rankd", "--http", "127.0.0.1:0", "--log-level", "warn"],
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        line = daemon.stdout.readline()
+        host, _, port = line.split("http://")[1].split()[0].strip("/").rpartition(":")
+        program = args.build / "bench" / "engine"
+        cases = {"small": small((host, int(port)), program, args.runs), "sweep": sweep((host, int(port)), program, args.runs)}
+    finally:
+        daemon.terminate()
+        daemon.wait()
+    out = args.build / "bench" / "http.json"
+    out.write_text(json.dumps(cases, indent=1))
+    print(f"written: {out}")
+
+
+if __name__ == "__main__":
+    main()
