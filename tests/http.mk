@@ -1,5 +1,8 @@
-# The long form of what tests/process/test_http_storm.py does in short.
+# The long form of what tests/process/test_http_storm.py does in short, plain and under ASan and UBSan.
 .PHONY: soak-http
 soak: soak-http
 soak-http: all $(venv)/ready
-	RANKD_STORM=100000 RANKD_BUILD=$(abspath $(BUILD)) $(venv)/bin/python -m pytest -q -p no:cacheprovider tests/process/test_http_storm.py
+	$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' all
+	for build in $(BUILD) build/asan; do \
+	    RANKD_STORM=100000 RANKD_BUILD=$$PWD/$$build $(venv)/bin/python -m pytest -q -p no:cacheprovider tests/process/test_http_storm.py || exit 1; \
+	done
