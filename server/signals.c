@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@ bool rk_signals_start(void)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     struct sigaction action;
-    if (pipe2(ends, O_CLOEXEC) != 0 || fcntl(ends[1], F_SETFL, O_NONBLOCK) != 0)
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
         return false;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
@@ -38,8 +39,11 @@ bool rk_signals_start(void)
 int rk_signals_wait(void)
 {
     unsigned char byte = 0;
+    struct pollfd fd = {.fd = ends[0], .events = POLLIN};
+    /* poll() ends at a signal, which a read() that is restarted does not: ThreadSanitizer holds signals back
+     * until the call they came in returns. */
     while (read(ends[0], &byte, 1) != 1)
-        continue;
+        (void)poll(&fd, 1, -1);
     return byte;
 }
 
