@@ -24,7 +24,7 @@ enum rankd_status rk_api_ready(struct rk_app *app, const struct rk_call *call, c
 enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
                                 struct rk_answer *answer, struct rk_err *err)
 {
-    (void)app, (void)call, (void)match;
+    (void)call, (void)match;
     static const char *const extensions[] = {"binary_tensor_data",  "statistics",       "parameters",
                                              "model_configuration", "model_repository", "banks"};
     struct rk_text out = {0};
@@ -34,6 +34,8 @@ enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, 
     rk_json_open(&out, "extensions", '[');
     for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
         rk_json_text(&out, NULL, extensions[i]);
+    if (app->regions)
+        rk_json_text(&out, NULL, "system_shared_memory");
     rk_json_close(&out, ']');
     rk_json_close(&out, '}');
     return rk_answer_text(answer, &out, err);
@@ -65,14 +67,4 @@ enum rankd_status rk_api_metrics(struct rk_app *app, const struct rk_call *call,
     rk_metrics_write(app, &out);
     answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
     return rk_answer_text(answer, &out, err);
-}
-
-enum rankd_status rk_api_no_regions(struct rk_app *app, const struct rk_call *call,
-                                    const struct rk_match *match, struct rk_answer *answer,
-                                    struct rk_err *err)
-{
-    (void)app, (void)call, (void)match, (void)answer;
-    return rk_fail(
-        err, RANKD_UNSUPPORTED,
-        "shared-memory regions are switched off in this daemon; send binary tensors, or use the ring");
 }

@@ -13,6 +13,7 @@
 #include "kernel/kernel.h"
 #include "log.h"
 #include "metrics.h"
+#include "regions.h"
 #include "ring/front.h"
 #include "work.h"
 
@@ -135,8 +136,9 @@ static const struct rk_part parts[] = {
     {"kernels", start_kernels, stop_kernels}, {"log", start_log, stop_log},
     {"metrics", start_metrics, stop_metrics}, {"budget", start_budget, stop_budget},
     {"access", start_access, stop_access},    {"helpers", start_helpers, stop_helpers},
-    {"banks", rk_banks_start, rk_banks_stop}, {"work", start_work, stop_work},
-    {"http", rk_http_start, rk_http_stop},    {"ring", rk_ring_start, rk_ring_stop},
+    {"banks", rk_banks_start, rk_banks_stop}, {"regions", rk_regions_start, rk_regions_stop},
+    {"work", start_work, stop_work},          {"http", rk_http_start, rk_http_stop},
+    {"ring", rk_ring_start, rk_ring_stop},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 

@@ -25,6 +25,7 @@ struct rk_app {
     struct rk_budget *budget;   /* budget.h */
     struct rk_access *access;   /* access.h: tokens and their scopes */
     struct rk_banks *banks;     /* banks.h */
+    struct rk_regions *regions; /* regions.h; NULL unless --allow-shm-regions */
     struct rk_helpers *helpers; /* helpers.h; NULL with one worker */
     struct rk_work *work;       /* work.h */
     struct rk_http *http;       /* http/front.h */

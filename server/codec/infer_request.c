@@ -130,7 +130,7 @@ static enum rankd_status parse_size(struct parser *p, const char *owner, const j
 }
 
 static enum rankd_status parse_region(struct parser *p, const char *owner, const json_t *parameters,
-                                      size_t *bytes, void **at)
+                                      enum rk_region_use use, size_t *bytes, void **at)
 {
     const json_t *name = json_object_get(parameters, "shared_memory_region");
     size_t offset = 0;
@@ -147,7 +147,7 @@ static enum rankd_status parse_region(struct parser *p, const char *owner, const
         status = parse_size(p, owner, parameters, "shared_memory_offset", &offset);
     if (status != RANKD_OK)
         return status;
-    *at = p->finder->find(p->finder, json_string_value(name), offset, *bytes, p->err);
+    *at = p->finder->find(p->finder, json_string_value(name), offset, *bytes, use, owner, p->err);
     return *at ? RANKD_OK : p->err->status;
 }
 
@@ -276,7 +276,7 @@ static enum rankd_status take_region(struct parser *p, const char *name, const j
     void *at;
     char owner[80];
     (void)snprintf(owner, sizeof owner, "input %s", name);
-    enum rankd_status status = parse_region(p, owner, parameters, &bytes, &at);
+    enum rankd_status status = parse_region(p, owner, parameters, RK_REGION_READ, &bytes, &at);
     if (status != RANKD_OK)
         return status;
     if (bytes != tensor->bytes)
@@ -411,7 +411,8 @@ static enum rankd_status parse_output_parameters(struct parser *p, const json_t 
         p->wire->binary[which] = json_is_true(binary);
     if (!json_object_get(parameters, "shared_memory_region"))
         return RANKD_OK;
-    return parse_region(p, owner, parameters, &p->wire->region_bytes[which], &p->wire->region[which]);
+    return parse_region(p, owner, parameters, RK_REGION_WRITE, &p->wire->region_bytes[which],
+                        &p->wire->region[which]);
 }
 
 static enum rankd_status parse_output(struct parser *p, const json_t *output)

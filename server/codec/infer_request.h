@@ -10,11 +10,13 @@
 #include "request.h"
 
 /* Where tensors in registered shared memory are found; the front door that has regions brings one. */
+enum rk_region_use { RK_REGION_READ, RK_REGION_WRITE };
 struct rk_region_finder {
-    /* Address of `bytes` bytes at `offset` in the region, valid until the request is over, or NULL with *err
-     * set. */
+    /* Memory of the request for `bytes` bytes at `offset` in the region, valid until the request is over:
+     * what stands there, or room for what is to stand there. NULL with *err set; `what` is whose it is, for
+     * the sentence ("input scores"). */
     void *(*find)(struct rk_region_finder *finder, const char *region, size_t offset, size_t bytes,
-                  struct rk_err *err);
+                  enum rk_region_use use, const char *what, struct rk_err *err);
 };
 
 /* A parsed request. Everything in it that is pointed to lives in the body, in `storage`, or in a region. */

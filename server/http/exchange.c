@@ -262,6 +262,7 @@ void rk_exchange_end(struct rk_exchange *exchange)
     rk_wire_reply_clear(&exchange->out);
     rk_reply_clear(&exchange->reply);
     rk_wire_request_clear(&exchange->wire);
+    rk_lease_end(&exchange->lease);
     rk_body_free(&exchange->body, http->app->budget);
     free(exchange->packed);
     free(exchange->answer.body);

@@ -19,6 +19,7 @@
 #include "connection.h"
 #include "infer.h"
 #include "listen.h"
+#include "regions.h"
 #include "route.h"
 #include "work.h"
 
@@ -65,6 +66,7 @@ struct rk_exchange {
     struct rk_answer answer; /* of everything but a successful inference */
 
     struct rk_wire_request wire;
+    struct rk_lease lease; /* of shared memory that the request names */
     struct rk_reply reply;
     struct rk_wire_reply out;
     struct rk_infer_meta meta;

@@ -79,8 +79,12 @@ static enum rankd_status parse(struct rk_exchange *exchange)
     const size_t heap = json_bytes * RK_JSON_HEAP_PER_BYTE;
     if (rk_body_reserve(&exchange->body, budget, heap, &exchange->err) != RANKD_OK)
         return exchange->err.status;
-    const enum rankd_status status = rk_wire_request_parse(
-        wire, model, exchange->body.data, exchange->body.bytes, json_bytes, NULL, &exchange->err);
+    struct rk_app *app = exchange->http->app;
+    if (app->regions)
+        rk_lease_start(&exchange->lease, app->regions, exchange->who.name, budget);
+    const enum rankd_status status =
+        rk_wire_request_parse(wire, model, exchange->body.data, exchange->body.bytes, json_bytes,
+                              app->regions ? &exchange->lease.finder : NULL, &exchange->err);
     wire->request.model = model;
     /* The document is gone; tensors that came as JSON stay: at most 8 bytes for two of text ("0,"). */
     const size_t stay = 4 * json_bytes;
@@ -125,6 +129,19 @@ static enum rankd_status pack(struct rk_exchange *exchange)
     return status;
 }
 
+/* Outputs that the client wants in its shared memory go there. */
+static enum rankd_status store(struct rk_exchange *exchange)
+{
+    const struct rk_wire_request *wire = &exchange->wire;
+    for (unsigned i = 0; i < RK_OUT_COUNT; i++) {
+        if (wire->region[i] && exchange->reply.outputs >> i & 1u &&
+            rk_lease_store(&exchange->lease, wire->region[i], exchange->reply.out[i].bytes,
+                           rk_output_rows[i].name, &exchange->err) != RANKD_OK)
+            return exchange->err.status;
+    }
+    return RANKD_OK;
+}
+
 void rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
 {
     struct rk_infer_meta *meta = &exchange->meta;
@@ -142,10 +159,12 @@ void rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
         (void)rk_fail(&exchange->err, RANKD_DEADLINE, "the request's deadline passed before it was computed");
         return;
     }
+    rk_wire_reply_prepare(&exchange->wire, &exchange->reply);
     if (rk_infer(exchange->http->app, worker, &exchange->wire.request, meta, &exchange->reply,
                  &exchange->err) != RANKD_OK)
         return;
     exchange->written_ns = rk_now_ns();
-    if (rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err) == RANKD_OK)
+    if (store(exchange) == RANKD_OK &&
+        rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err) == RANKD_OK)
         (void)pack(exchange);
 }

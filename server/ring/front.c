@@ -237,6 +237,7 @@ static void free_ring(struct rk_ring *ring)
     rk_quota_free(front->quota);
     rk_scratch_free(front->worker.scratch);
     (void)pthread_mutex_destroy(&front->answering);
+    (void)pthread_mutex_destroy(&front->ending);
     free(ring);
 }
 
@@ -274,6 +275,7 @@ enum rankd_status rk_ring_start(struct rk_app *app, struct rk_err *err)
     front->app = app;
     front->listener = -1;
     (void)pthread_mutex_init(&front->answering, NULL);
+    (void)pthread_mutex_init(&front->ending, NULL);
     if (prepare(front, err) != RANKD_OK) {
         free_ring(ring);
         return err->status;
@@ -302,5 +304,7 @@ void rk_ring_stop(struct rk_app *app)
     rk_loop_wake(ring->front.loop);
     (void)pthread_join(ring->front.thread, NULL);
     app->ring = NULL;
+    (void)pthread_mutex_lock(&ring->front.ending); /* who ended the last peer is through */
+    (void)pthread_mutex_unlock(&ring->front.ending);
     free_ring(ring);
 }

@@ -10,6 +10,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "ring_internal.h"
+#include "uids.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
@@ -36,9 +37,12 @@ static void destroy(struct rk_peer *peer)
     free(peer->jobs);
     free(peer->packet);
     free(peer);
+    /* With the last peer the loop ends and the front is freed: not before this thread is through with it. */
+    (void)pthread_mutex_lock(&front->ending);
     (void)atomic_fetch_sub_explicit(&front->living, 1, memory_order_release);
     if (atomic_load(&front->stop))
         rk_loop_wake(front->loop);
+    (void)pthread_mutex_unlock(&front->ending);
 }
 
 void rk_peer_release(struct rk_peer *peer)
@@ -165,20 +169,7 @@ static struct rk_peer *new_peer(struct rk_front *front, int fd, const struct ucr
 
 static bool is_allowed(const struct rk_front *front, uid_t uid)
 {
-    if (uid == front->own_uid)
-        return true;
-    const char *list = front->app->config.ring_allow_uid;
-    while (*list != '\0') {
-        char *end;
-        unsigned long allowed = strtoul(list, &end, 10);
-        if (end != list && allowed == uid)
-            return true;
-        list = strchr(end, ',');
-        if (list == NULL)
-            break;
-        list++;
-    }
-    return false;
+    return uid == front->own_uid || rk_uids_have(front->app->config.ring_allow_uid, uid);
 }
 
 /* The reason, and the end. Nothing may be left unread: a socket that is closed with packets in it takes the

@@ -92,6 +92,7 @@ struct rk_front {
     uid_t own_uid;
     struct rk_peer *peers;   /* that are not gone */
     _Atomic uint32_t living; /* peers whose memory still stands */
+    pthread_mutex_t ending;  /* held by a worker from the end of a peer to its last look at the front */
     unsigned spinners, spinner_limit;
     struct rk_worker worker;   /* the loop's own, for small requests */
     uint64_t complaint_ns;     /* when a violation was last logged */

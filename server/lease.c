@@ -1,0 +1,133 @@
+/* Regions in use by one request: memory for their bytes, filled before it is computed and stored after. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "budget.h"
+#include "regions_internal.h"
+
+enum { ALIGN = 64 };
+
+static bool read_all(int fd, char *into, size_t bytes, size_t at)
+{
+    while (bytes > 0) {
+        ssize_t got = pread(fd, into, bytes, (off_t)at);
+        if (got <= 0) {
+            if (got < 0 && errno == EINTR)
+                continue;
+            return false;
+        }
+        into += got, bytes -= (size_t)got, at += (size_t)got;
+    }
+    return true;
+}
+
+static bool write_all(int fd, const char *from, size_t bytes, size_t at)
+{
+    while (bytes > 0) {
+        ssize_t put = pwrite(fd, from, bytes, (off_t)at);
+        if (put <= 0) {
+            if (put < 0 && errno == EINTR)
+                continue;
+            return false;
+        }
+        from += put, bytes -= (size_t)put, at += (size_t)put;
+    }
+    return true;
+}
+
+static enum rankd_status cut_short(struct rk_err *err, const char *what)
+{
+    return rk_fail(
+        err, RANKD_INVALID,
+        "%s is in shared memory that is shorter than it was when it was registered; register it again", what);
+}
+
+/* Memory of the request for a place in a region; what it holds is not set. */
+static enum rankd_status hold(struct rk_lease *lease, struct rk_held *held, const char *what,
+                              struct rk_err *err)
+{
+    const struct rk_region *region = held->region;
+    if (held->offset > region->bytes || held->bytes > region->bytes - held->offset)
+        return rk_fail(err, RANKD_INVALID,
+                       "%s takes %zu bytes at offset %zu; its shared memory region has %zu bytes", what,
+                       held->bytes, held->offset, region->bytes);
+    if (held->bytes > rk_budget_limit(lease->budget))
+        return rk_fail(err, RANKD_TOO_LARGE,
+                       "%s takes %zu bytes of memory; all requests together may take %zu (--budget-bytes)",
+                       what, held->bytes, rk_budget_limit(lease->budget));
+    if (!rk_budget_take(lease->budget, held->bytes))
+        return rk_fail(err, RANKD_OVERLOADED,
+                       "%zu bytes of memory for %s are not free now; try again in a moment", held->bytes,
+                       what);
+    held->memory = aligned_alloc(ALIGN, (held->bytes / ALIGN + 1) * ALIGN);
+    if (held->memory)
+        return RANKD_OK;
+    rk_budget_give(lease->budget, held->bytes);
+    return rk_fail(err, RANKD_OVERLOADED, "no memory for %s; try again in a moment", what);
+}
+
+static void *find(struct rk_region_finder *finder, const char *name, size_t offset, size_t bytes,
+                  enum rk_region_use use, const char *what, struct rk_err *err)
+{
+    struct rk_lease *lease = (struct rk_lease *)finder;
+    if (lease->count == sizeof lease->held / sizeof *lease->held) {
+        (void)rk_fail(err, RANKD_INVALID, "the request has more tensors in shared memory than a model has");
+        return NULL;
+    }
+    struct rk_held held = {
+        .region = rk_regions_get(lease->regions, lease->owner, name), .offset = offset, .bytes = bytes};
+    if (!held.region) {
+        (void)rk_fail(err, RANKD_INVALID, "%s is in region \"%.64s\", which is not registered", what, name);
+        return NULL;
+    }
+    if (hold(lease, &held, what, err) != RANKD_OK) {
+        rk_regions_put(lease->regions, held.region);
+        return NULL;
+    }
+    lease->held[lease->count++] = held;
+    if (use == RK_REGION_READ &&
+        !read_all(held.region->fd, held.memory, bytes, held.region->offset + offset)) {
+        (void)cut_short(err, what);
+        return NULL;
+    }
+    return held.memory;
+}
+
+void rk_lease_start(struct rk_lease *lease, struct rk_regions *regions, const char *owner,
+                    struct rk_budget *budget)
+{
+    *lease = (struct rk_lease){.finder = {find}, .regions = regions, .owner = owner, .budget = budget};
+}
+
+void rk_lease_end(struct rk_lease *lease)
+{
+    for (size_t i = 0; i < lease->count; i++) {
+        rk_regions_put(lease->regions, lease->held[i].region);
+        rk_budget_give(lease->budget, lease->held[i].bytes);
+        free(lease->held[i].memory);
+    }
+    lease->count = 0;
+}
+
+/* Writing past the end of an object that was cut would make it longer again, so its size is looked at first.
+ * One that is cut between the two is made longer by no more than it was registered with. */
+enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, size_t bytes, const char *output,
+                                 struct rk_err *err)
+{
+    const struct rk_held *held = lease->held;
+    while (held->memory != memory)
+        held++;
+    struct stat file;
+    size_t at = held->region->offset + held->offset;
+    if (fstat(held->region->fd, &file) != 0 || (size_t)file.st_size < at + bytes ||
+        !write_all(held->region->fd, memory, bytes, at)) {
+        char what[80];
+        (void)snprintf(what, sizeof what, "output %s", output);
+        return cut_short(err, what);
+    }
+    return RANKD_OK;
+}

@@ -1,0 +1,70 @@
+/* Registered shared memory (the protocol's system shared memory extension): a client names a POSIX shared
+ * memory object of this machine once, and its requests then say where in it their tensors are.
+ *
+ * A region belongs to the token that registered it: nobody else's requests, status or unregister see it, and
+ * two tokens may use one name. The object belongs to a client who may write to it or cut it short at any
+ * time. So it is never mapped: inputs are read into memory of the request, outputs are computed there and
+ * written to the object at the end. That is one copy more than a mapping would take; in return no access can
+ * fault, and what was checked stays as it was. (The ring is the way without copies.) */
+#ifndef RK_REGIONS_H
+#define RK_REGIONS_H
+
+#include <stddef.h>
+
+#include "app.h"
+#include "codec/infer_request.h"
+#include "codec/text.h"
+
+struct rk_regions;
+struct rk_region;
+
+enum { RK_REGION_NAME = 128, RK_REGION_KEY = 256 };
+
+/* The part (app.h): app->regions, NULL where --allow-shm-regions is not given. RANKD_INVALID without tokens.
+ */
+enum rankd_status rk_regions_start(struct rk_app *app, struct rk_err *err);
+void rk_regions_stop(struct rk_app *app);
+
+/* Registers `bytes` bytes at `offset` of the object `key`, with or without its leading "/", as `name` of
+ * `owner`. RANKD_INVALID: a key outside the prefix, an object that is not there, is no regular file, belongs
+ * to a stranger or is too short. RANKD_CONFLICT: the owner has the name already. RANKD_OVERLOADED: too many
+ * regions. */
+enum rankd_status rk_regions_register(struct rk_regions *regions, const char *owner, const char *name,
+                                      const char *key, size_t offset, size_t bytes, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Forgets the owner's region `name`, all of the owner's with NULL. One that is not there is forgotten
+ * already. Requests that use it end undisturbed. */
+void rk_regions_unregister(struct rk_regions *regions, const char *owner, const char *name);
+
+/* Writes the owner's regions, or the one of this name, as a JSON array. RANKD_NOT_FOUND: there is none of the
+ * name. */
+enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner, const char *name,
+                                  struct rk_text *out, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* What one request uses of them. */
+struct rk_lease {
+    struct rk_region_finder finder; /* for rk_wire_request_parse() */
+    struct rk_regions *regions;
+    const char *owner;
+    struct rk_budget *budget;
+    size_t count;
+    struct rk_held {
+        struct rk_region *region;
+        size_t offset, bytes;
+        void *memory;
+    } held[RK_IN_COUNT + RK_OUT_COUNT];
+};
+
+/* `owner` and `budget` outlive the lease. rk_lease_end() must follow, after the last use of what it found. */
+void rk_lease_start(struct rk_lease *lease, struct rk_regions *regions, const char *owner,
+                    struct rk_budget *budget);
+void rk_lease_end(struct rk_lease *lease); /* a zeroed one is fine */
+
+/* Writes the first `bytes` bytes of memory that was found for an output to its place. RANKD_INVALID: the
+ * object is shorter than it was. */
+enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, size_t bytes, const char *output,
+                                 struct rk_err *err) __attribute__((warn_unused_result));
+
+#endif

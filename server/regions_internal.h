@@ -1,0 +1,19 @@
+/* A region, between the registry (regions.c) and the requests that use it (lease.c). */
+#ifndef RK_REGIONS_INTERNAL_H
+#define RK_REGIONS_INTERNAL_H
+
+#include "regions.h"
+
+struct rk_region {
+    struct rk_region *next; /* the registry's */
+    unsigned users;         /* the registry itself while it is listed, and every request; under its lock */
+    int fd;
+    size_t offset, bytes;
+    char owner[64], name[RK_REGION_NAME], key[RK_REGION_KEY];
+};
+
+/* The owner's region with one more user, or NULL. */
+struct rk_region *rk_regions_get(struct rk_regions *regions, const char *owner, const char *name);
+void rk_regions_put(struct rk_regions *regions, struct rk_region *region);
+
+#endif
