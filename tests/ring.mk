@@ -1,10 +1,13 @@
-# The ring's long forms: ten minutes of scribbling under ASan and UBSan, 10,000 connects.
+# The ring's long forms: ten minutes of scribbling under ASan and UBSan, 10,000 connects; once under TSan.
 .PHONY: soak-ring
 soak: soak-ring
 soak-ring: $(venv)/ready
 	$(MAKE) BUILD=build/asan SANITIZE=address,undefined CFLAGS='-O1 -g' all
 	RING_SOAK=1 RANKD_BUILD=build/asan PYTHONPATH=clients/python $(venv)/bin/python -m pytest -q -p no:cacheprovider \
 	    tests/process/test_ring_hostile.py
+	$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' all
+	RANKD_BUILD=build/tsan PYTHONPATH=clients/python $(venv)/bin/python -m pytest -q -p no:cacheprovider \
+	    tests/process/test_ring.py tests/process/test_ring_hostile.py
 
 # The ring beside the call in the process, HTTP and a bare socket, in one run against a daemon of its own.
 .PHONY: bench-ring

