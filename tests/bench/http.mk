@@ -2,4 +2,4 @@
 .PHONY: bench-http
 bench: bench-http
 bench-http: $(BUILD)/bench/engine $(BUILD)/rankd
-	/usr/bin/python3 tests/bench/http.py --build $(BUILD)
+	/usr/bin/python3 tests/bench/http_daemon.py --build $(BUILD)
