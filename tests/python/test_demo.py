@@ -1,5 +1,6 @@
 """The demo in short: it trains, shows table and plot, and fails where it says that it fails."""
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def test_the_demo_trains_two_trainers_and_the_bank_helps(tmp_path):
     for row in ("contrastive", "ap", "recall"):
         assert mean_map(done.stdout, row) > 0.9
     assert mean_map(done.stdout, "ap, small batch + bank") > mean_map(done.stdout, "ap, small batch") + 0.02
+    ring, http = re.search(r"step time of the loss .*: ring ([0-9.]+) ms, HTTP ([0-9.]+) ms", done.stdout).groups()
+    assert float(ring) > 0 and float(http) > 0
+    assert "trainers over the ring" in done.stdout
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG") and str(tmp_path / "plot.png") in done.stdout
 
 

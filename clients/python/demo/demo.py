@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import rankd  # noqa: E402
+import steptimes  # noqa: E402
 from plan import LARGE_ROWS, SMALL_ROWS, Run, plan  # noqa: E402
 from table import Row, show, summary  # noqa: E402
 
@@ -31,12 +32,14 @@ def main() -> int:
     options = arguments()
     runs = plan(options.seeds, options.steps, not options.no_bank)
     with tempfile.TemporaryDirectory(prefix="rankd-demo-") as folder:
-        url, daemon = start_daemon(options.daemon, Path(folder))
+        os.environ.setdefault("RANKD_LIBRARY", str(options.daemon.resolve().with_name("librankd.so.0")))
+        http, ring, daemon = start_daemon(options.daemon, Path(folder))
         try:
-            print(f"daemon at {url} (log: {folder}/daemon.log), {TRAINERS} trainers, {len(runs)} trainings of "
-                  f"{options.steps} steps", flush=True)
-            history = watch(start_trainers(url, runs), runs)
-            print(work_done(rankd.connect(url)))
+            print(f"daemon at {http} and {ring} (log: {folder}/daemon.log), {TRAINERS} trainers over the ring, "
+                  f"{len(runs)} trainings of {options.steps} steps", flush=True)
+            history = watch(start_trainers(ring, runs), runs)
+            print(work_done(rankd.connect(http)))
+            print(steptimes.compared({"ring": ring, "HTTP": http}))
         except BaseException:
             print((Path(folder) / "daemon.log").read_text()[-2000:], file=sys.stderr)
             raise
@@ -69,17 +72,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_daemon(executable: Path, folder: Path) -> tuple[str, subprocess.Popen[str]]:
-    """On a free port of loopback, with a data directory of its own. Returns its URL when it listens."""
+def start_daemon(executable: Path, folder: Path) -> tuple[str, str, subprocess.Popen[str]]:
+    """On a free port of loopback and a socket in the folder, with its data there too. Returns both URLs when it listens."""
     with (folder / "daemon.log").open("wb") as log:
-        daemon = subprocess.Popen([executable, "--http", "127.0.0.1:0", "--data", folder / "data"], stderr=log,
-                                  stdout=subprocess.PIPE, text=True)
+        daemon = subprocess.Popen([executable, "--http", "127.0.0.1:0", "--socket", folder / "ring", "--data", folder / "data"],
+                                  stderr=log, stdout=subprocess.PIPE, text=True)
     assert daemon.stdout is not None
     said = daemon.stdout.readline()  # "listening on http://127.0.0.1:PORT", or the end
     if not said.startswith("listening on "):
         daemon.kill()
         sys.exit(f"the daemon did not start:\n{(folder / 'daemon.log').read_text()}")
-    return said.split()[-1], daemon
+    return said.split()[-1], f"unix:{folder}/ring", daemon
 
 
 def start_trainers(url: str, runs: list[Run]) -> list[subprocess.Popen[str]]:
