@@ -1,6 +1,7 @@
 /* Intel SDM vol. 1, 14.3 and 15.2 ("Detection of AVX", "Detection of AVX-512"): CPUID first, then XCR0. */
 #include "cpu.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 
 #if defined(__x86_64__)
@@ -48,7 +49,9 @@ unsigned rk_cpu_features_of(const struct rk_cpuid *cpu)
     return features;
 }
 
-unsigned rk_cpu_features(void)
+static unsigned known;
+
+static void ask(void)
 {
     struct rk_cpuid cpu = {0};
 #if defined(__x86_64__)
@@ -65,5 +68,13 @@ unsigned rk_cpu_features(void)
         cpu.xcr0 = (uint64_t)high << 32 | low;
     }
 #endif
-    return rk_cpu_features_of(&cpu);
+    known = rk_cpu_features_of(&cpu);
+}
+
+unsigned rk_cpu_features(void)
+{
+    /* Asked once: in a virtual machine each CPUID is a trap of ten microseconds. */
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, ask);
+    return known;
 }

@@ -22,7 +22,7 @@ struct rk_cpuid {
  * the processor says: using them would lose their contents at the next task switch, or trap. */
 unsigned rk_cpu_features_of(const struct rk_cpuid *cpu);
 
-/* RK_CPU_* of this machine. */
+/* RK_CPU_* of this machine; asked once. Any thread. */
 unsigned rk_cpu_features(void);
 
 #endif

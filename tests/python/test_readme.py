@@ -12,7 +12,8 @@ import pytest
 import rankd
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.M | re.S)
 GUIDE = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/training.md").read_text(), re.M | re.S)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 SHELL = [text for language, text in BLOCKS if language == "sh"]
@@ -72,3 +73,12 @@ def copy_of_package(tmp_path):
     import shutil
 
     return shutil.copytree(ROOT / "clients/python", tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def test_each_figure_says_how_to_reproduce_it():
+    table = README.split("## How fast", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    targets = [re.search(r"\| `make (bench[\w-]*)` \|$", row) for row in rows]
+    assert len(rows) > 5 and all(targets), rows
+    for target in {found[1] for found in targets}:
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True, timeout=60)
