@@ -10,6 +10,8 @@ soak-ring: $(venv)/ready
 	    tests/process/test_ring.py tests/process/test_ring_hostile.py
 
 # The ring beside the call in the process, HTTP and a bare socket, in one run against a daemon of its own.
+# RING_SECONDS: how long each number of clients at each depth runs.
+RING_SECONDS ?= 1
 .PHONY: bench-ring
 $(BUILD)/bench/ring: $(BUILD)/obj/tests/bench/ring.o $(BUILD)/librankd.a $(BUILD)/librk.a
 	@mkdir -p $(@D)
@@ -17,6 +19,6 @@ $(BUILD)/bench/ring: $(BUILD)/obj/tests/bench/ring.o $(BUILD)/librankd.a $(BUILD
 bench: bench-ring
 bench-ring: $(BUILD)/bench/ring $(BUILD)/rankd
 	@folder=$$(mktemp -d); port=$$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
-	$(BUILD)/rankd --log-level=warn --ring-spin-us=2000 --http=127.0.0.1:$$port --socket=$$folder/ring >/dev/null & daemon=$$!; \
+	$(BUILD)/rankd --log-level=warn --workers=1 --ring-spin-us=2000 --http=127.0.0.1:$$port --socket=$$folder/ring >/dev/null & daemon=$$!; \
 	until [ -S $$folder/ring ]; do sleep 0.1; done; \
-	$(BUILD)/bench/ring $$folder/ring http://127.0.0.1:$$port; code=$$?; kill $$daemon; wait $$daemon; rm -rf $$folder; exit $$code
+	$(BUILD)/bench/ring $$folder/ring http://127.0.0.1:$$port $$daemon $(RING_SECONDS); code=$$?; kill $$daemon; wait $$daemon; rm -rf $$folder; exit $$code

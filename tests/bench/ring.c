@@ -1,6 +1,7 @@
 /* The ring beside its peers in one run: the call within the process, HTTP with binary tensors, a bare socket.
  *
- *     ring SOCKET-PATH HTTP-URL [SECONDS]     a daemon listens on both */
+ *     ring SOCKET-PATH HTTP-URL PID [SECONDS]     the daemon PID listens on both, with one worker: all sides
+ * compute with one thread */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,17 @@ static double by_client(const char *what, rankd_client *client, const struct bat
     double p50 = show(what, ns, count);
     free(ns);
     return p50;
+}
+
+static enum rankd_status by_client_once(rankd_client *client, const struct batch *batch)
+{
+    struct rankd_tensor inputs[2], outputs[2];
+    struct rankd_request request;
+    struct rankd_reply reply;
+    describe(batch, false, inputs, outputs, &request);
+    enum rankd_status status = rankd_infer(client, &request, &reply);
+    rankd_reply_clear(client, &reply);
+    return status;
 }
 
 static double in_process(const char *what, const struct batch *batch, bool sparse, size_t count)
@@ -240,12 +252,48 @@ static void many(const char *url, unsigned clients, unsigned depth, double secon
            (double)total / seconds, (double)least / (double)most);
 }
 
+/* Seconds of CPU that a process has used, from /proc (proc(5): utime and stime are the 14th and 15th field).
+ */
+static double cpu_seconds(const char *pid)
+{
+    char path[64], text[1024] = "";
+    (void)snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    FILE *file = fopen(path, "r");
+    if (file == NULL || fread(text, 1, sizeof text - 1, file) == 0)
+        exit(2);
+    (void)fclose(file);
+    unsigned long user = 0, system = 0;
+    const char *rest = strrchr(text, ')');
+    if (rest == NULL ||
+        sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        exit(2);
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static void idle(const char *url, const char *pid)
+{
+    enum { CLIENTS = 8, SECONDS = 10 };
+    rankd_client *clients[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = open_client(url, 16 << 20, i % 2 ? 2000 : 0);
+        struct batch batch = make(clients[i], SMALL, SMALL);
+        (void)by_client_once(clients[i], &batch);
+    }
+    (void)sleep(1);
+    double before = cpu_seconds(pid);
+    (void)sleep(SECONDS);
+    printf("idle daemon, %d connected clients: %.1f %% CPU over %d s\n", CLIENTS,
+           (cpu_seconds(pid) - before) / SECONDS * 100, SECONDS);
+    for (int i = 0; i < CLIENTS; i++)
+        rankd_close(clients[i]);
+}
+
 int main(int count, char **arguments)
 {
     char url[256];
-    if (count < 3)
+    if (count < 4)
         return 2;
-    double seconds = count > 3 ? atof(arguments[3]) : 1.0;
+    double seconds = count > 4 ? atof(arguments[4]) : 1.0;
     (void)snprintf(url, sizeof url, "unix:%s", arguments[1]);
     rankd_client *spinning = open_client(url, 320u << 20, 2000), *sleeping = open_client(url, 16 << 20, 0);
     rankd_client *http = open_client(arguments[2], 0, 0);
@@ -265,6 +313,7 @@ int main(int count, char **arguments)
     double sparse = in_process("in-process, sparse", &large, true, 20);
     double ring_sparse = by_client("ring, sparse", spinning, &large, true, 20);
     printf("ratio: dense %.3f, sparse %.3f\n", ring_dense / dense, ring_sparse / sparse);
+    idle(url, arguments[3]);
     for (unsigned clients = 1; clients <= 8; clients *= 2) {
         for (unsigned depth = 1; depth <= 16; depth *= 4)
             many(url, clients, depth, seconds);
