@@ -4,5 +4,5 @@ demo:
 	@deploy/deps.sh build demo
 	@$(MAKE) --no-print-directory demo-run
 
-demo-run: $(BUILD)/rankd $(BUILD)/librankd.so
+demo-run: $(BUILD)/rankd $(BUILD)/librankd.so.$(VERSION)
 	/usr/bin/python3 clients/python/demo/demo.py --daemon $(BUILD)/rankd --plot $(BUILD)/rankd-demo.png $(DEMO)

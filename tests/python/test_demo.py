@@ -37,3 +37,9 @@ def test_the_demo_fails_loudly_if_the_losses_fall_short(tmp_path):
     done = run_demo(tmp_path, "--seeds", "1", "--steps", "5", "--no-bank")
     assert done.returncode == 1
     assert "FAILED: mean mAP of ap" in done.stderr and "at least 0.93" in done.stderr
+
+
+def test_make_builds_all_that_the_demo_needs_from_nothing(tmp_path):
+    done = subprocess.run(["make", "-n", f"BUILD={tmp_path}/build", "demo-run"], cwd=DEMO.parents[3], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "librankd.so" in done.stdout and "demo.py" in done.stdout
