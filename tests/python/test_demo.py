@@ -5,24 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import BUILD
+from support import BUILD, ROOT, library
 
 DEMO = Path(__file__).resolve().parents[2] / "clients/python/demo/demo.py"
-
-
-ROOT = DEMO.parents[3]
-
-
-def library():
-    """The C client for the trainers. A sanitizer's runtime can't be loaded into a Python that is not built with it: there, the
-    plain one against the daemon under test."""
-    ours = BUILD / "librankd.so.0"
-    if not any(name in ours.read_bytes() for name in (b"__asan_init", b"__tsan_init")):
-        return ours
-    plain = ROOT / "build/librankd.so.0"
-    if not plain.exists():
-        subprocess.run(["make", "librankd"], cwd=ROOT, check=True, capture_output=True)
-    return plain
 
 
 def run_demo(tmp_path, *options):
