@@ -2,7 +2,8 @@
 
 Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps
 state between its Python blocks by running all of them up to the current one's end in one process at the first. Blocks marked `sh deploy`
-need root or a container engine: tests/deploy runs what they say.
+need root or a container engine and are not run from here: tests/deploy does the containers' part by its own commands; installing
+the Debian package is run by no test yet.
 """
 import os
 import re
