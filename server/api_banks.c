@@ -25,38 +25,34 @@ static enum rankd_status answer_with(enum rankd_status status, struct rk_answer 
     return status;
 }
 
-#define HANDLER(name)                                                                                        \
-    enum rankd_status name(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,     \
-                           struct rk_answer *answer, struct rk_err *err)
-
-HANDLER(rk_api_banks)
+RK_HANDLER(rk_api_banks)
 {
     (void)call, (void)match;
     struct rk_text out = {0};
     return answer_with(rk_banks_list(app->banks, &out, err), answer, &out, err);
 }
 
-HANDLER(rk_api_bank)
+RK_HANDLER(rk_api_bank)
 {
     (void)call;
     struct rk_text out = {0};
     return answer_with(rk_banks_show(app->banks, match->names[0], &out, err), answer, &out, err);
 }
 
-HANDLER(rk_api_bank_put)
+RK_HANDLER(rk_api_bank_put)
 {
     struct rk_text out = {0};
     return answer_with(rk_banks_create(app->banks, match->names[0], call->body, call->body_bytes, &out, err),
                        answer, &out, err);
 }
 
-HANDLER(rk_api_bank_delete)
+RK_HANDLER(rk_api_bank_delete)
 {
     (void)answer;
     return no_body(call, err) == RANKD_OK ? rk_banks_delete(app->banks, match->names[0], err) : err->status;
 }
 
-HANDLER(rk_api_bank_clear)
+RK_HANDLER(rk_api_bank_clear)
 {
     struct rk_text out = {0};
     if (no_body(call, err) != RANKD_OK)
@@ -64,14 +60,14 @@ HANDLER(rk_api_bank_clear)
     return answer_with(rk_banks_clear(app->banks, match->names[0], &out, err), answer, &out, err);
 }
 
-HANDLER(rk_api_checkpoints)
+RK_HANDLER(rk_api_checkpoints)
 {
     (void)call;
     struct rk_text out = {0};
     return answer_with(rk_banks_checkpoints(app->banks, match->names[0], &out, err), answer, &out, err);
 }
 
-HANDLER(rk_api_checkpoint_put)
+RK_HANDLER(rk_api_checkpoint_put)
 {
     struct rk_text out = {0};
     if (no_body(call, err) != RANKD_OK)
@@ -80,7 +76,7 @@ HANDLER(rk_api_checkpoint_put)
                        &out, err);
 }
 
-HANDLER(rk_api_checkpoint_restore)
+RK_HANDLER(rk_api_checkpoint_restore)
 {
     struct rk_text out = {0};
     if (no_body(call, err) != RANKD_OK)
@@ -89,7 +85,7 @@ HANDLER(rk_api_checkpoint_restore)
                        &out, err);
 }
 
-HANDLER(rk_api_checkpoint_delete)
+RK_HANDLER(rk_api_checkpoint_delete)
 {
     (void)answer;
     return no_body(call, err) == RANKD_OK ? rk_banks_forget(app->banks, match->names[0], match->names[1], err)

@@ -14,10 +14,6 @@ static enum rankd_status switched_on(const struct rk_app *app, struct rk_err *er
                    "tensors, or use the ring");
 }
 
-#define HANDLER(name)                                                                                        \
-    enum rankd_status name(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,     \
-                           struct rk_answer *answer, struct rk_err *err)
-
 static enum rankd_status show(struct rk_app *app, const struct rk_call *call, const char *name,
                               struct rk_answer *answer, struct rk_err *err)
 {
@@ -30,18 +26,18 @@ static enum rankd_status show(struct rk_app *app, const struct rk_call *call, co
     return err->status;
 }
 
-HANDLER(rk_api_regions)
+RK_HANDLER(rk_api_regions)
 {
     (void)match;
     return show(app, call, NULL, answer, err);
 }
 
-HANDLER(rk_api_region)
+RK_HANDLER(rk_api_region)
 {
     return show(app, call, match->names[0], answer, err);
 }
 
-HANDLER(rk_api_region_register)
+RK_HANDLER(rk_api_region_register)
 {
     (void)answer;
     char key[RK_REGION_KEY] = "";
@@ -63,7 +59,7 @@ HANDLER(rk_api_region_register)
     return status;
 }
 
-HANDLER(rk_api_region_unregister)
+RK_HANDLER(rk_api_region_unregister)
 {
     (void)answer;
     if (switched_on(app, err) == RANKD_OK)
@@ -71,7 +67,7 @@ HANDLER(rk_api_region_unregister)
     return err->status;
 }
 
-HANDLER(rk_api_regions_unregister)
+RK_HANDLER(rk_api_regions_unregister)
 {
     (void)match, (void)answer;
     if (switched_on(app, err) == RANKD_OK)

@@ -39,6 +39,15 @@ static bool write_all(int fd, const char *from, size_t bytes, size_t at)
     return true;
 }
 
+/* Writing past the end of an object that was cut would make it longer again, so its size is looked at first.
+ * One that is cut between the two is made longer by no more than it was registered with. */
+static bool has_place(const struct rk_held *held, size_t bytes)
+{
+    struct stat file;
+    return fstat(held->region->fd, &file) == 0 &&
+           (size_t)file.st_size >= held->region->offset + held->offset + bytes;
+}
+
 static enum rankd_status cut_short(struct rk_err *err, const char *what)
 {
     return rk_fail(
@@ -89,8 +98,11 @@ static void *find(struct rk_region_finder *finder, const char *name, size_t offs
         return NULL;
     }
     lease->held[lease->count++] = held;
-    if (use == RK_REGION_READ &&
-        !read_all(held.region->fd, held.memory, bytes, held.region->offset + offset)) {
+    /* An output's place is looked at now already: better than after the batch was appended to a bank. */
+    bool good = use == RK_REGION_READ
+                    ? read_all(held.region->fd, held.memory, bytes, held.region->offset + offset)
+                    : has_place(&held, bytes);
+    if (!good) {
         (void)cut_short(err, what);
         return NULL;
     }
@@ -113,18 +125,14 @@ void rk_lease_end(struct rk_lease *lease)
     lease->count = 0;
 }
 
-/* Writing past the end of an object that was cut would make it longer again, so its size is looked at first.
- * One that is cut between the two is made longer by no more than it was registered with. */
 enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, size_t bytes, const char *output,
                                  struct rk_err *err)
 {
     const struct rk_held *held = lease->held;
     while (held->memory != memory)
         held++;
-    struct stat file;
-    size_t at = held->region->offset + held->offset;
-    if (fstat(held->region->fd, &file) != 0 || (size_t)file.st_size < at + bytes ||
-        !write_all(held->region->fd, memory, bytes, at)) {
+    if (!has_place(held, bytes) ||
+        !write_all(held->region->fd, memory, bytes, held->region->offset + held->offset)) {
         char what[80];
         (void)snprintf(what, sizeof what, "output %s", output);
         return cut_short(err, what);

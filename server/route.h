@@ -22,6 +22,11 @@ typedef enum rankd_status rk_handler(struct rk_app *app, const struct rk_call *c
                                      const struct rk_match *match, struct rk_answer *answer,
                                      struct rk_err *err);
 
+/* Begins the definition of one. */
+#define RK_HANDLER(name)                                                                                     \
+    enum rankd_status name(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,     \
+                           struct rk_answer *answer, struct rk_err *err)
+
 enum rk_route_kind {
     RK_ROUTE_WORKER, /* runs on a worker: may block or work */
     RK_ROUTE_LIGHT,  /* a few microseconds, never blocks: runs on the door's own thread, also while overloaded

@@ -115,15 +115,17 @@ static double by_client(const char *what, rankd_client *client, const struct bat
     return p50;
 }
 
-static enum rankd_status by_client_once(rankd_client *client, const struct batch *batch)
+static void by_client_once(rankd_client *client, const struct batch *batch)
 {
     struct rankd_tensor inputs[2], outputs[2];
     struct rankd_request request;
     struct rankd_reply reply;
     describe(batch, false, inputs, outputs, &request);
-    enum rankd_status status = rankd_infer(client, &request, &reply);
+    if (rankd_infer(client, &request, &reply) != RANKD_OK) {
+        fprintf(stderr, "%s\n", reply.error);
+        exit(2);
+    }
     rankd_reply_clear(client, &reply);
-    return status;
 }
 
 static double in_process(const char *what, const struct batch *batch, bool sparse, size_t count)
@@ -277,7 +279,7 @@ static void idle(const char *url, const char *pid)
     for (int i = 0; i < CLIENTS; i++) {
         clients[i] = open_client(url, 16 << 20, i % 2 ? 2000 : 0);
         struct batch batch = make(clients[i], SMALL, SMALL);
-        (void)by_client_once(clients[i], &batch);
+        by_client_once(clients[i], &batch);
     }
     (void)sleep(1);
     double before = cpu_seconds(pid);

@@ -1,7 +1,6 @@
 """Registered shared memory: an unmodified Triton client works, and neither a stranger nor an owner that cuts its memory short
 gets the daemon to do harm."""
 import itertools
-import json
 import os
 import threading
 
@@ -126,10 +125,10 @@ def test_offsets_count_from_the_region_and_the_region_from_the_object(daemon, me
     with open(f"/dev/shm/{key}", "rb") as file:
         whole = file.read()
     assert whole[:132] == bytes(100) + CONTENT[:32] and len(whole) == 100 + len(CONTENT) and whole[148:] == bytes(16)
-    gradient = infer(daemon, headers=bearer(ALICE), body=json.loads(json.dumps(
+    gradient = infer(daemon, headers=bearer(ALICE), body=(
         {"inputs": [{"name": "scores", "shape": [1, 4], "datatype": "FP32", "data": SCORES.tolist()},
                     {"name": "targets", "shape": [1, 4], "datatype": "INT8", "data": TARGETS.tolist()}],
-         "outputs": [{"name": "gradient"}]}))).json()["outputs"][0]["data"]
+         "outputs": [{"name": "gradient"}]})).json()["outputs"][0]["data"]
     assert np.frombuffer(whole[132:148], np.float32).tolist() == gradient
 
 
@@ -230,6 +229,23 @@ def test_an_object_that_is_cut_short_after_it_was_registered(daemon, memory):
     answer = infer(daemon, body("r", outputs=["loss"]), bearer(ALICE))
     assert answer.status == 400 and "input scores" in answer.error and "shorter" in answer.error
     assert infer(daemon, headers=bearer(ALICE)).status == 200
+
+
+def test_an_output_without_its_place_appends_nothing_to_a_bank(make_daemon, memory, tmp_path):
+    tokens, key = tmp_path / "tokens", memory(CONTENT)
+    tokens.write_text(f"alice all {ALICE}\n")
+    tokens.chmod(0o600)
+    daemon = make_daemon("--tokens", tokens, "--allow-shm-regions", "--shm-key-prefix", "rankd_test_")
+    config = {"kind": "scores", "lists": 1, "capacity": 100, "durability": "none"}
+    assert ask(daemon, "PUT", "/v2/banks/b", config, bearer(ALICE)).status == 200
+    assert registered(daemon, ALICE, "r", key, 64).status == 200
+    os.truncate(f"/dev/shm/{key}", 40)
+    answer = infer(daemon, body("r") | {"parameters": {"bank": "b"}}, bearer(ALICE))
+    assert answer.status == 400 and "output gradient" in answer.error
+    assert ask(daemon, "GET", "/v2/banks/b", headers=bearer(ALICE)).json()["items"] == 0
+    os.truncate(f"/dev/shm/{key}", 64)
+    assert infer(daemon, body("r") | {"parameters": {"bank": "b"}}, bearer(ALICE)).status == 200
+    assert ask(daemon, "GET", "/v2/banks/b", headers=bearer(ALICE)).json()["items"] == 4
 
 
 def test_memory_that_shrinks_grows_and_is_unregistered_while_requests_run(daemon, memory):
