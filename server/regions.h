@@ -1,11 +1,12 @@
 /* Registered shared memory (the protocol's system shared memory extension): a client names a POSIX shared
  * memory object of this machine once, and its requests then say where in it their tensors are.
  *
- * A region belongs to the token that registered it, by the token's name in the file: nobody else's requests, status or unregister see it, and
- * two tokens may use one name. The object belongs to a client who may write to it or cut it short at any
- * time. So it is never mapped: inputs are read into memory of the request, outputs are computed there and
- * written to the object at the end. That is one copy more than a mapping would take; in return no access can
- * fault, and what was checked stays as it was. (The ring is the way without copies.) */
+ * A region belongs to the token that registered it, by the token's name in the file: nobody else's requests,
+ * status or unregister see it, and two tokens may use one name. The object belongs to a client who may write
+ * to it or cut it short at any time. So it is never mapped: inputs are read into memory of the request,
+ * outputs are computed there and written to the object at the end. That is one copy more than a mapping would
+ * take; in return no access can fault, and what was checked stays as it was. (The ring is the way without
+ * copies.) */
 #ifndef RK_REGIONS_H
 #define RK_REGIONS_H
 
