@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "device_code.h"
 #include "exec.h"
 #include "tensor.h"
 
@@ -79,7 +80,7 @@ struct rk_sink {
 };
 
 /* The gradient of an item whose rank changed by Δ: `(float)((-w·Δ)/Λ)`, and +0.0f for -0.0f. */
-static inline float rk_sink_value(double w, double lambda, int32_t delta)
+RK_DEVICE static inline float rk_sink_value(double w, double lambda, int32_t delta)
 {
     float value = (float)((-w * (double)delta) / lambda);
     return value + 0.0f; /* -0.0f + 0.0f is +0.0f */

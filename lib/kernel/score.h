@@ -1,4 +1,4 @@
-/* Scores as they come, and numbers to sort them by. */
+/* Scores as they come, and numbers to sort them by. Device code includes it too. */
 #ifndef RK_SCORE_H
 #define RK_SCORE_H
 
@@ -7,16 +7,17 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "device_code.h"
 #include "tensor.h"
 
-static inline uint32_t rk_float_bits(float x)
+RK_DEVICE static inline uint32_t rk_float_bits(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline float rk_float_of_bits(uint32_t bits)
+RK_DEVICE static inline float rk_float_of_bits(uint32_t bits)
 {
     float x;
     memcpy(&x, &bits, sizeof x);
@@ -25,7 +26,7 @@ static inline float rk_float_of_bits(uint32_t bits)
 
 /* A number that grows with x: rk_key(a) < rk_key(b) where a < b, and equal where a == b (-0.0 counts as
  * +0.0). NaN lies outside the keys of numbers. */
-static inline uint32_t rk_key(float x)
+RK_DEVICE static inline uint32_t rk_key(float x)
 {
     uint32_t bits = rk_float_bits(x);
     if (bits == 0x80000000u)
@@ -33,13 +34,13 @@ static inline uint32_t rk_key(float x)
     return bits ^ ((bits >> 31) ? 0xffffffffu : 0x80000000u);
 }
 
-static inline float rk_float_of_key(uint32_t key)
+RK_DEVICE static inline float rk_float_of_key(uint32_t key)
 {
     return rk_float_of_bits(key ^ ((key >> 31) ? 0x80000000u : 0xffffffffu));
 }
 
 /* Exact: every FP16 and BF16 value is an FP32 value. A NaN stays a NaN. */
-static inline float rk_float_of_fp16(uint16_t half)
+RK_DEVICE static inline float rk_float_of_fp16(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = (half >> 10) & 0x1fu,
              fraction = half & 0x3ffu;
@@ -50,7 +51,7 @@ static inline float rk_float_of_fp16(uint16_t half)
     return rk_float_of_bits(sign | (exponent + 112u) << 23 | fraction << 13);
 }
 
-static inline float rk_float_of_bf16(uint16_t half)
+RK_DEVICE static inline float rk_float_of_bf16(uint16_t half)
 {
     return rk_float_of_bits((uint32_t)half << 16);
 }
