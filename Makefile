@@ -51,7 +51,7 @@ $(BUILD)/librk-server.a: $(call objects,$(server_src))
 	$(AR) rcs $@ $^
 
 link = $(CC) -pthread $(sanitize) $(LDFLAGS)
-lib_libs := -lopenblas -lm
+lib_libs := -lopenblas -ldl -lm
 server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)
 
 $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/librk.a
@@ -61,7 +61,7 @@ $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/libr
 all: $(BUILD)/rankd
 
 # A part adds itself to a general target by naming it: `bench: bench-engine`, `soak: soak-bank`, `install: install-client`.
-include $(wildcard */*.mk tests/bench/*.mk)
+include $(wildcard */*.mk tests/bench/*.mk) lib/kernel/cuda/cuda.mk
 
 help:
 	@echo 'make            build the daemon and the libraries into $(BUILD)/'

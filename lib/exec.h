@@ -41,12 +41,14 @@ size_t rk_scratch_peak(const struct rk_scratch *scratch);
 void rk_scratch_trim(struct rk_scratch *scratch, size_t keep);
 
 struct rk_kernels; /* lib/kernel/kernel.h */
+struct rk_device;  /* lib/device.h */
 
 struct rk_exec {
     struct rk_pool *pool;       /* NULL: the calling thread alone */
     struct rk_scratch *scratch; /* never NULL */
     uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0 = none. Long computations look at it between tiles */
     const struct rk_kernels *kernels; /* NULL: rk_kernels(), the machine's best; another one in tests */
+    struct rk_device *device;         /* NULL: there is no accelerator */
 };
 
 /* RANKD_OK, or RANKD_DEADLINE with the sentence set. */

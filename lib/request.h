@@ -87,6 +87,7 @@ struct rk_out {
     size_t capacity;
     size_t bytes;
     bool owned;
+    bool on_card; /* `data` was set by the caller to an address on the accelerator; never owned */
 };
 
 /* What the reply says beside its tensors. */
@@ -98,6 +99,7 @@ struct rk_info {
     size_t bank_items;
     uint64_t bank_version, bank_version_appended, bank_generation; /* appended: 0 = nothing was */
     double gradient_dropped; /* score banks: share of |gradient| that fell on memory */
+    bool on_card;            /* computed by the accelerator, or mostly so */
 };
 
 struct rk_reply {

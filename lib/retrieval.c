@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "device.h"
 #include "out.h"
 #include "retrieval_check.h"
 #include "retrieval_gradient.h"
@@ -78,6 +79,7 @@ static void fill_info(const struct rk_retrieval *run, const struct rk_request *r
     info->lists_skipped = run->items.batch - valid;
     info->lists_stalled = run->stalled;
     info->has_gradient = run->gradient;
+    info->on_card = run->on_card > 0;
     if (request->memory) {
         info->has_bank = true;
         info->bank_items = request->memory->items;
@@ -118,14 +120,22 @@ static enum rankd_status write_gradient(const struct rk_retrieval *run, enum rk_
     return RANKD_OK;
 }
 
+/* What the accelerator leaves is computed from rows: mostly nothing. */
+static enum rankd_status run_lists(struct rk_retrieval *run, struct rk_err *err)
+{
+    if (run->exec->device)
+        rk_device_retrieval(run->exec->device, run);
+    const bool streams = run->on_card == 0 && rk_retrieval_streams(run->items.batch, run->items.total);
+    return streams ? rk_retrieval_stream(run, err) : rk_retrieval_rows(run, err);
+}
+
 static enum rankd_status compute(struct rk_retrieval *run, const struct rk_request *request, bool normalize,
                                  struct rk_reply *reply, struct rk_err *err)
 {
     if (!take(run))
         return rk_fail_scratch(err, rk_retrieval_cost(request));
     size_t valid = weigh(run, request->params.average), batch = run->items.batch;
-    bool streams = rk_retrieval_streams(batch, run->items.total);
-    if (valid > 0 && (streams ? rk_retrieval_stream : rk_retrieval_rows)(run, err) != RANKD_OK)
+    if (valid > 0 && run_lists(run, err) != RANKD_OK)
         return err->status;
     fill_info(run, request, valid, &reply->info);
     if (write_losses(run, request, reply, err) != RANKD_OK)

@@ -25,6 +25,7 @@ struct rk_retrieval {
     bool check_nan; /* similarities may be NaN: embeddings are not normalized */
     double *sum;    /* [batch + refs, dim]: the gradient; NULL unless `gradient` */
     size_t stalled; /* lists */
+    size_t on_card; /* lists that the accelerator computed */
 };
 
 /* Both compute the lists of queries that are not done: fill their losses, `sum` and `stalled`. RANKD_OK;

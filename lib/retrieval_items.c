@@ -66,7 +66,8 @@ static struct rk_run chunk_run(const struct rk_bank_embeddings *bank, const stru
                            .ids = chunk->ids ? chunk->ids + chunk->first : NULL,
                            .by_label = chunk->by_label,
                            .by_id = chunk->ids ? chunk->by_id : NULL,
-                           .first = chunk->first};
+                           .first = chunk->first,
+                           .identity = chunk->identity};
 }
 
 static bool take(const struct rk_exec *exec, const struct rk_request *request, struct rk_items *items)

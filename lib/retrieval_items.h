@@ -18,6 +18,7 @@ struct rk_run {
         *by_label; /* its positions begin at `first`: index position = first + place in the run */
     const struct rk_labels *by_id; /* NULL where ids is */
     size_t first;
+    uint64_t identity; /* as struct rk_bank_chunk has it; 0: none */
 };
 
 struct rk_items {

@@ -1,6 +1,7 @@
 #include "run.h"
 
 #include "check.h"
+#include "device.h"
 #include "kernel/kernel.h"
 #include "out.h"
 #include "retrieval.h"
@@ -33,6 +34,33 @@ static enum rankd_status run_embeddings(const struct rk_exec *exec, const struct
     return status;
 }
 
+static enum rankd_status run_here(const struct rk_exec *exec, const struct rk_request *request,
+                                  struct rk_reply *reply, struct rk_err *err)
+{
+    if (!request->model->loss)
+        return rk_run_rank(exec, request, reply, err);
+    if (rk_request_embeds(request))
+        return run_embeddings(exec, request, reply, err);
+    return rk_run_scores(exec, request, reply, err);
+}
+
+/* The accelerator first, where it is chosen; what it does not do is done here, on copies of what lies there.
+ */
+static enum rankd_status run_anywhere(const struct rk_exec *exec, struct rk_request *request,
+                                      struct rk_reply *reply, struct rk_err *err)
+{
+    struct rk_local local = {0};
+    if (exec->device && rk_device_chosen(exec->device, request, reply) &&
+        rk_device_scores(exec->device, exec, request, reply) == RK_CARD_DONE)
+        return RANKD_OK;
+    reply->outputs = 0;
+    reply->info = (struct rk_info){0};
+    enum rankd_status status = rk_local_begin(exec->device, request, reply, &local, err);
+    if (status == RANKD_OK)
+        status = run_here(exec, request, reply, err);
+    return rk_local_end(exec->device, request, reply, &local, status, err);
+}
+
 enum rankd_status rk_run(const struct rk_exec *exec, const struct rk_request *request, struct rk_reply *reply,
                          struct rk_err *err)
 {
@@ -46,14 +74,8 @@ enum rankd_status rk_run(const struct rk_exec *exec, const struct rk_request *re
     reply->info = (struct rk_info){0};
     size_t mark = rk_scratch_mark(exec->scratch);
     enum rankd_status status = rk_check_request(&asked, err);
-    if (status == RANKD_OK) {
-        if (!asked.model->loss)
-            status = rk_run_rank(&lent, &asked, reply, err);
-        else if (rk_request_embeds(&asked))
-            status = run_embeddings(&lent, &asked, reply, err);
-        else
-            status = rk_run_scores(&lent, &asked, reply, err);
-    }
+    if (status == RANKD_OK)
+        status = run_anywhere(&lent, &asked, reply, err);
     rk_scratch_release(exec->scratch, mark);
     if (status != RANKD_OK)
         rk_reply_clear(reply);

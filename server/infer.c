@@ -33,7 +33,8 @@ static enum rankd_status charge(struct rk_app *app, const struct rk_request *req
 static enum rankd_status compute(struct rk_worker *worker, struct rk_request *request,
                                  struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
 {
-    const struct rk_exec exec = {worker->pool, worker->scratch, meta->deadline_ns, NULL};
+    const struct rk_exec exec = {
+        .pool = worker->pool, .scratch = worker->scratch, .deadline_ns = meta->deadline_ns};
     const uint64_t begun = rk_now_ns();
     enum rankd_status status = rk_run(&exec, request, reply, err);
     meta->compute_ns = rk_now_ns() - begun;

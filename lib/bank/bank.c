@@ -14,6 +14,7 @@ enum { CHUNK_BYTES = 2 << 20, CHUNK_ITEMS_MIN = 64, CHUNK_ITEMS_MAX = 1 << 16 };
 struct chunk {
     atomic_size_t refs;
     uint64_t first; /* sequence number of item 0 */
+    uint64_t identity;
     size_t used, room, bytes;
     void *rows;
     int64_t *labels, *ids;
@@ -115,7 +116,12 @@ static struct chunk *chunk_new(const struct rk_bank *bank, uint64_t first)
         return NULL;
     struct chunk *chunk = (struct chunk *)(void *)at;
     memset(chunk, 0, sizeof *chunk);
-    *chunk = (struct chunk){.first = first, .room = room, .bytes = bytes, .memory = at};
+    static atomic_uint_fast64_t chunks; /* addresses come back, these numbers do not */
+    *chunk = (struct chunk){.first = first,
+                            .identity = atomic_fetch_add_explicit(&chunks, 1, memory_order_relaxed) + 1,
+                            .room = room,
+                            .bytes = bytes,
+                            .memory = at};
     atomic_init(&chunk->refs, 1);
     at += aligned(sizeof *chunk);
     if (!shape->is_embeddings) {
@@ -209,6 +215,7 @@ static void holder_add(const struct rk_bank *bank, struct holder *holder, struct
         holder->embeddings[at] = (struct rk_bank_chunk){.first = first,
                                                         .items = items,
                                                         .embeddings = chunk->rows,
+                                                        .identity = chunk->identity,
                                                         .labels = chunk->labels,
                                                         .ids = chunk->ids,
                                                         .by_label = chunk->by_label,

@@ -21,6 +21,8 @@ struct rk_bank_chunk {
     const struct rk_labels
         *by_label; /* over `labels`: positions count from the chunk's beginning, not from `first` */
     const struct rk_labels *by_id; /* over `ids`; NULL where that is NULL */
+    uint64_t identity; /* of the memory that `embeddings` lies in: never used again for another; 0: none. What
+                          was copied to an accelerator under it stays right, as chunks are only appended to */
 };
 
 struct rk_bank_embeddings {

@@ -1,0 +1,119 @@
+/* The contract between the daemon and a plugin that drives cards (build/rankd-cuda.so): plain C, no symbol of
+ * the daemon's is used by the plugin, and one symbol of the plugin's by the daemon. */
+#ifndef RK_DEVICE_PLUGIN_H
+#define RK_DEVICE_PLUGIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RK_DEVICE_NAME 128
+#define RK_DEVICE_WHY 256
+#define RK_DEVICE_HANDLE 64 /* bytes of an inter-process handle (cudaIpcMemHandle_t) */
+#define RK_PLUGIN_VERSION 1u
+
+enum rk_card_outcome {
+    RK_CARD_DONE,
+    RK_CARD_PASSED, /* not for the card, or the input is bad: the CPU engine computes it, or finds the
+                       sentence */
+    RK_CARD_FAILED, /* out of memory, or a fault that passes */
+    RK_CARD_LOST    /* the card will not answer this process again */
+};
+
+struct rk_card; /* an opened card */
+
+/* A matrix of scores and one of targets, both on the card or both in host memory; types as enum rk_dtype. */
+struct rk_card_scores {
+    const void *scores, *targets; /* [rows, columns] each */
+    bool scores_on_card, targets_on_card;
+    int score_dtype, target_dtype;
+    size_t rows, columns;
+    bool by_column; /* each column is a list, else each row */
+
+    /* The loss (blackbox.h, param.h). */
+    bool recall; /* else ap */
+    int weight, average;
+    double margin, lambda;
+    bool normalized, batch;
+
+    /* Wanted; each pointer NULL where it is not. `gradient`: [rows, columns]. */
+    bool wants_gradient, wants_sparse;
+    float *gradient;
+    bool gradient_on_card;
+    float *list_loss; /* [lists], host */
+    /* Room for the sparse pair: called once with the number of elements, after which both pointers that it
+     * sets (NULL: not wanted) are filled. False: no room; the call then answers RK_CARD_FAILED. Host memory.
+     */
+    bool (*sparse_room)(void *arg, size_t count, int64_t **index, float **value);
+    void *sparse_arg;
+
+    /* Out. */
+    double loss;
+    size_t lists, skipped, stalled, nonzero;
+};
+
+/* Rows that lie side by side, as struct rk_run has them. `identity` names the memory they lie in for good:
+ * what was copied to the card under it stays right, more may follow behind; 0: not worth keeping. */
+struct rk_card_run {
+    const void *rows; /* [items, dim] */
+    int dtype;        /* enum rk_dtype: FP32, FP16, BF16 */
+    size_t items;
+    uint64_t identity;
+    size_t first; /* of `rows`, counted from the beginning of that memory */
+};
+
+/* One query of a retrieval request. */
+struct rk_card_query {
+    const uint32_t *relevant, *ignored; /* positions on the ranked axis, ascending */
+    uint32_t relevants, ignoreds;
+    double w;
+    /* Out. */
+    double loss;
+    bool done, stalled;
+};
+
+struct rk_card_retrieval {
+    const float *own; /* [own_items, dim]: the batch (queries), then the references, as ranked */
+    size_t batch, own_items, total, dim;
+    const struct rk_card_run *run; /* the rest of the ranked axis */
+    size_t runs;
+    struct rk_card_query *query; /* [queries], ascending in `row` */
+    const uint32_t *row;         /* [queries]: which item of the batch each is */
+    size_t queries;
+    bool recall, normalized, batch_scope, check_nan, gradient;
+    int weight;
+    double margin, lambda;
+    double *sum; /* [own_items, dim]: the gradient's sums are added to it; NULL unless `gradient` */
+};
+
+struct rk_card_memory {
+    size_t used, limit;
+};
+
+struct rk_device_plugin {
+    uint32_t version; /* RK_PLUGIN_VERSION */
+    /* NULL and a sentence in why[RK_DEVICE_WHY] if that card can't be used. `limit`: bytes of its memory that
+     * may be held, 0: half of what is free. name[RK_DEVICE_NAME] is filled. */
+    struct rk_card *(*open)(int ordinal, size_t limit, char *name, char *why);
+    void (*close)(struct rk_card *card); /* no call may be running; NULL is fine */
+    /* Any threads at a time. Not DONE: why[RK_DEVICE_WHY] says the reason where it is the card's. */
+    enum rk_card_outcome (*scores)(struct rk_card *card, struct rk_card_scores *job, char *why);
+    enum rk_card_outcome (*retrieval)(struct rk_card *card, struct rk_card_retrieval *job, char *why);
+    /* To and from the card; synchronous. */
+    enum rk_card_outcome (*fetch)(struct rk_card *card, void *host, const void *on_card, size_t bytes,
+                                  char *why);
+    enum rk_card_outcome (*store)(struct rk_card *card, void *on_card, const void *host, size_t bytes,
+                                  char *why);
+    /* Memory that another process exported (cudaIpcGetMemHandle). `bytes` is set to the size of its
+     * allocation from the address on. The address is good until unmap. */
+    enum rk_card_outcome (*map)(struct rk_card *card, const unsigned char *handle, void **address,
+                                size_t *bytes, char *why);
+    void (*unmap)(struct rk_card *card, void *address);
+    struct rk_card_memory (*memory)(struct rk_card *card);
+};
+
+/* The plugin's only symbol. */
+#define RK_PLUGIN_SYMBOL "rk_plugin"
+typedef const struct rk_device_plugin *rk_plugin_entry(void);
+
+#endif

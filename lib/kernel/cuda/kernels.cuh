@@ -1,0 +1,77 @@
+// The kernels, as the host launches them. All on one stream, none waits.
+#pragma once
+
+#include "job.cuh"
+
+namespace rk {
+
+constexpr size_t LIST_MOST = 0x7fffffff; // items of a list: RK_LIST_MAX
+constexpr uint32_t COUNT_TILE = 16384; // items of a list that a block looks at at a time
+
+// Scores and targets as the kernels read them: row-major, one list a row, FP32, FP16 or BF16, targets of one byte.
+enum class Score { FP32, FP16, BF16 };
+
+struct Matrix {
+    const void *scores;
+    const int8_t *targets; // NULL: NaN marks what is not irrelevant
+    Score type;
+    size_t lists;
+    uint32_t items, stride; // of a row
+};
+
+// count[lists] and *totals are cleared by the caller. tile_relevant [lists · tiles of a list].
+void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint32_t items, bool is_signed,
+                  ListCount *count, uint32_t *tile_relevant, Totals *totals);
+
+// totals->loss = Σ loss[lists].
+void launch_losses(cudaStream_t stream, const double *loss, size_t lists, Totals *totals);
+
+// Lists of at most SHORT_MOST relevant items, a block each; others are left alone.
+constexpr uint32_t SHORT_SOME = 1023, SHORT_MOST = 4095;
+struct ShortJob {
+    Matrix matrix;
+    Box box;
+    const ListCount *count; // [lists]
+    Totals *totals;
+    float *gradient;  // [lists, items]; NULL: only losses
+    double *loss;     // [lists], weighted; those of lists that are left alone are not written
+    float *list_loss; // [lists] or NULL
+};
+void prepare_short(); // once a device
+void launch_short(cudaStream_t stream, const ShortJob &job);
+
+// One list of any number p > 0 of relevant items, all of the card on it. The host knows p. `memory` of long_bytes().
+struct LongJob {
+    Matrix matrix; // of one list
+    Box box;
+    uint32_t p, n;
+    const uint32_t *tile_relevant; // of this list
+    Totals *totals;                // V and ΣP are there
+    float *gradient;               // [items] or NULL
+    double *loss;                  // one
+    float *list_loss;              // one, or NULL
+};
+size_t long_bytes(uint32_t items, uint32_t p);
+void prepare_long();
+void launch_long(cudaStream_t stream, const LongJob &job, void *memory, int processors);
+
+// A list without relevant items: its gradient is 0, its scores are looked at for NaN.
+void launch_skip(cudaStream_t stream, const Matrix &list, float *gradient, float *list_loss, Totals *totals);
+
+// Brings scores and targets into the form above. dtype as enum rk_dtype; by_column turns [rows, columns] into
+// [columns, rows].
+void launch_convert_scores(cudaStream_t stream, const void *from, int dtype, size_t rows, size_t columns,
+                           bool by_column, float *to);
+void launch_convert_targets(cudaStream_t stream, const void *from, int dtype, size_t rows, size_t columns,
+                            bool by_column, int8_t *to);
+void launch_turn(cudaStream_t stream, const float *from, size_t rows, size_t columns, float *to);
+
+// The places of a gradient that are not 0, ascending. compress_bytes(): of `memory`. First the count, to *total (on
+// the card), then, when the caller has made room for it, the places and values.
+size_t compress_bytes(size_t elements);
+void launch_compress_count(cudaStream_t stream, const float *gradient, size_t elements, void *memory,
+                           unsigned long long *total);
+void launch_compress(cudaStream_t stream, const float *gradient, size_t elements, const void *memory, int64_t *index,
+                     float *value);
+
+} // namespace rk

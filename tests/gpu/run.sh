@@ -1,0 +1,16 @@
+#!/bin/sh
+# The engine on a card against the CPU engine, then in short under compute-sanitizer. Where there is no card or no plugin
+# it says so and is content: the same tests run wherever one is.
+#   tests/gpu/run.sh BUILD
+set -u
+build=$1
+"$build/gpu-check" "$build/rankd-cuda.so" "${GPU_RUNS:-300}" "${GPU_SEED:-1}"
+status=$?
+[ $status = 77 ] && { echo "0 passed, 0 failed (skipped: no card here)"; exit 0; }
+[ $status = 0 ] || exit $status
+command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not here: not run under it"; exit 0; }
+for tool in memcheck racecheck; do
+    echo "under $tool:"
+    compute-sanitizer --tool "$tool" --error-exitcode 1 --print-limit 20 \
+        "$build/gpu-check" "$build/rankd-cuda.so" "${GPU_SANITIZER_RUNS:-12}" 7 || exit 1
+done
