@@ -1,4 +1,4 @@
-// What a block does together: sorts, sums, searches.
+// What a block does together: sorts and sums.
 #pragma once
 
 #include "items.cuh"
@@ -53,6 +53,30 @@ __device__ inline void suffix_sums(uint32_t *value, uint32_t count, uint32_t *wa
     __syncthreads();
 }
 
+// The sum of the values of the threads before this one; warp[31] is that of all.
+__device__ inline uint32_t sums_before(uint32_t value, uint32_t *warp)
+{
+    const uint32_t lane = threadIdx.x % 32, own = threadIdx.x / 32;
+    uint32_t sum = value;
+    for (int d = 1; d < 32; d *= 2) {
+        const uint32_t other = __shfl_up_sync(EVERYONE, sum, d);
+        sum += lane >= static_cast<uint32_t>(d) ? other : 0;
+    }
+    if (lane == 31)
+        warp[own] = sum;
+    __syncthreads();
+    uint32_t before = 0, all = 0;
+    for (uint32_t w = 0; w < blockDim.x / 32; w++) {
+        before += w < own ? warp[w] : 0;
+        all += warp[w];
+    }
+    __syncthreads();
+    if (threadIdx.x == 0)
+        warp[31] = all;
+    __syncthreads();
+    return before + sum - value;
+}
+
 // The sum over the block, in an order that depends on blockDim only; right in thread 0. `warp`: room for 32.
 template <class T> __device__ T sum_block(T value, T *warp)
 {
@@ -67,34 +91,6 @@ template <class T> __device__ T sum_block(T value, T *warp)
             value += warp[w];
     }
     return value;
-}
-
-// Ascending thresholds as a complete search tree of `levels` levels, in breadth-first order from place 1 on: the first
-// five levels are read without a conflict of banks. Holds up to 2^levels - 1; what is missing is +inf.
-__device__ inline int tree_levels(uint32_t count)
-{
-    return 32 - __clz(count);
-}
-
-// `stride`: every stride-th of the thresholds.
-__device__ inline void plant_tree(float *tree, int levels, const float *ascending, uint32_t count, uint32_t stride)
-{
-    const uint32_t room = 1u << levels;
-    for (uint32_t i = threadIdx.x + 1; i < room; i += blockDim.x) {
-        const int depth = 31 - __clz(i);
-        const uint32_t place = ((2 * (i - (1u << depth)) + 1) << (levels - depth - 1)) - 1;
-        tree[i] = place < count ? ascending[static_cast<size_t>(place) * stride] : __int_as_float(0x7f800000);
-    }
-}
-
-// How many of the tree's thresholds are <= s; with s = +inf the missing ones too, so the caller takes the lesser of
-// that and their number. 0 for NaN.
-__device__ inline uint32_t search_tree(const float *tree, int levels, float s)
-{
-    uint32_t i = 1;
-    for (int level = 0; level < levels; level++)
-        i = 2 * i + (tree[i] <= s);
-    return i - (1u << levels);
 }
 
 } // namespace rk

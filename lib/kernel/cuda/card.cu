@@ -167,8 +167,6 @@ Lane::~Lane()
     (void)cudaFreeHost(report);
 }
 
-constexpr size_t KEEP = static_cast<size_t>(1) << 30; // of an idle lane
-
 Borrowed::Borrowed(rk_card &card) : card_(card)
 {
     check(cudaSetDevice(card.number), "choosing the card");
@@ -188,7 +186,7 @@ Borrowed::~Borrowed()
 {
     (void)cudaStreamSynchronize(lane_->stream);
     lane_->arena.reset();
-    lane_->arena.trim(std::min(KEEP, card_.budget.limit() / 4));
+    lane_->arena.trim(card_.budget.limit() / 4); // the rest is for banks
     {
         const std::lock_guard<std::mutex> hold(card_.lock);
         card_.idle.push_back(std::move(lane_));

@@ -3,49 +3,74 @@
 
 namespace rk {
 
-// Counts of the four bytes of a word, in its bytes' sum.
-__device__ static void count_word(uint32_t word, bool is_signed, uint32_t &relevant, uint32_t &ignored, uint32_t &bad)
-{
-    const uint32_t one = __vcmpeq4(word, 0x01010101u), minus = is_signed ? __vcmpeq4(word, ~0u) : 0;
-    const uint32_t zero = __vcmpeq4(word, 0);
-    relevant += __popc(one) / 8;
-    ignored += __popc(minus) / 8;
-    bad |= ~(one | minus | zero);
-}
+constexpr int THREADS = 256, WORDS = COUNT_TILE / THREADS / 4; // four targets each, of a thread
 
-// A block looks at COUNT_TILE items of one list.
+// Four words at a time, 16 · THREADS items apart; 0 behind the end.
 template <bool ALIGNED>
-static __global__ void count_tiles(const int8_t *targets, uint32_t items, uint32_t tiles, bool is_signed,
-                                   ListCount *count, uint32_t *tile_relevant, Totals *totals)
+__device__ static void load_targets(const int8_t *row, uint32_t begin, uint32_t end, uint32_t (&word)[WORDS])
 {
-    __shared__ uint32_t warp[32];
-    const size_t list = blockIdx.x / tiles;
-    const uint32_t tile = blockIdx.x % tiles, begin = tile * COUNT_TILE, end = min(items - begin, COUNT_TILE) + begin;
-    const int8_t *row = targets + list * items;
-    uint32_t relevant = 0, ignored = 0, bad = 0;
-    for (uint32_t i = begin + 16 * threadIdx.x; i < end; i += 16 * blockDim.x) {
+#pragma unroll
+    for (int r = 0; r < WORDS / 4; r++) {
+        const uint32_t i = begin + 16 * (threadIdx.x + r * blockDim.x);
         if (ALIGNED && i + 16 <= end) {
             const uint4 quad = *reinterpret_cast<const uint4 *>(row + i);
-            count_word(quad.x, is_signed, relevant, ignored, bad);
-            count_word(quad.y, is_signed, relevant, ignored, bad);
-            count_word(quad.z, is_signed, relevant, ignored, bad);
-            count_word(quad.w, is_signed, relevant, ignored, bad);
+            word[4 * r] = quad.x, word[4 * r + 1] = quad.y, word[4 * r + 2] = quad.z, word[4 * r + 3] = quad.w;
             continue;
         }
-        for (uint32_t k = i; k < end && k < i + 16; k++)
-            count_word(static_cast<uint8_t>(row[k]), is_signed, relevant, ignored, bad);
+        for (uint32_t k = 0; k < 4; k++) {
+            word[4 * r + k] = 0;
+            for (uint32_t b = 0; b < 4 && i + 4 * k + b < end; b++)
+                word[4 * r + k] |= static_cast<uint32_t>(static_cast<uint8_t>(row[i + 4 * k + b])) << 8 * b;
+        }
     }
-    relevant = sum_block(relevant, warp);
-    ignored = sum_block(ignored, warp);
+}
+
+// The thread's relevant items among the list's, `at` being the place of the first.
+__device__ static void note_positions(const uint32_t (&word)[WORDS], uint32_t begin, uint32_t at, uint32_t room,
+                                      uint32_t *position)
+{
+#pragma unroll
+    for (int k = 0; k < WORDS; k++) {
+        const uint32_t i = begin + 16 * (threadIdx.x + k / 4 * blockDim.x) + 4 * (k % 4);
+        for (uint32_t ones = __vcmpeq4(word[k], 0x01010101u) & 0x01010101u; ones; ones &= ones - 1, at++)
+            if (at < room)
+                position[at] = i + (__ffs(static_cast<int>(ones)) - 1) / 8;
+    }
+}
+
+// A block looks at COUNT_TILE items of one list. Positions of relevant items, in any order, as far as there is room.
+template <bool ALIGNED>
+static __global__ void __launch_bounds__(THREADS)
+    count_tiles(const int8_t *targets, uint32_t items, uint32_t tiles, bool is_signed, ListCount *count,
+                uint32_t *tile_relevant, uint32_t *positions, uint32_t room, Totals *totals)
+{
+    __shared__ uint32_t warp[32], first;
+    const size_t list = blockIdx.x / tiles;
+    const uint32_t tile = blockIdx.x % tiles, begin = tile * COUNT_TILE, end = min(items - begin, COUNT_TILE) + begin;
+    uint32_t word[WORDS], relevant = 0, ignored = 0, bad = 0;
+    load_targets<ALIGNED>(targets + list * items, begin, end, word);
+#pragma unroll
+    for (int k = 0; k < WORDS; k++) {
+        const uint32_t one = __vcmpeq4(word[k], 0x01010101u), minus = is_signed ? __vcmpeq4(word[k], ~0u) : 0;
+        relevant += __popc(one) / 8;
+        ignored += __popc(minus) / 8;
+        bad |= ~(one | minus | __vcmpeq4(word[k], 0));
+    }
+    const uint32_t before = sums_before(relevant, warp), all = warp[31];
+    if (__syncthreads_or(ignored)) {
+        ignored = sum_block(ignored, warp);
+        if (threadIdx.x == 0)
+            atomicAdd(&count[list].ignored, ignored);
+    }
     if (bad)
         totals->bad = 1;
-    if (threadIdx.x != 0)
-        return;
-    tile_relevant[blockIdx.x] = relevant;
-    if (relevant)
-        atomicAdd(&count[list].p, relevant);
-    if (ignored)
-        atomicAdd(&count[list].ignored, ignored);
+    if (threadIdx.x == 0) {
+        tile_relevant[blockIdx.x] = all;
+        first = all ? atomicAdd(&count[list].p, all) : 0;
+    }
+    __syncthreads();
+    if (positions && relevant)
+        note_positions(word, begin, first + before, room, positions + list * room);
 }
 
 static __global__ void sum_lists(const ListCount *count, size_t lists, Totals *totals)
@@ -71,35 +96,28 @@ static __global__ void sum_lists(const ListCount *count, size_t lists, Totals *t
     }
 }
 
-// The weighted losses in an order of their own, always the same.
-static __global__ void sum_losses(const double *loss, size_t lists, Totals *totals)
+static __global__ void sum_losses(const double *loss, size_t lists, Totals *totals, Totals *report)
 {
-    __shared__ double warp[32];
-    double sum = 0;
-    for (size_t l = threadIdx.x; l < lists; l += blockDim.x)
-        sum += loss[l];
-    sum = sum_block(sum, warp);
-    if (threadIdx.x == 0)
-        totals->loss = sum;
+    report_loss(loss, lists, totals, report);
 }
 
 void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint32_t items, bool is_signed,
-                  ListCount *count, uint32_t *tile_relevant, Totals *totals)
+                  ListCount *count, uint32_t *tile_relevant, uint32_t *positions, uint32_t room, Totals *totals)
 {
     const uint32_t tiles = ceil_div(items, COUNT_TILE);
     const unsigned blocks = static_cast<unsigned>(lists * tiles);
     const bool aligned = items % 16 == 0 && reinterpret_cast<uintptr_t>(targets) % 16 == 0;
-    const unsigned threads = items <= 2048 ? 64 : 256;
+    const unsigned threads = items <= 2048 ? 64 : THREADS; // all of a short list in the first go
     (aligned ? count_tiles<true> : count_tiles<false>)<<<blocks, threads, 0, stream>>>(
-        targets, items, tiles, is_signed, count, tile_relevant, totals);
+        targets, items, tiles, is_signed, count, tile_relevant, positions, room, totals);
     launched("counting targets");
     sum_lists<<<static_cast<unsigned>(lists < 65536 ? ceil_div<size_t>(lists, 256) : 256), 256, 0, stream>>>(count, lists, totals);
     launched("summing lists");
 }
 
-void launch_losses(cudaStream_t stream, const double *loss, size_t lists, Totals *totals)
+void launch_losses(cudaStream_t stream, const double *loss, size_t lists, Totals *totals, Totals *report)
 {
-    sum_losses<<<1, 512, 0, stream>>>(loss, lists, totals);
+    sum_losses<<<1, 512, 0, stream>>>(loss, lists, totals, report);
     launched("summing losses");
 }
 

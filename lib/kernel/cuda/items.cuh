@@ -70,6 +70,13 @@ __device__ inline int load_items(const Items<S> &items, uint32_t first, uint32_t
             target[q] = (target[q] & ~(0xffu << 8 * k)) | byte << 8 * k;
         }
     }
+    // Nearly always all are irrelevant numbers.
+    bool plain = !(target[0] | target[1] | target[2] | target[3]);
+#pragma unroll
+    for (int i = 0; i < HELD; i++)
+        plain = plain && s[i] == s[i];
+    if (plain)
+        return 0;
     int nan = 0;
 #pragma unroll
     for (int i = 0; i < HELD; i++) {

@@ -14,8 +14,38 @@ struct Totals {
     unsigned long long valid, relevant; // V, ΣP
     unsigned long long nonzero;
     uint32_t stalled, bad, nan, most; // `most`: relevant items of any list
+    uint32_t ranked;                  // lists that are done: the last one's block goes on
     double loss;
 };
+
+// True in all threads of the last block of a grid to come here, which then sees what the others wrote.
+__device__ inline bool is_last(uint32_t *done)
+{
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0)
+        last = atomicAdd(done, 1) == gridDim.x - 1;
+    __syncthreads();
+    __threadfence();
+    return last;
+}
+
+// The weighted losses in an order of their own, always the same for one size of block; then everything to *report, in
+// the host's memory. By one block.
+__device__ inline void report_loss(const double *loss, size_t lists, Totals *totals, Totals *report)
+{
+    __shared__ double warp[32];
+    double sum = 0;
+    for (size_t l = threadIdx.x; l < lists; l += blockDim.x)
+        sum += __ldcg(&loss[l]);
+    sum = sum_block(sum, warp);
+    if (threadIdx.x != 0)
+        return;
+    totals->loss = sum;
+    *report = *totals;
+    __threadfence_system();
+}
 
 struct Box {
     bool recall, normalized, batch;

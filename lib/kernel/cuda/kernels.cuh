@@ -19,26 +19,33 @@ struct Matrix {
     uint32_t items, stride; // of a row
 };
 
-// count[lists] and *totals are cleared by the caller. tile_relevant [lists · tiles of a list].
+// count[lists] and *totals are cleared by the caller. tile_relevant [lists · tiles of a list]. positions [lists, room] or
+// NULL: those of each list's relevant items, in any order, as many as there is room for.
 void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint32_t items, bool is_signed,
-                  ListCount *count, uint32_t *tile_relevant, Totals *totals);
+                  ListCount *count, uint32_t *tile_relevant, uint32_t *positions, uint32_t room,
+                  Totals *totals);
 
-// totals->loss = Σ loss[lists].
-void launch_losses(cudaStream_t stream, const double *loss, size_t lists, Totals *totals);
+// totals->loss = Σ loss[lists], and *report, in the host's memory, what *totals is then.
+void launch_losses(cudaStream_t stream, const double *loss, size_t lists, Totals *totals, Totals *report);
 
-// Lists of at most SHORT_MOST relevant items, a block each; others are left alone.
+// Lists of at most SHORT_MOST relevant items, a block each; others are left alone. launch_short() takes those of up to
+// SHORT_SOME, and where `report` is set what launch_losses() does, too; launch_short_rest() the others.
 constexpr uint32_t SHORT_SOME = 1023, SHORT_MOST = 4095;
 struct ShortJob {
     Matrix matrix;
     Box box;
-    const ListCount *count; // [lists]
+    const ListCount *count;    // [lists]
+    const uint32_t *positions; // [lists, room], as launch_count() leaves them
+    uint32_t room;             // at least the lesser of SHORT_SOME and a list's items
     Totals *totals;
     float *gradient;  // [lists, items]; NULL: only losses
     double *loss;     // [lists], weighted; those of lists that are left alone are not written
     float *list_loss; // [lists] or NULL
+    Totals *report;   // in the host's memory, or NULL
 };
 void prepare_short(); // once a device
 void launch_short(cudaStream_t stream, const ShortJob &job);
+void launch_short_rest(cudaStream_t stream, const ShortJob &job);
 
 // One list of any number p > 0 of relevant items, all of the card on it. The host knows p. `memory` of long_bytes().
 struct LongJob {

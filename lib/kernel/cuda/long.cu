@@ -23,7 +23,8 @@ struct Long {
     uint32_t *key, *sorted;         // index order, ranked
     uint32_t *order, *order_after;  // ranked: place in index order
     float *cut, *cut_after;         // ascending
-    uint32_t *ahead, *ahead_after;  // ranked, one more
+    uint32_t *ahead;                // ranked, one more: irrelevant items ahead
+    uint32_t *passes;               // by ascending threshold, one more: irrelevant items that it passed
     double *partial;                // [blocks of p]
     unsigned long long *passed;     // then, behind it:
     uint32_t *changed;
@@ -73,22 +74,21 @@ Partition carve_partition(Carve &carve, uint32_t tiles, uint32_t p)
     part.tiles = tiles;
     part.width = part_width(p);
     part.buckets = ceil_div(p, part.width);
+    // Enough blocks for the card to be busy, and few enough that what each does at its ends does not count.
+    part.unit_items = static_cast<uint32_t>(std::min<size_t>(131072, std::max<size_t>(8192, places / 1024)));
     part.score = carve.take<float>(places);
     part.place = carve.take<uint16_t>(places);
     part.found = carve.take<unsigned char>(places * (part_wide(p) ? 4 : 2));
     part.start = carve.take<uint16_t>(static_cast<size_t>(tiles) * (PART_BUCKETS + 2));
     part.total = carve.take<uint32_t>(PART_BUCKETS + 1);
     part.unit = carve.take<uint32_t>(PART_BUCKETS + 2);
-    part.low = carve.take<uint32_t>(PART_BUCKETS + 1);
-    part.high = carve.take<uint32_t>(PART_BUCKETS + 1);
     part.hist = carve.take<uint32_t>(p + 1);
-    part.hist_after = carve.take<uint32_t>(p + 1);
+    part.change = carve.take<uint32_t>(p + 1);
     return part;
 }
 
 Long carve_long(void *memory, uint32_t items, uint32_t p)
 {
-    static_assert(PART_TILE == COUNT_TILE, "tiles are counted once for both");
     Carve carve = {static_cast<unsigned char *>(memory)};
     const uint32_t tiles = ceil_div(items, COUNT_TILE);
     Long l = {};
@@ -104,14 +104,14 @@ Long carve_long(void *memory, uint32_t items, uint32_t p)
     l.cut = carve.take<float>(std::max(p, FEW));
     l.cut_after = carve.take<float>(std::max(p, FEW));
     l.ahead = carve.take<uint32_t>(p + 1);
-    l.ahead_after = carve.take<uint32_t>(p + 1);
+    l.passes = carve.take<uint32_t>(p + 1);
     l.partial = carve.take<double>(blocks_of(p));
     l.passed = carve.take<unsigned long long>(2);
     l.changed = memory ? reinterpret_cast<uint32_t *>(l.passed + 1) : nullptr;
     l.temporary_bytes = temporary_bytes(tiles, p);
     l.temporary = carve.take<unsigned char>(l.temporary_bytes);
     if (splits(p))
-        l.part = carve_partition(carve, tiles, p);
+        l.part = carve_partition(carve, ceil_div(items, PART_TILE), p);
     l.part.cut = l.cut;
     l.part.after = l.cut_after;
     l.bytes = carve.used;
@@ -131,6 +131,12 @@ __global__ void clear_relevant(const Long l, uint32_t p)
     l.key[i] = 0;
 }
 
+// Bit k: byte k is 1.
+__device__ uint32_t ones_of(uint32_t word)
+{
+    return (__vcmpeq4(word, 0x01010101u) & 0x08040201u) * 0x01010101u >> 24;
+}
+
 // Relevant items in index order: a block takes a tile, sixteen items a thread at a time.
 template <class S>
 __global__ void gather_relevant(const Matrix m, const Long l, uint32_t p, double half_margin, Totals *totals)
@@ -138,13 +144,19 @@ __global__ void gather_relevant(const Matrix m, const Long l, uint32_t p, double
     using Scan = cub::BlockScan<uint32_t, 256>;
     __shared__ typename Scan::TempStorage memory;
     const S *scores = static_cast<const S *>(m.scores);
+    const bool aligned = reinterpret_cast<uintptr_t>(m.targets) % 16 == 0;
     const uint32_t begin = blockIdx.x * COUNT_TILE, end = min(m.items - begin, COUNT_TILE) + begin;
     uint32_t base = l.tile_start[blockIdx.x];
     for (uint32_t round = begin; round < end; round += 16 * 256) {
         const uint32_t from = round + 16 * threadIdx.x;
-        uint32_t ones = 0, before, all;
-        for (uint32_t k = 0; k < 16 && from + k < end; k++)
-            ones |= (m.targets[from + k] == 1 ? 1u : 0u) << k;
+        uint32_t before, all, ones = 0;
+        if (aligned && from + 16 <= end) {
+            const uint4 quad = *reinterpret_cast<const uint4 *>(m.targets + from);
+            ones = ones_of(quad.x) | ones_of(quad.y) << 4 | ones_of(quad.z) << 8 | ones_of(quad.w) << 12;
+        } else {
+            for (uint32_t k = 0; k < 16 && from + k < end; k++)
+                ones |= (m.targets[from + k] == 1 ? 1u : 0u) << k;
+        }
         Scan(memory).ExclusiveSum(__popc(ones), before, all);
         __syncthreads();
         for (uint32_t at = base + before; ones && at < p; ones &= ones - 1, at++) {
@@ -175,21 +187,11 @@ __global__ void make_cuts(const uint32_t *sorted, uint32_t p, double half_margin
         *changed = 1;
 }
 
-__device__ void load_cuts(Thresholds<ROOM> &t, float *own, float *tree, const float *cut, uint32_t p)
+__device__ void load_cuts(float *own, const float *cut, uint32_t p)
 {
-    if (p > FEW)
-        plant_tree(tree, tree_levels(p), cut, p, 1);
-    else if (threadIdx.x < FEW)
-        own[threadIdx.x] = cut[threadIdx.x];
-}
-
-// ahead[k], ranked, from a block's counts by ascending threshold.
-__device__ void add_ahead(Thresholds<ROOM> &t, uint32_t p, uint32_t *ahead)
-{
-    finish_counts(t, p);
-    for (uint32_t j = threadIdx.x; j < p; j += blockDim.x)
-        if (t.count[j + 1])
-            atomicAdd(&ahead[p - 1 - j], t.count[j + 1]);
+    for (uint32_t j = threadIdx.x; j < max(p, FEW); j += blockDim.x)
+        own[j] = cut[j];
+    __syncthreads();
 }
 
 template <class S, bool ALIGNED>
@@ -198,15 +200,17 @@ __global__ void __launch_bounds__(THREADS, 2) count_long(const Matrix m, const L
     extern __shared__ __align__(16) unsigned char memory[];
     Thresholds<ROOM> &t = *reinterpret_cast<Thresholds<ROOM> *>(memory);
     const Items<S> items = {static_cast<const S *>(m.scores), m.targets};
-    load_cuts(t, t.before, t.tree, l.cut, p);
-    clear_counts(t, p);
-    __syncthreads();
+    load_cuts(t.before, l.cut, p);
+    begin_count(t, p);
     int nan = 0;
     for (uint32_t begin = blockIdx.x * COUNT_TILE; begin < m.items; begin += gridDim.x * COUNT_TILE)
         nan += count_items<S, ALIGNED, true>(items, begin, min(m.items - begin, COUNT_TILE) + begin, t, p);
     if (nan)
         totals->nan = 1;
-    add_ahead(t, p, l.ahead);
+    end_count(t, p);
+    for (uint32_t j = threadIdx.x; j < p; j += blockDim.x)
+        if (t.count[j + 1])
+            atomicAdd(&l.ahead[p - 1 - j], t.count[j + 1]);
 }
 
 template <class S, bool ALIGNED>
@@ -219,12 +223,11 @@ __global__ void __launch_bounds__(THREADS, 2) move_long(const LongJob job, const
     if (!*l.changed)
         return; // the gradient is 0 already
     const double w = weight_of(job.box, *job.totals, job.p), lambda = lambda_of(job.box, w, job.n);
-    load_cuts(t, t.before, t.tree, l.cut, job.p);
-    load_cuts(t, t.after, t.tree_after, l.cut_after, job.p);
-    clear_counts(t, job.p);
-    for (uint32_t d = threadIdx.x; d <= job.p; d += blockDim.x)
-        t.value[d] = sink_value(w, lambda, -static_cast<int32_t>(d));
-    __syncthreads();
+    load_cuts(t.before, l.cut, job.p);
+    load_cuts(t.after, l.cut_after, job.p);
+    if (job.p > FEW)
+        build_finder(t.finder, t.before, job.p);
+    begin_move(t, job.p, w, lambda);
     uint32_t passed = 0;
     for (uint32_t begin = blockIdx.x * COUNT_TILE; begin < m.items; begin += gridDim.x * COUNT_TILE) {
         const uint32_t end = min(m.items - begin, COUNT_TILE) + begin;
@@ -232,7 +235,10 @@ __global__ void __launch_bounds__(THREADS, 2) move_long(const LongJob job, const
         move_items<S, ALIGNED, true>(items, begin, end, t, job.p, sink);
         passed += sink.changed;
     }
-    add_ahead(t, job.p, l.ahead_after);
+    end_move(t, job.p);
+    for (uint32_t j = threadIdx.x; j < job.p; j += blockDim.x)
+        if (t.change[j + 1])
+            atomicAdd(&l.passes[j], 0 - t.change[j + 1]);
     passed = sum_block(passed, t.warp);
     if (threadIdx.x == 0 && passed)
         atomicAdd(l.passed, static_cast<unsigned long long>(passed));
@@ -277,11 +283,10 @@ __global__ void write_relevant(const LongJob job, const Long l)
     __shared__ uint32_t warp[32];
     const uint32_t k = blockIdx.x * blockDim.x + threadIdx.x;
     const double w = weight_of(job.box, *job.totals, job.p), lambda = lambda_of(job.box, w, job.n);
-    const uint32_t *ahead = *l.changed ? l.ahead_after : l.ahead;
     uint32_t changed = 0;
     if (k < job.p) {
         const uint32_t i = l.order_after[k];
-        const int32_t delta = l.rank[i] - static_cast<int32_t>(k + 1 + ahead[k]);
+        const int32_t delta = l.rank[i] - static_cast<int32_t>(k + 1 + l.ahead[k] - l.passes[job.p - 1 - k]);
         job.gradient[l.position[i]] = sink_value(w, lambda, delta);
         changed = delta != 0;
     }
@@ -379,11 +384,11 @@ template <class S> struct Runner {
         const size_t counts = (static_cast<size_t>(job.p) + 1) * sizeof(uint32_t);
         clear(job.gradient, job.matrix.items * sizeof(float));
         if (splits(job.p)) {
-            clear(l.part.hist_after, counts);
+            clear(l.part.change, counts);
             launch_part_move(stream, l.part, job.box, job.n, job.totals, l.changed, job.gradient, l.passed);
-            return sums(l.part.hist_after, l.ahead_after);
+            return sums(l.part.change, l.passes);
         }
-        clear(l.ahead_after, counts);
+        clear(l.passes, counts);
         (aligned ? move_long<S, true> : move_long<S, false>)<<<blocks, THREADS, sizeof(Thresholds<ROOM>), stream>>>(job, l);
         launched("moving a list");
     }
@@ -415,7 +420,9 @@ template <class S> void run(cudaStream_t stream, const LongJob &job, const Long 
     const bool aligned = reinterpret_cast<uintptr_t>(m.scores) % 16 == 0 && reinterpret_cast<uintptr_t>(m.targets) % 4 == 0 &&
                          reinterpret_cast<uintptr_t>(job.gradient) % 16 == 0;
     const unsigned tiles = ceil_div(m.items, COUNT_TILE), most = 2 * static_cast<unsigned>(processors);
-    Runner<S> runner = {stream, job, l, std::min(tiles, most), blocks_of(job.p), aligned};
+    Long mine = l;
+    mine.part.splitters = std::min(mine.part.tiles, static_cast<unsigned>(processors));
+    Runner<S> runner = {stream, job, mine, std::min(tiles, most), blocks_of(job.p), aligned};
     runner.run();
 }
 

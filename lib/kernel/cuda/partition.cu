@@ -1,18 +1,20 @@
 #include "partition.cuh"
 
+#include "pass.cuh"
+
 namespace rk {
 
 namespace {
 
-constexpr int THREADS = 512, EACH = PART_TILE / THREADS; // items of a thread in the split
-constexpr uint32_t TREE = 1u << PART_TREE;
-static_assert(EACH == 2 * HELD, "the split loads its items in two goes");
+constexpr int THREADS = 512, SPLITTERS = 1024, EACH = PART_TILE / SPLITTERS; // items of a thread in the split
+static_assert(EACH == HELD, "the split loads its items in one go");
 
 struct Split {
-    float tree[1 << PART_LEVELS];
+    Finder<2048> finder;
+    float cut[PART_BUCKETS]; // the least threshold of each bucket
     uint32_t count[PART_BUCKETS + 2], start[PART_BUCKETS + 2], warp[32];
-    float score[PART_TILE];
-    uint16_t place[PART_TILE];
+    alignas(16) float score[PART_TILE];
+    alignas(16) uint16_t place[PART_TILE];
 };
 
 // start[b] = items of buckets 1..b-1, by the first warps.
@@ -35,62 +37,83 @@ __device__ void start_buckets(Split &sh)
     __syncthreads();
 }
 
-template <class S, bool ALIGNED>
-__global__ void __launch_bounds__(THREADS, 2) split_tiles(const Partition part, const Matrix list, Totals *totals)
+// The next place of bucket b. Where all lanes want one of the same bucket, one asks for all.
+__device__ uint32_t take_place(uint32_t *count, uint32_t b)
 {
-    extern __shared__ __align__(16) unsigned char memory[];
-    Split &sh = *reinterpret_cast<Split *>(memory);
-    const Items<S> items = {static_cast<const S *>(list.scores), list.targets};
-    const uint32_t begin = blockIdx.x * PART_TILE, end = min(list.items - begin, PART_TILE) + begin;
-    plant_tree(sh.tree, PART_LEVELS, part.cut, part.buckets, part.width);
-    for (uint32_t b = threadIdx.x; b < PART_BUCKETS + 2; b += THREADS)
-        sh.count[b] = 0;
-    float s[2][HELD];
-    int nan = 0;
-    for (int half = 0; half < 2; half++)
-        nan += load_items<S, ALIGNED, true>(items, begin + half * (PART_TILE / 2) + 4 * threadIdx.x, THREADS, end, s[half]);
-    if (nan)
-        totals->nan = 1;
-    __syncthreads();
+    const uint32_t lane = threadIdx.x % 32;
+    if (!__all_sync(EVERYONE, b == __shfl_sync(EVERYONE, b, 0)))
+        return b ? atomicAdd(&count[b], 1) : 0;
+    uint32_t first = 0;
+    if (lane == 0 && b)
+        first = atomicAdd(&count[b], 32);
+    return __shfl_sync(EVERYONE, first, 0) + lane;
+}
+
+// One tile: by bucket to shared memory, and from there side by side to its place in the split form.
+template <class S, bool ALIGNED>
+__device__ void split_tile(const Partition &part, const Items<S> &items, Split &sh, uint32_t tile, uint32_t end, Totals *totals)
+{
+    float s[HELD];
     uint32_t where[EACH]; // bucket, and place within it
+    if (load_items<S, ALIGNED, true>(items, tile * PART_TILE + 4 * threadIdx.x, SPLITTERS, end, s))
+        totals->nan = 1;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
-        const uint32_t b = min(search_tree(sh.tree, PART_LEVELS, s[i / HELD][i % HELD]), part.buckets);
-        where[i] = b ? b << 16 | atomicAdd(&sh.count[b], 1) : 0;
+        const uint32_t b = find(sh.finder, sh.cut, s[i]);
+        where[i] = b << 16 | take_place(sh.count, b);
     }
     __syncthreads();
     start_buckets(sh);
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
-        if (!where[i])
+        if (where[i] < 1u << 16)
             continue;
-        const uint32_t to = sh.start[where[i] >> 16] + (where[i] & 0xffff), j = i % HELD;
-        sh.score[to] = s[i / HELD][j];
-        sh.place[to] = static_cast<uint16_t>((i / HELD) * (PART_TILE / 2) + 4 * threadIdx.x + 4 * THREADS * (j / 4) + j % 4);
+        const uint32_t to = sh.start[where[i] >> 16] + (where[i] & 0xffff);
+        sh.score[to] = s[i];
+        sh.place[to] = static_cast<uint16_t>(4 * threadIdx.x + 4 * SPLITTERS * (i / 4) + i % 4);
     }
     __syncthreads();
-    const size_t tile = blockIdx.x;
-    for (uint32_t b = threadIdx.x; b < PART_BUCKETS + 2; b += THREADS) {
-        part.start[tile * (PART_BUCKETS + 2) + b] = static_cast<uint16_t>(sh.start[b]);
-        if (b <= PART_BUCKETS && sh.count[b])
+    for (uint32_t b = threadIdx.x; b < PART_BUCKETS + 2; b += SPLITTERS) {
+        part.start[static_cast<size_t>(tile) * (PART_BUCKETS + 2) + b] = static_cast<uint16_t>(sh.start[b]);
+        if (b && b <= PART_BUCKETS && sh.count[b])
             atomicAdd(&part.total[b], sh.count[b]);
+        sh.count[b] = 0; // for the next tile
     }
     const uint32_t kept = sh.start[PART_BUCKETS + 1];
-    float4 *score = reinterpret_cast<float4 *>(part.score + tile * PART_TILE);
-    for (uint32_t i = threadIdx.x; 4 * i < kept; i += THREADS)
+    float4 *score = reinterpret_cast<float4 *>(part.score + static_cast<size_t>(tile) * PART_TILE);
+    for (uint32_t i = threadIdx.x; 4 * i < kept; i += SPLITTERS)
         score[i] = reinterpret_cast<float4 *>(sh.score)[i];
-    uint4 *place = reinterpret_cast<uint4 *>(part.place + tile * PART_TILE);
-    for (uint32_t i = threadIdx.x; 8 * i < kept; i += THREADS)
+    uint4 *place = reinterpret_cast<uint4 *>(part.place + static_cast<size_t>(tile) * PART_TILE);
+    for (uint32_t i = threadIdx.x; 8 * i < kept; i += SPLITTERS)
         place[i] = reinterpret_cast<uint4 *>(sh.place)[i];
+    __syncthreads();
 }
 
-// Work in units of about PART_UNIT items, whatever the buckets' sizes.
+template <class S, bool ALIGNED>
+__global__ void __launch_bounds__(SPLITTERS, 1) split_tiles(const Partition part, const Matrix list, Totals *totals)
+{
+    extern __shared__ __align__(16) unsigned char memory[];
+    Split &sh = *reinterpret_cast<Split *>(memory);
+    const Items<S> items = {static_cast<const S *>(list.scores), list.targets};
+    for (uint32_t b = threadIdx.x; b < part.buckets; b += SPLITTERS)
+        sh.cut[b] = part.cut[static_cast<size_t>(b) * part.width];
+    for (uint32_t b = threadIdx.x; b < PART_BUCKETS + 2; b += SPLITTERS)
+        sh.count[b] = 0;
+    __syncthreads();
+    build_finder(sh.finder, sh.cut, part.buckets);
+    for (uint32_t tile = blockIdx.x; tile < part.tiles; tile += gridDim.x) {
+        const uint32_t begin = tile * PART_TILE;
+        split_tile<S, ALIGNED>(part, items, sh, tile, min(list.items - begin, PART_TILE) + begin, totals);
+    }
+}
+
+// Work in units of about so many items, whatever the buckets' sizes.
 __global__ void number_units(const Partition part)
 {
     __shared__ uint32_t units[PART_BUCKETS + 1];
     const uint32_t b = threadIdx.x;
     if (b <= PART_BUCKETS)
-        units[b] = b ? ceil_div(part.total[b], PART_UNIT) : 0;
+        units[b] = b ? ceil_div(part.total[b], part.unit_items) : 0;
     __syncthreads();
     if (b > PART_BUCKETS + 1)
         return;
@@ -121,48 +144,60 @@ __device__ Unit unit_of(const Partition &part)
             static_cast<uint32_t>(part.tiles * (number + 1) / count)};
 }
 
-// Calls visit(place in the split form) for the items of a unit, warps side by side, each piece of a tile by one.
+// Calls visit(place in the split form, score) for the items of a unit, warps side by side, each piece of a tile by one.
 template <class Visit> __device__ void each_item(const Partition &part, const Unit &unit, Visit visit)
 {
-    const uint32_t warps = blockDim.x / 32, lane = threadIdx.x % 32;
-    for (uint32_t base = unit.first + threadIdx.x / 32 * 32; base < unit.end; base += warps * 32) {
+    const uint32_t warps = blockDim.x / 32, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    // A warp takes neighbouring tiles, whose starts its lanes look up at once.
+    const uint32_t tiles = unit.end - unit.first, each = min(32u, max(1u, ceil_div(tiles, warps)));
+    for (uint32_t base = unit.first + warp * each; base < unit.end; base += warps * each) {
+        const uint32_t here = min(unit.end - base, each);
         uint32_t begin = 0, end = 0; // of the piece in tile base + lane
-        if (base + lane < unit.end) {
+        if (lane < here) {
             const uint16_t *start = part.start + static_cast<size_t>(base + lane) * (PART_BUCKETS + 2) + unit.bucket;
             begin = start[0];
             end = start[1];
         }
-        const uint32_t tiles = min(unit.end - base, 32u);
-        for (uint32_t t = 0; t < tiles; t++) {
+        for (uint32_t t = 0; t < here; t++) {
             const size_t tile = static_cast<size_t>(base + t) * PART_TILE;
             const uint32_t from = __shfl_sync(EVERYONE, begin, t), to = __shfl_sync(EVERYONE, end, t);
-            for (uint32_t i = from + lane; i < to; i += 32)
-                visit(tile + i);
+            for (uint32_t i = from + lane; i < to; i += 96) {
+                float s[3]; // on their way together
+#pragma unroll
+                for (uint32_t u = 0; u < 3; u++)
+                    s[u] = i + 32 * u < to ? part.score[tile + i + 32 * u] : 0;
+#pragma unroll
+                for (uint32_t u = 0; u < 3; u++)
+                    if (i + 32 * u < to)
+                        visit(tile + i + 32 * u, s[u]);
+            }
         }
     }
 }
 
 // Thresholds of a bucket in shared memory: all of them, or every stride-th with the rest left in memory.
+constexpr uint32_t ROOM = 4096;
 struct Search {
-    float tree[TREE];
-    uint32_t hist[TREE];
+    Finder<2048> finder;
+    float cut[ROOM];
+    uint32_t hist[ROOM + 1];
 };
 struct Range {
     const float *cut; // [count] ascending
-    uint32_t count, stride, sampled;
-    int levels;
+    uint32_t below, count, stride, sampled; // below: thresholds of lower buckets
 };
 
-__device__ Range range_of(const float *cut, uint32_t count)
+__device__ Range range_of(const Partition &part, uint32_t bucket)
 {
-    const uint32_t stride = max(1u, ceil_div(count, TREE - 1)), sampled = ceil_div(count, stride);
-    return {cut, count, stride, sampled, tree_levels(sampled)};
+    const uint32_t below = (bucket - 1) * part.width, count = min(part.width, part.p - below);
+    const uint32_t stride = ceil_div(count, ROOM - 1);
+    return {part.cut + below, below, count, stride, ceil_div(count, stride)};
 }
 
 // Thresholds of the range at or below s.
-__device__ uint32_t search_range(const Search &sh, const Range &range, float s)
+__device__ uint32_t search(const Search &sh, const Range &range, float s)
 {
-    const uint32_t t = min(search_tree(sh.tree, range.levels, s), range.sampled);
+    const uint32_t t = find(sh.finder, sh.cut, s);
     if (range.stride == 1 || t == 0)
         return t;
     uint32_t low = (t - 1) * range.stride + 1, high = min(t * range.stride, range.count);
@@ -176,109 +211,96 @@ __device__ uint32_t search_range(const Search &sh, const Range &range, float s)
     return low;
 }
 
-__device__ void begin_range(Search &sh, const Range &range)
-{
-    if (range.sampled)
-        plant_tree(sh.tree, range.levels, range.cut, range.sampled, range.stride);
-    for (uint32_t i = threadIdx.x; i < TREE; i += blockDim.x)
-        sh.hist[i] = 0;
-    __syncthreads();
-}
-
-// `below`: thresholds below the range; hist counts by p - (thresholds at or below).
-__device__ void note(Search &sh, const Range &range, uint32_t found, uint32_t *hist, uint32_t p, uint32_t below)
-{
-    if (range.stride == 1)
-        atomicAdd(&sh.hist[found], 1);
-    else
-        atomicAdd(&hist[p - below - found], 1);
-}
-__device__ void end_range(const Search &sh, const Range &range, uint32_t *hist, uint32_t p, uint32_t below)
-{
-    __syncthreads();
-    for (uint32_t c = threadIdx.x; range.stride == 1 && c <= range.count; c += blockDim.x)
-        if (sh.hist[c])
-            atomicAdd(&hist[p - below - c], sh.hist[c]);
-}
-
-__device__ Range range_of_bucket(const Partition &part, uint32_t bucket, uint32_t &below)
-{
-    below = (bucket - 1) * part.width;
-    return range_of(part.cut + below, min(part.width, part.p - below));
-}
-
-template <class Found> __global__ void __launch_bounds__(THREADS) count_buckets(const Partition part)
+template <class Found> __global__ void __launch_bounds__(THREADS, 4) count_buckets(const Partition part)
 {
     __shared__ Search sh;
     const Unit unit = unit_of(part);
     if (unit.bucket == 0)
         return;
-    uint32_t below;
-    const Range range = range_of_bucket(part, unit.bucket, below);
-    begin_range(sh, range);
+    const Range range = range_of(part, unit.bucket);
+    for (uint32_t i = threadIdx.x; i < range.sampled; i += blockDim.x)
+        sh.cut[i] = range.cut[static_cast<size_t>(i) * range.stride];
+    for (uint32_t i = threadIdx.x; i <= ROOM; i += blockDim.x)
+        sh.hist[i] = 0;
+    __syncthreads();
+    build_finder(sh.finder, sh.cut, range.sampled);
     Found *found_at = static_cast<Found *>(part.found);
-    each_item(part, unit, [&](size_t at) {
-        const uint32_t found = search_range(sh, range, part.score[at]);
+    const uint32_t top = part.p - range.below;
+    each_item(part, unit, [&](size_t at, float s) {
+        const uint32_t found = search(sh, range, s);
         found_at[at] = static_cast<Found>(found);
-        note(sh, range, found, part.hist, part.p, below);
-    });
-    end_range(sh, range, part.hist, part.p, below);
-}
-
-// Moved thresholds at or below a value, or below it.
-__device__ uint32_t rank_of(const float *cut, uint32_t p, float value, bool equal_too)
-{
-    uint32_t low = 0, high = p;
-    while (low < high) {
-        const uint32_t middle = (low + high) / 2;
-        if (cut[middle] < value || (equal_too && cut[middle] == value))
-            low = middle + 1;
+        if (range.stride == 1)
+            atomicAdd(&sh.hist[found], 1);
         else
-            high = middle;
-    }
-    return low;
+            atomicAdd(&part.hist[top - found], 1);
+    });
+    __syncthreads();
+    for (uint32_t c = threadIdx.x; range.stride == 1 && c <= range.count; c += blockDim.x)
+        if (sh.hist[c])
+            atomicAdd(&part.hist[top - c], sh.hist[c]);
 }
 
-__global__ void bound_buckets(const Partition part)
+// The moved thresholds of the same places as a bucket's: the last that was at or below an item tells whether it passed.
+struct Moved {
+    float after[ROOM];
+    uint32_t change[ROOM + 1];
+    uint32_t warp[32];
+};
+
+// An item that was passed. With few thresholds in the bucket, they and the counts of places in it are in shared memory.
+template <bool SHARED>
+__device__ uint32_t note_one(const Partition &part, const Range &range, Moved &sh, uint32_t found, float s)
 {
-    const uint32_t b = threadIdx.x + 1;
-    if (b > part.buckets)
-        return;
-    part.low[b] = rank_of(part.after, part.p, part.cut[static_cast<size_t>(b - 1) * part.width], true);
-    part.high[b] = b == part.buckets
-                       ? part.p
-                       : rank_of(part.after, part.p, part.cut[static_cast<size_t>(b) * part.width], false);
-    part.high[b] = max(part.high[b], part.low[b]);
+    const uint32_t then = range.below + found;
+    uint32_t now;
+    if (SHARED && sh.after[0] <= s) {
+        const uint32_t still = find_back(sh.after, found, s);
+        atomicAdd(&sh.change[still], 1u);
+        now = range.below + still;
+    } else {
+        now = find_back(part.after, then, s);
+        const uint32_t active = __activemask(), leader = __ffs(static_cast<int>(active)) - 1;
+        if (!__all_sync(active, now == __shfl_sync(active, now, leader)))
+            atomicAdd(&part.change[now], 1u);
+        else if (threadIdx.x % 32 == leader) // many equal scores: one speaks for all
+            atomicAdd(&part.change[now], static_cast<uint32_t>(__popc(active)));
+    }
+    atomicAdd(SHARED ? &sh.change[found] : &part.change[then], ~0u);
+    return then - now;
 }
 
-template <class Found>
-__global__ void __launch_bounds__(THREADS)
+template <class Found, bool SHARED>
+__global__ void __launch_bounds__(THREADS, 4)
     move_buckets(const Partition part, const Box box, uint32_t n, const Totals *totals, const uint32_t *changed,
                  float *gradient, unsigned long long *passed)
 {
-    __shared__ Search sh;
-    __shared__ uint32_t warp[32];
+    __shared__ Moved sh;
     const Unit unit = unit_of(part);
     if (unit.bucket == 0 || !*changed)
         return;
     const double w = weight_of(box, *totals, part.p), lambda = lambda_of(box, w, n);
-    const uint32_t before = (unit.bucket - 1) * part.width, below = part.low[unit.bucket];
-    const Range range = range_of(part.after + below, part.high[unit.bucket] - below);
-    begin_range(sh, range);
+    const Range range = range_of(part, unit.bucket);
+    for (uint32_t i = threadIdx.x; SHARED && i < range.count; i += blockDim.x)
+        sh.after[i] = part.after[range.below + i];
+    for (uint32_t i = threadIdx.x; SHARED && i <= range.count; i += blockDim.x)
+        sh.change[i] = 0;
+    __syncthreads();
     const Found *found_at = static_cast<const Found *>(part.found);
     uint32_t mine = 0;
-    each_item(part, unit, [&](size_t at) {
-        const uint32_t found = range.sampled ? search_range(sh, range, part.score[at]) : 0;
-        if (below + found)
-            note(sh, range, found, part.hist_after, part.p, below);
-        const int32_t delta = static_cast<int32_t>(below + found) - static_cast<int32_t>(before + found_at[at]);
-        if (delta == 0)
+    each_item(part, unit, [&](size_t at, float s) {
+        const uint32_t found = found_at[at]; // not 0: the item is not below its bucket
+        const float after = SHARED ? sh.after[found - 1] : part.after[range.below + found - 1];
+        if (!(after > s))
             return;
-        gradient[at / PART_TILE * PART_TILE + part.place[at]] = sink_value(w, lambda, delta);
+        const uint32_t by = note_one<SHARED>(part, range, sh, found, s);
+        gradient[at / PART_TILE * PART_TILE + part.place[at]] = sink_value(w, lambda, -static_cast<int32_t>(by));
         mine++;
     });
-    end_range(sh, range, part.hist_after, part.p, below);
-    mine = sum_block(mine, warp);
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; SHARED && i <= range.count; i += blockDim.x)
+        if (sh.change[i])
+            atomicAdd(&part.change[range.below + i], sh.change[i]);
+    mine = sum_block(mine, sh.warp);
     if (threadIdx.x == 0 && mine)
         atomicAdd(passed, static_cast<unsigned long long>(mine));
 }
@@ -286,7 +308,7 @@ __global__ void __launch_bounds__(THREADS)
 template <class S> void launch_split(cudaStream_t stream, const Partition &part, const Matrix &list, Totals *totals)
 {
     const bool aligned = reinterpret_cast<uintptr_t>(list.scores) % 16 == 0 && reinterpret_cast<uintptr_t>(list.targets) % 4 == 0;
-    (aligned ? split_tiles<S, true> : split_tiles<S, false>)<<<part.tiles, THREADS, sizeof(Split), stream>>>(part, list, totals);
+    (aligned ? split_tiles<S, true> : split_tiles<S, false>)<<<part.splitters, SPLITTERS, sizeof(Split), stream>>>(part, list, totals);
     launched("splitting a list");
 }
 
@@ -298,7 +320,7 @@ template <class S> void allow()
 
 unsigned most_units(const Partition &part)
 {
-    return static_cast<unsigned>(part.tiles * static_cast<uint64_t>(PART_TILE) / PART_UNIT + PART_BUCKETS + 1);
+    return static_cast<unsigned>(part.tiles * static_cast<uint64_t>(PART_TILE) / part.unit_items + PART_BUCKETS + 1);
 }
 
 } // namespace
@@ -324,10 +346,10 @@ void launch_part_count(cudaStream_t stream, const Partition &part, const Matrix 
 void launch_part_move(cudaStream_t stream, const Partition &part, const Box &box, uint32_t n, const Totals *totals,
                       const uint32_t *changed, float *gradient, unsigned long long *passed)
 {
-    bound_buckets<<<1, 256, 0, stream>>>(part);
-    launched("bounding buckets");
-    (part_wide(part.p) ? move_buckets<uint32_t> : move_buckets<uint16_t>)<<<most_units(part), THREADS, 0, stream>>>(
-        part, box, n, totals, changed, gradient, passed);
+    const auto move = part.width <= ROOM ? move_buckets<uint16_t, true>
+                      : part_wide(part.p) ? move_buckets<uint32_t, false>
+                                          : move_buckets<uint16_t, false>;
+    move<<<most_units(part), THREADS, 0, stream>>>(part, box, n, totals, changed, gradient, passed);
     launched("moving buckets");
 }
 

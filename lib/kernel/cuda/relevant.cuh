@@ -21,11 +21,10 @@ __device__ inline uint32_t power_of_two(uint32_t p)
     return p <= 1 ? 1 : 1u << (32 - __clz(p - 1));
 }
 
-// Sorts by y, best first, ties by index, and leaves the thresholds, ascending, in `cut`, as a tree too where they are
-// not few. True if one of them differs from `old`.
+// Sorts by y, best first, ties by index, and leaves the thresholds, ascending, in `cut`. True if one of them differs from
+// `old`. Ends with a barrier.
 template <int ROOM>
-__device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin, float *cut, float *tree,
-                              const float *old)
+__device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin, float *cut, const float *old)
 {
     const uint32_t padded = power_of_two(p);
     for (uint32_t i = threadIdx.x; i < padded; i += blockDim.x)
@@ -38,13 +37,10 @@ __device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin
         cut[p - 1 - k] = value;
     }
     pad_few(cut, p);
-    differs = __syncthreads_or(differs);
-    if (p > FEW)
-        plant_tree(tree, tree_levels(p), cut, p, 1);
-    return differs;
+    return __syncthreads_or(differs);
 }
 
-// Before the first pass: y, order, thresholds from the raw scores, read by raw(position). Returns the thread's number
+// Before the first read: y, order, thresholds from the raw scores, read by raw(position). Returns the thread's number
 // of NaN among them.
 template <int ROOM, class Raw>
 __device__ int begin_list(Relevant<ROOM> &sh, uint32_t p, double half_margin, Raw raw)
@@ -56,9 +52,8 @@ __device__ int begin_list(Relevant<ROOM> &sh, uint32_t p, double half_margin, Ra
         sh.y[i] = lowered(score, half_margin);
     }
     __syncthreads();
-    (void)rank_relevant(sh, p, half_margin, sh.t.before, sh.t.tree, sh.t.before);
-    clear_counts(sh.t, p);
-    __syncthreads();
+    (void)rank_relevant(sh, p, half_margin, sh.t.before, sh.t.before);
+    begin_count(sh.t, p);
     return nan;
 }
 
@@ -79,18 +74,13 @@ __device__ double finish_loss(Relevant<ROOM> &sh, const Box &box, uint32_t p, do
     return sum;
 }
 
-// Before the second pass: order and thresholds after the move, and the gradient for each number of thresholds that may
-// pass an item. False: no threshold moved, no irrelevant item was passed, and the counts are what they were.
+// Before the second read: order and thresholds after the move. False: no threshold moved, so no item was passed.
 template <int ROOM>
 __device__ bool begin_move(Relevant<ROOM> &sh, uint32_t p, double half_margin, double w, double lambda)
 {
-    if (!rank_relevant(sh, p, half_margin, sh.t.after, sh.t.tree_after, sh.t.before))
-        return false;
-    clear_counts(sh.t, p);
-    for (uint32_t d = threadIdx.x; d <= p; d += blockDim.x)
-        sh.t.value[d] = sink_value(w, lambda, -static_cast<int32_t>(d));
-    __syncthreads();
-    return true;
+    const bool moves = rank_relevant(sh, p, half_margin, sh.t.after, sh.t.before);
+    begin_move(sh.t, p, w, lambda);
+    return moves;
 }
 
 // Δ of the relevant items: put(place in index order, Δ).
@@ -98,7 +88,7 @@ template <int ROOM, class Put> __device__ void each_relevant(Relevant<ROOM> &sh,
 {
     for (uint32_t k = threadIdx.x; k < p; k += blockDim.x) {
         const uint32_t i = static_cast<uint32_t>(sh.order[k]);
-        put(i, sh.rank[i] - static_cast<int32_t>(k + 1 + sh.t.count[p - k]));
+        put(i, sh.rank[i] - static_cast<int32_t>(k + 1 + sh.t.count[p - k] + sh.t.change[p - k]));
     }
 }
 

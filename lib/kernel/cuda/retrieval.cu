@@ -18,7 +18,7 @@ constexpr int THREADS = 512, WARPS = THREADS / 32;
 constexpr int SOME = SHORT_SOME + 1, MOST = SHORT_MOST + 1;
 constexpr uint32_t GROUP = 128;           // items that a warp reads side by side
 constexpr uint32_t KEPT = GROUP / 2;      // pairs that fit in their place
-constexpr size_t ROWS_BYTES = size_t(6) << 30; // similarities at a time
+constexpr size_t ROWS_BYTES = size_t(6) << 30; // similarities at a time, at most
 
 // An item that was passed, with its gradient.
 struct Pair {
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(const
     __syncthreads();
     const Items<float> items = {row, nullptr};
     const int marks = count_items<float, true, false>(items, 0, block.total, sh.t, p);
-    finish_counts(sh.t, p);
+    end_count(sh.t, p);
     const uint32_t seen = sum_block(static_cast<uint32_t>(marks), sh.warp);
     nan = __syncthreads_or(nan);
     const double loss = finish_loss(sh, block.box, p, lambda);
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(const
     RowSink sink = {row, sh.t.value, own_value, block.own, block.total, threadIdx.x / 32, threadIdx.x % 32, 0, 0, 0, false};
     if (begin_move(sh, p, block.box.half_margin, w, lambda)) {
         move_items<float, true, false>(items, 0, block.total, sh.t, p, sink);
-        finish_counts(sh.t, p);
+        end_move(sh.t, p);
     }
     if (sink.lane == 0)
         query.kept[sink.warp] = sink.kept;
@@ -362,7 +362,7 @@ private:
     size_t plan()
     {
         stride_ = (job_.total + 3) / 4 * 4;
-        const size_t room = std::min(ROWS_BYTES, card_.budget.limit() / 2), row = stride_ * sizeof(float);
+        const size_t room = std::min(ROWS_BYTES, card_.budget.limit() / 5), row = stride_ * sizeof(float);
         size_t each = std::max<size_t>(1, room / row);
         each = std::min(each, job_.queries);
         similarity_ = lane_.arena.take<float>(each * stride_);

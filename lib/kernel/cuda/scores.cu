@@ -29,19 +29,30 @@ size_t size_of(int dtype)
 
 class Request {
 public:
-    Request(rk_card &card, Lane &lane, rk_card_scores &job) : card_(card), lane_(lane), job_(job) {}
+    Request(rk_card &card, Lane &lane, rk_card_scores &job)
+        : card_(card), lane_(lane), job_(job), report_(static_cast<Totals *>(lane.report))
+    {
+    }
 
     void run()
     {
         measure();
         bring();
         count();
-        if (whole_card_)
+        if (whole_card_) {
             run_long(read_counts(), 0);
-        else
-            run_short();
-        reduce();
-        write();
+            launch_losses(lane_.stream, loss_, lists_, totals_, report_);
+        } else {
+            launch_short(lane_.stream, short_job(report_));
+        }
+        arrange();
+        Totals totals = read_totals();
+        if (!whole_card_ && totals.most > SHORT_SOME) { // lists that are left
+            run_rest(totals.most);
+            arrange();
+            totals = read_totals();
+        }
+        write(totals);
     }
 
 private:
@@ -100,6 +111,8 @@ private:
         totals_ = reinterpret_cast<Totals *>(base);
         count_ = reinterpret_cast<ListCount *>(base + head);
         tile_relevant_ = lane_.arena.take<uint32_t>(lists_ * tiles_);
+        room_ = std::min(items_, SHORT_SOME);
+        positions_ = whole_card_ ? nullptr : lane_.arena.take<uint32_t>(lists_ * room_);
         loss_ = lane_.arena.take<double>(lists_);
         list_loss_ = job_.list_loss ? lane_.arena.take<float>(lists_) : nullptr;
         if (want_gradient_) {
@@ -108,24 +121,27 @@ private:
             gradient_ = in_place ? job_.gradient : lane_.arena.take<float>(elements_);
         }
         check(cudaMemsetAsync(base, 0, bytes, lane_.stream), "clearing");
-        launch_count(lane_.stream, matrix_.targets, lists_, items_, signed_, count_, tile_relevant_, totals_);
+        launch_count(lane_.stream, matrix_.targets, lists_, items_, signed_, count_, tile_relevant_, positions_, room_,
+                     totals_);
     }
 
-    void run_short()
+    ShortJob short_job(Totals *report) const
     {
-        launch_short(lane_.stream, {matrix_, box_, count_, totals_, gradient_, loss_, list_loss_});
-        if (items_ <= SHORT_MOST)
-            return;
-        // Only after the kernels that need no wait: lists that are left.
-        if (read_totals().most > SHORT_MOST)
+        return {matrix_, box_, count_, positions_, room_, totals_, gradient_, loss_, list_loss_, report};
+    }
+
+    void run_rest(uint32_t most)
+    {
+        launch_short_rest(lane_.stream, short_job(nullptr));
+        if (most > SHORT_MOST)
             run_long(read_counts(), SHORT_MOST);
+        launch_losses(lane_.stream, loss_, lists_, totals_, report_);
     }
 
-    const Totals &read_totals()
+    Totals read_totals()
     {
-        check(cudaMemcpyAsync(lane_.report, totals_, sizeof(Totals), cudaMemcpyDeviceToHost, lane_.stream), "reading totals");
         check(cudaStreamSynchronize(lane_.stream), "computing");
-        const Totals &totals = *static_cast<const Totals *>(lane_.report);
+        const Totals totals = *report_;
         if (totals.bad || totals.nan)
             throw Passed{}; // the CPU engine finds the position and the sentence
         return totals;
@@ -173,25 +189,27 @@ private:
         return list;
     }
 
-    void reduce()
+    // Brings the gradient into the tensor's own order, and counts the sparse pair.
+    void arrange()
     {
-        launch_losses(lane_.stream, loss_, lists_, totals_);
-        // In the tensor's own order from here on.
+        result_ = gradient_;
         if (gradient_ && job_.by_column) {
-            float *to = job_.wants_gradient && job_.gradient_on_card ? job_.gradient : lane_.arena.take<float>(elements_);
-            launch_turn(lane_.stream, gradient_, lists_, items_, to);
-            gradient_ = to;
+            if (!turned_)
+                turned_ = job_.wants_gradient && job_.gradient_on_card ? job_.gradient : lane_.arena.take<float>(elements_);
+            launch_turn(lane_.stream, gradient_, lists_, items_, turned_);
+            result_ = turned_;
         }
         if (job_.wants_sparse) {
-            compress_ = lane_.arena.bytes(compress_bytes(elements_));
-            sparse_total_ = lane_.arena.take<unsigned long long>(1);
-            launch_compress_count(lane_.stream, gradient_, elements_, compress_, sparse_total_);
+            if (!compress_) {
+                compress_ = lane_.arena.bytes(compress_bytes(elements_));
+                sparse_total_ = lane_.arena.take<unsigned long long>(1);
+            }
+            launch_compress_count(lane_.stream, result_, elements_, compress_, sparse_total_);
         }
     }
 
-    void write()
+    void write(const Totals &totals)
     {
-        const Totals totals = read_totals();
         job_.loss = totals.loss;
         job_.lists = lists_;
         job_.skipped = lists_ - totals.valid;
@@ -201,14 +219,14 @@ private:
             lane_.staging.to_host(lane_.stream, job_.list_loss, list_loss_, lists_ * sizeof(float));
         if (job_.wants_sparse)
             write_sparse();
-        if (!job_.wants_gradient || gradient_ == job_.gradient)
+        if (!job_.wants_gradient || result_ == job_.gradient)
             return;
         if (job_.gradient_on_card) {
-            check(cudaMemcpyAsync(job_.gradient, gradient_, elements_ * sizeof(float), cudaMemcpyDeviceToDevice, lane_.stream),
+            check(cudaMemcpyAsync(job_.gradient, result_, elements_ * sizeof(float), cudaMemcpyDeviceToDevice, lane_.stream),
                   "copying a gradient");
             check(cudaStreamSynchronize(lane_.stream), "copying a gradient");
         } else {
-            lane_.staging.to_host(lane_.stream, job_.gradient, gradient_, elements_ * sizeof(float));
+            lane_.staging.to_host(lane_.stream, job_.gradient, result_, elements_ * sizeof(float));
         }
     }
 
@@ -222,7 +240,7 @@ private:
             throw Passed{};
         int64_t *index_on_card = index ? lane_.arena.take<int64_t>(count) : nullptr;
         float *value_on_card = value ? lane_.arena.take<float>(count) : nullptr;
-        launch_compress(lane_.stream, gradient_, elements_, compress_, index_on_card, value_on_card);
+        launch_compress(lane_.stream, result_, elements_, compress_, index_on_card, value_on_card);
         if (index)
             lane_.staging.to_host(lane_.stream, index, index_on_card, count * sizeof *index);
         if (value)
@@ -232,6 +250,7 @@ private:
     rk_card &card_;
     Lane &lane_;
     rk_card_scores &job_;
+    Totals *report_; // pinned: written by the kernel that comes last
     size_t lists_ = 0, elements_ = 0;
     uint32_t items_ = 0, tiles_ = 0;
     bool whole_card_ = false, want_gradient_ = false, signed_ = false;
@@ -239,9 +258,10 @@ private:
     Matrix matrix_ = {};
     Totals *totals_ = nullptr;
     ListCount *count_ = nullptr;
-    uint32_t *tile_relevant_ = nullptr;
+    uint32_t *tile_relevant_ = nullptr, *positions_ = nullptr, room_ = 0;
     double *loss_ = nullptr;
-    float *list_loss_ = nullptr, *gradient_ = nullptr;
+    float *list_loss_ = nullptr, *gradient_ = nullptr; // by list
+    float *turned_ = nullptr, *result_ = nullptr;             // in the order of the tensor
     void *compress_ = nullptr;
     unsigned long long *sparse_total_ = nullptr;
 };

@@ -7,8 +7,7 @@ namespace rk {
 
 namespace {
 
-// The positions of the relevant items, ascending. Returns how many, less than ROOM: other than were counted only if the
-// targets changed since.
+// Looks for the relevant items; where they do not all stand in job.positions.
 template <int ROOM> __device__ uint32_t find_relevant(const Matrix &m, size_t list, Relevant<ROOM> &sh)
 {
     constexpr uint32_t room = ROOM - 1;
@@ -31,7 +30,21 @@ template <int ROOM> __device__ uint32_t find_relevant(const Matrix &m, size_t li
         }
     }
     __syncthreads();
-    const uint32_t p = min(sh.found, room), padded = power_of_two(p);
+    return min(sh.found, room);
+}
+
+// The positions of the relevant items, ascending. Returns how many, less than ROOM: other than were counted only if the
+// targets changed since.
+template <int ROOM>
+__device__ uint32_t place_relevant(const ShortJob &job, size_t list, uint32_t counted, Relevant<ROOM> &sh)
+{
+    uint32_t p = counted;
+    if (counted <= job.room)
+        for (uint32_t i = threadIdx.x; i < counted; i += blockDim.x)
+            sh.position[i] = job.positions[list * job.room + i];
+    else
+        p = find_relevant(job.matrix, list, sh);
+    const uint32_t padded = power_of_two(p);
     for (uint32_t i = p + threadIdx.x; i < padded; i += blockDim.x)
         sh.position[i] = ~0u;
     sort_block(sh.position, padded);
@@ -75,7 +88,7 @@ __device__ void write_gradient(const ShortJob &job, const Items<S> &items, size_
     if (begin_move(sh, p, job.box.half_margin, w, lambda)) {
         DenseSink<ALIGNED> sink = {gradient, sh.t.value, n, 0};
         move_items<S, ALIGNED, true>(items, 0, n, sh.t, p, sink);
-        finish_counts(sh.t, p);
+        end_move(sh.t, p);
         passed = sink.changed;
     } else {
         write_zeros<ALIGNED>(gradient, n);
@@ -94,26 +107,19 @@ __device__ void write_gradient(const ShortJob &job, const Items<S> &items, size_
     }
 }
 
-// Lists of more than ABOVE relevant items that have room; ABOVE < 0: those without any, too.
-template <class S, bool ALIGNED, int ROOM, int THREADS, int ABOVE>
-__global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) short_lists(const ShortJob job)
+template <class S, bool ALIGNED, int ROOM>
+__device__ void rank_list(const ShortJob &job, Relevant<ROOM> &sh, size_t list, const ListCount &count)
 {
-    extern __shared__ __align__(16) unsigned char memory[];
-    Relevant<ROOM> &sh = *reinterpret_cast<Relevant<ROOM> *>(memory);
-    const size_t list = blockIdx.x;
-    const ListCount count = job.count[list];
-    if (count.p >= ROOM || static_cast<int>(count.p) <= ABOVE)
-        return;
     const Matrix &m = job.matrix;
     const Items<S> items = {static_cast<const S *>(m.scores) + list * m.stride, m.targets + list * m.stride};
-    const uint32_t p = count.p ? find_relevant(m, list, sh) : 0;
+    const uint32_t p = count.p ? place_relevant(job, list, count.p, sh) : 0;
     if (p == 0)
         return skip_list<S, ALIGNED>(job, items, list);
     const double w = weight_of(job.box, *job.totals, count.p);
     const double lambda = lambda_of(job.box, w, m.items - count.ignored);
     int nan = begin_list(sh, p, job.box.half_margin, [&](uint32_t i) { return widen(items.scores[i]); });
     nan += count_items<S, ALIGNED, true>(items, 0, m.items, sh.t, p);
-    finish_counts(sh.t, p);
+    end_count(sh.t, p);
     if (nan)
         job.totals->nan = 1;
     const double loss = finish_loss(sh, job.box, p, lambda);
@@ -126,28 +132,48 @@ __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) short_lists(con
         write_gradient<S, ALIGNED>(job, items, list, sh, p, w, lambda, loss);
 }
 
+// Lists of more than ABOVE relevant items that have room; ABOVE < 0: those without any, too.
+template <class S, bool ALIGNED, int ROOM, int THREADS, int ABOVE>
+__global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) short_lists(const ShortJob job)
+{
+    extern __shared__ __align__(16) unsigned char memory[];
+    const ListCount count = job.count[blockIdx.x];
+    if (count.p < ROOM && static_cast<int>(count.p) > ABOVE)
+        rank_list<S, ALIGNED>(job, *reinterpret_cast<Relevant<ROOM> *>(memory), blockIdx.x, count);
+    if (job.report && is_last(&job.totals->ranked))
+        report_loss(job.loss, job.matrix.lists, job.totals, job.report);
+}
+
 constexpr int SOME = SHORT_SOME + 1, MOST = SHORT_MOST + 1, THREADS_SOME = 512, THREADS_MOST = 1024;
 
-template <class S, bool ALIGNED> void launch(cudaStream_t stream, const ShortJob &job)
+template <class S, bool ALIGNED> void launch(cudaStream_t stream, const ShortJob &job, bool rest)
 {
     const unsigned lists = static_cast<unsigned>(job.matrix.lists);
     const int threads = job.matrix.items <= 4096 ? 128 : THREADS_SOME;
-    short_lists<S, ALIGNED, SOME, THREADS_SOME, -1><<<lists, threads, sizeof(Relevant<SOME>), stream>>>(job);
+    if (rest)
+        short_lists<S, ALIGNED, MOST, THREADS_MOST, SHORT_SOME>
+            <<<lists, THREADS_MOST, sizeof(Relevant<MOST>), stream>>>(job);
+    else
+        short_lists<S, ALIGNED, SOME, THREADS_SOME, -1><<<lists, threads, sizeof(Relevant<SOME>), stream>>>(job);
     launched("ranking lists");
-    if (job.matrix.items <= SHORT_SOME)
-        return;
-    short_lists<S, ALIGNED, MOST, THREADS_MOST, SHORT_SOME>
-        <<<lists, THREADS_MOST, sizeof(Relevant<MOST>), stream>>>(job);
-    launched("ranking lists with many relevant items");
 }
 
-template <class S> void launch_type(cudaStream_t stream, const ShortJob &job)
+template <class S> void launch_type(cudaStream_t stream, const ShortJob &job, bool rest)
 {
     const Matrix &m = job.matrix;
     const bool aligned = m.stride % 4 == 0 && m.items % 4 == 0 && reinterpret_cast<uintptr_t>(m.scores) % 16 == 0 &&
                          reinterpret_cast<uintptr_t>(m.targets) % 4 == 0 &&
                          reinterpret_cast<uintptr_t>(job.gradient) % 16 == 0;
-    (aligned ? launch<S, true> : launch<S, false>)(stream, job);
+    (aligned ? launch<S, true> : launch<S, false>)(stream, job, rest);
+}
+
+void launch_some(cudaStream_t stream, const ShortJob &job, bool rest)
+{
+    switch (job.matrix.type) {
+    case Score::FP16: return launch_type<Fp16>(stream, job, rest);
+    case Score::BF16: return launch_type<Bf16>(stream, job, rest);
+    default: return launch_type<float>(stream, job, rest);
+    }
 }
 
 template <class S, bool ALIGNED> void allow()
@@ -171,11 +197,12 @@ void prepare_short()
 
 void launch_short(cudaStream_t stream, const ShortJob &job)
 {
-    switch (job.matrix.type) {
-    case Score::FP16: return launch_type<Fp16>(stream, job);
-    case Score::BF16: return launch_type<Bf16>(stream, job);
-    default: return launch_type<float>(stream, job);
-    }
+    launch_some(stream, job, false);
+}
+
+void launch_short_rest(cudaStream_t stream, const ShortJob &job)
+{
+    launch_some(stream, job, true);
 }
 
 } // namespace rk
