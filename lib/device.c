@@ -31,6 +31,7 @@ enum rankd_status rk_device_open(struct rk_device *device, const char *path, int
         return rk_fail(err, RANKD_UNSUPPORTED, "card %d can't be used: %s", ordinal, why);
     }
     device->plugin = plugin;
+    device->ordinal = ordinal;
     device->library = library;
     return RANKD_OK;
 }
@@ -60,11 +61,15 @@ static bool can_take(const struct rk_request *request)
            request->params.interclass == 0;
 }
 
-/* From how many scores on the way there and back costs less than computing here does. Both sides grow with
- * the number of scores, so what is compared is the lists' length: with few relevant items the CPU is as fast
- * as its memory and no bus is faster; what makes lists dear on the CPU is many relevant items, which only
- * long lists have. Measured with tests/bench/gpu.c, data in host memory. */
-#define LEAST_ITEMS ((size_t)1 << 20)
+/* Lists from this length on are faster there, the way there and back included. Measured on an H200 beside its
+ * host (AVX-512; one thread, 8 threads; then the card; forward and backward, data in host memory, ms):
+ *   1 x 1M, P = 100      4.4    2.8    1.3        256 x 65,536, P = 3,000   232     42     20
+ *   1 x 1M, P = 1 %      8.5    5.5    1.3        256 x 65,536, P = 8        31      7.4   20
+ *   1 x 10M, P = 1 %   245     66     13          256 x 4,096, P = 8          1.8    1.0    1.1
+ * How many items are relevant is not known before they are counted: with very few of them, eight idle threads
+ * are faster than the bus, and one is not. */
+#define LEAST_ITEMS ((size_t)1 << 15)
+#define LEAST_SCORES ((size_t)1 << 17)
 
 bool rk_device_chosen(const struct rk_device *device, const struct rk_request *request,
                       const struct rk_reply *reply)
@@ -73,7 +78,8 @@ bool rk_device_chosen(const struct rk_device *device, const struct rk_request *r
         return false;
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
     const size_t items = scores->shape[request->params.axis == RK_AXIS_COLUMNS ? 0 : 1];
-    return device->always || on_card(request, reply) || items >= LEAST_ITEMS;
+    const size_t all = scores->shape[0] * scores->shape[1];
+    return device->always || on_card(request, reply) || (items >= LEAST_ITEMS && all >= LEAST_SCORES);
 }
 
 enum rk_card_outcome rk_device_note(struct rk_device *device, enum rk_card_outcome outcome)

@@ -1,6 +1,8 @@
 /* Health, what the server is, the list of models, metrics. */
 #include "answer.h"
 #include "app.h"
+#include "card.h"
+#include "device.h"
 #include "metrics.h"
 #include "request.h"
 #include "route.h"
@@ -36,7 +38,15 @@ enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, 
         rk_json_text(&out, NULL, extensions[i]);
     if (app->regions)
         rk_json_text(&out, NULL, "system_shared_memory");
+    if (app->regions && app->device)
+        rk_json_text(&out, NULL, "cuda_shared_memory");
     rk_json_close(&out, ']');
+    if (app->device) {
+        rk_json_open(&out, "device", '{');
+        rk_json_text(&out, "name", app->device->name);
+        rk_json_text(&out, "state", rk_card_state(app));
+        rk_json_close(&out, '}');
+    }
     rk_json_close(&out, '}');
     return rk_answer_text(answer, &out, err);
 }

@@ -7,6 +7,7 @@
 #include "access.h"
 #include "banks.h"
 #include "budget.h"
+#include "card.h"
 #include "gauges.h"
 #include "helpers.h"
 #include "http/front.h"
@@ -47,6 +48,7 @@ static enum rankd_status start_metrics(struct rk_app *app, struct rk_err *err)
     if (!app->metrics)
         return no_memory(err);
     rk_metrics_collect(app->metrics, rk_gauges_write);
+    rk_metrics_collect(app->metrics, rk_card_gauges);
     return RANKD_OK;
 }
 
@@ -133,12 +135,12 @@ static void stop_kernels(struct rk_app *app)
 }
 
 static const struct rk_part parts[] = {
-    {"kernels", start_kernels, stop_kernels}, {"log", start_log, stop_log},
-    {"metrics", start_metrics, stop_metrics}, {"budget", start_budget, stop_budget},
-    {"access", start_access, stop_access},    {"helpers", start_helpers, stop_helpers},
-    {"banks", rk_banks_start, rk_banks_stop}, {"regions", rk_regions_start, rk_regions_stop},
-    {"work", start_work, stop_work},          {"http", rk_http_start, rk_http_stop},
-    {"ring", rk_ring_start, rk_ring_stop},
+    {"kernels", start_kernels, stop_kernels},       {"log", start_log, stop_log},
+    {"metrics", start_metrics, stop_metrics},       {"budget", start_budget, stop_budget},
+    {"card", rk_card_start, rk_card_stop},          {"access", start_access, stop_access},
+    {"helpers", start_helpers, stop_helpers},       {"banks", rk_banks_start, rk_banks_stop},
+    {"regions", rk_regions_start, rk_regions_stop}, {"work", start_work, stop_work},
+    {"http", rk_http_start, rk_http_stop},          {"ring", rk_ring_start, rk_ring_stop},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 

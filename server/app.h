@@ -23,6 +23,7 @@ struct rk_app {
     struct rk_log *log;         /* log.h */
     struct rk_metrics *metrics; /* metrics.h */
     struct rk_budget *budget;   /* budget.h */
+    struct rk_device *device;   /* card.h; NULL without an accelerator */
     struct rk_access *access;   /* access.h: tokens and their scopes */
     struct rk_banks *banks;     /* banks.h */
     struct rk_regions *regions; /* regions.h; NULL unless --allow-shm-regions */

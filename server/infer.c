@@ -30,11 +30,12 @@ static enum rankd_status charge(struct rk_app *app, const struct rk_request *req
     return RANKD_OK;
 }
 
-static enum rankd_status compute(struct rk_worker *worker, struct rk_request *request,
-                                 struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+static enum rankd_status compute(struct rk_worker *worker, struct rk_device *device,
+                                 struct rk_request *request, struct rk_infer_meta *meta,
+                                 struct rk_reply *reply, struct rk_err *err)
 {
     const struct rk_exec exec = {
-        .pool = worker->pool, .scratch = worker->scratch, .deadline_ns = meta->deadline_ns};
+        .pool = worker->pool, .scratch = worker->scratch, .deadline_ns = meta->deadline_ns, .device = device};
     const uint64_t begun = rk_now_ns();
     enum rankd_status status = rk_run(&exec, request, reply, err);
     meta->compute_ns = rk_now_ns() - begun;
@@ -51,7 +52,7 @@ enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct 
         return err->status;
     enum rankd_status status = charge(app, request, meta, err);
     if (status == RANKD_OK)
-        status = compute(worker, request, meta, reply, err);
+        status = compute(worker, app->device, request, meta, reply, err);
     if (status == RANKD_OK && use.bank) {
         const uint64_t begun = rk_now_ns();
         status = rk_bank_use_append(&use, request, &reply->info, err);
@@ -103,6 +104,8 @@ static void count(struct rk_app *app, const struct rk_infer_meta *meta, const st
     }
     rk_metric_add(metrics, RK_METRIC_succeeded, model, 0, 1);
     rk_metric_set(metrics, RK_METRIC_last_request, model, 0, (int64_t)time(NULL));
+    rk_metric_add(metrics, RK_METRIC_engine, model, info->on_card, 1);
+    rk_metric_add(metrics, RK_METRIC_engine_time, model, info->on_card, (int64_t)meta->compute_ns);
     rk_metric_add(metrics, RK_METRIC_lists, model, 0, (int64_t)info->lists);
     rk_metric_add(metrics, RK_METRIC_lists_skipped, model, 0, (int64_t)info->lists_skipped);
     if (info->has_gradient) {
@@ -144,6 +147,7 @@ static void log_request(struct rk_app *app, const struct rk_infer_meta *meta,
         {"model", request->model ? request->model->name : "", 0},
         {"id", meta->id ? meta->id : "", 0},
         {"door", doors[meta->door], 0},
+        {"engine", info && info->on_card ? "card" : "cpu", 0},
         {"who", meta->who ? meta->who->name : "", 0},
         {"shapes", shapes, 0},
         {"queue_us", NULL, microseconds(meta->queue_ns)},

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "budget.h"
+#include "device.h"
 #include "regions_internal.h"
 
 enum { ALIGN = 64 };
@@ -55,7 +56,29 @@ static enum rankd_status cut_short(struct rk_err *err, const char *what)
         "%s is in shared memory that is shorter than it was when it was registered; register it again", what);
 }
 
-/* Memory of the request for a place in a region; what it holds is not set. */
+/* Memory of the request, charged to it; what it holds is not set. */
+static void *take(struct rk_lease *lease, size_t bytes, const char *what, struct rk_err *err)
+{
+    if (bytes > rk_budget_limit(lease->budget)) {
+        (void)rk_fail(err, RANKD_TOO_LARGE,
+                      "%s takes %zu bytes of memory; all requests together may take %zu (--budget-bytes)",
+                      what, bytes, rk_budget_limit(lease->budget));
+        return NULL;
+    }
+    if (!rk_budget_take(lease->budget, bytes)) {
+        (void)rk_fail(err, RANKD_OVERLOADED,
+                      "%zu bytes of memory for %s are not free now; try again in a moment", bytes, what);
+        return NULL;
+    }
+    void *memory = aligned_alloc(ALIGN, (bytes / ALIGN + 1) * ALIGN);
+    if (memory)
+        return memory;
+    rk_budget_give(lease->budget, bytes);
+    (void)rk_fail(err, RANKD_OVERLOADED, "no memory for %s; try again in a moment", what);
+    return NULL;
+}
+
+/* A place in a region: where it lies on the card, or memory of the request for it. */
 static enum rankd_status hold(struct rk_lease *lease, struct rk_held *held, const char *what,
                               struct rk_err *err)
 {
@@ -64,23 +87,13 @@ static enum rankd_status hold(struct rk_lease *lease, struct rk_held *held, cons
         return rk_fail(err, RANKD_INVALID,
                        "%s takes %zu bytes at offset %zu; its shared memory region has %zu bytes", what,
                        held->bytes, held->offset, region->bytes);
-    if (held->bytes > rk_budget_limit(lease->budget))
-        return rk_fail(err, RANKD_TOO_LARGE,
-                       "%s takes %zu bytes of memory; all requests together may take %zu (--budget-bytes)",
-                       what, held->bytes, rk_budget_limit(lease->budget));
-    if (!rk_budget_take(lease->budget, held->bytes))
-        return rk_fail(err, RANKD_OVERLOADED,
-                       "%zu bytes of memory for %s are not free now; try again in a moment", held->bytes,
-                       what);
-    held->memory = aligned_alloc(ALIGN, (held->bytes / ALIGN + 1) * ALIGN);
-    if (held->memory)
-        return RANKD_OK;
-    rk_budget_give(lease->budget, held->bytes);
-    return rk_fail(err, RANKD_OVERLOADED, "no memory for %s; try again in a moment", what);
+    held->memory =
+        region->device ? (char *)region->address + held->offset : take(lease, held->bytes, what, err);
+    return held->memory ? RANKD_OK : err->status;
 }
 
 static void *find(struct rk_region_finder *finder, const char *name, size_t offset, size_t bytes,
-                  enum rk_region_use use, const char *what, struct rk_err *err)
+                  enum rk_region_use use, const char *what, bool *on_card, struct rk_err *err)
 {
     struct rk_lease *lease = (struct rk_lease *)finder;
     if (lease->count == sizeof lease->held / sizeof *lease->held) {
@@ -98,6 +111,9 @@ static void *find(struct rk_region_finder *finder, const char *name, size_t offs
         return NULL;
     }
     lease->held[lease->count++] = held;
+    *on_card = held.region->device != NULL;
+    if (*on_card)
+        return held.memory;
     /* An output's place is looked at now already: better than after the batch was appended to a bank. */
     bool good = use == RK_REGION_READ
                     ? read_all(held.region->fd, held.memory, bytes, held.region->offset + offset)
@@ -118,11 +134,48 @@ void rk_lease_start(struct rk_lease *lease, struct rk_regions *regions, const ch
 void rk_lease_end(struct rk_lease *lease)
 {
     for (size_t i = 0; i < lease->count; i++) {
-        rk_regions_put(lease->regions, lease->held[i].region);
-        rk_budget_give(lease->budget, lease->held[i].bytes);
-        free(lease->held[i].memory);
+        struct rk_held *held = &lease->held[i];
+        const bool on_card = held->region->device != NULL;
+        void *memory = on_card ? held->copy : held->memory;
+        rk_regions_put(lease->regions, held->region);
+        if (memory)
+            rk_budget_give(lease->budget, held->bytes);
+        free(memory);
     }
     lease->count = 0;
+}
+
+static enum rankd_status fetch(struct rk_lease *lease, struct rk_held *held, const char *what,
+                               struct rk_err *err)
+{
+    const struct rk_device *device = held->region->device;
+    char why[RK_DEVICE_WHY] = "";
+    held->copy = take(lease, held->bytes, what, err);
+    if (!held->copy)
+        return err->status;
+    if (device->plugin->fetch(device->card, held->copy, held->memory, held->bytes, why) == RK_CARD_DONE)
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INTERNAL, "%s can't be read from the accelerator (%s); send it in host memory",
+                   what, why);
+}
+
+enum rankd_status rk_lease_localize(struct rk_lease *lease, struct rk_request *request, struct rk_err *err)
+{
+    for (unsigned i = 0; i < RK_IN_COUNT; i++) {
+        struct rk_tensor *in = &request->in[i];
+        char what[80];
+        if (!in->data || !in->on_card)
+            continue;
+        struct rk_held *held = lease->held;
+        while (held->memory != in->data || held->bytes != in->bytes)
+            held++;
+        (void)snprintf(what, sizeof what, "input %s", rk_input_rows[i].name);
+        if (!held->copy && fetch(lease, held, what, err) != RANKD_OK)
+            return err->status;
+        in->data = held->copy;
+        in->on_card = false;
+    }
+    return RANKD_OK;
 }
 
 enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, size_t bytes, const char *output,
@@ -131,6 +184,8 @@ enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, siz
     const struct rk_held *held = lease->held;
     while (held->memory != memory)
         held++;
+    if (held->region->device)
+        return RANKD_OK;
     if (!has_place(held, bytes) ||
         !write_all(held->region->fd, memory, bytes, held->region->offset + held->offset)) {
         char what[80];

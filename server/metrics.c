@@ -11,7 +11,7 @@
 #include "request.h"
 
 enum type { COUNTER, SECONDS_COUNTER, GAUGE, HISTOGRAM };
-enum label { NONE, MODEL, DOOR, STATUS, STAGE, REASON };
+enum label { NONE, MODEL, DOOR, STATUS, STAGE, REASON, ENGINE };
 
 static const struct row {
     const char *name;
@@ -28,6 +28,8 @@ static const char *const door_names[RK_DOOR_COUNT] = {"http_json", "http_binary"
 static const char *const stage_names[RK_STAGE_COUNT] = {"queue", "parse", "compute", "append", "write"};
 static const char *const reason_names[RK_REASON_COUNT] = {"bad_request", "access", "too_large", "timeout",
                                                           "queue_full",  "budget", "stopping"};
+static const char *const engine_names[] = {"cpu", "card"};
+#define ENGINES (sizeof engine_names / sizeof *engine_names)
 static const int statuses[] = {200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 500, 501, 503, 504, 507, 0};
 #define STATUSES (sizeof statuses / sizeof *statuses) /* the last stands for any other */
 
@@ -66,6 +68,8 @@ static unsigned label_size(enum label label)
         return RK_STAGE_COUNT;
     case REASON:
         return RK_REASON_COUNT;
+    case ENGINE:
+        return ENGINES;
     case NONE:
         break;
     }
@@ -94,6 +98,9 @@ static void label_write(struct rk_text *out, enum label label, unsigned value)
         return;
     case REASON:
         rk_text_printf(out, "reason=\"%s\"", reason_names[value]);
+        return;
+    case ENGINE:
+        rk_text_printf(out, "engine=\"%s\"", engine_names[value]);
         return;
     case NONE:
         return;

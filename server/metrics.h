@@ -41,7 +41,9 @@ enum rk_reason {
     RK_REASON_COUNT
 };
 
-/* Values of the label MODEL are the positions in rk_models; of DOOR, enum rk_door (infer.h); of STATUS, this.
+/* Values of the label ENGINE: 0 the CPU, 1 the accelerator.
+ *
+ * Values of the label MODEL are the positions in rk_models; of DOOR, enum rk_door (infer.h); of STATUS, this.
  */
 unsigned rk_metric_status(int http_status);
 

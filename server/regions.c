@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "access.h"
+#include "device.h"
 #include "uids.h"
 
 struct rk_regions {
@@ -19,6 +20,20 @@ struct rk_regions {
     size_t count;
     const struct rk_config *config;
 };
+
+static void drop(struct rk_region *region)
+{
+    if (region->fd >= 0)
+        (void)close(region->fd);
+    if (region->address)
+        region->device->plugin->unmap(region->device->card, region->address);
+    free(region);
+}
+
+static bool is_kind(const struct rk_region *region, enum rk_region_kind kind)
+{
+    return (region->device != NULL) == (kind == RK_REGION_CARD);
+}
 
 enum rankd_status rk_regions_start(struct rk_app *app, struct rk_err *err)
 {
@@ -48,8 +63,7 @@ void rk_regions_stop(struct rk_app *app)
     while (regions->first) {
         struct rk_region *region = regions->first;
         regions->first = region->next;
-        (void)close(region->fd);
-        free(region);
+        drop(region);
     }
     (void)pthread_mutex_destroy(&regions->lock);
     free(regions);
@@ -68,10 +82,8 @@ static struct rk_region **find(struct rk_regions *regions, const char *owner, co
 /* With the lock held. */
 static void release(struct rk_region *region)
 {
-    if (--region->users > 0)
-        return;
-    (void)close(region->fd);
-    free(region);
+    if (--region->users == 0)
+        drop(region);
 }
 
 static void unlist(struct rk_regions *regions, struct rk_region **at)
@@ -166,6 +178,7 @@ static struct rk_region *describe(const char *owner, const char *name, const cha
     struct rk_region *region = calloc(1, sizeof *region);
     if (!region)
         return NULL;
+    region->fd = -1;
     region->offset = offset;
     region->bytes = bytes;
     (void)snprintf(region->owner, sizeof region->owner, "%s", owner);
@@ -174,14 +187,67 @@ static struct rk_region *describe(const char *owner, const char *name, const cha
     return region;
 }
 
+static enum rankd_status check_name(const char *name, struct rk_err *err)
+{
+    if (strlen(name) < RK_REGION_NAME)
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INVALID, "the region's name has %zu bytes; it may have %d", strlen(name),
+                   RK_REGION_NAME - 1);
+}
+
+/* Lists it; or drops it, with the reason in *err. */
+static enum rankd_status list(struct rk_regions *regions, struct rk_region *region, struct rk_err *err)
+{
+    (void)pthread_mutex_lock(&regions->lock);
+    const enum rankd_status status = add(regions, region, err);
+    (void)pthread_mutex_unlock(&regions->lock);
+    if (status != RANKD_OK)
+        drop(region);
+    return status;
+}
+
+enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk_device *device,
+                                           const char *owner, const char *name, const unsigned char *handle,
+                                           uint64_t card, size_t bytes, struct rk_err *err)
+{
+    char why[RK_DEVICE_WHY] = "";
+    void *address = NULL;
+    size_t behind = 0;
+    if (check_name(name, err) != RANKD_OK)
+        return err->status;
+    if (!device)
+        return rk_fail(err, RANKD_UNSUPPORTED,
+                       "this daemon uses no accelerator (--device); send binary tensors, or use the ring");
+    if (card != (uint64_t)device->ordinal)
+        return rk_fail(err, RANKD_INVALID, "device_id is %llu; this daemon uses card %d",
+                       (unsigned long long)card, device->ordinal);
+    if (device->plugin->map(device->card, handle, &address, &behind, why) != RK_CARD_DONE)
+        return rk_fail(
+            err, RANKD_INVALID,
+            "raw_handle can't be opened (%s); it must be what cudaIpcGetMemHandle gave, of memory that "
+            "another process of this machine still has",
+            why);
+    struct rk_region *region = describe(owner, name, "", 0, bytes);
+    if (!region || bytes > behind) {
+        device->plugin->unmap(device->card, address);
+        free(region);
+        return region ? rk_fail(err, RANKD_INVALID, "byte_size is %zu; there are %zu bytes behind raw_handle",
+                                bytes, behind)
+                      : rk_fail(err, RANKD_OVERLOADED, "no memory for a region");
+    }
+    region->device = device;
+    region->address = address;
+    region->card = card;
+    return list(regions, region, err);
+}
+
 enum rankd_status rk_regions_register(struct rk_regions *regions, const char *owner, const char *name,
                                       const char *key, size_t offset, size_t bytes, struct rk_err *err)
 {
     struct stat file;
     const char *bare = *key == '/' ? key + 1 : key;
-    if (strlen(name) >= RK_REGION_NAME)
-        return rk_fail(err, RANKD_INVALID, "the region's name has %zu bytes; it may have %d", strlen(name),
-                       RK_REGION_NAME - 1);
+    if (check_name(name, err) != RANKD_OK)
+        return err->status;
     if (check_key(regions->config, bare, err) != RANKD_OK)
         return err->status;
     int fd = open_object(regions->config, bare, &file, err);
@@ -194,26 +260,23 @@ enum rankd_status rk_regions_register(struct rk_regions *regions, const char *ow
                       offset, bytes, bare, (size_t)file.st_size);
     else if (!(region = describe(owner, name, key, offset, bytes)))
         (void)rk_fail(err, RANKD_OVERLOADED, "no memory for a region");
-    if (region) {
-        region->fd = fd;
-        (void)pthread_mutex_lock(&regions->lock);
-        (void)add(regions, region, err);
-        (void)pthread_mutex_unlock(&regions->lock);
-    }
-    if (err->status != RANKD_OK) {
-        free(region);
+    if (!region) {
         (void)close(fd);
+        return err->status;
     }
-    return err->status;
+    region->fd = fd;
+    return list(regions, region, err);
 }
 
 /* --- the owner's view --- */
 
-void rk_regions_unregister(struct rk_regions *regions, const char *owner, const char *name)
+void rk_regions_unregister(struct rk_regions *regions, const char *owner, enum rk_region_kind kind,
+                           const char *name)
 {
     (void)pthread_mutex_lock(&regions->lock);
     for (struct rk_region **at = &regions->first; *at;) {
-        if (strcmp((*at)->owner, owner) == 0 && (!name || strcmp((*at)->name, name) == 0))
+        if (strcmp((*at)->owner, owner) == 0 && is_kind(*at, kind) &&
+            (!name || strcmp((*at)->name, name) == 0))
             unlist(regions, at);
         else
             at = &(*at)->next;
@@ -221,19 +284,24 @@ void rk_regions_unregister(struct rk_regions *regions, const char *owner, const 
     (void)pthread_mutex_unlock(&regions->lock);
 }
 
-enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner, const char *name,
-                                  struct rk_text *out, struct rk_err *err)
+enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner, enum rk_region_kind kind,
+                                  const char *name, struct rk_text *out, struct rk_err *err)
 {
     size_t shown = 0;
     rk_json_open(out, NULL, '[');
     (void)pthread_mutex_lock(&regions->lock);
     for (const struct rk_region *region = regions->first; region; region = region->next) {
-        if (strcmp(region->owner, owner) != 0 || (name && strcmp(region->name, name) != 0))
+        if (strcmp(region->owner, owner) != 0 || !is_kind(region, kind) ||
+            (name && strcmp(region->name, name) != 0))
             continue;
         rk_json_open(out, NULL, '{');
         rk_json_text(out, "name", region->name);
-        rk_json_text(out, "key", region->key);
-        rk_json_uint(out, "offset", region->offset);
+        if (kind == RK_REGION_CARD) {
+            rk_json_uint(out, "device_id", region->card);
+        } else {
+            rk_json_text(out, "key", region->key);
+            rk_json_uint(out, "offset", region->offset);
+        }
         rk_json_uint(out, "byte_size", region->bytes);
         rk_json_close(out, '}');
         shown++;

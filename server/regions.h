@@ -6,7 +6,11 @@
  * to it or cut it short at any time. So it is never mapped: inputs are read into memory of the request,
  * outputs are computed there and written to the object at the end. That is one copy more than a mapping would
  * take; in return no access can fault, and what was checked stays as it was. (The ring is the way without
- * copies.) */
+ * copies.)
+ *
+ * A region may also be memory of the accelerator that the client exported (the CUDA shared memory extension):
+ * that is used where it lies. It can't be cut short, and what the kernels read of it is bounded whatever
+ * stands there. Both kinds share their names, limits and owners. */
 #ifndef RK_REGIONS_H
 #define RK_REGIONS_H
 
@@ -34,14 +38,25 @@ enum rankd_status rk_regions_register(struct rk_regions *regions, const char *ow
                                       const char *key, size_t offset, size_t bytes, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Forgets the owner's region `name`, all of the owner's with NULL. One that is not there is forgotten
- * already. Requests that use it end undisturbed. */
-void rk_regions_unregister(struct rk_regions *regions, const char *owner, const char *name);
+/* The same for memory of card number `card` by its inter-process handle (RK_DEVICE_HANDLE bytes).
+ * RANKD_UNSUPPORTED: there is no accelerator. RANKD_INVALID: another card than the daemon's, a handle that
+ * can't be opened, fewer bytes behind it than registered. */
+enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk_device *device,
+                                           const char *owner, const char *name, const unsigned char *handle,
+                                           uint64_t card, size_t bytes, struct rk_err *err)
+    __attribute__((warn_unused_result));
 
-/* Writes the owner's regions, or the one of this name, as a JSON array. RANKD_NOT_FOUND: there is none of the
- * name. */
-enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner, const char *name,
-                                  struct rk_text *out, struct rk_err *err)
+enum rk_region_kind { RK_REGION_SYSTEM, RK_REGION_CARD };
+
+/* Forgets the owner's region `name` of the kind, all of the owner's of the kind with NULL. One that is not
+ * there is forgotten already. Requests that use it end undisturbed. */
+void rk_regions_unregister(struct rk_regions *regions, const char *owner, enum rk_region_kind kind,
+                           const char *name);
+
+/* Writes the owner's regions of the kind, or the one of this name, as a JSON array. RANKD_NOT_FOUND: there is
+ * none of the name. */
+enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner, enum rk_region_kind kind,
+                                  const char *name, struct rk_text *out, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* What one request uses of them. */
@@ -54,7 +69,8 @@ struct rk_lease {
     struct rk_held {
         struct rk_region *region;
         size_t offset, bytes;
-        void *memory;
+        void *memory; /* here, or of a region on the card its address there */
+        void *copy;   /* here, of what lies there: rk_lease_localize() */
     } held[RK_IN_COUNT + RK_OUT_COUNT];
 };
 
@@ -63,8 +79,13 @@ void rk_lease_start(struct rk_lease *lease, struct rk_regions *regions, const ch
                     struct rk_budget *budget);
 void rk_lease_end(struct rk_lease *lease); /* a zeroed one is fine */
 
+/* Brings inputs that lie on the card here: for requests that are not computed there, and whose batch is kept.
+ * RANKD_OVERLOADED, RANKD_INTERNAL (the card does not answer). */
+enum rankd_status rk_lease_localize(struct rk_lease *lease, struct rk_request *request, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
 /* Writes the first `bytes` bytes of memory that was found for an output to its place. RANKD_INVALID: the
- * object is shorter than it was. */
+ * object is shorter than it was. What lies on the card is there already. */
 enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, size_t bytes, const char *output,
                                  struct rk_err *err) __attribute__((warn_unused_result));
 

@@ -5,9 +5,12 @@
 #include "regions.h"
 
 struct rk_region {
-    struct rk_region *next; /* the registry's */
-    unsigned users;         /* the registry itself while it is listed, and every request; under its lock */
-    int fd;
+    struct rk_region *next;   /* the registry's */
+    unsigned users;           /* the registry itself while it is listed, and every request; under its lock */
+    int fd;                   /* of a system region; else -1 */
+    struct rk_device *device; /* of a region on the card; else NULL */
+    void *address;            /* there */
+    uint64_t card;            /* its number, as registered */
     size_t offset, bytes;
     char owner[64], name[RK_REGION_NAME], key[RK_REGION_KEY];
 };

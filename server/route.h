@@ -54,7 +54,8 @@ const struct rk_route *rk_route_find(const char *verb, const char *path, struct 
 rk_handler rk_api_live, rk_api_ready, rk_api_server, rk_api_index, rk_api_metrics, rk_api_page;
 rk_handler rk_api_model, rk_api_model_ready, rk_api_model_config, rk_api_model_stats, rk_api_all_stats;
 rk_handler rk_api_regions, rk_api_region, rk_api_region_register, rk_api_region_unregister,
-    rk_api_regions_unregister;
+    rk_api_regions_unregister, rk_api_card_regions, rk_api_card_region, rk_api_card_region_register,
+    rk_api_card_region_unregister, rk_api_card_regions_unregister;
 /* api_banks.c */
 rk_handler rk_api_banks, rk_api_bank, rk_api_bank_put, rk_api_bank_delete, rk_api_bank_clear;
 rk_handler rk_api_checkpoints, rk_api_checkpoint_put, rk_api_checkpoint_restore, rk_api_checkpoint_delete;

@@ -130,7 +130,7 @@ static enum rankd_status parse_size(struct parser *p, const char *owner, const j
 }
 
 static enum rankd_status parse_region(struct parser *p, const char *owner, const json_t *parameters,
-                                      enum rk_region_use use, size_t *bytes, void **at)
+                                      enum rk_region_use use, size_t *bytes, void **at, bool *on_card)
 {
     const json_t *name = json_object_get(parameters, "shared_memory_region");
     size_t offset = 0;
@@ -147,7 +147,7 @@ static enum rankd_status parse_region(struct parser *p, const char *owner, const
         status = parse_size(p, owner, parameters, "shared_memory_offset", &offset);
     if (status != RANKD_OK)
         return status;
-    *at = p->finder->find(p->finder, json_string_value(name), offset, *bytes, use, owner, p->err);
+    *at = p->finder->find(p->finder, json_string_value(name), offset, *bytes, use, owner, on_card, p->err);
     return *at ? RANKD_OK : p->err->status;
 }
 
@@ -276,7 +276,8 @@ static enum rankd_status take_region(struct parser *p, const char *name, const j
     void *at;
     char owner[80];
     (void)snprintf(owner, sizeof owner, "input %s", name);
-    enum rankd_status status = parse_region(p, owner, parameters, RK_REGION_READ, &bytes, &at);
+    enum rankd_status status =
+        parse_region(p, owner, parameters, RK_REGION_READ, &bytes, &at, &tensor->on_card);
     if (status != RANKD_OK)
         return status;
     if (bytes != tensor->bytes)
@@ -412,7 +413,7 @@ static enum rankd_status parse_output_parameters(struct parser *p, const json_t 
     if (!json_object_get(parameters, "shared_memory_region"))
         return RANKD_OK;
     return parse_region(p, owner, parameters, RK_REGION_WRITE, &p->wire->region_bytes[which],
-                        &p->wire->region[which]);
+                        &p->wire->region[which], &p->wire->region_on_card[which]);
 }
 
 static enum rankd_status parse_output(struct parser *p, const json_t *output)

@@ -14,9 +14,9 @@ enum rk_region_use { RK_REGION_READ, RK_REGION_WRITE };
 struct rk_region_finder {
     /* Memory of the request for `bytes` bytes at `offset` in the region, valid until the request is over:
      * what stands there, or room for what is to stand there. NULL with *err set; `what` is whose it is, for
-     * the sentence ("input scores"). */
+     * the sentence ("input scores"). *on_card: it is an address on the accelerator. */
     void *(*find)(struct rk_region_finder *finder, const char *region, size_t offset, size_t bytes,
-                  enum rk_region_use use, const char *what, struct rk_err *err);
+                  enum rk_region_use use, const char *what, bool *on_card, struct rk_err *err);
 };
 
 /* A parsed request. Everything in it that is pointed to lives in the body, in `storage`, or in a region. */
@@ -31,6 +31,7 @@ struct rk_wire_request {
     bool binary[RK_OUT_COUNT];  /* after the JSON */
     void *region[RK_OUT_COUNT]; /* written there instead; NULL = not */
     size_t region_bytes[RK_OUT_COUNT];
+    bool region_on_card[RK_OUT_COUNT];
 
     void *storage; /* tensors that came as JSON */
 };

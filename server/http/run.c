@@ -82,10 +82,12 @@ static enum rankd_status parse(struct rk_exchange *exchange)
     struct rk_app *app = exchange->http->app;
     if (app->regions)
         rk_lease_start(&exchange->lease, app->regions, exchange->who.name, budget);
-    const enum rankd_status status =
+    enum rankd_status status =
         rk_wire_request_parse(wire, model, exchange->body.data, exchange->body.bytes, json_bytes,
                               app->regions ? &exchange->lease.finder : NULL, &exchange->err);
     wire->request.model = model;
+    if (status == RANKD_OK && wire->request.params.bank[0])
+        status = rk_lease_localize(&exchange->lease, &wire->request, &exchange->err);
     /* The document is gone; tensors that came as JSON stay: at most 8 bytes for two of text ("0,"). */
     const size_t stay = 4 * json_bytes;
     rk_budget_give(budget, heap - stay);

@@ -15,7 +15,7 @@ from .banks import Banks
 from .errors import NotFound, ProtocolError, RankdError
 from .results import LossResult, info_from
 from .retry import with_retries
-from .tensors import FLOATS, LABELS, TARGETS, Tensor, tensor
+from .tensors import FLOATS, LABELS, TARGETS, OnCard, Tensor, tensor
 from .transport import InferReply, InferRequest, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -83,7 +83,7 @@ class Client:
              lambda_units: str | None = None, average: str | None = None, axis: int | None = None,
              interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
              bank: str | None = None, enqueue: bool | None = None, batch_id: str | None = None,
-             gradient: str | bool = "dense", list_loss: bool = False) -> LossResult:
+             gradient: str | bool | OnCard = "dense", list_loss: bool = False) -> LossResult:
         """The rank loss `model` ("ap" or "recall") of a batch, and its gradient at unit upstream.
 
         Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant, 0 irrelevant, -1 not
@@ -93,10 +93,12 @@ class Client:
 
         A parameter that is None is not sent: the daemon's default holds. `margin` and `lambda_val` are in units of the
         scores. `gradient`: "dense" (an array of the input's shape), "sparse" (indices and values of what is not zero), or
-        False: only the loss is computed. `bank` names a memory bank whose items extend the lists, and to which the batch
+        False: only the loss is computed, or a place on the card (tensors.OnCard), where a dense one is then written; scores
+        and targets may be such places too. `bank` names a memory bank whose items extend the lists, and to which the batch
         is appended unless `enqueue` is False; a `batch_id` is then made up so that a repeated attempt appends only once.
         """
-        if gradient not in ("dense", "sparse", True, False):
+        places = {"gradient": gradient} if isinstance(gradient, OnCard) else {}
+        if not places and gradient not in ("dense", "sparse", True, False):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
         inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids)
         if bank is not None and enqueue is not False and batch_id is None:
@@ -111,7 +113,7 @@ class Client:
             outputs += ["ref_gradient"] if ref_embeddings is not None else []
         outputs += ["list_loss"] if list_loss else []
         # Without a bank a request leaves nothing behind; with one its batch_id makes the second time harmless.
-        reply = self._infer(InferRequest(model, inputs, outputs, parameters),
+        reply = self._infer(InferRequest(model, inputs, outputs, parameters, places),
                             repeatable=bank is None or enqueue is False or batch_id is not None)
         return LossResult(
             loss=float(_output(reply, "loss").reshape(-1)[0]), gradient=reply.outputs.get("gradient"),
@@ -200,7 +202,7 @@ def new_batch_id() -> str:
 
 
 def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, enqueue_mask: Any, ref_embeddings: Any,
-            ref_labels: Any, ref_ids: Any) -> list[Tensor]:
+            ref_labels: Any, ref_ids: Any) -> list[Tensor | OnCard]:
     table = (("scores", scores, FLOATS), ("targets", targets, TARGETS), ("embeddings", embeddings, FLOATS),
              ("labels", labels, LABELS), ("ids", ids, ("INT64",)), ("enqueue_mask", enqueue_mask, ("BOOL",)),
              ("ref_embeddings", ref_embeddings, FLOATS), ("ref_labels", ref_labels, LABELS),

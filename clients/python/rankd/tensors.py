@@ -1,7 +1,7 @@
 """Tensors on their way to the daemon: numpy arrays with the datatype names of the Open Inference Protocol."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,18 @@ class BF16:
     """bfloat16 values as their upper 16 bits, for numpy has no such type. `bits` is uint16 or int16, any shape."""
 
     bits: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class OnCard:
+    """A tensor in a region of the accelerator's memory that was registered with the daemon: `size` bytes at `offset`."""
+
+    datatype: str
+    shape: tuple[int, ...]
+    region: str
+    offset: int
+    size: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,12 +60,16 @@ def dtype_of(datatype: str) -> np.dtype[Any]:
     return _DTYPES[datatype]
 
 
-def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor:
+def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnCard:
     """Makes an input of whatever numpy can turn into an array, without a copy where it is already in the right form.
 
     A type that is not in `allowed` is widened to one that holds every value of it exactly; where there is none, this
     is a TypeError that names the input and what it may be. Nothing is ever rounded here.
     """
+    if isinstance(value, OnCard):
+        if value.datatype not in allowed:
+            raise TypeError(f"{name} is of type {value.datatype}; it may be {', '.join(allowed)}")
+        return replace(value, name=name)
     if isinstance(value, BF16):
         if value.bits.dtype not in (np.uint16, np.int16):
             raise TypeError(f"{name}: BF16 bits are uint16, not {value.bits.dtype}")

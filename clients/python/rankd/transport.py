@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from .tensors import Tensor
+from .tensors import OnCard, Tensor
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,16 @@ class InferRequest:
     """One inference: `model` is ap, recall, rank or rank_vjp. `outputs` are asked for by name, in this order."""
 
     model: str
-    inputs: Sequence[Tensor]
+    inputs: Sequence[Tensor | OnCard]
     outputs: Sequence[str]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, OnCard] = field(default_factory=dict)  # outputs that are to be written there
 
 
 @dataclass(frozen=True)
 class InferReply:
-    """Outputs by name: arrays of the caller's own (writable, not views of a buffer that is used again)."""
+    """Outputs by name: arrays of the caller's own (writable, not views of a buffer that is used again). Those that were
+    given a place in the request are there and not here."""
 
     outputs: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, Any]

@@ -1,0 +1,307 @@
+"""What the daemon does around an accelerator, with a plugin that has none (tests/gpu/fake_card.c): which requests go there,
+what becomes of those that fail there, and memory of the card that clients register."""
+import base64
+import itertools
+import json
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from conftest import BUILD, Daemon, assert_ended_well
+from support_http import ask
+
+PLUGIN = BUILD / "fake-card.so"
+ALICE, BOB = "the-token-of-alice-0001", "the-token-of-bob-000001"
+REGION = "/v2/cudasharedmemory/region/{}/{}"
+numbers = itertools.count()
+
+
+def flags(device="cuda:0"):
+    return ("--device", device, "--device-plugin", PLUGIN)
+
+
+def problem(lists=5, items=40):
+    random = np.random.default_rng(lists * items)
+    scores = random.random((lists, items), dtype=np.float32)
+    targets = (random.random((lists, items)) < 0.2).astype(np.int8)
+    targets[:, 0] = 1
+    return scores, targets
+
+
+def compute(daemon, scores, targets, headers=(), **parameters):
+    inputs = [{"name": n, "shape": list(a.shape), "datatype": t, "data": [None if np.isnan(x) else float(x) for x in a.ravel()]
+               if t == "FP32" else a.ravel().tolist()} for n, a, t in (("scores", scores, "FP32"), ("targets", targets, "INT8"))]
+    answer = ask(daemon, "POST", "/v2/models/ap/infer", {"parameters": parameters, "inputs": inputs}, headers)
+    return answer
+
+
+def result(answer):
+    assert answer.status == 200, answer.body
+    outputs = {o["name"]: np.array(o["data"], np.float32) for o in json.loads(answer.body)["outputs"]}
+    return outputs["loss"], outputs["gradient"]
+
+
+def metric(daemon, name, headers=()):
+    text = ask(daemon, "GET", "/metrics", headers=headers).body.decode()
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
+    return float(found[1]) if found else None
+
+
+def engines(daemon):
+    return tuple(metric(daemon, f'rankd_engine_requests_total{{model="ap",engine="{e}"}}') for e in ("cpu", "card"))
+
+
+def state(daemon):
+    return json.loads(ask(daemon, "GET", "/v2").body).get("device", {}).get("state")
+
+
+def test_the_card_computes_what_it_knows_and_the_cpu_the_same(make_daemon):
+    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags())
+    here, there = (result(compute(d, *problem())) for d in (cpu, card))
+    assert np.array_equal(here[1], there[1]) and np.allclose(here[0], there[0], rtol=1e-6)
+    assert engines(cpu) == (1, 0) and engines(card) == (0, 1)
+    assert state(cpu) is None and state(card) == "ready"
+    assert metric(card, 'rankd_device_info{name="a card made of paper"}') == 1 and metric(card, "rankd_device_up") == 1
+    card.wait_for_log(r"part=request.* engine=card")
+    cpu.wait_for_log(r"part=request.* engine=cpu")
+
+
+@pytest.mark.parametrize("parameters", [{"interclass": 0.5}, {"average": "sum"}, {"margin": 0.1}])
+def test_what_the_card_does_not_take_is_computed_on_the_cpu(make_daemon, parameters):
+    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags())
+    here, there = (result(compute(d, *problem(), **parameters)) for d in (cpu, card))
+    assert np.array_equal(here[1], there[1]) and np.array_equal(here[0], there[0])
+    assert engines(card) == (1, 0) and metric(card, "rankd_device_failures_total") == 0
+
+
+def test_bad_input_gets_the_sentence_of_the_cpu(make_daemon):
+    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags())
+    scores, targets = problem()
+    targets[3, 7] = 2
+    here, there = (compute(d, scores, targets) for d in (cpu, card))
+    assert there.status == 400 and there.body == here.body and b"targets[3, 7] is 2" in there.body
+    assert state(card) == "ready"
+
+
+def test_a_card_out_of_memory_costs_a_request_nothing_and_is_told(make_daemon):
+    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags(), env={"FAKE_CARD": "oom:2"})
+    want = result(compute(cpu, *problem()))
+    for cpus, cards, degraded in ((0, 1, 0), (1, 1, 1), (1, 2, 0)):
+        got = result(compute(card, *problem()))
+        assert np.array_equal(got[1], want[1])
+        assert engines(card) == (cpus, cards)
+        assert metric(card, "rankd_device_degraded") == degraded and state(card) == ("degraded" if degraded else "ready")
+    assert metric(card, "rankd_device_failures_total") == 1
+    assert ask(card, "GET", "/v2/health/ready").status == 200
+
+
+def test_a_lost_card_is_left_alone(make_daemon):
+    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags(), env={"FAKE_CARD": "lost:2"})
+    want = result(compute(cpu, *problem()))
+    for _ in range(4):
+        assert np.array_equal(result(compute(card, *problem()))[1], want[1])
+    assert engines(card) == (3, 1)
+    assert metric(card, "rankd_device_failures_total") == 1, "it was asked once more after it was lost"
+    assert state(card) == "lost" and metric(card, "rankd_device_up") == 0 and metric(card, "rankd_device_degraded") == 1
+    assert ask(card, "GET", "/v2/health/ready").status == 200
+
+
+def run(*arguments, **env):
+    return subprocess.run([BUILD / "rankd", "--http", "127.0.0.1:0", *arguments], capture_output=True, text=True, timeout=30,
+                          env=os.environ | env)
+
+
+def test_a_card_that_is_asked_for_by_number_must_be_there():
+    ended = run(*flags("cuda:1"))
+    assert ended.returncode != 0 and "device is 'cuda:1': card 1 can't be used: there is no card 1" in ended.stderr
+    ended = run("--device", "cuda:0", "--device-plugin", "/nowhere/plugin.so")
+    assert ended.returncode != 0 and "no card can be used without its plugin" in ended.stderr
+    ended = run("--device", "cuda:0", "--device-plugin", "/lib/x86_64-linux-gnu/libz.so.1")
+    assert ended.returncode != 0 and "is no plugin of this version of rankd" in ended.stderr
+    ended = run("--device", "gpu")
+    assert ended.returncode != 0 and "device is 'gpu'; it must be auto, cpu, cuda or cuda:N" in ended.stderr
+
+
+def test_auto_is_content_without_one(make_daemon):
+    daemon = make_daemon("--device", "auto", "--device-plugin", "/nowhere/plugin.so")
+    assert result(compute(daemon, *problem()))[0] > 0
+    assert metric(daemon, "rankd_device_up") is None
+
+
+# ---- memory of the card ----
+
+def bearer(token):
+    return [f"Authorization: Bearer {token}"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("card")
+    tokens = folder / "tokens"
+    tokens.write_text(f"alice infer,banks {ALICE}\nbob infer {BOB}\n")
+    tokens.chmod(0o600)
+    daemon = Daemon(folder, *flags(), "--tokens", tokens, "--allow-shm-regions", "--shm-token-regions", 4)
+    yield daemon
+    assert_ended_well(daemon)
+
+
+@pytest.fixture
+def memory(shared):
+    """memory(content) is "memory of the card": its handle, and an array of what it holds."""
+    keys = []
+
+    def make(content):
+        keys.append(f"/rankd_card_{os.getpid()}_{next(numbers)}")
+        with open("/dev/shm" + keys[-1], "wb") as file:
+            file.write(content)
+        return keys[-1].encode().ljust(64, b"\0"), np.memmap("/dev/shm" + keys[-1], np.uint8, "r+")
+
+    yield make
+    for token in (ALICE, BOB):
+        assert ask(shared, "POST", "/v2/cudasharedmemory/unregister", headers=bearer(token)).status == 200
+    for key in keys:
+        os.unlink("/dev/shm" + key)
+
+
+def register(daemon, token, name, handle, size, device=0):
+    return ask(daemon, "POST", REGION.format(name, "register"),
+               {"raw_handle": {"b64": base64.b64encode(handle).decode()}, "device_id": device, "byte_size": size}, bearer(token))
+
+
+def in_region(name, shape, datatype, region, offset, size):
+    return {"name": name, "shape": shape, "datatype": datatype,
+            "parameters": {"shared_memory_region": region, "shared_memory_offset": offset, "shared_memory_byte_size": size}}
+
+
+def request(scores, region, gradient=True, **parameters):
+    n = scores.size
+    document = {"parameters": parameters,
+                "inputs": [in_region("scores", list(scores.shape), "FP32", region, 0, 4 * n),
+                           in_region("targets", list(scores.shape), "INT8", region, 4 * n, n)],
+                "outputs": [{"name": "loss"}]}
+    if gradient:
+        document["outputs"].append({"name": "gradient", "parameters": {
+            "shared_memory_region": region, "shared_memory_offset": 8 * n, "shared_memory_byte_size": 4 * n}})
+    return document
+
+
+def laid_out(scores, targets):
+    n = scores.size
+    return scores.tobytes() + targets.tobytes() + bytes(3 * n) + bytes(4 * n)
+
+
+def test_tensors_on_the_card_are_used_where_they_lie(shared, memory):
+    scores, targets = problem()
+    handle, content = memory(laid_out(scores, targets))
+    assert register(shared, ALICE, "trainer", handle, content.size).status == 200
+    answer = ask(shared, "POST", "/v2/models/ap/infer", request(scores, "trainer"), bearer(ALICE))
+    assert answer.status == 200, answer.body
+    want = result(compute(shared, scores, targets, bearer(ALICE)))
+    gradient = content[8 * scores.size:].view(np.float32)
+    assert np.array_equal(gradient, want[1])
+    assert json.loads(answer.body)["outputs"][0]["data"][0] == pytest.approx(float(want[0][0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("parameters", [{"margin": 0.1}, {"interclass": 0.5}])
+def test_what_the_card_does_not_take_is_brought_here_and_back(shared, memory, parameters):
+    scores, targets = problem()
+    handle, content = memory(laid_out(scores, targets))
+    assert register(shared, ALICE, "trainer", handle, content.size).status == 200
+    answer = ask(shared, "POST", "/v2/models/ap/infer", request(scores, "trainer", **parameters), bearer(ALICE))
+    assert answer.status == 200, answer.body
+    want = result(compute(shared, scores, targets, bearer(ALICE), **parameters))
+    assert np.array_equal(content[8 * scores.size:].view(np.float32), want[1])
+
+
+def test_a_bank_keeps_a_batch_that_lay_on_the_card(shared, memory):
+    scores, targets = problem(5, 40)
+    handle, content = memory(laid_out(scores, targets))
+    assert register(shared, ALICE, "trainer", handle, content.size).status == 200
+    bank = {"kind": "scores", "lists": 5, "capacity": 1000}
+    assert ask(shared, "PUT", "/v2/banks/kept", bank, bearer(ALICE)).status == 200
+    for items in (0, 40):
+        answer = ask(shared, "POST", "/v2/models/ap/infer", request(scores, "trainer", bank="kept"), bearer(ALICE))
+        assert answer.status == 200 and json.loads(answer.body)["parameters"]["bank_items"] == items
+    assert ask(shared, "DELETE", "/v2/banks/kept", headers=bearer(ALICE)).status == 200
+
+
+def test_a_region_belongs_to_its_token(shared, memory):
+    scores, targets = problem()
+    handle, content = memory(laid_out(scores, targets))
+    assert register(shared, ALICE, "trainer", handle, content.size).status == 200
+    mine = ask(shared, "GET", "/v2/cudasharedmemory/status", headers=bearer(ALICE))
+    assert json.loads(mine.body) == [{"name": "trainer", "device_id": 0, "byte_size": content.size}]
+    assert json.loads(ask(shared, "GET", "/v2/cudasharedmemory/status", headers=bearer(BOB)).body) == []
+    assert json.loads(ask(shared, "GET", "/v2/systemsharedmemory/status", headers=bearer(ALICE)).body) == []
+    assert ask(shared, "GET", REGION.format("trainer", "status"), headers=bearer(BOB)).status == 404
+    answer = ask(shared, "POST", "/v2/models/ap/infer", request(scores, "trainer"), bearer(BOB))
+    assert answer.status == 400 and b"not registered" in answer.body
+    # The other kind's unregister leaves it alone, a second register of the name is refused.
+    assert ask(shared, "POST", "/v2/systemsharedmemory/unregister", headers=bearer(ALICE)).status == 200
+    assert ask(shared, "GET", REGION.format("trainer", "status"), headers=bearer(ALICE)).status == 200
+    assert b"registered already" in register(shared, ALICE, "trainer", handle, content.size).body
+    assert ask(shared, "POST", REGION.format("trainer", "unregister"), headers=bearer(ALICE)).status == 200
+    assert ask(shared, "GET", REGION.format("trainer", "status"), headers=bearer(ALICE)).status == 404
+
+
+def test_what_can_not_be_registered_is_told_why(shared, memory):
+    handle, content = memory(bytes(4096))
+    for body, sentence in (
+            ({"raw_handle": {"b64": "AAAA"}, "byte_size": 4}, "64 bytes of a cudaIpcMemHandle_t in base64"),
+            ({"raw_handle": "AAAA", "byte_size": 4}, "raw_handle"),
+            ({"raw_handle": {"b64": "?"}, "byte_size": 4}, "raw_handle"),
+            ({"byte_size": 4}, "raw_handle"),
+            ({"raw_handle": {"b64": base64.b64encode(handle).decode()}}, "byte_size of a region is missing"),
+            ({"raw_handle": {"b64": base64.b64encode(handle).decode()}, "byte_size": 4097}, "byte_size is 4097; there are 4096"),
+            ({"raw_handle": {"b64": base64.b64encode(handle).decode()}, "byte_size": 4, "device_id": 3},
+             "device_id is 3; this daemon uses card 0"),
+            ({"raw_handle": {"b64": base64.b64encode(b"/nobody".ljust(64, b"x")).decode()}, "byte_size": 4},
+             "raw_handle can't be opened")):
+        answer = ask(shared, "POST", REGION.format("odd", "register"), body, bearer(ALICE))
+        assert answer.status == 400 and sentence in answer.body.decode(), (body, answer.body)
+    assert register(shared, ALICE, "x" * 128, handle, 4).status == 400
+    for i in range(4):
+        assert register(shared, ALICE, f"r{i}", handle, 4096).status == 200
+    assert b"a token may have 4" in register(shared, ALICE, "r4", handle, 4096).body
+
+
+def test_places_beyond_a_region_are_refused(shared, memory):
+    scores, targets = problem()
+    handle, content = memory(laid_out(scores, targets))
+    assert register(shared, ALICE, "trainer", handle, 4 * scores.size).status == 200
+    answer = ask(shared, "POST", "/v2/models/ap/infer", request(scores, "trainer"), bearer(ALICE))
+    assert answer.status == 400 and b"input targets takes 200 bytes at offset 800; its shared memory region has 800" in answer.body
+
+
+def test_an_unmodified_triton_client_registers_and_computes(shared, memory):
+    scores, targets = problem()
+    n = scores.size
+    handle, content = memory(laid_out(scores, targets))
+    client = triton.InferenceServerClient(f"{shared.host}:{shared.port}")
+    headers = {"Authorization": f"Bearer {ALICE}"}
+    client.register_cuda_shared_memory("triton", base64.b64encode(handle), 0, content.size, headers=headers)
+    assert client.get_cuda_shared_memory_status(headers=headers)[0]["name"] == "triton"
+    inputs = [triton.InferInput("scores", list(scores.shape), "FP32"), triton.InferInput("targets", list(targets.shape), "INT8")]
+    inputs[0].set_shared_memory("triton", 4 * n, 0)
+    inputs[1].set_shared_memory("triton", n, 4 * n)
+    outputs = [triton.InferRequestedOutput("loss"), triton.InferRequestedOutput("gradient")]
+    outputs[1].set_shared_memory("triton", 4 * n, 8 * n)
+    answer = client.infer("ap", inputs, outputs=outputs, headers=headers)
+    want = result(compute(shared, scores, targets, bearer(ALICE)))
+    assert answer.as_numpy("loss")[0] == pytest.approx(float(want[0][0]), rel=1e-6)
+    assert np.array_equal(content[8 * n:].view(np.float32), want[1])
+    client.unregister_cuda_shared_memory(headers=headers)
+    assert client.get_cuda_shared_memory_status(headers=headers) == []
+
+
+def test_without_a_card_regions_of_one_are_unsupported(make_daemon, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"alice infer {ALICE}\n")
+    tokens.chmod(0o600)
+    daemon = make_daemon("--device", "cpu", "--tokens", tokens, "--allow-shm-regions")
+    answer = register(daemon, ALICE, "trainer", bytes(64), 4096)
+    assert answer.status == 501 and b"this daemon uses no accelerator" in answer.body
+    assert "cuda_shared_memory" not in json.loads(ask(daemon, "GET", "/v2").body)["extensions"]
