@@ -155,6 +155,8 @@ void Staging::to_host(cudaStream_t stream, void *host, const void *on_card, size
 Lane::Lane(Budget &budget) : arena(budget)
 {
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
+    check(cudaStreamCreateWithFlags(&side, cudaStreamNonBlocking), "a stream");
+    check(cudaEventCreateWithFlags(&cleared, cudaEventDisableTiming), "an event");
     check(cudaMallocHost(&report, REPORT_BYTES), "pinned memory");
 }
 
@@ -162,8 +164,11 @@ Lane::~Lane()
 {
     if (blas)
         (void)cublasDestroy(blas);
-    if (stream)
-        (void)cudaStreamDestroy(stream);
+    for (cudaStream_t s : {stream, side})
+        if (s)
+            (void)cudaStreamDestroy(s);
+    if (cleared)
+        (void)cudaEventDestroy(cleared);
     (void)cudaFreeHost(report);
 }
 
@@ -185,6 +190,7 @@ Borrowed::Borrowed(rk_card &card) : card_(card)
 Borrowed::~Borrowed()
 {
     (void)cudaStreamSynchronize(lane_->stream);
+    (void)cudaStreamSynchronize(lane_->side);
     lane_->arena.reset();
     lane_->arena.trim(card_.budget.limit() / 4); // the rest is for banks
     {

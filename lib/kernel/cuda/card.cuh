@@ -80,7 +80,8 @@ private:
 struct Lane {
     explicit Lane(Budget &budget);
     ~Lane();
-    cudaStream_t stream = nullptr;
+    cudaStream_t stream = nullptr, side = nullptr; // side: joined to the other by `cleared`
+    cudaEvent_t cleared = nullptr;
     cublasHandle_t blas = nullptr;
     Arena arena;
     Staging staging;

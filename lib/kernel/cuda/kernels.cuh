@@ -57,6 +57,8 @@ struct LongJob {
     float *gradient;               // [items] or NULL
     double *loss;                  // one
     float *list_loss;              // one, or NULL
+    cudaStream_t side;             // for what may go beside
+    cudaEvent_t cleared;
 };
 size_t long_bytes(uint32_t items, uint32_t p);
 void prepare_long();

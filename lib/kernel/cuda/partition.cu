@@ -144,8 +144,10 @@ __device__ Unit unit_of(const Partition &part)
             static_cast<uint32_t>(part.tiles * (number + 1) / count)};
 }
 
-// Calls visit(place in the split form, score) for the items of a unit, warps side by side, each piece of a tile by one.
-template <class Visit> __device__ void each_item(const Partition &part, const Unit &unit, Visit visit)
+// Calls visit(place in the split form, score, what load(place) gave) for the items of a unit, warps side by side, each
+// piece of a tile by one.
+template <class Load, class Visit>
+__device__ void each_item(const Partition &part, const Unit &unit, Load load, Visit visit)
 {
     const uint32_t warps = blockDim.x / 32, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     // A warp takes neighbouring tiles, whose starts its lanes look up at once.
@@ -163,13 +165,17 @@ template <class Visit> __device__ void each_item(const Partition &part, const Un
             const uint32_t from = __shfl_sync(EVERYONE, begin, t), to = __shfl_sync(EVERYONE, end, t);
             for (uint32_t i = from + lane; i < to; i += 96) {
                 float s[3]; // on their way together
+                uint32_t more[3];
 #pragma unroll
-                for (uint32_t u = 0; u < 3; u++)
-                    s[u] = i + 32 * u < to ? part.score[tile + i + 32 * u] : 0;
+                for (uint32_t u = 0; u < 3; u++) {
+                    const bool there = i + 32 * u < to;
+                    s[u] = there ? part.score[tile + i + 32 * u] : 0;
+                    more[u] = there ? load(tile + i + 32 * u) : 0;
+                }
 #pragma unroll
                 for (uint32_t u = 0; u < 3; u++)
                     if (i + 32 * u < to)
-                        visit(tile + i + 32 * u, s[u]);
+                        visit(tile + i + 32 * u, s[u], more[u]);
             }
         }
     }
@@ -226,7 +232,7 @@ template <class Found> __global__ void __launch_bounds__(THREADS, 4) count_bucke
     build_finder(sh.finder, sh.cut, range.sampled);
     Found *found_at = static_cast<Found *>(part.found);
     const uint32_t top = part.p - range.below;
-    each_item(part, unit, [&](size_t at, float s) {
+    each_item(part, unit, [](size_t) { return 0u; }, [&](size_t at, float s, uint32_t) {
         const uint32_t found = search(sh, range, s);
         found_at[at] = static_cast<Found>(found);
         if (range.stride == 1)
@@ -287,8 +293,8 @@ __global__ void __launch_bounds__(THREADS, 4)
     __syncthreads();
     const Found *found_at = static_cast<const Found *>(part.found);
     uint32_t mine = 0;
-    each_item(part, unit, [&](size_t at, float s) {
-        const uint32_t found = found_at[at]; // not 0: the item is not below its bucket
+    const auto load = [&](size_t at) { return static_cast<uint32_t>(found_at[at]); };
+    each_item(part, unit, load, [&](size_t at, float s, uint32_t found) { // not 0: no item is below its bucket
         const float after = SHARED ? sh.after[found - 1] : part.after[range.below + found - 1];
         if (!(after > s))
             return;

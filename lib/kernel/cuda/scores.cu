@@ -174,7 +174,7 @@ private:
                 continue;
             launch_long(lane_.stream,
                         {list, box_, count.p, items_ - count.ignored, tile_relevant_ + l * tiles_, totals_, gradient,
-                         loss_ + l, list_loss},
+                         loss_ + l, list_loss, lane_.side, lane_.cleared},
                         memory, card_.processors);
         }
     }
