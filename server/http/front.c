@@ -222,7 +222,7 @@ static void drain(struct rk_http *http)
     /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its deadline. */
     if (atomic_load(&http->in_flight))
         rk_work_abandon(app->work);
-    while (rk_work_waiting(app->work) + rk_work_running(app->work))
+    while (!rk_work_idle(app->work))
         (void)nanosleep(&(struct timespec){0, 1000000}, NULL);
 }
 
