@@ -24,18 +24,19 @@ static enum rankd_status needs_disk(const struct rk_named_bank *bank, struct rk_
     return RANKD_OK;
 }
 
-/* Everything up to now in segments that get no more records, linked into `folder`. The lock is held. */
+/* Everything up to now in segments that get no more records, linked into `folder`. The pen is held. */
 static enum rankd_status seal_and_link(struct rk_named_bank *bank, const char *folder,
                                        struct rk_bank_point *point, struct rk_err *err)
 {
-    if (rk_named_seal(bank, err) != RANKD_OK) {
-        rk_named_refuse(bank, err);
+    if (rk_named_seal(bank, err) != RANKD_OK)
         return err->status;
-    }
-    if (bank->undurable && rk_named_rewrite(bank, bank->next, false, err) == RANKD_OK)
+    if (bank->undurable) {
+        if (rk_named_rewrite(bank, bank->next, false, err) != RANKD_OK)
+            return err->status;
+        pthread_mutex_lock(&bank->lock);
         bank->undurable = false;
-    if (err->status != RANKD_OK)
-        return err->status;
+        pthread_mutex_unlock(&bank->lock);
+    }
     if (bank->refused[0] || !bank->journal)
         return rk_fail(err, RANKD_INTERNAL, "bank \"%s\" is read-only: %.400s", bank->name, bank->refused);
     struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
@@ -78,6 +79,23 @@ static enum rankd_status finish(struct rk_named_bank *bank, const char *temporar
     return status == RANKD_OK ? rk_sync_folder(parent, err) : status;
 }
 
+/* Appends wait meanwhile, but for the last sync; requests that read don't. */
+static enum rankd_status snapshot(struct rk_named_bank *bank, const char *folder, struct rk_bank_point *point,
+                                  size_t *items, struct rk_err *err)
+{
+    pthread_mutex_lock(&bank->lock);
+    rk_named_take_pen(bank);
+    pthread_mutex_unlock(&bank->lock);
+    enum rankd_status status = seal_and_link(bank, folder, point, err);
+    *items = rk_bank_items(bank->memory);
+    pthread_mutex_lock(&bank->lock);
+    rk_named_lay_pen(bank);
+    if (status == RANKD_OK) /* the new segment's beginning, and its name */
+        status = rk_named_sync_beside(bank, err);
+    pthread_mutex_unlock(&bank->lock);
+    return status;
+}
+
 enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
                                       struct rk_err *err)
 {
@@ -94,15 +112,9 @@ enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *ta
     (void)snprintf(temporary, sizeof temporary, "%s/checkpoints/~%s.%ld", bank->path, tag, random());
     if (rk_folder_make(temporary, err) != RANKD_OK)
         return err->status;
-    pthread_mutex_lock(&bank->lock);
-    enum rankd_status status = seal_and_link(bank, temporary, &point, err);
-    struct rk_journal *journal = bank->journal;
-    size_t items = rk_bank_items(bank->memory);
-    pthread_mutex_unlock(&bank->lock);
-    /* Beside running requests. The journal itself is replaced only by operations on banks, which come one at
-     * a time. */
-    if (status == RANKD_OK)
-        status = rk_journal_sync(journal, err);
+    rk_named_flush(bank); /* most of it, while others append */
+    size_t items;
+    enum rankd_status status = snapshot(bank, temporary, &point, &items, err);
     if (status == RANKD_OK)
         status = finish(bank, temporary, tag, point, items, out, err);
     if (status != RANKD_OK)
@@ -233,12 +245,12 @@ static void go_back(struct rk_named_bank *bank)
     }
 }
 
+/* The pen and the lock are held: nobody sees a bank that is half read. */
 static enum rankd_status restore_locked(struct rk_named_bank *bank, const char *tag, struct rk_err *err)
 {
     char folder[PATH_MAX];
     struct rk_journal *journal = NULL;
     uint64_t number = bank->live + 1, generation = bank->next.generation + 1;
-    rk_named_settle(bank);
     (void)snprintf(folder, sizeof folder, "%s/live-%llu", bank->path, (unsigned long long)number);
     rk_folder_remove(folder);
     if (link_back(bank, tag, folder, err) != RANKD_OK) {
@@ -264,30 +276,42 @@ enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, 
     if (needs_disk(bank, err) != RANKD_OK || check_there(bank, tag, err) != RANKD_OK)
         return err->status;
     pthread_mutex_lock(&bank->lock);
+    rk_named_take_pen(bank);
     enum rankd_status status = restore_locked(bank, tag, err);
+    rk_named_lay_pen(bank);
     pthread_mutex_unlock(&bank->lock);
     return status;
 }
 
-static enum rankd_status clear_locked(struct rk_named_bank *bank, struct rk_err *err)
+/* The lock is held. */
+static enum rankd_status clear_memory(struct rk_named_bank *bank, struct rk_bank_point point,
+                                      struct rk_err *err)
 {
-    rk_named_settle(bank);
-    struct rk_bank_point point = {bank->next.generation + 1, bank->next.version, bank->next.end};
-    rk_ids_clear(&bank->ids); /* what they named is gone */
-    if (bank->io && rk_named_rewrite(bank, point, true, err) != RANKD_OK)
+    if (rk_bank_reset(bank->memory, point, true, err) != RANKD_OK) {
+        rk_named_refuse(bank, err); /* the disk is of another mind */
         return err->status;
-    if (rk_bank_reset(bank->memory, point, true, err) != RANKD_OK)
-        return err->status;
+    }
     bank->next = point;
     bank->refused[0] = '\0';
-    bank->unreadable = bank->undurable = false;
+    bank->unreadable = bank->undurable = bank->dirty = false;
     return RANKD_OK;
 }
 
 enum rankd_status rk_named_clear(struct rk_named_bank *bank, struct rk_err *err)
 {
+    enum rankd_status status = RANKD_OK;
     pthread_mutex_lock(&bank->lock);
-    enum rankd_status status = clear_locked(bank, err);
+    rk_named_take_pen(bank);
+    struct rk_bank_point point = {bank->next.generation + 1, bank->next.version, bank->next.end};
+    rk_ids_clear(&bank->ids); /* what they named is gone */
+    if (bank->io) {
+        pthread_mutex_unlock(&bank->lock);
+        status = rk_named_rewrite(bank, point, true, err);
+        pthread_mutex_lock(&bank->lock);
+    }
+    if (status == RANKD_OK)
+        status = clear_memory(bank, point, err);
+    rk_named_lay_pen(bank);
     pthread_mutex_unlock(&bank->lock);
     return status;
 }

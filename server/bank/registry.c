@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bank/commit.h"
 #include "codec/text.h"
 #include "log.h"
 #include "metrics.h"
@@ -31,6 +32,7 @@ struct rk_banks {
     pthread_cond_t flush_stop;
     bool stopping;
     pthread_t flusher;
+    struct rk_commit *commit; /* NULL = no disk */
 };
 
 /* --- names --- */
@@ -78,6 +80,7 @@ struct rk_named_bank *rk_banks_find(struct rk_banks *banks, const char *name, st
 
 static bool enter(struct rk_banks *banks, struct rk_named_bank *bank)
 {
+    bank->commit = banks->commit;
     pthread_mutex_lock(&banks->lock);
     struct rk_named_bank **grown =
         realloc((void *)banks->bank, (banks->count + 1) * sizeof(struct rk_named_bank *));
@@ -120,7 +123,7 @@ static void write_bank(struct rk_text *out, struct rk_named_bank *bank)
     rk_json_uint(out, "version", now.version);
     rk_json_uint(out, "generation", now.generation);
     rk_json_uint(out, "bytes", rk_bank_bytes(bank->memory));
-    rk_json_uint(out, "disk_bytes", bank->journal ? rk_journal_bytes(bank->journal) : 0);
+    rk_json_uint(out, "disk_bytes", bank->disk_bytes);
     rk_json_bool(out, "durable", bank->journal && bank->config.durability != RK_DURABILITY_NONE);
     rk_json_bool(out, "read_only", bank->refused[0] != '\0');
     rk_json_text(out, "reason",
@@ -302,9 +305,10 @@ enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, stru
         pthread_mutex_unlock(&banks->lock);
         rk_named_release(bank); /* the table's */
         pthread_mutex_lock(&bank->lock);
-        rk_named_settle(bank);
+        rk_named_take_pen(bank);
         struct rk_err gone = {.text = "it was deleted"};
         rk_named_refuse(bank, &gone);
+        rk_named_lay_pen(bank);
         pthread_mutex_unlock(&bank->lock);
         if (bank->path[0])
             (void)!remove_disk(banks, bank, err);
@@ -399,6 +403,8 @@ static void flush_all(struct rk_banks *banks)
 {
     size_t count;
     struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
+    for (size_t i = 0; i < count; i++)
+        rk_bank_use_wake_late(all[i]);
     for (size_t i = 0; i < count; i++) {
         if (all[i]->config.durability == RK_DURABILITY_INTERVAL)
             rk_named_flush(all[i]);
@@ -486,6 +492,7 @@ static enum rankd_status load_all(struct rk_banks *banks, struct rk_err *err)
 
 static void free_banks(struct rk_banks *banks)
 {
+    rk_commit_stop(banks->commit);
     for (size_t i = 0; i < banks->count; i++)
         rk_named_release(banks->bank[i]);
     free((void *)banks->bank);
@@ -511,7 +518,8 @@ enum rankd_status rk_banks_start(struct rk_app *app, struct rk_err *err)
     pthread_mutex_init(&banks->admin, NULL);
     pthread_mutex_init(&banks->flush_lock, NULL);
     pthread_cond_init(&banks->flush_stop, NULL);
-    if (banks->data[0] && (lock_data(banks, err) != RANKD_OK || load_all(banks, err) != RANKD_OK)) {
+    if (banks->data[0] && (lock_data(banks, err) != RANKD_OK || !(banks->commit = rk_commit_start(err)) ||
+                           load_all(banks, err) != RANKD_OK)) {
         free_banks(banks);
         return err->status;
     }
@@ -533,7 +541,7 @@ void rk_banks_stop(struct rk_app *app)
     pthread_mutex_unlock(&banks->flush_lock);
     pthread_join(banks->flusher, NULL);
     for (size_t i = 0; i < banks->count; i++)
-        rk_named_flush(banks->bank[i]);
+        rk_named_flush(banks->bank[i]); /* nobody else is there any more */
     app->banks = NULL;
     free_banks(banks);
 }
