@@ -292,6 +292,7 @@ static enum rankd_status clear_memory(struct rk_named_bank *bank, struct rk_bank
         return err->status;
     }
     bank->next = point;
+    bank->cleared = point.generation; /* the ids stay: what they named must not be appended twice */
     bank->refused[0] = '\0';
     bank->unreadable = bank->undurable = bank->dirty = false;
     return RANKD_OK;
@@ -303,7 +304,6 @@ enum rankd_status rk_named_clear(struct rk_named_bank *bank, struct rk_err *err)
     pthread_mutex_lock(&bank->lock);
     rk_named_take_pen(bank);
     struct rk_bank_point point = {bank->next.generation + 1, bank->next.version, bank->next.end};
-    rk_ids_clear(&bank->ids); /* what they named is gone */
     if (bank->io) {
         pthread_mutex_unlock(&bank->lock);
         status = rk_named_rewrite(bank, point, true, err);

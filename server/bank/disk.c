@@ -225,6 +225,7 @@ static enum rankd_status on_start(void *context, struct rk_bank_point point, str
 {
     struct rk_named_bank *bank = context;
     rk_ids_clear(&bank->ids);
+    bank->cleared = point.generation;
     return rk_bank_reset(bank->memory, point, false, err);
 }
 

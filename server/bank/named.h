@@ -40,6 +40,7 @@ struct rk_named_bank {
     uint64_t live;              /* number of the journal's folder */
     uint64_t disk_bytes;        /* the journal's */
     struct rk_bank_point next;  /* behind the newest batch */
+    uint64_t cleared;           /* batches of generations before it were cleared away, or are not there */
     bool dirty;                 /* appended since the last sync (interval) */
     bool undurable;             /* on_full "memory" at work: the disk was full */
     uint64_t retry_disk_ns;     /* when the disk is tried next */

@@ -69,6 +69,32 @@ static void drop_running(struct rk_named_bank *bank, const uint64_t name[2])
     }
 }
 
+/* The lock is held. */
+static enum rankd_status begin_retry(struct rk_bank_use *use, const struct rk_batch_id *known,
+                                     const char *batch_id, struct rk_err *err)
+{
+    struct rk_named_bank *bank = use->bank;
+    /* A restore raised the generation of what lies behind it; the items are the same ones. */
+    struct rk_bank_point read = known->read;
+    read.generation = bank->next.generation;
+    use->append.id = *known;
+    use->retry = true;
+    if (known->read.generation < bank->cleared)
+        return rk_fail(
+            err, RANKD_CONFLICT,
+            "batch_id \"%.64s\" was appended to bank \"%s\" as version %llu, before it was cleared; "
+            "send the next batch with an id of its own",
+            batch_id, bank->name, (unsigned long long)known->appended);
+    use->view = rk_bank_hold_at(bank->memory, read);
+    if (!use->view)
+        return rk_fail(err, RANKD_CONFLICT,
+                       "batch_id \"%.64s\" was appended to bank \"%s\" as version %llu, and the items that "
+                       "it was computed against "
+                       "are gone; send the next batch with an id of its own",
+                       batch_id, bank->name, (unsigned long long)known->appended);
+    return RANKD_OK;
+}
+
 /* Decides between a first time and a retry. The lock is held. */
 static enum rankd_status begin_named(struct rk_bank_use *use, const char *batch_id, bool *later,
                                      struct rk_err *err)
@@ -92,19 +118,7 @@ static enum rankd_status begin_named(struct rk_bank_use *use, const char *batch_
         use->running = true;
         return RANKD_OK;
     }
-    use->append.id = *known;
-    use->retry = true;
-    /* A restore raised the generation of what lies behind it; the items are the same ones. */
-    struct rk_bank_point read = known->read;
-    read.generation = bank->next.generation;
-    use->view = rk_bank_hold_at(bank->memory, read);
-    if (!use->view)
-        return rk_fail(err, RANKD_CONFLICT,
-                       "batch_id \"%.64s\" was appended to bank \"%s\" as version %llu, and the items that "
-                       "it was computed against "
-                       "are gone; send the next batch with an id of its own",
-                       batch_id, bank->name, (unsigned long long)known->appended);
-    return RANKD_OK;
+    return begin_retry(use, known, batch_id, err);
 }
 
 static enum rankd_status begin_locked(struct rk_bank_use *use, const struct rk_request *request, bool *later,
