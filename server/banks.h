@@ -67,7 +67,8 @@ struct rk_append {
     struct rk_bank_point read; /* what it was computed against */
     struct rk_batch_id id;     /* name zero: none */
     struct rk_bank_point after;
-    struct rk_err err; /* how it ended */
+    struct rk_bank_room *room; /* in memory, from before it is written to disk until it is visible */
+    struct rk_err err;         /* how it ended */
     struct rk_bank_waiter *waiter;
     struct rk_append *next; /* the bank's, while it waits */
 };

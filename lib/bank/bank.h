@@ -51,6 +51,18 @@ struct rk_bank_point rk_bank_view_point(const struct rk_bank_view *view);
 enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
                                  struct rk_err *err) __attribute__((warn_unused_result));
 
+/* Memory for a batch, taken before it is written to disk: its append can't fail then. Several may be taken;
+ * they are used or given back before a reset. NULL with RANKD_OVERLOADED if out of memory: nothing happened.
+ * One writer at a time. */
+struct rk_bank_room;
+struct rk_bank_room *rk_bank_reserve(struct rk_bank *bank, size_t items, struct rk_err *err)
+    __attribute__((warn_unused_result));
+void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_room *room); /* NULL is fine */
+/* As rk_bank_append(), with the room of a batch of that size, which it takes over. In the order of
+ * reservation. */
+void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
+                             struct rk_bank_room *room);
+
 /* Empties it and sets the point from which it goes on: for clear, restore and start. `whole`: there was
  * nothing before the point that later versions would have held (a clear); otherwise a version whose window
  * would begin before it can't be had any more. Views that are held stay. One writer. */

@@ -23,16 +23,28 @@ static bool is_refused(const struct rk_named_bank *bank, struct rk_append *appen
     return append->err.status != RANKD_OK;
 }
 
-/* Writes the record behind *next, which moves on. */
+static void give_room_back(struct rk_named_bank *bank, struct rk_append *append)
+{
+    rk_bank_unreserve(bank->memory, append->room);
+    append->room = NULL;
+}
+
+/* Writes the record behind *next, which moves on. Its place in memory is taken first: what is on disk can
+ * then be made visible. */
 static enum rankd_status write_record(struct rk_named_bank *bank, struct rk_append *append,
                                       struct rk_bank_point *next, struct rk_err *why)
 {
+    append->room = rk_bank_reserve(bank->memory, append->batch.items, why);
+    if (!append->room)
+        return why->status;
     append->after =
         (struct rk_bank_point){next->generation, next->version + 1, next->end + append->batch.items};
     append->id.appended = append->after.version;
     if (bank->journal && rk_journal_append(bank->journal, &append->batch, append->after, next->end, false,
-                                           &append->id, why) != RANKD_OK)
+                                           &append->id, why) != RANKD_OK) {
+        give_room_back(bank, append);
         return why->status;
+    }
     *next = append->after;
     return RANKD_OK;
 }
@@ -51,19 +63,16 @@ static void write_failed(struct rk_named_bank *bank, struct rk_append *append, c
 }
 
 /* Makes the version visible. The lock is held; in order of version. */
-static bool publish(struct rk_named_bank *bank, struct rk_append *append)
+static void publish(struct rk_named_bank *bank, struct rk_append *append)
 {
-    if (rk_bank_append(bank->memory, &append->batch, append->after.version, &append->err) != RANKD_OK) {
-        rk_named_refuse(bank, &append->err); /* disk and memory are of two minds until a restart */
-        return false;
-    }
+    rk_bank_append_reserved(bank->memory, &append->batch, append->after.version, append->room);
+    append->room = NULL;
     bank->next = append->after;
     if (append->id.name[0] || append->id.name[1])
         rk_ids_add(&bank->ids, &append->id);
     atomic_fetch_add(&bank->appended_batches, 1);
     atomic_fetch_add(&bank->appended_items, append->batch.items);
     atomic_store(&bank->last_append_s, (uint64_t)time(NULL));
-    return true;
 }
 
 /* --- at once --- */
@@ -92,7 +101,8 @@ static bool append_at_once(struct rk_named_bank *bank, struct rk_append *append)
         write_failed(bank, append, &why);
         return true;
     }
-    if (publish(bank, append) && bank->journal) {
+    publish(bank, append);
+    if (bank->journal) {
         bank->dirty = true;
         rk_journal_drop(bank->journal, rk_bank_oldest(bank->memory));
         bank->disk_bytes = rk_journal_bytes(bank->journal);
@@ -178,21 +188,20 @@ static struct rk_append *write_records(struct rk_named_bank *bank, struct rk_app
     return NULL;
 }
 
-/* Makes visible what was written, up to `end`, and tells those who wait. After a failed sync, or a version
- * that memory could not take, nothing of what lies behind it on disk counts before a restart reads it back.
- */
+/* Makes visible what was written, up to `end`, or refuses it, and tells those who wait. */
 static void end_group(struct rk_named_bank *bank, struct rk_append *group, const struct rk_append *end,
                       bool durable)
 {
     pthread_mutex_lock(&bank->lock);
     for (struct rk_append *append = group, *next; append != end; append = next) {
         next = append->next; /* once woken it is gone */
-        if (append->err.status == RANKD_OK && !durable)
+        if (append->err.status == RANKD_OK && durable)
+            publish(bank, append);
+        else if (append->err.status == RANKD_OK)
             (void)rk_fail(&append->err, RANKD_INTERNAL,
-                          "the batch is not on disk for certain; bank \"%s\" is read-only: %.400s",
-                          bank->name, bank->refused);
-        if (append->err.status == RANKD_OK)
-            durable = publish(bank, append);
+                          "the batch is not on disk; bank \"%s\" is read-only: %.400s", bank->name,
+                          bank->refused);
+        give_room_back(bank, append);
         append->waiter->wake(append->waiter);
     }
     pthread_mutex_unlock(&bank->lock);
