@@ -76,7 +76,7 @@ bool rk_exchange_run(struct rk_exchange *exchange)
     rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_RUN);
     /* Suspended first: the worker may be done before submit returns. */
     MHD_suspend_connection(exchange->connection);
-    if (rk_work_submit(app->work, &exchange->job) == RANKD_OK)
+    if (rk_work_submit(rk_route_work(app, exchange->route), &exchange->job) == RANKD_OK)
         return true;
     rk_metric_add(app->metrics, RK_METRIC_rejected, RK_REASON_QUEUE_FULL, 0, 1);
     (void)rk_fail(&exchange->err, RANKD_OVERLOADED,

@@ -219,6 +219,10 @@ class SlowDisk:
         self.strace.stderr.close()
 
 
+def gauge(daemon, name):
+    return float(re.search(rf"^{name} (\S+)$", daemon.call("GET", "/metrics"), re.M).group(1))
+
+
 class Waiting:
     """Batches on their way, each by a thread of its own; what came of them in `replies`."""
 
@@ -236,12 +240,8 @@ class Waiting:
         self.threads = [threading.Thread(target=send, args=(n,)) for n in numbers]
         for thread in self.threads:
             thread.start()
-        while self.parked(daemon) < len(self.threads):
+        while gauge(daemon, "rankd_queue_parked") < len(self.threads):
             time.sleep(0.01)
-
-    @staticmethod
-    def parked(daemon):
-        return float(re.search(r"^rankd_queue_parked (\S+)$", daemon.call("GET", "/metrics"), re.M).group(1))
 
     def join(self):
         for thread in self.threads:
@@ -251,24 +251,34 @@ class Waiting:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_disk_that_hangs_keeps_nobody_but_its_own_appends_waiting(tmp_path, workers):
-    """More appends than workers wait for the disk, some of them retries of others, and all else is answered."""
+    """More appends than workers wait for the disk, some of them retries of others, and operations on banks, and all else
+    is answered."""
     batches = Batches(9)
     with BankDaemon(tmp_path, "--io", "epoll", "--workers", workers) as daemon:
         daemon.bank("slow", **SCORES, capacity=1000, durability="always")
         daemon.bank("loose", **SCORES, capacity=1000, durability="none")
         with SlowDisk(daemon, tmp_path):
             waiting = Waiting(daemon, "slow", batches, [*range(8), 0, 1, 2])
+            operations = [threading.Thread(target=daemon.call, args=("PUT", f"/v2/banks/slow/checkpoints/{tag}"))
+                          for tag in ("a", "b", "c")]
+            for operation in operations:
+                operation.start()
+            while gauge(daemon, "rankd_requests_in_flight") < 14:
+                time.sleep(0.01)
             assert daemon.infer([tensor("scores", "FP32", [1, 2], [1, 2]), tensor("targets", "INT8", [1, 2], [1, 0])])
             assert fingerprint(daemon, "slow")[:2] == (0, 0)  # nothing is visible before it is on disk
             assert batches.send(daemon, "loose", 0)["bank_version_appended"] == 1
             assert daemon.bank("slow")["version"] == 0 and daemon.call("GET", "/v2/banks")
             assert waiting.replies == []
         replies = waiting.join()
+        for operation in operations:
+            operation.join()
+        assert [c["tag"] for c in daemon.call("GET", "/v2/banks/slow/checkpoints")] == ["a", "b", "c"]
         versions = {}
         for n, reply in replies:
             assert versions.setdefault(n, reply["bank_version_appended"]) == reply["bank_version_appended"]
         assert len(replies) == 11 and sorted(versions.values()) == list(range(1, 9))
-        assert daemon.bank("slow")["version"] == 8 and Waiting.parked(daemon) == 0
+        assert daemon.bank("slow")["version"] == 8 and gauge(daemon, "rankd_queue_parked") == 0
 
 
 def test_a_daemon_that_is_asked_to_end_brings_what_waits_for_the_disk_to_its_end(tmp_path):
@@ -301,7 +311,7 @@ def test_an_append_that_waits_when_the_bank_is_deleted_is_answered(tmp_path):
         for _, reply in waiting.join():
             if isinstance(reply, Refused):
                 assert reply.status == 500 and "deleted" in reply.sentence
-        assert Waiting.parked(daemon) == 0
+        assert gauge(daemon, "rankd_queue_parked") == 0
         assert daemon.bank("slow", **SCORES, capacity=10, durability="always")["version"] == 0
 
 
