@@ -187,9 +187,8 @@ const struct rk_bank_view *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_
     return holder ? &holder->view : NULL;
 }
 
-void rk_bank_release(struct rk_bank *bank, const struct rk_bank_view *view)
+void rk_bank_release(const struct rk_bank_view *view)
 {
-    (void)bank;
     holder_drop((struct holder *)(uintptr_t)view);
 }
 

@@ -17,7 +17,7 @@ struct rk_bank;
 
 /* Empty, version 0, generation 1. NULL if out of memory. The shape has been checked (rk_bank_shape_check). */
 struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape);
-/* No view may be held. NULL is fine. */
+/* Views that are held stay until they are released. NULL is fine. */
 void rk_bank_free(struct rk_bank *bank);
 
 /* RANKD_INVALID with a sentence if a bank of that shape can't be: dimensions, capacity, type, or too many
@@ -42,7 +42,7 @@ const struct rk_bank_view *rk_bank_hold(struct rk_bank *bank);
 /* The version of an earlier point of the same generation, or NULL where some of its items are gone or memory
  * is short. Any thread. */
 const struct rk_bank_view *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_point point);
-void rk_bank_release(struct rk_bank *bank, const struct rk_bank_view *view);
+void rk_bank_release(const struct rk_bank_view *view);
 struct rk_bank_point rk_bank_view_point(const struct rk_bank_view *view);
 
 /* Appends and makes it version `version`, which is the one before plus 1, or the same where a version comes

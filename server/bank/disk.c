@@ -184,7 +184,7 @@ static enum rankd_status new_journal(struct rk_named_bank *bank, const char *pat
         }
     }
     free(ids);
-    rk_bank_release(bank->memory, view);
+    rk_bank_release(view);
     return status;
 }
 

@@ -21,12 +21,11 @@ struct rk_named_bank {
     struct rk_bank_config config;
     atomic_size_t refs;
 
-    struct rk_bank *memory;
+    struct rk_bank *memory;  /* exchanged by a restore, under the lock */
     char path[PATH_MAX / 2]; /* its folder; "" = no disk */
     struct rk_io *io;        /* NULL = no disk */
 
-    /* Held for moments, and never while the disk is waited for, but by a restore. Readers of `memory` don't
-     * take it. */
+    /* Held for moments, and never while the disk is waited for. */
     pthread_mutex_t lock;
     pthread_cond_t moved; /* the pen was laid down, or a sync ended */
 

@@ -6,8 +6,8 @@
 
 static void write_bank(struct rk_text *out, struct rk_named_bank *bank)
 {
-    struct rk_bank_point now = rk_bank_now(bank->memory);
     pthread_mutex_lock(&bank->lock);
+    struct rk_bank_point now = rk_bank_now(bank->memory);
     rk_json_open(out, NULL, '{');
     rk_json_text(out, "name", bank->name);
     rk_bank_config_write(out, &bank->config);

@@ -210,7 +210,7 @@ void rk_bank_use_end(struct rk_bank_use *use)
     if (!bank)
         return;
     if (use->view)
-        rk_bank_release(bank->memory, use->view);
+        rk_bank_release(use->view);
     rk_batch_free(&use->append.batch);
     if (use->running) {
         pthread_mutex_lock(&bank->lock);

@@ -281,6 +281,53 @@ def test_a_disk_that_hangs_keeps_nobody_but_its_own_appends_waiting(tmp_path, wo
         assert daemon.bank("slow")["version"] == 8 and gauge(daemon, "rankd_queue_parked") == 0
 
 
+def test_a_restore_on_a_disk_that_hangs_leaves_readers_what_was_there(tmp_path):
+    batches = Batches(12)
+    with BankDaemon(tmp_path, "--io", "epoll", "--workers", "1") as daemon:
+        daemon.bank("slow", **SCORES, capacity=1000, durability="always")
+        batches.send(daemon, "slow", 0)
+        daemon.call("PUT", "/v2/banks/slow/checkpoints/t")
+        old = fingerprint(daemon, "slow")
+        batches.send(daemon, "slow", 1)
+        before = fingerprint(daemon, "slow")
+        with SlowDisk(daemon, tmp_path):
+            restoring = threading.Thread(target=daemon.call, args=("POST", "/v2/banks/slow/checkpoints/t/restore"))
+            restoring.start()
+            while not journal_of(Path(daemon.data) / "banks/slow/live-2"):  # what is to be the new generation's
+                time.sleep(0.01)
+            assert fingerprint(daemon, "slow") == before and daemon.bank("slow")["generation"] == 1
+            assert daemon.metric("rankd_bank_generation", "slow") == 1
+        restoring.join()
+        assert fingerprint(daemon, "slow") == old and daemon.bank("slow")["generation"] == 2
+        daemon.kill()
+        daemon.start()
+        assert fingerprint(daemon, "slow") == old and daemon.bank("slow")["generation"] == 2
+
+
+def test_a_restore_that_fails_leaves_the_bank_as_it_was(tmp_path):
+    batches = Batches(13)
+    with BankDaemon(tmp_path) as daemon:
+        daemon.bank("bank", **SCORES, capacity=1000)
+        batches.send(daemon, "bank", 0)
+        daemon.call("PUT", "/v2/banks/bank/checkpoints/t")
+        batches.send(daemon, "bank", 1)
+        before = fingerprint(daemon, "bank")
+        segment = journal_of(Path(daemon.data) / "banks/bank/checkpoints/t")[0]
+        data = bytearray(segment.read_bytes())
+        segment.unlink()  # the live journal's is the same file
+        data[100] ^= 1
+        segment.write_bytes(data)
+        with pytest.raises(Refused) as refused:
+            daemon.call("POST", "/v2/banks/bank/checkpoints/t/restore")
+        assert refused.value.status == 500 and "damaged" in refused.value.sentence
+        assert fingerprint(daemon, "bank") == before and not daemon.bank("bank")["read_only"]
+        assert batches.send(daemon, "bank", 2)["bank_version_appended"] == 3
+        after = fingerprint(daemon, "bank")
+        daemon.kill()
+        daemon.start()
+        assert fingerprint(daemon, "bank") == after
+
+
 def test_a_daemon_that_is_asked_to_end_brings_what_waits_for_the_disk_to_its_end(tmp_path):
     batches = Batches(10)
     with BankDaemon(tmp_path, "--io", "epoll", "--workers", "2") as daemon:

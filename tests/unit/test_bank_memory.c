@@ -169,8 +169,8 @@ static void assert_same_banks(struct rk_bank *a, struct rk_bank *b)
     assert_same(rk_bank_shape_of(a), x, y);
     assert_int_equal(rk_bank_bytes(a), rk_bank_bytes(b));
     assert_int_equal(rk_bank_oldest(a), rk_bank_oldest(b));
-    rk_bank_release(a, x);
-    rk_bank_release(b, y);
+    rk_bank_release(x);
+    rk_bank_release(y);
 }
 
 static size_t items_of(unsigned step)
@@ -196,7 +196,7 @@ static void append_hard(struct rk_bank *bank, struct rk_bank *twin, unsigned ste
         assert_memory_equal(shown.data, shows.data, shown.length);
         free_text(&shown);
         free_text(&shows);
-        rk_bank_release(bank, before);
+        rk_bank_release(before);
         if (all) {
             assert_int_equal(status, RANKD_OK);
             break;
@@ -272,7 +272,7 @@ static void an_earlier_version_for_which_there_is_no_memory_is_not_had(void **st
             assert_true(all == (view != NULL));
             if (all) {
                 assert_int_equal(rk_bank_view_point(view).version, earlier.version);
-                rk_bank_release(bank, view);
+                rk_bank_release(view);
                 break;
             }
         }
@@ -339,8 +339,8 @@ static void room_that_was_reserved_cannot_run_out(void **state)
             assert_int_equal(rk_bank_append(twin, &batch[step], step + 1, &err), RANKD_OK);
             const struct rk_bank_view *a = rk_bank_hold(bank), *b = rk_bank_hold(twin);
             assert_same(&shapes[s], a, b);
-            rk_bank_release(bank, a);
-            rk_bank_release(twin, b);
+            rk_bank_release(a);
+            rk_bank_release(b);
             rk_batch_free(&batch[step]);
         }
         rk_batch_free(&batch[STEPS - 1]);
