@@ -115,6 +115,18 @@ static void stop_work(struct rk_app *app)
     app->work = NULL;
 }
 
+static enum rankd_status start_errands(struct rk_app *app, struct rk_err *err)
+{
+    app->errands = rk_work_start(1, app->config.queue_requests, 0, err);
+    return app->errands ? RANKD_OK : err->status;
+}
+
+static void stop_errands(struct rk_app *app)
+{
+    rk_work_stop(app->errands);
+    app->errands = NULL;
+}
+
 /* A misspelt RANKD_CPU must not silently measure something else. */
 static enum rankd_status start_kernels(struct rk_app *app, struct rk_err *err)
 {
@@ -140,7 +152,8 @@ static const struct rk_part parts[] = {
     {"card", rk_card_start, rk_card_stop},          {"access", start_access, stop_access},
     {"helpers", start_helpers, stop_helpers},       {"banks", rk_banks_start, rk_banks_stop},
     {"regions", rk_regions_start, rk_regions_stop}, {"work", start_work, stop_work},
-    {"http", rk_http_start, rk_http_stop},          {"ring", rk_ring_start, rk_ring_stop},
+    {"errands", start_errands, stop_errands},       {"http", rk_http_start, rk_http_stop},
+    {"ring", rk_ring_start, rk_ring_stop},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 
@@ -174,4 +187,6 @@ void rk_app_hurry(struct rk_app *app)
     atomic_store(&app->hurry, true);
     if (app->work)
         rk_work_abandon(app->work);
+    if (app->errands)
+        rk_work_abandon(app->errands);
 }

@@ -28,7 +28,8 @@ struct rk_app {
     struct rk_banks *banks;     /* banks.h */
     struct rk_regions *regions; /* regions.h; NULL unless --allow-shm-regions */
     struct rk_helpers *helpers; /* helpers.h; NULL with one worker */
-    struct rk_work *work;       /* work.h */
+    struct rk_work *work;       /* work.h: computes */
+    struct rk_work *errands;    /* work.h: one thread, for operations on banks, which wait for the disk */
     struct rk_http *http;       /* http/front.h */
     struct rk_ring *ring;       /* ring/front.h */
 };

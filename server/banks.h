@@ -53,27 +53,55 @@ enum rankd_status rk_banks_forget(struct rk_banks *banks, const char *name, cons
 
 /* --- use by a request --- */
 
-/* What a request has of the bank that it names, from begin to end. */
-struct rk_bank_use {
-    struct rk_named_bank *bank;
-    const struct rk_bank_view *view;
-    struct rk_batch_id id; /* of this request's batch; name zero: none */
-    bool running;          /* `id` is entered as running */
-    bool retry;            /* the batch was appended before: `id` is the original's */
+/* Whoever has to wait for a bank, for its disk or for another request. No thread waits. `wait` is called
+ * first, by the thread that asks; then `wake`, once, by another one and perhaps before the asking call
+ * returns. In both the bank is locked: they pass on what they are told and call nothing of it. */
+struct rk_bank_waiter {
+    void (*wait)(struct rk_bank_waiter *waiter);
+    void (*wake)(struct rk_bank_waiter *waiter);
 };
 
-/* If the request names a bank: finds it, waits for a running original of the same batch_id (until
- * deadline_ns), holds the version to read and sets request->memory. Otherwise *use stays empty.
- * RANKD_NOT_FOUND, RANKD_CONFLICT, RANKD_DEADLINE, RANKD_INTERNAL (the bank could not be read back). */
+/* A batch on its way into a bank. */
+struct rk_append {
+    struct rk_batch batch;
+    struct rk_bank_point read; /* what it was computed against */
+    struct rk_batch_id id;     /* name zero: none */
+    struct rk_bank_point after;
+    struct rk_bank_room *room; /* in memory, from before it is written to disk until it is visible */
+    struct rk_err err;         /* how it ended */
+    struct rk_bank_waiter *waiter;
+    struct rk_append *next; /* the bank's, while it waits */
+};
+
+/* What a request has of the bank that it names, from begin to end. Zero before. */
+struct rk_bank_use {
+    struct rk_bank_waiter waiter; /* set by the caller before begin */
+    struct rk_named_bank *bank;
+    const struct rk_bank_view *view;
+    struct rk_append append; /* its id is that of this request's batch */
+    uint64_t deadline_ns;
+    bool running;             /* the id is entered as running */
+    bool retry;               /* the batch was appended before: the id is the original's */
+    struct rk_bank_use *next; /* the bank's, while it waits for the original */
+};
+
+/* If the request names a bank: finds it, holds the version to read and sets request->memory. Otherwise *use
+ * stays empty. *later: an original of the same batch_id still runs; the request waits, nothing of it may be
+ * touched any more, and when it is woken (at the latest about a second behind deadline_ns) begin is called
+ * again. RANKD_NOT_FOUND, RANKD_CONFLICT, RANKD_DEADLINE, RANKD_INTERNAL (the bank could not be read back).
+ */
 enum rankd_status rk_bank_use_begin(struct rk_banks *banks, struct rk_request *request, uint64_t deadline_ns,
-                                    struct rk_bank_use *use, struct rk_err *err)
+                                    struct rk_bank_use *use, bool *later, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* After rk_run() succeeded: appends the batch unless the request says otherwise or is a retry, and fills
- * info's bank_version_appended. RANKD_CONFLICT (cleared or restored meanwhile; a retry with other content),
- * RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
+ * info's bank_version_appended. *later: it waits for the disk; nothing of it may be touched any more, and
+ * when it is woken rk_bank_use_appended() tells how it went. RANKD_CONFLICT (cleared or restored meanwhile; a
+ * retry with other content), RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
 enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_request *request,
-                                     struct rk_info *info, struct rk_err *err)
+                                     struct rk_info *info, bool *later, struct rk_err *err)
+    __attribute__((warn_unused_result));
+enum rankd_status rk_bank_use_appended(struct rk_bank_use *use, struct rk_info *info, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* Always, once, at the end; fine on an empty one. */

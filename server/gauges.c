@@ -73,6 +73,9 @@ void rk_gauges_write(struct rk_app *app, struct rk_text *out)
     gauge(out, "rankd_ready", "gauge", atomic_load(&app->ready), "1 while requests are taken.");
     gauge(out, "rankd_queue_waiting", "gauge", (double)rk_work_waiting(app->work),
           "Requests that wait for a worker.");
+    gauge(out, "rankd_queue_parked", "gauge", (double)rk_work_parked(app->work),
+          "Requests that wait for a bank's disk, or for an earlier request of their batch_id; no worker is "
+          "held.");
     gauge(out, "rankd_queue_limit", "gauge", (double)app->config.queue_requests,
           "Requests that may wait for a worker.");
     gauge(out, "rankd_workers", "gauge", (double)app->config.workers, "Threads that compute.");

@@ -1,10 +1,10 @@
 #include "infer.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "app.h"
-#include "banks.h"
 #include "budget.h"
 #include "log.h"
 #include "metrics.h"
@@ -44,25 +44,59 @@ static enum rankd_status compute(struct rk_worker *worker, struct rk_device *dev
     return status;
 }
 
-enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
-                           struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+static struct rk_infer_meta *meta_of(struct rk_bank_waiter *waiter)
 {
-    struct rk_bank_use use;
-    if (rk_bank_use_begin(app->banks, request, meta->deadline_ns, &use, err) != RANKD_OK)
-        return err->status;
-    enum rankd_status status = charge(app, request, meta, err);
+    return (struct rk_infer_meta *)((char *)waiter - offsetof(struct rk_infer_meta, use.waiter));
+}
+
+static void on_wait(struct rk_bank_waiter *waiter)
+{
+    rk_work_park(meta_of(waiter)->work);
+}
+
+static void on_wake(struct rk_bank_waiter *waiter)
+{
+    const struct rk_infer_meta *meta = meta_of(waiter);
+    rk_work_resume(meta->work, meta->job);
+}
+
+static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
+                   enum rankd_status status, struct rk_err *err)
+{
+    if (meta->append_begun_ns)
+        meta->append_ns = rk_now_ns() - meta->append_begun_ns;
+    if (status != RANKD_OK)
+        rk_reply_clear(reply);
+    rk_bank_use_end(&meta->use);
+    request->memory = NULL;
+    err->status = status;
+    return true;
+}
+
+bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
+              struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+{
+    struct rk_bank_use *use = &meta->use;
+    bool later = false;
+    if (meta->appending)
+        return finish(request, meta, reply, rk_bank_use_appended(use, &reply->info, err), err);
+    meta->work = app->work;
+    use->waiter = (struct rk_bank_waiter){on_wait, on_wake};
+    enum rankd_status status = rk_bank_use_begin(app->banks, request, meta->deadline_ns, use, &later, err);
+    if (later)
+        return false;
+    if (status == RANKD_OK)
+        status = charge(app, request, meta, err);
     if (status == RANKD_OK)
         status = compute(worker, app->device, request, meta, reply, err);
-    if (status == RANKD_OK && use.bank) {
-        const uint64_t begun = rk_now_ns();
-        status = rk_bank_use_append(&use, request, &reply->info, err);
-        meta->append_ns = rk_now_ns() - begun;
-        if (status != RANKD_OK)
-            rk_reply_clear(reply);
+    if (status == RANKD_OK && use->bank) {
+        meta->appending = true;
+        meta->append_begun_ns = rk_now_ns();
+        status = rk_bank_use_append(use, request, &reply->info, &later, err);
+        if (later)
+            return false;
     }
-    rk_bank_use_end(&use);
-    request->memory = NULL;
-    return status;
+    return finish(request, meta, reply, status, err);
 }
 
 /* Elements of the gradient that the request asked for, zero ones too: what "nonzero" is a share of. */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "api.h"
+#include "banks.h"
 #include "request.h"
 #include "work.h"
 
@@ -21,12 +22,20 @@ struct rk_infer_meta {
     uint64_t received_ns, queue_ns, parse_ns; /* filled before the call */
     uint64_t compute_ns, append_ns;           /* filled by it */
     size_t charged; /* bytes taken from the budget by it: rk_infer_done() gives them back */
+
+    struct rk_job *job;   /* filled before the call: who is resumed where the request has to wait */
+    struct rk_work *work; /* its own from here on */
+    struct rk_bank_use use;
+    bool appending;
+    uint64_t append_begun_ns;
 };
 
-/* request->memory is set by this function from request->params.bank. Errors as rk_run(), and RANKD_NOT_FOUND
- * (bank), RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
-enum rankd_status rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
-                           struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+/* True: it is over, and err->status says how. False: it waits for a bank, without a worker; nothing that was
+ * passed may be touched any more, and when meta->job is resumed the same call is made again. request->memory
+ * is set by this function from request->params.bank. Errors as rk_run(), and RANKD_NOT_FOUND (bank),
+ * RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
+bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
+              struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* To be called once for every inference request, also one that failed before rk_infer() or in it, when its

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "app.h"
+
 const struct rk_route rk_routes[] = {
     {"GET", "/", 0, RK_ROUTE_LIGHT, rk_api_page},
     {"GET", "/metrics", RK_SCOPE_METRICS, RK_ROUTE_LIGHT, rk_api_metrics},
@@ -34,14 +36,13 @@ const struct rk_route rk_routes[] = {
      rk_api_card_region_unregister},
     {"GET", "/v2/banks", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_banks},
     {"GET", "/v2/banks/{bank}", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_bank},
-    {"PUT", "/v2/banks/{bank}", RK_SCOPE_BANKS, RK_ROUTE_WORKER, rk_api_bank_put},
-    {"DELETE", "/v2/banks/{bank}", RK_SCOPE_BANKS, RK_ROUTE_WORKER, rk_api_bank_delete},
-    {"POST", "/v2/banks/{bank}/clear", RK_SCOPE_BANKS, RK_ROUTE_WORKER, rk_api_bank_clear},
+    {"PUT", "/v2/banks/{bank}", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_bank_put},
+    {"DELETE", "/v2/banks/{bank}", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_bank_delete},
+    {"POST", "/v2/banks/{bank}/clear", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_bank_clear},
     {"GET", "/v2/banks/{bank}/checkpoints", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_checkpoints},
-    {"PUT", "/v2/banks/{bank}/checkpoints/{tag}", RK_SCOPE_BANKS, RK_ROUTE_WORKER, rk_api_checkpoint_put},
-    {"DELETE", "/v2/banks/{bank}/checkpoints/{tag}", RK_SCOPE_BANKS, RK_ROUTE_WORKER,
-     rk_api_checkpoint_delete},
-    {"POST", "/v2/banks/{bank}/checkpoints/{tag}/restore", RK_SCOPE_BANKS, RK_ROUTE_WORKER,
+    {"PUT", "/v2/banks/{bank}/checkpoints/{tag}", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_checkpoint_put},
+    {"DELETE", "/v2/banks/{bank}/checkpoints/{tag}", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_checkpoint_delete},
+    {"POST", "/v2/banks/{bank}/checkpoints/{tag}/restore", RK_SCOPE_BANKS, RK_ROUTE_DISK,
      rk_api_checkpoint_restore},
 };
 const size_t rk_route_count = sizeof rk_routes / sizeof *rk_routes;
@@ -132,4 +133,9 @@ const struct rk_route *rk_route_find(const char *verb, const char *path, struct 
         (void)rk_fail(err, RANKD_NOT_FOUND,
                       "there is nothing at \"%.200s\"; /v2 names the server, /v2/models/ap a model", path);
     return best;
+}
+
+struct rk_work *rk_route_work(const struct rk_app *app, const struct rk_route *route)
+{
+    return route && route->kind == RK_ROUTE_DISK ? app->errands : app->work;
 }

@@ -28,7 +28,8 @@ typedef enum rankd_status rk_handler(struct rk_app *app, const struct rk_call *c
                            struct rk_answer *answer, struct rk_err *err)
 
 enum rk_route_kind {
-    RK_ROUTE_WORKER, /* runs on a worker: may block or work */
+    RK_ROUTE_WORKER, /* runs on a worker: may work, or block for moments */
+    RK_ROUTE_DISK,   /* waits for a disk: runs on the thread that does so for all of these, one by one */
     RK_ROUTE_LIGHT,  /* a few microseconds, never blocks: runs on the door's own thread, also while overloaded
                       */
     RK_ROUTE_INFER   /* the door handles it itself (infer.h) */
@@ -49,6 +50,9 @@ extern const size_t rk_route_count;
  * the verbs that the path has in `allow` ("GET, PUT"). */
 const struct rk_route *rk_route_find(const char *verb, const char *path, struct rk_match *match,
                                      char allow[64], struct rk_err *err) __attribute__((warn_unused_result));
+
+/* The queue for a request on that row, which is not light; NULL (nothing found) is answered by a worker. */
+struct rk_work *rk_route_work(const struct rk_app *app, const struct rk_route *route);
 
 /* Handlers of the models' part (api_models.c) and the daemon's own (api_server.c). */
 rk_handler rk_api_live, rk_api_ready, rk_api_server, rk_api_index, rk_api_metrics, rk_api_page;

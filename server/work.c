@@ -17,7 +17,7 @@ struct rk_work {
     pthread_mutex_t lock;
     pthread_cond_t some; /* a job was queued, or stopping */
     struct rk_job *head, **tail;
-    size_t waiting, running, limit;
+    size_t waiting, running, parked, limit;
     bool stopping, abandoned;
     unsigned count; /* threads that were started */
     struct thread *threads;
@@ -33,7 +33,7 @@ static uint64_t now_ns(void)
 /* The next job, or NULL when it is time to end; waits with the lock held. */
 static struct rk_job *next_job(struct rk_work *work)
 {
-    while (!work->head && !work->stopping)
+    while (!work->head && (!work->stopping || work->parked))
         pthread_cond_wait(&work->some, &work->lock);
     struct rk_job *job = work->head;
     if (!job)
@@ -46,6 +46,20 @@ static struct rk_job *next_job(struct rk_work *work)
     return job;
 }
 
+static void handle(struct rk_job *job, struct rk_worker *worker, bool abandoned)
+{
+    if (job->resumed) {
+        job->resumed = false;
+        job->resume(job, worker);
+    } else if (abandoned) {
+        job->drop(job, RANKD_OVERLOADED);
+    } else if (job->deadline_ns && now_ns() > job->deadline_ns) {
+        job->drop(job, RANKD_DEADLINE);
+    } else {
+        job->run(job, worker);
+    }
+}
+
 static void *serve(void *argument)
 {
     struct thread *thread = argument;
@@ -54,12 +68,7 @@ static void *serve(void *argument)
     for (struct rk_job *job; (job = next_job(work)) != NULL;) {
         bool abandoned = work->abandoned;
         pthread_mutex_unlock(&work->lock);
-        if (abandoned)
-            job->drop(job, RANKD_OVERLOADED);
-        else if (job->deadline_ns && now_ns() > job->deadline_ns)
-            job->drop(job, RANKD_DEADLINE);
-        else
-            job->run(job, &thread->worker);
+        handle(job, &thread->worker, abandoned);
         pthread_mutex_lock(&work->lock);
         work->running--;
     }
@@ -140,6 +149,7 @@ void rk_work_lend(struct rk_work *work, struct rk_pool *pool)
 enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
 {
     job->next = NULL;
+    job->resumed = false;
     job->queued_ns = now_ns();
     pthread_mutex_lock(&work->lock);
     /* A job that a free worker takes at once does not wait, so it does not count against the queue. */
@@ -156,20 +166,59 @@ enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
     return RANKD_OK;
 }
 
-size_t rk_work_waiting(struct rk_work *work)
+void rk_work_park(struct rk_work *work)
 {
     pthread_mutex_lock(&work->lock);
-    size_t waiting = work->waiting;
+    work->parked++;
     pthread_mutex_unlock(&work->lock);
-    return waiting;
+}
+
+void rk_work_resume(struct rk_work *work, struct rk_job *job)
+{
+    pthread_mutex_lock(&work->lock);
+    job->resumed = true;
+    job->next = work->head;
+    if (!work->head)
+        work->tail = &job->next;
+    work->head = job;
+    work->waiting++;
+    work->parked--;
+    if (work->stopping) /* and the others see that there is nothing more to wait for */
+        pthread_cond_broadcast(&work->some);
+    else
+        pthread_cond_signal(&work->some);
+    pthread_mutex_unlock(&work->lock);
+}
+
+static size_t read_count(struct rk_work *work, const size_t *count)
+{
+    pthread_mutex_lock(&work->lock);
+    size_t value = *count;
+    pthread_mutex_unlock(&work->lock);
+    return value;
+}
+
+size_t rk_work_waiting(struct rk_work *work)
+{
+    return read_count(work, &work->waiting);
 }
 
 size_t rk_work_running(struct rk_work *work)
 {
+    return read_count(work, &work->running);
+}
+
+size_t rk_work_parked(struct rk_work *work)
+{
+    return read_count(work, &work->parked);
+}
+
+bool rk_work_idle(struct rk_work *work)
+{
     pthread_mutex_lock(&work->lock);
-    size_t running = work->running;
+    bool idle = work->waiting + work->running + work->parked == 0;
     pthread_mutex_unlock(&work->lock);
-    return running;
+    return idle;
 }
 
 void rk_work_abandon(struct rk_work *work)

@@ -1,10 +1,14 @@
 /* The work queue: bounded, many producers (front doors), a fixed number of workers.
  *
  * A job is embedded in whatever its owner keeps about a request; the queue owns it from a successful submit
- * until it calls exactly one of `run` and `drop`, once, on a worker thread. */
+ * until it calls exactly one of `run` and `drop`, once, on a worker thread.
+ *
+ * A job that has to wait for something slow, a disk, gives its worker back: `run` parks it and returns, and
+ * whoever brings what it waited for resumes it, which calls `resume` on some worker. */
 #ifndef RK_WORK_H
 #define RK_WORK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,9 +26,13 @@ struct rk_job {
     /* Called instead of run: RANKD_DEADLINE (passed while queued) or RANKD_OVERLOADED (shutting down at
      * once). */
     void (*drop)(struct rk_job *job, enum rankd_status why);
+    /* Called once for each rk_work_resume(), never dropped: what was begun is brought to its end. NULL where
+     * the job never parks. */
+    void (*resume)(struct rk_job *job, struct rk_worker *worker);
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
     uint64_t queued_ns;   /* set by submit: when it was queued, CLOCK_MONOTONIC */
     struct rk_job *next;  /* the queue's */
+    bool resumed;         /* the queue's: `resume` is due */
 };
 
 struct rk_work;
@@ -40,12 +48,22 @@ void rk_work_lend(struct rk_work *work, struct rk_pool *pool);
 enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
     __attribute__((warn_unused_result));
 
-/* Waiting jobs, jobs that run now, workers: for metrics and for Retry-After. */
+/* From within `run` or `resume`, before anybody learns of whom to resume: the job will be resumed. Until then
+ * the work does not stop. */
+void rk_work_park(struct rk_work *work);
+/* Puts a parked job before those that wait: it has been computed, and its memory is held. Any thread; the job
+ * may be over before this returns. */
+void rk_work_resume(struct rk_work *work, struct rk_job *job);
+
+/* Waiting jobs, jobs that run now, parked jobs: for metrics and for Retry-After. */
 size_t rk_work_waiting(struct rk_work *work);
 size_t rk_work_running(struct rk_work *work);
+size_t rk_work_parked(struct rk_work *work);
+/* True when nothing waits, runs or is parked. */
+bool rk_work_idle(struct rk_work *work);
 
-/* Stops taking jobs and runs what is queued (drains); with rk_work_abandon() meanwhile called from another
- * thread the rest is dropped. Then joins the workers and frees. NULL is fine. */
+/* Stops taking jobs and runs what is queued or parked (drains); with rk_work_abandon() meanwhile called from
+ * another thread the rest is dropped. Then joins the workers and frees. NULL is fine. */
 void rk_work_stop(struct rk_work *work);
 void rk_work_abandon(struct rk_work *work);
 

@@ -26,7 +26,7 @@ $(BUILD)/tidy/%.ok: %.c .clang-tidy
 
 lint-cppcheck:
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-	    --suppress=missingIncludeSystem --suppress=unusedStructMember --suppress=comparePointers:server/api_page.c --suppress=autoVariables:server/bank/named.c $(lint_include) $(lint_own)
+	    --suppress=missingIncludeSystem --suppress=unusedStructMember --suppress=comparePointers:server/api_page.c $(lint_include) $(lint_own)
 
 lint-headers:
 	@for h in $(lint_h); do \

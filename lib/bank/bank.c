@@ -5,24 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "number.h"
-
-/* Large enough that a tile of similarities is seldom cut, small enough that evicting in whole chunks wastes
- * little. */
-enum { CHUNK_BYTES = 2 << 20, CHUNK_ITEMS_MIN = 64, CHUNK_ITEMS_MAX = 1 << 16 };
-
-struct chunk {
-    atomic_size_t refs;
-    uint64_t first; /* sequence number of item 0 */
-    uint64_t identity;
-    size_t used, room, bytes;
-    void *rows;
-    int64_t *labels, *ids;
-    struct rk_labels *by_label, *by_id;
-    float *scores; /* [lists, room] */
-    int8_t *targets;
-    void *memory;
-};
+#include "bank/chunk.h"
 
 /* A view with what it holds. */
 struct holder {
@@ -30,7 +13,7 @@ struct holder {
     atomic_size_t refs;
     uint64_t end;
     size_t chunks;
-    struct chunk **chunk;
+    struct rk_chunk **chunk;
     struct rk_bank_chunk *embeddings;
     struct rk_bank_scores_chunk *scores;
 };
@@ -38,14 +21,15 @@ struct holder {
 struct rk_bank {
     struct rk_bank_shape shape;
     size_t chunk_items;
-    uint64_t seed;        /* of the label indexes */
-    pthread_mutex_t lock; /* over everything below; held for moments */
-    struct chunk **chunk; /* oldest first */
+    uint64_t seed;           /* of the label indexes */
+    pthread_mutex_t lock;    /* over everything below; held for moments */
+    struct rk_chunk **chunk; /* oldest first */
     size_t chunks, chunk_room;
     uint64_t base; /* no item before it is known */
     bool whole;    /* and none before it belongs to this generation */
     struct rk_bank_point now;
     struct holder *current;
+    size_t reserved; /* items that room was made for and that are not appended yet */
 };
 
 /* --- shapes --- */
@@ -72,101 +56,16 @@ enum rankd_status rk_bank_shape_check(const struct rk_bank_shape *shape, struct 
     return RANKD_OK;
 }
 
-static size_t chunk_items_of(const struct rk_bank_shape *shape)
-{
-    size_t items = CHUNK_BYTES / rk_batch_item_bytes(shape);
-    items = items < CHUNK_ITEMS_MIN ? CHUNK_ITEMS_MIN : items > CHUNK_ITEMS_MAX ? CHUNK_ITEMS_MAX : items;
-    return items > shape->capacity ? shape->capacity : items;
-}
-
 /* Items kept beyond the capacity. */
 static size_t slack_of(const struct rk_bank_shape *shape)
 {
-    return shape->capacity / 4 + chunk_items_of(shape);
-}
-
-static size_t aligned(size_t bytes)
-{
-    return (bytes + 63) & ~(size_t)63;
-}
-
-static size_t chunk_bytes_of(const struct rk_bank_shape *shape, size_t room)
-{
-    size_t bytes = aligned(sizeof(struct chunk));
-    if (!shape->is_embeddings)
-        return bytes + aligned(shape->lists * room * sizeof(float)) + aligned(shape->lists * room);
-    return bytes + aligned(room * shape->dim * rk_dtype_size(shape->dtype)) +
-           2 * aligned(room * sizeof(int64_t)) + 2 * aligned(rk_labels_bytes(room));
+    return shape->capacity / 4 + rk_chunk_items(shape);
 }
 
 size_t rk_bank_shape_bytes(const struct rk_bank_shape *shape)
 {
-    size_t room = chunk_items_of(shape);
-    return ((shape->capacity + slack_of(shape)) / room + 2) * chunk_bytes_of(shape, room);
-}
-
-/* --- chunks --- */
-
-static struct chunk *chunk_new(const struct rk_bank *bank, uint64_t first)
-{
-    const struct rk_bank_shape *shape = &bank->shape;
-    size_t room = bank->chunk_items, bytes = chunk_bytes_of(shape, room);
-    char *at = aligned_alloc(64, bytes);
-    if (!at)
-        return NULL;
-    struct chunk *chunk = (struct chunk *)(void *)at;
-    memset(chunk, 0, sizeof *chunk);
-    static atomic_uint_fast64_t chunks; /* addresses come back, these numbers do not */
-    *chunk = (struct chunk){.first = first,
-                            .identity = atomic_fetch_add_explicit(&chunks, 1, memory_order_relaxed) + 1,
-                            .room = room,
-                            .bytes = bytes,
-                            .memory = at};
-    atomic_init(&chunk->refs, 1);
-    at += aligned(sizeof *chunk);
-    if (!shape->is_embeddings) {
-        chunk->scores = (float *)(void *)at;
-        chunk->targets = (int8_t *)(at + aligned(shape->lists * room * sizeof(float)));
-        return chunk;
-    }
-    chunk->rows = at;
-    at += aligned(room * shape->dim * rk_dtype_size(shape->dtype));
-    chunk->labels = (int64_t *)(void *)at;
-    at += aligned(room * sizeof(int64_t));
-    chunk->ids = (int64_t *)(void *)at;
-    at += aligned(room * sizeof(int64_t));
-    chunk->by_label = rk_labels_at(at, chunk->labels, room, bank->seed);
-    chunk->by_id = rk_labels_at(at + aligned(rk_labels_bytes(room)), chunk->ids, room, bank->seed);
-    return chunk;
-}
-
-static void chunk_drop(struct chunk *chunk)
-{
-    if (atomic_fetch_sub(&chunk->refs, 1) == 1)
-        free(chunk->memory);
-}
-
-/* Writes items from..from+count-1 of the batch behind what is there. */
-static void chunk_fill(const struct rk_bank *bank, struct chunk *chunk, const struct rk_batch *batch,
-                       size_t from, size_t count)
-{
-    const struct rk_bank_shape *shape = &bank->shape;
-    size_t at = chunk->used;
-    if (shape->is_embeddings) {
-        size_t row = shape->dim * rk_dtype_size(shape->dtype);
-        memcpy((char *)chunk->rows + at * row, (const char *)batch->rows + from * row, count * row);
-        memcpy(chunk->labels + at, batch->labels + from, count * sizeof(int64_t));
-        memcpy(chunk->ids + at, batch->ids + from, count * sizeof(int64_t));
-        rk_labels_add(chunk->by_label, count);
-        rk_labels_add(chunk->by_id, count);
-    } else {
-        for (size_t l = 0; l < shape->lists; l++) {
-            size_t to = l * chunk->room + at, source = l * batch->items + from;
-            memcpy(chunk->scores + to, batch->scores + source, count * sizeof(float));
-            memcpy(chunk->targets + to, batch->targets + source, count);
-        }
-    }
-    chunk->used += count;
+    size_t room = rk_chunk_items(shape);
+    return ((shape->capacity + slack_of(shape)) / room + 2) * rk_chunk_bytes(shape, room);
 }
 
 /* --- views --- */
@@ -176,7 +75,7 @@ static struct holder *holder_new(const struct rk_bank *bank, size_t chunks)
     struct holder *holder = calloc(1, sizeof *holder);
     size_t width = bank->shape.is_embeddings ? sizeof *holder->embeddings : sizeof *holder->scores;
     void *views = calloc(chunks + 1, width);
-    struct chunk **held = calloc(chunks + 1, sizeof(struct chunk *));
+    struct rk_chunk **held = calloc(chunks + 1, sizeof(struct rk_chunk *));
     if (!holder || !views || !held) {
         free(holder);
         free(views);
@@ -197,15 +96,15 @@ static void holder_drop(struct holder *holder)
     if (!holder || atomic_fetch_sub(&holder->refs, 1) != 1)
         return;
     for (size_t i = 0; i < holder->chunks; i++)
-        chunk_drop(holder->chunk[i]);
+        rk_chunk_drop(holder->chunk[i]);
     free((void *)holder->chunk);
     free(holder->embeddings);
     free(holder->scores);
     free(holder);
 }
 
-static void holder_add(const struct rk_bank *bank, struct holder *holder, struct chunk *chunk, size_t first,
-                       size_t items)
+static void holder_add(const struct rk_bank *bank, struct holder *holder, struct rk_chunk *chunk,
+                       size_t first, size_t items)
 {
     size_t at = holder->chunks++;
     atomic_fetch_add(&chunk->refs, 1);
@@ -233,7 +132,7 @@ static void holder_fill(const struct rk_bank *bank, struct holder *holder, struc
                         uint64_t start)
 {
     for (size_t i = 0; i < bank->chunks; i++) {
-        struct chunk *chunk = bank->chunk[i];
+        struct rk_chunk *chunk = bank->chunk[i];
         uint64_t from = chunk->first > start ? chunk->first : start;
         uint64_t to = chunk->first + chunk->used < point.end ? chunk->first + chunk->used : point.end;
         if (from < to)
@@ -289,9 +188,8 @@ const struct rk_bank_view *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_
     return holder ? &holder->view : NULL;
 }
 
-void rk_bank_release(struct rk_bank *bank, const struct rk_bank_view *view)
+void rk_bank_release(const struct rk_bank_view *view)
 {
-    (void)bank;
     holder_drop((struct holder *)(uintptr_t)view);
 }
 
@@ -309,7 +207,7 @@ struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape)
     if (!bank)
         return NULL;
     bank->shape = *shape;
-    bank->chunk_items = chunk_items_of(shape);
+    bank->chunk_items = rk_chunk_items(shape);
     bank->seed = rk_labels_seed();
     bank->now = (struct rk_bank_point){.generation = 1};
     bank->whole = true;
@@ -326,7 +224,7 @@ struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape)
 static void drop_chunks(struct rk_bank *bank, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        chunk_drop(bank->chunk[i]);
+        rk_chunk_drop(bank->chunk[i]);
     bank->chunks -= count;
     memmove((void *)bank->chunk, (void *)(bank->chunk + count), bank->chunks * sizeof *bank->chunk);
 }
@@ -343,26 +241,27 @@ void rk_bank_free(struct rk_bank *bank)
     free(bank);
 }
 
-/* Makes room for `items` more behind the last chunk: new, empty chunks, which no view shows yet. */
+/* Makes room for `items` behind the newest one: empty chunks, which no view shows yet. */
 static bool make_room(struct rk_bank *bank, size_t items)
 {
-    size_t have =
-        bank->chunks ? bank->chunk[bank->chunks - 1]->room - bank->chunk[bank->chunks - 1]->used : 0;
+    const struct rk_chunk *last = bank->chunks ? bank->chunk[bank->chunks - 1] : NULL;
+    uint64_t first = last ? last->first + last->room : bank->now.end;
+    size_t have = (size_t)(first - bank->now.end);
     size_t more = items > have ? (items - have + bank->chunk_items - 1) / bank->chunk_items : 0;
     if (bank->chunks + more > bank->chunk_room) {
         size_t room = (bank->chunks + more) * 2;
-        struct chunk **grown = realloc((void *)bank->chunk, room * sizeof(struct chunk *));
+        struct rk_chunk **grown = realloc((void *)bank->chunk, room * sizeof(struct rk_chunk *));
         if (!grown)
             return false;
         bank->chunk = grown;
         bank->chunk_room = room;
     }
-    uint64_t first = bank->now.end + have;
     for (size_t i = 0; i < more; i++) {
-        struct chunk *chunk = chunk_new(bank, first + i * bank->chunk_items);
+        struct rk_chunk *chunk =
+            rk_chunk_new(&bank->shape, bank->chunk_items, first + i * bank->chunk_items, bank->seed);
         if (!chunk) {
             while (i-- > 0)
-                chunk_drop(bank->chunk[--bank->chunks]);
+                rk_chunk_drop(bank->chunk[--bank->chunks]);
             return false;
         }
         bank->chunk[bank->chunks++] = chunk;
@@ -376,40 +275,87 @@ static void evict(struct rk_bank *bank)
     uint64_t keep = bank->shape.capacity + slack_of(&bank->shape);
     uint64_t from = bank->now.end > keep ? bank->now.end - keep : 0;
     size_t gone = 0;
-    while (gone + 1 < bank->chunks && bank->chunk[gone]->first + bank->chunk[gone]->used <= from)
+    while (gone + 1 < bank->chunks && bank->chunk[gone]->first + bank->chunk[gone]->room <= from)
         gone++;
     if (gone)
         drop_chunks(bank, gone);
 }
 
-enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
-                                 struct rk_err *err)
+struct rk_bank_room {
+    struct holder *holder; /* for the version, with a place for each chunk that it may show */
+    size_t items;
+};
+
+struct rk_bank_room *rk_bank_reserve(struct rk_bank *bank, size_t items, struct rk_err *err)
 {
+    struct rk_bank_room *room = malloc(sizeof *room);
     pthread_mutex_lock(&bank->lock);
     size_t before = bank->chunks;
     struct holder *holder = NULL;
-    if (!make_room(bank, batch->items) || !(holder = holder_new(bank, bank->chunks))) {
+    if (room && make_room(bank, bank->reserved + items) && (holder = holder_new(bank, bank->chunks))) {
+        *room = (struct rk_bank_room){holder, items};
+        bank->reserved += items;
+    } else {
         while (bank->chunks > before)
-            chunk_drop(bank->chunk[--bank->chunks]);
-        pthread_mutex_unlock(&bank->lock);
-        return rk_fail(err, RANKD_OVERLOADED, "no memory for %zu more items in the bank", batch->items);
+            rk_chunk_drop(bank->chunk[--bank->chunks]);
     }
-    size_t done = 0;
-    for (size_t i = before ? before - 1 : 0; done < batch->items; i++) {
+    pthread_mutex_unlock(&bank->lock);
+    if (holder)
+        return room;
+    free(room);
+    (void)rk_fail(err, RANKD_OVERLOADED, "no memory for %zu more items in the bank", items);
+    return NULL;
+}
+
+void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_room *room)
+{
+    if (!room)
+        return;
+    pthread_mutex_lock(&bank->lock);
+    bank->reserved -= room->items;
+    pthread_mutex_unlock(&bank->lock);
+    holder_drop(room->holder);
+    free(room);
+}
+
+/* Writes the items into the chunks behind the newest one. */
+static void fill_chunks(struct rk_bank *bank, const struct rk_batch *batch)
+{
+    size_t i = bank->chunks;
+    while (i > 0 && bank->chunk[i - 1]->used < bank->chunk[i - 1]->room)
+        i--;
+    for (size_t done = 0; done < batch->items; i++) {
         size_t room = bank->chunk[i]->room - bank->chunk[i]->used, left = batch->items - done;
         size_t count = room < left ? room : left;
-        if (count)
-            chunk_fill(bank, bank->chunk[i], batch, done, count);
+        rk_chunk_fill(&bank->shape, bank->chunk[i], batch, done, count);
         done += count;
     }
+}
+
+void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
+                             struct rk_bank_room *room)
+{
+    pthread_mutex_lock(&bank->lock);
+    fill_chunks(bank, batch);
+    bank->reserved -= room->items;
     bank->now.end += batch->items;
     bank->now.version = version;
     evict(bank);
-    holder_fill(bank, holder, bank->now, window_start(bank, bank->now.end));
+    holder_fill(bank, room->holder, bank->now, window_start(bank, bank->now.end));
     struct holder *old = bank->current;
-    bank->current = holder;
+    bank->current = room->holder;
     pthread_mutex_unlock(&bank->lock);
     holder_drop(old);
+    free(room);
+}
+
+enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
+                                 struct rk_err *err)
+{
+    struct rk_bank_room *room = rk_bank_reserve(bank, batch->items, err);
+    if (!room)
+        return err->status;
+    rk_bank_append_reserved(bank, batch, version, room);
     return RANKD_OK;
 }
 

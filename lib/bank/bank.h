@@ -17,7 +17,7 @@ struct rk_bank;
 
 /* Empty, version 0, generation 1. NULL if out of memory. The shape has been checked (rk_bank_shape_check). */
 struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape);
-/* No view may be held. NULL is fine. */
+/* Views that are held stay until they are released. NULL is fine. */
 void rk_bank_free(struct rk_bank *bank);
 
 /* RANKD_INVALID with a sentence if a bank of that shape can't be: dimensions, capacity, type, or too many
@@ -42,7 +42,7 @@ const struct rk_bank_view *rk_bank_hold(struct rk_bank *bank);
 /* The version of an earlier point of the same generation, or NULL where some of its items are gone or memory
  * is short. Any thread. */
 const struct rk_bank_view *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_point point);
-void rk_bank_release(struct rk_bank *bank, const struct rk_bank_view *view);
+void rk_bank_release(const struct rk_bank_view *view);
 struct rk_bank_point rk_bank_view_point(const struct rk_bank_view *view);
 
 /* Appends and makes it version `version`, which is the one before plus 1, or the same where a version comes
@@ -50,6 +50,18 @@ struct rk_bank_point rk_bank_view_point(const struct rk_bank_view *view);
  * time. */
 enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
                                  struct rk_err *err) __attribute__((warn_unused_result));
+
+/* Memory for a batch, taken before it is written to disk: its append can't fail then. Several may be taken;
+ * they are used or given back before a reset. NULL with RANKD_OVERLOADED if out of memory: nothing happened.
+ * One writer at a time. */
+struct rk_bank_room;
+struct rk_bank_room *rk_bank_reserve(struct rk_bank *bank, size_t items, struct rk_err *err)
+    __attribute__((warn_unused_result));
+void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_room *room); /* NULL is fine */
+/* As rk_bank_append(), with the room of a batch of that size, which it takes over. In the order of
+ * reservation. */
+void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
+                             struct rk_bank_room *room);
 
 /* Empties it and sets the point from which it goes on: for clear, restore and start. `whole`: there was
  * nothing before the point that later versions would have held (a clear); otherwise a version whose window

@@ -24,18 +24,19 @@ static enum rankd_status needs_disk(const struct rk_named_bank *bank, struct rk_
     return RANKD_OK;
 }
 
-/* Everything up to now in segments that get no more records, linked into `folder`. The lock is held. */
+/* Everything up to now in segments that get no more records, linked into `folder`. The pen is held. */
 static enum rankd_status seal_and_link(struct rk_named_bank *bank, const char *folder,
                                        struct rk_bank_point *point, struct rk_err *err)
 {
-    if (rk_named_seal(bank, err) != RANKD_OK) {
-        rk_named_refuse(bank, err);
+    if (rk_named_seal(bank, err) != RANKD_OK)
         return err->status;
-    }
-    if (bank->undurable && rk_named_rewrite(bank, bank->next, false, err) == RANKD_OK)
+    if (bank->undurable) {
+        if (rk_named_rewrite(bank, bank->next, false, err) != RANKD_OK)
+            return err->status;
+        pthread_mutex_lock(&bank->lock);
         bank->undurable = false;
-    if (err->status != RANKD_OK)
-        return err->status;
+        pthread_mutex_unlock(&bank->lock);
+    }
     if (bank->refused[0] || !bank->journal)
         return rk_fail(err, RANKD_INTERNAL, "bank \"%s\" is read-only: %.400s", bank->name, bank->refused);
     struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
@@ -78,6 +79,23 @@ static enum rankd_status finish(struct rk_named_bank *bank, const char *temporar
     return status == RANKD_OK ? rk_sync_folder(parent, err) : status;
 }
 
+/* Appends wait meanwhile, but for the last sync; requests that read don't. */
+static enum rankd_status snapshot(struct rk_named_bank *bank, const char *folder, struct rk_bank_point *point,
+                                  size_t *items, struct rk_err *err)
+{
+    pthread_mutex_lock(&bank->lock);
+    rk_named_take_pen(bank);
+    pthread_mutex_unlock(&bank->lock);
+    enum rankd_status status = seal_and_link(bank, folder, point, err);
+    *items = rk_bank_items(bank->memory);
+    pthread_mutex_lock(&bank->lock);
+    rk_named_lay_pen(bank);
+    if (status == RANKD_OK) /* the new segment's beginning, and its name */
+        status = rk_named_sync_beside(bank, err);
+    pthread_mutex_unlock(&bank->lock);
+    return status;
+}
+
 enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
                                       struct rk_err *err)
 {
@@ -94,15 +112,9 @@ enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *ta
     (void)snprintf(temporary, sizeof temporary, "%s/checkpoints/~%s.%ld", bank->path, tag, random());
     if (rk_folder_make(temporary, err) != RANKD_OK)
         return err->status;
-    pthread_mutex_lock(&bank->lock);
-    enum rankd_status status = seal_and_link(bank, temporary, &point, err);
-    struct rk_journal *journal = bank->journal;
-    size_t items = rk_bank_items(bank->memory);
-    pthread_mutex_unlock(&bank->lock);
-    /* Beside running requests. The journal itself is replaced only by operations on banks, which come one at
-     * a time. */
-    if (status == RANKD_OK)
-        status = rk_journal_sync(journal, err);
+    rk_named_flush(bank); /* most of it, while others append */
+    size_t items;
+    enum rankd_status status = snapshot(bank, temporary, &point, &items, err);
     if (status == RANKD_OK)
         status = finish(bank, temporary, tag, point, items, out, err);
     if (status != RANKD_OK)
@@ -199,64 +211,70 @@ static enum rankd_status link_back(const struct rk_named_bank *bank, const char 
     return err->status;
 }
 
-/* Reads the linked journal into memory and begins the new generation behind it. The lock is held. */
-static enum rankd_status enter(struct rk_named_bank *bank, const char *folder, uint64_t generation,
-                               struct rk_journal **journal, struct rk_err *err)
+/* Reads the linked journal into `fresh` and begins the new generation behind it. */
+static enum rankd_status read_back(struct rk_named_bank *fresh, const char *folder, uint64_t generation,
+                                   struct rk_err *err)
 {
-    if (rk_named_read(bank, folder, journal, err) != RANKD_OK)
+    if (rk_named_read(fresh, folder, &fresh->journal, err) != RANKD_OK)
         return err->status;
     struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
     if (!ids)
         return rk_fail(err, RANKD_OVERLOADED, "no memory to restore");
-    bank->next.generation = generation;
+    fresh->next.generation = generation;
     enum rankd_status status =
-        rk_journal_rotate(*journal, bank->next, ids, rk_ids_copy(&bank->ids, ids), err);
+        rk_journal_rotate(fresh->journal, fresh->next, ids, rk_ids_copy(&fresh->ids, ids), err);
     free(ids);
     if (status == RANKD_OK)
-        status = rk_journal_sync(*journal, err);
+        status = rk_journal_sync(fresh->journal, err);
     if (status == RANKD_OK)
-        status = rk_bank_set_generation(bank->memory, generation, err);
+        status = rk_bank_set_generation(fresh->memory, generation, err);
     return status;
 }
 
-/* Memory was reset on the way: what is on disk is read once more, or the bank is refused until a restart. */
-static void go_back(struct rk_named_bank *bank)
+/* What was read becomes the bank's, and what was the bank's is left in `fresh`. Requests that hold a version
+ * of it keep it. The lock and the pen are held. */
+static void exchange(struct rk_named_bank *bank, struct rk_named_bank *fresh)
 {
-    struct rk_err err = {0};
-    char path[PATH_MAX];
-    rk_journal_close(bank->journal);
-    bank->journal = NULL;
-    (void)snprintf(path, sizeof path, "%s/live-%llu", bank->path, (unsigned long long)bank->live);
-    if (rk_named_read(bank, path, &bank->journal, &err) != RANKD_OK) {
-        rk_named_refuse(bank, &err);
-        bank->unreadable = true;
-    }
+    struct rk_bank *memory = bank->memory;
+    struct rk_journal *journal = bank->journal;
+    struct rk_ids ids = bank->ids;
+    bank->memory = fresh->memory;
+    bank->journal = fresh->journal;
+    bank->ids = fresh->ids;
+    fresh->memory = memory;
+    fresh->journal = journal;
+    fresh->ids = ids;
+    bank->next = fresh->next;
+    bank->cleared = fresh->cleared;
+    bank->refused[0] = '\0';
+    bank->unreadable = bank->undurable = bank->dirty = false;
 }
 
-static enum rankd_status restore_locked(struct rk_named_bank *bank, const char *tag, struct rk_err *err)
+/* The checkpoint is read beside the bank, which serves readers as it was until then, and stays as it is where
+ * that fails; for a while there are two in memory. The pen is held. */
+static enum rankd_status restore_beside(struct rk_named_bank *bank, const char *tag, struct rk_err *err)
 {
     char folder[PATH_MAX];
-    struct rk_journal *journal = NULL;
-    uint64_t number = bank->live + 1, generation = bank->next.generation + 1;
-    rk_named_settle(bank);
+    uint64_t number = bank->live + 1;
+    struct rk_named_bank *fresh = rk_named_new(bank->name, &bank->config);
+    if (!fresh)
+        return rk_fail(err, RANKD_OVERLOADED, "no memory to restore");
+    fresh->io = bank->io;
     (void)snprintf(folder, sizeof folder, "%s/live-%llu", bank->path, (unsigned long long)number);
     rk_folder_remove(folder);
-    if (link_back(bank, tag, folder, err) != RANKD_OK) {
+    bool good = link_back(bank, tag, folder, err) == RANKD_OK &&
+                read_back(fresh, folder, bank->next.generation + 1, err) == RANKD_OK &&
+                rk_named_switch(bank, number, err) == RANKD_OK;
+    if (good) {
+        pthread_mutex_lock(&bank->lock);
+        exchange(bank, fresh);
+        pthread_mutex_unlock(&bank->lock);
+    } else {
         rk_folder_remove(folder);
-        return err->status;
     }
-    if (enter(bank, folder, generation, &journal, err) != RANKD_OK ||
-        rk_named_switch(bank, number, err) != RANKD_OK) {
-        rk_journal_close(journal);
-        rk_folder_remove(folder);
-        go_back(bank);
-        return err->status;
-    }
-    rk_journal_close(bank->journal);
-    bank->journal = journal;
-    bank->refused[0] = '\0';
-    bank->unreadable = bank->undurable = false;
-    return RANKD_OK;
+    fresh->io = NULL; /* it was lent */
+    rk_named_release(fresh);
+    return err->status;
 }
 
 enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, struct rk_err *err)
@@ -264,30 +282,44 @@ enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, 
     if (needs_disk(bank, err) != RANKD_OK || check_there(bank, tag, err) != RANKD_OK)
         return err->status;
     pthread_mutex_lock(&bank->lock);
-    enum rankd_status status = restore_locked(bank, tag, err);
+    rk_named_take_pen(bank);
+    pthread_mutex_unlock(&bank->lock);
+    enum rankd_status status = restore_beside(bank, tag, err);
+    pthread_mutex_lock(&bank->lock);
+    rk_named_lay_pen(bank);
     pthread_mutex_unlock(&bank->lock);
     return status;
 }
 
-static enum rankd_status clear_locked(struct rk_named_bank *bank, struct rk_err *err)
+/* The lock is held. */
+static enum rankd_status clear_memory(struct rk_named_bank *bank, struct rk_bank_point point,
+                                      struct rk_err *err)
 {
-    rk_named_settle(bank);
-    struct rk_bank_point point = {bank->next.generation + 1, bank->next.version, bank->next.end};
-    rk_ids_clear(&bank->ids); /* what they named is gone */
-    if (bank->io && rk_named_rewrite(bank, point, true, err) != RANKD_OK)
+    if (rk_bank_reset(bank->memory, point, true, err) != RANKD_OK) {
+        rk_named_refuse(bank, err); /* the disk is of another mind */
         return err->status;
-    if (rk_bank_reset(bank->memory, point, true, err) != RANKD_OK)
-        return err->status;
+    }
     bank->next = point;
+    bank->cleared = point.generation; /* the ids stay: what they named must not be appended twice */
     bank->refused[0] = '\0';
-    bank->unreadable = bank->undurable = false;
+    bank->unreadable = bank->undurable = bank->dirty = false;
     return RANKD_OK;
 }
 
 enum rankd_status rk_named_clear(struct rk_named_bank *bank, struct rk_err *err)
 {
+    enum rankd_status status = RANKD_OK;
     pthread_mutex_lock(&bank->lock);
-    enum rankd_status status = clear_locked(bank, err);
+    rk_named_take_pen(bank);
+    struct rk_bank_point point = {bank->next.generation + 1, bank->next.version, bank->next.end};
+    if (bank->io) {
+        pthread_mutex_unlock(&bank->lock);
+        status = rk_named_rewrite(bank, point, true, err);
+        pthread_mutex_lock(&bank->lock);
+    }
+    if (status == RANKD_OK)
+        status = clear_memory(bank, point, err);
+    rk_named_lay_pen(bank);
     pthread_mutex_unlock(&bank->lock);
     return status;
 }

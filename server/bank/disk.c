@@ -184,7 +184,7 @@ static enum rankd_status new_journal(struct rk_named_bank *bank, const char *pat
         }
     }
     free(ids);
-    rk_bank_release(bank->memory, view);
+    rk_bank_release(view);
     return status;
 }
 
@@ -202,8 +202,11 @@ enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_po
         rk_folder_remove(path);
         return err->status;
     }
-    rk_journal_close(bank->journal);
+    struct rk_journal *old = bank->journal;
+    pthread_mutex_lock(&bank->lock);
     bank->journal = journal;
+    pthread_mutex_unlock(&bank->lock);
+    rk_journal_close(old);
     return RANKD_OK;
 }
 
@@ -222,6 +225,7 @@ static enum rankd_status on_start(void *context, struct rk_bank_point point, str
 {
     struct rk_named_bank *bank = context;
     rk_ids_clear(&bank->ids);
+    bank->cleared = point.generation;
     return rk_bank_reset(bank->memory, point, false, err);
 }
 
@@ -250,8 +254,10 @@ enum rankd_status rk_named_read(struct rk_named_bank *bank, const char *folder, 
         rk_journal_open(folder, &bank->config.shape, bank->io, &reader, &point, journal, err);
     if (status == RANKD_OK && point.generation != rk_bank_now(bank->memory).generation)
         status = rk_bank_set_generation(bank->memory, point.generation, err);
-    if (status == RANKD_OK)
+    if (status == RANKD_OK) {
         bank->next = point;
+        bank->disk_bytes = rk_journal_bytes(*journal);
+    }
     return status;
 }
 

@@ -13,21 +13,35 @@ static void write_gauge(struct rk_text *out, const char *name, const char *help,
         rk_text_printf(out, "%s{bank=\"%s\"} %.17g\n", name, all[i]->name, value(all[i]));
 }
 
+/* The lock, because a restore exchanges the memory. */
 static double items_of(struct rk_named_bank *bank)
 {
-    return (double)rk_bank_items(bank->memory);
+    pthread_mutex_lock(&bank->lock);
+    size_t items = rk_bank_items(bank->memory);
+    pthread_mutex_unlock(&bank->lock);
+    return (double)items;
+}
+static struct rk_bank_point now_of(struct rk_named_bank *bank)
+{
+    pthread_mutex_lock(&bank->lock);
+    struct rk_bank_point now = rk_bank_now(bank->memory);
+    pthread_mutex_unlock(&bank->lock);
+    return now;
 }
 static double version_of(struct rk_named_bank *bank)
 {
-    return (double)rk_bank_now(bank->memory).version;
+    return (double)now_of(bank).version;
 }
 static double generation_of(struct rk_named_bank *bank)
 {
-    return (double)rk_bank_now(bank->memory).generation;
+    return (double)now_of(bank).generation;
 }
 static double bytes_of(struct rk_named_bank *bank)
 {
-    return (double)rk_bank_bytes(bank->memory);
+    pthread_mutex_lock(&bank->lock);
+    size_t bytes = rk_bank_bytes(bank->memory);
+    pthread_mutex_unlock(&bank->lock);
+    return (double)bytes;
 }
 static double last_append_of(struct rk_named_bank *bank)
 {

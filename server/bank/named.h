@@ -10,15 +10,6 @@
 #include "banks.h"
 #include "store/journal.h"
 
-/* A batch on its way to disk: on the stack of the thread that waits for it. */
-struct rk_pending {
-    const struct rk_batch *batch;
-    struct rk_bank_point after;
-    struct rk_batch_id id;
-    enum { RK_PENDING_WAITS, RK_PENDING_DONE, RK_PENDING_FAILED } state;
-    struct rk_pending *next;
-};
-
 /* A batch id whose request is being computed. */
 struct rk_running {
     uint64_t name[2];
@@ -30,24 +21,40 @@ struct rk_named_bank {
     struct rk_bank_config config;
     atomic_size_t refs;
 
-    struct rk_bank *memory;
+    struct rk_bank *memory;  /* exchanged by a restore, under the lock */
     char path[PATH_MAX / 2]; /* its folder; "" = no disk */
     struct rk_io *io;        /* NULL = no disk */
 
-    pthread_mutex_t lock;       /* of writers, over everything below. Readers of `memory` don't take it */
-    pthread_cond_t moved;       /* something pending was published or failed; a running id ended */
+    /* Held for moments, and never while the disk is waited for. */
+    pthread_mutex_t lock;
+    pthread_cond_t moved; /* the pen was laid down, or a sync ended */
+
+    /* Who writes to the disk has the pen, and waits for it without the lock. What follows up to `ids` is
+     * changed by the one with the pen alone, under the lock; or, while nobody has it, by whoever has the
+     * lock. */
+    bool pen;
+    unsigned pen_wanted;        /* operations that wait for it: they go before appends */
+    bool syncing;               /* a sync beside the appends: the pen is not given out, the journal stays */
     struct rk_journal *journal; /* NULL: no disk, or on_full "memory" at work, or it could not be read */
     uint64_t live;              /* number of the journal's folder */
-    struct rk_bank_point next;  /* behind the newest batch, published or pending */
-    struct rk_pending *first, **last;
-    bool syncing;              /* some thread syncs for all */
-    bool dirty;                /* appended since the last sync (interval) */
-    bool undurable;            /* on_full "memory" at work: the disk was full */
-    uint64_t retry_disk_ns;    /* when the disk is tried next */
-    char refused[RK_ERR_TEXT]; /* why it takes no appends any more; "" = it does */
-    bool unreadable;           /* it could not be read back: no reads either */
+    uint64_t disk_bytes;        /* the journal's */
+    struct rk_bank_point next;  /* behind the newest batch */
+    uint64_t cleared;           /* batches of generations before it were cleared away, or are not there */
+    bool dirty;                 /* appended since the last sync (interval) */
+    bool undurable;             /* on_full "memory" at work: the disk was full */
+    uint64_t retry_disk_ns;     /* when the disk is tried next */
+    char refused[RK_ERR_TEXT];  /* why it takes no appends any more; "" = it does */
+    bool unreadable;            /* it could not be read back: no reads either */
     struct rk_ids ids;
+
+    /* The lock's alone. */
+    struct rk_append *first, **last; /* appends that wait for the disk, in order */
     struct rk_running *running;
+    struct rk_bank_use *retries; /* that wait for a running id */
+
+    struct rk_commit *commit; /* who writes what waits; NULL where there is no disk */
+    bool queued;              /* for it */
+    struct rk_named_bank *commit_next;
 
     /* For operators. */
     atomic_uint_least64_t appended_batches, appended_items, last_append_s, syncs, sync_ns;
@@ -60,22 +67,44 @@ void rk_named_release(struct rk_named_bank *bank);
 /* Refuses further appends; the first reason stays. The lock is held. */
 void rk_named_refuse(struct rk_named_bank *bank, const struct rk_err *why);
 
-/* Appends a batch that was computed against `read`; in durability "always" it returns when the batch is on
- * disk, and makes it visible then. *version is what it became. `id` with a zero name: none. */
-enum rankd_status rk_named_append(struct rk_named_bank *bank, const struct rk_batch *batch,
-                                  struct rk_bank_point read, const struct rk_batch_id *id, uint64_t *version,
-                                  struct rk_err *err) __attribute__((warn_unused_result));
+/* Takes the pen, as soon as nobody has it and no sync runs, and lays it down again. The lock is held, and
+ * held again. Where the pen is not free appends wait; nobody who names the bank otherwise does. */
+void rk_named_take_pen(struct rk_named_bank *bank);
+void rk_named_lay_pen(struct rk_named_bank *bank);
+
+/* Sees to it that what waits is written, where nobody is in the way. The lock is held. */
+void rk_named_rouse(struct rk_named_bank *bank);
+
+/* Syncs the journal and counts it; refuses the bank where that fails. The pen is held, the lock is not. */
+enum rankd_status rk_named_sync(struct rk_named_bank *bank, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* The same beside appends that don't wait for it. Nobody has the pen; the lock is held, and held again. */
+enum rankd_status rk_named_sync_beside(struct rk_named_bank *bank, struct rk_err *err)
+    __attribute__((warn_unused_result));
 
 /* Brings everything to the disk, so that a segment may end: were a later one there after a power loss and the
- * end of this one not, the journal would look damaged. Appends go on during most of it. The lock is held. */
+ * end of this one not, the journal would look damaged. The pen is held, the lock is not. */
 enum rankd_status rk_named_seal(struct rk_named_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Waits until nothing is pending. The lock is held, and held again. */
-void rk_named_settle(struct rk_named_bank *bank);
-
 /* Syncs what was appended, if anything was; for the interval's thread and the end. */
 void rk_named_flush(struct rk_named_bank *bank);
+
+/* --- append.c --- */
+
+/* True: it is over, append->err says how; it is on disk where the bank's durability wants that, and visible.
+ * False: it waits for the disk, and its waiter is told when it is over. */
+bool rk_named_append(struct rk_named_bank *bank, struct rk_append *append)
+    __attribute__((warn_unused_result));
+
+/* Writes what waits, if nobody has the pen: one sync for all of it (group commit). Waits for the disk. */
+void rk_named_commit(struct rk_named_bank *bank);
+
+/* --- use.c --- */
+
+/* Requests that wait for another one, and whose deadline is over, are told so. */
+void rk_bank_use_wake_late(struct rk_named_bank *bank);
 
 /* --- disk.c: folders --- */
 
@@ -89,7 +118,7 @@ enum rankd_status rk_named_reopen(struct rk_named_bank *bank, struct rk_err *err
  * could not be read it is `unreadable`. */
 struct rk_named_bank *rk_named_load(const char *name, const char *path, struct rk_io *io);
 /* Writes the whole of what memory holds (or nothing of it) as a new journal under `point`, and makes it the
- * live one. The lock is held, nothing pending. */
+ * live one. The pen is held, the lock is not. */
 enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_point point, bool empty,
                                    struct rk_err *err) __attribute__((warn_unused_result));
 /* Makes the folder live-<number> the live one: manifest, rename, sync; removes the one before. */

@@ -1,4 +1,4 @@
-/* The registry: names to banks, the data folder, the thread of durability "interval". */
+/* The registry: names to banks. */
 #ifndef RK_BANK_REGISTRY_H
 #define RK_BANK_REGISTRY_H
 

@@ -31,11 +31,18 @@ static void call_api(struct rk_exchange *exchange)
 static void on_worker(struct rk_job *job, struct rk_worker *worker)
 {
     struct rk_exchange *exchange = (struct rk_exchange *)job;
-    if (exchange->is_infer)
-        rk_exchange_infer(exchange, worker);
-    else
+    if (!exchange->is_infer)
         call_api(exchange);
+    else if (!rk_exchange_infer(exchange, worker))
+        return;
     finish(exchange);
+}
+
+static void on_resume(struct rk_job *job, struct rk_worker *worker)
+{
+    struct rk_exchange *exchange = (struct rk_exchange *)job;
+    if (rk_exchange_infer_on(exchange, worker))
+        finish(exchange);
 }
 
 static void on_drop(struct rk_job *job, enum rankd_status why)
@@ -63,12 +70,13 @@ bool rk_exchange_run(struct rk_exchange *exchange)
     exchange->step = RK_STEP_RUNNING;
     exchange->job.run = on_worker;
     exchange->job.drop = on_drop;
+    exchange->job.resume = on_resume;
     if (app->config.request_timeout)
         exchange->job.deadline_ns = exchange->received_ns + app->config.request_timeout * 1000000u;
     rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_RUN);
     /* Suspended first: the worker may be done before submit returns. */
     MHD_suspend_connection(exchange->connection);
-    if (rk_work_submit(app->work, &exchange->job) == RANKD_OK)
+    if (rk_work_submit(rk_route_work(app, exchange->route), &exchange->job) == RANKD_OK)
         return true;
     rk_metric_add(app->metrics, RK_METRIC_rejected, RK_REASON_QUEUE_FULL, 0, 1);
     (void)rk_fail(&exchange->err, RANKD_OVERLOADED,

@@ -2,8 +2,8 @@
  *
  * Its life: begun when the request line is read (on libmicrohttpd's thread, like all that follows unless it
  * says otherwise); its header checked; its body collected; handed to a worker, the connection suspended;
- * computed and written into memory by the worker, the connection resumed; sent; ended. One thread has it at
- * any time. */
+ * computed and written into memory by the worker, with a rest on the way where its bank waits for the disk;
+ * the connection resumed; sent; ended. One thread has it at any time. */
 #ifndef RK_HTTP_EXCHANGE_H
 #define RK_HTTP_EXCHANGE_H
 
@@ -84,8 +84,12 @@ bool rk_exchange_header(struct rk_exchange *exchange, const char *method, const 
  * suspended. */
 bool rk_exchange_run(struct rk_exchange *exchange);
 
-/* Worker's side of an inference. Fills out or err. */
-void rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker);
+/* Worker's side of an inference. True: out or err is filled. False: it waits for a bank and must not be
+ * touched any more; rk_exchange_infer_on() is called when its job is resumed, and the same holds of that. */
+bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+    __attribute__((warn_unused_result));
+bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
+    __attribute__((warn_unused_result));
 
 /* Queues the answer, whatever it is. */
 enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange);

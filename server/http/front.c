@@ -220,9 +220,11 @@ static void drain(struct rk_http *http)
         rk_log_say(app->log, RK_LOG_WARN, "http", "%zu requests were not waited for",
                    atomic_load(&http->in_flight));
     /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its deadline. */
-    if (atomic_load(&http->in_flight))
+    if (atomic_load(&http->in_flight)) {
         rk_work_abandon(app->work);
-    while (rk_work_waiting(app->work) + rk_work_running(app->work))
+        rk_work_abandon(app->errands);
+    }
+    while (!rk_work_idle(app->work) || !rk_work_idle(app->errands))
         (void)nanosleep(&(struct timespec){0, 1000000}, NULL);
 }
 

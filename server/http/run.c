@@ -144,7 +144,21 @@ static enum rankd_status store(struct rk_exchange *exchange)
     return RANKD_OK;
 }
 
-void rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
+{
+    if (!rk_infer(exchange->http->app, worker, &exchange->wire.request, &exchange->meta, &exchange->reply,
+                  &exchange->err))
+        return false;
+    if (exchange->err.status != RANKD_OK)
+        return true;
+    exchange->written_ns = rk_now_ns();
+    if (store(exchange) == RANKD_OK &&
+        rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err) == RANKD_OK)
+        (void)pack(exchange);
+    return true;
+}
+
+bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
 {
     struct rk_infer_meta *meta = &exchange->meta;
     const uint64_t begun = rk_now_ns();
@@ -156,17 +170,12 @@ void rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     const uint64_t done = rk_now_ns();
     meta->parse_ns = done - begun;
     if (parsed != RANKD_OK)
-        return;
+        return true;
     if (meta->deadline_ns && done > meta->deadline_ns) {
         (void)rk_fail(&exchange->err, RANKD_DEADLINE, "the request's deadline passed before it was computed");
-        return;
+        return true;
     }
     rk_wire_reply_prepare(&exchange->wire, &exchange->reply);
-    if (rk_infer(exchange->http->app, worker, &exchange->wire.request, meta, &exchange->reply,
-                 &exchange->err) != RANKD_OK)
-        return;
-    exchange->written_ns = rk_now_ns();
-    if (store(exchange) == RANKD_OK &&
-        rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err) == RANKD_OK)
-        (void)pack(exchange);
+    meta->job = &exchange->job;
+    return rk_exchange_infer_on(exchange, worker);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ring_internal.h"
+#include "route.h"
 
 enum { PAGE_BODY = RANKD_PACKET_MAX - sizeof(struct rankd_control) };
 
@@ -102,17 +103,11 @@ static void run(struct rk_job *job, struct rk_worker *worker)
     (void)worker;
     struct rk_ring_call *call = (struct rk_ring_call *)((char *)job - offsetof(struct rk_ring_call, job));
     struct rk_peer *peer = peer_of(call);
-    char *method = call->request, *path = strchr(method, ' ');
-    size_t line = strlen(method);
-    *path++ = '\0';
-    char *query = strchr(path, '?');
-    if (query != NULL)
-        *query++ = '\0';
-    struct rk_call api = {.method = method,
-                          .path = path,
-                          .query = query != NULL ? query : "",
-                          .body = call->request + line + 1,
-                          .body_bytes = call->request_bytes - line - 1,
+    struct rk_call api = {.method = call->request,
+                          .path = call->path,
+                          .query = call->query,
+                          .body = call->body,
+                          .body_bytes = call->body_bytes,
                           .who = &peer->who};
     rk_api_call(peer->front->app, &api, &call->answer);
     answered(call);
@@ -133,6 +128,29 @@ static bool well_formed(const char *line, size_t bytes)
     return space != NULL && space != line && space[1] == '/';
 }
 
+/* Cuts the well-formed line. */
+static void split(struct rk_ring_call *call, size_t bytes)
+{
+    char *end = call->request + strlen(call->request), *path = strchr(call->request, ' ');
+    *path++ = '\0';
+    char *query = strchr(path, '?');
+    if (query != NULL)
+        *query++ = '\0';
+    call->path = path;
+    call->query = query != NULL ? query : "";
+    call->body = end + 1;
+    call->body_bytes = bytes - (size_t)(call->body - call->request);
+}
+
+static struct rk_work *work_for(const struct rk_peer *peer)
+{
+    struct rk_match match;
+    char allow[64];
+    struct rk_err err = {0};
+    const struct rk_ring_call *call = &peer->call;
+    return rk_route_work(peer->front->app, rk_route_find(call->request, call->path, &match, allow, &err));
+}
+
 static void begin(struct rk_peer *peer, uint32_t tag, const char *line, size_t bytes)
 {
     struct rk_ring_call *call = &peer->call;
@@ -140,15 +158,15 @@ static void begin(struct rk_peer *peer, uint32_t tag, const char *line, size_t b
     call->tag = tag;
     call->request = malloc(bytes);
     call->page = malloc(RANKD_PACKET_MAX);
-    call->request_bytes = bytes;
     if (call->request == NULL || call->page == NULL) {
         rk_peer_hang_up(peer, "rankd is out of memory");
         return;
     }
     memcpy(call->request, line, bytes);
+    split(call, bytes);
     call->job = (struct rk_job){.run = run, .drop = drop};
     atomic_store(&call->busy, true);
-    if (rk_work_submit(peer->front->app->work, &call->job) == RANKD_OK) {
+    if (rk_work_submit(work_for(peer), &call->job) == RANKD_OK) {
         rk_peer_hold(peer);
         return;
     }

@@ -52,6 +52,15 @@ static void finish_with(struct rk_ring_job *job, enum rankd_status status, const
     complete(job, &err);
 }
 
+/* Also when it goes on after it has waited for a bank. */
+static void infer_on(struct rk_job *base, struct rk_worker *worker)
+{
+    struct rk_ring_job *job = job_of(base);
+    struct rk_err err = {0};
+    if (rk_infer(job->peer->front->app, worker, &job->request, &job->meta, &job->reply, &err))
+        complete(job, &err);
+}
+
 static void run(struct rk_job *base, struct rk_worker *worker)
 {
     struct rk_ring_job *job = job_of(base);
@@ -64,11 +73,8 @@ static void run(struct rk_job *base, struct rk_worker *worker)
         finish_with(job, RANKD_CANCELLED, "the client is gone");
         return;
     }
-    struct rk_err err = {0};
     job->meta.queue_ns = rk_now_ns() - job->meta.received_ns - job->meta.parse_ns;
-    if (rk_infer(job->peer->front->app, worker, &job->request, &job->meta, &job->reply, &err) == RANKD_OK)
-        err.status = RANKD_OK;
-    complete(job, &err);
+    infer_on(base, worker);
 }
 
 static void drop(struct rk_job *base, enum rankd_status why)
@@ -147,7 +153,9 @@ static void infer(struct rk_peer *peer, const struct rankd_shm_submission *entry
     job->meta =
         (struct rk_infer_meta){.door = RK_DOOR_RING, .who = &peer->who, .id = job->id, .received_ns = now};
     job->meta.deadline_ns = deadline(front, now, entry->timeout_ns);
-    job->job = (struct rk_job){.run = run, .drop = drop, .deadline_ns = job->meta.deadline_ns};
+    job->meta.job = &job->job;
+    job->job =
+        (struct rk_job){.run = run, .drop = drop, .resume = infer_on, .deadline_ns = job->meta.deadline_ns};
     atomic_store_explicit(&job->state, RK_RING_JOB_WAITING, memory_order_relaxed);
     if (parse(job, entry, &err) != RANKD_OK) {
         complete(job, &err);

@@ -47,8 +47,9 @@ struct rk_ring_call {
         waiting_bytes; /* of a packet in the peer's buffer that came before the last page was known as sent */
     struct rk_ring_call *next; /* in the front's list of calls that are answered */
     uint32_t tag;
-    char *request; /* "METHOD PATH?QUERY", NUL, body */
-    size_t request_bytes;
+    char *request; /* the verb, NUL, the path, NUL, the query if there is one, NUL, the body */
+    const char *path, *query, *body; /* in it */
+    size_t body_bytes;
     struct rk_answer answer;
     struct rk_op send;
     char *page; /* RANKD_PACKET_MAX bytes while an answer is kept */

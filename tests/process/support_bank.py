@@ -62,9 +62,11 @@ class BankDaemon(Daemon):
                            tensor("targets", "INT8", [len(scores), len(scores[0])], sum(targets, []))],
                           connection, bank=bank, **parameters)
 
-    def embeddings(self, bank, rows, labels, connection=None, **parameters):
+    def embeddings(self, bank, rows, labels, connection=None, mask=None, **parameters):
         return self.infer([tensor("embeddings", "FP32", [len(rows), len(rows[0])], sum(rows, [])),
-                           tensor("labels", "INT64", [len(labels)], labels)], connection, bank=bank, **parameters)
+                           tensor("labels", "INT64", [len(labels)], labels),
+                           *([tensor("enqueue_mask", "BOOL", [len(mask)], mask)] if mask else [])],
+                          connection, bank=bank, **parameters)
 
     def infer(self, inputs, connection=None, **parameters):
         answer = self.call("POST", "/v2/models/ap/infer", {"parameters": parameters, "inputs": inputs}, connection)

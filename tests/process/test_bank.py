@@ -92,6 +92,45 @@ def test_a_retry_whose_memory_has_left_conflicts(banks):
     assert banks.bank("b")["version"] == 400
 
 
+@pytest.mark.parametrize("durability", ["always", "none"])
+def test_a_retry_of_a_batch_that_was_cleared_away_conflicts_and_appends_nothing(banks, durability):
+    """The ids are remembered across a clear: a batch that its sender counts as lost must not come in twice."""
+    batches = Batches(9)
+    banks.bank("b", **SCORES, capacity=20, durability=durability)
+    for n in range(3):
+        batches.send(banks, "b", n)
+    # Nothing of this one is in the bank, so that it ends where the cleared bank begins.
+    banks.bank("e", kind="embeddings", dim=2, capacity=20, durability=durability)
+    rows, labels = [[1, 0], [0, 1], [1, 1]], [1, 2, 1]
+    banks.embeddings("e", rows, labels)
+    banks.embeddings("e", rows, labels, batch_id="last", mask=[0, 0, 0])
+    for bank in "b", "e":
+        banks.call("POST", f"/v2/banks/{bank}/clear")
+    for restarted in False, True:
+        if restarted:
+            banks.kill()
+            banks.start()
+        assert "cleared" in refused(409, batches.send, banks, "b", 2)
+        assert "cleared" in refused(409, batches.send, banks, "b", 0)
+        refused(409, banks.embeddings, "e", rows, labels, batch_id="last", mask=[0, 0, 0])
+        state = banks.bank("b")
+        assert (state["items"], state["version"], state["generation"]) == (restarted, 3 + restarted, 2)
+        if not restarted:  # a new batch, and its retry: as ever
+            first, again = (banks.scores("b", [[0.5]], [[1]], batch_id="new") for _ in range(2))
+            assert again == first and first["bank_version_appended"] == 4 and first["bank_items"] == 0
+
+
+def test_a_checkpoint_from_before_a_clear_brings_its_batches_back_with_their_ids(banks):
+    batches = Batches(10)
+    banks.bank("b", **SCORES, capacity=20)
+    first = batches.send(banks, "b", 0)
+    banks.call("PUT", "/v2/banks/b/checkpoints/t")
+    banks.call("POST", "/v2/banks/b/clear")
+    refused(409, batches.send, banks, "b", 0)
+    banks.call("POST", "/v2/banks/b/checkpoints/t/restore")
+    assert batches.send(banks, "b", 0)["loss"] == first["loss"] and banks.bank("b")["version"] == 1
+
+
 def test_a_retry_after_a_restart_gets_the_same_answer_or_a_conflict_never_a_shorter_memory(banks):
     """Segments that left the window are gone after a restart: a version whose window began in them can't be had."""
     batches, first = Batches(8, items=2000), {}

@@ -4,6 +4,7 @@ The oracle shares nothing with the store: a second bank without durability is gi
 a fixed list ranked against both must lose and move the same, bit for bit. Long forms: `make soak` (RK_SOAK)."""
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support_bank import BankDaemon, Batches, Refused, fingerprint
+from support_bank import BankDaemon, Batches, Refused, fingerprint, tensor
 
 SOAK = bool(os.environ.get("RK_SOAK"))
 SCORES = {"kind": "scores", "lists": 1}
@@ -174,7 +175,7 @@ def fail_sync(tmp_path, nth):
         except Refused as refused:
             assert refused.status == 500
             return None
-        for n in range(nth + 8):
+        for n in range(4 * nth + 8):  # strace counts for each thread, and the bank's four writers take turns
             try:
                 acknowledged[n] = batches.send(daemon, "bank", n)["bank_version_appended"]
             except Refused as refused:
@@ -197,6 +198,168 @@ def test_an_error_of_the_nth_sync_makes_the_bank_read_only_and_loses_nothing(tmp
         assert not daemon.bank("bank")["read_only"]
         for n, version in acknowledged.items():
             assert batches.send(daemon, "bank", n)["bank_version_appended"] == version
+
+
+class SlowDisk:
+    """While it lasts no fdatasync of the daemon comes to its end."""
+
+    def __init__(self, daemon, folder):
+        self.strace = subprocess.Popen(
+            ["strace", "-f", "-o", f"{folder}/strace-slow", "-p", str(daemon.pid), "-e", "trace=fdatasync",
+             "-e", "inject=fdatasync:delay_enter=1000000000"], stderr=subprocess.PIPE, text=True)
+        line = self.strace.stderr.readline()
+        assert "attached" in line, line
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failed):
+        self.strace.terminate()  # lets go of the daemon, which goes on where it stood
+        self.strace.wait()
+        self.strace.stderr.close()
+
+
+def gauge(daemon, name):
+    return float(re.search(rf"^{name} (\S+)$", daemon.call("GET", "/metrics"), re.M).group(1))
+
+
+class Waiting:
+    """Batches on their way, each by a thread of its own; what came of them in `replies`."""
+
+    def __init__(self, daemon, bank, batches, numbers):
+        self.replies, self.lock = [], threading.Lock()
+
+        def send(n):
+            try:
+                reply = batches.send(daemon, bank, n)
+            except Refused as refused:
+                reply = refused
+            with self.lock:
+                self.replies.append((n, reply))
+
+        self.threads = [threading.Thread(target=send, args=(n,)) for n in numbers]
+        for thread in self.threads:
+            thread.start()
+        while gauge(daemon, "rankd_queue_parked") < len(self.threads):
+            time.sleep(0.01)
+
+    def join(self):
+        for thread in self.threads:
+            thread.join()
+        return self.replies
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_hangs_keeps_nobody_but_its_own_appends_waiting(tmp_path, workers):
+    """More appends than workers wait for the disk, some of them retries of others, and operations on banks, and all else
+    is answered."""
+    batches = Batches(9)
+    with BankDaemon(tmp_path, "--io", "epoll", "--workers", workers) as daemon:
+        daemon.bank("slow", **SCORES, capacity=1000, durability="always")
+        daemon.bank("loose", **SCORES, capacity=1000, durability="none")
+        with SlowDisk(daemon, tmp_path):
+            waiting = Waiting(daemon, "slow", batches, [*range(8), 0, 1, 2])
+            operations = [threading.Thread(target=daemon.call, args=("PUT", f"/v2/banks/slow/checkpoints/{tag}"))
+                          for tag in ("a", "b", "c")]
+            for operation in operations:
+                operation.start()
+            while gauge(daemon, "rankd_requests_in_flight") < 14:
+                time.sleep(0.01)
+            assert daemon.infer([tensor("scores", "FP32", [1, 2], [1, 2]), tensor("targets", "INT8", [1, 2], [1, 0])])
+            assert fingerprint(daemon, "slow")[:2] == (0, 0)  # nothing is visible before it is on disk
+            assert batches.send(daemon, "loose", 0)["bank_version_appended"] == 1
+            assert daemon.bank("slow")["version"] == 0 and daemon.call("GET", "/v2/banks")
+            assert waiting.replies == []
+        replies = waiting.join()
+        for operation in operations:
+            operation.join()
+        assert [c["tag"] for c in daemon.call("GET", "/v2/banks/slow/checkpoints")] == ["a", "b", "c"]
+        versions = {}
+        for n, reply in replies:
+            assert versions.setdefault(n, reply["bank_version_appended"]) == reply["bank_version_appended"]
+        assert len(replies) == 11 and sorted(versions.values()) == list(range(1, 9))
+        assert daemon.bank("slow")["version"] == 8 and gauge(daemon, "rankd_queue_parked") == 0
+
+
+def test_a_restore_on_a_disk_that_hangs_leaves_readers_what_was_there(tmp_path):
+    batches = Batches(12)
+    with BankDaemon(tmp_path, "--io", "epoll", "--workers", "1") as daemon:
+        daemon.bank("slow", **SCORES, capacity=1000, durability="always")
+        batches.send(daemon, "slow", 0)
+        daemon.call("PUT", "/v2/banks/slow/checkpoints/t")
+        old = fingerprint(daemon, "slow")
+        batches.send(daemon, "slow", 1)
+        before = fingerprint(daemon, "slow")
+        with SlowDisk(daemon, tmp_path):
+            restoring = threading.Thread(target=daemon.call, args=("POST", "/v2/banks/slow/checkpoints/t/restore"))
+            restoring.start()
+            while not journal_of(Path(daemon.data) / "banks/slow/live-2"):  # what is to be the new generation's
+                time.sleep(0.01)
+            assert fingerprint(daemon, "slow") == before and daemon.bank("slow")["generation"] == 1
+            assert daemon.metric("rankd_bank_generation", "slow") == 1
+        restoring.join()
+        assert fingerprint(daemon, "slow") == old and daemon.bank("slow")["generation"] == 2
+        daemon.kill()
+        daemon.start()
+        assert fingerprint(daemon, "slow") == old and daemon.bank("slow")["generation"] == 2
+
+
+def test_a_restore_that_fails_leaves_the_bank_as_it_was(tmp_path):
+    batches = Batches(13)
+    with BankDaemon(tmp_path) as daemon:
+        daemon.bank("bank", **SCORES, capacity=1000)
+        batches.send(daemon, "bank", 0)
+        daemon.call("PUT", "/v2/banks/bank/checkpoints/t")
+        batches.send(daemon, "bank", 1)
+        before = fingerprint(daemon, "bank")
+        segment = journal_of(Path(daemon.data) / "banks/bank/checkpoints/t")[0]
+        data = bytearray(segment.read_bytes())
+        segment.unlink()  # the live journal's is the same file
+        data[100] ^= 1
+        segment.write_bytes(data)
+        with pytest.raises(Refused) as refused:
+            daemon.call("POST", "/v2/banks/bank/checkpoints/t/restore")
+        assert refused.value.status == 500 and "damaged" in refused.value.sentence
+        assert fingerprint(daemon, "bank") == before and not daemon.bank("bank")["read_only"]
+        assert batches.send(daemon, "bank", 2)["bank_version_appended"] == 3
+        after = fingerprint(daemon, "bank")
+        daemon.kill()
+        daemon.start()
+        assert fingerprint(daemon, "bank") == after
+
+
+def test_a_daemon_that_is_asked_to_end_brings_what_waits_for_the_disk_to_its_end(tmp_path):
+    batches = Batches(10)
+    with BankDaemon(tmp_path, "--io", "epoll", "--workers", "2") as daemon:
+        daemon.bank("slow", **SCORES, capacity=1000, durability="always")
+        with SlowDisk(daemon, tmp_path):
+            waiting = Waiting(daemon, "slow", batches, range(6))
+            daemon.process.terminate()
+            while "draining" not in daemon.log_text():
+                time.sleep(0.01)
+        assert sorted(reply["bank_version_appended"] for _, reply in waiting.join()) == list(range(1, 7))
+        assert daemon.process.wait(60) == 0
+        daemon.start()
+        assert daemon.bank("slow")["version"] == 6
+
+
+def test_an_append_that_waits_when_the_bank_is_deleted_is_answered(tmp_path):
+    """The deletion waits for the sync that runs. What waits behind it was in the bank before, or never."""
+    batches = Batches(11)
+    with BankDaemon(tmp_path, "--io", "epoll", "--workers", "2") as daemon:
+        daemon.bank("slow", **SCORES, capacity=1000, durability="always")
+        with SlowDisk(daemon, tmp_path):
+            waiting = Waiting(daemon, "slow", batches, range(4))
+            deleting = threading.Thread(target=daemon.call, args=("DELETE", "/v2/banks/slow"))
+            deleting.start()
+            while "slow" in [bank["name"] for bank in daemon.call("GET", "/v2/banks")]:
+                time.sleep(0.01)
+        deleting.join()
+        for _, reply in waiting.join():
+            if isinstance(reply, Refused):
+                assert reply.status == 500 and "deleted" in reply.sentence
+        assert gauge(daemon, "rankd_queue_parked") == 0
+        assert daemon.bank("slow", **SCORES, capacity=10, durability="always")["version"] == 0
 
 
 @pytest.fixture()

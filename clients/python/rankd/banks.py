@@ -62,7 +62,8 @@ class Banks:
         self._client.control("DELETE", _path(name))
 
     def clear(self, name: str) -> BankState:
-        """Drops all items and raises the generation: a request that read the older one appends nothing and conflicts."""
+        """Drops all items and raises the generation: a request that read the older one appends nothing and conflicts,
+        and so does a retry of a batch from before."""
         return self._changed(name, "POST", _path(name) + "/clear")
 
     def checkpoint(self, name: str, tag: str) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+/* A piece of a bank: items side by side, only ever appended to, with counted references. What was written is
+ * never changed, so a reader that knows how much of it is its own needs no lock. */
+#ifndef RK_BANK_CHUNK_H
+#define RK_BANK_CHUNK_H
+
+#include <stdatomic.h>
+
+#include "bank/batch.h"
+#include "bank/labels.h"
+
+struct rk_chunk {
+    atomic_size_t refs;
+    uint64_t first;    /* sequence number of item 0 */
+    uint64_t identity; /* view.h: of this memory, never used again for another */
+    size_t used, room, bytes;
+    void *rows;
+    int64_t *labels, *ids;
+    struct rk_labels *by_label, *by_id;
+    float *scores; /* [lists, room] */
+    int8_t *targets;
+    void *memory;
+};
+
+/* How many items a chunk of such a bank has room for, and the bytes of one with that room. */
+size_t rk_chunk_items(const struct rk_bank_shape *shape);
+size_t rk_chunk_bytes(const struct rk_bank_shape *shape, size_t room);
+
+/* Empty, with one reference; NULL if out of memory. `seed` is that of the label indexes. */
+struct rk_chunk *rk_chunk_new(const struct rk_bank_shape *shape, size_t room, uint64_t first, uint64_t seed);
+void rk_chunk_drop(struct rk_chunk *chunk); /* one reference */
+
+/* Writes items from..from+count-1 of the batch behind what is there. There is room. */
+void rk_chunk_fill(const struct rk_bank_shape *shape, struct rk_chunk *chunk, const struct rk_batch *batch,
+                   size_t from, size_t count);
+
+#endif

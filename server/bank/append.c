@@ -1,0 +1,251 @@
+/* Appending: at once where only memory and the page cache are written, by a thread of commit.c where the disk
+ * has to be waited for. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "bank/named.h"
+
+enum { RETRY_DISK_NS = 1000000000 };
+
+/* --- one batch --- */
+
+static bool is_refused(const struct rk_named_bank *bank, struct rk_append *append, struct rk_bank_point next)
+{
+    if (bank->refused[0])
+        (void)rk_fail(&append->err, RANKD_INTERNAL, "bank \"%s\" is read-only: %.400s", bank->name,
+                      bank->refused);
+    else if (append->read.generation != next.generation)
+        (void)rk_fail(
+            &append->err, RANKD_CONFLICT,
+            "bank \"%s\" was cleared or restored while the request was computed (generation %llu, now "
+            "%llu); nothing was appended",
+            bank->name, (unsigned long long)append->read.generation, (unsigned long long)next.generation);
+    return append->err.status != RANKD_OK;
+}
+
+static void give_room_back(struct rk_named_bank *bank, struct rk_append *append)
+{
+    rk_bank_unreserve(bank->memory, append->room);
+    append->room = NULL;
+}
+
+/* Writes the record behind *next, which moves on. Its place in memory is taken first: what is on disk can
+ * then be made visible. */
+static enum rankd_status write_record(struct rk_named_bank *bank, struct rk_append *append,
+                                      struct rk_bank_point *next, struct rk_err *why)
+{
+    append->room = rk_bank_reserve(bank->memory, append->batch.items, why);
+    if (!append->room)
+        return why->status;
+    append->after =
+        (struct rk_bank_point){next->generation, next->version + 1, next->end + append->batch.items};
+    append->id.appended = append->after.version;
+    if (bank->journal && rk_journal_append(bank->journal, &append->batch, append->after, next->end, false,
+                                           &append->id, why) != RANKD_OK) {
+        give_room_back(bank, append);
+        return why->status;
+    }
+    *next = append->after;
+    return RANKD_OK;
+}
+
+static bool goes_on_in_memory(const struct rk_named_bank *bank, const struct rk_err *why)
+{
+    return why->status == RANKD_NO_SPACE && bank->config.on_full == RK_ON_FULL_MEMORY;
+}
+
+/* The lock is held. */
+static void write_failed(struct rk_named_bank *bank, struct rk_append *append, const struct rk_err *why)
+{
+    if (why->status == RANKD_INTERNAL)
+        rk_named_refuse(bank, why);
+    (void)rk_fail(&append->err, why->status, "bank \"%s\": %.400s", bank->name, why->text);
+}
+
+/* Makes the version visible. The lock is held; in order of version. */
+static void publish(struct rk_named_bank *bank, struct rk_append *append)
+{
+    rk_bank_append_reserved(bank->memory, &append->batch, append->after.version, append->room);
+    append->room = NULL;
+    bank->next = append->after;
+    if (append->id.name[0] || append->id.name[1])
+        rk_ids_add(&bank->ids, &append->id);
+    atomic_fetch_add(&bank->appended_batches, 1);
+    atomic_fetch_add(&bank->appended_items, append->batch.items);
+    atomic_store(&bank->last_append_s, (uint64_t)time(NULL));
+}
+
+/* --- at once --- */
+
+static bool waits_for_disk(const struct rk_named_bank *bank)
+{
+    if (bank->refused[0])
+        return false;
+    if (bank->pen || bank->first)
+        return true;
+    if (bank->journal)
+        return bank->config.durability == RK_DURABILITY_ALWAYS || rk_journal_is_long(bank->journal);
+    return bank->undurable && rk_now_ns() >= bank->retry_disk_ns;
+}
+
+/* The lock is held and nobody has the pen. False: the disk is full, and whoever has the pen leaves it. */
+static bool append_at_once(struct rk_named_bank *bank, struct rk_append *append)
+{
+    struct rk_err why = {0};
+    struct rk_bank_point next = bank->next;
+    if (is_refused(bank, append, next))
+        return true;
+    if (write_record(bank, append, &next, &why) != RANKD_OK) {
+        if (goes_on_in_memory(bank, &why))
+            return false;
+        write_failed(bank, append, &why);
+        return true;
+    }
+    publish(bank, append);
+    if (bank->journal) {
+        bank->dirty = true;
+        rk_journal_drop(bank->journal, rk_bank_oldest(bank->memory));
+        bank->disk_bytes = rk_journal_bytes(bank->journal);
+    }
+    return true;
+}
+
+bool rk_named_append(struct rk_named_bank *bank, struct rk_append *append)
+{
+    pthread_mutex_lock(&bank->lock);
+    bool over = !waits_for_disk(bank) && append_at_once(bank, append);
+    if (!over) {
+        append->waiter->wait(append->waiter);
+        append->next = NULL;
+        *bank->last = append;
+        bank->last = &append->next;
+        rk_named_rouse(bank);
+    }
+    pthread_mutex_unlock(&bank->lock);
+    return over;
+}
+
+/* --- with the pen --- */
+
+/* on_full "memory": the disk was full, and is tried again now and then by writing everything anew. */
+static void try_disk_again(struct rk_named_bank *bank)
+{
+    struct rk_err err = {0};
+    if (!bank->undurable || rk_now_ns() < bank->retry_disk_ns)
+        return;
+    bool back = rk_named_rewrite(bank, bank->next, false, &err) == RANKD_OK;
+    pthread_mutex_lock(&bank->lock);
+    bank->retry_disk_ns = rk_now_ns() + RETRY_DISK_NS;
+    bank->undurable = !back;
+    pthread_mutex_unlock(&bank->lock);
+}
+
+/* A new segment begins with the ids of everything before it. */
+static void rotate_if_long(struct rk_named_bank *bank)
+{
+    struct rk_err err = {0};
+    if (!bank->journal || bank->refused[0] || !rk_journal_is_long(bank->journal) ||
+        rk_named_seal(bank, &err) != RANKD_OK)
+        return;
+    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
+    enum rankd_status status =
+        ids ? rk_journal_rotate(bank->journal, bank->next, ids, rk_ids_copy(&bank->ids, ids), &err)
+            : RANKD_OVERLOADED;
+    free(ids);
+    if (status == RANKD_INTERNAL) { /* otherwise the segment grows on, as far as it can */
+        pthread_mutex_lock(&bank->lock);
+        rk_named_refuse(bank, &err);
+        pthread_mutex_unlock(&bank->lock);
+    }
+}
+
+/* The disk is full and the configuration says to go on in memory. */
+static void leave_disk(struct rk_named_bank *bank)
+{
+    struct rk_journal *journal = bank->journal;
+    pthread_mutex_lock(&bank->lock);
+    bank->journal = NULL;
+    bank->undurable = true;
+    bank->retry_disk_ns = rk_now_ns() + RETRY_DISK_NS;
+    pthread_mutex_unlock(&bank->lock);
+    rk_journal_close(journal);
+}
+
+/* Writes one after the other; returns the one for which the disk is to be left, NULL: none. */
+static struct rk_append *write_records(struct rk_named_bank *bank, struct rk_append *group,
+                                       struct rk_bank_point *next)
+{
+    for (struct rk_append *append = group; append; append = append->next) {
+        struct rk_err why = {0};
+        if (is_refused(bank, append, *next) || write_record(bank, append, next, &why) == RANKD_OK)
+            continue;
+        if (goes_on_in_memory(bank, &why))
+            return append;
+        pthread_mutex_lock(&bank->lock);
+        write_failed(bank, append, &why);
+        pthread_mutex_unlock(&bank->lock);
+    }
+    return NULL;
+}
+
+/* Makes visible what was written, up to `end`, or refuses it, and tells those who wait. */
+static void end_group(struct rk_named_bank *bank, struct rk_append *group, const struct rk_append *end,
+                      bool durable)
+{
+    pthread_mutex_lock(&bank->lock);
+    for (struct rk_append *append = group, *next; append != end; append = next) {
+        next = append->next; /* once woken it is gone */
+        if (append->err.status == RANKD_OK && durable)
+            publish(bank, append);
+        else if (append->err.status == RANKD_OK)
+            (void)rk_fail(&append->err, RANKD_INTERNAL,
+                          "the batch is not on disk; bank \"%s\" is read-only: %.400s", bank->name,
+                          bank->refused);
+        give_room_back(bank, append);
+        append->waiter->wake(append->waiter);
+    }
+    pthread_mutex_unlock(&bank->lock);
+}
+
+/* The pen is held, the lock is not. */
+static void write_group(struct rk_named_bank *bank, struct rk_append *group)
+{
+    while (group) {
+        struct rk_err why = {0};
+        struct rk_bank_point next = bank->next;
+        struct rk_append *rest = write_records(bank, group, &next);
+        bool always = bank->config.durability == RK_DURABILITY_ALWAYS;
+        bool wrote = bank->journal && next.version != bank->next.version;
+        bool durable = !wrote || !always || rk_named_sync(bank, &why) == RANKD_OK;
+        end_group(bank, group, rest, durable);
+        if (bank->journal)
+            rk_journal_drop(bank->journal, rk_bank_oldest(bank->memory));
+        if (wrote && !always) {
+            pthread_mutex_lock(&bank->lock);
+            bank->dirty = true;
+            pthread_mutex_unlock(&bank->lock);
+        }
+        if (rest)
+            leave_disk(bank);
+        group = rest;
+    }
+}
+
+void rk_named_commit(struct rk_named_bank *bank)
+{
+    pthread_mutex_lock(&bank->lock);
+    bank->queued = false;
+    if (bank->first && !bank->pen && !bank->syncing && !bank->pen_wanted) {
+        struct rk_append *group = bank->first;
+        bank->first = NULL;
+        bank->last = &bank->first;
+        bank->pen = true;
+        pthread_mutex_unlock(&bank->lock);
+        try_disk_again(bank);
+        rotate_if_long(bank);
+        write_group(bank, group);
+        pthread_mutex_lock(&bank->lock);
+        rk_named_lay_pen(bank);
+    }
+    pthread_mutex_unlock(&bank->lock);
+}

@@ -1,0 +1,51 @@
+/* The thread that looks after banks once a second: syncs those of durability "interval", and tells requests
+ * that wait for another one when their deadline is over. */
+#include <time.h>
+
+#include "bank/registry_internal.h"
+
+enum { FLUSH_INTERVAL_S = 1 };
+
+static void flush_all(struct rk_banks *banks)
+{
+    size_t count;
+    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
+    for (size_t i = 0; i < count; i++)
+        rk_bank_use_wake_late(all[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (all[i]->config.durability == RK_DURABILITY_INTERVAL)
+            rk_named_flush(all[i]);
+    }
+    rk_banks_release_all(all, count);
+}
+
+static void *flush_loop(void *arg)
+{
+    struct rk_banks *banks = arg;
+    pthread_mutex_lock(&banks->flush_lock);
+    while (!banks->stopping) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += FLUSH_INTERVAL_S;
+        (void)pthread_cond_timedwait(&banks->flush_stop, &banks->flush_lock, &until);
+        pthread_mutex_unlock(&banks->flush_lock);
+        flush_all(banks);
+        pthread_mutex_lock(&banks->flush_lock);
+    }
+    pthread_mutex_unlock(&banks->flush_lock);
+    return NULL;
+}
+
+bool rk_flush_start(struct rk_banks *banks)
+{
+    return pthread_create(&banks->flusher, NULL, flush_loop, banks) == 0;
+}
+
+void rk_flush_stop(struct rk_banks *banks)
+{
+    pthread_mutex_lock(&banks->flush_lock);
+    banks->stopping = true;
+    pthread_cond_signal(&banks->flush_stop);
+    pthread_mutex_unlock(&banks->flush_lock);
+    pthread_join(banks->flusher, NULL);
+}

@@ -1,0 +1,221 @@
+/* Operations on banks: what the API calls, with the JSON of its answers. */
+#include <string.h>
+
+#include "bank/registry_internal.h"
+#include "codec/text.h"
+
+static void write_bank(struct rk_text *out, struct rk_named_bank *bank)
+{
+    pthread_mutex_lock(&bank->lock);
+    struct rk_bank_point now = rk_bank_now(bank->memory);
+    rk_json_open(out, NULL, '{');
+    rk_json_text(out, "name", bank->name);
+    rk_bank_config_write(out, &bank->config);
+    rk_json_uint(out, "items", rk_bank_items(bank->memory));
+    rk_json_uint(out, "version", now.version);
+    rk_json_uint(out, "generation", now.generation);
+    rk_json_uint(out, "bytes", rk_bank_bytes(bank->memory));
+    rk_json_uint(out, "disk_bytes", bank->disk_bytes);
+    rk_json_bool(out, "durable", bank->journal && bank->config.durability != RK_DURABILITY_NONE);
+    rk_json_bool(out, "read_only", bank->refused[0] != '\0');
+    rk_json_text(out, "reason",
+                 bank->refused[0]  ? bank->refused
+                 : bank->undurable ? "the disk is full: appends are kept in memory only until there is room"
+                                   : "");
+    rk_json_close(out, '}');
+    pthread_mutex_unlock(&bank->lock);
+}
+
+static enum rankd_status check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
+                                     struct rk_err *err)
+{
+    const struct rk_config *limits = &banks->app->config;
+    size_t count, want = rk_bank_shape_bytes(&config->shape), used = 0;
+    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
+    for (size_t i = 0; i < count; i++)
+        used += rk_bank_shape_bytes(&all[i]->config.shape) + rk_named_checkpoint_bytes(all[i]);
+    rk_banks_release_all(all, count);
+    if (count >= limits->banks)
+        return rk_fail(err, RANKD_TOO_LARGE, "there are %zu banks; there may be %llu (--banks)", count,
+                       (unsigned long long)limits->banks);
+    if (config->shape.capacity > limits->bank_items)
+        return rk_fail(err, RANKD_TOO_LARGE, "capacity of the bank is %zu; it may be %llu (--bank-items)",
+                       config->shape.capacity, (unsigned long long)limits->bank_items);
+    if (want > limits->bank_bytes || used > limits->bank_bytes - want)
+        return rk_fail(err, RANKD_TOO_LARGE,
+                       "the bank would take up to %zu bytes, and others take %zu; together they may take "
+                       "%llu (--bank-bytes)",
+                       want, used, (unsigned long long)limits->bank_bytes);
+    if (config->durability == RK_DURABILITY_ALWAYS && !banks->data[0])
+        return rk_fail(err, RANKD_UNSUPPORTED,
+                       "durability \"always\" needs a daemon with a data folder (--data)");
+    return RANKD_OK;
+}
+
+static enum rankd_status create(struct rk_banks *banks, const char *name, const struct rk_bank_config *config,
+                                struct rk_err *err)
+{
+    if (check_quota(banks, config, err) != RANKD_OK)
+        return err->status;
+    struct rk_named_bank *bank = rk_named_new(name, config);
+    if (!bank)
+        return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
+    if (banks->data[0]) {
+        if (rk_data_create(banks, bank, err) != RANKD_OK) {
+            rk_named_release(bank);
+            return err->status;
+        }
+    }
+    if (!rk_banks_enter(banks, bank)) {
+        rk_named_release(bank);
+        return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
+    }
+    return RANKD_OK;
+}
+
+enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, const void *body, size_t bytes,
+                                  struct rk_text *out, struct rk_err *err)
+{
+    struct rk_bank_config config;
+    struct rk_err missing = {0};
+    if (!rk_bank_name_check("the bank's name", name, err) ||
+        rk_bank_config_parse(body, bytes, &config, NULL, err) != RANKD_OK)
+        return err->status;
+    pthread_mutex_lock(&banks->admin);
+    struct rk_named_bank *bank = rk_banks_find(banks, name, &missing);
+    if (!bank && create(banks, name, &config, err) == RANKD_OK)
+        bank = rk_banks_find(banks, name, err);
+    pthread_mutex_unlock(&banks->admin);
+    if (!bank)
+        return err->status;
+    if (!rk_bank_config_same(&config, &bank->config))
+        (void)rk_fail(err, RANKD_CONFLICT,
+                      "bank \"%s\" exists with another configuration; GET /v2/banks/%s shows it", name, name);
+    else
+        write_bank(out, bank);
+    rk_named_release(bank);
+    return err->status;
+}
+
+enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,
+                                struct rk_err *err)
+{
+    struct rk_named_bank *bank = rk_banks_find(banks, name, err);
+    if (!bank)
+        return err->status;
+    write_bank(out, bank);
+    rk_named_release(bank);
+    return RANKD_OK;
+}
+
+enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, struct rk_err *err)
+{
+    (void)err;
+    size_t count;
+    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
+    rk_json_open(out, NULL, '[');
+    for (size_t i = 0; i < count; i++)
+        write_bank(out, all[i]);
+    rk_json_close(out, ']');
+    rk_banks_release_all(all, count);
+    return RANKD_OK;
+}
+
+enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, struct rk_err *err)
+{
+    pthread_mutex_lock(&banks->admin);
+    struct rk_named_bank *bank = rk_banks_find(banks, name, err);
+    if (bank) {
+        rk_banks_take_out(banks, bank);
+        pthread_mutex_lock(&bank->lock);
+        rk_named_take_pen(bank);
+        struct rk_err gone = {.text = "it was deleted"};
+        rk_named_refuse(bank, &gone);
+        rk_named_lay_pen(bank);
+        pthread_mutex_unlock(&bank->lock);
+        if (bank->path[0])
+            (void)!rk_data_remove(banks, bank, err);
+        rk_named_release(bank);
+    }
+    pthread_mutex_unlock(&banks->admin);
+    return err->status;
+}
+
+/* An operation on one bank, alone among those that replace journals. */
+static enum rankd_status on_bank(struct rk_banks *banks, const char *name, const char *tag,
+                                 enum rankd_status (*run)(struct rk_named_bank *, const char *,
+                                                          struct rk_text *, struct rk_err *),
+                                 struct rk_text *out, struct rk_err *err)
+{
+    if (tag && !rk_bank_name_check("the checkpoint's tag", tag, err))
+        return err->status;
+    pthread_mutex_lock(&banks->admin);
+    struct rk_named_bank *bank = rk_banks_find(banks, name, err);
+    enum rankd_status status = bank ? run(bank, tag, out, err) : err->status;
+    pthread_mutex_unlock(&banks->admin);
+    rk_named_release(bank);
+    return status;
+}
+
+static enum rankd_status run_clear(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+                                   struct rk_err *err)
+{
+    (void)tag;
+    enum rankd_status status = rk_named_clear(bank, err);
+    if (status == RANKD_OK)
+        write_bank(out, bank);
+    return status;
+}
+
+static enum rankd_status run_restore(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+                                     struct rk_err *err)
+{
+    enum rankd_status status = rk_named_restore(bank, tag, err);
+    if (status == RANKD_OK)
+        write_bank(out, bank);
+    return status;
+}
+
+static enum rankd_status run_forget(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+                                    struct rk_err *err)
+{
+    (void)out;
+    return rk_named_forget(bank, tag, err);
+}
+
+static enum rankd_status run_checkpoints(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+                                         struct rk_err *err)
+{
+    (void)tag;
+    return rk_named_checkpoints(bank, out, err);
+}
+
+enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struct rk_text *out,
+                                 struct rk_err *err)
+{
+    return on_bank(banks, name, NULL, run_clear, out, err);
+}
+
+enum rankd_status rk_banks_checkpoint(struct rk_banks *banks, const char *name, const char *tag,
+                                      struct rk_text *out, struct rk_err *err)
+{
+    return on_bank(banks, name, tag, rk_named_checkpoint, out, err);
+}
+
+enum rankd_status rk_banks_checkpoints(struct rk_banks *banks, const char *name, struct rk_text *out,
+                                       struct rk_err *err)
+{
+    return on_bank(banks, name, NULL, run_checkpoints, out, err);
+}
+
+enum rankd_status rk_banks_restore(struct rk_banks *banks, const char *name, const char *tag,
+                                   struct rk_text *out, struct rk_err *err)
+{
+    return on_bank(banks, name, tag, run_restore, out, err);
+}
+
+enum rankd_status rk_banks_forget(struct rk_banks *banks, const char *name, const char *tag,
+                                  struct rk_err *err)
+{
+    return on_bank(banks, name, tag, run_forget, NULL, err);
+}

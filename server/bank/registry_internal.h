@@ -1,0 +1,46 @@
+/* The registry: the table (registry.c), the data folder (data.c), operations on banks (operations.c), the
+ * thread of durability "interval" (flush.c); and what each does for the others. */
+#ifndef RK_BANK_REGISTRY_INTERNAL_H
+#define RK_BANK_REGISTRY_INTERNAL_H
+
+#include "bank/commit.h"
+#include "bank/registry.h"
+
+struct rk_banks {
+    struct rk_app *app;
+    char data[RK_CONFIG_TEXT]; /* "" = no disk */
+    int lock_fd;
+    bool plain_io;
+    pthread_mutex_t lock; /* over the table */
+    struct rk_named_bank **bank;
+    size_t count;
+    pthread_mutex_t admin; /* operations on banks (create, delete, checkpoint, …) come one at a time */
+    pthread_mutex_t flush_lock;
+    pthread_cond_t flush_stop;
+    bool stopping;
+    pthread_t flusher;
+    struct rk_commit *commit; /* NULL = no disk */
+};
+
+/* registry.c. The table's reference to a bank: taken over where there was memory, and given up. */
+bool rk_banks_enter(struct rk_banks *banks, struct rk_named_bank *bank) __attribute__((warn_unused_result));
+void rk_banks_take_out(struct rk_banks *banks, struct rk_named_bank *bank);
+
+/* data.c */
+/* Makes the data folder this daemon's alone: creates it where it is missing, checks its format. */
+enum rankd_status rk_data_lock(struct rk_banks *banks, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* Reads every bank of it back. */
+enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* A new bank's folder, whole or not at all; and its end. */
+enum rankd_status rk_data_create(const struct rk_banks *banks, struct rk_named_bank *bank, struct rk_err *err)
+    __attribute__((warn_unused_result));
+enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_named_bank *bank,
+                                 struct rk_err *err) __attribute__((warn_unused_result));
+
+/* flush.c */
+bool rk_flush_start(struct rk_banks *banks) __attribute__((warn_unused_result));
+void rk_flush_stop(struct rk_banks *banks);
+
+#endif
