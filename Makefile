@@ -73,6 +73,8 @@ help:
 	@echo 'make asan tsan  the tests under AddressSanitizer + UBSan, ThreadSanitizer'
 	@echo 'make soak       the long forms of what check does in short'
 	@echo 'make bench      the figures, beside their peers'
+	@echo 'make cuda       the plugin for NVIDIA cards, build/rankd-cuda.so; wants the CUDA toolkit'
+	@echo 'make check-gpu  the engine on a card against the CPU engine; says so where there is none'
 
 clean:
 	rm -rf $(BUILD)

@@ -12,3 +12,4 @@ run: all
 install: install-server
 install-server: all
 	install -D -m 755 $(BUILD)/rankd $(DESTDIR)$(PREFIX)/bin/rankd
+	if [ -e $(BUILD)/rankd-cuda.so ]; then install -D -m 644 $(BUILD)/rankd-cuda.so $(DESTDIR)$(PREFIX)/lib/rankd/rankd-cuda.so; fi

@@ -7,7 +7,7 @@ $(BUILD)/fake-card.so: $(BUILD)/obj/tests/gpu/fake_card.o
 	$(link) -shared $^ -lm -o $@
 
 .PHONY: check-gpu
-check-process check-all: $(BUILD)/fake-card.so
+check-process check-all: $(BUILD)/fake-card.so $(BUILD)/gpu-check
 check-gpu: cuda $(BUILD)/gpu-check
 	tests/gpu/run.sh $(BUILD)
 bench: bench-gpu

@@ -1,6 +1,7 @@
 # make lint: formatting, clang-tidy, cppcheck, every header alone, prefixes of external names, clang as second compiler.
 lint_c := $(shell git ls-files '*.c' 2>/dev/null)
 lint_h := $(shell git ls-files '*.h' 2>/dev/null)
+lint_cuda := $(shell git ls-files '*.cu' '*.cuh' 2>/dev/null)
 lint_own := $(filter-out tests/%,$(lint_c))
 lint_include := -Iproto -Ilib -Iserver -Iclients/c -Iclients/ctl -Ideploy/gen -Itests
 
@@ -12,10 +13,10 @@ lint:
 lint-all: lint-format lint-tidy lint-cppcheck lint-headers lint-prefix lint-clang
 
 format:
-	clang-format -i $(lint_c) $(lint_h)
+	clang-format -i $(lint_c) $(lint_h) $(lint_cuda)
 
 lint-format:
-	clang-format --dry-run --Werror $(lint_c) $(lint_h)
+	clang-format --dry-run --Werror $(lint_c) $(lint_h) $(lint_cuda)
 
 # One stamp per file: a file is looked at again only when it changed.
 lint-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(lint_own))

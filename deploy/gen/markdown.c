@@ -103,7 +103,8 @@ static const char *metric_word(const char *word)
                                            {"GAUGE", "gauge"},     {"HISTOGRAM", "histogram"},
                                            {"NONE", ""},           {"MODEL", "model"},
                                            {"DOOR", "door"},       {"STATUS", "status"},
-                                           {"STAGE", "stage"},     {"REASON", "reason"}};
+                                           {"STAGE", "stage"},     {"REASON", "reason"},
+                                           {"ENGINE", "engine"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(words[i][0], word) == 0)
             return words[i][1];

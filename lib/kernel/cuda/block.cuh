@@ -4,7 +4,8 @@
 #include "items.cuh"
 #include "runtime.cuh"
 
-namespace rk {
+namespace rk
+{
 
 // Bitonic sort of a power of two of keys in shared memory, ascending.
 template <class T> __device__ void sort_block(T *key, uint32_t count)

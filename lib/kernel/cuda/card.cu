@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-namespace rk {
+namespace rk
+{
 
 bool Budget::take(size_t bytes)
 {
@@ -125,7 +126,8 @@ void Staging::to_card(cudaStream_t stream, void *on_card, const void *host, size
         here = std::min(bytes - done, SIZE);
         check(cudaEventSynchronize(event_[i]), "waiting for a buffer");
         memcpy(buffer_[i], static_cast<const unsigned char *>(host) + done, here);
-        check(cudaMemcpyAsync(static_cast<unsigned char *>(on_card) + done, buffer_[i], here, cudaMemcpyHostToDevice, stream),
+        check(cudaMemcpyAsync(static_cast<unsigned char *>(on_card) + done, buffer_[i], here,
+                              cudaMemcpyHostToDevice, stream),
               "copying to the card");
         check(cudaEventRecord(event_[i], stream), "marking a copy");
     }
@@ -138,15 +140,17 @@ void Staging::to_host(cudaStream_t stream, void *host, const void *on_card, size
     for (size_t piece = 0; piece <= pieces; piece++) {
         if (piece < pieces) {
             check(cudaEventSynchronize(event_[piece % 2]), "waiting for a buffer");
-            check(cudaMemcpyAsync(buffer_[piece % 2], static_cast<const unsigned char *>(on_card) + piece * SIZE,
-                                  length(piece), cudaMemcpyDeviceToHost, stream),
+            check(cudaMemcpyAsync(buffer_[piece % 2],
+                                  static_cast<const unsigned char *>(on_card) + piece * SIZE, length(piece),
+                                  cudaMemcpyDeviceToHost, stream),
                   "copying from the card");
             check(cudaEventRecord(event_[piece % 2], stream), "marking a copy");
         }
         if (piece == 0)
             continue;
         check(cudaEventSynchronize(event_[(piece - 1) % 2]), "waiting for a copy");
-        memcpy(static_cast<unsigned char *>(host) + (piece - 1) * SIZE, buffer_[(piece - 1) % 2], length(piece - 1));
+        memcpy(static_cast<unsigned char *>(host) + (piece - 1) * SIZE, buffer_[(piece - 1) % 2],
+               length(piece - 1));
     }
 }
 

@@ -1,5 +1,5 @@
-// An opened card: its lanes (a stream, device memory kept between requests, pinned staging), and what of banks is kept
-// on it.
+// An opened card: its lanes (a stream, device memory kept between requests, pinned staging), and what of
+// banks is kept on it.
 #pragma once
 
 #include <condition_variable>
@@ -17,39 +17,53 @@ extern "C" {
 
 #include "runtime.cuh"
 
-namespace rk {
+namespace rk
+{
 
 // Thrown where the CPU should compute: not for the card, or more memory than it may take.
-struct Passed {};
+struct Passed {
+};
 
 // Device memory of all lanes and of banks together, never over the limit.
-class Budget {
-public:
-    explicit Budget(size_t limit) : limit_(limit) {}
+class Budget
+{
+  public:
+    explicit Budget(size_t limit) : limit_(limit)
+    {
+    }
     bool take(size_t bytes);
     void give(size_t bytes);
     size_t used();
-    size_t limit() const { return limit_; }
+    size_t limit() const
+    {
+        return limit_;
+    }
 
-private:
+  private:
     std::mutex lock_;
     size_t limit_, used_ = 0;
 };
 
-// Device memory for one request at a time. What a request took is one block at the next, so that a warm one allocates
-// nothing.
-class Arena {
-public:
-    explicit Arena(Budget &budget) : budget_(budget) {}
+// Device memory for one request at a time. What a request took is one block at the next, so that a warm one
+// allocates nothing.
+class Arena
+{
+  public:
+    explicit Arena(Budget &budget) : budget_(budget)
+    {
+    }
     ~Arena();
     Arena(const Arena &) = delete;
     Arena &operator=(const Arena &) = delete;
-    template <class T> T *take(size_t count) { return static_cast<T *>(bytes(count * sizeof(T))); }
+    template <class T> T *take(size_t count)
+    {
+        return static_cast<T *>(bytes(count * sizeof(T)));
+    }
     void *bytes(size_t bytes); // 256-byte aligned. Throws Passed over the limit, Trouble without memory
     void reset();              // everything taken is free again
     void trim(size_t keep);    // gives back what is over `keep`; nothing is taken
 
-private:
+  private:
     struct Block {
         void *base;
         size_t bytes, used;
@@ -60,10 +74,11 @@ private:
     std::vector<Block> blocks_;
 };
 
-// Copies between pageable host memory and the card by way of two pinned buffers, so that one is filled while the other
-// travels.
-class Staging {
-public:
+// Copies between pageable host memory and the card by way of two pinned buffers, so that one is filled while
+// the other travels.
+class Staging
+{
+  public:
     Staging();
     ~Staging();
     Staging(const Staging &) = delete;
@@ -71,7 +86,7 @@ public:
     void to_card(cudaStream_t stream, void *on_card, const void *host, size_t bytes);
     void to_host(cudaStream_t stream, void *host, const void *on_card, size_t bytes); // there when it returns
 
-private:
+  private:
     static constexpr size_t SIZE = 4 << 20;
     void *buffer_[2] = {};
     cudaEvent_t event_[2] = {};
@@ -90,16 +105,19 @@ struct Lane {
 };
 
 // Rows of banks that were copied to the card, by the identity of their memory.
-class Rows {
-public:
-    explicit Rows(Budget &budget) : budget_(budget) {}
+class Rows
+{
+  public:
+    explicit Rows(Budget &budget) : budget_(budget)
+    {
+    }
     ~Rows();
     // The rows of a run on the card, held until let_go(). NULL: no room; the caller copies them for itself.
     const void *hold(Lane &lane, const rk_card_run &run, size_t row_bytes);
     void let_go(uint64_t identity);
     void drop_idle(); // everything that is not held
 
-private:
+  private:
     struct Kept {
         void *base = nullptr;
         size_t bytes = 0, first = 0, end = 0; // rows first..end-1 are there
@@ -116,7 +134,10 @@ private:
 } // namespace rk
 
 struct rk_card {
-    rk_card(int ordinal, size_t limit, int processors) : number(ordinal), processors(processors), budget(limit), rows(budget) {}
+    rk_card(int ordinal, size_t limit, int processors)
+        : number(ordinal), processors(processors), budget(limit), rows(budget)
+    {
+    }
     int number, processors;
     rk::Budget budget;
     rk::Rows rows;
@@ -127,19 +148,27 @@ struct rk_card {
     static constexpr unsigned MOST_LANES = 2; // one computes while another copies
 };
 
-namespace rk {
+namespace rk
+{
 
 // A lane of the card for the length of a request.
-class Borrowed {
-public:
+class Borrowed
+{
+  public:
     explicit Borrowed(rk_card &card);
     ~Borrowed();
     Borrowed(const Borrowed &) = delete;
     Borrowed &operator=(const Borrowed &) = delete;
-    Lane *operator->() { return lane_.get(); }
-    Lane &operator*() { return *lane_; }
+    Lane *operator->()
+    {
+        return lane_.get();
+    }
+    Lane &operator*()
+    {
+        return *lane_;
+    }
 
-private:
+  private:
     rk_card &card_;
     std::unique_ptr<Lane> lane_;
 };

@@ -3,9 +3,11 @@
 
 #include "kernels.cuh"
 
-namespace rk {
+namespace rk
+{
 
-namespace {
+namespace
+{
 
 constexpr unsigned THREADS = 256, EACH = 16, TILE = THREADS * EACH;
 
@@ -32,8 +34,8 @@ __global__ void count_tiles(const float *gradient, size_t elements, unsigned lon
         count[blockIdx.x] = all;
 }
 
-__global__ void write_tiles(const float *gradient, size_t elements, const unsigned long long *end, int64_t *index,
-                            float *value)
+__global__ void write_tiles(const float *gradient, size_t elements, const unsigned long long *end,
+                            int64_t *index, float *value)
 {
     using Scan = cub::BlockScan<uint32_t, THREADS>;
     __shared__ typename Scan::TempStorage memory;
@@ -60,7 +62,8 @@ Memory memory_of(void *base, size_t elements)
 {
     Memory m = {};
     const unsigned tiles = tiles_of(elements);
-    check(cub::DeviceScan::InclusiveSum(nullptr, m.temporary_bytes, m.count, m.count, tiles), "sizing a scan");
+    check(cub::DeviceScan::InclusiveSum(nullptr, m.temporary_bytes, m.count, m.count, tiles),
+          "sizing a scan");
     const size_t counts = (tiles * sizeof *m.count + 255) / 256 * 256;
     m.count = static_cast<unsigned long long *>(base);
     m.temporary = static_cast<unsigned char *>(base) + counts;
@@ -82,15 +85,17 @@ void launch_compress_count(cudaStream_t stream, const float *gradient, size_t el
     const unsigned tiles = tiles_of(elements);
     count_tiles<<<tiles, THREADS, 0, stream>>>(gradient, elements, m.count);
     launched("counting a gradient");
-    check(cub::DeviceScan::InclusiveSum(m.temporary, m.temporary_bytes, m.count, m.count, tiles, stream), "summing counts");
-    check(cudaMemcpyAsync(total, m.count + tiles - 1, sizeof *total, cudaMemcpyDeviceToDevice, stream), "copying a count");
+    check(cub::DeviceScan::InclusiveSum(m.temporary, m.temporary_bytes, m.count, m.count, tiles, stream),
+          "summing counts");
+    check(cudaMemcpyAsync(total, m.count + tiles - 1, sizeof *total, cudaMemcpyDeviceToDevice, stream),
+          "copying a count");
 }
 
-void launch_compress(cudaStream_t stream, const float *gradient, size_t elements, const void *memory, int64_t *index,
-                     float *value)
+void launch_compress(cudaStream_t stream, const float *gradient, size_t elements, const void *memory,
+                     int64_t *index, float *value)
 {
-    write_tiles<<<tiles_of(elements), THREADS, 0, stream>>>(gradient, elements, static_cast<const unsigned long long *>(memory),
-                                                            index, value);
+    write_tiles<<<tiles_of(elements), THREADS, 0, stream>>>(
+        gradient, elements, static_cast<const unsigned long long *>(memory), index, value);
     launched("writing the sparse pair");
 }
 

@@ -1,20 +1,31 @@
 // Scores and targets as they come, brought into the form that the kernels read; and a gradient brought back.
 #include "kernels.cuh"
 
-namespace rk {
+namespace rk
+{
 
-namespace {
+namespace
+{
 
 constexpr int SIDE = 32, DEEP = 8; // of a tile that is turned, and of the block that turns it
 
 struct Float64 {
-    static __device__ float of(const void *from, size_t i) { return static_cast<float>(static_cast<const double *>(from)[i]); }
+    static __device__ float of(const void *from, size_t i)
+    {
+        return static_cast<float>(static_cast<const double *>(from)[i]);
+    }
 };
 struct Float32 {
-    static __device__ float of(const void *from, size_t i) { return static_cast<const float *>(from)[i]; }
+    static __device__ float of(const void *from, size_t i)
+    {
+        return static_cast<const float *>(from)[i];
+    }
 };
 template <class H> struct Half {
-    static __device__ float of(const void *from, size_t i) { return widen(static_cast<const H *>(from)[i]); }
+    static __device__ float of(const void *from, size_t i)
+    {
+        return widen(static_cast<const H *>(from)[i]);
+    }
 };
 
 constexpr int8_t BAD = 2; // what is no target
@@ -59,12 +70,14 @@ template <class From, class T> __global__ void turn(const void *from, size_t row
 template <class From, class T>
 void launch(cudaStream_t stream, const void *from, size_t rows, size_t columns, bool by_column, T *to)
 {
-    const size_t count = rows * columns, tiles = ceil_div<size_t>(rows, SIDE) * ceil_div<size_t>(columns, SIDE);
+    const size_t count = rows * columns,
+                 tiles = ceil_div<size_t>(rows, SIDE) * ceil_div<size_t>(columns, SIDE);
     if (by_column)
         turn<From, T><<<static_cast<unsigned>(tiles), dim3(SIDE, DEEP), 0, stream>>>(from, rows, columns, to);
     else
-        copy<From, T><<<static_cast<unsigned>(ceil_div<size_t>(count, 256) < 4096 ? ceil_div<size_t>(count, 256) : 4096), 256, 0,
-                        stream>>>(from, count, to);
+        copy<From, T><<<static_cast<unsigned>(
+                            ceil_div<size_t>(count, 256) < 4096 ? ceil_div<size_t>(count, 256) : 4096),
+                        256, 0, stream>>>(from, count, to);
     launched("converting a matrix");
 }
 
@@ -74,10 +87,14 @@ void launch_convert_scores(cudaStream_t stream, const void *from, int dtype, siz
                            bool by_column, float *to)
 {
     switch (dtype) {
-    case RK_FP64: return launch<Float64>(stream, from, rows, columns, by_column, to);
-    case RK_FP16: return launch<Half<Fp16>>(stream, from, rows, columns, by_column, to);
-    case RK_BF16: return launch<Half<Bf16>>(stream, from, rows, columns, by_column, to);
-    default: return launch<Float32>(stream, from, rows, columns, by_column, to);
+    case RK_FP64:
+        return launch<Float64>(stream, from, rows, columns, by_column, to);
+    case RK_FP16:
+        return launch<Half<Fp16>>(stream, from, rows, columns, by_column, to);
+    case RK_BF16:
+        return launch<Half<Bf16>>(stream, from, rows, columns, by_column, to);
+    default:
+        return launch<Float32>(stream, from, rows, columns, by_column, to);
     }
 }
 
@@ -85,11 +102,16 @@ void launch_convert_targets(cudaStream_t stream, const void *from, int dtype, si
                             bool by_column, int8_t *to)
 {
     switch (dtype) {
-    case RK_INT32: return launch<Target<int32_t>>(stream, from, rows, columns, by_column, to);
-    case RK_INT64: return launch<Target<int64_t>>(stream, from, rows, columns, by_column, to);
-    case RK_FP32: return launch<Target<float>>(stream, from, rows, columns, by_column, to);
-    case RK_INT8: return launch<Target<int8_t>>(stream, from, rows, columns, by_column, to);
-    default: return launch<Byte>(stream, from, rows, columns, by_column, to);
+    case RK_INT32:
+        return launch<Target<int32_t>>(stream, from, rows, columns, by_column, to);
+    case RK_INT64:
+        return launch<Target<int64_t>>(stream, from, rows, columns, by_column, to);
+    case RK_FP32:
+        return launch<Target<float>>(stream, from, rows, columns, by_column, to);
+    case RK_INT8:
+        return launch<Target<int8_t>>(stream, from, rows, columns, by_column, to);
+    default:
+        return launch<Byte>(stream, from, rows, columns, by_column, to);
     }
 }
 

@@ -1,7 +1,8 @@
 // What is counted before a gradient can be weighed: the relevant and ignored items of each list.
 #include "kernels.cuh"
 
-namespace rk {
+namespace rk
+{
 
 constexpr int THREADS = 256, WORDS = COUNT_TILE / THREADS / 4; // four targets each, of a thread
 
@@ -14,7 +15,8 @@ __device__ static void load_targets(const int8_t *row, uint32_t begin, uint32_t 
         const uint32_t i = begin + 16 * (threadIdx.x + r * blockDim.x);
         if (ALIGNED && i + 16 <= end) {
             const uint4 quad = *reinterpret_cast<const uint4 *>(row + i);
-            word[4 * r] = quad.x, word[4 * r + 1] = quad.y, word[4 * r + 2] = quad.z, word[4 * r + 3] = quad.w;
+            word[4 * r] = quad.x, word[4 * r + 1] = quad.y, word[4 * r + 2] = quad.z,
+                     word[4 * r + 3] = quad.w;
             continue;
         }
         for (uint32_t k = 0; k < 4; k++) {
@@ -26,8 +28,8 @@ __device__ static void load_targets(const int8_t *row, uint32_t begin, uint32_t 
 }
 
 // The thread's relevant items among the list's, `at` being the place of the first.
-__device__ static void note_positions(const uint32_t (&word)[WORDS], uint32_t begin, uint32_t at, uint32_t room,
-                                      uint32_t *position)
+__device__ static void note_positions(const uint32_t (&word)[WORDS], uint32_t begin, uint32_t at,
+                                      uint32_t room, uint32_t *position)
 {
 #pragma unroll
     for (int k = 0; k < WORDS; k++) {
@@ -38,7 +40,8 @@ __device__ static void note_positions(const uint32_t (&word)[WORDS], uint32_t be
     }
 }
 
-// A block looks at COUNT_TILE items of one list. Positions of relevant items, in any order, as far as there is room.
+// A block looks at COUNT_TILE items of one list. Positions of relevant items, in any order, as far as there
+// is room.
 template <bool ALIGNED>
 static __global__ void __launch_bounds__(THREADS)
     count_tiles(const int8_t *targets, uint32_t items, uint32_t tiles, bool is_signed, ListCount *count,
@@ -46,7 +49,8 @@ static __global__ void __launch_bounds__(THREADS)
 {
     __shared__ uint32_t warp[32], first;
     const size_t list = blockIdx.x / tiles;
-    const uint32_t tile = blockIdx.x % tiles, begin = tile * COUNT_TILE, end = min(items - begin, COUNT_TILE) + begin;
+    const uint32_t tile = blockIdx.x % tiles, begin = tile * COUNT_TILE,
+                   end = min(items - begin, COUNT_TILE) + begin;
     uint32_t word[WORDS], relevant = 0, ignored = 0, bad = 0;
     load_targets<ALIGNED>(targets + list * items, begin, end, word);
 #pragma unroll
@@ -102,7 +106,8 @@ static __global__ void sum_losses(const double *loss, size_t lists, Totals *tota
 }
 
 void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint32_t items, bool is_signed,
-                  ListCount *count, uint32_t *tile_relevant, uint32_t *positions, uint32_t room, Totals *totals)
+                  ListCount *count, uint32_t *tile_relevant, uint32_t *positions, uint32_t room,
+                  Totals *totals)
 {
     const uint32_t tiles = ceil_div(items, COUNT_TILE);
     const unsigned blocks = static_cast<unsigned>(lists * tiles);
@@ -111,7 +116,8 @@ void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint
     (aligned ? count_tiles<true> : count_tiles<false>)<<<blocks, threads, 0, stream>>>(
         targets, items, tiles, is_signed, count, tile_relevant, positions, room, totals);
     launched("counting targets");
-    sum_lists<<<static_cast<unsigned>(lists < 65536 ? ceil_div<size_t>(lists, 256) : 256), 256, 0, stream>>>(count, lists, totals);
+    sum_lists<<<static_cast<unsigned>(lists < 65536 ? ceil_div<size_t>(lists, 256) : 256), 256, 0, stream>>>(
+        count, lists, totals);
     launched("summing lists");
 }
 

@@ -1,11 +1,13 @@
-// How many of some ascending thresholds are at or below a score: a table over slots of equal width says between which
-// two places to look, mostly none apart. Any distribution is right; one that is not smooth costs a few more steps.
+// How many of some ascending thresholds are at or below a score: a table over slots of equal width says
+// between which two places to look, mostly none apart. Any distribution is right; one that is not smooth
+// costs a few more steps.
 #pragma once
 
 #include "items.cuh"
 #include "runtime.cuh"
 
-namespace rk {
+namespace rk
+{
 
 // For less than 65,536 thresholds. In shared memory.
 template <int SLOTS> struct Finder {
@@ -19,8 +21,8 @@ template <int SLOTS> __device__ inline int slot_of(float base, float scale, floa
     return static_cast<int>(fminf(fmaxf((s - base) * scale, 0.0f), SLOTS - 1.0f));
 }
 
-// The slots lie between thresholds near the two ends, so that one that lies far off does not spoil them. The whole block
-// calls it, cut[0..count-1] being there; it ends with a barrier.
+// The slots lie between thresholds near the two ends, so that one that lies far off does not spoil them. The
+// whole block calls it, cut[0..count-1] being there; it ends with a barrier.
 template <int SLOTS> __device__ void build_finder(Finder<SLOTS> &finder, const float *cut, uint32_t count)
 {
     if (threadIdx.x == 0) {
@@ -34,7 +36,8 @@ template <int SLOTS> __device__ void build_finder(Finder<SLOTS> &finder, const f
     for (uint32_t i = threadIdx.x; i <= count; i += blockDim.x) {
         const int from = i ? slot_of<SLOTS>(base, scale, cut[i - 1]) : 0;
         const int to = i < count ? slot_of<SLOTS>(base, scale, cut[i]) : SLOTS - 1;
-        // i thresholds lie in slots up to `from`: the end of that slot, and both ends of empty ones behind it.
+        // i thresholds lie in slots up to `from`: the end of that slot, and both ends of empty ones behind
+        // it.
         if (from == to && i > 0 && i < count)
             continue;
         uint16_t *half = reinterpret_cast<uint16_t *>(finder.place);

@@ -11,21 +11,32 @@ extern "C" {
 #include "loss_term.h"
 }
 
-namespace rk {
+namespace rk
+{
 
 using Fp16 = __half;
 using Bf16 = __nv_bfloat16;
 
-__device__ inline float widen(float x) { return x; }
-__device__ inline float widen(Fp16 x) { return __half2float(x); }
-__device__ inline float widen(Bf16 x) { return __bfloat162float(x); }
+__device__ inline float widen(float x)
+{
+    return x;
+}
+__device__ inline float widen(Fp16 x)
+{
+    return __half2float(x);
+}
+__device__ inline float widen(Bf16 x)
+{
+    return __bfloat162float(x);
+}
 
 constexpr int QUADS = 4;           // of a thread, loaded before the first is looked at
 constexpr int HELD = 4 * QUADS;    // items of a thread at a time
 constexpr unsigned EVERYONE = ~0u; // lanes of a warp
 
-// A list, or what a block works on of one. ALIGNED: scores + i lies on 16 bytes and targets + i on 4 wherever i is a
-// multiple of 4. Without targets every item is irrelevant, and those that are not have been made NaN beforehand.
+// A list, or what a block works on of one. ALIGNED: scores + i lies on 16 bytes and targets + i on 4 wherever
+// i is a multiple of 4. Without targets every item is irrelevant, and those that are not have been made NaN
+// beforehand.
 template <class S> struct Items {
     const S *scores;
     const int8_t *targets;
@@ -45,13 +56,20 @@ template <class H> __device__ inline void load_halves(const H *scores, float out
     for (int i = 0; i < 4; i++)
         out[i] = widen(half[i]);
 }
-template <> __device__ inline void load_quad(const Fp16 *scores, float out[4]) { load_halves(scores, out); }
-template <> __device__ inline void load_quad(const Bf16 *scores, float out[4]) { load_halves(scores, out); }
+template <> __device__ inline void load_quad(const Fp16 *scores, float out[4])
+{
+    load_halves(scores, out);
+}
+template <> __device__ inline void load_quad(const Bf16 *scores, float out[4])
+{
+    load_halves(scores, out);
+}
 
-// Items first + 4·q·step .. +3 of the thread, q < QUADS, as far as they lie before `end`. Returns how many of them are
-// irrelevant and NaN.
+// Items first + 4·q·step .. +3 of the thread, q < QUADS, as far as they lie before `end`. Returns how many of
+// them are irrelevant and NaN.
 template <class S, bool ALIGNED, bool TARGETS>
-__device__ inline int load_items(const Items<S> &items, uint32_t first, uint32_t step, uint32_t end, float (&s)[HELD])
+__device__ inline int load_items(const Items<S> &items, uint32_t first, uint32_t step, uint32_t end,
+                                 float (&s)[HELD])
 {
     uint32_t target[QUADS];
 #pragma unroll

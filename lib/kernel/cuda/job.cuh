@@ -3,7 +3,8 @@
 
 #include "block.cuh"
 
-namespace rk {
+namespace rk
+{
 
 struct ListCount {
     uint32_t p, ignored;
@@ -31,8 +32,8 @@ __device__ inline bool is_last(uint32_t *done)
     return last;
 }
 
-// The weighted losses in an order of their own, always the same for one size of block; then everything to *report, in
-// the host's memory. By one block.
+// The weighted losses in an order of their own, always the same for one size of block; then everything to
+// *report, in the host's memory. By one block.
 __device__ inline void report_loss(const double *loss, size_t lists, Totals *totals, Totals *report)
 {
     __shared__ double warp[32];

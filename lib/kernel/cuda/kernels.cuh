@@ -3,12 +3,14 @@
 
 #include "job.cuh"
 
-namespace rk {
+namespace rk
+{
 
 constexpr size_t LIST_MOST = 0x7fffffff; // items of a list: RK_LIST_MAX
-constexpr uint32_t COUNT_TILE = 16384; // items of a list that a block looks at at a time
+constexpr uint32_t COUNT_TILE = 16384;   // items of a list that a block looks at at a time
 
-// Scores and targets as the kernels read them: row-major, one list a row, FP32, FP16 or BF16, targets of one byte.
+// Scores and targets as the kernels read them: row-major, one list a row, FP32, FP16 or BF16, targets of one
+// byte.
 enum class Score { FP32, FP16, BF16 };
 
 struct Matrix {
@@ -19,8 +21,8 @@ struct Matrix {
     uint32_t items, stride; // of a row
 };
 
-// count[lists] and *totals are cleared by the caller. tile_relevant [lists · tiles of a list]. positions [lists, room] or
-// NULL: those of each list's relevant items, in any order, as many as there is room for.
+// count[lists] and *totals are cleared by the caller. tile_relevant [lists · tiles of a list]. positions
+// [lists, room] or NULL: those of each list's relevant items, in any order, as many as there is room for.
 void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint32_t items, bool is_signed,
                   ListCount *count, uint32_t *tile_relevant, uint32_t *positions, uint32_t room,
                   Totals *totals);
@@ -28,8 +30,9 @@ void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint
 // totals->loss = Σ loss[lists], and *report, in the host's memory, what *totals is then.
 void launch_losses(cudaStream_t stream, const double *loss, size_t lists, Totals *totals, Totals *report);
 
-// Lists of at most SHORT_MOST relevant items, a block each; others are left alone. launch_short() takes those of up to
-// SHORT_SOME, and where `report` is set what launch_losses() does, too; launch_short_rest() the others.
+// Lists of at most SHORT_MOST relevant items, a block each; others are left alone. launch_short() takes those
+// of up to SHORT_SOME, and where `report` is set what launch_losses() does, too; launch_short_rest() the
+// others.
 constexpr uint32_t SHORT_SOME = 1023, SHORT_MOST = 4095;
 struct ShortJob {
     Matrix matrix;
@@ -47,7 +50,8 @@ void prepare_short(); // once a device
 void launch_short(cudaStream_t stream, const ShortJob &job);
 void launch_short_rest(cudaStream_t stream, const ShortJob &job);
 
-// One list of any number p > 0 of relevant items, all of the card on it. The host knows p. `memory` of long_bytes().
+// One list of any number p > 0 of relevant items, all of the card on it. The host knows p. `memory` of
+// long_bytes().
 struct LongJob {
     Matrix matrix; // of one list
     Box box;
@@ -75,12 +79,12 @@ void launch_convert_targets(cudaStream_t stream, const void *from, int dtype, si
                             bool by_column, int8_t *to);
 void launch_turn(cudaStream_t stream, const float *from, size_t rows, size_t columns, float *to);
 
-// The places of a gradient that are not 0, ascending. compress_bytes(): of `memory`. First the count, to *total (on
-// the card), then, when the caller has made room for it, the places and values.
+// The places of a gradient that are not 0, ascending. compress_bytes(): of `memory`. First the count, to
+// *total (on the card), then, when the caller has made room for it, the places and values.
 size_t compress_bytes(size_t elements);
 void launch_compress_count(cudaStream_t stream, const float *gradient, size_t elements, void *memory,
                            unsigned long long *total);
-void launch_compress(cudaStream_t stream, const float *gradient, size_t elements, const void *memory, int64_t *index,
-                     float *value);
+void launch_compress(cudaStream_t stream, const float *gradient, size_t elements, const void *memory,
+                     int64_t *index, float *value);
 
 } // namespace rk

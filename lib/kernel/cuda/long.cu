@@ -1,6 +1,6 @@
-// One list at a time, all of the card on it. The relevant items are brought together in index order and sorted by CUB;
-// the items are streamed twice, against thresholds in shared memory (pass.cuh) or, where these are too many, split
-// first (partition.cuh).
+// One list at a time, all of the card on it. The relevant items are brought together in index order and
+// sorted by CUB; the items are streamed twice, against thresholds in shared memory (pass.cuh) or, where these
+// are too many, split first (partition.cuh).
 #include <algorithm>
 
 #include <cub/cub.cuh>
@@ -8,27 +8,29 @@
 #include "partition.cuh"
 #include "pass.cuh"
 
-namespace rk {
+namespace rk
+{
 
-namespace {
+namespace
+{
 
 constexpr int THREADS = 512, ROOM = SHORT_MOST + 1;
 
 // What is kept of one list; by index order of the relevant items, or ranked.
 struct Long {
-    uint32_t *tile_start;           // [tiles + 1]
-    uint32_t *position, *first;     // index order; first: 0, 1, 2, …
-    float *y;                       // index order; then y'
-    int32_t *rank;                  // index order
-    uint32_t *key, *sorted;         // index order, ranked
-    uint32_t *order, *order_after;  // ranked: place in index order
-    float *cut, *cut_after;         // ascending
-    uint32_t *ahead;                // ranked, one more: irrelevant items ahead
-    uint32_t *passes;               // by ascending threshold, one more: irrelevant items that it passed
-    double *partial;                // [blocks of p]
-    unsigned long long *passed;     // then, behind it:
+    uint32_t *tile_start;          // [tiles + 1]
+    uint32_t *position, *first;    // index order; first: 0, 1, 2, …
+    float *y;                      // index order; then y'
+    int32_t *rank;                 // index order
+    uint32_t *key, *sorted;        // index order, ranked
+    uint32_t *order, *order_after; // ranked: place in index order
+    float *cut, *cut_after;        // ascending
+    uint32_t *ahead;               // ranked, one more: irrelevant items ahead
+    uint32_t *passes;              // by ascending threshold, one more: irrelevant items that it passed
+    double *partial;               // [blocks of p]
+    unsigned long long *passed;    // then, behind it:
     uint32_t *changed;
-    void *temporary;                // CUB's
+    void *temporary; // CUB's
     size_t temporary_bytes;
     Partition part;
     size_t bytes;
@@ -118,7 +120,8 @@ Long carve_long(void *memory, uint32_t items, uint32_t p)
     return l;
 }
 
-// Something valid everywhere: fewer relevant items may be found than were counted, if the targets change meanwhile.
+// Something valid everywhere: fewer relevant items may be found than were counted, if the targets change
+// meanwhile.
 __global__ void clear_relevant(const Long l, uint32_t p)
 {
     const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -173,8 +176,8 @@ __global__ void gather_relevant(const Matrix m, const Long l, uint32_t p, double
 }
 
 // Ascending thresholds from the sorted keys; *changed if one differs from `old`.
-__global__ void make_cuts(const uint32_t *sorted, uint32_t p, double half_margin, float *cut, const float *old,
-                          uint32_t *changed)
+__global__ void make_cuts(const uint32_t *sorted, uint32_t p, double half_margin, float *cut,
+                          const float *old, uint32_t *changed)
 {
     const uint32_t k = blockIdx.x * blockDim.x + threadIdx.x;
     if (k < FEW && p <= k)
@@ -195,7 +198,8 @@ __device__ void load_cuts(float *own, const float *cut, uint32_t p)
 }
 
 template <class S, bool ALIGNED>
-__global__ void __launch_bounds__(THREADS, 2) count_long(const Matrix m, const Long l, uint32_t p, Totals *totals)
+__global__ void __launch_bounds__(THREADS, 2)
+    count_long(const Matrix m, const Long l, uint32_t p, Totals *totals)
 {
     extern __shared__ __align__(16) unsigned char memory[];
     Thresholds<ROOM> &t = *reinterpret_cast<Thresholds<ROOM> *>(memory);
@@ -330,21 +334,23 @@ template <class S> struct Runner {
     void sort(uint32_t *order)
     {
         size_t bytes = l.temporary_bytes;
-        check(cub::DeviceRadixSort::SortPairs(l.temporary, bytes, l.key, l.sorted, l.first, order, job.p, 0, 32, stream),
+        check(cub::DeviceRadixSort::SortPairs(l.temporary, bytes, l.key, l.sorted, l.first, order, job.p, 0,
+                                              32, stream),
               "sorting relevant items");
     }
 
     void cuts(float *cut, const float *old)
     {
-        make_cuts<<<blocks_of(std::max(job.p, FEW)), TERM_THREADS, 0, stream>>>(l.sorted, job.p, job.box.half_margin,
-                                                                                cut, old, l.changed);
+        make_cuts<<<blocks_of(std::max(job.p, FEW)), TERM_THREADS, 0, stream>>>(
+            l.sorted, job.p, job.box.half_margin, cut, old, l.changed);
         launched("making thresholds");
     }
 
     void sums(const uint32_t *hist, uint32_t *ahead)
     {
         size_t bytes = l.temporary_bytes;
-        check(cub::DeviceScan::InclusiveSum(l.temporary, bytes, hist, ahead, job.p + 1, stream), "summing counts");
+        check(cub::DeviceScan::InclusiveSum(l.temporary, bytes, hist, ahead, job.p + 1, stream),
+              "summing counts");
     }
 
     void clear(void *memory, size_t bytes)
@@ -358,8 +364,9 @@ template <class S> struct Runner {
         size_t bytes = l.temporary_bytes;
         clear_relevant<<<terms, TERM_THREADS, 0, stream>>>(l, job.p);
         launched("clearing relevant items");
-        check(cub::DeviceScan::ExclusiveSum(l.temporary, bytes, job.tile_relevant, l.tile_start, tiles, stream),
-              "summing tiles");
+        check(
+            cub::DeviceScan::ExclusiveSum(l.temporary, bytes, job.tile_relevant, l.tile_start, tiles, stream),
+            "summing tiles");
         gather_relevant<S><<<tiles, 256, 0, stream>>>(job.matrix, l, job.p, job.box.half_margin, job.totals);
         launched("gathering relevant items");
     }
@@ -374,7 +381,8 @@ template <class S> struct Runner {
             return sums(l.part.hist, l.ahead);
         }
         clear(l.ahead, counts);
-        (aligned ? count_long<S, true> : count_long<S, false>)<<<blocks, THREADS, sizeof(Thresholds<ROOM>), stream>>>(
+        (aligned ? count_long<S, true>
+                 : count_long<S, false>)<<<blocks, THREADS, sizeof(Thresholds<ROOM>), stream>>>(
             job.matrix, l, job.p, job.totals);
         launched("counting a list");
     }
@@ -389,7 +397,8 @@ template <class S> struct Runner {
             return sums(l.part.change, l.passes);
         }
         clear(l.passes, counts);
-        (aligned ? move_long<S, true> : move_long<S, false>)<<<blocks, THREADS, sizeof(Thresholds<ROOM>), stream>>>(job, l);
+        (aligned ? move_long<S, true>
+                 : move_long<S, false>)<<<blocks, THREADS, sizeof(Thresholds<ROOM>), stream>>>(job, l);
         launched("moving a list");
     }
 
@@ -423,7 +432,8 @@ template <class S> struct Runner {
 template <class S> void run(cudaStream_t stream, const LongJob &job, const Long &l, int processors)
 {
     const Matrix &m = job.matrix;
-    const bool aligned = reinterpret_cast<uintptr_t>(m.scores) % 16 == 0 && reinterpret_cast<uintptr_t>(m.targets) % 4 == 0 &&
+    const bool aligned = reinterpret_cast<uintptr_t>(m.scores) % 16 == 0 &&
+                         reinterpret_cast<uintptr_t>(m.targets) % 4 == 0 &&
                          reinterpret_cast<uintptr_t>(job.gradient) % 16 == 0;
     const unsigned tiles = ceil_div(m.items, COUNT_TILE), most = 2 * static_cast<unsigned>(processors);
     Long mine = l;
@@ -459,9 +469,12 @@ void launch_long(cudaStream_t stream, const LongJob &job, void *memory, int proc
 {
     const Long l = carve_long(memory, job.matrix.items, job.p);
     switch (job.matrix.type) {
-    case Score::FP16: return run<Fp16>(stream, job, l, processors);
-    case Score::BF16: return run<Bf16>(stream, job, l, processors);
-    default: return run<float>(stream, job, l, processors);
+    case Score::FP16:
+        return run<Fp16>(stream, job, l, processors);
+    case Score::BF16:
+        return run<Bf16>(stream, job, l, processors);
+    default:
+        return run<float>(stream, job, l, processors);
     }
 }
 
@@ -471,9 +484,15 @@ void launch_skip(cudaStream_t stream, const Matrix &list, float *gradient, float
     if (gradient)
         check(cudaMemsetAsync(gradient, 0, list.items * sizeof(float), stream), "clearing");
     switch (list.type) {
-    case Score::FP16: skip_list<Fp16><<<blocks, 256, 0, stream>>>(list, list_loss, totals); break;
-    case Score::BF16: skip_list<Bf16><<<blocks, 256, 0, stream>>>(list, list_loss, totals); break;
-    default: skip_list<float><<<blocks, 256, 0, stream>>>(list, list_loss, totals); break;
+    case Score::FP16:
+        skip_list<Fp16><<<blocks, 256, 0, stream>>>(list, list_loss, totals);
+        break;
+    case Score::BF16:
+        skip_list<Bf16><<<blocks, 256, 0, stream>>>(list, list_loss, totals);
+        break;
+    default:
+        skip_list<float><<<blocks, 256, 0, stream>>>(list, list_loss, totals);
+        break;
     }
     launched("skipping a list");
 }

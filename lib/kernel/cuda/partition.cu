@@ -2,9 +2,11 @@
 
 #include "pass.cuh"
 
-namespace rk {
+namespace rk
+{
 
-namespace {
+namespace
+{
 
 constexpr int THREADS = 512, SPLITTERS = 1024, EACH = PART_TILE / SPLITTERS; // items of a thread in the split
 static_assert(EACH == HELD, "the split loads its items in one go");
@@ -51,7 +53,8 @@ __device__ uint32_t take_place(uint32_t *count, uint32_t b)
 
 // One tile: by bucket to shared memory, and from there side by side to its place in the split form.
 template <class S, bool ALIGNED>
-__device__ void split_tile(const Partition &part, const Items<S> &items, Split &sh, uint32_t tile, uint32_t end, Totals *totals)
+__device__ void split_tile(const Partition &part, const Items<S> &items, Split &sh, uint32_t tile,
+                           uint32_t end, Totals *totals)
 {
     float s[HELD];
     uint32_t where[EACH]; // bucket, and place within it
@@ -90,7 +93,8 @@ __device__ void split_tile(const Partition &part, const Items<S> &items, Split &
 }
 
 template <class S, bool ALIGNED>
-__global__ void __launch_bounds__(SPLITTERS, 1) split_tiles(const Partition part, const Matrix list, Totals *totals)
+__global__ void __launch_bounds__(SPLITTERS, 1)
+    split_tiles(const Partition part, const Matrix list, Totals *totals)
 {
     extern __shared__ __align__(16) unsigned char memory[];
     Split &sh = *reinterpret_cast<Split *>(memory);
@@ -144,8 +148,8 @@ __device__ Unit unit_of(const Partition &part)
             static_cast<uint32_t>(part.tiles * (number + 1) / count)};
 }
 
-// Calls visit(place in the split form, score, what load(place) gave) for the items of a unit, warps side by side, each
-// piece of a tile by one.
+// Calls visit(place in the split form, score, what load(place) gave) for the items of a unit, warps side by
+// side, each piece of a tile by one.
 template <class Load, class Visit>
 __device__ void each_item(const Partition &part, const Unit &unit, Load load, Visit visit)
 {
@@ -156,7 +160,8 @@ __device__ void each_item(const Partition &part, const Unit &unit, Load load, Vi
         const uint32_t here = min(unit.end - base, each);
         uint32_t begin = 0, end = 0; // of the piece in tile base + lane
         if (lane < here) {
-            const uint16_t *start = part.start + static_cast<size_t>(base + lane) * (PART_BUCKETS + 2) + unit.bucket;
+            const uint16_t *start =
+                part.start + static_cast<size_t>(base + lane) * (PART_BUCKETS + 2) + unit.bucket;
             begin = start[0];
             end = start[1];
         }
@@ -189,7 +194,7 @@ struct Search {
     uint32_t hist[ROOM + 1];
 };
 struct Range {
-    const float *cut; // [count] ascending
+    const float *cut;                       // [count] ascending
     uint32_t below, count, stride, sampled; // below: thresholds of lower buckets
 };
 
@@ -232,28 +237,32 @@ template <class Found> __global__ void __launch_bounds__(THREADS, 4) count_bucke
     build_finder(sh.finder, sh.cut, range.sampled);
     Found *found_at = static_cast<Found *>(part.found);
     const uint32_t top = part.p - range.below;
-    each_item(part, unit, [](size_t) { return 0u; }, [&](size_t at, float s, uint32_t) {
-        const uint32_t found = search(sh, range, s);
-        found_at[at] = static_cast<Found>(found);
-        if (range.stride == 1)
-            atomicAdd(&sh.hist[found], 1);
-        else
-            atomicAdd(&part.hist[top - found], 1);
-    });
+    each_item(
+        part, unit, [](size_t) { return 0u; },
+        [&](size_t at, float s, uint32_t) {
+            const uint32_t found = search(sh, range, s);
+            found_at[at] = static_cast<Found>(found);
+            if (range.stride == 1)
+                atomicAdd(&sh.hist[found], 1);
+            else
+                atomicAdd(&part.hist[top - found], 1);
+        });
     __syncthreads();
     for (uint32_t c = threadIdx.x; range.stride == 1 && c <= range.count; c += blockDim.x)
         if (sh.hist[c])
             atomicAdd(&part.hist[top - c], sh.hist[c]);
 }
 
-// The moved thresholds of the same places as a bucket's: the last that was at or below an item tells whether it passed.
+// The moved thresholds of the same places as a bucket's: the last that was at or below an item tells whether
+// it passed.
 struct Moved {
     float after[ROOM];
     uint32_t change[ROOM + 1];
     uint32_t warp[32];
 };
 
-// An item that was passed. With few thresholds in the bucket, they and the counts of places in it are in shared memory.
+// An item that was passed. With few thresholds in the bucket, they and the counts of places in it are in
+// shared memory.
 template <bool SHARED>
 __device__ uint32_t note_one(const Partition &part, const Range &range, Moved &sh, uint32_t found, float s)
 {
@@ -277,8 +286,8 @@ __device__ uint32_t note_one(const Partition &part, const Range &range, Moved &s
 
 template <class Found, bool SHARED>
 __global__ void __launch_bounds__(THREADS, 4)
-    move_buckets(const Partition part, const Box box, uint32_t n, const Totals *totals, const uint32_t *changed,
-                 float *gradient, unsigned long long *passed)
+    move_buckets(const Partition part, const Box box, uint32_t n, const Totals *totals,
+                 const uint32_t *changed, float *gradient, unsigned long long *passed)
 {
     __shared__ Moved sh;
     const Unit unit = unit_of(part);
@@ -294,14 +303,16 @@ __global__ void __launch_bounds__(THREADS, 4)
     const Found *found_at = static_cast<const Found *>(part.found);
     uint32_t mine = 0;
     const auto load = [&](size_t at) { return static_cast<uint32_t>(found_at[at]); };
-    each_item(part, unit, load, [&](size_t at, float s, uint32_t found) { // not 0: no item is below its bucket
-        const float after = SHARED ? sh.after[found - 1] : part.after[range.below + found - 1];
-        if (!(after > s))
-            return;
-        const uint32_t by = note_one<SHARED>(part, range, sh, found, s);
-        gradient[at / PART_TILE * PART_TILE + part.place[at]] = sink_value(w, lambda, -static_cast<int32_t>(by));
-        mine++;
-    });
+    each_item(part, unit, load,
+              [&](size_t at, float s, uint32_t found) { // not 0: no item is below its bucket
+                  const float after = SHARED ? sh.after[found - 1] : part.after[range.below + found - 1];
+                  if (!(after > s))
+                      return;
+                  const uint32_t by = note_one<SHARED>(part, range, sh, found, s);
+                  gradient[at / PART_TILE * PART_TILE + part.place[at]] =
+                      sink_value(w, lambda, -static_cast<int32_t>(by));
+                  mine++;
+              });
     __syncthreads();
     for (uint32_t i = threadIdx.x; SHARED && i <= range.count; i += blockDim.x)
         if (sh.change[i])
@@ -311,22 +322,31 @@ __global__ void __launch_bounds__(THREADS, 4)
         atomicAdd(passed, static_cast<unsigned long long>(mine));
 }
 
-template <class S> void launch_split(cudaStream_t stream, const Partition &part, const Matrix &list, Totals *totals)
+template <class S>
+void launch_split(cudaStream_t stream, const Partition &part, const Matrix &list, Totals *totals)
 {
-    const bool aligned = reinterpret_cast<uintptr_t>(list.scores) % 16 == 0 && reinterpret_cast<uintptr_t>(list.targets) % 4 == 0;
-    (aligned ? split_tiles<S, true> : split_tiles<S, false>)<<<part.splitters, SPLITTERS, sizeof(Split), stream>>>(part, list, totals);
+    const bool aligned = reinterpret_cast<uintptr_t>(list.scores) % 16 == 0 &&
+                         reinterpret_cast<uintptr_t>(list.targets) % 4 == 0;
+    (aligned
+         ? split_tiles<S, true>
+         : split_tiles<S, false>)<<<part.splitters, SPLITTERS, sizeof(Split), stream>>>(part, list, totals);
     launched("splitting a list");
 }
 
 template <class S> void allow()
 {
-    check(cudaFuncSetAttribute(split_tiles<S, true>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Split)), "shared memory for splitting");
-    check(cudaFuncSetAttribute(split_tiles<S, false>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Split)), "shared memory for splitting");
+    check(cudaFuncSetAttribute(split_tiles<S, true>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               sizeof(Split)),
+          "shared memory for splitting");
+    check(cudaFuncSetAttribute(split_tiles<S, false>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               sizeof(Split)),
+          "shared memory for splitting");
 }
 
 unsigned most_units(const Partition &part)
 {
-    return static_cast<unsigned>(part.tiles * static_cast<uint64_t>(PART_TILE) / part.unit_items + PART_BUCKETS + 1);
+    return static_cast<unsigned>(part.tiles * static_cast<uint64_t>(PART_TILE) / part.unit_items +
+                                 PART_BUCKETS + 1);
 }
 
 } // namespace
@@ -339,20 +359,28 @@ void prepare_partition()
 void launch_part_count(cudaStream_t stream, const Partition &part, const Matrix &list, Totals *totals)
 {
     switch (list.type) {
-    case Score::FP16: launch_split<Fp16>(stream, part, list, totals); break;
-    case Score::BF16: launch_split<Bf16>(stream, part, list, totals); break;
-    default: launch_split<float>(stream, part, list, totals); break;
+    case Score::FP16:
+        launch_split<Fp16>(stream, part, list, totals);
+        break;
+    case Score::BF16:
+        launch_split<Bf16>(stream, part, list, totals);
+        break;
+    default:
+        launch_split<float>(stream, part, list, totals);
+        break;
     }
     number_units<<<1, 288, 0, stream>>>(part);
     launched("numbering units");
-    (part_wide(part.p) ? count_buckets<uint32_t> : count_buckets<uint16_t>)<<<most_units(part), THREADS, 0, stream>>>(part);
+    (part_wide(part.p) ? count_buckets<uint32_t>
+                       : count_buckets<uint16_t>)<<<most_units(part), THREADS, 0, stream>>>(part);
     launched("counting buckets");
 }
 
-void launch_part_move(cudaStream_t stream, const Partition &part, const Box &box, uint32_t n, const Totals *totals,
-                      const uint32_t *changed, float *gradient, unsigned long long *passed)
+void launch_part_move(cudaStream_t stream, const Partition &part, const Box &box, uint32_t n,
+                      const Totals *totals, const uint32_t *changed, float *gradient,
+                      unsigned long long *passed)
 {
-    const auto move = part.width <= ROOM ? move_buckets<uint16_t, true>
+    const auto move = part.width <= ROOM  ? move_buckets<uint16_t, true>
                       : part_wide(part.p) ? move_buckets<uint32_t, false>
                                           : move_buckets<uint16_t, false>;
     move<<<most_units(part), THREADS, 0, stream>>>(part, box, n, totals, changed, gradient, passed);

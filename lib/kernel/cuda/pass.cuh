@@ -1,17 +1,19 @@
-// The two streaming reads of a list's items by a block: counting them against thresholds, and telling how many
-// thresholds passed each. A list has less than 2^31 items: a position of a thread beyond its end does not overflow.
+// The two streaming reads of a list's items by a block: counting them against thresholds, and telling how
+// many thresholds passed each. A list has less than 2^31 items: a position of a thread beyond its end does
+// not overflow.
 //
-// Thresholds only ever rise. With both sorted, item s is passed by those of place k with before[k] <= s < after[k]: of the
-// c at or below it before the move, all but the c' that still are. So one look at after[c - 1] tells whether any passed,
-// and of the items at or above threshold k after the move only those are missing that were passed by it: no item has to
-// be counted again.
+// Thresholds only ever rise. With both sorted, item s is passed by those of place k with before[k] <= s <
+// after[k]: of the c at or below it before the move, all but the c' that still are. So one look at after[c -
+// 1] tells whether any passed, and of the items at or above threshold k after the move only those are missing
+// that were passed by it: no item has to be counted again.
 #pragma once
 
 #include "block.cuh"
 #include "finder.cuh"
 #include "job.cuh"
 
-namespace rk {
+namespace rk
+{
 
 constexpr uint32_t FEW = 8; // thresholds that are compared one by one
 
@@ -108,15 +110,16 @@ __device__ int count_many(const Items<S> &items, uint32_t begin, uint32_t end, T
 
 // Items begin..end-1 against the thresholds. Returns the thread's number of irrelevant NaN.
 template <class S, bool ALIGNED, bool TARGETS, int ROOM>
-__device__ int count_items(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t, uint32_t p)
+__device__ int count_items(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t,
+                           uint32_t p)
 {
     if (p <= FEW)
         return count_few<S, ALIGNED, TARGETS>(items, begin, end, t.before, p, t.count);
     return count_many<S, ALIGNED, TARGETS>(items, begin, end, t);
 }
 
-// Afterwards count[j + 1] holds what its name says: registers count each threshold by itself, the finder what lies
-// between two.
+// Afterwards count[j + 1] holds what its name says: registers count each threshold by itself, the finder what
+// lies between two.
 template <int ROOM> __device__ void end_count(Thresholds<ROOM> &t, uint32_t p)
 {
     __syncthreads();
@@ -124,8 +127,8 @@ template <int ROOM> __device__ void end_count(Thresholds<ROOM> &t, uint32_t p)
         suffix_sums(t.count + 1, p, t.warp);
 }
 
-// Notes an item that was passed: `now` of the `then` thresholds at or below it still are. One more that is missing at
-// each of the places between.
+// Notes an item that was passed: `now` of the `then` thresholds at or below it still are. One more that is
+// missing at each of the places between.
 __device__ inline uint32_t note_passed(uint32_t *change, uint32_t then, uint32_t now)
 {
     atomicAdd(&change[now], 1u);
@@ -152,8 +155,8 @@ __device__ inline uint32_t find_back(const float *after, uint32_t then, float s)
     return low;
 }
 
-// Where the second read leaves what it finds of items: the dense gradient. put(): the thread's items first + 4·q·step ..
-// +3 were passed by so many thresholds.
+// Where the second read leaves what it finds of items: the dense gradient. put(): the thread's items first +
+// 4·q·step .. +3 were passed by so many thresholds.
 template <bool ALIGNED> struct DenseSink {
     float *gradient;
     const float *value;
@@ -213,7 +216,8 @@ __device__ void move_few(const Items<S> &items, uint32_t begin, uint32_t end, Th
 }
 
 template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Sink>
-__device__ void move_many(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t, Sink &sink)
+__device__ void move_many(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t,
+                          Sink &sink)
 {
     for (uint32_t i = begin; i < end; i += HELD * blockDim.x) {
         float s[HELD];
@@ -232,8 +236,8 @@ __device__ void move_many(const Items<S> &items, uint32_t begin, uint32_t end, T
 
 // The second read: tells the sink of every item.
 template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Sink>
-__device__ void move_items(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t, uint32_t p,
-                           Sink &sink)
+__device__ void move_items(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t,
+                           uint32_t p, Sink &sink)
 {
     if (p <= FEW)
         move_few<S, ALIGNED, TARGETS>(items, begin, end, t, p, sink);
@@ -241,8 +245,8 @@ __device__ void move_items(const Items<S> &items, uint32_t begin, uint32_t end, 
         move_many<S, ALIGNED, TARGETS>(items, begin, end, t, sink);
 }
 
-// Afterwards change[j + 1] holds what its name says. With many, the places' sum is 0, so what lies from j + 1 on is the
-// negative of what lies below.
+// Afterwards change[j + 1] holds what its name says. With many, the places' sum is 0, so what lies from j + 1
+// on is the negative of what lies below.
 template <int ROOM> __device__ void end_move(Thresholds<ROOM> &t, uint32_t p)
 {
     __syncthreads();

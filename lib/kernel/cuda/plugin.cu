@@ -8,7 +8,8 @@
 #include "card.cuh"
 #include "kernels.cuh"
 
-namespace {
+namespace
+{
 
 using namespace rk;
 
@@ -56,7 +57,8 @@ rk_card *open(int ordinal, size_t limit, char *name, char *why)
         int count = 0;
         check(cudaGetDeviceCount(&count), "looking for cards");
         if (ordinal < 0 || ordinal >= count) {
-            (void)snprintf(why, RK_DEVICE_WHY, "there is no card %d; there are %d, counted from 0", ordinal, count);
+            (void)snprintf(why, RK_DEVICE_WHY, "there is no card %d; there are %d, counted from 0", ordinal,
+                           count);
             return nullptr;
         }
         cudaDeviceProp properties;
@@ -113,10 +115,12 @@ size_t bytes_behind(void *address)
     using Range = CUresult (*)(CUdeviceptr *, size_t *, CUdeviceptr);
     void *entry = nullptr;
     cudaDriverEntryPointQueryResult found;
-    check(cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &entry, 12000, cudaEnableDefault, &found), "asking the driver");
+    check(cudaGetDriverEntryPointByVersion("cuMemGetAddressRange", &entry, 12000, cudaEnableDefault, &found),
+          "asking the driver");
     CUdeviceptr base = 0;
     size_t bytes = 0;
-    if (!entry || reinterpret_cast<Range>(entry)(&base, &bytes, reinterpret_cast<CUdeviceptr>(address)) != CUDA_SUCCESS)
+    if (!entry ||
+        reinterpret_cast<Range>(entry)(&base, &bytes, reinterpret_cast<CUdeviceptr>(address)) != CUDA_SUCCESS)
         throw Trouble{cudaErrorInvalidValue, "asking for a region's size"};
     return bytes - (reinterpret_cast<CUdeviceptr>(address) - base);
 }
@@ -151,7 +155,8 @@ rk_card_memory memory(rk_card *card)
     return {card->budget.used(), card->budget.limit()};
 }
 
-const rk_device_plugin table = {RK_PLUGIN_VERSION, open, close, scores, retrieval, fetch, store, map, unmap, memory};
+const rk_device_plugin table = {
+    RK_PLUGIN_VERSION, open, close, scores, retrieval, fetch, store, map, unmap, memory};
 
 } // namespace
 

@@ -3,7 +3,8 @@
 
 #include "pass.cuh"
 
-namespace rk {
+namespace rk
+{
 
 template <int ROOM> struct Relevant {
     unsigned long long order[ROOM]; // ranked: key of the score above its place in index order
@@ -21,10 +22,11 @@ __device__ inline uint32_t power_of_two(uint32_t p)
     return p <= 1 ? 1 : 1u << (32 - __clz(p - 1));
 }
 
-// Sorts by y, best first, ties by index, and leaves the thresholds, ascending, in `cut`. True if one of them differs from
-// `old`. Ends with a barrier.
+// Sorts by y, best first, ties by index, and leaves the thresholds, ascending, in `cut`. True if one of them
+// differs from `old`. Ends with a barrier.
 template <int ROOM>
-__device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin, float *cut, const float *old)
+__device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin, float *cut,
+                              const float *old)
 {
     const uint32_t padded = power_of_two(p);
     for (uint32_t i = threadIdx.x; i < padded; i += blockDim.x)
@@ -40,8 +42,8 @@ __device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin
     return __syncthreads_or(differs);
 }
 
-// Before the first read: y, order, thresholds from the raw scores, read by raw(position). Returns the thread's number
-// of NaN among them.
+// Before the first read: y, order, thresholds from the raw scores, read by raw(position). Returns the
+// thread's number of NaN among them.
 template <int ROOM, class Raw>
 __device__ int begin_list(Relevant<ROOM> &sh, uint32_t p, double half_margin, Raw raw)
 {
@@ -74,7 +76,8 @@ __device__ double finish_loss(Relevant<ROOM> &sh, const Box &box, uint32_t p, do
     return sum;
 }
 
-// Before the second read: order and thresholds after the move. False: no threshold moved, so no item was passed.
+// Before the second read: order and thresholds after the move. False: no threshold moved, so no item was
+// passed.
 template <int ROOM>
 __device__ bool begin_move(Relevant<ROOM> &sh, uint32_t p, double half_margin, double w, double lambda)
 {

@@ -1,6 +1,7 @@
-// Retrieval on the card: similarities of a block of queries with everything by cuBLAS, a row a query, counted against
-// the query's own thresholds and forgotten. What the second pass finds of a row is kept in the row's own memory, packed,
-// by each warp in what it has read already; so a block of queries takes no more than its similarities.
+// Retrieval on the card: similarities of a block of queries with everything by cuBLAS, a row a query, counted
+// against the query's own thresholds and forgotten. What the second pass finds of a row is kept in the row's
+// own memory, packed, by each warp in what it has read already; so a block of queries takes no more than its
+// similarities.
 //
 // Sums are FP64, in an order that depends on nothing but the request: the same request gives the same bits.
 #include <algorithm>
@@ -10,14 +11,16 @@
 #include "kernels.cuh"
 #include "relevant.cuh"
 
-namespace rk {
+namespace rk
+{
 
-namespace {
+namespace
+{
 
 constexpr int THREADS = 512, WARPS = THREADS / 32;
 constexpr int SOME = SHORT_SOME + 1, MOST = SHORT_MOST + 1;
-constexpr uint32_t GROUP = 128;           // items that a warp reads side by side
-constexpr uint32_t KEPT = GROUP / 2;      // pairs that fit in their place
+constexpr uint32_t GROUP = 128;                // items that a warp reads side by side
+constexpr uint32_t KEPT = GROUP / 2;           // pairs that fit in their place
 constexpr size_t ROWS_BYTES = size_t(6) << 30; // similarities at a time, at most
 
 // An item that was passed, with its gradient.
@@ -79,7 +82,8 @@ struct RowSink {
             if (!mask)
                 continue;
             if (passed[k]) {
-                const uint32_t i = first + 4 * (k / 4) * step + k % 4, e = kept + __popc(mask & ((1u << lane) - 1));
+                const uint32_t i = first + 4 * (k / 4) * step + k % 4,
+                               e = kept + __popc(mask & ((1u << lane) - 1));
                 const uint32_t at = place_of(e, warp);
                 const float out = value[passed[k]];
                 if (e < room && at + 2 <= items)
@@ -132,7 +136,8 @@ __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(const
     if (!block.gradient)
         return;
     float *own_value = block.own_value + static_cast<size_t>(blockIdx.x) * block.own;
-    RowSink sink = {row, sh.t.value, own_value, block.own, block.total, threadIdx.x / 32, threadIdx.x % 32, 0, 0, 0, false};
+    RowSink sink = {row, sh.t.value, own_value, block.own, block.total, threadIdx.x / 32, threadIdx.x % 32,
+                    0,   0,          0,         false};
     if (begin_move(sh, p, block.box.half_margin, w, lambda)) {
         move_items<float, true, false>(items, 0, block.total, sh.t, p, sink);
         end_move(sh.t, p);
@@ -165,7 +170,8 @@ __device__ const void *find_row(const Block &block, uint32_t position, int &dtyp
     const Run &run = block.run[low];
     dtype = run.dtype;
     const size_t size = dtype == RK_FP32 ? 4 : 2;
-    return static_cast<const unsigned char *>(run.rows) + static_cast<size_t>(position - run.start) * block.dim * size;
+    return static_cast<const unsigned char *>(run.rows) +
+           static_cast<size_t>(position - run.start) * block.dim * size;
 }
 
 __device__ float row_element(const void *row, int dtype, uint32_t d)
@@ -179,7 +185,8 @@ constexpr int ACROSS = 4; // dimensions of a lane at a time
 
 // Σ value · row over pairs that pair(e) gives, by one warp.
 template <class GetPair>
-__device__ void add_rows(const Block &block, uint32_t count, uint32_t first, double (&sum)[ACROSS], GetPair pair)
+__device__ void add_rows(const Block &block, uint32_t count, uint32_t first, double (&sum)[ACROSS],
+                         GetPair pair)
 {
     const uint32_t lane = threadIdx.x % 32;
     for (uint32_t base = 0; base < count; base += 32) {
@@ -192,7 +199,8 @@ __device__ void add_rows(const Block &block, uint32_t count, uint32_t first, dou
         }
         const uint32_t here = min(count - base, 32u);
         for (uint32_t e = 0; e < here; e++) {
-            const auto at = reinterpret_cast<const void *>(__shfl_sync(EVERYONE, reinterpret_cast<unsigned long long>(row), e));
+            const auto at = reinterpret_cast<const void *>(
+                __shfl_sync(EVERYONE, reinterpret_cast<unsigned long long>(row), e));
             const int type = __shfl_sync(EVERYONE, dtype, e);
             const double value = __shfl_sync(EVERYONE, mine.value, e);
 #pragma unroll
@@ -244,7 +252,8 @@ __global__ void add_own(const Block block, const float *own)
         for (uint32_t q = 0; q < block.queries; q++) {
             const float value = block.own_value[static_cast<size_t>(q) * block.own + item];
             if (value != 0 && !block.query[q].failed)
-                sum += static_cast<double>(value) * static_cast<double>(own[static_cast<size_t>(block.query[q].row) * block.dim + d]);
+                sum += static_cast<double>(value) *
+                       static_cast<double>(own[static_cast<size_t>(block.query[q].row) * block.dim + d]);
         }
         block.sum[static_cast<size_t>(item) * block.dim + d] += sum;
     }
@@ -270,12 +279,16 @@ void check_blas(cublasStatus_t status)
 {
     if (status == CUBLAS_STATUS_SUCCESS)
         return;
-    throw Trouble{status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation : cudaErrorUnknown, "cuBLAS"};
+    throw Trouble{status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation : cudaErrorUnknown,
+                  "cuBLAS"};
 }
 
-class Request {
-public:
-    Request(rk_card &card, Lane &lane, rk_card_retrieval &job) : card_(card), lane_(lane), job_(job) {}
+class Request
+{
+  public:
+    Request(rk_card &card, Lane &lane, rk_card_retrieval &job) : card_(card), lane_(lane), job_(job)
+    {
+    }
     ~Request()
     {
         for (const uint64_t identity : held_)
@@ -298,7 +311,7 @@ public:
         finish();
     }
 
-private:
+  private:
     template <class T> T *copied(const T *host, size_t count)
     {
         T *to = lane_.arena.take<T>(count);
@@ -348,8 +361,8 @@ private:
     {
         const float one = 1, zero = 0;
         const int dim = static_cast<int>(job_.dim);
-        check_blas(cublasSgemm(lane_.blas, CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(n), static_cast<int>(m), dim, &one, b,
-                               dim, a, dim, &zero, c, static_cast<int>(stride)));
+        check_blas(cublasSgemm(lane_.blas, CUBLAS_OP_T, CUBLAS_OP_N, static_cast<int>(n), static_cast<int>(m),
+                               dim, &one, b, dim, a, dim, &zero, c, static_cast<int>(stride)));
     }
 
     void multiply_batch()
@@ -404,7 +417,8 @@ private:
         block.run = run_on_card_;
         block.runs = static_cast<uint32_t>(runs_.size());
         block.sum = sum_;
-        block.box = {job_.recall, job_.normalized, job_.batch_scope, job_.weight, RK_AVERAGE_SUM, job_.margin / 2, job_.lambda};
+        block.box = {job_.recall,    job_.normalized, job_.batch_scope, job_.weight,
+                     RK_AVERAGE_SUM, job_.margin / 2, job_.lambda};
         block.check_nan = job_.check_nan;
         block.gradient = job_.gradient;
         return block;
@@ -414,11 +428,13 @@ private:
     {
         gather_queries<<<block.queries, 128, 0, lane_.stream>>>(block, own_, queries_);
         launched("gathering queries");
-        place_batch<<<block.queries, 256, 0, lane_.stream>>>(block, batch_similarity_, static_cast<uint32_t>(job_.batch));
+        place_batch<<<block.queries, 256, 0, lane_.stream>>>(block, batch_similarity_,
+                                                             static_cast<uint32_t>(job_.batch));
         launched("placing the batch");
         const size_t refs = job_.own_items - job_.batch;
         if (refs)
-            product(queries_, block.queries, own_ + job_.batch * job_.dim, refs, similarity_ + job_.batch, stride_);
+            product(queries_, block.queries, own_ + job_.batch * job_.dim, refs, similarity_ + job_.batch,
+                    stride_);
         for (size_t r = 1; r < runs_.size(); r++) {
             const Run &run = runs_[r];
             const float *rows = static_cast<const float *>(run.rows);
@@ -435,7 +451,8 @@ private:
         const Block block = block_of(first, count);
         fill(block);
         if (job_.gradient)
-            check(cudaMemsetAsync(own_value_, 0, count * job_.own_items * sizeof(float), lane_.stream), "clearing");
+            check(cudaMemsetAsync(own_value_, 0, count * job_.own_items * sizeof(float), lane_.stream),
+                  "clearing");
         const unsigned queries = block.queries;
         rank_rows<SOME, 0><<<queries, THREADS, sizeof(Relevant<SOME>), lane_.stream>>>(block);
         launched("ranking rows");
@@ -470,7 +487,8 @@ private:
     rk_card &card_;
     Lane &lane_;
     rk_card_retrieval &job_;
-    float *own_ = nullptr, *batch_similarity_ = nullptr, *similarity_ = nullptr, *queries_ = nullptr, *own_value_ = nullptr;
+    float *own_ = nullptr, *batch_similarity_ = nullptr, *similarity_ = nullptr, *queries_ = nullptr,
+          *own_value_ = nullptr;
     float *wide_ = nullptr;
     double *sum_ = nullptr;
     size_t stride_ = 0;
@@ -484,9 +502,11 @@ private:
 
 void prepare_retrieval()
 {
-    check(cudaFuncSetAttribute(rank_rows<SOME, 0>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Relevant<SOME>)),
+    check(cudaFuncSetAttribute(rank_rows<SOME, 0>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               sizeof(Relevant<SOME>)),
           "shared memory for rows");
-    check(cudaFuncSetAttribute(rank_rows<MOST, SHORT_SOME>, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Relevant<MOST>)),
+    check(cudaFuncSetAttribute(rank_rows<MOST, SHORT_SOME>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               sizeof(Relevant<MOST>)),
           "shared memory for rows");
 }
 

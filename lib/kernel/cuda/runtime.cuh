@@ -6,7 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace rk {
+namespace rk
+{
 
 struct Trouble {
     cudaError_t code;

@@ -1,15 +1,17 @@
-// A request on scores: inputs to the card, kernels, outputs back. The host waits once, at the end; lists with very many
-// relevant items, and requests of a few long lists, want one more wait before it, because memory and sorts are sized by
-// what was counted.
+// A request on scores: inputs to the card, kernels, outputs back. The host waits once, at the end; lists with
+// very many relevant items, and requests of a few long lists, want one more wait before it, because memory
+// and sorts are sized by what was counted.
 #include <algorithm>
 #include <vector>
 
 #include "card.cuh"
 #include "kernels.cuh"
 
-namespace rk {
+namespace rk
+{
 
-namespace {
+namespace
+{
 
 constexpr uint32_t LONG_ITEMS = 1 << 18; // a list of more is given the whole card, unless there are many
 constexpr size_t MANY_LISTS = 64;
@@ -18,17 +20,22 @@ size_t size_of(int dtype)
 {
     switch (dtype) {
     case RK_FP64:
-    case RK_INT64: return 8;
+    case RK_INT64:
+        return 8;
     case RK_FP32:
-    case RK_INT32: return 4;
+    case RK_INT32:
+        return 4;
     case RK_FP16:
-    case RK_BF16: return 2;
-    default: return 1;
+    case RK_BF16:
+        return 2;
+    default:
+        return 1;
     }
 }
 
-class Request {
-public:
+class Request
+{
+  public:
     Request(rk_card &card, Lane &lane, rk_card_scores &job)
         : card_(card), lane_(lane), job_(job), report_(static_cast<Totals *>(lane.report))
     {
@@ -55,7 +62,7 @@ public:
         write(totals);
     }
 
-private:
+  private:
     void measure()
     {
         lists_ = job_.by_column ? job_.columns : job_.rows;
@@ -65,7 +72,8 @@ private:
         if (lists_ * tiles_ > 0x7fffffff)
             throw Passed{};
         whole_card_ = items_ > LONG_ITEMS && lists_ < MANY_LISTS;
-        box_ = {job_.recall, job_.normalized, job_.batch, job_.weight, job_.average, job_.margin / 2, job_.lambda};
+        box_ = {job_.recall,  job_.normalized, job_.batch, job_.weight,
+                job_.average, job_.margin / 2, job_.lambda};
         want_gradient_ = job_.wants_gradient || job_.wants_sparse;
     }
 
@@ -76,7 +84,8 @@ private:
             return data;
         void *to = lane_.arena.bytes(bytes);
         if (on_card)
-            check(cudaMemcpyAsync(to, data, bytes, cudaMemcpyDeviceToDevice, lane_.stream), "copying a tensor");
+            check(cudaMemcpyAsync(to, data, bytes, cudaMemcpyDeviceToDevice, lane_.stream),
+                  "copying a tensor");
         else
             lane_.staging.to_card(lane_.stream, to, data, bytes);
         return to;
@@ -90,14 +99,16 @@ private:
         signed_ = job_.target_dtype == RK_INT8;
         if (job_.by_column || job_.score_dtype == RK_FP64) {
             float *to = lane_.arena.take<float>(elements_);
-            launch_convert_scores(lane_.stream, scores, job_.score_dtype, job_.rows, job_.columns, job_.by_column, to);
+            launch_convert_scores(lane_.stream, scores, job_.score_dtype, job_.rows, job_.columns,
+                                  job_.by_column, to);
             matrix_.scores = to;
         } else if (job_.score_dtype != RK_FP32) {
             matrix_.type = job_.score_dtype == RK_FP16 ? Score::FP16 : Score::BF16;
         }
         if (job_.by_column || size_of(job_.target_dtype) > 1) {
             int8_t *to = lane_.arena.take<int8_t>(elements_);
-            launch_convert_targets(lane_.stream, targets, job_.target_dtype, job_.rows, job_.columns, job_.by_column, to);
+            launch_convert_targets(lane_.stream, targets, job_.target_dtype, job_.rows, job_.columns,
+                                   job_.by_column, to);
             matrix_.targets = to;
             signed_ = true;
         }
@@ -121,8 +132,8 @@ private:
             gradient_ = in_place ? job_.gradient : lane_.arena.take<float>(elements_);
         }
         check(cudaMemsetAsync(base, 0, bytes, lane_.stream), "clearing");
-        launch_count(lane_.stream, matrix_.targets, lists_, items_, signed_, count_, tile_relevant_, positions_, room_,
-                     totals_);
+        launch_count(lane_.stream, matrix_.targets, lists_, items_, signed_, count_, tile_relevant_,
+                     positions_, room_, totals_);
     }
 
     ShortJob short_job(Totals *report) const
@@ -165,7 +176,8 @@ private:
         for (size_t l = 0; l < lists_; l++) {
             const ListCount &count = counts[l];
             const Matrix list = list_of(l);
-            float *gradient = gradient_ ? gradient_ + l * items_ : nullptr, *list_loss = list_loss_ ? list_loss_ + l : nullptr;
+            float *gradient = gradient_ ? gradient_ + l * items_ : nullptr,
+                  *list_loss = list_loss_ ? list_loss_ + l : nullptr;
             if (count.p == 0 && above == 0) {
                 check(cudaMemsetAsync(loss_ + l, 0, sizeof *loss_, lane_.stream), "clearing");
                 launch_skip(lane_.stream, list, gradient, list_loss, totals_);
@@ -173,8 +185,8 @@ private:
             if (count.p <= above)
                 continue;
             launch_long(lane_.stream,
-                        {list, box_, count.p, items_ - count.ignored, tile_relevant_ + l * tiles_, totals_, gradient,
-                         loss_ + l, list_loss, lane_.side, lane_.cleared},
+                        {list, box_, count.p, items_ - count.ignored, tile_relevant_ + l * tiles_, totals_,
+                         gradient, loss_ + l, list_loss, lane_.side, lane_.cleared},
                         memory, card_.processors);
         }
     }
@@ -195,7 +207,8 @@ private:
         result_ = gradient_;
         if (gradient_ && job_.by_column) {
             if (!turned_)
-                turned_ = job_.wants_gradient && job_.gradient_on_card ? job_.gradient : lane_.arena.take<float>(elements_);
+                turned_ = job_.wants_gradient && job_.gradient_on_card ? job_.gradient
+                                                                       : lane_.arena.take<float>(elements_);
             launch_turn(lane_.stream, gradient_, lists_, items_, turned_);
             result_ = turned_;
         }
@@ -222,7 +235,8 @@ private:
         if (!job_.wants_gradient || result_ == job_.gradient)
             return;
         if (job_.gradient_on_card) {
-            check(cudaMemcpyAsync(job_.gradient, result_, elements_ * sizeof(float), cudaMemcpyDeviceToDevice, lane_.stream),
+            check(cudaMemcpyAsync(job_.gradient, result_, elements_ * sizeof(float), cudaMemcpyDeviceToDevice,
+                                  lane_.stream),
                   "copying a gradient");
             check(cudaStreamSynchronize(lane_.stream), "copying a gradient");
         } else {
@@ -261,7 +275,7 @@ private:
     uint32_t *tile_relevant_ = nullptr, *positions_ = nullptr, room_ = 0;
     double *loss_ = nullptr;
     float *list_loss_ = nullptr, *gradient_ = nullptr; // by list
-    float *turned_ = nullptr, *result_ = nullptr;             // in the order of the tensor
+    float *turned_ = nullptr, *result_ = nullptr;      // in the order of the tensor
     void *compress_ = nullptr;
     unsigned long long *sparse_total_ = nullptr;
 };

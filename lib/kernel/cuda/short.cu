@@ -1,11 +1,14 @@
-// Lists with few enough relevant items that one block keeps all that concerns them in shared memory: it finds them,
-// sorts them, streams the items twice and writes the gradient. Many lists, many blocks; no list waits for another.
+// Lists with few enough relevant items that one block keeps all that concerns them in shared memory: it finds
+// them, sorts them, streams the items twice and writes the gradient. Many lists, many blocks; no list waits
+// for another.
 #include "kernels.cuh"
 #include "relevant.cuh"
 
-namespace rk {
+namespace rk
+{
 
-namespace {
+namespace
+{
 
 // Looks for the relevant items; where they do not all stand in job.positions.
 template <int ROOM> __device__ uint32_t find_relevant(const Matrix &m, size_t list, Relevant<ROOM> &sh)
@@ -33,8 +36,8 @@ template <int ROOM> __device__ uint32_t find_relevant(const Matrix &m, size_t li
     return min(sh.found, room);
 }
 
-// The positions of the relevant items, ascending. Returns how many, less than ROOM: other than were counted only if the
-// targets changed since.
+// The positions of the relevant items, ascending. Returns how many, less than ROOM: other than were counted
+// only if the targets changed since.
 template <int ROOM>
 __device__ uint32_t place_relevant(const ShortJob &job, size_t list, uint32_t counted, Relevant<ROOM> &sh)
 {
@@ -61,7 +64,8 @@ template <bool ALIGNED> __device__ void write_zeros(float *gradient, uint32_t it
             gradient[i] = 0;
 }
 
-template <class S, bool ALIGNED> __device__ void skip_list(const ShortJob &job, const Items<S> &items, size_t list)
+template <class S, bool ALIGNED>
+__device__ void skip_list(const ShortJob &job, const Items<S> &items, size_t list)
 {
     int nan = 0;
     for (uint32_t i = 0; i < job.matrix.items; i += HELD * blockDim.x) {
@@ -79,8 +83,8 @@ template <class S, bool ALIGNED> __device__ void skip_list(const ShortJob &job, 
 }
 
 template <class S, bool ALIGNED, int ROOM>
-__device__ void write_gradient(const ShortJob &job, const Items<S> &items, size_t list, Relevant<ROOM> &sh, uint32_t p,
-                               double w, double lambda, double loss)
+__device__ void write_gradient(const ShortJob &job, const Items<S> &items, size_t list, Relevant<ROOM> &sh,
+                               uint32_t p, double w, double lambda, double loss)
 {
     const uint32_t n = job.matrix.items;
     float *gradient = job.gradient + list * n;
@@ -138,7 +142,7 @@ __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) short_lists(con
 {
     extern __shared__ __align__(16) unsigned char memory[];
     const ListCount count = job.count[blockIdx.x];
-    if (count.p < ROOM && static_cast<int>(count.p) > ABOVE)
+    if (count.p<ROOM &&static_cast<int>(count.p)> ABOVE)
         rank_list<S, ALIGNED>(job, *reinterpret_cast<Relevant<ROOM> *>(memory), blockIdx.x, count);
     if (job.report && is_last(&job.totals->ranked))
         report_loss(job.loss, job.matrix.lists, job.totals, job.report);
@@ -154,14 +158,16 @@ template <class S, bool ALIGNED> void launch(cudaStream_t stream, const ShortJob
         short_lists<S, ALIGNED, MOST, THREADS_MOST, SHORT_SOME>
             <<<lists, THREADS_MOST, sizeof(Relevant<MOST>), stream>>>(job);
     else
-        short_lists<S, ALIGNED, SOME, THREADS_SOME, -1><<<lists, threads, sizeof(Relevant<SOME>), stream>>>(job);
+        short_lists<S, ALIGNED, SOME, THREADS_SOME, -1>
+            <<<lists, threads, sizeof(Relevant<SOME>), stream>>>(job);
     launched("ranking lists");
 }
 
 template <class S> void launch_type(cudaStream_t stream, const ShortJob &job, bool rest)
 {
     const Matrix &m = job.matrix;
-    const bool aligned = m.stride % 4 == 0 && m.items % 4 == 0 && reinterpret_cast<uintptr_t>(m.scores) % 16 == 0 &&
+    const bool aligned = m.stride % 4 == 0 && m.items % 4 == 0 &&
+                         reinterpret_cast<uintptr_t>(m.scores) % 16 == 0 &&
                          reinterpret_cast<uintptr_t>(m.targets) % 4 == 0 &&
                          reinterpret_cast<uintptr_t>(job.gradient) % 16 == 0;
     (aligned ? launch<S, true> : launch<S, false>)(stream, job, rest);
@@ -170,9 +176,12 @@ template <class S> void launch_type(cudaStream_t stream, const ShortJob &job, bo
 void launch_some(cudaStream_t stream, const ShortJob &job, bool rest)
 {
     switch (job.matrix.type) {
-    case Score::FP16: return launch_type<Fp16>(stream, job, rest);
-    case Score::BF16: return launch_type<Bf16>(stream, job, rest);
-    default: return launch_type<float>(stream, job, rest);
+    case Score::FP16:
+        return launch_type<Fp16>(stream, job, rest);
+    case Score::BF16:
+        return launch_type<Bf16>(stream, job, rest);
+    default:
+        return launch_type<float>(stream, job, rest);
     }
 }
 
