@@ -8,7 +8,7 @@ $(BUILD)/fake-card.so: $(BUILD)/obj/tests/gpu/fake_card.o
 
 .PHONY: check-gpu
 check-process check-all: $(BUILD)/fake-card.so $(BUILD)/gpu-check
-check-gpu: cuda $(BUILD)/gpu-check
+check-gpu: all cuda $(BUILD)/gpu-check
 	tests/gpu/run.sh $(BUILD)
 bench: bench-gpu
 # Beside PyTorch and cuBLAS on the same card, where there is one.
