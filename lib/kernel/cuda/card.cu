@@ -47,7 +47,7 @@ void *Arena::add(size_t bytes)
 {
     const size_t size = std::max(bytes, BLOCK_LEAST);
     if (!budget_.take(size))
-        throw Passed{};
+        throw NoRoom{};
     void *base = nullptr;
     const cudaError_t code = cudaMalloc(&base, size);
     if (code != cudaSuccess) {
@@ -270,6 +270,8 @@ const void *Rows::hold(Lane &lane, const rk_card_run &run, size_t row_bytes)
     order_.splice(order_.end(), order_, kept.used);
     unsigned char *base = static_cast<unsigned char *>(kept.base);
     if (end > kept.end) {
+        if (run.first > kept.end) // what lies between was evicted before it was ever wanted here
+            kept.first = run.first;
         const size_t from = std::max(kept.end, run.first);
         lane.staging.to_card(lane.stream, base + from * row_bytes,
                              static_cast<const unsigned char *>(run.rows) + (from - run.first) * row_bytes,

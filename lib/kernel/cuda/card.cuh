@@ -20,8 +20,11 @@ extern "C" {
 namespace rk
 {
 
-// Thrown where the CPU should compute: not for the card, or more memory than it may take.
+// Thrown where the CPU should compute: what is not for the card, …
 struct Passed {
+};
+// … and what does not fit what may be held of it now.
+struct NoRoom {
 };
 
 // Device memory of all lanes and of banks together, never over the limit.
@@ -59,7 +62,7 @@ class Arena
     {
         return static_cast<T *>(bytes(count * sizeof(T)));
     }
-    void *bytes(size_t bytes); // 256-byte aligned. Throws Passed over the limit, Trouble without memory
+    void *bytes(size_t bytes); // 256-byte aligned. Throws NoRoom over the limit, Trouble without memory
     void reset();              // everything taken is free again
     void trim(size_t keep);    // gives back what is over `keep`; nothing is taken
 

@@ -27,6 +27,9 @@ template <class Body> rk_card_outcome guarded(rk_card *card, char *why, Body bod
         return RK_CARD_DONE;
     } catch (const Passed &) {
         return RK_CARD_PASSED;
+    } catch (const NoRoom &) { // banks make way for the next request
+        card->rows.drop_idle();
+        return RK_CARD_PASSED;
     } catch (const Trouble &trouble) {
         say(why, trouble);
         (void)cudaGetLastError();

@@ -279,7 +279,10 @@ void check_blas(cublasStatus_t status)
 {
     if (status == CUBLAS_STATUS_SUCCESS)
         return;
-    throw Trouble{status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation : cudaErrorUnknown,
+    const bool lost = status == CUBLAS_STATUS_EXECUTION_FAILED || status == CUBLAS_STATUS_INTERNAL_ERROR;
+    throw Trouble{status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation
+                  : lost                               ? cudaErrorUnknown
+                                                       : cudaErrorInvalidValue,
                   "cuBLAS"};
 }
 
