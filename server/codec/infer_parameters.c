@@ -1,0 +1,80 @@
+/* The parameters of a request: those of the models, and those that the protocol reserves. */
+#include <string.h>
+
+#include "infer_parser.h"
+
+/* Parameters of the protocol that other servers act on; a client library may send them unasked. */
+static bool reserved(const char *name)
+{
+    static const char *const names[] = {"sequence_id", "sequence_start", "sequence_end", "priority",
+                                        "headers"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    return strncmp(name, "triton_", 7) == 0;
+}
+
+static enum rankd_status parse_timeout(struct rk_parser *p, const json_t *value)
+{
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return rk_parse_wrong(p, "parameter timeout", value, "a whole number of microseconds, 0 for none");
+    uint64_t us = (uint64_t)json_integer_value(value);
+    p->wire->timeout_ns = us > UINT64_MAX / 1000 ? UINT64_MAX : us * 1000;
+    return RANKD_OK;
+}
+
+static enum rankd_status unknown_parameter(struct rk_parser *p, const char *name)
+{
+    const char *nearest = rk_param_nearest(name, p->model->use_scores | p->model->use_embeddings);
+    return rk_fail(p->err, RANKD_INVALID, "parameter \"%.64s\" is not one of model %s%s%s%s", name,
+                   p->model->name, nearest ? "; did you mean \"" : "", nearest ? nearest : "",
+                   nearest ? "\"?" : "");
+}
+
+static enum rankd_status parse_parameter(struct rk_parser *p, const char *name, const json_t *value)
+{
+    struct rk_params *params = &p->wire->request.params;
+    if (strcmp(name, "timeout") == 0)
+        return parse_timeout(p, value);
+    if (strcmp(name, "binary_data_output") == 0) {
+        if (!json_is_boolean(value))
+            return rk_parse_wrong(p, "parameter binary_data_output", value, "true or false");
+        p->binary_by_default = json_is_true(value);
+        return RANKD_OK;
+    }
+    if (reserved(name))
+        return RANKD_OK;
+    const struct rk_param_row *row = rk_param_find(name);
+    if (!row)
+        return unknown_parameter(p, name);
+    if (json_is_string(value)) {
+        if (strlen(json_string_value(value)) != json_string_length(value))
+            return rk_fail(p->err, RANKD_INVALID, "parameter %s holds a NUL character", name);
+        return rk_param_set_text(params, row, json_string_value(value), p->err);
+    }
+    if (json_is_boolean(value))
+        return rk_param_set_flag(params, row, json_is_true(value), p->err);
+    if (json_is_number(value))
+        return rk_param_set_number(params, row, json_number_value(value), p->err);
+    char field[128];
+    (void)snprintf(field, sizeof field, "parameter %s", name);
+    return rk_parse_wrong(p, field, value, "a number, a word, true or false");
+}
+
+enum rankd_status rk_parse_parameters(struct rk_parser *p, const json_t *parameters)
+{
+    if (!parameters)
+        return RANKD_OK;
+    if (!json_is_object(parameters))
+        return rk_parse_wrong(p, "parameters", parameters, "an object");
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)parameters, name, value)
+    {
+        enum rankd_status status = parse_parameter(p, name, value);
+        if (status != RANKD_OK)
+            return status;
+    }
+    return RANKD_OK;
+}

@@ -1,0 +1,47 @@
+/* Parsing an inference request: what its parts share. */
+#ifndef RK_INFER_PARSER_H
+#define RK_INFER_PARSER_H
+
+#include "codec/infer_request.h"
+#include "json.h"
+
+/* What parsing passes from step to step. */
+struct rk_parser {
+    struct rk_wire_request *wire;
+    const struct rk_model *model;
+    const char *binary; /* the bytes behind the JSON */
+    size_t binary_bytes, binary_used;
+    char *storage; /* one block for all tensors that came as JSON */
+    size_t storage_bytes, storage_used;
+    struct rk_region_finder *finder;
+    bool binary_by_default;
+    struct rk_err *err;
+};
+
+/* Fails with a sentence: `field` is `value`; it must be `may`. */
+enum rankd_status rk_parse_wrong(struct rk_parser *p, const char *field, const json_t *value,
+                                 const char *may);
+
+/* The object of parameters of the request. */
+enum rankd_status rk_parse_parameters(struct rk_parser *p, const json_t *parameters);
+
+/* The inputs, and the outputs that are asked for (NULL: none was named). */
+enum rankd_status rk_parse_inputs(struct rk_parser *p, const json_t *inputs);
+enum rankd_status rk_parse_outputs(struct rk_parser *p, const json_t *outputs);
+
+/* A size in bytes, 0 if it is not there. */
+enum rankd_status rk_parse_size(struct rk_parser *p, const char *owner, const json_t *object,
+                                const char *field, size_t *out);
+
+/* A place in a region of shared memory, of an input or an output (`owner`, for sentences). */
+enum rankd_status rk_parse_region(struct rk_parser *p, const char *owner, const json_t *parameters,
+                                  enum rk_region_use use, size_t *bytes, void **at, bool *on_card);
+
+/* Tensors that came as JSON lie at multiples of this. */
+enum { RK_STORAGE_ALIGN = 64 };
+static inline size_t rk_storage_aligned(size_t bytes)
+{
+    return (bytes + RK_STORAGE_ALIGN - 1) & ~(size_t)(RK_STORAGE_ALIGN - 1);
+}
+
+#endif
