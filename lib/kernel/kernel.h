@@ -118,7 +118,8 @@ struct rk_pass {
     uint32_t *ahead;  /* [p], count writes: irrelevant items with s_j >= cut[k] */
     bool nan;         /* count writes: some irrelevant item is NaN (then `ahead` does not matter) */
     /* of move only */
-    const float *cut_after; /* [p] */
+    const float *cut_after; /* [p]. A perturbation only raises relevant items (Λ·g > 0), so sorted cuts only
+                               rise: cut_after[k] >= cut[k] */
     uint32_t *ahead_after;  /* [p], written: irrelevant items with s_j >= cut_after[k] */
     struct rk_sink *sink;   /* Δ_j = #{k: cut[k] > s_j} - #{k: cut_after[k] > s_j} */
 };

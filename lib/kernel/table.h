@@ -54,6 +54,12 @@ struct rk_table_code {
     /* For each item #{k: cut[k] > s}, from the table of those cuts. Rooms as above. */
     void (*above)(const uint32_t *base, const float *cut, uint32_t items, const uint32_t *cell,
                   const float *score, uint32_t *out);
+    /* Of items whose before[i] = #{k: cut[k] > s} is known, keeps, in order, those that a cut passed; returns
+     * how many. Cuts only ever rise: an item is passed if and only if the highest cut that was at or below
+     * it, number before[i], lies above it now, after[before[i]] > s. before[i] comes as `above` left it, and
+     * is kept as the number alone. Rooms as above. */
+    uint32_t (*passed)(const float *after, uint32_t p, uint32_t items, uint32_t *before, uint32_t *cell,
+                       float *score, uint32_t *position);
     /* value[i] = rk_sink_value() of before[i] - after[i]. Returns how many are not 0, and adds up their
      * sizes. */
     uint32_t (*values)(double w, double lambda, uint32_t items, const uint32_t *before, const uint32_t *after,

@@ -178,6 +178,28 @@ static void above(const uint32_t *base, const float *cut, uint32_t items, const 
     search_mixed(base, cut, &mixed, aside, out);
 }
 
+static uint32_t passed(const float *after, uint32_t p, uint32_t items, uint32_t *before, uint32_t *cell,
+                       float *score, uint32_t *position)
+{
+    const __m512i cuts = _mm512_set1_epi32((int)RK_CELL_CUTS), all = _mm512_set1_epi32((int)p);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < items; i += 16) {
+        __mmask16 here = rk_lanes(items - i);
+        __m512i number = _mm512_and_si512(_mm512_maskz_loadu_epi32(here, before + i), cuts);
+        __m512 s = _mm512_loadu_ps(score + i);
+        __mmask16 lanes = is_above(after, number, s, _mm512_mask_cmplt_epu32_mask(here, number, all));
+        if (!lanes)
+            continue;
+        _mm512_storeu_si512(cell + kept, _mm512_maskz_compress_epi32(lanes, _mm512_loadu_si512(cell + i)));
+        _mm512_storeu_si512(position + kept,
+                            _mm512_maskz_compress_epi32(lanes, _mm512_loadu_si512(position + i)));
+        _mm512_storeu_si512(before + kept, _mm512_maskz_compress_epi32(lanes, number));
+        _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
+        kept += (unsigned)__builtin_popcount(lanes);
+    }
+    return kept;
+}
+
 static uint32_t values(double w, double lambda, uint32_t items, const uint32_t *before, const uint32_t *after,
                        float *value, uint64_t *size)
 {
@@ -197,7 +219,7 @@ static uint32_t values(double w, double lambda, uint32_t items, const uint32_t *
     return changed;
 }
 
-static const struct rk_table_code code = {load, has_nan, cells, keep, above, values};
+static const struct rk_table_code code = {load, has_nan, cells, keep, above, passed, values};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {

@@ -74,17 +74,18 @@ static void put_one_by_one(const struct rk_list *list, const struct block *block
     }
 }
 
-static void resolve(const struct shared *shared, struct rk_part *part, const struct block *block,
-                    uint32_t items, int32_t *tally)
+static void resolve(const struct shared *shared, struct rk_part *part, struct block *block, uint32_t items,
+                    int32_t *tally)
 {
     const struct rk_list *list = part->pass->list;
     struct rk_sink *sink = &part->sink;
     uint32_t before[RK_TABLE_BLOCK], after[RK_TABLE_BLOCK];
     float value[RK_TABLE_BLOCK];
     shared->code->above(shared->before, shared->cut, items, block->cell, block->score, before);
+    items = shared->code->passed(shared->cut_after, list->p, items, before, block->cell, block->score,
+                                 block->position);
     shared->code->above(shared->after, shared->cut_after, items, block->cell, block->score, after);
     for (uint32_t i = 0; i < items; i++) {
-        before[i] &= RK_CELL_CUTS;
         after[i] &= RK_CELL_CUTS;
         tally[before[i]]--;
         tally[after[i]]++;

@@ -108,6 +108,22 @@ static inline void rk_table_above(const uint32_t *base, const float *cut, uint32
         out[pending[j]] = rk_cell_above(base, cut, cell[pending[j]], score[pending[j]]);
 }
 
+static inline uint32_t rk_table_passed(const float *after, uint32_t p, uint32_t items, uint32_t *before,
+                                       uint32_t *cell, float *score, uint32_t *position)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < items; i++) {
+        uint32_t above = before[i] & RK_CELL_CUTS;
+        float s = score[i];
+        before[kept] = above;
+        cell[kept] = cell[i];
+        score[kept] = s;
+        position[kept] = position[i];
+        kept += above < p && after[above] > s;
+    }
+    return kept;
+}
+
 static inline uint32_t rk_table_values(double w, double lambda, uint32_t items, const uint32_t *before,
                                        const uint32_t *after, float *value, uint64_t *size)
 {

@@ -140,6 +140,8 @@ static void draw_cuts(struct kernel_case *c, struct test_random *random, const s
     }
     qsort(c->cut, p, sizeof *c->cut, descending);
     qsort(c->cut_after, p, sizeof *c->cut_after, descending);
+    for (uint32_t k = 0; k < p; k++) /* they only rise, and stay in order */
+        c->cut_after[k] = c->cut_after[k] > c->cut[k] ? c->cut_after[k] : c->cut[k];
 }
 
 /* First k with cut[k] <= x, by halving. */
