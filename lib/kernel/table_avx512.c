@@ -110,25 +110,30 @@ RK_INLINE __mmask16 is_above(const float *cut, __m512i at, __m512 s, __mmask16 l
     return _mm512_mask_cmp_ps_mask(lanes, value, s, _CMP_GT_OQ);
 }
 
-/* A search among the cuts low..low+size-1 of each lane, all lanes in step. As rk_cell_above(). */
+/* A search among the cuts low..low+size-1 of each lane, size > 0, all lanes in step. As rk_cell_above(): the
+ * first and the last are looked at before any other, because many cuts in one cell are mostly equal ones, and
+ * one alone is found by the first look. */
 RK_INLINE __m512i search(const float *cut, __m512i low, __m512i size, __m512 s, __mmask16 lanes)
 {
     const __m512i one = _mm512_set1_epi32(1);
-    __mmask16 more = _mm512_mask_cmpgt_epi32_mask(lanes, size, _mm512_set1_epi32(4));
-    if (more) { /* many cuts in one cell are mostly equal ones: look at both ends first */
-        __mmask16 all = is_above(cut, _mm512_sub_epi32(_mm512_add_epi32(low, size), one), s, more);
-        __mmask16 none = more & (__mmask16)~is_above(cut, low, s, more);
-        low = _mm512_mask_add_epi32(low, all, low, size);
-        size = _mm512_mask_mov_epi32(size, all | none, _mm512_setzero_si512());
-        lanes = lanes & (__mmask16) ~(all | none);
+    const __m512i last = _mm512_sub_epi32(_mm512_add_epi32(low, size), one);
+    lanes = is_above(cut, low, s, lanes);
+    low = _mm512_mask_add_epi32(low, lanes, low, one);
+    lanes = _mm512_mask_cmpgt_epi32_mask(lanes, size, one);
+    if (!lanes)
+        return low;
+    __mmask16 all = is_above(cut, last, s, lanes);
+    low = _mm512_mask_add_epi32(low, all, last, one);
+    lanes = lanes & (__mmask16)~all;
+    size = _mm512_sub_epi32(last, low); /* between the two, of the lanes that are left */
+    while ((lanes = _mm512_mask_cmpgt_epi32_mask(lanes, size, _mm512_setzero_si512()))) {
+        __m512i half = _mm512_srli_epi32(size, 1), middle = _mm512_add_epi32(low, half);
+        __mmask16 up = is_above(cut, middle, s, lanes);
+        __m512i rest = _mm512_sub_epi32(_mm512_sub_epi32(size, half), one);
+        low = _mm512_mask_add_epi32(low, up, middle, one);
+        size = _mm512_mask_mov_epi32(half, up, rest);
     }
-    while ((more = _mm512_mask_cmpgt_epi32_mask(lanes, size, one))) {
-        __m512i half = _mm512_srli_epi32(size, 1);
-        __mmask16 up = is_above(cut, _mm512_sub_epi32(_mm512_add_epi32(low, half), one), s, more);
-        low = _mm512_mask_add_epi32(low, up, low, half);
-        size = _mm512_mask_sub_epi32(size, more, size, half);
-    }
-    return _mm512_mask_add_epi32(low, is_above(cut, low, s, lanes), low, one);
+    return low;
 }
 
 /* Items in cells that have cuts in them, put aside. */
