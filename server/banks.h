@@ -104,6 +104,9 @@ enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_re
 enum rankd_status rk_bank_use_appended(struct rk_bank_use *use, struct rk_info *info, struct rk_err *err)
     __attribute__((warn_unused_result));
 
+/* Once for a request that got its result, before the end: counts for operators. */
+void rk_bank_use_count(struct rk_bank_use *use, const struct rk_info *info);
+
 /* Always, once, at the end; fine on an empty one. */
 void rk_bank_use_end(struct rk_bank_use *use);
 

@@ -128,13 +128,8 @@ void rk_card_gauges(struct rk_app *app, struct rk_text *out)
                    "# HELP rankd_device_info The accelerator that is used; the value is always 1.\n"
                    "# TYPE rankd_device_info gauge\nrankd_device_info{name=\"%s\"} 1\n",
                    device->name);
-    gauge(out, "rankd_device_up", "gauge", !atomic_load(&device->lost), "0 once the accelerator was lost.");
-    gauge(out, "rankd_device_degraded", "gauge", atomic_load(&device->failing) || atomic_load(&device->lost),
-          "1 while the last request that went to the accelerator failed there and was computed on the CPU.");
-    gauge(out, "rankd_device_failures_total", "counter", (double)atomic_load(&device->failures),
-          "Requests that failed on the accelerator and were computed on the CPU.");
-    gauge(out, "rankd_device_memory_used_bytes", "gauge", (double)memory.used,
-          "Memory of the accelerator that is held.");
-    gauge(out, "rankd_device_memory_limit_bytes", "gauge", (double)memory.limit,
-          "Memory of the accelerator that may be held.");
+#define COUNTER "counter"
+#define GAUGE "gauge"
+#define RK_DEVICE_METRIC(name, type, value, help) gauge(out, name, type, (double)(value), help);
+#include "card.def"
 }

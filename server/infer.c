@@ -67,6 +67,8 @@ static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struc
         meta->append_ns = rk_now_ns() - meta->append_begun_ns;
     if (status != RANKD_OK)
         rk_reply_clear(reply);
+    else
+        rk_bank_use_count(&meta->use, &reply->info);
     rk_bank_use_end(&meta->use);
     request->memory = NULL;
     err->status = status;

@@ -7,6 +7,7 @@
 
 #include "app.h"
 #include "codec/text.h"
+#include "histogram.h"
 #include "infer.h"
 #include "request.h"
 
@@ -33,24 +34,13 @@ static const char *const engine_names[] = {"cpu", "card"};
 static const int statuses[] = {200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 500, 501, 503, 504, 507, 0};
 #define STATUSES (sizeof statuses / sizeof *statuses) /* the last stands for any other */
 
-/* Upper bounds of the buckets: from the wake-up of a thread to a long computation. */
-static const uint64_t bounds_ns[] = {10000,     25000,     50000,     100000,     250000,     500000,
-                                     1000000,   2500000,   5000000,   10000000,   25000000,   50000000,
-                                     100000000, 250000000, 500000000, 1000000000, 2500000000, 10000000000};
-#define BOUNDS (sizeof bounds_ns / sizeof *bounds_ns)
-
 #define SERIES_A 16
 #define SERIES_B 16
 #define COLLECTORS 8
 
-struct histogram {
-    _Atomic uint64_t buckets[BOUNDS + 1];
-    _Atomic uint64_t sum_ns;
-};
-
 struct rk_metrics {
     _Atomic int64_t values[RK_METRIC_COUNT][SERIES_A][SERIES_B];
-    struct histogram histograms[RK_METRIC_COUNT][SERIES_A];
+    struct rk_histogram histograms[RK_METRIC_COUNT][SERIES_A];
     rk_metrics_collector *collectors[COLLECTORS];
     size_t collector_count;
 };
@@ -149,28 +139,15 @@ int64_t rk_metric_get(const struct rk_metrics *metrics, enum rk_metric row, unsi
 
 void rk_metric_observe(struct rk_metrics *metrics, enum rk_metric row, unsigned a, uint64_t ns)
 {
-    if (!metrics || !known(row, a, 0))
-        return;
-    struct histogram *histogram = &metrics->histograms[row][a];
-    size_t bucket = 0;
-    while (bucket < BOUNDS && ns > bounds_ns[bucket])
-        bucket++;
-    atomic_fetch_add_explicit(&histogram->buckets[bucket], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&histogram->sum_ns, ns, memory_order_relaxed);
+    if (metrics && known(row, a, 0))
+        rk_histogram_observe(&metrics->histograms[row][a], ns);
 }
 
 uint64_t rk_metric_observed(const struct rk_metrics *metrics, enum rk_metric row, unsigned a,
                             uint64_t *sum_ns)
 {
     *sum_ns = 0;
-    if (!known(row, a, 0))
-        return 0;
-    const struct histogram *histogram = &metrics->histograms[row][a];
-    uint64_t count = 0;
-    for (size_t i = 0; i <= BOUNDS; i++)
-        count += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
-    *sum_ns = atomic_load_explicit(&histogram->sum_ns, memory_order_relaxed);
-    return count;
+    return known(row, a, 0) ? rk_histogram_observed(&metrics->histograms[row][a], sum_ns) : 0;
 }
 
 void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collect)
@@ -182,27 +159,14 @@ void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collec
 static void write_histogram(const struct rk_metrics *metrics, enum rk_metric i, unsigned a,
                             struct rk_text *out)
 {
-    const struct row *row = &rows[i];
-    const struct histogram *histogram = &metrics->histograms[i][a];
-    uint64_t below = 0;
-    const char *comma = row->a == NONE ? "" : ",";
-    for (size_t bucket = 0; bucket <= BOUNDS; bucket++) {
-        below += atomic_load_explicit(&histogram->buckets[bucket], memory_order_relaxed);
-        rk_text_printf(out, "%s_bucket{", row->name);
-        label_write(out, row->a, a);
-        if (bucket < BOUNDS)
-            rk_text_printf(out, "%sle=\"%g\"} %llu\n", comma, (double)bounds_ns[bucket] / 1e9,
-                           (unsigned long long)below);
-        else
-            rk_text_printf(out, "%sle=\"+Inf\"} %llu\n", comma, (unsigned long long)below);
-    }
-    const double sum = (double)atomic_load_explicit(&histogram->sum_ns, memory_order_relaxed) / 1e9;
-    const char *open = row->a == NONE ? "" : "{", *close = row->a == NONE ? "" : "}";
-    rk_text_printf(out, "%s_sum%s", row->name, open);
-    label_write(out, row->a, a);
-    rk_text_printf(out, "%s %.9f\n%s_count%s", close, sum, row->name, open);
-    label_write(out, row->a, a);
-    rk_text_printf(out, "%s %llu\n", close, (unsigned long long)below);
+    struct rk_text labels = {0};
+    label_write(&labels, rows[i].a, a);
+    size_t length;
+    char *text = rk_text_take(&labels, &length);
+    if (text)
+        rk_histogram_write(&metrics->histograms[i][a], rows[i].name, text, out);
+    out->failed |= !text;
+    free(text);
 }
 
 static void write_value(const struct rk_metrics *metrics, enum rk_metric i, unsigned a, unsigned b,

@@ -114,15 +114,19 @@ static const char *metric_word(const char *word)
 void rk_gen_metrics_md(FILE *out)
 {
     begin(out, "server/metrics.def",
-          "# Metrics\n\nAt `/metrics`, in Prometheus' text format. Banks, the queue and the budget add "
-          "theirs, with HELP lines "
-          "that explain them.",
+          "# Metrics\n\nAt `/metrics`, in Prometheus' text format. The queue, the budget and the process add "
+          "theirs, with HELP lines that explain them. Those of banks are from the table "
+          "server/bank/gauges.def; those of the accelerator, there where one is used, from server/card.def.",
           "metric | type | labels | what it is");
     static const struct {
         const char *name, *type, *a, *b, *help;
     } rows[] = {
 #define RK_METRIC(id, name, type, label_a, label_b, help) {name, #type, #label_a, #label_b, help},
 #include "metrics.def"
+#define RK_BANK_METRIC(id, name, type, help) {name, #type, "bank", "NONE", help},
+#include "bank/gauges.def"
+#define RK_DEVICE_METRIC(name, type, value, help) {name, #type, "NONE", "NONE", help},
+#include "card.def"
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const char *a = metric_word(rows[i].a), *b = metric_word(rows[i].b);

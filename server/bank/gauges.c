@@ -1,17 +1,9 @@
 /* What operators see of the banks: metrics with the bank's name as label. */
-#include <string.h>
+#include <math.h>
+#include <stdio.h>
 
 #include "bank/registry.h"
 #include "codec/text.h"
-
-static void write_gauge(struct rk_text *out, const char *name, const char *help, struct rk_named_bank **all,
-                        size_t count, double (*value)(struct rk_named_bank *))
-{
-    rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name,
-                   strstr(name, "_total") ? "counter" : "gauge");
-    for (size_t i = 0; i < count; i++)
-        rk_text_printf(out, "%s{bank=\"%s\"} %.17g\n", name, all[i]->name, value(all[i]));
-}
 
 /* The lock, because a restore exchanges the memory. */
 static double items_of(struct rk_named_bank *bank)
@@ -65,36 +57,61 @@ static double batches_of(struct rk_named_bank *bank)
 {
     return (double)atomic_load(&bank->appended_batches);
 }
-static double syncs_of(struct rk_named_bank *bank)
+
+/* Only score banks: NAN for the others. */
+static double per_scores(const struct rk_named_bank *bank, double value)
 {
-    return (double)atomic_load(&bank->syncs);
+    return bank->config.shape.is_embeddings ? (double)NAN : value;
 }
-static double sync_seconds_of(struct rk_named_bank *bank)
+static double gradients_of(struct rk_named_bank *bank)
 {
-    return (double)atomic_load(&bank->sync_ns) / 1e9;
+    return per_scores(bank, (double)atomic_load(&bank->gradients));
+}
+static double dropped_of(struct rk_named_bank *bank)
+{
+    return per_scores(bank, (double)atomic_load(&bank->dropped_e9) / 1e9);
+}
+static const struct rk_histogram *syncs_of(struct rk_named_bank *bank)
+{
+    return &bank->syncs;
+}
+
+struct row {
+    const char *name, *help, *type;
+    double (*number)(struct rk_named_bank *);
+    const struct rk_histogram *(*histogram)(struct rk_named_bank *); /* where there is no number */
+};
+#define COUNTER(id) "counter", id##_of, NULL
+#define GAUGE(id) "gauge", id##_of, NULL
+#define HISTOGRAM(id) "histogram", NULL, id##_of
+
+static const struct row rows[] = {
+#define RK_BANK_METRIC(id, name, type, help) {name, help, type(id)},
+#include "bank/gauges.def"
+};
+
+static void write_sample(struct rk_text *out, const struct row *row, struct rk_named_bank *bank)
+{
+    char label[RK_BANK_NAME_BYTES + 8];
+    (void)snprintf(label, sizeof label, "bank=\"%s\"", bank->name);
+    if (row->histogram) {
+        rk_histogram_write(row->histogram(bank), row->name, label, out);
+        return;
+    }
+    const double value = row->number(bank);
+    if (!isnan(value))
+        rk_text_printf(out, "%s{%s} %.17g\n", row->name, label, value);
 }
 
 void rk_banks_gauges(struct rk_app *app, struct rk_text *out)
 {
-    static const struct {
-        const char *name, *help;
-        double (*value)(struct rk_named_bank *);
-    } rows[] = {
-        {"rankd_bank_items", "Items in a bank.", items_of},
-        {"rankd_bank_version", "Version of a bank: batches appended.", version_of},
-        {"rankd_bank_generation", "Generation of a bank: raised by clear and restore.", generation_of},
-        {"rankd_bank_bytes", "Memory that a bank holds.", bytes_of},
-        {"rankd_bank_last_append_timestamp_seconds", "When a bank was last appended to, Unix time.",
-         last_append_of},
-        {"rankd_bank_read_only", "1 where a bank takes no appends.", read_only_of},
-        {"rankd_bank_undurable", "1 where a full disk makes a bank go on in memory only.", undurable_of},
-        {"rankd_bank_appended_batches_total", "Batches appended to a bank.", batches_of},
-        {"rankd_bank_syncs_total", "Syncs of a bank's journal.", syncs_of},
-        {"rankd_bank_sync_seconds_total", "Time of syncs of a bank's journal.", sync_seconds_of},
-    };
     size_t count;
     struct rk_named_bank **all = rk_banks_hold_all(app->banks, &count);
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        write_gauge(out, rows[i].name, rows[i].help, all, count, rows[i].value);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct row *row = &rows[i];
+        rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n", row->name, row->help, row->name, row->type);
+        for (size_t b = 0; b < count; b++)
+            write_sample(out, row, all[b]);
+    }
     rk_banks_release_all(all, count);
 }

@@ -86,8 +86,7 @@ static enum rankd_status sync_counted(struct rk_named_bank *bank, struct rk_err 
 {
     uint64_t begun = rk_now_ns();
     enum rankd_status status = rk_journal_sync(bank->journal, err);
-    atomic_fetch_add(&bank->syncs, 1);
-    atomic_fetch_add(&bank->sync_ns, rk_now_ns() - begun);
+    rk_histogram_observe(&bank->syncs, rk_now_ns() - begun);
     return status;
 }
 

@@ -8,6 +8,7 @@
 
 #include "bank/ids.h"
 #include "banks.h"
+#include "histogram.h"
 #include "store/journal.h"
 
 /* A batch id whose request is being computed. */
@@ -57,7 +58,9 @@ struct rk_named_bank {
     struct rk_named_bank *commit_next;
 
     /* For operators. */
-    atomic_uint_least64_t appended_batches, appended_items, last_append_s, syncs, sync_ns;
+    atomic_uint_least64_t appended_batches, appended_items, last_append_s;
+    struct rk_histogram syncs;
+    atomic_uint_least64_t gradients, dropped_e9; /* sum of their gradient_dropped, times 1e9 */
 };
 
 struct rk_named_bank *rk_named_new(const char *name, const struct rk_bank_config *config);

@@ -204,6 +204,16 @@ enum rankd_status rk_bank_use_appended(struct rk_bank_use *use, struct rk_info *
     return RANKD_OK;
 }
 
+void rk_bank_use_count(struct rk_bank_use *use, const struct rk_info *info)
+{
+    /* A gradient of zero has no share that could be dropped; counted, it would make that of the others small.
+     */
+    if (!use->bank || !info->has_gradient || (info->gradient_nonzero == 0 && info->gradient_dropped == 0))
+        return;
+    atomic_fetch_add(&use->bank->gradients, 1);
+    atomic_fetch_add(&use->bank->dropped_e9, (uint64_t)(info->gradient_dropped * 1e9));
+}
+
 void rk_bank_use_end(struct rk_bank_use *use)
 {
     struct rk_named_bank *bank = use->bank;

@@ -74,7 +74,7 @@ def throughput(folder, seconds):
         for _ in range(3):
             for mode, n in found:
                 found[mode, n].append(rate(daemon, mode, n, seconds / 3))
-        syncs = daemon.metric("rankd_bank_syncs_total", "always")
+        syncs = daemon.metric("rankd_bank_sync_seconds_count", "always")
         batches = daemon.metric("rankd_bank_appended_batches_total", "always")
     print(f"\nrequests/s: loss of {BATCH} x {DIM} against {CAPACITY} items, then append ({folder})")
     print(f"{'durability':<12}" + "".join(f"{n:>6} trainers" for n in trainers))

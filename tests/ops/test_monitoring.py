@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import BUILD, Daemon, assert_ended_well
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/rankd.json").read_text())
@@ -18,15 +19,28 @@ def get(daemon, path):
 
 
 @pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    """With an accelerator, of paper, so that its metrics are there too."""
+    shared = Daemon(tmp_path_factory.mktemp("daemon"), "--device", "cuda:0", "--device-plugin", BUILD / "fake-card.so",
+                    "--data", tmp_path_factory.mktemp("data"))
+    yield shared
+    assert_ended_well(shared)
+
+
+def put_bank(daemon, name, **config):
+    put = urllib.request.Request(f"{daemon.url}/v2/banks/{name}", method="PUT", data=json.dumps(config).encode())
+    urllib.request.urlopen(put, timeout=30).read()
+
+
+@pytest.fixture(scope="module")
 def metrics(daemon):
     body = json.dumps({"parameters": {"lambda": 10}, "inputs": [
         {"name": "scores", "shape": [1, 4], "datatype": "FP32", "data": [4, 3, 2, 1]},
         {"name": "targets", "shape": [1, 4], "datatype": "INT8", "data": [0, 1, 0, 1]}]}).encode()
     for model in "ap", "recall":
         urllib.request.urlopen(f"{daemon.url}/v2/models/{model}/infer", body, timeout=30).read()
-    put = urllib.request.Request(f"{daemon.url}/v2/banks/watched", method="PUT",
-                                 data=b'{"kind":"embeddings","dim":2,"capacity":8,"durability":"none"}')
-    urllib.request.urlopen(put, timeout=30).read()
+    put_bank(daemon, "watched", kind="embeddings", dim=2, capacity=8, durability="none")
+    put_bank(daemon, "remembered", kind="scores", lists=1, capacity=8, durability="always")
     return get(daemon, "/metrics")
 
 
@@ -43,6 +57,42 @@ def test_promtool_finds_nothing_to_say_about_the_metrics(metrics):
 def test_the_share_of_zero_gradient_can_be_had(metrics):
     for name in "rankd_gradient_items_total", "rankd_gradient_nonzero_total":
         assert int(re.search(rf'^{name}{{model="ap"}} (\d+)', metrics, re.M)[1]) == 4
+
+
+def ask_bank(daemon, bank, scores, **parameters):
+    """The reply's parameters to a loss of one list, its second item relevant."""
+    body = json.dumps({"parameters": {"lambda": 10, "bank": bank, **parameters}, "inputs": [
+        {"name": "scores", "shape": [1, 4], "datatype": "FP32", "data": scores},
+        {"name": "targets", "shape": [1, 4], "datatype": "INT8", "data": [0, 1, 0, 0]}]}).encode()
+    with urllib.request.urlopen(f"{daemon.url}/v2/models/ap/infer", body, timeout=30) as reply:
+        return json.load(reply)["parameters"]
+
+
+def sample(text, name):
+    return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)[1])
+
+
+def test_the_share_of_gradient_that_a_score_bank_takes_can_be_had(daemon):
+    put_bank(daemon, "drops", kind="scores", lists=1, capacity=8, durability="none")
+    replies = [ask_bank(daemon, "drops", scores) for scores in ([4, 3, 2, 1], [1, 2, 3, 4], [8, 5, 1, 1])]
+    shares = [r["gradient_dropped"] for r in replies]
+    assert any(0 < share < 1 for share in shares)
+    ask_bank(daemon, "drops", [1, 2, 3, 4], **{"lambda": 1e-9})  # a gradient of zero has no share
+    text = get(daemon, "/metrics")
+    assert sample(text, 'rankd_bank_gradient_dropped_total{bank="drops"}') == pytest.approx(sum(shares), abs=1e-8)
+    assert sample(text, 'rankd_bank_gradients_total{bank="drops"}') == 3
+    assert 'rankd_bank_gradients_total{bank="watched"}' not in text  # of embeddings: nothing is dropped there
+
+
+def test_syncs_are_a_histogram_of_each_bank(daemon):
+    put_bank(daemon, "synced", kind="scores", lists=1, capacity=8, durability="always")
+    for _ in range(3):
+        ask_bank(daemon, "synced", [4, 3, 2, 1])
+    text = get(daemon, "/metrics")
+    buckets = [int(n) for n in re.findall(r'^rankd_bank_sync_seconds_bucket\{bank="synced",le="[^"]+"\} (\d+)$', text, re.M)]
+    assert len(buckets) == 19 and buckets == sorted(buckets)
+    assert buckets[-1] == sample(text, 'rankd_bank_sync_seconds_count{bank="synced"}') >= 3
+    assert sample(text, 'rankd_bank_sync_seconds_sum{bank="synced"}') > 0
 
 
 def test_prometheus_accepts_configuration_and_rules():
@@ -63,7 +113,7 @@ def families(metrics):
     return found
 
 
-WORDS = {"sum", "by", "rate", "histogram_quantile", "min", "max", "time", "changes", "label_values", "job", "instance", "avg", "increase"}
+WORDS = {"sum", "by", "rate", "histogram_quantile", "min", "max", "time", "changes", "label_values", "job", "instance", "avg", "increase", "and"}
 
 
 def check(expression, known):
@@ -101,8 +151,9 @@ def test_the_alerts_use_metrics_that_exist(metrics):
 
 def test_the_reference_lists_every_metric_of_the_table(metrics):
     page = (ROOT / "docs/reference/metrics.md").read_text()
-    listed = set(re.findall(r"^\| `(\w+)`", page, re.M))
-    assert listed and listed <= set(re.findall(r"^# TYPE (\w+)", metrics, re.M))
+    listed, told = set(re.findall(r"^\| `(\w+)`", page, re.M)), set(re.findall(r"^# TYPE (\w+)", metrics, re.M))
+    assert listed and listed <= told
+    assert {name for name in told - listed if name.startswith(("rankd_bank_", "rankd_device_"))} == {"rankd_device_info"}
 
 
 def test_the_status_page_needs_nothing_from_outside_and_names_metrics_that_exist(daemon, metrics):
