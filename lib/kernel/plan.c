@@ -1,12 +1,12 @@
 /* Which strategy a list gets: the only place where n and P decide. */
 #include "kernels_internal.h"
 
-/* Most relevant items for which comparing is faster than a table. Measured with `make tune` on a Zen 5
- * (forward + backward, uniform scores): AVX-512 at n = 65,536: 1.6 against 2.9 ns an item at P = 32, 3.3
- * against 2.9 at 64; AVX2: 3.5 against 7.2 at 32, 7.2 against 7.1 at 64. It hardly moves with n from 4,096 to
- * 1M. Plain code has nothing to compare many at a time with; its search is for lists too small for a table, a
- * choice that was not measured. */
-enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 56 };
+/* Most relevant items for which comparing is faster than a table. Measured with `make tune` on an AMD EPYC
+ * (forward + backward, uniform scores), ns an item, comparing against table at P = 32 and 64. AVX-512: n =
+ * 4,096 4.2/4.4, 10/6.0; 65,536 2.7/3.3, 5.6/3.3; 1M 2.4/4.1, 4.6/4.0. AVX2: 4,096 8.5/10, 17/12;
+ * 65,536 4.0/7.3, 8.1/7.5; 1M 3.1/8.8, 6.1/9.6. Plain code has nothing to compare many at a time with; its
+ * search is for lists too small for a table, a choice that was not measured. */
+enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 44 };
 
 const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)
 {
