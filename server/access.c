@@ -152,17 +152,6 @@ enum rankd_status rk_access_reload(struct rk_access *access, struct rk_err *err)
     return RANKD_OK;
 }
 
-bool rk_access_knows(struct rk_access *access, const char *name)
-{
-    bool known = false;
-    pthread_rwlock_rdlock(&access->lock);
-    for (size_t i = 0; i < access->count && !known; i++)
-        known =
-            access->tokens[i].who.scopes & RK_SCOPE_INFER && strcmp(access->tokens[i].who.name, name) == 0;
-    pthread_rwlock_unlock(&access->lock);
-    return known;
-}
-
 /* The host of "host", "host:port", "[v6]:port" or "[v6]", without port and brackets. False if it does not
  * fit. */
 static bool host_of(const char *text, char *host, size_t size)

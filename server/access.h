@@ -28,9 +28,6 @@ enum rankd_status rk_access_reload(struct rk_access *access, struct rk_err *err)
 
 bool rk_access_has_tokens(const struct rk_access *access);
 
-/* Whether some token bears that name now and may infer. Any thread. */
-bool rk_access_knows(struct rk_access *access, const char *name);
-
 /* Who the bearer of this Authorization header is (NULL = there was none). Without tokens everybody may do
  * everything and is called "anonymous". RANKD_UNAUTHORIZED if the header is missing, of another form, or its
  * token is unknown: the caller then has no scopes, and may still call what wants none. Takes as long for a

@@ -13,7 +13,6 @@
 #include "http/front.h"
 #include "log.h"
 #include "notify.h"
-#include "regions.h"
 #include "signals.h"
 
 extern char **environ;
@@ -41,13 +40,10 @@ static void *watch_for_hurry(void *argument)
 static void read_tokens_again(struct rk_app *app)
 {
     struct rk_err err = {0};
-    if (rk_access_reload(app->access, &err) != RANKD_OK) {
+    if (rk_access_reload(app->access, &err) == RANKD_OK)
+        rk_log_say(app->log, RK_LOG_INFO, "main", "SIGHUP: tokens were read again");
+    else
         rk_log_say(app->log, RK_LOG_ERROR, "main", "SIGHUP: the tokens stay as they were: %s", err.text);
-        return;
-    }
-    const size_t forgotten = app->regions ? rk_regions_forget_strangers(app->regions, app->access) : 0;
-    rk_log_say(app->log, RK_LOG_INFO, "main", "SIGHUP: tokens were read again%s",
-               forgotten ? "; the regions of those that are gone were forgotten" : "");
 }
 
 static void wait_for_stop(struct rk_app *app)

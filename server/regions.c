@@ -284,22 +284,6 @@ void rk_regions_unregister(struct rk_regions *regions, const char *owner, enum r
     (void)pthread_mutex_unlock(&regions->lock);
 }
 
-size_t rk_regions_forget_strangers(struct rk_regions *regions, struct rk_access *access)
-{
-    size_t forgotten = 0;
-    (void)pthread_mutex_lock(&regions->lock);
-    for (struct rk_region **at = &regions->first; *at;) {
-        if (rk_access_knows(access, (*at)->owner)) {
-            at = &(*at)->next;
-            continue;
-        }
-        unlist(regions, at);
-        forgotten++;
-    }
-    (void)pthread_mutex_unlock(&regions->lock);
-    return forgotten;
-}
-
 enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner, enum rk_region_kind kind,
                                   const char *name, struct rk_text *out, struct rk_err *err)
 {

@@ -53,10 +53,6 @@ enum rk_region_kind { RK_REGION_SYSTEM, RK_REGION_CARD };
 void rk_regions_unregister(struct rk_regions *regions, const char *owner, enum rk_region_kind kind,
                            const char *name);
 
-/* Forgets the regions of owners that `access` does not know any more, after tokens were read again. Requests
- * that use them end undisturbed. Returns how many. */
-size_t rk_regions_forget_strangers(struct rk_regions *regions, struct rk_access *access);
-
 /* Writes the owner's regions of the kind, or the one of this name, as a JSON array. RANKD_NOT_FOUND: there is
  * none of the name. */
 enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner, enum rk_region_kind kind,

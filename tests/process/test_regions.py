@@ -2,7 +2,6 @@
 gets the daemon to do harm."""
 import itertools
 import os
-import signal
 import threading
 
 import numpy as np
@@ -293,28 +292,3 @@ def test_regions_are_off_unless_asked_for_and_want_tokens(make_daemon):
     assert "system_shared_memory" not in ask(off, "GET", "/v2").json()["extensions"]
     with pytest.raises(RuntimeError, match="tokens"):
         make_daemon("--allow-shm-regions")
-
-
-def test_regions_of_a_token_that_is_taken_away_go_with_it(make_daemon, tmp_path):
-    tokens = tmp_path / "tokens"
-    tokens.write_text(f"alice infer {ALICE}\nbob infer {BOB}\n")
-    tokens.chmod(0o600)
-    daemon = make_daemon("--tokens", tokens, "--allow-shm-regions", "--shm-key-prefix", "rankd_test_")
-    key = f"rankd_test_{os.getpid()}_taken"
-    with open(f"/dev/shm/{key}", "wb") as file:
-        file.write(bytes(4096))
-    try:
-        for token in (ALICE, BOB):
-            assert registered(daemon, token, "mine", key, 4096).status == 200
-        open_before = daemon.fds()
-        tokens.write_text(f"alice infer {ALICE}\n")
-        daemon.signal(signal.SIGHUP)
-        daemon.wait_for_log("the regions of those that are gone were forgotten")
-        assert status(daemon, ALICE, "mine").status == 200 and daemon.fds() == open_before - 1
-        # The name comes back with another secret: what its bearer before had is not there.
-        tokens.write_text(f"alice infer {ALICE}\nbob infer {BOB[::-1]}\n")
-        daemon.signal(signal.SIGHUP)
-        daemon.wait_for_log("(?s)read again.*read again")
-        assert status(daemon, BOB[::-1], "mine").status == 404
-    finally:
-        os.unlink(f"/dev/shm/{key}")
