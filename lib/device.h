@@ -23,7 +23,7 @@ struct rk_device {
     atomic_bool lost;     /* it will not answer this process again: nothing goes there any more */
     atomic_bool failing;  /* the last request that went there failed */
     atomic_uint_fast64_t failures;
-    int ordinal;          /* the card's number */
+    int ordinal; /* the card's number */
     char name[RK_DEVICE_NAME];
     void *library;
 };

@@ -284,7 +284,8 @@ static void check_random(struct rk_device *device, int runs)
     static const double long_shares[] = {0, 2e-6, 2e-5, 1e-3, 0.01, 0.05, 0.5, 1};
     for (int run = 0; run < (runs < 10 ? 2 : 8 + runs / 10); run++) {
         const size_t n = runs < 10 ? 270000 : 300000 + below(1000000);
-        check_scores(device, 1 + below(2), n, long_shares[runs < 10 ? 3 + 2 * run : run % 8], (int)below(6), below(2));
+        check_scores(device, 1 + below(2), n, long_shares[runs < 10 ? 3 + 2 * run : run % 8], (int)below(6),
+                     below(2));
     }
 }
 
