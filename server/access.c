@@ -261,6 +261,17 @@ enum rankd_status rk_access_identify(struct rk_access *access, const char *autho
     return found ? RANKD_OK : rk_fail(err, RANKD_UNAUTHORIZED, "the token is not one of this daemon's");
 }
 
+bool rk_access_holds(struct rk_access *access, const char *name, unsigned scopes)
+{
+    bool holds = false;
+    pthread_rwlock_rdlock(&access->lock);
+    for (size_t i = 0; i < access->count && !holds; i++)
+        holds =
+            (scopes & ~access->tokens[i].who.scopes) == 0 && strcmp(access->tokens[i].who.name, name) == 0;
+    pthread_rwlock_unlock(&access->lock);
+    return holds;
+}
+
 enum rankd_status rk_access_permit(const struct rk_principal *who, unsigned scopes, struct rk_err *err)
 {
     const unsigned missing = scopes & ~who->scopes;

@@ -36,6 +36,9 @@ bool rk_access_has_tokens(const struct rk_access *access);
 enum rankd_status rk_access_identify(struct rk_access *access, const char *authorization,
                                      struct rk_principal *who, struct rk_err *err);
 
+/* True if a token of this name has all of `scopes` now. */
+bool rk_access_holds(struct rk_access *access, const char *name, unsigned scopes);
+
 /* RANKD_OK if `who` has all of `scopes`, else RANKD_FORBIDDEN with what is missing. */
 enum rankd_status rk_access_permit(const struct rk_principal *who, unsigned scopes, struct rk_err *err)
     __attribute__((warn_unused_result));

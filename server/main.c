@@ -13,6 +13,7 @@
 #include "http/front.h"
 #include "log.h"
 #include "notify.h"
+#include "regions.h"
 #include "signals.h"
 
 extern char **environ;
@@ -40,10 +41,13 @@ static void *watch_for_hurry(void *argument)
 static void read_tokens_again(struct rk_app *app)
 {
     struct rk_err err = {0};
-    if (rk_access_reload(app->access, &err) == RANKD_OK)
-        rk_log_say(app->log, RK_LOG_INFO, "main", "SIGHUP: tokens were read again");
-    else
+    if (rk_access_reload(app->access, &err) != RANKD_OK) {
         rk_log_say(app->log, RK_LOG_ERROR, "main", "SIGHUP: the tokens stay as they were: %s", err.text);
+        return;
+    }
+    const size_t swept = rk_regions_sweep(app->regions);
+    rk_log_say(app->log, RK_LOG_INFO, "main", "SIGHUP: tokens were read again; %zu regions went with theirs",
+               swept);
 }
 
 static void wait_for_stop(struct rk_app *app)

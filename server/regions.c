@@ -19,6 +19,7 @@ struct rk_regions {
     struct rk_region *first;
     size_t count;
     const struct rk_config *config;
+    struct rk_access *access;
 };
 
 static void drop(struct rk_region *region)
@@ -51,6 +52,7 @@ enum rankd_status rk_regions_start(struct rk_app *app, struct rk_err *err)
     if (!app->regions)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
     app->regions->config = &app->config;
+    app->regions->access = app->access;
     (void)pthread_mutex_init(&app->regions->lock, NULL);
     return RANKD_OK;
 }
@@ -150,6 +152,12 @@ static int open_object(const struct rk_config *config, const char *key, struct s
     return -1;
 }
 
+/* A ring's client owns as "uid N", which no token is called: a token's name has no blank. */
+static bool may_own(const struct rk_regions *regions, const char *owner)
+{
+    return strchr(owner, ' ') || rk_access_holds(regions->access, owner, RK_SCOPE_INFER);
+}
+
 static enum rankd_status add(struct rk_regions *regions, struct rk_region *region, struct rk_err *err)
 {
     size_t own = 0;
@@ -166,6 +174,9 @@ static enum rankd_status add(struct rk_regions *regions, struct rk_region *regio
             "together %llu (--shm-regions)",
             own, (unsigned long long)regions->config->shm_token_regions,
             (unsigned long long)regions->config->shm_regions);
+    /* Its token may have been removed since it was looked at, and the sweep be over. */
+    if (!may_own(regions, region->owner))
+        return rk_fail(err, RANKD_UNAUTHORIZED, "the token '%s' was removed", region->owner);
     region->users = 1;
     *end = region;
     regions->count++;
@@ -282,6 +293,24 @@ void rk_regions_unregister(struct rk_regions *regions, const char *owner, enum r
             at = &(*at)->next;
     }
     (void)pthread_mutex_unlock(&regions->lock);
+}
+
+size_t rk_regions_sweep(struct rk_regions *regions)
+{
+    size_t swept = 0;
+    if (!regions)
+        return 0;
+    (void)pthread_mutex_lock(&regions->lock);
+    for (struct rk_region **at = &regions->first; *at;) {
+        if (may_own(regions, (*at)->owner)) {
+            at = &(*at)->next;
+        } else {
+            unlist(regions, at);
+            swept++;
+        }
+    }
+    (void)pthread_mutex_unlock(&regions->lock);
+    return swept;
 }
 
 enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner, enum rk_region_kind kind,

@@ -46,6 +46,11 @@ enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk
                                            uint64_t card, size_t bytes, struct rk_err *err)
     __attribute__((warn_unused_result));
 
+/* After the tokens were read again: forgets what belongs to a token that is gone or may no longer infer, and
+ * so could not unregister it. Requests that use it end undisturbed. `regions` NULL is fine. Returns how many.
+ */
+size_t rk_regions_sweep(struct rk_regions *regions);
+
 enum rk_region_kind { RK_REGION_SYSTEM, RK_REGION_CARD };
 
 /* Forgets the owner's region `name` of the kind, all of the owner's of the kind with NULL. One that is not

@@ -6,7 +6,9 @@
  *   FAKE_CARD=lost:N     the N-th call, and with it the card */
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,6 +164,28 @@ static enum rk_card_outcome store(struct rk_card *card, void *on_card, const voi
 }
 
 /* The handle is the name of a shared memory object; its first page says nothing. */
+/* Mappings that stand, so that tests see in /proc what was let go of. */
+enum { MAPPINGS = 64 };
+static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+    void *address;
+    size_t bytes;
+} mappings[MAPPINGS];
+
+static bool remember(void *address, size_t bytes)
+{
+    size_t i = 0;
+    (void)pthread_mutex_lock(&mapping_lock);
+    while (i < MAPPINGS && mappings[i].address)
+        i++;
+    if (i < MAPPINGS) {
+        mappings[i].address = address;
+        mappings[i].bytes = bytes;
+    }
+    (void)pthread_mutex_unlock(&mapping_lock);
+    return i < MAPPINGS;
+}
+
 static enum rk_card_outcome map(struct rk_card *card, const unsigned char *handle, void **address,
                                 size_t *bytes, char *why)
 {
@@ -177,13 +201,20 @@ static enum rk_card_outcome map(struct rk_card *card, const unsigned char *handl
     *bytes = (size_t)file.st_size;
     *address = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     (void)close(fd);
-    return *address == MAP_FAILED ? RK_CARD_FAILED : RK_CARD_DONE;
+    return *address != MAP_FAILED && remember(*address, *bytes) ? RK_CARD_DONE : RK_CARD_FAILED;
 }
 
-/* The mapping stays: a test's process is short. */
 static void unmap(struct rk_card *card, void *address)
 {
-    (void)card, (void)address;
+    (void)card;
+    (void)pthread_mutex_lock(&mapping_lock);
+    for (size_t i = 0; i < MAPPINGS; i++) {
+        if (mappings[i].address != address)
+            continue;
+        (void)munmap(address, mappings[i].bytes);
+        mappings[i].address = NULL;
+    }
+    (void)pthread_mutex_unlock(&mapping_lock);
 }
 
 static struct rk_card_memory memory(struct rk_card *card)

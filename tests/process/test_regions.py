@@ -1,14 +1,17 @@
 """Registered shared memory: an unmodified Triton client works, and neither a stranger nor an owner that cuts its memory short
 gets the daemon to do harm."""
+import base64
 import itertools
 import os
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
 import tritonclient.utils.shared_memory as shared
-from conftest import Daemon, assert_ended_well
+from conftest import BUILD, Daemon, assert_ended_well
 from support_http import ask, infer
 
 ALICE, BOB, METRICS = "the-token-of-alice-0001", "the-token-of-bob-000001", "the-token-of-metrics-01"
@@ -292,3 +295,125 @@ def test_regions_are_off_unless_asked_for_and_want_tokens(make_daemon):
     assert "system_shared_memory" not in ask(off, "GET", "/v2").json()["extensions"]
     with pytest.raises(RuntimeError, match="tokens"):
         make_daemon("--allow-shm-regions")
+
+
+# ---- a token that was removed ----
+
+def holds(daemon, key):
+    """Whether the daemon has the object open."""
+    for fd in os.listdir(f"/proc/{daemon.pid}/fd"):
+        try:
+            if os.readlink(f"/proc/{daemon.pid}/fd/{fd}") == f"/dev/shm/{key}":
+                return True
+        except FileNotFoundError:
+            pass
+    return False
+
+
+def maps(daemon, key):
+    with open(f"/proc/{daemon.pid}/maps") as file:
+        return f"/dev/shm/{key}" in file.read()
+
+
+def goes(condition):
+    """Whether it stops being true; the time is only how long to go on asking."""
+    until = time.monotonic() + 60
+    while condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return not condition()
+
+
+@pytest.fixture
+def guarded(make_daemon, tmp_path):
+    """A daemon with a card of paper, and reload(lines): what is in the file of tokens from then on."""
+    file = tmp_path / "tokens"
+    reloads = itertools.count(1)
+
+    def write(lines):
+        file.write_text(lines)
+        file.chmod(0o600)
+
+    def reload(lines):
+        write(lines)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_for_log(r"(?s)" + r"SIGHUP: the tokens|SIGHUP: tokens.*" * next(reloads))
+
+    write(BOTH)
+    daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "fake-card.so", "--tokens", file, "--workers", 2,
+                         "--allow-shm-regions", "--shm-key-prefix", "rankd_test_", "--shm-token-regions", 2, "--shm-regions", 4)
+    daemon.reload = reload
+    return daemon
+
+
+BOTH = f"alice infer {ALICE}\nbob infer {BOB}\n"
+CARD = "/v2/cudasharedmemory/region/{}/{}"
+
+
+def registered_card(daemon, token, name, key, size):
+    handle = base64.b64encode(f"/{key}".encode().ljust(64, b"\0")).decode()
+    return ask(daemon, "POST", CARD.format(name, "register"),
+               {"raw_handle": {"b64": handle}, "device_id": 0, "byte_size": size}, bearer(token))
+
+
+@pytest.mark.parametrize("left", [f"bob infer {BOB}\n", f"alice metrics {ALICE}\nbob infer {BOB}\n"], ids=["gone", "may not infer"])
+def test_regions_of_a_removed_token_go_with_it(guarded, memory, left):
+    keys = [memory(CONTENT) for _ in range(4)]
+    for token, system, card in ((ALICE, keys[0], keys[1]), (BOB, keys[2], keys[3])):
+        assert registered(guarded, token, "r", system, 64).status == 200
+        assert registered_card(guarded, token, "c", card, 64).status == 200
+    assert holds(guarded, keys[0]) and maps(guarded, keys[1])
+    guarded.reload(left)
+    assert not holds(guarded, keys[0]) and not maps(guarded, keys[1])
+    assert holds(guarded, keys[2]) and maps(guarded, keys[3]), "another token's regions stay"
+    assert infer(guarded, body("r"), bearer(BOB)).status == 200
+    assert registered(guarded, ALICE, "r", keys[0], 64).status in (401, 403)
+    guarded.reload(f"alice infer another-token-of-alice-1\nbob infer {BOB}\n")
+    alice = "another-token-of-alice-1"
+    assert status(guarded, alice).json() == [], "who gets the name later does not get the regions"
+    assert registered(guarded, alice, "r", keys[0], 64).status == 200, "and what they took of the limits is free again"
+    assert registered_card(guarded, alice, "c", keys[1], 64).status == 200
+
+
+def test_regions_stay_with_a_token_that_is_renewed_and_when_the_file_is_damaged(guarded, memory):
+    assert registered(guarded, ALICE, "r", memory(CONTENT), 64).status == 200
+    guarded.reload("nonsense\n")
+    assert len(status(guarded, ALICE).json()) == 1
+    guarded.reload(f"alice infer renewed-token-of-alice\nbob infer {BOB}\n")
+    assert len(status(guarded, "renewed-token-of-alice").json()) == 1
+
+
+@pytest.mark.parametrize("on_card", [False, True], ids=["system", "cuda"])
+def test_a_region_in_use_goes_when_its_last_use_ends(guarded, memory, on_card):
+    """Requests that began before their token went end as if nothing had happened; then the memory is let go of."""
+    rows, columns = 64, 16384
+    n = rows * columns
+    scores = np.random.default_rng(5).random((rows, columns), dtype=np.float32)
+    targets = (np.arange(n) % 40 == 0).astype(np.int8)
+    key = memory(scores.tobytes() + targets.tobytes() + bytes(4 * n))
+    make = registered_card if on_card else registered
+    request = {"parameters": {"margin": 0.1}, "inputs": [
+        {"name": "scores", "shape": [rows, columns], "datatype": "FP32", "parameters": in_region("r", 4 * n)},
+        {"name": "targets", "shape": [rows, columns], "datatype": "INT8", "parameters": in_region("r", n, 4 * n)}],
+        "outputs": [{"name": "gradient", "parameters": in_region("r", 4 * n, 5 * n)}]}
+    assert make(guarded, ALICE, "r", key, 9 * n).status == 200
+    answers, begun = [], threading.Event()
+
+    def work():
+        while True:
+            answers.append(infer(guarded, request, bearer(ALICE)))
+            begun.set()
+            if answers[-1].status != 200:
+                return
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(60) and answers[0].status == 200, answers
+    guarded.reload(f"bob infer {BOB}\n")
+    for thread in threads:
+        thread.join()
+    # 400: its token was known when it came, and the region gone when it was looked for
+    assert {a.status for a in answers} <= {200, 400, 401}, [a.body for a in answers if a.status not in (200, 400, 401)]
+    assert all("not registered" in a.error for a in answers if a.status == 400)
+    assert goes(lambda: holds(guarded, key) or maps(guarded, key))
+    assert infer(guarded, headers=bearer(BOB)).status == 200
