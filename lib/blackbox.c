@@ -39,10 +39,12 @@ static void carve_relevant(struct rk_carve *carve, const struct rk_kernels *kern
         r->cut_after = (float *)(void *)r->slope;
         r->ahead_after = r->slope ? (uint32_t *)(void *)r->slope + p : NULL;
     }
+    /* Sorting comes before and between the strategy's two passes, so one's memory is the other's. */
+    struct rk_carve sorting = *carve;
     r->strategy = rk_carve(carve, strategy->scratch(items, p, threads));
-    /* Keys are needed while sorting only. */
-    r->key = rk_carve(carve, p * sizeof *r->key);
-    r->sort = rk_carve(carve, kernels->order_scratch(p));
+    r->key = rk_carve(&sorting, p * sizeof *r->key);
+    r->sort = rk_carve(&sorting, kernels->order_scratch(p));
+    carve->used = sorting.used > carve->used ? sorting.used : carve->used;
 }
 
 static const struct rk_strategy *plan(const struct rk_kernels *kernels, const struct rk_list *list,

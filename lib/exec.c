@@ -58,6 +58,7 @@ struct rk_scratch *rk_scratch_new(size_t limit)
         void *base =
             mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base != MAP_FAILED) {
+            (void)madvise(base, want, MADV_HUGEPAGE);
             scratch->base = base;
             scratch->reserved = limit && limit < want ? limit : want;
             return scratch;

@@ -145,6 +145,7 @@ enum rankd_status rk_compare_move(struct rk_pass *pass, const struct rk_compare_
     unsigned parts = rk_parts_of(pass, true);
     struct shared shared = {.code = code};
     lay_out(list->p, pass->scratch, &shared);
+    pad(shared.before, pass->cut, list->p);
     pad(shared.after, pass->cut_after, list->p);
     shared.intervals = merge(pass, shared.low, shared.high);
     enum rankd_status status = rk_parts_run(pass, parts, move_part, &shared);

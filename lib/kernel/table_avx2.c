@@ -3,8 +3,8 @@
 
 #include "kernels_internal.h"
 
-static const struct rk_table_code code = {rk_table_load,  rk_table_nan,    rk_table_cells, rk_table_keep,
-                                          rk_table_above, rk_table_passed, rk_table_values};
+static const struct rk_table_code code = {rk_table_load,  rk_table_nan,  rk_table_cells,  rk_table_above,
+                                          rk_table_place, rk_table_sift, rk_table_passed, rk_table_values};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {

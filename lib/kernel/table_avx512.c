@@ -72,35 +72,16 @@ RK_INLINE __m512i coarse_cells(const struct rk_map *map, __m512 s)
 
 _Static_assert(sizeof(struct rk_coarse) == 16 && offsetof(struct rk_coarse, shift) == 12, "gathered above");
 
-static void cells(const struct rk_map *map, const float *score, uint32_t items, uint32_t *cell)
+/* Within the map for every lane, whatever is in it. */
+RK_INLINE __m512i cells_of(const struct rk_map *map, __m512 s)
 {
-    for (uint32_t i = 0; i < items; i += 16) {
-        __m512 s = _mm512_loadu_ps(score + i);
-        _mm512_storeu_si512(cell + i, map->coarse ? coarse_cells(map, s) : even_cells(map, s));
-    }
+    return map->coarse ? coarse_cells(map, s) : even_cells(map, s);
 }
 
-static uint32_t keep(const uint32_t *live, uint32_t items, uint32_t *cell, float *score, uint16_t *place)
+static void cells(const struct rk_map *map, const float *score, uint32_t items, uint32_t *cell)
 {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < items; i += 16) {
-        __mmask16 here = rk_lanes(items - i);
-        __m512i c = _mm512_maskz_loadu_epi32(here, cell + i);
-        __m512i word =
-            _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), here, _mm512_srli_epi32(c, 5), live, 4);
-        __m512i bit = _mm512_srlv_epi32(word, _mm512_and_si512(c, _mm512_set1_epi32(31)));
-        __mmask16 lanes = _mm512_test_epi32_mask(bit, _mm512_set1_epi32(1));
-        if (!lanes)
-            continue;
-        __m512 s = _mm512_loadu_ps(score + i);
-        __m512i at = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(place + i)));
-        _mm512_storeu_si512(cell + kept, _mm512_maskz_compress_epi32(lanes, c));
-        _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
-        _mm256_storeu_si256((void *)(place + kept),
-                            _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(lanes, at)));
-        kept += (unsigned)__builtin_popcount(lanes);
-    }
-    return kept;
+    for (uint32_t i = 0; i < items; i += 16)
+        _mm512_storeu_si512(cell + i, cells_of(map, _mm512_loadu_ps(score + i)));
 }
 
 /* Lanes whose cut at that place is above the score. */
@@ -110,18 +91,12 @@ RK_INLINE __mmask16 is_above(const float *cut, __m512i at, __m512 s, __mmask16 l
     return _mm512_mask_cmp_ps_mask(lanes, value, s, _CMP_GT_OQ);
 }
 
-/* A search among the cuts low..low+size-1 of each lane, size > 0, all lanes in step. As rk_cell_above(): the
- * first and the last are looked at before any other, because many cuts in one cell are mostly equal ones, and
- * one alone is found by the first look. */
+/* A search among the cuts low..low+size-1 of each lane, size > 0, all lanes in step. As rk_slot_search(): the
+ * last one is looked at before any other, because many cuts in one slot are mostly equal ones. */
 RK_INLINE __m512i search(const float *cut, __m512i low, __m512i size, __m512 s, __mmask16 lanes)
 {
     const __m512i one = _mm512_set1_epi32(1);
     const __m512i last = _mm512_sub_epi32(_mm512_add_epi32(low, size), one);
-    lanes = is_above(cut, low, s, lanes);
-    low = _mm512_mask_add_epi32(low, lanes, low, one);
-    lanes = _mm512_mask_cmpgt_epi32_mask(lanes, size, one);
-    if (!lanes)
-        return low;
     __mmask16 all = is_above(cut, last, s, lanes);
     low = _mm512_mask_add_epi32(low, all, last, one);
     lanes = lanes & (__mmask16)~all;
@@ -136,61 +111,165 @@ RK_INLINE __m512i search(const float *cut, __m512i low, __m512i size, __m512 s, 
     return low;
 }
 
-/* Items in cells that have cuts in them, put aside. */
-struct mixed {
-    uint32_t place[RK_TABLE_BLOCK + 16], cell[RK_TABLE_BLOCK + 16], low[RK_TABLE_BLOCK + 16];
+/* Items below the highest of several cuts in their slot, put aside: where their number goes, and what it is
+ * so far. */
+struct aside {
+    uint32_t items;
+    uint32_t out[RK_TABLE_BLOCK + 16], low[RK_TABLE_BLOCK + 16], slot[RK_TABLE_BLOCK + 16];
     float score[RK_TABLE_BLOCK + 16];
 };
 
-static void search_mixed(const uint32_t *base, const float *cut, const struct mixed *mixed, uint32_t items,
-                         uint32_t *out)
+RK_INLINE void put_aside(struct aside *aside, __mmask16 lanes, __m512i out, __m512i low, __m512i slot,
+                         __m512 s)
 {
-    const __m512i one = _mm512_set1_epi32(1), cuts = _mm512_set1_epi32((int)RK_CELL_CUTS);
+    _mm512_storeu_si512(aside->out + aside->items, _mm512_maskz_compress_epi32(lanes, out));
+    _mm512_storeu_si512(aside->low + aside->items, _mm512_maskz_compress_epi32(lanes, low));
+    _mm512_storeu_si512(aside->slot + aside->items, _mm512_maskz_compress_epi32(lanes, slot));
+    _mm512_storeu_ps(aside->score + aside->items, _mm512_maskz_compress_ps(lanes, s));
+    aside->items += (unsigned)__builtin_popcount(lanes);
+}
+
+static __attribute__((noinline)) void search_aside(const struct rk_slot *slot, const float *cut,
+                                                   const struct aside *aside, uint32_t *out)
+{
+    const int *above = (const int *)(const void *)&slot->above;
     uint32_t found[16];
-    for (uint32_t j = 0; j < items; j += 16) {
-        __mmask16 here = rk_lanes(items - j);
-        __m512i cell = _mm512_maskz_loadu_epi32(here, mixed->cell + j);
-        __m512i low = _mm512_and_si512(_mm512_maskz_loadu_epi32(here, mixed->low + j), cuts);
-        __m512i next =
-            _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), here, _mm512_add_epi32(cell, one), base, 4);
-        __m512i size = _mm512_sub_epi32(_mm512_and_si512(next, cuts), low);
-        __m512 s = _mm512_maskz_loadu_ps(here, mixed->score + j);
+    for (uint32_t j = 0; j < aside->items; j += 16) {
+        __mmask16 here = rk_lanes(aside->items - j);
+        __m512i after =
+            _mm512_add_epi32(_mm512_maskz_loadu_epi32(here, aside->slot + j), _mm512_set1_epi32(1));
+        __m512i low = _mm512_maskz_loadu_epi32(here, aside->low + j);
+        __m512i next = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), here, after, above, 8);
+        __m512i size = _mm512_sub_epi32(_mm512_and_si512(next, _mm512_set1_epi32((int)RK_SLOT_CUTS)), low);
+        __m512 s = _mm512_maskz_loadu_ps(here, aside->score + j);
         _mm512_storeu_si512(found, search(cut, low, size, s, here));
-        for (uint32_t k = j; k < items && k < j + 16; k++)
-            out[mixed->place[k]] = found[k - j];
+        for (uint32_t k = j; k < aside->items && k < j + 16; k++)
+            out[aside->out[k]] = found[k - j];
     }
 }
 
-static void above(const uint32_t *base, const float *cut, uint32_t items, const uint32_t *cell,
-                  const float *score, uint32_t *out)
+_Static_assert(sizeof(struct rk_slot) == 8 && offsetof(struct rk_slot, above) == 4, "gathered below");
+
+/* What sixteen slots say: #{k: cut[k] > s} but for the lanes of *many, where it is at least that. */
+RK_INLINE __m512i look_up(const struct rk_slot *slot, __m512i at, __m512 s, __mmask16 *many)
 {
-    struct mixed mixed;
-    uint32_t aside = 0;
-    __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (uint32_t i = 0; i < items; i += 16, at = _mm512_add_epi32(at, _mm512_set1_epi32(16))) {
-        __mmask16 here = rk_lanes(items - i);
-        __m512i c = _mm512_maskz_loadu_epi32(here, cell + i);
-        __m512i entry = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), here, c, base, 4);
-        __mmask16 lanes = _mm512_movepi32_mask(entry);
-        _mm512_mask_storeu_epi32(out + i, here, entry);
-        _mm512_storeu_si512(mixed.place + aside, _mm512_maskz_compress_epi32(lanes, at));
-        _mm512_storeu_si512(mixed.cell + aside, _mm512_maskz_compress_epi32(lanes, c));
-        _mm512_storeu_si512(mixed.low + aside, _mm512_maskz_compress_epi32(lanes, entry));
-        _mm512_storeu_ps(mixed.score + aside,
-                         _mm512_maskz_compress_ps(lanes, _mm512_maskz_loadu_ps(here, score + i)));
-        aside += (unsigned)__builtin_popcount(lanes);
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    __m512i low = _mm512_i32gather_epi64(_mm512_castsi512_si256(at), slot, 8);
+    __m512i high = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(at, 1), slot, 8);
+    __m512 cut = _mm512_castsi512_ps(_mm512_permutex2var_epi32(low, even, high));
+    __m512i above = _mm512_permutex2var_epi32(low, odd, high);
+    __mmask16 is_above = _mm512_cmp_ps_mask(cut, s, _CMP_GT_OQ);
+    *many = _mm512_movepi32_mask(above) & is_above;
+    above = _mm512_and_si512(above, _mm512_set1_epi32((int)RK_SLOT_CUTS));
+    return _mm512_mask_add_epi32(above, is_above, above, _mm512_set1_epi32(1));
+}
+
+static __m512i first_sixteen(void)
+{
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
+static void above(const struct rk_map *map, const struct rk_slot *slot, const float *cut, uint32_t items,
+                  const uint32_t *cell, const float *score, uint32_t *out)
+{
+    struct aside aside;
+    aside.items = 0;
+    __m512i number = first_sixteen();
+    const __m128i fine = _mm_cvtsi32_si128((int)map->fine);
+    for (uint32_t i = 0; i < items; i += 16, number = _mm512_add_epi32(number, _mm512_set1_epi32(16))) {
+        __mmask16 here = rk_lanes(items - i), many;
+        __m512i at = _mm512_srl_epi32(_mm512_maskz_loadu_epi32(here, cell + i), fine);
+        __m512 s = _mm512_maskz_loadu_ps(here, score + i);
+        __m512i found = look_up(slot, at, s, &many);
+        _mm512_mask_storeu_epi32(out + i, here, found);
+        if (many & here)
+            put_aside(&aside, many & here, number, found, at, s);
     }
-    search_mixed(base, cut, &mixed, aside, out);
+    if (aside.items > 0)
+        search_aside(slot, cut, &aside, out);
+}
+
+RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_map *map,
+                            const struct rk_slot *slot, const float *cut, uint32_t *out, bool *nan)
+{
+    struct aside aside;
+    aside.items = 0;
+    uint32_t kept = 0;
+    unsigned found_nan = 0;
+    const __m128i fine = _mm_cvtsi32_si128((int)map->fine);
+    for (uint32_t i = 0; i < span->items; i += 16) {
+        __mmask16 here = rk_lanes(span->items - i), many;
+        __mmask16 lanes = rk_lanes_irrelevant(span->targets, i, here);
+        __m512 s = rk_load_scores(span->scores, dtype, i, here);
+        __m512i at = _mm512_srl_epi32(cells_of(map, s), fine);
+        __m512i found = look_up(slot, at, s, &many);
+        found_nan |= _mm512_mask_cmp_ps_mask(lanes, s, s, _CMP_UNORD_Q);
+        _mm512_storeu_si512(out + kept, _mm512_maskz_compress_epi32(lanes, found));
+        if (many & lanes) {
+            __m512i number = _mm512_add_epi32(_mm512_set1_epi32((int)kept),
+                                              _mm512_maskz_expand_epi32(lanes, first_sixteen()));
+            put_aside(&aside, many & lanes, number, found, at, s);
+        }
+        kept += (unsigned)__builtin_popcount(lanes);
+    }
+    if (aside.items > 0)
+        search_aside(slot, cut, &aside, out);
+    *nan |= found_nan;
+    return kept;
+}
+
+static uint32_t place(const struct rk_span *span, const struct rk_map *map, const struct rk_slot *slot,
+                      const float *cut, uint32_t *out, bool *nan)
+{
+    if (span->dtype == RK_FP16)
+        return place_as(span, RK_FP16, map, slot, cut, out, nan);
+    if (span->dtype == RK_BF16)
+        return place_as(span, RK_BF16, map, slot, cut, out, nan);
+    return place_as(span, RK_FP32, map, slot, cut, out, nan);
+}
+
+RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_map *map,
+                           const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
+{
+    uint32_t kept = 0;
+    __m512i number = _mm512_add_epi32(first_sixteen(), _mm512_set1_epi32((int)span->position));
+    for (uint32_t i = 0; i < span->items; i += 16, number = _mm512_add_epi32(number, _mm512_set1_epi32(16))) {
+        __mmask16 here = rk_lanes(span->items - i);
+        __m512 s = rk_load_scores(span->scores, dtype, i, here);
+        __m512i c = cells_of(map, s);
+        __m512i word = _mm512_i32gather_epi32(_mm512_srli_epi32(c, 5), live, 4);
+        __m512i bit = _mm512_srlv_epi32(word, _mm512_and_si512(c, _mm512_set1_epi32(31)));
+        __mmask16 lanes = _mm512_mask_test_epi32_mask(here, bit, _mm512_set1_epi32(1));
+        if (!lanes)
+            continue;
+        lanes = rk_lanes_irrelevant(span->targets, i, lanes);
+        _mm512_storeu_si512(cell + kept, _mm512_maskz_compress_epi32(lanes, c));
+        _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
+        _mm512_storeu_si512(position + kept, _mm512_maskz_compress_epi32(lanes, number));
+        kept += (unsigned)__builtin_popcount(lanes);
+    }
+    return kept;
+}
+
+static uint32_t sift(const struct rk_span *span, const struct rk_map *map, const uint32_t *live,
+                     uint32_t *cell, float *score, uint32_t *position)
+{
+    if (span->dtype == RK_FP16)
+        return sift_as(span, RK_FP16, map, live, cell, score, position);
+    if (span->dtype == RK_BF16)
+        return sift_as(span, RK_BF16, map, live, cell, score, position);
+    return sift_as(span, RK_FP32, map, live, cell, score, position);
 }
 
 static uint32_t passed(const float *after, uint32_t p, uint32_t items, uint32_t *before, uint32_t *cell,
                        float *score, uint32_t *position)
 {
-    const __m512i cuts = _mm512_set1_epi32((int)RK_CELL_CUTS), all = _mm512_set1_epi32((int)p);
+    const __m512i all = _mm512_set1_epi32((int)p);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < items; i += 16) {
         __mmask16 here = rk_lanes(items - i);
-        __m512i number = _mm512_and_si512(_mm512_maskz_loadu_epi32(here, before + i), cuts);
+        __m512i number = _mm512_maskz_loadu_epi32(here, before + i);
         __m512 s = _mm512_loadu_ps(score + i);
         __mmask16 lanes = is_above(after, number, s, _mm512_mask_cmplt_epu32_mask(here, number, all));
         if (!lanes)
@@ -224,7 +303,7 @@ static uint32_t values(double w, double lambda, uint32_t items, const uint32_t *
     return changed;
 }
 
-static const struct rk_table_code code = {load, has_nan, cells, keep, above, passed, values};
+static const struct rk_table_code code = {load, has_nan, cells, above, place, sift, passed, values};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {

@@ -2,10 +2,12 @@
 
 #include <string.h>
 
+#include "table_bins.h"
+
 enum {
-    CACHED = 32768,      /* cuts up to which the tables stay in the second-level cache */
-    CHUNK_MIN = 1 << 16, /* items put in order at a time: enough that looking through the tables pays */
-    CHUNK_PER_CUT = 4,
+    CACHED = 1 << 19,    /* cuts up to which looking through the tables out of order is faster */
+    CHUNK_MIN = 1 << 18, /* items put in order at a time: enough that looking through the tables pays */
+    CHUNK_PER_CUT = 8,
     CHUNK_SHARE = 8, /* and at most one in so many of the list's */
     MASKED_SHARE = 8 /* relevant items, one in so many, from which on targets are read while counting */
 };
@@ -36,14 +38,16 @@ struct rk_table_layout rk_table_layout(uint32_t items, uint32_t p, unsigned thre
 {
     struct rk_table_layout l = {.parts = parts_of(items, p, threads)};
     l.chunk = chunk_of(items / l.parts, p);
-    size_t base = padded((rk_map_cells(p) + 1) * sizeof(uint32_t));
-    l.base_after = l.base + base;
-    l.live = l.base_after + base;
+    size_t slots = padded((rk_map_slots(p) + 1) * sizeof(struct rk_slot));
+    l.slot_after = l.slot + slots;
+    l.live = l.slot_after + slots;
     l.coarse = l.live + padded(rk_map_cells(p) / 8 + sizeof(uint32_t));
     l.tally = l.coarse + padded(RK_COARSE * sizeof(struct rk_coarse));
     l.tally_stride = padded(((size_t)p + 1) * sizeof(uint32_t));
     l.buffer = l.tally + l.parts * l.tally_stride;
-    l.buffer_stride = padded((size_t)l.chunk * sizeof(float));
+    uint32_t blocks = l.chunk ? rk_bins_blocks(l.chunk) : 0;
+    l.before = padded((size_t)blocks * RK_BIN_BLOCK * sizeof(float));
+    l.buffer_stride = l.before + padded((size_t)blocks * sizeof(int32_t));
     l.bytes = l.buffer + l.parts * l.buffer_stride;
     return l;
 }
@@ -51,14 +55,6 @@ struct rk_table_layout rk_table_layout(uint32_t items, uint32_t p, unsigned thre
 size_t rk_table_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
     return rk_table_layout(items, p, threads).bytes;
-}
-
-unsigned rk_table_bucket_shift(uint32_t cells)
-{
-    unsigned shift = 10;
-    while (cells >> shift >= RK_BUCKETS)
-        shift++;
-    return shift;
 }
 
 bool rk_table_masked(const struct rk_list *list)
@@ -70,110 +66,77 @@ struct shared {
     const struct rk_table_code *code;
     struct rk_table_layout layout;
     struct rk_map map;
-    const uint32_t *base;
+    const struct rk_slot *slot;
     const float *cut;
     char *scratch;
     bool masked;
     bool nan[RK_PARTS_MAX];
 };
 
+static void add(const uint32_t *above, uint32_t items, uint32_t *tally)
+{
+    for (uint32_t i = 0; i < items; i++)
+        tally[above[i]]++;
+}
+
 /* Adds to tally[b] the items with b cuts above them. */
 static void tally_block(const struct shared *shared, const float *score, uint32_t items, uint32_t *tally)
 {
     uint32_t cell[RK_TABLE_BLOCK], above[RK_TABLE_BLOCK];
     shared->code->cells(&shared->map, score, items, cell);
-    shared->code->above(shared->base, shared->cut, items, cell, score, above);
-    for (uint32_t i = 0; i < items; i++)
-        tally[above[i] & RK_CELL_CUTS]++;
-}
-
-static uint32_t load(const struct shared *shared, struct rk_span *span, float *score)
-{
-    uint16_t place[RK_TABLE_BLOCK];
-    if (!shared->masked)
-        span->targets = NULL;
-    return shared->code->load(span, score, place);
+    shared->code->above(&shared->map, shared->slot, shared->cut, items, cell, score, above);
+    add(above, items, tally);
 }
 
 static bool count_plain(const struct shared *shared, struct rk_walk *walk, uint32_t *tally)
 {
-    float score[RK_TABLE_BLOCK];
+    uint32_t above[RK_TABLE_BLOCK + 16];
     struct rk_span span;
     bool nan = false;
     while (rk_walk_next(walk, &span)) {
-        uint32_t items = load(shared, &span, score);
-        nan |= shared->code->nan(score, items);
-        tally_block(shared, score, items, tally);
+        if (!shared->masked)
+            span.targets = NULL;
+        add(above, shared->code->place(&span, &shared->map, shared->slot, shared->cut, above, &nan), tally);
     }
     return nan;
 }
 
-/* Goes on until the buffer is full or the walk ends, and counts the items of each bucket. */
-static uint32_t survey(const struct shared *shared, struct rk_walk *walk, uint32_t *bucket, bool *nan)
+/* Puts items into bins until the buffer may be full or the walk ends. */
+static void fill_bins(const struct shared *shared, struct rk_walk *walk, struct rk_bins *bins, float *buffer,
+                      bool *nan)
 {
-    const unsigned shift = rk_table_bucket_shift(shared->map.cells);
     float score[RK_TABLE_BLOCK];
-    uint32_t cell[RK_TABLE_BLOCK], total = 0;
+    uint32_t cell[RK_TABLE_BLOCK];
+    uint16_t place[RK_TABLE_BLOCK];
     struct rk_span span;
-    memset(bucket, 0, RK_BUCKETS * sizeof *bucket);
-    while (total + RK_TABLE_BLOCK <= shared->layout.chunk && rk_walk_next(walk, &span)) {
-        uint32_t items = load(shared, &span, score);
+    for (uint32_t total = 0; total + RK_TABLE_BLOCK <= shared->layout.chunk && rk_walk_next(walk, &span);) {
+        if (!shared->masked)
+            span.targets = NULL;
+        uint32_t items = shared->code->load(&span, score, place);
         *nan |= shared->code->nan(score, items);
         shared->code->cells(&shared->map, score, items, cell);
         for (uint32_t i = 0; i < items; i++)
-            bucket[cell[i] >> shift]++;
+            buffer[rk_bins_put(bins, cell[i])] = score[i];
         total += items;
     }
-    return total;
 }
 
-void rk_table_first_places(uint32_t *bucket)
+static bool count_in_order(const struct shared *shared, struct rk_walk *walk, uint32_t *tally, float *buffer,
+                           int32_t *before)
 {
-    for (uint32_t b = 0, sum = 0; b < RK_BUCKETS; b++) {
-        uint32_t here = bucket[b];
-        bucket[b] = sum;
-        sum += here;
-    }
-}
-
-/* The same items again, each to its bucket. A client that changes its scores meanwhile must not make us write
- * outside: `total` bounds every place. */
-static void put_in_order(const struct shared *shared, struct rk_walk walk, uint32_t to, uint32_t total,
-                         uint32_t *bucket, float *buffer)
-{
-    const unsigned shift = rk_table_bucket_shift(shared->map.cells);
-    float score[RK_TABLE_BLOCK];
-    uint32_t cell[RK_TABLE_BLOCK];
-    struct rk_span span;
-    walk.to = to;
-    walk.exec = NULL;
-    rk_table_first_places(bucket);
-    while (rk_walk_next(&walk, &span)) {
-        uint32_t items = load(shared, &span, score);
-        shared->code->cells(&shared->map, score, items, cell);
-        for (uint32_t i = 0; i < items; i++) {
-            uint32_t at = bucket[cell[i] >> shift]++;
-            if (__builtin_expect(at < total, 1))
-                buffer[at] = score[i];
-        }
-    }
-}
-
-static bool count_ordered(const struct shared *shared, struct rk_walk *walk, uint32_t *tally, float *buffer)
-{
-    uint32_t bucket[RK_BUCKETS];
+    struct rk_bins bins;
     bool nan = false;
-    for (;;) {
-        struct rk_walk start = *walk;
-        uint32_t total = survey(shared, walk, bucket, &nan);
-        if (total == 0)
-            return nan;
-        put_in_order(shared, start, walk->position, total, bucket, buffer);
-        for (uint32_t i = 0, items; i < total; i += items) {
-            items = total - i < RK_TABLE_BLOCK ? total - i : RK_TABLE_BLOCK;
-            tally_block(shared, buffer + i, items, tally);
+    while (walk->position < walk->to && !walk->late) {
+        rk_bins_start(&bins, before, shared->map.cells);
+        fill_bins(shared, walk, &bins, buffer, &nan);
+        for (unsigned b = 0; b < RK_BINS; b++) {
+            uint32_t items;
+            for (int32_t block = rk_bins_last(&bins, b, &items); block != RK_BIN_NONE;
+                 block = before[block], items = RK_BIN_BLOCK)
+                tally_block(shared, buffer + (size_t)block * RK_BIN_BLOCK, items, tally);
         }
     }
+    return nan;
 }
 
 static void count_part(struct rk_part *part)
@@ -181,11 +144,12 @@ static void count_part(struct rk_part *part)
     struct shared *shared = part->shared;
     const struct rk_table_layout *l = &shared->layout;
     uint32_t *tally = (uint32_t *)(void *)(shared->scratch + l->tally + part->number * l->tally_stride);
-    float *buffer = (float *)(void *)(shared->scratch + l->buffer + part->number * l->buffer_stride);
+    char *buffer = shared->scratch + l->buffer + part->number * l->buffer_stride;
     struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, RK_TABLE_BLOCK);
     memset(tally, 0, ((size_t)part->pass->list->p + 1) * sizeof *tally);
-    shared->nan[part->number] =
-        l->chunk ? count_ordered(shared, &walk, tally, buffer) : count_plain(shared, &walk, tally);
+    shared->nan[part->number] = l->chunk ? count_in_order(shared, &walk, tally, (float *)(void *)buffer,
+                                                          (int32_t *)(void *)(buffer + l->before))
+                                         : count_plain(shared, &walk, tally);
     part->late = walk.late;
 }
 
@@ -225,11 +189,11 @@ enum rankd_status rk_table_count(struct rk_pass *pass, const struct rk_table_cod
                             .cut = pass->cut,
                             .scratch = pass->scratch,
                             .masked = rk_table_masked(list)};
-    uint32_t *base = (uint32_t *)(void *)(shared.scratch + shared.layout.base);
+    struct rk_slot *slot = (struct rk_slot *)(void *)(shared.scratch + shared.layout.slot);
     shared.map = rk_map_make(code, (const float *const[]){pass->cut, NULL}, list->p,
                              (struct rk_coarse *)(void *)(shared.scratch + shared.layout.coarse),
-                             (uint32_t *const[]){base, NULL});
-    shared.base = base;
+                             (struct rk_slot *const[]){slot, NULL});
+    shared.slot = slot;
     enum rankd_status status = rk_parts_run(pass, shared.layout.parts, count_part, &shared);
     sum_up(list, &shared, pass->ahead);
     pass->nan = false;

@@ -7,41 +7,59 @@
 #include "score.h"
 
 enum {
-    PER_CUT = 8, /* cells a cut, while that many fit the cache */
-    CELLS_CACHED = 1 << 17,
-    CELLS_MIN = 256,
-    CELLS_MAX = 1 << 24, /* FP32 counts that far */
-    CROWD = 64           /* cuts in one cell from which on an even map is not taken */
+    PER_CUT = 8, /* slots a cut, while that many fit the cache */
+    SLOTS_CACHED = 1 << 17,
+    SLOTS_PER_CUT = 2, /* and beyond */
+    SLOTS_MIN = 256,
+    SLOTS_MAX = 1 << 24, /* FP32 counts that far */
+    FINE = 3,            /* a slot has 2^FINE cells, while … */
+    CELLS_CACHED = 1 << 23,
+    CROWD = 64 /* cuts in one slot from which on an even map is not taken */
 };
 
 /* Grows with p, as bounds of memory rely on. */
-static uint32_t even_cells(uint32_t p)
+static uint32_t even_slots(uint32_t p)
 {
-    uint64_t cells = (uint64_t)p * PER_CUT, many = (uint64_t)p + p / 2;
-    cells = cells < CELLS_CACHED ? cells : CELLS_CACHED;
-    cells = cells < many ? many : cells;
-    cells = cells < CELLS_MIN ? CELLS_MIN : cells;
-    return (uint32_t)(cells < CELLS_MAX ? cells : CELLS_MAX);
+    uint64_t slots = (uint64_t)p * PER_CUT, many = (uint64_t)p * SLOTS_PER_CUT;
+    slots = slots < SLOTS_CACHED ? slots : SLOTS_CACHED;
+    slots = slots < many ? many : slots;
+    slots = slots < SLOTS_MIN ? SLOTS_MIN : slots;
+    return (uint32_t)(slots < SLOTS_MAX ? slots : SLOTS_MAX);
+}
+
+static unsigned even_fine(uint32_t slots)
+{
+    unsigned fine = FINE;
+    while (fine > 0 && (uint64_t)slots << fine > CELLS_CACHED)
+        fine--;
+    return fine;
+}
+
+uint32_t rk_map_slots(uint32_t p)
+{
+    return even_slots(p) + RK_COARSE;
 }
 
 uint32_t rk_map_cells(uint32_t p)
 {
-    return even_cells(p) + RK_COARSE;
+    uint64_t cells = (uint64_t)even_slots(p) << FINE, uneven = rk_map_slots(p);
+    cells = cells < CELLS_CACHED ? cells : CELLS_CACHED;
+    return (uint32_t)(cells > uneven ? cells : uneven);
 }
 
-/* Cells from c on begin at cut k. */
-static uint32_t fill_to(uint32_t *base, uint32_t from, uint32_t to, uint32_t k)
+/* Slots from..to-1 have no cut, and k cuts above them. */
+static uint32_t fill_to(struct rk_slot *slot, uint32_t from, uint32_t to, uint32_t k)
 {
     for (; from < to; from++)
-        base[from] = k;
+        slot[from] = (struct rk_slot){-INFINITY, k};
     return to;
 }
 
-/* Fills base[cells + 1]. Returns the most cuts in one cell. */
+/* Fills slot[slots + 1]. Returns the most cuts in one slot. */
 static uint32_t fill(const struct rk_table_code *code, const struct rk_map *map, const float *cut, uint32_t p,
-                     uint32_t *base)
+                     struct rk_slot *slot)
 {
-    uint32_t next = 0, in_cell = 0, most = 0;
+    uint32_t next = 0, within = 0, most = 0;
     for (uint32_t k = 0; k < p;) {
         float score[RK_TABLE_BLOCK];
         uint32_t cell[RK_TABLE_BLOCK];
@@ -50,15 +68,19 @@ static uint32_t fill(const struct rk_table_code *code, const struct rk_map *map,
         memset(score + items, 0, (RK_TABLE_BLOCK - items) * sizeof *score);
         code->cells(map, score, items, cell);
         for (uint32_t i = 0; i < items; i++, k++) {
-            if (cell[i] >= next) {
-                next = fill_to(base, next, cell[i] + 1, k);
-                base[cell[i]] |= RK_CELL_MIXED;
-                in_cell = 0;
+            uint32_t at = cell[i] >> map->fine;
+            if (at >= next) {
+                (void)fill_to(slot, next, at, k);
+                slot[at] = (struct rk_slot){cut[k], k};
+                next = at + 1;
+                within = 0;
+            } else {
+                slot[at].above |= RK_SLOT_MANY;
             }
-            most = ++in_cell > most ? in_cell : most;
+            most = ++within > most ? within : most;
         }
     }
-    (void)fill_to(base, next, map->cells + 1, p);
+    (void)fill_to(slot, next, map->slots + 1, p);
     return most;
 }
 
@@ -81,7 +103,7 @@ static bool finite_range(const float *cut, uint32_t p, float *high, float *low)
 static struct rk_map even_map(const float *const cut[2], uint32_t p)
 {
     float high = -FLT_MAX, low = FLT_MAX;
-    uint32_t cells = even_cells(p);
+    uint32_t slots = even_slots(p), cells = slots << even_fine(slots);
     bool any = finite_range(cut[0], p, &high, &low);
     if (cut[1])
         any |= finite_range(cut[1], p, &high, &low);
@@ -90,7 +112,9 @@ static struct rk_map even_map(const float *const cut[2], uint32_t p)
     return (struct rk_map){.high = any ? high : 0,
                            .scale = scale > (double)FLT_MAX ? FLT_MAX : (float)scale,
                            .top = (float)(cells - 1),
-                           .cells = cells};
+                           .cells = cells,
+                           .slots = slots,
+                           .fine = even_fine(slots)};
 }
 
 /* A row of cuts, as keys that ascend. */
@@ -118,7 +142,7 @@ static uint32_t step_over(struct row *row, uint32_t coarse, uint32_t *low, uint3
 static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk_coarse *coarse)
 {
     struct row before = {cut[0], p, 0}, after = {cut[1], cut[1] ? p : 0, 0};
-    uint64_t budget = even_cells(p), rows = cut[1] ? 2 : 1;
+    uint64_t budget = even_slots(p), rows = cut[1] ? 2 : 1;
     uint32_t cell = 0;
     for (uint32_t c = 0; c < RK_COARSE; c++) {
         uint32_t low = UINT32_MAX, high = 0, shift = 0;
@@ -133,24 +157,24 @@ static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk
         }
         cell += coarse[c].last + 1;
     }
-    return (struct rk_map){.coarse = coarse, .cells = cell};
+    return (struct rk_map){.coarse = coarse, .cells = cell, .slots = cell};
 }
 
 static uint32_t fill_both(const struct rk_table_code *code, const struct rk_map *map,
-                          const float *const cut[2], uint32_t p, uint32_t *const base[2])
+                          const float *const cut[2], uint32_t p, struct rk_slot *const slot[2])
 {
-    uint32_t most = fill(code, map, cut[0], p, base[0]);
-    uint32_t other = cut[1] ? fill(code, map, cut[1], p, base[1]) : 0;
+    uint32_t most = fill(code, map, cut[0], p, slot[0]);
+    uint32_t other = cut[1] ? fill(code, map, cut[1], p, slot[1]) : 0;
     return most > other ? most : other;
 }
 
 struct rk_map rk_map_make(const struct rk_table_code *code, const float *const cut[2], uint32_t p,
-                          struct rk_coarse *coarse, uint32_t *const base[2])
+                          struct rk_coarse *coarse, struct rk_slot *const slot[2])
 {
     struct rk_map map = even_map(cut, p);
-    if (fill_both(code, &map, cut, p, base) <= CROWD)
+    if (fill_both(code, &map, cut, p, slot) <= CROWD)
         return map;
     map = coarse_map(cut, p, coarse);
-    (void)fill_both(code, &map, cut, p, base);
+    (void)fill_both(code, &map, cut, p, slot);
     return map;
 }

@@ -2,15 +2,17 @@
 
 #include <string.h>
 
+#include "table_bins.h"
+
 struct shared {
     const struct rk_table_code *code;
     struct rk_table_layout layout;
+    uint32_t pairs; /* for which a part's buffer has room */
     struct rk_map map;
-    const uint32_t *before, *after; /* tables of the two rows of cuts, on one map */
-    const uint32_t *live;           /* a bit a cell: its items may change */
+    const struct rk_slot *before, *after; /* tables of the two rows of cuts, on one map */
+    const uint32_t *live;                 /* a bit a cell: its items may change */
     const float *cut, *cut_after;
     char *scratch;
-    bool masked;
 };
 
 struct pair {
@@ -18,44 +20,50 @@ struct pair {
     uint32_t position;
 };
 
-/* Cells through which no cut moved, and within which none did, keep their items' ranks. */
-static bool is_still(const struct rk_pass *pass, const uint32_t *before, const uint32_t *after, uint32_t cell)
+/* Sets the bits from..to. */
+static void set_bits(uint32_t *live, uint32_t from, uint32_t to)
 {
-    uint32_t from = before[cell] & RK_CELL_CUTS, to = before[cell + 1] & RK_CELL_CUTS;
-    if ((after[cell] & RK_CELL_CUTS) != from || (after[cell + 1] & RK_CELL_CUTS) != to)
-        return false;
-    while (from < to && pass->cut[from] == pass->cut_after[from])
-        from++;
-    return from == to;
+    uint32_t first = ~0u << (from % 32), last = ~0u >> (31 - to % 32);
+    if (from / 32 == to / 32) {
+        live[from / 32] |= first & last;
+        return;
+    }
+    live[from / 32] |= first;
+    for (uint32_t w = from / 32 + 1; w < to / 32; w++)
+        live[w] = ~0u;
+    live[to / 32] |= last;
 }
 
+/* An item's rank changes where a cut moved over it, so between where the cut was and where it is. As both
+ * rows descend, so do the ends of what lies between them. */
 static void mark_live(const struct rk_pass *pass, const struct shared *shared, uint32_t *live)
 {
+    const uint32_t p = pass->list->p;
+    uint32_t next = 0;
     memset(live, 0, shared->map.cells / 8 + sizeof *live);
-    for (uint32_t c = 0; c < shared->map.cells; c++)
-        live[c / 32] |= (uint32_t)!is_still(pass, shared->before, shared->after, c) << (c % 32);
+    for (uint32_t k = 0, items; k < p; k += items) {
+        float cut[2][RK_TABLE_BLOCK] = {0};
+        uint32_t cell[2][RK_TABLE_BLOCK];
+        items = p - k < RK_TABLE_BLOCK ? p - k : RK_TABLE_BLOCK;
+        memcpy(cut[0], pass->cut + k, items * sizeof(float));
+        memcpy(cut[1], pass->cut_after + k, items * sizeof(float));
+        shared->code->cells(&shared->map, cut[0], items, cell[0]);
+        shared->code->cells(&shared->map, cut[1], items, cell[1]);
+        for (uint32_t i = 0; i < items; i++) {
+            uint32_t from = cell[1][i] > next ? cell[1][i] : next;
+            if (cut[0][i] == cut[1][i] || from > cell[0][i])
+                continue;
+            set_bits(live, from, cell[0][i]);
+            next = cell[0][i];
+        }
+    }
 }
 
 /* The items of a span that may change. */
-static uint32_t take(const struct shared *shared, const struct rk_span *span, uint32_t *cell, float *score,
-                     uint16_t *place)
+static uint32_t sift(const struct shared *shared, const struct rk_span *span, uint32_t *cell, float *score,
+                     uint32_t *position)
 {
-    struct rk_span all = *span;
-    if (!shared->masked)
-        all.targets = NULL;
-    uint32_t items = shared->code->load(&all, score, place), kept = 0;
-    shared->code->cells(&shared->map, score, items, cell);
-    items = shared->code->keep(shared->live, items, cell, score, place);
-    if (shared->masked || !span->targets)
-        return items;
-    for (uint32_t i = 0; i < items; i++) {
-        int8_t target = span->targets[place[i]];
-        cell[kept] = cell[i];
-        score[kept] = score[i];
-        place[kept] = place[i];
-        kept += target != 1 && target != -1;
-    }
-    return kept;
+    return shared->code->sift(span, &shared->map, shared->live, cell, score, position);
 }
 
 /* Those of a block that may change, and where they are in the list. */
@@ -81,12 +89,12 @@ static void resolve(const struct shared *shared, struct rk_part *part, struct bl
     struct rk_sink *sink = &part->sink;
     uint32_t before[RK_TABLE_BLOCK], after[RK_TABLE_BLOCK];
     float value[RK_TABLE_BLOCK];
-    shared->code->above(shared->before, shared->cut, items, block->cell, block->score, before);
+    shared->code->above(&shared->map, shared->before, shared->cut, items, block->cell, block->score, before);
     items = shared->code->passed(shared->cut_after, list->p, items, before, block->cell, block->score,
                                  block->position);
-    shared->code->above(shared->after, shared->cut_after, items, block->cell, block->score, after);
+    shared->code->above(&shared->map, shared->after, shared->cut_after, items, block->cell, block->score,
+                        after);
     for (uint32_t i = 0; i < items; i++) {
-        after[i] &= RK_CELL_CUTS;
         tally[before[i]]--;
         tally[after[i]]++;
     }
@@ -110,56 +118,12 @@ static void move_plain(const struct shared *shared, struct rk_part *part, struct
                        int32_t *tally)
 {
     struct block block;
-    uint16_t place[RK_TABLE_BLOCK];
     struct rk_span span;
     while (rk_walk_next(walk, &span)) {
         clear(part, &span);
-        uint32_t items = take(shared, &span, block.cell, block.score, place);
-        for (uint32_t i = 0; i < items; i++)
-            block.position[i] = span.position + place[i];
+        uint32_t items = sift(shared, &span, block.cell, block.score, block.position);
         if (items > 0)
             resolve(shared, part, &block, items, tally);
-    }
-}
-
-static uint32_t survey(const struct shared *shared, const struct rk_part *part, struct rk_walk *walk,
-                       uint32_t *bucket)
-{
-    const unsigned shift = rk_table_bucket_shift(shared->map.cells);
-    float score[RK_TABLE_BLOCK];
-    uint32_t cell[RK_TABLE_BLOCK], total = 0;
-    uint16_t place[RK_TABLE_BLOCK];
-    struct rk_span span;
-    memset(bucket, 0, RK_BUCKETS * sizeof *bucket);
-    while (total + RK_TABLE_BLOCK <= shared->layout.chunk / 2 && rk_walk_next(walk, &span)) {
-        clear(part, &span);
-        uint32_t items = take(shared, &span, cell, score, place);
-        for (uint32_t i = 0; i < items; i++)
-            bucket[cell[i] >> shift]++;
-        total += items;
-    }
-    return total;
-}
-
-/* As in table_count.c: `total` bounds every place. */
-static void put_in_order(const struct shared *shared, struct rk_walk walk, uint32_t to, uint32_t total,
-                         uint32_t *bucket, struct pair *buffer)
-{
-    const unsigned shift = rk_table_bucket_shift(shared->map.cells);
-    float score[RK_TABLE_BLOCK];
-    uint32_t cell[RK_TABLE_BLOCK];
-    uint16_t place[RK_TABLE_BLOCK];
-    struct rk_span span;
-    walk.to = to;
-    walk.exec = NULL;
-    rk_table_first_places(bucket);
-    while (rk_walk_next(&walk, &span)) {
-        uint32_t items = take(shared, &span, cell, score, place);
-        for (uint32_t i = 0; i < items; i++) {
-            uint32_t at = bucket[cell[i] >> shift]++;
-            if (__builtin_expect(at < total, 1))
-                buffer[at] = (struct pair){score[i], span.position + place[i]};
-        }
     }
 }
 
@@ -176,18 +140,34 @@ static void resolve_pairs(const struct shared *shared, struct rk_part *part, con
     resolve(shared, part, &block, items, tally);
 }
 
-static void move_ordered(const struct shared *shared, struct rk_part *part, struct rk_walk *walk,
-                         int32_t *tally, struct pair *buffer)
+/* Puts the items that may change into bins until the buffer may be full or the walk ends. A pair takes two
+ * scores' room. */
+static void fill_bins(const struct shared *shared, const struct rk_part *part, struct rk_walk *walk,
+                      struct rk_bins *bins, struct pair *buffer)
 {
-    uint32_t bucket[RK_BUCKETS];
+    struct block block;
+    struct rk_span span;
+    for (uint32_t total = 0; total + RK_TABLE_BLOCK <= shared->pairs && rk_walk_next(walk, &span);) {
+        clear(part, &span);
+        uint32_t items = sift(shared, &span, block.cell, block.score, block.position);
+        for (uint32_t i = 0; i < items; i++)
+            buffer[rk_bins_put(bins, block.cell[i])] = (struct pair){block.score[i], block.position[i]};
+        total += items;
+    }
+}
+
+static void move_in_order(const struct shared *shared, struct rk_part *part, struct rk_walk *walk,
+                          int32_t *tally, struct pair *buffer, int32_t *before)
+{
+    struct rk_bins bins;
     while (walk->position < walk->to && !walk->late) {
-        struct rk_walk start = *walk;
-        uint32_t total = survey(shared, part, walk, bucket);
-        memset(buffer, 0, total * sizeof *buffer); /* bounds positions if a client changes scores meanwhile */
-        put_in_order(shared, start, walk->position, total, bucket, buffer);
-        for (uint32_t i = 0, items; i < total; i += items) {
-            items = total - i < RK_TABLE_BLOCK ? total - i : RK_TABLE_BLOCK;
-            resolve_pairs(shared, part, buffer + i, items, tally);
+        rk_bins_start(&bins, before, shared->map.cells);
+        fill_bins(shared, part, walk, &bins, buffer);
+        for (unsigned b = 0; b < RK_BINS; b++) {
+            uint32_t items;
+            for (int32_t block = rk_bins_last(&bins, b, &items); block != RK_BIN_NONE;
+                 block = before[block], items = RK_BIN_BLOCK)
+                resolve_pairs(shared, part, buffer + (size_t)block * RK_BIN_BLOCK, items, tally);
         }
     }
 }
@@ -197,11 +177,12 @@ static void move_part(struct rk_part *part)
     const struct shared *shared = part->shared;
     const struct rk_table_layout *l = &shared->layout;
     int32_t *tally = (int32_t *)(void *)(shared->scratch + l->tally + part->number * l->tally_stride);
-    void *buffer = shared->scratch + l->buffer + part->number * l->buffer_stride;
+    char *buffer = shared->scratch + l->buffer + part->number * l->buffer_stride;
     struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, RK_TABLE_BLOCK);
     memset(tally, 0, ((size_t)part->pass->list->p + 1) * sizeof *tally);
     if (l->chunk)
-        move_ordered(shared, part, &walk, tally, buffer);
+        move_in_order(shared, part, &walk, tally, (struct pair *)(void *)buffer,
+                      (int32_t *)(void *)(buffer + l->before));
     else
         move_plain(shared, part, &walk, tally);
     part->late = walk.late;
@@ -215,15 +196,15 @@ enum rankd_status rk_table_move(struct rk_pass *pass, const struct rk_table_code
                             .layout = rk_table_layout(list->items, list->p, threads),
                             .cut = pass->cut,
                             .cut_after = pass->cut_after,
-                            .scratch = pass->scratch,
-                            .masked = rk_table_masked(list)};
+                            .scratch = pass->scratch};
     const struct rk_table_layout *l = &shared.layout;
-    uint32_t *before = (uint32_t *)(void *)(shared.scratch + l->base);
-    uint32_t *after = (uint32_t *)(void *)(shared.scratch + l->base_after);
+    shared.pairs = l->chunk ? (l->chunk - RK_BINS * RK_BIN_BLOCK) / 2 : 0;
+    struct rk_slot *before = (struct rk_slot *)(void *)(shared.scratch + l->slot);
+    struct rk_slot *after = (struct rk_slot *)(void *)(shared.scratch + l->slot_after);
     uint32_t *live = (uint32_t *)(void *)(shared.scratch + l->live);
     shared.map = rk_map_make(code, (const float *const[]){pass->cut, pass->cut_after}, list->p,
                              (struct rk_coarse *)(void *)(shared.scratch + l->coarse),
-                             (uint32_t *const[]){before, after});
+                             (struct rk_slot *const[]){before, after});
     shared.before = before;
     shared.after = after;
     shared.live = live;

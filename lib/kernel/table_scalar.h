@@ -62,29 +62,13 @@ static inline void rk_table_cells(const struct rk_map *map, const float *score, 
     }
 }
 
-static inline uint32_t rk_table_keep(const uint32_t *live, uint32_t items, uint32_t *cell, float *score,
-                                     uint16_t *place)
+/* #{k: cut[k] > s} for a score within a slot of several cuts, the highest of which, number `low`, is above
+ * it. The lowest is looked at first: many cuts in one slot are mostly equal ones. */
+static inline uint32_t rk_slot_search(const float *cut, uint32_t low, uint32_t next, float s)
 {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < items; i++) {
-        uint32_t c = cell[i];
-        score[kept] = score[i];
-        place[kept] = place[i];
-        cell[kept] = c;
-        kept += live[c / 32] >> (c % 32) & 1;
-    }
-    return kept;
-}
-
-/* #{k: cut[k] > s} for a score of that cell. Both ends are looked at first: many cuts in one cell are mostly
- * equal ones. */
-static inline uint32_t rk_cell_above(const uint32_t *base, const float *cut, uint32_t cell, float s)
-{
-    uint32_t low = base[cell] & RK_CELL_CUTS, size = (base[cell + 1] & RK_CELL_CUTS) - low;
-    if (!(cut[low] > s))
-        return low;
-    if (cut[low + size - 1] > s)
-        return low + size;
+    uint32_t size = next - ++low;
+    if (cut[next - 1] > s)
+        return next;
     while (size > 1) {
         uint32_t half = size / 2;
         low += cut[low + half - 1] > s ? half : 0;
@@ -93,19 +77,51 @@ static inline uint32_t rk_cell_above(const uint32_t *base, const float *cut, uin
     return low + (cut[low] > s);
 }
 
-static inline void rk_table_above(const uint32_t *base, const float *cut, uint32_t items,
-                                  const uint32_t *cell, const float *score, uint32_t *out)
+static inline void rk_table_above(const struct rk_map *map, const struct rk_slot *slot, const float *cut,
+                                  uint32_t items, const uint32_t *cell, const float *score, uint32_t *out)
 {
     uint16_t pending[RK_TABLE_BLOCK];
-    uint32_t mixed = 0;
+    uint32_t many = 0;
     for (uint32_t i = 0; i < items; i++) {
-        uint32_t entry = base[cell[i]];
-        out[i] = entry & RK_CELL_CUTS;
-        pending[mixed] = (uint16_t)i;
-        mixed += entry >> 31;
+        struct rk_slot here = slot[cell[i] >> map->fine];
+        uint32_t is_above = here.cut > score[i];
+        out[i] = (here.above & RK_SLOT_CUTS) + is_above;
+        pending[many] = (uint16_t)i;
+        many += here.above >> 31 & is_above;
     }
-    for (uint32_t j = 0; j < mixed; j++)
-        out[pending[j]] = rk_cell_above(base, cut, cell[pending[j]], score[pending[j]]);
+    for (uint32_t j = 0; j < many; j++) {
+        uint32_t i = pending[j], next = slot[(cell[i] >> map->fine) + 1].above & RK_SLOT_CUTS;
+        out[i] = rk_slot_search(cut, out[i] - 1, next, score[i]);
+    }
+}
+
+static inline uint32_t rk_table_place(const struct rk_span *span, const struct rk_map *map,
+                                      const struct rk_slot *slot, const float *cut, uint32_t *out, bool *nan)
+{
+    float score[RK_TABLE_BLOCK];
+    uint32_t cell[RK_TABLE_BLOCK];
+    uint16_t place[RK_TABLE_BLOCK];
+    uint32_t items = rk_table_load(span, score, place);
+    *nan |= rk_table_nan(score, items);
+    rk_table_cells(map, score, items, cell);
+    rk_table_above(map, slot, cut, items, cell, score, out);
+    return items;
+}
+
+static inline uint32_t rk_table_sift(const struct rk_span *span, const struct rk_map *map,
+                                     const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
+{
+    uint16_t place[RK_TABLE_BLOCK];
+    uint32_t items = rk_table_load(span, score, place), kept = 0;
+    rk_table_cells(map, score, items, cell);
+    for (uint32_t i = 0; i < items; i++) {
+        uint32_t c = cell[i];
+        score[kept] = score[i];
+        position[kept] = span->position + place[i];
+        cell[kept] = c;
+        kept += live[c / 32] >> (c % 32) & 1;
+    }
+    return kept;
 }
 
 static inline uint32_t rk_table_passed(const float *after, uint32_t p, uint32_t items, uint32_t *before,
@@ -113,7 +129,7 @@ static inline uint32_t rk_table_passed(const float *after, uint32_t p, uint32_t 
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < items; i++) {
-        uint32_t above = before[i] & RK_CELL_CUTS;
+        uint32_t above = before[i];
         float s = score[i];
         before[kept] = above;
         cell[kept] = cell[i];

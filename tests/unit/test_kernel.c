@@ -78,6 +78,17 @@ static void every_strategy_takes_large_lists_on_several_threads(void **state)
                                    .step = 0.01};
         check_all(&draw, 5000 + i, i % 2 ? pool : NULL);
     }
+    /* So many cuts that items are put in order first, in several rounds. */
+    for (unsigned i = 0; i < 2; i++) {
+        struct kernel_draw draw = {.items = 1300000 + i,
+                                   .relevant = 0.48,
+                                   .ignored = i ? 0.05 : 0,
+                                   .dtype = dtypes[i],
+                                   .scores = i ? KERNEL_SPREAD : KERNEL_UNIFORM,
+                                   .segments = 1 + i,
+                                   .step = 0.001};
+        check_all(&draw, 6000 + i, i ? pool : NULL);
+    }
     test_pool_free(pool);
 }
 
