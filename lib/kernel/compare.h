@@ -8,7 +8,7 @@
 
 #include "span.h"
 
-enum { RK_COMPARE_PAD = 8 };
+enum { RK_COMPARE_PAD = 8, RK_COMPARE_MOST = 1024 /* cuts; any number is right, but it takes seconds */ };
 
 /* The number of cuts once padded; pads are NaN, so that no score is at or above one. */
 static inline uint32_t rk_compare_padded(uint32_t p)

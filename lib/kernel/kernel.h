@@ -129,6 +129,7 @@ struct rk_pass {
  * was too small). With a pool the result is the same as without. */
 struct rk_strategy {
     const char *name;
+    uint32_t most; /* relevant items, of the lists it is for */
     /* Bytes of scratch for a list of that many items and relevant items; threads = pool width, 1 without. */
     size_t (*scratch)(uint32_t items, uint32_t p, unsigned threads);
     enum rankd_status (*count)(struct rk_pass *pass);

@@ -24,6 +24,10 @@ size_t rk_positions_avx512(const int8_t *targets, uint32_t items, uint32_t base,
                            size_t room);
 extern const struct rk_strategy rk_compare_avx512;
 extern const struct rk_strategy rk_table_avx512;
+extern const struct rk_strategy rk_tree_avx512;
+/* value[i] = rk_sink_value() of before[i] - after[i]. Returns how many are not 0, and adds up their sizes. */
+uint32_t rk_values_avx512(double w, double lambda, uint32_t items, const uint32_t *before,
+                          const uint32_t *after, float *value, uint64_t *size);
 
 /* The choice per list (plan.c). */
 const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);

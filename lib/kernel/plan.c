@@ -1,12 +1,15 @@
 /* Which strategy a list gets: the only place where n and P decide. */
 #include "kernels_internal.h"
 
-/* Most relevant items for which comparing is faster than a table. Measured with `make tune` on an AMD EPYC
- * (forward + backward, uniform scores), ns an item, comparing against table at P = 32 and 64. AVX-512: n =
- * 4,096 4.2/4.4, 10/6.0; 65,536 2.7/3.3, 5.6/3.3; 1M 2.4/4.1, 4.6/4.0. AVX2: 4,096 8.5/10, 17/12;
- * 65,536 4.0/7.3, 8.1/7.5; 1M 3.1/8.8, 6.1/9.6. Plain code has nothing to compare many at a time with; its
- * search is for lists too small for a table, a choice that was not measured. */
-enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 44 };
+/* Most relevant items for which comparing is faster than a table. AVX2, measured with `make tune` on an AMD
+ * EPYC (forward + backward, uniform scores), ns an item, comparing against table at P = 32 and 64: n =
+ * 4,096 8.5/10, 17/12; 65,536 4.0/7.3, 8.1/7.5; 1M 3.1/8.8, 6.1/9.6. Plain code has nothing to compare many
+ * at a time with; its search is for lists too small for a table, a choice that was not measured.
+ *
+ * AVX-512, on an Intel Xeon (Ice Lake), comparing against the tree at P = 16 and 32: n =
+ * 4,096 2.2/2.2, 4.5/2.9; 65,536 1.3/1.6, 3.0/2.5; 1M 2.8/3.0, 3.1/2.9. The tree against the table at P =
+ * 64: 4.8/6.9, 2.3/4.3, 2.6/4.2; it is taken as far as it goes. */
+enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 20 };
 
 const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)
 {
@@ -29,5 +32,7 @@ const struct rk_strategy *rk_plan_avx512(uint32_t items, uint32_t p, enum rk_dty
     (void)items;
     (void)dtype;
     (void)threads;
-    return p <= COMPARE_AVX512 ? &rk_compare_avx512 : &rk_table_avx512;
+    if (p <= COMPARE_AVX512)
+        return &rk_compare_avx512;
+    return p <= rk_tree_avx512.most ? &rk_tree_avx512 : &rk_table_avx512;
 }
