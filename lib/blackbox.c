@@ -5,20 +5,23 @@
 
 #include "kernel/cut.h"
 #include "kernel/score.h"
+#include "reorder.h"
 
 /* What is kept of the relevant items. "In index order" is the order of positions; "ranked" is best first. */
 struct relevant {
     uint32_t *position; /* in index order */
     float *raw;         /* in index order, before the margin */
-    float *y;           /* in index order, after the margin; then y' */
-    uint32_t *key;      /* of y, so that ascending is best first */
     uint32_t *order;    /* ranked: place in index order */
+    float *y;           /* ranked, after the margin; then its memory serves `moved` */
+    uint32_t *moved;    /* ranked anew: place in the order before */
     float *cut;         /* ranked */
     uint32_t *ahead;    /* ranked: irrelevant items ahead */
     double *slope;      /* ranked: g; then its memory serves cut_after and ahead_after */
-    float *cut_after;
+    float *cut_after;   /* ranked anew, as is ahead_after */
     uint32_t *ahead_after;
-    int32_t *delta; /* in index order: rk, then Δ = rk - rk' */
+    int32_t *delta;  /* ranked: rk, then Δ = rk - rk', where `ahead` was */
+    int32_t *change; /* in index order: Δ */
+    uint32_t *key;   /* of y or y', so that ascending is best first */
     void *sort;
     void *strategy;
 };
@@ -30,11 +33,13 @@ static void carve_relevant(struct rk_carve *carve, const struct rk_kernels *kern
     r->position = rk_carve(carve, p * sizeof *r->position);
     r->raw = rk_carve(carve, p * sizeof *r->raw);
     r->y = rk_carve(carve, p * sizeof *r->y);
+    r->moved = (uint32_t *)(void *)r->y;
     r->order = rk_carve(carve, p * sizeof *r->order);
     r->cut = rk_carve(carve, p * sizeof *r->cut);
     r->ahead = rk_carve(carve, p * sizeof *r->ahead);
+    r->delta = (int32_t *)r->ahead;
     if (gradient) {
-        r->delta = rk_carve(carve, p * sizeof *r->delta);
+        r->change = rk_carve(carve, p * sizeof *r->change);
         r->slope = rk_carve(carve, p * sizeof *r->slope);
         r->cut_after = (float *)(void *)r->slope;
         r->ahead_after = r->slope ? (uint32_t *)(void *)r->slope + p : NULL;
@@ -43,7 +48,7 @@ static void carve_relevant(struct rk_carve *carve, const struct rk_kernels *kern
     struct rk_carve sorting = *carve;
     r->strategy = rk_carve(carve, strategy->scratch(items, p, threads));
     r->key = rk_carve(&sorting, p * sizeof *r->key);
-    r->sort = rk_carve(&sorting, kernels->order_scratch(p));
+    r->sort = rk_carve(&sorting, gradient ? rk_reorder_scratch(kernels, p) : kernels->order_scratch(p));
     carve->used = sorting.used > carve->used ? sorting.used : carve->used;
 }
 
@@ -64,25 +69,20 @@ size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_
     return carve.used;
 }
 
-static void sort_relevant(const struct rk_kernels *kernels, uint32_t p, struct relevant *r)
-{
-    for (uint32_t i = 0; i < p; i++)
-        r->key[i] = ~rk_key(r->y[i]);
-    kernels->order(r->key, p, r->order, r->sort);
-}
-
 /* The margin, then the order of the relevant items, then their scores as cuts. False: a NaN among them. */
 static bool rank_relevant(const struct rk_kernels *kernels, uint32_t p, double half_margin,
                           struct relevant *r)
 {
     for (uint32_t i = 0; i < p; i++) {
-        r->y[i] = (float)((double)r->raw[i] - half_margin);
         if (r->raw[i] != r->raw[i])
             return false;
+        r->key[i] = ~rk_key((float)((double)r->raw[i] - half_margin));
     }
-    sort_relevant(kernels, p, r);
-    for (uint32_t k = 0; k < p; k++)
-        r->cut[k] = rk_cut(r->y[r->order[k]], half_margin);
+    kernels->order(r->key, p, r->order, r->key, r->sort);
+    for (uint32_t k = 0; k < p; k++) {
+        r->y[k] = rk_float_of_key(~r->key[k]);
+        r->cut[k] = rk_cut(r->y[k], half_margin);
+    }
     return true;
 }
 
@@ -90,19 +90,27 @@ static bool rank_relevant(const struct rk_kernels *kernels, uint32_t p, double h
 static bool move_relevant(const struct rk_kernels *kernels, uint32_t p, double half_margin, double lambda,
                           struct relevant *r)
 {
-    for (uint32_t k = 0; k < p; k++) {
-        uint32_t i = r->order[k];
-        r->y[i] = (float)((double)r->y[i] + lambda * r->slope[k]);
-        r->delta[i] = (int32_t)(k + 1 + r->ahead[k]);
-    }
-    sort_relevant(kernels, p, r);
+    for (uint32_t k = 0; k < p; k++)
+        r->key[k] = ~rk_key((float)((double)r->y[k] + lambda * r->slope[k]));
+    rk_reorder(kernels, r->key, r->order, p, r->moved, r->sort);
     bool changed = false;
     for (uint32_t k = 0; k < p; k++) {
-        float cut = rk_cut(r->y[r->order[k]], half_margin);
+        float cut = rk_cut(rk_float_of_key(~r->key[k]), half_margin);
         changed |= cut != r->cut[k];
         r->cut_after[k] = cut;
     }
     return changed;
+}
+
+/* Δ of each relevant item, from its rank before and its rank after. */
+static void relevant_change(uint32_t p, struct relevant *r)
+{
+    for (uint32_t k = 0; k < p; k++)
+        r->delta[k] = (int32_t)(k + 1 + r->ahead[k]);
+    for (uint32_t k = 0; k < p; k++)
+        r->delta[r->moved[k]] -= (int32_t)(k + 1 + r->ahead_after[k]);
+    for (uint32_t k = 0; k < p; k++)
+        r->change[r->order[k]] = r->delta[k];
 }
 
 /* Streams the list a second time, or not at all where no relevant item moved. */
@@ -131,10 +139,9 @@ static enum rankd_status gradient(const struct rk_kernels *kernels, const struct
     move.sink = &sink;
     if (move_irrelevant(strategy, &move, changed) != RANKD_OK)
         return RANKD_DEADLINE;
-    for (uint32_t k = 0; k < list->p; k++)
-        r->delta[r->order[k]] -= (int32_t)(k + 1 + r->ahead_after[k]);
+    relevant_change(list->p, r);
     out->stalled = out->loss > 0 && sink.changed == 0 && sink.changed_memory == 0;
-    rk_list_add_relevant(list, r->delta, &sink, out);
+    rk_list_add_relevant(list, r->change, &sink, out);
     return RANKD_OK;
 }
 

@@ -58,7 +58,7 @@ static void sort(const struct job *job, const struct share *share)
 {
     for (uint32_t i = 0; i < job->rows.items; i++)
         share->key[i] = ~rk_key(share->y[i]);
-    job->exec->kernels->order(share->key, job->rows.items, share->order, share->sort);
+    job->exec->kernels->order(share->key, job->rows.items, share->order, NULL, share->sort);
 }
 
 static enum rankd_status load(const struct job *job, size_t row, const struct share *share,

@@ -77,7 +77,7 @@ static void rank(const struct rk_retrieval *run, uint32_t p, const float *y, uin
 {
     for (uint32_t i = 0; i < p; i++)
         work->key[i] = ~rk_key(y[i]);
-    run->kernels->order(work->key, p, order, work->sort);
+    run->kernels->order(work->key, p, order, NULL, work->sort);
 }
 
 enum rankd_status rk_stream_list_begin(const struct rk_retrieval *run, struct rk_stream_list *list,

@@ -155,9 +155,10 @@ struct rk_kernels {
                         size_t room);
 
     /* Stable sort: writes to perm[0..n-1] the indexes of `key` in ascending order of key, equal keys by
-     * index. `scratch` of order_scratch(n) bytes, 64-byte aligned. key is left as it was. */
+     * index; and the keys in that order to sorted[0..n-1], which may be `key` itself, or NULL: not wanted.
+     * `scratch` of order_scratch(n) bytes, 64-byte aligned. */
     size_t (*order_scratch)(uint32_t n);
-    void (*order)(const uint32_t *key, uint32_t n, uint32_t *perm, void *scratch);
+    void (*order)(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
 
     const struct rk_strategy *const *strategy; /* all that run with this set, NULL at the end; for tests */
     /* The one for a list: the only place where n and P decide (lib/kernel/plan.c). Never NULL. */

@@ -37,13 +37,27 @@ size_t rk_order_scratch_scalar(uint32_t n)
            (n < MANY ? 0 : sizeof(struct gathering));
 }
 
-static void insert(const uint32_t *key, uint32_t n, uint32_t *perm)
+static void insert(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted)
 {
+    uint32_t copy[FEW];
     for (uint32_t i = 0; i < n; i++) {
         uint32_t at = i;
-        for (; at > 0 && key[perm[at - 1]] > key[i]; at--)
+        for (; at > 0 && copy[at - 1] > key[i]; at--) {
             perm[at] = perm[at - 1];
+            copy[at] = copy[at - 1];
+        }
         perm[at] = i;
+        copy[at] = key[i];
+    }
+    if (sorted)
+        memcpy(sorted, copy, n * sizeof *copy);
+}
+
+static void take_apart(const struct keyed *from, uint32_t n, uint32_t *perm, uint32_t *sorted)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        perm[i] = from[i].index;
+        sorted[i] = from[i].key;
     }
 }
 
@@ -147,10 +161,10 @@ static void pass_in_lines(const uint32_t *key, const struct keyed *from, uint32_
         write_rest(g, perm, sizeof *perm, first);
 }
 
-void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, void *scratch)
+void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch)
 {
     if (n <= FEW) {
-        insert(key, n, perm);
+        insert(key, n, perm, sorted);
         return;
     }
     uint32_t(*count)[VALUES] = scratch;
@@ -163,10 +177,15 @@ void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, void *scra
         if (first_positions(count[d], n))
             digit[digits++] = d;
     }
-    for (uint32_t i = 0; digits == 0 && i < n; i++)
-        perm[i] = i;
+    if (digits == 0) {
+        for (uint32_t i = 0; i < n; i++)
+            perm[i] = i;
+        if (sorted && sorted != key)
+            memcpy(sorted, key, n * sizeof *key);
+        return;
+    }
     for (unsigned i = 0; i < digits; i++) {
-        struct keyed *next = i + 1 < digits ? to : NULL;
+        struct keyed *next = sorted || i + 1 < digits ? to : NULL;
         if (lines && (next || (uintptr_t)perm % LINE == 0))
             pass_in_lines(key, from, n, digit[i], count[digit[i]], next, perm, lines);
         else
@@ -175,4 +194,6 @@ void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, void *scra
         to = spare;
         spare = from;
     }
+    if (sorted)
+        take_apart(from, n, perm, sorted);
 }

@@ -187,7 +187,17 @@ static void check_order(struct test_random *random, uint32_t n, uint32_t mask, s
     void *scratch = aligned_alloc(64, (kernels->order_scratch(n) + 127) / 64 * 64);
     for (uint32_t i = 0; i < n; i++)
         key[i] = (uint32_t)test_next(random) & mask;
-    kernels->order(key, n, perm, scratch);
+    uint32_t *in_order = calloc(n + 1, sizeof *in_order), *copy = calloc(n + 1, sizeof *copy);
+    kernels->order(key, n, perm, in_order,
+                   scratch); /* with the keys, then in place of the keys, then without */
+    for (uint32_t k = 0; k < n; k++)
+        assert_true(perm[k] < n && in_order[k] == key[perm[k]]);
+    memcpy(copy, key, n * sizeof *copy);
+    kernels->order(copy, n, perm, copy, scratch);
+    assert_memory_equal(copy, in_order, n * sizeof *copy);
+    free(copy);
+    free(in_order);
+    kernels->order(key, n, perm, NULL, scratch);
     bool permutation = true, sorted = true;
     for (uint32_t i = 0; i < n && permutation; i++) {
         permutation = perm[i] < n && seen[perm[i]]++ == 0;
