@@ -44,9 +44,11 @@ static void carve_relevant(struct rk_carve *carve, const struct rk_kernels *kern
         r->cut_after = (float *)(void *)r->slope;
         r->ahead_after = r->slope ? (uint32_t *)(void *)r->slope + p : NULL;
     }
-    /* Sorting comes before and between the strategy's two passes, so one's memory is the other's. */
+    /* Sorting comes before and between the strategy's two passes, so one's memory may be the other's. */
     struct rk_carve sorting = *carve;
     r->strategy = rk_carve(carve, strategy->scratch(items, p, threads));
+    if (strategy->keeps)
+        sorting = *carve;
     r->key = rk_carve(&sorting, p * sizeof *r->key);
     r->sort = rk_carve(&sorting, gradient ? rk_reorder_scratch(kernels, p) : kernels->order_scratch(p));
     carve->used = sorting.used > carve->used ? sorting.used : carve->used;
@@ -154,8 +156,9 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
     struct rk_carve carve = {.base = scratch};
     struct relevant r;
     carve_relevant(&carve, kernels, strategy, list->items, list->p, threads, out->gradient, &r);
+    uint32_t counted = list->p;
     rk_list_relevant(kernels, list, r.position, r.raw);
-    if (list->p == 0) { /* the targets changed since they were counted */
+    if (list->p != counted) { /* the targets changed since; memory was planned for so many */
         if (out->dense)
             memset(out->dense, 0, list->graded * sizeof(float));
         return RANKD_OK;

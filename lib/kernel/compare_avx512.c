@@ -174,5 +174,5 @@ static enum rankd_status move_pass(struct rk_pass *pass)
     return rk_compare_move(pass, &code);
 }
 
-const struct rk_strategy rk_compare_avx512 = {"compare", RK_COMPARE_MOST, rk_compare_scratch, count_pass,
-                                              move_pass};
+const struct rk_strategy rk_compare_avx512 = {"compare",          RK_COMPARE_MOST, false,
+                                              rk_compare_scratch, count_pass,      move_pass};

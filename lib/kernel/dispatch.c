@@ -6,10 +6,12 @@
 #include "cpu.h"
 #include "kernels_internal.h"
 
-static const struct rk_strategy *const scalar_strategies[] = {&rk_search_scalar, &rk_table_scalar, NULL};
-static const struct rk_strategy *const avx2_strategies[] = {&rk_compare_avx2, &rk_table_avx2, NULL};
+static const struct rk_strategy *const scalar_strategies[] = {&rk_search_scalar, &rk_table_scalar,
+                                                              &rk_merge_scalar, NULL};
+static const struct rk_strategy *const avx2_strategies[] = {&rk_compare_avx2, &rk_table_avx2,
+                                                            &rk_merge_scalar, NULL};
 static const struct rk_strategy *const avx512_strategies[] = {&rk_compare_avx512, &rk_tree_avx512,
-                                                              &rk_table_avx512, NULL};
+                                                              &rk_table_avx512, &rk_merge_scalar, NULL};
 
 /* Sets that need less come first. */
 static const struct {

@@ -113,7 +113,7 @@ struct rk_pass {
     const struct rk_list *list;
     const struct rk_exec
         *exec;        /* threads to borrow (pool NULL: none) and the deadline; its scratch is not theirs */
-    void *scratch;    /* what scratch() asked for, 64-byte aligned; nothing in it lasts from count to move */
+    void *scratch;    /* what scratch() asked for, 64-byte aligned */
     const float *cut; /* [p] */
     uint32_t *ahead;  /* [p], count writes: irrelevant items with s_j >= cut[k] */
     bool nan;         /* count writes: some irrelevant item is NaN (then `ahead` does not matter) */
@@ -125,11 +125,13 @@ struct rk_pass {
 };
 
 /* Both return RANKD_OK, or RANKD_DEADLINE (seen between blocks; a huge list looks). `move` follows `count` on
- * the same pass, with nothing of list and cut changed; it may follow several times (a sparse sink that
- * was too small). With a pool the result is the same as without. */
+ * the same pass, with nothing of list and cut (and scratch, see keeps) changed; it may follow several times
+ * (a sparse sink that was too small). With a pool the result is the same as without. */
 struct rk_strategy {
     const char *name;
     uint32_t most; /* relevant items, of the lists it is for */
+    bool keeps;    /* what count() leaves in the scratch memory is needed by move(); otherwise it may be
+                      written to in between */
     /* Bytes of scratch for a list of that many items and relevant items; threads = pool width, 1 without. */
     size_t (*scratch)(uint32_t items, uint32_t p, unsigned threads);
     enum rankd_status (*count)(struct rk_pass *pass);

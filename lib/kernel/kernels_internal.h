@@ -12,6 +12,7 @@ size_t rk_order_scratch_scalar(uint32_t n);
 void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
 extern const struct rk_strategy rk_search_scalar;
 extern const struct rk_strategy rk_table_scalar;
+extern const struct rk_strategy rk_merge_scalar;
 
 struct rk_scan rk_scan_avx2(const void *targets, size_t items, bool is_signed);
 size_t rk_positions_avx2(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,

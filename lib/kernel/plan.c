@@ -11,27 +11,36 @@
  * 64: 4.8/6.9, 2.3/4.3, 2.6/4.2; it is taken as far as it goes. */
 enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 20 };
 
+/* So many relevant items, and one in so many, that sorting the others is faster than a table that misses the
+ * cache for every item. It runs on one thread; a table is shared out among many. */
+enum { MERGE_CUTS = 1 << 18, MERGE_SHARE = 8, MERGE_THREADS = 3 };
+
+static bool merges(uint32_t items, uint32_t p, unsigned threads)
+{
+    return p >= MERGE_CUTS && p > items / MERGE_SHARE && threads <= MERGE_THREADS;
+}
+
 const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)
 {
-    (void)items;
     (void)dtype;
-    (void)threads;
+    if (merges(items, p, threads))
+        return &rk_merge_scalar;
     return p <= SEARCH_SCALAR ? &rk_search_scalar : &rk_table_scalar;
 }
 
 const struct rk_strategy *rk_plan_avx2(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)
 {
-    (void)items;
     (void)dtype;
-    (void)threads;
+    if (merges(items, p, threads))
+        return &rk_merge_scalar;
     return p <= COMPARE_AVX2 ? &rk_compare_avx2 : &rk_table_avx2;
 }
 
 const struct rk_strategy *rk_plan_avx512(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)
 {
-    (void)items;
     (void)dtype;
-    (void)threads;
+    if (merges(items, p, threads))
+        return &rk_merge_scalar;
     if (p <= COMPARE_AVX512)
         return &rk_compare_avx512;
     return p <= rk_tree_avx512.most ? &rk_tree_avx512 : &rk_table_avx512;

@@ -132,5 +132,5 @@ static enum rankd_status search_move(struct rk_pass *pass)
     return RANKD_OK;
 }
 
-const struct rk_strategy rk_search_scalar = {"search", RK_LIST_MAX, search_scratch, search_count,
-                                             search_move};
+const struct rk_strategy rk_search_scalar = {"search",       RK_LIST_MAX,  false,
+                                             search_scratch, search_count, search_move};

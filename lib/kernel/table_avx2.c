@@ -16,4 +16,5 @@ static enum rankd_status move_pass(struct rk_pass *pass)
     return rk_table_move(pass, &code);
 }
 
-const struct rk_strategy rk_table_avx2 = {"table", RK_LIST_MAX, rk_table_scratch, count_pass, move_pass};
+const struct rk_strategy rk_table_avx2 = {"table",          RK_LIST_MAX, false,
+                                          rk_table_scratch, count_pass,  move_pass};

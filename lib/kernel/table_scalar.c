@@ -15,4 +15,5 @@ static enum rankd_status move_pass(struct rk_pass *pass)
     return rk_table_move(pass, &code);
 }
 
-const struct rk_strategy rk_table_scalar = {"table", RK_LIST_MAX, rk_table_scratch, count_pass, move_pass};
+const struct rk_strategy rk_table_scalar = {"table",          RK_LIST_MAX, false,
+                                            rk_table_scratch, count_pass,  move_pass};
