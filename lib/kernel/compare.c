@@ -3,9 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Blocks that stay in the first-level cache while one group of cuts after the other goes over them. */
-enum { BLOCK = 4096 };
-
 struct shared {
     const struct rk_compare_code *code;
     bool masked; /* some items are ignored, so that targets have to be read while counting */
@@ -58,7 +55,7 @@ static void count_part(struct rk_part *part)
 {
     struct shared *shared = part->shared;
     uint32_t *count = counts_of(part);
-    struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, BLOCK);
+    struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, RK_COMPARE_BLOCK);
     struct rk_span span;
     bool nan = false;
     while (rk_walk_next(&walk, &span)) {
@@ -130,7 +127,7 @@ static void move_part(struct rk_part *part)
                                    .high = shared->high,
                                    .intervals = shared->intervals,
                                    .moved = (int32_t *)counts_of(part)};
-    struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, BLOCK);
+    struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, RK_COMPARE_BLOCK);
     struct rk_span span;
     while (rk_walk_next(&walk, &span)) {
         move.graded = span.position < part->pass->list->graded;

@@ -8,7 +8,12 @@
 
 #include "span.h"
 
-enum { RK_COMPARE_PAD = 8, RK_COMPARE_MOST = 1024 /* cuts; any number is right, but it takes seconds */ };
+enum {
+    /* A span's items at most: they stay in the first-level cache while groups of cuts go over them. */
+    RK_COMPARE_BLOCK = 4096,
+    RK_COMPARE_PAD = 8,
+    RK_COMPARE_MOST = 1024 /* cuts; any number is right, but it takes seconds */
+};
 
 /* The number of cuts once padded; pads are NaN, so that no score is at or above one. */
 static inline uint32_t rk_compare_padded(uint32_t p)
