@@ -46,9 +46,9 @@ static void carve_relevant(struct rk_carve *carve, const struct rk_kernels *kern
     }
     /* Sorting comes before and between the strategy's two passes, so one's memory may be the other's. */
     struct rk_carve sorting = *carve;
+    if (strategy->kept)
+        (void)rk_carve(&sorting, strategy->kept(items, p, threads));
     r->strategy = rk_carve(carve, strategy->scratch(items, p, threads));
-    if (strategy->keeps)
-        sorting = *carve;
     r->key = rk_carve(&sorting, p * sizeof *r->key);
     r->sort = rk_carve(&sorting, gradient ? rk_reorder_scratch(kernels, p) : kernels->order_scratch(p));
     carve->used = sorting.used > carve->used ? sorting.used : carve->used;

@@ -213,5 +213,8 @@ static enum rankd_status move_pass(struct rk_pass *pass)
     return rk_compare_move(pass, &code);
 }
 
-const struct rk_strategy rk_compare_avx2 = {"compare",          RK_COMPARE_MOST, false,
-                                            rk_compare_scratch, count_pass,      move_pass};
+const struct rk_strategy rk_compare_avx2 = {.name = "compare",
+                                            .most = RK_COMPARE_MOST,
+                                            .scratch = rk_compare_scratch,
+                                            .count = count_pass,
+                                            .move = move_pass};

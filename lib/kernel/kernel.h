@@ -125,15 +125,16 @@ struct rk_pass {
 };
 
 /* Both return RANKD_OK, or RANKD_DEADLINE (seen between blocks; a huge list looks). `move` follows `count` on
- * the same pass, with nothing of list and cut (and scratch, see keeps) changed; it may follow several times
- * (a sparse sink that was too small). With a pool the result is the same as without. */
+ * the same pass, with nothing of list, cut and what is kept of the scratch memory changed; it may follow
+ * several times (a sparse sink that was too small). With a pool the result is the same as without. */
 struct rk_strategy {
     const char *name;
     uint32_t most; /* relevant items, of the lists it is for */
-    bool keeps;    /* what count() leaves in the scratch memory is needed by move(); otherwise it may be
-                      written to in between */
     /* Bytes of scratch for a list of that many items and relevant items; threads = pool width, 1 without. */
     size_t (*scratch)(uint32_t items, uint32_t p, unsigned threads);
+    /* So many bytes at its beginning have to last from count() to move(), the rest may be written to in
+     * between. NULL: none. */
+    size_t (*kept)(uint32_t items, uint32_t p, unsigned threads);
     enum rankd_status (*count)(struct rk_pass *pass);
     enum rankd_status (*move)(struct rk_pass *pass);
 };

@@ -146,5 +146,9 @@ static enum rankd_status merge_move(struct rk_pass *pass)
     return RANKD_OK;
 }
 
-const struct rk_strategy rk_merge_scalar = {"merge",       RK_LIST_MAX, true,
-                                            merge_scratch, merge_count, merge_move};
+const struct rk_strategy rk_merge_scalar = {.name = "merge",
+                                            .most = RK_LIST_MAX,
+                                            .scratch = merge_scratch,
+                                            .kept = merge_scratch,
+                                            .count = merge_count,
+                                            .move = merge_move};

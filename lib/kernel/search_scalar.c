@@ -132,5 +132,8 @@ static enum rankd_status search_move(struct rk_pass *pass)
     return RANKD_OK;
 }
 
-const struct rk_strategy rk_search_scalar = {"search",       RK_LIST_MAX,  false,
-                                             search_scratch, search_count, search_move};
+const struct rk_strategy rk_search_scalar = {.name = "search",
+                                             .most = RK_LIST_MAX,
+                                             .scratch = search_scratch,
+                                             .count = search_count,
+                                             .move = search_move};

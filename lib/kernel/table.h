@@ -6,6 +6,9 @@
  * A cell number is any function of the score that never falls as the score grows less: it need not be exact
  * arithmetic, as cuts and items go through the same one. Cell 0 is that of the highest scores.
  *
+ * Where there is memory for it, the first pass writes down every item's number, two bytes each; then the
+ * second asks for nothing but the cut of that number. (A list of which some items are ignored goes without.)
+ *
  * Where the tables do not fit the cache, items are first put in order of the upper bits of their cell (a
  * partition), some millions at a time; then what they look up lies together. table_map.c makes the cells,
  * table_count.c and table_move.c are the two passes, table_<isa>.c what runs over every item. */
@@ -71,6 +74,11 @@ struct rk_table_code {
      * it, number before[i], lies above it now, after[before[i]] > s. Rooms as above. */
     uint32_t (*passed)(const float *after, uint32_t p, uint32_t items, uint32_t *before, uint32_t *cell,
                        float *score, uint32_t *position);
+    /* The items of a span that count and that a cut passed, as passed() tells from number[i] = #{k: cut[k] >
+     * s} of each item of the span; after[p] is -inf. In order, with that number and their positions in the
+     * list. Returns how many. Rooms as above. */
+    uint32_t (*recall)(const struct rk_span *span, const uint16_t *number, const float *after, float *score,
+                       uint32_t *before, uint32_t *position);
     /* value[i] = rk_sink_value() of before[i] - after[i]. Returns how many are not 0, and adds up their
      * sizes. */
     uint32_t (*values)(double w, double lambda, uint32_t items, const uint32_t *before, const uint32_t *after,
@@ -90,7 +98,9 @@ struct rk_map rk_map_make(const struct rk_table_code *code, const float *const c
 struct rk_table_layout {
     unsigned parts;
     uint32_t chunk; /* scores for which a part's buffer has room, to put them in order; 0: they are not */
-    size_t slot, slot_after, live, coarse, tally, buffer, bytes; /* where things lie in the scratch memory */
+    bool remembers; /* each item's number, at the beginning; and the cuts after the move, at `next` */
+    size_t next, slot, slot_after, live, coarse, tally, buffer,
+        bytes; /* where things lie in the scratch memory */
     size_t tally_stride, buffer_stride;
     size_t before; /* within a part's buffer */
 };
@@ -100,6 +110,7 @@ struct rk_table_layout rk_table_layout(uint32_t items, uint32_t p, unsigned thre
 bool rk_table_masked(const struct rk_list *list);
 
 size_t rk_table_scratch(uint32_t items, uint32_t p, unsigned threads);
+size_t rk_table_kept(uint32_t items, uint32_t p, unsigned threads);
 enum rankd_status rk_table_count(struct rk_pass *pass, const struct rk_table_code *code);
 enum rankd_status rk_table_move(struct rk_pass *pass, const struct rk_table_code *code);
 

@@ -318,7 +318,50 @@ static uint32_t passed(const float *after, uint32_t p, uint32_t items, uint32_t 
     return kept;
 }
 
-static const struct rk_table_code code = {load, has_nan, cells, above, place, sift, passed, rk_values_avx512};
+static void fetch_next(const float *after, const uint16_t *number, uint32_t items, float *out)
+{
+    for (uint32_t i = 0; i < items; i++) {
+        uint32_t k = number[i];
+        ONE_BY_ONE(k);
+        out[i] = after[k];
+    }
+}
+
+RK_INLINE uint32_t recall_as(const struct rk_span *span, enum rk_dtype dtype, const uint16_t *number,
+                             const float *after, float *score, uint32_t *before, uint32_t *position)
+{
+    float next[RK_TABLE_BLOCK];
+    uint32_t kept = 0;
+    fetch_next(after, number, span->items, next);
+    for (uint32_t i = 0; i < span->items; i += 16) {
+        __mmask16 here = rk_lanes(span->items - i);
+        __m512 s = rk_load_scores(span->scores, dtype, i, here);
+        __mmask16 lanes = _mm512_mask_cmp_ps_mask(here, _mm512_loadu_ps(next + i), s, _CMP_GT_OQ);
+        if (!lanes)
+            continue;
+        lanes = rk_lanes_irrelevant(span->targets, i, lanes);
+        __m512i at = _mm512_add_epi32(first_sixteen(), _mm512_set1_epi32((int)(span->position + i)));
+        __m512i was = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(here, number + i));
+        _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
+        _mm512_storeu_si512(before + kept, _mm512_maskz_compress_epi32(lanes, was));
+        _mm512_storeu_si512(position + kept, _mm512_maskz_compress_epi32(lanes, at));
+        kept += (unsigned)__builtin_popcount(lanes);
+    }
+    return kept;
+}
+
+static uint32_t recall(const struct rk_span *span, const uint16_t *number, const float *after, float *score,
+                       uint32_t *before, uint32_t *position)
+{
+    if (span->dtype == RK_FP16)
+        return recall_as(span, RK_FP16, number, after, score, before, position);
+    if (span->dtype == RK_BF16)
+        return recall_as(span, RK_BF16, number, after, score, before, position);
+    return recall_as(span, RK_FP32, number, after, score, before, position);
+}
+
+static const struct rk_table_code code = {load, has_nan, cells,  above,           place,
+                                          sift, passed,  recall, rk_values_avx512};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {
@@ -330,5 +373,9 @@ static enum rankd_status move_pass(struct rk_pass *pass)
     return rk_table_move(pass, &code);
 }
 
-const struct rk_strategy rk_table_avx512 = {"table",          RK_LIST_MAX, false,
-                                            rk_table_scratch, count_pass,  move_pass};
+const struct rk_strategy rk_table_avx512 = {.name = "table",
+                                            .most = RK_LIST_MAX,
+                                            .scratch = rk_table_scratch,
+                                            .kept = rk_table_kept,
+                                            .count = count_pass,
+                                            .move = move_pass};

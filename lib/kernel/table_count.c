@@ -8,8 +8,9 @@ enum {
     CACHED = 1 << 19,    /* cuts up to which looking through the tables out of order is faster */
     CHUNK_MIN = 1 << 18, /* items put in order at a time: enough that looking through the tables pays */
     CHUNK_PER_CUT = 8,
-    CHUNK_SHARE = 8, /* and at most one in so many of the list's */
-    MASKED_SHARE = 8 /* relevant items, one in so many, from which on targets are read while counting */
+    CHUNK_SHARE = 8,       /* and at most one in so many of the list's */
+    REMEMBERED_SHARE = 32, /* relevant items, one in so many, up to which two bytes an item are to spare */
+    MASKED_SHARE = 8       /* relevant items, one in so many, from which on targets are read while counting */
 };
 
 static size_t padded(size_t bytes)
@@ -34,11 +35,24 @@ static unsigned parts_of(uint32_t items, uint32_t p, unsigned threads)
     return parts < most ? parts : most;
 }
 
+static bool remembers(uint32_t items, uint32_t p)
+{
+    return p < UINT16_MAX && p <= items / REMEMBERED_SHARE;
+}
+
+size_t rk_table_kept(uint32_t items, uint32_t p, unsigned threads)
+{
+    (void)threads;
+    return remembers(items, p) ? padded(items * sizeof(uint16_t)) : 0;
+}
+
 struct rk_table_layout rk_table_layout(uint32_t items, uint32_t p, unsigned threads)
 {
-    struct rk_table_layout l = {.parts = parts_of(items, p, threads)};
+    struct rk_table_layout l = {.parts = parts_of(items, p, threads), .remembers = remembers(items, p)};
     l.chunk = chunk_of(items / l.parts, p);
     size_t slots = padded((rk_map_slots(p) + 1) * sizeof(struct rk_slot));
+    l.next = rk_table_kept(items, p, threads);
+    l.slot = l.next + (l.remembers ? padded(((size_t)p + 1) * sizeof(float)) : 0);
     l.slot_after = l.slot + slots;
     l.live = l.slot_after + slots;
     l.coarse = l.live + padded(rk_map_cells(p) / 8 + sizeof(uint32_t));
@@ -88,15 +102,30 @@ static void tally_block(const struct shared *shared, const float *score, uint32_
     add(above, items, tally);
 }
 
+/* The same, and writes each item's number down. */
+static void add_and_remember(const uint32_t *above, uint32_t items, uint32_t *tally, uint16_t *number)
+{
+    for (uint32_t i = 0; i < items; i++) {
+        uint32_t b = above[i];
+        tally[b]++;
+        number[i] = (uint16_t)b;
+    }
+}
+
 static bool count_plain(const struct shared *shared, struct rk_walk *walk, uint32_t *tally)
 {
+    uint16_t *number = shared->layout.remembers && !shared->masked ? (void *)shared->scratch : NULL;
     uint32_t above[RK_TABLE_BLOCK + 16];
     struct rk_span span;
     bool nan = false;
     while (rk_walk_next(walk, &span)) {
         if (!shared->masked)
             span.targets = NULL;
-        add(above, shared->code->place(&span, &shared->map, shared->slot, shared->cut, above, &nan), tally);
+        uint32_t items = shared->code->place(&span, &shared->map, shared->slot, shared->cut, above, &nan);
+        if (number)
+            add_and_remember(above, items, tally, number + span.position);
+        else
+            add(above, items, tally);
     }
     return nan;
 }

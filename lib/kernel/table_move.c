@@ -1,5 +1,6 @@
 #include "table.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "table_bins.h"
@@ -11,6 +12,8 @@ struct shared {
     struct rk_map map;
     const struct rk_slot *before, *after; /* tables of the two rows of cuts, on one map */
     const uint32_t *live;                 /* a bit a cell: its items may change */
+    const uint16_t *number; /* each item's number before, NULL: not known; then `before` and `live` are not */
+    const float *next;      /* [p + 1] the cuts after the move, then -inf; with `number` only */
     const float *cut, *cut_after;
     char *scratch;
 };
@@ -71,41 +74,50 @@ struct block {
     float score[RK_TABLE_BLOCK];
     uint32_t cell[RK_TABLE_BLOCK];
     uint32_t position[RK_TABLE_BLOCK];
+    uint32_t before[RK_TABLE_BLOCK];
 };
 
 static void put_one_by_one(const struct rk_list *list, const struct block *block, uint32_t items,
-                           const uint32_t *before, const uint32_t *after, struct rk_sink *sink)
+                           const uint32_t *after, struct rk_sink *sink)
 {
     for (uint32_t i = 0; i < items; i++) {
-        if (before[i] != after[i])
-            rk_sink_put(sink, list, block->position[i], (int32_t)(before[i] - after[i]));
+        if (block->before[i] != after[i])
+            rk_sink_put(sink, list, block->position[i], (int32_t)(block->before[i] - after[i]));
     }
+}
+
+/* Items that a cut passed, and their numbers before. */
+static void settle(const struct shared *shared, struct rk_part *part, const struct block *block,
+                   uint32_t items, int32_t *tally)
+{
+    const struct rk_list *list = part->pass->list;
+    struct rk_sink *sink = &part->sink;
+    uint32_t after[RK_TABLE_BLOCK];
+    float value[RK_TABLE_BLOCK];
+    shared->code->above(&shared->map, shared->after, shared->cut_after, items, block->cell, block->score,
+                        after);
+    for (uint32_t i = 0; i < items; i++) {
+        tally[block->before[i]]--;
+        tally[after[i]]++;
+    }
+    if (!sink->dense || list->graded < list->items) {
+        put_one_by_one(list, block, items, after, sink);
+        return;
+    }
+    sink->changed +=
+        shared->code->values(sink->w, sink->lambda, items, block->before, after, value, &sink->abs_graded);
+    for (uint32_t i = 0; i < items; i++)
+        sink->dense[block->position[i]] = value[i];
 }
 
 static void resolve(const struct shared *shared, struct rk_part *part, struct block *block, uint32_t items,
                     int32_t *tally)
 {
-    const struct rk_list *list = part->pass->list;
-    struct rk_sink *sink = &part->sink;
-    uint32_t before[RK_TABLE_BLOCK], after[RK_TABLE_BLOCK];
-    float value[RK_TABLE_BLOCK];
-    shared->code->above(&shared->map, shared->before, shared->cut, items, block->cell, block->score, before);
-    items = shared->code->passed(shared->cut_after, list->p, items, before, block->cell, block->score,
-                                 block->position);
-    shared->code->above(&shared->map, shared->after, shared->cut_after, items, block->cell, block->score,
-                        after);
-    for (uint32_t i = 0; i < items; i++) {
-        tally[before[i]]--;
-        tally[after[i]]++;
-    }
-    if (!sink->dense || list->graded < list->items) {
-        put_one_by_one(list, block, items, before, after, sink);
-        return;
-    }
-    sink->changed +=
-        shared->code->values(sink->w, sink->lambda, items, before, after, value, &sink->abs_graded);
-    for (uint32_t i = 0; i < items; i++)
-        sink->dense[block->position[i]] = value[i];
+    shared->code->above(&shared->map, shared->before, shared->cut, items, block->cell, block->score,
+                        block->before);
+    items = shared->code->passed(shared->cut_after, part->pass->list->p, items, block->before, block->cell,
+                                 block->score, block->position);
+    settle(shared, part, block, items, tally);
 }
 
 static void clear(const struct rk_part *part, const struct rk_span *span)
@@ -124,6 +136,22 @@ static void move_plain(const struct shared *shared, struct rk_part *part, struct
         uint32_t items = sift(shared, &span, block.cell, block.score, block.position);
         if (items > 0)
             resolve(shared, part, &block, items, tally);
+    }
+}
+
+static void move_remembered(const struct shared *shared, struct rk_part *part, struct rk_walk *walk,
+                            int32_t *tally)
+{
+    struct block block;
+    struct rk_span span;
+    while (rk_walk_next(walk, &span)) {
+        clear(part, &span);
+        uint32_t items = shared->code->recall(&span, shared->number + span.position, shared->next,
+                                              block.score, block.before, block.position);
+        if (items == 0)
+            continue;
+        shared->code->cells(&shared->map, block.score, items, block.cell);
+        settle(shared, part, &block, items, tally);
     }
 }
 
@@ -183,9 +211,47 @@ static void move_part(struct rk_part *part)
     if (l->chunk)
         move_in_order(shared, part, &walk, tally, (struct pair *)(void *)buffer,
                       (int32_t *)(void *)(buffer + l->before));
+    else if (shared->number)
+        move_remembered(shared, part, &walk, tally);
     else
         move_plain(shared, part, &walk, tally);
     part->late = walk.late;
+}
+
+static struct rk_slot *slots_at(const struct shared *shared, size_t at)
+{
+    return (struct rk_slot *)(void *)(shared->scratch + at);
+}
+
+static struct rk_coarse *coarse_of(const struct shared *shared)
+{
+    return (struct rk_coarse *)(void *)(shared->scratch + shared->layout.coarse);
+}
+
+static void prepare(const struct rk_pass *pass, struct shared *shared)
+{
+    const struct rk_table_layout *l = &shared->layout;
+    struct rk_slot *before = slots_at(shared, l->slot), *after = slots_at(shared, l->slot_after);
+    uint32_t *live = (uint32_t *)(void *)(shared->scratch + l->live);
+    shared->map = rk_map_make(shared->code, (const float *const[]){pass->cut, pass->cut_after}, pass->list->p,
+                              coarse_of(shared), (struct rk_slot *const[]){before, after});
+    shared->before = before;
+    shared->after = after;
+    shared->live = live;
+    mark_live(pass, shared, live);
+}
+
+static void prepare_remembered(const struct rk_pass *pass, struct shared *shared)
+{
+    struct rk_slot *after = slots_at(shared, shared->layout.slot_after);
+    float *next = (float *)(void *)(shared->scratch + shared->layout.next);
+    shared->map = rk_map_make(shared->code, (const float *const[]){pass->cut_after, NULL}, pass->list->p,
+                              coarse_of(shared), (struct rk_slot *const[]){after, NULL});
+    memcpy(next, pass->cut_after, pass->list->p * sizeof *next);
+    next[pass->list->p] = -INFINITY;
+    shared->after = after;
+    shared->next = next;
+    shared->number = (const uint16_t *)(const void *)shared->scratch;
 }
 
 enum rankd_status rk_table_move(struct rk_pass *pass, const struct rk_table_code *code)
@@ -199,16 +265,10 @@ enum rankd_status rk_table_move(struct rk_pass *pass, const struct rk_table_code
                             .scratch = pass->scratch};
     const struct rk_table_layout *l = &shared.layout;
     shared.pairs = l->chunk ? (l->chunk - RK_BINS * RK_BIN_BLOCK) / 2 : 0;
-    struct rk_slot *before = (struct rk_slot *)(void *)(shared.scratch + l->slot);
-    struct rk_slot *after = (struct rk_slot *)(void *)(shared.scratch + l->slot_after);
-    uint32_t *live = (uint32_t *)(void *)(shared.scratch + l->live);
-    shared.map = rk_map_make(code, (const float *const[]){pass->cut, pass->cut_after}, list->p,
-                             (struct rk_coarse *)(void *)(shared.scratch + l->coarse),
-                             (struct rk_slot *const[]){before, after});
-    shared.before = before;
-    shared.after = after;
-    shared.live = live;
-    mark_live(pass, &shared, live);
+    if (l->remembers && !rk_table_masked(list))
+        prepare_remembered(pass, &shared);
+    else
+        prepare(pass, &shared);
     unsigned parts = rk_parts_of(pass, true) == 1 ? 1 : l->parts;
     enum rankd_status status = rk_parts_run(pass, parts, move_part, &shared);
     memcpy(pass->ahead_after, pass->ahead, list->p * sizeof *pass->ahead);

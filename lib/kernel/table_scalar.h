@@ -140,6 +140,22 @@ static inline uint32_t rk_table_passed(const float *after, uint32_t p, uint32_t 
     return kept;
 }
 
+static inline uint32_t rk_table_recall(const struct rk_span *span, const uint16_t *number, const float *after,
+                                       float *score, uint32_t *before, uint32_t *position)
+{
+    float all[RK_TABLE_BLOCK];
+    uint32_t kept = 0;
+    rk_scores_widen(span->scores, span->dtype, span->items, all);
+    for (uint32_t i = 0; i < span->items; i++) {
+        score[kept] = all[i];
+        before[kept] = number[i];
+        position[kept] = span->position + i;
+        kept += (unsigned)(after[number[i]] > all[i]) &
+                (unsigned)(!span->targets || (span->targets[i] != 1 && span->targets[i] != -1));
+    }
+    return kept;
+}
+
 static inline uint32_t rk_table_values(double w, double lambda, uint32_t items, const uint32_t *before,
                                        const uint32_t *after, float *value, uint64_t *size)
 {

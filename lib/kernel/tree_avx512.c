@@ -165,5 +165,5 @@ static enum rankd_status move_pass(struct rk_pass *pass)
     return rk_tree_move(pass, &code);
 }
 
-const struct rk_strategy rk_tree_avx512 = {"tree",          RK_TREE_CUTS, false,
-                                           rk_tree_scratch, count_pass,   move_pass};
+const struct rk_strategy rk_tree_avx512 = {
+    .name = "tree", .most = RK_TREE_CUTS, .scratch = rk_tree_scratch, .count = count_pass, .move = move_pass};
