@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import Engine, sh
+from engine import Engine
+from shell import sh
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
@@ -153,7 +154,7 @@ def test_kill_9_is_survived_with_the_bank_intact(compose):
     assert before["items"] == 12
     pid = int(compose.inspect("rankd", "{{.State.Pid}}"))
     assert pid > 1
-    os.kill(pid, 9)
+    compose.engine.inside("kill", "-KILL", pid)
     end = time.monotonic() + 60
     while compose.inspect("rankd", "{{.State.Pid}} {{.State.Health.Status}}") in (f"{pid} healthy", "0 healthy", "0 unhealthy") \
             or compose.inspect("rankd", "{{.State.Health.Status}}") != "healthy":

@@ -2,8 +2,8 @@
 
 Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps
 state between its Python blocks by running all of them up to the current one's end in one process at the first. Blocks marked `sh deploy`
-need root or a container engine and are not run from here: tests/deploy does the containers' part by its own commands; installing
-the Debian package is run by no test yet.
+need root or a container engine and are not run from here: `make check-deploy` runs those of the Debian package as they stand, and
+does the containers' part by its own commands.
 """
 import os
 import re
