@@ -49,6 +49,7 @@ class Browser:
         page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile)
         page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         page.call("Page.navigate", url=url)
+        page.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'")
         return page
 
     def close(self):
