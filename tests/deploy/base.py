@@ -2,14 +2,18 @@
 import os
 from pathlib import Path
 
+from page import documented
 from shell import sh
 
+MAKE, IMPORT, BUILD_IMAGE = documented("mmdebstrap")
 
-def debian_base(cache):
-    cache = Path(cache)
-    if not cache.exists():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        part = cache.with_suffix(".part.tar")
-        sh("mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", part)
-        os.rename(part, cache)
-    return cache
+
+def debian_base(folder):
+    """FOLDER/base.tar; it is made once."""
+    made, part = Path(folder) / "base.tar", Path(folder) / "part"
+    if not made.exists():
+        part.mkdir(parents=True, exist_ok=True)
+        sh("sh", "-c", MAKE, cwd=part)
+        os.rename(part / made.name, made)
+        part.rmdir()
+    return made

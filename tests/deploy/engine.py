@@ -9,7 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
-from base import debian_base
+from base import BUILD_IMAGE, IMPORT, debian_base
 from leash import Leash
 from shell import sh
 
@@ -60,8 +60,11 @@ class Engine:
         """Runs a command where the containers' published ports and pids are."""
         return self.leash.inside(*command, **more)
 
-    def base_image(self, cache):
-        self.docker("import", debian_base(cache), "debian-base:bookworm")
+    def documented_image(self, work, context):
+        """rankd's image by the commands of the page; only the network is added, for there is no bridge while this engine builds."""
+        sh("sh", "-c", IMPORT, cwd=debian_base(work).parent, env=self.env)
+        assert BUILD_IMAGE.startswith("docker build ")
+        sh("sh", "-c", BUILD_IMAGE.replace("docker build", "docker build --network=host"), cwd=context, env=self.env)
 
     def build(self, tag, dockerfile, context):
         self.docker("build", "--network=host", "--build-arg", "BASE=debian-base:bookworm", "-t", tag, "-f", dockerfile, context)

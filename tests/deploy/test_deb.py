@@ -14,6 +14,7 @@ import pytest
 
 from base import debian_base
 from machine import Machine
+from page import documented
 from shell import sh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,13 +22,6 @@ BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
 WORK = BUILD / "check-deploy"
 CONF = "/etc/rankd/rankd.conf"
 URL = "http://127.0.0.1:8080"
-
-
-def documented(first):
-    """The commands of the block of the page that begins so, without their remarks."""
-    page = (ROOT / "docs/howto/deployment.md").read_text()
-    block = re.search(rf"^```sh deploy\n({re.escape(first)}.*?)^```", page, re.M | re.S)[1]
-    return [line.split("  #")[0].strip() for line in block.splitlines()]
 
 
 INSTALL = documented("make deb")
@@ -45,7 +39,7 @@ def packages():
 @pytest.fixture(scope="module")
 def machine(packages):
     """A booted machine with the package rankd, and with what else the tests install fetched, but not installed."""
-    bare = Machine(WORK / "machine", debian_base(WORK / "base.tar"))
+    bare = Machine(WORK / "machine", debian_base(WORK))
     try:
         folder = bare.path("/root/build/deb")
         folder.mkdir(parents=True)

@@ -24,13 +24,12 @@ def engine():
     running = Engine(WORK / "engine")
     running.start(bridged=False)
     try:
-        running.base_image(WORK / "base.tar")
         context = WORK / "context"  # what git knows, as a clone would have it
         shutil.rmtree(context, ignore_errors=True)
         context.mkdir(parents=True)
         names = sh("git", "ls-files", "-z", cwd=ROOT).stdout
         sh("xargs", "-0", "cp", "--parents", "-t", context, cwd=ROOT, input=names)
-        running.build("rankd:0.1.0", context / "deploy/Dockerfile", context)
+        running.documented_image(WORK, context)
         running.build("rankd-trainer:0.1.0", context / "deploy/docker/trainer.Dockerfile", context)
         (context / "prometheus.Dockerfile").write_text(
             "ARG BASE\nFROM ${BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends prometheus "
