@@ -7,7 +7,7 @@ $(BUILD)/gen: $(call objects,$(gen_src))
 	$(link) $^ -o $@
 
 pages := rankd.8 rankd.conf.5 rankctl.1 rankd.bash rankctl.bash rankd.conf
-reference := configuration.md parameters.md metrics.md rankctl.md
+reference := configuration.md parameters.md metrics.md routes.md rankctl.md
 $(addprefix $(BUILD)/pages/,$(pages)): $(BUILD)/pages/%: $(BUILD)/gen
 	@mkdir -p $(@D)
 	$(BUILD)/gen $* > $@
@@ -42,7 +42,8 @@ deb:
 	cd $(BUILD)/deb/rankd-$(VERSION) && DEB_BUILD_OPTIONS='parallel=2 noautodbgsym' dpkg-buildpackage -us -uc -b
 	@ls $(BUILD)/deb/*.deb
 
-# Needs root, and Linux with namespaces and overlayfs: an engine is started for it and stopped after.
+# Needs root, and Linux with namespaces, overlayfs and cgroups of version 2: a container engine is started for it, and a bare
+# Debian with the packages is booted; both end with it, even if it is killed.
 check-deploy: $(venv)/ready
 	deploy/deps.sh build test deploy
 	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/deploy

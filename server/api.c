@@ -26,7 +26,7 @@ static void answer_error(struct rk_answer *answer, const struct rk_err *err)
 static enum rankd_status check_scope(const struct rk_route *route, const struct rk_call *call,
                                      struct rk_err *err)
 {
-    if (route->scope == 0 || (call->who && (call->who->scopes & route->scope)))
+    if (route->scope == RK_SCOPE_NONE || (call->who && (call->who->scopes & route->scope)))
         return RANKD_OK;
     const char *name = route->scope == RK_SCOPE_BANKS     ? "banks"
                        : route->scope == RK_SCOPE_METRICS ? "metrics"

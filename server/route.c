@@ -6,44 +6,9 @@
 #include "app.h"
 
 const struct rk_route rk_routes[] = {
-    {"GET", "/", 0, RK_ROUTE_LIGHT, rk_api_page},
-    {"GET", "/metrics", RK_SCOPE_METRICS, RK_ROUTE_LIGHT, rk_api_metrics},
-    {"GET", "/v2/health/live", 0, RK_ROUTE_LIGHT, rk_api_live},
-    {"GET", "/v2/health/ready", 0, RK_ROUTE_LIGHT, rk_api_ready},
-    {"GET", "/v2", 0, RK_ROUTE_LIGHT, rk_api_server},
-    {"POST", "/v2/repository/index", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_index},
-    {"GET", "/v2/models/stats", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_all_stats},
-    {"GET", "/v2/models/{model}", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_model},
-    {"GET", "/v2/models/{model}/ready", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_model_ready},
-    {"GET", "/v2/models/{model}/config", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_model_config},
-    {"GET", "/v2/models/{model}/stats", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_model_stats},
-    {"POST", "/v2/models/{model}/infer", RK_SCOPE_INFER, RK_ROUTE_INFER, NULL},
-    {"GET", "/v2/systemsharedmemory/status", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_regions},
-    {"POST", "/v2/systemsharedmemory/unregister", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_regions_unregister},
-    {"GET", "/v2/systemsharedmemory/region/{region}/status", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_region},
-    {"POST", "/v2/systemsharedmemory/region/{region}/register", RK_SCOPE_INFER, RK_ROUTE_LIGHT,
-     rk_api_region_register},
-    {"POST", "/v2/systemsharedmemory/region/{region}/unregister", RK_SCOPE_INFER, RK_ROUTE_LIGHT,
-     rk_api_region_unregister},
-    {"GET", "/v2/cudasharedmemory/status", RK_SCOPE_INFER, RK_ROUTE_LIGHT, rk_api_card_regions},
-    {"POST", "/v2/cudasharedmemory/unregister", RK_SCOPE_INFER, RK_ROUTE_WORKER,
-     rk_api_card_regions_unregister},
-    {"GET", "/v2/cudasharedmemory/region/{region}/status", RK_SCOPE_INFER, RK_ROUTE_LIGHT,
-     rk_api_card_region},
-    {"POST", "/v2/cudasharedmemory/region/{region}/register", RK_SCOPE_INFER, RK_ROUTE_WORKER,
-     rk_api_card_region_register},
-    {"POST", "/v2/cudasharedmemory/region/{region}/unregister", RK_SCOPE_INFER, RK_ROUTE_WORKER,
-     rk_api_card_region_unregister},
-    {"GET", "/v2/banks", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_banks},
-    {"GET", "/v2/banks/{bank}", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_bank},
-    {"PUT", "/v2/banks/{bank}", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_bank_put},
-    {"DELETE", "/v2/banks/{bank}", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_bank_delete},
-    {"POST", "/v2/banks/{bank}/clear", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_bank_clear},
-    {"GET", "/v2/banks/{bank}/checkpoints", RK_SCOPE_INFER, RK_ROUTE_WORKER, rk_api_checkpoints},
-    {"PUT", "/v2/banks/{bank}/checkpoints/{tag}", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_checkpoint_put},
-    {"DELETE", "/v2/banks/{bank}/checkpoints/{tag}", RK_SCOPE_BANKS, RK_ROUTE_DISK, rk_api_checkpoint_delete},
-    {"POST", "/v2/banks/{bank}/checkpoints/{tag}/restore", RK_SCOPE_BANKS, RK_ROUTE_DISK,
-     rk_api_checkpoint_restore},
+#define RK_ROUTE(verb, pattern, scope, kind, handler)                                                        \
+    {verb, pattern, RK_SCOPE_##scope, RK_ROUTE_##kind, handler},
+#include "route.def"
 };
 const size_t rk_route_count = sizeof rk_routes / sizeof *rk_routes;
 

@@ -1,9 +1,5 @@
-/* The routes of the API, one row each. Adding one is a row here and a handler; HTTP, the ring's control
- * channel and the check against openapi.yaml all read this table.
- *
- * A pattern's segment in braces matches one non-empty segment of the path, which the handler gets
- * percent-decoded in `names`, in order: "/v2/banks/{bank}/checkpoints/{tag}". A longer literal wins over a
- * brace ("/v2/models/stats" before "/v2/models/{model}"). */
+/* The routes of the API. Adding one is a row in route.def and a handler; HTTP and the ring's control channel
+ * both go by them. */
 #ifndef RK_ROUTE_H
 #define RK_ROUTE_H
 
@@ -38,7 +34,7 @@ enum rk_route_kind {
 struct rk_route {
     const char *verb;
     const char *pattern;
-    unsigned scope; /* RK_SCOPE_*, 0 = everybody */
+    unsigned scope; /* RK_SCOPE_* */
     enum rk_route_kind kind;
     rk_handler *handler; /* NULL with RK_ROUTE_INFER */
 };

@@ -156,6 +156,8 @@ static bool read_text(struct ctl_array *array, const char *path, FILE *file, cha
     bool good = true;
     for (size_t number = 1; good && getline(&line, &line_room, file) >= 0; number++)
         good = read_row(array, &room, path, number, line, why);
+    if (good && ferror(file))
+        good = no(why, "%s: %s", path, strerror(errno)); /* a folder opens like a file, and says so here */
     free(line);
     array->datatype = "FP64";
     array->element_bytes = sizeof(double);

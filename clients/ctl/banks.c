@@ -3,117 +3,175 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "http.h"
 #include "table.h"
 
-static int say(struct ctl *ctl, struct ctl_http *http, json_t *value, const char *done)
+/* A verb of a command, and what it asks of the daemon. */
+struct verb {
+    const char *name;
+    const char *words; /* that follow it on the command line */
+    int count;         /* of them: the bank's name, then the tag or the configuration */
+    const char *method, *suffix;
+    const char *done;                    /* what is said when it is; NULL = the answer is shown */
+    void (*print)(const json_t *answer); /* as a table; NULL = as JSON */
+};
+
+static const char *text(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value ? value : "?";
+}
+
+static int64_t number(const json_t *object, const char *key)
+{
+    return (int64_t)json_integer_value(json_object_get(object, key));
+}
+
+/* So wide that the longest of the names under `key` fits, `least` at the least. */
+static int width_of(const json_t *array, const char *key, int least)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(array, i, one)
+    {
+        const int length = (int)strlen(text(one, key));
+        least = length > least ? length : least;
+    }
+    return least;
+}
+
+static void print_banks(const json_t *banks)
+{
+    size_t i;
+    json_t *bank;
+    const int width = width_of(banks, "name", 16);
+    if (!json_array_size(banks)) {
+        puts("no banks; rankctl banks create NAME CONFIGURATION makes one");
+        return;
+    }
+    printf("%-*s %-10s %10s %10s %9s %10s %10s %10s  %s\n", width, "bank", "kind", "items", "capacity",
+           "dim/lists", "version", "bytes", "durability", "state");
+    json_array_foreach(banks, i, bank)
+    {
+        const bool scores = strcmp(text(bank, "kind"), "scores") == 0;
+        const bool read_only = json_is_true(json_object_get(bank, "read_only"));
+        char bytes[16];
+        rankd_ctl_bytes(bytes, (double)number(bank, "bytes"));
+        printf("%-*s %-10s %10" PRId64 " %10" PRId64 " %9" PRId64 " %10" PRId64 " %10s %10s  %s%s\n", width,
+               text(bank, "name"), text(bank, "kind"), number(bank, "items"), number(bank, "capacity"),
+               number(bank, scores ? "lists" : "dim"), number(bank, "version"), bytes,
+               text(bank, "durability"), read_only ? "read-only: " : "ready",
+               read_only ? text(bank, "reason") : "");
+    }
+}
+
+static void print_checkpoints(const json_t *checkpoints)
+{
+    size_t i;
+    json_t *one;
+    const int width = width_of(checkpoints, "tag", 16);
+    if (!json_array_size(checkpoints)) {
+        puts("no checkpoints; rankctl checkpoint create BANK TAG takes one");
+        return;
+    }
+    printf("%-*s %10s %10s  %s\n", width, "tag", "items", "version", "taken");
+    json_array_foreach(checkpoints, i, one)
+    {
+        char when[32] = "?";
+        const time_t taken = (time_t)number(one, "created");
+        struct tm local;
+        if (localtime_r(&taken, &local))
+            (void)strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
+        printf("%-*s %10" PRId64 " %10" PRId64 "  %s\n", width, text(one, "tag"), number(one, "items"),
+               number(one, "version"), when);
+    }
+}
+
+static const struct verb banks_verbs[] = {
+    {"list", "nothing", 0, "GET", "", NULL, print_banks},
+    {"show", "NAME", 1, "GET", "", NULL, NULL},
+    {"create", "NAME CONFIGURATION", 2, "PUT", "", "created", NULL},
+    {"clear", "NAME", 1, "POST", "/clear", "cleared", NULL},
+    {"delete", "NAME", 1, "DELETE", "", "deleted", NULL},
+    {0},
+};
+static const struct verb checkpoint_verbs[] = {
+    {"list", "BANK", 1, "GET", "/checkpoints", NULL, print_checkpoints},
+    {"create", "BANK TAG", 2, "PUT", "", "taken", NULL},
+    {"restore", "BANK TAG", 2, "POST", "/restore", "restored", NULL},
+    {"delete", "BANK TAG", 2, "DELETE", "", "deleted", NULL},
+    {0},
+};
+
+/* The verb that the command line names, with all its words; else says what would do, and exits. */
+static const struct verb *find_verb(const struct ctl *ctl, const char *command, const struct verb *verbs)
+{
+    const char *name = ctl->arguments_count ? ctl->arguments[0] : "";
+    const int got = ctl->arguments_count - 1;
+    char known[128] = "";
+    for (const struct verb *verb = verbs; verb->name; verb++) {
+        if (strcmp(verb->name, name) == 0 && verb->count == got)
+            return verb;
+        if (strcmp(verb->name, name) == 0)
+            exit(rankd_ctl_fail(2, "%s %s wants %s; it got %d %s", command, name, verb->words, got,
+                                got == 1 ? "word" : "words"));
+        const char *between = verb == verbs ? "" : verb[1].name ? ", " : " or ";
+        (void)snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", between, verb->name);
+    }
+    if (!name[0])
+        exit(rankd_ctl_fail(2, "%s wants to be told what to do: %s", command, known));
+    exit(rankd_ctl_fail(2, "'%s' is nothing that %s does; it may be %s", name, command, known));
+}
+
+/* A name goes into the path as it is, so it must be one the daemon could have. */
+static const char *checked(const char *what, const char *name)
+{
+    size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (!length || name[length] || length > 64 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        exit(rankd_ctl_fail(2, "the %s is '%s'; a name is 1 to 64 of A-Z a-z 0-9 . _ -", what, name));
+    return name;
+}
+
+static int ask(const struct ctl *ctl, const struct verb *verb, const char *path, const char *body)
 {
     int status = 0;
-    if (!value)
+    struct ctl_http *http = rankd_ctl_http_open(ctl);
+    json_t *answer = rankd_ctl_http_json(http, verb->method, path, body);
+    if (!answer) {
         status = rankd_ctl_fail(1, "%s", rankd_ctl_http_why(http));
-    else if (ctl->json[0] || !done) {
-        json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
-        putchar('\n');
+    } else if (verb->print && !ctl->json[0]) {
+        verb->print(answer);
+    } else if (verb->done && !ctl->json[0]) {
+        puts(verb->done);
     } else {
-        puts(done);
+        json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+        putchar('\n');
     }
-    json_decref(value);
+    json_decref(answer);
     rankd_ctl_http_close(http);
     return status;
 }
 
-static void list_banks(const json_t *banks)
-{
-    size_t i;
-    json_t *bank;
-    printf("%-24s %-10s %10s %10s %8s %10s %10s  %s\n", "bank", "kind", "items", "capacity", "dim", "version",
-           "bytes", "state");
-    json_array_foreach(banks, i, bank)
-    {
-        const char *kind = json_string_value(json_object_get(bank, "kind"));
-        json_t *width = json_object_get(bank, kind && kind[0] == 's' ? "lists" : "dim");
-        json_t *read_only = json_object_get(bank, "read_only");
-        char bytes[16];
-        rankd_ctl_bytes(bytes, (double)json_integer_value(json_object_get(bank, "bytes")));
-        printf("%-24s %-10s %10" PRId64 " %10" PRId64 " %8" PRId64 " %10" PRId64 " %10s  %s\n",
-               json_string_value(json_object_get(bank, "name")), kind ? kind : "?",
-               (int64_t)json_integer_value(json_object_get(bank, "items")),
-               (int64_t)json_integer_value(json_object_get(bank, "capacity")),
-               (int64_t)json_integer_value(width),
-               (int64_t)json_integer_value(json_object_get(bank, "version")), bytes,
-               json_is_true(read_only) ? "read-only" : "ready");
-    }
-}
-
-/* A name goes into the path as it is, so it must be one the daemon could have. */
-static void check_name(const char *what, const char *name)
-{
-    size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
-    if (!length || name[length] || length > 64 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        exit(rankd_ctl_fail(2, "%s is '%s'; a name is 1 to 64 of A-Z a-z 0-9 . _ -", what, name));
-}
-
-static int usage(const char *command)
-{
-    return rankd_ctl_fail(2, "rankctl %s --help shows what may follow", command);
-}
-
 int rankd_ctl_banks(struct ctl *ctl)
 {
-    const char *verb = ctl->arguments_count ? ctl->arguments[0] : "list";
-    bool list = strcmp(verb, "list") == 0, create = strcmp(verb, "create") == 0;
-    if (ctl->arguments_count != (list ? ctl->arguments_count > 0 : create ? 3 : 2))
-        return usage("banks");
+    const struct verb *verb = ctl->arguments_count ? find_verb(ctl, "banks", banks_verbs) : banks_verbs;
     char path[160] = "/v2/banks";
-    if (!list) {
-        check_name("the bank", ctl->arguments[1]);
-        snprintf(path, sizeof path, "/v2/banks/%s", ctl->arguments[1]);
-    }
-    struct ctl_http *http = rankd_ctl_http_open(ctl);
-    if (create)
-        return say(ctl, http, rankd_ctl_http_json(http, "PUT", path, ctl->arguments[2]), "created");
-    if (strcmp(verb, "show") == 0)
-        return say(ctl, http, rankd_ctl_http_json(http, "GET", path, NULL), NULL);
-    if (strcmp(verb, "delete") == 0)
-        return say(ctl, http, rankd_ctl_http_json(http, "DELETE", path, NULL), "deleted");
-    if (strcmp(verb, "clear") == 0) {
-        snprintf(path, sizeof path, "/v2/banks/%s/clear", ctl->arguments[1]);
-        return say(ctl, http, rankd_ctl_http_json(http, "POST", path, NULL), "cleared");
-    }
-    if (!list) {
-        rankd_ctl_http_close(http);
-        return usage("banks");
-    }
-    json_t *banks = rankd_ctl_http_json(http, "GET", path, NULL);
-    if (!banks || ctl->json[0])
-        return say(ctl, http, banks, NULL);
-    list_banks(json_is_array(banks) ? banks : json_object_get(banks, "banks"));
-    json_decref(banks);
-    rankd_ctl_http_close(http);
-    return 0;
+    if (verb->count)
+        snprintf(path, sizeof path, "/v2/banks/%s%s", checked("bank", ctl->arguments[1]), verb->suffix);
+    return ask(ctl, verb, path, verb->count == 2 ? ctl->arguments[2] : NULL);
 }
 
 int rankd_ctl_checkpoint(struct ctl *ctl)
 {
-    const char *verb = ctl->arguments_count ? ctl->arguments[0] : "";
-    bool list = strcmp(verb, "list") == 0;
-    bool create = strcmp(verb, "create") == 0, restore = strcmp(verb, "restore") == 0,
-         delete = strcmp(verb, "delete") == 0;
-    if (!(list || create || restore || delete) || ctl->arguments_count != (list ? 2 : 3))
-        return usage("checkpoint");
+    const struct verb *verb = find_verb(ctl, "checkpoint", checkpoint_verbs);
+    const char *bank = checked("bank", ctl->arguments[1]);
     char path[256];
-    check_name("the bank", ctl->arguments[1]);
-    if (!list)
-        check_name("the tag", ctl->arguments[2]);
-    snprintf(path, sizeof path, "/v2/banks/%s/checkpoints%s%s%s", ctl->arguments[1], list ? "" : "/",
-             list ? "" : ctl->arguments[2], restore ? "/restore" : "");
-    struct ctl_http *http = rankd_ctl_http_open(ctl);
-    json_t *answer = rankd_ctl_http_json(http,
-                                         list      ? "GET"
-                                         : create  ? "PUT"
-                                         : restore ? "POST"
-                                                   : "DELETE",
-                                         path, NULL);
-    return say(ctl, http, answer, list ? NULL : create ? "taken" : restore ? "restored" : "deleted");
+    if (verb->count == 1)
+        snprintf(path, sizeof path, "/v2/banks/%s%s", bank, verb->suffix);
+    else
+        snprintf(path, sizeof path, "/v2/banks/%s/checkpoints/%s%s", bank, checked("tag", ctl->arguments[2]),
+                 verb->suffix);
+    return ask(ctl, verb, path, NULL);
 }

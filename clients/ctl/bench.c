@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,16 @@ struct plan {
     uint64_t lists, items, relevant, seed;
     atomic_bool stop;
     atomic_uint_fast64_t done;
+    atomic_uint sending; /* threads that have not ended */
 };
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
 
 struct sender {
     struct plan *plan;
@@ -109,6 +119,7 @@ static void *send_requests(void *argument)
     }
     rankd_free(sender->client, scores);
     rankd_free(sender->client, targets);
+    atomic_fetch_sub(&sender->plan->sending, 1);
     return NULL;
 }
 
@@ -126,14 +137,14 @@ static void wait_with_progress(struct plan *plan, double duration)
 {
     double started = now_s(), passed;
     bool live = isatty(STDERR_FILENO);
-    while ((passed = now_s() - started) < duration) {
+    while ((passed = now_s() - started) < duration && !interrupted && atomic_load(&plan->sending)) {
         if (live)
             show_progress(plan, passed, duration);
         double left = fmin(duration - passed, 0.2);
         nanosleep(&(struct timespec){0, (long)(1e9 * left)}, NULL);
     }
     if (live) {
-        show_progress(plan, duration, duration);
+        show_progress(plan, passed, duration);
         fputc('\n', stderr);
     }
 }
@@ -155,6 +166,13 @@ static void print(const struct plan *plan, const struct ctl_histogram *latency, 
         puts("}");
         return;
     }
+    if (latency->total == 0)
+        return; /* the sentence about the failure says it all */
+    const struct ctl *ctl = plan->ctl;
+    printf("%s: %" PRIu64 " lists of %" PRIu64 " items, %" PRIu64 " of them relevant; %s %s over %s\n",
+           ctl->model, plan->lists, plan->items, plan->relevant, ctl->connections,
+           strcmp(ctl->connections, "1") == 0 ? "connection" : "connections",
+           ctl->socket[0] ? ctl->socket : ctl->url);
     char text[16], lists[16];
     rankd_ctl_count(text, rate);
     rankd_ctl_count(lists, rate * (double)plan->lists);
@@ -175,6 +193,9 @@ static int run(struct plan *plan, struct sender *senders, unsigned count, double
 {
     unsigned started = 0;
     double begun = now_s();
+    const struct sigaction once = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+    (void)sigaction(SIGINT, &once, NULL); /* the first ends the sending, a second one the program */
+    atomic_store(&plan->sending, count);
     for (; started < count; started++)
         if (pthread_create(&senders[started].thread, NULL, send_requests, &senders[started]) != 0)
             break;
@@ -200,11 +221,11 @@ int rankd_ctl_bench(struct ctl *ctl)
     struct plan plan = {.ctl = ctl};
     if (ctl->arguments_count)
         return rankd_ctl_fail(2, "bench takes no arguments, and got '%s'", ctl->arguments[0]);
-    plan.lists = (uint64_t)rankd_ctl_number("lists", ctl->lists, 1, 1e6);
-    plan.items = (uint64_t)rankd_ctl_number("items", ctl->items, 1, 1e8);
-    plan.relevant = (uint64_t)rankd_ctl_number("relevant", ctl->relevant, 0, (double)plan.items);
-    plan.seed = (uint64_t)rankd_ctl_number("seed", ctl->seed, 0, 1e15);
-    unsigned count = (unsigned)rankd_ctl_number("connections", ctl->connections, 1, 256);
+    plan.lists = rankd_ctl_whole("lists", ctl->lists, 1, 1000000);
+    plan.items = rankd_ctl_whole("items", ctl->items, 1, 100000000);
+    plan.relevant = rankd_ctl_whole("relevant", ctl->relevant, 0, plan.items);
+    plan.seed = rankd_ctl_whole("seed", ctl->seed, 0, 1000000000000000);
+    unsigned count = (unsigned)rankd_ctl_whole("connections", ctl->connections, 1, 256);
     double duration = rankd_ctl_number("duration", ctl->duration, 0.01, 86400);
     rankd_ctl_parameters(ctl, &plan.parameters);
     struct sender *senders = calloc(count, sizeof *senders);

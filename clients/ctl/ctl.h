@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 enum rankd_ctl_command {
@@ -41,5 +42,8 @@ int rankd_ctl_fail(int status, const char *format, ...) __attribute__((format(pr
 /* The number in `text`, which option --`flag` gave, if it lies in [min, max]; else says so and exits with 2.
  */
 double rankd_ctl_number(const char *flag, const char *text, double min, double max);
+
+/* The same for a whole number. */
+uint64_t rankd_ctl_whole(const char *flag, const char *text, uint64_t min, uint64_t max);
 
 #endif

@@ -31,8 +31,16 @@ static size_t collect(char *data, size_t one, size_t bytes, void *user)
     return bytes;
 }
 
+static void check_url(const char *url)
+{
+    if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+        exit(rankd_ctl_fail(
+            2, "--url (or RANKD_URL) is '%s'; it must be http://HOST:PORT or https://HOST:PORT", url));
+}
+
 struct ctl_http *rankd_ctl_http_open(const struct ctl *ctl)
 {
+    check_url(ctl->url);
     struct ctl_http *http = calloc(1, sizeof *http);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     CURL *curl = curl_easy_init();
@@ -104,7 +112,8 @@ char *rankd_ctl_http_text(struct ctl_http *http, const char *method, const char 
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
-        snprintf(http->why, sizeof http->why, "%s: %s", url, curl_easy_strerror(code));
+        snprintf(http->why, sizeof http->why, "%s: %s%s", http->url, curl_easy_strerror(code),
+                 code == CURLE_COULDNT_CONNECT ? "; --url says where rankd listens" : "");
         return NULL;
     }
     long status = 0;

@@ -59,8 +59,11 @@ static void print_table(const struct rankd_reply *reply)
                reply->gradient_nonzero, reply->lists_stalled);
     const struct rankd_tensor *list_loss = &reply->outputs[RANKD_OUT_LIST_LOSS];
     uint64_t count = list_loss->data ? list_loss->bytes / sizeof(float) : 0, shown = count < 20 ? count : 20;
-    for (uint64_t i = 0; i < shown; i++)
-        printf("  list %-10" PRIu64 " %.9g\n", i, (double)((const float *)list_loss->data)[i]);
+    for (uint64_t i = 0; i < shown; i++) {
+        const double one = (double)((const float *)list_loss->data)[i];
+        printf(isnan(one) ? "  list %-10" PRIu64 " -, no relevant item\n" : "  list %-10" PRIu64 " %.9g\n", i,
+               one);
+    }
     if (shown < count)
         printf("  (%" PRIu64 " more with --json)\n", count - shown);
 }

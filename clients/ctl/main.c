@@ -1,5 +1,6 @@
 /* rankctl: reads the command line by the table and calls the command. */
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -50,6 +51,16 @@ double rankd_ctl_number(const char *flag, const char *text, double min, double m
     return value;
 }
 
+uint64_t rankd_ctl_whole(const char *flag, const char *text, uint64_t min, uint64_t max)
+{
+    char *end;
+    const double value = strtod(text, &end);
+    if (end == text || *end || value != floor(value) || !(value >= (double)min && value <= (double)max))
+        exit(rankd_ctl_fail(2, "--%s is '%s'; it may be a whole number from %" PRIu64 " to %" PRIu64, flag,
+                            text, min, max));
+    return (uint64_t)value;
+}
+
 static const char **field(struct ctl *ctl, const struct option *option)
 {
     return (const char **)(void *)((char *)ctl + option->offset);
@@ -74,16 +85,39 @@ static void print_options(int of_command)
 static int help(int of)
 {
     if (of < CTL_COMMANDS) {
-        printf("usage: rankctl %s [options] %s\n\n%s\n\n", commands[of].name, commands[of].arguments,
-               commands[of].help);
+        printf("usage: rankctl %s [options]%s%s\n\n%s\n\n", commands[of].name,
+               commands[of].arguments[0] ? " " : "", commands[of].arguments, commands[of].help);
         print_options(1 << of);
         return 0;
     }
     puts("usage: rankctl COMMAND [options] [arguments]\n");
     for (int i = 0; i < CTL_COMMANDS; i++)
         printf("  %-12s %s\n", commands[i].name, commands[i].help);
-    puts("\nrankctl COMMAND --help shows a command's options.");
+    puts("\nrankctl COMMAND --help shows a command's options.\n"
+         "Exit status: 0 done; 1 the daemon, or the machine, said no; 2 the command line is wrong.");
     return 0;
+}
+
+/* The command of that name, CTL_COMMANDS if there is none. */
+static int find_command(const char *name)
+{
+    int i = 0;
+    while (i < CTL_COMMANDS && strcmp(name, commands[i].name) != 0)
+        i++;
+    return i;
+}
+
+static int no_such_command(const char *word)
+{
+    char known[160] = "";
+    for (int i = 0; i < CTL_COMMANDS; i++)
+        (void)snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s",
+                       i == 0                  ? ""
+                       : i + 1 == CTL_COMMANDS ? " or "
+                                               : ", ",
+                       commands[i].name);
+    return rankd_ctl_fail(2, "'%s' is not a command; it may be %s%s", word, known,
+                          word[0] == '-' ? ", with options after it" : "");
 }
 
 /* The option that `word` names, and in *value what follows its '=' (NULL if nothing does). */
@@ -174,19 +208,20 @@ static int read_command_line(struct ctl *ctl, int command, int argc, char **argv
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0)
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return help(CTL_COMMANDS) + (argc < 2 ? 2 : 0);
+    if (strcmp(argv[1], "help") == 0)
+        return argc > 2 && find_command(argv[2]) == CTL_COMMANDS
+                   ? no_such_command(argv[2])
+                   : help(argc > 2 ? find_command(argv[2]) : CTL_COMMANDS);
     if (strcmp(argv[1], "--version") == 0) {
         puts("rankctl " RK_VERSION);
         return 0;
     }
-    for (int i = 0; i < CTL_COMMANDS; i++) {
-        if (strcmp(argv[1], commands[i].name) != 0)
-            continue;
-        struct ctl ctl = {0};
-        int status = read_command_line(&ctl, i, argc, argv);
-        return status ? status : commands[i].run(&ctl);
-    }
-    return rankd_ctl_fail(2, "'%s' is not a command; rankctl --help lists them", argv[1]);
+    const int command = find_command(argv[1]);
+    if (command == CTL_COMMANDS)
+        return no_such_command(argv[1]);
+    struct ctl ctl = {0};
+    const int status = read_command_line(&ctl, command, argc, argv);
+    return status ? status : commands[command].run(&ctl);
 }

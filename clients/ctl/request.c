@@ -11,9 +11,12 @@ rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes)
         .arena_bytes = arena_bytes, .token = ctl->token[0] ? ctl->token : NULL, .spin_us = 50};
     struct rankd_error error = {0};
     rankd_client *client = NULL;
-    if (rankd_open(url, &options, &client, &error) == 0)
+    const int status = rankd_open(url, &options, &client, &error);
+    if (status == 0)
         return client;
     rankd_ctl_fail(1, "%s", error.text);
+    if (status == RANKD_MISUSE)
+        exit(2); /* the address that the command line gave is none */
     return NULL;
 }
 

@@ -10,6 +10,8 @@
 #include "metrics.h"
 #include "table.h"
 
+#define CLEAR "\033[H\033[2J"
+
 static volatile sig_atomic_t stopped;
 
 static void stop(int signal)
@@ -111,6 +113,12 @@ static void door_row(const struct look *look, const char *door)
     printf("%-14s", door);
     rankd_ctl_count(text, rate(look, "rankd_requests_total", "door", door));
     cell(text);
+    if (strcmp(door, "ring") == 0) { /* its tensors stay where they are: there is nothing to count */
+        cell("in place");
+        cell("in place");
+        putchar('\n');
+        return;
+    }
     rankd_ctl_bytes(text, rate(look, "rankd_received_bytes_total", "door", door));
     cell(text);
     rankd_ctl_bytes(text, rate(look, "rankd_sent_bytes_total", "door", door));
@@ -132,9 +140,9 @@ static void reason_row(const struct look *look, const char *reason)
     putchar('\n');
 }
 
-static void header(const char *first, const char *const *rest)
+static void header(int width, const char *first, const char *const *rest)
 {
-    printf("\n%-14s", first);
+    printf("\n%-*s", width, first);
     for (; *rest; rest++)
         cell(*rest);
     putchar('\n');
@@ -146,13 +154,19 @@ static void bank_rows(struct ctl_http *http)
     json_t *banks = json_is_array(answer) ? answer : json_object_get(answer, "banks");
     size_t i;
     json_t *bank;
+    int width = 14;
+    json_array_foreach(banks, i, bank)
+    {
+        const int length = (int)json_string_length(json_object_get(bank, "name"));
+        width = length > width ? length : width;
+    }
     if (json_array_size(banks))
-        header("bank", (const char *const[]){"items", "capacity", "version", "bytes", "state", NULL});
+        header(width, "bank", (const char *const[]){"items", "capacity", "version", "bytes", "state", NULL});
     json_array_foreach(banks, i, bank)
     {
         char text[16];
         static const char *const counts[] = {"items", "capacity", "version"};
-        printf("%-14.14s", json_string_value(json_object_get(bank, "name")));
+        printf("%-*s", width, json_string_value(json_object_get(bank, "name")));
         for (size_t k = 0; k < 3; k++)
             printf(" %10lld", (long long)json_integer_value(json_object_get(bank, counts[k])));
         rankd_ctl_bytes(text, (double)json_integer_value(json_object_get(bank, "bytes")));
@@ -163,26 +177,41 @@ static void bank_rows(struct ctl_http *http)
     json_decref(answer);
 }
 
+static const char *uptime(char text[32], const struct ctl_metrics *metrics)
+{
+    const double started = rankd_ctl_sum(metrics, "process_start_time_seconds", NULL, NULL);
+    const double up = fmax((double)time(NULL) - started, 0);
+    if (up < 120)
+        snprintf(text, 32, "%.0f s", up);
+    else if (up < 7200)
+        snprintf(text, 32, "%.0f min", up / 60);
+    else
+        snprintf(text, 32, up < 172800 ? "%.1f h" : "%.1f days", up / (up < 172800 ? 3600 : 86400));
+    return text;
+}
+
 static void print(struct ctl *ctl, struct ctl_http *http, const struct look *look)
 {
-    char requests[16], turned_away[16];
+    char requests[16], turned_away[16], up[32];
     rankd_ctl_count(requests, rate(look, "rankd_requests_total", NULL, NULL));
     rankd_ctl_count(turned_away, rate(look, "rankd_rejected_total", NULL, NULL));
-    printf("rankd at %s: %s requests/s, %s turned away/s, %.0f in flight, %.0f waiting, %.0f connections, "
-           "%.0f ring clients\n",
-           ctl->url, requests, turned_away, rankd_ctl_sum(&look->now, "rankd_requests_in_flight", NULL, NULL),
+    printf("rankd at %s, up for %s\n", ctl->url, uptime(up, &look->now));
+    printf("%s requests/s, %s turned away/s, %.0f in flight, %.0f waiting, %.0f connections, %.0f ring "
+           "clients\n",
+           requests, turned_away, rankd_ctl_sum(&look->now, "rankd_requests_in_flight", NULL, NULL),
            rankd_ctl_sum(&look->now, "rankd_queue_waiting", NULL, NULL),
            rankd_ctl_sum(&look->now, "rankd_connections", NULL, NULL),
            rankd_ctl_sum(&look->now, "rankd_ring_segments", NULL, NULL));
-    header("model", (const char *const[]){"requests/s", "p50", "p99", "lists/s", "skipped", "stalled",
-                                          "grad zero", NULL});
+    header(14, "model",
+           (const char *const[]){"requests/s", "p50", "p99", "lists/s", "skipped", "stalled", "grad zero",
+                                 NULL});
     each_value(look, "rankd_requests_total", "model", model_row);
-    header("stage", (const char *const[]){"p50", "p99", NULL});
+    header(14, "stage", (const char *const[]){"p50", "p99", NULL});
     each_value(look, "rankd_stage_seconds_count", "stage", stage_row);
-    header("door", (const char *const[]){"requests/s", "in/s", "out/s", NULL});
+    header(14, "door", (const char *const[]){"requests/s", "in/s", "out/s", NULL});
     each_value(look, "rankd_requests_total", "door", door_row);
     if (rankd_ctl_sum(&look->now, "rankd_rejected_total", NULL, NULL) > 0) {
-        header("turned away", (const char *const[]){"1/s", "ever", NULL});
+        header(14, "turned away", (const char *const[]){"1/s", "ever", NULL});
         each_value(look, "rankd_rejected_total", "reason", reason_row);
     }
     bank_rows(http);
@@ -193,6 +222,30 @@ static void wait_for(double length)
 {
     struct timespec left = {(time_t)length, (long)(1e9 * (length - floor(length)))};
     nanosleep(&left, NULL); /* a signal ends it early, which is what it is for */
+}
+
+/* A look after the interval. False at the end: stopped, or the daemon is gone and nobody watches. One who
+ * does sees why, and goes on when it is back: then `before` is of a daemon that was started anew, and is
+ * replaced. */
+static bool look_again(struct ctl_http *http, struct look *look, double interval, bool live, bool *good)
+{
+    bool gone = false;
+    for (;;) {
+        wait_for(interval);
+        if (stopped)
+            return false;
+        *good = read_metrics(http, gone ? &look->before : &look->now);
+        if (*good && !gone)
+            return true;
+        if (!*good && !live)
+            return false;
+        if (!*good && !gone)
+            rankd_ctl_metrics_free(&look->before);
+        if (!*good)
+            printf(CLEAR "%s\n", rankd_ctl_http_why(http));
+        (void)fflush(stdout);
+        gone = !*good;
+    }
 }
 
 int rankd_ctl_status(struct ctl *ctl)
@@ -206,14 +259,10 @@ int rankd_ctl_status(struct ctl *ctl)
     struct ctl_http *http = rankd_ctl_http_open(ctl);
     struct look look = {0};
     bool good = read_metrics(http, &look.before);
-    while (good && !stopped) {
-        wait_for(interval);
-        good = read_metrics(http, &look.now);
-        if (!good || stopped)
-            break;
+    while (good && look_again(http, &look, interval, live, &good)) {
         look.seconds = fmax(look.now.at_s - look.before.at_s, 1e-3);
         if (live)
-            fputs("\033[H\033[2J", stdout);
+            fputs(CLEAR, stdout);
         print(ctl, http, &look);
         rankd_ctl_metrics_free(&look.before);
         look.before = look.now;
@@ -221,6 +270,7 @@ int rankd_ctl_status(struct ctl *ctl)
         if (!live)
             break;
     }
+    good = good || stopped;
     if (!good)
         rankd_ctl_fail(1, "%s", rankd_ctl_http_why(http));
     rankd_ctl_metrics_free(&look.before);

@@ -1,6 +1,7 @@
 #include "table.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* A bucket's lower edge is UNIT_S · 2^(bucket/16). */
@@ -16,11 +17,12 @@ static void scaled(char text[16], double value, double base, const char *const *
     }
     size_t unit = 0;
     value /= first;
-    while (unit + 1 < count && fabs(value) >= base) {
+    while (unit + 1 < count && fabs(value) >= base * (1 - 5e-5)) { /* what would be printed as the base */
         value /= base;
         unit++;
     }
-    snprintf(text, 16, fabs(value) < 10 ? "%.2f%s" : "%.4g%s", value, units[unit]);
+    const bool whole = unit == 0 && value == floor(value);
+    snprintf(text, 16, whole ? "%.0f%s" : fabs(value) < 10 ? "%.2f%s" : "%.4g%s", value, units[unit]);
 }
 
 void rankd_ctl_bytes(char text[16], double bytes)

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* At most 15 characters and the NUL, as "1.5 GiB", "12.3 ms", "4.2k". NaN becomes "-". */
+/* At most 15 characters and the NUL, as "1.50 GiB", "12.3 ms", "4.20k", "3". NaN becomes "-". */
 void rankd_ctl_bytes(char text[16], double bytes);
 void rankd_ctl_seconds(char text[16], double seconds);
 void rankd_ctl_count(char text[16], double count);

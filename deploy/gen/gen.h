@@ -45,6 +45,7 @@ void rk_gen_example(FILE *out);
 void rk_gen_configuration_md(FILE *out);
 void rk_gen_parameters_md(FILE *out);
 void rk_gen_metrics_md(FILE *out);
+void rk_gen_routes_md(FILE *out);
 void rk_gen_rankctl_md(FILE *out);
 
 #endif

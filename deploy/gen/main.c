@@ -15,6 +15,7 @@ static const struct page {
     {"configuration.md", rk_gen_configuration_md},
     {"parameters.md", rk_gen_parameters_md},
     {"metrics.md", rk_gen_metrics_md},
+    {"routes.md", rk_gen_routes_md},
     {"rankctl.md", rk_gen_rankctl_md},
 };
 

@@ -1,4 +1,5 @@
 /* The example configuration and the reference pages of docs/. */
+#include <ctype.h>
 #include <string.h>
 
 #include "gen.h"
@@ -134,6 +135,28 @@ void rk_gen_metrics_md(FILE *out)
         snprintf(labels, sizeof labels, "%s%s%s", a, b[0] ? ", " : "", b);
         snprintf(name, sizeof name, "`%s`", rows[i].name);
         row(out, (const char *const[]){name, metric_word(rows[i].type), labels, rows[i].help}, 4);
+    }
+}
+
+void rk_gen_routes_md(FILE *out)
+{
+    begin(out, "server/route.def",
+          "# Routes of the HTTP API\n\nWhere [tokens](../howto/deployment.md) are used, a request must bear "
+          "one of the scope given here; `none` is open to everybody. What goes in and comes out is in "
+          "[openapi.yaml](../../proto/openapi.yaml).",
+          "request | scope");
+    static const struct {
+        const char *verb, *pattern, *scope;
+    } rows[] = {
+#define RK_ROUTE(verb, pattern, scope, kind, handler) {verb, pattern, #scope},
+#include "route.def"
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char request[128], scope[16] = "";
+        snprintf(request, sizeof request, "`%s %s`", rows[i].verb, rows[i].pattern);
+        for (size_t c = 0; c < sizeof scope - 1 && rows[i].scope[c]; c++)
+            scope[c] = (char)tolower((unsigned char)rows[i].scope[c]);
+        row(out, (const char *const[]){request, scope}, 2);
     }
 }
 

@@ -27,7 +27,7 @@ static enum rankd_status check_access(struct rk_exchange *exchange)
         return exchange->err.status;
     const enum rankd_status known =
         rk_access_identify(access, header(exchange, "Authorization"), &exchange->who, &unknown);
-    if (!exchange->route || exchange->route->scope == 0)
+    if (!exchange->route || exchange->route->scope == RK_SCOPE_NONE)
         return RANKD_OK;
     if (known != RANKD_OK)
         return rk_fail(&exchange->err, known, "%s", unknown.text);
@@ -90,7 +90,8 @@ static enum rankd_status check_model(struct rk_exchange *exchange)
 
 static enum rankd_status check_running(struct rk_exchange *exchange)
 {
-    if (!exchange->route || exchange->route->scope == 0 || atomic_load(&exchange->http->app->ready))
+    if (!exchange->route || exchange->route->scope == RK_SCOPE_NONE ||
+        atomic_load(&exchange->http->app->ready))
         return RANKD_OK;
     return rk_fail(&exchange->err, RANKD_OVERLOADED, "rankd is shutting down; try again in a moment");
 }

@@ -1,23 +1,19 @@
-"""A Docker engine of the tests' own, in a network namespace of its own, on a machine that may have none.
+"""A Docker engine of the tests' own, in namespaces of its own, on a machine that may have none.
 
-Images are built with the host's network (packages come over it); containers run on a bridge inside the namespace, so that the
-compose file is tested as it is, ports included, and nothing of the host's network is touched.
+Images are built with the host's network (packages come over it); containers run on a bridge in a network namespace, so that the
+compose file is tested as it is, ports included, and nothing of the host's network is touched. Mounts and processes have their
+namespaces too: the engine and its containers end with the run, even with one that is killed.
 """
 import os
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
-NAMESPACE = "rankd-test"
+from base import BUILD_IMAGE, IMPORT, debian_base
+from leash import Leash
+from shell import sh
+
 SUBNET = "10.77.0.1/24"
-
-
-def sh(*command, check=True, timeout=540, **more):
-    done = subprocess.run([str(c) for c in command], text=True, capture_output=True, timeout=timeout, **more)
-    if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(map(str, command))}\nexit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-    return done
 
 
 class Engine:
@@ -25,60 +21,50 @@ class Engine:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.socket = self.folder / "docker.sock"
-        self.process = None
+        self.leash = None
         self.env = dict(os.environ, DOCKER_HOST=f"unix://{self.socket}", DOCKER_BUILDKIT="0",
                         DOCKER_CONFIG=str(self.folder / "config"), COMPOSE_HTTP_TIMEOUT="120")
 
     def start(self, bridged):
-        """Starts dockerd: on the host's network without a bridge (to build), or in the namespace with one (to run)."""
+        """Starts dockerd: on the host's network without a bridge (to build), or on one of its own with one (to run)."""
         self.stop()
+        (self.folder / "docker.pid").unlink(missing_ok=True)  # it names process 1, which there always is
         command = ["dockerd", "--data-root", self.folder / "root", "--exec-root", self.folder / "exec", "-H",
                    f"unix://{self.socket}", "-p", self.folder / "docker.pid", "--storage-driver=overlay2",
                    "--userland-proxy=false", "--oom-score-adjust=0"]
         if bridged:
-            sh("ip", "netns", "add", NAMESPACE, check=False)
-            sh("ip", "netns", "exec", NAMESPACE, "ip", "link", "set", "lo", "up")
-            command = ["nsenter", f"--net=/run/netns/{NAMESPACE}", *command, "--bip", SUBNET,
+            command = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command, "--bip", SUBNET,
                        "--default-address-pool", "base=10.78.0.0/16,size=24"]
         else:
             command += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
-        log = open(self.folder / "dockerd.log", "ab")
-        self.process = subprocess.Popen([str(c) for c in command], stdout=log, stderr=log)
+        log = self.folder / "dockerd.log"
+        self.leash = Leash(*command, log=log, spaces=["net"] if bridged else [], flags=["--mount-proc"])
         deadline = time.monotonic() + 60
         while sh("docker", "info", check=False, env=self.env).returncode != 0:
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise AssertionError("dockerd does not start:\n" + (self.folder / "dockerd.log").read_text()[-3000:])
+            assert time.monotonic() < deadline and self.leash.running(), "dockerd does not start:\n" + log.read_text()[-3000:]
             time.sleep(0.2)
 
     def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process = None
+        if self.leash:
+            self.leash.end()
+        self.leash = None
 
     def remove(self):
         self.stop()
-        sh("ip", "netns", "del", NAMESPACE, check=False)
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
 
     def docker(self, *arguments, **more):
         return sh("docker", *arguments, env=self.env, **more)
 
     def inside(self, *command, **more):
-        """Runs a command where the containers' published ports are: in the namespace."""
-        return sh("ip", "netns", "exec", NAMESPACE, *command, **more)
+        """Runs a command where the containers' published ports and pids are."""
+        return self.leash.inside(*command, **more)
 
-    def base_image(self, cache):
-        """debian-base:bookworm from Debian's own packages, with mmdebstrap."""
-        cache = Path(cache)
-        if not cache.exists():
-            sh("mmdebstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", cache.with_suffix(".part.tar"))
-            os.rename(cache.with_suffix(".part.tar"), cache)
-        self.docker("import", cache, "debian-base:bookworm")
+    def documented_image(self, work, context):
+        """rankd's image by the commands of the page; only the network is added, for there is no bridge while this engine builds."""
+        sh("sh", "-c", IMPORT, cwd=debian_base(work).parent, env=self.env)
+        assert BUILD_IMAGE.startswith("docker build ")
+        sh("sh", "-c", BUILD_IMAGE.replace("docker build", "docker build --network=host"), cwd=context, env=self.env)
 
     def build(self, tag, dockerfile, context):
         self.docker("build", "--network=host", "--build-arg", "BASE=debian-base:bookworm", "-t", tag, "-f", dockerfile, context)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import Engine, sh
+from engine import Engine
+from shell import sh
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
@@ -23,13 +24,12 @@ def engine():
     running = Engine(WORK / "engine")
     running.start(bridged=False)
     try:
-        running.base_image(WORK / "base.tar")
         context = WORK / "context"  # what git knows, as a clone would have it
         shutil.rmtree(context, ignore_errors=True)
         context.mkdir(parents=True)
         names = sh("git", "ls-files", "-z", cwd=ROOT).stdout
         sh("xargs", "-0", "cp", "--parents", "-t", context, cwd=ROOT, input=names)
-        running.build("rankd:0.1.0", context / "deploy/Dockerfile", context)
+        running.documented_image(WORK, context)
         running.build("rankd-trainer:0.1.0", context / "deploy/docker/trainer.Dockerfile", context)
         (context / "prometheus.Dockerfile").write_text(
             "ARG BASE\nFROM ${BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends prometheus "
@@ -153,7 +153,7 @@ def test_kill_9_is_survived_with_the_bank_intact(compose):
     assert before["items"] == 12
     pid = int(compose.inspect("rankd", "{{.State.Pid}}"))
     assert pid > 1
-    os.kill(pid, 9)
+    compose.engine.inside("kill", "-KILL", pid)
     end = time.monotonic() + 60
     while compose.inspect("rankd", "{{.State.Pid}} {{.State.Health.Status}}") in (f"{pid} healthy", "0 healthy", "0 unhealthy") \
             or compose.inspect("rankd", "{{.State.Health.Status}}") != "healthy":

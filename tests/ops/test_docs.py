@@ -2,8 +2,8 @@
 
 Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps
 state between its Python blocks by running all of them up to the current one's end in one process at the first. Blocks marked `sh deploy`
-need root or a container engine and are not run from here: tests/deploy does the containers' part by its own commands; installing
-the Debian package is run by no test yet.
+need root or a container engine: `make check-deploy` runs them as they stand. Those marked `sh gpu` need a card and `sh registry`
+images from a registry; no test runs these.
 """
 import os
 import re
@@ -43,6 +43,16 @@ def test_what_the_page_says_works(make_daemon, tmp_path, page):
         done = subprocess.run([sys.executable if language == "python" else "bash", script], cwd=tmp_path / "work", env=environment,
                               capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{page.name}, step {number}:\n{text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_block_is_of_a_kind_and_those_marked_deploy_are_run_there():
+    runs = "".join(path.read_text() for path in (ROOT / "tests/deploy").glob("*.py"))
+    begins = re.findall(r'documented\("([^"]+)"\)', runs)
+    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        for mark, text in re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text(), re.M | re.S):
+            assert mark in ("sh", "python", "sh deploy", "sh gpu", "sh registry"), f"{page.name}: ```{mark}"
+            if mark == "sh deploy":
+                assert page.name == "deployment.md" and any(text.startswith(b) for b in begins), f"nobody runs this:\n{text}"
 
 
 def test_links_lead_somewhere():

@@ -96,7 +96,9 @@ def test_syncs_are_a_histogram_of_each_bank(daemon):
 
 
 def test_prometheus_accepts_configuration_and_rules():
-    promtool("check", "config", ROOT / "deploy/prometheus/prometheus.yml")
+    said = promtool("check", "config", "--lint-fatal", ROOT / "deploy/prometheus/prometheus.yml")
+    assert "1 rule files found" in said
+    promtool("check", "rules", "--lint-fatal", RULES)
 
 
 def test_each_alert_fires_when_it_must_and_only_then():

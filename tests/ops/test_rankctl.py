@@ -1,7 +1,12 @@
 """rankctl against a real daemon: what it shows, what it refuses, and that its numbers are the daemon's."""
 import json
 import os
+import pty
+import re
+import select
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +87,18 @@ def test_a_damaged_npy_file_is_refused_with_the_reason(example, name):
     assert done.returncode == 1 and reason in done.stderr and "bad.npy" in done.stderr, done.stderr
 
 
+def test_a_folder_is_no_file(example):
+    done = rankctl("loss", example, example / "targets.csv")
+    assert done.returncode == 1 and done.stderr == f"rankctl: {example}: Is a directory\n"
+
+
+def test_a_list_without_a_relevant_item_is_shown_as_such(daemon, example):
+    (example / "two.csv").write_text("0.9 0.8 0.7 0.6\n0.9 0.8 0.7 0.6\n")
+    (example / "none.csv").write_text("0 1 0 1\n0 0 0 0\n")
+    done = rankctl("loss", example / "two.csv", example / "none.csv", url=daemon.url)
+    assert done.returncode == 0 and "  list 1          -, no relevant item\n" in done.stdout and "nan" not in done.stdout
+
+
 @pytest.mark.parametrize("content, reason", [("1,2\n3\n", "line 2 has 1 numbers"), ("1,x\n", "'x"), ("", "holds no numbers"),
                                              ("a,b\nc,d\n", "line 2: 'c")])
 def test_a_damaged_text_file_names_the_line(example, content, reason):
@@ -96,11 +113,17 @@ def test_the_daemons_own_sentence_is_shown(daemon, example):
 
 
 @pytest.mark.parametrize("arguments, reason", [
-    (["fly"], "'fly' is not a command"), (["status", "--lists", "3"], "'--lists' is not an option of status"),
+    (["fly"], "'fly' is not a command; it may be status, banks, checkpoint, loss, bench or doctor"),
+    (["--once", "status"], "with options after it"), (["help", "fly"], "'fly' is not a command"), (["status", "--lists", "3"], "'--lists' is not an option of status"),
     (["bench", "--lists"], "--lists wants a value"), (["bench", "--lists", "0"], "--lists is '0'"),
     (["bench", "--duration=x"], "--duration is 'x'"), (["status", "--once=1"], "--once takes no value"),
-    (["loss", "a"], "two files"), (["banks", "eat", "x"], "--help"), (["banks", "show", "../x"], "a name is"),
-    (["checkpoint", "create", "x"], "--help"), (["loss", "-p", "a"], "two files"), (["doctor", "x"], "no arguments")])
+    (["loss", "a"], "two files"), (["banks", "eat", "x"], "'eat' is nothing that banks does; it may be list, show, create, clear or delete"), (["banks", "show", "../x"], "a name is"),
+    (["banks", "show"], "banks show wants NAME; it got 0 words"), (["banks", "create", "x"], "wants NAME CONFIGURATION; it got 1 word"),
+    (["checkpoint"], "list, create, restore or delete"), (["checkpoint", "create", "x"], "checkpoint create wants BANK TAG; it got 1 word"),
+    (["checkpoint", "create", "x", "a b"], "the tag is 'a b'"), (["bench", "--connections", "1.5"], "may be a whole number from 1 to 256"),
+    (["bench", "--items", "5", "--relevant", "6"], "--relevant is '6'; it may be a whole number from 0 to 5"),
+    (["banks", "--url", "localhost:1"], "is 'localhost:1'; it must be http://HOST:PORT"),
+    (["bench", "--url", "localhost:1"], "is 'localhost:1'; it may be unix:PATH, http://HOST:PORT"), (["loss", "-p", "a"], "two files"), (["doctor", "x"], "no arguments")])
 def test_a_wrong_command_line_says_what_would_be_right(arguments, reason):
     done = rankctl(*arguments)
     assert done.returncode == 2 and reason in done.stderr, done.stderr
@@ -129,9 +152,68 @@ def test_bench_counts_what_the_daemon_counts(make_daemon, tmp_path, door):
     assert shown.returncode == 0 and "#" in shown.stdout and "p99" in shown.stdout
 
 
-def test_bench_tells_of_failures(daemon):
-    done = rankctl("bench", "--duration", "0.2", "-p", "lambda=-1", url=daemon.url)
-    assert done.returncode == 1 and "lambda" in done.stderr
+def test_bench_tells_of_failures_at_once_and_shows_no_latency_of_nothing(daemon):
+    started = time.monotonic()
+    done = rankctl("bench", "--duration", "50", "-p", "lambda=-1", url=daemon.url)
+    assert done.returncode == 1 and "lambda" in done.stderr and done.stdout == ""
+    assert time.monotonic() - started < 25
+
+
+class Terminal:
+    """rankctl before a person: its output goes to a terminal."""
+
+    def __init__(self, *arguments, url):
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen([BUILD / "rankctl", *map(str, arguments), "--url", url], stdin=slave, stdout=slave,
+                                        stderr=slave, start_new_session=True)
+        os.close(slave)
+        self.shown = ""
+
+    def wait_for(self, text):
+        end = time.monotonic() + 30
+        while text not in self.shown:
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.read()
+            assert time.monotonic() < end, self.shown
+        at = self.shown.index(text)
+        self.shown = self.shown[at + len(text):]
+
+    def read(self):
+        try:
+            self.shown += os.read(self.master, 65536).decode()
+            return True
+        except OSError:  # nobody holds the other end any more
+            return False
+
+    def interrupt(self):
+        """Ctrl-C. Gives the exit status."""
+        self.process.send_signal(signal.SIGINT)
+        while self.read():
+            pass
+        os.close(self.master)
+        return self.process.wait(30)
+
+
+def test_bench_shows_its_progress_and_its_figures_also_when_it_is_interrupted(daemon):
+    terminal = Terminal("bench", "--duration", "60", "--lists", "2", "--items", "10", "--relevant", "1", url=daemon.url)
+    terminal.wait_for("[#")
+    terminal.wait_for(" requests/s")
+    assert terminal.interrupt() == 0
+    assert f"ap: 2 lists of 10 items, 1 of them relevant; 1 connection over {daemon.url}" in terminal.shown
+    assert " 0 failed" in terminal.shown and "p99" in terminal.shown
+
+
+def test_live_status_outlives_a_restart_of_the_daemon(make_daemon):
+    daemon = make_daemon()
+    terminal = Terminal("status", "--interval", "0.2", url=daemon.url)
+    for _ in range(2):
+        terminal.wait_for(f"\033[H\033[2Jrankd at {daemon.url}, up for ")
+    daemon.http = f"127.0.0.1:{daemon.port}"
+    daemon.stop()
+    terminal.wait_for("Couldn't connect to server; --url says where rankd listens")
+    daemon.start()
+    terminal.wait_for("requests/s")
+    assert terminal.interrupt() == 0
 
 
 def test_status_shows_the_load_of_its_interval(daemon):
@@ -144,7 +226,41 @@ def test_status_shows_the_load_of_its_interval(daemon):
     row = next(line.split() for line in done.stdout.splitlines() if line.startswith("ap "))
     assert float(row[1].rstrip("kM")) > 0
     assert any(line.startswith("compute") and "s" in line for line in done.stdout.splitlines())
-    assert any(line.startswith("http_binary") for line in done.stdout.splitlines())
+    doors = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith(("http_", "ring"))}
+    assert float(doors["http_binary"][0].rstrip("kM")) > 0
+    assert doors["ring"] == ["0", "in", "place", "in", "place"], "whole numbers read as whole numbers"
+
+
+def test_banks_and_checkpoints_are_tables_that_hold_the_longest_names(make_daemon, tmp_path):
+    daemon = make_daemon("--data", tmp_path / "data")
+    assert "no banks" in rankctl("banks", url=daemon.url).stdout
+    names = ["short", "l" * 64]
+    for name in names:
+        done = rankctl("banks", "create", name, '{"kind":"scores","lists":3,"capacity":1000}', url=daemon.url)
+        assert done.returncode == 0 and done.stdout == "created\n", done.stderr
+    lines = rankctl("banks", url=daemon.url).stdout.splitlines()
+    assert lines[0].split() == ["bank", "kind", "items", "capacity", "dim/lists", "version", "bytes", "durability", "state"]
+    assert [line.split() for line in lines[1:]] == [[name, "scores", "0", "1000", "3", "0", "0", "B", "interval", "ready"] for name in names]
+    assert len({line.index("scores") for line in lines[1:]}) == 1
+    status = rankctl("status", "--once", "--interval", "0.1", url=daemon.url).stdout
+    assert all(re.search(rf"^{name} +0 +1000 ", status, re.M) for name in names)
+    assert "no checkpoints" in rankctl("checkpoint", "list", "short", url=daemon.url).stdout
+    assert rankctl("checkpoint", "create", "short", "epoch-1", url=daemon.url).stdout == "taken\n"
+    lines = rankctl("checkpoint", "list", "short", url=daemon.url).stdout.splitlines()
+    assert lines[0].split() == ["tag", "items", "version", "taken"] and lines[1].split()[:3] == ["epoch-1", "0", "0"]
+    assert json.loads(rankctl("checkpoint", "list", "short", "--json", url=daemon.url).stdout)[0]["tag"] == "epoch-1"
+    assert rankctl("checkpoint", "restore", "short", "epoch-1", url=daemon.url).stdout == "restored\n"
+    assert rankctl("checkpoint", "delete", "short", "epoch-1", url=daemon.url).stdout == "deleted\n"
+    done = rankctl("checkpoint", "restore", "short", "epoch-1", url=daemon.url)
+    assert done.returncode == 1 and done.stderr == 'rankctl: bank "short" has no checkpoint "epoch-1"\n'
+
+
+def test_help_is_there_for_all_and_for_each():
+    assert "Exit status: 0 done; 1 the daemon, or the machine, said no; 2 the command line is wrong." in rankctl("--help").stdout
+    assert rankctl("help", "bench").stdout == rankctl("bench", "--help").stdout
+    assert rankctl("status", "--help").stdout.startswith("usage: rankctl status [options]\n")
+    done = rankctl()
+    assert done.returncode == 2 and done.stdout.startswith("usage:")
 
 
 def test_doctor_finds_this_machine_fit_and_the_daemon(daemon):

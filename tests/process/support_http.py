@@ -1,7 +1,11 @@
 """Requests as bytes, for tests that look at the wire itself."""
 import json
+import re
 import socket
+import subprocess
 import threading
+
+from conftest import BUILD
 
 GOOD = {
     "inputs": [
@@ -24,8 +28,8 @@ class Answer:
         return self.json()["error"]
 
 
-def read(s):
-    """The next answer on the socket; None where the peer closed instead."""
+def read(s, verb="GET"):
+    """The next answer on the socket, to that verb; None where the peer closed instead."""
     data = b""
     while b"\r\n\r\n" not in data:
         try:
@@ -38,7 +42,7 @@ def read(s):
     head, body = data.split(b"\r\n\r\n", 1)
     lines = head.decode().split("\r\n")
     headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in lines[1:])}
-    while len(body) < int(headers.get("content-length", 0)):
+    while verb != "HEAD" and len(body) < int(headers.get("content-length", 0)):
         more = s.recv(1 << 20)
         if not more:
             break
@@ -52,10 +56,16 @@ def connect(daemon, timeout=30.0):
     return s
 
 
-def request(verb, path, body=b"", headers=(), length=None):
+def routes():
+    """{(verb, pattern): scope}, from the table that the daemon itself is built from."""
+    page = subprocess.run([BUILD / "gen", "routes.md"], capture_output=True, text=True, check=True).stdout
+    return {(verb, pattern): scope for verb, pattern, scope in re.findall(r"^\| `(\w+) (\S+)` \| (\w+) \|$", page, re.M)}
+
+
+def request(verb, path, body=b"", headers=(), length=None, host="localhost"):
     if not isinstance(body, (bytes, bytearray)):
         body = json.dumps(body).encode()
-    lines = [f"{verb} {path} HTTP/1.1", "Host: localhost", *headers]
+    lines = [f"{verb} {path} HTTP/1.1", f"Host: {host}", *headers]
     if body or length is not None or verb in ("POST", "PUT"):
         lines.append(f"Content-Length: {len(body) if length is None else length}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
@@ -64,7 +74,7 @@ def request(verb, path, body=b"", headers=(), length=None):
 def ask(daemon, verb, path, body=b"", headers=(), **kw):
     with connect(daemon) as s:
         s.sendall(request(verb, path, body, headers, **kw))
-        return read(s)
+        return read(s, verb)
 
 
 def infer(daemon, body=None, headers=(), path=INFER):

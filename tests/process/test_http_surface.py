@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support_http import GOOD, INFER, ask, connect, infer, metric, read, request
+from support_http import GOOD, INFER, ask, connect, infer, metric, read, request, routes
 
 ROOT = Path(__file__).parents[2]
 OPENAPI = yaml.safe_load((ROOT / "proto/openapi.yaml").read_text())
@@ -22,7 +22,7 @@ def documented():
 
 
 def in_table():
-    rows = re.findall(r'\{"([A-Z]+)",\s*"([^"]+)"', (ROOT / "server/route.c").read_text())
+    rows = routes()
     assert len(rows) > 15
     return {(path, frozenset(v for v, p in rows if p == path)) for _, path in rows}
 

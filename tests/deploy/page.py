@@ -1,0 +1,12 @@
+"""The commands of docs/howto/deployment.md, which these tests run as they stand there."""
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/howto/deployment.md"
+
+
+def documented(first):
+    """The commands of the block marked `sh deploy` that begins so, without their remarks."""
+    block = re.search(rf"^```sh deploy\n({re.escape(first)}.*?)^```$", PAGE.read_text(), re.M | re.S)
+    assert block, f"no block of {PAGE.name} begins with '{first}'"
+    return [line.split("  #")[0].strip() for line in block[1].splitlines()]
