@@ -145,6 +145,8 @@ static void put_in_order(const struct shared *shared, struct rk_walk walk, uint3
     float score[RK_TABLE_BLOCK];
     uint32_t cell[RK_TABLE_BLOCK];
     struct rk_span span;
+    const struct rk_exec *exec = walk.exec;
+    size_t copied = 0;
     walk.to = to;
     walk.exec = NULL;
     rk_table_first_places(bucket);
@@ -156,7 +158,9 @@ static void put_in_order(const struct shared *shared, struct rk_walk walk, uint3
             if (__builtin_expect(at < total, 1))
                 buffer[at] = score[i];
         }
+        copied += rk_span_sent(walk.list, &span, items);
     }
+    rk_exec_copied(exec, copied);
 }
 
 static bool count_ordered(const struct shared *shared, struct rk_walk *walk, uint32_t *tally, float *buffer)

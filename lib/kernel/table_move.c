@@ -150,6 +150,8 @@ static void put_in_order(const struct shared *shared, struct rk_walk walk, uint3
     uint32_t cell[RK_TABLE_BLOCK];
     uint16_t place[RK_TABLE_BLOCK];
     struct rk_span span;
+    const struct rk_exec *exec = walk.exec;
+    size_t copied = 0;
     walk.to = to;
     walk.exec = NULL;
     rk_table_first_places(bucket);
@@ -160,7 +162,9 @@ static void put_in_order(const struct shared *shared, struct rk_walk walk, uint3
             if (__builtin_expect(at < total, 1))
                 buffer[at] = (struct pair){score[i], span.position + place[i]};
         }
+        copied += rk_span_sent(walk.list, &span, items);
     }
+    rk_exec_copied(exec, copied);
 }
 
 static void resolve_pairs(const struct shared *shared, struct rk_part *part, const struct pair *pair,

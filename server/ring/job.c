@@ -35,6 +35,8 @@ static void complete(struct rk_ring_job *job, const struct rk_err *err)
                                               .status = (uint32_t)err->status,
                                               .queue_ns = job->meta.queue_ns,
                                               .compute_ns = job->meta.compute_ns + job->meta.append_ns};
+    rk_metric_add(app->metrics, RK_METRIC_ring_copied_bytes, 0, 0,
+                  (int64_t)atomic_load_explicit(&job->meta.copied, memory_order_relaxed));
     if (job->block != NULL)
         rk_descriptor_answer(job->block, &job->reply, err);
     publish(peer, &completion);
