@@ -89,7 +89,7 @@ def test_a_deadline_that_passed_is_an_error_of_its_own(daemon):
 
 
 @pytest.mark.parametrize("change, part", [
-    ({"model": "app"}, "there is no model 'app'"),
+    ({"model": "app"}, 'there is no model "app"; did you mean "ap"'),
     ({"parameters": {"lamda": 1.0}}, "lamda"),
     ({"parameters": {"lambda": -1.0}}, "lambda"),
     ({"inputs": {"scores": SCORES}}, "targets"),
