@@ -183,6 +183,8 @@ enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernel
     out->stalled = false;
     out->abs_graded = out->abs_memory = 0;
     out->lambda = rk_box_lambda(box, w, list->n);
+    if (kernels->reference)
+        rk_exec_copied(exec, list->graded * rk_dtype_size(list->segment[0].dtype));
     enum rankd_status status = kernels->reference ? rk_list_reference(box, w, list, scratch, out)
                                                   : count_list(exec, kernels, box, w, list, scratch, out);
     if (status == RANKD_INVALID)

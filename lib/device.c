@@ -170,6 +170,22 @@ static struct rk_card_scores job_of(const struct rk_request *request, struct rk_
     };
 }
 
+/* Bytes that went from host memory to the card. */
+static size_t sent(const struct rk_request *request)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < RK_IN_COUNT; i++)
+        bytes += request->in[i].data && !request->in[i].on_card ? request->in[i].bytes : 0;
+    return bytes;
+}
+
+/* And of gradients that came back. */
+static size_t fetched(const struct rk_reply *reply)
+{
+    const size_t dense = reply->out[RK_OUT_GRADIENT].on_card ? 0 : rk_out_given(reply, RK_OUT_GRADIENT);
+    return dense + rk_out_given(reply, RK_OUT_GRADIENT_INDICES) + rk_out_given(reply, RK_OUT_GRADIENT_VALUES);
+}
+
 enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_exec *exec,
                                       const struct rk_request *request, struct rk_reply *reply)
 {
@@ -183,6 +199,10 @@ enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_
         prepare(request, reply, lists, &err) == RANKD_OK) {
         struct rk_card_scores job = job_of(request, reply, &sparse);
         outcome = rk_device_note(device, device->plugin->scores(device->card, &job, why));
+        if (outcome != RK_CARD_PASSED)
+            rk_exec_copied(exec, sent(request));
+        if (outcome == RK_CARD_DONE)
+            rk_exec_copied(exec, fetched(reply));
         reply->info = (struct rk_info){.loss = job.loss,
                                        .lists = job.lists,
                                        .lists_skipped = job.skipped,

@@ -3,6 +3,7 @@
 #ifndef RK_EXEC_H
 #define RK_EXEC_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,7 +50,17 @@ struct rk_exec {
     uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0 = none. Long computations look at it between tiles */
     const struct rk_kernels *kernels; /* NULL: rk_kernels(), the machine's best; another one in tests */
     struct rk_device *device;         /* NULL: there is no accelerator */
+    atomic_size_t *copied;            /* NULL: nobody asks. What rk_exec_copied() adds to */
 };
+
+/* So many bytes of the request's tensors, as they lie with the caller, were copied to memory of the engine's
+ * own, or from there to an output of the caller's. Said by whoever copies, when it does. What passes through
+ * registers and the first-level cache block by block is read in place, and is not a copy. */
+static inline void rk_exec_copied(const struct rk_exec *exec, size_t bytes)
+{
+    if (exec->copied && bytes > 0)
+        (void)atomic_fetch_add_explicit(exec->copied, bytes, memory_order_relaxed);
+}
 
 /* RANKD_OK, or RANKD_DEADLINE with the sentence set. */
 enum rankd_status rk_exec_check(const struct rk_exec *exec, struct rk_err *err)

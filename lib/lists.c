@@ -58,7 +58,7 @@ struct rk_lists rk_lists_flat(const struct rk_lists *lists)
     return flat;
 }
 
-static bool scores_in_place(const struct rk_lists *lists)
+bool rk_lists_scores_in_place(const struct rk_lists *lists)
 {
     return !lists->by_column && lists->score_dtype != RK_FP64;
 }
@@ -68,6 +68,13 @@ static bool targets_in_place(const struct rk_lists *lists)
     return !lists->by_column && rk_dtype_size(lists->target_dtype) == 1;
 }
 
+size_t rk_lists_copied(const struct rk_lists *lists, size_t count)
+{
+    size_t items = count * lists->items;
+    return (rk_lists_scores_in_place(lists) ? 0 : items * rk_dtype_size(lists->score_dtype)) +
+           (targets_in_place(lists) ? 0 : items * rk_dtype_size(lists->target_dtype));
+}
+
 static size_t padded(size_t bytes)
 {
     return (bytes + 63) / 64 * 64;
@@ -75,7 +82,8 @@ static size_t padded(size_t bytes)
 
 static size_t score_bytes(const struct rk_lists *lists)
 {
-    return scores_in_place(lists) ? 0 : padded(lists->tile * lists->items * rk_dtype_size(lists->dtype));
+    return rk_lists_scores_in_place(lists) ? 0
+                                           : padded(lists->tile * lists->items * rk_dtype_size(lists->dtype));
 }
 
 size_t rk_lists_buffer(const struct rk_lists *lists)
@@ -130,14 +138,14 @@ struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, s
                                  .target_stride = lists->items};
     char *score_buffer = buffer;
     int8_t *target_buffer = (int8_t *)buffer + score_bytes(lists);
-    tile.scores = scores_in_place(lists) ? scores : score_buffer;
+    tile.scores = rk_lists_scores_in_place(lists) ? scores : score_buffer;
     tile.targets = targets_in_place(lists) ? (const int8_t *)targets : target_buffer;
     if (lists->by_column) {
         load_score_columns(lists, first, count, score_buffer);
         load_target_columns(lists, first, count, target_buffer);
         return tile;
     }
-    if (!scores_in_place(lists))
+    if (!rk_lists_scores_in_place(lists))
         rk_scores_widen(scores, lists->score_dtype, lists->items, (float *)(void *)score_buffer);
     if (!targets_in_place(lists))
         rk_targets_narrow(targets, lists->target_dtype, lists->items, target_buffer);

@@ -79,6 +79,12 @@ enum rankd_status rk_out_compress(struct rk_reply *reply, unsigned outputs, cons
     return RANKD_OK;
 }
 
+size_t rk_out_given(const struct rk_reply *reply, enum rk_output which)
+{
+    const struct rk_out *out = &reply->out[which];
+    return reply->outputs & RK_OUT_BIT(which) && !out->owned ? out->bytes : 0;
+}
+
 void rk_reply_clear(struct rk_reply *reply)
 {
     for (size_t i = 0; i < RK_OUT_COUNT; i++) {

@@ -19,6 +19,9 @@ enum rankd_status rk_out_vector(struct rk_reply *reply, enum rk_output which, en
 enum rankd_status rk_out_compress(struct rk_reply *reply, unsigned outputs, const float *gradient, size_t n,
                                   struct rk_err *err) __attribute__((warn_unused_result));
 
+/* Bytes of an output that lie in memory of the caller's; 0 where it is not there or was malloc'ed. */
+size_t rk_out_given(const struct rk_reply *reply, enum rk_output which);
+
 #define RK_OUT_BIT(which) (1u << (which))
 #define RK_OUT_SPARSE (RK_OUT_BIT(RK_OUT_GRADIENT_INDICES) | RK_OUT_BIT(RK_OUT_GRADIENT_VALUES))
 

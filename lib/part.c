@@ -184,6 +184,7 @@ static enum rankd_status run_tile(struct run *run, struct group *group, size_t f
 {
     const struct rk_lists *lists = &run->part->lists;
     struct rk_lists_tile tile = rk_lists_load(lists, first, count, share->load);
+    rk_exec_copied(run->job->exec, rk_lists_copied(lists, count));
     for (size_t i = 0; i < count; i++) {
         size_t number = first + i;
         struct rk_list list = {.segment = share->segment,
@@ -202,8 +203,10 @@ static enum rankd_status run_tile(struct run *run, struct group *group, size_t f
         if (status != RANKD_OK)
             return status;
     }
-    if (writes_tile(run))
+    if (writes_tile(run)) {
         rk_lists_store(lists, first, count, share->tile, run->job->dense);
+        rk_exec_copied(run->job->exec, run->job->given ? count * lists->items * sizeof(float) : 0);
+    }
     return RANKD_OK;
 }
 
@@ -278,6 +281,8 @@ enum rankd_status rk_part_run(struct rk_part_job *job, const struct rk_part *par
                       .segments = 1 + (part->memory ? part->memory->chunks : 0)};
     run.per_group = per_group_of(run.items, part->lists.tile);
     run.groups = (part->lists.lists + run.per_group - 1) / run.per_group;
+    if (!rk_lists_scores_in_place(&part->lists)) /* a strategy's copies would be of what was copied before */
+        run.list_exec.copied = NULL;
     unsigned threads = outer.pool ? outer.pool->width : 1;
     bool over_lists = run.groups >= threads && run.groups > 1;
     if (over_lists)

@@ -43,6 +43,7 @@ struct rk_part_job {
     size_t columns;   /* of the tensor as sent, to name positions */
     bool gradient;    /* is one wanted at all? */
     float *dense;     /* NULL: into gather */
+    bool given;       /* `dense` is the caller's memory */
     float *list_loss; /* [lists]; NULL: not asked for */
     struct rk_gather gather;
 };

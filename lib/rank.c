@@ -67,6 +67,7 @@ static enum rankd_status load(const struct job *job, size_t row, const struct sh
     size_t size = rk_dtype_size(job->rows.score_dtype), first = row * job->rows.items;
     rk_scores_widen((const char *)job->rows.scores + first * size, job->rows.score_dtype, job->rows.items,
                     share->y);
+    rk_exec_copied(job->exec, job->rows.items * size);
     for (uint32_t i = 0; i < job->rows.items; i++) {
         if (share->y[i] != share->y[i])
             return rk_fail(err, RANKD_INVALID, "scores[%zu, %u] is NaN; a score must be a number", row, i);

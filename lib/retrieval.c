@@ -115,6 +115,7 @@ static enum rankd_status write_gradient(const struct rk_retrieval *run, enum rk_
         return err->status;
     size_t nonzero =
         rk_gradient_finish(&run->items, normalize, first, count, run->sum, reply->out[which].data);
+    rk_exec_copied(run->exec, rk_out_given(reply, which));
     if (which == RK_OUT_GRADIENT)
         reply->info.gradient_nonzero = nonzero;
     return RANKD_OK;

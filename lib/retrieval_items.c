@@ -14,8 +14,9 @@ static enum rankd_status no_room(struct rk_err *err)
 }
 
 /* Labels and ids come as INT32 or INT64, at any alignment. */
-static void read_keys(const struct rk_tensor *in, int64_t *out)
+static void read_keys(const struct rk_exec *exec, const struct rk_tensor *in, int64_t *out)
 {
+    rk_exec_copied(exec, in->bytes);
     if (in->dtype == RK_INT64) {
         memcpy(out, in->data, in->shape[0] * sizeof *out);
         return;
@@ -96,22 +97,24 @@ enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_requ
         return no_room(err);
 
     size_t batch = items->batch;
+    rk_exec_copied(exec, in[RK_IN_EMBEDDINGS].bytes);
     if (rk_embeddings_read("embeddings", &in[RK_IN_EMBEDDINGS], normalize, items->rows, items->norms, err) !=
         RANKD_OK)
         return err->status;
-    read_keys(&in[RK_IN_LABELS], items->labels);
+    read_keys(exec, &in[RK_IN_LABELS], items->labels);
     if (in[RK_IN_IDS].data)
-        read_keys(&in[RK_IN_IDS], items->ids);
+        read_keys(exec, &in[RK_IN_IDS], items->ids);
     struct rk_run *run = items->run;
     if (!own_run(exec, items, 0, batch, in[RK_IN_IDS].data != NULL, run++))
         return no_room(err);
     if (items->refs > 0) {
+        rk_exec_copied(exec, in[RK_IN_REF_EMBEDDINGS].bytes);
         if (rk_embeddings_read("ref_embeddings", &in[RK_IN_REF_EMBEDDINGS], normalize,
                                items->rows + batch * items->dim, items->norms + batch, err) != RANKD_OK)
             return err->status;
-        read_keys(&in[RK_IN_REF_LABELS], items->labels + batch);
+        read_keys(exec, &in[RK_IN_REF_LABELS], items->labels + batch);
         if (in[RK_IN_REF_IDS].data)
-            read_keys(&in[RK_IN_REF_IDS], items->ids + batch);
+            read_keys(exec, &in[RK_IN_REF_IDS], items->ids + batch);
         if (!own_run(exec, items, batch, items->refs, in[RK_IN_REF_IDS].data != NULL, run++))
             return no_room(err);
     }

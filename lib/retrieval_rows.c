@@ -101,6 +101,7 @@ static enum rankd_status run_list(struct rows *rows, size_t q, const float *row,
         .gradient = run->gradient, .sparse = rows->delta, .room = run->gradient ? run->items.total : 0};
     struct rk_exec alone = *run->exec; /* a list here is short, or there are many */
     alone.pool = NULL;
+    alone.copied = NULL; /* rows of similarities are nobody else's */
     enum rankd_status status =
         rk_list_run(&alone, run->kernels, &run->box, query->w, &list, rows->scratch, &out, err);
     mark(rows, query->found, 0, 0);

@@ -26,6 +26,9 @@ static enum rankd_status run_embeddings(const struct rk_exec *exec, const struct
         status =
             rk_out_compress(reply, request->outputs, gradient->data, gradient->bytes / sizeof(float), err);
     if (!wanted) {
+        rk_exec_copied(exec, status == RANKD_OK ? rk_out_given(reply, RK_OUT_GRADIENT_INDICES) +
+                                                      rk_out_given(reply, RK_OUT_GRADIENT_VALUES)
+                                                : 0);
         struct rk_reply spare = {.out = {[RK_OUT_GRADIENT] = *gradient}};
         rk_reply_clear(&spare);
         *gradient = given;

@@ -98,6 +98,7 @@ static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *rep
         return rk_gather_start(&s->job.gather, s->exec->scratch, elements,
                                s->flat.factor > 0 ? elements : s->lists.lists.items, dense, err);
     s->job.dense = reply->out[RK_OUT_GRADIENT].data;
+    s->job.given = !reply->out[RK_OUT_GRADIENT].owned;
     return RANKD_OK;
 }
 
@@ -151,8 +152,10 @@ static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply
     float *gradient = reply->out[RK_OUT_GRADIENT].data;
     if (!asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)))
         return rk_gather_write(&s->job.gather, s->exec->scratch, outputs, reply, err);
-    if (s->job.gather.needed)
+    if (s->job.gather.needed) {
         reply->info.gradient_nonzero = rk_gather_dense(&s->job.gather, gradient);
+        rk_exec_copied(s->exec, rk_out_given(reply, RK_OUT_GRADIENT));
+    }
     if (outputs & RK_OUT_SPARSE)
         return rk_out_compress(reply, outputs, gradient, reply->out[RK_OUT_GRADIENT].bytes / sizeof(float),
                                err);

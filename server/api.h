@@ -23,6 +23,7 @@ enum {
 struct rk_principal {
     unsigned scopes;
     char name[64]; /* of the token, or "uid 1000": for logs; owns what it registers */
+    bool by_uid;   /* a ring client: it shows no token */
 };
 
 struct rk_call {

@@ -80,6 +80,7 @@ struct rk_bank_use {
     const struct rk_bank_view *view;
     struct rk_append append; /* its id is that of this request's batch */
     uint64_t deadline_ns;
+    size_t copied;            /* bytes of the request's tensors, as sent, that were copied for the append */
     bool running;             /* the id is entered as running */
     bool retry;               /* the batch was appended before: the id is the original's */
     struct rk_bank_use *next; /* the bank's, while it waits for the original */

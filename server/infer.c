@@ -35,7 +35,12 @@ static enum rankd_status compute(struct rk_worker *worker, struct rk_device *dev
                                  struct rk_reply *reply, struct rk_err *err)
 {
     const struct rk_exec exec = {
-        .pool = worker->pool, .scratch = worker->scratch, .deadline_ns = meta->deadline_ns, .device = device};
+        .pool = worker->pool,
+        .scratch = worker->scratch,
+        .deadline_ns = meta->deadline_ns,
+        .device = device,
+        .copied = &meta->copied,
+    };
     const uint64_t begun = rk_now_ns();
     enum rankd_status status = rk_run(&exec, request, reply, err);
     meta->compute_ns = rk_now_ns() - begun;
@@ -69,6 +74,7 @@ static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struc
         rk_reply_clear(reply);
     else
         rk_bank_use_count(&meta->use, &reply->info);
+    (void)atomic_fetch_add_explicit(&meta->copied, meta->use.copied, memory_order_relaxed);
     rk_bank_use_end(&meta->use);
     request->memory = NULL;
     err->status = status;

@@ -3,6 +3,7 @@
 #ifndef RK_INFER_H
 #define RK_INFER_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "api.h"
@@ -21,7 +22,8 @@ struct rk_infer_meta {
     uint64_t deadline_ns;
     uint64_t received_ns, queue_ns, parse_ns; /* filled before the call */
     uint64_t compute_ns, append_ns;           /* filled by it */
-    size_t charged; /* bytes taken from the budget by it: rk_infer_done() gives them back */
+    atomic_size_t copied; /* by it: bytes of the request's tensors that were copied (exec.h) */
+    size_t charged;       /* bytes taken from the budget by it: rk_infer_done() gives them back */
 
     struct rk_job *job;   /* filled before the call: who is resumed where the request has to wait */
     struct rk_work *work; /* its own from here on */

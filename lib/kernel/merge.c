@@ -56,9 +56,11 @@ static enum rankd_status collect(struct rk_pass *pass, const struct rows *rows)
     float score[BLOCK];
     uint32_t found = 0;
     unsigned nan = 0;
+    size_t copied = 0;
     struct rk_walk walk = rk_walk_start(pass, 0, pass->list->items, BLOCK);
     struct rk_span span;
     while (rk_walk_next(&walk, &span)) {
+        uint32_t first = found;
         rk_scores_widen(span.scores, span.dtype, span.items, score);
         for (uint32_t i = 0; i < span.items; i++) {
             unsigned counts = !span.targets || (span.targets[i] != 1 && span.targets[i] != -1);
@@ -67,7 +69,9 @@ static enum rankd_status collect(struct rk_pass *pass, const struct rows *rows)
             nan |= (unsigned)(score[i] != score[i]) & counts;
             found += counts & (found < rows->room);
         }
+        copied += rk_span_sent(pass->list, &span, found - first);
     }
+    rk_exec_copied(pass->exec, copied);
     *rows->items = found;
     pass->nan = nan;
     return walk.late ? RANKD_DEADLINE : RANKD_OK;

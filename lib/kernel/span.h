@@ -13,6 +13,12 @@ struct rk_span {
     enum rk_dtype dtype;
 };
 
+/* Bytes of so many of its scores where they are the request's own; 0 where they are memory's. */
+static inline size_t rk_span_sent(const struct rk_list *list, const struct rk_span *span, uint32_t items)
+{
+    return span->position < list->graded ? items * rk_dtype_size(span->dtype) : 0;
+}
+
 /* Goes through the items at positions from..to-1 of a list in blocks of at most so many. */
 struct rk_walk {
     const struct rk_list *list;

@@ -138,6 +138,7 @@ static void fill_bins(const struct shared *shared, struct rk_walk *walk, struct 
     uint32_t cell[RK_TABLE_BLOCK];
     uint16_t place[RK_TABLE_BLOCK];
     struct rk_span span;
+    size_t copied = 0;
     for (uint32_t total = 0; total + RK_TABLE_BLOCK <= shared->layout.chunk && rk_walk_next(walk, &span);) {
         if (!shared->masked)
             span.targets = NULL;
@@ -147,7 +148,9 @@ static void fill_bins(const struct shared *shared, struct rk_walk *walk, struct 
         for (uint32_t i = 0; i < items; i++)
             buffer[rk_bins_put(bins, cell[i])] = score[i];
         total += items;
+        copied += rk_span_sent(walk->list, &span, items);
     }
+    rk_exec_copied(walk->exec, copied);
 }
 
 static bool count_in_order(const struct shared *shared, struct rk_walk *walk, uint32_t *tally, float *buffer,

@@ -175,13 +175,16 @@ static void fill_bins(const struct shared *shared, const struct rk_part *part, s
 {
     struct block block;
     struct rk_span span;
+    size_t copied = 0;
     for (uint32_t total = 0; total + RK_TABLE_BLOCK <= shared->pairs && rk_walk_next(walk, &span);) {
         clear(part, &span);
         uint32_t items = sift(shared, &span, block.cell, block.score, block.position);
         for (uint32_t i = 0; i < items; i++)
             buffer[rk_bins_put(bins, block.cell[i])] = (struct pair){block.score[i], block.position[i]};
         total += items;
+        copied += rk_span_sent(walk->list, &span, items);
     }
+    rk_exec_copied(walk->exec, copied);
 }
 
 static void move_in_order(const struct shared *shared, struct rk_part *part, struct rk_walk *walk,

@@ -171,6 +171,16 @@ static enum rankd_status check_retry(const struct rk_bank_use *use, uint64_t con
     return RANKD_OK;
 }
 
+static size_t bytes_of_batch(const struct rk_request *request)
+{
+    static const enum rk_input parts[] = {RK_IN_SCORES, RK_IN_TARGETS, RK_IN_EMBEDDINGS,
+                                          RK_IN_LABELS, RK_IN_IDS,     RK_IN_ENQUEUE_MASK};
+    size_t bytes = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        bytes += request->in[parts[i]].data ? request->in[parts[i]].bytes : 0;
+    return bytes;
+}
+
 enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_request *request,
                                      struct rk_info *info, bool *later, struct rk_err *err)
 {
@@ -180,6 +190,7 @@ enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_re
         return RANKD_OK;
     if (rk_batch_new(&use->bank->config.shape, request, &append->batch, err) != RANKD_OK)
         return err->status;
+    use->copied = bytes_of_batch(request);
     uint64_t content = rk_record_hash(append->batch.block, append->batch.bytes);
     if (use->retry) {
         if (check_retry(use, content, request->params.batch_id, err) != RANKD_OK)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "infer_parser.h"
+#include "param_find.h"
 
 /* Parameters of the protocol that other servers act on; a client library may send them unasked. */
 static bool reserved(const char *name)
@@ -24,14 +25,6 @@ static enum rankd_status parse_timeout(struct rk_parser *p, const json_t *value)
     return RANKD_OK;
 }
 
-static enum rankd_status unknown_parameter(struct rk_parser *p, const char *name)
-{
-    const char *nearest = rk_param_nearest(name, p->model->use_scores | p->model->use_embeddings);
-    return rk_fail(p->err, RANKD_INVALID, "parameter \"%.64s\" is not one of model %s%s%s%s", name,
-                   p->model->name, nearest ? "; did you mean \"" : "", nearest ? nearest : "",
-                   nearest ? "\"?" : "");
-}
-
 static enum rankd_status parse_parameter(struct rk_parser *p, const char *name, const json_t *value)
 {
     struct rk_params *params = &p->wire->request.params;
@@ -45,9 +38,9 @@ static enum rankd_status parse_parameter(struct rk_parser *p, const char *name, 
     }
     if (reserved(name))
         return RANKD_OK;
-    const struct rk_param_row *row = rk_param_find(name);
+    const struct rk_param_row *row = rk_param_find_or_fail(p->model, name, p->err);
     if (!row)
-        return unknown_parameter(p, name);
+        return p->err->status;
     if (json_is_string(value)) {
         if (strlen(json_string_value(value)) != json_string_length(value))
             return rk_fail(p->err, RANKD_INVALID, "parameter %s holds a NUL character", name);

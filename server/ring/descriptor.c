@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model_find.h"
+#include "param_find.h"
+
 /* The numbers on the wire are the engine's. */
 #define SAME(wire, own) _Static_assert((int)(wire) == (int)(own), "wire and engine number alike")
 SAME(RANKD_BOOL, RK_BOOL);
@@ -109,13 +112,9 @@ static bool terminated(const char *text, size_t bytes)
 static enum rankd_status set_parameter(struct rk_request *request, const struct rankd_shm_parameter *wire,
                                        const char *text, struct rk_err *err)
 {
-    const struct rk_param_row *row = rk_param_find(wire->name);
-    if (row == NULL) {
-        const char *near = rk_param_nearest(wire->name, ~0u);
-        return rk_fail(err, RANKD_INVALID, "parameter '%s' is unknown%s%s%s", wire->name,
-                       near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                       near != NULL ? "'?" : "");
-    }
+    const struct rk_param_row *row = rk_param_find_or_fail(request->model, wire->name, err);
+    if (row == NULL)
+        return err->status;
     switch (wire->type) {
     case RANKD_PARAMETER_NUMBER:
         return rk_param_set_number(&request->params, row, wire->number, err);
@@ -173,10 +172,8 @@ static enum rankd_status read_head(struct reader *reader, const struct rankd_shm
                        RK_PARAM_COUNT);
     memcpy(id, wire->id, sizeof wire->id);
     id[sizeof wire->id] = '\0';
-    request->model = rk_model_find(wire->model);
-    if (request->model == NULL)
-        return rk_fail(err, RANKD_NOT_FOUND, "there is no model '%s'", wire->model);
-    return RANKD_OK;
+    request->model = rk_model_find_or_fail(wire->model, err);
+    return request->model != NULL ? RANKD_OK : err->status;
 }
 
 enum rankd_status rk_descriptor_parse(const struct rk_segment *segment, const void *copy, size_t bytes,

@@ -115,6 +115,24 @@ static double by_client(const char *what, rankd_client *client, const struct bat
     return p50;
 }
 
+/* What the daemon says it has copied of ring clients' tensors. */
+static unsigned long long copied_bytes(rankd_client *client)
+{
+    static const char name[] = "\nrankd_ring_copied_bytes_total ";
+    char *metrics = NULL;
+    struct rankd_error error;
+    if (rankd_call(client, "GET", "/metrics", NULL, 0, 10000000000u, &metrics, NULL, &error) != RANKD_OK) {
+        fprintf(stderr, "/metrics: %s\n", error.text);
+        exit(2);
+    }
+    const char *line = strstr(metrics, name);
+    if (line == NULL)
+        exit(2);
+    unsigned long long bytes = strtoull(line + sizeof name - 1, NULL, 10);
+    free(metrics);
+    return bytes;
+}
+
 static void by_client_once(rankd_client *client, const struct batch *batch)
 {
     struct rankd_tensor inputs[2], outputs[2];
@@ -134,10 +152,16 @@ static double in_process(const char *what, const struct batch *batch, bool spars
     struct rk_exec exec = {.scratch = scratch};
     size_t n = batch->rows * batch->columns;
     struct rk_request request = {.model = rk_model_find("ap"), .params = rk_params_default()};
-    request.in[RK_IN_SCORES] =
-        (struct rk_tensor){RK_FP32, 2, {batch->rows, batch->columns}, batch->scores, 4 * n};
-    request.in[RK_IN_TARGETS] =
-        (struct rk_tensor){RK_INT8, 2, {batch->rows, batch->columns}, batch->targets, n};
+    request.in[RK_IN_SCORES] = (struct rk_tensor){.dtype = RK_FP32,
+                                                  .rank = 2,
+                                                  .shape = {batch->rows, batch->columns},
+                                                  .data = batch->scores,
+                                                  .bytes = 4 * n};
+    request.in[RK_IN_TARGETS] = (struct rk_tensor){.dtype = RK_INT8,
+                                                   .rank = 2,
+                                                   .shape = {batch->rows, batch->columns},
+                                                   .data = batch->targets,
+                                                   .bytes = n};
     request.outputs =
         sparse ? 1u << RK_OUT_GRADIENT_INDICES | 1u << RK_OUT_GRADIENT_VALUES : 1u << RK_OUT_GRADIENT;
     uint64_t *ns = calloc(count, sizeof *ns);
@@ -311,10 +335,14 @@ int main(int count, char **arguments)
            slow - base, wire - base, (wire - base) / (ring - base));
     printf("ap, 256 x 65536 FP32\n");
     double dense = in_process("in-process, dense", &large, false, 20);
+    unsigned long long copied = copied_bytes(spinning);
     double ring_dense = by_client("ring, dense", spinning, &large, false, 20);
     double sparse = in_process("in-process, sparse", &large, true, 20);
     double ring_sparse = by_client("ring, sparse", spinning, &large, true, 20);
     printf("ratio: dense %.3f, sparse %.3f\n", ring_dense / dense, ring_sparse / sparse);
+    printf("bytes of tensors that the daemon copied for these ring requests "
+           "(rankd_ring_copied_bytes_total): %llu\n",
+           copied_bytes(spinning) - copied);
     idle(url, arguments[3]);
     for (unsigned clients = 1; clients <= 8; clients *= 2) {
         for (unsigned depth = 1; depth <= 16; depth *= 4)

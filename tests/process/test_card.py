@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from conftest import BUILD, Daemon, assert_ended_well
+from ring_support import Raw
 from support_http import ask
 
 PLUGIN = BUILD / "fake-card.so"
@@ -67,6 +68,16 @@ def test_the_card_computes_what_it_knows_and_the_cpu_the_same(make_daemon):
     assert metric(card, 'rankd_device_info{name="a card made of paper"}') == 1 and metric(card, "rankd_device_up") == 1
     card.wait_for_log(r"part=request.* engine=card")
     cpu.wait_for_log(r"part=request.* engine=cpu")
+
+
+def test_what_goes_to_the_card_and_back_is_counted_as_copied(make_daemon, tmp_path):
+    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring")
+    scores, targets = problem()
+    with Raw(str(tmp_path / "ring")) as raw:
+        entry, _ = raw.infer_entry("ap", {"scores": scores, "targets": targets}, [("gradient", scores.nbytes)])
+        assert raw.wait(raw.submit(entry)) == 0, raw.reply()
+    assert engines(daemon) == (0, 1)
+    assert metric(daemon, "rankd_ring_copied_bytes_total") == 2 * scores.nbytes + targets.nbytes
 
 
 @pytest.mark.parametrize("parameters", [{"interclass": 0.5}, {"average": "sum"}, {"margin": 0.1}])

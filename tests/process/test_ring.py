@@ -89,7 +89,7 @@ def test_a_deadline_that_passed_is_an_error_of_its_own(daemon):
 
 
 @pytest.mark.parametrize("change, part", [
-    ({"model": "app"}, "there is no model 'app'"),
+    ({"model": "app"}, 'there is no model "app"; did you mean "ap"'),
     ({"parameters": {"lamda": 1.0}}, "lamda"),
     ({"parameters": {"lambda": -1.0}}, "lambda"),
     ({"inputs": {"scores": SCORES}}, "targets"),
@@ -111,6 +111,56 @@ def test_a_too_small_room_tells_how_much_is_needed(daemon):
         entry, _ = raw.infer_entry("ap", {"scores": SCORES, "targets": TARGETS}, [("gradient", 8)], EXACT)
         assert raw.wait(raw.submit(entry)) == 400
         assert raw.result("gradient")[3] == 16
+
+
+def copied(daemon):
+    return daemon.metric("rankd_ring_copied_bytes_total")
+
+
+@pytest.mark.parametrize("model", ["ap", "recall"])
+@pytest.mark.parametrize("outputs", [[("loss", 4), ("gradient", 4 << 20)], [("gradient_indices", 8 << 20), ("gradient_values", 4 << 20)]],
+                         ids=["dense", "sparse"])
+def test_not_a_byte_of_a_tensor_is_copied(daemon, model, outputs):
+    scores = np.random.default_rng(2).standard_normal((256, 4096), dtype=np.float32)
+    targets = (np.arange(scores.size) % 97 == 0).astype(np.int8).reshape(scores.shape)
+    with Raw(daemon.path, arena=32 << 20) as raw:
+        before = copied(daemon)
+        entry, at = raw.infer_entry(model, {"scores": scores, "targets": targets}, outputs)
+        assert raw.wait(raw.submit(entry)) == 0, raw.reply()
+        name = outputs[1][0]
+        assert any(raw.map[at[name]:at[name] + raw.result(name)[3]])  # there is a result
+        assert copied(daemon) == before
+
+
+@pytest.mark.parametrize("dtype, targets_dtype, parameters, size", [
+    (np.float64, np.int8, {}, 8),                             # scores rounded to FP32
+    (np.float32, np.int64, {}, 8),                            # targets narrowed to a byte
+    (np.float32, np.int8, {"axis": 0}, 4 + 1 + 4),            # all three turned
+    (np.float64, np.int32, {"axis": 0}, 8 + 4 + 4),
+    (np.float32, np.int8, {"interclass": 0.5}, 4),            # the gradient of two parts, from sums in FP64
+])
+def test_what_is_copied_is_counted_to_the_byte(daemon, dtype, targets_dtype, parameters, size):
+    scores = np.random.default_rng(3).standard_normal((40, 1000)).astype(dtype)
+    targets = (np.arange(scores.size) % 31 == 0).astype(targets_dtype).reshape(scores.shape)
+    with Raw(daemon.path, arena=4 << 20) as raw:
+        before = copied(daemon)
+        entry, _ = raw.infer_entry("ap", {"scores": scores, "targets": targets}, [("gradient", 4 * scores.size)], parameters)
+        assert raw.wait(raw.submit(entry)) == 0, raw.reply()
+        assert copied(daemon) - before == size * scores.size
+
+
+def test_what_is_copied_for_embeddings_and_banks_is_counted_too(daemon):
+    embeddings = np.random.default_rng(4).standard_normal((50, 8), dtype=np.float32)
+    labels = np.arange(50, dtype=np.int64) % 5
+    with Raw(daemon.path) as raw:
+        assert raw.call("PUT", "/v2/banks/copies", b'{"kind":"embeddings","dim":8,"capacity":64,"durability":"none"}')[0] == 200
+        before = copied(daemon)
+        for parameters in ({}, {"bank": "copies"}):
+            entry, _ = raw.infer_entry("ap", {"embeddings": embeddings, "labels": labels}, [("gradient", embeddings.nbytes)], parameters)
+            assert raw.wait(raw.submit(entry)) == 0, raw.reply()
+        assert raw.call("DELETE", "/v2/banks/copies")[0] == 200
+        once = embeddings.nbytes + labels.nbytes
+        assert copied(daemon) - before == 2 * (once + embeddings.nbytes) + once  # read, written back; and enqueued
 
 
 def test_a_sleeping_client_is_rung_and_a_client_that_is_awake_is_not(daemon):
