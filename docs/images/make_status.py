@@ -3,7 +3,6 @@
 
     make && docs/images/make_status.py
 """
-import os
 import sys
 import tempfile
 import threading
