@@ -45,21 +45,22 @@ static void *help(void *argument)
         work(helpers);
         pthread_mutex_lock(&helpers->lock);
         if (--helpers->active == 0)
-            pthread_cond_signal(&helpers->done);
+            pthread_cond_broadcast(&helpers->done);
     }
     pthread_mutex_unlock(&helpers->lock);
     return NULL;
 }
 
-/* False if another request has the helpers. */
-static bool open_work(struct rk_helpers *helpers, size_t count, void (*task)(void *arg, size_t i), void *arg)
+/* The work's number; 0 if another request has the helpers. */
+static uint64_t open_work(struct rk_helpers *helpers, size_t count, void (*task)(void *arg, size_t i),
+                          void *arg)
 {
+    uint64_t number = 0;
     pthread_mutex_lock(&helpers->lock);
     /* Closed work may have helpers in it still, until whoever closed it has seen the last one go. */
-    bool free_now = !helpers->open && helpers->active == 0;
-    if (free_now) {
+    if (!helpers->open && helpers->active == 0) {
         helpers->open = true;
-        helpers->number++;
+        number = ++helpers->number;
         helpers->task = task;
         helpers->arg = arg;
         helpers->count = count;
@@ -67,13 +68,14 @@ static bool open_work(struct rk_helpers *helpers, size_t count, void (*task)(voi
         pthread_cond_broadcast(&helpers->some);
     }
     pthread_mutex_unlock(&helpers->lock);
-    return free_now;
+    return number;
 }
 
 static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg)
 {
     struct rk_helpers *helpers = (struct rk_helpers *)(void *)pool;
-    if (count < 2 || !open_work(helpers, count, task, arg)) {
+    uint64_t number = count < 2 ? 0 : open_work(helpers, count, task, arg);
+    if (number == 0) {
         for (size_t i = 0; i < count; i++)
             task(arg, i);
         return;
@@ -81,7 +83,9 @@ static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size
     work(helpers);
     pthread_mutex_lock(&helpers->lock);
     helpers->open = false; /* nobody joins any more: arg is about to go */
-    while (helpers->active > 0)
+    /* Whoever wakes late may find the next work open, or closed and waited for by another: that is not its
+     * own. */
+    while (helpers->number == number && helpers->active > 0)
         pthread_cond_wait(&helpers->done, &helpers->lock);
     pthread_mutex_unlock(&helpers->lock);
 }
