@@ -28,8 +28,9 @@ RK_INLINE __m512 pick(const __m512 *row, int rows, __m512i at)
 RK_INLINE struct nodes load_rows(const float *from, int levels)
 {
     struct nodes nodes;
+    nodes.row[0] = _mm512_load_ps(from);
     RK_UNROLL
-    for (int i = 0; i < 1 << (levels - 4); i++)
+    for (int i = 1; i < 1 << (levels - 4); i++)
         nodes.row[i] = _mm512_load_ps(from + 16 * i);
     return nodes;
 }
