@@ -8,6 +8,12 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(B
 	@mkdir -p $(@D)
 	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka -lcurl $(server_libs) -o $@
 
+# These start the daemon that lies beside their folder.
+$(BUILD)/unit/test_client_open $(BUILD)/unit/test_client_calls $(BUILD)/unit/test_client_memory $(BUILD)/unit/test_client_death: | $(BUILD)/rankd
+
+# Allocations that fail on purpose: the program supplies the wrappers.
+$(BUILD)/unit/test_client_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=free
+
 $(venv)/ready: tests/requirements.txt
 	rm -rf $(venv)
 	/usr/bin/python3 -m venv --system-site-packages $(venv)

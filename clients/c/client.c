@@ -104,15 +104,23 @@ uint64_t rankd_until(uint64_t timeout_ns)
     return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
 }
 
+int rankd_milliseconds(uint64_t until_ns)
+{
+    const uint64_t hour = 3600000;
+    uint64_t now = rankd_now_ns(), left = until_ns > now ? (until_ns - now - 1) / 1000000 + 1 : 0;
+    return (int)(left < hour ? left : hour);
+}
+
 /* ---- The calls ---- */
 
 int rankd_open(const char *url, const struct rankd_options *options, rankd_client **client,
                struct rankd_error *error)
 {
     static const struct rankd_options defaults;
+    if (client != NULL)
+        *client = NULL;
     if (client == NULL || url == NULL)
         return rankd_fail(error, RANKD_MISUSE, "rankd_open wants a url and where to put the client");
-    *client = NULL;
     if (options == NULL)
         options = &defaults;
     int status;
@@ -169,6 +177,8 @@ int rankd_submit(rankd_client *client, const struct rankd_request *request, uint
     if (is_forked(client))
         return rankd_fail(error, RANKD_FORKED, forked_text);
     int status = rankd_check_request(request, error);
+    if (status == RANKD_OK && tag == NULL)
+        status = rankd_fail(error, RANKD_MISUSE, "rankd_submit wants to know where to put the tag");
     return status != RANKD_OK ? status : client->transport->submit(client, request, tag, error);
 }
 
@@ -219,16 +229,30 @@ void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply)
     reply->owned = 0;
 }
 
+/* Nothing that would end a line, or change which request it is. */
+static bool is_word(const char *text)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        if ((unsigned char)*at <= ' ' || *at == '\x7f' || *at == '#')
+            return false;
+    }
+    return text[0] != '\0';
+}
+
 int rankd_call(rankd_client *client, const char *method, const char *path, const void *body,
                size_t body_bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
                struct rankd_error *error)
 {
     size_t unused;
-    *answer = NULL;
+    if (answer != NULL)
+        *answer = NULL;
     if (is_forked(client))
         return rankd_fail(error, RANKD_FORKED, forked_text);
-    if (path[0] != '/' || strpbrk(path, " \r\n") != NULL || method[0] == '\0' ||
-        strpbrk(method, " \r\n") != NULL)
+    if (answer == NULL || method == NULL || path == NULL || (body == NULL && body_bytes != 0))
+        return rankd_fail(
+            error, RANKD_MISUSE,
+            "rankd_call wants a method, a path, a body if it has bytes, and room for the answer");
+    if (path[0] != '/' || !is_word(path) || !is_word(method))
         return rankd_fail(error, RANKD_MISUSE, "'%s %s' is not a method and a path without blanks", method,
                           path);
     return client->transport->call(client, method, path, body, body_bytes, timeout_ns, answer,

@@ -50,13 +50,16 @@ int rankd_reply_fail(struct rankd_reply *reply, int status, const char *sentence
 uint64_t rankd_now_ns(void);
 uint64_t rankd_until(uint64_t timeout_ns);
 
+/* From now until then, rounded up; an hour at most, after which one may ask again. 0: it is past. */
+int rankd_milliseconds(uint64_t until_ns);
+
 /* Room that an output may need at most, from the request's inputs; 0 if they do not tell. */
 uint64_t rankd_output_room(const struct rankd_request *request, int port);
 
 uint64_t rankd_dtype_bytes(int dtype); /* of an element; 0 outside the enumeration */
 
-/* Checks pointers, ports, types, ranks and sizes of a request: what would otherwise be read out of bounds
- * here. */
+/* Checks what would otherwise be read out of bounds here, or what one of the transports has no way to say.
+ * RANKD_MISUSE; RANKD_NOT_FOUND, RANKD_INVALID where a name is longer than any that the daemon knows. */
 int rankd_check_request(const struct rankd_request *request, struct rankd_error *error);
 
 extern const char *const rankd_dtype_names[RANKD_DTYPE_COUNT];

@@ -1,278 +1,49 @@
-/* The HTTP transport: libcurl's multi interface. Transfers go on while some thread polls or waits; of all
- * that wait, one drives them. */
-#include <curl/curl.h>
-#include <pthread.h>
+/* The HTTP transport: the calls of rankd.h as transfers. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#include "http_json.h"
+#include "http_internal.h"
 
-enum { POLL_MS = 1000, DEFAULT_TRANSFERS = 64 };
+enum { DEFAULT_TRANSFERS = 64 };
 static const long CONNECT_MS = 10000;
 
-/* One exchange: an inference or a control request. */
-struct transfer {
-    struct transfer *next;
-    uint64_t tag;
-    CURL *easy;
-    struct curl_slist *headers;
-    char *body;
-    struct rankd_http_room rooms[RANKD_OUT_COUNT];
-    bool started, done, forgotten;
-    CURLcode outcome;
-    char detail[CURL_ERROR_SIZE];
-    char *answer;
-    size_t answer_bytes, json_bytes;
-    bool has_json_bytes;
-};
+static const char name_characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
-struct http {
-    struct rankd_client base;
-    char *url, *authorization;
-    uint32_t most;
-    long connect_ms;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    CURLM *multi;
-    bool driving; /* a thread is in curl, without the lock */
-    uint64_t next_tag;
-    uint32_t count;
-    struct transfer *transfers;
-};
-
-static struct http *http_of(rankd_client *client)
+/* A batch with an id of its own is appended once, however often it is sent. */
+static bool appends(const struct rankd_request *request)
 {
-    return (struct http *)client;
-}
-
-/* ---- One transfer ---- */
-
-static size_t on_body(char *data, size_t size, size_t count, void *arg)
-{
-    struct transfer *transfer = arg;
-    char *grown = realloc(transfer->answer, transfer->answer_bytes + size * count + 1);
-    if (grown == NULL)
-        return 0;
-    memcpy(grown + transfer->answer_bytes, data, size * count);
-    transfer->answer = grown;
-    transfer->answer_bytes += size * count;
-    grown[transfer->answer_bytes] = '\0';
-    return size * count;
-}
-
-static size_t on_header(char *data, size_t size, size_t count, void *arg)
-{
-    static const char name[] = "Inference-Header-Content-Length:";
-    struct transfer *transfer = arg;
-    if (size * count >= sizeof name && strncasecmp(data, name, sizeof name - 1) == 0) {
-        transfer->json_bytes = strtoull(data + sizeof name - 1, NULL, 10);
-        transfer->has_json_bytes = true;
+    bool bank = false, named = false;
+    for (size_t i = 0; i < request->parameter_count; i++) {
+        bank |= strcmp(request->parameters[i].name, "bank") == 0;
+        named |= strcmp(request->parameters[i].name, "batch_id") == 0;
     }
-    return size * count;
+    return bank && !named;
 }
-
-static void free_transfer(struct http *http, struct transfer *transfer)
-{
-    for (struct transfer **link = &http->transfers; *link != NULL; link = &(*link)->next) {
-        if (*link == transfer) {
-            *link = transfer->next;
-            http->count--;
-            break;
-        }
-    }
-    if (transfer->easy != NULL) {
-        if (transfer->started)
-            (void)curl_multi_remove_handle(http->multi, transfer->easy);
-        curl_easy_cleanup(transfer->easy);
-    }
-    curl_slist_free_all(transfer->headers);
-    free(transfer->body);
-    free(transfer->answer);
-    free(transfer);
-}
-
-static void add_header(struct transfer *transfer, const char *line)
-{
-    struct curl_slist *longer = curl_slist_append(transfer->headers, line);
-    if (longer != NULL)
-        transfer->headers = longer;
-}
-
-/* Owns `body` whatever the outcome. */
-static struct transfer *new_transfer(struct http *http, const char *method, const char *path, char *body,
-                                     size_t bytes)
-{
-    struct transfer *transfer = calloc(1, sizeof *transfer);
-    size_t length = strlen(http->url) + strlen(path) + 1;
-    char *url = malloc(length);
-    CURL *easy = curl_easy_init();
-    if (transfer == NULL || url == NULL || easy == NULL) {
-        free(transfer);
-        free(url);
-        free(body);
-        curl_easy_cleanup(easy);
-        return NULL;
-    }
-    (void)snprintf(url, length, "%s%s", http->url, path);
-    transfer->easy = easy;
-    transfer->body = body;
-    add_header(transfer, "Expect:"); /* the daemon is not asked whether it wants the body */
-    if (http->authorization != NULL)
-        add_header(transfer, http->authorization);
-    (void)curl_easy_setopt(easy, CURLOPT_URL, url);
-    (void)curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-    (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, http->connect_ms);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
-    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
-    (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->detail);
-    (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
-    if (bytes != 0 || strcmp(method, "GET") != 0) {
-        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes);
-        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, bytes != 0 ? body : "");
-    }
-    free(url);
-    return transfer;
-}
-
-/* With the lock; a transfer is begun by whoever drives next. */
-static uint64_t enqueue(struct http *http, struct transfer *transfer)
-{
-    (void)curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
-    transfer->tag = ++http->next_tag;
-    transfer->next = http->transfers;
-    http->transfers = transfer;
-    http->count++;
-    return transfer->tag;
-}
-
-static struct transfer *find(struct http *http, uint64_t tag)
-{
-    struct transfer *transfer = http->transfers;
-    while (transfer != NULL && transfer->tag != tag)
-        transfer = transfer->next;
-    return transfer;
-}
-
-/* ---- Driving ---- */
-
-static void collect(struct http *http)
-{
-    int left;
-    CURLMsg *message;
-    while ((message = curl_multi_info_read(http->multi, &left)) != NULL) {
-        struct transfer *transfer = NULL;
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
-        transfer->outcome = message->data.result;
-        transfer->done = true;
-        if (transfer->forgotten)
-            free_transfer(http, transfer);
-    }
-}
-
-/* With the lock, and nobody driving: starts what is new and moves what can be moved. */
-static void perform(struct http *http)
-{
-    int running;
-    for (struct transfer *transfer = http->transfers; transfer != NULL; transfer = transfer->next) {
-        if (!transfer->started)
-            transfer->started = curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK;
-    }
-    (void)curl_multi_perform(http->multi, &running);
-    collect(http);
-}
-
-static void drive(struct http *http, uint64_t until_ns)
-{
-    uint64_t now = rankd_now_ns();
-    uint64_t left = until_ns > now ? (until_ns - now) / 1000000 + 1 : 0;
-    http->driving = true;
-    (void)pthread_mutex_unlock(&http->lock);
-    (void)curl_multi_poll(http->multi, NULL, 0, left > POLL_MS ? POLL_MS : (int)left, NULL);
-    (void)pthread_mutex_lock(&http->lock);
-    http->driving = false;
-    perform(http);
-    (void)pthread_cond_broadcast(&http->changed);
-}
-
-/* With the lock. False: the limit passed. */
-static bool wait_done(struct http *http, uint64_t tag, uint64_t until_ns)
-{
-    for (;;) {
-        if (!http->driving)
-            perform(http);
-        struct transfer *transfer = find(http, tag);
-        if (transfer == NULL || transfer->done)
-            return true;
-        if (until_ns != UINT64_MAX && rankd_now_ns() >= until_ns)
-            return false;
-        if (!http->driving) {
-            drive(http, until_ns);
-            continue;
-        }
-        struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
-        if (until_ns == UINT64_MAX)
-            (void)pthread_cond_wait(&http->changed, &http->lock);
-        else
-            (void)pthread_cond_timedwait(&http->changed, &http->lock, &until);
-    }
-}
-
-static void wake_driver(struct http *http)
-{
-    if (http->driving)
-        (void)curl_multi_wakeup(http->multi);
-    else
-        perform(http);
-}
-
-/* The HTTP status of a finished transfer, or a status of our own with *error. */
-static int outcome_of(struct transfer *transfer, struct rankd_error *error)
-{
-    long http_status = 0;
-    const char *detail =
-        transfer->detail[0] != '\0' ? transfer->detail : curl_easy_strerror(transfer->outcome);
-    switch (transfer->outcome) {
-    case CURLE_OK:
-        (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status);
-        return (int)http_status;
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-        return rankd_fail(error, RANKD_UNREACHABLE, "%s", detail);
-    default:
-        return rankd_fail(error, RANKD_LOST, "the connection broke: %s", detail);
-    }
-}
-
-/* ---- The transport's calls ---- */
 
 static int http_submit(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
                        struct rankd_error *error)
 {
-    struct http *http = http_of(client);
+    struct rankd_http *http = rankd_http_of(client);
     size_t json_bytes, bytes;
     char path[128], line[64];
     int length = snprintf(path, sizeof path, "/v2/models/%s/infer", request->model);
-    if (length >= (int)sizeof path || strpbrk(request->model, "/?# \r\n") != NULL)
-        return rankd_fail(error, RANKD_NOT_FOUND, "there is no model of this name");
+    if (length >= (int)sizeof path || request->model[strspn(request->model, name_characters)] != '\0')
+        return rankd_fail(error, RANKD_NOT_FOUND, "there is no model \"%.64s\"", request->model);
     char *body = rankd_http_encode(request, &json_bytes, &bytes);
-    struct transfer *transfer = body != NULL ? new_transfer(http, "POST", path, body, bytes) : NULL;
+    struct rankd_transfer *transfer =
+        body != NULL ? rankd_transfer_new(http, "POST", path, body, bytes) : NULL;
     if (transfer == NULL)
-        return rankd_fail(error, RANKD_NO_MEMORY,
-                          "the request can't be written: out of memory, or a number is not finite");
+        return rankd_fail(error, RANKD_NO_MEMORY, "out of memory for the request");
+    transfer->once = appends(request);
     (void)snprintf(line, sizeof line, "Inference-Header-Content-Length: %zu", json_bytes);
-    add_header(transfer, line);
-    add_header(transfer, "Content-Type: application/octet-stream");
+    rankd_transfer_header(transfer, line);
+    rankd_transfer_header(transfer, "Content-Type: application/octet-stream");
+    if (transfer->incomplete) {
+        rankd_transfer_end(http, transfer);
+        return rankd_fail(error, RANKD_NO_MEMORY, "out of memory for the request");
+    }
     for (size_t i = 0; i < request->output_count; i++) {
         const struct rankd_tensor *output = &request->outputs[i];
         transfer->rooms[output->port] = (struct rankd_http_room){true, output->data, output->bytes};
@@ -281,23 +52,23 @@ static int http_submit(rankd_client *client, const struct rankd_request *request
     int status = RANKD_OK;
     if (http->count >= http->most) {
         status = rankd_fail(error, RANKD_OVERLOADED, "%u requests are outstanding already", http->most);
-        free_transfer(http, transfer);
+        rankd_transfer_end(http, transfer);
     } else {
-        *tag = enqueue(http, transfer);
-        wake_driver(http);
+        *tag = rankd_http_enqueue(http, transfer);
+        rankd_http_wake(http);
     }
     (void)pthread_mutex_unlock(&http->lock);
     return status;
 }
 
-static int read_reply(struct transfer *transfer, struct rankd_reply *reply)
+static int read_reply(struct rankd_http *http, struct rankd_transfer *transfer, struct rankd_reply *reply)
 {
     struct rankd_error error = {0};
-    int status = outcome_of(transfer, &error);
+    int status = rankd_transfer_outcome(transfer, &error);
     if (status == 200) {
         size_t json_bytes = transfer->has_json_bytes ? transfer->json_bytes : transfer->answer_bytes;
-        status = rankd_http_decode(transfer->answer != NULL ? transfer->answer : "", transfer->answer_bytes,
-                                   json_bytes, transfer->rooms, reply);
+        status = rankd_http_decode(http, transfer->answer != NULL ? transfer->answer : "",
+                                   transfer->answer_bytes, json_bytes, transfer->rooms, reply);
         reply->status = status;
         return status;
     }
@@ -309,11 +80,11 @@ static int read_reply(struct transfer *transfer, struct rankd_reply *reply)
 
 static int http_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply)
 {
-    struct http *http = http_of(client);
+    struct rankd_http *http = rankd_http_of(client);
     (void)pthread_mutex_lock(&http->lock);
-    bool known = find(http, tag) != NULL;
-    bool done = wait_done(http, tag, timeout_ns == 0 ? 0 : rankd_until(timeout_ns));
-    struct transfer *transfer = find(http, tag);
+    bool known = rankd_http_find(http, tag) != NULL;
+    bool done = rankd_http_wait_done(http, tag, timeout_ns == 0 ? 0 : rankd_until(timeout_ns));
+    struct rankd_transfer *transfer = rankd_http_find(http, tag);
     int status;
     if (!known || transfer == NULL) {
         status = rankd_reply_fail(reply, RANKD_MISUSE, "no request that is outstanding has this tag");
@@ -321,8 +92,8 @@ static int http_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, st
         status = rankd_reply_fail(reply, timeout_ns == 0 ? RANKD_PENDING : RANKD_TIMEOUT,
                                   "the reply is not there yet");
     } else {
-        status = read_reply(transfer, reply);
-        free_transfer(http, transfer);
+        status = read_reply(http, transfer, reply);
+        rankd_transfer_free(http, transfer);
     }
     (void)pthread_mutex_unlock(&http->lock);
     return status;
@@ -331,22 +102,22 @@ static int http_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, st
 /* HTTP has no way to take a request back: only the reply is not waited for. */
 static int http_cancel(rankd_client *client, uint64_t tag, bool forget)
 {
-    struct http *http = http_of(client);
+    struct rankd_http *http = rankd_http_of(client);
     (void)pthread_mutex_lock(&http->lock);
-    struct transfer *transfer = find(http, tag);
+    struct rankd_transfer *transfer = rankd_http_find(http, tag);
     if (transfer != NULL && forget) {
         transfer->forgotten = true;
         if (transfer->done)
-            free_transfer(http, transfer);
+            rankd_transfer_free(http, transfer);
     }
     (void)pthread_mutex_unlock(&http->lock);
     return transfer != NULL ? RANKD_OK : RANKD_MISUSE;
 }
 
-static int finish_call(struct transfer *transfer, char **answer, size_t *answer_bytes,
+static int finish_call(struct rankd_transfer *transfer, char **answer, size_t *answer_bytes,
                        struct rankd_error *error)
 {
-    int status = outcome_of(transfer, error);
+    int status = rankd_transfer_outcome(transfer, error);
     if (status == 200) {
         *answer = transfer->answer != NULL ? transfer->answer : calloc(1, 1);
         *answer_bytes = transfer->answer_bytes;
@@ -363,22 +134,28 @@ static int http_call(rankd_client *client, const char *method, const char *path,
                      size_t bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
                      struct rankd_error *error)
 {
-    struct http *http = http_of(client);
+    struct rankd_http *http = rankd_http_of(client);
     char *copy = malloc(bytes + 1);
     if (copy != NULL && bytes != 0)
         memcpy(copy, body, bytes);
-    struct transfer *transfer = copy != NULL ? new_transfer(http, method, path, copy, bytes) : NULL;
+    struct rankd_transfer *transfer =
+        copy != NULL ? rankd_transfer_new(http, method, path, copy, bytes) : NULL;
     if (transfer == NULL)
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
-    add_header(transfer, "Content-Type: application/json");
+    transfer->once = strcmp(method, "GET") != 0;
+    rankd_transfer_header(transfer, "Content-Type: application/json");
+    if (transfer->incomplete) {
+        rankd_transfer_end(http, transfer);
+        return rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
+    }
     (void)pthread_mutex_lock(&http->lock);
-    uint64_t tag = enqueue(http, transfer);
+    uint64_t tag = rankd_http_enqueue(http, transfer);
     if (http->driving)
         (void)curl_multi_wakeup(http->multi);
     int status;
-    if (wait_done(http, tag, rankd_until(timeout_ns))) {
+    if (rankd_http_wait_done(http, tag, rankd_until(timeout_ns))) {
         status = finish_call(transfer, answer, answer_bytes, error);
-        free_transfer(http, transfer);
+        rankd_transfer_free(http, transfer);
     } else {
         transfer->forgotten = true;
         status = rankd_fail(error, RANKD_TIMEOUT, "no answer from %s%s in time", http->url, path);
@@ -396,14 +173,19 @@ static int http_reconnect(rankd_client *client, struct rankd_error *error)
 
 static void *http_alloc(rankd_client *client, uint64_t bytes)
 {
-    (void)client;
-    return bytes > SIZE_MAX - 64 ? NULL : aligned_alloc(64, (bytes + 64) / 64 * 64);
+    struct rankd_http *http = rankd_http_of(client);
+    (void)pthread_mutex_lock(&http->lock);
+    void *memory = rankd_http_take(http, bytes);
+    (void)pthread_mutex_unlock(&http->lock);
+    return memory;
 }
 
 static void http_release(rankd_client *client, void *memory)
 {
-    (void)client;
-    free(memory);
+    struct rankd_http *http = rankd_http_of(client);
+    (void)pthread_mutex_lock(&http->lock);
+    rankd_http_give(http, memory);
+    (void)pthread_mutex_unlock(&http->lock);
 }
 
 static void http_arena(rankd_client *client, uint64_t *bytes, uint64_t *largest_free)
@@ -418,17 +200,13 @@ static uint64_t http_daemon_id(rankd_client *client)
     return 0;
 }
 
-static void http_forked(rankd_client *client)
-{
-    (void)client; /* the child's copies of the connections are close-on-exec, and are not touched again */
-}
-
 static void http_close(rankd_client *client)
 {
-    struct http *http = http_of(client);
+    struct rankd_http *http = rankd_http_of(client);
     while (http->transfers != NULL)
-        free_transfer(http, http->transfers);
+        rankd_transfer_free(http, http->transfers);
     (void)curl_multi_cleanup(http->multi);
+    rankd_http_give_all(http);
     (void)pthread_cond_destroy(&http->changed);
     (void)pthread_mutex_destroy(&http->lock);
     free(http->url);
@@ -438,7 +216,7 @@ static void http_close(rankd_client *client)
 
 static const struct rankd_transport transport = {
     .close = http_close,
-    .forked = http_forked,
+    .forked = rankd_http_forked,
     .reconnect = http_reconnect,
     .alloc = http_alloc,
     .release = http_release,
@@ -453,6 +231,35 @@ static const struct rankd_transport transport = {
 static void init_curl(void)
 {
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+/* What curl will make of the url at the first request, seen now: where it goes, and nothing behind the path.
+ */
+static int check_url(const char *url, struct rankd_error *error)
+{
+    CURLU *parts = curl_url();
+    char *more = NULL;
+    CURLUcode code = parts != NULL ? curl_url_set(parts, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
+    if (code == CURLUE_OK && curl_url_get(parts, CURLUPART_QUERY, &more, 0) == CURLUE_NO_QUERY &&
+        curl_url_get(parts, CURLUPART_FRAGMENT, &more, 0) == CURLUE_NO_FRAGMENT) {
+        curl_url_cleanup(parts);
+        return RANKD_OK;
+    }
+    curl_free(more);
+    curl_url_cleanup(parts);
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
+    return rankd_fail(error, RANKD_MISUSE, "url is '%s'; it may be http://HOST:PORT or https://HOST:PORT: %s",
+                      url, code != CURLUE_OK ? curl_url_strerror(code) : "there is more behind that");
+}
+
+/* To curl, 0 is five minutes, and more than an int holds is refused. */
+static long connect_milliseconds(uint64_t timeout_ns)
+{
+    if (timeout_ns == 0)
+        return CONNECT_MS;
+    uint64_t left = (timeout_ns - 1) / 1000000 + 1;
+    return left < INT_MAX ? (long)left : INT_MAX;
 }
 
 static char *bearer(const char *token)
@@ -472,7 +279,10 @@ int rankd_http_open(const char *url, const struct rankd_options *options, rankd_
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, init_curl);
-    struct http *http = calloc(1, sizeof *http);
+    int status = check_url(url, error);
+    if (status != RANKD_OK)
+        return status;
+    struct rankd_http *http = calloc(1, sizeof *http);
     if (http == NULL)
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
     pthread_condattr_t monotonic;
@@ -483,8 +293,7 @@ int rankd_http_open(const char *url, const struct rankd_options *options, rankd_
     (void)pthread_mutex_init(&http->lock, NULL);
     http->base.transport = &transport;
     http->most = options->entries != 0 ? options->entries : DEFAULT_TRANSFERS;
-    http->connect_ms =
-        options->connect_timeout_ns != 0 ? (long)(options->connect_timeout_ns / 1000000) : CONNECT_MS;
+    http->connect_ms = connect_milliseconds(options->connect_timeout_ns);
     http->url = strdup(url);
     http->authorization = bearer(options->token);
     http->multi = curl_multi_init();

@@ -2,29 +2,72 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "http_internal.h"
+
+/* Owns `value`, which may be NULL; so does the array once it is in. False: out of memory. */
+static bool add(json_t *array, json_t *value)
+{
+    return json_array_append_new(array, value) == 0;
+}
+
+/* Owns `value`, and *object, which is NULL from the first time that memory was short. */
+static void set(json_t **object, const char *name, json_t *value)
+{
+    if (json_object_set_new(*object, name, value) == 0)
+        return;
+    json_decref(*object);
+    *object = NULL;
+}
+
 static json_t *shape_of(const struct rankd_tensor *tensor)
 {
     json_t *shape = json_array();
-    for (int i = 0; i < tensor->rank; i++)
-        (void)json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]));
-    return shape;
+    bool whole = shape != NULL;
+    for (int i = 0; i < tensor->rank && whole; i++)
+        whole = add(shape, json_integer((json_int_t)tensor->shape[i]));
+    if (whole)
+        return shape;
+    json_decref(shape);
+    return NULL;
 }
 
-static json_t *inputs_of(const struct rankd_request *request)
+static json_t *input_of(const struct rankd_tensor *input)
 {
-    json_t *inputs = json_array();
-    for (size_t i = 0; i < request->input_count; i++) {
-        const struct rankd_tensor *input = &request->inputs[i];
-        (void)json_array_append_new(
-            inputs, json_pack("{s:s, s:o, s:s, s:{s:I}}", "name", rankd_input_names[input->port], "shape",
-                              shape_of(input), "datatype", rankd_dtype_names[input->dtype], "parameters",
-                              "binary_data_size", (json_int_t)input->bytes));
-    }
-    return inputs;
+    json_t *entry = json_object(), *parameters = json_object();
+    set(&parameters, "binary_data_size", json_integer((json_int_t)input->bytes));
+    set(&entry, "name", json_string(rankd_input_names[input->port]));
+    set(&entry, "shape", shape_of(input));
+    set(&entry, "datatype", json_string(rankd_dtype_names[input->dtype]));
+    set(&entry, "parameters", parameters);
+    return entry;
+}
+
+static json_t *output_of(const struct rankd_tensor *output)
+{
+    json_t *entry = json_object(), *parameters = json_object();
+    set(&parameters, "binary_data", json_true());
+    set(&entry, "name", json_string(rankd_output_names[output->port]));
+    set(&entry, "parameters", parameters);
+    return entry;
+}
+
+/* An array of what `describe` makes of each. */
+static json_t *array_of(const struct rankd_tensor *tensors, size_t count,
+                        json_t *(*describe)(const struct rankd_tensor *tensor))
+{
+    json_t *array = json_array();
+    bool whole = array != NULL;
+    for (size_t i = 0; i < count && whole; i++)
+        whole = add(array, describe(&tensors[i]));
+    if (whole)
+        return array;
+    json_decref(array);
+    return NULL;
 }
 
 static json_t *number(double value)
@@ -32,54 +75,60 @@ static json_t *number(double value)
     return value == floor(value) && fabs(value) < 1e15 ? json_integer((json_int_t)value) : json_real(value);
 }
 
+static json_t *value_of(const struct rankd_parameter *parameter)
+{
+    return parameter->type == RANKD_TEXT   ? json_string(parameter->text)
+           : parameter->type == RANKD_FLAG ? json_boolean(parameter->number != 0)
+                                           : number(parameter->number);
+}
+
 static json_t *parameters_of(const struct rankd_request *request)
 {
     json_t *parameters = json_object();
-    for (size_t i = 0; i < request->parameter_count; i++) {
-        const struct rankd_parameter *parameter = &request->parameters[i];
-        json_t *value = parameter->type == RANKD_TEXT   ? json_string(parameter->text)
-                        : parameter->type == RANKD_FLAG ? json_boolean(parameter->number != 0)
-                                                        : number(parameter->number);
-        if (value == NULL || json_object_set_new(parameters, parameter->name, value) != 0) {
-            json_decref(parameters);
-            return NULL;
-        }
-    }
+    for (size_t i = 0; i < request->parameter_count; i++)
+        set(&parameters, request->parameters[i].name, value_of(&request->parameters[i]));
     if (request->timeout_ns != 0)
-        (void)json_object_set_new(parameters, "timeout",
-                                  json_integer((json_int_t)(request->timeout_ns / 1000) + 1));
+        set(&parameters, "timeout", json_integer((json_int_t)(request->timeout_ns / 1000) + 1));
+    if (request->output_count == 0) /* the model's defaults: they are passed over, but not as text */
+        set(&parameters, "binary_data_output", json_true());
     return parameters;
 }
 
 static json_t *head_of(const struct rankd_request *request)
 {
-    json_t *parameters = parameters_of(request), *outputs = json_array();
-    for (size_t i = 0; i < request->output_count; i++)
-        (void)json_array_append_new(outputs, json_pack("{s:s, s:{s:b}}", "name",
-                                                       rankd_output_names[request->outputs[i].port],
-                                                       "parameters", "binary_data", 1));
-    json_t *head = json_pack("{s:o, s:o, s:o}", "inputs", inputs_of(request), "parameters", parameters,
-                             "outputs", outputs);
-    if (head != NULL && request->id != NULL)
-        (void)json_object_set_new(head, "id", json_string(request->id));
+    json_t *head = json_object();
+    if (request->id != NULL)
+        set(&head, "id", json_string(request->id));
+    set(&head, "parameters", parameters_of(request));
+    set(&head, "inputs", array_of(request->inputs, request->input_count, input_of));
+    if (request->output_count != 0)
+        set(&head, "outputs", array_of(request->outputs, request->output_count, output_of));
     return head;
 }
 
+static bool add_inputs(const struct rankd_request *request, size_t *bytes)
+{
+    for (size_t i = 0; i < request->input_count; i++) {
+        if (__builtin_add_overflow(*bytes, request->inputs[i].bytes, bytes))
+            return false;
+    }
+    return true;
+}
+
+/* The text goes where it belongs at once: what Jansson allocates may not be what free() frees. */
 char *rankd_http_encode(const struct rankd_request *request, size_t *json_bytes, size_t *bytes)
 {
+    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(17);
     json_t *head = head_of(request);
-    char *text = head != NULL ? json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(head);
-    if (text == NULL)
-        return NULL;
-    *json_bytes = *bytes = strlen(text);
-    for (size_t i = 0; i < request->input_count; i++)
-        *bytes += request->inputs[i].bytes;
-    char *body = realloc(text, *bytes);
-    if (body == NULL) {
-        free(text);
-        return NULL;
+    *json_bytes = *bytes = head != NULL ? json_dumpb(head, NULL, 0, flags) : 0;
+    char *body = *bytes != 0 && add_inputs(request, bytes) ? malloc(*bytes) : NULL;
+    if (body != NULL && json_dumpb(head, body, *json_bytes, flags) != *json_bytes) {
+        free(body);
+        body = NULL;
     }
+    json_decref(head);
+    if (body == NULL)
+        return NULL;
     char *at = body + *json_bytes;
     for (size_t i = 0; i < request->input_count; i++) {
         if (request->inputs[i].bytes != 0)
@@ -118,64 +167,117 @@ static void read_numbers(const json_t *parameters, struct rankd_reply *reply)
     reply->gradient_dropped = json_number_value(json_object_get(parameters, "gradient_dropped"));
 }
 
-static int not_a_reply(struct rankd_reply *reply)
+/* A reply that failed has no outputs; how much room they need stays. */
+static void drop_outputs(struct rankd_http *http, struct rankd_reply *reply)
 {
-    return rankd_reply_fail(reply, RANKD_LOST, "the answer is not an inference reply of rankd's");
+    for (int port = 0; port < RANKD_OUT_COUNT; port++) {
+        if ((reply->owned & 1u << port) != 0)
+            rankd_http_give(http, reply->outputs[port].data);
+        reply->outputs[port].data = NULL;
+    }
+    reply->owned = 0;
 }
 
-/* One output: its description, and its bytes at the front of what is left. */
-static int read_output(const json_t *entry, const char **at, size_t *left,
-                       const struct rankd_http_room *rooms, struct rankd_reply *reply)
+static int fail(struct rankd_http *http, struct rankd_reply *reply, int status, const char *sentence)
 {
-    int port =
-        index_of(rankd_output_names, RANKD_OUT_COUNT, json_string_value(json_object_get(entry, "name")));
-    int dtype =
-        index_of(rankd_dtype_names, RANKD_DTYPE_COUNT, json_string_value(json_object_get(entry, "datatype")));
+    drop_outputs(http, reply);
+    return rankd_reply_fail(reply, status, sentence);
+}
+
+static int not_a_reply(struct rankd_http *http, struct rankd_reply *reply)
+{
+    return fail(http, reply, RANKD_LOST,
+                "the answer is no inference reply of rankd's, or memory was short to read it");
+}
+
+/* False: it is none of rankd's. */
+static bool read_description(const json_t *entry, struct rankd_tensor *output)
+{
     const json_t *shape = json_object_get(entry, "shape");
     size_t rank = json_array_size(shape);
-    uint64_t bytes = count_of(json_object_get(entry, "parameters"), "binary_data_size");
-    if (port < 0 || dtype < 0 || rank < 1 || rank > 2 || !rooms[port].wanted || bytes > *left)
-        return not_a_reply(reply);
-    struct rankd_tensor *output = &reply->outputs[port];
-    *output = (struct rankd_tensor){.port = port, .dtype = dtype, .rank = (int)rank, .bytes = bytes};
-    for (size_t i = 0; i < rank; i++)
+    *output =
+        (struct rankd_tensor){.port = index_of(rankd_output_names, RANKD_OUT_COUNT,
+                                               json_string_value(json_object_get(entry, "name"))),
+                              .dtype = index_of(rankd_dtype_names, RANKD_DTYPE_COUNT,
+                                                json_string_value(json_object_get(entry, "datatype"))),
+                              .rank = (int)rank,
+                              .bytes = count_of(json_object_get(entry, "parameters"), "binary_data_size")};
+    for (size_t i = 0; i < rank && i < 2; i++)
         output->shape[i] = (uint64_t)json_integer_value(json_array_get(shape, i));
-    if (rooms[port].to != NULL && bytes > rooms[port].bytes) {
+    return output->port >= 0 && output->dtype >= 0 && rank >= 1 && rank <= 2;
+}
+
+/* To the room there is, or to new memory. */
+static int take_output(struct rankd_http *http, const struct rankd_tensor *described, const char *data,
+                       const struct rankd_http_room *room, struct rankd_reply *reply)
+{
+    struct rankd_tensor *output = &reply->outputs[described->port];
+    bool bounded = room->to != NULL || room->bytes != 0;
+    *output = *described;
+    if (bounded && output->bytes > room->bytes) {
         reply->status = RANKD_INVALID;
-        (void)snprintf(reply->error, sizeof reply->error, "%s needs %llu bytes; there is room for %llu",
-                       rankd_output_names[port], (unsigned long long)bytes,
-                       (unsigned long long)rooms[port].bytes);
+        (void)snprintf(reply->error, sizeof reply->error, "output %s has room for %llu bytes; it needs %llu",
+                       rankd_output_names[output->port], (unsigned long long)room->bytes,
+                       (unsigned long long)output->bytes);
+        drop_outputs(http, reply);
         return RANKD_INVALID;
     }
-    output->data = rooms[port].to != NULL ? rooms[port].to : malloc(bytes + 1);
+    output->data = room->to != NULL ? room->to : rankd_http_take(http, output->bytes);
     if (output->data == NULL)
-        return rankd_reply_fail(reply, RANKD_NO_MEMORY, "out of memory for an output");
-    if (rooms[port].to == NULL)
-        reply->owned |= 1u << port;
-    memcpy(output->data, *at, bytes);
-    *at += bytes;
-    *left -= bytes;
-    if (port == RANKD_OUT_LOSS && bytes == sizeof(float)) {
-        float loss;
-        memcpy(&loss, output->data, sizeof loss);
-        reply->loss = (double)loss;
-    }
+        return fail(http, reply, RANKD_NO_MEMORY, "out of memory for an output");
+    if (room->to == NULL)
+        reply->owned |= 1u << output->port;
+    memcpy(output->data, data, output->bytes);
     return RANKD_OK;
 }
 
-int rankd_http_decode(const char *body, size_t bytes, size_t json_bytes, const struct rankd_http_room *rooms,
-                      struct rankd_reply *reply)
+/* One output: its description, and its bytes at the front of what is left. */
+static int read_output(struct rankd_http *http, const json_t *entry, const char **at, size_t *left,
+                       const struct rankd_http_room *rooms, struct rankd_reply *reply)
+{
+    struct rankd_tensor output;
+    if (!read_description(entry, &output) || output.bytes > *left)
+        return not_a_reply(http, reply);
+    const char *data = *at;
+    *at += output.bytes;
+    *left -= output.bytes;
+    if (output.port == RANKD_OUT_LOSS && output.bytes == sizeof(float)) {
+        float loss;
+        memcpy(&loss, data, sizeof loss);
+        reply->loss = (double)loss;
+    }
+    return rooms[output.port].wanted ? take_output(http, &output, data, &rooms[output.port], reply)
+                                     : RANKD_OK;
+}
+
+static json_t *parse(struct rankd_http *http, const char *body, size_t bytes, struct rankd_reply *reply)
+{
+    json_error_t error;
+    json_t *head = json_loadb(body, bytes, 0, &error);
+    if (head == NULL && error.text[0] == '\0') /* what is no JSON has a text that says why */
+        (void)fail(http, reply, RANKD_NO_MEMORY, "out of memory for the reply");
+    else if (!json_is_array(json_object_get(head, "outputs")))
+        (void)not_a_reply(http, reply);
+    return head;
+}
+
+int rankd_http_decode(struct rankd_http *http, const char *body, size_t bytes, size_t json_bytes,
+                      const struct rankd_http_room *rooms, struct rankd_reply *reply)
 {
     memset(reply, 0, sizeof *reply);
-    json_t *head = json_bytes <= bytes ? json_loadb(body, json_bytes, 0, NULL) : NULL;
+    if (json_bytes > bytes)
+        return not_a_reply(http, reply);
+    json_t *head = parse(http, body, json_bytes, reply);
     const json_t *outputs = json_object_get(head, "outputs");
     const char *at = body + json_bytes;
     size_t left = bytes - json_bytes;
-    int status = json_is_array(outputs) ? RANKD_OK : not_a_reply(reply);
-    if (status == RANKD_OK)
+    int status = reply->status;
+    if (status == RANKD_OK) {
+        reply->loss = NAN; /* until its output is found */
         read_numbers(json_object_get(head, "parameters"), reply);
+    }
     for (size_t i = 0; i < json_array_size(outputs) && status == RANKD_OK; i++)
-        status = read_output(json_array_get(outputs, i), &at, &left, rooms, reply);
+        status = read_output(http, json_array_get(outputs, i), &at, &left, rooms, reply);
     json_decref(head);
     return status;
 }

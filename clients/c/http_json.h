@@ -4,20 +4,23 @@
 
 #include "client_internal.h"
 
+struct rankd_http;
+
 /* The body: JSON head, then the inputs' bytes. malloc'ed; *json_bytes is the head's length. NULL: out of
- * memory, or a number that JSON can't write. */
+ * memory. */
 char *rankd_http_encode(const struct rankd_request *request, size_t *json_bytes, size_t *bytes);
 
 /* Where an output of a request goes. */
 struct rankd_http_room {
     bool wanted;
-    void *to; /* NULL: malloc'ed, the reply's */
-    uint64_t bytes;
+    void *to;       /* NULL: memory of the client's, the reply's */
+    uint64_t bytes; /* 0 with `to` NULL: as much as it may need */
 };
 
-/* Reads the body of a 200. Returns the reply's status: RANKD_OK, RANKD_INVALID (an output does not fit its
- * room), RANKD_LOST (not a reply of rankd's). */
-int rankd_http_decode(const char *body, size_t bytes, size_t json_bytes, const struct rankd_http_room *rooms,
-                      struct rankd_reply *reply);
+/* Reads the body of a 200; with the lock. Returns the reply's status: RANKD_OK, RANKD_INVALID (an output does
+ * not fit its room), RANKD_NO_MEMORY, RANKD_LOST (not a reply of rankd's). Outputs that nobody wanted are
+ * passed over. */
+int rankd_http_decode(struct rankd_http *http, const char *body, size_t bytes, size_t json_bytes,
+                      const struct rankd_http_room *rooms, struct rankd_reply *reply);
 
 #endif

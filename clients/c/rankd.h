@@ -63,8 +63,10 @@ struct rankd_options {
 
 /* `url`: unix:PATH, http://host:port or https://host:port; copied, as is all of *options (NULL: the
  * defaults). On success *client is the caller's and goes with rankd_close(). RANKD_UNREACHABLE,
- * RANKD_FORBIDDEN (the daemon does not want this uid), RANKD_OVERLOADED (it has no room), RANKD_MISUSE. HTTP
- * connects at the first request. */
+ * RANKD_FORBIDDEN (the daemon does not want this uid), RANKD_OVERLOADED (it has no room), RANKD_MISUSE,
+ * RANKD_NO_MEMORY (in the process, or an arena too small for the entries' descriptors). HTTP
+ * connects at the first request. What changes something (an append without batch_id, a call other than GET)
+ * is sent once, and is RANKD_LOST if the connection breaks before its answer. */
 RANKD_API int rankd_open(const char *url, const struct rankd_options *options, rankd_client **client,
                          struct rankd_error *error);
 
@@ -120,7 +122,7 @@ struct rankd_request {
 struct rankd_reply {
     int status;
     char error[512]; /* a sentence if status is not 0, else "" */
-    double loss;
+    double loss;     /* of the request; over HTTP that of the output, NaN where it was not asked for */
     uint64_t lists, lists_skipped;
     int has_gradient; /* the next two count */
     uint64_t lists_stalled, gradient_nonzero;
@@ -164,7 +166,8 @@ RANKD_API void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply
 
 /* A control request, with paths and bodies of the HTTP API ("GET", "/v2/banks"). On 200, 0 is returned and
  * *answer is malloc'ed, NUL-terminated, the caller's to free(); its length is *answer_bytes (may be NULL).
- * Otherwise the status, with the daemon's sentence in *error, and *answer is NULL. */
+ * Otherwise the status, with the daemon's sentence in *error, and *answer is NULL. A call that ended with
+ * RANKD_TIMEOUT goes on; over shared memory the next one waits for its end. */
 RANKD_API int rankd_call(rankd_client *client, const char *method, const char *path, const void *body,
                          size_t body_bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
                          struct rankd_error *error);

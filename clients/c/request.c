@@ -1,7 +1,12 @@
 /* What both transports must know of a request. */
 #include <inttypes.h>
+#include <math.h>
+#include <string.h>
 
 #include "client_internal.h"
+
+/* No name on the wire is longer. */
+enum { NAME_BYTES = 32, ID_BYTES = 64 };
 
 const char *const rankd_dtype_names[RANKD_DTYPE_COUNT] = {"BOOL", "UINT8", "INT8", "INT32", "INT64",
                                                           "FP16", "BF16",  "FP32", "FP64"};
@@ -51,18 +56,90 @@ static int check_input(const struct rankd_tensor *tensor, struct rankd_error *er
     return RANKD_OK;
 }
 
-int rankd_check_request(const struct rankd_request *request, struct rankd_error *error)
+/* Bytes of the UTF-8 character at `text`; 0 if there is none: cut short, overlong, a surrogate, too large. */
+static size_t character(const unsigned char *text)
 {
-    unsigned seen = 0;
-    if (request->model == NULL || request->input_count > RANKD_IN_COUNT ||
+    if (text[0] < 0x80)
+        return 1;
+    size_t more = text[0] >= 0xf0 ? 3 : text[0] >= 0xe0 ? 2 : 1;
+    uint32_t code = text[0] & (0x3fu >> more);
+    if (text[0] < 0xc2 || text[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i <= more; i++) {
+        if ((text[i] & 0xc0) != 0x80) /* the NUL at the end too */
+            return 0;
+        code = code << 6 | (text[i] & 0x3f);
+    }
+    bool overlong = (more == 2 && code < 0x800) || (more == 3 && code < 0x10000);
+    return overlong || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff ? 0 : more + 1;
+}
+
+static bool is_text(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    for (size_t n; *at != '\0'; at += n) {
+        if ((n = character(at)) == 0)
+            return false;
+    }
+    return true;
+}
+
+static int check_parameter(const struct rankd_parameter *parameter, size_t i, struct rankd_error *error)
+{
+    bool is_number = parameter->type == RANKD_NUMBER || parameter->type == RANKD_FLAG;
+    if (parameter->name == NULL || (!is_number && parameter->type != RANKD_TEXT) ||
+        (parameter->type == RANKD_TEXT && parameter->text == NULL))
+        return rankd_fail(error, RANKD_MISUSE, "parameter %zu lacks its name, type or text", i);
+    if (strlen(parameter->name) >= NAME_BYTES)
+        return rankd_fail(error, RANKD_INVALID, "parameter \"%.64s\" is unknown", parameter->name);
+    if (!is_text(parameter->name) || (!is_number && !is_text(parameter->text)))
+        return rankd_fail(error, RANKD_MISUSE, "name and text of parameter %zu must be UTF-8", i);
+    if (is_number && !isfinite(parameter->number))
+        return rankd_fail(error, RANKD_MISUSE, "%s is %g; it must be finite", parameter->name,
+                          parameter->number);
+    if (parameter->type == RANKD_FLAG && parameter->number != 0 && parameter->number != 1)
+        return rankd_fail(error, RANKD_MISUSE, "%s is a flag of value %g; it may be 0 or 1", parameter->name,
+                          parameter->number);
+    return RANKD_OK;
+}
+
+/* That what the request says is there can be looked at. */
+static int check_shape(const struct rankd_request *request, struct rankd_error *error)
+{
+    if (request == NULL || request->model == NULL || request->input_count > RANKD_IN_COUNT ||
         request->output_count > RANKD_OUT_COUNT)
         return rankd_fail(error, RANKD_MISUSE,
                           "a request has a model, at most %d inputs and at most %d outputs", RANKD_IN_COUNT,
                           RANKD_OUT_COUNT);
+    if (strlen(request->model) >= NAME_BYTES)
+        return rankd_fail(error, RANKD_NOT_FOUND, "there is no model \"%.64s\"", request->model);
+    if (!is_text(request->model))
+        return rankd_fail(error, RANKD_MISUSE, "the model's name must be UTF-8");
+    if ((request->inputs == NULL && request->input_count != 0) ||
+        (request->outputs == NULL && request->output_count != 0) ||
+        (request->parameters == NULL && request->parameter_count != 0))
+        return rankd_fail(error, RANKD_MISUSE,
+                          "inputs, outputs or parameters of the request are counted but not there");
+    if (request->id != NULL && (strlen(request->id) >= ID_BYTES || !is_text(request->id)))
+        return rankd_fail(error, RANKD_MISUSE, "the request's id must be UTF-8 of at most %d bytes",
+                          ID_BYTES - 1);
+    return RANKD_OK;
+}
+
+int rankd_check_request(const struct rankd_request *request, struct rankd_error *error)
+{
+    unsigned seen = 0, inputs = 0;
+    int status = check_shape(request, error);
+    if (status != RANKD_OK)
+        return status;
     for (size_t i = 0; i < request->input_count; i++) {
-        int status = check_input(&request->inputs[i], error);
+        status = check_input(&request->inputs[i], error);
         if (status != RANKD_OK)
             return status;
+        if ((inputs & 1u << request->inputs[i].port) != 0)
+            return rankd_fail(error, RANKD_MISUSE, "input %s is there twice",
+                              rankd_input_names[request->inputs[i].port]);
+        inputs |= 1u << request->inputs[i].port;
     }
     for (size_t i = 0; i < request->output_count; i++) {
         int port = request->outputs[i].port;
@@ -74,10 +151,9 @@ int rankd_check_request(const struct rankd_request *request, struct rankd_error 
         seen |= 1u << port;
     }
     for (size_t i = 0; i < request->parameter_count; i++) {
-        const struct rankd_parameter *parameter = &request->parameters[i];
-        if (parameter->name == NULL || parameter->type < RANKD_NUMBER || parameter->type > RANKD_TEXT ||
-            (parameter->type == RANKD_TEXT && parameter->text == NULL))
-            return rankd_fail(error, RANKD_MISUSE, "parameter %zu lacks its name, type or text", i);
+        status = check_parameter(&request->parameters[i], i, error);
+        if (status != RANKD_OK)
+            return status;
     }
     return RANKD_OK;
 }

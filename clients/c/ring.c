@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -47,6 +49,11 @@ void rankd_ring_give(struct rankd_ring *ring, void *memory)
     rankd_ring_drop_retired(ring);
 }
 
+static bool lies_within(uint64_t offset, uint64_t size, uint64_t bytes)
+{
+    return offset <= bytes && size <= bytes - offset && offset % RANKD_SHM_ALIGN == 0;
+}
+
 /* The header is the daemon's word, but it is looked at before anything is done by it. */
 static bool is_sound(const struct rankd_shm_segment *shared, uint64_t bytes)
 {
@@ -54,17 +61,25 @@ static bool is_sound(const struct rankd_shm_segment *shared, uint64_t bytes)
     return shared->magic == RANKD_SHM_MAGIC && shared->version == RANKD_SHM_VERSION &&
            shared->segment_bytes == bytes && shared->entry_bytes == RANKD_SHM_ENTRY_BYTES &&
            shared->entries >= RANKD_SHM_ENTRIES_MIN && shared->entries <= RANKD_SHM_ENTRIES_MAX &&
-           (shared->entries & (shared->entries - 1)) == 0 && shared->submissions_offset <= bytes - rings &&
-           shared->completions_offset <= bytes - rings && shared->arena_offset <= bytes &&
-           shared->arena_bytes <= bytes - shared->arena_offset;
+           (shared->entries & (shared->entries - 1)) == 0 &&
+           lies_within(shared->submissions_offset, rings, bytes) &&
+           lies_within(shared->completions_offset, rings, bytes) &&
+           lies_within(shared->arena_offset, shared->arena_bytes, bytes);
+}
+
+/* Pages beyond the end of a file would be bus errors. */
+static bool is_there(int fd, uint64_t bytes)
+{
+    struct stat status;
+    return bytes > RANKD_SHM_HEADER_BYTES && fstat(fd, &status) == 0 && (uint64_t)status.st_size >= bytes;
 }
 
 static int map_segment(struct rankd_ring *ring, int fd, uint64_t bytes, struct rankd_error *error)
 {
+    if (!is_there(fd, bytes))
+        return rankd_fail(error, RANKD_UNREACHABLE, "the daemon's segment is shorter than it says");
     struct rankd_mapping *mapping = calloc(1, sizeof *mapping);
-    void *base = mapping != NULL && bytes > RANKD_SHM_HEADER_BYTES
-                     ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-                     : MAP_FAILED;
+    void *base = mapping != NULL ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (base == MAP_FAILED) {
         free(mapping);
         return rankd_fail(error, RANKD_NO_MEMORY, "a segment of %llu bytes can't be mapped",
@@ -75,11 +90,15 @@ static int map_segment(struct rankd_ring *ring, int fd, uint64_t bytes, struct r
     (void)madvise(base, bytes, MADV_DONTDUMP);
     mapping->shared = base;
     mapping->bytes = bytes;
-    if (!is_sound(mapping->shared, bytes) ||
-        !rankd_arena_open(&mapping->arena, (char *)base + mapping->shared->arena_offset,
-                          mapping->shared->arena_bytes)) {
+    int status = RANKD_OK;
+    if (!is_sound(mapping->shared, bytes))
+        status = rankd_fail(error, RANKD_UNREACHABLE, "the daemon's segment is not one of rankd's");
+    else if (!rankd_arena_open(&mapping->arena, (char *)base + mapping->shared->arena_offset,
+                               mapping->shared->arena_bytes))
+        status = rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
+    if (status != RANKD_OK) {
         unmap(mapping);
-        return rankd_fail(error, RANKD_UNREACHABLE, "the daemon's segment is not one of rankd's");
+        return status;
     }
     mapping->next = ring->mapping;
     ring->mapping = mapping;
@@ -88,19 +107,46 @@ static int map_segment(struct rankd_ring *ring, int fd, uint64_t bytes, struct r
 
 /* ---- Handshake ---- */
 
+/* A signal of the program's is no reason to give up. */
 static bool wait_readable(int fd, uint64_t until_ns)
 {
-    uint64_t now = rankd_now_ns();
-    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-    return now < until_ns && poll(&poll_fd, 1, (int)((until_ns - now) / 1000000) + 1) > 0;
+    for (;;) {
+        struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+        int limit = rankd_milliseconds(until_ns), n = poll(&poll_fd, 1, limit);
+        if (n > 0 || (n < 0 && errno != EINTR) || limit == 0)
+            return n > 0;
+    }
 }
 
-static int connect_socket(const struct rankd_ring *ring, struct rankd_error *error)
+/* Where the daemon accepts nobody and its queue is full, connect() waits, for as long as sending may take. */
+static bool connect_until(int fd, const struct sockaddr_un *address, uint64_t until_ns)
+{
+    const struct timeval without_end = {0};
+    int rc;
+    do {
+        int limit = rankd_milliseconds(until_ns);
+        struct timeval left = {limit / 1000, limit % 1000 * 1000};
+        if (limit == 0) {
+            errno = ETIMEDOUT;
+            return false;
+        }
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof left);
+        rc = connect(fd, (const struct sockaddr *)address, sizeof *address);
+    } while (rc != 0 && errno == EINTR);
+    if (rc != 0 && errno == EAGAIN)
+        errno = ETIMEDOUT;
+    int why = errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &without_end, sizeof without_end);
+    errno = why;
+    return rc == 0;
+}
+
+static int connect_socket(const struct rankd_ring *ring, uint64_t until_ns, struct rankd_error *error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, ring->path, sizeof address.sun_path);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+    if (fd < 0 || !connect_until(fd, &address, until_ns)) {
         (void)rankd_fail(error, RANKD_UNREACHABLE, "no connection to unix:%s: %s", ring->path,
                          strerror(errno));
         if (fd >= 0)
@@ -121,15 +167,15 @@ static bool receive_welcome(int fd, struct rankd_welcome *welcome, int *segment_
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     *segment_fd = -1;
-    ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT); /* it is there */
     struct cmsghdr *rights = n >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
     if (rights != NULL && rights->cmsg_type == SCM_RIGHTS && rights->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(segment_fd, CMSG_DATA(rights), sizeof *segment_fd);
     return n == (ssize_t)sizeof *welcome && welcome->kind == RANKD_PACKET_WELCOME;
 }
 
-static int greet(struct rankd_ring *ring, int fd, struct rankd_welcome *welcome, int *segment_fd,
-                 struct rankd_error *error)
+static int greet(struct rankd_ring *ring, int fd, uint64_t until_ns, struct rankd_welcome *welcome,
+                 int *segment_fd, struct rankd_error *error)
 {
     const struct rankd_options *options = &ring->options;
     struct rankd_hello hello = {.kind = RANKD_PACKET_HELLO,
@@ -141,7 +187,7 @@ static int greet(struct rankd_ring *ring, int fd, struct rankd_welcome *welcome,
     *segment_fd = -1;
     /* A daemon that refuses this uid has hung up already, but its reason is there to be read. */
     (void)send(fd, &hello, sizeof hello, MSG_NOSIGNAL);
-    if (!wait_readable(fd, rankd_until(options->connect_timeout_ns)))
+    if (!wait_readable(fd, until_ns))
         return rankd_fail(error, RANKD_UNREACHABLE, "unix:%s took the connection and says nothing",
                           ring->path);
     if (!receive_welcome(fd, welcome, segment_fd))
@@ -162,22 +208,27 @@ static int prepare_slots(struct rankd_ring *ring, struct rankd_error *error)
     ring->completions = (void *)((char *)mapping->shared + mapping->shared->completions_offset);
     ring->submit_tail = ring->complete_head = 0;
     ring->slot_memory = rankd_arena_take(&ring->mapping->arena, (uint64_t)ring->entries * RANKD_SLOT_BYTES);
-    free(ring->slots);
     ring->slots = calloc(ring->entries, sizeof *ring->slots);
-    if (ring->slots == NULL || ring->slot_memory == NULL)
-        return rankd_fail(error, RANKD_NO_MEMORY, "the arena has no room for the descriptors of %u requests",
-                          ring->entries);
-    return RANKD_OK;
+    if (ring->slots != NULL && ring->slot_memory != NULL)
+        return RANKD_OK;
+    int status = rankd_fail(error, RANKD_NO_MEMORY,
+                            "the arena has no room for the descriptors of %u requests", ring->entries);
+    free(ring->slots);
+    ring->slots = NULL;
+    ring->slot_memory = NULL; /* the mapping goes with all that was taken of it */
+    ring->entries = 0;
+    return status;
 }
 
 /* With the lock. Leaves `lost` as it was on failure. */
 static int connect_ring(struct rankd_ring *ring, struct rankd_error *error)
 {
     struct rankd_welcome welcome = {0};
-    int segment_fd, fd = connect_socket(ring, error);
+    uint64_t until_ns = rankd_until(ring->options.connect_timeout_ns);
+    int segment_fd, fd = connect_socket(ring, until_ns, error);
     if (fd < 0)
         return RANKD_UNREACHABLE;
-    int status = greet(ring, fd, &welcome, &segment_fd, error);
+    int status = greet(ring, fd, until_ns, &welcome, &segment_fd, error);
     if (status == RANKD_OK)
         status = map_segment(ring, segment_fd, welcome.segment_bytes, error);
     if (segment_fd >= 0)
@@ -215,14 +266,17 @@ static void retire(struct rankd_ring *ring)
     free(ring->slots);
     ring->slots = NULL;
     ring->entries = 0;
+    rankd_ring_call_over(ring);
     rankd_ring_give(ring, ring->slot_memory);
     ring->slot_memory = NULL;
 }
 
-static bool nobody_reads(struct rankd_ring *ring, uint64_t unused)
+/* Also where nobody has waited since the daemon went, and so nobody has noticed. */
+static bool has_ended(const struct rankd_ring *ring)
 {
-    (void)unused;
-    return !ring->reading;
+    char byte;
+    ssize_t n = recv(atomic_load(&ring->fd), &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    return ring->lost || n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 static int reconnect(rankd_client *client, struct rankd_error *error)
@@ -230,9 +284,11 @@ static int reconnect(rankd_client *client, struct rankd_error *error)
     struct rankd_ring *ring = rankd_ring_of(client);
     int status = RANKD_OK;
     (void)pthread_mutex_lock(&ring->lock);
-    if (ring->lost || atomic_load(&ring->fd) < 0) {
-        while (!nobody_reads(ring, 0))
-            (void)pthread_cond_wait(&ring->changed, &ring->lock);
+    /* Of several threads that were told, one connects for all: the others find that it stands. */
+    while (ring->reading && has_ended(ring))
+        (void)rankd_ring_wait_change(ring, UINT64_MAX);
+    if (has_ended(ring)) {
+        ring->lost = true;
         retire(ring);
         status = connect_ring(ring, error);
         (void)pthread_cond_broadcast(&ring->changed);
@@ -273,7 +329,11 @@ static void ring_arena(rankd_client *client, uint64_t *bytes, uint64_t *largest_
 
 static uint64_t ring_daemon_id(rankd_client *client)
 {
-    return rankd_ring_of(client)->daemon_id;
+    struct rankd_ring *ring = rankd_ring_of(client);
+    (void)pthread_mutex_lock(&ring->lock);
+    uint64_t id = ring->daemon_id;
+    (void)pthread_mutex_unlock(&ring->lock);
+    return id;
 }
 
 /* The parent's connection must end with the parent. */
@@ -295,7 +355,6 @@ static void ring_close(rankd_client *client)
         unmap(ring->mapping);
         ring->mapping = next;
     }
-    (void)pthread_mutex_destroy(&ring->calling);
     (void)pthread_cond_destroy(&ring->changed);
     (void)pthread_mutex_destroy(&ring->lock);
     free(ring->answer.body);
@@ -326,7 +385,6 @@ static void init_locks(struct rankd_ring *ring)
     (void)pthread_cond_init(&ring->changed, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
     (void)pthread_mutex_init(&ring->lock, NULL);
-    (void)pthread_mutex_init(&ring->calling, NULL);
 }
 
 int rankd_ring_open(const char *path, const struct rankd_options *options, rankd_client **client,

@@ -8,33 +8,57 @@
 
 #include "ring_internal.h"
 
+/* Room for the whole answer, with a NUL behind it. */
+static bool make_room(struct rankd_ring *ring, uint64_t bytes)
+{
+    if (ring->answer.body == NULL && bytes < SIZE_MAX) {
+        ring->answer.body = malloc(bytes + 1);
+        ring->answer.bytes = bytes;
+    }
+    return ring->answer.body != NULL;
+}
+
 void rankd_ring_answer(struct rankd_ring *ring, const char *packet, size_t bytes)
 {
     struct rankd_control head;
-    if (bytes < sizeof head || !ring->answer.waiting)
+    if (bytes < sizeof head)
         return;
     memcpy(&head, packet, sizeof head);
     size_t page = bytes - sizeof head;
-    if (head.kind != RANKD_PACKET_ANSWER || head.tag != ring->answer.tag || head.offset != ring->answer.got ||
-        page > head.total_bytes - head.offset)
-        return; /* of a call that nobody waits for any more */
-    if (ring->answer.body == NULL) {
-        ring->answer.body = malloc(head.total_bytes + 1);
-        ring->answer.bytes = head.total_bytes;
-    }
-    if (ring->answer.body == NULL || ring->answer.bytes != head.total_bytes)
+    if (head.kind != RANKD_PACKET_ANSWER || head.tag != ring->answer.tag)
+        return;
+    ring->answer.owed = false;
+    (void)pthread_cond_broadcast(&ring->changed);
+    if (ring->answer.state != RANKD_ANSWER_AWAITED || head.offset != ring->answer.got ||
+        head.offset > head.total_bytes || page > head.total_bytes - head.offset ||
+        (ring->answer.body != NULL && head.total_bytes != ring->answer.bytes))
+        return;
+    ring->answer.state = make_room(ring, head.total_bytes) ? RANKD_ANSWER_THERE : RANKD_ANSWER_TOO_LARGE;
+    if (ring->answer.state != RANKD_ANSWER_THERE)
         return;
     memcpy(ring->answer.body + head.offset, packet + sizeof head, page);
     ring->answer.got += page;
     ring->answer.http_status = (int)head.http_status;
-    ring->answer.there = true;
-    (void)pthread_cond_broadcast(&ring->changed);
+}
+
+void rankd_ring_call_over(struct rankd_ring *ring)
+{
+    ring->answer.owed = false;
+    if (ring->answer.state != RANKD_ANSWER_UNWANTED)
+        ring->answer.state = RANKD_ANSWER_LOST;
 }
 
 static bool has_page(struct rankd_ring *ring, uint64_t unused)
 {
     (void)unused;
-    return ring->answer.there;
+    return ring->answer.state != RANKD_ANSWER_AWAITED;
+}
+
+/* The daemon hangs up on a call that comes before the answer to the one before. */
+static bool owes_nothing(struct rankd_ring *ring, uint64_t unused)
+{
+    (void)unused;
+    return !ring->answer.owed;
 }
 
 /* The socket's buffer may be full of doorbells that a stopped daemon did not read. */
@@ -53,50 +77,62 @@ static int send_packet(int fd, const void *packet, size_t bytes, uint64_t until_
     return RANKD_OK;
 }
 
-static char *make_call(uint32_t tag, const char *method, const char *path, const void *body,
-                       size_t body_bytes, size_t *bytes)
+/* The packet, malloc'ed, without its tag. */
+static int make_call(const char *method, const char *path, const void *body, size_t body_bytes, char **packet,
+                     size_t *bytes, struct rankd_error *error)
 {
-    struct rankd_control head = {.kind = RANKD_PACKET_CALL, .tag = tag};
+    struct rankd_control head = {.kind = RANKD_PACKET_CALL};
     size_t line = strlen(method) + 1 + strlen(path) + 1;
     *bytes = sizeof head + line + body_bytes;
-    char *packet = body_bytes <= RANKD_PACKET_MAX && *bytes <= RANKD_PACKET_MAX ? malloc(*bytes) : NULL;
-    if (packet == NULL)
-        return NULL;
-    memcpy(packet, &head, sizeof head);
-    (void)snprintf(packet + sizeof head, line, "%s %s", method, path);
+    if (body_bytes > RANKD_PACKET_MAX || *bytes > RANKD_PACKET_MAX)
+        return rankd_fail(error, RANKD_TOO_LARGE,
+                          "a call has at most %d bytes with its body; this one has %zu", RANKD_PACKET_MAX,
+                          *bytes);
+    *packet = malloc(*bytes);
+    if (*packet == NULL)
+        return rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
+    memcpy(*packet, &head, sizeof head);
+    (void)snprintf(*packet + sizeof head, line, "%s %s", method, path);
     if (body_bytes != 0)
-        memcpy(packet + sizeof head + line, body, body_bytes);
-    return packet;
+        memcpy(*packet + sizeof head + line, body, body_bytes);
+    return RANKD_OK;
 }
 
-/* Waits for the next page; with the lock. */
-static int next_page(struct rankd_ring *ring, uint64_t until_ns, struct rankd_error *error)
+static const char lost_text[] = "the connection to the daemon broke; reconnect and send again";
+
+/* Sends, and waits for the next page; with the lock. */
+static int next_page(struct rankd_ring *ring, const void *packet, size_t bytes, uint64_t until_ns,
+                     struct rankd_error *error)
 {
-    int status = rankd_ring_wait_for(ring, has_page, 0, until_ns);
-    ring->answer.there = false;
+    int fd = atomic_load(&ring->fd);
+    if (ring->lost || fd < 0 || ring->answer.state == RANKD_ANSWER_LOST)
+        return rankd_fail(error, RANKD_LOST, lost_text);
+    ring->answer.state = RANKD_ANSWER_AWAITED;
+    int status = send_packet(fd, packet, bytes, until_ns, error);
+    if (status == RANKD_LOST)
+        rankd_ring_lose(ring);
+    if (status != RANKD_OK)
+        return status;
+    ring->answer.owed |= ring->answer.got == 0;
+    status = rankd_ring_wait_for(ring, has_page, 0, until_ns);
     if (status == RANKD_TIMEOUT)
         return rankd_fail(error, status, "no answer from the daemon in time");
-    if (status == RANKD_LOST)
-        return rankd_fail(error, status, "the connection to the daemon broke; reconnect and send again");
-    return status;
+    if (status == RANKD_LOST || ring->answer.state == RANKD_ANSWER_LOST)
+        return rankd_fail(error, RANKD_LOST, lost_text);
+    if (ring->answer.state == RANKD_ANSWER_TOO_LARGE)
+        return rankd_fail(error, RANKD_NO_MEMORY, "out of memory for the answer");
+    return RANKD_OK;
 }
 
-/* With `lock` and `calling`. Fills ring->answer. */
+/* With the lock, and the call being this thread's. Fills ring->answer. */
 static int exchange(struct rankd_ring *ring, const char *packet, size_t bytes, uint64_t until_ns,
                     struct rankd_error *error)
 {
-    int fd = atomic_load(&ring->fd);
-    if (ring->lost || fd < 0)
-        return rankd_fail(error, RANKD_LOST, "the connection to the daemon broke; reconnect and send again");
-    int status = send_packet(fd, packet, bytes, until_ns, error);
-    if (status == RANKD_OK)
-        status = next_page(ring, until_ns, error);
+    int status = next_page(ring, packet, bytes, until_ns, error);
     while (status == RANKD_OK && ring->answer.got < ring->answer.bytes) {
         struct rankd_control more = {
             .kind = RANKD_PACKET_PAGE, .tag = ring->answer.tag, .offset = ring->answer.got};
-        status = send_packet(fd, &more, sizeof more, until_ns, error);
-        if (status == RANKD_OK)
-            status = next_page(ring, until_ns, error);
+        status = next_page(ring, &more, sizeof more, until_ns, error);
     }
     return status;
 }
@@ -117,34 +153,59 @@ static int hand_over(struct rankd_ring *ring, char **answer, size_t *answer_byte
     return RANKD_OK;
 }
 
+/* Waits until the call may be this thread's, and begins it. Whose call is under way lets go of it without a
+ * packet, so that who waits for that must not be the one that reads the socket. */
+static int begin(struct rankd_ring *ring, uint64_t until_ns, struct rankd_error *error)
+{
+    int status = RANKD_OK;
+    while (status == RANKD_OK && (ring->answer.busy || ring->answer.owed)) {
+        if (!ring->answer.busy)
+            status = rankd_ring_wait_for(ring, owes_nothing, 0, until_ns);
+        else if (!rankd_ring_wait_change(ring, until_ns))
+            status = RANKD_TIMEOUT;
+    }
+    if (status == RANKD_TIMEOUT)
+        return rankd_fail(error, status, "an earlier call of this client was not answered in time");
+    if (status != RANKD_OK)
+        return rankd_fail(error, status, lost_text);
+    ring->answer.busy = true;
+    ring->answer.tag++;
+    ring->answer.got = ring->answer.bytes = 0;
+    ring->answer.state = RANKD_ANSWER_AWAITED;
+    return RANKD_OK;
+}
+
+/* Whatever comes for it from here on is dropped. */
+static void end(struct rankd_ring *ring)
+{
+    free(ring->answer.body);
+    ring->answer.body = NULL;
+    ring->answer.state = RANKD_ANSWER_UNWANTED;
+    ring->answer.busy = false;
+    (void)pthread_cond_broadcast(&ring->changed);
+}
+
 int rankd_ring_call(rankd_client *client, const char *method, const char *path, const void *body,
                     size_t body_bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
                     struct rankd_error *error)
 {
     struct rankd_ring *ring = rankd_ring_of(client);
     uint64_t until_ns = rankd_until(timeout_ns);
+    char *packet = NULL;
     size_t bytes;
-    (void)pthread_mutex_lock(&ring->calling);
+    int status = make_call(method, path, body, body_bytes, &packet, &bytes, error);
+    if (status != RANKD_OK)
+        return status;
     (void)pthread_mutex_lock(&ring->lock);
-    uint32_t tag = ring->answer.tag + 1;
-    free(ring->answer.body);
-    memset(&ring->answer, 0, sizeof ring->answer);
-    ring->answer.waiting = true;
-    ring->answer.tag = tag;
-    char *packet = make_call(tag, method, path, body, body_bytes, &bytes);
-    int status = packet != NULL ? exchange(ring, packet, bytes, until_ns, error)
-                                : rankd_fail(error, RANKD_TOO_LARGE,
-                                             "a call has at most %d bytes with its body; this one has %zu",
-                                             RANKD_PACKET_MAX, bytes);
-    /* The daemon takes no second call while one is under way; whoever gave up starts over on a new
-     * connection. */
-    if (status == RANKD_TIMEOUT)
-        rankd_ring_lose(ring);
-    if (status == RANKD_OK)
-        status = hand_over(ring, answer, answer_bytes, error);
-    ring->answer.waiting = false;
+    status = begin(ring, until_ns, error);
+    if (status == RANKD_OK) {
+        memcpy(packet + offsetof(struct rankd_control, tag), &ring->answer.tag, sizeof ring->answer.tag);
+        status = exchange(ring, packet, bytes, until_ns, error);
+        if (status == RANKD_OK)
+            status = hand_over(ring, answer, answer_bytes, error);
+        end(ring);
+    }
     (void)pthread_mutex_unlock(&ring->lock);
-    (void)pthread_mutex_unlock(&ring->calling);
     free(packet);
     return status;
 }

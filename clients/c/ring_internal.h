@@ -40,6 +40,15 @@ struct rankd_slot {
     } outputs[RANKD_OUT_COUNT];
 };
 
+/* Of the page that a call waits for. */
+enum rankd_answer_state {
+    RANKD_ANSWER_UNWANTED, /* the call was given up, or there is none */
+    RANKD_ANSWER_AWAITED,
+    RANKD_ANSWER_THERE,
+    RANKD_ANSWER_TOO_LARGE, /* for this process's memory */
+    RANKD_ANSWER_LOST       /* with its connection */
+};
+
 struct rankd_ring {
     struct rankd_client base;
     char path[108];
@@ -57,12 +66,13 @@ struct rankd_ring {
     char *slot_memory; /* descriptor and reply of each slot, at the arena's beginning */
     struct rankd_slot *slots;
 
-    bool reading; /* a thread looks at the socket for all */
+    bool reading; /* a thread looks at ring and socket for all; complete_head is its, without the lock */
     char *packet; /* RANKD_PACKET_MAX bytes, of the thread that reads */
 
-    pthread_mutex_t calling; /* one control call at a time */
     struct {
-        bool waiting, there;
+        bool busy; /* a thread's call is under way: one at a time */
+        bool owed; /* the daemon has the call `tag` and has not begun to answer: it takes no other before */
+        enum rankd_answer_state state;
         uint32_t tag;
         int http_status;
         char *body;
@@ -84,6 +94,9 @@ void rankd_ring_give(struct rankd_ring *ring, void *memory); /* with the lock; N
  * RANKD_TIMEOUT, or RANKD_LOST. */
 int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),
                         uint64_t arg, uint64_t until_ns);
+/* Until some thread says that something has changed; false: the limit passed. With the lock, in the same way.
+ */
+bool rankd_ring_wait_change(struct rankd_ring *ring, uint64_t until_ns);
 void rankd_ring_drain(struct rankd_ring *ring); /* takes completions; with the lock */
 void rankd_ring_ring(struct rankd_ring *ring);  /* doorbell, if the daemon sleeps */
 
@@ -100,6 +113,7 @@ int rankd_ring_call(rankd_client *client, const char *method, const char *path, 
                     size_t bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
                     struct rankd_error *error);
 void rankd_ring_answer(struct rankd_ring *ring, const char *packet, size_t bytes); /* with the lock */
+void rankd_ring_call_over(struct rankd_ring *ring); /* the connection is; with the lock */
 
 /* ring_encode.c: writes the descriptor; 0 if it does not fit. Offsets of data are from `shared`. */
 size_t rankd_ring_encode(void *descriptor, const struct rankd_request *request, const struct rankd_slot *slot,

@@ -209,10 +209,12 @@ static void take_reply(struct rankd_ring *ring, struct rankd_slot *slot, struct 
     rankd_ring_free_slot(ring, slot, true);
 }
 
+/* Of a request whose reply may still be taken; NULL: there is none of that tag. */
 static struct rankd_slot *slot_of(struct rankd_ring *ring, uint64_t tag)
 {
     struct rankd_slot *slot = ring->entries != 0 ? &ring->slots[tag % ring->entries] : NULL;
-    return slot != NULL && slot->tag == tag && slot->state != RANKD_SLOT_FREE ? slot : NULL;
+    bool takes = slot != NULL && (slot->state == RANKD_SLOT_SUBMITTED || slot->state == RANKD_SLOT_COMPLETED);
+    return takes && slot->tag == tag ? slot : NULL;
 }
 
 static bool is_completed(struct rankd_ring *ring, uint64_t tag)

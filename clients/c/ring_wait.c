@@ -36,8 +36,12 @@ static bool has_completion(const struct rankd_ring *ring)
            ring->complete_head;
 }
 
+/* While a thread reads, the completions are its own to take: one that was taken from under it would let it
+ * sleep on the socket, where nobody rings for what is there already. */
 void rankd_ring_drain(struct rankd_ring *ring)
 {
+    if (ring->reading)
+        return;
     struct rankd_shm_segment *shared = ring->mapping->shared;
     bool any = false;
     while (has_completion(ring)) {
@@ -91,15 +95,6 @@ static bool read_packets(struct rankd_ring *ring)
     }
 }
 
-static int milliseconds(uint64_t until_ns)
-{
-    uint64_t now = rankd_now_ns();
-    if (until_ns <= now)
-        return 0;
-    uint64_t left = (until_ns - now + 999999) / 1000000;
-    return left > 3600000 ? 3600000 : (int)left;
-}
-
 /* Without the lock; `reading` keeps other threads and rankd_reconnect() away. False at the end of the
  * connection. */
 static bool sleep_on_socket(struct rankd_ring *ring, uint64_t until_ns)
@@ -110,7 +105,7 @@ static bool sleep_on_socket(struct rankd_ring *ring, uint64_t until_ns)
     bool alive = true;
     if (!has_completion(ring)) {
         struct pollfd poll_fd = {.fd = atomic_load(&ring->fd), .events = POLLIN};
-        if (poll(&poll_fd, 1, milliseconds(until_ns)) != 0)
+        if (poll(&poll_fd, 1, rankd_milliseconds(until_ns)) != 0)
             alive = read_packets(ring);
     }
     atomic_store_explicit(word, RANKD_AWAKE, memory_order_relaxed);
@@ -130,14 +125,12 @@ static void read_for_all(struct rankd_ring *ring, uint64_t until_ns)
     (void)pthread_cond_broadcast(&ring->changed);
 }
 
-static void wait_for_reader(struct rankd_ring *ring, uint64_t until_ns)
+bool rankd_ring_wait_change(struct rankd_ring *ring, uint64_t until_ns)
 {
-    if (until_ns == UINT64_MAX) {
-        (void)pthread_cond_wait(&ring->changed, &ring->lock);
-        return;
-    }
+    if (until_ns == UINT64_MAX)
+        return pthread_cond_wait(&ring->changed, &ring->lock) == 0;
     struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
-    (void)pthread_cond_timedwait(&ring->changed, &ring->lock, &until);
+    return pthread_cond_timedwait(&ring->changed, &ring->lock, &until) == 0;
 }
 
 int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),
@@ -158,7 +151,7 @@ int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring
         if (!ring->reading)
             read_for_all(ring, until_ns);
         else if (until_ns != 0)
-            wait_for_reader(ring, until_ns);
+            (void)rankd_ring_wait_change(ring, until_ns);
         looked = true;
     }
 }

@@ -72,7 +72,7 @@ class RingTransport:
         handle = self._handle(0, timeout=timeout)
         try:
             return handle.call(method, path, body, timeout)
-        except (ConnectionLost, RequestTimeout):  # a call that was given up takes its connection with it
+        except ConnectionLost:
             self._drop(handle)
             raise
 

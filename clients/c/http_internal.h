@@ -1,0 +1,81 @@
+/* The HTTP transport's insides: one exchange each (http_transfer.c), memory (http_memory.c), and the calls of
+ * rankd.h over them (http.c). */
+#ifndef RANKD_HTTP_INTERNAL_H
+#define RANKD_HTTP_INTERNAL_H
+
+#include <curl/curl.h>
+#include <pthread.h>
+
+#include "http_json.h"
+
+enum { RANKD_HTTP_SOCKETS = 256 };
+
+/* One exchange: an inference or a control request. */
+struct rankd_transfer {
+    struct rankd_transfer *next;
+    uint64_t tag;
+    CURL *easy;
+    struct curl_slist *headers;
+    char *body;
+    struct rankd_http_room rooms[RANKD_OUT_COUNT];
+    bool started, done, forgotten;
+    bool incomplete; /* a header found no memory */
+    bool once;       /* it changes something: not to be sent again by curl, which does so when a connection
+                        that was used before is closed without an answer */
+    unsigned sent;   /* how often it was, or was about to be */
+    CURLcode outcome;
+    char detail[CURL_ERROR_SIZE];
+    char *answer;
+    size_t answer_bytes, json_bytes;
+    bool has_json_bytes;
+};
+
+struct rankd_http {
+    struct rankd_client base;
+    char *url, *authorization;
+    uint32_t most;
+    long connect_ms;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    CURLM *multi;
+    bool driving; /* a thread is in curl, without the lock */
+    uint64_t next_tag;
+    uint32_t count;
+    struct rankd_transfer *transfers;
+    struct rankd_piece *pieces;
+    _Atomic int sockets[RANKD_HTTP_SOCKETS]; /* fd + 1 of those that are open; 0: none */
+};
+
+static inline struct rankd_http *rankd_http_of(rankd_client *client)
+{
+    return (struct rankd_http *)client;
+}
+
+/* Owns `body` whatever the outcome. NULL: out of memory. */
+struct rankd_transfer *rankd_transfer_new(struct rankd_http *http, const char *method, const char *path,
+                                          char *body, size_t bytes);
+void rankd_transfer_header(struct rankd_transfer *transfer, const char *line);     /* sets `incomplete` */
+void rankd_transfer_end(struct rankd_http *http, struct rankd_transfer *transfer); /* not yet enqueued */
+void rankd_transfer_free(struct rankd_http *http,
+                         struct rankd_transfer *transfer); /* with the lock; enqueued */
+
+/* The HTTP status of a finished transfer, or a status of our own with *error. */
+int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *error);
+
+/* With the lock; a transfer is begun by whoever drives next. */
+uint64_t rankd_http_enqueue(struct rankd_http *http, struct rankd_transfer *transfer);
+/* With the lock. One whose answer may still be taken; NULL: there is none of that tag. */
+struct rankd_transfer *rankd_http_find(struct rankd_http *http, uint64_t tag);
+/* With the lock, which is let go meanwhile. False: the limit passed. */
+bool rankd_http_wait_done(struct rankd_http *http, uint64_t tag, uint64_t until_ns);
+void rankd_http_wake(struct rankd_http *http); /* with the lock: something was enqueued */
+
+/* With the lock. Memory that goes with the client; what is not of it is not given back. */
+void *rankd_http_take(struct rankd_http *http, uint64_t bytes);
+void rankd_http_give(struct rankd_http *http, const void *memory);
+void rankd_http_give_all(struct rankd_http *http);
+
+/* In a forked child: it keeps no connection of its parent's. */
+void rankd_http_forked(rankd_client *client);
+
+#endif

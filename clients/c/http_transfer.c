@@ -1,0 +1,300 @@
+/* One exchange over HTTP, and driving all of them: libcurl's multi interface. Transfers go on while some
+ * thread polls or waits; of all that wait, one drives them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http_internal.h"
+
+enum { POLL_MS = 1000 };
+
+/* ---- One transfer ---- */
+
+static size_t on_body(char *data, size_t size, size_t count, void *arg)
+{
+    struct rankd_transfer *transfer = arg;
+    char *grown = realloc(transfer->answer, transfer->answer_bytes + size * count + 1);
+    if (grown == NULL)
+        return 0;
+    memcpy(grown + transfer->answer_bytes, data, size * count);
+    transfer->answer = grown;
+    transfer->answer_bytes += size * count;
+    grown[transfer->answer_bytes] = '\0';
+    return size * count;
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *arg)
+{
+    static const char name[] = "Inference-Header-Content-Length:";
+    struct rankd_transfer *transfer = arg;
+    if (size * count >= sizeof name && strncasecmp(data, name, sizeof name - 1) == 0) {
+        transfer->json_bytes = strtoull(data + sizeof name - 1, NULL, 10);
+        transfer->has_json_bytes = true;
+    }
+    return size * count;
+}
+
+void rankd_transfer_end(struct rankd_http *http, struct rankd_transfer *transfer)
+{
+    if (transfer->easy != NULL) {
+        if (transfer->started)
+            (void)curl_multi_remove_handle(http->multi, transfer->easy);
+        curl_easy_cleanup(transfer->easy);
+    }
+    curl_slist_free_all(transfer->headers);
+    free(transfer->body);
+    free(transfer->answer);
+    free(transfer);
+}
+
+void rankd_transfer_free(struct rankd_http *http, struct rankd_transfer *transfer)
+{
+    struct rankd_transfer **link = &http->transfers;
+    while (*link != transfer)
+        link = &(*link)->next;
+    *link = transfer->next;
+    http->count--;
+    rankd_transfer_end(http, transfer);
+}
+
+/* ---- Sockets, which a forked child must not keep ---- */
+
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct rankd_http *http = arg;
+    (void)purpose;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    for (int i = 0; i < RANKD_HTTP_SOCKETS && fd >= 0; i++) {
+        int none = 0;
+        if (atomic_compare_exchange_strong(&http->sockets[i], &none, fd + 1))
+            break;
+    }
+    return fd >= 0 ? fd : CURL_SOCKET_BAD;
+}
+
+static int on_close(void *arg, curl_socket_t fd)
+{
+    struct rankd_http *http = arg;
+    for (int i = 0; i < RANKD_HTTP_SOCKETS; i++) {
+        int it = fd + 1;
+        if (atomic_compare_exchange_strong(&http->sockets[i], &it, 0))
+            break;
+    }
+    return close(fd);
+}
+
+void rankd_http_forked(rankd_client *client)
+{
+    struct rankd_http *http = rankd_http_of(client);
+    for (int i = 0; i < RANKD_HTTP_SOCKETS; i++) {
+        int fd = atomic_load(&http->sockets[i]) - 1;
+        if (fd >= 0)
+            (void)close(fd);
+    }
+}
+
+/* ---- Setting one up ---- */
+
+void rankd_transfer_header(struct rankd_transfer *transfer, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(transfer->headers, line);
+    if (longer != NULL)
+        transfer->headers = longer;
+    else
+        transfer->incomplete = true;
+}
+
+/* A connection stands, and the request would be sent now. */
+static int on_ready(void *arg, char *to, char *from, int to_port, int from_port)
+{
+    struct rankd_transfer *transfer = arg;
+    (void)to, (void)from, (void)to_port, (void)from_port;
+    return transfer->sent++ > 0 && transfer->once ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+/* False: out of memory. */
+static bool set_up(struct rankd_http *http, struct rankd_transfer *transfer, const char *method,
+                   const char *url, size_t bytes)
+{
+    CURL *easy = transfer->easy;
+    rankd_transfer_header(transfer, "Expect:"); /* the daemon is not asked whether it wants the body */
+    if (http->authorization != NULL)
+        rankd_transfer_header(transfer, http->authorization);
+    (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, http->connect_ms);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    (void)curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+    (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, http);
+    (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
+    (void)curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_ready);
+    (void)curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+    (void)curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->detail);
+    (void)curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+    if (bytes != 0 || strcmp(method, "GET") != 0) {
+        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)bytes);
+        (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, bytes != 0 ? transfer->body : "");
+    }
+    /* These are copied. */
+    return curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK && !transfer->incomplete;
+}
+
+struct rankd_transfer *rankd_transfer_new(struct rankd_http *http, const char *method, const char *path,
+                                          char *body, size_t bytes)
+{
+    struct rankd_transfer *transfer = calloc(1, sizeof *transfer);
+    size_t length = strlen(http->url) + strlen(path) + 1;
+    char *url = malloc(length);
+    if (transfer != NULL && url != NULL) {
+        (void)snprintf(url, length, "%s%s", http->url, path);
+        transfer->body = body;
+        transfer->easy = curl_easy_init();
+        if (transfer->easy != NULL && set_up(http, transfer, method, url, bytes)) {
+            free(url);
+            return transfer;
+        }
+        rankd_transfer_end(http, transfer);
+    } else {
+        free(transfer);
+        free(body);
+    }
+    free(url);
+    return NULL;
+}
+
+uint64_t rankd_http_enqueue(struct rankd_http *http, struct rankd_transfer *transfer)
+{
+    (void)curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+    transfer->tag = ++http->next_tag;
+    transfer->next = http->transfers;
+    http->transfers = transfer;
+    http->count++;
+    return transfer->tag;
+}
+
+struct rankd_transfer *rankd_http_find(struct rankd_http *http, uint64_t tag)
+{
+    struct rankd_transfer *transfer = http->transfers;
+    while (transfer != NULL && (transfer->tag != tag || transfer->forgotten))
+        transfer = transfer->next;
+    return transfer;
+}
+
+/* ---- Driving ---- */
+
+static void collect(struct rankd_http *http)
+{
+    int left;
+    CURLMsg *message;
+    while ((message = curl_multi_info_read(http->multi, &left)) != NULL) {
+        struct rankd_transfer *transfer = NULL;
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+        transfer->outcome = message->data.result;
+        transfer->done = true;
+        if (transfer->forgotten)
+            rankd_transfer_free(http, transfer);
+    }
+}
+
+static void begin(struct rankd_http *http, struct rankd_transfer *transfer)
+{
+    transfer->started = curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK;
+    if (transfer->started)
+        return;
+    transfer->outcome = CURLE_OUT_OF_MEMORY;
+    transfer->done = true;
+    if (transfer->forgotten)
+        rankd_transfer_free(http, transfer);
+}
+
+/* With the lock, and nobody driving: starts what is new and moves what can be moved. */
+static void perform(struct rankd_http *http)
+{
+    int running;
+    for (struct rankd_transfer *transfer = http->transfers, *next; transfer != NULL; transfer = next) {
+        next = transfer->next;
+        if (!transfer->started && !transfer->done)
+            begin(http, transfer);
+    }
+    (void)curl_multi_perform(http->multi, &running);
+    collect(http);
+}
+
+static void drive(struct rankd_http *http, uint64_t until_ns)
+{
+    uint64_t now = rankd_now_ns();
+    uint64_t left = until_ns > now ? (until_ns - now) / 1000000 + 1 : 0;
+    http->driving = true;
+    (void)pthread_mutex_unlock(&http->lock);
+    (void)curl_multi_poll(http->multi, NULL, 0, left > POLL_MS ? POLL_MS : (int)left, NULL);
+    (void)pthread_mutex_lock(&http->lock);
+    http->driving = false;
+    perform(http);
+    (void)pthread_cond_broadcast(&http->changed);
+}
+
+bool rankd_http_wait_done(struct rankd_http *http, uint64_t tag, uint64_t until_ns)
+{
+    for (;;) {
+        if (!http->driving)
+            perform(http);
+        struct rankd_transfer *transfer = rankd_http_find(http, tag);
+        if (transfer == NULL || transfer->done)
+            return true;
+        if (until_ns != UINT64_MAX && rankd_now_ns() >= until_ns)
+            return false;
+        if (!http->driving) {
+            drive(http, until_ns);
+            continue;
+        }
+        struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
+        if (until_ns == UINT64_MAX)
+            (void)pthread_cond_wait(&http->changed, &http->lock);
+        else
+            (void)pthread_cond_timedwait(&http->changed, &http->lock, &until);
+    }
+}
+
+void rankd_http_wake(struct rankd_http *http)
+{
+    if (http->driving)
+        (void)curl_multi_wakeup(http->multi);
+    else
+        perform(http);
+}
+
+static bool found_nobody(CURLcode outcome)
+{
+    return outcome == CURLE_OPERATION_TIMEDOUT || /* to connect is all that has a limit */
+           outcome == CURLE_COULDNT_CONNECT || outcome == CURLE_COULDNT_RESOLVE_HOST ||
+           outcome == CURLE_SSL_CONNECT_ERROR || outcome == CURLE_PEER_FAILED_VERIFICATION;
+}
+
+int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *error)
+{
+    long http_status = 0;
+    CURLcode outcome = transfer->outcome;
+    const char *detail = transfer->detail[0] != '\0' ? transfer->detail : curl_easy_strerror(outcome);
+    if (outcome == CURLE_OK) {
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status);
+        return (int)http_status;
+    }
+    if (outcome == CURLE_OUT_OF_MEMORY || outcome == CURLE_WRITE_ERROR) /* on_body() found no room */
+        return rankd_fail(error, RANKD_NO_MEMORY, "out of memory during a request, which may have been done");
+    if (outcome == CURLE_ABORTED_BY_CALLBACK)
+        return rankd_fail(error, RANKD_LOST, "the connection broke before the answer");
+    if (transfer->sent == 0 && found_nobody(outcome))
+        return rankd_fail(error, RANKD_UNREACHABLE, "%s", detail);
+    return rankd_fail(error, RANKD_LOST, "the connection broke: %s", detail);
+}
