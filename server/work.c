@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { RESERVED_SHARE = 8 };
+
 struct thread {
     pthread_t id;
     struct rk_work *work;
@@ -16,7 +18,8 @@ struct thread {
 struct rk_work {
     pthread_mutex_t lock;
     pthread_cond_t some; /* a job was queued, or stopping */
-    struct rk_job *head, **tail;
+    struct rk_turns turns;
+    struct rk_job *resumed; /* before all others; the last one first */
     size_t waiting, running, parked, limit;
     bool stopping, abandoned;
     unsigned count; /* threads that were started */
@@ -33,14 +36,15 @@ static uint64_t now_ns(void)
 /* The next job, or NULL when it is time to end; waits with the lock held. */
 static struct rk_job *next_job(struct rk_work *work)
 {
-    while (!work->head && (!work->stopping || work->parked))
+    while (work->waiting == 0 && (!work->stopping || work->parked))
         pthread_cond_wait(&work->some, &work->lock);
-    struct rk_job *job = work->head;
+    struct rk_job *job = work->resumed;
+    if (job)
+        work->resumed = job->next;
+    else
+        job = rk_turns_pop(&work->turns);
     if (!job)
         return NULL;
-    work->head = job->next;
-    if (!work->head)
-        work->tail = &work->head;
     work->waiting--;
     work->running++;
     return job;
@@ -125,7 +129,6 @@ struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scrat
     }
     pthread_mutex_init(&work->lock, NULL);
     pthread_cond_init(&work->some, NULL);
-    work->tail = &work->head;
     work->limit = queue_limit;
     work->threads = threads;
     while (work->count < workers) {
@@ -146,20 +149,27 @@ void rk_work_lend(struct rk_work *work, struct rk_pool *pool)
     pthread_mutex_unlock(&work->lock);
 }
 
+/* How many jobs may wait beside one more of this lane. A job that a free worker takes at once does not wait,
+ * so it does not count. */
+static size_t places(const struct rk_work *work, const struct rk_lane *lane)
+{
+    size_t free_workers = work->count - (work->running < work->count ? work->running : work->count);
+    return work->limit + free_workers - (lane->waiting > 0 ? work->limit / RESERVED_SHARE : 0);
+}
+
 enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
 {
-    job->next = NULL;
     job->resumed = false;
+    job->alone = (struct rk_lane){0};
+    if (!job->lane)
+        job->lane = &job->alone;
     job->queued_ns = now_ns();
     pthread_mutex_lock(&work->lock);
-    /* A job that a free worker takes at once does not wait, so it does not count against the queue. */
-    size_t free_workers = work->count - (work->running < work->count ? work->running : work->count);
-    if (work->stopping || work->waiting >= work->limit + free_workers) {
+    if (work->stopping || work->waiting >= places(work, job->lane)) {
         pthread_mutex_unlock(&work->lock);
         return RANKD_OVERLOADED;
     }
-    *work->tail = job;
-    work->tail = &job->next;
+    rk_turns_push(&work->turns, job);
     work->waiting++;
     pthread_cond_signal(&work->some);
     pthread_mutex_unlock(&work->lock);
@@ -177,10 +187,8 @@ void rk_work_resume(struct rk_work *work, struct rk_job *job)
 {
     pthread_mutex_lock(&work->lock);
     job->resumed = true;
-    job->next = work->head;
-    if (!work->head)
-        work->tail = &job->next;
-    work->head = job;
+    job->next = work->resumed;
+    work->resumed = job;
     work->waiting++;
     work->parked--;
     if (work->stopping) /* and the others see that there is nothing more to wait for */

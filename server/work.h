@@ -1,4 +1,5 @@
-/* The work queue: bounded, many producers (front doors), a fixed number of workers.
+/* The work queue: bounded, many producers (front doors), a fixed number of workers. Clients with several jobs
+ * take turns (turns.h), so that one with many of them keeps nobody else waiting.
  *
  * A job is embedded in whatever its owner keeps about a request; the queue owns it from a successful submit
  * until it calls exactly one of `run` and `drop`, once, on a worker thread.
@@ -14,6 +15,7 @@
 
 #include "err.h"
 #include "exec.h"
+#include "turns.h"
 
 struct rk_worker {
     struct rk_scratch *scratch; /* this worker's, kept warm between jobs */
@@ -30,9 +32,12 @@ struct rk_job {
      * the job never parks. */
     void (*resume)(struct rk_job *job, struct rk_worker *worker);
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
+    /* The client's, for as long as jobs of its wait, and of this queue alone; NULL: the job comes alone. */
+    struct rk_lane *lane;
     uint64_t queued_ns;   /* set by submit: when it was queued, CLOCK_MONOTONIC */
-    struct rk_job *next;  /* the queue's */
-    bool resumed;         /* the queue's: `resume` is due */
+    struct rk_job *next;  /* the queue's, and so are the rest */
+    bool resumed;         /* `resume` is due */
+    struct rk_lane alone; /* where it has none */
 };
 
 struct rk_work;
@@ -44,7 +49,8 @@ struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scrat
 void rk_work_lend(struct rk_work *work, struct rk_pool *pool);
 
 /* RANKD_OK, or RANKD_OVERLOADED if the queue is full or stopping: the job is then still the caller's and
- * neither run nor drop is called. */
+ * neither run nor drop is called. The last eighth of the queue is for jobs of clients that have none in it.
+ */
 enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
     __attribute__((warn_unused_result));
 

@@ -156,8 +156,11 @@ static void infer(struct rk_peer *peer, const struct rankd_shm_submission *entry
         (struct rk_infer_meta){.door = RK_DOOR_RING, .who = &peer->who, .id = job->id, .received_ns = now};
     job->meta.deadline_ns = deadline(front, now, entry->timeout_ns);
     job->meta.job = &job->job;
-    job->job =
-        (struct rk_job){.run = run, .drop = drop, .resume = infer_on, .deadline_ns = job->meta.deadline_ns};
+    job->job = (struct rk_job){.run = run,
+                               .drop = drop,
+                               .resume = infer_on,
+                               .deadline_ns = job->meta.deadline_ns,
+                               .lane = &peer->lane};
     atomic_store_explicit(&job->state, RK_RING_JOB_WAITING, memory_order_relaxed);
     if (parse(job, entry, &err) != RANKD_OK) {
         complete(job, &err);

@@ -75,6 +75,7 @@ struct rk_peer {
     uint32_t outstanding;
     struct rk_ring_job *jobs; /* one for each entry, and one for each thread that may be at the end of one */
     uint32_t job_count;
+    struct rk_lane lane; /* of the jobs that wait for a worker */
     uint32_t spin_wanted_ns, spin_granted_ns;
     struct rk_ring_call call;
 };

@@ -85,6 +85,14 @@ class Daemon:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def hold(self):
+        """Stopped, until go()."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def go(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
         """Ends in an orderly way, and did so without a complaint of a sanitizer's."""
         if self.process.poll() is None:
@@ -212,7 +220,7 @@ class Raw:
         return count
 
     # A request: descriptor at the arena's beginning, reply behind it, tensors from 8 KiB on.
-    def infer_entry(self, model, inputs, outputs=(), parameters=None, slot=0, space=None, **more):
+    def infer_entry(self, model, inputs, outputs=(), parameters=None, slot=0, space=None, request_id="", **more):
         base = self.arena + slot * (space or self.arena_bytes // 64 * 64)
         at = base + 8192
         body = b""
@@ -232,7 +240,7 @@ class Raw:
             text = value.encode() if kind == 3 else b""
             body += struct.pack("<32s2Id", name.encode(), kind, len(text), 0.0 if kind == 3 else float(value))
             body += text + b"\0" * (-len(text) % 8)
-        head = struct.pack("<4I32s64s16x", 1, len(inputs), len(outputs), len(parameters or {}), model.encode(), b"")
+        head = struct.pack("<4I32s64s16x", 1, len(inputs), len(outputs), len(parameters or {}), model.encode(), request_id.encode())
         self.put(base, head + body)
         return self.entry(INFER, (base, len(head) + len(body)), base + 4096, **more), places
 

@@ -1,4 +1,4 @@
-/* The work queue: parking and resuming. */
+/* The work queue: parking and resuming, and whose turn it is. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -141,12 +141,84 @@ static void the_work_ends_when_what_is_parked_was_resumed(void **state)
     assert_non_null(strstr(tape.seen, "re"));
 }
 
+struct named {
+    struct rk_job job;
+    char name;
+};
+
+static void run_named(struct rk_job *job, struct rk_worker *worker)
+{
+    (void)worker;
+    note(((struct named *)job)->name);
+}
+
+static void a_client_with_many_jobs_gets_one_turn_a_round(void **state)
+{
+    (void)state;
+    struct rk_lane many = {0}, few = {0};
+    struct rk_job gate = {.run = run_gate, .drop = drop};
+    struct rk_lane *lanes[] = {&many, &many, &many, &few, NULL, &few, NULL};
+    struct named jobs[7];
+    assert_int_equal(rk_work_submit(work, &gate), RANKD_OK);
+    wait_for("g");
+    for (size_t i = 0; i < 7; i++) {
+        jobs[i] = (struct named){{.run = run_named, .drop = drop, .lane = lanes[i]}, "123ab4c"[i]};
+        assert_int_equal(rk_work_submit(work, &jobs[i].job), RANKD_OK);
+    }
+    open_gate();
+    wait_for("g1abc243"); /* 1 2 3 are one client's, a 4 another's, b and c came alone */
+    rk_work_stop(work);
+}
+
+static void a_client_that_comes_back_waits_for_the_round(void **state)
+{
+    (void)state;
+    struct rk_lane one = {0}, other = {0};
+    struct rk_job gate = {.run = run_gate, .drop = drop};
+    struct named jobs[4];
+    assert_int_equal(rk_work_submit(work, &gate), RANKD_OK);
+    wait_for("g");
+    for (size_t i = 0; i < 4; i++) {
+        jobs[i] = (struct named){{.run = run_named, .drop = drop, .lane = i < 2 ? &one : &other}, "abcd"[i]};
+        assert_int_equal(rk_work_submit(work, &jobs[i].job), RANKD_OK);
+    }
+    open_gate();
+    wait_for("gacbd");
+    assert_int_equal(one.waiting, 0);
+    jobs[0].name = 'e';
+    assert_int_equal(rk_work_submit(work, &jobs[0].job), RANKD_OK); /* a lane that was empty is fine */
+    wait_for("gacbde");
+    rk_work_stop(work);
+}
+
+static void the_last_places_are_for_those_that_have_none(void **state)
+{
+    (void)state;
+    struct rk_lane many = {0};
+    struct rk_job gate = {.run = run_gate, .drop = drop}, refused = {.run = run_plain, .drop = drop};
+    struct named jobs[8];
+    assert_int_equal(rk_work_submit(work, &gate), RANKD_OK);
+    wait_for("g");
+    for (size_t i = 0; i < 8; i++) { /* of eight places one is kept for whoever has none */
+        jobs[i] = (struct named){{.run = run_named, .drop = drop, .lane = &many}, 'n'};
+        assert_int_equal(rk_work_submit(work, &jobs[i].job), i < 7 ? RANKD_OK : RANKD_OVERLOADED);
+    }
+    jobs[7].job.lane = NULL;
+    assert_int_equal(rk_work_submit(work, &jobs[7].job), RANKD_OK);
+    assert_int_equal(rk_work_submit(work, &refused), RANKD_OVERLOADED); /* now it is full for everybody */
+    open_gate();
+    rk_work_stop(work);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_parked_job_leaves_its_worker_to_others, start),
         cmocka_unit_test_setup(a_resumed_job_goes_before_those_that_wait, start),
         cmocka_unit_test_setup(the_work_ends_when_what_is_parked_was_resumed, start),
+        cmocka_unit_test_setup(a_client_with_many_jobs_gets_one_turn_a_round, start),
+        cmocka_unit_test_setup(a_client_that_comes_back_waits_for_the_round, start),
+        cmocka_unit_test_setup(the_last_places_are_for_those_that_have_none, start),
     };
     return cmocka_run_group_tests_name("work", tests, NULL, NULL);
 }
