@@ -27,7 +27,7 @@ def order(daemon, count):
     def names():
         return re.findall(r" id=(\w+) ", daemon.log())
 
-    assert eventually(lambda: len(names()) >= count), names()
+    assert eventually(lambda: len(names()) >= count, seconds=60), names()
     return names()
 
 
@@ -44,7 +44,7 @@ def medium(raw, name, slot=0):
 def holds_the_worker(path):
     """A client whose request keeps the one worker busy for as long as it takes to queue some others."""
     raw = Raw(path, arena=64 << 20)
-    scores = np.random.default_rng(5).standard_normal((1, 8_000_000), dtype=np.float32)
+    scores = np.random.default_rng(5).standard_normal((1, 4_000_000), dtype=np.float32)
     raw.submit(raw.infer_entry("rank", {"scores": scores}, request_id="held")[0])
     assert eventually(lambda: raw.word(256) == raw.word(128))
     return raw
