@@ -64,7 +64,7 @@ def test_on_the_loop_each_client_gets_at_most_four_at_a_turn(daemon):
         assert shallow.wait(tag) == 0 and [deep.wait(t) for t in tags] == [0] * DEEP
     names = order(daemon, DEEP + 1)
     assert [n for n in names if n != "shallow"] == [f"deep{i}" for i in range(DEEP)]  # a client's own stay in order
-    assert names.index("shallow") == 4, names
+    assert names.index("shallow") <= 4, names  # less where it was stopped amid a round
 
 
 def test_in_the_queue_clients_take_turns_one_by_one(daemon):
