@@ -17,6 +17,7 @@ enum { RK_SCOPE_INFER = 1u << 0, RK_SCOPE_BANKS = 1u << 1, RK_SCOPE_METRICS = 1u
 struct rk_principal {
     unsigned scopes;
     char name[64]; /* of the token, or "uid 1000": for logs; owns what it registers */
+    bool by_uid;   /* a ring client: it shows no token */
 };
 
 struct rk_call {

@@ -1,4 +1,5 @@
-/* Routes of registered shared memory, of the caller's own regions alone. */
+/* Routes of registered shared memory, of the caller's own regions alone. They are HTTP's: a region belongs to
+ * a token. */
 #include <gnutls/gnutls.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,13 @@
 #include "regions.h"
 #include "route.h"
 
-static enum rankd_status switched_on(const struct rk_app *app, struct rk_err *err)
+static enum rankd_status permitted(const struct rk_app *app, const struct rk_call *call, struct rk_err *err)
 {
+    if (call->who->by_uid)
+        return rk_fail(
+            err, RANKD_UNSUPPORTED,
+            "regions belong to tokens and are used by requests over HTTP; a client of the ring has an "
+            "arena that it shares with rankd already");
     if (app->regions)
         return RANKD_OK;
     return rk_fail(err, RANKD_UNSUPPORTED,
@@ -23,7 +29,7 @@ static enum rankd_status show(struct rk_app *app, const struct rk_call *call, en
                               const char *name, struct rk_answer *answer, struct rk_err *err)
 {
     struct rk_text out = {0};
-    if (switched_on(app, err) != RANKD_OK)
+    if (permitted(app, call, err) != RANKD_OK)
         return err->status;
     if (rk_regions_show(app->regions, call->who->name, kind, name, &out, err) == RANKD_OK)
         return rk_answer_text(answer, &out, err);
@@ -47,7 +53,7 @@ RK_HANDLER(rk_api_region_register)
     (void)answer;
     char key[RK_REGION_KEY] = "";
     uint64_t offset = 0, bytes = 0;
-    if (switched_on(app, err) != RANKD_OK)
+    if (permitted(app, call, err) != RANKD_OK)
         return err->status;
     struct rk_doc *doc = rk_doc_parse(call->body, call->body_bytes, "a region", err);
     const bool has_key = rk_doc_text(doc, "key", key, sizeof key, err);
@@ -67,7 +73,7 @@ RK_HANDLER(rk_api_region_register)
 RK_HANDLER(rk_api_region_unregister)
 {
     (void)answer;
-    if (switched_on(app, err) == RANKD_OK)
+    if (permitted(app, call, err) == RANKD_OK)
         rk_regions_unregister(app->regions, call->who->name, RK_REGION_SYSTEM, match->names[0]);
     return err->status;
 }
@@ -75,7 +81,7 @@ RK_HANDLER(rk_api_region_unregister)
 RK_HANDLER(rk_api_regions_unregister)
 {
     (void)match, (void)answer;
-    if (switched_on(app, err) == RANKD_OK)
+    if (permitted(app, call, err) == RANKD_OK)
         rk_regions_unregister(app->regions, call->who->name, RK_REGION_SYSTEM, NULL);
     return err->status;
 }
@@ -124,7 +130,7 @@ RK_HANDLER(rk_api_card_region_register)
     char text[2 * RK_DEVICE_HANDLE] = "";
     unsigned char handle[RK_DEVICE_HANDLE];
     uint64_t card = 0, bytes = 0;
-    if (switched_on(app, err) != RANKD_OK)
+    if (permitted(app, call, err) != RANKD_OK)
         return err->status;
     struct rk_doc *doc = rk_doc_parse(call->body, call->body_bytes, "a region", err);
     const bool has_handle = read_handle(doc, text, sizeof text, err);
@@ -148,7 +154,7 @@ RK_HANDLER(rk_api_card_region_register)
 RK_HANDLER(rk_api_card_region_unregister)
 {
     (void)answer;
-    if (switched_on(app, err) == RANKD_OK)
+    if (permitted(app, call, err) == RANKD_OK)
         rk_regions_unregister(app->regions, call->who->name, RK_REGION_CARD, match->names[0]);
     return err->status;
 }
@@ -156,7 +162,7 @@ RK_HANDLER(rk_api_card_region_unregister)
 RK_HANDLER(rk_api_card_regions_unregister)
 {
     (void)match, (void)answer;
-    if (switched_on(app, err) == RANKD_OK)
+    if (permitted(app, call, err) == RANKD_OK)
         rk_regions_unregister(app->regions, call->who->name, RK_REGION_CARD, NULL);
     return err->status;
 }

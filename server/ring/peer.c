@@ -159,6 +159,7 @@ static struct rk_peer *new_peer(struct rk_front *front, int fd, const struct ucr
     peer->uid = who->uid;
     peer->pid_fd = pidfd_of(fd, who->pid);
     peer->who.scopes = RK_SCOPE_ALL;
+    peer->who.by_uid = true;
     (void)snprintf(peer->who.name, sizeof peer->who.name, "uid %u", (unsigned)who->uid);
     peer->hello_until_ns = rk_now_ns() + front->app->config.ring_hello_timeout * 1000000u;
     peer->receive = (struct rk_op){.fd = fd, .data = packet, .bytes = RANKD_PACKET_MAX + 1, .done = received};

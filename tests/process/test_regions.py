@@ -2,6 +2,7 @@
 gets the daemon to do harm."""
 import base64
 import itertools
+import json
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ import pytest
 import tritonclient.http as triton
 import tritonclient.utils.shared_memory as shared
 from conftest import BUILD, Daemon, assert_ended_well
+from ring_support import Raw
 from support_http import ask, infer
 
 ALICE, BOB, METRICS = "the-token-of-alice-0001", "the-token-of-bob-000001", "the-token-of-metrics-01"
@@ -286,6 +288,28 @@ def test_two_sources_of_data_and_bodies_that_are_no_region(daemon, memory):
     for wrong in (b"", b"[]", b"{", {"key": key}, {"byte_size": 4}, {"key": 7, "byte_size": 4}, {"key": key, "byte_size": 4, "x": 1}):
         answer = ask(daemon, "POST", REGION.format("s", "register"), wrong, bearer(ALICE))
         assert answer.status == 400 and len(answer.error) > 10, wrong
+
+
+def test_regions_are_not_for_clients_of_the_ring(make_daemon, memory, tmp_path):
+    """They belong to tokens. Nothing is registered, and nobody else's is seen or taken away."""
+    tokens, path, key = tmp_path / "tokens", tmp_path / "ring", memory(CONTENT)
+    tokens.write_text(f"alice all {ALICE}\n")
+    tokens.chmod(0o600)
+    daemon = make_daemon("--tokens", tokens, "--allow-shm-regions", "--shm-key-prefix", "rankd_test_", "--socket", path)
+    assert registered(daemon, ALICE, "r", key, 64).status == 200
+    body = json.dumps({"key": key, "offset": 0, "byte_size": 64}).encode()
+    with Raw(str(path)) as raw:
+        for kind in ("systemsharedmemory", "cudasharedmemory"):
+            for method, route in (("GET", "status"), ("GET", "region/r/status"), ("POST", "region/s/register"),
+                                  ("POST", "region/r/unregister"), ("POST", "unregister")):
+                code, text = raw.call(method, f"/v2/{kind}/{route}", body if "/register" in route else b"")
+                assert code == 501 and "tokens" in json.loads(text)["error"] and "arena" in json.loads(text)["error"], (route, text)
+        assert raw.call("PUT", "/v2/systemsharedmemory/status")[0] == 405
+        entry, _ = raw.infer_entry("ap", {"scores": SCORES, "targets": TARGETS}, [("gradient", 16)])
+        assert raw.wait(raw.submit(entry)) == 0
+    assert [r["name"] for r in status(daemon, ALICE).json()] == ["r"]
+    with Raw(make_daemon("--socket", tmp_path / "other").flags[1]) as raw:  # nor where they are switched off
+        assert raw.call("GET", "/v2/systemsharedmemory/status")[0] == 501
 
 
 def test_regions_are_off_unless_asked_for_and_want_tokens(make_daemon):
