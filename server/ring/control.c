@@ -1,5 +1,6 @@
-/* The control channel: the API's calls in packets. A call runs on a worker; its answer is kept and sent page
- * by page, each when the client asks, so that a client that reads nothing costs one page and one answer. */
+/* The control channel: the API's calls in packets. A call runs on a worker, or here where that takes some
+ * microseconds; its answer is kept and sent page by page, each when the client asks, so that a client that
+ * reads nothing costs one page and one answer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,11 +99,9 @@ static void answer_text(struct rk_ring_call *call, int status, const char *json)
     call->answer.body_bytes = call->answer.body != NULL ? strlen(json) : 0;
 }
 
-static void run(struct rk_job *job, struct rk_worker *worker)
+static void ask(struct rk_peer *peer)
 {
-    (void)worker;
-    struct rk_ring_call *call = (struct rk_ring_call *)((char *)job - offsetof(struct rk_ring_call, job));
-    struct rk_peer *peer = peer_of(call);
+    struct rk_ring_call *call = &peer->call;
     struct rk_call api = {.method = call->request,
                           .path = call->path,
                           .query = call->query,
@@ -110,6 +109,13 @@ static void run(struct rk_job *job, struct rk_worker *worker)
                           .body_bytes = call->body_bytes,
                           .who = &peer->who};
     rk_api_call(peer->front->app, &api, &call->answer);
+}
+
+static void run(struct rk_job *job, struct rk_worker *worker)
+{
+    (void)worker;
+    struct rk_ring_call *call = (struct rk_ring_call *)((char *)job - offsetof(struct rk_ring_call, job));
+    ask(peer_of(call));
     answered(call);
 }
 
@@ -142,13 +148,12 @@ static void split(struct rk_ring_call *call, size_t bytes)
     call->body_bytes = bytes - (size_t)(call->body - call->request);
 }
 
-static struct rk_work *work_for(const struct rk_peer *peer)
+static const struct rk_route *route_of(const struct rk_ring_call *call)
 {
     struct rk_match match;
     char allow[64];
     struct rk_err err = {0};
-    const struct rk_ring_call *call = &peer->call;
-    return rk_route_work(peer->front->app, rk_route_find(call->request, call->path, &match, allow, &err));
+    return rk_route_find(call->request, call->path, &match, allow, &err);
 }
 
 static void begin(struct rk_peer *peer, uint32_t tag, const char *line, size_t bytes)
@@ -164,9 +169,15 @@ static void begin(struct rk_peer *peer, uint32_t tag, const char *line, size_t b
     }
     memcpy(call->request, line, bytes);
     split(call, bytes);
+    const struct rk_route *route = route_of(call);
+    if (route != NULL && route->kind == RK_ROUTE_LIGHT) {
+        ask(peer);
+        send_page(peer, 0);
+        return;
+    }
     call->job = (struct rk_job){.run = run, .drop = drop};
     atomic_store(&call->busy, true);
-    if (rk_work_submit(work_for(peer), &call->job) == RANKD_OK) {
+    if (rk_work_submit(rk_route_work(peer->front->app, route), &call->job) == RANKD_OK) {
         rk_peer_hold(peer);
         return;
     }

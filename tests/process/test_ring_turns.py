@@ -103,6 +103,16 @@ def test_a_deep_client_does_not_fill_the_queue_for_others():
             assert statuses == [0] * 14 + [503] * 26  # of 16 places the last two are for those that have none
 
 
+def test_what_is_light_is_answered_while_every_worker_is_held(daemon):
+    """As over HTTP: health and metrics are wanted most when nothing else gets through."""
+    with holds_the_worker(daemon.path) as holder, Raw(daemon.path) as raw:
+        for path in ("/v2/health/live", "/v2/health/ready", "/metrics", "/v2", "/v2/models/ap"):
+            assert raw.call("GET", path)[0] == 200
+        assert holder.take() == 0, "the worker was free again: a longer request is wanted"
+        assert raw.call("GET", "/v2/banks")[0] == 200  # this one waits for it
+        assert holder.take() == 1
+
+
 def test_a_shallow_client_gets_its_share_beside_a_deep_one(daemon):
     """Both go on without a pause: of the deep one's completions, the shallow one has at least a share of one in 32."""
     many, over, served = 640, threading.Event(), 0
