@@ -9,7 +9,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(B
 	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka -lcurl $(server_libs) -o $@
 
 # These start the daemon that lies beside their folder.
-$(BUILD)/unit/test_client_open $(BUILD)/unit/test_client_calls $(BUILD)/unit/test_client_memory $(BUILD)/unit/test_client_death: | $(BUILD)/rankd
+$(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd
 
 # Allocations that fail on purpose: the program supplies the wrappers.
 $(BUILD)/unit/test_client_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=free

@@ -19,7 +19,7 @@ from ring_support import (CANCEL, COMPLETE_HEAD, INFER, SUBMIT_TAIL, Daemon, Los
 from test_ring import EXACT, SCORES, TARGETS, large, worked_example
 
 SOAK = os.environ.get("RING_SOAK") == "1"
-SECONDS = 300 if SOAK else 15 # with each of the two loops
+SECONDS = 300 if SOAK else 15  # with each of the two loops
 CONNECTS = 10_000
 
 

@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -85,6 +86,45 @@ void test_request_free(struct test_request *request)
     free(request->scores);
     free(request->targets);
     memset(request, 0, sizeof *request);
+}
+
+uint64_t test_submitted(rankd_client *client, const struct test_request *request)
+{
+    struct rankd_error error = {0};
+    uint64_t tag = 0;
+    if (rankd_submit(client, &request->request, &tag, &error) != RANKD_OK)
+        fail_msg("%s", error.text);
+    assert_true(tag != 0);
+    return tag;
+}
+
+void test_takes_example(rankd_client *client, uint64_t tag)
+{
+    struct rankd_reply reply;
+    if (rankd_wait(client, tag, SECONDS(30), &reply) != RANKD_OK || !test_is_example(&reply))
+        fail_msg("%d: %s", reply.status, reply.error);
+    rankd_reply_clear(client, &reply);
+}
+
+void test_still_works(rankd_client *client)
+{
+    struct test_request example;
+    test_example(&example);
+    test_takes_example(client, test_submitted(client, &example));
+}
+
+void test_call(rankd_client *client, const char *method, const char *path, const char *body, int status)
+{
+    char *answer;
+    size_t bytes = 0;
+    struct rankd_error error = {0};
+    int got = rankd_call(client, method, path, body, body != NULL ? strlen(body) : 0, SECONDS(30), &answer,
+                         &bytes, &error);
+    if (got != status)
+        fail_msg("%s %s: %d %s", method, path, got, error.text);
+    assert_true((answer != NULL) == (status == RANKD_OK));
+    assert_true(answer == NULL || strlen(answer) == bytes);
+    free(answer);
 }
 
 uint64_t test_now_ns(void)

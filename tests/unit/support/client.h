@@ -57,6 +57,14 @@ bool test_is_example(const struct rankd_reply *reply);
 void test_sorting(struct test_request *request, size_t items);
 void test_request_free(struct test_request *request);
 
+/* Sends it and gives its tag; waits for the example's answer; both. Anything else ends the test. */
+uint64_t test_submitted(rankd_client *client, const struct test_request *request);
+void test_takes_example(rankd_client *client, uint64_t tag);
+void test_still_works(rankd_client *client);
+
+/* A control call that must end with that status. `body` NULL: none. */
+void test_call(rankd_client *client, const char *method, const char *path, const char *body, int status);
+
 uint64_t test_now_ns(void);
 
 /* Whether it becomes true within some seconds. */

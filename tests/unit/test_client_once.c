@@ -1,0 +1,112 @@
+/* librankd over HTTP: what changes something is sent once. The server here is the test's own, and hangs up.
+ */
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "unit/support/client.h"
+
+static const char reply_head[] = "{\"outputs\":[{\"name\":\"loss\",\"shape\":[1],\"datatype\":\"FP32\","
+                                 "\"parameters\":{\"binary_data_size\":4}}]}";
+
+struct server {
+    int fd, requests;
+    pthread_t thread;
+};
+
+/* A whole request, as far as this server wants to know: what is there within a moment. */
+static bool reads_request(int fd)
+{
+    char text[8192];
+    ssize_t n = recv(fd, text, sizeof text, 0);
+    while (n > 0 && poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 50) > 0)
+        n = recv(fd, text, sizeof text, 0) > 0 ? n : 0;
+    return n > 0;
+}
+
+/* Answers the first request of each connection, hangs up on the second. */
+static void *serve(void *arg)
+{
+    struct server *server = arg;
+    for (int fd; (fd = accept(server->fd, NULL, NULL)) >= 0; close(fd)) {
+        if (!reads_request(fd))
+            continue;
+        server->requests++;
+        (void)dprintf(
+            fd, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\nInference-Header-Content-Length: %zu\r\n\r\n%s",
+            sizeof reply_head - 1 + 4, sizeof reply_head - 1, reply_head);
+        (void)send(fd, "\0\0\0\0", 4, MSG_NOSIGNAL);
+        server->requests += reads_request(fd);
+    }
+    return NULL;
+}
+
+/* curl sends again by itself where a connection that was used before is closed without an answer. That would
+ * append a batch twice, so what changes something is not, and whoever sent it is told that it may have been
+ * done. */
+static void what_changes_something_is_not_sent_twice(void **state)
+{
+    (void)state;
+    const struct {
+        const char *method, *bank, *batch;
+        int sent, status;
+    } cases[] = {{NULL, NULL, NULL, 3, RANKD_OK},     {NULL, "b", NULL, 2, RANKD_LOST},
+                 {NULL, "b", "batch-1", 3, RANKD_OK}, {"GET", NULL, NULL, 3, RANKD_OK},
+                 {"POST", NULL, NULL, 2, RANKD_LOST}, {"DELETE", NULL, NULL, 2, RANKD_LOST}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        struct server server = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        socklen_t size = sizeof address;
+        struct rankd_parameter parameters[] = {{"bank", RANKD_TEXT, 0, cases[i].bank},
+                                               {"batch_id", RANKD_TEXT, 0, cases[i].batch}};
+        struct test_request example;
+        struct rankd_error error;
+        rankd_client *client;
+        char url[64], *answer;
+        assert_int_equal(bind(server.fd, (struct sockaddr *)&address, size), 0);
+        assert_int_equal(listen(server.fd, 8), 0);
+        assert_int_equal(getsockname(server.fd, (struct sockaddr *)&address, &size), 0);
+        (void)snprintf(url, sizeof url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+        assert_int_equal(pthread_create(&server.thread, NULL, serve, &server), 0);
+        assert_int_equal(rankd_open(url, NULL, &client, &error), RANKD_OK);
+        test_example(&example);
+        example.request.parameters = parameters;
+        example.request.parameter_count = cases[i].batch ? 2 : cases[i].bank ? 1 : 0;
+        example.request.output_count = 1;
+        for (int request = 0; request < 2; request++) {
+            struct rankd_reply reply = {0};
+            int expected = request == 0 ? RANKD_OK : cases[i].status, status;
+            if (cases[i].method != NULL) {
+                status =
+                    rankd_call(client, cases[i].method, "/v2/x", NULL, 0, SECONDS(20), &answer, NULL, &error);
+                free(answer);
+            } else {
+                status = rankd_infer(client, &example.request, &reply);
+            }
+            rankd_reply_clear(client, &reply);
+            if (status != expected)
+                fail_msg("case %zu, request %d: %d", i, request, status);
+        }
+        rankd_close(client);
+        (void)shutdown(server.fd, SHUT_RDWR);
+        assert_int_equal(pthread_join(server.thread, NULL), 0);
+        assert_int_equal(server.requests, cases[i].sent);
+        (void)close(server.fd);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        over_http(what_changes_something_is_not_sent_twice),
+    };
+    return cmocka_run_group_tests_name("client_once", tests, NULL, NULL);
+}
