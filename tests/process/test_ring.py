@@ -202,14 +202,16 @@ def test_calls_follow_each_other_at_once(daemon):
 
 
 def test_a_call_while_one_is_under_way_is_the_end(daemon):
-    with Raw(daemon.path) as raw:
-        packet = struct.pack("<4I2Q", 0x4C4C4143, 1, 0, 0, 0, 0) + b"GET /v2/banks\0"  # of a worker: light ones are answered at once
-        for _ in range(50):
-            try:
-                raw.socket.send(packet)
-            except OSError:
-                break
+    with Raw(daemon.path, arena=64 << 20) as busy, Raw(daemon.path) as raw:
+        scores = np.random.default_rng(6).standard_normal((1, 2_000_000), dtype=np.float32)
+        for slot in range(4):  # the two workers have something to do
+            busy.submit(busy.infer_entry("rank", {"scores": scores}, slot=slot, space=15 << 20)[0])
+        assert eventually(lambda: busy.word(256) == busy.word(128))
+        packet = struct.pack("<4I2Q", 0x4C4C4143, 1, 0, 0, 0, 0) + b"GET /v2/banks\0"
+        for _ in range(2):
+            raw.socket.send(packet)
         assert raw.is_hung_up()
+        assert busy.take() < 4, "the workers were free again: longer requests are wanted"
 
 
 def test_versions_are_negotiated(daemon):
