@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -131,6 +132,7 @@ class Raw:
         self.socket.connect(path)
         self.map = None
         self.tag = self.call_tag = 0
+        self.fence = threading.Lock()
         self.done = {}
         if greet:
             self.greet(hello or struct.pack("<4IQ2I32x", HELLO, *versions, entries, arena, spin_us, 0))
@@ -196,6 +198,8 @@ class Raw:
         until = time.monotonic() + timeout
         while tag not in self.done:
             self.set_word(CLIENT_WAITING, 1)
+            with self.fence:
+                pass  # a locked instruction between the store and the look, as the protocol wants
             if not self.take():
                 if not select.select([self.socket], [], [], max(until - time.monotonic(), 0))[0]:
                     raise TimeoutError(f"no completion of {tag}")
