@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "table_bins.h"
+#include "tally.h"
 
 enum {
     CACHED = 1 << 19,    /* cuts up to which looking through the tables out of order is faster */
@@ -198,18 +199,13 @@ static void take_relevant_off(const struct rk_list *list, const struct shared *s
     }
 }
 
-/* An item with b cuts above it is at or above the b-th cut and all after it. */
 static void sum_up(const struct rk_list *list, const struct shared *shared, uint32_t *ahead)
 {
     const struct rk_table_layout *l = &shared->layout;
     memset(ahead, 0, list->p * sizeof *ahead);
     for (unsigned part = 0; part < l->parts; part++) {
         const uint32_t *tally = (const void *)(shared->scratch + l->tally + part * l->tally_stride);
-        uint32_t sum = 0;
-        for (uint32_t k = 0; k < list->p; k++) {
-            sum += tally[k];
-            ahead[k] += sum;
-        }
+        rk_tally_sum(tally, list->p, ahead);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "table_bins.h"
+#include "tally.h"
 
 struct shared {
     const struct rk_table_code *code;
@@ -60,13 +61,6 @@ static void mark_live(const struct rk_pass *pass, const struct shared *shared, u
             next = cell[0][i];
         }
     }
-}
-
-/* The items of a span that may change. */
-static uint32_t sift(const struct shared *shared, const struct rk_span *span, uint32_t *cell, float *score,
-                     uint32_t *position)
-{
-    return shared->code->sift(span, &shared->map, shared->live, cell, score, position);
 }
 
 /* Those of a block that may change, and where they are in the list. */
@@ -133,7 +127,8 @@ static void move_plain(const struct shared *shared, struct rk_part *part, struct
     struct rk_span span;
     while (rk_walk_next(walk, &span)) {
         clear(part, &span);
-        uint32_t items = sift(shared, &span, block.cell, block.score, block.position);
+        uint32_t items =
+            shared->code->sift(&span, &shared->map, shared->live, block.cell, block.score, block.position);
         if (items > 0)
             resolve(shared, part, &block, items, tally);
     }
@@ -178,7 +173,8 @@ static void fill_bins(const struct shared *shared, const struct rk_part *part, s
     size_t copied = 0;
     for (uint32_t total = 0; total + RK_TABLE_BLOCK <= shared->pairs && rk_walk_next(walk, &span);) {
         clear(part, &span);
-        uint32_t items = sift(shared, &span, block.cell, block.score, block.position);
+        uint32_t items =
+            shared->code->sift(&span, &shared->map, shared->live, block.cell, block.score, block.position);
         for (uint32_t i = 0; i < items; i++)
             buffer[rk_bins_put(bins, block.cell[i])] = (struct pair){block.score[i], block.position[i]};
         total += items;
@@ -276,12 +272,8 @@ enum rankd_status rk_table_move(struct rk_pass *pass, const struct rk_table_code
     enum rankd_status status = rk_parts_run(pass, parts, move_part, &shared);
     memcpy(pass->ahead_after, pass->ahead, list->p * sizeof *pass->ahead);
     for (unsigned part = 0; part < parts; part++) {
-        const int32_t *tally = (const void *)(shared.scratch + l->tally + part * l->tally_stride);
-        uint32_t sum = 0;
-        for (uint32_t k = 0; k < list->p; k++) {
-            sum += (uint32_t)tally[k];
-            pass->ahead_after[k] += sum;
-        }
+        const uint32_t *tally = (const void *)(shared.scratch + l->tally + part * l->tally_stride);
+        rk_tally_sum(tally, list->p, pass->ahead_after);
     }
     return status;
 }

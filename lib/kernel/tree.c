@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "tally.h"
+
 enum {
     ROW = RK_TREE_CUTS + 1,
     TURNS = 4 /* tallies in turn, so that equal items do not wait for one another */
@@ -75,16 +77,6 @@ static void take_relevant_off(const struct rk_list *list, const struct shared *s
         tally[above[k]]--;
 }
 
-/* An item with b cuts above it is at or above the b-th cut and all after it. */
-static void sum_up(const uint32_t *tally, uint32_t p, uint32_t *ahead)
-{
-    uint32_t sum = 0;
-    for (uint32_t k = 0; k < p; k++) {
-        sum += tally[k];
-        ahead[k] += sum;
-    }
-}
-
 enum rankd_status rk_tree_count(struct rk_pass *pass, const struct rk_tree_code *code)
 {
     const struct rk_list *list = pass->list;
@@ -97,7 +89,7 @@ enum rankd_status rk_tree_count(struct rk_pass *pass, const struct rk_tree_code 
     memset(pass->ahead, 0, list->p * sizeof *pass->ahead);
     pass->nan = false;
     for (unsigned i = 0; i < parts; i++) {
-        sum_up(shared.tally[i], list->p, pass->ahead);
+        rk_tally_sum(shared.tally[i], list->p, pass->ahead);
         pass->nan |= shared.nan[i];
     }
     return status;
@@ -159,6 +151,6 @@ enum rankd_status rk_tree_move(struct rk_pass *pass, const struct rk_tree_code *
     enum rankd_status status = rk_parts_run(pass, parts, move_part, &shared);
     memcpy(pass->ahead_after, pass->ahead, list->p * sizeof *pass->ahead);
     for (unsigned i = 0; i < parts; i++)
-        sum_up(shared.tally[i], list->p, pass->ahead_after);
+        rk_tally_sum(shared.tally[i], list->p, pass->ahead_after);
     return status;
 }
