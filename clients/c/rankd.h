@@ -74,9 +74,9 @@ RANKD_API int rankd_open(const char *url, const struct rankd_options *options, r
  * fine. */
 RANKD_API void rankd_close(rankd_client *client);
 
-/* Connects anew after RANKD_LOST. Tags from before are over. Memory that was allocated before stays readable
- * and writable until it is freed; used in a request, it is copied like any other memory. On a connection that
- * stands, does nothing. */
+/* Connects anew after RANKD_LOST. Tags from before are over: RANKD_LOST to whoever waits for one. Memory that
+ * was allocated before stays readable and writable until it is freed; used in a request, it is copied like
+ * any other memory. On a connection that stands, does nothing. */
 RANKD_API int rankd_reconnect(rankd_client *client, struct rankd_error *error);
 
 /* 64-byte aligned memory that the daemon can read and write in place (over HTTP: plain memory). Not cleared.
@@ -154,7 +154,7 @@ RANKD_API int rankd_infer(rankd_client *client, const struct rankd_request *requ
                           struct rankd_reply *reply);
 
 /* Takes a request back if it was not started: it then completes with RANKD_CANCELLED, and is waited for as
- * usual. */
+ * usual. RANKD_MISUSE: nothing outstanding has this tag. */
 RANKD_API int rankd_cancel(rankd_client *client, uint64_t tag);
 
 /* Takes it back and forgets it: nobody will wait. Memory that the caller gave may still be written to until

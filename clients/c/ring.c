@@ -207,6 +207,7 @@ static int prepare_slots(struct rankd_ring *ring, struct rankd_error *error)
     ring->submissions = (void *)((char *)mapping->shared + mapping->shared->submissions_offset);
     ring->completions = (void *)((char *)mapping->shared + mapping->shared->completions_offset);
     ring->submit_tail = ring->complete_head = 0;
+    ring->first_tag = ring->next_tag;
     ring->slot_memory = rankd_arena_take(&ring->mapping->arena, (uint64_t)ring->entries * RANKD_SLOT_BYTES);
     ring->slots = calloc(ring->entries, sizeof *ring->slots);
     if (ring->slots != NULL && ring->slot_memory != NULL)

@@ -59,6 +59,7 @@ struct rankd_ring {
     _Atomic int fd; /* -1: not connected. Read without the lock by who waits, and by the fork handler */
     bool lost;
     uint64_t daemon_id, next_tag;
+    uint64_t first_tag;            /* of this connection: those before it are over */
     struct rankd_mapping *mapping; /* the current one first, then retired ones; NULL: none */
     struct rankd_shm_submission *submissions;
     struct rankd_shm_completion *completions;
