@@ -176,9 +176,14 @@ enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
     return RANKD_OK;
 }
 
-void rk_app_stop(struct rk_app *app)
+void rk_app_refuse(struct rk_app *app)
 {
     atomic_store(&app->ready, false);
+}
+
+void rk_app_stop(struct rk_app *app)
+{
+    rk_app_refuse(app);
     stop_first(app, PARTS);
 }
 

@@ -45,7 +45,10 @@ struct rk_part {
 /* Starts every part in order; on failure stops those that are up. app->config is set; the rest is zero. */
 enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Stops every part in reverse order: drains, then frees. */
+/* From here on new requests are refused; what was taken goes on. */
+void rk_app_refuse(struct rk_app *app);
+
+/* Refuses, then stops every part in reverse order: drains, then frees. */
 void rk_app_stop(struct rk_app *app);
 
 /* From another thread while rk_app_stop() waits: do not wait any longer. */

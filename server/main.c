@@ -55,6 +55,7 @@ static void wait_for_stop(struct rk_app *app)
     int number;
     while ((number = rk_signals_wait()) == SIGHUP)
         read_tokens_again(app);
+    rk_app_refuse(app); /* whoever reads the line below may rely on it */
     rk_log_say(app->log, RK_LOG_INFO, "main", "%s: draining; a second signal does not wait",
                strsignal(number));
 }

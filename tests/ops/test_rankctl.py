@@ -153,10 +153,8 @@ def test_bench_counts_what_the_daemon_counts(make_daemon, tmp_path, door):
 
 
 def test_bench_tells_of_failures_at_once_and_shows_no_latency_of_nothing(daemon):
-    started = time.monotonic()
-    done = rankctl("bench", "--duration", "50", "-p", "lambda=-1", url=daemon.url)
+    done = rankctl("bench", "--duration", "3600", "-p", "lambda=-1", url=daemon.url)  # far longer than it is waited for
     assert done.returncode == 1 and "lambda" in done.stderr and done.stdout == ""
-    assert time.monotonic() - started < 25
 
 
 class Terminal:
