@@ -1,7 +1,10 @@
 /* Strategy "table": an item's place among the cuts by a table. The line of scores is divided into cells, and
  * those, some at a time, into slots, finer where there are more cuts. A slot says how many cuts lie above it,
  * and the highest cut within it: one look at eight bytes places an item, unless several cuts lie in its slot.
- * Cells only have a bit: can the rank of an item in it change?
+ * Where there are too many cuts for that to fit the cache, a slot has more cells, and in place of its highest
+ * cut a mark for each of them that has a cut: the marks before an item's cell are counted, and only an item
+ * in a marked cell is compared with its cut.
+ * A cell has one more bit, of the second pass: can the rank of an item in it change?
  *
  * A cell number is any function of the score that never falls as the score grows less: it need not be exact
  * arithmetic, as cuts and items go through the same one. Cell 0 is that of the highest scores.
@@ -24,8 +27,12 @@ enum {
 };
 
 struct rk_slot {
-    float cut;      /* the highest within it; -inf, which is above nothing, where there is none */
-    uint32_t above; /* cuts in slots before it; RK_SLOT_MANY: more than one lies within it */
+    union {
+        float cut;      /* the highest within it; -inf, which is above nothing, where there is none */
+        uint32_t marks; /* where map.marked: of its i-th cell, bit i: there is a cut in it */
+    };
+    uint32_t
+        above; /* cuts in slots before it; RK_SLOT_MANY: more than one lies within it, or within a cell */
 };
 
 #define RK_SLOT_MANY 0x80000000u
@@ -46,6 +53,7 @@ struct rk_map {
     const struct rk_coarse *coarse; /* [RK_COARSE], or NULL: evenly */
     uint32_t cells, slots;
     unsigned fine; /* the slot of a cell is cell >> fine */
+    bool marked;   /* what slots hold, see there; fine is then 5 */
 };
 
 /* What runs over every item; one of each instruction set. */

@@ -6,7 +6,7 @@
 #include "tally.h"
 
 enum {
-    CACHED = 1 << 19,    /* cuts up to which looking through the tables out of order is faster */
+    CACHED = 3 << 19,    /* cuts up to which looking through the tables out of order is faster */
     CHUNK_MIN = 1 << 18, /* items put in order at a time: enough that looking through the tables pays */
     CHUNK_PER_CUT = 8,
     CHUNK_SHARE = 8,       /* and at most one in so many of the list's */

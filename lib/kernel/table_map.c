@@ -7,52 +7,72 @@
 #include "score.h"
 
 enum {
-    PER_CUT = 8, /* slots a cut, while that many fit the cache */
+    MARKED = 1 << 16, /* cuts from which on slots are marked */
+    PER_CUT = 8,      /* slots a cut before, while that many fit the cache, */
     SLOTS_CACHED = 1 << 17,
     SLOTS_PER_CUT = 2, /* and beyond */
     SLOTS_MIN = 256,
-    SLOTS_MAX = 1 << 24, /* FP32 counts that far */
-    FINE = 3,            /* a slot has 2^FINE cells, while … */
-    CELLS_CACHED = 1 << 23,
-    CROWD = 64 /* cuts in one slot from which on an even map is not taken */
+    FINE = 3,            /* such a slot has 2^FINE cells, */
+    FINE_MARKED = 5,     /* and a marked one so many */
+    CELLS_PER_CUT = 64,  /* of those, while they can be counted */
+    CELLS_MAX = 1 << 24, /* FP32 counts that far */
+    CROWD = 64           /* cuts in one slot from which on an even map is not taken */
 };
 
-/* Grows with p, as bounds of memory rely on. */
-static uint32_t even_slots(uint32_t p)
+static bool is_marked(uint32_t p)
 {
+    return p > MARKED;
+}
+
+static unsigned fine_of(uint32_t p)
+{
+    return is_marked(p) ? FINE_MARKED : FINE;
+}
+
+/* Grows with p, as bounds of memory rely on. */
+static uint32_t even_cells(uint32_t p)
+{
+    if (is_marked(p))
+        return p < CELLS_MAX / CELLS_PER_CUT ? p * CELLS_PER_CUT : CELLS_MAX;
     uint64_t slots = (uint64_t)p * PER_CUT, many = (uint64_t)p * SLOTS_PER_CUT;
     slots = slots < SLOTS_CACHED ? slots : SLOTS_CACHED;
     slots = slots < many ? many : slots;
     slots = slots < SLOTS_MIN ? SLOTS_MIN : slots;
-    return (uint32_t)(slots < SLOTS_MAX ? slots : SLOTS_MAX);
-}
-
-static unsigned even_fine(uint32_t slots)
-{
-    unsigned fine = FINE;
-    while (fine > 0 && (uint64_t)slots << fine > CELLS_CACHED)
-        fine--;
-    return fine;
+    return (uint32_t)slots << FINE;
 }
 
 uint32_t rk_map_slots(uint32_t p)
 {
-    return even_slots(p) + RK_COARSE;
+    return (even_cells(p) >> fine_of(p)) + RK_COARSE;
 }
 
 uint32_t rk_map_cells(uint32_t p)
 {
-    uint64_t cells = (uint64_t)even_slots(p) << FINE, uneven = rk_map_slots(p);
-    cells = cells < CELLS_CACHED ? cells : CELLS_CACHED;
-    return (uint32_t)(cells > uneven ? cells : uneven);
+    return even_cells(p) + RK_COARSE;
 }
 
 /* Slots from..to-1 have no cut, and k cuts above them. */
-static uint32_t fill_to(struct rk_slot *slot, uint32_t from, uint32_t to, uint32_t k)
+static uint32_t fill_to(const struct rk_map *map, struct rk_slot *slot, uint32_t from, uint32_t to,
+                        uint32_t k)
 {
+    struct rk_slot empty = {.above = k};
+    if (!map->marked)
+        empty.cut = -INFINITY;
     for (; from < to; from++)
-        slot[from] = (struct rk_slot){-INFINITY, k};
+        slot[from] = empty;
     return to;
+}
+
+/* Cut k, no higher than those before it, goes to its slot, which is the last so far. */
+static void add_to(const struct rk_map *map, struct rk_slot *slot, uint32_t cell, float cut, bool is_first)
+{
+    const uint32_t mark = 1u << (cell & 31);
+    if (!map->marked && is_first)
+        slot->cut = cut;
+    else if (!map->marked || slot->marks & mark)
+        slot->above |= RK_SLOT_MANY;
+    if (map->marked)
+        slot->marks |= mark;
 }
 
 /* Fills slot[slots + 1]. Returns the most cuts in one slot. */
@@ -70,17 +90,14 @@ static uint32_t fill(const struct rk_table_code *code, const struct rk_map *map,
         for (uint32_t i = 0; i < items; i++, k++) {
             uint32_t at = cell[i] >> map->fine;
             if (at >= next) {
-                (void)fill_to(slot, next, at, k);
-                slot[at] = (struct rk_slot){cut[k], k};
-                next = at + 1;
+                next = fill_to(map, slot, next, at + 1, k);
                 within = 0;
-            } else {
-                slot[at].above |= RK_SLOT_MANY;
             }
+            add_to(map, &slot[at], cell[i], cut[k], within == 0);
             most = ++within > most ? within : most;
         }
     }
-    (void)fill_to(slot, next, map->slots + 1, p);
+    (void)fill_to(map, slot, next, map->slots + 1, p);
     return most;
 }
 
@@ -103,7 +120,7 @@ static bool finite_range(const float *cut, uint32_t p, float *high, float *low)
 static struct rk_map even_map(const float *const cut[2], uint32_t p)
 {
     float high = -FLT_MAX, low = FLT_MAX;
-    uint32_t slots = even_slots(p), cells = slots << even_fine(slots);
+    const uint32_t cells = even_cells(p);
     bool any = finite_range(cut[0], p, &high, &low);
     if (cut[1])
         any |= finite_range(cut[1], p, &high, &low);
@@ -113,8 +130,9 @@ static struct rk_map even_map(const float *const cut[2], uint32_t p)
                            .scale = scale > (double)FLT_MAX ? FLT_MAX : (float)scale,
                            .top = (float)(cells - 1),
                            .cells = cells,
-                           .slots = slots,
-                           .fine = even_fine(slots)};
+                           .slots = cells >> fine_of(p),
+                           .fine = fine_of(p),
+                           .marked = is_marked(p)};
 }
 
 /* A row of cuts, as keys that ascend. */
@@ -138,11 +156,13 @@ static uint32_t step_over(struct row *row, uint32_t coarse, uint32_t *low, uint3
     return row->at - from;
 }
 
-/* Every coarse cell is divided according to the number of its cuts, over the range of its cuts. */
+/* Every coarse cell is divided according to the number of its cuts, over the range of its cuts. Unless slots
+ * are marked, every cell is a slot: cuts that lie close need it to be told apart. */
 static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk_coarse *coarse)
 {
     struct row before = {cut[0], p, 0}, after = {cut[1], cut[1] ? p : 0, 0};
-    uint64_t budget = even_slots(p), rows = cut[1] ? 2 : 1;
+    const unsigned fine = is_marked(p) ? FINE_MARKED : 0;
+    uint64_t budget = even_cells(p) >> (fine_of(p) - fine), rows = cut[1] ? 2 : 1;
     uint32_t cell = 0;
     for (uint32_t c = 0; c < RK_COARSE; c++) {
         uint32_t low = UINT32_MAX, high = 0, shift = 0;
@@ -157,7 +177,11 @@ static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk
         }
         cell += coarse[c].last + 1;
     }
-    return (struct rk_map){.coarse = coarse, .cells = cell, .slots = cell};
+    return (struct rk_map){.coarse = coarse,
+                           .cells = cell,
+                           .slots = ((cell - 1) >> fine) + 1,
+                           .fine = fine,
+                           .marked = is_marked(p)};
 }
 
 static uint32_t fill_both(const struct rk_table_code *code, const struct rk_map *map,

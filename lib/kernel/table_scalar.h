@@ -62,11 +62,11 @@ static inline void rk_table_cells(const struct rk_map *map, const float *score, 
     }
 }
 
-/* #{k: cut[k] > s} for a score within a slot of several cuts, the highest of which, number `low`, is above
- * it. The lowest is looked at first: many cuts in one slot are mostly equal ones. */
+/* #{k: cut[k] > s}, known to be low to next. The lowest is looked at first: many cuts in one place are mostly
+ * equal ones. */
 static inline uint32_t rk_slot_search(const float *cut, uint32_t low, uint32_t next, float s)
 {
-    uint32_t size = next - ++low;
+    uint32_t size = next - low;
     if (cut[next - 1] > s)
         return next;
     while (size > 1) {
@@ -77,21 +77,58 @@ static inline uint32_t rk_slot_search(const float *cut, uint32_t low, uint32_t n
     return low + (cut[low] > s);
 }
 
+/* The number of a slot's item, but for what a search among its cuts adds; true if that is needed. Where more
+ * than one cut may have to be looked at, *number is what lies above the slot (or its highest cut), with
+ * RK_SLOT_MANY. */
+static inline unsigned rk_slot_look(struct rk_slot slot, float s, uint32_t *number)
+{
+    unsigned is_above = slot.cut > s;
+    *number = slot.above + is_above;
+    return is_above & slot.above >> 31;
+}
+
+/* Bits that are set. Without the instruction compilers call a function. */
+static inline uint32_t rk_count_bits(uint32_t x)
+{
+#ifdef __POPCNT__
+    return (uint32_t)__builtin_popcount(x);
+#else
+    x -= x >> 1 & 0x55555555;
+    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
+    return ((x + (x >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
+#endif
+}
+
+static inline unsigned rk_slot_look_marked(struct rk_slot slot, uint32_t cell, uint32_t *number)
+{
+    uint32_t mark = 1u << (cell & 31), many = slot.above >> 31;
+    *number = slot.above + (many ? 0 : rk_count_bits(slot.marks & (mark - 1)));
+    return many | ((slot.marks & mark) != 0);
+}
+
 static inline void rk_table_above(const struct rk_map *map, const struct rk_slot *slot, const float *cut,
                                   uint32_t items, const uint32_t *cell, const float *score, uint32_t *out)
 {
     uint16_t pending[RK_TABLE_BLOCK];
-    uint32_t many = 0;
-    for (uint32_t i = 0; i < items; i++) {
-        struct rk_slot here = slot[cell[i] >> map->fine];
-        uint32_t is_above = here.cut > score[i];
-        out[i] = (here.above & RK_SLOT_CUTS) + is_above;
-        pending[many] = (uint16_t)i;
-        many += here.above >> 31 & is_above;
+    uint32_t aside = 0;
+    if (map->marked) {
+        for (uint32_t i = 0; i < items; i++) {
+            pending[aside] = (uint16_t)i;
+            aside += rk_slot_look_marked(slot[cell[i] >> map->fine], cell[i], &out[i]);
+        }
+    } else {
+        for (uint32_t i = 0; i < items; i++) {
+            pending[aside] = (uint16_t)i;
+            unsigned many = rk_slot_look(slot[cell[i] >> map->fine], score[i], &out[i]);
+            aside += many;
+            out[i] &= many ? ~0u : RK_SLOT_CUTS;
+        }
     }
-    for (uint32_t j = 0; j < many; j++) {
-        uint32_t i = pending[j], next = slot[(cell[i] >> map->fine) + 1].above & RK_SLOT_CUTS;
-        out[i] = rk_slot_search(cut, out[i] - 1, next, score[i]);
+    for (uint32_t j = 0; j < aside; j++) {
+        uint32_t i = pending[j], low = out[i] & RK_SLOT_CUTS, next = low + 1;
+        if (out[i] & RK_SLOT_MANY)
+            next = slot[(cell[i] >> map->fine) + 1].above & RK_SLOT_CUTS;
+        out[i] = rk_slot_search(cut, low, next, score[i]);
     }
 }
 

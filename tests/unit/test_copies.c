@@ -187,12 +187,12 @@ static size_t copied_of_long(size_t items, size_t every)
     return bytes;
 }
 
-/* With more than 524,288 relevant items a list is put in order, some of its items at a time: once to count,
+/* With more than 1,572,864 relevant items a list is put in order, some of its items at a time: once to count,
  * and what may move once more. */
 static void a_list_that_is_put_in_order_is_copied(void **state)
 {
     (void)state;
-    const size_t items = 2200000, irrelevant = items / 4 * 3 * sizeof(float);
+    const size_t items = 6600000, irrelevant = items / 4 * 3 * sizeof(float);
     assert_in_range(copied_of_long(items, 4), irrelevant, 2 * irrelevant);
 }
 

@@ -63,6 +63,22 @@ static void every_strategy_takes_every_kind_of_scores(void **state)
     }
 }
 
+/* Slots of a table are marked from 65,536 cuts on. */
+static void every_strategy_takes_every_kind_of_scores_with_many_cuts(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2 * KERNEL_SCORES; i++) {
+        struct kernel_draw draw = {.items = 200000 + i,
+                                   .relevant = i % 2 ? 0.35 : 0.5,
+                                   .ignored = i % 3 ? 0 : 0.05,
+                                   .dtype = dtypes[i % 3],
+                                   .scores = (enum kernel_scores)(i / 2),
+                                   .segments = 1 + i % 2,
+                                   .step = (double[]){0.01, 1e-7, 0.5}[i % 3]};
+        check_all(&draw, 3000 + i, NULL);
+    }
+}
+
 static void every_strategy_takes_large_lists_on_several_threads(void **state)
 {
     (void)state;
@@ -77,9 +93,10 @@ static void every_strategy_takes_large_lists_on_several_threads(void **state)
                                    .step = 0.01};
         check_all(&draw, 5000 + i, i % 2 ? pool : NULL);
     }
-    /* So many cuts that items are put in order first, in several rounds. */
+    /* So many cuts that slots are marked; and so many that items are put in order first, in several rounds.
+     */
     for (unsigned i = 0; i < 2; i++) {
-        struct kernel_draw draw = {.items = 1300000 + i,
+        struct kernel_draw draw = {.items = (i ? 3400000 : 1300000) + i,
                                    .relevant = 0.48,
                                    .ignored = i ? 0.05 : 0,
                                    .dtype = dtypes[i],
@@ -272,6 +289,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_strategy_counts_every_tail_length),
         cmocka_unit_test(every_strategy_takes_every_kind_of_scores),
+        cmocka_unit_test(every_strategy_takes_every_kind_of_scores_with_many_cuts),
         cmocka_unit_test(every_strategy_takes_large_lists_on_several_threads),
         cmocka_unit_test(a_nan_is_seen_wherever_it_is),
         cmocka_unit_test(targets_are_counted_and_found_at_every_length),
