@@ -1,6 +1,6 @@
 #include "span.h"
 
-enum { LOOK = 1 << 20, PART_MIN = 1 << 17, ALIGN = 64 };
+enum { LOOK = 1 << 20, PART_MIN = 1 << 17, ALIGN = 64, FAR = 1 << 22 /* items */ };
 
 struct rk_walk rk_walk_start(const struct rk_pass *pass, uint32_t from, uint32_t to, uint32_t block)
 {
@@ -40,6 +40,7 @@ bool rk_walk_next(struct rk_walk *walk, struct rk_span *span)
         .items = items,
         .position = walk->position,
         .dtype = segment->dtype,
+        .far = list->items >= FAR,
     };
     walk->at += items;
     walk->position += items;

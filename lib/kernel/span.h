@@ -11,6 +11,7 @@ struct rk_span {
     uint32_t items;
     uint32_t position; /* of the first one, in the list */
     enum rk_dtype dtype;
+    bool far; /* the list is too long to be in a cache */
 };
 
 /* Bytes of so many of its scores where they are the request's own; 0 where they are memory's. */

@@ -136,6 +136,19 @@ static void fetch_words(const uint32_t *word, const uint32_t *at, uint32_t items
     }
 }
 
+/* Each block of a list too long for a cache asks for the next one: what is looked up for every item leaves
+ * the processor's own prefetching no time to run ahead. */
+RK_INLINE uint32_t items_ahead(const struct rk_span *span)
+{
+    return span->far ? RK_TABLE_BLOCK : 0;
+}
+
+/* The line that holds that byte is wanted soon; there need not be one. */
+RK_INLINE void fetch_ahead(const void *from, size_t byte)
+{
+    _mm_prefetch((const char *)from + byte, _MM_HINT_T0);
+}
+
 /* Items that have to be compared with cuts of their slot, put aside: where their number goes, and `low`: what
  * it is at least. It is that or one more, unless RK_SLOT_MANY says that there may be more cuts. */
 struct aside {
@@ -283,8 +296,10 @@ RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, boo
     struct aside aside;
     aside.items = 0;
     unsigned found_nan = 0;
+    const uint32_t ahead = items_ahead(span);
     const __m128i fine = _mm_cvtsi32_si128((int)map->fine);
     for (uint32_t i = 0; i < span->items; i += 16) {
+        fetch_ahead(span->scores, (i + ahead) * rk_dtype_size(dtype));
         __m512i c = cells_of(map, rk_load_scores(span->scores, dtype, i, rk_lanes(span->items - i)));
         if (marked)
             _mm512_storeu_si512(cell + i, c);
@@ -333,7 +348,9 @@ RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, cons
                            const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
 {
     uint32_t all[RK_TABLE_BLOCK], at[RK_TABLE_BLOCK], word[RK_TABLE_BLOCK], kept = 0;
+    const uint32_t ahead = items_ahead(span);
     for (uint32_t i = 0; i < span->items; i += 16) {
+        fetch_ahead(span->scores, (i + ahead) * rk_dtype_size(dtype));
         __m512i c = cells_of(map, rk_load_scores(span->scores, dtype, i, rk_lanes(span->items - i)));
         _mm512_storeu_si512(all + i, c);
         _mm512_storeu_si512(at + i, _mm512_srli_epi32(c, 5));
@@ -407,11 +424,13 @@ RK_INLINE uint32_t recall_as(const struct rk_span *span, enum rk_dtype dtype, co
 {
     float next[RK_TABLE_BLOCK];
     uint32_t kept = 0;
+    const uint32_t ahead = items_ahead(span);
     fetch_next(after, number, span->items, next);
     for (uint32_t i = 0; i < span->items; i += 16) {
         __mmask16 here = rk_lanes(span->items - i);
         __m512 s = rk_load_scores(span->scores, dtype, i, here);
         __mmask16 lanes = _mm512_mask_cmp_ps_mask(here, _mm512_loadu_ps(next + i), s, _CMP_GT_OQ);
+        fetch_ahead(span->scores, (i + ahead) * rk_dtype_size(dtype));
         if (!lanes)
             continue;
         lanes = rk_lanes_irrelevant(span->targets, i, lanes);

@@ -51,54 +51,80 @@ uint32_t rk_map_cells(uint32_t p)
     return even_cells(p) + RK_COARSE;
 }
 
-/* Slots from..to-1 have no cut, and k cuts above them. */
-static uint32_t fill_to(const struct rk_map *map, struct rk_slot *slot, uint32_t from, uint32_t to,
-                        uint32_t k)
+/* The cells of some cuts, at most RK_TABLE_BLOCK. */
+static void cells_of(const struct rk_table_code *code, const struct rk_map *map, const float *cut,
+                     uint32_t cuts, uint32_t *cell)
 {
-    struct rk_slot empty = {.above = k};
-    if (!map->marked)
-        empty.cut = -INFINITY;
+    float score[RK_TABLE_BLOCK];
+    memcpy(score, cut, cuts * sizeof *score);
+    memset(score + cuts, 0, (RK_TABLE_BLOCK - cuts) * sizeof *score);
+    code->cells(map, score, cuts, cell);
+}
+
+/* Slots from..to-1 have no cut, and k cuts above them. */
+static uint32_t fill_to(struct rk_slot *slot, uint32_t from, uint32_t to, uint32_t k)
+{
     for (; from < to; from++)
-        slot[from] = empty;
+        slot[from] = (struct rk_slot){.cut = -INFINITY, .above = k};
     return to;
 }
 
-/* Cut k, no higher than those before it, goes to its slot, which is the last so far. */
-static void add_to(const struct rk_map *map, struct rk_slot *slot, uint32_t cell, float cut, bool is_first)
+/* Returns the most cuts in one slot. */
+static uint32_t fill_cuts(const struct rk_table_code *code, const struct rk_map *map, const float *cut,
+                          uint32_t p, struct rk_slot *slot)
 {
-    const uint32_t mark = 1u << (cell & 31);
-    if (!map->marked && is_first)
-        slot->cut = cut;
-    else if (!map->marked || slot->marks & mark)
-        slot->above |= RK_SLOT_MANY;
-    if (map->marked)
-        slot->marks |= mark;
+    uint32_t next = 0, within = 0, most = 0, cell[RK_TABLE_BLOCK];
+    for (uint32_t k = 0, cuts; k < p; k += cuts) {
+        cuts = p - k < RK_TABLE_BLOCK ? p - k : RK_TABLE_BLOCK;
+        cells_of(code, map, cut + k, cuts, cell);
+        for (uint32_t i = 0; i < cuts; i++) {
+            uint32_t at = cell[i] >> map->fine;
+            if (at >= next) {
+                (void)fill_to(slot, next, at, k + i);
+                slot[at] = (struct rk_slot){.cut = cut[k + i], .above = k + i};
+                next = at + 1;
+                within = 0;
+            } else {
+                slot[at].above |= RK_SLOT_MANY;
+            }
+            most = ++within > most ? within : most;
+        }
+    }
+    (void)fill_to(slot, next, map->slots + 1, p);
+    return most;
+}
+
+/* Here slots are fewer than cuts, so they count theirs first, without a branch on whether one has any yet;
+ * then they are summed up. Returns the most cuts in one slot. */
+static uint32_t fill_marks(const struct rk_table_code *code, const struct rk_map *map, const float *cut,
+                           uint32_t p, struct rk_slot *slot)
+{
+    uint32_t sum = 0, most = 0, cell[RK_TABLE_BLOCK];
+    memset(slot, 0, ((size_t)map->slots + 1) * sizeof *slot);
+    for (uint32_t k = 0, cuts; k < p; k += cuts) {
+        cuts = p - k < RK_TABLE_BLOCK ? p - k : RK_TABLE_BLOCK;
+        cells_of(code, map, cut + k, cuts, cell);
+        for (uint32_t i = 0; i < cuts; i++) {
+            struct rk_slot *at = &slot[cell[i] >> map->fine];
+            const uint32_t bit = cell[i] & 31, twice = at->marks >> bit & 1;
+            at->marks |= 1u << bit;
+            at->above = (at->above + 1) | twice * RK_SLOT_MANY;
+        }
+    }
+    for (uint32_t at = 0; at <= map->slots; at++) {
+        uint32_t cuts = slot[at].above & RK_SLOT_CUTS;
+        slot[at].above = sum | (slot[at].above & RK_SLOT_MANY);
+        sum += cuts;
+        most = cuts > most ? cuts : most;
+    }
+    return most;
 }
 
 /* Fills slot[slots + 1]. Returns the most cuts in one slot. */
 static uint32_t fill(const struct rk_table_code *code, const struct rk_map *map, const float *cut, uint32_t p,
                      struct rk_slot *slot)
 {
-    uint32_t next = 0, within = 0, most = 0;
-    for (uint32_t k = 0; k < p;) {
-        float score[RK_TABLE_BLOCK];
-        uint32_t cell[RK_TABLE_BLOCK];
-        uint32_t items = p - k < RK_TABLE_BLOCK ? p - k : RK_TABLE_BLOCK;
-        memcpy(score, cut + k, items * sizeof *score);
-        memset(score + items, 0, (RK_TABLE_BLOCK - items) * sizeof *score);
-        code->cells(map, score, items, cell);
-        for (uint32_t i = 0; i < items; i++, k++) {
-            uint32_t at = cell[i] >> map->fine;
-            if (at >= next) {
-                next = fill_to(map, slot, next, at + 1, k);
-                within = 0;
-            }
-            add_to(map, &slot[at], cell[i], cut[k], within == 0);
-            most = ++within > most ? within : most;
-        }
-    }
-    (void)fill_to(map, slot, next, map->slots + 1, p);
-    return most;
+    return map->marked ? fill_marks(code, map, cut, p, slot) : fill_cuts(code, map, cut, p, slot);
 }
 
 /* The highest and the lowest finite cut; false if there is none. */
