@@ -3,6 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+enum { INTERVALS = 6 /* up to which comparing with them is as fast as the sieve */ };
+enum { FEW = 4 /* one item in so many passes the sieve at most, or the next ones do not go through it */ };
+
 struct shared {
     const struct rk_compare_code *code;
     bool masked; /* some items are ignored, so that targets have to be read while counting */
@@ -117,6 +120,29 @@ static uint32_t merge(const struct rk_pass *pass, float *low, float *high)
     return found;
 }
 
+static uint32_t cell_of(const struct rk_sieve *sieve, float s)
+{
+    return (uint32_t)((sieve->high - s) * sieve->scale);
+}
+
+/* Rounding is monotone, so what lies in an interval lies in the cells from that of its upper to that of its
+ * lower end. Everything passes where the intervals' range is no number to divide by. */
+static void make_sieve(const float *low, const float *high, uint32_t intervals, struct rk_sieve *sieve)
+{
+    float range = intervals > 0 ? high[0] - low[intervals - 1] : 0;
+    float scale = (RK_SIEVE_CELLS - 1) / range;
+    if (!(range > 0) || isinf(range) || isinf(scale)) {
+        *sieve = (struct rk_sieve){0};
+        memset(sieve->live, 0xff, sizeof sieve->live);
+        return;
+    }
+    *sieve = (struct rk_sieve){.high = high[0], .scale = scale};
+    for (uint32_t m = 0; m < intervals; m++) {
+        for (uint32_t c = cell_of(sieve, high[m]), to = cell_of(sieve, low[m]); c <= to; c++)
+            sieve->live[c / 32] |= 1u << (c % 32);
+    }
+}
+
 static void move_part(struct rk_part *part)
 {
     const struct shared *shared = part->shared;
@@ -126,12 +152,15 @@ static void move_part(struct rk_part *part)
                                    .low = shared->low,
                                    .high = shared->high,
                                    .intervals = shared->intervals,
-                                   .moved = (int32_t *)counts_of(part)};
+                                   .moved = (int32_t *)counts_of(part),
+                                   .sifts = shared->intervals > INTERVALS};
+    make_sieve(move.low, move.high, move.intervals, &move.sieve);
     struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, RK_COMPARE_BLOCK);
     struct rk_span span;
     while (rk_walk_next(&walk, &span)) {
         move.graded = span.position < part->pass->list->graded;
-        shared->code->move(&span, &move, &part->sink);
+        uint32_t looked_at = shared->code->move(&span, &move, &part->sink);
+        move.sifts = move.sifts && looked_at <= span.items / FEW;
     }
     part->late = walk.late;
 }

@@ -21,6 +21,16 @@ static inline uint32_t rk_compare_padded(uint32_t p)
     return (p + RK_COMPARE_PAD - 1) / RK_COMPARE_PAD * RK_COMPARE_PAD;
 }
 
+enum { RK_SIEVE_WORDS = 32, RK_SIEVE_CELLS = 32 * RK_SIEVE_WORDS };
+
+/* A first look whether an item may lie in an interval: the line of scores in equal cells, a bit for each that
+ * an interval touches. The cell of a score is the whole part of (high - s)·scale, modulo RK_SIEVE_CELLS:
+ * beyond the intervals it need mean nothing. */
+struct rk_sieve {
+    float high, scale;
+    uint32_t live[RK_SIEVE_WORDS];
+};
+
 /* A move: the cuts before and after, and the intervals between the two, merged. Only items in one of them can
  * have changed their rank. */
 struct rk_compare_move {
@@ -30,14 +40,17 @@ struct rk_compare_move {
     uint32_t intervals;
     int32_t *moved; /* [padded], added to: items at or above the cut after, less those before */
     bool graded;    /* the span receives a gradient */
+    bool sifts;     /* looks through the sieve first, which pays unless most items pass it */
+    struct rk_sieve sieve;
 };
 
 struct rk_compare_code {
     /* Adds to count[k] the items of the span at or above cut[k], k < padded. Items whose target is 1 or -1 do
      * not count; where span->targets is NULL all do. True if one that counts is NaN. */
     bool (*count)(const struct rk_span *span, const float *cut, uint32_t padded, uint32_t *count);
-    /* Puts the span's differences into the sink. */
-    void (*move)(const struct rk_span *span, const struct rk_compare_move *move, struct rk_sink *sink);
+    /* Puts the span's differences into the sink. Returns how many items had to be looked at closely; those
+     * that do not sift may say 0. */
+    uint32_t (*move)(const struct rk_span *span, const struct rk_compare_move *move, struct rk_sink *sink);
 };
 
 size_t rk_compare_scratch(uint32_t items, uint32_t p, unsigned threads);

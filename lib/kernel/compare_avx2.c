@@ -191,7 +191,7 @@ RK_INLINE void move_as(const struct rk_span *span, enum rk_dtype dtype, const st
         move_changed(span, i, move, sink);
 }
 
-static void move(const struct rk_span *span, const struct rk_compare_move *by, struct rk_sink *sink)
+static uint32_t move(const struct rk_span *span, const struct rk_compare_move *by, struct rk_sink *sink)
 {
     if (span->dtype == RK_FP16)
         move_as(span, RK_FP16, by, sink);
@@ -199,6 +199,7 @@ static void move(const struct rk_span *span, const struct rk_compare_move *by, s
         move_as(span, RK_BF16, by, sink);
     else
         move_as(span, RK_FP32, by, sink);
+    return 0;
 }
 
 static const struct rk_compare_code code = {count, move};

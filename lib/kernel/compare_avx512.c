@@ -140,47 +140,80 @@ RK_INLINE void inside(const __m512 *s, int n, const struct rk_compare_move *move
     }
 }
 
+/* Sixteen floats; the line that comes some pages later is asked for, as stores that wait for theirs hold up
+ * all others. There need not be one. */
+RK_INLINE void clear(float *to, __mmask16 here)
+{
+    enum { AHEAD = 2048 };
+    __builtin_prefetch(to + AHEAD, 1);
+    _mm512_mask_storeu_ps(to, here, _mm512_setzero_ps());
+}
+
+/* As cell_of() in compare.c. */
+RK_INLINE __mmask16 sift(__m512 s, const struct rk_sieve *sieve)
+{
+    const __m512i low = _mm512_loadu_si512(sieve->live), high = _mm512_loadu_si512(sieve->live + 16);
+    __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_set1_ps(sieve->high), s), _mm512_set1_ps(sieve->scale));
+    __m512i cell = _mm512_cvttps_epi32(x);
+    __m512i word = _mm512_permutex2var_epi32(low, _mm512_srli_epi32(cell, 5), high);
+    return _mm512_test_epi32_mask(_mm512_rorv_epi32(word, cell), _mm512_set1_epi32(1));
+}
+
+_Static_assert(RK_SIEVE_WORDS == 32, "two registers, above");
+
 /* n vectors from item i on; `here`: lanes of the last one. */
-RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, uint32_t i, int n, __mmask16 here,
-                         const struct rk_compare_move *move, const struct rk_sink *sink, struct aside *aside)
+RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, bool sifts, uint32_t i, int n,
+                         __mmask16 here, const struct rk_compare_move *move, const struct rk_sink *sink,
+                         struct aside *aside)
 {
     __m512 s[STEP];
     __mmask16 in[STEP] = {0};
     RK_UNROLL
     for (int v = 0; v < n; v++)
         s[v] = rk_load_scores(span->scores, dtype, i + 16 * (uint32_t)v, here);
-    inside(s, n, move, in);
+    if (!sifts)
+        inside(s, n, move, in);
+    RK_UNROLL
+    for (int v = 0; v < n && sifts; v++)
+        in[v] = sift(s[v], &move->sieve);
     RK_UNROLL
     for (int v = 0; v < n; v++) {
         uint32_t at = i + 16 * (uint32_t)v;
         if (sink->dense && move->graded)
-            _mm512_mask_storeu_ps(sink->dense + span->position + at, here, _mm512_setzero_ps());
-        if (__builtin_expect(in[v] & here, 0))
+            clear(sink->dense + span->position + at, here);
+        if (sifts ||
+            __builtin_expect(in[v] & here, 0)) /* so many vectors have one that a branch would mislead */
             put_aside(aside, rk_lanes_irrelevant(span->targets, at, in[v] & here), s[v], span->position + at);
     }
 }
 
-RK_INLINE void move_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_compare_move *move,
-                       struct rk_sink *sink)
+RK_INLINE uint32_t move_as(const struct rk_span *span, enum rk_dtype dtype, bool sifts,
+                           const struct rk_compare_move *move, struct rk_sink *sink)
 {
     struct aside aside;
     uint32_t i = 0;
     aside.items = 0;
     for (; i + 16 * STEP <= span->items; i += 16 * STEP)
-        move_step(span, dtype, i, STEP, 0xffff, move, sink, &aside);
+        move_step(span, dtype, sifts, i, STEP, 0xffff, move, sink, &aside);
     for (; i < span->items; i += 16)
-        move_step(span, dtype, i, 1, rk_lanes(span->items - i), move, sink, &aside);
+        move_step(span, dtype, sifts, i, 1, rk_lanes(span->items - i), move, sink, &aside);
     move_aside(&aside, move, sink);
+    return aside.items;
 }
 
-static void move(const struct rk_span *span, const struct rk_compare_move *by, struct rk_sink *sink)
+RK_INLINE uint32_t move_any(const struct rk_span *span, bool sifts, const struct rk_compare_move *by,
+                            struct rk_sink *sink)
 {
     if (span->dtype == RK_FP16)
-        move_as(span, RK_FP16, by, sink);
-    else if (span->dtype == RK_BF16)
-        move_as(span, RK_BF16, by, sink);
-    else
-        move_as(span, RK_FP32, by, sink);
+        return move_as(span, RK_FP16, sifts, by, sink);
+    if (span->dtype == RK_BF16)
+        return move_as(span, RK_BF16, sifts, by, sink);
+    return move_as(span, RK_FP32, sifts, by, sink);
+}
+
+static uint32_t move(const struct rk_span *span, const struct rk_compare_move *by, struct rk_sink *sink)
+{
+    return by->sifts ? move_any(span, true, by, sink) : move_any(span, false, by, sink);
 }
 
 static const struct rk_compare_code code = {count, move};
