@@ -56,7 +56,7 @@ static enum rankd_status count_lists(struct scores *s, struct rk_err *err)
     struct rk_list_count *count = rk_scratch_take(s->exec->scratch, lists * sizeof *count);
     if (!count)
         return rk_fail_scratch(err, lists * sizeof *count);
-    if (rk_lists_count(&s->lists.lists, s->exec->kernels, count, err) != RANKD_OK)
+    if (rk_lists_count(&s->lists.lists, s->exec, count, err) != RANKD_OK)
         return err->status;
     if (s->flat.factor > 0) {
         for (size_t l = 0; l < lists; l++) {
@@ -214,7 +214,7 @@ size_t rk_cost_scores(const struct rk_request *request)
         size_t other = rk_part_cost(1, elements, 0, 0, dtype, false);
         cost = other > cost ? other : cost;
     }
-    cost = rk_cost_add(cost, rk_cost_times(lists, sizeof(struct rk_list_count)));
+    cost = rk_cost_add(cost, rk_lists_count_cost(lists, items));
     if (sparse || (dense && flat))
         cost = rk_cost_add(cost, rk_gather_cost(elements, flat ? elements : items, dense, flat));
     return rk_cost_add(cost, 4096);

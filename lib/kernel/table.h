@@ -98,9 +98,10 @@ uint32_t rk_map_slots(uint32_t p);
 uint32_t rk_map_cells(uint32_t p);
 
 /* Chooses a map for one or two rows of p cuts (descending; cut[1] may be NULL) and fills their tables:
- * slot[r] has room for rk_map_slots(p) + 1, of which slots + 1 are filled; coarse is [RK_COARSE]. */
-struct rk_map rk_map_make(const struct rk_table_code *code, const float *const cut[2], uint32_t p,
-                          struct rk_coarse *coarse, struct rk_slot *const slot[2]);
+ * slot[r] has room for rk_map_slots(p) + 1, of which slots + 1 are filled; coarse is [RK_COARSE]. pool: NULL,
+ * or threads to fill two tables with. */
+struct rk_map rk_map_make(const struct rk_table_code *code, struct rk_pool *pool, const float *const cut[2],
+                          uint32_t p, struct rk_coarse *coarse, struct rk_slot *const slot[2]);
 
 /* How a list is gone through, from items, P and threads alone. */
 struct rk_table_layout {

@@ -218,7 +218,7 @@ enum rankd_status rk_table_count(struct rk_pass *pass, const struct rk_table_cod
                             .scratch = pass->scratch,
                             .masked = rk_table_masked(list)};
     struct rk_slot *slot = (struct rk_slot *)(void *)(shared.scratch + shared.layout.slot);
-    shared.map = rk_map_make(code, (const float *const[]){pass->cut, NULL}, list->p,
+    shared.map = rk_map_make(code, pass->exec->pool, (const float *const[]){pass->cut, NULL}, list->p,
                              (struct rk_coarse *)(void *)(shared.scratch + shared.layout.coarse),
                              (struct rk_slot *const[]){slot, NULL});
     shared.slot = slot;

@@ -16,6 +16,7 @@ enum {
     FINE_MARKED = 5,     /* and a marked one so many */
     CELLS_PER_CUT = 64,  /* of those, while they can be counted */
     CELLS_MAX = 1 << 24, /* FP32 counts that far */
+    SHARED = 1 << 15,    /* cuts from which on two rows are filled by two threads */
     CROWD = 64           /* cuts in one slot from which on an even map is not taken */
 };
 
@@ -210,21 +211,43 @@ static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk
                            .marked = is_marked(p)};
 }
 
-static uint32_t fill_both(const struct rk_table_code *code, const struct rk_map *map,
-                          const float *const cut[2], uint32_t p, struct rk_slot *const slot[2])
+/* One row of cuts or two, on two threads where that is worth it. */
+struct filling {
+    const struct rk_table_code *code;
+    const struct rk_map *map;
+    const float *const *cut;
+    uint32_t p;
+    struct rk_slot *const *slot;
+    uint32_t most[2];
+};
+
+static void fill_row(void *arg, size_t row)
 {
-    uint32_t most = fill(code, map, cut[0], p, slot[0]);
-    uint32_t other = cut[1] ? fill(code, map, cut[1], p, slot[1]) : 0;
-    return most > other ? most : other;
+    struct filling *f = arg;
+    f->most[row] = fill(f->code, f->map, f->cut[row], f->p, f->slot[row]);
 }
 
-struct rk_map rk_map_make(const struct rk_table_code *code, const float *const cut[2], uint32_t p,
-                          struct rk_coarse *coarse, struct rk_slot *const slot[2])
+/* Returns the most cuts in one slot. */
+static uint32_t fill_rows(struct filling *f, struct rk_pool *pool)
+{
+    const size_t rows = f->cut[1] ? 2 : 1;
+    f->most[1] = 0;
+    if (pool && f->p >= SHARED)
+        pool->run(pool, rows, fill_row, f);
+    else
+        for (size_t row = 0; row < rows; row++)
+            fill_row(f, row);
+    return f->most[0] > f->most[1] ? f->most[0] : f->most[1];
+}
+
+struct rk_map rk_map_make(const struct rk_table_code *code, struct rk_pool *pool, const float *const cut[2],
+                          uint32_t p, struct rk_coarse *coarse, struct rk_slot *const slot[2])
 {
     struct rk_map map = even_map(cut, p);
-    if (fill_both(code, &map, cut, p, slot) <= CROWD)
+    struct filling filling = {.code = code, .map = &map, .cut = cut, .p = p, .slot = slot};
+    if (fill_rows(&filling, pool) <= CROWD)
         return map;
     map = coarse_map(cut, p, coarse);
-    (void)fill_both(code, &map, cut, p, slot);
+    (void)fill_rows(&filling, pool);
     return map;
 }

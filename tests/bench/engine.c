@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "helpers.h"
 #include "kernel/kernel.h"
 #include "unit/support/engine.h"
 
@@ -135,8 +136,12 @@ int main(int argc, char **argv)
     test_input(&call, RK_IN_SCORES, dtype, b.q, b.n, b.scores);
     test_input(&call, vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS, vjp ? RK_FP32 : RK_INT8, b.q, b.n, b.second);
     call.request.outputs = 1u << RK_OUT_GRADIENT | (vjp ? 0 : 1u << RK_OUT_LOSS);
-    if (threads > 1)
-        call.exec.pool = test_pool_new(threads);
+    struct rk_err err = {0};
+    struct rk_helpers *helpers = threads > 1 ? rk_helpers_start(threads - 1, &err) : NULL;
+    if (helpers)
+        call.exec.pool = rk_helpers_pool(helpers);
+    else if (threads > 1)
+        die(err.text);
 
     double ms[RUNS_MAX], floor_ms[RUNS_MAX];
     (void)floor_once(&b);

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -203,6 +204,63 @@ static void threads_name_the_same_error(void **state)
     }
     free(scores);
     test_pool_free(pool);
+}
+
+/* Targets of a list longer than a million items are counted piece by piece, of many short ones list by list.
+ */
+static void long_targets_are_counted_by_pieces(size_t rows, size_t columns)
+{
+    struct rk_pool *pool = test_pool_new(3);
+    float *scores = malloc(rows * columns * sizeof *scores);
+    int32_t *wide = calloc(rows * columns, sizeof *wide);
+    int8_t *narrow = calloc(rows * columns, sizeof *narrow);
+    for (size_t i = 0; i < rows * columns; i++)
+        scores[i] = (float)(i * 2654435761u % 1000003);
+    for (size_t i = 7; i < rows * columns; i += 50021)
+        wide[i] = narrow[i] = i % 3 ? 1 : -1;
+    double loss[4];
+    for (int i = 0; i < 4; i++) {
+        struct test_call call;
+        test_call_start(&call, "ap", 0);
+        call.exec.pool = i % 2 ? pool : NULL;
+        test_input(&call, RK_IN_SCORES, RK_FP32, rows, columns, scores);
+        test_input(&call, RK_IN_TARGETS, i / 2 ? RK_INT32 : RK_INT8, rows, columns,
+                   i / 2 ? (const void *)wide : narrow);
+        test_run(&call);
+        loss[i] = call.reply.info.loss;
+        assert_true(loss[i] > 0 && loss[i] == loss[0]);
+        test_call_end(&call);
+
+        size_t row = rows - 1, column = columns - 3, bad = row * columns + column;
+        char sentence[128];
+        int was = narrow[bad];
+        narrow[bad] = 2;
+        wide[bad] = 2;
+        (void)snprintf(sentence, sizeof sentence,
+                       "targets[%zu, %zu] is 2; it may be 1 (relevant), 0 (irrelevant) or -1 (ignored)", row,
+                       column);
+        test_call_start(&call, "ap", 0);
+        call.exec.pool = i % 2 ? pool : NULL;
+        test_input(&call, RK_IN_SCORES, RK_FP32, rows, columns, scores);
+        test_input(&call, RK_IN_TARGETS, i / 2 ? RK_INT32 : RK_INT8, rows, columns,
+                   i / 2 ? (const void *)wide : narrow);
+        test_refused(&call, RANKD_INVALID, sentence);
+        test_call_end(&call);
+        wide[bad] = was;
+        narrow[bad] = (int8_t)was;
+    }
+    free(scores);
+    free(wide);
+    free(narrow);
+    test_pool_free(pool);
+}
+
+static void long_targets_are_counted_whatever_the_threads(void **state)
+{
+    (void)state;
+    long_targets_are_counted_by_pieces(1, 3300001);
+    long_targets_are_counted_by_pieces(2, 1100003);
+    long_targets_are_counted_by_pieces(700, 4001);
 }
 
 static void every_half_precision_pattern_is_read_exactly(void **state)
@@ -443,6 +501,7 @@ int main(void)
         cmocka_unit_test(lists_do_not_feel_each_other),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(threads_name_the_same_error),
+        cmocka_unit_test(long_targets_are_counted_whatever_the_threads),
         cmocka_unit_test(every_half_precision_pattern_is_read_exactly),
         cmocka_unit_test(every_half_precision_value_ranks_like_its_fp32_value),
         cmocka_unit_test(fp64_is_rounded_once_to_the_nearest_fp32),
