@@ -3,7 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { INTERVALS = 6 /* up to which comparing with them is as fast as the sieve */ };
+#include "bits.h"
+
 enum { FEW = 4 /* one item in so many passes the sieve at most, or the next ones do not go through it */ };
 
 struct shared {
@@ -137,10 +138,15 @@ static void make_sieve(const float *low, const float *high, uint32_t intervals, 
         return;
     }
     *sieve = (struct rk_sieve){.high = high[0], .scale = scale};
-    for (uint32_t m = 0; m < intervals; m++) {
-        for (uint32_t c = cell_of(sieve, high[m]), to = cell_of(sieve, low[m]); c <= to; c++)
-            sieve->live[c / 32] |= 1u << (c % 32);
-    }
+    for (uint32_t m = 0; m < intervals; m++)
+        rk_set_bits(sieve->live, cell_of(sieve, high[m]), cell_of(sieve, low[m]));
+}
+
+/* What it puts aside are stores more, which in a long list wait behind those of the gradient. */
+static bool sieve_pays(uint32_t items, uint32_t intervals)
+{
+    enum { SHORT = 1 << 14, INTERVALS_SHORT = 6, INTERVALS_LONG = 10 };
+    return intervals > (items <= SHORT ? INTERVALS_SHORT : INTERVALS_LONG);
 }
 
 static void move_part(struct rk_part *part)
@@ -153,8 +159,9 @@ static void move_part(struct rk_part *part)
                                    .high = shared->high,
                                    .intervals = shared->intervals,
                                    .moved = (int32_t *)counts_of(part),
-                                   .sifts = shared->intervals > INTERVALS};
-    make_sieve(move.low, move.high, move.intervals, &move.sieve);
+                                   .sifts = sieve_pays(part->pass->list->items, shared->intervals)};
+    if (move.sifts)
+        make_sieve(move.low, move.high, move.intervals, &move.sieve);
     struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, RK_COMPARE_BLOCK);
     struct rk_span span;
     while (rk_walk_next(&walk, &span)) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "bits.h"
 #include "table_bins.h"
 #include "tally.h"
 
@@ -24,20 +25,6 @@ struct pair {
     uint32_t position;
 };
 
-/* Sets the bits from..to. */
-static void set_bits(uint32_t *live, uint32_t from, uint32_t to)
-{
-    uint32_t first = ~0u << (from % 32), last = ~0u >> (31 - to % 32);
-    if (from / 32 == to / 32) {
-        live[from / 32] |= first & last;
-        return;
-    }
-    live[from / 32] |= first;
-    for (uint32_t w = from / 32 + 1; w < to / 32; w++)
-        live[w] = ~0u;
-    live[to / 32] |= last;
-}
-
 /* An item's rank changes where a cut moved over it, so between where the cut was and where it is. As both
  * rows descend, so do the ends of what lies between them. */
 static void mark_live(const struct rk_pass *pass, const struct shared *shared, uint32_t *live)
@@ -57,7 +44,7 @@ static void mark_live(const struct rk_pass *pass, const struct shared *shared, u
             uint32_t from = cell[1][i] > next ? cell[1][i] : next;
             if (cut[0][i] == cut[1][i] || from > cell[0][i])
                 continue;
-            set_bits(live, from, cell[0][i]);
+            rk_set_bits(live, from, cell[0][i]);
             next = cell[0][i];
         }
     }
