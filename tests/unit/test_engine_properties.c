@@ -186,6 +186,54 @@ static void threads_change_nothing(void **state)
     test_pool_free(pool);
 }
 
+static void start_vjp(struct test_call *call, struct rk_pool *pool, size_t rows, size_t columns,
+                      const float *scores, const float *upstream)
+{
+    test_call_start(call, "rank_vjp", 0);
+    call->exec.pool = pool;
+    call->request.outputs = 1u << RK_OUT_GRADIENT | 1u << RK_OUT_RANKS | 1u << RK_OUT_GRADIENT_INDICES |
+                            1u << RK_OUT_GRADIENT_VALUES;
+    test_input(call, RK_IN_SCORES, RK_FP32, rows, columns, scores);
+    test_input(call, RK_IN_UPSTREAM, RK_FP32, rows, columns, upstream);
+    test_number(call, "lambda", 0.01);
+}
+
+/* A few long rows are ranked before and after at once: the same numbers, and of two errors the same one. */
+static void long_rows_are_ranked_twice_at_once(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 140001, ROWS = 3 };
+    struct rk_pool *pool = test_pool_new(2);
+    struct test_random random = {99};
+    float *scores = malloc(sizeof(float[ROWS][COLUMNS])), *upstream = malloc(sizeof(float[ROWS][COLUMNS]));
+    for (size_t i = 0; i < (size_t)ROWS * COLUMNS; i++) {
+        scores[i] = (float)test_below(&random, 50000);
+        upstream[i] = (float)(test_uniform(&random) - 0.5);
+    }
+    struct test_call alone, together;
+    for (size_t rows = 1; rows <= ROWS; rows++) {
+        start_vjp(&alone, NULL, rows, COLUMNS, scores, upstream);
+        start_vjp(&together, pool, rows, COLUMNS, scores, upstream);
+        test_run(&alone);
+        test_run(&together);
+        assert_true(alone.reply.info.gradient_nonzero > rows * COLUMNS / 2);
+        same_bits(&alone.reply, &together.reply);
+        test_call_end(&alone);
+        test_call_end(&together);
+    }
+    upstream[COLUMNS + 5] = INFINITY;
+    start_vjp(&together, pool, 2, COLUMNS, scores, upstream);
+    test_refused(&together, RANKD_INVALID, "upstream[1, 5] is Infinity; it must be finite");
+    test_call_end(&together);
+    scores[2 * COLUMNS - 1] = NAN;
+    start_vjp(&together, pool, 2, COLUMNS, scores, upstream);
+    test_refused(&together, RANKD_INVALID, "scores[1, 140000] is NaN; a score must be a number");
+    test_call_end(&together);
+    free(scores);
+    free(upstream);
+    test_pool_free(pool);
+}
+
 static void threads_name_the_same_error(void **state)
 {
     (void)state;
@@ -500,6 +548,7 @@ int main(void)
         cmocka_unit_test(the_gradient_of_a_list_sums_to_0),
         cmocka_unit_test(lists_do_not_feel_each_other),
         cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(long_rows_are_ranked_twice_at_once),
         cmocka_unit_test(threads_name_the_same_error),
         cmocka_unit_test(long_targets_are_counted_whatever_the_threads),
         cmocka_unit_test(every_half_precision_pattern_is_read_exactly),
