@@ -137,16 +137,21 @@ static void fetch_words(const uint32_t *word, const uint32_t *at, uint32_t items
 }
 
 /* Each block of a list too long for a cache asks for the next one: what is looked up for every item leaves
- * the processor's own prefetching no time to run ahead. */
-RK_INLINE uint32_t items_ahead(const struct rk_span *span)
+ * the processor's own prefetching no time to run ahead. There need not be one. */
+struct stream {
+    const char *next; /* item 0 of it */
+    size_t size;      /* of an item */
+};
+
+RK_INLINE struct stream stream_of(const struct rk_span *span, enum rk_dtype dtype)
 {
-    return span->far ? RK_TABLE_BLOCK : 0;
+    size_t size = dtype == RK_FP32 ? sizeof(float) : sizeof(uint16_t);
+    return (struct stream){(const char *)span->scores + (span->far ? RK_TABLE_BLOCK * size : 0), size};
 }
 
-/* The line that holds that byte is wanted soon; there need not be one. */
-RK_INLINE void fetch_ahead(const void *from, size_t byte)
+RK_INLINE void fetch_ahead(const struct stream *stream, uint32_t i)
 {
-    _mm_prefetch((const char *)from + byte, _MM_HINT_T0);
+    _mm_prefetch(stream->next + i * stream->size, _MM_HINT_T0);
 }
 
 /* Items that have to be compared with cuts of their slot, put aside: where their number goes, and `low`: what
@@ -296,10 +301,10 @@ RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, boo
     struct aside aside;
     aside.items = 0;
     unsigned found_nan = 0;
-    const uint32_t ahead = items_ahead(span);
+    const struct stream stream = stream_of(span, dtype);
     const __m128i fine = _mm_cvtsi32_si128((int)map->fine);
     for (uint32_t i = 0; i < span->items; i += 16) {
-        fetch_ahead(span->scores, (i + ahead) * rk_dtype_size(dtype));
+        fetch_ahead(&stream, i);
         __m512i c = cells_of(map, rk_load_scores(span->scores, dtype, i, rk_lanes(span->items - i)));
         if (marked)
             _mm512_storeu_si512(cell + i, c);
@@ -348,9 +353,9 @@ RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, cons
                            const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
 {
     uint32_t all[RK_TABLE_BLOCK], at[RK_TABLE_BLOCK], word[RK_TABLE_BLOCK], kept = 0;
-    const uint32_t ahead = items_ahead(span);
+    const struct stream stream = stream_of(span, dtype);
     for (uint32_t i = 0; i < span->items; i += 16) {
-        fetch_ahead(span->scores, (i + ahead) * rk_dtype_size(dtype));
+        fetch_ahead(&stream, i);
         __m512i c = cells_of(map, rk_load_scores(span->scores, dtype, i, rk_lanes(span->items - i)));
         _mm512_storeu_si512(all + i, c);
         _mm512_storeu_si512(at + i, _mm512_srli_epi32(c, 5));
@@ -424,13 +429,13 @@ RK_INLINE uint32_t recall_as(const struct rk_span *span, enum rk_dtype dtype, co
 {
     float next[RK_TABLE_BLOCK];
     uint32_t kept = 0;
-    const uint32_t ahead = items_ahead(span);
+    const struct stream stream = stream_of(span, dtype);
     fetch_next(after, number, span->items, next);
     for (uint32_t i = 0; i < span->items; i += 16) {
         __mmask16 here = rk_lanes(span->items - i);
         __m512 s = rk_load_scores(span->scores, dtype, i, here);
         __mmask16 lanes = _mm512_mask_cmp_ps_mask(here, _mm512_loadu_ps(next + i), s, _CMP_GT_OQ);
-        fetch_ahead(span->scores, (i + ahead) * rk_dtype_size(dtype));
+        fetch_ahead(&stream, i);
         if (!lanes)
             continue;
         lanes = rk_lanes_irrelevant(span->targets, i, lanes);
