@@ -154,7 +154,7 @@ RANKD_API int rankd_infer(rankd_client *client, const struct rankd_request *requ
                           struct rankd_reply *reply);
 
 /* Takes a request back if it was not started: it then completes with RANKD_CANCELLED, and is waited for as
- * usual. RANKD_MISUSE: nothing outstanding has this tag. */
+ * usual. RANKD_MISUSE: nothing outstanding has this tag; RANKD_LOST: it went with its connection. */
 RANKD_API int rankd_cancel(rankd_client *client, uint64_t tag);
 
 /* Takes it back and forgets it: nobody will wait. Memory that the caller gave may still be written to until

@@ -225,7 +225,7 @@ static bool is_completed(struct rankd_ring *ring, uint64_t tag)
 
 /* Another thread may have connected anew between this one's submit and now: what was sent before is lost, and
  * no mistake of the caller's. */
-static int is_outstanding(struct rankd_ring *ring, uint64_t tag)
+static int state_of(struct rankd_ring *ring, uint64_t tag)
 {
     if (slot_of(ring, tag) != NULL)
         return RANKD_OK;
@@ -236,7 +236,7 @@ int rankd_ring_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, str
 {
     struct rankd_ring *ring = rankd_ring_of(client);
     (void)pthread_mutex_lock(&ring->lock);
-    int status = is_outstanding(ring, tag);
+    int status = state_of(ring, tag);
     if (status == RANKD_OK)
         status = rankd_ring_wait_for(ring, is_completed, tag, timeout_ns == 0 ? 0 : rankd_until(timeout_ns));
     struct rankd_slot *slot = slot_of(ring, tag);
@@ -264,7 +264,7 @@ int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool forget)
     (void)pthread_mutex_lock(&ring->lock);
     struct rankd_slot *slot = slot_of(ring, tag);
     if (slot == NULL) {
-        status = is_outstanding(ring, tag);
+        status = state_of(ring, tag);
     } else if (slot->state == RANKD_SLOT_COMPLETED || ring->lost) {
         if (forget)
             rankd_ring_free_slot(ring, slot, false);

@@ -82,9 +82,9 @@ static inline uint32_t rk_slot_search(const float *cut, uint32_t low, uint32_t n
  * RK_SLOT_MANY. */
 static inline unsigned rk_slot_look(struct rk_slot slot, float s, uint32_t *number)
 {
-    unsigned is_above = slot.cut > s;
-    *number = slot.above + is_above;
-    return is_above & slot.above >> 31;
+    unsigned is_above = slot.cut > s, many = is_above & slot.above >> 31;
+    *number = (slot.above & (many ? ~0u : RK_SLOT_CUTS)) + is_above;
+    return many;
 }
 
 /* Bits that are set. Without the instruction compilers call a function. */
@@ -119,9 +119,7 @@ static inline void rk_table_above(const struct rk_map *map, const struct rk_slot
     } else {
         for (uint32_t i = 0; i < items; i++) {
             pending[aside] = (uint16_t)i;
-            unsigned many = rk_slot_look(slot[cell[i] >> map->fine], score[i], &out[i]);
-            aside += many;
-            out[i] &= many ? ~0u : RK_SLOT_CUTS;
+            aside += rk_slot_look(slot[cell[i] >> map->fine], score[i], &out[i]);
         }
     }
     for (uint32_t j = 0; j < aside; j++) {

@@ -11,23 +11,6 @@
 
 enum { SLOW = 1 << 20 };
 
-static const char *const flags[] = {NULL};
-static struct test_daemon daemon_;
-
-static int start(void **state)
-{
-    (void)state;
-    test_daemon_start(&daemon_, flags);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    test_daemon_stop(&daemon_);
-    return 0;
-}
-
 /* ---- What is wrong ---- */
 
 static int refused(rankd_client *client, const struct rankd_request *request)
@@ -56,7 +39,7 @@ static void a_wrong_argument_is_misuse_and_nothing_is_sent(void **state)
     static char long_id[65], long_text[5000];
     memset(long_id, 'i', sizeof long_id - 1);
     memset(long_text, 't', sizeof long_text - 1);
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     for (int wrong = 0; wrong < 26; wrong++) {
         struct test_request r;
         test_example(&r);
@@ -242,7 +225,8 @@ static void a_refusal_is_the_same_over_both_doors(void **state)
     (void)state;
     static const int statuses[] = {404, 404, 400, 400, 400, 400, 400, 400, 400, 400, 404, 400, 400, 400, 400};
     void *doors[] = {(void *)(uintptr_t)&test_over_ring, (void *)(uintptr_t)&test_over_http};
-    rankd_client *ring = test_open(&daemon_, &doors[0], NULL), *http = test_open(&daemon_, &doors[1], NULL);
+    rankd_client *ring = test_open(&test_shared, &doors[0], NULL),
+                 *http = test_open(&test_shared, &doors[1], NULL);
     for (int wrong = 0; wrong < (int)(sizeof statuses / sizeof *statuses); wrong++) {
         struct refusal here = refusal_of(ring, wrong), there = refusal_of(http, wrong);
         if (here.status != statuses[wrong] || there.status != statuses[wrong] ||
@@ -263,7 +247,7 @@ static void texts_that_fill_the_descriptor_are_refused(void **state)
     struct test_request r;
     struct rankd_reply reply;
     memset(text, 't', sizeof text - 1);
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_example(&r);
     r.parameters[0] = (struct rankd_parameter){"bank", RANKD_TEXT, 0, text};
     int status = rankd_infer(client, &r.request, &reply);
@@ -279,7 +263,7 @@ static void every_output_comes_back_the_same(void **state)
 {
     struct test_request r;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_example(&r);
     r.outputs[0].port = RANKD_OUT_GRADIENT_INDICES;
     r.outputs[1].port = RANKD_OUT_GRADIENT_VALUES;
@@ -319,7 +303,7 @@ static void a_request_without_outputs_gets_its_numbers(void **state)
 {
     struct test_request r;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_example(&r);
     r.request.outputs = NULL;
     r.request.output_count = 0;
@@ -337,7 +321,7 @@ static void a_banks_numbers_come_back(void **state)
 {
     struct test_request r;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_call(client, "PUT", "/v2/banks/numbers",
               "{\"kind\":\"scores\",\"lists\":1,\"capacity\":100,\"durability\":\"none\"}", RANKD_OK);
     for (unsigned i = 0; i < 3; i++) {
@@ -366,7 +350,7 @@ static void the_daemon_tells_how_long_it_took_over_the_ring(void **state)
 {
     struct test_request slow;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_sorting(&slow, SLOW);
     assert_int_equal(rankd_infer(client, &slow.request, &reply), RANKD_OK);
     assert_true((reply.compute_ns > 0) == is_ring(state));
@@ -386,5 +370,5 @@ int main(void)
         over_both(a_banks_numbers_come_back),
         over_both(the_daemon_tells_how_long_it_took_over_the_ring),
     };
-    return cmocka_run_group_tests_name("client_answers", tests, start, stop);
+    return cmocka_run_group_tests_name("client_answers", tests, test_shared_start, test_shared_stop);
 }

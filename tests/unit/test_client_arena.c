@@ -8,23 +8,6 @@
 
 #include "unit/support/client.h"
 
-static const char *const flags[] = {NULL};
-static struct test_daemon daemon_;
-
-static int start(void **state)
-{
-    (void)state;
-    test_daemon_start(&daemon_, flags);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    test_daemon_stop(&daemon_);
-    return 0;
-}
-
 static uint64_t largest_free(rankd_client *client)
 {
     uint64_t bytes, largest;
@@ -39,7 +22,7 @@ static void memory_is_aligned_and_apart(void **state)
 {
     enum { COUNT = 200 };
     unsigned char *piece[COUNT];
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     for (size_t i = 0; i < COUNT; i++) {
         piece[i] = rankd_alloc(client, i);
         assert_non_null(piece[i]);
@@ -64,7 +47,7 @@ static void what_was_cut_up_comes_back_whole(void **state)
     enum { MOST = 4096 };
     static void *piece[MOST];
     size_t count = 0;
-    rankd_client *client = test_open(&daemon_, state, &(struct rankd_options){.arena_bytes = 8 << 20});
+    rankd_client *client = test_open(&test_shared, state, &(struct rankd_options){.arena_bytes = 8 << 20});
     uint64_t whole = largest_free(client);
     while (count < MOST && (piece[count] = rankd_alloc(client, 4000)) != NULL)
         count++;
@@ -99,7 +82,7 @@ static void random_pieces_never_overlap_and_all_come_back(void **state)
         size_t bytes;
     } held[HELD] = {0};
     uint32_t x = 1;
-    rankd_client *client = test_open(&daemon_, state, &(struct rankd_options){.arena_bytes = 2 << 20});
+    rankd_client *client = test_open(&test_shared, state, &(struct rankd_options){.arena_bytes = 2 << 20});
     uint64_t whole = largest_free(client);
     for (int round = 0; round < ROUNDS; round++) {
         x = x * 1664525u + 1013904223u;
@@ -128,7 +111,7 @@ static void a_request_that_finds_no_room_says_so_and_is_not_sent(void **state)
     struct rankd_error error = {0};
     struct rankd_reply reply;
     uint64_t tag = 0;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     uint64_t whole = largest_free(client);
     test_example(&example);
     /* Room for none, and then for the inputs alone: what was taken on the way is given back. */
@@ -183,7 +166,7 @@ static void infers_to(rankd_client *client, enum place where, bool exact)
 
 static void outputs_go_to_own_memory_to_the_arena_or_to_the_librarys(void **state)
 {
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     for (enum place where = OWN; where <= LIBRARY; where++) {
         infers_to(client, where, true);
         infers_to(client, where, false);
@@ -197,7 +180,7 @@ static void a_room_that_is_too_small_tells_what_is_needed(void **state)
     float own[4] = {7, 7, 7, 7};
     struct test_request example;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     uint64_t whole = largest_free(client);
     float *shared = rankd_alloc(client, 16);
     memcpy(shared, own, sizeof own);
@@ -227,7 +210,7 @@ static void inputs_may_lie_in_the_arena_or_anywhere(void **state)
 {
     struct test_request example;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     uint64_t whole = largest_free(client);
     for (unsigned where = 0; where < 4; where++) {
         void *scores = where & 1 ? rankd_alloc(client, 16) : NULL,
@@ -251,7 +234,7 @@ static void what_a_request_points_to_may_go_once_it_is_sent(void **state)
 {
     struct rankd_reply reply;
     uint64_t tag;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     struct test_request *example = malloc(sizeof *example);
     test_example(example);
     char *name = strdup("ap"), *lambda = strdup("lambda");
@@ -259,7 +242,7 @@ static void what_a_request_points_to_may_go_once_it_is_sent(void **state)
     example->inputs[0].data = memcpy(scores, example->inputs[0].data, 16);
     example->request.model = name;
     example->parameters[0].name = lambda;
-    test_daemon_hold(&daemon_);
+    test_daemon_hold(&test_shared);
     assert_int_equal(rankd_submit(client, &example->request, &tag, NULL), RANKD_OK);
     memset(scores, 0xff, 16);
     free(scores);
@@ -267,7 +250,7 @@ static void what_a_request_points_to_may_go_once_it_is_sent(void **state)
     free(lambda);
     memset(example, 0xff, sizeof *example);
     free(example);
-    test_daemon_go(&daemon_);
+    test_daemon_go(&test_shared);
     assert_int_equal(rankd_wait(client, tag, SECONDS(20), &reply), RANKD_OK);
     assert_true(test_is_example(&reply));
     rankd_reply_clear(client, &reply);
@@ -286,5 +269,5 @@ int main(void)
         over_both(inputs_may_lie_in_the_arena_or_anywhere),
         over_both(what_a_request_points_to_may_go_once_it_is_sent),
     };
-    return cmocka_run_group_tests_name("client_arena", tests, start, stop);
+    return cmocka_run_group_tests_name("client_arena", tests, test_shared_start, test_shared_stop);
 }

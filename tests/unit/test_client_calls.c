@@ -15,30 +15,13 @@
 
 enum { ENTRIES = 64, SLOW = 1 << 20 };
 
-static const char *const flags[] = {NULL};
-static struct test_daemon daemon_;
-
-static int start(void **state)
-{
-    (void)state;
-    test_daemon_start(&daemon_, flags);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    test_daemon_stop(&daemon_);
-    return 0;
-}
-
 /* ---- Submit, poll, wait ---- */
 
 static void infer_answers_the_worked_example(void **state)
 {
     struct test_request example;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_example(&example);
     for (int i = 0; i < 200; i++) { /* more often than there are entries */
         assert_int_equal(rankd_infer(client, &example.request, &reply), RANKD_OK);
@@ -52,9 +35,9 @@ static void a_request_is_pending_and_times_out_until_it_is_answered(void **state
 {
     struct test_request example;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_example(&example);
-    test_daemon_hold(&daemon_);
+    test_daemon_hold(&test_shared);
     uint64_t tag = test_submitted(client, &example), begun = test_now_ns();
     assert_int_equal(rankd_poll(client, tag, &reply), RANKD_PENDING);
     assert_int_equal(reply.status, RANKD_PENDING);
@@ -62,7 +45,7 @@ static void a_request_is_pending_and_times_out_until_it_is_answered(void **state
     assert_int_equal(rankd_wait(client, tag, SECONDS(0.05), &reply), RANKD_TIMEOUT);
     assert_true(test_now_ns() - begun >= SECONDS(0.05));
     assert_true(strlen(reply.error) > 10);
-    test_daemon_go(&daemon_);
+    test_daemon_go(&test_shared);
     test_takes_example(client, tag);
     assert_int_equal(rankd_wait(client, tag, SECONDS(1), &reply), RANKD_MISUSE); /* it was taken */
     assert_int_equal(rankd_poll(client, tag, &reply), RANKD_MISUSE);
@@ -84,7 +67,7 @@ static bool is_answered(void *arg)
 static void to_poll_is_enough_to_get_an_answer(void **state)
 {
     struct test_request example;
-    struct poll poll = {.client = test_open(&daemon_, state, NULL)};
+    struct poll poll = {.client = test_open(&test_shared, state, NULL)};
     test_example(&example);
     poll.tag = test_submitted(poll.client, &example);
     assert_true(test_eventually(is_answered, &poll));
@@ -98,10 +81,10 @@ static void as_many_as_there_are_entries_are_outstanding_and_one_more_is_overloa
     struct test_request example;
     struct rankd_error error = {0};
     uint64_t tags[ENTRIES], more = 7;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_example(&example);
     for (int round = 0; round < 2; round++) {
-        test_daemon_hold(&daemon_);
+        test_daemon_hold(&test_shared);
         for (int i = 0; i < ENTRIES; i++) {
             tags[i] = test_submitted(client, &example);
             for (int j = 0; j < i; j++)
@@ -109,7 +92,7 @@ static void as_many_as_there_are_entries_are_outstanding_and_one_more_is_overloa
         }
         assert_int_equal(rankd_submit(client, &example.request, &more, &error), RANKD_OVERLOADED);
         assert_non_null(strstr(error.text, "64"));
-        test_daemon_go(&daemon_);
+        test_daemon_go(&test_shared);
         for (int i = ENTRIES; i-- > 0;) /* in any order: here from the last */
             test_takes_example(client, tags[i]);
     }
@@ -119,7 +102,7 @@ static void as_many_as_there_are_entries_are_outstanding_and_one_more_is_overloa
 static void an_answer_that_is_not_taken_keeps_its_entry(void **state)
 {
     struct test_request example;
-    rankd_client *client = test_open(&daemon_, state, &(struct rankd_options){.entries = 4});
+    rankd_client *client = test_open(&test_shared, state, &(struct rankd_options){.entries = 4});
     test_example(&example);
     uint64_t tags[4];
     for (int i = 0; i < 4; i++)
@@ -136,7 +119,7 @@ static void a_small_request_overtakes_a_slow_one(void **state)
 {
     struct test_request example, slow;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_example(&example);
     test_sorting(&slow, SLOW);
     bool overtaken = false;
@@ -158,7 +141,7 @@ static void a_deadline_that_passes_is_told_as_such(void **state)
 {
     struct test_request slow;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_sorting(&slow, SLOW);
     slow.request.timeout_ns = 1;
     assert_int_equal(rankd_infer(client, &slow.request, &reply), RANKD_DEADLINE);
@@ -180,7 +163,7 @@ static void what_was_not_started_is_taken_back(void **state)
 {
     struct test_request slow;
     struct rankd_reply reply;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_sorting(&slow, SLOW);
     uint64_t first = test_submitted(client, &slow),
              second = test_submitted(client, &slow); /* there is one worker */
@@ -205,7 +188,7 @@ static void what_was_not_started_is_taken_back(void **state)
 static void what_is_answered_already_is_not_taken_back(void **state)
 {
     struct test_request example;
-    struct poll poll = {.client = test_open(&daemon_, state, NULL)};
+    struct poll poll = {.client = test_open(&test_shared, state, NULL)};
     test_example(&example);
     uint64_t first = test_submitted(poll.client, &example);
     poll.tag = test_submitted(poll.client, &example);
@@ -246,13 +229,13 @@ static void what_is_forgotten_leaves_nothing_behind(void **state)
     struct test_request example;
     struct rankd_reply reply;
     uint64_t bytes, tags[FEW];
-    struct room room = {.client = test_open(&daemon_, state, &(struct rankd_options){.entries = FEW})};
+    struct room room = {.client = test_open(&test_shared, state, &(struct rankd_options){.entries = FEW})};
     rankd_client *client = room.client;
     rankd_arena(client, &bytes, &room.free);
     test_example(&example);
     for (int round = 0; round < 30; round++) {
         if (round % 3 == 0)
-            test_daemon_hold(&daemon_);
+            test_daemon_hold(&test_shared);
         for (int i = 0; i < FEW - 1; i++)
             tags[i] = test_submitted(client, &example);
         if (round % 3 == 1)
@@ -265,7 +248,7 @@ static void what_is_forgotten_leaves_nothing_behind(void **state)
             rankd_forget(client, tags[i]);
         }
         if (round % 3 == 0)
-            test_daemon_go(&daemon_);
+            test_daemon_go(&test_shared);
         assert_true(test_eventually(all_is_free, &room));
     }
     rankd_forget(client, 987654321);
@@ -331,7 +314,7 @@ static void eight_threads_wait_on_one_client_each_for_its_own(void **state)
 {
     struct worker workers[THREADS];
     rankd_client *client =
-        test_open(&daemon_, state, &(struct rankd_options){.spin_us = is_ring(state) ? 20 : 0});
+        test_open(&test_shared, state, &(struct rankd_options){.spin_us = is_ring(state) ? 20 : 0});
     for (int i = 0; i < THREADS; i++) {
         workers[i] = (struct worker){.client = client, .number = i};
         assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
@@ -367,9 +350,9 @@ static void a_thread_that_polls_does_not_keep_one_that_waits_from_its_answer(voi
 {
     pthread_t thread;
     struct test_request slow;
-    struct poller poller = {
-        .client =
-            test_open(&daemon_, state, &(struct rankd_options){.spin_us = 500, .arena_bytes = 192 << 20})};
+    struct poller poller = {.client =
+                                test_open(&test_shared, state,
+                                          &(struct rankd_options){.spin_us = 500, .arena_bytes = 192 << 20})};
     int served = 0;
     test_sorting(&slow, 8 * SLOW);
     poller.tag = test_submitted(poller.client, &slow);
@@ -399,5 +382,5 @@ int main(void)
         over_both(eight_threads_wait_on_one_client_each_for_its_own),
         over_ring(a_thread_that_polls_does_not_keep_one_that_waits_from_its_answer),
     };
-    return cmocka_run_group_tests_name("client_calls", tests, start, stop);
+    return cmocka_run_group_tests_name("client_calls", tests, test_shared_start, test_shared_stop);
 }

@@ -9,28 +9,11 @@
 
 #include "unit/support/client.h"
 
-static const char *const flags[] = {NULL};
-static struct test_daemon daemon_;
-
-static int start(void **state)
-{
-    (void)state;
-    test_daemon_start(&daemon_, flags);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    test_daemon_stop(&daemon_);
-    return 0;
-}
-
 static void a_call_is_answered_as_over_http(void **state)
 {
     char *answer = NULL;
     struct rankd_error error = {0};
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     assert_int_equal(rankd_call(client, "GET", "/v2", NULL, 0, SECONDS(20), &answer, NULL, NULL), RANKD_OK);
     assert_non_null(strstr(answer, "\"rankd\""));
     free(answer);
@@ -55,7 +38,7 @@ static void a_call_that_is_no_line_is_misuse(void **state)
     const char *const wrong[][2] = {{"GET", "v2"},         {"GET", ""},   {"GET", "/a b"},
                                     {"GET", "/a\r\nX: y"}, {"", "/v2"},   {"GE T", "/v2"},
                                     {"GET\n", "/v2"},      {NULL, "/v2"}, {"GET", NULL}};
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char *answer = (char *)1;
         struct rankd_error error = {0};
@@ -78,7 +61,7 @@ static void long_answers_come_whole(void **state)
     enum { BANKS = 250 };
     char path[128], *answer;
     size_t bytes;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     for (int i = 0; i < BANKS; i++) {
         (void)snprintf(path, sizeof path, "/v2/banks/one-of-many-%050d", i);
         test_call(client, "PUT", path,
@@ -106,7 +89,7 @@ static void a_body_beyond_the_bound_is_too_large(void **state)
     struct rankd_error error = {0};
     char *answer;
     memset(body, ' ', sizeof body);
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     int status =
         rankd_call(client, "PUT", "/v2/banks/x", body, sizeof body, SECONDS(20), &answer, NULL, &error);
     assert_int_equal(status, RANKD_TOO_LARGE);
@@ -121,9 +104,9 @@ static void a_call_that_was_given_up_costs_nobody_the_connection(void **state)
     struct test_request example;
     struct rankd_error error = {0};
     char *answer = (char *)1;
-    rankd_client *client = test_open(&daemon_, state, NULL);
+    rankd_client *client = test_open(&test_shared, state, NULL);
     test_example(&example);
-    test_daemon_hold(&daemon_);
+    test_daemon_hold(&test_shared);
     uint64_t tag = test_submitted(client, &example);
     for (int i = 0; i < 3; i++) {
         uint64_t begun = test_now_ns();
@@ -132,7 +115,7 @@ static void a_call_that_was_given_up_costs_nobody_the_connection(void **state)
         assert_true(test_now_ns() - begun >= SECONDS(0.05));
         assert_null(answer);
     }
-    test_daemon_go(&daemon_);
+    test_daemon_go(&test_shared);
     test_takes_example(client, tag);
     for (int i = 0; i < 20; i++) {
         assert_int_equal(
@@ -154,5 +137,5 @@ int main(void)
         over_both(a_body_beyond_the_bound_is_too_large),
         over_both(a_call_that_was_given_up_costs_nobody_the_connection),
     };
-    return cmocka_run_group_tests_name("client_control", tests, start, stop);
+    return cmocka_run_group_tests_name("client_control", tests, test_shared_start, test_shared_stop);
 }

@@ -1,12 +1,11 @@
 /* What must hold whatever the lists are: the potential that the gradient is a difference of, lists that do
- * not feel each other, threads that change nothing, types that are read exactly. */
+ * not feel each other, types that are read exactly. */
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,178 +138,6 @@ static void lists_do_not_feel_each_other(void **state)
     }
 }
 
-static void same_bits(const struct rk_reply *a, const struct rk_reply *b)
-{
-    assert_memory_equal(&a->info, &b->info, sizeof a->info);
-    assert_int_equal(a->outputs, b->outputs);
-    for (size_t o = 0; o < RK_OUT_COUNT; o++) {
-        if (!(a->outputs >> o & 1u))
-            continue;
-        assert_int_equal(a->out[o].bytes, b->out[o].bytes);
-        assert_memory_equal(a->out[o].data, b->out[o].data, a->out[o].bytes);
-    }
-}
-
-static void run_on(struct test_call *call, const struct problem *problem, struct rk_pool *pool,
-                   unsigned outputs)
-{
-    test_call_start(call, problem_model(problem), 0);
-    problem_fill(problem, call);
-    call->request.outputs = outputs;
-    call->exec.pool = pool;
-    test_run(call);
-}
-
-static void threads_change_nothing(void **state)
-{
-    (void)state;
-    struct rk_pool *pool = test_pool_new(4);
-    const unsigned dense = 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT | 1u << RK_OUT_LIST_LOSS;
-    const unsigned sparse = 1u << RK_OUT_GRADIENT_INDICES | 1u << RK_OUT_GRADIENT_VALUES;
-    for (uint64_t seed = 1; seed <= 12; seed++) {
-        struct test_random random = {seed * 31337};
-        struct problem problem;
-        struct test_call alone, together;
-        do {
-            problem_draw(&problem, &random, 3000, 400);
-        } while (problem.rows * problem.columns < 300000 && (problem_free(&problem), true));
-        for (int i = 0; i < 2; i++) {
-            run_on(&alone, &problem, NULL, i ? sparse : dense);
-            run_on(&together, &problem, pool, i ? sparse : dense);
-            same_bits(&alone.reply, &together.reply);
-            test_call_end(&alone);
-            test_call_end(&together);
-        }
-        problem_free(&problem);
-    }
-    test_pool_free(pool);
-}
-
-static void start_vjp(struct test_call *call, struct rk_pool *pool, size_t rows, size_t columns,
-                      const float *scores, const float *upstream)
-{
-    test_call_start(call, "rank_vjp", 0);
-    call->exec.pool = pool;
-    call->request.outputs = 1u << RK_OUT_GRADIENT | 1u << RK_OUT_RANKS | 1u << RK_OUT_GRADIENT_INDICES |
-                            1u << RK_OUT_GRADIENT_VALUES;
-    test_input(call, RK_IN_SCORES, RK_FP32, rows, columns, scores);
-    test_input(call, RK_IN_UPSTREAM, RK_FP32, rows, columns, upstream);
-    test_number(call, "lambda", 0.01);
-}
-
-/* A few long rows are ranked before and after at once: the same numbers, and of two errors the same one. */
-static void long_rows_are_ranked_twice_at_once(void **state)
-{
-    (void)state;
-    enum { COLUMNS = 140001, ROWS = 3 };
-    struct rk_pool *pool = test_pool_new(2);
-    struct test_random random = {99};
-    float *scores = malloc(sizeof(float[ROWS][COLUMNS])), *upstream = malloc(sizeof(float[ROWS][COLUMNS]));
-    for (size_t i = 0; i < (size_t)ROWS * COLUMNS; i++) {
-        scores[i] = (float)test_below(&random, 50000);
-        upstream[i] = (float)(test_uniform(&random) - 0.5);
-    }
-    struct test_call alone, together;
-    for (size_t rows = 1; rows <= ROWS; rows++) {
-        start_vjp(&alone, NULL, rows, COLUMNS, scores, upstream);
-        start_vjp(&together, pool, rows, COLUMNS, scores, upstream);
-        test_run(&alone);
-        test_run(&together);
-        assert_true(alone.reply.info.gradient_nonzero > rows * COLUMNS / 2);
-        same_bits(&alone.reply, &together.reply);
-        test_call_end(&alone);
-        test_call_end(&together);
-    }
-    upstream[COLUMNS + 5] = INFINITY;
-    start_vjp(&together, pool, 2, COLUMNS, scores, upstream);
-    test_refused(&together, RANKD_INVALID, "upstream[1, 5] is Infinity; it must be finite");
-    test_call_end(&together);
-    scores[2 * COLUMNS - 1] = NAN;
-    start_vjp(&together, pool, 2, COLUMNS, scores, upstream);
-    test_refused(&together, RANKD_INVALID, "scores[1, 140000] is NaN; a score must be a number");
-    test_call_end(&together);
-    free(scores);
-    free(upstream);
-    test_pool_free(pool);
-}
-
-static void threads_name_the_same_error(void **state)
-{
-    (void)state;
-    enum { ROWS = 64, COLUMNS = 65536 };
-    struct rk_pool *pool = test_pool_new(4);
-    float *scores = calloc((size_t)ROWS * COLUMNS, sizeof *scores);
-    for (size_t r = 5; r < ROWS; r++)
-        scores[r * COLUMNS + (ROWS - r) * 7] = NAN;
-    for (int i = 0; i < 20; i++) {
-        struct test_call call;
-        test_call_start(&call, "rank", 0);
-        call.exec.pool = pool;
-        test_input(&call, RK_IN_SCORES, RK_FP32, ROWS, COLUMNS, scores);
-        test_refused(&call, RANKD_INVALID, "scores[5, 413] is NaN; a score must be a number");
-        test_call_end(&call);
-    }
-    free(scores);
-    test_pool_free(pool);
-}
-
-/* Targets of a list longer than a million items are counted piece by piece, of many short ones list by list.
- */
-static void long_targets_are_counted_by_pieces(size_t rows, size_t columns)
-{
-    struct rk_pool *pool = test_pool_new(3);
-    float *scores = malloc(rows * columns * sizeof *scores);
-    int32_t *wide = calloc(rows * columns, sizeof *wide);
-    int8_t *narrow = calloc(rows * columns, sizeof *narrow);
-    for (size_t i = 0; i < rows * columns; i++)
-        scores[i] = (float)(i * 2654435761u % 1000003);
-    for (size_t i = 7; i < rows * columns; i += 50021)
-        wide[i] = narrow[i] = i % 3 ? 1 : -1;
-    double loss[4];
-    for (int i = 0; i < 4; i++) {
-        struct test_call call;
-        test_call_start(&call, "ap", 0);
-        call.exec.pool = i % 2 ? pool : NULL;
-        test_input(&call, RK_IN_SCORES, RK_FP32, rows, columns, scores);
-        test_input(&call, RK_IN_TARGETS, i / 2 ? RK_INT32 : RK_INT8, rows, columns,
-                   i / 2 ? (const void *)wide : narrow);
-        test_run(&call);
-        loss[i] = call.reply.info.loss;
-        assert_true(loss[i] > 0 && loss[i] == loss[0]);
-        test_call_end(&call);
-
-        size_t row = rows - 1, column = columns - 3, bad = row * columns + column;
-        char sentence[128];
-        int was = narrow[bad];
-        narrow[bad] = 2;
-        wide[bad] = 2;
-        (void)snprintf(sentence, sizeof sentence,
-                       "targets[%zu, %zu] is 2; it may be 1 (relevant), 0 (irrelevant) or -1 (ignored)", row,
-                       column);
-        test_call_start(&call, "ap", 0);
-        call.exec.pool = i % 2 ? pool : NULL;
-        test_input(&call, RK_IN_SCORES, RK_FP32, rows, columns, scores);
-        test_input(&call, RK_IN_TARGETS, i / 2 ? RK_INT32 : RK_INT8, rows, columns,
-                   i / 2 ? (const void *)wide : narrow);
-        test_refused(&call, RANKD_INVALID, sentence);
-        test_call_end(&call);
-        wide[bad] = was;
-        narrow[bad] = (int8_t)was;
-    }
-    free(scores);
-    free(wide);
-    free(narrow);
-    test_pool_free(pool);
-}
-
-static void long_targets_are_counted_whatever_the_threads(void **state)
-{
-    (void)state;
-    long_targets_are_counted_by_pieces(1, 3300001);
-    long_targets_are_counted_by_pieces(2, 1100003);
-    long_targets_are_counted_by_pieces(700, 4001);
-}
-
 static void every_half_precision_pattern_is_read_exactly(void **state)
 {
     (void)state;
@@ -359,7 +186,7 @@ static void every_half_precision_value_ranks_like_its_fp32_value(void **state)
             test_run(call);
         }
         assert_true(half_call.reply.info.gradient_nonzero > 100);
-        same_bits(&half_call.reply, &wide_call.reply);
+        test_same_bits(&half_call.reply, &wide_call.reply);
         test_call_end(&half_call);
         test_call_end(&wide_call);
         free(halves);
@@ -547,10 +374,6 @@ int main(void)
         cmocka_unit_test(the_gradient_is_the_slope_of_the_blackbox_potential),
         cmocka_unit_test(the_gradient_of_a_list_sums_to_0),
         cmocka_unit_test(lists_do_not_feel_each_other),
-        cmocka_unit_test(threads_change_nothing),
-        cmocka_unit_test(long_rows_are_ranked_twice_at_once),
-        cmocka_unit_test(threads_name_the_same_error),
-        cmocka_unit_test(long_targets_are_counted_whatever_the_threads),
         cmocka_unit_test(every_half_precision_pattern_is_read_exactly),
         cmocka_unit_test(every_half_precision_value_ranks_like_its_fp32_value),
         cmocka_unit_test(fp64_is_rounded_once_to_the_nearest_fp32),

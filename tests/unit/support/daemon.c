@@ -128,3 +128,20 @@ void test_daemon_ended(struct test_daemon *daemon)
     if (status != 0 || strstr(log, "Sanitizer") != NULL || strstr(log, "runtime error") != NULL)
         fail_msg("rankd ended with status %d: %s", status, log);
 }
+
+struct test_daemon test_shared;
+
+int test_shared_start(void **state)
+{
+    static const char *const flags[] = {NULL};
+    (void)state;
+    test_daemon_start(&test_shared, flags);
+    return 0;
+}
+
+int test_shared_stop(void **state)
+{
+    (void)state;
+    test_daemon_stop(&test_shared);
+    return 0;
+}

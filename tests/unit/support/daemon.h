@@ -29,4 +29,9 @@ void test_daemon_go(struct test_daemon *daemon);
 void test_daemon_stop(struct test_daemon *daemon);
 void test_daemon_ended(struct test_daemon *daemon); /* one that was told to end already */
 
+/* One daemon with the default flags for all tests of a program: what cmocka calls before and after them. */
+extern struct test_daemon test_shared;
+int test_shared_start(void **state);
+int test_shared_stop(void **state);
+
 #endif

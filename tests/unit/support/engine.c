@@ -113,6 +113,18 @@ double test_uniform(struct test_random *random)
     return (double)(test_next(random) >> 11) * 0x1p-53;
 }
 
+void test_same_bits(const struct rk_reply *a, const struct rk_reply *b)
+{
+    assert_memory_equal(&a->info, &b->info, sizeof a->info);
+    assert_int_equal(a->outputs, b->outputs);
+    for (size_t o = 0; o < RK_OUT_COUNT; o++) {
+        if (!(a->outputs >> o & 1u))
+            continue;
+        assert_int_equal(a->out[o].bytes, b->out[o].bytes);
+        assert_memory_equal(a->out[o].data, b->out[o].data, a->out[o].bytes);
+    }
+}
+
 struct threads {
     struct rk_pool pool;
     void (*task)(void *arg, size_t i);

@@ -36,6 +36,9 @@ void test_run(struct test_call *call);
 /* Runs; anything but that status with that sentence ends the test. */
 void test_refused(struct test_call *call, enum rankd_status status, const char *sentence);
 
+/* Both replies are the same to the bit; anything else ends the test. */
+void test_same_bits(const struct rk_reply *a, const struct rk_reply *b);
+
 const float *test_gradient(const struct test_call *call);
 const float *test_floats(const struct test_call *call, enum rk_output which);
 const int64_t *test_ints(const struct test_call *call, enum rk_output which);
