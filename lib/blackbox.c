@@ -1,58 +1,8 @@
 #include "blackbox_internal.h"
 
-#include <math.h>
 #include <string.h>
 
-#include "kernel/cut.h"
-#include "kernel/score.h"
-#include "reorder.h"
-
-/* What is kept of the relevant items. "In index order" is the order of positions; "ranked" is best first. */
-struct relevant {
-    uint32_t *position; /* in index order */
-    float *raw;         /* in index order, before the margin */
-    uint32_t *order;    /* ranked: place in index order */
-    float *y;           /* ranked, after the margin; then its memory serves `moved` */
-    uint32_t *moved;    /* ranked anew: place in the order before */
-    float *cut;         /* ranked */
-    uint32_t *ahead;    /* ranked: irrelevant items ahead */
-    double *slope;      /* ranked: g; then its memory serves cut_after and ahead_after */
-    float *cut_after;   /* ranked anew, as is ahead_after */
-    uint32_t *ahead_after;
-    int32_t *delta;  /* ranked: rk, then Δ = rk - rk', where `ahead` was */
-    int32_t *change; /* in index order: Δ */
-    uint32_t *key;   /* of y or y', so that ascending is best first */
-    void *sort;
-    void *strategy;
-};
-
-static void carve_relevant(struct rk_carve *carve, const struct rk_kernels *kernels,
-                           const struct rk_strategy *strategy, uint32_t items, uint32_t p, unsigned threads,
-                           bool gradient, struct relevant *r)
-{
-    r->position = rk_carve(carve, p * sizeof *r->position);
-    r->raw = rk_carve(carve, p * sizeof *r->raw);
-    r->y = rk_carve(carve, p * sizeof *r->y);
-    r->moved = (uint32_t *)(void *)r->y;
-    r->order = rk_carve(carve, p * sizeof *r->order);
-    r->cut = rk_carve(carve, p * sizeof *r->cut);
-    r->ahead = rk_carve(carve, p * sizeof *r->ahead);
-    r->delta = (int32_t *)r->ahead;
-    if (gradient) {
-        r->change = rk_carve(carve, p * sizeof *r->change);
-        r->slope = rk_carve(carve, p * sizeof *r->slope);
-        r->cut_after = (float *)(void *)r->slope;
-        r->ahead_after = r->slope ? (uint32_t *)(void *)r->slope + p : NULL;
-    }
-    /* Sorting comes before and between the strategy's two passes, so one's memory may be the other's. */
-    struct rk_carve sorting = *carve;
-    if (strategy->kept)
-        (void)rk_carve(&sorting, strategy->kept(items, p, threads));
-    r->strategy = rk_carve(carve, strategy->scratch(items, p, threads));
-    r->key = rk_carve(&sorting, p * sizeof *r->key);
-    r->sort = rk_carve(&sorting, gradient ? rk_reorder_scratch(kernels, p) : kernels->order_scratch(p));
-    carve->used = sorting.used > carve->used ? sorting.used : carve->used;
-}
+#include "relevant.h"
 
 static const struct rk_strategy *plan(const struct rk_kernels *kernels, const struct rk_list *list,
                                       unsigned threads)
@@ -66,53 +16,10 @@ size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_
     if (kernels->reference)
         return rk_list_reference_scratch(items);
     struct rk_carve carve = {0};
-    struct relevant r;
-    carve_relevant(&carve, kernels, kernels->plan(items, p, dtype, threads), items, p, threads, gradient, &r);
+    struct rk_relevant r;
+    rk_relevant_carve(&carve, kernels, kernels->plan(items, p, dtype, threads), items, p, threads, gradient,
+                      &r);
     return carve.used;
-}
-
-/* The margin, then the order of the relevant items, then their scores as cuts. False: a NaN among them. */
-static bool rank_relevant(const struct rk_kernels *kernels, uint32_t p, double half_margin,
-                          struct relevant *r)
-{
-    for (uint32_t i = 0; i < p; i++) {
-        if (r->raw[i] != r->raw[i])
-            return false;
-        r->key[i] = ~rk_key((float)((double)r->raw[i] - half_margin));
-    }
-    kernels->order(r->key, p, r->order, r->key, r->sort);
-    for (uint32_t k = 0; k < p; k++) {
-        r->y[k] = rk_float_of_key(~r->key[k]);
-        r->cut[k] = rk_cut(r->y[k], half_margin);
-    }
-    return true;
-}
-
-/* y' = (float)((double)y + Λ·g), sorted anew. True if any cut changed. */
-static bool move_relevant(const struct rk_kernels *kernels, uint32_t p, double half_margin, double lambda,
-                          struct relevant *r)
-{
-    for (uint32_t k = 0; k < p; k++)
-        r->key[k] = ~rk_key((float)((double)r->y[k] + lambda * r->slope[k]));
-    rk_reorder(kernels, r->key, r->order, p, r->moved, r->sort);
-    bool changed = false;
-    for (uint32_t k = 0; k < p; k++) {
-        float cut = rk_cut(rk_float_of_key(~r->key[k]), half_margin);
-        changed |= cut != r->cut[k];
-        r->cut_after[k] = cut;
-    }
-    return changed;
-}
-
-/* Δ of each relevant item, from its rank before and its rank after. */
-static void relevant_change(uint32_t p, struct relevant *r)
-{
-    for (uint32_t k = 0; k < p; k++)
-        r->delta[k] = (int32_t)(k + 1 + r->ahead[k]);
-    for (uint32_t k = 0; k < p; k++)
-        r->delta[r->moved[k]] -= (int32_t)(k + 1 + r->ahead_after[k]);
-    for (uint32_t k = 0; k < p; k++)
-        r->change[r->order[k]] = r->delta[k];
 }
 
 /* Streams the list a second time, or not at all where no relevant item moved. */
@@ -129,22 +36,67 @@ static enum rankd_status move_irrelevant(const struct rk_strategy *strategy, str
 
 static enum rankd_status gradient(const struct rk_kernels *kernels, const struct rk_strategy *strategy,
                                   const struct rk_blackbox *box, double w, const struct rk_pass *pass,
-                                  struct relevant *r, struct rk_list_out *out)
+                                  struct rk_relevant *r, struct rk_list_out *out)
 {
     const struct rk_list *list = pass->list;
     struct rk_sink sink = {
         .dense = out->dense, .w = w, .lambda = out->lambda, .sparse = out->sparse, .room = out->room};
-    bool changed = move_relevant(kernels, list->p, box->margin / 2, out->lambda, r);
+    bool changed = rk_relevant_move(kernels, pass->exec->pool, box->margin / 2, out->lambda, r);
     struct rk_pass move = *pass;
     move.cut_after = r->cut_after;
     move.ahead_after = r->ahead_after;
     move.sink = &sink;
     if (move_irrelevant(strategy, &move, changed) != RANKD_OK)
         return RANKD_DEADLINE;
-    relevant_change(list->p, r);
+    rk_relevant_change(pass->exec->pool, r);
     out->stalled = out->loss > 0 && sink.changed == 0 && sink.changed_memory == 0;
-    rk_list_add_relevant(list, r->change, &sink, out);
+    rk_list_add_relevant(list, r->change, pass->exec->pool, &sink, out);
     return RANKD_OK;
+}
+
+/* What has to be known before the first pass: the relevant items in order, and what the strategy makes of the
+ * others meanwhile. Two tasks, on two threads where there are. */
+struct start {
+    const struct rk_kernels *kernels;
+    const struct rk_strategy *strategy;
+    double half_margin;
+    struct rk_list *list;
+    struct rk_relevant *r;
+    struct rk_pass *pass;
+    bool nan;                 /* among the relevant items */
+    enum rankd_status status; /* of the strategy */
+};
+
+enum { RELEVANT, OTHERS, TASKS };
+
+static void start_one(void *arg, size_t task)
+{
+    struct start *s = arg;
+    if (task == OTHERS) {
+        s->status = s->strategy->begin(s->pass);
+        return;
+    }
+    struct rk_pool *pool = s->strategy->begin ? NULL : s->pass->exec->pool; /* it is at these two tasks */
+    rk_list_relevant(s->kernels, s->list, s->r->position, s->r->raw);
+    s->nan = s->list->p == s->r->p && !rk_relevant_rank(s->kernels, pool, s->half_margin, s->r);
+}
+
+/* Ranking the relevant items changes *list. */
+static void start(struct start *s)
+{
+    struct rk_pool *pool = s->pass->exec->pool;
+    const struct rk_list list = *s->list;
+    if (!s->strategy->begin) {
+        start_one(s, RELEVANT);
+        return;
+    }
+    s->pass->list = &list;
+    if (pool)
+        pool->run(pool, TASKS, start_one, s);
+    else
+        for (size_t task = 0; task < TASKS; task++)
+            start_one(s, task);
+    s->pass->list = s->list;
 }
 
 static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_kernels *kernels,
@@ -154,19 +106,24 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
     unsigned threads = exec->pool ? exec->pool->width : 1;
     const struct rk_strategy *strategy = plan(kernels, list, threads);
     struct rk_carve carve = {.base = scratch};
-    struct relevant r;
-    carve_relevant(&carve, kernels, strategy, list->items, list->p, threads, out->gradient, &r);
-    uint32_t counted = list->p;
-    rk_list_relevant(kernels, list, r.position, r.raw);
-    if (list->p != counted) { /* the targets changed since; memory was planned for so many */
+    struct rk_relevant r;
+    rk_relevant_carve(&carve, kernels, strategy, list->items, list->p, threads, out->gradient, &r);
+    struct rk_pass pass = {.list = list, .exec = exec, .scratch = r.strategy, .cut = r.cut, .ahead = r.ahead};
+    struct start s = {.kernels = kernels,
+                      .strategy = strategy,
+                      .half_margin = box->margin / 2,
+                      .list = list,
+                      .r = &r,
+                      .pass = &pass};
+    start(&s);
+    if (list->p != r.p) { /* the targets changed since; memory was planned for so many */
         if (out->dense)
             memset(out->dense, 0, list->graded * sizeof(float));
         return RANKD_OK;
     }
-    if (!rank_relevant(kernels, list->p, box->margin / 2, &r))
+    if (s.nan)
         return RANKD_INVALID;
-    struct rk_pass pass = {.list = list, .exec = exec, .scratch = r.strategy, .cut = r.cut, .ahead = r.ahead};
-    if (strategy->count(&pass) != RANKD_OK)
+    if (s.status != RANKD_OK || strategy->count(&pass) != RANKD_OK)
         return RANKD_DEADLINE;
     if (pass.nan)
         return RANKD_INVALID;

@@ -31,8 +31,8 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_list *list, ui
 
 /* Adds the p relevant items' Δ (not 0 only; ascending positions; index order) to what the strategy left in
  * the sink, and fills the gradient's fields of *out. */
-void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_sink *sink,
-                          struct rk_list_out *out);
+void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_pool *pool,
+                          struct rk_sink *sink, struct rk_list_out *out);
 
 /* The reference. Same contract as rk_list_run(). */
 size_t rk_list_reference_scratch(uint32_t items);

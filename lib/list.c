@@ -3,6 +3,7 @@
 
 #include "blackbox_internal.h"
 #include "kernel/score.h"
+#include "ranges.h"
 
 void rk_list_relevant(const struct rk_kernels *kernels, struct rk_list *list, uint32_t *position, float *raw)
 {
@@ -110,20 +111,50 @@ static void merge_sparse(const struct rk_list *list, const int32_t *delta, struc
     }
 }
 
-void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_sink *sink,
-                          struct rk_list_out *out)
+/* What the threads share; each has counts of its own. */
+struct adding {
+    const struct rk_list *list;
+    const int32_t *delta;
+    const struct rk_sink *sink;
+    struct count {
+        uint64_t changed, abs_graded, abs_memory;
+    } count[RK_RANGES_MAX];
+};
+
+static void add_some(void *arg, struct rk_range range)
 {
-    uint64_t changed = 0;
-    for (uint32_t i = 0; i < list->p; i++) {
-        uint64_t size = (uint64_t)(delta[i] < 0 ? -(int64_t)delta[i] : (int64_t)delta[i]);
+    struct adding *adding = arg;
+    const struct rk_list *list = adding->list;
+    const struct rk_sink *sink = adding->sink;
+    struct count count = {0};
+    for (uint32_t i = range.from; i < range.to; i++) {
+        int32_t delta = adding->delta[i];
+        uint64_t size = (uint64_t)(delta < 0 ? -(int64_t)delta : (int64_t)delta);
         if (list->position[i] >= list->graded) {
-            sink->abs_memory += size;
+            count.abs_memory += size;
             continue;
         }
-        sink->abs_graded += size;
-        changed += delta[i] != 0;
+        count.abs_graded += size;
+        count.changed += delta != 0;
         if (sink->dense)
-            sink->dense[list->position[i]] = rk_sink_value(sink->w, sink->lambda, delta[i]);
+            sink->dense[list->position[i]] = rk_sink_value(sink->w, sink->lambda, delta);
+    }
+    adding->count[range.number] = count;
+}
+
+void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_pool *pool,
+                          struct rk_sink *sink, struct rk_list_out *out)
+{
+    struct adding adding; /* no initializer: it would clear the counts of all threads that there could be */
+    adding.list = list;
+    adding.delta = delta;
+    adding.sink = sink;
+    rk_ranges_run(pool, list->p, add_some, &adding);
+    uint64_t changed = 0;
+    for (unsigned i = 0; i < rk_ranges_of(pool, list->p); i++) {
+        changed += adding.count[i].changed;
+        sink->abs_graded += adding.count[i].abs_graded;
+        sink->abs_memory += adding.count[i].abs_memory;
     }
     out->abs_graded = sink->abs_graded;
     out->abs_memory = sink->abs_memory;

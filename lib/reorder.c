@@ -29,24 +29,39 @@ static struct room lay_out(void *scratch, uint32_t n)
                          .sort = at + 3 * row_of(n)};
 }
 
-static inline bool is_before(const uint32_t *key, const uint32_t *index, uint32_t a, uint32_t b)
+struct keyed {
+    uint32_t key, index;
+};
+
+static inline struct keyed keyed(const uint32_t *key, const uint32_t *index, uint32_t place)
 {
-    return key[a] < key[b] || (key[a] == key[b] && index[a] < index[b]);
+    return (struct keyed){key[place], index[place]};
 }
 
-/* Kept places go to perm, the others to `aside`. How many were kept; 0 if too many were not. */
+static inline bool is_before(struct keyed a, struct keyed b)
+{
+    return a.key < b.key || (a.key == b.key && a.index < b.index);
+}
+
+/* Kept places go to perm, the others to `aside`. How many were kept; 0 if too many were not. The last one
+ * kept is held in registers: nearly all are kept, and looking it up would be a chain through memory. */
 static uint32_t keep(const uint32_t *key, const uint32_t *index, uint32_t n, uint32_t *perm, uint32_t *aside)
 {
     uint32_t kept = 0, dropped = 0, most = n / FEW;
+    struct keyed last = {0};
     for (uint32_t k = 0; k < n; k++) {
-        if (kept == 0 || is_before(key, index, perm[kept - 1], k)) {
+        struct keyed here = keyed(key, index, k);
+        if (kept == 0 || is_before(last, here)) {
             perm[kept++] = k;
+            last = here;
             continue;
         }
         if (dropped + 2 > most)
             return 0;
         aside[dropped++] = perm[--kept];
         aside[dropped++] = k;
+        if (kept > 0)
+            last = keyed(key, index, perm[kept - 1]);
     }
     return kept;
 }
@@ -71,7 +86,8 @@ static void merge(const uint32_t *key, const uint32_t *index, uint32_t *perm, ui
                   const uint32_t *aside, uint32_t n)
 {
     for (uint32_t at = kept + n; n > 0;) {
-        bool from_kept = kept > 0 && is_before(key, index, aside[n - 1], perm[kept - 1]);
+        bool from_kept =
+            kept > 0 && is_before(keyed(key, index, aside[n - 1]), keyed(key, index, perm[kept - 1]));
         perm[--at] = from_kept ? perm[--kept] : aside[--n];
     }
 }

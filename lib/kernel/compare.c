@@ -12,7 +12,7 @@ struct shared {
     bool masked; /* some items are ignored, so that targets have to be read while counting */
     uint32_t padded;
     uint32_t *count; /* [parts][padded] */
-    bool nan[RK_PARTS_MAX];
+    bool nan[RK_RANGES_MAX];
     float *before, *after, *low, *high;
     uint32_t intervals;
 };
@@ -25,7 +25,7 @@ static size_t row_of(uint32_t p)
 
 size_t rk_compare_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
-    return (4 + rk_parts(items, threads)) * row_of(p);
+    return (4 + rk_ranges(items, threads)) * row_of(p);
 }
 
 static void lay_out(uint32_t p, void *scratch, struct shared *shared)

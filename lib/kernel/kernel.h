@@ -116,7 +116,7 @@ struct rk_pass {
     void *scratch;    /* what scratch() asked for, 64-byte aligned */
     const float *cut; /* [p] */
     uint32_t *ahead;  /* [p], count writes: irrelevant items with s_j >= cut[k] */
-    bool nan;         /* count writes: some irrelevant item is NaN (then `ahead` does not matter) */
+    bool nan;         /* begin or count writes: some irrelevant item is NaN (then `ahead` does not matter) */
     /* of move only */
     const float *cut_after; /* [p]. A perturbation only raises relevant items (Λ·g > 0), so sorted cuts only
                                rise: cut_after[k] >= cut[k] */
@@ -124,9 +124,10 @@ struct rk_pass {
     struct rk_sink *sink;   /* Δ_j = #{k: cut[k] > s_j} - #{k: cut_after[k] > s_j} */
 };
 
-/* Both return RANKD_OK, or RANKD_DEADLINE (seen between blocks; a huge list looks). `move` follows `count` on
- * the same pass, with nothing of list, cut and what is kept of the scratch memory changed; it may follow
- * several times (a sparse sink that was too small). With a pool the result is the same as without. */
+/* All return RANKD_OK, or RANKD_DEADLINE (seen between blocks; a huge list looks). `count` follows `begin`,
+ * if there is one, and `move` follows `count` on the same pass, with nothing of list, cut and what is kept of
+ * the scratch memory changed; it may follow several times (a sparse sink that was too small). With a pool the
+ * result is the same as without. */
 struct rk_strategy {
     const char *name;
     uint32_t most; /* relevant items, of the lists it is for */
@@ -135,6 +136,11 @@ struct rk_strategy {
     /* So many bytes at its beginning have to last from count() to move(), the rest may be written to in
      * between. NULL: none. */
     size_t (*kept)(uint32_t items, uint32_t p, unsigned threads);
+    /* What does not depend on the cuts: runs while another thread ranks the relevant items, so of the pass
+     * only the list without `position` and `raw`, exec without its pool, and scratch are there. It may write
+     * to what is kept of the scratch memory, and may set pass->nan, which count() then leaves set. NULL:
+     * there is nothing. */
+    enum rankd_status (*begin)(struct rk_pass *pass);
     enum rankd_status (*count)(struct rk_pass *pass);
     enum rankd_status (*move)(struct rk_pass *pass);
 };

@@ -77,55 +77,133 @@ static enum rankd_status collect(struct rk_pass *pass, const struct rows *rows)
     return walk.late ? RANKD_DEADLINE : RANKD_OK;
 }
 
-/* above[j]: cuts above item j. ahead[k]: items at or above cut k. One step takes an item or a cut, without a
- * branch that depends on which. */
-static void merge(const struct rows *rows, const float *cut, uint32_t p, uint32_t *above, uint32_t *ahead)
-{
-    const uint32_t items = *rows->items;
-    uint32_t j = 0, k = 0;
-    for (uint32_t i = 0; i < p; i++)
-        rows->cut[i] = ~rk_key(cut[i]);
-    while (j < items && k < p) {
-        uint32_t is_item = rows->key[j] <= rows->cut[k];
-        above[j] = k;
-        ahead[k] = j;
-        j += is_item;
-        k += 1 - is_item;
-    }
-    for (; j < items; j++)
-        above[j] = p;
-    for (; k < p; k++)
-        ahead[k] = items;
-}
-
-static enum rankd_status merge_count(struct rk_pass *pass)
+static enum rankd_status merge_begin(struct rk_pass *pass)
 {
     struct rows rows = lay_out(pass);
     enum rankd_status status = collect(pass, &rows);
     if (status != RANKD_OK || pass->nan)
         return status;
     rk_order_scalar(rows.key, *rows.items, rows.place, rows.key, rows.sort);
-    merge(&rows, pass->cut, pass->list->p, rows.before, pass->ahead);
     struct rk_err late = {0};
     return rk_exec_check(pass->exec, &late);
 }
 
-/* Items whose number changed. */
-static uint32_t find_changed(const struct rows *rows)
+/* Two rows merged: sorted items and sorted cuts. A step takes an item or a cut, so the steps can be shared
+ * out. */
+struct merging {
+    const struct rows *rows;
+    const float *cut;
+    uint32_t p;
+    uint32_t *above; /* [items] cuts above each */
+    uint32_t *ahead; /* [p] items at or above each */
+};
+
+static void make_keys(void *arg, struct rk_range range)
 {
-    uint32_t found = 0;
-    for (uint32_t j = 0; j < *rows->items; j++) {
+    const struct merging *m = arg;
+    for (uint32_t k = range.from; k < range.to; k++)
+        m->rows->cut[k] = ~rk_key(m->cut[k]);
+}
+
+/* An item comes before a cut that it is at or above. How many of the first so many steps take an item. */
+static uint32_t items_of(const struct merging *m, uint32_t steps)
+{
+    const uint32_t *item = m->rows->key, *cut = m->rows->cut, items = *m->rows->items;
+    uint32_t low = steps > m->p ? steps - m->p : 0, high = steps < items ? steps : items;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (item[middle] <= cut[steps - middle - 1])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Where a run of steps is, and where it ends. */
+struct lane {
+    uint32_t item, cut, items, cuts;
+};
+
+static struct lane lane_of(const struct merging *m, uint32_t from, uint32_t to)
+{
+    uint32_t item = items_of(m, from), items = items_of(m, to);
+    return (struct lane){.item = item, .cut = from - item, .items = items, .cuts = to - items};
+}
+
+static inline bool has_both(const struct lane *lane)
+{
+    return lane->item < lane->items && lane->cut < lane->cuts;
+}
+
+/* Without a branch that depends on which of the two it takes. */
+static inline void step(const struct merging *m, struct lane *lane)
+{
+    const uint32_t is_item = m->rows->key[lane->item] <= m->rows->cut[lane->cut];
+    m->above[lane->item] = lane->cut;
+    m->ahead[lane->cut] = lane->item;
+    lane->item += is_item;
+    lane->cut += 1 - is_item;
+}
+
+static void finish(const struct merging *m, struct lane lane)
+{
+    while (has_both(&lane))
+        step(m, &lane);
+    for (; lane.item < lane.items; lane.item++)
+        m->above[lane.item] = lane.cut;
+    for (; lane.cut < lane.cuts; lane.cut++)
+        m->ahead[lane.cut] = lane.item;
+}
+
+/* A step waits for the one before it, so two halves are stepped through by turns. */
+static void merge_some(void *arg, struct rk_range range)
+{
+    const struct merging merging = *(const struct merging *)arg, *m = &merging;
+    const uint32_t middle = range.from + (range.to - range.from) / 2;
+    struct lane low = lane_of(m, range.from, middle), high = lane_of(m, middle, range.to);
+    while (has_both(&low) && has_both(&high)) {
+        step(m, &low);
+        step(m, &high);
+    }
+    finish(m, low);
+    finish(m, high);
+}
+
+static void merge(struct rk_pool *pool, struct merging m)
+{
+    rk_ranges_run(pool, m.p, make_keys, &m);
+    rk_ranges_run(pool, *m.rows->items + m.p, merge_some, &m);
+}
+
+static enum rankd_status merge_count(struct rk_pass *pass)
+{
+    struct rows rows = lay_out(pass);
+    if (pass->nan)
+        return RANKD_OK;
+    merge(
+        pass->exec->pool,
+        (struct merging){
+            .rows = &rows, .cut = pass->cut, .p = pass->list->p, .above = rows.before, .ahead = pass->ahead});
+    struct rk_err late = {0};
+    return rk_exec_check(pass->exec, &late);
+}
+
+/* Items whose number changed, of a range; to its own part of the row. */
+static uint32_t find_changed(const struct rows *rows, struct rk_range range)
+{
+    uint32_t found = range.from;
+    for (uint32_t j = range.from; j < range.to; j++) {
         rows->changed[found] = j;
         found += rows->before[j] != rows->after[j];
     }
-    return found;
+    return found - range.from;
 }
 
 /* Lines far apart: asked for some items ahead. */
-static void put(const struct rk_pass *pass, const struct rows *rows, uint32_t items)
+static void put(const struct rk_pass *pass, const struct rows *rows, const uint32_t *changed, uint32_t items,
+                struct rk_sink *sink)
 {
-    const uint32_t *changed = rows->changed;
-    struct rk_sink *sink = pass->sink;
     for (uint32_t i = 0; i < items; i++) {
         if (i + 2 * AHEAD < items)
             __builtin_prefetch(&rows->position[rows->place[changed[i + 2 * AHEAD]]]);
@@ -140,19 +218,45 @@ static void put(const struct rk_pass *pass, const struct rows *rows, uint32_t it
     }
 }
 
+struct moving {
+    const struct rows *rows;
+    unsigned parts;
+};
+
+/* A part of the list stands for as large a part of the sorted items. */
+static void move_part(struct rk_part *part)
+{
+    const struct moving *moving = part->shared;
+    const struct rows *rows = moving->rows;
+    const struct rk_range range = rk_range(*rows->items, part->number, moving->parts);
+    put(part->pass, rows, rows->changed + range.from, find_changed(rows, range), &part->sink);
+}
+
+static void clear(void *arg, struct rk_range range)
+{
+    float *dense = arg;
+    memset(dense + range.from, 0, (range.to - range.from) * sizeof *dense);
+}
+
 static enum rankd_status merge_move(struct rk_pass *pass)
 {
     struct rows rows = lay_out(pass);
+    struct moving moving = {.rows = &rows, .parts = rk_parts_of(pass, true)};
+    struct rk_pool *pool = pass->exec->pool;
     if (pass->sink->dense)
-        memset(pass->sink->dense, 0, pass->list->graded * sizeof(float));
-    merge(&rows, pass->cut_after, pass->list->p, rows.after, pass->ahead_after);
-    put(pass, &rows, find_changed(&rows));
-    return RANKD_OK;
+        rk_ranges_run(pool, pass->list->graded, clear, pass->sink->dense);
+    merge(pool, (struct merging){.rows = &rows,
+                                 .cut = pass->cut_after,
+                                 .p = pass->list->p,
+                                 .above = rows.after,
+                                 .ahead = pass->ahead_after});
+    return rk_parts_run(pass, moving.parts, move_part, &moving);
 }
 
 const struct rk_strategy rk_merge_scalar = {.name = "merge",
                                             .most = RK_LIST_MAX,
                                             .scratch = merge_scratch,
                                             .kept = merge_scratch,
+                                            .begin = merge_begin,
                                             .count = merge_count,
                                             .move = merge_move};

@@ -59,22 +59,22 @@ RK_DEVICE static inline float rk_float_of_bf16(uint16_t half)
 /* Element i of a buffer of FP32, FP16, BF16 or FP64 (rounded) at any alignment. */
 static inline float rk_score_at(const void *scores, enum rk_dtype dtype, size_t i)
 {
-    const char *at = (const char *)scores + i * rk_dtype_size(dtype);
+    const char *at = scores;
     uint16_t half;
     double wide;
     float x;
     switch (dtype) {
     case RK_FP16:
-        memcpy(&half, at, sizeof half);
+        memcpy(&half, at + i * sizeof half, sizeof half);
         return rk_float_of_fp16(half);
     case RK_BF16:
-        memcpy(&half, at, sizeof half);
+        memcpy(&half, at + i * sizeof half, sizeof half);
         return rk_float_of_bf16(half);
     case RK_FP64:
-        memcpy(&wide, at, sizeof wide);
+        memcpy(&wide, at + i * sizeof wide, sizeof wide);
         return (float)wide;
     default:
-        memcpy(&x, at, sizeof x);
+        memcpy(&x, at + i * sizeof x, sizeof x);
         return x;
     }
 }

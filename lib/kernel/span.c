@@ -1,6 +1,6 @@
 #include "span.h"
 
-enum { LOOK = 1 << 20, PART_MIN = 1 << 17, ALIGN = 64, FAR = 1 << 22 /* items */ };
+enum { LOOK = 1 << 20, FAR = 1 << 22 /* items */ };
 
 struct rk_walk rk_walk_start(const struct rk_pass *pass, uint32_t from, uint32_t to, uint32_t block)
 {
@@ -48,23 +48,16 @@ bool rk_walk_next(struct rk_walk *walk, struct rk_span *span)
     return true;
 }
 
-unsigned rk_parts(uint32_t items, unsigned threads)
-{
-    unsigned most = items / PART_MIN < RK_PARTS_MAX ? items / PART_MIN : RK_PARTS_MAX;
-    unsigned parts = threads < most ? threads : most;
-    return parts ? parts : 1;
-}
-
 unsigned rk_parts_of(const struct rk_pass *pass, bool moving)
 {
     if (!pass->exec->pool || (moving && !pass->sink->dense && pass->sink->room > 0))
         return 1;
-    return rk_parts(pass->list->items, pass->exec->pool->width);
+    return rk_ranges(pass->list->items, pass->exec->pool->width);
 }
 
 struct parts {
-    struct rk_part part[RK_PARTS_MAX];
     void (*task)(struct rk_part *part);
+    struct rk_part part[RK_RANGES_MAX];
 };
 
 static void run_one(void *arg, size_t i)
@@ -73,45 +66,50 @@ static void run_one(void *arg, size_t i)
     parts->task(&parts->part[i]);
 }
 
-static uint32_t boundary(uint32_t items, unsigned part, unsigned parts)
+static void lay_out(struct rk_part *part, struct rk_pass *pass, void *shared, struct rk_range range)
 {
-    return part == parts ? items : (uint32_t)((uint64_t)items * part / parts) / ALIGN * ALIGN;
+    *part = (struct rk_part){
+        .pass = pass, .shared = shared, .number = range.number, .from = range.from, .to = range.to};
+    if (pass->sink) {
+        part->sink = *pass->sink;
+        part->sink.changed = part->sink.changed_memory = 0;
+        part->sink.abs_graded = part->sink.abs_memory = 0;
+    }
 }
 
-static void add_up(struct rk_sink *sink, const struct rk_sink *part)
+/* True if it was late. */
+static bool add_up(struct rk_sink *sink, const struct rk_part *part)
 {
-    sink->changed += part->changed;
-    sink->changed_memory += part->changed_memory;
-    sink->abs_graded += part->abs_graded;
-    sink->abs_memory += part->abs_memory;
+    if (sink) {
+        sink->changed += part->sink.changed;
+        sink->changed_memory += part->sink.changed_memory;
+        sink->abs_graded += part->sink.abs_graded;
+        sink->abs_memory += part->sink.abs_memory;
+    }
+    return part->late;
+}
+
+static bool run_together(struct rk_pass *pass, unsigned parts, void (*task)(struct rk_part *part),
+                         void *shared)
+{
+    struct parts all; /* no initializer: it would clear parts that there are not, 7 KB of them, each time */
+    bool late = false;
+    all.task = task;
+    for (unsigned i = 0; i < parts; i++)
+        lay_out(&all.part[i], pass, shared, rk_range(pass->list->items, i, parts));
+    pass->exec->pool->run(pass->exec->pool, parts, run_one, &all);
+    for (unsigned i = 0; i < parts; i++)
+        late |= add_up(pass->sink, &all.part[i]);
+    return late;
 }
 
 enum rankd_status rk_parts_run(struct rk_pass *pass, unsigned parts, void (*task)(struct rk_part *part),
                                void *shared)
 {
-    struct parts all = {.task = task};
-    for (unsigned i = 0; i < parts; i++) {
-        struct rk_part *part = &all.part[i];
-        *part = (struct rk_part){.pass = pass,
-                                 .shared = shared,
-                                 .number = i,
-                                 .from = boundary(pass->list->items, i, parts),
-                                 .to = boundary(pass->list->items, i + 1, parts)};
-        if (pass->sink) {
-            part->sink = *pass->sink;
-            part->sink.changed = part->sink.changed_memory = 0;
-            part->sink.abs_graded = part->sink.abs_memory = 0;
-        }
-    }
-    if (parts == 1)
-        run_one(&all, 0);
-    else
-        pass->exec->pool->run(pass->exec->pool, parts, run_one, &all);
-    bool late = false;
-    for (unsigned i = 0; i < parts; i++) {
-        late |= all.part[i].late;
-        if (pass->sink)
-            add_up(pass->sink, &all.part[i].sink);
-    }
-    return late ? RANKD_DEADLINE : RANKD_OK;
+    if (parts > 1)
+        return run_together(pass, parts, task, shared) ? RANKD_DEADLINE : RANKD_OK;
+    struct rk_part whole;
+    lay_out(&whole, pass, shared, (struct rk_range){.to = pass->list->items});
+    task(&whole);
+    return add_up(pass->sink, &whole) ? RANKD_DEADLINE : RANKD_OK;
 }

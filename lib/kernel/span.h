@@ -3,6 +3,7 @@
 #define RK_SPAN_H
 
 #include "kernel.h"
+#include "ranges.h"
 
 /* Items that lie together, all of one segment. */
 struct rk_span {
@@ -37,7 +38,7 @@ struct rk_walk rk_walk_start(const struct rk_pass *pass, uint32_t from, uint32_t
 /* False at the end. Looks at the deadline every million items or so. */
 bool rk_walk_next(struct rk_walk *walk, struct rk_span *span);
 
-/* A thread's part of a list. */
+/* A thread's part of a list: a range (ranges.h), and what it leaves. */
 struct rk_part {
     struct rk_pass *pass;
     void *shared;    /* the strategy's */
@@ -46,12 +47,6 @@ struct rk_part {
     struct rk_sink sink; /* its own (move only); rk_parts_run() adds them up */
     bool late;           /* the task sets it where the deadline passed */
 };
-
-enum { RK_PARTS_MAX = 64 };
-
-/* How many parts a list of that many items is cut into; the threads of the pool at most. Parts are long
- * enough that waking a thread is small beside them. */
-unsigned rk_parts(uint32_t items, unsigned threads);
 
 /* Runs task() for each part, on the pool's threads, and adds up what the sinks counted. `parts` = 1: the
  * caller alone. RANKD_OK or RANKD_DEADLINE. */

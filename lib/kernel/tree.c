@@ -14,14 +14,14 @@ struct shared {
     const struct rk_tree_code *code;
     struct rk_tree was, is;
     bool masked; /* some items are ignored, so that targets have to be read while counting */
-    bool nan[RK_PARTS_MAX];
+    bool nan[RK_RANGES_MAX];
     uint32_t (*tally)[ROW]; /* [parts] */
 };
 
 size_t rk_tree_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
     (void)p;
-    return rk_parts(items, threads) * sizeof(uint32_t[ROW]);
+    return rk_ranges(items, threads) * sizeof(uint32_t[ROW]);
 }
 
 /* Node i of level l is the middle of the (i + 1)-th of 2^l ranges. */

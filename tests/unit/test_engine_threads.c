@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "kernel/kernel.h"
 #include "unit/support/problem.h"
 
 static void run_on(struct test_call *call, const struct problem *problem, struct rk_pool *pool,
@@ -92,6 +93,63 @@ static void long_rows_are_ranked_twice_at_once(void **state)
     test_pool_free(pool);
 }
 
+static void start_half(struct test_call *call, const char *cpu, struct rk_pool *pool, const float *scores,
+                       const int8_t *targets, size_t columns, bool sparse)
+{
+    test_call_start(call, "ap", 0);
+    call->exec.pool = pool;
+    call->exec.kernels = rk_kernels_named(cpu);
+    call->request.outputs =
+        sparse ? 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT_INDICES | 1u << RK_OUT_GRADIENT_VALUES
+               : 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT;
+    test_input(call, RK_IN_SCORES, RK_FP32, 1, columns, scores);
+    test_input(call, RK_IN_TARGETS, RK_INT8, 1, columns, targets);
+    test_number(call, "lambda", 0.05);
+}
+
+/* Where half of a long list is relevant, one thread sorts the relevant items and another the rest, and then
+ * both merge: as plain sorting has it, to the bit. */
+static void half_of_a_list_is_relevant(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 1100003 };
+    struct test_random random = {4711};
+    float *scores = malloc(COLUMNS * sizeof *scores);
+    int8_t *targets = malloc(COLUMNS);
+    for (size_t i = 0; i < COLUMNS; i++)
+        targets[i] = (int8_t)(test_below(&random, 20) == 0 ? -1 : (int)test_below(&random, 2));
+    for (unsigned values = 3, threads = 2; values <= 3000000; values *= 1000, threads++) {
+        struct rk_pool *pool = test_pool_new(threads);
+        for (size_t i = 0; i < COLUMNS; i++)
+            scores[i] = (float)test_below(&random, values) / (float)values;
+        for (int sparse = 0; sparse < 2; sparse++) {
+            struct test_call plain, together;
+            start_half(&plain, "reference", NULL, scores, targets, COLUMNS, sparse);
+            start_half(&together, "scalar", pool, scores, targets, COLUMNS, sparse);
+            test_run(&plain);
+            test_run(&together);
+            assert_true(together.reply.info.gradient_nonzero > COLUMNS / 10);
+            test_same_bits(&plain.reply, &together.reply);
+            test_call_end(&plain);
+            test_call_end(&together);
+        }
+        test_pool_free(pool);
+    }
+    struct rk_pool *pool = test_pool_new(2);
+    for (int8_t target = 0; target < 2; target++) {
+        struct test_call call;
+        targets[COLUMNS - 2] = target;
+        scores[COLUMNS - 2] = NAN;
+        start_half(&call, "scalar", pool, scores, targets, COLUMNS, false);
+        test_refused(&call, RANKD_INVALID,
+                     "scores[0, 1100001] is NaN; a score must be a number unless its target is -1 (ignored)");
+        test_call_end(&call);
+    }
+    free(scores);
+    free(targets);
+    test_pool_free(pool);
+}
+
 static void threads_name_the_same_error(void **state)
 {
     (void)state;
@@ -174,6 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(long_rows_are_ranked_twice_at_once),
+        cmocka_unit_test(half_of_a_list_is_relevant),
         cmocka_unit_test(threads_name_the_same_error),
         cmocka_unit_test(long_targets_are_counted_whatever_the_threads),
     };

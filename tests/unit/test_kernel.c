@@ -30,6 +30,14 @@ static void check_all(const struct kernel_draw *draw, uint64_t seed, struct rk_p
     kernel_case_free(&c);
 }
 
+static const struct rk_strategy *strategy_named(const char *name)
+{
+    const struct rk_strategy *const *strategy = rk_kernels_named("scalar")->strategy;
+    while (strcmp((*strategy)->name, name) != 0)
+        strategy++;
+    return *strategy;
+}
+
 static void every_strategy_counts_every_tail_length(void **state)
 {
     (void)state;
@@ -108,21 +116,40 @@ static void every_strategy_takes_large_lists_on_several_threads(void **state)
     test_pool_free(pool);
 }
 
+/* Where a merge is cut in two, equal items and cuts may lie on both sides. */
+static void merges_are_cut_anywhere(void **state)
+{
+    (void)state;
+    struct rk_pool *pool = test_pool_new(3);
+    for (unsigned i = 0; i < KERNEL_SCORES; i++) {
+        struct kernel_case c;
+        struct test_random random = {7000 + i};
+        struct kernel_draw draw = {.items = 500000 + i,
+                                   .relevant = i % 2 ? 0.6 : 0.3,
+                                   .dtype = dtypes[i % 3],
+                                   .scores = (enum kernel_scores)i,
+                                   .segments = 1,
+                                   .step = 0.01};
+        kernel_case_draw(&c, &random, &draw);
+        kernel_case_check(&c, strategy_named("merge"), pool);
+        kernel_case_free(&c);
+    }
+    test_pool_free(pool);
+}
+
 /* A NaN at one place: seen where the item is irrelevant, not where it is ignored. */
 static void check_nan(const struct rk_strategy *strategy, struct kernel_case *c, uint32_t at)
 {
-    struct rk_exec exec = {0};
     uint32_t *ahead = calloc(c->list.p, sizeof *ahead);
     void *scratch = aligned_alloc(64, (strategy->scratch(c->list.items, c->list.p, 1) + 127) / 64 * 64);
-    struct rk_pass pass = {
-        .list = &c->list, .exec = &exec, .scratch = scratch, .cut = c->cut, .ahead = ahead};
+    struct rk_pass pass = {.list = &c->list, .scratch = scratch, .cut = c->cut, .ahead = ahead};
     const uint16_t nan16 = 0xffff; /* in FP16 and in BF16 */
     const float nan32 = NAN;
     size_t size = rk_dtype_size(c->segment[0].dtype);
     char *place = (char *)c->memory[0] + 1 + at * size, kept[4];
     memcpy(kept, place, size);
     memcpy(place, size == 2 ? (const void *)&nan16 : &nan32, size);
-    assert_int_equal(strategy->count(&pass), RANKD_OK);
+    kernel_case_count(strategy, NULL, &pass);
     assert_int_equal(pass.nan, c->target[at] == 0);
     memcpy(place, kept, size);
     free(scratch);
@@ -290,6 +317,7 @@ int main(void)
         cmocka_unit_test(every_strategy_counts_every_tail_length),
         cmocka_unit_test(every_strategy_takes_every_kind_of_scores),
         cmocka_unit_test(every_strategy_takes_every_kind_of_scores_with_many_cuts),
+        cmocka_unit_test(merges_are_cut_anywhere),
         cmocka_unit_test(every_strategy_takes_large_lists_on_several_threads),
         cmocka_unit_test(a_nan_is_seen_wherever_it_is),
         cmocka_unit_test(targets_are_counted_and_found_at_every_length),

@@ -46,6 +46,10 @@ struct kernel_case {
 void kernel_case_draw(struct kernel_case *c, struct test_random *random, const struct kernel_draw *draw);
 void kernel_case_free(struct kernel_case *c);
 
+/* Runs the first pass, begin() with no more of it than the contract gives, and leaves pass->nan. pass->exec
+ * is set by whoever needs it afterwards. */
+void kernel_case_count(const struct rk_strategy *strategy, struct rk_pool *pool, struct rk_pass *pass);
+
 /* Runs count, move into a dense sink and move into sparse sinks of several sizes, and ends the test where
  * anything differs from what must come out. */
 void kernel_case_check(const struct kernel_case *c, const struct rk_strategy *strategy, struct rk_pool *pool);
