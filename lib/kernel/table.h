@@ -23,7 +23,8 @@
 enum {
     RK_TABLE_BLOCK = 1024, /* items at a time, so that what is known of them stays in the first-level cache */
     RK_COARSE_BITS = 11,
-    RK_COARSE = 1 << RK_COARSE_BITS
+    RK_COARSE = 1 << RK_COARSE_BITS,
+    RK_SLOTS_SPARE = 16 /* behind a table's last slot: filling it writes so far */
 };
 
 struct rk_slot {
@@ -98,7 +99,8 @@ uint32_t rk_map_slots(uint32_t p);
 uint32_t rk_map_cells(uint32_t p);
 
 /* Chooses a map for one or two rows of p cuts (descending; cut[1] may be NULL) and fills their tables:
- * slot[r] has room for rk_map_slots(p) + 1, of which slots + 1 are filled; coarse is [RK_COARSE]. pool: NULL,
+ * slot[r] has room for rk_map_slots(p) + 1 and RK_SLOTS_SPARE more, of which slots + 1 are filled; coarse is
+ * [RK_COARSE]. pool: NULL,
  * or threads to fill two tables with. */
 struct rk_map rk_map_make(const struct rk_table_code *code, struct rk_pool *pool, const float *const cut[2],
                           uint32_t p, struct rk_coarse *coarse, struct rk_slot *const slot[2]);

@@ -51,7 +51,7 @@ struct rk_table_layout rk_table_layout(uint32_t items, uint32_t p, unsigned thre
 {
     struct rk_table_layout l = {.parts = parts_of(items, p, threads), .remembers = remembers(items, p)};
     l.chunk = chunk_of(items / l.parts, p);
-    size_t slots = padded((rk_map_slots(p) + 1) * sizeof(struct rk_slot));
+    size_t slots = padded((rk_map_slots(p) + 1 + RK_SLOTS_SPARE) * sizeof(struct rk_slot));
     l.next = rk_table_kept(items, p, threads);
     l.slot = l.next + (l.remembers ? padded(((size_t)p + 1) * sizeof(float)) : 0);
     l.slot_after = l.slot + slots;

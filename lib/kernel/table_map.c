@@ -63,35 +63,51 @@ static void cells_of(const struct rk_table_code *code, const struct rk_map *map,
 }
 
 /* Slots from..to-1 have no cut, and k cuts above them. */
-static uint32_t fill_to(struct rk_slot *slot, uint32_t from, uint32_t to, uint32_t k)
+static inline void fill_to(struct rk_slot *slot, uint32_t from, uint32_t to, uint32_t k)
 {
     for (; from < to; from++)
         slot[from] = (struct rk_slot){.cut = -INFINITY, .above = k};
-    return to;
 }
 
-/* Returns the most cuts in one slot. */
+typedef uint32_t two_slots __attribute__((vector_size(2 * sizeof(struct rk_slot))));
+
+/* The same for RK_SLOTS_SPARE slots, two at a time. */
+static inline void fill_ahead(struct rk_slot *slot, uint32_t k)
+{
+    const uint32_t none = 0xff800000u; /* -inf */
+    const two_slots two = {none, k, none, k};
+    for (size_t i = 0; i < RK_SLOTS_SPARE; i += 2)
+        memcpy(slot + i, &two, sizeof two);
+}
+
+/* Every cut writes its slot, and the next ones as if they had none: what is written too far is written again.
+ * So there is no branch on whether a slot has a cut yet, nor, mostly, on how many follow that have none.
+ * Returns the most cuts in one slot. */
 static uint32_t fill_cuts(const struct rk_table_code *code, const struct rk_map *map, const float *cut,
                           uint32_t p, struct rk_slot *slot)
 {
-    uint32_t next = 0, within = 0, most = 0, cell[RK_TABLE_BLOCK];
+    uint32_t filled = 0, last = UINT32_MAX, within = 0, most = 0, cell[RK_TABLE_BLOCK];
+    struct rk_slot here = {.cut = -INFINITY};
     for (uint32_t k = 0, cuts; k < p; k += cuts) {
         cuts = p - k < RK_TABLE_BLOCK ? p - k : RK_TABLE_BLOCK;
         cells_of(code, map, cut + k, cuts, cell);
         for (uint32_t i = 0; i < cuts; i++) {
-            uint32_t at = cell[i] >> map->fine;
-            if (at >= next) {
-                (void)fill_to(slot, next, at, k + i);
-                slot[at] = (struct rk_slot){.cut = cut[k + i], .above = k + i};
-                next = at + 1;
-                within = 0;
-            } else {
-                slot[at].above |= RK_SLOT_MANY;
-            }
-            most = ++within > most ? within : most;
+            const uint32_t at = cell[i] >> map->fine;
+            const bool is_first = at != last;
+            if (at > filled)
+                fill_to(slot, filled, at, k + i);
+            here.cut = is_first ? cut[k + i] : here.cut;
+            here.above = is_first ? k + i : here.above | RK_SLOT_MANY;
+            within = is_first ? 1 : within + 1;
+            most = within > most ? within : most;
+            slot[at] = here;
+            fill_ahead(slot + at + 1, k + i + 1);
+            filled = at + 1 + RK_SLOTS_SPARE;
+            last = at;
         }
     }
-    (void)fill_to(slot, next, map->slots + 1, p);
+    if (filled <= map->slots)
+        fill_to(slot, filled, map->slots + 1, p);
     return most;
 }
 
