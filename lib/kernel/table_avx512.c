@@ -349,6 +349,8 @@ static uint32_t place(const struct rk_span *span, const struct rk_map *map, cons
                        : place_any(span, false, map, slot, cut, out, nan);
 }
 
+/* Kept or not, items are written down, as by recall_as(): a branch on whether there is any of sixteen would
+ * be a coin's. */
 RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_map *map,
                            const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
 {
@@ -367,8 +369,6 @@ RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, cons
         __m512i c = _mm512_loadu_si512(all + i);
         __m512i bit = _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_and_si512(c, _mm512_set1_epi32(31)));
         __mmask16 lanes = _mm512_mask_test_epi32_mask(here, _mm512_loadu_si512(word + i), bit);
-        if (!lanes)
-            continue;
         __m512 s = rk_load_scores(span->scores, dtype, i, here);
         lanes = rk_lanes_irrelevant(span->targets, i, lanes);
         _mm512_storeu_si512(cell + kept, _mm512_maskz_compress_epi32(lanes, c));
@@ -427,19 +427,19 @@ static void fetch_next(const float *after, const uint16_t *number, uint32_t item
 RK_INLINE uint32_t recall_as(const struct rk_span *span, enum rk_dtype dtype, const uint16_t *number,
                              const float *after, float *score, uint32_t *before, uint32_t *position)
 {
+    const struct rk_span all =
+        *span; /* what is written might be fields of a span, for all a compiler knows */
     float next[RK_TABLE_BLOCK];
     uint32_t kept = 0;
     const struct stream stream = stream_of(span, dtype);
-    fetch_next(after, number, span->items, next);
-    for (uint32_t i = 0; i < span->items; i += 16) {
-        __mmask16 here = rk_lanes(span->items - i);
-        __m512 s = rk_load_scores(span->scores, dtype, i, here);
+    fetch_next(after, number, all.items, next);
+    __m512i at = _mm512_add_epi32(first_sixteen(), _mm512_set1_epi32((int)all.position));
+    for (uint32_t i = 0; i < all.items; i += 16, at = _mm512_add_epi32(at, _mm512_set1_epi32(16))) {
+        __mmask16 here = rk_lanes(all.items - i);
+        __m512 s = rk_load_scores(all.scores, dtype, i, here);
         __mmask16 lanes = _mm512_mask_cmp_ps_mask(here, _mm512_loadu_ps(next + i), s, _CMP_GT_OQ);
         fetch_ahead(&stream, i);
-        if (!lanes)
-            continue;
-        lanes = rk_lanes_irrelevant(span->targets, i, lanes);
-        __m512i at = _mm512_add_epi32(first_sixteen(), _mm512_set1_epi32((int)(span->position + i)));
+        lanes = rk_lanes_irrelevant(all.targets, i, lanes);
         __m512i was = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(here, number + i));
         _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
         _mm512_storeu_si512(before + kept, _mm512_maskz_compress_epi32(lanes, was));
