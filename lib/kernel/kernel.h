@@ -117,6 +117,7 @@ struct rk_pass {
     const float *cut; /* [p] */
     uint32_t *ahead;  /* [p], count writes: irrelevant items with s_j >= cut[k] */
     bool nan;         /* begin or count writes: some irrelevant item is NaN (then `ahead` does not matter) */
+    float high, low;  /* count may write, for its own move: no item that counts has a score beyond */
     /* of move only */
     const float *cut_after; /* [p]. A perturbation only raises relevant items (Λ·g > 0), so sorted cuts only
                                rise: cut_after[k] >= cut[k] */

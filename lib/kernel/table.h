@@ -18,6 +18,8 @@
 #ifndef RK_TABLE_H
 #define RK_TABLE_H
 
+#include <math.h>
+
 #include "span.h"
 
 enum {
@@ -50,12 +52,30 @@ struct rk_coarse {
 /* From scores to cells. Either evenly over the range of the cuts, which costs next to nothing; or by the
  * upper bits of the score, and evenly within those, for cuts that lie too unevenly. */
 struct rk_map {
-    float high, scale, top;         /* evenly: (high - s)·scale, within 0..top */
+    float high, scale, first, top;  /* evenly: (high - s)·scale + first, within 0..top */
     const struct rk_coarse *coarse; /* [RK_COARSE], or NULL: evenly */
     uint32_t cells, slots;
     unsigned fine; /* the slot of a cell is cell >> fine */
     bool marked;   /* what slots hold, see there; fine is then 5 */
 };
+
+/* What the first pass saw of the items that it counted. */
+struct rk_seen {
+    float high, low; /* the highest and the lowest score; -inf and inf before there is any. Not NaN */
+    bool nan;        /* there was one */
+};
+
+static inline struct rk_seen rk_seen_none(void)
+{
+    return (struct rk_seen){.high = -INFINITY, .low = INFINITY};
+}
+
+static inline void rk_seen_add(struct rk_seen *seen, float high, float low, bool nan)
+{
+    seen->high = high > seen->high ? high : seen->high;
+    seen->low = low < seen->low ? low : seen->low;
+    seen->nan |= nan;
+}
 
 /* What runs over every item; one of each instruction set. */
 struct rk_table_code {
@@ -63,17 +83,17 @@ struct rk_table_code {
      * span. Items whose target is 1 or -1 do not count; where span->targets is NULL all do. Returns how many.
      * `score` has room for RK_TABLE_BLOCK, whatever it returns. */
     uint32_t (*load)(const struct rk_span *span, float *score, uint16_t *place);
-    /* True if one of them is NaN. */
-    bool (*nan)(const float *score, uint32_t items);
+    /* Adds them to *seen. */
+    void (*see)(const float *score, uint32_t items, struct rk_seen *seen);
     /* The cell of each. Both have room for items rounded up to 16. */
     void (*cells)(const struct rk_map *map, const float *score, uint32_t items, uint32_t *cell);
     /* For each item #{k: cut[k] > s}, from the table of those cuts. Rooms as above. */
     void (*above)(const struct rk_map *map, const struct rk_slot *slot, const float *cut, uint32_t items,
                   const uint32_t *cell, const float *score, uint32_t *out);
-    /* load, nan, cells and above in one: for each item of the span that counts, in order. Returns how many;
-     * sets *nan if one of them is NaN. */
+    /* load, see, cells and above in one: for each item of the span that counts, in order. Returns how many.
+     */
     uint32_t (*place)(const struct rk_span *span, const struct rk_map *map, const struct rk_slot *slot,
-                      const float *cut, uint32_t *out, bool *nan);
+                      const float *cut, uint32_t *out, struct rk_seen *seen);
     /* The items of a span that count and in whose cell's bit is set in `live`, in order, and their positions
      * in the list. Returns how many. Rooms as above. */
     uint32_t (*sift)(const struct rk_span *span, const struct rk_map *map, const uint32_t *live,
@@ -100,10 +120,11 @@ uint32_t rk_map_cells(uint32_t p);
 
 /* Chooses a map for one or two rows of p cuts (descending; cut[1] may be NULL) and fills their tables:
  * slot[r] has room for rk_map_slots(p) + 1 and RK_SLOTS_SPARE more, of which slots + 1 are filled; coarse is
- * [RK_COARSE]. pool: NULL,
- * or threads to fill two tables with. */
+ * [RK_COARSE]. seen: between which scores items have to be told apart; infinite where that is not known. The
+ * map is right for any other score too. pool: NULL, or threads to fill two tables with. */
 struct rk_map rk_map_make(const struct rk_table_code *code, struct rk_pool *pool, const float *const cut[2],
-                          uint32_t p, struct rk_coarse *coarse, struct rk_slot *const slot[2]);
+                          uint32_t p, struct rk_seen seen, struct rk_coarse *coarse,
+                          struct rk_slot *const slot[2]);
 
 /* How a list is gone through, from items, P and threads alone. */
 struct rk_table_layout {

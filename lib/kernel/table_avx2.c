@@ -3,7 +3,7 @@
 
 #include "kernels_internal.h"
 
-static const struct rk_table_code code = {rk_table_load,   rk_table_nan,    rk_table_cells,
+static const struct rk_table_code code = {rk_table_load,   rk_table_see,    rk_table_cells,
                                           rk_table_above,  rk_table_place,  rk_table_sift,
                                           rk_table_passed, rk_table_recall, rk_table_values};
 

@@ -36,20 +36,44 @@ static uint32_t load(const struct rk_span *span, float *score, uint16_t *place)
     return load_as(span, RK_FP32, score, place);
 }
 
-static bool has_nan(const float *score, uint32_t items)
+/* Sixteen of struct rk_seen. */
+struct seen {
+    __m512 high, low;
+    unsigned nan;
+};
+
+RK_INLINE struct seen see_none(void)
 {
-    unsigned found = 0;
+    return (struct seen){.high = _mm512_set1_ps(-INFINITY), .low = _mm512_set1_ps(INFINITY)};
+}
+
+/* Of a NaN and another, either instruction gives the second. */
+RK_INLINE void see_lanes(struct seen *seen, __mmask16 lanes, __m512 s)
+{
+    seen->high = _mm512_mask_max_ps(seen->high, lanes, s, seen->high);
+    seen->low = _mm512_mask_min_ps(seen->low, lanes, s, seen->low);
+    seen->nan |= _mm512_mask_cmp_ps_mask(lanes, s, s, _CMP_UNORD_Q);
+}
+
+RK_INLINE void see_all(const struct seen *here, struct rk_seen *seen)
+{
+    rk_seen_add(seen, _mm512_reduce_max_ps(here->high), _mm512_reduce_min_ps(here->low), here->nan);
+}
+
+static void see(const float *score, uint32_t items, struct rk_seen *seen)
+{
+    struct seen here = see_none();
     for (uint32_t i = 0; i < items; i += 16) {
-        __mmask16 here = rk_lanes(items - i);
-        __m512 s = _mm512_maskz_loadu_ps(here, score + i);
-        found |= _mm512_cmp_ps_mask(s, s, _CMP_UNORD_Q);
+        __mmask16 lanes = rk_lanes(items - i);
+        see_lanes(&here, lanes, _mm512_maskz_loadu_ps(lanes, score + i));
     }
-    return found;
+    see_all(&here, seen);
 }
 
 RK_INLINE __m512i even_cells(const struct rk_map *map, __m512 s)
 {
-    __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_set1_ps(map->high), s), _mm512_set1_ps(map->scale));
+    __m512 x = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_set1_ps(map->high), s), _mm512_set1_ps(map->scale),
+                               _mm512_set1_ps(map->first));
     x = _mm512_max_ps(x, _mm512_setzero_ps()); /* the second operand where x is NaN */
     return _mm512_cvttps_epi32(_mm512_min_ps(x, _mm512_set1_ps(map->top)));
 }
@@ -294,13 +318,13 @@ static void above(const struct rk_map *map, const struct rk_slot *slot, const fl
 
 RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, bool marked,
                             const struct rk_map *map, const struct rk_slot *slot, const float *cut,
-                            uint32_t *out, bool *nan)
+                            uint32_t *out, struct rk_seen *seen)
 {
     uint32_t at[RK_TABLE_BLOCK], cell[RK_TABLE_BLOCK], kept = 0;
     struct rk_slot entry[RK_TABLE_BLOCK];
     struct aside aside;
     aside.items = 0;
-    unsigned found_nan = 0;
+    struct seen all = see_none();
     const struct stream stream = stream_of(span, dtype);
     const __m128i fine = _mm_cvtsi32_si128((int)map->fine);
     for (uint32_t i = 0; i < span->items; i += 16) {
@@ -317,7 +341,7 @@ RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, boo
         __m512 s = rk_load_scores(span->scores, dtype, i, here);
         __m512i c = marked ? _mm512_loadu_si512(cell + i) : _mm512_setzero_si512();
         __m512i found = look_up(entry + i, marked, c, s, &pending);
-        found_nan |= _mm512_mask_cmp_ps_mask(lanes, s, s, _CMP_UNORD_Q);
+        see_lanes(&all, lanes, s);
         _mm512_storeu_si512(out + kept, _mm512_maskz_compress_epi32(lanes, found));
         if (pending & lanes) {
             __m512i number = _mm512_add_epi32(_mm512_set1_epi32((int)kept),
@@ -328,25 +352,26 @@ RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, boo
     }
     if (aside.items > 0)
         search_aside(slot, cut, &aside, out);
-    *nan |= found_nan;
+    see_all(&all, seen);
     return kept;
 }
 
 RK_INLINE uint32_t place_any(const struct rk_span *span, bool marked, const struct rk_map *map,
-                             const struct rk_slot *slot, const float *cut, uint32_t *out, bool *nan)
+                             const struct rk_slot *slot, const float *cut, uint32_t *out,
+                             struct rk_seen *seen)
 {
     if (span->dtype == RK_FP16)
-        return place_as(span, RK_FP16, marked, map, slot, cut, out, nan);
+        return place_as(span, RK_FP16, marked, map, slot, cut, out, seen);
     if (span->dtype == RK_BF16)
-        return place_as(span, RK_BF16, marked, map, slot, cut, out, nan);
-    return place_as(span, RK_FP32, marked, map, slot, cut, out, nan);
+        return place_as(span, RK_BF16, marked, map, slot, cut, out, seen);
+    return place_as(span, RK_FP32, marked, map, slot, cut, out, seen);
 }
 
 static uint32_t place(const struct rk_span *span, const struct rk_map *map, const struct rk_slot *slot,
-                      const float *cut, uint32_t *out, bool *nan)
+                      const float *cut, uint32_t *out, struct rk_seen *seen)
 {
-    return map->marked ? place_any(span, true, map, slot, cut, out, nan)
-                       : place_any(span, false, map, slot, cut, out, nan);
+    return map->marked ? place_any(span, true, map, slot, cut, out, seen)
+                       : place_any(span, false, map, slot, cut, out, seen);
 }
 
 /* Kept or not, items are written down, as by recall_as(): a branch on whether there is any of sixteen would
@@ -459,8 +484,8 @@ static uint32_t recall(const struct rk_span *span, const uint16_t *number, const
     return recall_as(span, RK_FP32, number, after, score, before, position);
 }
 
-static const struct rk_table_code code = {load, has_nan, cells,  above,           place,
-                                          sift, passed,  recall, rk_values_avx512};
+static const struct rk_table_code code = {load, see,    cells,  above,           place,
+                                          sift, passed, recall, rk_values_avx512};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {

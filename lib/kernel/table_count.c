@@ -85,7 +85,7 @@ struct shared {
     const float *cut;
     char *scratch;
     bool masked;
-    bool nan[RK_RANGES_MAX];
+    struct rk_seen seen[RK_RANGES_MAX];
 };
 
 static void add(const uint32_t *above, uint32_t items, uint32_t *tally)
@@ -113,27 +113,27 @@ static void add_and_remember(const uint32_t *above, uint32_t items, uint32_t *ta
     }
 }
 
-static bool count_plain(const struct shared *shared, struct rk_walk *walk, uint32_t *tally)
+static struct rk_seen count_plain(const struct shared *shared, struct rk_walk *walk, uint32_t *tally)
 {
     uint16_t *number = shared->layout.remembers && !shared->masked ? (void *)shared->scratch : NULL;
     uint32_t above[RK_TABLE_BLOCK + 16];
     struct rk_span span;
-    bool nan = false;
+    struct rk_seen seen = rk_seen_none();
     while (rk_walk_next(walk, &span)) {
         if (!shared->masked)
             span.targets = NULL;
-        uint32_t items = shared->code->place(&span, &shared->map, shared->slot, shared->cut, above, &nan);
+        uint32_t items = shared->code->place(&span, &shared->map, shared->slot, shared->cut, above, &seen);
         if (number)
             add_and_remember(above, items, tally, number + span.position);
         else
             add(above, items, tally);
     }
-    return nan;
+    return seen;
 }
 
 /* Puts items into bins until the buffer may be full or the walk ends. */
 static void fill_bins(const struct shared *shared, struct rk_walk *walk, struct rk_bins *bins, float *buffer,
-                      bool *nan)
+                      struct rk_seen *seen)
 {
     float score[RK_TABLE_BLOCK];
     uint32_t cell[RK_TABLE_BLOCK];
@@ -144,7 +144,7 @@ static void fill_bins(const struct shared *shared, struct rk_walk *walk, struct 
         if (!shared->masked)
             span.targets = NULL;
         uint32_t items = shared->code->load(&span, score, place);
-        *nan |= shared->code->nan(score, items);
+        shared->code->see(score, items, seen);
         shared->code->cells(&shared->map, score, items, cell);
         for (uint32_t i = 0; i < items; i++)
             buffer[rk_bins_put(bins, cell[i])] = score[i];
@@ -154,14 +154,14 @@ static void fill_bins(const struct shared *shared, struct rk_walk *walk, struct 
     rk_exec_copied(walk->exec, copied);
 }
 
-static bool count_in_order(const struct shared *shared, struct rk_walk *walk, uint32_t *tally, float *buffer,
-                           int32_t *before)
+static struct rk_seen count_in_order(const struct shared *shared, struct rk_walk *walk, uint32_t *tally,
+                                     float *buffer, int32_t *before)
 {
     struct rk_bins bins;
-    bool nan = false;
+    struct rk_seen seen = rk_seen_none();
     while (walk->position < walk->to && !walk->late) {
         rk_bins_start(&bins, before, shared->map.cells);
-        fill_bins(shared, walk, &bins, buffer, &nan);
+        fill_bins(shared, walk, &bins, buffer, &seen);
         for (unsigned b = 0; b < RK_BINS; b++) {
             uint32_t items;
             for (int32_t block = rk_bins_last(&bins, b, &items); block != RK_BIN_NONE;
@@ -169,7 +169,7 @@ static bool count_in_order(const struct shared *shared, struct rk_walk *walk, ui
                 tally_block(shared, buffer + (size_t)block * RK_BIN_BLOCK, items, tally);
         }
     }
-    return nan;
+    return seen;
 }
 
 static void count_part(struct rk_part *part)
@@ -180,9 +180,9 @@ static void count_part(struct rk_part *part)
     char *buffer = shared->scratch + l->buffer + part->number * l->buffer_stride;
     struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, RK_TABLE_BLOCK);
     memset(tally, 0, ((size_t)part->pass->list->p + 1) * sizeof *tally);
-    shared->nan[part->number] = l->chunk ? count_in_order(shared, &walk, tally, (float *)(void *)buffer,
-                                                          (int32_t *)(void *)(buffer + l->before))
-                                         : count_plain(shared, &walk, tally);
+    shared->seen[part->number] = l->chunk ? count_in_order(shared, &walk, tally, (float *)(void *)buffer,
+                                                           (int32_t *)(void *)(buffer + l->before))
+                                          : count_plain(shared, &walk, tally);
     part->late = walk.late;
 }
 
@@ -212,21 +212,26 @@ static void sum_up(const struct rk_list *list, const struct shared *shared, uint
 enum rankd_status rk_table_count(struct rk_pass *pass, const struct rk_table_code *code)
 {
     const struct rk_list *list = pass->list;
-    struct shared shared = {.code = code,
-                            .layout = rk_table_layout(list->items, list->p, rk_parts_of(pass, false)),
-                            .cut = pass->cut,
-                            .scratch = pass->scratch,
-                            .masked = rk_table_masked(list)};
+    struct shared shared; /* no initializer: it would clear what 64 parts could have seen */
+    shared.code = code;
+    shared.layout = rk_table_layout(list->items, list->p, rk_parts_of(pass, false));
+    shared.cut = pass->cut;
+    shared.scratch = pass->scratch;
+    shared.masked = rk_table_masked(list);
     struct rk_slot *slot = (struct rk_slot *)(void *)(shared.scratch + shared.layout.slot);
     shared.map = rk_map_make(code, pass->exec->pool, (const float *const[]){pass->cut, NULL}, list->p,
+                             (struct rk_seen){.high = INFINITY, .low = -INFINITY},
                              (struct rk_coarse *)(void *)(shared.scratch + shared.layout.coarse),
                              (struct rk_slot *const[]){slot, NULL});
     shared.slot = slot;
     enum rankd_status status = rk_parts_run(pass, shared.layout.parts, count_part, &shared);
     sum_up(list, &shared, pass->ahead);
-    pass->nan = false;
+    struct rk_seen seen = rk_seen_none();
     for (unsigned i = 0; i < shared.layout.parts; i++)
-        pass->nan |= shared.nan[i];
+        rk_seen_add(&seen, shared.seen[i].high, shared.seen[i].low, shared.seen[i].nan);
+    pass->nan = seen.nan;
+    pass->high = seen.high;
+    pass->low = seen.low;
     if (shared.masked)
         return status;
     uint32_t *own = (uint32_t *)(void *)(shared.scratch + shared.layout.tally), sum = 0;

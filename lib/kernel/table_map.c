@@ -17,7 +17,7 @@ enum {
     CELLS_PER_CUT = 64,  /* of those, while they can be counted */
     CELLS_MAX = 1 << 24, /* FP32 counts that far */
     SHARED = 1 << 15,    /* cuts from which on two rows are filled by two threads */
-    CROWD = 64           /* cuts in one slot from which on an even map is not taken */
+    CROWD = 64           /* cuts to search among from which on an even map is not taken */
 };
 
 static bool is_marked(uint32_t p)
@@ -82,11 +82,13 @@ static inline void fill_ahead(struct rk_slot *slot, uint32_t k)
 
 /* Every cut writes its slot, and the next ones as if they had none: what is written too far is written again.
  * So there is no branch on whether a slot has a cut yet, nor, mostly, on how many follow that have none.
- * Returns the most cuts in one slot. */
+ * Returns the most cuts that an item may have to be searched among: in one slot, unless they are all equal,
+ * when the first or the last tells, or above all items. */
 static uint32_t fill_cuts(const struct rk_table_code *code, const struct rk_map *map, const float *cut,
                           uint32_t p, struct rk_slot *slot)
 {
-    uint32_t filled = 0, last = UINT32_MAX, within = 0, most = 0, cell[RK_TABLE_BLOCK];
+    uint32_t filled = 0, last = UINT32_MAX, within = 0, crowd = 0, cell[RK_TABLE_BLOCK];
+    unsigned differ = 0;
     struct rk_slot here = {.cut = -INFINITY};
     for (uint32_t k = 0, cuts; k < p; k += cuts) {
         cuts = p - k < RK_TABLE_BLOCK ? p - k : RK_TABLE_BLOCK;
@@ -94,12 +96,13 @@ static uint32_t fill_cuts(const struct rk_table_code *code, const struct rk_map 
         for (uint32_t i = 0; i < cuts; i++) {
             const uint32_t at = cell[i] >> map->fine;
             const bool is_first = at != last;
+            differ = (differ | (cut[k + i] != here.cut)) & (unsigned)!is_first;
             if (at > filled)
                 fill_to(slot, filled, at, k + i);
             here.cut = is_first ? cut[k + i] : here.cut;
             here.above = is_first ? k + i : here.above | RK_SLOT_MANY;
             within = is_first ? 1 : within + 1;
-            most = within > most ? within : most;
+            crowd = within > crowd && differ && at > 0 ? within : crowd;
             slot[at] = here;
             fill_ahead(slot + at + 1, k + i + 1);
             filled = at + 1 + RK_SLOTS_SPARE;
@@ -108,11 +111,11 @@ static uint32_t fill_cuts(const struct rk_table_code *code, const struct rk_map 
     }
     if (filled <= map->slots)
         fill_to(slot, filled, map->slots + 1, p);
-    return most;
+    return crowd;
 }
 
 /* Here slots are fewer than cuts, so they count theirs first, without a branch on whether one has any yet;
- * then they are summed up. Returns the most cuts in one slot. */
+ * then they are summed up. Returns the most cuts in one slot, but for those above all items. */
 static uint32_t fill_marks(const struct rk_table_code *code, const struct rk_map *map, const float *cut,
                            uint32_t p, struct rk_slot *slot)
 {
@@ -132,12 +135,12 @@ static uint32_t fill_marks(const struct rk_table_code *code, const struct rk_map
         uint32_t cuts = slot[at].above & RK_SLOT_CUTS;
         slot[at].above = sum | (slot[at].above & RK_SLOT_MANY);
         sum += cuts;
-        most = cuts > most ? cuts : most;
+        most = cuts > most && at > 0 ? cuts : most;
     }
     return most;
 }
 
-/* Fills slot[slots + 1]. Returns the most cuts in one slot. */
+/* Fills slot[slots + 1]. Returns the most cuts that an item may have to be searched among. */
 static uint32_t fill(const struct rk_table_code *code, const struct rk_map *map, const float *cut, uint32_t p,
                      struct rk_slot *slot)
 {
@@ -159,18 +162,23 @@ static bool finite_range(const float *cut, uint32_t p, float *high, float *low)
     return true;
 }
 
-/* Infinite cuts go to the first and the last cell, whatever the range of the others. */
-static struct rk_map even_map(const float *const cut[2], uint32_t p)
+/* Evenly over the range that cuts and items share. The first slot is left to what lies above it, infinities
+ * too, and the last one to what lies below: however many cuts are there, no item is searched for among them.
+ */
+static struct rk_map even_map(const float *const cut[2], uint32_t p, struct rk_seen seen)
 {
     float high = -FLT_MAX, low = FLT_MAX;
-    const uint32_t cells = even_cells(p);
+    const uint32_t cells = even_cells(p), slot = 1u << fine_of(p);
     bool any = finite_range(cut[0], p, &high, &low);
     if (cut[1])
         any |= finite_range(cut[1], p, &high, &low);
-    double range = any ? (double)high - (double)low : 0;
-    double scale = range > 0 ? (double)(cells - 1) / range : 0;
-    return (struct rk_map){.high = any ? high : 0,
+    high = any ? fminf(high, fmaxf(seen.high, -FLT_MAX)) : 0;
+    low = any ? fmaxf(low, fminf(seen.low, FLT_MAX)) : 0;
+    double range = (double)high - (double)low;
+    double scale = range > 0 ? (double)(cells - 1 - 2 * slot) / range : (double)FLT_MAX;
+    return (struct rk_map){.high = high,
                            .scale = scale > (double)FLT_MAX ? FLT_MAX : (float)scale,
+                           .first = (float)slot,
                            .top = (float)(cells - 1),
                            .cells = cells,
                            .slots = cells >> fine_of(p),
@@ -243,7 +251,7 @@ static void fill_row(void *arg, size_t row)
     f->most[row] = fill(f->code, f->map, f->cut[row], f->p, f->slot[row]);
 }
 
-/* Returns the most cuts in one slot. */
+/* Returns the most cuts that an item may have to be searched among. */
 static uint32_t fill_rows(struct filling *f, struct rk_pool *pool)
 {
     const size_t rows = f->cut[1] ? 2 : 1;
@@ -257,9 +265,10 @@ static uint32_t fill_rows(struct filling *f, struct rk_pool *pool)
 }
 
 struct rk_map rk_map_make(const struct rk_table_code *code, struct rk_pool *pool, const float *const cut[2],
-                          uint32_t p, struct rk_coarse *coarse, struct rk_slot *const slot[2])
+                          uint32_t p, struct rk_seen seen, struct rk_coarse *coarse,
+                          struct rk_slot *const slot[2])
 {
-    struct rk_map map = even_map(cut, p);
+    struct rk_map map = even_map(cut, p, seen);
     struct filling filling = {.code = code, .map = &map, .cut = cut, .p = p, .slot = slot};
     if (fill_rows(&filling, pool) <= CROWD)
         return map;

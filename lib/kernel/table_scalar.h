@@ -27,12 +27,28 @@ static inline uint32_t rk_table_load(const struct rk_span *span, float *score, u
     return kept;
 }
 
-static inline bool rk_table_nan(const float *score, uint32_t items)
+/* A comparison with NaN is false, so that one changes neither bound. */
+static inline void rk_table_see(const float *score, uint32_t items, struct rk_seen *seen)
 {
+    float high[RK_ROW], low[RK_ROW];
     unsigned nan = 0;
-    for (uint32_t i = 0; i < items; i++)
-        nan |= score[i] != score[i];
-    return nan;
+    uint32_t i = 0;
+    for (uint32_t j = 0; j < RK_ROW; j++) {
+        high[j] = seen->high;
+        low[j] = seen->low;
+    }
+    for (; i + RK_ROW <= items; i += RK_ROW) {
+        for (uint32_t j = 0; j < RK_ROW; j++) {
+            float s = score[i + j];
+            high[j] = s > high[j] ? s : high[j];
+            low[j] = s < low[j] ? s : low[j];
+            nan |= s != s;
+        }
+    }
+    for (; i < items; i++)
+        rk_seen_add(seen, score[i], score[i], score[i] != score[i]);
+    for (uint32_t j = 0; j < RK_ROW; j++)
+        rk_seen_add(seen, high[j], low[j], nan);
 }
 
 static inline uint32_t rk_coarse_cell(const struct rk_map *map, float s)
@@ -51,10 +67,10 @@ static inline void rk_table_cells(const struct rk_map *map, const float *score, 
             cell[i] = rk_coarse_cell(map, score[i]);
         return;
     }
-    const float high = map->high, scale = map->scale, top = map->top;
+    const float high = map->high, scale = map->scale, first = map->first, top = map->top;
     for (uint32_t i = 0; i < items; i += RK_ROW) {
         for (uint32_t j = i; j < i + RK_ROW; j++) {
-            float x = (high - score[j]) * scale;
+            float x = (high - score[j]) * scale + first;
             x = x > 0 ? x : 0; /* a NaN too */
             x = x < top ? x : top;
             cell[j] = (uint32_t)(int32_t)x;
@@ -131,13 +147,14 @@ static inline void rk_table_above(const struct rk_map *map, const struct rk_slot
 }
 
 static inline uint32_t rk_table_place(const struct rk_span *span, const struct rk_map *map,
-                                      const struct rk_slot *slot, const float *cut, uint32_t *out, bool *nan)
+                                      const struct rk_slot *slot, const float *cut, uint32_t *out,
+                                      struct rk_seen *seen)
 {
     float score[RK_TABLE_BLOCK];
     uint32_t cell[RK_TABLE_BLOCK];
     uint16_t place[RK_TABLE_BLOCK];
     uint32_t items = rk_table_load(span, score, place);
-    *nan |= rk_table_nan(score, items);
+    rk_table_see(score, items, seen);
     rk_table_cells(map, score, items, cell);
     rk_table_above(map, slot, cut, items, cell, score, out);
     return items;
