@@ -114,21 +114,30 @@ struct rk_table_code {
                        float *value, uint64_t *size);
 };
 
-/* Most slots, and most cells, for that many cuts. */
-uint32_t rk_map_slots(uint32_t p);
-uint32_t rk_map_cells(uint32_t p);
+/* How finely the line of scores is divided, from items and P alone. */
+struct rk_map_size {
+    uint32_t p, cells; /* cells of an even map */
+    unsigned fine;
+    bool marked; /* as in struct rk_map */
+};
+struct rk_map_size rk_map_size(uint32_t items, uint32_t p);
 
-/* Chooses a map for one or two rows of p cuts (descending; cut[1] may be NULL) and fills their tables:
- * slot[r] has room for rk_map_slots(p) + 1 and RK_SLOTS_SPARE more, of which slots + 1 are filled; coarse is
+/* Most slots, and most cells, of any map. */
+uint32_t rk_map_slots(const struct rk_map_size *size);
+uint32_t rk_map_cells(const struct rk_map_size *size);
+
+/* Chooses a map for one or two rows of size->p cuts (descending; cut[1] may be NULL) and fills their tables:
+ * slot[r] has room for rk_map_slots() + 1 and RK_SLOTS_SPARE more, of which slots + 1 are filled; coarse is
  * [RK_COARSE]. seen: between which scores items have to be told apart; infinite where that is not known. The
  * map is right for any other score too. pool: NULL, or threads to fill two tables with. */
 struct rk_map rk_map_make(const struct rk_table_code *code, struct rk_pool *pool, const float *const cut[2],
-                          uint32_t p, struct rk_seen seen, struct rk_coarse *coarse,
+                          const struct rk_map_size *size, struct rk_seen seen, struct rk_coarse *coarse,
                           struct rk_slot *const slot[2]);
 
 /* How a list is gone through, from items, P and threads alone. */
 struct rk_table_layout {
     unsigned parts;
+    struct rk_map_size map;
     uint32_t chunk; /* scores for which a part's buffer has room, to put them in order; 0: they are not */
     bool remembers; /* each item's number, at the beginning; and the cuts after the move, at `next` */
     size_t next, slot, slot_after, live, coarse, tally, buffer,
@@ -137,6 +146,9 @@ struct rk_table_layout {
     size_t before; /* within a part's buffer */
 };
 struct rk_table_layout rk_table_layout(uint32_t items, uint32_t p, unsigned threads);
+
+/* Does the first pass write every item's number down? */
+bool rk_table_remembers(uint32_t items, uint32_t p);
 
 /* Are the targets of a list read for every item, or only where something depends on one? */
 bool rk_table_masked(const struct rk_list *list);

@@ -36,7 +36,7 @@ static unsigned parts_of(uint32_t items, uint32_t p, unsigned threads)
     return parts < most ? parts : most;
 }
 
-static bool remembers(uint32_t items, uint32_t p)
+bool rk_table_remembers(uint32_t items, uint32_t p)
 {
     return p < UINT16_MAX && p <= items / REMEMBERED_SHARE;
 }
@@ -44,19 +44,21 @@ static bool remembers(uint32_t items, uint32_t p)
 size_t rk_table_kept(uint32_t items, uint32_t p, unsigned threads)
 {
     (void)threads;
-    return remembers(items, p) ? padded(items * sizeof(uint16_t)) : 0;
+    return rk_table_remembers(items, p) ? padded(items * sizeof(uint16_t)) : 0;
 }
 
 struct rk_table_layout rk_table_layout(uint32_t items, uint32_t p, unsigned threads)
 {
-    struct rk_table_layout l = {.parts = parts_of(items, p, threads), .remembers = remembers(items, p)};
+    struct rk_table_layout l = {.parts = parts_of(items, p, threads),
+                                .map = rk_map_size(items, p),
+                                .remembers = rk_table_remembers(items, p)};
     l.chunk = chunk_of(items / l.parts, p);
-    size_t slots = padded((rk_map_slots(p) + 1 + RK_SLOTS_SPARE) * sizeof(struct rk_slot));
+    size_t slots = padded(((size_t)rk_map_slots(&l.map) + 1 + RK_SLOTS_SPARE) * sizeof(struct rk_slot));
     l.next = rk_table_kept(items, p, threads);
     l.slot = l.next + (l.remembers ? padded(((size_t)p + 1) * sizeof(float)) : 0);
     l.slot_after = l.slot + slots;
     l.live = l.slot_after + slots;
-    l.coarse = l.live + padded(rk_map_cells(p) / 8 + sizeof(uint32_t));
+    l.coarse = l.live + padded(rk_map_cells(&l.map) / 8 + sizeof(uint32_t));
     l.tally = l.coarse + padded(RK_COARSE * sizeof(struct rk_coarse));
     l.tally_stride = padded(((size_t)p + 1) * sizeof(uint32_t));
     l.buffer = l.tally + l.parts * l.tally_stride;
@@ -219,8 +221,8 @@ enum rankd_status rk_table_count(struct rk_pass *pass, const struct rk_table_cod
     shared.scratch = pass->scratch;
     shared.masked = rk_table_masked(list);
     struct rk_slot *slot = (struct rk_slot *)(void *)(shared.scratch + shared.layout.slot);
-    shared.map = rk_map_make(code, pass->exec->pool, (const float *const[]){pass->cut, NULL}, list->p,
-                             (struct rk_seen){.high = INFINITY, .low = -INFINITY},
+    shared.map = rk_map_make(code, pass->exec->pool, (const float *const[]){pass->cut, NULL},
+                             &shared.layout.map, (struct rk_seen){.high = INFINITY, .low = -INFINITY},
                              (struct rk_coarse *)(void *)(shared.scratch + shared.layout.coarse),
                              (struct rk_slot *const[]){slot, NULL});
     shared.slot = slot;

@@ -14,42 +14,53 @@ enum {
     SLOTS_MIN = 256,
     FINE = 3,            /* such a slot has 2^FINE cells, */
     FINE_MARKED = 5,     /* and a marked one so many */
-    CELLS_PER_CUT = 64,  /* of those, while they can be counted */
+    CELLS_PER_CUT = 56,  /* of those, while they can be counted */
     CELLS_MAX = 1 << 24, /* FP32 counts that far */
+    ITEM_BYTES = 8,      /* of scratch memory for an item, where few are relevant, */
+    RELEVANT_BYTES = 44, /* of those so many for each that is, with two threads' tallies */
     SHARED = 1 << 15,    /* cuts from which on two rows are filled by two threads */
     CROWD = 64           /* cuts to search among from which on an even map is not taken */
 };
 
-static bool is_marked(uint32_t p)
+/* So many slots, and a bit for each of their cells, twice, are what is left of the bytes that a list's
+ * scratch memory may take, beside its relevant items and what the first pass remembers. */
+static uint64_t affordable(uint32_t items, uint32_t p)
 {
-    return p > MARKED;
+    const uint64_t all = (uint64_t)ITEM_BYTES * items;
+    const uint64_t taken =
+        (uint64_t)RELEVANT_BYTES * p + (rk_table_remembers(items, p) ? 2 * (uint64_t)items : 0);
+    return all > taken ? (all - taken) / (2 * sizeof(struct rk_slot) + (1 << FINE) / 8) : 0;
 }
 
-static unsigned fine_of(uint32_t p)
+static uint32_t slots_of(uint32_t items, uint32_t p)
 {
-    return is_marked(p) ? FINE_MARKED : FINE;
-}
-
-/* Grows with p, as bounds of memory rely on. */
-static uint32_t even_cells(uint32_t p)
-{
-    if (is_marked(p))
-        return p < CELLS_MAX / CELLS_PER_CUT ? p * CELLS_PER_CUT : CELLS_MAX;
-    uint64_t slots = (uint64_t)p * PER_CUT, many = (uint64_t)p * SLOTS_PER_CUT;
+    uint64_t slots = (uint64_t)p * PER_CUT, least = (uint64_t)p * SLOTS_PER_CUT, most = affordable(items, p);
     slots = slots < SLOTS_CACHED ? slots : SLOTS_CACHED;
-    slots = slots < many ? many : slots;
-    slots = slots < SLOTS_MIN ? SLOTS_MIN : slots;
-    return (uint32_t)slots << FINE;
+    slots = slots < most ? slots : most;
+    least = least > SLOTS_MIN ? least : SLOTS_MIN;
+    return (uint32_t)(slots > least ? slots : least);
 }
 
-uint32_t rk_map_slots(uint32_t p)
+struct rk_map_size rk_map_size(uint32_t items, uint32_t p)
 {
-    return (even_cells(p) >> fine_of(p)) + RK_COARSE;
+    struct rk_map_size size = {.p = p, .fine = FINE, .marked = p > MARKED};
+    if (size.marked) {
+        size.fine = FINE_MARKED;
+        size.cells = p < CELLS_MAX / CELLS_PER_CUT ? p * CELLS_PER_CUT : CELLS_MAX;
+    } else {
+        size.cells = slots_of(items, p) << FINE;
+    }
+    return size;
 }
 
-uint32_t rk_map_cells(uint32_t p)
+uint32_t rk_map_slots(const struct rk_map_size *size)
 {
-    return even_cells(p) + RK_COARSE;
+    return (size->cells >> size->fine) + RK_COARSE;
+}
+
+uint32_t rk_map_cells(const struct rk_map_size *size)
+{
+    return size->cells + RK_COARSE;
 }
 
 /* The cells of some cuts, at most RK_TABLE_BLOCK. */
@@ -165,13 +176,13 @@ static bool finite_range(const float *cut, uint32_t p, float *high, float *low)
 /* Evenly over the range that cuts and items share. The first slot is left to what lies above it, infinities
  * too, and the last one to what lies below: however many cuts are there, no item is searched for among them.
  */
-static struct rk_map even_map(const float *const cut[2], uint32_t p, struct rk_seen seen)
+static struct rk_map even_map(const float *const cut[2], const struct rk_map_size *size, struct rk_seen seen)
 {
     float high = -FLT_MAX, low = FLT_MAX;
-    const uint32_t cells = even_cells(p), slot = 1u << fine_of(p);
-    bool any = finite_range(cut[0], p, &high, &low);
+    const uint32_t cells = size->cells, slot = 1u << size->fine;
+    bool any = finite_range(cut[0], size->p, &high, &low);
     if (cut[1])
-        any |= finite_range(cut[1], p, &high, &low);
+        any |= finite_range(cut[1], size->p, &high, &low);
     high = any ? fminf(high, fmaxf(seen.high, -FLT_MAX)) : 0;
     low = any ? fmaxf(low, fminf(seen.low, FLT_MAX)) : 0;
     double range = (double)high - (double)low;
@@ -181,9 +192,9 @@ static struct rk_map even_map(const float *const cut[2], uint32_t p, struct rk_s
                            .first = (float)slot,
                            .top = (float)(cells - 1),
                            .cells = cells,
-                           .slots = cells >> fine_of(p),
-                           .fine = fine_of(p),
-                           .marked = is_marked(p)};
+                           .slots = cells >> size->fine,
+                           .fine = size->fine,
+                           .marked = size->marked};
 }
 
 /* A row of cuts, as keys that ascend. */
@@ -209,11 +220,13 @@ static uint32_t step_over(struct row *row, uint32_t coarse, uint32_t *low, uint3
 
 /* Every coarse cell is divided according to the number of its cuts, over the range of its cuts. Unless slots
  * are marked, every cell is a slot: cuts that lie close need it to be told apart. */
-static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk_coarse *coarse)
+static struct rk_map coarse_map(const float *const cut[2], const struct rk_map_size *size,
+                                struct rk_coarse *coarse)
 {
+    const uint32_t p = size->p;
     struct row before = {cut[0], p, 0}, after = {cut[1], cut[1] ? p : 0, 0};
-    const unsigned fine = is_marked(p) ? FINE_MARKED : 0;
-    uint64_t budget = even_cells(p) >> (fine_of(p) - fine), rows = cut[1] ? 2 : 1;
+    const unsigned fine = size->marked ? size->fine : 0;
+    uint64_t budget = size->cells >> (size->fine - fine), rows = cut[1] ? 2 : 1;
     uint32_t cell = 0;
     for (uint32_t c = 0; c < RK_COARSE; c++) {
         uint32_t low = UINT32_MAX, high = 0, shift = 0;
@@ -232,7 +245,7 @@ static struct rk_map coarse_map(const float *const cut[2], uint32_t p, struct rk
                            .cells = cell,
                            .slots = ((cell - 1) >> fine) + 1,
                            .fine = fine,
-                           .marked = is_marked(p)};
+                           .marked = size->marked};
 }
 
 /* One row of cuts or two, on two threads where that is worth it. */
@@ -265,14 +278,14 @@ static uint32_t fill_rows(struct filling *f, struct rk_pool *pool)
 }
 
 struct rk_map rk_map_make(const struct rk_table_code *code, struct rk_pool *pool, const float *const cut[2],
-                          uint32_t p, struct rk_seen seen, struct rk_coarse *coarse,
+                          const struct rk_map_size *size, struct rk_seen seen, struct rk_coarse *coarse,
                           struct rk_slot *const slot[2])
 {
-    struct rk_map map = even_map(cut, p, seen);
-    struct filling filling = {.code = code, .map = &map, .cut = cut, .p = p, .slot = slot};
+    struct rk_map map = even_map(cut, size, seen);
+    struct filling filling = {.code = code, .map = &map, .cut = cut, .p = size->p, .slot = slot};
     if (fill_rows(&filling, pool) <= CROWD)
         return map;
-    map = coarse_map(cut, p, coarse);
+    map = coarse_map(cut, size, coarse);
     (void)fill_rows(&filling, pool);
     return map;
 }

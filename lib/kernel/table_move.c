@@ -221,8 +221,8 @@ static void prepare(const struct rk_pass *pass, struct shared *shared)
     uint32_t *live = (uint32_t *)(void *)(shared->scratch + l->live);
     shared->map =
         rk_map_make(shared->code, pass->exec->pool, (const float *const[]){pass->cut, pass->cut_after},
-                    pass->list->p, (struct rk_seen){.high = pass->high, .low = pass->low}, coarse_of(shared),
-                    (struct rk_slot *const[]){before, after});
+                    &shared->layout.map, (struct rk_seen){.high = pass->high, .low = pass->low},
+                    coarse_of(shared), (struct rk_slot *const[]){before, after});
     shared->before = before;
     shared->after = after;
     shared->live = live;
@@ -234,7 +234,7 @@ static void prepare_remembered(const struct rk_pass *pass, struct shared *shared
     struct rk_slot *after = slots_at(shared, shared->layout.slot_after);
     float *next = (float *)(void *)(shared->scratch + shared->layout.next);
     shared->map = rk_map_make(shared->code, pass->exec->pool, (const float *const[]){pass->cut_after, NULL},
-                              pass->list->p, (struct rk_seen){.high = pass->high, .low = pass->low},
+                              &shared->layout.map, (struct rk_seen){.high = pass->high, .low = pass->low},
                               coarse_of(shared), (struct rk_slot *const[]){after, NULL});
     memcpy(next, pass->cut_after, pass->list->p * sizeof *next);
     next[pass->list->p] = -INFINITY;

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "blackbox.h"
 #include "unit/support/engine.h"
 
 /* The allocation of that number fails, counted from 1; 0 = none. */
@@ -193,6 +194,27 @@ static void the_cost_of_any_shape_can_be_asked_for(void **state)
     }
 }
 
+/* Where a tenth is relevant or less: eight bytes an item at most, beside 72 KiB for any list, on one thread
+ * or two. */
+static void a_list_takes_eight_bytes_an_item(void **state)
+{
+    (void)state;
+    const char *const sets[] = {"scalar", "avx2", "avx512"};
+    for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+        for (uint32_t n = 10; kernels && n < 1u << 30; n += n / 9 + 1) {
+            for (uint32_t p = 1; p <= n / 10; p += p / 7 + 1) {
+                for (unsigned threads = 1; threads <= 2; threads++) {
+                    size_t bytes = rk_list_scratch(kernels, n, p, RK_FP32, threads, true);
+                    if (bytes > (size_t)8 * n + (72 << 10))
+                        fail_msg("%s: %zu bytes for %u of %u items on %u threads", sets[s], bytes, p, n,
+                                 threads);
+                }
+            }
+        }
+    }
+}
+
 static void scratch_is_a_stack(void **state)
 {
     (void)state;
@@ -262,6 +284,7 @@ int main(void)
         cmocka_unit_test(every_limit_of_scratch_memory_gives_an_answer_or_a_refusal),
         cmocka_unit_test(a_warm_request_with_outputs_of_its_caller_allocates_nothing),
         cmocka_unit_test(the_cost_of_any_shape_can_be_asked_for),
+        cmocka_unit_test(a_list_takes_eight_bytes_an_item),
         cmocka_unit_test(scratch_is_a_stack),
         cmocka_unit_test(scratch_goes_back_to_the_system),
         cmocka_unit_test(scratch_makes_do_with_less_address_space),
