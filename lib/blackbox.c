@@ -77,7 +77,7 @@ static void start_one(void *arg, size_t task)
         return;
     }
     struct rk_pool *pool = s->strategy->begin ? NULL : s->pass->exec->pool; /* it is at these two tasks */
-    rk_list_relevant(s->kernels, s->list, s->r->position, s->r->raw);
+    rk_list_relevant(s->kernels, pool, s->list, s->r->position, s->r->raw);
     s->nan = s->list->p == s->r->p && !rk_relevant_rank(s->kernels, pool, s->half_margin, s->r);
 }
 

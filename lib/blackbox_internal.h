@@ -27,7 +27,8 @@ static inline double rk_box_lambda(const struct rk_blackbox *box, double w, uint
 
 /* Fills list->position and list->raw from the targets (buffers of list->p); list->p becomes what was found,
  * which is less only if the targets changed. */
-void rk_list_relevant(const struct rk_kernels *kernels, struct rk_list *list, uint32_t *position, float *raw);
+void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, struct rk_list *list,
+                      uint32_t *position, float *raw);
 
 /* Adds the p relevant items' Δ (not 0 only; ascending positions; index order) to what the strategy left in
  * the sink, and fills the gradient's fields of *out. */

@@ -3,22 +3,90 @@
 
 #include "blackbox_internal.h"
 #include "kernel/score.h"
+#include "kernel/span.h"
 #include "ranges.h"
 
-void rk_list_relevant(const struct rk_kernels *kernels, struct rk_list *list, uint32_t *position, float *raw)
+enum { TARGETS_MIN = 1 << 20 /* targets that are worth another thread's while, twice */ };
+
+/* What the threads that look for relevant items share. */
+struct finding {
+    const struct rk_kernels *kernels;
+    const struct rk_list *list;
+    uint32_t *position;
+    float *raw;
+    unsigned ranges;
+    uint32_t
+        count[RK_RANGES_MAX]; /* relevant items of each range, at most so many in all as there is room for */
+    uint32_t found[RK_RANGES_MAX];
+};
+
+/* Looks at no deadline. */
+static struct rk_walk walk_of(const struct finding *finding, struct rk_range range)
 {
-    uint32_t base = 0, found = 0;
-    for (size_t s = 0; s < list->segments; s++) {
-        const struct rk_segment *segment = &list->segment[s];
-        uint32_t end = found;
-        if (segment->targets)
-            end += (uint32_t)kernels->positions(segment->targets, segment->items, base, position + found,
-                                                list->p - found);
-        for (; found < end; found++)
-            raw[found] = rk_score_at(segment->scores, segment->dtype, position[found] - base);
-        base += segment->items;
+    const struct rk_pass pass = {.list = finding->list};
+    return rk_walk_start(&pass, range.from, range.to, RK_LIST_MAX);
+}
+
+static void count_some(void *arg, struct rk_range range)
+{
+    struct finding *finding = arg;
+    struct rk_walk walk = walk_of(finding, range);
+    struct rk_span span;
+    uint32_t count = 0;
+    while (rk_walk_next(&walk, &span)) {
+        if (span.targets)
+            count += (uint32_t)finding->kernels->scan(span.targets, span.items, true).relevant;
     }
-    list->p = found;
+    finding->count[range.number] = count;
+}
+
+/* No range may write to another's places, even if targets change meanwhile. */
+static void share_room(struct finding *finding, uint32_t room)
+{
+    for (unsigned i = 0; i < finding->ranges; i++) {
+        finding->count[i] = finding->count[i] < room ? finding->count[i] : room;
+        room -= finding->count[i];
+    }
+}
+
+static void find_some(void *arg, struct rk_range range)
+{
+    struct finding *finding = arg;
+    struct rk_walk walk = walk_of(finding, range);
+    struct rk_span span;
+    uint32_t at = 0, end;
+    for (unsigned i = 0; i < range.number; i++)
+        at += finding->count[i];
+    const uint32_t first = at, room = at + finding->count[range.number];
+    while (rk_walk_next(&walk, &span)) {
+        if (!span.targets)
+            continue;
+        end = at + (uint32_t)finding->kernels->positions(span.targets, span.items, span.position,
+                                                         finding->position + at, room - at);
+        for (; at < end; at++)
+            finding->raw[at] = rk_score_at(span.scores, span.dtype, finding->position[at] - span.position);
+    }
+    finding->found[range.number] = at - first;
+}
+
+void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, struct rk_list *list,
+                      uint32_t *position, float *raw)
+{
+    struct finding finding; /* no initializer: it would clear the counts of all threads that there could be */
+    finding.kernels = kernels;
+    finding.list = list;
+    finding.position = position;
+    finding.raw = raw;
+    finding.ranges = rk_ranges_of(pool, list->items, TARGETS_MIN);
+    finding.count[0] = list->p;
+    if (finding.ranges > 1) { /* where a range's are to go depends on those before it */
+        rk_ranges_run(pool, list->items, TARGETS_MIN, count_some, &finding);
+        share_room(&finding, list->p);
+    }
+    rk_ranges_run(pool, list->items, TARGETS_MIN, find_some, &finding);
+    list->p = 0;
+    for (unsigned i = 0; i < finding.ranges; i++)
+        list->p += finding.found[i];
     list->position = position;
     list->raw = raw;
 }
@@ -149,9 +217,9 @@ void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, stru
     adding.list = list;
     adding.delta = delta;
     adding.sink = sink;
-    rk_ranges_run(pool, list->p, add_some, &adding);
+    rk_ranges_run(pool, list->p, RK_RANGE_MIN_FAR, add_some, &adding);
     uint64_t changed = 0;
-    for (unsigned i = 0; i < rk_ranges_of(pool, list->p); i++) {
+    for (unsigned i = 0; i < rk_ranges_of(pool, list->p, RK_RANGE_MIN_FAR); i++) {
         changed += adding.count[i].changed;
         sink->abs_graded += adding.count[i].abs_graded;
         sink->abs_memory += adding.count[i].abs_memory;

@@ -2,9 +2,9 @@
 
 enum { ALIGN = 64 /* items */ };
 
-unsigned rk_ranges(uint32_t items, unsigned threads)
+unsigned rk_ranges(uint32_t items, uint32_t least, unsigned threads)
 {
-    unsigned most = items / RK_RANGE_MIN < RK_RANGES_MAX ? items / RK_RANGE_MIN : RK_RANGES_MAX;
+    unsigned most = items / least < RK_RANGES_MAX ? items / least : RK_RANGES_MAX;
     unsigned ranges = threads < most ? threads : most;
     return ranges ? ranges : 1;
 }

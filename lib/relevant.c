@@ -76,11 +76,11 @@ bool rk_relevant_rank(const struct rk_kernels *kernels, struct rk_pool *pool, do
                       struct rk_relevant *r)
 {
     struct loop loop = {.r = r, .half_margin = half_margin};
-    rk_ranges_run(pool, r->p, make_keys, &loop);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN, make_keys, &loop);
     if (atomic_load(&loop.found))
         return false;
     kernels->order(r->key, r->p, r->order, r->key, r->sort);
-    rk_ranges_run(pool, r->p, make_cuts, &loop);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN, make_cuts, &loop);
     return true;
 }
 
@@ -110,9 +110,9 @@ bool rk_relevant_move(const struct rk_kernels *kernels, struct rk_pool *pool, do
                       double lambda, struct rk_relevant *r)
 {
     struct loop loop = {.r = r, .half_margin = half_margin, .lambda = lambda};
-    rk_ranges_run(pool, r->p, perturb, &loop);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN, perturb, &loop);
     rk_reorder(kernels, r->key, r->order, r->p, r->moved, r->sort);
-    rk_ranges_run(pool, r->p, make_cuts_after, &loop);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN, make_cuts_after, &loop);
     return atomic_load(&loop.found);
 }
 
@@ -140,7 +140,7 @@ static void put_in_index_order(void *arg, struct rk_range range)
 /* One loop after the other: a place is written by whoever has the item there, not by whose range it is in. */
 void rk_relevant_change(struct rk_pool *pool, struct rk_relevant *r)
 {
-    rk_ranges_run(pool, r->p, rank_before, r);
-    rk_ranges_run(pool, r->p, take_rank_after, r);
-    rk_ranges_run(pool, r->p, put_in_index_order, r);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN, rank_before, r);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN_FAR, take_rank_after, r);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN_FAR, put_in_index_order, r);
 }

@@ -25,7 +25,7 @@ static size_t row_of(uint32_t p)
 
 size_t rk_compare_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
-    return (4 + rk_ranges(items, threads)) * row_of(p);
+    return (4 + rk_ranges(items, RK_RANGE_MIN, threads)) * row_of(p);
 }
 
 static void lay_out(uint32_t p, void *scratch, struct shared *shared)

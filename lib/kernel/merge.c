@@ -172,8 +172,8 @@ static void merge_some(void *arg, struct rk_range range)
 
 static void merge(struct rk_pool *pool, struct merging m)
 {
-    rk_ranges_run(pool, m.p, make_keys, &m);
-    rk_ranges_run(pool, *m.rows->items + m.p, merge_some, &m);
+    rk_ranges_run(pool, m.p, RK_RANGE_MIN, make_keys, &m);
+    rk_ranges_run(pool, *m.rows->items + m.p, RK_RANGE_MIN, merge_some, &m);
 }
 
 static enum rankd_status merge_count(struct rk_pass *pass)
@@ -244,7 +244,7 @@ static enum rankd_status merge_move(struct rk_pass *pass)
     struct moving moving = {.rows = &rows, .parts = rk_parts_of(pass, true)};
     struct rk_pool *pool = pass->exec->pool;
     if (pass->sink->dense)
-        rk_ranges_run(pool, pass->list->graded, clear, pass->sink->dense);
+        rk_ranges_run(pool, pass->list->graded, RK_RANGE_MIN, clear, pass->sink->dense);
     merge(pool, (struct merging){.rows = &rows,
                                  .cut = pass->cut_after,
                                  .p = pass->list->p,

@@ -52,7 +52,7 @@ unsigned rk_parts_of(const struct rk_pass *pass, bool moving)
 {
     if (!pass->exec->pool || (moving && !pass->sink->dense && pass->sink->room > 0))
         return 1;
-    return rk_ranges(pass->list->items, pass->exec->pool->width);
+    return rk_ranges(pass->list->items, RK_RANGE_MIN, pass->exec->pool->width);
 }
 
 struct parts {

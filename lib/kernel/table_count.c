@@ -32,7 +32,8 @@ static uint32_t chunk_of(uint32_t items, uint32_t p)
 /* Every part has counts of its own: two bytes an item at most, unless there are no more than two parts. */
 static unsigned parts_of(uint32_t items, uint32_t p, unsigned threads)
 {
-    unsigned parts = rk_ranges(items, threads), most = items / (2 * p) < 2 ? 2 : items / (2 * p);
+    unsigned parts = rk_ranges(items, RK_RANGE_MIN, threads),
+             most = items / (2 * p) < 2 ? 2 : items / (2 * p);
     return parts < most ? parts : most;
 }
 

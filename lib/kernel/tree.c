@@ -21,7 +21,7 @@ struct shared {
 size_t rk_tree_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
     (void)p;
-    return rk_ranges(items, threads) * sizeof(uint32_t[ROW]);
+    return rk_ranges(items, RK_RANGE_MIN, threads) * sizeof(uint32_t[ROW]);
 }
 
 /* Node i of level l is the middle of the (i + 1)-th of 2^l ranges. */

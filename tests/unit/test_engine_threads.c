@@ -93,7 +93,7 @@ static void long_rows_are_ranked_twice_at_once(void **state)
     test_pool_free(pool);
 }
 
-static void start_half(struct test_call *call, const char *cpu, struct rk_pool *pool, const float *scores,
+static void start_list(struct test_call *call, const char *cpu, struct rk_pool *pool, const float *scores,
                        const int8_t *targets, size_t columns, bool sparse)
 {
     test_call_start(call, "ap", 0);
@@ -124,8 +124,8 @@ static void half_of_a_list_is_relevant(void **state)
             scores[i] = (float)test_below(&random, values) / (float)values;
         for (int sparse = 0; sparse < 2; sparse++) {
             struct test_call plain, together;
-            start_half(&plain, "reference", NULL, scores, targets, COLUMNS, sparse);
-            start_half(&together, "scalar", pool, scores, targets, COLUMNS, sparse);
+            start_list(&plain, "reference", NULL, scores, targets, COLUMNS, sparse);
+            start_list(&together, "scalar", pool, scores, targets, COLUMNS, sparse);
             test_run(&plain);
             test_run(&together);
             assert_true(together.reply.info.gradient_nonzero > COLUMNS / 10);
@@ -140,10 +140,39 @@ static void half_of_a_list_is_relevant(void **state)
         struct test_call call;
         targets[COLUMNS - 2] = target;
         scores[COLUMNS - 2] = NAN;
-        start_half(&call, "scalar", pool, scores, targets, COLUMNS, false);
+        start_list(&call, "scalar", pool, scores, targets, COLUMNS, false);
         test_refused(&call, RANKD_INVALID,
                      "scores[0, 1100001] is NaN; a score must be a number unless its target is -1 (ignored)");
         test_call_end(&call);
+    }
+    free(scores);
+    free(targets);
+    test_pool_free(pool);
+}
+
+/* The relevant items of a list of millions are counted and found range by range. */
+static void relevant_items_are_found_by_several_threads(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 4300007 };
+    struct rk_pool *pool = test_pool_new(4);
+    struct test_random random = {815};
+    float *scores = malloc(COLUMNS * sizeof *scores);
+    int8_t *targets = malloc(COLUMNS);
+    for (size_t i = 0; i < COLUMNS; i++) {
+        scores[i] = (float)test_below(&random, 1000000) / 1e6f;
+        targets[i] = (int8_t)(test_below(&random, 60) == 0); /* so many that adding them is shared too */
+    }
+    for (int sparse = 0; sparse < 2; sparse++) {
+        struct test_call alone, together;
+        start_list(&alone, rk_kernels()->name, NULL, scores, targets, COLUMNS, sparse);
+        start_list(&together, rk_kernels()->name, pool, scores, targets, COLUMNS, sparse);
+        test_run(&alone);
+        test_run(&together);
+        assert_true(together.reply.info.gradient_nonzero > COLUMNS / 60);
+        test_same_bits(&alone.reply, &together.reply);
+        test_call_end(&alone);
+        test_call_end(&together);
     }
     free(scores);
     free(targets);
@@ -233,6 +262,7 @@ int main(void)
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(long_rows_are_ranked_twice_at_once),
         cmocka_unit_test(half_of_a_list_is_relevant),
+        cmocka_unit_test(relevant_items_are_found_by_several_threads),
         cmocka_unit_test(threads_name_the_same_error),
         cmocka_unit_test(long_targets_are_counted_whatever_the_threads),
     };
