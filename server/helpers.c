@@ -1,9 +1,12 @@
 #include "helpers.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+
+enum { LOOKS = 1024 /* some tens of microseconds */, YIELD = 64 };
 
 /* `pool` is first: run() gets a pointer to it. */
 struct rk_helpers {
@@ -12,8 +15,8 @@ struct rk_helpers {
     pthread_cond_t some; /* there is work, or stopping */
     pthread_cond_t done; /* the last helper left the work */
     bool open, stopping;
-    uint64_t number; /* of the work that is or was open last */
-    unsigned active; /* helpers at it */
+    uint64_t number;    /* of the work that is or was open last */
+    atomic_uint active; /* helpers at it; changes under the lock */
     void (*task)(void *arg, size_t i);
     void *arg;
     size_t count;
@@ -71,6 +74,19 @@ static uint64_t open_work(struct rk_helpers *helpers, size_t count, void (*task)
     return number;
 }
 
+/* A helper that was woken is as late in ending as it was in starting, some tens of microseconds, and that
+ * long again it would take to wake who waits for it: so look for a while before going to sleep. */
+static void look_for_the_end(struct rk_helpers *helpers)
+{
+    for (int i = 0; i < LOOKS; i++) {
+        if (atomic_load_explicit(&helpers->active, memory_order_relaxed) == 0)
+            return;
+        __builtin_ia32_pause();
+        if (i % YIELD == YIELD - 1)
+            (void)sched_yield(); /* to a helper that waits for this very CPU */
+    }
+}
+
 static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg)
 {
     struct rk_helpers *helpers = (struct rk_helpers *)(void *)pool;
@@ -83,6 +99,9 @@ static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size
     work(helpers);
     pthread_mutex_lock(&helpers->lock);
     helpers->open = false; /* nobody joins any more: arg is about to go */
+    pthread_mutex_unlock(&helpers->lock);
+    look_for_the_end(helpers);
+    pthread_mutex_lock(&helpers->lock);
     /* Whoever wakes late may find the next work open, or closed and waited for by another: that is not its
      * own. */
     while (helpers->number == number && helpers->active > 0)
