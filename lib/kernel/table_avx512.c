@@ -163,8 +163,8 @@ static void fetch_words(const uint32_t *word, const uint32_t *at, uint32_t items
 /* Each block of a list too long for a cache asks for the next one: what is looked up for every item leaves
  * the processor's own prefetching no time to run ahead. There need not be one. */
 struct stream {
-    const char *next; /* item 0 of it */
-    size_t size;      /* of an item */
+    const char *next; /* score 0 of it */
+    size_t size;      /* of a score */
 };
 
 RK_INLINE struct stream stream_of(const struct rk_span *span, enum rk_dtype dtype)
@@ -178,10 +178,18 @@ RK_INLINE void fetch_ahead(const struct stream *stream, uint32_t i)
     _mm_prefetch(stream->next + i * stream->size, _MM_HINT_T0);
 }
 
+/* The same for targets, where they are read for every item; of scores where there are none. */
+RK_INLINE struct stream stream_of_targets(const struct rk_span *span)
+{
+    const char *targets = span->targets ? (const char *)span->targets : span->scores;
+    return (struct stream){targets + (span->far ? RK_TABLE_BLOCK : 0), 1};
+}
+
 /* Items that have to be compared with cuts of their slot, put aside: where their number goes, and `low`: what
  * it is at least. It is that or one more, unless RK_SLOT_MANY says that there may be more cuts. */
 struct aside {
     uint32_t items;
+    uint32_t asked; /* whose first cut memory was asked for */
     uint32_t out[RK_TABLE_BLOCK + 16], low[RK_TABLE_BLOCK + 16], slot[RK_TABLE_BLOCK + 16];
     float score[RK_TABLE_BLOCK + 16];
 };
@@ -194,6 +202,13 @@ RK_INLINE void put_aside(struct aside *aside, __mmask16 lanes, __m512i out, __m5
     _mm512_storeu_si512(aside->slot + aside->items, _mm512_maskz_compress_epi32(lanes, slot));
     _mm512_storeu_ps(aside->score + aside->items, _mm512_maskz_compress_ps(lanes, s));
     aside->items += (unsigned)__builtin_popcount(lanes);
+}
+
+/* One at a time, as they come one or so for every sixteen items where cuts are too many for the cache. */
+RK_INLINE void ask_for_cut(struct aside *aside, const float *cut)
+{
+    _mm_prefetch((const char *)(cut + (aside->low[aside->asked] & RK_SLOT_CUTS)), _MM_HINT_T0);
+    aside->asked += aside->asked < aside->items;
 }
 
 /* The last cut that each of them has to be compared with. */
@@ -289,7 +304,7 @@ RK_INLINE void above_as(bool marked, const struct rk_map *map, const struct rk_s
     uint32_t at[RK_TABLE_BLOCK];
     struct rk_slot entry[RK_TABLE_BLOCK];
     struct aside aside;
-    aside.items = 0;
+    aside.items = aside.asked = aside.low[0] = 0;
     const __m128i fine = _mm_cvtsi32_si128((int)map->fine);
     for (uint32_t i = 0; i < items; i += 16)
         _mm512_storeu_si512(at + i, _mm512_srl_epi32(_mm512_loadu_si512(cell + i), fine));
@@ -302,6 +317,8 @@ RK_INLINE void above_as(bool marked, const struct rk_map *map, const struct rk_s
         if (pending & here)
             put_aside(&aside, pending & here, _mm512_add_epi32(first_sixteen(), _mm512_set1_epi32((int)i)),
                       found, _mm512_loadu_si512(at + i), s);
+        if (marked)
+            ask_for_cut(&aside, cut);
     }
     if (aside.items > 0)
         search_aside(slot, cut, &aside, out);
@@ -323,7 +340,7 @@ RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, boo
     uint32_t at[RK_TABLE_BLOCK], cell[RK_TABLE_BLOCK], kept = 0;
     struct rk_slot entry[RK_TABLE_BLOCK];
     struct aside aside;
-    aside.items = 0;
+    aside.items = aside.asked = aside.low[0] = 0;
     struct seen all = see_none();
     const struct stream stream = stream_of(span, dtype);
     const __m128i fine = _mm_cvtsi32_si128((int)map->fine);
@@ -348,6 +365,8 @@ RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, boo
                                               _mm512_maskz_expand_epi32(lanes, first_sixteen()));
             put_aside(&aside, pending & lanes, number, found, _mm512_loadu_si512(at + i), s);
         }
+        if (marked)
+            ask_for_cut(&aside, cut);
         kept += (unsigned)__builtin_popcount(lanes);
     }
     if (aside.items > 0)
@@ -380,7 +399,7 @@ RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, cons
                            const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
 {
     uint32_t all[RK_TABLE_BLOCK], at[RK_TABLE_BLOCK], word[RK_TABLE_BLOCK], kept = 0;
-    const struct stream stream = stream_of(span, dtype);
+    const struct stream stream = stream_of(span, dtype), targets = stream_of_targets(span);
     for (uint32_t i = 0; i < span->items; i += 16) {
         fetch_ahead(&stream, i);
         __m512i c = cells_of(map, rk_load_scores(span->scores, dtype, i, rk_lanes(span->items - i)));
@@ -395,6 +414,7 @@ RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, cons
         __m512i bit = _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_and_si512(c, _mm512_set1_epi32(31)));
         __mmask16 lanes = _mm512_mask_test_epi32_mask(here, _mm512_loadu_si512(word + i), bit);
         __m512 s = rk_load_scores(span->scores, dtype, i, here);
+        fetch_ahead(&targets, i);
         lanes = rk_lanes_irrelevant(span->targets, i, lanes);
         _mm512_storeu_si512(cell + kept, _mm512_maskz_compress_epi32(lanes, c));
         _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));

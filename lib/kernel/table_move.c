@@ -91,9 +91,19 @@ static void settle(const struct shared *shared, struct rk_part *part, const stru
         sink->dense[block->position[i]] = value[i];
 }
 
+/* Few items of a block are looked up in either table, each of which waits for memory where tables are long:
+ * the second one is asked while the first one answers. */
+static void ask(const struct shared *shared, const uint32_t *cell, uint32_t items)
+{
+    for (uint32_t i = 0; i < items; i++)
+        __builtin_prefetch(&shared->after[cell[i] >> shared->map.fine]);
+}
+
 static void resolve(const struct shared *shared, struct rk_part *part, struct block *block, uint32_t items,
                     int32_t *tally)
 {
+    if (shared->map.marked)
+        ask(shared, block->cell, items);
     shared->code->above(&shared->map, shared->before, shared->cut, items, block->cell, block->score,
                         block->before);
     items = shared->code->passed(shared->cut_after, part->pass->list->p, items, block->before, block->cell,
