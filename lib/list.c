@@ -78,6 +78,8 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, st
     finding.position = position;
     finding.raw = raw;
     finding.ranges = rk_ranges_of(pool, list->items, TARGETS_MIN);
+    for (unsigned i = 0; i < finding.ranges; i++)
+        finding.count[i] = finding.found[i] = 0;
     finding.count[0] = list->p;
     if (finding.ranges > 1) { /* where a range's are to go depends on those before it */
         rk_ranges_run(pool, list->items, TARGETS_MIN, count_some, &finding);
