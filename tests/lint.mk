@@ -5,12 +5,12 @@ lint_cuda := $(shell git ls-files '*.cu' '*.cuh' 2>/dev/null)
 lint_own := $(filter-out tests/%,$(lint_c))
 lint_include := -Iproto -Ilib -Iserver -Iclients/c -Iclients/ctl -Ideploy/gen -Itests
 
-.PHONY: lint-all lint-format lint-tidy lint-cppcheck lint-headers lint-prefix lint-clang format
+.PHONY: lint-all lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clang format
 lint:
 	deploy/deps.sh build test lint
 	$(MAKE) -j2 lint-all
 
-lint-all: lint-format lint-tidy lint-cppcheck lint-headers lint-prefix lint-clang
+lint-all: lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clang
 
 format:
 	clang-format -i $(lint_c) $(lint_h) $(lint_cuda)
@@ -33,6 +33,12 @@ lint-headers:
 	@for h in $(lint_h); do \
 	    case $$h in *avx512*) isa='-mavx512f -mavx512bw -mavx512vl -mavx512dq';; *avx2*) isa=-mavx2;; *) isa=;; esac; \
 	    printf '#include "%s"\n' "$$(basename $$h)" | $(CC) $(language) $(warnings) $$isa -Werror -fsyntax-only -I$$(dirname $$h) $(lint_include) -x c - || { echo "$$h does not compile alone"; exit 1; }; \
+	done
+
+# What device code includes is C++ too, with or without a CUDA compiler to say so.
+lint-device:
+	@for h in $$(sed -n 's/^#include "\([a-z_/]*\.h\)"/\1/p' $(lint_cuda) | sort -u); do \
+	    printf '#include "%s"\n' $$h | clang++ -std=c++17 -Wall -Werror -Wno-unused-function -fsyntax-only -Iproto -Ilib -x c++ - || { echo "$$h is not C++, and device code includes it"; exit 1; }; \
 	done
 
 # Every external name bears the house's prefix.

@@ -59,7 +59,7 @@ RK_DEVICE static inline float rk_float_of_bf16(uint16_t half)
 /* Element i of a buffer of FP32, FP16, BF16 or FP64 (rounded) at any alignment. */
 static inline float rk_score_at(const void *scores, enum rk_dtype dtype, size_t i)
 {
-    const char *at = scores;
+    const char *at = (const char *)scores; /* a cast, because device code includes this as C++ */
     uint16_t half;
     double wide;
     float x;
