@@ -366,6 +366,41 @@ inputs_that_change_while_they_are_read_do_no_harm(void **state)
     free(s.scores);
     free(s.targets);
 }
+
+/* The same where several threads count, find, sort and merge the items of one list: what one of them counted
+ * may not be what another finds. */
+__attribute__((no_sanitize("thread"))) static void long_inputs_that_change_do_no_harm(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 2200007 };
+    struct scribble s = {.bytes = COLUMNS * sizeof(float), .items = COLUMNS, .lawful = true};
+    s.scores = calloc(1, s.bytes);
+    s.targets = calloc(1, s.items);
+    for (size_t k = 0; k < s.items; k++)
+        s.targets[k] = (unsigned char)(k % 3 - 1);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, scribble, &s), 0);
+    size_t answered = 0;
+    for (unsigned i = 0; i < 12; i++) {
+        struct rk_pool *pool = test_pool_new(i % 2 ? 2 : 5); /* merges, and a table */
+        struct test_call call;
+        struct rk_err err = {0};
+        test_call_start(&call, "ap", 0);
+        call.exec.pool = pool;
+        test_input(&call, RK_IN_SCORES, RK_FP32, 1, COLUMNS, s.scores);
+        test_input(&call, RK_IN_TARGETS, RK_INT8, 1, COLUMNS, s.targets);
+        call.request.outputs = i / 2 % 2 ? 1u << RK_OUT_GRADIENT : 1u << RK_OUT_GRADIENT_INDICES;
+        answered += rk_run(&call.exec, &call.request, &call.reply, &err) == RANKD_OK;
+        assert_true(err.status == RANKD_OK || err.status == RANKD_INVALID);
+        test_call_end(&call);
+        test_pool_free(pool);
+    }
+    atomic_store(&s.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(answered > 0);
+    free(s.scores);
+    free(s.targets);
+}
 #endif
 
 int main(void)
@@ -382,6 +417,7 @@ int main(void)
         cmocka_unit_test(a_cut_is_the_least_score_that_reaches_its_threshold),
 #ifndef RACES_ARE_REPORTED
         cmocka_unit_test(inputs_that_change_while_they_are_read_do_no_harm),
+        cmocka_unit_test(long_inputs_that_change_do_no_harm),
 #endif
     };
     return cmocka_run_group_tests_name("engine_properties", tests, NULL, NULL);
