@@ -15,9 +15,8 @@ struct finding {
     uint32_t *position;
     float *raw;
     unsigned ranges;
-    uint32_t
-        count[RK_RANGES_MAX]; /* relevant items of each range, at most so many in all as there is room for */
-    uint32_t found[RK_RANGES_MAX];
+    uint32_t count[RK_RANGES_MAX]; /* of each range: those that it has room for, */
+    uint32_t found[RK_RANGES_MAX]; /* and those that it found */
 };
 
 /* Looks at no deadline. */
@@ -220,8 +219,9 @@ void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, stru
     adding.delta = delta;
     adding.sink = sink;
     rk_ranges_run(pool, list->p, RK_RANGE_MIN_FAR, add_some, &adding);
+    const unsigned ranges = rk_ranges_of(pool, list->p, RK_RANGE_MIN_FAR);
     uint64_t changed = 0;
-    for (unsigned i = 0; i < rk_ranges_of(pool, list->p, RK_RANGE_MIN_FAR); i++) {
+    for (unsigned i = 0; i < ranges; i++) {
         changed += adding.count[i].changed;
         sink->abs_graded += adding.count[i].abs_graded;
         sink->abs_memory += adding.count[i].abs_memory;

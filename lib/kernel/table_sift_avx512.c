@@ -18,8 +18,17 @@ static void fetch_words(const uint32_t *word, const uint32_t *at, uint32_t items
     }
 }
 
-/* Kept or not, items are written down, as by recall_as(): a branch on whether there is any of sixteen would
- * be a coin's. */
+/* Writes down what is known of the items that are kept; how many. Whether there is any of sixteen is not
+ * asked: a branch on that would be a coin's. */
+RK_INLINE uint32_t keep(__mmask16 lanes, __m512 s, float *score, __m512i place, uint32_t *place_out,
+                        __m512i number, uint32_t *position)
+{
+    _mm512_storeu_ps(score, _mm512_maskz_compress_ps(lanes, s));
+    _mm512_storeu_si512(place_out, _mm512_maskz_compress_epi32(lanes, place));
+    _mm512_storeu_si512(position, _mm512_maskz_compress_epi32(lanes, number));
+    return (unsigned)__builtin_popcount(lanes);
+}
+
 RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_map *map,
                            const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
 {
@@ -41,10 +50,7 @@ RK_INLINE uint32_t sift_as(const struct rk_span *span, enum rk_dtype dtype, cons
         __m512 s = rk_load_scores(span->scores, dtype, i, here);
         fetch_ahead(&targets, i);
         lanes = rk_lanes_irrelevant(span->targets, i, lanes);
-        _mm512_storeu_si512(cell + kept, _mm512_maskz_compress_epi32(lanes, c));
-        _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
-        _mm512_storeu_si512(position + kept, _mm512_maskz_compress_epi32(lanes, number));
-        kept += (unsigned)__builtin_popcount(lanes);
+        kept += keep(lanes, s, score + kept, c, cell + kept, number, position + kept);
     }
     return kept;
 }
@@ -97,8 +103,7 @@ static void fetch_next(const float *after, const uint16_t *number, uint32_t item
 RK_INLINE uint32_t recall_as(const struct rk_span *span, enum rk_dtype dtype, const uint16_t *number,
                              const float *after, float *score, uint32_t *before, uint32_t *position)
 {
-    const struct rk_span all =
-        *span; /* what is written might be fields of a span, for all a compiler knows */
+    const struct rk_span all = *span; /* a copy: what is written might be a span's, as compilers see it */
     float next[RK_TABLE_BLOCK];
     uint32_t kept = 0;
     const struct stream stream = stream_of(span, dtype);
@@ -111,10 +116,7 @@ RK_INLINE uint32_t recall_as(const struct rk_span *span, enum rk_dtype dtype, co
         fetch_ahead(&stream, i);
         lanes = rk_lanes_irrelevant(all.targets, i, lanes);
         __m512i was = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(here, number + i));
-        _mm512_storeu_ps(score + kept, _mm512_maskz_compress_ps(lanes, s));
-        _mm512_storeu_si512(before + kept, _mm512_maskz_compress_epi32(lanes, was));
-        _mm512_storeu_si512(position + kept, _mm512_maskz_compress_epi32(lanes, at));
-        kept += (unsigned)__builtin_popcount(lanes);
+        kept += keep(lanes, s, score + kept, was, before + kept, at, position + kept);
     }
     return kept;
 }
