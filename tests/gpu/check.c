@@ -1,7 +1,9 @@
 /* The engine on a card against the CPU engine: gradients bit for bit, losses to 1e-12, everything else equal.
  * Needs a card and build/rankd-cuda.so; `make check-gpu` says that it was skipped where there is none.
  *
- *   gpu-check PLUGIN [RUNS [SEED]] */
+ *   gpu-check PLUGIN [RUNS [SEED [ITEMS]]]
+ *
+ * ITEMS: of a request, at most; an emulated card takes its time. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +17,11 @@
 #include "kernel/score.h"
 #include "request.h"
 
+#define ITEMS 3000000
+#define WHOLE_CARD 262144 /* items of a list that is longer are spread over the card */
+
 static uint64_t state;
+static size_t most_items = ITEMS;
 static int passed, failed;
 static int retrieval_runs, on_card_runs;
 
@@ -246,13 +252,15 @@ static void compare(struct rk_device *device, const struct rk_kernels *kernels, 
     rk_scratch_free(scratch);
 }
 
-static void check_scores(struct rk_device *device, size_t rows, size_t columns, double share, int kind,
+static void check_scores(struct rk_device *device, size_t lists, size_t items, double share, int kind,
                          bool good_model)
 {
     static const enum rk_dtype scores[] = {RK_FP32, RK_FP32, RK_FP16, RK_BF16, RK_FP64};
     static const enum rk_dtype targets[] = {RK_INT8, RK_INT8, RK_BOOL, RK_UINT8, RK_INT32, RK_INT64, RK_FP32};
     struct sample s = {0};
     random_params(&s);
+    const bool by_column = s.request.params.axis == RK_AXIS_COLUMNS;
+    const size_t rows = by_column ? items : lists, columns = by_column ? lists : items;
     const enum rk_dtype score = scores[below(5)], target = targets[below(7)];
     const double ignored = below(2) ? 0.1 : 0;
     fill(&s, score, target, rows, columns, kind, share, ignored, good_model);
@@ -275,17 +283,19 @@ static void check_random(struct rk_device *device, int runs)
     static const size_t sides[] = {1, 2, 3, 16, 33, 100, 128, 513, 1000, 4096, 5000, 20000};
     static const double shares[] = {0, 0.001, 0.01, 0.1, 0.5, 1};
     for (int run = 0; run < runs; run++) {
-        size_t rows = sides[below(12)], columns = sides[below(12)];
-        if (rows * columns > 3000000)
-            rows = 40;
-        check_scores(device, rows, columns, shares[below(6)], (int)below(6), below(2));
+        size_t lists = sides[below(12)], items = sides[below(12)];
+        if (lists * items > most_items)
+            lists = most_items < 40 * items ? 1 + most_items / 40 / items : 40;
+        check_scores(device, lists, items, shares[below(6)], (int)below(6), below(2));
     }
     /* One list over the whole card, with few, some, many and very many relevant items. */
     static const double long_shares[] = {0, 2e-6, 2e-5, 1e-3, 0.01, 0.05, 0.5, 1};
-    for (int run = 0; run < (runs < 10 ? 2 : 8 + runs / 10); run++) {
-        const size_t n = runs < 10 ? 270000 : 300000 + below(1000000);
-        check_scores(device, 1 + below(2), n, long_shares[runs < 10 ? 3 + 2 * run : run % 8], (int)below(6),
-                     below(2));
+    const bool is_short = runs < 10;
+    for (int run = 0; run < (is_short ? 2 : 8 + runs / 10); run++) {
+        const size_t more = most_items > WHOLE_CARD ? most_items / 3 : WHOLE_CARD / 32;
+        const size_t n = WHOLE_CARD + 1 + below(more);
+        check_scores(device, most_items < ITEMS ? 1 : 1 + below(2), n,
+                     long_shares[is_short ? 3 + 2 * run : run % 8], (int)below(6), below(2));
     }
 }
 
@@ -440,7 +450,7 @@ int main(int argc, char **argv)
     struct rk_device device;
     struct rk_err err = {0};
     if (argc < 2) {
-        puts("gpu-check PLUGIN [RUNS [SEED]]");
+        puts("gpu-check PLUGIN [RUNS [SEED [ITEMS]]]");
         return 2;
     }
     if (rk_device_open(&device, argv[1], 0, 0, &err) != RANKD_OK) {
@@ -449,6 +459,7 @@ int main(int argc, char **argv)
     }
     const int runs = argc > 2 ? atoi(argv[2]) : 200;
     state = argc > 3 ? (uint64_t)atoll(argv[3]) : 1;
+    most_items = argc > 4 ? (size_t)atoll(argv[4]) : ITEMS;
     device.always = true;
     printf("on %s\n", device.name);
     check_random(&device, runs);
@@ -457,7 +468,7 @@ int main(int argc, char **argv)
         static const enum rk_dtype dtypes[] = {RK_FP32, RK_FP16, RK_BF16};
         check_retrieval(&device, (struct retrieval){.batch = 2 + below(300),
                                                     .refs = below(2) ? below(100) : 0,
-                                                    .bank = below(4) ? 3 + below(20000) : 0,
+                                                    .bank = below(4) ? 3 + below(most_items / 150) : 0,
                                                     .dim = 1 + below(150),
                                                     .classes = (int)(1 + below(60)),
                                                     .dtype = dtypes[below(3)],

@@ -15,7 +15,7 @@ from support_http import GOOD, ask, routes
 ALL = {"infer", "banks", "metrics"}
 HOLDERS = {"none": None, "wrong": None, "infer": {"infer"}, "banks": {"banks"}, "metrics": {"metrics"}, "all": ALL}
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-MEMORY = f"rankd_matrix_{os.getpid()}"  # 64 bytes in /dev/shm, also what the card of paper takes for its own
+MEMORY = f"rankd_matrix_{os.getpid()}"  # 64 bytes in /dev/shm, also what the emulated card takes for its own
 SYSTEM, CARD = "/v2/systemsharedmemory", "/v2/cudasharedmemory"
 HANDLE = base64.b64encode(f"/{MEMORY}".encode().ljust(64, b"\0")).decode()
 BANK = {"kind": "embeddings", "dim": 2, "capacity": 8, "durability": "none"}
@@ -60,7 +60,7 @@ ROUTES = {
     ("DELETE", "/v2/banks/{bank}/checkpoints/{tag}"): Row("banks", 404),
     ("POST", "/v2/banks/{bank}/checkpoints/{tag}/restore"): Row("banks", 404),
 }
-NAMES = {"{model}": "ap", f"{SYSTEM}/region/{{region}}": f"{SYSTEM}/region/here", f"{CARD}/region/{{region}}": f"{CARD}/region/paper",
+NAMES = {"{model}": "ap", f"{SYSTEM}/region/{{region}}": f"{SYSTEM}/region/here", f"{CARD}/region/{{region}}": f"{CARD}/region/card",
          "{bank}": "here", "{tag}": "here"}
 
 
@@ -87,8 +87,8 @@ def memory():
 
 
 def with_everything(folder, *flags):
-    """A daemon that has what every route is about: banks on disk, registered memory, a card (of paper)."""
-    return Daemon(folder, "--data", folder / "data", "--device", "cuda:0", "--device-plugin", BUILD / "fake-card.so", *flags)
+    """A daemon that has what every route is about: banks on disk, registered memory, a card (emulated)."""
+    return Daemon(folder, "--data", folder / "data", "--device", "cuda:0", "--device-plugin", BUILD / "emulated-card.so", *flags)
 
 
 @pytest.fixture(scope="module")

@@ -349,7 +349,7 @@ def goes(condition):
 
 @pytest.fixture
 def guarded(make_daemon, tmp_path):
-    """A daemon with a card of paper, and reload(lines): what is in the file of tokens from then on."""
+    """A daemon with an emulated card, and reload(lines): what is in the file of tokens from then on."""
     file = tmp_path / "tokens"
     reloads = itertools.count(1)
 
@@ -363,7 +363,7 @@ def guarded(make_daemon, tmp_path):
         daemon.wait_for_log(r"(?s)" + r"SIGHUP: (?:the )?tokens.*" * next(reloads))
 
     write(BOTH)
-    daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "fake-card.so", "--tokens", file, "--workers", 2,
+    daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-card.so", "--tokens", file, "--workers", 2,
                          "--allow-shm-regions", "--shm-key-prefix", "rankd_test_", "--shm-token-regions", 2, "--shm-regions", 4)
     daemon.reload = reload
     return daemon

@@ -83,8 +83,7 @@ void launch_compress_count(cudaStream_t stream, const float *gradient, size_t el
 {
     Memory m = memory_of(memory, elements);
     const unsigned tiles = tiles_of(elements);
-    count_tiles<<<tiles, THREADS, 0, stream>>>(gradient, elements, m.count);
-    launched("counting a gradient");
+    launch_kernel(stream, "counting a gradient", count_tiles, tiles, THREADS, 0, gradient, elements, m.count);
     check(cub::DeviceScan::InclusiveSum(m.temporary, m.temporary_bytes, m.count, m.count, tiles, stream),
           "summing counts");
     check(cudaMemcpyAsync(total, m.count + tiles - 1, sizeof *total, cudaMemcpyDeviceToDevice, stream),
@@ -94,9 +93,8 @@ void launch_compress_count(cudaStream_t stream, const float *gradient, size_t el
 void launch_compress(cudaStream_t stream, const float *gradient, size_t elements, const void *memory,
                      int64_t *index, float *value)
 {
-    write_tiles<<<tiles_of(elements), THREADS, 0, stream>>>(
-        gradient, elements, static_cast<const unsigned long long *>(memory), index, value);
-    launched("writing the sparse pair");
+    launch_kernel(stream, "writing the sparse pair", write_tiles, tiles_of(elements), THREADS, 0, gradient,
+                  elements, static_cast<const unsigned long long *>(memory), index, value);
 }
 
 } // namespace rk

@@ -73,12 +73,13 @@ void launch(cudaStream_t stream, const void *from, size_t rows, size_t columns, 
     const size_t count = rows * columns,
                  tiles = ceil_div<size_t>(rows, SIDE) * ceil_div<size_t>(columns, SIDE);
     if (by_column)
-        turn<From, T><<<static_cast<unsigned>(tiles), dim3(SIDE, DEEP), 0, stream>>>(from, rows, columns, to);
+        launch_kernel(stream, "converting a matrix", turn<From, T>, static_cast<unsigned>(tiles),
+                      dim3(SIDE, DEEP), 0, from, rows, columns, to);
     else
-        copy<From, T><<<static_cast<unsigned>(
-                            ceil_div<size_t>(count, 256) < 4096 ? ceil_div<size_t>(count, 256) : 4096),
-                        256, 0, stream>>>(from, count, to);
-    launched("converting a matrix");
+        launch_kernel(
+            stream, "converting a matrix", copy<From, T>,
+            static_cast<unsigned>(ceil_div<size_t>(count, 256) < 4096 ? ceil_div<size_t>(count, 256) : 4096),
+            256, 0, from, count, to);
 }
 
 } // namespace

@@ -113,18 +113,17 @@ void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint
     const unsigned blocks = static_cast<unsigned>(lists * tiles);
     const bool aligned = items % 16 == 0 && reinterpret_cast<uintptr_t>(targets) % 16 == 0;
     const unsigned threads = items <= 2048 ? 64 : THREADS; // all of a short list in the first go
-    (aligned ? count_tiles<true> : count_tiles<false>)<<<blocks, threads, 0, stream>>>(
-        targets, items, tiles, is_signed, count, tile_relevant, positions, room, totals);
-    launched("counting targets");
-    sum_lists<<<static_cast<unsigned>(lists < 65536 ? ceil_div<size_t>(lists, 256) : 256), 256, 0, stream>>>(
-        count, lists, totals);
-    launched("summing lists");
+    launch_kernel(stream, "counting targets", aligned ? count_tiles<true> : count_tiles<false>, blocks,
+                  threads, 0, targets, items, tiles, is_signed, count, tile_relevant, positions, room,
+                  totals);
+    launch_kernel(stream, "summing lists", sum_lists,
+                  static_cast<unsigned>(lists < 65536 ? ceil_div<size_t>(lists, 256) : 256), 256, 0, count,
+                  lists, totals);
 }
 
 void launch_losses(cudaStream_t stream, const double *loss, size_t lists, Totals *totals, Totals *report)
 {
-    sum_losses<<<1, 512, 0, stream>>>(loss, lists, totals, report);
-    launched("summing losses");
+    launch_kernel(stream, "summing losses", sum_losses, 1, 512, 0, loss, lists, totals, report);
 }
 
 } // namespace rk

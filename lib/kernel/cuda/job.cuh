@@ -20,7 +20,7 @@ struct Totals {
 };
 
 // True in all threads of the last block of a grid to come here, which then sees what the others wrote.
-__device__ inline bool is_last(uint32_t *done)
+static __device__ inline bool is_last(uint32_t *done)
 {
     __shared__ bool last;
     __threadfence();
@@ -34,7 +34,7 @@ __device__ inline bool is_last(uint32_t *done)
 
 // The weighted losses in an order of their own, always the same for one size of block; then everything to
 // *report, in the host's memory. By one block.
-__device__ inline void report_loss(const double *loss, size_t lists, Totals *totals, Totals *report)
+static __device__ inline void report_loss(const double *loss, size_t lists, Totals *totals, Totals *report)
 {
     __shared__ double warp[32];
     double sum = 0;

@@ -201,7 +201,7 @@ template <class S, bool ALIGNED>
 __global__ void __launch_bounds__(THREADS, 2)
     count_long(const Matrix m, const Long l, uint32_t p, Totals *totals)
 {
-    extern __shared__ __align__(16) unsigned char memory[];
+    unsigned char *memory = block_memory();
     Thresholds<ROOM> &t = *reinterpret_cast<Thresholds<ROOM> *>(memory);
     const Items<S> items = {static_cast<const S *>(m.scores), m.targets};
     load_cuts(t.before, l.cut, p);
@@ -220,7 +220,7 @@ __global__ void __launch_bounds__(THREADS, 2)
 template <class S, bool ALIGNED>
 __global__ void __launch_bounds__(THREADS, 2) move_long(const LongJob job, const Long l)
 {
-    extern __shared__ __align__(16) unsigned char memory[];
+    unsigned char *memory = block_memory();
     Thresholds<ROOM> &t = *reinterpret_cast<Thresholds<ROOM> *>(memory);
     const Matrix &m = job.matrix;
     const Items<S> items = {static_cast<const S *>(m.scores), m.targets};
@@ -341,9 +341,8 @@ template <class S> struct Runner {
 
     void cuts(float *cut, const float *old)
     {
-        make_cuts<<<blocks_of(std::max(job.p, FEW)), TERM_THREADS, 0, stream>>>(
-            l.sorted, job.p, job.box.half_margin, cut, old, l.changed);
-        launched("making thresholds");
+        launch_kernel(stream, "making thresholds", make_cuts, blocks_of(std::max(job.p, FEW)), TERM_THREADS,
+                      0, l.sorted, job.p, job.box.half_margin, cut, old, l.changed);
     }
 
     void sums(const uint32_t *hist, uint32_t *ahead)
@@ -362,13 +361,12 @@ template <class S> struct Runner {
     {
         const uint32_t tiles = ceil_div(job.matrix.items, COUNT_TILE);
         size_t bytes = l.temporary_bytes;
-        clear_relevant<<<terms, TERM_THREADS, 0, stream>>>(l, job.p);
-        launched("clearing relevant items");
+        launch_kernel(stream, "clearing relevant items", clear_relevant, terms, TERM_THREADS, 0, l, job.p);
         check(
             cub::DeviceScan::ExclusiveSum(l.temporary, bytes, job.tile_relevant, l.tile_start, tiles, stream),
             "summing tiles");
-        gather_relevant<S><<<tiles, 256, 0, stream>>>(job.matrix, l, job.p, job.box.half_margin, job.totals);
-        launched("gathering relevant items");
+        launch_kernel(stream, "gathering relevant items", gather_relevant<S>, tiles, 256, 0, job.matrix, l,
+                      job.p, job.box.half_margin, job.totals);
     }
 
     void count()
@@ -381,10 +379,8 @@ template <class S> struct Runner {
             return sums(l.part.hist, l.ahead);
         }
         clear(l.ahead, counts);
-        (aligned ? count_long<S, true>
-                 : count_long<S, false>)<<<blocks, THREADS, sizeof(Thresholds<ROOM>), stream>>>(
-            job.matrix, l, job.p, job.totals);
-        launched("counting a list");
+        launch_kernel(stream, "counting a list", aligned ? count_long<S, true> : count_long<S, false>, blocks,
+                      THREADS, sizeof(Thresholds<ROOM>), job.matrix, l, job.p, job.totals);
     }
 
     void move()
@@ -397,9 +393,8 @@ template <class S> struct Runner {
             return sums(l.part.change, l.passes);
         }
         clear(l.passes, counts);
-        (aligned ? move_long<S, true>
-                 : move_long<S, false>)<<<blocks, THREADS, sizeof(Thresholds<ROOM>), stream>>>(job, l);
-        launched("moving a list");
+        launch_kernel(stream, "moving a list", aligned ? move_long<S, true> : move_long<S, false>, blocks,
+                      THREADS, sizeof(Thresholds<ROOM>), job, l);
     }
 
     void run()
@@ -415,17 +410,14 @@ template <class S> struct Runner {
         sort(l.order);
         cuts(l.cut, nullptr);
         count();
-        make_terms<<<terms, TERM_THREADS, 0, stream>>>(job, l);
-        launched("making terms");
-        make_loss<<<1, 512, 0, stream>>>(job, l.partial, terms);
-        launched("making a loss");
+        launch_kernel(stream, "making terms", make_terms, terms, TERM_THREADS, 0, job, l);
+        launch_kernel(stream, "making a loss", make_loss, 1, 512, 0, job, l.partial, terms);
         if (!job.gradient)
             return;
         sort(l.order_after);
         cuts(l.cut_after, l.cut);
         move();
-        write_relevant<<<terms, TERM_THREADS, 0, stream>>>(job, l);
-        launched("writing relevant items");
+        launch_kernel(stream, "writing relevant items", write_relevant, terms, TERM_THREADS, 0, job, l);
     }
 };
 
@@ -485,16 +477,15 @@ void launch_skip(cudaStream_t stream, const Matrix &list, float *gradient, float
         check(cudaMemsetAsync(gradient, 0, list.items * sizeof(float), stream), "clearing");
     switch (list.type) {
     case Score::FP16:
-        skip_list<Fp16><<<blocks, 256, 0, stream>>>(list, list_loss, totals);
+        launch_kernel(stream, "skipping a list", skip_list<Fp16>, blocks, 256, 0, list, list_loss, totals);
         break;
     case Score::BF16:
-        skip_list<Bf16><<<blocks, 256, 0, stream>>>(list, list_loss, totals);
+        launch_kernel(stream, "skipping a list", skip_list<Bf16>, blocks, 256, 0, list, list_loss, totals);
         break;
     default:
-        skip_list<float><<<blocks, 256, 0, stream>>>(list, list_loss, totals);
+        launch_kernel(stream, "skipping a list", skip_list<float>, blocks, 256, 0, list, list_loss, totals);
         break;
     }
-    launched("skipping a list");
 }
 
 } // namespace rk

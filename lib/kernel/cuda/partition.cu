@@ -96,7 +96,7 @@ template <class S, bool ALIGNED>
 __global__ void __launch_bounds__(SPLITTERS, 1)
     split_tiles(const Partition part, const Matrix list, Totals *totals)
 {
-    extern __shared__ __align__(16) unsigned char memory[];
+    unsigned char *memory = block_memory();
     Split &sh = *reinterpret_cast<Split *>(memory);
     const Items<S> items = {static_cast<const S *>(list.scores), list.targets};
     for (uint32_t b = threadIdx.x; b < part.buckets; b += SPLITTERS)
@@ -327,10 +327,8 @@ void launch_split(cudaStream_t stream, const Partition &part, const Matrix &list
 {
     const bool aligned = reinterpret_cast<uintptr_t>(list.scores) % 16 == 0 &&
                          reinterpret_cast<uintptr_t>(list.targets) % 4 == 0;
-    (aligned
-         ? split_tiles<S, true>
-         : split_tiles<S, false>)<<<part.splitters, SPLITTERS, sizeof(Split), stream>>>(part, list, totals);
-    launched("splitting a list");
+    launch_kernel(stream, "splitting a list", aligned ? split_tiles<S, true> : split_tiles<S, false>,
+                  part.splitters, SPLITTERS, sizeof(Split), part, list, totals);
 }
 
 template <class S> void allow()
@@ -369,11 +367,10 @@ void launch_part_count(cudaStream_t stream, const Partition &part, const Matrix 
         launch_split<float>(stream, part, list, totals);
         break;
     }
-    number_units<<<1, 288, 0, stream>>>(part);
-    launched("numbering units");
-    (part_wide(part.p) ? count_buckets<uint32_t>
-                       : count_buckets<uint16_t>)<<<most_units(part), THREADS, 0, stream>>>(part);
-    launched("counting buckets");
+    launch_kernel(stream, "numbering units", number_units, 1, 288, 0, part);
+    launch_kernel(stream, "counting buckets",
+                  part_wide(part.p) ? count_buckets<uint32_t> : count_buckets<uint16_t>, most_units(part),
+                  THREADS, 0, part);
 }
 
 void launch_part_move(cudaStream_t stream, const Partition &part, const Box &box, uint32_t n,
@@ -383,8 +380,8 @@ void launch_part_move(cudaStream_t stream, const Partition &part, const Box &box
     const auto move = part.width <= ROOM  ? move_buckets<uint16_t, true>
                       : part_wide(part.p) ? move_buckets<uint32_t, false>
                                           : move_buckets<uint16_t, false>;
-    move<<<most_units(part), THREADS, 0, stream>>>(part, box, n, totals, changed, gradient, passed);
-    launched("moving buckets");
+    launch_kernel(stream, "moving buckets", move, most_units(part), THREADS, 0, part, box, n, totals, changed,
+                  gradient, passed);
 }
 
 } // namespace rk

@@ -103,7 +103,7 @@ struct RowSink {
 template <int ROOM, int ABOVE>
 __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(const Block block)
 {
-    extern __shared__ __align__(16) unsigned char memory[];
+    unsigned char *memory = block_memory();
     Relevant<ROOM> &sh = *reinterpret_cast<Relevant<ROOM> *>(memory);
     Query &query = block.query[blockIdx.x];
     const uint32_t p = query.p;
@@ -429,11 +429,10 @@ class Request
 
     void fill(const Block &block)
     {
-        gather_queries<<<block.queries, 128, 0, lane_.stream>>>(block, own_, queries_);
-        launched("gathering queries");
-        place_batch<<<block.queries, 256, 0, lane_.stream>>>(block, batch_similarity_,
-                                                             static_cast<uint32_t>(job_.batch));
-        launched("placing the batch");
+        launch_kernel(lane_.stream, "gathering queries", gather_queries, block.queries, 128, 0, block, own_,
+                      queries_);
+        launch_kernel(lane_.stream, "placing the batch", place_batch, block.queries, 256, 0, block,
+                      batch_similarity_, static_cast<uint32_t>(job_.batch));
         const size_t refs = job_.own_items - job_.batch;
         if (refs)
             product(queries_, block.queries, own_ + job_.batch * job_.dim, refs, similarity_ + job_.batch,
@@ -457,15 +456,13 @@ class Request
             check(cudaMemsetAsync(own_value_, 0, count * job_.own_items * sizeof(float), lane_.stream),
                   "clearing");
         const unsigned queries = block.queries;
-        rank_rows<SOME, 0><<<queries, THREADS, sizeof(Relevant<SOME>), lane_.stream>>>(block);
-        launched("ranking rows");
-        rank_rows<MOST, SHORT_SOME><<<queries, THREADS, sizeof(Relevant<MOST>), lane_.stream>>>(block);
-        launched("ranking rows with many relevant items");
+        launch_kernel(lane_.stream, "ranking rows", rank_rows<SOME, 0>, queries, THREADS,
+                      sizeof(Relevant<SOME>), block);
+        launch_kernel(lane_.stream, "ranking rows with many relevant items", rank_rows<MOST, SHORT_SOME>,
+                      queries, THREADS, sizeof(Relevant<MOST>), block);
         if (job_.gradient) {
-            add_queries<<<queries, THREADS, 0, lane_.stream>>>(block);
-            launched("adding a gradient");
-            add_own<<<block.own, 128, 0, lane_.stream>>>(block, own_);
-            launched("adding a gradient");
+            launch_kernel(lane_.stream, "adding a gradient", add_queries, queries, THREADS, 0, block);
+            launch_kernel(lane_.stream, "adding a gradient", add_own, block.own, 128, 0, block, own_);
         }
         std::vector<Query> queries_done(count);
         lane_.staging.to_host(lane_.stream, queries_done.data(), block.query, count * sizeof(Query));

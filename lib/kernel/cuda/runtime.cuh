@@ -20,10 +20,28 @@ inline void check(cudaError_t code, const char *what)
         throw Trouble{code, what};
 }
 
-// After a launch: a bad configuration shows at once, a fault of the kernel at the next wait.
-inline void launched(const char *what)
+template <class T> struct Same {
+    using type = T;
+};
+
+// A bad configuration shows at once, a fault of the kernel at the next wait.
+template <class... P>
+void launch_kernel(cudaStream_t stream, const char *what, void (*kernel)(P...), dim3 grid, dim3 block,
+                   size_t shared_bytes, typename Same<P>::type... argument)
 {
-    check(cudaGetLastError(), what);
+    void *arguments[] = {&argument...};
+    check(cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, stream), what);
+}
+
+// The block's shared memory, of as many bytes as its launch says.
+__device__ inline unsigned char *block_memory()
+{
+#ifdef __CUDACC__
+    extern __shared__ __align__(16) unsigned char memory[];
+    return memory;
+#else
+    return emulated_block_memory(); // tests/gpu/emulator
+#endif
 }
 
 // Errors after which the process's context on the card is of no use any more.

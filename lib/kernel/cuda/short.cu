@@ -140,7 +140,7 @@ __device__ void rank_list(const ShortJob &job, Relevant<ROOM> &sh, size_t list, 
 template <class S, bool ALIGNED, int ROOM, int THREADS, int ABOVE>
 __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) short_lists(const ShortJob job)
 {
-    extern __shared__ __align__(16) unsigned char memory[];
+    unsigned char *memory = block_memory();
     const ListCount count = job.count[blockIdx.x];
     if (count.p<ROOM &&static_cast<int>(count.p)> ABOVE)
         rank_list<S, ALIGNED>(job, *reinterpret_cast<Relevant<ROOM> *>(memory), blockIdx.x, count);
@@ -155,12 +155,11 @@ template <class S, bool ALIGNED> void launch(cudaStream_t stream, const ShortJob
     const unsigned lists = static_cast<unsigned>(job.matrix.lists);
     const int threads = job.matrix.items <= 4096 ? 128 : THREADS_SOME;
     if (rest)
-        short_lists<S, ALIGNED, MOST, THREADS_MOST, SHORT_SOME>
-            <<<lists, THREADS_MOST, sizeof(Relevant<MOST>), stream>>>(job);
+        launch_kernel(stream, "ranking lists", short_lists<S, ALIGNED, MOST, THREADS_MOST, SHORT_SOME>, lists,
+                      THREADS_MOST, sizeof(Relevant<MOST>), job);
     else
-        short_lists<S, ALIGNED, SOME, THREADS_SOME, -1>
-            <<<lists, threads, sizeof(Relevant<SOME>), stream>>>(job);
-    launched("ranking lists");
+        launch_kernel(stream, "ranking lists", short_lists<S, ALIGNED, SOME, THREADS_SOME, -1>, lists,
+                      threads, sizeof(Relevant<SOME>), job);
 }
 
 template <class S> void launch_type(cudaStream_t stream, const ShortJob &job, bool rest)

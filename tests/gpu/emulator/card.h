@@ -1,0 +1,25 @@
+/* The emulated card's insides: what is put on a stream, and the seed of everything that happens in no
+ * promised order.
+ *
+ * Work is done by the thread that waits for it, with one lock held, in any order that streams and events
+ * allow. */
+#pragma once
+
+#include <functional>
+
+#include <cuda_runtime.h>
+
+namespace card
+{
+
+cudaError_t enqueue(Stream *stream, std::function<void()> work);
+uint64_t draw();                           // with the card's lock held, or in what runs on a stream
+bool on_card(const void *at, size_t size); // it lies within one allocation, or one mapping
+
+/* True when what the environment says is to fail now: EMULATED_CARD=WHAT:N, the N-th call of WHAT and, with
+ * a + behind it, all later ones; several by commas. */
+bool fails(const char *what);
+
+void run(const Kernel &kernel); // grid.cc
+
+} // namespace card

@@ -1,0 +1,114 @@
+/* The parts of CUB that lib/kernel/cuda uses, by plain sorting and summing, on the stream as CUB's are. */
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include <cuda_runtime.h>
+
+#include "card.h"
+
+namespace cub
+{
+
+constexpr size_t TEMPORARY = 64; /* of every call; not used, but asked for */
+
+/* Calls with no temporary memory ask how much they want. */
+inline bool asks(const void *temporary, size_t &bytes)
+{
+    if (!temporary)
+        bytes = TEMPORARY;
+    return !temporary;
+}
+
+struct DeviceRadixSort {
+    template <class Key, class Value>
+    static cudaError_t SortPairs(void *temporary, size_t &bytes, const Key *key, Key *sorted,
+                                 const Value *value, Value *moved, size_t count, int from_bit = 0,
+                                 int to_bit = 8 * sizeof(Key), cudaStream_t stream = nullptr)
+    {
+        if (asks(temporary, bytes))
+            return cudaSuccess;
+        if (from_bit != 0 || to_bit != 8 * sizeof(Key) || bytes < TEMPORARY)
+            return cudaErrorInvalidValue;
+        return card::enqueue(stream, [=] {
+            std::vector<size_t> order(count);
+            std::iota(order.begin(), order.end(), size_t(0));
+            std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return key[a] < key[b]; });
+            for (size_t i = 0; i < count; i++) {
+                sorted[i] = key[order[i]];
+                moved[i] = value[order[i]];
+            }
+        });
+    }
+};
+
+struct DeviceScan {
+    template <class T>
+    static cudaError_t InclusiveSum(void *temporary, size_t &bytes, const T *from, T *to, size_t count,
+                                    cudaStream_t stream = nullptr)
+    {
+        if (asks(temporary, bytes))
+            return cudaSuccess;
+        return card::enqueue(stream, [=] {
+            T sum = 0;
+            for (size_t i = 0; i < count; i++)
+                to[i] = sum += from[i];
+        });
+    }
+    template <class T>
+    static cudaError_t ExclusiveSum(void *temporary, size_t &bytes, const T *from, T *to, size_t count,
+                                    cudaStream_t stream = nullptr)
+    {
+        if (asks(temporary, bytes))
+            return cudaSuccess;
+        return card::enqueue(stream, [=] {
+            T sum = 0;
+            for (size_t i = 0; i < count; i++) {
+                const T own = from[i];
+                to[i] = sum;
+                sum += own;
+            }
+        });
+    }
+};
+
+template <class T, int THREADS> class BlockScan
+{
+  public:
+    struct TempStorage {
+        T value[THREADS], sum;
+    };
+    explicit BlockScan(TempStorage &memory) : memory_(memory)
+    {
+    }
+    void ExclusiveSum(T value, T &before)
+    {
+        T all;
+        ExclusiveSum(value, before, all);
+    }
+    /* As CUB's: the memory may be used again after a barrier only. */
+    void ExclusiveSum(T value, T &before, T &all)
+    {
+        memory_.value[threadIdx.x] = value;
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            T sum = 0;
+            for (T &at : memory_.value) {
+                const T own = at;
+                at = sum;
+                sum += own;
+            }
+            memory_.sum = sum;
+        }
+        __syncthreads();
+        before = memory_.value[threadIdx.x];
+        all = memory_.sum;
+    }
+
+  private:
+    TempStorage &memory_;
+};
+
+} // namespace cub
