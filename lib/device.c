@@ -1,13 +1,9 @@
 #include "device.h"
 
 #include <dlfcn.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "bank/view.h"
 #include "check.h"
-#include "loss.h"
-#include "out.h"
 
 enum rankd_status rk_device_open(struct rk_device *device, const char *path, int ordinal, size_t limit,
                                  struct rk_err *err)
@@ -54,11 +50,10 @@ static bool on_card(const struct rk_request *request, const struct rk_reply *rep
     return found;
 }
 
-/* Losses of lists of scores, of one part, without memory. */
+/* Everything on scores, without memory. */
 static bool can_take(const struct rk_request *request)
 {
-    return request->model->loss && !rk_request_embeds(request) && !request->memory &&
-           request->params.interclass == 0;
+    return !rk_request_embeds(request) && !request->memory;
 }
 
 /* Lists from this length on are faster there, the way there and back included. Measured on an H200 beside its
@@ -79,7 +74,9 @@ bool rk_device_chosen(const struct rk_device *device, const struct rk_request *r
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
     const size_t items = scores->shape[request->params.axis == RK_AXIS_COLUMNS ? 0 : 1];
     const size_t all = scores->shape[0] * scores->shape[1];
-    return device->always || on_card(request, reply) || (items >= LEAST_ITEMS && all >= LEAST_SCORES);
+    /* No crossover was measured for sorting: ranks stay where their scores are. */
+    const bool faster = request->model->loss && items >= LEAST_ITEMS && all >= LEAST_SCORES;
+    return device->always || on_card(request, reply) || faster;
 }
 
 enum rk_card_outcome rk_device_note(struct rk_device *device, enum rk_card_outcome outcome)
@@ -91,129 +88,5 @@ enum rk_card_outcome rk_device_note(struct rk_device *device, enum rk_card_outco
         atomic_store_explicit(&device->failing, failed, memory_order_relaxed);
     if (outcome == RK_CARD_LOST)
         atomic_store_explicit(&device->lost, true, memory_order_relaxed);
-    return outcome;
-}
-
-struct sparse {
-    struct rk_reply *reply;
-    unsigned outputs;
-};
-
-/* The two outputs in host memory: how many there are is known only when they are there. */
-static bool sparse_room(void *arg, size_t count, int64_t **index, float **value)
-{
-    struct sparse *sparse = arg;
-    struct rk_err err = {0};
-    enum rankd_status status = RANKD_OK;
-    if (sparse->outputs & RK_OUT_BIT(RK_OUT_GRADIENT_INDICES)) {
-        status = rk_out_vector(sparse->reply, RK_OUT_GRADIENT_INDICES, RK_INT64, count, &err);
-        *index = sparse->reply->out[RK_OUT_GRADIENT_INDICES].data;
-    }
-    if (status == RANKD_OK && sparse->outputs & RK_OUT_BIT(RK_OUT_GRADIENT_VALUES)) {
-        status = rk_out_vector(sparse->reply, RK_OUT_GRADIENT_VALUES, RK_FP32, count, &err);
-        *value = sparse->reply->out[RK_OUT_GRADIENT_VALUES].data;
-    }
-    return status == RANKD_OK;
-}
-
-/* Of the outputs, only the gradient may lie on the card. */
-static bool others_on_card(const struct rk_reply *reply)
-{
-    for (unsigned o = 0; o < RK_OUT_COUNT; o++)
-        if (o != RK_OUT_GRADIENT && reply->out[o].data && reply->out[o].on_card)
-            return true;
-    return false;
-}
-
-static enum rankd_status prepare(const struct rk_request *request, struct rk_reply *reply, size_t lists,
-                                 struct rk_err *err)
-{
-    enum rankd_status status = RANKD_OK;
-    if (request->outputs & RK_OUT_BIT(RK_OUT_LOSS))
-        status = rk_out_vector(reply, RK_OUT_LOSS, RK_FP32, 1, err);
-    if (status == RANKD_OK && request->outputs & RK_OUT_BIT(RK_OUT_LIST_LOSS))
-        status = rk_out_vector(reply, RK_OUT_LIST_LOSS, RK_FP32, lists, err);
-    if (status == RANKD_OK && request->outputs & RK_OUT_BIT(RK_OUT_GRADIENT))
-        status = rk_out_prepare(reply, RK_OUT_GRADIENT, RK_FP32, 2, request->in[RK_IN_SCORES].shape, err);
-    return status;
-}
-
-static struct rk_card_scores job_of(const struct rk_request *request, struct rk_reply *reply,
-                                    struct sparse *sparse)
-{
-    const struct rk_params *params = &request->params;
-    const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *targets = &request->in[RK_IN_TARGETS];
-    return (struct rk_card_scores){
-        .scores = scores->data,
-        .targets = targets->data,
-        .scores_on_card = scores->on_card,
-        .targets_on_card = targets->on_card,
-        .score_dtype = (int)scores->dtype,
-        .target_dtype = (int)targets->dtype,
-        .rows = scores->shape[0],
-        .columns = scores->shape[1],
-        .by_column = params->axis == RK_AXIS_COLUMNS,
-        .recall = request->model->loss == &rk_loss_recall,
-        .weight = params->weight,
-        .average = params->average,
-        .margin = params->margin,
-        .lambda = params->lambda,
-        .normalized = params->lambda_units == RK_UNITS_NORMALIZED,
-        .batch = params->lambda_scope == RK_SCOPE_BATCH,
-        .wants_gradient = request->outputs & RK_OUT_BIT(RK_OUT_GRADIENT),
-        .wants_sparse = request->outputs & RK_OUT_SPARSE,
-        .gradient = reply->out[RK_OUT_GRADIENT].data,
-        .gradient_on_card = reply->out[RK_OUT_GRADIENT].on_card,
-        .list_loss = reply->out[RK_OUT_LIST_LOSS].data,
-        .sparse_room = sparse_room,
-        .sparse_arg = sparse,
-    };
-}
-
-/* Bytes that went from host memory to the card. */
-static size_t sent(const struct rk_request *request)
-{
-    size_t bytes = 0;
-    for (unsigned i = 0; i < RK_IN_COUNT; i++)
-        bytes += request->in[i].data && !request->in[i].on_card ? request->in[i].bytes : 0;
-    return bytes;
-}
-
-/* And of gradients that came back. */
-static size_t fetched(const struct rk_reply *reply)
-{
-    const size_t dense = reply->out[RK_OUT_GRADIENT].on_card ? 0 : rk_out_given(reply, RK_OUT_GRADIENT);
-    return dense + rk_out_given(reply, RK_OUT_GRADIENT_INDICES) + rk_out_given(reply, RK_OUT_GRADIENT_VALUES);
-}
-
-enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_exec *exec,
-                                      const struct rk_request *request, struct rk_reply *reply)
-{
-    char why[RK_DEVICE_WHY];
-    struct rk_err err = {0};
-    const bool columns = request->params.axis == RK_AXIS_COLUMNS;
-    const size_t lists = request->in[RK_IN_SCORES].shape[columns ? 1 : 0];
-    struct sparse sparse = {reply, request->outputs};
-    enum rk_card_outcome outcome = RK_CARD_PASSED;
-    if (!others_on_card(reply) && rk_exec_check(exec, &err) == RANKD_OK &&
-        prepare(request, reply, lists, &err) == RANKD_OK) {
-        struct rk_card_scores job = job_of(request, reply, &sparse);
-        outcome = rk_device_note(device, device->plugin->scores(device->card, &job, why));
-        if (outcome != RK_CARD_PASSED)
-            rk_exec_copied(exec, sent(request));
-        if (outcome == RK_CARD_DONE)
-            rk_exec_copied(exec, fetched(reply));
-        reply->info = (struct rk_info){.loss = job.loss,
-                                       .lists = job.lists,
-                                       .lists_skipped = job.skipped,
-                                       .lists_stalled = job.stalled,
-                                       .gradient_nonzero = job.nonzero,
-                                       .has_gradient = job.wants_gradient || job.wants_sparse,
-                                       .on_card = true};
-    }
-    if (outcome != RK_CARD_DONE)
-        rk_reply_clear(reply);
-    else if (request->outputs & RK_OUT_BIT(RK_OUT_LOSS))
-        *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
     return outcome;
 }

@@ -10,7 +10,7 @@
 #define RK_DEVICE_NAME 128
 #define RK_DEVICE_WHY 256
 #define RK_DEVICE_HANDLE 64 /* bytes of an inter-process handle (cudaIpcMemHandle_t) */
-#define RK_PLUGIN_VERSION 1u
+#define RK_PLUGIN_VERSION 2u
 
 enum rk_card_outcome {
     RK_CARD_DONE,
@@ -21,6 +21,20 @@ enum rk_card_outcome {
 };
 
 struct rk_card; /* an opened card */
+
+/* What is wanted of a gradient with respect to [rows, columns] scores: all of it, the places that are not 0,
+ * or both. */
+struct rk_card_gradient {
+    bool dense, sparse;
+    float *data; /* [rows, columns], where it is wanted dense */
+    bool on_card;
+    /* Room for the sparse pair: called once with the number of elements, after which both pointers that it
+     * sets (NULL: not wanted) are filled. False: no room; the call then answers RK_CARD_PASSED. Host memory.
+     */
+    bool (*sparse_room)(void *arg, size_t count, int64_t **index, float **value);
+    void *sparse_arg;
+    size_t nonzero; /* out */
+};
 
 /* A matrix of scores and one of targets, both on the card or both in host memory; types as enum rk_dtype. */
 struct rk_card_scores {
@@ -35,21 +49,28 @@ struct rk_card_scores {
     int weight, average;
     double margin, lambda;
     bool normalized, batch;
+    double interclass; /* share of the loss over the whole batch as one list */
 
-    /* Wanted; each pointer NULL where it is not. `gradient`: [rows, columns]. */
-    bool wants_gradient, wants_sparse;
-    float *gradient;
-    bool gradient_on_card;
-    float *list_loss; /* [lists], host */
-    /* Room for the sparse pair: called once with the number of elements, after which both pointers that it
-     * sets (NULL: not wanted) are filled. False: no room; the call then answers RK_CARD_FAILED. Host memory.
-     */
-    bool (*sparse_room)(void *arg, size_t count, int64_t **index, float **value);
-    void *sparse_arg;
+    struct rk_card_gradient gradient;
+    float *list_loss; /* [lists], host; NULL: not wanted */
 
     /* Out. */
     double loss;
-    size_t lists, skipped, stalled, nonzero;
+    size_t lists, skipped, stalled;
+};
+
+/* The ranks of each row of scores, and the gradient of the ranking for an upstream of the caller's own. */
+struct rk_card_rank {
+    const void *scores; /* [rows, columns] */
+    bool scores_on_card;
+    int score_dtype;
+    size_t rows, columns;
+    int64_t *ranks; /* [rows, columns], from 1; NULL: not wanted */
+    bool ranks_on_card;
+    const void *upstream; /* FP32 [rows, columns]; NULL: no gradient is wanted */
+    bool upstream_on_card;
+    double lambda, scale; /* y + lambda · upstream is ranked; the gradient is -Δ by `scale` */
+    struct rk_card_gradient gradient;
 };
 
 /* Rows that lie side by side, as struct rk_run has them. `identity` names the memory they lie in for good:
@@ -98,6 +119,7 @@ struct rk_device_plugin {
     void (*close)(struct rk_card *card); /* no call may be running; NULL is fine */
     /* Any threads at a time. Not DONE: why[RK_DEVICE_WHY] says the reason where it is the card's. */
     enum rk_card_outcome (*scores)(struct rk_card *card, struct rk_card_scores *job, char *why);
+    enum rk_card_outcome (*rank)(struct rk_card *card, struct rk_card_rank *job, char *why);
     enum rk_card_outcome (*retrieval)(struct rk_card *card, struct rk_card_retrieval *job, char *why);
     /* To and from the card; synchronous. */
     enum rk_card_outcome (*fetch)(struct rk_card *card, void *host, const void *on_card, size_t bytes,

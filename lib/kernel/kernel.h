@@ -20,8 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "device_code.h"
 #include "exec.h"
+#include "kernel/sink_value.h"
 #include "tensor.h"
 
 /* Items of a list that lie together. Contents may change while they are read (a segment shared with a
@@ -78,13 +78,6 @@ struct rk_sink {
     uint64_t abs_graded;     /* Σ|Δ| over graded items; need be right only where graded < items */
     uint64_t abs_memory;     /* Σ|Δ| over the others */
 };
-
-/* The gradient of an item whose rank changed by Δ: `(float)((-w·Δ)/Λ)`, and +0.0f for -0.0f. */
-RK_DEVICE static inline float rk_sink_value(double w, double lambda, int32_t delta)
-{
-    float value = (float)((-w * (double)delta) / lambda);
-    return value + 0.0f; /* -0.0f + 0.0f is +0.0f */
-}
 
 /* One irrelevant item with Δ != 0, for strategies that come by them one at a time. `dense` must have been
  * cleared. */

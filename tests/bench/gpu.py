@@ -18,61 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import engine  # noqa: E402
-
-FP32, FP16, INT8 = 7, 5, 2
-DONE = 0
-
-
-class Scores(c.Structure):
-    _fields_ = [("scores", c.c_void_p), ("targets", c.c_void_p), ("scores_on_card", c.c_bool), ("targets_on_card", c.c_bool),
-                ("score_dtype", c.c_int), ("target_dtype", c.c_int), ("rows", c.c_size_t), ("columns", c.c_size_t),
-                ("by_column", c.c_bool), ("recall", c.c_bool), ("weight", c.c_int), ("average", c.c_int),
-                ("margin", c.c_double), ("lambda", c.c_double), ("normalized", c.c_bool), ("batch", c.c_bool),
-                ("wants_gradient", c.c_bool), ("wants_sparse", c.c_bool), ("gradient", c.c_void_p),
-                ("gradient_on_card", c.c_bool), ("list_loss", c.c_void_p), ("sparse_room", c.c_void_p),
-                ("sparse_arg", c.c_void_p), ("loss", c.c_double), ("lists", c.c_size_t), ("skipped", c.c_size_t),
-                ("stalled", c.c_size_t), ("nonzero", c.c_size_t)]
-
-
-class Run(c.Structure):
-    _fields_ = [("rows", c.c_void_p), ("dtype", c.c_int), ("items", c.c_size_t), ("identity", c.c_uint64),
-                ("first", c.c_size_t)]
-
-
-class Query(c.Structure):
-    _fields_ = [("relevant", c.c_void_p), ("ignored", c.c_void_p), ("relevants", c.c_uint32), ("ignoreds", c.c_uint32),
-                ("w", c.c_double), ("loss", c.c_double), ("done", c.c_bool), ("stalled", c.c_bool)]
-
-
-class Retrieval(c.Structure):
-    _fields_ = [("own", c.c_void_p), ("batch", c.c_size_t), ("own_items", c.c_size_t), ("total", c.c_size_t),
-                ("dim", c.c_size_t), ("run", c.c_void_p), ("runs", c.c_size_t), ("query", c.c_void_p), ("row", c.c_void_p),
-                ("queries", c.c_size_t), ("recall", c.c_bool), ("normalized", c.c_bool), ("batch_scope", c.c_bool),
-                ("check_nan", c.c_bool), ("gradient", c.c_bool), ("weight", c.c_int), ("margin", c.c_double),
-                ("lambda", c.c_double), ("sum", c.c_void_p)]
-
-
-class Plugin(c.Structure):
-    CALL = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_char_p)
-    _fields_ = [("version", c.c_uint32), ("open", c.CFUNCTYPE(c.c_void_p, c.c_int, c.c_size_t, c.c_char_p, c.c_char_p)),
-                ("close", c.CFUNCTYPE(None, c.c_void_p)), ("scores", CALL), ("retrieval", CALL)]
-
-
-class Card:
-    def __init__(self, path):
-        library = c.CDLL(path)
-        library.rk_plugin.restype = c.POINTER(Plugin)
-        self.plugin = library.rk_plugin().contents
-        name, self.why = c.create_string_buffer(128), c.create_string_buffer(256)
-        self.card = self.plugin.open(0, 60 << 30, name, self.why)
-        if not self.card:
-            sys.exit(f"no card: {self.why.value.decode()}")
-        self.name = name.value.decode()
-
-    def call(self, what, job):
-        if getattr(self.plugin, what)(self.card, c.addressof(job), self.why) != DONE:
-            sys.exit(f"{what}: {self.why.value.decode() or 'passed'}")
-
+from card_plugin import FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores  # noqa: E402
 
 def median(call, runs, seconds=3.0):
     call()
@@ -99,21 +45,21 @@ def draw(q, n, p, kind="uniform"):
     return scores, targets
 
 
-def scores_case(card, name, q, n, p, kind, peer):
+def scores_case(card, name, q, n, p, kind, peer, interclass=0.0):
     scores, targets = draw(q, n, p, kind)
     gradient = torch.empty_like(scores)
     host_scores, host_targets, host_gradient = (t.cpu().numpy() for t in (scores, targets, gradient))
     job = Scores(scores=scores.data_ptr(), targets=targets.data_ptr(), scores_on_card=True, targets_on_card=True,
-                 score_dtype=FP32, target_dtype=INT8, rows=q, columns=n, normalized=True, wants_gradient=True,
-                 gradient=gradient.data_ptr(), gradient_on_card=True)
+                 score_dtype=FP32, target_dtype=INT8, rows=q, columns=n, normalized=True, interclass=interclass,
+                 gradient=Gradient(dense=True, data=gradient.data_ptr(), on_card=True))
     setattr(job, "lambda", 1.0)
     ours = median(lambda: card.call("scores", job), 50)
     forward = Scores.from_buffer_copy(job)
-    forward.wants_gradient = False
+    forward.gradient.dense = False
     loss = median(lambda: card.call("scores", forward), 50)
     host = Scores.from_buffer_copy(job)
-    host.scores, host.targets, host.gradient = (a.ctypes.data for a in (host_scores, host_targets, host_gradient))
-    host.scores_on_card = host.targets_on_card = host.gradient_on_card = False
+    host.scores, host.targets, host.gradient.data = (a.ctypes.data for a in (host_scores, host_targets, host_gradient))
+    host.scores_on_card = host.targets_on_card = host.gradient.on_card = False
     from_host = median(lambda: card.call("scores", host), 20, 1.0)
     # Enough copies in a row that launching them does not count.
     copies = max(1, int(2e8 / scores.nbytes))
@@ -124,14 +70,36 @@ def scores_case(card, name, q, n, p, kind, peer):
 
     copied = median(copy, 30) / copies
     row = {"case": name, "us": ours * 1e6, "forward_us": loss * 1e6, "host_us": from_host * 1e6, "copy_us": copied * 1e6,
-           "of_copy": ours / copied, "nonzero": job.nonzero}
-    if peer:
+           "of_copy": ours / copied, "nonzero": job.gradient.nonzero}
+    if peer and not interclass:
         try:
             plain = median(lambda: engine.torch_ap(scores, targets), 5)
             row.update(torch_us=plain * 1e6, of_torch=plain / ours)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
     return row
+
+
+def torch_ranks(scores):
+    return torch.argsort(torch.argsort(scores, dim=1, descending=True), dim=1)
+
+
+def rank_case(card, name, q, n):
+    """rank_vjp beside two rankings by argsort of argsort."""
+    scores, _ = draw(q, n, 1)
+    upstream = 1e-3 * torch.randn_like(scores)
+    gradient = torch.empty_like(scores)
+    job = Rank(scores=scores.data_ptr(), scores_on_card=True, score_dtype=FP32, rows=q, columns=n, upstream=upstream.data_ptr(),
+               upstream_on_card=True, scale=n, gradient=Gradient(dense=True, data=gradient.data_ptr(), on_card=True))
+    setattr(job, "lambda", 1.0)
+    ours = median(lambda: card.call("rank", job), 20)
+    plain = median(lambda: torch_ranks(scores + upstream) - torch_ranks(scores), 10)
+    return {"case": name, "us": ours * 1e6, "torch_us": plain * 1e6, "of_torch": plain / ours}
+
+
+def show(row):
+    print("  ".join(f"{k} {v:,.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()), flush=True)
+    torch.cuda.empty_cache()
 
 
 def retrieval_case(card, name, batch, dim, items, relevant, gradient=True):
@@ -177,13 +145,18 @@ def main():
                  ("1 x 100M, P = 50 %", 1, 100_000_000, 50_000_000, "uniform"),
                  ("1 x 10M, P = 1 %, all equal", 1, 10_000_000, 100_000, "equal")]:
         rows.append(scores_case(card, *case, peer=not args.no_peer))
-        print("  ".join(f"{k} {v:,.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()), flush=True)
-        torch.cuda.empty_cache()
+        show(rows[-1])
+    rows.append(scores_case(card, "20 x 12,000, P = 40, interclass", 20, 12000, 40, "uniform", False, interclass=0.5))
+    show(rows[-1])
+    for case in [("rank_vjp 256 x 4,096", 256, 4096), ("rank_vjp 1 x 10M", 1, 10_000_000), ("rank_vjp 1 x 100M", 1, 100_000_000)]:
+        rows.append(rank_case(card, *case))
+        show(rows[-1])
     for case in [("1024 x 128 of 1M, 8 relevant", 1024, 128, 1_000_000, 8), ("256 x 128 of 1M, 8 relevant", 256, 128, 1_000_000, 8),
                  ("1024 x 128 of 1M, 1000 relevant", 1024, 128, 1_000_000, 1000),
+                 ("256 x 128 of 1M, 10,000 relevant", 256, 128, 1_000_000, 10_000),
                  ("256 x 128 of 65,536, 8 relevant", 256, 128, 65536, 8)]:
         rows.append(retrieval_case(card, *case))
-        print("  ".join(f"{k} {v:,.1f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()), flush=True)
+        show(rows[-1])
     if args.json:
         Path(args.json).write_text(json.dumps({"card": card.name, "rows": rows}, indent=1))
 

@@ -66,7 +66,7 @@ static void *room(size_t bytes)
 struct sample {
     struct rk_request request;
     char text[512];
-    void *scores, *targets;
+    void *scores, *targets, *upstream;
 };
 
 static float score_of(int kind)
@@ -177,6 +177,7 @@ static void random_params(struct sample *s)
     params->average = (int)below(3);
     params->axis = (int)below(3) ? RK_AXIS_ROWS : RK_AXIS_COLUMNS;
     params->weight = (int)below(3);
+    params->interclass = below(3) ? 0 : below(3) ? unit() : 1;
     s->request.model = rk_model_find(below(2) ? "ap" : "recall");
     if (s->request.model->loss == rk_model_find("ap")->loss)
         params->weight = RK_WEIGHT_LOGLOG;
@@ -267,15 +268,54 @@ static void check_scores(struct rk_device *device, size_t lists, size_t items, d
     const struct rk_params *p = &s.request.params;
     snprintf(s.text, sizeof s.text,
              "%s %s %s [%zu, %zu] axis %d share %g ignored %g kind %d lambda %g units %d scope %d margin %g "
-             "average %d "
-             "weight %d outputs %x",
+             "average %d weight %d interclass %g outputs %x",
              s.request.model->name, rk_dtype_name(score), rk_dtype_name(target), rows, columns, p->axis,
              share, ignored, kind, p->lambda, p->lambda_units, p->lambda_scope, p->margin, p->average,
-             p->weight, s.request.outputs);
+             p->weight, p->interclass, s.request.outputs);
     const bool small = rows * columns < 20000;
     compare(device, rk_kernels_named(small ? "reference" : "scalar"), &s, true);
     free(s.scores);
     free(s.targets);
+}
+
+/* rank and rank_vjp: every item is moved, by an upstream of any size and sign. */
+static void check_rank(struct rk_device *device, size_t rows, size_t columns, int kind)
+{
+    static const enum rk_dtype scores[] = {RK_FP32, RK_FP16, RK_BF16, RK_FP64};
+    const unsigned gradient = 1u << RK_OUT_GRADIENT, ranks = 1u << RK_OUT_RANKS,
+                   sparse = 1u << RK_OUT_GRADIENT_INDICES | 1u << RK_OUT_GRADIENT_VALUES;
+    const unsigned sets[] = {gradient, ranks | gradient, sparse, sparse | gradient | ranks, ranks};
+    struct sample s = {0};
+    random_params(&s);
+    const enum rk_dtype dtype = scores[below(4)];
+    const size_t n = rows * columns;
+    fill(&s, dtype, RK_INT8, rows, columns, kind, 0, 0, false);
+    s.upstream = room(n * sizeof(float));
+    const double size = below(2) ? 1 : 1e-6;
+    for (size_t i = 0; i < n; i++)
+        ((float *)s.upstream)[i] = below(4) ? (float)((unit() - 0.5) * size) : 0;
+    const bool vjp = below(3) > 0;
+    s.request.model = rk_model_find(vjp ? "rank_vjp" : "rank");
+    s.request.in[RK_IN_TARGETS] = (struct rk_tensor){0};
+    if (vjp)
+        s.request.in[RK_IN_UPSTREAM] = matrix(RK_FP32, rows, columns, s.upstream);
+    s.request.outputs = vjp ? sets[below(5)] : ranks;
+    const struct rk_params given = s.request.params;
+    s.request.params = rk_params_default();
+    s.request.params.lambda = given.lambda;
+    s.request.params.lambda_units = given.lambda_units;
+    snprintf(s.text, sizeof s.text, "%s %s [%zu, %zu] kind %d lambda %g units %d outputs %x",
+             s.request.model->name, rk_dtype_name(dtype), rows, columns, kind, given.lambda,
+             given.lambda_units, s.request.outputs);
+    compare(device, NULL, &s, true);
+    if (n > 5 && vjp) {
+        ((float *)s.upstream)[5] = below(2) ? NAN : INFINITY;
+        strncat(s.text, " bad upstream", sizeof s.text - strlen(s.text) - 1);
+        compare(device, NULL, &s, false);
+    }
+    free(s.scores);
+    free(s.targets);
+    free(s.upstream);
 }
 
 static void check_random(struct rk_device *device, int runs)
@@ -287,6 +327,10 @@ static void check_random(struct rk_device *device, int runs)
         if (lists * items > most_items)
             lists = most_items < 40 * items ? 1 + most_items / 40 / items : 40;
         check_scores(device, lists, items, shares[below(6)], (int)below(6), below(2));
+    }
+    for (int run = 0; run < runs / 4 + 1; run++) {
+        const size_t columns = sides[below(12)], rows = sides[below(12)];
+        check_rank(device, rows * columns > most_items ? 1 + below(2) : rows, columns, (int)below(6));
     }
     /* One list over the whole card, with few, some, many and very many relevant items. */
     static const double long_shares[] = {0, 2e-6, 2e-5, 1e-3, 0.01, 0.05, 0.5, 1};

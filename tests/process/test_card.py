@@ -81,11 +81,13 @@ def test_what_goes_to_the_card_and_back_is_counted_as_copied(make_daemon, tmp_pa
 
 
 def test_what_the_card_does_not_take_is_computed_on_the_cpu(make_daemon):
-    parameters = {"interclass": 0.5}
     cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags())
-    here, there = (result(compute(d, *problem(), **parameters)) for d in (cpu, card))
-    assert np.array_equal(here[1], there[1]) and np.array_equal(here[0], there[0])
-    assert engines(card) == (1, 0) and metric(card, "rankd_device_failures_total") == 0
+    for daemon in (cpu, card):
+        assert ask(daemon, "PUT", "/v2/banks/seen", {"kind": "scores", "lists": 5, "capacity": 1000}).status == 200
+    for _ in range(2):
+        here, there = (result(compute(d, *problem(), bank="seen")) for d in (cpu, card))
+        assert np.array_equal(here[1], there[1]) and np.array_equal(here[0], there[0])
+    assert engines(card) == (2, 0) and metric(card, "rankd_device_failures_total") == 0
 
 
 def test_bad_input_gets_the_sentence_of_the_cpu(make_daemon):
@@ -152,7 +154,7 @@ def bearer(token):
 def shared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("card")
     tokens = folder / "tokens"
-    tokens.write_text(f"alice infer,banks {ALICE}\nbob infer {BOB}\n")
+    tokens.write_text(f"alice infer,banks,metrics {ALICE}\nbob infer {BOB}\n")
     tokens.chmod(0o600)
     daemon = Daemon(folder, *flags(), "--tokens", tokens, "--allow-shm-regions", "--shm-token-regions", 4)
     yield daemon
@@ -216,15 +218,47 @@ def test_tensors_on_the_card_are_used_where_they_lie(shared, memory):
     assert json.loads(answer.body)["outputs"][0]["data"][0] == pytest.approx(float(want[0][0]), rel=1e-6)
 
 
-@pytest.mark.parametrize("parameters", [{"margin": 0.1}, {"interclass": 0.5}])
-def test_what_the_card_does_not_take_is_brought_here_and_back(shared, memory, parameters):
+@pytest.mark.parametrize("parameters", [{"margin": 0.1}, {"interclass": 0.5}, {"interclass": 1.0, "axis": 0}, {"average": "micro"}])
+def test_gradients_are_written_there_for_all_parameters(shared, memory, parameters):
     scores, targets = problem()
     handle, content = memory(laid_out(scores, targets))
     assert register(shared, ALICE, "trainer", handle, content.size).status == 200
+    cards = metric(shared, 'rankd_engine_requests_total{model="ap",engine="card"}', bearer(ALICE)) or 0
     answer = ask(shared, "POST", "/v2/models/ap/infer", request(scores, "trainer", **parameters), bearer(ALICE))
     assert answer.status == 200, answer.body
     want = result(compute(shared, scores, targets, bearer(ALICE), **parameters))
     assert np.array_equal(content[8 * scores.size:].view(np.float32), want[1])
+    assert metric(shared, 'rankd_engine_requests_total{model="ap",engine="card"}', bearer(ALICE)) == cards + 2
+
+
+def test_ranks_and_their_gradient_stay_there(shared, memory):
+    """Scores, upstream; then ranks (8 bytes) and the gradient."""
+    scores, _ = problem()
+    n = scores.size
+    upstream = np.random.default_rng(7).standard_normal(scores.shape).astype(np.float32)
+    handle, content = memory(scores.tobytes() + upstream.tobytes() + bytes(12 * n))
+    assert register(shared, ALICE, "trainer", handle, content.size).status == 200
+    shape = list(scores.shape)
+    document = {"inputs": [in_region("scores", shape, "FP32", "trainer", 0, 4 * n),
+                           in_region("upstream", shape, "FP32", "trainer", 4 * n, 4 * n)],
+                "outputs": [{"name": "ranks", "parameters": {"shared_memory_region": "trainer", "shared_memory_offset": 8 * n,
+                                                             "shared_memory_byte_size": 8 * n}},
+                            {"name": "gradient", "parameters": {"shared_memory_region": "trainer", "shared_memory_offset": 16 * n,
+                                                                "shared_memory_byte_size": 4 * n}}]}
+    answer = ask(shared, "POST", "/v2/models/rank_vjp/infer", document, bearer(ALICE))
+    assert answer.status == 200, answer.body
+    ranks, gradient = content[8 * n:16 * n].view(np.int64).reshape(shape), content[16 * n:].view(np.float32).reshape(shape)
+
+    def ranked(y):  # 1 is the best; equal scores by index
+        order = np.argsort(-y, axis=1, kind="stable")
+        place = np.empty_like(order)
+        np.put_along_axis(place, order, np.arange(1, y.shape[1] + 1)[None].repeat(y.shape[0], 0), axis=1)
+        return place
+
+    assert np.array_equal(ranks, ranked(scores))
+    moved = (scores.astype(np.float64) + upstream.astype(np.float64)).astype(np.float32)
+    assert np.array_equal(gradient, (-(ranked(scores) - ranked(moved)) / scores.shape[1]).astype(np.float32) + 0.0)
+    assert metric(shared, 'rankd_engine_requests_total{model="rank_vjp",engine="card"}', bearer(ALICE)) >= 1
 
 
 def test_a_bank_keeps_a_batch_that_lay_on_the_card(shared, memory):

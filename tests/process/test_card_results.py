@@ -3,6 +3,7 @@ with the CPU engine, gradients bit for bit. Streams, blocks and threads take ano
 can tell (times, what its compiler makes of it) is `make check-gpu`'s."""
 import os
 import subprocess
+import sys
 
 import pytest
 from conftest import BUILD
@@ -28,3 +29,41 @@ def test_what_fails_there_changes_no_result(plan):
     done = check(4, 5, 20000, EMULATED_CARD=plan)
     wrong = [line for line in done.stdout.splitlines() if line.startswith("FAILED") and "it did not run on the card" not in line]
     assert done.returncode in (0, 1) and not wrong, done.stdout + done.stderr
+
+
+def test_the_plugins_table_is_as_the_bench_has_it():
+    """Its structures are written out a second time, for ctypes, in tests/bench/card_plugin.py."""
+    program = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from card_plugin import FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores, c
+card = Card(sys.argv[2])
+scores = np.array([[.9, .8, .7, .6]], np.float32)  # the worked example of docs/semantics.md
+targets = np.array([[0, 1, 0, 1]], np.int8)
+gradient, losses = np.zeros_like(scores), np.zeros(1, np.float32)
+job = Scores(scores=scores.ctypes.data, targets=targets.ctypes.data, score_dtype=FP32, target_dtype=INT8, rows=1, columns=4,
+             normalized=True, gradient=Gradient(dense=True, data=gradient.ctypes.data), list_loss=losses.ctypes.data)
+setattr(job, "lambda", 1.0)
+card.call("scores", job)
+assert job.loss == .5 and losses[0] == .5 and gradient.tolist() == [[.25, -.25, .25, -.25]], (job.loss, gradient)
+assert (job.lists, job.skipped, job.stalled, job.gradient.nonzero) == (1, 0, 0, 4)
+upstream, ranks = np.array([[0, .15, 0, .2]], np.float32), np.zeros((1, 4), np.int64)
+job = Rank(scores=scores.ctypes.data, score_dtype=FP32, rows=1, columns=4, ranks=ranks.ctypes.data, upstream=upstream.ctypes.data,
+           scale=4, gradient=Gradient(dense=True, data=gradient.ctypes.data))
+setattr(job, "lambda", 1.0)
+card.call("rank", job)
+assert ranks.tolist() == [[1, 2, 3, 4]] and gradient.tolist() == [[.25, -.25, .25, -.25]]
+own, bank = np.array([[1, 0]], np.float32), np.array([[1, 0], [0, 1], [.5, .5]], np.float32)
+position, own_position, row = np.array([2], np.uint32), np.zeros(1, np.uint32), np.zeros(1, np.uint32)
+run, total = (Run * 1)(Run(bank.ctypes.data, FP32, 3, 7, 0)), np.zeros((1, 2))
+query = (Query * 1)(Query(position.ctypes.data, own_position.ctypes.data, 1, 1, 1.0))
+job = Retrieval(own=own.ctypes.data, batch=1, own_items=1, total=4, dim=2, run=c.addressof(run), runs=1, query=c.addressof(query),
+                row=row.ctypes.data, queries=1, normalized=True, gradient=True, sum=total.ctypes.data)
+setattr(job, "lambda", 1.0)
+card.call("retrieval", job)
+assert query[0].done and query[0].loss == 2 / 3, query[0].loss  # last of three
+"""
+    folder = os.path.join(os.path.dirname(__file__), "..", "bench")
+    done = subprocess.run([sys.executable, "-c", program, folder, PLUGIN], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

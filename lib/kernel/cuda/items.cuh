@@ -8,6 +8,7 @@
 extern "C" {
 #include "kernel/cut.h"
 #include "kernel/score.h"
+#include "kernel/sink_value.h"
 #include "loss_term.h"
 }
 
@@ -103,12 +104,6 @@ __device__ inline int load_items(const Items<S> &items, uint32_t first, uint32_t
         s[i] = irrelevant ? s[i] : __int_as_float(0x7fffffff);
     }
     return nan;
-}
-
-// The gradient of an item whose rank changed by delta: kernel.h's rk_sink_value().
-__device__ inline float sink_value(double w, double lambda, int32_t delta)
-{
-    return static_cast<float>((-w * static_cast<double>(delta)) / lambda) + 0.0f;
 }
 
 } // namespace rk

@@ -52,13 +52,17 @@ struct Box {
     bool recall, normalized, batch;
     int weight, average;
     double half_margin, lambda;
+    double factor; // of all weights
+    bool by_rank;  // gradients are left as changes of rank, an int32_t's bits
 };
 
 __device__ inline double weight_of(const Box &box, const Totals &totals, uint32_t p)
 {
-    return box.average == RK_AVERAGE_MACRO   ? 1.0 / static_cast<double>(totals.valid)
-           : box.average == RK_AVERAGE_MICRO ? static_cast<double>(p) / static_cast<double>(totals.relevant)
-                                             : 1.0;
+    const double w = box.average == RK_AVERAGE_MACRO ? 1.0 / static_cast<double>(totals.valid)
+                     : box.average == RK_AVERAGE_MICRO
+                         ? static_cast<double>(p) / static_cast<double>(totals.relevant)
+                         : 1.0;
+    return box.factor * w;
 }
 
 __device__ inline double lambda_of(const Box &box, double w, uint32_t n)
@@ -70,6 +74,12 @@ __device__ inline double lambda_of(const Box &box, double w, uint32_t n)
 __device__ inline rk_term term_of(const Box &box, uint32_t p, uint32_t k, uint32_t ahead)
 {
     return box.recall ? rk_term_recall(p, ahead, box.weight) : rk_term_ap(p, k, ahead);
+}
+
+// The gradient of an item whose rank changed by delta.
+__device__ inline float gradient_of(const Box &box, double w, double lambda, int32_t delta)
+{
+    return box.by_rank ? __int_as_float(delta) : rk_sink_value(w, lambda, delta);
 }
 
 __device__ inline float lowered(float raw, double half_margin)

@@ -79,6 +79,20 @@ void launch_convert_targets(cudaStream_t stream, const void *from, int dtype, si
                             bool by_column, int8_t *to);
 void launch_turn(cudaStream_t stream, const float *from, size_t rows, size_t columns, float *to);
 
+// gradient = both parts' changes of rank (Box::by_rank), weighed and added in FP64 before the rounding.
+// Clears *nonzero first.
+struct JoinJob {
+    const int32_t *lists, *flat; // [rows, columns]
+    Box lists_box, flat_box;
+    const ListCount *lists_count, *flat_count; // [lists], one
+    const Totals *lists_totals, *flat_totals;
+    bool by_column; // a list is a column
+    size_t rows, columns;
+    float *gradient; // [rows, columns]
+    unsigned long long *nonzero;
+};
+void launch_join(cudaStream_t stream, const JoinJob &job);
+
 // The places of a gradient that are not 0, ascending. compress_bytes(): of `memory`. First the count, to
 // *total (on the card), then, when the caller has made room for it, the places and values.
 size_t compress_bytes(size_t elements);

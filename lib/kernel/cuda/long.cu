@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(THREADS, 2) move_long(const LongJob job, const
     load_cuts(t.after, l.cut_after, job.p);
     if (job.p > FEW)
         build_finder(t.finder, t.before, job.p);
-    begin_move(t, job.p, w, lambda);
+    begin_move(t, job.p, job.box, w, lambda);
     uint32_t passed = 0;
     for (uint32_t begin = blockIdx.x * COUNT_TILE; begin < m.items; begin += gridDim.x * COUNT_TILE) {
         const uint32_t end = min(m.items - begin, COUNT_TILE) + begin;
@@ -291,7 +291,7 @@ __global__ void write_relevant(const LongJob job, const Long l)
     if (k < job.p) {
         const uint32_t i = l.order_after[k];
         const int32_t delta = l.rank[i] - static_cast<int32_t>(k + 1 + l.ahead[k] - l.passes[job.p - 1 - k]);
-        job.gradient[l.position[i]] = sink_value(w, lambda, delta);
+        job.gradient[l.position[i]] = gradient_of(job.box, w, lambda, delta);
         changed = delta != 0;
     }
     changed = sum_block(changed, warp);

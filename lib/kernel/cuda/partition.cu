@@ -310,7 +310,7 @@ __global__ void __launch_bounds__(THREADS, 4)
                       return;
                   const uint32_t by = note_one<SHARED>(part, range, sh, found, s);
                   gradient[at / PART_TILE * PART_TILE + part.place[at]] =
-                      sink_value(w, lambda, -static_cast<int32_t>(by));
+                      gradient_of(box, w, lambda, -static_cast<int32_t>(by));
                   mine++;
               });
     __syncthreads();

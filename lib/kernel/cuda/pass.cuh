@@ -51,11 +51,12 @@ template <int ROOM> __device__ void begin_count(Thresholds<ROOM> &t, uint32_t p)
 }
 
 // Before the second read, with `after` there: ends with a barrier. w, lambda: of the list.
-template <int ROOM> __device__ void begin_move(Thresholds<ROOM> &t, uint32_t p, double w, double lambda)
+template <int ROOM>
+__device__ void begin_move(Thresholds<ROOM> &t, uint32_t p, const Box &box, double w, double lambda)
 {
     clear(t.change, p);
     for (uint32_t d = threadIdx.x; d <= p; d += blockDim.x)
-        t.value[d] = sink_value(w, lambda, -static_cast<int32_t>(d));
+        t.value[d] = gradient_of(box, w, lambda, -static_cast<int32_t>(d));
     __syncthreads();
 }
 

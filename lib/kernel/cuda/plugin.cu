@@ -90,6 +90,11 @@ rk_card_outcome scores(rk_card *card, rk_card_scores *job, char *why)
     return guarded(card, why, [&] { run_scores(*card, *job); });
 }
 
+rk_card_outcome rank(rk_card *card, rk_card_rank *job, char *why)
+{
+    return guarded(card, why, [&] { run_rank(*card, *job); });
+}
+
 rk_card_outcome retrieval(rk_card *card, rk_card_retrieval *job, char *why)
 {
     return guarded(card, why, [&] { run_retrieval(*card, *job); });
@@ -159,7 +164,7 @@ rk_card_memory memory(rk_card *card)
 }
 
 const rk_device_plugin table = {
-    RK_PLUGIN_VERSION, open, close, scores, retrieval, fetch, store, map, unmap, memory};
+    RK_PLUGIN_VERSION, open, close, scores, rank, retrieval, fetch, store, map, unmap, memory};
 
 } // namespace
 

@@ -79,10 +79,10 @@ __device__ double finish_loss(Relevant<ROOM> &sh, const Box &box, uint32_t p, do
 // Before the second read: order and thresholds after the move. False: no threshold moved, so no item was
 // passed.
 template <int ROOM>
-__device__ bool begin_move(Relevant<ROOM> &sh, uint32_t p, double half_margin, double w, double lambda)
+__device__ bool begin_move(Relevant<ROOM> &sh, uint32_t p, const Box &box, double w, double lambda)
 {
-    const bool moves = rank_relevant(sh, p, half_margin, sh.t.after, sh.t.before);
-    begin_move(sh.t, p, w, lambda);
+    const bool moves = rank_relevant(sh, p, box.half_margin, sh.t.after, sh.t.before);
+    begin_move(sh.t, p, box, w, lambda);
     return moves;
 }
 

@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(const
     float *own_value = block.own_value + static_cast<size_t>(blockIdx.x) * block.own;
     RowSink sink = {row, sh.t.value, own_value, block.own, block.total, threadIdx.x / 32, threadIdx.x % 32,
                     0,   0,          0,         false};
-    if (begin_move(sh, p, block.box.half_margin, w, lambda)) {
+    if (begin_move(sh, p, block.box, w, lambda)) {
         move_items<float, true, false>(items, 0, block.total, sh.t, p, sink);
         end_move(sh.t, p);
     }
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(const
     if (sink.full)
         query.failed = 1;
     each_relevant(sh, p, [&](uint32_t i, int32_t delta) {
-        const float value = sink_value(w, lambda, delta);
+        const float value = gradient_of(block.box, w, lambda, delta);
         block.relevant_value[query.relevant + i] = value;
         if (sh.position[i] < block.own)
             own_value[sh.position[i]] = value;
@@ -421,7 +421,8 @@ class Request
         block.runs = static_cast<uint32_t>(runs_.size());
         block.sum = sum_;
         block.box = {job_.recall,    job_.normalized, job_.batch_scope, job_.weight,
-                     RK_AVERAGE_SUM, job_.margin / 2, job_.lambda};
+                     RK_AVERAGE_SUM, job_.margin / 2, job_.lambda,      1,
+                     false};
         block.check_nan = job_.check_nan;
         block.gradient = job_.gradient;
         return block;

@@ -89,7 +89,7 @@ __device__ void write_gradient(const ShortJob &job, const Items<S> &items, size_
     const uint32_t n = job.matrix.items;
     float *gradient = job.gradient + list * n;
     uint32_t passed = 0, changed = 0;
-    if (begin_move(sh, p, job.box.half_margin, w, lambda)) {
+    if (begin_move(sh, p, job.box, w, lambda)) {
         DenseSink<ALIGNED> sink = {gradient, sh.t.value, n, 0};
         move_items<S, ALIGNED, true>(items, 0, n, sh.t, p, sink);
         end_move(sh.t, p);
@@ -99,7 +99,7 @@ __device__ void write_gradient(const ShortJob &job, const Items<S> &items, size_
     }
     __syncthreads(); // what the sink left at the relevant items' places is overwritten
     each_relevant(sh, p, [&](uint32_t i, int32_t delta) {
-        gradient[sh.position[i]] = sink_value(w, lambda, delta);
+        gradient[sh.position[i]] = gradient_of(job.box, w, lambda, delta);
         changed += delta != 0;
     });
     passed = sum_block(passed, sh.warp);

@@ -30,12 +30,14 @@ struct DeviceRadixSort {
     {
         if (asks(temporary, bytes))
             return cudaSuccess;
-        if (from_bit != 0 || to_bit != 8 * sizeof(Key) || bytes < TEMPORARY)
+        if (from_bit != 0 || to_bit <= 0 || to_bit > int(8 * sizeof(Key)) || bytes < TEMPORARY)
             return cudaErrorInvalidValue;
+        const Key mask = static_cast<Key>(~Key(0)) >> (8 * sizeof(Key) - to_bit); /* of the bits sorted by */
         return card::enqueue(stream, [=] {
             std::vector<size_t> order(count);
             std::iota(order.begin(), order.end(), size_t(0));
-            std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return key[a] < key[b]; });
+            std::stable_sort(order.begin(), order.end(),
+                             [&](size_t a, size_t b) { return (key[a] & mask) < (key[b] & mask); });
             for (size_t i = 0; i < count; i++) {
                 sorted[i] = key[order[i]];
                 moved[i] = value[order[i]];
