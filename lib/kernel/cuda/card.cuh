@@ -179,6 +179,5 @@ class Borrowed
 void run_scores(rk_card &card, rk_card_scores &job);
 void run_rank(rk_card &card, rk_card_rank &job);
 void run_retrieval(rk_card &card, rk_card_retrieval &job);
-void prepare_retrieval();
 
 } // namespace rk

@@ -47,17 +47,6 @@ bool splits(uint32_t p)
     return p > SHORT_MOST;
 }
 
-struct Carve {
-    unsigned char *base;
-    size_t used = 0;
-    template <class T> T *take(size_t count)
-    {
-        T *at = base ? reinterpret_cast<T *>(base + used) : nullptr;
-        used += (count * sizeof(T) + 255) / 256 * 256;
-        return at;
-    }
-};
-
 size_t temporary_bytes(uint32_t tiles, uint32_t p)
 {
     size_t sort = 0, scan = 0, starts = 0;

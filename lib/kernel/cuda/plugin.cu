@@ -7,6 +7,7 @@
 
 #include "card.cuh"
 #include "kernels.cuh"
+#include "retrieval.cuh"
 
 namespace
 {
@@ -70,7 +71,7 @@ rk_card *open(int ordinal, size_t limit, char *name, char *why)
         (void)snprintf(name, RK_DEVICE_NAME, "%.*s", RK_DEVICE_NAME - 1, properties.name);
         prepare_short();
         prepare_long();
-        prepare_retrieval();
+        prepare_rows();
         return new rk_card(ordinal, limit_of(limit), properties.multiProcessorCount);
     } catch (const Trouble &trouble) {
         say(why, trouble);

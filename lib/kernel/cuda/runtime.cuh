@@ -64,4 +64,16 @@ template <class T> __host__ __device__ constexpr T ceil_div(T a, T b)
     return (a + b - 1) / b;
 }
 
+// Cuts memory into pieces that are each aligned to 256 bytes. Without a base only the bytes are counted.
+struct Carve {
+    unsigned char *base;
+    size_t used = 0;
+    template <class T> T *take(size_t count)
+    {
+        T *at = base ? reinterpret_cast<T *>(base + used) : nullptr;
+        used += (count * sizeof(T) + 255) / 256 * 256;
+        return at;
+    }
+};
+
 } // namespace rk

@@ -1,0 +1,76 @@
+// Retrieval on the card: similarities of a block of queries with everything by cuBLAS, a row a query, counted
+// against the query's own thresholds and forgotten. What the second pass finds of a row is kept in the row's
+// own memory, packed, by each warp in what it has read already; so a block of queries takes no more than its
+// similarities. Queries of more relevant items than a block has room for are ranked one after the other, by
+// all of the card.
+//
+// Sums are FP64, in an order that depends on nothing but the request: the same request gives the same bits.
+#pragma once
+
+#include "kernels.cuh"
+
+namespace rk
+{
+
+constexpr int ROW_THREADS = 512, ROW_WARPS = ROW_THREADS / 32; // of the block that a row has
+constexpr uint32_t ROW_GROUP = 128;                            // items that a warp reads side by side
+constexpr uint32_t ROW_KEPT = ROW_GROUP / 2;                   // pairs that fit in their place
+
+// An item that was passed, with its gradient.
+struct Pair {
+    uint32_t position;
+    float value;
+};
+
+struct Query {
+    double w, loss;
+    uint32_t row, relevant, p, ignored, ignoreds; // first of its positions in the block's array; how many
+    uint32_t wide;                                // left to launch_wide()
+    uint32_t failed, stalled;
+    uint32_t kept[ROW_WARPS]; // pairs of each warp
+};
+
+// A run of rows on the card.
+struct Run {
+    const void *rows;
+    uint32_t start, items;
+    int dtype;
+};
+
+struct Block {
+    float *similarity; // [queries, stride]
+    uint32_t total, stride, own, dim, queries;
+    Query *query;
+    const uint32_t *position; // of all queries: relevant, ignored
+    float *relevant_value;    // by the same places: gradient of the relevant items
+    float *own_value;         // [queries, own]: gradient of the pairs within the request's own items
+    const Run *run;
+    uint32_t runs;
+    double *sum; // [own, dim]
+    Box box;
+    bool check_nan, gradient;
+};
+
+// Place of pair `e` of a warp in its row: in the e / ROW_KEPT-th group of items that the warp read.
+__device__ inline uint32_t place_of(uint32_t e, uint32_t warp)
+{
+    const uint32_t group = e / ROW_KEPT, round = group / QUADS, quad = group % QUADS;
+    return (round * HELD + 4 * quad) * ROW_THREADS + warp * ROW_GROUP + 2 * (e % ROW_KEPT);
+}
+
+// Ranks the rows of all queries that are not wide: losses, and what their gradients' sums are made of.
+void prepare_rows(); // once a device
+void launch_rows(cudaStream_t stream, const Block &block);
+
+// A wide query, number q of the block and as the host has it, whose gradient is added to the sums at once. In
+// memory of wide_bytes() for as many relevant items or more.
+size_t wide_bytes(uint32_t total, uint32_t p, uint32_t dim);
+void launch_wide(cudaStream_t stream, const Block &block, uint32_t q, const Query &query, void *memory,
+                 cudaStream_t side, cudaEvent_t cleared, int processors);
+
+// The sums of gradients, from what the rows left: the queries' ends (of those that are not wide), then the
+// other ends within the request's own items.
+void launch_query_sums(cudaStream_t stream, const Block &block);
+void launch_own_sums(cudaStream_t stream, const Block &block, const float *own);
+
+} // namespace rk
