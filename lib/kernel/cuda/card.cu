@@ -103,7 +103,7 @@ void Arena::trim(size_t keep)
 
 // --- Staging ---
 
-Staging::Staging()
+void Staging::open()
 {
     for (int i = 0; i < 2; i++) {
         check(cudaMallocHost(&buffer_[i], SIZE), "pinned memory");
@@ -156,8 +156,9 @@ void Staging::to_host(cudaStream_t stream, void *host, const void *on_card, size
 
 // --- Lane ---
 
-Lane::Lane(Budget &budget) : arena(budget)
+void Lane::open()
 {
+    staging.open();
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
     check(cudaStreamCreateWithFlags(&side, cudaStreamNonBlocking), "a stream");
     check(cudaEventCreateWithFlags(&cleared, cudaEventDisableTiming), "an event");
@@ -183,6 +184,7 @@ Borrowed::Borrowed(rk_card &card) : card_(card)
     card.freed.wait(hold, [&] { return !card.idle.empty() || card.lanes < rk_card::MOST_LANES; });
     if (card.idle.empty()) {
         lane_ = std::make_unique<Lane>(card.budget);
+        lane_->open();
         card.lanes++;
         return;
     }

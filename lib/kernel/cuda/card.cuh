@@ -82,10 +82,11 @@ class Arena
 class Staging
 {
   public:
-    Staging();
+    Staging() = default;
     ~Staging();
     Staging(const Staging &) = delete;
     Staging &operator=(const Staging &) = delete;
+    void open(); // once, before use; what it took before it threw is given back
     void to_card(cudaStream_t stream, void *on_card, const void *host, size_t bytes);
     void to_host(cudaStream_t stream, void *host, const void *on_card, size_t bytes); // there when it returns
 
@@ -96,8 +97,13 @@ class Staging
 };
 
 struct Lane {
-    explicit Lane(Budget &budget);
+    explicit Lane(Budget &budget) : arena(budget)
+    {
+    }
     ~Lane();
+    Lane(const Lane &) = delete;
+    Lane &operator=(const Lane &) = delete;
+    void open(); // as Staging's
     cudaStream_t stream = nullptr, side = nullptr; // side: joined to the other by `cleared`
     cudaEvent_t cleared = nullptr;
     cublasHandle_t blas = nullptr;

@@ -25,8 +25,9 @@ struct Event {
 
 struct Work {
     std::function<void()> run;
-    Event *after;  // or NULL
-    uint64_t mark; // that it waits for
+    Event *after;        // or NULL
+    uint64_t mark;       // that it waits for
+    bool always = false; // when the card has failed, too
 };
 
 struct Stream {
@@ -109,7 +110,7 @@ bool step()
         return false;
     const Work work = std::move(stream->work.front());
     stream->work.pop_front();
-    if (work.run && card().sticky == cudaSuccess)
+    if (work.run && (work.always || card().sticky == cudaSuccess))
         work.run();
     return true;
 }
@@ -448,9 +449,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
     const Hold hold(card::card().lock);
     const uint64_t mark = ++event->marked;
-    // Also when what came before has failed: nobody waits for ever.
-    stream->work.push_back({[=] { event->reached = mark; }, nullptr, 0});
-    return put(stream, {nullptr, nullptr, 0});
+    return put(stream, {[=] { event->reached = mark; }, nullptr, 0, true}); // nobody waits for ever
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
