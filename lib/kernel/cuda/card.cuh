@@ -103,7 +103,7 @@ struct Lane {
     ~Lane();
     Lane(const Lane &) = delete;
     Lane &operator=(const Lane &) = delete;
-    void open(); // as Staging's
+    void open();                                   // as Staging's
     cudaStream_t stream = nullptr, side = nullptr; // side: joined to the other by `cleared`
     cudaEvent_t cleared = nullptr;
     cublasHandle_t blas = nullptr;

@@ -1,6 +1,8 @@
 // A retrieval request: what of the bank is not on the card yet goes there, queries are ranked a block at a
 // time, sums come back.
 #include <algorithm>
+#include <iterator>
+#include <numeric>
 #include <vector>
 
 #include "card.cuh"
@@ -64,8 +66,12 @@ class Request
             sum_ = zeroed<double>(job_.own_items * job_.dim);
         multiply_batch();
         const size_t each = plan();
-        for (size_t first = 0; first < job_.queries; first += each)
-            rank(first, std::min(each, job_.queries - first));
+        std::vector<uint32_t> all(job_.queries), full;
+        std::iota(all.begin(), all.end(), 0u);
+        rank_all(all, each, false);
+        std::copy_if(all.begin(), all.end(), std::back_inserter(full),
+                     [&](uint32_t q) { return results_[q].full && !results_[q].failed; });
+        rank_all(full, each, true);
         finish();
     }
 
@@ -140,26 +146,33 @@ class Request
         queries_ = lane_.arena.take<float>(each * job_.dim);
         own_value_ = job_.gradient ? lane_.arena.take<float>(each * job_.own_items) : nullptr;
         results_.resize(job_.queries);
-        uint32_t most = 0;
-        for (size_t q = 0; q < job_.queries; q++)
-            most = std::max(most, job_.query[q].relevants);
-        if (most > SHORT_MOST)
-            wide_ = lane_.arena.bytes(
-                wide_bytes(static_cast<uint32_t>(job_.total), most, static_cast<uint32_t>(job_.dim)));
         return each;
     }
 
-    Block block_of(size_t first, size_t count)
+    // For any query of the request, taken when the first one wants it.
+    void *memory_for_wide()
+    {
+        if (wide_)
+            return wide_;
+        uint32_t most = 0;
+        for (size_t q = 0; q < job_.queries; q++)
+            most = std::max(most, job_.query[q].relevants);
+        wide_ = lane_.arena.bytes(
+            wide_bytes(static_cast<uint32_t>(job_.total), most, static_cast<uint32_t>(job_.dim)));
+        return wide_;
+    }
+
+    Block block_of(const uint32_t *which, size_t count, bool all_wide)
     {
         queries_here_.assign(count, {});
         std::vector<uint32_t> positions;
         for (size_t q = 0; q < count; q++) {
-            const rk_card_query &from = job_.query[first + q];
+            const rk_card_query &from = job_.query[which[q]];
             Query &to = queries_here_[q];
             to.w = from.w;
-            to.row = job_.row[first + q];
+            to.row = job_.row[which[q]];
             to.p = from.relevants;
-            to.wide = to.p > SHORT_MOST;
+            to.wide = all_wide || to.p > SHORT_MOST;
             to.ignoreds = from.ignoreds;
             to.relevant = static_cast<uint32_t>(positions.size());
             positions.insert(positions.end(), from.relevant, from.relevant + from.relevants);
@@ -210,9 +223,15 @@ class Request
         }
     }
 
-    void rank(size_t first, size_t count)
+    void rank_all(const std::vector<uint32_t> &which, size_t each, bool all_wide)
     {
-        const Block block = block_of(first, count);
+        for (size_t first = 0; first < which.size(); first += each)
+            rank(which.data() + first, std::min(each, which.size() - first), all_wide);
+    }
+
+    void rank(const uint32_t *which, size_t count, bool all_wide)
+    {
+        const Block block = block_of(which, count, all_wide);
         fill(block);
         if (job_.gradient)
             check(cudaMemsetAsync(own_value_, 0, count * job_.own_items * sizeof(float), lane_.stream),
@@ -220,13 +239,15 @@ class Request
         launch_rows(lane_.stream, block);
         for (uint32_t q = 0; q < block.queries; q++)
             if (queries_here_[q].wide)
-                launch_wide(lane_.stream, block, q, queries_here_[q], wide_, lane_.side, lane_.cleared,
-                            card_.processors);
+                launch_wide(lane_.stream, block, q, queries_here_[q], memory_for_wide(), lane_.side,
+                            lane_.cleared, card_.processors);
         if (job_.gradient) {
             launch_query_sums(lane_.stream, block);
             launch_own_sums(lane_.stream, block, own_);
         }
-        lane_.staging.to_host(lane_.stream, results_.data() + first, block.query, count * sizeof(Query));
+        lane_.staging.to_host(lane_.stream, queries_here_.data(), block.query, count * sizeof(Query));
+        for (size_t q = 0; q < count; q++)
+            results_[which[q]] = queries_here_[q];
     }
 
     // Nothing is told before everything is here: what fails on the way is computed elsewhere as a whole.

@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(ROW_THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(c
     if (sink.lane == 0)
         query.kept[sink.warp] = sink.kept;
     if (sink.full)
-        query.failed = 1;
+        query.full = 1;
     each_relevant(sh, p, [&](uint32_t i, int32_t delta) {
         const float value = gradient_of(block.box, w, lambda, delta);
         block.relevant_value[query.relevant + i] = value;

@@ -11,7 +11,7 @@ __global__ void __launch_bounds__(ROW_THREADS) add_queries(const Block block)
 {
     __shared__ double partial[ROW_WARPS][32 * ACROSS];
     const Query &query = block.query[blockIdx.x];
-    if (query.failed || query.wide || query.p == 0)
+    if (query.failed || query.wide || query.full || query.p == 0)
         return;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const float *row = block.similarity + static_cast<size_t>(blockIdx.x) * block.stride;
@@ -44,7 +44,7 @@ __global__ void add_own(const Block block, const float *own)
         double sum = 0;
         for (uint32_t q = 0; q < block.queries; q++) {
             const float value = block.own_value[static_cast<size_t>(q) * block.own + item];
-            if (value != 0 && !block.query[q].failed)
+            if (value != 0 && !block.query[q].failed && !block.query[q].full)
                 sum += static_cast<double>(value) *
                        static_cast<double>(own[static_cast<size_t>(block.query[q].row) * block.dim + d]);
         }
