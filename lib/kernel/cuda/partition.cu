@@ -148,10 +148,9 @@ __device__ Unit unit_of(const Partition &part)
             static_cast<uint32_t>(part.tiles * (number + 1) / count)};
 }
 
-// Calls visit(place in the split form, score, what load(place) gave) for the items of a unit, warps side by
-// side, each piece of a tile by one.
-template <class Load, class Visit>
-__device__ void each_item(const Partition &part, const Unit &unit, Load load, Visit visit)
+// Calls visit(tile's first place in the split form, first and end of the unit's items in the tile) for all
+// pieces of a unit, warps side by side, all lanes of one together.
+template <class Visit> __device__ void each_piece(const Partition &part, const Unit &unit, Visit visit)
 {
     const uint32_t warps = blockDim.x / 32, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     // A warp takes neighbouring tiles, whose starts its lanes look up at once.
@@ -168,23 +167,12 @@ __device__ void each_item(const Partition &part, const Unit &unit, Load load, Vi
         for (uint32_t t = 0; t < here; t++) {
             const size_t tile = static_cast<size_t>(base + t) * PART_TILE;
             const uint32_t from = __shfl_sync(EVERYONE, begin, t), to = __shfl_sync(EVERYONE, end, t);
-            for (uint32_t i = from + lane; i < to; i += 96) {
-                float s[3]; // on their way together
-                uint32_t more[3];
-#pragma unroll
-                for (uint32_t u = 0; u < 3; u++) {
-                    const bool there = i + 32 * u < to;
-                    s[u] = there ? part.score[tile + i + 32 * u] : 0;
-                    more[u] = there ? load(tile + i + 32 * u) : 0;
-                }
-#pragma unroll
-                for (uint32_t u = 0; u < 3; u++)
-                    if (i + 32 * u < to)
-                        visit(tile + i + 32 * u, s[u], more[u]);
-            }
+            visit(tile, from, to);
         }
     }
 }
+
+constexpr uint32_t AT_ONCE = 3; // items of a lane that are on their way together
 
 // Thresholds of a bucket in shared memory: all of them, or every stride-th with the rest left in memory.
 constexpr uint32_t ROOM = 4096;
@@ -237,16 +225,26 @@ template <class Found> __global__ void __launch_bounds__(THREADS, 4) count_bucke
     build_finder(sh.finder, sh.cut, range.sampled);
     Found *found_at = static_cast<Found *>(part.found);
     const uint32_t top = part.p - range.below;
-    each_item(
-        part, unit, [](size_t) { return 0u; },
-        [&](size_t at, float s, uint32_t) {
-            const uint32_t found = search(sh, range, s);
-            found_at[at] = static_cast<Found>(found);
-            if (range.stride == 1)
-                atomicAdd(&sh.hist[found], 1);
-            else
-                atomicAdd(&part.hist[top - found], 1);
-        });
+    const auto count = [&](size_t at, float s) {
+        const uint32_t found = search(sh, range, s);
+        found_at[at] = static_cast<Found>(found);
+        if (range.stride == 1)
+            atomicAdd(&sh.hist[found], 1);
+        else
+            atomicAdd(&part.hist[top - found], 1);
+    };
+    each_piece(part, unit, [&](size_t tile, uint32_t from, uint32_t to) {
+        for (uint32_t i = from + threadIdx.x % 32; i < to; i += 32 * AT_ONCE) {
+            float s[AT_ONCE];
+#pragma unroll
+            for (uint32_t u = 0; u < AT_ONCE; u++)
+                s[u] = i + 32 * u < to ? part.score[tile + i + 32 * u] : 0;
+#pragma unroll
+            for (uint32_t u = 0; u < AT_ONCE; u++)
+                if (i + 32 * u < to)
+                    count(tile + i + 32 * u, s[u]);
+        }
+    });
     __syncthreads();
     for (uint32_t c = threadIdx.x; range.stride == 1 && c <= range.count; c += blockDim.x)
         if (sh.hist[c])
@@ -259,6 +257,13 @@ struct Moved {
     float after[ROOM];
     uint32_t change[ROOM + 1];
     uint32_t warp[32];
+};
+
+// Items of a warp that were passed, put aside until there is one for each lane: in nearly every row of items
+// a few were, and the search of how far would hold up all.
+struct Aside {
+    uint32_t at[64], found[64];
+    float score[64];
 };
 
 // An item that was passed. With few thresholds in the bucket, they and the counts of places in it are in
@@ -290,6 +295,7 @@ __global__ void __launch_bounds__(THREADS, 4)
                  const uint32_t *changed, float *gradient, unsigned long long *passed)
 {
     __shared__ Moved sh;
+    __shared__ Aside asides[THREADS / 32];
     const Unit unit = unit_of(part);
     if (unit.bucket == 0 || !*changed)
         return;
@@ -301,18 +307,54 @@ __global__ void __launch_bounds__(THREADS, 4)
         sh.change[i] = 0;
     __syncthreads();
     const Found *found_at = static_cast<const Found *>(part.found);
-    uint32_t mine = 0;
-    const auto load = [&](size_t at) { return static_cast<uint32_t>(found_at[at]); };
-    each_item(part, unit, load,
-              [&](size_t at, float s, uint32_t found) { // not 0: no item is below its bucket
-                  const float after = SHARED ? sh.after[found - 1] : part.after[range.below + found - 1];
-                  if (!(after > s))
-                      return;
-                  const uint32_t by = note_one<SHARED>(part, range, sh, found, s);
-                  gradient[at / PART_TILE * PART_TILE + part.place[at]] =
-                      gradient_of(box, w, lambda, -static_cast<int32_t>(by));
-                  mine++;
-              });
+    Aside &aside = asides[threadIdx.x / 32];
+    const uint32_t lane = threadIdx.x % 32;
+    uint32_t mine = 0, kept = 0; // kept: the same in all lanes
+    const auto settle = [&](uint32_t e) {
+        const uint32_t at = aside.at[e],
+                       by = note_one<SHARED>(part, range, sh, aside.found[e], aside.score[e]);
+        gradient[at / PART_TILE * PART_TILE + part.place[at]] =
+            gradient_of(box, w, lambda, -static_cast<int32_t>(by));
+        mine++;
+    };
+    const auto look = [&](bool there, uint32_t at, float s, uint32_t found) {
+        // found is not 0: no item is below its bucket.
+        const bool passed = there && (SHARED ? sh.after[found - 1] : part.after[range.below + found - 1]) > s;
+        const uint32_t mask = __ballot_sync(EVERYONE, passed);
+        if (!mask)
+            return;
+        if (passed) {
+            const uint32_t e = kept + __popc(mask & ((1u << lane) - 1));
+            aside.at[e] = at;
+            aside.found[e] = found;
+            aside.score[e] = s;
+        }
+        kept += __popc(mask);
+        __syncwarp();
+        if (kept < 32)
+            return;
+        kept -= 32;
+        settle(kept + lane);
+        __syncwarp(); // before others take their places
+    };
+    each_piece(part, unit, [&](uint32_t tile, uint32_t from, uint32_t to) {
+        for (uint32_t i = from; i < to; i += 32 * AT_ONCE) { // the same in all lanes
+            float s[AT_ONCE];
+            uint32_t found[AT_ONCE];
+#pragma unroll
+            for (uint32_t u = 0; u < AT_ONCE; u++) {
+                const uint32_t own = i + lane + 32 * u;
+                s[u] = own < to ? part.score[tile + own] : 0;
+                found[u] = own < to ? found_at[tile + own] : 0;
+            }
+#pragma unroll
+            for (uint32_t u = 0; u < AT_ONCE; u++)
+                if (i + 32 * u < to)
+                    look(i + lane + 32 * u < to, tile + i + lane + 32 * u, s[u], found[u]);
+        }
+    });
+    if (lane < kept)
+        settle(lane);
     __syncthreads();
     for (uint32_t i = threadIdx.x; SHARED && i <= range.count; i += blockDim.x)
         if (sh.change[i])
