@@ -15,7 +15,7 @@ if not torch.cuda.is_available():
     pytest.skip("there is no card here", allow_module_level=True)
 
 import rankd  # noqa: E402
-from rankd.torch import APLoss, RecallLoss, RetrievalLoss  # noqa: E402
+from rankd.torch import APLoss, RecallLoss, RetrievalLoss, blackbox_rank  # noqa: E402
 from rankd.torch.card import card_path  # noqa: E402
 
 BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).parents[2] / "build")).resolve()
@@ -134,6 +134,17 @@ def test_a_nan_is_refused_by_name(card):
     scores[3, 5], targets[3, 5] = float("nan"), 0
     with pytest.raises(rankd.RankdError, match=r"scores\[3, 5\] is NaN"):
         APLoss(margin=0, client=card.client())(scores, targets)
+
+
+def test_ranks_and_their_gradient_stay_on_the_card(card, cpu):
+    results = []
+    for client, device in ((cpu.client(), torch.device("cpu")), (card.client(), CUDA)):
+        scores = problem()[0].to(device).requires_grad_()
+        ranks = blackbox_rank(scores, lambda_val=10.0, client=client)
+        ((ranks - 0.5) ** 2).sum().backward()
+        results.append((ranks.detach().cpu(), scores.grad.cpu()))
+    assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
+    assert card.metric('rankd_engine_requests_total{model="rank_vjp",engine="card"}') >= 1
 
 
 def test_embeddings_on_the_card_are_ranked_too(card, cpu):

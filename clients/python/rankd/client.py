@@ -6,7 +6,7 @@ import math
 import os
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,20 +121,38 @@ class Client:
             gradient_values=reply.outputs.get("gradient_values"), list_loss=reply.outputs.get("list_loss"),
             info=info_from(reply.parameters), batch_id=batch_id)
 
-    def rank(self, scores: Any) -> NDArray[Any]:
-        """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal scores by index."""
-        request = InferRequest("rank", [tensor("scores", scores, FLOATS)], ["ranks"])
-        return _output(self._infer(request), "ranks")
+    @overload
+    def rank(self, scores: Any) -> NDArray[Any]: ...
+    @overload
+    def rank(self, scores: Any, *, ranks: OnCard) -> None: ...
+    def rank(self, scores: Any, *, ranks: OnCard | None = None) -> NDArray[Any] | None:
+        """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal scores by index.
 
+        `scores` may be a place on the card (tensors.OnCard), and `ranks` one where they are then written; None comes back.
+        """
+        places = {"ranks": ranks} if ranks else {}
+        reply = self._infer(InferRequest("rank", [tensor("scores", scores, FLOATS)], ["ranks"], {}, places))
+        return None if ranks else _output(reply, "ranks")
+
+    @overload
     def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
-                 lambda_units: str | None = None) -> NDArray[Any]:
+                 lambda_units: str | None = None) -> NDArray[Any]: ...
+    @overload
+    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
+                 lambda_units: str | None = None, gradient: OnCard) -> None: ...
+    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
+                 lambda_units: str | None = None, gradient: OnCard | None = None) -> NDArray[Any] | None:
         """Blackbox differentiation of the ranking itself: the gradient with respect to `scores`, float32 [Q, N].
 
-        `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank".
+        `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank". `scores` and `upstream` may be
+        places on the card (tensors.OnCard), and `gradient` one where it is then written; None comes back.
         """
-        inputs = [tensor("scores", scores, FLOATS), tensor("upstream", np.asarray(upstream, np.float32), ("FP32",))]
+        given = upstream if isinstance(upstream, OnCard) else np.asarray(upstream, np.float32)
+        inputs = [tensor("scores", scores, FLOATS), tensor("upstream", given, ("FP32",))]
         parameters = _parameters({"lambda": lambda_val, "lambda_units": lambda_units})
-        return _output(self._infer(InferRequest("rank_vjp", inputs, ["gradient"], parameters)), "gradient")
+        places = {"gradient": gradient} if gradient else {}
+        reply = self._infer(InferRequest("rank_vjp", inputs, ["gradient"], parameters, places))
+        return None if gradient else _output(reply, "gradient")
 
     def empty(self, shape: Any, dtype: Any = np.float32) -> np.ndarray:
         """An uninitialised array for inputs. Over shared memory (unix:PATH) it lies where the daemon reads it without a

@@ -13,23 +13,30 @@ import ctypes
 import json
 import os
 import threading
+import time
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
 from ..client import Client
-from ..errors import RankdError
+from ..errors import InternalError, InvalidRequest, RankdError
 from ..tensors import OnCard
 
 _TYPES = {torch.float64: "FP64", torch.float32: "FP32", torch.float16: "FP16", torch.bfloat16: "BF16", torch.bool: "BOOL",
           torch.uint8: "UINT8", torch.int8: "INT8", torch.int32: "INT32", torch.int64: "INT64"}
 _ALIGN = 256
 _PATIENCE_S = 30.0
+_CLOSED_S = 60.0  # after memory could not be shared, before that is tried again
+T = TypeVar("T")
 
 
 class _Runtime:
-    """The CUDA runtime that torch has loaded, for the few calls that torch has no name for."""
+    """All that knows of CUDA: the runtime that torch has loaded, for the few calls that torch has no name for, and the
+    few of torch's own."""
+
+    kind = "cuda"  # of the devices whose tensors it can share
 
     def __init__(self) -> None:
         with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
@@ -43,9 +50,10 @@ class _Runtime:
         if status != 0:
             raise OSError(f"{name} failed with error {status}")
 
-    def allocate(self, size: int) -> int:
+    def allocate(self, size: int, device: torch.device) -> int:
         pointer = ctypes.c_void_p()
-        self.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
+        with torch.cuda.device(device):
+            self.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(size))
         return int(pointer.value or 0)
 
     def free(self, pointer: int) -> None:
@@ -55,6 +63,15 @@ class _Runtime:
         handle = (ctypes.c_char * 64)()
         self.call("cudaIpcGetMemHandle", handle, ctypes.c_void_p(pointer))
         return bytes(handle)
+
+    def view(self, pointer: int, size: int, device: torch.device) -> torch.Tensor:
+        """That memory as a tensor of bytes."""
+        with torch.cuda.device(device):
+            return torch.as_tensor(_Memory(pointer, size), device=device)
+
+    def wait(self, device: torch.device) -> None:
+        """Until what torch has put on its stream is there for others."""
+        torch.cuda.current_stream(device).synchronize()
 
 
 class _Memory:
@@ -70,16 +87,15 @@ class _Region:
     def __init__(self, transport: Any, runtime: _Runtime, device: torch.device, size: int) -> None:
         self.transport, self.runtime, self.size, self.owner = transport, runtime, size, os.getpid()
         self.name = f"torch-{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        with torch.cuda.device(device):
-            self.pointer = runtime.allocate(size)
-            self.bytes = torch.as_tensor(_Memory(self.pointer, size), device=device)
-            try:
-                document = {"raw_handle": {"b64": base64.b64encode(runtime.handle(self.pointer)).decode()},
-                            "device_id": device.index, "byte_size": size}
-                self._call("register", json.dumps(document).encode())
-            except BaseException:
-                runtime.free(self.pointer)
-                raise
+        self.pointer = runtime.allocate(size, device)
+        self.bytes = runtime.view(self.pointer, size, device)
+        try:
+            document = {"raw_handle": {"b64": base64.b64encode(runtime.handle(self.pointer)).decode()},
+                        "device_id": device.index or 0, "byte_size": size}
+            self._call("register", json.dumps(document).encode())
+        except BaseException:
+            runtime.free(self.pointer)
+            raise
         atexit.register(self.close)
 
     def _call(self, what: str, body: bytes) -> None:
@@ -105,6 +121,7 @@ class CardPath:
         self.transport, self.device, self.runtime = transport, device, _Runtime()
         self.lock = threading.Lock()
         self.region: _Region | None = None
+        self.closed_until = 0.0  # time.monotonic(): not to be tried before
 
     def reserve(self, size: int) -> _Region:
         if self.region is not None and self.region.size >= size:
@@ -115,37 +132,62 @@ class CardPath:
         self.region = _Region(self.transport, self.runtime, self.device, max(size * 5 // 4, 1 << 21))
         return self.region
 
-    def forget(self) -> None:
+    def run(self, tensors: dict[str, torch.Tensor], rooms: dict[str, tuple[torch.Size, torch.dtype]],
+            call: Callable[[dict[str, OnCard]], T]) -> tuple[T, dict[str, torch.Tensor]] | None:
+        """What `call` gives, with the tensors and room for results in the shared memory, and the results. None where that
+        is no way (any more): the tensors are to be sent then."""
+        with self.lock:
+            if time.monotonic() < self.closed_until:
+                return None
+            try:
+                placed, views = self._place(tensors, rooms)
+            except (RankdError, OSError):  # no memory there, or no card any more
+                self.closed_until = time.monotonic() + _CLOSED_S
+                self._forget()
+                return None
+            try:
+                result = call(placed)
+            except (InvalidRequest, InternalError) as error:
+                if "not registered" not in error.sentence and "accelerator" not in error.sentence:
+                    raise
+                self._forget()
+                return None
+            return result, {name: view.clone() for name, view in views.items()}
+
+    def _forget(self) -> None:
         """After a daemon was started anew, or lost its card: nothing that was registered holds any more."""
         if self.region is not None:
             self.region.close()
             self.region = None
 
-    def place(self, tensors: dict[str, torch.Tensor], gradient: torch.Tensor | None) -> tuple[dict[str, OnCard], torch.Tensor | None]:
-        """Copies of the tensors in the shared memory, and room for a gradient (float32) of the shape of `gradient`. To be
-        called with the lock held, which is kept until the gradient has been taken out."""
-        sizes = [t.numel() * t.element_size() for t in tensors.values()]
-        sizes.append(gradient.numel() * 4 if gradient is not None else 0)
-        starts = [0]
-        for size in sizes:
-            starts.append(starts[-1] + (size + _ALIGN - 1) // _ALIGN * _ALIGN)
-        region, placed = self.reserve(starts[-1]), {}
-        for (name, value), start, size in zip(tensors.items(), starts, sizes):
-            region.bytes[start:start + size].view(value.dtype).view(value.shape).copy_(value.detach())
-            placed[name] = OnCard(_TYPES[value.dtype], tuple(value.shape), region.name, start, size)
-        out = None
-        if gradient is not None:
-            start, size = starts[len(sizes) - 1], sizes[-1]
-            out = region.bytes[start:start + size].view(torch.float32).view(gradient.shape)
-            placed["gradient"] = OnCard("FP32", tuple(gradient.shape), region.name, start, size)
-        torch.cuda.current_stream(self.device).synchronize()
-        return placed, out
+    def _place(self, tensors: dict[str, torch.Tensor], rooms: dict[str, tuple[torch.Size, torch.dtype]]) -> \
+            tuple[dict[str, OnCard], dict[str, torch.Tensor]]:
+        """Copies of the tensors in the shared memory, and room for results: where all of them lie, and views of the rooms.
+        With the lock held, which is kept until the results have been taken out."""
+        wanted = {name: (value.shape, value.dtype) for name, value in tensors.items()} | rooms
+        starts, end = {}, 0
+        for name, (shape, dtype) in wanted.items():
+            starts[name] = end
+            end += (_bytes(shape, dtype) + _ALIGN - 1) // _ALIGN * _ALIGN
+        region, placed, views = self.reserve(end), {}, {}
+        for name, (shape, dtype) in wanted.items():
+            start, size = starts[name], _bytes(shape, dtype)
+            placed[name] = OnCard(_TYPES[dtype], tuple(shape), region.name, start, size)
+            views[name] = region.bytes[start:start + size].view(dtype).view(shape)
+        for name, value in tensors.items():
+            views[name].copy_(value.detach())
+        self.runtime.wait(self.device)
+        return placed, {name: views[name] for name in rooms}
+
+
+def _bytes(shape: torch.Size, dtype: torch.dtype) -> int:
+    return shape.numel() * torch.empty((), dtype=dtype).element_size()
 
 
 def fits(tensors: dict[str, torch.Tensor]) -> bool:
     """Whether all lie on one card and are of types that the daemon takes as they are."""
     devices = {t.device for t in tensors.values()}
-    return len(devices) == 1 and next(iter(devices)).type == "cuda" and all(t.dtype in _TYPES for t in tensors.values())
+    return len(devices) == 1 and next(iter(devices)).type == _Runtime.kind and all(t.dtype in _TYPES for t in tensors.values())
 
 
 _paths_lock = threading.Lock()

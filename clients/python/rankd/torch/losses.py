@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from ..client import Client, connect
-from ..errors import InternalError, InvalidRequest
 from ..results import LossInfo, LossResult
 from .card import card_path, fits
 from .convert import expect_tensor, from_wire, loss_type, to_wire
@@ -87,31 +86,26 @@ class RankLoss(nn.Module):
                  bank: str | None, training: bool) -> torch.Tensor | None:
         """The loss by way of memory shared on the card; None where that is no way."""
         tensors = {**differentiable, **{name: value for name, value in rest.items() if value is not None}}
-        if set(tensors) != {"scores", "targets"} or bank is not None or self.options.get("interclass") or not fits(tensors):
+        if set(tensors) != {"scores", "targets"} or bank is not None or not fits(tensors):
             return None
         scores = tensors["scores"]
         path = card_path(self.client, scores.device)
         if path is None:
             return None
-        with path.lock:
-            step = self.schedule.begin([tuple(scores.shape), average], False) if training else \
-                Step(self.schedule.current_margin(), "")
-            placed, room = path.place(tensors, scores if training else None)
-            try:
-                result = self.client.loss(self.model, placed["scores"], placed["targets"], **self.options, margin=step.margin,
-                                          average=average, gradient=placed["gradient"] if training else False)
-            except (InvalidRequest, InternalError) as error:
-                if "not registered" not in error.sentence and "accelerator" not in error.sentence:
-                    raise
-                path.forget()  # another daemon by now, or one that lost its card
-                return None
-            gradient = room.clone() if room is not None else None
+        step = self.schedule.begin([tuple(scores.shape), average], False) if training else \
+            Step(self.schedule.current_margin(), "")
+        done = path.run(tensors, {"gradient": (scores.shape, torch.float32)} if training else {}, lambda at: self.client.loss(
+            self.model, at["scores"], at["targets"], **self.options, margin=step.margin, average=average,
+            gradient=at["gradient"] if training else False))
+        if done is None:
+            return None
+        result, there = done
         self.info = result.info
         value = torch.full((), result.loss, dtype=loss_type(scores), device=scores.device)
         if not training:
             return value
         self.schedule.end(step, result.info)
-        return PrecomputedLoss.apply(value, (gradient if scores.requires_grad else None,), scores)
+        return PrecomputedLoss.apply(value, (there["gradient"] if scores.requires_grad else None,), scores)
 
     def _graph(self, result: LossResult, inputs: list[torch.Tensor], training: bool) -> torch.Tensor:
         value = torch.full((), result.loss, dtype=loss_type(inputs[0]), device=inputs[0].device)

@@ -1,6 +1,7 @@
 """The ranking itself as a differentiable operation, to build a loss of one's own on."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..client import Client, connect
+from ..tensors import OnCard
+from .card import card_path, fits
 from .convert import from_wire, loss_type, to_wire
 
 
@@ -21,18 +24,39 @@ def blackbox_rank(scores: torch.Tensor, *, lambda_val: float = 1.0, client: Clie
     return _Rank.apply(scores, held, lambda_val)
 
 
+def _ranks(client: Client, scores: torch.Tensor) -> torch.Tensor:
+    there = _on_card(client, {"scores": scores}, "ranks", torch.int64, lambda at: client.rank(at["scores"], ranks=at["ranks"]))
+    return from_wire(client.rank(to_wire("scores", scores)), scores) if there is None else there
+
+
+def _vjp(client: Client, scores: torch.Tensor, upstream: torch.Tensor, lambda_val: float) -> torch.Tensor:
+    there = _on_card(client, {"scores": scores, "upstream": upstream}, "gradient", torch.float32,
+                     lambda at: client.rank_vjp(at["scores"], at["upstream"], lambda_val=lambda_val, gradient=at["gradient"]))
+    if there is not None:
+        return there
+    return from_wire(client.rank_vjp(to_wire("scores", scores), to_wire("upstream", upstream), lambda_val=lambda_val), scores)
+
+
+def _on_card(client: Client, tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype,
+             call: Callable[[dict[str, OnCard]], object]) -> torch.Tensor | None:
+    """The result `name`, of the shape of the scores, by way of memory shared on the card; None where that is no way."""
+    scores = tensors["scores"]
+    path = card_path(client, scores.device) if fits(tensors) else None
+    if path is None:
+        return None
+    done = path.run(tensors, {name: (scores.shape, dtype)}, call)
+    return done[1][name] if done else None
+
+
 class _Rank(Function):
     @staticmethod
     def forward(ctx: Any, scores: torch.Tensor, client: Client, lambda_val: float) -> torch.Tensor:
         ctx.client, ctx.lambda_val = client, lambda_val
         ctx.save_for_backward(scores)
-        ranks = from_wire(client.rank(to_wire("scores", scores)), scores)
-        return ranks.to(loss_type(scores)) / scores.shape[1]
+        return _ranks(client, scores).to(loss_type(scores)) / scores.shape[1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scores,) = ctx.saved_tensors
-        gradient = ctx.client.rank_vjp(to_wire("scores", scores), to_wire("upstream", upstream.float()),
-                                       lambda_val=ctx.lambda_val)
-        return from_wire(gradient, scores).to(scores.dtype), None, None
+        return _vjp(ctx.client, scores, upstream.float(), ctx.lambda_val).to(scores.dtype), None, None
