@@ -21,6 +21,14 @@ $(BUILD)/emulated-card.so: $(emulated_obj)
 check-process check-all: $(BUILD)/emulated-card.so $(BUILD)/gpu-check
 check-gpu: all cuda $(BUILD)/gpu-check
 	tests/gpu/run.sh $(BUILD)
+# Device code on the emulated card, longer than `make check` has time for.
+.PHONY: soak-card
+soak: soak-card
+soak-card: $(BUILD)/emulated-card.so $(BUILD)/gpu-check
+	@for seed in $${SOAK_SEEDS:-101 102 103 104 105 106}; do \
+	    echo "device code, seed $$seed:"; \
+	    EMULATED_CARD_SEED=$$seed $(BUILD)/gpu-check $(BUILD)/emulated-card.so 200 $$seed 400000 || exit 1; \
+	done
 bench: bench-gpu
 # Beside PyTorch and cuBLAS on the same card, where there is one.
 bench-gpu: cuda

@@ -12,7 +12,7 @@ import pytest
 import tritonclient.http as triton
 from conftest import BUILD, Daemon, assert_ended_well
 from ring_support import Raw, eventually
-from support_http import ask
+from support_http import ask, at_once
 
 PLUGIN = BUILD / "emulated-card.so"
 ALICE, BOB = "the-token-of-alice-0001", "the-token-of-bob-000001"
@@ -88,6 +88,16 @@ def test_what_the_card_does_not_take_is_computed_on_the_cpu(make_daemon):
         here, there = (result(compute(d, *problem(), bank="seen")) for d in (cpu, card))
         assert np.array_equal(here[1], there[1]) and np.array_equal(here[0], there[0])
     assert engines(card) == (2, 0) and metric(card, "rankd_device_failures_total") == 0
+
+
+def test_requests_at_once_share_the_card(make_daemon):
+    """Two lanes: while one request computes, another one's tensors travel; the others wait their turn."""
+    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags(), "--workers", 4)
+    want = [result(compute(cpu, *problem(1 + i, 30 + 50 * i), interclass=0.1 * (i % 3))) for i in range(12)]
+    for _ in range(3):
+        got = at_once(12, lambda i: result(compute(card, *problem(1 + i, 30 + 50 * i), interclass=0.1 * (i % 3))))
+        assert all(np.array_equal(a[1], b[1]) and np.allclose(a[0], b[0], rtol=1e-6) for a, b in zip(got, want, strict=True))
+    assert engines(card) == (0, 36)
 
 
 def test_bad_input_gets_the_sentence_of_the_cpu(make_daemon):
