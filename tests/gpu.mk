@@ -1,7 +1,9 @@
 # What wants a card; anywhere else it says that it was skipped. And the plugin with a card that is emulated, which is
 # everywhere: the same sources, compiled for the host.
-$(BUILD)/gpu-check: $(BUILD)/obj/tests/gpu/check.o $(BUILD)/librk.a
-	$(link) $^ -Wl,--as-needed $(lib_libs) -o $@
+$(BUILD)/gpu-check: $(BUILD)/obj/tests/gpu/check.o
+$(BUILD)/gpu-changing: $(BUILD)/obj/tests/gpu/changing.o
+$(BUILD)/gpu-check $(BUILD)/gpu-changing: $(BUILD)/librk.a
+	$(link) $(filter %.o,$^) $(BUILD)/librk.a -Wl,--as-needed $(lib_libs) -o $@
 
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 CXXFLAGS ?= -O2 -g
@@ -17,17 +19,28 @@ $(BUILD)/obj/emulated/%.o: % tests/gpu.mk
 $(BUILD)/emulated-card.so: $(emulated_obj)
 	$(CXX) -shared -pthread $(sanitize) $^ -lboost_context -lopenblas -o $@
 
+# The same with AddressSanitizer in any build: what device code does to memory that changes under it shows only so.
+watched_obj := $(patsubst %,$(BUILD)/obj/watched/%.o,$(emulated_src))
+$(BUILD)/obj/watched/%.o: sanitize := -fsanitize=address -fno-omit-frame-pointer
+$(BUILD)/obj/watched/%.o: % tests/gpu.mk
+	@mkdir -p $(@D)
+	$(emulated_compile) -c $< -o $@
+$(BUILD)/watched-card.so: $(watched_obj)
+	$(CXX) -shared -pthread -fsanitize=address $^ -lboost_context -lopenblas -o $@
+
 .PHONY: check-gpu
-check-process check-all: $(BUILD)/emulated-card.so $(BUILD)/gpu-check
+check-process check-all: $(BUILD)/emulated-card.so $(BUILD)/watched-card.so $(BUILD)/gpu-check $(BUILD)/gpu-changing
 check-gpu: all cuda $(BUILD)/gpu-check
 	tests/gpu/run.sh $(BUILD)
-# Device code on the emulated card, longer than `make check` has time for.
+# Device code on the emulated card, longer than `make check` has time for; not of a build with a sanitizer of its own.
 .PHONY: soak-card
 soak: soak-card
-soak-card: $(BUILD)/emulated-card.so $(BUILD)/gpu-check
+soak-card: $(BUILD)/emulated-card.so $(BUILD)/watched-card.so $(BUILD)/gpu-check $(BUILD)/gpu-changing
 	@for seed in $${SOAK_SEEDS:-101 102 103 104 105 106}; do \
 	    echo "device code, seed $$seed:"; \
 	    EMULATED_CARD_SEED=$$seed $(BUILD)/gpu-check $(BUILD)/emulated-card.so 200 $$seed 400000 || exit 1; \
+	    LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" ASAN_OPTIONS=detect_leaks=0 EMULATED_CARD_SEED=$$seed EMULATED_CARD_MEDDLES=1 \
+	        $(BUILD)/gpu-changing $(BUILD)/watched-card.so 400 $$seed || exit 1; \
 	done
 bench: bench-gpu
 # Beside PyTorch and cuBLAS on the same card, where there is one.

@@ -13,25 +13,27 @@ namespace
 
 constexpr uint32_t SLICES = 128; // of the items, a block each, added up in order
 
+struct Counted {
+    Totals totals;
+    ListCount list;
+};
+
 struct Wide {
-    int8_t *targets;  // [total]
-    float *gradient;  // [total]
-    double *loss;     // one, weighted
-    double *partial;  // [SLICES, dim]
-    Totals *totals;   // then, cleared with it:
-    ListCount *count; // one
+    int8_t *targets; // [total]
+    float *gradient; // [total]
+    double *loss;    // one, weighted
+    double *partial; // [SLICES, dim]
+    Counted *counted;
     uint32_t *tile_relevant;
-    void *memory;          // of long.cu
-    size_t cleared, bytes; // totals and what is cleared with them
+    void *memory; // of long.cu
+    size_t bytes;
 };
 
 Wide carve_wide(void *memory, uint32_t total, uint32_t p, uint32_t dim)
 {
     Carve carve = {static_cast<unsigned char *>(memory)};
     Wide wide = {};
-    wide.totals = carve.take<Totals>(1);
-    wide.count = carve.take<ListCount>(1);
-    wide.cleared = carve.used;
+    wide.counted = carve.take<Counted>(1);
     wide.targets = carve.take<int8_t>(total);
     wide.gradient = carve.take<float>(total);
     wide.loss = carve.take<double>(1);
@@ -61,8 +63,8 @@ __global__ void finish_query(const Block block, uint32_t q, const Wide wide)
         block.own_value[static_cast<size_t>(q) * block.own + i] = wide.gradient[i];
     if (first != 0)
         return;
-    query.failed = wide.totals->nan;
-    query.stalled = wide.totals->stalled;
+    query.failed = wide.counted->totals.nan;
+    query.stalled = wide.counted->totals.stalled;
     query.loss = *wide.loss / query.w;
 }
 
@@ -125,13 +127,14 @@ void launch_wide(cudaStream_t stream, const Block &block, uint32_t q, const Quer
                         block.stride};
     Box box = block.box;
     box.factor = query.w;
-    check(cudaMemsetAsync(memory, 0, wide.cleared + block.total, stream), "clearing");
+    check(cudaMemsetAsync(wide.counted, 0, sizeof *wide.counted, stream), "clearing");
+    check(cudaMemsetAsync(wide.targets, 0, block.total, stream), "clearing");
     launch_kernel(stream, "marking targets", mark_targets, std::min(1024u, ceil_div(query.p, 256u)), 256, 0,
                   query, block.position, wide.targets);
-    launch_count(stream, wide.targets, 1, block.total, true, wide.count, wide.tile_relevant, nullptr, 0,
-                 wide.totals);
+    launch_count(stream, wide.targets, 1, block.total, true, &wide.counted->list, wide.tile_relevant, nullptr,
+                 0, &wide.counted->totals);
     launch_long(stream,
-                {row, box, query.p, block.total - query.ignoreds, wide.tile_relevant, wide.totals,
+                {row, box, query.p, block.total - query.ignoreds, wide.tile_relevant, &wide.counted->totals,
                  block.gradient ? wide.gradient : nullptr, wide.loss, nullptr, side, cleared},
                 wide.memory, processors);
     launch_kernel(stream, "finishing a query", finish_query, std::min(64u, ceil_div(block.own, 256u)), 256, 0,

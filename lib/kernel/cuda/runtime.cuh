@@ -64,14 +64,30 @@ template <class T> __host__ __device__ constexpr T ceil_div(T a, T b)
     return (a + b - 1) / b;
 }
 
+#ifdef __CUDACC__
+constexpr size_t GAP = 0;
+inline void guard(void *, size_t, size_t)
+{
+}
+#else // on an emulated card a sanitizer sees where a piece ends
+constexpr size_t GAP = 256;
+inline void guard(void *piece, size_t bytes, size_t room)
+{
+    emulated_guard(piece, bytes, room);
+}
+#endif
+
 // Cuts memory into pieces that are each aligned to 256 bytes. Without a base only the bytes are counted.
 struct Carve {
     unsigned char *base;
     size_t used = 0;
     template <class T> T *take(size_t count)
     {
+        const size_t bytes = count * sizeof(T), room = (bytes + 255) / 256 * 256 + GAP;
         T *at = base ? reinterpret_cast<T *>(base + used) : nullptr;
-        used += (count * sizeof(T) + 255) / 256 * 256;
+        if (base)
+            guard(at, bytes, room);
+        used += room;
         return at;
     }
 };

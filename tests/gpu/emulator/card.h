@@ -22,4 +22,7 @@ bool fails(const char *what);
 
 void run(const Kernel &kernel); // grid.cc
 
+// Another process writes to what it has shared (EMULATED_CARD_MEDDLES=1): called wherever that may happen.
+void meddle();
+
 } // namespace card

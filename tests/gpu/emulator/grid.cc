@@ -251,6 +251,7 @@ void run(const Kernel &kernel)
     gridDim = kernel.grid;
     for (unsigned b = 0; b < kernel.grid.x; b++) {
         blockIdx = {b, 0, 0};
+        meddle();
         run_block();
     }
 }

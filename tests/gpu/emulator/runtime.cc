@@ -16,6 +16,13 @@
 
 #include <cuda.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
 namespace card
 {
 
@@ -55,6 +62,7 @@ struct Card {
     std::map<std::string, unsigned> calls;
     size_t memory = DEFAULT_MEMORY, used = 0;
     cudaError_t sticky = cudaSuccess, last = cudaSuccess;
+    bool meddles = getenv("EMULATED_CARD_MEDDLES") != nullptr;
     std::mt19937_64 any;
 
     Card()
@@ -169,6 +177,13 @@ cudaError_t give(void **base, size_t bytes, Kind kind)
     return cudaSuccess;
 }
 
+// Only the first `bytes` of the piece may be used.
+void bound(void *piece, size_t bytes, size_t room)
+{
+    ASAN_UNPOISON_MEMORY_REGION(piece, bytes);
+    ASAN_POISON_MEMORY_REGION(static_cast<unsigned char *>(piece) + bytes, room - bytes);
+}
+
 // Nothing may run on with what is given back.
 cudaError_t take_back(void *base, Kind kind)
 {
@@ -180,6 +195,7 @@ cudaError_t take_back(void *base, Kind kind)
     if (found == card().ranges.end() || found->second.kind != kind)
         fault("memory that was not allocated is given back");
     card().used -= kind == Kind::MEMORY ? found->second.bytes : 0;
+    bound(base, found->second.bytes, found->second.bytes);
     card().ranges.erase(found);
     free(base);
     return cudaSuccess;
@@ -212,6 +228,20 @@ bool fails(const char *what)
             return true;
     }
     return false;
+}
+
+// Sometimes a little anywhere, sometimes a stretch of one value: many relevant items, none, NaN.
+void meddle()
+{
+    for (const auto &[base, range] : card().ranges) {
+        if (!card().meddles || range.kind != Kind::MAPPED)
+            continue;
+        unsigned char *memory = const_cast<unsigned char *>(base);
+        const size_t at = draw() % range.bytes;
+        const bool stretch = draw() % 8 == 0;
+        const auto value = static_cast<int>(draw() % 4 ? draw() % 2 : draw() & 0xff);
+        memset(memory + at, value, stretch ? draw() % (range.bytes - at) + 1 : 1);
+    }
 }
 
 cudaError_t enqueue(Stream *stream, std::function<void()> work)
@@ -326,6 +356,15 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     const Hold hold(card::card().lock);
     check_copy(to, from, bytes, kind);
     return put(stream, {[=] { memcpy(to, from, bytes); }, nullptr, 0});
+}
+
+// What was put on streams before still has the memory in its old pieces.
+void emulated_guard(void *piece, size_t bytes, size_t room)
+{
+    const Hold hold(card::card().lock);
+    while (step()) {
+    }
+    bound(piece, bytes, room);
 }
 
 // A handle is the name of a shared memory object here.
