@@ -113,9 +113,11 @@ const char *rk_card_state(const struct rk_app *app)
     return atomic_load(&device->lost) ? "lost" : atomic_load(&device->failing) ? "degraded" : "ready";
 }
 
-static void gauge(struct rk_text *out, const char *name, const char *type, double value, const char *help)
+static void gauge(struct rk_text *out, const char *name, const char *type, const char *labels, double value,
+                  const char *help)
 {
-    rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name, value);
+    rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s%s %.15g\n", name, help, name, type, name, labels,
+                   value);
 }
 
 void rk_card_gauges(struct rk_app *app, struct rk_text *out)
@@ -124,12 +126,12 @@ void rk_card_gauges(struct rk_app *app, struct rk_text *out)
     if (!device)
         return;
     const struct rk_card_memory memory = device->plugin->memory(device->card);
-    rk_text_printf(out,
-                   "# HELP rankd_device_info The accelerator that is used; the value is always 1.\n"
-                   "# TYPE rankd_device_info gauge\nrankd_device_info{name=\"%s\"} 1\n",
-                   device->name);
+    char named[RK_DEVICE_NAME + 16];
+    (void)snprintf(named, sizeof named, "{name=\"%s\"}", device->name);
+#define NONE ""
+#define NAME named
 #define COUNTER "counter"
 #define GAUGE "gauge"
-#define RK_DEVICE_METRIC(name, type, value, help) gauge(out, name, type, (double)(value), help);
+#define RK_DEVICE_METRIC(name, type, label, value, help) gauge(out, name, type, label, (double)(value), help);
 #include "card.def"
 }

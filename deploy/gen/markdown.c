@@ -105,7 +105,7 @@ static const char *metric_word(const char *word)
                                            {"NONE", ""},           {"MODEL", "model"},
                                            {"DOOR", "door"},       {"STATUS", "status"},
                                            {"STAGE", "stage"},     {"REASON", "reason"},
-                                           {"ENGINE", "engine"}};
+                                           {"ENGINE", "engine"},   {"NAME", "name"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(words[i][0], word) == 0)
             return words[i][1];
@@ -126,7 +126,7 @@ void rk_gen_metrics_md(FILE *out)
 #include "metrics.def"
 #define RK_BANK_METRIC(id, name, type, help) {name, #type, "bank", "NONE", help},
 #include "bank/gauges.def"
-#define RK_DEVICE_METRIC(name, type, value, help) {name, #type, "NONE", "NONE", help},
+#define RK_DEVICE_METRIC(name, type, label, value, help) {name, #type, #label, "NONE", help},
 #include "card.def"
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
