@@ -84,7 +84,7 @@ def test_banks_make_way_for_a_request_that_found_no_room(carded, by_cpu):
     client = carded("--device-bytes", "12M")
     assert_same(train(client), by_cpu)
     banks = measure(client, "rankd_device_memory_used_bytes")
-    scores = np.random.default_rng(1).random((1, 400_000), dtype=np.float32)  # 9 bytes an item there
+    scores = np.random.default_rng(1).random((1, 1_000_000), dtype=np.float32)  # 9 bytes an item there
     targets = np.zeros(scores.shape, np.int8)
     targets[0, ::1000] = 1
     first = client.loss("ap", scores, targets)

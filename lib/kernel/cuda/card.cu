@@ -31,13 +31,6 @@ size_t Budget::used()
 
 constexpr size_t ALIGN = 256, BLOCK_LEAST = 1 << 20;
 
-// On an emulated card every piece is an allocation of its own, so that a sanitizer sees its ends.
-#ifdef __CUDACC__
-constexpr bool EXACT = false;
-#else
-constexpr bool EXACT = true;
-#endif
-
 Arena::~Arena()
 {
     for (Block &block : blocks_)
@@ -52,7 +45,7 @@ void Arena::release(Block &block)
 
 void *Arena::add(size_t bytes)
 {
-    const size_t size = EXACT ? bytes : std::max(bytes, BLOCK_LEAST);
+    const size_t size = WATCHED ? bytes : std::max(bytes, BLOCK_LEAST);
     if (!budget_.take(size))
         throw NoRoom{};
     void *base = nullptr;
@@ -68,7 +61,7 @@ void *Arena::add(size_t bytes)
 
 void *Arena::bytes(size_t bytes)
 {
-    if (EXACT)
+    if (WATCHED) // each an allocation of its own
         return add(std::max<size_t>(bytes, 1));
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     for (Block &block : blocks_) {
@@ -88,7 +81,7 @@ void Arena::reset()
         all += block.bytes;
         block.used = 0;
     }
-    if (EXACT)
+    if (WATCHED)
         return trim(0);
     if (blocks_.size() < 2)
         return;

@@ -64,18 +64,21 @@ template <class T> __host__ __device__ constexpr T ceil_div(T a, T b)
     return (a + b - 1) / b;
 }
 
-#ifdef __CUDACC__
-constexpr size_t GAP = 0;
-inline void guard(void *, size_t, size_t)
-{
-}
-#else // on an emulated card a sanitizer sees where a piece ends
-constexpr size_t GAP = 256;
+// On an emulated card AddressSanitizer is told where a piece of memory ends; on a real one nothing of this
+// is.
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool WATCHED = true;
 inline void guard(void *piece, size_t bytes, size_t room)
 {
     emulated_guard(piece, bytes, room);
 }
+#else
+constexpr bool WATCHED = false;
+inline void guard(void *, size_t, size_t)
+{
+}
 #endif
+constexpr size_t GAP = WATCHED ? 256 : 0;
 
 // Cuts memory into pieces that are each aligned to 256 bytes. Without a base only the bytes are counted.
 struct Carve {

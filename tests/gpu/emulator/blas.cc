@@ -2,18 +2,24 @@
 
 #include <cblas.h>
 
-#include "card.h"
+#include "state.h"
 
 namespace card
 {
 struct Blas {
     Stream *stream = nullptr;
 };
+
+static bool fails_now(const char *what)
+{
+    const Hold hold(the_card().lock);
+    return fails(what);
+}
 } // namespace card
 
 cublasStatus_t cublasCreate(cublasHandle_t *handle)
 {
-    if (card::fails("cublasCreate"))
+    if (card::fails_now("cublasCreate"))
         return CUBLAS_STATUS_ALLOC_FAILED;
     *handle = new card::Blas;
     return CUBLAS_STATUS_SUCCESS;
@@ -39,7 +45,7 @@ cublasStatus_t cublasSgemm(cublasHandle_t handle, cublasOperation_t transa, cubl
     if (transa != CUBLAS_OP_T || transb != CUBLAS_OP_N || m < 0 || n < 0 || k < 0 || lda < k || ldb < k ||
         ldc < m || zero != 0)
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (card::fails("sgemm"))
+    if (card::fails_now("sgemm"))
         return CUBLAS_STATUS_EXECUTION_FAILED;
     if (m == 0 || n == 0)
         return CUBLAS_STATUS_SUCCESS;
