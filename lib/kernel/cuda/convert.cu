@@ -47,8 +47,7 @@ struct Byte { // BOOL, UINT8: 255 is no -1
 
 template <class From, class T> __global__ void copy(const void *from, size_t count, T *to)
 {
-    for (size_t i = blockIdx.x * static_cast<size_t>(blockDim.x) + threadIdx.x; i < count;
-         i += static_cast<size_t>(gridDim.x) * blockDim.x)
+    for (size_t i = grid_first(); i < count; i += grid_step())
         to[i] = From::of(from, i);
 }
 

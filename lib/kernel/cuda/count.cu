@@ -81,8 +81,7 @@ static __global__ void sum_lists(const ListCount *count, size_t lists, Totals *t
 {
     unsigned long long valid = 0, relevant = 0;
     uint32_t most = 0;
-    for (size_t l = blockIdx.x * static_cast<size_t>(blockDim.x) + threadIdx.x; l < lists;
-         l += static_cast<size_t>(gridDim.x) * blockDim.x) {
+    for (size_t l = grid_first(); l < lists; l += grid_step()) {
         const uint32_t p = count[l].p;
         valid += p > 0;
         relevant += p;

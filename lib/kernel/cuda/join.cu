@@ -24,8 +24,7 @@ __global__ void join(const JoinJob job)
     __shared__ uint32_t warp[32];
     const size_t all = job.rows * job.columns;
     uint32_t changed = 0;
-    for (size_t i = blockIdx.x * static_cast<size_t>(blockDim.x) + threadIdx.x; i < all;
-         i += static_cast<size_t>(gridDim.x) * blockDim.x) {
+    for (size_t i = grid_first(); i < all; i += grid_step()) {
         const size_t list = job.by_column ? i % job.columns : i / job.columns;
         const double value =
             part_of(job.lists_box, *job.lists_totals, job.lists_count[list],

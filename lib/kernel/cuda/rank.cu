@@ -28,21 +28,12 @@ template <class Key> struct Ranking {
     size_t temporary_bytes;
 };
 
-__device__ inline size_t first_of()
-{
-    return blockIdx.x * static_cast<size_t>(blockDim.x) + threadIdx.x;
-}
-__device__ inline size_t step_of()
-{
-    return static_cast<size_t>(gridDim.x) * blockDim.x;
-}
-
 // Ascending from the best score of the first row. upstream NULL: scores as they are.
 template <class S, class Key>
 __global__ void make_keys(const S *scores, const float *upstream, double lambda, size_t elements,
                           uint32_t columns, Key *key, uint32_t *column, Report *report)
 {
-    for (size_t i = first_of(); i < elements; i += step_of()) {
+    for (size_t i = grid_first(); i < elements; i += grid_step()) {
         float y = widen(scores[i]);
         if (y != y)
             report->bad = 1;
@@ -64,7 +55,7 @@ __global__ void make_keys(const S *scores, const float *upstream, double lambda,
 __global__ void write_ranks(const uint32_t *order, size_t elements, uint32_t columns, int64_t *rank,
                             int32_t *place)
 {
-    for (size_t i = first_of(); i < elements; i += step_of()) {
+    for (size_t i = grid_first(); i < elements; i += grid_step()) {
         const size_t begin = i / columns * columns, at = begin + order[i];
         if (rank)
             rank[at] = static_cast<int64_t>(i - begin) + 1;
@@ -78,7 +69,7 @@ __global__ void write_gradient(const uint32_t *order, const int32_t *place, size
 {
     __shared__ uint32_t warp[32];
     uint32_t changed = 0;
-    for (size_t i = first_of(); i < elements; i += step_of()) {
+    for (size_t i = grid_first(); i < elements; i += grid_step()) {
         const size_t begin = i / columns * columns, at = begin + order[i];
         const float value = rk_sink_value(1.0, scale, place[at] - static_cast<int32_t>(i - begin));
         gradient[at] = value;

@@ -27,8 +27,8 @@ struct Query {
     uint32_t row, relevant, p, ignored, ignoreds; // first of its positions in the block's array; how many
     uint32_t wide;                                // left to launch_wide()
     uint32_t failed, stalled;
-    uint32_t
-        full; // so many items were passed that their pairs did not fit: to be ranked again, as a wide one
+    // So many items were passed that their pairs did not fit: to be ranked again, as a wide one.
+    uint32_t full;
     uint32_t kept[ROW_WARPS]; // pairs of each warp
 };
 

@@ -47,10 +47,9 @@ Wide carve_wide(void *memory, uint32_t total, uint32_t p, uint32_t dim)
 // The rest is irrelevant: 0.
 __global__ void mark_targets(const Query query, const uint32_t *position, int8_t *targets)
 {
-    const uint32_t step = gridDim.x * blockDim.x, first = blockIdx.x * blockDim.x + threadIdx.x;
-    for (uint32_t i = first; i < query.p; i += step)
+    for (size_t i = grid_first(); i < query.p; i += grid_step())
         targets[position[query.relevant + i]] = 1;
-    for (uint32_t i = first; i < query.ignoreds; i += step)
+    for (size_t i = grid_first(); i < query.ignoreds; i += grid_step())
         targets[position[query.ignored + i]] = -1;
 }
 
@@ -58,10 +57,9 @@ __global__ void mark_targets(const Query query, const uint32_t *position, int8_t
 __global__ void finish_query(const Block block, uint32_t q, const Wide wide)
 {
     Query &query = block.query[q];
-    const uint32_t step = gridDim.x * blockDim.x, first = blockIdx.x * blockDim.x + threadIdx.x;
-    for (uint32_t i = first; block.gradient && i < block.own; i += step)
+    for (size_t i = grid_first(); block.gradient && i < block.own; i += grid_step())
         block.own_value[static_cast<size_t>(q) * block.own + i] = wide.gradient[i];
-    if (first != 0)
+    if (grid_first() != 0)
         return;
     query.failed = wide.counted->totals.nan;
     query.stalled = wide.counted->totals.stalled;
@@ -100,7 +98,7 @@ __global__ void add_wide(const Block block, uint32_t q, const Wide wide)
     const Query &query = block.query[q];
     if (query.failed)
         return;
-    for (uint32_t d = blockIdx.x * blockDim.x + threadIdx.x; d < block.dim; d += gridDim.x * blockDim.x) {
+    for (size_t d = grid_first(); d < block.dim; d += grid_step()) {
         double all = 0;
         for (uint32_t s = 0; s < SLICES; s++)
             all += wide.partial[static_cast<size_t>(s) * block.dim + d];

@@ -59,6 +59,16 @@ inline bool is_lost(cudaError_t code)
     }
 }
 
+// Where a thread of a grid begins, and how far its next element is.
+__device__ inline size_t grid_first()
+{
+    return blockIdx.x * static_cast<size_t>(blockDim.x) + threadIdx.x;
+}
+__device__ inline size_t grid_step()
+{
+    return static_cast<size_t>(gridDim.x) * blockDim.x;
+}
+
 template <class T> __host__ __device__ constexpr T ceil_div(T a, T b)
 {
     return (a + b - 1) / b;

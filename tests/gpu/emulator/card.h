@@ -13,8 +13,7 @@ namespace card
 {
 
 cudaError_t enqueue(Stream *stream, std::function<void()> work);
-uint64_t draw();                           // with the card's lock held, or in what runs on a stream
-bool on_card(const void *at, size_t size); // it lies within one allocation, or one mapping
+uint64_t draw(); // with the card's lock held, or in what runs on a stream
 
 /* True when what the environment says is to fail now: EMULATED_CARD=WHAT:N, the N-th call of WHAT and, with
  * a + behind it, all later ones; several by commas. */

@@ -86,11 +86,6 @@ bool is_within(const void *at, size_t size, bool wants_card)
     return range && (range->second.kind == Kind::PINNED) != wants_card;
 }
 
-bool on_card(const void *at, size_t size)
-{
-    return is_within(at, size, true);
-}
-
 // Sometimes a little anywhere, sometimes a stretch of one value: many relevant items, none, NaN.
 void meddle()
 {

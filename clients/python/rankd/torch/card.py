@@ -88,8 +88,8 @@ class _Region:
         self.transport, self.runtime, self.size, self.owner = transport, runtime, size, os.getpid()
         self.name = f"torch-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self.pointer = runtime.allocate(size, device)
-        self.bytes = runtime.view(self.pointer, size, device)
         try:
+            self.bytes = runtime.view(self.pointer, size, device)
             document = {"raw_handle": {"b64": base64.b64encode(runtime.handle(self.pointer)).decode()},
                         "device_id": device.index or 0, "byte_size": size}
             self._call("register", json.dumps(document).encode())

@@ -51,26 +51,26 @@ struct DeviceScan {
     static cudaError_t InclusiveSum(void *temporary, size_t &bytes, const T *from, T *to, size_t count,
                                     cudaStream_t stream = nullptr)
     {
-        if (asks(temporary, bytes))
-            return cudaSuccess;
-        return card::enqueue(stream, [=] {
-            T sum = 0;
-            for (size_t i = 0; i < count; i++)
-                to[i] = sum += from[i];
-        });
+        return asks(temporary, bytes) ? cudaSuccess : sums(from, to, count, true, stream);
     }
     template <class T>
     static cudaError_t ExclusiveSum(void *temporary, size_t &bytes, const T *from, T *to, size_t count,
                                     cudaStream_t stream = nullptr)
     {
-        if (asks(temporary, bytes))
-            return cudaSuccess;
+        return asks(temporary, bytes) ? cudaSuccess : sums(from, to, count, false, stream);
+    }
+
+  private:
+    /* `from` may be `to`. */
+    template <class T>
+    static cudaError_t sums(const T *from, T *to, size_t count, bool with_own, cudaStream_t stream)
+    {
         return card::enqueue(stream, [=] {
             T sum = 0;
             for (size_t i = 0; i < count; i++) {
-                const T own = from[i];
-                to[i] = sum;
-                sum += own;
+                const T before = sum;
+                sum += from[i];
+                to[i] = with_own ? sum : before;
             }
         });
     }
