@@ -5,8 +5,6 @@
 #include <string.h>
 
 #include "check.h"
-#include "kernel/kernel.h"
-#include "sample.h"
 
 static bool near_floats(const struct rk_out *a, const struct rk_out *b)
 {
@@ -46,8 +44,7 @@ static const char *difference(const struct rk_reply *card, const struct rk_reply
     return NULL;
 }
 
-static void compare(struct rk_device *device, const struct rk_kernels *kernels, const struct sample *s,
-                    bool on_card)
+void compare(struct rk_device *device, const struct rk_kernels *kernels, const struct sample *s, bool on_card)
 {
     char line[1200];
     struct rk_scratch *scratch = rk_scratch_new(0);

@@ -16,6 +16,7 @@ extern "C" {
 }
 
 #include "runtime.cuh"
+#include "sizes.cuh"
 
 namespace rk
 {
@@ -150,6 +151,7 @@ struct rk_card {
     int number, processors;
     rk::Budget budget;
     rk::Rows rows;
+    rk::Sizes sizes;
     std::mutex lock;
     std::condition_variable freed;
     std::vector<std::unique_ptr<rk::Lane>> idle;

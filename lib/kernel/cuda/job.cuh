@@ -13,11 +13,15 @@ struct ListCount {
 // One in a request, on the card; the host reads it once at the end.
 struct Totals {
     unsigned long long valid, relevant; // V, ΣP
+    uint32_t bad, most;                 // `most`: relevant items of any list
+    uint32_t chunks;                    // of lists that all of the card works on together: long_lists.cuh
+    uint32_t ranked;                    // lists that are done: the last one's block goes on
     unsigned long long nonzero;
-    uint32_t stalled, bad, nan, most; // `most`: relevant items of any list
-    uint32_t ranked;                  // lists that are done: the last one's block goes on
+    uint32_t stalled, nan;
     double loss;
 };
+// What comes of ranking, not of counting, begins here.
+constexpr size_t TOTALS_RANKED = offsetof(Totals, ranked);
 
 // True in all threads of the last block of a grid to come here, which then sees what the others wrote.
 static __device__ inline bool is_last(uint32_t *done)

@@ -8,6 +8,7 @@ namespace rk
 
 constexpr size_t LIST_MOST = 0x7fffffff; // items of a list: RK_LIST_MAX
 constexpr uint32_t COUNT_TILE = 16384;   // items of a list that a block looks at at a time
+constexpr uint32_t CHUNK = 256;          // relevant items of a list that a block works on
 
 // Scores and targets as the kernels read them: row-major, one list a row, FP32, FP16 or BF16, targets of one
 // byte.
@@ -50,26 +51,35 @@ void prepare_short(); // once a device
 void launch_short(cudaStream_t stream, const ShortJob &job);
 void launch_short_rest(cudaStream_t stream, const ShortJob &job);
 
-// One list of any number p > 0 of relevant items, all of the card on it. The host knows p. `memory` of
-// long_bytes().
+// Room for relevant items: of a list, and of lists that are worked on together, in chunks. What is asked for
+// by lists that find none stands in totals->most and totals->chunks.
+struct LongSize {
+    uint32_t most, chunks;
+};
+
+// Lists of any number of relevant items, all of the card on all of them together. `memory` of long_bytes().
 struct LongJob {
-    Matrix matrix; // of one list
+    Matrix matrix;
     Box box;
-    uint32_t p, n;
-    const uint32_t *tile_relevant; // of this list
-    Totals *totals;                // V and ΣP are there
-    float *gradient;               // [items] or NULL
-    double *loss;                  // one
-    float *list_loss;              // one, or NULL
-    cudaStream_t side;             // for what may go beside
+    uint32_t least;         // relevant items of the lists that are meant; others are left alone
+    LongSize size;          // neither is 0
+    const ListCount *count; // [lists]
+    const uint32_t *tile_relevant;
+    Totals *totals;
+    float *gradient;   // [lists, items] or NULL
+    double *loss;      // [lists], weighted
+    float *list_loss;  // [lists] or NULL
+    cudaStream_t side; // for what may go beside
     cudaEvent_t cleared;
 };
-size_t long_bytes(uint32_t items, uint32_t p);
+size_t long_bytes(size_t lists, uint32_t items, LongSize size);
 void prepare_long();
 void launch_long(cudaStream_t stream, const LongJob &job, void *memory, int processors);
-
-// A list without relevant items: its gradient is 0, its scores are looked at for NaN.
-void launch_skip(cudaStream_t stream, const Matrix &list, float *gradient, float *list_loss, Totals *totals);
+// What lists of `relevant` items together ask for at most.
+inline uint32_t chunks_most(size_t lists, unsigned long long relevant)
+{
+    return static_cast<uint32_t>(relevant / CHUNK + lists);
+}
 
 // Brings scores and targets into the form above. dtype as enum rk_dtype; by_column turns [rows, columns] into
 // [columns, rows].

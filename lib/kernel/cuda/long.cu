@@ -1,12 +1,14 @@
-// One list at a time, all of the card on it. The relevant items are brought together in index order and
-// sorted by CUB; the items are streamed twice, against thresholds in shared memory (pass.cuh) or, where these
-// are too many, split first (partition.cuh).
+// Lists that all of the card works on together. Their relevant items are brought together in index order,
+// list after list, and sorted by CUB at once; the items are streamed twice, against thresholds in shared
+// memory (compare.cu) or, where these are too many, split first (partition.cuh).
+//
+// A list's relevant items have chunks of their own, so that a block never works for two lists; behind them
+// lie places that are sorted along and stand for nothing.
 #include <algorithm>
 
 #include <cub/cub.cuh>
 
 #include "partition.cuh"
-#include "pass.cuh"
 
 namespace rk
 {
@@ -14,113 +16,155 @@ namespace rk
 namespace
 {
 
-constexpr int THREADS = 512, ROOM = SHORT_MOST + 1;
+constexpr size_t GROUP_PLACES = size_t(1) << 25; // items of lists that are worked on together, at most
 
-// What is kept of one list; by index order of the relevant items, or ranked.
-struct Long {
-    uint32_t *tile_start;          // [tiles + 1]
-    uint32_t *position, *first;    // index order; first: 0, 1, 2, …
-    float *y;                      // index order; then y'
-    int32_t *rank;                 // index order
-    uint32_t *key, *sorted;        // index order, ranked
-    uint32_t *order, *order_after; // ranked: place in index order
-    float *cut, *cut_after;        // ascending
-    uint32_t *ahead;               // ranked, one more: irrelevant items ahead
-    uint32_t *passes;              // by ascending threshold, one more: irrelevant items that it passed
-    double *partial;               // [blocks of p]
-    unsigned long long *passed;    // then, behind it:
-    uint32_t *changed;
-    void *temporary; // CUB's
-    size_t temporary_bytes;
+size_t each_group(size_t lists, uint32_t tiles)
+{
+    return std::min(lists, std::max<size_t>(1, GROUP_PLACES / COUNT_TILE / tiles));
+}
+
+// Memory for a group of lists. Key: uint32_t for one list, else uint64_t with the list in front.
+template <class Key> struct Memory {
+    LongList *list;                   // [lists + 1]
+    uint32_t *tile_start;             // [lists, tiles]: relevant items in the tiles before
+    uint32_t *position, *first;       // index order; first: 0, 1, 2, …
+    float *y;                         // index order; then y'
+    int32_t *rank;                    // index order
+    Key *key, *sorted;                // index order, ranked
+    uint32_t *order, *order_after;    // ranked: place in index order
+    float *cut, *cut_after;           // ascending
+    LongState *state;                 // [lists]; with what follows one piece, which is cleared
+    uint32_t *ahead, *passes;         // as compare.cu or the split leaves them
+    uint32_t *ahead_sum, *passes_sum; // of those of a split
+    double *partial;                  // [chunks]: of the loss
+    void *temporary;                  // CUB's
+    size_t temporary_bytes, cleared_bytes;
     Partition part;
     size_t bytes;
 };
 
-constexpr unsigned TERM_THREADS = 256;
-unsigned blocks_of(uint32_t p)
+bool splits(const LongSize &size)
 {
-    return ceil_div(p, TERM_THREADS);
+    return size.most > SHORT_MOST;
 }
 
-bool splits(uint32_t p)
+int end_bit(uint32_t lists)
 {
-    return p > SHORT_MOST;
+    int bits = 32;
+    for (; lists > 1 && lists >> (bits - 32); bits++) { // the number behind the last list fits, too
+    }
+    return bits;
 }
 
-size_t temporary_bytes(uint32_t tiles, uint32_t p)
+template <class Key> size_t temporary_bytes(uint32_t lists, uint32_t tiles, uint32_t places)
 {
     size_t sort = 0, scan = 0, starts = 0;
+    const Key *key = nullptr;
     uint32_t *none = nullptr;
-    check(cub::DeviceRadixSort::SortPairs(nullptr, sort, none, none, none, none, p), "sizing a sort");
-    check(cub::DeviceScan::InclusiveSum(nullptr, scan, none, none, p + 1), "sizing a scan");
-    check(cub::DeviceScan::ExclusiveSum(nullptr, starts, none, none, tiles), "sizing a scan");
+    check(cub::DeviceRadixSort::SortPairs(nullptr, sort, key, static_cast<Key *>(nullptr), none, none, places,
+                                          0, end_bit(lists)),
+          "sizing a sort");
+    check(cub::DeviceScan::InclusiveSum(nullptr, scan, none, none, places), "sizing a scan");
+    check(cub::DeviceScan::ExclusiveSum(nullptr, starts, none, none, lists * tiles), "sizing a scan");
     return std::max(sort, std::max(scan, starts));
 }
 
-Partition carve_partition(Carve &carve, uint32_t tiles, uint32_t p)
+template <class Key> Memory<Key> carve_memory(void *base, uint32_t lists, uint32_t tiles, LongSize size)
 {
-    Partition part = {};
-    const size_t places = static_cast<size_t>(tiles) * PART_TILE;
-    part.p = p;
-    part.tiles = tiles;
-    part.width = part_width(p);
-    part.buckets = ceil_div(p, part.width);
-    // Enough blocks for the card to be busy, and few enough that what each does at its ends does not count.
-    part.unit_items = static_cast<uint32_t>(std::min<size_t>(131072, std::max<size_t>(8192, places / 1024)));
-    part.score = carve.take<float>(places);
-    part.place = carve.take<uint16_t>(places);
-    part.found = carve.take<unsigned char>(places * (part_wide(p) ? 4 : 2));
-    part.start = carve.take<uint16_t>(static_cast<size_t>(tiles) * (PART_BUCKETS + 2));
-    part.total = carve.take<uint32_t>(PART_BUCKETS + 1);
-    part.unit = carve.take<uint32_t>(PART_BUCKETS + 2);
-    part.hist = carve.take<uint32_t>(p + 1);
-    part.change = carve.take<uint32_t>(p + 1);
-    return part;
+    Carve carve = {static_cast<unsigned char *>(base)};
+    Memory<Key> m = {};
+    const uint32_t places = size.chunks * CHUNK;
+    m.list = carve.take<LongList>(lists + 1);
+    m.tile_start = carve.take<uint32_t>(static_cast<size_t>(lists) * tiles);
+    m.position = carve.take<uint32_t>(places);
+    m.first = carve.take<uint32_t>(places);
+    m.y = carve.take<float>(places);
+    m.rank = carve.take<int32_t>(places);
+    m.key = carve.take<Key>(places);
+    m.sorted = carve.take<Key>(places);
+    m.order = carve.take<uint32_t>(places);
+    m.order_after = carve.take<uint32_t>(places);
+    m.cut = carve.take<float>(places);
+    m.cut_after = carve.take<float>(places);
+    m.cleared_bytes = lists * sizeof *m.state + 2 * static_cast<size_t>(places) * sizeof *m.ahead;
+    m.state = reinterpret_cast<LongState *>(carve.take<unsigned char>(m.cleared_bytes));
+    m.ahead = reinterpret_cast<uint32_t *>(m.state + lists);
+    m.passes = m.ahead + places;
+    m.partial = carve.take<double>(size.chunks);
+    m.temporary_bytes = temporary_bytes<Key>(lists, tiles, places);
+    m.temporary = carve.take<unsigned char>(m.temporary_bytes);
+    if (splits(size)) {
+        m.ahead_sum = carve.take<uint32_t>(places);
+        m.passes_sum = carve.take<uint32_t>(places);
+        m.part = carve_partition(carve, lists, tiles, size.most, places);
+    }
+    m.bytes = carve.used;
+    return m;
 }
 
-Long carve_long(void *memory, uint32_t items, uint32_t p)
+// Which lists there is room for, and where. By one block.
+__global__ void describe_lists(const ListCount *count, uint32_t lists, uint32_t items, uint32_t least,
+                               LongSize room, LongList *list, Totals *totals)
 {
-    Carve carve = {static_cast<unsigned char *>(memory)};
-    const uint32_t tiles = ceil_div(items, COUNT_TILE);
-    Long l = {};
-    l.tile_start = carve.take<uint32_t>(tiles + 1);
-    l.position = carve.take<uint32_t>(p);
-    l.first = carve.take<uint32_t>(p);
-    l.y = carve.take<float>(p);
-    l.rank = carve.take<int32_t>(p);
-    l.key = carve.take<uint32_t>(p);
-    l.sorted = carve.take<uint32_t>(p);
-    l.order = carve.take<uint32_t>(p);
-    l.order_after = carve.take<uint32_t>(p);
-    l.cut = carve.take<float>(std::max(p, FEW));
-    l.cut_after = carve.take<float>(std::max(p, FEW));
-    l.ahead = carve.take<uint32_t>(p + 1);
-    l.passes = carve.take<uint32_t>(p + 1);
-    l.partial = carve.take<double>(blocks_of(p));
-    l.passed = carve.take<unsigned long long>(2);
-    l.changed = memory ? reinterpret_cast<uint32_t *>(l.passed + 1) : nullptr;
-    l.temporary_bytes = temporary_bytes(tiles, p);
-    l.temporary = carve.take<unsigned char>(l.temporary_bytes);
-    if (splits(p))
-        l.part = carve_partition(carve, ceil_div(items, PART_TILE), p);
-    l.part.cut = l.cut;
-    l.part.after = l.cut_after;
-    l.bytes = carve.used;
-    return l;
-}
-
-// Something valid everywhere: fewer relevant items may be found than were counted, if the targets change
-// meanwhile.
-__global__ void clear_relevant(const Long l, uint32_t p)
-{
-    const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= p)
+    __shared__ uint32_t warp[32];
+    uint32_t chunks = 0, buckets = 0;
+    for (uint32_t base = 0; base < lists; base += blockDim.x) {
+        const uint32_t l = base + threadIdx.x;
+        const ListCount own = l < lists ? count[l] : ListCount{0, 0};
+        const bool wanted = l < lists && own.p >= least;
+        const uint32_t own_chunks = wanted ? own.p / CHUNK + 1 : 0;
+        const uint32_t chunk = chunks + sums_before(own_chunks, warp);
+        chunks += warp[31];
+        __syncthreads();
+        const bool taken = wanted && own.p <= room.most && chunk + own_chunks <= room.chunks;
+        const uint32_t p = taken ? own.p : 0, width = part_width(p);
+        const uint32_t bucket = buckets + sums_before(ceil_div(p, width), warp);
+        buckets += warp[31];
+        __syncthreads();
+        if (l < lists)
+            list[l] = {taken, p, items - own.ignored, chunk, bucket, width};
+    }
+    if (threadIdx.x != 0)
         return;
-    l.position[i] = 0;
-    l.first[i] = i;
-    l.y[i] = 0;
-    l.rank[i] = 0;
-    l.key[i] = 0;
+    list[lists] = {0, 0, 0, min(chunks, room.chunks), buckets, 0};
+    atomicMax(&totals->chunks, chunks);
+}
+
+// A thread's place among the relevant items. No list: behind all of them.
+struct Place {
+    uint32_t number, k; // the list, and the place within it: ranked, or in index order
+    LongList list;
+    bool there; // k < p
+};
+__device__ Place place_of(const Long &l)
+{
+    if (blockIdx.x >= l.list[l.lists].chunk)
+        return {l.lists, 0, l.list[l.lists], false};
+    const uint32_t number = list_at<&LongList::chunk>(l.list, l.lists, blockIdx.x);
+    const LongList list = l.list[number];
+    const uint32_t k = (blockIdx.x - list.chunk) * CHUNK + threadIdx.x;
+    return {number, k, list, k < list.p};
+}
+
+template <class Key> __device__ Key key_of(uint32_t number, uint32_t low)
+{
+    if constexpr (sizeof(Key) > sizeof(uint32_t))
+        return static_cast<Key>(number) << 32 | low;
+    else
+        return low;
+}
+
+// What stands for nothing, behind each list. And something valid everywhere: fewer relevant items may be
+// found than were counted, if the targets change meanwhile.
+template <class Key> __global__ void clear_relevant(const Long l, const Memory<Key> m)
+{
+    const Place place = place_of(l);
+    const uint32_t i = blockIdx.x * CHUNK + threadIdx.x;
+    m.position[i] = 0;
+    m.first[i] = i;
+    m.y[i] = 0;
+    m.rank[i] = 0;
+    m.key[i] = key_of<Key>(place.number, ~0u);
 }
 
 // Bit k: byte k is 1.
@@ -130,350 +174,308 @@ __device__ uint32_t ones_of(uint32_t word)
 }
 
 // Relevant items in index order: a block takes a tile, sixteen items a thread at a time.
-template <class S>
-__global__ void gather_relevant(const Matrix m, const Long l, uint32_t p, double half_margin, Totals *totals)
+template <class S, class Key> __global__ void gather_relevant(const Long l, const Memory<Key> m)
 {
     using Scan = cub::BlockScan<uint32_t, 256>;
     __shared__ typename Scan::TempStorage memory;
-    const S *scores = static_cast<const S *>(m.scores);
-    const bool aligned = reinterpret_cast<uintptr_t>(m.targets) % 16 == 0;
-    const uint32_t begin = blockIdx.x * COUNT_TILE, end = min(m.items - begin, COUNT_TILE) + begin;
-    uint32_t base = l.tile_start[blockIdx.x];
+    const uint32_t number = blockIdx.x / l.tiles, tile = blockIdx.x % l.tiles;
+    const LongList list = l.list[number];
+    if (list.p == 0)
+        return;
+    const Items<S> items = items_of<S>(l.matrix, number);
+    const bool aligned = reinterpret_cast<uintptr_t>(items.targets) % 16 == 0;
+    const uint32_t begin = tile * COUNT_TILE, end = min(l.matrix.items - begin, COUNT_TILE) + begin;
+    uint32_t base = m.tile_start[blockIdx.x] - m.tile_start[blockIdx.x - tile];
     for (uint32_t round = begin; round < end; round += 16 * 256) {
         const uint32_t from = round + 16 * threadIdx.x;
         uint32_t before, all, ones = 0;
         if (aligned && from + 16 <= end) {
-            const uint4 quad = *reinterpret_cast<const uint4 *>(m.targets + from);
+            const uint4 quad = *reinterpret_cast<const uint4 *>(items.targets + from);
             ones = ones_of(quad.x) | ones_of(quad.y) << 4 | ones_of(quad.z) << 8 | ones_of(quad.w) << 12;
         } else {
             for (uint32_t k = 0; k < 16 && from + k < end; k++)
-                ones |= (m.targets[from + k] == 1 ? 1u : 0u) << k;
+                ones |= (items.targets[from + k] == 1 ? 1u : 0u) << k;
         }
         Scan(memory).ExclusiveSum(__popc(ones), before, all);
         __syncthreads();
-        for (uint32_t at = base + before; ones && at < p; ones &= ones - 1, at++) {
+        for (uint32_t at = base + before; ones && at < list.p; ones &= ones - 1, at++) {
             const uint32_t i = from + __ffs(static_cast<int>(ones)) - 1;
-            const float raw = widen(scores[i]), y = lowered(raw, half_margin);
+            const float raw = widen(items.scores[i]), y = lowered(raw, l.box.half_margin);
             if (raw != raw)
-                totals->nan = 1;
-            l.position[at] = i;
-            l.y[at] = y;
-            l.key[at] = ~rk_key(y);
+                l.totals->nan = 1;
+            m.position[list.begin() + at] = i;
+            m.y[list.begin() + at] = y;
+            m.key[list.begin() + at] = key_of<Key>(number, ~rk_key(y));
         }
         base += all;
     }
 }
 
-// Ascending thresholds from the sorted keys; *changed if one differs from `old`.
-__global__ void make_cuts(const uint32_t *sorted, uint32_t p, double half_margin, float *cut,
-                          const float *old, uint32_t *changed)
+// Ascending thresholds from the sorted keys. With `old`, notes the lists where one differs from it.
+template <class Key> __global__ void make_cuts(const Long l, const Key *sorted, float *cut, const float *old)
 {
-    const uint32_t k = blockIdx.x * blockDim.x + threadIdx.x;
-    if (k < FEW && p <= k)
-        cut[k] = __int_as_float(0x7fffffff);
-    if (k >= p)
+    const Place place = place_of(l);
+    if (!place.there)
         return;
-    const float value = rk_cut(rk_float_of_key(~sorted[k]), half_margin);
-    cut[p - 1 - k] = value;
-    if (old && old[p - 1 - k] != value)
-        *changed = 1;
+    const uint32_t to = place.list.begin() + place.list.p - 1 - place.k;
+    const uint32_t key = static_cast<uint32_t>(sorted[place.list.begin() + place.k]);
+    const float value = rk_cut(rk_float_of_key(~key), l.box.half_margin);
+    cut[to] = value;
+    if (old && old[to] != value)
+        l.state[place.number].changed = 1;
 }
 
-__device__ void load_cuts(float *own, const float *cut, uint32_t p)
-{
-    for (uint32_t j = threadIdx.x; j < max(p, FEW); j += blockDim.x)
-        own[j] = cut[j];
-    __syncthreads();
-}
+// Counts that were made where they belong, or that have to be summed up from the list's begin.
+struct Counts {
+    const uint32_t *value;
+    bool summed;
 
-template <class S, bool ALIGNED>
-__global__ void __launch_bounds__(THREADS, 2)
-    count_long(const Matrix m, const Long l, uint32_t p, Totals *totals)
-{
-    unsigned char *memory = block_memory();
-    Thresholds<ROOM> &t = *reinterpret_cast<Thresholds<ROOM> *>(memory);
-    const Items<S> items = {static_cast<const S *>(m.scores), m.targets};
-    load_cuts(t.before, l.cut, p);
-    begin_count(t, p);
-    int nan = 0;
-    for (uint32_t begin = blockIdx.x * COUNT_TILE; begin < m.items; begin += gridDim.x * COUNT_TILE)
-        nan += count_items<S, ALIGNED, true>(items, begin, min(m.items - begin, COUNT_TILE) + begin, t, p);
-    if (nan)
-        totals->nan = 1;
-    end_count(t, p);
-    for (uint32_t j = threadIdx.x; j < p; j += blockDim.x)
-        if (t.count[j + 1])
-            atomicAdd(&l.ahead[p - 1 - j], t.count[j + 1]);
-}
-
-template <class S, bool ALIGNED>
-__global__ void __launch_bounds__(THREADS, 2) move_long(const LongJob job, const Long l)
-{
-    unsigned char *memory = block_memory();
-    Thresholds<ROOM> &t = *reinterpret_cast<Thresholds<ROOM> *>(memory);
-    const Matrix &m = job.matrix;
-    const Items<S> items = {static_cast<const S *>(m.scores), m.targets};
-    if (!*l.changed)
-        return; // the gradient is 0 already
-    const double w = weight_of(job.box, *job.totals, job.p), lambda = lambda_of(job.box, w, job.n);
-    load_cuts(t.before, l.cut, job.p);
-    load_cuts(t.after, l.cut_after, job.p);
-    if (job.p > FEW)
-        build_finder(t.finder, t.before, job.p);
-    begin_move(t, job.p, job.box, w, lambda);
-    uint32_t passed = 0;
-    for (uint32_t begin = blockIdx.x * COUNT_TILE; begin < m.items; begin += gridDim.x * COUNT_TILE) {
-        const uint32_t end = min(m.items - begin, COUNT_TILE) + begin;
-        DenseSink<ALIGNED> sink = {job.gradient, t.value, end, 0};
-        move_items<S, ALIGNED, true>(items, begin, end, t, job.p, sink);
-        passed += sink.changed;
+    __device__ uint32_t at(uint32_t begin, uint32_t k) const
+    {
+        return value[begin + k] - (summed && begin ? value[begin - 1] : 0);
     }
-    end_move(t, job.p);
-    for (uint32_t j = threadIdx.x; j < job.p; j += blockDim.x)
-        if (t.change[j + 1])
-            atomicAdd(&l.passes[j], 0 - t.change[j + 1]);
-    passed = sum_block(passed, t.warp);
-    if (threadIdx.x == 0 && passed)
-        atomicAdd(l.passed, static_cast<unsigned long long>(passed));
-}
+};
 
-__global__ void make_terms(const LongJob job, const Long l)
+template <class Key> __global__ void make_terms(const Long l, const Memory<Key> m, const Counts counts)
 {
     __shared__ double warp[32];
-    const uint32_t k = blockIdx.x * blockDim.x + threadIdx.x;
-    const double w = weight_of(job.box, *job.totals, job.p), lambda = lambda_of(job.box, w, job.n);
+    const Place place = place_of(l);
+    const LongList &list = place.list;
     double value = 0;
-    if (k < job.p) {
-        const uint32_t i = l.order[k], ahead = l.ahead[k];
-        const rk_term term = term_of(job.box, job.p, k, ahead);
-        const float y = moved(l.y[i], lambda, term.slope);
+    if (place.there) {
+        const double w = weight_of(l.box, *l.totals, list.p), lambda = lambda_of(l.box, w, list.n);
+        const uint32_t i = m.order[list.begin() + place.k], ahead = counts.at(list.begin(), place.k);
+        const rk_term term = term_of(l.box, list.p, place.k, ahead);
+        const float y = moved(m.y[i], lambda, term.slope);
         value = term.value;
-        l.rank[i] = static_cast<int32_t>(k + 1 + ahead);
-        l.key[i] = ~rk_key(y);
+        m.rank[i] = static_cast<int32_t>(place.k + 1 + ahead);
+        m.key[i] = key_of<Key>(place.number, ~rk_key(y));
     }
     value = sum_block(value, warp);
     if (threadIdx.x == 0)
-        l.partial[blockIdx.x] = value;
+        m.partial[blockIdx.x] = value;
 }
 
-__global__ void make_loss(const LongJob job, const double *partial, unsigned count)
+// A block a list.
+__global__ void make_losses(const Long l, const double *partial)
 {
     __shared__ double warp[32];
+    const LongList list = l.list[blockIdx.x];
+    if (!list.taken)
+        return;
     double sum = 0;
-    for (unsigned i = threadIdx.x; i < count; i += blockDim.x)
-        sum += partial[i];
+    for (uint32_t c = threadIdx.x; c <= list.p / CHUNK; c += blockDim.x)
+        sum += partial[list.chunk + c];
     sum = sum_block(sum, warp);
     if (threadIdx.x != 0)
         return;
-    const double loss = sum / static_cast<double>(job.p);
-    *job.loss = weight_of(job.box, *job.totals, job.p) * loss;
-    if (job.list_loss)
-        *job.list_loss = static_cast<float>(loss);
+    const double loss = sum / static_cast<double>(list.p);
+    l.loss[blockIdx.x] = list.p ? weight_of(l.box, *l.totals, list.p) * loss : 0;
+    if (l.list_loss)
+        l.list_loss[blockIdx.x] = list.p ? static_cast<float>(loss) : __int_as_float(0x7fc00000);
 }
 
-__global__ void write_relevant(const LongJob job, const Long l)
+template <class Key>
+__global__ void write_relevant(const Long l, const Memory<Key> m, const Counts counts, const Counts passes)
 {
     __shared__ uint32_t warp[32];
-    const uint32_t k = blockIdx.x * blockDim.x + threadIdx.x;
-    const double w = weight_of(job.box, *job.totals, job.p), lambda = lambda_of(job.box, w, job.n);
+    const Place place = place_of(l);
+    const LongList &list = place.list;
     uint32_t changed = 0;
-    if (k < job.p) {
-        const uint32_t i = l.order_after[k];
-        const int32_t delta = l.rank[i] - static_cast<int32_t>(k + 1 + l.ahead[k] - l.passes[job.p - 1 - k]);
-        job.gradient[l.position[i]] = gradient_of(job.box, w, lambda, delta);
+    if (place.there) {
+        const double w = weight_of(l.box, *l.totals, list.p), lambda = lambda_of(l.box, w, list.n);
+        const uint32_t i = m.order_after[list.begin() + place.k];
+        const uint32_t ahead =
+            counts.at(list.begin(), place.k) - passes.at(list.begin(), list.p - 1 - place.k);
+        const int32_t delta = m.rank[i] - static_cast<int32_t>(place.k + 1 + ahead);
+        l.gradient[static_cast<size_t>(place.number) * l.matrix.items + m.position[i]] =
+            gradient_of(l.box, w, lambda, delta);
         changed = delta != 0;
     }
     changed = sum_block(changed, warp);
-    if (threadIdx.x != 0)
+    if (threadIdx.x != 0 || !list.taken)
         return;
-    if (changed)
-        atomicAdd(&job.totals->nonzero, static_cast<unsigned long long>(changed));
-    if (blockIdx.x == 0) {
-        atomicAdd(&job.totals->nonzero, *l.passed);
-        if (*job.loss > 0 && *l.passed == 0)
-            atomicAdd(&job.totals->stalled, 1);
-    }
+    const unsigned long long passed = l.state[place.number].passed;
+    const bool speaks = blockIdx.x == list.chunk; // for the list
+    if (changed || (speaks && passed))
+        atomicAdd(&l.totals->nonzero, changed + (speaks ? passed : 0));
+    if (speaks && l.loss[place.number] > 0 && passed == 0)
+        atomicAdd(&l.totals->stalled, 1);
 }
 
-template <class S> __global__ void skip_list(const Matrix m, float *list_loss, Totals *totals)
+// The gradients of lists that are taken, among others.
+__global__ void clear_gradients(const Long l)
 {
-    const Items<S> items = {static_cast<const S *>(m.scores), m.targets};
-    int nan = 0;
-    for (uint32_t begin = blockIdx.x * COUNT_TILE; begin < m.items; begin += gridDim.x * COUNT_TILE) {
-        const uint32_t end = min(m.items - begin, COUNT_TILE) + begin;
-        for (uint32_t i = begin; i < end; i += HELD * blockDim.x) {
-            float s[HELD];
-            nan += load_items<S, false, true>(items, i + 4 * threadIdx.x, blockDim.x, end, s);
-        }
-    }
-    if (nan)
-        totals->nan = 1;
-    if (list_loss && blockIdx.x == 0 && threadIdx.x == 0)
-        *list_loss = __int_as_float(0x7fc00000);
+    const uint32_t number = blockIdx.x / l.tiles, begin = blockIdx.x % l.tiles * COUNT_TILE;
+    float *gradient = l.gradient + static_cast<size_t>(number) * l.matrix.items;
+    if (!l.list[number].taken)
+        return;
+    const uint32_t end = min(l.matrix.items - begin, COUNT_TILE) + begin;
+    for (uint32_t i = begin + threadIdx.x; i < end; i += blockDim.x)
+        gradient[i] = 0;
 }
 
-// Everything on one stream, one step after the other.
-template <class S> struct Runner {
+// A group of lists: everything on one stream, one step after the other.
+template <class Key> struct Runner {
     cudaStream_t stream;
-    const LongJob &job;
-    const Long &l;
-    unsigned blocks, terms;
-    bool aligned;
+    const LongJob &job; // of the group
+    Memory<Key> m;
+    Long l;
+    int processors;
+
+    Runner(cudaStream_t stream, const LongJob &job, uint32_t tiles, void *memory, int processors)
+        : stream(stream), job(job),
+          m(carve_memory<Key>(memory, static_cast<uint32_t>(job.matrix.lists), tiles, job.size)),
+          processors(processors)
+    {
+        l = {job.matrix,   job.box,         static_cast<uint32_t>(job.matrix.lists),
+             tiles,        job.size.chunks, job.totals,
+             job.gradient, job.loss,        job.list_loss,
+             m.list,       m.state,         m.cut,
+             m.cut_after,  m.ahead,         m.passes};
+    }
+
+    template <class... P, class... A> void each_chunk(const char *what, void (*kernel)(P...), A... arguments)
+    {
+        launch_kernel(stream, what, kernel, l.chunks, CHUNK, 0, arguments...);
+    }
 
     void sort(uint32_t *order)
     {
-        size_t bytes = l.temporary_bytes;
-        check(cub::DeviceRadixSort::SortPairs(l.temporary, bytes, l.key, l.sorted, l.first, order, job.p, 0,
-                                              32, stream),
+        size_t bytes = m.temporary_bytes;
+        check(cub::DeviceRadixSort::SortPairs(m.temporary, bytes, m.key, m.sorted, m.first, order,
+                                              l.chunks * CHUNK, 0, end_bit(l.lists), stream),
               "sorting relevant items");
     }
 
-    void cuts(float *cut, const float *old)
+    Counts sums(uint32_t *counts, uint32_t *sum)
     {
-        launch_kernel(stream, "making thresholds", make_cuts, blocks_of(std::max(job.p, FEW)), TERM_THREADS,
-                      0, l.sorted, job.p, job.box.half_margin, cut, old, l.changed);
-    }
-
-    void sums(const uint32_t *hist, uint32_t *ahead)
-    {
-        size_t bytes = l.temporary_bytes;
-        check(cub::DeviceScan::InclusiveSum(l.temporary, bytes, hist, ahead, job.p + 1, stream),
+        if (!splits(job.size))
+            return {counts, false};
+        size_t bytes = m.temporary_bytes;
+        check(cub::DeviceScan::InclusiveSum(m.temporary, bytes, counts, sum, l.chunks * CHUNK, stream),
               "summing counts");
+        return {sum, true};
     }
 
-    void clear(void *memory, size_t bytes)
+    // Beside the counting, which leaves the memory's bandwidth mostly alone.
+    void clear_gradient()
     {
-        check(cudaMemsetAsync(memory, 0, bytes, stream), "clearing");
+        check(cudaEventRecord(job.cleared, stream), "marking a start");
+        check(cudaStreamWaitEvent(job.side, job.cleared), "waiting for a start");
+        if (job.least == 0)
+            check(cudaMemsetAsync(job.gradient, 0, job.matrix.lists * job.matrix.items * sizeof(float),
+                                  job.side),
+                  "clearing");
+        else
+            launch_kernel(job.side, "clearing gradients", clear_gradients, l.lists * l.tiles, 512, 0, l);
+        check(cudaEventRecord(job.cleared, job.side), "marking a cleared gradient");
     }
 
-    void gather()
+    template <class S> void gather()
     {
-        const uint32_t tiles = ceil_div(job.matrix.items, COUNT_TILE);
-        size_t bytes = l.temporary_bytes;
-        launch_kernel(stream, "clearing relevant items", clear_relevant, terms, TERM_THREADS, 0, l, job.p);
-        check(
-            cub::DeviceScan::ExclusiveSum(l.temporary, bytes, job.tile_relevant, l.tile_start, tiles, stream),
-            "summing tiles");
-        launch_kernel(stream, "gathering relevant items", gather_relevant<S>, tiles, 256, 0, job.matrix, l,
-                      job.p, job.box.half_margin, job.totals);
+        size_t bytes = m.temporary_bytes;
+        check(cub::DeviceScan::ExclusiveSum(m.temporary, bytes, job.tile_relevant, m.tile_start,
+                                            l.lists * l.tiles, stream),
+              "summing tiles");
+        each_chunk("clearing relevant items", clear_relevant<Key>, l, m);
+        launch_kernel(stream, "gathering relevant items", gather_relevant<S, Key>, l.lists * l.tiles, 256, 0,
+                      l, m);
     }
 
-    void count()
+    Counts count()
     {
-        const size_t counts = (static_cast<size_t>(job.p) + 1) * sizeof(uint32_t);
-        if (splits(job.p)) {
-            clear(l.part.total, (PART_BUCKETS + 1) * sizeof(uint32_t));
-            clear(l.part.hist, counts);
-            launch_part_count(stream, l.part, job.matrix, job.totals);
-            return sums(l.part.hist, l.ahead);
-        }
-        clear(l.ahead, counts);
-        launch_kernel(stream, "counting a list", aligned ? count_long<S, true> : count_long<S, false>, blocks,
-                      THREADS, sizeof(Thresholds<ROOM>), job.matrix, l, job.p, job.totals);
+        if (splits(job.size))
+            launch_part_count(stream, l, m.part, processors);
+        else
+            launch_compare_count(stream, l, processors);
+        return sums(m.ahead, m.ahead_sum);
     }
 
-    void move()
+    Counts move()
     {
-        const size_t counts = (static_cast<size_t>(job.p) + 1) * sizeof(uint32_t);
         check(cudaStreamWaitEvent(stream, job.cleared), "waiting for a gradient to be cleared");
-        if (splits(job.p)) {
-            clear(l.part.change, counts);
-            launch_part_move(stream, l.part, job.box, job.n, job.totals, l.changed, job.gradient, l.passed);
-            return sums(l.part.change, l.passes);
-        }
-        clear(l.passes, counts);
-        launch_kernel(stream, "moving a list", aligned ? move_long<S, true> : move_long<S, false>, blocks,
-                      THREADS, sizeof(Thresholds<ROOM>), job, l);
+        if (splits(job.size))
+            launch_part_move(stream, l, m.part);
+        else
+            launch_compare_move(stream, l, processors);
+        return sums(m.passes, m.passes_sum);
     }
 
     void run()
     {
-        clear(l.passed, 2 * sizeof *l.passed);
-        if (job.gradient) { // beside the counting, which leaves the memory's bandwidth mostly alone
-            check(cudaEventRecord(job.cleared, stream), "marking a start");
-            check(cudaStreamWaitEvent(job.side, job.cleared), "waiting for a start");
-            check(cudaMemsetAsync(job.gradient, 0, job.matrix.items * sizeof(float), job.side), "clearing");
-            check(cudaEventRecord(job.cleared, job.side), "marking a cleared gradient");
+        check(cudaMemsetAsync(m.state, 0, m.cleared_bytes, stream), "clearing");
+        launch_kernel(stream, "describing lists", describe_lists, 1, 1024, 0, job.count, l.lists,
+                      job.matrix.items, job.least, job.size, m.list, job.totals);
+        if (job.gradient)
+            clear_gradient();
+        switch (job.matrix.type) {
+        case Score::FP16:
+            gather<Fp16>();
+            break;
+        case Score::BF16:
+            gather<Bf16>();
+            break;
+        default:
+            gather<float>();
+            break;
         }
-        gather();
-        sort(l.order);
-        cuts(l.cut, nullptr);
-        count();
-        launch_kernel(stream, "making terms", make_terms, terms, TERM_THREADS, 0, job, l);
-        launch_kernel(stream, "making a loss", make_loss, 1, 512, 0, job, l.partial, terms);
+        sort(m.order);
+        each_chunk("making thresholds", make_cuts<Key>, l, m.sorted, m.cut, nullptr);
+        const Counts ahead = count();
+        each_chunk("making terms", make_terms<Key>, l, m, ahead);
+        launch_kernel(stream, "making losses", make_losses, l.lists, 512, 0, l, m.partial);
         if (!job.gradient)
             return;
-        sort(l.order_after);
-        cuts(l.cut_after, l.cut);
-        move();
-        launch_kernel(stream, "writing relevant items", write_relevant, terms, TERM_THREADS, 0, job, l);
+        sort(m.order_after);
+        each_chunk("making thresholds", make_cuts<Key>, l, m.sorted, m.cut_after, m.cut);
+        const Counts passes = move();
+        each_chunk("writing relevant items", write_relevant<Key>, l, m, ahead, passes);
     }
 };
 
-template <class S> void run(cudaStream_t stream, const LongJob &job, const Long &l, int processors)
+// Lists first .. first + lists - 1 of a job.
+LongJob part_of(const LongJob &job, size_t first, size_t lists, uint32_t tiles)
 {
-    const Matrix &m = job.matrix;
-    const bool aligned = reinterpret_cast<uintptr_t>(m.scores) % 16 == 0 &&
-                         reinterpret_cast<uintptr_t>(m.targets) % 4 == 0 &&
-                         reinterpret_cast<uintptr_t>(job.gradient) % 16 == 0;
-    const unsigned tiles = ceil_div(m.items, COUNT_TILE), most = 2 * static_cast<unsigned>(processors);
-    Long mine = l;
-    mine.part.splitters = std::min(mine.part.tiles, static_cast<unsigned>(processors));
-    Runner<S> runner = {stream, job, mine, std::min(tiles, most), blocks_of(job.p), aligned};
-    runner.run();
-}
-
-template <class S> void allow()
-{
-    const auto shared = cudaFuncAttributeMaxDynamicSharedMemorySize;
-    const int bytes = sizeof(Thresholds<ROOM>);
-    check(cudaFuncSetAttribute(count_long<S, true>, shared, bytes), "shared memory for a list");
-    check(cudaFuncSetAttribute(count_long<S, false>, shared, bytes), "shared memory for a list");
-    check(cudaFuncSetAttribute(move_long<S, true>, shared, bytes), "shared memory for a list");
-    check(cudaFuncSetAttribute(move_long<S, false>, shared, bytes), "shared memory for a list");
+    LongJob part = job;
+    const size_t score = job.matrix.type == Score::FP32 ? 4 : 2, before = first * job.matrix.stride;
+    part.matrix.lists = lists;
+    part.matrix.scores = static_cast<const unsigned char *>(job.matrix.scores) + before * score;
+    part.matrix.targets += before;
+    part.count += first;
+    part.tile_relevant += first * tiles;
+    part.loss += first;
+    part.gradient = job.gradient ? job.gradient + first * job.matrix.items : nullptr;
+    part.list_loss = job.list_loss ? job.list_loss + first : nullptr;
+    return part;
 }
 
 } // namespace
 
-size_t long_bytes(uint32_t items, uint32_t p)
+size_t long_bytes(size_t lists, uint32_t items, LongSize size)
 {
-    return carve_long(nullptr, items, p).bytes;
+    const uint32_t tiles = ceil_div(items, COUNT_TILE),
+                   each = static_cast<uint32_t>(each_group(lists, tiles));
+    return each == 1 ? carve_memory<uint32_t>(nullptr, each, tiles, size).bytes
+                     : carve_memory<uint64_t>(nullptr, each, tiles, size).bytes;
 }
 
 void prepare_long()
 {
-    allow<float>(), allow<Fp16>(), allow<Bf16>();
+    prepare_compare();
     prepare_partition();
 }
 
 void launch_long(cudaStream_t stream, const LongJob &job, void *memory, int processors)
 {
-    const Long l = carve_long(memory, job.matrix.items, job.p);
-    switch (job.matrix.type) {
-    case Score::FP16:
-        return run<Fp16>(stream, job, l, processors);
-    case Score::BF16:
-        return run<Bf16>(stream, job, l, processors);
-    default:
-        return run<float>(stream, job, l, processors);
-    }
-}
-
-void launch_skip(cudaStream_t stream, const Matrix &list, float *gradient, float *list_loss, Totals *totals)
-{
-    const unsigned blocks = ceil_div(list.items, COUNT_TILE);
-    if (gradient)
-        check(cudaMemsetAsync(gradient, 0, list.items * sizeof(float), stream), "clearing");
-    switch (list.type) {
-    case Score::FP16:
-        launch_kernel(stream, "skipping a list", skip_list<Fp16>, blocks, 256, 0, list, list_loss, totals);
-        break;
-    case Score::BF16:
-        launch_kernel(stream, "skipping a list", skip_list<Bf16>, blocks, 256, 0, list, list_loss, totals);
-        break;
-    default:
-        launch_kernel(stream, "skipping a list", skip_list<float>, blocks, 256, 0, list, list_loss, totals);
-        break;
+    const uint32_t tiles = ceil_div(job.matrix.items, COUNT_TILE);
+    const size_t each = each_group(job.matrix.lists, tiles);
+    for (size_t first = 0; first < job.matrix.lists; first += each) {
+        const LongJob part = part_of(job, first, std::min(each, job.matrix.lists - first), tiles);
+        if (each == 1)
+            Runner<uint32_t>(stream, part, tiles, memory, processors).run();
+        else
+            Runner<uint64_t>(stream, part, tiles, memory, processors).run();
     }
 }
 

@@ -43,10 +43,11 @@ void LossPart::compute(float *gradient, float *list_loss)
 {
     gradient_ = gradient;
     list_loss_ = list_loss;
-    if (!whole_card_)
-        return launch_short(lane_.stream, short_job(report_));
-    run_long(0);
-    launch_losses(lane_.stream, loss_, matrix_.lists, totals_, report_);
+    size_ = card_.sizes.expected(matrix_.lists, matrix_.items);
+    if (size_.most == 0 && whole_card_) // the first of its shape: it is counted only
+        return only_count();
+    size_.most = std::max(size_.most, SHORT_SOME);
+    launch();
 }
 
 void LossPart::only_count()
@@ -61,16 +62,46 @@ const Totals &LossPart::totals() const
     return *report_;
 }
 
-bool LossPart::compute_rest()
+bool LossPart::compute_again()
 {
-    const uint32_t most = report_->most;
-    if (whole_card_ || most <= SHORT_SOME)
+    const LongSize wanted = wanted_size();
+    if (wanted.most <= size_.most && wanted.chunks <= size_.chunks)
         return false;
-    launch_short_rest(lane_.stream, short_job(nullptr));
-    if (most > SHORT_MOST)
-        run_long(SHORT_MOST);
-    launch_losses(lane_.stream, loss_, matrix_.lists, totals_, report_);
+    size_ = wanted;
+    check(cudaMemsetAsync(reinterpret_cast<unsigned char *>(totals_) + TOTALS_RANKED, 0,
+                          sizeof *totals_ - TOTALS_RANKED, lane_.stream),
+          "clearing");
+    launch();
     return true;
+}
+
+void LossPart::remember()
+{
+    card_.sizes.note(matrix_.lists, matrix_.items, wanted_size());
+}
+
+// By what was counted. Where no list was described, chunks are not known but for how many there can be.
+LongSize LossPart::wanted_size() const
+{
+    const Totals &seen = *report_;
+    if (!whole_card_ && seen.most <= SHORT_MOST)
+        return {seen.most, 0};
+    return {seen.most, seen.chunks ? seen.chunks : chunks_most(matrix_.lists, seen.relevant)};
+}
+
+// Everything that lists of size_ want.
+void LossPart::launch()
+{
+    if (!whole_card_) {
+        const bool all = size_.most <= SHORT_SOME;
+        launch_short(lane_.stream, short_job(all ? report_ : nullptr));
+        if (all)
+            return;
+        launch_short_rest(lane_.stream, short_job(nullptr));
+    }
+    if (whole_card_ || size_.most > SHORT_MOST)
+        launch_long(lane_.stream, long_job(), memory_for_long(), card_.processors);
+    launch_losses(lane_.stream, loss_, matrix_.lists, totals_, report_);
 }
 
 ShortJob LossPart::short_job(Totals *report) const
@@ -78,49 +109,16 @@ ShortJob LossPart::short_job(Totals *report) const
     return {matrix_, box_, count_, positions_, room_, totals_, gradient_, loss_, list_loss_, report};
 }
 
-std::vector<ListCount> LossPart::read_counts()
+LongJob LossPart::long_job() const
 {
-    std::vector<ListCount> counts(matrix_.lists);
-    lane_.staging.to_host(lane_.stream, counts.data(), count_, counts.size() * sizeof(ListCount));
-    return counts;
+    const uint32_t least = whole_card_ ? 0 : SHORT_MOST + 1;
+    return {matrix_, box_,      least, size_,      count_,     tile_relevant_,
+            totals_, gradient_, loss_, list_loss_, lane_.side, lane_.cleared};
 }
 
-// Lists with more relevant items than `above`, one after the other in the same memory.
-void LossPart::run_long(uint32_t above)
+void *LossPart::memory_for_long()
 {
-    const std::vector<ListCount> counts = read_counts();
-    const size_t items = matrix_.items;
-    size_t bytes = 0;
-    for (const ListCount &count : counts)
-        if (count.p > above)
-            bytes = std::max(bytes, long_bytes(matrix_.items, count.p));
-    void *memory = lane_.arena.bytes(bytes);
-    for (size_t l = 0; l < counts.size(); l++) {
-        const ListCount &count = counts[l];
-        const Matrix list = list_of(l);
-        float *gradient = gradient_ ? gradient_ + l * items : nullptr,
-              *list_loss = list_loss_ ? list_loss_ + l : nullptr;
-        if (count.p == 0 && above == 0) {
-            check(cudaMemsetAsync(loss_ + l, 0, sizeof *loss_, lane_.stream), "clearing");
-            launch_skip(lane_.stream, list, gradient, list_loss, totals_);
-        }
-        if (count.p <= above)
-            continue;
-        launch_long(lane_.stream,
-                    {list, box_, count.p, matrix_.items - count.ignored, tile_relevant_ + l * tiles_, totals_,
-                     gradient, loss_ + l, list_loss, lane_.side, lane_.cleared},
-                    memory, card_.processors);
-    }
-}
-
-Matrix LossPart::list_of(size_t l) const
-{
-    Matrix list = matrix_;
-    const size_t size = list.type == Score::FP32 ? 4 : 2, first = l * matrix_.items;
-    list.scores = static_cast<const unsigned char *>(matrix_.scores) + first * size;
-    list.targets = matrix_.targets + first;
-    list.lists = 1;
-    return list;
+    return lane_.arena.bytes(long_bytes(matrix_.lists, matrix_.items, size_));
 }
 
 } // namespace rk

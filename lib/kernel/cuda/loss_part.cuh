@@ -1,8 +1,6 @@
 // A part of the loss of a request on scores: its lists, or with interclass the whole batch as one.
 #pragma once
 
-#include <vector>
-
 #include "card.cuh"
 #include "kernels.cuh"
 
@@ -24,8 +22,11 @@ class LossPart
     void only_count(); // in compute()'s place: no loss, but what was counted
     // After a wait. Throws Passed for what the CPU engine has a sentence for.
     const Totals &totals() const;
-    // Lists that compute() left, for which memory is needed that nobody knew of before. True: wait again.
-    bool compute_rest();
+    // After a wait: computes everything once more where compute() expected lists of fewer relevant items than
+    // these have. True: wait again.
+    bool compute_again();
+    // After the last wait: for requests of the same shape.
+    void remember();
 
     const Box &box() const
     {
@@ -41,10 +42,11 @@ class LossPart
     }
 
   private:
-    std::vector<ListCount> read_counts();
+    LongSize wanted_size() const;
+    void launch();
     ShortJob short_job(Totals *report) const;
-    void run_long(uint32_t above);
-    Matrix list_of(size_t l) const;
+    LongJob long_job() const;
+    void *memory_for_long();
 
     rk_card &card_;
     Lane &lane_;
@@ -53,7 +55,8 @@ class LossPart
     Box box_;
     Totals *report_;
     uint32_t tiles_, room_;
-    bool whole_card_; // a list after the other
+    bool whole_card_; // for all lists together, however few relevant items they have
+    LongSize size_ = {};
     Totals *totals_ = nullptr;
     ListCount *count_ = nullptr;
     uint32_t *tile_relevant_ = nullptr, *positions_ = nullptr;

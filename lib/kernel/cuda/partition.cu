@@ -1,5 +1,7 @@
 #include "partition.cuh"
 
+#include <algorithm>
+
 #include "pass.cuh"
 
 namespace rk
@@ -51,14 +53,15 @@ __device__ uint32_t take_place(uint32_t *count, uint32_t b)
     return __shfl_sync(EVERYONE, first, 0) + lane;
 }
 
-// One tile: by bucket to shared memory, and from there side by side to its place in the split form.
+// One tile, number `at` of all lists': by bucket to shared memory, and from there side by side to its place
+// in the split form.
 template <class S, bool ALIGNED>
-__device__ void split_tile(const Partition &part, const Items<S> &items, Split &sh, uint32_t tile,
-                           uint32_t end, Totals *totals)
+__device__ void split_tile(const Partition &part, const Items<S> &items, Split &sh, size_t at, uint32_t begin,
+                           uint32_t end, uint32_t *total, Totals *totals)
 {
     float s[HELD];
     uint32_t where[EACH]; // bucket, and place within it
-    if (load_items<S, ALIGNED, true>(items, tile * PART_TILE + 4 * threadIdx.x, SPLITTERS, end, s))
+    if (load_items<S, ALIGNED, true>(items, begin + 4 * threadIdx.x, SPLITTERS, end, s))
         totals->nan = 1;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
@@ -77,63 +80,79 @@ __device__ void split_tile(const Partition &part, const Items<S> &items, Split &
     }
     __syncthreads();
     for (uint32_t b = threadIdx.x; b < PART_BUCKETS + 2; b += SPLITTERS) {
-        part.start[static_cast<size_t>(tile) * (PART_BUCKETS + 2) + b] = static_cast<uint16_t>(sh.start[b]);
+        part.start[at * (PART_BUCKETS + 2) + b] = static_cast<uint16_t>(sh.start[b]);
         if (b && b <= PART_BUCKETS && sh.count[b])
-            atomicAdd(&part.total[b], sh.count[b]);
+            atomicAdd(&total[b - 1], sh.count[b]);
         sh.count[b] = 0; // for the next tile
     }
     const uint32_t kept = sh.start[PART_BUCKETS + 1];
-    float4 *score = reinterpret_cast<float4 *>(part.score + static_cast<size_t>(tile) * PART_TILE);
+    float4 *score = reinterpret_cast<float4 *>(part.score + at * PART_TILE);
     for (uint32_t i = threadIdx.x; 4 * i < kept; i += SPLITTERS)
         score[i] = reinterpret_cast<float4 *>(sh.score)[i];
-    uint4 *place = reinterpret_cast<uint4 *>(part.place + static_cast<size_t>(tile) * PART_TILE);
+    uint4 *place = reinterpret_cast<uint4 *>(part.place + at * PART_TILE);
     for (uint32_t i = threadIdx.x; 8 * i < kept; i += SPLITTERS)
         place[i] = reinterpret_cast<uint4 *>(sh.place)[i];
     __syncthreads();
 }
 
+// Without relevant items there is a threshold that nothing is at or above: scores are looked at nevertheless.
+__device__ void load_table(Split &sh, const LongList &list, const float *cut)
+{
+    const uint32_t buckets = ceil_div(list.p, list.width);
+    for (uint32_t b = threadIdx.x; b < buckets; b += SPLITTERS)
+        sh.cut[b] = cut[list.begin() + static_cast<size_t>(b) * list.width];
+    if (buckets == 0 && threadIdx.x == 0)
+        sh.cut[0] = __int_as_float(0x7fffffff);
+    __syncthreads();
+    build_finder(sh.finder, sh.cut, max(buckets, 1u));
+}
+
 template <class S, bool ALIGNED>
-__global__ void __launch_bounds__(SPLITTERS, 1)
-    split_tiles(const Partition part, const Matrix list, Totals *totals)
+__global__ void __launch_bounds__(SPLITTERS, 1) split_tiles(const Long l, const Partition part)
 {
     unsigned char *memory = block_memory();
     Split &sh = *reinterpret_cast<Split *>(memory);
-    const Items<S> items = {static_cast<const S *>(list.scores), list.targets};
-    for (uint32_t b = threadIdx.x; b < part.buckets; b += SPLITTERS)
-        sh.cut[b] = part.cut[static_cast<size_t>(b) * part.width];
     for (uint32_t b = threadIdx.x; b < PART_BUCKETS + 2; b += SPLITTERS)
         sh.count[b] = 0;
-    __syncthreads();
-    build_finder(sh.finder, sh.cut, part.buckets);
-    for (uint32_t tile = blockIdx.x; tile < part.tiles; tile += gridDim.x) {
-        const uint32_t begin = tile * PART_TILE;
-        split_tile<S, ALIGNED>(part, items, sh, tile, min(list.items - begin, PART_TILE) + begin, totals);
-    }
+    each_run(l.list, l.lists, l.tiles, [&](uint32_t number, uint32_t first, uint32_t last) {
+        const LongList list = l.list[number];
+        const Items<S> items = items_of<S>(l.matrix, number);
+        load_table(sh, list, l.cut);
+        for (uint32_t tile = first; tile < last; tile++) {
+            const uint32_t begin = tile * PART_TILE, end = min(l.matrix.items - begin, PART_TILE) + begin;
+            split_tile<S, ALIGNED>(part, items, sh, static_cast<size_t>(number) * l.tiles + tile, begin, end,
+                                   part.total + list.bucket, l.totals);
+        }
+    });
 }
 
-// Work in units of about so many items, whatever the buckets' sizes.
-__global__ void number_units(const Partition part)
+// Work in units of about so many items, whatever the buckets' sizes. By one block.
+__global__ void number_units(const Long l, const Partition part)
 {
-    __shared__ uint32_t units[PART_BUCKETS + 1];
-    const uint32_t b = threadIdx.x;
-    if (b <= PART_BUCKETS)
-        units[b] = b ? ceil_div(part.total[b], part.unit_items) : 0;
-    __syncthreads();
-    if (b > PART_BUCKETS + 1)
-        return;
+    __shared__ uint32_t warp[32];
+    const uint32_t buckets = l.list[l.lists].bucket;
     uint32_t sum = 0;
-    for (uint32_t c = 0; c < b; c++)
-        sum += units[c];
-    part.unit[b] = sum;
+    for (uint32_t base = 0; base < buckets; base += blockDim.x) {
+        const uint32_t b = base + threadIdx.x;
+        const uint32_t before = sums_before(b < buckets ? ceil_div(part.total[b], part.unit_items) : 0, warp);
+        if (b < buckets)
+            part.unit[b] = sum + before;
+        sum += warp[31];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0)
+        part.unit[buckets] = sum;
 }
 
-// Which bucket and tiles a block works on; bucket 0: none.
+// Which bucket of which list a block works on, in which of all lists' tiles; bucket 0: none.
 struct Unit {
-    uint32_t bucket, first, end;
+    uint32_t number, bucket, first, end;
 };
-__device__ Unit unit_of(const Partition &part)
+__device__ Unit unit_of(const Long &l, const Partition &part)
 {
-    uint32_t low = 0, high = PART_BUCKETS + 1;
+    uint32_t low = 0, high = l.list[l.lists].bucket;
+    if (blockIdx.x >= part.unit[high])
+        return {0, 0, 0, 0};
     while (high - low > 1) { // unit[low] <= block < unit[high]
         const uint32_t middle = (low + high) / 2;
         if (part.unit[middle] <= blockIdx.x)
@@ -141,15 +160,16 @@ __device__ Unit unit_of(const Partition &part)
         else
             high = middle;
     }
-    if (blockIdx.x >= part.unit[PART_BUCKETS + 1])
-        return {0, 0, 0};
+    const uint32_t list = list_at<&LongList::bucket>(l.list, l.lists, low);
     const uint64_t number = blockIdx.x - part.unit[low], count = part.unit[low + 1] - part.unit[low];
-    return {low, static_cast<uint32_t>(part.tiles * number / count),
-            static_cast<uint32_t>(part.tiles * (number + 1) / count)};
+    const uint32_t before = list * l.tiles;
+    return {list, low - l.list[list].bucket + 1, before + static_cast<uint32_t>(l.tiles * number / count),
+            before + static_cast<uint32_t>(l.tiles * (number + 1) / count)};
 }
 
 // Calls visit(tile's first place in the split form, first and end of the unit's items in the tile) for all
-// pieces of a unit, warps side by side, all lanes of one together.
+// pieces of a unit (a group of lists has no more than 2^32 places), warps side by side, all lanes of one
+// together.
 template <class Visit> __device__ void each_piece(const Partition &part, const Unit &unit, Visit visit)
 {
     const uint32_t warps = blockDim.x / 32, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -165,7 +185,7 @@ template <class Visit> __device__ void each_piece(const Partition &part, const U
             end = start[1];
         }
         for (uint32_t t = 0; t < here; t++) {
-            const size_t tile = static_cast<size_t>(base + t) * PART_TILE;
+            const uint32_t tile = (base + t) * PART_TILE;
             const uint32_t from = __shfl_sync(EVERYONE, begin, t), to = __shfl_sync(EVERYONE, end, t);
             visit(tile, from, to);
         }
@@ -182,15 +202,16 @@ struct Search {
     uint32_t hist[ROOM + 1];
 };
 struct Range {
+    uint32_t begin;                         // of the list's thresholds
     const float *cut;                       // [count] ascending
     uint32_t below, count, stride, sampled; // below: thresholds of lower buckets
 };
 
-__device__ Range range_of(const Partition &part, uint32_t bucket)
+__device__ Range range_of(const LongList &list, const float *cut, uint32_t bucket)
 {
-    const uint32_t below = (bucket - 1) * part.width, count = min(part.width, part.p - below);
+    const uint32_t below = (bucket - 1) * list.width, count = min(list.width, list.p - below);
     const uint32_t stride = ceil_div(count, ROOM - 1);
-    return {part.cut + below, below, count, stride, ceil_div(count, stride)};
+    return {list.begin(), cut + list.begin() + below, below, count, stride, ceil_div(count, stride)};
 }
 
 // Thresholds of the range at or below s.
@@ -210,13 +231,15 @@ __device__ uint32_t search(const Search &sh, const Range &range, float s)
     return low;
 }
 
-template <class Found> __global__ void __launch_bounds__(THREADS, 4) count_buckets(const Partition part)
+template <class Found>
+__global__ void __launch_bounds__(THREADS, 4) count_buckets(const Long l, const Partition part)
 {
     __shared__ Search sh;
-    const Unit unit = unit_of(part);
+    const Unit unit = unit_of(l, part);
     if (unit.bucket == 0)
         return;
-    const Range range = range_of(part, unit.bucket);
+    const LongList list = l.list[unit.number];
+    const Range range = range_of(list, l.cut, unit.bucket);
     for (uint32_t i = threadIdx.x; i < range.sampled; i += blockDim.x)
         sh.cut[i] = range.cut[static_cast<size_t>(i) * range.stride];
     for (uint32_t i = threadIdx.x; i <= ROOM; i += blockDim.x)
@@ -224,16 +247,16 @@ template <class Found> __global__ void __launch_bounds__(THREADS, 4) count_bucke
     __syncthreads();
     build_finder(sh.finder, sh.cut, range.sampled);
     Found *found_at = static_cast<Found *>(part.found);
-    const uint32_t top = part.p - range.below;
-    const auto count = [&](size_t at, float s) {
+    uint32_t *ahead = l.ahead + range.begin + (list.p - range.below); // less what is found
+    const auto count = [&](uint32_t at, float s) {
         const uint32_t found = search(sh, range, s);
         found_at[at] = static_cast<Found>(found);
         if (range.stride == 1)
             atomicAdd(&sh.hist[found], 1);
         else
-            atomicAdd(&part.hist[top - found], 1);
+            atomicAdd(ahead - found, 1);
     };
-    each_piece(part, unit, [&](size_t tile, uint32_t from, uint32_t to) {
+    each_piece(part, unit, [&](uint32_t tile, uint32_t from, uint32_t to) {
         for (uint32_t i = from + threadIdx.x % 32; i < to; i += 32 * AT_ONCE) {
             float s[AT_ONCE];
 #pragma unroll
@@ -248,7 +271,7 @@ template <class Found> __global__ void __launch_bounds__(THREADS, 4) count_bucke
     __syncthreads();
     for (uint32_t c = threadIdx.x; range.stride == 1 && c <= range.count; c += blockDim.x)
         if (sh.hist[c])
-            atomicAdd(&part.hist[top - c], sh.hist[c]);
+            atomicAdd(ahead - c, sh.hist[c]);
 }
 
 // The moved thresholds of the same places as a bucket's: the last that was at or below an item tells whether
@@ -257,6 +280,12 @@ struct Moved {
     float after[ROOM];
     uint32_t change[ROOM + 1];
     uint32_t warp[32];
+    // What is wanted of passed items only, and would take registers from the rest. Of the list:
+    const float *all_after;
+    uint32_t *passes;
+    float *gradient;
+    uint32_t places_before; // in the lists before
+    double w, lambda;
 };
 
 // Items of a warp that were passed, put aside until there is one for each lane: in nearly every row of items
@@ -266,43 +295,50 @@ struct Aside {
     float score[64];
 };
 
-// An item that was passed. With few thresholds in the bucket, they and the counts of places in it are in
-// shared memory.
-template <bool SHARED>
-__device__ uint32_t note_one(const Partition &part, const Range &range, Moved &sh, uint32_t found, float s)
+// An item that was passed; below: thresholds of lower buckets. With few thresholds in the bucket, they and
+// the counts of places in it are in shared memory.
+template <bool SHARED> __device__ uint32_t note_one(Moved &sh, uint32_t below, uint32_t found, float s)
 {
-    const uint32_t then = range.below + found;
+    const uint32_t then = below + found;
+    uint32_t *const passes = sh.passes;
     uint32_t now;
     if (SHARED && sh.after[0] <= s) {
         const uint32_t still = find_back(sh.after, found, s);
         atomicAdd(&sh.change[still], 1u);
-        now = range.below + still;
+        now = below + still;
     } else {
-        now = find_back(part.after, then, s);
+        now = find_back(sh.all_after, then, s);
         const uint32_t active = __activemask(), leader = __ffs(static_cast<int>(active)) - 1;
         if (!__all_sync(active, now == __shfl_sync(active, now, leader)))
-            atomicAdd(&part.change[now], 1u);
+            atomicAdd(&passes[now], 1u);
         else if (threadIdx.x % 32 == leader) // many equal scores: one speaks for all
-            atomicAdd(&part.change[now], static_cast<uint32_t>(__popc(active)));
+            atomicAdd(&passes[now], static_cast<uint32_t>(__popc(active)));
     }
-    atomicAdd(SHARED ? &sh.change[found] : &part.change[then], ~0u);
+    atomicAdd(SHARED ? &sh.change[found] : &passes[then], ~0u);
     return then - now;
 }
 
 template <class Found, bool SHARED>
-__global__ void __launch_bounds__(THREADS, 4)
-    move_buckets(const Partition part, const Box box, uint32_t n, const Totals *totals,
-                 const uint32_t *changed, float *gradient, unsigned long long *passed)
+__global__ void __launch_bounds__(THREADS, 4) move_buckets(const Long l, const Partition part)
 {
     __shared__ Moved sh;
     __shared__ Aside asides[THREADS / 32];
-    const Unit unit = unit_of(part);
-    if (unit.bucket == 0 || !*changed)
+    const Unit unit = unit_of(l, part);
+    if (unit.bucket == 0 || !l.state[unit.number].changed)
         return;
-    const double w = weight_of(box, *totals, part.p), lambda = lambda_of(box, w, n);
-    const Range range = range_of(part, unit.bucket);
+    const LongList list = l.list[unit.number];
+    const Range range = range_of(list, l.cut, unit.bucket);
+    const float *after = l.cut_after + range.begin + range.below;
+    if (threadIdx.x == 0) {
+        sh.all_after = l.cut_after + range.begin;
+        sh.passes = l.passes + range.begin;
+        sh.gradient = l.gradient + static_cast<size_t>(unit.number) * l.matrix.items;
+        sh.places_before = unit.number * l.tiles * PART_TILE;
+        sh.w = weight_of(l.box, *l.totals, list.p);
+        sh.lambda = lambda_of(l.box, sh.w, list.n);
+    }
     for (uint32_t i = threadIdx.x; SHARED && i < range.count; i += blockDim.x)
-        sh.after[i] = part.after[range.below + i];
+        sh.after[i] = after[i];
     for (uint32_t i = threadIdx.x; SHARED && i <= range.count; i += blockDim.x)
         sh.change[i] = 0;
     __syncthreads();
@@ -312,14 +348,14 @@ __global__ void __launch_bounds__(THREADS, 4)
     uint32_t mine = 0, kept = 0; // kept: the same in all lanes
     const auto settle = [&](uint32_t e) {
         const uint32_t at = aside.at[e],
-                       by = note_one<SHARED>(part, range, sh, aside.found[e], aside.score[e]);
-        gradient[at / PART_TILE * PART_TILE + part.place[at]] =
-            gradient_of(box, w, lambda, -static_cast<int32_t>(by));
+                       by = note_one<SHARED>(sh, range.below, aside.found[e], aside.score[e]);
+        sh.gradient[at / PART_TILE * PART_TILE - sh.places_before + part.place[at]] =
+            gradient_of(l.box, sh.w, sh.lambda, -static_cast<int32_t>(by));
         mine++;
     };
     const auto look = [&](bool there, uint32_t at, float s, uint32_t found) {
         // found is not 0: no item is below its bucket.
-        const bool passed = there && (SHARED ? sh.after[found - 1] : part.after[range.below + found - 1]) > s;
+        const bool passed = there && (SHARED ? sh.after[found - 1] : after[found - 1]) > s;
         const uint32_t mask = __ballot_sync(EVERYONE, passed);
         if (!mask)
             return;
@@ -358,72 +394,89 @@ __global__ void __launch_bounds__(THREADS, 4)
     __syncthreads();
     for (uint32_t i = threadIdx.x; SHARED && i <= range.count; i += blockDim.x)
         if (sh.change[i])
-            atomicAdd(&part.change[range.below + i], sh.change[i]);
+            atomicAdd(&sh.passes[range.below + i], sh.change[i]);
     mine = sum_block(mine, sh.warp);
     if (threadIdx.x == 0 && mine)
-        atomicAdd(passed, static_cast<unsigned long long>(mine));
+        atomicAdd(&l.state[unit.number].passed, static_cast<unsigned long long>(mine));
 }
 
-template <class S>
-void launch_split(cudaStream_t stream, const Partition &part, const Matrix &list, Totals *totals)
+using SplitKernel = void (*)(Long, Partition);
+
+SplitKernel splitter_for(Score type, bool aligned)
 {
-    const bool aligned = reinterpret_cast<uintptr_t>(list.scores) % 16 == 0 &&
-                         reinterpret_cast<uintptr_t>(list.targets) % 4 == 0;
-    launch_kernel(stream, "splitting a list", aligned ? split_tiles<S, true> : split_tiles<S, false>,
-                  part.splitters, SPLITTERS, sizeof(Split), part, list, totals);
+    switch (type) {
+    case Score::FP16:
+        return aligned ? split_tiles<Fp16, true> : split_tiles<Fp16, false>;
+    case Score::BF16:
+        return aligned ? split_tiles<Bf16, true> : split_tiles<Bf16, false>;
+    default:
+        return aligned ? split_tiles<float, true> : split_tiles<float, false>;
+    }
 }
 
-template <class S> void allow()
+size_t places_of(uint32_t lists, uint32_t tiles)
 {
-    check(cudaFuncSetAttribute(split_tiles<S, true>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               sizeof(Split)),
-          "shared memory for splitting");
-    check(cudaFuncSetAttribute(split_tiles<S, false>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               sizeof(Split)),
-          "shared memory for splitting");
+    return static_cast<size_t>(lists) * tiles * PART_TILE;
 }
 
-unsigned most_units(const Partition &part)
+unsigned most_units(const Long &l, const Partition &part)
 {
-    return static_cast<unsigned>(part.tiles * static_cast<uint64_t>(PART_TILE) / part.unit_items +
-                                 PART_BUCKETS + 1);
+    return static_cast<unsigned>(places_of(l.lists, l.tiles) / part.unit_items + part.slots);
+}
+
+bool is_wide(const Partition &part) // counts of thresholds of a bucket do not fit 16 bits
+{
+    return part_width(part.most) > 0xffff;
 }
 
 } // namespace
 
+Partition carve_partition(Carve &carve, uint32_t lists, uint32_t tiles, uint32_t most, size_t relevant)
+{
+    Partition part = {};
+    const size_t places = places_of(lists, tiles);
+    part.most = most;
+    // A bucket has PART_WIDTH_LEAST relevant items, but the last one of a list.
+    part.slots = static_cast<uint32_t>(
+        std::min<size_t>(static_cast<size_t>(lists) * PART_BUCKETS, relevant / PART_WIDTH_LEAST + lists));
+    // Enough blocks for the card to be busy, and few enough that what each does at its ends does not count.
+    part.unit_items = static_cast<uint32_t>(std::min<size_t>(131072, std::max<size_t>(8192, places / 1024)));
+    part.score = carve.take<float>(places);
+    part.place = carve.take<uint16_t>(places);
+    part.found = carve.take<unsigned char>(places * (is_wide(part) ? 4 : 2));
+    part.start = carve.take<uint16_t>(static_cast<size_t>(lists) * tiles * (PART_BUCKETS + 2));
+    part.total = carve.take<uint32_t>(part.slots);
+    part.unit = carve.take<uint32_t>(part.slots + 1);
+    return part;
+}
+
 void prepare_partition()
 {
-    allow<float>(), allow<Fp16>(), allow<Bf16>();
+    for (const Score type : {Score::FP32, Score::FP16, Score::BF16})
+        for (const bool aligned : {false, true})
+            check(cudaFuncSetAttribute(splitter_for(type, aligned),
+                                       cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Split)),
+                  "shared memory for splitting");
 }
 
-void launch_part_count(cudaStream_t stream, const Partition &part, const Matrix &list, Totals *totals)
+void launch_part_count(cudaStream_t stream, const Long &l, const Partition &part, int processors)
 {
-    switch (list.type) {
-    case Score::FP16:
-        launch_split<Fp16>(stream, part, list, totals);
-        break;
-    case Score::BF16:
-        launch_split<Bf16>(stream, part, list, totals);
-        break;
-    default:
-        launch_split<float>(stream, part, list, totals);
-        break;
-    }
-    launch_kernel(stream, "numbering units", number_units, 1, 288, 0, part);
+    const unsigned splitters = std::min(l.lists * l.tiles, static_cast<unsigned>(processors));
+    check(cudaMemsetAsync(part.total, 0, part.slots * sizeof *part.total, stream), "clearing");
+    launch_kernel(stream, "splitting lists", splitter_for(l.matrix.type, is_aligned(l)), splitters, SPLITTERS,
+                  sizeof(Split), l, part);
+    launch_kernel(stream, "numbering units", number_units, 1, 1024, 0, l, part);
     launch_kernel(stream, "counting buckets",
-                  part_wide(part.p) ? count_buckets<uint32_t> : count_buckets<uint16_t>, most_units(part),
-                  THREADS, 0, part);
+                  is_wide(part) ? count_buckets<uint32_t> : count_buckets<uint16_t>, most_units(l, part),
+                  THREADS, 0, l, part);
 }
 
-void launch_part_move(cudaStream_t stream, const Partition &part, const Box &box, uint32_t n,
-                      const Totals *totals, const uint32_t *changed, float *gradient,
-                      unsigned long long *passed)
+void launch_part_move(cudaStream_t stream, const Long &l, const Partition &part)
 {
-    const auto move = part.width <= ROOM  ? move_buckets<uint16_t, true>
-                      : part_wide(part.p) ? move_buckets<uint32_t, false>
-                                          : move_buckets<uint16_t, false>;
-    launch_kernel(stream, "moving buckets", move, most_units(part), THREADS, 0, part, box, n, totals, changed,
-                  gradient, passed);
+    const auto move = part_width(part.most) <= ROOM ? move_buckets<uint16_t, true>
+                      : is_wide(part)               ? move_buckets<uint32_t, false>
+                                                    : move_buckets<uint16_t, false>;
+    launch_kernel(stream, "moving buckets", move, most_units(l, part), THREADS, 0, l, part);
 }
 
 } // namespace rk

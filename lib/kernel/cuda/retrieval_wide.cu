@@ -39,7 +39,7 @@ Wide carve_wide(void *memory, uint32_t total, uint32_t p, uint32_t dim)
     wide.loss = carve.take<double>(1);
     wide.partial = carve.take<double>(static_cast<size_t>(SLICES) * dim);
     wide.tile_relevant = carve.take<uint32_t>(ceil_div(total, COUNT_TILE));
-    wide.memory = carve.take<unsigned char>(long_bytes(total, p));
+    wide.memory = carve.take<unsigned char>(long_bytes(1, total, {p, chunks_most(1, p)}));
     wide.bytes = carve.used;
     return wide;
 }
@@ -132,8 +132,18 @@ void launch_wide(cudaStream_t stream, const Block &block, uint32_t q, const Quer
     launch_count(stream, wide.targets, 1, block.total, true, &wide.counted->list, wide.tile_relevant, nullptr,
                  0, &wide.counted->totals);
     launch_long(stream,
-                {row, box, query.p, block.total - query.ignoreds, wide.tile_relevant, &wide.counted->totals,
-                 block.gradient ? wide.gradient : nullptr, wide.loss, nullptr, side, cleared},
+                {row,
+                 box,
+                 0,
+                 {query.p, chunks_most(1, query.p)},
+                 &wide.counted->list,
+                 wide.tile_relevant,
+                 &wide.counted->totals,
+                 block.gradient ? wide.gradient : nullptr,
+                 wide.loss,
+                 nullptr,
+                 side,
+                 cleared},
                 wide.memory, processors);
     launch_kernel(stream, "finishing a query", finish_query, std::min(64u, ceil_div(block.own, 256u)), 256, 0,
                   block, q, wide);

@@ -1,6 +1,6 @@
-// A request on scores: inputs to the card, kernels, outputs back. The host waits once, at the end; lists with
-// very many relevant items, and requests of a few long lists, want one more wait before it, because memory
-// and sorts are sized by what was counted.
+// A request on scores: inputs to the card, kernels, outputs back. The host waits once, at the end: memory and
+// sorts are sized by what requests of the same shape wanted before. One that wants more, and the first one of
+// a few long lists, are computed again.
 #include <memory>
 
 #include "loss_part.cuh"
@@ -38,8 +38,9 @@ class Request
         make_parts();
         compute();
         wait();
-        const bool more = lists_part_->compute_rest(), more_flat = flat_part_ && flat_part_->compute_rest();
-        if (more || more_flat) {
+        const bool again = computes_lists() && lists_part_->compute_again(),
+                   again_flat = flat_part_ && flat_part_->compute_again();
+        if (again || again_flat) {
             arrange();
             wait();
         }
@@ -47,6 +48,11 @@ class Request
     }
 
   private:
+    bool computes_lists() const
+    {
+        return job_.interclass < 1 || job_.list_loss;
+    }
+
     // With two parts, what each finds is kept as changes of rank, and weighed where it is added.
     bool joins() const
     {
@@ -118,7 +124,7 @@ class Request
             flat_gradient_ = joins() ? lane_.arena.take<float>(elements_) : result_;
             nonzero_ = lane_.arena.take<unsigned long long>(1);
         }
-        if (weighs || list_loss_)
+        if (computes_lists())
             lists_part_->compute(lists_gradient_, list_loss_);
         else
             lists_part_->only_count();
@@ -164,6 +170,10 @@ class Request
 
     void write()
     {
+        if (computes_lists())
+            lists_part_->remember();
+        if (flat_part_)
+            flat_part_->remember();
         const Totals &lists = lists_part_->totals();
         const Totals none = {}, &flat = flat_part_ ? flat_part_->totals() : none;
         job_.loss = lists.loss + flat.loss;

@@ -44,6 +44,7 @@ struct Card {
     size_t memory, used = 0;
     cudaError_t sticky = cudaSuccess, last = cudaSuccess;
     bool meddles;
+    unsigned long waits = 0;
     std::mt19937_64 any;
     Card();
 };
