@@ -24,22 +24,21 @@ template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) c
 {
     unsigned char *memory = block_memory();
     Thresholds<ROOM> &t = *reinterpret_cast<Thresholds<ROOM> *>(memory);
-    int nan = 0;
     each_run(l.list, l.lists, l.tiles, [&](uint32_t number, uint32_t first, uint32_t last) {
         const LongList list = l.list[number];
         load_cuts(t.before, l.cut + list.begin(), list.p);
         begin_count(t, list.p);
         const uint32_t begin = first * COUNT_TILE,
                        end = min(l.matrix.items - begin, (last - first) * COUNT_TILE) + begin;
-        nan += count_items<S, ALIGNED, true>(items_of<S>(l.matrix, number), begin, end, t, list.p);
+        const int nan = count_items<S, ALIGNED, true>(items_of<S>(l.matrix, number), begin, end, t, list.p);
+        if (nan)
+            l.state[number].nan = 1;
         end_count(t, list.p);
         for (uint32_t j = threadIdx.x; j < list.p; j += blockDim.x)
             if (t.count[j + 1])
                 atomicAdd(&l.ahead[list.begin() + list.p - 1 - j], t.count[j + 1]);
         __syncthreads();
     });
-    if (nan)
-        l.totals->nan = 1;
 }
 
 template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) move_lists(const Long l)
@@ -51,7 +50,7 @@ template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) m
         LongState &state = l.state[number];
         if (!state.changed)
             return; // the gradient is 0 already
-        const double w = weight_of(l.box, *l.totals, list.p), lambda = lambda_of(l.box, w, list.n);
+        const double w = weight_of(l, number, list.p), lambda = lambda_of(l.box, w, list.n);
         load_cuts(t.before, l.cut + list.begin(), list.p);
         load_cuts(t.after, l.cut_after + list.begin(), list.p);
         if (list.p > FEW)
@@ -59,7 +58,7 @@ template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) m
         begin_move(t, list.p, l.box, w, lambda);
         const uint32_t begin = first * COUNT_TILE,
                        end = min(l.matrix.items - begin, (last - first) * COUNT_TILE) + begin;
-        DenseSink<ALIGNED> sink = {l.gradient + static_cast<size_t>(number) * l.matrix.items, t.value, end,
+        DenseSink<ALIGNED> sink = {l.gradient + static_cast<size_t>(number) * l.matrix.stride, t.value, end,
                                    0};
         move_items<S, ALIGNED, true>(items_of<S>(l.matrix, number), begin, end, t, list.p, sink);
         end_move(t, list.p);

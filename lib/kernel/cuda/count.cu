@@ -44,15 +44,15 @@ __device__ static void note_positions(const uint32_t (&word)[WORDS], uint32_t be
 // is room.
 template <bool ALIGNED>
 static __global__ void __launch_bounds__(THREADS)
-    count_tiles(const int8_t *targets, uint32_t items, uint32_t tiles, bool is_signed, ListCount *count,
+    count_tiles(const Matrix matrix, uint32_t tiles, bool is_signed, ListCount *count,
                 uint32_t *tile_relevant, uint32_t *positions, uint32_t room, Totals *totals)
 {
     __shared__ uint32_t warp[32], first;
     const size_t list = blockIdx.x / tiles;
     const uint32_t tile = blockIdx.x % tiles, begin = tile * COUNT_TILE,
-                   end = min(items - begin, COUNT_TILE) + begin;
+                   end = min(matrix.items - begin, COUNT_TILE) + begin;
     uint32_t word[WORDS], relevant = 0, ignored = 0, bad = 0;
-    load_targets<ALIGNED>(targets + list * items, begin, end, word);
+    load_targets<ALIGNED>(matrix.targets + list * matrix.stride, begin, end, word);
 #pragma unroll
     for (int k = 0; k < WORDS; k++) {
         const uint32_t one = __vcmpeq4(word[k], 0x01010101u), minus = is_signed ? __vcmpeq4(word[k], ~0u) : 0;
@@ -104,17 +104,17 @@ static __global__ void sum_losses(const double *loss, size_t lists, Totals *tota
     report_loss(loss, lists, totals, report);
 }
 
-void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint32_t items, bool is_signed,
-                  ListCount *count, uint32_t *tile_relevant, uint32_t *positions, uint32_t room,
-                  Totals *totals)
+void launch_count(cudaStream_t stream, const Matrix &matrix, bool is_signed, ListCount *count,
+                  uint32_t *tile_relevant, uint32_t *positions, uint32_t room, Totals *totals)
 {
-    const uint32_t tiles = ceil_div(items, COUNT_TILE);
+    const size_t lists = matrix.lists;
+    const uint32_t tiles = ceil_div(matrix.items, COUNT_TILE);
     const unsigned blocks = static_cast<unsigned>(lists * tiles);
-    const bool aligned = items % 16 == 0 && reinterpret_cast<uintptr_t>(targets) % 16 == 0;
-    const unsigned threads = items <= 2048 ? 64 : THREADS; // all of a short list in the first go
+    const bool aligned =
+        (lists == 1 || matrix.stride % 16 == 0) && reinterpret_cast<uintptr_t>(matrix.targets) % 16 == 0;
+    const unsigned threads = matrix.items <= 2048 ? 64 : THREADS; // all of a short list in the first go
     launch_kernel(stream, "counting targets", aligned ? count_tiles<true> : count_tiles<false>, blocks,
-                  threads, 0, targets, items, tiles, is_signed, count, tile_relevant, positions, room,
-                  totals);
+                  threads, 0, matrix, tiles, is_signed, count, tile_relevant, positions, room, totals);
     launch_kernel(stream, "summing lists", sum_lists,
                   static_cast<unsigned>(lists < 65536 ? ceil_div<size_t>(lists, 256) : 256), 256, 0, count,
                   lists, totals);

@@ -22,11 +22,11 @@ struct Matrix {
     uint32_t items, stride; // of a row
 };
 
-// count[lists] and *totals are cleared by the caller. tile_relevant [lists · tiles of a list]. positions
-// [lists, room] or NULL: those of each list's relevant items, in any order, as many as there is room for.
-void launch_count(cudaStream_t stream, const int8_t *targets, size_t lists, uint32_t items, bool is_signed,
-                  ListCount *count, uint32_t *tile_relevant, uint32_t *positions, uint32_t room,
-                  Totals *totals);
+// Of matrix.targets. count[lists] and *totals are cleared by the caller. tile_relevant [lists · tiles of a
+// list]. positions [lists, room] or NULL: those of each list's relevant items, in any order, as many as there
+// is room for.
+void launch_count(cudaStream_t stream, const Matrix &matrix, bool is_signed, ListCount *count,
+                  uint32_t *tile_relevant, uint32_t *positions, uint32_t room, Totals *totals);
 
 // totals->loss = Σ loss[lists], and *report, in the host's memory, what *totals is then.
 void launch_losses(cudaStream_t stream, const double *loss, size_t lists, Totals *totals, Totals *report);
@@ -57,6 +57,11 @@ struct LongSize {
     uint32_t most, chunks;
 };
 
+// Of one list; right only where the job has a gradient, but for nan.
+struct LongOutcome {
+    uint32_t nan, stalled;
+};
+
 // Lists of any number of relevant items, all of the card on all of them together. `memory` of long_bytes().
 struct LongJob {
     Matrix matrix;
@@ -65,13 +70,17 @@ struct LongJob {
     LongSize size;          // neither is 0
     const ListCount *count; // [lists]
     const uint32_t *tile_relevant;
+    const double *weight; // [lists], or NULL: by box and totals
     Totals *totals;
-    float *gradient;   // [lists, items] or NULL
-    double *loss;      // [lists], weighted
-    float *list_loss;  // [lists] or NULL
-    cudaStream_t side; // for what may go beside
+    LongOutcome *outcome; // [lists], or NULL: totals say enough
+    float *gradient;      // [lists, matrix.stride] or NULL
+    double *loss;         // [lists], weighted
+    float *list_loss;     // [lists] or NULL
+    cudaStream_t side;    // for what may go beside
     cudaEvent_t cleared;
 };
+// How many such lists are worked on together, at most.
+size_t long_group(size_t lists, uint32_t items);
 size_t long_bytes(size_t lists, uint32_t items, LongSize size);
 void prepare_long();
 void launch_long(cudaStream_t stream, const LongJob &job, void *memory, int processors);

@@ -16,7 +16,8 @@ namespace rk
 namespace
 {
 
-constexpr size_t GROUP_PLACES = size_t(1) << 25; // items of lists that are worked on together, at most
+// Items of lists that are worked on together, at most; where tests watch, few enough for several groups.
+constexpr size_t GROUP_PLACES = size_t(1) << (WATCHED ? 16 : 25);
 
 size_t each_group(size_t lists, uint32_t tiles)
 {
@@ -202,7 +203,7 @@ template <class S, class Key> __global__ void gather_relevant(const Long l, cons
             const uint32_t i = from + __ffs(static_cast<int>(ones)) - 1;
             const float raw = widen(items.scores[i]), y = lowered(raw, l.box.half_margin);
             if (raw != raw)
-                l.totals->nan = 1;
+                l.state[number].nan = 1;
             m.position[list.begin() + at] = i;
             m.y[list.begin() + at] = y;
             m.key[list.begin() + at] = key_of<Key>(number, ~rk_key(y));
@@ -243,7 +244,7 @@ template <class Key> __global__ void make_terms(const Long l, const Memory<Key> 
     const LongList &list = place.list;
     double value = 0;
     if (place.there) {
-        const double w = weight_of(l.box, *l.totals, list.p), lambda = lambda_of(l.box, w, list.n);
+        const double w = weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
         const uint32_t i = m.order[list.begin() + place.k], ahead = counts.at(list.begin(), place.k);
         const rk_term term = term_of(l.box, list.p, place.k, ahead);
         const float y = moved(m.y[i], lambda, term.slope);
@@ -263,6 +264,10 @@ __global__ void make_losses(const Long l, const double *partial)
     const LongList list = l.list[blockIdx.x];
     if (!list.taken)
         return;
+    if (threadIdx.x == 0 && l.outcome)
+        l.outcome[blockIdx.x] = {l.state[blockIdx.x].nan, 0};
+    if (threadIdx.x == 0 && l.state[blockIdx.x].nan)
+        l.totals->nan = 1;
     double sum = 0;
     for (uint32_t c = threadIdx.x; c <= list.p / CHUNK; c += blockDim.x)
         sum += partial[list.chunk + c];
@@ -270,7 +275,7 @@ __global__ void make_losses(const Long l, const double *partial)
     if (threadIdx.x != 0)
         return;
     const double loss = sum / static_cast<double>(list.p);
-    l.loss[blockIdx.x] = list.p ? weight_of(l.box, *l.totals, list.p) * loss : 0;
+    l.loss[blockIdx.x] = list.p ? weight_of(l, blockIdx.x, list.p) * loss : 0;
     if (l.list_loss)
         l.list_loss[blockIdx.x] = list.p ? static_cast<float>(loss) : __int_as_float(0x7fc00000);
 }
@@ -283,12 +288,12 @@ __global__ void write_relevant(const Long l, const Memory<Key> m, const Counts c
     const LongList &list = place.list;
     uint32_t changed = 0;
     if (place.there) {
-        const double w = weight_of(l.box, *l.totals, list.p), lambda = lambda_of(l.box, w, list.n);
+        const double w = weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
         const uint32_t i = m.order_after[list.begin() + place.k];
         const uint32_t ahead =
             counts.at(list.begin(), place.k) - passes.at(list.begin(), list.p - 1 - place.k);
         const int32_t delta = m.rank[i] - static_cast<int32_t>(place.k + 1 + ahead);
-        l.gradient[static_cast<size_t>(place.number) * l.matrix.items + m.position[i]] =
+        l.gradient[static_cast<size_t>(place.number) * l.matrix.stride + m.position[i]] =
             gradient_of(l.box, w, lambda, delta);
         changed = delta != 0;
     }
@@ -299,15 +304,18 @@ __global__ void write_relevant(const Long l, const Memory<Key> m, const Counts c
     const bool speaks = blockIdx.x == list.chunk; // for the list
     if (changed || (speaks && passed))
         atomicAdd(&l.totals->nonzero, changed + (speaks ? passed : 0));
-    if (speaks && l.loss[place.number] > 0 && passed == 0)
+    const bool stalled = speaks && l.loss[place.number] > 0 && passed == 0;
+    if (stalled)
         atomicAdd(&l.totals->stalled, 1);
+    if (stalled && l.outcome)
+        l.outcome[place.number].stalled = 1;
 }
 
 // The gradients of lists that are taken, among others.
 __global__ void clear_gradients(const Long l)
 {
     const uint32_t number = blockIdx.x / l.tiles, begin = blockIdx.x % l.tiles * COUNT_TILE;
-    float *gradient = l.gradient + static_cast<size_t>(number) * l.matrix.items;
+    float *gradient = l.gradient + static_cast<size_t>(number) * l.matrix.stride;
     if (!l.list[number].taken)
         return;
     const uint32_t end = min(l.matrix.items - begin, COUNT_TILE) + begin;
@@ -328,11 +336,12 @@ template <class Key> struct Runner {
           m(carve_memory<Key>(memory, static_cast<uint32_t>(job.matrix.lists), tiles, job.size)),
           processors(processors)
     {
-        l = {job.matrix,   job.box,         static_cast<uint32_t>(job.matrix.lists),
-             tiles,        job.size.chunks, job.totals,
-             job.gradient, job.loss,        job.list_loss,
-             m.list,       m.state,         m.cut,
-             m.cut_after,  m.ahead,         m.passes};
+        l = {job.matrix, job.box,         static_cast<uint32_t>(job.matrix.lists),
+             tiles,      job.size.chunks, job.weight,
+             job.totals, job.outcome,     job.gradient,
+             job.loss,   job.list_loss,   m.list,
+             m.state,    m.cut,           m.cut_after,
+             m.ahead,    m.passes};
     }
 
     template <class... P, class... A> void each_chunk(const char *what, void (*kernel)(P...), A... arguments)
@@ -364,7 +373,7 @@ template <class Key> struct Runner {
         check(cudaEventRecord(job.cleared, stream), "marking a start");
         check(cudaStreamWaitEvent(job.side, job.cleared), "waiting for a start");
         if (job.least == 0)
-            check(cudaMemsetAsync(job.gradient, 0, job.matrix.lists * job.matrix.items * sizeof(float),
+            check(cudaMemsetAsync(job.gradient, 0, job.matrix.lists * job.matrix.stride * sizeof(float),
                                   job.side),
                   "clearing");
         else
@@ -445,12 +454,19 @@ LongJob part_of(const LongJob &job, size_t first, size_t lists, uint32_t tiles)
     part.count += first;
     part.tile_relevant += first * tiles;
     part.loss += first;
-    part.gradient = job.gradient ? job.gradient + first * job.matrix.items : nullptr;
+    part.weight = job.weight ? job.weight + first : nullptr;
+    part.outcome = job.outcome ? job.outcome + first : nullptr;
+    part.gradient = job.gradient ? job.gradient + before : nullptr;
     part.list_loss = job.list_loss ? job.list_loss + first : nullptr;
     return part;
 }
 
 } // namespace
+
+size_t long_group(size_t lists, uint32_t items)
+{
+    return each_group(lists, ceil_div(items, COUNT_TILE));
+}
 
 size_t long_bytes(size_t lists, uint32_t items, LongSize size)
 {

@@ -24,6 +24,7 @@ struct LongList {
 struct LongState {
     unsigned long long passed; // items
     uint32_t changed;          // some threshold moved
+    uint32_t nan;              // some score is none
 };
 
 struct Long {
@@ -31,8 +32,10 @@ struct Long {
     Box box;
     uint32_t lists, tiles; // tiles of COUNT_TILE items of each
     uint32_t chunks;       // that there is room for
+    const double *weight;  // [lists] or NULL
     Totals *totals;
-    float *gradient;              // [lists, items] or NULL
+    LongOutcome *outcome;         // [lists] or NULL
+    float *gradient;              // [lists, matrix.stride] or NULL
     double *loss;                 // [lists]
     float *list_loss;             // [lists] or NULL
     const LongList *list;         // [lists + 1]; the last tells where the others end
@@ -70,6 +73,11 @@ __device__ inline void each_run(const LongList *list, uint32_t lists, uint32_t t
             visit(l, first, last);
         at += last - first;
     }
+}
+
+__device__ inline double weight_of(const Long &l, uint32_t number, uint32_t p)
+{
+    return l.weight ? l.weight[number] : weight_of(l.box, *l.totals, p);
 }
 
 template <class S> __device__ inline Items<S> items_of(const Matrix &m, uint32_t list)

@@ -35,8 +35,7 @@ void LossPart::count()
     positions_ = whole_card_ ? nullptr : lane_.arena.take<uint32_t>(lists * room_);
     loss_ = lane_.arena.take<double>(lists);
     check(cudaMemsetAsync(base, 0, bytes, lane_.stream), "clearing");
-    launch_count(lane_.stream, matrix_.targets, lists, matrix_.items, signed_, count_, tile_relevant_,
-                 positions_, room_, totals_);
+    launch_count(lane_.stream, matrix_, signed_, count_, tile_relevant_, positions_, room_, totals_);
 }
 
 void LossPart::compute(float *gradient, float *list_loss)
@@ -112,8 +111,8 @@ ShortJob LossPart::short_job(Totals *report) const
 LongJob LossPart::long_job() const
 {
     const uint32_t least = whole_card_ ? 0 : SHORT_MOST + 1;
-    return {matrix_, box_,      least, size_,      count_,     tile_relevant_,
-            totals_, gradient_, loss_, list_loss_, lane_.side, lane_.cleared};
+    return {matrix_, box_,    least,     size_, count_,     tile_relevant_, nullptr,
+            totals_, nullptr, gradient_, loss_, list_loss_, lane_.side,     lane_.cleared};
 }
 
 void *LossPart::memory_for_long()

@@ -57,12 +57,12 @@ __device__ uint32_t take_place(uint32_t *count, uint32_t b)
 // in the split form.
 template <class S, bool ALIGNED>
 __device__ void split_tile(const Partition &part, const Items<S> &items, Split &sh, size_t at, uint32_t begin,
-                           uint32_t end, uint32_t *total, Totals *totals)
+                           uint32_t end, uint32_t *total, LongState *state)
 {
     float s[HELD];
     uint32_t where[EACH]; // bucket, and place within it
     if (load_items<S, ALIGNED, true>(items, begin + 4 * threadIdx.x, SPLITTERS, end, s))
-        totals->nan = 1;
+        state->nan = 1;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
         const uint32_t b = find(sh.finder, sh.cut, s[i]);
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(SPLITTERS, 1) split_tiles(const Long l, const 
         for (uint32_t tile = first; tile < last; tile++) {
             const uint32_t begin = tile * PART_TILE, end = min(l.matrix.items - begin, PART_TILE) + begin;
             split_tile<S, ALIGNED>(part, items, sh, static_cast<size_t>(number) * l.tiles + tile, begin, end,
-                                   part.total + list.bucket, l.totals);
+                                   part.total + list.bucket, l.state + number);
         }
     });
 }
@@ -332,9 +332,9 @@ __global__ void __launch_bounds__(THREADS, 4) move_buckets(const Long l, const P
     if (threadIdx.x == 0) {
         sh.all_after = l.cut_after + range.begin;
         sh.passes = l.passes + range.begin;
-        sh.gradient = l.gradient + static_cast<size_t>(unit.number) * l.matrix.items;
+        sh.gradient = l.gradient + static_cast<size_t>(unit.number) * l.matrix.stride;
         sh.places_before = unit.number * l.tiles * PART_TILE;
-        sh.w = weight_of(l.box, *l.totals, list.p);
+        sh.w = weight_of(l, unit.number, list.p);
         sh.lambda = lambda_of(l.box, sh.w, list.n);
     }
     for (uint32_t i = threadIdx.x; SHARED && i < range.count; i += blockDim.x)

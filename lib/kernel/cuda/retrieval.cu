@@ -1,8 +1,6 @@
 // A retrieval request: what of the bank is not on the card yet goes there, queries are ranked a block at a
 // time, sums come back.
 #include <algorithm>
-#include <iterator>
-#include <numeric>
 #include <vector>
 
 #include "card.cuh"
@@ -14,7 +12,8 @@ namespace rk
 namespace
 {
 
-constexpr size_t ROWS_BYTES = size_t(6) << 30; // similarities at a time, at most
+// Similarities at a time, at most; where tests watch, few enough for several blocks of queries.
+constexpr size_t ROWS_BYTES = WATCHED ? size_t(1) << 17 : size_t(6) << 30;
 
 // A pair within the batch has one similarity, both ways: that of the row of the lesser.
 __global__ void place_batch(const Block block, const float *batch_similarity, uint32_t batch)
@@ -66,16 +65,30 @@ class Request
             sum_ = zeroed<double>(job_.own_items * job_.dim);
         multiply_batch();
         const size_t each = plan();
-        std::vector<uint32_t> all(job_.queries), full;
-        std::iota(all.begin(), all.end(), 0u);
-        rank_all(all, each, false);
-        std::copy_if(all.begin(), all.end(), std::back_inserter(full),
-                     [&](uint32_t q) { return results_[q].full && !results_[q].failed; });
-        rank_all(full, each, true);
+        const std::vector<uint32_t> narrow = queries([&](uint32_t q) { return !is_wide(q); });
+        rank_all(narrow, each);
+        read_results();
+        rank_wide(
+            queries([&](uint32_t q) { return is_wide(q) || (results_[q].full && !results_[q].failed); }),
+            each);
+        read_results();
         finish();
     }
 
   private:
+    template <class Is> std::vector<uint32_t> queries(Is is) const
+    {
+        std::vector<uint32_t> some;
+        for (uint32_t q = 0; q < job_.queries; q++)
+            if (is(q))
+                some.push_back(q);
+        return some;
+    }
+    bool is_wide(uint32_t q) const
+    {
+        return job_.query[q].relevants > SHORT_MOST;
+    }
+
     template <class T> T *copied(const T *host, size_t count)
     {
         T *to = lane_.arena.take<T>(count);
@@ -138,7 +151,7 @@ class Request
     // How many queries at a time.
     size_t plan()
     {
-        stride_ = (job_.total + 3) / 4 * 4;
+        stride_ = (job_.total + 15) / 16 * 16;
         const size_t room = std::min(ROWS_BYTES, card_.budget.limit() / 5), row = stride_ * sizeof(float);
         size_t each = std::max<size_t>(1, room / row);
         each = std::min(each, job_.queries);
@@ -149,30 +162,16 @@ class Request
         return each;
     }
 
-    // For any query of the request, taken when the first one wants it.
-    void *memory_for_wide()
+    Block block_of(const uint32_t *which, size_t count)
     {
-        if (wide_)
-            return wide_;
-        uint32_t most = 0;
-        for (size_t q = 0; q < job_.queries; q++)
-            most = std::max(most, job_.query[q].relevants);
-        wide_ = lane_.arena.bytes(
-            wide_bytes(static_cast<uint32_t>(job_.total), most, static_cast<uint32_t>(job_.dim)));
-        return wide_;
-    }
-
-    Block block_of(const uint32_t *which, size_t count, bool all_wide)
-    {
-        queries_here_.assign(count, {});
+        std::vector<Query> queries(count);
         std::vector<uint32_t> positions;
         for (size_t q = 0; q < count; q++) {
             const rk_card_query &from = job_.query[which[q]];
-            Query &to = queries_here_[q];
+            Query &to = queries[q];
             to.w = from.w;
             to.row = job_.row[which[q]];
             to.p = from.relevants;
-            to.wide = all_wide || to.p > SHORT_MOST;
             to.ignoreds = from.ignoreds;
             to.relevant = static_cast<uint32_t>(positions.size());
             positions.insert(positions.end(), from.relevant, from.relevant + from.relevants);
@@ -186,7 +185,7 @@ class Request
         block.own = static_cast<uint32_t>(job_.own_items);
         block.dim = static_cast<uint32_t>(job_.dim);
         block.queries = static_cast<uint32_t>(count);
-        block.query = copied(queries_here_.data(), count);
+        block.query = copied(queries.data(), count);
         block.position = copied(positions.data(), positions.size());
         block.relevant_value = lane_.arena.take<float>(positions.size());
         block.own_value = own_value_;
@@ -223,31 +222,74 @@ class Request
         }
     }
 
-    void rank_all(const std::vector<uint32_t> &which, size_t each, bool all_wide)
+    // A block of queries with everything that ranking it wants; its results are read later.
+    Block prepared(const uint32_t *which, size_t count)
     {
-        for (size_t first = 0; first < which.size(); first += each)
-            rank(which.data() + first, std::min(each, which.size() - first), all_wide);
-    }
-
-    void rank(const uint32_t *which, size_t count, bool all_wide)
-    {
-        const Block block = block_of(which, count, all_wide);
+        const Block block = block_of(which, count);
+        pending_.push_back({block.query, std::vector<uint32_t>(which, which + count)});
         fill(block);
         if (job_.gradient)
             check(cudaMemsetAsync(own_value_, 0, count * job_.own_items * sizeof(float), lane_.stream),
                   "clearing");
-        launch_rows(lane_.stream, block);
-        for (uint32_t q = 0; q < block.queries; q++)
-            if (queries_here_[q].wide)
-                launch_wide(lane_.stream, block, q, queries_here_[q], memory_for_wide(), lane_.side,
-                            lane_.cleared, card_.processors);
-        if (job_.gradient) {
+        return block;
+    }
+
+    void rank_all(const std::vector<uint32_t> &which, size_t each)
+    {
+        for (size_t first = 0; first < which.size(); first += each) {
+            const Block block = prepared(which.data() + first, std::min(each, which.size() - first));
+            launch_rows(lane_.stream, block);
+            if (!job_.gradient)
+                continue;
             launch_query_sums(lane_.stream, block);
             launch_own_sums(lane_.stream, block, own_);
         }
-        lane_.staging.to_host(lane_.stream, queries_here_.data(), block.query, count * sizeof(Query));
-        for (size_t q = 0; q < count; q++)
-            results_[which[q]] = queries_here_[q];
+    }
+
+    // In blocks that long.cu does in one go.
+    void rank_wide(const std::vector<uint32_t> &which, size_t most)
+    {
+        if (which.empty())
+            return;
+        const size_t each = std::min(most, long_group(which.size(), static_cast<uint32_t>(job_.total)));
+        const WideSize size = size_of_wide(which, each);
+        void *memory = lane_.arena.bytes(wide_bytes(size));
+        for (size_t first = 0; first < which.size(); first += each) {
+            const Block block = prepared(which.data() + first, std::min(each, which.size() - first));
+            launch_wide(lane_.stream, block, size, memory, lane_.side, lane_.cleared, card_.processors);
+            if (job_.gradient)
+                launch_own_sums(lane_.stream, block, own_);
+        }
+    }
+
+    WideSize size_of_wide(const std::vector<uint32_t> &which, size_t each) const
+    {
+        WideSize size = {static_cast<uint32_t>(each),
+                         static_cast<uint32_t>(job_.total),
+                         static_cast<uint32_t>(stride_),
+                         static_cast<uint32_t>(job_.dim),
+                         {0, 0}};
+        for (size_t first = 0; first < which.size(); first += each) {
+            uint32_t chunks = 0;
+            for (size_t q = first; q < std::min(first + each, which.size()); q++) {
+                const uint32_t p = static_cast<uint32_t>(job_.query[which[q]].relevants);
+                size.relevant.most = std::max(size.relevant.most, p);
+                chunks += chunks_most(1, p);
+            }
+            size.relevant.chunks = std::max(size.relevant.chunks, chunks);
+        }
+        return size;
+    }
+
+    void read_results()
+    {
+        for (const Pending &block : pending_) {
+            std::vector<Query> here(block.which.size());
+            lane_.staging.to_host(lane_.stream, here.data(), block.on_card, here.size() * sizeof(Query));
+            for (size_t q = 0; q < here.size(); q++)
+                results_[block.which[q]] = here[q];
+        }
+        pending_.clear();
     }
 
     // Nothing is told before everything is here: what fails on the way is computed elsewhere as a whole.
@@ -271,13 +313,16 @@ class Request
     float *own_ = nullptr, *batch_similarity_ = nullptr, *similarity_ = nullptr, *queries_ = nullptr,
           *own_value_ = nullptr;
     float *as_fp32_ = nullptr; // of the longest run that is not
-    void *wide_ = nullptr;     // for the queries that are
     double *sum_ = nullptr;
     size_t stride_ = 0;
     std::vector<Run> runs_;
     Run *run_on_card_ = nullptr;
     std::vector<uint64_t> held_;
-    std::vector<Query> queries_here_; // of the block that is ranked
+    struct Pending { // a block whose results were not read yet
+        const Query *on_card;
+        std::vector<uint32_t> which;
+    };
+    std::vector<Pending> pending_;
     std::vector<Query> results_;
 };
 

@@ -1,8 +1,8 @@
 // Retrieval on the card: similarities of a block of queries with everything by cuBLAS, a row a query, counted
 // against the query's own thresholds and forgotten. What the second pass finds of a row is kept in the row's
 // own memory, packed, by each warp in what it has read already; so a block of queries takes no more than its
-// similarities. Queries of more relevant items than a block has room for are ranked one after the other, by
-// all of the card.
+// similarities. Wide queries, of more relevant items than a block has room for, are ranked by all of the
+// card, some at a time.
 //
 // Sums are FP64, in an order that depends on nothing but the request: the same request gives the same bits.
 #pragma once
@@ -25,7 +25,6 @@ struct Pair {
 struct Query {
     double w, loss;
     uint32_t row, relevant, p, ignored, ignoreds; // first of its positions in the block's array; how many
-    uint32_t wide;                                // left to launch_wide()
     uint32_t failed, stalled;
     // So many items were passed that their pairs did not fit: to be ranked again, as a wide one.
     uint32_t full;
@@ -60,18 +59,22 @@ __device__ inline uint32_t place_of(uint32_t e, uint32_t warp)
     return (round * HELD + 4 * quad) * ROW_THREADS + warp * ROW_GROUP + 2 * (e % ROW_KEPT);
 }
 
-// Ranks the rows of all queries that are not wide: losses, and what their gradients' sums are made of.
+// Ranks the rows: losses, and what the gradients' sums are made of.
 void prepare_rows(); // once a device
 void launch_rows(cudaStream_t stream, const Block &block);
 
-// A wide query, number q of the block and as the host has it, whose gradient is added to the sums at once. In
-// memory of wide_bytes() for as many relevant items or more.
-size_t wide_bytes(uint32_t total, uint32_t p, uint32_t dim);
-void launch_wide(cudaStream_t stream, const Block &block, uint32_t q, const Query &query, void *memory,
+// The same for a block of wide queries, whose ends of the gradient are added to the sums at once. In memory
+// of wide_bytes(); no block has more than `size` says.
+struct WideSize {
+    uint32_t queries, total, stride, dim;
+    LongSize relevant;
+};
+size_t wide_bytes(const WideSize &size);
+void launch_wide(cudaStream_t stream, const Block &block, const WideSize &size, void *memory,
                  cudaStream_t side, cudaEvent_t cleared, int processors);
 
-// The sums of gradients, from what the rows left: the queries' ends (of those that are not wide), then the
-// other ends within the request's own items.
+// The sums of gradients: the queries' ends, from what launch_rows() left, and the other ends within the
+// request's own items.
 void launch_query_sums(cudaStream_t stream, const Block &block);
 void launch_own_sums(cudaStream_t stream, const Block &block, const float *own);
 

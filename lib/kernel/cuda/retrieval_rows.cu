@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(ROW_THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(c
     Relevant<ROOM> &sh = *reinterpret_cast<Relevant<ROOM> *>(memory);
     Query &query = block.query[blockIdx.x];
     const uint32_t p = query.p;
-    if (p <= ABOVE || p >= ROOM || query.wide)
+    if (p <= ABOVE || p >= ROOM)
         return;
     float *row = block.similarity + static_cast<size_t>(blockIdx.x) * block.stride;
     const uint32_t *relevant = block.position + query.relevant, *ignored = block.position + query.ignored;

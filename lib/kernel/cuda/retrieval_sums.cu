@@ -11,7 +11,7 @@ __global__ void __launch_bounds__(ROW_THREADS) add_queries(const Block block)
 {
     __shared__ double partial[ROW_WARPS][32 * ACROSS];
     const Query &query = block.query[blockIdx.x];
-    if (query.failed || query.wide || query.full || query.p == 0)
+    if (query.failed || query.full || query.p == 0)
         return;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const float *row = block.similarity + static_cast<size_t>(blockIdx.x) * block.stride;
