@@ -51,6 +51,23 @@ enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_
 struct rk_retrieval;
 void rk_device_retrieval(struct rk_device *device, struct rk_retrieval *run);
 
+/* Host memory in which tensors of many requests lie, as a client's shared segment. The card reads and writes
+ * there itself, without copies by a worker, once it is pinned; which is when as much went to and fro as it
+ * has bytes, because locking its pages takes about as long as copying them. Otherwise zero. */
+struct rk_pinnable {
+    void *base;
+    size_t bytes;
+    atomic_size_t moved; /* bytes that went to and fro so far */
+    atomic_int state;    /* enum rk_pin_state */
+};
+enum rk_pin_state { RK_PIN_NOT_YET, RK_PIN_TRIED, RK_PIN_DONE };
+
+/* Pins it if that is worth it by now. For tensors that lie elsewhere, and where it can't be pinned, nothing
+ * changes. Any threads at a time. */
+void rk_device_pin(struct rk_device *device, struct rk_pinnable *memory);
+/* Before it is unmapped, with no request running that uses it. Fine where it was never pinned. */
+void rk_device_unpin(struct rk_device *device, struct rk_pinnable *memory);
+
 /* Keeps count of how a call of the plugin's ended; returns it. */
 enum rk_card_outcome rk_device_note(struct rk_device *device, enum rk_card_outcome outcome);
 

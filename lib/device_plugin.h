@@ -10,7 +10,7 @@
 #define RK_DEVICE_NAME 128
 #define RK_DEVICE_WHY 256
 #define RK_DEVICE_HANDLE 64 /* bytes of an inter-process handle (cudaIpcMemHandle_t) */
-#define RK_PLUGIN_VERSION 2u
+#define RK_PLUGIN_VERSION 3u
 
 enum rk_card_outcome {
     RK_CARD_DONE,
@@ -109,6 +109,7 @@ struct rk_card_retrieval {
 
 struct rk_card_memory {
     size_t used, limit;
+    size_t pinned; /* host memory that pin() made known to it */
 };
 
 struct rk_device_plugin {
@@ -132,6 +133,10 @@ struct rk_device_plugin {
                                 size_t *bytes, char *why);
     void (*unmap)(struct rk_card *card, void *address);
     struct rk_card_memory (*memory)(struct rk_card *card);
+    /* Host memory in which tensors of later calls lie: its pages are locked, and the card reads and writes
+     * there itself. Until unpin, with no call running that uses it, and before it is unmapped. */
+    enum rk_card_outcome (*pin)(struct rk_card *card, void *memory, size_t bytes, char *why);
+    void (*unpin)(struct rk_card *card, void *memory);
 };
 
 /* The plugin's only symbol. */

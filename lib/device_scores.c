@@ -137,6 +137,13 @@ static size_t fetched(const struct rk_reply *reply)
     return bytes;
 }
 
+static void note_moved(const struct rk_exec *exec, size_t bytes)
+{
+    rk_exec_copied(exec, bytes);
+    if (exec->lies_in)
+        (void)atomic_fetch_add_explicit(&exec->lies_in->moved, bytes, memory_order_relaxed);
+}
+
 static enum rk_card_outcome run_scores(struct rk_device *device, const struct rk_request *request,
                                        struct rk_reply *reply, struct sparse *sparse, char *why)
 {
@@ -173,12 +180,14 @@ enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_
     enum rk_card_outcome outcome = RK_CARD_PASSED;
     if (!others_on_card(reply) && rk_exec_check(exec, &err) == RANKD_OK &&
         prepare(request, reply, &err) == RANKD_OK) {
+        if (exec->lies_in)
+            rk_device_pin(device, exec->lies_in);
         outcome = rk_device_note(
             device, (request->model->loss ? run_scores : run_rank)(device, request, reply, &sparse, why));
         if (outcome != RK_CARD_PASSED)
-            rk_exec_copied(exec, sent(request));
+            note_moved(exec, sent(request));
         if (outcome == RK_CARD_DONE)
-            rk_exec_copied(exec, fetched(reply));
+            note_moved(exec, fetched(reply));
     }
     if (outcome != RK_CARD_DONE)
         rk_reply_clear(reply);

@@ -41,8 +41,9 @@ size_t rk_scratch_peak(const struct rk_scratch *scratch);
  * taken. */
 void rk_scratch_trim(struct rk_scratch *scratch, size_t keep);
 
-struct rk_kernels; /* lib/kernel/kernel.h */
-struct rk_device;  /* lib/device.h */
+struct rk_kernels;  /* lib/kernel/kernel.h */
+struct rk_device;   /* lib/device.h */
+struct rk_pinnable; /* lib/device.h */
 
 struct rk_exec {
     struct rk_pool *pool;       /* NULL: the calling thread alone */
@@ -50,7 +51,8 @@ struct rk_exec {
     uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0 = none. Long computations look at it between tiles */
     const struct rk_kernels *kernels; /* NULL: rk_kernels(), the machine's best; another one in tests */
     struct rk_device *device;         /* NULL: there is no accelerator */
-    atomic_size_t *copied;            /* NULL: nobody asks. What rk_exec_copied() adds to */
+    struct rk_pinnable *lies_in; /* memory that all tensors lie in, for longer than the request; or NULL */
+    atomic_size_t *copied;       /* NULL: nobody asks. What rk_exec_copied() adds to */
 };
 
 /* So many bytes of the request's tensors, as they lie with the caller, were copied to memory of the engine's

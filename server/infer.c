@@ -39,6 +39,7 @@ static enum rankd_status compute(struct rk_worker *worker, struct rk_device *dev
         .scratch = worker->scratch,
         .deadline_ns = meta->deadline_ns,
         .device = device,
+        .lies_in = meta->lies_in,
         .copied = &meta->copied,
     };
     const uint64_t begun = rk_now_ns();

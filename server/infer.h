@@ -25,8 +25,10 @@ struct rk_infer_meta {
     atomic_size_t copied; /* by it: bytes of the request's tensors that were copied (exec.h) */
     size_t charged;       /* bytes taken from the budget by it: rk_infer_done() gives them back */
 
-    struct rk_job *job;   /* filled before the call: who is resumed where the request has to wait */
-    struct rk_work *work; /* its own from here on */
+    struct rk_pinnable *lies_in; /* filled before the call: memory of a client's that all tensors lie in, or
+                                  * NULL */
+    struct rk_job *job;          /* filled before the call: who is resumed where the request has to wait */
+    struct rk_work *work;        /* its own from here on */
     struct rk_bank_use use;
     bool appending;
     uint64_t append_begun_ns;

@@ -47,6 +47,7 @@ static enum rankd_status open_segment(struct rk_peer *peer, const struct rankd_h
         rk_quota_give(front->quota, peer->uid, bytes);
         return err->status;
     }
+    peer->memory = (struct rk_pinnable){.base = peer->segment.shared, .bytes = peer->segment.bytes};
     peer->quota_bytes = bytes;
     rk_metric_add(front->app->metrics, RK_METRIC_ring_segments, 0, 0, 1);
     rk_metric_add(front->app->metrics, RK_METRIC_ring_bytes, 0, 0, (int64_t)bytes);

@@ -167,9 +167,12 @@ static void infer(struct rk_peer *peer, const struct rankd_shm_submission *entry
         return;
     }
     job->meta.parse_ns = rk_now_ns() - now;
-    if (is_small(front, &job->request))
+    if (is_small(front, &job->request)) {
         run(&job->job, &front->worker);
-    else if (rk_work_submit(front->app->work, &job->job) != RANKD_OK)
+        return;
+    }
+    job->meta.lies_in = &peer->memory; /* pinning it takes a while: the loop must not */
+    if (rk_work_submit(front->app->work, &job->job) != RANKD_OK)
         finish_with(job, RANKD_OVERLOADED, "the work queue is full or rankd is shutting down; try again");
 }
 

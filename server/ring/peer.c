@@ -27,6 +27,8 @@ static void destroy(struct rk_peer *peer)
 {
     struct rk_front *front = peer->front;
     rk_control_clear(peer);
+    if (front->app->device != NULL)
+        rk_device_unpin(front->app->device, &peer->memory);
     rk_segment_close(&peer->segment);
     if (peer->fd >= 0)
         (void)close(peer->fd);

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "app.h"
+#include "device.h"
 #include "infer.h"
 #include "loop.h"
 #include "quota.h"
@@ -70,6 +71,7 @@ struct rk_peer {
     char *packet; /* RANKD_PACKET_MAX + 1 bytes */
 
     struct rk_segment segment;
+    struct rk_pinnable memory; /* the segment's */
     size_t quota_bytes;
     pthread_mutex_t completing; /* the completion side of the segment, and the next two */
     uint32_t outstanding;

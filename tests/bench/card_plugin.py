@@ -46,7 +46,10 @@ class Retrieval(c.Structure):
 class Plugin(c.Structure):
     CALL = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_char_p)
     _fields_ = [("version", c.c_uint32), ("open", c.CFUNCTYPE(c.c_void_p, c.c_int, c.c_size_t, c.c_char_p, c.c_char_p)),
-                ("close", c.CFUNCTYPE(None, c.c_void_p)), ("scores", CALL), ("rank", CALL), ("retrieval", CALL)]
+                ("close", c.CFUNCTYPE(None, c.c_void_p)), ("scores", CALL), ("rank", CALL), ("retrieval", CALL),
+                *((name, c.c_void_p) for name in ("fetch", "store", "map", "unmap", "memory")),
+                ("pin", c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t, c.c_char_p)),
+                ("unpin", c.CFUNCTYPE(None, c.c_void_p, c.c_void_p))]
 
 
 class Card:
@@ -59,6 +62,13 @@ class Card:
         if not self.card:
             raise SystemExit(f"no card: {self.why.value.decode()}")
         self.name = name.value.decode()
+
+    def pin(self, array):
+        if self.plugin.pin(self.card, array.ctypes.data, array.nbytes, self.why) != DONE:
+            raise SystemExit(f"pin: {self.why.value.decode()}")
+
+    def unpin(self, array):
+        self.plugin.unpin(self.card, array.ctypes.data)
 
     def call(self, what, job):
         if getattr(self.plugin, what)(self.card, c.addressof(job), self.why) != DONE:

@@ -61,6 +61,11 @@ def scores_case(card, name, q, n, p, kind, peer, interclass=0.0):
     host.scores, host.targets, host.gradient.data = (a.ctypes.data for a in (host_scores, host_targets, host_gradient))
     host.scores_on_card = host.targets_on_card = host.gradient.on_card = False
     from_host = median(lambda: card.call("scores", host), 20, 1.0)
+    for array in (host_scores, host_targets, host_gradient):
+        card.pin(array)
+    from_pinned = median(lambda: card.call("scores", host), 20, 1.0)
+    for array in (host_scores, host_targets, host_gradient):
+        card.unpin(array)
     # Enough copies in a row that launching them does not count.
     copies = max(1, int(2e8 / scores.nbytes))
 
@@ -69,8 +74,8 @@ def scores_case(card, name, q, n, p, kind, peer, interclass=0.0):
             gradient.copy_(scores)
 
     copied = median(copy, 30) / copies
-    row = {"case": name, "us": ours * 1e6, "forward_us": loss * 1e6, "host_us": from_host * 1e6, "copy_us": copied * 1e6,
-           "of_copy": ours / copied, "nonzero": job.gradient.nonzero}
+    row = {"case": name, "us": ours * 1e6, "forward_us": loss * 1e6, "host_us": from_host * 1e6, "pinned_us": from_pinned * 1e6,
+           "copy_us": copied * 1e6, "of_copy": ours / copied, "nonzero": job.gradient.nonzero}
     if peer and not interclass:
         try:
             plain = median(lambda: engine.torch_ap(scores, targets), 5)

@@ -80,6 +80,73 @@ def test_what_goes_to_the_card_and_back_is_counted_as_copied(make_daemon, tmp_pa
     assert eventually(lambda: engines(daemon) == (0, 1))  # that is counted when the client has its answer already
 
 
+def by_ring(raw, scores, targets):
+    """One request, and its gradient as it stands in the shared memory."""
+    entry, places = raw.infer_entry("ap", {"scores": scores, "targets": targets}, [("gradient", scores.nbytes)])
+    assert raw.wait(raw.submit(entry)) == 0, raw.reply()
+    at = places["gradient"]
+    return np.frombuffer(bytes(raw.map[at:at + scores.nbytes]), np.float32)
+
+
+def pinned(daemon):
+    return metric(daemon, "rankd_device_pinned_bytes")
+
+
+def test_a_clients_memory_is_pinned_once_as_much_went_through_it(make_daemon, tmp_path):
+    """And not before, because that takes as long as copying it; from then on the card reads and writes it by itself."""
+    cpu, daemon = make_daemon("--device", "cpu"), make_daemon(*flags(), "--socket", tmp_path / "ring")
+    scores, targets = problem(20, 2000)
+    want, each = result(compute(cpu, scores, targets))[1], 2 * scores.nbytes + targets.nbytes
+    with Raw(str(tmp_path / "ring")) as raw, Raw(str(tmp_path / "ring")) as other:
+        for done in range(5):
+            assert pinned(daemon) == (raw.size if (done - 1) * each >= raw.size else 0), done
+            assert np.array_equal(by_ring(raw, scores, targets), want)
+        assert pinned(daemon) == raw.size and metric(daemon, "rankd_ring_copied_bytes_total") == 5 * each
+        assert np.array_equal(by_ring(other, scores, targets), want)
+        assert pinned(daemon) == raw.size
+    assert eventually(lambda: pinned(daemon) == 0)
+
+
+def test_small_requests_pin_nothing(make_daemon, tmp_path):
+    """They are computed by the ring's own thread, which has others to serve."""
+    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring")
+    scores, targets = problem(20, 1000)
+    with Raw(str(tmp_path / "ring"), arena=1 << 18) as raw:
+        for _ in range(4):
+            by_ring(raw, scores, targets)
+        assert pinned(daemon) == 0 and metric(daemon, "rankd_ring_copied_bytes_total") > 2 * raw.size
+
+
+def test_memory_that_can_not_be_pinned_is_copied(make_daemon, tmp_path):
+    cpu = make_daemon("--device", "cpu")
+    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", env={"EMULATED_CARD": "register:1+"})
+    scores, targets = problem(20, 2000)
+    want = result(compute(cpu, scores, targets))[1]
+    with Raw(str(tmp_path / "ring")) as raw:
+        for _ in range(5):
+            assert np.array_equal(by_ring(raw, scores, targets), want)
+    assert pinned(daemon) == 0 and state(daemon) == "ready" and metric(daemon, "rankd_device_failures_total") == 0
+    assert eventually(lambda: engines(daemon) == (0, 5))
+
+
+def test_clients_that_vanish_leave_nothing_pinned(make_daemon, tmp_path):
+    """Also with requests under way: the memory is theirs no more, and the card may still write to it."""
+    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", "--workers", 2)
+    scores, targets = problem(20, 2000)
+    for _ in range(4):
+        raw = Raw(str(tmp_path / "ring"))
+        for _ in range(4):
+            by_ring(raw, scores, targets)
+        assert pinned(daemon) >= raw.size
+        entry, _ = raw.infer_entry("ap", {"scores": scores, "targets": targets}, [("gradient", scores.nbytes)])
+        raw.submit(entry)
+        raw.submit(entry)
+        raw.close()
+    assert eventually(lambda: pinned(daemon) == 0)
+    with Raw(str(tmp_path / "ring")) as raw:
+        assert np.isfinite(by_ring(raw, scores, targets)).all()
+
+
 def test_what_the_card_does_not_take_is_computed_on_the_cpu(make_daemon):
     cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags())
     for daemon in (cpu, card):

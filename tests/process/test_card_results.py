@@ -67,7 +67,13 @@ gradient, losses = np.zeros_like(scores), np.zeros(1, np.float32)
 job = Scores(scores=scores.ctypes.data, targets=targets.ctypes.data, score_dtype=FP32, target_dtype=INT8, rows=1, columns=4,
              normalized=True, gradient=Gradient(dense=True, data=gradient.ctypes.data), list_loss=losses.ctypes.data)
 setattr(job, "lambda", 1.0)
+for array in (scores, targets, gradient):
+    card.pin(array)
 card.call("scores", job)
+for array in (scores, targets, gradient):
+    card.unpin(array)
+c.CDLL(sys.argv[2]).emulated_direct_bytes.restype = c.c_size_t
+assert c.CDLL(sys.argv[2]).emulated_direct_bytes() == scores.nbytes + targets.nbytes + gradient.nbytes
 assert job.loss == .5 and losses[0] == .5 and gradient.tolist() == [[.25, -.25, .25, -.25]], (job.loss, gradient)
 assert (job.lists, job.skipped, job.stalled, job.gradient.nonzero) == (1, 0, 0, 4)
 upstream, ranks = np.array([[0, .15, 0, .2]], np.float32), np.zeros((1, 4), np.int64)

@@ -126,6 +126,9 @@ Staging::~Staging()
 
 void Staging::to_card(cudaStream_t stream, void *on_card, const void *host, size_t bytes)
 {
+    if (pinned_.covers(host, bytes))
+        return check(cudaMemcpyAsync(on_card, host, bytes, cudaMemcpyHostToDevice, stream),
+                     "copying to the card");
     for (size_t done = 0, here, i = 0; done < bytes; done += here, i ^= 1) {
         here = std::min(bytes - done, SIZE);
         check(cudaEventSynchronize(event_[i]), "waiting for a buffer");
@@ -139,6 +142,10 @@ void Staging::to_card(cudaStream_t stream, void *on_card, const void *host, size
 
 void Staging::to_host(cudaStream_t stream, void *host, const void *on_card, size_t bytes)
 {
+    if (pinned_.covers(host, bytes)) {
+        check(cudaMemcpyAsync(host, on_card, bytes, cudaMemcpyDeviceToHost, stream), "copying from the card");
+        return check(cudaStreamSynchronize(stream), "waiting for a copy");
+    }
     const size_t pieces = ceil_div(bytes, SIZE);
     const auto length = [&](size_t piece) { return std::min(bytes - piece * SIZE, SIZE); };
     for (size_t piece = 0; piece <= pieces; piece++) {
@@ -187,7 +194,7 @@ Borrowed::Borrowed(rk_card &card) : card_(card)
     std::unique_lock<std::mutex> hold(card.lock);
     card.freed.wait(hold, [&] { return !card.idle.empty() || card.lanes < rk_card::MOST_LANES; });
     if (card.idle.empty()) {
-        lane_ = std::make_unique<Lane>(card.budget);
+        lane_ = std::make_unique<Lane>(card.budget, card.pinned);
         lane_->open();
         card.lanes++;
         return;

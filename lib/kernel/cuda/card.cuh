@@ -15,6 +15,7 @@ extern "C" {
 #include "device_plugin.h"
 }
 
+#include "pinned.cuh"
 #include "runtime.cuh"
 #include "sizes.cuh"
 
@@ -78,27 +79,31 @@ class Arena
     std::vector<Block> blocks_;
 };
 
-// Copies between pageable host memory and the card by way of two pinned buffers, so that one is filled while
-// the other travels.
+// Copies between host memory and the card: straight where it is pinned, otherwise by way of two pinned
+// buffers, so that one is filled while the other travels.
 class Staging
 {
   public:
-    Staging() = default;
+    explicit Staging(Pinned &pinned) : pinned_(pinned)
+    {
+    }
     ~Staging();
     Staging(const Staging &) = delete;
     Staging &operator=(const Staging &) = delete;
     void open(); // once, before use; what it took before it threw is given back
+    // `host` is to stay as it is until the stream was waited for, if it is pinned.
     void to_card(cudaStream_t stream, void *on_card, const void *host, size_t bytes);
     void to_host(cudaStream_t stream, void *host, const void *on_card, size_t bytes); // there when it returns
 
   private:
     static constexpr size_t SIZE = 4 << 20;
+    Pinned &pinned_;
     void *buffer_[2] = {};
     cudaEvent_t event_[2] = {};
 };
 
 struct Lane {
-    explicit Lane(Budget &budget) : arena(budget)
+    Lane(Budget &budget, Pinned &pinned) : arena(budget), staging(pinned)
     {
     }
     ~Lane();
@@ -151,6 +156,7 @@ struct rk_card {
     int number, processors;
     rk::Budget budget;
     rk::Rows rows;
+    rk::Pinned pinned; // outlives the lanes
     rk::Sizes sizes;
     std::mutex lock;
     std::condition_variable freed;

@@ -161,11 +161,27 @@ void unmap(rk_card *card, void *address)
 
 rk_card_memory memory(rk_card *card)
 {
-    return {card->budget.used(), card->budget.limit()};
+    return {card->budget.used(), card->budget.limit(), card->pinned.bytes()};
+}
+
+rk_card_outcome pin(rk_card *card, void *memory, size_t bytes, char *why)
+{
+    const rk_card_outcome outcome = guarded(card, why, [&] {
+        check(cudaSetDevice(card->number), "choosing the card");
+        card->pinned.add(memory, bytes);
+    });
+    // That it can't be pinned says nothing of the card.
+    return outcome == RK_CARD_LOST ? RK_CARD_FAILED : outcome;
+}
+
+void unpin(rk_card *card, void *memory)
+{
+    if (cudaSetDevice(card->number) == cudaSuccess)
+        card->pinned.take_back(memory);
 }
 
 const rk_device_plugin table = {
-    RK_PLUGIN_VERSION, open, close, scores, rank, retrieval, fetch, store, map, unmap, memory};
+    RK_PLUGIN_VERSION, open, close, scores, rank, retrieval, fetch, store, map, unmap, memory, pin, unpin};
 
 } // namespace
 

@@ -65,6 +65,9 @@ template <class T> cudaError_t cudaMallocHost(T **base, size_t bytes)
 }
 cudaError_t cudaFree(void *base);
 cudaError_t cudaFreeHost(void *base);
+enum { cudaHostRegisterDefault };
+cudaError_t cudaHostRegister(void *base, size_t bytes, unsigned flags);
+cudaError_t cudaHostUnregister(void *base);
 cudaError_t cudaMemGetInfo(size_t *free, size_t *all);
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,

@@ -83,14 +83,16 @@ cudaError_t take_back(void *base, Kind kind)
 bool is_within(const void *at, size_t size, bool wants_card)
 {
     const auto *range = range_of(at, size);
-    return range && (range->second.kind == Kind::PINNED) != wants_card;
+    const bool of_host =
+        range && (range->second.kind == Kind::PINNED || range->second.kind == Kind::REGISTERED);
+    return range && of_host != wants_card;
 }
 
 // Sometimes a little anywhere, sometimes a stretch of one value: many relevant items, none, NaN.
 void meddle()
 {
     for (const auto &[base, range] : the_card().ranges) {
-        if (!the_card().meddles || range.kind != Kind::MAPPED)
+        if (!the_card().meddles || (range.kind != Kind::MAPPED && range.kind != Kind::REGISTERED))
             continue;
         unsigned char *memory = const_cast<unsigned char *>(base);
         const size_t at = draw() % range.bytes;
@@ -136,6 +138,37 @@ cudaError_t cudaFreeHost(void *base)
     return take_back(base, Kind::PINNED);
 }
 
+/* For tests: what was copied from and to such memory. */
+extern "C" __attribute__((visibility("default"))) size_t emulated_direct_bytes()
+{
+    const Hold hold(the_card().lock);
+    return the_card().direct_bytes;
+}
+
+cudaError_t cudaHostRegister(void *base, size_t bytes, unsigned)
+{
+    const Hold hold(the_card().lock);
+    if (fails("register"))
+        return told(cudaErrorMemoryAllocation);
+    for (const auto &[other, range] : the_card().ranges)
+        if (other < static_cast<unsigned char *>(base) + bytes && base < other + range.bytes)
+            fault("memory is pinned that is known already");
+    the_card().ranges[static_cast<unsigned char *>(base)] = {bytes, Kind::REGISTERED};
+    return now();
+}
+
+cudaError_t cudaHostUnregister(void *base)
+{
+    const Hold hold(the_card().lock);
+    const auto found = the_card().ranges.find(static_cast<unsigned char *>(base));
+    if (found == the_card().ranges.end() || found->second.kind != Kind::REGISTERED)
+        fault("memory that was not pinned is taken back");
+    while (step()) {
+    }
+    the_card().ranges.erase(found);
+    return now();
+}
+
 cudaError_t cudaMemGetInfo(size_t *free, size_t *all)
 {
     const Hold hold(the_card().lock);
@@ -157,6 +190,10 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 {
     const Hold hold(the_card().lock);
     check_copy(to, from, bytes, kind);
+    for (const void *end : {static_cast<const void *>(to), from}) {
+        const auto *range = range_of(end, bytes);
+        the_card().direct_bytes += range && range->second.kind == Kind::REGISTERED ? bytes : 0;
+    }
     return put(stream, {[=] { memcpy(to, from, bytes); }, nullptr, 0});
 }
 

@@ -29,7 +29,7 @@ struct Stream {
     uint64_t rank = 0; // which goes first
 };
 
-enum class Kind { MEMORY, PINNED, MAPPED };
+enum class Kind { MEMORY, PINNED, REGISTERED, MAPPED }; // of the card, of the host twice, of another process
 struct Range {
     size_t bytes;
     Kind kind;
@@ -45,6 +45,7 @@ struct Card {
     cudaError_t sticky = cudaSuccess, last = cudaSuccess;
     bool meddles;
     unsigned long waits = 0;
+    size_t direct_bytes = 0;
     std::mt19937_64 any;
     Card();
 };

@@ -1,0 +1,51 @@
+#include "pinned.cuh"
+
+namespace rk
+{
+
+Pinned::~Pinned()
+{
+    for (const auto &[base, bytes] : ranges_)
+        (void)cudaHostUnregister(const_cast<unsigned char *>(base));
+}
+
+void Pinned::add(void *memory, size_t bytes)
+{
+    check(cudaHostRegister(memory, bytes, cudaHostRegisterDefault), "pinning memory");
+    const std::lock_guard<std::mutex> hold(lock_);
+    ranges_[static_cast<const unsigned char *>(memory)] = bytes;
+    bytes_ += bytes;
+}
+
+void Pinned::take_back(void *memory)
+{
+    {
+        const std::lock_guard<std::mutex> hold(lock_);
+        const auto found = ranges_.find(static_cast<const unsigned char *>(memory));
+        if (found == ranges_.end())
+            return;
+        bytes_ -= found->second;
+        ranges_.erase(found);
+    }
+    (void)cudaHostUnregister(memory); // takes a while, and other requests look at the ranges
+}
+
+bool Pinned::covers(const void *at, size_t bytes)
+{
+    const std::lock_guard<std::mutex> hold(lock_);
+    const auto *begin = static_cast<const unsigned char *>(at);
+    auto found = ranges_.upper_bound(begin);
+    if (found == ranges_.begin())
+        return false;
+    --found;
+    const size_t before = static_cast<size_t>(begin - found->first);
+    return before <= found->second && bytes <= found->second - before;
+}
+
+size_t Pinned::bytes()
+{
+    const std::lock_guard<std::mutex> hold(lock_);
+    return bytes_;
+}
+
+} // namespace rk
