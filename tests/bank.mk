@@ -4,6 +4,3 @@ soak: soak-bank
 soak-bank: all build/venv/ready
 	RK_SOAK=1 RANKD_BUILD=$(abspath $(BUILD)) PYTHONPATH=tests/process PYTHONDONTWRITEBYTECODE=1 $(venv)/bin/python -m pytest \
 	    -q -p no:cacheprovider --durations=5 tests/process/test_bank_faults.py tests/soak/test_bank_power.py
-
-# Allocations that fail on purpose: the program supplies the wrappers.
-$(BUILD)/unit/test_bank_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=free

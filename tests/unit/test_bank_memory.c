@@ -12,63 +12,8 @@
 #include "bank/bank.h"
 #include "bank/labels.h"
 #include "bank/named.h"
+#include "unit/failing/allocations.h"
 #include "unit/support/engine.h"
-
-/* The allocation of that number fails, counted from 1; 0 = none. `living`: allocated and not freed. */
-static size_t fail_at, allocations, living;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *at, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void __real_free(void *at);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *at, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-void __wrap_free(void *at);
-
-static void *counted(void *memory)
-{
-    living += memory != NULL;
-    return memory;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return ++allocations == fail_at ? NULL : counted(__real_malloc(size));
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return ++allocations == fail_at ? NULL : counted(__real_calloc(count, size));
-}
-
-void *__wrap_realloc(void *at, size_t size)
-{
-    if (++allocations == fail_at)
-        return NULL;
-    void *memory = __real_realloc(at, size);
-    living += !at && memory;
-    return memory;
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return ++allocations == fail_at ? NULL : counted(__real_aligned_alloc(alignment, size));
-}
-
-void __wrap_free(void *at)
-{
-    living -= at != NULL;
-    __real_free(at);
-}
-
-static void make_fail(size_t n)
-{
-    allocations = 0;
-    fail_at = n;
-}
 
 /* True if that many allocations were never asked for: every one of them has failed once. */
 static bool stop_failing(size_t n)
@@ -214,7 +159,7 @@ static void each_allocation_of_a_new_bank_fails_in_turn(void **state)
 {
     (void)state;
     for (size_t s = 0; s < SHAPES; s++) {
-        size_t before = living;
+        long before = living;
         for (size_t n = 1;; n++) {
             make_fail(n);
             struct rk_bank *bank = rk_bank_new(&shapes[s]);
@@ -232,7 +177,7 @@ static void an_append_for_which_there_is_no_memory_changes_nothing(void **state)
 {
     (void)state;
     for (size_t s = 0; s < SHAPES; s++) {
-        size_t before = living;
+        long before = living;
         struct rk_bank *bank = rk_bank_new(&shapes[s]), *twin = rk_bank_new(&shapes[s]);
         for (unsigned step = 0; step < STEPS; step++)
             append_hard(bank, twin, step);
@@ -260,7 +205,7 @@ static void an_earlier_version_for_which_there_is_no_memory_is_not_had(void **st
 {
     (void)state;
     for (size_t s = 0; s < SHAPES; s++) {
-        size_t before = living;
+        long before = living;
         struct rk_bank_point earlier;
         struct rk_bank_shape shape = shapes[s];
         shape.capacity = 700; /* so that nothing has left */
@@ -297,7 +242,7 @@ static void a_bank_that_cannot_be_reset_or_raised_stays_as_it_was(void **state)
     enum rankd_status (*const calls[])(struct rk_bank *, struct rk_err *) = {raise_generation, reset};
     struct rk_bank_point earlier;
     for (size_t c = 0; c < 2 * SHAPES; c++) {
-        size_t before = living;
+        long before = living;
         struct rk_bank *bank = filled(&shapes[c / 2], &earlier), *twin = filled(&shapes[c / 2], &earlier);
         for (size_t n = 1;; n++) {
             struct rk_err err = {0};
@@ -321,7 +266,7 @@ static void room_that_was_reserved_cannot_run_out(void **state)
 {
     (void)state;
     for (size_t s = 0; s < SHAPES; s++) {
-        size_t before = living;
+        long before = living;
         struct rk_bank *bank = rk_bank_new(&shapes[s]), *twin = rk_bank_new(&shapes[s]);
         struct rk_bank_room *room[STEPS];
         struct rk_batch batch[STEPS];
@@ -369,7 +314,7 @@ static void each_allocation_of_a_batch_fails_in_turn(void **state)
             test_vector(&call, RK_IN_LABELS, RK_INT64, 3, labels);
         else
             test_input(&call, RK_IN_TARGETS, RK_INT8, 3, 2, targets);
-        size_t before = living;
+        long before = living;
         for (size_t n = 1;; n++) {
             struct rk_batch batch;
             struct rk_err err = {0};
@@ -391,7 +336,7 @@ static void an_index_without_memory_is_none(void **state)
 {
     (void)state;
     static const int64_t keys[3] = {1, 2, 1};
-    size_t before = living;
+    long before = living;
     make_fail(1);
     assert_null(rk_labels_new(keys, 3));
     assert_false(stop_failing(1));
@@ -468,7 +413,7 @@ static void a_bank_on_disk_goes_on_after_an_append_that_found_no_memory(void **s
     assert_non_null(mkdtemp(folder));
     (void)snprintf(path, sizeof path, "%s/bank", folder);
     for (int durability = RK_DURABILITY_ALWAYS; durability <= RK_DURABILITY_NONE; durability++) {
-        size_t before = living;
+        long before = living;
         unsigned seed = 0;
         struct rk_named_bank *bank = named_at(folder, durability);
         struct rk_bank *twin = rk_bank_new(&bank->config.shape);

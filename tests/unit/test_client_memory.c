@@ -11,74 +11,13 @@
 
 #include <cmocka.h>
 
+#include "unit/failing/allocations.h"
 #include "unit/support/client.h"
 
 /* ---- Allocations that fail on purpose ---- */
 
-/* The allocation of that number fails, counted from 1; 0 = none. Jansson's have a count of their own.
- * `living`: allocated and not freed. */
-static atomic_size_t fail_at, allocations, json_fail_at, json_allocations; /* curl has threads */
-static atomic_long living;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *at, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-char *__real_strdup(const char *text);
-void __real_free(void *at);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *at, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-char *__wrap_strdup(const char *text);
-void __wrap_free(void *at);
-
-static void *counted(void *memory)
-{
-    living += memory != NULL;
-    return memory;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return ++allocations == fail_at ? NULL : counted(__real_malloc(size));
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return ++allocations == fail_at ? NULL : counted(__real_calloc(count, size));
-}
-
-void *__wrap_realloc(void *at, size_t size)
-{
-    if (++allocations == fail_at)
-        return NULL;
-    void *memory = __real_realloc(at, size);
-    living += at == NULL && memory != NULL;
-    return memory;
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return ++allocations == fail_at ? NULL : counted(__real_aligned_alloc(alignment, size));
-}
-
-char *__wrap_strdup(const char *text)
-{
-    return ++allocations == fail_at ? NULL : counted(__real_strdup(text));
-}
-
-void __wrap_free(void *at)
-{
-    living -= at != NULL;
-    __real_free(at);
-}
-
-static void make_fail(size_t n)
-{
-    allocations = 0;
-    fail_at = n;
-}
+/* Jansson's have a count of their own. */
+static atomic_size_t json_fail_at, json_allocations;
 
 static void make_json_fail(size_t n)
 {
@@ -115,8 +54,7 @@ static int start(void **state)
 {
     (void)state;
     json_set_alloc_funcs(json_malloc, json_free);
-    (void)curl_global_init_mem(CURL_GLOBAL_DEFAULT, __wrap_malloc, __wrap_free, __wrap_realloc, __wrap_strdup,
-                               __wrap_calloc);
+    (void)curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, free, realloc, strdup, calloc);
     test_daemon_start(&daemon_, flags);
     return 0;
 }

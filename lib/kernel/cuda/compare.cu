@@ -77,22 +77,13 @@ struct Kernels {
     Kernel count, move;
 };
 
-template <class S> Kernels kernels_for(bool aligned)
-{
-    return aligned ? Kernels{count_lists<S, true>, move_lists<S, true>}
-                   : Kernels{count_lists<S, false>, move_lists<S, false>};
-}
-
 Kernels kernels_for(Score type, bool aligned)
 {
-    switch (type) {
-    case Score::FP16:
-        return kernels_for<Fp16>(aligned);
-    case Score::BF16:
-        return kernels_for<Bf16>(aligned);
-    default:
-        return kernels_for<float>(aligned);
-    }
+    return with_type(type, [&](auto score) {
+        using S = decltype(score);
+        return aligned ? Kernels{count_lists<S, true>, move_lists<S, true>}
+                       : Kernels{count_lists<S, false>, move_lists<S, false>};
+    });
 }
 
 void launch(cudaStream_t stream, const char *what, Kernel kernel, const Long &l, int processors)

@@ -14,6 +14,19 @@ constexpr uint32_t CHUNK = 256;          // relevant items of a list that a bloc
 // byte.
 enum class Score { FP32, FP16, BF16 };
 
+// What action(S()) gives for the type S that scores have on the card.
+template <class Action> auto with_type(Score type, Action action)
+{
+    switch (type) {
+    case Score::FP16:
+        return action(Fp16());
+    case Score::BF16:
+        return action(Bf16());
+    default:
+        return action(0.0f);
+    }
+}
+
 struct Matrix {
     const void *scores;
     const int8_t *targets; // NULL: NaN marks what is not irrelevant

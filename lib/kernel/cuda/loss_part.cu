@@ -110,9 +110,20 @@ ShortJob LossPart::short_job(Totals *report) const
 
 LongJob LossPart::long_job() const
 {
-    const uint32_t least = whole_card_ ? 0 : SHORT_MOST + 1;
-    return {matrix_, box_,    least,     size_, count_,     tile_relevant_, nullptr,
-            totals_, nullptr, gradient_, loss_, list_loss_, lane_.side,     lane_.cleared};
+    LongJob job = {};
+    job.matrix = matrix_;
+    job.box = box_;
+    job.least = whole_card_ ? 0 : SHORT_MOST + 1;
+    job.size = size_;
+    job.count = count_;
+    job.tile_relevant = tile_relevant_;
+    job.totals = totals_;
+    job.gradient = gradient_;
+    job.loss = loss_;
+    job.list_loss = list_loss_;
+    job.side = lane_.side;
+    job.cleared = lane_.cleared;
+    return job;
 }
 
 void *LossPart::memory_for_long()

@@ -404,14 +404,10 @@ using SplitKernel = void (*)(Long, Partition);
 
 SplitKernel splitter_for(Score type, bool aligned)
 {
-    switch (type) {
-    case Score::FP16:
-        return aligned ? split_tiles<Fp16, true> : split_tiles<Fp16, false>;
-    case Score::BF16:
-        return aligned ? split_tiles<Bf16, true> : split_tiles<Bf16, false>;
-    default:
-        return aligned ? split_tiles<float, true> : split_tiles<float, false>;
-    }
+    return with_type(type, [&](auto score) -> SplitKernel {
+        using S = decltype(score);
+        return aligned ? split_tiles<S, true> : split_tiles<S, false>;
+    });
 }
 
 size_t places_of(uint32_t lists, uint32_t tiles)

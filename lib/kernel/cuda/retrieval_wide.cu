@@ -137,20 +137,19 @@ void launch_wide(cudaStream_t stream, const Block &block, const WideSize &size, 
     const Wide wide = carve_wide(memory, size);
     const Matrix rows = {block.similarity, wide.targets, Score::FP32,
                          block.queries,    block.total,  block.stride};
-    const LongJob job = {rows,
-                         block.box,
-                         0,
-                         size.relevant,
-                         wide.count,
-                         wide.tile_relevant,
-                         wide.weight,
-                         wide.totals,
-                         wide.outcome,
-                         block.gradient ? wide.gradient : nullptr,
-                         wide.loss,
-                         nullptr,
-                         side,
-                         cleared};
+    LongJob job = {};
+    job.matrix = rows;
+    job.box = block.box;
+    job.size = size.relevant;
+    job.count = wide.count;
+    job.tile_relevant = wide.tile_relevant;
+    job.weight = wide.weight;
+    job.totals = wide.totals;
+    job.outcome = wide.outcome;
+    job.gradient = block.gradient ? wide.gradient : nullptr;
+    job.loss = wide.loss;
+    job.side = side;
+    job.cleared = cleared;
     check(cudaMemsetAsync(wide.totals, 0, wide.counted_bytes, stream), "clearing");
     check(cudaMemsetAsync(wide.targets, 0, static_cast<size_t>(block.queries) * block.stride, stream),
           "clearing");

@@ -174,14 +174,7 @@ template <class S> void launch_type(cudaStream_t stream, const ShortJob &job, bo
 
 void launch_some(cudaStream_t stream, const ShortJob &job, bool rest)
 {
-    switch (job.matrix.type) {
-    case Score::FP16:
-        return launch_type<Fp16>(stream, job, rest);
-    case Score::BF16:
-        return launch_type<Bf16>(stream, job, rest);
-    default:
-        return launch_type<float>(stream, job, rest);
-    }
+    with_type(job.matrix.type, [&](auto score) { launch_type<decltype(score)>(stream, job, rest); });
 }
 
 template <class S, bool ALIGNED> void allow()
