@@ -134,10 +134,10 @@ static void check_retrieval(struct rk_device *device, struct retrieval r)
              s.request.model->name, r.batch, r.refs, r.bank, r.dim, r.classes, rk_dtype_name(r.dtype),
              r.normalize);
     /* Exact similarities leave only the order of the sums. Otherwise two BLAS differ in last bits of
-     * similarities, and a rank may hang on one. */
-    const double error = sqrt(apart / (size > 0 ? size : 1));
+     * similarities, and a rank may hang on one: more of them do where thousands of items are relevant. */
+    const double error = sqrt(apart / (size > 0 ? size : 1)), inexact = r.classes > 1 ? 0.1 : 0.25;
     const bool near =
-        good && error < (exact ? 1e-6 : 0.1) &&
+        good && error < (exact ? 1e-6 : inexact) &&
         fabs(cpu.info.loss - card.info.loss) <= (exact ? 1e-12 : 1e-4) * fabs(cpu.info.loss) + 1e-12 &&
         (!exact || (cpu.info.lists_stalled == card.info.lists_stalled &&
                     cpu.info.lists_skipped == card.info.lists_skipped));
