@@ -172,7 +172,7 @@ void check_retrievals(struct rk_device *device, int runs, size_t most_items)
     }
     /* More relevant items than a block has room for, of most queries. */
     for (int run = 0; run < 5 + runs / 20; run++)
-        check_retrieval(device, (struct retrieval){.batch = 3 + below(8),
+        check_retrieval(device, (struct retrieval){.batch = 3 + below(14),
                                                    .refs = below(2) ? below(100) : 0,
                                                    .bank = 8500 + below(6000),
                                                    .dim = 1 + below(150),

@@ -13,7 +13,7 @@ namespace
 {
 
 // Similarities at a time, at most; where tests watch, few enough for several blocks of queries.
-constexpr size_t ROWS_BYTES = WATCHED ? size_t(1) << 17 : size_t(6) << 30;
+constexpr size_t ROWS_BYTES = WATCHED ? size_t(1) << 19 : size_t(6) << 30;
 
 // A pair within the batch has one similarity, both ways: that of the row of the lesser.
 __global__ void place_batch(const Block block, const float *batch_similarity, uint32_t batch)
@@ -246,32 +246,45 @@ class Request
         }
     }
 
-    // In blocks that long.cu does in one go.
+    // Similarities for as many as there is room for, which are ranked in groups that long.cu does in one go.
     void rank_wide(const std::vector<uint32_t> &which, size_t most)
     {
         if (which.empty())
             return;
-        const size_t each = std::min(most, long_group(which.size(), static_cast<uint32_t>(job_.total)));
-        const WideSize size = size_of_wide(which, each);
+        const size_t group = std::min(most, long_group(which.size(), static_cast<uint32_t>(job_.total))),
+                     each = most / group * group;
+        const WideSize size = size_of_wide(which, group);
         void *memory = lane_.arena.bytes(wide_bytes(size));
         for (size_t first = 0; first < which.size(); first += each) {
             const Block block = prepared(which.data() + first, std::min(each, which.size() - first));
-            launch_wide(lane_.stream, block, size, memory, lane_.side, lane_.cleared, card_.processors);
+            for (size_t q = 0; q < block.queries; q += group)
+                launch_wide(lane_.stream, part_of(block, q, std::min(group, block.queries - q)), size, memory,
+                            lane_.side, lane_.cleared, card_.processors);
             if (job_.gradient)
                 launch_own_sums(lane_.stream, block, own_);
         }
     }
 
-    WideSize size_of_wide(const std::vector<uint32_t> &which, size_t each) const
+    static Block part_of(const Block &block, size_t first, size_t queries)
     {
-        WideSize size = {static_cast<uint32_t>(each),
+        Block part = block;
+        part.queries = static_cast<uint32_t>(queries);
+        part.query += first;
+        part.similarity += first * block.stride;
+        part.own_value = block.own_value ? block.own_value + first * block.own : nullptr;
+        return part;
+    }
+
+    WideSize size_of_wide(const std::vector<uint32_t> &which, size_t group) const
+    {
+        WideSize size = {static_cast<uint32_t>(group),
                          static_cast<uint32_t>(job_.total),
                          static_cast<uint32_t>(stride_),
                          static_cast<uint32_t>(job_.dim),
                          {0, 0}};
-        for (size_t first = 0; first < which.size(); first += each) {
+        for (size_t first = 0; first < which.size(); first += group) {
             uint32_t chunks = 0;
-            for (size_t q = first; q < std::min(first + each, which.size()); q++) {
+            for (size_t q = first; q < std::min(first + group, which.size()); q++) {
                 const uint32_t p = static_cast<uint32_t>(job_.query[which[q]].relevants);
                 size.relevant.most = std::max(size.relevant.most, p);
                 chunks += chunks_most(1, p);
