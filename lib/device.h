@@ -53,11 +53,11 @@ void rk_device_retrieval(struct rk_device *device, struct rk_retrieval *run);
 
 /* Host memory in which tensors of many requests lie, as a client's shared segment. The card reads and writes
  * there itself, without copies by a worker, once it is pinned; which is when as much went to and fro as it
- * has bytes, because locking its pages takes about as long as copying them. Otherwise zero. */
+ * has bytes, because locking its pages takes about as long as copying them. */
 struct rk_pinnable {
-    void *base;
+    void *base; /* page-aligned; the caller's */
     size_t bytes;
-    atomic_size_t moved; /* bytes that went to and fro so far */
+    atomic_size_t moved; /* bytes that went to and fro so far, from 0 */
     atomic_int state;    /* enum rk_pin_state */
 };
 enum rk_pin_state { RK_PIN_NOT_YET, RK_PIN_TRIED, RK_PIN_DONE };
