@@ -20,6 +20,12 @@ __device__ void load_cuts(float *own, const float *cut, uint32_t p)
     __syncthreads();
 }
 
+// Where so many tiles from item `begin` on end.
+__device__ uint32_t end_of(const Matrix &m, uint32_t begin, uint32_t tiles)
+{
+    return min(m.items - begin, tiles * COUNT_TILE) + begin;
+}
+
 template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) count_lists(const Long l)
 {
     unsigned char *memory = block_memory();
@@ -28,8 +34,7 @@ template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) c
         const LongList list = l.list[number];
         load_cuts(t.before, l.cut + list.begin(), list.p);
         begin_count(t, list.p);
-        const uint32_t begin = first * COUNT_TILE,
-                       end = min(l.matrix.items - begin, (last - first) * COUNT_TILE) + begin;
+        const uint32_t begin = first * COUNT_TILE, end = end_of(l.matrix, begin, last - first);
         const int nan = count_items<S, ALIGNED, true>(items_of<S>(l.matrix, number), begin, end, t, list.p);
         if (nan)
             l.state[number].nan = 1;
@@ -56,8 +61,7 @@ template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) m
         if (list.p > FEW)
             build_finder(t.finder, t.before, list.p);
         begin_move(t, list.p, l.box, w, lambda);
-        const uint32_t begin = first * COUNT_TILE,
-                       end = min(l.matrix.items - begin, (last - first) * COUNT_TILE) + begin;
+        const uint32_t begin = first * COUNT_TILE, end = end_of(l.matrix, begin, last - first);
         DenseSink<ALIGNED> sink = {l.gradient + static_cast<size_t>(number) * l.matrix.stride, t.value, end,
                                    0};
         move_items<S, ALIGNED, true>(items_of<S>(l.matrix, number), begin, end, t, list.p, sink);

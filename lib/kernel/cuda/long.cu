@@ -14,11 +14,6 @@ namespace
 // Items of lists that are worked on together, at most; where tests watch, few enough for several groups.
 constexpr size_t GROUP_PLACES = size_t(1) << (WATCHED ? 16 : 25);
 
-size_t each_group(size_t lists, uint32_t tiles)
-{
-    return std::min(lists, std::max<size_t>(1, GROUP_PLACES / COUNT_TILE / tiles));
-}
-
 // A group of lists: everything on one stream, one step after the other.
 template <class Key> struct Runner {
     cudaStream_t stream;
@@ -162,13 +157,13 @@ LongJob part_of(const LongJob &job, size_t first, size_t lists, uint32_t tiles)
 
 size_t long_group(size_t lists, uint32_t items)
 {
-    return each_group(lists, ceil_div(items, COUNT_TILE));
+    return std::min(lists, std::max<size_t>(1, GROUP_PLACES / COUNT_TILE / ceil_div(items, COUNT_TILE)));
 }
 
 size_t long_bytes(size_t lists, uint32_t items, LongSize size)
 {
     const uint32_t tiles = ceil_div(items, COUNT_TILE),
-                   each = static_cast<uint32_t>(each_group(lists, tiles));
+                   each = static_cast<uint32_t>(long_group(lists, items));
     return each == 1 ? carve_memory<uint32_t>(nullptr, each, tiles, size).bytes
                      : carve_memory<uint64_t>(nullptr, each, tiles, size).bytes;
 }
@@ -182,7 +177,7 @@ void prepare_long()
 void launch_long(cudaStream_t stream, const LongJob &job, void *memory, int processors)
 {
     const uint32_t tiles = ceil_div(job.matrix.items, COUNT_TILE);
-    const size_t each = each_group(job.matrix.lists, tiles);
+    const size_t each = long_group(job.matrix.lists, job.matrix.items);
     for (size_t first = 0; first < job.matrix.lists; first += each) {
         const LongJob part = part_of(job, first, std::min(each, job.matrix.lists - first), tiles);
         if (each == 1)

@@ -11,10 +11,19 @@ Pinned::~Pinned()
 
 void Pinned::add(void *memory, size_t bytes)
 {
-    check(cudaHostRegister(memory, bytes, cudaHostRegisterDefault), "pinning memory");
+    const auto *base = static_cast<const unsigned char *>(memory);
+    const auto set = [&](size_t to) {
+        const std::lock_guard<std::mutex> hold(lock_);
+        bytes_ += to;
+        ranges_[base] = to;
+    };
+    set(0); // covers nothing yet, but nothing can fail when it is pinned
+    const cudaError_t code = cudaHostRegister(memory, bytes, cudaHostRegisterDefault);
+    if (code == cudaSuccess)
+        return set(bytes);
     const std::lock_guard<std::mutex> hold(lock_);
-    ranges_[static_cast<const unsigned char *>(memory)] = bytes;
-    bytes_ += bytes;
+    ranges_.erase(base);
+    throw Trouble{code, "pinning memory"};
 }
 
 void Pinned::take_back(void *memory)

@@ -19,8 +19,8 @@ void say(char *why, const Trouble &trouble)
     (void)snprintf(why, RK_DEVICE_WHY, "%s: %s", trouble.what, cudaGetErrorString(trouble.code));
 }
 
-// Runs `body`. Memory that is short gives back what banks keep on the card, for the next request.
-template <class Body> rk_card_outcome guarded(rk_card *card, char *why, Body body)
+// What becomes of `body`.
+template <class Body> rk_card_outcome outcome_of(char *why, Body body)
 {
     why[0] = 0;
     try {
@@ -28,16 +28,10 @@ template <class Body> rk_card_outcome guarded(rk_card *card, char *why, Body bod
         return RK_CARD_DONE;
     } catch (const Passed &) {
         return RK_CARD_PASSED;
-    } catch (const NoRoom &) { // banks make way for the next request
-        card->rows.drop_idle();
-        return RK_CARD_PASSED;
     } catch (const Trouble &trouble) {
         say(why, trouble);
         (void)cudaGetLastError();
-        if (is_lost(trouble.code))
-            return RK_CARD_LOST;
-        card->rows.drop_idle();
-        return RK_CARD_FAILED;
+        return is_lost(trouble.code) ? RK_CARD_LOST : RK_CARD_FAILED;
     } catch (const std::bad_alloc &) {
         (void)snprintf(why, RK_DEVICE_WHY, "no host memory");
         return RK_CARD_FAILED;
@@ -45,6 +39,33 @@ template <class Body> rk_card_outcome guarded(rk_card *card, char *why, Body bod
         (void)snprintf(why, RK_DEVICE_WHY, "an unexpected fault");
         return RK_CARD_FAILED;
     }
+}
+
+// The same for a request: where memory is short, what banks keep on the card makes way for the next one.
+template <class Body> rk_card_outcome guarded(rk_card *card, char *why, Body body)
+{
+    bool no_room = false;
+    const rk_card_outcome outcome = outcome_of(why, [&] {
+        try {
+            body();
+        } catch (const NoRoom &) {
+            no_room = true;
+            throw Passed{};
+        }
+    });
+    if (no_room || outcome == RK_CARD_FAILED)
+        card->rows.drop_idle();
+    return outcome;
+}
+
+// For what a client's memory is to blame for, which says nothing of the card.
+template <class Body> rk_card_outcome on_client_memory(rk_card *card, char *why, Body body)
+{
+    const rk_card_outcome outcome = outcome_of(why, [&] {
+        check(cudaSetDevice(card->number), "choosing the card");
+        body();
+    });
+    return outcome == RK_CARD_LOST ? RK_CARD_FAILED : outcome;
 }
 
 size_t limit_of(size_t asked)
@@ -136,11 +157,10 @@ size_t bytes_behind(void *address)
 
 rk_card_outcome map(rk_card *card, const unsigned char *handle, void **address, size_t *bytes, char *why)
 {
-    rk_card_outcome outcome = guarded(card, why, [&] {
+    return on_client_memory(card, why, [&] {
         cudaIpcMemHandle_t given;
         static_assert(sizeof given == RK_DEVICE_HANDLE, "the size of a handle is part of the protocol");
         memcpy(&given, handle, sizeof given);
-        check(cudaSetDevice(card->number), "choosing the card");
         check(cudaIpcOpenMemHandle(address, given, cudaIpcMemLazyEnablePeerAccess), "opening the handle");
         try {
             *bytes = bytes_behind(*address);
@@ -149,8 +169,6 @@ rk_card_outcome map(rk_card *card, const unsigned char *handle, void **address, 
             throw;
         }
     });
-    // A bad handle is the client's fault and says nothing of the card.
-    return outcome == RK_CARD_LOST ? RK_CARD_FAILED : outcome;
 }
 
 void unmap(rk_card *card, void *address)
@@ -166,12 +184,7 @@ rk_card_memory memory(rk_card *card)
 
 rk_card_outcome pin(rk_card *card, void *memory, size_t bytes, char *why)
 {
-    const rk_card_outcome outcome = guarded(card, why, [&] {
-        check(cudaSetDevice(card->number), "choosing the card");
-        card->pinned.add(memory, bytes);
-    });
-    // That it can't be pinned says nothing of the card.
-    return outcome == RK_CARD_LOST ? RK_CARD_FAILED : outcome;
+    return on_client_memory(card, why, [&] { card->pinned.add(memory, bytes); });
 }
 
 void unpin(rk_card *card, void *memory)
