@@ -129,6 +129,26 @@ def test_memory_that_can_not_be_pinned_is_copied(make_daemon, tmp_path):
     assert eventually(lambda: engines(daemon) == (0, 5))
 
 
+def test_memory_that_can_not_be_pinned_costs_banks_nothing(make_daemon, tmp_path):
+    """What they keep on the card makes way where the card is short of memory, and only there."""
+    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", env={"EMULATED_CARD": "register:1+"})
+    assert ask(daemon, "PUT", "/v2/banks/seen", {"kind": "embeddings", "dim": 8, "capacity": 100, "durability": "none"}).status == 200
+    rows = np.random.default_rng(1).random((20, 8), dtype=np.float32)
+    inputs = [{"name": "embeddings", "shape": [20, 8], "datatype": "FP32", "data": rows.ravel().tolist()},
+              {"name": "labels", "shape": [20], "datatype": "INT64", "data": [i % 3 for i in range(20)]}]
+    scores, targets = problem(20, 2000)
+    result(compute(daemon, scores, targets))
+    before = metric(daemon, "rankd_device_memory_used_bytes")
+    for _ in range(2):
+        assert ask(daemon, "POST", "/v2/models/ap/infer", {"parameters": {"bank": "seen"}, "inputs": inputs}).status == 200
+    kept = metric(daemon, "rankd_device_memory_used_bytes")
+    assert kept >= before + (1 << 20)
+    with Raw(str(tmp_path / "ring")) as raw:
+        for _ in range(4):
+            by_ring(raw, scores, targets)
+    assert metric(daemon, "rankd_device_memory_used_bytes") == kept and pinned(daemon) == 0
+
+
 def test_clients_that_vanish_leave_nothing_pinned(make_daemon, tmp_path):
     """Also with requests under way: the memory is theirs no more, and the card may still write to it."""
     daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", "--workers", 2)
