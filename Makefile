@@ -11,7 +11,8 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 CFLAGS ?= -O2 -g
-VERSION := 0.1.0
+# One file for all packages: the Python package carries it, and everything else reads it from there.
+VERSION := $(strip $(file <clients/python/rankd/VERSION))
 
 # What the code relies on is not in CFLAGS, so that `make CFLAGS=…` can't lose it. No contraction into FMA and no
 # fast-math: results are promised to the bit.
@@ -35,7 +36,7 @@ $(BUILD)/obj/server/%.o: include = -Iproto -Ilib -Iserver
 $(BUILD)/obj/clients/%.o: include = -Iproto -Iclients/c
 $(BUILD)/obj/tests/%.o: include = -Iproto -Ilib -Iserver -Iclients/c -Itests
 
-$(BUILD)/obj/%.o: %.c Makefile
+$(BUILD)/obj/%.o: %.c Makefile clients/python/rankd/VERSION
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
@@ -74,6 +75,7 @@ help:
 	@echo 'make soak       the long forms of what check does in short'
 	@echo 'make bench      the figures, beside their peers'
 	@echo 'make cuda       the plugin for NVIDIA cards, build/rankd-cuda.so; wants the CUDA toolkit'
+	@echo 'make release    checks that the last commit is fit for release, and makes its tarball'
 	@echo 'make deb        the Debian packages, into $(BUILD)/deb/'
 	@echo 'make check-deploy the packages on a bare Debian that boots, the containers, the status page; wants root'
 	@echo 'make check-gpu  the engine on a card against the CPU engine; says so where there is none'

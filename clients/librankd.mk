@@ -14,7 +14,7 @@ $(client_so): $(call objects,$(client_src)) clients/c/librankd.map
 	    $(filter %.o,$^) -lcurl -ljansson -lm -o $@
 	ln -sf $(notdir $@) $(BUILD)/$(client_soname)
 	ln -sf $(client_soname) $(BUILD)/librankd.so
-$(BUILD)/librankd.pc: clients/c/librankd.pc.in Makefile
+$(BUILD)/librankd.pc: clients/c/librankd.pc.in clients/python/rankd/VERSION
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
 
 # One example is linked as a user would link it, the other into one file.
@@ -22,7 +22,8 @@ $(BUILD)/examples/%: $(BUILD)/obj/clients/c/examples/%.o $(client_so)
 	@mkdir -p $(@D)
 	$(link) $< -L$(BUILD) -lrankd -Wl,-rpath,'$$ORIGIN/..' -o $@
 
-.PHONY: librankd install-librankd
+.PHONY: librankd librankd-shared install-librankd
+librankd-shared: $(client_so)
 librankd: $(BUILD)/librankd.a $(client_so) $(BUILD)/librankd.pc $(client_examples)
 all: librankd
 
@@ -34,4 +35,5 @@ install-librankd: librankd
 	ln -sf $(client_soname) $(DESTDIR)$(PREFIX)/lib/librankd.so
 	install -m 644 $(BUILD)/librankd.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 clients/c/rankd.h proto/rankd_status.h proto/rankd_types.h proto/rankd_shm.h $(DESTDIR)$(PREFIX)/include
-	install -m 644 clients/c/librankd.3 $(DESTDIR)$(PREFIX)/share/man/man3
+	sed -e 's|@VERSION@|$(VERSION)|' clients/c/librankd.3 >$(DESTDIR)$(PREFIX)/share/man/man3/librankd.3
+	chmod 644 $(DESTDIR)$(PREFIX)/share/man/man3/librankd.3

@@ -47,3 +47,8 @@ deb:
 check-deploy: $(venv)/ready
 	deploy/deps.sh build test deploy
 	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/deploy
+
+# A checked source tarball of the last commit; publishes nothing.
+.PHONY: release
+release:
+	BUILD=$(BUILD) deploy/release.sh

@@ -175,7 +175,7 @@ RANKD_API int rankd_call(rankd_client *client, const char *method, const char *p
 /* A number that is another one after each start of the daemon; 0 over HTTP. */
 RANKD_API uint64_t rankd_daemon_id(rankd_client *client);
 
-/* "0.1.0". */
+/* The version of this library, such as "0.2.0". */
 RANKD_API const char *rankd_version(void);
 
 #ifdef __cplusplus

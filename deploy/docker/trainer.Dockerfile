@@ -6,7 +6,7 @@ WORKDIR /src
 COPY deploy/deps.sh deploy/deps.sh
 RUN deploy/deps.sh build
 COPY . .
-RUN make -j2 BUILD=/build /build/librankd.so.0.1.0
+RUN make -j2 BUILD=/build librankd-shared
 
 FROM ${BASE}
 RUN apt-get update \

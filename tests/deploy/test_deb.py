@@ -20,6 +20,7 @@ from shell import sh
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
 WORK = BUILD / "check-deploy"
+VERSION = (ROOT / "clients/python/rankd/VERSION").read_text().strip()
 CONF = "/etc/rankd/rankd.conf"
 URL = "http://127.0.0.1:8080"
 
@@ -113,7 +114,7 @@ def test_the_service_runs_as_a_system_user_of_its_own(machine):
     status = machine("cat", f"/proc/{main_pid(machine)}/status").stdout
     assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}" in status and f"Gid:\t{gid}" in status and "CapEff:\t0000000000000000" in status
     assert machine("stat", "-c", "%U %a", "/var/lib/rankd").stdout.strip() == "rankd 750"
-    assert machine("runuser", "-u", "rankd", "--", "rankd", "--version").stdout == "rankd 0.1.0\n"
+    assert machine("runuser", "-u", "rankd", "--", "rankd", "--version").stdout == f"rankd {VERSION}\n"
 
 
 def test_the_configuration_that_is_packaged_answers_at_both_doors(machine):

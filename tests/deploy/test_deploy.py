@@ -14,6 +14,7 @@ from shell import sh
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
 WORK = BUILD / "check-deploy"
+VERSION = (ROOT / "clients/python/rankd/VERSION").read_text().strip()
 REQUEST = json.dumps({"parameters": {"lambda": 1, "margin": 0}, "inputs": [
     {"name": "scores", "shape": [1, 4], "datatype": "FP32", "data": [0.9, 0.8, 0.7, 0.6]},
     {"name": "targets", "shape": [1, 4], "datatype": "INT8", "data": [0, 1, 0, 1]}]})
@@ -30,7 +31,7 @@ def engine():
         names = sh("git", "ls-files", "-z", cwd=ROOT).stdout
         sh("xargs", "-0", "cp", "--parents", "-t", context, cwd=ROOT, input=names)
         running.documented_image(WORK, context)
-        running.build("rankd-trainer:0.1.0", context / "deploy/docker/trainer.Dockerfile", context)
+        running.build("rankd-trainer:latest", context / "deploy/docker/trainer.Dockerfile", context)
         (context / "prometheus.Dockerfile").write_text(
             "ARG BASE\nFROM ${BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends prometheus "
             "&& mkdir -p /prometheus && chown nobody /prometheus\nUSER nobody\nENTRYPOINT [\"prometheus\"]\n")
@@ -76,13 +77,13 @@ def compose(engine):
 
 
 def test_the_image_is_small_and_has_no_shell_and_no_root(engine):
-    size = int(engine.docker("image", "inspect", "-f", "{{.Size}}", "rankd:0.1.0").stdout)
-    print(f"rankd:0.1.0 has {size / 2**20:.0f} MiB")
+    size = int(engine.docker("image", "inspect", "-f", "{{.Size}}", "rankd:latest").stdout)
+    print(f"rankd:latest has {size / 2**20:.0f} MiB")
     assert size < 120 * 2**20
-    assert engine.docker("image", "inspect", "-f", "{{.Config.User}}", "rankd:0.1.0").stdout.strip() == "10001:10001"
-    done = engine.docker("run", "--rm", "--network=none", "--entrypoint", "/bin/sh", "rankd:0.1.0", "-c", "true", check=False)
+    assert engine.docker("image", "inspect", "-f", "{{.Config.User}}", "rankd:latest").stdout.strip() == "10001:10001"
+    done = engine.docker("run", "--rm", "--network=none", "--entrypoint", "/bin/sh", "rankd:latest", "-c", "true", check=False)
     assert done.returncode == 127 and "no such file" in done.stderr
-    assert "rankd 0.1.0" in engine.docker("run", "--rm", "--network=none", "rankd:0.1.0", "--version").stdout
+    assert f"rankd {VERSION}" in engine.docker("run", "--rm", "--network=none", "rankd:latest", "--version").stdout
 
 
 def test_compose_comes_up_healthy(compose):
@@ -109,7 +110,7 @@ def test_rankd_takes_the_ring_and_io_uring_under_its_profile(compose):
 def bench_over_the_ring(engine, volume):
     """A second container without network, which has the socket's volume and nothing else of the first one's."""
     done = engine.docker("run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "-v", f"{volume}:/run/rankd", "--entrypoint",
-                         "/usr/bin/rankctl", "rankd:0.1.0", "bench", "--socket", "/run/rankd/rankd.sock", "--duration", "1", "--json")
+                         "/usr/bin/rankctl", "rankd:latest", "bench", "--socket", "/run/rankd/rankd.sock", "--duration", "1", "--json")
     return json.loads(done.stdout)
 
 
@@ -171,7 +172,7 @@ def test_where_io_uring_is_blocked_rankd_says_so_and_uses_epoll(compose, tmp_pat
     (tmp_path / "no-uring.json").write_text(json.dumps(profile))
     docker = compose.engine.docker
     name = docker("run", "-d", "--read-only", "--cap-drop=ALL", "--security-opt", "no-new-privileges", "--security-opt",
-                  f"seccomp={tmp_path}/no-uring.json", "-v", "no-uring-socket:/run/rankd", "rankd:0.1.0").stdout.strip()
+                  f"seccomp={tmp_path}/no-uring.json", "-v", "no-uring-socket:/run/rankd", "rankd:latest").stdout.strip()
     try:
         end = time.monotonic() + 30
         while docker("exec", name, "/usr/bin/rankd", "--health", check=False).returncode != 0:

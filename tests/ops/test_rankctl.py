@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).resolve().parents[2] / "build")).resolve()
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
+VERSION = (ROOT / "clients/python/rankd/VERSION").read_text().strip()
 
 
 def rankctl(*arguments, url=None, **more):
@@ -263,7 +265,7 @@ def test_help_is_there_for_all_and_for_each():
 
 def test_doctor_finds_this_machine_fit_and_the_daemon(daemon):
     done = rankctl("doctor", url=daemon.url)
-    assert done.returncode == 0 and "rankd 0.1.0 answers" in done.stdout and " 0 broken" in done.stdout, done.stdout
+    assert done.returncode == 0 and f"rankd {VERSION} answers" in done.stdout and " 0 broken" in done.stdout, done.stdout
 
 
 def test_doctor_says_what_to_do_about_what_is_broken(daemon, tmp_path):

@@ -7,6 +7,8 @@
 
 In a PyTorch training, use the modules of rankd.torch.
 """
+from pathlib import Path as _Path
+
 from .banks import Banks, BankState
 from .client import Client, connect
 from .errors import (Conflict, ConnectionFailed, ConnectionLost, DeadlineExceeded, Forbidden, InternalError, InvalidRequest,
@@ -15,7 +17,7 @@ from .errors import (Conflict, ConnectionFailed, ConnectionLost, DeadlineExceede
 from .results import LossInfo, LossResult
 from .tensors import BF16
 
-__version__ = "0.1.0"
+__version__ = (_Path(__file__).parent / "VERSION").read_text(encoding="ascii").strip()
 
 __all__ = [
     "BF16", "BankState", "Banks", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DeadlineExceeded", "Forbidden",
