@@ -4,3 +4,10 @@ soak: soak-bank
 soak-bank: all build/venv/ready
 	RK_SOAK=1 RANKD_BUILD=$(abspath $(BUILD)) PYTHONPATH=tests/process PYTHONDONTWRITEBYTECODE=1 $(venv)/bin/python -m pytest \
 	    -q -p no:cacheprovider --durations=5 tests/process/test_bank_faults.py tests/soak/test_bank_power.py
+
+# A disk in memory behind the calls of libc, segments of a size of the test's own, and no threads.
+disk_calls := open __open_2 close read pread write pwrite fsync fdatasync ftruncate fstat stat access flock link unlink \
+	rmdir mkdir rename opendir readdir closedir scandir rk_rule_segment_bytes rk_commit_queue
+comma := ,
+$(BUILD)/unit/test_bank_states: $(call objects,$(wildcard tests/unit/disk/*.c))
+$(BUILD)/unit/test_bank_states: LDFLAGS += $(patsubst %,-Wl$(comma)--wrap=%,$(disk_calls))

@@ -114,6 +114,8 @@ static enum rankd_status check_format(const struct rk_banks *banks, struct rk_er
     const bool missing = access(path, F_OK) != 0;
     if (!missing && !rk_file_read(path, format, sizeof format, &got))
         return rk_fail(err, RANKD_INTERNAL, "%s is too long for a format, or can't be read", path);
+    (void)snprintf(path, sizeof path, "%s/format.tmp", banks->data); /* of a start that was cut short */
+    (void)unlink(path);
     if (missing || strcmp(format, DATA_FORMAT_1) == 0)
         return rk_file_replace(banks->data, "format", DATA_FORMAT, sizeof DATA_FORMAT - 1, NULL, err);
     if (strcmp(format, DATA_FORMAT) != 0)

@@ -310,6 +310,8 @@ static void remove_leftovers(const struct rk_named_bank *bank)
     }
     if (folder)
         (void)closedir(folder);
+    (void)snprintf(path, sizeof path, "%s/bank.tmp", bank->path); /* rk_file_replace()'s */
+    (void)unlink(path);
 }
 
 /* Of the journals there; without the manifest, which of them counts is not known, and none is touched. */

@@ -116,7 +116,8 @@ bool rk_survey_goes_on(const char *bytes, uint64_t size, uint64_t offset, uint64
         if (!found)
             break;
         at = (uint64_t)(found - bytes);
-        if (!rk_record_valid(found, size - at, &head))
+        if (!rk_record_valid(found, size - at, &head) ||
+            (head.kind != RK_RECORD_BATCH && head.kind != RK_RECORD_PART))
             continue;
         some = true;
         if (head.synced > *synced)
