@@ -116,13 +116,14 @@ static enum rankd_status check_format(const struct rk_banks *banks, struct rk_er
         return rk_fail(err, RANKD_INTERNAL, "%s is too long for a format, or can't be read", path);
     (void)snprintf(path, sizeof path, "%s/format.tmp", banks->data); /* of a start that was cut short */
     (void)unlink(path);
-    if (missing || strcmp(format, DATA_FORMAT_1) == 0)
+    if (missing ||
+        strcmp(format, DATA_FORMAT_1) == 0) /* the line's end included: a torn file is none of both */
         return rk_file_replace(banks->data, "format", DATA_FORMAT, sizeof DATA_FORMAT - 1, NULL, err);
     if (strcmp(format, DATA_FORMAT) != 0)
         return rk_fail(err, RANKD_INVALID,
-                       "data folder %s has format \"%.24s\"; this rankd reads \"rankd data 1\" and \"rankd "
+                       "data folder %s has format \"%.*s\"; this rankd reads \"rankd data 1\" and \"rankd "
                        "data 2\"",
-                       banks->data, format);
+                       banks->data, (int)strcspn(format, "\n"), format);
     return RANKD_OK;
 }
 
