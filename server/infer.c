@@ -98,6 +98,8 @@ bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *r
         status = charge(app, request, meta, err);
     if (status == RANKD_OK)
         status = compute(worker, app->device, request, meta, reply, err);
+    if (status == RANKD_OK && meta->prepare)
+        status = meta->prepare(meta, err);
     if (status == RANKD_OK && use->bank) {
         meta->appending = true;
         meta->append_begun_ns = rk_now_ns();

@@ -28,7 +28,11 @@ struct rk_infer_meta {
     struct rk_pinnable *lies_in; /* filled before the call: memory of a client's that all tensors lie in, or
                                   * NULL */
     struct rk_job *job;          /* filled before the call: who is resumed where the request has to wait */
-    struct rk_work *work;        /* its own from here on */
+    /* Filled before the call: makes everything of the answer that may fail, once, when the result is computed
+     * and nothing is appended to a bank yet. What comes after the append can't fail. NULL: there is nothing.
+     */
+    enum rankd_status (*prepare)(struct rk_infer_meta *meta, struct rk_err *err);
+    struct rk_work *work; /* its own from here on */
     struct rk_bank_use use;
     bool appending;
     uint64_t append_begun_ns;

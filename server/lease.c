@@ -186,11 +186,16 @@ enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, siz
         held++;
     if (held->region->device)
         return RANKD_OK;
-    if (!has_place(held, bytes) ||
-        !write_all(held->region->fd, memory, bytes, held->region->offset + held->offset)) {
-        char what[80];
-        (void)snprintf(what, sizeof what, "output %s", output);
+    char what[80];
+    (void)snprintf(what, sizeof what, "output %s", output);
+    if (!has_place(held, bytes))
         return cut_short(err, what);
-    }
-    return RANKD_OK;
+    if (write_all(held->region->fd, memory, bytes, held->region->offset + held->offset))
+        return RANKD_OK;
+    if (errno == ENOSPC)
+        return rk_fail(err, RANKD_NO_SPACE,
+                       "there is no memory left behind the region of %s, %zu bytes at offset %zu; the "
+                       "machine's shared memory is full",
+                       what, bytes, held->region->offset + held->offset);
+    return rk_fail(err, RANKD_INTERNAL, "the region of %s can't be written: %s", what, strerror(errno));
 }

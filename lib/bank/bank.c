@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bank/chunk.h"
+#include "bank/window.h"
 
 /* A view with what it holds. */
 struct holder {
@@ -156,8 +157,7 @@ static void holder_fill(const struct rk_bank *bank, struct holder *holder, struc
 
 static uint64_t window_start(const struct rk_bank *bank, uint64_t end)
 {
-    uint64_t start = end > bank->shape.capacity ? end - bank->shape.capacity : 0;
-    return start > bank->base ? start : bank->base;
+    return rk_window_start(bank->base, bank->shape.capacity, end);
 }
 
 static uint64_t oldest(const struct rk_bank *bank)
@@ -359,23 +359,30 @@ enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *ba
     return RANKD_OK;
 }
 
-enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, bool whole,
-                                struct rk_err *err)
+void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_point point, bool whole,
+                            struct rk_bank_room *room)
 {
-    struct holder *holder = holder_new(bank, 0);
-    if (!holder)
-        return rk_fail(err, RANKD_OVERLOADED, "no memory to clear the bank");
     pthread_mutex_lock(&bank->lock);
     if (bank->chunks)
         drop_chunks(bank, bank->chunks);
     bank->now = point;
     bank->base = point.end;
     bank->whole = whole || point.end == 0;
-    holder_fill(bank, holder, point, point.end);
+    holder_fill(bank, room->holder, point, point.end);
     struct holder *old = bank->current;
-    bank->current = holder;
+    bank->current = room->holder;
     pthread_mutex_unlock(&bank->lock);
     holder_drop(old);
+    free(room);
+}
+
+enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, bool whole,
+                                struct rk_err *err)
+{
+    struct rk_bank_room *room = rk_bank_reserve(bank, 0, err);
+    if (!room)
+        return err->status;
+    rk_bank_reset_reserved(bank, point, whole, room);
     return RANKD_OK;
 }
 

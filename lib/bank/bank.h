@@ -69,6 +69,11 @@ void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch,
 enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, bool whole,
                                 struct rk_err *err) __attribute__((warn_unused_result));
 
+/* The same with the room of 0 items, which it takes over: it can't fail, so that it may follow what can't be
+ * taken back. No other room is taken then. */
+void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_point point, bool whole,
+                            struct rk_bank_room *room);
+
 /* Raises the generation and leaves the items: the last step of a restore. One writer. */
 enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generation, struct rk_err *err)
     __attribute__((warn_unused_result));

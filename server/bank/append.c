@@ -147,11 +147,7 @@ static void rotate_if_long(struct rk_named_bank *bank)
     if (!bank->journal || bank->refused[0] || !rk_journal_is_long(bank->journal) ||
         rk_named_seal(bank, &err) != RANKD_OK)
         return;
-    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
-    enum rankd_status status =
-        ids ? rk_journal_rotate(bank->journal, bank->next, ids, rk_ids_copy(&bank->ids, ids), &err)
-            : RANKD_OVERLOADED;
-    free(ids);
+    enum rankd_status status = rk_named_rotate(bank, bank->journal, &err);
     if (status == RANKD_INTERNAL) { /* otherwise the segment grows on, as far as it can */
         pthread_mutex_lock(&bank->lock);
         rk_named_refuse(bank, &err);

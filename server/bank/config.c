@@ -64,16 +64,21 @@ enum rankd_status rk_bank_config_parse(const void *body, size_t bytes, struct rk
     return status == RANKD_OK ? rk_bank_shape_check(&config->shape, err) : status;
 }
 
-enum rankd_status rk_bank_config_of_checkpoint(const void *body, size_t bytes, struct rk_bank_config *config,
-                                               struct rk_err *err)
+enum rankd_status rk_checkpoint_parse(const void *body, size_t bytes, struct rk_checkpoint *checkpoint,
+                                      struct rk_err *err)
 {
-    memset(config, 0, sizeof *config);
+    memset(checkpoint, 0, sizeof *checkpoint);
     struct rk_doc *doc = rk_doc_parse(body, bytes, "the checkpoint's manifest", err);
     if (!doc)
         return err->status;
-    parse_fields(doc, config, NULL, err);
+    parse_fields(doc, &checkpoint->config, NULL, err);
+    if (!rk_doc_uint(doc, "version", 0, INT64_MAX, &checkpoint->version, err) ||
+        !rk_doc_uint(doc, "generation", 1, INT64_MAX, &checkpoint->generation, err) ||
+        !rk_doc_uint(doc, "items", 0, INT64_MAX, &checkpoint->items, err))
+        (void)rk_fail(err, RANKD_INVALID, "the checkpoint's manifest has no version, generation or items");
+    (void)rk_doc_uint(doc, "created", 0, INT64_MAX, &checkpoint->created, err);
     rk_doc_free(doc);
-    return err->status;
+    return err->status == RANKD_OK ? rk_bank_shape_check(&checkpoint->config.shape, err) : err->status;
 }
 
 void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *config)

@@ -14,7 +14,8 @@
 #include "bank/registry_internal.h"
 #include "log.h"
 
-#define DATA_FORMAT "rankd data 1\n"
+#define DATA_FORMAT_1 "rankd data 1\n"
+#define DATA_FORMAT "rankd data 2\n"
 
 static struct rk_io *new_io(const struct rk_banks *banks)
 {
@@ -47,6 +48,8 @@ static void remove_tree(const char *root)
 enum rankd_status rk_data_create(const struct rk_banks *banks, struct rk_named_bank *bank, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], path[sizeof bank->path];
+    struct rk_err why = {0};
+    bool still;
     bank->io = new_io(banks);
     if (!bank->io)
         return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
@@ -54,57 +57,126 @@ enum rankd_status rk_data_create(const struct rk_banks *banks, struct rk_named_b
     (void)snprintf(path, sizeof path, "%s/%s", folder, bank->name);
     (void)snprintf(bank->path, sizeof bank->path, "%s/~new-%s", folder, bank->name);
     remove_tree(bank->path); /* of a time before */
-    if (rk_named_create_disk(bank, err) == RANKD_OK && rename(bank->path, path) != 0)
-        (void)rk_fail(err, RANKD_INTERNAL, "cannot make %s: %s", path, strerror(errno));
-    if (err->status == RANKD_OK) {
-        memcpy(bank->path, path, sizeof path);
-        if (rk_sync_folder(folder, err) == RANKD_OK && rk_named_reopen(bank, err) == RANKD_OK)
-            return RANKD_OK;
+    if (rk_named_create_disk(bank, err) != RANKD_OK || rename(bank->path, path) != 0) {
+        (void)rk_file_failed(err, "make", path);
+        remove_tree(bank->path);
+        return err->status;
     }
-    remove_tree(bank->path);
+    memcpy(bank->path, path, sizeof path);
+    if (rk_sync_folder(folder, err) == RANKD_OK && rk_named_reopen(bank, err) == RANKD_OK)
+        return RANKD_OK;
+    (void)!rk_data_remove(banks, bank, &still, &why); /* the name may be on disk */
     return err->status;
 }
 
 /* The name goes first, durably: a crash or a power loss from here on brings nothing of it back. */
-enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_named_bank *bank,
+enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_named_bank *bank, bool *still,
                                  struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], gone[PATH_MAX];
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
     (void)snprintf(gone, sizeof gone, "%s/~gone-%s", folder, bank->name);
     remove_tree(gone); /* of a time before */
-    if (rename(bank->path, gone) != 0)
-        return rk_fail(err, RANKD_INTERNAL, "cannot remove %s: %s", bank->path, strerror(errno));
+    *still = rename(bank->path, gone) != 0;
+    if (*still)
+        return rk_file_failed(err, "remove", bank->path);
     if (rk_sync_folder(folder, err) != RANKD_OK)
         return err->status;
     remove_tree(gone);
     return RANKD_OK;
 }
 
-enum rankd_status rk_data_lock(struct rk_banks *banks, struct rk_err *err)
+/* --- the folder of all --- */
+
+/* The file can be removed and made again, beside the daemon that has it locked; the folder can't. Not every
+ * file system locks folders: then the file alone has to do. */
+static enum rankd_status lock_both(struct rk_banks *banks, struct rk_err *err)
 {
-    char path[RK_CONFIG_TEXT + 16], format[32] = "";
-    if (rk_folder_make(banks->data, err) != RANKD_OK)
-        return err->status;
+    char path[RK_CONFIG_TEXT + 16];
     (void)snprintf(path, sizeof path, "%s/lock", banks->data);
+    banks->folder_fd = open(banks->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     banks->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (banks->lock_fd < 0)
+    if (banks->lock_fd < 0 || banks->folder_fd < 0)
         return rk_fail(err, RANKD_INTERNAL, "data folder %s cannot be used: %s", banks->data,
                        strerror(errno));
-    if (flock(banks->lock_fd, LOCK_EX | LOCK_NB) != 0)
+    if (flock(banks->lock_fd, LOCK_EX | LOCK_NB) != 0 ||
+        (flock(banks->folder_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK))
         return rk_fail(err, RANKD_CONFLICT, "data folder %s is in use by another rankd", banks->data);
+    return RANKD_OK;
+}
+
+/* A folder of format 1 is one of format 2 from now on: what is written into it is. */
+static enum rankd_status check_format(const struct rk_banks *banks, struct rk_err *err)
+{
+    char path[RK_CONFIG_TEXT + 16], format[32];
+    size_t got;
     (void)snprintf(path, sizeof path, "%s/format", banks->data);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return rk_file_replace(banks->data, "format", DATA_FORMAT, sizeof DATA_FORMAT - 1, err);
-    size_t got = fread(format, 1, sizeof format - 1, file);
-    (void)fclose(file);
-    format[got] = '\0';
+    const bool missing = access(path, F_OK) != 0;
+    if (!missing && !rk_file_read(path, format, sizeof format, &got))
+        return rk_fail(err, RANKD_INTERNAL, "%s is too long for a format, or can't be read", path);
+    (void)snprintf(path, sizeof path, "%s/format.tmp", banks->data); /* of a start that was cut short */
+    (void)unlink(path);
+    if (missing ||
+        strcmp(format, DATA_FORMAT_1) == 0) /* the line's end included: a torn file is none of both */
+        return rk_file_replace(banks->data, "format", DATA_FORMAT, sizeof DATA_FORMAT - 1, NULL, err);
     if (strcmp(format, DATA_FORMAT) != 0)
         return rk_fail(err, RANKD_INVALID,
-                       "data folder %s has format \"%.24s\"; this rankd reads \"rankd data 1\"", banks->data,
-                       format);
+                       "data folder %s has format \"%.*s\"; this rankd reads \"rankd data 1\" and \"rankd "
+                       "data 2\"",
+                       banks->data, (int)strcspn(format, "\n"), format);
     return RANKD_OK;
+}
+
+/* The folder that a path lies in. */
+static void parent_of(const char *path, char *parent, size_t size)
+{
+    (void)snprintf(parent, size, "%s", path);
+    size_t length = strlen(parent);
+    while (length > 1 && parent[length - 1] == '/')
+        length--;
+    while (length > 0 && parent[length - 1] != '/')
+        length--;
+    if (length == 0)
+        (void)snprintf(parent, size, ".");
+    else
+        parent[length] = '\0';
+}
+
+/* Makes it, and its name durable. */
+static enum rankd_status make_durably(const char *path, struct rk_err *err)
+{
+    char parent[RK_CONFIG_TEXT + 16];
+    if (access(path, F_OK) == 0)
+        return RANKD_OK;
+    parent_of(path, parent, sizeof parent);
+    return rk_folder_make(path, err) == RANKD_OK ? rk_sync_folder(parent, err) : err->status;
+}
+
+enum rankd_status rk_data_lock(struct rk_banks *banks, struct rk_err *err)
+{
+    if (make_durably(banks->data, err) != RANKD_OK || lock_both(banks, err) != RANKD_OK)
+        return err->status;
+    return check_format(banks, err);
+}
+
+static void log_loaded(const struct rk_banks *banks, struct rk_named_bank *bank)
+{
+    struct rk_log *log = banks->app->log;
+    if (bank->unreadable) {
+        rk_log_say(log, RK_LOG_ERROR, "bank", "bank \"%s\" could not be read back: %s", bank->name,
+                   bank->refused);
+        return;
+    }
+    const struct rk_bank_point now = rk_bank_now(bank->memory);
+    rk_log_say(log, RK_LOG_INFO, "bank", "bank \"%s\" read back: %zu items, version %llu", bank->name,
+               rk_bank_items(bank->memory), (unsigned long long)now.version);
+    if (bank->loss.bytes)
+        rk_log_say(log, RK_LOG_WARN, "bank",
+                   "bank \"%s\": %llu bytes were not whole after a crash or a power loss and were cut off, "
+                   "%s/live-%llu/%016llx.seg at offset %llu; it goes on at version %llu",
+                   bank->name, (unsigned long long)bank->loss.bytes, bank->path,
+                   (unsigned long long)bank->live, (unsigned long long)bank->loss.number,
+                   (unsigned long long)bank->loss.offset, (unsigned long long)now.version);
 }
 
 static enum rankd_status load(struct rk_banks *banks, const char *name, const char *path, struct rk_err *err)
@@ -115,12 +187,7 @@ static enum rankd_status load(struct rk_banks *banks, const char *name, const ch
         rk_named_release(bank);
         return rk_fail(err, RANKD_OVERLOADED, "no memory to read bank \"%s\" back", name);
     }
-    if (bank->unreadable)
-        rk_log_say(banks->app->log, RK_LOG_ERROR, "bank", "bank \"%s\" could not be read back: %s", name,
-                   bank->refused);
-    else
-        rk_log_say(banks->app->log, RK_LOG_INFO, "bank", "bank \"%s\" read back: %zu items, version %llu",
-                   name, rk_bank_items(bank->memory), (unsigned long long)rk_bank_now(bank->memory).version);
+    log_loaded(banks, bank);
     return RANKD_OK;
 }
 
@@ -128,10 +195,12 @@ enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], path[PATH_MAX / 2];
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
-    if (rk_folder_make(folder, err) != RANKD_OK)
+    if (make_durably(folder, err) != RANKD_OK)
         return err->status;
     struct dirent **entry = NULL;
     int count = scandir(folder, &entry, NULL, alphasort);
+    if (count < 0)
+        return rk_file_failed(err, "list", folder);
     for (int i = 0; i < count; i++) {
         const char *name = entry[i]->d_name;
         struct rk_err odd = {0};

@@ -14,15 +14,10 @@
 
 #include "bank/named.h"
 
-static enum rankd_status failed(struct rk_err *err, const char *what, const char *path)
-{
-    return rk_fail(err, errno == ENOSPC || errno == EDQUOT ? RANKD_NO_SPACE : RANKD_INTERNAL,
-                   "cannot %s %s: %s", what, path, strerror(errno));
-}
-
 enum rankd_status rk_folder_make(const char *path, struct rk_err *err)
 {
-    return mkdir(path, 0700) == 0 || errno == EEXIST ? RANKD_OK : failed(err, "make the folder", path);
+    return mkdir(path, 0700) == 0 || errno == EEXIST ? RANKD_OK
+                                                     : rk_file_failed(err, "make the folder", path);
 }
 
 void rk_folder_remove(const char *path)
@@ -40,30 +35,34 @@ void rk_folder_remove(const char *path)
 }
 
 enum rankd_status rk_file_replace(const char *folder, const char *name, const char *bytes, size_t count,
-                                  struct rk_err *err)
+                                  bool *replaced, struct rk_err *err)
 {
     char path[PATH_MAX], temporary[PATH_MAX];
+    bool ignored;
+    replaced = replaced ? replaced : &ignored;
+    *replaced = false;
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
     (void)snprintf(temporary, sizeof temporary, "%s/%s.tmp", folder, name);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        return failed(err, "create", temporary);
+        return rk_file_failed(err, "create", temporary);
     ssize_t wrote = write(fd, bytes, count);
     bool good = wrote == (ssize_t)count && fsync(fd) == 0;
     if (!good) {
         if (wrote >= 0 && wrote < (ssize_t)count)
             errno = ENOSPC;
-        (void)failed(err, "write", temporary);
+        (void)rk_file_failed(err, "write", temporary);
     }
     (void)close(fd);
     if (good && rename(temporary, path) != 0) {
         good = false;
-        (void)failed(err, "rename", temporary);
+        (void)rk_file_failed(err, "rename", temporary);
     }
     if (!good) {
         (void)unlink(temporary);
         return err->status;
     }
+    *replaced = true;
     return rk_sync_folder(folder, err);
 }
 
@@ -74,7 +73,8 @@ static void live_path(const struct rk_named_bank *bank, uint64_t number, char *p
 
 /* --- the manifest --- */
 
-static enum rankd_status write_manifest(const struct rk_named_bank *bank, uint64_t live, struct rk_err *err)
+static enum rankd_status write_manifest(const struct rk_named_bank *bank, uint64_t live, bool *replaced,
+                                        struct rk_err *err)
 {
     struct rk_text text = {0};
     rk_json_open(&text, NULL, '{');
@@ -85,7 +85,7 @@ static enum rankd_status write_manifest(const struct rk_named_bank *bank, uint64
     char *json = rk_text_take(&text, &bytes);
     if (!json)
         return rk_fail(err, RANKD_OVERLOADED, "no memory to write a manifest");
-    enum rankd_status status = rk_file_replace(bank->path, "bank", json, bytes, err);
+    enum rankd_status status = rk_file_replace(bank->path, "bank", json, bytes, replaced, err);
     free(json);
     return status;
 }
@@ -94,28 +94,49 @@ static enum rankd_status read_manifest(const char *folder, struct rk_bank_config
                                        struct rk_err *err)
 {
     char path[PATH_MAX], json[4096];
+    size_t bytes;
+    struct rk_err why = {0};
     (void)snprintf(path, sizeof path, "%s/bank", folder);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    ssize_t bytes = fd < 0 ? -1 : read(fd, json, sizeof json);
-    if (bytes < 0)
-        (void)failed(err, "read", path);
-    if (fd >= 0)
-        (void)close(fd);
-    return bytes < 0 ? err->status : rk_bank_config_parse(json, (size_t)bytes, config, live, err);
+    if (!rk_file_read(path, json, sizeof json, &bytes))
+        return rk_fail(err, RANKD_INTERNAL, "the manifest %s is missing, or can't be read", path);
+    if (rk_bank_config_parse(json, bytes, config, live, &why) == RANKD_OK && *live > 0)
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INTERNAL, "the manifest %s is damaged (%s); restore a checkpoint, or delete it",
+                   path, why.text[0] ? why.text : "it names no journal");
 }
 
 enum rankd_status rk_named_switch(struct rk_named_bank *bank, uint64_t number, struct rk_err *err)
 {
     char path[PATH_MAX];
     uint64_t old = bank->live;
-    if (write_manifest(bank, number, err) != RANKD_OK)
+    bool replaced = false;
+    if (rk_sync_folder(bank->path, err) != RANKD_OK ||
+        write_manifest(bank, number, &replaced, err) != RANKD_OK) {
+        live_path(bank, number, path, sizeof path);
+        if (!replaced)
+            rk_folder_remove(path);
+        pthread_mutex_lock(&bank->lock);
+        if (replaced)
+            rk_named_refuse(bank, err);
+        pthread_mutex_unlock(&bank->lock);
         return err->status;
+    }
     bank->live = number;
     if (old && old != number) {
         live_path(bank, old, path, sizeof path);
         rk_folder_remove(path);
     }
     return RANKD_OK;
+}
+
+enum rankd_status rk_named_rotate(struct rk_named_bank *bank, struct rk_journal *journal, struct rk_err *err)
+{
+    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
+    if (!ids)
+        return rk_fail(err, RANKD_OVERLOADED, "no memory for another segment of bank \"%s\"", bank->name);
+    enum rankd_status status = rk_journal_rotate(journal, bank->next, ids, rk_ids_copy(&bank->ids, ids), err);
+    free(ids);
+    return status;
 }
 
 /* --- writing anew --- */
@@ -165,6 +186,8 @@ static enum rankd_status new_journal(struct rk_named_bank *bank, const char *pat
     const struct rk_bank_view *view = rk_bank_hold(bank->memory);
     struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
     struct rk_bank_point start = point;
+    const struct rk_origin origin = empty ? (struct rk_origin){point.end, point.generation}
+                                          : (struct rk_origin){bank->base, bank->cleared};
     if (!empty && view->items > 0) {
         start.end -= view->items;
         start.version--; /* the view is the next one, in parts */
@@ -172,7 +195,7 @@ static enum rankd_status new_journal(struct rk_named_bank *bank, const char *pat
     enum rankd_status status =
         ids ? rk_folder_make(path, err) : rk_fail(err, RANKD_OVERLOADED, "no memory for a journal");
     if (status == RANKD_OK)
-        status = rk_journal_create(path, &bank->config.shape, bank->io, start, ids,
+        status = rk_journal_create(path, &bank->config.shape, bank->io, origin, start, ids,
                                    rk_ids_copy(&bank->ids, ids), out, err);
     if (status == RANKD_OK && !empty && view->items > 0) {
         status = write_view(*out, &bank->config.shape, view, point, err);
@@ -196,10 +219,12 @@ enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_po
     uint64_t number = bank->live + 1;
     live_path(bank, number, path, sizeof path);
     rk_folder_remove(path); /* of an attempt that a crash cut short */
-    if (new_journal(bank, path, point, empty, &journal, err) != RANKD_OK ||
-        rk_named_switch(bank, number, err) != RANKD_OK) {
-        rk_journal_close(journal);
+    if (new_journal(bank, path, point, empty, &journal, err) != RANKD_OK) {
         rk_folder_remove(path);
+        return err->status;
+    }
+    if (rk_named_switch(bank, number, err) != RANKD_OK) {
+        rk_journal_close(journal);
         return err->status;
     }
     struct rk_journal *old = bank->journal;
@@ -221,12 +246,14 @@ enum rankd_status rk_named_create_disk(struct rk_named_bank *bank, struct rk_err
 
 /* --- reading back --- */
 
-static enum rankd_status on_start(void *context, struct rk_bank_point point, struct rk_err *err)
+static enum rankd_status on_start(void *context, struct rk_bank_point point, struct rk_origin origin,
+                                  bool whole, struct rk_err *err)
 {
     struct rk_named_bank *bank = context;
     rk_ids_clear(&bank->ids);
-    bank->cleared = point.generation;
-    return rk_bank_reset(bank->memory, point, false, err);
+    bank->base = origin.base;
+    bank->cleared = origin.cleared;
+    return rk_bank_reset(bank->memory, point, whole, err);
 }
 
 static enum rankd_status on_id(void *context, const struct rk_batch_id *id, struct rk_err *err)
@@ -283,16 +310,46 @@ static void remove_leftovers(const struct rk_named_bank *bank)
     }
     if (folder)
         (void)closedir(folder);
+    (void)snprintf(path, sizeof path, "%s/bank.tmp", bank->path); /* rk_file_replace()'s */
+    (void)unlink(path);
+}
+
+/* Of the journals there; without the manifest, which of them counts is not known, and none is touched. */
+static uint64_t largest_live(const char *path)
+{
+    uint64_t largest = 1;
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        uint64_t number = strncmp(entry->d_name, "live-", 5) == 0 ? strtoull(entry->d_name + 5, NULL, 10) : 0;
+        largest = number > largest ? number : largest;
+    }
+    if (folder)
+        (void)closedir(folder);
+    return largest;
+}
+
+static enum rankd_status read_live(struct rk_named_bank *bank, struct rk_err *err)
+{
+    char live[PATH_MAX];
+    live_path(bank, bank->live, live, sizeof live);
+    if (rk_named_read(bank, live, &bank->journal, err) != RANKD_OK)
+        return err->status;
+    bank->loss = rk_journal_loss_of(bank->journal);
+    remove_leftovers(bank);
+    struct rk_err why = {0};
+    if (rk_journal_is_shared(bank->journal) && rk_named_rotate(bank, bank->journal, &why) != RANKD_OK)
+        rk_named_refuse(bank, &why);
+    return RANKD_OK;
 }
 
 struct rk_named_bank *rk_named_load(const char *name, const char *path, struct rk_io *io)
 {
     struct rk_err err = {0};
-    char live[PATH_MAX];
-    uint64_t number = 1;
+    uint64_t number = 0;
     struct rk_bank_config config;
     bool readable = read_manifest(path, &config, &number, &err) == RANKD_OK;
-    if (!readable) /* something small stands in for what could not be read; nobody can use it */
+    if (!readable && !rk_checkpoint_find_config(path, &config))
+        /* something small stands in for what could not be read; nobody can use it */
         config = (struct rk_bank_config){
             .shape = {.is_embeddings = true, .dim = 1, .capacity = 1, .dtype = RK_FP32}};
     struct rk_named_bank *bank = rk_named_new(name, &config);
@@ -300,12 +357,11 @@ struct rk_named_bank *rk_named_load(const char *name, const char *path, struct r
         return NULL;
     (void)snprintf(bank->path, sizeof bank->path, "%s", path);
     bank->io = io;
-    bank->live = number;
-    live_path(bank, number, live, sizeof live);
-    if (readable && rk_named_read(bank, live, &bank->journal, &err) == RANKD_OK) {
-        remove_leftovers(bank);
+    bank->live = readable ? number : largest_live(path);
+    bank->nameless = !readable;
+    rk_checkpoint_sweep(bank);
+    if (readable && read_live(bank, &err) == RANKD_OK)
         return bank;
-    }
     rk_named_refuse(bank, &err);
     bank->unreadable = true;
     return bank;

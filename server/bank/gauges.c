@@ -53,6 +53,10 @@ static double undurable_of(struct rk_named_bank *bank)
     pthread_mutex_unlock(&bank->lock);
     return undurable;
 }
+static double lost_of(struct rk_named_bank *bank)
+{
+    return (double)bank->loss.bytes;
+}
 static double batches_of(struct rk_named_bank *bank)
 {
     return (double)atomic_load(&bank->appended_batches);

@@ -40,12 +40,14 @@ struct rk_named_bank {
     uint64_t live;              /* number of the journal's folder */
     uint64_t disk_bytes;        /* the journal's */
     struct rk_bank_point next;  /* behind the newest batch */
-    uint64_t cleared;           /* batches of generations before it were cleared away, or are not there */
+    uint64_t base;              /* where it was empty last: struct rk_origin, with `cleared` */
+    uint64_t cleared;           /* batches of generations before it were cleared away */
     bool dirty;                 /* appended since the last sync (interval) */
     bool undurable;             /* on_full "memory" at work: the disk was full */
     uint64_t retry_disk_ns;     /* when the disk is tried next */
     char refused[RK_ERR_TEXT];  /* why it takes no appends any more; "" = it does */
     bool unreadable;            /* it could not be read back: no reads either */
+    bool nameless;              /* and its manifest is lost: the configuration is a checkpoint's, or none */
     struct rk_ids ids;
 
     /* The lock's alone. */
@@ -58,6 +60,7 @@ struct rk_named_bank {
     struct rk_named_bank *commit_next;
 
     /* For operators. */
+    struct rk_journal_loss loss; /* when it was read back; never changes */
     atomic_uint_least64_t appended_batches, appended_items, last_append_s;
     struct rk_histogram syncs;
     atomic_uint_least64_t gradients, dropped_e9; /* sum of their gradient_dropped, times 1e9 */
@@ -124,34 +127,64 @@ struct rk_named_bank *rk_named_load(const char *name, const char *path, struct r
  * live one. The pen is held, the lock is not. */
 enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_point point, bool empty,
                                    struct rk_err *err) __attribute__((warn_unused_result));
-/* Makes the folder live-<number> the live one: manifest, rename, sync; removes the one before. */
+/* Makes the folder live-<number>, which is on disk but for its name, the live one, and removes the one before
+ * (rules.h, M1). Where it fails the folder is removed; or, where it is not known which of both the manifest
+ * on disk names, both stay and the bank is refused. The pen is held, the lock is not. */
 enum rankd_status rk_named_switch(struct rk_named_bank *bank, uint64_t number, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* Begins a new segment of a journal of this bank (bank->journal, or one that is to be). The pen is held. */
+enum rankd_status rk_named_rotate(struct rk_named_bank *bank, struct rk_journal *journal, struct rk_err *err)
     __attribute__((warn_unused_result));
 /* Reads a journal's folder into bank->memory, bank->ids and bank->next, which are reset first. */
 enum rankd_status rk_named_read(struct rk_named_bank *bank, const char *folder, struct rk_journal **journal,
                                 struct rk_err *err) __attribute__((warn_unused_result));
 enum rankd_status rk_folder_make(const char *path, struct rk_err *err) __attribute__((warn_unused_result));
 void rk_folder_remove(const char *path); /* with what is in it, one level deep */
+/* `replaced` (NULL is fine): the name may be the new file's, whatever is returned. */
 enum rankd_status rk_file_replace(const char *folder, const char *name, const char *bytes, size_t count,
-                                  struct rk_err *err) __attribute__((warn_unused_result));
+                                  bool *replaced, struct rk_err *err) __attribute__((warn_unused_result));
 
 /* --- config.c: configuration as JSON --- */
 enum rankd_status rk_bank_config_parse(const void *body, size_t bytes, struct rk_bank_config *config,
                                        uint64_t *live, struct rk_err *err)
     __attribute__((warn_unused_result));
 /* Of a checkpoint's manifest, which tells more beside it. */
-enum rankd_status rk_bank_config_of_checkpoint(const void *body, size_t bytes, struct rk_bank_config *config,
-                                               struct rk_err *err) __attribute__((warn_unused_result));
+struct rk_checkpoint {
+    struct rk_bank_config config;
+    uint64_t version, generation, items, created;
+};
+enum rankd_status rk_checkpoint_parse(const void *body, size_t bytes, struct rk_checkpoint *checkpoint,
+                                      struct rk_err *err) __attribute__((warn_unused_result));
 void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *config);
 bool rk_bank_config_same(const struct rk_bank_config *a, const struct rk_bank_config *b);
 
-/* --- checkpoint.c --- */
+/* --- checkpoint.c, generation.c, manifests.c --- */
 enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
                                       struct rk_err *err);
 enum rankd_status rk_named_checkpoints(struct rk_named_bank *bank, struct rk_text *out, struct rk_err *err);
 enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, struct rk_err *err);
 enum rankd_status rk_named_forget(struct rk_named_bank *bank, const char *tag, struct rk_err *err);
 enum rankd_status rk_named_clear(struct rk_named_bank *bank, struct rk_err *err);
+/* Bytes that checkpoints alone keep on disk: files that the live journal has let go of, or never had. Those
+ * on their way in or out count too. */
 uint64_t rk_named_checkpoint_bytes(struct rk_named_bank *bank);
+
+/* "…/checkpoints/<prefix><tag>"; RANKD_INTERNAL if it is too long. */
+enum rankd_status rk_checkpoint_path(const struct rk_named_bank *bank, const char *prefix, const char *tag,
+                                     char *path, size_t size, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* RANKD_UNSUPPORTED for a bank in memory only. */
+enum rankd_status rk_checkpoint_needs_disk(const struct rk_named_bank *bank, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* The manifest of a tag, in *text too where that is not NULL (4096 bytes). RANKD_NOT_FOUND: there is no such
+ * checkpoint. RANKD_INTERNAL: there is, and its manifest is damaged. */
+enum rankd_status rk_checkpoint_read(const struct rk_named_bank *bank, const char *tag, char *text,
+                                     struct rk_checkpoint *checkpoint, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* The configuration that some checkpoint in a bank's folder tells; false if none does. */
+bool rk_checkpoint_find_config(const char *bank_path, struct rk_bank_config *config)
+    __attribute__((warn_unused_result));
+/* Removes what a crash left on its way in or out (rules.h, M3). */
+void rk_checkpoint_sweep(const struct rk_named_bank *bank);
 
 #endif

@@ -4,6 +4,17 @@
 #include "bank/registry_internal.h"
 #include "codec/text.h"
 
+/* Room for any answer of an operation that changes something: an error for want of memory must not come after
+ * the effect. */
+static bool reserve_answer(struct rk_text *out, struct rk_err *err)
+{
+    const size_t most = (size_t)2048 + (size_t)6 * RK_ERR_TEXT; /* a reason, with every byte escaped */
+    if (rk_text_reserve(out, most))
+        return true;
+    (void)rk_fail(err, RANKD_OVERLOADED, "no memory for the answer; try again in a moment");
+    return false;
+}
+
 static void write_bank(struct rk_text *out, struct rk_named_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
@@ -67,8 +78,12 @@ static enum rankd_status create(struct rk_banks *banks, const char *name, const 
         }
     }
     if (!rk_banks_enter(banks, bank)) {
+        bool still;
+        (void)rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
+        if (bank->path[0])
+            (void)!rk_data_remove(banks, bank, &still, err);
         rk_named_release(bank);
-        return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
+        return err->status;
     }
     return RANKD_OK;
 }
@@ -78,7 +93,7 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
 {
     struct rk_bank_config config;
     struct rk_err missing = {0};
-    if (!rk_bank_name_check("the bank's name", name, err) ||
+    if (!reserve_answer(out, err) || !rk_bank_name_check("the bank's name", name, err) ||
         rk_bank_config_parse(body, bytes, &config, NULL, err) != RANKD_OK)
         return err->status;
     pthread_mutex_lock(&banks->admin);
@@ -129,13 +144,17 @@ enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, stru
         rk_banks_take_out(banks, bank);
         pthread_mutex_lock(&bank->lock);
         rk_named_take_pen(bank);
-        struct rk_err gone = {.text = "it was deleted"};
-        rk_named_refuse(bank, &gone);
+        pthread_mutex_unlock(&bank->lock);
+        bool still = false;
+        if (bank->path[0])
+            (void)!rk_data_remove(banks, bank, &still, err);
+        pthread_mutex_lock(&bank->lock);
+        if (!still)
+            rk_named_refuse(bank, &(struct rk_err){.text = "it was deleted"});
         rk_named_lay_pen(bank);
         pthread_mutex_unlock(&bank->lock);
-        if (bank->path[0])
-            (void)!rk_data_remove(banks, bank, err);
-        rk_named_release(bank);
+        if (!still || !rk_banks_enter(banks, bank)) /* which takes the reference over */
+            rk_named_release(bank);
     }
     pthread_mutex_unlock(&banks->admin);
     return err->status;
@@ -147,7 +166,7 @@ static enum rankd_status on_bank(struct rk_banks *banks, const char *name, const
                                                           struct rk_text *, struct rk_err *),
                                  struct rk_text *out, struct rk_err *err)
 {
-    if (tag && !rk_bank_name_check("the checkpoint's tag", tag, err))
+    if ((out && !reserve_answer(out, err)) || (tag && !rk_bank_name_check("the checkpoint's tag", tag, err)))
         return err->status;
     pthread_mutex_lock(&banks->admin);
     struct rk_named_bank *bank = rk_banks_find(banks, name, err);

@@ -103,6 +103,8 @@ static void free_banks(struct rk_banks *banks)
     free((void *)banks->bank);
     if (banks->lock_fd >= 0)
         (void)close(banks->lock_fd);
+    if (banks->folder_fd >= 0)
+        (void)close(banks->folder_fd);
     pthread_mutex_destroy(&banks->lock);
     pthread_mutex_destroy(&banks->admin);
     pthread_mutex_destroy(&banks->flush_lock);
@@ -116,7 +118,7 @@ enum rankd_status rk_banks_start(struct rk_app *app, struct rk_err *err)
     if (!banks)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
     banks->app = app;
-    banks->lock_fd = -1;
+    banks->lock_fd = banks->folder_fd = -1;
     banks->plain_io = app->config.io == RK_IO_EPOLL;
     (void)snprintf(banks->data, sizeof banks->data, "%s", app->config.data);
     pthread_mutex_init(&banks->lock, NULL);

@@ -1,5 +1,6 @@
 #include "codec/infer_reply.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "numbers.h"
@@ -15,8 +16,13 @@ void rk_wire_reply_prepare(const struct rk_wire_request *wire, struct rk_reply *
     }
 }
 
-static void write_parameters(struct rk_text *text, const struct rk_info *info)
+/* ,"bank_version_appended":18446744073709551615 */
+#define APPENDED ",\"bank_version_appended\":"
+enum { APPENDED_BYTES = sizeof APPENDED - 1 + 20 };
+
+static void write_parameters(struct rk_wire_reply *out, const struct rk_info *info)
 {
+    struct rk_text *text = &out->json;
     rk_json_open(text, "parameters", '{');
     rk_json_uint(text, "lists", info->lists);
     rk_json_uint(text, "lists_skipped", info->lists_skipped);
@@ -27,8 +33,8 @@ static void write_parameters(struct rk_text *text, const struct rk_info *info)
     if (info->has_bank) {
         rk_json_uint(text, "bank_items", info->bank_items);
         rk_json_uint(text, "bank_version", info->bank_version);
-        if (info->bank_version_appended)
-            rk_json_uint(text, "bank_version_appended", info->bank_version_appended);
+        out->appended = text->length;
+        rk_text_printf(text, "%*s", APPENDED_BYTES, "");
         rk_json_uint(text, "bank_generation", info->bank_generation);
         rk_json_real(text, "gradient_dropped", info->gradient_dropped);
     }
@@ -77,7 +83,7 @@ enum rankd_status rk_wire_reply_write(struct rk_wire_reply *out, const struct rk
     rk_json_text(text, "model_version", "1");
     if (wire->id[0])
         rk_json_text(text, "id", wire->id);
-    write_parameters(text, &reply->info);
+    write_parameters(out, &reply->info);
     rk_json_open(text, "outputs", '[');
     for (size_t i = 0; i < wire->outputs; i++) {
         unsigned which = wire->output[i];
@@ -92,6 +98,15 @@ enum rankd_status rk_wire_reply_write(struct rk_wire_reply *out, const struct rk
     }
     out->part[0] = (struct rk_wire_part){text->data, text->length};
     return RANKD_OK;
+}
+
+void rk_wire_reply_complete(struct rk_wire_reply *out, const struct rk_info *info)
+{
+    char text[APPENDED_BYTES + 1];
+    if (!out->appended || !info->bank_version_appended)
+        return;
+    (void)snprintf(text, sizeof text, APPENDED "%llu", (unsigned long long)info->bank_version_appended);
+    memcpy(out->json.data + out->appended, text, strlen(text));
 }
 
 void rk_wire_reply_clear(struct rk_wire_reply *out)

@@ -17,13 +17,18 @@ struct rk_wire_reply {
     struct rk_text json;
     struct rk_wire_part part[1 + RK_OUT_COUNT];
     size_t parts;
-    bool binary; /* there is more than JSON: Inference-Header-Content-Length is needed */
+    size_t appended; /* where in the JSON the version that was appended is to be put; 0: nowhere */
+    bool binary;     /* there is more than JSON: Inference-Header-Content-Length is needed */
 };
 
-/* Writes the reply to the request. RANKD_OVERLOADED if out of memory; then nothing needs clearing. */
+/* Writes the reply to the request, all but what is known only when its batch was appended to a bank.
+ * RANKD_OVERLOADED if out of memory; then nothing needs clearing. */
 enum rankd_status rk_wire_reply_write(struct rk_wire_reply *out, const struct rk_wire_request *wire,
                                       const struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));
+/* Puts in what was left out: info->bank_version_appended, if any. It can't fail: the effect is there already.
+ */
+void rk_wire_reply_complete(struct rk_wire_reply *out, const struct rk_info *info);
 void rk_wire_reply_clear(struct rk_wire_reply *out);
 
 #endif

@@ -62,6 +62,7 @@ struct rk_exchange {
     struct rk_body body;
     struct rk_err err;
     uint64_t begun_ns, received_ns, written_ns;
+    uint64_t write_ns; /* time of writing the reply that lies before written_ns */
 
     struct rk_answer answer; /* of everything but a successful inference */
 

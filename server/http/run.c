@@ -2,6 +2,7 @@
  * accepts. */
 #include <ctype.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,30 +106,28 @@ static void set_deadline(struct rk_exchange *exchange)
         exchange->meta.deadline_ns = until;
 }
 
-/* The reply as one compressed piece, where the client asked for that and it is worth it. */
-static enum rankd_status pack(struct rk_exchange *exchange)
+/* The reply as one compressed piece, where the client asked for that and it is worth it. Where there is no
+ * memory for that it goes as it is: the batch may be in a bank already. */
+static void pack(struct rk_exchange *exchange)
 {
+    struct rk_err ignored = {0};
     const struct rk_wire_reply *out = &exchange->out;
     size_t bytes = 0, at = 0;
     for (size_t i = 0; i < out->parts; i++)
         bytes += out->part[i].bytes;
     exchange->sent_bytes = bytes;
-    if (exchange->accepted == RK_ENCODING_NONE)
-        return RANKD_OK;
-    char *whole = malloc(bytes + 1);
+    char *whole = exchange->accepted == RK_ENCODING_NONE ? NULL : malloc(bytes + 1);
     if (!whole)
-        return rk_fail(&exchange->err, RANKD_OVERLOADED,
-                       "no memory to compress the reply; try again in a moment");
+        return;
     for (size_t i = 0; i < out->parts; i++) {
         if (out->part[i].bytes)
             memcpy(whole + at, out->part[i].data, out->part[i].bytes);
         at += out->part[i].bytes;
     }
-    const enum rankd_status status = rk_deflate(exchange->accepted, whole, bytes, &exchange->packed,
-                                                &exchange->packed_bytes, &exchange->err);
-    exchange->sent_bytes = exchange->packed_bytes;
+    if (rk_deflate(exchange->accepted, whole, bytes, &exchange->packed, &exchange->packed_bytes, &ignored) ==
+        RANKD_OK)
+        exchange->sent_bytes = exchange->packed_bytes;
     free(whole);
-    return status;
 }
 
 /* Outputs that the client wants in its shared memory go there. */
@@ -144,6 +143,18 @@ static enum rankd_status store(struct rk_exchange *exchange)
     return RANKD_OK;
 }
 
+/* Between the result and the append: outputs are in their places, the reply is written. */
+static enum rankd_status prepare(struct rk_infer_meta *meta, struct rk_err *err)
+{
+    struct rk_exchange *exchange = (struct rk_exchange *)((char *)meta - offsetof(struct rk_exchange, meta));
+    const uint64_t begun = rk_now_ns();
+    (void)err; /* it is exchange->err */
+    if (store(exchange) == RANKD_OK)
+        (void)!rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err);
+    exchange->write_ns = rk_now_ns() - begun;
+    return exchange->err.status;
+}
+
 bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
 {
     if (!rk_infer(exchange->http->app, worker, &exchange->wire.request, &exchange->meta, &exchange->reply,
@@ -151,10 +162,9 @@ bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker
         return false;
     if (exchange->err.status != RANKD_OK)
         return true;
-    exchange->written_ns = rk_now_ns();
-    if (store(exchange) == RANKD_OK &&
-        rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err) == RANKD_OK)
-        (void)pack(exchange);
+    exchange->written_ns = rk_now_ns() - exchange->write_ns;
+    rk_wire_reply_complete(&exchange->out, &exchange->reply.info);
+    pack(exchange);
     return true;
 }
 
@@ -177,5 +187,6 @@ bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     }
     rk_wire_reply_prepare(&exchange->wire, &exchange->reply);
     meta->job = &exchange->job;
+    meta->prepare = prepare;
     return rk_exchange_infer_on(exchange, worker);
 }

@@ -1,20 +1,24 @@
-/* A bank's journal: a folder of segments, each a file of records (record.h). The FIFO is its own journal:
- * what leaves the window is dropped by whole segments, nothing is ever rewritten.
+/* A bank's journal: a folder of segments, each a file of records (record.h), after the rules of rules.h. The
+ * FIFO is its own journal: what leaves the window is dropped by whole segments, nothing is ever rewritten.
  *
  * Any write or sync that fails for another reason than a full disk breaks the journal for good: after a
  * failed fsync the next one may succeed though the data is lost, so nothing after it can be believed. */
 #ifndef RK_STORE_JOURNAL_H
 #define RK_STORE_JOURNAL_H
 
+#include "store/files.h"
 #include "store/io.h"
 #include "store/record.h"
+#include "store/rules.h"
 
 struct rk_journal;
 
 /* What is read back, in the order in which it was written. A callback that fails stops the reading. */
 struct rk_journal_reader {
     void *context;
-    enum rankd_status (*start)(void *context, struct rk_bank_point point, struct rk_err *err);
+    /* `whole`: there was nothing before the point that later versions would have held. */
+    enum rankd_status (*start)(void *context, struct rk_bank_point point, struct rk_origin origin, bool whole,
+                               struct rk_err *err);
     enum rankd_status (*id)(void *context, const struct rk_batch_id *id, struct rk_err *err);
     /* `id` NULL: none. */
     enum rankd_status (*batch)(void *context, const struct rk_batch *batch, uint64_t version,
@@ -23,17 +27,27 @@ struct rk_journal_reader {
 
 /* Begins a journal at `point` in the empty folder `path`, which exists. `io` is borrowed and outlives it. */
 enum rankd_status rk_journal_create(const char *path, const struct rk_bank_shape *shape, struct rk_io *io,
-                                    struct rk_bank_point point, const struct rk_batch_id *ids,
-                                    size_t id_count, struct rk_journal **out, struct rk_err *err)
-    __attribute__((warn_unused_result));
+                                    struct rk_origin origin, struct rk_bank_point point,
+                                    const struct rk_batch_id *ids, size_t id_count, struct rk_journal **out,
+                                    struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Reads a journal back and goes on at its end, which is *point. A torn tail (the last record incomplete,
- * nothing valid behind it) is cut off. Damage elsewhere is RANKD_INTERNAL with the file, the offset and the
- * way out in the sentence; the files are left as they are. */
+/* Reads a journal back and goes on at its end, which is *point. What a crash or a power loss tore off its end
+ * is cut off (rk_journal_loss_of() tells). Damage elsewhere is RANKD_INTERNAL with the file, the offset and
+ * the way out in the sentence; the files are left as they are. */
 enum rankd_status rk_journal_open(const char *path, const struct rk_bank_shape *shape, struct rk_io *io,
                                   const struct rk_journal_reader *reader, struct rk_bank_point *point,
                                   struct rk_journal **out, struct rk_err *err)
     __attribute__((warn_unused_result));
+
+/* What was cut off when it was opened. */
+struct rk_journal_loss {
+    uint64_t bytes;          /* 0: nothing */
+    uint64_t number, offset; /* of the segment, and where in it they began */
+};
+struct rk_journal_loss rk_journal_loss_of(const struct rk_journal *journal);
+
+/* True if the last segment is a checkpoint's too: a rotation must come before the first append. */
+bool rk_journal_is_shared(const struct rk_journal *journal);
 
 /* Closes the files; what is not synced is not. NULL is fine. */
 void rk_journal_close(struct rk_journal *journal);
@@ -47,29 +61,46 @@ enum rankd_status rk_journal_append(struct rk_journal *journal, const struct rk_
                                     const struct rk_batch_id *id, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Everything appended before the call is on disk when it returns RANKD_OK. One at a time, beside a writer. */
+/* Everything appended before the call is on disk when it returns RANKD_OK. One at a time, beside a writer
+ * that appends or drops. */
 enum rankd_status rk_journal_sync(struct rk_journal *journal, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* True when the open segment is large enough to begin another. */
 bool rk_journal_is_long(const struct rk_journal *journal);
 
-/* Begins a new segment, which knows the ids; the one before gets no more records. Errors as append. */
+/* Brings everything to the disk and begins a new segment, which knows the ids and is on disk too; the one
+ * before gets no more records. Errors as append. */
 enum rankd_status rk_journal_rotate(struct rk_journal *journal, struct rk_bank_point point,
                                     const struct rk_batch_id *ids, size_t id_count, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Removes the segments whose items all come before `oldest`. */
+/* Removes segments, as J2 allows; `oldest` is the oldest item in memory. */
 void rk_journal_drop(struct rk_journal *journal, uint64_t oldest);
 
-/* Hard-links every segment but the open one into the folder `path`: with a rotation and a sync before, a
- * snapshot. The writer must stand still meanwhile only against drop. */
-enum rankd_status rk_journal_link(struct rk_journal *journal, const char *path, struct rk_err *err)
+/* --- snapshots --- */
+
+/* What a snapshot still lacks: the open segment as it was. */
+struct rk_snapshot {
+    int fd; /* -1: nothing */
+    uint64_t number, bytes;
+};
+
+/* True if the open segment is so long that a snapshot better begins another than copies it. */
+bool rk_journal_is_half_long(const struct rk_journal *journal);
+
+/* Gives every segment but the open one a name in the folder `path` too. The writer stands still meanwhile,
+ * not the syncer. rk_snapshot_end() must follow. */
+enum rankd_status rk_snapshot_begin(struct rk_journal *journal, const char *path,
+                                    struct rk_snapshot *snapshot, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-uint64_t rk_journal_bytes(const struct rk_journal *journal);
+/* Copies what the snapshot lacks; appends may go on. On disk are then all files, the names in the folder not
+ * yet. With copy false it only closes. */
+enum rankd_status rk_snapshot_end(struct rk_snapshot *snapshot, const char *path, bool copy,
+                                  struct rk_err *err);
 
-/* Makes the entries of a folder durable: fsync of the folder itself. */
-enum rankd_status rk_sync_folder(const char *path, struct rk_err *err) __attribute__((warn_unused_result));
+uint64_t rk_journal_bytes(const struct rk_journal *journal);
+size_t rk_journal_segments(const struct rk_journal *journal);
 
 #endif

@@ -22,21 +22,28 @@ struct rk_record_head {
     uint64_t payload_bytes;
     uint64_t version, generation; /* after the record */
     uint64_t first;               /* sequence number of its first item, or behind the newest (START, IDS) */
-    uint32_t items, reserved;
+    uint32_t items;
+    uint32_t synced; /* bytes of its segment that were on disk when it was written, at most UINT32_MAX */
     uint64_t payload_hash, head_hash;
 };
 _Static_assert(sizeof(struct rk_record_head) == 64, "the head is part of the file format");
 
 #define RK_RECORD_MAGIC 0x31424b52u /* "RKB1" */
 
-/* What a segment holds records of; a segment of another bank is not read. */
+/* What a segment holds records of, and where its journal began (rules.h); a segment of another bank is not
+ * read. */
 struct rk_record_start {
-    uint32_t format; /* RK_RECORD_FORMAT */
+    uint32_t format; /* RK_RECORD_FORMAT, or an older one */
     uint32_t is_embeddings, normalize, dtype;
-    uint64_t dim, lists, capacity, reserved;
+    uint64_t dim, lists, capacity;
+    uint64_t base, cleared; /* struct rk_origin */
+    uint64_t reserved;
 };
-_Static_assert(sizeof(struct rk_record_start) == 48, "part of the file format");
-#define RK_RECORD_FORMAT 1
+_Static_assert(sizeof(struct rk_record_start) == 64, "part of the file format");
+
+/* Format 1 had neither base nor cleared, and no record of it said what was on disk (synced is 0). */
+#define RK_RECORD_FORMAT 2
+#define RK_RECORD_START_BYTES_1 48
 
 /* A batch that was named by its sender. All zero: none. */
 struct rk_batch_id {

@@ -86,6 +86,7 @@ def original(tmp_path_factory):
         for n in range(8):
             if n == 4:
                 daemon.call("PUT", "/v2/banks/bank/checkpoints/cut")
+                daemon.call("POST", "/v2/banks/bank/checkpoints/cut/restore")  # which begins a segment
                 daemon.call("DELETE", "/v2/banks/bank/checkpoints/cut")
             batches.send(daemon, "bank", n)
             prints[n + 1] = fingerprint(daemon, "bank")

@@ -38,6 +38,65 @@ def cut_power(image, folder, daemon):
     subprocess.run(["mount", "-o", "loop", image, folder], check=True)
 
 
+class Trainer(threading.Thread):
+    """Sends batches to a bank until the power is gone; `acknowledged`: versions by number."""
+
+    def __init__(self, daemon, bank, batches, first):
+        super().__init__()
+        self.daemon_of, self.bank, self.batches, self.next, self.acknowledged = daemon, bank, batches, first, {}
+        self.start()
+
+    def run(self):
+        connection = self.daemon_of.connect()
+        while True:
+            n, self.next = self.next, self.next + 1
+            try:
+                reply = self.batches.send(self.daemon_of, self.bank, n, connection)
+            except Exception:  # noqa: BLE001 - the power is gone
+                return
+            self.acknowledged[n] = reply["bank_version_appended"]
+
+
+@pytest.mark.parametrize("io", ["uring", "epoll"])
+@pytest.mark.parametrize("durability", ["interval", "none"])
+def test_power_loss_leaves_a_small_bank_a_prefix_beside_one_that_syncs(tmp_path, disk, io, durability):
+    """The window is much smaller than what is appended between two syncs, so that everything that is on disk leaves memory
+    before anything of what replaces it is on disk; and the other bank's syncs bring the removal of files to the disk."""
+    image, folder = disk
+    draw, batches, steady = random.Random(10), Batches(10, items=1000), Batches(11, items=10)
+    history = {0: None}  # the number of the batch that made a version
+    sent = kept = 0
+    with BankDaemon(tmp_path, "--io", io, data=folder / "data") as daemon:
+        daemon.bank("small", **SCORES, capacity=2000, durability=durability)
+        daemon.bank("steady", **SCORES, capacity=10**6, durability="always")
+        time.sleep(1.5)
+        for _ in range(20):
+            trainers = [Trainer(daemon, "small", batches, sent), Trainer(daemon, "steady", steady, sent)]
+            time.sleep(draw.uniform(0.3, 3))
+            cut_power(image, folder, daemon)
+            for trainer in trainers:
+                trainer.join()
+            sent = max(trainer.next for trainer in trainers)
+            daemon.start()
+            state = daemon.bank("small")
+            assert not state["read_only"], state
+            history.update({version: n for n, version in trainers[0].acknowledged.items()})
+            assert state["version"] >= kept and state["version"] <= max(history) + 1
+            if state["version"] > max(history):  # it was on its way, and is there
+                history[state["version"]] = trainers[0].next - 1
+            history = {version: n for version, n in history.items() if version <= state["version"]}
+            kept = state["version"]  # what was read back is on disk
+            assert state["items"] == min(2000, 1000 * kept)
+            daemon.bank("twin", **SCORES, capacity=2000, durability="none")
+            for version in range(max(1, kept - 1), kept + 1):
+                daemon.scores("twin", *batches[history[version]])
+            assert (fingerprint(daemon, "small")[0], *fingerprint(daemon, "small")[2:]) == \
+                (fingerprint(daemon, "twin")[0], *fingerprint(daemon, "twin")[2:])
+            daemon.call("DELETE", "/v2/banks/twin")
+            assert daemon.bank("steady")["version"] >= max(trainers[1].acknowledged.values(), default=0)
+        assert kept > 100
+
+
 @pytest.mark.parametrize("io", ["uring", "epoll"])
 @pytest.mark.parametrize("durability", ["always", "interval"])
 def test_power_loss_keeps_what_was_promised(tmp_path, disk, io, durability):

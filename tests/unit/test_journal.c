@@ -67,9 +67,10 @@ struct seen {
     bool wrong;
 };
 
-static enum rankd_status on_start(void *context, struct rk_bank_point point, struct rk_err *err)
+static enum rankd_status on_start(void *context, struct rk_bank_point point, struct rk_origin origin,
+                                  bool whole, struct rk_err *err)
 {
-    (void)err;
+    (void)origin, (void)whole, (void)err;
     ((struct seen *)context)->versions = point.version;
     return RANKD_OK;
 }
@@ -125,8 +126,8 @@ static uint64_t write_batches(const char *folder, struct rk_io *io, unsigned *re
     struct rk_err err = {0};
     uint64_t synced = 0, version = 0;
     *refused = 0;
-    if (rk_journal_create(folder, &shape, io, (struct rk_bank_point){.generation = 1}, NULL, 0, &journal,
-                          &err) != RANKD_OK) {
+    if (rk_journal_create(folder, &shape, io, (struct rk_origin){0}, (struct rk_bank_point){.generation = 1},
+                          NULL, 0, &journal, &err) != RANKD_OK) {
         *refused = BATCHES;
         return 0;
     }

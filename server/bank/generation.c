@@ -1,0 +1,205 @@
+/* Restore and clear: what begins a new generation. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bank/named.h"
+
+/* More files than this in a journal that is restored, and it is written anew: each restore adds one. */
+enum { SEGMENTS_MAX = 64 };
+
+/* Links the checkpoint's segments into a folder of their own: the live journal goes on in a segment behind
+ * them and never writes to theirs. */
+static enum rankd_status link_back(const struct rk_named_bank *bank, const char *tag, const char *folder,
+                                   struct rk_err *err)
+{
+    char from[PATH_MAX], to[PATH_MAX], source[PATH_MAX];
+    if (rk_checkpoint_path(bank, "", tag, source, sizeof source, err) != RANKD_OK ||
+        rk_folder_make(folder, err) != RANKD_OK)
+        return err->status;
+    DIR *segments = opendir(source);
+    if (!segments)
+        return rk_file_failed(err, "read", source);
+    for (struct dirent *segment; err->status == RANKD_OK && (segment = readdir(segments));) {
+        const char *name = segment->d_name;
+        bool fits = (size_t)snprintf(from, sizeof from, "%s/%s", source, name) < sizeof from &&
+                    (size_t)snprintf(to, sizeof to, "%s/%s", folder, name) < sizeof to;
+        if (fits && strstr(name, ".seg"))
+            (void)!rk_file_link(from, to, err);
+    }
+    (void)closedir(segments);
+    return err->status;
+}
+
+/* Every file may be whole and the last one missing: the manifest knows where the checkpoint ends. */
+static enum rankd_status check_end(const struct rk_named_bank *fresh, const char *folder,
+                                   const struct rk_checkpoint *checkpoint, struct rk_err *err)
+{
+    size_t items = rk_bank_items(fresh->memory);
+    if (fresh->next.version == checkpoint->version && items == checkpoint->items)
+        return RANKD_OK;
+    return rk_fail(
+        err, RANKD_INTERNAL,
+        "the checkpoint is damaged: its files end at version %llu with %zu items, and its manifest "
+        "says version %llu with %llu (read in %.200s)",
+        (unsigned long long)fresh->next.version, items, (unsigned long long)checkpoint->version,
+        (unsigned long long)checkpoint->items, folder);
+}
+
+/* Reads the linked journal into `fresh` and begins the new generation behind it. `checkpoint` NULL: its
+ * manifest is damaged, and its files have to tell. */
+static enum rankd_status read_back(struct rk_named_bank *fresh, const char *folder,
+                                   const struct rk_checkpoint *checkpoint, uint64_t generation,
+                                   struct rk_err *err)
+{
+    if (rk_named_read(fresh, folder, &fresh->journal, err) != RANKD_OK ||
+        (checkpoint && check_end(fresh, folder, checkpoint, err) != RANKD_OK))
+        return err->status;
+    fresh->next.generation = generation;
+    if (rk_named_rotate(fresh, fresh->journal, err) != RANKD_OK)
+        return err->status;
+    return rk_bank_set_generation(fresh->memory, generation, err);
+}
+
+/* What was read becomes the bank's, and what was the bank's is left in `fresh`. Requests that hold a version
+ * of it keep it. The lock and the pen are held. */
+static void exchange(struct rk_named_bank *bank, struct rk_named_bank *fresh)
+{
+    struct rk_bank *memory = bank->memory;
+    struct rk_journal *journal = bank->journal;
+    struct rk_ids ids = bank->ids;
+    bank->memory = fresh->memory;
+    bank->journal = fresh->journal;
+    bank->ids = fresh->ids;
+    fresh->memory = memory;
+    fresh->journal = journal;
+    fresh->ids = ids;
+    bank->next = fresh->next;
+    bank->base = fresh->base;
+    bank->cleared = fresh->cleared;
+    bank->refused[0] = '\0';
+    bank->unreadable = bank->nameless = bank->undurable = bank->dirty = false;
+}
+
+/* The checkpoint is read beside the bank, which serves readers as it was until then, and stays as it is where
+ * that fails; for a while there are two in memory. The pen is held. */
+static enum rankd_status restore_beside(struct rk_named_bank *bank, const char *tag,
+                                        const struct rk_checkpoint *checkpoint, struct rk_err *err)
+{
+    char folder[PATH_MAX];
+    uint64_t number = bank->live + 1;
+    struct rk_named_bank *fresh = rk_named_new(bank->name, &bank->config);
+    if (!fresh)
+        return rk_fail(err, RANKD_OVERLOADED, "no memory to restore");
+    fresh->io = bank->io;
+    (void)snprintf(folder, sizeof folder, "%s/live-%llu", bank->path, (unsigned long long)number);
+    rk_folder_remove(folder);
+    if (link_back(bank, tag, folder, err) != RANKD_OK ||
+        read_back(fresh, folder, checkpoint, bank->next.generation + 1, err) != RANKD_OK) {
+        rk_folder_remove(folder);
+    } else if (rk_named_switch(bank, number, err) == RANKD_OK) {
+        pthread_mutex_lock(&bank->lock);
+        exchange(bank, fresh);
+        pthread_mutex_unlock(&bank->lock);
+    }
+    fresh->io = NULL; /* it was lent */
+    rk_named_release(fresh);
+    return err->status;
+}
+
+/* Back and forth between checkpoints and appends would otherwise collect small segments without end. */
+static void gather_segments(struct rk_named_bank *bank)
+{
+    struct rk_err ignored = {0}; /* it stays as it is */
+    if (rk_journal_segments(bank->journal) > SEGMENTS_MAX &&
+        rk_journal_bytes(bank->journal) / SEGMENTS_MAX < rk_rule_segment_bytes(&bank->config.shape) / 4)
+        (void)!rk_named_rewrite(bank, bank->next, false, &ignored);
+}
+
+static enum rankd_status check_there(struct rk_named_bank *bank, const char *tag,
+                                     struct rk_checkpoint *checkpoint, bool *damaged, struct rk_err *err)
+{
+    struct rk_err why = {0};
+    *damaged = false;
+    if (rk_checkpoint_read(bank, tag, NULL, checkpoint, &why) != RANKD_OK) {
+        *damaged = why.status == RANKD_INTERNAL;
+        return *damaged ? RANKD_OK : rk_fail(err, why.status, "%s", why.text);
+    }
+    struct rk_bank_config config = checkpoint->config;
+    config.durability = bank->config.durability; /* items do not depend on these */
+    config.on_full = bank->config.on_full;
+    if (!rk_bank_config_same(&config, &bank->config))
+        return rk_fail(
+            err, RANKD_CONFLICT,
+            "checkpoint \"%s\" was taken of a bank of another configuration than \"%s\" has; it can only be "
+            "restored onto the same",
+            tag, bank->name);
+    return RANKD_OK;
+}
+
+enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, struct rk_err *err)
+{
+    struct rk_checkpoint checkpoint;
+    bool damaged;
+    if (rk_checkpoint_needs_disk(bank, err) != RANKD_OK ||
+        check_there(bank, tag, &checkpoint, &damaged, err) != RANKD_OK)
+        return err->status;
+    pthread_mutex_lock(&bank->lock);
+    rk_named_take_pen(bank);
+    pthread_mutex_unlock(&bank->lock);
+    if (restore_beside(bank, tag, damaged ? NULL : &checkpoint, err) == RANKD_OK)
+        gather_segments(bank);
+    pthread_mutex_lock(&bank->lock);
+    rk_named_lay_pen(bank);
+    pthread_mutex_unlock(&bank->lock);
+    return err->status;
+}
+
+/* --- clear --- */
+
+/* The lock is held. It can't fail: the disk is cleared already. */
+static void clear_memory(struct rk_named_bank *bank, struct rk_bank_point point, struct rk_bank_room *room)
+{
+    rk_bank_reset_reserved(bank->memory, point, true, room);
+    bank->next = point;
+    bank->base = point.end;
+    bank->cleared = point.generation; /* the ids stay: what they named must not be appended twice */
+    bank->refused[0] = '\0';
+    bank->unreadable = bank->undurable = bank->dirty = false;
+}
+
+/* The pen is held, the lock too, but for the disk. */
+static enum rankd_status clear_all(struct rk_named_bank *bank, struct rk_err *err)
+{
+    const struct rk_bank_point point = {bank->next.generation + 1, bank->next.version, bank->next.end};
+    if (bank->nameless)
+        return rk_fail(err, RANKD_CONFLICT,
+                       "the configuration of bank \"%s\" is lost with its manifest; restore a checkpoint, or "
+                       "delete it",
+                       bank->name);
+    struct rk_bank_room *room = rk_bank_reserve(bank->memory, 0, err);
+    if (!room)
+        return err->status;
+    if (bank->io) {
+        pthread_mutex_unlock(&bank->lock);
+        (void)!rk_named_rewrite(bank, point, true, err);
+        pthread_mutex_lock(&bank->lock);
+    }
+    if (err->status == RANKD_OK)
+        clear_memory(bank, point, room);
+    else
+        rk_bank_unreserve(bank->memory, room);
+    return err->status;
+}
+
+enum rankd_status rk_named_clear(struct rk_named_bank *bank, struct rk_err *err)
+{
+    pthread_mutex_lock(&bank->lock);
+    rk_named_take_pen(bank);
+    (void)!clear_all(bank, err);
+    rk_named_lay_pen(bank);
+    pthread_mutex_unlock(&bank->lock);
+    return err->status;
+}

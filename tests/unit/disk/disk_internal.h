@@ -1,0 +1,55 @@
+/* What the disk's names and contents (disk.c) and the calls (calls.c) share. */
+#ifndef TEST_DISK_INTERNAL_H
+#define TEST_DISK_INTERNAL_H
+
+#include "unit/disk/disk.h"
+
+struct node;
+
+struct entry {
+    char name[80];
+    struct node *node;
+};
+
+/* The names of a folder, or the bytes of a file; as they are, or as they are on disk. */
+struct side {
+    struct entry *entry;
+    size_t entries;
+    unsigned char *bytes;
+    size_t size;
+};
+
+struct node {
+    bool is_folder;
+    size_t links;
+    struct side now, durable;
+    struct node *next; /* all there are */
+};
+
+/* A change of a folder's names that is not on disk: `from` loses its name, `to` has that of `node`. */
+struct change {
+    struct node *folder;
+    char from[80], to[80]; /* "" = none */
+    struct node *node;
+};
+
+/* The folder that a path lies in, and the last name of the path; NULL if there is none. "/disk" itself: "".
+ */
+struct node *disk_parent(const char *path, const char **name);
+struct node *disk_find(const char *path);
+struct node *disk_lookup(const struct side *side, const char *name);
+struct node *disk_new(bool is_folder);
+
+/* Changes the names of a folder now; on disk they are after disk_sync_folder(). */
+void disk_rename(struct node *folder, const char *from, const char *to, struct node *node);
+void disk_sync_folder(struct node *folder);
+void disk_sync_file(struct node *file);
+void disk_resize(struct side *side, size_t size);
+
+/* Counts a change. False: the disk has stopped; *half if it stops within this one. */
+bool disk_may_change(bool *half);
+
+/* calls.c */
+void disk_close_all(void);
+
+#endif

@@ -1,0 +1,63 @@
+/* A small bank driven through operations, beside a plain model of it that shares nothing with the store. */
+#ifndef TEST_STATES_H
+#define TEST_STATES_H
+
+#include "bank/registry_internal.h"
+
+enum { STATES_CAPACITY = 4, STATES_TAGS = 2, STATES_HISTORY = 64 };
+
+/* What a bank is. */
+struct state {
+    uint64_t generation, version;
+    size_t items;
+    float item[STATES_CAPACITY];
+};
+
+struct model {
+    struct state now;
+    struct {
+        bool there;
+        size_t taken; /* the one taken later has more */
+        struct state state;
+    } tag[STATES_TAGS];
+    size_t taken;
+    float next; /* the next item */
+
+    /* What the bank may be after a power cut: as it was when it was last known to be on disk, and each state
+     * since, the last one being `now`. */
+    struct state history[STATES_HISTORY];
+    size_t histories;
+};
+
+/* Operations, a letter each:
+ *   a  appends one item       A  appends as many as the bank holds      C  clears
+ *   K  takes a checkpoint under the first free tag (all taken: refused)
+ *   R  restores the newest    D  deletes the oldest (none there: refused)
+ *   F  syncs, as the thread of durability "interval" does
+ *   S  stops the daemon and starts it again         B  deletes the bank and makes it again */
+#define STATES_LETTERS "aACKRDFSB"
+
+void model_start(struct model *model);
+/* What the operation makes of it, and the status that it must be answered with. */
+enum rankd_status model_apply(struct model *model, char letter, int durability);
+
+struct daemon {
+    struct rk_app app;
+    struct rk_banks *banks;
+    int durability;
+};
+
+/* Over the disk as it is. False where the disk stops it. */
+bool daemon_start(struct daemon *daemon, int durability) __attribute__((warn_unused_result));
+/* With a clean end, as SIGTERM does; or as it stands. */
+void daemon_stop(struct daemon *daemon, bool clean);
+void daemon_create(struct daemon *daemon);
+/* Status and sentence of the operation. `first`: the items to append are first, first + 1, … */
+enum rankd_status daemon_apply(struct daemon *daemon, const struct model *before, char letter,
+                               struct rk_err *err);
+/* False: there is no bank. A bank that refuses or can't be read gives the reason in *why. */
+bool daemon_look(struct daemon *daemon, struct state *state, bool tag[STATES_TAGS], char *why, size_t size);
+
+bool state_is(const struct state *a, const struct state *b);
+
+#endif
