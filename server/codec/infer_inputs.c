@@ -47,7 +47,7 @@ static enum rankd_status parse_shape(struct rk_parser *p, const char *name, cons
         if (!json_is_integer(extent) || json_integer_value(extent) < 0) {
             char shown[RK_JSON_SHOWN];
             return rk_fail(p->err, RANKD_INVALID,
-                           "%s has %s as dimension %zu; it must be a whole number of at least 1", field,
+                           "%s has %s as dimension %zu; it must be a whole number, 0 or more", field,
                            rk_json_show(extent, shown), i);
         }
         tensor->shape[i] = (size_t)json_integer_value(extent);
