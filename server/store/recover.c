@@ -124,7 +124,9 @@ static enum rankd_status read_batch(struct recovery *r, const struct rk_segment_
 {
     struct rk_batch_id id;
     struct rk_batch batch;
-    uint64_t want = r->point.version + (r->within ? 0 : 1);
+    /* An empty batch makes no version: its record is there for the id. */
+    bool stays = r->within || (head->items == 0 && head->version == r->point.version);
+    uint64_t want = r->point.version + (stays ? 0 : 1);
     if (head->version != want || head->generation != r->point.generation || head->first != r->point.end)
         return damaged(r, segment->number, offset, "its record is not the next version");
     if (head->payload_bytes < sizeof id || !rk_batch_at(&r->journal->shape, head->items, payload + sizeof id,
