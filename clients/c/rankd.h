@@ -93,7 +93,7 @@ struct rankd_tensor {
     int dtype;         /* enum rankd_dtype; not looked at in an output's request */
     int rank;          /* 1 or 2; likewise */
     uint64_t shape[2]; /* likewise */
-    void *data;        /* an output's NULL: the library takes the room */
+    void *data;        /* an output's NULL: the library takes the room. An input of 0 bytes may have NULL */
     uint64_t bytes; /* an input's exact size; an output's room (0 with data NULL: as much as it may need); a
                        result's size */
 };
