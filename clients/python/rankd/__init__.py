@@ -9,16 +9,16 @@ In a PyTorch training, use the modules of rankd.torch.
 """
 from .banks import Banks, BankState
 from .client import Client, connect
-from .errors import (Conflict, ConnectionFailed, ConnectionLost, DeadlineExceeded, Forbidden, InternalError, InvalidRequest,
-                     NoSpace, NotFound, Overloaded, ProtocolError, RankdError, RequestTimeout, TooLarge, Unauthorized,
-                     Unsupported, Untrusted, WrongVerb)
+from .errors import (Conflict, ConnectionFailed, ConnectionLost, DaemonDied, DeadlineExceeded, Forbidden, InternalError,
+                     InvalidRequest, NoSpace, NotFound, Overloaded, ProtocolError, RankdError, RequestTimeout, TooLarge,
+                     Unauthorized, Unsupported, Untrusted, WrongVerb)
 from .results import LossInfo, LossResult
 from .tensors import BF16
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "BF16", "BankState", "Banks", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DeadlineExceeded", "Forbidden",
-    "InternalError", "InvalidRequest", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
+    "BF16", "BankState", "Banks", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DaemonDied", "DeadlineExceeded",
+    "Forbidden", "InternalError", "InvalidRequest", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
     "RankdError", "RequestTimeout", "TooLarge", "Unauthorized", "Unsupported", "Untrusted", "WrongVerb", "connect",
 ]

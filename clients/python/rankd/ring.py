@@ -156,7 +156,11 @@ class _Handle:
     def infer(self, request: InferRequest, timeout: float) -> InferReply:
         wire, keep = _encode(request, timeout)
         tag, error, reply = c.c_uint64(), lk.Error(), lk.Reply()
-        _raise_for(lk.lib.rankd_submit(self._client, wire, tag, error), error.text)
+        try:
+            _raise_for(lk.lib.rankd_submit(self._client, wire, tag, error), error.text)
+        except ConnectionLost as broke:
+            broke.whole = False  # it was lost before
+            raise
         left = int(timeout * 1e9)
         try:
             while True:
