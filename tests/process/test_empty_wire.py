@@ -166,6 +166,18 @@ def test_a_bank_keeps_the_id_of_an_empty_batch_and_nothing_else(tmp_path, durabi
         assert banks.embeddings("e", *FULL, batch_id="next")["bank_version_appended"] == 3
 
 
+def test_the_id_of_an_empty_batch_is_on_disk_when_it_is_answered(tmp_path):
+    """Where the bank's durability wants that: nothing else of it would make anybody sync."""
+    with BankDaemon(tmp_path) as banks:
+        banks.bank("e", kind="embeddings", dim=2, capacity=20, durability="always")
+        for n in range(3):
+            before = banks.metric("rankd_bank_sync_seconds_count", "e")
+            nothing(banks, batch_id=f"empty{n}")
+            assert banks.metric("rankd_bank_sync_seconds_count", "e") == before + 1
+        nothing(banks)
+        assert banks.metric("rankd_bank_sync_seconds_count", "e") == before + 1
+
+
 def test_empty_batches_between_others_are_read_back_after_every_kill(tmp_path):
     with BankDaemon(tmp_path) as banks:
         banks.bank("s", kind="scores", lists=1, capacity=9, durability="always")
