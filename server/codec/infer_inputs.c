@@ -92,7 +92,7 @@ static enum rankd_status take_json(struct rk_parser *p, const char *name, const 
         return rk_fail(p->err, RANKD_INVALID,
                        "data of input %s has fewer elements than its shape takes (%zu)", name, count);
     void *out = p->storage + p->storage_used;
-    enum rankd_status status = rk_numbers_read(data, name, tensor->dtype, count, out, p->err);
+    enum rankd_status status = rk_numbers_read(data, name, tensor, count, out, p->err);
     if (status != RANKD_OK)
         return status;
     p->storage_used += want;
