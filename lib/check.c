@@ -105,11 +105,6 @@ static enum rankd_status check_shape(const struct rk_tensor *tensor, const struc
                        tensor->rank, tensor->rank == 1 ? "" : "s", row->shape);
     size_t count, bytes;
     rk_shape_text(tensor->rank, tensor->shape, shape);
-    for (unsigned d = 0; d < tensor->rank; d++) {
-        if (tensor->shape[d] == 0)
-            return rk_fail(err, RANKD_INVALID, "input %s has shape %s; every dimension must be at least 1",
-                           row->name, shape);
-    }
     if (!rk_shape_bytes(tensor->dtype, tensor->rank, tensor->shape, &count, &bytes))
         return rk_fail(err, RANKD_INVALID, "input %s has shape %s, which is more than can be addressed",
                        row->name, shape);
@@ -146,6 +141,17 @@ static enum rankd_status check_beside(const struct rk_request *request, enum rk_
                    rk_shape_text(scores->rank, scores->shape, must));
 }
 
+/* Lists without items take no memory of the client's, and so need a bound of their own: they are counted. */
+static enum rankd_status check_empty_lists(const struct rk_tensor *scores, size_t items, size_t lists,
+                                           struct rk_err *err)
+{
+    char shape[RK_SHAPE_TEXT];
+    if (items > 0 || lists <= RK_LIST_MAX)
+        return RANKD_OK;
+    return rk_fail(err, RANKD_TOO_LARGE, "input scores has shape %s; there may be at most %u empty lists",
+                   rk_shape_text(2, scores->shape, shape), RK_LIST_MAX);
+}
+
 static enum rankd_status check_score_shapes(const struct rk_request *request, struct rk_err *err)
 {
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
@@ -155,7 +161,7 @@ static enum rankd_status check_score_shapes(const struct rk_request *request, st
     if (status != RANKD_OK)
         return status;
     bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
-    size_t items = scores->shape[columns ? 0 : 1];
+    size_t items = scores->shape[columns ? 0 : 1], lists = scores->shape[columns ? 1 : 0];
     bool flat = request->model->loss && request->params.interclass > 0;
     if (items > RK_LIST_MAX || (flat && scores->shape[0] * scores->shape[1] > RK_LIST_MAX)) {
         char shape[RK_SHAPE_TEXT];
@@ -163,7 +169,7 @@ static enum rankd_status check_score_shapes(const struct rk_request *request, st
                        rk_shape_text(2, scores->shape, shape), RK_LIST_MAX,
                        flat ? ", with interclass the whole batch" : "");
     }
-    return RANKD_OK;
+    return check_empty_lists(scores, items, lists, err);
 }
 
 static enum rankd_status check_outputs(const struct rk_request *request, struct rk_err *err)

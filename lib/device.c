@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "empty.h"
 
 enum rankd_status rk_device_open(struct rk_device *device, const char *path, int ordinal, size_t limit,
                                  struct rk_err *err)
@@ -50,10 +51,10 @@ static bool on_card(const struct rk_request *request, const struct rk_reply *rep
     return found;
 }
 
-/* Everything on scores, without memory. */
+/* Everything on scores, without memory, where there is something to rank. */
 static bool can_take(const struct rk_request *request)
 {
-    return !rk_request_embeds(request) && !request->memory;
+    return !rk_request_embeds(request) && !request->memory && !rk_batch_is_empty(request);
 }
 
 /* Lists from this length on are faster there, the way there and back included. Measured on an H200 beside its

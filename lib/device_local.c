@@ -36,11 +36,13 @@ enum rankd_status rk_local_begin(struct rk_device *device, struct rk_request *re
         struct rk_tensor *in = &request->in[i];
         if (!in->data || !in->on_card)
             continue;
+        in->on_card = false;
+        if (in->bytes == 0) /* the address stands for "sent", and nothing is read there */
+            continue;
         local->copy[i] = rk_device_fetch_new(device, in->data, in->bytes, err);
         if (!local->copy[i])
             return err->status;
         in->data = local->copy[i];
-        in->on_card = false;
     }
     for (unsigned o = 0; o < RK_OUT_COUNT; o++) {
         struct rk_out *out = &reply->out[o];
@@ -61,8 +63,8 @@ static enum rankd_status deliver(struct rk_device *device, struct rk_out *out, c
     if (result.bytes > given->capacity)
         return rk_fail(err, RANKD_INVALID, "output %s has room for %zu bytes; it needs %zu", name,
                        given->capacity, result.bytes);
-    if (!device ||
-        device->plugin->store(device->card, given->data, result.data, result.bytes, why) != RK_CARD_DONE)
+    if (result.bytes > 0 && (!device || device->plugin->store(device->card, given->data, result.data,
+                                                              result.bytes, why) != RK_CARD_DONE))
         return no_answer(err, why);
     free(out->data);
     out->data = given->data;

@@ -80,12 +80,7 @@ static void fill_info(const struct rk_retrieval *run, const struct rk_request *r
     info->lists_stalled = run->stalled;
     info->has_gradient = run->gradient;
     info->on_card = run->on_card > 0;
-    if (request->memory) {
-        info->has_bank = true;
-        info->bank_items = request->memory->items;
-        info->bank_version = request->memory->version;
-        info->bank_generation = request->memory->generation;
-    }
+    rk_info_bank(info, request->memory);
 }
 
 static enum rankd_status write_losses(const struct rk_retrieval *run, const struct rk_request *request,

@@ -39,6 +39,17 @@ static enum rankd_status check_mask(const struct rk_request *request, struct rk_
     return RANKD_OK;
 }
 
+/* A vector without a dimension has no direction and no inner product. */
+static enum rankd_status check_vectors(const struct rk_request *request, enum rk_input matrix,
+                                       struct rk_err *err)
+{
+    const struct rk_tensor *in = &request->in[matrix];
+    if (!in->data || in->shape[0] == 0 || in->shape[1] > 0)
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INVALID, "input %s has shape [%zu, 0]; a vector must have at least 1 dimension",
+                   rk_input_rows[matrix].name, in->shape[0]);
+}
+
 static enum rankd_status check_refs(const struct rk_request *request, struct rk_err *err)
 {
     const struct rk_tensor *in = request->in;
@@ -112,6 +123,10 @@ enum rankd_status rk_retrieval_check(const struct rk_request *request, struct rk
             return err->status;
     }
     enum rankd_status status = check_mask(request, err);
+    if (status == RANKD_OK)
+        status = check_vectors(request, RK_IN_EMBEDDINGS, err);
+    if (status == RANKD_OK)
+        status = check_vectors(request, RK_IN_REF_EMBEDDINGS, err);
     if (status == RANKD_OK)
         status = check_refs(request, err);
     if (status == RANKD_OK)

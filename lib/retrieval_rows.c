@@ -26,6 +26,8 @@ struct rows {
 
 static size_t block_rows(size_t batch, size_t total)
 {
+    if (total == 0) /* an empty batch, of which the cost is asked */
+        return 0;
     size_t rows = RK_ROWS_BYTES / sizeof(float) / total;
     if (rows > RK_BATCH_TILE)
         rows = rows / RK_BATCH_TILE *

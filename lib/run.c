@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "device.h"
+#include "empty.h"
 #include "kernel/kernel.h"
 #include "out.h"
 #include "retrieval.h"
@@ -40,6 +41,8 @@ static enum rankd_status run_embeddings(const struct rk_exec *exec, const struct
 static enum rankd_status run_here(const struct rk_exec *exec, const struct rk_request *request,
                                   struct rk_reply *reply, struct rk_err *err)
 {
+    if (!rk_request_embeds(request) && rk_batch_is_empty(request))
+        return rk_run_empty_scores(request, reply, err);
     if (!request->model->loss)
         return rk_run_rank(exec, request, reply, err);
     if (rk_request_embeds(request))
@@ -121,6 +124,8 @@ size_t rk_request_cost(const struct rk_request *request)
             rk_retrieval_cost(request));
     }
     size_t elements = elements_of(&request->in[RK_IN_SCORES]);
-    size_t scratch = request->model->loss ? rk_cost_scores(request) : rk_cost_rank(request);
+    size_t scratch = rk_batch_is_empty(request) ? 0
+                     : request->model->loss     ? rk_cost_scores(request)
+                                                : rk_cost_rank(request);
     return rk_cost_add(outputs_cost(request, elements, larger(request->in[RK_IN_SCORES].shape)), scratch);
 }

@@ -2,6 +2,7 @@
 #ifndef RK_RUN_H
 #define RK_RUN_H
 
+#include "bank/view.h"
 #include "request.h"
 
 /* ap, recall with scores: lib/scores.c. */
@@ -26,6 +27,17 @@ static inline size_t rk_cost_times(size_t a, size_t b)
 {
     size_t product;
     return __builtin_mul_overflow(a, b, &product) ? SIZE_MAX : product;
+}
+
+/* What the reply says of the bank that was read; nothing where none was named. */
+static inline void rk_info_bank(struct rk_info *info, const struct rk_bank_view *bank)
+{
+    if (!bank)
+        return;
+    info->has_bank = true;
+    info->bank_items = bank->items;
+    info->bank_version = bank->version;
+    info->bank_generation = bank->generation;
 }
 
 /* Intermediate results per item that a request with many lists may take to use more threads, in bytes. */

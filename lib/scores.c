@@ -136,13 +136,10 @@ static void fill_info(const struct scores *s, struct rk_info *info)
     info->has_gradient = s->job.gradient;
     info->lists_stalled = s->total.stalled;
     info->gradient_nonzero = s->total.nonzero + s->flat_total.nonzero;
+    rk_info_bank(info, memory);
     if (!memory)
         return;
     double moved = rk_sum_value(&s->total.moved);
-    info->has_bank = true;
-    info->bank_items = memory->items;
-    info->bank_version = memory->version;
-    info->bank_generation = memory->generation;
     info->gradient_dropped = moved > 0 ? rk_sum_value(&s->total.dropped) / moved : 0;
 }
 

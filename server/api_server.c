@@ -41,6 +41,7 @@ enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, 
     if (app->regions && app->device)
         rk_json_text(&out, NULL, "cuda_shared_memory");
     rk_json_close(&out, ']');
+    rk_json_uint(&out, "uptime_ms", (rk_now_ns() - app->started_ns) / 1000000);
     if (app->device) {
         rk_json_open(&out, "device", '{');
         rk_json_text(&out, "name", app->device->name);

@@ -66,6 +66,7 @@ struct rk_append {
     struct rk_batch batch;
     struct rk_bank_point read; /* what it was computed against */
     struct rk_batch_id id;     /* name zero: none */
+    bool empty;                /* there was no batch: the id alone is remembered, and the version stays */
     struct rk_bank_point after;
     struct rk_bank_room *room; /* in memory, from before it is written to disk until it is visible */
     struct rk_err err;         /* how it ended */
@@ -96,9 +97,10 @@ enum rankd_status rk_bank_use_begin(struct rk_banks *banks, struct rk_request *r
     __attribute__((warn_unused_result));
 
 /* After rk_run() succeeded: appends the batch unless the request says otherwise or is a retry, and fills
- * info's bank_version_appended. *later: it waits for the disk; nothing of it may be touched any more, and
- * when it is woken rk_bank_use_appended() tells how it went. RANKD_CONFLICT (cleared or restored meanwhile; a
- * retry with other content), RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
+ * info's bank_version_appended. Of an empty batch only the batch_id is kept, and the version stays. *later:
+ * it waits for the disk; nothing of it may be touched any more, and when it is woken rk_bank_use_appended()
+ * tells how it went. RANKD_CONFLICT (cleared or restored meanwhile; a retry with other content),
+ * RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
 enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_request *request,
                                      struct rk_info *info, bool *later, struct rk_err *err)
     __attribute__((warn_unused_result));

@@ -112,7 +112,9 @@ static int on_ready(void *arg, char *to, char *from, int to_port, int from_port)
 {
     struct rankd_transfer *transfer = arg;
     (void)to, (void)from, (void)to_port, (void)from_port;
-    return transfer->sent++ > 0 && transfer->once ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+    /* Not a third time even if it may be repeated: it might be what ends the daemon. */
+    unsigned most = transfer->once ? 1 : 2;
+    return transfer->sent++ < most ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 /* False: out of memory. */

@@ -66,7 +66,7 @@ struct rankd_options {
  * RANKD_FORBIDDEN (the daemon does not want this uid), RANKD_OVERLOADED (it has no room), RANKD_MISUSE,
  * RANKD_NO_MEMORY (in the process, or an arena too small for the entries' descriptors). HTTP
  * connects at the first request. What changes something (an append without batch_id, a call other than GET)
- * is sent once, and is RANKD_LOST if the connection breaks before its answer. */
+ * is sent once, and is RANKD_LOST if the connection breaks before its answer; anything else at most twice. */
 RANKD_API int rankd_open(const char *url, const struct rankd_options *options, rankd_client **client,
                          struct rankd_error *error);
 
@@ -93,7 +93,7 @@ struct rankd_tensor {
     int dtype;         /* enum rankd_dtype; not looked at in an output's request */
     int rank;          /* 1 or 2; likewise */
     uint64_t shape[2]; /* likewise */
-    void *data;        /* an output's NULL: the library takes the room */
+    void *data;        /* an output's NULL: the library takes the room. An input of 0 bytes may have NULL */
     uint64_t bytes; /* an input's exact size; an output's room (0 with data NULL: as much as it may need); a
                        result's size */
 };

@@ -51,7 +51,7 @@ static int check_input(const struct rankd_tensor *tensor, struct rankd_error *er
         return rankd_fail(error, RANKD_MISUSE,
                           "%s has %" PRIu64 " bytes; its shape and datatype say otherwise", name,
                           tensor->bytes);
-    if (tensor->data == NULL)
+    if (tensor->data == NULL && bytes > 0) /* where there are none, an address says nothing */
         return rankd_fail(error, RANKD_MISUSE, "%s has no data", name);
     return RANKD_OK;
 }
@@ -181,8 +181,10 @@ uint64_t rankd_output_room(const struct rankd_request *request, int port)
     uint64_t item = rankd_dtype_bytes(main->dtype), count = item != 0 ? main->bytes / item : 0;
     uint64_t columns = main->rank == 2 ? main->shape[1] : 1;
     switch (port) {
-    case RANKD_OUT_LIST_LOSS: /* rows or columns are lists */
-        return 4 * (main->shape[0] > columns ? main->shape[0] : columns);
+    case RANKD_OUT_LIST_LOSS: /* rows or columns are lists; those without items are bounded by the daemon
+                                 alone */
+        columns = main->shape[0] > columns ? main->shape[0] : columns;
+        return columns < UINT64_MAX / 4 ? 4 * columns : UINT64_MAX;
     case RANKD_OUT_RANKS:
     case RANKD_OUT_GRADIENT_INDICES:
         return 8 * count;

@@ -58,9 +58,8 @@ static bool read_shape(struct ctl_array *array, const char *path, const char *he
         char *end;
         errno = 0;
         long long size = strtoll(at, &end, 10);
-        if (end == at || size < 1 || errno || dimensions == 2)
-            return no(why, "%s has the shape %.40s; it may have one or two dimensions, none of them 0", path,
-                      shape);
+        if (end == at || size < 0 || errno || dimensions == 2)
+            return no(why, "%s has the shape %.40s; it may have one or two dimensions", path, shape);
         extent[dimensions++] = size;
         at = end + strspn(end, ", ");
     }
@@ -101,7 +100,7 @@ static bool read_npy(struct ctl_array *array, const char *path, FILE *file, char
     if (here < 0 || fseek(file, 0, SEEK_END) != 0 || (uint64_t)(ftell(file) - here) < array->bytes ||
         fseek(file, here, SEEK_SET) != 0)
         return no(why, "%s is shorter than its header says", path);
-    array->data = malloc(array->bytes);
+    array->data = malloc(array->bytes + 1); /* malloc(0) may be NULL */
     if (!array->data)
         return no(why, "no memory for the %zu bytes of %s", array->bytes, path);
     return fread(array->data, 1, array->bytes, file) == array->bytes ||

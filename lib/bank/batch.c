@@ -133,8 +133,8 @@ static enum rankd_status new_embeddings(const struct rk_bank_shape *shape, const
 {
     const struct rk_tensor *in = &request->in[RK_IN_EMBEDDINGS];
     size_t items = in->shape[0], kept = 0;
-    float *rows = malloc(items * shape->dim * sizeof *rows);
-    uint8_t *keep = malloc(items); /* read once: the mask may change under us */
+    float *rows = malloc((items * shape->dim + 1) * sizeof *rows); /* malloc(0) may be NULL */
+    uint8_t *keep = malloc(items + 1); /* read once: the mask may change under us */
     if (!rows || !keep) {
         (void)rk_fail(err, RANKD_OVERLOADED,
                       "no memory for a batch of %zu embeddings now; try again after a while", items);

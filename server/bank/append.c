@@ -37,9 +37,9 @@ static enum rankd_status write_record(struct rk_named_bank *bank, struct rk_appe
     append->room = rk_bank_reserve(bank->memory, append->batch.items, why);
     if (!append->room)
         return why->status;
-    append->after =
-        (struct rk_bank_point){next->generation, next->version + 1, next->end + append->batch.items};
-    append->id.appended = append->after.version;
+    append->after = (struct rk_bank_point){next->generation, next->version + !append->empty,
+                                           next->end + append->batch.items};
+    append->id.appended = append->empty ? 0 : append->after.version;
     if (bank->journal && rk_journal_append(bank->journal, &append->batch, append->after, next->end, false,
                                            &append->id, why) != RANKD_OK) {
         give_room_back(bank, append);
@@ -70,6 +70,8 @@ static void publish(struct rk_named_bank *bank, struct rk_append *append)
     bank->next = append->after;
     if (append->id.name[0] || append->id.name[1])
         rk_ids_add(&bank->ids, &append->id);
+    if (append->empty)
+        return;
     atomic_fetch_add(&bank->appended_batches, 1);
     atomic_fetch_add(&bank->appended_items, append->batch.items);
     atomic_store(&bank->last_append_s, (uint64_t)time(NULL));
@@ -167,14 +169,20 @@ static void leave_disk(struct rk_named_bank *bank)
     rk_journal_close(journal);
 }
 
-/* Writes one after the other; returns the one for which the disk is to be left, NULL: none. */
+/* Writes one after the other; returns the one for which the disk is to be left, NULL: none. *wrote: there is
+ * something to sync, which the version does not tell: that of an empty batch's id is the one before. */
 static struct rk_append *write_records(struct rk_named_bank *bank, struct rk_append *group,
-                                       struct rk_bank_point *next)
+                                       struct rk_bank_point *next, bool *wrote)
 {
+    *wrote = false;
     for (struct rk_append *append = group; append; append = append->next) {
         struct rk_err why = {0};
-        if (is_refused(bank, append, *next) || write_record(bank, append, next, &why) == RANKD_OK)
+        if (is_refused(bank, append, *next))
             continue;
+        if (write_record(bank, append, next, &why) == RANKD_OK) {
+            *wrote = bank->journal;
+            continue;
+        }
         if (goes_on_in_memory(bank, &why))
             return append;
         pthread_mutex_lock(&bank->lock);
@@ -209,9 +217,8 @@ static void write_group(struct rk_named_bank *bank, struct rk_append *group)
     while (group) {
         struct rk_err why = {0};
         struct rk_bank_point next = bank->next;
-        struct rk_append *rest = write_records(bank, group, &next);
-        bool always = bank->config.durability == RK_DURABILITY_ALWAYS;
-        bool wrote = bank->journal && next.version != bank->next.version;
+        bool wrote, always = bank->config.durability == RK_DURABILITY_ALWAYS;
+        struct rk_append *rest = write_records(bank, group, &next, &wrote);
         bool durable = !wrote || !always || rk_named_sync(bank, &why) == RANKD_OK;
         end_group(bank, group, rest, durable);
         if (bank->journal)

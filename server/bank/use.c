@@ -4,6 +4,7 @@
 
 #include "bank/named.h"
 #include "bank/registry.h"
+#include "empty.h"
 
 static bool is_running(const struct rk_named_bank *bank, const uint64_t name[2])
 {
@@ -76,22 +77,22 @@ static enum rankd_status begin_retry(struct rk_bank_use *use, const struct rk_ba
     struct rk_named_bank *bank = use->bank;
     /* A restore raised the generation of what lies behind it; the items are the same ones. */
     struct rk_bank_point read = known->read;
+    const char *did = known->appended ? "appended to" : "an empty batch for";
+    const unsigned long long version = known->appended ? known->appended : read.version;
     read.generation = bank->next.generation;
     use->append.id = *known;
     use->retry = true;
     if (known->read.generation < bank->cleared)
-        return rk_fail(
-            err, RANKD_CONFLICT,
-            "batch_id \"%.64s\" was appended to bank \"%s\" as version %llu, before it was cleared; "
-            "send the next batch with an id of its own",
-            batch_id, bank->name, (unsigned long long)known->appended);
+        return rk_fail(err, RANKD_CONFLICT,
+                       "batch_id \"%.64s\" was %s bank \"%s\" at version %llu, before it was cleared; "
+                       "send the next batch with an id of its own",
+                       batch_id, did, bank->name, version);
     use->view = rk_bank_hold_at(bank->memory, read);
     if (!use->view)
         return rk_fail(err, RANKD_CONFLICT,
-                       "batch_id \"%.64s\" was appended to bank \"%s\" as version %llu, and the items that "
-                       "it was computed against "
-                       "are gone; send the next batch with an id of its own",
-                       batch_id, bank->name, (unsigned long long)known->appended);
+                       "batch_id \"%.64s\" was %s bank \"%s\" at version %llu, and the items that it was "
+                       "computed against are gone; send the next batch with an id of its own",
+                       batch_id, did, bank->name, version);
     return RANKD_OK;
 }
 
@@ -187,6 +188,9 @@ enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_re
     struct rk_append *append = &use->append;
     *later = false;
     if (!use->bank || !request->params.enqueue)
+        return RANKD_OK;
+    append->empty = rk_batch_is_empty(request);
+    if (append->empty && !request->params.batch_id[0])
         return RANKD_OK;
     if (rk_batch_new(&use->bank->config.shape, request, &append->batch, err) != RANKD_OK)
         return err->status;

@@ -47,7 +47,7 @@ static enum rankd_status parse_shape(struct rk_parser *p, const char *name, cons
         if (!json_is_integer(extent) || json_integer_value(extent) < 0) {
             char shown[RK_JSON_SHOWN];
             return rk_fail(p->err, RANKD_INVALID,
-                           "%s has %s as dimension %zu; it must be a whole number of at least 1", field,
+                           "%s has %s as dimension %zu; it must be a whole number, 0 or more", field,
                            rk_json_show(extent, shown), i);
         }
         tensor->shape[i] = (size_t)json_integer_value(extent);
@@ -92,7 +92,7 @@ static enum rankd_status take_json(struct rk_parser *p, const char *name, const 
         return rk_fail(p->err, RANKD_INVALID,
                        "data of input %s has fewer elements than its shape takes (%zu)", name, count);
     void *out = p->storage + p->storage_used;
-    enum rankd_status status = rk_numbers_read(data, name, tensor->dtype, count, out, p->err);
+    enum rankd_status status = rk_numbers_read(data, name, tensor, count, out, p->err);
     if (status != RANKD_OK)
         return status;
     p->storage_used += want;

@@ -86,8 +86,9 @@ const char *rk_json_show(const json_t *value, char text[RK_JSON_SHOWN])
     case JSON_INTEGER:
         (void)snprintf(text, RK_JSON_SHOWN, "%lld", (long long)json_integer_value(value));
         break;
-    case JSON_REAL:
-        (void)snprintf(text, RK_JSON_SHOWN, "%s", rk_number_text(json_real_value(value), number));
+    case JSON_REAL: /* which it was sent as: 4.0 is not the whole number 4 */
+        (void)rk_number_text(json_real_value(value), number);
+        (void)snprintf(text, RK_JSON_SHOWN, "%s%s", number, strpbrk(number, ".eIN") ? "" : ".0");
         break;
     case JSON_TRUE:
         return strcpy(text, "true");

@@ -2,13 +2,15 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "json.h"
+#include "number.h"
 
 struct reader {
     const char *name;
     enum rk_dtype dtype;
-    size_t count, at;
+    size_t at;
     void *out;
     struct rk_err *err;
 };
@@ -20,15 +22,29 @@ static enum rankd_status refuse(const struct reader *reader, const json_t *value
                    reader->name, rk_json_show(value, shown), reader->at, rk_dtype_name(reader->dtype), may);
 }
 
+/* JSON has no numbers for what is not finite: null is NaN, and infinities, which are scores like others, are
+ * words. */
+static bool real_of(const json_t *value, double *number)
+{
+    const char *word = json_string_value(value);
+    if (json_is_number(value))
+        *number = json_number_value(value);
+    else if (json_is_null(value))
+        *number = NAN;
+    else if (word && strcmp(word, "Infinity") == 0)
+        *number = INFINITY;
+    else if (word && strcmp(word, "-Infinity") == 0)
+        *number = -INFINITY;
+    else
+        return false;
+    return true;
+}
+
 static enum rankd_status read_real(struct reader *reader, const json_t *value)
 {
     double number;
-    if (json_is_number(value))
-        number = json_number_value(value);
-    else if (json_is_null(value))
-        number = NAN;
-    else
-        return refuse(reader, value, "numbers");
+    if (!real_of(value, &number))
+        return refuse(reader, value, "numbers, null (NaN), \"Infinity\" and \"-Infinity\"");
     if (reader->dtype == RK_FP64)
         ((double *)reader->out)[reader->at] = number;
     else
@@ -90,7 +106,18 @@ static enum rankd_status read_value(struct reader *reader, const json_t *value)
     }
 }
 
-/* Elements below an array, however nested (the depth was limited when it was parsed). */
+/* An array without arrays in it. */
+static bool is_flat(const json_t *array)
+{
+    size_t size = json_array_size(array);
+    for (size_t i = 0; i < size; i++) {
+        if (json_is_array(json_array_get(array, i)))
+            return false;
+    }
+    return true;
+}
+
+/* Elements of all rows together, wherever they stand, for the sentence. */
 static size_t leaves(const json_t *array)
 {
     size_t count = 0, size = json_array_size(array);
@@ -99,6 +126,35 @@ static size_t leaves(const json_t *array)
         count += json_is_array(value) ? leaves(value) : 1;
     }
     return count;
+}
+
+/* Flat, or a matrix with its rows: other nesting means that sender and shape disagree about what is a list.
+ */
+static enum rankd_status check_nesting(const json_t *data, const char *name, const struct rk_tensor *tensor,
+                                       size_t count, struct rk_err *err)
+{
+    char shape[RK_SHAPE_TEXT];
+    (void)rk_shape_text(tensor->rank, tensor->shape, shape);
+    size_t rows = json_array_size(data), have = leaves(data);
+    if (have != count)
+        return rk_fail(err, RANKD_INVALID, "data of input %s has %zu elements; its shape %s takes %zu", name,
+                       have, shape, count);
+    if (is_flat(data))
+        return RANKD_OK;
+    bool good = tensor->rank == 2 && rows == tensor->shape[0];
+    for (size_t i = 0; i < rows && good; i++) {
+        const json_t *row = json_array_get(data, i);
+        good = json_is_array(row) && json_array_size(row) == tensor->shape[1] && is_flat(row);
+        if (!good)
+            return rk_fail(err, RANKD_INVALID,
+                           "data of input %s is nested otherwise than its shape %s says, at its element %zu; "
+                           "it must be flat, or an array for each row",
+                           name, shape, i);
+    }
+    return good ? RANKD_OK
+                : rk_fail(err, RANKD_INVALID,
+                          "data of input %s is nested, %zu rows; its shape %s takes a flat array%s", name,
+                          rows, shape, tensor->rank == 2 ? ", or an array for each row" : "");
 }
 
 static enum rankd_status read_array(struct reader *reader, const json_t *array)
@@ -119,23 +175,21 @@ static enum rankd_status read_array(struct reader *reader, const json_t *array)
     return RANKD_OK;
 }
 
-enum rankd_status rk_numbers_read(const json_t *data, const char *name, enum rk_dtype dtype, size_t count,
-                                  void *out, struct rk_err *err)
+enum rankd_status rk_numbers_read(const json_t *data, const char *name, const struct rk_tensor *tensor,
+                                  size_t count, void *out, struct rk_err *err)
 {
     if (!json_is_array(data)) {
         char shown[RK_JSON_SHOWN];
         return rk_fail(err, RANKD_INVALID, "data of input %s is %s; it must be an array of numbers", name,
                        rk_json_show(data, shown));
     }
-    if (dtype == RK_FP16 || dtype == RK_BF16)
+    if (tensor->dtype == RK_FP16 || tensor->dtype == RK_BF16)
         return rk_fail(err, RANKD_INVALID,
                        "input %s has datatype %s and data in JSON; send it as binary data, or as FP32", name,
-                       rk_dtype_name(dtype));
-    size_t have = leaves(data);
-    if (have != count)
-        return rk_fail(err, RANKD_INVALID, "data of input %s has %zu elements; its shape takes %zu", name,
-                       have, count);
-    struct reader reader = {name, dtype, count, 0, out, err};
+                       rk_dtype_name(tensor->dtype));
+    if (check_nesting(data, name, tensor, count, err) != RANKD_OK)
+        return err->status;
+    struct reader reader = {name, tensor->dtype, 0, out, err};
     return read_array(&reader, data);
 }
 

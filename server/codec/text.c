@@ -188,11 +188,12 @@ void rk_json_fp32(struct rk_text *text, float value)
     if (text->comma)
         out[length++] = ',';
     text->comma = true;
-    if (isfinite(value)) {
+    if (isfinite(value))
         length += (size_t)fp32_digits(value, out + length, 24);
-    } else {
-        memcpy(out + length, "null", 4);
-        length += 4;
-    }
+    else
+        length += (size_t)snprintf(out + length, 24, "%s",
+                                   isnan(value) ? "null"
+                                   : value > 0  ? "\"Infinity\""
+                                                : "\"-Infinity\"");
     text->length += length;
 }

@@ -13,7 +13,8 @@ enum rk_record_kind {
     RK_RECORD_START = 1, /* the first of a segment: payload struct rk_record_start */
     RK_RECORD_IDS = 2,   /* the second: the known batch ids, payload struct rk_batch_id[] */
     RK_RECORD_BATCH =
-        3, /* a version: struct rk_batch_id (zero: none), then the block of the batch (bank/batch.h) */
+        3, /* a version: struct rk_batch_id (zero: none), then the block of the batch (bank/batch.h). With the
+              version of the record before and without items: the id of an empty batch */
     RK_RECORD_PART = 4 /* a batch record whose version goes on in the next record */
 };
 
@@ -50,7 +51,7 @@ struct rk_batch_id {
     uint64_t name[2];          /* XXH3-128 of the batch_id */
     uint64_t content;          /* XXH3-64 of the batch */
     struct rk_bank_point read; /* what it was computed against */
-    uint64_t appended;         /* the version that it became */
+    uint64_t appended;         /* the version that it became; 0: none, it was empty */
     uint64_t reserved;
 };
 _Static_assert(sizeof(struct rk_batch_id) == 64, "part of the file format");

@@ -9,8 +9,9 @@ bool rk_rule_segment_follows(struct rk_bank_point end, struct rk_bank_point next
 
 bool rk_rule_record_follows(struct rk_bank_point end, bool open, const struct rk_record_head *head)
 {
-    return head->version == end.version + (open ? 0 : 1) && head->generation == end.generation &&
-           head->first == end.end;
+    const bool id_only = head->items == 0 && head->version == end.version;
+    const uint64_t version = end.version + (open || id_only ? 0 : 1);
+    return head->version == version && head->generation == end.generation && head->first == end.end;
 }
 
 bool rk_rule_whole(struct rk_origin origin, uint64_t capacity, uint64_t first, uint64_t end)

@@ -6,28 +6,42 @@
  * never concluded from which segments are there.
  *
  * Segments of a journal, in a folder of its own
+ *
  *  S1  A segment is START (shape, origin, the point where it begins), IDS, and versions.
+ *
  *  S2  It begins at the point where the one before ends; a restore raises the generation there. Its number is
  *      the next one. The origin is the same in all of them.
- *  S3  A version's record is the next version, or goes on with the one that the record before left open.
+ *
+ *  S3  A version's record is the next version, or goes on with the one that the record before left open. The
+ *      record of an empty batch is there for its id: it has no items and repeats the version before it.
+ *
  *  S4  Only the last segment gets records. Before another is begun, all of it is on disk; before the other
  *      gets its first version, its START, IDS and name are. So only the last one may end in a torn record,
- * and one without a whole START and IDS holds no version. S5  A version's record says how much of its segment
- * was on disk when it was written. What is broken before that is damage. What is broken behind it was lost
- * with the power, and so is all that follows it. S6  A file with a second name belongs to a checkpoint too:
- * it gets no more records and is never cut.
+ *      and one without a whole START and IDS holds no version.
+ *
+ *  S5  A version's record says how much of its segment was on disk when it was written. What is broken before
+ *      that is damage. What is broken behind it was lost with the power, and so is all that follows it.
+ *
+ *  S6  A file with a second name belongs to a checkpoint too: it gets no more records and is never cut.
  *
  * Journal
+ *
  *  J1  Its first segment begins at or before the start of its window.
+ *
  *  J2  A segment is removed when no item of it lies in the window of the end *that is on disk*, nor in
- * memory. J3  Removals may be lost with the power, one by one. Files before a gap in the numbers are such; J1
- * holds without them.
+ *      memory.
+ *
+ *  J3  Removals may be lost with the power, one by one. Files before a gap in the numbers are such; J1 holds
+ *      without them.
  *
  * Manifests and names
+ *
  *  M1  The bank's manifest names one journal, which is whole and on disk, name included, before the manifest
  *      is replaced. The journal before is removed after the manifest, name included, is on disk.
+ *
  *  M2  A checkpoint is whole and on disk before it gets its tag as its name. It loses the name, on disk,
  *      before it loses a file. It consists of sealed segments, and of a copy of the open one.
+ *
  *  M3  A folder whose name begins with ~ is on its way in or out; the next start removes it.
  */
 #ifndef RK_STORE_RULES_H

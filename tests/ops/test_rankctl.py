@@ -89,6 +89,20 @@ def test_a_damaged_npy_file_is_refused_with_the_reason(example, name):
     assert done.returncode == 1 and reason in done.stderr and "bad.npy" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0,)])
+def test_a_file_without_items_has_a_loss_of_0(make_daemon, tmp_path, shape):
+    daemon = make_daemon("--socket", tmp_path / "s")
+    np.save(tmp_path / "scores.npy", np.zeros(shape, np.float32))
+    np.save(tmp_path / "targets.npy", np.zeros(shape, np.int8))
+    for where in ([], ["--socket", tmp_path / "s"]):
+        done = rankctl("loss", tmp_path / "scores.npy", tmp_path / "targets.npy", "--gradient", tmp_path / "g.npy", "--json", *where,
+                       url=daemon.url)
+        assert done.returncode == 0, done.stderr
+        said, lists = json.loads(done.stdout), shape[0] if len(shape) == 2 else 1
+        assert (said["loss"], said["lists"], said["lists_skipped"], said["list_loss"]) == (0, lists, lists, [None] * lists)
+        assert np.load(tmp_path / "g.npy").shape == (shape if len(shape) == 2 else (1, 0))
+
+
 def test_a_folder_is_no_file(example):
     done = rankctl("loss", example, example / "targets.csv")
     assert done.returncode == 1 and done.stderr == f"rankctl: {example}: Is a directory\n"

@@ -410,6 +410,23 @@ def test_what_can_not_be_registered_is_told_why(shared, memory):
     assert b"a token may have 4" in register(shared, ALICE, "r4", handle, 4096).body
 
 
+@pytest.mark.parametrize("shape", [(0, 40), (5, 0)])
+def test_nothing_on_the_card_is_not_read_there(shared, memory, shape):
+    """A list has a loss all the same, which is a place on the card when it is asked for there."""
+    handle, content = memory(np.zeros(4096, np.uint8))
+    assert register(shared, ALICE, "trainer", handle, content.size).status == 200
+    document = request(np.zeros(shape, np.float32), "trainer")
+    document["outputs"].append({"name": "list_loss", "parameters": {
+        "shared_memory_region": "trainer", "shared_memory_offset": 256, "shared_memory_byte_size": 4 * shape[0]}})
+    before = content.copy()
+    answer = ask(shared, "POST", "/v2/models/ap/infer", document, bearer(ALICE))
+    assert answer.status == 200, answer.body
+    loss, gradient, _ = json.loads(answer.body)["outputs"]
+    assert loss["data"] == [0] and gradient["shape"] == list(shape)
+    assert np.isnan(content[256:256 + 4 * shape[0]].view(np.float32)).all()
+    assert np.array_equal(content[:256], before[:256])
+
+
 def test_places_beyond_a_region_are_refused(shared, memory):
     scores, targets = problem()
     handle, content = memory(laid_out(scores, targets))

@@ -61,8 +61,8 @@ def batch(model, scores, targets, average="macro", axis=1, **options):
     V, total = sum(valid), sum(r[4] for r in results)
     w = [{"macro": 1 / max(V, 1), "sum": 1.0, "micro": r[4] / max(total, 1)}[average] if r[2] else 0.0 for r in results]
     loss = sum(a * r[0] for a, r in zip(w, results))
-    gradient = np.array([a * r[1] for a, r in zip(w, results)])
-    each = np.array([r[0] if r[2] else np.nan for r in results])
+    gradient = np.array([a * r[1] for a, r in zip(w, results)]).reshape(scores.shape)
+    each = np.array([r[0] if r[2] else np.nan for r in results], np.float64)
     return loss, gradient, each, V, sum(r[3] for r in results)
 
 

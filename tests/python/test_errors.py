@@ -38,7 +38,7 @@ def test_shapes_that_differ_are_named(client):
     with pytest.raises(rankd.InvalidRequest, match="targets"):
         client.loss("ap", [[0.3, 0.2]], [[0, 1, 0]])
     with pytest.raises(rankd.InvalidRequest, match="scores"):
-        client.loss("ap", np.zeros((0, 4), np.float32), np.zeros((0, 4), np.int8))
+        client.loss("ap", np.zeros(4, np.float32), np.zeros(4, np.int8))
 
 
 def test_scores_and_embeddings_at_once_are_refused(client):

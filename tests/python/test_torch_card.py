@@ -116,6 +116,15 @@ def test_tensors_are_shared_and_not_sent(carded, plain, kind, options, dtype):
     assert sent < 4096 and on_card(client, "ap" if kind is APLoss else "recall") == 2
 
 
+def test_a_batch_without_items_is_sent_and_nothing_is_shared(carded):
+    client, _ = carded()
+    for shape in ((0, 5), (5, 0)):
+        loss, gradient = step(APLoss(margin=0.05, client=client), torch.zeros(shape), torch.zeros(shape, dtype=torch.int8))
+        assert loss == 0 and gradient.shape == shape
+        assert blackbox_rank(torch.zeros(shape), client=client).shape == shape
+    assert not Runtime.live and on_card(client) == 0
+
+
 def test_ranks_and_their_gradient_are_shared_too(carded):
     client, _ = carded()
     scores = torch.rand(5, 300, generator=torch.Generator().manual_seed(1)).requires_grad_()

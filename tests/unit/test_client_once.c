@@ -1,5 +1,5 @@
-/* librankd over HTTP: what changes something is sent once. The server here is the test's own, and hangs up.
- */
+/* librankd over HTTP: what changes something is sent once, and nothing more than twice. The servers here are
+ * the test's own, and hang up. */
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -103,10 +104,88 @@ static void what_changes_something_is_not_sent_twice(void **state)
     }
 }
 
+enum { KEPT = 3 }; /* connections that the client keeps */
+
+/* A server that answers one request on each of its first connections, together, and then hangs up on
+ * everything: as a daemon that dies of what comes next, and is started again, would look. */
+struct dying {
+    int fd, requests;
+};
+
+static void answer(int fd)
+{
+    (void)dprintf(fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+}
+
+static void *die(void *arg)
+{
+    struct dying *server = arg;
+    struct pollfd kept[KEPT + 1] = {0};
+    for (int i = 0; i < KEPT; i++)
+        kept[i] = (struct pollfd){.fd = accept(server->fd, NULL, NULL), .events = POLLIN};
+    for (int i = 0; i < KEPT; i++) {
+        if (reads_request(kept[i].fd))
+            answer(kept[i].fd);
+    }
+    kept[KEPT] = (struct pollfd){.fd = server->fd, .events = POLLIN};
+    while (poll(kept, KEPT + 1, -1) > 0) {
+        for (int i = 0; i < KEPT; i++) {
+            if (kept[i].fd < 0 || kept[i].revents == 0)
+                continue;
+            server->requests += reads_request(kept[i].fd);
+            (void)close(kept[i].fd);
+            kept[i].fd = -1;
+        }
+        if (kept[KEPT].revents == 0)
+            continue;
+        int fd = accept(server->fd, NULL, NULL);
+        if (fd < 0)
+            break;
+        server->requests += reads_request(fd);
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+/* curl sends again for each connection that it had kept; were it the request that ends the daemon, each would
+ * end one. */
+static void nothing_is_sent_a_third_time(void **state)
+{
+    (void)state;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct dying server = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    socklen_t size = sizeof address;
+    struct test_request example;
+    struct rankd_reply reply = {0};
+    rankd_client *client;
+    pthread_t thread;
+    uint64_t tags[KEPT];
+    char url[64];
+    assert_int_equal(bind(server.fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(server.fd, 8), 0);
+    assert_int_equal(getsockname(server.fd, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    assert_int_equal(pthread_create(&thread, NULL, die, &server), 0);
+    assert_int_equal(rankd_open(url, NULL, &client, NULL), RANKD_OK);
+    test_example(&example);
+    for (int i = 0; i < KEPT; i++)
+        assert_int_equal(rankd_submit(client, &example.request, &tags[i], NULL), RANKD_OK);
+    for (int i = 0; i < KEPT; i++)
+        assert_int_equal(rankd_wait(client, tags[i], SECONDS(20), &reply), RANKD_LOST); /* {} is no reply */
+    assert_int_equal(rankd_infer(client, &example.request, &reply), RANKD_LOST);
+    assert_non_null(strstr(reply.error, "broke"));
+    rankd_close(client);
+    (void)shutdown(server.fd, SHUT_RDWR);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(server.requests, 2);
+    (void)close(server.fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         over_http(what_changes_something_is_not_sent_twice),
+        over_http(nothing_is_sent_a_third_time),
     };
     return cmocka_run_group_tests_name("client_once", tests, NULL, NULL);
 }

@@ -91,7 +91,7 @@ static void a_tensor_of_the_wrong_type_or_shape_is_named(void **state)
     refused_invalid(&call, "input scores has 7 dimensions; its shape must be [Q, N]");
     start(&call, "ap");
     test_input(&call, RK_IN_SCORES, RK_FP32, 0, 3, scores);
-    refused_invalid(&call, "input scores has shape [0, 3]; every dimension must be at least 1");
+    refused_invalid(&call, "input targets has shape [2, 3]; it must be that of scores, [0, 3]");
     start(&call, "ap");
     test_input(&call, RK_IN_TARGETS, RK_INT8, 3, 2, targets);
     refused_invalid(&call, "input targets has shape [3, 2]; it must be that of scores, [2, 3]");

@@ -11,16 +11,16 @@ from pathlib import Path as _Path
 
 from .banks import Banks, BankState
 from .client import Client, connect
-from .errors import (Conflict, ConnectionFailed, ConnectionLost, DeadlineExceeded, Forbidden, InternalError, InvalidRequest,
-                     NoSpace, NotFound, Overloaded, ProtocolError, RankdError, RequestTimeout, TooLarge, Unauthorized,
-                     Unsupported, Untrusted, WrongVerb)
+from .errors import (Conflict, ConnectionFailed, ConnectionLost, DaemonDied, DeadlineExceeded, Forbidden, InternalError,
+                     InvalidRequest, NoSpace, NotFound, Overloaded, ProtocolError, RankdError, RequestTimeout, TooLarge,
+                     Unauthorized, Unsupported, Untrusted, WrongVerb)
 from .results import LossInfo, LossResult
 from .tensors import BF16
 
 __version__ = (_Path(__file__).parent / "VERSION").read_text(encoding="ascii").strip()
 
 __all__ = [
-    "BF16", "BankState", "Banks", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DeadlineExceeded", "Forbidden",
-    "InternalError", "InvalidRequest", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
+    "BF16", "BankState", "Banks", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DaemonDied", "DeadlineExceeded",
+    "Forbidden", "InternalError", "InvalidRequest", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
     "RankdError", "RequestTimeout", "TooLarge", "Unauthorized", "Unsupported", "Untrusted", "WrongVerb", "connect",
 ]

@@ -199,7 +199,8 @@ class Client:
                 repeatable: bool | None = None) -> Any:
         """A control request with bodies as in the HTTP API; the answer's JSON, None if it is empty. For what has no method."""
         body = b"" if document is None else json.dumps(document, allow_nan=False).encode()
-        answer = with_retries(lambda: self.transport.call(method, path, body, self.timeout), retry_for=self.retry_for,
+        answer = with_retries(lambda: self.transport.call(method, path, body, self.timeout), transport=self.transport,
+                              what=f"{method} {path}", retry_for=self.retry_for,
                               repeatable=method == "GET" if repeatable is None else repeatable)
         if not answer:
             return None
@@ -210,8 +211,8 @@ class Client:
 
     def _infer(self, request: InferRequest, repeatable: bool = True) -> InferReply:
         _segment("model", request.model)
-        return with_retries(lambda: self.transport.infer(request, self.timeout), retry_for=self.retry_for,
-                            repeatable=repeatable)
+        return with_retries(lambda: self.transport.infer(request, self.timeout), transport=self.transport, what=str(request),
+                            retry_for=self.retry_for, repeatable=repeatable)
 
 
 def new_batch_id() -> str:

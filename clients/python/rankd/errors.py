@@ -109,9 +109,17 @@ class Untrusted(RankdError):
 
 
 class ConnectionLost(RankdError, ConnectionError):
-    """The connection broke after the request was sent and before its answer was complete."""
+    """The connection broke before the answer was complete, and something may have been done. `whole`: the request had left
+    by then; what the daemon had not wholly received can't have ended it."""
 
+    whole: bool = True
     hint = "the daemon may have been restarted: its log tells; what is safe to repeat was repeated up to retry_for seconds"
+
+
+class DaemonDied(ConnectionLost):
+    """The daemon died twice while it had this very request, which may be why: it is not sent a third time."""
+
+    hint = "leave this batch out and report it together with the daemon's log; other requests are not concerned"
 
 
 class RequestTimeout(RankdError, TimeoutError):

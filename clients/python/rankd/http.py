@@ -67,10 +67,12 @@ class HTTPTransport:
     def _exchange(self, method: str, path: str, parts: list[Any], headers: dict[str, str], timeout: float,
                   read: Callable[[http.client.HTTPResponse], T]) -> T:
         connection, reused = self._connection(timeout)
+        whole = False
         try:
             connection.sock.settimeout(timeout)
             try:
                 self._send(connection, method, path, parts, headers)
+                whole = True
             except (BrokenPipeError, ConnectionResetError):
                 pass  # a daemon that refuses a body answers and hangs up before it has read it: the answer is there
             return self._receive(connection, read)
@@ -83,7 +85,9 @@ class HTTPTransport:
             self._drop()
             was = "the kept-alive connection" if reused else "the connection"
             text = f"{was} to {self._url} broke before the answer to {method} {path} was complete: {error!r}"
-            raise ConnectionLost(text) from error
+            broke = ConnectionLost(text)
+            broke.whole = whole
+            raise broke from error
         except BaseException:  # KeyboardInterrupt in mid-reply: the rest would be taken for the next answer
             self._drop()
             raise

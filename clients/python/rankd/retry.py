@@ -1,36 +1,58 @@
-"""When a failed attempt is repeated, and for how long."""
+"""When a failed attempt is repeated, and for how long.
+
+A request that ends the daemon must not be taken for one that met a broken network: repeated, it would end each daemon that
+is started in its place, for every trainer. So after a connection that broke with the whole request under way, the daemon is
+asked since when it has run: one that was started after the request was sent has taken the place of the one that had it.
+"""
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from .errors import ConnectionFailed, ConnectionLost, Overloaded, RankdError
+from .errors import ConnectionFailed, ConnectionLost, DaemonDied, Overloaded, RankdError
+from .transport import Transport
 
 T = TypeVar("T")
 
 _FIRST_PAUSE = 0.05  # seconds; doubled each time
 _LONGEST_PAUSE = 2.0
+_DEATHS = 2  # one may have been a restart, which the request happened to meet
+_ASK_FOR = 5.0  # seconds to wait for an answer about the daemon
 
 
-def with_retries(attempt: Callable[[], T], *, retry_for: float, repeatable: bool) -> T:
-    """Calls `attempt` until it answers, for at most `retry_for` seconds of trying again.
+def with_retries(attempt: Callable[[], T], *, transport: Transport, what: str, retry_for: float, repeatable: bool) -> T:
+    """Calls `attempt`, which sends `what` (in words) by `transport`, until it answers, for at most `retry_for` seconds of
+    trying again.
 
     Repeated are: a connection that did not come about and 503 (the daemon did nothing), and, if the request is
-    `repeatable` (doing it twice is as doing it once), a connection that broke before the answer. Everything else is an
-    answer, or a timeout of the caller's choice, and is raised at once. Pauses grow and are drawn at random, so that the
-    trainers of a job do not come back all at the same moment.
+    `repeatable` (doing it twice is as doing it once), a connection that broke before the answer; that one not after the
+    daemon died under the request twice, which is DaemonDied. Everything else is an answer, or a timeout of the caller's
+    choice, and is raised at once. Pauses grow and are drawn at random, so that the trainers of a job do not come back all
+    at the same moment.
     """
     give_up = time.monotonic() + retry_for
-    pause = _FIRST_PAUSE
+    pause, deaths = _FIRST_PAUSE, 0
+    lost: float | None = None  # when the attempt was begun whose connection broke, until it is known why
     while True:
         try:
-            return attempt()
+            if lost is not None:
+                deaths += _born(transport) > lost
+                lost = None
+            if deaths < _DEATHS:
+                begun = time.monotonic()
+                return attempt()
         except RankdError as error:
             wait = _pause_after(error, pause, repeatable)
             if wait is None or time.monotonic() + wait > give_up:
                 raise
+            if isinstance(error, ConnectionLost) and error.whole:
+                lost = begun
+        else:
+            raise DaemonDied(f"the daemon at {transport.url} died {_DEATHS} times while it had the request {what}, which is "
+                             "therefore not sent again")
         time.sleep(wait)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -43,3 +65,18 @@ def _pause_after(error: RankdError, pause: float, repeatable: bool) -> float | N
     if isinstance(error, ConnectionFailed) or (isinstance(error, ConnectionLost) and repeatable):
         return jittered
     return None
+
+
+def _born(transport: Transport) -> float:
+    """When the daemon that is there now was started, on this process's monotonic clock, rather too early than too late;
+    -inf where that can't be told. Raises what says that no daemon is there yet: ConnectionFailed, Overloaded."""
+    try:
+        # The first answer may have had to wait for a connection: the second one is as old as it says.
+        for _ in range(2):
+            asked = time.monotonic()
+            up = json.loads(transport.call("GET", "/v2", b"", _ASK_FOR))["uptime_ms"]
+        return asked - (up + 1) / 1000
+    except (ConnectionFailed, Overloaded):
+        raise
+    except (RankdError, ValueError, TypeError, KeyError):
+        return float("-inf")

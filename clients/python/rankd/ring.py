@@ -156,7 +156,11 @@ class _Handle:
     def infer(self, request: InferRequest, timeout: float) -> InferReply:
         wire, keep = _encode(request, timeout)
         tag, error, reply = c.c_uint64(), lk.Error(), lk.Reply()
-        _raise_for(lk.lib.rankd_submit(self._client, wire, tag, error), error.text)
+        try:
+            _raise_for(lk.lib.rankd_submit(self._client, wire, tag, error), error.text)
+        except ConnectionLost as broke:
+            broke.whole = False  # it was lost before
+            raise
         left = int(timeout * 1e9)
         try:
             while True:
@@ -222,7 +226,8 @@ def _options(url: str, query: str) -> tuple[int, int, int]:
 
 def _room(request: InferRequest) -> int:
     """Bytes that the request may take of the arena: its inputs and the largest that its outputs can be."""
-    items = max((t.data.size for t in request.inputs if t.name in ("scores", "embeddings")), default=0)
+    # A list without items has a loss too, so that what is empty may be long.
+    items = max((max(t.data.size, *t.shape) for t in request.inputs if t.name in ("scores", "embeddings")), default=0)
     references = sum(t.data.size for t in request.inputs if t.name == "ref_embeddings")
     outputs = sum(_OUTPUT_TYPES.get(name, 4) * (references if name == "ref_gradient" else items) + 4096
                   for name in request.outputs)
@@ -233,8 +238,6 @@ def _input(tensor: Tensor) -> lk.Tensor:
     shape = tensor.shape
     if not 1 <= len(shape) <= 2:
         raise InvalidRequest(f"{tensor.name} has shape {list(shape)}; it must be a vector or a matrix")
-    if tensor.data.size == 0:
-        raise InvalidRequest(f"{tensor.name} has shape {list(shape)}; no dimension may be 0")
     return lk.Tensor(lk.INPUTS.index(tensor.name), lk.DTYPES.index(tensor.datatype), len(shape),
                      (c.c_uint64 * 2)(*shape), tensor.data.ctypes.data, tensor.data.nbytes)
 

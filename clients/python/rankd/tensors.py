@@ -64,7 +64,8 @@ def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnCard:
     """Makes an input of whatever numpy can turn into an array, without a copy where it is already in the right form.
 
     A type that is not in `allowed` is widened to one that holds every value of it exactly; where there is none, this
-    is a TypeError that names the input and what it may be. Nothing is ever rounded here.
+    is a TypeError that names the input and what it may be. Nothing is ever rounded here. What is empty has no value to lose,
+    and passes as the first type that is allowed: an empty list is float64 to numpy.
     """
     if isinstance(value, OnCard):
         if value.datatype not in allowed:
@@ -89,6 +90,8 @@ def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnCard:
 
 
 def _widen(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[NDArray[Any], str]:
+    if array.size == 0 and array.dtype.kind in "biuf":
+        return array.astype(_DTYPES[allowed[0]]), allowed[0]
     for datatype in ("FP32", "FP64") if array.dtype.kind == "f" else ("INT32", "INT64", "FP32", "FP64"):
         if datatype not in allowed:
             continue

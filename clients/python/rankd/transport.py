@@ -25,6 +25,11 @@ class InferRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, OnCard] = field(default_factory=dict)  # outputs that are to be written there
 
+    def __str__(self) -> str:
+        """For messages: the model, and what its inputs are, without what is in them."""
+        inputs = ", ".join(f"{t.name} {t.datatype} {list(t.shape)}" for t in self.inputs)
+        return f"{self.model} ({inputs})"
+
 
 @dataclass(frozen=True)
 class InferReply:

@@ -185,9 +185,10 @@ def _bytes(shape: torch.Size, dtype: torch.dtype) -> int:
 
 
 def fits(tensors: dict[str, torch.Tensor]) -> bool:
-    """Whether all lie on one card and are of types that the daemon takes as they are."""
+    """Whether all lie on one card, are of types that the daemon takes as they are, and there is something to share."""
     devices = {t.device for t in tensors.values()}
-    return len(devices) == 1 and next(iter(devices)).type == _Runtime.kind and all(t.dtype in _TYPES for t in tensors.values())
+    return (len(devices) == 1 and next(iter(devices)).type == _Runtime.kind
+            and all(t.dtype in _TYPES and t.numel() > 0 for t in tensors.values()))
 
 
 _paths_lock = threading.Lock()
