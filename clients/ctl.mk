@@ -1,8 +1,12 @@
 # rankctl: sees proto/ and the C client only.
 $(BUILD)/obj/clients/ctl/%.o: include = -Iproto -Iclients/c
 
-ctl_src := $(wildcard clients/ctl/*.c)
-$(BUILD)/rankctl: $(call objects,$(ctl_src)) $(BUILD)/librankd.a
+# All but main(), so that tests and fuzzing can link it.
+ctl_src := $(filter-out clients/ctl/main.c,$(wildcard clients/ctl/*.c))
+$(BUILD)/librankctl.a: $(call objects,$(ctl_src))
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(BUILD)/rankctl: $(BUILD)/obj/clients/ctl/main.o $(BUILD)/librankctl.a $(BUILD)/librankd.a
 	$(link) $^ -Wl,--as-needed -lcurl -ljansson -lm -o $@
 
 .PHONY: install-ctl

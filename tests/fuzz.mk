@@ -3,9 +3,10 @@
 FUZZ_SECONDS ?= 60
 fuzz_targets := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 fuzz_build := build/fuzz
-fuzz_include := -Iproto -Ilib -Iserver -Itests
+fuzz_include := -Iproto -Ilib -Iserver -Iclients/c -Itests
+fuzz_archives := librankctl.a librankd.a librk-server.a librk.a
 
-$(BUILD)/unit/test_fuzz: $(call objects,$(wildcard tests/fuzz/*.c))
+$(BUILD)/unit/test_fuzz: $(call objects,$(wildcard tests/fuzz/*.c)) $(BUILD)/librankctl.a
 
 .PHONY: fuzz soak-fuzz
 fuzz: $(addprefix run-fuzz-,$(fuzz_targets))
@@ -22,10 +23,10 @@ run-fuzz-%: $(fuzz_build)/%
 .PHONY: fuzz-library
 fuzz-library:
 	$(MAKE) BUILD=$(fuzz_build)/lib CC=clang CFLAGS='-O1 -g' SANITIZE=fuzzer-no-link,address,undefined \
-	    $(fuzz_build)/lib/librk.a $(fuzz_build)/lib/librk-server.a
+	    $(addprefix $(fuzz_build)/lib/,$(fuzz_archives))
 
 $(addprefix $(fuzz_build)/,$(fuzz_targets)): $(fuzz_build)/%: tests/fuzz/%.c fuzz-library
 	@mkdir -p $(@D)
 	printf '#include "targets.h"\nint LLVMFuzzerTestOneInput(const uint8_t *d, size_t n);\nint LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)\n{\n    rk_fuzz_%s(d, n);\n    return 0;\n}\n' $* >$(fuzz_build)/$*_driver.c
 	clang $(language) $(fuzz_include) -Itests/fuzz -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	    $(fuzz_build)/$*_driver.c $< $(fuzz_build)/lib/librk-server.a $(fuzz_build)/lib/librk.a -Wl,--as-needed $(server_libs) -o $@
+	    $(fuzz_build)/$*_driver.c $< $(addprefix $(fuzz_build)/lib/,$(fuzz_archives)) -Wl,--as-needed -lcurl $(server_libs) -o $@

@@ -8,6 +8,9 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(B
 	@mkdir -p $(@D)
 	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka -lcurl $(server_libs) -o $@
 
+# rankctl's reading of files.
+$(BUILD)/unit/test_array: $(BUILD)/librankctl.a
+
 # These start the daemon that lies beside their folder.
 $(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd
 

@@ -61,12 +61,40 @@ static void delist(rankd_client *client)
     (void)pthread_mutex_unlock(&all_lock);
 }
 
-static bool is_forked(const rankd_client *client)
+/* RANKD_OK if the client may be used here. */
+static int look_at(const rankd_client *client, const char **sentence)
 {
-    return atomic_load_explicit(&client->forked, memory_order_relaxed);
+    int status = client == NULL                                                ? RANKD_MISUSE
+                 : atomic_load_explicit(&client->forked, memory_order_relaxed) ? RANKD_FORKED
+                                                                               : RANKD_OK;
+    *sentence = status == RANKD_MISUSE   ? "the client is NULL"
+                : status == RANKD_FORKED ? "this client belongs to the parent process; open one in the child"
+                                         : "";
+    return status;
 }
 
-static const char forked_text[] = "this client belongs to the parent process; open one in the child";
+static bool is_usable(const rankd_client *client)
+{
+    const char *unused;
+    return look_at(client, &unused) == RANKD_OK;
+}
+
+static int check(const rankd_client *client, struct rankd_error *error)
+{
+    const char *sentence;
+    int status = look_at(client, &sentence);
+    return status == RANKD_OK ? status : rankd_fail(error, status, "%s", sentence);
+}
+
+/* For the calls whose sentence goes into a reply. */
+static int check_reply(const rankd_client *client, struct rankd_reply *reply)
+{
+    const char *sentence;
+    int status = look_at(client, &sentence);
+    if (reply == NULL)
+        return status == RANKD_OK ? RANKD_MISUSE : status;
+    return status == RANKD_OK ? status : rankd_reply_fail(reply, status, sentence);
+}
 
 /* ---- Errors ---- */
 
@@ -140,7 +168,7 @@ void rankd_close(rankd_client *client)
 {
     /* A forked child lets go of nothing: what is left is memory that other threads of the parent may have
      * been changing at the moment of the fork. */
-    if (client == NULL || is_forked(client))
+    if (!is_usable(client))
         return;
     delist(client);
     client->transport->close(client);
@@ -148,35 +176,38 @@ void rankd_close(rankd_client *client)
 
 int rankd_reconnect(rankd_client *client, struct rankd_error *error)
 {
-    if (is_forked(client))
-        return rankd_fail(error, RANKD_FORKED, forked_text);
-    return client->transport->reconnect(client, error);
+    int status = check(client, error);
+    return status != RANKD_OK ? status : client->transport->reconnect(client, error);
 }
 
 void *rankd_alloc(rankd_client *client, uint64_t bytes)
 {
-    return is_forked(client) ? NULL : client->transport->alloc(client, bytes);
+    return is_usable(client) ? client->transport->alloc(client, bytes) : NULL;
 }
 
 void rankd_free(rankd_client *client, void *memory)
 {
-    if (memory != NULL && !is_forked(client))
+    if (memory != NULL && is_usable(client))
         client->transport->release(client, memory);
 }
 
 void rankd_arena(rankd_client *client, uint64_t *bytes, uint64_t *largest_free)
 {
-    *bytes = *largest_free = 0;
-    if (!is_forked(client))
-        client->transport->arena(client, bytes, largest_free);
+    uint64_t all_bytes = 0, largest = 0;
+    if (is_usable(client))
+        client->transport->arena(client, &all_bytes, &largest);
+    if (bytes != NULL)
+        *bytes = all_bytes;
+    if (largest_free != NULL)
+        *largest_free = largest;
 }
 
 int rankd_submit(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
                  struct rankd_error *error)
 {
-    if (is_forked(client))
-        return rankd_fail(error, RANKD_FORKED, forked_text);
-    int status = rankd_check_request(request, error);
+    int status = check(client, error);
+    if (status == RANKD_OK)
+        status = rankd_check_request(request, error);
     if (status == RANKD_OK && tag == NULL)
         status = rankd_fail(error, RANKD_MISUSE, "rankd_submit wants to know where to put the tag");
     return status != RANKD_OK ? status : client->transport->submit(client, request, tag, error);
@@ -184,16 +215,16 @@ int rankd_submit(rankd_client *client, const struct rankd_request *request, uint
 
 int rankd_poll(rankd_client *client, uint64_t tag, struct rankd_reply *reply)
 {
-    if (is_forked(client))
-        return rankd_reply_fail(reply, RANKD_FORKED, forked_text);
-    return client->transport->wait(client, tag, 0, reply);
+    int status = check_reply(client, reply);
+    return status != RANKD_OK ? status : client->transport->wait(client, tag, 0, reply);
 }
 
 int rankd_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply)
 {
-    if (is_forked(client))
-        return rankd_reply_fail(reply, RANKD_FORKED, forked_text);
-    int status = client->transport->wait(client, tag, timeout_ns, reply);
+    int status = check_reply(client, reply);
+    if (status != RANKD_OK)
+        return status;
+    status = client->transport->wait(client, tag, timeout_ns, reply);
     return status == RANKD_PENDING ? RANKD_TIMEOUT : status;
 }
 
@@ -201,7 +232,10 @@ int rankd_infer(rankd_client *client, const struct rankd_request *request, struc
 {
     struct rankd_error error = {0};
     uint64_t tag = 0;
-    int status = rankd_submit(client, request, &tag, &error);
+    int status = check_reply(client, reply); /* before anything is sent that nobody could wait for */
+    if (status != RANKD_OK)
+        return status;
+    status = rankd_submit(client, request, &tag, &error);
     if (status != RANKD_OK)
         return rankd_reply_fail(reply, status, error.text);
     return rankd_wait(client, tag, UINT64_MAX, reply);
@@ -209,17 +243,20 @@ int rankd_infer(rankd_client *client, const struct rankd_request *request, struc
 
 int rankd_cancel(rankd_client *client, uint64_t tag)
 {
-    return is_forked(client) ? RANKD_FORKED : client->transport->cancel(client, tag, false);
+    int status = check(client, NULL);
+    return status != RANKD_OK ? status : client->transport->cancel(client, tag, false);
 }
 
 void rankd_forget(rankd_client *client, uint64_t tag)
 {
-    if (!is_forked(client))
+    if (is_usable(client))
         (void)client->transport->cancel(client, tag, true);
 }
 
 void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply)
 {
+    if (client == NULL || reply == NULL)
+        return;
     for (int port = 0; port < RANKD_OUT_COUNT; port++) {
         if ((reply->owned & 1u << port) != 0) {
             rankd_free(client, reply->outputs[port].data);
@@ -246,8 +283,9 @@ int rankd_call(rankd_client *client, const char *method, const char *path, const
     size_t unused;
     if (answer != NULL)
         *answer = NULL;
-    if (is_forked(client))
-        return rankd_fail(error, RANKD_FORKED, forked_text);
+    int status = check(client, error);
+    if (status != RANKD_OK)
+        return status;
     if (answer == NULL || method == NULL || path == NULL || (body == NULL && body_bytes != 0))
         return rankd_fail(
             error, RANKD_MISUSE,
@@ -261,7 +299,7 @@ int rankd_call(rankd_client *client, const char *method, const char *path, const
 
 uint64_t rankd_daemon_id(rankd_client *client)
 {
-    return is_forked(client) ? 0 : client->transport->daemon_id(client);
+    return is_usable(client) ? client->transport->daemon_id(client) : 0;
 }
 
 const char *rankd_version(void)

@@ -9,6 +9,9 @@
 enum { DEFAULT_TRANSFERS = 64 };
 static const long CONNECT_MS = 10000;
 
+/* What a control call may answer at most, and the JSON of an inference. */
+static const size_t CALL_BYTES = (size_t)256 << 20, HEAD_BYTES = (size_t)1 << 20;
+
 static const char name_characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
 /* A batch with an id of its own is appended once, however often it is sent. */
@@ -20,6 +23,17 @@ static bool appends(const struct rankd_request *request)
         named |= strcmp(request->parameters[i].name, "batch_id") == 0;
     }
     return bank && !named;
+}
+
+/* Without outputs the model's defaults come, which are among these. */
+static size_t most_of(const struct rankd_request *request)
+{
+    size_t most = HEAD_BYTES;
+    for (int port = 0; port < RANKD_OUT_COUNT; port++) {
+        if (__builtin_add_overflow(most, rankd_output_room(request, port), &most))
+            return SIZE_MAX;
+    }
+    return most;
 }
 
 static int http_submit(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
@@ -37,6 +51,7 @@ static int http_submit(rankd_client *client, const struct rankd_request *request
     if (transfer == NULL)
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory for the request");
     transfer->once = appends(request);
+    transfer->most_bytes = most_of(request);
     (void)snprintf(line, sizeof line, "Inference-Header-Content-Length: %zu", json_bytes);
     rankd_transfer_header(transfer, line);
     rankd_transfer_header(transfer, "Content-Type: application/octet-stream");
@@ -65,14 +80,18 @@ static int read_reply(struct rankd_http *http, struct rankd_transfer *transfer, 
 {
     struct rankd_error error = {0};
     int status = rankd_transfer_outcome(transfer, &error);
+    if (status == 200 && transfer->json_length == RANKD_LENGTH_BAD)
+        return rankd_reply_fail(reply, RANKD_PROTOCOL,
+                                "the answer's Inference-Header-Content-Length is not one whole number");
     if (status == 200) {
-        size_t json_bytes = transfer->has_json_bytes ? transfer->json_bytes : transfer->answer_bytes;
+        size_t json_bytes =
+            transfer->json_length == RANKD_LENGTH_GOOD ? transfer->json_bytes : transfer->answer_bytes;
         status = rankd_http_decode(http, transfer->answer != NULL ? transfer->answer : "",
                                    transfer->answer_bytes, json_bytes, transfer->rooms, reply);
         reply->status = status;
         return status;
     }
-    if (transfer->outcome == CURLE_OK)
+    if (status >= RANKD_INVALID)
         (void)rankd_fail_json(&error, status, transfer->answer != NULL ? transfer->answer : "",
                               transfer->answer_bytes);
     return rankd_reply_fail(reply, status, error.text);
@@ -99,17 +118,15 @@ static int http_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, st
     return status;
 }
 
-/* HTTP has no way to take a request back: only the reply is not waited for. */
+/* HTTP has no way to take a request back and still be told of it: one that is forgotten loses its connection.
+ */
 static int http_cancel(rankd_client *client, uint64_t tag, bool forget)
 {
     struct rankd_http *http = rankd_http_of(client);
     (void)pthread_mutex_lock(&http->lock);
     struct rankd_transfer *transfer = rankd_http_find(http, tag);
-    if (transfer != NULL && forget) {
-        transfer->forgotten = true;
-        if (transfer->done)
-            rankd_transfer_free(http, transfer);
-    }
+    if (transfer != NULL && forget)
+        rankd_http_forget(http, transfer);
     (void)pthread_mutex_unlock(&http->lock);
     return transfer != NULL ? RANKD_OK : RANKD_MISUSE;
 }
@@ -124,7 +141,7 @@ static int finish_call(struct rankd_transfer *transfer, char **answer, size_t *a
         transfer->answer = NULL;
         return *answer != NULL ? RANKD_OK : rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
     }
-    if (transfer->outcome == CURLE_OK)
+    if (status >= RANKD_INVALID)
         (void)rankd_fail_json(error, status, transfer->answer != NULL ? transfer->answer : "",
                               transfer->answer_bytes);
     return status;
@@ -143,6 +160,7 @@ static int http_call(rankd_client *client, const char *method, const char *path,
     if (transfer == NULL)
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
     transfer->once = strcmp(method, "GET") != 0;
+    transfer->most_bytes = CALL_BYTES;
     rankd_transfer_header(transfer, "Content-Type: application/json");
     if (transfer->incomplete) {
         rankd_transfer_end(http, transfer);
@@ -157,7 +175,7 @@ static int http_call(rankd_client *client, const char *method, const char *path,
         status = finish_call(transfer, answer, answer_bytes, error);
         rankd_transfer_free(http, transfer);
     } else {
-        transfer->forgotten = true;
+        rankd_http_forget(http, transfer);
         status = rankd_fail(error, RANKD_TIMEOUT, "no answer from %s%s in time", http->url, path);
     }
     (void)pthread_mutex_unlock(&http->lock);
@@ -253,6 +271,17 @@ static int check_url(const char *url, struct rankd_error *error)
                       url, code != CURLUE_OK ? curl_url_strerror(code) : "there is more behind that");
 }
 
+/* It becomes a line of the request's head. */
+static int check_token(const char *token, struct rankd_error *error)
+{
+    for (const char *at = token != NULL ? token : ""; *at != '\0'; at++) {
+        if (*at < ' ' || *at > '~')
+            return rankd_fail(error, RANKD_MISUSE, "the token's character %zu is not printable ASCII",
+                              (size_t)(at - token) + 1);
+    }
+    return RANKD_OK;
+}
+
 /* To curl, 0 is five minutes, and more than an int holds is refused. */
 static long connect_milliseconds(uint64_t timeout_ns)
 {
@@ -280,6 +309,8 @@ int rankd_http_open(const char *url, const struct rankd_options *options, rankd_
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, init_curl);
     int status = check_url(url, error);
+    if (status == RANKD_OK)
+        status = check_token(options->token, error);
     if (status != RANKD_OK)
         return status;
     struct rankd_http *http = calloc(1, sizeof *http);

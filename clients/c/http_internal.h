@@ -26,8 +26,14 @@ struct rankd_transfer {
     CURLcode outcome;
     char detail[CURL_ERROR_SIZE];
     char *answer;
-    size_t answer_bytes, json_bytes;
-    bool has_json_bytes;
+    size_t answer_bytes, most_bytes; /* a longer one is not taken */
+    bool too_long;
+    size_t json_bytes;
+    enum {
+        RANKD_LENGTH_NONE,
+        RANKD_LENGTH_GOOD,
+        RANKD_LENGTH_BAD
+    } json_length; /* the header that tells it */
 };
 
 struct rankd_http {
@@ -59,7 +65,10 @@ void rankd_transfer_end(struct rankd_http *http, struct rankd_transfer *transfer
 void rankd_transfer_free(struct rankd_http *http,
                          struct rankd_transfer *transfer); /* with the lock; enqueued */
 
-/* The HTTP status of a finished transfer, or a status of our own with *error. */
+/* With the lock: nobody will take its answer. Its connection is closed. */
+void rankd_http_forget(struct rankd_http *http, struct rankd_transfer *transfer);
+
+/* The HTTP status of a finished transfer, 200 or an error's; or a status of our own with *error. */
 int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *error);
 
 /* With the lock; a transfer is begun by whoever drives next. */

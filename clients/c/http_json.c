@@ -147,24 +147,36 @@ static int index_of(const char *const *names, int count, const char *name)
     return -1;
 }
 
-static uint64_t count_of(const json_t *parameters, const char *name)
+/* A member that is a whole number, or is not there: then *value stays. False: it is something else. */
+static bool read_count(const json_t *object, const char *name, uint64_t *value)
 {
-    return (uint64_t)json_integer_value(json_object_get(parameters, name));
+    const json_t *member = json_object_get(object, name);
+    if (member == NULL)
+        return true;
+    if (!json_is_integer(member) || json_integer_value(member) < 0)
+        return false;
+    *value = (uint64_t)json_integer_value(member);
+    return true;
 }
 
-static void read_numbers(const json_t *parameters, struct rankd_reply *reply)
+/* False: one of them is not a number as rankd writes it. */
+static bool read_numbers(const json_t *parameters, struct rankd_reply *reply)
 {
-    reply->lists = count_of(parameters, "lists");
-    reply->lists_skipped = count_of(parameters, "lists_skipped");
+    const json_t *dropped = json_object_get(parameters, "gradient_dropped");
+    if (parameters != NULL && !json_is_object(parameters))
+        return false;
     reply->has_gradient = json_object_get(parameters, "gradient_nonzero") != NULL;
-    reply->lists_stalled = count_of(parameters, "lists_stalled");
-    reply->gradient_nonzero = count_of(parameters, "gradient_nonzero");
     reply->has_bank = json_object_get(parameters, "bank_version") != NULL;
-    reply->bank_items = count_of(parameters, "bank_items");
-    reply->bank_version = count_of(parameters, "bank_version");
-    reply->bank_version_appended = count_of(parameters, "bank_version_appended");
-    reply->bank_generation = count_of(parameters, "bank_generation");
-    reply->gradient_dropped = json_number_value(json_object_get(parameters, "gradient_dropped"));
+    reply->gradient_dropped = json_number_value(dropped);
+    return read_count(parameters, "lists", &reply->lists) &&
+           read_count(parameters, "lists_skipped", &reply->lists_skipped) &&
+           read_count(parameters, "lists_stalled", &reply->lists_stalled) &&
+           read_count(parameters, "gradient_nonzero", &reply->gradient_nonzero) &&
+           read_count(parameters, "bank_items", &reply->bank_items) &&
+           read_count(parameters, "bank_version", &reply->bank_version) &&
+           read_count(parameters, "bank_version_appended", &reply->bank_version_appended) &&
+           read_count(parameters, "bank_generation", &reply->bank_generation) &&
+           (dropped == NULL || json_is_number(dropped));
 }
 
 /* A reply that failed has no outputs; how much room they need stays. */
@@ -184,27 +196,37 @@ static int fail(struct rankd_http *http, struct rankd_reply *reply, int status, 
     return rankd_reply_fail(reply, status, sentence);
 }
 
-static int not_a_reply(struct rankd_http *http, struct rankd_reply *reply)
+static int not_a_reply(struct rankd_http *http, struct rankd_reply *reply, const char *reason)
 {
-    return fail(http, reply, RANKD_LOST,
-                "the answer is no inference reply of rankd's, or memory was short to read it");
+    char sentence[sizeof reply->error];
+    (void)snprintf(sentence, sizeof sentence, "the answer is no inference reply of rankd's: %s", reason);
+    return fail(http, reply, RANKD_PROTOCOL, sentence);
 }
 
-/* False: it is none of rankd's. */
-static bool read_description(const json_t *entry, struct rankd_tensor *output)
+/* What is wrong with it; NULL: nothing. */
+static const char *read_description(const json_t *entry, struct rankd_tensor *output)
 {
-    const json_t *shape = json_object_get(entry, "shape");
+    const json_t *shape = json_object_get(entry, "shape"), *parameters = json_object_get(entry, "parameters");
     size_t rank = json_array_size(shape);
-    *output =
-        (struct rankd_tensor){.port = index_of(rankd_output_names, RANKD_OUT_COUNT,
-                                               json_string_value(json_object_get(entry, "name"))),
-                              .dtype = index_of(rankd_dtype_names, RANKD_DTYPE_COUNT,
-                                                json_string_value(json_object_get(entry, "datatype"))),
-                              .rank = (int)rank,
-                              .bytes = count_of(json_object_get(entry, "parameters"), "binary_data_size")};
-    for (size_t i = 0; i < rank && i < 2; i++)
-        output->shape[i] = (uint64_t)json_integer_value(json_array_get(shape, i));
-    return output->port >= 0 && output->dtype >= 0 && rank >= 1 && rank <= 2;
+    *output = (struct rankd_tensor){.port = index_of(rankd_output_names, RANKD_OUT_COUNT,
+                                                     json_string_value(json_object_get(entry, "name"))),
+                                    .dtype = index_of(rankd_dtype_names, RANKD_DTYPE_COUNT,
+                                                      json_string_value(json_object_get(entry, "datatype"))),
+                                    .rank = (int)rank};
+    if (output->port < 0)
+        return "an output has no name that rankd gives";
+    if (rank < 1 || rank > 2)
+        return "an output's shape has not one or two dimensions";
+    for (size_t i = 0; i < rank; i++) {
+        const json_t *size = json_array_get(shape, i);
+        if (!json_is_integer(size) || json_integer_value(size) < 0)
+            return "an output's shape is not of whole numbers";
+        output->shape[i] = (uint64_t)json_integer_value(size);
+    }
+    if (json_object_get(parameters, "binary_data_size") == NULL ||
+        !read_count(parameters, "binary_data_size", &output->bytes))
+        return "an output has no binary_data_size";
+    return rankd_output_fits(output) ? NULL : "an output's shape, datatype and binary_data_size differ";
 }
 
 /* To the room there is, or to new memory. */
@@ -233,15 +255,21 @@ static int take_output(struct rankd_http *http, const struct rankd_tensor *descr
 
 /* One output: its description, and its bytes at the front of what is left. */
 static int read_output(struct rankd_http *http, const json_t *entry, const char **at, size_t *left,
-                       const struct rankd_http_room *rooms, struct rankd_reply *reply)
+                       const struct rankd_http_room *rooms, unsigned *seen, struct rankd_reply *reply)
 {
     struct rankd_tensor output;
-    if (!read_description(entry, &output) || output.bytes > *left)
-        return not_a_reply(http, reply);
+    const char *wrong = read_description(entry, &output);
+    if (wrong == NULL && (*seen & 1u << output.port) != 0)
+        wrong = "an output is there twice";
+    if (wrong == NULL && output.bytes > *left)
+        wrong = "it ends before its outputs do";
+    if (wrong != NULL)
+        return not_a_reply(http, reply, wrong);
     const char *data = *at;
     *at += output.bytes;
     *left -= output.bytes;
-    if (output.port == RANKD_OUT_LOSS && output.bytes == sizeof(float)) {
+    *seen |= 1u << output.port;
+    if (output.port == RANKD_OUT_LOSS) {
         float loss;
         memcpy(&loss, data, sizeof loss);
         reply->loss = (double)loss;
@@ -250,14 +278,35 @@ static int read_output(struct rankd_http *http, const json_t *entry, const char 
                                      : RANKD_OK;
 }
 
+/* All outputs, of which none that was wanted is missing, and nothing behind them. */
+static int read_outputs(struct rankd_http *http, const json_t *outputs, const char *at, size_t left,
+                        const struct rankd_http_room *rooms, struct rankd_reply *reply)
+{
+    unsigned seen = 0;
+    int status = RANKD_OK;
+    for (size_t i = 0; i < json_array_size(outputs) && status == RANKD_OK; i++)
+        status = read_output(http, json_array_get(outputs, i), &at, &left, rooms, &seen, reply);
+    for (int port = 0; port < RANKD_OUT_COUNT && status == RANKD_OK; port++) {
+        if (rooms[port].wanted && (seen & 1u << port) == 0)
+            status = not_a_reply(http, reply, "an output that was asked for is missing");
+    }
+    if (status == RANKD_OK && left != 0)
+        status = not_a_reply(http, reply, "there is more behind its outputs");
+    return status;
+}
+
 static json_t *parse(struct rankd_http *http, const char *body, size_t bytes, struct rankd_reply *reply)
 {
     json_error_t error;
     json_t *head = json_loadb(body, bytes, 0, &error);
     if (head == NULL && error.text[0] == '\0') /* what is no JSON has a text that says why */
         (void)fail(http, reply, RANKD_NO_MEMORY, "out of memory for the reply");
+    else if (head == NULL)
+        (void)not_a_reply(http, reply, "its head is not JSON, or memory was short to read it");
     else if (!json_is_array(json_object_get(head, "outputs")))
-        (void)not_a_reply(http, reply);
+        (void)not_a_reply(http, reply, "it has no outputs");
+    else if (!read_numbers(json_object_get(head, "parameters"), reply))
+        (void)not_a_reply(http, reply, "its parameters are not what rankd writes");
     return head;
 }
 
@@ -266,18 +315,14 @@ int rankd_http_decode(struct rankd_http *http, const char *body, size_t bytes, s
 {
     memset(reply, 0, sizeof *reply);
     if (json_bytes > bytes)
-        return not_a_reply(http, reply);
+        return not_a_reply(http, reply, "it is shorter than its Inference-Header-Content-Length");
     json_t *head = parse(http, body, json_bytes, reply);
-    const json_t *outputs = json_object_get(head, "outputs");
-    const char *at = body + json_bytes;
-    size_t left = bytes - json_bytes;
     int status = reply->status;
     if (status == RANKD_OK) {
         reply->loss = NAN; /* until its output is found */
-        read_numbers(json_object_get(head, "parameters"), reply);
+        status = read_outputs(http, json_object_get(head, "outputs"), body + json_bytes, bytes - json_bytes,
+                              rooms, reply);
     }
-    for (size_t i = 0; i < json_array_size(outputs) && status == RANKD_OK; i++)
-        status = read_output(http, json_array_get(outputs, i), &at, &left, rooms, reply);
     json_decref(head);
     return status;
 }

@@ -18,8 +18,8 @@ struct rankd_http_room {
 };
 
 /* Reads the body of a 200; with the lock. Returns the reply's status: RANKD_OK, RANKD_INVALID (an output does
- * not fit its room), RANKD_NO_MEMORY, RANKD_LOST (not a reply of rankd's). Outputs that nobody wanted are
- * passed over. */
+ * not fit its room), RANKD_NO_MEMORY, RANKD_PROTOCOL (not a reply of rankd's: malformed, or without an output
+ * that was wanted). Outputs that nobody wanted are passed over. */
 int rankd_http_decode(struct rankd_http *http, const char *body, size_t bytes, size_t json_bytes,
                       const struct rankd_http_room *rooms, struct rankd_reply *reply);
 

@@ -16,6 +16,9 @@ enum { POLL_MS = 1000 };
 static size_t on_body(char *data, size_t size, size_t count, void *arg)
 {
     struct rankd_transfer *transfer = arg;
+    transfer->too_long = size * count > transfer->most_bytes - transfer->answer_bytes;
+    if (transfer->too_long)
+        return 0;
     char *grown = realloc(transfer->answer, transfer->answer_bytes + size * count + 1);
     if (grown == NULL)
         return 0;
@@ -26,15 +29,35 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     return size * count;
 }
 
+/* Digits with blanks around, as a header has them. False: anything else, or more than a size_t holds. */
+static bool read_length(const char *text, size_t bytes, size_t *length)
+{
+    const char *end = text + bytes;
+    while (end > text && strchr(" \t\r\n", end[-1]) != NULL)
+        end--;
+    while (text < end && (*text == ' ' || *text == '\t'))
+        text++;
+    bool good = text < end;
+    for (*length = 0; good && text < end; text++)
+        good = *text >= '0' && *text <= '9' && !__builtin_mul_overflow(*length, 10, length) &&
+               !__builtin_add_overflow(*length, (size_t)(*text - '0'), length);
+    return good;
+}
+
+/* Of each answer that comes, provisional ones included, and of what trails behind chunks. */
 static size_t on_header(char *data, size_t size, size_t count, void *arg)
 {
     static const char name[] = "Inference-Header-Content-Length:";
     struct rankd_transfer *transfer = arg;
-    if (size * count >= sizeof name && strncasecmp(data, name, sizeof name - 1) == 0) {
-        transfer->json_bytes = strtoull(data + sizeof name - 1, NULL, 10);
-        transfer->has_json_bytes = true;
+    size_t bytes = size * count, skip = sizeof name - 1;
+    if (bytes >= 5 && memcmp(data, "HTTP/", 5) == 0)
+        transfer->json_length = RANKD_LENGTH_NONE;
+    if (bytes >= skip && strncasecmp(data, name, skip) == 0) {
+        bool good = transfer->json_length == RANKD_LENGTH_NONE &&
+                    read_length(data + skip, bytes - skip, &transfer->json_bytes);
+        transfer->json_length = good ? RANKD_LENGTH_GOOD : RANKD_LENGTH_BAD;
     }
-    return size * count;
+    return bytes;
 }
 
 void rankd_transfer_end(struct rankd_http *http, struct rankd_transfer *transfer)
@@ -204,8 +227,6 @@ static void collect(struct rankd_http *http)
         (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
         transfer->outcome = message->data.result;
         transfer->done = true;
-        if (transfer->forgotten)
-            rankd_transfer_free(http, transfer);
     }
 }
 
@@ -216,17 +237,18 @@ static void begin(struct rankd_http *http, struct rankd_transfer *transfer)
         return;
     transfer->outcome = CURLE_OUT_OF_MEMORY;
     transfer->done = true;
-    if (transfer->forgotten)
-        rankd_transfer_free(http, transfer);
 }
 
-/* With the lock, and nobody driving: starts what is new and moves what can be moved. */
+/* With the lock, and nobody driving: ends what is forgotten, starts what is new and moves what can be moved.
+ */
 static void perform(struct rankd_http *http)
 {
     int running;
     for (struct rankd_transfer *transfer = http->transfers, *next; transfer != NULL; transfer = next) {
         next = transfer->next;
-        if (!transfer->started && !transfer->done)
+        if (transfer->forgotten)
+            rankd_transfer_free(http, transfer);
+        else if (!transfer->started && !transfer->done)
             begin(http, transfer);
     }
     (void)curl_multi_perform(http->multi, &running);
@@ -276,11 +298,30 @@ void rankd_http_wake(struct rankd_http *http)
         perform(http);
 }
 
+/* A thread that is in curl is the one that may take a transfer from it. */
+void rankd_http_forget(struct rankd_http *http, struct rankd_transfer *transfer)
+{
+    transfer->forgotten = true;
+    if (http->driving)
+        (void)curl_multi_wakeup(http->multi);
+    else
+        rankd_transfer_free(http, transfer);
+}
+
 static bool found_nobody(CURLcode outcome)
 {
     return outcome == CURLE_OPERATION_TIMEDOUT || /* to connect is all that has a limit */
            outcome == CURLE_COULDNT_CONNECT || outcome == CURLE_COULDNT_RESOLVE_HOST ||
            outcome == CURLE_SSL_CONNECT_ERROR || outcome == CURLE_PEER_FAILED_VERIFICATION;
+}
+
+static bool is_no_answer(CURLcode outcome)
+{
+    return outcome == CURLE_WEIRD_SERVER_REPLY || outcome == CURLE_UNSUPPORTED_PROTOCOL ||
+#if LIBCURL_VERSION_NUM >= 0x080600
+           outcome == CURLE_TOO_LARGE ||
+#endif
+           outcome == CURLE_BAD_CONTENT_ENCODING;
 }
 
 int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *error)
@@ -290,13 +331,22 @@ int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *
     const char *detail = transfer->detail[0] != '\0' ? transfer->detail : curl_easy_strerror(outcome);
     if (outcome == CURLE_OK) {
         (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status);
-        return (int)http_status;
+        if (http_status == 200 || (http_status != RANKD_OK && rankd_is_status(http_status)))
+            return (int)http_status;
+        return rankd_fail(error, RANKD_PROTOCOL, "the answer has status %ld, which rankd never gives",
+                          http_status);
     }
+    if (transfer->too_long)
+        return rankd_fail(error, RANKD_PROTOCOL,
+                          "the answer has more than the %zu bytes that what was asked for may need",
+                          transfer->most_bytes);
     if (outcome == CURLE_OUT_OF_MEMORY || outcome == CURLE_WRITE_ERROR) /* on_body() found no room */
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory during a request, which may have been done");
     if (outcome == CURLE_ABORTED_BY_CALLBACK)
         return rankd_fail(error, RANKD_LOST, "the connection broke before the answer");
     if (transfer->sent == 0 && found_nobody(outcome))
         return rankd_fail(error, RANKD_UNREACHABLE, "%s", detail);
+    if (is_no_answer(outcome))
+        return rankd_fail(error, RANKD_PROTOCOL, "the answer is no HTTP that rankd gives: %s", detail);
     return rankd_fail(error, RANKD_LOST, "the connection broke: %s", detail);
 }

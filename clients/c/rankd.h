@@ -8,8 +8,15 @@
  * (http://host:port), with the same calls. Over shared memory nothing is serialised; tensors that lie in
  * memory from rankd_alloc() are read and written by the daemon where they are, others are copied once, here.
  *
- * Every function returns 0 (RANKD_OK), a status of the daemon's (rankd_status.h) or one of enum
- * rankd_client_status; where there is a `struct rankd_error` it then has one sentence. It may be NULL.
+ * Every function that returns an int returns 0 (RANKD_OK), a status of the daemon's (rankd_status.h) or one
+ * of enum rankd_client_status; where there is a `struct rankd_error` it then has one sentence. It may be
+ * NULL. Another pointer may be NULL where this says so: anywhere else, the client included, NULL is
+ * RANKD_MISUSE, and functions that return something else return NULL or 0, or do nothing.
+ *
+ * Answers are looked at before they are believed, over HTTP as in shared memory: one that is malformed, or
+ * that is not what was asked for, is RANKD_PROTOCOL, and no more memory is taken than bytes of it have
+ * arrived, nor more than what was asked for may need. Limits of time hold for a request as a whole, by
+ * CLOCK_MONOTONIC, however many pieces its answer comes in.
  *
  * Threads: all functions but rankd_close() may be called on one client from any number of threads at once.
  * Any thread may wait for any tag, but only one for each.
@@ -41,7 +48,8 @@ enum rankd_client_status {
     RANKD_LOST = 4,        /* the connection broke; what was sent may have been done. See rankd_reconnect() */
     RANKD_FORKED = 5,      /* the client belongs to the parent process */
     RANKD_MISUSE = 6,      /* an argument is wrong, seen before anything was sent */
-    RANKD_NO_MEMORY = 7    /* no room, in the arena or in the process */
+    RANKD_NO_MEMORY = 7,   /* no room, in the arena or in the process */
+    RANKD_PROTOCOL = 8     /* the answer is none of rankd's; what was sent may have been done */
 };
 
 struct rankd_error {
@@ -63,7 +71,8 @@ struct rankd_options {
 
 /* `url`: unix:PATH, http://host:port or https://host:port; copied, as is all of *options (NULL: the
  * defaults). On success *client is the caller's and goes with rankd_close(). RANKD_UNREACHABLE,
- * RANKD_FORBIDDEN (the daemon does not want this uid), RANKD_OVERLOADED (it has no room), RANKD_MISUSE,
+ * RANKD_FORBIDDEN (the daemon does not want this uid), RANKD_OVERLOADED (it has no room), RANKD_MISUSE (of a
+ * token, too, that is not of printable ASCII characters),
  * RANKD_NO_MEMORY (in the process, or an arena too small for the entries' descriptors). HTTP
  * connects at the first request. What changes something (an append without batch_id, a call other than GET)
  * is sent once, and is RANKD_LOST if the connection breaks before its answer; anything else at most twice. */
@@ -84,7 +93,7 @@ RANKD_API int rankd_reconnect(rankd_client *client, struct rankd_error *error);
 RANKD_API void *rankd_alloc(rankd_client *client, uint64_t bytes);
 RANKD_API void rankd_free(rankd_client *client, void *memory);
 
-/* Bytes of the arena, and of its largest free piece. Over HTTP both are UINT64_MAX. */
+/* Bytes of the arena, and of its largest free piece. Over HTTP both are UINT64_MAX. Either may be NULL. */
 RANKD_API void rankd_arena(rankd_client *client, uint64_t *bytes, uint64_t *largest_free);
 
 /* A row-major matrix or vector. */
@@ -157,8 +166,9 @@ RANKD_API int rankd_infer(rankd_client *client, const struct rankd_request *requ
  * usual. RANKD_MISUSE: nothing outstanding has this tag; RANKD_LOST: it went with its connection. */
 RANKD_API int rankd_cancel(rankd_client *client, uint64_t tag);
 
-/* Takes it back and forgets it: nobody will wait. Memory that the caller gave may still be written to until
- * the daemon is done with it. */
+/* Takes it back and forgets it: nobody will wait. Over HTTP its connection is closed, and it may have been
+ * done. Over shared memory, memory that the caller gave may still be written to until the daemon is done with
+ * it. */
 RANKD_API void rankd_forget(rankd_client *client, uint64_t tag);
 
 /* Frees outputs whose memory is the reply's. Fine on a zeroed reply, and twice. */
@@ -167,7 +177,8 @@ RANKD_API void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply
 /* A control request, with paths and bodies of the HTTP API ("GET", "/v2/banks"). On 200, 0 is returned and
  * *answer is malloc'ed, NUL-terminated, the caller's to free(); its length is *answer_bytes (may be NULL).
  * Otherwise the status, with the daemon's sentence in *error, and *answer is NULL. A call that ended with
- * RANKD_TIMEOUT goes on; over shared memory the next one waits for its end. */
+ * RANKD_TIMEOUT may have been done: over HTTP its connection is closed; over shared memory it goes on, and
+ * the next one waits for its end. */
 RANKD_API int rankd_call(rankd_client *client, const char *method, const char *path, const void *body,
                          size_t body_bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
                          struct rankd_error *error);

@@ -33,9 +33,28 @@ static bool elements(const struct rankd_tensor *tensor, uint64_t *count)
     return true;
 }
 
-static int check_input(const struct rankd_tensor *tensor, struct rankd_error *error)
+bool rankd_fits(const struct rankd_tensor *tensor)
 {
     uint64_t count, bytes;
+    return tensor->rank >= 1 && tensor->rank <= 2 && rankd_dtype_bytes(tensor->dtype) != 0 &&
+           elements(tensor, &count) &&
+           !__builtin_mul_overflow(count, rankd_dtype_bytes(tensor->dtype), &bytes) && bytes == tensor->bytes;
+}
+
+bool rankd_output_fits(const struct rankd_tensor *output)
+{
+    bool whole = output->port == RANKD_OUT_RANKS || output->port == RANKD_OUT_GRADIENT_INDICES;
+    return output->dtype == (whole ? RANKD_INT64 : RANKD_FP32) && rankd_fits(output) &&
+           (output->port != RANKD_OUT_LOSS || output->bytes == sizeof(float));
+}
+
+bool rankd_is_status(long status)
+{
+    return status == RANKD_OK || (status >= 400 && status <= 599);
+}
+
+static int check_input(const struct rankd_tensor *tensor, struct rankd_error *error)
+{
     if (tensor->port < 0 || tensor->port >= RANKD_IN_COUNT)
         return rankd_fail(error, RANKD_MISUSE, "an input's port is %d; it may be 0 to %d", tensor->port,
                           RANKD_IN_COUNT - 1);
@@ -46,8 +65,7 @@ static int check_input(const struct rankd_tensor *tensor, struct rankd_error *er
     if (tensor->rank < 1 || tensor->rank > 2)
         return rankd_fail(error, RANKD_MISUSE, "%s has %d dimensions; it may have 1 or 2", name,
                           tensor->rank);
-    if (!elements(tensor, &count) ||
-        __builtin_mul_overflow(count, rankd_dtype_bytes(tensor->dtype), &bytes) || bytes != tensor->bytes)
+    if (!rankd_fits(tensor))
         return rankd_fail(error, RANKD_MISUSE,
                           "%s has %" PRIu64 " bytes; its shape and datatype say otherwise", name,
                           tensor->bytes);

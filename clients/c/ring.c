@@ -1,5 +1,6 @@
 /* The ring transport: connecting, memory, closing. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,30 +55,41 @@ static bool lies_within(uint64_t offset, uint64_t size, uint64_t bytes)
     return offset <= bytes && size <= bytes - offset && offset % RANKD_SHM_ALIGN == 0;
 }
 
-/* The header is the daemon's word, but it is looked at before anything is done by it. */
-static bool is_sound(const struct rankd_shm_segment *shared, uint64_t bytes)
+/* The header is the daemon's word: it is copied, and the copy is looked at before anything is done by it. */
+static bool read_layout(struct rankd_mapping *mapping)
 {
-    uint64_t rings = (uint64_t)shared->entries * RANKD_SHM_ENTRY_BYTES;
+    const volatile struct rankd_shm_segment *shared = mapping->shared;
+    struct rankd_layout *layout = &mapping->layout;
+    uint64_t bytes = mapping->bytes;
+    *layout = (struct rankd_layout){.entries = shared->entries,
+                                    .submissions_offset = shared->submissions_offset,
+                                    .completions_offset = shared->completions_offset,
+                                    .arena_offset = shared->arena_offset,
+                                    .arena_bytes = shared->arena_bytes};
+    uint64_t rings = (uint64_t)layout->entries * RANKD_SHM_ENTRY_BYTES;
     return shared->magic == RANKD_SHM_MAGIC && shared->version == RANKD_SHM_VERSION &&
            shared->segment_bytes == bytes && shared->entry_bytes == RANKD_SHM_ENTRY_BYTES &&
-           shared->entries >= RANKD_SHM_ENTRIES_MIN && shared->entries <= RANKD_SHM_ENTRIES_MAX &&
-           (shared->entries & (shared->entries - 1)) == 0 &&
-           lies_within(shared->submissions_offset, rings, bytes) &&
-           lies_within(shared->completions_offset, rings, bytes) &&
-           lies_within(shared->arena_offset, shared->arena_bytes, bytes);
+           layout->entries >= RANKD_SHM_ENTRIES_MIN && layout->entries <= RANKD_SHM_ENTRIES_MAX &&
+           (layout->entries & (layout->entries - 1)) == 0 &&
+           lies_within(layout->submissions_offset, rings, bytes) &&
+           lies_within(layout->completions_offset, rings, bytes) &&
+           lies_within(layout->arena_offset, layout->arena_bytes, bytes);
 }
 
-/* Pages beyond the end of a file would be bus errors. */
+/* Pages beyond the end of a file would be bus errors, so that it must be one that can't be cut short. */
 static bool is_there(int fd, uint64_t bytes)
 {
     struct stat status;
-    return bytes > RANKD_SHM_HEADER_BYTES && fstat(fd, &status) == 0 && (uint64_t)status.st_size >= bytes;
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && bytes > RANKD_SHM_HEADER_BYTES &&
+           fstat(fd, &status) == 0 && (uint64_t)status.st_size >= bytes;
 }
 
 static int map_segment(struct rankd_ring *ring, int fd, uint64_t bytes, struct rankd_error *error)
 {
     if (!is_there(fd, bytes))
-        return rankd_fail(error, RANKD_UNREACHABLE, "the daemon's segment is shorter than it says");
+        return rankd_fail(error, RANKD_UNREACHABLE,
+                          "the daemon's segment is shorter than it says, or not sealed against that");
     struct rankd_mapping *mapping = calloc(1, sizeof *mapping);
     void *base = mapping != NULL ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (base == MAP_FAILED) {
@@ -91,10 +103,10 @@ static int map_segment(struct rankd_ring *ring, int fd, uint64_t bytes, struct r
     mapping->shared = base;
     mapping->bytes = bytes;
     int status = RANKD_OK;
-    if (!is_sound(mapping->shared, bytes))
+    if (!read_layout(mapping))
         status = rankd_fail(error, RANKD_UNREACHABLE, "the daemon's segment is not one of rankd's");
-    else if (!rankd_arena_open(&mapping->arena, (char *)base + mapping->shared->arena_offset,
-                               mapping->shared->arena_bytes))
+    else if (!rankd_arena_open(&mapping->arena, (char *)base + mapping->layout.arena_offset,
+                               mapping->layout.arena_bytes))
         status = rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
     if (status != RANKD_OK) {
         unmap(mapping);
@@ -193,6 +205,9 @@ static int greet(struct rankd_ring *ring, int fd, uint64_t until_ns, struct rank
     if (!receive_welcome(fd, welcome, segment_fd))
         return rankd_fail(error, RANKD_UNREACHABLE, "unix:%s hung up during the handshake", ring->path);
     welcome->text[sizeof welcome->text - 1] = '\0';
+    if (!rankd_is_status((long)welcome->status))
+        return rankd_fail(error, RANKD_PROTOCOL, "unix:%s greets with status %u, which rankd never gives",
+                          ring->path, welcome->status);
     if (welcome->status != RANKD_OK)
         return rankd_fail(error, (int)welcome->status, "%s", welcome->text);
     if (*segment_fd < 0)
@@ -203,9 +218,9 @@ static int greet(struct rankd_ring *ring, int fd, uint64_t until_ns, struct rank
 static int prepare_slots(struct rankd_ring *ring, struct rankd_error *error)
 {
     const struct rankd_mapping *mapping = ring->mapping;
-    ring->entries = mapping->shared->entries;
-    ring->submissions = (void *)((char *)mapping->shared + mapping->shared->submissions_offset);
-    ring->completions = (void *)((char *)mapping->shared + mapping->shared->completions_offset);
+    ring->entries = mapping->layout.entries;
+    ring->submissions = (void *)((char *)mapping->shared + mapping->layout.submissions_offset);
+    ring->completions = (void *)((char *)mapping->shared + mapping->layout.completions_offset);
     ring->submit_tail = ring->complete_head = 0;
     ring->first_tag = ring->next_tag;
     ring->slot_memory = rankd_arena_take(&ring->mapping->arena, (uint64_t)ring->entries * RANKD_SLOT_BYTES);

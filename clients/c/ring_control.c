@@ -8,14 +8,31 @@
 
 #include "ring_internal.h"
 
-/* Room for the whole answer, with a NUL behind it. */
+/* Of an answer: as over HTTP. */
+static const uint64_t MOST_BYTES = UINT64_C(256) << 20;
+
+/* Room for so many bytes of the answer, with a NUL behind them: what came, not what was announced. */
 static bool make_room(struct rankd_ring *ring, uint64_t bytes)
 {
-    if (ring->answer.body == NULL && bytes < SIZE_MAX) {
-        ring->answer.body = malloc(bytes + 1);
-        ring->answer.bytes = bytes;
-    }
-    return ring->answer.body != NULL;
+    if (ring->answer.body != NULL && bytes < ring->answer.room)
+        return true;
+    uint64_t room = 2 * bytes > ring->answer.bytes ? ring->answer.bytes : 2 * bytes;
+    char *grown = room < MOST_BYTES ? realloc(ring->answer.body, room + 1) : NULL;
+    if (grown == NULL)
+        return false;
+    ring->answer.body = grown;
+    ring->answer.room = room + 1;
+    return true;
+}
+
+/* Whether the page is the next of the answer, and one that an answer can have. */
+static bool follows(const struct rankd_ring *ring, const struct rankd_control *head, size_t page)
+{
+    bool first = ring->answer.body == NULL;
+    return head->offset == ring->answer.got && head->offset <= head->total_bytes &&
+           page <= head->total_bytes - head->offset && (page != 0 || head->total_bytes == 0) &&
+           (first || head->total_bytes == ring->answer.bytes) && head->http_status != RANKD_OK &&
+           (head->http_status == 200 || rankd_is_status((long)head->http_status));
 }
 
 void rankd_ring_answer(struct rankd_ring *ring, const char *packet, size_t bytes)
@@ -29,11 +46,15 @@ void rankd_ring_answer(struct rankd_ring *ring, const char *packet, size_t bytes
         return;
     ring->answer.owed = false;
     (void)pthread_cond_broadcast(&ring->changed);
-    if (ring->answer.state != RANKD_ANSWER_AWAITED || head.offset != ring->answer.got ||
-        head.offset > head.total_bytes || page > head.total_bytes - head.offset ||
-        (ring->answer.body != NULL && head.total_bytes != ring->answer.bytes))
+    if (ring->answer.state != RANKD_ANSWER_AWAITED)
         return;
-    ring->answer.state = make_room(ring, head.total_bytes) ? RANKD_ANSWER_THERE : RANKD_ANSWER_TOO_LARGE;
+    if (!follows(ring, &head, page)) {
+        ring->answer.state = RANKD_ANSWER_WRONG;
+        return;
+    }
+    ring->answer.bytes = head.total_bytes;
+    bool room = make_room(ring, head.offset + page);
+    ring->answer.state = room ? RANKD_ANSWER_THERE : RANKD_ANSWER_TOO_LARGE;
     if (ring->answer.state != RANKD_ANSWER_THERE)
         return;
     memcpy(ring->answer.body + head.offset, packet + sizeof head, page);
@@ -121,6 +142,8 @@ static int next_page(struct rankd_ring *ring, const void *packet, size_t bytes, 
         return rankd_fail(error, RANKD_LOST, lost_text);
     if (ring->answer.state == RANKD_ANSWER_TOO_LARGE)
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory for the answer");
+    if (ring->answer.state == RANKD_ANSWER_WRONG)
+        return rankd_fail(error, RANKD_PROTOCOL, "the daemon's packet is no answer to this call");
     return RANKD_OK;
 }
 
@@ -170,7 +193,7 @@ static int begin(struct rankd_ring *ring, uint64_t until_ns, struct rankd_error 
         return rankd_fail(error, status, lost_text);
     ring->answer.busy = true;
     ring->answer.tag++;
-    ring->answer.got = ring->answer.bytes = 0;
+    ring->answer.got = ring->answer.bytes = ring->answer.room = 0;
     ring->answer.state = RANKD_ANSWER_AWAITED;
     return RANKD_OK;
 }

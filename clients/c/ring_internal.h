@@ -11,10 +11,17 @@
 
 enum { RANKD_SLOT_BYTES = RANKD_SHM_DESCRIPTOR_MAX + (int)sizeof(struct rankd_shm_reply) };
 
+/* What the header said when it was looked at. The daemon could change it afterwards. */
+struct rankd_layout {
+    uint32_t entries;
+    uint64_t submissions_offset, completions_offset, arena_offset, arena_bytes;
+};
+
 /* A mapped segment. One that was lost stays while pieces of its arena are in use. */
 struct rankd_mapping {
     struct rankd_mapping *next;
     struct rankd_shm_segment *shared;
+    struct rankd_layout layout;
     uint64_t bytes;
     struct rankd_arena arena;
 };
@@ -46,6 +53,7 @@ enum rankd_answer_state {
     RANKD_ANSWER_AWAITED,
     RANKD_ANSWER_THERE,
     RANKD_ANSWER_TOO_LARGE, /* for this process's memory */
+    RANKD_ANSWER_WRONG,     /* not a page that was asked for */
     RANKD_ANSWER_LOST       /* with its connection */
 };
 
@@ -77,7 +85,7 @@ struct rankd_ring {
         uint32_t tag;
         int http_status;
         char *body;
-        uint64_t bytes, got;
+        uint64_t bytes, got, room; /* of all of it, of what came, of `body` */
     } answer;
 };
 
@@ -98,8 +106,10 @@ int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring
 /* Until some thread says that something has changed; false: the limit passed. With the lock, in the same way.
  */
 bool rankd_ring_wait_change(struct rankd_ring *ring, uint64_t until_ns);
-void rankd_ring_drain(struct rankd_ring *ring); /* takes completions; with the lock */
-void rankd_ring_ring(struct rankd_ring *ring);  /* doorbell, if the daemon sleeps */
+/* Takes completions; with the lock. Indices that can't be are the end of the connection. */
+void rankd_ring_drain(struct rankd_ring *ring);
+bool rankd_ring_has_room(struct rankd_ring *ring); /* for a submission; likewise */
+void rankd_ring_ring(struct rankd_ring *ring);     /* doorbell, if the daemon sleeps */
 
 /* ring_request.c */
 int rankd_ring_submit(rankd_client *client, const struct rankd_request *request, uint64_t *tag,

@@ -92,12 +92,6 @@ static struct rankd_slot *free_slot(struct rankd_ring *ring)
     return NULL;
 }
 
-static bool has_room(const struct rankd_ring *ring)
-{
-    uint32_t taken = atomic_load_explicit(&ring->mapping->shared->submit_head, memory_order_acquire);
-    return ring->submit_tail - taken < ring->entries;
-}
-
 static void publish(struct rankd_ring *ring, const struct rankd_shm_submission *entry)
 {
     ring->submissions[ring->submit_tail % ring->entries] = *entry;
@@ -113,7 +107,10 @@ static int submit(struct rankd_ring *ring, const struct rankd_request *request, 
         return rankd_fail(error, RANKD_LOST, lost_text);
     rankd_ring_drain(ring);
     struct rankd_slot *slot = free_slot(ring);
-    if (slot == NULL || !has_room(ring))
+    bool has_room = rankd_ring_has_room(ring);
+    if (ring->lost)
+        return rankd_fail(error, RANKD_LOST, lost_text);
+    if (slot == NULL || !has_room)
         return rankd_fail(error, RANKD_OVERLOADED, "all %u entries of the ring are in use", ring->entries);
     memset(slot, 0, sizeof *slot);
     int status = place(ring, request, slot, error);
@@ -172,7 +169,9 @@ static void take_numbers(const struct rankd_shm_reply *block, const struct rankd
     reply->compute_ns = completion->compute_ns;
 }
 
-static void take_output_of(const struct rankd_slot *slot, const struct rankd_shm_reply *block, int port,
+/* False: the daemon says that it is there, and it can't be: not written, of a shape that its bytes
+ * contradict, or larger than its room. */
+static bool take_output_of(const struct rankd_slot *slot, const struct rankd_shm_reply *block, int port,
                            struct rankd_reply *reply)
 {
     const struct rankd_shm_result *result = &block->results[port];
@@ -182,25 +181,34 @@ static void take_output_of(const struct rankd_slot *slot, const struct rankd_shm
                                     .rank = (int)result->rank,
                                     .shape = {result->shape[0], result->shape[1]},
                                     .bytes = result->bytes};
-    if ((block->outputs & 1u << port) == 0 || reply->status != RANKD_OK ||
-        result->bytes > slot->outputs[port].bytes)
-        return;
+    if (reply->status != RANKD_OK)
+        return true;
+    if ((block->outputs & 1u << port) == 0 || !rankd_output_fits(output) ||
+        output->bytes > slot->outputs[port].bytes)
+        return false;
     output->data = slot->outputs[port].to != NULL ? slot->outputs[port].to : slot->outputs[port].room;
     if (slot->outputs[port].to != NULL && result->bytes != 0)
         memcpy(slot->outputs[port].to, slot->outputs[port].room, result->bytes);
     if (slot->outputs[port].owned)
         reply->owned |= 1u << port;
+    return true;
 }
 
+/* The reply's block is copied before it is looked at: the daemon's memory may change in between. */
 static void take_reply(struct rankd_ring *ring, struct rankd_slot *slot, struct rankd_reply *reply)
 {
-    const struct rankd_shm_reply *block = reply_of(ring, slot);
+    struct rankd_shm_reply block = *reply_of(ring, slot);
     memset(reply, 0, sizeof *reply);
-    take_numbers(block, &slot->completion, reply);
+    take_numbers(&block, &slot->completion, reply);
+    bool good = rankd_is_status(reply->status);
+    for (int port = 0; port < RANKD_OUT_COUNT && good; port++)
+        good = slot->outputs[port].room == NULL || take_output_of(slot, &block, port, reply);
+    if (!good) {
+        (void)rankd_reply_fail(reply, RANKD_PROTOCOL, "the daemon's reply is not one to this request");
+        rankd_ring_free_slot(ring, slot, false);
+        return;
+    }
     for (int port = 0; port < RANKD_OUT_COUNT; port++) {
-        if (slot->outputs[port].room == NULL)
-            continue;
-        take_output_of(slot, block, port, reply);
         if ((reply->owned & 1u << port) == 0 && slot->outputs[port].owned) {
             rankd_ring_give(ring, slot->outputs[port].room);
             slot->outputs[port].room = NULL;
@@ -270,10 +278,10 @@ int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool forget)
             rankd_ring_free_slot(ring, slot, false);
     } else {
         struct rankd_shm_submission entry = {.operation = RANKD_OP_CANCEL, .cancel_tag = tag};
-        if (has_room(ring))
+        if (rankd_ring_has_room(ring))
             publish(ring, &entry);
         else
-            status = RANKD_OVERLOADED;
+            status = ring->lost ? RANKD_LOST : RANKD_OVERLOADED;
         if (forget)
             slot->state = RANKD_SLOT_FORGOTTEN;
     }

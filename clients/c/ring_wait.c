@@ -9,6 +9,9 @@
 
 #include "ring_internal.h"
 
+/* Packets that are read before the ring, and the time, are looked at again. */
+enum { PACKETS = 64 };
+
 void rankd_ring_ring(struct rankd_ring *ring)
 {
     _Atomic uint32_t *word = &ring->mapping->shared->daemon_waiting;
@@ -36,6 +39,21 @@ static bool has_completion(const struct rankd_ring *ring)
            ring->complete_head;
 }
 
+/* A daemon publishes no more than there is room for. An index beyond that is none that this ring could have,
+ * and following it would be 2^32 steps through entries that were never written. */
+static bool publishes_too_many(uint32_t published, uint32_t taken, uint32_t entries)
+{
+    return published - taken > entries;
+}
+
+bool rankd_ring_has_room(struct rankd_ring *ring)
+{
+    uint32_t taken = atomic_load_explicit(&ring->mapping->shared->submit_head, memory_order_acquire);
+    if (publishes_too_many(ring->submit_tail, taken, ring->entries))
+        rankd_ring_lose(ring); /* it took what was never there */
+    return !ring->lost && ring->submit_tail - taken < ring->entries;
+}
+
 /* While a thread reads, the completions are its own to take: one that was taken from under it would let it
  * sleep on the socket, where nobody rings for what is there already. */
 void rankd_ring_drain(struct rankd_ring *ring)
@@ -43,8 +61,13 @@ void rankd_ring_drain(struct rankd_ring *ring)
     if (ring->reading)
         return;
     struct rankd_shm_segment *shared = ring->mapping->shared;
+    uint32_t tail = atomic_load_explicit(&shared->complete_tail, memory_order_acquire);
     bool any = false;
-    while (has_completion(ring)) {
+    if (publishes_too_many(tail, ring->complete_head, ring->entries)) {
+        rankd_ring_lose(ring);
+        return;
+    }
+    while (ring->complete_head != tail) {
         struct rankd_shm_completion completion = ring->completions[ring->complete_head % ring->entries];
         ring->complete_head++;
         atomic_store_explicit(&shared->complete_head, ring->complete_head, memory_order_release);
@@ -78,10 +101,10 @@ static bool spin(struct rankd_ring *ring, uint64_t until_ns)
     return false;
 }
 
-/* Reads every packet that is there. False at the end of the connection. */
+/* Reads the packets that are there, some of them if they don't end. False at the end of the connection. */
 static bool read_packets(struct rankd_ring *ring)
 {
-    for (;;) {
+    for (int i = 0; i < PACKETS; i++) {
         ssize_t n = recv(atomic_load(&ring->fd), ring->packet, RANKD_PACKET_MAX, MSG_DONTWAIT);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             return false;
@@ -93,6 +116,7 @@ static bool read_packets(struct rankd_ring *ring)
             (void)pthread_mutex_unlock(&ring->lock);
         }
     }
+    return true;
 }
 
 /* Without the lock; `reading` keeps other threads and rankd_reconnect() away. False at the end of the

@@ -1,27 +1,41 @@
 /* Matrices in files: NumPy's .npy (NumPy's format description, versions 1 to 3) and text with one row a line.
- */
+ * A file is a stranger's: whatever it holds, it is read or refused in one sentence, and no more memory is
+ * taken than a small multiple of the bytes that are really there. */
 #ifndef RANKD_CTL_ARRAY_H
 #define RANKD_CTL_ARRAY_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
-enum { CTL_WHY = 512 };
+enum { CTL_WHY = 512, CTL_PIECE = 48 };
 
 struct ctl_array {
     const char *datatype; /* as in the Open Inference Protocol: "FP32", "INT64", …; static */
     size_t element_bytes;
-    int64_t rows, columns; /* a file with one dimension is one row */
-    void *data;            /* row-major, little-endian */
+    int64_t rows, columns; /* a file with one dimension is one row; 0 is possible in .npy */
+    void *data;            /* row-major, little-endian; never NULL in an array that was read */
     size_t bytes;
 };
 
-/* Reads the file by its ending: .npy, else text (numbers separated by comma, semicolon, tab or blank; a first
- * line that is no number is a heading; read as FP64). True, and the array is the caller's to
+/* Reads the file by its ending: .npy, else text. True, and the array is the caller's to
  * rankd_ctl_array_free(); or false and a sentence in `why`. */
 bool rankd_ctl_array_read(struct ctl_array *array, const char *path, char why[CTL_WHY]);
 void rankd_ctl_array_free(struct ctl_array *array);
+
+/* The same from an open file that `path` names in sentences; the array is to be freed in both cases.
+ *
+ * Of .npy: f8, f4, f2, i8, i4 (little-endian), i1, u1, b1; one or two dimensions in C order; nothing behind
+ * the elements. Pipes are fine. */
+bool rankd_ctl_npy_read(struct ctl_array *array, const char *path, FILE *file, char why[CTL_WHY]);
+
+/* Of text: UTF-8, with or without a byte order mark; rows end with LF or CRLF; blank lines count for nothing.
+ * The first of semicolon, tab and comma that the first row has outside of quotes separates the cells, else
+ * runs of blanks do. Cells may be quoted (RFC 4180). The first row is a heading, and passed over, if none of
+ * its cells is a number. All others are numbers, as many in each row; an empty cell is refused. Read as FP64.
+ */
+bool rankd_ctl_text_read(struct ctl_array *array, const char *path, FILE *file, char why[CTL_WHY]);
 
 /* FP64 -> FP32 in place, for targets out of a text file: the protocol knows no FP64 targets. */
 void rankd_ctl_array_narrow(struct ctl_array *array);
@@ -29,5 +43,16 @@ void rankd_ctl_array_narrow(struct ctl_array *array);
 /* Writes FP32 [rows, columns] as .npy. */
 bool rankd_ctl_npy_write(const char *path, const float *values, int64_t rows, int64_t columns,
                          char why[CTL_WHY]);
+
+/* Puts the sentence into `why`; false. */
+bool rankd_ctl_refuse(char why[CTL_WHY], const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The beginning of `bytes` bytes at `text` for a sentence: what can't be printed becomes '?'. Returns
+ * `piece`. */
+const char *rankd_ctl_piece(char piece[CTL_PIECE], const char *text, size_t bytes);
+
+/* Reads at most `most` bytes into *data, which grows with what arrives and is the caller's to free() in any
+ * case; NULL if there was nothing. False: no memory, or an error of the file (errno). */
+bool rankd_ctl_read_growing(FILE *file, size_t most, void **data, size_t *bytes);
 
 #endif

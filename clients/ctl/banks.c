@@ -18,12 +18,6 @@ struct verb {
     void (*print)(const json_t *answer); /* as a table; NULL = as JSON */
 };
 
-static const char *text(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    return value ? value : "?";
-}
-
 static int64_t number(const json_t *object, const char *key)
 {
     return (int64_t)json_integer_value(json_object_get(object, key));
@@ -36,7 +30,7 @@ static int width_of(const json_t *array, const char *key, int least)
     json_t *one;
     json_array_foreach(array, i, one)
     {
-        const int length = (int)strlen(text(one, key));
+        const int length = (int)strlen(rankd_ctl_http_string(one, key));
         least = length > least ? length : least;
     }
     return least;
@@ -55,15 +49,15 @@ static void print_banks(const json_t *banks)
            "dim/lists", "version", "bytes", "durability", "state");
     json_array_foreach(banks, i, bank)
     {
-        const bool scores = strcmp(text(bank, "kind"), "scores") == 0;
+        const bool scores = strcmp(rankd_ctl_http_string(bank, "kind"), "scores") == 0;
         const bool read_only = json_is_true(json_object_get(bank, "read_only"));
         char bytes[16];
         rankd_ctl_bytes(bytes, (double)number(bank, "bytes"));
         printf("%-*s %-10s %10" PRId64 " %10" PRId64 " %9" PRId64 " %10" PRId64 " %10s %10s  %s%s\n", width,
-               text(bank, "name"), text(bank, "kind"), number(bank, "items"), number(bank, "capacity"),
-               number(bank, scores ? "lists" : "dim"), number(bank, "version"), bytes,
-               text(bank, "durability"), read_only ? "read-only: " : "ready",
-               read_only ? text(bank, "reason") : "");
+               rankd_ctl_http_string(bank, "name"), rankd_ctl_http_string(bank, "kind"),
+               number(bank, "items"), number(bank, "capacity"), number(bank, scores ? "lists" : "dim"),
+               number(bank, "version"), bytes, rankd_ctl_http_string(bank, "durability"),
+               read_only ? "read-only: " : "ready", read_only ? rankd_ctl_http_string(bank, "reason") : "");
     }
 }
 
@@ -84,8 +78,8 @@ static void print_checkpoints(const json_t *checkpoints)
         struct tm local;
         if (localtime_r(&taken, &local))
             (void)strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
-        printf("%-*s %10" PRId64 " %10" PRId64 "  %s\n", width, text(one, "tag"), number(one, "items"),
-               number(one, "version"), when);
+        printf("%-*s %10" PRId64 " %10" PRId64 "  %s\n", width, rankd_ctl_http_string(one, "tag"),
+               number(one, "items"), number(one, "version"), when);
     }
 }
 
@@ -141,6 +135,8 @@ static int ask(const struct ctl *ctl, const struct verb *verb, const char *path,
     json_t *answer = rankd_ctl_http_json(http, verb->method, path, body);
     if (!answer) {
         status = rankd_ctl_fail(1, "%s", rankd_ctl_http_why(http));
+    } else if (verb->print && !ctl->json[0] && !rankd_ctl_http_is_list(answer)) {
+        status = rankd_ctl_fail(1, "%s%s did not answer with a list", ctl->url, path);
     } else if (verb->print && !ctl->json[0]) {
         verb->print(answer);
     } else if (verb->done && !ctl->json[0]) {

@@ -91,7 +91,7 @@ static void send_until_stopped(struct sender *sender, float *scores, int8_t *tar
     while (!atomic_load_explicit(&plan->stop, memory_order_relaxed)) {
         struct rankd_reply reply = {0};
         double started = now_s();
-        int status = rankd_infer(sender->client, &request, &reply);
+        int status = rankd_ctl_infer(plan->ctl, sender->client, &request, &reply);
         if (status == 0) {
             rankd_ctl_histogram_add(&sender->latency, now_s() - started);
             atomic_fetch_add(&plan->done, 1);
@@ -99,7 +99,8 @@ static void send_until_stopped(struct sender *sender, float *scores, int8_t *tar
             snprintf(sender->why, sizeof sender->why, "%s", reply.error);
         }
         rankd_reply_clear(sender->client, &reply);
-        if (status == RANKD_LOST || status == RANKD_UNREACHABLE || status == RANKD_INVALID)
+        if (status == RANKD_LOST || status == RANKD_UNREACHABLE || status == RANKD_INVALID ||
+            status == RANKD_TIMEOUT || status == RANKD_PROTOCOL)
             break; /* the next one would fare no better */
     }
 }

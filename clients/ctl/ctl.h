@@ -46,4 +46,7 @@ double rankd_ctl_number(const char *flag, const char *text, double min, double m
 /* The same for a whole number. */
 uint64_t rankd_ctl_whole(const char *flag, const char *text, uint64_t min, uint64_t max);
 
+/* --timeout, in seconds. */
+double rankd_ctl_timeout(const struct ctl *ctl);
+
 #endif

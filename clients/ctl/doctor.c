@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <math.h>
 #include <netdb.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -167,8 +168,16 @@ static void look_at_gpu(struct report *report)
                     : "libcuda.so.1 is there, /dev/nvidia0 is not");
 }
 
+/* Within so many seconds, which the system grants a connect() too. */
+static bool connects(int fd, const struct sockaddr *address, socklen_t size, double seconds)
+{
+    struct timeval limit = {(time_t)seconds, (suseconds_t)(1e6 * (seconds - floor(seconds)))};
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
+           connect(fd, address, size) == 0;
+}
+
 /* True if somebody accepts a TCP connection where --url says. */
-static bool somebody_listens(const char *url)
+static bool somebody_listens(const char *url, double seconds)
 {
     char host[256] = "", port[8] = "80";
     const char *at = strstr(url, "://");
@@ -180,7 +189,7 @@ static bool somebody_listens(const char *url)
     bool yes = false;
     for (struct addrinfo *a = found; a && !yes; a = a->ai_next) {
         int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        yes = fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) == 0;
+        yes = fd >= 0 && connects(fd, a->ai_addr, a->ai_addrlen, seconds);
         if (fd >= 0)
             close(fd);
     }
@@ -190,7 +199,7 @@ static bool somebody_listens(const char *url)
 
 static void look_at_port(struct report *report, const struct ctl *ctl)
 {
-    if (!somebody_listens(ctl->url)) {
+    if (!somebody_listens(ctl->url, rankd_ctl_timeout(ctl))) {
         tell(report, FINE, "port", "", "nobody answers at %s: it is free for rankd", ctl->url);
         return;
     }
@@ -198,8 +207,8 @@ static void look_at_port(struct report *report, const struct ctl *ctl)
     json_t *about = rankd_ctl_http_json(http, "GET", "/v2", NULL);
     const char *name = json_string_value(json_object_get(about, "name"));
     if (name && strcmp(name, "rankd") == 0)
-        tell(report, FINE, "port", "", "rankd %s answers at %s",
-             json_string_value(json_object_get(about, "version")), ctl->url);
+        tell(report, FINE, "port", "", "rankd %s answers at %s", rankd_ctl_http_string(about, "version"),
+             ctl->url);
     else
         tell(report, BROKEN, "port", "stop it, or give rankd another port with --http",
              "somebody else answers at %s (%s)", ctl->url, name ? name : rankd_ctl_http_why(http));
@@ -207,7 +216,7 @@ static void look_at_port(struct report *report, const struct ctl *ctl)
     rankd_ctl_http_close(http);
 }
 
-static void look_at_socket(struct report *report, const char *path)
+static void look_at_socket(struct report *report, const char *path, double seconds)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (!path[0])
@@ -219,7 +228,7 @@ static void look_at_socket(struct report *report, const char *path)
     }
     memcpy(address.sun_path, path, strlen(path));
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    bool reached = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    bool reached = fd >= 0 && connects(fd, (struct sockaddr *)&address, sizeof address, seconds);
     int why = errno;
     if (fd >= 0)
         close(fd);
@@ -230,7 +239,8 @@ static void look_at_socket(struct report *report, const char *path)
              why == EACCES
                  ? "run as rankd's user, or be in the group of its socket"
                  : "start rankd with --socket there; from a container, mount the folder that holds it",
-             "%s: %s", path, strerror(why));
+             "%s: %s", path,
+             why == EAGAIN || why == EINPROGRESS ? "nobody takes the connection" : strerror(why));
 }
 
 static void look_at_data(struct report *report, const char *path)
@@ -263,7 +273,7 @@ int rankd_ctl_doctor(struct ctl *ctl)
     look_at_shared_memory(&report);
     look_at_gpu(&report);
     look_at_port(&report, ctl);
-    look_at_socket(&report, ctl->socket);
+    look_at_socket(&report, ctl->socket, rankd_ctl_timeout(ctl));
     look_at_data(&report, ctl->data);
     printf("%d fine, %d to improve, %d broken\n", report.found[FINE], report.found[SLOWER],
            report.found[BROKEN]);

@@ -13,10 +13,15 @@ struct ctl_http {
     char why[2304];
 };
 
+/* What an answer may have at most. */
+static const size_t MOST_BYTES = (size_t)256 << 20;
+
 static size_t collect(char *data, size_t one, size_t bytes, void *user)
 {
     (void)one; /* always 1, by curl's contract */
     struct ctl_http *http = user;
+    if (bytes > MOST_BYTES - http->used)
+        return 0;
     if (http->used + bytes + 1 > http->room) {
         size_t room = 2 * (http->used + bytes + 1);
         char *more = realloc(http->body, room);
@@ -57,7 +62,7 @@ struct ctl_http *rankd_ctl_http_open(const struct ctl *ctl)
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, http);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(1000 * rankd_ctl_timeout(ctl))); /* of all of it */
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     if (ctl->ca_file[0])
@@ -124,6 +129,11 @@ char *rankd_ctl_http_text(struct ctl_http *http, const char *method, const char 
     }
     if (!http->used)
         return strdup("");
+    if (memchr(http->body, 0, http->used)) {
+        snprintf(http->why, sizeof http->why, "%s%s answered with something that is no text", http->url,
+                 path);
+        return NULL;
+    }
     char *text = http->body;
     http->body = NULL;
     http->room = 0;
@@ -141,4 +151,22 @@ json_t *rankd_ctl_http_json(struct ctl_http *http, const char *method, const cha
         snprintf(http->why, sizeof http->why, "%s%s did not answer in JSON: %s", http->url, path, where.text);
     free(text);
     return value;
+}
+
+const char *rankd_ctl_http_string(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value ? value : "?";
+}
+
+bool rankd_ctl_http_is_list(const json_t *answer)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(answer, i, one)
+    {
+        if (!json_is_object(one))
+            return false;
+    }
+    return json_is_array(answer);
 }

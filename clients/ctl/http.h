@@ -20,4 +20,10 @@ const char *rankd_ctl_http_why(const struct ctl_http *http);
 /* The same as a JSON value, the caller's (json_decref); an empty body is an empty object. NULL as above. */
 json_t *rankd_ctl_http_json(struct ctl_http *http, const char *method, const char *path, const char *body);
 
+/* A member of an answer that is a text, for printing; "?" if it is not there or something else. */
+const char *rankd_ctl_http_string(const json_t *object, const char *key);
+
+/* Whether the answer is an array of objects. */
+bool rankd_ctl_http_is_list(const json_t *answer);
+
 #endif

@@ -82,6 +82,12 @@ static int show(struct ctl *ctl, const struct rankd_reply *reply)
     return 0;
 }
 
+static bool has_shape(const struct rankd_tensor *gradient, const struct ctl_array *scores)
+{
+    return gradient->rank == 2 && gradient->shape[0] == (uint64_t)scores->rows &&
+           gradient->shape[1] == (uint64_t)scores->columns;
+}
+
 static int ask(struct ctl *ctl, const struct ctl_array *scores, const struct ctl_array *targets)
 {
     struct ctl_parameters parameters;
@@ -102,8 +108,11 @@ static int ask(struct ctl *ctl, const struct ctl_array *scores, const struct ctl
                                           .parameters = parameters.list,
                                           .parameter_count = parameters.count};
     struct rankd_reply reply = {0};
-    int status = rankd_infer(client, &request, &reply);
-    int result = status == 0 ? show(ctl, &reply) : rankd_ctl_fail(1, "%s", reply.error);
+    int status = rankd_ctl_infer(ctl, client, &request, &reply);
+    int result = status != 0 ? rankd_ctl_fail(1, "%s", reply.error)
+                 : has_shape(&reply.outputs[RANKD_OUT_GRADIENT], scores)
+                     ? show(ctl, &reply)
+                     : rankd_ctl_fail(1, "the answer's gradient has not the shape of the scores");
     rankd_reply_clear(client, &reply);
     rankd_close(client);
     return result;

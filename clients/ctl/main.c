@@ -51,6 +51,11 @@ double rankd_ctl_number(const char *flag, const char *text, double min, double m
     return value;
 }
 
+double rankd_ctl_timeout(const struct ctl *ctl)
+{
+    return rankd_ctl_number("timeout", ctl->timeout, 0.001, 86400);
+}
+
 uint64_t rankd_ctl_whole(const char *flag, const char *text, uint64_t min, uint64_t max)
 {
     char *end;

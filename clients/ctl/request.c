@@ -7,8 +7,10 @@ rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes)
 {
     char url[4200];
     snprintf(url, sizeof url, "%s%s", ctl->socket[0] ? "unix:" : "", ctl->socket[0] ? ctl->socket : ctl->url);
-    struct rankd_options options = {
-        .arena_bytes = arena_bytes, .token = ctl->token[0] ? ctl->token : NULL, .spin_us = 50};
+    struct rankd_options options = {.arena_bytes = arena_bytes,
+                                    .token = ctl->token[0] ? ctl->token : NULL,
+                                    .spin_us = 50,
+                                    .connect_timeout_ns = (uint64_t)(1e9 * rankd_ctl_timeout(ctl))};
     struct rankd_error error = {0};
     rankd_client *client = NULL;
     const int status = rankd_open(url, &options, &client, &error);
@@ -18,6 +20,27 @@ rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes)
     if (status == RANKD_MISUSE)
         exit(2); /* the address that the command line gave is none */
     return NULL;
+}
+
+int rankd_ctl_infer(const struct ctl *ctl, rankd_client *client, const struct rankd_request *request,
+                    struct rankd_reply *reply)
+{
+    struct rankd_error error = {0};
+    const double seconds = rankd_ctl_timeout(ctl);
+    uint64_t tag;
+    int status = rankd_submit(client, request, &tag, &error);
+    memset(reply, 0, sizeof *reply);
+    if (status == RANKD_OK)
+        status = rankd_wait(client, tag, (uint64_t)(1e9 * seconds), reply);
+    else
+        snprintf(reply->error, sizeof reply->error, "%s", error.text);
+    if (status == RANKD_TIMEOUT) {
+        rankd_forget(client, tag);
+        snprintf(reply->error, sizeof reply->error, "no whole answer within %g s; --timeout gives it more",
+                 seconds);
+    }
+    reply->status = status;
+    return status;
 }
 
 void rankd_ctl_parameters(const struct ctl *ctl, struct ctl_parameters *parameters)

@@ -9,6 +9,10 @@
 /* Opens the client; NULL after saying why not. */
 rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes);
 
+/* Sends the request and waits for --timeout at the most; then it is forgotten, and the reply says so. */
+int rankd_ctl_infer(const struct ctl *ctl, rankd_client *client, const struct rankd_request *request,
+                    struct rankd_reply *reply);
+
 /* --parameter NAME=VALUE into `room`: a number, true or false, or else a text. Texts point into `room_text`,
  * which holds a copy. Returns their count; exits with 2 if one has no '='. */
 struct ctl_parameters {

@@ -166,7 +166,7 @@ static void bank_rows(struct ctl_http *http)
     {
         char text[16];
         static const char *const counts[] = {"items", "capacity", "version"};
-        printf("%-*s", width, json_string_value(json_object_get(bank, "name")));
+        printf("%-*s", width, rankd_ctl_http_string(bank, "name"));
         for (size_t k = 0; k < 3; k++)
             printf(" %10lld", (long long)json_integer_value(json_object_get(bank, counts[k])));
         rankd_ctl_bytes(text, (double)json_integer_value(json_object_get(bank, "bytes")));

@@ -30,6 +30,49 @@ def tensor(name, shape, datatype, data=None, size=None):
     return made
 
 
+def npy(name, version, header, data=b""):
+    length = struct.pack("<H" if version == 1 else "<I", len(header))
+    put("array", name, b"\x01\x93NUMPY" + bytes([version, 0]) + length + header.encode() + data)
+
+
+def arrays():
+    npy("npy_fp32", 1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n", struct.pack("<6f", *range(6)))
+    npy("npy_long_header", 2, "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", struct.pack("<2d", 1, 2))
+    npy("npy_int8", 3, '{"shape":(1,4),"descr":"|i1","fortran_order":False}', bytes(4))
+    npy("npy_empty", 1, "{'descr': '<i8', 'fortran_order': False, 'shape': (0, 5), }")
+    npy("npy_fortran", 1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }", bytes(16))
+    npy("npy_structure", 1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", bytes(4))
+    npy("npy_ends_at_a_key", 1, "{'descr':")
+    npy("npy_huge", 1, "{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 4611686018427387904), }")
+    put("array", "text_heading", b"\x00\xef\xbb\xbfa;b\r\n0.9;0.8\r\n1e-3;-inf\r\n")
+    put("array", "text_quoted", b'\x00"x ""y""","z\n"\n"1" , "2"\n3,4\n')
+    put("array", "text_blanks", b"\x00# made\n\n 1  2\t3\n4 5 6")
+    put("array", "text_empty_cell", b"\x00.9,,.8\n1,2,3\n")
+
+
+def reply(name, wanted, outputs, binary=b"", given=0, **parameters):
+    head = json.dumps({"model_name": "ap", "model_version": "1", "parameters": parameters, "outputs": outputs}).encode()
+    put("reply", name, struct.pack("<BBH", wanted, given, len(head)) + head + binary)
+
+
+def replies():
+    loss = tensor("loss", [1], "FP32", size=4)
+    reply("loss_and_gradient", 3, [loss, tensor("gradient", [2, 3], "FP32", size=24)], struct.pack("<7f", *range(7)),
+          lists=2, lists_skipped=0, lists_stalled=1, gradient_nonzero=3)
+    reply("room_of_the_callers", 3, [loss, tensor("gradient", [1, 4], "FP32", size=16)], bytes(20), given=3, lists=1)
+    reply("room_too_small", 2, [tensor("gradient", [5, 4], "FP32", size=80)], bytes(80), given=2, lists=1)
+    reply("sparse", 0x30, [tensor("gradient_indices", [2], "INT64", size=16), tensor("gradient_values", [2], "FP32", size=8)],
+          bytes(24), lists=1, lists_skipped=1)
+    reply("ranks", 8, [tensor("ranks", [1, 2], "INT64", size=16)], struct.pack("<2q", 2, 1), lists=1)
+    reply("nobody_wanted_it", 0, [loss], bytes(4), lists=1)
+    reply("bank", 1, [loss], bytes(4), lists=1, bank_items=4, bank_version=3, bank_version_appended=4, bank_generation=0,
+          gradient_dropped=0.25)
+    reply("twice", 1, [loss, loss], bytes(8), lists=1)
+    reply("sizes_do_not_add_up", 1, [tensor("loss", [1], "FP32", size=8)], bytes(8), lists=1)
+    put("reply", "error", struct.pack("<BBH", 1, 0, 20) + b'{"error":"no room 1"}')
+    put("reply", "deep", struct.pack("<BBH", 1, 0, 6000) + b'{"outputs":' + b"[" * 5000)
+
+
 def main():
     scores = tensor("scores", [2, 3], "FP32", [[0.9, 0.8, 0.7], [0.1, None, 0.3]])
     targets = tensor("targets", [2, 3], "INT8", [0, 1, 0, 1, -1, 0])
@@ -59,6 +102,8 @@ def main():
     put("run", "rank_fp64", bytes([2, 3, 3, 30, 0xff, 0, 8]) + struct.pack("<9d", *(x / 7 for x in range(-4, 5))))
     put("run", "vjp_any_lambda", bytes([3, 0, 2, 30, 0xff, 0x80, 8]) + struct.pack("<d", 0.75) + varied)
     put("run", "ap_any_parameters", bytes([0, 0x20, 2, 30, 0xff, 0x81, 8]) + struct.pack("<3d", 1e-3, 0.1, 0.5) + varied)
+    arrays()
+    replies()
     text = b'{"inputs": []}' * 20
     put("inflate", "gzip", b"\x01" + gzip.compress(text, mtime=0))
     put("inflate", "zlib", b"\x00" + zlib.compress(text))

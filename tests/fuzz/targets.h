@@ -16,4 +16,11 @@ void rk_fuzz_inflate(const uint8_t *data, size_t bytes);
  * the machine must answer like the reference. */
 void rk_fuzz_run(const uint8_t *data, size_t bytes);
 
+/* A file of rankctl's: the first byte says whether it is .npy or text. */
+void rk_fuzz_array(const uint8_t *data, size_t bytes);
+
+/* The body of a reply as librankd reads it: bits of the outputs that are wanted, bits of those that have room
+ * of the caller's, two bytes of JSON length, the body. */
+void rk_fuzz_reply(const uint8_t *data, size_t bytes);
+
 #endif

@@ -77,6 +77,7 @@ BAD = {
     "three": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 1), }", b"1234"), "one or two dimensions"),
     "negative": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }", b"1234"), "one or two dimensions"),
     "scalar": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (), }", b"1234"), "single number"),
+    "over-read": (b"\x93NUMPY\x01\x00\x09\x00{'descr':", "elements of type"),
     "nothing": (npy("{}"), "elements of type"),
 }
 
@@ -101,6 +102,10 @@ def test_a_file_without_items_has_a_loss_of_0(make_daemon, tmp_path, shape):
         said, lists = json.loads(done.stdout), shape[0] if len(shape) == 2 else 1
         assert (said["loss"], said["lists"], said["lists_skipped"], said["list_loss"]) == (0, lists, lists, [None] * lists)
         assert np.load(tmp_path / "g.npy").shape == (shape if len(shape) == 2 else (1, 0))
+def test_a_byte_order_mark_and_quotes_are_no_heading(daemon, example):
+    (example / "marked.csv").write_bytes(b'\xef\xbb\xbf"0.9","0.8","0.7","0.6"\r\n')
+    done = rankctl("loss", example / "marked.csv", example / "targets.csv", "-p", "margin=0", "--json", url=daemon.url)
+    assert done.returncode == 0 and json.loads(done.stdout)["loss"] == 0.5, done.stderr
 
 
 def test_a_folder_is_no_file(example):
@@ -116,7 +121,8 @@ def test_a_list_without_a_relevant_item_is_shown_as_such(daemon, example):
 
 
 @pytest.mark.parametrize("content, reason", [("1,2\n3\n", "line 2 has 1 numbers"), ("1,x\n", "'x"), ("", "holds no numbers"),
-                                             ("a,b\nc,d\n", "line 2: 'c")])
+                                             ("a,b\nc,d\n", "line 2, column 1: 'c'"),
+                                             (".9,,.8\n", "line 1, column 2 is empty")])
 def test_a_damaged_text_file_names_the_line(example, content, reason):
     (example / "bad.csv").write_text(content)
     done = rankctl("loss", example / "bad.csv", example / "targets.csv")

@@ -15,11 +15,12 @@ EMBEDDINGS = {"embeddings": np.eye(4, dtype=np.float32), "labels": [0, 0, 1, 1]}
 METADATA = http(200, b'{"name":"rankd"}')
 
 
-def infer_reply():
+def infer_reply(shape=(1, 3)):
+    gradient = np.arange(1, np.prod(shape) + 1, dtype=np.float32)
     head = json.dumps({"model_name": "ap", "model_version": "1", "parameters": {"lists": 1}, "outputs": [
         {"name": "loss", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4}},
-        {"name": "gradient", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 12}}]}).encode()
-    return http(200, head + np.float32([0.5, 1, 2, 3]).tobytes(), Inference_Header_Content_Length=len(head))
+        {"name": "gradient", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": gradient.nbytes}}]}).encode()
+    return http(200, head + np.float32([0.5]).tobytes() + gradient.tobytes(), Inference_Header_Content_Length=len(head))
 
 
 def cut(reply, at):
@@ -60,14 +61,14 @@ def test_a_reset_is_asked_again_and_without_patience_raised():
 
 def test_a_repeated_enqueue_bears_the_same_batch_id():
     # Between two attempts it is asked since when the daemon has run.
-    with Breaking(resetting, answering(METADATA), resetting, answering(METADATA), answering(infer_reply())) as server:
+    with Breaking(resetting, answering(METADATA), resetting, answering(METADATA), answering(infer_reply((4, 4)))) as server:
         result = rankd.connect(server.url, retry_for=5).loss("ap", **EMBEDDINGS, bank="b")
         ids = [body_of(request)["parameters"]["batch_id"] for request in inferences(server)]
     assert len(ids) == 3 and set(ids) == {result.batch_id} and len(result.batch_id) >= 16
 
 
 def test_two_enqueues_never_share_a_batch_id():
-    with Breaking(answering(*[infer_reply()] * 50)) as server:
+    with Breaking(answering(*[infer_reply((4, 4))] * 50)) as server:
         client = rankd.connect(server.url)
         assert len({client.loss("ap", **EMBEDDINGS, bank="b").batch_id for _ in range(50)}) == 50
 
@@ -117,7 +118,7 @@ def test_a_connection_is_kept_and_a_dead_one_replaced_without_an_error():
 def test_after_an_interrupted_reply_the_next_request_gets_its_own_answer(monkeypatch):
     with Breaking(answering(infer_reply(), infer_reply())) as server:
         client = rankd.connect(server.url, retry_for=0)
-        import rankd.http as way
+        import rankd.reply as way
 
         with monkeypatch.context() as patch:
             def interrupted(*_):

@@ -98,7 +98,8 @@ static bool again(int status, const char *what)
 {
     /* Some of its own failures curl tells as a host that was not found, and Jansson as bad syntax. */
     bool told =
-        status == RANKD_NO_MEMORY || (by_http && (status == RANKD_UNREACHABLE || status == RANKD_LOST));
+        status == RANKD_NO_MEMORY ||
+        (by_http && (status == RANKD_UNREACHABLE || status == RANKD_LOST || status == RANKD_PROTOCOL));
     if (has_failed() && told) {
         ++*failures_seen;
         return true;

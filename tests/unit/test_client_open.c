@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -275,13 +276,12 @@ static struct rankd_shm_segment sound_header(void)
                                       .arena_bytes = (1 << 20) - 8192};
 }
 
-static int segment_of(const struct rankd_shm_segment *header, off_t bytes)
+static int segment_of(const struct rankd_shm_segment *header, off_t bytes, bool sealed)
 {
-    char path[] = "/dev/shm/rankd-client-XXXXXX";
-    int fd = mkstemp(path);
-    (void)unlink(path);
+    int fd = memfd_create("rankd-client-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     assert_int_equal(ftruncate(fd, bytes), 0);
     assert_int_equal(pwrite(fd, header, sizeof *header, 0), sizeof *header);
+    assert_int_equal(sealed ? fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) : 0, 0);
     return fd;
 }
 
@@ -297,6 +297,8 @@ static void a_handshake_that_is_none_of_rankds_is_unreachable(void **state)
     assert_int_equal(met_with(&impostor, &error), RANKD_UNREACHABLE); /* another kind */
     impostor.welcome.kind = RANKD_PACKET_WELCOME;
     assert_int_equal(met_with(&impostor, &error), RANKD_UNREACHABLE); /* without a segment */
+    impostor.welcome.status = RANKD_PENDING;
+    assert_int_equal(met_with(&impostor, &error), RANKD_PROTOCOL); /* with a status of the library's own */
     impostor.welcome.status = RANKD_FORBIDDEN;
     memset(impostor.welcome.text, 'x', sizeof impostor.welcome.text);
     assert_int_equal(met_with(&impostor, &error), RANKD_FORBIDDEN); /* a sentence without end */
@@ -309,7 +311,7 @@ static void a_header_that_does_not_fit_its_segment_is_unreachable(void **state)
     struct rankd_error error;
     struct impostor impostor = {.bytes = sizeof impostor.welcome,
                                 .welcome = {.kind = RANKD_PACKET_WELCOME, .segment_bytes = 1 << 20}};
-    for (int wrong = 0; wrong < 14; wrong++) {
+    for (int wrong = 0; wrong < 15; wrong++) {
         struct rankd_shm_segment header = sound_header();
         off_t bytes = 1 << 20;
         header.magic += wrong == 0;
@@ -323,7 +325,7 @@ static void a_header_that_does_not_fit_its_segment_is_unreachable(void **state)
         header.arena_bytes += wrong == 12 ? 64 : 0;
         if (wrong == 13)
             bytes = 4096; /* shorter than the daemon says: to read on would be a bus error */
-        impostor.pass = segment_of(&header, bytes);
+        impostor.pass = segment_of(&header, bytes, wrong != 14); /* unsealed, it could become shorter */
         if (met_with(&impostor, &error) != RANKD_UNREACHABLE)
             fail_msg("%d: %d %s", wrong, error.status, error.text);
         (void)close(impostor.pass);
@@ -340,7 +342,7 @@ static void a_small_segment_has_no_room_for_many_entries(void **state)
     header.segment_bytes = 65536;
     header.arena_bytes = 65536 - 8192;
     header.entries = 4096; /* 256 KiB: more than the segment */
-    impostor.pass = segment_of(&header, 65536);
+    impostor.pass = segment_of(&header, 65536, true);
     assert_int_equal(met_with(&impostor, &error), RANKD_UNREACHABLE);
     (void)close(impostor.pass);
 }
@@ -360,7 +362,7 @@ static void signals_during_the_handshake_do_no_harm(void **state)
                                 .welcome = {.kind = RANKD_PACKET_WELCOME, .segment_bytes = 1 << 20}};
     struct sigaction action = {.sa_handler = ignore}; /* no SA_RESTART */
     struct itimerval often = {{0, 5000}, {0, 5000}}, never = {0};
-    impostor.pass = segment_of(&header, 1 << 20);
+    impostor.pass = segment_of(&header, 1 << 20, true);
     assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
     assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
     int status = met_with(&impostor, &error);

@@ -105,12 +105,26 @@ static void scores_of_any_bytes_are_ranked_the_same_by_every_set_of_kernels(void
     run_corpus("run", rk_fuzz_run);
 }
 
+static void a_file_of_any_bytes_is_an_array_or_refused(void **state)
+{
+    (void)state;
+    run_corpus("array", rk_fuzz_array);
+}
+
+static void a_reply_of_any_bytes_is_taken_or_called_wrong(void **state)
+{
+    (void)state;
+    run_corpus("reply", rk_fuzz_reply);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_inference_request_of_any_bytes_is_computed_or_refused),
         cmocka_unit_test(a_compressed_body_of_any_bytes_is_inflated_or_refused),
         cmocka_unit_test(scores_of_any_bytes_are_ranked_the_same_by_every_set_of_kernels),
+        cmocka_unit_test(a_file_of_any_bytes_is_an_array_or_refused),
+        cmocka_unit_test(a_reply_of_any_bytes_is_taken_or_called_wrong),
     };
     return cmocka_run_group_tests_name("fuzz", tests, NULL, NULL);
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .answers import document, documents, member
+
 if TYPE_CHECKING:
     from .client import Client
 
@@ -36,11 +38,11 @@ class Banks:
 
     def list(self) -> _States:
         """All of them."""
-        return [_state(entry) for entry in self._client.control("GET", "/v2/banks")]
+        return [_state(entry) for entry in documents(self._client.control("GET", "/v2/banks"), "the list of banks")]
 
     def get(self, name: str) -> BankState:
         """One of them. NotFound if there is none of that name."""
-        return _state(self._client.control("GET", _path(name)))
+        return _state(document(self._client.control("GET", _path(name)), f"the bank {name}"))
 
     def create(self, name: str, *, kind: str = "embeddings", capacity: int, dim: int | None = None,
                lists: int | None = None, normalize: bool | None = None, datatype: str | None = None,
@@ -52,10 +54,10 @@ class Banks:
         `durability`: "always" (an append is acknowledged once it is on disk), "interval", "none". `on_full`: what an
         append does on a full disk, "refuse" or "memory". What is None is left to the daemon's default.
         """
-        config = {"kind": kind, "capacity": capacity, "dim": dim, "lists": lists, "normalize": normalize,
+        wanted = {"kind": kind, "capacity": capacity, "dim": dim, "lists": lists, "normalize": normalize,
                   "datatype": datatype, "durability": durability, "on_full": on_full}
-        document = {key: value for key, value in config.items() if value is not None}
-        return self._changed(name, "PUT", _path(name), document, repeatable=True)
+        config = {key: value for key, value in wanted.items() if value is not None}
+        return self._changed(name, "PUT", _path(name), config, repeatable=True)
 
     def delete(self, name: str) -> None:
         """Deletes a bank and its checkpoints."""
@@ -68,12 +70,11 @@ class Banks:
 
     def checkpoint(self, name: str, tag: str) -> dict[str, Any]:
         """Takes an atomic snapshot of items, order and version under a new `tag`, without holding anybody up."""
-        return self._client.control("PUT", _path(name, tag)) or {}
+        return document(self._client.control("PUT", _path(name, tag)) or {}, f"the checkpoint {tag}")
 
     def checkpoints(self, name: str) -> _Documents:
         """The checkpoints of a bank."""
-        answer: _Documents = self._client.control("GET", _path(name) + "/checkpoints")
-        return answer
+        return documents(self._client.control("GET", _path(name) + "/checkpoints"), "the list of checkpoints")
 
     def restore(self, name: str, tag: str) -> BankState:
         """Goes back to a checkpoint and raises the generation. For one trainer of a job, while the others wait."""
@@ -83,16 +84,20 @@ class Banks:
         """Deletes a checkpoint; what only it still held is freed."""
         self._client.control("DELETE", _path(name, tag))
 
-    def _changed(self, name: str, method: str, path: str, document: dict[str, Any] | None = None,
+    def _changed(self, name: str, method: str, path: str, config: dict[str, Any] | None = None,
                  repeatable: bool = False) -> BankState:
-        answer = self._client.control(method, path, document, repeatable=repeatable)
-        return _state(answer) if answer and "kind" in answer else self.get(name)
+        answer = self._client.control(method, path, config, repeatable=repeatable)
+        return _state(answer) if isinstance(answer, dict) and "kind" in answer else self.get(name)
 
 
 def _state(raw: dict[str, Any]) -> BankState:
-    return BankState(name=raw.get("name", ""), kind=raw["kind"], capacity=raw["capacity"], items=raw.get("items", 0),
-                     version=raw.get("version", 0), generation=raw.get("generation", 0), bytes=raw.get("bytes", 0),
-                     read_only=bool(raw.get("read_only", False)), reason=raw.get("reason", "") or "", raw=dict(raw))
+    name = member(raw, "name", str, "a bank", "")
+    what = f"the bank {name}"
+    return BankState(name=name, kind=member(raw, "kind", str, what), capacity=member(raw, "capacity", int, what),
+                     items=member(raw, "items", int, what, 0), version=member(raw, "version", int, what, 0),
+                     generation=member(raw, "generation", int, what, 0), bytes=member(raw, "bytes", int, what, 0),
+                     read_only=member(raw, "read_only", bool, what, False), reason=member(raw, "reason", str, what, ""),
+                     raw=dict(raw))
 
 
 def _path(bank: str, tag: str | None = None) -> str:

@@ -11,8 +11,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .answers import document, documents, member, parse
 from .banks import Banks
 from .errors import NotFound, ProtocolError, RankdError
+from .reply import check_reply
 from .results import LossResult, info_from
 from .retry import with_retries
 from .tensors import FLOATS, LABELS, TARGETS, OnCard, Tensor, tensor
@@ -26,7 +28,8 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
     """A client for the daemon at `url`: http://host:port, https://host:port, or unix:PATH (shared memory, same machine).
 
     Opens nothing yet: the first request connects. Without `url`, RANKD_URL and then http://127.0.0.1:8080 are taken;
-    without `token`, RANKD_TOKEN. `timeout`: seconds to wait for the daemon in one attempt. `retry_for`: seconds for which
+    without `token`, RANKD_TOKEN. `timeout`: seconds that one attempt may take, from connecting to the last byte of the
+    answer, in however many pieces that comes. `retry_for`: seconds for which
     a restarting or overloaded daemon is tried again; keep it well under the timeout of the job's collectives, so that one
     trainer's wait does not become everybody's error. `ssl_context` is an ssl.SSLContext for https.
     """
@@ -169,23 +172,21 @@ class Client:
 
     def metadata(self, model: str | None = None) -> dict[str, Any]:
         """Name, version and extensions of the daemon, or inputs, outputs and parameters of a model."""
-        answer: dict[str, Any] = self.control("GET", f"/v2/models/{_segment('model', model)}" if model else "/v2")
-        return answer
+        return self._document("GET", f"/v2/models/{_segment('model', model)}" if model else "/v2")
 
     def config(self, model: str) -> dict[str, Any]:
         """A model's configuration in Triton's form."""
-        answer: dict[str, Any] = self.control("GET", f"/v2/models/{_segment('model', model)}/config")
-        return answer
+        return self._document("GET", f"/v2/models/{_segment('model', model)}/config")
 
     def stats(self, model: str | None = None) -> list[dict[str, Any]]:
         """Counts and times per model since the daemon started, in Triton's form."""
         path = f"/v2/models/{_segment('model', model)}/stats" if model else "/v2/models/stats"
-        answer: list[dict[str, Any]] = self.control("GET", path)["model_stats"]
-        return answer
+        return documents(self._document("GET", path).get("model_stats"), "model_stats")
 
     def models(self) -> list[str]:
         """Names of what may stand as `model`."""
-        return [entry["name"] for entry in self.control("POST", "/v2/repository/index", repeatable=True)]
+        index = self.control("POST", "/v2/repository/index", repeatable=True)
+        return [member(entry, "name", str, "a model") for entry in documents(index, "the index of models")]
 
     def ready(self) -> bool:
         """Whether the daemon is there and takes requests. Does not wait, and raises nothing for a daemon that is not."""
@@ -202,17 +203,15 @@ class Client:
         answer = with_retries(lambda: self.transport.call(method, path, body, self.timeout), transport=self.transport,
                               what=f"{method} {path}", retry_for=self.retry_for,
                               repeatable=method == "GET" if repeatable is None else repeatable)
-        if not answer:
-            return None
-        try:
-            return json.loads(answer)
-        except ValueError as error:
-            raise ProtocolError(f"the answer to {method} {path} is not JSON: {answer[:80]!r}") from error
+        return parse(answer, f"the answer to {method} {path}") if answer else None
+
+    def _document(self, method: str, path: str) -> dict[str, Any]:
+        return document(self.control(method, path), f"the answer to {method} {path}")
 
     def _infer(self, request: InferRequest, repeatable: bool = True) -> InferReply:
         _segment("model", request.model)
-        return with_retries(lambda: self.transport.infer(request, self.timeout), transport=self.transport, what=str(request),
-                            retry_for=self.retry_for, repeatable=repeatable)
+        return with_retries(lambda: check_reply(self.transport.infer(request, self.timeout), request),
+                            transport=self.transport, what=str(request), retry_for=self.retry_for, repeatable=repeatable)
 
 
 def new_batch_id() -> str:

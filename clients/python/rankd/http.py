@@ -1,29 +1,48 @@
 """The way over HTTP: the Open Inference Protocol with binary tensors, one kept-alive connection per thread."""
 from __future__ import annotations
 
-import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RankdError, RequestTimeout, Untrusted, from_status
-from .tensors import OnCard, Tensor, dtype_of
+from .answers import one_line
+from .errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    InvalidRequest,
+    RankdError,
+    RequestTimeout,
+    Untrusted,
+    from_status,
+)
+from .reply import HEADER_LENGTH, read_reply
+from .tensors import OnCard, Tensor
 from .transport import InferReply, InferRequest
+from .wire import Body, Channel, Deadline, Head, read_head
 
-_HEADER_LENGTH = "Inference-Header-Content-Length"
 # Up to here JSON and tensors are joined and leave in one segment; above, the copy would cost more than the call.
 _JOIN_BYTES = 64 * 1024
 _LARGEST_ERROR = 64 * 1024
+_LARGEST_SENTENCE = 2000
+_LARGEST_ANSWER = 256 << 20  # of a control request
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A thread's connection, whose process opened it, and in which epoch of its transport."""
+
+    channel: Channel
+    owner: int
+    epoch: int
 
 
 class HTTPTransport:
@@ -33,11 +52,15 @@ class HTTPTransport:
 
     def __init__(self, url: str, token: str | None = None, context: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        host = _ascii_host(parts.hostname)
+        if parts.scheme not in ("http", "https") or not host or not _visible(parts.path):
             raise ValueError(f"url is '{url}'; it must be http://HOST[:PORT], https://HOST[:PORT] or unix:PATH")
+        if token is not None and not re.fullmatch("[ -~]*", token):
+            raise ValueError("token has characters that are not printable ASCII")
         self._url, self._token, self._context = url, token, context
         self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port or (443 if self._secure else 80)
+        self._host, self._port = host, parts.port or (443 if self._secure else 80)
+        self._host_header = _host_header(host, parts.port, 443 if self._secure else 80)
         self._prefix = parts.path.rstrip("/")
         self._local = threading.local()
         self._epoch = 0
@@ -52,36 +75,39 @@ class HTTPTransport:
 
     def infer(self, request: InferRequest, timeout: float) -> InferReply:
         header = _encode(request, timeout)
-        headers = {_HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"}
+        headers = {HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"}
         parts = [header, *(tensor.buffer for tensor in request.inputs if isinstance(tensor, Tensor))]
-        return self._exchange("POST", f"/v2/models/{request.model}/infer", parts, headers, timeout, _read_infer)
+        return self._exchange("POST", f"/v2/models/{request.model}/infer", parts, headers, timeout,
+                              lambda head, body: read_reply(head, body, request))
 
     def call(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
         headers = {"Content-Type": "application/json"} if body else {}
-        return self._exchange(method, path, [body], headers, timeout, lambda response: response.read())
+        return self._exchange(method, path, [body], headers, timeout, lambda _, body: body.rest(_LARGEST_ANSWER))
 
     def close(self) -> None:
         self._drop()
         self._epoch += 1  # those of other threads go when they next look
 
     def _exchange(self, method: str, path: str, parts: list[Any], headers: dict[str, str], timeout: float,
-                  read: Callable[[http.client.HTTPResponse], T]) -> T:
-        connection, reused = self._connection(timeout)
+                  read: Callable[[Head, Body], T]) -> T:
+        if not re.fullmatch("[A-Z]+", method) or not path.startswith("/") or not _visible(path):
+            raise InvalidRequest(f"'{method} {path}' is not a method and a path without blanks")
+        deadline = Deadline(timeout)
+        channel, reused = self._channel(deadline)
         whole = False
         try:
-            connection.sock.settimeout(timeout)
             try:
-                self._send(connection, method, path, parts, headers)
+                self._send(channel, method, path, parts, headers, deadline)
                 whole = True
             except (BrokenPipeError, ConnectionResetError):
                 pass  # a daemon that refuses a body answers and hangs up before it has read it: the answer is there
-            return self._receive(connection, read)
+            return self._receive(channel, deadline, read)
         except RankdError:  # some of them are TimeoutErrors or OSErrors too
             raise
         except TimeoutError as error:
             self._drop()
-            raise RequestTimeout(f"no answer from {self._url}{path} within {timeout:g} s") from error
-        except (OSError, http.client.HTTPException) as error:
+            raise RequestTimeout(f"no whole answer from {self._url}{path} within {timeout:g} s") from error
+        except OSError as error:
             self._drop()
             was = "the kept-alive connection" if reused else "the connection"
             text = f"{was} to {self._url} broke before the answer to {method} {path} was complete: {error!r}"
@@ -92,81 +118,132 @@ class HTTPTransport:
             self._drop()
             raise
 
-    def _send(self, connection: http.client.HTTPConnection, method: str, path: str, parts: list[Any],
-              headers: dict[str, str]) -> None:
+    def _send(self, channel: Channel, method: str, path: str, parts: list[Any], headers: dict[str, str],
+              deadline: Deadline) -> None:
         length = sum(len(part) for part in parts)
-        connection.putrequest(method, self._prefix + path, skip_accept_encoding=True)
+        lines = [f"{method} {self._prefix}{path} HTTP/1.1", f"Host: {self._host_header}"]
         if self._token:
-            connection.putheader("Authorization", f"Bearer {self._token}")
-        for name, value in headers.items():
-            connection.putheader(name, value)
+            lines.append(f"Authorization: Bearer {self._token}")
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         if length or method in ("POST", "PUT"):
-            connection.putheader("Content-Length", str(length))
+            lines.append(f"Content-Length: {length}")
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
         if length <= _JOIN_BYTES:
-            connection.endheaders(b"".join(parts))
+            channel.send(b"".join([head, *parts]), deadline)
             return
-        connection.endheaders(bytes(parts[0]))
+        channel.send(head + bytes(parts[0]), deadline)
         for part in parts[1:]:
-            connection.send(part)
+            channel.send(part, deadline)
 
-    def _receive(self, connection: http.client.HTTPConnection, read: Callable[[http.client.HTTPResponse], T]) -> T:
-        response = connection.getresponse()
+    def _receive(self, channel: Channel, deadline: Deadline, read: Callable[[Head, Body], T]) -> T:
+        reusable = False
         try:
-            if response.status != 200:
-                raise _error(response)
-            return read(response)
+            head = read_head(channel, deadline)
+            body = Body(channel, head, deadline)
+            if head.status != 200:
+                error = _error(head, body)
+                reusable = body.is_over and not head.closes
+                raise error
+            answer = read(head, body)
+            reusable = body.is_over and not head.closes
+            return answer
         finally:
             # What was not read wholly can't be followed by another request on this connection.
-            if response.will_close or not response.isclosed():
+            if not reusable:
                 self._drop()
 
-    def _connection(self, timeout: float) -> tuple[http.client.HTTPConnection, bool]:
+    def _channel(self, deadline: Deadline) -> tuple[Channel, bool]:
         """This thread's connection, opened if need be, and whether it was in use before."""
-        held = getattr(self._local, "held", None)
+        held: _Held | None = getattr(self._local, "held", None)
         if held is not None:
-            kept, owner, epoch = held
-            if owner == os.getpid() and epoch == self._epoch and not _hung_up(kept):
-                return kept, True
+            if held.owner == os.getpid() and held.epoch == self._epoch and not _hung_up(held.channel):
+                return held.channel, True
             self._drop()
-        connection: http.client.HTTPConnection
-        if self._secure:
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         try:
-            connection.connect()  # sets TCP_NODELAY itself
+            sock = self._connect(deadline)
         except ssl.SSLCertVerificationError as error:
             raise Untrusted(f"the certificate of {self._url} was refused: {error.verify_message}") from error
         except TimeoutError as error:
-            raise RequestTimeout(f"no connection to {self._url} within {timeout:g} s") from error
-        except OSError as error:
-            raise ConnectionFailed(f"no connection to {self._url}: {error.strerror or error}") from error
-        self._local.held = (connection, os.getpid(), self._epoch)
-        return connection, False
+            raise RequestTimeout(f"no connection to {self._url} within {deadline.seconds:g} s") from error
+        except (OSError, UnicodeError) as error:  # a name that can't be one is a UnicodeError
+            raise ConnectionFailed(f"no connection to {self._url}: {getattr(error, 'strerror', None) or error}") from error
+        channel = Channel(sock)
+        self._local.held = _Held(channel, os.getpid(), self._epoch)
+        return channel, False
+
+    def _connect(self, deadline: Deadline) -> socket.socket:
+        """To the first of the host's addresses that takes the connection. (Looking the name up has no limit but the system's.)"""
+        failed: OSError | None = None
+        for family, kind, protocol, _, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+            try:
+                return self._connect_to(socket.socket(family, kind, protocol), address, deadline)
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                failed = error
+        raise failed or OSError("the host has no address")
+
+    def _connect_to(self, sock: socket.socket, address: Any, deadline: Deadline) -> socket.socket:
+        try:
+            sock.settimeout(deadline.left())
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not self._secure:
+                return sock
+            context = self._context or _default_context()
+            sock.settimeout(deadline.left())
+            return context.wrap_socket(sock, server_hostname=self._host)
+        except BaseException:
+            sock.close()
+            raise
 
     def _drop(self) -> None:
-        held = getattr(self._local, "held", None)
+        held: _Held | None = getattr(self._local, "held", None)
         self._local.held = None
         if held is None:
             return
-        connection, owner, _ = held
-        if owner != os.getpid() and isinstance(connection.sock, ssl.SSLSocket):
+        sock = held.channel.sock
+        if held.owner != os.getpid() and isinstance(sock, ssl.SSLSocket):
             # Inherited through a fork: only this process's descriptor goes, without a farewell in the parent's name.
-            os.close(connection.sock.detach())
+            os.close(sock.detach())
             return
-        connection.close()
+        sock.close()
 
 
-def _hung_up(connection: http.client.HTTPConnection) -> bool:
-    """Whether the daemon closed the idle connection meanwhile (it has a limit on idleness; it may have been restarted)."""
-    if connection.sock is None:
-        return True
+def _visible(text: str) -> bool:
+    """No blanks, control characters or anything else that would end a line or a word of the request's head."""
+    return re.fullmatch("[!-~]*", text) is not None
+
+
+def _ascii_host(host: str | None) -> str:
+    """As the name stands in a request; empty if it is none."""
     try:
-        connection.sock.settimeout(0)
-        if isinstance(connection.sock, ssl.SSLSocket):
-            connection.sock.recv(1)
+        name = (host or "").encode("idna").decode() if not (host or "").isascii() else host or ""
+    except UnicodeError:
+        return ""
+    return name if _visible(name) else ""
+
+
+def _host_header(host: str, port: int | None, default: int) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return name if port in (None, default) else f"{name}:{port}"
+
+
+def _default_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _hung_up(channel: Channel) -> bool:
+    """Whether the daemon closed the idle connection meanwhile (it has a limit on idleness; it may have been restarted)."""
+    sock = channel.sock
+    try:
+        sock.settimeout(0)
+        if isinstance(sock, ssl.SSLSocket):
+            sock.recv(1)
         else:
-            connection.sock.recv(1, socket.MSG_PEEK)
+            sock.recv(1, socket.MSG_PEEK)
         return True  # the end, or bytes that nobody asked for
     except (BlockingIOError, ssl.SSLWantReadError):
         return False
@@ -190,60 +267,19 @@ def _place(tensor: OnCard) -> dict[str, Any]:
             "shared_memory_byte_size": tensor.size}
 
 
-def _read_infer(response: http.client.HTTPResponse) -> InferReply:
-    declared = response.getheader(_HEADER_LENGTH)
-    text = _read_exactly(response, int(declared)) if declared else response.read()
+def _error(head: Head, body: Body) -> RankdError:
+    text = body.upto(_LARGEST_ERROR)
+    body.upto(1)  # sees the end, where that is it
     try:
-        document = json.loads(text)
-        outputs = {}
-        for entry in document["outputs"]:
-            if "shared_memory_byte_size" in entry.get("parameters", {}):  # it lies there
-                continue
-            array = np.empty(entry["shape"], dtype_of(entry["datatype"]))
-            if "data" in entry:
-                array[...] = np.array(entry["data"], dtype=array.dtype).reshape(array.shape)
-            else:
-                if entry["parameters"]["binary_data_size"] != array.nbytes:
-                    raise ValueError(f"{entry['name']} has the wrong number of bytes")
-                _fill(response, array)
-            outputs[entry["name"]] = array
-        rest = response.read()
-    except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"the answer is not an inference reply: {error!r}") from error
-    if rest:
-        raise ProtocolError(f"the answer has {len(rest)} bytes more than its tensors need")
-    return InferReply(outputs, document.get("parameters", {}))
-
-
-def _fill(response: http.client.HTTPResponse, array: NDArray[Any]) -> None:
-    if array.nbytes == 0:
-        return
-    view = array.reshape(-1).view(np.uint8).data
-    while len(view):
-        got = response.readinto(view)
-        if not got:
-            raise http.client.IncompleteRead(b"", len(view))
-        view = view[got:]
-
-
-def _read_exactly(response: http.client.HTTPResponse, count: int) -> bytes:
-    text = response.read(count)
-    if len(text) != count:
-        raise http.client.IncompleteRead(text, count - len(text))
-    return text
-
-
-def _error(response: http.client.HTTPResponse) -> RankdError:
-    text = response.read(_LARGEST_ERROR)
-    try:
-        sentence = str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
-        sentence = text[:200].decode(errors="replace").strip() or response.reason or "no body"
-    return from_status(response.status, sentence, _seconds(response.getheader("Retry-After")))
+        said = json.loads(text.decode())["error"]
+        if not isinstance(said, str):
+            raise TypeError
+        sentence = one_line(said, _LARGEST_SENTENCE)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sentence = one_line(text.decode(errors="replace"), 200) or one_line(head.reason, 200) or "no body"
+    return from_status(head.status, sentence, _seconds(head.headers.get("retry-after")))
 
 
 def _seconds(value: str | None) -> float | None:
-    try:
-        return max(float(value), 0.0) if value else None
-    except ValueError:
-        return None
+    """Of Retry-After. Its other form, a date, is none that rankd writes."""
+    return float(value) if value and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) else None

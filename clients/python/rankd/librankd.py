@@ -14,7 +14,7 @@ INPUTS = ("scores", "targets", "upstream", "embeddings", "labels", "ids", "enque
           "ref_ids")
 OUTPUTS = ("loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
 
-OK, PENDING, TIMEOUT, UNREACHABLE, LOST, FORKED, MISUSE, NO_MEMORY = range(8)
+OK, PENDING, TIMEOUT, UNREACHABLE, LOST, FORKED, MISUSE, NO_MEMORY, PROTOCOL = range(9)
 NUMBER, FLAG, TEXT = 1, 2, 3
 FOR_EVER = 2**64 - 1
 

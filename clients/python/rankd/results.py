@@ -7,6 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .answers import member
+
 
 @dataclass(frozen=True)
 class LossInfo:
@@ -40,8 +42,11 @@ class LossInfo:
 
 def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     """Takes what is known from a reply's parameters; a newer daemon may say more."""
-    values = {f.name: parameters[f.name] for f in fields(LossInfo) if f.name in parameters}
-    if not values.get("bank_version_appended"):
+    given = dict(parameters)
+    values: dict[str, Any] = {
+        f.name: member(given, f.name, float if f.name == "gradient_dropped" else int, "the answer", f.default)
+        for f in fields(LossInfo)}
+    if not values["bank_version_appended"]:
         values["bank_version_appended"] = None
     return LossInfo(**values)
 

@@ -20,9 +20,19 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from . import librankd as lk
-from .errors import ConnectionFailed, ConnectionLost, InvalidRequest, Overloaded, RankdError, RequestTimeout, from_status
+from .errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    InvalidRequest,
+    Overloaded,
+    ProtocolError,
+    RankdError,
+    RequestTimeout,
+    from_status,
+)
 from .tensors import Tensor, dtype_of
 from .transport import InferReply, InferRequest
+from .wire import Deadline
 
 _DEFAULT_ARENA = 64 << 20
 # Below, an output is copied out of the arena: an array of its own costs less than the bookkeeping.
@@ -61,17 +71,19 @@ class RingTransport:
         return self._handle(count * kind.itemsize + 4096).empty(tuple(np.atleast_1d(shape)), kind)
 
     def infer(self, request: InferRequest, timeout: float) -> InferReply:
+        deadline = Deadline(timeout)
         handle = self._handle(_room(request), request, timeout)
         try:
-            return handle.infer(request, timeout)
+            return handle.infer(request, deadline)
         except ConnectionLost:
             self._drop(handle)
             raise
 
     def call(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
+        deadline = Deadline(timeout)
         handle = self._handle(0, timeout=timeout)
         try:
-            return handle.call(method, path, body, timeout)
+            return handle.call(method, path, body, deadline)
         except ConnectionLost:
             self._drop(handle)
             raise
@@ -105,7 +117,7 @@ class RingTransport:
             return held
 
     def _open(self, arena: int, timeout: float) -> _Handle:
-        return _Handle(self._path, lk.Options(arena, self._entries, self._spin_us, int(timeout * 1e9), None))
+        return _Handle(self._path, lk.Options(arena, self._entries, self._spin_us, int(min(timeout, 1e9) * 1e9), None))
 
 
 class _Handle:
@@ -153,23 +165,18 @@ class _Handle:
         weakref.finalize(memory, _free, self, address)
         return np.frombuffer(memory, kind, size // kind.itemsize).reshape(shape)
 
-    def infer(self, request: InferRequest, timeout: float) -> InferReply:
-        wire, keep = _encode(request, timeout)
+    def infer(self, request: InferRequest, deadline: Deadline) -> InferReply:
+        wire, keep = _encode(request, _left(deadline))
         tag, error, reply = c.c_uint64(), lk.Error(), lk.Reply()
         try:
             _raise_for(lk.lib.rankd_submit(self._client, wire, tag, error), error.text)
         except ConnectionLost as broke:
             broke.whole = False  # it was lost before
             raise
-        left = int(timeout * 1e9)
         try:
-            while True:
-                status = lk.lib.rankd_wait(self._client, tag, min(left, _SLICE_NS), reply)
-                left -= _SLICE_NS
-                if status != lk.TIMEOUT:
-                    break
-                if left <= 0:
-                    raise RequestTimeout(f"no answer over {self!r} within {timeout:g} s")
+            status = lk.TIMEOUT
+            while status == lk.TIMEOUT:
+                status = lk.lib.rankd_wait(self._client, tag, min(int(_left(deadline) * 1e9), _SLICE_NS), reply)
         except BaseException:
             # The daemon may still read the inputs: they stay until the connection goes.
             lk.lib.rankd_forget(self._client, tag)
@@ -191,15 +198,22 @@ class _Handle:
         lk.lib.rankd_free(self._client, tensor.data)
         return array
 
-    def call(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
+    def call(self, method: str, path: str, body: bytes, deadline: Deadline) -> bytes:
         answer, size, error = c.c_void_p(), c.c_size_t(), lk.Error()
         status = lk.lib.rankd_call(self._client, method.encode(), path.encode(), body or None, len(body),
-                                   int(timeout * 1e9), answer, size, error)
+                                   int(_left(deadline) * 1e9), answer, size, error)
         _raise_for(status, error.text)
         try:
             return c.string_at(answer.value, size.value)
         finally:
             lk.libc.free(answer)
+
+
+def _left(deadline: Deadline) -> float:
+    try:
+        return deadline.left()
+    except TimeoutError as error:
+        raise RequestTimeout(f"no answer over the ring within {deadline.seconds:g} s") from error
 
 
 def _close(client: int, owner: int) -> None:
@@ -277,5 +291,5 @@ def _raise_for(status: int, text: bytes) -> None:
     sentence = text.decode(errors="replace")
     kinds: dict[int, type[RankdError]] = {
         lk.UNREACHABLE: ConnectionFailed, lk.LOST: ConnectionLost, lk.TIMEOUT: RequestTimeout, lk.FORKED: ConnectionLost,
-        lk.MISUSE: InvalidRequest, lk.NO_MEMORY: Overloaded}
+        lk.MISUSE: InvalidRequest, lk.NO_MEMORY: Overloaded, lk.PROTOCOL: ProtocolError}
     raise kinds[status](sentence) if status in kinds else from_status(status, sentence)

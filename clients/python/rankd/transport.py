@@ -41,8 +41,8 @@ class InferReply:
 
 
 class Transport(Protocol):
-    """Safe to use from many threads at once and after a fork. `timeout` is the longest wait
-    for the daemon, in seconds: to connect, to take bytes, to answer."""
+    """Safe to use from many threads at once and after a fork. `timeout` is the longest that
+    an attempt may take, in seconds: to connect, to send and to receive, together."""
 
     @property
     def url(self) -> str:

@@ -1,0 +1,273 @@
+/* Text with a row of numbers a line: CSV (RFC 4180) and its relatives. The file is taken into memory as a
+ * whole, so that the first row can tell how the cells are separated before any is read. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array.h"
+
+enum { NUMBER_BYTES = 512 };
+
+struct text {
+    const char *path, *at, *end;
+    char *why;
+    char separator; /* ' ': any number of blanks and tabs */
+    size_t line, column;
+    struct ctl_array *array;
+    size_t room;
+};
+
+/* What stands between two separators, without quotes and the blanks around it. */
+struct cell {
+    const char *text;
+    size_t bytes;
+};
+
+enum kind { NUMBER, WORD, EMPTY, SPOILT, TOO_LARGE };
+
+static bool ends_line(const struct text *text)
+{
+    return text->at == text->end || *text->at == '\n' ||
+           (*text->at == '\r' && (text->at + 1 == text->end || text->at[1] == '\n'));
+}
+
+static void next_line(struct text *text)
+{
+    text->at += text->at < text->end && *text->at == '\r';
+    text->at += text->at < text->end && *text->at == '\n';
+    text->line++;
+}
+
+static bool is_blank(const struct text *text, char c)
+{
+    return c == ' ' || (c == '\t' && text->separator != '\t');
+}
+
+static void skip_blanks(struct text *text)
+{
+    while (text->at < text->end && is_blank(text, *text->at))
+        text->at++;
+}
+
+static bool ends_cell(const struct text *text)
+{
+    return ends_line(text) ||
+           (text->separator == ' ' ? is_blank(text, *text->at) : *text->at == text->separator);
+}
+
+/* To the first line that has anything in it. */
+static void skip_empty_lines(struct text *text)
+{
+    for (;;) {
+        const char *begin = text->at;
+        while (text->at < text->end && (*text->at == ' ' || *text->at == '\t'))
+            text->at++;
+        if (text->at == text->end)
+            return;
+        if (!ends_line(text)) {
+            text->at = begin;
+            return;
+        }
+        next_line(text);
+    }
+}
+
+/* Of the row that begins here. */
+static char separator_of(const struct text *text)
+{
+    bool quoted = false, tab = false, comma = false;
+    for (const char *at = text->at; at < text->end && (quoted || *at != '\n'); at++) {
+        quoted ^= *at == '"';
+        if (*at == ';' && !quoted)
+            return ';';
+        tab |= *at == '\t' && !quoted;
+        comma |= *at == ',' && !quoted;
+    }
+    return tab ? '\t' : comma ? ',' : ' ';
+}
+
+/* A quote inside of the quotes is doubled; as no number has one, it need not be made one again. */
+static bool read_quoted(struct text *text, struct cell *cell)
+{
+    const size_t line = text->line;
+    cell->text = ++text->at;
+    for (; text->at < text->end; text->at++) {
+        text->line += *text->at == '\n';
+        if (*text->at != '"')
+            continue;
+        if (text->at + 1 == text->end || text->at[1] != '"')
+            break;
+        text->at++;
+    }
+    if (text->at == text->end)
+        return rankd_ctl_refuse(text->why, "%s, line %zu, column %zu: a quote that is never closed",
+                                text->path, line, text->column);
+    cell->bytes = (size_t)(text->at++ - cell->text);
+    if (text->separator != ' ')
+        skip_blanks(text);
+    return ends_cell(text) ||
+           rankd_ctl_refuse(text->why, "%s, line %zu, column %zu: something stands behind a closing quote",
+                            text->path, text->line, text->column);
+}
+
+static bool read_cell(struct text *text, struct cell *cell)
+{
+    text->column++;
+    skip_blanks(text);
+    if (text->at < text->end && *text->at == '"')
+        return read_quoted(text, cell);
+    cell->text = text->at;
+    while (!ends_cell(text))
+        text->at++;
+    const char *end = text->at;
+    while (end > cell->text && is_blank(text, end[-1]))
+        end--;
+    cell->bytes = (size_t)(end - cell->text);
+    return true;
+}
+
+/* Begins like a number, and so was meant to be one: "0,9", "1st". */
+static bool is_word(const char *text)
+{
+    text += strspn(text, "+-.");
+    return *text < '0' || *text > '9';
+}
+
+/* strtod() would also take white space, hexadecimal digits and nan(…), and stop at a NUL. */
+static enum kind read_number(const struct cell *cell, double *value)
+{
+    char room[NUMBER_BYTES], *end;
+    size_t length = cell->bytes < sizeof room ? cell->bytes : sizeof room - 1;
+    if (!cell->bytes)
+        return EMPTY;
+    memcpy(room, cell->text, length);
+    room[length] = 0;
+    errno = 0;
+    *value = strtod(room, &end);
+    if (length != cell->bytes || strspn(room, "+-.0123456789eEinftyaINFTYA") != length ||
+        end != room + length)
+        return is_word(room) ? WORD : SPOILT;
+    return errno == ERANGE && isinf(*value) ? TOO_LARGE : NUMBER;
+}
+
+static bool refuse_cell(const struct text *text, const struct cell *cell, enum kind kind, size_t line)
+{
+    char piece[CTL_PIECE];
+    if (kind == EMPTY)
+        return rankd_ctl_refuse(text->why, "%s, line %zu, column %zu is empty; each cell must hold a number",
+                                text->path, line, text->column);
+    return rankd_ctl_refuse(text->why, "%s, line %zu, column %zu: '%s' is %s", text->path, line, text->column,
+                            rankd_ctl_piece(piece, cell->text, cell->bytes),
+                            kind == TOO_LARGE ? "larger than a double can be" : "not a number");
+}
+
+static bool append(struct text *text, double value)
+{
+    struct ctl_array *array = text->array;
+    if (array->bytes == text->room) {
+        size_t room = text->room ? 2 * text->room : 4096;
+        void *more = realloc(array->data, room);
+        if (!more)
+            return rankd_ctl_refuse(text->why, "out of memory");
+        array->data = more;
+        text->room = room;
+    }
+    memcpy((char *)array->data + array->bytes, &value, sizeof value);
+    array->bytes += sizeof value;
+    return true;
+}
+
+/* To the next cell of the row; false at its end. */
+static bool next_cell(struct text *text)
+{
+    if (text->separator == ' ')
+        skip_blanks(text);
+    if (ends_line(text))
+        return false;
+    text->at += text->separator != ' ';
+    return true;
+}
+
+struct row {
+    bool first, faulty;
+    int64_t words, numbers;
+};
+
+/* A first row may be a heading, which is known at its end only: until then its first fault is kept in `why`.
+ */
+static bool take_cell(struct text *text, struct row *row)
+{
+    struct cell cell = {0};
+    double value = 0;
+    const size_t line = text->line;
+    if (!read_cell(text, &cell))
+        return false;
+    enum kind kind = read_number(&cell, &value);
+    row->words += kind == WORD;
+    row->numbers += kind != WORD && kind != EMPTY;
+    if (kind == NUMBER)
+        return append(text, value);
+    if (!row->faulty)
+        refuse_cell(text, &cell, kind, line);
+    row->faulty = true;
+    return row->first;
+}
+
+static bool read_row(struct text *text, bool first)
+{
+    struct ctl_array *array = text->array;
+    struct row row = {.first = first};
+    text->column = 0;
+    do {
+        if (!take_cell(text, &row))
+            return false;
+    } while (next_cell(text));
+    const size_t line = text->line;
+    next_line(text);
+    if (row.faulty)
+        return row.words && !row.numbers; /* a heading */
+    if (array->rows && row.numbers != array->columns)
+        return rankd_ctl_refuse(text->why,
+                                "%s, line %zu has %" PRId64 " numbers; the lines before it have %" PRId64,
+                                text->path, line, row.numbers, array->columns);
+    array->columns = row.numbers;
+    array->rows++;
+    return true;
+}
+
+static bool read_rows(struct text *text)
+{
+    if (text->end - text->at >= 2 &&
+        (memcmp(text->at, "\xff\xfe", 2) == 0 || memcmp(text->at, "\xfe\xff", 2) == 0))
+        return rankd_ctl_refuse(text->why, "%s is UTF-16; save it as UTF-8", text->path);
+    if (text->end - text->at >= 3 && memcmp(text->at, "\xef\xbb\xbf", 3) == 0)
+        text->at += 3;
+    skip_empty_lines(text);
+    text->separator = separator_of(text);
+    for (bool first = true; text->at < text->end; first = false) {
+        if (!read_row(text, first))
+            return false;
+        skip_empty_lines(text);
+    }
+    return text->array->rows || rankd_ctl_refuse(text->why, "%s holds no numbers", text->path);
+}
+
+bool rankd_ctl_text_read(struct ctl_array *array, const char *path, FILE *file, char why[CTL_WHY])
+{
+    void *content;
+    size_t bytes;
+    bool good = rankd_ctl_read_growing(file, SIZE_MAX, &content, &bytes);
+    if (good) {
+        struct text text = {.path = path, .at = content, .why = why, .line = 1, .array = array};
+        text.end = text.at + bytes;
+        array->datatype = "FP64";
+        array->element_bytes = sizeof(double);
+        good = bytes ? read_rows(&text) : rankd_ctl_refuse(why, "%s holds no numbers", path);
+    } else { /* a folder opens like a file, and says so here */
+        rankd_ctl_refuse(why, "%s: %s", path, ferror(file) ? strerror(errno) : "no memory for it");
+    }
+    free(content);
+    return good;
+}
