@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConnectionFailed, ConnectionLost, ProtocolError, RankdError, RequestTimeout, Untrusted, from_status
+from .sockets import close_socket, close_when_dropped
 from .tensors import OnCard, Tensor, dtype_of
 from .transport import InferReply, InferRequest
 
@@ -137,6 +138,7 @@ class HTTPTransport:
             raise RequestTimeout(f"no connection to {self._url} within {timeout:g} s") from error
         except OSError as error:
             raise ConnectionFailed(f"no connection to {self._url}: {error.strerror or error}") from error
+        close_when_dropped(connection)
         self._local.held = (connection, os.getpid(), self._epoch)
         return connection, False
 
@@ -146,10 +148,7 @@ class HTTPTransport:
         if held is None:
             return
         connection, owner, _ = held
-        if owner != os.getpid() and isinstance(connection.sock, ssl.SSLSocket):
-            # Inherited through a fork: only this process's descriptor goes, without a farewell in the parent's name.
-            os.close(connection.sock.detach())
-            return
+        close_socket(connection.sock, owner)
         connection.close()
 
 
