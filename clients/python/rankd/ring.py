@@ -21,7 +21,7 @@ import numpy as np
 
 from . import librankd as lk
 from .errors import ConnectionFailed, ConnectionLost, InvalidRequest, Overloaded, RankdError, RequestTimeout, from_status
-from .tensors import Tensor, dtype_of
+from .tensors import SHAPES, Tensor, dtype_of
 from .transport import InferReply, InferRequest
 
 _DEFAULT_ARENA = 64 << 20
@@ -232,7 +232,7 @@ def _room(request: InferRequest) -> int:
 def _input(tensor: Tensor) -> lk.Tensor:
     shape = tensor.shape
     if not 1 <= len(shape) <= 2:
-        raise InvalidRequest(f"{tensor.name} has shape {list(shape)}; it must be a vector or a matrix")
+        raise InvalidRequest(f"input {tensor.name} has {len(shape)} dimensions; its shape must be {SHAPES[tensor.name]}")
     if tensor.data.size == 0:
         raise InvalidRequest(f"{tensor.name} has shape {list(shape)}; no dimension may be 0")
     return lk.Tensor(lk.INPUTS.index(tensor.name), lk.DTYPES.index(tensor.datatype), len(shape),
