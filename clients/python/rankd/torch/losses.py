@@ -134,10 +134,10 @@ class RankLoss(nn.Module):
     def _begin(self, content: list[Any], wanted: bool) -> Step:
         """The settings of a call. One that must not count is kept in mind as well, gradient or not: activation checkpointing
         may recompute it where nothing says so any more."""
-        counts = wanted and self.training and not self.memory.held_back
-        if not wanted and not self.memory.held_back:
-            return Step(self.schedule.current_margin(), "", False)
-        return self.schedule.begin([*content, self.bank], counts=counts, known=self.bank is not None)
+        held, content = self.memory.held_back, [*content, self.bank]
+        if not wanted and not held:
+            return self.schedule.plain(content)
+        return self.schedule.begin(content, counts=wanted and self.training and not held, known=self.bank is not None)
 
     def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> _Answer:
         arguments = {name: to_wire(name, value) for name, value in tensors.items()}

@@ -59,6 +59,13 @@ class Schedule:
                 self._calls.popitem(last=False)
         return step
 
+    def plain(self, content: list[Any]) -> Step:
+        """The settings for a call that no gradient is wanted of. It may be the first pass of a checkpointed step, so what an
+        earlier call over the same content said of counting holds no more."""
+        if any(not step.counts for step in self._calls.values()):
+            self._calls.pop(_fingerprint(content), None)
+        return Step(self.current_margin(), "", False)
+
     def end(self, step: Step) -> bool:
         """Counts a call that the daemon answered. Whether it was a training step that had not been counted yet."""
         new = step.counts and not step.again
