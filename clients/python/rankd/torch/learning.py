@@ -1,13 +1,13 @@
 """Telling a training from which nothing can be learnt: its loss may be 0 for ever, which looks like success."""
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 
 import torch
 
 from ..results import LossInfo
+from .warn import warn
 
 STEPS = 20  # in a row, before the warning
 _STALLED_SHARE = 0.95  # of the valid lists; near 0 on a healthy run
@@ -65,8 +65,7 @@ class Learning:
             self.warned = True
             found = "; ".join(f"in {count} {'step' if count == 1 else 'steps'} "
                               f"{self.sentences[name].format(margin=margin)}" for name, count in self.reasons.most_common())
-            warnings.warn(f"rankd: nothing is learnt, for {self.streak} training steps now: {found}", RuntimeWarning,
-                          stacklevel=5)
+            warn(f"nothing is learnt, for {self.streak} training steps now: {found}")
 
 
 def reason_for(info: LossInfo, loss: float, factor: float, pairs: Callable[[], bool]) -> str | None:

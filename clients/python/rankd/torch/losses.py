@@ -1,7 +1,6 @@
 """The loss modules."""
 from __future__ import annotations
 
-import warnings
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,6 +17,7 @@ from .memory import Memory, refuse_double
 from .schedule import Schedule, Step
 from .state import pack, unpack
 from .tracing import untraced
+from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
 _OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids")  # what may be None
@@ -87,8 +87,8 @@ class RankLoss(nn.Module):
         """Takes such a tensor, or the dict that older versions saved."""
         known = unpack(state)
         if known is None:
-            warnings.warn(f"rankd: the state that was loaded into {type(self).__name__} is not one that a loss saved, as it would "
-                          "be after an average over models: its margin warm-up begins anew", RuntimeWarning, stacklevel=2)
+            warn(f"the state that was loaded into {type(self).__name__} is not one that a loss saved, as it would be after an "
+                 "average over models: its margin warm-up begins anew")
         self._take_state(known or {})
 
     def _take_state(self, state: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """A loss's side of its bank: which one, when it is fed, and whether what lies there belongs to the loss's state."""
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 
 from ..results import LossInfo
 from .distributed import trainers
+from .warn import warn
 
 _AHEAD = 2  # batches that each of several trainers may append between a state and the first look at the bank
 
@@ -74,11 +74,10 @@ class Memory:
             return
         back = (f"Go back to its checkpoint {self.tag!r} with rankd.torch.restore_bank(crit), in one trainer" if self.tag else
                 "No checkpoint of the bank was taken for this state (rankd.torch.save_bank(crit))")
-        warnings.warn(
-            f"rankd: the memory is newer than the loaded state: bank {self.bank!r} is at version {info.bank_version} (generation "
+        warn(
+            f"the memory is newer than the loaded state: bank {self.bank!r} is at version {info.bank_version} (generation "
             f"{info.bank_generation}), the state was saved at version {version} (generation {generation}). Its items were made by "
-            f"weights that this run does not have. {back}, or start over with client.banks.clear({self.bank!r})",
-            RuntimeWarning, stacklevel=5)
+            f"weights that this run does not have. {back}, or start over with client.banks.clear({self.bank!r})")
 
 
 def refuse_double(memory: Memory, references: torch.Tensor | None) -> None:
