@@ -19,10 +19,11 @@ $(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory: $(BUILD)/obj/te
 $(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory: \
 	LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=free
 
-$(venv)/ready: tests/requirements.txt
+$(venv)/ready: tests/requirements.txt tests/requirements-alone.txt
 	rm -rf $(venv)
 	/usr/bin/python3 -m venv --system-site-packages $(venv)
 	$(venv)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(venv)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-alone.txt
 	touch $@
 
 .PHONY: check-unit check-process check-all unit

@@ -69,7 +69,7 @@ static int check_input(const struct rankd_tensor *tensor, struct rankd_error *er
         return rankd_fail(error, RANKD_MISUSE,
                           "%s has %" PRIu64 " bytes; its shape and datatype say otherwise", name,
                           tensor->bytes);
-    if (tensor->data == NULL && bytes > 0) /* where there are none, an address says nothing */
+    if (tensor->data == NULL && tensor->bytes > 0) /* where there are none, an address says nothing */
         return rankd_fail(error, RANKD_MISUSE, "%s has no data", name);
     return RANKD_OK;
 }

@@ -30,17 +30,17 @@ static enum rankd_status find_input(struct rk_parser *p, const json_t *input, si
                    nearest.best ? nearest.best : "", nearest.best ? "\"?" : "");
 }
 
-static enum rankd_status parse_shape(struct rk_parser *p, const char *name, const json_t *shape,
+static enum rankd_status parse_shape(struct rk_parser *p, const struct rk_port_row *row, const json_t *shape,
                                      struct rk_tensor *tensor)
 {
     char field[96];
-    (void)snprintf(field, sizeof field, "shape of input %s", name);
+    (void)snprintf(field, sizeof field, "shape of input %s", row->name);
     if (!json_is_array(shape))
         return rk_parse_wrong(p, field, shape, "an array of whole numbers");
     size_t rank = json_array_size(shape);
     if (rank == 0 || rank > RK_MAX_RANK)
-        return rk_fail(p->err, RANKD_INVALID, "%s has %zu dimensions; it may have 1 to %d", field, rank,
-                       RK_MAX_RANK);
+        return rk_fail(p->err, RANKD_INVALID, "input %s has %zu dimensions; its shape must be %s", row->name,
+                       rank, row->shape);
     tensor->rank = (unsigned)rank;
     for (size_t i = 0; i < rank; i++) {
         const json_t *extent = json_array_get(shape, i);
@@ -175,7 +175,7 @@ static enum rankd_status parse_input(struct rk_parser *p, const json_t *input, s
     if (status == RANKD_OK)
         status = parse_datatype(p, which, json_object_get(input, "datatype"), &tensor);
     if (status == RANKD_OK)
-        status = parse_shape(p, name, json_object_get(input, "shape"), &tensor);
+        status = parse_shape(p, &rk_input_rows[which], json_object_get(input, "shape"), &tensor);
     if (status != RANKD_OK)
         return status;
     size_t count;

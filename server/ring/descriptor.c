@@ -63,8 +63,8 @@ static enum rankd_status read_input(const struct rk_segment *segment, const stru
         return rk_fail(err, RANKD_INVALID, "%s: datatype is %" PRIu32 "; it may be 0 to %d", name,
                        wire->dtype, RK_DTYPE_COUNT - 1);
     if (wire->rank < 1 || wire->rank > RK_MAX_RANK)
-        return rk_fail(err, RANKD_INVALID, "%s has %" PRIu32 " dimensions; it may have 1 or %d", name,
-                       wire->rank, RK_MAX_RANK);
+        return rk_fail(err, RANKD_INVALID, "input %s has %" PRIu32 " dimensions; its shape must be %s", name,
+                       wire->rank, rk_input_rows[wire->port].shape);
     *tensor = (struct rk_tensor){.dtype = (enum rk_dtype)wire->dtype, .rank = wire->rank};
     for (unsigned i = 0; i < wire->rank; i++)
         tensor->shape[i] = wire->shape[i];

@@ -140,7 +140,7 @@ CASES = {
     "shape zero": (changed(inputs__0__shape=[0, 4], inputs__0__data=[]), 400, ["shape", "0"]),
     "shape overflows": (changed(inputs__0__shape=[2**40, 2**40]), 400, ["shape"]),
     "shape a number": (changed(inputs__0__shape=4), 400, ["shape"]),
-    "shape of three": (changed(inputs__0__shape=[1, 2, 2]), 400, ["shape", "scores"]),
+    "shape of three": (changed(inputs__0__shape=[1, 2, 2]), 400, ["input scores has 3 dimensions; its shape must be [Q, N]"]),
     "shape with a fraction": (changed(inputs__0__shape=[1, 4.5]), 400, ["shape"]),
     "shapes differ": (changed(inputs__1__shape=[4, 1]), 400, ["targets", "[4, 1]", "[1, 4]"]),
     "too few numbers": (changed(inputs__0__data=[1, 2, 3]), 400, ["scores", "3", "4"]),

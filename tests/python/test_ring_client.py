@@ -90,7 +90,8 @@ def test_banks_are_the_same_behind_both_doors(ring, http):
         ring.banks.get("shared")
 
 
-@pytest.mark.parametrize("wrong", [lambda s, t: (s, t * 2), lambda s, t: (s[:, :-1], t), lambda s, t: (s * np.nan, t)])
+@pytest.mark.parametrize("wrong", [lambda s, t: (s, t * 2), lambda s, t: (s[:, :-1], t), lambda s, t: (s * np.nan, t),
+                                   lambda s, t: (s[None], t[None]), lambda s, t: (s[0], t[0]), lambda s, t: (s, t[None])])
 def test_the_sentence_is_the_same_too(ring, http, wrong):
     scores, targets = wrong(*batch(6))
     said = []

@@ -14,7 +14,7 @@ from support import BUILD, free_port
 
 import rankd
 import rankd.torch.card as card_module
-from rankd.torch import APLoss, RecallLoss, blackbox_rank
+from rankd.torch import APLoss, RecallLoss, blackbox_rank, ranks
 
 TOKEN = "the-token-of-the-trainer"
 
@@ -181,3 +181,34 @@ def test_a_card_that_is_lost_while_training_costs_no_step(carded):
     gradients = [step(crit, scores, targets)[1] for _ in range(8)]
     assert all(torch.equal(g, gradients[0]) for g in gradients)
     assert client.metadata()["device"]["state"] == "lost"
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_whole_targets_of_every_type_are_taken_there_too(carded, dtype):
+    client, _ = carded()
+    scores, targets = problem()
+    crit = APLoss(margin=0.05, margin_warmup=0, client=client)
+    want = step(crit, scores, targets)
+    assert torch.equal(step(crit, scores, targets.to(dtype))[1], want[1])
+    assert on_card(client) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_fractions_are_refused_there_by_value_and_position_too(carded, dtype):
+    client, _ = carded()
+    scores, targets = problem()
+    targets = targets.to(dtype)
+    targets[3, 5] = 0.1
+    with pytest.raises(ValueError, match=r"targets\[3, 5\] is 0\.(1|09)"):
+        APLoss(margin=0, client=client)(scores, targets)
+
+
+def test_eval_mode_and_plain_ranks_go_there_and_move_no_schedule(carded):
+    client, _ = carded()
+    scores, targets = problem()
+    crit = APLoss(margin=0.05, client=client).eval()
+    step(crit, scores, targets)
+    assert crit.schedule.steps == 0 and on_card(client) == 1
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    assert torch.equal(ranks(scores, client=client).gather(1, order), torch.arange(1, 601).expand(8, -1))
+    assert on_card(client, "rank") == 1

@@ -1,6 +1,8 @@
 """Broken connections, restarts and overload: what is repeated, for how long, and what must not be."""
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -209,3 +211,36 @@ def test_requests_under_way_while_the_daemon_is_killed_over_and_over_all_come_ba
         stop.set()
         [t.join() for t in threads]
         assert not errors and answers and all(answers)
+
+
+DROPPED = """
+import gc, multiprocessing, os, sys, threading
+import rankd
+
+def asked(url):
+    client = rankd.connect(url)
+    assert client.ready()
+    return client
+
+url = sys.argv[1]
+asked(url)                                              # dropped at once
+ring = [asked(url)]
+ring.append(ring)                                       # as part of a cycle
+del ring
+gc.collect()
+kept = asked(url)
+thread = threading.Thread(target=lambda: kept.metadata())
+thread.start(); thread.join()                           # with its thread
+child = multiprocessing.get_context("fork").Process(target=lambda: kept.metadata())
+child.start(); child.join()                             # in a child, that opened its own and inherited one
+assert child.exitcode == 0 and kept.ready()
+assert len([fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}") and
+            os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")]) == 1, "sockets are left open"
+"""
+
+
+def test_connections_of_what_is_dropped_are_closed_without_a_warning(daemon):
+    done = subprocess.run([sys.executable, "-X", "dev", "-W", "always::ResourceWarning", "-c", DROPPED, daemon.url],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "ResourceWarning" not in done.stderr, done.stderr

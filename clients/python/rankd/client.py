@@ -90,7 +90,7 @@ class Client:
         """The rank loss `model` ("ap" or "recall") of a batch, and its gradient at unit upstream.
 
         Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant, 0 irrelevant, -1 not
-        there), or `embeddings` [B, dim] with integer `labels` [B] (-1: relevant to nothing). With embeddings, optional:
+        there; any type), or `embeddings` [B, dim] with integer `labels` [B] (-1: relevant to nothing). With embeddings, optional:
         `ids` [B] (a query ignores items that bear its own id; -1 = none), `enqueue_mask` [B] bool, and more items to rank
         that are not queries: `ref_embeddings` [R, dim], `ref_labels` [R], `ref_ids` [R].
 

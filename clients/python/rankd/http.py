@@ -23,6 +23,7 @@ from .errors import (
     from_status,
 )
 from .reply import HEADER_LENGTH, read_reply
+from .sockets import close_socket, close_when_dropped
 from .tensors import OnCard, Tensor
 from .transport import InferReply, InferRequest
 from .wire import Body, Channel, Deadline, Head, read_head
@@ -168,6 +169,7 @@ class HTTPTransport:
         except (OSError, UnicodeError) as error:  # a name that can't be one is a UnicodeError
             raise ConnectionFailed(f"no connection to {self._url}: {getattr(error, 'strerror', None) or error}") from error
         channel = Channel(sock)
+        close_when_dropped(channel, sock)
         self._local.held = _Held(channel, os.getpid(), self._epoch)
         return channel, False
 
@@ -202,12 +204,7 @@ class HTTPTransport:
         self._local.held = None
         if held is None:
             return
-        sock = held.channel.sock
-        if held.owner != os.getpid() and isinstance(sock, ssl.SSLSocket):
-            # Inherited through a fork: only this process's descriptor goes, without a farewell in the parent's name.
-            os.close(sock.detach())
-            return
-        sock.close()
+        close_socket(held.channel.sock, held.owner)
 
 
 def _visible(text: str) -> bool:

@@ -16,6 +16,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(dtype).newbyteorder("<") for
 FLOATS = ("FP64", "FP32", "FP16", "BF16")
 TARGETS = ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP32")
 LABELS = ("INT64", "INT32")
+# What each input's shape is called, for those who can't send another one to the daemon, which has the sentence otherwise.
+SHAPES = {"scores": "[Q, N]", "targets": "[Q, N]", "upstream": "[Q, N]", "embeddings": "[B, d]", "ref_embeddings": "[R, d]",
+          "labels": "[B]", "ids": "[B]", "enqueue_mask": "[B]", "ref_labels": "[R]", "ref_ids": "[R]"}
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ def dtype_of(datatype: str) -> np.dtype[Any]:
 def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnCard:
     """Makes an input of whatever numpy can turn into an array, without a copy where it is already in the right form.
 
-    A type that is not in `allowed` is widened to one that holds every value of it exactly; where there is none, this
-    is a TypeError that names the input and what it may be. Nothing is ever rounded here. What is empty has no value to lose,
-    and passes as the first type that is allowed: an empty list is float64 to numpy.
+    A type that is not in `allowed` becomes one that holds these very values exactly; where there is none, this is a
+    TypeError that names the input and what it may be, or a ValueError that names the first value. Nothing is ever rounded here.
+    What is empty has no value to lose, and passes as the first type that is allowed: an empty list is float64 to numpy.
     """
     if isinstance(value, OnCard):
         if value.datatype not in allowed:
@@ -74,12 +77,10 @@ def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnCard:
     if isinstance(value, BF16):
         if value.bits.dtype not in (np.uint16, np.int16):
             raise TypeError(f"{name}: BF16 bits are uint16, not {value.bits.dtype}")
-        if "BF16" not in allowed:
-            raise TypeError(f"{name} is bfloat16; it may be {', '.join(allowed)}")
-        return Tensor(name, "BF16", np.ascontiguousarray(value.bits))
+        return _bfloat16(name, value.bits.view(np.uint16), allowed)
     array = np.asarray(value)
-    if array.dtype.name == "bfloat16" and "BF16" in allowed:  # the type that ml_dtypes adds to numpy
-        return Tensor(name, "BF16", np.ascontiguousarray(array).view(np.uint16))
+    if array.dtype.name == "bfloat16":  # the type that ml_dtypes adds to numpy
+        return _bfloat16(name, array.view(np.uint16), allowed)
     datatype = _NAMES.get(array.dtype.name)
     if datatype not in allowed:
         array, datatype = _widen(name, array, allowed)
@@ -87,6 +88,14 @@ def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnCard:
         raise TypeError(f"{name} is a single number; it must be an array")
     little = array.dtype.newbyteorder("<")
     return Tensor(name, datatype, np.ascontiguousarray(array, dtype=little))
+
+
+def _bfloat16(name: str, bits: NDArray[Any], allowed: tuple[str, ...]) -> Tensor:
+    if "BF16" in allowed:
+        return Tensor(name, "BF16", np.ascontiguousarray(bits))
+    if "FP32" in allowed:  # which has the same exponents
+        return Tensor(name, "FP32", np.ascontiguousarray(bits.astype(np.uint32) << 16).view(np.float32))
+    raise TypeError(f"{name} is bfloat16; it may be {', '.join(allowed)}")
 
 
 def _widen(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[NDArray[Any], str]:
@@ -101,4 +110,8 @@ def _widen(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[ND
             changed = array.astype(target)
             if np.array_equal(changed.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"):
                 return changed, datatype
+    if array.dtype.kind == "f" and "FP32" in allowed:
+        where = np.argwhere(array.astype(np.float32).astype(array.dtype) != array)[0]
+        raise ValueError(f"{name}{where.tolist()} is {array[tuple(where)].item()!r}; values of type {array.dtype} may be whole "
+                         f"numbers of at most 2^24 here, or others that FP32 holds exactly")
     raise TypeError(f"{name} is of type {array.dtype}; it may be {', '.join(allowed)}")

@@ -11,6 +11,6 @@ gradient accumulation, and from several trainers at once.
 """
 from .checkpoint import restore_bank, save_bank
 from .losses import APLoss, RecallLoss, RetrievalLoss
-from .ranking import blackbox_rank
+from .ranking import blackbox_rank, ranks
 
-__all__ = ["APLoss", "RecallLoss", "RetrievalLoss", "blackbox_rank", "restore_bank", "save_bank"]
+__all__ = ["APLoss", "RecallLoss", "RetrievalLoss", "blackbox_rank", "ranks", "restore_bank", "save_bank"]

@@ -14,29 +14,33 @@ from __future__ import annotations
 import uuid
 
 from ..banks import BankState
-from .losses import RetrievalLoss
+from .losses import RankLoss
 
 
-def save_bank(crit: RetrievalLoss, tag: str | None = None) -> str:
+def save_bank(crit: RankLoss, tag: str | None = None) -> str:
     """Takes a checkpoint of the loss's bank and puts its tag into the loss's state_dict. Returns the tag.
 
     Without `tag` a new one is made up. An existing tag is an error: a checkpoint is never overwritten.
     """
     bank = _bank(crit)
     tag = tag or f"{bank[:40]}-step{crit.schedule.steps}-{uuid.uuid4().hex[:8]}"
-    crit.client.banks.checkpoint(bank, tag)
-    crit.bank_tag = tag
+    taken = crit.client.banks.checkpoint(bank, tag)
+    crit.memory.tag = tag
+    crit.memory.now_at(taken["version"], taken["generation"])
     return tag
 
 
-def restore_bank(crit: RetrievalLoss) -> BankState:
+def restore_bank(crit: RankLoss) -> BankState:
     """Takes the loss's bank back to the checkpoint whose tag came with load_state_dict."""
-    if crit.bank_tag is None:
+    memory = crit.memory
+    if memory.tag is None:
         raise ValueError("this loss's state knows no checkpoint of the bank: call save_bank(crit) before crit.state_dict()")
-    return crit.client.banks.restore(_bank(crit), crit.bank_tag)
+    state = crit.client.banks.restore(_bank(crit), memory.tag)
+    memory.now_at(state.version, state.generation)
+    return state
 
 
-def _bank(crit: RetrievalLoss) -> str:
+def _bank(crit: RankLoss) -> str:
     if crit.bank is None:
-        raise ValueError("this loss has no bank: RetrievalLoss('ap', bank=NAME)")
+        raise ValueError("this loss has no bank: give it one with bank=NAME")
     return crit.bank

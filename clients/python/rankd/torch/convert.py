@@ -30,6 +30,14 @@ def to_wire(name: str, value: Any) -> Any:
     return host.numpy()
 
 
+def exact_targets(targets: torch.Tensor) -> torch.Tensor | None:
+    """Targets in a type that the daemon takes: floats of other widths as float32. None where that would change a value."""
+    if not targets.is_floating_point() or targets.dtype == torch.float32:
+        return targets
+    narrow = targets.float()
+    return narrow if targets.dtype != torch.float64 or torch.equal(narrow.double(), targets) else None
+
+
 def from_wire(array: NDArray[Any], like: torch.Tensor) -> torch.Tensor:
     """The daemon's array on the device of `like`, in the array's own type."""
     tensor: torch.Tensor = torch.from_numpy(array)

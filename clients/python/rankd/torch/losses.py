@@ -1,6 +1,7 @@
 """The loss modules."""
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -9,9 +10,18 @@ from torch import nn
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
 from .card import card_path, fits
-from .convert import expect_tensor, from_wire, loss_type, to_wire
+from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
+from .learning import Learning, only_label, pairs_in_scores, reason_for
+from .memory import Memory, refuse_double
 from .schedule import Schedule, Step
+from .state import pack, unpack
+from .tracing import untraced
+from .warn import warn
+
+_KEY = "_extra_state"  # by which torch calls it in a state_dict
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids")  # what may be None
+_Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
 class RankLoss(nn.Module):
@@ -19,12 +29,15 @@ class RankLoss(nn.Module):
 
     client           a rankd.Client or a URL; None: RANKD_URL, or the daemon on this machine
     lambda_val       strength of the perturbation (the paper's lambda), in units of the scores
-    margin           in units of the scores; grows from 0 over the first `margin_warmup` training steps
+    margin           in units of the scores; grows from 0 over the first `margin_warmup` training steps (calls in training
+                     mode that a gradient is wanted of)
     average          "macro": mean over lists; "micro": weighted by their relevant items; "sum"
     loss_weight      factor on the loss
-    on_nan           what a NaN among the scores does: "raise", or "propagate": loss and gradient are NaN and nothing is
-                     sent, which is what torch's GradScaler looks for to skip the step
+    on_nan           what numbers that have no ranking do (NaN among the scores; NaN, infinity or a zero vector among
+                     embeddings): "raise", or "propagate": loss and gradient are NaN and nothing is sent, which is what
+                     torch's GradScaler looks for to skip the step
     lambda_scope, lambda_units: see the daemon's reference of parameters
+    persistent_state whether the loss's own state (steps of the warm-up, what it knows of its bank) is part of a state_dict
 
     `info` (a rankd.LossInfo) tells about the latest call.
     """
@@ -32,7 +45,8 @@ class RankLoss(nn.Module):
     info: LossInfo | None = None
 
     def __init__(self, model: str, client: Client | str | None, *, lambda_val: float, margin: float, margin_warmup: int,
-                 average: str, loss_weight: float, on_nan: str, lambda_scope: str | None, lambda_units: str | None) -> None:
+                 average: str, loss_weight: float, bank: str | None, on_nan: str, lambda_scope: str | None,
+                 lambda_units: str | None, persistent_state: bool, learning: Learning) -> None:
         super().__init__()
         if on_nan not in ("raise", "propagate"):
             raise ValueError(f"on_nan is {on_nan!r}; it may be 'raise' or 'propagate'")
@@ -41,116 +55,179 @@ class RankLoss(nn.Module):
         self.model = model
         self.client = client if isinstance(client, Client) else connect(client)
         self.average, self.loss_weight, self.on_nan = average, float(loss_weight), on_nan
-        self.schedule = Schedule(margin, margin_warmup)
+        self.persistent_state = bool(persistent_state)
+        self.schedule, self.memory, self.learning = Schedule(margin, margin_warmup), Memory(bank), learning
         self.options: dict[str, Any] = {"lambda_val": float(lambda_val), "lambda_scope": lambda_scope,
                                         "lambda_units": lambda_units}
+
+    @property
+    def bank(self) -> str | None:
+        """The bank's name."""
+        return self.memory.bank
+
+    @bank.setter
+    def bank(self, name: str | None) -> None:
+        self.memory.bank = name
+
+    def not_remembering(self) -> AbstractContextManager[None]:
+        """`with crit.not_remembering():` within, calls rank against the bank and give gradients as always, but the batch is
+        not appended, and the margin's warm-up stands still: for passes over a batch that are not a training step (an LR
+        finder, the second pass of SAM, LBFGS's closures). May be nested."""
+        return self.memory.held()
 
     def extra_repr(self) -> str:
         return (f"{self.model!r}, lambda_val={self.options['lambda_val']:g}, margin={self.schedule.margin:g}, "
                 f"margin_warmup={self.schedule.warmup}, average={self.average!r}")
 
-    def get_extra_state(self) -> dict[str, Any]:
-        return self.schedule.state()
+    def get_extra_state(self) -> torch.Tensor:
+        """The state as one uint8 tensor; what a state_dict holds of this module."""
+        return pack({"steps": self.schedule.steps, "stalled": self.learning.streak, **self.memory.state()})
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.schedule.load(state)
+    def set_extra_state(self, state: Any) -> None:
+        """Takes such a tensor, or the dict that older versions saved."""
+        known = unpack(state)
+        if known is None:
+            warn(f"the state that was loaded into {type(self).__name__} is not one that a loss saved, as it would be after an "
+                 "average over models: its margin warm-up begins anew")
+        self._take_state(known or {})
 
-    def _evaluate(self, differentiable: dict[str, torch.Tensor], rest: dict[str, torch.Tensor | None],
-                  ignored: torch.Tensor | None, avg_factor: float | torch.Tensor | None, bank: str | None) -> torch.Tensor:
+    def _take_state(self, state: dict[str, Any]) -> None:
+        self.schedule.load(int(state.get("steps", 0)))
+        self.learning.load(int(state.get("stalled", 0)))
+        self.memory.load(state)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if not self.persistent_state:
+            destination.pop(prefix + _KEY, None)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str],
+                              unexpected_keys: list[str], error_msgs: list[str]) -> None:
+        key = prefix + _KEY
+        there = key in state_dict
+        if there and not self.persistent_state:
+            state_dict = {name: value for name, value in state_dict.items() if name != key}
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        if key in missing_keys:  # a state from before the loss was part of the model lacks nothing
+            missing_keys.remove(key)
+        if not there and self.persistent_state:
+            self._take_state({})
+
+    def _evaluate(self, differentiable: dict[str, Any], rest: dict[str, Any],
+                  avg_factor: float | torch.Tensor | None) -> torch.Tensor:
         """One call: `differentiable` and `rest` are the client's arguments by name, the first of them the one whose
         device and type the loss takes."""
-        inputs = [expect_tensor(name, value) for name, value in differentiable.items()]
+        tensors = {name: expect_tensor(name, value) for name, value in {**differentiable, **rest}.items()
+                   if value is not None or name not in _OPTIONAL}
+        inputs = [tensors[name] for name in differentiable]
         average, factor = self._average(avg_factor)
-        training = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-        if self.on_nan == "propagate" and _has_nan(inputs, ignored, finite="embeddings" in differentiable):
-            value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
-            gradients = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
-            return PrecomputedLoss.apply(value, gradients if training else (None,) * len(inputs), *inputs)
-        shared = self._on_card(differentiable, rest, average, bank, training)
-        if shared is not None:
-            return shared * factor
-        arguments = {name: to_wire(name, value) for name, value in {**differentiable, **rest}.items() if value is not None}
-        enqueue = bank is not None and training and self.training
-        step = self.schedule.begin([*arguments.values(), average, bank], enqueue) if training else \
-            Step(self.schedule.current_margin(), "")
-        result = self.client.loss(
-            self.model, **arguments, **self.options, margin=step.margin, average=average, bank=bank,
-            enqueue=enqueue if bank is not None else None, batch_id=step.batch_id if enqueue else None,
-            gradient="dense" if training else False)
-        self.info = result.info
-        if training:
-            self.schedule.end(step, result.info)
-        return self._graph(result, inputs, training) * factor
+        wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+        value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
+        if self.on_nan == "propagate" and self._without_ranking(tensors):
+            gradients: tuple[Any, ...] = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
+        else:
+            result, gradients, step = self._on_card(tensors, average, wanted) or self._by_host(tensors, inputs, average, wanted)
+            self._note(result, step, factor, tensors)
+            value.fill_(result.loss)
+        return (PrecomputedLoss.apply(value, gradients, *inputs) if wanted else value) * factor
 
-    def _on_card(self, differentiable: dict[str, torch.Tensor], rest: dict[str, torch.Tensor | None], average: str,
-                 bank: str | None, training: bool) -> torch.Tensor | None:
-        """The loss by way of memory shared on the card; None where that is no way."""
-        tensors = {**differentiable, **{name: value for name, value in rest.items() if value is not None}}
-        if set(tensors) != {"scores", "targets"} or bank is not None or not fits(tensors):
+    def _begin(self, content: list[Any], wanted: bool) -> Step:
+        """The settings of a call. One that must not count is kept in mind as well, gradient or not: activation checkpointing
+        may recompute it where nothing says so any more."""
+        held, content = self.memory.held_back, [*content, self.bank]
+        if not wanted and not held:
+            return self.schedule.plain(content)
+        return self.schedule.begin(content, counts=wanted and self.training and not held, known=self.bank is not None)
+
+    def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> _Answer:
+        arguments = {name: to_wire(name, value) for name, value in tensors.items()}
+        step = self._begin([*arguments.values(), average], wanted)
+        enqueue = self.bank is not None and wanted and step.counts
+        result = self.client.loss(
+            self.model, **arguments, **self.options, margin=step.margin, average=average, bank=self.bank,
+            enqueue=enqueue if self.bank is not None else None, batch_id=step.batch_id if enqueue else None,
+            gradient="dense" if wanted else False)
+        arrays = (result.gradient, result.ref_gradient)
+        return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
+
+    def _on_card(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> _Answer | None:
+        """The answer by way of memory shared on the card; None where that is no way."""
+        if set(tensors) != {"scores", "targets"} or self.bank is not None:
             return None
-        scores = tensors["scores"]
+        scores, targets = tensors["scores"], exact_targets(tensors["targets"])
+        if targets is None or not fits({"scores": scores, "targets": targets}):
+            return None
         path = card_path(self.client, scores.device)
         if path is None:
             return None
-        step = self.schedule.begin([tuple(scores.shape), average], False) if training else \
-            Step(self.schedule.current_margin(), "")
-        done = path.run(tensors, {"gradient": (scores.shape, torch.float32)} if training else {}, lambda at: self.client.loss(
+        step = self._begin([tuple(scores.shape), average], wanted)
+        rooms = {"gradient": (scores.shape, torch.float32)} if wanted else {}
+        done = path.run({"scores": scores, "targets": targets}, rooms, lambda at: self.client.loss(
             self.model, at["scores"], at["targets"], **self.options, margin=step.margin, average=average,
-            gradient=at["gradient"] if training else False))
+            gradient=at["gradient"] if wanted else False))
         if done is None:
             return None
         result, there = done
+        return result, (there["gradient"] if wanted and scores.requires_grad else None,), step
+
+    def _note(self, result: LossResult, step: Step, factor: float, tensors: dict[str, torch.Tensor]) -> None:
+        """Keeps what the reply says."""
         self.info = result.info
-        value = torch.full((), result.loss, dtype=loss_type(scores), device=scores.device)
-        if not training:
-            return value
-        self.schedule.end(step, result.info)
-        return PrecomputedLoss.apply(value, (there["gradient"] if scores.requires_grad else None,), scores)
+        self.memory.seen(result.info)
+        if self.schedule.end(step):
+            self.learning.saw(reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)), step.margin)
 
-    def _graph(self, result: LossResult, inputs: list[torch.Tensor], training: bool) -> torch.Tensor:
-        value = torch.full((), result.loss, dtype=loss_type(inputs[0]), device=inputs[0].device)
-        if not training:
-            return value
-        arrays = (result.gradient, result.ref_gradient)
-        gradients = tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs))
-        return PrecomputedLoss.apply(value, gradients, *inputs)
+    def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
+        """Whether a list of this batch has a relevant and an irrelevant item."""
+        raise NotImplementedError
 
-    def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float | torch.Tensor]:
+    def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
+        """Whether the daemon would refuse the numbers."""
+        raise NotImplementedError
+
+    def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
         if avg_factor is None:
             return self.average, self.loss_weight
         if self.average == "micro":
             raise ValueError("avg_factor divides a sum over lists; it can't be had together with average='micro'")
-        if isinstance(avg_factor, torch.Tensor):
-            avg_factor = avg_factor.item()
-        if not avg_factor > 0:
-            raise ValueError(f"avg_factor is {avg_factor}; it must be above 0 (the number of valid lists of all trainers, "
-                             "at least 1)")
-        return "sum", self.loss_weight / avg_factor
+        number = float(avg_factor)
+        if not number >= 0:
+            raise ValueError(f"avg_factor is {number:g}; it must be the number of valid lists of all trainers, 0 or more")
+        return "sum", self.loss_weight / number if number > 0 else 0.0
 
 
 class _ScoresLoss(RankLoss):
     """On scores and targets."""
 
     def __init__(self, model: str, client: Client | str | None, *, margin: float | None, axis: int, interclass: float,
-                 bank: str | None, **common: Any) -> None:
+                 **common: Any) -> None:
         if margin is None:
             raise TypeError("margin must be given: its unit is the scores'. Starting points: 0.02 to 0.1 for cosines, 1 for "
                             "logits (rank the logits, not sigmoid outputs), 0 for none")
-        super().__init__(model, client, margin=margin, **common)
-        self.bank = bank
+        super().__init__(model, client, margin=margin, learning=Learning.of_scores(), **common)
         self.options.update(axis=axis, interclass=interclass)
 
+    @untraced
     def forward(self, scores: torch.Tensor, targets: torch.Tensor,
                 avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores).
 
         scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each column)
-        targets     [Q, N]: 1 relevant, 0 irrelevant, -1 not there
+        targets     [Q, N], bool, integer or any float type: 1 relevant, 0 irrelevant, -1 not there
         avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number of lists here. The
-                    number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients
+                    number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients.
+                    0: there is none anywhere, and the loss is 0
         """
-        ignored = torch.eq(targets, -1) if self.on_nan == "propagate" else None
-        return self._evaluate({"scores": scores}, {"targets": targets}, ignored, avg_factor, self.bank)
+        return self._evaluate({"scores": scores}, {"targets": targets}, avg_factor)
+
+    def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
+        return pairs_in_scores(tensors["targets"], self.options["axis"], self.options["interclass"])
+
+    def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
+        scores, targets = tensors["scores"], tensors["targets"]
+        if scores.shape != targets.shape:
+            return False  # the daemon has a sentence for that
+        return bool((torch.isnan(scores) & (targets != -1).to(scores.device)).any())
 
 
 class APLoss(_ScoresLoss):
@@ -160,10 +237,11 @@ class APLoss(_ScoresLoss):
     def __init__(self, *, margin: float | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
                  bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
-                 lambda_units: str | None = None, client: Client | str | None = None) -> None:
+                 lambda_units: str | None = None, persistent_state: bool = True,
+                 client: Client | str | None = None) -> None:
         super().__init__("ap", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, bank=bank, on_nan=on_nan,
-                         lambda_scope=lambda_scope, lambda_units=lambda_units)
+                         lambda_scope=lambda_scope, lambda_units=lambda_units, persistent_state=persistent_state)
 
 
 class RecallLoss(_ScoresLoss):
@@ -173,11 +251,11 @@ class RecallLoss(_ScoresLoss):
     def __init__(self, *, margin: float | None = None, weight: str = "loglog", lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,
                  loss_weight: float = 1.0, bank: str | None = None, on_nan: str = "raise",
-                 lambda_scope: str | None = None, lambda_units: str | None = None,
+                 lambda_scope: str | None = None, lambda_units: str | None = None, persistent_state: bool = True,
                  client: Client | str | None = None) -> None:
         super().__init__("recall", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, bank=bank, on_nan=on_nan,
-                         lambda_scope=lambda_scope, lambda_units=lambda_units)
+                         lambda_scope=lambda_scope, lambda_units=lambda_units, persistent_state=persistent_state)
         self.options["weight"] = weight
 
 
@@ -193,7 +271,7 @@ class RetrievalLoss(RankLoss):
     def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
-                 lambda_units: str | None = None, client: Client | str | None = None) -> None:
+                 lambda_units: str | None = None, persistent_state: bool = True, client: Client | str | None = None) -> None:
         if model not in ("ap", "recall"):
             raise ValueError(f"model is {model!r}; it may be 'ap' or 'recall'")
         if weight is not None and model != "recall":
@@ -203,11 +281,12 @@ class RetrievalLoss(RankLoss):
                 raise TypeError("margin must be given with normalize=False: its unit is the inner products'")
             margin = 0.1
         super().__init__(model, client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
-                         loss_weight=loss_weight, on_nan=on_nan, lambda_scope=lambda_scope, lambda_units=lambda_units)
-        self.bank = bank
-        self.bank_tag: str | None = None  # of the checkpoint that belongs to this state; see checkpoint.py
+                         loss_weight=loss_weight, bank=bank, on_nan=on_nan, lambda_scope=lambda_scope,
+                         lambda_units=lambda_units, persistent_state=persistent_state, learning=Learning.of_embeddings())
+        self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
         self.options.update(normalize=normalize, weight=weight)
 
+    @untraced
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, *, ids: torch.Tensor | None = None,
                 enqueue_mask: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
                 ref_labels: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
@@ -218,33 +297,27 @@ class RetrievalLoss(RankLoss):
         labels        [B] integer; equal = relevant, -1 = relevant to nothing
         ids           [B] int64 names of the items: a query ignores items that bear its own; -1 = none
         enqueue_mask  [B] bool: which of them the bank shall keep
-        ref_emb, ref_labels, ref_ids: [R, dim], [R], [R]: more items to rank, not queries (other trainers' shards, gathered;
-                      the other modality). They receive a gradient too, if they want one, and are not appended
+        ref_emb, ref_labels, ref_ids: [R, dim], [R], [R]: more items for the batch to rank, not queries (other trainers'
+                      shards, gathered). They receive a gradient too, if they want one, and are not appended. Not
+                      together with a bank in a job of several trainers, who would see each other's items twice
         avg_factor    see APLoss
         """
         if (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
+        refuse_double(self.memory, ref_emb)
         differentiable = {"embeddings": embeddings}
         if ref_emb is not None:
             differentiable["ref_embeddings"] = ref_emb
         rest = {"labels": labels, "ids": ids, "ref_labels": ref_labels, "ref_ids": ref_ids,
                 "enqueue_mask": enqueue_mask if self.bank is not None else None}
-        return self._evaluate(differentiable, rest, None, avg_factor, self.bank)
+        return self._evaluate(differentiable, rest, avg_factor)
 
-    def get_extra_state(self) -> dict[str, Any]:
-        return {**super().get_extra_state(), "bank_tag": self.bank_tag}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        super().set_extra_state(state)
-        self.bank_tag = state.get("bank_tag")
-
-
-def _has_nan(inputs: list[torch.Tensor], ignored: torch.Tensor | None, finite: bool) -> bool:
-    """Whether the daemon would refuse the numbers: NaN among scores that count; NaN or infinity in an embedding."""
-    for x in inputs:
-        bad = ~torch.isfinite(x) if finite else torch.isnan(x)
-        if ignored is not None:
-            bad = bad & ~ignored.to(x.device)
-        if bool(bad.any()):
+    def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
+        before, self._label = self._label, only_label(tensors["labels"], tensors.get("ref_labels"))
+        if self._label is None:
             return True
-    return False
+        return bool(self.info is not None and self.info.bank_items) and self._label != before  # the bank has others
+
+    def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
+        given = [tensors[name].detach().float() for name in ("embeddings", "ref_embeddings") if name in tensors]
+        return any(not bool(x.isfinite().all()) or (self.options["normalize"] and bool((x == 0).all(-1).any())) for x in given)

@@ -11,17 +11,27 @@ from torch.autograd.function import once_differentiable
 from ..client import Client, connect
 from ..tensors import OnCard
 from .card import card_path, fits
-from .convert import from_wire, loss_type, to_wire
+from .convert import expect_tensor, from_wire, loss_type, to_wire
+from .tracing import untraced
 
 
+@untraced
 def blackbox_rank(scores: torch.Tensor, *, lambda_val: float = 1.0, client: Client | str | None = None) -> torch.Tensor:
     """Ranks of each row of `scores` [Q, N] divided by N, in (0, 1], 1/N = best; backward is blackbox differentiation.
 
     Here the perturbation is lambda_val times whatever arrives from above, so a loss scale (AMP) or a loss weight acts
-    like a larger lambda_val. The loss modules do not have that property; prefer them where they fit.
+    like a larger lambda_val. The loss modules do not have that property; prefer them where they fit. Where ranks are wanted
+    as whole numbers, ranks() gives them: N times these is not always whole.
     """
     held = client if isinstance(client, Client) else connect(client)
     return _Rank.apply(scores, held, lambda_val)
+
+
+@untraced
+def ranks(scores: torch.Tensor, *, client: Client | str | None = None) -> torch.Tensor:
+    """Ranks of each row of `scores` [Q, N], 1 = best, as int64 [Q, N] on the scores' device: by score, at equal scores by
+    index. Exact at any N, and without a gradient."""
+    return _ranks(client if isinstance(client, Client) else connect(client), expect_tensor("scores", scores).detach())
 
 
 def _ranks(client: Client, scores: torch.Tensor) -> torch.Tensor:

@@ -1,35 +1,32 @@
-"""What a loss module remembers from step to step: margin warm-up, stalled steps, and which calls were recomputations."""
+"""What a loss module remembers from step to step: margin warm-up, and which calls were recomputations."""
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..client import new_batch_id
-from ..results import LossInfo
 from ..tensors import BF16
 
-STALLED_STEPS = 20  # in a row, before a warning
-_STALLED_SHARE = 0.95  # of the valid lists; near 0 on a healthy run
 _REMEMBERED_CALLS = 16
 
 
 @dataclass
 class Step:
-    """A training step's own settings. A recomputation of it under activation checkpointing gets the same ones."""
+    """One call's own settings. A recomputation of it under activation checkpointing gets the same ones."""
 
     margin: float
     batch_id: str
+    counts: bool  # a training step: the warm-up goes on, and the batch is remembered where there is a bank
     again: bool = False
 
 
 class Schedule:
-    """State of one loss module. Only training steps (grad enabled, input requires grad) count."""
+    """State of one loss module. Only training steps count: training mode, a gradient is wanted, and nobody said otherwise."""
 
     def __init__(self, margin: float, warmup: int) -> None:
         if not margin >= 0 or margin == float("inf"):
@@ -38,7 +35,6 @@ class Schedule:
             raise ValueError(f"margin_warmup is {warmup!r}; it must be a number of steps, 0 or more")
         self.margin, self.warmup = float(margin), warmup
         self.steps = 0
-        self.stalled = 0
         self._calls: OrderedDict[bytes, Step] = OrderedDict()
 
     def current_margin(self) -> float:
@@ -48,41 +44,37 @@ class Schedule:
             return self.margin
         return self.margin * (self.steps / self.warmup)
 
-    def begin(self, content: list[Any], remember: bool) -> Step:
-        """The settings for a training step over `content`. With `remember`, a call with the very same content that
-        follows closely and from within a backward pass is taken for its recomputation."""
-        key = _fingerprint(content) if remember or self.steps < self.warmup else None
-        known = self._calls.get(key) if key is not None else None
-        if known is not None and _in_backward():
-            return Step(known.margin, known.batch_id, again=True)
-        step = Step(self.current_margin(), new_batch_id())
+    def begin(self, content: list[Any], *, counts: bool, known: bool) -> Step:
+        """The settings for a call over `content`. With `known`, and during the warm-up, a call with the very same content that
+        follows closely and from within a backward pass is taken for its recomputation. Whether that counts was told by the
+        first call: by the time of the backward pass the mode may be another."""
+        key = _fingerprint(content) if known or self.steps < self.warmup else None
+        first = self._calls.get(key) if key is not None else None
+        if first is not None and _in_backward():
+            return replace(first, again=True)
+        step = Step(self.current_margin(), new_batch_id(), counts)
         if key is not None:
             self._calls[key] = step
             while len(self._calls) > _REMEMBERED_CALLS:
                 self._calls.popitem(last=False)
         return step
 
-    def end(self, step: Step, info: LossInfo) -> None:
-        """Counts a step that the daemon answered."""
-        if step.again:
-            return
-        self.steps += 1
-        if info.lists_stalled is None or info.lists_valid == 0:
-            return
-        self.stalled = self.stalled + 1 if info.lists_stalled >= _STALLED_SHARE * info.lists_valid else 0
-        if self.stalled == STALLED_STEPS:
-            warnings.warn(
-                f"rankd: in the last {STALLED_STEPS} steps nearly every list had a loss but no irrelevant item that moved, so "
-                f"nothing is learnt. The scores lie closer together than the margin ({step.margin:g}): use a smaller margin, a "
-                "longer margin_warmup, or a larger lambda_val", RuntimeWarning, stacklevel=4)
+    def plain(self, content: list[Any]) -> Step:
+        """The settings for a call that no gradient is wanted of. It may be the first pass of a checkpointed step, so what an
+        earlier call over the same content said of counting holds no more."""
+        if any(not step.counts for step in self._calls.values()):
+            self._calls.pop(_fingerprint(content), None)
+        return Step(self.current_margin(), "", False)
 
-    def state(self) -> dict[str, int]:
-        """For state_dict."""
-        return {"steps": self.steps, "stalled": self.stalled}
+    def end(self, step: Step) -> bool:
+        """Counts a call that the daemon answered. Whether it was a training step that had not been counted yet."""
+        new = step.counts and not step.again
+        self.steps += new
+        return new
 
-    def load(self, state: dict[str, Any]) -> None:
-        """From state_dict."""
-        self.steps, self.stalled = int(state["steps"]), int(state["stalled"])
+    def load(self, steps: int) -> None:
+        """From a state: training steps up to it."""
+        self.steps = steps
         self._calls.clear()
 
 

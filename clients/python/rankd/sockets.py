@@ -1,0 +1,26 @@
+"""Closing sockets that nobody holds any more, quietly and in the right process."""
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import weakref
+
+
+def close_socket(held: socket.socket | None, owner: int) -> None:
+    """Closes a socket that process `owner` opened. One inherited through a fork: only this process's descriptor goes, without a
+    farewell in the parent's name."""
+    if held is None:
+        return
+    if owner != os.getpid() and isinstance(held, ssl.SSLSocket):
+        number = held.detach()
+        if number >= 0:
+            os.close(number)
+        return
+    held.close()
+
+
+def close_when_dropped(connection: object, held: socket.socket) -> None:
+    """Closes the socket when the connection that holds it is collected: with its transport, or with the thread it belongs to.
+    Left to the collector, an open socket is a ResourceWarning, in a place that tells nobody anything."""
+    weakref.finalize(connection, close_socket, held, os.getpid())

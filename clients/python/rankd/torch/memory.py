@@ -1,0 +1,89 @@
+"""A loss's side of its bank: which one, when it is fed, and whether what lies there belongs to the loss's state."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..results import LossInfo
+from .distributed import trainers
+from .warn import warn
+
+_AHEAD = 2  # batches that each of several trainers may append between a state and the first look at the bank
+
+
+class Memory:
+    """`bank` is the bank's name, None without one; `tag` that of the checkpoint that belongs to the state."""
+
+    def __init__(self, bank: str | None) -> None:
+        self.bank = bank
+        self.tag: str | None = None
+        self.version: int | None = None  # of the bank, as last seen
+        self.generation: int | None = None
+        self._held_back = 0
+        self._loaded: tuple[Any, Any] | None = None  # version and generation of a state, until the bank is seen
+
+    @property
+    def held_back(self) -> bool:
+        """Whether a block of held() is being run."""
+        return self._held_back > 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, nothing is to be remembered. May be nested."""
+        self._held_back += 1
+        try:
+            yield
+        finally:
+            self._held_back -= 1
+
+    def state(self) -> dict[str, Any]:
+        """For state_dict."""
+        return {"bank_tag": self.tag, "bank": self.bank if self.version is not None else None, "bank_version": self.version,
+                "bank_generation": self.generation}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """From state_dict. What it says of the bank is compared with the bank when that is seen next, for a restore may come
+        after the load, and in another process."""
+        self.tag = state.get("bank_tag")
+        self.version, self.generation = state.get("bank_version"), state.get("bank_generation")
+        known = self.version is not None and state.get("bank") == self.bank
+        self._loaded = (self.version, self.generation) if known else None
+
+    def now_at(self, version: int, generation: int) -> None:
+        """After this trainer took a checkpoint, or went back to one."""
+        self.version, self.generation, self._loaded = version, generation, None
+
+    def seen(self, info: LossInfo) -> None:
+        """What a reply said of the bank."""
+        if self.bank is None or info.bank_version is None:
+            return
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            self._compare(loaded, info)
+        self.version = max(info.bank_version, info.bank_version_appended or 0)
+        self.generation = info.bank_generation
+
+    def _compare(self, loaded: tuple[Any, Any], info: LossInfo) -> None:
+        version, generation = loaded
+        others = trainers()
+        newest = version + (_AHEAD * others if others > 1 else 0)
+        if info.bank_version is None or info.bank_version <= newest or not info.bank_items:
+            return
+        back = (f"Go back to its checkpoint {self.tag!r} with rankd.torch.restore_bank(crit), in one trainer" if self.tag else
+                "No checkpoint of the bank was taken for this state (rankd.torch.save_bank(crit))")
+        warn(
+            f"the memory is newer than the loaded state: bank {self.bank!r} is at version {info.bank_version} (generation "
+            f"{info.bank_generation}), the state was saved at version {version} (generation {generation}). Its items were made by "
+            f"weights that this run does not have. {back}, or start over with client.banks.clear({self.bank!r})")
+
+
+def refuse_double(memory: Memory, references: torch.Tensor | None) -> None:
+    """Raises where gathered shards and a bank would show a trainer the same items twice."""
+    if memory.bank is not None and references is not None and trainers() > 1:
+        raise ValueError(
+            f"ref_emb is given, and bank is {memory.bank!r}, in a job of {trainers()} trainers: those that come late would "
+            "rank the others' items twice, as references and as what the others had appended by then, and loss and gradient "
+            "would depend on who comes when. Give one of the two: gather the shards, or name the bank")

@@ -1,0 +1,15 @@
+"""Warnings that point at the line of the training script, however deep below torch's calls they arise."""
+from __future__ import annotations
+
+import sys
+import warnings
+from types import FrameType
+
+
+def warn(sentence: str) -> None:
+    """A RuntimeWarning at the nearest caller that is neither rankd nor torch."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in ("rankd", "torch"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"rankd: {sentence}", RuntimeWarning, stacklevel=level)
