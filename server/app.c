@@ -32,8 +32,8 @@ static enum rankd_status no_memory(struct rk_err *err)
 
 static enum rankd_status start_log(struct rk_app *app, struct rk_err *err)
 {
-    app->log = rk_log_new(app->config.log_level, app->config.log_format);
-    return app->log ? RANKD_OK : no_memory(err);
+    app->log = rk_log_new(app->config.log_level, app->config.log_format, app->config.log_buffer);
+    return app->log ? RANKD_OK : rk_fail(err, RANKD_INTERNAL, "no memory or no thread for the log");
 }
 
 static void stop_log(struct rk_app *app)

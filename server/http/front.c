@@ -4,6 +4,7 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,7 +14,10 @@
 #include "exchange.h"
 #include "listen.h"
 #include "log.h"
+#include "patient.h"
 #include "tls.h"
+
+enum { ANNOUNCE_MS = 1000 };
 
 /* A client that leaves Nagle's algorithm on holds the last piece of an upload back until what it sent is
  * acknowledged, which a receiver puts off by 40 ms; so acknowledge at once while a body arrives. The kernel
@@ -248,8 +252,13 @@ const char *rk_http_url(const struct rk_app *app)
     return app->http ? app->http->url : "";
 }
 
-void rk_http_announce(const struct rk_app *app, FILE *out)
+void rk_http_announce(const struct rk_app *app, int fd)
 {
-    if (app->http)
-        (void)fprintf(out, "listening on %s\n", app->http->url);
+    char line[RK_URL_TEXT + 16];
+    if (!app->http)
+        return;
+    const int length = snprintf(line, sizeof line, "listening on %s\n", app->http->url);
+    if (rk_patient_write(fd, line, (size_t)length, ANNOUNCE_MS) <= 0)
+        rk_log_say(app->log, RK_LOG_WARN, "http", "standard output takes no \"listening on %s\"",
+                   app->http->url);
 }
