@@ -13,6 +13,7 @@
 #include "http/front.h"
 #include "kernel/kernel.h"
 #include "log.h"
+#include "memory.h"
 #include "metrics.h"
 #include "regions.h"
 #include "ring/front.h"
@@ -60,7 +61,7 @@ static void stop_metrics(struct rk_app *app)
 
 static enum rankd_status start_budget(struct rk_app *app, struct rk_err *err)
 {
-    app->budget = rk_budget_new(app->config.budget_bytes);
+    app->budget = rk_budget_new(app->config.budget_bytes, app->metrics, app->memory);
     return app->budget ? RANKD_OK : no_memory(err);
 }
 
@@ -147,13 +148,13 @@ static void stop_kernels(struct rk_app *app)
 }
 
 static const struct rk_part parts[] = {
-    {"kernels", start_kernels, stop_kernels},       {"log", start_log, stop_log},
-    {"metrics", start_metrics, stop_metrics},       {"budget", start_budget, stop_budget},
-    {"card", rk_card_start, rk_card_stop},          {"access", start_access, stop_access},
-    {"helpers", start_helpers, stop_helpers},       {"banks", rk_banks_start, rk_banks_stop},
-    {"regions", rk_regions_start, rk_regions_stop}, {"work", start_work, stop_work},
-    {"errands", start_errands, stop_errands},       {"http", rk_http_start, rk_http_stop},
-    {"ring", rk_ring_start, rk_ring_stop},
+    {"kernels", start_kernels, stop_kernels}, {"log", start_log, stop_log},
+    {"metrics", start_metrics, stop_metrics}, {"memory", rk_memory_start, rk_memory_stop},
+    {"budget", start_budget, stop_budget},    {"card", rk_card_start, rk_card_stop},
+    {"access", start_access, stop_access},    {"helpers", start_helpers, stop_helpers},
+    {"banks", rk_banks_start, rk_banks_stop}, {"regions", rk_regions_start, rk_regions_stop},
+    {"work", start_work, stop_work},          {"errands", start_errands, stop_errands},
+    {"http", rk_http_start, rk_http_stop},    {"ring", rk_ring_start, rk_ring_stop},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 

@@ -22,6 +22,7 @@ struct rk_app {
     /* Each owned by the part of the same name; NULL while that part is not up, or switched off. */
     struct rk_log *log;         /* log.h */
     struct rk_metrics *metrics; /* metrics.h */
+    struct rk_memory *memory;   /* memory.h */
     struct rk_budget *budget;   /* budget.h */
     struct rk_device *device;   /* card.h; NULL without an accelerator */
     struct rk_access *access;   /* access.h: tokens and their scopes */

@@ -9,8 +9,16 @@
 #include "budget.h"
 #include "log.h"
 
+/* What was asked is no longer needed, and the client may take its time to read the answer. */
+static void release(struct rk_exchange *exchange)
+{
+    rk_wire_request_clear(&exchange->wire);
+    rk_body_free(&exchange->body, exchange->http->app->budget);
+}
+
 static void finish(struct rk_exchange *exchange)
 {
+    release(exchange);
     exchange->step = RK_STEP_ANSWERED;
     rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_WRITE);
     MHD_resume_connection(exchange->connection); /* the last touch: libmicrohttpd's thread has it from here */
@@ -261,14 +269,14 @@ static void account(struct rk_exchange *exchange)
 void rk_exchange_end(struct rk_exchange *exchange)
 {
     struct rk_http *http = exchange->http;
+    rk_wire_reply_clear(&exchange->out); /* before what was reserved for it is given back */
+    rk_reply_clear(&exchange->reply);
     if (exchange->counted) {
         account(exchange);
         atomic_fetch_sub(&http->in_flight, 1);
     }
     if (exchange->gauged)
         rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, -1);
-    rk_wire_reply_clear(&exchange->out);
-    rk_reply_clear(&exchange->reply);
     rk_wire_request_clear(&exchange->wire);
     rk_lease_end(&exchange->lease);
     rk_body_free(&exchange->body, http->app->budget);

@@ -13,8 +13,8 @@ enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err) __attrib
  * up. */
 void rk_http_stop(struct rk_app *app);
 
-/* Writes `listening on http://ADDRESS:PORT`, a line; nothing without HTTP. Waits a second at most for somebody
- * who reads it. */
+/* Writes `listening on http://ADDRESS:PORT`, a line; nothing without HTTP. Waits a second at most for
+ * somebody who reads it. */
 void rk_http_announce(const struct rk_app *app, int fd);
 
 /* "http://127.0.0.1:8080", "" without HTTP. */

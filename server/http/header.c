@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "access.h"
+#include "budget.h"
 #include "exchange.h"
 #include "model_find.h"
 #include "wire.h"
@@ -69,6 +70,12 @@ static enum rankd_status check_body(struct rk_exchange *exchange)
         return rk_fail(&exchange->err, RANKD_TOO_LARGE,
                        "the body has %zu bytes; it may have at most %zu (--%s)", body->announced, body->limit,
                        json_rules ? "json-bytes" : "body-bytes");
+    const size_t budget = rk_budget_limit(exchange->http->app->budget);
+    if (body->announced > budget)
+        return rk_fail(&exchange->err, RANKD_TOO_LARGE,
+                       "the body has %zu bytes; all requests together may take %zu of memory "
+                       "(--budget-bytes)",
+                       body->announced, budget);
     const char *encoding = header(exchange, "Content-Encoding");
     if (!rk_encoding_parse(encoding, &exchange->encoding))
         return rk_fail(&exchange->err, RANKD_INVALID,
