@@ -191,6 +191,11 @@ static enum rankd_status check_reach(const struct rk_config *config, struct rk_e
                        : config->tls_cert[0] ? "key"
                                              : "cert",
                        config->tls_cert[0] ? "cert" : "key");
+    if (strcmp(config->http, "off") == 0 && strcmp(config->socket, "off") == 0)
+        return rk_fail(
+            err, RANKD_INVALID,
+            "http and socket are both off, so nobody could reach rankd; give http an address and a "
+            "port, or socket a path");
     if (config->insecure || strcmp(config->http, "off") == 0 || rk_access_is_loopback(config->http) ||
         (tls && config->tokens[0]))
         return RANKD_OK;

@@ -8,6 +8,7 @@
 #include "banks.h"
 #include "budget.h"
 #include "card.h"
+#include "descriptors.h"
 #include "gauges.h"
 #include "helpers.h"
 #include "http/front.h"
@@ -167,6 +168,7 @@ static void stop_first(struct rk_app *app, size_t count)
 enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
 {
     app->started_ns = rk_now_ns();
+    rk_descriptors_raise();
     for (size_t i = 0; i < PARTS; i++) {
         if (parts[i].start(app, err) != RANKD_OK) {
             stop_first(app, i);
@@ -179,7 +181,15 @@ enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
 
 void rk_app_refuse(struct rk_app *app)
 {
+    atomic_store(&app->stopping, true);
     atomic_store(&app->ready, false);
+}
+
+const char *rk_app_unready(const struct rk_app *app)
+{
+    if (atomic_load(&app->ready))
+        return NULL;
+    return atomic_load(&app->stopping) ? "shutting down" : "starting";
 }
 
 void rk_app_stop(struct rk_app *app)

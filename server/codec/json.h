@@ -11,7 +11,8 @@
 #define RK_JSON_DEPTH_MAX 32
 
 /* A new reference to the object that `bytes` hold, or NULL with *err set. Refused: anything but one object,
- * nesting deeper than RK_JSON_DEPTH_MAX, a key twice, a heap that may not grow (json_heap.h). `what` names it in sentences ("the request"). */
+ * nesting deeper than RK_JSON_DEPTH_MAX, a key twice, a heap that may not grow (json_heap.h). `what` names it
+ * in sentences ("the request"). */
 json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 

@@ -64,8 +64,16 @@ static void on_drop(struct rk_job *job, enum rankd_status why)
     finish(exchange);
 }
 
+static void await(struct rk_exchange *exchange)
+{
+    if (!exchange->awaited)
+        atomic_fetch_add(&exchange->http->in_flight, 1);
+    exchange->awaited = true;
+}
+
 bool rk_exchange_run(struct rk_exchange *exchange)
 {
+    await(exchange);
     struct rk_app *app = exchange->http->app;
     exchange->received_ns = rk_now_ns();
     exchange->meta.received_ns = exchange->received_ns;
@@ -199,7 +207,8 @@ enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange)
     struct MHD_Response *response = computed ? infer_response(exchange) : api_response(exchange);
     if (!response)
         return MHD_NO;
-    if (exchange->close_after || !atomic_load(&exchange->http->app->ready))
+    await(exchange);
+    if (exchange->close_after || exchange->spare || rk_app_unready(exchange->http->app))
         add_header(response, "Connection", "close");
     if (computed)
         exchange->answer.http_status = 200;
@@ -271,10 +280,10 @@ void rk_exchange_end(struct rk_exchange *exchange)
     struct rk_http *http = exchange->http;
     rk_wire_reply_clear(&exchange->out); /* before what was reserved for it is given back */
     rk_reply_clear(&exchange->reply);
-    if (exchange->counted) {
+    if (exchange->counted)
         account(exchange);
+    if (exchange->awaited)
         atomic_fetch_sub(&http->in_flight, 1);
-    }
     if (exchange->gauged)
         rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, -1);
     rk_wire_request_clear(&exchange->wire);

@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "access.h"
+#include "descriptors.h"
 #include "exchange.h"
 #include "listen.h"
 #include "log.h"
 #include "patient.h"
+#include "places.h"
 #include "tls.h"
 
 enum { ANNOUNCE_MS = 1000 };
@@ -72,7 +74,6 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
     struct rk_http *http = exchange->http;
     exchange->step = RK_STEP_READING;
     exchange->counted = true;
-    atomic_fetch_add(&http->in_flight, 1);
     rk_conn_phase(&http->conns, exchange->conn, RK_PHASE_BODY);
     if (rk_exchange_header(exchange, method, version))
         return rk_exchange_answer(exchange);
@@ -155,9 +156,9 @@ static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
         on_access, http, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, http,
         MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(config->idle_timeout / 1000), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
-        tls ? secure : none, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->conns.limit + RK_SPARE_PLACES,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000), MHD_OPTION_STRICT_FOR_CLIENT,
+        1, MHD_OPTION_ARRAY, tls ? secure : none, MHD_OPTION_END);
 }
 
 enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *err)
@@ -184,7 +185,8 @@ static enum rankd_status listen_and_serve(struct rk_http *http, struct rk_err *e
     const int listener = rk_listen_open(config->http, tls, http->url, err);
     if (listener < 0)
         return err->status;
-    if (!rk_conns_start(&http->conns, config, http->app->metrics, !tls)) {
+    const uint64_t limit = rk_descriptors_for(config->connections, RK_SPARE_PLACES, http->app->log);
+    if (!rk_conns_start(&http->conns, config, http->app->metrics, !tls, limit)) {
         (void)close(listener);
         return rk_fail(err, RANKD_INTERNAL, "http: no thread could be started");
     }
@@ -213,10 +215,12 @@ enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err)
     return RANKD_OK;
 }
 
-/* Requests that have begun, until they are answered, the time is up, or nobody wants to wait any more. */
+/* Requests that were received whole, until they are answered, the time is up, or nobody wants to wait any
+ * more. */
 static void drain(struct rk_http *http)
 {
     struct rk_app *app = http->app;
+    rk_places_drain(&http->conns);
     const uint64_t until = rk_now_ns() + app->config.drain_timeout * 1000000u;
     while (atomic_load(&http->in_flight) && !atomic_load(&app->hurry) && rk_now_ns() < until)
         (void)nanosleep(&(struct timespec){0, 5000000}, NULL);

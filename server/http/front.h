@@ -9,8 +9,8 @@
  * returned. */
 enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Takes no more requests, waits for those that run (at most --drain-timeout, not at all in a hurry), hangs
- * up. */
+/* Takes no more requests, hangs up on those that were not sent whole, waits for those that run (at most
+ * --drain-timeout, not at all in a hurry), hangs up. */
 void rk_http_stop(struct rk_app *app);
 
 /* Writes `listening on http://ADDRESS:PORT`, a line; nothing without HTTP. Waits a second at most for

@@ -120,7 +120,7 @@ def test_sigterm_drains_what_runs_and_refuses_what_is_new(make_daemon):
         kept.sendall(request("GET", "/v2/health/ready"))
         assert read(kept).status == 200
         running = [in_background(lambda: infer(daemon, SLOW)) for _ in range(3)]
-        while metric(daemon, "rankd_requests_in_flight") < 3:
+        while metric(daemon, "rankd_workers_busy") + metric(daemon, "rankd_queue_waiting") < 3:  # all were received whole
             time.sleep(0.002)
         daemon.signal(signal.SIGTERM)
         daemon.wait_for_log("draining")
