@@ -1,7 +1,6 @@
 #include "access.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <pthread.h>
@@ -10,7 +9,9 @@
 #include <string.h>
 #include <strings.h>
 
-enum { DIGEST = 32 };
+#include "file_read.h"
+
+enum { DIGEST = 32, FILE_BYTES = 1 << 22 };
 
 struct token {
     unsigned char digest[DIGEST];
@@ -118,8 +119,6 @@ static enum rankd_status read_lines(FILE *file, const char *path, struct token *
         ++*count;
     }
     explicit_bzero(line, sizeof line);
-    if (ferror(file))
-        return rk_fail(err, RANKD_INVALID, "tokens is '%s': %s", path, strerror(errno));
     /* An empty file would be read as "no tokens wanted" by nobody but an attacker. */
     return *count ? RANKD_OK : rk_fail(err, RANKD_INVALID, "tokens is '%s', which holds no token", path);
 }
@@ -128,17 +127,20 @@ enum rankd_status rk_access_reload(struct rk_access *access, struct rk_err *err)
 {
     if (!access->path[0])
         return RANKD_OK;
-    FILE *file = fopen(access->path, "re");
-    if (!file)
-        return rk_fail(err, RANKD_INVALID, "tokens is '%s': %s", access->path, strerror(errno));
+    size_t count = 0, bytes = 0;
+    char *text = rk_file_read_new("tokens", access->path, FILE_BYTES, &bytes, err);
+    if (!text)
+        return err->status;
     struct token *fresh = calloc(RK_TOKENS_MAX, sizeof *fresh);
-    size_t count = 0;
+    FILE *file = fmemopen(text, bytes + !bytes, "r"); /* which takes no empty one: that is a NUL here */
     enum rankd_status status = RANKD_OK;
-    if (!fresh)
+    if (!fresh || !file)
         status = rk_fail(err, RANKD_INTERNAL, "no memory");
     else
         status = read_lines(file, access->path, fresh, &count, err);
-    (void)fclose(file);
+    if (file)
+        (void)fclose(file);
+    rk_file_forget(text, bytes);
     if (status != RANKD_OK) {
         free(fresh);
         return status;
@@ -189,6 +191,11 @@ static enum rankd_status check_reach(const struct rk_config *config, struct rk_e
                        : config->tls_cert[0] ? "key"
                                              : "cert",
                        config->tls_cert[0] ? "cert" : "key");
+    if (strcmp(config->http, "off") == 0 && strcmp(config->socket, "off") == 0)
+        return rk_fail(
+            err, RANKD_INVALID,
+            "http and socket are both off, so nobody could reach rankd; give http an address and a "
+            "port, or socket a path");
     if (config->insecure || strcmp(config->http, "off") == 0 || rk_access_is_loopback(config->http) ||
         (tls && config->tokens[0]))
         return RANKD_OK;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "app.h"
+#include "codec/json_heap.h"
 #include "codec/text.h"
 #include "route.h"
 
@@ -35,6 +36,16 @@ static enum rankd_status check_scope(const struct rk_route *route, const struct 
                    call->method, call->path, name, call->who ? call->who->name : "nobody");
 }
 
+/* What it reads of JSON is reserved like a request's. */
+static void run_handler(const struct rk_route *route, struct rk_app *app, const struct rk_call *call,
+                        const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
+{
+    struct rk_json_heap heap;
+    rk_json_heap_open(&heap, app->budget, 0);
+    (void)route->handler(app, call, match, answer, err);
+    rk_json_heap_close(&heap);
+}
+
 void rk_api_call(struct rk_app *app, const struct rk_call *call, struct rk_answer *answer)
 {
     struct rk_err err = {0};
@@ -48,7 +59,7 @@ void rk_api_call(struct rk_app *app, const struct rk_call *call, struct rk_answe
     if (route && !route->handler)
         (void)rk_fail(&err, RANKD_UNSUPPORTED, "%.200s is not part of the control API", call->path);
     else if (route && check_scope(route, call, &err) == RANKD_OK)
-        (void)route->handler(app, call, &match, answer, &err);
+        run_handler(route, app, call, &match, answer, &err);
     if (err.status != RANKD_OK)
         answer_error(answer, &err);
 }

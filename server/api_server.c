@@ -18,8 +18,9 @@ enum rankd_status rk_api_ready(struct rk_app *app, const struct rk_call *call, c
                                struct rk_answer *answer, struct rk_err *err)
 {
     (void)call, (void)match, (void)answer;
-    if (!atomic_load(&app->ready))
-        return rk_fail(err, RANKD_INVALID, "rankd is starting or shutting down; it takes no requests now");
+    const char *why = rk_app_unready(app);
+    if (why)
+        return rk_fail(err, RANKD_INVALID, "rankd is %s; it takes no requests now", why);
     return RANKD_OK;
 }
 

@@ -8,11 +8,13 @@
 #include "banks.h"
 #include "budget.h"
 #include "card.h"
+#include "descriptors.h"
 #include "gauges.h"
 #include "helpers.h"
 #include "http/front.h"
 #include "kernel/kernel.h"
 #include "log.h"
+#include "memory.h"
 #include "metrics.h"
 #include "regions.h"
 #include "ring/front.h"
@@ -32,8 +34,8 @@ static enum rankd_status no_memory(struct rk_err *err)
 
 static enum rankd_status start_log(struct rk_app *app, struct rk_err *err)
 {
-    app->log = rk_log_new(app->config.log_level, app->config.log_format);
-    return app->log ? RANKD_OK : no_memory(err);
+    app->log = rk_log_new(app->config.log_level, app->config.log_format, app->config.log_buffer);
+    return app->log ? RANKD_OK : rk_fail(err, RANKD_INTERNAL, "no memory or no thread for the log");
 }
 
 static void stop_log(struct rk_app *app)
@@ -60,7 +62,7 @@ static void stop_metrics(struct rk_app *app)
 
 static enum rankd_status start_budget(struct rk_app *app, struct rk_err *err)
 {
-    app->budget = rk_budget_new(app->config.budget_bytes);
+    app->budget = rk_budget_new(app->config.budget_bytes, app->metrics, app->memory);
     return app->budget ? RANKD_OK : no_memory(err);
 }
 
@@ -147,13 +149,13 @@ static void stop_kernels(struct rk_app *app)
 }
 
 static const struct rk_part parts[] = {
-    {"kernels", start_kernels, stop_kernels},       {"log", start_log, stop_log},
-    {"metrics", start_metrics, stop_metrics},       {"budget", start_budget, stop_budget},
-    {"card", rk_card_start, rk_card_stop},          {"access", start_access, stop_access},
-    {"helpers", start_helpers, stop_helpers},       {"banks", rk_banks_start, rk_banks_stop},
-    {"regions", rk_regions_start, rk_regions_stop}, {"work", start_work, stop_work},
-    {"errands", start_errands, stop_errands},       {"http", rk_http_start, rk_http_stop},
-    {"ring", rk_ring_start, rk_ring_stop},
+    {"kernels", start_kernels, stop_kernels}, {"log", start_log, stop_log},
+    {"metrics", start_metrics, stop_metrics}, {"memory", rk_memory_start, rk_memory_stop},
+    {"budget", start_budget, stop_budget},    {"card", rk_card_start, rk_card_stop},
+    {"access", start_access, stop_access},    {"helpers", start_helpers, stop_helpers},
+    {"banks", rk_banks_start, rk_banks_stop}, {"regions", rk_regions_start, rk_regions_stop},
+    {"work", start_work, stop_work},          {"errands", start_errands, stop_errands},
+    {"http", rk_http_start, rk_http_stop},    {"ring", rk_ring_start, rk_ring_stop},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 
@@ -166,6 +168,7 @@ static void stop_first(struct rk_app *app, size_t count)
 enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
 {
     app->started_ns = rk_now_ns();
+    rk_descriptors_raise();
     for (size_t i = 0; i < PARTS; i++) {
         if (parts[i].start(app, err) != RANKD_OK) {
             stop_first(app, i);
@@ -178,7 +181,15 @@ enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
 
 void rk_app_refuse(struct rk_app *app)
 {
+    atomic_store(&app->stopping, true);
     atomic_store(&app->ready, false);
+}
+
+const char *rk_app_unready(const struct rk_app *app)
+{
+    if (atomic_load(&app->ready))
+        return NULL;
+    return atomic_load(&app->stopping) ? "shutting down" : "starting";
 }
 
 void rk_app_stop(struct rk_app *app)

@@ -15,13 +15,15 @@
 
 struct rk_app {
     struct rk_config config;
-    uint64_t started_ns; /* CLOCK_MONOTONIC */
-    atomic_bool ready;   /* all parts are up and no stop was asked for: /v2/health/ready */
-    atomic_bool hurry;   /* a second SIGTERM: nobody waits for running requests any more */
+    uint64_t started_ns;  /* CLOCK_MONOTONIC */
+    atomic_bool ready;    /* all parts are up and no stop was asked for: /v2/health/ready */
+    atomic_bool stopping; /* a stop was asked for */
+    atomic_bool hurry;    /* a second SIGTERM: nobody waits for running requests any more */
 
     /* Each owned by the part of the same name; NULL while that part is not up, or switched off. */
     struct rk_log *log;         /* log.h */
     struct rk_metrics *metrics; /* metrics.h */
+    struct rk_memory *memory;   /* memory.h */
     struct rk_budget *budget;   /* budget.h */
     struct rk_device *device;   /* card.h; NULL without an accelerator */
     struct rk_access *access;   /* access.h: tokens and their scopes */
@@ -53,6 +55,9 @@ void rk_app_stop(struct rk_app *app);
 
 /* From another thread while rk_app_stop() waits: do not wait any longer. */
 void rk_app_hurry(struct rk_app *app);
+
+/* Why no requests are taken: "starting" or "shutting down"; NULL while they are. */
+const char *rk_app_unready(const struct rk_app *app);
 
 /* Now, CLOCK_MONOTONIC in ns. */
 uint64_t rk_now_ns(void);

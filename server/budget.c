@@ -3,16 +3,24 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "memory.h"
+#include "metrics.h"
+
 struct rk_budget {
     size_t limit;
     atomic_size_t used;
+    struct rk_metrics *metrics;
+    struct rk_memory *memory;
 };
 
-struct rk_budget *rk_budget_new(size_t limit)
+struct rk_budget *rk_budget_new(size_t limit, struct rk_metrics *metrics, struct rk_memory *memory)
 {
     struct rk_budget *budget = calloc(1, sizeof *budget);
-    if (budget)
+    if (budget) {
         budget->limit = limit;
+        budget->metrics = metrics;
+        budget->memory = memory;
+    }
     return budget;
 }
 
@@ -32,9 +40,26 @@ bool rk_budget_take(struct rk_budget *budget, size_t bytes)
     return true;
 }
 
+enum rankd_status rk_budget_reserve(struct rk_budget *budget, size_t held, size_t bytes, const char *what,
+                                    struct rk_err *err)
+{
+    if (bytes > budget->limit || held > budget->limit - bytes)
+        return rk_fail(err, RANKD_TOO_LARGE,
+                       "%s takes %zu bytes of memory beside the %zu it has; all requests together may have "
+                       "%zu (--budget-bytes)",
+                       what, bytes, held, budget->limit);
+    if (rk_budget_take(budget, bytes))
+        return RANKD_OK;
+    rk_metric_add(budget->metrics, RK_METRIC_rejected, RK_REASON_BUDGET, 0, 1);
+    return rk_fail(err, RANKD_OVERLOADED,
+                   "%zu bytes of memory for %s are not free now; try again in a moment", bytes, what);
+}
+
 void rk_budget_give(struct rk_budget *budget, size_t bytes)
 {
     atomic_fetch_sub_explicit(&budget->used, bytes, memory_order_relaxed);
+    if (budget->memory)
+        rk_memory_given(budget->memory, bytes);
 }
 
 size_t rk_budget_used(const struct rk_budget *budget)

@@ -6,13 +6,26 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct rk_budget;
+#include "err.h"
 
-struct rk_budget *rk_budget_new(size_t limit); /* NULL if out of memory */
+struct rk_budget;
+struct rk_memory;
+struct rk_metrics;
+
+/* NULL if out of memory. What is refused for the moment counts in `metrics`, and `memory` learns of what was
+ * given back; either may be NULL. */
+struct rk_budget *rk_budget_new(size_t limit, struct rk_metrics *metrics, struct rk_memory *memory);
 void rk_budget_free(struct rk_budget *budget);
+
+/* Reserves `bytes` more for a request that has `held` of them; `what` is what they are for, in sentences
+ * ("the request", "input scores"). RANKD_TOO_LARGE: it can never have as much. RANKD_OVERLOADED: not now;
+ * whoever gets that gives back what he holds, so that of several that grow none waits for another. */
+enum rankd_status rk_budget_reserve(struct rk_budget *budget, size_t held, size_t bytes, const char *what,
+                                    struct rk_err *err) __attribute__((warn_unused_result));
 
 /* False if `bytes` more would pass the limit: nothing is reserved then. Any thread. */
 bool rk_budget_take(struct rk_budget *budget, size_t bytes) __attribute__((warn_unused_result));
+/* After the memory itself was freed. */
 void rk_budget_give(struct rk_budget *budget, size_t bytes);
 
 size_t rk_budget_used(const struct rk_budget *budget);

@@ -10,6 +10,8 @@
 #include "app.h"
 #include "budget.h"
 #include "codec/text.h"
+#include "log.h"
+#include "memory.h"
 #include "work.h"
 
 static void gauge(struct rk_text *out, const char *name, const char *type, double value, const char *help)
@@ -85,5 +87,9 @@ void rk_gauges_write(struct rk_app *app, struct rk_text *out)
           "Memory that requests have reserved.");
     gauge(out, "rankd_budget_limit_bytes", "gauge", (double)rk_budget_limit(app->budget),
           "Memory that requests may reserve.");
+    gauge(out, "rankd_heap_held_bytes", "gauge", (double)rk_memory_held(),
+          "Memory that is allocated: for requests, banks, and the daemon itself.");
+    gauge(out, "rankd_log_lines_dropped_total", "counter", (double)rk_log_dropped(app->log),
+          "Lines of the log that were dropped because it was not read fast enough.");
     write_process(app, out);
 }

@@ -15,17 +15,11 @@
 static enum rankd_status charge(struct rk_app *app, const struct rk_request *request,
                                 struct rk_infer_meta *meta, struct rk_err *err)
 {
-    const size_t cost = rk_request_cost(request);
-    if (cost > rk_budget_limit(app->budget))
-        return rk_fail(
-            err, RANKD_TOO_LARGE,
-            "the request would take %zu bytes of memory; all requests together may take %zu (--budget-bytes)",
-            cost, rk_budget_limit(app->budget));
-    if (!rk_budget_take(app->budget, cost)) {
-        rk_metric_add(app->metrics, RK_METRIC_rejected, RK_REASON_BUDGET, 0, 1);
-        return rk_fail(err, RANKD_OVERLOADED,
-                       "%zu bytes of memory for this request are not free now; try again in a moment", cost);
-    }
+    size_t cost;
+    if (__builtin_add_overflow(rk_request_cost(request), meta->reply_bytes, &cost))
+        cost = SIZE_MAX;
+    if (rk_budget_reserve(app->budget, meta->held, cost, "the request", err) != RANKD_OK)
+        return err->status;
     meta->charged = cost;
     return RANKD_OK;
 }

@@ -23,6 +23,8 @@ struct rk_infer_meta {
     uint64_t received_ns, queue_ns, parse_ns; /* filled before the call */
     uint64_t compute_ns, append_ns;           /* filled by it */
     atomic_size_t copied; /* by it: bytes of the request's tensors that were copied (exec.h) */
+    size_t held;          /* filled before the call: bytes that the request has reserved already, */
+    size_t reply_bytes;   /* and those that writing its reply will take */
     size_t charged;       /* bytes taken from the budget by it: rk_infer_done() gives them back */
 
     struct rk_pinnable *lies_in; /* filled before the call: memory of a client's that all tensors lie in, or

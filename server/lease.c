@@ -59,20 +59,13 @@ static enum rankd_status cut_short(struct rk_err *err, const char *what)
 /* Memory of the request, charged to it; what it holds is not set. */
 static void *take(struct rk_lease *lease, size_t bytes, const char *what, struct rk_err *err)
 {
-    if (bytes > rk_budget_limit(lease->budget)) {
-        (void)rk_fail(err, RANKD_TOO_LARGE,
-                      "%s takes %zu bytes of memory; all requests together may take %zu (--budget-bytes)",
-                      what, bytes, rk_budget_limit(lease->budget));
+    if (rk_budget_reserve(lease->budget, lease->beside + lease->held_bytes, bytes, what, err) != RANKD_OK)
         return NULL;
-    }
-    if (!rk_budget_take(lease->budget, bytes)) {
-        (void)rk_fail(err, RANKD_OVERLOADED,
-                      "%zu bytes of memory for %s are not free now; try again in a moment", bytes, what);
-        return NULL;
-    }
     void *memory = aligned_alloc(ALIGN, (bytes / ALIGN + 1) * ALIGN);
-    if (memory)
+    if (memory) {
+        lease->held_bytes += bytes;
         return memory;
+    }
     rk_budget_give(lease->budget, bytes);
     (void)rk_fail(err, RANKD_OVERLOADED, "no memory for %s; try again in a moment", what);
     return NULL;
@@ -126,9 +119,10 @@ static void *find(struct rk_region_finder *finder, const char *name, size_t offs
 }
 
 void rk_lease_start(struct rk_lease *lease, struct rk_regions *regions, const char *owner,
-                    struct rk_budget *budget)
+                    struct rk_budget *budget, size_t beside)
 {
-    *lease = (struct rk_lease){.finder = {find}, .regions = regions, .owner = owner, .budget = budget};
+    *lease = (struct rk_lease){
+        .finder = {find}, .regions = regions, .owner = owner, .budget = budget, .beside = beside};
 }
 
 void rk_lease_end(struct rk_lease *lease)
@@ -138,9 +132,9 @@ void rk_lease_end(struct rk_lease *lease)
         const bool on_card = held->region->device != NULL;
         void *memory = on_card ? held->copy : held->memory;
         rk_regions_put(lease->regions, held->region);
+        free(memory);
         if (memory)
             rk_budget_give(lease->budget, held->bytes);
-        free(memory);
     }
     lease->count = 0;
 }

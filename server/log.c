@@ -9,23 +9,13 @@
 
 #include "codec/text.h"
 #include "config.h"
+#include "log_crash.h"
+#include "log_writer.h"
 
 struct rk_log {
     int level, format;
+    struct rk_log_writer *writer;
 };
-
-struct rk_log *rk_log_new(int level, int format)
-{
-    struct rk_log *log = malloc(sizeof *log);
-    if (log)
-        *log = (struct rk_log){level, format};
-    return log;
-}
-
-void rk_log_free(struct rk_log *log)
-{
-    free(log);
-}
 
 static void field_number(struct rk_text *line, bool json, const char *key, double number)
 {
@@ -70,33 +60,80 @@ static void timestamp(char out[40])
     (void)snprintf(out + length, 40 - length, ".%06ldZ", now.tv_nsec / 1000);
 }
 
+static void make_line(const struct rk_log *log, int level, const char *part, const struct rk_field *fields,
+                      unsigned count, struct rk_text *line)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    bool json = log->format == RK_LOG_JSON;
+    char when[40];
+    timestamp(when);
+    if (json)
+        rk_json_open(line, NULL, '{');
+    field_text(line, json, "time", when);
+    field_text(line, json, "level", names[level]);
+    field_text(line, json, "part", part);
+    for (unsigned i = 0; i < count; i++) {
+        if (fields[i].text)
+            field_text(line, json, fields[i].key, fields[i].text);
+        else
+            field_number(line, json, fields[i].key, fields[i].number);
+    }
+    if (json)
+        rk_json_close(line, '}');
+    rk_text_add(line, "\n", 1);
+}
+
+static void make_notice(void *argument, uint64_t lines, struct rk_text *line)
+{
+    char message[96];
+    (void)snprintf(message, sizeof message, "%llu lines dropped: the log was not read fast enough",
+                   (unsigned long long)lines);
+    const struct rk_field field = {"message", message, 0};
+    make_line(argument, RK_LOG_WARN, "log", &field, 1, line);
+}
+
+struct rk_log *rk_log_new(int level, int format, size_t buffer_bytes)
+{
+    struct rk_log *log = calloc(1, sizeof *log);
+    if (!log)
+        return NULL;
+    log->level = level;
+    log->format = format;
+    log->writer = rk_log_writer_start(STDERR_FILENO, buffer_bytes, make_notice, log);
+    if (!log->writer) {
+        free(log);
+        return NULL;
+    }
+    rk_log_crash_begin(log->writer);
+    return log;
+}
+
+void rk_log_free(struct rk_log *log)
+{
+    if (!log)
+        return;
+    rk_log_crash_end();
+    /* Where nobody reads, the writer may outlive this, and it makes the notice from `log`. */
+    if (rk_log_writer_stop(log->writer))
+        free(log);
+}
+
+uint64_t rk_log_dropped(const struct rk_log *log)
+{
+    return log ? rk_log_writer_dropped(log->writer) : 0;
+}
+
 void rk_log_line(struct rk_log *log, int level, const char *part, const struct rk_field *fields,
                  unsigned count)
 {
-    static const char *const names[] = {"debug", "info", "warn", "error"};
+    struct rk_text line = {0};
     if (!log || level < log->level)
         return;
-    bool json = log->format == RK_LOG_JSON;
-    char when[40];
-    struct rk_text line = {0};
-    timestamp(when);
-    if (json)
-        rk_json_open(&line, NULL, '{');
-    field_text(&line, json, "time", when);
-    field_text(&line, json, "level", names[level]);
-    field_text(&line, json, "part", part);
-    for (unsigned i = 0; i < count; i++) {
-        if (fields[i].text)
-            field_text(&line, json, fields[i].key, fields[i].text);
-        else
-            field_number(&line, json, fields[i].key, fields[i].number);
-    }
-    if (json)
-        rk_json_close(&line, '}');
-    rk_text_add(&line, "\n", 1);
-    if (!line.failed && write(STDERR_FILENO, line.data, line.length) < 0) {
-        /* Nowhere left to say so. */
-    }
+    make_line(log, level, part, fields, count, &line);
+    if (line.failed)
+        rk_log_writer_miss(log->writer);
+    else
+        rk_log_writer_put(log->writer, line.data, line.length);
     rk_text_free(&line);
 }
 

@@ -60,6 +60,13 @@ static void wait_for_stop(struct rk_app *app)
                strsignal(number));
 }
 
+/* systemd, or whoever stands in for it. */
+static void tell_manager(const struct rk_app *app, const char *state)
+{
+    if (getenv("NOTIFY_SOCKET") && !rk_notify(state))
+        rk_log_say(app->log, RK_LOG_WARN, "main", "%s could not be sent to NOTIFY_SOCKET", state);
+}
+
 static int run(struct rk_app *app)
 {
     struct rk_err err = {0};
@@ -67,11 +74,10 @@ static int run(struct rk_app *app)
         (void)rk_fail(&err, RANKD_INTERNAL, "signals could not be set up");
     if (err.status != RANKD_OK || rk_app_start(app, &err) != RANKD_OK)
         return complain(&err);
-    rk_http_announce(app, stdout);
-    (void)fflush(stdout);
-    (void)rk_notify("READY=1");
+    rk_http_announce(app, STDOUT_FILENO);
+    tell_manager(app, "READY=1");
     wait_for_stop(app);
-    (void)rk_notify("STOPPING=1");
+    tell_manager(app, "STOPPING=1");
 
     pthread_t watcher;
     const bool watching = pthread_create(&watcher, NULL, watch_for_hurry, app) == 0;

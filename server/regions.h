@@ -70,6 +70,8 @@ struct rk_lease {
     struct rk_regions *regions;
     const char *owner;
     struct rk_budget *budget;
+    size_t beside;     /* bytes that the request has reserved already */
+    size_t held_bytes; /* and for what is held here */
     size_t count;
     struct rk_held {
         struct rk_region *region;
@@ -81,7 +83,7 @@ struct rk_lease {
 
 /* `owner` and `budget` outlive the lease. rk_lease_end() must follow, after the last use of what it found. */
 void rk_lease_start(struct rk_lease *lease, struct rk_regions *regions, const char *owner,
-                    struct rk_budget *budget);
+                    struct rk_budget *budget, size_t beside);
 void rk_lease_end(struct rk_lease *lease); /* a zeroed one is fine */
 
 /* Brings inputs that lie on the card here: for requests that are not computed there, and whose batch is kept.

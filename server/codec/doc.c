@@ -6,6 +6,7 @@
 #include "json.h"
 #include "nearest.h"
 #include "number.h"
+#include "text.h"
 
 enum { DOC_BYTES = 65536, ASKED = 32 };
 
@@ -143,6 +144,12 @@ bool rk_doc_word(struct rk_doc *doc, const char *name, const char *words, int *o
     return wrong(doc, name, value, err, may);
 }
 
+static int add_text(const char *bytes, size_t count, void *text)
+{
+    rk_text_add(text, bytes, count);
+    return 0;
+}
+
 bool rk_doc_inner(struct rk_doc *doc, const char *name, char **out, size_t *bytes, struct rk_err *err)
 {
     const json_t *value = look_up(doc, name);
@@ -150,12 +157,14 @@ bool rk_doc_inner(struct rk_doc *doc, const char *name, char **out, size_t *byte
         return false;
     if (!json_is_object(value) && !json_is_array(value))
         return wrong(doc, name, value, err, "an object or an array");
-    *out = json_dumps(value, JSON_COMPACT);
-    if (!*out) {
+    struct rk_text text = {0}; /* not of the heap that documents are of: it may be closed before */
+    const int failed = json_dump_callback(value, add_text, &text, JSON_COMPACT);
+    *out = rk_text_take(&text, bytes);
+    if (failed || !*out) {
+        free(*out);
         (void)rk_fail(err, RANKD_OVERLOADED, "no memory to read %s; try again in a moment", doc->what);
         return false;
     }
-    *bytes = strlen(*out);
     return true;
 }
 

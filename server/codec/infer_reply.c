@@ -41,6 +41,45 @@ static void write_parameters(struct rk_wire_reply *out, const struct rk_info *in
     rk_json_close(text, '}');
 }
 
+/* A number takes 17 bytes of text at most, or 21 where it is whole, and a comma; the text grows by half. */
+enum { ITEM_BYTES = 33, ENVELOPE_BYTES = 4096 };
+
+static size_t elements(const struct rk_tensor *tensor)
+{
+    size_t count = tensor->data ? 1 : 0;
+    for (unsigned i = 0; i < tensor->rank; i++) {
+        if (__builtin_mul_overflow(count, tensor->shape[i], &count))
+            return SIZE_MAX;
+    }
+    return count;
+}
+
+static size_t plus(size_t a, size_t b)
+{
+    size_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
+}
+
+size_t rk_wire_reply_cost(const struct rk_wire_request *wire, bool packed)
+{
+    const struct rk_tensor *in = wire->request.in;
+    const size_t items =
+        plus(1, plus(elements(&in[RK_IN_SCORES]),
+                     plus(elements(&in[RK_IN_EMBEDDINGS]), elements(&in[RK_IN_REF_EMBEDDINGS]))));
+    size_t text = ENVELOPE_BYTES, whole = ENVELOPE_BYTES, bytes;
+    for (size_t i = 0; i < wire->outputs; i++) {
+        const unsigned which = wire->output[i];
+        if (wire->region[which])
+            continue;
+        const size_t each = wire->binary[which] ? sizeof(int64_t) : ITEM_BYTES;
+        if (__builtin_mul_overflow(which == RK_OUT_LOSS ? 1 : items, each, &bytes))
+            return SIZE_MAX;
+        text = plus(text, wire->binary[which] ? 0 : bytes);
+        whole = plus(whole, bytes);
+    }
+    return packed ? plus(text, plus(whole, whole)) : text; /* the whole in one piece, and that compressed */
+}
+
 static void write_size(struct rk_text *text, const char *key, size_t bytes)
 {
     rk_json_open(text, "parameters", '{');

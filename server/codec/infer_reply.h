@@ -21,6 +21,10 @@ struct rk_wire_reply {
     bool binary;     /* there is more than JSON: Inference-Header-Content-Length is needed */
 };
 
+/* Upper bound of the bytes that writing the reply takes, and compressing it where it is `packed`: for
+ * budgets, before the request is computed. Saturates at SIZE_MAX. */
+size_t rk_wire_reply_cost(const struct rk_wire_request *wire, bool packed);
+
 /* Writes the reply to the request, all but what is known only when its batch was appended to a bank.
  * RANKD_OVERLOADED if out of memory; then nothing needs clearing. */
 enum rankd_status rk_wire_reply_write(struct rk_wire_reply *out, const struct rk_wire_request *wire,

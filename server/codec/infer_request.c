@@ -77,6 +77,13 @@ static enum rankd_status parse_document(struct rk_parser *p, const json_t *docum
     return status;
 }
 
+/* A number takes two bytes of JSON at least ("1,"), so eight bytes a number are enough for all inputs
+ * together. */
+size_t rk_wire_storage(size_t json_bytes)
+{
+    return json_bytes * 4 + (size_t)RK_IN_COUNT * RK_STORAGE_ALIGN + 8;
+}
+
 enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const struct rk_model *model,
                                         const void *body, size_t bytes, size_t json_bytes,
                                         struct rk_region_finder *finder, struct rk_err *err)
@@ -93,9 +100,7 @@ enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const stru
     struct rk_parser p = {.wire = wire, .model = model, .finder = finder, .err = err};
     p.binary = (const char *)body + json_bytes;
     p.binary_bytes = bytes - json_bytes;
-    /* A number takes two bytes of JSON at least ("1,"), so eight bytes a number are enough for all inputs
-     * together. */
-    p.storage_bytes = json_bytes * 4 + (size_t)RK_IN_COUNT * RK_STORAGE_ALIGN + 8;
+    p.storage_bytes = rk_wire_storage(json_bytes);
     p.storage = aligned_alloc(RK_STORAGE_ALIGN, rk_storage_aligned(p.storage_bytes));
     if (!p.storage) {
         json_decref(document);

@@ -36,6 +36,9 @@ struct rk_wire_request {
     void *storage; /* tensors that came as JSON */
 };
 
+/* Bytes of `storage` for a request with so much JSON. */
+size_t rk_wire_storage(size_t json_bytes);
+
 /* Parses `bytes` bytes at `body`, of which the first `json_bytes` are JSON and the rest binary tensors in
  * input order. The request borrows the body: keep it until rk_wire_request_clear(). `finder` NULL: shared
  * memory is switched off (RANKD_UNSUPPORTED). The caller has limited json_bytes. Names, types, sizes and the

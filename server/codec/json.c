@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json_heap.h"
 #include "nearest.h"
 #include "number.h"
 
@@ -43,9 +44,11 @@ json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, str
                 depth, RK_JSON_DEPTH_MAX);
         return NULL;
     }
-    json_error_t error;
+    json_error_t error = {0};
     json_t *value = json_loadb(bytes, count, JSON_REJECT_DUPLICATES, &error);
     if (!value) {
+        if (rk_json_heap_refused(err))
+            return NULL;
         if (json_error_code(&error) == json_error_out_of_memory)
             rk_fail(err, RANKD_OVERLOADED, "out of memory while reading the JSON of %s", what);
         else

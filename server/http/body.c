@@ -3,16 +3,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_BYTES = 4096, WHOLE_BYTES = 1 << 20 };
+enum { FIRST_BYTES = 4096, WHOLE_BYTES = 1 << 20, STEP_BYTES = 1 << 16 };
 
 enum rankd_status rk_body_reserve(struct rk_body *body, struct rk_budget *budget, size_t bytes,
                                   struct rk_err *err)
 {
-    if (!rk_budget_take(budget, bytes))
-        return rk_fail(err, RANKD_OVERLOADED,
-                       "%zu bytes of memory for this request are not free now; try again in a moment", bytes);
+    if (rk_budget_reserve(budget, body->reserved, bytes, "the request", err) != RANKD_OK)
+        return err->status;
     body->reserved += bytes;
     return RANKD_OK;
+}
+
+void rk_body_keep(struct rk_body *body, struct rk_budget *budget, size_t bytes)
+{
+    if (body->reserved <= bytes)
+        return;
+    rk_budget_give(budget, body->reserved - bytes);
+    body->reserved = bytes;
 }
 
 /* Up to WHOLE_BYTES an announced size is believed; beyond that the buffer doubles as the bytes arrive. */
@@ -37,14 +44,19 @@ enum rankd_status rk_body_add(struct rk_body *body, struct rk_budget *budget, co
     const size_t wanted = body->bytes + count;
     if (wanted > body->capacity) {
         const size_t capacity = next_capacity(body, wanted);
-        if (rk_body_reserve(body, budget, capacity - body->capacity, err) != RANKD_OK)
-            return err->status;
         char *data = realloc(body->data, capacity);
         if (!data)
             return rk_fail(err, RANKD_OVERLOADED, "no memory for a body of %zu bytes; try again in a moment",
                            capacity);
         body->data = data;
         body->capacity = capacity;
+    }
+    if (wanted > body->filled) {
+        const size_t step = (wanted + STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
+        const size_t filled = step < body->capacity ? step : body->capacity;
+        if (rk_body_reserve(body, budget, filled - body->filled, err) != RANKD_OK)
+            return err->status;
+        body->filled = filled;
     }
     memcpy(body->data + body->bytes, bytes, count);
     body->bytes = wanted;
@@ -54,7 +66,7 @@ enum rankd_status rk_body_add(struct rk_body *body, struct rk_budget *budget, co
 void rk_body_free(struct rk_body *body, struct rk_budget *budget)
 {
     free(body->data);
-    if (body->reserved)
-        rk_budget_give(budget, body->reserved);
-    memset(body, 0, sizeof *body);
+    body->data = NULL;
+    body->capacity = body->filled = 0;
+    rk_body_keep(body, budget, 0);
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "app.h"
+#include "places.h"
 
 /* TCP_CLOSE_WAIT of <netinet/tcp.h>, which does not go together with <linux/tcp.h>, which alone has
  * tcpi_bytes_received. */
@@ -40,27 +41,47 @@ static bool cut_short(const struct rk_conn *conn)
            unread == 0;
 }
 
-/* No answer has begun in these phases, so one can be written past libmicrohttpd, which has no call to answer
- * in the middle of an upload. */
+void rk_conn_say(const struct rk_conn *conn, const char *status, const char *sentence)
+{
+    char body[160], answer[448];
+    int length = snprintf(body, sizeof body, "{\"error\":\"%s\"}", sentence);
+    length = snprintf(answer, sizeof answer,
+                      "HTTP/1.1 %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                      "%sContent-Length: %d\r\n\r\n%s",
+                      status, *status == '5' ? "Retry-After: 1\r\n" : "", length, body);
+    (void)send(conn->fd, answer, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 static void say_why(const struct rk_conn *conn, const char *what, uint64_t limit_ms)
 {
-    char body[160], answer[384];
-    int length = snprintf(body, sizeof body,
-                          "{\"error\":\"the %s took longer than %llu ms to arrive, the most it may take\"}",
-                          what, (unsigned long long)limit_ms);
-    length =
-        snprintf(answer, sizeof answer,
-                 "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                 "Content-Length: %d\r\n\r\n%s",
-                 length, body);
-    (void)send(conn->fd, answer, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    char sentence[128];
+    (void)snprintf(sentence, sizeof sentence,
+                   "the %s took longer than %llu ms to arrive, the most it may take", what,
+                   (unsigned long long)limit_ms);
+    rk_conn_say(conn, "408 Request Timeout", sentence);
+}
+
+void rk_conn_end(struct rk_conns *conns, struct rk_conn *conn)
+{
+    (void)shutdown(conn->fd, SHUT_RDWR);
+    if (conn->phase != RK_PHASE_ENDED)
+        conns->open--;
+    conn->phase = RK_PHASE_ENDED;
 }
 
 static void hang_up(struct rk_conns *conns, struct rk_conn *conn)
 {
-    (void)shutdown(conn->fd, SHUT_RDWR); /* libmicrohttpd sees it and cleans up */
-    conn->phase = RK_PHASE_ENDED;
+    rk_conn_end(conns, conn);
     rk_metric_add(conns->metrics, RK_METRIC_rejected, RK_REASON_TIMEOUT, 0, 1);
+}
+
+bool rk_conn_has_begun(struct rk_conn *conn)
+{
+    if (received(conn->fd) == conn->received_bytes)
+        return false;
+    conn->phase = RK_PHASE_HEADER;
+    conn->since_ns = rk_now_ns();
+    return true;
 }
 
 static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
@@ -70,18 +91,14 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
     /* Seen twice: once could be in between libmicrohttpd's reading and its telling us. */
     const bool cut = reads && cut_short(conn);
     if (cut && conn->cut) {
-        (void)shutdown(conn->fd, SHUT_RDWR);
-        conn->phase = RK_PHASE_ENDED;
+        rk_conn_end(conns, conn);
         return;
     }
     conn->cut = cut;
     const uint64_t age_ms = now > conn->since_ns ? (now - conn->since_ns) / 1000000 : 0;
     switch (conn->phase) {
     case RK_PHASE_IDLE:
-        if (received(conn->fd) != conn->received_bytes) {
-            conn->phase = RK_PHASE_HEADER;
-            conn->since_ns = now;
-        }
+        (void)rk_conn_has_begun(conn);
         break;
     case RK_PHASE_HEADER:
     case RK_PHASE_BODY: {
@@ -126,6 +143,7 @@ static void *watch(void *argument)
         const uint64_t now = rk_now_ns();
         for (struct rk_conn *conn = conns->first; conn; conn = conn->next)
             look_at(conns, conn, now);
+        rk_places_relieve(conns);
         const uint64_t until = now + period * 1000000;
         const struct timespec at = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
         (void)pthread_cond_timedwait(&conns->wake, &conns->lock, &at);
@@ -135,13 +153,14 @@ static void *watch(void *argument)
 }
 
 bool rk_conns_start(struct rk_conns *conns, const struct rk_config *config, struct rk_metrics *metrics,
-                    bool plain)
+                    bool plain, size_t limit)
 {
     pthread_condattr_t attributes;
     memset(conns, 0, sizeof *conns);
     conns->config = config;
     conns->metrics = metrics;
     conns->plain = plain;
+    conns->limit = limit;
     pthread_mutex_init(&conns->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -176,6 +195,8 @@ struct rk_conn *rk_conn_new(struct rk_conns *conns, int fd)
         conn->next->link = &conn->next;
     conn->link = &conns->first;
     conns->first = conn;
+    conns->open++;
+    rk_places_enter(conns, conn);
     pthread_mutex_unlock(&conns->lock);
     rk_metric_add(conns->metrics, RK_METRIC_connections, 0, 0, 1);
     return conn;
@@ -186,6 +207,7 @@ void rk_conn_free(struct rk_conns *conns, struct rk_conn *conn)
     if (!conn)
         return;
     pthread_mutex_lock(&conns->lock);
+    conns->open -= conn->phase != RK_PHASE_ENDED;
     *conn->link = conn->next;
     if (conn->next)
         conn->next->link = conn->link;

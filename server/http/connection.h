@@ -26,6 +26,7 @@ struct rk_conn {
     enum rk_phase phase;
     _Atomic bool told;       /* an answer was written to the socket already */
     bool cut;                /* the client had ended its side at the last look */
+    bool spare;              /* beyond --connections (places.h) */
     uint64_t since_ns;       /* when the phase began */
     uint64_t received_bytes; /* of the socket when it fell idle */
 };
@@ -35,6 +36,7 @@ struct rk_conns {
     pthread_cond_t wake;
     pthread_t thread;
     struct rk_conn *first;
+    size_t open, limit; /* not hung up on; of those the most that are served (places.h) */
     const struct rk_config *config;
     struct rk_metrics *metrics;
     bool stop, plain; /* plain: not TLS, so that an answer can be written to the socket */
@@ -42,12 +44,22 @@ struct rk_conns {
 
 /* Starts the thread. False: no thread could be started. */
 bool rk_conns_start(struct rk_conns *conns, const struct rk_config *config, struct rk_metrics *metrics,
-                    bool plain) __attribute__((warn_unused_result));
+                    bool plain, size_t limit) __attribute__((warn_unused_result));
 void rk_conns_stop(struct rk_conns *conns);
 
 /* A connection from accept to close; NULL if out of memory. `fd` stays open until the free. */
 struct rk_conn *rk_conn_new(struct rk_conns *conns, int fd);
 void rk_conn_free(struct rk_conns *conns, struct rk_conn *conn); /* NULL is fine */
+
+/* Answers past libmicrohttpd, which has no call to answer in the middle of an upload: no answer has begun.
+ * `status` as in "408 Request Timeout"; the sentence has nothing that JSON would escape. */
+void rk_conn_say(const struct rk_conn *conn, const char *status, const char *sentence);
+
+/* Hangs up; libmicrohttpd sees it and cleans up. The lock is held, and so for the next. */
+void rk_conn_end(struct rk_conns *conns, struct rk_conn *conn);
+
+/* Of an idle one: some of a request has arrived, and it is idle no longer. */
+bool rk_conn_has_begun(struct rk_conn *conn);
 
 /* The next phase begins. */
 void rk_conn_phase(struct rk_conns *conns, struct rk_conn *conn, enum rk_phase phase);

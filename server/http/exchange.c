@@ -9,8 +9,16 @@
 #include "budget.h"
 #include "log.h"
 
+/* What was asked is no longer needed, and the client may take its time to read the answer. */
+static void release(struct rk_exchange *exchange)
+{
+    rk_wire_request_clear(&exchange->wire);
+    rk_body_free(&exchange->body, exchange->http->app->budget);
+}
+
 static void finish(struct rk_exchange *exchange)
 {
+    release(exchange);
     exchange->step = RK_STEP_ANSWERED;
     rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_WRITE);
     MHD_resume_connection(exchange->connection); /* the last touch: libmicrohttpd's thread has it from here */
@@ -56,8 +64,16 @@ static void on_drop(struct rk_job *job, enum rankd_status why)
     finish(exchange);
 }
 
+static void await(struct rk_exchange *exchange)
+{
+    if (!exchange->awaited)
+        atomic_fetch_add(&exchange->http->in_flight, 1);
+    exchange->awaited = true;
+}
+
 bool rk_exchange_run(struct rk_exchange *exchange)
 {
+    await(exchange);
     struct rk_app *app = exchange->http->app;
     exchange->received_ns = rk_now_ns();
     exchange->meta.received_ns = exchange->received_ns;
@@ -191,7 +207,8 @@ enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange)
     struct MHD_Response *response = computed ? infer_response(exchange) : api_response(exchange);
     if (!response)
         return MHD_NO;
-    if (exchange->close_after || !atomic_load(&exchange->http->app->ready))
+    await(exchange);
+    if (exchange->close_after || exchange->spare || rk_app_unready(exchange->http->app))
         add_header(response, "Connection", "close");
     if (computed)
         exchange->answer.http_status = 200;
@@ -261,14 +278,14 @@ static void account(struct rk_exchange *exchange)
 void rk_exchange_end(struct rk_exchange *exchange)
 {
     struct rk_http *http = exchange->http;
-    if (exchange->counted) {
+    rk_wire_reply_clear(&exchange->out); /* before what was reserved for it is given back */
+    rk_reply_clear(&exchange->reply);
+    if (exchange->counted)
         account(exchange);
+    if (exchange->awaited)
         atomic_fetch_sub(&http->in_flight, 1);
-    }
     if (exchange->gauged)
         rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, -1);
-    rk_wire_reply_clear(&exchange->out);
-    rk_reply_clear(&exchange->reply);
     rk_wire_request_clear(&exchange->wire);
     rk_lease_end(&exchange->lease);
     rk_body_free(&exchange->body, http->app->budget);

@@ -27,7 +27,7 @@ struct rk_http {
     struct rk_app *app;
     struct MHD_Daemon *daemon;
     struct rk_conns conns;
-    atomic_size_t in_flight; /* exchanges whose header was read */
+    atomic_size_t in_flight; /* exchanges that were received whole, or are answered: a stop waits for them */
     char url[RK_URL_TEXT];
     char *cert, *key; /* PEM, with TLS */
 };
@@ -56,8 +56,10 @@ struct rk_exchange {
     enum rk_encoding encoding, accepted; /* of the body; for the reply */
     const char *json_length;             /* Inference-Header-Content-Length, NULL = not there */
     bool is_infer, counted, close_after;
-    bool gauged; /* counts as in flight for metrics: not the light ones, or looking would be seen */
-    bool told;   /* the answer was sent while the body still came: nothing follows it */
+    bool awaited; /* counts in http->in_flight */
+    bool spare;   /* in a spare place (places.h) */
+    bool gauged;  /* counts as in flight for metrics: not the light ones, or looking would be seen */
+    bool told;    /* the answer was sent while the body still came: nothing follows it */
 
     struct rk_body body;
     struct rk_err err;

@@ -4,16 +4,22 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "access.h"
+#include "descriptors.h"
 #include "exchange.h"
 #include "listen.h"
 #include "log.h"
+#include "patient.h"
+#include "places.h"
 #include "tls.h"
+
+enum { ANNOUNCE_MS = 1000 };
 
 /* A client that leaves Nagle's algorithm on holds the last piece of an upload back until what it sent is
  * acknowledged, which a receiver puts off by 40 ms; so acknowledge at once while a body arrives. The kernel
@@ -68,7 +74,6 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
     struct rk_http *http = exchange->http;
     exchange->step = RK_STEP_READING;
     exchange->counted = true;
-    atomic_fetch_add(&http->in_flight, 1);
     rk_conn_phase(&http->conns, exchange->conn, RK_PHASE_BODY);
     if (rk_exchange_header(exchange, method, version))
         return rk_exchange_answer(exchange);
@@ -151,9 +156,9 @@ static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
         on_access, http, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, http,
         MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(config->idle_timeout / 1000), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
-        tls ? secure : none, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->conns.limit + RK_SPARE_PLACES,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000), MHD_OPTION_STRICT_FOR_CLIENT,
+        1, MHD_OPTION_ARRAY, tls ? secure : none, MHD_OPTION_END);
 }
 
 enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *err)
@@ -180,7 +185,8 @@ static enum rankd_status listen_and_serve(struct rk_http *http, struct rk_err *e
     const int listener = rk_listen_open(config->http, tls, http->url, err);
     if (listener < 0)
         return err->status;
-    if (!rk_conns_start(&http->conns, config, http->app->metrics, !tls)) {
+    const uint64_t limit = rk_descriptors_for(config->connections, RK_SPARE_PLACES, http->app->log);
+    if (!rk_conns_start(&http->conns, config, http->app->metrics, !tls, limit)) {
         (void)close(listener);
         return rk_fail(err, RANKD_INTERNAL, "http: no thread could be started");
     }
@@ -209,10 +215,12 @@ enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err)
     return RANKD_OK;
 }
 
-/* Requests that have begun, until they are answered, the time is up, or nobody wants to wait any more. */
+/* Requests that were received whole, until they are answered, the time is up, or nobody wants to wait any
+ * more. */
 static void drain(struct rk_http *http)
 {
     struct rk_app *app = http->app;
+    rk_places_drain(&http->conns);
     const uint64_t until = rk_now_ns() + app->config.drain_timeout * 1000000u;
     while (atomic_load(&http->in_flight) && !atomic_load(&app->hurry) && rk_now_ns() < until)
         (void)nanosleep(&(struct timespec){0, 5000000}, NULL);
@@ -248,8 +256,13 @@ const char *rk_http_url(const struct rk_app *app)
     return app->http ? app->http->url : "";
 }
 
-void rk_http_announce(const struct rk_app *app, FILE *out)
+void rk_http_announce(const struct rk_app *app, int fd)
 {
-    if (app->http)
-        (void)fprintf(out, "listening on %s\n", app->http->url);
+    char line[RK_URL_TEXT + 16];
+    if (!app->http)
+        return;
+    const int length = snprintf(line, sizeof line, "listening on %s\n", app->http->url);
+    if (rk_patient_write(fd, line, (size_t)length, ANNOUNCE_MS) <= 0)
+        rk_log_say(app->log, RK_LOG_WARN, "http", "standard output takes no \"listening on %s\"",
+                   app->http->url);
 }

@@ -3,20 +3,19 @@
 #ifndef RK_HTTP_FRONT_H
 #define RK_HTTP_FRONT_H
 
-#include <stdio.h>
-
 #include "app.h"
 
 /* A part of the daemon (app.h): listens and serves. With --http=off app->http stays NULL and RANKD_OK is
  * returned. */
 enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Takes no more requests, waits for those that run (at most --drain-timeout, not at all in a hurry), hangs
- * up. */
+/* Takes no more requests, hangs up on those that were not sent whole, waits for those that run (at most
+ * --drain-timeout, not at all in a hurry), hangs up. */
 void rk_http_stop(struct rk_app *app);
 
-/* Prints `listening on http://ADDRESS:PORT`; nothing without HTTP. */
-void rk_http_announce(const struct rk_app *app, FILE *out);
+/* Writes `listening on http://ADDRESS:PORT`, a line; nothing without HTTP. Waits a second at most for
+ * somebody who reads it. */
+void rk_http_announce(const struct rk_app *app, int fd);
 
 /* "http://127.0.0.1:8080", "" without HTTP. */
 const char *rk_http_url(const struct rk_app *app);

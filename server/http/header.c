@@ -5,8 +5,10 @@
 #include <strings.h>
 
 #include "access.h"
+#include "budget.h"
 #include "exchange.h"
 #include "model_find.h"
+#include "places.h"
 #include "wire.h"
 
 enum {
@@ -69,6 +71,12 @@ static enum rankd_status check_body(struct rk_exchange *exchange)
         return rk_fail(&exchange->err, RANKD_TOO_LARGE,
                        "the body has %zu bytes; it may have at most %zu (--%s)", body->announced, body->limit,
                        json_rules ? "json-bytes" : "body-bytes");
+    const size_t budget = rk_budget_limit(exchange->http->app->budget);
+    if (body->announced > budget)
+        return rk_fail(&exchange->err, RANKD_TOO_LARGE,
+                       "the body has %zu bytes; all requests together may take %zu of memory "
+                       "(--budget-bytes)",
+                       body->announced, budget);
     const char *encoding = header(exchange, "Content-Encoding");
     if (!rk_encoding_parse(encoding, &exchange->encoding))
         return rk_fail(&exchange->err, RANKD_INVALID,
@@ -90,10 +98,22 @@ static enum rankd_status check_model(struct rk_exchange *exchange)
 
 static enum rankd_status check_running(struct rk_exchange *exchange)
 {
-    if (!exchange->route || exchange->route->scope == RK_SCOPE_NONE ||
-        atomic_load(&exchange->http->app->ready))
+    const char *why = rk_app_unready(exchange->http->app);
+    if (!exchange->route || exchange->route->scope == RK_SCOPE_NONE || !why)
         return RANKD_OK;
-    return rk_fail(&exchange->err, RANKD_OVERLOADED, "rankd is shutting down; try again in a moment");
+    return rk_fail(&exchange->err, RANKD_OVERLOADED, "rankd is %s; try again in a moment", why);
+}
+
+static enum rankd_status check_place(struct rk_exchange *exchange)
+{
+    const struct rk_route *route = exchange->route;
+    exchange->spare = rk_places_is_spare(&exchange->http->conns, exchange->conn);
+    if (!exchange->spare || (route->kind == RK_ROUTE_LIGHT &&
+                             (route->scope == RK_SCOPE_NONE || route->scope == RK_SCOPE_METRICS)))
+        return RANKD_OK;
+    return rk_fail(&exchange->err, RANKD_OVERLOADED,
+                   "all %zu connections are taken (--connections); try again in a moment",
+                   exchange->http->conns.limit);
 }
 
 bool rk_exchange_header(struct rk_exchange *exchange, const char *method, const char *version)
@@ -106,13 +126,14 @@ bool rk_exchange_header(struct rk_exchange *exchange, const char *method, const 
         return true;
     }
     if (find_route(exchange) == RANKD_OK && check_access(exchange) == RANKD_OK &&
-        check_running(exchange) == RANKD_OK && check_body(exchange) == RANKD_OK)
+        check_running(exchange) == RANKD_OK && check_place(exchange) == RANKD_OK &&
+        check_body(exchange) == RANKD_OK)
         (void)check_model(exchange);
     if (exchange->err.status == RANKD_OK)
         return false;
     if (!exchange->body.announced)
         exchange->body.announced = announced(exchange);
-    exchange->close_after =
-        exchange->body.announced > DROP_AT_MOST || (expect && strcasecmp(expect, "100-continue") == 0);
+    exchange->close_after = exchange->spare || exchange->body.announced > DROP_AT_MOST ||
+                            (expect && strcasecmp(expect, "100-continue") == 0);
     return exchange->close_after;
 }

@@ -7,15 +7,18 @@
 #include <string.h>
 
 #include "budget.h"
-#include "codec/json.h"
+#include "codec/json_heap.h"
 #include "exchange.h"
 
-/* Deflate makes at most 1032 bytes of one; so much may come of the body, and its limit. */
-static size_t inflated_at_most(const struct rk_body *body)
+/* Deflate makes at most 1032 bytes of one; so much may come of the body, its limit, and all that the budget
+ * could ever give it. */
+static size_t inflated_at_most(const struct rk_body *body, const struct rk_budget *budget)
 {
+    const size_t left = rk_budget_limit(budget) - body->reserved;
+    const size_t limit = body->limit < left ? body->limit : left;
     size_t bytes;
-    if (__builtin_mul_overflow(body->bytes, (size_t)1032, &bytes) || bytes > body->limit)
-        return body->limit;
+    if (__builtin_mul_overflow(body->bytes, (size_t)1032, &bytes) || bytes + 64 > limit)
+        return limit;
     return bytes + 64;
 }
 
@@ -27,17 +30,15 @@ static enum rankd_status inflate_body(struct rk_exchange *exchange)
     size_t out_bytes;
     if (exchange->encoding == RK_ENCODING_NONE)
         return RANKD_OK;
-    if (rk_body_reserve(body, budget, inflated_at_most(body), &exchange->err) != RANKD_OK ||
-        rk_inflate(exchange->encoding, body->data, body->bytes, body->limit, &out, &out_bytes,
-                   &exchange->err) != RANKD_OK)
+    const size_t most = inflated_at_most(body, budget);
+    if (rk_body_reserve(body, budget, most, &exchange->err) != RANKD_OK ||
+        rk_inflate(exchange->encoding, body->data, body->bytes, most, &out, &out_bytes, &exchange->err) !=
+            RANKD_OK)
         return exchange->err.status;
     free(body->data);
     body->data = out;
     body->bytes = out_bytes;
-    if (body->reserved > out_bytes) { /* what was reserved for the worst is free again */
-        rk_budget_give(budget, body->reserved - out_bytes);
-        body->reserved = out_bytes;
-    }
+    rk_body_keep(body, budget, out_bytes); /* what was reserved for the worst is free again */
     return RANKD_OK;
 }
 
@@ -69,6 +70,20 @@ static enum rankd_status json_part(struct rk_exchange *exchange, size_t *bytes)
     return RANKD_OK;
 }
 
+/* The document is gone when this returns; tensors that came as JSON stay in the request's storage. */
+static enum rankd_status parse_json(struct rk_exchange *exchange, const struct rk_model *model,
+                                    size_t json_bytes)
+{
+    struct rk_app *app = exchange->http->app;
+    struct rk_json_heap heap;
+    rk_json_heap_open(&heap, app->budget, exchange->body.reserved);
+    const enum rankd_status status =
+        rk_wire_request_parse(&exchange->wire, model, exchange->body.data, exchange->body.bytes, json_bytes,
+                              app->regions ? &exchange->lease.finder : NULL, &exchange->err);
+    rk_json_heap_close(&heap);
+    return status;
+}
+
 static enum rankd_status parse(struct rk_exchange *exchange)
 {
     struct rk_budget *budget = exchange->http->app->budget;
@@ -77,22 +92,17 @@ static enum rankd_status parse(struct rk_exchange *exchange)
     size_t json_bytes;
     if (inflate_body(exchange) != RANKD_OK || json_part(exchange, &json_bytes) != RANKD_OK)
         return exchange->err.status;
-    const size_t heap = json_bytes * RK_JSON_HEAP_PER_BYTE;
-    if (rk_body_reserve(&exchange->body, budget, heap, &exchange->err) != RANKD_OK)
+    if (rk_body_reserve(&exchange->body, budget, rk_wire_storage(json_bytes), &exchange->err) != RANKD_OK)
         return exchange->err.status;
     struct rk_app *app = exchange->http->app;
     if (app->regions)
-        rk_lease_start(&exchange->lease, app->regions, exchange->who.name, budget);
-    enum rankd_status status =
-        rk_wire_request_parse(wire, model, exchange->body.data, exchange->body.bytes, json_bytes,
-                              app->regions ? &exchange->lease.finder : NULL, &exchange->err);
+        rk_lease_start(&exchange->lease, app->regions, exchange->who.name, budget, exchange->body.reserved);
+    enum rankd_status status = parse_json(exchange, model, json_bytes);
     wire->request.model = model;
     if (status == RANKD_OK && wire->request.params.bank[0])
         status = rk_lease_localize(&exchange->lease, &wire->request, &exchange->err);
-    /* The document is gone; tensors that came as JSON stay: at most 8 bytes for two of text ("0,"). */
-    const size_t stay = 4 * json_bytes;
-    rk_budget_give(budget, heap - stay);
-    exchange->body.reserved -= heap - stay;
+    exchange->meta.held = exchange->body.reserved + exchange->lease.held_bytes;
+    exchange->meta.reply_bytes = rk_wire_reply_cost(wire, exchange->accepted != RK_ENCODING_NONE);
     return status;
 }
 

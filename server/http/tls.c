@@ -1,25 +1,19 @@
 #include "tls.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "file_read.h"
 
 enum { PEM_MAX = 1 << 20 };
 
 static char *read_file_new(const char *option, const char *path, struct rk_err *err)
 {
-    FILE *file = fopen(path, "re");
-    char *text = calloc(1, PEM_MAX + 1);
     size_t length = 0;
-    if (file && text)
-        length = fread(text, 1, PEM_MAX, file);
-    if (file)
-        (void)fclose(file);
-    if (length && length < PEM_MAX)
+    char *text = rk_file_read_new(option, path, PEM_MAX, &length, err);
+    if (!text || length)
         return text;
-    free(text);
-    (void)rk_fail(err, RANKD_INVALID, "%s was \"%s\"; it must name a PEM file that can be read: %s", option,
-                  path, file ? "it is empty or too large" : strerror(errno));
+    rk_file_forget(text, length);
+    (void)rk_fail(err, RANKD_INVALID, "%s is '%s', which is empty; it must hold PEM text", option, path);
     return NULL;
 }
 
@@ -38,7 +32,5 @@ enum rankd_status rk_tls_read(const struct rk_config *config, char **cert, char 
 
 void rk_tls_free(char *pem)
 {
-    if (pem)
-        explicit_bzero(pem, strlen(pem));
-    free(pem);
+    rk_file_forget(pem, pem ? strlen(pem) : 0);
 }

