@@ -46,6 +46,6 @@ def test_a_silent_connection_is_closed_and_rankctl_gets_its_answer(tmp_path, set
         connection.sock.sendall(b"GET / HT")
         connection.sock.settimeout(60)
         assert b"408" in connection.sock.recv(4096)
-        done = subprocess.run([BUILD / "rankctl", "--url", daemon.url, "banks"], env={**os.environ, **set_back}, timeout=60,
+        done = subprocess.run([BUILD / "rankctl", "banks", "--url", daemon.url], env={**os.environ, **set_back}, timeout=60,
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
