@@ -40,6 +40,7 @@ static enum rankd_status write_record(struct rk_named_bank *bank, struct rk_appe
     append->after =
         (struct rk_bank_point){next->generation, next->version + 1, next->end + append->batch.items};
     append->id.appended = append->after.version;
+    append->id.stamp_ns = rk_ids_clock(&bank->ids, rk_now_ns());
     if (bank->journal && rk_journal_append(bank->journal, &append->batch, append->after, next->end, false,
                                            &append->id, why) != RANKD_OK) {
         give_room_back(bank, append);
@@ -147,12 +148,10 @@ static void rotate_if_long(struct rk_named_bank *bank)
     if (!bank->journal || bank->refused[0] || !rk_journal_is_long(bank->journal) ||
         rk_named_seal(bank, &err) != RANKD_OK)
         return;
-    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
-    enum rankd_status status =
-        ids ? rk_journal_rotate(bank->journal, bank->next, ids, rk_ids_copy(&bank->ids, ids), &err)
-            : RANKD_OVERLOADED;
-    free(ids);
-    if (status == RANKD_INTERNAL) { /* otherwise the segment grows on, as far as it can */
+    size_t count;
+    const struct rk_batch_id *ids = rk_named_known_ids(bank, &count);
+    if (rk_journal_rotate(bank->journal, bank->next, ids, count, &err) ==
+        RANKD_INTERNAL) { /* otherwise the segment grows on, as far as it can */
         pthread_mutex_lock(&bank->lock);
         rk_named_refuse(bank, &err);
         pthread_mutex_unlock(&bank->lock);

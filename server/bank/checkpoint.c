@@ -39,13 +39,10 @@ static enum rankd_status seal_and_link(struct rk_named_bank *bank, const char *f
     }
     if (bank->refused[0] || !bank->journal)
         return rk_fail(err, RANKD_INTERNAL, "bank \"%s\" is read-only: %.400s", bank->name, bank->refused);
-    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
-    if (!ids)
-        return rk_fail(err, RANKD_OVERLOADED, "no memory for a checkpoint");
+    size_t count;
+    const struct rk_batch_id *ids = rk_named_known_ids(bank, &count);
     *point = bank->next;
-    enum rankd_status status =
-        rk_journal_rotate(bank->journal, bank->next, ids, rk_ids_copy(&bank->ids, ids), err);
-    free(ids);
+    enum rankd_status status = rk_journal_rotate(bank->journal, bank->next, ids, count, err);
     return status == RANKD_OK ? rk_journal_link(bank->journal, folder, err) : status;
 }
 
@@ -217,13 +214,10 @@ static enum rankd_status read_back(struct rk_named_bank *fresh, const char *fold
 {
     if (rk_named_read(fresh, folder, &fresh->journal, err) != RANKD_OK)
         return err->status;
-    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
-    if (!ids)
-        return rk_fail(err, RANKD_OVERLOADED, "no memory to restore");
+    size_t count;
+    const struct rk_batch_id *ids = rk_named_known_ids(fresh, &count);
     fresh->next.generation = generation;
-    enum rankd_status status =
-        rk_journal_rotate(fresh->journal, fresh->next, ids, rk_ids_copy(&fresh->ids, ids), err);
-    free(ids);
+    enum rankd_status status = rk_journal_rotate(fresh->journal, fresh->next, ids, count, err);
     if (status == RANKD_OK)
         status = rk_journal_sync(fresh->journal, err);
     if (status == RANKD_OK)

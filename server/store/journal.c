@@ -32,25 +32,47 @@ enum rankd_status rk_journal_break(struct rk_journal *journal, const char *what,
 
 /* --- writing --- */
 
-/* Head and pieces in one buffer, so that a record is one write. */
+/* Head and pieces in one buffer, so that a record is one write. -errno. */
+static int write_buffered(struct rk_journal *journal, const struct rk_record_head *head,
+                          const struct rk_record_piece *piece, size_t pieces, size_t bytes)
+{
+    memcpy(journal->buffer, head, sizeof *head);
+    for (size_t i = 0, at = sizeof *head; i < pieces; at += piece[i++].bytes) {
+        if (piece[i].bytes > 0) /* an empty piece may be NULL */
+            memcpy(journal->buffer + at, piece[i].data, piece[i].bytes);
+    }
+    return journal->io->write(journal->io, journal->fd, journal->buffer, bytes, journal->offset);
+}
+
+/* One after the other, from where they lie: a buffer for a million batch ids would be kept for ever. */
+static int write_pieces(struct rk_journal *journal, const struct rk_record_head *head,
+                        const struct rk_record_piece *piece, size_t pieces)
+{
+    struct rk_io *io = journal->io;
+    uint64_t at = journal->offset + sizeof *head;
+    int code = io->write(io, journal->fd, head, sizeof *head, journal->offset);
+    for (size_t i = 0; code == 0 && i < pieces; at += piece[i++].bytes) {
+        if (piece[i].bytes > 0)
+            code = io->write(io, journal->fd, piece[i].data, piece[i].bytes, at);
+    }
+    return code;
+}
+
 static enum rankd_status write_record(struct rk_journal *journal, struct rk_record_head *head,
                                       const struct rk_record_piece *piece, size_t pieces, struct rk_err *err)
 {
     rk_record_seal(head, piece, pieces);
     size_t bytes = sizeof *head + head->payload_bytes;
-    if (bytes > journal->buffer_room) {
+    const bool buffered = bytes <= RK_RECORD_BUFFERED;
+    if (buffered && bytes > journal->buffer_room) {
         char *grown = realloc(journal->buffer, bytes);
         if (!grown)
             return rk_fail(err, RANKD_OVERLOADED, "no memory to write a record of %zu bytes", bytes);
         journal->buffer = grown;
         journal->buffer_room = bytes;
     }
-    memcpy(journal->buffer, head, sizeof *head);
-    for (size_t i = 0, at = sizeof *head; i < pieces; at += piece[i++].bytes) {
-        if (piece[i].bytes > 0) /* an empty piece may be NULL */
-            memcpy(journal->buffer + at, piece[i].data, piece[i].bytes);
-    }
-    int code = journal->io->write(journal->io, journal->fd, journal->buffer, bytes, journal->offset);
+    int code = buffered ? write_buffered(journal, head, piece, pieces, bytes)
+                        : write_pieces(journal, head, piece, pieces);
     if (code == -ENOSPC || code == -EDQUOT) {
         /* Half a record at the end would be taken for a torn tail and is cut already now. */
         if (ftruncate(journal->fd, (off_t)journal->offset) != 0)
@@ -115,6 +137,7 @@ static enum rankd_status begin_segment(struct rk_journal *journal, struct rk_ban
         journal->offset = old_offset;
         return status;
     }
+    journal->start_bytes = journal->offset;
     pthread_mutex_lock(&journal->lock);
     journal->folder_dirty = true;
     if (old >= 0)
@@ -140,9 +163,12 @@ enum rankd_status rk_journal_append(struct rk_journal *journal, const struct rk_
     return write_record(journal, &head, piece, 2, err);
 }
 
+/* As many bytes of batches as of what a segment begins with, at least: however many ids there are, less than
+ * half of what is written is them. */
 bool rk_journal_is_long(const struct rk_journal *journal)
 {
-    return journal->offset >= journal->segment_bytes;
+    const uint64_t batches = journal->offset - journal->start_bytes;
+    return journal->offset >= journal->segment_bytes && batches >= journal->start_bytes;
 }
 
 enum rankd_status rk_journal_rotate(struct rk_journal *journal, struct rk_bank_point point,

@@ -10,6 +10,7 @@
 
 #define RK_SEGMENT_BYTES_MIN ((size_t)1 << 20)
 #define RK_SEGMENT_BYTES_MAX ((size_t)64 << 20)
+#define RK_RECORD_BUFFERED ((size_t)4 << 20) /* a longer record is written from where it lies */
 #define RK_SEALED_MAX 16
 
 struct rk_segment_entry {
@@ -25,6 +26,7 @@ struct rk_journal {
     /* The writer's. */
     int fd;
     uint64_t offset;
+    uint64_t start_bytes;             /* of the open segment: what it begins with, before its batches */
     struct rk_segment_entry *segment; /* oldest first; the last is open */
     size_t segments;
     char *buffer;

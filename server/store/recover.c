@@ -108,6 +108,7 @@ static enum rankd_status read_ids(struct recovery *r, const struct rk_segment_en
     if (head->payload_bytes % sizeof(struct rk_batch_id))
         return damaged(r, segment->number, sizeof(struct rk_record_head),
                        "its list of batch ids has a broken length");
+    r->journal->start_bytes = 2 * sizeof *head + sizeof(struct rk_record_start) + head->payload_bytes;
     if (!first_segment) /* they were read with their batches */
         return RANKD_OK;
     for (size_t i = 0; i < count; i++) {
