@@ -18,7 +18,7 @@ enum rankd_status rk_device_open(struct rk_device *device, const char *path, int
     void *symbol = dlsym(library, RK_PLUGIN_SYMBOL);
     memcpy(&entry, &symbol, sizeof entry); /* C has no conversion from an object's address to a function's */
     const struct rk_device_plugin *plugin = symbol ? entry() : NULL;
-    if (!plugin || plugin->version != RK_PLUGIN_VERSION) {
+    if (!plugin || plugin->version != RK_PLUGIN_VERSION || plugin->vocabulary != RK_PLUGIN_VOCABULARY) {
         dlclose(library);
         return rk_fail(err, RANKD_UNSUPPORTED, "%s is no plugin of this version of rankd", path);
     }
@@ -51,10 +51,11 @@ static bool on_card(const struct rk_request *request, const struct rk_reply *rep
     return found;
 }
 
-/* Everything on scores, without memory, where there is something to rank. */
-static bool can_take(const struct rk_request *request)
+/* On scores, without memory, where there is something to rank, and nothing that the plugin does not know. */
+static bool can_take(const struct rk_device *device, const struct rk_request *request)
 {
-    return !rk_request_embeds(request) && !request->memory && !rk_batch_is_empty(request);
+    return !rk_request_embeds(request) && !request->memory && !rk_batch_is_empty(request) &&
+           rk_device_knows(device, request, request->model->loss ? RK_CARD_SCORES : RK_CARD_RANK);
 }
 
 /* Lists from this length on are faster there, the way there and back included. Measured on an H200 beside its
@@ -70,7 +71,7 @@ static bool can_take(const struct rk_request *request)
 bool rk_device_chosen(const struct rk_device *device, const struct rk_request *request,
                       const struct rk_reply *reply)
 {
-    if (atomic_load_explicit(&device->lost, memory_order_relaxed) || !can_take(request))
+    if (atomic_load_explicit(&device->lost, memory_order_relaxed) || !can_take(device, request))
         return false;
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
     const size_t items = scores->shape[request->params.axis == RK_AXIS_COLUMNS ? 0 : 1];

@@ -41,6 +41,10 @@ void rk_device_close(struct rk_device *device);
 bool rk_device_chosen(const struct rk_device *device, const struct rk_request *request,
                       const struct rk_reply *reply);
 
+/* True if the plugin's call knows all that the request (checked; its outputs settled) asks for. */
+bool rk_device_knows(const struct rk_device *device, const struct rk_request *request,
+                     enum rk_card_call call);
+
 /* Computes such a request. RK_CARD_DONE: *reply is filled as by the CPU engine. Otherwise *reply holds no
  * owned memory; failures are counted. */
 enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_exec *exec,
@@ -49,7 +53,8 @@ enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_
 /* Computes what it can of the lists of a retrieval request (retrieval_internal.h): fills the losses, the sums
  * and `stalled` of those that it did and marks them as done; the rest is the caller's. */
 struct rk_retrieval;
-void rk_device_retrieval(struct rk_device *device, struct rk_retrieval *run);
+void rk_device_retrieval(struct rk_device *device, const struct rk_request *request,
+                         struct rk_retrieval *run);
 
 /* Host memory in which tensors of many requests lie, as a client's shared segment. The card reads and writes
  * there itself, without copies by a worker, once it is pinned; which is when as much went to and fro as it

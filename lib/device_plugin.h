@@ -7,10 +7,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "param.h"
+#include "port.h"
+#include "tensor.h"
+
 #define RK_DEVICE_NAME 128
 #define RK_DEVICE_WHY 256
 #define RK_DEVICE_HANDLE 64 /* bytes of an inter-process handle (cudaIpcMemHandle_t) */
-#define RK_PLUGIN_VERSION 3u
+#define RK_PLUGIN_VERSION 4u
+/* How many inputs, outputs, parameters and types there are where this is compiled: between a plugin and a
+ * daemon that differ in one of these, the numbers of the others mean something else. */
+#define RK_PLUGIN_VOCABULARY                                                                                 \
+    ((uint32_t)RK_IN_COUNT << 24 | (uint32_t)RK_OUT_COUNT << 16 | (uint32_t)RK_PARAM_COUNT << 8 |            \
+     (uint32_t)RK_DTYPE_COUNT)
 
 enum rk_card_outcome {
     RK_CARD_DONE,
@@ -21,6 +30,21 @@ enum rk_card_outcome {
 };
 
 struct rk_card; /* an opened card */
+
+enum rk_card_call { RK_CARD_SCORES, RK_CARD_RANK, RK_CARD_RETRIEVAL, RK_CARD_CALLS };
+
+/* What a call of the plugin's can compute, in bits 1u << number. A request that asks for anything outside
+ * does not go to the card: the CPU engine computes it. So what a plugin was never told of (a loss, a
+ * parameter, a type) is not taken for the nearest thing that it knows. */
+struct rk_card_knows {
+    uint32_t losses;          /* enum rk_loss_number (loss.h) */
+    uint32_t inputs, outputs; /* enum rk_input, rk_output: those that may come, and be asked for */
+    uint32_t params;          /* enum rk_param_id: those that may be given, or differ from their defaults */
+    uint32_t scopes, units, averages, axes,
+        weights; /* the words of parameters that have words: RK_SCOPE_* … */
+    uint32_t score_dtypes, target_dtypes, upstream_dtypes; /* enum rk_dtype, of inputs */
+    uint32_t row_dtypes;                                   /* of struct rk_card_run */
+};
 
 /* What is wanted of a gradient with respect to [rows, columns] scores: all of it, the places that are not 0,
  * or both. */
@@ -45,7 +69,7 @@ struct rk_card_scores {
     bool by_column; /* each column is a list, else each row */
 
     /* The loss (blackbox.h, param.h). */
-    bool recall; /* else ap */
+    int loss_number; /* enum rk_loss_number */
     int weight, average;
     double margin, lambda;
     bool normalized, batch;
@@ -101,8 +125,8 @@ struct rk_card_retrieval {
     struct rk_card_query *query; /* [queries], ascending in `row` */
     const uint32_t *row;         /* [queries]: which item of the batch each is */
     size_t queries;
-    bool recall, normalized, batch_scope, check_nan, gradient;
-    int weight;
+    bool normalized, batch_scope, check_nan, gradient;
+    int loss_number, weight;
     double margin, lambda;
     double *sum; /* [own_items, dim]: the gradient's sums are added to it; NULL unless `gradient` */
 };
@@ -113,7 +137,8 @@ struct rk_card_memory {
 };
 
 struct rk_device_plugin {
-    uint32_t version; /* RK_PLUGIN_VERSION */
+    uint32_t version, vocabulary; /* RK_PLUGIN_VERSION, RK_PLUGIN_VOCABULARY */
+    struct rk_card_knows knows[RK_CARD_CALLS];
     /* NULL and a sentence in why[RK_DEVICE_WHY] if that card can't be used. `limit`: bytes of its memory that
      * may be held, 0: half of what is free. name[RK_DEVICE_NAME] is filled. */
     struct rk_card *(*open)(int ordinal, size_t limit, char *name, char *why);

@@ -22,12 +22,23 @@ static bool open_list(const struct rk_query *query)
     return query->found.relevant > 0 && !query->done;
 }
 
-static bool chosen(const struct rk_device *device, const struct rk_retrieval *run)
+static bool knows(const struct rk_device *device, const struct rk_request *request,
+                  const struct rk_items *items)
+{
+    const uint32_t dtypes = device->plugin->knows[RK_CARD_RETRIEVAL].row_dtypes;
+    bool known = rk_device_knows(device, request, RK_CARD_RETRIEVAL);
+    for (size_t r = 0; r < items->runs; r++)
+        known = known && dtypes >> items->run[r].dtype & 1;
+    return known;
+}
+
+static bool chosen(const struct rk_device *device, const struct rk_request *request,
+                   const struct rk_retrieval *run)
 {
     const struct rk_items *items = &run->items;
     const double work = (double)items->batch * (double)items->total * (double)items->dim;
     return !atomic_load_explicit(&device->lost, memory_order_relaxed) &&
-           (device->always || work >= LEAST_WORK);
+           (device->always || work >= LEAST_WORK) && knows(device, request, items);
 }
 
 static void release(struct lists *lists)
@@ -125,7 +136,7 @@ static void run_on_card(struct rk_device *device, struct rk_retrieval *run, stru
         .query = lists->query,
         .row = lists->row,
         .queries = fill_queries(run, lists),
-        .recall = run->box.loss == &rk_loss_recall,
+        .loss_number = (int)run->box.loss->number,
         .normalized = run->box.normalized,
         .batch_scope = run->box.batch,
         .check_nan = run->check_nan,
@@ -139,10 +150,10 @@ static void run_on_card(struct rk_device *device, struct rk_retrieval *run, stru
         collect(run, lists, job.queries);
 }
 
-void rk_device_retrieval(struct rk_device *device, struct rk_retrieval *run)
+void rk_device_retrieval(struct rk_device *device, const struct rk_request *request, struct rk_retrieval *run)
 {
     struct lists lists = {0};
-    if (!chosen(device, run))
+    if (!chosen(device, request, run))
         return;
     if (take(run, &lists))
         run_on_card(device, run, &lists);

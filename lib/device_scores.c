@@ -79,7 +79,7 @@ static struct rk_card_scores scores_of(const struct rk_request *request, const s
         .rows = scores->shape[0],
         .columns = scores->shape[1],
         .by_column = params->axis == RK_AXIS_COLUMNS,
-        .recall = request->model->loss == &rk_loss_recall,
+        .loss_number = (int)request->model->loss->number,
         .weight = params->weight,
         .average = params->average,
         .margin = params->margin,

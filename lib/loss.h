@@ -6,8 +6,17 @@
 
 #include <stdint.h>
 
+/* By these numbers a card's plugin knows losses (device_plugin.h): each keeps its own, new ones come behind.
+ */
+enum rk_loss_number {
+    RK_LOSS_NONE, /* rank and rank_vjp */
+    RK_LOSS_AP,
+    RK_LOSS_RECALL
+};
+
 struct rk_loss {
     const char *name;
+    enum rk_loss_number number;
     /* The loss of one list from its p > 0 relevant items, in the order in which they are ranked.
      *   ahead[k]  irrelevant items ahead of the k-th relevant one; its rank is rk = rp + ahead[k], with
      *             rp = k + 1 its rank among the relevant ones;

@@ -16,4 +16,4 @@ static double list_loss(uint32_t p, const uint32_t *ahead, int weight, double *s
     return rk_sum_value(&sum) / (double)p;
 }
 
-const struct rk_loss rk_loss_ap = {.name = "ap", .list = list_loss};
+const struct rk_loss rk_loss_ap = {.name = "ap", .number = RK_LOSS_AP, .list = list_loss};

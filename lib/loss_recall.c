@@ -15,4 +15,4 @@ static double list_loss(uint32_t p, const uint32_t *ahead, int weight, double *s
     return rk_sum_value(&sum) / (double)p;
 }
 
-const struct rk_loss rk_loss_recall = {.name = "recall", .list = list_loss};
+const struct rk_loss rk_loss_recall = {.name = "recall", .number = RK_LOSS_RECALL, .list = list_loss};

@@ -57,6 +57,32 @@ struct rk_params rk_params_default(void)
     return params;
 }
 
+static size_t size_of(const struct rk_param_row *row)
+{
+    switch (row->type) {
+    case RK_PARAM_REAL:
+        return sizeof(double);
+    case RK_PARAM_CHOICE:
+        return sizeof(int);
+    case RK_PARAM_FLAG:
+        return sizeof(bool);
+    default:
+        return 1; /* of a text: is it empty? */
+    }
+}
+
+uint32_t rk_params_asked(const struct rk_params *params)
+{
+    const struct rk_params usual = rk_params_default();
+    uint32_t asked = params->given;
+    for (size_t i = 0; i < RK_PARAM_COUNT; i++) {
+        const struct rk_param_row *row = &rk_param_rows[i];
+        if (memcmp((const char *)params + row->offset, (const char *)&usual + row->offset, size_of(row)) != 0)
+            asked |= bit_of(row);
+    }
+    return asked;
+}
+
 const struct rk_param_row *rk_param_find(const char *name)
 {
     for (size_t i = 0; i < RK_PARAM_COUNT; i++) {

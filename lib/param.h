@@ -76,6 +76,10 @@ extern const struct rk_param_row rk_param_rows[RK_PARAM_COUNT];
 /* Every parameter at its default, none given. */
 struct rk_params rk_params_default(void);
 
+/* Bits 1u << RK_PARAM_x of those that were given or are not at their default: what has to be known of the
+ * parameters by whoever computes with them. */
+uint32_t rk_params_asked(const struct rk_params *params);
+
 /* The row of that name, or NULL. */
 const struct rk_param_row *rk_param_find(const char *name);
 

@@ -117,10 +117,11 @@ static enum rankd_status write_gradient(const struct rk_retrieval *run, enum rk_
 }
 
 /* What the accelerator leaves is computed from rows: mostly nothing. */
-static enum rankd_status run_lists(struct rk_retrieval *run, struct rk_err *err)
+static enum rankd_status run_lists(struct rk_retrieval *run, const struct rk_request *request,
+                                   struct rk_err *err)
 {
     if (run->exec->device)
-        rk_device_retrieval(run->exec->device, run);
+        rk_device_retrieval(run->exec->device, request, run);
     const bool streams = run->on_card == 0 && rk_retrieval_streams(run->items.batch, run->items.total);
     return streams ? rk_retrieval_stream(run, err) : rk_retrieval_rows(run, err);
 }
@@ -131,7 +132,7 @@ static enum rankd_status compute(struct rk_retrieval *run, const struct rk_reque
     if (!take(run))
         return rk_fail_scratch(err, rk_retrieval_cost(request));
     size_t valid = weigh(run, request->params.average), batch = run->items.batch;
-    if (valid > 0 && run_lists(run, err) != RANKD_OK)
+    if (valid > 0 && run_lists(run, request, err) != RANKD_OK)
         return err->status;
     fill_info(run, request, valid, &reply->info);
     if (write_losses(run, request, reply, err) != RANKD_OK)

@@ -159,7 +159,7 @@ static bool take(struct rows *rows)
     rows->delta = rk_scratch_take(scratch, (run->gradient ? total : 0) * sizeof *rows->delta);
     void *gradient = rk_scratch_take(scratch, rk_gradient_bytes(run->items.dim));
     if (gradient)
-        rows->gradient = rk_gradient_at(gradient, &run->items, rk_tile_kernels(run->kernels), run->sum);
+        rows->gradient = rk_gradient_at(gradient, &run->items, run->kernels->tile, run->sum);
     rows->work = rk_scratch_take(scratch, rk_product_work(run->items.dim));
     rows->scratch_bytes = list_scratch(run);
     rows->scratch = rk_scratch_take(scratch, rows->scratch_bytes);

@@ -352,7 +352,7 @@ static enum rankd_status run_block(struct stream *s, struct rk_err *err)
 
 enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *err)
 {
-    struct stream s = {.run = run, .tile = rk_tile_kernels(run->kernels)};
+    struct stream s = {.run = run, .tile = run->kernels->tile};
     for (size_t first = 0; first < run->items.batch; first += s.count) {
         size_t mark = rk_scratch_mark(run->exec->scratch);
         s.first = first;

@@ -13,6 +13,7 @@
 #include "http/front.h"
 #include "log.h"
 #include "notify.h"
+#include "rankd_streams.h"
 #include "regions.h"
 #include "signals.h"
 
@@ -94,6 +95,11 @@ int main(int argc, char **argv)
     static struct rk_app app;
     struct rk_err err = {0};
     enum rk_config_action action;
+    if (!rankd_streams_open())
+        (void)rk_fail(&err, RANKD_INTERNAL,
+                      "a standard stream is closed, and /dev/null can't be opened in its place");
+    if (err.status != RANKD_OK)
+        return complain(&err);
     if (rk_config_read(&app.config, argc, argv, environ, &action, &err) != RANKD_OK)
         return complain(&err);
     switch (action) {

@@ -1,6 +1,6 @@
 # What wants a card; anywhere else it says that it was skipped. And the plugin with a card that is emulated, which is
 # everywhere: the same sources, compiled for the host.
-$(BUILD)/gpu-check: $(patsubst %,$(BUILD)/obj/tests/gpu/%.o,check check_retrieval check_scores check_sizes sample)
+$(BUILD)/gpu-check: $(patsubst %,$(BUILD)/obj/tests/gpu/%.o,check check_retrieval check_scores check_sizes check_unknown sample)
 $(BUILD)/gpu-changing: $(BUILD)/obj/tests/gpu/changing.o
 $(BUILD)/gpu-check $(BUILD)/gpu-changing: $(BUILD)/librk.a
 	$(link) $(filter %.o,$^) $(BUILD)/librk.a -Wl,--as-needed $(lib_libs) -o $@

@@ -1,16 +1,16 @@
-# make lint: formatting, clang-tidy, cppcheck, every header alone, prefixes of external names, clang as second compiler.
+# make lint: formatting, clang-tidy, cppcheck, every header alone, the wall clock, prefixes of external names, clang as second compiler.
 lint_c := $(shell git ls-files '*.c' 2>/dev/null)
 lint_h := $(shell git ls-files '*.h' 2>/dev/null)
 lint_cuda := $(shell git ls-files '*.cu' '*.cuh' '*.cc' 2>/dev/null)
 lint_own := $(filter-out tests/%,$(lint_c))
 lint_include := -Iproto -Ilib -Iserver -Iclients/c -Iclients/ctl -Ideploy/gen -Itests
 
-.PHONY: lint-all lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clang format
+.PHONY: lint-all lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang format
 lint:
 	deploy/deps.sh build test lint
 	$(MAKE) -j2 lint-all
 
-lint-all: lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clang
+lint-all: lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang
 
 format:
 	clang-format -i $(lint_c) $(lint_h) $(lint_cuda)
@@ -46,6 +46,10 @@ lint-device:
 lint-prefix: $(BUILD)/librk.a $(BUILD)/librk-server.a $(BUILD)/librankd.a
 	@bad=$$(nm -A --defined-only --extern-only $^ 2>/dev/null | awk 'NF>=3 {print $$NF}' | grep -v -E '^(rk|rankd)_' | grep -v -E '^(__|_)' || true); \
 	[ -z "$$bad" ] || { echo "external names without the prefix rk_ or rankd_:"; echo "$$bad"; exit 1; }
+
+# What waits or measures asks the monotonic clock.
+lint-clock:
+	tests/wall_clock.sh
 
 # Both compilers, warnings as errors.
 lint-clang:

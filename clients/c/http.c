@@ -316,11 +316,7 @@ int rankd_http_open(const char *url, const struct rankd_options *options, rankd_
     struct rankd_http *http = calloc(1, sizeof *http);
     if (http == NULL)
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
-    pthread_condattr_t monotonic;
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&http->changed, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
+    (void)pthread_cond_init(&http->changed, NULL);
     (void)pthread_mutex_init(&http->lock, NULL);
     http->base.transport = &transport;
     http->most = options->entries != 0 ? options->entries : DEFAULT_TRANSFERS;

@@ -286,7 +286,7 @@ bool rankd_http_wait_done(struct rankd_http *http, uint64_t tag, uint64_t until_
         if (until_ns == UINT64_MAX)
             (void)pthread_cond_wait(&http->changed, &http->lock);
         else
-            (void)pthread_cond_timedwait(&http->changed, &http->lock, &until);
+            (void)pthread_cond_clockwait(&http->changed, &http->lock, CLOCK_MONOTONIC, &until);
     }
 }
 

@@ -395,11 +395,7 @@ static const struct rankd_transport transport = {
 
 static void init_locks(struct rankd_ring *ring)
 {
-    pthread_condattr_t monotonic;
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&ring->changed, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
+    (void)pthread_cond_init(&ring->changed, NULL);
     (void)pthread_mutex_init(&ring->lock, NULL);
 }
 

@@ -62,7 +62,7 @@ struct rankd_ring {
     char path[108];
     struct rankd_options options;
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* CLOCK_MONOTONIC */
+    pthread_cond_t changed;
 
     _Atomic int fd; /* -1: not connected. Read without the lock by who waits, and by the fork handler */
     bool lost;

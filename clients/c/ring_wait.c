@@ -154,7 +154,7 @@ bool rankd_ring_wait_change(struct rankd_ring *ring, uint64_t until_ns)
     if (until_ns == UINT64_MAX)
         return pthread_cond_wait(&ring->changed, &ring->lock) == 0;
     struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
-    return pthread_cond_timedwait(&ring->changed, &ring->lock, &until) == 0;
+    return pthread_cond_clockwait(&ring->changed, &ring->lock, CLOCK_MONOTONIC, &until) == 0;
 }
 
 int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "rankd_streams.h"
 
 static const struct command {
     const char *name, *arguments, *help;
@@ -213,6 +214,8 @@ static int read_command_line(struct ctl *ctl, int command, int argc, char **argv
 
 int main(int argc, char **argv)
 {
+    if (!rankd_streams_open())
+        return rankd_ctl_fail(1, "a standard stream is closed, and /dev/null can't be opened in its place");
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return help(CTL_COMMANDS) + (argc < 2 ? 2 : 0);
     if (strcmp(argv[1], "help") == 0)

@@ -14,8 +14,13 @@ enum { /* bits of XCR0 */
 };
 
 enum { /* bits of leaf 1, ecx */
+       SSE3 = 1u << 0,
+       SSSE3 = 1u << 9,
        FMA = 1u << 12,
+       SSE41 = 1u << 19,
+       SSE42 = 1u << 20,
        POPCNT = 1u << 23,
+       XSAVE = 1u << 26,
        OSXSAVE = 1u << 27,
        AVX = 1u << 28,
        F16C = 1u << 29
@@ -40,8 +45,10 @@ static bool has(uint64_t bits, uint64_t all)
 unsigned rk_cpu_features_of(const struct rk_cpuid *cpu)
 {
     unsigned features = 0;
-    if (has(cpu->leaf1_ecx, FMA | POPCNT | OSXSAVE | AVX | F16C) && has(cpu->leaf7_ebx, BMI1 | AVX2 | BMI2) &&
-        has(cpu->extended1_ecx, LZCNT) && has(cpu->xcr0, XCR0_SSE_AVX))
+    /* -mavx2 lets the compiler use the older ones too. */
+    if (has(cpu->leaf1_ecx, SSE3 | SSSE3 | FMA | SSE41 | SSE42 | POPCNT | XSAVE | OSXSAVE | AVX | F16C) &&
+        has(cpu->leaf7_ebx, BMI1 | AVX2 | BMI2) && has(cpu->extended1_ecx, LZCNT) &&
+        has(cpu->xcr0, XCR0_SSE_AVX))
         features |= RK_CPU_AVX2;
     if (features && has(cpu->leaf7_ebx, AVX512F | AVX512DQ | AVX512BW | AVX512VL) &&
         has(cpu->xcr0, XCR0_OPMASK_ZMM))

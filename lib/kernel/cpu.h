@@ -5,7 +5,8 @@
 #include <stdint.h>
 
 enum {
-    RK_CPU_AVX2 = 1u << 0,   /* AVX2, FMA, BMI1, BMI2, LZCNT, POPCNT, F16C: what *_avx2.c is compiled for */
+    /* AVX2 and what comes before it, FMA, BMI1, BMI2, LZCNT, POPCNT, F16C: what *_avx2.c is compiled for */
+    RK_CPU_AVX2 = 1u << 0,
     RK_CPU_AVX512 = 1u << 1, /* those, and AVX-512 F, BW, VL, DQ: *_avx512.c */
     RK_CPU_ALL = RK_CPU_AVX2 | RK_CPU_AVX512
 };

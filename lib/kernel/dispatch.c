@@ -5,6 +5,7 @@
 
 #include "cpu.h"
 #include "kernels_internal.h"
+#include "tile.h"
 
 static const struct rk_strategy *const scalar_strategies[] = {&rk_search_scalar, &rk_table_scalar,
                                                               &rk_merge_scalar, NULL};
@@ -25,6 +26,7 @@ static const struct {
       .positions = rk_positions_scalar,
       .order_scratch = rk_order_scratch_scalar,
       .order = rk_order_scalar,
+      .tile = &rk_tile_scalar,
       .strategy = scalar_strategies,
       .plan = rk_plan_scalar}},
     {0,
@@ -33,6 +35,7 @@ static const struct {
       .positions = rk_positions_scalar,
       .order_scratch = rk_order_scratch_scalar,
       .order = rk_order_scalar,
+      .tile = &rk_tile_scalar,
       .strategy = scalar_strategies,
       .plan = rk_plan_scalar}},
     {RK_CPU_AVX2,
@@ -41,6 +44,7 @@ static const struct {
       .positions = rk_positions_avx2,
       .order_scratch = rk_order_scratch_scalar,
       .order = rk_order_scalar,
+      .tile = &rk_tile_avx2,
       .strategy = avx2_strategies,
       .plan = rk_plan_avx2}},
     {RK_CPU_AVX2 | RK_CPU_AVX512,
@@ -49,6 +53,7 @@ static const struct {
       .positions = rk_positions_avx512,
       .order_scratch = rk_order_scratch_scalar,
       .order = rk_order_scalar,
+      .tile = &rk_tile_avx512,
       .strategy = avx512_strategies,
       .plan = rk_plan_avx512}},
 };
@@ -64,7 +69,7 @@ static const struct rk_kernels *named(const char *name, unsigned features)
     return NULL;
 }
 
-static const struct rk_kernels *best(unsigned features)
+const struct rk_kernels *rk_kernels_for(unsigned features)
 {
     size_t i = SETS;
     while (sets[--i].needs & ~features)
@@ -86,7 +91,7 @@ static void choose(void)
     if (forced)
         chosen = rk_kernels_named(forced);
     if (!chosen)
-        chosen = best(rk_cpu_features());
+        chosen = rk_kernels_for(rk_cpu_features());
 }
 
 const struct rk_kernels *rk_kernels(void)

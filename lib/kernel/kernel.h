@@ -144,6 +144,8 @@ struct rk_scan {
     bool bad; /* some target is none of 1, 0, -1 (with is_signed false: none of 1, 0) */
 };
 
+struct rk_tile_kernels;
+
 /* One machine's (or one forced) set of code. Filled once, constant afterwards. */
 struct rk_kernels {
     const char *name; /* "reference", "scalar", "avx2", "avx512" */
@@ -162,6 +164,8 @@ struct rk_kernels {
      * `scratch` of order_scratch(n) bytes, 64-byte aligned. */
     size_t (*order_scratch)(uint32_t n);
     void (*order)(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
+
+    const struct rk_tile_kernels *tile; /* kernel/tile.h */
 
     const struct rk_strategy *const *strategy; /* all that run with this set, NULL at the end; for tests */
     /* The one for a list: the only place where n and P decide (lib/kernel/plan.c). Never NULL. */

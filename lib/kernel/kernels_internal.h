@@ -30,6 +30,10 @@ extern const struct rk_strategy rk_tree_avx512;
 uint32_t rk_values_avx512(double w, double lambda, uint32_t items, const uint32_t *before,
                           const uint32_t *after, float *value, uint64_t *size);
 
+/* The best set for a machine of those features (RK_CPU_*, cpu.h). Nothing else decides what runs: neither
+ * another look at the processor nor another one at the environment. */
+const struct rk_kernels *rk_kernels_for(unsigned features);
+
 /* The choice per list (plan.c). */
 const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);
 const struct rk_strategy *rk_plan_avx2(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);

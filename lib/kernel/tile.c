@@ -1,9 +1,6 @@
 #include "kernel/tile.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* Four buckets a threshold: mostly one comparison settles a score. */
 uint32_t rk_steps_buckets(uint32_t p)
@@ -45,36 +42,4 @@ struct rk_steps rk_steps_make(float *cut, uint32_t p, uint32_t *base)
     }
     base[steps.buckets] = p;
     return steps;
-}
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static const struct rk_tile_kernels *all[4];
-
-static void detect(void)
-{
-    size_t n = 0;
-    all[n++] = &rk_tile_scalar;
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        all[n++] = &rk_tile_avx2;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        all[n++] = &rk_tile_avx512;
-}
-
-const struct rk_tile_kernels *const *rk_tile_kernels_all(void)
-{
-    (void)pthread_once(&once, detect);
-    return all;
-}
-
-const struct rk_tile_kernels *rk_tile_kernels(const struct rk_kernels *kernels)
-{
-    const struct rk_tile_kernels *const *known = rk_tile_kernels_all(), *best = known[0];
-    bool free_choice = kernels == rk_kernels() && !getenv("RANKD_CPU");
-    for (size_t i = 0; known[i]; i++) {
-        if (free_choice || strcmp(known[i]->name, kernels->name) == 0)
-            best = known[i];
-    }
-    return best;
 }

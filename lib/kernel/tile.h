@@ -43,12 +43,7 @@ struct rk_tile_kernels {
     void (*accumulate)(size_t dim, size_t count, const float *const *row, const double *factor, double *sum);
 };
 
-/* Those that go with a set of kernels. */
-const struct rk_tile_kernels *rk_tile_kernels(const struct rk_kernels *kernels);
-
-/* All that this machine can run, NULL at the end; for tests. */
-const struct rk_tile_kernels *const *rk_tile_kernels_all(void);
-
+/* Of the sets of kernels (kernel.h), which name the one that goes with them. */
 extern const struct rk_tile_kernels rk_tile_scalar, rk_tile_avx2, rk_tile_avx512;
 
 #endif

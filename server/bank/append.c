@@ -40,6 +40,7 @@ static enum rankd_status write_record(struct rk_named_bank *bank, struct rk_appe
     append->after = (struct rk_bank_point){next->generation, next->version + !append->empty,
                                            next->end + append->batch.items};
     append->id.appended = append->empty ? 0 : append->after.version;
+    append->id.stamp_ns = rk_ids_clock(&bank->ids, rk_now_ns());
     if (bank->journal && rk_journal_append(bank->journal, &append->batch, append->after, next->end, false,
                                            &append->id, why) != RANKD_OK) {
         give_room_back(bank, append);

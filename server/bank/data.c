@@ -17,10 +17,25 @@
 #define DATA_FORMAT_1 "rankd data 1\n"
 #define DATA_FORMAT "rankd data 2\n"
 
-static struct rk_io *new_io(const struct rk_banks *banks)
+/* Where io_uring is refused, for whatever reason, this bank and those that follow are written with plain
+ * calls; unless the configuration insists. One caller at a time. */
+static struct rk_io *new_io(struct rk_banks *banks, struct rk_err *err)
 {
     struct rk_io *io = banks->plain_io ? NULL : rk_io_uring_new();
-    return io ? io : rk_io_plain_new();
+    if (!io && !banks->plain_io) {
+        const char *why = strerror(errno);
+        if (banks->app->config.io == RK_IO_URING) {
+            (void)rk_fail(err, RANKD_INTERNAL,
+                          "io_uring is refused here (%s); --io auto writes banks without it", why);
+            return NULL;
+        }
+        rk_log_say(banks->app->log, RK_LOG_WARN, "bank",
+                   "io_uring is refused here (%s), banks are written with plain calls", why);
+        banks->plain_io = true;
+    }
+    if (!io && !(io = rk_io_plain_new()))
+        (void)rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
+    return io;
 }
 
 /* A bank's folder with all that is in it. */
@@ -45,14 +60,14 @@ static void remove_tree(const char *root)
 
 /* Made under another name and renamed when it is whole: after a crash on the way there is no half of a bank.
  */
-enum rankd_status rk_data_create(const struct rk_banks *banks, struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_named_bank *bank, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], path[sizeof bank->path];
     struct rk_err why = {0};
     bool still;
-    bank->io = new_io(banks);
+    bank->io = new_io(banks, err);
     if (!bank->io)
-        return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
+        return err->status;
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
     (void)snprintf(path, sizeof path, "%s/%s", folder, bank->name);
     (void)snprintf(bank->path, sizeof bank->path, "%s/~new-%s", folder, bank->name);
@@ -181,7 +196,7 @@ static void log_loaded(const struct rk_banks *banks, struct rk_named_bank *bank)
 
 static enum rankd_status load(struct rk_banks *banks, const char *name, const char *path, struct rk_err *err)
 {
-    struct rk_io *io = new_io(banks);
+    struct rk_io *io = new_io(banks, err);
     struct rk_named_bank *bank = io ? rk_named_load(name, path, io) : NULL;
     if (!bank || !rk_banks_enter(banks, bank)) {
         rk_named_release(bank);

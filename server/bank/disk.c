@@ -131,12 +131,9 @@ enum rankd_status rk_named_switch(struct rk_named_bank *bank, uint64_t number, s
 
 enum rankd_status rk_named_rotate(struct rk_named_bank *bank, struct rk_journal *journal, struct rk_err *err)
 {
-    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
-    if (!ids)
-        return rk_fail(err, RANKD_OVERLOADED, "no memory for another segment of bank \"%s\"", bank->name);
-    enum rankd_status status = rk_journal_rotate(journal, bank->next, ids, rk_ids_copy(&bank->ids, ids), err);
-    free(ids);
-    return status;
+    size_t count;
+    const struct rk_batch_id *ids = rk_named_known_ids(bank, &count);
+    return rk_journal_rotate(journal, bank->next, ids, count, err);
 }
 
 /* --- writing anew --- */
@@ -184,7 +181,8 @@ static enum rankd_status new_journal(struct rk_named_bank *bank, const char *pat
                                      bool empty, struct rk_journal **out, struct rk_err *err)
 {
     const struct rk_bank_view *view = rk_bank_hold(bank->memory);
-    struct rk_batch_id *ids = malloc(RK_IDS_MAX * sizeof *ids);
+    size_t count;
+    const struct rk_batch_id *ids = rk_named_known_ids(bank, &count);
     struct rk_bank_point start = point;
     const struct rk_origin origin = empty ? (struct rk_origin){point.end, point.generation}
                                           : (struct rk_origin){bank->base, bank->cleared};
@@ -192,11 +190,9 @@ static enum rankd_status new_journal(struct rk_named_bank *bank, const char *pat
         start.end -= view->items;
         start.version--; /* the view is the next one, in parts */
     }
-    enum rankd_status status =
-        ids ? rk_folder_make(path, err) : rk_fail(err, RANKD_OVERLOADED, "no memory for a journal");
+    enum rankd_status status = rk_folder_make(path, err);
     if (status == RANKD_OK)
-        status = rk_journal_create(path, &bank->config.shape, bank->io, origin, start, ids,
-                                   rk_ids_copy(&bank->ids, ids), out, err);
+        status = rk_journal_create(path, &bank->config.shape, bank->io, origin, start, ids, count, out, err);
     if (status == RANKD_OK && !empty && view->items > 0) {
         status = write_view(*out, &bank->config.shape, view, point, err);
         if (status == RANKD_OK)
@@ -206,7 +202,6 @@ static enum rankd_status new_journal(struct rk_named_bank *bank, const char *pat
             *out = NULL;
         }
     }
-    free(ids);
     rk_bank_release(view);
     return status;
 }
@@ -250,7 +245,7 @@ static enum rankd_status on_start(void *context, struct rk_bank_point point, str
                                   bool whole, struct rk_err *err)
 {
     struct rk_named_bank *bank = context;
-    rk_ids_clear(&bank->ids);
+    rk_ids_clear(&bank->ids, rk_now_ns());
     bank->base = origin.base;
     bank->cleared = origin.cleared;
     return rk_bank_reset(bank->memory, point, whole, err);
@@ -259,7 +254,7 @@ static enum rankd_status on_start(void *context, struct rk_bank_point point, str
 static enum rankd_status on_id(void *context, const struct rk_batch_id *id, struct rk_err *err)
 {
     (void)err;
-    rk_ids_add(&((struct rk_named_bank *)context)->ids, id);
+    rk_ids_read(&((struct rk_named_bank *)context)->ids, id, rk_now_ns());
     return RANKD_OK;
 }
 
@@ -268,7 +263,7 @@ static enum rankd_status on_batch(void *context, const struct rk_batch *batch, u
 {
     struct rk_named_bank *bank = context;
     if (id)
-        rk_ids_add(&bank->ids, id);
+        rk_ids_read(&bank->ids, id, rk_now_ns());
     return rk_bank_append(bank->memory, batch, version, err);
 }
 

@@ -25,9 +25,9 @@ static void *flush_loop(void *arg)
     pthread_mutex_lock(&banks->flush_lock);
     while (!banks->stopping) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += FLUSH_INTERVAL_S;
-        (void)pthread_cond_timedwait(&banks->flush_stop, &banks->flush_lock, &until);
+        (void)pthread_cond_clockwait(&banks->flush_stop, &banks->flush_lock, CLOCK_MONOTONIC, &until);
         pthread_mutex_unlock(&banks->flush_lock);
         flush_all(banks);
         pthread_mutex_lock(&banks->flush_lock);

@@ -31,7 +31,7 @@ static double generation_of(struct rk_named_bank *bank)
 static double bytes_of(struct rk_named_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
-    size_t bytes = rk_bank_bytes(bank->memory);
+    size_t bytes = rk_named_bytes(bank);
     pthread_mutex_unlock(&bank->lock);
     return (double)bytes;
 }

@@ -14,7 +14,7 @@ struct rk_named_bank *rk_named_new(const char *name, const struct rk_bank_config
     (void)snprintf(bank->name, sizeof bank->name, "%s", name);
     bank->config = *config;
     bank->memory = rk_bank_new(&config->shape);
-    if (!bank->memory || !rk_ids_init(&bank->ids)) {
+    if (!bank->memory || !rk_ids_init(&bank->ids, rk_now_ns())) {
         rk_bank_free(bank->memory);
         free(bank);
         return NULL;
@@ -45,6 +45,11 @@ void rk_named_release(struct rk_named_bank *bank)
     pthread_mutex_destroy(&bank->lock);
     pthread_cond_destroy(&bank->moved);
     free(bank);
+}
+
+size_t rk_named_bytes(struct rk_named_bank *bank)
+{
+    return rk_bank_bytes(bank->memory) + rk_ids_bytes(&bank->ids);
 }
 
 void rk_named_refuse(struct rk_named_bank *bank, const struct rk_err *why)
@@ -78,6 +83,17 @@ void rk_named_rouse(struct rk_named_bank *bank)
         bank->queued = true;
         rk_commit_queue(bank->commit, bank);
     }
+}
+
+/* --- batch ids --- */
+
+const struct rk_batch_id *rk_named_known_ids(struct rk_named_bank *bank, size_t *count)
+{
+    pthread_mutex_lock(&bank->lock);
+    rk_ids_expire(&bank->ids, rk_now_ns()); /* what is not written need not be read */
+    const struct rk_batch_id *ids = rk_ids_all(&bank->ids, count);
+    pthread_mutex_unlock(&bank->lock);
+    return ids;
 }
 
 /* --- syncing --- */

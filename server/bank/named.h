@@ -70,6 +70,9 @@ struct rk_named_bank *rk_named_new(const char *name, const struct rk_bank_config
 struct rk_named_bank *rk_named_hold(struct rk_named_bank *bank);
 void rk_named_release(struct rk_named_bank *bank);
 
+/* Memory that it holds: its items and the batch ids that it remembers. The lock is held. */
+size_t rk_named_bytes(struct rk_named_bank *bank);
+
 /* Refuses further appends; the first reason stays. The lock is held. */
 void rk_named_refuse(struct rk_named_bank *bank, const struct rk_err *why);
 
@@ -80,6 +83,10 @@ void rk_named_lay_pen(struct rk_named_bank *bank);
 
 /* Sees to it that what waits is written, where nobody is in the way. The lock is held. */
 void rk_named_rouse(struct rk_named_bank *bank);
+
+/* The batch ids that a new segment begins with, oldest first. The pen is held, which keeps them as they are;
+ * the lock is not. */
+const struct rk_batch_id *rk_named_known_ids(struct rk_named_bank *bank, size_t *count);
 
 /* Syncs the journal and counts it; refuses the bank where that fails. The pen is held, the lock is not. */
 enum rankd_status rk_named_sync(struct rk_named_bank *bank, struct rk_err *err)

@@ -25,7 +25,7 @@ static void write_bank(struct rk_text *out, struct rk_named_bank *bank)
     rk_json_uint(out, "items", rk_bank_items(bank->memory));
     rk_json_uint(out, "version", now.version);
     rk_json_uint(out, "generation", now.generation);
-    rk_json_uint(out, "bytes", rk_bank_bytes(bank->memory));
+    rk_json_uint(out, "bytes", rk_named_bytes(bank));
     rk_json_uint(out, "disk_bytes", bank->disk_bytes);
     rk_json_bool(out, "durable", bank->journal && bank->config.durability != RK_DURABILITY_NONE);
     rk_json_bool(out, "read_only", bank->refused[0] != '\0');
@@ -37,14 +37,23 @@ static void write_bank(struct rk_text *out, struct rk_named_bank *bank)
     pthread_mutex_unlock(&bank->lock);
 }
 
+/* Of a full bank, with as many batch ids as it has, or may have at any time. */
+static size_t bytes_when_full(struct rk_named_bank *bank)
+{
+    pthread_mutex_lock(&bank->lock);
+    size_t ids = rk_ids_bytes(&bank->ids), kept = rk_ids_kept_bytes();
+    pthread_mutex_unlock(&bank->lock);
+    return rk_bank_shape_bytes(&bank->config.shape) + (ids > kept ? ids : kept);
+}
+
 static enum rankd_status check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
                                      struct rk_err *err)
 {
     const struct rk_config *limits = &banks->app->config;
-    size_t count, want = rk_bank_shape_bytes(&config->shape), used = 0;
+    size_t count, want = rk_bank_shape_bytes(&config->shape) + rk_ids_kept_bytes(), used = 0;
     struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
     for (size_t i = 0; i < count; i++)
-        used += rk_bank_shape_bytes(&all[i]->config.shape) + rk_named_checkpoint_bytes(all[i]);
+        used += bytes_when_full(all[i]) + rk_named_checkpoint_bytes(all[i]);
     rk_banks_release_all(all, count);
     if (count >= limits->banks)
         return rk_fail(err, RANKD_TOO_LARGE, "there are %zu banks; there may be %llu (--banks)", count,

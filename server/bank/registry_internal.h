@@ -10,8 +10,8 @@ struct rk_banks {
     struct rk_app *app;
     char data[RK_CONFIG_TEXT]; /* "" = no disk */
     int lock_fd, folder_fd;    /* both locked: of the file "lock", and of the folder */
-    bool plain_io;
-    pthread_mutex_t lock; /* over the table */
+    bool plain_io;             /* without io_uring: so configured, or it was refused */
+    pthread_mutex_t lock;      /* over the table */
     struct rk_named_bank **bank;
     size_t count;
     pthread_mutex_t admin; /* operations on banks (create, delete, checkpoint, …) come one at a time */
@@ -35,7 +35,7 @@ enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
     __attribute__((warn_unused_result));
 /* A new bank's folder, whole or not at all; and its end. rk_data_remove(): where the bank's name is still
  * there, *still is true, and nothing was done. */
-enum rankd_status rk_data_create(const struct rk_banks *banks, struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_named_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_named_bank *bank, bool *still,
                                  struct rk_err *err) __attribute__((warn_unused_result));

@@ -146,7 +146,7 @@ static void *watch(void *argument)
         rk_places_relieve(conns);
         const uint64_t until = now + period * 1000000;
         const struct timespec at = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
-        (void)pthread_cond_timedwait(&conns->wake, &conns->lock, &at);
+        (void)pthread_cond_clockwait(&conns->wake, &conns->lock, CLOCK_MONOTONIC, &at);
     }
     pthread_mutex_unlock(&conns->lock);
     return NULL;
@@ -155,17 +155,13 @@ static void *watch(void *argument)
 bool rk_conns_start(struct rk_conns *conns, const struct rk_config *config, struct rk_metrics *metrics,
                     bool plain, size_t limit)
 {
-    pthread_condattr_t attributes;
     memset(conns, 0, sizeof *conns);
     conns->config = config;
     conns->metrics = metrics;
     conns->plain = plain;
     conns->limit = limit;
     pthread_mutex_init(&conns->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&conns->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&conns->wake, NULL);
     return pthread_create(&conns->thread, NULL, watch, conns) == 0;
 }
 

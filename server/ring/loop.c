@@ -89,8 +89,7 @@ struct rk_loop *rk_loop_new(int io, char *note, size_t note_bytes, struct rk_err
         return with_wake(rk_loop_epoll_new(err, &reason), err);
     struct rk_err refused = {0};
     struct rk_loop *loop = rk_loop_uring_new(&refused, &reason);
-    bool fall_back = io == RK_IO_AUTO && (reason == ENOSYS || reason == EPERM || reason == ENOMEM);
-    if (loop == NULL && !fall_back) {
+    if (loop == NULL && io != RK_IO_AUTO) {
         *err = refused;
         return NULL;
     }

@@ -49,8 +49,8 @@ enum { RK_OP_ACCEPT, RK_OP_RECEIVE, RK_OP_SEND, RK_OP_POLL };
 struct rk_loop *rk_loop_uring_new(struct rk_err *err, int *reason);
 struct rk_loop *rk_loop_epoll_new(struct rk_err *err, int *reason);
 
-/* RK_IO_AUTO takes io_uring, and epoll where the kernel refuses that with ENOSYS or EPERM (or has no room for
- * its rings, ENOMEM); `note` then has one sentence for the log, else it is "". NULL and *err on failure. */
+/* RK_IO_AUTO takes io_uring, and epoll where that is refused, for whatever reason; `note` then has one
+ * sentence for the log, else it is "". NULL and *err on failure. */
 struct rk_loop *rk_loop_new(int io, char *note, size_t note_bytes, struct rk_err *err);
 void rk_loop_free(struct rk_loop *loop); /* NULL is fine; operations that are pending are forgotten */
 const char *rk_loop_name(const struct rk_loop *loop);

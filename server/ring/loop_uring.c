@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "uring.h"
+
 /* Entries are submitted when the queue is full, so this bounds a batch, not the number of connections. */
 enum { QUEUE = 256 };
 
@@ -105,13 +107,9 @@ struct rk_loop *rk_loop_uring_new(struct rk_err *err, int *reason)
     loop->base.kind = &uring_kind;
     loop->base.wake_fd = -1;
     /* Completions are handed over when the loop enters the kernel, without an interrupt; the flag in shared
-     * memory says when it is worth entering, so a look costs a load. */
-    struct io_uring_params params = {.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG};
-    int rc = io_uring_queue_init_params(QUEUE, &loop->ring, &params);
-    if (rc == -EINVAL) { /* a kernel before 5.19 does not know these */
-        params = (struct io_uring_params){0};
-        rc = io_uring_queue_init_params(QUEUE, &loop->ring, &params);
-    }
+     * memory says when it is worth entering, so a look costs a load. Both are of Linux 5.19, as is the accept
+     * that goes on by itself. */
+    int rc = rk_uring_open(&loop->ring, QUEUE, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
     if (rc < 0) {
         *reason = -rc;
         rk_fail(err, RANKD_INTERNAL, "io_uring: %s", strerror(-rc));

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "store/io.h"
+#include "uring.h"
 
 /* A write and a sync may run side by side on two threads, and a ring belongs to one: so each has its own. */
 struct uring {
@@ -65,8 +66,8 @@ struct rk_io *rk_io_uring_new(void)
     struct uring *uring = calloc(1, sizeof *uring);
     if (!uring)
         return NULL;
-    int code = io_uring_queue_init(4, &uring->writes, 0);
-    if (code == 0 && (code = io_uring_queue_init(4, &uring->syncs, 0)) < 0)
+    int code = rk_uring_open(&uring->writes, 4, 0);
+    if (code == 0 && (code = rk_uring_open(&uring->syncs, 4, 0)) < 0)
         io_uring_queue_exit(&uring->writes);
     if (code < 0) {
         free(uring);

@@ -35,26 +35,48 @@ struct place {
     uint64_t offset;
 };
 
-/* Head and pieces in one buffer, so that a record is one write. */
+/* Head and pieces in one buffer, so that a record is one write. -errno. */
+static int write_buffered(struct rk_journal *journal, struct place place, const struct rk_record_head *head,
+                          const struct rk_record_piece *piece, size_t pieces, size_t bytes)
+{
+    memcpy(journal->buffer, head, sizeof *head);
+    for (size_t i = 0, at = sizeof *head; i < pieces; at += piece[i++].bytes) {
+        if (piece[i].bytes > 0) /* an empty piece may be NULL */
+            memcpy(journal->buffer + at, piece[i].data, piece[i].bytes);
+    }
+    return journal->io->write(journal->io, place.fd, journal->buffer, bytes, place.offset);
+}
+
+/* One after the other, from where they lie: a buffer for a million batch ids would be kept for ever. */
+static int write_pieces(struct rk_journal *journal, struct place place, const struct rk_record_head *head,
+                        const struct rk_record_piece *piece, size_t pieces)
+{
+    struct rk_io *io = journal->io;
+    uint64_t at = place.offset + sizeof *head;
+    int code = io->write(io, place.fd, head, sizeof *head, place.offset);
+    for (size_t i = 0; code == 0 && i < pieces; at += piece[i++].bytes) {
+        if (piece[i].bytes > 0)
+            code = io->write(io, place.fd, piece[i].data, piece[i].bytes, at);
+    }
+    return code;
+}
+
 static enum rankd_status write_record(struct rk_journal *journal, struct place *place,
                                       struct rk_record_head *head, const struct rk_record_piece *piece,
                                       size_t pieces, struct rk_err *err)
 {
     rk_record_seal(head, piece, pieces);
     size_t bytes = sizeof *head + head->payload_bytes;
-    if (bytes > journal->buffer_room) {
+    const bool buffered = bytes <= RK_RECORD_BUFFERED;
+    if (buffered && bytes > journal->buffer_room) {
         char *grown = realloc(journal->buffer, bytes);
         if (!grown)
             return rk_fail(err, RANKD_OVERLOADED, "no memory to write a record of %zu bytes", bytes);
         journal->buffer = grown;
         journal->buffer_room = bytes;
     }
-    memcpy(journal->buffer, head, sizeof *head);
-    for (size_t i = 0, at = sizeof *head; i < pieces; at += piece[i++].bytes) {
-        if (piece[i].bytes > 0) /* an empty piece may be NULL */
-            memcpy(journal->buffer + at, piece[i].data, piece[i].bytes);
-    }
-    int code = journal->io->write(journal->io, place->fd, journal->buffer, bytes, place->offset);
+    int code = buffered ? write_buffered(journal, *place, head, piece, pieces, bytes)
+                        : write_pieces(journal, *place, head, piece, pieces);
     if (code == -ENOSPC || code == -EDQUOT) {
         /* Half a record at the end would be taken for a torn tail and is cut already now. */
         if (ftruncate(place->fd, (off_t)place->offset) != 0)
@@ -200,6 +222,8 @@ static bool is_at_least(const struct rk_journal *journal, size_t divisor)
     return journal->offset - journal->head_bytes >= (want + divisor - 1) / divisor;
 }
 
+/* As many bytes of batches as of what a segment begins with, at least: however many ids there are, less than
+ * half of what is written is them. */
 bool rk_journal_is_long(const struct rk_journal *journal)
 {
     return is_at_least(journal, 1);

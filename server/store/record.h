@@ -52,7 +52,7 @@ struct rk_batch_id {
     uint64_t content;          /* XXH3-64 of the batch */
     struct rk_bank_point read; /* what it was computed against */
     uint64_t appended;         /* the version that it became; 0: none, it was empty */
-    uint64_t reserved;
+    uint64_t stamp_ns; /* when, by the bank's own clock (bank/ids.h); 0 in files of earlier versions */
 };
 _Static_assert(sizeof(struct rk_batch_id) == 64, "part of the file format");
 

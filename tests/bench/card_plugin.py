@@ -2,6 +2,7 @@
 import ctypes as c
 
 FP32, FP16, INT8 = 7, 5, 2
+AP, RECALL = 1, 2
 DONE = 0
 
 
@@ -13,7 +14,7 @@ class Gradient(c.Structure):
 class Scores(c.Structure):
     _fields_ = [("scores", c.c_void_p), ("targets", c.c_void_p), ("scores_on_card", c.c_bool), ("targets_on_card", c.c_bool),
                 ("score_dtype", c.c_int), ("target_dtype", c.c_int), ("rows", c.c_size_t), ("columns", c.c_size_t),
-                ("by_column", c.c_bool), ("recall", c.c_bool), ("weight", c.c_int), ("average", c.c_int),
+                ("by_column", c.c_bool), ("loss_number", c.c_int), ("weight", c.c_int), ("average", c.c_int),
                 ("margin", c.c_double), ("lambda", c.c_double), ("normalized", c.c_bool), ("batch", c.c_bool),
                 ("interclass", c.c_double), ("gradient", Gradient), ("list_loss", c.c_void_p), ("loss", c.c_double),
                 ("lists", c.c_size_t), ("skipped", c.c_size_t), ("stalled", c.c_size_t)]
@@ -38,14 +39,14 @@ class Query(c.Structure):
 class Retrieval(c.Structure):
     _fields_ = [("own", c.c_void_p), ("batch", c.c_size_t), ("own_items", c.c_size_t), ("total", c.c_size_t),
                 ("dim", c.c_size_t), ("run", c.c_void_p), ("runs", c.c_size_t), ("query", c.c_void_p), ("row", c.c_void_p),
-                ("queries", c.c_size_t), ("recall", c.c_bool), ("normalized", c.c_bool), ("batch_scope", c.c_bool),
-                ("check_nan", c.c_bool), ("gradient", c.c_bool), ("weight", c.c_int), ("margin", c.c_double),
+                ("queries", c.c_size_t), ("normalized", c.c_bool), ("batch_scope", c.c_bool),
+                ("check_nan", c.c_bool), ("gradient", c.c_bool), ("loss_number", c.c_int), ("weight", c.c_int), ("margin", c.c_double),
                 ("lambda", c.c_double), ("sum", c.c_void_p)]
 
 
 class Plugin(c.Structure):
     CALL = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_char_p)
-    _fields_ = [("version", c.c_uint32), ("open", c.CFUNCTYPE(c.c_void_p, c.c_int, c.c_size_t, c.c_char_p, c.c_char_p)),
+    _fields_ = [("version", c.c_uint32), ("vocabulary", c.c_uint32), ("knows", c.c_uint32 * 13 * 3), ("open", c.CFUNCTYPE(c.c_void_p, c.c_int, c.c_size_t, c.c_char_p, c.c_char_p)),
                 ("close", c.CFUNCTYPE(None, c.c_void_p)), ("scores", CALL), ("rank", CALL), ("retrieval", CALL),
                 *((name, c.c_void_p) for name in ("fetch", "store", "map", "unmap", "memory")),
                 ("pin", c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t, c.c_char_p)),

@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import engine  # noqa: E402
-from card_plugin import FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores  # noqa: E402
+from card_plugin import AP, FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores  # noqa: E402
 
 def median(call, runs, seconds=3.0):
     call()
@@ -50,7 +50,7 @@ def scores_case(card, name, q, n, p, kind, peer, interclass=0.0):
     gradient = torch.empty_like(scores)
     host_scores, host_targets, host_gradient = (t.cpu().numpy() for t in (scores, targets, gradient))
     job = Scores(scores=scores.data_ptr(), targets=targets.data_ptr(), scores_on_card=True, targets_on_card=True,
-                 score_dtype=FP32, target_dtype=INT8, rows=q, columns=n, normalized=True, interclass=interclass,
+                 score_dtype=FP32, target_dtype=INT8, rows=q, columns=n, loss_number=AP, normalized=True, interclass=interclass,
                  gradient=Gradient(dense=True, data=gradient.data_ptr(), on_card=True))
     setattr(job, "lambda", 1.0)
     ours = median(lambda: card.call("scores", job), 50)
@@ -121,7 +121,7 @@ def retrieval_case(card, name, batch, dim, items, relevant, gradient=True):
     total = np.zeros((batch, dim))
     job = Retrieval(own=own.ctypes.data, batch=batch, own_items=batch, total=batch + items, dim=dim,
                     run=c.addressof(runs), runs=1, query=c.addressof(queries), row=selves.ctypes.data, queries=batch,
-                    normalized=True, gradient=gradient, margin=0.1, sum=total.ctypes.data)
+                    loss_number=AP, normalized=True, gradient=gradient, margin=0.1, sum=total.ctypes.data)
     setattr(job, "lambda", 1.0)
     ours = median(lambda: card.call("retrieval", job), 20)
     done = sum(q.done for q in queries)

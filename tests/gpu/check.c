@@ -47,6 +47,7 @@ int main(int argc, char **argv)
     printf("on %s\n", device.name);
     check_requests(&device, runs, most_items);
     check_sizes(&device, argv[1], most_items);
+    check_unknown(&device);
     check_retrievals(&device, runs, most_items);
     rk_device_close(&device);
     printf("%d passed, %d failed\n", passed, failed);

@@ -21,6 +21,7 @@ void compare(struct rk_device *device, const struct rk_kernels *kernels, const s
 
 void check_requests(struct rk_device *device, int runs, size_t most_items); /* on scores */
 void check_sizes(struct rk_device *device, const char *plugin, size_t most_items);
+void check_unknown(struct rk_device *device); /* what the plugin was never told of */
 void check_retrievals(struct rk_device *device, int runs, size_t most_items);
 
 #endif

@@ -48,6 +48,7 @@ static void check_retrieval(struct rk_device *device, struct retrieval r)
     struct sample s = {0};
     random_params(&s);
     s.request.params.axis = RK_AXIS_ROWS;
+    s.request.params.interclass = 0; /* of scores alone */
     s.request.params.normalize = r.normalize;
     s.request.params.margin = below(2) ? 0.05 : 0;
     s.request.params.lambda = below(2) ? 1 : 0.05;

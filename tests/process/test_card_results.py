@@ -59,13 +59,13 @@ def test_the_plugins_table_is_as_the_bench_has_it():
 import sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from card_plugin import FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores, c
+from card_plugin import AP, FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores, c
 card = Card(sys.argv[2])
 scores = np.array([[.9, .8, .7, .6]], np.float32)  # the worked example of docs/semantics.md
 targets = np.array([[0, 1, 0, 1]], np.int8)
 gradient, losses = np.zeros_like(scores), np.zeros(1, np.float32)
 job = Scores(scores=scores.ctypes.data, targets=targets.ctypes.data, score_dtype=FP32, target_dtype=INT8, rows=1, columns=4,
-             normalized=True, gradient=Gradient(dense=True, data=gradient.ctypes.data), list_loss=losses.ctypes.data)
+             loss_number=AP, normalized=True, gradient=Gradient(dense=True, data=gradient.ctypes.data), list_loss=losses.ctypes.data)
 setattr(job, "lambda", 1.0)
 for array in (scores, targets, gradient):
     card.pin(array)
@@ -87,7 +87,7 @@ position, own_position, row = np.array([2], np.uint32), np.zeros(1, np.uint32), 
 run, total = (Run * 1)(Run(bank.ctypes.data, FP32, 3, 7, 0)), np.zeros((1, 2))
 query = (Query * 1)(Query(position.ctypes.data, own_position.ctypes.data, 1, 1, 1.0))
 job = Retrieval(own=own.ctypes.data, batch=1, own_items=1, total=4, dim=2, run=c.addressof(run), runs=1, query=c.addressof(query),
-                row=row.ctypes.data, queries=1, normalized=True, gradient=True, sum=total.ctypes.data)
+                row=row.ctypes.data, queries=1, loss_number=AP, normalized=True, gradient=True, sum=total.ctypes.data)
 setattr(job, "lambda", 1.0)
 card.call("retrieval", job)
 assert query[0].done and query[0].loss == 2 / 3, query[0].loss  # last of three

@@ -433,6 +433,27 @@ static void a_bank_on_disk_goes_on_after_an_append_that_found_no_memory(void **s
     assert_int_equal(remove(folder), 0);
 }
 
+/* The newest that always have their room are kept, more of them as soon as there is memory again. */
+static void batch_ids_find_no_memory_for_more(void **state)
+{
+    (void)state;
+    struct rk_ids ids;
+    assert_true(rk_ids_init(&ids, 0));
+    for (uint64_t n = 0; n < 8 * RK_IDS_KEPT; n++) {
+        const struct rk_batch_id id = {.name = {n, n * n | 1}, .appended = n};
+        size_t count;
+        make_fail(n < 6 * RK_IDS_KEPT ? 1 : 0);
+        rk_ids_add(&ids, &id);
+        const struct rk_batch_id *all = rk_ids_all(&ids, &count);
+        const uint64_t least = n < RK_IDS_KEPT ? n + 1 : RK_IDS_KEPT + (n >= 7 * RK_IDS_KEPT) * RK_IDS_KEPT;
+        assert_true(count >= least && all[count - 1].appended == n);
+        assert_ptr_equal(rk_ids_find(&ids, all[0].name), &all[0]);
+        assert_ptr_equal(rk_ids_find(&ids, id.name), &all[count - 1]);
+    }
+    make_fail(0);
+    rk_ids_free(&ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -444,6 +465,7 @@ int main(void)
         cmocka_unit_test(each_allocation_of_a_batch_fails_in_turn),
         cmocka_unit_test(an_index_without_memory_is_none),
         cmocka_unit_test(a_bank_on_disk_goes_on_after_an_append_that_found_no_memory),
+        cmocka_unit_test(batch_ids_find_no_memory_for_more),
     };
     return cmocka_run_group_tests_name("bank_memory", tests, NULL, NULL);
 }

@@ -170,10 +170,10 @@ static void a_borrower_that_wakes_late_is_told(void **state)
     sem_wait(&late.waits[1]);
     (void)usleep(50000); /* the first has looked again, if it does: only then can it be forgotten */
     sem_post(&late.go);
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += 20;
     for (size_t i = 0; i < 2; i++) {
-        if (pthread_timedjoin_np(thread[i], NULL, &until) != 0)
+        if (pthread_clockjoin_np(thread[i], NULL, CLOCK_MONOTONIC, &until) != 0)
             fail_msg("the %s borrower was not told that its helpers are done", i ? "second" : "first");
     }
     rk_helpers_stop(helpers);

@@ -288,29 +288,6 @@ static void wide_registers_that_the_system_does_not_save_are_not_used(void **sta
     assert_int_equal(rk_cpu_features_of(&cpu), 0);
 }
 
-static void every_instruction_that_a_set_is_compiled_for_is_asked_for(void **state)
-{
-    (void)state;
-    const struct rk_cpuid all = {.leaf1_ecx = ~0u, .leaf7_ebx = ~0u, .extended1_ecx = ~0u, .xcr0 = ~0ull};
-    const unsigned leaf1[] = {12, 23, 27, 28, 29}, leaf7[] = {3, 5, 8}, wide[] = {16, 17, 30, 31};
-    assert_int_equal(rk_cpu_features_of(&all), RK_CPU_ALL);
-    for (size_t i = 0; i < 5; i++) {
-        struct rk_cpuid cpu = all;
-        cpu.leaf1_ecx &= ~(1u << leaf1[i]);
-        assert_int_equal(rk_cpu_features_of(&cpu), 0);
-    }
-    for (size_t i = 0; i < 3; i++) {
-        struct rk_cpuid cpu = all;
-        cpu.leaf7_ebx &= ~(1u << leaf7[i]);
-        assert_int_equal(rk_cpu_features_of(&cpu), 0);
-    }
-    for (size_t i = 0; i < 4; i++) {
-        struct rk_cpuid cpu = all;
-        cpu.leaf7_ebx &= ~(1u << wide[i]);
-        assert_int_equal(rk_cpu_features_of(&cpu), RK_CPU_AVX2);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,7 +300,6 @@ int main(void)
         cmocka_unit_test(targets_are_counted_and_found_at_every_length),
         cmocka_unit_test(indexes_are_sorted_stably_by_key),
         cmocka_unit_test(wide_registers_that_the_system_does_not_save_are_not_used),
-        cmocka_unit_test(every_instruction_that_a_set_is_compiled_for_is_asked_for),
     };
     return cmocka_run_group_tests_name("kernel", tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "card.cuh"
 #include "kernels.cuh"
+#include "knows.cuh"
 #include "retrieval.cuh"
 
 namespace
@@ -193,8 +194,21 @@ void unpin(rk_card *card, void *memory)
         card->pinned.take_back(memory);
 }
 
-const rk_device_plugin table = {
-    RK_PLUGIN_VERSION, open, close, scores, rank, retrieval, fetch, store, map, unmap, memory, pin, unpin};
+const rk_device_plugin table = {RK_PLUGIN_VERSION,
+                                RK_PLUGIN_VOCABULARY,
+                                {KNOWS_SCORES, KNOWS_RANK, KNOWS_RETRIEVAL},
+                                open,
+                                close,
+                                scores,
+                                rank,
+                                retrieval,
+                                fetch,
+                                store,
+                                map,
+                                unmap,
+                                memory,
+                                pin,
+                                unpin};
 
 } // namespace
 

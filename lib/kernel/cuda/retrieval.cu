@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "card.cuh"
+#include "knows.cuh"
 #include "retrieval.cuh"
 
 namespace rk
@@ -192,8 +193,14 @@ class Request
         block.run = run_on_card_;
         block.runs = static_cast<uint32_t>(runs_.size());
         block.sum = sum_;
-        block.box = {job_.recall,    job_.normalized, job_.batch_scope, job_.weight,
-                     RK_AVERAGE_SUM, job_.margin / 2, job_.lambda,      1,
+        block.box = {is_recall(job_.loss_number),
+                     job_.normalized,
+                     job_.batch_scope,
+                     job_.weight,
+                     RK_AVERAGE_SUM,
+                     job_.margin / 2,
+                     job_.lambda,
+                     1,
                      false};
         block.check_nan = job_.check_nan;
         block.gradient = job_.gradient;

@@ -3,6 +3,7 @@
 // a few long lists, are computed again.
 #include <memory>
 
+#include "knows.cuh"
 #include "loss_part.cuh"
 #include "tensors.cuh"
 
@@ -61,8 +62,15 @@ class Request
 
     Box box_of(double factor, int average) const
     {
-        return {job_.recall,     job_.normalized, job_.batch, job_.weight, average,
-                job_.margin / 2, job_.lambda,     factor,     joins()};
+        return {is_recall(job_.loss_number),
+                job_.normalized,
+                job_.batch,
+                job_.weight,
+                average,
+                job_.margin / 2,
+                job_.lambda,
+                factor,
+                joins()};
     }
 
     // Scores and targets as kernels read them, by row or turned.

@@ -1,0 +1,81 @@
+/* A loss that the plugin was never told of is computed by the CPU engine, and not as another one on the card.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "loss.h"
+
+/* The place of the last relevant item, which is neither ap nor recall. */
+static double list_loss(uint32_t p, const uint32_t *ahead, int weight, double *slope)
+{
+    (void)weight;
+    for (uint32_t k = 0; slope && k < p; k++)
+        slope[k] = k + 1 == p ? 1.0 : 0.0;
+    return (double)p + (double)ahead[p - 1];
+}
+
+static const struct rk_loss last = {.name = "last", .number = 31, .list = list_loss};
+
+static bool runs_on_card(struct rk_device *device, const struct sample *s)
+{
+    struct rk_scratch *scratch = rk_scratch_new(0);
+    const struct rk_exec there = {.scratch = scratch, .device = device};
+    struct rk_reply reply = {0};
+    struct rk_err err = {0};
+    const bool good = rk_run(&there, &s->request, &reply, &err) == RANKD_OK;
+    report(good, err.text);
+    const bool on_card = reply.info.on_card;
+    rk_reply_clear(&reply);
+    rk_scratch_free(scratch);
+    return on_card;
+}
+
+/* The same request of the loss that the card knows, and of one that it does not. */
+static void check_both(struct rk_device *device, struct sample *s, const char *route)
+{
+    const struct rk_model *known = s->request.model;
+    struct rk_model unknown = *known;
+    unknown.loss = &last;
+    (void)snprintf(s->text, sizeof s->text, "an unknown loss of %s", route);
+    report(runs_on_card(device, s), "a loss that is known runs on the card");
+    s->request.model = &unknown;
+    report(!runs_on_card(device, s), s->text);
+    compare(device, NULL, s, false);
+    s->request.model = known;
+}
+
+static void check_scores(struct rk_device *device)
+{
+    struct sample s = {0};
+    random_params(&s);
+    s.request.params.axis = RK_AXIS_ROWS;
+    fill(&s, RK_FP32, RK_INT8, 7, 500, 0, 0.1, 0, false);
+    check_both(device, &s, "scores");
+    free(s.scores);
+    free(s.targets);
+}
+
+static void check_embeddings(struct rk_device *device)
+{
+    enum { BATCH = 30, DIM = 8 };
+    struct sample s = {.request = {.model = rk_model_find("recall"), .params = rk_params_default()}};
+    float rows[BATCH * DIM];
+    int64_t labels[BATCH];
+    for (size_t i = 0; i < BATCH * DIM; i++)
+        rows[i] = (float)unit() - 0.5f;
+    for (size_t i = 0; i < BATCH; i++)
+        labels[i] = (int64_t)below(5);
+    s.request.in[RK_IN_EMBEDDINGS] = matrix(RK_FP32, BATCH, DIM, rows);
+    s.request.in[RK_IN_LABELS] = (struct rk_tensor){
+        .dtype = RK_INT64, .rank = 1, .shape = {BATCH}, .data = labels, .bytes = sizeof labels};
+    s.request.outputs = 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT;
+    check_both(device, &s, "embeddings");
+}
+
+void check_unknown(struct rk_device *device)
+{
+    check_scores(device);
+    check_embeddings(device);
+}

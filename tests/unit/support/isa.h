@@ -1,0 +1,11 @@
+/* What the processor has to say of itself before code may run that is compiled as this file is: by the
+ * compiler's own macros, so that flags and probe can't drift apart. */
+#ifndef TEST_ISA_H
+#define TEST_ISA_H
+
+#include "kernel/cpu.h"
+
+/* Bits for the instruction sets of *_avx2.c, and of *_avx512.c, in the registers of struct rk_cpuid. */
+extern const struct rk_cpuid test_isa_avx2, test_isa_avx512;
+
+#endif

@@ -1,0 +1,4 @@
+#include "unit/support/isa.h"
+#include "unit/support/isa_bits.h"
+
+const struct rk_cpuid test_isa_avx2 = TEST_ISA_BITS;

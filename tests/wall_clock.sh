@@ -1,0 +1,17 @@
+#!/bin/sh
+# Refuses the wall clock in waits and durations: someone sets it back, and what waits by it waits for an hour longer.
+# Waits take pthread_cond_clockwait() and its like, which name their clock; durations are differences of
+# CLOCK_MONOTONIC. Only what is shown as a date may ask the wall clock, in the files listed here.
+#   tests/wall_clock.sh [FILE …]     (without files: all that git knows of the code and its tests)
+set -eu
+dates='^(server/log.c|server/infer.c|server/gauges.c|server/bank/append.c|server/bank/checkpoint.c|clients/ctl/status.c):'
+# What asks for the date.
+ask='CLOCK_(REALTIME|TAI)|gettimeofday|timespec_get|system_clock|(^|[^_.[:alnum:]])time\((NULL\)|nullptr\)|0\)|&)|time\.time(_ns)?\(|date(time)?\.(now|utcnow|today)\('
+# What waits until a date, whichever one asked for it.
+wait='(cond|sem|mq)_timed|_timed(wait|lock|rdlock|wrlock|join_np|send|receive)\(|mtx_timedlock|cnd_timedwait|TIMER_ABSTIME.*REALTIME'
+if [ $# -eq 0 ]; then
+    cd "$(dirname "$0")/.."
+    set -- $(git ls-files '*.c' '*.h' '*.cc' '*.cu' '*.cuh' '*.def' '*.py' | grep -vE '/(test_wall_clock.py|test_clock_set_back.py|wall_clock_ahead.c)$')
+fi
+found=$({ grep -nHE "$ask" "$@" | grep -vE "$dates"; grep -nHE "$wait" "$@"; } || true)
+[ -z "$found" ] || { echo "the wall clock, which may be set back, in a wait or a duration:"; echo "$found"; exit 1; }
