@@ -43,7 +43,7 @@ lint-device:
 	done
 
 # Every external name bears the house's prefix.
-lint-prefix: $(BUILD)/librk.a $(BUILD)/librk-server.a $(BUILD)/librankd.a
+lint-prefix: $(BUILD)/librk.a $(BUILD)/librk-server.a $(BUILD)/librankd.a $(BUILD)/librankctl.a
 	@bad=$$(nm -A --defined-only --extern-only $^ 2>/dev/null | awk 'NF>=3 {print $$NF}' | grep -v -E '^(rk|rankd)_' | grep -v -E '^(__|_)' || true); \
 	[ -z "$$bad" ] || { echo "external names without the prefix rk_ or rankd_:"; echo "$$bad"; exit 1; }
 

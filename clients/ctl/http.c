@@ -90,7 +90,7 @@ static void explain(struct ctl_http *http, long status)
 {
     json_t *answer = json_loadb(http->body ? http->body : "", http->used, 0, NULL);
     const char *sentence = json_string_value(json_object_get(answer, "error"));
-    if (sentence)
+    if (sentence && sentence[0])
         snprintf(http->why, sizeof http->why, "%s", sentence);
     else
         snprintf(http->why, sizeof http->why, "%s answered with status %ld", http->url, status);

@@ -149,7 +149,7 @@ def test_a_control_answer_that_is_none_is_a_protocol_error(ask, answers):
 
 def test_an_error_is_one_sentence_whatever_its_body_is():
     deep = b'{"error":' + b"[" * 50_000
-    for body in (b"", b"\xff\xfe\0", b'{"error":3}', b'{"error":"a\\nb\\u0007c\\ud800"}', b"[]", deep, b"x" * 1_000_000):
+    for body in (b"", b"\xff\xfe\0", b'{"error":3}', b'{"error":""}', b'{"error":"a\\nb\\u0007c\\ud800"}', b"[]", deep, b"x" * 1_000_000):
         with Breaking(answering(http(400, body))) as server:
             with pytest.raises(rankd.InvalidRequest) as caught:
                 rankd.connect(server.url, timeout=20, retry_for=0).loss("ap", *GOOD)

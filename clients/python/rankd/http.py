@@ -269,11 +269,10 @@ def _error(head: Head, body: Body) -> RankdError:
     body.upto(1)  # sees the end, where that is it
     try:
         said = json.loads(text.decode())["error"]
-        if not isinstance(said, str):
-            raise TypeError
-        sentence = one_line(said, _LARGEST_SENTENCE)
+        sentence = one_line(said, _LARGEST_SENTENCE) if isinstance(said, str) else ""
     except (ValueError, KeyError, TypeError, RecursionError):
-        sentence = one_line(text.decode(errors="replace"), 200) or one_line(head.reason, 200) or "no body"
+        sentence = ""
+    sentence = sentence or one_line(text.decode(errors="replace"), 200) or one_line(head.reason, 200) or "no body"
     return from_status(head.status, sentence, _seconds(head.headers.get("retry-after")))
 
 
