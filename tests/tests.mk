@@ -12,8 +12,8 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(B
 $(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd
 
 # Allocations that fail on purpose.
-$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory: $(BUILD)/obj/tests/unit/failing/allocations.o
-$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory: \
+$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory $(BUILD)/unit/test_reply_memory: $(BUILD)/obj/tests/unit/failing/allocations.o
+$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory $(BUILD)/unit/test_reply_memory: \
 	LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=free
 
 $(venv)/ready: tests/requirements.txt
