@@ -58,8 +58,8 @@ enum rankd_status rk_survey(struct rk_journal *journal, size_t *gap, struct rk_e
 /* Removes the files before the gap. */
 void rk_survey_sweep(const struct rk_journal *journal);
 
-/* True if some version's whole record begins in bytes[offset + 1..size); *synced is the largest of their marks
- * (S5). */
+/* True if some version's whole record begins in bytes[offset + 1..size); *synced is the largest of their
+ * marks (S5). */
 bool rk_survey_goes_on(const char *bytes, uint64_t size, uint64_t offset, uint64_t *synced);
 
 /* malloc'ed; NULL with *err. `fd` is the file at `path`. */
