@@ -92,7 +92,8 @@ enum rankd_status rk_lease_localize(struct rk_lease *lease, struct rk_request *r
     __attribute__((warn_unused_result));
 
 /* Writes the first `bytes` bytes of memory that was found for an output to its place. RANKD_INVALID: the
- * object is shorter than it was. What lies on the card is there already. */
+ * object is shorter than it was. RANKD_NO_SPACE: the machine has no memory for it. What lies on the card is
+ * there already. */
 enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, size_t bytes, const char *output,
                                  struct rk_err *err) __attribute__((warn_unused_result));
 

@@ -15,8 +15,8 @@ $(BUILD)/unit/test_array: $(BUILD)/librankctl.a
 $(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd
 
 # Allocations that fail on purpose.
-$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory: $(BUILD)/obj/tests/unit/failing/allocations.o
-$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory: \
+$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory $(BUILD)/unit/test_reply_memory: $(BUILD)/obj/tests/unit/failing/allocations.o
+$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory $(BUILD)/unit/test_reply_memory: \
 	LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=free
 
 $(venv)/ready: tests/requirements.txt tests/requirements-alone.txt

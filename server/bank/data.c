@@ -210,7 +210,8 @@ enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], path[PATH_MAX / 2];
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
-    if (make_durably(folder, err) != RANKD_OK)
+    /* What is swept has lost its name, on disk, and what is read has it. */
+    if (make_durably(folder, err) != RANKD_OK || rk_sync_folder(folder, err) != RANKD_OK)
         return err->status;
     struct dirent **entry = NULL;
     int count = scandir(folder, &entry, NULL, alphasort);

@@ -342,7 +342,9 @@ struct rk_named_bank *rk_named_load(const char *name, const char *path, struct r
     struct rk_err err = {0};
     uint64_t number = 0;
     struct rk_bank_config config;
-    bool readable = read_manifest(path, &config, &number, &err) == RANKD_OK;
+    /* The names that are seen may be those of a daemon that was killed before it synced them. */
+    bool readable =
+        rk_sync_folder(path, &err) == RANKD_OK && read_manifest(path, &config, &number, &err) == RANKD_OK;
     if (!readable && !rk_checkpoint_find_config(path, &config))
         /* something small stands in for what could not be read; nobody can use it */
         config = (struct rk_bank_config){

@@ -124,7 +124,8 @@ void rk_checkpoint_sweep(const struct rk_named_bank *bank)
 {
     char path[PATH_MAX], inside[PATH_MAX];
     struct rk_err ignored = {0};
-    if (rk_checkpoint_path(bank, "", "", path, sizeof path, &ignored) != RANKD_OK)
+    if (rk_checkpoint_path(bank, "", "", path, sizeof path, &ignored) != RANKD_OK ||
+        rk_sync_folder(path, &ignored) != RANKD_OK) /* M2: what is swept has lost its tag, on disk */
         return;
     DIR *folder = opendir(path);
     for (struct dirent *entry; folder && (entry = readdir(folder));) {

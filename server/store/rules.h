@@ -43,6 +43,8 @@
  *      before it loses a file. It consists of sealed segments, and of a copy of the open one.
  *
  *  M3  A folder whose name begins with ~ is on its way in or out; the next start removes it.
+ *  M4  A start brings the names that it finds to the disk before it acts on them: they may be those of a
+ * daemon that was killed between a rename and the sync of the folder.
  */
 #ifndef RK_STORE_RULES_H
 #define RK_STORE_RULES_H
