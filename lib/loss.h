@@ -1,6 +1,7 @@
 /* A loss of a ranked list: what the list costs, and how that grows with each relevant item's rank.
  *
- * A loss is one file lib/loss_<name>.c and one row in lib/model.c. */
+ * A loss is one file lib/loss_<name>.c, a number below, and one row in lib/model.c. The CPU engine computes
+ * it then; a card once its plugin lists the number. */
 #ifndef RK_LOSS_H
 #define RK_LOSS_H
 

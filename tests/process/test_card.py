@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,29 @@ def test_the_card_computes_what_it_knows_and_the_cpu_the_same(make_daemon):
     assert metric(card, 'rankd_device_info{name="an emulated card"}') == 1 and metric(card, "rankd_device_up") == 1
     card.wait_for_log(r"part=request.* engine=card")
     cpu.wait_for_log(r"part=request.* engine=cpu")
+
+
+@pytest.mark.parametrize("version, vocabulary, good", [("RK_PLUGIN_VERSION", "RK_PLUGIN_VOCABULARY", True),
+                                                        ("RK_PLUGIN_VERSION - 1", "RK_PLUGIN_VOCABULARY", False),
+                                                        ("RK_PLUGIN_VERSION", "RK_PLUGIN_VOCABULARY + 0x100", False)])
+def test_a_plugin_that_counts_losses_or_parameters_otherwise_is_refused(make_daemon, tmp_path, version, vocabulary, good):
+    root = Path(__file__).parents[2]
+    (tmp_path / "plugin.c").write_text(f"""
+#include <stdio.h>
+#include "device_plugin.h"
+static struct rk_card *open_none(int ordinal, size_t limit, char *name, char *why)
+{{
+    (void)ordinal, (void)limit, (void)name;
+    (void)snprintf(why, RK_DEVICE_WHY, "it was asked");
+    return NULL;
+}}
+static const struct rk_device_plugin table = {{.version = {version}, .vocabulary = {vocabulary}, .open = open_none}};
+const struct rk_device_plugin *rk_plugin(void);
+const struct rk_device_plugin *rk_plugin(void) {{ return &table; }}
+""")
+    subprocess.run(["gcc", "-shared", "-fPIC", f"-I{root}/lib", f"-I{root}/proto", tmp_path / "plugin.c", "-o", tmp_path / "plugin.so"], check=True)
+    with pytest.raises(RuntimeError, match="it was asked" if good else "plugin.so is no plugin of this version of rankd"):
+        make_daemon("--device", "cuda:0", "--device-plugin", tmp_path / "plugin.so")
 
 
 def test_what_goes_to_the_card_and_back_is_counted_as_copied(make_daemon, tmp_path):
