@@ -54,7 +54,13 @@ link = $(CC) -pthread $(sanitize) $(LDFLAGS)
 lib_libs := -lopenblas -ldl -lm
 server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)
 
-$(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/librk.a
+# libmicrohttpd receives through server/http/guard.c: in a copy of the static library two names are changed.
+$(BUILD)/libmicrohttpd.a: Makefile
+	@mkdir -p $(@D)
+	objcopy --redefine-sym recv=rk_guard_recv --redefine-sym gnutls_record_recv=rk_guard_record_recv \
+	    $$($(CC) -print-file-name=libmicrohttpd.a) $@
+
+$(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/librk.a $(BUILD)/libmicrohttpd.a
 	$(link) $^ -Wl,--as-needed $(server_libs) -o $@
 
 .PHONY: all help check lint asan tsan bench soak demo run install clean deps

@@ -40,27 +40,16 @@ static bool cut_short(const struct rk_conn *conn)
            unread == 0;
 }
 
-/* No answer has begun in these phases, so one can be written past libmicrohttpd, which has no call to answer
- * in the middle of an upload. */
-static void say_why(const struct rk_conn *conn, const char *what, uint64_t limit_ms)
+static void give_up(struct rk_conns *conns, struct rk_conn *conn)
 {
-    char body[160], answer[384];
-    int length = snprintf(body, sizeof body,
-                          "{\"error\":\"the %s took longer than %llu ms to arrive, the most it may take\"}",
-                          what, (unsigned long long)limit_ms);
-    length =
-        snprintf(answer, sizeof answer,
-                 "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                 "Content-Length: %d\r\n\r\n%s",
-                 length, body);
-    (void)send(conn->fd, answer, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    conn->phase = RK_PHASE_ENDED;
+    rk_metric_add(conns->metrics, RK_METRIC_rejected, RK_REASON_TIMEOUT, 0, 1);
 }
 
 static void hang_up(struct rk_conns *conns, struct rk_conn *conn)
 {
     (void)shutdown(conn->fd, SHUT_RDWR); /* libmicrohttpd sees it and cleans up */
-    conn->phase = RK_PHASE_ENDED;
-    rk_metric_add(conns->metrics, RK_METRIC_rejected, RK_REASON_TIMEOUT, 0, 1);
+    give_up(conns, conn);
 }
 
 static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
@@ -81,6 +70,9 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
         if (received(conn->fd) != conn->received_bytes) {
             conn->phase = RK_PHASE_HEADER;
             conn->since_ns = now;
+        } else if (age_ms > config->idle_timeout) {
+            (void)shutdown(conn->fd, SHUT_RDWR);
+            conn->phase = RK_PHASE_ENDED;
         }
         break;
     case RK_PHASE_HEADER:
@@ -89,9 +81,8 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
         const uint64_t limit_ms = header ? config->header_timeout : config->body_timeout;
         if (age_ms <= limit_ms)
             break;
-        if (conns->plain && !conn->told)
-            say_why(conn, header ? "header of the request" : "body of the request", limit_ms);
-        hang_up(conns, conn);
+        rk_guard_late(&conn->guard, header ? "header" : "body", limit_ms);
+        give_up(conns, conn);
         break;
     }
     case RK_PHASE_WRITE: /* the same patience for a reader as for a writer */
@@ -166,6 +157,10 @@ struct rk_conn *rk_conn_new(struct rk_conns *conns, int fd)
     struct rk_conn *conn = calloc(1, sizeof *conn);
     if (!conn)
         return NULL;
+    if (!rk_guard_start(&conn->guard, fd, conns->config->header_bytes)) {
+        free(conn);
+        return NULL;
+    }
     conn->fd = fd;
     conn->since_ns = rk_now_ns();
     pthread_mutex_lock(&conns->lock);
@@ -191,6 +186,7 @@ void rk_conn_free(struct rk_conns *conns, struct rk_conn *conn)
         conn->next->link = conn->link;
     pthread_mutex_unlock(&conns->lock);
     rk_metric_add(conns->metrics, RK_METRIC_connections, 0, 0, -1);
+    rk_guard_end(&conn->guard);
     free(conn);
 }
 

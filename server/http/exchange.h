@@ -45,6 +45,7 @@ struct rk_exchange {
     struct MHD_Connection *connection;
     struct rk_conn *conn;
     enum rk_step step;
+    uint64_t number; /* of the request on its connection, from 1 */
 
     char *uri; /* as sent */
     char path[1024];
@@ -56,11 +57,13 @@ struct rk_exchange {
     enum rk_encoding encoding, accepted; /* of the body; for the reply */
     const char *json_length;             /* Inference-Header-Content-Length, NULL = not there */
     bool is_infer, counted, close_after;
-    bool gauged; /* counts as in flight for metrics: not the light ones, or looking would be seen */
-    bool told;   /* the answer was sent while the body still came: nothing follows it */
+    bool options; /* the verb is OPTIONS: the answer is answer.allow */
+    bool gauged;  /* counts as in flight for metrics: not the light ones, or looking would be seen */
+    bool told;    /* the answer was sent while the body still came: nothing follows it */
 
     struct rk_body body;
     struct rk_err err;
+    int http_status; /* of the answer to an error, where it is not the error's own; 0 = it is */
     uint64_t begun_ns, received_ns, written_ns;
 
     struct rk_answer answer; /* of everything but a successful inference */
@@ -78,7 +81,7 @@ struct rk_exchange {
 /* Looks at the header. On failure exchange->err is set and the body, if any, is read and dropped. True if the
  * answer must go out at once and the connection be closed: the rest of what the client sends can't be
  * understood, or is not worth reading. */
-bool rk_exchange_header(struct rk_exchange *exchange, const char *method, const char *version);
+bool rk_exchange_header(struct rk_exchange *exchange, const char *method);
 
 /* The whole body is there: answers at once or submits to the workers. True: submitted, the connection is
  * suspended. */

@@ -52,6 +52,7 @@ static void *on_request_line(void *closure, const char *uri, struct MHD_Connecti
     exchange->http = http;
     exchange->conn = conn;
     exchange->connection = connection;
+    exchange->number = ++conn->requests;
     exchange->begun_ns = rk_now_ns();
     exchange->query = "";
     exchange->uri = strdup(uri);
@@ -63,14 +64,14 @@ static void *on_request_line(void *closure, const char *uri, struct MHD_Connecti
     return exchange;
 }
 
-static enum MHD_Result on_header(struct rk_exchange *exchange, const char *method, const char *version)
+static enum MHD_Result on_header(struct rk_exchange *exchange, const char *method)
 {
     struct rk_http *http = exchange->http;
     exchange->step = RK_STEP_READING;
     exchange->counted = true;
     atomic_fetch_add(&http->in_flight, 1);
     rk_conn_phase(&http->conns, exchange->conn, RK_PHASE_BODY);
-    if (rk_exchange_header(exchange, method, version))
+    if (rk_exchange_header(exchange, method))
         return rk_exchange_answer(exchange);
     exchange->gauged = !exchange->route || exchange->route->kind != RK_ROUTE_LIGHT;
     if (exchange->gauged)
@@ -99,11 +100,11 @@ static enum MHD_Result on_access(void *closure, struct MHD_Connection *connectio
                                  size_t *upload_size, void **context)
 {
     struct rk_exchange *exchange = *context;
-    (void)closure, (void)connection, (void)url;
+    (void)closure, (void)connection, (void)url, (void)version;
     if (!exchange)
         return MHD_NO;
     if (exchange->step == RK_STEP_BEGUN)
-        return on_header(exchange, method, version);
+        return on_header(exchange, method);
     if (*upload_size) {
         on_piece(exchange, upload, *upload_size);
         *upload_size = 0;
@@ -125,7 +126,8 @@ static void on_completed(void *closure, struct MHD_Connection *connection, void 
         return;
     struct rk_conn *conn = exchange->conn;
     rk_exchange_end(exchange);
-    rk_conn_phase(&http->conns, conn, RK_PHASE_IDLE);
+    const bool more = rk_framing_in_head(&conn->guard.framing);
+    rk_conn_phase(&http->conns, conn, more ? RK_PHASE_HEADER : RK_PHASE_IDLE);
 }
 
 /* The path is decoded by ourselves (wire.h): libmicrohttpd must leave it as it is. */
@@ -151,9 +153,8 @@ static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
         on_access, http, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, http,
         MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(config->idle_timeout / 1000), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
-        tls ? secure : none, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_ARRAY, tls ? secure : none, MHD_OPTION_END);
 }
 
 enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *err)
