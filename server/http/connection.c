@@ -81,8 +81,8 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
         const uint64_t limit_ms = header ? config->header_timeout : config->body_timeout;
         if (age_ms <= limit_ms)
             break;
-        rk_guard_late(&conn->guard, header ? "header" : "body", limit_ms);
         give_up(conns, conn);
+        rk_guard_late(&conn->guard, header ? "header" : "body", limit_ms);
         break;
     }
     case RK_PHASE_WRITE: /* the same patience for a reader as for a writer */

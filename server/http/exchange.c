@@ -226,7 +226,6 @@ static enum rk_reason reason_of(int status)
     case RANKD_TOO_LARGE:
         return RK_REASON_TOO_LARGE;
     case RANKD_DEADLINE:
-    case 408:
         return RK_REASON_TIMEOUT;
     default:
         return RK_REASON_BAD_REQUEST;
@@ -259,7 +258,7 @@ static void account(struct rk_exchange *exchange)
     rk_metric_add(app->metrics, RK_METRIC_responses, door, rk_metric_status(status), 1);
     rk_metric_add(app->metrics, RK_METRIC_received_bytes, door, 0, (int64_t)exchange->body.bytes);
     rk_metric_add(app->metrics, RK_METRIC_sent_bytes, door, 0, (int64_t)exchange->sent_bytes);
-    if (status >= 400 && status < 500)
+    if (status >= 400 && status < 500 && status != 408) /* what is too slow was counted by the watcher */
         rk_metric_add(app->metrics, RK_METRIC_rejected, reason_of(status), 0, 1);
     if (!exchange->is_infer) {
         log_call(exchange, exchange->err.text);

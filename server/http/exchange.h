@@ -21,6 +21,7 @@
 #include "listen.h"
 #include "regions.h"
 #include "route.h"
+#include "tls.h"
 #include "work.h"
 
 struct rk_http {
@@ -29,7 +30,7 @@ struct rk_http {
     struct rk_conns conns;
     atomic_size_t in_flight; /* exchanges whose header was read */
     char url[RK_URL_TEXT];
-    char *cert, *key; /* PEM, with TLS */
+    struct rk_tls *tls; /* NULL: plain */
 };
 
 enum rk_step {

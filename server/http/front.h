@@ -15,6 +15,11 @@ enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err) __attrib
  * up. */
 void rk_http_stop(struct rk_app *app);
 
+/* Reads the certificate and key again (SIGHUP), for connections to come. On failure the old ones stay.
+ * RANKD_OK without TLS. */
+bool rk_http_has_tls(const struct rk_app *app);
+enum rankd_status rk_http_reload(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
+
 /* Prints `listening on http://ADDRESS:PORT`; nothing without HTTP. */
 void rk_http_announce(const struct rk_app *app, FILE *out);
 

@@ -87,16 +87,14 @@ void rk_guard_late(struct rk_guard *guard, const char *what, uint64_t limit_ms)
 }
 
 /* libmicrohttpd has no call to answer in the middle of an upload. No answer has begun, so one can be written
- * past it; what the client had sent is read first, because closing with bytes unread destroys the answer on
- * its way. */
+ * past it. What the client had sent is read afterwards, as it lies in the socket: closing with bytes unread
+ * would destroy the answer on its way. */
 static void tell_late(struct rk_guard *guard, const struct wire *wire)
 {
     char body[160], answer[384];
     if (guard->told || rk_framing_is_idle(&guard->framing))
         return;
     guard->told = true;
-    for (int i = 0; i < DRAIN_PIECES && pull(wire, scratch, sizeof scratch) > 0; i++)
-        continue;
     int length =
         snprintf(body, sizeof body,
                  "{\"error\":\"the %s of the request took longer than %llu ms to arrive, the most it may "
@@ -108,6 +106,8 @@ static void tell_late(struct rk_guard *guard, const struct wire *wire)
                  "Content-Length: %d\r\n\r\n%s",
                  length, body);
     push(wire, answer, (size_t)length);
+    for (int i = 0; i < DRAIN_PIECES && recv(wire->fd, scratch, sizeof scratch, 0) > 0; i++)
+        continue;
 }
 
 /* Passes on what was kept. False: there is no room for more. */
