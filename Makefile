@@ -81,6 +81,7 @@ help:
 	@echo 'make bench      the figures, beside their peers'
 	@echo 'make cuda       the plugin for NVIDIA cards, build/rankd-cuda.so; wants the CUDA toolkit'
 	@echo 'make deb        the Debian packages, into $(BUILD)/deb/'
+	@echo 'make check-clients other clients of the protocol, as they come from PyPI'
 	@echo 'make check-deploy the packages on a bare Debian that boots, the containers, the status page; wants root'
 	@echo 'make check-gpu  the engine on a card against the CPU engine; says so where there is none'
 

@@ -42,7 +42,7 @@ enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, 
 {
     (void)call, (void)match;
     static const char *const extensions[] = {"binary_tensor_data",  "statistics",       "parameters",
-                                             "model_configuration", "model_repository", "banks"};
+                                             "model_configuration", "banks"};
     struct rk_text out = {0};
     rk_json_open(&out, NULL, '{');
     rk_json_text(&out, "name", "rankd");

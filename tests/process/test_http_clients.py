@@ -83,26 +83,21 @@ def test_nested_data_has_the_nesting_of_its_shape(daemon, data, shape, good):
     assert good or ("scores" in answer.error and "shape" in answer.error)
 
 
-def test_infinities_are_words_in_and_out(daemon):
+def test_infinities_are_words(daemon):
     body, path = with_scores('["Infinity", 1, "-Infinity", 3.5]', "[1,4]", "FP64")
     assert outputs(infer(daemon, body, path=path)) == {"ranks": [1, 3, 4, 2]}
     for word in ('"infinity"', '"NaN"', '"inf"', '"1"', '""', "true"):
         body, path = with_scores(f"[{word}, 1]", "[1,2]")
         answer = infer(daemon, body, path=path)
         assert answer.status == 400 and "position 0" in answer.error and "Infinity" in answer.error, answer.error
-    upstream = ('{"parameters":{"lambda":1},"inputs":[{"name":"scores","shape":[1,2],"datatype":"FP32","data":[1,2]},'
-                '{"name":"upstream","shape":[1,2],"datatype":"FP32","data":["Infinity",0]}]}')
-    assert infer(daemon, upstream.encode(), path="/v2/models/rank_vjp/infer").status in (200, 400)
 
 
-@pytest.mark.parametrize("literal", ["4.5", "-0.5", "1e-3", "1E+400"[:4] + "0.5", "300", "300.0", "3e2", "9007199254740994.0", "1.50", "-129.0"])
+@pytest.mark.parametrize("literal", ["4.5", "-0.5", "1e-3", "300", "300.0", "3e2", "9007199254740994.0", "1.50", "-129.0"])
 def test_a_refused_number_is_shown_as_it_was_sent(daemon, literal):
     text = ('{"id":"1 \\\\" 2","inputs":[{"name":"scores","shape":[1,2],"datatype":"FP32","data":[-1.5e1,2]},'
             '{"name":"targets","shape":[1,2],"datatype":"INT8","data":[0,%s]}]}' % literal)
     answer = infer(daemon, text.encode())
-    assert answer.status == 400
-    if "position" in answer.error:
-        assert f" {literal} at position 1" in answer.error, answer.error
+    assert answer.status == 400 and f" {literal} at position 1" in answer.error, answer.error
     shape = '{"inputs":[{"name":"scores","shape":[-4.0,2],"datatype":"FP32","data":[]}]}'
     assert " -4.0 as dimension 0" in infer(daemon, shape.encode()).error
     bank = ask(daemon, "PUT", "/v2/banks/a", b'{"kind":"scores","lists":0.0,"capacity":1}')
