@@ -41,7 +41,7 @@ enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, 
                                 struct rk_answer *answer, struct rk_err *err)
 {
     (void)call, (void)match;
-    static const char *const extensions[] = {"binary_tensor_data",  "statistics",       "parameters",
+    static const char *const extensions[] = {"binary_tensor_data", "statistics", "parameters",
                                              "model_configuration", "banks"};
     struct rk_text out = {0};
     rk_json_open(&out, NULL, '{');

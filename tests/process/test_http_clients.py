@@ -94,7 +94,7 @@ def test_infinities_are_words(daemon):
 
 @pytest.mark.parametrize("literal", ["4.5", "-0.5", "1e-3", "300", "300.0", "3e2", "9007199254740994.0", "1.50", "-129.0"])
 def test_a_refused_number_is_shown_as_it_was_sent(daemon, literal):
-    text = ('{"id":"1 \\\\" 2","inputs":[{"name":"scores","shape":[1,2],"datatype":"FP32","data":[-1.5e1,2]},'
+    text = ('{"id":"1 \\" 2","inputs":[{"name":"scores","shape":[1,2],"datatype":"FP32","data":[-1.5e1,2]},'
             '{"name":"targets","shape":[1,2],"datatype":"INT8","data":[0,%s]}]}' % literal)
     answer = infer(daemon, text.encode())
     assert answer.status == 400 and f" {literal} at position 1" in answer.error, answer.error
