@@ -55,7 +55,13 @@ link = $(CC) -pthread $(sanitize) $(LDFLAGS)
 lib_libs := -lopenblas -ldl -lm
 server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)
 
-$(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/librk.a
+# libmicrohttpd receives through server/http/guard.c: in a copy of the static library two names are changed.
+$(BUILD)/libmicrohttpd.a: Makefile
+	@mkdir -p $(@D)
+	objcopy --redefine-sym recv=rk_guard_recv --redefine-sym gnutls_record_recv=rk_guard_record_recv \
+	    $$($(CC) -print-file-name=libmicrohttpd.a) $@
+
+$(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/librk.a $(BUILD)/libmicrohttpd.a
 	$(link) $^ -Wl,--as-needed $(server_libs) -o $@
 
 .PHONY: all help check lint asan tsan bench soak demo run install clean deps
@@ -77,6 +83,7 @@ help:
 	@echo 'make cuda       the plugin for NVIDIA cards, build/rankd-cuda.so; wants the CUDA toolkit'
 	@echo 'make release    checks that the last commit is fit for release, and makes its tarball'
 	@echo 'make deb        the Debian packages, into $(BUILD)/deb/'
+	@echo 'make check-clients other clients of the protocol, as they come from PyPI'
 	@echo 'make check-deploy the packages on a bare Debian that boots, the containers, the status page; wants root'
 	@echo 'make check-gpu  the engine on a card against the CPU engine; says so where there is none'
 

@@ -7,29 +7,43 @@
 #include "request.h"
 #include "route.h"
 
+/* {"live":true}: clients of KServe read the body. `name` NULL: none. */
+static enum rankd_status answer_true(struct rk_answer *answer, const char *name, const char *key,
+                                     struct rk_err *err)
+{
+    struct rk_text out = {0};
+    rk_json_open(&out, NULL, '{');
+    if (name)
+        rk_json_text(&out, "name", name);
+    rk_json_bool(&out, key, true);
+    rk_json_close(&out, '}');
+    return rk_answer_text(answer, &out, err);
+}
+
 enum rankd_status rk_api_live(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
                               struct rk_answer *answer, struct rk_err *err)
 {
-    (void)app, (void)call, (void)match, (void)answer, (void)err;
-    return RANKD_OK;
+    (void)app, (void)call, (void)match;
+    return answer_true(answer, NULL, "live", err);
 }
 
 enum rankd_status rk_api_ready(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
                                struct rk_answer *answer, struct rk_err *err)
 {
-    (void)call, (void)match, (void)answer;
+    (void)call;
     const char *why = rk_app_unready(app);
     if (why)
         return rk_fail(err, RANKD_INVALID, "rankd is %s; it takes no requests now", why);
-    return RANKD_OK;
+    /* A model's readiness is the server's, under the model's name. */
+    return answer_true(answer, match->names[0][0] ? match->names[0] : NULL, "ready", err);
 }
 
 enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
                                 struct rk_answer *answer, struct rk_err *err)
 {
     (void)call, (void)match;
-    static const char *const extensions[] = {"binary_tensor_data",  "statistics",       "parameters",
-                                             "model_configuration", "model_repository", "banks"};
+    static const char *const extensions[] = {"binary_tensor_data", "statistics", "parameters",
+                                             "model_configuration", "banks"};
     struct rk_text out = {0};
     rk_json_open(&out, NULL, '{');
     rk_json_text(&out, "name", "rankd");

@@ -167,6 +167,9 @@ static void stop_first(struct rk_app *app, size_t count)
 
 enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    app->started_unix = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     app->started_ns = rk_now_ns();
     rk_descriptors_raise();
     for (size_t i = 0; i < PARTS; i++) {

@@ -16,6 +16,7 @@
 struct rk_app {
     struct rk_config config;
     uint64_t started_ns;  /* CLOCK_MONOTONIC */
+    double started_unix;  /* the same moment, seconds since 1970 */
     atomic_bool ready;    /* all parts are up and no stop was asked for: /v2/health/ready */
     atomic_bool stopping; /* a stop was asked for */
     atomic_bool hurry;    /* a second SIGTERM: nobody waits for running requests any more */

@@ -99,11 +99,22 @@ static bool is_flag(const char *name)
     return false;
 }
 
-/* One option of the command line: `--name=value`, `--name value`, or a flag alone. */
+/* One option of the command line: `--name=value`, `--name value`; a flag alone, too. */
 struct argument {
     char name[64];
     const char *value;
 };
+
+/* A flag stands alone, or before one of the words that it takes. */
+static const char *flag_value(int argc, char *const *argv, int *at)
+{
+    static const char *const words[] = {"true", "false", "1", "0"};
+    for (size_t i = 0; i < sizeof words / sizeof *words && *at + 1 < argc; i++) {
+        if (strcmp(argv[*at + 1], words[i]) == 0)
+            return argv[++*at];
+    }
+    return "true";
+}
 
 static enum rankd_status split(int argc, char *const *argv, int *at, struct argument *argument,
                                struct rk_err *err)
@@ -117,7 +128,7 @@ static enum rankd_status split(int argc, char *const *argv, int *at, struct argu
     if (text[2 + length] == '=')
         argument->value = text + 3 + length;
     else if (is_flag(argument->name))
-        argument->value = "true";
+        argument->value = flag_value(argc, argv, at);
     else if (*at + 1 < argc)
         argument->value = argv[++*at];
     else

@@ -54,12 +54,9 @@ static void write_process(const struct rk_app *app, struct rk_text *out)
 {
     struct rusage used;
     struct rlimit files;
-    struct timespec now;
     getrusage(RUSAGE_SELF, &used);
     getrlimit(RLIMIT_NOFILE, &files);
-    clock_gettime(CLOCK_REALTIME, &now);
-    const double up = (double)(rk_now_ns() - app->started_ns) / 1e9;
-    gauge(out, "process_start_time_seconds", "gauge", (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - up,
+    gauge(out, "process_start_time_seconds", "gauge", app->started_unix,
           "When the daemon was started, Unix time.");
     gauge(out, "process_cpu_seconds_total", "counter", seconds(used.ru_utime) + seconds(used.ru_stime),
           "CPU time of user and system.");

@@ -51,11 +51,24 @@ static void read_tokens_again(struct rk_app *app)
                swept);
 }
 
+static void read_certificate_again(struct rk_app *app)
+{
+    struct rk_err err = {0};
+    if (!rk_http_has_tls(app))
+        return;
+    if (rk_http_reload(app, &err) != RANKD_OK)
+        rk_log_say(app->log, RK_LOG_ERROR, "main", "SIGHUP: the certificate stays as it was: %s", err.text);
+    else
+        rk_log_say(app->log, RK_LOG_INFO, "main", "SIGHUP: the certificate was read again");
+}
+
 static void wait_for_stop(struct rk_app *app)
 {
     int number;
-    while ((number = rk_signals_wait()) == SIGHUP)
+    while ((number = rk_signals_wait()) == SIGHUP) {
         read_tokens_again(app);
+        read_certificate_again(app);
+    }
     rk_app_refuse(app); /* whoever reads the line below may rely on it */
     rk_log_say(app->log, RK_LOG_INFO, "main", "%s: draining; a second signal does not wait",
                strsignal(number));

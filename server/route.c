@@ -43,7 +43,7 @@ static enum rankd_status drop_version(const char *path, char *out, size_t size, 
     if (strncmp(path, models, sizeof models - 1) == 0)
         cut = strchr(path + sizeof models - 1, '/');
     if (!cut || strncmp(cut, versions, sizeof versions - 1) != 0) {
-        (void)snprintf(out, size, "%s", path);
+        (void)snprintf(out, size, "%s", strcmp(path, "/v2/") == 0 ? "/v2" : path);
         return RANKD_OK;
     }
     const char *version = cut + sizeof versions - 1;

@@ -12,6 +12,7 @@ enum { DOC_BYTES = 65536, ASKED = 32 };
 
 struct rk_doc {
     json_t *root;
+    struct rk_json_source source;
     const char *what;
     const char *asked[ASKED]; /* names that were asked for, borrowed from the callers' literals */
     size_t asked_count;
@@ -36,6 +37,7 @@ struct rk_doc *rk_doc_parse(const void *body, size_t bytes, const char *what, st
         free(doc);
         return NULL;
     }
+    doc->source = (struct rk_json_source){doc->root, body, bytes};
     return doc;
 }
 
@@ -61,7 +63,7 @@ static bool wrong(const struct rk_doc *doc, const char *name, const json_t *valu
 {
     char shown[RK_JSON_SHOWN];
     (void)rk_fail(err, RANKD_INVALID, "%s of %s was %s; it must be %s", name, doc->what,
-                  rk_json_show(value, shown), may);
+                  rk_json_show(&doc->source, value, shown), may);
     return false;
 }
 
@@ -88,10 +90,10 @@ bool rk_doc_uint(struct rk_doc *doc, const char *name, uint64_t min, uint64_t ma
         return false;
     (void)snprintf(may, sizeof may, "a whole number from %llu to %llu", (unsigned long long)min,
                    (unsigned long long)max);
-    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-        (uint64_t)json_integer_value(value) < min || (uint64_t)json_integer_value(value) > max)
+    int64_t number;
+    if (!rk_json_whole(value, &number) || number < 0 || (uint64_t)number < min || (uint64_t)number > max)
         return wrong(doc, name, value, err, may);
-    *out = (uint64_t)json_integer_value(value);
+    *out = (uint64_t)number;
     return true;
 }
 

@@ -19,9 +19,9 @@
 
 struct rk_doc;
 
-/* NULL and *err if it is not one JSON object (RANKD_INVALID), or memory ran out. An empty body is an empty
- * object. `what` is borrowed and names the document in sentences. At most 64 KiB, depth 32, no duplicate
- * keys. */
+/* Borrows the body until rk_doc_free(). NULL and *err if it is not one JSON object (RANKD_INVALID), or memory
+ * ran out. An empty body is an empty object. `what` is borrowed and names the document in sentences. At most
+ * 64 KiB, depth 32, no duplicate keys. */
 struct rk_doc *rk_doc_parse(const void *body, size_t bytes, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_doc_free(struct rk_doc *doc); /* NULL is fine */

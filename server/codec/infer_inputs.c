@@ -44,13 +44,14 @@ static enum rankd_status parse_shape(struct rk_parser *p, const struct rk_port_r
     tensor->rank = (unsigned)rank;
     for (size_t i = 0; i < rank; i++) {
         const json_t *extent = json_array_get(shape, i);
-        if (!json_is_integer(extent) || json_integer_value(extent) < 0) {
+        int64_t number;
+        if (!rk_json_whole(extent, &number) || number < 0) {
             char shown[RK_JSON_SHOWN];
             return rk_fail(p->err, RANKD_INVALID,
                            "%s has %s as dimension %zu; it must be a whole number, 0 or more", field,
-                           rk_json_show(extent, shown), i);
+                           rk_json_show(&p->source, extent, shown), i);
         }
-        tensor->shape[i] = (size_t)json_integer_value(extent);
+        tensor->shape[i] = (size_t)number;
     }
     return RANKD_OK;
 }
@@ -92,7 +93,7 @@ static enum rankd_status take_json(struct rk_parser *p, const char *name, const 
         return rk_fail(p->err, RANKD_INVALID,
                        "data of input %s has fewer elements than its shape takes (%zu)", name, count);
     void *out = p->storage + p->storage_used;
-    enum rankd_status status = rk_numbers_read(data, name, tensor, count, out, p->err);
+    enum rankd_status status = rk_numbers_read(data, &p->source, name, tensor, count, out, p->err);
     if (status != RANKD_OK)
         return status;
     p->storage_used += want;
@@ -147,7 +148,7 @@ static enum rankd_status check_input_fields(struct rk_parser *p, const json_t *i
     static const char *const known[] = {"name", "shape", "datatype", "data", "parameters", NULL};
     static const char *const known_parameters[] = {"binary_data_size", "shared_memory_region",
                                                    "shared_memory_offset", "shared_memory_byte_size", NULL};
-    const json_t *parameters = json_object_get(input, "parameters");
+    const json_t *parameters = rk_json_member(input, "parameters");
     char where[96];
     (void)snprintf(where, sizeof where, "input %s", name);
     if (!rk_json_only(input, known, where, p->err))
@@ -155,7 +156,7 @@ static enum rankd_status check_input_fields(struct rk_parser *p, const json_t *i
     (void)snprintf(where, sizeof where, "parameters of input %s", name);
     if (parameters && !json_is_object(parameters))
         return rk_parse_wrong(p, where, parameters, "an object");
-    return rk_json_only(parameters, known_parameters, where, p->err) ? RANKD_OK : p->err->status;
+    return rk_parse_only_ours(p, parameters, known_parameters, where);
 }
 
 /* An empty tensor has no address of its own, but `data` NULL would mean that it was not sent. */
@@ -184,7 +185,7 @@ static enum rankd_status parse_input(struct rk_parser *p, const json_t *input, s
         return rk_fail(p->err, RANKD_INVALID, "shape of input %s is %s, which is more than can be addressed",
                        name, rk_shape_text(tensor.rank, tensor.shape, shape));
     }
-    const json_t *data = json_object_get(input, "data"), *parameters = json_object_get(input, "parameters");
+    const json_t *data = rk_json_member(input, "data"), *parameters = rk_json_member(input, "parameters");
     const json_t *size = json_object_get(parameters, "binary_data_size");
     const json_t *region = json_object_get(parameters, "shared_memory_region");
     if (!!data + !!size + !!region != 1)

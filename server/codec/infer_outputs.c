@@ -36,14 +36,14 @@ static enum rankd_status parse_output_parameters(struct rk_parser *p, const json
     (void)snprintf(owner, sizeof owner, "output %s", rk_output_rows[which].name);
     if (!json_is_object(parameters))
         return rk_parse_wrong(p, owner, parameters, "given an object as parameters");
-    if (!rk_json_only(parameters, known, owner, p->err))
+    if (rk_parse_only_ours(p, parameters, known, owner) != RANKD_OK)
         return p->err->status;
-    const json_t *binary = json_object_get(parameters, "binary_data");
+    const json_t *binary = rk_json_member(parameters, "binary_data");
     if (binary && !json_is_boolean(binary))
         return rk_parse_wrong(p, "binary_data", binary, "true or false");
     if (binary)
         p->wire->binary[which] = json_is_true(binary);
-    if (!json_object_get(parameters, "shared_memory_region"))
+    if (!rk_json_member(parameters, "shared_memory_region"))
         return RANKD_OK;
     return rk_parse_region(p, owner, parameters, RK_REGION_WRITE, &p->wire->region_bytes[which],
                            &p->wire->region[which], &p->wire->region_on_card[which]);
@@ -64,7 +64,7 @@ static enum rankd_status parse_output(struct rk_parser *p, const json_t *output)
     wire->output[wire->outputs++] = which;
     wire->request.outputs |= 1u << which;
     wire->binary[which] = p->binary_by_default;
-    const json_t *parameters = json_object_get(output, "parameters");
+    const json_t *parameters = rk_json_member(output, "parameters");
     return parameters ? parse_output_parameters(p, parameters, which) : RANKD_OK;
 }
 

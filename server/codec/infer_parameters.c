@@ -7,8 +7,8 @@
 /* Parameters of the protocol that other servers act on; a client library may send them unasked. */
 static bool reserved(const char *name)
 {
-    static const char *const names[] = {"sequence_id", "sequence_start", "sequence_end", "priority",
-                                        "headers"};
+    static const char *const names[] = {"sequence_id", "sequence_start", "sequence_end",
+                                        "priority",    "headers",        "content_type"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -18,9 +18,10 @@ static bool reserved(const char *name)
 
 static enum rankd_status parse_timeout(struct rk_parser *p, const json_t *value)
 {
-    if (!json_is_integer(value) || json_integer_value(value) < 0)
+    int64_t number;
+    if (!rk_json_whole(value, &number) || number < 0)
         return rk_parse_wrong(p, "parameter timeout", value, "a whole number of microseconds, 0 for none");
-    uint64_t us = (uint64_t)json_integer_value(value);
+    const uint64_t us = (uint64_t)number;
     p->wire->timeout_ns = us > UINT64_MAX / 1000 ? UINT64_MAX : us * 1000;
     return RANKD_OK;
 }
@@ -28,6 +29,8 @@ static enum rankd_status parse_timeout(struct rk_parser *p, const json_t *value)
 static enum rankd_status parse_parameter(struct rk_parser *p, const char *name, const json_t *value)
 {
     struct rk_params *params = &p->wire->request.params;
+    if (json_is_null(value) && (strcmp(name, "timeout") == 0 || strcmp(name, "binary_data_output") == 0))
+        return RANKD_OK;
     if (strcmp(name, "timeout") == 0)
         return parse_timeout(p, value);
     if (strcmp(name, "binary_data_output") == 0) {

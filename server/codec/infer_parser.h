@@ -9,6 +9,7 @@
 struct rk_parser {
     struct rk_wire_request *wire;
     const struct rk_model *model;
+    struct rk_json_source source;
     const char *binary; /* the bytes behind the JSON */
     size_t binary_bytes, binary_used;
     char *storage; /* one block for all tensors that came as JSON */
@@ -32,6 +33,11 @@ enum rankd_status rk_parse_outputs(struct rk_parser *p, const json_t *outputs);
 /* A size in bytes, 0 if it is not there. */
 enum rankd_status rk_parse_size(struct rk_parser *p, const char *owner, const json_t *object,
                                 const char *field, size_t *out);
+
+/* What a client may add to the parameters of an input or an output for servers of other kinds, such as
+ * content_type: all names but those that begin as ours do, which must be one of `known`. */
+enum rankd_status rk_parse_only_ours(struct rk_parser *p, const json_t *parameters, const char *const *known,
+                                     const char *where);
 
 /* A place in a region of shared memory, of an input or an output (`owner`, for sentences). */
 enum rankd_status rk_parse_region(struct rk_parser *p, const char *owner, const json_t *parameters,

@@ -9,27 +9,45 @@
 enum rankd_status rk_parse_wrong(struct rk_parser *p, const char *field, const json_t *value, const char *may)
 {
     char shown[RK_JSON_SHOWN];
-    return rk_fail(p->err, RANKD_INVALID, "%s is %s; it must be %s", field, rk_json_show(value, shown), may);
+    return rk_fail(p->err, RANKD_INVALID, "%s is %s; it must be %s", field,
+                   rk_json_show(&p->source, value, shown), may);
 }
 
 enum rankd_status rk_parse_size(struct rk_parser *p, const char *owner, const json_t *object, const char *key,
                                 size_t *out)
 {
-    const json_t *value = json_object_get(object, key);
+    const json_t *value = rk_json_member(object, key);
     if (!value)
         return RANKD_OK;
     char field[128];
+    int64_t number;
     (void)snprintf(field, sizeof field, "%s of %s", key, owner);
-    if (!json_is_integer(value) || json_integer_value(value) < 0)
+    if (!rk_json_whole(value, &number) || number < 0)
         return rk_parse_wrong(p, field, value, "a whole number, 0 or more");
-    *out = (size_t)json_integer_value(value);
+    *out = (size_t)number;
+    return RANKD_OK;
+}
+
+enum rankd_status rk_parse_only_ours(struct rk_parser *p, const json_t *parameters, const char *const *known,
+                                     const char *where)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)parameters, key, value)
+    {
+        bool found = strncmp(key, "binary_", 7) != 0 && strncmp(key, "shared_memory_", 14) != 0;
+        for (size_t i = 0; known[i] && !found; i++)
+            found = strcmp(known[i], key) == 0;
+        if (!found)
+            return rk_json_only(parameters, known, where, p->err) ? RANKD_OK : p->err->status;
+    }
     return RANKD_OK;
 }
 
 enum rankd_status rk_parse_region(struct rk_parser *p, const char *owner, const json_t *parameters,
                                   enum rk_region_use use, size_t *bytes, void **at, bool *on_card)
 {
-    const json_t *name = json_object_get(parameters, "shared_memory_region");
+    const json_t *name = rk_json_member(parameters, "shared_memory_region");
     size_t offset = 0;
     *bytes = 0;
     if (!json_is_string(name))
@@ -62,18 +80,35 @@ static enum rankd_status parse_id(struct rk_parser *p, const json_t *id)
     return RANKD_OK;
 }
 
+/* A member that names the model again, as some clients write it into the body. */
+static enum rankd_status parse_name(struct rk_parser *p, const json_t *document, const char *key,
+                                    const char *wanted)
+{
+    char may[96];
+    const json_t *value = rk_json_member(document, key);
+    (void)snprintf(may, sizeof may, "\"%.64s\", as in the URL, or absent", wanted);
+    if (!value || (json_is_string(value) && strcmp(json_string_value(value), wanted) == 0))
+        return RANKD_OK;
+    return rk_parse_wrong(p, key, value, may);
+}
+
 static enum rankd_status parse_document(struct rk_parser *p, const json_t *document)
 {
-    static const char *const known[] = {"id", "parameters", "inputs", "outputs", NULL};
+    static const char *const known[] = {"id",         "parameters",    "inputs", "outputs",
+                                        "model_name", "model_version", NULL};
     if (!rk_json_only(document, known, "the request", p->err))
         return p->err->status;
-    enum rankd_status status = parse_id(p, json_object_get(document, "id"));
+    enum rankd_status status = parse_id(p, rk_json_member(document, "id"));
     if (status == RANKD_OK)
-        status = rk_parse_parameters(p, json_object_get(document, "parameters"));
+        status = parse_name(p, document, "model_name", p->model->name);
     if (status == RANKD_OK)
-        status = rk_parse_inputs(p, json_object_get(document, "inputs"));
+        status = parse_name(p, document, "model_version", "1");
     if (status == RANKD_OK)
-        status = rk_parse_outputs(p, json_object_get(document, "outputs"));
+        status = rk_parse_parameters(p, rk_json_member(document, "parameters"));
+    if (status == RANKD_OK)
+        status = rk_parse_inputs(p, rk_json_member(document, "inputs"));
+    if (status == RANKD_OK)
+        status = rk_parse_outputs(p, rk_json_member(document, "outputs"));
     return status;
 }
 
@@ -98,6 +133,7 @@ enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const stru
     if (!document)
         return err->status;
     struct rk_parser p = {.wire = wire, .model = model, .finder = finder, .err = err};
+    p.source = (struct rk_json_source){document, body, json_bytes};
     p.binary = (const char *)body + json_bytes;
     p.binary_bytes = bytes - json_bytes;
     p.storage_bytes = rk_wire_storage(json_bytes);

@@ -72,8 +72,16 @@ static bool grow(unsigned char **out, size_t *room, size_t limit)
     return true;
 }
 
-static enum rankd_status inflate_all(z_stream *stream, const unsigned char *in, size_t in_bytes, size_t limit,
-                                     unsigned char **out, size_t *done, size_t room, struct rk_err *err)
+/* A gzip file is one member or several, one after the other (RFC 1952 §2.2). True if another one follows. */
+static bool next_member(z_stream *stream, enum rk_encoding encoding, const unsigned char *in, size_t bytes)
+{
+    return encoding == RK_ENCODING_GZIP && bytes >= 2 && in[0] == 0x1f && in[1] == 0x8b &&
+           inflateReset(stream) == Z_OK;
+}
+
+static enum rankd_status inflate_all(z_stream *stream, enum rk_encoding encoding, const unsigned char *in,
+                                     size_t in_bytes, size_t limit, unsigned char **out, size_t *done,
+                                     size_t room, struct rk_err *err)
 {
     size_t used = 0;
     for (;;) {
@@ -85,6 +93,8 @@ static enum rankd_status inflate_all(z_stream *stream, const unsigned char *in, 
         int code = inflate(stream, Z_NO_FLUSH);
         used += give - stream->avail_in;
         *done += take - stream->avail_out;
+        if (code == Z_STREAM_END && next_member(stream, encoding, in + used, in_bytes - used))
+            continue;
         if (code == Z_STREAM_END)
             return used == in_bytes
                        ? RANKD_OK
@@ -120,7 +130,7 @@ enum rankd_status rk_inflate(enum rk_encoding encoding, const void *in, size_t i
         return rk_fail(err, RANKD_OVERLOADED, "out of memory while inflating the body");
     }
     size_t done = 0;
-    enum rankd_status status = inflate_all(&stream, in, in_bytes, limit, &bytes, &done, room, err);
+    enum rankd_status status = inflate_all(&stream, encoding, in, in_bytes, limit, &bytes, &done, room, err);
     inflateEnd(&stream);
     if (status != RANKD_OK) {
         free(bytes);

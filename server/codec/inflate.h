@@ -16,8 +16,9 @@ bool rk_encoding_parse(const char *name, enum rk_encoding *out) __attribute__((w
 enum rk_encoding rk_encoding_accepted(const char *accept);
 
 /* Inflates the whole of `in` into malloc'ed memory, the caller's after success. `limit` bounds the inflated
- * bytes: RANKD_TOO_LARGE, found before more than `limit` bytes are held. Deflate is taken with and without
- * zlib's header, because clients do both. RANKD_INVALID: broken, cut, or followed by other bytes. */
+ * bytes: RANKD_TOO_LARGE, found before more than `limit` bytes are held. Gzip may have several members.
+ * Deflate is taken with and without zlib's header, because clients do both. RANKD_INVALID: broken, cut, or
+ * followed by other bytes. */
 enum rankd_status rk_inflate(enum rk_encoding encoding, const void *in, size_t in_bytes, size_t limit,
                              void **out, size_t *out_bytes, struct rk_err *err)
     __attribute__((warn_unused_result));

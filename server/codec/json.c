@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,25 +75,92 @@ static size_t cut_at(const char *string, size_t length, size_t most)
     return most;
 }
 
-const char *rk_json_show(const json_t *value, char text[RK_JSON_SHOWN])
+/* Counts the numbers of the document up to `wanted`; true if it was found. */
+static bool count_numbers(const json_t *at, const json_t *wanted, size_t *count)
+{
+    const char *key;
+    json_t *inner;
+    size_t i;
+    if (json_is_number(at)) {
+        ++*count;
+        return at == wanted;
+    }
+    json_object_foreach((json_t *)(uintptr_t)at, key, inner)
+    {
+        if (count_numbers(inner, wanted, count))
+            return true;
+    }
+    json_array_foreach(at, i, inner)
+    {
+        if (count_numbers(inner, wanted, count))
+            return true;
+    }
+    return false;
+}
+
+/* Where the number-th number of a JSON text begins; NULL if there are not as many. */
+static const char *find_number(const struct rk_json_source *source, size_t number)
+{
+    bool quoted = false, inside = false;
+    const char *end = source->text + source->bytes;
+    for (const char *c = source->text; c < end; c++) {
+        const bool numeric = !quoted && (*c == '-' || (*c >= '0' && *c <= '9'));
+        if (numeric && !inside && --number == 0)
+            return c;
+        inside = numeric || (inside && !quoted && strchr("+.eE", *c) && *c);
+        if (quoted && *c == '\\')
+            c++;
+        else if (*c == '"')
+            quoted = !quoted;
+    }
+    return NULL;
+}
+
+/* The number as it was sent, cut where it is long; false if it can't be found. */
+static bool show_literal(const struct rk_json_source *source, const json_t *value, char text[RK_JSON_SHOWN])
+{
+    size_t number = 0, length = 0;
+    if (!source || !source->text || !count_numbers(source->root, value, &number))
+        return false;
+    const char *at = find_number(source, number);
+    const char *end = source->text + source->bytes;
+    while (at && at + length < end && at[length] && strchr("0123456789+-.eE", at[length]))
+        length++;
+    (void)snprintf(text, RK_JSON_SHOWN, "%.*s%s", (int)(length < 48 ? length : 48), at ? at : "",
+                   length < 48 ? "" : "...");
+    return length != 0;
+}
+
+static void show_number(const struct rk_json_source *source, const json_t *value, char text[RK_JSON_SHOWN])
 {
     char number[RK_NUMBER_TEXT];
-    switch (value ? json_typeof(value) : JSON_NULL) {
-    case JSON_STRING: {
-        const char *string = json_string_value(value);
-        size_t length = json_string_length(value), cut = cut_at(string, length, 48);
-        (void)snprintf(text, RK_JSON_SHOWN, "\"%.*s%s\"", (int)cut, string, cut < length ? "..." : "");
-        for (char *c = text; *c; c++)
-            *c = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
-        break;
-    }
-    case JSON_INTEGER:
+    if (show_literal(source, value, text))
+        return;
+    if (json_is_integer(value))
         (void)snprintf(text, RK_JSON_SHOWN, "%lld", (long long)json_integer_value(value));
-        break;
-    case JSON_REAL: /* which it was sent as: 4.0 is not the whole number 4 */
-        (void)rk_number_text(json_real_value(value), number);
-        (void)snprintf(text, RK_JSON_SHOWN, "%s%s", number, strpbrk(number, ".eIN") ? "" : ".0");
-        break;
+    else
+        (void)snprintf(text, RK_JSON_SHOWN, "%s", rk_number_text(json_real_value(value), number));
+}
+
+static void show_string(const json_t *value, char text[RK_JSON_SHOWN])
+{
+    const char *string = json_string_value(value);
+    const size_t length = json_string_length(value), cut = cut_at(string, length, 48);
+    (void)snprintf(text, RK_JSON_SHOWN, "\"%.*s%s\"", (int)cut, string, cut < length ? "..." : "");
+    for (char *c = text; *c; c++)
+        *c = (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c;
+}
+
+const char *rk_json_show(const struct rk_json_source *source, const json_t *value, char text[RK_JSON_SHOWN])
+{
+    switch (value ? json_typeof(value) : JSON_NULL) {
+    case JSON_STRING:
+        show_string(value, text);
+        return text;
+    case JSON_INTEGER:
+    case JSON_REAL:
+        show_number(source, value, text);
+        return text;
     case JSON_TRUE:
         return strcpy(text, "true");
     case JSON_FALSE:
@@ -104,7 +172,25 @@ const char *rk_json_show(const json_t *value, char text[RK_JSON_SHOWN])
     default:
         return strcpy(text, "null");
     }
-    return text;
+}
+
+const json_t *rk_json_member(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
+bool rk_json_whole(const json_t *value, int64_t *out)
+{
+    if (json_is_integer(value)) {
+        *out = json_integer_value(value);
+        return true;
+    }
+    const double number = json_is_real(value) ? json_real_value(value) : 0.5;
+    if (number != trunc(number) || fabs(number) > 0x1p53)
+        return false;
+    *out = (int64_t)number;
+    return true;
 }
 
 bool rk_json_only(const json_t *object, const char *const *known, const char *where, struct rk_err *err)

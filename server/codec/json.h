@@ -16,9 +16,25 @@
 json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* A short text of a value for a sentence: `"abc"`, `1.5`, `null`, `an object`. Returns `text`. */
+/* A document and the text that it was read from, borrowed: Jansson keeps a number's value, not how it was
+ * written. */
+struct rk_json_source {
+    const json_t *root;
+    const char *text;
+    size_t bytes;
+};
+
+/* A short text of a value for a sentence: `"abc"`, `null`, `an object`; a number as it was sent. `value` is
+ * of that document. Returns `text`. */
 #define RK_JSON_SHOWN 64
-const char *rk_json_show(const json_t *value, char text[RK_JSON_SHOWN]);
+const char *rk_json_show(const struct rk_json_source *source, const json_t *value, char text[RK_JSON_SHOWN]);
+
+/* The member of an object; NULL where it is absent or `null`, which clients send for an absent one. */
+const json_t *rk_json_member(const json_t *object, const char *key);
+
+/* True if `value` is a whole number, written as one or as `4.0`, `1e3`: *out. Beyond 2^53, where the numbers
+ * of a float are further apart, it must be written as an integer. */
+bool rk_json_whole(const json_t *value, int64_t *out) __attribute__((warn_unused_result));
 
 /* True if every key of `object` is one of `known` (NULL-terminated); otherwise a sentence with the nearest.
  * `where` names the object in it ("the request", "input scores"). */

@@ -9,7 +9,8 @@
 
 struct reader {
     const char *name;
-    enum rk_dtype dtype;
+    const struct rk_tensor *tensor;
+    const struct rk_json_source *source;
     size_t at;
     void *out;
     struct rk_err *err;
@@ -19,33 +20,29 @@ static enum rankd_status refuse(const struct reader *reader, const json_t *value
 {
     char shown[RK_JSON_SHOWN];
     return rk_fail(reader->err, RANKD_INVALID, "input %s has %s at position %zu of its data; %s takes %s",
-                   reader->name, rk_json_show(value, shown), reader->at, rk_dtype_name(reader->dtype), may);
+                   reader->name, rk_json_show(reader->source, value, shown), reader->at,
+                   rk_dtype_name(reader->tensor->dtype), may);
 }
 
-/* JSON has no numbers for what is not finite: null is NaN, and infinities, which are scores like others, are
- * words. */
-static bool real_of(const json_t *value, double *number)
+static bool is_word(const json_t *value, const char *word)
 {
-    const char *word = json_string_value(value);
-    if (json_is_number(value))
-        *number = json_number_value(value);
-    else if (json_is_null(value))
-        *number = NAN;
-    else if (word && strcmp(word, "Infinity") == 0)
-        *number = INFINITY;
-    else if (word && strcmp(word, "-Infinity") == 0)
-        *number = -INFINITY;
-    else
-        return false;
-    return true;
+    return json_is_string(value) && strcmp(json_string_value(value), word) == 0;
 }
 
 static enum rankd_status read_real(struct reader *reader, const json_t *value)
 {
     double number;
-    if (!real_of(value, &number))
-        return refuse(reader, value, "numbers, null (NaN), \"Infinity\" and \"-Infinity\"");
-    if (reader->dtype == RK_FP64)
+    if (json_is_number(value))
+        number = json_number_value(value);
+    else if (json_is_null(value))
+        number = NAN;
+    else if (is_word(value, "Infinity"))
+        number = INFINITY;
+    else if (is_word(value, "-Infinity"))
+        number = -INFINITY;
+    else
+        return refuse(reader, value, "numbers, \"Infinity\", \"-Infinity\", and null for NaN");
+    if (reader->tensor->dtype == RK_FP64)
         ((double *)reader->out)[reader->at] = number;
     else
         ((float *)reader->out)[reader->at] = (float)number;
@@ -54,8 +51,10 @@ static enum rankd_status read_real(struct reader *reader, const json_t *value)
 
 static enum rankd_status read_bool(struct reader *reader, const json_t *value)
 {
-    bool one = json_is_true(value) || (json_is_integer(value) && json_integer_value(value) == 1);
-    bool zero = json_is_false(value) || (json_is_integer(value) && json_integer_value(value) == 0);
+    int64_t number = -1;
+    const bool whole = rk_json_whole(value, &number);
+    const bool one = json_is_true(value) || (whole && number == 1);
+    const bool zero = json_is_false(value) || (whole && number == 0);
     if (!one && !zero)
         return refuse(reader, value, "true, false, 1 and 0");
     ((uint8_t *)reader->out)[reader->at] = one;
@@ -73,10 +72,11 @@ static enum rankd_status read_integer(struct reader *reader, const json_t *value
         [RK_INT32] = {INT32_MIN, INT32_MAX, "integers of 32 bits"},
         [RK_INT64] = {INT64_MIN, INT64_MAX, "integers of 64 bits"},
     };
-    int64_t number = json_integer_value(value);
-    if (!json_is_integer(value) || number < range[reader->dtype].min || number > range[reader->dtype].max)
-        return refuse(reader, value, range[reader->dtype].may);
-    switch (reader->dtype) {
+    const enum rk_dtype dtype = reader->tensor->dtype;
+    int64_t number;
+    if (!rk_json_whole(value, &number) || number < range[dtype].min || number > range[dtype].max)
+        return refuse(reader, value, range[dtype].may);
+    switch (dtype) {
     case RK_UINT8:
         ((uint8_t *)reader->out)[reader->at] = (uint8_t)number;
         break;
@@ -95,7 +95,7 @@ static enum rankd_status read_integer(struct reader *reader, const json_t *value
 
 static enum rankd_status read_value(struct reader *reader, const json_t *value)
 {
-    switch (reader->dtype) {
+    switch (reader->tensor->dtype) {
     case RK_FP32:
     case RK_FP64:
         return read_real(reader, value);
@@ -106,18 +106,7 @@ static enum rankd_status read_value(struct reader *reader, const json_t *value)
     }
 }
 
-/* An array without arrays in it. */
-static bool is_flat(const json_t *array)
-{
-    size_t size = json_array_size(array);
-    for (size_t i = 0; i < size; i++) {
-        if (json_is_array(json_array_get(array, i)))
-            return false;
-    }
-    return true;
-}
-
-/* Elements of all rows together, wherever they stand, for the sentence. */
+/* Elements below an array, however nested (the depth was limited when it was parsed). */
 static size_t leaves(const json_t *array)
 {
     size_t count = 0, size = json_array_size(array);
@@ -128,69 +117,77 @@ static size_t leaves(const json_t *array)
     return count;
 }
 
-/* Flat, or a matrix with its rows: other nesting means that sender and shape disagree about what is a list.
- */
-static enum rankd_status check_nesting(const json_t *data, const char *name, const struct rk_tensor *tensor,
-                                       size_t count, struct rk_err *err)
+static bool is_flat(const json_t *array)
 {
-    char shape[RK_SHAPE_TEXT];
-    (void)rk_shape_text(tensor->rank, tensor->shape, shape);
-    size_t rows = json_array_size(data), have = leaves(data);
-    if (have != count)
-        return rk_fail(err, RANKD_INVALID, "data of input %s has %zu elements; its shape %s takes %zu", name,
-                       have, shape, count);
-    if (is_flat(data))
-        return RANKD_OK;
-    bool good = tensor->rank == 2 && rows == tensor->shape[0];
-    for (size_t i = 0; i < rows && good; i++) {
-        const json_t *row = json_array_get(data, i);
-        good = json_is_array(row) && json_array_size(row) == tensor->shape[1] && is_flat(row);
-        if (!good)
-            return rk_fail(err, RANKD_INVALID,
-                           "data of input %s is nested otherwise than its shape %s says, at its element %zu; "
-                           "it must be flat, or an array for each row",
-                           name, shape, i);
+    const size_t size = json_array_size(array);
+    for (size_t i = 0; i < size; i++) {
+        if (json_is_array(json_array_get(array, i)))
+            return false;
     }
-    return good ? RANKD_OK
-                : rk_fail(err, RANKD_INVALID,
-                          "data of input %s is nested, %zu rows; its shape %s takes a flat array%s", name,
-                          rows, shape, tensor->rank == 2 ? ", or an array for each row" : "");
+    return true;
 }
 
-static enum rankd_status read_array(struct reader *reader, const json_t *array)
+static enum rankd_status refuse_nesting(const struct reader *reader, size_t have, unsigned depth)
 {
-    size_t size = json_array_size(array);
+    char shape[RK_SHAPE_TEXT];
+    const struct rk_tensor *tensor = reader->tensor;
+    return rk_fail(
+        reader->err, RANKD_INVALID,
+        "data of input %s has an array of %zu elements at depth %u, where its shape %s has another "
+        "extent; data must be flat, or nested as the shape is",
+        reader->name, have, depth, rk_shape_text(tensor->rank, tensor->shape, shape));
+}
+
+/* An array at that depth of data that is nested as the shape is: [[1,2,3],[4,5,6]] for [2,3]. */
+static enum rankd_status read_nested(struct reader *reader, const json_t *array, unsigned depth)
+{
+    const struct rk_tensor *tensor = reader->tensor;
+    const size_t size = json_array_size(array);
+    if (size != tensor->shape[depth])
+        return refuse_nesting(reader, size, depth);
     for (size_t i = 0; i < size; i++) {
         const json_t *value = json_array_get(array, i);
-        enum rankd_status status = RANKD_OK;
-        if (json_is_array(value)) {
-            status = read_array(reader, value);
-        } else {
-            status = read_value(reader, value);
-            reader->at++;
-        }
+        const bool last = depth + 1 == tensor->rank;
+        if (json_is_array(value) == last)
+            return refuse_nesting(reader, last ? json_array_size(value) : 1, depth + 1);
+        const enum rankd_status status =
+            last ? read_value(reader, value) : read_nested(reader, value, depth + 1);
+        if (status != RANKD_OK)
+            return status;
+        reader->at += last;
+    }
+    return RANKD_OK;
+}
+
+static enum rankd_status read_flat(struct reader *reader, const json_t *array)
+{
+    const size_t size = json_array_size(array);
+    for (; reader->at < size; reader->at++) {
+        const enum rankd_status status = read_value(reader, json_array_get(array, reader->at));
         if (status != RANKD_OK)
             return status;
     }
     return RANKD_OK;
 }
 
-enum rankd_status rk_numbers_read(const json_t *data, const char *name, const struct rk_tensor *tensor,
-                                  size_t count, void *out, struct rk_err *err)
+enum rankd_status rk_numbers_read(const json_t *data, const struct rk_json_source *source, const char *name,
+                                  const struct rk_tensor *tensor, size_t count, void *out, struct rk_err *err)
 {
     if (!json_is_array(data)) {
         char shown[RK_JSON_SHOWN];
         return rk_fail(err, RANKD_INVALID, "data of input %s is %s; it must be an array of numbers", name,
-                       rk_json_show(data, shown));
+                       rk_json_show(source, data, shown));
     }
     if (tensor->dtype == RK_FP16 || tensor->dtype == RK_BF16)
         return rk_fail(err, RANKD_INVALID,
                        "input %s has datatype %s and data in JSON; send it as binary data, or as FP32", name,
                        rk_dtype_name(tensor->dtype));
-    if (check_nesting(data, name, tensor, count, err) != RANKD_OK)
-        return err->status;
-    struct reader reader = {name, tensor->dtype, 0, out, err};
-    return read_array(&reader, data);
+    const size_t have = leaves(data);
+    if (have != count)
+        return rk_fail(err, RANKD_INVALID, "data of input %s has %zu elements; its shape takes %zu", name,
+                       have, count);
+    struct reader reader = {name, tensor, source, 0, out, err};
+    return is_flat(data) ? read_flat(&reader, data) : read_nested(&reader, data, 0);
 }
 
 void rk_numbers_write(struct rk_text *text, enum rk_dtype dtype, const void *data, size_t count)

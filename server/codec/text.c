@@ -188,12 +188,12 @@ void rk_json_fp32(struct rk_text *text, float value)
     if (text->comma)
         out[length++] = ',';
     text->comma = true;
-    if (isfinite(value))
+    const char *word = isnan(value) ? "null" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
+    if (isfinite(value)) {
         length += (size_t)fp32_digits(value, out + length, 24);
-    else
-        length += (size_t)snprintf(out + length, 24, "%s",
-                                   isnan(value) ? "null"
-                                   : value > 0  ? "\"Infinity\""
-                                                : "\"-Infinity\"");
+    } else {
+        memcpy(out + length, word, strlen(word));
+        length += strlen(word);
+    }
     text->length += length;
 }

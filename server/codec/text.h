@@ -38,7 +38,7 @@ void rk_json_bool(struct rk_text *text, const char *key, bool value);
 void rk_json_real(struct rk_text *text, const char *key,
                   double value); /* shortest that reads back; NaN, inf: null */
 void rk_json_fp32(struct rk_text *text,
-                  float value); /* an element of an array, shortest that reads back as FP32; NaN: null,
-                                   infinities as the words "Infinity" and "-Infinity" */
+                  float value); /* an element of an array, shortest that reads back as FP32; NaN is null,
+                                   infinities are "Infinity" and "-Infinity" */
 
 #endif

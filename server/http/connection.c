@@ -52,21 +52,18 @@ void rk_conn_say(const struct rk_conn *conn, const char *status, const char *sen
     (void)send(conn->fd, answer, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static void say_why(const struct rk_conn *conn, const char *what, uint64_t limit_ms)
+/* It counts no more; its socket is still open. */
+static void leave(struct rk_conns *conns, struct rk_conn *conn)
 {
-    char sentence[128];
-    (void)snprintf(sentence, sizeof sentence,
-                   "the %s took longer than %llu ms to arrive, the most it may take", what,
-                   (unsigned long long)limit_ms);
-    rk_conn_say(conn, "408 Request Timeout", sentence);
+    if (conn->phase != RK_PHASE_ENDED)
+        conns->open--;
+    conn->phase = RK_PHASE_ENDED;
 }
 
 void rk_conn_end(struct rk_conns *conns, struct rk_conn *conn)
 {
-    (void)shutdown(conn->fd, SHUT_RDWR);
-    if (conn->phase != RK_PHASE_ENDED)
-        conns->open--;
-    conn->phase = RK_PHASE_ENDED;
+    (void)shutdown(conn->fd, SHUT_RDWR); /* libmicrohttpd sees it and cleans up */
+    leave(conns, conn);
 }
 
 static void hang_up(struct rk_conns *conns, struct rk_conn *conn)
@@ -98,7 +95,8 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
     const uint64_t age_ms = now > conn->since_ns ? (now - conn->since_ns) / 1000000 : 0;
     switch (conn->phase) {
     case RK_PHASE_IDLE:
-        (void)rk_conn_has_begun(conn);
+        if (!rk_conn_has_begun(conn) && age_ms > config->idle_timeout)
+            rk_conn_end(conns, conn);
         break;
     case RK_PHASE_HEADER:
     case RK_PHASE_BODY: {
@@ -106,9 +104,9 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
         const uint64_t limit_ms = header ? config->header_timeout : config->body_timeout;
         if (age_ms <= limit_ms)
             break;
-        if (conns->plain && !conn->told)
-            say_why(conn, header ? "header of the request" : "body of the request", limit_ms);
-        hang_up(conns, conn);
+        leave(conns, conn);
+        rk_metric_add(conns->metrics, RK_METRIC_rejected, RK_REASON_TIMEOUT, 0, 1);
+        rk_guard_late(&conn->guard, header ? "header" : "body", limit_ms);
         break;
     }
     case RK_PHASE_WRITE: /* the same patience for a reader as for a writer */
@@ -181,6 +179,10 @@ struct rk_conn *rk_conn_new(struct rk_conns *conns, int fd)
     struct rk_conn *conn = calloc(1, sizeof *conn);
     if (!conn)
         return NULL;
+    if (!rk_guard_start(&conn->guard, fd, conns->config->header_bytes)) {
+        free(conn);
+        return NULL;
+    }
     conn->fd = fd;
     conn->since_ns = rk_now_ns();
     pthread_mutex_lock(&conns->lock);
@@ -209,6 +211,7 @@ void rk_conn_free(struct rk_conns *conns, struct rk_conn *conn)
         conn->next->link = conn->link;
     pthread_mutex_unlock(&conns->lock);
     rk_metric_add(conns->metrics, RK_METRIC_connections, 0, 0, -1);
+    rk_guard_end(&conn->guard);
     free(conn);
 }
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "guard.h"
 #include "metrics.h"
 
 enum rk_phase {
@@ -24,7 +25,8 @@ struct rk_conn {
     struct rk_conn *next, **link;
     int fd;
     enum rk_phase phase;
-    _Atomic bool told;       /* an answer was written to the socket already */
+    struct rk_guard guard;   /* of what libmicrohttpd receives */
+    uint64_t requests;       /* that libmicrohttpd found */
     bool cut;                /* the client had ended its side at the last look */
     bool spare;              /* beyond --connections (places.h) */
     uint64_t since_ns;       /* when the phase began */

@@ -71,14 +71,29 @@ static void await(struct rk_exchange *exchange)
     exchange->awaited = true;
 }
 
+/* A chunk of the body may have been refused, which ended the body for libmicrohttpd: that outweighs what else
+ * is wrong with the request. */
+static void check_framing(struct rk_exchange *exchange)
+{
+    struct rk_err refusal = {0};
+    if (rk_guard_verdict(&exchange->conn->guard, exchange->number, &exchange->http_status, &refusal) ==
+        RANKD_OK)
+        return;
+    exchange->err = refusal;
+    exchange->close_after = true;
+}
+
 bool rk_exchange_run(struct rk_exchange *exchange)
 {
     await(exchange);
     struct rk_app *app = exchange->http->app;
     exchange->received_ns = rk_now_ns();
     exchange->meta.received_ns = exchange->received_ns;
-    if (exchange->err.status != RANKD_OK || exchange->route->kind == RK_ROUTE_LIGHT) {
-        if (exchange->err.status == RANKD_OK)
+    check_framing(exchange);
+    if (exchange->err.status != RANKD_OK || exchange->options || exchange->route->kind == RK_ROUTE_LIGHT) {
+        if (exchange->err.status == RANKD_OK && exchange->options)
+            exchange->answer.http_status = 200;
+        else if (exchange->err.status == RANKD_OK)
             call_api(exchange);
         exchange->step = RK_STEP_ANSWERED;
         return false;
@@ -113,7 +128,7 @@ static void error_body(struct rk_exchange *exchange)
     answer->body_bytes = 0;
     answer->body = rk_text_take(&text, &answer->body_bytes);
     answer->content_type = "application/json";
-    answer->http_status = (int)exchange->err.status;
+    answer->http_status = exchange->http_status ? exchange->http_status : (int)exchange->err.status;
     if (exchange->err.status == RANKD_OVERLOADED)
         answer->retry_after_s = 1;
 }
@@ -133,7 +148,7 @@ void rk_exchange_tell(struct rk_exchange *exchange)
     struct iovec pieces[] = {{head, (size_t)length}, {answer->body, answer->body_bytes}};
     const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
     exchange->told = sendmsg(exchange->conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
-    exchange->conn->told = exchange->told;
+    exchange->conn->guard.told = exchange->told;
 }
 
 static void add_header(struct MHD_Response *response, const char *name, const char *value)
@@ -254,12 +269,13 @@ static void account(struct rk_exchange *exchange)
 {
     struct rk_app *app = exchange->http->app;
     const unsigned door = exchange->json_length ? RK_DOOR_HTTP_BINARY : RK_DOOR_HTTP_JSON;
-    const int status =
-        exchange->answer.http_status ? exchange->answer.http_status : 400; /* the client went away */
+    int status = exchange->answer.http_status;
+    if (!status) /* too slow, or the client went away */
+        status = exchange->conn->guard.told ? 408 : 400;
     rk_metric_add(app->metrics, RK_METRIC_responses, door, rk_metric_status(status), 1);
     rk_metric_add(app->metrics, RK_METRIC_received_bytes, door, 0, (int64_t)exchange->body.bytes);
     rk_metric_add(app->metrics, RK_METRIC_sent_bytes, door, 0, (int64_t)exchange->sent_bytes);
-    if (status >= 400 && status < 500)
+    if (status >= 400 && status < 500 && status != 408) /* what is too slow was counted by the watcher */
         rk_metric_add(app->metrics, RK_METRIC_rejected, reason_of(status), 0, 1);
     if (!exchange->is_infer) {
         log_call(exchange, exchange->err.text);

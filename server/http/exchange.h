@@ -21,6 +21,7 @@
 #include "listen.h"
 #include "regions.h"
 #include "route.h"
+#include "tls.h"
 #include "work.h"
 
 struct rk_http {
@@ -29,7 +30,7 @@ struct rk_http {
     struct rk_conns conns;
     atomic_size_t in_flight; /* exchanges that were received whole, or are answered: a stop waits for them */
     char url[RK_URL_TEXT];
-    char *cert, *key; /* PEM, with TLS */
+    struct rk_tls *tls; /* NULL: plain */
 };
 
 enum rk_step {
@@ -45,6 +46,7 @@ struct rk_exchange {
     struct MHD_Connection *connection;
     struct rk_conn *conn;
     enum rk_step step;
+    uint64_t number; /* of the request on its connection, from 1 */
 
     char *uri; /* as sent */
     char path[1024];
@@ -58,11 +60,13 @@ struct rk_exchange {
     bool is_infer, counted, close_after;
     bool awaited; /* counts in http->in_flight */
     bool spare;   /* in a spare place (places.h) */
+    bool options; /* the verb is OPTIONS: the answer is answer.allow */
     bool gauged;  /* counts as in flight for metrics: not the light ones, or looking would be seen */
     bool told;    /* the answer was sent while the body still came: nothing follows it */
 
     struct rk_body body;
     struct rk_err err;
+    int http_status; /* of the answer to an error, where it is not the error's own; 0 = it is */
     uint64_t begun_ns, received_ns, written_ns;
     uint64_t write_ns; /* time of writing the reply that lies before written_ns */
 
@@ -81,7 +85,7 @@ struct rk_exchange {
 /* Looks at the header. On failure exchange->err is set and the body, if any, is read and dropped. True if the
  * answer must go out at once and the connection be closed: the rest of what the client sends can't be
  * understood, or is not worth reading. */
-bool rk_exchange_header(struct rk_exchange *exchange, const char *method, const char *version);
+bool rk_exchange_header(struct rk_exchange *exchange, const char *method);
 
 /* The whole body is there: answers at once or submits to the workers. True: submitted, the connection is
  * suspended. */

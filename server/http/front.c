@@ -58,6 +58,7 @@ static void *on_request_line(void *closure, const char *uri, struct MHD_Connecti
     exchange->http = http;
     exchange->conn = conn;
     exchange->connection = connection;
+    exchange->number = ++conn->requests;
     exchange->begun_ns = rk_now_ns();
     exchange->query = "";
     exchange->uri = strdup(uri);
@@ -69,13 +70,13 @@ static void *on_request_line(void *closure, const char *uri, struct MHD_Connecti
     return exchange;
 }
 
-static enum MHD_Result on_header(struct rk_exchange *exchange, const char *method, const char *version)
+static enum MHD_Result on_header(struct rk_exchange *exchange, const char *method)
 {
     struct rk_http *http = exchange->http;
     exchange->step = RK_STEP_READING;
     exchange->counted = true;
     rk_conn_phase(&http->conns, exchange->conn, RK_PHASE_BODY);
-    if (rk_exchange_header(exchange, method, version))
+    if (rk_exchange_header(exchange, method))
         return rk_exchange_answer(exchange);
     exchange->gauged = !exchange->route || exchange->route->kind != RK_ROUTE_LIGHT;
     if (exchange->gauged)
@@ -104,11 +105,11 @@ static enum MHD_Result on_access(void *closure, struct MHD_Connection *connectio
                                  size_t *upload_size, void **context)
 {
     struct rk_exchange *exchange = *context;
-    (void)closure, (void)connection, (void)url;
+    (void)closure, (void)connection, (void)url, (void)version;
     if (!exchange)
         return MHD_NO;
     if (exchange->step == RK_STEP_BEGUN)
-        return on_header(exchange, method, version);
+        return on_header(exchange, method);
     if (*upload_size) {
         on_piece(exchange, upload, *upload_size);
         *upload_size = 0;
@@ -130,7 +131,8 @@ static void on_completed(void *closure, struct MHD_Connection *connection, void 
         return;
     struct rk_conn *conn = exchange->conn;
     rk_exchange_end(exchange);
-    rk_conn_phase(&http->conns, conn, RK_PHASE_IDLE);
+    const bool more = rk_framing_in_head(&conn->guard.framing);
+    rk_conn_phase(&http->conns, conn, more ? RK_PHASE_HEADER : RK_PHASE_IDLE);
 }
 
 /* The path is decoded by ourselves (wire.h): libmicrohttpd must leave it as it is. */
@@ -143,22 +145,21 @@ static size_t leave_escaped(void *closure, struct MHD_Connection *connection, ch
 static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
 {
     const struct rk_config *config = &http->app->config;
-    const bool tls = http->cert != NULL;
     /* Half of the memory is the read buffer: a body comes in pieces of that size. It is mapped, and untouched
      * while the connection is idle. */
     const size_t memory = config->header_bytes > 65536 ? 2 * config->header_bytes : 131072;
-    struct MHD_OptionItem secure[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, http->cert},
-                                      {MHD_OPTION_HTTPS_MEM_KEY, 0, http->key},
+    static char priorities[] = RK_TLS_PRIORITIES;
+    struct MHD_OptionItem secure[] = {{MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)(intptr_t)rk_tls_retrieve},
+                                      {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
                                       {MHD_OPTION_END, 0, NULL}};
     struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (tls ? MHD_USE_TLS : 0u), 0, NULL, NULL,
-        on_access, http, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, http,
-        MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (http->tls ? MHD_USE_TLS : 0u), 0, NULL,
+        NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+        http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_request_line,
+        http, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->conns.limit + RK_SPARE_PLACES,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000), MHD_OPTION_STRICT_FOR_CLIENT,
-        1, MHD_OPTION_ARRAY, tls ? secure : none, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, http->tls ? secure : none, MHD_OPTION_END);
 }
 
 enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *err)
@@ -171,8 +172,7 @@ enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *e
 
 static void free_http(struct rk_http *http)
 {
-    rk_tls_free(http->cert);
-    rk_tls_free(http->key);
+    rk_tls_free(http->tls);
     free(http);
 }
 
@@ -180,7 +180,7 @@ static enum rankd_status listen_and_serve(struct rk_http *http, struct rk_err *e
 {
     const struct rk_config *config = &http->app->config;
     const bool tls = config->tls_cert[0] != '\0';
-    if (tls && rk_tls_read(config, &http->cert, &http->key, err) != RANKD_OK)
+    if (tls && !(http->tls = rk_tls_new(config, err)))
         return err->status;
     const int listener = rk_listen_open(config->http, tls, http->url, err);
     if (listener < 0)
@@ -195,8 +195,7 @@ static enum rankd_status listen_and_serve(struct rk_http *http, struct rk_err *e
         return RANKD_OK;
     (void)close(listener);
     rk_conns_stop(&http->conns);
-    return rk_fail(err, RANKD_INTERNAL, "http: libmicrohttpd could not be started%s",
-                   tls ? "; does the key of --tls-key fit the certificate of --tls-cert?" : "");
+    return rk_fail(err, RANKD_INTERNAL, "http: libmicrohttpd could not be started");
 }
 
 enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err)
@@ -249,6 +248,16 @@ void rk_http_stop(struct rk_app *app)
     rk_conns_stop(&http->conns);
     app->http = NULL;
     free_http(http);
+}
+
+bool rk_http_has_tls(const struct rk_app *app)
+{
+    return app->http && app->http->tls;
+}
+
+enum rankd_status rk_http_reload(struct rk_app *app, struct rk_err *err)
+{
+    return rk_http_has_tls(app) ? rk_tls_reload(app->http->tls, err) : RANKD_OK;
 }
 
 const char *rk_http_url(const struct rk_app *app)

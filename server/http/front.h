@@ -13,6 +13,11 @@ enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err) __attrib
  * --drain-timeout, not at all in a hurry), hangs up. */
 void rk_http_stop(struct rk_app *app);
 
+/* Reads the certificate and key again (SIGHUP), for connections to come. On failure the old ones stay.
+ * RANKD_OK without TLS. */
+bool rk_http_has_tls(const struct rk_app *app);
+enum rankd_status rk_http_reload(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
+
 /* Writes `listening on http://ADDRESS:PORT`, a line; nothing without HTTP. Waits a second at most for
  * somebody who reads it. */
 void rk_http_announce(const struct rk_app *app, int fd);

@@ -15,6 +15,7 @@ enum {
     DROP_AT_MOST = 64 << 20
 }; /* bytes of a refused body that are read, so that the client gets to the answer */
 
+/* Of the fields that head.c passes on: all others are NULL. */
 static const char *header(const struct rk_exchange *exchange, const char *name)
 {
     return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
@@ -25,6 +26,14 @@ static enum rankd_status check_access(struct rk_exchange *exchange)
     struct rk_access *access = exchange->http->app->access;
     const char *host = header(exchange, "Host"), *origin = header(exchange, "Origin");
     struct rk_err unknown = {0};
+    char named[256];
+    size_t length;
+    const char *authority;
+    (void)rk_head_target(exchange->uri, &authority, &length);
+    if (length) { /* RFC 9112 §3.2.2: it stands for the Host */
+        (void)snprintf(named, sizeof named, "%.*s", (int)(length < sizeof named ? length : 0), authority);
+        host = named;
+    }
     if (rk_access_page(access, host, origin, &exchange->err) != RANKD_OK)
         return exchange->err.status;
     const enum rankd_status known =
@@ -36,14 +45,29 @@ static enum rankd_status check_access(struct rk_exchange *exchange)
     return rk_access_permit(&exchange->who, exchange->route->scope, &exchange->err);
 }
 
+/* HEAD goes with GET, and OPTIONS with every path. */
+static void add_implied(char allow[64])
+{
+    const size_t at = strlen(allow);
+    (void)snprintf(allow + at, 64 - at, "%s, OPTIONS", strstr(allow, "GET") ? ", HEAD" : "");
+}
+
 static enum rankd_status find_route(struct rk_exchange *exchange)
 {
     const char *verb = strcmp(exchange->method, "HEAD") == 0 ? "GET" : exchange->method;
     if (rk_wire_path(exchange->uri, exchange->path, sizeof exchange->path, &exchange->query,
                      &exchange->err) != RANKD_OK)
         return exchange->err.status;
-    exchange->route =
-        rk_route_find(verb, exchange->path, &exchange->match, exchange->answer.allow, &exchange->err);
+    if (strcmp(exchange->path, "*") == 0) /* the whole server, which only OPTIONS may ask for */
+        (void)snprintf(exchange->answer.allow, sizeof exchange->answer.allow, "GET, PUT, POST, DELETE");
+    else
+        exchange->route =
+            rk_route_find(verb, exchange->path, &exchange->match, exchange->answer.allow, &exchange->err);
+    if (exchange->options && exchange->answer.allow[0]) {
+        add_implied(exchange->answer.allow);
+        memset(&exchange->err, 0, sizeof exchange->err);
+        return RANKD_OK;
+    }
     if (!exchange->route)
         return exchange->err.status;
     exchange->answer.allow[0] = '\0';
@@ -51,7 +75,7 @@ static enum rankd_status find_route(struct rk_exchange *exchange)
     return RANKD_OK;
 }
 
-/* Announced length of the body; 0 = none or unknown. libmicrohttpd has checked that it is a number. */
+/* Announced length of the body; 0 = none or unknown. That it is a number was checked (head.h). */
 static size_t announced(const struct rk_exchange *exchange)
 {
     const char *text = header(exchange, "Content-Length");
@@ -78,9 +102,11 @@ static enum rankd_status check_body(struct rk_exchange *exchange)
                        "(--budget-bytes)",
                        body->announced, budget);
     const char *encoding = header(exchange, "Content-Encoding");
-    if (!rk_encoding_parse(encoding, &exchange->encoding))
+    if (!rk_encoding_parse(encoding, &exchange->encoding)) {
+        exchange->http_status = 415;
         return rk_fail(&exchange->err, RANKD_INVALID,
                        "Content-Encoding was \"%.64s\"; it must be gzip, deflate or identity", encoding);
+    }
     exchange->accepted = rk_encoding_accepted(header(exchange, "Accept-Encoding"));
     return RANKD_OK;
 }
@@ -116,15 +142,17 @@ static enum rankd_status check_place(struct rk_exchange *exchange)
                    exchange->http->conns.limit);
 }
 
-bool rk_exchange_header(struct rk_exchange *exchange, const char *method, const char *version)
+bool rk_exchange_header(struct rk_exchange *exchange, const char *method)
 {
     const char *expect = header(exchange, "Expect");
-    (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
     (void)snprintf(exchange->who.name, sizeof exchange->who.name, "anonymous");
-    if (rk_wire_check(exchange->connection, method, version, &exchange->err) != RANKD_OK) {
+    if (rk_guard_verdict(&exchange->conn->guard, exchange->number, &exchange->http_status, &exchange->err) !=
+        RANKD_OK) {
         exchange->close_after = true;
         return true;
     }
+    (void)snprintf(exchange->method, sizeof exchange->method, "%s", method);
+    exchange->options = strcmp(exchange->method, "OPTIONS") == 0;
     if (find_route(exchange) == RANKD_OK && check_access(exchange) == RANKD_OK &&
         check_running(exchange) == RANKD_OK && check_place(exchange) == RANKD_OK &&
         check_body(exchange) == RANKD_OK)

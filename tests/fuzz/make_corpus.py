@@ -109,7 +109,20 @@ def main():
     put("inflate", "zlib", b"\x00" + zlib.compress(text))
     raw = zlib.compressobj(9, zlib.DEFLATED, -15)
     put("inflate", "raw", b"\x00" + raw.compress(text) + raw.flush())
+    http_heads()
     put("inflate", "bomb", b"\x01" + gzip.compress(b" " * (4 << 20), mtime=0))
+
+
+def http_heads():
+    """Forms of the table that the tests of the framing read, three and a following request in a file."""
+    lines = [line for line in (HERE.parents[1] / "data/http_forms.txt").read_text().splitlines() if line[:1].isdigit()]
+    chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    follower = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    good = [line[8:] for line in lines if line[4:8] == "200 "]
+    refused = [line[4:] for line in lines if line[4:8] != "200 "]
+    for number, form in enumerate(good[::4] + refused[::4]):
+        message = form.encode("latin-1").decode("unicode_escape").encode("latin-1")
+        put("http_head", f"form{number:02}", bytes([number]) + message.replace(b"$", chunked, 1) + follower)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,10 @@
 /* An inference request: two bytes of JSON length, the JSON, binary tensors. What parses is also computed. */
 void rk_fuzz_infer_request(const uint8_t *data, size_t bytes);
 
+/* What a connection receives: every byte after the first, which says how it is cut into pieces. However it is
+ * cut, the same is passed on, and no byte of it that libmicrohttpd would have to interpret. */
+void rk_fuzz_http_head(const uint8_t *data, size_t bytes);
+
 /* A compressed body: the first byte picks the encoding. */
 void rk_fuzz_inflate(const uint8_t *data, size_t bytes);
 

@@ -257,7 +257,7 @@ def test_broken_compression_is_refused(daemon):
     assert_refused(exchange(daemon, request(b"not gzip at all", headers="Content-Encoding: gzip\r\n")), 400, "gzip")
     cut = gzip.compress(json.dumps(GOOD).encode())[:-9]
     assert_refused(exchange(daemon, request(cut, headers="Content-Encoding: gzip\r\n")), 400, "gzip")
-    assert_refused(exchange(daemon, request(b"x", headers="Content-Encoding: br\r\n")), 400, "br", "gzip")
+    assert_refused(exchange(daemon, request(b"x", headers="Content-Encoding: br\r\n")), 415, "br", "gzip")
 
 
 def test_a_body_over_the_limit_is_refused(make_daemon):

@@ -71,9 +71,12 @@ def test_the_version_in_a_path_is_1_or_not_found(daemon):
     assert infer(daemon, path="/v2/models/ap/versions/1/infer").status == 200
 
 
-def test_health_is_an_empty_200_and_head_is_get_without_a_body(daemon):
-    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/ap/ready"):
-        assert (ask(daemon, "GET", path).status, ask(daemon, "GET", path).body) == (200, b"")
+def test_health_says_true_and_head_is_get_without_a_body(daemon):
+    for path, body in (("/v2/health/live", {"live": True}), ("/v2/health/ready", {"ready": True}),
+                       ("/v2/models/ap/ready", {"name": "ap", "ready": True}),
+                       ("/v2/models/ap/versions/1/ready", {"name": "ap", "ready": True})):
+        answer = ask(daemon, "GET", path)
+        assert (answer.status, answer.json()) == (200, body)
     with connect(daemon) as s:
         s.sendall(request("HEAD", "/v2"))
         head = s.recv(4096)
@@ -173,6 +176,7 @@ def test_the_status_page_is_html_that_loads_nothing_from_elsewhere(daemon):
     page = answer.body.decode()
     assert answer.headers["content-type"].startswith("text/html") and "rankd" in page
     assert not re.search(r"(src|href)=['\"]?(https?:)?//", page)
+    assert not re.search(r"""(src|href|action)=['"]?/|(get|fetch)\(["'`]/""", page), "a path that a prefix of a proxy breaks"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 

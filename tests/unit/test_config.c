@@ -117,6 +117,40 @@ static void text_of_any_bytes_becomes_valid_json(void **state)
     free(json);
 }
 
+static void a_flag_stands_alone_or_before_its_value(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *argv[6];
+        int argc;
+        bool insecure, regions;
+    } lines[] = {
+        {{"rankd", "--insecure"}, 2, true, false},
+        {{"rankd", "--insecure", "true"}, 3, true, false},
+        {{"rankd", "--insecure", "1", "--allow-shm-regions"}, 4, true, true},
+        {{"rankd", "--insecure", "false", "--allow-shm-regions", "true"}, 5, false, true},
+        {{"rankd", "--insecure", "--insecure", "0"}, 4, false, false},
+        {{"rankd", "--insecure", "--workers", "1"}, 4, true, false},
+        {{"rankd", "--insecure=false", "--allow-shm-regions=true"}, 3, false, true},
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        struct rk_config config;
+        struct rk_err err = {0};
+        enum rk_config_action action;
+        char *const *argv = (char *const *)(uintptr_t)lines[i].argv;
+        assert_int_equal(rk_config_read(&config, lines[i].argc, argv, NULL, &action, &err), RANKD_OK);
+        assert_int_equal(config.insecure, lines[i].insecure);
+        assert_int_equal(config.allow_shm_regions, lines[i].regions);
+    }
+    const char *const bad[] = {"rankd", "--insecure", "yes"};
+    struct rk_config config;
+    struct rk_err err = {0};
+    enum rk_config_action action;
+    assert_int_equal(rk_config_read(&config, 3, (char *const *)(uintptr_t)bad, NULL, &action, &err),
+                     RANKD_INVALID);
+    assert_non_null(strstr(err.text, "yes"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +159,7 @@ int main(void)
         cmocka_unit_test(a_misspelt_option_is_answered_with_the_nearest),
         cmocka_unit_test(every_float_reads_back_to_the_same_bits),
         cmocka_unit_test(text_of_any_bytes_becomes_valid_json),
+        cmocka_unit_test(a_flag_stands_alone_or_before_its_value),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

@@ -99,6 +99,12 @@ static void a_compressed_body_of_any_bytes_is_inflated_or_refused(void **state)
     run_corpus("inflate", rk_fuzz_inflate);
 }
 
+static void a_connection_of_any_bytes_is_framed_the_same_however_it_is_cut(void **state)
+{
+    (void)state;
+    run_corpus("http_head", rk_fuzz_http_head);
+}
+
 static void scores_of_any_bytes_are_ranked_the_same_by_every_set_of_kernels(void **state)
 {
     (void)state;
@@ -122,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_inference_request_of_any_bytes_is_computed_or_refused),
         cmocka_unit_test(a_compressed_body_of_any_bytes_is_inflated_or_refused),
+        cmocka_unit_test(a_connection_of_any_bytes_is_framed_the_same_however_it_is_cut),
         cmocka_unit_test(scores_of_any_bytes_are_ranked_the_same_by_every_set_of_kernels),
         cmocka_unit_test(a_file_of_any_bytes_is_an_array_or_refused),
         cmocka_unit_test(a_reply_of_any_bytes_is_taken_or_called_wrong),
