@@ -389,7 +389,7 @@ static void read_line_feed(struct rk_head *head, unsigned char c)
                part_of(head));
         return;
     }
-    head->state = next[head->state];
+    head->state = (int)next[head->state];
     if (head->state == OVER)
         end_head(head);
 }
