@@ -38,7 +38,7 @@ enum rankd_status rk_file_replace(const char *folder, const char *name, const ch
                                   bool *replaced, struct rk_err *err)
 {
     char path[PATH_MAX], temporary[PATH_MAX];
-    bool ignored;
+    bool ignored = false;
     replaced = replaced ? replaced : &ignored;
     *replaced = false;
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);

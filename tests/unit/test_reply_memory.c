@@ -63,6 +63,7 @@ static void completing_a_reply_takes_no_memory_and_moves_nothing(void **state)
         rk_wire_reply_clear(&out);
         assert_int_equal(living, before);
     }
+    test_call_end(&call);
 }
 
 int main(void)
