@@ -40,7 +40,7 @@ $(BUILD)/obj/%.o: %.c Makefile clients/python/rankd/VERSION
 	@mkdir -p $(@D)
 	$(compile) -c $< -o $@
 
-lib_src := $(wildcard lib/*.c lib/kernel/*.c lib/bank/*.c)
+lib_src := $(wildcard lib/*.c lib/*/*.c)
 server_src := $(filter-out server/main.c,$(wildcard server/*.c server/*/*.c))
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
@@ -68,7 +68,7 @@ $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/libr
 all: $(BUILD)/rankd
 
 # A part adds itself to a general target by naming it: `bench: bench-engine`, `soak: soak-bank`, `install: install-client`.
-include $(wildcard */*.mk tests/bench/*.mk) lib/kernel/cuda/cuda.mk
+include $(wildcard */*.mk tests/bench/*.mk) lib/cuda/cuda.mk server/api/page.mk
 
 help:
 	@echo 'make            build the daemon and the libraries into $(BUILD)/'

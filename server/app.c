@@ -4,21 +4,21 @@
 #include <sys/sysinfo.h>
 #include <time.h>
 
-#include "access.h"
-#include "banks.h"
-#include "budget.h"
-#include "card.h"
-#include "descriptors.h"
-#include "gauges.h"
-#include "helpers.h"
+#include "access/access.h"
+#include "bank/banks.h"
+#include "base/budget.h"
+#include "base/descriptors.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/metrics.h"
+#include "exec/compute_pool.h"
+#include "exec/device.h"
+#include "exec/gauges.h"
+#include "exec/worker_pool.h"
 #include "http/front.h"
-#include "kernel/kernel.h"
-#include "log.h"
-#include "memory.h"
-#include "metrics.h"
-#include "regions.h"
+#include "kernels/kernel.h"
+#include "regions/regions.h"
 #include "ring/front.h"
-#include "work.h"
 
 uint64_t rk_now_ns(void)
 {

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "config.h"
-#include "err.h"
+#include "base/err.h"
+#include "config/config.h"
 
 struct rk_app {
     struct rk_config config;
@@ -30,11 +30,12 @@ struct rk_app {
     struct rk_access *access;   /* access.h: tokens and their scopes */
     struct rk_banks *banks;     /* banks.h */
     struct rk_regions *regions; /* regions.h; NULL unless --allow-shm-regions */
-    struct rk_helpers *helpers; /* helpers.h; NULL with one worker */
-    struct rk_work *work;       /* work.h: computes */
-    struct rk_work *errands;    /* work.h: one thread, for operations on banks, which wait for the disk */
-    struct rk_http *http;       /* http/front.h */
-    struct rk_ring *ring;       /* ring/front.h */
+    struct rk_helpers *helpers; /* exec/compute_pool.h; NULL with one worker */
+    struct rk_work *work;       /* exec/worker_pool.h: computes */
+    struct rk_work
+        *errands; /* exec/worker_pool.h: one thread, for operations on banks, which wait for the disk */
+    struct rk_http *http; /* http/front.h */
+    struct rk_ring *ring; /* ring/front.h */
 };
 
 struct rk_part {

@@ -3,8 +3,8 @@
 #ifndef RK_HEALTH_H
 #define RK_HEALTH_H
 
-#include "config.h"
-#include "err.h"
+#include "base/err.h"
+#include "config/config.h"
 
 /* RANKD_OK if GET /v2/health/ready is answered with 200 within five seconds (HTTP off: if the ring's socket
  * accepts). Otherwise a sentence in *err. Over TLS the certificate is not checked: it is the daemon's own, on

@@ -7,15 +7,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "access.h"
+#include "access/access.h"
 #include "app.h"
+#include "base/log.h"
+#include "base/notify.h"
+#include "base/signals.h"
 #include "health.h"
 #include "http/front.h"
-#include "log.h"
-#include "notify.h"
 #include "rankd_streams.h"
-#include "regions.h"
-#include "signals.h"
+#include "regions/regions.h"
 
 extern char **environ;
 

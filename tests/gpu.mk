@@ -7,11 +7,11 @@ $(BUILD)/gpu-check $(BUILD)/gpu-changing: $(BUILD)/librk.a
 
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 CXXFLAGS ?= -O2 -g
-emulated_src := $(wildcard lib/kernel/cuda/*.cu tests/gpu/emulator/*.cc)
+emulated_src := $(wildcard lib/cuda/*.cu tests/gpu/emulator/*.cc)
 emulated_obj := $(patsubst %,$(BUILD)/obj/emulated/%.o,$(emulated_src))
 # nvcc includes the runtime before everything else, too. Results are promised to the bit: no contraction into FMA.
 emulated_compile = $(CXX) -std=c++17 -Wall -Wextra -Wno-unknown-pragmas -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(sanitize) $(CXXFLAGS) \
-	-Iproto -Ilib -Ilib/kernel/cuda -Itests/gpu/emulator -include cuda_runtime.h -MMD -MP -x c++
+	-Iproto -Ilib -Itests/gpu/emulator -include cuda_runtime.h -MMD -MP -x c++
 
 $(BUILD)/obj/emulated/%.o: % tests/gpu.mk
 	@mkdir -p $(@D)

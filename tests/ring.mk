@@ -7,7 +7,7 @@ soak-ring: $(venv)/ready
 	    tests/process/test_ring_hostile.py
 	$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' all
 	RANKD_BUILD=build/tsan PYTHONPATH=clients/python $(venv)/bin/python -m pytest -q -p no:cacheprovider \
-	    tests/process/test_ring.py tests/process/test_ring_turns.py tests/process/test_ring_hostile.py
+	    tests/process/test_ring.py tests/process/test_ring_fairness.py tests/process/test_ring_hostile.py
 
 # The ring beside the call in the process, HTTP and a bare socket, in one run against a daemon of its own.
 # RING_SECONDS: how long each number of clients at each depth runs.

@@ -1,10 +1,12 @@
-# Tests. A unit test is one program per tests/unit/test_*.c (cmocka); tests of the daemon and of the Python client are
+# Tests. A unit test is one program per tests/unit/ROOM/test_*.c (cmocka); tests of the daemon and of the Python client are
 # pytest files in tests/process and tests/python, run by the interpreter of a venv over Debian's packages.
-unit_src := $(wildcard tests/unit/test_*.c)
-unit_bin := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(unit_src))
+unit_src := $(wildcard tests/unit/*/test_*.c)
+unit_bin := $(addprefix $(BUILD)/unit/,$(notdir $(unit_src:.c=)))
 test_support := $(wildcard tests/unit/support/*.c)
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(test_support)) $(BUILD)/librankd.a $(BUILD)/librk-server.a $(BUILD)/librk.a
+# The programs lie side by side, whatever room their source is in.
+$(foreach s,$(unit_src),$(eval $(BUILD)/unit/$(notdir $(s:.c=)): $(call objects,$(s))))
+$(unit_bin): $(BUILD)/unit/%: $(call objects,$(test_support)) $(BUILD)/librankd.a $(BUILD)/librk-server.a $(BUILD)/librk.a
 	@mkdir -p $(@D)
 	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka -lcurl $(server_libs) -o $@
 
@@ -47,4 +49,4 @@ tsan:
 	$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' check-all
 
 # A wait whose return the test holds back.
-$(BUILD)/unit/test_helpers: LDFLAGS += -Wl,--wrap=pthread_cond_wait
+$(BUILD)/unit/test_compute_pool: LDFLAGS += -Wl,--wrap=pthread_cond_wait

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-struct rk_gen_option { /* of the daemon: server/config.def */
+struct rk_gen_option { /* of the daemon: server/config/config.def */
     const char *name, *help;
     const char *words; /* "a|b|c", or NULL */
     char preset[96];   /* as the configuration file has it */

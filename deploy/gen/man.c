@@ -71,7 +71,8 @@ void rk_gen_man_rankd(FILE *out)
         option(out, &rk_gen_options[i], "\\-\\-");
     fputs(".SH SIGNALS\n.TP\n.B SIGTERM, SIGINT\nTakes no more requests, finishes those that run, closes the "
           "banks, ends. A "
-          "second one does not wait.\n.TP\n.B SIGHUP\nReads the file of tokens, the certificate and its key again.\n"
+          "second one does not wait.\n.TP\n.B SIGHUP\nReads the file of tokens, the certificate and its key "
+          "again.\n"
           ".SH FILES\n.TP\n.I /etc/rankd/rankd.conf\nThe service's configuration.\n"
           ".TP\n.I /var/lib/rankd\nThe service's banks and checkpoints.\n"
           ".TP\n.I /run/rankd/rankd.sock\nThe service's Unix socket.\n"

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "gen.h"
-#include "param.h"
+#include "request/param.h"
 
 static void begin(FILE *out, const char *table, const char *text, const char *columns)
 {
@@ -40,7 +40,7 @@ void rk_gen_example(FILE *out)
 
 void rk_gen_configuration_md(FILE *out)
 {
-    begin(out, "server/config.def",
+    begin(out, "server/config/config.def",
           "# Options of rankd\n\nOn the command line `--name value`, in the environment `RANKD_NAME` (`-` "
           "becomes `_`), in the "
           "file `name = value`; the first of these three that names an option wins.",
@@ -67,7 +67,7 @@ static const char *with(unsigned uses)
 
 void rk_gen_parameters_md(FILE *out)
 {
-    begin(out, "lib/param.def",
+    begin(out, "lib/request/param.def",
           "# Parameters of a request\n\nAn unknown one is refused: a typo must never train silently. [What "
           "they mean "
           "exactly](../semantics.md).",
@@ -81,7 +81,7 @@ void rk_gen_parameters_md(FILE *out)
 #define RK_CHOICE(field, name, preset, choices, uses, help) {name, "", choices, help, preset, uses},
 #define RK_FLAG(field, name, preset, uses, help) {name, #preset, "true|false", help, -1, uses},
 #define RK_TEXT(field, name, size, uses, help) {name, "", "text", help, -1, uses},
-#include "param.def"
+#include "request/param.def"
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char name[64], preset[64];
@@ -114,20 +114,21 @@ static const char *metric_word(const char *word)
 
 void rk_gen_metrics_md(FILE *out)
 {
-    begin(out, "server/metrics.def",
+    begin(out, "server/base/metrics.def",
           "# Metrics\n\nAt `/metrics`, in Prometheus' text format. The queue, the budget and the process add "
           "theirs, with HELP lines that explain them. Those of banks are from the table "
-          "server/bank/gauges.def; those of the accelerator, there where one is used, from server/card.def.",
+          "server/bank/gauges.def; those of the accelerator, there where one is used, from "
+          "server/exec/device.def.",
           "metric | type | labels | what it is");
     static const struct {
         const char *name, *type, *a, *b, *help;
     } rows[] = {
 #define RK_METRIC(id, name, type, label_a, label_b, help) {name, #type, #label_a, #label_b, help},
-#include "metrics.def"
+#include "base/metrics.def"
 #define RK_BANK_METRIC(id, name, type, help) {name, #type, "bank", "NONE", help},
 #include "bank/gauges.def"
 #define RK_DEVICE_METRIC(name, type, label, value, help) {name, #type, #label, "NONE", help},
-#include "card.def"
+#include "exec/device.def"
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const char *a = metric_word(rows[i].a), *b = metric_word(rows[i].b);
@@ -140,7 +141,7 @@ void rk_gen_metrics_md(FILE *out)
 
 void rk_gen_routes_md(FILE *out)
 {
-    begin(out, "server/route.def",
+    begin(out, "server/api/route.def",
           "# Routes of the HTTP API\n\nWhere [tokens](../howto/deployment.md) are used, a request must bear "
           "one of the scope given here; `none` is open to everybody. What goes in and comes out is in "
           "[openapi.yaml](../../proto/openapi.yaml).",
@@ -149,7 +150,7 @@ void rk_gen_routes_md(FILE *out)
         const char *verb, *pattern, *scope;
     } rows[] = {
 #define RK_ROUTE(verb, pattern, scope, kind, handler) {verb, pattern, #scope},
-#include "route.def"
+#include "api/route.def"
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char request[128], scope[16] = "";

@@ -18,7 +18,7 @@ static const struct row {
 #define RK_OPT_TIME(field, name, preset, min, max, help) {TIME, name, help, "", preset, min, max},
 #define RK_OPT_WORD(field, name, preset, words, help) {WORD, name, help, words, preset, 0, 0},
 #define RK_OPT_FLAG(field, name, preset, help) {SWITCH, name, help, "", preset, 0, 0},
-#include "config.def"
+#include "config/config.def"
 };
 
 struct rk_gen_option rk_gen_options[sizeof rows / sizeof rows[0]];

@@ -11,7 +11,7 @@
 #define RK_BANK_H
 
 #include "bank/batch.h"
-#include "bank/view.h"
+#include "request/bank_view.h"
 
 struct rk_bank;
 

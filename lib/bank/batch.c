@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/score.h"
-#include "normalize.h"
-#include "number.h"
-#include "target.h"
+#include "base/number.h"
+#include "kernels/normalize.h"
+#include "kernels/score.h"
+#include "request/target.h"
 
 uint16_t rk_bf16_of_float(float value)
 {

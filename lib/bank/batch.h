@@ -10,9 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
-#include "request.h"
-#include "tensor.h"
+#include "base/err.h"
+#include "base/tensor.h"
+#include "request/request.h"
 
 /* What a bank holds. Never changes while it lives. */
 struct rk_bank_shape {

@@ -11,7 +11,7 @@
 struct rk_chunk {
     atomic_size_t refs;
     uint64_t first;    /* sequence number of item 0 */
-    uint64_t identity; /* view.h: of this memory, never used again for another */
+    uint64_t identity; /* request/bank_view.h: of this memory, never used again for another */
     size_t used, room, bytes;
     void *rows;
     int64_t *labels, *ids;

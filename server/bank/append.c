@@ -1,9 +1,9 @@
-/* Appending: at once where only memory and the page cache are written, by a thread of commit.c where the disk
- * has to be waited for. */
+/* Appending: at once where only memory and the page cache are written, by a thread of bank/commit_pool.c
+ * where the disk has to be waited for. */
 #include <stdlib.h>
 #include <time.h>
 
-#include "bank/named.h"
+#include "bank/durable_bank.h"
 
 enum { RETRY_DISK_NS = 1000000000 };
 

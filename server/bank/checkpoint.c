@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "bank/named.h"
+#include "bank/durable_bank.h"
 
 static void write_state(struct rk_text *out, const struct rk_named_bank *bank, const char *tag,
                         struct rk_bank_point point, size_t items)

@@ -1,7 +1,7 @@
 /* A bank's configuration as JSON: what PUT brings, what the manifest on disk holds. */
 #include <string.h>
 
-#include "bank/named.h"
+#include "bank/durable_bank.h"
 #include "codec/doc.h"
 
 #define KIND_WORDS "embeddings|scores"

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "bank/registry_internal.h"
-#include "log.h"
+#include "base/log.h"
 
 #define DATA_FORMAT_1 "rankd data 1\n"
 #define DATA_FORMAT "rankd data 2\n"

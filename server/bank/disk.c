@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bank/named.h"
+#include "bank/durable_bank.h"
 
 enum rankd_status rk_folder_make(const char *path, struct rk_err *err)
 {

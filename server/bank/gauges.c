@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "bank/registry.h"
-#include "codec/text.h"
+#include "base/text.h"
 
 /* The lock, because a restore exchanges the memory. */
 static double items_of(struct rk_named_bank *bank)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bank/named.h"
+#include "bank/durable_bank.h"
 
 /* More files than this in a journal that is restored, and it is written anew: each restore adds one. */
 enum { SEGMENTS_MAX = 64 };

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "bank/named.h"
+#include "bank/durable_bank.h"
 
 enum { MANIFEST_BYTES = 4096 };
 

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "bank/registry_internal.h"
-#include "codec/text.h"
+#include "base/text.h"
 
 /* Room for any answer of an operation that changes something: an error for want of memory must not come after
  * the effect. */

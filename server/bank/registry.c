@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "bank/registry_internal.h"
-#include "metrics.h"
-#include "nearest.h"
+#include "base/metrics.h"
+#include "base/nearest.h"
 
 /* --- names --- */
 

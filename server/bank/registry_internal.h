@@ -3,7 +3,7 @@
 #ifndef RK_BANK_REGISTRY_INTERNAL_H
 #define RK_BANK_REGISTRY_INTERNAL_H
 
-#include "bank/commit.h"
+#include "bank/commit_pool.h"
 #include "bank/registry.h"
 
 struct rk_banks {

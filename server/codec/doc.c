@@ -1,12 +1,12 @@
-#include "doc.h"
+#include "codec/doc.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
-#include "nearest.h"
-#include "number.h"
-#include "text.h"
+#include "base/nearest.h"
+#include "base/number.h"
+#include "base/text.h"
+#include "codec/json.h"
 
 enum { DOC_BYTES = 65536, ASKED = 32 };
 

@@ -8,14 +8,14 @@
  *     rk_doc_free(doc);
  *
  * The first error wins (err.h), so a handler may read all it wants and look once. */
-#ifndef RK_DOC_H
-#define RK_DOC_H
+#ifndef RK_CODEC_DOC_H
+#define RK_CODEC_DOC_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 
 struct rk_doc;
 

@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "infer_parser.h"
-#include "nearest.h"
-#include "number.h"
-#include "numbers.h"
+#include "base/nearest.h"
+#include "base/number.h"
+#include "codec/infer_parser.h"
+#include "codec/numbers.h"
 
 static enum rankd_status find_input(struct rk_parser *p, const json_t *input, size_t position,
                                     enum rk_input *out)

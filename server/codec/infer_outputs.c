@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "infer_parser.h"
-#include "nearest.h"
+#include "base/nearest.h"
+#include "codec/infer_parser.h"
 
 static enum rankd_status find_output(struct rk_parser *p, const json_t *output, unsigned *out)
 {

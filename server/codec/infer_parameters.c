@@ -1,8 +1,8 @@
 /* The parameters of a request: those of the models, and those that the protocol reserves. */
 #include <string.h>
 
-#include "infer_parser.h"
-#include "param_find.h"
+#include "codec/infer_parser.h"
+#include "codec/param_find.h"
 
 /* Parameters of the protocol that other servers act on; a client library may send them unasked. */
 static bool reserved(const char *name)

@@ -1,9 +1,9 @@
 /* Parsing an inference request: what its parts share. */
-#ifndef RK_INFER_PARSER_H
-#define RK_INFER_PARSER_H
+#ifndef RK_CODEC_INFER_PARSER_H
+#define RK_CODEC_INFER_PARSER_H
 
 #include "codec/infer_request.h"
-#include "json.h"
+#include "codec/json.h"
 
 /* What parsing passes from step to step. */
 struct rk_parser {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "numbers.h"
+#include "codec/numbers.h"
 
 void rk_wire_reply_prepare(const struct rk_wire_request *wire, struct rk_reply *reply)
 {

@@ -1,9 +1,9 @@
 /* A struct rk_reply as the Open Inference Protocol writes it: JSON, and binary tensors behind it. */
-#ifndef RK_CODEC_REPLY_H
-#define RK_CODEC_REPLY_H
+#ifndef RK_CODEC_INFER_REPLY_H
+#define RK_CODEC_INFER_REPLY_H
 
+#include "base/text.h"
 #include "codec/infer_request.h"
-#include "codec/text.h"
 
 /* Puts the caller's memory for outputs in shared memory regions into *reply, before rk_run(). */
 void rk_wire_reply_prepare(const struct rk_wire_request *wire, struct rk_reply *reply);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "infer_parser.h"
+#include "codec/infer_parser.h"
 
 enum rankd_status rk_parse_wrong(struct rk_parser *p, const char *field, const json_t *value, const char *may)
 {

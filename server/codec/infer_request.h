@@ -1,13 +1,13 @@
 /* An inference request as the Open Inference Protocol writes it, JSON or JSON with binary tensors behind it,
  * into a struct rk_request. */
-#ifndef RK_CODEC_REQUEST_H
-#define RK_CODEC_REQUEST_H
+#ifndef RK_CODEC_INFER_REQUEST_H
+#define RK_CODEC_INFER_REQUEST_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "request.h"
+#include "request/request.h"
 
 /* Where tensors in registered shared memory are found; the front door that has regions brings one. */
 enum rk_region_use { RK_REGION_READ, RK_REGION_WRITE };

@@ -1,4 +1,4 @@
-#include "inflate.h"
+#include "codec/inflate.h"
 
 #include <limits.h>
 #include <stdint.h>

@@ -1,11 +1,11 @@
 /* Compressed bodies: gzip and deflate, both ways. */
-#ifndef RK_INFLATE_H
-#define RK_INFLATE_H
+#ifndef RK_CODEC_INFLATE_H
+#define RK_CODEC_INFLATE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "base/err.h"
 
 enum rk_encoding { RK_ENCODING_NONE, RK_ENCODING_GZIP, RK_ENCODING_DEFLATE };
 

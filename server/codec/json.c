@@ -1,13 +1,13 @@
-#include "json.h"
+#include "codec/json.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "json_heap.h"
-#include "nearest.h"
-#include "number.h"
+#include "base/json_heap.h"
+#include "base/nearest.h"
+#include "base/number.h"
 
 /* The deepest nesting of brackets outside strings. Jansson's own limit is fixed at 2048, and it recurses. */
 static size_t depth_of(const char *bytes, size_t count)

@@ -1,12 +1,12 @@
 /* JSON in, through Jansson, with the limits that Jansson lacks and errors that are sentences. */
-#ifndef RK_JSON_H
-#define RK_JSON_H
+#ifndef RK_CODEC_JSON_H
+#define RK_CODEC_JSON_H
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "base/err.h"
 
 #define RK_JSON_DEPTH_MAX 32
 

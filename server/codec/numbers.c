@@ -1,11 +1,11 @@
-#include "numbers.h"
+#include "codec/numbers.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "json.h"
-#include "number.h"
+#include "base/number.h"
+#include "codec/json.h"
 
 struct reader {
     const char *name;

@@ -1,14 +1,14 @@
 /* Tensors in JSON: arrays of numbers in, flat arrays of numbers out. */
-#ifndef RK_NUMBERS_H
-#define RK_NUMBERS_H
+#ifndef RK_CODEC_NUMBERS_H
+#define RK_CODEC_NUMBERS_H
 
 #include <jansson.h>
 #include <stddef.h>
 
-#include "codec/text.h"
-#include "err.h"
-#include "json.h"
-#include "tensor.h"
+#include "base/err.h"
+#include "base/tensor.h"
+#include "base/text.h"
+#include "codec/json.h"
 
 /* Reads exactly `count` numbers of `data`, an array, flat or nested as the shape of `tensor` is, into `out`,
  * an aligned array of its type. In a floating type `null` is NaN, and "Infinity" and "-Infinity" are what

@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-#include "budget.h"
-#include "err.h"
+#include "base/budget.h"
+#include "base/err.h"
 
 struct rk_body {
     char *data;

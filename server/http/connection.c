@@ -1,4 +1,4 @@
-#include "connection.h"
+#include "http/connection.h"
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "app.h"
-#include "places.h"
+#include "http/places.h"
 
 /* TCP_CLOSE_WAIT of <netinet/tcp.h>, which does not go together with <linux/tcp.h>, which alone has
  * tcpi_bytes_received. */

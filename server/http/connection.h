@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "config.h"
-#include "guard.h"
-#include "metrics.h"
+#include "base/metrics.h"
+#include "config/config.h"
+#include "http/guard.h"
 
 enum rk_phase {
     RK_PHASE_IDLE,   /* between requests */

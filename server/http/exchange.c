@@ -1,4 +1,4 @@
-#include "exchange.h"
+#include "http/exchange.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "budget.h"
-#include "log.h"
+#include "base/budget.h"
+#include "base/log.h"
 
 /* What was asked is no longer needed, and the client may take its time to read the answer. */
 static void release(struct rk_exchange *exchange)

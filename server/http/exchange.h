@@ -10,19 +10,19 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 
-#include "api.h"
+#include "api/api.h"
+#include "api/route.h"
 #include "app.h"
-#include "body.h"
 #include "codec/infer_reply.h"
 #include "codec/infer_request.h"
 #include "codec/inflate.h"
-#include "connection.h"
-#include "infer.h"
-#include "listen.h"
-#include "regions.h"
-#include "route.h"
-#include "tls.h"
-#include "work.h"
+#include "exec/infer.h"
+#include "exec/worker_pool.h"
+#include "http/body.h"
+#include "http/connection.h"
+#include "http/listen.h"
+#include "http/tls.h"
+#include "regions/regions.h"
 
 struct rk_http {
     struct rk_app *app;

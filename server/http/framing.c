@@ -1,4 +1,4 @@
-#include "framing.h"
+#include "http/framing.h"
 
 #include <stdio.h>
 #include <string.h>

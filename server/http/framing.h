@@ -9,7 +9,7 @@
 #ifndef RK_HTTP_FRAMING_H
 #define RK_HTTP_FRAMING_H
 
-#include "head.h"
+#include "http/head.h"
 
 struct rk_framing {
     int state;         /* enum state of framing.c */

@@ -1,4 +1,4 @@
-#include "front.h"
+#include "http/front.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -10,14 +10,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "access.h"
-#include "descriptors.h"
-#include "exchange.h"
-#include "listen.h"
-#include "log.h"
-#include "patient.h"
-#include "places.h"
-#include "tls.h"
+#include "access/access.h"
+#include "base/descriptors.h"
+#include "base/log.h"
+#include "base/patient.h"
+#include "http/exchange.h"
+#include "http/listen.h"
+#include "http/places.h"
+#include "http/tls.h"
 
 enum { ANNOUNCE_MS = 1000 };
 

@@ -1,4 +1,4 @@
-#include "guard.h"
+#include "http/guard.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "framing.h"
+#include "http/framing.h"
 
 struct rk_guard {
     int fd;

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Stands in the head that is passed on for the first `?` of the target, because libmicrohttpd would take
  * memory for each argument that follows a `?`. No target can hold it. */

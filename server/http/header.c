@@ -4,12 +4,12 @@
 #include <string.h>
 #include <strings.h>
 
-#include "access.h"
-#include "budget.h"
-#include "exchange.h"
-#include "model_find.h"
-#include "places.h"
-#include "wire.h"
+#include "access/access.h"
+#include "base/budget.h"
+#include "codec/model_find.h"
+#include "http/exchange.h"
+#include "http/places.h"
+#include "http/wire.h"
 
 enum {
     DROP_AT_MOST = 64 << 20

@@ -1,6 +1,6 @@
 #include <stdbool.h>
 
-#include "listen.h"
+#include "http/listen.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

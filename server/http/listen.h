@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-#include "err.h"
+#include "base/err.h"
 
 #define RK_URL_TEXT 128
 

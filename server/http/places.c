@@ -1,6 +1,6 @@
-#include "places.h"
+#include "http/places.h"
 
-#include "descriptors.h"
+#include "base/descriptors.h"
 
 enum { RELIEVED = 8, LOOKS = 4 };
 

@@ -5,7 +5,7 @@
 #ifndef RK_HTTP_PLACES_H
 #define RK_HTTP_PLACES_H
 
-#include "connection.h"
+#include "http/connection.h"
 
 /* More than libmicrohttpd accepts before it looks at what was hung up on. */
 enum { RK_SPARE_PLACES = 16 };

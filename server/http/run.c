@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "budget.h"
-#include "codec/json_heap.h"
-#include "exchange.h"
+#include "base/budget.h"
+#include "base/json_heap.h"
+#include "http/exchange.h"
 
 /* Deflate makes at most 1032 bytes of one; so much may come of the body, its limit, and all that the budget
  * could ever give it. */

@@ -1,10 +1,10 @@
-#include "tls.h"
+#include "http/tls.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "file_read.h"
+#include "base/file_read.h"
 
 enum { PEM_MAX = 1 << 20, CHAIN_MAX = 16 };
 

@@ -5,7 +5,7 @@
 #include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
 
-#include "config.h"
+#include "config/config.h"
 
 /* TLS 1.2 and 1.3, for libmicrohttpd. */
 #define RK_TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"

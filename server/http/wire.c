@@ -1,8 +1,8 @@
-#include "wire.h"
+#include "http/wire.h"
 
 #include <string.h>
 
-#include "head.h"
+#include "http/head.h"
 
 static int hex(char c)
 {

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* Percent-decodes the path of `uri` (what follows the host in absolute form, up to the query) into `path`,
  * and points *query behind the mark of the query ("" = none). RANKD_INVALID: too long, a broken escape, a

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ring_internal.h"
-#include "route.h"
+#include "api/route.h"
+#include "ring/ring_internal.h"
 
 enum { PAGE_BODY = RANKD_PACKET_MAX - sizeof(struct rankd_control) };
 

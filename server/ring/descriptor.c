@@ -1,11 +1,11 @@
-#include "descriptor.h"
+#include "ring/descriptor.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model_find.h"
-#include "param_find.h"
+#include "codec/model_find.h"
+#include "codec/param_find.h"
 
 /* The numbers on the wire are the engine's. */
 #define SAME(wire, own) _Static_assert((int)(wire) == (int)(own), "wire and engine number alike")

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-#include "request.h"
-#include "segment.h"
+#include "request/request.h"
+#include "ring/segment.h"
 
 /* `copy` is the daemon's own copy of `bytes` bytes, aligned for uint64_t. Checks every field but the values
  * in the tensors; inputs of *request and outputs of *reply (data and capacity) then point into the segment's

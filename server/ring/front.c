@@ -1,4 +1,4 @@
-#include "front.h"
+#include "ring/front.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,8 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "log.h"
-#include "ring_internal.h"
+#include "base/log.h"
+#include "ring/ring_internal.h"
 
 enum { BURST = 4, BACKLOG = 128, TAKE_OVER_TRIES = 20, TAKE_OVER_PAUSE_US = 50000 };
 static const uint64_t ACCEPT_PAUSE_NS = 100000000;

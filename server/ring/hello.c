@@ -4,8 +4,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "metrics.h"
-#include "ring_internal.h"
+#include "base/metrics.h"
+#include "ring/ring_internal.h"
 
 enum { DEFAULT_ENTRIES = 64 };
 static const uint64_t DEFAULT_ARENA = UINT64_C(64) << 20;

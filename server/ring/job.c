@@ -4,9 +4,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "descriptor.h"
-#include "metrics.h"
-#include "ring_internal.h"
+#include "base/metrics.h"
+#include "ring/descriptor.h"
+#include "ring/ring_internal.h"
 
 static struct rk_ring_job *job_of(struct rk_job *job)
 {

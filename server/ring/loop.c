@@ -1,4 +1,4 @@
-#include "loop.h"
+#include "ring/loop.h"
 
 #include <errno.h>
 #include <stdio.h>

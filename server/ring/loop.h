@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "config.h" /* RK_IO_* */
-#include "err.h"
+#include "base/err.h"
+#include "config/config.h" /* RK_IO_* */
 
 struct rk_op {
     int fd;

@@ -1,5 +1,5 @@
 /* The loop over epoll: readiness is turned into completions by doing the call. */
-#include "loop.h"
+#include "ring/loop.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* The loop over io_uring: one ring, one submission for all that is to be started and waited for. */
-#include "loop.h"
+#include "ring/loop.h"
 
 #include <errno.h>
 #include <liburing.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "uring.h"
+#include "base/uring.h"
 
 /* Entries are submitted when the queue is full, so this bounds a batch, not the number of connections. */
 enum { QUEUE = 256 };

@@ -7,10 +7,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "log.h"
-#include "metrics.h"
-#include "ring_internal.h"
-#include "uids.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/uids.h"
+#include "ring/ring_internal.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */

@@ -1,4 +1,4 @@
-#include "quota.h"
+#include "ring/quota.h"
 
 #include <pthread.h>
 #include <stdlib.h>

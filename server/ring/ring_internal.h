@@ -11,12 +11,12 @@
 #include <sys/types.h>
 
 #include "app.h"
-#include "device.h"
-#include "infer.h"
-#include "loop.h"
-#include "quota.h"
-#include "segment.h"
-#include "work.h"
+#include "device/device.h"
+#include "exec/infer.h"
+#include "exec/worker_pool.h"
+#include "ring/loop.h"
+#include "ring/quota.h"
+#include "ring/segment.h"
 
 struct rk_peer;
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 #include "rankd_shm.h"
 
 /* Everything that is decided by is kept here, outside the client's reach. */

@@ -1,7 +1,7 @@
 /* Who may spin. A client that waits spins while its request is looked after, the loop while no such client
  * waits: so at one moment there are at most as many spinning threads as clients with the right, and those are
  * fewer than the CPUs. */
-#include "ring_internal.h"
+#include "ring/ring_internal.h"
 
 static void grant(struct rk_peer *peer)
 {

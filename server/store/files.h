@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "base/err.h"
 
 /* RANKD_NO_SPACE where errno says that the disk is full, otherwise RANKD_INTERNAL. */
 enum rankd_status rk_file_failed(struct rk_err *err, const char *what, const char *path);

@@ -2,8 +2,8 @@
 #include <liburing.h>
 #include <stdlib.h>
 
+#include "base/uring.h"
 #include "store/io.h"
-#include "uring.h"
 
 /* A write and a sync may run side by side on two threads, and a ring belongs to one: so each has its own. */
 struct uring {

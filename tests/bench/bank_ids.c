@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "bank/named.h"
+#include "bank/durable_bank.h"
 
 static double seconds(void)
 {

@@ -19,9 +19,9 @@
 
 #include <cmocka.h>
 
-#include "helpers.h"
-#include "kernel/kernel.h"
-#include "unit/support/engine.h"
+#include "exec/compute_pool.h"
+#include "kernels/kernel.h"
+#include "unit/support/engine_call.h"
 
 enum { RUNS_MAX = 1000 };
 

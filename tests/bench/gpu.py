@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import engine  # noqa: E402
-from card_plugin import AP, FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores  # noqa: E402
+from device_plugin import AP, FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores  # noqa: E402
 
 def median(call, runs, seconds=3.0):
     call()

@@ -13,8 +13,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "bank/view.h"
-#include "retrieval.h"
+#include "request/bank_view.h"
+#include "retrieval/retrieval.h"
 
 #define CHUNK ((size_t)16384)
 

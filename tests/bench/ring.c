@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "rankd.h"
-#include "request.h"
+#include "request/request.h"
 
 enum { SMALL = 128, WARM = 200, MANY = 4000 };
 

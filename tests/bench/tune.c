@@ -1,5 +1,5 @@
 /* Where the strategies cross on this machine: every strategy at every P, forced, through rk_run(). The
- * constants in lib/kernel/plan.c and the sizes in lib/kernel/table_*.c come from what this prints. */
+ * constants in lib/kernels/plan.c and the sizes in lib/kernels/table_*.c come from what this prints. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "kernel/kernel.h"
-#include "unit/support/engine.h"
+#include "kernels/kernel.h"
+#include "unit/support/engine_call.h"
 
 enum { RUNS = 15 };
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/kernel.h"
-#include "request.h"
+#include "kernels/kernel.h"
+#include "request/request.h"
 #include "targets.h"
 
 enum { ROWS = 12, COLUMNS = 96 };

@@ -1,5 +1,6 @@
 /* Entry points for fuzzing: each takes any bytes and must come back. The same functions run under libFuzzer
- * (`make fuzz`) and, over the corpus and seeded mutations of it, in `make check` (tests/unit/test_fuzz.c). */
+ * (`make fuzz`) and, over the corpus and seeded mutations of it, in `make check`
+ * (tests/unit/codec/test_fuzz.c). */
 #ifndef RK_FUZZ_TARGETS_H
 #define RK_FUZZ_TARGETS_H
 

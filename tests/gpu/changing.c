@@ -12,8 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "device.h"
-#include "request.h"
+#include "device/device.h"
+#include "request/request.h"
 
 static size_t below(size_t n)
 {

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "device.h"
-#include "kernel/kernel.h"
+#include "device/device.h"
+#include "kernels/kernel.h"
 #include "sample.h"
 
 #define ITEMS 3000000     /* of a request, where nobody says otherwise */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bank/view.h"
 #include "check.h"
+#include "request/bank_view.h"
 #include "sample.h"
 
 static int retrieval_runs, on_card_runs;

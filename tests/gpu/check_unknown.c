@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "loss.h"
+#include "losses/loss.h"
 
 /* The place of the last relevant item, which is neither ap nor recall. */
 static double list_loss(uint32_t p, const uint32_t *ahead, int weight, double *slope)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "kernel/score.h"
+#include "kernels/score.h"
 
 static uint64_t state;
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "request.h"
+#include "request/request.h"
 
 void seed(uint64_t start);
 uint64_t draw(void);

@@ -16,7 +16,7 @@ if not torch.cuda.is_available():
 
 import rankd  # noqa: E402
 from rankd.torch import APLoss, RecallLoss, RetrievalLoss, blackbox_rank  # noqa: E402
-from rankd.torch.card import card_path  # noqa: E402
+from rankd.torch.device_memory import card_path  # noqa: E402
 
 BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).parents[2] / "build")).resolve()
 TOKEN = "the-token-of-the-trainer"

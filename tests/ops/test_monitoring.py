@@ -160,7 +160,7 @@ def test_the_reference_lists_every_metric_of_the_table(metrics):
 
 def test_the_status_page_needs_nothing_from_outside_and_names_metrics_that_exist(daemon, metrics):
     page = get(daemon, "/")
-    assert page == (ROOT / "server/page/status.html").read_text()
+    assert page == (ROOT / "server/api/status.html").read_text()
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", page) and "@import" not in page
     known = families(metrics)
     for name in set(re.findall(r"\"((?:rankd|process)_\w+)\"", page)):

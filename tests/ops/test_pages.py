@@ -17,7 +17,7 @@ def run(*command, **more):
 
 
 def options():
-    return re.findall(r"RK_OPT_\w+\(\w+,\s*\"([a-z-]+)\"", (ROOT / "server/config.def").read_text())
+    return re.findall(r"RK_OPT_\w+\(\w+,\s*\"([a-z-]+)\"", (ROOT / "server/config/config.def").read_text())
 
 
 @pytest.mark.parametrize("page", ["configuration.md", "parameters.md", "metrics.md", "routes.md", "rankctl.md"])

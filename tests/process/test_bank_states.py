@@ -1,5 +1,5 @@
 """Random sequences of operations on a bank of a real daemon that is killed again and again, against a plain model: a list of
-items. tests/unit/test_bank_states.c does them all, within a process. Long form: `make soak` (RK_SOAK)."""
+items. tests/unit/bank/test_bank_states.c does them all, within a process. Long form: `make soak` (RK_SOAK)."""
 import os
 import random
 import threading

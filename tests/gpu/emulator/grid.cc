@@ -1,4 +1,4 @@
-#include "card.h"
+#include "device.h"
 
 #include <cstdio>
 #include <cstdlib>

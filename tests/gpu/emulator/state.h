@@ -1,7 +1,7 @@
 /* The one card of the process, behind its lock: for the emulator's own sources. */
 #pragma once
 
-#include "card.h"
+#include "device.h"
 
 #include <deque>
 #include <map>

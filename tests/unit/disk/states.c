@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bank/named.h"
+#include "bank/durable_bank.h"
 
 static const char *const tags[STATES_TAGS] = {"t", "u"};
 static const char *const durabilities[] = {"always", "interval", "none"};

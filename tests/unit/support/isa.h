@@ -3,7 +3,7 @@
 #ifndef TEST_ISA_H
 #define TEST_ISA_H
 
-#include "kernel/cpu.h"
+#include "kernels/cpu.h"
 
 /* Bits for the instruction sets of *_avx2.c, and of *_avx512.c, in the registers of struct rk_cpuid. */
 extern const struct rk_cpuid test_isa_avx2, test_isa_avx512;

@@ -95,7 +95,7 @@
     defined __MOVBE__ || defined __ADX__ || defined __RDRND__ || defined __RDSEED__ || defined __SHA__ ||    \
     defined __FSGSBASE__ || defined __XSAVEC__ || defined __XSAVEOPT__ || defined __SSE4A__ ||               \
     defined __FMA4__ || defined __XOP__ || defined __TBM__
-#error the probe in lib/kernel/cpu.c, and this table, do not know one of the flags
+#error the probe in lib/kernels/cpu.c, and this table, do not know one of the flags
 #endif
 
 #define TEST_ISA_BITS                                                                                        \

@@ -2,8 +2,8 @@
 #ifndef RK_TEST_KERNEL_CASE_H
 #define RK_TEST_KERNEL_CASE_H
 
-#include "kernel/kernel.h"
-#include "unit/support/engine.h"
+#include "kernels/kernel.h"
+#include "unit/support/engine_call.h"
 
 /* Where the scores of a case come from. */
 enum kernel_scores {

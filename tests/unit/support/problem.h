@@ -3,7 +3,7 @@
 #define RK_TEST_PROBLEM_H
 
 #include "unit/support/brute.h"
-#include "unit/support/engine.h"
+#include "unit/support/engine_call.h"
 
 struct problem {
     size_t rows, columns;

@@ -3,8 +3,8 @@
 #ifndef RETRIEVAL_CASE_H
 #define RETRIEVAL_CASE_H
 
-#include "bank/view.h"
-#include "request.h"
+#include "request/bank_view.h"
+#include "request/request.h"
 #include "unit/support/retrieval_oracle.h"
 
 struct retrieval_shape {
@@ -14,7 +14,7 @@ struct retrieval_shape {
     double with_id;     /* share of items with an id, drawn from 0..ids-1 */
     int64_t ids;
     size_t range;   /* entries are -range..range; 0: 3 */
-    int misleading; /* what a sample of the bank sees (retrieval_stream.c) ranks 1: above, -1: below all else
+    int misleading; /* what a sample of the bank sees (retrieval/stream.c) ranks 1: above, -1: below all else
                      */
     bool normalize;
     bool int32_labels;

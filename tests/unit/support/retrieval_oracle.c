@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "param.h"
+#include "request/param.h"
 
 struct entry {
     float y;

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
-from .card import card_path, fits
+from .device_memory import card_path, fits
 from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
 from .learning import Learning, only_label, pairs_in_scores, reason_for

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from ..client import Client, connect
 from ..tensors import OnCard
-from .card import card_path, fits
+from .device_memory import card_path, fits
 from .convert import expect_tensor, from_wire, loss_type, to_wire
 from .tracing import untraced
 

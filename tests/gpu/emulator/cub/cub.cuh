@@ -7,7 +7,7 @@
 
 #include <cuda_runtime.h>
 
-#include "card.h"
+#include "device.h"
 
 namespace cub
 {

@@ -1,0 +1,71 @@
+/* What a request may use while it runs: threads, scratch memory, time. All of it is lent by the caller; the
+ * engine starts no thread and keeps no memory of its own. */
+#ifndef RK_BASE_EXEC_H
+#define RK_BASE_EXEC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Threads lent to the engine. `run` calls task(arg, i) for each i in 0..count-1, on any threads in any order,
+ * and returns when all have returned. `width` is the largest number of calls in flight at once (1 = the
+ * caller alone). NULL in place of a pool means: the caller alone. */
+struct rk_pool {
+    unsigned width;
+    void (*run)(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg);
+};
+
+/* Scratch memory of one worker, kept between requests so that a warm request allocates nothing. */
+struct rk_scratch;
+
+/* NULL if out of memory. `limit` bounds the bytes held at any time; 0 = no bound. */
+struct rk_scratch *rk_scratch_new(size_t limit);
+void rk_scratch_free(struct rk_scratch *scratch); /* NULL is fine */
+
+/* 64-byte aligned, uninitialised; lives until the mark it was taken after is released. NULL where memory or
+ * the limit is exhausted: the caller then fails with RANKD_OVERLOADED. Bytes are not cleared. Not
+ * thread-safe: only the owning request's thread takes and releases; tasks of a pool get their share before
+ * they start. */
+void *rk_scratch_take(struct rk_scratch *scratch, size_t bytes) __attribute__((warn_unused_result));
+size_t rk_scratch_mark(const struct rk_scratch *scratch);
+void rk_scratch_release(struct rk_scratch *scratch, size_t mark);
+
+/* Bytes held now, and the most ever held: for metrics. */
+size_t rk_scratch_held(const struct rk_scratch *scratch);
+size_t rk_scratch_peak(const struct rk_scratch *scratch);
+
+/* Gives memory back to the system until at most `keep` bytes are held; for idle workers. Nothing may be
+ * taken. */
+void rk_scratch_trim(struct rk_scratch *scratch, size_t keep);
+
+struct rk_kernels;  /* lib/kernels/kernel.h */
+struct rk_device;   /* lib/device/device.h */
+struct rk_pinnable; /* lib/device/device.h */
+
+struct rk_exec {
+    struct rk_pool *pool;       /* NULL: the calling thread alone */
+    struct rk_scratch *scratch; /* never NULL */
+    uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0 = none. Long computations look at it between tiles */
+    const struct rk_kernels *kernels; /* NULL: rk_kernels(), the machine's best; another one in tests */
+    struct rk_device *device;         /* NULL: there is no accelerator */
+    struct rk_pinnable *lies_in; /* memory that all tensors lie in, for longer than the request; or NULL */
+    atomic_size_t *copied;       /* NULL: nobody asks. What rk_exec_copied() adds to */
+};
+
+/* So many bytes of the request's tensors, as they lie with the caller, were copied to memory of the engine's
+ * own, or from there to an output of the caller's. Said by whoever copies, when it does. What passes through
+ * registers and the first-level cache block by block is read in place, and is not a copy. */
+static inline void rk_exec_copied(const struct rk_exec *exec, size_t bytes)
+{
+    if (exec->copied && bytes > 0)
+        (void)atomic_fetch_add_explicit(exec->copied, bytes, memory_order_relaxed);
+}
+
+/* RANKD_OK, or RANKD_DEADLINE with the sentence set. */
+enum rankd_status rk_exec_check(const struct rk_exec *exec, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+#endif

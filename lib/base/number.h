@@ -1,0 +1,20 @@
+/* Numbers in sentences. */
+#ifndef RK_BASE_NUMBER_H
+#define RK_BASE_NUMBER_H
+
+#include <stddef.h>
+
+#include "base/tensor.h"
+
+#define RK_NUMBER_TEXT 32
+
+/* The shortest decimal that reads back as the same number: "0.1", "1e+12", "NaN", "-Infinity". Returns
+ * `text`. */
+const char *rk_number_text(double value, char text[RK_NUMBER_TEXT]);
+
+#define RK_SHAPE_TEXT 64
+
+/* "[3, 17]". Returns `text`. */
+const char *rk_shape_text(unsigned rank, const size_t *shape, char text[RK_SHAPE_TEXT]);
+
+#endif

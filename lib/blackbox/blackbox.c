@@ -1,0 +1,152 @@
+#include "blackbox/blackbox_internal.h"
+
+#include <string.h>
+
+#include "blackbox/relevant.h"
+
+static const struct rk_strategy *plan(const struct rk_kernels *kernels, const struct rk_list *list,
+                                      unsigned threads)
+{
+    return kernels->plan(list->items, list->p, list->segments ? list->segment[0].dtype : RK_FP32, threads);
+}
+
+size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
+                       unsigned threads, bool gradient)
+{
+    if (kernels->reference)
+        return rk_list_reference_scratch(items);
+    struct rk_carve carve = {0};
+    struct rk_relevant r;
+    rk_relevant_carve(&carve, kernels, kernels->plan(items, p, dtype, threads), items, p, threads, gradient,
+                      &r);
+    return carve.used;
+}
+
+/* Streams the list a second time, or not at all where no relevant item moved. */
+static enum rankd_status move_irrelevant(const struct rk_strategy *strategy, struct rk_pass *pass,
+                                         bool changed)
+{
+    if (changed)
+        return strategy->move(pass);
+    if (pass->sink->dense)
+        memset(pass->sink->dense, 0, pass->list->graded * sizeof(float));
+    memcpy(pass->ahead_after, pass->ahead, pass->list->p * sizeof *pass->ahead);
+    return RANKD_OK;
+}
+
+static enum rankd_status gradient(const struct rk_kernels *kernels, const struct rk_strategy *strategy,
+                                  const struct rk_blackbox *box, double w, const struct rk_pass *pass,
+                                  struct rk_relevant *r, struct rk_list_out *out)
+{
+    const struct rk_list *list = pass->list;
+    struct rk_sink sink = {
+        .dense = out->dense, .w = w, .lambda = out->lambda, .sparse = out->sparse, .room = out->room};
+    bool changed = rk_relevant_move(kernels, pass->exec->pool, box->margin / 2, out->lambda, r);
+    struct rk_pass move = *pass;
+    move.cut_after = r->cut_after;
+    move.ahead_after = r->ahead_after;
+    move.sink = &sink;
+    if (move_irrelevant(strategy, &move, changed) != RANKD_OK)
+        return RANKD_DEADLINE;
+    rk_relevant_change(pass->exec->pool, r);
+    out->stalled = out->loss > 0 && sink.changed == 0 && sink.changed_memory == 0;
+    rk_list_add_relevant(list, r->change, pass->exec->pool, &sink, out);
+    return RANKD_OK;
+}
+
+/* What has to be known before the first pass: the relevant items in order, and what the strategy makes of the
+ * others meanwhile. Two tasks, on two threads where there are. */
+struct start {
+    const struct rk_kernels *kernels;
+    const struct rk_strategy *strategy;
+    double half_margin;
+    struct rk_list *list;
+    struct rk_relevant *r;
+    struct rk_pass *pass;
+    bool nan;                 /* among the relevant items */
+    enum rankd_status status; /* of the strategy */
+};
+
+enum { RELEVANT, OTHERS, TASKS };
+
+static void start_one(void *arg, size_t task)
+{
+    struct start *s = arg;
+    if (task == OTHERS) {
+        s->status = s->strategy->begin(s->pass);
+        return;
+    }
+    struct rk_pool *pool = s->strategy->begin ? NULL : s->pass->exec->pool; /* it is at these two tasks */
+    rk_list_relevant(s->kernels, pool, s->list, s->r->position, s->r->raw);
+    s->nan = s->list->p == s->r->p && !rk_relevant_rank(s->kernels, pool, s->half_margin, s->r);
+}
+
+/* Ranking the relevant items changes *list. */
+static void start(struct start *s)
+{
+    struct rk_pool *pool = s->pass->exec->pool;
+    const struct rk_list list = *s->list;
+    if (!s->strategy->begin) {
+        start_one(s, RELEVANT);
+        return;
+    }
+    s->pass->list = &list;
+    if (pool)
+        pool->run(pool, TASKS, start_one, s);
+    else
+        for (size_t task = 0; task < TASKS; task++)
+            start_one(s, task);
+    s->pass->list = s->list;
+}
+
+static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_kernels *kernels,
+                                    const struct rk_blackbox *box, double w, struct rk_list *list,
+                                    void *scratch, struct rk_list_out *out)
+{
+    unsigned threads = exec->pool ? exec->pool->width : 1;
+    const struct rk_strategy *strategy = plan(kernels, list, threads);
+    struct rk_carve carve = {.base = scratch};
+    struct rk_relevant r;
+    rk_relevant_carve(&carve, kernels, strategy, list->items, list->p, threads, out->gradient, &r);
+    struct rk_pass pass = {.list = list, .exec = exec, .scratch = r.strategy, .cut = r.cut, .ahead = r.ahead};
+    struct start s = {.kernels = kernels,
+                      .strategy = strategy,
+                      .half_margin = box->margin / 2,
+                      .list = list,
+                      .r = &r,
+                      .pass = &pass};
+    start(&s);
+    if (list->p != r.p) { /* the targets changed since; memory was planned for so many */
+        if (out->dense)
+            memset(out->dense, 0, list->graded * sizeof(float));
+        return RANKD_OK;
+    }
+    if (s.nan)
+        return RANKD_INVALID;
+    if (s.status != RANKD_OK || strategy->count(&pass) != RANKD_OK)
+        return RANKD_DEADLINE;
+    if (pass.nan)
+        return RANKD_INVALID;
+    out->loss = box->loss->list(list->p, r.ahead, box->weight, out->gradient ? r.slope : NULL);
+    return out->gradient ? gradient(kernels, strategy, box, w, &pass, &r, out) : RANKD_OK;
+}
+
+enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernels *kernels,
+                              const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,
+                              struct rk_list_out *out, struct rk_err *err)
+{
+    out->loss = 0;
+    out->nonzero = out->deltas = 0;
+    out->stalled = false;
+    out->abs_graded = out->abs_memory = 0;
+    out->lambda = rk_box_lambda(box, w, list->n);
+    if (kernels->reference)
+        rk_exec_copied(exec, list->graded * rk_dtype_size(list->segment[0].dtype));
+    enum rankd_status status = kernels->reference ? rk_list_reference(box, w, list, scratch, out)
+                                                  : count_list(exec, kernels, box, w, list, scratch, out);
+    if (status == RANKD_INVALID)
+        out->nan = rk_list_first_nan(list);
+    if (status == RANKD_DEADLINE && rk_exec_check(exec, err) == RANKD_OK)
+        return rk_fail(err, RANKD_DEADLINE, "the deadline passed");
+    return status;
+}

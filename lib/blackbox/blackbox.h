@@ -1,0 +1,70 @@
+/* Blackbox differentiation of one list: its loss and how the rank of each item changes under the
+ * perturbation.
+ *
+ * Source: Rolínek, Musil, Paulus, Vlastelica, Michaelis, Martius, "Optimizing Rank-based Metrics with
+ * Blackbox Differentiation", CVPR 2020. With y the scores after the margin, rk(y) their ranks, L the list's
+ * loss and g = dL/drk at the relevant items (0 elsewhere):
+ *
+ *   y'   = y + Λ·g                       each rounded to FP32
+ *   Δ    = rk(y) - rk(y')
+ *   grad = (-w·Δ)/Λ                      w = weight of the list in the whole loss */
+#ifndef RK_BLACKBOX_H
+#define RK_BLACKBOX_H
+
+#include "base/err.h"
+#include "base/exec.h"
+#include "kernels/kernel.h"
+#include "losses/loss.h"
+
+/* What the lists of a request have in common. */
+struct rk_blackbox {
+    const struct rk_loss *loss;
+    int weight;      /* RK_WEIGHT_*, for the loss */
+    double margin;   /* relevant scores are lowered, the others raised by half of it */
+    double lambda;   /* λ as given */
+    bool normalized; /* Λ = λ·n; else Λ = λ */
+    bool batch;      /* Λ is multiplied by the list's w too */
+};
+
+/* What is wanted of a list, and where it goes. */
+struct rk_list_out {
+    /* In. `gradient` false: only the loss. Otherwise one of dense ([graded], every element written) and
+     * sparse. */
+    bool gradient;
+    float *dense;
+    struct rk_delta *sparse; /* [room], ascending in position; relevant items included */
+    size_t room;
+
+    /* Out. */
+    double loss;    /* of the list, before w */
+    double lambda;  /* Λ */
+    size_t nonzero; /* graded items with Δ != 0. In the range of w and λ their gradient does not vanish in
+                       FP32 */
+    size_t deltas;  /* sparse: entries. More than `room`: what was written is not to be used; call again */
+    bool stalled;   /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
+    uint64_t abs_graded; /* Σ|Δ| of graded items, relevant ones included; only where graded < items */
+    uint64_t abs_memory; /* and of the others */
+    uint32_t nan;        /* position of the first NaN, if the status is RANKD_INVALID */
+};
+
+/* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant items. */
+size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
+                       unsigned threads, bool gradient);
+
+/* For lists that are not computed because p = 0: does an item that is not ignored have no score, and which is
+ * the first (position; 0 if there is none)? */
+bool rk_list_has_nan(const struct rk_list *list);
+uint32_t rk_list_first_nan(const struct rk_list *list);
+
+/* Computes one list. In *list the fields segment, segments, items, graded, n and p are set by the caller (n
+ * and p as counted from the targets, p > 0); position and raw are filled here. If the targets changed since
+ * they were counted, the result is unspecified. `scratch`: rk_list_scratch() bytes, 64-byte aligned. `exec`
+ * for threads and deadline. Returns RANKD_OK, RANKD_INVALID (a NaN among the items that are not ignored:
+ * out->nan; *err is left alone, because only the caller knows the item's name), RANKD_DEADLINE (*err set).
+ * Not RANKD_OK: outputs are unspecified. */
+enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernels *kernels,
+                              const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,
+                              struct rk_list_out *out, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+#endif

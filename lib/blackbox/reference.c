@@ -1,0 +1,183 @@
+/* One list as the paper has it: sort all of it, perturb, sort all of it again. Nothing here is meant to be
+ * fast; it is what the fast code is held against (RANKD_CPU=reference).
+ *
+ * Rolínek et al., CVPR 2020, section 3, with the loss's own slope as the upstream of the ranking. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "blackbox/blackbox_internal.h"
+#include "kernels/score.h"
+
+struct item {
+    float y;
+    bool relevant;
+    uint32_t position;
+    int32_t rk; /* then Δ */
+};
+
+/* Higher score first; at equal scores irrelevant before relevant; then lower index first. */
+static int better(const struct item *a, const struct item *b)
+{
+    if (a->y != b->y)
+        return a->y > b->y ? -1 : 1;
+    if (a->relevant != b->relevant)
+        return a->relevant ? 1 : -1;
+    return a->position < b->position ? -1 : 1;
+}
+
+/* Merge sort, because the C library's may allocate. Sorts item[0..n-1] with spare[0..n-1]. */
+static void sort(struct item *item, size_t n, struct item *spare)
+{
+    if (n < 2)
+        return;
+    size_t half = n / 2, left = 0, right = half;
+    sort(item, half, spare);
+    sort(item + half, n - half, spare);
+    for (size_t k = 0; k < n; k++) {
+        bool from_left = right == n || (left < half && better(&item[left], &item[right]) < 0);
+        spare[k] = from_left ? item[left++] : item[right++];
+    }
+    memcpy(item, spare, n * sizeof *item);
+}
+
+struct work {
+    struct item *item, *spare;
+    uint32_t *ahead;
+    double *slope;
+};
+
+static void carve_work(struct rk_carve *carve, uint32_t items, struct work *work)
+{
+    work->item = rk_carve(carve, items * sizeof *work->item);
+    work->spare = rk_carve(carve, items * sizeof *work->spare);
+    work->ahead = rk_carve(carve, items * sizeof *work->ahead);
+    work->slope = rk_carve(carve, items * sizeof *work->slope);
+}
+
+size_t rk_list_reference_scratch(uint32_t items)
+{
+    struct rk_carve carve = {0};
+    struct work work;
+    carve_work(&carve, items, &work);
+    return carve.used;
+}
+
+/* y = s - α/2 for relevant items, s + α/2 for the others; ignored ones are left out. Returns their number;
+ * *nan if one has no score. */
+static uint32_t gather(const struct rk_list *list, double half_margin, struct item *item, bool *nan)
+{
+    uint32_t n = 0, base = 0;
+    for (size_t s = 0; s < list->segments; s++) {
+        const struct rk_segment *segment = &list->segment[s];
+        for (uint32_t i = 0; i < segment->items; i++) {
+            int target = segment->targets ? segment->targets[i] : 0;
+            if (target == -1)
+                continue;
+            double score = (double)rk_score_at(segment->scores, segment->dtype, i);
+            *nan |= score != score;
+            float y = (float)(target == 1 ? score - half_margin : score + half_margin);
+            item[n++] = (struct item){.y = y, .relevant = target == 1, .position = base + i};
+        }
+        base += segment->items;
+    }
+    return n;
+}
+
+/* In ranked order: how many irrelevant items are ahead of each relevant one. Returns the number of relevant
+ * ones. */
+static uint32_t count_ahead(const struct item *item, uint32_t n, uint32_t *ahead)
+{
+    uint32_t irrelevant = 0, p = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (item[i].relevant)
+            ahead[p++] = irrelevant;
+        else
+            irrelevant++;
+    }
+    return p;
+}
+
+/* Δ = rk(y) - rk(y') of every item: ranks, y' for the relevant ones, sort again, subtract the new ranks. */
+static void differences(struct work *work, uint32_t n, double lambda)
+{
+    for (uint32_t i = 0, k = 0; i < n; i++) {
+        struct item *item = &work->item[i];
+        item->rk = (int32_t)(i + 1);
+        if (item->relevant)
+            item->y = (float)((double)item->y + lambda * work->slope[k++]);
+    }
+    sort(work->item, n, work->spare);
+    for (uint32_t i = 0; i < n; i++)
+        work->item[i].rk -= (int32_t)(i + 1);
+}
+
+static void write_dense(const struct rk_list *list, const struct item *item, uint32_t n, double w,
+                        struct rk_list_out *out)
+{
+    memset(out->dense, 0, list->graded * sizeof *out->dense);
+    for (uint32_t i = 0; i < n; i++) {
+        if (item[i].position >= list->graded)
+            continue;
+        out->dense[item[i].position] = rk_sink_value(w, out->lambda, item[i].rk);
+        out->nonzero += item[i].rk != 0;
+    }
+}
+
+static int by_position(const void *a, const void *b)
+{
+    const struct rk_delta *x = a, *y = b;
+    return x->position < y->position ? -1 : x->position > y->position;
+}
+
+static void write_sparse(const struct rk_list *list, const struct item *item, uint32_t n,
+                         struct rk_list_out *out)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (item[i].position >= list->graded || item[i].rk == 0)
+            continue;
+        if (out->deltas < out->room)
+            out->sparse[out->deltas] = (struct rk_delta){item[i].position, item[i].rk};
+        out->deltas++;
+    }
+    if (out->deltas <= out->room)
+        qsort(out->sparse, out->deltas, sizeof *out->sparse, by_position);
+}
+
+static void sum_up(const struct rk_list *list, const struct item *item, uint32_t n, struct rk_list_out *out)
+{
+    bool passed = false;
+    for (uint32_t i = 0; i < n; i++) {
+        passed |= !item[i].relevant && item[i].rk != 0;
+        uint64_t size = (uint64_t)labs((long)item[i].rk);
+        if (item[i].position < list->graded)
+            out->abs_graded += size;
+        else
+            out->abs_memory += size;
+    }
+    out->stalled = out->loss > 0 && !passed;
+}
+
+enum rankd_status rk_list_reference(const struct rk_blackbox *box, double w, const struct rk_list *list,
+                                    void *scratch, struct rk_list_out *out)
+{
+    struct rk_carve carve = {.base = scratch};
+    struct work work;
+    carve_work(&carve, list->items, &work);
+    bool nan = false;
+    uint32_t n = gather(list, box->margin / 2, work.item, &nan);
+    if (nan)
+        return RANKD_INVALID;
+    sort(work.item, n, work.spare);
+    uint32_t p = count_ahead(work.item, n, work.ahead);
+    if (p > 0)
+        out->loss = box->loss->list(p, work.ahead, box->weight, work.slope);
+    if (!out->gradient)
+        return RANKD_OK;
+    differences(&work, n, out->lambda);
+    sum_up(list, work.item, n, out);
+    if (out->dense)
+        write_dense(list, work.item, n, w, out);
+    else
+        write_sparse(list, work.item, n, out);
+    return RANKD_OK;
+}

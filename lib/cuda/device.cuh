@@ -1,0 +1,197 @@
+// An opened card: its lanes (a stream, device memory kept between requests, pinned staging), and what of
+// banks is kept on it.
+#pragma once
+
+#include <condition_variable>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include <cublas_v2.h>
+
+extern "C" {
+#include "device/device_plugin.h"
+}
+
+#include "cuda/pinned.cuh"
+#include "cuda/runtime.cuh"
+#include "cuda/sizes.cuh"
+
+namespace rk
+{
+
+// Thrown where the CPU should compute: what is not for the card, …
+struct Passed {
+};
+// … and what does not fit what may be held of it now.
+struct NoRoom {
+};
+
+// Device memory of all lanes and of banks together, never over the limit.
+class Budget
+{
+  public:
+    explicit Budget(size_t limit) : limit_(limit)
+    {
+    }
+    bool take(size_t bytes);
+    void give(size_t bytes);
+    size_t used();
+    size_t limit() const
+    {
+        return limit_;
+    }
+
+  private:
+    std::mutex lock_;
+    size_t limit_, used_ = 0;
+};
+
+// Device memory for one request at a time. What a request took is one block at the next, so that a warm one
+// allocates nothing.
+class Arena
+{
+  public:
+    explicit Arena(Budget &budget) : budget_(budget)
+    {
+    }
+    ~Arena();
+    Arena(const Arena &) = delete;
+    Arena &operator=(const Arena &) = delete;
+    template <class T> T *take(size_t count)
+    {
+        return static_cast<T *>(bytes(count * sizeof(T)));
+    }
+    void *bytes(size_t bytes); // 256-byte aligned. Throws NoRoom over the limit, Trouble without memory
+    void reset();              // everything taken is free again
+    void trim(size_t keep);    // gives back what is over `keep`; nothing is taken
+
+  private:
+    struct Block {
+        void *base;
+        size_t bytes, used;
+    };
+    void release(Block &block);
+    void *add(size_t bytes);
+    Budget &budget_;
+    std::vector<Block> blocks_;
+};
+
+// Copies between host memory and the card: straight where it is pinned, otherwise by way of two pinned
+// buffers, so that one is filled while the other travels.
+class Staging
+{
+  public:
+    explicit Staging(Pinned &pinned) : pinned_(pinned)
+    {
+    }
+    ~Staging();
+    Staging(const Staging &) = delete;
+    Staging &operator=(const Staging &) = delete;
+    void open(); // once, before use; what it took before it threw is given back
+    // `host` is to stay as it is until the stream was waited for, if it is pinned.
+    void to_card(cudaStream_t stream, void *on_card, const void *host, size_t bytes);
+    void to_host(cudaStream_t stream, void *host, const void *on_card, size_t bytes); // there when it returns
+
+  private:
+    static constexpr size_t SIZE = 4 << 20;
+    Pinned &pinned_;
+    void *buffer_[2] = {};
+    cudaEvent_t event_[2] = {};
+};
+
+struct Lane {
+    Lane(Budget &budget, Pinned &pinned) : arena(budget), staging(pinned)
+    {
+    }
+    ~Lane();
+    Lane(const Lane &) = delete;
+    Lane &operator=(const Lane &) = delete;
+    void open();                                   // as Staging's
+    cudaStream_t stream = nullptr, side = nullptr; // side: joined to the other by `cleared`
+    cudaEvent_t cleared = nullptr;
+    cublasHandle_t blas = nullptr;
+    Arena arena;
+    Staging staging;
+    void *report = nullptr; // pinned, REPORT_BYTES: what the host reads at the end of a request
+    static constexpr size_t REPORT_BYTES = 4096;
+};
+
+// Rows of banks that were copied to the card, by the identity of their memory.
+class Rows
+{
+  public:
+    explicit Rows(Budget &budget) : budget_(budget)
+    {
+    }
+    ~Rows();
+    // The rows of a run on the card, held until let_go(). NULL: no room; the caller copies them for itself.
+    const void *hold(Lane &lane, const rk_card_run &run, size_t row_bytes);
+    void let_go(uint64_t identity);
+    void drop_idle(); // everything that is not held
+
+  private:
+    struct Kept {
+        void *base = nullptr;
+        size_t bytes = 0, first = 0, end = 0; // rows first..end-1 are there
+        unsigned held = 0;
+        std::list<uint64_t>::iterator used;
+    };
+    bool make_room(size_t bytes);
+    Budget &budget_;
+    std::mutex lock_;
+    std::unordered_map<uint64_t, Kept> kept_;
+    std::list<uint64_t> order_; // least recently used first
+};
+
+} // namespace rk
+
+struct rk_card {
+    rk_card(int ordinal, size_t limit, int processors)
+        : number(ordinal), processors(processors), budget(limit), rows(budget)
+    {
+    }
+    int number, processors;
+    rk::Budget budget;
+    rk::Rows rows;
+    rk::Pinned pinned; // outlives the lanes
+    rk::Sizes sizes;
+    std::mutex lock;
+    std::condition_variable freed;
+    std::vector<std::unique_ptr<rk::Lane>> idle;
+    unsigned lanes = 0;
+    static constexpr unsigned MOST_LANES = 2; // one computes while another copies
+};
+
+namespace rk
+{
+
+// A lane of the card for the length of a request.
+class Borrowed
+{
+  public:
+    explicit Borrowed(rk_card &card);
+    ~Borrowed();
+    Borrowed(const Borrowed &) = delete;
+    Borrowed &operator=(const Borrowed &) = delete;
+    Lane *operator->()
+    {
+        return lane_.get();
+    }
+    Lane &operator*()
+    {
+        return *lane_;
+    }
+
+  private:
+    rk_card &card_;
+    std::unique_ptr<Lane> lane_;
+};
+
+void run_scores(rk_card &card, rk_card_scores &job);
+void run_rank(rk_card &card, rk_card_rank &job);
+void run_retrieval(rk_card &card, rk_card_retrieval &job);
+
+} // namespace rk

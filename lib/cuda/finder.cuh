@@ -1,0 +1,71 @@
+// How many of some ascending thresholds are at or below a score: a table over slots of equal width says
+// between which two places to look, mostly none apart. Any distribution is right; one that is not smooth
+// costs a few more steps.
+#pragma once
+
+#include "cuda/items.cuh"
+#include "cuda/runtime.cuh"
+
+namespace rk
+{
+
+// For less than 65,536 thresholds. In shared memory.
+template <int SLOTS> struct Finder {
+    float base, scale;
+    uint32_t place[SLOTS]; // thresholds of lower slots; and, above, with this one
+};
+
+// Grows with s, also in its rounding; NaN lies in slot 0.
+template <int SLOTS> __device__ inline int slot_of(float base, float scale, float s)
+{
+    return static_cast<int>(fminf(fmaxf((s - base) * scale, 0.0f), SLOTS - 1.0f));
+}
+
+// The slots lie between thresholds near the two ends, so that one that lies far off does not spoil them. The
+// whole block calls it, cut[0..count-1] being there; it ends with a barrier.
+template <int SLOTS> __device__ void build_finder(Finder<SLOTS> &finder, const float *cut, uint32_t count)
+{
+    if (threadIdx.x == 0) {
+        const uint32_t margin = count / 64;
+        const float low = cut[margin], range = cut[count - 1 - margin] - low;
+        finder.base = low;
+        finder.scale = range > 0 && range < __int_as_float(0x7f800000) ? SLOTS / range : 0;
+    }
+    __syncthreads();
+    const float base = finder.base, scale = finder.scale;
+    for (uint32_t i = threadIdx.x; i <= count; i += blockDim.x) {
+        const int from = i ? slot_of<SLOTS>(base, scale, cut[i - 1]) : 0;
+        const int to = i < count ? slot_of<SLOTS>(base, scale, cut[i]) : SLOTS - 1;
+        // i thresholds lie in slots up to `from`: the end of that slot, and both ends of empty ones behind
+        // it.
+        if (from == to && i > 0 && i < count)
+            continue;
+        uint16_t *half = reinterpret_cast<uint16_t *>(finder.place);
+        if (i == 0)
+            half[0] = 0;
+        for (int q = from; q < to; q++) {
+            half[2 * q + 1] = static_cast<uint16_t>(i);
+            half[2 * q + 2] = static_cast<uint16_t>(i);
+        }
+        if (i == count)
+            half[2 * (SLOTS - 1) + 1] = static_cast<uint16_t>(i);
+    }
+    __syncthreads();
+}
+
+// 0 for NaN.
+template <int SLOTS> __device__ inline uint32_t find(const Finder<SLOTS> &finder, const float *cut, float s)
+{
+    const uint32_t ends = finder.place[slot_of<SLOTS>(finder.base, finder.scale, s)];
+    uint32_t low = ends & 0xffff, high = ends >> 16;
+    while (low < high) {
+        const uint32_t middle = (low + high) / 2;
+        if (cut[middle] <= s)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+} // namespace rk

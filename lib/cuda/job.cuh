@@ -1,0 +1,99 @@
+// What the kernels of a request on scores share.
+#pragma once
+
+#include "cuda/block.cuh"
+
+namespace rk
+{
+
+struct ListCount {
+    uint32_t p, ignored;
+};
+
+// One in a request, on the card; the host reads it once at the end.
+struct Totals {
+    unsigned long long valid, relevant; // V, ΣP
+    uint32_t bad, most;                 // `most`: relevant items of any list
+    uint32_t chunks;                    // of lists that all of the card works on together: long_lists.cuh
+    uint32_t ranked;                    // lists that are done: the last one's block goes on
+    unsigned long long nonzero;
+    uint32_t stalled, nan;
+    double loss;
+};
+// What comes of ranking, not of counting, begins here.
+constexpr size_t TOTALS_RANKED = offsetof(Totals, ranked);
+
+// True in all threads of the last block of a grid to come here, which then sees what the others wrote.
+static __device__ inline bool is_last(uint32_t *done)
+{
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0)
+        last = atomicAdd(done, 1) == gridDim.x - 1;
+    __syncthreads();
+    __threadfence();
+    return last;
+}
+
+// The weighted losses in an order of their own, always the same for one size of block; then everything to
+// *report, in the host's memory. By one block.
+static __device__ inline void report_loss(const double *loss, size_t lists, Totals *totals, Totals *report)
+{
+    __shared__ double warp[32];
+    double sum = 0;
+    for (size_t l = threadIdx.x; l < lists; l += blockDim.x)
+        sum += __ldcg(&loss[l]);
+    sum = sum_block(sum, warp);
+    if (threadIdx.x != 0)
+        return;
+    totals->loss = sum;
+    *report = *totals;
+    __threadfence_system();
+}
+
+struct Box {
+    bool recall, normalized, batch;
+    int weight, average;
+    double half_margin, lambda;
+    double factor; // of all weights
+    bool by_rank;  // gradients are left as changes of rank, an int32_t's bits
+};
+
+__device__ inline double weight_of(const Box &box, const Totals &totals, uint32_t p)
+{
+    const double w = box.average == RK_AVERAGE_MACRO ? 1.0 / static_cast<double>(totals.valid)
+                     : box.average == RK_AVERAGE_MICRO
+                         ? static_cast<double>(p) / static_cast<double>(totals.relevant)
+                         : 1.0;
+    return box.factor * w;
+}
+
+__device__ inline double lambda_of(const Box &box, double w, uint32_t n)
+{
+    const double lambda = box.normalized ? box.lambda * static_cast<double>(n) : box.lambda;
+    return box.batch ? lambda * w : lambda;
+}
+
+__device__ inline rk_term term_of(const Box &box, uint32_t p, uint32_t k, uint32_t ahead)
+{
+    return box.recall ? rk_term_recall(p, ahead, box.weight) : rk_term_ap(p, k, ahead);
+}
+
+// The gradient of an item whose rank changed by delta.
+__device__ inline float gradient_of(const Box &box, double w, double lambda, int32_t delta)
+{
+    return box.by_rank ? __int_as_float(delta) : rk_sink_value(w, lambda, delta);
+}
+
+__device__ inline float lowered(float raw, double half_margin)
+{
+    return static_cast<float>(static_cast<double>(raw) - half_margin);
+}
+
+__device__ inline float moved(float y, double lambda, double slope)
+{
+    return static_cast<float>(static_cast<double>(y) + lambda * slope);
+}
+
+} // namespace rk

@@ -1,0 +1,235 @@
+// What is done with the relevant items of long lists: brought together, made thresholds, given ranks, losses
+// and gradients. Included by long.cu alone.
+#pragma once
+
+#include "cuda/long_memory.cuh"
+
+namespace rk
+{
+
+namespace
+{
+
+// Which lists there is room for, and where. By one block.
+__global__ void describe_lists(const ListCount *count, uint32_t lists, uint32_t items, uint32_t least,
+                               LongSize room, LongList *list, Totals *totals)
+{
+    __shared__ uint32_t warp[32];
+    uint32_t chunks = 0, buckets = 0;
+    for (uint32_t base = 0; base < lists; base += blockDim.x) {
+        const uint32_t l = base + threadIdx.x;
+        const ListCount own = l < lists ? count[l] : ListCount{0, 0};
+        const bool wanted = l < lists && own.p >= least;
+        const uint32_t own_chunks = wanted ? own.p / CHUNK + 1 : 0;
+        const uint32_t chunk = chunks + sums_before(own_chunks, warp);
+        chunks += warp[31];
+        __syncthreads();
+        const bool taken = wanted && own.p <= room.most && chunk + own_chunks <= room.chunks;
+        const uint32_t p = taken ? own.p : 0, width = part_width(p);
+        const uint32_t bucket = buckets + sums_before(ceil_div(p, width), warp);
+        buckets += warp[31];
+        __syncthreads();
+        if (l < lists)
+            list[l] = {taken, p, items - own.ignored, chunk, bucket, width};
+    }
+    if (threadIdx.x != 0)
+        return;
+    list[lists] = {0, 0, 0, min(chunks, room.chunks), buckets, 0};
+    atomicMax(&totals->chunks, chunks);
+}
+
+// A thread's place among the relevant items. No list: behind all of them.
+struct Place {
+    uint32_t number, k; // the list, and the place within it: ranked, or in index order
+    LongList list;
+    bool there; // k < p
+};
+__device__ Place place_of(const Long &l)
+{
+    if (blockIdx.x >= l.list[l.lists].chunk)
+        return {l.lists, 0, l.list[l.lists], false};
+    const uint32_t number = list_at<&LongList::chunk>(l.list, l.lists, blockIdx.x);
+    const LongList list = l.list[number];
+    const uint32_t k = (blockIdx.x - list.chunk) * CHUNK + threadIdx.x;
+    return {number, k, list, k < list.p};
+}
+
+template <class Key> __device__ Key key_of(uint32_t number, uint32_t low)
+{
+    if constexpr (sizeof(Key) > sizeof(uint32_t))
+        return static_cast<Key>(number) << 32 | low;
+    else
+        return low;
+}
+
+// What stands for nothing, behind each list. And something valid everywhere: fewer relevant items may be
+// found than were counted, if the targets change meanwhile.
+template <class Key> __global__ void clear_relevant(const Long l, const Memory<Key> m)
+{
+    const Place place = place_of(l);
+    const uint32_t i = blockIdx.x * CHUNK + threadIdx.x;
+    m.position[i] = 0;
+    m.first[i] = i;
+    m.y[i] = 0;
+    m.rank[i] = 0;
+    m.key[i] = key_of<Key>(place.number, ~0u);
+}
+
+// Bit k: byte k is 1.
+__device__ uint32_t ones_of(uint32_t word)
+{
+    return (__vcmpeq4(word, 0x01010101u) & 0x08040201u) * 0x01010101u >> 24;
+}
+
+// Relevant items in index order: a block takes a tile, sixteen items a thread at a time.
+template <class S, class Key> __global__ void gather_relevant(const Long l, const Memory<Key> m)
+{
+    using Scan = cub::BlockScan<uint32_t, 256>;
+    __shared__ typename Scan::TempStorage memory;
+    const uint32_t number = blockIdx.x / l.tiles, tile = blockIdx.x % l.tiles;
+    const LongList list = l.list[number];
+    if (list.p == 0)
+        return;
+    const Items<S> items = items_of<S>(l.matrix, number);
+    const bool aligned = reinterpret_cast<uintptr_t>(items.targets) % 16 == 0;
+    const uint32_t begin = tile * COUNT_TILE, end = min(l.matrix.items - begin, COUNT_TILE) + begin;
+    uint32_t base = m.tile_start[blockIdx.x] - m.tile_start[blockIdx.x - tile];
+    for (uint32_t round = begin; round < end; round += 16 * 256) {
+        const uint32_t from = round + 16 * threadIdx.x;
+        uint32_t before, all, ones = 0;
+        if (aligned && from + 16 <= end) {
+            const uint4 quad = *reinterpret_cast<const uint4 *>(items.targets + from);
+            ones = ones_of(quad.x) | ones_of(quad.y) << 4 | ones_of(quad.z) << 8 | ones_of(quad.w) << 12;
+        } else {
+            for (uint32_t k = 0; k < 16 && from + k < end; k++)
+                ones |= (items.targets[from + k] == 1 ? 1u : 0u) << k;
+        }
+        Scan(memory).ExclusiveSum(__popc(ones), before, all);
+        __syncthreads();
+        for (uint32_t at = base + before; ones && at < list.p; ones &= ones - 1, at++) {
+            const uint32_t i = from + __ffs(static_cast<int>(ones)) - 1;
+            const float raw = widen(items.scores[i]), y = lowered(raw, l.box.half_margin);
+            if (raw != raw)
+                l.state[number].nan = 1;
+            m.position[list.begin() + at] = i;
+            m.y[list.begin() + at] = y;
+            m.key[list.begin() + at] = key_of<Key>(number, ~rk_key(y));
+        }
+        base += all;
+    }
+}
+
+// Ascending thresholds from the sorted keys. With `old`, notes the lists where one differs from it.
+template <class Key> __global__ void make_cuts(const Long l, const Key *sorted, float *cut, const float *old)
+{
+    const Place place = place_of(l);
+    if (!place.there)
+        return;
+    const uint32_t to = place.list.begin() + place.list.p - 1 - place.k;
+    const uint32_t key = static_cast<uint32_t>(sorted[place.list.begin() + place.k]);
+    const float value = rk_cut(rk_float_of_key(~key), l.box.half_margin);
+    cut[to] = value;
+    if (old && old[to] != value)
+        l.state[place.number].changed = 1;
+}
+
+// Counts that were made where they belong, or that have to be summed up from the list's begin.
+struct Counts {
+    const uint32_t *value;
+    bool summed;
+
+    __device__ uint32_t at(uint32_t begin, uint32_t k) const
+    {
+        return value[begin + k] - (summed && begin ? value[begin - 1] : 0);
+    }
+};
+
+template <class Key> __global__ void make_terms(const Long l, const Memory<Key> m, const Counts counts)
+{
+    __shared__ double warp[32];
+    const Place place = place_of(l);
+    const LongList &list = place.list;
+    double value = 0;
+    if (place.there) {
+        const double w = weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
+        const uint32_t i = m.order[list.begin() + place.k], ahead = counts.at(list.begin(), place.k);
+        const rk_term term = term_of(l.box, list.p, place.k, ahead);
+        const float y = moved(m.y[i], lambda, term.slope);
+        value = term.value;
+        m.rank[i] = static_cast<int32_t>(place.k + 1 + ahead);
+        m.key[i] = key_of<Key>(place.number, ~rk_key(y));
+    }
+    value = sum_block(value, warp);
+    if (threadIdx.x == 0)
+        m.partial[blockIdx.x] = value;
+}
+
+// A block a list.
+__global__ void make_losses(const Long l, const double *partial)
+{
+    __shared__ double warp[32];
+    const LongList list = l.list[blockIdx.x];
+    if (!list.taken)
+        return;
+    if (threadIdx.x == 0 && l.outcome)
+        l.outcome[blockIdx.x] = {l.state[blockIdx.x].nan, 0};
+    if (threadIdx.x == 0 && l.state[blockIdx.x].nan)
+        l.totals->nan = 1;
+    double sum = 0;
+    for (uint32_t c = threadIdx.x; c <= list.p / CHUNK; c += blockDim.x)
+        sum += partial[list.chunk + c];
+    sum = sum_block(sum, warp);
+    if (threadIdx.x != 0)
+        return;
+    const double loss = sum / static_cast<double>(list.p);
+    l.loss[blockIdx.x] = list.p ? weight_of(l, blockIdx.x, list.p) * loss : 0;
+    if (l.list_loss)
+        l.list_loss[blockIdx.x] = list.p ? static_cast<float>(loss) : __int_as_float(0x7fc00000);
+}
+
+template <class Key>
+__global__ void write_relevant(const Long l, const Memory<Key> m, const Counts counts, const Counts passes)
+{
+    __shared__ uint32_t warp[32];
+    const Place place = place_of(l);
+    const LongList &list = place.list;
+    uint32_t changed = 0;
+    if (place.there) {
+        const double w = weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
+        const uint32_t i = m.order_after[list.begin() + place.k];
+        const uint32_t ahead =
+            counts.at(list.begin(), place.k) - passes.at(list.begin(), list.p - 1 - place.k);
+        const int32_t delta = m.rank[i] - static_cast<int32_t>(place.k + 1 + ahead);
+        l.gradient[static_cast<size_t>(place.number) * l.matrix.stride + m.position[i]] =
+            gradient_of(l.box, w, lambda, delta);
+        changed = delta != 0;
+    }
+    changed = sum_block(changed, warp);
+    if (threadIdx.x != 0 || !list.taken)
+        return;
+    const unsigned long long passed = l.state[place.number].passed;
+    const bool speaks = blockIdx.x == list.chunk; // for the list
+    if (changed || (speaks && passed))
+        atomicAdd(&l.totals->nonzero, changed + (speaks ? passed : 0));
+    const bool stalled = speaks && l.loss[place.number] > 0 && passed == 0;
+    if (stalled)
+        atomicAdd(&l.totals->stalled, 1);
+    if (stalled && l.outcome)
+        l.outcome[place.number].stalled = 1;
+}
+
+// The gradients of lists that are taken, among others.
+__global__ void clear_gradients(const Long l)
+{
+    const uint32_t number = blockIdx.x / l.tiles, begin = blockIdx.x % l.tiles * COUNT_TILE;
+    float *gradient = l.gradient + static_cast<size_t>(number) * l.matrix.stride;
+    if (!l.list[number].taken)
+        return;
+    const uint32_t end = min(l.matrix.items - begin, COUNT_TILE) + begin;
+    for (uint32_t i = begin + threadIdx.x; i < end; i += blockDim.x)
+        gradient[i] = 0;
+}
+
+} // namespace
+
+} // namespace rk

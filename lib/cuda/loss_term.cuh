@@ -1,0 +1,67 @@
+// A part of the loss of a request on scores: its lists, or with interclass the whole batch as one.
+#pragma once
+
+#include "cuda/device.cuh"
+#include "cuda/kernels.cuh"
+
+namespace rk
+{
+
+class LossPart
+{
+  public:
+    // `report`: pinned, written by the part's last kernel.
+    LossPart(rk_card &card, Lane &lane, const Matrix &matrix, bool signed_targets, const Box &box,
+             Totals *report);
+    LossPart(const LossPart &) = delete;
+    LossPart &operator=(const LossPart &) = delete;
+
+    void count();
+    // After count(). gradient: [lists, items] or NULL; list_loss: [lists] or NULL; all on the card.
+    void compute(float *gradient, float *list_loss);
+    void only_count(); // in compute()'s place: no loss, but what was counted
+    // After a wait. Throws Passed for what the CPU engine has a sentence for.
+    const Totals &totals() const;
+    // After a wait: computes everything once more where compute() expected lists of fewer relevant items than
+    // these have. True: wait again.
+    bool compute_again();
+    // After the last wait: for requests of the same shape.
+    void remember();
+
+    const Box &box() const
+    {
+        return box_;
+    }
+    const ListCount *counts() const // [lists], on the card
+    {
+        return count_;
+    }
+    const Totals *totals_on_card() const
+    {
+        return totals_;
+    }
+
+  private:
+    LongSize wanted_size() const;
+    void launch();
+    ShortJob short_job(Totals *report) const;
+    LongJob long_job() const;
+    void *memory_for_long();
+
+    rk_card &card_;
+    Lane &lane_;
+    Matrix matrix_;
+    bool signed_;
+    Box box_;
+    Totals *report_;
+    uint32_t tiles_, room_;
+    bool whole_card_; // for all lists together, however few relevant items they have
+    LongSize size_ = {};
+    Totals *totals_ = nullptr;
+    ListCount *count_ = nullptr;
+    uint32_t *tile_relevant_ = nullptr, *positions_ = nullptr;
+    double *loss_ = nullptr;
+    float *list_loss_ = nullptr, *gradient_ = nullptr;
+};
+
+} // namespace rk

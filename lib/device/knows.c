@@ -1,0 +1,40 @@
+/* What a plugin does not know is not sent to it. */
+#include "device/device.h"
+#include "losses/loss.h"
+
+_Static_assert(RK_IN_COUNT <= 32 && RK_OUT_COUNT <= 32 && RK_PARAM_COUNT <= 32 && RK_DTYPE_COUNT <= 32,
+               "each has its bit");
+
+static bool has(uint32_t mask, unsigned number)
+{
+    return number < 32 && mask >> number & 1;
+}
+
+static bool knows_inputs(const struct rk_card_knows *knows, const struct rk_request *request)
+{
+    const struct rk_tensor *in = request->in;
+    for (unsigned i = 0; i < RK_IN_COUNT; i++) {
+        if (in[i].data && !has(knows->inputs, i))
+            return false;
+    }
+    return (!in[RK_IN_SCORES].data || has(knows->score_dtypes, in[RK_IN_SCORES].dtype)) &&
+           (!in[RK_IN_TARGETS].data || has(knows->target_dtypes, in[RK_IN_TARGETS].dtype)) &&
+           (!in[RK_IN_UPSTREAM].data || has(knows->upstream_dtypes, in[RK_IN_UPSTREAM].dtype));
+}
+
+static bool knows_params(const struct rk_card_knows *knows, const struct rk_params *params)
+{
+    return !(rk_params_asked(params) & ~knows->params) &&
+           has(knows->scopes, (unsigned)params->lambda_scope) &&
+           has(knows->units, (unsigned)params->lambda_units) &&
+           has(knows->averages, (unsigned)params->average) && has(knows->axes, (unsigned)params->axis) &&
+           has(knows->weights, (unsigned)params->weight);
+}
+
+bool rk_device_knows(const struct rk_device *device, const struct rk_request *request, enum rk_card_call call)
+{
+    const struct rk_card_knows *knows = &device->plugin->knows[call];
+    const struct rk_loss *loss = request->model->loss;
+    return has(knows->losses, loss ? loss->number : RK_LOSS_NONE) && !(request->outputs & ~knows->outputs) &&
+           knows_inputs(knows, request) && knows_params(knows, &request->params);
+}

@@ -1,0 +1,42 @@
+/* What lib/kernel's files know of each other. */
+#ifndef RK_KERNELS_INTERNAL_H
+#define RK_KERNELS_INTERNAL_H
+
+#include "kernels/kernel.h"
+
+/* Scalar code: the fallback of every set, and what faster code is tested against. */
+struct rk_scan rk_scan_scalar(const void *targets, size_t items, bool is_signed);
+size_t rk_positions_scalar(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
+                           size_t room);
+size_t rk_order_scratch_scalar(uint32_t n);
+void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
+extern const struct rk_strategy rk_search_scalar;
+extern const struct rk_strategy rk_table_scalar;
+extern const struct rk_strategy rk_merge_scalar;
+
+struct rk_scan rk_scan_avx2(const void *targets, size_t items, bool is_signed);
+size_t rk_positions_avx2(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
+                         size_t room);
+extern const struct rk_strategy rk_compare_avx2;
+extern const struct rk_strategy rk_table_avx2;
+
+struct rk_scan rk_scan_avx512(const void *targets, size_t items, bool is_signed);
+size_t rk_positions_avx512(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
+                           size_t room);
+extern const struct rk_strategy rk_compare_avx512;
+extern const struct rk_strategy rk_table_avx512;
+extern const struct rk_strategy rk_tree_avx512;
+/* value[i] = rk_sink_value() of before[i] - after[i]. Returns how many are not 0, and adds up their sizes. */
+uint32_t rk_values_avx512(double w, double lambda, uint32_t items, const uint32_t *before,
+                          const uint32_t *after, float *value, uint64_t *size);
+
+/* The best set for a machine of those features (RK_CPU_*, cpu.h). Nothing else decides what runs: neither
+ * another look at the processor nor another one at the environment. */
+const struct rk_kernels *rk_kernels_for(unsigned features);
+
+/* The choice per list (plan.c). */
+const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);
+const struct rk_strategy *rk_plan_avx2(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);
+const struct rk_strategy *rk_plan_avx512(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);
+
+#endif

@@ -1,0 +1,85 @@
+/* Scores as they come, and numbers to sort them by. Device code includes it too. */
+#ifndef RK_KERNELS_SCORE_H
+#define RK_KERNELS_SCORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/device_code.h"
+#include "base/tensor.h"
+
+RK_DEVICE static inline uint32_t rk_float_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+RK_DEVICE static inline float rk_float_of_bits(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* A number that grows with x: rk_key(a) < rk_key(b) where a < b, and equal where a == b (-0.0 counts as
+ * +0.0). NaN lies outside the keys of numbers. */
+RK_DEVICE static inline uint32_t rk_key(float x)
+{
+    uint32_t bits = rk_float_bits(x);
+    if (bits == 0x80000000u)
+        bits = 0;
+    return bits ^ ((bits >> 31) ? 0xffffffffu : 0x80000000u);
+}
+
+RK_DEVICE static inline float rk_float_of_key(uint32_t key)
+{
+    return rk_float_of_bits(key ^ ((key >> 31) ? 0x80000000u : 0xffffffffu));
+}
+
+/* Exact: every FP16 and BF16 value is an FP32 value. A NaN stays a NaN. */
+RK_DEVICE static inline float rk_float_of_fp16(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = (half >> 10) & 0x1fu,
+             fraction = half & 0x3ffu;
+    if (exponent == 0x1f)
+        return rk_float_of_bits(sign | 0x7f800000u | fraction << 13);
+    if (exponent == 0) /* zero and subnormal: fraction · 2^-24 */
+        return (sign ? -1.0f : 1.0f) * ((float)fraction * 0x1p-24f);
+    return rk_float_of_bits(sign | (exponent + 112u) << 23 | fraction << 13);
+}
+
+RK_DEVICE static inline float rk_float_of_bf16(uint16_t half)
+{
+    return rk_float_of_bits((uint32_t)half << 16);
+}
+
+/* Element i of a buffer of FP32, FP16, BF16 or FP64 (rounded) at any alignment. */
+static inline float rk_score_at(const void *scores, enum rk_dtype dtype, size_t i)
+{
+    const char *at = (const char *)scores; /* a cast, because device code includes this as C++ */
+    uint16_t half;
+    double wide;
+    float x;
+    switch (dtype) {
+    case RK_FP16:
+        memcpy(&half, at + i * sizeof half, sizeof half);
+        return rk_float_of_fp16(half);
+    case RK_BF16:
+        memcpy(&half, at + i * sizeof half, sizeof half);
+        return rk_float_of_bf16(half);
+    case RK_FP64:
+        memcpy(&wide, at + i * sizeof wide, sizeof wide);
+        return (float)wide;
+    default:
+        memcpy(&x, at + i * sizeof x, sizeof x);
+        return x;
+    }
+}
+
+/* The same for elements 0..n-1 into `out`; faster than one at a time. */
+void rk_scores_widen(const void *scores, enum rk_dtype dtype, size_t n, float *out);
+
+#endif

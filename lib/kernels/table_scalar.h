@@ -1,0 +1,224 @@
+/* Bodies of rk_table_code in plain C, for any instruction set that includes them. */
+#ifndef RK_KERNELS_TABLE_SCALAR_H
+#define RK_KERNELS_TABLE_SCALAR_H
+
+#include "kernels/score.h"
+#include "kernels/table.h"
+#include "kernels/unroll.h"
+
+enum { RK_ROW = 16 /* so many items in a loop of known length, which compilers turn into vectors */ };
+
+static inline uint32_t rk_table_load(const struct rk_span *span, float *score, uint16_t *place)
+{
+    float all[RK_TABLE_BLOCK];
+    uint32_t kept = 0;
+    if (!span->targets) {
+        rk_scores_widen(span->scores, span->dtype, span->items, score);
+        for (uint32_t i = 0; i < span->items; i++)
+            place[i] = (uint16_t)i;
+        return span->items;
+    }
+    rk_scores_widen(span->scores, span->dtype, span->items, all);
+    for (uint32_t i = 0; i < span->items; i++) {
+        score[kept] = all[i]; /* written always and kept if it counts: no branch to mispredict */
+        place[kept] = (uint16_t)i;
+        kept += span->targets[i] != 1 && span->targets[i] != -1;
+    }
+    return kept;
+}
+
+/* A comparison with NaN is false, so that one changes neither bound. */
+static inline void rk_table_see(const float *score, uint32_t items, struct rk_seen *seen)
+{
+    float high[RK_ROW], low[RK_ROW];
+    unsigned nan = 0;
+    uint32_t i = 0;
+    for (uint32_t j = 0; j < RK_ROW; j++) {
+        high[j] = seen->high;
+        low[j] = seen->low;
+    }
+    for (; i + RK_ROW <= items; i += RK_ROW) {
+        for (uint32_t j = 0; j < RK_ROW; j++) {
+            float s = score[i + j];
+            high[j] = s > high[j] ? s : high[j];
+            low[j] = s < low[j] ? s : low[j];
+            nan |= s != s;
+        }
+    }
+    for (; i < items; i++)
+        rk_seen_add(seen, score[i], score[i], score[i] != score[i]);
+    for (uint32_t j = 0; j < RK_ROW; j++)
+        rk_seen_add(seen, high[j], low[j], nan);
+}
+
+static inline uint32_t rk_coarse_cell(const struct rk_map *map, float s)
+{
+    uint32_t key = ~rk_key(s);
+    const struct rk_coarse *c = &map->coarse[key >> (32 - RK_COARSE_BITS)];
+    uint32_t at = (key < c->low ? 0 : key - c->low) >> c->shift;
+    return c->first + (at < c->last ? at : c->last);
+}
+
+static inline void rk_table_cells(const struct rk_map *map, const float *score, uint32_t items,
+                                  uint32_t *cell)
+{
+    if (map->coarse) {
+        for (uint32_t i = 0; i < items; i++)
+            cell[i] = rk_coarse_cell(map, score[i]);
+        return;
+    }
+    const float high = map->high, scale = map->scale, first = map->first, top = map->top;
+    for (uint32_t i = 0; i < items; i += RK_ROW) {
+        for (uint32_t j = i; j < i + RK_ROW; j++) {
+            float x = (high - score[j]) * scale + first;
+            x = x > 0 ? x : 0; /* a NaN too */
+            x = x < top ? x : top;
+            cell[j] = (uint32_t)(int32_t)x;
+        }
+    }
+}
+
+/* #{k: cut[k] > s}, known to be low to next. The lowest is looked at first: many cuts in one place are mostly
+ * equal ones. */
+static inline uint32_t rk_slot_search(const float *cut, uint32_t low, uint32_t next, float s)
+{
+    uint32_t size = next - low;
+    if (cut[next - 1] > s)
+        return next;
+    while (size > 1) {
+        uint32_t half = size / 2;
+        low += cut[low + half - 1] > s ? half : 0;
+        size -= half;
+    }
+    return low + (cut[low] > s);
+}
+
+/* The number of a slot's item, but for what a search among its cuts adds; true if that is needed. Where more
+ * than one cut may have to be looked at, *number is what lies above the slot (or its highest cut), with
+ * RK_SLOT_MANY. */
+static inline unsigned rk_slot_look(struct rk_slot slot, float s, uint32_t *number)
+{
+    unsigned is_above = slot.cut > s, many = is_above & slot.above >> 31;
+    *number = (slot.above & (many ? ~0u : RK_SLOT_CUTS)) + is_above;
+    return many;
+}
+
+/* Bits that are set. Without the instruction compilers call a function. */
+static inline uint32_t rk_count_bits(uint32_t x)
+{
+#ifdef __POPCNT__
+    return (uint32_t)__builtin_popcount(x);
+#else
+    x -= x >> 1 & 0x55555555;
+    x = (x & 0x33333333) + (x >> 2 & 0x33333333);
+    return ((x + (x >> 4)) & 0x0f0f0f0f) * 0x01010101 >> 24;
+#endif
+}
+
+static inline unsigned rk_slot_look_marked(struct rk_slot slot, uint32_t cell, uint32_t *number)
+{
+    uint32_t mark = 1u << (cell & 31), many = slot.above >> 31;
+    *number = slot.above + (many ? 0 : rk_count_bits(slot.marks & (mark - 1)));
+    return many | ((slot.marks & mark) != 0);
+}
+
+static inline void rk_table_above(const struct rk_map *map, const struct rk_slot *slot, const float *cut,
+                                  uint32_t items, const uint32_t *cell, const float *score, uint32_t *out)
+{
+    uint16_t pending[RK_TABLE_BLOCK];
+    uint32_t aside = 0;
+    if (map->marked) {
+        for (uint32_t i = 0; i < items; i++) {
+            pending[aside] = (uint16_t)i;
+            aside += rk_slot_look_marked(slot[cell[i] >> map->fine], cell[i], &out[i]);
+        }
+    } else {
+        for (uint32_t i = 0; i < items; i++) {
+            pending[aside] = (uint16_t)i;
+            aside += rk_slot_look(slot[cell[i] >> map->fine], score[i], &out[i]);
+        }
+    }
+    for (uint32_t j = 0; j < aside; j++) {
+        uint32_t i = pending[j], low = out[i] & RK_SLOT_CUTS, next = low + 1;
+        if (out[i] & RK_SLOT_MANY)
+            next = slot[(cell[i] >> map->fine) + 1].above & RK_SLOT_CUTS;
+        out[i] = rk_slot_search(cut, low, next, score[i]);
+    }
+}
+
+static inline uint32_t rk_table_place(const struct rk_span *span, const struct rk_map *map,
+                                      const struct rk_slot *slot, const float *cut, uint32_t *out,
+                                      struct rk_seen *seen)
+{
+    float score[RK_TABLE_BLOCK];
+    uint32_t cell[RK_TABLE_BLOCK];
+    uint16_t place[RK_TABLE_BLOCK];
+    uint32_t items = rk_table_load(span, score, place);
+    rk_table_see(score, items, seen);
+    rk_table_cells(map, score, items, cell);
+    rk_table_above(map, slot, cut, items, cell, score, out);
+    return items;
+}
+
+static inline uint32_t rk_table_sift(const struct rk_span *span, const struct rk_map *map,
+                                     const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
+{
+    uint16_t place[RK_TABLE_BLOCK];
+    uint32_t items = rk_table_load(span, score, place), kept = 0;
+    rk_table_cells(map, score, items, cell);
+    for (uint32_t i = 0; i < items; i++) {
+        uint32_t c = cell[i];
+        score[kept] = score[i];
+        position[kept] = span->position + place[i];
+        cell[kept] = c;
+        kept += live[c / 32] >> (c % 32) & 1;
+    }
+    return kept;
+}
+
+static inline uint32_t rk_table_passed(const float *after, uint32_t p, uint32_t items, uint32_t *before,
+                                       uint32_t *cell, float *score, uint32_t *position)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < items; i++) {
+        uint32_t above = before[i];
+        float s = score[i];
+        before[kept] = above;
+        cell[kept] = cell[i];
+        score[kept] = s;
+        position[kept] = position[i];
+        kept += above < p && after[above] > s;
+    }
+    return kept;
+}
+
+static inline uint32_t rk_table_recall(const struct rk_span *span, const uint16_t *number, const float *after,
+                                       float *score, uint32_t *before, uint32_t *position)
+{
+    float all[RK_TABLE_BLOCK];
+    uint32_t kept = 0;
+    rk_scores_widen(span->scores, span->dtype, span->items, all);
+    for (uint32_t i = 0; i < span->items; i++) {
+        score[kept] = all[i];
+        before[kept] = number[i];
+        position[kept] = span->position + i;
+        kept += (unsigned)(after[number[i]] > all[i]) &
+                (unsigned)(!span->targets || (span->targets[i] != 1 && span->targets[i] != -1));
+    }
+    return kept;
+}
+
+static inline uint32_t rk_table_values(double w, double lambda, uint32_t items, const uint32_t *before,
+                                       const uint32_t *after, float *value, uint64_t *size)
+{
+    uint32_t changed = 0;
+    for (uint32_t i = 0; i < items; i++) {
+        int32_t delta = (int32_t)(before[i] - after[i]);
+        value[i] = rk_sink_value(w, lambda, delta);
+        changed += delta != 0;
+        *size += (uint64_t)(delta < 0 ? -(int64_t)delta : (int64_t)delta);
+    }
+    return changed;
+}
+
+#endif

@@ -1,0 +1,167 @@
+#include <immintrin.h>
+
+#include "kernels/tile.h"
+#include "kernels/tile_candidates.h"
+
+enum { LANES = 8 };
+
+static __m256i first_lanes(size_t n)
+{
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n < LANES ? (int)n : LANES), index);
+}
+
+static __m256 load(const float *from, size_t left)
+{
+    return left >= LANES ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, first_lanes(left));
+}
+
+static __m256i bucket_of(const struct rk_steps *steps, __m256 score)
+{
+    __m256 at = _mm256_mul_ps(_mm256_sub_ps(score, _mm256_set1_ps(steps->low)), _mm256_set1_ps(steps->scale));
+    /* max gives its second operand where the first is NaN: such a score goes to bucket 0, and no further. */
+    at = _mm256_min_ps(_mm256_max_ps(at, _mm256_setzero_ps()), _mm256_set1_ps((float)(steps->buckets - 1)));
+    return _mm256_min_epu32(_mm256_cvttps_epi32(at), _mm256_set1_epi32((int)(steps->buckets - 1)));
+}
+
+static size_t keep(unsigned found, uint32_t first, const float *score, uint32_t *position, float *kept)
+{
+    size_t n = 0;
+    for (; found; found &= found - 1, n++) {
+        unsigned i = (unsigned)__builtin_ctz(found);
+        position[n] = first + i;
+        kept[n] = score[i];
+    }
+    return n;
+}
+
+/* Scores that reach the least threshold, with their buckets and positions. */
+static size_t sift(const struct rk_steps *steps, const float *score, size_t n, uint32_t first,
+                   struct rk_settle *to)
+{
+    size_t count = 0;
+    __m256 least = _mm256_set1_ps(steps->cut[0]);
+    for (size_t i = 0; i < n; i += LANES) {
+        __m256 s = load(score + i, n - i);
+        __m256 at =
+            _mm256_and_ps(_mm256_cmp_ps(s, least, _CMP_GE_OQ), _mm256_castsi256_ps(first_lanes(n - i)));
+        unsigned found = (unsigned)_mm256_movemask_ps(at);
+        if (!found)
+            continue;
+        _Alignas(32) uint32_t bucket[LANES];
+        _mm256_store_si256((__m256i *)(void *)bucket, bucket_of(steps, s));
+        for (; found; found &= found - 1, count++) {
+            unsigned l = (unsigned)__builtin_ctz(found);
+            to->score[count] = score[i + l];
+            to->bucket[count] = bucket[l];
+            to->position[count] = first + (uint32_t)i + l;
+        }
+    }
+    return count;
+}
+
+static size_t many(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
+                   uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+{
+    struct rk_settle some;
+    size_t found = 0;
+    for (size_t i = 0; i < n; i += RK_SETTLE) {
+        size_t left = n - i, count = sift(steps, score + i, left < RK_SETTLE ? left : RK_SETTLE,
+                                          first + (uint32_t)i, &some);
+        if (reach)
+            found += rk_settle_collect(steps, reach, &some, count, hist, position + found, kept + found);
+        else
+            rk_settle_count(steps, &some, count, hist);
+    }
+    return found;
+}
+
+/* As in the AVX-512 variant: the reaches rise with k. */
+static size_t few(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
+                  uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+{
+    size_t found = 0;
+    uint32_t p = steps->p;
+    uint32_t count[RK_STEPS_FEW] = {0};
+    __m256 least = _mm256_set1_ps(steps->cut[0]);
+    for (size_t i = 0; i < n; i += LANES) {
+        __m256 s = load(score + i, n - i);
+        __m256 at =
+            _mm256_and_ps(_mm256_cmp_ps(s, least, _CMP_GE_OQ), _mm256_castsi256_ps(first_lanes(n - i)));
+        __m256 may = _mm256_setzero_ps();
+        if (!_mm256_movemask_ps(at))
+            continue;
+        for (uint32_t k = 0; k < p; k++) {
+            at = _mm256_and_ps(at, _mm256_cmp_ps(s, _mm256_set1_ps(steps->cut[k]), _CMP_GE_OQ));
+            count[k] += (uint32_t)__builtin_popcount((unsigned)_mm256_movemask_ps(at));
+            if (reach)
+                may = _mm256_or_ps(
+                    may, _mm256_and_ps(at, _mm256_cmp_ps(s, _mm256_set1_ps(reach[k + 1]), _CMP_LT_OQ)));
+        }
+        found += keep((unsigned)_mm256_movemask_ps(may), first + (uint32_t)i, score + i, position + found,
+                      kept + found);
+    }
+    uint32_t above = 0;
+    for (uint32_t k = p; k > 0; k--) {
+        hist[k] += count[k - 1] - above;
+        above = count[k - 1];
+    }
+    return found;
+}
+
+static void count(const struct rk_steps *steps, const float *score, size_t n, uint32_t *hist)
+{
+    if (steps->base)
+        (void)many(steps, NULL, score, n, 0, hist, NULL, NULL);
+    else
+        (void)few(steps, NULL, score, n, 0, hist, NULL, NULL);
+}
+
+static size_t collect(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
+                      uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+{
+    return steps->base ? many(steps, reach, score, n, first, hist, position, kept)
+                       : few(steps, reach, score, n, first, hist, position, kept);
+}
+
+static void places(const struct rk_steps *steps, const float *score, size_t n, uint32_t *k)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        __m256 s = load(score + i, n - i);
+        if (steps->base) {
+            _Alignas(32) uint32_t bucket[LANES];
+            _mm256_store_si256((__m256i *)(void *)bucket, bucket_of(steps, s));
+            for (size_t l = 0; l < LANES && i + l < n; l++)
+                k[i + l] = rk_settle_place(steps, score[i + l], bucket[l]);
+            continue;
+        }
+        __m256i at = _mm256_setzero_si256();
+        for (uint32_t c = 0; c < steps->p; c++)
+            at = _mm256_sub_epi32(
+                at, _mm256_castps_si256(_mm256_cmp_ps(s, _mm256_set1_ps(steps->cut[c]), _CMP_GE_OQ)));
+        _mm256_maskstore_epi32((int *)k + i, first_lanes(n - i), at);
+    }
+}
+
+/* The product of two FP32 numbers is exact in FP64, so the fused operation rounds as the scalar code does. */
+static void accumulate(size_t dim, size_t terms, const float *const *row, const double *factor, double *sum)
+{
+    size_t d = 0;
+    for (; d + 32 <= dim; d += 32) {
+        __m256d part[8];
+        for (size_t v = 0; v < 8; v++)
+            part[v] = _mm256_loadu_pd(sum + d + 4 * v);
+        for (size_t i = 0; i < terms; i++) {
+            __m256d f = _mm256_set1_pd(factor[i]);
+            for (size_t v = 0; v < 8; v++)
+                part[v] = _mm256_fmadd_pd(f, _mm256_cvtps_pd(_mm_loadu_ps(row[i] + d + 4 * v)), part[v]);
+        }
+        for (size_t v = 0; v < 8; v++)
+            _mm256_storeu_pd(sum + d + 4 * v, part[v]);
+    }
+    for (size_t i = 0; i < terms; i++)
+        for (size_t e = d; e < dim; e++)
+            sum[e] += factor[i] * (double)row[i][e];
+}
+
+const struct rk_tile_kernels rk_tile_avx2 = {"avx2", count, collect, places, accumulate};

@@ -1,0 +1,169 @@
+#include <immintrin.h>
+
+#include "kernels/tile.h"
+#include "kernels/tile_candidates.h"
+
+enum { LANES = 16 };
+
+static __mmask16 lanes(size_t left)
+{
+    return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+}
+
+static __m512i bucket_of(const struct rk_steps *steps, __m512 score)
+{
+    __m512 at = _mm512_mul_ps(_mm512_sub_ps(score, _mm512_set1_ps(steps->low)), _mm512_set1_ps(steps->scale));
+    /* max gives its second operand where the first is NaN: such a score goes to bucket 0, and no further. */
+    at = _mm512_max_ps(at, _mm512_setzero_ps());
+    at = _mm512_min_ps(at, _mm512_set1_ps((float)(steps->buckets - 1)));
+    return _mm512_min_epu32(_mm512_cvttps_epi32(at), _mm512_set1_epi32((int)(steps->buckets - 1)));
+}
+
+static __m512i positions_from(uint32_t first)
+{
+    return _mm512_add_epi32(_mm512_set1_epi32((int)first),
+                            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+
+static size_t keep(__mmask16 found, uint32_t first, __m512 score, uint32_t *position, float *kept)
+{
+    __m512i at = positions_from(first);
+    _mm512_storeu_si512(position, _mm512_maskz_compress_epi32(found, at));
+    _mm512_storeu_ps(kept, _mm512_maskz_compress_ps(found, score));
+    return (size_t)__builtin_popcount(found);
+}
+
+/* Scores that reach the least threshold, with their buckets and positions. */
+static size_t sift(const struct rk_steps *steps, const float *score, size_t n, uint32_t first,
+                   struct rk_settle *to)
+{
+    size_t count = 0;
+    __m512 least = _mm512_set1_ps(steps->cut[0]);
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 live = lanes(n - i);
+        __m512 s = _mm512_maskz_loadu_ps(live, score + i);
+        __mmask16 at = _mm512_mask_cmp_ps_mask(live, s, least, _CMP_GE_OQ);
+        if (!at)
+            continue;
+        _mm512_storeu_ps(to->score + count, _mm512_maskz_compress_ps(at, s));
+        _mm512_storeu_si512(to->bucket + count, _mm512_maskz_compress_epi32(at, bucket_of(steps, s)));
+        _mm512_storeu_si512(to->position + count,
+                            _mm512_maskz_compress_epi32(at, positions_from(first + (uint32_t)i)));
+        count += (size_t)__builtin_popcount(at);
+    }
+    return count;
+}
+
+static size_t many(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
+                   uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+{
+    struct rk_settle some;
+    size_t found = 0;
+    for (size_t i = 0; i < n; i += RK_SETTLE) {
+        size_t left = n - i, count = sift(steps, score + i, left < RK_SETTLE ? left : RK_SETTLE,
+                                          first + (uint32_t)i, &some);
+        if (reach)
+            found += rk_settle_collect(steps, reach, &some, count, hist, position + found, kept + found);
+        else
+            rk_settle_count(steps, &some, count, hist);
+    }
+    return found;
+}
+
+/* A few thresholds: each is compared with every score that reaches the least one. A score between the k-th
+ * and the next is kept if it lies below reach[k], and the reaches rise with k, so "at or above cut, below its
+ * reach" for any k is the same test. */
+static size_t few(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
+                  uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+{
+    size_t found = 0;
+    uint32_t p = steps->p;
+    __m512i count[RK_STEPS_FEW];
+    for (uint32_t k = 0; k < p; k++)
+        count[k] = _mm512_setzero_si512();
+    const __m512i minus_one = _mm512_set1_epi32(-1);
+    __m512 least = _mm512_set1_ps(steps->cut[0]);
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 live = lanes(n - i);
+        __m512 s = _mm512_maskz_loadu_ps(live, score + i);
+        __mmask16 at = _mm512_mask_cmp_ps_mask(live, s, least, _CMP_GE_OQ), may = 0;
+        if (!at)
+            continue;
+        for (uint32_t k = 0; k < p; k++) {
+            at = _mm512_mask_cmp_ps_mask(at, s, _mm512_set1_ps(steps->cut[k]), _CMP_GE_OQ);
+            count[k] = _mm512_mask_sub_epi32(count[k], at, count[k], minus_one);
+            if (reach)
+                may |= _mm512_mask_cmp_ps_mask(at, s, _mm512_set1_ps(reach[k + 1]), _CMP_LT_OQ);
+        }
+        if (may)
+            found += keep(may, first + (uint32_t)i, s, position + found, kept + found);
+    }
+    uint32_t above = 0;
+    for (uint32_t k = p; k > 0; k--) {
+        uint32_t here = (uint32_t)_mm512_reduce_add_epi32(count[k - 1]);
+        hist[k] += here - above;
+        above = here;
+    }
+    return found;
+}
+
+static void count(const struct rk_steps *steps, const float *score, size_t n, uint32_t *hist)
+{
+    if (steps->base)
+        (void)many(steps, NULL, score, n, 0, hist, NULL, NULL);
+    else
+        (void)few(steps, NULL, score, n, 0, hist, NULL, NULL);
+}
+
+static size_t collect(const struct rk_steps *steps, const float *reach, const float *score, size_t n,
+                      uint32_t first, uint32_t *hist, uint32_t *position, float *kept)
+{
+    return steps->base ? many(steps, reach, score, n, first, hist, position, kept)
+                       : few(steps, reach, score, n, first, hist, position, kept);
+}
+
+static void places(const struct rk_steps *steps, const float *score, size_t n, uint32_t *k)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        __mmask16 live = lanes(n - i);
+        __m512 s = _mm512_maskz_loadu_ps(live, score + i);
+        if (steps->base) {
+            _Alignas(64) uint32_t bucket[LANES];
+            _mm512_store_si512(bucket, bucket_of(steps, s));
+            for (size_t l = 0; l < LANES && i + l < n; l++)
+                k[i + l] = rk_settle_place(steps, score[i + l], bucket[l]);
+            continue;
+        }
+        __m512i at = _mm512_setzero_si512();
+        for (uint32_t c = 0; c < steps->p; c++) {
+            __mmask16 reached = _mm512_cmp_ps_mask(s, _mm512_set1_ps(steps->cut[c]), _CMP_GE_OQ);
+            at = _mm512_mask_add_epi32(at, reached, at, _mm512_set1_epi32(1));
+        }
+        _mm512_mask_storeu_epi32(k + i, live, at);
+    }
+}
+
+/* The product of two FP32 numbers is exact in FP64, so the fused operation rounds as the scalar code does. */
+static void accumulate(size_t dim, size_t terms, const float *const *row, const double *factor, double *sum)
+{
+    for (size_t d = 0; d < dim; d += 64) {
+        __m512d part[8];
+        __mmask8 live[8];
+        for (size_t v = 0; v < 8; v++) {
+            size_t at = d + 8 * v, left = at < dim ? dim - at : 0;
+            live[v] = left >= 8 ? (__mmask8)0xff : (__mmask8)((1u << left) - 1);
+            part[v] = _mm512_maskz_loadu_pd(live[v], sum + at);
+        }
+        for (size_t i = 0; i < terms; i++) {
+            __m512d f = _mm512_set1_pd(factor[i]);
+            for (size_t v = 0; v < 8; v++) {
+                __m256 x = _mm256_maskz_loadu_ps(live[v], row[i] + d + 8 * v);
+                part[v] = _mm512_fmadd_pd(f, _mm512_cvtps_pd(x), part[v]);
+            }
+        }
+        for (size_t v = 0; v < 8; v++)
+            _mm512_mask_storeu_pd(sum + d + 8 * v, live[v], part[v]);
+    }
+}
+
+const struct rk_tile_kernels rk_tile_avx512 = {"avx512", count, collect, places, accumulate};

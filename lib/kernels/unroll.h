@@ -1,0 +1,13 @@
+/* "Unroll the next loop whole", in each compiler's words: what is kept in registers across it must have names
+ * of its own. */
+#ifndef RK_KERNELS_UNROLL_H
+#define RK_KERNELS_UNROLL_H
+
+#if defined(__clang__)
+#define RK_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define RK_UNROLL _Pragma("GCC unroll 16")
+#endif
+#define RK_INLINE static inline __attribute__((always_inline))
+
+#endif

@@ -1,0 +1,18 @@
+/* Recall: (1/P) Σ ℓ(x) with x = rk - rp, the number of irrelevant items ahead of a relevant one. */
+#include "base/sum.h"
+#include "losses/item_loss.h"
+#include "losses/loss.h"
+
+static double list_loss(uint32_t p, const uint32_t *ahead, int weight, double *slope)
+{
+    struct rk_sum sum = {0};
+    for (uint32_t k = 0; k < p; k++) {
+        struct rk_term term = rk_term_recall(p, ahead[k], weight);
+        rk_sum_add(&sum, term.value);
+        if (slope)
+            slope[k] = term.slope;
+    }
+    return rk_sum_value(&sum) / (double)p;
+}
+
+const struct rk_loss rk_loss_recall = {.name = "recall", .number = RK_LOSS_RECALL, .list = list_loss};

@@ -1,0 +1,281 @@
+#include "request/check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/number.h"
+#include "kernels/kernel.h"
+#include "request/bank_view.h"
+
+#define BIT(x) (1u << (x))
+
+bool rk_request_embeds(const struct rk_request *request)
+{
+    return request->model->inputs_embeddings != 0 && request->in[RK_IN_EMBEDDINGS].data != NULL;
+}
+
+/* "a", "a and b", "a, b and c" of the names whose bits are set. */
+static const char *list_names(unsigned bits, const struct rk_port_row *rows, unsigned count, const char *last,
+                              char *text, size_t size)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (unsigned i = 0; i < count && at < size; i++) {
+        if (!(bits & BIT(i)))
+            continue;
+        const char *join = at == 0 ? "" : (bits >> i) == 1u ? last : ", ";
+        int wrote = snprintf(text + at, size - at, "%s%s", join, rows[i].name);
+        at += wrote > 0 ? (size_t)wrote : 0;
+    }
+    return text;
+}
+
+/* What a model takes: "scores and targets, or embeddings and labels". */
+static const char *takes(const struct rk_model *model, char *text, size_t size)
+{
+    list_names(model->inputs_scores, rk_input_rows, RK_IN_COUNT, " and ", text, size);
+    if (model->inputs_embeddings) {
+        size_t at = strlen(text);
+        at += (size_t)snprintf(text + at, size - at, ", or ");
+        list_names(model->inputs_embeddings, rk_input_rows, RK_IN_COUNT, " and ", text + at, size - at);
+    }
+    return text;
+}
+
+static unsigned inputs_sent(const struct rk_request *request)
+{
+    unsigned sent = 0;
+    for (unsigned i = 0; i < RK_IN_COUNT; i++)
+        sent |= request->in[i].data ? BIT(i) : 0;
+    return sent;
+}
+
+static unsigned lowest(unsigned bits)
+{
+    return (unsigned)__builtin_ctz(bits);
+}
+
+static enum rankd_status check_inputs(const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_model *model = request->model;
+    char may[256];
+    unsigned sent = inputs_sent(request);
+    bool embeds = rk_request_embeds(request);
+    unsigned all = model->inputs_scores | model->inputs_embeddings | model->inputs_optional;
+    unsigned route = embeds ? model->inputs_embeddings | model->inputs_optional : model->inputs_scores;
+    unsigned required = embeds ? model->inputs_embeddings : model->inputs_scores;
+    if (sent & ~all)
+        return rk_fail(err, RANKD_INVALID, "input %s is not one of model %s; it takes %s",
+                       rk_input_rows[lowest(sent & ~all)].name, model->name, takes(model, may, sizeof may));
+    if (embeds && sent & model->inputs_scores)
+        return rk_fail(err, RANKD_INVALID, "input %s cannot be sent with embeddings; model %s takes %s",
+                       rk_input_rows[lowest(sent & model->inputs_scores)].name, model->name,
+                       takes(model, may, sizeof may));
+    if (sent & ~route)
+        return rk_fail(err, RANKD_INVALID,
+                       "input %s goes with embeddings, which were not sent; model %s takes %s",
+                       rk_input_rows[lowest(sent & ~route)].name, model->name, takes(model, may, sizeof may));
+    if (required & ~sent)
+        return rk_fail(err, RANKD_INVALID, "input %s is missing; model %s takes %s",
+                       rk_input_rows[lowest(required & ~sent)].name, model->name,
+                       takes(model, may, sizeof may));
+    return RANKD_OK;
+}
+
+static enum rankd_status check_dtype(const struct rk_tensor *tensor, const struct rk_port_row *row,
+                                     struct rk_err *err)
+{
+    if ((unsigned)tensor->dtype < RK_DTYPE_COUNT && row->dtypes & BIT(tensor->dtype))
+        return RANKD_OK;
+    char may[128];
+    struct rk_port_row types[RK_DTYPE_COUNT];
+    for (unsigned i = 0; i < RK_DTYPE_COUNT; i++)
+        types[i].name = rk_dtype_name((enum rk_dtype)i);
+    list_names(row->dtypes, types, RK_DTYPE_COUNT, " or ", may, sizeof may);
+    return rk_fail(err, RANKD_INVALID, "input %s has datatype %s; it must be %s", row->name,
+                   rk_dtype_name(tensor->dtype), may);
+}
+
+static enum rankd_status check_shape(const struct rk_tensor *tensor, const struct rk_port_row *row,
+                                     struct rk_err *err)
+{
+    char shape[RK_SHAPE_TEXT];
+    if (tensor->rank != row->rank)
+        return rk_fail(err, RANKD_INVALID, "input %s has %u dimension%s; its shape must be %s", row->name,
+                       tensor->rank, tensor->rank == 1 ? "" : "s", row->shape);
+    size_t count, bytes;
+    rk_shape_text(tensor->rank, tensor->shape, shape);
+    if (!rk_shape_bytes(tensor->dtype, tensor->rank, tensor->shape, &count, &bytes))
+        return rk_fail(err, RANKD_INVALID, "input %s has shape %s, which is more than can be addressed",
+                       row->name, shape);
+    if (tensor->bytes != bytes)
+        return rk_fail(err, RANKD_INVALID, "input %s has %zu bytes; its shape %s of %s takes %zu", row->name,
+                       tensor->bytes, shape, rk_dtype_name(tensor->dtype), bytes);
+    return RANKD_OK;
+}
+
+static enum rankd_status check_tensors(const struct rk_request *request, struct rk_err *err)
+{
+    for (unsigned i = 0; i < RK_IN_COUNT; i++) {
+        if (!request->in[i].data)
+            continue;
+        enum rankd_status status = check_dtype(&request->in[i], &rk_input_rows[i], err);
+        if (status == RANKD_OK)
+            status = check_shape(&request->in[i], &rk_input_rows[i], err);
+        if (status != RANKD_OK)
+            return status;
+    }
+    return RANKD_OK;
+}
+
+/* targets or upstream beside scores. */
+static enum rankd_status check_beside(const struct rk_request *request, enum rk_input other,
+                                      struct rk_err *err)
+{
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *tensor = &request->in[other];
+    char has[RK_SHAPE_TEXT], must[RK_SHAPE_TEXT];
+    if (!tensor->data || memcmp(tensor->shape, scores->shape, 2 * sizeof *tensor->shape) == 0)
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INVALID, "input %s has shape %s; it must be that of scores, %s",
+                   rk_input_rows[other].name, rk_shape_text(tensor->rank, tensor->shape, has),
+                   rk_shape_text(scores->rank, scores->shape, must));
+}
+
+/* Lists without items take no memory of the client's, and so need a bound of their own: they are counted. */
+static enum rankd_status check_empty_lists(const struct rk_tensor *scores, size_t items, size_t lists,
+                                           struct rk_err *err)
+{
+    char shape[RK_SHAPE_TEXT];
+    if (items > 0 || lists <= RK_LIST_MAX)
+        return RANKD_OK;
+    return rk_fail(err, RANKD_TOO_LARGE, "input scores has shape %s; there may be at most %u empty lists",
+                   rk_shape_text(2, scores->shape, shape), RK_LIST_MAX);
+}
+
+static enum rankd_status check_score_shapes(const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
+    enum rankd_status status = check_beside(request, RK_IN_TARGETS, err);
+    if (status == RANKD_OK)
+        status = check_beside(request, RK_IN_UPSTREAM, err);
+    if (status != RANKD_OK)
+        return status;
+    bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
+    size_t items = scores->shape[columns ? 0 : 1], lists = scores->shape[columns ? 1 : 0];
+    bool flat = request->model->loss && request->params.interclass > 0;
+    if (items > RK_LIST_MAX || (flat && scores->shape[0] * scores->shape[1] > RK_LIST_MAX)) {
+        char shape[RK_SHAPE_TEXT];
+        return rk_fail(err, RANKD_TOO_LARGE, "input scores has shape %s; a list may have at most %u items%s",
+                       rk_shape_text(2, scores->shape, shape), RK_LIST_MAX,
+                       flat ? ", with interclass the whole batch" : "");
+    }
+    return check_empty_lists(scores, items, lists, err);
+}
+
+static enum rankd_status check_outputs(const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_model *model = request->model;
+    char may[256];
+    unsigned stray = request->outputs & ~model->outputs;
+    list_names(model->outputs, rk_output_rows, RK_OUT_COUNT, " and ", may, sizeof may);
+    if (stray)
+        return rk_fail(err, RANKD_INVALID, "output %s is not one of model %s; it has %s",
+                       lowest(stray) < RK_OUT_COUNT ? rk_output_rows[lowest(stray)].name : "?", model->name,
+                       may);
+    if (request->outputs & BIT(RK_OUT_REF_GRADIENT) && !request->in[RK_IN_REF_EMBEDDINGS].data)
+        return rk_fail(err, RANKD_INVALID,
+                       "output ref_gradient was asked for, but input ref_embeddings was not sent");
+    return RANKD_OK;
+}
+
+/* Where else a parameter belongs, for the sentence about where it does not. */
+static const char *uses_text(unsigned uses, char *text, size_t size)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (size_t m = 0; m < rk_model_count && at < size; m++) {
+        const struct rk_model *model = &rk_models[m];
+        bool scores = uses & model->use_scores, embeddings = uses & model->use_embeddings;
+        if (!scores && !embeddings)
+            continue;
+        const char *route = !model->use_embeddings || (scores && embeddings) ? ""
+                            : scores                                         ? " with scores"
+                                                                             : " with embeddings";
+        at += (size_t)snprintf(text + at, size - at, "%s%s%s", at ? ", " : "", model->name, route);
+    }
+    return text;
+}
+
+static enum rankd_status check_value(const struct rk_params *params, const struct rk_param_row *row,
+                                     struct rk_err *err)
+{
+    struct rk_params copy = *params;
+    double value;
+    memcpy(&value, (const char *)params + row->offset, sizeof value);
+    return row->type == RK_PARAM_REAL ? rk_param_set_number(&copy, row, value, err) : RANKD_OK;
+}
+
+static enum rankd_status check_params(const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_model *model = request->model;
+    bool embeds = rk_request_embeds(request);
+    unsigned use = embeds ? model->use_embeddings : model->use_scores;
+    for (size_t i = 0; i < RK_PARAM_COUNT; i++) {
+        const struct rk_param_row *row = &rk_param_rows[i];
+        char uses[128];
+        if (!(request->params.given & BIT(i)))
+            continue;
+        if (!(row->uses & use))
+            return rk_fail(err, RANKD_INVALID, "parameter %s does not belong to model %s%s; it goes with %s",
+                           row->name, model->name,
+                           model->use_embeddings ? embeds ? " with embeddings" : " with scores" : "",
+                           uses_text(row->uses, uses, sizeof uses));
+        enum rankd_status status = check_value(&request->params, row, err);
+        if (status != RANKD_OK)
+            return status;
+    }
+    return RANKD_OK;
+}
+
+/* A bank of scores extends as many lists as it holds. */
+static enum rankd_status check_memory(const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_bank_view *memory = request->memory;
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
+    if (!memory)
+        return RANKD_OK;
+    const char *name = request->params.bank;
+    if (memory->is_embeddings)
+        return rk_fail(
+            err, RANKD_INVALID,
+            "parameter bank was \"%s\", which holds embeddings; with scores it must name a bank of scores",
+            name);
+    bool columns = request->params.axis == RK_AXIS_COLUMNS;
+    size_t lists = scores->shape[columns ? 1 : 0], items = scores->shape[columns ? 0 : 1];
+    if (lists != memory->scores.lists)
+        return rk_fail(err, RANKD_INVALID,
+                       "scores has %zu lists (its %s); bank \"%s\" has %zu, and they must be as many", lists,
+                       columns ? "columns" : "rows", name, memory->scores.lists);
+    if (memory->items > RK_LIST_MAX - items)
+        return rk_fail(
+            err, RANKD_TOO_LARGE,
+            "a list of scores has %zu items and bank \"%s\" adds %zu; together they may be at most %u", items,
+            name, memory->items, RK_LIST_MAX);
+    return RANKD_OK;
+}
+
+enum rankd_status rk_check_request(const struct rk_request *request, struct rk_err *err)
+{
+    enum rankd_status status = check_inputs(request, err);
+    if (status == RANKD_OK)
+        status = check_tensors(request, err);
+    if (status == RANKD_OK)
+        status = check_params(request, err);
+    if (status == RANKD_OK && !rk_request_embeds(request))
+        status = check_score_shapes(request, err);
+    if (status == RANKD_OK && !rk_request_embeds(request))
+        status = check_memory(request, err);
+    if (status == RANKD_OK)
+        status = check_outputs(request, err);
+    return status;
+}

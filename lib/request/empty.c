@@ -1,0 +1,61 @@
+#include "request/empty.h"
+
+#include <math.h>
+
+#include "request/bank_view.h"
+#include "request/out.h"
+#include "scores/scores.h"
+
+bool rk_batch_is_empty(const struct rk_request *request)
+{
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *embeddings = &request->in[RK_IN_EMBEDDINGS];
+    if (embeddings->data)
+        return embeddings->shape[0] == 0;
+    return scores->data && (scores->shape[0] == 0 || (scores->rank == 2 && scores->shape[1] == 0));
+}
+
+/* Every output that is there has its shape; list_loss is the only one with elements that were not set. */
+static enum rankd_status prepare(const struct rk_request *request, size_t lists, struct rk_reply *reply,
+                                 struct rk_err *err)
+{
+    const size_t *shape = request->in[RK_IN_SCORES].shape;
+    const struct {
+        enum rk_output which;
+        enum rk_dtype dtype;
+        unsigned rank;
+        const size_t *shape;
+    } outputs[] = {
+        {RK_OUT_LOSS, RK_FP32, 1, &(const size_t){1}},
+        {RK_OUT_LIST_LOSS, RK_FP32, 1, &lists},
+        {RK_OUT_GRADIENT, RK_FP32, 2, shape},
+        {RK_OUT_RANKS, RK_INT64, 2, shape},
+        {RK_OUT_GRADIENT_INDICES, RK_INT64, 1, &(const size_t){0}},
+        {RK_OUT_GRADIENT_VALUES, RK_FP32, 1, &(const size_t){0}},
+    };
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        if (request->outputs & RK_OUT_BIT(outputs[i].which) &&
+            rk_out_prepare(reply, outputs[i].which, outputs[i].dtype, outputs[i].rank, outputs[i].shape,
+                           err) != RANKD_OK)
+            return err->status;
+    }
+    return RANKD_OK;
+}
+
+enum rankd_status rk_run_empty_scores(const struct rk_request *request, struct rk_reply *reply,
+                                      struct rk_err *err)
+{
+    const bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
+    const size_t lists = request->in[RK_IN_SCORES].shape[columns ? 1 : 0];
+    if (prepare(request, lists, reply, err) != RANKD_OK)
+        return err->status;
+    if (request->outputs & RK_OUT_BIT(RK_OUT_LOSS))
+        *(float *)reply->out[RK_OUT_LOSS].data = 0;
+    float *list_loss = reply->out[RK_OUT_LIST_LOSS].data;
+    for (size_t l = 0; request->outputs & RK_OUT_BIT(RK_OUT_LIST_LOSS) && l < lists; l++)
+        list_loss[l] = NAN;
+    reply->info.lists = lists;
+    reply->info.lists_skipped = request->model->loss ? lists : 0;
+    reply->info.has_gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE);
+    rk_info_bank(&reply->info, request->memory);
+    return RANKD_OK;
+}

@@ -1,0 +1,28 @@
+/* Outputs of a reply: memory of the caller's, or new. */
+#ifndef RK_REQUEST_OUT_H
+#define RK_REQUEST_OUT_H
+
+#include "request/request.h"
+
+/* Gives reply->out[which] its type, shape and memory: the caller's if it set `data`, else malloc'ed; and
+ * marks it as there. Contents are not set. RANKD_INVALID where the caller's memory is too small or not
+ * aligned to the type, RANKD_OVERLOADED without memory, RANKD_TOO_LARGE where the shape overflows. */
+enum rankd_status rk_out_prepare(struct rk_reply *reply, enum rk_output which, enum rk_dtype dtype,
+                                 unsigned rank, const size_t *shape, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Same for a vector. */
+enum rankd_status rk_out_vector(struct rk_reply *reply, enum rk_output which, enum rk_dtype dtype, size_t n,
+                                struct rk_err *err) __attribute__((warn_unused_result));
+
+/* The sparse pair of a dense gradient of n elements; those of the two that `outputs` asks for. */
+enum rankd_status rk_out_compress(struct rk_reply *reply, unsigned outputs, const float *gradient, size_t n,
+                                  struct rk_err *err) __attribute__((warn_unused_result));
+
+/* Bytes of an output that lie in memory of the caller's; 0 where it is not there or was malloc'ed. */
+size_t rk_out_given(const struct rk_reply *reply, enum rk_output which);
+
+#define RK_OUT_BIT(which) (1u << (which))
+#define RK_OUT_SPARSE (RK_OUT_BIT(RK_OUT_GRADIENT_INDICES) | RK_OUT_BIT(RK_OUT_GRADIENT_VALUES))
+
+#endif

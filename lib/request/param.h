@@ -1,0 +1,101 @@
+/* Parameters of a request, generated from the table in param.def. */
+#ifndef RK_REQUEST_PARAM_H
+#define RK_REQUEST_PARAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* With which models and routes a parameter may be sent. A request is one of the first five combinations. */
+enum {
+    RK_USE_AP_SCORES = 1u << 0,
+    RK_USE_RECALL_SCORES = 1u << 1,
+    RK_USE_AP_EMBEDDINGS = 1u << 2,
+    RK_USE_RECALL_EMBEDDINGS = 1u << 3,
+    RK_USE_VJP = 1u << 4,
+    RK_USE_RANK = 1u << 5,
+    RK_USE_RECALL = RK_USE_RECALL_SCORES | RK_USE_RECALL_EMBEDDINGS,
+    RK_USE_SCORES = RK_USE_AP_SCORES | RK_USE_RECALL_SCORES,
+    RK_USE_EMBEDDINGS = RK_USE_AP_EMBEDDINGS | RK_USE_RECALL_EMBEDDINGS,
+    RK_USE_LOSS = RK_USE_SCORES | RK_USE_EMBEDDINGS
+};
+
+/* Names for the positions in the `choices` of param.def. */
+enum { RK_SCOPE_LIST, RK_SCOPE_BATCH };
+enum { RK_UNITS_NORMALIZED, RK_UNITS_RANK };
+enum { RK_AVERAGE_MACRO, RK_AVERAGE_MICRO, RK_AVERAGE_SUM };
+enum { RK_AXIS_COLUMNS, RK_AXIS_ROWS }; /* which of them are the lists: axis 0, axis 1 */
+enum { RK_WEIGHT_LOG, RK_WEIGHT_LOGLOG, RK_WEIGHT_IDENTITY };
+
+/* Row numbers in the table: RK_PARAM_lambda, … */
+enum rk_param_id {
+#define RK_REAL(field, ...) RK_PARAM_##field,
+#define RK_CHOICE(field, ...) RK_PARAM_##field,
+#define RK_FLAG(field, ...) RK_PARAM_##field,
+#define RK_TEXT(field, ...) RK_PARAM_##field,
+#include "request/param.def"
+#undef RK_REAL
+#undef RK_CHOICE
+#undef RK_FLAG
+#undef RK_TEXT
+    RK_PARAM_COUNT
+};
+
+/* The values. Start from rk_params_default(); bit `1u << RK_PARAM_x` of `given` is set where x was sent. */
+struct rk_params {
+#define RK_REAL(field, ...) double field;
+#define RK_CHOICE(field, ...) int field;
+#define RK_FLAG(field, ...) bool field;
+#define RK_TEXT(field, name, size, ...) char field[size];
+#include "request/param.def"
+#undef RK_REAL
+#undef RK_CHOICE
+#undef RK_FLAG
+#undef RK_TEXT
+    uint32_t given;
+};
+
+enum rk_param_type { RK_PARAM_REAL, RK_PARAM_CHOICE, RK_PARAM_FLAG, RK_PARAM_TEXT };
+
+/* One row, for metadata and documentation. */
+struct rk_param_row {
+    const char *name;
+    enum rk_param_type type;
+    size_t offset;          /* of the field in struct rk_params */
+    size_t size;            /* of a text field, NUL included */
+    double value, min, max; /* default (number, position of a choice, flag) and bounds */
+    const char *choices;    /* "a|b|c" */
+    unsigned uses;
+    const char *help;
+};
+
+extern const struct rk_param_row rk_param_rows[RK_PARAM_COUNT];
+
+/* Every parameter at its default, none given. */
+struct rk_params rk_params_default(void);
+
+/* Bits 1u << RK_PARAM_x of those that were given or are not at their default: what has to be known of the
+ * parameters by whoever computes with them. */
+uint32_t rk_params_asked(const struct rk_params *params);
+
+/* The row of that name, or NULL. */
+const struct rk_param_row *rk_param_find(const char *name);
+
+/* The name in the table that is most like `name` (edit distance), for "did you mean"; NULL if none is near.
+ * Only rows that share a bit with `uses` are considered. */
+const char *rk_param_nearest(const char *name, unsigned uses);
+
+/* Set one parameter from a value of the wire's type. Each checks type and range and marks the row as given;
+ * on failure *params is unchanged, *err has the sentence and its status is returned. A choice takes its word,
+ * and also an integer where every word is a number (axis). Nothing is retained of the arguments. */
+enum rankd_status rk_param_set_number(struct rk_params *params, const struct rk_param_row *row, double value,
+                                      struct rk_err *err) __attribute__((warn_unused_result));
+enum rankd_status rk_param_set_flag(struct rk_params *params, const struct rk_param_row *row, bool value,
+                                    struct rk_err *err) __attribute__((warn_unused_result));
+enum rankd_status rk_param_set_text(struct rk_params *params, const struct rk_param_row *row,
+                                    const char *value, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+#endif

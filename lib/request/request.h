@@ -1,0 +1,101 @@
+/* A request and its reply: one value each, whichever door they came through.
+ *
+ * A front door (JSON, binary HTTP, ring) fills a struct rk_request; rk_run() checks and computes it; the
+ * front door writes the struct rk_reply out in its own format. Front doors know formats, not losses; losses
+ * know lists, not formats. */
+#ifndef RK_REQUEST_H
+#define RK_REQUEST_H
+
+#include "base/err.h"
+#include "base/exec.h"
+#include "base/tensor.h"
+#include "request/param.h"
+#include "request/port.h"
+
+/* One row per input, output: names, types and what they are, for metadata and error sentences. */
+struct rk_port_row {
+    const char *name;
+    unsigned dtypes; /* bit 1u << RK_FP32 … */
+    unsigned rank;
+    const char *shape; /* "[Q, N]" */
+    const char *help;
+};
+extern const struct rk_port_row rk_input_rows[RK_IN_COUNT];
+extern const struct rk_port_row rk_output_rows[RK_OUT_COUNT];
+
+/* A model is a row in a table (lib/losses/models.c): adding a loss is one file and one row. */
+struct rk_model {
+    const char *name;
+    unsigned inputs_scores;     /* bits 1u << RK_IN_*: the inputs of the scores route, all required */
+    unsigned inputs_embeddings; /* those of the embeddings route that are required; 0 = no such route */
+    unsigned inputs_optional;   /* those that may come with the embeddings route */
+    unsigned outputs;           /* bits 1u << RK_OUT_*: those that may be asked for */
+    unsigned outputs_default;   /* what comes if nothing is asked for */
+    unsigned use_scores;        /* RK_USE_* of the scores route */
+    unsigned use_embeddings;    /* and of the embeddings route */
+    const char *help;
+    const struct rk_loss *loss; /* lib/losses/loss.h; NULL for rank and rank_vjp */
+};
+extern const struct rk_model rk_models[];
+extern const size_t rk_model_count;
+const struct rk_model *rk_model_find(const char *name); /* NULL if there is none */
+
+struct rk_bank_view; /* lib/bank/bank.h: a bank as of one version */
+
+/* All pointers are borrowed: the caller keeps them alive until rk_run() returned. Tensor contents may change
+ * while the engine reads them (a shared segment): results are then unspecified, accesses stay in bounds. */
+struct rk_request {
+    const struct rk_model *model;
+    struct rk_tensor in[RK_IN_COUNT]; /* .data NULL: not sent */
+    unsigned outputs;                 /* bits 1u << RK_OUT_*; 0 = the model's defaults */
+    struct rk_params params;
+    const struct rk_bank_view *memory; /* NULL: no bank */
+};
+
+/* An output. If the caller sets `data` (and `capacity` in bytes) before the call, the result is written there
+ * and a too small capacity is RANKD_INVALID with the needed bytes in the sentence (and `bytes` set to what is
+ * needed); otherwise it is malloc'ed and `owned` set, and rk_reply_clear() frees it. */
+struct rk_out {
+    enum rk_dtype dtype;
+    unsigned rank;
+    size_t shape[RK_MAX_RANK];
+    void *data;
+    size_t capacity;
+    size_t bytes;
+    bool owned;
+    bool on_card; /* `data` was set by the caller to an address on the accelerator; never owned */
+};
+
+/* What the reply says beside its tensors. */
+struct rk_info {
+    double loss; /* FP64, before its rounding to the FP32 output */
+    size_t lists, lists_skipped, lists_stalled, gradient_nonzero;
+    bool has_gradient; /* stalled and nonzero count only then */
+    bool has_bank;     /* the bank_* fields count only then */
+    size_t bank_items;
+    uint64_t bank_version, bank_version_appended, bank_generation; /* appended: 0 = nothing was */
+    double gradient_dropped; /* score banks: share of |gradient| that fell on memory */
+    bool on_card;            /* computed by the accelerator, or mostly so */
+};
+
+struct rk_reply {
+    struct rk_out out[RK_OUT_COUNT]; /* .data NULL after the call: not asked for */
+    unsigned outputs;                /* bits of those that are there */
+    struct rk_info info;
+};
+
+/* Checks the request against its model (inputs, types, shapes, values, parameters) and computes it. On
+ * failure *reply holds no owned memory and caller-owned outputs are unspecified. Bounds of the work: memory
+ * beyond inputs and outputs comes from exec->scratch only. Thread-safe for distinct exec and reply. Errors:
+ * RANKD_INVALID (names the field), RANKD_OVERLOADED (scratch), RANKD_DEADLINE, RANKD_UNSUPPORTED. */
+enum rankd_status rk_run(const struct rk_exec *exec, const struct rk_request *request, struct rk_reply *reply,
+                         struct rk_err *err) __attribute__((warn_unused_result));
+
+/* Upper bound of the bytes rk_run will allocate for outputs and take as scratch, for a budget kept by the
+ * caller. Valid for any request, checked or not; saturates at SIZE_MAX. */
+size_t rk_request_cost(const struct rk_request *request);
+
+/* Frees owned outputs; fine on a zeroed reply, and twice. */
+void rk_reply_clear(struct rk_reply *reply);
+
+#endif

@@ -1,0 +1,60 @@
+/* The ranked axis of a retrieval request: the batch, then the references, then the bank's items, oldest
+ * first, as runs of rows that lie side by side; and which of them a query finds relevant or must ignore. */
+#ifndef RK_RETRIEVAL_ITEMS_H
+#define RK_RETRIEVAL_ITEMS_H
+
+#include "base/err.h"
+#include "base/exec.h"
+#include "request/bank_view.h"
+
+/* A run of items. Positions on the ranked axis are start..start+items-1. */
+struct rk_run {
+    size_t start, items;
+    const void *rows; /* [items, dim] */
+    enum rk_dtype dtype;
+    const int64_t *labels; /* [items] */
+    const int64_t *ids;    /* [items], or NULL: none has one */
+    const struct rk_labels
+        *by_label; /* its positions begin at `first`: index position = first + place in the run */
+    const struct rk_labels *by_id; /* NULL where ids is */
+    size_t first;
+    uint64_t identity; /* as struct rk_bank_chunk has it; 0: none */
+};
+
+struct rk_items {
+    size_t batch, refs, total, dim;
+    size_t runs;
+    struct rk_run *run; /* run[0] is the batch; then the references, if any; then the bank's chunks */
+    float *rows;        /* [batch + refs, dim]: embeddings as ranked */
+    double *norms;      /* [batch + refs] */
+    int64_t *labels;    /* [batch + refs] */
+    int64_t *ids;       /* [batch + refs]; NULL: neither has ids */
+};
+
+struct rk_request;
+
+/* Reads and checks what a request says about its items. `normalize` is what counts for the request. Memory is
+ * the scratch's. RANKD_INVALID (names field and position), RANKD_OVERLOADED. */
+enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_request *request, bool normalize,
+                                struct rk_items *items, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+struct rk_found {
+    uint32_t relevant; /* bear the query's label and are not ignored */
+    uint32_t ignored;  /* the query itself, and what bears its id */
+};
+
+/* How many items query q (an item of the batch) finds relevant and ignores. */
+struct rk_found rk_items_count(const struct rk_items *items, size_t q);
+
+/* Their positions, each ascending: `ignored` has room for found.ignored of rk_items_count(), `relevant` for
+ * found.relevant + found.ignored of them. */
+void rk_items_find(const struct rk_items *items, size_t q, uint32_t *relevant, uint32_t *ignored);
+
+/* Item `place` of a run as FP32, to `out` [dim]. */
+void rk_run_row(const struct rk_run *run, size_t dim, size_t place, float *out);
+
+/* The run of a position. */
+const struct rk_run *rk_items_run(const struct rk_items *items, size_t position);
+
+#endif

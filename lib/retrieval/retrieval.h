@@ -1,0 +1,30 @@
+/* The embeddings route: a batch of embeddings and labels, each item in its turn a query that ranks all
+ * others, those of the batch, the references and the memory, by inner product.
+ *
+ * The lists never stand in memory: similarities come in tiles from a BLAS, are counted against the relevant
+ * items' and forgotten (retrieval_stream.h). */
+#ifndef RK_RETRIEVAL_H
+#define RK_RETRIEVAL_H
+
+#include "base/err.h"
+#include "base/exec.h"
+#include "request/request.h"
+
+/* Computes a request whose `embeddings` were sent, for a model with a loss. rk_run() has checked that inputs
+ * and parameters belong to the model and that each tensor's type and number of dimensions fit its row; here
+ * the shapes, the values and what they have to do with each other are checked. Fills reply->info and those of
+ * loss, gradient, list_loss and ref_gradient that request->outputs asks for (not 0 here). On failure rk_run()
+ * clears the reply.
+ *
+ * Errors: RANKD_INVALID (names the field and the position), RANKD_OVERLOADED (scratch), RANKD_DEADLINE. */
+enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_request *request,
+                                   struct rk_reply *reply, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Upper bound of the scratch bytes rk_retrieval_run() takes; saturates at SIZE_MAX. */
+size_t rk_retrieval_cost(const struct rk_request *request);
+
+/* Largest batch: the in-batch part grows with its square. */
+#define RK_RETRIEVAL_BATCH_MAX 16384
+
+#endif

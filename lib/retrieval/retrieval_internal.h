@@ -1,0 +1,54 @@
+/* A retrieval request while it is computed. */
+#ifndef RK_RETRIEVAL_INTERNAL_H
+#define RK_RETRIEVAL_INTERNAL_H
+
+#include "blackbox/blackbox.h"
+#include "request/request.h"
+#include "retrieval/items.h"
+
+/* One query and its list. */
+struct rk_query {
+    struct rk_found found;
+    double w;    /* weight of the list in the loss */
+    double loss; /* of the list, before w */
+    bool done;   /* its loss and gradient are there */
+};
+
+struct rk_retrieval {
+    const struct rk_exec *exec;
+    const struct rk_kernels *kernels;
+    struct rk_items items;
+    struct rk_blackbox box;
+    struct rk_query *query;               /* [batch] */
+    uint32_t most_relevant, most_ignored; /* of any query */
+    bool gradient;
+    bool check_nan; /* similarities may be NaN: embeddings are not normalized */
+    double *sum;    /* [batch + refs, dim]: the gradient; NULL unless `gradient` */
+    size_t stalled; /* lists */
+    size_t on_card; /* lists that the accelerator computed */
+};
+
+/* Both compute the lists of queries that are not done: fill their losses, `sum` and `stalled`. RANKD_OK;
+ * RANKD_INVALID (a similarity is not a number), RANKD_OVERLOADED, RANKD_DEADLINE.
+ *
+ * rows: from complete rows of similarities, as many at a time as fit RK_ROWS_BYTES.
+ * stream: in tiles; for lists too long for many rows to fit. */
+enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err)
+    __attribute__((warn_unused_result));
+enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Scratch bytes of rows for so many queries and items; and of stream, which goes on with rows where it has
+ * to. */
+size_t rk_retrieval_rows_cost(size_t batch, size_t total, size_t dim);
+size_t rk_retrieval_stream_cost(size_t batch, size_t total, size_t dim);
+
+#define RK_ROWS_BYTES ((size_t)40 << 20)
+
+/* True where streaming pays: the rows of a batch do not fit, and a sample says something. */
+static inline bool rk_retrieval_streams(size_t batch, size_t total)
+{
+    return batch > 1 && total >= 65536 && batch * total > RK_ROWS_BYTES / sizeof(float) && total >= 4 * batch;
+}
+
+#endif

@@ -1,0 +1,219 @@
+/* Lists from complete rows of similarities: a block of queries against everything, then list by list as with
+ * scores. */
+#include <string.h>
+
+#include "base/schedule.h"
+#include "retrieval/gradient.h"
+#include "retrieval/product.h"
+#include "retrieval/retrieval_internal.h"
+
+/* Up to so many ignored items are cut out of a list; more are marked. */
+enum { CUTS = 64 };
+
+struct rows {
+    struct rk_retrieval *run;
+    size_t block;           /* queries of a block */
+    float *similarity;      /* [block, total] */
+    int8_t *targets;        /* [total], all 0 between lists */
+    uint32_t *relevant;     /* [most_relevant + most_ignored] */
+    uint32_t *ignored;      /* [most_ignored] */
+    struct rk_delta *delta; /* [total] */
+    struct rk_gradient *gradient;
+    void *work;    /* of the product */
+    void *scratch; /* of a list */
+    size_t scratch_bytes;
+};
+
+static size_t block_rows(size_t batch, size_t total)
+{
+    if (total == 0) /* an empty batch, of which the cost is asked */
+        return 0;
+    size_t rows = RK_ROWS_BYTES / sizeof(float) / total;
+    if (rows > RK_BATCH_TILE)
+        rows = rows / RK_BATCH_TILE *
+               RK_BATCH_TILE; /* no tile of the batch is computed for a part of its rows */
+    rows = rows ? rows : 1;
+    return rows < batch ? rows : batch;
+}
+
+static enum rankd_status fill_rows(struct rows *rows, size_t first, size_t count, struct rk_err *err)
+{
+    struct rk_retrieval *run = rows->run;
+    const struct rk_items *items = &run->items;
+    rk_product_batch(items, first, count, rows->similarity, items->total, rows->work);
+    for (size_t r = 1; r < items->runs; r++) {
+        for (size_t from = 0; from < items->run[r].items; from += RK_ITEM_TILE) {
+            size_t left = items->run[r].items - from, n = left < RK_ITEM_TILE ? left : RK_ITEM_TILE;
+            float *out = rows->similarity + items->run[r].start + from;
+            rk_product_run(items, first, count, &items->run[r], from, n, out, items->total, rows->work);
+            if ((from / RK_ITEM_TILE) % 16 == 0 && rk_exec_check(run->exec, err) != RANKD_OK)
+                return err->status;
+        }
+    }
+    return RANKD_OK;
+}
+
+/* The list of one query: row and targets, without the items it ignores, or with these marked where they are
+ * many. */
+static struct rk_list list_of(const struct rows *rows, struct rk_found found, const float *row,
+                              struct rk_segment *segment)
+{
+    uint32_t total = (uint32_t)rows->run->items.total, from = 0;
+    struct rk_list list = {.segment = segment, .n = total - found.ignored, .p = found.relevant};
+    size_t cuts = found.ignored <= CUTS ? found.ignored : 0;
+    for (size_t i = 0; i <= cuts; i++) {
+        uint32_t end = i < cuts ? rows->ignored[i] : total;
+        if (end > from)
+            segment[list.segments++] = (struct rk_segment){
+                .scores = row + from, .targets = rows->targets + from, .items = end - from, .dtype = RK_FP32};
+        from = end + 1;
+    }
+    list.items = list.graded = cuts ? list.n : total;
+    return list;
+}
+
+static void mark(const struct rows *rows, struct rk_found found, int8_t relevant, int8_t ignored)
+{
+    for (uint32_t i = 0; i < found.relevant; i++)
+        rows->targets[rows->relevant[i]] = relevant;
+    for (uint32_t i = 0; found.ignored > CUTS && i < found.ignored; i++)
+        rows->targets[rows->ignored[i]] = ignored;
+}
+
+/* From positions of the list to positions of the ranked axis: the cut ones come back. */
+static void place(const struct rows *rows, struct rk_found found, size_t deltas)
+{
+    uint32_t skipped = 0, cuts = found.ignored <= CUTS ? found.ignored : 0;
+    for (size_t i = 0; i < deltas; i++) {
+        while (skipped < cuts && rows->ignored[skipped] <= rows->delta[i].position + skipped)
+            skipped++;
+        rows->delta[i].position += skipped;
+    }
+}
+
+static enum rankd_status run_list(struct rows *rows, size_t q, const float *row, struct rk_err *err)
+{
+    struct rk_retrieval *run = rows->run;
+    struct rk_query *query = &run->query[q];
+    struct rk_segment segment[CUTS + 1];
+    rk_items_find(&run->items, q, rows->relevant, rows->ignored);
+    struct rk_list list = list_of(rows, query->found, row, segment);
+    mark(rows, query->found, 1, -1);
+    struct rk_list_out out = {
+        .gradient = run->gradient, .sparse = rows->delta, .room = run->gradient ? run->items.total : 0};
+    struct rk_exec alone = *run->exec; /* a list here is short, or there are many */
+    alone.pool = NULL;
+    alone.copied = NULL; /* rows of similarities are nobody else's */
+    enum rankd_status status =
+        rk_list_run(&alone, run->kernels, &run->box, query->w, &list, rows->scratch, &out, err);
+    mark(rows, query->found, 0, 0);
+    if (status == RANKD_INVALID)
+        return rk_fail(
+            err, RANKD_INVALID,
+            "embeddings[%zu] has an inner product that is not a number; without normalize, lengths must be "
+            "such that inner products fit FP32",
+            q);
+    if (status != RANKD_OK)
+        return status;
+    query->loss = out.loss;
+    if (run->gradient) {
+        run->stalled += out.stalled;
+        place(rows, query->found, out.deltas);
+        rk_gradient_begin(rows->gradient, q, query->w, out.lambda);
+        for (size_t i = 0; i < out.deltas; i++)
+            rk_gradient_put(rows->gradient, rows->delta[i].position, rows->delta[i].delta);
+        rk_gradient_end(rows->gradient);
+    }
+    return RANKD_OK;
+}
+
+static size_t list_scratch(const struct rk_retrieval *run)
+{
+    /* `plan` may need more for fewer relevant items, so both ends of the range are asked. */
+    size_t most = 0;
+    uint32_t total = (uint32_t)run->items.total;
+    for (size_t q = 0; q < run->items.batch; q++) {
+        uint32_t p = run->query[q].found.relevant;
+        if (p == 0)
+            continue;
+        size_t cut =
+            rk_list_scratch(run->kernels, total - run->query[q].found.ignored, p, RK_FP32, 1, run->gradient);
+        size_t whole = rk_list_scratch(run->kernels, total, p, RK_FP32, 1, run->gradient);
+        most = cut > most ? cut : most;
+        most = whole > most ? whole : most;
+    }
+    return most;
+}
+
+static bool take(struct rows *rows)
+{
+    struct rk_retrieval *run = rows->run;
+    struct rk_scratch *scratch = run->exec->scratch;
+    size_t total = run->items.total;
+    rows->block = block_rows(run->items.batch, total);
+    rows->similarity = rk_scratch_take(scratch, rows->block * total * sizeof *rows->similarity);
+    rows->targets = rk_scratch_take(scratch, total);
+    rows->relevant =
+        rk_scratch_take(scratch, ((size_t)run->most_relevant + run->most_ignored) * sizeof(uint32_t));
+    rows->ignored = rk_scratch_take(scratch, run->most_ignored * sizeof(uint32_t));
+    rows->delta = rk_scratch_take(scratch, (run->gradient ? total : 0) * sizeof *rows->delta);
+    void *gradient = rk_scratch_take(scratch, rk_gradient_bytes(run->items.dim));
+    if (gradient)
+        rows->gradient = rk_gradient_at(gradient, &run->items, run->kernels->tile, run->sum);
+    rows->work = rk_scratch_take(scratch, rk_product_work(run->items.dim));
+    rows->scratch_bytes = list_scratch(run);
+    rows->scratch = rk_scratch_take(scratch, rows->scratch_bytes);
+    return rows->similarity && rows->targets && rows->relevant && rows->ignored && rows->delta &&
+           rows->gradient && rows->work && rows->scratch;
+}
+
+static bool open_list(const struct rk_query *query)
+{
+    return query->found.relevant > 0 && !query->done;
+}
+
+/* The first query from `from` on that is not done; `batch` if there is none. */
+static size_t next_open(const struct rk_retrieval *run, size_t from)
+{
+    while (from < run->items.batch && !open_list(&run->query[from]))
+        from++;
+    return from;
+}
+
+enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err)
+{
+    struct rows rows = {.run = run};
+    if (next_open(run, 0) == run->items.batch)
+        return RANKD_OK;
+    if (!take(&rows))
+        return rk_fail_scratch(err,
+                               rk_retrieval_rows_cost(run->items.batch, run->items.total, run->items.dim));
+    memset(rows.targets, 0, run->items.total);
+    for (size_t first = next_open(run, 0), count; first < run->items.batch;
+         first = next_open(run, first + count)) {
+        count = rows.block < run->items.batch - first ? rows.block : run->items.batch - first;
+        while (!open_list(&run->query[first + count - 1]))
+            count--;
+        if (fill_rows(&rows, first, count, err) != RANKD_OK)
+            return err->status;
+        for (size_t i = 0; i < count; i++) {
+            if (!open_list(&run->query[first + i]))
+                continue;
+            enum rankd_status status =
+                run_list(&rows, first + i, rows.similarity + i * run->items.total, err);
+            if (status != RANKD_OK)
+                return status;
+        }
+        if (rk_exec_check(run->exec, err) != RANKD_OK)
+            return err->status;
+    }
+    return RANKD_OK;
+}
+
+size_t rk_retrieval_rows_cost(size_t batch, size_t total, size_t dim)
+{
+    /* Rows; targets, positions, deltas and what a list takes: at most so many bytes an item. */
+    const size_t per_item = 1 + 8 + 8 + 96;
+    return block_rows(batch, total) * total * sizeof(float) + total * per_item + rk_product_work(dim) +
+           rk_gradient_bytes(dim) + ((size_t)1 << 20);
+}

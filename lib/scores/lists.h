@@ -1,0 +1,77 @@
+/* Lists as a tensor holds them: rows or columns, any type; brought one after the other into the form that the
+ * engine reads (contiguous items, FP32/FP16/BF16 scores, one-byte targets), in place where they are that
+ * already. */
+#ifndef RK_SCORES_LISTS_H
+#define RK_SCORES_LISTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/tensor.h"
+#include "kernels/kernel.h"
+
+struct rk_lists {
+    const void *scores; /* [rows, columns], row-major */
+    const void *targets;
+    enum rk_dtype score_dtype, target_dtype; /* as sent */
+    bool by_column;                          /* each column is a list (axis 0), else each row */
+    size_t lists;
+    uint32_t items;      /* of a list */
+    size_t tile;         /* lists to load at a time: 1 by row, some neighbours by column */
+    enum rk_dtype dtype; /* of scores once loaded */
+};
+
+/* A view of two matrices of equal shape. rows·columns does not overflow, a list has at most RK_LIST_MAX
+ * items. */
+struct rk_lists rk_lists_of(const struct rk_tensor *scores, const struct rk_tensor *targets, bool by_column);
+
+/* The same tensors as one list in memory order. */
+struct rk_lists rk_lists_flat(const struct rk_lists *lists);
+
+/* Relevant and not ignored items of a list. */
+struct rk_list_count {
+    uint32_t n, p;
+};
+
+/* Counts every list, on the threads of a long request's pool, and refuses any value that is no target, by
+ * name and position. */
+enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_exec *exec,
+                                 struct rk_list_count *count, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Bytes for the counts of so many lists, and while they are counted. */
+size_t rk_lists_count_cost(size_t lists, size_t items);
+
+/* True if the engine reads the scores where they are. */
+bool rk_lists_scores_in_place(const struct rk_lists *lists);
+
+/* Bytes of the tensors, as sent, that loading so many lists copies. */
+size_t rk_lists_copied(const struct rk_lists *lists, size_t count);
+
+/* Bytes that a tile takes where it is not read in place. */
+size_t rk_lists_buffer(const struct rk_lists *lists);
+
+/* A tile of lists as loaded: list i of it starts i strides after the first. */
+struct rk_lists_tile {
+    const char *scores;
+    const int8_t *targets;
+    size_t score_stride; /* bytes */
+    size_t target_stride;
+};
+
+/* Loads lists first..first+count-1, count <= lists->tile, using `buffer` of rk_lists_buffer() bytes. */
+struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, size_t count, void *buffer);
+
+/* The way back for a gradient by column: tile[i][j] goes to item j of list first + i. */
+void rk_lists_store(const struct rk_lists *lists, size_t first, size_t count, const float *tile,
+                    float *gradient);
+
+/* Flat position of item j of a list. */
+static inline size_t rk_lists_index(const struct rk_lists *lists, size_t list, size_t item)
+{
+    return lists->by_column ? item * lists->lists + list : list * lists->items + item;
+}
+
+#endif

@@ -1,0 +1,345 @@
+/* rank and rank_vjp: the ranks of every item of a row, and the blackbox gradient of the ranking itself with
+ * an upstream of the trainer's own (Rolínek et al., CVPR 2020, algorithm 1). All items may be perturbed, so
+ * rows are sorted. */
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/number.h"
+#include "base/schedule.h"
+#include "blackbox/blackbox_internal.h"
+#include "kernels/score.h"
+#include "request/out.h"
+#include "scores/scores.h"
+#include "scores/sparse_accumulator.h"
+
+enum { BLOCK = 1024 };
+
+struct group {
+    size_t nonzero;
+    struct rk_err err;
+};
+
+struct job {
+    const struct rk_exec *exec;
+    struct rk_lists rows;
+    const void *upstream; /* FP32 [Q, N], aligned to nothing; NULL: ranks only */
+    double lambda;
+    double scale;    /* n·λ or λ: the gradient is -Δ by it */
+    int64_t *ranks;  /* NULL: not wanted */
+    float *gradient; /* NULL: not wanted, or gathered */
+    struct rk_gather gather;
+    bool pair; /* a row is ranked before and after at once */
+    size_t per_group, groups;
+    struct group *group;
+    atomic_size_t failed; /* number of the first group known to have failed */
+};
+
+/* Rows so long that it pays to rank them before and after at once, on two threads, and so short that twice
+ * the memory for it is bearable. */
+enum { PAIR_MIN = 1 << 17, PAIR_MAX = 1 << 24 };
+
+/* So few that the memory which RK_SHARE_PER_ITEM allows is not enough for two rows at once. */
+enum { FEW_ROWS = 8 };
+
+/* One ranking of a row; all rows [items]. */
+struct ranking {
+    uint32_t *key, *order; /* order[k] is the item of rank k + 1 */
+    int32_t *place;        /* rank - 1 of each item; NULL: not wanted */
+    void *sort;
+};
+
+struct share {
+    struct ranking before, after; /* of one memory, unless they are a pair; `before.place` is Δ in the end */
+    struct rk_delta *sparse;
+};
+
+static bool is_paired(size_t items)
+{
+    return items >= PAIR_MIN && items <= PAIR_MAX;
+}
+
+static void carve_ranking(struct rk_carve *carve, const struct rk_kernels *kernels, size_t items,
+                          struct ranking *ranking)
+{
+    ranking->key = rk_carve(carve, items * sizeof *ranking->key);
+    ranking->order = rk_carve(carve, items * sizeof *ranking->order);
+    ranking->sort = rk_carve(carve, kernels->order_scratch((uint32_t)items));
+}
+
+static size_t carve_share(void *base, const struct rk_kernels *kernels, size_t items, bool gradient,
+                          bool pair, bool sparse, struct share *share)
+{
+    struct rk_carve carve = {.base = base};
+    carve_ranking(&carve, kernels, items, &share->before);
+    share->before.place = rk_carve(&carve, gradient ? items * sizeof *share->before.place : 0);
+    share->after = share->before;
+    if (pair) {
+        carve_ranking(&carve, kernels, items, &share->after);
+        share->after.place = rk_carve(&carve, items * sizeof *share->after.place);
+    }
+    share->sparse = rk_carve(&carve, sparse ? items * sizeof *share->sparse : 0);
+    return carve.used;
+}
+
+/* Scores as keys, ascending from the best. */
+static enum rankd_status make_keys(const struct job *job, size_t row, uint32_t *key, struct rk_err *err)
+{
+    const size_t size = rk_dtype_size(job->rows.score_dtype);
+    const char *scores = (const char *)job->rows.scores + row * job->rows.items * size;
+    float y[BLOCK];
+    for (uint32_t from = 0, here; from < job->rows.items; from += here) {
+        here = job->rows.items - from < BLOCK ? job->rows.items - from : BLOCK;
+        rk_scores_widen(scores + from * size, job->rows.score_dtype, here, y);
+        for (uint32_t i = 0; i < here; i++) {
+            if (y[i] != y[i])
+                return rk_fail(err, RANKD_INVALID, "scores[%zu, %u] is NaN; a score must be a number", row,
+                               from + i);
+            key[from + i] = ~rk_key(y[i]);
+        }
+    }
+    rk_exec_copied(job->exec, job->rows.items * size);
+    return RANKD_OK;
+}
+
+/* y' = (float)((double)y + λ·upstream). */
+static enum rankd_status perturb(const struct job *job, size_t row, uint32_t *key, struct rk_err *err)
+{
+    const char *upstream = (const char *)job->upstream + row * job->rows.items * sizeof(float);
+    for (uint32_t i = 0; i < job->rows.items; i++) {
+        float up;
+        memcpy(&up, upstream + i * sizeof up, sizeof up);
+        if (!isfinite(up)) {
+            char text[RK_NUMBER_TEXT];
+            return rk_fail(err, RANKD_INVALID, "upstream[%zu, %u] is %s; it must be finite", row, i,
+                           rk_number_text((double)up, text));
+        }
+        key[i] = ~rk_key((float)((double)rk_float_of_key(~key[i]) + job->lambda * (double)up));
+    }
+    return RANKD_OK;
+}
+
+static enum rankd_status rank_row(const struct job *job, size_t row, bool perturbed,
+                                  const struct ranking *ranking, struct rk_err *err)
+{
+    enum rankd_status status = make_keys(job, row, ranking->key, err);
+    if (status == RANKD_OK && perturbed)
+        status = perturb(job, row, ranking->key, err);
+    if (status == RANKD_OK)
+        status = rk_exec_check(job->exec, err);
+    if (status == RANKD_OK)
+        job->exec->kernels->order(ranking->key, job->rows.items, ranking->order, NULL, ranking->sort);
+    return status;
+}
+
+/* A row ranked before and after, each a task of its own. */
+struct pair {
+    struct job *job;
+    size_t row;
+    const struct ranking *ranking[2];
+    struct rk_err err[2];
+};
+
+static void rank_one(void *arg, size_t number)
+{
+    struct pair *pair = arg;
+    const struct ranking *ranking = pair->ranking[number];
+    if (rank_row(pair->job, pair->row, number == 1, ranking, &pair->err[number]) != RANKD_OK)
+        return;
+    for (uint32_t k = 0; k < pair->job->rows.items; k++)
+        ranking->place[ranking->order[k]] = (int32_t)k;
+}
+
+static enum rankd_status rank_pair(struct job *job, size_t row, const struct share *share, struct rk_err *err)
+{
+    struct rk_pool *pool = job->exec->pool;
+    struct pair pair = {.job = job, .row = row, .ranking = {&share->before, &share->after}};
+    pool->run(pool, 2, rank_one, &pair);
+    for (int i = 0; i < 2; i++) {
+        if (pair.err[i].status != RANKD_OK) {
+            *err = pair.err[i];
+            return err->status;
+        }
+    }
+    for (uint32_t i = 0; i < job->rows.items; i++)
+        share->before.place[i] -= share->after.place[i];
+    return RANKD_OK;
+}
+
+static enum rankd_status rank_twice(const struct job *job, size_t row, const struct share *share,
+                                    struct rk_err *err)
+{
+    const struct ranking *ranking = &share->before;
+    for (uint32_t k = 0; k < job->rows.items; k++)
+        ranking->place[ranking->order[k]] = (int32_t)k;
+    enum rankd_status status = rank_row(job, row, true, ranking, err);
+    for (uint32_t k = 0; status == RANKD_OK && k < job->rows.items; k++)
+        ranking->place[ranking->order[k]] -= (int32_t)k;
+    return status;
+}
+
+static size_t write_dense(const struct job *job, size_t row, const int32_t *delta)
+{
+    float *gradient = job->gradient + row * job->rows.items;
+    size_t nonzero = 0;
+    for (uint32_t i = 0; i < job->rows.items; i++) {
+        gradient[i] = rk_sink_value(1.0, job->scale, delta[i]);
+        nonzero += gradient[i] != 0;
+    }
+    return nonzero;
+}
+
+static void gather(struct job *job, size_t row, const struct share *share)
+{
+    struct rk_list_out out = {.sparse = share->sparse, .room = job->rows.items, .lambda = job->scale};
+    for (uint32_t i = 0; i < job->rows.items; i++) {
+        if (share->before.place[i] != 0)
+            out.sparse[out.deltas++] = (struct rk_delta){i, share->before.place[i]};
+    }
+    rk_gather_add(&job->gather, &job->rows, row, 1.0, &out);
+}
+
+static enum rankd_status run_row(struct job *job, size_t row, const struct share *share, struct group *group)
+{
+    enum rankd_status status = job->pair ? rank_pair(job, row, share, &group->err)
+                                         : rank_row(job, row, false, &share->before, &group->err);
+    if (status != RANKD_OK)
+        return status;
+    for (uint32_t k = 0; job->ranks && k < job->rows.items; k++)
+        job->ranks[row * job->rows.items + share->before.order[k]] = (int64_t)k + 1;
+    if (!job->upstream)
+        return RANKD_OK;
+    if (!job->pair && (status = rank_twice(job, row, share, &group->err)) != RANKD_OK)
+        return status;
+    if (job->gradient)
+        group->nonzero += write_dense(job, row, share->before.place);
+    else if (job->gather.needed)
+        gather(job, row, share);
+    return RANKD_OK;
+}
+
+static void run_group(void *arg, size_t number, void *memory)
+{
+    struct job *job = arg;
+    struct group *group = &job->group[number];
+    struct share share;
+    *group = (struct group){0};
+    if (number > atomic_load_explicit(&job->failed, memory_order_relaxed))
+        return;
+    (void)carve_share(memory, job->exec->kernels, job->rows.items, job->upstream, job->pair,
+                      job->gather.needed, &share);
+    size_t row = number * job->per_group, end = row + job->per_group;
+    enum rankd_status status = rk_exec_check(job->exec, &group->err);
+    for (; status == RANKD_OK && row < end && row < job->rows.lists; row++)
+        status = run_row(job, row, &share, group);
+    size_t seen = atomic_load_explicit(&job->failed, memory_order_relaxed);
+    while (status != RANKD_OK && number < seen && !atomic_compare_exchange_weak(&job->failed, &seen, number))
+        ;
+}
+
+static enum rankd_status run_rows(struct job *job, struct rk_info *info, struct rk_err *err)
+{
+    struct share share;
+    struct rk_exec exec = *job->exec;
+    job->pair = job->upstream && exec.pool && job->groups < FEW_ROWS && is_paired(job->rows.items);
+    if (job->pair) /* its threads work on one row */
+        exec.pool = NULL;
+    size_t bytes = carve_share(NULL, job->exec->kernels, job->rows.items, job->upstream, job->pair,
+                               job->gather.needed, &share);
+    atomic_store_explicit(&job->failed, SIZE_MAX, memory_order_relaxed);
+    enum rankd_status status =
+        rk_schedule(&exec, job->groups, bytes, RK_SHARE_PER_ITEM * job->rows.lists * job->rows.items,
+                    run_group, job, err);
+    info->gradient_nonzero = 0;
+    for (size_t g = 0; status == RANKD_OK && g < job->groups; g++) {
+        if (job->group[g].err.status != RANKD_OK)
+            return rk_fail(err, job->group[g].err.status, "%s", job->group[g].err.text);
+        info->gradient_nonzero += job->group[g].nonzero;
+    }
+    return status;
+}
+
+/* As often as the differences turn out to need more room, which is once unless the input changes. */
+static enum rankd_status run_until_it_fits(struct job *job, struct rk_info *info, struct rk_err *err)
+{
+    for (int attempt = 0; attempt < 3; attempt++) {
+        rk_gather_reset(&job->gather);
+        enum rankd_status status = run_rows(job, info, err);
+        if (status != RANKD_OK)
+            return status;
+        if (!job->gather.needed || rk_gather_fits(&job->gather, job->exec->scratch, err))
+            return RANKD_OK;
+        if (err->status != RANKD_OK)
+            return err->status;
+    }
+    return rk_fail(err, RANKD_INVALID,
+                   "scores and upstream changed while they were read; leave them alone until the reply");
+}
+
+static enum rankd_status prepare(struct job *job, const struct rk_request *request, struct rk_reply *reply,
+                                 struct rk_err *err)
+{
+    const size_t *shape = request->in[RK_IN_SCORES].shape;
+    enum rankd_status status = RANKD_OK;
+    if (request->outputs & RK_OUT_BIT(RK_OUT_RANKS)) {
+        status = rk_out_prepare(reply, RK_OUT_RANKS, RK_INT64, 2, shape, err);
+        job->ranks = reply->out[RK_OUT_RANKS].data;
+    }
+    if (status == RANKD_OK && request->outputs & RK_OUT_BIT(RK_OUT_GRADIENT)) {
+        status = rk_out_prepare(reply, RK_OUT_GRADIENT, RK_FP32, 2, shape, err);
+        job->gradient = reply->out[RK_OUT_GRADIENT].data;
+    }
+    if (status != RANKD_OK)
+        return status;
+    if (job->upstream && !job->gradient)
+        status = rk_gather_start(&job->gather, job->exec->scratch, job->rows.lists * job->rows.items,
+                                 job->rows.items, false, err);
+    job->gather.list_room = job->rows.items;
+    job->per_group = job->rows.items < RK_GROUP_ITEMS ? RK_GROUP_ITEMS / job->rows.items : 1;
+    job->groups = (job->rows.lists + job->per_group - 1) / job->per_group;
+    job->group = rk_scratch_take(job->exec->scratch, job->groups * sizeof *job->group);
+    if (status == RANKD_OK && !job->group)
+        return rk_fail_scratch(err, job->groups * sizeof *job->group);
+    return status;
+}
+
+enum rankd_status rk_run_rank(const struct rk_exec *exec, const struct rk_request *request,
+                              struct rk_reply *reply, struct rk_err *err)
+{
+    const struct rk_params *params = &request->params;
+    struct job job = {.exec = exec, .lambda = params->lambda};
+    job.rows = rk_lists_of(&request->in[RK_IN_SCORES], &request->in[RK_IN_SCORES], false);
+    job.scale =
+        params->lambda_units == RK_UNITS_NORMALIZED ? job.rows.items * params->lambda : params->lambda;
+    if (request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE))
+        job.upstream = request->in[RK_IN_UPSTREAM].data;
+    enum rankd_status status = prepare(&job, request, reply, err);
+    if (status == RANKD_OK)
+        status = run_until_it_fits(&job, &reply->info, err);
+    if (status != RANKD_OK)
+        return status;
+    reply->info.lists = job.rows.lists;
+    reply->info.has_gradient = job.upstream != NULL;
+    if (!(request->outputs & RK_OUT_SPARSE))
+        return RANKD_OK;
+    if (job.gradient)
+        return rk_out_compress(reply, request->outputs, job.gradient, job.rows.lists * job.rows.items, err);
+    return rk_gather_write(&job.gather, exec->scratch, request->outputs, reply, err);
+}
+
+size_t rk_cost_rank(const struct rk_request *request)
+{
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
+    struct share share;
+    if (scores->shape[1] > RK_LIST_MAX)
+        return SIZE_MAX;
+    size_t elements = rk_cost_times(scores->shape[0], scores->shape[1]);
+    unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
+    bool gathers = outputs & RK_OUT_SPARSE && !(outputs & RK_OUT_BIT(RK_OUT_GRADIENT));
+    size_t one =
+        carve_share(NULL, rk_kernels(), scores->shape[1], true, is_paired(scores->shape[1]), gathers, &share);
+    size_t many = rk_cost_times(elements, RK_SHARE_PER_ITEM);
+    size_t groups = rk_cost_times(elements / (RK_GROUP_ITEMS / 2) + 1, sizeof(struct group));
+    size_t cost = rk_cost_add(one > many ? one : many, rk_cost_add(groups, 4096));
+    return gathers ? rk_cost_add(cost, rk_gather_cost(elements, 0, false, false)) : cost;
+}

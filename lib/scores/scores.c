@@ -1,0 +1,218 @@
+/* ap and recall on scores: what is counted before a gradient can be weighed, the two parts of the loss, and
+ * the outputs. */
+#include <string.h>
+
+#include "base/schedule.h"
+#include "request/bank_view.h"
+#include "request/out.h"
+#include "scores/loss_term.h"
+#include "scores/scores.h"
+
+/* A request while it runs. */
+struct scores {
+    const struct rk_exec *exec;
+    const struct rk_request *request;
+    struct rk_part lists, flat;
+    struct rk_list_count all; /* of the flat list */
+    struct rk_part_job job;
+    struct rk_part_total total, flat_total;
+};
+
+static bool asks(const struct scores *s, unsigned outputs)
+{
+    return s->request->outputs & outputs;
+}
+
+static struct rk_blackbox box_of(const struct rk_request *request)
+{
+    const struct rk_params *params = &request->params;
+    return (struct rk_blackbox){.loss = request->model->loss,
+                                .weight = params->weight,
+                                .margin = params->margin,
+                                .lambda = params->lambda,
+                                .normalized = params->lambda_units == RK_UNITS_NORMALIZED,
+                                .batch = params->lambda_scope == RK_SCOPE_BATCH};
+}
+
+/* Memory's items are counted with each list. Their targets were checked when they came in. */
+static void count_memory(const struct scores *s, struct rk_list_count *count)
+{
+    const struct rk_bank_scores *memory = s->lists.memory;
+    for (size_t c = 0; memory && c < memory->chunks; c++) {
+        const struct rk_bank_scores_chunk *chunk = &memory->chunk[c];
+        for (size_t l = 0; l < memory->lists; l++) {
+            struct rk_scan scan =
+                s->exec->kernels->scan(chunk->targets + l * chunk->stride, chunk->items, true);
+            count[l].n += (uint32_t)(chunk->items - scan.ignored);
+            count[l].p += (uint32_t)scan.relevant;
+        }
+    }
+}
+
+/* One pass over the targets: the weights of the lists depend on all of them. */
+static enum rankd_status count_lists(struct scores *s, struct rk_err *err)
+{
+    size_t lists = s->lists.lists.lists;
+    struct rk_list_count *count = rk_scratch_take(s->exec->scratch, lists * sizeof *count);
+    if (!count)
+        return rk_fail_scratch(err, lists * sizeof *count);
+    if (rk_lists_count(&s->lists.lists, s->exec, count, err) != RANKD_OK)
+        return err->status;
+    if (s->flat.factor > 0) {
+        for (size_t l = 0; l < lists; l++) {
+            s->all.n += count[l].n;
+            s->all.p += count[l].p;
+        }
+        s->flat.lists = rk_lists_flat(&s->lists.lists);
+        s->flat.count = &s->all;
+        rk_part_weigh(&s->flat);
+    }
+    count_memory(s, count);
+    s->lists.count = count;
+    rk_part_weigh(&s->lists);
+    return RANKD_OK;
+}
+
+static enum rankd_status prepare_outputs(struct scores *s, struct rk_reply *reply, struct rk_err *err)
+{
+    enum rankd_status status = RANKD_OK;
+    if (asks(s, RK_OUT_BIT(RK_OUT_LOSS)))
+        status = rk_out_vector(reply, RK_OUT_LOSS, RK_FP32, 1, err);
+    if (status == RANKD_OK && asks(s, RK_OUT_BIT(RK_OUT_LIST_LOSS))) {
+        status = rk_out_vector(reply, RK_OUT_LIST_LOSS, RK_FP32, s->lists.lists.lists, err);
+        s->job.list_loss = reply->out[RK_OUT_LIST_LOSS].data;
+    }
+    if (status == RANKD_OK && asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)))
+        status = rk_out_prepare(reply, RK_OUT_GRADIENT, RK_FP32, 2, s->request->in[RK_IN_SCORES].shape, err);
+    return status;
+}
+
+/* Dense and of one part: straight into the output. Otherwise it is gathered first. */
+static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *reply, struct rk_err *err)
+{
+    bool dense = asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)), two = s->lists.factor > 0 && s->flat.factor > 0;
+    size_t elements = s->lists.lists.lists * s->lists.lists.items;
+    if (!s->job.gradient)
+        return RANKD_OK;
+    if (!dense || two)
+        return rk_gather_start(&s->job.gather, s->exec->scratch, elements,
+                               s->flat.factor > 0 ? elements : s->lists.lists.items, dense, err);
+    s->job.dense = reply->out[RK_OUT_GRADIENT].data;
+    s->job.given = !reply->out[RK_OUT_GRADIENT].owned;
+    return RANKD_OK;
+}
+
+/* Both parts, again with more room where the gradient had too little. A third time would mean that the input
+ * keeps changing. */
+static enum rankd_status run_parts(struct scores *s, struct rk_err *err)
+{
+    for (int attempt = 0; attempt < 3; attempt++) {
+        enum rankd_status status = RANKD_OK;
+        if (s->job.gather.needed)
+            rk_gather_reset(&s->job.gather);
+        if (s->lists.factor > 0 || s->job.list_loss)
+            status = rk_part_run(&s->job, &s->lists, &s->total, err);
+        if (status == RANKD_OK && s->flat.factor > 0)
+            status = rk_part_run(&s->job, &s->flat, &s->flat_total, err);
+        if (status != RANKD_OK)
+            return status;
+        if (!s->job.gather.needed || rk_gather_fits(&s->job.gather, s->exec->scratch, err))
+            return RANKD_OK;
+        if (err->status != RANKD_OK)
+            return err->status;
+    }
+    return rk_fail(err, RANKD_INVALID,
+                   "scores and targets changed while they were read; leave them alone until the reply");
+}
+
+static void fill_info(const struct scores *s, struct rk_info *info)
+{
+    const struct rk_bank_view *memory = s->request->memory;
+    struct rk_sum loss = s->total.loss;
+    rk_sum_add(&loss, rk_sum_value(&s->flat_total.loss));
+    info->loss = rk_sum_value(&loss);
+    info->lists = s->lists.lists.lists;
+    info->lists_skipped = info->lists - (size_t)s->lists.valid;
+    info->has_gradient = s->job.gradient;
+    info->lists_stalled = s->total.stalled;
+    info->gradient_nonzero = s->total.nonzero + s->flat_total.nonzero;
+    rk_info_bank(info, memory);
+    if (!memory)
+        return;
+    double moved = rk_sum_value(&s->total.moved);
+    info->gradient_dropped = moved > 0 ? rk_sum_value(&s->total.dropped) / moved : 0;
+}
+
+static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply, struct rk_err *err)
+{
+    unsigned outputs = s->request->outputs;
+    float *gradient = reply->out[RK_OUT_GRADIENT].data;
+    if (!asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)))
+        return rk_gather_write(&s->job.gather, s->exec->scratch, outputs, reply, err);
+    if (s->job.gather.needed) {
+        reply->info.gradient_nonzero = rk_gather_dense(&s->job.gather, gradient);
+        rk_exec_copied(s->exec, rk_out_given(reply, RK_OUT_GRADIENT));
+    }
+    if (outputs & RK_OUT_SPARSE)
+        return rk_out_compress(reply, outputs, gradient, reply->out[RK_OUT_GRADIENT].bytes / sizeof(float),
+                               err);
+    return RANKD_OK;
+}
+
+enum rankd_status rk_run_scores(const struct rk_exec *exec, const struct rk_request *request,
+                                struct rk_reply *reply, struct rk_err *err)
+{
+    const struct rk_params *params = &request->params;
+    const struct rk_tensor *in = request->in;
+    struct scores s = {.exec = exec, .request = request};
+    s.lists = (struct rk_part){
+        .lists = rk_lists_of(&in[RK_IN_SCORES], &in[RK_IN_TARGETS], params->axis == RK_AXIS_COLUMNS),
+        .memory = request->memory ? &request->memory->scores : NULL,
+        .memory_items = request->memory ? (uint32_t)request->memory->items : 0,
+        .factor = 1.0 - params->interclass,
+        .average = params->average,
+    };
+    s.flat = (struct rk_part){.factor = params->interclass, .average = RK_AVERAGE_SUM, .flat = true};
+    s.job = (struct rk_part_job){
+        .exec = exec,
+        .box = box_of(request),
+        .columns = in[RK_IN_SCORES].shape[1],
+        .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE),
+    };
+    enum rankd_status status = count_lists(&s, err);
+    if (status == RANKD_OK)
+        status = prepare_outputs(&s, reply, err);
+    if (status == RANKD_OK)
+        status = prepare_gradient(&s, reply, err);
+    if (status == RANKD_OK)
+        status = run_parts(&s, err);
+    if (status != RANKD_OK)
+        return status;
+    fill_info(&s, &reply->info);
+    if (asks(&s, RK_OUT_BIT(RK_OUT_LOSS)))
+        *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
+    return s.job.gradient ? write_gradient(&s, reply, err) : RANKD_OK;
+}
+
+size_t rk_cost_scores(const struct rk_request *request)
+{
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
+    const struct rk_bank_view *memory =
+        request->memory && !request->memory->is_embeddings ? request->memory : NULL;
+    unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
+    bool columns = request->params.axis == RK_AXIS_COLUMNS, flat = request->params.interclass > 0;
+    bool dense = outputs & RK_OUT_BIT(RK_OUT_GRADIENT), sparse = outputs & RK_OUT_SPARSE && !dense;
+    size_t lists = scores->shape[columns ? 1 : 0], items = scores->shape[columns ? 0 : 1];
+    size_t elements = rk_cost_times(lists, items);
+    enum rk_dtype dtype = scores->dtype == RK_FP16 || scores->dtype == RK_BF16 ? scores->dtype : RK_FP32;
+    size_t cost = rk_part_cost(lists, items, memory ? memory->items : 0, memory ? memory->scores.chunks : 0,
+                               dtype, columns);
+    if (flat) {
+        size_t other = rk_part_cost(1, elements, 0, 0, dtype, false);
+        cost = other > cost ? other : cost;
+    }
+    cost = rk_cost_add(cost, rk_lists_count_cost(lists, items));
+    if (sparse || (dense && flat))
+        cost = rk_cost_add(cost, rk_gather_cost(elements, flat ? elements : items, dense, flat));
+    return rk_cost_add(cost, 4096);
+}

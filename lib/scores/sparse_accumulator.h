@@ -1,0 +1,60 @@
+/* Where the gradient goes when it is not written straight into a dense output: because only the sparse pair
+ * is wanted, or because two parts of the loss (lists and the flat list) add to it. */
+#ifndef RK_SCORES_SPARSE_ACCUMULATOR_H
+#define RK_SCORES_SPARSE_ACCUMULATOR_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "blackbox/blackbox.h"
+#include "request/request.h"
+#include "scores/lists.h"
+
+struct rk_gather_entry {
+    size_t index; /* flat */
+    double part;  /* (-w·Δ)/Λ */
+};
+
+/* Either `sum` (one FP64 number an item) or `entry` (one pair per difference, any order) is set. Rooms are
+ * guesses: what did not fit is counted, and rk_gather_grow() makes room for a second try. */
+struct rk_gather {
+    double *sum; /* [elements] */
+    struct rk_gather_entry *entry;
+    size_t room;
+    atomic_size_t used;       /* may exceed room */
+    size_t list_room;         /* differences that one list has room for */
+    atomic_size_t list_wants; /* the most that a list wanted */
+    size_t elements;
+    bool needed;
+};
+
+/* Takes what is needed from the scratch memory. `sum`: the dense output of two parts. */
+enum rankd_status rk_gather_start(struct rk_gather *gather, struct rk_scratch *scratch, size_t elements,
+                                  size_t longest_list, bool sum, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Empties it before a try. */
+void rk_gather_reset(struct rk_gather *gather);
+
+/* Adds a list's differences (out->sparse) of list number `list`; any thread, lists of one part do not
+ * overlap. */
+void rk_gather_add(struct rk_gather *gather, const struct rk_lists *lists, size_t list, double w,
+                   const struct rk_list_out *out);
+
+/* True if everything fitted. Otherwise there is more room now, unless *err is set. */
+bool rk_gather_fits(struct rk_gather *gather, struct rk_scratch *scratch, struct rk_err *err);
+
+/* Writes the rounded sums to gradient[elements]; returns how many are not 0. */
+size_t rk_gather_dense(const struct rk_gather *gather, float *gradient);
+
+/* The sparse pair, those of the two that `outputs` asks for: entries sorted by index, those of equal index
+ * added, those that round to 0 dropped. Sets info.gradient_nonzero. */
+enum rankd_status rk_gather_write(struct rk_gather *gather, struct rk_scratch *scratch, unsigned outputs,
+                                  struct rk_reply *reply, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Scratch bytes at most. */
+size_t rk_gather_cost(size_t elements, size_t longest_list, bool sum, bool two_parts);
+
+#endif

@@ -1,0 +1,52 @@
+/* The control API: health, metadata, statistics, banks, checkpoints – everything that is a small JSON
+ * document in and out, whichever door it came through. HTTP calls it with what stood in the request line, the
+ * ring's control channel with what stood in its packet; so both have the same bodies, the same errors and the
+ * same access rules. Inference is not here: its tensors need the front door's own handling (infer.h). */
+#ifndef RK_API_H
+#define RK_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct rk_app;
+
+/* Who asks. Scopes are granted by the front door (token, or the socket's uid). */
+enum {
+    RK_SCOPE_NONE = 0, /* open to everybody */
+    RK_SCOPE_INFER = 1u << 0,
+    RK_SCOPE_BANKS = 1u << 1,
+    RK_SCOPE_METRICS = 1u << 2,
+    RK_SCOPE_ALL = 7u
+};
+struct rk_principal {
+    unsigned scopes;
+    char name[64]; /* of the token, or "uid 1000": for logs; owns what it registers */
+    bool by_uid;   /* a ring client: it shows no token */
+};
+
+struct rk_call {
+    const char *method; /* "GET", … */
+    const char *path;   /* percent-decoded, without the query, NUL-terminated */
+    const char *query;  /* the raw query, "" if there is none */
+    const void *body;
+    size_t body_bytes;
+    const struct rk_principal *who;
+};
+
+/* The answer. `body` is malloc'ed and the caller's after the call (NULL with bytes 0 = empty). */
+struct rk_answer {
+    int http_status; /* 200 on success */
+    char *body;
+    size_t body_bytes;
+    const char *content_type; /* static */
+    char allow[64];           /* with 405 */
+    unsigned retry_after_s;   /* with 503; 0 = none */
+};
+
+/* Always fills *answer; an error becomes {"error": sentence}. Runs on a worker thread: handlers may block for
+ * a moment on a lock, and on disk where the operation is about the disk. */
+void rk_api_call(struct rk_app *app, const struct rk_call *call, struct rk_answer *answer);
+
+#endif

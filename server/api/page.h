@@ -1,0 +1,10 @@
+/* The status page, as it lies in status.html: one file without anything from outside. */
+#ifndef RK_API_PAGE_H
+#define RK_API_PAGE_H
+
+#include <stddef.h>
+
+extern const char rk_page_html[], rk_page_html_end[];
+#define RK_PAGE_BYTES ((size_t)(rk_page_html_end - rk_page_html))
+
+#endif

@@ -1,0 +1,20 @@
+/* The status page: what runs, at a glance, for people with a browser. It holds no figures itself; it asks
+ * /metrics for them, so that whoever may not see those sees nothing here. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/page.h"
+#include "api/route.h"
+
+enum rankd_status rk_api_page(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
+                              struct rk_answer *answer, struct rk_err *err)
+{
+    (void)app, (void)call, (void)match;
+    answer->body = malloc(RK_PAGE_BYTES);
+    if (!answer->body)
+        return rk_fail(err, RANKD_OVERLOADED, "no memory for the page; try again in a moment");
+    memcpy(answer->body, rk_page_html, RK_PAGE_BYTES);
+    answer->body_bytes = RK_PAGE_BYTES;
+    answer->content_type = "text/html; charset=utf-8";
+    return RANKD_OK;
+}

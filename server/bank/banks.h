@@ -1,0 +1,116 @@
+/* The banks of a daemon by name: created, listed, deleted, used by requests.
+ *
+ * A bank that is used is held by reference: deleting it takes its name away at once and its memory when the
+ * last request is done. */
+#ifndef RK_BANKS_H
+#define RK_BANKS_H
+
+#include "app.h"
+#include "bank/bank.h"
+#include "base/text.h"
+#include "request/request.h"
+#include "store/record.h"
+
+enum rk_durability { RK_DURABILITY_ALWAYS, RK_DURABILITY_INTERVAL, RK_DURABILITY_NONE };
+enum rk_on_full { RK_ON_FULL_REFUSE, RK_ON_FULL_MEMORY };
+#define RK_DURABILITY_WORDS "always|interval|none"
+#define RK_ON_FULL_WORDS "refuse|memory"
+
+#define RK_BANK_NAME_BYTES 65 /* with the NUL */
+
+struct rk_bank_config {
+    struct rk_bank_shape shape;
+    int durability, on_full;
+};
+
+/* Starts the registry; with --data it locks the folder and reads every bank back. A bank that can't be read
+ * is there, refuses requests with the reason, and does not keep the daemon from starting. */
+enum rankd_status rk_banks_start(struct rk_app *app, struct rk_err *err);
+void rk_banks_stop(struct rk_app *app);
+
+/* True for a name of a bank or a checkpoint: [A-Za-z0-9._-]{1,64}, not "." or "..". Otherwise RANKD_INVALID;
+ * `what` names it. */
+bool rk_bank_name_check(const char *what, const char *name, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* --- operations of the API; each writes the JSON of its answer --- */
+enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, const void *body, size_t bytes,
+                                  struct rk_text *out, struct rk_err *err);
+enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,
+                                struct rk_err *err);
+enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, struct rk_err *err);
+enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, struct rk_err *err);
+enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struct rk_text *out,
+                                 struct rk_err *err);
+enum rankd_status rk_banks_checkpoint(struct rk_banks *banks, const char *name, const char *tag,
+                                      struct rk_text *out, struct rk_err *err);
+enum rankd_status rk_banks_checkpoints(struct rk_banks *banks, const char *name, struct rk_text *out,
+                                       struct rk_err *err);
+enum rankd_status rk_banks_restore(struct rk_banks *banks, const char *name, const char *tag,
+                                   struct rk_text *out, struct rk_err *err);
+enum rankd_status rk_banks_forget(struct rk_banks *banks, const char *name, const char *tag,
+                                  struct rk_err *err);
+
+/* --- use by a request --- */
+
+/* Whoever has to wait for a bank, for its disk or for another request. No thread waits. `wait` is called
+ * first, by the thread that asks; then `wake`, once, by another one and perhaps before the asking call
+ * returns. In both the bank is locked: they pass on what they are told and call nothing of it. */
+struct rk_bank_waiter {
+    void (*wait)(struct rk_bank_waiter *waiter);
+    void (*wake)(struct rk_bank_waiter *waiter);
+};
+
+/* A batch on its way into a bank. */
+struct rk_append {
+    struct rk_batch batch;
+    struct rk_bank_point read; /* what it was computed against */
+    struct rk_batch_id id;     /* name zero: none */
+    bool empty;                /* there was no batch: the id alone is remembered, and the version stays */
+    struct rk_bank_point after;
+    struct rk_bank_room *room; /* in memory, from before it is written to disk until it is visible */
+    struct rk_err err;         /* how it ended */
+    struct rk_bank_waiter *waiter;
+    struct rk_append *next; /* the bank's, while it waits */
+};
+
+/* What a request has of the bank that it names, from begin to end. Zero before. */
+struct rk_bank_use {
+    struct rk_bank_waiter waiter; /* set by the caller before begin */
+    struct rk_named_bank *bank;
+    const struct rk_bank_view *view;
+    struct rk_append append; /* its id is that of this request's batch */
+    uint64_t deadline_ns;
+    size_t copied;            /* bytes of the request's tensors, as sent, that were copied for the append */
+    bool running;             /* the id is entered as running */
+    bool retry;               /* the batch was appended before: the id is the original's */
+    struct rk_bank_use *next; /* the bank's, while it waits for the original */
+};
+
+/* If the request names a bank: finds it, holds the version to read and sets request->memory. Otherwise *use
+ * stays empty. *later: an original of the same batch_id still runs; the request waits, nothing of it may be
+ * touched any more, and when it is woken (at the latest about a second behind deadline_ns) begin is called
+ * again. RANKD_NOT_FOUND, RANKD_CONFLICT, RANKD_DEADLINE, RANKD_INTERNAL (the bank could not be read back).
+ */
+enum rankd_status rk_bank_use_begin(struct rk_banks *banks, struct rk_request *request, uint64_t deadline_ns,
+                                    struct rk_bank_use *use, bool *later, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* After rk_run() succeeded: appends the batch unless the request says otherwise or is a retry, and fills
+ * info's bank_version_appended. Of an empty batch only the batch_id is kept, and the version stays. *later:
+ * it waits for the disk; nothing of it may be touched any more, and when it is woken rk_bank_use_appended()
+ * tells how it went. RANKD_CONFLICT (cleared or restored meanwhile; a retry with other content),
+ * RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
+enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_request *request,
+                                     struct rk_info *info, bool *later, struct rk_err *err)
+    __attribute__((warn_unused_result));
+enum rankd_status rk_bank_use_appended(struct rk_bank_use *use, struct rk_info *info, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Once for a request that got its result, before the end: counts for operators. */
+void rk_bank_use_count(struct rk_bank_use *use, const struct rk_info *info);
+
+/* Always, once, at the end; fine on an empty one. */
+void rk_bank_use_end(struct rk_bank_use *use);
+
+#endif

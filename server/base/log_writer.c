@@ -1,0 +1,252 @@
+#include "base/log_writer.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/patient.h"
+
+/* The thread looks for a stop this often while nobody reads, and collects lines for as long between two
+ * writes: under load it must not wake for every line, beside threads that compute. */
+enum { LOOK_MS = 100, COLLECT_NS = 1000000 };
+
+struct rk_log_writer {
+    int fd;
+    size_t size;
+    rk_log_notice *notice;
+    void *argument;
+
+    pthread_mutex_t lock;
+    pthread_cond_t some; /* a line is there, or stopping */
+    pthread_cond_t over; /* the thread has ended */
+    bool asleep, stopping, ended;
+    uint64_t stop_ns;
+
+    /* Bytes put and taken since the start: what lies between them waits. Changed under the lock; atomic for
+     * the handler of a crash, which can't take it. */
+    atomic_size_t put, taken;
+    atomic_flag writing; /* from the look at what waits until it is taken */
+
+    uint64_t dropped; /* since the start */
+    uint64_t said;    /* of them, told of by notices that were written */
+    uint64_t told;    /* and by one that still waits, up to `notice_end` */
+    size_t notice_end;
+
+    pthread_t thread;
+    char bytes[];
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void copy_in(struct rk_log_writer *writer, const char *line, size_t length)
+{
+    const size_t at = writer->put % writer->size;
+    const size_t first = length < writer->size - at ? length : writer->size - at;
+    memcpy(writer->bytes + at, line, first);
+    memcpy(writer->bytes, line + first, length - first);
+    writer->put += length;
+}
+
+/* What is written next: whole lines, as many as go at once, or a piece of one that is longer. */
+static size_t peek(const struct rk_log_writer *writer, char chunk[PIPE_BUF])
+{
+    const size_t waits = writer->put - writer->taken, at = writer->taken % writer->size;
+    const size_t count = waits < PIPE_BUF ? waits : PIPE_BUF;
+    const size_t first = count < writer->size - at ? count : writer->size - at;
+    memcpy(chunk, writer->bytes + at, first);
+    memcpy(chunk + first, writer->bytes, count - first);
+    const char *end = memrchr(chunk, '\n', count);
+    return end ? (size_t)(end - chunk) + 1 : count;
+}
+
+static size_t room(const struct rk_log_writer *writer)
+{
+    return writer->size - (writer->put - writer->taken);
+}
+
+/* Puts the notice in the place of what was dropped. The lock is held. */
+static void tell(struct rk_log_writer *writer)
+{
+    struct rk_text line = {0};
+    writer->notice(writer->argument, writer->dropped - writer->said, &line);
+    if (!line.failed && line.length <= room(writer)) {
+        copy_in(writer, line.data, line.length);
+        writer->told = writer->dropped;
+        writer->notice_end = writer->put;
+    }
+    rk_text_free(&line);
+}
+
+/* Once a line was dropped the next ones are too, until half of the buffer is free: a notice for a gap, not
+ * one between every two lines of a reader that is a little too slow. */
+void rk_log_writer_put(struct rk_log_writer *writer, const char *line, size_t length)
+{
+    pthread_mutex_lock(&writer->lock);
+    if (writer->told != writer->dropped && room(writer) >= writer->size / 2)
+        tell(writer);
+    if (writer->told == writer->dropped && length <= room(writer))
+        copy_in(writer, line, length);
+    else
+        writer->dropped++;
+    if (writer->asleep)
+        pthread_cond_signal(&writer->some);
+    pthread_mutex_unlock(&writer->lock);
+}
+
+void rk_log_writer_miss(struct rk_log_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    writer->dropped++;
+    pthread_mutex_unlock(&writer->lock);
+}
+
+uint64_t rk_log_writer_dropped(struct rk_log_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    const uint64_t dropped = writer->dropped;
+    pthread_mutex_unlock(&writer->lock);
+    return dropped;
+}
+
+static uint64_t lines_in(const char *bytes, size_t count)
+{
+    uint64_t lines = 0;
+    for (size_t i = 0; i < count; i++)
+        lines += bytes[i] == '\n';
+    return lines;
+}
+
+/* What was written, or can't be (`failed`), is no longer there. The lock is held. */
+static void take(struct rk_log_writer *writer, const char *chunk, size_t count, bool failed)
+{
+    const bool noticed = writer->told != writer->said && writer->taken + count >= writer->notice_end;
+    if (failed)
+        writer->dropped += lines_in(chunk, count) - noticed;
+    if (noticed && !failed)
+        writer->said = writer->told;
+    else if (noticed)
+        writer->told = writer->said;
+    writer->taken += count;
+    if (!failed && writer->put == writer->taken && writer->told != writer->dropped)
+        tell(writer);
+}
+
+/* One look at what waits, without the lock while the reader is waited for. False: nobody reads. */
+static bool write_some(struct rk_log_writer *writer)
+{
+    char chunk[PIPE_BUF];
+    const size_t count = peek(writer, chunk);
+    pthread_mutex_unlock(&writer->lock);
+    ssize_t wrote = 0;
+    if (!atomic_flag_test_and_set(&writer->writing)) { /* set: a crash writes now */
+        wrote = rk_patient_write(writer->fd, chunk, count, LOOK_MS);
+        pthread_mutex_lock(&writer->lock);
+        if (wrote != 0)
+            take(writer, chunk, wrote < 0 ? count : (size_t)wrote, wrote < 0);
+        atomic_flag_clear(&writer->writing);
+        pthread_mutex_unlock(&writer->lock);
+    }
+    (void)nanosleep(&(struct timespec){0, COLLECT_NS}, NULL);
+    pthread_mutex_lock(&writer->lock);
+    return wrote != 0;
+}
+
+static void *write_lines(void *argument)
+{
+    struct rk_log_writer *writer = argument;
+    pthread_mutex_lock(&writer->lock);
+    for (;;) {
+        while (writer->put == writer->taken && !writer->stopping) {
+            writer->asleep = true;
+            pthread_cond_wait(&writer->some, &writer->lock);
+            writer->asleep = false;
+        }
+        if (writer->put == writer->taken)
+            break;
+        if (!write_some(writer) && writer->stopping && now_ns() > writer->stop_ns)
+            break;
+    }
+    writer->ended = true;
+    pthread_cond_signal(&writer->over);
+    pthread_mutex_unlock(&writer->lock);
+    return NULL;
+}
+
+struct rk_log_writer *rk_log_writer_start(int fd, size_t bytes, rk_log_notice *notice, void *argument)
+{
+    struct rk_log_writer *writer = calloc(1, sizeof *writer + bytes);
+    if (!writer)
+        return NULL;
+    writer->fd = fd;
+    writer->size = bytes;
+    writer->notice = notice;
+    writer->argument = argument;
+    atomic_flag_clear(&writer->writing);
+    pthread_condattr_t attributes;
+    pthread_mutex_init(&writer->lock, NULL);
+    pthread_cond_init(&writer->some, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&writer->over, &attributes);
+    pthread_condattr_destroy(&attributes);
+    sigset_t all, before; /* signals are main's business */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(&writer->thread, NULL, write_lines, writer);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!failed)
+        return writer;
+    free(writer);
+    return NULL;
+}
+
+/* A thread that hangs in the write itself, as on a disk that is gone, can't be joined. */
+bool rk_log_writer_stop(struct rk_log_writer *writer)
+{
+    const uint64_t longest = now_ns() + (RK_LOG_FLUSH_MS + 5 * LOOK_MS) * UINT64_C(1000000);
+    const struct timespec until = {(time_t)(longest / 1000000000u), (long)(longest % 1000000000u)};
+    int late = 0;
+    pthread_mutex_lock(&writer->lock);
+    writer->stopping = true;
+    writer->stop_ns = now_ns() + RK_LOG_FLUSH_MS * UINT64_C(1000000);
+    pthread_cond_signal(&writer->some);
+    while (!writer->ended && late == 0)
+        late = pthread_cond_timedwait(&writer->over, &writer->lock, &until);
+    const bool ended = writer->ended;
+    pthread_mutex_unlock(&writer->lock);
+    if (!ended) {
+        pthread_detach(writer->thread);
+        return false;
+    }
+    pthread_join(writer->thread, NULL);
+    pthread_cond_destroy(&writer->over);
+    pthread_cond_destroy(&writer->some);
+    pthread_mutex_destroy(&writer->lock);
+    free(writer);
+    return true;
+}
+
+void rk_log_writer_crash(struct rk_log_writer *writer)
+{
+    const uint64_t until = now_ns() + RK_LOG_CRASH_MS * UINT64_C(1000000);
+    char chunk[PIPE_BUF];
+    /* The thread lets go after LOOK_MS, unless it hangs, or is the one that crashed. */
+    for (int i = 0; i < 2 * LOOK_MS && atomic_flag_test_and_set(&writer->writing); i++)
+        (void)nanosleep(&(struct timespec){0, 1000000}, NULL);
+    while (writer->put != writer->taken && now_ns() < until) {
+        const ssize_t wrote = rk_patient_write(writer->fd, chunk, peek(writer, chunk), LOOK_MS);
+        if (wrote < 0)
+            return;
+        writer->taken += (size_t)wrote;
+    }
+}

@@ -1,0 +1,107 @@
+#include "base/memory.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/json_heap.h"
+
+/* Blocks from MAPPED bytes on are mappings of their own, and gone when they are freed. glibc would raise that
+ * to 32 MiB, and what an arena keeps to twice as much, once such blocks are freed now and then. */
+enum { MAPPED = 4 << 20, KEPT_BY_ARENA = 8 << 20 };
+
+/* After so much was freed, and so long: returning takes time, and the next request may want the memory. */
+enum { ENOUGH = 32 << 20, PAUSE_S = 1 };
+
+struct rk_memory {
+    pthread_mutex_t lock;
+    pthread_cond_t some;
+    bool stopping;
+    atomic_size_t given;
+    pthread_t thread;
+};
+
+void rk_memory_given(struct rk_memory *memory, size_t bytes)
+{
+    const size_t before = atomic_fetch_add_explicit(&memory->given, bytes, memory_order_relaxed);
+    if (before >= ENOUGH || bytes < ENOUGH - before)
+        return;
+    pthread_mutex_lock(&memory->lock);
+    pthread_cond_signal(&memory->some);
+    pthread_mutex_unlock(&memory->lock);
+}
+
+static void *give_back(void *argument)
+{
+    struct rk_memory *memory = argument;
+    pthread_mutex_lock(&memory->lock);
+    while (!memory->stopping) {
+        if (atomic_load(&memory->given) < ENOUGH) {
+            pthread_cond_wait(&memory->some, &memory->lock);
+            continue;
+        }
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += PAUSE_S;
+        while (!memory->stopping && pthread_cond_timedwait(&memory->some, &memory->lock, &until) != ETIMEDOUT)
+            continue;
+        atomic_store(&memory->given, 0);
+        pthread_mutex_unlock(&memory->lock);
+        (void)malloc_trim(0);
+        pthread_mutex_lock(&memory->lock);
+    }
+    pthread_mutex_unlock(&memory->lock);
+    return NULL;
+}
+
+enum rankd_status rk_memory_start(struct rk_app *app, struct rk_err *err)
+{
+    pthread_condattr_t attributes;
+    struct rk_memory *memory = calloc(1, sizeof *memory);
+    if (!memory)
+        return rk_fail(err, RANKD_INTERNAL, "no memory");
+    (void)mallopt(M_MMAP_THRESHOLD, MAPPED);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT_BY_ARENA);
+    rk_json_heap_install();
+    pthread_mutex_init(&memory->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&memory->some, &attributes);
+    pthread_condattr_destroy(&attributes);
+    sigset_t all, before; /* signals are main's business */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(&memory->thread, NULL, give_back, memory);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) {
+        free(memory);
+        return rk_fail(err, RANKD_INTERNAL, "could not start the thread that gives memory back");
+    }
+    app->memory = memory;
+    return RANKD_OK;
+}
+
+void rk_memory_stop(struct rk_app *app)
+{
+    struct rk_memory *memory = app->memory;
+    app->memory = NULL;
+    pthread_mutex_lock(&memory->lock);
+    memory->stopping = true;
+    pthread_cond_signal(&memory->some);
+    pthread_mutex_unlock(&memory->lock);
+    pthread_join(memory->thread, NULL);
+    pthread_cond_destroy(&memory->some);
+    pthread_mutex_destroy(&memory->lock);
+    free(memory);
+}
+
+size_t rk_memory_held(void)
+{
+    const struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}

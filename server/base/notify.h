@@ -1,0 +1,12 @@
+/* Telling the service manager how it goes: systemd's notification protocol, sd_notify(3), without its
+ * library. */
+#ifndef RK_BASE_NOTIFY_H
+#define RK_BASE_NOTIFY_H
+
+#include <stdbool.h>
+
+/* Sends `state` ("READY=1", "STOPPING=1", "RELOADING=1\n…") to the socket that NOTIFY_SOCKET names. True if
+ * it was sent; false without a service manager, and that is no error. */
+bool rk_notify(const char *state);
+
+#endif

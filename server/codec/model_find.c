@@ -1,0 +1,18 @@
+#include "codec/model_find.h"
+
+#include "base/nearest.h"
+
+const struct rk_model *rk_model_find_or_fail(const char *name, struct rk_err *err)
+{
+    const struct rk_model *model = rk_model_find(name);
+    if (model)
+        return model;
+    struct rk_nearest nearest = rk_nearest_start(name);
+    for (size_t i = 0; i < rk_model_count; i++)
+        rk_nearest_offer(&nearest, rk_models[i].name);
+    (void)rk_fail(
+        err, RANKD_NOT_FOUND,
+        "there is no model \"%.64s\"; did you mean \"%s\"? (there are ap, recall, rank and rank_vjp)", name,
+        nearest.best ? nearest.best : rk_models[0].name);
+    return NULL;
+}

@@ -1,0 +1,24 @@
+/* Threads that a large request may borrow (exec.h: struct rk_pool), beside the workers.
+ *
+ * They are not workers themselves, so that a request that has many of them keeps no other request waiting:
+ * the kernel shares the processors out. One request has them at a time; another large one meanwhile computes
+ * alone. Idle helpers sleep. */
+#ifndef RK_EXEC_COMPUTE_POOL_H
+#define RK_EXEC_COMPUTE_POOL_H
+
+#include "base/err.h"
+#include "base/exec.h"
+
+struct rk_helpers;
+
+/* NULL and *err on failure; count is at least 1. */
+struct rk_helpers *rk_helpers_start(unsigned count, struct rk_err *err);
+
+/* The pool, of width count + 1; lives as long as the helpers. Its run() may be called by any threads at a
+ * time. */
+struct rk_pool *rk_helpers_pool(struct rk_helpers *helpers);
+
+/* No run() may be in progress. Joins and frees; NULL is fine. */
+void rk_helpers_stop(struct rk_helpers *helpers);
+
+#endif

@@ -1,0 +1,137 @@
+#include "exec/device.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "device/device.h"
+
+#define PLUGIN "rankd-cuda.so"
+
+enum { CARD_NONE = -2, CARD_ANY = -1, CARD_DIGITS = 3 };
+
+/* Which card: a number, or one of the above. False: no such word. */
+static bool parse(const char *text, int *card)
+{
+    const char *digits = strncmp(text, "cuda:", 5) == 0 ? text + 5 : NULL;
+    if (digits) {
+        const size_t length = strlen(digits);
+        *card = atoi(digits); // NOLINT(cert-err34-c): digits alone, and few
+        return length > 0 && length <= CARD_DIGITS && strspn(digits, "0123456789") == length;
+    }
+    *card = strcmp(text, "auto") == 0 ? CARD_ANY : strcmp(text, "cuda") == 0 ? 0 : CARD_NONE;
+    return *card != CARD_NONE || strcmp(text, "cpu") == 0;
+}
+
+enum rankd_status rk_card_check(const char *text, struct rk_err *err)
+{
+    int card;
+    if (parse(text, &card))
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INVALID,
+                   "device is '%.64s'; it must be auto, cpu, cuda or cuda:N, N being a card's number from 0",
+                   text);
+}
+
+/* Beside the daemon's binary, or where a package puts libraries. */
+static void find_plugin(const struct rk_config *config, char *path, size_t size)
+{
+    char self[RK_CONFIG_TEXT] = "";
+    if (config->device_plugin[0]) {
+        (void)snprintf(path, size, "%s", config->device_plugin);
+        return;
+    }
+    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    char *slash = length > 0 ? strrchr(self, '/') : NULL;
+    if (slash)
+        *slash = '\0';
+    (void)snprintf(path, size, "%s/" PLUGIN, self);
+    if (access(path, R_OK) != 0)
+        (void)snprintf(path, size, "%s/../lib/rankd/" PLUGIN, self);
+}
+
+/* A card's driver shows itself in one of these. Looked at first, because a plugin and the libraries behind it
+ * take a while to load. */
+static bool has_driver(void)
+{
+    static const char *const places[] = {"/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version",
+                                         "/dev/dxg"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (access(places[i], F_OK) == 0)
+            return true;
+    return false;
+}
+
+static void log_card(const struct rk_app *app, const char *name, const char *why)
+{
+    const struct rk_field fields[] = {{"device", name, 0}, {"why", why, 0}};
+    rk_log_line(app->log, RK_LOG_INFO, "device", fields, *why ? 2 : 1);
+}
+
+enum rankd_status rk_card_start(struct rk_app *app, struct rk_err *err)
+{
+    char path[2 * RK_CONFIG_TEXT];
+    int card;
+    if (rk_card_check(app->config.device, err) != RANKD_OK)
+        return err->status;
+    (void)parse(app->config.device, &card);
+    if (card == CARD_NONE || (card == CARD_ANY && !has_driver()))
+        return RANKD_OK;
+    struct rk_device *device = calloc(1, sizeof *device);
+    if (!device)
+        return rk_fail(err, RANKD_INTERNAL, "no memory");
+    struct rk_err why = {0};
+    find_plugin(&app->config, path, sizeof path);
+    if (rk_device_open(device, path, card == CARD_ANY ? 0 : card, app->config.device_bytes, &why) ==
+        RANKD_OK) {
+        device->always = card != CARD_ANY;
+        app->device = device;
+        log_card(app, device->name, "");
+        return RANKD_OK;
+    }
+    free(device);
+    if (card != CARD_ANY)
+        return rk_fail(err, why.status, "device is '%s': %s", app->config.device, why.text);
+    log_card(app, "cpu", why.text);
+    return RANKD_OK;
+}
+
+void rk_card_stop(struct rk_app *app)
+{
+    if (app->device)
+        rk_device_close(app->device);
+    free(app->device);
+    app->device = NULL;
+}
+
+const char *rk_card_state(const struct rk_app *app)
+{
+    const struct rk_device *device = app->device;
+    return atomic_load(&device->lost) ? "lost" : atomic_load(&device->failing) ? "degraded" : "ready";
+}
+
+static void gauge(struct rk_text *out, const char *name, const char *type, const char *labels, double value,
+                  const char *help)
+{
+    rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s%s %.15g\n", name, help, name, type, name, labels,
+                   value);
+}
+
+void rk_card_gauges(struct rk_app *app, struct rk_text *out)
+{
+    struct rk_device *device = app->device;
+    if (!device)
+        return;
+    const struct rk_card_memory memory = device->plugin->memory(device->card);
+    char named[RK_DEVICE_NAME + 16];
+    (void)snprintf(named, sizeof named, "{name=\"%s\"}", device->name);
+#define NONE ""
+#define NAME named
+#define COUNTER "counter"
+#define GAUGE "gauge"
+#define RK_DEVICE_METRIC(name, type, label, value, help) gauge(out, name, type, label, (double)(value), help);
+#include "exec/device.def"
+}

@@ -1,0 +1,59 @@
+/* Running one inference request: the bank it names is looked up, the engine computes, the batch is appended,
+ * metrics and statistics are kept. The same function behind every front door. */
+#ifndef RK_EXEC_INFER_H
+#define RK_EXEC_INFER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "api/api.h"
+#include "bank/banks.h"
+#include "exec/worker_pool.h"
+#include "request/request.h"
+
+enum rk_door { RK_DOOR_HTTP_JSON, RK_DOOR_HTTP_BINARY, RK_DOOR_RING, RK_DOOR_COUNT };
+
+/* What the front door knows of the request beside its value: for the log line, metrics, statistics. Times in
+ * ns. */
+struct rk_infer_meta {
+    enum rk_door door;
+    const struct rk_principal *who;
+    const char *id; /* the request's own id; "" = none */
+    uint64_t deadline_ns;
+    uint64_t received_ns, queue_ns, parse_ns; /* filled before the call */
+    uint64_t compute_ns, append_ns;           /* filled by it */
+    atomic_size_t copied; /* by it: bytes of the request's tensors that were copied (exec.h) */
+    size_t held;          /* filled before the call: bytes that the request has reserved already, */
+    size_t reply_bytes;   /* and those that writing its reply will take */
+    size_t charged;       /* bytes taken from the budget by it: rk_infer_done() gives them back */
+
+    struct rk_pinnable *lies_in; /* filled before the call: memory of a client's that all tensors lie in, or
+                                  * NULL */
+    struct rk_job *job;          /* filled before the call: who is resumed where the request has to wait */
+    /* Filled before the call: makes everything of the answer that may fail, once, when the result is computed
+     * and nothing is appended to a bank yet. What comes after the append can't fail. NULL: there is nothing.
+     */
+    enum rankd_status (*prepare)(struct rk_infer_meta *meta, struct rk_err *err);
+    struct rk_work *work; /* its own from here on */
+    struct rk_bank_use use;
+    bool appending;
+    uint64_t append_begun_ns;
+};
+
+/* True: it is over, and err->status says how. False: it waits for a bank, without a worker; nothing that was
+ * passed may be touched any more, and when meta->job is resumed the same call is made again. request->memory
+ * is set by this function from request->params.bank. Errors as rk_run(), and RANKD_NOT_FOUND (bank),
+ * RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
+bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
+              struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* To be called once for every inference request, also one that failed before rk_infer() or in it, when its
+ * reply is written and its memory freed: gives back what was charged, counts it in metrics and statistics,
+ * and writes the log line. `request` may be partly filled (model NULL: unknown); `info` is the reply's, NULL
+ * on failure. `sentence` is the error's, "" on success. */
+void rk_infer_done(struct rk_app *app, struct rk_infer_meta *meta, const struct rk_request *request,
+                   const struct rk_info *info, enum rankd_status status, const char *sentence,
+                   uint64_t write_ns);
+
+#endif

@@ -1,0 +1,76 @@
+/* The work queue: bounded, many producers (front doors), a fixed number of workers. Clients with several jobs
+ * take turns (exec/fair_queue.h), so that one with many of them keeps nobody else waiting.
+ *
+ * A job is embedded in whatever its owner keeps about a request; the queue owns it from a successful submit
+ * until it calls exactly one of `run` and `drop`, once, on a worker thread.
+ *
+ * A job that has to wait for something slow, a disk, gives its worker back: `run` parks it and returns, and
+ * whoever brings what it waited for resumes it, which calls `resume` on some worker. */
+#ifndef RK_EXEC_WORKER_POOL_H
+#define RK_EXEC_WORKER_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/exec.h"
+#include "exec/fair_queue.h"
+
+struct rk_worker {
+    struct rk_scratch *scratch; /* this worker's, kept warm between jobs */
+    struct rk_pool *pool;       /* threads a large request may borrow; NULL = none */
+    unsigned index;             /* 0..workers-1 */
+};
+
+struct rk_job {
+    void (*run)(struct rk_job *job, struct rk_worker *worker);
+    /* Called instead of run: RANKD_DEADLINE (passed while queued) or RANKD_OVERLOADED (shutting down at
+     * once). */
+    void (*drop)(struct rk_job *job, enum rankd_status why);
+    /* Called once for each rk_work_resume(), never dropped: what was begun is brought to its end. NULL where
+     * the job never parks. */
+    void (*resume)(struct rk_job *job, struct rk_worker *worker);
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
+    /* The client's, for as long as jobs of its wait, and of this queue alone; NULL: the job comes alone. */
+    struct rk_lane *lane;
+    uint64_t queued_ns;   /* set by submit: when it was queued, CLOCK_MONOTONIC */
+    struct rk_job *next;  /* the queue's, and so are the rest */
+    bool resumed;         /* `resume` is due */
+    struct rk_lane alone; /* where it has none */
+};
+
+struct rk_work;
+
+/* NULL and *err on failure. `scratch_limit` bounds each worker's scratch memory in bytes (0 = none). */
+struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scratch_limit, struct rk_err *err);
+
+/* Threads for every worker to borrow. Before the first submit; `pool` outlives the work. */
+void rk_work_lend(struct rk_work *work, struct rk_pool *pool);
+
+/* RANKD_OK, or RANKD_OVERLOADED if the queue is full or stopping: the job is then still the caller's and
+ * neither run nor drop is called. The last eighth of the queue is for jobs of clients that have none in it.
+ */
+enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
+    __attribute__((warn_unused_result));
+
+/* From within `run` or `resume`, before anybody learns of whom to resume: the job will be resumed. Until then
+ * the work does not stop. */
+void rk_work_park(struct rk_work *work);
+/* Puts a parked job before those that wait: it has been computed, and its memory is held. Any thread; the job
+ * may be over before this returns. */
+void rk_work_resume(struct rk_work *work, struct rk_job *job);
+
+/* Waiting jobs, jobs that run now, parked jobs: for metrics and for Retry-After. */
+size_t rk_work_waiting(struct rk_work *work);
+size_t rk_work_running(struct rk_work *work);
+size_t rk_work_parked(struct rk_work *work);
+/* True when nothing waits, runs or is parked. */
+bool rk_work_idle(struct rk_work *work);
+
+/* Stops taking jobs and runs what is queued or parked (drains); with rk_work_abandon() meanwhile called from
+ * another thread the rest is dropped. Then joins the workers and frees. NULL is fine. */
+void rk_work_stop(struct rk_work *work);
+void rk_work_abandon(struct rk_work *work);
+
+#endif

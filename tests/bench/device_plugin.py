@@ -1,0 +1,76 @@
+"""The plugin's table (lib/device/device_plugin.h) by ctypes: what the bench and a test call it with. Wants nothing of the daemon."""
+import ctypes as c
+
+FP32, FP16, INT8 = 7, 5, 2
+AP, RECALL = 1, 2
+DONE = 0
+
+
+class Gradient(c.Structure):
+    _fields_ = [("dense", c.c_bool), ("sparse", c.c_bool), ("data", c.c_void_p), ("on_card", c.c_bool),
+                ("sparse_room", c.c_void_p), ("sparse_arg", c.c_void_p), ("nonzero", c.c_size_t)]
+
+
+class Scores(c.Structure):
+    _fields_ = [("scores", c.c_void_p), ("targets", c.c_void_p), ("scores_on_card", c.c_bool), ("targets_on_card", c.c_bool),
+                ("score_dtype", c.c_int), ("target_dtype", c.c_int), ("rows", c.c_size_t), ("columns", c.c_size_t),
+                ("by_column", c.c_bool), ("loss_number", c.c_int), ("weight", c.c_int), ("average", c.c_int),
+                ("margin", c.c_double), ("lambda", c.c_double), ("normalized", c.c_bool), ("batch", c.c_bool),
+                ("interclass", c.c_double), ("gradient", Gradient), ("list_loss", c.c_void_p), ("loss", c.c_double),
+                ("lists", c.c_size_t), ("skipped", c.c_size_t), ("stalled", c.c_size_t)]
+
+
+class Rank(c.Structure):
+    _fields_ = [("scores", c.c_void_p), ("scores_on_card", c.c_bool), ("score_dtype", c.c_int), ("rows", c.c_size_t),
+                ("columns", c.c_size_t), ("ranks", c.c_void_p), ("ranks_on_card", c.c_bool), ("upstream", c.c_void_p),
+                ("upstream_on_card", c.c_bool), ("lambda", c.c_double), ("scale", c.c_double), ("gradient", Gradient)]
+
+
+class Run(c.Structure):
+    _fields_ = [("rows", c.c_void_p), ("dtype", c.c_int), ("items", c.c_size_t), ("identity", c.c_uint64),
+                ("first", c.c_size_t)]
+
+
+class Query(c.Structure):
+    _fields_ = [("relevant", c.c_void_p), ("ignored", c.c_void_p), ("relevants", c.c_uint32), ("ignoreds", c.c_uint32),
+                ("w", c.c_double), ("loss", c.c_double), ("done", c.c_bool), ("stalled", c.c_bool)]
+
+
+class Retrieval(c.Structure):
+    _fields_ = [("own", c.c_void_p), ("batch", c.c_size_t), ("own_items", c.c_size_t), ("total", c.c_size_t),
+                ("dim", c.c_size_t), ("run", c.c_void_p), ("runs", c.c_size_t), ("query", c.c_void_p), ("row", c.c_void_p),
+                ("queries", c.c_size_t), ("normalized", c.c_bool), ("batch_scope", c.c_bool),
+                ("check_nan", c.c_bool), ("gradient", c.c_bool), ("loss_number", c.c_int), ("weight", c.c_int), ("margin", c.c_double),
+                ("lambda", c.c_double), ("sum", c.c_void_p)]
+
+
+class Plugin(c.Structure):
+    CALL = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_char_p)
+    _fields_ = [("version", c.c_uint32), ("vocabulary", c.c_uint32), ("knows", c.c_uint32 * 13 * 3), ("open", c.CFUNCTYPE(c.c_void_p, c.c_int, c.c_size_t, c.c_char_p, c.c_char_p)),
+                ("close", c.CFUNCTYPE(None, c.c_void_p)), ("scores", CALL), ("rank", CALL), ("retrieval", CALL),
+                *((name, c.c_void_p) for name in ("fetch", "store", "map", "unmap", "memory")),
+                ("pin", c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t, c.c_char_p)),
+                ("unpin", c.CFUNCTYPE(None, c.c_void_p, c.c_void_p))]
+
+
+class Card:
+    def __init__(self, path):
+        library = c.CDLL(path)
+        library.rk_plugin.restype = c.POINTER(Plugin)
+        self.plugin = library.rk_plugin().contents
+        name, self.why = c.create_string_buffer(128), c.create_string_buffer(256)
+        self.card = self.plugin.open(0, 60 << 30, name, self.why)
+        if not self.card:
+            raise SystemExit(f"no card: {self.why.value.decode()}")
+        self.name = name.value.decode()
+
+    def pin(self, array):
+        if self.plugin.pin(self.card, array.ctypes.data, array.nbytes, self.why) != DONE:
+            raise SystemExit(f"pin: {self.why.value.decode()}")
+
+    def unpin(self, array):
+        self.plugin.unpin(self.card, array.ctypes.data)
+
+    def call(self, what, job):
+        if getattr(self.plugin, what)(self.card, c.addressof(job), self.why) != DONE:
+            raise SystemExit(f"{what}: {self.why.value.decode() or 'passed'}")
