@@ -1,11 +1,13 @@
-#include "scores/scores.h"
+#include "engine.h"
 
+#include "base/saturate.h"
 #include "device/device.h"
 #include "kernels/kernel.h"
 #include "request/check.h"
 #include "request/empty.h"
 #include "request/out.h"
 #include "retrieval/retrieval.h"
+#include "scores/scores.h"
 
 /* The sparse pair of a gradient with respect to embeddings comes from the dense one: nothing in it is zero.
  */

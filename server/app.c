@@ -7,6 +7,7 @@
 #include "access/access.h"
 #include "bank/banks.h"
 #include "base/budget.h"
+#include "base/clock.h"
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -19,13 +20,6 @@
 #include "kernels/kernel.h"
 #include "regions/regions.h"
 #include "ring/front.h"
-
-uint64_t rk_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static enum rankd_status no_memory(struct rk_err *err)
 {

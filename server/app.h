@@ -61,7 +61,4 @@ void rk_app_hurry(struct rk_app *app);
 /* Why no requests are taken: "starting" or "shutting down"; NULL while they are. */
 const char *rk_app_unready(const struct rk_app *app);
 
-/* Now, CLOCK_MONOTONIC in ns. */
-uint64_t rk_now_ns(void);
-
 #endif

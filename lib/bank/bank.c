@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bank/chunk.h"
+#include "bank/labels.h"
 #include "bank/window.h"
 
 /* A view with what it holds. */

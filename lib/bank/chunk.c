@@ -1,4 +1,5 @@
 #include "bank/chunk.h"
+#include "bank/labels.h"
 
 #include <stdlib.h>
 #include <string.h>

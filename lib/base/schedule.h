@@ -18,4 +18,10 @@ enum rankd_status rk_schedule(const struct rk_exec *exec, size_t groups, size_t 
 /* RANKD_OVERLOADED, in the same words wherever scratch memory ran out. */
 enum rankd_status rk_fail_scratch(struct rk_err *err, size_t bytes);
 
+/* Intermediate results per item that a request with many lists may take to use more threads, in bytes. */
+#define RK_SHARE_PER_ITEM 8
+
+/* Items that a group of lists has at least: below this a thread costs more than it brings. */
+#define RK_GROUP_ITEMS ((size_t)65536)
+
 #endif

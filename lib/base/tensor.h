@@ -22,6 +22,9 @@ enum rk_dtype {
 
 #define RK_MAX_RANK 2 /* every tensor of every model is a vector or a matrix */
 
+/* The most items of a list: ranks and differences of ranks fit 32 bits. */
+#define RK_LIST_MAX 0x7fffffffu
+
 /* A row-major view. `data` is NULL where the tensor is absent; it need not be aligned (bytes that follow a
  * JSON header lie where they lie). `bytes` is exactly the product of the shape times the size of the type.
  * The view owns nothing: whoever made it keeps `data` alive for as long as the view is used. */

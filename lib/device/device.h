@@ -50,12 +50,6 @@ bool rk_device_knows(const struct rk_device *device, const struct rk_request *re
 enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_exec *exec,
                                       const struct rk_request *request, struct rk_reply *reply);
 
-/* Computes what it can of the lists of a retrieval request (retrieval_internal.h): fills the losses, the sums
- * and `stalled` of those that it did and marks them as done; the rest is the caller's. */
-struct rk_retrieval;
-void rk_device_retrieval(struct rk_device *device, const struct rk_request *request,
-                         struct rk_retrieval *run);
-
 /* Host memory in which tensors of many requests lie, as a client's shared segment. The card reads and writes
  * there itself, without copies by a worker, once it is pinned; which is when as much went to and fro as it
  * has bytes, because locking its pages takes about as long as copying them. */

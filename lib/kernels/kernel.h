@@ -34,9 +34,6 @@ struct rk_segment {
     enum rk_dtype dtype; /* RK_FP32, RK_FP16 or RK_BF16 */
 };
 
-/* The most items of a list: ranks and differences of ranks fit 32 bits. */
-#define RK_LIST_MAX 0x7fffffffu
-
 /* One ranking problem. The items are those of the segments, one after the other; an item's position counts
  * through them. */
 struct rk_list {

@@ -8,8 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bank/labels.h"
 #include "base/tensor.h"
+
+struct rk_labels; /* bank/labels.h */
 
 /* Items that lie side by side. Those of the view are first..first+items-1 of each array: older ones have been
  * evicted, newer ones belong to a later version. */

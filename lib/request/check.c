@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/number.h"
-#include "kernels/kernel.h"
 #include "request/bank_view.h"
 
 #define BIT(x) (1u << (x))

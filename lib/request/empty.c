@@ -4,7 +4,6 @@
 
 #include "request/bank_view.h"
 #include "request/out.h"
-#include "scores/scores.h"
 
 bool rk_batch_is_empty(const struct rk_request *request)
 {

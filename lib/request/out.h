@@ -2,6 +2,7 @@
 #ifndef RK_REQUEST_OUT_H
 #define RK_REQUEST_OUT_H
 
+#include "request/bank_view.h"
 #include "request/request.h"
 
 /* Gives reply->out[which] its type, shape and memory: the caller's if it set `data`, else malloc'ed; and
@@ -24,5 +25,16 @@ size_t rk_out_given(const struct rk_reply *reply, enum rk_output which);
 
 #define RK_OUT_BIT(which) (1u << (which))
 #define RK_OUT_SPARSE (RK_OUT_BIT(RK_OUT_GRADIENT_INDICES) | RK_OUT_BIT(RK_OUT_GRADIENT_VALUES))
+
+/* What the reply says of the bank that was read; nothing where none was named. */
+static inline void rk_info_bank(struct rk_info *info, const struct rk_bank_view *bank)
+{
+    if (!bank)
+        return;
+    info->has_bank = true;
+    info->bank_items = bank->items;
+    info->bank_version = bank->version;
+    info->bank_generation = bank->generation;
+}
 
 #endif

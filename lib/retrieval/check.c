@@ -1,6 +1,5 @@
 #include "retrieval/check.h"
 
-#include "kernels/kernel.h"
 #include "request/bank_view.h"
 #include "retrieval/retrieval.h"
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "bank/labels.h"
 #include "kernels/normalize.h"
 #include "kernels/score.h"
 #include "request/request.h"

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/saturate.h"
 #include "base/schedule.h"
 #include "base/sum.h"
 #include "device/device.h"
@@ -12,7 +13,6 @@
 #include "retrieval/gradient.h"
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
-#include "scores/scores.h"
 
 /* The margin with normalized embeddings, unless one is sent. */
 #define MARGIN_NORMALIZED 0.1

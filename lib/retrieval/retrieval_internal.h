@@ -38,6 +38,11 @@ enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err
 enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *err)
     __attribute__((warn_unused_result));
 
+/* Computes what it can of the lists of a retrieval request: fills the losses, the sums
+ * and `stalled` of those that it did and marks them as done; the rest is the caller's. */
+void rk_device_retrieval(struct rk_device *device, const struct rk_request *request,
+                         struct rk_retrieval *run);
+
 /* Scratch bytes of rows for so many queries and items; and of stream, which goes on with rows where it has
  * to. */
 size_t rk_retrieval_rows_cost(size_t batch, size_t total, size_t dim);

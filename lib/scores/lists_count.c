@@ -3,10 +3,10 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "base/saturate.h"
 #include "base/schedule.h"
 #include "request/target.h"
 #include "scores/lists.h"
-#include "scores/scores.h"
 
 enum { BLOCK = 1024, PIECE = 1 << 20 /* targets that are worth another thread's while */ };
 

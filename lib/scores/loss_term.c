@@ -3,9 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/saturate.h"
 #include "base/schedule.h"
 #include "request/bank_view.h"
-#include "scores/scores.h"
 
 #define ALIGNED(bytes) (((bytes) + 63) / 64 * 64)
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "base/saturate.h"
 #include "base/schedule.h"
 #include "blackbox/blackbox_internal.h"
 #include "kernels/score.h"

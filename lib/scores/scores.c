@@ -2,6 +2,7 @@
  * the outputs. */
 #include <string.h>
 
+#include "base/saturate.h"
 #include "base/schedule.h"
 #include "request/bank_view.h"
 #include "request/out.h"

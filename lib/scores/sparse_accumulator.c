@@ -2,9 +2,9 @@
 
 #include <string.h>
 
+#include "base/saturate.h"
 #include "base/schedule.h"
 #include "request/out.h"
-#include "scores/scores.h"
 
 enum { FEW = 4096, GUESS = 16 /* one item in so many changes its rank, in a first guess */ };
 

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "api/api.h"
+#include "access/principal.h"
 #include "base/err.h"
 #include "config/config.h"
 

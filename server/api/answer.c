@@ -1,4 +1,5 @@
 #include "api/answer.h"
+#include "api/api.h"
 
 enum rankd_status rk_answer_text(struct rk_answer *answer, struct rk_text *text, struct rk_err *err)
 {

@@ -8,23 +8,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "access/principal.h"
 #include "base/err.h"
 
 struct rk_app;
-
-/* Who asks. Scopes are granted by the front door (token, or the socket's uid). */
-enum {
-    RK_SCOPE_NONE = 0, /* open to everybody */
-    RK_SCOPE_INFER = 1u << 0,
-    RK_SCOPE_BANKS = 1u << 1,
-    RK_SCOPE_METRICS = 1u << 2,
-    RK_SCOPE_ALL = 7u
-};
-struct rk_principal {
-    unsigned scopes;
-    char name[64]; /* of the token, or "uid 1000": for logs; owns what it registers */
-    bool by_uid;   /* a ring client: it shows no token */
-};
 
 struct rk_call {
     const char *method; /* "GET", … */

@@ -1,6 +1,7 @@
 /* Routes of the banks: names in, JSON out. */
 #include "bank/banks.h"
 #include "api/answer.h"
+#include "api/api.h"
 #include "api/route.h"
 #include "app.h"
 #include "codec/doc.h"

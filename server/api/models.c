@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/answer.h"
+#include "api/api.h"
 #include "api/route.h"
 #include "app.h"
 #include "base/metrics.h"

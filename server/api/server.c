@@ -1,7 +1,9 @@
 /* Health, what the server is, the list of models, metrics. */
 #include "api/answer.h"
+#include "api/api.h"
 #include "api/route.h"
 #include "app.h"
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "device/device.h"
 #include "exec/device.h"

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "bank/durable_bank.h"
+#include "base/clock.h"
 
 enum { RETRY_DISK_NS = 1000000000 };
 

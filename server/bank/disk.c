@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "bank/durable_bank.h"
+#include "base/clock.h"
 
 enum rankd_status rk_folder_make(const char *path, struct rk_err *err)
 {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bank/commit_pool.h"
+#include "base/clock.h"
 
 struct rk_named_bank *rk_named_new(const char *name, const struct rk_bank_config *config)
 {

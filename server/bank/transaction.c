@@ -4,6 +4,7 @@
 
 #include "bank/durable_bank.h"
 #include "bank/registry.h"
+#include "base/clock.h"
 #include "request/empty.h"
 
 static bool is_running(const struct rk_named_bank *bank, const uint64_t name[2])

@@ -8,7 +8,6 @@
 #include "app.h"
 #include "base/histogram.h"
 #include "base/text.h"
-#include "exec/infer.h"
 #include "request/request.h"
 
 enum type { COUNTER, SECONDS_COUNTER, GAUGE, HISTOGRAM };

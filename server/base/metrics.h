@@ -19,6 +19,9 @@ enum rk_metric {
     RK_METRIC_COUNT
 };
 
+/* Values of the label DOOR: how a request came. */
+enum rk_door { RK_DOOR_HTTP_JSON, RK_DOOR_HTTP_BINARY, RK_DOOR_RING, RK_DOOR_COUNT };
+
 /* Values of the label STAGE. */
 enum rk_stage {
     RK_STAGE_QUEUE,
@@ -43,7 +46,7 @@ enum rk_reason {
 
 /* Values of the label ENGINE: 0 the CPU, 1 the accelerator.
  *
- * Values of the label MODEL are the positions in rk_models; of DOOR, enum rk_door (infer.h); of STATUS, this.
+ * Values of the label MODEL are the positions in rk_models; of DOOR, enum rk_door; of STATUS, this.
  */
 unsigned rk_metric_status(int http_status);
 

@@ -6,9 +6,11 @@
 
 #include "app.h"
 #include "base/budget.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/number.h"
+#include "engine.h"
 
 #define KEEP_SCRATCH ((size_t)32 << 20) /* what an idle worker keeps warm */
 

@@ -6,12 +6,11 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "api/api.h"
+#include "access/principal.h"
 #include "bank/banks.h"
+#include "base/metrics.h"
 #include "exec/worker_pool.h"
 #include "request/request.h"
-
-enum rk_door { RK_DOOR_HTTP_JSON, RK_DOOR_HTTP_BINARY, RK_DOOR_RING, RK_DOOR_COUNT };
 
 /* What the front door knows of the request beside its value: for the log line, metrics, statistics. Times in
  * ns. */

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "app.h"
+#include "base/clock.h"
 #include "http/places.h"
 
 /* TCP_CLOSE_WAIT of <netinet/tcp.h>, which does not go together with <linux/tcp.h>, which alone has

@@ -6,7 +6,9 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "api/api.h"
 #include "base/budget.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 /* What was asked is no longer needed, and the client may take its time to read the answer. */

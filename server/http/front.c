@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "access/access.h"
+#include "base/clock.h"
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/patient.h"

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "ring/descriptor.h"
 #include "ring/ring_internal.h"

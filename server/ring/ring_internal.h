@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "api/api.h"
 #include "app.h"
 #include "device/device.h"
 #include "exec/infer.h"

@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "engine.h"
 #include "exec/compute_pool.h"
 #include "kernels/kernel.h"
 #include "unit/support/engine_call.h"

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "bank/labels.h"
 #include "request/bank_view.h"
 #include "retrieval/retrieval.h"
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "codec/infer_request.h"
+#include "engine.h"
 #include "targets.h"
 
 /* A request that asks for more work than this is parsed but not run, so that fuzzing stays fast. */

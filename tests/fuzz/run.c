@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine.h"
 #include "kernels/kernel.h"
 #include "request/request.h"
 #include "targets.h"

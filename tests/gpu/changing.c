@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "device/device.h"
+#include "engine.h"
 #include "request/request.h"
 
 static size_t below(size_t n)

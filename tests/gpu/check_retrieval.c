@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bank/labels.h"
 #include "check.h"
+#include "engine.h"
 #include "request/bank_view.h"
 #include "sample.h"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "engine.h"
 
 static bool near_floats(const struct rk_out *a, const struct rk_out *b)
 {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "engine.h"
 #include "losses/loss.h"
 
 /* The place of the last relevant item, which is neither ap nor recall. */

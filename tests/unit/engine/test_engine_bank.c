@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "engine.h"
 #include "kernels/kernel.h"
 #include "request/bank_view.h"
 #include "unit/support/problem.h"

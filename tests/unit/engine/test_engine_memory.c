@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "blackbox/blackbox.h"
+#include "engine.h"
 #include "unit/support/engine_call.h"
 
 /* The allocation of that number fails, counted from 1; 0 = none. */

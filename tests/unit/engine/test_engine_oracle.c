@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "engine.h"
 #include "kernels/kernel.h"
 #include "unit/support/problem.h"
 

@@ -13,6 +13,7 @@
 
 #include "base/ln.h"
 #include "base/transpose.h"
+#include "engine.h"
 #include "kernels/kernel.h"
 #include "kernels/score.h"
 #include "kernels/threshold.h"

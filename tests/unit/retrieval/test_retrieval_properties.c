@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "bank/labels.h"
 #include "kernels/normalize.h"
 #include "request/bank_view.h"
 #include "retrieval/product.h"

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "engine.h"
 #include "retrieval/retrieval_internal.h"
 #include "unit/support/engine_call.h"
 #include "unit/support/retrieval_case.h"

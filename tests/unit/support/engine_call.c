@@ -1,4 +1,5 @@
 #include "unit/support/engine_call.h"
+#include "engine.h"
 
 #include <pthread.h>
 #include <setjmp.h>

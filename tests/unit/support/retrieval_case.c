@@ -1,4 +1,5 @@
 #include "unit/support/retrieval_case.h"
+#include "bank/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
