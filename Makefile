@@ -80,12 +80,12 @@ help:
 	@echo 'make asan tsan  the tests under AddressSanitizer + UBSan, ThreadSanitizer'
 	@echo 'make soak       the long forms of what check does in short'
 	@echo 'make bench      the figures, beside their peers'
-	@echo 'make cuda       the plugin for NVIDIA cards, build/rankd-cuda.so; wants the CUDA toolkit'
+	@echo 'make cuda       the plugin for NVIDIA GPUs, build/rankd-cuda.so; wants the CUDA toolkit'
 	@echo 'make release    checks that the last commit is fit for release, and makes its tarball'
 	@echo 'make deb        the Debian packages, into $(BUILD)/deb/'
 	@echo 'make check-clients other clients of the protocol, as they come from PyPI'
 	@echo 'make check-deploy the packages on a bare Debian that boots, the containers, the status page; wants root'
-	@echo 'make check-gpu  the engine on a card against the CPU engine; says so where there is none'
+	@echo 'make check-gpu  the engine on a device against the CPU engine; says so where there is none'
 
 clean:
 	rm -rf $(BUILD)

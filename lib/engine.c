@@ -44,22 +44,22 @@ static enum rankd_status run_here(const struct rk_exec *exec, const struct rk_re
                                   struct rk_reply *reply, struct rk_err *err)
 {
     if (!rk_request_embeds(request) && rk_batch_is_empty(request))
-        return rk_run_empty_scores(request, reply, err);
+        return rk_empty_scores_run(request, reply, err);
     if (!request->model->loss)
-        return rk_run_rank(exec, request, reply, err);
+        return rk_rank_run(exec, request, reply, err);
     if (rk_request_embeds(request))
         return run_embeddings(exec, request, reply, err);
-    return rk_run_scores(exec, request, reply, err);
+    return rk_scores_run(exec, request, reply, err);
 }
 
-/* The accelerator first, where it is chosen; what it does not do is done here, on copies of what lies there.
+/* The device first, where it is chosen; what it does not do is done here, on copies of what lies there.
  */
 static enum rankd_status run_anywhere(const struct rk_exec *exec, struct rk_request *request,
                                       struct rk_reply *reply, struct rk_err *err)
 {
     struct rk_local local = {0};
     if (exec->device && rk_device_chosen(exec->device, request, reply) &&
-        rk_device_scores(exec->device, exec, request, reply) == RK_CARD_DONE)
+        rk_device_scores(exec->device, exec, request, reply) == RK_DEVICE_DONE)
         return RANKD_OK;
     reply->outputs = 0;
     reply->info = (struct rk_info){0};
@@ -69,8 +69,8 @@ static enum rankd_status run_anywhere(const struct rk_exec *exec, struct rk_requ
     return rk_local_end(exec->device, request, reply, &local, status, err);
 }
 
-enum rankd_status rk_run(const struct rk_exec *exec, const struct rk_request *request, struct rk_reply *reply,
-                         struct rk_err *err)
+enum rankd_status rk_engine_run(const struct rk_exec *exec, const struct rk_request *request,
+                                struct rk_reply *reply, struct rk_err *err)
 {
     struct rk_request asked = *request;
     struct rk_exec lent = *exec;
@@ -99,7 +99,7 @@ static size_t outputs_cost(const struct rk_request *request, size_t elements, si
         bool wide = o == RK_OUT_RANKS || o == RK_OUT_GRADIENT_INDICES;
         size_t count = o == RK_OUT_LOSS ? 1 : o == RK_OUT_LIST_LOSS ? lists : elements;
         if (outputs & RK_OUT_BIT(o))
-            cost = rk_cost_add(cost, rk_cost_times(count, wide ? sizeof(int64_t) : sizeof(float)));
+            cost = rk_size_add(cost, rk_size_times(count, wide ? sizeof(int64_t) : sizeof(float)));
     }
     return cost;
 }
@@ -111,23 +111,23 @@ static size_t larger(const size_t *shape)
 
 static size_t elements_of(const struct rk_tensor *tensor)
 {
-    return tensor->rank < 2 ? tensor->shape[0] : rk_cost_times(tensor->shape[0], tensor->shape[1]);
+    return tensor->rank < 2 ? tensor->shape[0] : rk_size_times(tensor->shape[0], tensor->shape[1]);
 }
 
-size_t rk_request_cost(const struct rk_request *request)
+size_t rk_engine_cost(const struct rk_request *request)
 {
     if (request->in[RK_IN_EMBEDDINGS].data) {
-        size_t elements = rk_cost_add(elements_of(&request->in[RK_IN_EMBEDDINGS]),
+        size_t elements = rk_size_add(elements_of(&request->in[RK_IN_EMBEDDINGS]),
                                       elements_of(&request->in[RK_IN_REF_EMBEDDINGS]));
         /* One more for the dense gradient behind a sparse pair. */
-        return rk_cost_add(
-            rk_cost_add(outputs_cost(request, elements, request->in[RK_IN_EMBEDDINGS].shape[0]),
-                        rk_cost_times(elements, sizeof(float))),
+        return rk_size_add(
+            rk_size_add(outputs_cost(request, elements, request->in[RK_IN_EMBEDDINGS].shape[0]),
+                        rk_size_times(elements, sizeof(float))),
             rk_retrieval_cost(request));
     }
     size_t elements = elements_of(&request->in[RK_IN_SCORES]);
     size_t scratch = rk_batch_is_empty(request) ? 0
-                     : request->model->loss     ? rk_cost_scores(request)
-                                                : rk_cost_rank(request);
-    return rk_cost_add(outputs_cost(request, elements, larger(request->in[RK_IN_SCORES].shape)), scratch);
+                     : request->model->loss     ? rk_scores_cost(request)
+                                                : rk_rank_cost(request);
+    return rk_size_add(outputs_cost(request, elements, larger(request->in[RK_IN_SCORES].shape)), scratch);
 }

@@ -8,11 +8,12 @@
  * failure *reply holds no owned memory and caller-owned outputs are unspecified. Bounds of the work: memory
  * beyond inputs and outputs comes from exec->scratch only. Thread-safe for distinct exec and reply. Errors:
  * RANKD_INVALID (names the field), RANKD_OVERLOADED (scratch), RANKD_DEADLINE, RANKD_UNSUPPORTED. */
-enum rankd_status rk_run(const struct rk_exec *exec, const struct rk_request *request, struct rk_reply *reply,
-                         struct rk_err *err) __attribute__((warn_unused_result));
+enum rankd_status rk_engine_run(const struct rk_exec *exec, const struct rk_request *request,
+                                struct rk_reply *reply, struct rk_err *err)
+    __attribute__((warn_unused_result));
 
-/* Upper bound of the bytes rk_run will allocate for outputs and take as scratch, for a budget kept by the
- * caller. Valid for any request, checked or not; saturates at SIZE_MAX. */
-size_t rk_request_cost(const struct rk_request *request);
+/* Upper bound of the bytes rk_engine_run will allocate for outputs and take as scratch, for a budget kept by
+ * the caller. Valid for any request, checked or not; saturates at SIZE_MAX. */
+size_t rk_engine_cost(const struct rk_request *request);
 
 #endif

@@ -44,7 +44,7 @@ static enum rankd_status start_metrics(struct rk_app *app, struct rk_err *err)
     if (!app->metrics)
         return no_memory(err);
     rk_metrics_collect(app->metrics, rk_gauges_write);
-    rk_metrics_collect(app->metrics, rk_card_gauges);
+    rk_metrics_collect(app->metrics, rk_device_metrics_write);
     return RANKD_OK;
 }
 
@@ -79,48 +79,48 @@ static void stop_access(struct rk_app *app)
 }
 
 /* A large request's lists are spread over as many threads as there are workers. */
-static enum rankd_status start_helpers(struct rk_app *app, struct rk_err *err)
+static enum rankd_status start_compute_pool(struct rk_app *app, struct rk_err *err)
 {
     if (app->config.workers ==
         0) /* one per CPU; the effective number is what --check-config and metrics tell */
         app->config.workers = (uint64_t)get_nprocs();
     if (app->config.workers < 2)
         return RANKD_OK;
-    app->helpers = rk_helpers_start((unsigned)app->config.workers - 1, err);
-    return app->helpers ? RANKD_OK : err->status;
+    app->compute_pool = rk_compute_pool_start((unsigned)app->config.workers - 1, err);
+    return app->compute_pool ? RANKD_OK : err->status;
 }
 
-static void stop_helpers(struct rk_app *app)
+static void stop_compute_pool(struct rk_app *app)
 {
-    rk_helpers_stop(app->helpers);
-    app->helpers = NULL;
+    rk_compute_pool_stop(app->compute_pool);
+    app->compute_pool = NULL;
 }
 
-static enum rankd_status start_work(struct rk_app *app, struct rk_err *err)
+static enum rankd_status start_workers(struct rk_app *app, struct rk_err *err)
 {
-    app->work = rk_work_start((unsigned)app->config.workers, app->config.queue_requests,
-                              app->config.budget_bytes, err);
-    if (app->work && app->helpers)
-        rk_work_lend(app->work, rk_helpers_pool(app->helpers));
-    return app->work ? RANKD_OK : err->status;
+    app->workers = rk_worker_pool_start((unsigned)app->config.workers, app->config.queue_requests,
+                                        app->config.budget_bytes, err);
+    if (app->workers && app->compute_pool)
+        rk_worker_pool_lend(app->workers, rk_compute_pool_threads(app->compute_pool));
+    return app->workers ? RANKD_OK : err->status;
 }
 
-static void stop_work(struct rk_app *app)
+static void stop_workers(struct rk_app *app)
 {
-    rk_work_stop(app->work);
-    app->work = NULL;
+    rk_worker_pool_stop(app->workers);
+    app->workers = NULL;
 }
 
-static enum rankd_status start_errands(struct rk_app *app, struct rk_err *err)
+static enum rankd_status start_admin_queue(struct rk_app *app, struct rk_err *err)
 {
-    app->errands = rk_work_start(1, app->config.queue_requests, 0, err);
-    return app->errands ? RANKD_OK : err->status;
+    app->admin_queue = rk_worker_pool_start(1, app->config.queue_requests, 0, err);
+    return app->admin_queue ? RANKD_OK : err->status;
 }
 
-static void stop_errands(struct rk_app *app)
+static void stop_admin_queue(struct rk_app *app)
 {
-    rk_work_stop(app->errands);
-    app->errands = NULL;
+    rk_worker_pool_stop(app->admin_queue);
+    app->admin_queue = NULL;
 }
 
 /* A misspelt RANKD_CPU must not silently measure something else. */
@@ -142,21 +142,21 @@ static void stop_kernels(struct rk_app *app)
     (void)app;
 }
 
-static const struct rk_part parts[] = {
+static const struct rk_component components[] = {
     {"kernels", start_kernels, stop_kernels}, {"log", start_log, stop_log},
     {"metrics", start_metrics, stop_metrics}, {"memory", rk_memory_start, rk_memory_stop},
-    {"budget", start_budget, stop_budget},    {"card", rk_card_start, rk_card_stop},
-    {"access", start_access, stop_access},    {"helpers", start_helpers, stop_helpers},
+    {"budget", start_budget, stop_budget},    {"device", rk_device_start, rk_device_stop},
+    {"access", start_access, stop_access},    {"compute_pool", start_compute_pool, stop_compute_pool},
     {"banks", rk_banks_start, rk_banks_stop}, {"regions", rk_regions_start, rk_regions_stop},
-    {"work", start_work, stop_work},          {"errands", start_errands, stop_errands},
+    {"workers", start_workers, stop_workers}, {"admin_queue", start_admin_queue, stop_admin_queue},
     {"http", rk_http_start, rk_http_stop},    {"ring", rk_ring_start, rk_ring_stop},
 };
-#define PARTS (sizeof parts / sizeof *parts)
+#define COMPONENTS (sizeof components / sizeof *components)
 
 static void stop_first(struct rk_app *app, size_t count)
 {
     while (count-- > 0)
-        parts[count].stop(app);
+        components[count].stop(app);
 }
 
 enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
@@ -166,8 +166,8 @@ enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
     app->started_unix = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     app->started_ns = rk_now_ns();
     rk_descriptors_raise();
-    for (size_t i = 0; i < PARTS; i++) {
-        if (parts[i].start(app, err) != RANKD_OK) {
+    for (size_t i = 0; i < COMPONENTS; i++) {
+        if (components[i].start(app, err) != RANKD_OK) {
             stop_first(app, i);
             return err->status;
         }
@@ -192,14 +192,14 @@ const char *rk_app_unready(const struct rk_app *app)
 void rk_app_stop(struct rk_app *app)
 {
     rk_app_refuse(app);
-    stop_first(app, PARTS);
+    stop_first(app, COMPONENTS);
 }
 
-void rk_app_hurry(struct rk_app *app)
+void rk_app_force_shutdown(struct rk_app *app)
 {
-    atomic_store(&app->hurry, true);
-    if (app->work)
-        rk_work_abandon(app->work);
-    if (app->errands)
-        rk_work_abandon(app->errands);
+    atomic_store(&app->force_shutdown, true);
+    if (app->workers)
+        rk_worker_pool_abandon(app->workers);
+    if (app->admin_queue)
+        rk_worker_pool_abandon(app->admin_queue);
 }

@@ -33,7 +33,7 @@ static void *watch_for_hurry(void *argument)
         continue;
     if (number == 0)
         return NULL;
-    rk_app_hurry(argument);
+    rk_app_force_shutdown(argument);
     /* What computes now can't be torn out of its thread; it gets a moment to end. */
     (void)nanosleep(&(struct timespec){1, 0}, NULL);
     _exit(1);

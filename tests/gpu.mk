@@ -1,4 +1,4 @@
-# What wants a card; anywhere else it says that it was skipped. And the plugin with a card that is emulated, which is
+# What wants a device; anywhere else it says that it was skipped. And the plugin with a device that is emulated, which is
 # everywhere: the same sources, compiled for the host.
 $(BUILD)/gpu-check: $(patsubst %,$(BUILD)/obj/tests/gpu/%.o,check check_retrieval check_scores check_sizes check_unknown sample)
 $(BUILD)/gpu-changing: $(BUILD)/obj/tests/gpu/changing.o
@@ -16,7 +16,7 @@ emulated_compile = $(CXX) -std=c++17 -Wall -Wextra -Wno-unknown-pragmas -fPIC -f
 $(BUILD)/obj/emulated/%.o: % tests/gpu.mk
 	@mkdir -p $(@D)
 	$(emulated_compile) -c $< -o $@
-$(BUILD)/emulated-card.so: $(emulated_obj)
+$(BUILD)/emulated-device.so: $(emulated_obj)
 	$(CXX) -shared -pthread $(sanitize) $^ -lboost_context -lopenblas -o $@
 
 # The same with AddressSanitizer in any build: what device code does to memory that changes under it shows only so.
@@ -25,25 +25,25 @@ $(BUILD)/obj/watched/%.o: sanitize := -fsanitize=address -fno-omit-frame-pointer
 $(BUILD)/obj/watched/%.o: % tests/gpu.mk
 	@mkdir -p $(@D)
 	$(emulated_compile) -c $< -o $@
-$(BUILD)/watched-card.so: $(watched_obj)
+$(BUILD)/watched-device.so: $(watched_obj)
 	$(CXX) -shared -pthread -fsanitize=address $^ -lboost_context -lopenblas -o $@
 
 .PHONY: check-gpu
-check-process check-all: $(BUILD)/emulated-card.so $(BUILD)/watched-card.so $(BUILD)/gpu-check $(BUILD)/gpu-changing
+check-process check-all: $(BUILD)/emulated-device.so $(BUILD)/watched-device.so $(BUILD)/gpu-check $(BUILD)/gpu-changing
 check-gpu: all cuda $(BUILD)/gpu-check
 	tests/gpu/run.sh $(BUILD)
-# Device code on the emulated card, longer than `make check` has time for; not of a build with a sanitizer of its own.
-.PHONY: soak-card
-soak: soak-card
-soak-card: $(BUILD)/emulated-card.so $(BUILD)/watched-card.so $(BUILD)/gpu-check $(BUILD)/gpu-changing
+# Device code on the emulated device, longer than `make check` has time for; not of a build with a sanitizer of its own.
+.PHONY: soak-device
+soak: soak-device
+soak-device: $(BUILD)/emulated-device.so $(BUILD)/watched-device.so $(BUILD)/gpu-check $(BUILD)/gpu-changing
 	@for seed in $${SOAK_SEEDS:-101 102 103 104 105 106}; do \
 	    echo "device code, seed $$seed:"; \
-	    EMULATED_CARD_SEED=$$seed $(BUILD)/gpu-check $(BUILD)/emulated-card.so 200 $$seed 400000 || exit 1; \
-	    LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" ASAN_OPTIONS=detect_leaks=0 EMULATED_CARD_SEED=$$seed EMULATED_CARD_MEDDLES=1 \
-	        $(BUILD)/gpu-changing $(BUILD)/watched-card.so 400 $$seed || exit 1; \
+	    EMULATED_DEVICE_SEED=$$seed $(BUILD)/gpu-check $(BUILD)/emulated-device.so 200 $$seed 400000 || exit 1; \
+	    LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" ASAN_OPTIONS=detect_leaks=0 EMULATED_DEVICE_SEED=$$seed EMULATED_DEVICE_MEDDLES=1 \
+	        $(BUILD)/gpu-changing $(BUILD)/watched-device.so 400 $$seed || exit 1; \
 	done
 bench: bench-gpu
-# Beside PyTorch and cuBLAS on the same card, where there is one.
+# Beside PyTorch and cuBLAS on the same device, where there is one.
 bench-gpu: cuda
 	@mkdir -p $(BUILD)/bench
-	@if [ -e $(BUILD)/rankd-cuda.so ] && [ -e /dev/nvidiactl ]; then python3 tests/bench/gpu.py $(BUILD)/rankd-cuda.so --json $(BUILD)/bench/gpu.json; else echo 'bench-gpu: skipped, there is no card here'; fi
+	@if [ -e $(BUILD)/rankd-cuda.so ] && [ -e /dev/nvidiactl ]; then python3 tests/bench/gpu.py $(BUILD)/rankd-cuda.so --json $(BUILD)/bench/gpu.json; else echo 'bench-gpu: skipped, there is no device here'; fi

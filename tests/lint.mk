@@ -42,7 +42,7 @@ lint-device:
 	    printf '#include "%s"\n' $$h | clang++ -std=c++17 -Wall -Werror -Wno-unused-function -fsyntax-only -Iproto -Ilib -x c++ - || { echo "$$h is not C++, and device code includes it"; exit 1; }; \
 	done
 
-# Every external name bears the house's prefix.
+# Every external name bears the project's prefix.
 lint-prefix: $(BUILD)/librk.a $(BUILD)/librk-server.a $(BUILD)/librankd.a $(BUILD)/librankctl.a
 	@bad=$$(nm -A --defined-only --extern-only $^ 2>/dev/null | awk 'NF>=3 {print $$NF}' | grep -v -E '^(rk|rankd)_' | grep -v -E '^(__|_)' || true); \
 	[ -z "$$bad" ] || { echo "external names without the prefix rk_ or rankd_:"; echo "$$bad"; exit 1; }
@@ -53,5 +53,5 @@ lint-clock:
 
 # Both compilers, warnings as errors.
 lint-clang:
-	$(MAKE) BUILD=build/clang CC=clang CFLAGS='-O1 -Werror' CXXFLAGS='-O1 -Werror' all unit build/clang/emulated-card.so
-	$(MAKE) BUILD=build/gcc-werror CC=gcc CFLAGS='-O2 -Werror' CXXFLAGS='-O2 -Werror' all unit build/gcc-werror/emulated-card.so
+	$(MAKE) BUILD=build/clang CC=clang CFLAGS='-O1 -Werror' CXXFLAGS='-O1 -Werror' all unit build/clang/emulated-device.so
+	$(MAKE) BUILD=build/gcc-werror CC=gcc CFLAGS='-O2 -Werror' CXXFLAGS='-O2 -Werror' all unit build/gcc-werror/emulated-device.so

@@ -18,7 +18,7 @@ struct rankd_transport {
                   struct rankd_error *error);
     /* wait with limit 0: RANKD_PENDING if it is not there */
     int (*wait)(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
-    int (*cancel)(rankd_client *client, uint64_t tag, bool forget);
+    int (*cancel)(rankd_client *client, uint64_t tag, bool discard);
     int (*call)(rankd_client *client, const char *method, const char *path, const void *body, size_t bytes,
                 uint64_t timeout_ns, char **answer, size_t *answer_bytes, struct rankd_error *error);
     uint64_t (*daemon_id)(rankd_client *client);

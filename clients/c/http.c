@@ -120,12 +120,12 @@ static int http_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, st
 
 /* HTTP has no way to take a request back and still be told of it: one that is forgotten loses its connection.
  */
-static int http_cancel(rankd_client *client, uint64_t tag, bool forget)
+static int http_cancel(rankd_client *client, uint64_t tag, bool discard)
 {
     struct rankd_http *http = rankd_http_of(client);
     (void)pthread_mutex_lock(&http->lock);
     struct rankd_transfer *transfer = rankd_http_find(http, tag);
-    if (transfer != NULL && forget)
+    if (transfer != NULL && discard)
         rankd_http_forget(http, transfer);
     (void)pthread_mutex_unlock(&http->lock);
     return transfer != NULL ? RANKD_OK : RANKD_MISUSE;

@@ -18,7 +18,7 @@ struct rankd_transfer {
     struct curl_slist *headers;
     char *body;
     struct rankd_http_room rooms[RANKD_OUT_COUNT];
-    bool started, done, forgotten;
+    bool started, done, discarded;
     bool incomplete; /* a header found no memory */
     bool once;       /* it changes something: not to be sent again by curl, which does so when a connection
                         that was used before is closed without an answer */

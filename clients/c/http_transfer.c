@@ -209,7 +209,7 @@ uint64_t rankd_http_enqueue(struct rankd_http *http, struct rankd_transfer *tran
 struct rankd_transfer *rankd_http_find(struct rankd_http *http, uint64_t tag)
 {
     struct rankd_transfer *transfer = http->transfers;
-    while (transfer != NULL && (transfer->tag != tag || transfer->forgotten))
+    while (transfer != NULL && (transfer->tag != tag || transfer->discarded))
         transfer = transfer->next;
     return transfer;
 }
@@ -230,7 +230,7 @@ static void collect(struct rankd_http *http)
     }
 }
 
-static void begin(struct rankd_http *http, struct rankd_transfer *transfer)
+static void begin_transfer(struct rankd_http *http, struct rankd_transfer *transfer)
 {
     transfer->started = curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK;
     if (transfer->started)
@@ -246,10 +246,10 @@ static void perform(struct rankd_http *http)
     int running;
     for (struct rankd_transfer *transfer = http->transfers, *next; transfer != NULL; transfer = next) {
         next = transfer->next;
-        if (transfer->forgotten)
+        if (transfer->discarded)
             rankd_transfer_free(http, transfer);
         else if (!transfer->started && !transfer->done)
-            begin(http, transfer);
+            begin_transfer(http, transfer);
     }
     (void)curl_multi_perform(http->multi, &running);
     collect(http);
@@ -301,7 +301,7 @@ void rankd_http_wake(struct rankd_http *http)
 /* A thread that is in curl is the one that may take a transfer from it. */
 void rankd_http_forget(struct rankd_http *http, struct rankd_transfer *transfer)
 {
-    transfer->forgotten = true;
+    transfer->discarded = true;
     if (http->driving)
         (void)curl_multi_wakeup(http->multi);
     else

@@ -178,7 +178,7 @@ static int hand_over(struct rankd_ring *ring, char **answer, size_t *answer_byte
 
 /* Waits until the call may be this thread's, and begins it. Whose call is under way lets go of it without a
  * packet, so that who waits for that must not be the one that reads the socket. */
-static int begin(struct rankd_ring *ring, uint64_t until_ns, struct rankd_error *error)
+static int begin_call(struct rankd_ring *ring, uint64_t until_ns, struct rankd_error *error)
 {
     int status = RANKD_OK;
     while (status == RANKD_OK && (ring->answer.busy || ring->answer.owed)) {
@@ -220,7 +220,7 @@ int rankd_ring_call(rankd_client *client, const char *method, const char *path, 
     if (status != RANKD_OK)
         return status;
     (void)pthread_mutex_lock(&ring->lock);
-    status = begin(ring, until_ns, error);
+    status = begin_call(ring, until_ns, error);
     if (status == RANKD_OK) {
         memcpy(packet + offsetof(struct rankd_control, tag), &ring->answer.tag, sizeof ring->answer.tag);
         status = exchange(ring, packet, bytes, until_ns, error);

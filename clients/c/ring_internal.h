@@ -29,7 +29,7 @@ struct rankd_mapping {
 enum rankd_slot_state {
     RANKD_SLOT_FREE,
     RANKD_SLOT_SUBMITTED,
-    RANKD_SLOT_FORGOTTEN, /* submitted, and nobody will take the reply */
+    RANKD_SLOT_DISCARDED, /* submitted, and nobody will take the reply */
     RANKD_SLOT_COMPLETED
 };
 
@@ -115,7 +115,7 @@ void rankd_ring_ring(struct rankd_ring *ring);     /* doorbell, if the daemon sl
 int rankd_ring_submit(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
                       struct rankd_error *error);
 int rankd_ring_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
-int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool forget);
+int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool discard);
 void rankd_ring_free_slot(struct rankd_ring *ring, struct rankd_slot *slot,
                           bool keep_owned); /* with the lock */
 

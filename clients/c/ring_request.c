@@ -265,7 +265,7 @@ int rankd_ring_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, str
     return status;
 }
 
-int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool forget)
+int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool discard)
 {
     struct rankd_ring *ring = rankd_ring_of(client);
     int status = RANKD_OK;
@@ -274,7 +274,7 @@ int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool forget)
     if (slot == NULL) {
         status = state_of(ring, tag);
     } else if (slot->state == RANKD_SLOT_COMPLETED || ring->lost) {
-        if (forget)
+        if (discard)
             rankd_ring_free_slot(ring, slot, false);
     } else {
         struct rankd_shm_submission entry = {.operation = RANKD_OP_CANCEL, .cancel_tag = tag};
@@ -282,8 +282,8 @@ int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool forget)
             publish(ring, &entry);
         else
             status = ring->lost ? RANKD_LOST : RANKD_OVERLOADED;
-        if (forget)
-            slot->state = RANKD_SLOT_FORGOTTEN;
+        if (discard)
+            slot->state = RANKD_SLOT_DISCARDED;
     }
     (void)pthread_mutex_unlock(&ring->lock);
     return status;

@@ -27,7 +27,7 @@ static void completed(struct rankd_ring *ring, const struct rankd_shm_completion
     if (slot->tag != completion->tag)
         return;
     slot->completion = *completion;
-    if (slot->state == RANKD_SLOT_FORGOTTEN)
+    if (slot->state == RANKD_SLOT_DISCARDED)
         rankd_ring_free_slot(ring, slot, false);
     else if (slot->state == RANKD_SLOT_SUBMITTED)
         slot->state = RANKD_SLOT_COMPLETED;

@@ -128,7 +128,7 @@ static const char *checked(const char *what, const char *name)
     return name;
 }
 
-static int ask(const struct ctl *ctl, const struct verb *verb, const char *path, const char *body)
+static int ask_banks(const struct ctl *ctl, const struct verb *verb, const char *path, const char *body)
 {
     int status = 0;
     struct ctl_http *http = rankd_ctl_http_open(ctl);
@@ -156,7 +156,7 @@ int rankd_ctl_banks(struct ctl *ctl)
     char path[160] = "/v2/banks";
     if (verb->count)
         snprintf(path, sizeof path, "/v2/banks/%s%s", checked("bank", ctl->arguments[1]), verb->suffix);
-    return ask(ctl, verb, path, verb->count == 2 ? ctl->arguments[2] : NULL);
+    return ask_banks(ctl, verb, path, verb->count == 2 ? ctl->arguments[2] : NULL);
 }
 
 int rankd_ctl_checkpoint(struct ctl *ctl)
@@ -169,5 +169,5 @@ int rankd_ctl_checkpoint(struct ctl *ctl)
     else
         snprintf(path, sizeof path, "/v2/banks/%s/checkpoints/%s%s", bank, checked("tag", ctl->arguments[2]),
                  verb->suffix);
-    return ask(ctl, verb, path, NULL);
+    return ask_banks(ctl, verb, path, NULL);
 }

@@ -150,8 +150,8 @@ static void wait_with_progress(struct plan *plan, double duration)
     }
 }
 
-static void print(const struct plan *plan, const struct ctl_histogram *latency, double seconds,
-                  uint64_t failed)
+static void print_bench(const struct plan *plan, const struct ctl_histogram *latency, double seconds,
+                        uint64_t failed)
 {
     static const double quantiles[] = {0.5, 0.9, 0.99, 0.999};
     double rate = (double)latency->total / seconds;
@@ -213,7 +213,7 @@ static int run(struct plan *plan, struct sender *senders, unsigned count, double
         if (senders[i].failed && !why[0])
             why = senders[i].why;
     }
-    print(plan, &all, now_s() - begun, failed);
+    print_bench(plan, &all, now_s() - begun, failed);
     return failed || why[0] ? rankd_ctl_fail(1, "%s", why) : 0;
 }
 

@@ -88,7 +88,7 @@ static bool has_shape(const struct rankd_tensor *gradient, const struct ctl_arra
            gradient->shape[1] == (uint64_t)scores->columns;
 }
 
-static int ask(struct ctl *ctl, const struct ctl_array *scores, const struct ctl_array *targets)
+static int ask_loss(struct ctl *ctl, const struct ctl_array *scores, const struct ctl_array *targets)
 {
     struct ctl_parameters parameters;
     rankd_ctl_parameters(ctl, &parameters);
@@ -131,7 +131,7 @@ int rankd_ctl_loss(struct ctl *ctl)
         status = rankd_ctl_fail(1, "%s", why);
     } else {
         rankd_ctl_array_narrow(&targets);
-        status = ask(ctl, &scores, &targets);
+        status = ask_loss(ctl, &scores, &targets);
     }
     rankd_ctl_array_free(&scores);
     rankd_ctl_array_free(&targets);

@@ -107,21 +107,21 @@ static void stage_row(const struct look *look, const char *stage)
     putchar('\n');
 }
 
-static void door_row(const struct look *look, const char *door)
+static void transport_row(const struct look *look, const char *transport)
 {
     char text[16];
-    printf("%-14s", door);
-    rankd_ctl_count(text, rate(look, "rankd_requests_total", "door", door));
+    printf("%-14s", transport);
+    rankd_ctl_count(text, rate(look, "rankd_requests_total", "transport", transport));
     cell(text);
-    if (strcmp(door, "ring") == 0) { /* its tensors stay where they are: there is nothing to count */
+    if (strcmp(transport, "ring") == 0) { /* its tensors stay where they are: there is nothing to count */
         cell("in place");
         cell("in place");
         putchar('\n');
         return;
     }
-    rankd_ctl_bytes(text, rate(look, "rankd_received_bytes_total", "door", door));
+    rankd_ctl_bytes(text, rate(look, "rankd_received_bytes_total", "transport", transport));
     cell(text);
-    rankd_ctl_bytes(text, rate(look, "rankd_sent_bytes_total", "door", door));
+    rankd_ctl_bytes(text, rate(look, "rankd_sent_bytes_total", "transport", transport));
     cell(text);
     putchar('\n');
 }
@@ -190,7 +190,7 @@ static const char *uptime(char text[32], const struct ctl_metrics *metrics)
     return text;
 }
 
-static void print(struct ctl *ctl, struct ctl_http *http, const struct look *look)
+static void print_status(struct ctl *ctl, struct ctl_http *http, const struct look *look)
 {
     char requests[16], turned_away[16], up[32];
     rankd_ctl_count(requests, rate(look, "rankd_requests_total", NULL, NULL));
@@ -208,8 +208,8 @@ static void print(struct ctl *ctl, struct ctl_http *http, const struct look *loo
     each_value(look, "rankd_requests_total", "model", model_row);
     header(14, "stage", (const char *const[]){"p50", "p99", NULL});
     each_value(look, "rankd_stage_seconds_count", "stage", stage_row);
-    header(14, "door", (const char *const[]){"requests/s", "in/s", "out/s", NULL});
-    each_value(look, "rankd_requests_total", "door", door_row);
+    header(14, "transport", (const char *const[]){"requests/s", "in/s", "out/s", NULL});
+    each_value(look, "rankd_requests_total", "transport", transport_row);
     if (rankd_ctl_sum(&look->now, "rankd_rejected_total", NULL, NULL) > 0) {
         header(14, "turned away", (const char *const[]){"1/s", "ever", NULL});
         each_value(look, "rankd_rejected_total", "reason", reason_row);
@@ -263,7 +263,7 @@ int rankd_ctl_status(struct ctl *ctl)
         look.seconds = fmax(look.now.at_s - look.before.at_s, 1e-3);
         if (live)
             fputs(CLEAR, stdout);
-        print(ctl, http, &look);
+        print_status(ctl, http, &look);
         rankd_ctl_metrics_free(&look.before);
         look.before = look.now;
         look.now = (struct ctl_metrics){0};

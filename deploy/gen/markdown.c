@@ -100,12 +100,18 @@ void rk_gen_parameters_md(FILE *out)
 /* A word of metrics.def as Prometheus writes it. */
 static const char *metric_word(const char *word)
 {
-    static const char *const words[][2] = {{"COUNTER", "counter"}, {"SECONDS_COUNTER", "counter"},
-                                           {"GAUGE", "gauge"},     {"HISTOGRAM", "histogram"},
-                                           {"NONE", ""},           {"MODEL", "model"},
-                                           {"DOOR", "door"},       {"STATUS", "status"},
-                                           {"STAGE", "stage"},     {"REASON", "reason"},
-                                           {"ENGINE", "engine"},   {"NAME", "name"}};
+    static const char *const words[][2] = {{"COUNTER", "counter"},
+                                           {"SECONDS_COUNTER", "counter"},
+                                           {"GAUGE", "gauge"},
+                                           {"HISTOGRAM", "histogram"},
+                                           {"NONE", ""},
+                                           {"MODEL", "model"},
+                                           {"TRANSPORT", "transport"},
+                                           {"STATUS", "status"},
+                                           {"STAGE", "stage"},
+                                           {"REASON", "reason"},
+                                           {"ENGINE", "engine"},
+                                           {"NAME", "name"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(words[i][0], word) == 0)
             return words[i][1];
@@ -117,7 +123,7 @@ void rk_gen_metrics_md(FILE *out)
     begin(out, "server/base/metrics.def",
           "# Metrics\n\nAt `/metrics`, in Prometheus' text format. The queue, the budget and the process add "
           "theirs, with HELP lines that explain them. Those of banks are from the table "
-          "server/bank/gauges.def; those of the accelerator, there where one is used, from "
+          "server/bank/gauges.def; those of the device, there where one is used, from "
           "server/exec/device.def.",
           "metric | type | labels | what it is");
     static const struct {

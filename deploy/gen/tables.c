@@ -5,10 +5,10 @@
 #include "ctl.h"
 #include "gen.h"
 
-enum kind { TEXT, COUNT, BYTES, TIME, WORD, SWITCH };
+enum option_kind { TEXT, COUNT, BYTES, TIME, WORD, SWITCH };
 
-static const struct row {
-    enum kind kind;
+static const struct option_row {
+    enum option_kind kind;
     const char *name, *help, *text; /* text: the default of TEXT, the words of WORD */
     uint64_t preset, min, max;
 } rows[] = {
@@ -38,7 +38,7 @@ const struct rk_gen_flag rk_gen_flags[] = {
 const size_t rk_gen_flags_count = sizeof rk_gen_flags / sizeof rk_gen_flags[0];
 
 /* A quantity with the largest suffix that leaves it whole. */
-static void quantity(char *out, size_t size, enum kind kind, uint64_t value)
+static void quantity(char *out, size_t size, enum option_kind kind, uint64_t value)
 {
     static const struct {
         uint64_t unit;
@@ -55,7 +55,7 @@ static void quantity(char *out, size_t size, enum kind kind, uint64_t value)
     snprintf(out, size, "%" PRIu64, value);
 }
 
-static void fill(struct rk_gen_option *option, const struct row *row)
+static void fill(struct rk_gen_option *option, const struct option_row *row)
 {
     static const char *const kinds[] = {"TEXT", "N", "BYTES", "TIME", "WORD", ""};
     option->name = row->name;

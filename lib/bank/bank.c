@@ -11,7 +11,7 @@
 
 /* A view with what it holds. */
 struct holder {
-    struct rk_bank_view view; /* first: a view's address is its holder's */
+    struct rk_bank_snapshot view; /* first: a view's address is its holder's */
     atomic_size_t refs;
     uint64_t end;
     size_t chunks;
@@ -29,7 +29,7 @@ struct rk_bank {
     size_t chunks, chunk_room;
     uint64_t base; /* no item before it is known */
     bool whole;    /* and none before it belongs to this generation */
-    struct rk_bank_point now;
+    struct rk_bank_position now;
     struct holder *current;
     size_t reserved; /* items that room was made for and that are not appended yet */
 };
@@ -130,7 +130,7 @@ static void holder_add(const struct rk_bank *bank, struct holder *holder, struct
 
 /* Fills a new holder with the window that ends at the point. The holder has room for every chunk of the bank.
  */
-static void holder_fill(const struct rk_bank *bank, struct holder *holder, struct rk_bank_point point,
+static void holder_fill(const struct rk_bank *bank, struct holder *holder, struct rk_bank_position point,
                         uint64_t start)
 {
     for (size_t i = 0; i < bank->chunks; i++) {
@@ -140,7 +140,7 @@ static void holder_fill(const struct rk_bank *bank, struct holder *holder, struc
         if (from < to)
             holder_add(bank, holder, chunk, (size_t)(from - chunk->first), (size_t)(to - from));
     }
-    struct rk_bank_view *view = &holder->view;
+    struct rk_bank_snapshot *view = &holder->view;
     holder->end = point.end;
     view->is_embeddings = bank->shape.is_embeddings;
     view->version = point.version;
@@ -166,7 +166,7 @@ static uint64_t oldest(const struct rk_bank *bank)
     return bank->chunks ? bank->chunk[0]->first : bank->now.end;
 }
 
-const struct rk_bank_view *rk_bank_hold(struct rk_bank *bank)
+const struct rk_bank_snapshot *rk_bank_hold(struct rk_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     struct holder *holder = bank->current;
@@ -175,29 +175,29 @@ const struct rk_bank_view *rk_bank_hold(struct rk_bank *bank)
     return &holder->view;
 }
 
-const struct rk_bank_view *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_point point)
+const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_position point)
 {
     struct holder *holder = NULL;
     pthread_mutex_lock(&bank->lock);
     /* A window that begins before the base would come out shorter than the original's. */
-    bool cut_short = !bank->whole && point.end < bank->base + bank->shape.capacity;
+    bool truncated = !bank->whole && point.end < bank->base + bank->shape.capacity;
     bool there = point.generation == bank->now.generation && point.end <= bank->now.end &&
-                 point.end >= bank->base && !cut_short && window_start(bank, point.end) >= oldest(bank);
+                 point.end >= bank->base && !truncated && window_start(bank, point.end) >= oldest(bank);
     if (there && (holder = holder_new(bank, bank->chunks)))
         holder_fill(bank, holder, point, window_start(bank, point.end));
     pthread_mutex_unlock(&bank->lock);
     return holder ? &holder->view : NULL;
 }
 
-void rk_bank_release(const struct rk_bank_view *view)
+void rk_bank_release(const struct rk_bank_snapshot *view)
 {
     holder_drop((struct holder *)(uintptr_t)view);
 }
 
-struct rk_bank_point rk_bank_view_point(const struct rk_bank_view *view)
+struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot *view)
 {
-    return (struct rk_bank_point){view->generation, view->version,
-                                  ((const struct holder *)(const void *)view)->end};
+    return (struct rk_bank_position){view->generation, view->version,
+                                     ((const struct holder *)(const void *)view)->end};
 }
 
 /* --- the bank --- */
@@ -210,7 +210,7 @@ struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape)
     bank->shape = *shape;
     bank->chunk_items = rk_chunk_items(shape);
     bank->seed = rk_labels_seed();
-    bank->now = (struct rk_bank_point){.generation = 1};
+    bank->now = (struct rk_bank_position){.generation = 1};
     bank->whole = true;
     bank->current = holder_new(bank, 0);
     if (!bank->current) {
@@ -282,19 +282,19 @@ static void evict(struct rk_bank *bank)
         drop_chunks(bank, gone);
 }
 
-struct rk_bank_room {
+struct rk_bank_reservation {
     struct holder *holder; /* for the version, with a place for each chunk that it may show */
     size_t items;
 };
 
-struct rk_bank_room *rk_bank_reserve(struct rk_bank *bank, size_t items, struct rk_err *err)
+struct rk_bank_reservation *rk_bank_reserve(struct rk_bank *bank, size_t items, struct rk_err *err)
 {
-    struct rk_bank_room *room = malloc(sizeof *room);
+    struct rk_bank_reservation *room = malloc(sizeof *room);
     pthread_mutex_lock(&bank->lock);
     size_t before = bank->chunks;
     struct holder *holder = NULL;
     if (room && make_room(bank, bank->reserved + items) && (holder = holder_new(bank, bank->chunks))) {
-        *room = (struct rk_bank_room){holder, items};
+        *room = (struct rk_bank_reservation){holder, items};
         bank->reserved += items;
     } else {
         while (bank->chunks > before)
@@ -308,7 +308,7 @@ struct rk_bank_room *rk_bank_reserve(struct rk_bank *bank, size_t items, struct 
     return NULL;
 }
 
-void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_room *room)
+void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_reservation *room)
 {
     if (!room)
         return;
@@ -334,7 +334,7 @@ static void fill_chunks(struct rk_bank *bank, const struct rk_batch *batch)
 }
 
 void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
-                             struct rk_bank_room *room)
+                             struct rk_bank_reservation *room)
 {
     pthread_mutex_lock(&bank->lock);
     fill_chunks(bank, batch);
@@ -353,15 +353,15 @@ void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch,
 enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
                                  struct rk_err *err)
 {
-    struct rk_bank_room *room = rk_bank_reserve(bank, batch->items, err);
+    struct rk_bank_reservation *room = rk_bank_reserve(bank, batch->items, err);
     if (!room)
         return err->status;
     rk_bank_append_reserved(bank, batch, version, room);
     return RANKD_OK;
 }
 
-void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_point point, bool whole,
-                            struct rk_bank_room *room)
+void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_position point, bool whole,
+                            struct rk_bank_reservation *room)
 {
     pthread_mutex_lock(&bank->lock);
     if (bank->chunks)
@@ -377,10 +377,10 @@ void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_point point, bo
     free(room);
 }
 
-enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, bool whole,
+enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_position point, bool whole,
                                 struct rk_err *err)
 {
-    struct rk_bank_room *room = rk_bank_reserve(bank, 0, err);
+    struct rk_bank_reservation *room = rk_bank_reserve(bank, 0, err);
     if (!room)
         return err->status;
     rk_bank_reset_reserved(bank, point, whole, room);
@@ -403,10 +403,10 @@ enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generati
     return RANKD_OK;
 }
 
-struct rk_bank_point rk_bank_now(struct rk_bank *bank)
+struct rk_bank_position rk_bank_now(struct rk_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
-    struct rk_bank_point now = bank->now;
+    struct rk_bank_position now = bank->now;
     pthread_mutex_unlock(&bank->lock);
     return now;
 }

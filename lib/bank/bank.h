@@ -30,20 +30,20 @@ size_t rk_bank_shape_bytes(const struct rk_bank_shape *shape);
 const struct rk_bank_shape *rk_bank_shape_of(const struct rk_bank *bank);
 
 /* A point in the bank's history: what a view is of. */
-struct rk_bank_point {
+struct rk_bank_position {
     uint64_t generation, version;
     uint64_t end; /* sequence number behind the newest item */
 };
-struct rk_bank_point rk_bank_now(struct rk_bank *bank);
+struct rk_bank_position rk_bank_now(struct rk_bank *bank);
 
 /* The newest version, held until it is released. Never NULL. Any thread. */
-const struct rk_bank_view *rk_bank_hold(struct rk_bank *bank);
+const struct rk_bank_snapshot *rk_bank_hold(struct rk_bank *bank);
 
 /* The version of an earlier point of the same generation, or NULL where some of its items are gone or memory
  * is short. Any thread. */
-const struct rk_bank_view *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_point point);
-void rk_bank_release(const struct rk_bank_view *view);
-struct rk_bank_point rk_bank_view_point(const struct rk_bank_view *view);
+const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_position point);
+void rk_bank_release(const struct rk_bank_snapshot *view);
+struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot *view);
 
 /* Appends and makes it version `version`, which is the one before plus 1, or the same where a version comes
  * back from disk in parts; all or nothing. RANKD_OVERLOADED: out of memory, nothing happened. One writer at a
@@ -54,25 +54,25 @@ enum rankd_status rk_bank_append(struct rk_bank *bank, const struct rk_batch *ba
 /* Memory for a batch, taken before it is written to disk: its append can't fail then. Several may be taken;
  * they are used or given back before a reset. NULL with RANKD_OVERLOADED if out of memory: nothing happened.
  * One writer at a time. */
-struct rk_bank_room;
-struct rk_bank_room *rk_bank_reserve(struct rk_bank *bank, size_t items, struct rk_err *err)
+struct rk_bank_reservation;
+struct rk_bank_reservation *rk_bank_reserve(struct rk_bank *bank, size_t items, struct rk_err *err)
     __attribute__((warn_unused_result));
-void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_room *room); /* NULL is fine */
+void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_reservation *room); /* NULL is fine */
 /* As rk_bank_append(), with the room of a batch of that size, which it takes over. In the order of
  * reservation. */
 void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch, uint64_t version,
-                             struct rk_bank_room *room);
+                             struct rk_bank_reservation *room);
 
 /* Empties it and sets the point from which it goes on: for clear, restore and start. `whole`: there was
  * nothing before the point that later versions would have held (a clear); otherwise a version whose window
  * would begin before it can't be had any more. Views that are held stay. One writer. */
-enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_point point, bool whole,
+enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_position point, bool whole,
                                 struct rk_err *err) __attribute__((warn_unused_result));
 
 /* The same with the room of 0 items, which it takes over: it can't fail, so that it may follow what can't be
  * taken back. No other room is taken then. */
-void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_point point, bool whole,
-                            struct rk_bank_room *room);
+void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_position point, bool whole,
+                            struct rk_bank_reservation *room);
 
 /* Raises the generation and leaves the items: the last step of a restore. One writer. */
 enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generation, struct rk_err *err)

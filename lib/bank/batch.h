@@ -42,10 +42,10 @@ size_t rk_batch_item_bytes(const struct rk_bank_shape *shape);
 bool rk_batch_at(const struct rk_bank_shape *shape, size_t items, void *block, size_t bytes,
                  struct rk_batch *batch) __attribute__((warn_unused_result));
 
-/* The batch of a request that rk_run() has accepted against this bank: converted, normalised where the bank
- * normalises, rounded to the bank's type, without the items that enqueue_mask leaves out. The inputs are read
- * once more, and what may have changed since (in shared memory) is checked again. RANKD_INVALID: a value that
- * the bank's type cannot hold, or more items than its capacity. The block is malloc'ed: rk_batch_free().
+/* The batch of a request that rk_engine_run() has accepted against this bank: converted, normalised where the
+ * bank normalises, rounded to the bank's type, without the items that enqueue_mask leaves out. The inputs are
+ * read once more, and what may have changed since (in shared memory) is checked again. RANKD_INVALID: a value
+ * that the bank's type cannot hold, or more items than its capacity. The block is malloc'ed: rk_batch_free().
  * items may be 0. */
 enum rankd_status rk_batch_new(const struct rk_bank_shape *shape, const struct rk_request *request,
                                struct rk_batch *batch, struct rk_err *err)

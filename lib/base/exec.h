@@ -27,8 +27,8 @@ void rk_scratch_free(struct rk_scratch *scratch); /* NULL is fine */
 
 /* 64-byte aligned, uninitialised; lives until the mark it was taken after is released. NULL where memory or
  * the limit is exhausted: the caller then fails with RANKD_OVERLOADED. Bytes are not cleared. Not
- * thread-safe: only the owning request's thread takes and releases; tasks of a pool get their share before
- * they start. */
+ * thread-safe: only the owning request's thread takes and releases; tasks of a pool get their workspace
+ * before they start. */
 void *rk_scratch_take(struct rk_scratch *scratch, size_t bytes) __attribute__((warn_unused_result));
 size_t rk_scratch_mark(const struct rk_scratch *scratch);
 void rk_scratch_release(struct rk_scratch *scratch, size_t mark);
@@ -41,18 +41,19 @@ size_t rk_scratch_peak(const struct rk_scratch *scratch);
  * taken. */
 void rk_scratch_trim(struct rk_scratch *scratch, size_t keep);
 
-struct rk_kernels;  /* lib/kernels/kernel.h */
-struct rk_device;   /* lib/device/device.h */
-struct rk_pinnable; /* lib/device/device.h */
+struct rk_kernels;       /* lib/kernels/kernel.h */
+struct rk_device;        /* lib/device/device.h */
+struct rk_pin_candidate; /* lib/device/device.h */
 
 struct rk_exec {
     struct rk_pool *pool;       /* NULL: the calling thread alone */
     struct rk_scratch *scratch; /* never NULL */
     uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0 = none. Long computations look at it between tiles */
     const struct rk_kernels *kernels; /* NULL: rk_kernels(), the machine's best; another one in tests */
-    struct rk_device *device;         /* NULL: there is no accelerator */
-    struct rk_pinnable *lies_in; /* memory that all tensors lie in, for longer than the request; or NULL */
-    atomic_size_t *copied;       /* NULL: nobody asks. What rk_exec_copied() adds to */
+    struct rk_device *device;         /* NULL: there is no device */
+    struct rk_pin_candidate
+        *host_region;      /* memory that all tensors lie in, for longer than the request; or NULL */
+    atomic_size_t *copied; /* NULL: nobody asks. What rk_exec_copied() adds to */
 };
 
 /* So many bytes of the request's tensors, as they lie with the caller, were copied to memory of the engine's

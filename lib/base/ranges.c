@@ -20,7 +20,7 @@ struct rk_range rk_range(uint32_t items, unsigned number, unsigned ranges)
         .from = boundary(items, number, ranges), .to = boundary(items, number + 1, ranges), .number = number};
 }
 
-struct shared {
+struct ranges_job {
     uint32_t items;
     unsigned ranges;
     void (*task)(void *arg, struct rk_range range);
@@ -29,13 +29,13 @@ struct shared {
 
 static void run_one(void *arg, size_t number)
 {
-    const struct shared *shared = arg;
+    const struct ranges_job *shared = arg;
     shared->task(shared->arg, rk_range(shared->items, (unsigned)number, shared->ranges));
 }
 
-void rk_ranges_share(struct rk_pool *pool, uint32_t items, unsigned ranges,
-                     void (*task)(void *arg, struct rk_range range), void *arg)
+void rk_ranges_run_parallel(struct rk_pool *pool, uint32_t items, unsigned ranges,
+                            void (*task)(void *arg, struct rk_range range), void *arg)
 {
-    struct shared shared = {.items = items, .ranges = ranges, .task = task, .arg = arg};
+    struct ranges_job shared = {.items = items, .ranges = ranges, .task = task, .arg = arg};
     pool->run(pool, ranges, run_one, &shared);
 }

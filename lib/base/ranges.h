@@ -33,8 +33,8 @@ static inline unsigned rk_ranges_of(const struct rk_pool *pool, uint32_t items, 
 struct rk_range rk_range(uint32_t items, unsigned number, unsigned ranges);
 
 /* As rk_ranges_run(), for several ranges. */
-void rk_ranges_share(struct rk_pool *pool, uint32_t items, unsigned ranges,
-                     void (*task)(void *arg, struct rk_range range), void *arg);
+void rk_ranges_run_parallel(struct rk_pool *pool, uint32_t items, unsigned ranges,
+                            void (*task)(void *arg, struct rk_range range), void *arg);
 
 /* Runs the task for each range, on the pool's threads; `pool` NULL: for the whole, by the caller. Inline, so
  * that short lists, of which there may be many, pay for no more than their loop. */
@@ -43,7 +43,7 @@ static inline void rk_ranges_run(struct rk_pool *pool, uint32_t items, uint32_t 
 {
     const unsigned ranges = rk_ranges_of(pool, items, least);
     if (ranges > 1)
-        rk_ranges_share(pool, items, ranges, task, arg);
+        rk_ranges_run_parallel(pool, items, ranges, task, arg);
     else
         task(arg, (struct rk_range){.to = items});
 }

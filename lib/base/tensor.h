@@ -34,7 +34,7 @@ struct rk_tensor {
     size_t shape[RK_MAX_RANK];
     const void *data;
     size_t bytes;
-    bool on_card; /* data is an address on the accelerator (device.h), not to be read here */
+    bool on_device; /* data is an address on the device (device.h), not to be read here */
 };
 
 /* "FP32" for RK_FP32; "?" outside the enumeration. Never NULL. */

@@ -15,11 +15,11 @@ size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_
 {
     if (kernels->reference)
         return rk_list_reference_scratch(items);
-    struct rk_carve carve = {0};
+    struct rk_arena arena = {0};
     struct rk_relevant r;
-    rk_relevant_carve(&carve, kernels, kernels->plan(items, p, dtype, threads), items, p, threads, gradient,
+    rk_relevant_place(&arena, kernels, kernels->plan(items, p, dtype, threads), items, p, threads, gradient,
                       &r);
-    return carve.used;
+    return arena.used;
 }
 
 /* Streams the list a second time, or not at all where no relevant item moved. */
@@ -28,9 +28,10 @@ static enum rankd_status move_irrelevant(const struct rk_strategy *strategy, str
 {
     if (changed)
         return strategy->move(pass);
-    if (pass->sink->dense)
-        memset(pass->sink->dense, 0, pass->list->graded * sizeof(float));
-    memcpy(pass->ahead_after, pass->ahead, pass->list->p * sizeof *pass->ahead);
+    if (pass->writer->dense)
+        memset(pass->writer->dense, 0, pass->list->differentiable * sizeof(float));
+    memcpy(pass->perturbed_irrelevant_above, pass->irrelevant_above,
+           pass->list->p * sizeof *pass->irrelevant_above);
     return RANKD_OK;
 }
 
@@ -39,18 +40,18 @@ static enum rankd_status gradient(const struct rk_kernels *kernels, const struct
                                   struct rk_relevant *r, struct rk_list_out *out)
 {
     const struct rk_list *list = pass->list;
-    struct rk_sink sink = {
+    struct rk_gradient_writer writer = {
         .dense = out->dense, .w = w, .lambda = out->lambda, .sparse = out->sparse, .room = out->room};
     bool changed = rk_relevant_move(kernels, pass->exec->pool, box->margin / 2, out->lambda, r);
     struct rk_pass move = *pass;
-    move.cut_after = r->cut_after;
-    move.ahead_after = r->ahead_after;
-    move.sink = &sink;
+    move.perturbed_threshold = r->perturbed_threshold;
+    move.perturbed_irrelevant_above = r->perturbed_irrelevant_above;
+    move.writer = &writer;
     if (move_irrelevant(strategy, &move, changed) != RANKD_OK)
         return RANKD_DEADLINE;
     rk_relevant_change(pass->exec->pool, r);
-    out->stalled = out->loss > 0 && sink.changed == 0 && sink.changed_memory == 0;
-    rk_list_add_relevant(list, r->change, pass->exec->pool, &sink, out);
+    out->stalled = out->loss > 0 && writer.changed == 0 && writer.changed_bank == 0;
+    rk_list_add_relevant(list, r->change, pass->exec->pool, &writer, out);
     return RANKD_OK;
 }
 
@@ -105,10 +106,14 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
 {
     unsigned threads = exec->pool ? exec->pool->width : 1;
     const struct rk_strategy *strategy = plan(kernels, list, threads);
-    struct rk_carve carve = {.base = scratch};
+    struct rk_arena arena = {.base = scratch};
     struct rk_relevant r;
-    rk_relevant_carve(&carve, kernels, strategy, list->items, list->p, threads, out->gradient, &r);
-    struct rk_pass pass = {.list = list, .exec = exec, .scratch = r.strategy, .cut = r.cut, .ahead = r.ahead};
+    rk_relevant_place(&arena, kernels, strategy, list->items, list->p, threads, out->gradient, &r);
+    struct rk_pass pass = {.list = list,
+                           .exec = exec,
+                           .scratch = r.strategy,
+                           .threshold = r.threshold,
+                           .irrelevant_above = r.irrelevant_above};
     struct start s = {.kernels = kernels,
                       .strategy = strategy,
                       .half_margin = box->margin / 2,
@@ -118,7 +123,7 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
     start(&s);
     if (list->p != r.p) { /* the targets changed since; memory was planned for so many */
         if (out->dense)
-            memset(out->dense, 0, list->graded * sizeof(float));
+            memset(out->dense, 0, list->differentiable * sizeof(float));
         return RANKD_OK;
     }
     if (s.nan)
@@ -127,7 +132,7 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
         return RANKD_DEADLINE;
     if (pass.nan)
         return RANKD_INVALID;
-    out->loss = box->loss->list(list->p, r.ahead, box->weight, out->gradient ? r.slope : NULL);
+    out->loss = box->loss->list(list->p, r.irrelevant_above, box->transform, out->gradient ? r.slope : NULL);
     return out->gradient ? gradient(kernels, strategy, box, w, &pass, &r, out) : RANKD_OK;
 }
 
@@ -138,10 +143,10 @@ enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernel
     out->loss = 0;
     out->nonzero = out->deltas = 0;
     out->stalled = false;
-    out->abs_graded = out->abs_memory = 0;
+    out->abs_differentiable = out->abs_bank = 0;
     out->lambda = rk_box_lambda(box, w, list->n);
     if (kernels->reference)
-        rk_exec_copied(exec, list->graded * rk_dtype_size(list->segment[0].dtype));
+        rk_exec_copied(exec, list->differentiable * rk_dtype_size(list->segment[0].dtype));
     enum rankd_status status = kernels->reference ? rk_list_reference(box, w, list, scratch, out)
                                                   : count_list(exec, kernels, box, w, list, scratch, out);
     if (status == RANKD_INVALID)

@@ -19,17 +19,17 @@
 /* What the lists of a request have in common. */
 struct rk_blackbox {
     const struct rk_loss *loss;
-    int weight;      /* RK_WEIGHT_*, for the loss */
-    double margin;   /* relevant scores are lowered, the others raised by half of it */
-    double lambda;   /* λ as given */
-    bool normalized; /* Λ = λ·n; else Λ = λ */
-    bool batch;      /* Λ is multiplied by the list's w too */
+    int transform;           /* RK_TRANSFORM_*, for the loss */
+    double margin;           /* relevant scores are lowered, the others raised by half of it */
+    double lambda;           /* λ as given */
+    bool lambda_per_n;       /* Λ = λ·n; else Λ = λ */
+    bool lambda_batch_scope; /* Λ is multiplied by the list's w too */
 };
 
 /* What is wanted of a list, and where it goes. */
 struct rk_list_out {
-    /* In. `gradient` false: only the loss. Otherwise one of dense ([graded], every element written) and
-     * sparse. */
+    /* In. `gradient` false: only the loss. Otherwise one of dense ([differentiable], every element written)
+     * and sparse. */
     bool gradient;
     float *dense;
     struct rk_delta *sparse; /* [room], ascending in position; relevant items included */
@@ -38,13 +38,14 @@ struct rk_list_out {
     /* Out. */
     double loss;    /* of the list, before w */
     double lambda;  /* Λ */
-    size_t nonzero; /* graded items with Δ != 0. In the range of w and λ their gradient does not vanish in
-                       FP32 */
+    size_t nonzero; /* differentiable items with Δ != 0. In the range of w and λ their gradient does not
+                       vanish in FP32 */
     size_t deltas;  /* sparse: entries. More than `room`: what was written is not to be used; call again */
     bool stalled;   /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
-    uint64_t abs_graded; /* Σ|Δ| of graded items, relevant ones included; only where graded < items */
-    uint64_t abs_memory; /* and of the others */
-    uint32_t nan;        /* position of the first NaN, if the status is RANKD_INVALID */
+    uint64_t abs_differentiable; /* Σ|Δ| of differentiable items, relevant ones included; only where
+                                    differentiable < items */
+    uint64_t abs_bank;           /* and of the others */
+    uint32_t nan;                /* position of the first NaN, if the status is RANKD_INVALID */
 };
 
 /* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant items. */
@@ -56,12 +57,12 @@ size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_
 bool rk_list_has_nan(const struct rk_list *list);
 uint32_t rk_list_first_nan(const struct rk_list *list);
 
-/* Computes one list. In *list the fields segment, segments, items, graded, n and p are set by the caller (n
- * and p as counted from the targets, p > 0); position and raw are filled here. If the targets changed since
- * they were counted, the result is unspecified. `scratch`: rk_list_scratch() bytes, 64-byte aligned. `exec`
- * for threads and deadline. Returns RANKD_OK, RANKD_INVALID (a NaN among the items that are not ignored:
- * out->nan; *err is left alone, because only the caller knows the item's name), RANKD_DEADLINE (*err set).
- * Not RANKD_OK: outputs are unspecified. */
+/* Computes one list. In *list the fields segment, segments, items, differentiable, n and p are set by the
+ * caller (n and p as counted from the targets, p > 0); position and raw are filled here. If the targets
+ * changed since they were counted, the result is unspecified. `scratch`: rk_list_scratch() bytes, 64-byte
+ * aligned. `exec` for threads and deadline. Returns RANKD_OK, RANKD_INVALID (a NaN among the items that are
+ * not ignored: out->nan; *err is left alone, because only the caller knows the item's name), RANKD_DEADLINE
+ * (*err set). Not RANKD_OK: outputs are unspecified. */
 enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernels *kernels,
                               const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,
                               struct rk_list_out *out, struct rk_err *err)

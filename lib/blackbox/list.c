@@ -9,7 +9,7 @@
 enum { TARGETS_MIN = 1 << 20 /* targets that are worth another thread's while, twice */ };
 
 /* What the threads that look for relevant items share. */
-struct finding {
+struct relevant_search {
     const struct rk_kernels *kernels;
     const struct rk_list *list;
     uint32_t *position;
@@ -20,7 +20,7 @@ struct finding {
 };
 
 /* Looks at no deadline. */
-static struct rk_walk walk_of(const struct finding *finding, struct rk_range range)
+static struct rk_walk walk_of(const struct relevant_search *finding, struct rk_range range)
 {
     const struct rk_pass pass = {.list = finding->list};
     return rk_walk_start(&pass, range.from, range.to, RK_LIST_MAX);
@@ -28,7 +28,7 @@ static struct rk_walk walk_of(const struct finding *finding, struct rk_range ran
 
 static void count_some(void *arg, struct rk_range range)
 {
-    struct finding *finding = arg;
+    struct relevant_search *finding = arg;
     struct rk_walk walk = walk_of(finding, range);
     struct rk_span span;
     uint32_t count = 0;
@@ -40,7 +40,7 @@ static void count_some(void *arg, struct rk_range range)
 }
 
 /* No range may write to another's places, even if targets change meanwhile. */
-static void share_room(struct finding *finding, uint32_t room)
+static void divide_room(struct relevant_search *finding, uint32_t room)
 {
     for (unsigned i = 0; i < finding->ranges; i++) {
         finding->count[i] = finding->count[i] < room ? finding->count[i] : room;
@@ -50,7 +50,7 @@ static void share_room(struct finding *finding, uint32_t room)
 
 static void find_some(void *arg, struct rk_range range)
 {
-    struct finding *finding = arg;
+    struct relevant_search *finding = arg;
     struct rk_walk walk = walk_of(finding, range);
     struct rk_span span;
     uint32_t at = 0, end;
@@ -71,7 +71,8 @@ static void find_some(void *arg, struct rk_range range)
 void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, struct rk_list *list,
                       uint32_t *position, float *raw)
 {
-    struct finding finding; /* no initializer: it would clear the counts of all threads that there could be */
+    struct relevant_search
+        finding; /* no initializer: it would clear the counts of all threads that there could be */
     finding.kernels = kernels;
     finding.list = list;
     finding.position = position;
@@ -82,7 +83,7 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, st
     finding.count[0] = list->p;
     if (finding.ranges > 1) { /* where a range's are to go depends on those before it */
         rk_ranges_run(pool, list->items, TARGETS_MIN, count_some, &finding);
-        share_room(&finding, list->p);
+        divide_room(&finding, list->p);
     }
     rk_ranges_run(pool, list->items, TARGETS_MIN, find_some, &finding);
     list->p = 0;
@@ -106,7 +107,7 @@ bool rk_list_has_nan(const struct rk_list *list)
     enum { BLOCK = 1024 };
     float score[BLOCK];
     for (size_t s = 0; s < list->segments; s++) {
-        const struct rk_segment *segment = &list->segment[s];
+        const struct rk_list_segment *segment = &list->segment[s];
         const char *scores = segment->scores;
         for (uint32_t i = 0, here; i < segment->items; i += here) {
             here = segment->items - i < BLOCK ? segment->items - i : BLOCK;
@@ -122,7 +123,7 @@ uint32_t rk_list_first_nan(const struct rk_list *list)
 {
     uint32_t base = 0;
     for (size_t s = 0; s < list->segments; s++) {
-        const struct rk_segment *segment = &list->segment[s];
+        const struct rk_list_segment *segment = &list->segment[s];
         for (uint32_t i = 0; i < segment->items; i++) {
             float score = rk_score_at(segment->scores, segment->dtype, i);
             if (score != score && (!segment->targets || segment->targets[i] != -1))
@@ -172,7 +173,7 @@ static void merge_sparse(const struct rk_list *list, const int32_t *delta, struc
     sort_deltas(sparse, others);
     size_t at = total, left = others;
     for (uint32_t i = list->p; i-- > 0;) {
-        if (delta[i] == 0 || list->position[i] >= list->graded)
+        if (delta[i] == 0 || list->position[i] >= list->differentiable)
             continue;
         while (left > 0 && sparse[left - 1].position > list->position[i])
             sparse[--at] = sparse[--left];
@@ -184,9 +185,9 @@ static void merge_sparse(const struct rk_list *list, const int32_t *delta, struc
 struct adding {
     const struct rk_list *list;
     const int32_t *delta;
-    const struct rk_sink *sink;
+    const struct rk_gradient_writer *writer;
     struct count {
-        uint64_t changed, abs_graded, abs_memory;
+        uint64_t changed, abs_differentiable, abs_bank;
     } count[RK_RANGES_MAX];
 };
 
@@ -194,42 +195,42 @@ static void add_some(void *arg, struct rk_range range)
 {
     struct adding *adding = arg;
     const struct rk_list *list = adding->list;
-    const struct rk_sink *sink = adding->sink;
+    const struct rk_gradient_writer *writer = adding->writer;
     struct count count = {0};
     for (uint32_t i = range.from; i < range.to; i++) {
         int32_t delta = adding->delta[i];
         uint64_t size = (uint64_t)(delta < 0 ? -(int64_t)delta : (int64_t)delta);
-        if (list->position[i] >= list->graded) {
-            count.abs_memory += size;
+        if (list->position[i] >= list->differentiable) {
+            count.abs_bank += size;
             continue;
         }
-        count.abs_graded += size;
+        count.abs_differentiable += size;
         count.changed += delta != 0;
-        if (sink->dense)
-            sink->dense[list->position[i]] = rk_sink_value(sink->w, sink->lambda, delta);
+        if (writer->dense)
+            writer->dense[list->position[i]] = rk_gradient_value(writer->w, writer->lambda, delta);
     }
     adding->count[range.number] = count;
 }
 
 void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_pool *pool,
-                          struct rk_sink *sink, struct rk_list_out *out)
+                          struct rk_gradient_writer *writer, struct rk_list_out *out)
 {
     struct adding adding; /* no initializer: it would clear the counts of all threads that there could be */
     adding.list = list;
     adding.delta = delta;
-    adding.sink = sink;
+    adding.writer = writer;
     rk_ranges_run(pool, list->p, RK_RANGE_MIN_FAR, add_some, &adding);
     const unsigned ranges = rk_ranges_of(pool, list->p, RK_RANGE_MIN_FAR);
     uint64_t changed = 0;
     for (unsigned i = 0; i < ranges; i++) {
         changed += adding.count[i].changed;
-        sink->abs_graded += adding.count[i].abs_graded;
-        sink->abs_memory += adding.count[i].abs_memory;
+        writer->abs_differentiable += adding.count[i].abs_differentiable;
+        writer->abs_bank += adding.count[i].abs_bank;
     }
-    out->abs_graded = sink->abs_graded;
-    out->abs_memory = sink->abs_memory;
-    out->deltas = (size_t)(sink->changed + changed);
-    if (!sink->dense && out->deltas <= sink->room)
-        merge_sparse(list, delta, sink->sparse, (size_t)sink->changed, out->deltas);
+    out->abs_differentiable = writer->abs_differentiable;
+    out->abs_bank = writer->abs_bank;
+    out->deltas = (size_t)(writer->changed + changed);
+    if (!writer->dense && out->deltas <= writer->room)
+        merge_sparse(list, delta, writer->sparse, (size_t)writer->changed, out->deltas);
     out->nonzero = out->deltas;
 }

@@ -8,7 +8,7 @@
 #include "blackbox/blackbox_internal.h"
 #include "kernels/score.h"
 
-struct item {
+struct reference_item {
     float y;
     bool relevant;
     uint32_t position;
@@ -16,7 +16,7 @@ struct item {
 };
 
 /* Higher score first; at equal scores irrelevant before relevant; then lower index first. */
-static int better(const struct item *a, const struct item *b)
+static int better(const struct reference_item *a, const struct reference_item *b)
 {
     if (a->y != b->y)
         return a->y > b->y ? -1 : 1;
@@ -26,7 +26,7 @@ static int better(const struct item *a, const struct item *b)
 }
 
 /* Merge sort, because the C library's may allocate. Sorts item[0..n-1] with spare[0..n-1]. */
-static void sort(struct item *item, size_t n, struct item *spare)
+static void sort(struct reference_item *item, size_t n, struct reference_item *spare)
 {
     if (n < 2)
         return;
@@ -41,34 +41,35 @@ static void sort(struct item *item, size_t n, struct item *spare)
 }
 
 struct work {
-    struct item *item, *spare;
-    uint32_t *ahead;
+    struct reference_item *item, *spare;
+    uint32_t *irrelevant_above;
     double *slope;
 };
 
-static void carve_work(struct rk_carve *carve, uint32_t items, struct work *work)
+static void place_work(struct rk_arena *arena, uint32_t items, struct work *work)
 {
-    work->item = rk_carve(carve, items * sizeof *work->item);
-    work->spare = rk_carve(carve, items * sizeof *work->spare);
-    work->ahead = rk_carve(carve, items * sizeof *work->ahead);
-    work->slope = rk_carve(carve, items * sizeof *work->slope);
+    work->item = rk_arena_alloc(arena, items * sizeof *work->item);
+    work->spare = rk_arena_alloc(arena, items * sizeof *work->spare);
+    work->irrelevant_above = rk_arena_alloc(arena, items * sizeof *work->irrelevant_above);
+    work->slope = rk_arena_alloc(arena, items * sizeof *work->slope);
 }
 
 size_t rk_list_reference_scratch(uint32_t items)
 {
-    struct rk_carve carve = {0};
+    struct rk_arena arena = {0};
     struct work work;
-    carve_work(&carve, items, &work);
-    return carve.used;
+    place_work(&arena, items, &work);
+    return arena.used;
 }
 
 /* y = s - α/2 for relevant items, s + α/2 for the others; ignored ones are left out. Returns their number;
  * *nan if one has no score. */
-static uint32_t gather(const struct rk_list *list, double half_margin, struct item *item, bool *nan)
+static uint32_t collect_items(const struct rk_list *list, double half_margin, struct reference_item *item,
+                              bool *nan)
 {
     uint32_t n = 0, base = 0;
     for (size_t s = 0; s < list->segments; s++) {
-        const struct rk_segment *segment = &list->segment[s];
+        const struct rk_list_segment *segment = &list->segment[s];
         for (uint32_t i = 0; i < segment->items; i++) {
             int target = segment->targets ? segment->targets[i] : 0;
             if (target == -1)
@@ -76,7 +77,7 @@ static uint32_t gather(const struct rk_list *list, double half_margin, struct it
             double score = (double)rk_score_at(segment->scores, segment->dtype, i);
             *nan |= score != score;
             float y = (float)(target == 1 ? score - half_margin : score + half_margin);
-            item[n++] = (struct item){.y = y, .relevant = target == 1, .position = base + i};
+            item[n++] = (struct reference_item){.y = y, .relevant = target == 1, .position = base + i};
         }
         base += segment->items;
     }
@@ -85,12 +86,13 @@ static uint32_t gather(const struct rk_list *list, double half_margin, struct it
 
 /* In ranked order: how many irrelevant items are ahead of each relevant one. Returns the number of relevant
  * ones. */
-static uint32_t count_ahead(const struct item *item, uint32_t n, uint32_t *ahead)
+static uint32_t count_irrelevant_above(const struct reference_item *item, uint32_t n,
+                                       uint32_t *irrelevant_above)
 {
     uint32_t irrelevant = 0, p = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (item[i].relevant)
-            ahead[p++] = irrelevant;
+            irrelevant_above[p++] = irrelevant;
         else
             irrelevant++;
     }
@@ -101,7 +103,7 @@ static uint32_t count_ahead(const struct item *item, uint32_t n, uint32_t *ahead
 static void differences(struct work *work, uint32_t n, double lambda)
 {
     for (uint32_t i = 0, k = 0; i < n; i++) {
-        struct item *item = &work->item[i];
+        struct reference_item *item = &work->item[i];
         item->rk = (int32_t)(i + 1);
         if (item->relevant)
             item->y = (float)((double)item->y + lambda * work->slope[k++]);
@@ -111,14 +113,14 @@ static void differences(struct work *work, uint32_t n, double lambda)
         work->item[i].rk -= (int32_t)(i + 1);
 }
 
-static void write_dense(const struct rk_list *list, const struct item *item, uint32_t n, double w,
+static void write_dense(const struct rk_list *list, const struct reference_item *item, uint32_t n, double w,
                         struct rk_list_out *out)
 {
-    memset(out->dense, 0, list->graded * sizeof *out->dense);
+    memset(out->dense, 0, list->differentiable * sizeof *out->dense);
     for (uint32_t i = 0; i < n; i++) {
-        if (item[i].position >= list->graded)
+        if (item[i].position >= list->differentiable)
             continue;
-        out->dense[item[i].position] = rk_sink_value(w, out->lambda, item[i].rk);
+        out->dense[item[i].position] = rk_gradient_value(w, out->lambda, item[i].rk);
         out->nonzero += item[i].rk != 0;
     }
 }
@@ -129,11 +131,11 @@ static int by_position(const void *a, const void *b)
     return x->position < y->position ? -1 : x->position > y->position;
 }
 
-static void write_sparse(const struct rk_list *list, const struct item *item, uint32_t n,
+static void write_sparse(const struct rk_list *list, const struct reference_item *item, uint32_t n,
                          struct rk_list_out *out)
 {
     for (uint32_t i = 0; i < n; i++) {
-        if (item[i].position >= list->graded || item[i].rk == 0)
+        if (item[i].position >= list->differentiable || item[i].rk == 0)
             continue;
         if (out->deltas < out->room)
             out->sparse[out->deltas] = (struct rk_delta){item[i].position, item[i].rk};
@@ -143,16 +145,17 @@ static void write_sparse(const struct rk_list *list, const struct item *item, ui
         qsort(out->sparse, out->deltas, sizeof *out->sparse, by_position);
 }
 
-static void sum_up(const struct rk_list *list, const struct item *item, uint32_t n, struct rk_list_out *out)
+static void sum_up(const struct rk_list *list, const struct reference_item *item, uint32_t n,
+                   struct rk_list_out *out)
 {
     bool passed = false;
     for (uint32_t i = 0; i < n; i++) {
         passed |= !item[i].relevant && item[i].rk != 0;
         uint64_t size = (uint64_t)labs((long)item[i].rk);
-        if (item[i].position < list->graded)
-            out->abs_graded += size;
+        if (item[i].position < list->differentiable)
+            out->abs_differentiable += size;
         else
-            out->abs_memory += size;
+            out->abs_bank += size;
     }
     out->stalled = out->loss > 0 && !passed;
 }
@@ -160,17 +163,17 @@ static void sum_up(const struct rk_list *list, const struct item *item, uint32_t
 enum rankd_status rk_list_reference(const struct rk_blackbox *box, double w, const struct rk_list *list,
                                     void *scratch, struct rk_list_out *out)
 {
-    struct rk_carve carve = {.base = scratch};
+    struct rk_arena arena = {.base = scratch};
     struct work work;
-    carve_work(&carve, list->items, &work);
+    place_work(&arena, list->items, &work);
     bool nan = false;
-    uint32_t n = gather(list, box->margin / 2, work.item, &nan);
+    uint32_t n = collect_items(list, box->margin / 2, work.item, &nan);
     if (nan)
         return RANKD_INVALID;
     sort(work.item, n, work.spare);
-    uint32_t p = count_ahead(work.item, n, work.ahead);
+    uint32_t p = count_irrelevant_above(work.item, n, work.irrelevant_above);
     if (p > 0)
-        out->loss = box->loss->list(p, work.ahead, box->weight, work.slope);
+        out->loss = box->loss->list(p, work.irrelevant_above, box->transform, work.slope);
     if (!out->gradient)
         return RANKD_OK;
     differences(&work, n, out->lambda);

@@ -7,33 +7,34 @@
 #include "kernels/score.h"
 #include "kernels/threshold.h"
 
-void rk_relevant_carve(struct rk_carve *carve, const struct rk_kernels *kernels,
+void rk_relevant_place(struct rk_arena *arena, const struct rk_kernels *kernels,
                        const struct rk_strategy *strategy, uint32_t items, uint32_t p, unsigned threads,
                        bool gradient, struct rk_relevant *r)
 {
     r->p = p;
-    r->position = rk_carve(carve, p * sizeof *r->position);
-    r->raw = rk_carve(carve, p * sizeof *r->raw);
-    r->y = rk_carve(carve, p * sizeof *r->y);
-    r->moved = (uint32_t *)(void *)r->y;
-    r->order = rk_carve(carve, p * sizeof *r->order);
-    r->cut = rk_carve(carve, p * sizeof *r->cut);
-    r->ahead = rk_carve(carve, p * sizeof *r->ahead);
-    r->delta = (int32_t *)r->ahead;
+    r->position = rk_arena_alloc(arena, p * sizeof *r->position);
+    r->raw = rk_arena_alloc(arena, p * sizeof *r->raw);
+    r->y = rk_arena_alloc(arena, p * sizeof *r->y);
+    r->argsort_perturbed = (uint32_t *)(void *)r->y;
+    r->argsort = rk_arena_alloc(arena, p * sizeof *r->argsort);
+    r->threshold = rk_arena_alloc(arena, p * sizeof *r->threshold);
+    r->irrelevant_above = rk_arena_alloc(arena, p * sizeof *r->irrelevant_above);
+    r->delta = (int32_t *)r->irrelevant_above;
     if (gradient) {
-        r->change = rk_carve(carve, p * sizeof *r->change);
-        r->slope = rk_carve(carve, p * sizeof *r->slope);
-        r->cut_after = (float *)(void *)r->slope;
-        r->ahead_after = r->slope ? (uint32_t *)(void *)r->slope + p : NULL;
+        r->change = rk_arena_alloc(arena, p * sizeof *r->change);
+        r->slope = rk_arena_alloc(arena, p * sizeof *r->slope);
+        r->perturbed_threshold = (float *)(void *)r->slope;
+        r->perturbed_irrelevant_above = r->slope ? (uint32_t *)(void *)r->slope + p : NULL;
     }
     /* Sorting comes before and between the strategy's two passes, so one's memory may be the other's. */
-    struct rk_carve sorting = *carve;
+    struct rk_arena sorting = *arena;
     if (strategy->kept)
-        (void)rk_carve(&sorting, strategy->kept(items, p, threads));
-    r->strategy = rk_carve(carve, strategy->scratch(items, p, threads));
-    r->key = rk_carve(&sorting, p * sizeof *r->key);
-    r->sort = rk_carve(&sorting, gradient ? rk_reorder_scratch(kernels, p) : kernels->order_scratch(p));
-    carve->used = sorting.used > carve->used ? sorting.used : carve->used;
+        (void)rk_arena_alloc(&sorting, strategy->kept(items, p, threads));
+    r->strategy = rk_arena_alloc(arena, strategy->scratch(items, p, threads));
+    r->key = rk_arena_alloc(&sorting, p * sizeof *r->key);
+    r->sort =
+        rk_arena_alloc(&sorting, gradient ? rk_reorder_scratch(kernels, p) : kernels->argsort_scratch(p));
+    arena->used = sorting.used > arena->used ? sorting.used : arena->used;
 }
 
 /* What the threads of a loop share. */
@@ -62,13 +63,13 @@ static void make_keys(void *arg, struct rk_range range)
     find(loop, nan);
 }
 
-static void make_cuts(void *arg, struct rk_range range)
+static void make_thresholds(void *arg, struct rk_range range)
 {
     const struct loop *loop = arg;
     const struct rk_relevant *r = loop->r;
     for (uint32_t k = range.from; k < range.to; k++) {
         r->y[k] = rk_float_of_key(~r->key[k]);
-        r->cut[k] = rk_cut(r->y[k], loop->half_margin);
+        r->threshold[k] = rk_raw_threshold(r->y[k], loop->half_margin);
     }
 }
 
@@ -79,8 +80,8 @@ bool rk_relevant_rank(const struct rk_kernels *kernels, struct rk_pool *pool, do
     rk_ranges_run(pool, r->p, RK_RANGE_MIN, make_keys, &loop);
     if (atomic_load(&loop.found))
         return false;
-    kernels->order(r->key, r->p, r->order, r->key, r->sort);
-    rk_ranges_run(pool, r->p, RK_RANGE_MIN, make_cuts, &loop);
+    kernels->argsort(r->key, r->p, r->argsort, r->key, r->sort);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN, make_thresholds, &loop);
     return true;
 }
 
@@ -92,16 +93,16 @@ static void perturb(void *arg, struct rk_range range)
         r->key[k] = ~rk_key((float)((double)r->y[k] + loop->lambda * r->slope[k]));
 }
 
-/* Looks for a cut that changed. */
-static void make_cuts_after(void *arg, struct rk_range range)
+/* Looks for a threshold that changed. */
+static void make_perturbed_thresholds(void *arg, struct rk_range range)
 {
     struct loop *loop = arg;
     const struct rk_relevant *r = loop->r;
     unsigned changed = 0;
     for (uint32_t k = range.from; k < range.to; k++) {
-        float cut = rk_cut(rk_float_of_key(~r->key[k]), loop->half_margin);
-        changed |= cut != r->cut[k];
-        r->cut_after[k] = cut;
+        float threshold = rk_raw_threshold(rk_float_of_key(~r->key[k]), loop->half_margin);
+        changed |= threshold != r->threshold[k];
+        r->perturbed_threshold[k] = threshold;
     }
     find(loop, changed);
 }
@@ -111,8 +112,8 @@ bool rk_relevant_move(const struct rk_kernels *kernels, struct rk_pool *pool, do
 {
     struct loop loop = {.r = r, .half_margin = half_margin, .lambda = lambda};
     rk_ranges_run(pool, r->p, RK_RANGE_MIN, perturb, &loop);
-    rk_reorder(kernels, r->key, r->order, r->p, r->moved, r->sort);
-    rk_ranges_run(pool, r->p, RK_RANGE_MIN, make_cuts_after, &loop);
+    rk_reorder(kernels, r->key, r->argsort, r->p, r->argsort_perturbed, r->sort);
+    rk_ranges_run(pool, r->p, RK_RANGE_MIN, make_perturbed_thresholds, &loop);
     return atomic_load(&loop.found);
 }
 
@@ -120,21 +121,21 @@ static void rank_before(void *arg, struct rk_range range)
 {
     const struct rk_relevant *r = arg;
     for (uint32_t k = range.from; k < range.to; k++)
-        r->delta[k] = (int32_t)(k + 1 + r->ahead[k]);
+        r->delta[k] = (int32_t)(k + 1 + r->irrelevant_above[k]);
 }
 
 static void take_rank_after(void *arg, struct rk_range range)
 {
     const struct rk_relevant *r = arg;
     for (uint32_t k = range.from; k < range.to; k++)
-        r->delta[r->moved[k]] -= (int32_t)(k + 1 + r->ahead_after[k]);
+        r->delta[r->argsort_perturbed[k]] -= (int32_t)(k + 1 + r->perturbed_irrelevant_above[k]);
 }
 
 static void put_in_index_order(void *arg, struct rk_range range)
 {
     const struct rk_relevant *r = arg;
     for (uint32_t k = range.from; k < range.to; k++)
-        r->change[r->order[k]] = r->delta[k];
+        r->change[r->argsort[k]] = r->delta[k];
 }
 
 /* One loop after the other: a place is written by whoever has the item there, not by whose range it is in. */

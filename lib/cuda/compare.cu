@@ -12,10 +12,10 @@ namespace
 
 constexpr int THREADS = 512, ROOM = SHORT_MOST + 1;
 
-__device__ void load_cuts(float *own, const float *cut, uint32_t p)
+__device__ void load_thresholds(float *own, const float *threshold, uint32_t p)
 {
     for (uint32_t j = threadIdx.x; j < p; j += blockDim.x)
-        own[j] = cut[j];
+        own[j] = threshold[j];
     pad_few(own, p);
     __syncthreads();
 }
@@ -32,7 +32,7 @@ template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) c
     Thresholds<ROOM> &t = *reinterpret_cast<Thresholds<ROOM> *>(memory);
     each_run(l.list, l.lists, l.tiles, [&](uint32_t number, uint32_t first, uint32_t last) {
         const LongList list = l.list[number];
-        load_cuts(t.before, l.cut + list.begin(), list.p);
+        load_thresholds(t.before, l.threshold + list.begin(), list.p);
         begin_count(t, list.p);
         const uint32_t begin = first * COUNT_TILE, end = end_of(l.matrix, begin, last - first);
         const int nan = count_items<S, ALIGNED, true>(items_of<S>(l.matrix, number), begin, end, t, list.p);
@@ -41,7 +41,7 @@ template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) c
         end_count(t, list.p);
         for (uint32_t j = threadIdx.x; j < list.p; j += blockDim.x)
             if (t.count[j + 1])
-                atomicAdd(&l.ahead[list.begin() + list.p - 1 - j], t.count[j + 1]);
+                atomicAdd(&l.irrelevant_above[list.begin() + list.p - 1 - j], t.count[j + 1]);
         __syncthreads();
     });
 }
@@ -55,21 +55,21 @@ template <class S, bool ALIGNED> __global__ void __launch_bounds__(THREADS, 2) m
         LongState &state = l.state[number];
         if (!state.changed)
             return; // the gradient is 0 already
-        const double w = weight_of(l, number, list.p), lambda = lambda_of(l.box, w, list.n);
-        load_cuts(t.before, l.cut + list.begin(), list.p);
-        load_cuts(t.after, l.cut_after + list.begin(), list.p);
+        const double w = list_weight_of(l, number, list.p), lambda = lambda_of(l.box, w, list.n);
+        load_thresholds(t.before, l.threshold + list.begin(), list.p);
+        load_thresholds(t.after, l.perturbed_threshold + list.begin(), list.p);
         if (list.p > FEW)
             build_finder(t.finder, t.before, list.p);
         begin_move(t, list.p, l.box, w, lambda);
         const uint32_t begin = first * COUNT_TILE, end = end_of(l.matrix, begin, last - first);
-        DenseSink<ALIGNED> sink = {l.gradient + static_cast<size_t>(number) * l.matrix.stride, t.value, end,
-                                   0};
-        move_items<S, ALIGNED, true>(items_of<S>(l.matrix, number), begin, end, t, list.p, sink);
+        DenseWriter<ALIGNED> writer = {l.gradient + static_cast<size_t>(number) * l.matrix.stride, t.value,
+                                       end, 0};
+        move_items<S, ALIGNED, true>(items_of<S>(l.matrix, number), begin, end, t, list.p, writer);
         end_move(t, list.p);
         for (uint32_t j = threadIdx.x; j < list.p; j += blockDim.x)
             if (t.change[j + 1])
                 atomicAdd(&l.passes[list.begin() + j], 0 - t.change[j + 1]);
-        const uint32_t passed = sum_block(sink.changed, t.warp);
+        const uint32_t passed = sum_block(writer.changed, t.warp);
         if (threadIdx.x == 0 && passed)
             atomicAdd(&state.passed, static_cast<unsigned long long>(passed));
         __syncthreads();

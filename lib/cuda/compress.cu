@@ -52,15 +52,15 @@ __global__ void write_tiles(const float *gradient, size_t elements, const unsign
     }
 }
 
-struct Memory {
+struct CompressMemory {
     unsigned long long *count; // [tiles], then their sums
     void *temporary;
     size_t temporary_bytes, bytes;
 };
 
-Memory memory_of(void *base, size_t elements)
+CompressMemory memory_of(void *base, size_t elements)
 {
-    Memory m = {};
+    CompressMemory m = {};
     const unsigned tiles = tiles_of(elements);
     check(cub::DeviceScan::InclusiveSum(nullptr, m.temporary_bytes, m.count, m.count, tiles),
           "sizing a scan");
@@ -81,7 +81,7 @@ size_t compress_bytes(size_t elements)
 void launch_compress_count(cudaStream_t stream, const float *gradient, size_t elements, void *memory,
                            unsigned long long *total)
 {
-    Memory m = memory_of(memory, elements);
+    CompressMemory m = memory_of(memory, elements);
     const unsigned tiles = tiles_of(elements);
     launch_kernel(stream, "counting a gradient", count_tiles, tiles, THREADS, 0, gradient, elements, m.count);
     check(cub::DeviceScan::InclusiveSum(m.temporary, m.temporary_bytes, m.count, m.count, tiles, stream),

@@ -33,11 +33,11 @@ constexpr size_t ALIGN = 256, BLOCK_LEAST = 1 << 20;
 
 Arena::~Arena()
 {
-    for (Block &block : blocks_)
+    for (MemoryBlock &block : blocks_)
         release(block);
 }
 
-void Arena::release(Block &block)
+void Arena::release(MemoryBlock &block)
 {
     (void)cudaFree(block.base);
     budget_.give(block.bytes);
@@ -64,7 +64,7 @@ void *Arena::bytes(size_t bytes)
     if (WATCHED) // each an allocation of its own
         return add(std::max<size_t>(bytes, 1));
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
-    for (Block &block : blocks_) {
+    for (MemoryBlock &block : blocks_) {
         if (block.bytes - block.used < bytes)
             continue;
         void *at = static_cast<unsigned char *>(block.base) + block.used;
@@ -77,7 +77,7 @@ void *Arena::bytes(size_t bytes)
 void Arena::reset()
 {
     size_t all = 0;
-    for (Block &block : blocks_) {
+    for (MemoryBlock &block : blocks_) {
         all += block.bytes;
         block.used = 0;
     }
@@ -96,11 +96,11 @@ void Arena::reset()
 void Arena::trim(size_t keep)
 {
     size_t all = 0;
-    for (const Block &block : blocks_)
+    for (const MemoryBlock &block : blocks_)
         all += block.bytes;
     if (all <= keep)
         return;
-    for (Block &block : blocks_)
+    for (MemoryBlock &block : blocks_)
         release(block);
     blocks_.clear();
 }
@@ -124,26 +124,27 @@ Staging::~Staging()
     }
 }
 
-void Staging::to_card(cudaStream_t stream, void *on_card, const void *host, size_t bytes)
+void Staging::to_device(cudaStream_t stream, void *on_device, const void *host, size_t bytes)
 {
     if (pinned_.covers(host, bytes))
-        return check(cudaMemcpyAsync(on_card, host, bytes, cudaMemcpyHostToDevice, stream),
-                     "copying to the card");
+        return check(cudaMemcpyAsync(on_device, host, bytes, cudaMemcpyHostToDevice, stream),
+                     "copying to the device");
     for (size_t done = 0, here, i = 0; done < bytes; done += here, i ^= 1) {
         here = std::min(bytes - done, SIZE);
         check(cudaEventSynchronize(event_[i]), "waiting for a buffer");
         memcpy(buffer_[i], static_cast<const unsigned char *>(host) + done, here);
-        check(cudaMemcpyAsync(static_cast<unsigned char *>(on_card) + done, buffer_[i], here,
+        check(cudaMemcpyAsync(static_cast<unsigned char *>(on_device) + done, buffer_[i], here,
                               cudaMemcpyHostToDevice, stream),
-              "copying to the card");
+              "copying to the device");
         check(cudaEventRecord(event_[i], stream), "marking a copy");
     }
 }
 
-void Staging::to_host(cudaStream_t stream, void *host, const void *on_card, size_t bytes)
+void Staging::to_host(cudaStream_t stream, void *host, const void *on_device, size_t bytes)
 {
     if (pinned_.covers(host, bytes)) {
-        check(cudaMemcpyAsync(host, on_card, bytes, cudaMemcpyDeviceToHost, stream), "copying from the card");
+        check(cudaMemcpyAsync(host, on_device, bytes, cudaMemcpyDeviceToHost, stream),
+              "copying from the device");
         return check(cudaStreamSynchronize(stream), "waiting for a copy");
     }
     const size_t pieces = ceil_div(bytes, SIZE);
@@ -152,9 +153,9 @@ void Staging::to_host(cudaStream_t stream, void *host, const void *on_card, size
         if (piece < pieces) {
             check(cudaEventSynchronize(event_[piece % 2]), "waiting for a buffer");
             check(cudaMemcpyAsync(buffer_[piece % 2],
-                                  static_cast<const unsigned char *>(on_card) + piece * SIZE, length(piece),
+                                  static_cast<const unsigned char *>(on_device) + piece * SIZE, length(piece),
                                   cudaMemcpyDeviceToHost, stream),
-                  "copying from the card");
+                  "copying from the device");
             check(cudaEventRecord(event_[piece % 2], stream), "marking a copy");
         }
         if (piece == 0)
@@ -188,19 +189,20 @@ Lane::~Lane()
     (void)cudaFreeHost(report);
 }
 
-Borrowed::Borrowed(rk_card &card) : card_(card)
+Borrowed::Borrowed(rk_plugin_device &device) : device_(device)
 {
-    check(cudaSetDevice(card.number), "choosing the card");
-    std::unique_lock<std::mutex> hold(card.lock);
-    card.freed.wait(hold, [&] { return !card.idle.empty() || card.lanes < rk_card::MOST_LANES; });
-    if (card.idle.empty()) {
-        lane_ = std::make_unique<Lane>(card.budget, card.pinned);
+    check(cudaSetDevice(device.number), "choosing the device");
+    std::unique_lock<std::mutex> hold(device.lock);
+    device.freed.wait(hold,
+                      [&] { return !device.idle.empty() || device.lanes < rk_plugin_device::MOST_LANES; });
+    if (device.idle.empty()) {
+        lane_ = std::make_unique<Lane>(device.budget, device.pinned);
         lane_->open();
-        card.lanes++;
+        device.lanes++;
         return;
     }
-    lane_ = std::move(card.idle.back());
-    card.idle.pop_back();
+    lane_ = std::move(device.idle.back());
+    device.idle.pop_back();
 }
 
 // Whatever went wrong, nothing of the request runs on when its memory is used again.
@@ -209,12 +211,12 @@ Borrowed::~Borrowed()
     (void)cudaStreamSynchronize(lane_->stream);
     (void)cudaStreamSynchronize(lane_->side);
     lane_->arena.reset();
-    lane_->arena.trim(card_.budget.limit() / 4); // the rest is for banks
+    lane_->arena.trim(device_.budget.limit() / 4); // the rest is for banks
     {
-        const std::lock_guard<std::mutex> hold(card_.lock);
-        card_.idle.push_back(std::move(lane_));
+        const std::lock_guard<std::mutex> hold(device_.lock);
+        device_.idle.push_back(std::move(lane_));
     }
-    card_.freed.notify_one();
+    device_.freed.notify_one();
 }
 
 // --- Rows ---
@@ -247,7 +249,7 @@ bool Rows::make_room(size_t bytes)
     return bytes <= budget_.limit() - budget_.used();
 }
 
-const void *Rows::hold(Lane &lane, const rk_card_run &run, size_t row_bytes)
+const void *Rows::hold(Lane &lane, const rk_device_row_block &run, size_t row_bytes)
 {
     if (!run.identity)
         return nullptr;
@@ -286,9 +288,9 @@ const void *Rows::hold(Lane &lane, const rk_card_run &run, size_t row_bytes)
         if (run.first > kept.end) // what lies between was evicted before it was ever wanted here
             kept.first = run.first;
         const size_t from = std::max(kept.end, run.first);
-        lane.staging.to_card(lane.stream, base + from * row_bytes,
-                             static_cast<const unsigned char *>(run.rows) + (from - run.first) * row_bytes,
-                             (end - from) * row_bytes);
+        lane.staging.to_device(lane.stream, base + from * row_bytes,
+                               static_cast<const unsigned char *>(run.rows) + (from - run.first) * row_bytes,
+                               (end - from) * row_bytes);
         check(cudaStreamSynchronize(lane.stream), "copying rows"); // other lanes may read them
         kept.end = end;
     }

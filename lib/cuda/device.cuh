@@ -1,4 +1,4 @@
-// An opened card: its lanes (a stream, device memory kept between requests, pinned staging), and what of
+// An opened device: its lanes (a stream, device memory kept between requests, pinned staging), and what of
 // banks is kept on it.
 #pragma once
 
@@ -22,8 +22,8 @@ extern "C" {
 namespace rk
 {
 
-// Thrown where the CPU should compute: what is not for the card, …
-struct Passed {
+// Thrown where the CPU should compute: what is not for the device, …
+struct Declined {
 };
 // … and what does not fit what may be held of it now.
 struct NoRoom {
@@ -69,17 +69,17 @@ class Arena
     void trim(size_t keep);    // gives back what is over `keep`; nothing is taken
 
   private:
-    struct Block {
+    struct MemoryBlock {
         void *base;
         size_t bytes, used;
     };
-    void release(Block &block);
+    void release(MemoryBlock &block);
     void *add(size_t bytes);
     Budget &budget_;
-    std::vector<Block> blocks_;
+    std::vector<MemoryBlock> blocks_;
 };
 
-// Copies between host memory and the card: straight where it is pinned, otherwise by way of two pinned
+// Copies between host memory and the device: straight where it is pinned, otherwise by way of two pinned
 // buffers, so that one is filled while the other travels.
 class Staging
 {
@@ -92,8 +92,9 @@ class Staging
     Staging &operator=(const Staging &) = delete;
     void open(); // once, before use; what it took before it threw is given back
     // `host` is to stay as it is until the stream was waited for, if it is pinned.
-    void to_card(cudaStream_t stream, void *on_card, const void *host, size_t bytes);
-    void to_host(cudaStream_t stream, void *host, const void *on_card, size_t bytes); // there when it returns
+    void to_device(cudaStream_t stream, void *on_device, const void *host, size_t bytes);
+    void to_host(cudaStream_t stream, void *host, const void *on_device,
+                 size_t bytes); // there when it returns
 
   private:
     static constexpr size_t SIZE = 4 << 20;
@@ -119,7 +120,7 @@ struct Lane {
     static constexpr size_t REPORT_BYTES = 4096;
 };
 
-// Rows of banks that were copied to the card, by the identity of their memory.
+// Rows of banks that were copied to the device, by the identity of their memory.
 class Rows
 {
   public:
@@ -127,8 +128,8 @@ class Rows
     {
     }
     ~Rows();
-    // The rows of a run on the card, held until let_go(). NULL: no room; the caller copies them for itself.
-    const void *hold(Lane &lane, const rk_card_run &run, size_t row_bytes);
+    // The rows of a run on the device, held until let_go(). NULL: no room; the caller copies them for itself.
+    const void *hold(Lane &lane, const rk_device_row_block &run, size_t row_bytes);
     void let_go(uint64_t identity);
     void drop_idle(); // everything that is not held
 
@@ -148,8 +149,8 @@ class Rows
 
 } // namespace rk
 
-struct rk_card {
-    rk_card(int ordinal, size_t limit, int processors)
+struct rk_plugin_device {
+    rk_plugin_device(int ordinal, size_t limit, int processors)
         : number(ordinal), processors(processors), budget(limit), rows(budget)
     {
     }
@@ -168,11 +169,11 @@ struct rk_card {
 namespace rk
 {
 
-// A lane of the card for the length of a request.
+// A lane of the device for the length of a request.
 class Borrowed
 {
   public:
-    explicit Borrowed(rk_card &card);
+    explicit Borrowed(rk_plugin_device &device);
     ~Borrowed();
     Borrowed(const Borrowed &) = delete;
     Borrowed &operator=(const Borrowed &) = delete;
@@ -186,12 +187,12 @@ class Borrowed
     }
 
   private:
-    rk_card &card_;
+    rk_plugin_device &device_;
     std::unique_ptr<Lane> lane_;
 };
 
-void run_scores(rk_card &card, rk_card_scores &job);
-void run_rank(rk_card &card, rk_card_rank &job);
-void run_retrieval(rk_card &card, rk_card_retrieval &job);
+void run_scores(rk_plugin_device &device, rk_device_scores_job &job);
+void run_rank(rk_plugin_device &device, rk_device_rank_job &job);
+void run_retrieval(rk_plugin_device &device, rk_device_retrieval_job &job);
 
 } // namespace rk

@@ -22,20 +22,21 @@ template <int SLOTS> __device__ inline int slot_of(float base, float scale, floa
 }
 
 // The slots lie between thresholds near the two ends, so that one that lies far off does not spoil them. The
-// whole block calls it, cut[0..count-1] being there; it ends with a barrier.
-template <int SLOTS> __device__ void build_finder(Finder<SLOTS> &finder, const float *cut, uint32_t count)
+// whole block calls it, threshold[0..count-1] being there; it ends with a barrier.
+template <int SLOTS>
+__device__ void build_finder(Finder<SLOTS> &finder, const float *threshold, uint32_t count)
 {
     if (threadIdx.x == 0) {
         const uint32_t margin = count / 64;
-        const float low = cut[margin], range = cut[count - 1 - margin] - low;
+        const float low = threshold[margin], range = threshold[count - 1 - margin] - low;
         finder.base = low;
         finder.scale = range > 0 && range < __int_as_float(0x7f800000) ? SLOTS / range : 0;
     }
     __syncthreads();
     const float base = finder.base, scale = finder.scale;
     for (uint32_t i = threadIdx.x; i <= count; i += blockDim.x) {
-        const int from = i ? slot_of<SLOTS>(base, scale, cut[i - 1]) : 0;
-        const int to = i < count ? slot_of<SLOTS>(base, scale, cut[i]) : SLOTS - 1;
+        const int from = i ? slot_of<SLOTS>(base, scale, threshold[i - 1]) : 0;
+        const int to = i < count ? slot_of<SLOTS>(base, scale, threshold[i]) : SLOTS - 1;
         // i thresholds lie in slots up to `from`: the end of that slot, and both ends of empty ones behind
         // it.
         if (from == to && i > 0 && i < count)
@@ -54,13 +55,14 @@ template <int SLOTS> __device__ void build_finder(Finder<SLOTS> &finder, const f
 }
 
 // 0 for NaN.
-template <int SLOTS> __device__ inline uint32_t find(const Finder<SLOTS> &finder, const float *cut, float s)
+template <int SLOTS>
+__device__ inline uint32_t find(const Finder<SLOTS> &finder, const float *threshold, float s)
 {
     const uint32_t ends = finder.place[slot_of<SLOTS>(finder.base, finder.scale, s)];
     uint32_t low = ends & 0xffff, high = ends >> 16;
     while (low < high) {
         const uint32_t middle = (low + high) / 2;
-        if (cut[middle] <= s)
+        if (threshold[middle] <= s)
             low = middle + 1;
         else
             high = middle;

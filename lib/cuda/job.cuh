@@ -10,11 +10,11 @@ struct ListCount {
     uint32_t p, ignored;
 };
 
-// One in a request, on the card; the host reads it once at the end.
+// One in a request, on the device; the host reads it once at the end.
 struct Totals {
     unsigned long long valid, relevant; // V, ΣP
     uint32_t bad, most;                 // `most`: relevant items of any list
-    uint32_t chunks;                    // of lists that all of the card works on together: long_lists.cuh
+    uint32_t chunks;                    // of lists that all of the device works on together: long_lists.cuh
     uint32_t ranked;                    // lists that are done: the last one's block goes on
     unsigned long long nonzero;
     uint32_t stalled, nan;
@@ -53,14 +53,14 @@ static __device__ inline void report_loss(const double *loss, size_t lists, Tota
 }
 
 struct Box {
-    bool recall, normalized, batch;
-    int weight, average;
+    bool recall, lambda_per_n, lambda_batch_scope;
+    int transform, average;
     double half_margin, lambda;
     double factor; // of all weights
     bool by_rank;  // gradients are left as changes of rank, an int32_t's bits
 };
 
-__device__ inline double weight_of(const Box &box, const Totals &totals, uint32_t p)
+__device__ inline double list_weight_of(const Box &box, const Totals &totals, uint32_t p)
 {
     const double w = box.average == RK_AVERAGE_MACRO ? 1.0 / static_cast<double>(totals.valid)
                      : box.average == RK_AVERAGE_MICRO
@@ -71,19 +71,20 @@ __device__ inline double weight_of(const Box &box, const Totals &totals, uint32_
 
 __device__ inline double lambda_of(const Box &box, double w, uint32_t n)
 {
-    const double lambda = box.normalized ? box.lambda * static_cast<double>(n) : box.lambda;
-    return box.batch ? lambda * w : lambda;
+    const double lambda = box.lambda_per_n ? box.lambda * static_cast<double>(n) : box.lambda;
+    return box.lambda_batch_scope ? lambda * w : lambda;
 }
 
-__device__ inline rk_term term_of(const Box &box, uint32_t p, uint32_t k, uint32_t ahead)
+__device__ inline rk_item_loss term_of(const Box &box, uint32_t p, uint32_t k, uint32_t irrelevant_above)
 {
-    return box.recall ? rk_term_recall(p, ahead, box.weight) : rk_term_ap(p, k, ahead);
+    return box.recall ? rk_item_loss_recall(p, irrelevant_above, box.transform)
+                      : rk_item_loss_ap(p, k, irrelevant_above);
 }
 
 // The gradient of an item whose rank changed by delta.
 __device__ inline float gradient_of(const Box &box, double w, double lambda, int32_t delta)
 {
-    return box.by_rank ? __int_as_float(delta) : rk_sink_value(w, lambda, delta);
+    return box.by_rank ? __int_as_float(delta) : rk_gradient_value(w, lambda, delta);
 }
 
 __device__ inline float lowered(float raw, double half_margin)

@@ -15,7 +15,7 @@ __device__ double part_of(const Box &box, const Totals &totals, const ListCount 
 {
     if (delta == 0)
         return 0; // also where a list was skipped, and there is no weight
-    const double w = weight_of(box, totals, count.p), lambda = lambda_of(box, w, items - count.ignored);
+    const double w = list_weight_of(box, totals, count.p), lambda = lambda_of(box, w, items - count.ignored);
     return -w * static_cast<double>(delta) / lambda;
 }
 

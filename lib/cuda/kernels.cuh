@@ -14,7 +14,7 @@ constexpr uint32_t CHUNK = 256;          // relevant items of a list that a bloc
 // byte.
 enum class Score { FP32, FP16, BF16 };
 
-// What action(S()) gives for the type S that scores have on the card.
+// What action(S()) gives for the type S that scores have on the device.
 template <class Action> auto with_type(Score type, Action action)
 {
     switch (type) {
@@ -75,7 +75,7 @@ struct LongOutcome {
     uint32_t nan, stalled;
 };
 
-// Lists of any number of relevant items, all of the card on all of them together. `memory` of long_bytes().
+// Lists of any number of relevant items, all of the device on all of them together. `memory` of long_bytes().
 struct LongJob {
     Matrix matrix;
     Box box;
@@ -83,7 +83,7 @@ struct LongJob {
     LongSize size;          // neither is 0
     const ListCount *count; // [lists]
     const uint32_t *tile_relevant;
-    const double *weight; // [lists], or NULL: by box and totals
+    const double *list_weight; // [lists], or NULL: by box and totals
     Totals *totals;
     LongOutcome *outcome; // [lists], or NULL: totals say enough
     float *gradient;      // [lists, matrix.stride] or NULL
@@ -126,7 +126,7 @@ struct JoinJob {
 void launch_join(cudaStream_t stream, const JoinJob &job);
 
 // The places of a gradient that are not 0, ascending. compress_bytes(): of `memory`. First the count, to
-// *total (on the card), then, when the caller has made room for it, the places and values.
+// *total (on the device), then, when the caller has made room for it, the places and values.
 size_t compress_bytes(size_t elements);
 void launch_compress_count(cudaStream_t stream, const float *gradient, size_t elements, void *memory,
                            unsigned long long *total);

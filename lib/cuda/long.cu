@@ -1,4 +1,4 @@
-// Lists that all of the card works on together. Their relevant items are brought together in index order,
+// Lists that all of the device works on together. Their relevant items are brought together in index order,
 // list after list, and sorted by CUB at once; the items are streamed twice, against thresholds in shared
 // memory (compare.cu) or, where these are too many, split first (partition.cuh).
 #include <algorithm>
@@ -32,7 +32,7 @@ template <class Key> struct Runner {
         l.lists = static_cast<uint32_t>(job.matrix.lists);
         l.tiles = tiles;
         l.chunks = job.size.chunks;
-        l.weight = job.weight;
+        l.list_weight = job.list_weight;
         l.totals = job.totals;
         l.outcome = job.outcome;
         l.gradient = job.gradient;
@@ -40,9 +40,9 @@ template <class Key> struct Runner {
         l.list_loss = job.list_loss;
         l.list = m.list;
         l.state = m.state;
-        l.cut = m.cut;
-        l.cut_after = m.cut_after;
-        l.ahead = m.ahead;
+        l.threshold = m.threshold;
+        l.perturbed_threshold = m.perturbed_threshold;
+        l.irrelevant_above = m.irrelevant_above;
         l.passes = m.passes;
     }
 
@@ -100,7 +100,7 @@ template <class Key> struct Runner {
             launch_part_count(stream, l, m.part, processors);
         else
             launch_compare_count(stream, l, processors);
-        return sums(m.ahead, m.ahead_sum);
+        return sums(m.irrelevant_above, m.ahead_sum);
     }
 
     Counts move()
@@ -122,16 +122,17 @@ template <class Key> struct Runner {
             clear_gradient();
         with_type(job.matrix.type, [&](auto score) { gather<decltype(score)>(); });
         sort(m.order);
-        each_chunk("making thresholds", make_cuts<Key>, l, m.sorted, m.cut, nullptr);
-        const Counts ahead = count();
-        each_chunk("making terms", make_terms<Key>, l, m, ahead);
+        each_chunk("making thresholds", make_thresholds<Key>, l, m.sorted, m.threshold, nullptr);
+        const Counts irrelevant_above = count();
+        each_chunk("making terms", make_terms<Key>, l, m, irrelevant_above);
         launch_kernel(stream, "making losses", make_losses, l.lists, 512, 0, l, m.partial);
         if (!job.gradient)
             return;
         sort(m.order_after);
-        each_chunk("making thresholds", make_cuts<Key>, l, m.sorted, m.cut_after, m.cut);
+        each_chunk("making thresholds", make_thresholds<Key>, l, m.sorted, m.perturbed_threshold,
+                   m.threshold);
         const Counts passes = move();
-        each_chunk("writing relevant items", write_relevant<Key>, l, m, ahead, passes);
+        each_chunk("writing relevant items", write_relevant<Key>, l, m, irrelevant_above, passes);
     }
 };
 
@@ -146,7 +147,7 @@ LongJob part_of(const LongJob &job, size_t first, size_t lists, uint32_t tiles)
     part.count += first;
     part.tile_relevant += first * tiles;
     part.loss += first;
-    part.weight = job.weight ? job.weight + first : nullptr;
+    part.list_weight = job.list_weight ? job.list_weight + first : nullptr;
     part.outcome = job.outcome ? job.outcome + first : nullptr;
     part.gradient = job.gradient ? job.gradient + before : nullptr;
     part.list_loss = job.list_loss ? job.list_loss + first : nullptr;

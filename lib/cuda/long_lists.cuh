@@ -1,6 +1,6 @@
-// Lists that all of the card works on together, as kernels see them. The host does not know how many relevant
-// items each has: it made room for so many as the last requests had, and the lists that have none of it are
-// left alone, and told of.
+// Lists that all of the device works on together, as kernels see them. The host does not know how many
+// relevant items each has: it made room for so many as the last requests had, and the lists that have none of
+// it are left alone, and told of.
 #pragma once
 
 #include "cuda/kernels.cuh"
@@ -30,19 +30,19 @@ struct LongState {
 struct Long {
     Matrix matrix; // of these lists only, as all that follows
     Box box;
-    uint32_t lists, tiles; // tiles of COUNT_TILE items of each
-    uint32_t chunks;       // that there is room for
-    const double *weight;  // [lists] or NULL
+    uint32_t lists, tiles;     // tiles of COUNT_TILE items of each
+    uint32_t chunks;           // that there is room for
+    const double *list_weight; // [lists] or NULL
     Totals *totals;
-    LongOutcome *outcome;         // [lists] or NULL
-    float *gradient;              // [lists, matrix.stride] or NULL
-    double *loss;                 // [lists]
-    float *list_loss;             // [lists] or NULL
-    const LongList *list;         // [lists + 1]; the last tells where the others end
-    LongState *state;             // [lists]
-    const float *cut, *cut_after; // [chunks · CHUNK]: a list's thresholds, ascending
-    uint32_t *ahead;              // [chunks · CHUNK], cleared: irrelevant items ahead, ranked
-    uint32_t *passes;             // [chunks · CHUNK], cleared: those that each threshold passed, ascending
+    LongOutcome *outcome;                         // [lists] or NULL
+    float *gradient;                              // [lists, matrix.stride] or NULL
+    double *loss;                                 // [lists]
+    float *list_loss;                             // [lists] or NULL
+    const LongList *list;                         // [lists + 1]; the last tells where the others end
+    LongState *state;                             // [lists]
+    const float *threshold, *perturbed_threshold; // [chunks · CHUNK]: a list's thresholds, ascending
+    uint32_t *irrelevant_above; // [chunks · CHUNK], cleared: irrelevant items ahead, ranked
+    uint32_t *passes;           // [chunks · CHUNK], cleared: those that each threshold passed, ascending
 };
 
 // Which list has number `at` of those that START counts from.
@@ -75,9 +75,9 @@ __device__ inline void each_run(const LongList *list, uint32_t lists, uint32_t t
     }
 }
 
-__device__ inline double weight_of(const Long &l, uint32_t number, uint32_t p)
+__device__ inline double list_weight_of(const Long &l, uint32_t number, uint32_t p)
 {
-    return l.weight ? l.weight[number] : weight_of(l.box, *l.totals, p);
+    return l.list_weight ? l.list_weight[number] : list_weight_of(l.box, *l.totals, p);
 }
 
 template <class S> __device__ inline Items<S> items_of(const Matrix &m, uint32_t list)
@@ -87,7 +87,7 @@ template <class S> __device__ inline Items<S> items_of(const Matrix &m, uint32_t
 }
 
 // Lists of at most SHORT_MOST relevant items, thresholds in shared memory: what partition.cuh does for those
-// of more. Counts go to l.ahead, changes to l.passes.
+// of more. Counts go to l.irrelevant_above, changes to l.passes.
 void prepare_compare();
 void launch_compare_count(cudaStream_t stream, const Long &l, int processors);
 void launch_compare_move(cudaStream_t stream, const Long &l, int processors);

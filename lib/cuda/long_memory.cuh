@@ -15,19 +15,19 @@ namespace rk
 
 // Memory for a group of lists. Key: uint32_t for one list, else uint64_t with the list in front.
 template <class Key> struct Memory {
-    LongList *list;                   // [lists + 1]
-    uint32_t *tile_start;             // [lists, tiles]: relevant items in the tiles before
-    uint32_t *position, *first;       // index order; first: 0, 1, 2, …
-    float *y;                         // index order; then y'
-    int32_t *rank;                    // index order
-    Key *key, *sorted;                // index order, ranked
-    uint32_t *order, *order_after;    // ranked: place in index order
-    float *cut, *cut_after;           // ascending
-    LongState *state;                 // [lists]; with what follows one piece, which is cleared
-    uint32_t *ahead, *passes;         // as compare.cu or the split leaves them
-    uint32_t *ahead_sum, *passes_sum; // of those of a split
-    double *partial;                  // [chunks]: of the loss
-    void *temporary;                  // CUB's
+    LongList *list;                         // [lists + 1]
+    uint32_t *tile_start;                   // [lists, tiles]: relevant items in the tiles before
+    uint32_t *position, *first;             // index order; first: 0, 1, 2, …
+    float *y;                               // index order; then y'
+    int32_t *rank;                          // index order
+    Key *key, *sorted;                      // index order, ranked
+    uint32_t *order, *order_after;          // ranked: place in index order
+    float *threshold, *perturbed_threshold; // ascending
+    LongState *state;                       // [lists]; with what follows one piece, which is cleared
+    uint32_t *irrelevant_above, *passes;    // as compare.cu or the split leaves them
+    uint32_t *ahead_sum, *passes_sum;       // of those of a split
+    double *partial;                        // [chunks]: of the loss
+    void *temporary;                        // CUB's
     size_t temporary_bytes, cleared_bytes;
     Partition part;
     size_t bytes;
@@ -61,34 +61,34 @@ template <class Key> size_t temporary_bytes(uint32_t lists, uint32_t tiles, uint
 
 template <class Key> Memory<Key> carve_memory(void *base, uint32_t lists, uint32_t tiles, LongSize size)
 {
-    Carve carve = {static_cast<unsigned char *>(base)};
+    Slices arena = {static_cast<unsigned char *>(base)};
     Memory<Key> m = {};
     const uint32_t places = size.chunks * CHUNK;
-    m.list = carve.take<LongList>(lists + 1);
-    m.tile_start = carve.take<uint32_t>(static_cast<size_t>(lists) * tiles);
-    m.position = carve.take<uint32_t>(places);
-    m.first = carve.take<uint32_t>(places);
-    m.y = carve.take<float>(places);
-    m.rank = carve.take<int32_t>(places);
-    m.key = carve.take<Key>(places);
-    m.sorted = carve.take<Key>(places);
-    m.order = carve.take<uint32_t>(places);
-    m.order_after = carve.take<uint32_t>(places);
-    m.cut = carve.take<float>(places);
-    m.cut_after = carve.take<float>(places);
-    m.cleared_bytes = lists * sizeof *m.state + 2 * static_cast<size_t>(places) * sizeof *m.ahead;
-    m.state = reinterpret_cast<LongState *>(carve.take<unsigned char>(m.cleared_bytes));
-    m.ahead = reinterpret_cast<uint32_t *>(m.state + lists);
-    m.passes = m.ahead + places;
-    m.partial = carve.take<double>(size.chunks);
+    m.list = arena.take<LongList>(lists + 1);
+    m.tile_start = arena.take<uint32_t>(static_cast<size_t>(lists) * tiles);
+    m.position = arena.take<uint32_t>(places);
+    m.first = arena.take<uint32_t>(places);
+    m.y = arena.take<float>(places);
+    m.rank = arena.take<int32_t>(places);
+    m.key = arena.take<Key>(places);
+    m.sorted = arena.take<Key>(places);
+    m.order = arena.take<uint32_t>(places);
+    m.order_after = arena.take<uint32_t>(places);
+    m.threshold = arena.take<float>(places);
+    m.perturbed_threshold = arena.take<float>(places);
+    m.cleared_bytes = lists * sizeof *m.state + 2 * static_cast<size_t>(places) * sizeof *m.irrelevant_above;
+    m.state = reinterpret_cast<LongState *>(arena.take<unsigned char>(m.cleared_bytes));
+    m.irrelevant_above = reinterpret_cast<uint32_t *>(m.state + lists);
+    m.passes = m.irrelevant_above + places;
+    m.partial = arena.take<double>(size.chunks);
     m.temporary_bytes = temporary_bytes<Key>(lists, tiles, places);
-    m.temporary = carve.take<unsigned char>(m.temporary_bytes);
+    m.temporary = arena.take<unsigned char>(m.temporary_bytes);
     if (splits(size)) {
-        m.ahead_sum = carve.take<uint32_t>(places);
-        m.passes_sum = carve.take<uint32_t>(places);
-        m.part = carve_partition(carve, lists, tiles, size.most, places);
+        m.ahead_sum = arena.take<uint32_t>(places);
+        m.passes_sum = arena.take<uint32_t>(places);
+        m.part = carve_partition(arena, lists, tiles, size.most, places);
     }
-    m.bytes = carve.used;
+    m.bytes = arena.used;
     return m;
 }
 

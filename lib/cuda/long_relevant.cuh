@@ -120,15 +120,16 @@ template <class S, class Key> __global__ void gather_relevant(const Long l, cons
 }
 
 // Ascending thresholds from the sorted keys. With `old`, notes the lists where one differs from it.
-template <class Key> __global__ void make_cuts(const Long l, const Key *sorted, float *cut, const float *old)
+template <class Key>
+__global__ void make_thresholds(const Long l, const Key *sorted, float *threshold, const float *old)
 {
     const Place place = place_of(l);
     if (!place.there)
         return;
     const uint32_t to = place.list.begin() + place.list.p - 1 - place.k;
     const uint32_t key = static_cast<uint32_t>(sorted[place.list.begin() + place.k]);
-    const float value = rk_cut(rk_float_of_key(~key), l.box.half_margin);
-    cut[to] = value;
+    const float value = rk_raw_threshold(rk_float_of_key(~key), l.box.half_margin);
+    threshold[to] = value;
     if (old && old[to] != value)
         l.state[place.number].changed = 1;
 }
@@ -151,12 +152,13 @@ template <class Key> __global__ void make_terms(const Long l, const Memory<Key> 
     const LongList &list = place.list;
     double value = 0;
     if (place.there) {
-        const double w = weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
-        const uint32_t i = m.order[list.begin() + place.k], ahead = counts.at(list.begin(), place.k);
-        const rk_term term = term_of(l.box, list.p, place.k, ahead);
+        const double w = list_weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
+        const uint32_t i = m.order[list.begin() + place.k],
+                       irrelevant_above = counts.at(list.begin(), place.k);
+        const rk_item_loss term = term_of(l.box, list.p, place.k, irrelevant_above);
         const float y = moved(m.y[i], lambda, term.slope);
         value = term.value;
-        m.rank[i] = static_cast<int32_t>(place.k + 1 + ahead);
+        m.rank[i] = static_cast<int32_t>(place.k + 1 + irrelevant_above);
         m.key[i] = key_of<Key>(place.number, ~rk_key(y));
     }
     value = sum_block(value, warp);
@@ -182,7 +184,7 @@ __global__ void make_losses(const Long l, const double *partial)
     if (threadIdx.x != 0)
         return;
     const double loss = sum / static_cast<double>(list.p);
-    l.loss[blockIdx.x] = list.p ? weight_of(l, blockIdx.x, list.p) * loss : 0;
+    l.loss[blockIdx.x] = list.p ? list_weight_of(l, blockIdx.x, list.p) * loss : 0;
     if (l.list_loss)
         l.list_loss[blockIdx.x] = list.p ? static_cast<float>(loss) : __int_as_float(0x7fc00000);
 }
@@ -195,11 +197,11 @@ __global__ void write_relevant(const Long l, const Memory<Key> m, const Counts c
     const LongList &list = place.list;
     uint32_t changed = 0;
     if (place.there) {
-        const double w = weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
+        const double w = list_weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
         const uint32_t i = m.order_after[list.begin() + place.k];
-        const uint32_t ahead =
+        const uint32_t irrelevant_above =
             counts.at(list.begin(), place.k) - passes.at(list.begin(), list.p - 1 - place.k);
-        const int32_t delta = m.rank[i] - static_cast<int32_t>(place.k + 1 + ahead);
+        const int32_t delta = m.rank[i] - static_cast<int32_t>(place.k + 1 + irrelevant_above);
         l.gradient[static_cast<size_t>(place.number) * l.matrix.stride + m.position[i]] =
             gradient_of(l.box, w, lambda, delta);
         changed = delta != 0;

@@ -8,24 +8,24 @@ namespace rk
 namespace
 {
 
-// Longer lists are worked on by all of the card, unless there is one for each multiprocessor. On an H200 a
-// block takes 0.15 ms for a list of 65,536 beside as many others as there is room for, all of the card 0.2 ms
-// for one of 10 million.
+// Longer lists are worked on by all of the device, unless there is one for each multiprocessor. On an H200 a
+// block takes 0.15 ms for a list of 65,536 beside as many others as there is room for, all of the device 0.2
+// ms for one of 10 million.
 constexpr uint32_t LONG_ITEMS = 1 << 18;
 
 } // namespace
 
-LossPart::LossPart(rk_card &card, Lane &lane, const Matrix &matrix, bool signed_targets, const Box &box,
-                   Totals *report)
-    : card_(card), lane_(lane), matrix_(matrix), signed_(signed_targets), box_(box), report_(report),
+LossTerm::LossTerm(rk_plugin_device &device, Lane &lane, const Matrix &matrix, bool signed_targets,
+                   const Box &box, Totals *report)
+    : device_(device), lane_(lane), matrix_(matrix), signed_(signed_targets), box_(box), report_(report),
       tiles_(ceil_div(matrix.items, COUNT_TILE)), room_(std::min(matrix.items, SHORT_SOME)),
-      whole_card_(matrix.items > LONG_ITEMS && matrix.lists < static_cast<size_t>(card.processors))
+      whole_device_(matrix.items > LONG_ITEMS && matrix.lists < static_cast<size_t>(device.processors))
 {
     if (matrix.lists * tiles_ > 0x7fffffff)
-        throw Passed{};
+        throw Declined{};
 }
 
-void LossPart::count()
+void LossTerm::count()
 {
     // Cleared together.
     const size_t head = (sizeof(Totals) + 255) / 256 * 256, lists = matrix_.lists,
@@ -34,36 +34,36 @@ void LossPart::count()
     totals_ = reinterpret_cast<Totals *>(base);
     count_ = reinterpret_cast<ListCount *>(base + head);
     tile_relevant_ = lane_.arena.take<uint32_t>(lists * tiles_);
-    positions_ = whole_card_ ? nullptr : lane_.arena.take<uint32_t>(lists * room_);
+    positions_ = whole_device_ ? nullptr : lane_.arena.take<uint32_t>(lists * room_);
     loss_ = lane_.arena.take<double>(lists);
     check(cudaMemsetAsync(base, 0, bytes, lane_.stream), "clearing");
     launch_count(lane_.stream, matrix_, signed_, count_, tile_relevant_, positions_, room_, totals_);
 }
 
-void LossPart::compute(float *gradient, float *list_loss)
+void LossTerm::compute(float *gradient, float *list_loss)
 {
     gradient_ = gradient;
     list_loss_ = list_loss;
-    size_ = card_.sizes.expected(matrix_.lists, matrix_.items);
-    if (size_.most == 0 && whole_card_) // the first of its shape: it is counted only
+    size_ = device_.sizes.expected(matrix_.lists, matrix_.items);
+    if (size_.most == 0 && whole_device_) // the first of its shape: it is counted only
         return only_count();
     size_.most = std::max(size_.most, SHORT_SOME);
     launch();
 }
 
-void LossPart::only_count()
+void LossTerm::only_count()
 {
     launch_losses(lane_.stream, loss_, 0, totals_, report_);
 }
 
-const Totals &LossPart::totals() const
+const Totals &LossTerm::totals() const
 {
     if (report_->bad || report_->nan)
-        throw Passed{}; // the CPU engine finds the position and the sentence
+        throw Declined{}; // the CPU engine finds the position and the sentence
     return *report_;
 }
 
-bool LossPart::compute_again()
+bool LossTerm::compute_again()
 {
     const LongSize wanted = wanted_size();
     if (wanted.most <= size_.most && wanted.chunks <= size_.chunks)
@@ -76,46 +76,46 @@ bool LossPart::compute_again()
     return true;
 }
 
-void LossPart::remember()
+void LossTerm::remember()
 {
-    card_.sizes.note(matrix_.lists, matrix_.items, wanted_size());
+    device_.sizes.note(matrix_.lists, matrix_.items, wanted_size());
 }
 
 // By what was counted. Where no list was described, chunks are not known but for how many there can be.
-LongSize LossPart::wanted_size() const
+LongSize LossTerm::wanted_size() const
 {
     const Totals &seen = *report_;
-    if (!whole_card_ && seen.most <= SHORT_MOST)
+    if (!whole_device_ && seen.most <= SHORT_MOST)
         return {seen.most, 0};
     return {seen.most, seen.chunks ? seen.chunks : chunks_most(matrix_.lists, seen.relevant)};
 }
 
 // Everything that lists of size_ want.
-void LossPart::launch()
+void LossTerm::launch()
 {
-    if (!whole_card_) {
+    if (!whole_device_) {
         const bool all = size_.most <= SHORT_SOME;
         launch_short(lane_.stream, short_job(all ? report_ : nullptr));
         if (all)
             return;
         launch_short_rest(lane_.stream, short_job(nullptr));
     }
-    if (whole_card_ || size_.most > SHORT_MOST)
-        launch_long(lane_.stream, long_job(), memory_for_long(), card_.processors);
+    if (whole_device_ || size_.most > SHORT_MOST)
+        launch_long(lane_.stream, long_job(), memory_for_long(), device_.processors);
     launch_losses(lane_.stream, loss_, matrix_.lists, totals_, report_);
 }
 
-ShortJob LossPart::short_job(Totals *report) const
+ShortJob LossTerm::short_job(Totals *report) const
 {
     return {matrix_, box_, count_, positions_, room_, totals_, gradient_, loss_, list_loss_, report};
 }
 
-LongJob LossPart::long_job() const
+LongJob LossTerm::long_job() const
 {
     LongJob job = {};
     job.matrix = matrix_;
     job.box = box_;
-    job.least = whole_card_ ? 0 : SHORT_MOST + 1;
+    job.least = whole_device_ ? 0 : SHORT_MOST + 1;
     job.size = size_;
     job.count = count_;
     job.tile_relevant = tile_relevant_;
@@ -128,7 +128,7 @@ LongJob LossPart::long_job() const
     return job;
 }
 
-void *LossPart::memory_for_long()
+void *LossTerm::memory_for_long()
 {
     return lane_.arena.bytes(long_bytes(matrix_.lists, matrix_.items, size_));
 }

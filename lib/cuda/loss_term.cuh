@@ -1,4 +1,4 @@
-// A part of the loss of a request on scores: its lists, or with interclass the whole batch as one.
+// A term of the loss of a request on scores: its lists, or with interclass the whole batch as one.
 #pragma once
 
 #include "cuda/device.cuh"
@@ -7,20 +7,20 @@
 namespace rk
 {
 
-class LossPart
+class LossTerm
 {
   public:
     // `report`: pinned, written by the part's last kernel.
-    LossPart(rk_card &card, Lane &lane, const Matrix &matrix, bool signed_targets, const Box &box,
+    LossTerm(rk_plugin_device &device, Lane &lane, const Matrix &matrix, bool signed_targets, const Box &box,
              Totals *report);
-    LossPart(const LossPart &) = delete;
-    LossPart &operator=(const LossPart &) = delete;
+    LossTerm(const LossTerm &) = delete;
+    LossTerm &operator=(const LossTerm &) = delete;
 
     void count();
-    // After count(). gradient: [lists, items] or NULL; list_loss: [lists] or NULL; all on the card.
+    // After count(). gradient: [lists, items] or NULL; list_loss: [lists] or NULL; all on the device.
     void compute(float *gradient, float *list_loss);
     void only_count(); // in compute()'s place: no loss, but what was counted
-    // After a wait. Throws Passed for what the CPU engine has a sentence for.
+    // After a wait. Throws Declined for what the CPU engine has a sentence for.
     const Totals &totals() const;
     // After a wait: computes everything once more where compute() expected lists of fewer relevant items than
     // these have. True: wait again.
@@ -32,11 +32,11 @@ class LossPart
     {
         return box_;
     }
-    const ListCount *counts() const // [lists], on the card
+    const ListCount *counts() const // [lists], on the device
     {
         return count_;
     }
-    const Totals *totals_on_card() const
+    const Totals *totals_on_device() const
     {
         return totals_;
     }
@@ -48,14 +48,14 @@ class LossPart
     LongJob long_job() const;
     void *memory_for_long();
 
-    rk_card &card_;
+    rk_plugin_device &device_;
     Lane &lane_;
     Matrix matrix_;
     bool signed_;
     Box box_;
     Totals *report_;
     uint32_t tiles_, room_;
-    bool whole_card_; // for all lists together, however few relevant items they have
+    bool whole_device_; // for all lists together, however few relevant items they have
     LongSize size_ = {};
     Totals *totals_ = nullptr;
     ListCount *count_ = nullptr;

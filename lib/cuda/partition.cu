@@ -15,7 +15,7 @@ static_assert(EACH == HELD, "the split loads its items in one go");
 
 struct Split {
     Finder<2048> finder;
-    float cut[PART_BUCKETS]; // the least threshold of each bucket
+    float threshold[PART_BUCKETS]; // the least threshold of each bucket
     uint32_t count[PART_BUCKETS + 2], start[PART_BUCKETS + 2], warp[32];
     alignas(16) float score[PART_TILE];
     alignas(16) uint16_t place[PART_TILE];
@@ -65,7 +65,7 @@ __device__ void split_tile(const Partition &part, const Items<S> &items, Split &
         state->nan = 1;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
-        const uint32_t b = find(sh.finder, sh.cut, s[i]);
+        const uint32_t b = find(sh.finder, sh.threshold, s[i]);
         where[i] = b << 16 | take_place(sh.count, b);
     }
     __syncthreads();
@@ -96,15 +96,15 @@ __device__ void split_tile(const Partition &part, const Items<S> &items, Split &
 }
 
 // Without relevant items there is a threshold that nothing is at or above: scores are looked at nevertheless.
-__device__ void load_table(Split &sh, const LongList &list, const float *cut)
+__device__ void load_table(Split &sh, const LongList &list, const float *threshold)
 {
     const uint32_t buckets = ceil_div(list.p, list.width);
     for (uint32_t b = threadIdx.x; b < buckets; b += SPLITTERS)
-        sh.cut[b] = cut[list.begin() + static_cast<size_t>(b) * list.width];
+        sh.threshold[b] = threshold[list.begin() + static_cast<size_t>(b) * list.width];
     if (buckets == 0 && threadIdx.x == 0)
-        sh.cut[0] = __int_as_float(0x7fffffff);
+        sh.threshold[0] = __int_as_float(0x7fffffff);
     __syncthreads();
-    build_finder(sh.finder, sh.cut, max(buckets, 1u));
+    build_finder(sh.finder, sh.threshold, max(buckets, 1u));
 }
 
 template <class S, bool ALIGNED>
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(SPLITTERS, 1) split_tiles(const Long l, const 
     each_run(l.list, l.lists, l.tiles, [&](uint32_t number, uint32_t first, uint32_t last) {
         const LongList list = l.list[number];
         const Items<S> items = items_of<S>(l.matrix, number);
-        load_table(sh, list, l.cut);
+        load_table(sh, list, l.threshold);
         for (uint32_t tile = first; tile < last; tile++) {
             const uint32_t begin = tile * PART_TILE, end = min(l.matrix.items - begin, PART_TILE) + begin;
             split_tile<S, ALIGNED>(part, items, sh, static_cast<size_t>(number) * l.tiles + tile, begin, end,
@@ -198,32 +198,32 @@ constexpr uint32_t AT_ONCE = 3; // items of a lane that are on their way togethe
 constexpr uint32_t ROOM = 4096;
 struct Search {
     Finder<2048> finder;
-    float cut[ROOM];
+    float threshold[ROOM];
     uint32_t hist[ROOM + 1];
 };
 struct Range {
     uint32_t begin;                         // of the list's thresholds
-    const float *cut;                       // [count] ascending
+    const float *threshold;                 // [count] ascending
     uint32_t below, count, stride, sampled; // below: thresholds of lower buckets
 };
 
-__device__ Range range_of(const LongList &list, const float *cut, uint32_t bucket)
+__device__ Range range_of(const LongList &list, const float *threshold, uint32_t bucket)
 {
     const uint32_t below = (bucket - 1) * list.width, count = min(list.width, list.p - below);
     const uint32_t stride = ceil_div(count, ROOM - 1);
-    return {list.begin(), cut + list.begin() + below, below, count, stride, ceil_div(count, stride)};
+    return {list.begin(), threshold + list.begin() + below, below, count, stride, ceil_div(count, stride)};
 }
 
 // Thresholds of the range at or below s.
 __device__ uint32_t search(const Search &sh, const Range &range, float s)
 {
-    const uint32_t t = find(sh.finder, sh.cut, s);
+    const uint32_t t = find(sh.finder, sh.threshold, s);
     if (range.stride == 1 || t == 0)
         return t;
     uint32_t low = (t - 1) * range.stride + 1, high = min(t * range.stride, range.count);
     while (low < high) { // the answer is in low..high
         const uint32_t middle = (low + high) / 2;
-        if (range.cut[middle] <= s)
+        if (range.threshold[middle] <= s)
             low = middle + 1;
         else
             high = middle;
@@ -239,22 +239,23 @@ __global__ void __launch_bounds__(THREADS, 4) count_buckets(const Long l, const 
     if (unit.bucket == 0)
         return;
     const LongList list = l.list[unit.number];
-    const Range range = range_of(list, l.cut, unit.bucket);
+    const Range range = range_of(list, l.threshold, unit.bucket);
     for (uint32_t i = threadIdx.x; i < range.sampled; i += blockDim.x)
-        sh.cut[i] = range.cut[static_cast<size_t>(i) * range.stride];
+        sh.threshold[i] = range.threshold[static_cast<size_t>(i) * range.stride];
     for (uint32_t i = threadIdx.x; i <= ROOM; i += blockDim.x)
         sh.hist[i] = 0;
     __syncthreads();
-    build_finder(sh.finder, sh.cut, range.sampled);
+    build_finder(sh.finder, sh.threshold, range.sampled);
     Found *found_at = static_cast<Found *>(part.found);
-    uint32_t *ahead = l.ahead + range.begin + (list.p - range.below); // less what is found
+    uint32_t *irrelevant_above =
+        l.irrelevant_above + range.begin + (list.p - range.below); // less what is found
     const auto count = [&](uint32_t at, float s) {
         const uint32_t found = search(sh, range, s);
         found_at[at] = static_cast<Found>(found);
         if (range.stride == 1)
             atomicAdd(&sh.hist[found], 1);
         else
-            atomicAdd(ahead - found, 1);
+            atomicAdd(irrelevant_above - found, 1);
     };
     each_piece(part, unit, [&](uint32_t tile, uint32_t from, uint32_t to) {
         for (uint32_t i = from + threadIdx.x % 32; i < to; i += 32 * AT_ONCE) {
@@ -271,7 +272,7 @@ __global__ void __launch_bounds__(THREADS, 4) count_buckets(const Long l, const 
     __syncthreads();
     for (uint32_t c = threadIdx.x; range.stride == 1 && c <= range.count; c += blockDim.x)
         if (sh.hist[c])
-            atomicAdd(ahead - c, sh.hist[c]);
+            atomicAdd(irrelevant_above - c, sh.hist[c]);
 }
 
 // The moved thresholds of the same places as a bucket's: the last that was at or below an item tells whether
@@ -327,14 +328,14 @@ __global__ void __launch_bounds__(THREADS, 4) move_buckets(const Long l, const P
     if (unit.bucket == 0 || !l.state[unit.number].changed)
         return;
     const LongList list = l.list[unit.number];
-    const Range range = range_of(list, l.cut, unit.bucket);
-    const float *after = l.cut_after + range.begin + range.below;
+    const Range range = range_of(list, l.threshold, unit.bucket);
+    const float *after = l.perturbed_threshold + range.begin + range.below;
     if (threadIdx.x == 0) {
-        sh.all_after = l.cut_after + range.begin;
+        sh.all_after = l.perturbed_threshold + range.begin;
         sh.passes = l.passes + range.begin;
         sh.gradient = l.gradient + static_cast<size_t>(unit.number) * l.matrix.stride;
         sh.places_before = unit.number * l.tiles * PART_TILE;
-        sh.w = weight_of(l, unit.number, list.p);
+        sh.w = list_weight_of(l, unit.number, list.p);
         sh.lambda = lambda_of(l.box, sh.w, list.n);
     }
     for (uint32_t i = threadIdx.x; SHARED && i < range.count; i += blockDim.x)
@@ -427,7 +428,7 @@ bool is_wide(const Partition &part) // counts of thresholds of a bucket do not f
 
 } // namespace
 
-Partition carve_partition(Carve &carve, uint32_t lists, uint32_t tiles, uint32_t most, size_t relevant)
+Partition carve_partition(Slices &arena, uint32_t lists, uint32_t tiles, uint32_t most, size_t relevant)
 {
     Partition part = {};
     const size_t places = places_of(lists, tiles);
@@ -435,14 +436,14 @@ Partition carve_partition(Carve &carve, uint32_t lists, uint32_t tiles, uint32_t
     // A bucket has PART_WIDTH_LEAST relevant items, but the last one of a list.
     part.slots = static_cast<uint32_t>(
         std::min<size_t>(static_cast<size_t>(lists) * PART_BUCKETS, relevant / PART_WIDTH_LEAST + lists));
-    // Enough blocks for the card to be busy, and few enough that what each does at its ends does not count.
+    // Enough blocks for the device to be busy, and few enough that what each does at its ends does not count.
     part.unit_items = static_cast<uint32_t>(std::min<size_t>(131072, std::max<size_t>(8192, places / 1024)));
-    part.score = carve.take<float>(places);
-    part.place = carve.take<uint16_t>(places);
-    part.found = carve.take<unsigned char>(places * (is_wide(part) ? 4 : 2));
-    part.start = carve.take<uint16_t>(static_cast<size_t>(lists) * tiles * (PART_BUCKETS + 2));
-    part.total = carve.take<uint32_t>(part.slots);
-    part.unit = carve.take<uint32_t>(part.slots + 1);
+    part.score = arena.take<float>(places);
+    part.place = arena.take<uint16_t>(places);
+    part.found = arena.take<unsigned char>(places * (is_wide(part) ? 4 : 2));
+    part.start = arena.take<uint16_t>(static_cast<size_t>(lists) * tiles * (PART_BUCKETS + 2));
+    part.total = arena.take<uint32_t>(part.slots);
+    part.unit = arena.take<uint32_t>(part.slots + 1);
     return part;
 }
 

@@ -28,10 +28,10 @@ template <int ROOM> struct Thresholds {
 };
 
 // NaN behind few thresholds, so that registers hold a fixed number of them.
-__device__ inline void pad_few(float *cut, uint32_t p)
+__device__ inline void pad_few(float *threshold, uint32_t p)
 {
     if (p <= FEW && threadIdx.x >= p && threadIdx.x < FEW)
-        cut[threadIdx.x] = __int_as_float(0x7fffffff);
+        threshold[threadIdx.x] = __int_as_float(0x7fffffff);
 }
 
 template <int ROOM> __device__ void clear(uint32_t (&counts)[ROOM], uint32_t p)
@@ -72,8 +72,8 @@ __device__ inline void add_counts(const uint32_t (&mine)[FEW], uint32_t *count, 
 }
 
 template <class S, bool ALIGNED, bool TARGETS>
-__device__ int count_few(const Items<S> &items, uint32_t begin, uint32_t end, const float *cut, uint32_t p,
-                         uint32_t *count)
+__device__ int count_few(const Items<S> &items, uint32_t begin, uint32_t end, const float *threshold,
+                         uint32_t p, uint32_t *count)
 {
     uint32_t mine[FEW] = {};
     int nan = 0;
@@ -82,10 +82,10 @@ __device__ int count_few(const Items<S> &items, uint32_t begin, uint32_t end, co
         nan += load_items<S, ALIGNED, TARGETS>(items, i + 4 * threadIdx.x, blockDim.x, end, s);
 #pragma unroll
         for (int j = 0; j < static_cast<int>(FEW); j++) {
-            const float threshold = cut[j];
+            const float limit = threshold[j];
 #pragma unroll
             for (int k = 0; k < HELD; k++)
-                mine[j] += s[k] >= threshold;
+                mine[j] += s[k] >= limit;
         }
     }
     add_counts(mine, count, p);
@@ -158,7 +158,7 @@ __device__ inline uint32_t find_back(const float *after, uint32_t then, float s)
 
 // Where the second read leaves what it finds of items: the dense gradient. put(): the thread's items first +
 // 4·q·step .. +3 were passed by so many thresholds.
-template <bool ALIGNED> struct DenseSink {
+template <bool ALIGNED> struct DenseWriter {
     float *gradient;
     const float *value;
     uint32_t end, changed;
@@ -188,9 +188,9 @@ template <bool ALIGNED> struct DenseSink {
 };
 
 // Every threshold's range [before, after) by itself: what lies in it was passed by it.
-template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Sink>
+template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Writer>
 __device__ void move_few(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t, uint32_t p,
-                         Sink &sink)
+                         Writer &writer)
 {
     uint32_t mine[FEW] = {};
     for (uint32_t i = begin; i < end; i += HELD * blockDim.x) {
@@ -208,7 +208,7 @@ __device__ void move_few(const Items<S> &items, uint32_t begin, uint32_t end, Th
                 mine[j] += inside;
             }
         }
-        sink.put(first, blockDim.x, passed);
+        writer.put(first, blockDim.x, passed);
     }
 #pragma unroll
     for (int j = 0; j < static_cast<int>(FEW); j++)
@@ -216,9 +216,9 @@ __device__ void move_few(const Items<S> &items, uint32_t begin, uint32_t end, Th
     add_counts(mine, t.change, p);
 }
 
-template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Sink>
+template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Writer>
 __device__ void move_many(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t,
-                          Sink &sink)
+                          Writer &writer)
 {
     for (uint32_t i = begin; i < end; i += HELD * blockDim.x) {
         float s[HELD];
@@ -231,19 +231,19 @@ __device__ void move_many(const Items<S> &items, uint32_t begin, uint32_t end, T
             const bool any = then && t.after[then - 1] > s[k];
             passed[k] = any ? note_passed(t.change, then, find_back(t.after, then, s[k])) : 0;
         }
-        sink.put(first, blockDim.x, passed);
+        writer.put(first, blockDim.x, passed);
     }
 }
 
-// The second read: tells the sink of every item.
-template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Sink>
+// The second read: tells the writer of every item.
+template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Writer>
 __device__ void move_items(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t,
-                           uint32_t p, Sink &sink)
+                           uint32_t p, Writer &writer)
 {
     if (p <= FEW)
-        move_few<S, ALIGNED, TARGETS>(items, begin, end, t, p, sink);
+        move_few<S, ALIGNED, TARGETS>(items, begin, end, t, p, writer);
     else
-        move_many<S, ALIGNED, TARGETS>(items, begin, end, t, sink);
+        move_many<S, ALIGNED, TARGETS>(items, begin, end, t, writer);
 }
 
 // Afterwards change[j + 1] holds what its name says. With many, the places' sum is 0, so what lies from j + 1

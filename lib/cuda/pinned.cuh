@@ -1,4 +1,4 @@
-// Host memory of the caller's that the card reads and writes by itself.
+// Host memory of the caller's that the device reads and writes by itself.
 #pragma once
 
 #include <map>

@@ -1,4 +1,4 @@
-// The plugin's table: opens a card, and turns what is thrown into an outcome and a reason.
+// The plugin's table: opens a device, and turns what is thrown into an outcome and a reason.
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -21,52 +21,52 @@ void say(char *why, const Trouble &trouble)
 }
 
 // What becomes of `body`.
-template <class Body> rk_card_outcome outcome_of(char *why, Body body)
+template <class Body> rk_device_outcome outcome_of(char *why, Body body)
 {
     why[0] = 0;
     try {
         body();
-        return RK_CARD_DONE;
-    } catch (const Passed &) {
-        return RK_CARD_PASSED;
+        return RK_DEVICE_DONE;
+    } catch (const Declined &) {
+        return RK_DEVICE_DECLINED;
     } catch (const Trouble &trouble) {
         say(why, trouble);
         (void)cudaGetLastError();
-        return is_lost(trouble.code) ? RK_CARD_LOST : RK_CARD_FAILED;
+        return is_lost(trouble.code) ? RK_DEVICE_LOST : RK_DEVICE_FAILED;
     } catch (const std::bad_alloc &) {
         (void)snprintf(why, RK_DEVICE_WHY, "no host memory");
-        return RK_CARD_FAILED;
+        return RK_DEVICE_FAILED;
     } catch (...) {
         (void)snprintf(why, RK_DEVICE_WHY, "an unexpected fault");
-        return RK_CARD_FAILED;
+        return RK_DEVICE_FAILED;
     }
 }
 
-// The same for a request: where memory is short, what banks keep on the card makes way for the next one.
-template <class Body> rk_card_outcome guarded(rk_card *card, char *why, Body body)
+// The same for a request: where memory is short, what banks keep on the device makes way for the next one.
+template <class Body> rk_device_outcome guarded(rk_plugin_device *device, char *why, Body body)
 {
     bool no_room = false;
-    const rk_card_outcome outcome = outcome_of(why, [&] {
+    const rk_device_outcome outcome = outcome_of(why, [&] {
         try {
             body();
         } catch (const NoRoom &) {
             no_room = true;
-            throw Passed{};
+            throw Declined{};
         }
     });
-    if (no_room || outcome == RK_CARD_FAILED)
-        card->rows.drop_idle();
+    if (no_room || outcome == RK_DEVICE_FAILED)
+        device->rows.drop_idle();
     return outcome;
 }
 
-// For what a client's memory is to blame for, which says nothing of the card.
-template <class Body> rk_card_outcome on_client_memory(rk_card *card, char *why, Body body)
+// For what a client's memory is to blame for, which says nothing of the device.
+template <class Body> rk_device_outcome on_client_memory(rk_plugin_device *device, char *why, Body body)
 {
-    const rk_card_outcome outcome = outcome_of(why, [&] {
-        check(cudaSetDevice(card->number), "choosing the card");
+    const rk_device_outcome outcome = outcome_of(why, [&] {
+        check(cudaSetDevice(device->number), "choosing the device");
         body();
     });
-    return outcome == RK_CARD_LOST ? RK_CARD_FAILED : outcome;
+    return outcome == RK_DEVICE_LOST ? RK_DEVICE_FAILED : outcome;
 }
 
 size_t limit_of(size_t asked)
@@ -76,25 +76,25 @@ size_t limit_of(size_t asked)
     return asked && asked < free ? asked : free / 2;
 }
 
-rk_card *open(int ordinal, size_t limit, char *name, char *why)
+rk_plugin_device *open(int ordinal, size_t limit, char *name, char *why)
 {
     why[0] = 0;
     try {
         int count = 0;
-        check(cudaGetDeviceCount(&count), "looking for cards");
+        check(cudaGetDeviceCount(&count), "looking for devices");
         if (ordinal < 0 || ordinal >= count) {
-            (void)snprintf(why, RK_DEVICE_WHY, "there is no card %d; there are %d, counted from 0", ordinal,
+            (void)snprintf(why, RK_DEVICE_WHY, "there is no device %d; there are %d, counted from 0", ordinal,
                            count);
             return nullptr;
         }
         cudaDeviceProp properties;
-        check(cudaSetDevice(ordinal), "choosing the card");
+        check(cudaSetDevice(ordinal), "choosing the device");
         check(cudaGetDeviceProperties(&properties, ordinal), "asking for properties");
         (void)snprintf(name, RK_DEVICE_NAME, "%.*s", RK_DEVICE_NAME - 1, properties.name);
         prepare_short();
         prepare_long();
         prepare_rows();
-        return new rk_card(ordinal, limit_of(limit), properties.multiProcessorCount);
+        return new rk_plugin_device(ordinal, limit_of(limit), properties.multiProcessorCount);
     } catch (const Trouble &trouble) {
         say(why, trouble);
     } catch (...) {
@@ -103,40 +103,40 @@ rk_card *open(int ordinal, size_t limit, char *name, char *why)
     return nullptr;
 }
 
-void close(rk_card *card)
+void close(rk_plugin_device *device)
 {
-    delete card;
+    delete device;
 }
 
-rk_card_outcome scores(rk_card *card, rk_card_scores *job, char *why)
+rk_device_outcome scores(rk_plugin_device *device, rk_device_scores_job *job, char *why)
 {
-    return guarded(card, why, [&] { run_scores(*card, *job); });
+    return guarded(device, why, [&] { run_scores(*device, *job); });
 }
 
-rk_card_outcome rank(rk_card *card, rk_card_rank *job, char *why)
+rk_device_outcome rank(rk_plugin_device *device, rk_device_rank_job *job, char *why)
 {
-    return guarded(card, why, [&] { run_rank(*card, *job); });
+    return guarded(device, why, [&] { run_rank(*device, *job); });
 }
 
-rk_card_outcome retrieval(rk_card *card, rk_card_retrieval *job, char *why)
+rk_device_outcome retrieval(rk_plugin_device *device, rk_device_retrieval_job *job, char *why)
 {
-    return guarded(card, why, [&] { run_retrieval(*card, *job); });
+    return guarded(device, why, [&] { run_retrieval(*device, *job); });
 }
 
-rk_card_outcome fetch(rk_card *card, void *host, const void *on_card, size_t bytes, char *why)
+rk_device_outcome fetch(rk_plugin_device *device, void *host, const void *on_device, size_t bytes, char *why)
 {
-    return guarded(card, why, [&] {
-        Borrowed lane(*card);
-        lane->staging.to_host(lane->stream, host, on_card, bytes);
+    return guarded(device, why, [&] {
+        Borrowed lane(*device);
+        lane->staging.to_host(lane->stream, host, on_device, bytes);
     });
 }
 
-rk_card_outcome store(rk_card *card, void *on_card, const void *host, size_t bytes, char *why)
+rk_device_outcome store(rk_plugin_device *device, void *on_device, const void *host, size_t bytes, char *why)
 {
-    return guarded(card, why, [&] {
-        Borrowed lane(*card);
-        lane->staging.to_card(lane->stream, on_card, host, bytes);
-        check(cudaStreamSynchronize(lane->stream), "copying to the card");
+    return guarded(device, why, [&] {
+        Borrowed lane(*device);
+        lane->staging.to_device(lane->stream, on_device, host, bytes);
+        check(cudaStreamSynchronize(lane->stream), "copying to the device");
     });
 }
 
@@ -156,9 +156,10 @@ size_t bytes_behind(void *address)
     return bytes - (reinterpret_cast<CUdeviceptr>(address) - base);
 }
 
-rk_card_outcome map(rk_card *card, const unsigned char *handle, void **address, size_t *bytes, char *why)
+rk_device_outcome map(rk_plugin_device *device, const unsigned char *handle, void **address, size_t *bytes,
+                      char *why)
 {
-    return on_client_memory(card, why, [&] {
+    return on_client_memory(device, why, [&] {
         cudaIpcMemHandle_t given;
         static_assert(sizeof given == RK_DEVICE_HANDLE, "the size of a handle is part of the protocol");
         memcpy(&given, handle, sizeof given);
@@ -172,26 +173,26 @@ rk_card_outcome map(rk_card *card, const unsigned char *handle, void **address, 
     });
 }
 
-void unmap(rk_card *card, void *address)
+void unmap(rk_plugin_device *device, void *address)
 {
-    if (cudaSetDevice(card->number) == cudaSuccess)
+    if (cudaSetDevice(device->number) == cudaSuccess)
         (void)cudaIpcCloseMemHandle(address);
 }
 
-rk_card_memory memory(rk_card *card)
+rk_device_memory memory(rk_plugin_device *device)
 {
-    return {card->budget.used(), card->budget.limit(), card->pinned.bytes()};
+    return {device->budget.used(), device->budget.limit(), device->pinned.bytes()};
 }
 
-rk_card_outcome pin(rk_card *card, void *memory, size_t bytes, char *why)
+rk_device_outcome pin(rk_plugin_device *device, void *memory, size_t bytes, char *why)
 {
-    return on_client_memory(card, why, [&] { card->pinned.add(memory, bytes); });
+    return on_client_memory(device, why, [&] { device->pinned.add(memory, bytes); });
 }
 
-void unpin(rk_card *card, void *memory)
+void unpin(rk_plugin_device *device, void *memory)
 {
-    if (cudaSetDevice(card->number) == cudaSuccess)
-        card->pinned.take_back(memory);
+    if (cudaSetDevice(device->number) == cudaSuccess)
+        device->pinned.take_back(memory);
 }
 
 const rk_device_plugin table = {RK_PLUGIN_VERSION,

@@ -15,7 +15,7 @@ namespace
 constexpr int THREADS = 256;
 
 // Read by the host at the end.
-struct Report {
+struct RankReport {
     unsigned long long nonzero;
     uint32_t bad; // a NaN, or an upstream that is not finite
 };
@@ -31,7 +31,7 @@ template <class Key> struct Ranking {
 // Ascending from the best score of the first row. upstream NULL: scores as they are.
 template <class S, class Key>
 __global__ void make_keys(const S *scores, const float *upstream, double lambda, size_t elements,
-                          uint32_t columns, Key *key, uint32_t *column, Report *report)
+                          uint32_t columns, Key *key, uint32_t *column, RankReport *report)
 {
     for (size_t i = grid_first(); i < elements; i += grid_step()) {
         float y = widen(scores[i]);
@@ -65,13 +65,13 @@ __global__ void write_ranks(const uint32_t *order, size_t elements, uint32_t col
 }
 
 __global__ void write_gradient(const uint32_t *order, const int32_t *place, size_t elements, uint32_t columns,
-                               double scale, float *gradient, Report *report)
+                               double scale, float *gradient, RankReport *report)
 {
     __shared__ uint32_t warp[32];
     uint32_t changed = 0;
     for (size_t i = grid_first(); i < elements; i += grid_step()) {
         const size_t begin = i / columns * columns, at = begin + order[i];
-        const float value = rk_sink_value(1.0, scale, place[at] - static_cast<int32_t>(i - begin));
+        const float value = rk_gradient_value(1.0, scale, place[at] - static_cast<int32_t>(i - begin));
         gradient[at] = value;
         changed += value != 0;
     }
@@ -88,10 +88,10 @@ int bits_of(size_t rows)
     return bits;
 }
 
-class Request
+class RankRequest
 {
   public:
-    Request(Lane &lane, rk_card_rank &job)
+    RankRequest(Lane &lane, rk_device_rank_job &job)
         : lane_(lane), job_(job), elements_(job.rows * job.columns),
           columns_(static_cast<uint32_t>(job.columns)), out_(lane, job.gradient, elements_)
     {
@@ -100,7 +100,7 @@ class Request
     void run()
     {
         if (job_.columns > LIST_MOST || job_.rows > LIST_MOST || elements_ / job_.rows != job_.columns)
-            throw Passed{};
+            throw Declined{};
         if (job_.rows == 1)
             rank<uint32_t>();
         else
@@ -108,9 +108,9 @@ class Request
         check(cudaMemcpyAsync(lane_.report, report_, sizeof *report_, cudaMemcpyDeviceToHost, lane_.stream),
               "copying a report");
         check(cudaStreamSynchronize(lane_.stream), "ranking");
-        const Report &report = *static_cast<const Report *>(lane_.report);
+        const RankReport &report = *static_cast<const RankReport *>(lane_.report);
         if (report.bad)
-            throw Passed{}; // the CPU engine finds the position and the sentence
+            throw Declined{}; // the CPU engine finds the position and the sentence
         job_.gradient.nonzero = report.nonzero;
         write_out();
     }
@@ -125,7 +125,7 @@ class Request
     // FP32 ones stay where they are; FP64 ones are rounded once.
     const void *scores()
     {
-        const void *given = bring(lane_, job_.scores, job_.scores_on_card, job_.score_dtype, elements_);
+        const void *given = bring(lane_, job_.scores, job_.scores_on_device, job_.score_dtype, elements_);
         if (job_.score_dtype != RK_FP64)
             return given;
         float *to = lane_.arena.take<float>(elements_);
@@ -181,8 +181,8 @@ class Request
     {
         const void *from = scores();
         const Ranking<Key> r = take_ranking<Key>();
-        const bool in_place = job_.ranks_on_card && reinterpret_cast<uintptr_t>(job_.ranks) % 8 == 0;
-        report_ = lane_.arena.take<Report>(1);
+        const bool in_place = job_.ranks_on_device && reinterpret_cast<uintptr_t>(job_.ranks) % 8 == 0;
+        report_ = lane_.arena.take<RankReport>(1);
         ranks_ = !job_.ranks ? nullptr : in_place ? job_.ranks : lane_.arena.take<int64_t>(elements_);
         int32_t *place = job_.upstream ? lane_.arena.take<int32_t>(elements_) : nullptr;
         check(cudaMemsetAsync(report_, 0, sizeof *report_, lane_.stream), "clearing");
@@ -191,7 +191,7 @@ class Request
                       columns_, ranks_, place);
         if (!job_.upstream)
             return;
-        const void *upstream = bring(lane_, job_.upstream, job_.upstream_on_card, RK_FP32, elements_);
+        const void *upstream = bring(lane_, job_.upstream, job_.upstream_on_device, RK_FP32, elements_);
         gradient_ = out_.memory();
         sort(r, from, static_cast<const float *>(upstream));
         launch_kernel(lane_.stream, "writing a gradient", write_gradient, blocks(), THREADS, 0, r.order,
@@ -202,7 +202,7 @@ class Request
     void write_out()
     {
         const size_t bytes = elements_ * sizeof(int64_t);
-        if (job_.ranks && !job_.ranks_on_card)
+        if (job_.ranks && !job_.ranks_on_device)
             lane_.staging.to_host(lane_.stream, job_.ranks, ranks_, bytes);
         else if (job_.ranks && ranks_ != job_.ranks)
             check(cudaMemcpyAsync(job_.ranks, ranks_, bytes, cudaMemcpyDeviceToDevice, lane_.stream),
@@ -213,21 +213,21 @@ class Request
     }
 
     Lane &lane_;
-    rk_card_rank &job_;
+    rk_device_rank_job &job_;
     size_t elements_;
     uint32_t columns_;
     GradientOut out_;
-    Report *report_ = nullptr;
+    RankReport *report_ = nullptr;
     int64_t *ranks_ = nullptr;
     float *gradient_ = nullptr;
 };
 
 } // namespace
 
-void run_rank(rk_card &card, rk_card_rank &job)
+void run_rank(rk_plugin_device &device, rk_device_rank_job &job)
 {
-    Borrowed lane(card);
-    Request(*lane, job).run();
+    Borrowed lane(device);
+    RankRequest(*lane, job).run();
 }
 
 } // namespace rk

@@ -22,10 +22,10 @@ __device__ inline uint32_t power_of_two(uint32_t p)
     return p <= 1 ? 1 : 1u << (32 - __clz(p - 1));
 }
 
-// Sorts by y, best first, ties by index, and leaves the thresholds, ascending, in `cut`. True if one of them
-// differs from `old`. Ends with a barrier.
+// Sorts by y, best first, ties by index, and leaves the thresholds, ascending, in `threshold`. True if one of
+// them differs from `old`. Ends with a barrier.
 template <int ROOM>
-__device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin, float *cut,
+__device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin, float *threshold,
                               const float *old)
 {
     const uint32_t padded = power_of_two(p);
@@ -34,11 +34,11 @@ __device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin
     sort_block(sh.order, padded);
     bool differs = false;
     for (uint32_t k = threadIdx.x; k < p; k += blockDim.x) {
-        const float value = rk_cut(sh.y[sh.order[k] & 0xffffffffu], half_margin);
+        const float value = rk_raw_threshold(sh.y[sh.order[k] & 0xffffffffu], half_margin);
         differs |= value != old[p - 1 - k];
-        cut[p - 1 - k] = value;
+        threshold[p - 1 - k] = value;
     }
-    pad_few(cut, p);
+    pad_few(threshold, p);
     return __syncthreads_or(differs);
 }
 
@@ -65,10 +65,10 @@ __device__ double finish_loss(Relevant<ROOM> &sh, const Box &box, uint32_t p, do
 {
     double sum = 0;
     for (uint32_t k = threadIdx.x; k < p; k += blockDim.x) {
-        const uint32_t i = static_cast<uint32_t>(sh.order[k]), ahead = sh.t.count[p - k];
-        const rk_term term = term_of(box, p, k, ahead);
+        const uint32_t i = static_cast<uint32_t>(sh.order[k]), irrelevant_above = sh.t.count[p - k];
+        const rk_item_loss term = term_of(box, p, k, irrelevant_above);
         sum += term.value;
-        sh.rank[i] = static_cast<int32_t>(k + 1 + ahead);
+        sh.rank[i] = static_cast<int32_t>(k + 1 + irrelevant_above);
         sh.y[i] = moved(sh.y[i], lambda, term.slope);
     }
     sum = sum_block(sum, sh.partial) / static_cast<double>(p);

@@ -1,4 +1,4 @@
-// A retrieval request: what of the bank is not on the card yet goes there, queries are ranked a block at a
+// A retrieval request: what of the bank is not on the device yet goes there, queries are ranked a block at a
 // time, sums come back.
 #include <algorithm>
 #include <vector>
@@ -17,12 +17,12 @@ namespace
 constexpr size_t ROWS_BYTES = WATCHED ? size_t(1) << 19 : size_t(6) << 30;
 
 // A pair within the batch has one similarity, both ways: that of the row of the lesser.
-__global__ void place_batch(const Block block, const float *batch_similarity, uint32_t batch)
+__global__ void place_batch(const Block block, const float *batch_similarity, uint32_t n_queries)
 {
     const uint32_t q = blockIdx.x, i = block.query[q].row;
-    for (uint32_t j = threadIdx.x; j < batch; j += blockDim.x)
+    for (uint32_t j = threadIdx.x; j < n_queries; j += blockDim.x)
         block.similarity[static_cast<size_t>(q) * block.stride + j] =
-            batch_similarity[static_cast<size_t>(min(i, j)) * batch + max(i, j)];
+            batch_similarity[static_cast<size_t>(min(i, j)) * n_queries + max(i, j)];
 }
 
 __global__ void gather_queries(const Block block, const float *own, float *queries)
@@ -43,22 +43,23 @@ void check_blas(cublasStatus_t status)
                   "cuBLAS"};
 }
 
-class Request
+class RetrievalRequest
 {
   public:
-    Request(rk_card &card, Lane &lane, rk_card_retrieval &job) : card_(card), lane_(lane), job_(job)
+    RetrievalRequest(rk_plugin_device &device, Lane &lane, rk_device_retrieval_job &job)
+        : device_(device), lane_(lane), job_(job)
     {
     }
-    ~Request()
+    ~RetrievalRequest()
     {
         for (const uint64_t identity : held_)
-            card_.rows.let_go(identity);
+            device_.rows.let_go(identity);
     }
 
     void run()
     {
         if (job_.total > LIST_MOST || job_.total < job_.own_items)
-            throw Passed{};
+            throw Declined{};
         start_blas();
         own_ = copied(job_.own, job_.own_items * job_.dim);
         place_runs();
@@ -93,7 +94,7 @@ class Request
     template <class T> T *copied(const T *host, size_t count)
     {
         T *to = lane_.arena.take<T>(count);
-        lane_.staging.to_card(lane_.stream, to, host, count * sizeof(T));
+        lane_.staging.to_device(lane_.stream, to, host, count * sizeof(T));
         return to;
     }
     template <class T> T *zeroed(size_t count)
@@ -116,10 +117,10 @@ class Request
     {
         std::vector<Run> runs = {{own_, 0, static_cast<uint32_t>(job_.own_items), RK_FP32}};
         size_t start = job_.own_items, widest = 0;
-        for (size_t r = 0; r < job_.runs; r++) {
-            const rk_card_run &run = job_.run[r];
+        for (size_t r = 0; r < job_.row_blocks; r++) {
+            const rk_device_row_block &run = job_.row_block[r];
             const size_t row = job_.dim * (run.dtype == RK_FP32 ? 4 : 2);
-            const void *rows = card_.rows.hold(lane_, run, row);
+            const void *rows = device_.rows.hold(lane_, run, row);
             if (rows)
                 held_.push_back(run.identity);
             else
@@ -130,7 +131,7 @@ class Request
                 widest = std::max(widest, run.items);
         }
         runs_ = runs;
-        run_on_card_ = copied(runs.data(), runs.size());
+        run_on_device_ = copied(runs.data(), runs.size());
         as_fp32_ = widest ? lane_.arena.take<float>(widest * job_.dim) : nullptr;
     }
 
@@ -145,15 +146,15 @@ class Request
 
     void multiply_batch()
     {
-        batch_similarity_ = lane_.arena.take<float>(job_.batch * job_.batch);
-        product(own_, job_.batch, own_, job_.batch, batch_similarity_, job_.batch);
+        batch_similarity_ = lane_.arena.take<float>(job_.n_queries * job_.n_queries);
+        product(own_, job_.n_queries, own_, job_.n_queries, batch_similarity_, job_.n_queries);
     }
 
     // How many queries at a time.
     size_t plan()
     {
         stride_ = (job_.total + 15) / 16 * 16;
-        const size_t room = std::min(ROWS_BYTES, card_.budget.limit() / 5), row = stride_ * sizeof(float);
+        const size_t room = std::min(ROWS_BYTES, device_.budget.limit() / 5), row = stride_ * sizeof(float);
         size_t each = std::max<size_t>(1, room / row);
         each = std::min(each, job_.queries);
         similarity_ = lane_.arena.take<float>(each * stride_);
@@ -168,7 +169,7 @@ class Request
         std::vector<Query> queries(count);
         std::vector<uint32_t> positions;
         for (size_t q = 0; q < count; q++) {
-            const rk_card_query &from = job_.query[which[q]];
+            const rk_device_query &from = job_.query[which[q]];
             Query &to = queries[q];
             to.w = from.w;
             to.row = job_.row[which[q]];
@@ -190,13 +191,13 @@ class Request
         block.position = copied(positions.data(), positions.size());
         block.relevant_value = lane_.arena.take<float>(positions.size());
         block.own_value = own_value_;
-        block.run = run_on_card_;
+        block.run = run_on_device_;
         block.runs = static_cast<uint32_t>(runs_.size());
         block.sum = sum_;
         block.box = {is_recall(job_.loss_number),
-                     job_.normalized,
-                     job_.batch_scope,
-                     job_.weight,
+                     job_.lambda_per_n,
+                     job_.lambda_batch_scope,
+                     job_.transform,
                      RK_AVERAGE_SUM,
                      job_.margin / 2,
                      job_.lambda,
@@ -212,11 +213,11 @@ class Request
         launch_kernel(lane_.stream, "gathering queries", gather_queries, block.queries, 128, 0, block, own_,
                       queries_);
         launch_kernel(lane_.stream, "placing the batch", place_batch, block.queries, 256, 0, block,
-                      batch_similarity_, static_cast<uint32_t>(job_.batch));
-        const size_t refs = job_.own_items - job_.batch;
+                      batch_similarity_, static_cast<uint32_t>(job_.n_queries));
+        const size_t refs = job_.own_items - job_.n_queries;
         if (refs)
-            product(queries_, block.queries, own_ + job_.batch * job_.dim, refs, similarity_ + job_.batch,
-                    stride_);
+            product(queries_, block.queries, own_ + job_.n_queries * job_.dim, refs,
+                    similarity_ + job_.n_queries, stride_);
         for (size_t r = 1; r < runs_.size(); r++) {
             const Run &run = runs_[r];
             const float *rows = static_cast<const float *>(run.rows);
@@ -266,7 +267,7 @@ class Request
             const Block block = prepared(which.data() + first, std::min(each, which.size() - first));
             for (size_t q = 0; q < block.queries; q += group)
                 launch_wide(lane_.stream, part_of(block, q, std::min(group, block.queries - q)), size, memory,
-                            lane_.side, lane_.cleared, card_.processors);
+                            lane_.side, lane_.cleared, device_.processors);
             if (job_.gradient)
                 launch_own_sums(lane_.stream, block, own_);
         }
@@ -305,7 +306,7 @@ class Request
     {
         for (const Pending &block : pending_) {
             std::vector<Query> here(block.which.size());
-            lane_.staging.to_host(lane_.stream, here.data(), block.on_card, here.size() * sizeof(Query));
+            lane_.staging.to_host(lane_.stream, here.data(), block.on_device, here.size() * sizeof(Query));
             for (size_t q = 0; q < here.size(); q++)
                 results_[block.which[q]] = here[q];
         }
@@ -327,19 +328,19 @@ class Request
         }
     }
 
-    rk_card &card_;
+    rk_plugin_device &device_;
     Lane &lane_;
-    rk_card_retrieval &job_;
+    rk_device_retrieval_job &job_;
     float *own_ = nullptr, *batch_similarity_ = nullptr, *similarity_ = nullptr, *queries_ = nullptr,
           *own_value_ = nullptr;
     float *as_fp32_ = nullptr; // of the longest run that is not
     double *sum_ = nullptr;
     size_t stride_ = 0;
     std::vector<Run> runs_;
-    Run *run_on_card_ = nullptr;
+    Run *run_on_device_ = nullptr;
     std::vector<uint64_t> held_;
     struct Pending { // a block whose results were not read yet
-        const Query *on_card;
+        const Query *on_device;
         std::vector<uint32_t> which;
     };
     std::vector<Pending> pending_;
@@ -348,10 +349,10 @@ class Request
 
 } // namespace
 
-void run_retrieval(rk_card &card, rk_card_retrieval &job)
+void run_retrieval(rk_plugin_device &device, rk_device_retrieval_job &job)
 {
-    Borrowed lane(card);
-    Request(card, *lane, job).run();
+    Borrowed lane(device);
+    RetrievalRequest(device, *lane, job).run();
 }
 
 } // namespace rk

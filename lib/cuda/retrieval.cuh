@@ -1,8 +1,8 @@
-// Retrieval on the card: similarities of a block of queries with everything by cuBLAS, a row a query, counted
-// against the query's own thresholds and forgotten. What the second pass finds of a row is kept in the row's
-// own memory, packed, by each warp in what it has read already; so a block of queries takes no more than its
-// similarities. Wide queries, of more relevant items than a block has room for, are ranked by all of the
-// card, some at a time.
+// Retrieval on the device: similarities of a block of queries with everything by cuBLAS, a row a query,
+// counted against the query's own thresholds and forgotten. What the second pass finds of a row is kept in
+// the row's own memory, packed, by each warp in what it has read already; so a block of queries takes no more
+// than its similarities. Wide queries, of more relevant items than a block has room for, are ranked by all of
+// the device, some at a time.
 //
 // Sums are FP64, in an order that depends on nothing but the request: the same request gives the same bits.
 #pragma once
@@ -31,7 +31,7 @@ struct Query {
     uint32_t kept[ROW_WARPS]; // pairs of each warp
 };
 
-// A run of rows on the card.
+// A run of rows on the device.
 struct Run {
     const void *rows;
     uint32_t start, items;

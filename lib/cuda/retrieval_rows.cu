@@ -10,7 +10,7 @@ namespace
 
 constexpr int SOME = SHORT_SOME + 1, MOST = SHORT_MOST + 1;
 
-struct RowSink {
+struct RowWriter {
     float *row;
     const float *value;
     float *own_value;
@@ -82,15 +82,16 @@ __global__ void __launch_bounds__(ROW_THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(c
     if (!block.gradient)
         return;
     float *own_value = block.own_value + static_cast<size_t>(blockIdx.x) * block.own;
-    RowSink sink = {row, sh.t.value, own_value, block.own, block.total, threadIdx.x / 32, threadIdx.x % 32,
-                    0,   0,          0,         false};
+    RowWriter writer = {
+        row, sh.t.value, own_value, block.own, block.total, threadIdx.x / 32, threadIdx.x % 32,
+        0,   0,          0,         false};
     if (begin_move(sh, p, block.box, w, lambda)) {
-        move_items<float, true, false>(items, 0, block.total, sh.t, p, sink);
+        move_items<float, true, false>(items, 0, block.total, sh.t, p, writer);
         end_move(sh.t, p);
     }
-    if (sink.lane == 0)
-        query.kept[sink.warp] = sink.kept;
-    if (sink.full)
+    if (writer.lane == 0)
+        query.kept[writer.warp] = writer.kept;
+    if (writer.full)
         query.full = 1;
     each_relevant(sh, p, [&](uint32_t i, int32_t delta) {
         const float value = gradient_of(block.box, w, lambda, delta);
@@ -98,7 +99,7 @@ __global__ void __launch_bounds__(ROW_THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(c
         if (sh.position[i] < block.own)
             own_value[sh.position[i]] = value;
     });
-    const uint32_t changed = sum_block(sink.changed, sh.warp);
+    const uint32_t changed = sum_block(writer.changed, sh.warp);
     if (threadIdx.x == 0)
         query.stalled = loss > 0 && changed == 0;
 }

@@ -1,5 +1,5 @@
 // Queries of more relevant items than a block has room for: their rows of similarities are lists for all of
-// the card (long.cu), and the gradients of the rows dense vectors, whose products with the items are the
+// the device (long.cu), and the gradients of the rows dense vectors, whose products with the items are the
 // queries'.
 #include <algorithm>
 
@@ -17,7 +17,7 @@ constexpr uint32_t MARKERS = 32; // blocks that mark a query's targets
 struct Wide {
     int8_t *targets;      // [queries, stride]
     float *gradient;      // [queries, stride]
-    double *weight;       // [queries]
+    double *list_weight;  // [queries]
     double *loss;         // [queries], weighted
     LongOutcome *outcome; // [queries]
     double *partial;      // [queries, SLICES, dim]
@@ -31,23 +31,23 @@ struct Wide {
 
 Wide carve_wide(void *memory, const WideSize &size)
 {
-    Carve carve = {static_cast<unsigned char *>(memory)};
+    Slices arena = {static_cast<unsigned char *>(memory)};
     Wide wide = {};
     const size_t queries = size.queries, elements = queries * size.stride;
     const size_t head = ceil_div(sizeof(Totals), size_t(16)) * 16;
     wide.counted_bytes = head + queries * sizeof(ListCount);
-    unsigned char *counted = carve.take<unsigned char>(wide.counted_bytes);
+    unsigned char *counted = arena.take<unsigned char>(wide.counted_bytes);
     wide.totals = reinterpret_cast<Totals *>(counted);
     wide.count = reinterpret_cast<ListCount *>(counted + head);
-    wide.targets = carve.take<int8_t>(elements);
-    wide.gradient = carve.take<float>(elements);
-    wide.weight = carve.take<double>(queries);
-    wide.loss = carve.take<double>(queries);
-    wide.outcome = carve.take<LongOutcome>(queries);
-    wide.partial = carve.take<double>(queries * SLICES * size.dim);
-    wide.tile_relevant = carve.take<uint32_t>(queries * ceil_div(size.total, COUNT_TILE));
-    wide.memory = carve.take<unsigned char>(long_bytes(queries, size.total, size.relevant));
-    wide.bytes = carve.used;
+    wide.targets = arena.take<int8_t>(elements);
+    wide.gradient = arena.take<float>(elements);
+    wide.list_weight = arena.take<double>(queries);
+    wide.loss = arena.take<double>(queries);
+    wide.outcome = arena.take<LongOutcome>(queries);
+    wide.partial = arena.take<double>(queries * SLICES * size.dim);
+    wide.tile_relevant = arena.take<uint32_t>(queries * ceil_div(size.total, COUNT_TILE));
+    wide.memory = arena.take<unsigned char>(long_bytes(queries, size.total, size.relevant));
+    wide.bytes = arena.used;
     return wide;
 }
 
@@ -63,7 +63,7 @@ __global__ void mark_targets(const Block block, const Wide wide)
     for (uint32_t i = first; i < query.ignoreds; i += step)
         targets[block.position[query.ignored + i]] = -1;
     if (first == 0)
-        wide.weight[q] = query.w;
+        wide.list_weight[q] = query.w;
 }
 
 // What is told of each query, and its pairs within the own items. A block a query.
@@ -143,7 +143,7 @@ void launch_wide(cudaStream_t stream, const Block &block, const WideSize &size, 
     job.size = size.relevant;
     job.count = wide.count;
     job.tile_relevant = wide.tile_relevant;
-    job.weight = wide.weight;
+    job.list_weight = wide.list_weight;
     job.totals = wide.totals;
     job.outcome = wide.outcome;
     job.gradient = block.gradient ? wide.gradient : nullptr;

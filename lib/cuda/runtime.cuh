@@ -44,7 +44,7 @@ __device__ inline unsigned char *block_memory()
 #endif
 }
 
-// Errors after which the process's context on the card is of no use any more.
+// Errors after which the process's context on the device is of no use any more.
 inline bool is_lost(cudaError_t code)
 {
     switch (code) {
@@ -74,7 +74,7 @@ template <class T> __host__ __device__ constexpr T ceil_div(T a, T b)
     return (a + b - 1) / b;
 }
 
-// On an emulated card AddressSanitizer is told where a piece of memory ends; on a real one nothing of this
+// On an emulated device AddressSanitizer is told where a piece of memory ends; on a real one nothing of this
 // is.
 #ifdef __SANITIZE_ADDRESS__
 constexpr bool WATCHED = true;
@@ -91,7 +91,7 @@ inline void guard(void *, size_t, size_t)
 constexpr size_t GAP = WATCHED ? 256 : 0;
 
 // Cuts memory into pieces that are each aligned to 256 bytes. Without a base only the bytes are counted.
-struct Carve {
+struct Slices {
     unsigned char *base;
     size_t used = 0;
     template <class T> T *take(size_t count)

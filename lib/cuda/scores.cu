@@ -1,6 +1,6 @@
-// A request on scores: inputs to the card, kernels, outputs back. The host waits once, at the end: memory and
-// sorts are sized by what requests of the same shape wanted before. One that wants more, and the first one of
-// a few long lists, are computed again.
+// A request on scores: inputs to the device, kernels, outputs back. The host waits once, at the end: memory
+// and sorts are sized by what requests of the same shape wanted before. One that wants more, and the first
+// one of a few long lists, are computed again.
 #include <memory>
 
 #include "cuda/knows.cuh"
@@ -14,17 +14,17 @@ namespace
 {
 
 // In pinned memory; written by the last kernels.
-struct Report {
+struct ScoresReport {
     Totals lists, flat;
     unsigned long long nonzero; // of a joined gradient
 };
-static_assert(sizeof(Report) <= Lane::REPORT_BYTES, "a lane has room for it");
+static_assert(sizeof(ScoresReport) <= Lane::REPORT_BYTES, "a lane has room for it");
 
-class Request
+class ScoresRequest
 {
   public:
-    Request(rk_card &card, Lane &lane, rk_card_scores &job)
-        : card_(card), lane_(lane), job_(job), report_(static_cast<Report *>(lane.report)),
+    ScoresRequest(rk_plugin_device &device, Lane &lane, rk_device_scores_job &job)
+        : device_(device), lane_(lane), job_(job), report_(static_cast<ScoresReport *>(lane.report)),
           lists_(job.by_column ? job.columns : job.rows), items_(job.by_column ? job.rows : job.columns),
           elements_(job.rows * job.columns), out_(lane, job.gradient, elements_)
     {
@@ -33,9 +33,9 @@ class Request
     void run()
     {
         if (items_ > LIST_MOST || (job_.interclass > 0 && elements_ > LIST_MOST))
-            throw Passed{};
-        scores_ = bring(lane_, job_.scores, job_.scores_on_card, job_.score_dtype, elements_);
-        targets_ = bring(lane_, job_.targets, job_.targets_on_card, job_.target_dtype, elements_);
+            throw Declined{};
+        scores_ = bring(lane_, job_.scores, job_.scores_on_device, job_.score_dtype, elements_);
+        targets_ = bring(lane_, job_.targets, job_.targets_on_device, job_.target_dtype, elements_);
         make_parts();
         compute();
         wait();
@@ -63,9 +63,9 @@ class Request
     Box box_of(double factor, int average) const
     {
         return {is_recall(job_.loss_number),
-                job_.normalized,
-                job_.batch,
-                job_.weight,
+                job_.lambda_per_n,
+                job_.lambda_batch_scope,
+                job_.transform,
                 average,
                 job_.margin / 2,
                 job_.lambda,
@@ -99,10 +99,10 @@ class Request
         return by_column || size_of(job_.target_dtype) > 1;
     }
 
-    std::unique_ptr<LossPart> part_of(const Matrix &matrix, bool by_column, const Box &box, Totals *report)
+    std::unique_ptr<LossTerm> part_of(const Matrix &matrix, bool by_column, const Box &box, Totals *report)
     {
         const bool is_signed = converts(by_column) || job_.target_dtype == RK_INT8;
-        auto part = std::make_unique<LossPart>(card_, lane_, matrix, is_signed, box, report);
+        auto part = std::make_unique<LossTerm>(device_, lane_, matrix, is_signed, box, report);
         part->count();
         return part;
     }
@@ -161,7 +161,7 @@ class Request
         launch_join(lane_.stream, {reinterpret_cast<const int32_t *>(lists),
                                    reinterpret_cast<const int32_t *>(flat_gradient_), lists_part_->box(),
                                    flat_part_->box(), lists_part_->counts(), flat_part_->counts(),
-                                   lists_part_->totals_on_card(), flat_part_->totals_on_card(),
+                                   lists_part_->totals_on_device(), flat_part_->totals_on_device(),
                                    job_.by_column, job_.rows, job_.columns, result_, nonzero_});
         check(cudaMemcpyAsync(&report_->nonzero, nonzero_, sizeof *nonzero_, cudaMemcpyDeviceToHost,
                               lane_.stream),
@@ -195,14 +195,14 @@ class Request
             out_.write(result_);
     }
 
-    rk_card &card_;
+    rk_plugin_device &device_;
     Lane &lane_;
-    rk_card_scores &job_;
-    Report *report_;
+    rk_device_scores_job &job_;
+    ScoresReport *report_;
     size_t lists_, items_, elements_;
     GradientOut out_;
     const void *scores_ = nullptr, *targets_ = nullptr;
-    std::unique_ptr<LossPart> lists_part_, flat_part_;
+    std::unique_ptr<LossTerm> lists_part_, flat_part_;
     float *list_loss_ = nullptr;
     // By list; the same in the tensor's order; of the flat part; as it goes out.
     float *lists_gradient_ = nullptr, *turned_ = nullptr, *flat_gradient_ = nullptr, *result_ = nullptr;
@@ -211,10 +211,10 @@ class Request
 
 } // namespace
 
-void run_scores(rk_card &card, rk_card_scores &job)
+void run_scores(rk_plugin_device &device, rk_device_scores_job &job)
 {
-    Borrowed lane(card);
-    Request(card, *lane, job).run();
+    Borrowed lane(device);
+    ScoresRequest(device, *lane, job).run();
 }
 
 } // namespace rk

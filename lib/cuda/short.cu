@@ -90,14 +90,14 @@ __device__ void write_gradient(const ShortJob &job, const Items<S> &items, size_
     float *gradient = job.gradient + list * n;
     uint32_t passed = 0, changed = 0;
     if (begin_move(sh, p, job.box, w, lambda)) {
-        DenseSink<ALIGNED> sink = {gradient, sh.t.value, n, 0};
-        move_items<S, ALIGNED, true>(items, 0, n, sh.t, p, sink);
+        DenseWriter<ALIGNED> writer = {gradient, sh.t.value, n, 0};
+        move_items<S, ALIGNED, true>(items, 0, n, sh.t, p, writer);
         end_move(sh.t, p);
-        passed = sink.changed;
+        passed = writer.changed;
     } else {
         write_zeros<ALIGNED>(gradient, n);
     }
-    __syncthreads(); // what the sink left at the relevant items' places is overwritten
+    __syncthreads(); // what the writer left at the relevant items' places is overwritten
     each_relevant(sh, p, [&](uint32_t i, int32_t delta) {
         gradient[sh.position[i]] = gradient_of(job.box, w, lambda, delta);
         changed += delta != 0;
@@ -119,7 +119,7 @@ __device__ void rank_list(const ShortJob &job, Relevant<ROOM> &sh, size_t list, 
     const uint32_t p = count.p ? place_relevant(job, list, count.p, sh) : 0;
     if (p == 0)
         return skip_list<S, ALIGNED>(job, items, list);
-    const double w = weight_of(job.box, *job.totals, count.p);
+    const double w = list_weight_of(job.box, *job.totals, count.p);
     const double lambda = lambda_of(job.box, w, m.items - count.ignored);
     int nan = begin_list(sh, p, job.box.half_margin, [&](uint32_t i) { return widen(items.scores[i]); });
     nan += count_items<S, ALIGNED, true>(items, 0, m.items, sh.t, p);

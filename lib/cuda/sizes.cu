@@ -27,7 +27,7 @@ uint32_t most_expected(uint32_t most, uint32_t items)
 
 uint32_t chunks_expected(uint32_t chunks, size_t lists, uint32_t items)
 {
-    if (chunks == 0) // no list was worked on by all of the card
+    if (chunks == 0) // no list was worked on by all of the device
         return 0;
     const double spare = with_spare(static_cast<double>(chunks) * CHUNK) / CHUNK + 1;
     return static_cast<uint32_t>(

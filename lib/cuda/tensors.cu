@@ -22,23 +22,23 @@ size_t size_of(int dtype)
     }
 }
 
-const void *bring(Lane &lane, const void *data, bool on_card, int dtype, size_t elements)
+const void *bring(Lane &lane, const void *data, bool on_device, int dtype, size_t elements)
 {
     const size_t size = size_of(dtype), bytes = elements * size;
-    if (on_card && reinterpret_cast<uintptr_t>(data) % size == 0)
+    if (on_device && reinterpret_cast<uintptr_t>(data) % size == 0)
         return data;
     void *to = lane.arena.bytes(bytes);
-    if (on_card)
+    if (on_device)
         check(cudaMemcpyAsync(to, data, bytes, cudaMemcpyDeviceToDevice, lane.stream), "copying a tensor");
     else
-        lane.staging.to_card(lane.stream, to, data, bytes);
+        lane.staging.to_device(lane.stream, to, data, bytes);
     return to;
 }
 
 float *GradientOut::memory()
 {
     const bool direct =
-        wanted_.dense && wanted_.on_card && reinterpret_cast<uintptr_t>(wanted_.data) % sizeof(float) == 0;
+        wanted_.dense && wanted_.on_device && reinterpret_cast<uintptr_t>(wanted_.data) % sizeof(float) == 0;
     return direct ? wanted_.data : lane_.arena.take<float>(elements_);
 }
 
@@ -60,16 +60,16 @@ void GradientOut::write_sparse(const float *dense)
     int64_t *index = nullptr;
     float *value = nullptr;
     if (!wanted_.sparse_room(wanted_.sparse_arg, count, &index, &value))
-        throw Passed{};
+        throw Declined{};
     if (count == 0)
         return;
-    int64_t *index_on_card = index ? lane_.arena.take<int64_t>(count) : nullptr;
-    float *value_on_card = value ? lane_.arena.take<float>(count) : nullptr;
-    launch_compress(lane_.stream, dense, elements_, compress_, index_on_card, value_on_card);
+    int64_t *index_on_device = index ? lane_.arena.take<int64_t>(count) : nullptr;
+    float *value_on_device = value ? lane_.arena.take<float>(count) : nullptr;
+    launch_compress(lane_.stream, dense, elements_, compress_, index_on_device, value_on_device);
     if (index)
-        lane_.staging.to_host(lane_.stream, index, index_on_card, count * sizeof *index);
+        lane_.staging.to_host(lane_.stream, index, index_on_device, count * sizeof *index);
     if (value)
-        lane_.staging.to_host(lane_.stream, value, value_on_card, count * sizeof *value);
+        lane_.staging.to_host(lane_.stream, value, value_on_device, count * sizeof *value);
 }
 
 void GradientOut::write(const float *dense)
@@ -79,7 +79,7 @@ void GradientOut::write(const float *dense)
     if (!wanted_.dense || dense == wanted_.data)
         return;
     const size_t bytes = elements_ * sizeof(float);
-    if (!wanted_.on_card)
+    if (!wanted_.on_device)
         return lane_.staging.to_host(lane_.stream, wanted_.data, dense, bytes);
     check(cudaMemcpyAsync(wanted_.data, dense, bytes, cudaMemcpyDeviceToDevice, lane_.stream),
           "copying a gradient");

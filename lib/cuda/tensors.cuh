@@ -1,4 +1,4 @@
-// A request's tensors on their way: brought to the card, and a gradient to where it is wanted.
+// A request's tensors on their way: brought to the device, and a gradient to where it is wanted.
 #pragma once
 
 #include "cuda/device.cuh"
@@ -8,14 +8,15 @@ namespace rk
 
 size_t size_of(int dtype); // bytes of an element; enum rk_dtype
 
-// Where so many elements can be read on the card: `data` itself if it lies there and is aligned to its type.
-const void *bring(Lane &lane, const void *data, bool on_card, int dtype, size_t elements);
+// Where so many elements can be read on the device: `data` itself if it lies there and is aligned to its
+// type.
+const void *bring(Lane &lane, const void *data, bool on_device, int dtype, size_t elements);
 
 // The gradient's way out. All of it is put on the lane's stream; write() waits.
 class GradientOut
 {
   public:
-    GradientOut(Lane &lane, rk_card_gradient &wanted, size_t elements)
+    GradientOut(Lane &lane, rk_device_gradient &wanted, size_t elements)
         : lane_(lane), wanted_(wanted), elements_(elements)
     {
     }
@@ -30,7 +31,7 @@ class GradientOut
   private:
     void write_sparse(const float *dense);
     Lane &lane_;
-    rk_card_gradient &wanted_;
+    rk_device_gradient &wanted_;
     size_t elements_;
     void *compress_ = nullptr;
     unsigned long long *sparse_total_ = nullptr;

@@ -13,7 +13,7 @@ enum rankd_status rk_device_open(struct rk_device *device, const char *path, int
     memset(device, 0, sizeof *device);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
-        return rk_fail(err, RANKD_UNSUPPORTED, "no card can be used without its plugin: %s", dlerror());
+        return rk_fail(err, RANKD_UNSUPPORTED, "no device can be used without its plugin: %s", dlerror());
     rk_plugin_entry *entry;
     void *symbol = dlsym(library, RK_PLUGIN_SYMBOL);
     memcpy(&entry, &symbol, sizeof entry); /* C has no conversion from an object's address to a function's */
@@ -22,10 +22,10 @@ enum rankd_status rk_device_open(struct rk_device *device, const char *path, int
         dlclose(library);
         return rk_fail(err, RANKD_UNSUPPORTED, "%s is no plugin of this version of rankd", path);
     }
-    device->card = plugin->open(ordinal, limit, device->name, why);
-    if (!device->card) {
+    device->handle = plugin->open(ordinal, limit, device->name, why);
+    if (!device->handle) {
         dlclose(library);
-        return rk_fail(err, RANKD_UNSUPPORTED, "card %d can't be used: %s", ordinal, why);
+        return rk_fail(err, RANKD_UNSUPPORTED, "device %d can't be used: %s", ordinal, why);
     }
     device->plugin = plugin;
     device->ordinal = ordinal;
@@ -36,30 +36,30 @@ enum rankd_status rk_device_open(struct rk_device *device, const char *path, int
 void rk_device_close(struct rk_device *device)
 {
     if (device->plugin)
-        device->plugin->close(device->card);
+        device->plugin->close(device->handle);
     /* The library stays: a driver's threads may still run in it. */
     memset(device, 0, sizeof *device);
 }
 
-static bool on_card(const struct rk_request *request, const struct rk_reply *reply)
+static bool on_device(const struct rk_request *request, const struct rk_reply *reply)
 {
     bool found = false;
     for (unsigned i = 0; i < RK_IN_COUNT; i++)
-        found |= request->in[i].data && request->in[i].on_card;
+        found |= request->in[i].data && request->in[i].on_device;
     for (unsigned o = 0; o < RK_OUT_COUNT; o++)
-        found |= reply->out[o].data && reply->out[o].on_card;
+        found |= reply->out[o].data && reply->out[o].on_device;
     return found;
 }
 
 /* On scores, without memory, where there is something to rank, and nothing that the plugin does not know. */
 static bool can_take(const struct rk_device *device, const struct rk_request *request)
 {
-    return !rk_request_embeds(request) && !request->memory && !rk_batch_is_empty(request) &&
-           rk_device_knows(device, request, request->model->loss ? RK_CARD_SCORES : RK_CARD_RANK);
+    return !rk_request_embeds(request) && !request->bank_snapshot && !rk_batch_is_empty(request) &&
+           rk_device_knows(device, request, request->model->loss ? RK_DEVICE_SCORES : RK_DEVICE_RANK);
 }
 
 /* Lists from this length on are faster there, the way there and back included. Measured on an H200 beside its
- * host (AVX-512; one thread, 8 threads; then the card; forward and backward, data in host memory, ms):
+ * host (AVX-512; one thread, 8 threads; then the device; forward and backward, data in host memory, ms):
  *   1 x 1M, P = 100      4.4    2.8    1.3        256 x 65,536, P = 3,000   232     42     20
  *   1 x 1M, P = 1 %      8.5    5.5    1.3        256 x 65,536, P = 8        31      7.4   20
  *   1 x 10M, P = 1 %   245     66     13          256 x 4,096, P = 8          1.8    1.0    1.1
@@ -78,17 +78,17 @@ bool rk_device_chosen(const struct rk_device *device, const struct rk_request *r
     const size_t all = scores->shape[0] * scores->shape[1];
     /* No crossover was measured for sorting: ranks stay where their scores are. */
     const bool faster = request->model->loss && items >= LEAST_ITEMS && all >= LEAST_SCORES;
-    return device->always || on_card(request, reply) || faster;
+    return device->always || on_device(request, reply) || faster;
 }
 
-enum rk_card_outcome rk_device_note(struct rk_device *device, enum rk_card_outcome outcome)
+enum rk_device_outcome rk_device_note(struct rk_device *device, enum rk_device_outcome outcome)
 {
-    const bool failed = outcome == RK_CARD_FAILED || outcome == RK_CARD_LOST;
+    const bool failed = outcome == RK_DEVICE_FAILED || outcome == RK_DEVICE_LOST;
     if (failed)
         atomic_fetch_add_explicit(&device->failures, 1, memory_order_relaxed);
-    if (failed || outcome == RK_CARD_DONE)
+    if (failed || outcome == RK_DEVICE_DONE)
         atomic_store_explicit(&device->failing, failed, memory_order_relaxed);
-    if (outcome == RK_CARD_LOST)
+    if (outcome == RK_DEVICE_LOST)
         atomic_store_explicit(&device->lost, true, memory_order_relaxed);
     return outcome;
 }

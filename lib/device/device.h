@@ -1,9 +1,9 @@
-/* An accelerator: another engine for whole requests, behind one table of functions. The CPU engine stays the
+/* A device: another engine for whole requests, behind one table of functions. The CPU engine stays the
  * authority: what a device does not take, refuses or fails at is computed there, and bad input gets its
  * sentence there.
  *
- * A device is made by a plugin (device_plugin.h), so that one binary serves machines with and without a card.
- * All functions may be called from any threads at a time. */
+ * A device is made by a plugin (device_plugin.h), so that one binary serves machines with and without a
+ * device. All functions may be called from any threads at a time. */
 #ifndef RK_DEVICE_H
 #define RK_DEVICE_H
 
@@ -18,18 +18,18 @@
 /* The plugin's table, and how it fared. */
 struct rk_device {
     const struct rk_device_plugin *plugin;
-    struct rk_card *card; /* the plugin's own */
-    bool always;          /* everything that it can take goes there, not only what is faster there */
-    atomic_bool lost;     /* it will not answer this process again: nothing goes there any more */
-    atomic_bool failing;  /* the last request that went there failed */
+    struct rk_plugin_device *handle; /* the plugin's own */
+    bool always;         /* everything that it can take goes there, not only what is faster there */
+    atomic_bool lost;    /* it will not answer this process again: nothing goes there any more */
+    atomic_bool failing; /* the last request that went there failed */
     atomic_uint_fast64_t failures;
-    int ordinal; /* the card's number */
+    int ordinal; /* the device's number */
     char name[RK_DEVICE_NAME];
     void *library;
 };
 
-/* Loads a plugin and opens a card. `limit`: bytes of its memory that may be held, 0: half of what is free.
- * RANKD_UNSUPPORTED with a sentence where there is no such plugin or card; *device is then zero. */
+/* Loads a plugin and opens a device. `limit`: bytes of its memory that may be held, 0: half of what is free.
+ * RANKD_UNSUPPORTED with a sentence where there is no such plugin or device; *device is then zero. */
 enum rankd_status rk_device_open(struct rk_device *device, const char *path, int ordinal, size_t limit,
                                  struct rk_err *err) __attribute__((warn_unused_result));
 
@@ -43,52 +43,52 @@ bool rk_device_chosen(const struct rk_device *device, const struct rk_request *r
 
 /* True if the plugin's call knows all that the request (checked; its outputs settled) asks for. */
 bool rk_device_knows(const struct rk_device *device, const struct rk_request *request,
-                     enum rk_card_call call);
+                     enum rk_device_call call);
 
-/* Computes such a request. RK_CARD_DONE: *reply is filled as by the CPU engine. Otherwise *reply holds no
+/* Computes such a request. RK_DEVICE_DONE: *reply is filled as by the CPU engine. Otherwise *reply holds no
  * owned memory; failures are counted. */
-enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_exec *exec,
-                                      const struct rk_request *request, struct rk_reply *reply);
+enum rk_device_outcome rk_device_scores(struct rk_device *device, const struct rk_exec *exec,
+                                        const struct rk_request *request, struct rk_reply *reply);
 
-/* Host memory in which tensors of many requests lie, as a client's shared segment. The card reads and writes
- * there itself, without copies by a worker, once it is pinned; which is when as much went to and fro as it
- * has bytes, because locking its pages takes about as long as copying them. */
-struct rk_pinnable {
+/* Host memory in which tensors of many requests lie, as a client's shared segment. The device reads and
+ * writes there itself, without copies by a worker, once it is pinned; which is once the traffic through it
+ * equals its size, because locking its pages takes about as long as copying them. */
+struct rk_pin_candidate {
     void *base; /* page-aligned; the caller's */
     size_t bytes;
-    atomic_size_t moved; /* bytes that went to and fro so far, from 0 */
-    atomic_int state;    /* enum rk_pin_state */
+    atomic_size_t traffic_bytes; /* bytes that went to and fro so far, from 0 */
+    atomic_int state;            /* enum rk_pin_state */
 };
 enum rk_pin_state { RK_PIN_NOT_YET, RK_PIN_TRIED, RK_PIN_DONE };
 
 /* Pins it if that is worth it by now. For tensors that lie elsewhere, and where it can't be pinned, nothing
  * changes. Any threads at a time. */
-void rk_device_pin(struct rk_device *device, struct rk_pinnable *memory);
+void rk_device_pin(struct rk_device *device, struct rk_pin_candidate *memory);
 /* Before it is unmapped, with no request running that uses it. Fine where it was never pinned. */
-void rk_device_unpin(struct rk_device *device, struct rk_pinnable *memory);
+void rk_device_unpin(struct rk_device *device, struct rk_pin_candidate *memory);
 
 /* Keeps count of how a call of the plugin's ended; returns it. */
-enum rk_card_outcome rk_device_note(struct rk_device *device, enum rk_card_outcome outcome);
+enum rk_device_outcome rk_device_note(struct rk_device *device, enum rk_device_outcome outcome);
 
-/* What lies on the card, copied here for the CPU engine. Zeroed before use. */
+/* What lies on the device, copied here for the CPU engine. Zeroed before use. */
 struct rk_local {
     void *copy[RK_IN_COUNT];
-    struct rk_out given[RK_OUT_COUNT]; /* outputs that are wanted on the card */
+    struct rk_out given[RK_OUT_COUNT]; /* outputs that are wanted on the device */
 };
 
-/* Points the request at copies, and takes outputs on the card aside. RANKD_OVERLOADED (memory),
- * RANKD_INTERNAL (the card does not answer). */
+/* Points the request at copies, and takes outputs on the device aside. RANKD_OVERLOADED (memory),
+ * RANKD_INTERNAL (the device does not answer). */
 enum rankd_status rk_local_begin(struct rk_device *device, struct rk_request *request, struct rk_reply *reply,
                                  struct rk_local *local, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Frees the copies, and if `status` is RANKD_OK brings outputs to the card. To be called in every case. */
+/* Frees the copies, and if `status` is RANKD_OK brings outputs to the device. To be called in every case. */
 enum rankd_status rk_local_end(struct rk_device *device, struct rk_request *request, struct rk_reply *reply,
                                struct rk_local *local, enum rankd_status status, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* A tensor of the card's in new host memory, or NULL and *err set. */
-void *rk_device_fetch_new(struct rk_device *device, const void *on_card, size_t bytes, struct rk_err *err)
+/* A tensor of the device's in new host memory, or NULL and *err set. */
+void *rk_device_fetch_new(struct rk_device *device, const void *on_device, size_t bytes, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 #endif

@@ -1,5 +1,5 @@
-/* The contract between the daemon and a plugin that drives cards (build/rankd-cuda.so): plain C, no symbol of
- * the daemon's is used by the plugin, and one symbol of the plugin's by the daemon. */
+/* The contract between the daemon and a plugin that drives devices (build/rankd-cuda.so): plain C, no symbol
+ * of the daemon's is used by the plugin, and one symbol of the plugin's by the daemon. */
 #ifndef RK_DEVICE_PLUGIN_H
 #define RK_DEVICE_PLUGIN_H
 
@@ -21,61 +21,63 @@
     ((uint32_t)RK_IN_COUNT << 24 | (uint32_t)RK_OUT_COUNT << 16 | (uint32_t)RK_PARAM_COUNT << 8 |            \
      (uint32_t)RK_DTYPE_COUNT)
 
-enum rk_card_outcome {
-    RK_CARD_DONE,
-    RK_CARD_PASSED, /* not for the card, or the input is bad: the CPU engine computes it, or finds the
+enum rk_device_outcome {
+    RK_DEVICE_DONE,
+    RK_DEVICE_DECLINED, /* not for the device, or the input is bad: the CPU engine computes it, or finds the
                        sentence */
-    RK_CARD_FAILED, /* out of memory, or a fault that passes */
-    RK_CARD_LOST    /* the card will not answer this process again */
+    RK_DEVICE_FAILED,   /* out of memory, or a fault that passes */
+    RK_DEVICE_LOST      /* the device will not answer this process again */
 };
 
-struct rk_card; /* an opened card */
+struct rk_plugin_device; /* an opened device */
 
-enum rk_card_call { RK_CARD_SCORES, RK_CARD_RANK, RK_CARD_RETRIEVAL, RK_CARD_CALLS };
+enum rk_device_call { RK_DEVICE_SCORES, RK_DEVICE_RANK, RK_DEVICE_RETRIEVAL, RK_DEVICE_CALLS };
 
 /* What a call of the plugin's can compute, in bits 1u << number. A request that asks for anything outside
- * does not go to the card: the CPU engine computes it. So what a plugin was never told of (a loss, a
+ * does not go to the device: the CPU engine computes it. So what a plugin was never told of (a loss, a
  * parameter, a type) is not taken for the nearest thing that it knows. */
-struct rk_card_knows {
+struct rk_device_capabilities {
     uint32_t losses;          /* enum rk_loss_number (loss.h) */
     uint32_t inputs, outputs; /* enum rk_input, rk_output: those that may come, and be asked for */
     uint32_t params;          /* enum rk_param_id: those that may be given, or differ from their defaults */
     uint32_t scopes, units, averages, axes,
-        weights; /* the words of parameters that have words: RK_SCOPE_* … */
+        transforms; /* the words of parameters that have words: RK_SCOPE_* … */
     uint32_t score_dtypes, target_dtypes, upstream_dtypes; /* enum rk_dtype, of inputs */
-    uint32_t row_dtypes;                                   /* of struct rk_card_run */
+    uint32_t row_dtypes;                                   /* of struct rk_device_row_block */
 };
 
 /* What is wanted of a gradient with respect to [rows, columns] scores: all of it, the places that are not 0,
  * or both. */
-struct rk_card_gradient {
+struct rk_device_gradient {
     bool dense, sparse;
     float *data; /* [rows, columns], where it is wanted dense */
-    bool on_card;
+    bool on_device;
     /* Room for the sparse pair: called once with the number of elements, after which both pointers that it
-     * sets (NULL: not wanted) are filled. False: no room; the call then answers RK_CARD_PASSED. Host memory.
+     * sets (NULL: not wanted) are filled. False: no room; the call then answers RK_DEVICE_DECLINED. Host
+     * memory.
      */
     bool (*sparse_room)(void *arg, size_t count, int64_t **index, float **value);
     void *sparse_arg;
     size_t nonzero; /* out */
 };
 
-/* A matrix of scores and one of targets, both on the card or both in host memory; types as enum rk_dtype. */
-struct rk_card_scores {
+/* A matrix of scores and one of targets, both on the device or both in host memory; types as enum rk_dtype.
+ */
+struct rk_device_scores_job {
     const void *scores, *targets; /* [rows, columns] each */
-    bool scores_on_card, targets_on_card;
+    bool scores_on_device, targets_on_device;
     int score_dtype, target_dtype;
     size_t rows, columns;
     bool by_column; /* each column is a list, else each row */
 
     /* The loss (blackbox.h, param.h). */
     int loss_number; /* enum rk_loss_number */
-    int weight, average;
+    int transform, average;
     double margin, lambda;
-    bool normalized, batch;
+    bool lambda_per_n, lambda_batch_scope;
     double interclass; /* share of the loss over the whole batch as one list */
 
-    struct rk_card_gradient gradient;
+    struct rk_device_gradient gradient;
     float *list_loss; /* [lists], host; NULL: not wanted */
 
     /* Out. */
@@ -84,22 +86,22 @@ struct rk_card_scores {
 };
 
 /* The ranks of each row of scores, and the gradient of the ranking for an upstream of the caller's own. */
-struct rk_card_rank {
+struct rk_device_rank_job {
     const void *scores; /* [rows, columns] */
-    bool scores_on_card;
+    bool scores_on_device;
     int score_dtype;
     size_t rows, columns;
     int64_t *ranks; /* [rows, columns], from 1; NULL: not wanted */
-    bool ranks_on_card;
+    bool ranks_on_device;
     const void *upstream; /* FP32 [rows, columns]; NULL: no gradient is wanted */
-    bool upstream_on_card;
+    bool upstream_on_device;
     double lambda, scale; /* y + lambda · upstream is ranked; the gradient is -Δ by `scale` */
-    struct rk_card_gradient gradient;
+    struct rk_device_gradient gradient;
 };
 
-/* Rows that lie side by side, as struct rk_run has them. `identity` names the memory they lie in for good:
- * what was copied to the card under it stays right, more may follow behind; 0: not worth keeping. */
-struct rk_card_run {
+/* Rows that lie side by side, as struct rk_row_block has them. `identity` names the memory they lie in for
+ * good: what was copied to the device under it stays right, more may follow behind; 0: not worth keeping. */
+struct rk_device_row_block {
     const void *rows; /* [items, dim] */
     int dtype;        /* enum rk_dtype: FP32, FP16, BF16 */
     size_t items;
@@ -108,7 +110,7 @@ struct rk_card_run {
 };
 
 /* One query of a retrieval request. */
-struct rk_card_query {
+struct rk_device_query {
     const uint32_t *relevant, *ignored; /* positions on the ranked axis, ascending */
     uint32_t relevants, ignoreds;
     double w;
@@ -117,51 +119,54 @@ struct rk_card_query {
     bool done, stalled;
 };
 
-struct rk_card_retrieval {
+struct rk_device_retrieval_job {
     const float *own; /* [own_items, dim]: the batch (queries), then the references, as ranked */
-    size_t batch, own_items, total, dim;
-    const struct rk_card_run *run; /* the rest of the ranked axis */
-    size_t runs;
-    struct rk_card_query *query; /* [queries], ascending in `row` */
-    const uint32_t *row;         /* [queries]: which item of the batch each is */
+    size_t n_queries, own_items, total, dim;
+    const struct rk_device_row_block *row_block; /* the rest of the ranked axis */
+    size_t row_blocks;
+    struct rk_device_query *query; /* [queries], ascending in `row` */
+    const uint32_t *row;           /* [queries]: which item of the batch each is */
     size_t queries;
-    bool normalized, batch_scope, check_nan, gradient;
-    int loss_number, weight;
+    bool lambda_per_n, lambda_batch_scope, check_nan, gradient;
+    int loss_number, transform;
     double margin, lambda;
     double *sum; /* [own_items, dim]: the gradient's sums are added to it; NULL unless `gradient` */
 };
 
-struct rk_card_memory {
+struct rk_device_memory {
     size_t used, limit;
     size_t pinned; /* host memory that pin() made known to it */
 };
 
 struct rk_device_plugin {
     uint32_t version, vocabulary; /* RK_PLUGIN_VERSION, RK_PLUGIN_VOCABULARY */
-    struct rk_card_knows knows[RK_CARD_CALLS];
-    /* NULL and a sentence in why[RK_DEVICE_WHY] if that card can't be used. `limit`: bytes of its memory that
-     * may be held, 0: half of what is free. name[RK_DEVICE_NAME] is filled. */
-    struct rk_card *(*open)(int ordinal, size_t limit, char *name, char *why);
-    void (*close)(struct rk_card *card); /* no call may be running; NULL is fine */
-    /* Any threads at a time. Not DONE: why[RK_DEVICE_WHY] says the reason where it is the card's. */
-    enum rk_card_outcome (*scores)(struct rk_card *card, struct rk_card_scores *job, char *why);
-    enum rk_card_outcome (*rank)(struct rk_card *card, struct rk_card_rank *job, char *why);
-    enum rk_card_outcome (*retrieval)(struct rk_card *card, struct rk_card_retrieval *job, char *why);
-    /* To and from the card; synchronous. */
-    enum rk_card_outcome (*fetch)(struct rk_card *card, void *host, const void *on_card, size_t bytes,
-                                  char *why);
-    enum rk_card_outcome (*store)(struct rk_card *card, void *on_card, const void *host, size_t bytes,
-                                  char *why);
+    struct rk_device_capabilities knows[RK_DEVICE_CALLS];
+    /* NULL and a sentence in why[RK_DEVICE_WHY] if that device can't be used. `limit`: bytes of its memory
+     * that may be held, 0: half of what is free. name[RK_DEVICE_NAME] is filled. */
+    struct rk_plugin_device *(*open)(int ordinal, size_t limit, char *name, char *why);
+    void (*close)(struct rk_plugin_device *device); /* no call may be running; NULL is fine */
+    /* Any threads at a time. Not DONE: why[RK_DEVICE_WHY] says the reason where it is the device's. */
+    enum rk_device_outcome (*scores)(struct rk_plugin_device *device, struct rk_device_scores_job *job,
+                                     char *why);
+    enum rk_device_outcome (*rank)(struct rk_plugin_device *device, struct rk_device_rank_job *job,
+                                   char *why);
+    enum rk_device_outcome (*retrieval)(struct rk_plugin_device *device, struct rk_device_retrieval_job *job,
+                                        char *why);
+    /* To and from the device; synchronous. */
+    enum rk_device_outcome (*fetch)(struct rk_plugin_device *device, void *host, const void *on_device,
+                                    size_t bytes, char *why);
+    enum rk_device_outcome (*store)(struct rk_plugin_device *device, void *on_device, const void *host,
+                                    size_t bytes, char *why);
     /* Memory that another process exported (cudaIpcGetMemHandle). `bytes` is set to the size of its
      * allocation from the address on. The address is good until unmap. */
-    enum rk_card_outcome (*map)(struct rk_card *card, const unsigned char *handle, void **address,
-                                size_t *bytes, char *why);
-    void (*unmap)(struct rk_card *card, void *address);
-    struct rk_card_memory (*memory)(struct rk_card *card);
-    /* Host memory in which tensors of later calls lie: its pages are locked, and the card reads and writes
+    enum rk_device_outcome (*map)(struct rk_plugin_device *device, const unsigned char *handle,
+                                  void **address, size_t *bytes, char *why);
+    void (*unmap)(struct rk_plugin_device *device, void *address);
+    struct rk_device_memory (*memory)(struct rk_plugin_device *device);
+    /* Host memory in which tensors of later calls lie: its pages are locked, and the device reads and writes
      * there itself. Until unpin, with no call running that uses it, and before it is unmapped. */
-    enum rk_card_outcome (*pin)(struct rk_card *card, void *memory, size_t bytes, char *why);
-    void (*unpin)(struct rk_card *card, void *memory);
+    enum rk_device_outcome (*pin)(struct rk_plugin_device *device, void *memory, size_t bytes, char *why);
+    void (*unpin)(struct rk_plugin_device *device, void *memory);
 };
 
 /* The plugin's only symbol. */

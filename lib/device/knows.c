@@ -10,7 +10,7 @@ static bool has(uint32_t mask, unsigned number)
     return number < 32 && mask >> number & 1;
 }
 
-static bool knows_inputs(const struct rk_card_knows *knows, const struct rk_request *request)
+static bool knows_inputs(const struct rk_device_capabilities *knows, const struct rk_request *request)
 {
     const struct rk_tensor *in = request->in;
     for (unsigned i = 0; i < RK_IN_COUNT; i++) {
@@ -22,18 +22,19 @@ static bool knows_inputs(const struct rk_card_knows *knows, const struct rk_requ
            (!in[RK_IN_UPSTREAM].data || has(knows->upstream_dtypes, in[RK_IN_UPSTREAM].dtype));
 }
 
-static bool knows_params(const struct rk_card_knows *knows, const struct rk_params *params)
+static bool knows_params(const struct rk_device_capabilities *knows, const struct rk_params *params)
 {
     return !(rk_params_asked(params) & ~knows->params) &&
            has(knows->scopes, (unsigned)params->lambda_scope) &&
            has(knows->units, (unsigned)params->lambda_units) &&
            has(knows->averages, (unsigned)params->average) && has(knows->axes, (unsigned)params->axis) &&
-           has(knows->weights, (unsigned)params->weight);
+           has(knows->transforms, (unsigned)params->transform);
 }
 
-bool rk_device_knows(const struct rk_device *device, const struct rk_request *request, enum rk_card_call call)
+bool rk_device_knows(const struct rk_device *device, const struct rk_request *request,
+                     enum rk_device_call call)
 {
-    const struct rk_card_knows *knows = &device->plugin->knows[call];
+    const struct rk_device_capabilities *knows = &device->plugin->knows[call];
     const struct rk_loss *loss = request->model->loss;
     return has(knows->losses, loss ? loss->number : RK_LOSS_NONE) && !(request->outputs & ~knows->outputs) &&
            knows_inputs(knows, request) && knows_params(knows, &request->params);

@@ -1,4 +1,4 @@
-/* What lies on a card, for the CPU engine: copies of inputs, and outputs brought there. */
+/* What lies on a device, for the CPU engine: copies of inputs, and outputs brought there. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,22 +6,21 @@
 
 static enum rankd_status no_answer(struct rk_err *err, const char *why)
 {
-    return rk_fail(err, RANKD_INTERNAL,
-                   "the accelerator does not answer%s%s; keep the tensors in host memory", *why ? ": " : "",
-                   why);
+    return rk_fail(err, RANKD_INTERNAL, "the device does not answer%s%s; keep the tensors in host memory",
+                   *why ? ": " : "", why);
 }
 
-void *rk_device_fetch_new(struct rk_device *device, const void *on_card, size_t bytes, struct rk_err *err)
+void *rk_device_fetch_new(struct rk_device *device, const void *on_device, size_t bytes, struct rk_err *err)
 {
     char why[RK_DEVICE_WHY] = "";
     void *copy = malloc(bytes ? bytes : 1);
     if (!copy) {
         (void)rk_fail(err, RANKD_OVERLOADED,
-                      "no memory for a copy of %zu bytes from the accelerator; try again later", bytes);
+                      "no memory for a copy of %zu bytes from the device; try again later", bytes);
         return NULL;
     }
     if (!device || atomic_load(&device->lost) ||
-        device->plugin->fetch(device->card, copy, on_card, bytes, why) != RK_CARD_DONE) {
+        device->plugin->fetch(device->handle, copy, on_device, bytes, why) != RK_DEVICE_DONE) {
         free(copy);
         (void)no_answer(err, why);
         return NULL;
@@ -34,9 +33,9 @@ enum rankd_status rk_local_begin(struct rk_device *device, struct rk_request *re
 {
     for (unsigned i = 0; i < RK_IN_COUNT; i++) {
         struct rk_tensor *in = &request->in[i];
-        if (!in->data || !in->on_card)
+        if (!in->data || !in->on_device)
             continue;
-        in->on_card = false;
+        in->on_device = false;
         if (in->bytes == 0) /* the address stands for "sent", and nothing is read there */
             continue;
         local->copy[i] = rk_device_fetch_new(device, in->data, in->bytes, err);
@@ -46,7 +45,7 @@ enum rankd_status rk_local_begin(struct rk_device *device, struct rk_request *re
     }
     for (unsigned o = 0; o < RK_OUT_COUNT; o++) {
         struct rk_out *out = &reply->out[o];
-        if (!out->data || !out->on_card)
+        if (!out->data || !out->on_device)
             continue;
         local->given[o] = *out;
         *out = (struct rk_out){0};
@@ -63,14 +62,14 @@ static enum rankd_status deliver(struct rk_device *device, struct rk_out *out, c
     if (result.bytes > given->capacity)
         return rk_fail(err, RANKD_INVALID, "output %s has room for %zu bytes; it needs %zu", name,
                        given->capacity, result.bytes);
-    if (result.bytes > 0 && (!device || device->plugin->store(device->card, given->data, result.data,
-                                                              result.bytes, why) != RK_CARD_DONE))
+    if (result.bytes > 0 && (!device || device->plugin->store(device->handle, given->data, result.data,
+                                                              result.bytes, why) != RK_DEVICE_DONE))
         return no_answer(err, why);
     free(out->data);
     out->data = given->data;
     out->capacity = given->capacity;
     out->owned = false;
-    out->on_card = true;
+    out->on_device = true;
     return RANKD_OK;
 }
 

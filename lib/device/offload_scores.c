@@ -1,4 +1,4 @@
-/* A request on scores as a card takes it. */
+/* A request on scores as a device takes it. */
 #include "device/device.h"
 #include "losses/loss.h"
 #include "request/out.h"
@@ -25,11 +25,11 @@ static bool sparse_room(void *arg, size_t count, int64_t **index, float **value)
     return status == RANKD_OK;
 }
 
-/* Of the outputs, only those of a tensor's shape may lie on the card. */
-static bool others_on_card(const struct rk_reply *reply)
+/* Of the outputs, only those of a tensor's shape may lie on the device. */
+static bool others_on_device(const struct rk_reply *reply)
 {
     for (unsigned o = 0; o < RK_OUT_COUNT; o++)
-        if (o != RK_OUT_GRADIENT && o != RK_OUT_RANKS && reply->out[o].data && reply->out[o].on_card)
+        if (o != RK_OUT_GRADIENT && o != RK_OUT_RANKS && reply->out[o].data && reply->out[o].on_device)
             return true;
     return false;
 }
@@ -51,60 +51,60 @@ static enum rankd_status prepare(const struct rk_request *request, struct rk_rep
     return status;
 }
 
-static struct rk_card_gradient gradient_of(const struct rk_request *request, const struct rk_reply *reply,
-                                           struct sparse *sparse)
+static struct rk_device_gradient gradient_of(const struct rk_request *request, const struct rk_reply *reply,
+                                             struct sparse *sparse)
 {
-    return (struct rk_card_gradient){
+    return (struct rk_device_gradient){
         .dense = request->outputs & RK_OUT_BIT(RK_OUT_GRADIENT),
         .sparse = request->outputs & RK_OUT_SPARSE,
         .data = reply->out[RK_OUT_GRADIENT].data,
-        .on_card = reply->out[RK_OUT_GRADIENT].on_card,
+        .on_device = reply->out[RK_OUT_GRADIENT].on_device,
         .sparse_room = sparse_room,
         .sparse_arg = sparse,
     };
 }
 
-static struct rk_card_scores scores_of(const struct rk_request *request, const struct rk_reply *reply,
-                                       struct sparse *sparse)
+static struct rk_device_scores_job scores_of(const struct rk_request *request, const struct rk_reply *reply,
+                                             struct sparse *sparse)
 {
     const struct rk_params *params = &request->params;
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *targets = &request->in[RK_IN_TARGETS];
-    return (struct rk_card_scores){
+    return (struct rk_device_scores_job){
         .scores = scores->data,
         .targets = targets->data,
-        .scores_on_card = scores->on_card,
-        .targets_on_card = targets->on_card,
+        .scores_on_device = scores->on_device,
+        .targets_on_device = targets->on_device,
         .score_dtype = (int)scores->dtype,
         .target_dtype = (int)targets->dtype,
         .rows = scores->shape[0],
         .columns = scores->shape[1],
         .by_column = params->axis == RK_AXIS_COLUMNS,
         .loss_number = (int)request->model->loss->number,
-        .weight = params->weight,
+        .transform = params->transform,
         .average = params->average,
         .margin = params->margin,
         .lambda = params->lambda,
-        .normalized = params->lambda_units == RK_UNITS_NORMALIZED,
-        .batch = params->lambda_scope == RK_SCOPE_BATCH,
+        .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED,
+        .lambda_batch_scope = params->lambda_scope == RK_SCOPE_BATCH,
         .interclass = params->interclass,
         .gradient = gradient_of(request, reply, sparse),
         .list_loss = reply->out[RK_OUT_LIST_LOSS].data,
     };
 }
 
-static struct rk_card_rank rank_of(const struct rk_request *request, const struct rk_reply *reply,
-                                   struct sparse *sparse)
+static struct rk_device_rank_job rank_of(const struct rk_request *request, const struct rk_reply *reply,
+                                         struct sparse *sparse)
 {
     const struct rk_params *params = &request->params;
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *upstream = &request->in[RK_IN_UPSTREAM];
-    struct rk_card_rank job = {
+    struct rk_device_rank_job job = {
         .scores = scores->data,
-        .scores_on_card = scores->on_card,
+        .scores_on_device = scores->on_device,
         .score_dtype = (int)scores->dtype,
         .rows = scores->shape[0],
         .columns = scores->shape[1],
         .ranks = reply->out[RK_OUT_RANKS].data,
-        .ranks_on_card = reply->out[RK_OUT_RANKS].on_card,
+        .ranks_on_device = reply->out[RK_OUT_RANKS].on_device,
         .lambda = params->lambda,
         .gradient = gradient_of(request, reply, sparse),
     };
@@ -112,17 +112,17 @@ static struct rk_card_rank rank_of(const struct rk_request *request, const struc
         params->lambda_units == RK_UNITS_NORMALIZED ? (double)job.columns * params->lambda : params->lambda;
     if (job.gradient.dense || job.gradient.sparse) {
         job.upstream = upstream->data;
-        job.upstream_on_card = upstream->on_card;
+        job.upstream_on_device = upstream->on_device;
     }
     return job;
 }
 
-/* Bytes that went from host memory to the card. */
+/* Bytes that went from host memory to the device. */
 static size_t sent(const struct rk_request *request)
 {
     size_t bytes = 0;
     for (unsigned i = 0; i < RK_IN_COUNT; i++)
-        bytes += request->in[i].data && !request->in[i].on_card ? request->in[i].bytes : 0;
+        bytes += request->in[i].data && !request->in[i].on_device ? request->in[i].bytes : 0;
     return bytes;
 }
 
@@ -133,63 +133,63 @@ static size_t fetched(const struct rk_reply *reply)
                                            RK_OUT_GRADIENT_VALUES};
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
-        bytes += reply->out[large[i]].on_card ? 0 : rk_out_given(reply, large[i]);
+        bytes += reply->out[large[i]].on_device ? 0 : rk_out_given(reply, large[i]);
     return bytes;
 }
 
 static void note_moved(const struct rk_exec *exec, size_t bytes)
 {
     rk_exec_copied(exec, bytes);
-    if (exec->lies_in)
-        (void)atomic_fetch_add_explicit(&exec->lies_in->moved, bytes, memory_order_relaxed);
+    if (exec->host_region)
+        (void)atomic_fetch_add_explicit(&exec->host_region->traffic_bytes, bytes, memory_order_relaxed);
 }
 
-static enum rk_card_outcome run_scores(struct rk_device *device, const struct rk_request *request,
-                                       struct rk_reply *reply, struct sparse *sparse, char *why)
+static enum rk_device_outcome run_scores(struct rk_device *device, const struct rk_request *request,
+                                         struct rk_reply *reply, struct sparse *sparse, char *why)
 {
-    struct rk_card_scores job = scores_of(request, reply, sparse);
-    const enum rk_card_outcome outcome = device->plugin->scores(device->card, &job, why);
+    struct rk_device_scores_job job = scores_of(request, reply, sparse);
+    const enum rk_device_outcome outcome = device->plugin->scores(device->handle, &job, why);
     reply->info = (struct rk_info){.loss = job.loss,
                                    .lists = job.lists,
                                    .lists_skipped = job.skipped,
                                    .lists_stalled = job.stalled,
                                    .gradient_nonzero = job.gradient.nonzero,
                                    .has_gradient = job.gradient.dense || job.gradient.sparse,
-                                   .on_card = true};
+                                   .on_device = true};
     return outcome;
 }
 
-static enum rk_card_outcome run_rank(struct rk_device *device, const struct rk_request *request,
-                                     struct rk_reply *reply, struct sparse *sparse, char *why)
+static enum rk_device_outcome run_rank(struct rk_device *device, const struct rk_request *request,
+                                       struct rk_reply *reply, struct sparse *sparse, char *why)
 {
-    struct rk_card_rank job = rank_of(request, reply, sparse);
-    const enum rk_card_outcome outcome = device->plugin->rank(device->card, &job, why);
+    struct rk_device_rank_job job = rank_of(request, reply, sparse);
+    const enum rk_device_outcome outcome = device->plugin->rank(device->handle, &job, why);
     reply->info = (struct rk_info){.lists = job.rows,
                                    .gradient_nonzero = job.gradient.nonzero,
                                    .has_gradient = job.upstream != NULL,
-                                   .on_card = true};
+                                   .on_device = true};
     return outcome;
 }
 
-enum rk_card_outcome rk_device_scores(struct rk_device *device, const struct rk_exec *exec,
-                                      const struct rk_request *request, struct rk_reply *reply)
+enum rk_device_outcome rk_device_scores(struct rk_device *device, const struct rk_exec *exec,
+                                        const struct rk_request *request, struct rk_reply *reply)
 {
     char why[RK_DEVICE_WHY];
     struct rk_err err = {0};
     struct sparse sparse = {reply, request->outputs};
-    enum rk_card_outcome outcome = RK_CARD_PASSED;
-    if (!others_on_card(reply) && rk_exec_check(exec, &err) == RANKD_OK &&
+    enum rk_device_outcome outcome = RK_DEVICE_DECLINED;
+    if (!others_on_device(reply) && rk_exec_check(exec, &err) == RANKD_OK &&
         prepare(request, reply, &err) == RANKD_OK) {
-        if (exec->lies_in)
-            rk_device_pin(device, exec->lies_in);
+        if (exec->host_region)
+            rk_device_pin(device, exec->host_region);
         outcome = rk_device_note(
             device, (request->model->loss ? run_scores : run_rank)(device, request, reply, &sparse, why));
-        if (outcome != RK_CARD_PASSED)
+        if (outcome != RK_DEVICE_DECLINED)
             note_moved(exec, sent(request));
-        if (outcome == RK_CARD_DONE)
+        if (outcome == RK_DEVICE_DONE)
             note_moved(exec, fetched(reply));
     }
-    if (outcome != RK_CARD_DONE)
+    if (outcome != RK_DEVICE_DONE)
         rk_reply_clear(reply);
     else if (request->outputs & RK_OUT_BIT(RK_OUT_LOSS))
         *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;

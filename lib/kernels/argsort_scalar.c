@@ -14,27 +14,28 @@
 
 enum { FEW = 48, MANY = 1 << 20, BITS = 11, DIGITS = 3, VALUES = 1 << BITS, LINE = 64 };
 
-struct keyed {
+struct keyed_index {
     uint32_t key, index;
 };
 
 /* What gathers in lines until it is a line. `begin` is where each value's first item goes. */
-struct gathering {
+struct line_buffers {
     _Alignas(LINE) unsigned char line[VALUES][LINE];
     uint32_t begin[VALUES];
 };
 
-static size_t padded(size_t bytes)
+static size_t padded_to_line(size_t bytes)
 {
     return (bytes + LINE - 1) / LINE * LINE;
 }
 
-size_t rk_order_scratch_scalar(uint32_t n)
+size_t rk_argsort_scratch_scalar(uint32_t n)
 {
     if (n <= FEW)
         return 0;
-    return padded(sizeof(uint32_t[DIGITS][VALUES])) + 2 * padded(sizeof(struct keyed) * (size_t)n) +
-           (n < MANY ? 0 : sizeof(struct gathering));
+    return padded_to_line(sizeof(uint32_t[DIGITS][VALUES])) +
+           2 * padded_to_line(sizeof(struct keyed_index) * (size_t)n) +
+           (n < MANY ? 0 : sizeof(struct line_buffers));
 }
 
 static void insert(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted)
@@ -53,7 +54,7 @@ static void insert(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *so
         memcpy(sorted, copy, n * sizeof *copy);
 }
 
-static void take_apart(const struct keyed *from, uint32_t n, uint32_t *perm, uint32_t *sorted)
+static void take_apart(const struct keyed_index *from, uint32_t n, uint32_t *perm, uint32_t *sorted)
 {
     for (uint32_t i = 0; i < n; i++) {
         perm[i] = from[i].index;
@@ -90,8 +91,8 @@ static void count_digits(const uint32_t *key, uint32_t n, uint32_t (*count)[VALU
 }
 
 /* One digit, from keys or pairs (`from` not NULL) to pairs or, at the end, the permutation (`to` NULL). */
-static void pass(const uint32_t *key, const struct keyed *from, uint32_t n, unsigned digit, uint32_t *first,
-                 struct keyed *to, uint32_t *perm)
+static void pass(const uint32_t *key, const struct keyed_index *from, uint32_t n, unsigned digit,
+                 uint32_t *first, struct keyed_index *to, uint32_t *perm)
 {
     if (from && to) {
         for (uint32_t i = 0; i < n; i++)
@@ -101,7 +102,7 @@ static void pass(const uint32_t *key, const struct keyed *from, uint32_t n, unsi
             perm[first[digit_of(from[i].key, digit)]++] = from[i].index;
     } else if (to) {
         for (uint32_t i = 0; i < n; i++)
-            to[first[digit_of(key[i], digit)]++] = (struct keyed){key[i], i};
+            to[first[digit_of(key[i], digit)]++] = (struct keyed_index){key[i], i};
     } else {
         for (uint32_t i = 0; i < n; i++)
             perm[first[digit_of(key[i], digit)]++] = i;
@@ -119,8 +120,8 @@ static inline void store_past_caches(void *to, const void *line)
 }
 
 /* The item goes to its place among those of its value, by way of the value's line. */
-static inline void gather(struct gathering *g, void *to, size_t size, uint32_t value, uint32_t *first,
-                          const void *item)
+static inline void put_in_line(struct line_buffers *g, void *to, size_t size, uint32_t value, uint32_t *first,
+                               const void *item)
 {
     size_t at = first[value]++, slot = at % (LINE / size);
     memcpy(g->line[value] + slot * size, item, size);
@@ -130,7 +131,7 @@ static inline void gather(struct gathering *g, void *to, size_t size, uint32_t v
 
 /* The lines that never filled. Last, and after the fence: a value's first line may begin with places of the
  * value before it, and has then overwritten them. */
-static inline void write_rest(const struct gathering *g, void *to, size_t size, const uint32_t *end)
+static inline void write_rest(const struct line_buffers *g, void *to, size_t size, const uint32_t *end)
 {
 #ifdef __SSE2__
     _mm_sfence();
@@ -143,17 +144,17 @@ static inline void write_rest(const struct gathering *g, void *to, size_t size, 
 }
 
 /* As pass(), through lines; `to` and `perm` aligned to them. */
-static void pass_in_lines(const uint32_t *key, const struct keyed *from, uint32_t n, unsigned digit,
-                          uint32_t *first, struct keyed *to, uint32_t *perm, struct gathering *g)
+static void pass_in_lines(const uint32_t *key, const struct keyed_index *from, uint32_t n, unsigned digit,
+                          uint32_t *first, struct keyed_index *to, uint32_t *perm, struct line_buffers *g)
 {
     memcpy(g->begin, first, sizeof g->begin);
     for (uint32_t i = 0; i < n; i++) {
-        struct keyed item = from ? from[i] : (struct keyed){key[i], i};
+        struct keyed_index item = from ? from[i] : (struct keyed_index){key[i], i};
         uint32_t value = digit_of(item.key, digit);
         if (to)
-            gather(g, to, sizeof item, value, first, &item);
+            put_in_line(g, to, sizeof item, value, first, &item);
         else
-            gather(g, perm, sizeof item.index, value, first, &item.index);
+            put_in_line(g, perm, sizeof item.index, value, first, &item.index);
     }
     if (to)
         write_rest(g, to, sizeof *to, first);
@@ -161,16 +162,16 @@ static void pass_in_lines(const uint32_t *key, const struct keyed *from, uint32_
         write_rest(g, perm, sizeof *perm, first);
 }
 
-void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch)
+void rk_argsort_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch)
 {
     if (n <= FEW) {
         insert(key, n, perm, sorted);
         return;
     }
     uint32_t(*count)[VALUES] = scratch;
-    struct keyed *to = (void *)((char *)scratch + padded(sizeof(uint32_t[DIGITS][VALUES])));
-    struct keyed *spare = (void *)((char *)to + padded(sizeof *to * n)), *from = NULL;
-    struct gathering *lines = n < MANY ? NULL : (void *)((char *)spare + padded(sizeof *to * n));
+    struct keyed_index *to = (void *)((char *)scratch + padded_to_line(sizeof(uint32_t[DIGITS][VALUES])));
+    struct keyed_index *spare = (void *)((char *)to + padded_to_line(sizeof *to * n)), *from = NULL;
+    struct line_buffers *lines = n < MANY ? NULL : (void *)((char *)spare + padded_to_line(sizeof *to * n));
     unsigned digit[DIGITS], digits = 0;
     count_digits(key, n, count);
     for (unsigned d = 0; d < DIGITS; d++) {
@@ -185,7 +186,7 @@ void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *
         return;
     }
     for (unsigned i = 0; i < digits; i++) {
-        struct keyed *next = sorted || i + 1 < digits ? to : NULL;
+        struct keyed_index *next = sorted || i + 1 < digits ? to : NULL;
         if (lines && (next || (uintptr_t)perm % LINE == 0))
             pass_in_lines(key, from, n, digit[i], count[digit[i]], next, perm, lines);
         else

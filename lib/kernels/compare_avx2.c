@@ -7,7 +7,7 @@
 #include "kernels/unroll.h"
 
 /* Eight scores whole. */
-RK_INLINE __m256 load(const void *scores, enum rk_dtype dtype, uint32_t i)
+RK_INLINE __m256 load_scores(const void *scores, enum rk_dtype dtype, uint32_t i)
 {
     const char *at = scores;
     if (dtype == RK_FP16)
@@ -24,7 +24,8 @@ static bool is_irrelevant(const int8_t *targets, uint32_t i)
     return target != 1 && target != -1;
 }
 
-/* The items left of a vector, those that do not count and lanes beyond the end as NaN: no cut counts one. */
+/* The items left of a vector, those that do not count and lanes beyond the end as NaN: no threshold counts
+ * one. */
 static __m256 load_some(const struct rk_span *span, uint32_t i, bool *nan)
 {
     float s[8];
@@ -53,11 +54,11 @@ RK_INLINE __m256 mask_out(const int8_t *targets, uint32_t i, __m256 s, __m256 *n
     return s;
 }
 
-RK_INLINE void count_step(__m256 s, int group, const __m256 *cut, __m256i *sum)
+RK_INLINE void count_step(__m256 s, int group, const __m256 *threshold, __m256i *sum)
 {
     RK_UNROLL
     for (int j = 0; j < group; j++)
-        sum[j] = _mm256_sub_epi32(sum[j], _mm256_castps_si256(_mm256_cmp_ps(s, cut[j], _CMP_GE_OQ)));
+        sum[j] = _mm256_sub_epi32(sum[j], _mm256_castps_si256(_mm256_cmp_ps(s, threshold[j], _CMP_GE_OQ)));
 }
 
 static uint32_t sum_lanes(__m256i x)
@@ -68,51 +69,53 @@ static uint32_t sum_lanes(__m256i x)
     return (uint32_t)_mm_cvtsi128_si32(y);
 }
 
-RK_INLINE bool count_group(const struct rk_span *span, enum rk_dtype dtype, int group, const float *cuts,
-                           uint32_t *count)
+RK_INLINE bool count_group(const struct rk_span *span, enum rk_dtype dtype, int group,
+                           const float *thresholds, uint32_t *count)
 {
-    __m256 cut[RK_COMPARE_PAD], nan = _mm256_setzero_ps();
+    __m256 threshold[RK_COMPARE_PAD], nan = _mm256_setzero_ps();
     __m256i sum[RK_COMPARE_PAD];
     bool nan_left = false;
     uint32_t i = 0;
     RK_UNROLL
     for (int j = 0; j < group; j++) {
-        cut[j] = _mm256_set1_ps(cuts[j]);
+        threshold[j] = _mm256_set1_ps(thresholds[j]);
         sum[j] = _mm256_setzero_si256();
     }
     for (; i + 8 <= span->items; i += 8)
-        count_step(mask_out(span->targets, i, load(span->scores, dtype, i), &nan), group, cut, sum);
+        count_step(mask_out(span->targets, i, load_scores(span->scores, dtype, i), &nan), group, threshold,
+                   sum);
     if (i < span->items)
-        count_step(load_some(span, i, &nan_left), group, cut, sum);
+        count_step(load_some(span, i, &nan_left), group, threshold, sum);
     RK_UNROLL
     for (int j = 0; j < group; j++)
         count[j] += sum_lanes(sum[j]);
     return _mm256_movemask_ps(nan) || nan_left;
 }
 
-RK_INLINE bool count_as(const struct rk_span *span, enum rk_dtype dtype, const float *cut, uint32_t padded,
-                        uint32_t *count)
+RK_INLINE bool count_as(const struct rk_span *span, enum rk_dtype dtype, const float *threshold,
+                        uint32_t padded, uint32_t *count)
 {
     bool nan = false;
     for (uint32_t k = 0; k < padded; k += RK_COMPARE_PAD) {
-        bool half = cut[k + RK_COMPARE_PAD / 2] != cut[k + RK_COMPARE_PAD / 2];
-        nan |= half ? count_group(span, dtype, RK_COMPARE_PAD / 2, cut + k, count + k)
-                    : count_group(span, dtype, RK_COMPARE_PAD, cut + k, count + k);
+        bool half = threshold[k + RK_COMPARE_PAD / 2] != threshold[k + RK_COMPARE_PAD / 2];
+        nan |= half ? count_group(span, dtype, RK_COMPARE_PAD / 2, threshold + k, count + k)
+                    : count_group(span, dtype, RK_COMPARE_PAD, threshold + k, count + k);
     }
     return nan;
 }
 
-static bool count(const struct rk_span *span, const float *cut, uint32_t padded, uint32_t *counts)
+static bool compare_avx2_count(const struct rk_span *span, const float *threshold, uint32_t padded,
+                               uint32_t *counts)
 {
     if (span->dtype == RK_FP16)
-        return count_as(span, RK_FP16, cut, padded, counts);
+        return count_as(span, RK_FP16, threshold, padded, counts);
     if (span->dtype == RK_BF16)
-        return count_as(span, RK_BF16, cut, padded, counts);
-    return count_as(span, RK_FP32, cut, padded, counts);
+        return count_as(span, RK_BF16, threshold, padded, counts);
+    return count_as(span, RK_FP32, threshold, padded, counts);
 }
 
-/* rk_sink_value() of eight differences, in the same FP64 steps. */
-static __m256 sink_values(__m256i delta, double w, double lambda)
+/* rk_gradient_value() of eight differences, in the same FP64 steps. */
+static __m256 gradient_values(__m256i delta, double w, double lambda)
 {
     __m256d minus_w = _mm256_set1_pd(-w), by = _mm256_set1_pd(lambda);
     __m256d low = _mm256_cvtepi32_pd(_mm256_castsi256_si128(delta));
@@ -123,33 +126,34 @@ static __m256 sink_values(__m256i delta, double w, double lambda)
 }
 
 /* Writes down the differences of at most eight items. */
-static void put(const struct rk_span *span, uint32_t i, uint32_t items, __m256i delta, bool graded,
-                struct rk_sink *sink)
+static void put_eight(const struct rk_span *span, uint32_t i, uint32_t items, __m256i delta,
+                      bool differentiable, struct rk_gradient_writer *writer)
 {
     int32_t value[8];
     float gradient[8];
     _mm256_storeu_si256((void *)value, delta);
-    if (graded && sink->dense) {
-        _mm256_storeu_ps(gradient, sink_values(delta, sink->w, sink->lambda));
-        memcpy(sink->dense + span->position + i, gradient, items * sizeof *gradient);
+    if (differentiable && writer->dense) {
+        _mm256_storeu_ps(gradient, gradient_values(delta, writer->w, writer->lambda));
+        memcpy(writer->dense + span->position + i, gradient, items * sizeof *gradient);
     }
     for (uint32_t lane = 0; lane < items; lane++) {
         uint64_t size = (uint64_t)(value[lane] < 0 ? -(int64_t)value[lane] : (int64_t)value[lane]);
-        if (!graded) {
-            sink->changed_memory += size > 0;
-            sink->abs_memory += size;
+        if (!differentiable) {
+            writer->changed_bank += size > 0;
+            writer->abs_bank += size;
             continue;
         }
-        if (!sink->dense && size > 0 && sink->changed < sink->room)
-            sink->sparse[sink->changed] = (struct rk_delta){span->position + i + lane, value[lane]};
-        sink->changed += size > 0;
-        sink->abs_graded += size;
+        if (!writer->dense && size > 0 && writer->changed < writer->room)
+            writer->sparse[writer->changed] = (struct rk_delta){span->position + i + lane, value[lane]};
+        writer->changed += size > 0;
+        writer->abs_differentiable += size;
     }
 }
 
-/* At most eight items of which some changed: the difference of each, and of each cut's count. */
+/* At most eight items of which some changed: the difference of each, and of each threshold's count. */
 static __attribute__((noinline)) void move_changed(const struct rk_span *span, uint32_t i,
-                                                   const struct rk_compare_move *move, struct rk_sink *sink)
+                                                   const struct rk_compare_move *move,
+                                                   struct rk_gradient_writer *writer)
 {
     bool unused = false;
     __m256 s = load_some(span, i, &unused);
@@ -162,15 +166,15 @@ static __attribute__((noinline)) void move_changed(const struct rk_span *span, u
         move->moved[k] += __builtin_popcount((unsigned)_mm256_movemask_ps(after)) -
                           __builtin_popcount((unsigned)_mm256_movemask_ps(before));
     }
-    put(span, i, span->items - i < 8 ? span->items - i : 8, delta, move->graded, sink);
+    put_eight(span, i, span->items - i < 8 ? span->items - i : 8, delta, move->differentiable, writer);
 }
 
 RK_INLINE void move_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_compare_move *move,
-                       struct rk_sink *sink)
+                       struct rk_gradient_writer *writer)
 {
     uint32_t i = 0;
     for (; i + 16 <= span->items; i += 16) {
-        __m256 a = load(span->scores, dtype, i), b = load(span->scores, dtype, i + 8);
+        __m256 a = load_scores(span->scores, dtype, i), b = load_scores(span->scores, dtype, i + 8);
         __m256 in_a = _mm256_setzero_ps(), in_b = in_a;
         for (uint32_t m = 0; m < move->intervals; m++) {
             __m256 low = _mm256_set1_ps(move->low[m]), high = _mm256_set1_ps(move->high[m]);
@@ -180,29 +184,30 @@ RK_INLINE void move_as(const struct rk_span *span, enum rk_dtype dtype, const st
                 in_b, _mm256_and_ps(_mm256_cmp_ps(b, low, _CMP_GE_OQ), _mm256_cmp_ps(b, high, _CMP_LT_OQ)));
         }
         if (__builtin_expect(_mm256_movemask_ps(_mm256_or_ps(in_a, in_b)), 0)) {
-            move_changed(span, i, move, sink);
-            move_changed(span, i + 8, move, sink);
-        } else if (sink->dense && move->graded) {
-            _mm256_storeu_ps(sink->dense + span->position + i, _mm256_setzero_ps());
-            _mm256_storeu_ps(sink->dense + span->position + i + 8, _mm256_setzero_ps());
+            move_changed(span, i, move, writer);
+            move_changed(span, i + 8, move, writer);
+        } else if (writer->dense && move->differentiable) {
+            _mm256_storeu_ps(writer->dense + span->position + i, _mm256_setzero_ps());
+            _mm256_storeu_ps(writer->dense + span->position + i + 8, _mm256_setzero_ps());
         }
     }
     for (; i < span->items; i += 8)
-        move_changed(span, i, move, sink);
+        move_changed(span, i, move, writer);
 }
 
-static uint32_t move(const struct rk_span *span, const struct rk_compare_move *by, struct rk_sink *sink)
+static uint32_t compare_avx2_move(const struct rk_span *span, const struct rk_compare_move *by,
+                                  struct rk_gradient_writer *writer)
 {
     if (span->dtype == RK_FP16)
-        move_as(span, RK_FP16, by, sink);
+        move_as(span, RK_FP16, by, writer);
     else if (span->dtype == RK_BF16)
-        move_as(span, RK_BF16, by, sink);
+        move_as(span, RK_BF16, by, writer);
     else
-        move_as(span, RK_FP32, by, sink);
+        move_as(span, RK_FP32, by, writer);
     return 0;
 }
 
-static const struct rk_compare_code code = {count, move};
+static const struct rk_compare_code code = {compare_avx2_count, compare_avx2_move};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {
@@ -215,7 +220,7 @@ static enum rankd_status move_pass(struct rk_pass *pass)
 }
 
 const struct rk_strategy rk_compare_avx2 = {.name = "compare",
-                                            .most = RK_COMPARE_MOST,
+                                            .most = RK_COMPARE_MAX_THRESHOLDS,
                                             .scratch = rk_compare_scratch,
                                             .count = count_pass,
                                             .move = move_pass};

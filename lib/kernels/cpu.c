@@ -58,7 +58,7 @@ unsigned rk_cpu_features_of(const struct rk_cpuid *cpu)
 
 static unsigned known;
 
-static void ask(void)
+static void probe_cpu(void)
 {
     struct rk_cpuid cpu = {0};
 #if defined(__x86_64__)
@@ -82,6 +82,6 @@ unsigned rk_cpu_features(void)
 {
     /* Asked once: in a virtual machine each CPUID is a trap of ten microseconds. */
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, ask);
+    (void)pthread_once(&once, probe_cpu);
     return known;
 }

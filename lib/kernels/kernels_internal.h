@@ -8,8 +8,8 @@
 struct rk_scan rk_scan_scalar(const void *targets, size_t items, bool is_signed);
 size_t rk_positions_scalar(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                            size_t room);
-size_t rk_order_scratch_scalar(uint32_t n);
-void rk_order_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
+size_t rk_argsort_scratch_scalar(uint32_t n);
+void rk_argsort_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
 extern const struct rk_strategy rk_search_scalar;
 extern const struct rk_strategy rk_table_scalar;
 extern const struct rk_strategy rk_merge_scalar;
@@ -26,7 +26,8 @@ size_t rk_positions_avx512(const int8_t *targets, uint32_t items, uint32_t base,
 extern const struct rk_strategy rk_compare_avx512;
 extern const struct rk_strategy rk_table_avx512;
 extern const struct rk_strategy rk_tree_avx512;
-/* value[i] = rk_sink_value() of before[i] - after[i]. Returns how many are not 0, and adds up their sizes. */
+/* value[i] = rk_gradient_value() of before[i] - after[i]. Returns how many are not 0, and adds up their
+ * sizes. */
 uint32_t rk_values_avx512(double w, double lambda, uint32_t items, const uint32_t *before,
                           const uint32_t *after, float *value, uint64_t *size);
 

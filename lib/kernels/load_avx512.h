@@ -35,8 +35,8 @@ RK_INLINE __mmask16 rk_lanes_irrelevant(const int8_t *targets, uint32_t i, __mma
                                  _mm_cmpeq_epi8_mask(t, _mm_set1_epi8(-1)));
 }
 
-/* rk_sink_value() of 16 differences, in the same FP64 steps. */
-RK_INLINE __m512 rk_sink_values_avx512(__m512i delta, double w, double lambda)
+/* rk_gradient_value() of 16 differences, in the same FP64 steps. */
+RK_INLINE __m512 rk_gradient_values_avx512(__m512i delta, double w, double lambda)
 {
     __m512d minus_w = _mm512_set1_pd(-w), by = _mm512_set1_pd(lambda);
     __m512d low = _mm512_cvtepi32_pd(_mm512_castsi512_si256(delta));

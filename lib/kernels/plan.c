@@ -8,7 +8,7 @@
  *
  * AVX-512, on an AMD EPYC (Zen 5), comparing against the tree at P = 16, 32 and 64: n =
  * 4,096 0.70/1.09, 1.22/1.44, 2.63/2.42; 65,536 0.57/0.85, 0.81/1.01, 1.47/1.37; 1M 0.55/0.88, 0.81/1.06,
- * 1.48/1.43. On an Intel Xeon (Ice Lake), before comparing had its sieve, they crossed at 20, so not all of
+ * 1.48/1.43. On an Intel Xeon (Ice Lake), before comparing had its filter, they crossed at 20, so not all of
  * what Zen 5 would gain is taken. The tree against the table at P = 64: 2.42/2.52, 1.37/1.48, 1.43/1.73 on
  * the first, 4.8/6.9, 2.3/4.3, 2.6/4.2 on the second; it is taken as far as it goes. */
 enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 32 };
@@ -16,11 +16,11 @@ enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 32 };
 /* So many relevant items, and more than one in so many, that sorting the others is faster than a table that
  * misses the cache for every item (Intel Xeon, table against merge: 10M, 50 % 82/54; 1M, 50 % 68/51; 500k, 40
  * % 71/63; 2M, 15 % 37/48). It runs on one thread; a table is shared out among many. */
-enum { MERGE_CUTS = 1 << 18, MERGE_SHARE = 4, MERGE_THREADS = 3 };
+enum { MERGE_THRESHOLDS = 1 << 18, MERGE_SHARE = 4, MERGE_THREADS = 3 };
 
 static bool merges(uint32_t items, uint32_t p, unsigned threads)
 {
-    return p >= MERGE_CUTS && p > items / MERGE_SHARE && threads <= MERGE_THREADS;
+    return p >= MERGE_THRESHOLDS && p > items / MERGE_SHARE && threads <= MERGE_THREADS;
 }
 
 const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)

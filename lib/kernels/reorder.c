@@ -5,7 +5,7 @@
 enum { FEW = 8 /* aside, one in so many at most */ };
 
 /* Memory: two rows of n for what is sorted, and one for places, then what sorting takes. */
-struct room {
+struct reorder_rows {
     uint32_t *key, *place, *other;
     void *sort;
 };
@@ -17,40 +17,41 @@ static size_t row_of(uint32_t n)
 
 size_t rk_reorder_scratch(const struct rk_kernels *kernels, uint32_t n)
 {
-    return 3 * row_of(n) + kernels->order_scratch(n);
+    return 3 * row_of(n) + kernels->argsort_scratch(n);
 }
 
-static struct room lay_out(void *scratch, uint32_t n)
+static struct reorder_rows lay_out(void *scratch, uint32_t n)
 {
     char *at = scratch;
-    return (struct room){.key = (uint32_t *)scratch,
-                         .place = (uint32_t *)(void *)(at + row_of(n)),
-                         .other = (uint32_t *)(void *)(at + 2 * row_of(n)),
-                         .sort = at + 3 * row_of(n)};
+    return (struct reorder_rows){.key = (uint32_t *)scratch,
+                                 .place = (uint32_t *)(void *)(at + row_of(n)),
+                                 .other = (uint32_t *)(void *)(at + 2 * row_of(n)),
+                                 .sort = at + 3 * row_of(n)};
 }
 
-struct keyed {
+struct keyed_place {
     uint32_t key, index;
 };
 
-static inline struct keyed keyed(const uint32_t *key, const uint32_t *index, uint32_t place)
+static inline struct keyed_place keyed(const uint32_t *key, const uint32_t *index, uint32_t place)
 {
-    return (struct keyed){key[place], index[place]};
+    return (struct keyed_place){key[place], index[place]};
 }
 
-static inline bool is_before(struct keyed a, struct keyed b)
+static inline bool is_before(struct keyed_place a, struct keyed_place b)
 {
     return a.key < b.key || (a.key == b.key && a.index < b.index);
 }
 
 /* Kept places go to perm, the others to `aside`. How many were kept; 0 if too many were not. The last one
  * kept is held in registers: nearly all are kept, and looking it up would be a chain through memory. */
-static uint32_t keep(const uint32_t *key, const uint32_t *index, uint32_t n, uint32_t *perm, uint32_t *aside)
+static uint32_t keep_ascending(const uint32_t *key, const uint32_t *index, uint32_t n, uint32_t *perm,
+                               uint32_t *aside)
 {
     uint32_t kept = 0, dropped = 0, most = n / FEW;
-    struct keyed last = {0};
+    struct keyed_place last = {0};
     for (uint32_t k = 0; k < n; k++) {
-        struct keyed here = keyed(key, index, k);
+        struct keyed_place here = keyed(key, index, k);
         if (kept == 0 || is_before(last, here)) {
             perm[kept++] = k;
             last = here;
@@ -68,13 +69,13 @@ static uint32_t keep(const uint32_t *key, const uint32_t *index, uint32_t n, uin
 
 /* Stable, so by index first and then by key. */
 static void sort_aside(const struct rk_kernels *kernels, const uint32_t *key, const uint32_t *index,
-                       uint32_t n, const struct room *room)
+                       uint32_t n, const struct reorder_rows *room)
 {
     uint32_t *aside = room->place, *perm = room->other;
     for (int by_key = 0; by_key < 2; by_key++) {
         for (uint32_t i = 0; i < n; i++)
             room->key[i] = by_key ? key[aside[i]] : index[aside[i]];
-        kernels->order(room->key, n, perm, NULL, room->sort);
+        kernels->argsort(room->key, n, perm, NULL, room->sort);
         for (uint32_t i = 0; i < n; i++)
             room->key[i] = aside[perm[i]];
         memcpy(aside, room->key, n * sizeof *aside);
@@ -82,8 +83,8 @@ static void sort_aside(const struct rk_kernels *kernels, const uint32_t *key, co
 }
 
 /* From the end, into the room behind those that were kept. */
-static void merge(const uint32_t *key, const uint32_t *index, uint32_t *perm, uint32_t kept,
-                  const uint32_t *aside, uint32_t n)
+static void merge_aside(const uint32_t *key, const uint32_t *index, uint32_t *perm, uint32_t kept,
+                        const uint32_t *aside, uint32_t n)
 {
     for (uint32_t at = kept + n; n > 0;) {
         bool from_kept =
@@ -94,13 +95,13 @@ static void merge(const uint32_t *key, const uint32_t *index, uint32_t *perm, ui
 
 /* In index order a stable sort by key is all there is to do. */
 static void sort_all(const struct rk_kernels *kernels, uint32_t *key, const uint32_t *index, uint32_t n,
-                     uint32_t *perm, const struct room *room)
+                     uint32_t *perm, const struct reorder_rows *room)
 {
     for (uint32_t k = 0; k < n; k++) {
         room->key[index[k]] = key[k];
         room->place[index[k]] = k;
     }
-    kernels->order(room->key, n, perm, key, room->sort);
+    kernels->argsort(room->key, n, perm, key, room->sort);
     for (uint32_t k = 0; k < n; k++)
         perm[k] = room->place[perm[k]];
 }
@@ -108,8 +109,8 @@ static void sort_all(const struct rk_kernels *kernels, uint32_t *key, const uint
 void rk_reorder(const struct rk_kernels *kernels, uint32_t *key, const uint32_t *index, uint32_t n,
                 uint32_t *perm, void *scratch)
 {
-    struct room room = lay_out(scratch, n);
-    uint32_t kept = keep(key, index, n, perm, room.place);
+    struct reorder_rows room = lay_out(scratch, n);
+    uint32_t kept = keep_ascending(key, index, n, perm, room.place);
     if (kept == 0) {
         sort_all(kernels, key, index, n, perm, &room);
         return;
@@ -117,7 +118,7 @@ void rk_reorder(const struct rk_kernels *kernels, uint32_t *key, const uint32_t 
     if (kept == n)
         return;
     sort_aside(kernels, key, index, n - kept, &room);
-    merge(key, index, perm, kept, room.place, n - kept);
+    merge_aside(key, index, perm, kept, room.place, n - kept);
     for (uint32_t k = 0; k < n; k++)
         room.key[k] = key[perm[k]];
     memcpy(key, room.key, n * sizeof *key);

@@ -1,8 +1,8 @@
-/* The plainest counting strategy: a binary search among the cuts for each item, O(n log P).
+/* The plainest counting strategy: a binary search among the thresholds for each item, O(n log P).
  *
- * For an item of score s let b = #{k: cut[k] > s}. As cuts descend, the item is at or above exactly the cuts
- * from the b-th on; so a histogram of b, summed up, gives the count of every cut, and Δ is the difference of
- * two b. */
+ * For an item of score s let b = #{k: threshold[k] > s}. As thresholds descend, the item is at or above
+ * exactly the thresholds from the b-th on; so a histogram of b, summed up, gives the count of every
+ * threshold, and Δ is the difference of two b. */
 #include <string.h>
 
 #include "kernels/kernels_internal.h"
@@ -18,24 +18,24 @@ static size_t search_scratch(uint32_t items, uint32_t p, unsigned threads)
     return 2 * ((size_t)p + 1) * sizeof(uint32_t);
 }
 
-/* #{k: cut[k] > s}, without a branch that depends on s. */
-static uint32_t above(const float *cut, uint32_t p, float s)
+/* #{k: threshold[k] > s}, without a branch that depends on s. */
+static uint32_t thresholds_above(const float *threshold, uint32_t p, float s)
 {
     uint32_t low = 0, size = p;
     while (size > 1) {
         uint32_t half = size / 2;
-        low += cut[low + half - 1] > s ? half : 0;
+        low += threshold[low + half - 1] > s ? half : 0;
         size -= half;
     }
-    return low + (size == 1 && cut[low] > s);
+    return low + (size == 1 && threshold[low] > s);
 }
 
-static void count_up(const uint32_t *histogram, uint32_t p, uint32_t *ahead)
+static void count_up(const uint32_t *histogram, uint32_t p, uint32_t *irrelevant_above)
 {
     uint32_t sum = 0;
     for (uint32_t k = 0; k < p; k++) {
         sum += histogram[k];
-        ahead[k] = sum;
+        irrelevant_above[k] = sum;
     }
 }
 
@@ -61,7 +61,7 @@ static bool next_block(struct walk *walk)
     }
     if (walk->segment == walk->list->segments)
         return false;
-    const struct rk_segment *segment = &walk->list->segment[walk->segment];
+    const struct rk_list_segment *segment = &walk->list->segment[walk->segment];
     uint32_t left = segment->items - walk->at;
     walk->items = left < BLOCK ? left : BLOCK;
     walk->targets = segment->targets ? segment->targets + walk->at : NULL;
@@ -96,39 +96,39 @@ static enum rankd_status search_count(struct rk_pass *pass)
             if (!is_irrelevant(&walk, i))
                 continue;
             nan |= walk.scores[i] != walk.scores[i];
-            histogram[above(pass->cut, p, walk.scores[i])]++;
+            histogram[thresholds_above(pass->threshold, p, walk.scores[i])]++;
         }
         if (look(pass, &walk) != RANKD_OK)
             return RANKD_DEADLINE;
     }
     pass->nan = nan;
-    count_up(histogram, p, pass->ahead);
+    count_up(histogram, p, pass->irrelevant_above);
     return RANKD_OK;
 }
 
 static enum rankd_status search_move(struct rk_pass *pass)
 {
     const uint32_t p = pass->list->p;
-    const uint32_t graded = pass->list->graded;
+    const uint32_t differentiable = pass->list->differentiable;
     uint32_t *histogram = pass->scratch;
     memset(histogram, 0, ((size_t)p + 1) * sizeof *histogram);
     struct walk walk = {.list = pass->list};
     while (next_block(&walk)) {
-        if (pass->sink->dense && walk.base < graded)
-            memset(pass->sink->dense + walk.base, 0, walk.items * sizeof(float));
+        if (pass->writer->dense && walk.base < differentiable)
+            memset(pass->writer->dense + walk.base, 0, walk.items * sizeof(float));
         for (uint32_t i = 0; i < walk.items; i++) {
             if (!is_irrelevant(&walk, i))
                 continue;
-            uint32_t before = above(pass->cut, p, walk.scores[i]);
-            uint32_t after = above(pass->cut_after, p, walk.scores[i]);
+            uint32_t before = thresholds_above(pass->threshold, p, walk.scores[i]);
+            uint32_t after = thresholds_above(pass->perturbed_threshold, p, walk.scores[i]);
             histogram[after]++;
             if (before != after)
-                rk_sink_put(pass->sink, pass->list, walk.base + i, (int32_t)(before - after));
+                rk_gradient_writer_put(pass->writer, pass->list, walk.base + i, (int32_t)(before - after));
         }
         if (look(pass, &walk) != RANKD_OK)
             return RANKD_DEADLINE;
     }
-    count_up(histogram, p, pass->ahead_after);
+    count_up(histogram, p, pass->perturbed_irrelevant_above);
     return RANKD_OK;
 }
 

@@ -30,7 +30,7 @@ bool rk_walk_next(struct rk_walk *walk, struct rk_span *span)
     }
     if (walk->position >= walk->to || walk->segment == list->segments || is_late(walk))
         return false;
-    const struct rk_segment *segment = &list->segment[walk->segment];
+    const struct rk_list_segment *segment = &list->segment[walk->segment];
     uint32_t items = segment->items - walk->at;
     items = items < walk->block ? items : walk->block;
     items = items < walk->to - walk->position ? items : walk->to - walk->position;
@@ -48,68 +48,69 @@ bool rk_walk_next(struct rk_walk *walk, struct rk_span *span)
     return true;
 }
 
-unsigned rk_parts_of(const struct rk_pass *pass, bool moving)
+unsigned rk_list_ranges_of(const struct rk_pass *pass, bool moving)
 {
-    if (!pass->exec->pool || (moving && !pass->sink->dense && pass->sink->room > 0))
+    if (!pass->exec->pool || (moving && !pass->writer->dense && pass->writer->room > 0))
         return 1;
     return rk_ranges(pass->list->items, RK_RANGE_MIN, pass->exec->pool->width);
 }
 
-struct parts {
-    void (*task)(struct rk_part *part);
-    struct rk_part part[RK_RANGES_MAX];
+struct ranges {
+    void (*task)(struct rk_list_range *range_of_list);
+    struct rk_list_range range_of_list[RK_RANGES_MAX];
 };
 
 static void run_one(void *arg, size_t i)
 {
-    struct parts *parts = arg;
-    parts->task(&parts->part[i]);
+    struct ranges *ranges = arg;
+    ranges->task(&ranges->range_of_list[i]);
 }
 
-static void lay_out(struct rk_part *part, struct rk_pass *pass, void *shared, struct rk_range range)
+static void lay_out(struct rk_list_range *range_of_list, struct rk_pass *pass, void *shared,
+                    struct rk_range range)
 {
-    *part = (struct rk_part){
+    *range_of_list = (struct rk_list_range){
         .pass = pass, .shared = shared, .number = range.number, .from = range.from, .to = range.to};
-    if (pass->sink) {
-        part->sink = *pass->sink;
-        part->sink.changed = part->sink.changed_memory = 0;
-        part->sink.abs_graded = part->sink.abs_memory = 0;
+    if (pass->writer) {
+        range_of_list->writer = *pass->writer;
+        range_of_list->writer.changed = range_of_list->writer.changed_bank = 0;
+        range_of_list->writer.abs_differentiable = range_of_list->writer.abs_bank = 0;
     }
 }
 
 /* True if it was late. */
-static bool add_up(struct rk_sink *sink, const struct rk_part *part)
+static bool add_up(struct rk_gradient_writer *writer, const struct rk_list_range *range_of_list)
 {
-    if (sink) {
-        sink->changed += part->sink.changed;
-        sink->changed_memory += part->sink.changed_memory;
-        sink->abs_graded += part->sink.abs_graded;
-        sink->abs_memory += part->sink.abs_memory;
+    if (writer) {
+        writer->changed += range_of_list->writer.changed;
+        writer->changed_bank += range_of_list->writer.changed_bank;
+        writer->abs_differentiable += range_of_list->writer.abs_differentiable;
+        writer->abs_bank += range_of_list->writer.abs_bank;
     }
-    return part->late;
+    return range_of_list->late;
 }
 
-static bool run_together(struct rk_pass *pass, unsigned parts, void (*task)(struct rk_part *part),
-                         void *shared)
+static bool run_together(struct rk_pass *pass, unsigned ranges,
+                         void (*task)(struct rk_list_range *range_of_list), void *shared)
 {
-    struct parts all; /* no initializer: it would clear parts that there are not, 7 KB of them, each time */
+    struct ranges all; /* no initializer: it would clear parts that there are not, 7 KB of them, each time */
     bool late = false;
     all.task = task;
-    for (unsigned i = 0; i < parts; i++)
-        lay_out(&all.part[i], pass, shared, rk_range(pass->list->items, i, parts));
-    pass->exec->pool->run(pass->exec->pool, parts, run_one, &all);
-    for (unsigned i = 0; i < parts; i++)
-        late |= add_up(pass->sink, &all.part[i]);
+    for (unsigned i = 0; i < ranges; i++)
+        lay_out(&all.range_of_list[i], pass, shared, rk_range(pass->list->items, i, ranges));
+    pass->exec->pool->run(pass->exec->pool, ranges, run_one, &all);
+    for (unsigned i = 0; i < ranges; i++)
+        late |= add_up(pass->writer, &all.range_of_list[i]);
     return late;
 }
 
-enum rankd_status rk_parts_run(struct rk_pass *pass, unsigned parts, void (*task)(struct rk_part *part),
-                               void *shared)
+enum rankd_status rk_list_ranges_run(struct rk_pass *pass, unsigned ranges,
+                                     void (*task)(struct rk_list_range *range_of_list), void *shared)
 {
-    if (parts > 1)
-        return run_together(pass, parts, task, shared) ? RANKD_DEADLINE : RANKD_OK;
-    struct rk_part whole;
+    if (ranges > 1)
+        return run_together(pass, ranges, task, shared) ? RANKD_DEADLINE : RANKD_OK;
+    struct rk_list_range whole;
     lay_out(&whole, pass, shared, (struct rk_range){.to = pass->list->items});
     task(&whole);
-    return add_up(pass->sink, &whole) ? RANKD_DEADLINE : RANKD_OK;
+    return add_up(pass->writer, &whole) ? RANKD_DEADLINE : RANKD_OK;
 }

@@ -18,7 +18,7 @@ struct rk_span {
 /* Bytes of so many of its scores where they are the request's own; 0 where they are memory's. */
 static inline size_t rk_span_sent(const struct rk_list *list, const struct rk_span *span, uint32_t items)
 {
-    return span->position < list->graded ? items * rk_dtype_size(span->dtype) : 0;
+    return span->position < list->differentiable ? items * rk_dtype_size(span->dtype) : 0;
 }
 
 /* Goes through the items at positions from..to-1 of a list in blocks of at most so many. */
@@ -39,21 +39,21 @@ struct rk_walk rk_walk_start(const struct rk_pass *pass, uint32_t from, uint32_t
 bool rk_walk_next(struct rk_walk *walk, struct rk_span *span);
 
 /* A thread's part of a list: a range (ranges.h), and what it leaves. */
-struct rk_part {
+struct rk_list_range {
     struct rk_pass *pass;
     void *shared;    /* the strategy's */
     unsigned number; /* 0.. */
     uint32_t from, to;
-    struct rk_sink sink; /* its own (move only); rk_parts_run() adds them up */
-    bool late;           /* the task sets it where the deadline passed */
+    struct rk_gradient_writer writer; /* its own (move only); rk_list_ranges_run() adds them up */
+    bool late;                        /* the task sets it where the deadline passed */
 };
 
-/* Runs task() for each part, on the pool's threads, and adds up what the sinks counted. `parts` = 1: the
+/* Runs task() for each part, on the pool's threads, and adds up what the writers counted. `ranges` = 1: the
  * caller alone. RANKD_OK or RANKD_DEADLINE. */
-enum rankd_status rk_parts_run(struct rk_pass *pass, unsigned parts, void (*task)(struct rk_part *part),
-                               void *shared);
+enum rankd_status rk_list_ranges_run(struct rk_pass *pass, unsigned ranges,
+                                     void (*task)(struct rk_list_range *part), void *shared);
 
-/* Parts of a pass: 1 where there is no pool, or where differences go into one sparse sink. */
-unsigned rk_parts_of(const struct rk_pass *pass, bool moving);
+/* Parts of a pass: 1 where there is no pool, or where differences go into one sparse writer. */
+unsigned rk_list_ranges_of(const struct rk_pass *pass, bool moving);
 
 #endif

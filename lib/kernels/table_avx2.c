@@ -3,9 +3,10 @@
 
 #include "kernels/kernels_internal.h"
 
-static const struct rk_table_code code = {rk_table_load,   rk_table_see,    rk_table_cells,
-                                          rk_table_above,  rk_table_place,  rk_table_sift,
-                                          rk_table_passed, rk_table_recall, rk_table_values};
+static const struct rk_table_code code = {
+    rk_table_load,  rk_table_extend_range,   rk_table_subbuckets, rk_table_above,
+    rk_table_place, rk_table_may_be_crossed, rk_table_crossed,    rk_table_crossed_from_saved_index,
+    rk_table_values};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {

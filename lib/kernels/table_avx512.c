@@ -27,7 +27,7 @@ RK_INLINE uint32_t load_as(const struct rk_span *span, enum rk_dtype dtype, floa
 }
 
 /* What is stored never reaches beyond the block: at most i items are kept when item i is at hand. */
-static uint32_t load(const struct rk_span *span, float *score, uint16_t *place)
+static uint32_t load_avx512(const struct rk_span *span, float *score, uint16_t *place)
 {
     if (span->dtype == RK_FP16)
         return load_as(span, RK_FP16, score, place);
@@ -36,30 +36,31 @@ static uint32_t load(const struct rk_span *span, float *score, uint16_t *place)
     return load_as(span, RK_FP32, score, place);
 }
 
-static void see(const float *score, uint32_t items, struct rk_seen *seen)
+static void extend_range_avx512(const float *score, uint32_t items, struct rk_score_range *score_range)
 {
-    struct seen here = see_none();
+    struct vector_range here = vector_range_none();
     for (uint32_t i = 0; i < items; i += 16) {
         __mmask16 lanes = rk_lanes(items - i);
-        see_lanes(&here, lanes, _mm512_maskz_loadu_ps(lanes, score + i));
+        vector_range_add(&here, lanes, _mm512_maskz_loadu_ps(lanes, score + i));
     }
-    see_all(&here, seen);
+    vector_range_reduce(&here, score_range);
 }
 
-static void cells(const struct rk_map *map, const float *score, uint32_t items, uint32_t *cell)
+static void subbuckets_avx512(const struct rk_bucket_map *map, const float *score, uint32_t items,
+                              uint32_t *subbucket)
 {
     for (uint32_t i = 0; i < items; i += 16)
-        _mm512_storeu_si512(cell + i, cells_of(map, _mm512_loadu_ps(score + i)));
+        _mm512_storeu_si512(subbucket + i, subbuckets_of(map, _mm512_loadu_ps(score + i)));
 }
 
-static const struct rk_table_code code = {load,
-                                          see,
-                                          cells,
+static const struct rk_table_code code = {load_avx512,
+                                          extend_range_avx512,
+                                          subbuckets_avx512,
                                           rk_table_above_avx512,
                                           rk_table_place_avx512,
-                                          rk_table_sift_avx512,
-                                          rk_table_passed_avx512,
-                                          rk_table_recall_avx512,
+                                          rk_table_may_be_crossed_avx512,
+                                          rk_table_crossed_avx512,
+                                          rk_table_crossed_from_saved_index_avx512,
                                           rk_values_avx512};
 
 static enum rankd_status count_pass(struct rk_pass *pass)

@@ -1,6 +1,6 @@
-/* Items put in order of the upper bits of their cell, without knowing beforehand how many there are of each:
- * a bin is a chain of blocks, taken as they are wanted. What is written lies in one line a bin, which stay in
- * the first-level cache; and items are read once only. */
+/* Items put in order of the upper bits of their subbucket, without knowing beforehand how many there are of
+ * each: a bin is a chain of blocks, taken as they are wanted. What is written lies in one line a bin, which
+ * stay in the first-level cache; and items are read once only. */
 #ifndef RK_KERNELS_TABLE_BINS_H
 #define RK_KERNELS_TABLE_BINS_H
 
@@ -13,7 +13,7 @@ struct rk_bins {
     uint32_t at[RK_BINS]; /* where the bin's next item goes; at the end of a block: the block is full */
     uint32_t blocks;      /* taken */
     int32_t *before;      /* [rk_bins_blocks()] of each block the one before it in its bin */
-    unsigned shift;       /* bin = cell >> shift */
+    unsigned shift;       /* bin = subbucket >> shift */
 };
 
 /* Blocks that suffice for that many items. */
@@ -22,20 +22,20 @@ static inline uint32_t rk_bins_blocks(uint32_t items)
     return items / RK_BIN_BLOCK + RK_BINS;
 }
 
-static inline void rk_bins_start(struct rk_bins *bins, int32_t *before, uint32_t cells)
+static inline void rk_bins_start(struct rk_bins *bins, int32_t *before, uint32_t subbuckets)
 {
     memset(bins->at, 0, sizeof bins->at);
     bins->blocks = 0;
     bins->before = before;
     bins->shift = 0;
-    while (cells >> bins->shift >= RK_BINS)
+    while (subbuckets >> bins->shift >= RK_BINS)
         bins->shift++;
 }
 
-/* The place of an item of that cell. */
-static inline uint32_t rk_bins_put(struct rk_bins *bins, uint32_t cell)
+/* The place of an item of that subbucket. */
+static inline uint32_t rk_bins_put(struct rk_bins *bins, uint32_t subbucket)
 {
-    uint32_t *next = &bins->at[cell >> bins->shift], at = *next;
+    uint32_t *next = &bins->at[subbucket >> bins->shift], at = *next;
     if (at % RK_BIN_BLOCK == 0) {
         bins->before[bins->blocks] = (int32_t)(at / RK_BIN_BLOCK) - 1;
         at = bins->blocks++ * RK_BIN_BLOCK;

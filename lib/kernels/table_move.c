@@ -7,45 +7,47 @@
 #include "kernels/table_bins.h"
 #include "kernels/tally.h"
 
-struct shared {
+struct table_move_pass {
     const struct rk_table_code *code;
     struct rk_table_layout layout;
     uint32_t pairs; /* for which a part's buffer has room */
-    struct rk_map map;
-    const struct rk_slot *before, *after; /* tables of the two rows of cuts, on one map */
-    const uint32_t *live;                 /* a bit a cell: its items may change */
-    const uint16_t *number; /* each item's number before, NULL: not known; then `before` and `live` are not */
-    const float *next;      /* [p + 1] the cuts after the move, then -inf; with `number` only */
-    const float *cut, *cut_after;
+    struct rk_bucket_map map;
+    const struct rk_bucket *before, *after; /* tables of the two rows of thresholds, on one map */
+    const uint32_t *crossed_subbuckets;     /* a bit a subbucket: its items may change */
+    const uint16_t *number;                 /* each item's number before, NULL: not known; then `before` and
+                                               `crossed_subbuckets` are not */
+    const float *next; /* [p + 1] the thresholds after the move, then -inf; with `number` only */
+    const float *threshold, *perturbed_threshold;
     char *scratch;
 };
 
-struct pair {
+struct scored_position {
     float score;
     uint32_t position;
 };
 
-/* An item's rank changes where a cut moved over it, so between where the cut was and where it is. As both
- * rows descend, so do the ends of what lies between them. */
-static void mark_live(const struct rk_pass *pass, const struct shared *shared, uint32_t *live)
+/* An item's rank changes where a threshold moved over it, so between where the threshold was and where it is.
+ * As both rows descend, so do the ends of what lies between them. */
+static void mark_crossed_subbuckets(const struct rk_pass *pass, const struct table_move_pass *shared,
+                                    uint32_t *crossed_subbuckets)
 {
     const uint32_t p = pass->list->p;
     uint32_t next = 0;
-    memset(live, 0, shared->map.cells / 8 + sizeof *live);
+    memset(crossed_subbuckets, 0, shared->map.subbuckets / 8 + sizeof *crossed_subbuckets);
     for (uint32_t k = 0, items; k < p; k += items) {
-        float cut[2][RK_TABLE_BLOCK] = {0};
-        uint32_t cell[2][RK_TABLE_BLOCK];
+        float threshold[2][RK_TABLE_BLOCK] = {0};
+        uint32_t subbucket[2][RK_TABLE_BLOCK];
         items = p - k < RK_TABLE_BLOCK ? p - k : RK_TABLE_BLOCK;
-        memcpy(cut[0], pass->cut + k, items * sizeof(float));
-        memcpy(cut[1], pass->cut_after + k, items * sizeof(float));
-        shared->code->cells(&shared->map, cut[0], items, cell[0]);
-        shared->code->cells(&shared->map, cut[1], items, cell[1]);
+        memcpy(threshold[0], pass->threshold + k, items * sizeof(float));
+        memcpy(threshold[1], pass->perturbed_threshold + k, items * sizeof(float));
+        shared->code->subbuckets(&shared->map, threshold[0], items, subbucket[0]);
+        shared->code->subbuckets(&shared->map, threshold[1], items, subbucket[1]);
         for (uint32_t i = 0; i < items; i++) {
-            uint32_t from = cell[1][i] > next ? cell[1][i] : next;
-            if (cut[0][i] == cut[1][i] || from > cell[0][i])
+            uint32_t from = subbucket[1][i] > next ? subbucket[1][i] : next;
+            if (threshold[0][i] == threshold[1][i] || from > subbucket[0][i])
                 continue;
-            rk_set_bits(live, from, cell[0][i]);
-            next = cell[0][i];
+            rk_set_bits(crossed_subbuckets, from, subbucket[0][i]);
+            next = subbucket[0][i];
         }
     }
 }
@@ -53,102 +55,102 @@ static void mark_live(const struct rk_pass *pass, const struct shared *shared, u
 /* Those of a block that may change, and where they are in the list. */
 struct block {
     float score[RK_TABLE_BLOCK];
-    uint32_t cell[RK_TABLE_BLOCK];
+    uint32_t subbucket[RK_TABLE_BLOCK];
     uint32_t position[RK_TABLE_BLOCK];
     uint32_t before[RK_TABLE_BLOCK];
 };
 
 static void put_one_by_one(const struct rk_list *list, const struct block *block, uint32_t items,
-                           const uint32_t *after, struct rk_sink *sink)
+                           const uint32_t *after, struct rk_gradient_writer *writer)
 {
     for (uint32_t i = 0; i < items; i++) {
         if (block->before[i] != after[i])
-            rk_sink_put(sink, list, block->position[i], (int32_t)(block->before[i] - after[i]));
+            rk_gradient_writer_put(writer, list, block->position[i], (int32_t)(block->before[i] - after[i]));
     }
 }
 
-/* Items that a cut passed, and their numbers before. */
-static void settle(const struct shared *shared, struct rk_part *part, const struct block *block,
-                   uint32_t items, int32_t *tally)
+/* Items that a threshold crossed, and their numbers before. */
+static void settle(const struct table_move_pass *shared, struct rk_list_range *range,
+                   const struct block *block, uint32_t items, int32_t *tally)
 {
-    const struct rk_list *list = part->pass->list;
-    struct rk_sink *sink = &part->sink;
+    const struct rk_list *list = range->pass->list;
+    struct rk_gradient_writer *writer = &range->writer;
     uint32_t after[RK_TABLE_BLOCK];
     float value[RK_TABLE_BLOCK];
-    shared->code->above(&shared->map, shared->after, shared->cut_after, items, block->cell, block->score,
-                        after);
+    shared->code->above(&shared->map, shared->after, shared->perturbed_threshold, items, block->subbucket,
+                        block->score, after);
     for (uint32_t i = 0; i < items; i++) {
         tally[block->before[i]]--;
         tally[after[i]]++;
     }
-    if (!sink->dense || list->graded < list->items) {
-        put_one_by_one(list, block, items, after, sink);
+    if (!writer->dense || list->differentiable < list->items) {
+        put_one_by_one(list, block, items, after, writer);
         return;
     }
-    sink->changed +=
-        shared->code->values(sink->w, sink->lambda, items, block->before, after, value, &sink->abs_graded);
+    writer->changed += shared->code->values(writer->w, writer->lambda, items, block->before, after, value,
+                                            &writer->abs_differentiable);
     for (uint32_t i = 0; i < items; i++)
-        sink->dense[block->position[i]] = value[i];
+        writer->dense[block->position[i]] = value[i];
 }
 
 /* Few items of a block are looked up in either table, each of which waits for memory where tables are long:
  * the second one is asked while the first one answers. */
-static void ask(const struct shared *shared, const uint32_t *cell, uint32_t items)
+static void prefetch_after(const struct table_move_pass *shared, const uint32_t *subbucket, uint32_t items)
 {
     for (uint32_t i = 0; i < items; i++)
-        __builtin_prefetch(&shared->after[cell[i] >> shared->map.fine]);
+        __builtin_prefetch(&shared->after[subbucket[i] >> shared->map.subbucket_bits]);
 }
 
-static void resolve(const struct shared *shared, struct rk_part *part, struct block *block, uint32_t items,
-                    int32_t *tally)
+static void resolve(const struct table_move_pass *shared, struct rk_list_range *range, struct block *block,
+                    uint32_t items, int32_t *tally)
 {
     if (shared->map.marked)
-        ask(shared, block->cell, items);
-    shared->code->above(&shared->map, shared->before, shared->cut, items, block->cell, block->score,
-                        block->before);
-    items = shared->code->passed(shared->cut_after, part->pass->list->p, items, block->before, block->cell,
-                                 block->score, block->position);
-    settle(shared, part, block, items, tally);
+        prefetch_after(shared, block->subbucket, items);
+    shared->code->above(&shared->map, shared->before, shared->threshold, items, block->subbucket,
+                        block->score, block->before);
+    items = shared->code->crossed(shared->perturbed_threshold, range->pass->list->p, items, block->before,
+                                  block->subbucket, block->score, block->position);
+    settle(shared, range, block, items, tally);
 }
 
-static void clear(const struct rk_part *part, const struct rk_span *span)
+static void clear_span(const struct rk_list_range *range, const struct rk_span *span)
 {
-    if (part->sink.dense && span->position < part->pass->list->graded)
-        memset(part->sink.dense + span->position, 0, span->items * sizeof(float));
+    if (range->writer.dense && span->position < range->pass->list->differentiable)
+        memset(range->writer.dense + span->position, 0, span->items * sizeof(float));
 }
 
-static void move_plain(const struct shared *shared, struct rk_part *part, struct rk_walk *walk,
-                       int32_t *tally)
+static void move_plain(const struct table_move_pass *shared, struct rk_list_range *range,
+                       struct rk_walk *walk, int32_t *tally)
 {
     struct block block;
     struct rk_span span;
     while (rk_walk_next(walk, &span)) {
-        clear(part, &span);
-        uint32_t items =
-            shared->code->sift(&span, &shared->map, shared->live, block.cell, block.score, block.position);
+        clear_span(range, &span);
+        uint32_t items = shared->code->may_be_crossed(&span, &shared->map, shared->crossed_subbuckets,
+                                                      block.subbucket, block.score, block.position);
         if (items > 0)
-            resolve(shared, part, &block, items, tally);
+            resolve(shared, range, &block, items, tally);
     }
 }
 
-static void move_remembered(const struct shared *shared, struct rk_part *part, struct rk_walk *walk,
-                            int32_t *tally)
+static void move_remembered(const struct table_move_pass *shared, struct rk_list_range *range,
+                            struct rk_walk *walk, int32_t *tally)
 {
     struct block block;
     struct rk_span span;
     while (rk_walk_next(walk, &span)) {
-        clear(part, &span);
-        uint32_t items = shared->code->recall(&span, shared->number + span.position, shared->next,
-                                              block.score, block.before, block.position);
+        clear_span(range, &span);
+        uint32_t items = shared->code->crossed_from_saved_index(
+            &span, shared->number + span.position, shared->next, block.score, block.before, block.position);
         if (items == 0)
             continue;
-        shared->code->cells(&shared->map, block.score, items, block.cell);
-        settle(shared, part, &block, items, tally);
+        shared->code->subbuckets(&shared->map, block.score, items, block.subbucket);
+        settle(shared, range, &block, items, tally);
     }
 }
 
-static void resolve_pairs(const struct shared *shared, struct rk_part *part, const struct pair *pair,
-                          uint32_t items, int32_t *tally)
+static void resolve_pairs(const struct table_move_pass *shared, struct rk_list_range *range,
+                          const struct scored_position *pair, uint32_t items, int32_t *tally)
 {
     struct block block;
     memset(block.score, 0, sizeof block.score);
@@ -156,97 +158,101 @@ static void resolve_pairs(const struct shared *shared, struct rk_part *part, con
         block.score[i] = pair[i].score;
         block.position[i] = pair[i].position;
     }
-    shared->code->cells(&shared->map, block.score, items, block.cell);
-    resolve(shared, part, &block, items, tally);
+    shared->code->subbuckets(&shared->map, block.score, items, block.subbucket);
+    resolve(shared, range, &block, items, tally);
 }
 
 /* Puts the items that may change into bins until the buffer may be full or the walk ends. A pair takes two
  * scores' room. */
-static void fill_bins(const struct shared *shared, const struct rk_part *part, struct rk_walk *walk,
-                      struct rk_bins *bins, struct pair *buffer)
+static void fill_bins(const struct table_move_pass *shared, const struct rk_list_range *range,
+                      struct rk_walk *walk, struct rk_bins *bins, struct scored_position *buffer)
 {
     struct block block;
     struct rk_span span;
     size_t copied = 0;
     for (uint32_t total = 0; total + RK_TABLE_BLOCK <= shared->pairs && rk_walk_next(walk, &span);) {
-        clear(part, &span);
-        uint32_t items =
-            shared->code->sift(&span, &shared->map, shared->live, block.cell, block.score, block.position);
+        clear_span(range, &span);
+        uint32_t items = shared->code->may_be_crossed(&span, &shared->map, shared->crossed_subbuckets,
+                                                      block.subbucket, block.score, block.position);
         for (uint32_t i = 0; i < items; i++)
-            buffer[rk_bins_put(bins, block.cell[i])] = (struct pair){block.score[i], block.position[i]};
+            buffer[rk_bins_put(bins, block.subbucket[i])] =
+                (struct scored_position){block.score[i], block.position[i]};
         total += items;
         copied += rk_span_sent(walk->list, &span, items);
     }
     rk_exec_copied(walk->exec, copied);
 }
 
-static void move_in_order(const struct shared *shared, struct rk_part *part, struct rk_walk *walk,
-                          int32_t *tally, struct pair *buffer, int32_t *before)
+static void move_in_order(const struct table_move_pass *shared, struct rk_list_range *range,
+                          struct rk_walk *walk, int32_t *tally, struct scored_position *buffer,
+                          int32_t *before)
 {
     struct rk_bins bins;
     while (walk->position < walk->to && !walk->late) {
-        rk_bins_start(&bins, before, shared->map.cells);
-        fill_bins(shared, part, walk, &bins, buffer);
+        rk_bins_start(&bins, before, shared->map.subbuckets);
+        fill_bins(shared, range, walk, &bins, buffer);
         for (unsigned b = 0; b < RK_BINS; b++) {
             uint32_t items;
             for (int32_t block = rk_bins_last(&bins, b, &items); block != RK_BIN_NONE;
                  block = before[block], items = RK_BIN_BLOCK)
-                resolve_pairs(shared, part, buffer + (size_t)block * RK_BIN_BLOCK, items, tally);
+                resolve_pairs(shared, range, buffer + (size_t)block * RK_BIN_BLOCK, items, tally);
         }
     }
 }
 
-static void move_part(struct rk_part *part)
+static void move_range(struct rk_list_range *range)
 {
-    const struct shared *shared = part->shared;
+    const struct table_move_pass *shared = range->shared;
     const struct rk_table_layout *l = &shared->layout;
-    int32_t *tally = (int32_t *)(void *)(shared->scratch + l->tally + part->number * l->tally_stride);
-    char *buffer = shared->scratch + l->buffer + part->number * l->buffer_stride;
-    struct rk_walk walk = rk_walk_start(part->pass, part->from, part->to, RK_TABLE_BLOCK);
-    memset(tally, 0, ((size_t)part->pass->list->p + 1) * sizeof *tally);
+    int32_t *tally = (int32_t *)(void *)(shared->scratch + l->tally + range->number * l->tally_stride);
+    char *buffer = shared->scratch + l->buffer + range->number * l->buffer_stride;
+    struct rk_walk walk = rk_walk_start(range->pass, range->from, range->to, RK_TABLE_BLOCK);
+    memset(tally, 0, ((size_t)range->pass->list->p + 1) * sizeof *tally);
     if (l->chunk)
-        move_in_order(shared, part, &walk, tally, (struct pair *)(void *)buffer,
+        move_in_order(shared, range, &walk, tally, (struct scored_position *)(void *)buffer,
                       (int32_t *)(void *)(buffer + l->before));
     else if (shared->number)
-        move_remembered(shared, part, &walk, tally);
+        move_remembered(shared, range, &walk, tally);
     else
-        move_plain(shared, part, &walk, tally);
-    part->late = walk.late;
+        move_plain(shared, range, &walk, tally);
+    range->late = walk.late;
 }
 
-static struct rk_slot *slots_at(const struct shared *shared, size_t at)
+static struct rk_bucket *buckets_at(const struct table_move_pass *shared, size_t at)
 {
-    return (struct rk_slot *)(void *)(shared->scratch + at);
+    return (struct rk_bucket *)(void *)(shared->scratch + at);
 }
 
-static struct rk_coarse *coarse_of(const struct shared *shared)
+static struct rk_key_prefix *prefixes_of(const struct table_move_pass *shared)
 {
-    return (struct rk_coarse *)(void *)(shared->scratch + shared->layout.coarse);
+    return (struct rk_key_prefix *)(void *)(shared->scratch + shared->layout.prefix);
 }
 
-static void prepare(const struct rk_pass *pass, struct shared *shared)
+static void prepare(const struct rk_pass *pass, struct table_move_pass *shared)
 {
     const struct rk_table_layout *l = &shared->layout;
-    struct rk_slot *before = slots_at(shared, l->slot), *after = slots_at(shared, l->slot_after);
-    uint32_t *live = (uint32_t *)(void *)(shared->scratch + l->live);
-    shared->map =
-        rk_map_make(shared->code, pass->exec->pool, (const float *const[]){pass->cut, pass->cut_after},
-                    &shared->layout.map, (struct rk_seen){.high = pass->high, .low = pass->low},
-                    coarse_of(shared), (struct rk_slot *const[]){before, after});
+    struct rk_bucket *before = buckets_at(shared, l->bucket),
+                     *after = buckets_at(shared, l->perturbed_bucket);
+    uint32_t *crossed_subbuckets = (uint32_t *)(void *)(shared->scratch + l->crossed_subbuckets);
+    shared->map = rk_bucket_map_make(
+        shared->code, pass->exec->pool, (const float *const[]){pass->threshold, pass->perturbed_threshold},
+        &shared->layout.map, (struct rk_score_range){.high = pass->high, .low = pass->low},
+        prefixes_of(shared), (struct rk_bucket *const[]){before, after});
     shared->before = before;
     shared->after = after;
-    shared->live = live;
-    mark_live(pass, shared, live);
+    shared->crossed_subbuckets = crossed_subbuckets;
+    mark_crossed_subbuckets(pass, shared, crossed_subbuckets);
 }
 
-static void prepare_remembered(const struct rk_pass *pass, struct shared *shared)
+static void prepare_remembered(const struct rk_pass *pass, struct table_move_pass *shared)
 {
-    struct rk_slot *after = slots_at(shared, shared->layout.slot_after);
+    struct rk_bucket *after = buckets_at(shared, shared->layout.perturbed_bucket);
     float *next = (float *)(void *)(shared->scratch + shared->layout.next);
-    shared->map = rk_map_make(shared->code, pass->exec->pool, (const float *const[]){pass->cut_after, NULL},
-                              &shared->layout.map, (struct rk_seen){.high = pass->high, .low = pass->low},
-                              coarse_of(shared), (struct rk_slot *const[]){after, NULL});
-    memcpy(next, pass->cut_after, pass->list->p * sizeof *next);
+    shared->map = rk_bucket_map_make(
+        shared->code, pass->exec->pool, (const float *const[]){pass->perturbed_threshold, NULL},
+        &shared->layout.map, (struct rk_score_range){.high = pass->high, .low = pass->low},
+        prefixes_of(shared), (struct rk_bucket *const[]){after, NULL});
+    memcpy(next, pass->perturbed_threshold, pass->list->p * sizeof *next);
     next[pass->list->p] = -INFINITY;
     shared->after = after;
     shared->next = next;
@@ -257,23 +263,24 @@ enum rankd_status rk_table_move(struct rk_pass *pass, const struct rk_table_code
 {
     const struct rk_list *list = pass->list;
     const unsigned threads = pass->exec->pool ? pass->exec->pool->width : 1;
-    struct shared shared = {.code = code,
-                            .layout = rk_table_layout(list->items, list->p, threads),
-                            .cut = pass->cut,
-                            .cut_after = pass->cut_after,
-                            .scratch = pass->scratch};
+    struct table_move_pass shared = {.code = code,
+                                     .layout = rk_table_layout(list->items, list->p, threads),
+                                     .threshold = pass->threshold,
+                                     .perturbed_threshold = pass->perturbed_threshold,
+                                     .scratch = pass->scratch};
     const struct rk_table_layout *l = &shared.layout;
     shared.pairs = l->chunk ? (l->chunk - RK_BINS * RK_BIN_BLOCK) / 2 : 0;
     if (l->remembers && !rk_table_masked(list))
         prepare_remembered(pass, &shared);
     else
         prepare(pass, &shared);
-    unsigned parts = rk_parts_of(pass, true) == 1 ? 1 : l->parts;
-    enum rankd_status status = rk_parts_run(pass, parts, move_part, &shared);
-    memcpy(pass->ahead_after, pass->ahead, list->p * sizeof *pass->ahead);
-    for (unsigned part = 0; part < parts; part++) {
-        const uint32_t *tally = (const void *)(shared.scratch + l->tally + part * l->tally_stride);
-        rk_tally_sum(tally, list->p, pass->ahead_after);
+    unsigned ranges = rk_list_ranges_of(pass, true) == 1 ? 1 : l->ranges;
+    enum rankd_status status = rk_list_ranges_run(pass, ranges, move_range, &shared);
+    memcpy(pass->perturbed_irrelevant_above, pass->irrelevant_above,
+           list->p * sizeof *pass->irrelevant_above);
+    for (unsigned range = 0; range < ranges; range++) {
+        const uint32_t *tally = (const void *)(shared.scratch + l->tally + range * l->tally_stride);
+        rk_tally_sum(tally, list->p, pass->perturbed_irrelevant_above);
     }
     return status;
 }

@@ -28,14 +28,15 @@ static inline uint32_t rk_table_load(const struct rk_span *span, float *score, u
 }
 
 /* A comparison with NaN is false, so that one changes neither bound. */
-static inline void rk_table_see(const float *score, uint32_t items, struct rk_seen *seen)
+static inline void rk_table_extend_range(const float *score, uint32_t items,
+                                         struct rk_score_range *score_range)
 {
     float high[RK_ROW], low[RK_ROW];
     unsigned nan = 0;
     uint32_t i = 0;
     for (uint32_t j = 0; j < RK_ROW; j++) {
-        high[j] = seen->high;
-        low[j] = seen->low;
+        high[j] = score_range->high;
+        low[j] = score_range->low;
     }
     for (; i + RK_ROW <= items; i += RK_ROW) {
         for (uint32_t j = 0; j < RK_ROW; j++) {
@@ -46,25 +47,25 @@ static inline void rk_table_see(const float *score, uint32_t items, struct rk_se
         }
     }
     for (; i < items; i++)
-        rk_seen_add(seen, score[i], score[i], score[i] != score[i]);
+        rk_score_range_add(score_range, score[i], score[i], score[i] != score[i]);
     for (uint32_t j = 0; j < RK_ROW; j++)
-        rk_seen_add(seen, high[j], low[j], nan);
+        rk_score_range_add(score_range, high[j], low[j], nan);
 }
 
-static inline uint32_t rk_coarse_cell(const struct rk_map *map, float s)
+static inline uint32_t rk_prefix_subbucket(const struct rk_bucket_map *map, float s)
 {
     uint32_t key = ~rk_key(s);
-    const struct rk_coarse *c = &map->coarse[key >> (32 - RK_COARSE_BITS)];
+    const struct rk_key_prefix *c = &map->prefix[key >> (32 - RK_KEY_PREFIX_BITS)];
     uint32_t at = (key < c->low ? 0 : key - c->low) >> c->shift;
     return c->first + (at < c->last ? at : c->last);
 }
 
-static inline void rk_table_cells(const struct rk_map *map, const float *score, uint32_t items,
-                                  uint32_t *cell)
+static inline void rk_table_subbuckets(const struct rk_bucket_map *map, const float *score, uint32_t items,
+                                       uint32_t *subbucket)
 {
-    if (map->coarse) {
+    if (map->prefix) {
         for (uint32_t i = 0; i < items; i++)
-            cell[i] = rk_coarse_cell(map, score[i]);
+            subbucket[i] = rk_prefix_subbucket(map, score[i]);
         return;
     }
     const float high = map->high, scale = map->scale, first = map->first, top = map->top;
@@ -73,33 +74,33 @@ static inline void rk_table_cells(const struct rk_map *map, const float *score, 
             float x = (high - score[j]) * scale + first;
             x = x > 0 ? x : 0; /* a NaN too */
             x = x < top ? x : top;
-            cell[j] = (uint32_t)(int32_t)x;
+            subbucket[j] = (uint32_t)(int32_t)x;
         }
     }
 }
 
-/* #{k: cut[k] > s}, known to be low to next. The lowest is looked at first: many cuts in one place are mostly
- * equal ones. */
-static inline uint32_t rk_slot_search(const float *cut, uint32_t low, uint32_t next, float s)
+/* #{k: threshold[k] > s}, known to be low to next. The lowest is looked at first: many thresholds in one
+ * place are mostly equal ones. */
+static inline uint32_t rk_bucket_search(const float *threshold, uint32_t low, uint32_t next, float s)
 {
     uint32_t size = next - low;
-    if (cut[next - 1] > s)
+    if (threshold[next - 1] > s)
         return next;
     while (size > 1) {
         uint32_t half = size / 2;
-        low += cut[low + half - 1] > s ? half : 0;
+        low += threshold[low + half - 1] > s ? half : 0;
         size -= half;
     }
-    return low + (cut[low] > s);
+    return low + (threshold[low] > s);
 }
 
-/* The number of a slot's item, but for what a search among its cuts adds; true if that is needed. Where more
- * than one cut may have to be looked at, *number is what lies above the slot (or its highest cut), with
- * RK_SLOT_MANY. */
-static inline unsigned rk_slot_look(struct rk_slot slot, float s, uint32_t *number)
+/* The number of a bucket's item, but for what a search among its thresholds adds; true if that is needed.
+ * Where more than one threshold may have to be looked at, *number is what lies above the bucket (or its
+ * highest threshold), with RK_BUCKET_MANY. */
+static inline unsigned rk_bucket_look_up(struct rk_bucket bucket, float s, uint32_t *number)
 {
-    unsigned is_above = slot.cut > s, many = is_above & slot.above >> 31;
-    *number = (slot.above & (many ? ~0u : RK_SLOT_CUTS)) + is_above;
+    unsigned is_above = bucket.threshold > s, many = is_above & bucket.above >> 31;
+    *number = (bucket.above & (many ? ~0u : RK_BUCKET_THRESHOLDS)) + is_above;
     return many;
 }
 
@@ -115,76 +116,79 @@ static inline uint32_t rk_count_bits(uint32_t x)
 #endif
 }
 
-static inline unsigned rk_slot_look_marked(struct rk_slot slot, uint32_t cell, uint32_t *number)
+static inline unsigned rk_bucket_look_up_marked(struct rk_bucket bucket, uint32_t subbucket, uint32_t *number)
 {
-    uint32_t mark = 1u << (cell & 31), many = slot.above >> 31;
-    *number = slot.above + (many ? 0 : rk_count_bits(slot.marks & (mark - 1)));
-    return many | ((slot.marks & mark) != 0);
+    uint32_t mark = 1u << (subbucket & 31), many = bucket.above >> 31;
+    *number = bucket.above + (many ? 0 : rk_count_bits(bucket.marks & (mark - 1)));
+    return many | ((bucket.marks & mark) != 0);
 }
 
-static inline void rk_table_above(const struct rk_map *map, const struct rk_slot *slot, const float *cut,
-                                  uint32_t items, const uint32_t *cell, const float *score, uint32_t *out)
+static inline void rk_table_above(const struct rk_bucket_map *map, const struct rk_bucket *bucket,
+                                  const float *threshold, uint32_t items, const uint32_t *subbucket,
+                                  const float *score, uint32_t *out)
 {
     uint16_t pending[RK_TABLE_BLOCK];
     uint32_t aside = 0;
     if (map->marked) {
         for (uint32_t i = 0; i < items; i++) {
             pending[aside] = (uint16_t)i;
-            aside += rk_slot_look_marked(slot[cell[i] >> map->fine], cell[i], &out[i]);
+            aside +=
+                rk_bucket_look_up_marked(bucket[subbucket[i] >> map->subbucket_bits], subbucket[i], &out[i]);
         }
     } else {
         for (uint32_t i = 0; i < items; i++) {
             pending[aside] = (uint16_t)i;
-            aside += rk_slot_look(slot[cell[i] >> map->fine], score[i], &out[i]);
+            aside += rk_bucket_look_up(bucket[subbucket[i] >> map->subbucket_bits], score[i], &out[i]);
         }
     }
     for (uint32_t j = 0; j < aside; j++) {
-        uint32_t i = pending[j], low = out[i] & RK_SLOT_CUTS, next = low + 1;
-        if (out[i] & RK_SLOT_MANY)
-            next = slot[(cell[i] >> map->fine) + 1].above & RK_SLOT_CUTS;
-        out[i] = rk_slot_search(cut, low, next, score[i]);
+        uint32_t i = pending[j], low = out[i] & RK_BUCKET_THRESHOLDS, next = low + 1;
+        if (out[i] & RK_BUCKET_MANY)
+            next = bucket[(subbucket[i] >> map->subbucket_bits) + 1].above & RK_BUCKET_THRESHOLDS;
+        out[i] = rk_bucket_search(threshold, low, next, score[i]);
     }
 }
 
-static inline uint32_t rk_table_place(const struct rk_span *span, const struct rk_map *map,
-                                      const struct rk_slot *slot, const float *cut, uint32_t *out,
-                                      struct rk_seen *seen)
+static inline uint32_t rk_table_place(const struct rk_span *span, const struct rk_bucket_map *map,
+                                      const struct rk_bucket *bucket, const float *threshold, uint32_t *out,
+                                      struct rk_score_range *score_range)
 {
     float score[RK_TABLE_BLOCK];
-    uint32_t cell[RK_TABLE_BLOCK];
+    uint32_t subbucket[RK_TABLE_BLOCK];
     uint16_t place[RK_TABLE_BLOCK];
     uint32_t items = rk_table_load(span, score, place);
-    rk_table_see(score, items, seen);
-    rk_table_cells(map, score, items, cell);
-    rk_table_above(map, slot, cut, items, cell, score, out);
+    rk_table_extend_range(score, items, score_range);
+    rk_table_subbuckets(map, score, items, subbucket);
+    rk_table_above(map, bucket, threshold, items, subbucket, score, out);
     return items;
 }
 
-static inline uint32_t rk_table_sift(const struct rk_span *span, const struct rk_map *map,
-                                     const uint32_t *live, uint32_t *cell, float *score, uint32_t *position)
+static inline uint32_t rk_table_may_be_crossed(const struct rk_span *span, const struct rk_bucket_map *map,
+                                               const uint32_t *crossed_subbuckets, uint32_t *subbucket,
+                                               float *score, uint32_t *position)
 {
     uint16_t place[RK_TABLE_BLOCK];
     uint32_t items = rk_table_load(span, score, place), kept = 0;
-    rk_table_cells(map, score, items, cell);
+    rk_table_subbuckets(map, score, items, subbucket);
     for (uint32_t i = 0; i < items; i++) {
-        uint32_t c = cell[i];
+        uint32_t c = subbucket[i];
         score[kept] = score[i];
         position[kept] = span->position + place[i];
-        cell[kept] = c;
-        kept += live[c / 32] >> (c % 32) & 1;
+        subbucket[kept] = c;
+        kept += crossed_subbuckets[c / 32] >> (c % 32) & 1;
     }
     return kept;
 }
 
-static inline uint32_t rk_table_passed(const float *after, uint32_t p, uint32_t items, uint32_t *before,
-                                       uint32_t *cell, float *score, uint32_t *position)
+static inline uint32_t rk_table_crossed(const float *after, uint32_t p, uint32_t items, uint32_t *before,
+                                        uint32_t *subbucket, float *score, uint32_t *position)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < items; i++) {
         uint32_t above = before[i];
         float s = score[i];
         before[kept] = above;
-        cell[kept] = cell[i];
+        subbucket[kept] = subbucket[i];
         score[kept] = s;
         position[kept] = position[i];
         kept += above < p && after[above] > s;
@@ -192,8 +196,9 @@ static inline uint32_t rk_table_passed(const float *after, uint32_t p, uint32_t 
     return kept;
 }
 
-static inline uint32_t rk_table_recall(const struct rk_span *span, const uint16_t *number, const float *after,
-                                       float *score, uint32_t *before, uint32_t *position)
+static inline uint32_t rk_table_crossed_from_saved_index(const struct rk_span *span, const uint16_t *number,
+                                                         const float *after, float *score, uint32_t *before,
+                                                         uint32_t *position)
 {
     float all[RK_TABLE_BLOCK];
     uint32_t kept = 0;
@@ -214,7 +219,7 @@ static inline uint32_t rk_table_values(double w, double lambda, uint32_t items, 
     uint32_t changed = 0;
     for (uint32_t i = 0; i < items; i++) {
         int32_t delta = (int32_t)(before[i] - after[i]);
-        value[i] = rk_sink_value(w, lambda, delta);
+        value[i] = rk_gradient_value(w, lambda, delta);
         changed += delta != 0;
         *size += (uint64_t)(delta < 0 ? -(int64_t)delta : (int64_t)delta);
     }

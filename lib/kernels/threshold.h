@@ -7,18 +7,18 @@
 
 #include "kernels/score.h"
 
-RK_DEVICE static inline bool rk_cut_reaches(uint32_t key, float threshold, double half_margin)
+RK_DEVICE static inline bool rk_threshold_reached(uint32_t key, float adjusted, double half_margin)
 {
-    return (float)((double)rk_float_of_key(key) + half_margin) >= threshold;
+    return (float)((double)rk_float_of_key(key) + half_margin) >= adjusted;
 }
 
 /* Halves the range of keys until one is left. `high` reaches. */
-RK_DEVICE static inline uint32_t rk_cut_bisect(uint32_t low, uint32_t high, float threshold,
-                                               double half_margin)
+RK_DEVICE static inline uint32_t rk_threshold_bisect(uint32_t low, uint32_t high, float adjusted,
+                                                     double half_margin)
 {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (rk_cut_reaches(middle, threshold, half_margin))
+        if (rk_threshold_reached(middle, adjusted, half_margin))
             high = middle;
         else
             low = middle + 1;
@@ -26,27 +26,27 @@ RK_DEVICE static inline uint32_t rk_cut_bisect(uint32_t low, uint32_t high, floa
     return high;
 }
 
-/* The least score s (±inf included, +0.0 for -0.0) with (float)((double)s + half_margin) >= threshold.
- * Because rounding is monotone, y >= threshold is then s >= cut for every irrelevant item. threshold is not
- * NaN; half_margin is finite and not negative. */
-RK_DEVICE static inline float rk_cut(float threshold, double half_margin)
+/* The least score s (±inf included, +0.0 for -0.0) with (float)((double)s + half_margin) >= adjusted.
+ * Because rounding is monotone, y >= adjusted is then s >= threshold for every irrelevant item. adjusted is
+ * not NaN; half_margin is finite and not negative. */
+RK_DEVICE static inline float rk_raw_threshold(float adjusted, double half_margin)
 {
-    if (half_margin == 0 || fabsf(threshold) == INFINITY)
-        return threshold + 0.0f;
+    if (half_margin == 0 || fabsf(adjusted) == INFINITY)
+        return adjusted + 0.0f;
     const uint32_t lowest = rk_key(-INFINITY), highest = rk_key(INFINITY);
     /* Mostly within a step or two of the difference; not where a large margin swallows the last bits of a
      * score. */
-    uint32_t guess = rk_key((float)((double)threshold - half_margin));
+    uint32_t guess = rk_key((float)((double)adjusted - half_margin));
     uint32_t low = guess < lowest + 2 ? lowest : guess - 2;
     uint32_t high = guess > highest - 2 ? highest : guess + 2;
-    if (low > lowest && rk_cut_reaches(low - 1, threshold, half_margin)) {
+    if (low > lowest && rk_threshold_reached(low - 1, adjusted, half_margin)) {
         high = low - 1;
         low = lowest;
-    } else if (!rk_cut_reaches(high, threshold, half_margin)) {
+    } else if (!rk_threshold_reached(high, adjusted, half_margin)) {
         low = high;
         high = highest;
     }
-    return rk_float_of_key(rk_cut_bisect(low, high, threshold, half_margin)) + 0.0f;
+    return rk_float_of_key(rk_threshold_bisect(low, high, adjusted, half_margin)) + 0.0f;
 }
 
 #endif

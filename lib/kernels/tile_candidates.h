@@ -6,44 +6,46 @@
 
 #include "kernels/tile.h"
 
-#define RK_SETTLE 256u /* scores of one round */
+#define RK_TILE_CANDIDATES 256u /* scores of one round */
 
-struct rk_settle {
-    float score[RK_SETTLE + RK_STEPS_PAD];
-    uint32_t bucket[RK_SETTLE + RK_STEPS_PAD];
-    uint32_t position[RK_SETTLE + RK_STEPS_PAD];
+struct rk_tile_candidates {
+    float score[RK_TILE_CANDIDATES + RK_THRESHOLD_INDEX_PAD];
+    uint32_t bucket[RK_TILE_CANDIDATES + RK_THRESHOLD_INDEX_PAD];
+    uint32_t position[RK_TILE_CANDIDATES + RK_THRESHOLD_INDEX_PAD];
 };
 
-static inline uint32_t rk_settle_place(const struct rk_steps *steps, float score, uint32_t bucket)
+static inline uint32_t rk_tile_candidate_locate(const struct rk_threshold_index *threshold_index, float score,
+                                                uint32_t bucket)
 {
-    uint32_t k = steps->base[bucket];
+    uint32_t k = threshold_index->base[bucket];
     /* Two steps without a branch that could be guessed wrong do for nearly all. */
-    k += score >= steps->cut[k];
-    k += score >= steps->cut[k];
-    while (score >= steps->cut[k])
+    k += score >= threshold_index->threshold[k];
+    k += score >= threshold_index->threshold[k];
+    while (score >= threshold_index->threshold[k])
         k++;
     return k;
 }
 
-static inline void rk_settle_count(const struct rk_steps *steps, const struct rk_settle *from, size_t n,
-                                   uint32_t *hist)
+static inline void rk_tile_candidates_count(const struct rk_threshold_index *threshold_index,
+                                            const struct rk_tile_candidates *from, size_t n, uint32_t *hist)
 {
     for (size_t i = 0; i < n; i++)
-        hist[rk_settle_place(steps, from->score[i], from->bucket[i])]++;
+        hist[rk_tile_candidate_locate(threshold_index, from->score[i], from->bucket[i])]++;
 }
 
-static inline size_t rk_settle_collect(const struct rk_steps *steps, const float *reach,
-                                       const struct rk_settle *from, size_t n, uint32_t *hist,
-                                       uint32_t *position, float *kept)
+static inline size_t rk_tile_candidates_collect(const struct rk_threshold_index *threshold_index,
+                                                const float *perturbed_upper_bound,
+                                                const struct rk_tile_candidates *from, size_t n,
+                                                uint32_t *hist, uint32_t *position, float *kept)
 {
     size_t found = 0;
     for (size_t i = 0; i < n; i++) {
         float score = from->score[i];
-        uint32_t k = rk_settle_place(steps, score, from->bucket[i]);
+        uint32_t k = rk_tile_candidate_locate(threshold_index, score, from->bucket[i]);
         hist[k]++;
         position[found] = from->position[i];
         kept[found] = score;
-        found += score < reach[k];
+        found += score < perturbed_upper_bound[k];
     }
     return found;
 }

@@ -4,10 +4,10 @@
 
 /* A tree in registers: levels 0 to 3 in the first, level 4 in the second, level 5 in two, level 6 in four. */
 struct nodes {
-    __m512 row[(RK_TREE_CUTS + 1) / 16];
+    __m512 row[(RK_TREE_THRESHOLDS + 1) / 16];
 };
 
-/* The cut of that number, or the node of that place within its level, from 2^levels/16 registers. */
+/* The threshold of that number, or the node of that place within its level, from 2^levels/16 registers. */
 RK_INLINE __m512 pick(const __m512 *row, int rows, __m512i at)
 {
     if (rows == 1)
@@ -35,7 +35,7 @@ RK_INLINE struct nodes load_rows(const float *from, int levels)
     return nodes;
 }
 
-/* #{k: cut[k] > s}. */
+/* #{k: threshold[k] > s}. */
 RK_INLINE __m512i descend(const struct nodes *nodes, int levels, __m512 s)
 {
     const __m512i one = _mm512_set1_epi32(1);
@@ -43,8 +43,8 @@ RK_INLINE __m512i descend(const struct nodes *nodes, int levels, __m512 s)
     RK_UNROLL
     for (int l = 0; l < levels; l++) {
         const __m512 *row = l < 4 ? nodes->row : nodes->row + (1 << (l - 4));
-        __m512 cut = pick(row, l < 5 ? 1 : 1 << (l - 4), at);
-        __mmask16 lower = _mm512_cmp_ps_mask(cut, s, _CMP_GT_OQ);
+        __m512 threshold = pick(row, l < 5 ? 1 : 1 << (l - 4), at);
+        __mmask16 lower = _mm512_cmp_ps_mask(threshold, s, _CMP_GT_OQ);
         at = _mm512_add_epi32(at, at);
         at = _mm512_mask_add_epi32(at, lower, at, one);
     }
@@ -73,9 +73,9 @@ RK_INLINE uint32_t place_as(const struct rk_span *span, enum rk_dtype dtype, con
     return kept;
 }
 
-RK_INLINE uint32_t passed_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_tree *was,
-                             const struct rk_tree *is, int levels, float *score, uint32_t *before,
-                             uint32_t *position)
+RK_INLINE uint32_t crossed_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_tree *was,
+                              const struct rk_tree *is, int levels, float *score, uint32_t *before,
+                              uint32_t *position)
 {
     const struct nodes nodes = load_rows(was->node, levels), after = load_rows(is->sorted, levels);
     const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -113,22 +113,23 @@ RK_INLINE uint32_t place_levels(const struct rk_span *span, enum rk_dtype dtype,
     }
 }
 
-RK_INLINE uint32_t passed_levels(const struct rk_span *span, enum rk_dtype dtype, const struct rk_tree *was,
-                                 const struct rk_tree *is, float *score, uint32_t *before, uint32_t *position)
+RK_INLINE uint32_t crossed_levels(const struct rk_span *span, enum rk_dtype dtype, const struct rk_tree *was,
+                                  const struct rk_tree *is, float *score, uint32_t *before,
+                                  uint32_t *position)
 {
     switch (was->levels) {
     case 4:
-        return passed_as(span, dtype, was, is, 4, score, before, position);
+        return crossed_as(span, dtype, was, is, 4, score, before, position);
     case 5:
-        return passed_as(span, dtype, was, is, 5, score, before, position);
+        return crossed_as(span, dtype, was, is, 5, score, before, position);
     case 6:
-        return passed_as(span, dtype, was, is, 6, score, before, position);
+        return crossed_as(span, dtype, was, is, 6, score, before, position);
     default:
-        return passed_as(span, dtype, was, is, 7, score, before, position);
+        return crossed_as(span, dtype, was, is, 7, score, before, position);
     }
 }
 
-static uint32_t place(const struct rk_span *span, const struct rk_tree *tree, uint32_t *out, bool *nan)
+static uint32_t tree_place(const struct rk_span *span, const struct rk_tree *tree, uint32_t *out, bool *nan)
 {
     if (span->dtype == RK_FP16)
         return place_levels(span, RK_FP16, tree, out, nan);
@@ -137,24 +138,24 @@ static uint32_t place(const struct rk_span *span, const struct rk_tree *tree, ui
     return place_levels(span, RK_FP32, tree, out, nan);
 }
 
-static uint32_t passed(const struct rk_span *span, const struct rk_tree *was, const struct rk_tree *is,
-                       float *score, uint32_t *before, uint32_t *position)
+static uint32_t tree_crossed(const struct rk_span *span, const struct rk_tree *was, const struct rk_tree *is,
+                             float *score, uint32_t *before, uint32_t *position)
 {
     if (span->dtype == RK_FP16)
-        return passed_levels(span, RK_FP16, was, is, score, before, position);
+        return crossed_levels(span, RK_FP16, was, is, score, before, position);
     if (span->dtype == RK_BF16)
-        return passed_levels(span, RK_BF16, was, is, score, before, position);
-    return passed_levels(span, RK_FP32, was, is, score, before, position);
+        return crossed_levels(span, RK_BF16, was, is, score, before, position);
+    return crossed_levels(span, RK_FP32, was, is, score, before, position);
 }
 
-static void above(const struct rk_tree *tree, const float *score, uint32_t items, uint32_t *out)
+static void tree_above(const struct rk_tree *tree, const float *score, uint32_t items, uint32_t *out)
 {
     bool nan = false;
     struct rk_span span = {.scores = score, .items = items, .dtype = RK_FP32};
     (void)place_levels(&span, RK_FP32, tree, out, &nan);
 }
 
-static const struct rk_tree_code code = {place, passed, above, rk_values_avx512};
+static const struct rk_tree_code code = {tree_place, tree_crossed, tree_above, rk_values_avx512};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {
@@ -166,5 +167,8 @@ static enum rankd_status move_pass(struct rk_pass *pass)
     return rk_tree_move(pass, &code);
 }
 
-const struct rk_strategy rk_tree_avx512 = {
-    .name = "tree", .most = RK_TREE_CUTS, .scratch = rk_tree_scratch, .count = count_pass, .move = move_pass};
+const struct rk_strategy rk_tree_avx512 = {.name = "tree",
+                                           .most = RK_TREE_THRESHOLDS,
+                                           .scratch = rk_tree_scratch,
+                                           .count = count_pass,
+                                           .move = move_pass};

@@ -3,12 +3,12 @@
 #include "losses/item_loss.h"
 #include "losses/loss.h"
 
-static double list_loss(uint32_t p, const uint32_t *ahead, int weight, double *slope)
+static double list_loss(uint32_t p, const uint32_t *irrelevant_above, int transform, double *slope)
 {
-    (void)weight;
+    (void)transform;
     struct rk_sum sum = {0};
     for (uint32_t k = 0; k < p; k++) {
-        struct rk_term term = rk_term_ap(p, k, ahead[k]);
+        struct rk_item_loss term = rk_item_loss_ap(p, k, irrelevant_above[k]);
         rk_sum_add(&sum, term.value);
         if (slope)
             slope[k] = term.slope;

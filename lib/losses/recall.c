@@ -3,11 +3,11 @@
 #include "losses/item_loss.h"
 #include "losses/loss.h"
 
-static double list_loss(uint32_t p, const uint32_t *ahead, int weight, double *slope)
+static double list_loss(uint32_t p, const uint32_t *irrelevant_above, int transform, double *slope)
 {
     struct rk_sum sum = {0};
     for (uint32_t k = 0; k < p; k++) {
-        struct rk_term term = rk_term_recall(p, ahead[k], weight);
+        struct rk_item_loss term = rk_item_loss_recall(p, irrelevant_above[k], transform);
         rk_sum_add(&sum, term.value);
         if (slope)
             slope[k] = term.slope;

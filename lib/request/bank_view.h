@@ -23,7 +23,7 @@ struct rk_bank_chunk {
         *by_label; /* over `labels`: positions count from the chunk's beginning, not from `first` */
     const struct rk_labels *by_id; /* over `ids`; NULL where that is NULL */
     uint64_t identity; /* of the memory that `embeddings` lies in: never used again for another; 0: none. What
-                          was copied to an accelerator under it stays right, as chunks are only appended to */
+                          was copied to a device under it stays right, as chunks are only appended to */
 };
 
 struct rk_bank_embeddings {
@@ -50,7 +50,7 @@ struct rk_bank_scores {
 };
 
 /* What struct rk_request carries: a bank of either kind as of one version. */
-struct rk_bank_view {
+struct rk_bank_snapshot {
     bool is_embeddings;
     size_t items;
     uint64_t version, generation;

@@ -239,7 +239,7 @@ static enum rankd_status check_params(const struct rk_request *request, struct r
 /* A bank of scores extends as many lists as it holds. */
 static enum rankd_status check_memory(const struct rk_request *request, struct rk_err *err)
 {
-    const struct rk_bank_view *memory = request->memory;
+    const struct rk_bank_snapshot *memory = request->bank_snapshot;
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
     if (!memory)
         return RANKD_OK;

@@ -40,7 +40,7 @@ static enum rankd_status prepare(const struct rk_request *request, size_t lists,
     return RANKD_OK;
 }
 
-enum rankd_status rk_run_empty_scores(const struct rk_request *request, struct rk_reply *reply,
+enum rankd_status rk_empty_scores_run(const struct rk_request *request, struct rk_reply *reply,
                                       struct rk_err *err)
 {
     const bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
@@ -55,6 +55,6 @@ enum rankd_status rk_run_empty_scores(const struct rk_request *request, struct r
     reply->info.lists = lists;
     reply->info.lists_skipped = request->model->loss ? lists : 0;
     reply->info.has_gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE);
-    rk_info_bank(&reply->info, request->memory);
+    rk_info_bank(&reply->info, request->bank_snapshot);
     return RANKD_OK;
 }

@@ -1,7 +1,7 @@
 /* Requests whose batch has no item: no scores, or no embeddings. Nothing is ranked and nothing appended,
  * which is an answer and not an error: one trainer of a job without proposals must not end the others.
  *
- * They are answered here, so that no list, kernel or card has to expect a length of zero. */
+ * They are answered here, so that no list, kernel or device has to expect a length of zero. */
 #ifndef RK_REQUEST_EMPTY_H
 #define RK_REQUEST_EMPTY_H
 
@@ -14,7 +14,7 @@ bool rk_batch_is_empty(const struct rk_request *request) __attribute__((warn_unu
 /* Answers a checked request whose scores have no item: the loss is 0, every list is skipped (list_loss NaN),
  * gradient and ranks have the shape of the scores, a sparse gradient has no entry. With a bank its version is
  * reported, and its items make no list valid. RANKD_OK, or the errors of rk_out_prepare(). */
-enum rankd_status rk_run_empty_scores(const struct rk_request *request, struct rk_reply *reply,
+enum rankd_status rk_empty_scores_run(const struct rk_request *request, struct rk_reply *reply,
                                       struct rk_err *err) __attribute__((warn_unused_result));
 
 #endif

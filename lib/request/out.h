@@ -27,7 +27,7 @@ size_t rk_out_given(const struct rk_reply *reply, enum rk_output which);
 #define RK_OUT_SPARSE (RK_OUT_BIT(RK_OUT_GRADIENT_INDICES) | RK_OUT_BIT(RK_OUT_GRADIENT_VALUES))
 
 /* What the reply says of the bank that was read; nothing where none was named. */
-static inline void rk_info_bank(struct rk_info *info, const struct rk_bank_view *bank)
+static inline void rk_info_bank(struct rk_info *info, const struct rk_bank_snapshot *bank)
 {
     if (!bank)
         return;

@@ -1,4 +1,4 @@
-/* The inputs and outputs of all models, by number. A card's plugin speaks of them too (device_plugin.h). */
+/* The inputs and outputs of all models, by number. A device's plugin speaks of them too (device_plugin.h). */
 #ifndef RK_REQUEST_PORT_H
 #define RK_REQUEST_PORT_H
 

@@ -1,7 +1,7 @@
-/* A request and its reply: one value each, whichever door they came through.
+/* A request and its reply: one value each, whichever transport they came over.
  *
- * A front door (JSON, binary HTTP, ring) fills a struct rk_request; rk_run() checks and computes it; the
- * front door writes the struct rk_reply out in its own format. Front doors know formats, not losses; losses
+ * A transport (JSON, binary HTTP, ring) fills a struct rk_request; rk_engine_run() checks and computes it;
+ * the transport writes the struct rk_reply out in its own format. Transports know formats, not losses; losses
  * know lists, not formats. */
 #ifndef RK_REQUEST_H
 #define RK_REQUEST_H
@@ -40,16 +40,17 @@ extern const struct rk_model rk_models[];
 extern const size_t rk_model_count;
 const struct rk_model *rk_model_find(const char *name); /* NULL if there is none */
 
-struct rk_bank_view; /* lib/bank/bank.h: a bank as of one version */
+struct rk_bank_snapshot; /* lib/bank/bank.h: a bank as of one version */
 
-/* All pointers are borrowed: the caller keeps them alive until rk_run() returned. Tensor contents may change
- * while the engine reads them (a shared segment): results are then unspecified, accesses stay in bounds. */
+/* All pointers are borrowed: the caller keeps them alive until rk_engine_run() returned. Tensor contents may
+ * change while the engine reads them (a shared segment): results are then unspecified, accesses stay in
+ * bounds. */
 struct rk_request {
     const struct rk_model *model;
     struct rk_tensor in[RK_IN_COUNT]; /* .data NULL: not sent */
     unsigned outputs;                 /* bits 1u << RK_OUT_*; 0 = the model's defaults */
     struct rk_params params;
-    const struct rk_bank_view *memory; /* NULL: no bank */
+    const struct rk_bank_snapshot *bank_snapshot; /* NULL: no bank */
 };
 
 /* An output. If the caller sets `data` (and `capacity` in bytes) before the call, the result is written there
@@ -63,7 +64,7 @@ struct rk_out {
     size_t capacity;
     size_t bytes;
     bool owned;
-    bool on_card; /* `data` was set by the caller to an address on the accelerator; never owned */
+    bool on_device; /* `data` was set by the caller to an address on the device; never owned */
 };
 
 /* What the reply says beside its tensors. */
@@ -75,7 +76,7 @@ struct rk_info {
     size_t bank_items;
     uint64_t bank_version, bank_version_appended, bank_generation; /* appended: 0 = nothing was */
     double gradient_dropped; /* score banks: share of |gradient| that fell on memory */
-    bool on_card;            /* computed by the accelerator, or mostly so */
+    bool on_device;          /* computed by the device, or mostly so */
 };
 
 struct rk_reply {

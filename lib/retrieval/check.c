@@ -67,7 +67,7 @@ static enum rankd_status check_refs(const struct rk_request *request, struct rk_
 
 static enum rankd_status check_bank(const struct rk_request *request, struct rk_err *err)
 {
-    const struct rk_bank_view *bank = request->memory;
+    const struct rk_bank_snapshot *bank = request->bank_snapshot;
     const struct rk_params *params = &request->params;
     size_t dim = request->in[RK_IN_EMBEDDINGS].shape[1];
     if (!bank)
@@ -89,24 +89,24 @@ static enum rankd_status check_bank(const struct rk_request *request, struct rk_
 static enum rankd_status check_size(const struct rk_request *request, struct rk_err *err)
 {
     const struct rk_tensor *in = request->in;
-    size_t batch = in[RK_IN_EMBEDDINGS].shape[0], dim = in[RK_IN_EMBEDDINGS].shape[1];
-    if (batch > RK_RETRIEVAL_BATCH_MAX)
+    size_t n_queries = in[RK_IN_EMBEDDINGS].shape[0], dim = in[RK_IN_EMBEDDINGS].shape[1];
+    if (n_queries > RK_RETRIEVAL_BATCH_MAX)
         return rk_fail(err, RANKD_TOO_LARGE,
                        "embeddings has shape [%zu, %zu]; a batch may have at most %d items, "
                        "because each ranks all others",
-                       batch, dim, RK_RETRIEVAL_BATCH_MAX);
+                       n_queries, dim, RK_RETRIEVAL_BATCH_MAX);
     if (dim > DIM_MAX)
         return rk_fail(err, RANKD_TOO_LARGE,
-                       "embeddings has shape [%zu, %zu]; there may be at most %zu dimensions", batch, dim,
+                       "embeddings has shape [%zu, %zu]; there may be at most %zu dimensions", n_queries, dim,
                        DIM_MAX);
     size_t refs = sent(request, RK_IN_REF_EMBEDDINGS) ? in[RK_IN_REF_EMBEDDINGS].shape[0] : 0;
-    size_t memory = request->memory ? request->memory->items : 0;
-    if (refs > RK_LIST_MAX || memory > RK_LIST_MAX || batch + refs + memory > RK_LIST_MAX)
+    size_t memory = request->bank_snapshot ? request->bank_snapshot->items : 0;
+    if (refs > RK_LIST_MAX || memory > RK_LIST_MAX || n_queries + refs + memory > RK_LIST_MAX)
         return rk_fail(
             err, RANKD_TOO_LARGE,
             "%zu embeddings, %zu ref_embeddings and %zu items of the bank are one list; it may have at most "
             "%u items",
-            batch, refs, memory, RK_LIST_MAX);
+            n_queries, refs, memory, RK_LIST_MAX);
     return RANKD_OK;
 }
 

@@ -9,7 +9,7 @@ struct rk_gradient {
     const struct rk_items *items;
     const struct rk_tile_kernels *tile;
     double *sum;
-    const struct rk_run *run; /* of the last position */
+    const struct rk_row_block *run; /* of the last position */
     size_t q;
     double w, lambda;
     size_t terms;
@@ -38,7 +38,7 @@ void rk_gradient_begin(struct rk_gradient *gradient, size_t q, double w, double 
     gradient->q = q;
     gradient->w = w;
     gradient->lambda = lambda;
-    gradient->run = gradient->items->run;
+    gradient->run = gradient->items->row_block;
     gradient->terms = 0;
 }
 
@@ -61,22 +61,22 @@ void rk_gradient_put(struct rk_gradient *gradient, uint32_t position, int32_t de
 {
     const struct rk_items *items = gradient->items;
     size_t dim = items->dim, slot = gradient->terms;
-    double value = (double)rk_sink_value(gradient->w, gradient->lambda, delta);
+    double value = (double)rk_gradient_value(gradient->w, gradient->lambda, delta);
     if (value == 0)
         return;
-    if (position < items->batch + items->refs) {
+    if (position < items->n_queries + items->refs) {
         const float *query = items->rows + gradient->q * dim;
         gradient->tile->accumulate(dim, 1, &query, &value, gradient->sum + position * dim);
     }
     if (position >= gradient->run->start + gradient->run->items)
-        gradient->run = rk_items_run(items, position);
-    const struct rk_run *run = gradient->run;
+        gradient->run = rk_items_row_block(items, position);
+    const struct rk_row_block *run = gradient->run;
     if (run->dtype == RK_FP32) {
         gradient->row[slot] = (const float *)run->rows + (position - run->start) * dim;
         prefetch(gradient->row[slot], dim);
     } else {
         gradient->row[slot] = gradient->wide + slot * dim;
-        rk_run_row(run, dim, position - run->start, gradient->wide + slot * dim);
+        rk_row_block_read(run, dim, position - run->start, gradient->wide + slot * dim);
     }
     gradient->factor[slot] = value;
     if (++gradient->terms == BATCH)

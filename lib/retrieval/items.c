@@ -40,14 +40,14 @@ static const struct rk_labels *index_of(const struct rk_exec *exec, const int64_
 }
 
 /* The run of the batch or of the references: places `at`.. of items->rows, labels, ids. */
-static bool own_run(const struct rk_exec *exec, const struct rk_items *items, size_t at, size_t count,
-                    bool has_ids, struct rk_run *run)
+static bool own_block(const struct rk_exec *exec, const struct rk_items *items, size_t at, size_t count,
+                      bool has_ids, struct rk_row_block *run)
 {
-    *run = (struct rk_run){.start = at,
-                           .items = count,
-                           .rows = items->rows + at * items->dim,
-                           .dtype = RK_FP32,
-                           .labels = items->labels + at};
+    *run = (struct rk_row_block){.start = at,
+                                 .items = count,
+                                 .rows = items->rows + at * items->dim,
+                                 .dtype = RK_FP32,
+                                 .labels = items->labels + at};
     run->by_label = index_of(exec, run->labels, count);
     if (has_ids) {
         run->ids = items->ids + at;
@@ -56,48 +56,50 @@ static bool own_run(const struct rk_exec *exec, const struct rk_items *items, si
     return run->by_label && (run->by_id || !has_ids);
 }
 
-static struct rk_run chunk_run(const struct rk_bank_embeddings *bank, const struct rk_bank_chunk *chunk,
-                               size_t start)
+static struct rk_row_block chunk_block(const struct rk_bank_embeddings *bank,
+                                       const struct rk_bank_chunk *chunk, size_t start)
 {
     size_t row = bank->dim * rk_dtype_size(bank->dtype);
-    return (struct rk_run){.start = start,
-                           .items = chunk->items,
-                           .rows = (const char *)chunk->embeddings + chunk->first * row,
-                           .dtype = bank->dtype,
-                           .labels = chunk->labels + chunk->first,
-                           .ids = chunk->ids ? chunk->ids + chunk->first : NULL,
-                           .by_label = chunk->by_label,
-                           .by_id = chunk->ids ? chunk->by_id : NULL,
-                           .first = chunk->first,
-                           .identity = chunk->identity};
+    return (struct rk_row_block){.start = start,
+                                 .items = chunk->items,
+                                 .rows = (const char *)chunk->embeddings + chunk->first * row,
+                                 .dtype = bank->dtype,
+                                 .labels = chunk->labels + chunk->first,
+                                 .ids = chunk->ids ? chunk->ids + chunk->first : NULL,
+                                 .by_label = chunk->by_label,
+                                 .by_id = chunk->ids ? chunk->by_id : NULL,
+                                 .first = chunk->first,
+                                 .identity = chunk->identity};
 }
 
-static bool take(const struct rk_exec *exec, const struct rk_request *request, struct rk_items *items)
+static bool take_items(const struct rk_exec *exec, const struct rk_request *request, struct rk_items *items)
 {
-    size_t own = items->batch + items->refs;
+    size_t own = items->n_queries + items->refs;
     bool has_ids = request->in[RK_IN_IDS].data || request->in[RK_IN_REF_IDS].data;
-    items->run = rk_scratch_take(exec->scratch, items->runs * sizeof *items->run);
+    items->row_block = rk_scratch_take(exec->scratch, items->row_blocks * sizeof *items->row_block);
     items->rows = rk_scratch_take(exec->scratch, own * items->dim * sizeof *items->rows);
     items->norms = rk_scratch_take(exec->scratch, own * sizeof *items->norms);
     items->labels = rk_scratch_take(exec->scratch, own * sizeof *items->labels);
     if (has_ids)
         items->ids = rk_scratch_take(exec->scratch, own * sizeof *items->ids);
-    return items->run && items->rows && items->norms && items->labels && (items->ids || !has_ids);
+    return items->row_block && items->rows && items->norms && items->labels && (items->ids || !has_ids);
 }
 
 enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_request *request, bool normalize,
                                 struct rk_items *items, struct rk_err *err)
 {
     const struct rk_tensor *in = request->in;
-    const struct rk_bank_embeddings *bank = request->memory ? &request->memory->embeddings : NULL;
+    const struct rk_bank_embeddings *bank =
+        request->bank_snapshot ? &request->bank_snapshot->embeddings : NULL;
     bool refs = in[RK_IN_REF_EMBEDDINGS].data != NULL;
-    *items = (struct rk_items){.batch = in[RK_IN_EMBEDDINGS].shape[0], .dim = in[RK_IN_EMBEDDINGS].shape[1]};
+    *items =
+        (struct rk_items){.n_queries = in[RK_IN_EMBEDDINGS].shape[0], .dim = in[RK_IN_EMBEDDINGS].shape[1]};
     items->refs = refs ? in[RK_IN_REF_EMBEDDINGS].shape[0] : 0;
-    items->runs = 1 + (size_t)(items->refs > 0) + (bank ? bank->chunks : 0);
-    if (!take(exec, request, items))
+    items->row_blocks = 1 + (size_t)(items->refs > 0) + (bank ? bank->chunks : 0);
+    if (!take_items(exec, request, items))
         return no_room(err);
 
-    size_t batch = items->batch;
+    size_t n_queries = items->n_queries;
     rk_exec_copied(exec, in[RK_IN_EMBEDDINGS].bytes);
     if (rk_embeddings_read("embeddings", &in[RK_IN_EMBEDDINGS], normalize, items->rows, items->norms, err) !=
         RANKD_OK)
@@ -105,30 +107,31 @@ enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_requ
     read_keys(exec, &in[RK_IN_LABELS], items->labels);
     if (in[RK_IN_IDS].data)
         read_keys(exec, &in[RK_IN_IDS], items->ids);
-    struct rk_run *run = items->run;
-    if (!own_run(exec, items, 0, batch, in[RK_IN_IDS].data != NULL, run++))
+    struct rk_row_block *run = items->row_block;
+    if (!own_block(exec, items, 0, n_queries, in[RK_IN_IDS].data != NULL, run++))
         return no_room(err);
     if (items->refs > 0) {
         rk_exec_copied(exec, in[RK_IN_REF_EMBEDDINGS].bytes);
         if (rk_embeddings_read("ref_embeddings", &in[RK_IN_REF_EMBEDDINGS], normalize,
-                               items->rows + batch * items->dim, items->norms + batch, err) != RANKD_OK)
+                               items->rows + n_queries * items->dim, items->norms + n_queries,
+                               err) != RANKD_OK)
             return err->status;
-        read_keys(exec, &in[RK_IN_REF_LABELS], items->labels + batch);
+        read_keys(exec, &in[RK_IN_REF_LABELS], items->labels + n_queries);
         if (in[RK_IN_REF_IDS].data)
-            read_keys(exec, &in[RK_IN_REF_IDS], items->ids + batch);
-        if (!own_run(exec, items, batch, items->refs, in[RK_IN_REF_IDS].data != NULL, run++))
+            read_keys(exec, &in[RK_IN_REF_IDS], items->ids + n_queries);
+        if (!own_block(exec, items, n_queries, items->refs, in[RK_IN_REF_IDS].data != NULL, run++))
             return no_room(err);
     }
-    items->total = batch + items->refs;
+    items->total = n_queries + items->refs;
     for (size_t c = 0; bank && c < bank->chunks; c++) {
-        *run = chunk_run(bank, &bank->chunk[c], items->total);
+        *run = chunk_block(bank, &bank->chunk[c], items->total);
         items->total += run++->items;
     }
     return RANKD_OK;
 }
 
 /* The newest of a run's own items with that key: the chunk may hold newer ones, and older ones. */
-static uint32_t newest(const struct rk_run *run, const struct rk_labels *index, int64_t key)
+static uint32_t newest(const struct rk_row_block *run, const struct rk_labels *index, int64_t key)
 {
     uint32_t at = rk_labels_last(index, key);
     while (at != RK_POSITION_END && at >= run->first + run->items)
@@ -136,42 +139,42 @@ static uint32_t newest(const struct rk_run *run, const struct rk_labels *index, 
     return at;
 }
 
-static bool within(const struct rk_run *run, uint32_t at)
+static bool within(const struct rk_row_block *run, uint32_t at)
 {
     return at != RK_POSITION_END && at >= run->first;
 }
 
 static int64_t id_of(const struct rk_items *items, size_t q)
 {
-    return items->run[0].ids ? items->run[0].ids[q] : RK_LABEL_NONE;
+    return items->row_block[0].ids ? items->row_block[0].ids[q] : RK_LABEL_NONE;
 }
 
-struct rk_found rk_items_count(const struct rk_items *items, size_t q)
+struct rk_match_counts rk_items_count(const struct rk_items *items, size_t q)
 {
-    struct rk_found found = {0, 0};
+    struct rk_match_counts match_counts = {0, 0};
     int64_t label = items->labels[q], id = id_of(items, q);
-    for (size_t r = 0; r < items->runs; r++) {
-        const struct rk_run *run = &items->run[r];
+    for (size_t r = 0; r < items->row_blocks; r++) {
+        const struct rk_row_block *run = &items->row_block[r];
         uint32_t at = newest(run, run->by_label, label);
         for (; within(run, at); at = rk_labels_before(run->by_label, at))
-            found.relevant++;
+            match_counts.relevant++;
         if (id == RK_LABEL_NONE || !run->by_id)
             continue;
         for (at = newest(run, run->by_id, id); within(run, at); at = rk_labels_before(run->by_id, at)) {
-            found.ignored++;
-            found.relevant -= label != RK_LABEL_NONE && run->labels[at - run->first] == label;
+            match_counts.ignored++;
+            match_counts.relevant -= label != RK_LABEL_NONE && run->labels[at - run->first] == label;
         }
     }
     if (id == RK_LABEL_NONE) {
-        found.ignored = 1;
-        found.relevant -= label != RK_LABEL_NONE;
+        match_counts.ignored = 1;
+        match_counts.relevant -= label != RK_LABEL_NONE;
     }
-    return found;
+    return match_counts;
 }
 
 /* Adds the positions of a run's items with that key behind the `found` ones that are there. The index gives
  * them from the newest, so they are turned round. */
-static size_t find_in_run(const struct rk_run *run, const struct rk_labels *index, int64_t key,
+static size_t find_in_run(const struct rk_row_block *run, const struct rk_labels *index, int64_t key,
                           uint32_t *position, size_t found)
 {
     size_t begin = found;
@@ -189,8 +192,8 @@ void rk_items_find(const struct rk_items *items, size_t q, uint32_t *relevant, u
 {
     size_t equal = 0, own = 0, kept = 0;
     int64_t id = id_of(items, q);
-    for (size_t r = 0; r < items->runs; r++) {
-        const struct rk_run *run = &items->run[r];
+    for (size_t r = 0; r < items->row_blocks; r++) {
+        const struct rk_row_block *run = &items->row_block[r];
         equal = find_in_run(run, run->by_label, items->labels[q], relevant, equal);
         if (id != RK_LABEL_NONE && run->by_id)
             own = find_in_run(run, run->by_id, id, ignored, own);
@@ -205,7 +208,7 @@ void rk_items_find(const struct rk_items *items, size_t q, uint32_t *relevant, u
     }
 }
 
-void rk_run_row(const struct rk_run *run, size_t dim, size_t place, float *out)
+void rk_row_block_read(const struct rk_row_block *run, size_t dim, size_t place, float *out)
 {
     const char *row = (const char *)run->rows + place * dim * rk_dtype_size(run->dtype);
     if (run->dtype == RK_FP32)
@@ -214,15 +217,15 @@ void rk_run_row(const struct rk_run *run, size_t dim, size_t place, float *out)
         rk_scores_widen(row, run->dtype, dim, out);
 }
 
-const struct rk_run *rk_items_run(const struct rk_items *items, size_t position)
+const struct rk_row_block *rk_items_row_block(const struct rk_items *items, size_t position)
 {
-    size_t low = 0, high = items->runs;
+    size_t low = 0, high = items->row_blocks;
     while (high - low > 1) {
         size_t middle = (low + high) / 2;
-        if (items->run[middle].start <= position)
+        if (items->row_block[middle].start <= position)
             low = middle;
         else
             high = middle;
     }
-    return &items->run[low];
+    return &items->row_block[low];
 }

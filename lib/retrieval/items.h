@@ -1,5 +1,5 @@
 /* The ranked axis of a retrieval request: the batch, then the references, then the bank's items, oldest
- * first, as runs of rows that lie side by side; and which of them a query finds relevant or must ignore. */
+ * first, as blocks of rows that lie side by side; and which of them a query finds relevant or must ignore. */
 #ifndef RK_RETRIEVAL_ITEMS_H
 #define RK_RETRIEVAL_ITEMS_H
 
@@ -7,8 +7,8 @@
 #include "base/exec.h"
 #include "request/bank_view.h"
 
-/* A run of items. Positions on the ranked axis are start..start+items-1. */
-struct rk_run {
+/* A block of items that lie side by side. Positions on the ranked axis are start..start+items-1. */
+struct rk_row_block {
     size_t start, items;
     const void *rows; /* [items, dim] */
     enum rk_dtype dtype;
@@ -22,13 +22,14 @@ struct rk_run {
 };
 
 struct rk_items {
-    size_t batch, refs, total, dim;
-    size_t runs;
-    struct rk_run *run; /* run[0] is the batch; then the references, if any; then the bank's chunks */
-    float *rows;        /* [batch + refs, dim]: embeddings as ranked */
-    double *norms;      /* [batch + refs] */
-    int64_t *labels;    /* [batch + refs] */
-    int64_t *ids;       /* [batch + refs]; NULL: neither has ids */
+    size_t n_queries, refs, total, dim;
+    size_t row_blocks;
+    struct rk_row_block
+        *row_block;  /* row_block[0] is the batch; then the references, if any; then the bank's chunks */
+    float *rows;     /* [batch + refs, dim]: embeddings as ranked */
+    double *norms;   /* [batch + refs] */
+    int64_t *labels; /* [batch + refs] */
+    int64_t *ids;    /* [batch + refs]; NULL: neither has ids */
 };
 
 struct rk_request;
@@ -39,22 +40,22 @@ enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_requ
                                 struct rk_items *items, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-struct rk_found {
+struct rk_match_counts {
     uint32_t relevant; /* bear the query's label and are not ignored */
     uint32_t ignored;  /* the query itself, and what bears its id */
 };
 
 /* How many items query q (an item of the batch) finds relevant and ignores. */
-struct rk_found rk_items_count(const struct rk_items *items, size_t q);
+struct rk_match_counts rk_items_count(const struct rk_items *items, size_t q);
 
-/* Their positions, each ascending: `ignored` has room for found.ignored of rk_items_count(), `relevant` for
- * found.relevant + found.ignored of them. */
+/* Their positions, each ascending: `ignored` has room for match_counts.ignored of rk_items_count(),
+ * `relevant` for match_counts.relevant + match_counts.ignored of them. */
 void rk_items_find(const struct rk_items *items, size_t q, uint32_t *relevant, uint32_t *ignored);
 
 /* Item `place` of a run as FP32, to `out` [dim]. */
-void rk_run_row(const struct rk_run *run, size_t dim, size_t place, float *out);
+void rk_row_block_read(const struct rk_row_block *run, size_t dim, size_t place, float *out);
 
-/* The run of a position. */
-const struct rk_run *rk_items_run(const struct rk_items *items, size_t position);
+/* The block of a position. */
+const struct rk_row_block *rk_items_row_block(const struct rk_items *items, size_t position);
 
 #endif

@@ -9,66 +9,66 @@
 
 static size_t base_items(uint32_t p)
 {
-    uint32_t buckets = rk_steps_buckets(p);
+    uint32_t buckets = rk_threshold_index_buckets(p);
     return buckets ? buckets + (size_t)1 : 0;
 }
 
-static size_t carve_list(struct rk_stream_list *list, void *memory)
+static size_t place_list(struct rk_stream_list *list, void *memory)
 {
-    struct rk_carve carve = {.base = memory};
+    struct rk_arena arena = {.base = memory};
     size_t p = list->p;
     list->relevant =
-        rk_carve(&carve, (p + list->skips) * sizeof(uint32_t)); /* room for the ignored while found */
-    list->skip = rk_carve(&carve, list->skips * sizeof(uint32_t));
-    list->y = rk_carve(&carve, p * sizeof(float));
-    list->order = rk_carve(&carve, p * sizeof(uint32_t));
-    list->delta = rk_carve(&carve, p * sizeof(int32_t));
-    list->cut = rk_carve(&carve, (p + RK_STEPS_PAD) * sizeof(float));
-    list->base = rk_carve(&carve, base_items(list->p) * sizeof(uint32_t));
-    list->reach = rk_carve(&carve, (p + 1) * sizeof(float));
-    list->hist = rk_carve(&carve, (p + 1) * sizeof(uint32_t));
-    return carve.used;
+        rk_arena_alloc(&arena, (p + list->skips) * sizeof(uint32_t)); /* room for the ignored while found */
+    list->skip = rk_arena_alloc(&arena, list->skips * sizeof(uint32_t));
+    list->y = rk_arena_alloc(&arena, p * sizeof(float));
+    list->argsort = rk_arena_alloc(&arena, p * sizeof(uint32_t));
+    list->delta = rk_arena_alloc(&arena, p * sizeof(int32_t));
+    list->threshold = rk_arena_alloc(&arena, (p + RK_THRESHOLD_INDEX_PAD) * sizeof(float));
+    list->base = rk_arena_alloc(&arena, base_items(list->p) * sizeof(uint32_t));
+    list->perturbed_upper_bound = rk_arena_alloc(&arena, (p + 1) * sizeof(float));
+    list->hist = rk_arena_alloc(&arena, (p + 1) * sizeof(uint32_t));
+    return arena.used;
 }
 
 size_t rk_stream_list_bytes(uint32_t p, uint32_t skips)
 {
     struct rk_stream_list list = {.p = p, .skips = skips};
-    return carve_list(&list, NULL);
+    return place_list(&list, NULL);
 }
 
 void rk_stream_list_place(struct rk_stream_list *list, void *memory)
 {
-    (void)carve_list(list, memory);
+    (void)place_list(list, memory);
 }
 
-static size_t carve_work(struct rk_list_work *work, const struct rk_kernels *kernels, uint32_t p,
+static size_t place_work(struct rk_list_work *work, const struct rk_kernels *kernels, uint32_t p,
                          void *memory)
 {
-    struct rk_carve carve = {.base = memory};
+    struct rk_arena arena = {.base = memory};
     work->p = p;
-    work->key = rk_carve(&carve, p * sizeof(uint32_t));
-    work->ahead = rk_carve(&carve, p * sizeof(uint32_t));
-    work->place = rk_carve(&carve, (RK_LINK + RK_STEPS_PAD) * sizeof(uint32_t));
-    work->order = rk_carve(&carve, p * sizeof(uint32_t));
-    work->below = rk_carve(&carve, (p + (size_t)1) * sizeof(uint32_t));
-    work->below_after = rk_carve(&carve, (p + (size_t)1) * sizeof(uint32_t));
-    work->y = rk_carve(&carve, p * sizeof(float));
-    work->after = rk_carve(&carve, (p + (size_t)RK_STEPS_PAD) * sizeof(float));
-    work->base = rk_carve(&carve, base_items(p) * sizeof(uint32_t));
-    work->slope = rk_carve(&carve, p * sizeof(double));
-    work->sort = rk_carve(&carve, kernels->order_scratch(p));
-    return carve.used;
+    work->key = rk_arena_alloc(&arena, p * sizeof(uint32_t));
+    work->irrelevant_above = rk_arena_alloc(&arena, p * sizeof(uint32_t));
+    work->place = rk_arena_alloc(&arena, (RK_LINK + RK_THRESHOLD_INDEX_PAD) * sizeof(uint32_t));
+    work->argsort = rk_arena_alloc(&arena, p * sizeof(uint32_t));
+    work->below = rk_arena_alloc(&arena, (p + (size_t)1) * sizeof(uint32_t));
+    work->below_after = rk_arena_alloc(&arena, (p + (size_t)1) * sizeof(uint32_t));
+    work->y = rk_arena_alloc(&arena, p * sizeof(float));
+    work->after = rk_arena_alloc(&arena, (p + (size_t)RK_THRESHOLD_INDEX_PAD) * sizeof(float));
+    work->base = rk_arena_alloc(&arena, base_items(p) * sizeof(uint32_t));
+    work->slope = rk_arena_alloc(&arena, p * sizeof(double));
+    work->sort = rk_arena_alloc(&arena, kernels->argsort_scratch(p));
+    return arena.used;
 }
 
 size_t rk_list_work_bytes(const struct rk_kernels *kernels, uint32_t p)
 {
     struct rk_list_work work;
-    return carve_work(&work, kernels, p, NULL);
+    return place_work(&work, kernels, p, NULL);
 }
 
 void rk_list_work_place(struct rk_list_work *work, const struct rk_kernels *kernels, uint32_t p, void *memory)
 {
-    (void)carve_work(work, kernels, p, memory);
+    (void)place_work(work, kernels, p, memory);
 }
 
 /* order[k] = place in index order of the k-th best y. */
@@ -77,35 +77,35 @@ static void rank(const struct rk_retrieval *run, uint32_t p, const float *y, uin
 {
     for (uint32_t i = 0; i < p; i++)
         work->key[i] = ~rk_key(y[i]);
-    run->kernels->order(work->key, p, order, NULL, work->sort);
+    run->kernels->argsort(work->key, p, order, NULL, work->sort);
 }
 
 enum rankd_status rk_stream_list_begin(const struct rk_retrieval *run, struct rk_stream_list *list,
                                        struct rk_list_work *work)
 {
     double half = run->box.margin / 2;
-    uint32_t p = list->p, ignored = run->query[list->q].found.ignored;
+    uint32_t p = list->p, ignored = run->query[list->q].match_counts.ignored;
     for (uint32_t i = 0; i < p; i++) {
         if (list->y[i] != list->y[i])
             return RANKD_INVALID;
         list->y[i] = (float)((double)list->y[i] - half);
     }
-    rank(run, p, list->y, list->order, work);
+    rank(run, p, list->y, list->argsort, work);
     for (uint32_t k = 0; k < p; k++)
-        list->cut[p - 1 - k] = rk_cut(list->y[list->order[k]], half);
-    list->steps = rk_steps_make(list->cut, p, list->base);
+        list->threshold[p - 1 - k] = rk_raw_threshold(list->y[list->argsort[k]], half);
+    list->threshold_index = rk_threshold_index_make(list->threshold, p, list->base);
     list->lambda = rk_box_lambda(&run->box, run->query[list->q].w, (uint32_t)run->items.total - ignored);
     rk_stream_list_restart(list);
     return RANKD_OK;
 }
 
 /* Irrelevant items at or above the k-th best relevant one, from the places of all. */
-static void add_up(const struct rk_stream_list *list, uint32_t *ahead)
+static void add_up(const struct rk_stream_list *list, uint32_t *irrelevant_above)
 {
     uint32_t sum = 0;
     for (uint32_t k = 0; k < list->p; k++) {
         sum += list->hist[list->p - k];
-        ahead[k] = sum;
+        irrelevant_above[k] = sum;
     }
 }
 
@@ -118,11 +118,11 @@ static uint32_t at_least(uint32_t seen, double scale)
 }
 
 /* Where y' may be at most, as raw score. */
-static float reach_of(const struct rk_retrieval *run, const struct rk_stream_list *list, uint32_t k,
-                      double slope)
+static float perturbed_upper_bound_of(const struct rk_retrieval *run, const struct rk_stream_list *list,
+                                      uint32_t k, double slope)
 {
-    double y = (double)list->y[list->order[k]];
-    return rk_cut((float)(y + list->lambda * slope), run->box.margin / 2);
+    double y = (double)list->y[list->argsort[k]];
+    return rk_raw_threshold((float)(y + list->lambda * slope), run->box.margin / 2);
 }
 
 void rk_stream_list_restart(struct rk_stream_list *list)
@@ -138,14 +138,15 @@ void rk_stream_list_window(const struct rk_retrieval *run, struct rk_stream_list
 {
     uint32_t p = list->p;
     double scale = sampled > 0 ? (double)total / (double)sampled : 0;
-    add_up(list, work->ahead);
+    add_up(list, work->irrelevant_above);
     for (uint32_t k = 0; k < p; k++)
-        work->ahead[k] = at_least(work->ahead[k], scale);
-    (void)run->box.loss->list(p, work->ahead, run->box.weight, work->slope);
-    list->reach[0] = -INFINITY;
+        work->irrelevant_above[k] = at_least(work->irrelevant_above[k], scale);
+    (void)run->box.loss->list(p, work->irrelevant_above, run->box.transform, work->slope);
+    list->perturbed_upper_bound[0] = -INFINITY;
     for (uint32_t k = 1; k <= p; k++) {
-        float reach = reach_of(run, list, p - k, work->slope[p - k]);
-        list->reach[k] = reach > list->reach[k - 1] ? reach : list->reach[k - 1];
+        float reach = perturbed_upper_bound_of(run, list, p - k, work->slope[p - k]);
+        list->perturbed_upper_bound[k] =
+            reach > list->perturbed_upper_bound[k - 1] ? reach : list->perturbed_upper_bound[k - 1];
     }
     rk_stream_list_restart(list);
 }
@@ -164,7 +165,7 @@ void rk_stream_list_expect(struct rk_stream_list *list, size_t sampled, size_t t
 void rk_stream_list_keep_nothing(struct rk_stream_list *list)
 {
     for (uint32_t k = 0; k <= list->p; k++)
-        list->reach[k] = -INFINITY;
+        list->perturbed_upper_bound[k] = -INFINITY;
     list->expected = 0;
 }
 
@@ -204,7 +205,7 @@ void rk_stream_list_count(const struct rk_tile_kernels *tile, struct rk_stream_l
     if (check_nan && count_nan(score, n) != list->cursor - before)
         list->nan = true;
     if (!store) {
-        tile->count(&list->steps, score, n, list->hist);
+        tile->count(&list->threshold_index, score, n, list->hist);
         return;
     }
     for (size_t done = 0, here; done < n; done += here) {
@@ -214,9 +215,9 @@ void rk_stream_list_count(const struct rk_tile_kernels *tile, struct rk_stream_l
             list->failed = true;
             return;
         }
-        link->count +=
-            (uint32_t)tile->collect(&list->steps, list->reach, score + done, here, first + (uint32_t)done,
-                                    list->hist, link->position + link->count, link->score + link->count);
+        link->count += (uint32_t)tile->collect(&list->threshold_index, list->perturbed_upper_bound,
+                                               score + done, here, first + (uint32_t)done, list->hist,
+                                               link->position + link->count, link->score + link->count);
     }
 }
 
@@ -227,29 +228,29 @@ static bool move(const struct rk_retrieval *run, struct rk_stream_list *list, st
     uint32_t p = list->p;
     double half = run->box.margin / 2;
     for (uint32_t k = 0; k < p; k++) {
-        uint32_t i = list->order[k];
+        uint32_t i = list->argsort[k];
         work->y[i] = (float)((double)list->y[i] + list->lambda * work->slope[k]);
-        list->delta[i] = (int32_t)(k + 1 + work->ahead[k]);
-        if (rk_cut(work->y[i], half) > list->reach[p - k])
+        list->delta[i] = (int32_t)(k + 1 + work->irrelevant_above[k]);
+        if (rk_raw_threshold(work->y[i], half) > list->perturbed_upper_bound[p - k])
             return false;
     }
-    rank(run, p, work->y, work->order, work);
+    rank(run, p, work->y, work->argsort, work);
     for (uint32_t k = 0; k < p; k++)
-        work->after[p - 1 - k] = rk_cut(work->y[work->order[k]], half);
+        work->after[p - 1 - k] = rk_raw_threshold(work->y[work->argsort[k]], half);
     return true;
 }
 
 /* Δ of the kept items in the place of their scores, those without one dropped; their places among the
  * thresholds before and after are counted. Returns how many are left. */
 static size_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *list,
-                     const struct rk_steps *after, struct rk_list_work *work)
+                     const struct rk_threshold_index *after, struct rk_list_work *work)
 {
     size_t left = 0;
-    uint32_t before_of[RK_LINK + RK_STEPS_PAD];
+    uint32_t before_of[RK_LINK + RK_THRESHOLD_INDEX_PAD];
     for (struct rk_link *link = list->first; link; link = link->next) {
         uint32_t kept = 0;
-        tile->place(&list->steps, link->score, link->count, before_of);
-        tile->place(after, link->score, link->count, work->place);
+        tile->locate(&list->threshold_index, link->score, link->count, before_of);
+        tile->locate(after, link->score, link->count, work->place);
         for (uint32_t i = 0; i < link->count; i++) {
             work->below[before_of[i]]++;
             work->below_after[work->place[i]]++;
@@ -279,7 +280,7 @@ static void differentiate(const struct rk_retrieval *run, const struct rk_tile_k
         list->failed = true;
         return;
     }
-    struct rk_steps after = rk_steps_make(work->after, p, work->base);
+    struct rk_threshold_index after = rk_threshold_index_make(work->after, p, work->base);
     memset(work->below, 0, (p + (size_t)1) * sizeof *work->below);
     memset(work->below_after, 0, (p + (size_t)1) * sizeof *work->below_after);
     size_t jumped = settle(tile, list, &after, work);
@@ -288,9 +289,9 @@ static void differentiate(const struct rk_retrieval *run, const struct rk_tile_k
     /* What relevant item i left behind on its way up are the kept items at or above it before, less those
      * after. */
     for (uint32_t k = 0; k < p; k++)
-        work->key[list->order[k]] = work->ahead[k] - work->below[p - k];
+        work->key[list->argsort[k]] = work->irrelevant_above[k] - work->below[p - k];
     for (uint32_t k = 0; k < p; k++) {
-        uint32_t i = work->order[k];
+        uint32_t i = work->argsort[k];
         list->delta[i] -= (int32_t)(k + 1 + work->key[i] + work->below_after[p - k]);
     }
     *stalled = run->query[list->q].loss > 0 && jumped == 0;
@@ -302,9 +303,9 @@ void rk_stream_list_finish(const struct rk_retrieval *run, const struct rk_tile_
     *stalled = false;
     if (list->failed)
         return;
-    add_up(list, work->ahead);
-    run->query[list->q].loss =
-        run->box.loss->list(list->p, work->ahead, run->box.weight, run->gradient ? work->slope : NULL);
+    add_up(list, work->irrelevant_above);
+    run->query[list->q].loss = run->box.loss->list(list->p, work->irrelevant_above, run->box.transform,
+                                                   run->gradient ? work->slope : NULL);
     if (run->gradient)
         differentiate(run, tile, list, work, stalled);
 }

@@ -18,10 +18,10 @@
 struct rk_link {
     struct rk_link *next;
     uint32_t count;
-    uint32_t position[RK_LINK + RK_STEPS_PAD];
+    uint32_t position[RK_LINK + RK_THRESHOLD_INDEX_PAD];
     union {
-        float score[RK_LINK + RK_STEPS_PAD];
-        int32_t delta[RK_LINK + RK_STEPS_PAD]; /* after rk_stream_list_finish() */
+        float score[RK_LINK + RK_THRESHOLD_INDEX_PAD];
+        int32_t delta[RK_LINK + RK_THRESHOLD_INDEX_PAD]; /* after rk_stream_list_finish() */
     };
 };
 
@@ -31,18 +31,18 @@ struct rk_store {
 };
 
 struct rk_stream_list {
-    size_t q;           /* the query */
-    uint32_t p, skips;  /* relevant items; those and the ignored ones */
-    uint32_t *relevant; /* [p], index order */
-    uint32_t *skip;     /* [skips], ascending: what the counts must not see */
-    float *y;           /* [p], index order: similarity, then after the margin */
-    uint32_t *order;    /* [p], ranked: place in index order */
-    int32_t *delta;     /* [p], index order: Δ of the relevant items, after finish */
-    float *cut;         /* [p + RK_STEPS_PAD], ascending */
-    uint32_t *base;     /* of steps */
-    float *reach;       /* [p + 1] */
-    uint32_t *hist;     /* [p + 1] */
-    struct rk_steps steps;
+    size_t q;                     /* the query */
+    uint32_t p, skips;            /* relevant items; those and the ignored ones */
+    uint32_t *relevant;           /* [p], index order */
+    uint32_t *skip;               /* [skips], ascending: what the counts must not see */
+    float *y;                     /* [p], index order: similarity, then after the margin */
+    uint32_t *argsort;            /* [p], ranked: place in index order */
+    int32_t *delta;               /* [p], index order: Δ of the relevant items, after finish */
+    float *threshold;             /* [p + RK_THRESHOLD_INDEX_PAD], ascending */
+    uint32_t *base;               /* of steps */
+    float *perturbed_upper_bound; /* [p + 1] */
+    uint32_t *hist;               /* [p + 1] */
+    struct rk_threshold_index threshold_index;
     double lambda;
     size_t cursor;   /* in skip */
     size_t expected; /* items that the windows will keep, as the sample says */
@@ -54,9 +54,9 @@ struct rk_stream_list {
 /* Work memory for lists of up to `p` relevant items, shared. */
 struct rk_list_work {
     uint32_t p;
-    uint32_t *key, *ahead, *place;         /* [p], [p], [RK_LINK + RK_STEPS_PAD] */
-    uint32_t *order, *below, *below_after; /* [p], [p + 1], [p + 1] */
-    float *y, *after;                      /* [p], [p + RK_STEPS_PAD] */
+    uint32_t *key, *irrelevant_above, *place; /* [p], [p], [RK_LINK + RK_THRESHOLD_INDEX_PAD] */
+    uint32_t *argsort, *below, *below_after;  /* [p], [p + 1], [p + 1] */
+    float *y, *after;                         /* [p], [p + RK_THRESHOLD_INDEX_PAD] */
     uint32_t *base;
     double *slope; /* [p] */
     void *sort;
@@ -66,7 +66,7 @@ struct rk_list_work {
 size_t rk_stream_list_bytes(uint32_t p, uint32_t skips);
 size_t rk_list_work_bytes(const struct rk_kernels *kernels, uint32_t p);
 
-/* Carve the arrays out of `memory`, 64-byte aligned. */
+/* Place the arrays in `memory`, 64-byte aligned. */
 void rk_stream_list_place(struct rk_stream_list *list, void *memory);
 void rk_list_work_place(struct rk_list_work *work, const struct rk_kernels *kernels, uint32_t p,
                         void *memory);

@@ -33,10 +33,10 @@ struct range {
     size_t begin, end;
 };
 
-static struct range tile_range(size_t tile, size_t batch)
+static struct range tile_range(size_t tile, size_t n_queries)
 {
     size_t begin = tile * RK_BATCH_TILE;
-    return (struct range){begin, begin + RK_BATCH_TILE < batch ? begin + RK_BATCH_TILE : batch};
+    return (struct range){begin, begin + RK_BATCH_TILE < n_queries ? begin + RK_BATCH_TILE : n_queries};
 }
 
 /* Rows [first, end) of the tile rows × columns, from its home. */
@@ -65,19 +65,20 @@ static void batch_tile(const struct rk_items *items, struct range rows, struct r
 void rk_product_batch(const struct rk_items *items, size_t first, size_t count, float *out, size_t stride,
                       void *work)
 {
-    size_t tiles = (items->batch + RK_BATCH_TILE - 1) / RK_BATCH_TILE, end = first + count;
+    size_t tiles = (items->n_queries + RK_BATCH_TILE - 1) / RK_BATCH_TILE, end = first + count;
     for (size_t r = first / RK_BATCH_TILE; r * RK_BATCH_TILE < end; r++) {
-        struct range rows = tile_range(r, items->batch), wanted = rows;
+        struct range rows = tile_range(r, items->n_queries), wanted = rows;
         wanted.begin = wanted.begin < first ? first : wanted.begin;
         wanted.end = wanted.end > end ? end : wanted.end;
         for (size_t c = 0; c < tiles; c++)
-            batch_tile(items, rows, tile_range(c, items->batch), wanted,
+            batch_tile(items, rows, tile_range(c, items->n_queries), wanted,
                        out + (wanted.begin - first) * stride, stride, work);
     }
 }
 
-void rk_product_run(const struct rk_items *items, size_t first, size_t count, const struct rk_run *run,
-                    size_t from, size_t n, float *out, size_t stride, void *work)
+void rk_product_row_block(const struct rk_items *items, size_t first, size_t count,
+                          const struct rk_row_block *run, size_t from, size_t n, float *out, size_t stride,
+                          void *work)
 {
     size_t dim = items->dim;
     const float *rows = (const float *)run->rows + from * dim;

@@ -31,8 +31,9 @@ void rk_product_batch(const struct rk_items *items, size_t first, size_t count, 
 
 /* Similarities of queries first..first+count-1 with `n` <= RK_ITEM_TILE items of a run from its place `from`
  * on, to out[i * stride + j], j = 0..n-1. */
-void rk_product_run(const struct rk_items *items, size_t first, size_t count, const struct rk_run *run,
-                    size_t from, size_t n, float *out, size_t stride, void *work);
+void rk_product_row_block(const struct rk_items *items, size_t first, size_t count,
+                          const struct rk_row_block *run, size_t from, size_t n, float *out, size_t stride,
+                          void *work);
 
 /* C[m, n] = A[m, dim] · B[n, dim]ᵀ, rows of C `stride` apart. */
 void rk_product(size_t m, size_t n, size_t dim, const float *a, const float *b, float *c, size_t stride);

@@ -22,13 +22,13 @@ static struct rk_blackbox box_of(const struct rk_request *request, bool normaliz
     const struct rk_params *params = &request->params;
     bool given = params->given & (1u << RK_PARAM_margin);
     return (struct rk_blackbox){.loss = request->model->loss,
-                                .weight = params->weight,
+                                .transform = params->transform,
                                 .margin = given       ? params->margin
                                           : normalize ? MARGIN_NORMALIZED
                                                       : 0.0,
                                 .lambda = params->lambda,
-                                .normalized = params->lambda_units == RK_UNITS_NORMALIZED,
-                                .batch = params->lambda_scope == RK_SCOPE_BATCH};
+                                .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED,
+                                .lambda_batch_scope = params->lambda_scope == RK_SCOPE_BATCH};
 }
 
 /* Counts what each query finds, and from that the weights of the lists. Returns the number of valid lists. */
@@ -36,16 +36,18 @@ static size_t weigh(struct rk_retrieval *run, int average)
 {
     size_t valid = 0;
     uint64_t relevant = 0;
-    for (size_t q = 0; q < run->items.batch; q++) {
-        struct rk_found found = rk_items_count(&run->items, q);
-        run->query[q] = (struct rk_query){.found = found, .loss = NAN};
-        valid += found.relevant > 0;
-        relevant += found.relevant;
-        run->most_relevant = found.relevant > run->most_relevant ? found.relevant : run->most_relevant;
-        run->most_ignored = found.ignored > run->most_ignored ? found.ignored : run->most_ignored;
+    for (size_t q = 0; q < run->items.n_queries; q++) {
+        struct rk_match_counts match_counts = rk_items_count(&run->items, q);
+        run->query[q] = (struct rk_query){.match_counts = match_counts, .loss = NAN};
+        valid += match_counts.relevant > 0;
+        relevant += match_counts.relevant;
+        run->most_relevant =
+            match_counts.relevant > run->most_relevant ? match_counts.relevant : run->most_relevant;
+        run->most_ignored =
+            match_counts.ignored > run->most_ignored ? match_counts.ignored : run->most_ignored;
     }
-    for (size_t q = 0; q < run->items.batch; q++) {
-        uint32_t p = run->query[q].found.relevant;
+    for (size_t q = 0; q < run->items.n_queries; q++) {
+        uint32_t p = run->query[q].match_counts.relevant;
         run->query[q].w = average == RK_AVERAGE_SUM     ? 1.0
                           : average == RK_AVERAGE_MICRO ? (double)p / (double)relevant
                                                         : 1.0 / (double)valid;
@@ -53,13 +55,13 @@ static size_t weigh(struct rk_retrieval *run, int average)
     return valid;
 }
 
-static bool take(struct rk_retrieval *run)
+static bool take_run(struct rk_retrieval *run)
 {
     const struct rk_items *items = &run->items;
-    run->query = rk_scratch_take(run->exec->scratch, items->batch * sizeof *run->query);
+    run->query = rk_scratch_take(run->exec->scratch, items->n_queries * sizeof *run->query);
     if (!run->gradient)
         return run->query != NULL;
-    size_t bytes = (items->batch + items->refs) * items->dim * sizeof *run->sum;
+    size_t bytes = (items->n_queries + items->refs) * items->dim * sizeof *run->sum;
     run->sum = rk_scratch_take(run->exec->scratch, bytes);
     if (run->sum)
         memset(run->sum, 0, bytes);
@@ -70,17 +72,17 @@ static void fill_info(const struct rk_retrieval *run, const struct rk_request *r
                       struct rk_info *info)
 {
     struct rk_sum loss = {0};
-    for (size_t q = 0; q < run->items.batch; q++) {
-        if (run->query[q].found.relevant > 0)
+    for (size_t q = 0; q < run->items.n_queries; q++) {
+        if (run->query[q].match_counts.relevant > 0)
             rk_sum_add(&loss, run->query[q].w * run->query[q].loss);
     }
     info->loss = rk_sum_value(&loss);
-    info->lists = run->items.batch;
-    info->lists_skipped = run->items.batch - valid;
+    info->lists = run->items.n_queries;
+    info->lists_skipped = run->items.n_queries - valid;
     info->lists_stalled = run->stalled;
     info->has_gradient = run->gradient;
-    info->on_card = run->on_card > 0;
-    rk_info_bank(info, request->memory);
+    info->on_device = run->on_device > 0;
+    rk_info_bank(info, request->bank_snapshot);
 }
 
 static enum rankd_status write_losses(const struct rk_retrieval *run, const struct rk_request *request,
@@ -92,10 +94,10 @@ static enum rankd_status write_losses(const struct rk_retrieval *run, const stru
         *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
     }
     if (request->outputs & RK_OUT_BIT(RK_OUT_LIST_LOSS)) {
-        if (rk_out_vector(reply, RK_OUT_LIST_LOSS, RK_FP32, run->items.batch, err) != RANKD_OK)
+        if (rk_out_vector(reply, RK_OUT_LIST_LOSS, RK_FP32, run->items.n_queries, err) != RANKD_OK)
             return err->status;
         float *out = reply->out[RK_OUT_LIST_LOSS].data;
-        for (size_t q = 0; q < run->items.batch; q++)
+        for (size_t q = 0; q < run->items.n_queries; q++)
             out[q] = (float)run->query[q].loss;
     }
     return RANKD_OK;
@@ -116,32 +118,33 @@ static enum rankd_status write_gradient(const struct rk_retrieval *run, enum rk_
     return RANKD_OK;
 }
 
-/* What the accelerator leaves is computed from rows: mostly nothing. */
+/* What the device leaves is computed from rows: mostly nothing. */
 static enum rankd_status run_lists(struct rk_retrieval *run, const struct rk_request *request,
                                    struct rk_err *err)
 {
     if (run->exec->device)
         rk_device_retrieval(run->exec->device, request, run);
-    const bool streams = run->on_card == 0 && rk_retrieval_streams(run->items.batch, run->items.total);
+    const bool streams = run->on_device == 0 && rk_retrieval_streams(run->items.n_queries, run->items.total);
     return streams ? rk_retrieval_stream(run, err) : rk_retrieval_rows(run, err);
 }
 
 static enum rankd_status compute(struct rk_retrieval *run, const struct rk_request *request, bool normalize,
                                  struct rk_reply *reply, struct rk_err *err)
 {
-    if (!take(run))
+    if (!take_run(run))
         return rk_fail_scratch(err, rk_retrieval_cost(request));
-    size_t valid = weigh(run, request->params.average), batch = run->items.batch;
+    size_t valid = weigh(run, request->params.average), n_queries = run->items.n_queries;
     if (valid > 0 && run_lists(run, request, err) != RANKD_OK)
         return err->status;
     fill_info(run, request, valid, &reply->info);
     if (write_losses(run, request, reply, err) != RANKD_OK)
         return err->status;
     if (request->outputs & RK_OUT_BIT(RK_OUT_GRADIENT) &&
-        write_gradient(run, RK_OUT_GRADIENT, 0, batch, normalize, reply, err) != RANKD_OK)
+        write_gradient(run, RK_OUT_GRADIENT, 0, n_queries, normalize, reply, err) != RANKD_OK)
         return err->status;
     if (request->outputs & RK_OUT_BIT(RK_OUT_REF_GRADIENT) &&
-        write_gradient(run, RK_OUT_REF_GRADIENT, batch, run->items.refs, normalize, reply, err) != RANKD_OK)
+        write_gradient(run, RK_OUT_REF_GRADIENT, n_queries, run->items.refs, normalize, reply, err) !=
+            RANKD_OK)
         return err->status;
     return RANKD_OK;
 }
@@ -151,7 +154,8 @@ enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_r
 {
     if (rk_retrieval_check(request, err) != RANKD_OK)
         return err->status;
-    bool normalize = request->memory ? request->memory->embeddings.normalize : request->params.normalize;
+    bool normalize =
+        request->bank_snapshot ? request->bank_snapshot->embeddings.normalize : request->params.normalize;
     struct rk_retrieval run = {
         .exec = exec,
         .kernels = exec->kernels ? exec->kernels : rk_kernels(),
@@ -170,16 +174,16 @@ enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_r
 
 size_t rk_retrieval_cost(const struct rk_request *request)
 {
-    size_t batch = request->in[RK_IN_EMBEDDINGS].shape[0], dim = request->in[RK_IN_EMBEDDINGS].shape[1];
+    size_t n_queries = request->in[RK_IN_EMBEDDINGS].shape[0], dim = request->in[RK_IN_EMBEDDINGS].shape[1];
     size_t refs = request->in[RK_IN_REF_EMBEDDINGS].data ? request->in[RK_IN_REF_EMBEDDINGS].shape[0] : 0;
-    size_t own = rk_cost_add(batch, refs);
-    size_t total = rk_cost_add(own, request->memory ? request->memory->items : 0);
-    if (batch > RK_RETRIEVAL_BATCH_MAX || total > RK_LIST_MAX || rk_cost_times(own, dim) > SIZE_MAX / 64 ||
-        dim > INT_MAX)
+    size_t own = rk_size_add(n_queries, refs);
+    size_t total = rk_size_add(own, request->bank_snapshot ? request->bank_snapshot->items : 0);
+    if (n_queries > RK_RETRIEVAL_BATCH_MAX || total > RK_LIST_MAX ||
+        rk_size_times(own, dim) > SIZE_MAX / 64 || dim > INT_MAX)
         return SIZE_MAX; /* it will be refused */
     /* Rows and sums of the own items; labels, ids, norms and their indexes. */
     size_t read = own * dim * (sizeof(float) + sizeof(double)) + own * (8 + 8 + 8 + 2 * 20) + 4096;
-    size_t runs = 2 + (request->memory ? request->memory->embeddings.chunks : 0);
-    return rk_cost_add(read + runs * sizeof(struct rk_run) + batch * sizeof(struct rk_query),
-                       rk_retrieval_stream_cost(batch, total, dim));
+    size_t runs = 2 + (request->bank_snapshot ? request->bank_snapshot->embeddings.chunks : 0);
+    return rk_size_add(read + runs * sizeof(struct rk_row_block) + n_queries * sizeof(struct rk_query),
+                       rk_retrieval_stream_cost(n_queries, total, dim));
 }

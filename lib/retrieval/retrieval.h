@@ -10,11 +10,11 @@
 #include "base/exec.h"
 #include "request/request.h"
 
-/* Computes a request whose `embeddings` were sent, for a model with a loss. rk_run() has checked that inputs
- * and parameters belong to the model and that each tensor's type and number of dimensions fit its row; here
- * the shapes, the values and what they have to do with each other are checked. Fills reply->info and those of
- * loss, gradient, list_loss and ref_gradient that request->outputs asks for (not 0 here). On failure rk_run()
- * clears the reply.
+/* Computes a request whose `embeddings` were sent, for a model with a loss. rk_engine_run() has checked that
+ * inputs and parameters belong to the model and that each tensor's type and number of dimensions fit its row;
+ * here the shapes, the values and what they have to do with each other are checked. Fills reply->info and
+ * those of loss, gradient, list_loss and ref_gradient that request->outputs asks for (not 0 here). On failure
+ * rk_engine_run() clears the reply.
  *
  * Errors: RANKD_INVALID (names the field and the position), RANKD_OVERLOADED (scratch), RANKD_DEADLINE. */
 enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_request *request,

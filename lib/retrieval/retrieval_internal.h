@@ -8,7 +8,7 @@
 
 /* One query and its list. */
 struct rk_query {
-    struct rk_found found;
+    struct rk_match_counts match_counts;
     double w;    /* weight of the list in the loss */
     double loss; /* of the list, before w */
     bool done;   /* its loss and gradient are there */
@@ -22,10 +22,10 @@ struct rk_retrieval {
     struct rk_query *query;               /* [batch] */
     uint32_t most_relevant, most_ignored; /* of any query */
     bool gradient;
-    bool check_nan; /* similarities may be NaN: embeddings are not normalized */
-    double *sum;    /* [batch + refs, dim]: the gradient; NULL unless `gradient` */
-    size_t stalled; /* lists */
-    size_t on_card; /* lists that the accelerator computed */
+    bool check_nan;   /* similarities may be NaN: embeddings are not normalized */
+    double *sum;      /* [batch + refs, dim]: the gradient; NULL unless `gradient` */
+    size_t stalled;   /* lists */
+    size_t on_device; /* lists that the device computed */
 };
 
 /* Both compute the lists of queries that are not done: fill their losses, `sum` and `stalled`. RANKD_OK;
@@ -45,15 +45,16 @@ void rk_device_retrieval(struct rk_device *device, const struct rk_request *requ
 
 /* Scratch bytes of rows for so many queries and items; and of stream, which goes on with rows where it has
  * to. */
-size_t rk_retrieval_rows_cost(size_t batch, size_t total, size_t dim);
-size_t rk_retrieval_stream_cost(size_t batch, size_t total, size_t dim);
+size_t rk_retrieval_rows_cost(size_t n_queries, size_t total, size_t dim);
+size_t rk_retrieval_stream_cost(size_t n_queries, size_t total, size_t dim);
 
 #define RK_ROWS_BYTES ((size_t)40 << 20)
 
 /* True where streaming pays: the rows of a batch do not fit, and a sample says something. */
-static inline bool rk_retrieval_streams(size_t batch, size_t total)
+static inline bool rk_retrieval_streams(size_t n_queries, size_t total)
 {
-    return batch > 1 && total >= 65536 && batch * total > RK_ROWS_BYTES / sizeof(float) && total >= 4 * batch;
+    return n_queries > 1 && total >= 65536 && n_queries * total > RK_ROWS_BYTES / sizeof(float) &&
+           total >= 4 * n_queries;
 }
 
 #endif

@@ -8,9 +8,9 @@
 #include "retrieval/retrieval_internal.h"
 
 /* Up to so many ignored items are cut out of a list; more are marked. */
-enum { CUTS = 64 };
+enum { SPLITS = 64 };
 
-struct rows {
+struct similarity_rows {
     struct rk_retrieval *run;
     size_t block;           /* queries of a block */
     float *similarity;      /* [block, total] */
@@ -24,7 +24,7 @@ struct rows {
     size_t scratch_bytes;
 };
 
-static size_t block_rows(size_t batch, size_t total)
+static size_t block_rows(size_t n_queries, size_t total)
 {
     if (total == 0) /* an empty batch, of which the cost is asked */
         return 0;
@@ -33,19 +33,21 @@ static size_t block_rows(size_t batch, size_t total)
         rows = rows / RK_BATCH_TILE *
                RK_BATCH_TILE; /* no tile of the batch is computed for a part of its rows */
     rows = rows ? rows : 1;
-    return rows < batch ? rows : batch;
+    return rows < n_queries ? rows : n_queries;
 }
 
-static enum rankd_status fill_rows(struct rows *rows, size_t first, size_t count, struct rk_err *err)
+static enum rankd_status fill_rows(struct similarity_rows *rows, size_t first, size_t count,
+                                   struct rk_err *err)
 {
     struct rk_retrieval *run = rows->run;
     const struct rk_items *items = &run->items;
     rk_product_batch(items, first, count, rows->similarity, items->total, rows->work);
-    for (size_t r = 1; r < items->runs; r++) {
-        for (size_t from = 0; from < items->run[r].items; from += RK_ITEM_TILE) {
-            size_t left = items->run[r].items - from, n = left < RK_ITEM_TILE ? left : RK_ITEM_TILE;
-            float *out = rows->similarity + items->run[r].start + from;
-            rk_product_run(items, first, count, &items->run[r], from, n, out, items->total, rows->work);
+    for (size_t r = 1; r < items->row_blocks; r++) {
+        for (size_t from = 0; from < items->row_block[r].items; from += RK_ITEM_TILE) {
+            size_t left = items->row_block[r].items - from, n = left < RK_ITEM_TILE ? left : RK_ITEM_TILE;
+            float *out = rows->similarity + items->row_block[r].start + from;
+            rk_product_row_block(items, first, count, &items->row_block[r], from, n, out, items->total,
+                                 rows->work);
             if ((from / RK_ITEM_TILE) % 16 == 0 && rk_exec_check(run->exec, err) != RANKD_OK)
                 return err->status;
         }
@@ -55,50 +57,52 @@ static enum rankd_status fill_rows(struct rows *rows, size_t first, size_t count
 
 /* The list of one query: row and targets, without the items it ignores, or with these marked where they are
  * many. */
-static struct rk_list list_of(const struct rows *rows, struct rk_found found, const float *row,
-                              struct rk_segment *segment)
+static struct rk_list list_of(const struct similarity_rows *rows, struct rk_match_counts match_counts,
+                              const float *row, struct rk_list_segment *segment)
 {
     uint32_t total = (uint32_t)rows->run->items.total, from = 0;
-    struct rk_list list = {.segment = segment, .n = total - found.ignored, .p = found.relevant};
-    size_t cuts = found.ignored <= CUTS ? found.ignored : 0;
-    for (size_t i = 0; i <= cuts; i++) {
-        uint32_t end = i < cuts ? rows->ignored[i] : total;
+    struct rk_list list = {.segment = segment, .n = total - match_counts.ignored, .p = match_counts.relevant};
+    size_t splits = match_counts.ignored <= SPLITS ? match_counts.ignored : 0;
+    for (size_t i = 0; i <= splits; i++) {
+        uint32_t end = i < splits ? rows->ignored[i] : total;
         if (end > from)
-            segment[list.segments++] = (struct rk_segment){
+            segment[list.segments++] = (struct rk_list_segment){
                 .scores = row + from, .targets = rows->targets + from, .items = end - from, .dtype = RK_FP32};
         from = end + 1;
     }
-    list.items = list.graded = cuts ? list.n : total;
+    list.items = list.differentiable = splits ? list.n : total;
     return list;
 }
 
-static void mark(const struct rows *rows, struct rk_found found, int8_t relevant, int8_t ignored)
+static void mark(const struct similarity_rows *rows, struct rk_match_counts match_counts, int8_t relevant,
+                 int8_t ignored)
 {
-    for (uint32_t i = 0; i < found.relevant; i++)
+    for (uint32_t i = 0; i < match_counts.relevant; i++)
         rows->targets[rows->relevant[i]] = relevant;
-    for (uint32_t i = 0; found.ignored > CUTS && i < found.ignored; i++)
+    for (uint32_t i = 0; match_counts.ignored > SPLITS && i < match_counts.ignored; i++)
         rows->targets[rows->ignored[i]] = ignored;
 }
 
 /* From positions of the list to positions of the ranked axis: the cut ones come back. */
-static void place(const struct rows *rows, struct rk_found found, size_t deltas)
+static void place(const struct similarity_rows *rows, struct rk_match_counts match_counts, size_t deltas)
 {
-    uint32_t skipped = 0, cuts = found.ignored <= CUTS ? found.ignored : 0;
+    uint32_t skipped = 0, splits = match_counts.ignored <= SPLITS ? match_counts.ignored : 0;
     for (size_t i = 0; i < deltas; i++) {
-        while (skipped < cuts && rows->ignored[skipped] <= rows->delta[i].position + skipped)
+        while (skipped < splits && rows->ignored[skipped] <= rows->delta[i].position + skipped)
             skipped++;
         rows->delta[i].position += skipped;
     }
 }
 
-static enum rankd_status run_list(struct rows *rows, size_t q, const float *row, struct rk_err *err)
+static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const float *row,
+                                  struct rk_err *err)
 {
     struct rk_retrieval *run = rows->run;
     struct rk_query *query = &run->query[q];
-    struct rk_segment segment[CUTS + 1];
+    struct rk_list_segment segment[SPLITS + 1];
     rk_items_find(&run->items, q, rows->relevant, rows->ignored);
-    struct rk_list list = list_of(rows, query->found, row, segment);
-    mark(rows, query->found, 1, -1);
+    struct rk_list list = list_of(rows, query->match_counts, row, segment);
+    mark(rows, query->match_counts, 1, -1);
     struct rk_list_out out = {
         .gradient = run->gradient, .sparse = rows->delta, .room = run->gradient ? run->items.total : 0};
     struct rk_exec alone = *run->exec; /* a list here is short, or there are many */
@@ -106,7 +110,7 @@ static enum rankd_status run_list(struct rows *rows, size_t q, const float *row,
     alone.copied = NULL; /* rows of similarities are nobody else's */
     enum rankd_status status =
         rk_list_run(&alone, run->kernels, &run->box, query->w, &list, rows->scratch, &out, err);
-    mark(rows, query->found, 0, 0);
+    mark(rows, query->match_counts, 0, 0);
     if (status == RANKD_INVALID)
         return rk_fail(
             err, RANKD_INVALID,
@@ -118,7 +122,7 @@ static enum rankd_status run_list(struct rows *rows, size_t q, const float *row,
     query->loss = out.loss;
     if (run->gradient) {
         run->stalled += out.stalled;
-        place(rows, query->found, out.deltas);
+        place(rows, query->match_counts, out.deltas);
         rk_gradient_begin(rows->gradient, q, query->w, out.lambda);
         for (size_t i = 0; i < out.deltas; i++)
             rk_gradient_put(rows->gradient, rows->delta[i].position, rows->delta[i].delta);
@@ -132,25 +136,25 @@ static size_t list_scratch(const struct rk_retrieval *run)
     /* `plan` may need more for fewer relevant items, so both ends of the range are asked. */
     size_t most = 0;
     uint32_t total = (uint32_t)run->items.total;
-    for (size_t q = 0; q < run->items.batch; q++) {
-        uint32_t p = run->query[q].found.relevant;
+    for (size_t q = 0; q < run->items.n_queries; q++) {
+        uint32_t p = run->query[q].match_counts.relevant;
         if (p == 0)
             continue;
-        size_t cut =
-            rk_list_scratch(run->kernels, total - run->query[q].found.ignored, p, RK_FP32, 1, run->gradient);
+        size_t without = rk_list_scratch(run->kernels, total - run->query[q].match_counts.ignored, p, RK_FP32,
+                                         1, run->gradient);
         size_t whole = rk_list_scratch(run->kernels, total, p, RK_FP32, 1, run->gradient);
-        most = cut > most ? cut : most;
+        most = without > most ? without : most;
         most = whole > most ? whole : most;
     }
     return most;
 }
 
-static bool take(struct rows *rows)
+static bool take_rows(struct similarity_rows *rows)
 {
     struct rk_retrieval *run = rows->run;
     struct rk_scratch *scratch = run->exec->scratch;
     size_t total = run->items.total;
-    rows->block = block_rows(run->items.batch, total);
+    rows->block = block_rows(run->items.n_queries, total);
     rows->similarity = rk_scratch_take(scratch, rows->block * total * sizeof *rows->similarity);
     rows->targets = rk_scratch_take(scratch, total);
     rows->relevant =
@@ -169,29 +173,29 @@ static bool take(struct rows *rows)
 
 static bool open_list(const struct rk_query *query)
 {
-    return query->found.relevant > 0 && !query->done;
+    return query->match_counts.relevant > 0 && !query->done;
 }
 
-/* The first query from `from` on that is not done; `batch` if there is none. */
+/* The first query from `from` on that is not done; `n_queries` if there is none. */
 static size_t next_open(const struct rk_retrieval *run, size_t from)
 {
-    while (from < run->items.batch && !open_list(&run->query[from]))
+    while (from < run->items.n_queries && !open_list(&run->query[from]))
         from++;
     return from;
 }
 
 enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err)
 {
-    struct rows rows = {.run = run};
-    if (next_open(run, 0) == run->items.batch)
+    struct similarity_rows rows = {.run = run};
+    if (next_open(run, 0) == run->items.n_queries)
         return RANKD_OK;
-    if (!take(&rows))
-        return rk_fail_scratch(err,
-                               rk_retrieval_rows_cost(run->items.batch, run->items.total, run->items.dim));
+    if (!take_rows(&rows))
+        return rk_fail_scratch(
+            err, rk_retrieval_rows_cost(run->items.n_queries, run->items.total, run->items.dim));
     memset(rows.targets, 0, run->items.total);
-    for (size_t first = next_open(run, 0), count; first < run->items.batch;
+    for (size_t first = next_open(run, 0), count; first < run->items.n_queries;
          first = next_open(run, first + count)) {
-        count = rows.block < run->items.batch - first ? rows.block : run->items.batch - first;
+        count = rows.block < run->items.n_queries - first ? rows.block : run->items.n_queries - first;
         while (!open_list(&run->query[first + count - 1]))
             count--;
         if (fill_rows(&rows, first, count, err) != RANKD_OK)
@@ -210,10 +214,10 @@ enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err
     return RANKD_OK;
 }
 
-size_t rk_retrieval_rows_cost(size_t batch, size_t total, size_t dim)
+size_t rk_retrieval_rows_cost(size_t n_queries, size_t total, size_t dim)
 {
     /* Rows; targets, positions, deltas and what a list takes: at most so many bytes an item. */
     const size_t per_item = 1 + 8 + 8 + 96;
-    return block_rows(batch, total) * total * sizeof(float) + total * per_item + rk_product_work(dim) +
+    return block_rows(n_queries, total) * total * sizeof(float) + total * per_item + rk_product_work(dim) +
            rk_gradient_bytes(dim) + ((size_t)1 << 20);
 }

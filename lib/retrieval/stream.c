@@ -25,7 +25,7 @@ enum {
 #define LISTS_BYTES ((size_t)12 << 20) /* what the lists of a block keep */
 #define STRIP_BYTES ((size_t)8 << 20)  /* similarities within the batch */
 
-struct stream {
+struct list_stream {
     struct rk_retrieval *run;
     const struct rk_tile_kernels *tile;
     struct rk_stream_list *list; /* [lists] of the block, those with relevant items */
@@ -39,20 +39,21 @@ struct stream {
 
 static bool streams(const struct rk_query *query)
 {
-    return query->found.relevant > 0 && query->found.relevant <= MOST_RELEVANT &&
-           query->found.ignored <= MOST_RELEVANT;
+    return query->match_counts.relevant > 0 && query->match_counts.relevant <= MOST_RELEVANT &&
+           query->match_counts.ignored <= MOST_RELEVANT;
 }
 
 /* Queries from `first` on whose lists fit a block. */
 static size_t block_size(const struct rk_retrieval *run, size_t first)
 {
     size_t bytes = 0, count = 0;
-    while (first + count < run->items.batch && count < BLOCK) {
-        const struct rk_found *found = &run->query[first + count].found;
+    while (first + count < run->items.n_queries && count < BLOCK) {
+        const struct rk_match_counts *match_counts = &run->query[first + count].match_counts;
         if (streams(&run->query[first + count]))
-            bytes += rk_stream_list_bytes(found->relevant, found->relevant + found->ignored);
+            bytes +=
+                rk_stream_list_bytes(match_counts->relevant, match_counts->relevant + match_counts->ignored);
         if (count > 0 &&
-            (bytes > LISTS_BYTES || (count + 1) * run->items.batch * sizeof(float) > STRIP_BYTES))
+            (bytes > LISTS_BYTES || (count + 1) * run->items.n_queries * sizeof(float) > STRIP_BYTES))
             break;
         count++;
     }
@@ -60,25 +61,25 @@ static size_t block_size(const struct rk_retrieval *run, size_t first)
 }
 
 /* Memory of a block; released by the caller. */
-static bool take(struct stream *s)
+static bool take_block(struct list_stream *s)
 {
     struct rk_scratch *scratch = s->run->exec->scratch;
     const struct rk_items *items = &s->run->items;
     uint32_t most = 1;
     s->lists = 0;
     s->list = rk_scratch_take(scratch, s->count * sizeof *s->list);
-    s->strip = rk_scratch_take(scratch, s->count * items->batch * sizeof(float));
+    s->strip = rk_scratch_take(scratch, s->count * items->n_queries * sizeof(float));
     s->similarity = rk_scratch_take(scratch, s->count * RK_ITEM_TILE * sizeof(float));
     s->work = rk_scratch_take(scratch, rk_product_work(items->dim));
     if (!s->list || !s->strip || !s->similarity || !s->work)
         return false;
     for (size_t q = s->first; q < s->first + s->count; q++) {
-        const struct rk_found *found = &s->run->query[q].found;
+        const struct rk_match_counts *match_counts = &s->run->query[q].match_counts;
         if (!streams(&s->run->query[q]))
             continue;
         struct rk_stream_list *list = &s->list[s->lists++];
-        *list =
-            (struct rk_stream_list){.q = q, .p = found->relevant, .skips = found->relevant + found->ignored};
+        *list = (struct rk_stream_list){
+            .q = q, .p = match_counts->relevant, .skips = match_counts->relevant + match_counts->ignored};
         void *memory = rk_scratch_take(scratch, rk_stream_list_bytes(list->p, list->skips));
         if (!memory)
             return false;
@@ -105,7 +106,7 @@ static void merge_skips(struct rk_stream_list *list, const uint32_t *ignored)
     }
 }
 
-static bool find_items(struct stream *s)
+static bool find_items(struct list_stream *s)
 {
     struct rk_scratch *scratch = s->run->exec->scratch;
     size_t mark = rk_scratch_mark(scratch);
@@ -125,12 +126,12 @@ static int compare_positions(const void *a, const void *b)
 }
 
 /* Positions outside the batch that are relevant to any of the lists, ascending, each once. */
-static size_t gather_positions(const struct stream *s, size_t first, size_t end, uint32_t *position)
+static size_t collect_positions(const struct list_stream *s, size_t first, size_t end, uint32_t *position)
 {
     size_t found = 0, unique = 0;
     for (size_t l = first; l < end; l++) {
         for (uint32_t i = 0; i < s->list[l].p; i++) {
-            if (s->list[l].relevant[i] >= s->run->items.batch)
+            if (s->list[l].relevant[i] >= s->run->items.n_queries)
                 position[found++] = s->list[l].relevant[i];
         }
     }
@@ -144,13 +145,13 @@ static size_t gather_positions(const struct stream *s, size_t first, size_t end,
 
 static void copy_row(const struct rk_items *items, size_t position, float *out)
 {
-    const struct rk_run *run = rk_items_run(items, position);
-    rk_run_row(run, items->dim, position - run->start, out);
+    const struct rk_row_block *run = rk_items_row_block(items, position);
+    rk_row_block_read(run, items->dim, position - run->start, out);
 }
 
 /* Similarities of the lists first..end-1 with the items at these positions, of which each list takes its own.
  */
-static void product_of_positions(struct stream *s, size_t first, size_t end, const uint32_t *position,
+static void product_of_positions(struct list_stream *s, size_t first, size_t end, const uint32_t *position,
                                  size_t n, uint32_t *next, float *queries)
 {
     const struct rk_items *items = &s->run->items;
@@ -171,7 +172,7 @@ static void product_of_positions(struct stream *s, size_t first, size_t end, con
     }
 }
 
-static bool find_similarities(struct stream *s)
+static bool find_similarities(struct list_stream *s)
 {
     struct rk_scratch *scratch = s->run->exec->scratch;
     size_t mark = rk_scratch_mark(scratch), dim = s->run->items.dim;
@@ -182,12 +183,12 @@ static bool find_similarities(struct stream *s)
         uint32_t next[GROUP] = {0};
         for (size_t l = first; l < end; l++) {
             struct rk_stream_list *list = &s->list[l];
-            const float *row = s->strip + (list->q - s->first) * s->run->items.batch;
-            for (; next[l - first] < list->p && list->relevant[next[l - first]] < s->run->items.batch;
+            const float *row = s->strip + (list->q - s->first) * s->run->items.n_queries;
+            for (; next[l - first] < list->p && list->relevant[next[l - first]] < s->run->items.n_queries;
                  next[l - first]++)
                 list->y[next[l - first]] = row[list->relevant[next[l - first]]];
         }
-        size_t n = gather_positions(s, first, end, position);
+        size_t n = collect_positions(s, first, end, position);
         for (size_t i = 0; i < n; i += RK_ITEM_TILE)
             product_of_positions(s, first, end, position + i, n - i < RK_ITEM_TILE ? n - i : RK_ITEM_TILE,
                                  next, queries);
@@ -197,11 +198,11 @@ static bool find_similarities(struct stream *s)
 }
 
 /* Lists first..end-1 against one tile: similarities of the queries from that of `first` to that of end-1. */
-static void count_tile(struct stream *s, size_t first, size_t end, const struct rk_run *run, size_t from,
-                       size_t n, struct rk_store *store)
+static void count_tile(struct list_stream *s, size_t first, size_t end, const struct rk_row_block *run,
+                       size_t from, size_t n, struct rk_store *store)
 {
     size_t q = s->list[first].q, queries = s->list[end - 1].q - q + 1;
-    rk_product_run(&s->run->items, q, queries, run, from, n, s->similarity, RK_ITEM_TILE, s->work);
+    rk_product_row_block(&s->run->items, q, queries, run, from, n, s->similarity, RK_ITEM_TILE, s->work);
     for (size_t l = first; l < end; l++)
         rk_stream_list_count(s->tile, &s->list[l], s->similarity + (s->list[l].q - q) * RK_ITEM_TILE, n,
                              (uint32_t)(run->start + from), s->run->check_nan, store);
@@ -209,12 +210,12 @@ static void count_tile(struct stream *s, size_t first, size_t end, const struct 
 
 /* Counts tiles of everything but the batch: all of them, or each SAMPLE-th. Returns how many items these had.
  */
-static size_t count_tiles(struct stream *s, size_t first, size_t end, size_t step, struct rk_store *store,
-                          struct rk_err *err)
+static size_t count_tiles(struct list_stream *s, size_t first, size_t end, size_t step,
+                          struct rk_store *store, struct rk_err *err)
 {
     size_t seen = 0, tile = step / 2;
-    for (size_t r = 1; r < s->run->items.runs; r++) {
-        const struct rk_run *run = &s->run->items.run[r];
+    for (size_t r = 1; r < s->run->items.row_blocks; r++) {
+        const struct rk_row_block *run = &s->run->items.row_block[r];
         for (size_t from = 0; from < run->items; from += RK_ITEM_TILE, tile++) {
             if (tile % step != 0)
                 continue;
@@ -228,14 +229,14 @@ static size_t count_tiles(struct stream *s, size_t first, size_t end, size_t ste
     return seen;
 }
 
-static void count_batch(struct stream *s, size_t first, size_t end, struct rk_store *store)
+static void count_batch(struct list_stream *s, size_t first, size_t end, struct rk_store *store)
 {
-    size_t batch = s->run->items.batch;
+    size_t n_queries = s->run->items.n_queries;
     for (size_t l = first; l < end; l++) {
-        float *row = s->strip + (s->list[l].q - s->first) * batch;
-        for (size_t from = 0; from < batch; from += RK_LINK)
+        float *row = s->strip + (s->list[l].q - s->first) * n_queries;
+        for (size_t from = 0; from < n_queries; from += RK_LINK)
             rk_stream_list_count(s->tile, &s->list[l], row + from,
-                                 batch - from < RK_LINK ? batch - from : RK_LINK, (uint32_t)from,
+                                 n_queries - from < RK_LINK ? n_queries - from : RK_LINK, (uint32_t)from,
                                  s->run->check_nan, store);
     }
 }
@@ -250,7 +251,7 @@ static enum rankd_status refuse_nan(size_t q, struct rk_err *err)
 }
 
 /* Thresholds, and windows from a sample. */
-static enum rankd_status begin_lists(struct stream *s, struct rk_err *err)
+static enum rankd_status begin_lists(struct list_stream *s, struct rk_err *err)
 {
     struct rk_retrieval *run = s->run;
     for (size_t l = 0; l < s->lists; l++) {
@@ -282,7 +283,7 @@ static size_t links_of(const struct rk_stream_list *list)
 
 /* Adds what a list gives to the gradient, relevant and kept items by turns as they stand on the ranked axis.
  */
-static void add_gradient(struct stream *s, struct rk_stream_list *list, struct rk_gradient *gradient)
+static void add_gradient(struct list_stream *s, struct rk_stream_list *list, struct rk_gradient *gradient)
 {
     uint32_t r = 0;
     rk_gradient_begin(gradient, list->q, s->run->query[list->q].w, list->lambda);
@@ -299,7 +300,7 @@ static void add_gradient(struct stream *s, struct rk_stream_list *list, struct r
 }
 
 /* Lists first..end-1, whose kept items fit the store together. */
-static enum rankd_status stream_lists(struct stream *s, size_t first, size_t end, struct rk_err *err)
+static enum rankd_status stream_lists(struct list_stream *s, size_t first, size_t end, struct rk_err *err)
 {
     struct rk_retrieval *run = s->run;
     struct rk_store *store = run->gradient ? &s->store : NULL;
@@ -330,12 +331,12 @@ static enum rankd_status stream_lists(struct stream *s, size_t first, size_t end
     return RANKD_OK;
 }
 
-static enum rankd_status run_block(struct stream *s, struct rk_err *err)
+static enum rankd_status run_block(struct list_stream *s, struct rk_err *err)
 {
     struct rk_retrieval *run = s->run;
-    if (!take(s) || !find_items(s))
+    if (!take_block(s) || !find_items(s))
         return rk_fail_scratch(err, LISTS_BYTES + STORE_BYTES + STRIP_BYTES);
-    rk_product_batch(&run->items, s->first, s->count, s->strip, run->items.batch, s->work);
+    rk_product_batch(&run->items, s->first, s->count, s->strip, run->items.n_queries, s->work);
     if (!find_similarities(s))
         return rk_fail_scratch(err, GROUP * (size_t)s->list_work.p * sizeof(uint32_t));
     if (begin_lists(s, err) != RANKD_OK)
@@ -352,8 +353,8 @@ static enum rankd_status run_block(struct stream *s, struct rk_err *err)
 
 enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *err)
 {
-    struct stream s = {.run = run, .tile = run->kernels->tile};
-    for (size_t first = 0; first < run->items.batch; first += s.count) {
+    struct list_stream s = {.run = run, .tile = run->kernels->tile};
+    for (size_t first = 0; first < run->items.n_queries; first += s.count) {
         size_t mark = rk_scratch_mark(run->exec->scratch);
         s.first = first;
         s.count = block_size(run, first);
@@ -367,14 +368,14 @@ enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *e
     return rk_retrieval_rows(run, err);
 }
 
-size_t rk_retrieval_stream_cost(size_t batch, size_t total, size_t dim)
+size_t rk_retrieval_stream_cost(size_t n_queries, size_t total, size_t dim)
 {
-    size_t rows = rk_retrieval_rows_cost(batch, total, dim);
-    if (!rk_retrieval_streams(batch, total))
+    size_t rows = rk_retrieval_rows_cost(n_queries, total, dim);
+    if (!rk_retrieval_streams(n_queries, total))
         return rows;
     /* A list of the most relevant items may go over LISTS_BYTES by itself. */
     size_t list = rk_stream_list_bytes(MOST_RELEVANT, 2 * MOST_RELEVANT) + MOST_RELEVANT * (size_t)64;
-    size_t stream = STORE_BYTES + LISTS_BYTES + STRIP_BYTES + batch * sizeof(float) + list +
+    size_t stream = STORE_BYTES + LISTS_BYTES + STRIP_BYTES + n_queries * sizeof(float) + list +
                     rk_product_work(dim) + BLOCK * RK_ITEM_TILE * sizeof(float) +
                     GROUP * (MOST_RELEVANT * sizeof(uint32_t) + dim * 4) + rk_gradient_bytes(dim) +
                     ((size_t)1 << 20);

@@ -170,7 +170,7 @@ static void count_unit(void *arg, size_t unit)
         atomic_store_explicit(&c->bad, true, memory_order_relaxed);
 }
 
-static void cut_up(struct counting *c)
+static void divide(struct counting *c)
 {
     const struct rk_lists *lists = c->lists;
     c->pieces = lists->by_column || lists->items <= PIECE ? 1 : pieces_of(lists->items);
@@ -186,7 +186,7 @@ enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_e
 {
     struct counting c = {.lists = lists, .kernels = exec->kernels, .count = count};
     const size_t mark = rk_scratch_mark(exec->scratch);
-    cut_up(&c);
+    divide(&c);
     memset(count, 0, lists->lists * sizeof *count);
     if (c.pieces > 1) {
         c.count = rk_scratch_take(exec->scratch, c.units * sizeof *c.count);
@@ -209,6 +209,6 @@ enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_e
 
 size_t rk_lists_count_cost(size_t lists, size_t items)
 {
-    size_t whole = rk_cost_times(lists, sizeof(struct rk_list_count));
-    return rk_cost_add(whole, items > PIECE ? rk_cost_times(whole, pieces_of(items)) : 0);
+    size_t whole = rk_size_times(lists, sizeof(struct rk_list_count));
+    return rk_size_add(whole, items > PIECE ? rk_size_times(whole, pieces_of(items)) : 0);
 }

@@ -10,39 +10,39 @@
 #define ALIGNED(bytes) (((bytes) + 63) / 64 * 64)
 
 /* What a group of lists leaves; added up in order of the groups, so that threads change nothing. */
-struct group {
-    struct rk_part_total total;
+struct list_group {
+    struct rk_loss_term_total total;
     struct rk_err err;
 };
 
-/* A part while it runs. */
+/* A term while it runs. */
 struct run {
-    struct rk_part_job *job;
-    const struct rk_part *part;
+    struct rk_loss_term_job *job;
+    const struct rk_loss_term *term;
     struct rk_exec list_exec; /* what a list may use: threads only where lists do not share them */
     uint32_t items;           /* of a list, memory included */
     size_t segments;          /* of a list */
     size_t scratch;           /* of the most demanding list */
     size_t per_group, groups;
-    struct group *group;
+    struct list_group *group;
     atomic_size_t failed; /* number of the first group known to have failed */
 };
 
-void rk_part_weigh(struct rk_part *part)
+void rk_loss_term_weigh(struct rk_loss_term *term)
 {
-    part->valid = part->relevant = 0;
-    for (size_t l = 0; l < part->lists.lists; l++) {
-        part->valid += part->count[l].p > 0;
-        part->relevant += (double)part->count[l].p;
+    term->valid = term->relevant = 0;
+    for (size_t l = 0; l < term->lists.lists; l++) {
+        term->valid += term->count[l].p > 0;
+        term->relevant += (double)term->count[l].p;
     }
 }
 
-static double weight_of(const struct rk_part *part, uint32_t p)
+static double list_weight_of(const struct rk_loss_term *term, uint32_t p)
 {
-    double w = part->average == RK_AVERAGE_MACRO   ? 1.0 / part->valid
-               : part->average == RK_AVERAGE_MICRO ? (double)p / part->relevant
+    double w = term->average == RK_AVERAGE_MACRO   ? 1.0 / term->valid
+               : term->average == RK_AVERAGE_MICRO ? (double)p / term->relevant
                                                    : 1.0;
-    return part->factor * w;
+    return term->factor * w;
 }
 
 static void fail_group(struct run *run, size_t number)
@@ -55,7 +55,7 @@ static void fail_group(struct run *run, size_t number)
 /* Names a position in the request's own axes. */
 static enum rankd_status fail_nan(const struct run *run, size_t list, uint32_t item, struct rk_err *err)
 {
-    const struct rk_lists *lists = &run->part->lists;
+    const struct rk_lists *lists = &run->term->lists;
     if (item >= lists->items)
         return rk_fail(err, RANKD_INTERNAL, "the bank holds a NaN as a score of list %zu", list);
     size_t index = rk_lists_index(lists, list, item), columns = run->job->columns;
@@ -65,49 +65,50 @@ static enum rankd_status fail_nan(const struct run *run, size_t list, uint32_t i
 }
 
 /* The memory that a worker has for one list at a time. */
-struct share {
+struct list_workspace {
     char *load;
     char *list;
     float *tile; /* gradient by column */
     struct rk_delta *sparse;
-    struct rk_segment *segment;
+    struct rk_list_segment *segment;
 };
 
 static bool writes_tile(const struct run *run)
 {
-    return run->job->dense && run->part->lists.by_column && run->part->factor > 0;
+    return run->job->dense && run->term->lists.by_column && run->term->factor > 0;
 }
 
-/* Where the pieces of a share begin, and its bytes. */
+/* Where the pieces of a workspace begin, and its bytes. */
 struct layout {
     size_t list, tile, sparse, segment, bytes;
 };
 
 static struct layout layout_of(const struct run *run)
 {
-    const struct rk_lists *lists = &run->part->lists;
-    const struct rk_gather *gather = &run->job->gather;
+    const struct rk_lists *lists = &run->term->lists;
+    const struct rk_sparse_accumulator *accumulator = &run->job->accumulator;
     struct layout at;
     at.list = ALIGNED(rk_lists_buffer(lists));
     at.tile = at.list + ALIGNED(run->scratch);
     at.sparse = at.tile + (writes_tile(run) ? ALIGNED(lists->tile * lists->items * sizeof(float)) : 0);
-    at.segment = at.sparse + (gather->needed ? ALIGNED(gather->list_room * sizeof(struct rk_delta)) : 0);
-    at.bytes = at.segment + ALIGNED(run->segments * sizeof(struct rk_segment));
+    at.segment =
+        at.sparse + (accumulator->needed ? ALIGNED(accumulator->list_room * sizeof(struct rk_delta)) : 0);
+    at.bytes = at.segment + ALIGNED(run->segments * sizeof(struct rk_list_segment));
     return at;
 }
 
-static struct share share_of(const struct run *run, void *memory)
+static struct list_workspace workspace_of(const struct run *run, void *memory)
 {
     struct layout at = layout_of(run);
     char *base = memory;
-    return (struct share){.load = base,
-                          .list = base + at.list,
-                          .tile = (float *)(void *)(base + at.tile),
-                          .sparse = (struct rk_delta *)(void *)(base + at.sparse),
-                          .segment = (struct rk_segment *)(void *)(base + at.segment)};
+    return (struct list_workspace){.load = base,
+                                   .list = base + at.list,
+                                   .tile = (float *)(void *)(base + at.tile),
+                                   .sparse = (struct rk_delta *)(void *)(base + at.sparse),
+                                   .segment = (struct rk_list_segment *)(void *)(base + at.segment)};
 }
 
-static void note(struct rk_part_total *total, double w, const struct rk_list_out *out)
+static void note(struct rk_loss_term_total *total, double w, const struct rk_list_out *out)
 {
     rk_sum_add(&total->loss, w * out->loss);
     if (!out->gradient)
@@ -115,96 +116,98 @@ static void note(struct rk_part_total *total, double w, const struct rk_list_out
     total->stalled += out->stalled;
     total->nonzero += out->nonzero;
     double scale = w / out->lambda;
-    rk_sum_add(&total->dropped, scale * (double)out->abs_memory);
-    rk_sum_add(&total->moved, scale * ((double)out->abs_memory + (double)out->abs_graded));
+    rk_sum_add(&total->dropped, scale * (double)out->abs_bank);
+    rk_sum_add(&total->moved, scale * ((double)out->abs_bank + (double)out->abs_differentiable));
 }
 
 /* A list without relevant items: nothing but a look for NaN, and a gradient of 0. */
 static enum rankd_status skip_list(const struct run *run, const struct rk_list *list, size_t number,
                                    float *dense, struct rk_err *err)
 {
-    if (run->job->list_loss && !run->part->flat)
+    if (run->job->list_loss && !run->term->flat)
         run->job->list_loss[number] = NAN;
     if (dense)
-        memset(dense, 0, list->graded * sizeof *dense);
+        memset(dense, 0, list->differentiable * sizeof *dense);
     return rk_list_has_nan(list) ? fail_nan(run, number, rk_list_first_nan(list), err) : RANKD_OK;
 }
 
-static enum rankd_status run_list(struct run *run, struct group *group, struct rk_list *list, size_t number,
-                                  const struct share *share, float *dense)
+static enum rankd_status run_list(struct run *run, struct list_group *group, struct rk_list *list,
+                                  size_t number, const struct list_workspace *workspace, float *dense)
 {
-    struct rk_part_job *job = run->job;
+    struct rk_loss_term_job *job = run->job;
     if (list->p == 0)
         return skip_list(run, list, number, dense, &group->err);
-    struct rk_list_out out = {.gradient = job->gradient && run->part->factor > 0, .dense = dense};
-    bool gathers = out.gradient && !dense;
-    if (gathers) {
-        out.sparse = share->sparse;
-        out.room = job->gather.list_room;
+    struct rk_list_out out = {.gradient = job->gradient && run->term->factor > 0, .dense = dense};
+    bool accumulates = out.gradient && !dense;
+    if (accumulates) {
+        out.sparse = workspace->sparse;
+        out.room = job->accumulator.list_room;
     }
-    double w = weight_of(run->part, list->p);
-    enum rankd_status status =
-        rk_list_run(&run->list_exec, job->exec->kernels, &job->box, w, list, share->list, &out, &group->err);
+    double w = list_weight_of(run->term, list->p);
+    enum rankd_status status = rk_list_run(&run->list_exec, job->exec->kernels, &job->box, w, list,
+                                           workspace->list, &out, &group->err);
     if (status == RANKD_INVALID)
         return fail_nan(run, number, out.nan, &group->err);
     if (status != RANKD_OK)
         return status;
-    if (job->list_loss && !run->part->flat)
+    if (job->list_loss && !run->term->flat)
         job->list_loss[number] = (float)out.loss;
     note(&group->total, w, &out);
-    if (gathers)
-        rk_gather_add(&job->gather, &run->part->lists, number, w, &out);
+    if (accumulates)
+        rk_sparse_accumulator_add(&job->accumulator, &run->term->lists, number, w, &out);
     return RANKD_OK;
 }
 
 /* The current items, then memory's, oldest first. */
-static void fill_segments(const struct run *run, size_t number, struct rk_segment *segment)
+static void fill_segments(const struct run *run, size_t number, struct rk_list_segment *segment)
 {
-    const struct rk_bank_scores *memory = run->part->memory;
+    const struct rk_bank_scores *memory = run->term->memory;
     for (size_t c = 0; memory && c < memory->chunks; c++) {
         const struct rk_bank_scores_chunk *chunk = &memory->chunk[c];
-        segment[c + 1] = (struct rk_segment){.scores = chunk->scores + number * chunk->stride,
-                                             .targets = chunk->targets + number * chunk->stride,
-                                             .items = (uint32_t)chunk->items,
-                                             .dtype = RK_FP32};
+        segment[c + 1] = (struct rk_list_segment){.scores = chunk->scores + number * chunk->stride,
+                                                  .targets = chunk->targets + number * chunk->stride,
+                                                  .items = (uint32_t)chunk->items,
+                                                  .dtype = RK_FP32};
     }
 }
 
 /* Where a list's dense gradient goes: the output itself by row, a tile to be turned by column. */
-static float *dense_of(const struct run *run, const struct share *share, size_t number, size_t within)
+static float *dense_of(const struct run *run, const struct list_workspace *workspace, size_t number,
+                       size_t within)
 {
-    const struct rk_lists *lists = &run->part->lists;
-    if (!run->job->dense || run->part->factor == 0)
+    const struct rk_lists *lists = &run->term->lists;
+    if (!run->job->dense || run->term->factor == 0)
         return NULL;
-    return lists->by_column ? share->tile + within * lists->items : run->job->dense + number * lists->items;
+    return lists->by_column ? workspace->tile + within * lists->items
+                            : run->job->dense + number * lists->items;
 }
 
-static enum rankd_status run_tile(struct run *run, struct group *group, size_t first, size_t count,
-                                  const struct share *share)
+static enum rankd_status run_tile(struct run *run, struct list_group *group, size_t first, size_t count,
+                                  const struct list_workspace *workspace)
 {
-    const struct rk_lists *lists = &run->part->lists;
-    struct rk_lists_tile tile = rk_lists_load(lists, first, count, share->load);
+    const struct rk_lists *lists = &run->term->lists;
+    struct rk_lists_tile tile = rk_lists_load(lists, first, count, workspace->load);
     rk_exec_copied(run->job->exec, rk_lists_copied(lists, count));
     for (size_t i = 0; i < count; i++) {
         size_t number = first + i;
-        struct rk_list list = {.segment = share->segment,
+        struct rk_list list = {.segment = workspace->segment,
                                .segments = run->segments,
                                .items = run->items,
-                               .graded = lists->items,
-                               .n = run->part->count[number].n,
-                               .p = run->part->count[number].p};
-        share->segment[0] = (struct rk_segment){.scores = tile.scores + i * tile.score_stride,
-                                                .targets = tile.targets + i * tile.target_stride,
-                                                .items = lists->items,
-                                                .dtype = lists->dtype};
-        fill_segments(run, number, share->segment);
+                               .differentiable = lists->items,
+                               .n = run->term->count[number].n,
+                               .p = run->term->count[number].p};
+        workspace->segment[0] = (struct rk_list_segment){.scores = tile.scores + i * tile.score_stride,
+                                                         .targets = tile.targets + i * tile.target_stride,
+                                                         .items = lists->items,
+                                                         .dtype = lists->dtype};
+        fill_segments(run, number, workspace->segment);
         enum rankd_status status =
-            run_list(run, group, &list, number, share, dense_of(run, share, number, i));
+            run_list(run, group, &list, number, workspace, dense_of(run, workspace, number, i));
         if (status != RANKD_OK)
             return status;
     }
     if (writes_tile(run)) {
-        rk_lists_store(lists, first, count, share->tile, run->job->dense);
+        rk_lists_store(lists, first, count, workspace->tile, run->job->dense);
         rk_exec_copied(run->job->exec, run->job->given ? count * lists->items * sizeof(float) : 0);
     }
     return RANKD_OK;
@@ -213,34 +216,34 @@ static enum rankd_status run_tile(struct run *run, struct group *group, size_t f
 static void run_group(void *arg, size_t number, void *memory)
 {
     struct run *run = arg;
-    struct group *group = &run->group[number];
-    const struct rk_lists *lists = &run->part->lists;
-    *group = (struct group){0};
+    struct list_group *group = &run->group[number];
+    const struct rk_lists *lists = &run->term->lists;
+    *group = (struct list_group){0};
     if (number > atomic_load_explicit(&run->failed, memory_order_relaxed))
         return;
-    struct share share = share_of(run, memory);
+    struct list_workspace workspace = workspace_of(run, memory);
     size_t first = number * run->per_group, end = first + run->per_group;
     end = end < lists->lists ? end : lists->lists;
     enum rankd_status status = rk_exec_check(run->job->exec, &group->err);
     for (size_t count; status == RANKD_OK && first < end; first += count) {
         count = end - first < lists->tile ? end - first : lists->tile;
-        status = run_tile(run, group, first, count, &share);
+        status = run_tile(run, group, first, count, &workspace);
     }
     if (status != RANKD_OK)
         fail_group(run, number);
 }
 
-/* The most scratch memory that any list of the part takes. */
+/* The most scratch memory that any list of the term takes. */
 static size_t most_scratch(const struct run *run, unsigned threads)
 {
     size_t most = 0;
     uint32_t last = 0;
-    for (size_t l = 0; l < run->part->lists.lists; l++) {
-        uint32_t p = run->part->count[l].p;
+    for (size_t l = 0; l < run->term->lists.lists; l++) {
+        uint32_t p = run->term->count[l].p;
         if (p == last)
             continue;
         last = p;
-        size_t bytes = rk_list_scratch(run->job->exec->kernels, run->items, p, run->part->lists.dtype,
+        size_t bytes = rk_list_scratch(run->job->exec->kernels, run->items, p, run->term->lists.dtype,
                                        threads, run->job->gradient);
         most = bytes > most ? bytes : most;
     }
@@ -253,11 +256,11 @@ static size_t per_group_of(size_t items, size_t tile)
     return (per_group + tile - 1) / tile * tile;
 }
 
-static enum rankd_status collect(const struct run *run, struct rk_part_total *total, struct rk_err *err)
+static enum rankd_status collect(const struct run *run, struct rk_loss_term_total *total, struct rk_err *err)
 {
-    *total = (struct rk_part_total){0};
+    *total = (struct rk_loss_term_total){0};
     for (size_t g = 0; g < run->groups; g++) {
-        const struct group *group = &run->group[g];
+        const struct list_group *group = &run->group[g];
         if (group->err.status != RANKD_OK)
             return rk_fail(err, group->err.status, "%s", group->err.text);
         rk_sum_add(&total->loss, rk_sum_value(&group->total.loss));
@@ -270,18 +273,18 @@ static enum rankd_status collect(const struct run *run, struct rk_part_total *to
 }
 
 /* Threads work on different lists where there are enough of them, else on one list together. */
-enum rankd_status rk_part_run(struct rk_part_job *job, const struct rk_part *part,
-                              struct rk_part_total *total, struct rk_err *err)
+enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
+                                   struct rk_loss_term_total *total, struct rk_err *err)
 {
     struct rk_exec outer = *job->exec;
     struct run run = {.job = job,
-                      .part = part,
+                      .term = term,
                       .list_exec = outer,
-                      .items = part->lists.items + part->memory_items,
-                      .segments = 1 + (part->memory ? part->memory->chunks : 0)};
-    run.per_group = per_group_of(run.items, part->lists.tile);
-    run.groups = (part->lists.lists + run.per_group - 1) / run.per_group;
-    if (!rk_lists_scores_in_place(&part->lists)) /* a strategy's copies would be of what was copied before */
+                      .items = term->lists.items + term->memory_items,
+                      .segments = 1 + (term->memory ? term->memory->chunks : 0)};
+    run.per_group = per_group_of(run.items, term->lists.tile);
+    run.groups = (term->lists.lists + run.per_group - 1) / run.per_group;
+    if (!rk_lists_scores_in_place(&term->lists)) /* a strategy's copies would be of what was copied before */
         run.list_exec.copied = NULL;
     unsigned threads = outer.pool ? outer.pool->width : 1;
     bool over_lists = run.groups >= threads && run.groups > 1;
@@ -297,7 +300,7 @@ enum rankd_status rk_part_run(struct rk_part_job *job, const struct rk_part *par
         return rk_fail_scratch(err, run.groups * sizeof *run.group);
     enum rankd_status status =
         rk_schedule(&outer, run.groups, layout_of(&run).bytes,
-                    RK_SHARE_PER_ITEM * part->lists.lists * run.items, run_group, &run, err);
+                    RK_WORKSPACE_PER_ITEM * term->lists.lists * run.items, run_group, &run, err);
     if (status == RANKD_OK)
         status = collect(&run, total, err);
     rk_scratch_release(outer.scratch, mark);
@@ -323,15 +326,16 @@ static size_t worst_list(size_t items, enum rk_dtype dtype)
     return most;
 }
 
-size_t rk_part_cost(size_t lists, size_t items, size_t memory_items, size_t memory_chunks,
-                    enum rk_dtype dtype, bool by_column)
+size_t rk_loss_term_cost(size_t lists, size_t items, size_t memory_items, size_t memory_chunks,
+                         enum rk_dtype dtype, bool by_column)
 {
-    size_t all = rk_cost_add(items, memory_items), elements = rk_cost_times(lists, all);
+    size_t all = rk_size_add(items, memory_items), elements = rk_size_times(lists, all);
     size_t tile = by_column ? (lists < 64 ? lists : 64) : 1;
     /* Loaded scores and targets, and a gradient by column. */
-    size_t one = rk_cost_add(worst_list(all, dtype), rk_cost_times(rk_cost_times(items, tile), 9));
-    one = rk_cost_add(one, rk_cost_times(memory_chunks, sizeof(struct rk_segment)) + 1024);
-    size_t many = rk_cost_times(elements, RK_SHARE_PER_ITEM), groups = elements / (RK_GROUP_ITEMS / 2) + 1;
+    size_t one = rk_size_add(worst_list(all, dtype), rk_size_times(rk_size_times(items, tile), 9));
+    one = rk_size_add(one, rk_size_times(memory_chunks, sizeof(struct rk_list_segment)) + 1024);
+    size_t many = rk_size_times(elements, RK_WORKSPACE_PER_ITEM),
+           groups = elements / (RK_GROUP_ITEMS / 2) + 1;
     groups = groups < lists ? groups : lists;
-    return rk_cost_add(one > many ? one : many, rk_cost_times(groups, sizeof(struct group)));
+    return rk_size_add(one > many ? one : many, rk_size_times(groups, sizeof(struct list_group)));
 }

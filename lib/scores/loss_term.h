@@ -1,4 +1,4 @@
-/* A part of the loss of a request on scores: its lists, or with interclass the flat list of the whole batch.
+/* A term of the loss of a request on scores: its lists, or with interclass the flat list of the whole batch.
  */
 #ifndef RK_SCORES_LOSS_TERM_H
 #define RK_SCORES_LOSS_TERM_H
@@ -15,47 +15,48 @@
 
 struct rk_bank_scores; /* lib/request/bank_view.h */
 
-struct rk_part {
+struct rk_loss_term {
     struct rk_lists lists;
     const struct rk_bank_scores *memory; /* follows each list; NULL: none */
     uint32_t memory_items;               /* of a list */
     const struct rk_list_count *count;   /* [lists], memory included */
     double factor;                       /* 1-β, β, or 1 */
     int average;                         /* RK_AVERAGE_* */
-    double valid, relevant;              /* V, ΣP: rk_part_weigh() */
+    double valid, relevant;              /* V, ΣP: rk_loss_term_weigh() */
     bool flat;
 };
 
 /* Sums V and ΣP up. */
-void rk_part_weigh(struct rk_part *part);
+void rk_loss_term_weigh(struct rk_loss_term *term);
 
-/* What a part leaves. */
-struct rk_part_total {
+/* What a term leaves. */
+struct rk_loss_term_total {
     struct rk_sum loss;
     struct rk_sum dropped, moved; /* |gradient| of memory's items, of all */
     size_t stalled, nonzero;
 };
 
-/* What the parts of a request share. */
-struct rk_part_job {
+/* What the terms of a request have in common. */
+struct rk_loss_term_job {
     const struct rk_exec *exec;
     struct rk_blackbox box;
     size_t columns;   /* of the tensor as sent, to name positions */
     bool gradient;    /* is one wanted at all? */
-    float *dense;     /* NULL: into gather */
+    float *dense;     /* NULL: into the accumulator */
     bool given;       /* `dense` is the caller's memory */
     float *list_loss; /* [lists]; NULL: not asked for */
-    struct rk_gather gather;
+    struct rk_sparse_accumulator accumulator;
 };
 
-/* Runs all lists of the part. The result does not depend on threads. Errors: RANKD_INVALID (the first NaN, by
+/* Runs all lists of the term. The result does not depend on threads. Errors: RANKD_INVALID (the first NaN, by
  * its position in the tensor), RANKD_OVERLOADED, RANKD_DEADLINE. */
-enum rankd_status rk_part_run(struct rk_part_job *job, const struct rk_part *part,
-                              struct rk_part_total *total, struct rk_err *err)
+enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
+                                   struct rk_loss_term_total *total, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Upper bound of the scratch bytes of rk_part_run() for so many lists of so many items, memory included. */
-size_t rk_part_cost(size_t lists, size_t items, size_t memory_items, size_t memory_chunks,
-                    enum rk_dtype dtype, bool by_column);
+/* Upper bound of the scratch bytes of rk_loss_term_run() for so many lists of so many items, memory included.
+ */
+size_t rk_loss_term_cost(size_t lists, size_t items, size_t memory_items, size_t memory_chunks,
+                         enum rk_dtype dtype, bool by_column);
 
 #endif

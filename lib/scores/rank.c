@@ -16,7 +16,7 @@
 
 enum { BLOCK = 1024 };
 
-struct group {
+struct row_group {
     size_t nonzero;
     struct rk_err err;
 };
@@ -28,11 +28,11 @@ struct job {
     double lambda;
     double scale;    /* n·λ or λ: the gradient is -Δ by it */
     int64_t *ranks;  /* NULL: not wanted */
-    float *gradient; /* NULL: not wanted, or gathered */
-    struct rk_gather gather;
+    float *gradient; /* NULL: not wanted, or accumulated \*/
+    struct rk_sparse_accumulator accumulator;
     bool pair; /* a row is ranked before and after at once */
     size_t per_group, groups;
-    struct group *group;
+    struct row_group *group;
     atomic_size_t failed; /* number of the first group known to have failed */
 };
 
@@ -40,18 +40,19 @@ struct job {
  * the memory for it is bearable. */
 enum { PAIR_MIN = 1 << 17, PAIR_MAX = 1 << 24 };
 
-/* So few that the memory which RK_SHARE_PER_ITEM allows is not enough for two rows at once. */
+/* So few that the memory which RK_WORKSPACE_PER_ITEM allows is not enough for two rows at once. */
 enum { FEW_ROWS = 8 };
 
 /* One ranking of a row; all rows [items]. */
 struct ranking {
-    uint32_t *key, *order; /* order[k] is the item of rank k + 1 */
-    int32_t *place;        /* rank - 1 of each item; NULL: not wanted */
+    uint32_t *key, *argsort; /* argsort[k] is the item of rank k + 1 */
+    int32_t *rank_index;     /* rank - 1 of each item; NULL: not wanted */
     void *sort;
 };
 
-struct share {
-    struct ranking before, after; /* of one memory, unless they are a pair; `before.place` is Δ in the end */
+struct row_workspace {
+    struct ranking before,
+        after; /* of one memory, unless they are a pair; `before.rank_index` is Δ in the end */
     struct rk_delta *sparse;
 };
 
@@ -60,27 +61,28 @@ static bool is_paired(size_t items)
     return items >= PAIR_MIN && items <= PAIR_MAX;
 }
 
-static void carve_ranking(struct rk_carve *carve, const struct rk_kernels *kernels, size_t items,
+static void place_ranking(struct rk_arena *arena, const struct rk_kernels *kernels, size_t items,
                           struct ranking *ranking)
 {
-    ranking->key = rk_carve(carve, items * sizeof *ranking->key);
-    ranking->order = rk_carve(carve, items * sizeof *ranking->order);
-    ranking->sort = rk_carve(carve, kernels->order_scratch((uint32_t)items));
+    ranking->key = rk_arena_alloc(arena, items * sizeof *ranking->key);
+    ranking->argsort = rk_arena_alloc(arena, items * sizeof *ranking->argsort);
+    ranking->sort = rk_arena_alloc(arena, kernels->argsort_scratch((uint32_t)items));
 }
 
-static size_t carve_share(void *base, const struct rk_kernels *kernels, size_t items, bool gradient,
-                          bool pair, bool sparse, struct share *share)
+static size_t place_workspace(void *base, const struct rk_kernels *kernels, size_t items, bool gradient,
+                              bool pair, bool sparse, struct row_workspace *workspace)
 {
-    struct rk_carve carve = {.base = base};
-    carve_ranking(&carve, kernels, items, &share->before);
-    share->before.place = rk_carve(&carve, gradient ? items * sizeof *share->before.place : 0);
-    share->after = share->before;
+    struct rk_arena arena = {.base = base};
+    place_ranking(&arena, kernels, items, &workspace->before);
+    workspace->before.rank_index =
+        rk_arena_alloc(&arena, gradient ? items * sizeof *workspace->before.rank_index : 0);
+    workspace->after = workspace->before;
     if (pair) {
-        carve_ranking(&carve, kernels, items, &share->after);
-        share->after.place = rk_carve(&carve, items * sizeof *share->after.place);
+        place_ranking(&arena, kernels, items, &workspace->after);
+        workspace->after.rank_index = rk_arena_alloc(&arena, items * sizeof *workspace->after.rank_index);
     }
-    share->sparse = rk_carve(&carve, sparse ? items * sizeof *share->sparse : 0);
-    return carve.used;
+    workspace->sparse = rk_arena_alloc(&arena, sparse ? items * sizeof *workspace->sparse : 0);
+    return arena.used;
 }
 
 /* Scores as keys, ascending from the best. */
@@ -129,12 +131,12 @@ static enum rankd_status rank_row(const struct job *job, size_t row, bool pertur
     if (status == RANKD_OK)
         status = rk_exec_check(job->exec, err);
     if (status == RANKD_OK)
-        job->exec->kernels->order(ranking->key, job->rows.items, ranking->order, NULL, ranking->sort);
+        job->exec->kernels->argsort(ranking->key, job->rows.items, ranking->argsort, NULL, ranking->sort);
     return status;
 }
 
 /* A row ranked before and after, each a task of its own. */
-struct pair {
+struct ranking_pair {
     struct job *job;
     size_t row;
     const struct ranking *ranking[2];
@@ -143,18 +145,19 @@ struct pair {
 
 static void rank_one(void *arg, size_t number)
 {
-    struct pair *pair = arg;
+    struct ranking_pair *pair = arg;
     const struct ranking *ranking = pair->ranking[number];
     if (rank_row(pair->job, pair->row, number == 1, ranking, &pair->err[number]) != RANKD_OK)
         return;
     for (uint32_t k = 0; k < pair->job->rows.items; k++)
-        ranking->place[ranking->order[k]] = (int32_t)k;
+        ranking->rank_index[ranking->argsort[k]] = (int32_t)k;
 }
 
-static enum rankd_status rank_pair(struct job *job, size_t row, const struct share *share, struct rk_err *err)
+static enum rankd_status rank_pair(struct job *job, size_t row, const struct row_workspace *workspace,
+                                   struct rk_err *err)
 {
     struct rk_pool *pool = job->exec->pool;
-    struct pair pair = {.job = job, .row = row, .ranking = {&share->before, &share->after}};
+    struct ranking_pair pair = {.job = job, .row = row, .ranking = {&workspace->before, &workspace->after}};
     pool->run(pool, 2, rank_one, &pair);
     for (int i = 0; i < 2; i++) {
         if (pair.err[i].status != RANKD_OK) {
@@ -163,19 +166,19 @@ static enum rankd_status rank_pair(struct job *job, size_t row, const struct sha
         }
     }
     for (uint32_t i = 0; i < job->rows.items; i++)
-        share->before.place[i] -= share->after.place[i];
+        workspace->before.rank_index[i] -= workspace->after.rank_index[i];
     return RANKD_OK;
 }
 
-static enum rankd_status rank_twice(const struct job *job, size_t row, const struct share *share,
+static enum rankd_status rank_twice(const struct job *job, size_t row, const struct row_workspace *workspace,
                                     struct rk_err *err)
 {
-    const struct ranking *ranking = &share->before;
+    const struct ranking *ranking = &workspace->before;
     for (uint32_t k = 0; k < job->rows.items; k++)
-        ranking->place[ranking->order[k]] = (int32_t)k;
+        ranking->rank_index[ranking->argsort[k]] = (int32_t)k;
     enum rankd_status status = rank_row(job, row, true, ranking, err);
     for (uint32_t k = 0; status == RANKD_OK && k < job->rows.items; k++)
-        ranking->place[ranking->order[k]] -= (int32_t)k;
+        ranking->rank_index[ranking->argsort[k]] -= (int32_t)k;
     return status;
 }
 
@@ -184,55 +187,56 @@ static size_t write_dense(const struct job *job, size_t row, const int32_t *delt
     float *gradient = job->gradient + row * job->rows.items;
     size_t nonzero = 0;
     for (uint32_t i = 0; i < job->rows.items; i++) {
-        gradient[i] = rk_sink_value(1.0, job->scale, delta[i]);
+        gradient[i] = rk_gradient_value(1.0, job->scale, delta[i]);
         nonzero += gradient[i] != 0;
     }
     return nonzero;
 }
 
-static void gather(struct job *job, size_t row, const struct share *share)
+static void accumulate_row(struct job *job, size_t row, const struct row_workspace *workspace)
 {
-    struct rk_list_out out = {.sparse = share->sparse, .room = job->rows.items, .lambda = job->scale};
+    struct rk_list_out out = {.sparse = workspace->sparse, .room = job->rows.items, .lambda = job->scale};
     for (uint32_t i = 0; i < job->rows.items; i++) {
-        if (share->before.place[i] != 0)
-            out.sparse[out.deltas++] = (struct rk_delta){i, share->before.place[i]};
+        if (workspace->before.rank_index[i] != 0)
+            out.sparse[out.deltas++] = (struct rk_delta){i, workspace->before.rank_index[i]};
     }
-    rk_gather_add(&job->gather, &job->rows, row, 1.0, &out);
+    rk_sparse_accumulator_add(&job->accumulator, &job->rows, row, 1.0, &out);
 }
 
-static enum rankd_status run_row(struct job *job, size_t row, const struct share *share, struct group *group)
+static enum rankd_status run_row(struct job *job, size_t row, const struct row_workspace *workspace,
+                                 struct row_group *group)
 {
-    enum rankd_status status = job->pair ? rank_pair(job, row, share, &group->err)
-                                         : rank_row(job, row, false, &share->before, &group->err);
+    enum rankd_status status = job->pair ? rank_pair(job, row, workspace, &group->err)
+                                         : rank_row(job, row, false, &workspace->before, &group->err);
     if (status != RANKD_OK)
         return status;
     for (uint32_t k = 0; job->ranks && k < job->rows.items; k++)
-        job->ranks[row * job->rows.items + share->before.order[k]] = (int64_t)k + 1;
+        job->ranks[row * job->rows.items + workspace->before.argsort[k]] = (int64_t)k + 1;
     if (!job->upstream)
         return RANKD_OK;
-    if (!job->pair && (status = rank_twice(job, row, share, &group->err)) != RANKD_OK)
+    if (!job->pair && (status = rank_twice(job, row, workspace, &group->err)) != RANKD_OK)
         return status;
     if (job->gradient)
-        group->nonzero += write_dense(job, row, share->before.place);
-    else if (job->gather.needed)
-        gather(job, row, share);
+        group->nonzero += write_dense(job, row, workspace->before.rank_index);
+    else if (job->accumulator.needed)
+        accumulate_row(job, row, workspace);
     return RANKD_OK;
 }
 
 static void run_group(void *arg, size_t number, void *memory)
 {
     struct job *job = arg;
-    struct group *group = &job->group[number];
-    struct share share;
-    *group = (struct group){0};
+    struct row_group *group = &job->group[number];
+    struct row_workspace workspace;
+    *group = (struct row_group){0};
     if (number > atomic_load_explicit(&job->failed, memory_order_relaxed))
         return;
-    (void)carve_share(memory, job->exec->kernels, job->rows.items, job->upstream, job->pair,
-                      job->gather.needed, &share);
+    (void)place_workspace(memory, job->exec->kernels, job->rows.items, job->upstream, job->pair,
+                          job->accumulator.needed, &workspace);
     size_t row = number * job->per_group, end = row + job->per_group;
     enum rankd_status status = rk_exec_check(job->exec, &group->err);
     for (; status == RANKD_OK && row < end && row < job->rows.lists; row++)
-        status = run_row(job, row, &share, group);
+        status = run_row(job, row, &workspace, group);
     size_t seen = atomic_load_explicit(&job->failed, memory_order_relaxed);
     while (status != RANKD_OK && number < seen && !atomic_compare_exchange_weak(&job->failed, &seen, number))
         ;
@@ -240,16 +244,16 @@ static void run_group(void *arg, size_t number, void *memory)
 
 static enum rankd_status run_rows(struct job *job, struct rk_info *info, struct rk_err *err)
 {
-    struct share share;
+    struct row_workspace workspace;
     struct rk_exec exec = *job->exec;
     job->pair = job->upstream && exec.pool && job->groups < FEW_ROWS && is_paired(job->rows.items);
     if (job->pair) /* its threads work on one row */
         exec.pool = NULL;
-    size_t bytes = carve_share(NULL, job->exec->kernels, job->rows.items, job->upstream, job->pair,
-                               job->gather.needed, &share);
+    size_t bytes = place_workspace(NULL, job->exec->kernels, job->rows.items, job->upstream, job->pair,
+                                   job->accumulator.needed, &workspace);
     atomic_store_explicit(&job->failed, SIZE_MAX, memory_order_relaxed);
     enum rankd_status status =
-        rk_schedule(&exec, job->groups, bytes, RK_SHARE_PER_ITEM * job->rows.lists * job->rows.items,
+        rk_schedule(&exec, job->groups, bytes, RK_WORKSPACE_PER_ITEM * job->rows.lists * job->rows.items,
                     run_group, job, err);
     info->gradient_nonzero = 0;
     for (size_t g = 0; status == RANKD_OK && g < job->groups; g++) {
@@ -264,11 +268,12 @@ static enum rankd_status run_rows(struct job *job, struct rk_info *info, struct 
 static enum rankd_status run_until_it_fits(struct job *job, struct rk_info *info, struct rk_err *err)
 {
     for (int attempt = 0; attempt < 3; attempt++) {
-        rk_gather_reset(&job->gather);
+        rk_sparse_accumulator_reset(&job->accumulator);
         enum rankd_status status = run_rows(job, info, err);
         if (status != RANKD_OK)
             return status;
-        if (!job->gather.needed || rk_gather_fits(&job->gather, job->exec->scratch, err))
+        if (!job->accumulator.needed ||
+            rk_sparse_accumulator_fits(&job->accumulator, job->exec->scratch, err))
             return RANKD_OK;
         if (err->status != RANKD_OK)
             return err->status;
@@ -293,9 +298,9 @@ static enum rankd_status prepare(struct job *job, const struct rk_request *reque
     if (status != RANKD_OK)
         return status;
     if (job->upstream && !job->gradient)
-        status = rk_gather_start(&job->gather, job->exec->scratch, job->rows.lists * job->rows.items,
-                                 job->rows.items, false, err);
-    job->gather.list_room = job->rows.items;
+        status = rk_sparse_accumulator_start(&job->accumulator, job->exec->scratch,
+                                             job->rows.lists * job->rows.items, job->rows.items, false, err);
+    job->accumulator.list_room = job->rows.items;
     job->per_group = job->rows.items < RK_GROUP_ITEMS ? RK_GROUP_ITEMS / job->rows.items : 1;
     job->groups = (job->rows.lists + job->per_group - 1) / job->per_group;
     job->group = rk_scratch_take(job->exec->scratch, job->groups * sizeof *job->group);
@@ -304,7 +309,7 @@ static enum rankd_status prepare(struct job *job, const struct rk_request *reque
     return status;
 }
 
-enum rankd_status rk_run_rank(const struct rk_exec *exec, const struct rk_request *request,
+enum rankd_status rk_rank_run(const struct rk_exec *exec, const struct rk_request *request,
                               struct rk_reply *reply, struct rk_err *err)
 {
     const struct rk_params *params = &request->params;
@@ -325,22 +330,22 @@ enum rankd_status rk_run_rank(const struct rk_exec *exec, const struct rk_reques
         return RANKD_OK;
     if (job.gradient)
         return rk_out_compress(reply, request->outputs, job.gradient, job.rows.lists * job.rows.items, err);
-    return rk_gather_write(&job.gather, exec->scratch, request->outputs, reply, err);
+    return rk_sparse_accumulator_write(&job.accumulator, exec->scratch, request->outputs, reply, err);
 }
 
-size_t rk_cost_rank(const struct rk_request *request)
+size_t rk_rank_cost(const struct rk_request *request)
 {
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
-    struct share share;
+    struct row_workspace workspace;
     if (scores->shape[1] > RK_LIST_MAX)
         return SIZE_MAX;
-    size_t elements = rk_cost_times(scores->shape[0], scores->shape[1]);
+    size_t elements = rk_size_times(scores->shape[0], scores->shape[1]);
     unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
-    bool gathers = outputs & RK_OUT_SPARSE && !(outputs & RK_OUT_BIT(RK_OUT_GRADIENT));
-    size_t one =
-        carve_share(NULL, rk_kernels(), scores->shape[1], true, is_paired(scores->shape[1]), gathers, &share);
-    size_t many = rk_cost_times(elements, RK_SHARE_PER_ITEM);
-    size_t groups = rk_cost_times(elements / (RK_GROUP_ITEMS / 2) + 1, sizeof(struct group));
-    size_t cost = rk_cost_add(one > many ? one : many, rk_cost_add(groups, 4096));
-    return gathers ? rk_cost_add(cost, rk_gather_cost(elements, 0, false, false)) : cost;
+    bool accumulates = outputs & RK_OUT_SPARSE && !(outputs & RK_OUT_BIT(RK_OUT_GRADIENT));
+    size_t one = place_workspace(NULL, rk_kernels(), scores->shape[1], true, is_paired(scores->shape[1]),
+                                 accumulates, &workspace);
+    size_t many = rk_size_times(elements, RK_WORKSPACE_PER_ITEM);
+    size_t groups = rk_size_times(elements / (RK_GROUP_ITEMS / 2) + 1, sizeof(struct row_group));
+    size_t cost = rk_size_add(one > many ? one : many, rk_size_add(groups, 4096));
+    return accumulates ? rk_size_add(cost, rk_sparse_accumulator_cost(elements, 0, false, false)) : cost;
 }

@@ -1,4 +1,4 @@
-/* ap and recall on scores: what is counted before a gradient can be weighed, the two parts of the loss, and
+/* ap and recall on scores: what is counted before a gradient can be weighed, the two terms of the loss, and
  * the outputs. */
 #include <string.h>
 
@@ -13,10 +13,10 @@
 struct scores {
     const struct rk_exec *exec;
     const struct rk_request *request;
-    struct rk_part lists, flat;
+    struct rk_loss_term lists, flat;
     struct rk_list_count all; /* of the flat list */
-    struct rk_part_job job;
-    struct rk_part_total total, flat_total;
+    struct rk_loss_term_job job;
+    struct rk_loss_term_total total, flat_total;
 };
 
 static bool asks(const struct scores *s, unsigned outputs)
@@ -28,11 +28,11 @@ static struct rk_blackbox box_of(const struct rk_request *request)
 {
     const struct rk_params *params = &request->params;
     return (struct rk_blackbox){.loss = request->model->loss,
-                                .weight = params->weight,
+                                .transform = params->transform,
                                 .margin = params->margin,
                                 .lambda = params->lambda,
-                                .normalized = params->lambda_units == RK_UNITS_NORMALIZED,
-                                .batch = params->lambda_scope == RK_SCOPE_BATCH};
+                                .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED,
+                                .lambda_batch_scope = params->lambda_scope == RK_SCOPE_BATCH};
 }
 
 /* Memory's items are counted with each list. Their targets were checked when they came in. */
@@ -66,11 +66,11 @@ static enum rankd_status count_lists(struct scores *s, struct rk_err *err)
         }
         s->flat.lists = rk_lists_flat(&s->lists.lists);
         s->flat.count = &s->all;
-        rk_part_weigh(&s->flat);
+        rk_loss_term_weigh(&s->flat);
     }
     count_memory(s, count);
     s->lists.count = count;
-    rk_part_weigh(&s->lists);
+    rk_loss_term_weigh(&s->lists);
     return RANKD_OK;
 }
 
@@ -88,7 +88,7 @@ static enum rankd_status prepare_outputs(struct scores *s, struct rk_reply *repl
     return status;
 }
 
-/* Dense and of one part: straight into the output. Otherwise it is gathered first. */
+/* Dense and of one term: straight into the output. Otherwise it is accumulated first. */
 static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *reply, struct rk_err *err)
 {
     bool dense = asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)), two = s->lists.factor > 0 && s->flat.factor > 0;
@@ -96,28 +96,29 @@ static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *rep
     if (!s->job.gradient)
         return RANKD_OK;
     if (!dense || two)
-        return rk_gather_start(&s->job.gather, s->exec->scratch, elements,
-                               s->flat.factor > 0 ? elements : s->lists.lists.items, dense, err);
+        return rk_sparse_accumulator_start(&s->job.accumulator, s->exec->scratch, elements,
+                                           s->flat.factor > 0 ? elements : s->lists.lists.items, dense, err);
     s->job.dense = reply->out[RK_OUT_GRADIENT].data;
     s->job.given = !reply->out[RK_OUT_GRADIENT].owned;
     return RANKD_OK;
 }
 
-/* Both parts, again with more room where the gradient had too little. A third time would mean that the input
+/* Both terms, again with more room where the gradient had too little. A third time would mean that the input
  * keeps changing. */
-static enum rankd_status run_parts(struct scores *s, struct rk_err *err)
+static enum rankd_status run_terms(struct scores *s, struct rk_err *err)
 {
     for (int attempt = 0; attempt < 3; attempt++) {
         enum rankd_status status = RANKD_OK;
-        if (s->job.gather.needed)
-            rk_gather_reset(&s->job.gather);
+        if (s->job.accumulator.needed)
+            rk_sparse_accumulator_reset(&s->job.accumulator);
         if (s->lists.factor > 0 || s->job.list_loss)
-            status = rk_part_run(&s->job, &s->lists, &s->total, err);
+            status = rk_loss_term_run(&s->job, &s->lists, &s->total, err);
         if (status == RANKD_OK && s->flat.factor > 0)
-            status = rk_part_run(&s->job, &s->flat, &s->flat_total, err);
+            status = rk_loss_term_run(&s->job, &s->flat, &s->flat_total, err);
         if (status != RANKD_OK)
             return status;
-        if (!s->job.gather.needed || rk_gather_fits(&s->job.gather, s->exec->scratch, err))
+        if (!s->job.accumulator.needed ||
+            rk_sparse_accumulator_fits(&s->job.accumulator, s->exec->scratch, err))
             return RANKD_OK;
         if (err->status != RANKD_OK)
             return err->status;
@@ -128,7 +129,7 @@ static enum rankd_status run_parts(struct scores *s, struct rk_err *err)
 
 static void fill_info(const struct scores *s, struct rk_info *info)
 {
-    const struct rk_bank_view *memory = s->request->memory;
+    const struct rk_bank_snapshot *memory = s->request->bank_snapshot;
     struct rk_sum loss = s->total.loss;
     rk_sum_add(&loss, rk_sum_value(&s->flat_total.loss));
     info->loss = rk_sum_value(&loss);
@@ -149,9 +150,9 @@ static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply
     unsigned outputs = s->request->outputs;
     float *gradient = reply->out[RK_OUT_GRADIENT].data;
     if (!asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)))
-        return rk_gather_write(&s->job.gather, s->exec->scratch, outputs, reply, err);
-    if (s->job.gather.needed) {
-        reply->info.gradient_nonzero = rk_gather_dense(&s->job.gather, gradient);
+        return rk_sparse_accumulator_write(&s->job.accumulator, s->exec->scratch, outputs, reply, err);
+    if (s->job.accumulator.needed) {
+        reply->info.gradient_nonzero = rk_sparse_accumulator_dense(&s->job.accumulator, gradient);
         rk_exec_copied(s->exec, rk_out_given(reply, RK_OUT_GRADIENT));
     }
     if (outputs & RK_OUT_SPARSE)
@@ -160,21 +161,21 @@ static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply
     return RANKD_OK;
 }
 
-enum rankd_status rk_run_scores(const struct rk_exec *exec, const struct rk_request *request,
+enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_request *request,
                                 struct rk_reply *reply, struct rk_err *err)
 {
     const struct rk_params *params = &request->params;
     const struct rk_tensor *in = request->in;
     struct scores s = {.exec = exec, .request = request};
-    s.lists = (struct rk_part){
+    s.lists = (struct rk_loss_term){
         .lists = rk_lists_of(&in[RK_IN_SCORES], &in[RK_IN_TARGETS], params->axis == RK_AXIS_COLUMNS),
-        .memory = request->memory ? &request->memory->scores : NULL,
-        .memory_items = request->memory ? (uint32_t)request->memory->items : 0,
+        .memory = request->bank_snapshot ? &request->bank_snapshot->scores : NULL,
+        .memory_items = request->bank_snapshot ? (uint32_t)request->bank_snapshot->items : 0,
         .factor = 1.0 - params->interclass,
         .average = params->average,
     };
-    s.flat = (struct rk_part){.factor = params->interclass, .average = RK_AVERAGE_SUM, .flat = true};
-    s.job = (struct rk_part_job){
+    s.flat = (struct rk_loss_term){.factor = params->interclass, .average = RK_AVERAGE_SUM, .flat = true};
+    s.job = (struct rk_loss_term_job){
         .exec = exec,
         .box = box_of(request),
         .columns = in[RK_IN_SCORES].shape[1],
@@ -186,7 +187,7 @@ enum rankd_status rk_run_scores(const struct rk_exec *exec, const struct rk_requ
     if (status == RANKD_OK)
         status = prepare_gradient(&s, reply, err);
     if (status == RANKD_OK)
-        status = run_parts(&s, err);
+        status = run_terms(&s, err);
     if (status != RANKD_OK)
         return status;
     fill_info(&s, &reply->info);
@@ -195,25 +196,25 @@ enum rankd_status rk_run_scores(const struct rk_exec *exec, const struct rk_requ
     return s.job.gradient ? write_gradient(&s, reply, err) : RANKD_OK;
 }
 
-size_t rk_cost_scores(const struct rk_request *request)
+size_t rk_scores_cost(const struct rk_request *request)
 {
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
-    const struct rk_bank_view *memory =
-        request->memory && !request->memory->is_embeddings ? request->memory : NULL;
+    const struct rk_bank_snapshot *memory =
+        request->bank_snapshot && !request->bank_snapshot->is_embeddings ? request->bank_snapshot : NULL;
     unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
     bool columns = request->params.axis == RK_AXIS_COLUMNS, flat = request->params.interclass > 0;
     bool dense = outputs & RK_OUT_BIT(RK_OUT_GRADIENT), sparse = outputs & RK_OUT_SPARSE && !dense;
     size_t lists = scores->shape[columns ? 1 : 0], items = scores->shape[columns ? 0 : 1];
-    size_t elements = rk_cost_times(lists, items);
+    size_t elements = rk_size_times(lists, items);
     enum rk_dtype dtype = scores->dtype == RK_FP16 || scores->dtype == RK_BF16 ? scores->dtype : RK_FP32;
-    size_t cost = rk_part_cost(lists, items, memory ? memory->items : 0, memory ? memory->scores.chunks : 0,
-                               dtype, columns);
+    size_t cost = rk_loss_term_cost(lists, items, memory ? memory->items : 0,
+                                    memory ? memory->scores.chunks : 0, dtype, columns);
     if (flat) {
-        size_t other = rk_part_cost(1, elements, 0, 0, dtype, false);
+        size_t other = rk_loss_term_cost(1, elements, 0, 0, dtype, false);
         cost = other > cost ? other : cost;
     }
-    cost = rk_cost_add(cost, rk_lists_count_cost(lists, items));
+    cost = rk_size_add(cost, rk_lists_count_cost(lists, items));
     if (sparse || (dense && flat))
-        cost = rk_cost_add(cost, rk_gather_cost(elements, flat ? elements : items, dense, flat));
-    return rk_cost_add(cost, 4096);
+        cost = rk_size_add(cost, rk_sparse_accumulator_cost(elements, flat ? elements : items, dense, flat));
+    return rk_size_add(cost, 4096);
 }

@@ -14,75 +14,79 @@ static size_t guess(size_t items)
     return room < items ? room : items;
 }
 
-enum rankd_status rk_gather_start(struct rk_gather *gather, struct rk_scratch *scratch, size_t elements,
-                                  size_t longest_list, bool sum, struct rk_err *err)
+enum rankd_status rk_sparse_accumulator_start(struct rk_sparse_accumulator *accumulator,
+                                              struct rk_scratch *scratch, size_t elements,
+                                              size_t longest_list, bool sum, struct rk_err *err)
 {
-    memset(gather, 0, sizeof *gather);
-    gather->needed = true;
-    gather->elements = elements;
-    gather->list_room = guess(longest_list);
+    memset(accumulator, 0, sizeof *accumulator);
+    accumulator->needed = true;
+    accumulator->elements = elements;
+    accumulator->list_room = guess(longest_list);
     if (sum) {
-        gather->sum = rk_scratch_take(scratch, elements * sizeof *gather->sum);
-        return gather->sum ? RANKD_OK : rk_fail_scratch(err, elements * sizeof *gather->sum);
+        accumulator->sum = rk_scratch_take(scratch, elements * sizeof *accumulator->sum);
+        return accumulator->sum ? RANKD_OK : rk_fail_scratch(err, elements * sizeof *accumulator->sum);
     }
-    gather->room = guess(elements);
-    gather->entry = rk_scratch_take(scratch, gather->room * sizeof *gather->entry);
-    return gather->entry ? RANKD_OK : rk_fail_scratch(err, gather->room * sizeof *gather->entry);
+    accumulator->room = guess(elements);
+    accumulator->entry = rk_scratch_take(scratch, accumulator->room * sizeof *accumulator->entry);
+    return accumulator->entry ? RANKD_OK
+                              : rk_fail_scratch(err, accumulator->room * sizeof *accumulator->entry);
 }
 
-void rk_gather_reset(struct rk_gather *gather)
+void rk_sparse_accumulator_reset(struct rk_sparse_accumulator *accumulator)
 {
-    atomic_store_explicit(&gather->used, 0, memory_order_relaxed);
-    atomic_store_explicit(&gather->list_wants, 0, memory_order_relaxed);
-    if (gather->sum)
-        memset(gather->sum, 0, gather->elements * sizeof *gather->sum);
+    atomic_store_explicit(&accumulator->used, 0, memory_order_relaxed);
+    atomic_store_explicit(&accumulator->list_wants, 0, memory_order_relaxed);
+    if (accumulator->sum)
+        memset(accumulator->sum, 0, accumulator->elements * sizeof *accumulator->sum);
 }
 
-static void raise_wants(struct rk_gather *gather, size_t wants)
+static void raise_wants(struct rk_sparse_accumulator *accumulator, size_t wants)
 {
-    size_t seen = atomic_load_explicit(&gather->list_wants, memory_order_relaxed);
-    while (seen < wants && !atomic_compare_exchange_weak(&gather->list_wants, &seen, wants))
+    size_t seen = atomic_load_explicit(&accumulator->list_wants, memory_order_relaxed);
+    while (seen < wants && !atomic_compare_exchange_weak(&accumulator->list_wants, &seen, wants))
         ;
 }
 
-void rk_gather_add(struct rk_gather *gather, const struct rk_lists *lists, size_t list, double w,
-                   const struct rk_list_out *out)
+void rk_sparse_accumulator_add(struct rk_sparse_accumulator *accumulator, const struct rk_lists *lists,
+                               size_t list, double w, const struct rk_list_out *out)
 {
-    size_t at = atomic_fetch_add_explicit(&gather->used, out->deltas, memory_order_relaxed);
-    raise_wants(gather, out->deltas);
-    if (out->deltas > out->room || (gather->entry && (at > gather->room || out->deltas > gather->room - at)))
+    size_t at = atomic_fetch_add_explicit(&accumulator->used, out->deltas, memory_order_relaxed);
+    raise_wants(accumulator, out->deltas);
+    if (out->deltas > out->room ||
+        (accumulator->entry && (at > accumulator->room || out->deltas > accumulator->room - at)))
         return;
     for (size_t i = 0; i < out->deltas; i++) {
         size_t index = rk_lists_index(lists, list, out->sparse[i].position);
         double part = (-w * (double)out->sparse[i].delta) / out->lambda;
-        if (gather->sum)
-            gather->sum[index] += part;
-        else if (gather->entry)
-            gather->entry[at + i] = (struct rk_gather_entry){index, part};
+        if (accumulator->sum)
+            accumulator->sum[index] += part;
+        else if (accumulator->entry)
+            accumulator->entry[at + i] = (struct rk_sparse_entry){index, part};
     }
 }
 
-bool rk_gather_fits(struct rk_gather *gather, struct rk_scratch *scratch, struct rk_err *err)
+bool rk_sparse_accumulator_fits(struct rk_sparse_accumulator *accumulator, struct rk_scratch *scratch,
+                                struct rk_err *err)
 {
-    size_t used = atomic_load_explicit(&gather->used, memory_order_relaxed);
-    size_t wants = atomic_load_explicit(&gather->list_wants, memory_order_relaxed);
-    bool fits = wants <= gather->list_room;
+    size_t used = atomic_load_explicit(&accumulator->used, memory_order_relaxed);
+    size_t wants = atomic_load_explicit(&accumulator->list_wants, memory_order_relaxed);
+    bool fits = wants <= accumulator->list_room;
     if (!fits)
-        gather->list_room = wants;
-    if (gather->sum || used <= gather->room)
+        accumulator->list_room = wants;
+    if (accumulator->sum || used <= accumulator->room)
         return fits;
-    gather->room = used;
-    gather->entry = rk_scratch_take(scratch, used * sizeof *gather->entry);
-    if (!gather->entry)
-        (void)rk_fail_scratch(err, used * sizeof *gather->entry);
+    accumulator->room = used;
+    accumulator->entry = rk_scratch_take(scratch, used * sizeof *accumulator->entry);
+    if (!accumulator->entry)
+        (void)rk_fail_scratch(err, used * sizeof *accumulator->entry);
     return false;
 }
 
-size_t rk_gather_dense(const struct rk_gather *gather, float *gradient)
+size_t rk_sparse_accumulator_dense(const struct rk_sparse_accumulator *accumulator, float *gradient)
 {
     size_t nonzero = 0;
-    for (size_t i = 0; i < gather->elements; i++) {
-        float value = (float)gather->sum[i] + 0.0f;
+    for (size_t i = 0; i < accumulator->elements; i++) {
+        float value = (float)accumulator->sum[i] + 0.0f;
         gradient[i] = value;
         nonzero += value != 0;
     }
@@ -90,7 +94,7 @@ size_t rk_gather_dense(const struct rk_gather *gather, float *gradient)
 }
 
 /* End of the run of rising indexes that begins at `at`. */
-static size_t run_end(const struct rk_gather_entry *entry, size_t at, size_t n)
+static size_t run_end(const struct rk_sparse_entry *entry, size_t at, size_t n)
 {
     if (at < n)
         at++;
@@ -99,8 +103,8 @@ static size_t run_end(const struct rk_gather_entry *entry, size_t at, size_t n)
     return at;
 }
 
-static void merge(const struct rk_gather_entry *from, size_t low, size_t middle, size_t high,
-                  struct rk_gather_entry *to)
+static void merge(const struct rk_sparse_entry *from, size_t low, size_t middle, size_t high,
+                  struct rk_sparse_entry *to)
 {
     size_t left = low, right = middle;
     for (size_t k = low; k < high; k++) {
@@ -110,7 +114,7 @@ static void merge(const struct rk_gather_entry *from, size_t low, size_t middle,
 }
 
 /* Merges neighbouring runs until one is left. Lists by row leave rising runs, so there is little to do. */
-static struct rk_gather_entry *sort(struct rk_gather_entry *entry, size_t n, struct rk_gather_entry *spare)
+static struct rk_sparse_entry *sort(struct rk_sparse_entry *entry, size_t n, struct rk_sparse_entry *spare)
 {
     while (run_end(entry, 0, n) < n) {
         for (size_t low = 0; low < n;) {
@@ -118,41 +122,43 @@ static struct rk_gather_entry *sort(struct rk_gather_entry *entry, size_t n, str
             merge(entry, low, middle, high, spare);
             low = high;
         }
-        struct rk_gather_entry *swap = entry;
+        struct rk_sparse_entry *swap = entry;
         entry = spare;
         spare = swap;
     }
     return entry;
 }
 
-static size_t settle(struct rk_gather *gather, struct rk_scratch *scratch, struct rk_err *err)
+static size_t settle(struct rk_sparse_accumulator *accumulator, struct rk_scratch *scratch,
+                     struct rk_err *err)
 {
-    size_t n = atomic_load_explicit(&gather->used, memory_order_relaxed);
-    if (run_end(gather->entry, 0, n) < n) {
-        struct rk_gather_entry *spare = rk_scratch_take(scratch, n * sizeof *spare);
+    size_t n = atomic_load_explicit(&accumulator->used, memory_order_relaxed);
+    if (run_end(accumulator->entry, 0, n) < n) {
+        struct rk_sparse_entry *spare = rk_scratch_take(scratch, n * sizeof *spare);
         if (!spare) {
             (void)rk_fail_scratch(err, n * sizeof *spare);
             return 0;
         }
-        gather->entry = sort(gather->entry, n, spare);
+        accumulator->entry = sort(accumulator->entry, n, spare);
     }
     size_t kept = 0;
     for (size_t i = 0; i < n; kept++) {
-        struct rk_gather_entry entry = gather->entry[i++];
-        while (i < n && gather->entry[i].index == entry.index)
-            entry.part += gather->entry[i++].part;
-        gather->entry[kept] = entry;
+        struct rk_sparse_entry entry = accumulator->entry[i++];
+        while (i < n && accumulator->entry[i].index == entry.index)
+            entry.part += accumulator->entry[i++].part;
+        accumulator->entry[kept] = entry;
         kept -= (float)entry.part == 0;
     }
     return kept;
 }
 
-enum rankd_status rk_gather_write(struct rk_gather *gather, struct rk_scratch *scratch, unsigned outputs,
-                                  struct rk_reply *reply, struct rk_err *err)
+enum rankd_status rk_sparse_accumulator_write(struct rk_sparse_accumulator *accumulator,
+                                              struct rk_scratch *scratch, unsigned outputs,
+                                              struct rk_reply *reply, struct rk_err *err)
 {
     bool indices = outputs & RK_OUT_BIT(RK_OUT_GRADIENT_INDICES);
     bool values = outputs & RK_OUT_BIT(RK_OUT_GRADIENT_VALUES);
-    size_t n = settle(gather, scratch, err);
+    size_t n = settle(accumulator, scratch, err);
     enum rankd_status status = err->status;
     if (status == RANKD_OK && indices)
         status = rk_out_vector(reply, RK_OUT_GRADIENT_INDICES, RK_INT64, n, err);
@@ -164,21 +170,21 @@ enum rankd_status rk_gather_write(struct rk_gather *gather, struct rk_scratch *s
     float *value = reply->out[RK_OUT_GRADIENT_VALUES].data;
     for (size_t i = 0; i < n; i++) {
         if (indices)
-            index[i] = (int64_t)gather->entry[i].index;
+            index[i] = (int64_t)accumulator->entry[i].index;
         if (values)
-            value[i] = (float)gather->entry[i].part;
+            value[i] = (float)accumulator->entry[i].part;
     }
     reply->info.gradient_nonzero = n;
     return RANKD_OK;
 }
 
-size_t rk_gather_cost(size_t elements, size_t longest_list, bool sum, bool two_parts)
+size_t rk_sparse_accumulator_cost(size_t elements, size_t longest_list, bool sum, bool two_terms)
 {
-    size_t list = rk_cost_times(longest_list, sizeof(struct rk_delta));
+    size_t list = rk_size_times(longest_list, sizeof(struct rk_delta));
     if (sum)
-        return rk_cost_add(list, rk_cost_times(elements, sizeof(double)));
+        return rk_size_add(list, rk_size_times(elements, sizeof(double)));
     /* The first guess, the second try, and the other side of the merge. */
-    size_t entries = rk_cost_times(two_parts ? rk_cost_times(elements, 2) : elements, 2);
-    entries = rk_cost_add(entries, guess(elements));
-    return rk_cost_add(list, rk_cost_times(entries, sizeof(struct rk_gather_entry)));
+    size_t entries = rk_size_times(two_terms ? rk_size_times(elements, 2) : elements, 2);
+    entries = rk_size_add(entries, guess(elements));
+    return rk_size_add(list, rk_size_times(entries, sizeof(struct rk_sparse_entry)));
 }

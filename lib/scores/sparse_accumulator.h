@@ -1,5 +1,5 @@
 /* Where the gradient goes when it is not written straight into a dense output: because only the sparse pair
- * is wanted, or because two parts of the loss (lists and the flat list) add to it. */
+ * is wanted, or because two terms of the loss (lists and the flat list) add to it. */
 #ifndef RK_SCORES_SPARSE_ACCUMULATOR_H
 #define RK_SCORES_SPARSE_ACCUMULATOR_H
 
@@ -11,16 +11,16 @@
 #include "request/request.h"
 #include "scores/lists.h"
 
-struct rk_gather_entry {
+struct rk_sparse_entry {
     size_t index; /* flat */
     double part;  /* (-w·Δ)/Λ */
 };
 
 /* Either `sum` (one FP64 number an item) or `entry` (one pair per difference, any order) is set. Rooms are
- * guesses: what did not fit is counted, and rk_gather_grow() makes room for a second try. */
-struct rk_gather {
+ * guesses: what did not fit is counted, and rk_sparse_accumulator_fits() makes room for a second try. */
+struct rk_sparse_accumulator {
     double *sum; /* [elements] */
-    struct rk_gather_entry *entry;
+    struct rk_sparse_entry *entry;
     size_t room;
     atomic_size_t used;       /* may exceed room */
     size_t list_room;         /* differences that one list has room for */
@@ -29,32 +29,35 @@ struct rk_gather {
     bool needed;
 };
 
-/* Takes what is needed from the scratch memory. `sum`: the dense output of two parts. */
-enum rankd_status rk_gather_start(struct rk_gather *gather, struct rk_scratch *scratch, size_t elements,
-                                  size_t longest_list, bool sum, struct rk_err *err)
+/* Takes what is needed from the scratch memory. `sum`: the dense output of two terms. */
+enum rankd_status rk_sparse_accumulator_start(struct rk_sparse_accumulator *accumulator,
+                                              struct rk_scratch *scratch, size_t elements,
+                                              size_t longest_list, bool sum, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* Empties it before a try. */
-void rk_gather_reset(struct rk_gather *gather);
+void rk_sparse_accumulator_reset(struct rk_sparse_accumulator *accumulator);
 
-/* Adds a list's differences (out->sparse) of list number `list`; any thread, lists of one part do not
+/* Adds a list's differences (out->sparse) of list number `list`; any thread, lists of one term do not
  * overlap. */
-void rk_gather_add(struct rk_gather *gather, const struct rk_lists *lists, size_t list, double w,
-                   const struct rk_list_out *out);
+void rk_sparse_accumulator_add(struct rk_sparse_accumulator *accumulator, const struct rk_lists *lists,
+                               size_t list, double w, const struct rk_list_out *out);
 
 /* True if everything fitted. Otherwise there is more room now, unless *err is set. */
-bool rk_gather_fits(struct rk_gather *gather, struct rk_scratch *scratch, struct rk_err *err);
+bool rk_sparse_accumulator_fits(struct rk_sparse_accumulator *accumulator, struct rk_scratch *scratch,
+                                struct rk_err *err);
 
 /* Writes the rounded sums to gradient[elements]; returns how many are not 0. */
-size_t rk_gather_dense(const struct rk_gather *gather, float *gradient);
+size_t rk_sparse_accumulator_dense(const struct rk_sparse_accumulator *accumulator, float *gradient);
 
 /* The sparse pair, those of the two that `outputs` asks for: entries sorted by index, those of equal index
  * added, those that round to 0 dropped. Sets info.gradient_nonzero. */
-enum rankd_status rk_gather_write(struct rk_gather *gather, struct rk_scratch *scratch, unsigned outputs,
-                                  struct rk_reply *reply, struct rk_err *err)
+enum rankd_status rk_sparse_accumulator_write(struct rk_sparse_accumulator *accumulator,
+                                              struct rk_scratch *scratch, unsigned outputs,
+                                              struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* Scratch bytes at most. */
-size_t rk_gather_cost(size_t elements, size_t longest_list, bool sum, bool two_parts);
+size_t rk_sparse_accumulator_cost(size_t elements, size_t longest_list, bool sum, bool two_terms);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* Who asks. Scopes are granted by the front door (token, or the socket's uid). */
+/* Who asks. Scopes are granted by the transport (token, or the socket's uid). */
 enum {
     RK_SCOPE_NONE = 0, /* open to everybody */
     RK_SCOPE_INFER = 1u << 0,

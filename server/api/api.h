@@ -1,7 +1,7 @@
 /* The control API: health, metadata, statistics, banks, checkpoints – everything that is a small JSON
- * document in and out, whichever door it came through. HTTP calls it with what stood in the request line, the
- * ring's control channel with what stood in its packet; so both have the same bodies, the same errors and the
- * same access rules. Inference is not here: its tensors need the front door's own handling (infer.h). */
+ * document in and out, whichever transport it came over. HTTP calls it with what stood in the request line,
+ * the ring's control channel with what stood in its packet; so both have the same bodies, the same errors and
+ * the same access rules. Inference is not here: its tensors need the transport's own handling (infer.h). */
 #ifndef RK_API_H
 #define RK_API_H
 

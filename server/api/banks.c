@@ -89,6 +89,7 @@ RK_HANDLER(rk_api_checkpoint_restore)
 RK_HANDLER(rk_api_checkpoint_delete)
 {
     (void)answer;
-    return no_body(call, err) == RANKD_OK ? rk_banks_forget(app->banks, match->names[0], match->names[1], err)
-                                          : err->status;
+    return no_body(call, err) == RANKD_OK
+               ? rk_banks_delete_checkpoint(app->banks, match->names[0], match->names[1], err)
+               : err->status;
 }

@@ -87,17 +87,17 @@ RK_HANDLER(rk_api_regions_unregister)
     return err->status;
 }
 
-/* --- memory of the accelerator --- */
+/* --- memory of the device --- */
 
-RK_HANDLER(rk_api_card_regions)
+RK_HANDLER(rk_api_device_regions)
 {
     (void)match;
-    return show(app, call, RK_REGION_CARD, NULL, answer, err);
+    return show(app, call, RK_REGION_DEVICE, NULL, answer, err);
 }
 
-RK_HANDLER(rk_api_card_region)
+RK_HANDLER(rk_api_device_region)
 {
-    return show(app, call, RK_REGION_CARD, match->names[0], answer, err);
+    return show(app, call, RK_REGION_DEVICE, match->names[0], answer, err);
 }
 
 /* RFC 4648, of exactly RK_DEVICE_HANDLE bytes. */
@@ -125,17 +125,17 @@ static bool read_handle(struct rk_doc *doc, char *text, size_t size, struct rk_e
     return good;
 }
 
-RK_HANDLER(rk_api_card_region_register)
+RK_HANDLER(rk_api_device_region_register)
 {
     (void)answer;
     char text[2 * RK_DEVICE_HANDLE] = "";
     unsigned char handle[RK_DEVICE_HANDLE];
-    uint64_t card = 0, bytes = 0;
+    uint64_t ordinal = 0, bytes = 0;
     if (permitted(app, call, err) != RANKD_OK)
         return err->status;
     struct rk_doc *doc = rk_doc_parse(call->body, call->body_bytes, "a region", err);
     const bool has_handle = read_handle(doc, text, sizeof text, err);
-    (void)rk_doc_uint(doc, "device_id", 0, INT32_MAX, &card, err);
+    (void)rk_doc_uint(doc, "device_id", 0, INT32_MAX, &ordinal, err);
     const bool has_size = rk_doc_uint(doc, "byte_size", 1, INT64_MAX, &bytes, err);
     if (doc && err->status == RANKD_OK && !has_size)
         (void)rk_fail(err, RANKD_INVALID, "byte_size of a region is missing; it must be its number of bytes");
@@ -146,24 +146,24 @@ RK_HANDLER(rk_api_card_region_register)
             RK_DEVICE_HANDLE);
     enum rankd_status status = doc ? rk_doc_done(doc, err) : err->status;
     if (status == RANKD_OK)
-        status = rk_regions_register_card(app->regions, app->device, call->who->name, match->names[0], handle,
-                                          card, bytes, err);
+        status = rk_regions_register_device(app->regions, app->device, call->who->name, match->names[0],
+                                            handle, ordinal, bytes, err);
     rk_doc_free(doc);
     return status;
 }
 
-RK_HANDLER(rk_api_card_region_unregister)
+RK_HANDLER(rk_api_device_region_unregister)
 {
     (void)answer;
     if (permitted(app, call, err) == RANKD_OK)
-        rk_regions_unregister(app->regions, call->who->name, RK_REGION_CARD, match->names[0]);
+        rk_regions_unregister(app->regions, call->who->name, RK_REGION_DEVICE, match->names[0]);
     return err->status;
 }
 
-RK_HANDLER(rk_api_card_regions_unregister)
+RK_HANDLER(rk_api_device_regions_unregister)
 {
     (void)match, (void)answer;
     if (permitted(app, call, err) == RANKD_OK)
-        rk_regions_unregister(app->regions, call->who->name, RK_REGION_CARD, NULL);
+        rk_regions_unregister(app->regions, call->who->name, RK_REGION_DEVICE, NULL);
     return err->status;
 }

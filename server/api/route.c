@@ -100,7 +100,7 @@ const struct rk_route *rk_route_find(const char *verb, const char *path, struct 
     return best;
 }
 
-struct rk_work *rk_route_work(const struct rk_app *app, const struct rk_route *route)
+struct rk_worker_pool *rk_route_queue(const struct rk_app *app, const struct rk_route *route)
 {
-    return route && route->kind == RK_ROUTE_DISK ? app->errands : app->work;
+    return route && route->kind == RK_ROUTE_DISK ? app->admin_queue : app->workers;
 }

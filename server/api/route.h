@@ -26,9 +26,10 @@ typedef enum rankd_status rk_handler(struct rk_app *app, const struct rk_call *c
 enum rk_route_kind {
     RK_ROUTE_WORKER, /* runs on a worker: may work, or block for moments */
     RK_ROUTE_DISK,   /* waits for a disk: runs on the thread that does so for all of these, one by one */
-    RK_ROUTE_LIGHT,  /* a few microseconds, never blocks: runs on the door's own thread, also while overloaded
+    RK_ROUTE_LIGHT,  /* a few microseconds, never blocks: runs on the transport's own thread, also while
+                      * overloaded
                       */
-    RK_ROUTE_INFER   /* the door handles it itself (infer.h) */
+    RK_ROUTE_INFER   /* the transport handles it itself (infer.h) */
 };
 
 struct rk_route {
@@ -48,14 +49,14 @@ const struct rk_route *rk_route_find(const char *verb, const char *path, struct 
                                      char allow[64], struct rk_err *err) __attribute__((warn_unused_result));
 
 /* The queue for a request on that row, which is not light; NULL (nothing found) is answered by a worker. */
-struct rk_work *rk_route_work(const struct rk_app *app, const struct rk_route *route);
+struct rk_worker_pool *rk_route_queue(const struct rk_app *app, const struct rk_route *route);
 
 /* Handlers of the models' part (api/models.c) and the daemon's own (api/server.c). */
 rk_handler rk_api_live, rk_api_ready, rk_api_server, rk_api_index, rk_api_metrics, rk_api_page;
 rk_handler rk_api_model, rk_api_model_ready, rk_api_model_config, rk_api_model_stats, rk_api_all_stats;
 rk_handler rk_api_regions, rk_api_region, rk_api_region_register, rk_api_region_unregister,
-    rk_api_regions_unregister, rk_api_card_regions, rk_api_card_region, rk_api_card_region_register,
-    rk_api_card_region_unregister, rk_api_card_regions_unregister;
+    rk_api_regions_unregister, rk_api_device_regions, rk_api_device_region, rk_api_device_region_register,
+    rk_api_device_region_unregister, rk_api_device_regions_unregister;
 /* api/banks.c */
 rk_handler rk_api_banks, rk_api_bank, rk_api_bank_put, rk_api_bank_delete, rk_api_bank_clear;
 rk_handler rk_api_checkpoints, rk_api_checkpoint_put, rk_api_checkpoint_restore, rk_api_checkpoint_delete;

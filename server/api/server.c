@@ -62,7 +62,7 @@ enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, 
     if (app->device) {
         rk_json_open(&out, "device", '{');
         rk_json_text(&out, "name", app->device->name);
-        rk_json_text(&out, "state", rk_card_state(app));
+        rk_json_text(&out, "state", rk_device_state(app));
         rk_json_close(&out, '}');
     }
     rk_json_close(&out, '}');

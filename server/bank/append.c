@@ -10,7 +10,8 @@ enum { RETRY_DISK_NS = 1000000000 };
 
 /* --- one batch --- */
 
-static bool is_refused(const struct rk_named_bank *bank, struct rk_append *append, struct rk_bank_point next)
+static bool is_refused(const struct rk_durable_bank *bank, struct rk_append *append,
+                       struct rk_bank_position next)
 {
     if (bank->refused[0])
         (void)rk_fail(&append->err, RANKD_INTERNAL, "bank \"%s\" is read-only: %.400s", bank->name,
@@ -24,7 +25,7 @@ static bool is_refused(const struct rk_named_bank *bank, struct rk_append *appen
     return append->err.status != RANKD_OK;
 }
 
-static void give_room_back(struct rk_named_bank *bank, struct rk_append *append)
+static void give_room_back(struct rk_durable_bank *bank, struct rk_append *append)
 {
     rk_bank_unreserve(bank->memory, append->room);
     append->room = NULL;
@@ -32,14 +33,14 @@ static void give_room_back(struct rk_named_bank *bank, struct rk_append *append)
 
 /* Writes the record behind *next, which moves on. Its place in memory is taken first: what is on disk can
  * then be made visible. */
-static enum rankd_status write_record(struct rk_named_bank *bank, struct rk_append *append,
-                                      struct rk_bank_point *next, struct rk_err *why)
+static enum rankd_status write_record(struct rk_durable_bank *bank, struct rk_append *append,
+                                      struct rk_bank_position *next, struct rk_err *why)
 {
     append->room = rk_bank_reserve(bank->memory, append->batch.items, why);
     if (!append->room)
         return why->status;
-    append->after = (struct rk_bank_point){next->generation, next->version + !append->empty,
-                                           next->end + append->batch.items};
+    append->after = (struct rk_bank_position){next->generation, next->version + !append->empty,
+                                              next->end + append->batch.items};
     append->id.appended = append->empty ? 0 : append->after.version;
     append->id.stamp_ns = rk_ids_clock(&bank->ids, rk_now_ns());
     if (bank->journal && rk_journal_append(bank->journal, &append->batch, append->after, next->end, false,
@@ -51,21 +52,21 @@ static enum rankd_status write_record(struct rk_named_bank *bank, struct rk_appe
     return RANKD_OK;
 }
 
-static bool goes_on_in_memory(const struct rk_named_bank *bank, const struct rk_err *why)
+static bool goes_on_in_memory(const struct rk_durable_bank *bank, const struct rk_err *why)
 {
     return why->status == RANKD_NO_SPACE && bank->config.on_full == RK_ON_FULL_MEMORY;
 }
 
 /* The lock is held. */
-static void write_failed(struct rk_named_bank *bank, struct rk_append *append, const struct rk_err *why)
+static void write_failed(struct rk_durable_bank *bank, struct rk_append *append, const struct rk_err *why)
 {
     if (why->status == RANKD_INTERNAL)
-        rk_named_refuse(bank, why);
+        rk_durable_bank_refuse(bank, why);
     (void)rk_fail(&append->err, why->status, "bank \"%s\": %.400s", bank->name, why->text);
 }
 
 /* Makes the version visible. The lock is held; in order of version. */
-static void publish(struct rk_named_bank *bank, struct rk_append *append)
+static void publish(struct rk_durable_bank *bank, struct rk_append *append)
 {
     rk_bank_append_reserved(bank->memory, &append->batch, append->after.version, append->room);
     append->room = NULL;
@@ -81,22 +82,22 @@ static void publish(struct rk_named_bank *bank, struct rk_append *append)
 
 /* --- at once --- */
 
-static bool waits_for_disk(const struct rk_named_bank *bank)
+static bool waits_for_disk(const struct rk_durable_bank *bank)
 {
     if (bank->refused[0])
         return false;
-    if (bank->pen || bank->first)
+    if (bank->writer_locked || bank->first)
         return true;
     if (bank->journal)
         return bank->config.durability == RK_DURABILITY_ALWAYS || rk_journal_is_long(bank->journal);
     return bank->undurable && rk_now_ns() >= bank->retry_disk_ns;
 }
 
-/* The lock is held and nobody has the pen. False: the disk is full, and whoever has the pen leaves it. */
-static bool append_at_once(struct rk_named_bank *bank, struct rk_append *append)
+/* The lock is held and there is no writer. False: the disk is full, and the writer leaves it. */
+static bool append_at_once(struct rk_durable_bank *bank, struct rk_append *append)
 {
     struct rk_err why = {0};
-    struct rk_bank_point next = bank->next;
+    struct rk_bank_position next = bank->next;
     if (is_refused(bank, append, next))
         return true;
     if (write_record(bank, append, &next, &why) != RANKD_OK) {
@@ -114,7 +115,7 @@ static bool append_at_once(struct rk_named_bank *bank, struct rk_append *append)
     return true;
 }
 
-bool rk_named_append(struct rk_named_bank *bank, struct rk_append *append)
+bool rk_durable_bank_append(struct rk_durable_bank *bank, struct rk_append *append)
 {
     pthread_mutex_lock(&bank->lock);
     bool over = !waits_for_disk(bank) && append_at_once(bank, append);
@@ -123,21 +124,21 @@ bool rk_named_append(struct rk_named_bank *bank, struct rk_append *append)
         append->next = NULL;
         *bank->last = append;
         bank->last = &append->next;
-        rk_named_rouse(bank);
+        rk_durable_bank_schedule_commit(bank);
     }
     pthread_mutex_unlock(&bank->lock);
     return over;
 }
 
-/* --- with the pen --- */
+/* --- with the writer lock --- */
 
 /* on_full "memory": the disk was full, and is tried again now and then by writing everything anew. */
-static void try_disk_again(struct rk_named_bank *bank)
+static void try_disk_again(struct rk_durable_bank *bank)
 {
     struct rk_err err = {0};
     if (!bank->undurable || rk_now_ns() < bank->retry_disk_ns)
         return;
-    bool back = rk_named_rewrite(bank, bank->next, false, &err) == RANKD_OK;
+    bool back = rk_durable_bank_rewrite(bank, bank->next, false, &err) == RANKD_OK;
     pthread_mutex_lock(&bank->lock);
     bank->retry_disk_ns = rk_now_ns() + RETRY_DISK_NS;
     bank->undurable = !back;
@@ -145,22 +146,22 @@ static void try_disk_again(struct rk_named_bank *bank)
 }
 
 /* A new segment begins with the ids of everything before it. */
-static void rotate_if_long(struct rk_named_bank *bank)
+static void rotate_if_long(struct rk_durable_bank *bank)
 {
     struct rk_err err = {0};
     if (!bank->journal || bank->refused[0] || !rk_journal_is_long(bank->journal) ||
-        rk_named_seal(bank, &err) != RANKD_OK)
+        rk_durable_bank_seal(bank, &err) != RANKD_OK)
         return;
-    enum rankd_status status = rk_named_rotate(bank, bank->journal, &err);
+    enum rankd_status status = rk_durable_bank_rotate(bank, bank->journal, &err);
     if (status == RANKD_INTERNAL) { /* otherwise the segment grows on, as far as it can */
         pthread_mutex_lock(&bank->lock);
-        rk_named_refuse(bank, &err);
+        rk_durable_bank_refuse(bank, &err);
         pthread_mutex_unlock(&bank->lock);
     }
 }
 
 /* The disk is full and the configuration says to go on in memory. */
-static void leave_disk(struct rk_named_bank *bank)
+static void leave_disk(struct rk_durable_bank *bank)
 {
     struct rk_journal *journal = bank->journal;
     pthread_mutex_lock(&bank->lock);
@@ -173,8 +174,8 @@ static void leave_disk(struct rk_named_bank *bank)
 
 /* Writes one after the other; returns the one for which the disk is to be left, NULL: none. *wrote: there is
  * something to sync, which the version does not tell: that of an empty batch's id is the one before. */
-static struct rk_append *write_records(struct rk_named_bank *bank, struct rk_append *group,
-                                       struct rk_bank_point *next, bool *wrote)
+static struct rk_append *write_records(struct rk_durable_bank *bank, struct rk_append *group,
+                                       struct rk_bank_position *next, bool *wrote)
 {
     *wrote = false;
     for (struct rk_append *append = group; append; append = append->next) {
@@ -195,7 +196,7 @@ static struct rk_append *write_records(struct rk_named_bank *bank, struct rk_app
 }
 
 /* Makes visible what was written, up to `end`, or refuses it, and tells those who wait. */
-static void end_group(struct rk_named_bank *bank, struct rk_append *group, const struct rk_append *end,
+static void end_group(struct rk_durable_bank *bank, struct rk_append *group, const struct rk_append *end,
                       bool durable)
 {
     pthread_mutex_lock(&bank->lock);
@@ -213,15 +214,15 @@ static void end_group(struct rk_named_bank *bank, struct rk_append *group, const
     pthread_mutex_unlock(&bank->lock);
 }
 
-/* The pen is held, the lock is not. */
-static void write_group(struct rk_named_bank *bank, struct rk_append *group)
+/* The writer lock is held, the lock is not. */
+static void write_group(struct rk_durable_bank *bank, struct rk_append *group)
 {
     while (group) {
         struct rk_err why = {0};
-        struct rk_bank_point next = bank->next;
+        struct rk_bank_position next = bank->next;
         bool wrote, always = bank->config.durability == RK_DURABILITY_ALWAYS;
         struct rk_append *rest = write_records(bank, group, &next, &wrote);
-        bool durable = !wrote || !always || rk_named_sync(bank, &why) == RANKD_OK;
+        bool durable = !wrote || !always || rk_durable_bank_sync(bank, &why) == RANKD_OK;
         end_group(bank, group, rest, durable);
         if (bank->journal)
             rk_journal_drop(bank->journal, rk_bank_oldest(bank->memory));
@@ -236,21 +237,21 @@ static void write_group(struct rk_named_bank *bank, struct rk_append *group)
     }
 }
 
-void rk_named_commit(struct rk_named_bank *bank)
+void rk_durable_bank_commit(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     bank->queued = false;
-    if (bank->first && !bank->pen && !bank->syncing && !bank->pen_wanted) {
+    if (bank->first && !bank->writer_locked && !bank->syncing && !bank->writers_waiting) {
         struct rk_append *group = bank->first;
         bank->first = NULL;
         bank->last = &bank->first;
-        bank->pen = true;
+        bank->writer_locked = true;
         pthread_mutex_unlock(&bank->lock);
         try_disk_again(bank);
         rotate_if_long(bank);
         write_group(bank, group);
         pthread_mutex_lock(&bank->lock);
-        rk_named_lay_pen(bank);
+        rk_durable_bank_writer_release(bank);
     }
     pthread_mutex_unlock(&bank->lock);
 }

@@ -48,8 +48,8 @@ enum rankd_status rk_banks_checkpoints(struct rk_banks *banks, const char *name,
                                        struct rk_err *err);
 enum rankd_status rk_banks_restore(struct rk_banks *banks, const char *name, const char *tag,
                                    struct rk_text *out, struct rk_err *err);
-enum rankd_status rk_banks_forget(struct rk_banks *banks, const char *name, const char *tag,
-                                  struct rk_err *err);
+enum rankd_status rk_banks_delete_checkpoint(struct rk_banks *banks, const char *name, const char *tag,
+                                             struct rk_err *err);
 
 /* --- use by a request --- */
 
@@ -64,53 +64,55 @@ struct rk_bank_waiter {
 /* A batch on its way into a bank. */
 struct rk_append {
     struct rk_batch batch;
-    struct rk_bank_point read; /* what it was computed against */
-    struct rk_batch_id id;     /* name zero: none */
-    bool empty;                /* there was no batch: the id alone is remembered, and the version stays */
-    struct rk_bank_point after;
-    struct rk_bank_room *room; /* in memory, from before it is written to disk until it is visible */
-    struct rk_err err;         /* how it ended */
+    struct rk_bank_position read; /* what it was computed against */
+    struct rk_batch_id id;        /* name zero: none */
+    bool empty;                   /* there was no batch: the id alone is remembered, and the version stays */
+    struct rk_bank_position after;
+    struct rk_bank_reservation *room; /* in memory, from before it is written to disk until it is visible */
+    struct rk_err err;                /* how it ended */
     struct rk_bank_waiter *waiter;
     struct rk_append *next; /* the bank's, while it waits */
 };
 
 /* What a request has of the bank that it names, from begin to end. Zero before. */
-struct rk_bank_use {
+struct rk_bank_transaction {
     struct rk_bank_waiter waiter; /* set by the caller before begin */
-    struct rk_named_bank *bank;
-    const struct rk_bank_view *view;
+    struct rk_durable_bank *bank;
+    const struct rk_bank_snapshot *view;
     struct rk_append append; /* its id is that of this request's batch */
     uint64_t deadline_ns;
-    size_t copied;            /* bytes of the request's tensors, as sent, that were copied for the append */
-    bool running;             /* the id is entered as running */
-    bool retry;               /* the batch was appended before: the id is the original's */
-    struct rk_bank_use *next; /* the bank's, while it waits for the original */
+    size_t copied; /* bytes of the request's tensors, as sent, that were copied for the append */
+    bool running;  /* the id is entered as running */
+    bool retry;    /* the batch was appended before: the id is the original's */
+    struct rk_bank_transaction *next; /* the bank's, while it waits for the original */
 };
 
-/* If the request names a bank: finds it, holds the version to read and sets request->memory. Otherwise *use
- * stays empty. *later: an original of the same batch_id still runs; the request waits, nothing of it may be
- * touched any more, and when it is woken (at the latest about a second behind deadline_ns) begin is called
+/* If the request names a bank: finds it, holds the version to read and sets request->bank_snapshot. Otherwise
+ * *use stays empty. *later: an original of the same batch_id still runs; the request waits, nothing of it may
+ * be touched any more, and when it is woken (at the latest about a second behind deadline_ns) begin is called
  * again. RANKD_NOT_FOUND, RANKD_CONFLICT, RANKD_DEADLINE, RANKD_INTERNAL (the bank could not be read back).
  */
-enum rankd_status rk_bank_use_begin(struct rk_banks *banks, struct rk_request *request, uint64_t deadline_ns,
-                                    struct rk_bank_use *use, bool *later, struct rk_err *err)
+enum rankd_status rk_bank_transaction_begin(struct rk_banks *banks, struct rk_request *request,
+                                            uint64_t deadline_ns, struct rk_bank_transaction *transaction,
+                                            bool *later, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* After rk_run() succeeded: appends the batch unless the request says otherwise or is a retry, and fills
- * info's bank_version_appended. Of an empty batch only the batch_id is kept, and the version stays. *later:
- * it waits for the disk; nothing of it may be touched any more, and when it is woken rk_bank_use_appended()
- * tells how it went. RANKD_CONFLICT (cleared or restored meanwhile; a retry with other content),
- * RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
-enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_request *request,
-                                     struct rk_info *info, bool *later, struct rk_err *err)
+/* After rk_engine_run() succeeded: appends the batch unless the request says otherwise or is a retry, and
+ * fills info's bank_version_appended. Of an empty batch only the batch_id is kept, and the version stays.
+ * *later: it waits for the disk; nothing of it may be touched any more, and when it is woken
+ * rk_bank_transaction_appended() tells how it went. RANKD_CONFLICT (cleared or restored meanwhile; a retry
+ * with other content), RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
+enum rankd_status rk_bank_transaction_append(struct rk_bank_transaction *transaction,
+                                             const struct rk_request *request, struct rk_info *info,
+                                             bool *later, struct rk_err *err)
     __attribute__((warn_unused_result));
-enum rankd_status rk_bank_use_appended(struct rk_bank_use *use, struct rk_info *info, struct rk_err *err)
-    __attribute__((warn_unused_result));
+enum rankd_status rk_bank_transaction_appended(struct rk_bank_transaction *transaction, struct rk_info *info,
+                                               struct rk_err *err) __attribute__((warn_unused_result));
 
 /* Once for a request that got its result, before the end: counts for operators. */
-void rk_bank_use_count(struct rk_bank_use *use, const struct rk_info *info);
+void rk_bank_transaction_count(struct rk_bank_transaction *transaction, const struct rk_info *info);
 
 /* Always, once, at the end; fine on an empty one. */
-void rk_bank_use_end(struct rk_bank_use *use);
+void rk_bank_transaction_end(struct rk_bank_transaction *transaction);
 
 #endif

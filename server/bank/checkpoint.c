@@ -8,8 +8,8 @@
 
 #include "bank/durable_bank.h"
 
-static void write_state(struct rk_text *out, const struct rk_named_bank *bank, const char *tag,
-                        struct rk_bank_point point, size_t items)
+static void write_state(struct rk_text *out, const struct rk_durable_bank *bank, const char *tag,
+                        struct rk_bank_position point, size_t items)
 {
     rk_json_open(out, NULL, '{');
     rk_json_text(out, "tag", tag);
@@ -22,7 +22,7 @@ static void write_state(struct rk_text *out, const struct rk_named_bank *bank, c
 }
 
 /* Manifest into the temporary folder, and the folder under its name: from then on the checkpoint is there. */
-static enum rankd_status finish(const struct rk_named_bank *bank, const char *temporary, const char *path,
+static enum rankd_status finish(const struct rk_durable_bank *bank, const char *temporary, const char *path,
                                 const struct rk_text *manifest, struct rk_err *err)
 {
     char parent[PATH_MAX];
@@ -35,11 +35,11 @@ static enum rankd_status finish(const struct rk_named_bank *bank, const char *te
 }
 
 /* What has to be so before a snapshot: the journal is there, and its open segment short enough to be copied.
- * The pen is held. */
-static enum rankd_status make_ready(struct rk_named_bank *bank, struct rk_err *err)
+ * The writer lock is held. */
+static enum rankd_status make_ready(struct rk_durable_bank *bank, struct rk_err *err)
 {
     if (bank->undurable) {
-        if (rk_named_rewrite(bank, bank->next, false, err) != RANKD_OK)
+        if (rk_durable_bank_rewrite(bank, bank->next, false, err) != RANKD_OK)
             return err->status;
         pthread_mutex_lock(&bank->lock);
         bank->undurable = false;
@@ -49,35 +49,35 @@ static enum rankd_status make_ready(struct rk_named_bank *bank, struct rk_err *e
         return rk_fail(err, RANKD_INTERNAL, "bank \"%s\" is read-only: %.400s", bank->name, bank->refused);
     if (!rk_journal_is_half_long(bank->journal))
         return RANKD_OK;
-    if (rk_named_seal(bank, err) != RANKD_OK)
+    if (rk_durable_bank_seal(bank, err) != RANKD_OK)
         return err->status;
-    return rk_named_rotate(bank, bank->journal, err);
+    return rk_durable_bank_rotate(bank, bank->journal, err);
 }
 
 /* Appends wait meanwhile, but for the copy; requests that read don't. */
-static enum rankd_status snapshot(struct rk_named_bank *bank, const char *folder, struct rk_bank_point *point,
-                                  size_t *items, struct rk_err *err)
+static enum rankd_status snapshot(struct rk_durable_bank *bank, const char *folder,
+                                  struct rk_bank_position *point, size_t *items, struct rk_err *err)
 {
     struct rk_snapshot rest = {.fd = -1};
     pthread_mutex_lock(&bank->lock);
-    rk_named_take_pen(bank);
+    rk_durable_bank_writer_lock(bank);
     pthread_mutex_unlock(&bank->lock);
     if (make_ready(bank, err) == RANKD_OK)
         (void)!rk_snapshot_begin(bank->journal, folder, &rest, err);
     *point = bank->next;
     *items = rk_bank_items(bank->memory);
     pthread_mutex_lock(&bank->lock);
-    rk_named_lay_pen(bank);
+    rk_durable_bank_writer_release(bank);
     pthread_mutex_unlock(&bank->lock);
     return rk_snapshot_end(&rest, folder, err->status == RANKD_OK, err);
 }
 
-enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
-                                      struct rk_err *err)
+enum rankd_status rk_durable_bank_checkpoint(struct rk_durable_bank *bank, const char *tag,
+                                             struct rk_text *out, struct rk_err *err)
 {
     char path[PATH_MAX], temporary[PATH_MAX];
     struct stat stat_of;
-    struct rk_bank_point point = {0};
+    struct rk_bank_position point = {0};
     size_t items;
     if (rk_checkpoint_needs_disk(bank, err) != RANKD_OK ||
         rk_checkpoint_path(bank, "", tag, path, sizeof path, err) != RANKD_OK ||
@@ -90,7 +90,7 @@ enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *ta
     rk_folder_remove(temporary); /* of an attempt that failed */
     if (rk_folder_make(temporary, err) != RANKD_OK)
         return err->status;
-    rk_named_flush(bank); /* most of it, while others append */
+    rk_durable_bank_flush(bank); /* most of it, while others append */
     if (snapshot(bank, temporary, &point, &items, err) == RANKD_OK) {
         write_state(out, bank, tag, point, items);
         if (out->failed)
@@ -103,7 +103,8 @@ enum rankd_status rk_named_checkpoint(struct rk_named_bank *bank, const char *ta
     return err->status;
 }
 
-enum rankd_status rk_named_forget(struct rk_named_bank *bank, const char *tag, struct rk_err *err)
+enum rankd_status rk_durable_bank_delete_checkpoint(struct rk_durable_bank *bank, const char *tag,
+                                                    struct rk_err *err)
 {
     char path[PATH_MAX], gone[PATH_MAX], parent[PATH_MAX];
     if (rk_checkpoint_needs_disk(bank, err) != RANKD_OK ||

@@ -5,16 +5,17 @@
 
 #include "base/err.h"
 
-struct rk_commit;
-struct rk_named_bank;
+struct rk_commit_pool;
+struct rk_durable_bank;
 
 /* NULL and *err where threads or memory are short. */
-struct rk_commit *rk_commit_start(struct rk_err *err);
+struct rk_commit_pool *rk_commit_pool_start(struct rk_err *err);
 
-/* rk_named_commit() will be called on the bank, which is held until then. Never waits. Not again before. */
-void rk_commit_queue(struct rk_commit *commit, struct rk_named_bank *bank);
+/* rk_durable_bank_commit() will be called on the bank, which is held until then. Never waits. Not again
+ * before. */
+void rk_commit_pool_add(struct rk_commit_pool *pool, struct rk_durable_bank *bank);
 
 /* Serves what is queued and ends. NULL is fine. */
-void rk_commit_stop(struct rk_commit *commit);
+void rk_commit_pool_stop(struct rk_commit_pool *pool);
 
 #endif

@@ -60,7 +60,7 @@ static void remove_tree(const char *root)
 
 /* Made under another name and renamed when it is whole: after a crash on the way there is no half of a bank.
  */
-enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_durable_bank *bank, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], path[sizeof bank->path];
     struct rk_err why = {0};
@@ -72,21 +72,21 @@ enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_named_bank *b
     (void)snprintf(path, sizeof path, "%s/%s", folder, bank->name);
     (void)snprintf(bank->path, sizeof bank->path, "%s/~new-%s", folder, bank->name);
     remove_tree(bank->path); /* of a time before */
-    if (rk_named_create_disk(bank, err) != RANKD_OK || rename(bank->path, path) != 0) {
+    if (rk_durable_bank_create_disk(bank, err) != RANKD_OK || rename(bank->path, path) != 0) {
         (void)rk_file_failed(err, "make", path);
         remove_tree(bank->path);
         return err->status;
     }
     memcpy(bank->path, path, sizeof path);
-    if (rk_sync_folder(folder, err) == RANKD_OK && rk_named_reopen(bank, err) == RANKD_OK)
+    if (rk_sync_folder(folder, err) == RANKD_OK && rk_durable_bank_reopen(bank, err) == RANKD_OK)
         return RANKD_OK;
     (void)!rk_data_remove(banks, bank, &still, &why); /* the name may be on disk */
     return err->status;
 }
 
 /* The name goes first, durably: a crash or a power loss from here on brings nothing of it back. */
-enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_named_bank *bank, bool *still,
-                                 struct rk_err *err)
+enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_durable_bank *bank,
+                                 bool *still, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], gone[PATH_MAX];
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
@@ -174,7 +174,7 @@ enum rankd_status rk_data_lock(struct rk_banks *banks, struct rk_err *err)
     return check_format(banks, err);
 }
 
-static void log_loaded(const struct rk_banks *banks, struct rk_named_bank *bank)
+static void log_loaded(const struct rk_banks *banks, struct rk_durable_bank *bank)
 {
     struct rk_log *log = banks->app->log;
     if (bank->unreadable) {
@@ -182,7 +182,7 @@ static void log_loaded(const struct rk_banks *banks, struct rk_named_bank *bank)
                    bank->refused);
         return;
     }
-    const struct rk_bank_point now = rk_bank_now(bank->memory);
+    const struct rk_bank_position now = rk_bank_now(bank->memory);
     rk_log_say(log, RK_LOG_INFO, "bank", "bank \"%s\" read back: %zu items, version %llu", bank->name,
                rk_bank_items(bank->memory), (unsigned long long)now.version);
     if (bank->loss.bytes)
@@ -197,9 +197,9 @@ static void log_loaded(const struct rk_banks *banks, struct rk_named_bank *bank)
 static enum rankd_status load(struct rk_banks *banks, const char *name, const char *path, struct rk_err *err)
 {
     struct rk_io *io = new_io(banks, err);
-    struct rk_named_bank *bank = io ? rk_named_load(name, path, io) : NULL;
+    struct rk_durable_bank *bank = io ? rk_durable_bank_load(name, path, io) : NULL;
     if (!bank || !rk_banks_enter(banks, bank)) {
-        rk_named_release(bank);
+        rk_durable_bank_release(bank);
         return rk_fail(err, RANKD_OVERLOADED, "no memory to read bank \"%s\" back", name);
     }
     log_loaded(banks, bank);

@@ -67,14 +67,14 @@ enum rankd_status rk_file_replace(const char *folder, const char *name, const ch
     return rk_sync_folder(folder, err);
 }
 
-static void live_path(const struct rk_named_bank *bank, uint64_t number, char *path, size_t size)
+static void live_path(const struct rk_durable_bank *bank, uint64_t number, char *path, size_t size)
 {
     (void)snprintf(path, size, "%s/live-%llu", bank->path, (unsigned long long)number);
 }
 
 /* --- the manifest --- */
 
-static enum rankd_status write_manifest(const struct rk_named_bank *bank, uint64_t live, bool *replaced,
+static enum rankd_status write_manifest(const struct rk_durable_bank *bank, uint64_t live, bool *replaced,
                                         struct rk_err *err)
 {
     struct rk_text text = {0};
@@ -106,7 +106,7 @@ static enum rankd_status read_manifest(const char *folder, struct rk_bank_config
                    path, why.text[0] ? why.text : "it names no journal");
 }
 
-enum rankd_status rk_named_switch(struct rk_named_bank *bank, uint64_t number, struct rk_err *err)
+enum rankd_status rk_durable_bank_switch(struct rk_durable_bank *bank, uint64_t number, struct rk_err *err)
 {
     char path[PATH_MAX];
     uint64_t old = bank->live;
@@ -118,7 +118,7 @@ enum rankd_status rk_named_switch(struct rk_named_bank *bank, uint64_t number, s
             rk_folder_remove(path);
         pthread_mutex_lock(&bank->lock);
         if (replaced)
-            rk_named_refuse(bank, err);
+            rk_durable_bank_refuse(bank, err);
         pthread_mutex_unlock(&bank->lock);
         return err->status;
     }
@@ -130,10 +130,11 @@ enum rankd_status rk_named_switch(struct rk_named_bank *bank, uint64_t number, s
     return RANKD_OK;
 }
 
-enum rankd_status rk_named_rotate(struct rk_named_bank *bank, struct rk_journal *journal, struct rk_err *err)
+enum rankd_status rk_durable_bank_rotate(struct rk_durable_bank *bank, struct rk_journal *journal,
+                                         struct rk_err *err)
 {
     size_t count;
-    const struct rk_batch_id *ids = rk_named_known_ids(bank, &count);
+    const struct rk_batch_id *ids = rk_durable_bank_known_ids(bank, &count);
     return rk_journal_rotate(journal, bank->next, ids, count, err);
 }
 
@@ -141,7 +142,7 @@ enum rankd_status rk_named_rotate(struct rk_named_bank *bank, struct rk_journal 
 
 /* What memory holds, as a record a chunk. */
 static enum rankd_status write_view(struct rk_journal *journal, const struct rk_bank_shape *shape,
-                                    const struct rk_bank_view *view, struct rk_bank_point point,
+                                    const struct rk_bank_snapshot *view, struct rk_bank_position point,
                                     struct rk_err *err)
 {
     uint64_t first = point.end - view->items;
@@ -178,13 +179,14 @@ static enum rankd_status write_view(struct rk_journal *journal, const struct rk_
     return RANKD_OK;
 }
 
-static enum rankd_status new_journal(struct rk_named_bank *bank, const char *path, struct rk_bank_point point,
-                                     bool empty, struct rk_journal **out, struct rk_err *err)
+static enum rankd_status new_journal(struct rk_durable_bank *bank, const char *path,
+                                     struct rk_bank_position point, bool empty, struct rk_journal **out,
+                                     struct rk_err *err)
 {
-    const struct rk_bank_view *view = rk_bank_hold(bank->memory);
+    const struct rk_bank_snapshot *view = rk_bank_hold(bank->memory);
     size_t count;
-    const struct rk_batch_id *ids = rk_named_known_ids(bank, &count);
-    struct rk_bank_point start = point;
+    const struct rk_batch_id *ids = rk_durable_bank_known_ids(bank, &count);
+    struct rk_bank_position start = point;
     const struct rk_origin origin = empty ? (struct rk_origin){point.end, point.generation}
                                           : (struct rk_origin){bank->base, bank->cleared};
     if (!empty && view->items > 0) {
@@ -207,8 +209,8 @@ static enum rankd_status new_journal(struct rk_named_bank *bank, const char *pat
     return status;
 }
 
-enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_point point, bool empty,
-                                   struct rk_err *err)
+enum rankd_status rk_durable_bank_rewrite(struct rk_durable_bank *bank, struct rk_bank_position point,
+                                          bool empty, struct rk_err *err)
 {
     char path[PATH_MAX];
     struct rk_journal *journal = NULL;
@@ -219,7 +221,7 @@ enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_po
         rk_folder_remove(path);
         return err->status;
     }
-    if (rk_named_switch(bank, number, err) != RANKD_OK) {
+    if (rk_durable_bank_switch(bank, number, err) != RANKD_OK) {
         rk_journal_close(journal);
         return err->status;
     }
@@ -231,21 +233,21 @@ enum rankd_status rk_named_rewrite(struct rk_named_bank *bank, struct rk_bank_po
     return RANKD_OK;
 }
 
-enum rankd_status rk_named_create_disk(struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_durable_bank_create_disk(struct rk_durable_bank *bank, struct rk_err *err)
 {
     char path[PATH_MAX];
     (void)snprintf(path, sizeof path, "%s/checkpoints", bank->path);
     if (rk_folder_make(bank->path, err) != RANKD_OK || rk_folder_make(path, err) != RANKD_OK)
         return err->status;
-    return rk_named_rewrite(bank, bank->next, true, err);
+    return rk_durable_bank_rewrite(bank, bank->next, true, err);
 }
 
 /* --- reading back --- */
 
-static enum rankd_status on_start(void *context, struct rk_bank_point point, struct rk_origin origin,
+static enum rankd_status on_start(void *context, struct rk_bank_position point, struct rk_origin origin,
                                   bool whole, struct rk_err *err)
 {
-    struct rk_named_bank *bank = context;
+    struct rk_durable_bank *bank = context;
     rk_ids_clear(&bank->ids, rk_now_ns());
     bank->base = origin.base;
     bank->cleared = origin.cleared;
@@ -255,24 +257,24 @@ static enum rankd_status on_start(void *context, struct rk_bank_point point, str
 static enum rankd_status on_id(void *context, const struct rk_batch_id *id, struct rk_err *err)
 {
     (void)err;
-    rk_ids_read(&((struct rk_named_bank *)context)->ids, id, rk_now_ns());
+    rk_ids_read(&((struct rk_durable_bank *)context)->ids, id, rk_now_ns());
     return RANKD_OK;
 }
 
 static enum rankd_status on_batch(void *context, const struct rk_batch *batch, uint64_t version,
                                   const struct rk_batch_id *id, struct rk_err *err)
 {
-    struct rk_named_bank *bank = context;
+    struct rk_durable_bank *bank = context;
     if (id)
         rk_ids_read(&bank->ids, id, rk_now_ns());
     return rk_bank_append(bank->memory, batch, version, err);
 }
 
-enum rankd_status rk_named_read(struct rk_named_bank *bank, const char *folder, struct rk_journal **journal,
-                                struct rk_err *err)
+enum rankd_status rk_durable_bank_read(struct rk_durable_bank *bank, const char *folder,
+                                       struct rk_journal **journal, struct rk_err *err)
 {
     const struct rk_journal_reader reader = {bank, on_start, on_id, on_batch};
-    struct rk_bank_point point;
+    struct rk_bank_position point;
     enum rankd_status status =
         rk_journal_open(folder, &bank->config.shape, bank->io, &reader, &point, journal, err);
     if (status == RANKD_OK && point.generation != rk_bank_now(bank->memory).generation)
@@ -284,17 +286,17 @@ enum rankd_status rk_named_read(struct rk_named_bank *bank, const char *folder, 
     return status;
 }
 
-enum rankd_status rk_named_reopen(struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_durable_bank_reopen(struct rk_durable_bank *bank, struct rk_err *err)
 {
     char live[PATH_MAX];
     rk_journal_close(bank->journal);
     bank->journal = NULL;
     live_path(bank, bank->live, live, sizeof live);
-    return rk_named_read(bank, live, &bank->journal, err);
+    return rk_durable_bank_read(bank, live, &bank->journal, err);
 }
 
 /* Journals that are not the live one: left by a crash between two steps of a switch. */
-static void remove_leftovers(const struct rk_named_bank *bank)
+static void remove_leftovers(const struct rk_durable_bank *bank)
 {
     char path[PATH_MAX];
     DIR *folder = opendir(bank->path);
@@ -324,21 +326,21 @@ static uint64_t largest_live(const char *path)
     return largest;
 }
 
-static enum rankd_status read_live(struct rk_named_bank *bank, struct rk_err *err)
+static enum rankd_status read_live(struct rk_durable_bank *bank, struct rk_err *err)
 {
     char live[PATH_MAX];
     live_path(bank, bank->live, live, sizeof live);
-    if (rk_named_read(bank, live, &bank->journal, err) != RANKD_OK)
+    if (rk_durable_bank_read(bank, live, &bank->journal, err) != RANKD_OK)
         return err->status;
     bank->loss = rk_journal_loss_of(bank->journal);
     remove_leftovers(bank);
     struct rk_err why = {0};
-    if (rk_journal_is_shared(bank->journal) && rk_named_rotate(bank, bank->journal, &why) != RANKD_OK)
-        rk_named_refuse(bank, &why);
+    if (rk_journal_is_shared(bank->journal) && rk_durable_bank_rotate(bank, bank->journal, &why) != RANKD_OK)
+        rk_durable_bank_refuse(bank, &why);
     return RANKD_OK;
 }
 
-struct rk_named_bank *rk_named_load(const char *name, const char *path, struct rk_io *io)
+struct rk_durable_bank *rk_durable_bank_load(const char *name, const char *path, struct rk_io *io)
 {
     struct rk_err err = {0};
     uint64_t number = 0;
@@ -350,7 +352,7 @@ struct rk_named_bank *rk_named_load(const char *name, const char *path, struct r
         /* something small stands in for what could not be read; nobody can use it */
         config = (struct rk_bank_config){
             .shape = {.is_embeddings = true, .dim = 1, .capacity = 1, .dtype = RK_FP32}};
-    struct rk_named_bank *bank = rk_named_new(name, &config);
+    struct rk_durable_bank *bank = rk_durable_bank_new(name, &config);
     if (!bank)
         return NULL;
     (void)snprintf(bank->path, sizeof bank->path, "%s", path);
@@ -360,7 +362,7 @@ struct rk_named_bank *rk_named_load(const char *name, const char *path, struct r
     rk_checkpoint_sweep(bank);
     if (readable && read_live(bank, &err) == RANKD_OK)
         return bank;
-    rk_named_refuse(bank, &err);
+    rk_durable_bank_refuse(bank, &err);
     bank->unreadable = true;
     return bank;
 }

@@ -7,9 +7,9 @@
 #include "bank/commit_pool.h"
 #include "base/clock.h"
 
-struct rk_named_bank *rk_named_new(const char *name, const struct rk_bank_config *config)
+struct rk_durable_bank *rk_durable_bank_new(const char *name, const struct rk_bank_config *config)
 {
-    struct rk_named_bank *bank = calloc(1, sizeof *bank);
+    struct rk_durable_bank *bank = calloc(1, sizeof *bank);
     if (!bank)
         return NULL;
     (void)snprintf(bank->name, sizeof bank->name, "%s", name);
@@ -24,17 +24,17 @@ struct rk_named_bank *rk_named_new(const char *name, const struct rk_bank_config
     bank->last = &bank->first;
     atomic_init(&bank->refs, 1);
     pthread_mutex_init(&bank->lock, NULL);
-    pthread_cond_init(&bank->moved, NULL);
+    pthread_cond_init(&bank->writer_changed, NULL);
     return bank;
 }
 
-struct rk_named_bank *rk_named_hold(struct rk_named_bank *bank)
+struct rk_durable_bank *rk_durable_bank_hold(struct rk_durable_bank *bank)
 {
     atomic_fetch_add(&bank->refs, 1);
     return bank;
 }
 
-void rk_named_release(struct rk_named_bank *bank)
+void rk_durable_bank_release(struct rk_durable_bank *bank)
 {
     if (!bank || atomic_fetch_sub(&bank->refs, 1) != 1)
         return;
@@ -44,51 +44,51 @@ void rk_named_release(struct rk_named_bank *bank)
     rk_bank_free(bank->memory);
     rk_ids_free(&bank->ids);
     pthread_mutex_destroy(&bank->lock);
-    pthread_cond_destroy(&bank->moved);
+    pthread_cond_destroy(&bank->writer_changed);
     free(bank);
 }
 
-size_t rk_named_bytes(struct rk_named_bank *bank)
+size_t rk_durable_bank_bytes(struct rk_durable_bank *bank)
 {
     return rk_bank_bytes(bank->memory) + rk_ids_bytes(&bank->ids);
 }
 
-void rk_named_refuse(struct rk_named_bank *bank, const struct rk_err *why)
+void rk_durable_bank_refuse(struct rk_durable_bank *bank, const struct rk_err *why)
 {
     if (!bank->refused[0])
         (void)snprintf(bank->refused, sizeof bank->refused, "%s", why->text);
 }
 
-/* --- the pen --- */
+/* --- the writer lock --- */
 
-void rk_named_take_pen(struct rk_named_bank *bank)
+void rk_durable_bank_writer_lock(struct rk_durable_bank *bank)
 {
-    bank->pen_wanted++;
-    while (bank->pen || bank->syncing)
-        pthread_cond_wait(&bank->moved, &bank->lock);
-    bank->pen_wanted--;
-    bank->pen = true;
+    bank->writers_waiting++;
+    while (bank->writer_locked || bank->syncing)
+        pthread_cond_wait(&bank->writer_changed, &bank->lock);
+    bank->writers_waiting--;
+    bank->writer_locked = true;
 }
 
-void rk_named_lay_pen(struct rk_named_bank *bank)
+void rk_durable_bank_writer_release(struct rk_durable_bank *bank)
 {
     bank->disk_bytes = bank->journal ? rk_journal_bytes(bank->journal) : 0;
-    bank->pen = false;
-    pthread_cond_broadcast(&bank->moved);
-    rk_named_rouse(bank);
+    bank->writer_locked = false;
+    pthread_cond_broadcast(&bank->writer_changed);
+    rk_durable_bank_schedule_commit(bank);
 }
 
-void rk_named_rouse(struct rk_named_bank *bank)
+void rk_durable_bank_schedule_commit(struct rk_durable_bank *bank)
 {
-    if (bank->first && !bank->pen && !bank->syncing && !bank->pen_wanted && !bank->queued) {
+    if (bank->first && !bank->writer_locked && !bank->syncing && !bank->writers_waiting && !bank->queued) {
         bank->queued = true;
-        rk_commit_queue(bank->commit, bank);
+        rk_commit_pool_add(bank->commit, bank);
     }
 }
 
 /* --- batch ids --- */
 
-const struct rk_batch_id *rk_named_known_ids(struct rk_named_bank *bank, size_t *count)
+const struct rk_batch_id *rk_durable_bank_known_ids(struct rk_durable_bank *bank, size_t *count)
 {
     pthread_mutex_lock(&bank->lock);
     rk_ids_expire(&bank->ids, rk_now_ns()); /* what is not written need not be read */
@@ -99,7 +99,7 @@ const struct rk_batch_id *rk_named_known_ids(struct rk_named_bank *bank, size_t 
 
 /* --- syncing --- */
 
-static enum rankd_status sync_counted(struct rk_named_bank *bank, struct rk_err *err)
+static enum rankd_status sync_counted(struct rk_durable_bank *bank, struct rk_err *err)
 {
     uint64_t begun = rk_now_ns();
     enum rankd_status status = rk_journal_sync(bank->journal, err);
@@ -107,7 +107,7 @@ static enum rankd_status sync_counted(struct rk_named_bank *bank, struct rk_err 
     return status;
 }
 
-enum rankd_status rk_named_sync(struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_durable_bank_sync(struct rk_durable_bank *bank, struct rk_err *err)
 {
     struct rk_err why = {0};
     enum rankd_status status = sync_counted(bank, &why);
@@ -115,12 +115,12 @@ enum rankd_status rk_named_sync(struct rk_named_bank *bank, struct rk_err *err)
     if (status == RANKD_OK)
         bank->dirty = false;
     else
-        rk_named_refuse(bank, &why);
+        rk_durable_bank_refuse(bank, &why);
     pthread_mutex_unlock(&bank->lock);
     return status == RANKD_OK ? RANKD_OK : rk_fail(err, status, "%s", why.text);
 }
 
-enum rankd_status rk_named_sync_beside(struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_durable_bank_sync_beside(struct rk_durable_bank *bank, struct rk_err *err)
 {
     struct rk_err why = {0};
     bank->syncing = true;
@@ -130,22 +130,22 @@ enum rankd_status rk_named_sync_beside(struct rk_named_bank *bank, struct rk_err
     pthread_mutex_lock(&bank->lock);
     bank->syncing = false;
     if (status != RANKD_OK)
-        rk_named_refuse(bank, &why);
-    pthread_cond_broadcast(&bank->moved);
-    rk_named_rouse(bank);
+        rk_durable_bank_refuse(bank, &why);
+    pthread_cond_broadcast(&bank->writer_changed);
+    rk_durable_bank_schedule_commit(bank);
     return status == RANKD_OK ? RANKD_OK : rk_fail(err, status, "%s", why.text);
 }
 
-enum rankd_status rk_named_seal(struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_durable_bank_seal(struct rk_durable_bank *bank, struct rk_err *err)
 {
-    return bank->dirty && bank->journal && !bank->refused[0] ? rk_named_sync(bank, err) : RANKD_OK;
+    return bank->dirty && bank->journal && !bank->refused[0] ? rk_durable_bank_sync(bank, err) : RANKD_OK;
 }
 
-void rk_named_flush(struct rk_named_bank *bank)
+void rk_durable_bank_flush(struct rk_durable_bank *bank)
 {
     struct rk_err err = {0};
     pthread_mutex_lock(&bank->lock);
-    if (bank->dirty && !bank->pen && !bank->syncing && bank->journal && !bank->refused[0])
-        (void)!rk_named_sync_beside(bank, &err);
+    if (bank->dirty && !bank->writer_locked && !bank->syncing && bank->journal && !bank->refused[0])
+        (void)!rk_durable_bank_sync_beside(bank, &err);
     pthread_mutex_unlock(&bank->lock);
 }

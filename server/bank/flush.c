@@ -9,12 +9,12 @@ enum { FLUSH_INTERVAL_S = 1 };
 static void flush_all(struct rk_banks *banks)
 {
     size_t count;
-    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
+    struct rk_durable_bank **all = rk_banks_hold_all(banks, &count);
     for (size_t i = 0; i < count; i++)
-        rk_bank_use_wake_late(all[i]);
+        rk_bank_transaction_wake_late(all[i]);
     for (size_t i = 0; i < count; i++) {
         if (all[i]->config.durability == RK_DURABILITY_INTERVAL)
-            rk_named_flush(all[i]);
+            rk_durable_bank_flush(all[i]);
     }
     rk_banks_release_all(all, count);
 }

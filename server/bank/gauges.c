@@ -6,95 +6,95 @@
 #include "base/text.h"
 
 /* The lock, because a restore exchanges the memory. */
-static double items_of(struct rk_named_bank *bank)
+static double items_of(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     size_t items = rk_bank_items(bank->memory);
     pthread_mutex_unlock(&bank->lock);
     return (double)items;
 }
-static struct rk_bank_point now_of(struct rk_named_bank *bank)
+static struct rk_bank_position now_of(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
-    struct rk_bank_point now = rk_bank_now(bank->memory);
+    struct rk_bank_position now = rk_bank_now(bank->memory);
     pthread_mutex_unlock(&bank->lock);
     return now;
 }
-static double version_of(struct rk_named_bank *bank)
+static double version_of(struct rk_durable_bank *bank)
 {
     return (double)now_of(bank).version;
 }
-static double generation_of(struct rk_named_bank *bank)
+static double generation_of(struct rk_durable_bank *bank)
 {
     return (double)now_of(bank).generation;
 }
-static double bytes_of(struct rk_named_bank *bank)
+static double bytes_of(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
-    size_t bytes = rk_named_bytes(bank);
+    size_t bytes = rk_durable_bank_bytes(bank);
     pthread_mutex_unlock(&bank->lock);
     return (double)bytes;
 }
-static double last_append_of(struct rk_named_bank *bank)
+static double last_append_of(struct rk_durable_bank *bank)
 {
     return (double)atomic_load(&bank->last_append_s);
 }
-static double read_only_of(struct rk_named_bank *bank)
+static double read_only_of(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     bool refused = bank->refused[0] != '\0';
     pthread_mutex_unlock(&bank->lock);
     return refused;
 }
-static double undurable_of(struct rk_named_bank *bank)
+static double undurable_of(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     bool undurable = bank->undurable;
     pthread_mutex_unlock(&bank->lock);
     return undurable;
 }
-static double lost_of(struct rk_named_bank *bank)
+static double lost_of(struct rk_durable_bank *bank)
 {
     return (double)bank->loss.bytes;
 }
-static double batches_of(struct rk_named_bank *bank)
+static double batches_of(struct rk_durable_bank *bank)
 {
     return (double)atomic_load(&bank->appended_batches);
 }
 
 /* Only score banks: NAN for the others. */
-static double per_scores(const struct rk_named_bank *bank, double value)
+static double per_scores(const struct rk_durable_bank *bank, double value)
 {
     return bank->config.shape.is_embeddings ? (double)NAN : value;
 }
-static double gradients_of(struct rk_named_bank *bank)
+static double gradients_of(struct rk_durable_bank *bank)
 {
     return per_scores(bank, (double)atomic_load(&bank->gradients));
 }
-static double dropped_of(struct rk_named_bank *bank)
+static double dropped_of(struct rk_durable_bank *bank)
 {
     return per_scores(bank, (double)atomic_load(&bank->dropped_e9) / 1e9);
 }
-static const struct rk_histogram *syncs_of(struct rk_named_bank *bank)
+static const struct rk_histogram *syncs_of(struct rk_durable_bank *bank)
 {
     return &bank->syncs;
 }
 
-struct row {
+struct bank_metric_row {
     const char *name, *help, *type;
-    double (*number)(struct rk_named_bank *);
-    const struct rk_histogram *(*histogram)(struct rk_named_bank *); /* where there is no number */
+    double (*number)(struct rk_durable_bank *);
+    const struct rk_histogram *(*histogram)(struct rk_durable_bank *); /* where there is no number */
 };
 #define COUNTER(id) "counter", id##_of, NULL
 #define GAUGE(id) "gauge", id##_of, NULL
 #define HISTOGRAM(id) "histogram", NULL, id##_of
 
-static const struct row rows[] = {
+static const struct bank_metric_row rows[] = {
 #define RK_BANK_METRIC(id, name, type, help) {name, help, type(id)},
 #include "bank/gauges.def"
 };
 
-static void write_sample(struct rk_text *out, const struct row *row, struct rk_named_bank *bank)
+static void write_sample(struct rk_text *out, const struct bank_metric_row *row, struct rk_durable_bank *bank)
 {
     char label[RK_BANK_NAME_BYTES + 8];
     (void)snprintf(label, sizeof label, "bank=\"%s\"", bank->name);
@@ -110,9 +110,9 @@ static void write_sample(struct rk_text *out, const struct row *row, struct rk_n
 void rk_banks_gauges(struct rk_app *app, struct rk_text *out)
 {
     size_t count;
-    struct rk_named_bank **all = rk_banks_hold_all(app->banks, &count);
+    struct rk_durable_bank **all = rk_banks_hold_all(app->banks, &count);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const struct row *row = &rows[i];
+        const struct bank_metric_row *row = &rows[i];
         rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n", row->name, row->help, row->name, row->type);
         for (size_t b = 0; b < count; b++)
             write_sample(out, row, all[b]);

@@ -12,7 +12,7 @@ enum { SEGMENTS_MAX = 64 };
 
 /* Links the checkpoint's segments into a folder of their own: the live journal goes on in a segment behind
  * them and never writes to theirs. */
-static enum rankd_status link_back(const struct rk_named_bank *bank, const char *tag, const char *folder,
+static enum rankd_status link_back(const struct rk_durable_bank *bank, const char *tag, const char *folder,
                                    struct rk_err *err)
 {
     char from[PATH_MAX], to[PATH_MAX], source[PATH_MAX];
@@ -34,7 +34,7 @@ static enum rankd_status link_back(const struct rk_named_bank *bank, const char 
 }
 
 /* Every file may be whole and the last one missing: the manifest knows where the checkpoint ends. */
-static enum rankd_status check_end(const struct rk_named_bank *fresh, const char *folder,
+static enum rankd_status check_end(const struct rk_durable_bank *fresh, const char *folder,
                                    const struct rk_checkpoint *checkpoint, struct rk_err *err)
 {
     size_t items = rk_bank_items(fresh->memory);
@@ -50,22 +50,22 @@ static enum rankd_status check_end(const struct rk_named_bank *fresh, const char
 
 /* Reads the linked journal into `fresh` and begins the new generation behind it. `checkpoint` NULL: its
  * manifest is damaged, and its files have to tell. */
-static enum rankd_status read_back(struct rk_named_bank *fresh, const char *folder,
+static enum rankd_status read_back(struct rk_durable_bank *fresh, const char *folder,
                                    const struct rk_checkpoint *checkpoint, uint64_t generation,
                                    struct rk_err *err)
 {
-    if (rk_named_read(fresh, folder, &fresh->journal, err) != RANKD_OK ||
+    if (rk_durable_bank_read(fresh, folder, &fresh->journal, err) != RANKD_OK ||
         (checkpoint && check_end(fresh, folder, checkpoint, err) != RANKD_OK))
         return err->status;
     fresh->next.generation = generation;
-    if (rk_named_rotate(fresh, fresh->journal, err) != RANKD_OK)
+    if (rk_durable_bank_rotate(fresh, fresh->journal, err) != RANKD_OK)
         return err->status;
     return rk_bank_set_generation(fresh->memory, generation, err);
 }
 
 /* What was read becomes the bank's, and what was the bank's is left in `fresh`. Requests that hold a version
- * of it keep it. The lock and the pen are held. */
-static void exchange(struct rk_named_bank *bank, struct rk_named_bank *fresh)
+ * of it keep it. The lock and the writer lock are held. */
+static void exchange(struct rk_durable_bank *bank, struct rk_durable_bank *fresh)
 {
     struct rk_bank *memory = bank->memory;
     struct rk_journal *journal = bank->journal;
@@ -84,13 +84,13 @@ static void exchange(struct rk_named_bank *bank, struct rk_named_bank *fresh)
 }
 
 /* The checkpoint is read beside the bank, which serves readers as it was until then, and stays as it is where
- * that fails; for a while there are two in memory. The pen is held. */
-static enum rankd_status restore_beside(struct rk_named_bank *bank, const char *tag,
+ * that fails; for a while there are two in memory. The writer lock is held. */
+static enum rankd_status restore_beside(struct rk_durable_bank *bank, const char *tag,
                                         const struct rk_checkpoint *checkpoint, struct rk_err *err)
 {
     char folder[PATH_MAX];
     uint64_t number = bank->live + 1;
-    struct rk_named_bank *fresh = rk_named_new(bank->name, &bank->config);
+    struct rk_durable_bank *fresh = rk_durable_bank_new(bank->name, &bank->config);
     if (!fresh)
         return rk_fail(err, RANKD_OVERLOADED, "no memory to restore");
     fresh->io = bank->io;
@@ -99,26 +99,26 @@ static enum rankd_status restore_beside(struct rk_named_bank *bank, const char *
     if (link_back(bank, tag, folder, err) != RANKD_OK ||
         read_back(fresh, folder, checkpoint, bank->next.generation + 1, err) != RANKD_OK) {
         rk_folder_remove(folder);
-    } else if (rk_named_switch(bank, number, err) == RANKD_OK) {
+    } else if (rk_durable_bank_switch(bank, number, err) == RANKD_OK) {
         pthread_mutex_lock(&bank->lock);
         exchange(bank, fresh);
         pthread_mutex_unlock(&bank->lock);
     }
     fresh->io = NULL; /* it was lent */
-    rk_named_release(fresh);
+    rk_durable_bank_release(fresh);
     return err->status;
 }
 
 /* Back and forth between checkpoints and appends would otherwise collect small segments without end. */
-static void gather_segments(struct rk_named_bank *bank)
+static void gather_segments(struct rk_durable_bank *bank)
 {
     struct rk_err ignored = {0}; /* it stays as it is */
     if (rk_journal_segments(bank->journal) > SEGMENTS_MAX &&
         rk_journal_bytes(bank->journal) / SEGMENTS_MAX < rk_rule_segment_bytes(&bank->config.shape) / 4)
-        (void)!rk_named_rewrite(bank, bank->next, false, &ignored);
+        (void)!rk_durable_bank_rewrite(bank, bank->next, false, &ignored);
 }
 
-static enum rankd_status check_there(struct rk_named_bank *bank, const char *tag,
+static enum rankd_status check_there(struct rk_durable_bank *bank, const char *tag,
                                      struct rk_checkpoint *checkpoint, bool *damaged, struct rk_err *err)
 {
     struct rk_err why = {0};
@@ -139,7 +139,7 @@ static enum rankd_status check_there(struct rk_named_bank *bank, const char *tag
     return RANKD_OK;
 }
 
-enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, struct rk_err *err)
+enum rankd_status rk_durable_bank_restore(struct rk_durable_bank *bank, const char *tag, struct rk_err *err)
 {
     struct rk_checkpoint checkpoint;
     bool damaged;
@@ -147,12 +147,12 @@ enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, 
         check_there(bank, tag, &checkpoint, &damaged, err) != RANKD_OK)
         return err->status;
     pthread_mutex_lock(&bank->lock);
-    rk_named_take_pen(bank);
+    rk_durable_bank_writer_lock(bank);
     pthread_mutex_unlock(&bank->lock);
     if (restore_beside(bank, tag, damaged ? NULL : &checkpoint, err) == RANKD_OK)
         gather_segments(bank);
     pthread_mutex_lock(&bank->lock);
-    rk_named_lay_pen(bank);
+    rk_durable_bank_writer_release(bank);
     pthread_mutex_unlock(&bank->lock);
     return err->status;
 }
@@ -160,7 +160,8 @@ enum rankd_status rk_named_restore(struct rk_named_bank *bank, const char *tag, 
 /* --- clear --- */
 
 /* The lock is held. It can't fail: the disk is cleared already. */
-static void clear_memory(struct rk_named_bank *bank, struct rk_bank_point point, struct rk_bank_room *room)
+static void clear_memory(struct rk_durable_bank *bank, struct rk_bank_position point,
+                         struct rk_bank_reservation *room)
 {
     rk_bank_reset_reserved(bank->memory, point, true, room);
     bank->next = point;
@@ -170,21 +171,21 @@ static void clear_memory(struct rk_named_bank *bank, struct rk_bank_point point,
     bank->unreadable = bank->undurable = bank->dirty = false;
 }
 
-/* The pen is held, the lock too, but for the disk. */
-static enum rankd_status clear_all(struct rk_named_bank *bank, struct rk_err *err)
+/* The writer lock is held, the lock too, but for the disk. */
+static enum rankd_status clear_all(struct rk_durable_bank *bank, struct rk_err *err)
 {
-    const struct rk_bank_point point = {bank->next.generation + 1, bank->next.version, bank->next.end};
+    const struct rk_bank_position point = {bank->next.generation + 1, bank->next.version, bank->next.end};
     if (bank->nameless)
         return rk_fail(err, RANKD_CONFLICT,
                        "the configuration of bank \"%s\" is lost with its manifest; restore a checkpoint, or "
                        "delete it",
                        bank->name);
-    struct rk_bank_room *room = rk_bank_reserve(bank->memory, 0, err);
+    struct rk_bank_reservation *room = rk_bank_reserve(bank->memory, 0, err);
     if (!room)
         return err->status;
     if (bank->io) {
         pthread_mutex_unlock(&bank->lock);
-        (void)!rk_named_rewrite(bank, point, true, err);
+        (void)!rk_durable_bank_rewrite(bank, point, true, err);
         pthread_mutex_lock(&bank->lock);
     }
     if (err->status == RANKD_OK)
@@ -194,12 +195,12 @@ static enum rankd_status clear_all(struct rk_named_bank *bank, struct rk_err *er
     return err->status;
 }
 
-enum rankd_status rk_named_clear(struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_durable_bank_clear(struct rk_durable_bank *bank, struct rk_err *err)
 {
     pthread_mutex_lock(&bank->lock);
-    rk_named_take_pen(bank);
+    rk_durable_bank_writer_lock(bank);
     (void)!clear_all(bank, err);
-    rk_named_lay_pen(bank);
+    rk_durable_bank_writer_release(bank);
     pthread_mutex_unlock(&bank->lock);
     return err->status;
 }

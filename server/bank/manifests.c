@@ -11,7 +11,7 @@
 
 enum { MANIFEST_BYTES = 4096 };
 
-enum rankd_status rk_checkpoint_needs_disk(const struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_checkpoint_needs_disk(const struct rk_durable_bank *bank, struct rk_err *err)
 {
     if (!bank->io)
         return rk_fail(err, RANKD_UNSUPPORTED,
@@ -19,7 +19,7 @@ enum rankd_status rk_checkpoint_needs_disk(const struct rk_named_bank *bank, str
     return RANKD_OK;
 }
 
-enum rankd_status rk_checkpoint_path(const struct rk_named_bank *bank, const char *prefix, const char *tag,
+enum rankd_status rk_checkpoint_path(const struct rk_durable_bank *bank, const char *prefix, const char *tag,
                                      char *path, size_t size, struct rk_err *err)
 {
     if ((size_t)snprintf(path, size, "%s/checkpoints/%s%s", bank->path, prefix, tag) < size)
@@ -37,7 +37,7 @@ static bool is_tag(const char *name)
     return name[0] != '~' && is_entry(name);
 }
 
-enum rankd_status rk_checkpoint_read(const struct rk_named_bank *bank, const char *tag, char *text,
+enum rankd_status rk_checkpoint_read(const struct rk_durable_bank *bank, const char *tag, char *text,
                                      struct rk_checkpoint *checkpoint, struct rk_err *err)
 {
     char folder[PATH_MAX], path[PATH_MAX], own[MANIFEST_BYTES];
@@ -58,7 +58,7 @@ enum rankd_status rk_checkpoint_read(const struct rk_named_bank *bank, const cha
 }
 
 /* One of the list; as it lies there, where it is what was written. */
-static void list_one(const struct rk_named_bank *bank, const char *tag, struct rk_text *out)
+static void list_one(const struct rk_durable_bank *bank, const char *tag, struct rk_text *out)
 {
     struct rk_checkpoint checkpoint;
     struct rk_err why = {0};
@@ -76,7 +76,8 @@ static void list_one(const struct rk_named_bank *bank, const char *tag, struct r
     }
 }
 
-enum rankd_status rk_named_checkpoints(struct rk_named_bank *bank, struct rk_text *out, struct rk_err *err)
+enum rankd_status rk_durable_bank_checkpoints(struct rk_durable_bank *bank, struct rk_text *out,
+                                              struct rk_err *err)
 {
     char path[PATH_MAX];
     struct dirent **entry = NULL;
@@ -120,7 +121,7 @@ bool rk_checkpoint_find_config(const char *bank_path, struct rk_bank_config *con
     return found;
 }
 
-void rk_checkpoint_sweep(const struct rk_named_bank *bank)
+void rk_checkpoint_sweep(const struct rk_durable_bank *bank)
 {
     char path[PATH_MAX], inside[PATH_MAX];
     struct rk_err ignored = {0};
@@ -153,7 +154,7 @@ static uint64_t bytes_in(const char *folder)
     return bytes;
 }
 
-uint64_t rk_named_checkpoint_bytes(struct rk_named_bank *bank)
+uint64_t rk_durable_bank_checkpoint_bytes(struct rk_durable_bank *bank)
 {
     char path[PATH_MAX], folder[PATH_MAX];
     uint64_t bytes = 0;

@@ -15,17 +15,17 @@ static bool reserve_answer(struct rk_text *out, struct rk_err *err)
     return false;
 }
 
-static void write_bank(struct rk_text *out, struct rk_named_bank *bank)
+static void write_bank(struct rk_text *out, struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
-    struct rk_bank_point now = rk_bank_now(bank->memory);
+    struct rk_bank_position now = rk_bank_now(bank->memory);
     rk_json_open(out, NULL, '{');
     rk_json_text(out, "name", bank->name);
     rk_bank_config_write(out, &bank->config);
     rk_json_uint(out, "items", rk_bank_items(bank->memory));
     rk_json_uint(out, "version", now.version);
     rk_json_uint(out, "generation", now.generation);
-    rk_json_uint(out, "bytes", rk_named_bytes(bank));
+    rk_json_uint(out, "bytes", rk_durable_bank_bytes(bank));
     rk_json_uint(out, "disk_bytes", bank->disk_bytes);
     rk_json_bool(out, "durable", bank->journal && bank->config.durability != RK_DURABILITY_NONE);
     rk_json_bool(out, "read_only", bank->refused[0] != '\0');
@@ -38,7 +38,7 @@ static void write_bank(struct rk_text *out, struct rk_named_bank *bank)
 }
 
 /* Of a full bank, with as many batch ids as it has, or may have at any time. */
-static size_t bytes_when_full(struct rk_named_bank *bank)
+static size_t bytes_when_full(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     size_t ids = rk_ids_bytes(&bank->ids), kept = rk_ids_kept_bytes();
@@ -51,9 +51,9 @@ static enum rankd_status check_quota(struct rk_banks *banks, const struct rk_ban
 {
     const struct rk_config *limits = &banks->app->config;
     size_t count, want = rk_bank_shape_bytes(&config->shape) + rk_ids_kept_bytes(), used = 0;
-    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
+    struct rk_durable_bank **all = rk_banks_hold_all(banks, &count);
     for (size_t i = 0; i < count; i++)
-        used += bytes_when_full(all[i]) + rk_named_checkpoint_bytes(all[i]);
+        used += bytes_when_full(all[i]) + rk_durable_bank_checkpoint_bytes(all[i]);
     rk_banks_release_all(all, count);
     if (count >= limits->banks)
         return rk_fail(err, RANKD_TOO_LARGE, "there are %zu banks; there may be %llu (--banks)", count,
@@ -77,12 +77,12 @@ static enum rankd_status create(struct rk_banks *banks, const char *name, const 
 {
     if (check_quota(banks, config, err) != RANKD_OK)
         return err->status;
-    struct rk_named_bank *bank = rk_named_new(name, config);
+    struct rk_durable_bank *bank = rk_durable_bank_new(name, config);
     if (!bank)
         return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
     if (banks->data[0]) {
         if (rk_data_create(banks, bank, err) != RANKD_OK) {
-            rk_named_release(bank);
+            rk_durable_bank_release(bank);
             return err->status;
         }
     }
@@ -91,7 +91,7 @@ static enum rankd_status create(struct rk_banks *banks, const char *name, const 
         (void)rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
         if (bank->path[0])
             (void)!rk_data_remove(banks, bank, &still, err);
-        rk_named_release(bank);
+        rk_durable_bank_release(bank);
         return err->status;
     }
     return RANKD_OK;
@@ -106,7 +106,7 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
         rk_bank_config_parse(body, bytes, &config, NULL, err) != RANKD_OK)
         return err->status;
     pthread_mutex_lock(&banks->admin);
-    struct rk_named_bank *bank = rk_banks_find(banks, name, &missing);
+    struct rk_durable_bank *bank = rk_banks_find(banks, name, &missing);
     if (!bank && create(banks, name, &config, err) == RANKD_OK)
         bank = rk_banks_find(banks, name, err);
     pthread_mutex_unlock(&banks->admin);
@@ -117,18 +117,18 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
                       "bank \"%s\" exists with another configuration; GET /v2/banks/%s shows it", name, name);
     else
         write_bank(out, bank);
-    rk_named_release(bank);
+    rk_durable_bank_release(bank);
     return err->status;
 }
 
 enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,
                                 struct rk_err *err)
 {
-    struct rk_named_bank *bank = rk_banks_find(banks, name, err);
+    struct rk_durable_bank *bank = rk_banks_find(banks, name, err);
     if (!bank)
         return err->status;
     write_bank(out, bank);
-    rk_named_release(bank);
+    rk_durable_bank_release(bank);
     return RANKD_OK;
 }
 
@@ -136,7 +136,7 @@ enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, str
 {
     (void)err;
     size_t count;
-    struct rk_named_bank **all = rk_banks_hold_all(banks, &count);
+    struct rk_durable_bank **all = rk_banks_hold_all(banks, &count);
     rk_json_open(out, NULL, '[');
     for (size_t i = 0; i < count; i++)
         write_bank(out, all[i]);
@@ -148,22 +148,22 @@ enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, str
 enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, struct rk_err *err)
 {
     pthread_mutex_lock(&banks->admin);
-    struct rk_named_bank *bank = rk_banks_find(banks, name, err);
+    struct rk_durable_bank *bank = rk_banks_find(banks, name, err);
     if (bank) {
         rk_banks_take_out(banks, bank);
         pthread_mutex_lock(&bank->lock);
-        rk_named_take_pen(bank);
+        rk_durable_bank_writer_lock(bank);
         pthread_mutex_unlock(&bank->lock);
         bool still = false;
         if (bank->path[0])
             (void)!rk_data_remove(banks, bank, &still, err);
         pthread_mutex_lock(&bank->lock);
         if (!still)
-            rk_named_refuse(bank, &(struct rk_err){.text = "it was deleted"});
-        rk_named_lay_pen(bank);
+            rk_durable_bank_refuse(bank, &(struct rk_err){.text = "it was deleted"});
+        rk_durable_bank_writer_release(bank);
         pthread_mutex_unlock(&bank->lock);
         if (!still || !rk_banks_enter(banks, bank)) /* which takes the reference over */
-            rk_named_release(bank);
+            rk_durable_bank_release(bank);
     }
     pthread_mutex_unlock(&banks->admin);
     return err->status;
@@ -171,51 +171,51 @@ enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, stru
 
 /* An operation on one bank, alone among those that replace journals. */
 static enum rankd_status on_bank(struct rk_banks *banks, const char *name, const char *tag,
-                                 enum rankd_status (*run)(struct rk_named_bank *, const char *,
+                                 enum rankd_status (*run)(struct rk_durable_bank *, const char *,
                                                           struct rk_text *, struct rk_err *),
                                  struct rk_text *out, struct rk_err *err)
 {
     if ((out && !reserve_answer(out, err)) || (tag && !rk_bank_name_check("the checkpoint's tag", tag, err)))
         return err->status;
     pthread_mutex_lock(&banks->admin);
-    struct rk_named_bank *bank = rk_banks_find(banks, name, err);
+    struct rk_durable_bank *bank = rk_banks_find(banks, name, err);
     enum rankd_status status = bank ? run(bank, tag, out, err) : err->status;
     pthread_mutex_unlock(&banks->admin);
-    rk_named_release(bank);
+    rk_durable_bank_release(bank);
     return status;
 }
 
-static enum rankd_status run_clear(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+static enum rankd_status run_clear(struct rk_durable_bank *bank, const char *tag, struct rk_text *out,
                                    struct rk_err *err)
 {
     (void)tag;
-    enum rankd_status status = rk_named_clear(bank, err);
+    enum rankd_status status = rk_durable_bank_clear(bank, err);
     if (status == RANKD_OK)
         write_bank(out, bank);
     return status;
 }
 
-static enum rankd_status run_restore(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+static enum rankd_status run_restore(struct rk_durable_bank *bank, const char *tag, struct rk_text *out,
                                      struct rk_err *err)
 {
-    enum rankd_status status = rk_named_restore(bank, tag, err);
+    enum rankd_status status = rk_durable_bank_restore(bank, tag, err);
     if (status == RANKD_OK)
         write_bank(out, bank);
     return status;
 }
 
-static enum rankd_status run_forget(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+static enum rankd_status run_forget(struct rk_durable_bank *bank, const char *tag, struct rk_text *out,
                                     struct rk_err *err)
 {
     (void)out;
-    return rk_named_forget(bank, tag, err);
+    return rk_durable_bank_delete_checkpoint(bank, tag, err);
 }
 
-static enum rankd_status run_checkpoints(struct rk_named_bank *bank, const char *tag, struct rk_text *out,
+static enum rankd_status run_checkpoints(struct rk_durable_bank *bank, const char *tag, struct rk_text *out,
                                          struct rk_err *err)
 {
     (void)tag;
-    return rk_named_checkpoints(bank, out, err);
+    return rk_durable_bank_checkpoints(bank, out, err);
 }
 
 enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struct rk_text *out,
@@ -227,7 +227,7 @@ enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struc
 enum rankd_status rk_banks_checkpoint(struct rk_banks *banks, const char *name, const char *tag,
                                       struct rk_text *out, struct rk_err *err)
 {
-    return on_bank(banks, name, tag, rk_named_checkpoint, out, err);
+    return on_bank(banks, name, tag, rk_durable_bank_checkpoint, out, err);
 }
 
 enum rankd_status rk_banks_checkpoints(struct rk_banks *banks, const char *name, struct rk_text *out,
@@ -242,8 +242,8 @@ enum rankd_status rk_banks_restore(struct rk_banks *banks, const char *name, con
     return on_bank(banks, name, tag, run_restore, out, err);
 }
 
-enum rankd_status rk_banks_forget(struct rk_banks *banks, const char *name, const char *tag,
-                                  struct rk_err *err)
+enum rankd_status rk_banks_delete_checkpoint(struct rk_banks *banks, const char *name, const char *tag,
+                                             struct rk_err *err)
 {
     return on_bank(banks, name, tag, run_forget, NULL, err);
 }

@@ -33,14 +33,14 @@ static size_t position(const struct rk_banks *banks, const char *name)
     return i;
 }
 
-struct rk_named_bank *rk_banks_find(struct rk_banks *banks, const char *name, struct rk_err *err)
+struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, struct rk_err *err)
 {
-    struct rk_named_bank *found = NULL;
+    struct rk_durable_bank *found = NULL;
     struct rk_nearest nearest = rk_nearest_start(name);
     pthread_mutex_lock(&banks->lock);
     size_t at = position(banks, name);
     if (at < banks->count) {
-        found = rk_named_hold(banks->bank[at]);
+        found = rk_durable_bank_hold(banks->bank[at]);
     } else {
         for (size_t i = 0; i < banks->count; i++)
             rk_nearest_offer(&nearest, banks->bank[i]->name);
@@ -52,12 +52,12 @@ struct rk_named_bank *rk_banks_find(struct rk_banks *banks, const char *name, st
     return found;
 }
 
-bool rk_banks_enter(struct rk_banks *banks, struct rk_named_bank *bank)
+bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank)
 {
     bank->commit = banks->commit;
     pthread_mutex_lock(&banks->lock);
-    struct rk_named_bank **grown =
-        realloc((void *)banks->bank, (banks->count + 1) * sizeof(struct rk_named_bank *));
+    struct rk_durable_bank **grown =
+        realloc((void *)banks->bank, (banks->count + 1) * sizeof(struct rk_durable_bank *));
     if (grown) {
         banks->bank = grown;
         banks->bank[banks->count++] = bank;
@@ -66,30 +66,30 @@ bool rk_banks_enter(struct rk_banks *banks, struct rk_named_bank *bank)
     return grown != NULL;
 }
 
-void rk_banks_take_out(struct rk_banks *banks, struct rk_named_bank *bank)
+void rk_banks_take_out(struct rk_banks *banks, struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&banks->lock);
     banks->bank[position(banks, bank->name)] = banks->bank[banks->count - 1];
     banks->count--;
     pthread_mutex_unlock(&banks->lock);
-    rk_named_release(bank);
+    rk_durable_bank_release(bank);
 }
 
-struct rk_named_bank **rk_banks_hold_all(struct rk_banks *banks, size_t *count)
+struct rk_durable_bank **rk_banks_hold_all(struct rk_banks *banks, size_t *count)
 {
     pthread_mutex_lock(&banks->lock);
-    struct rk_named_bank **all = calloc(banks->count + 1, sizeof(struct rk_named_bank *));
+    struct rk_durable_bank **all = calloc(banks->count + 1, sizeof(struct rk_durable_bank *));
     *count = all ? banks->count : 0;
     for (size_t i = 0; i < *count; i++)
-        all[i] = rk_named_hold(banks->bank[i]);
+        all[i] = rk_durable_bank_hold(banks->bank[i]);
     pthread_mutex_unlock(&banks->lock);
     return all;
 }
 
-void rk_banks_release_all(struct rk_named_bank **all, size_t count)
+void rk_banks_release_all(struct rk_durable_bank **all, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        rk_named_release(all[i]);
+        rk_durable_bank_release(all[i]);
     free((void *)all);
 }
 
@@ -97,9 +97,9 @@ void rk_banks_release_all(struct rk_named_bank **all, size_t count)
 
 static void free_banks(struct rk_banks *banks)
 {
-    rk_commit_stop(banks->commit);
+    rk_commit_pool_stop(banks->commit);
     for (size_t i = 0; i < banks->count; i++)
-        rk_named_release(banks->bank[i]);
+        rk_durable_bank_release(banks->bank[i]);
     free((void *)banks->bank);
     if (banks->lock_fd >= 0)
         (void)close(banks->lock_fd);
@@ -125,8 +125,9 @@ enum rankd_status rk_banks_start(struct rk_app *app, struct rk_err *err)
     pthread_mutex_init(&banks->admin, NULL);
     pthread_mutex_init(&banks->flush_lock, NULL);
     pthread_cond_init(&banks->flush_stop, NULL);
-    if (banks->data[0] && (rk_data_lock(banks, err) != RANKD_OK || !(banks->commit = rk_commit_start(err)) ||
-                           rk_data_load(banks, err) != RANKD_OK)) {
+    if (banks->data[0] &&
+        (rk_data_lock(banks, err) != RANKD_OK || !(banks->commit = rk_commit_pool_start(err)) ||
+         rk_data_load(banks, err) != RANKD_OK)) {
         free_banks(banks);
         return err->status;
     }
@@ -144,7 +145,7 @@ void rk_banks_stop(struct rk_app *app)
     struct rk_banks *banks = app->banks;
     rk_flush_stop(banks);
     for (size_t i = 0; i < banks->count; i++)
-        rk_named_flush(banks->bank[i]); /* nobody else is there any more */
+        rk_durable_bank_flush(banks->bank[i]); /* nobody else is there any more */
     app->banks = NULL;
     free_banks(banks);
 }

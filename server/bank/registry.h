@@ -5,12 +5,12 @@
 #include "bank/durable_bank.h"
 
 /* A reference to the bank of that name, or NULL with RANKD_NOT_FOUND. */
-struct rk_named_bank *rk_banks_find(struct rk_banks *banks, const char *name, struct rk_err *err);
+struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, struct rk_err *err);
 
 /* References to all banks (malloc'ed; NULL with *count 0 if out of memory), for whoever goes through them
  * without holding the table; and their release. */
-struct rk_named_bank **rk_banks_hold_all(struct rk_banks *banks, size_t *count);
-void rk_banks_release_all(struct rk_named_bank **all, size_t count);
+struct rk_durable_bank **rk_banks_hold_all(struct rk_banks *banks, size_t *count);
+void rk_banks_release_all(struct rk_durable_bank **all, size_t count);
 
 /* Writes the metrics of all banks; a rk_metrics_collector (gauges.c). */
 void rk_banks_gauges(struct rk_app *app, struct rk_text *out);

@@ -12,19 +12,19 @@ struct rk_banks {
     int lock_fd, folder_fd;    /* both locked: of the file "lock", and of the folder */
     bool plain_io;             /* without io_uring: so configured, or it was refused */
     pthread_mutex_t lock;      /* over the table */
-    struct rk_named_bank **bank;
+    struct rk_durable_bank **bank;
     size_t count;
     pthread_mutex_t admin; /* operations on banks (create, delete, checkpoint, …) come one at a time */
     pthread_mutex_t flush_lock;
     pthread_cond_t flush_stop;
     bool stopping;
     pthread_t flusher;
-    struct rk_commit *commit; /* NULL = no disk */
+    struct rk_commit_pool *commit; /* NULL = no disk */
 };
 
 /* registry.c. The table's reference to a bank: taken over where there was memory, and given up. */
-bool rk_banks_enter(struct rk_banks *banks, struct rk_named_bank *bank) __attribute__((warn_unused_result));
-void rk_banks_take_out(struct rk_banks *banks, struct rk_named_bank *bank);
+bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank) __attribute__((warn_unused_result));
+void rk_banks_take_out(struct rk_banks *banks, struct rk_durable_bank *bank);
 
 /* data.c */
 /* Makes the data folder this daemon's alone: creates it where it is missing, checks its format. */
@@ -35,10 +35,10 @@ enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
     __attribute__((warn_unused_result));
 /* A new bank's folder, whole or not at all; and its end. rk_data_remove(): where the bank's name is still
  * there, *still is true, and nothing was done. */
-enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_named_bank *bank, struct rk_err *err)
+enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
-enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_named_bank *bank, bool *still,
-                                 struct rk_err *err) __attribute__((warn_unused_result));
+enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_durable_bank *bank,
+                                 bool *still, struct rk_err *err) __attribute__((warn_unused_result));
 
 /* flush.c */
 bool rk_flush_start(struct rk_banks *banks) __attribute__((warn_unused_result));

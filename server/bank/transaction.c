@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "request/empty.h"
 
-static bool is_running(const struct rk_named_bank *bank, const uint64_t name[2])
+static bool is_running(const struct rk_durable_bank *bank, const uint64_t name[2])
 {
     for (const struct rk_running *r = bank->running; r; r = r->next) {
         if (r->name[0] == name[0] && r->name[1] == name[1])
@@ -16,7 +16,7 @@ static bool is_running(const struct rk_named_bank *bank, const uint64_t name[2])
     return false;
 }
 
-static bool add_running(struct rk_named_bank *bank, const uint64_t name[2])
+static bool add_running(struct rk_durable_bank *bank, const uint64_t name[2])
 {
     struct rk_running *running = malloc(sizeof *running);
     if (!running)
@@ -26,39 +26,39 @@ static bool add_running(struct rk_named_bank *bank, const uint64_t name[2])
     return true;
 }
 
-static void wait_for_original(struct rk_bank_use *use)
+static void wait_for_original(struct rk_bank_transaction *transaction)
 {
-    use->waiter.wait(&use->waiter);
-    use->next = use->bank->retries;
-    use->bank->retries = use;
+    transaction->waiter.wait(&transaction->waiter);
+    transaction->next = transaction->bank->retries;
+    transaction->bank->retries = transaction;
 }
 
 /* Wakes those that wait for this id, or (NULL) those whose deadline is over. */
-static void wake_retries(struct rk_named_bank *bank, const uint64_t *name)
+static void wake_retries(struct rk_durable_bank *bank, const uint64_t *name)
 {
     const uint64_t now = rk_now_ns();
-    for (struct rk_bank_use **at = &bank->retries; *at;) {
-        struct rk_bank_use *use = *at;
-        const uint64_t *own = use->append.id.name;
-        bool due =
-            name ? own[0] == name[0] && own[1] == name[1] : use->deadline_ns && now >= use->deadline_ns;
+    for (struct rk_bank_transaction **at = &bank->retries; *at;) {
+        struct rk_bank_transaction *transaction = *at;
+        const uint64_t *own = transaction->append.id.name;
+        bool due = name ? own[0] == name[0] && own[1] == name[1]
+                        : transaction->deadline_ns && now >= transaction->deadline_ns;
         if (!due) {
-            at = &use->next;
+            at = &transaction->next;
             continue;
         }
-        *at = use->next;
-        use->waiter.wake(&use->waiter);
+        *at = transaction->next;
+        transaction->waiter.wake(&transaction->waiter);
     }
 }
 
-void rk_bank_use_wake_late(struct rk_named_bank *bank)
+void rk_bank_transaction_wake_late(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     wake_retries(bank, NULL);
     pthread_mutex_unlock(&bank->lock);
 }
 
-static void drop_running(struct rk_named_bank *bank, const uint64_t name[2])
+static void drop_running(struct rk_durable_bank *bank, const uint64_t name[2])
 {
     for (struct rk_running **at = &bank->running; *at; at = &(*at)->next) {
         struct rk_running *running = *at;
@@ -72,24 +72,24 @@ static void drop_running(struct rk_named_bank *bank, const uint64_t name[2])
 }
 
 /* The lock is held. */
-static enum rankd_status begin_retry(struct rk_bank_use *use, const struct rk_batch_id *known,
+static enum rankd_status begin_retry(struct rk_bank_transaction *transaction, const struct rk_batch_id *known,
                                      const char *batch_id, struct rk_err *err)
 {
-    struct rk_named_bank *bank = use->bank;
+    struct rk_durable_bank *bank = transaction->bank;
     /* A restore raised the generation of what lies behind it; the items are the same ones. */
-    struct rk_bank_point read = known->read;
+    struct rk_bank_position read = known->read;
     const char *did = known->appended ? "appended to" : "an empty batch for";
     const unsigned long long version = known->appended ? known->appended : read.version;
     read.generation = bank->next.generation;
-    use->append.id = *known;
-    use->retry = true;
+    transaction->append.id = *known;
+    transaction->retry = true;
     if (known->read.generation < bank->cleared)
         return rk_fail(err, RANKD_CONFLICT,
                        "batch_id \"%.64s\" was %s bank \"%s\" at version %llu, before it was cleared; "
                        "send the next batch with an id of its own",
                        batch_id, did, bank->name, version);
-    use->view = rk_bank_hold_at(bank->memory, read);
-    if (!use->view)
+    transaction->view = rk_bank_hold_at(bank->memory, read);
+    if (!transaction->view)
         return rk_fail(err, RANKD_CONFLICT,
                        "batch_id \"%.64s\" was %s bank \"%s\" at version %llu, and the items that it was "
                        "computed against are gone; send the next batch with an id of its own",
@@ -98,74 +98,75 @@ static enum rankd_status begin_retry(struct rk_bank_use *use, const struct rk_ba
 }
 
 /* Decides between a first time and a retry. The lock is held. */
-static enum rankd_status begin_named(struct rk_bank_use *use, const char *batch_id, bool *later,
-                                     struct rk_err *err)
+static enum rankd_status begin_named(struct rk_bank_transaction *transaction, const char *batch_id,
+                                     bool *later, struct rk_err *err)
 {
-    struct rk_named_bank *bank = use->bank;
-    uint64_t *name = use->append.id.name;
+    struct rk_durable_bank *bank = transaction->bank;
+    uint64_t *name = transaction->append.id.name;
     rk_ids_name(batch_id, name);
     if (is_running(bank, name)) { /* the original of a retry */
-        if (use->deadline_ns && rk_now_ns() >= use->deadline_ns)
+        if (transaction->deadline_ns && rk_now_ns() >= transaction->deadline_ns)
             return rk_fail(
                 err, RANKD_DEADLINE,
                 "the deadline passed while an earlier request with the same batch_id was computed");
         *later = true;
-        wait_for_original(use);
+        wait_for_original(transaction);
         return RANKD_OK;
     }
     const struct rk_batch_id *known = rk_ids_find(&bank->ids, name);
     if (!known) {
         if (!add_running(bank, name))
             return rk_fail(err, RANKD_OVERLOADED, "no memory for the request");
-        use->running = true;
+        transaction->running = true;
         return RANKD_OK;
     }
-    return begin_retry(use, known, batch_id, err);
+    return begin_retry(transaction, known, batch_id, err);
 }
 
-static enum rankd_status begin_locked(struct rk_bank_use *use, const struct rk_request *request, bool *later,
-                                      struct rk_err *err)
+static enum rankd_status begin_locked(struct rk_bank_transaction *transaction,
+                                      const struct rk_request *request, bool *later, struct rk_err *err)
 {
-    struct rk_named_bank *bank = use->bank;
+    struct rk_durable_bank *bank = transaction->bank;
     if (bank->unreadable)
         return rk_fail(err, RANKD_INTERNAL, "bank \"%s\" could not be read back: %.400s", bank->name,
                        bank->refused);
     if (request->params.batch_id[0] && request->params.enqueue)
-        return begin_named(use, request->params.batch_id, later, err);
+        return begin_named(transaction, request->params.batch_id, later, err);
     return RANKD_OK;
 }
 
-enum rankd_status rk_bank_use_begin(struct rk_banks *banks, struct rk_request *request, uint64_t deadline_ns,
-                                    struct rk_bank_use *use, bool *later, struct rk_err *err)
+enum rankd_status rk_bank_transaction_begin(struct rk_banks *banks, struct rk_request *request,
+                                            uint64_t deadline_ns, struct rk_bank_transaction *transaction,
+                                            bool *later, struct rk_err *err)
 {
     *later = false;
     if (!request->params.bank[0])
         return RANKD_OK;
-    if (!use->bank) /* it has waited: the one that it waited for, whatever has its name now */
-        use->bank = rk_banks_find(banks, request->params.bank, err);
-    if (!use->bank)
+    if (!transaction->bank) /* it has waited: the one that it waited for, whatever has its name now */
+        transaction->bank = rk_banks_find(banks, request->params.bank, err);
+    if (!transaction->bank)
         return err->status;
-    struct rk_named_bank *bank = use->bank;
-    use->deadline_ns = deadline_ns;
+    struct rk_durable_bank *bank = transaction->bank;
+    transaction->deadline_ns = deadline_ns;
     pthread_mutex_lock(&bank->lock);
-    enum rankd_status status = begin_locked(use, request, later, err);
-    if (status == RANKD_OK && !*later && !use->view)
-        use->view = rk_bank_hold(bank->memory);
+    enum rankd_status status = begin_locked(transaction, request, later, err);
+    if (status == RANKD_OK && !*later && !transaction->view)
+        transaction->view = rk_bank_hold(bank->memory);
     pthread_mutex_unlock(&bank->lock);
     if (*later)
         return RANKD_OK;
     if (status != RANKD_OK) {
-        rk_bank_use_end(use);
+        rk_bank_transaction_end(transaction);
         return status;
     }
-    request->memory = use->view;
+    request->bank_snapshot = transaction->view;
     return RANKD_OK;
 }
 
-static enum rankd_status check_retry(const struct rk_bank_use *use, uint64_t content, const char *batch_id,
-                                     struct rk_err *err)
+static enum rankd_status check_retry(const struct rk_bank_transaction *transaction, uint64_t content,
+                                     const char *batch_id, struct rk_err *err)
 {
-    if (content != use->append.id.content)
+    if (content != transaction->append.id.content)
         return rk_fail(
             err, RANKD_CONFLICT,
             "batch_id \"%.64s\" was used for another batch before; each batch needs an id of its own",
@@ -183,66 +184,69 @@ static size_t bytes_of_batch(const struct rk_request *request)
     return bytes;
 }
 
-enum rankd_status rk_bank_use_append(struct rk_bank_use *use, const struct rk_request *request,
-                                     struct rk_info *info, bool *later, struct rk_err *err)
+enum rankd_status rk_bank_transaction_append(struct rk_bank_transaction *transaction,
+                                             const struct rk_request *request, struct rk_info *info,
+                                             bool *later, struct rk_err *err)
 {
-    struct rk_append *append = &use->append;
+    struct rk_append *append = &transaction->append;
     *later = false;
-    if (!use->bank || !request->params.enqueue)
+    if (!transaction->bank || !request->params.enqueue)
         return RANKD_OK;
     append->empty = rk_batch_is_empty(request);
     if (append->empty && !request->params.batch_id[0])
         return RANKD_OK;
-    if (rk_batch_new(&use->bank->config.shape, request, &append->batch, err) != RANKD_OK)
+    if (rk_batch_new(&transaction->bank->config.shape, request, &append->batch, err) != RANKD_OK)
         return err->status;
-    use->copied = bytes_of_batch(request);
+    transaction->copied = bytes_of_batch(request);
     uint64_t content = rk_record_hash(append->batch.block, append->batch.bytes);
-    if (use->retry) {
-        if (check_retry(use, content, request->params.batch_id, err) != RANKD_OK)
+    if (transaction->retry) {
+        if (check_retry(transaction, content, request->params.batch_id, err) != RANKD_OK)
             return err->status;
-        return rk_bank_use_appended(use, info, err);
+        return rk_bank_transaction_appended(transaction, info, err);
     }
     append->id.content = content;
-    append->id.read = append->read = rk_bank_view_point(use->view);
-    append->waiter = &use->waiter;
-    if (rk_named_append(use->bank, append))
-        return rk_bank_use_appended(use, info, err);
+    append->id.read = append->read = rk_bank_snapshot_position(transaction->view);
+    append->waiter = &transaction->waiter;
+    if (rk_durable_bank_append(transaction->bank, append))
+        return rk_bank_transaction_appended(transaction, info, err);
     *later = true;
     return RANKD_OK;
 }
 
-enum rankd_status rk_bank_use_appended(struct rk_bank_use *use, struct rk_info *info, struct rk_err *err)
+enum rankd_status rk_bank_transaction_appended(struct rk_bank_transaction *transaction, struct rk_info *info,
+                                               struct rk_err *err)
 {
-    const struct rk_append *append = &use->append;
+    const struct rk_append *append = &transaction->append;
     if (append->err.status != RANKD_OK)
         return rk_fail(err, append->err.status, "%s", append->err.text);
     info->bank_version_appended = append->id.appended;
     return RANKD_OK;
 }
 
-void rk_bank_use_count(struct rk_bank_use *use, const struct rk_info *info)
+void rk_bank_transaction_count(struct rk_bank_transaction *transaction, const struct rk_info *info)
 {
     /* A gradient of zero has no share that could be dropped; counted, it would make that of the others small.
      */
-    if (!use->bank || !info->has_gradient || (info->gradient_nonzero == 0 && info->gradient_dropped == 0))
+    if (!transaction->bank || !info->has_gradient ||
+        (info->gradient_nonzero == 0 && info->gradient_dropped == 0))
         return;
-    atomic_fetch_add(&use->bank->gradients, 1);
-    atomic_fetch_add(&use->bank->dropped_e9, (uint64_t)(info->gradient_dropped * 1e9));
+    atomic_fetch_add(&transaction->bank->gradients, 1);
+    atomic_fetch_add(&transaction->bank->dropped_e9, (uint64_t)(info->gradient_dropped * 1e9));
 }
 
-void rk_bank_use_end(struct rk_bank_use *use)
+void rk_bank_transaction_end(struct rk_bank_transaction *transaction)
 {
-    struct rk_named_bank *bank = use->bank;
+    struct rk_durable_bank *bank = transaction->bank;
     if (!bank)
         return;
-    if (use->view)
-        rk_bank_release(use->view);
-    rk_batch_free(&use->append.batch);
-    if (use->running) {
+    if (transaction->view)
+        rk_bank_release(transaction->view);
+    rk_batch_free(&transaction->append.batch);
+    if (transaction->running) {
         pthread_mutex_lock(&bank->lock);
-        drop_running(bank, use->append.id.name);
+        drop_running(bank, transaction->append.id.name);
         pthread_mutex_unlock(&bank->lock);
     }
-    rk_named_release(bank);
-    memset(use, 0, sizeof *use);
+    rk_durable_bank_release(bank);
+    memset(transaction, 0, sizeof *transaction);
 }

@@ -25,7 +25,7 @@ static size_t next_piece(const struct rk_json_heap *heap, size_t wanted)
     return wanted > bytes ? wanted : bytes;
 }
 
-static bool grow(struct rk_json_heap *heap, size_t wanted)
+static bool grow_heap(struct rk_json_heap *heap, size_t wanted)
 {
     const size_t bytes = next_piece(heap, wanted);
     if (heap->budget && rk_budget_reserve(heap->budget, heap->beside + heap->held, bytes, "the request",
@@ -48,7 +48,7 @@ static bool grow(struct rk_json_heap *heap, size_t wanted)
     return true;
 }
 
-static void *take(size_t bytes)
+static void *take_block(size_t bytes)
 {
     struct rk_json_heap *heap = open_heap;
     if (!heap)
@@ -56,7 +56,7 @@ static void *take(size_t bytes)
     if (bytes > SIZE_MAX / 2) /* no document has as much */
         return NULL;
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
-    if (bytes > (size_t)(heap->end - heap->at) && !grow(heap, bytes))
+    if (bytes > (size_t)(heap->end - heap->at) && !grow_heap(heap, bytes))
         return NULL;
     void *memory = heap->at;
     heap->at += bytes;
@@ -71,7 +71,7 @@ static void give(void *memory)
 
 void rk_json_heap_install(void)
 {
-    json_set_alloc_funcs(take, give);
+    json_set_alloc_funcs(take_block, give);
 }
 
 void rk_json_heap_open(struct rk_json_heap *heap, struct rk_budget *budget, size_t beside)

@@ -127,7 +127,7 @@ static uint64_t lines_in(const char *bytes, size_t count)
 }
 
 /* What was written, or can't be (`failed`), is no longer there. The lock is held. */
-static void take(struct rk_log_writer *writer, const char *chunk, size_t count, bool failed)
+static void take_lines(struct rk_log_writer *writer, const char *chunk, size_t count, bool failed)
 {
     const bool noticed = writer->told != writer->said && writer->taken + count >= writer->notice_end;
     if (failed)
@@ -152,7 +152,7 @@ static bool write_some(struct rk_log_writer *writer)
         wrote = rk_patient_write(writer->fd, chunk, count, LOOK_MS);
         pthread_mutex_lock(&writer->lock);
         if (wrote != 0)
-            take(writer, chunk, wrote < 0 ? count : (size_t)wrote, wrote < 0);
+            take_lines(writer, chunk, wrote < 0 ? count : (size_t)wrote, wrote < 0);
         atomic_flag_clear(&writer->writing);
         pthread_mutex_unlock(&writer->lock);
     }

@@ -9,8 +9,8 @@
 
 struct rk_memory;
 
-/* The part (app.h): settings of the allocator, and a thread that has it return what is free, some time after
- * much was. */
+/* The component (app.h): settings of the allocator, and a thread that has it return what is free, some time
+ * after much was. */
 enum rankd_status rk_memory_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
 void rk_memory_stop(struct rk_app *app);
 

@@ -11,9 +11,9 @@
 #include "request/request.h"
 
 enum type { COUNTER, SECONDS_COUNTER, GAUGE, HISTOGRAM };
-enum label { NONE, MODEL, DOOR, STATUS, STAGE, REASON, ENGINE };
+enum label { NONE, MODEL, TRANSPORT, STATUS, STAGE, REASON, ENGINE };
 
-static const struct row {
+static const struct metric_row {
     const char *name;
     enum type type;
     enum label a, b;
@@ -24,11 +24,11 @@ static const struct row {
 #undef RK_METRIC
 };
 
-static const char *const door_names[RK_DOOR_COUNT] = {"http_json", "http_binary", "ring"};
+static const char *const transport_names[RK_TRANSPORT_COUNT] = {"http_json", "http_binary", "ring"};
 static const char *const stage_names[RK_STAGE_COUNT] = {"queue", "parse", "compute", "append", "write"};
 static const char *const reason_names[RK_REASON_COUNT] = {"bad_request", "access", "too_large", "timeout",
                                                           "queue_full",  "budget", "stopping"};
-static const char *const engine_names[] = {"cpu", "card"};
+static const char *const engine_names[] = {"cpu", "device"};
 #define ENGINES (sizeof engine_names / sizeof *engine_names)
 static const int statuses[] = {200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 500, 501, 503, 504, 507, 0};
 #define STATUSES (sizeof statuses / sizeof *statuses) /* the last stands for any other */
@@ -49,8 +49,8 @@ static unsigned label_size(enum label label)
     switch (label) {
     case MODEL:
         return (unsigned)rk_model_count < SERIES_A ? (unsigned)rk_model_count : SERIES_A;
-    case DOOR:
-        return RK_DOOR_COUNT;
+    case TRANSPORT:
+        return RK_TRANSPORT_COUNT;
     case STATUS:
         return STATUSES;
     case STAGE:
@@ -73,8 +73,8 @@ static void label_write(struct rk_text *out, enum label label, unsigned value)
     case MODEL:
         rk_text_printf(out, "model=\"%s\"", rk_models[value].name);
         return;
-    case DOOR:
-        rk_text_printf(out, "door=\"%s\"", door_names[value]);
+    case TRANSPORT:
+        rk_text_printf(out, "transport=\"%s\"", transport_names[value]);
         return;
     case STATUS:
         if (statuses[value])
@@ -171,10 +171,10 @@ static void write_histogram(const struct rk_metrics *metrics, enum rk_metric i, 
 static void write_value(const struct rk_metrics *metrics, enum rk_metric i, unsigned a, unsigned b,
                         struct rk_text *out)
 {
-    const struct row *row = &rows[i];
+    const struct metric_row *row = &rows[i];
     const int64_t value = rk_metric_get(metrics, i, a, b);
     if (row->b == STATUS && value == 0)
-        return; /* most statuses of most doors never happen */
+        return; /* most statuses of most transports never happen */
     rk_text_puts(out, row->name);
     if (row->a != NONE) {
         rk_text_puts(out, "{");
@@ -194,7 +194,7 @@ void rk_metrics_write(struct rk_app *app, struct rk_text *out)
     static const char *const types[] = {"counter", "counter", "gauge", "histogram"};
     const struct rk_metrics *metrics = app->metrics;
     for (unsigned i = 0; i < RK_METRIC_COUNT; i++) {
-        const struct row *row = &rows[i];
+        const struct metric_row *row = &rows[i];
         rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n", row->name, row->help, row->name,
                        types[row->type]);
         for (unsigned a = 0; a < label_size(row->a); a++) {

@@ -19,8 +19,8 @@ enum rk_metric {
     RK_METRIC_COUNT
 };
 
-/* Values of the label DOOR: how a request came. */
-enum rk_door { RK_DOOR_HTTP_JSON, RK_DOOR_HTTP_BINARY, RK_DOOR_RING, RK_DOOR_COUNT };
+/* Values of the label TRANSPORT: how a request came. */
+enum rk_transport { RK_TRANSPORT_HTTP_JSON, RK_TRANSPORT_HTTP_BINARY, RK_TRANSPORT_RING, RK_TRANSPORT_COUNT };
 
 /* Values of the label STAGE. */
 enum rk_stage {
@@ -44,9 +44,9 @@ enum rk_reason {
     RK_REASON_COUNT
 };
 
-/* Values of the label ENGINE: 0 the CPU, 1 the accelerator.
+/* Values of the label ENGINE: 0 the CPU, 1 the device.
  *
- * Values of the label MODEL are the positions in rk_models; of DOOR, enum rk_door; of STATUS, this.
+ * Values of the label MODEL are the positions in rk_models; of TRANSPORT, enum rk_transport; of STATUS, this.
  */
 unsigned rk_metric_status(int http_status);
 
@@ -66,7 +66,7 @@ uint64_t rk_metric_observed(const struct rk_metrics *metrics, enum rk_metric row
                             uint64_t *sum_ns);
 
 /* A part that has metrics with labels found at run time writes them itself, after the table's: `collect`
- * appends complete lines (HELP and TYPE too). Register before the doors open; at most 8. */
+ * appends complete lines (HELP and TYPE too). Register before the transports open; at most 8. */
 typedef void rk_metrics_collector(struct rk_app *app, struct rk_text *out);
 void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collect);
 

@@ -132,7 +132,7 @@ static enum rankd_status take_region(struct rk_parser *p, const char *name, cons
     char owner[80];
     (void)snprintf(owner, sizeof owner, "input %s", name);
     enum rankd_status status =
-        rk_parse_region(p, owner, parameters, RK_REGION_READ, &bytes, &at, &tensor->on_card);
+        rk_parse_region(p, owner, parameters, RK_REGION_READ, &bytes, &at, &tensor->on_device);
     if (status != RANKD_OK)
         return status;
     if (bytes != tensor->bytes)

@@ -46,7 +46,7 @@ static enum rankd_status parse_output_parameters(struct rk_parser *p, const json
     if (!rk_json_member(parameters, "shared_memory_region"))
         return RANKD_OK;
     return rk_parse_region(p, owner, parameters, RK_REGION_WRITE, &p->wire->region_bytes[which],
-                           &p->wire->region[which], &p->wire->region_on_card[which]);
+                           &p->wire->region[which], &p->wire->region_on_device[which]);
 }
 
 static enum rankd_status parse_output(struct rk_parser *p, const json_t *output)

@@ -41,7 +41,7 @@ enum rankd_status rk_parse_only_ours(struct rk_parser *p, const json_t *paramete
 
 /* A place in a region of shared memory, of an input or an output (`owner`, for sentences). */
 enum rankd_status rk_parse_region(struct rk_parser *p, const char *owner, const json_t *parameters,
-                                  enum rk_region_use use, size_t *bytes, void **at, bool *on_card);
+                                  enum rk_region_use use, size_t *bytes, void **at, bool *on_device);
 
 /* Tensors that came as JSON lie at multiples of this. */
 enum { RK_STORAGE_ALIGN = 64 };

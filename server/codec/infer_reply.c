@@ -11,7 +11,7 @@ void rk_wire_reply_prepare(const struct rk_wire_request *wire, struct rk_reply *
         if (wire->region[i]) {
             reply->out[i].data = wire->region[i];
             reply->out[i].capacity = wire->region_bytes[i];
-            reply->out[i].on_card = wire->region_on_card[i];
+            reply->out[i].on_device = wire->region_on_device[i];
         }
     }
 }

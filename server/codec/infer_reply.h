@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "codec/infer_request.h"
 
-/* Puts the caller's memory for outputs in shared memory regions into *reply, before rk_run(). */
+/* Puts the caller's memory for outputs in shared memory regions into *reply, before rk_engine_run(). */
 void rk_wire_reply_prepare(const struct rk_wire_request *wire, struct rk_reply *reply);
 
 /* The parts of a body in order: parts[0] is JSON, the others are outputs of *reply, borrowed. */

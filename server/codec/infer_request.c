@@ -45,7 +45,7 @@ enum rankd_status rk_parse_only_ours(struct rk_parser *p, const json_t *paramete
 }
 
 enum rankd_status rk_parse_region(struct rk_parser *p, const char *owner, const json_t *parameters,
-                                  enum rk_region_use use, size_t *bytes, void **at, bool *on_card)
+                                  enum rk_region_use use, size_t *bytes, void **at, bool *on_device)
 {
     const json_t *name = rk_json_member(parameters, "shared_memory_region");
     size_t offset = 0;
@@ -62,7 +62,7 @@ enum rankd_status rk_parse_region(struct rk_parser *p, const char *owner, const 
         status = rk_parse_size(p, owner, parameters, "shared_memory_offset", &offset);
     if (status != RANKD_OK)
         return status;
-    *at = p->finder->find(p->finder, json_string_value(name), offset, *bytes, use, owner, on_card, p->err);
+    *at = p->finder->find(p->finder, json_string_value(name), offset, *bytes, use, owner, on_device, p->err);
     return *at ? RANKD_OK : p->err->status;
 }
 

@@ -7,7 +7,7 @@
 #include "base/number.h"
 #include "codec/json.h"
 
-struct reader {
+struct number_reader {
     const char *name;
     const struct rk_tensor *tensor;
     const struct rk_json_source *source;
@@ -16,7 +16,7 @@ struct reader {
     struct rk_err *err;
 };
 
-static enum rankd_status refuse(const struct reader *reader, const json_t *value, const char *may)
+static enum rankd_status refuse(const struct number_reader *reader, const json_t *value, const char *may)
 {
     char shown[RK_JSON_SHOWN];
     return rk_fail(reader->err, RANKD_INVALID, "input %s has %s at position %zu of its data; %s takes %s",
@@ -29,7 +29,7 @@ static bool is_word(const json_t *value, const char *word)
     return json_is_string(value) && strcmp(json_string_value(value), word) == 0;
 }
 
-static enum rankd_status read_real(struct reader *reader, const json_t *value)
+static enum rankd_status read_real(struct number_reader *reader, const json_t *value)
 {
     double number;
     if (json_is_number(value))
@@ -49,7 +49,7 @@ static enum rankd_status read_real(struct reader *reader, const json_t *value)
     return RANKD_OK;
 }
 
-static enum rankd_status read_bool(struct reader *reader, const json_t *value)
+static enum rankd_status read_bool(struct number_reader *reader, const json_t *value)
 {
     int64_t number = -1;
     const bool whole = rk_json_whole(value, &number);
@@ -61,7 +61,7 @@ static enum rankd_status read_bool(struct reader *reader, const json_t *value)
     return RANKD_OK;
 }
 
-static enum rankd_status read_integer(struct reader *reader, const json_t *value)
+static enum rankd_status read_integer(struct number_reader *reader, const json_t *value)
 {
     static const struct {
         int64_t min, max;
@@ -93,7 +93,7 @@ static enum rankd_status read_integer(struct reader *reader, const json_t *value
     return RANKD_OK;
 }
 
-static enum rankd_status read_value(struct reader *reader, const json_t *value)
+static enum rankd_status read_value(struct number_reader *reader, const json_t *value)
 {
     switch (reader->tensor->dtype) {
     case RK_FP32:
@@ -127,7 +127,7 @@ static bool is_flat(const json_t *array)
     return true;
 }
 
-static enum rankd_status refuse_nesting(const struct reader *reader, size_t have, unsigned depth)
+static enum rankd_status refuse_nesting(const struct number_reader *reader, size_t have, unsigned depth)
 {
     char shape[RK_SHAPE_TEXT];
     const struct rk_tensor *tensor = reader->tensor;
@@ -139,7 +139,7 @@ static enum rankd_status refuse_nesting(const struct reader *reader, size_t have
 }
 
 /* An array at that depth of data that is nested as the shape is: [[1,2,3],[4,5,6]] for [2,3]. */
-static enum rankd_status read_nested(struct reader *reader, const json_t *array, unsigned depth)
+static enum rankd_status read_nested(struct number_reader *reader, const json_t *array, unsigned depth)
 {
     const struct rk_tensor *tensor = reader->tensor;
     const size_t size = json_array_size(array);
@@ -159,7 +159,7 @@ static enum rankd_status read_nested(struct reader *reader, const json_t *array,
     return RANKD_OK;
 }
 
-static enum rankd_status read_flat(struct reader *reader, const json_t *array)
+static enum rankd_status read_flat(struct number_reader *reader, const json_t *array)
 {
     const size_t size = json_array_size(array);
     for (; reader->at < size; reader->at++) {
@@ -186,7 +186,7 @@ enum rankd_status rk_numbers_read(const json_t *data, const struct rk_json_sourc
     if (have != count)
         return rk_fail(err, RANKD_INVALID, "data of input %s has %zu elements; its shape takes %zu", name,
                        have, count);
-    struct reader reader = {name, tensor, source, 0, out, err};
+    struct number_reader reader = {name, tensor, source, 0, out, err};
     return is_flat(data) ? read_flat(&reader, data) : read_nested(&reader, data, 0);
 }
 

@@ -8,7 +8,7 @@
 enum { LOOKS = 1000 /* 10 to 50 microseconds */ };
 
 /* `pool` is first: run() gets a pointer to it. */
-struct rk_helpers {
+struct rk_compute_pool {
     struct rk_pool pool;
     pthread_mutex_t lock;
     pthread_cond_t some; /* there is work, or stopping */
@@ -24,61 +24,62 @@ struct rk_helpers {
     pthread_t thread[];
 };
 
-static void work(struct rk_helpers *helpers)
+static void work(struct rk_compute_pool *compute_pool)
 {
     size_t i;
-    while ((i = atomic_fetch_add_explicit(&helpers->next, 1, memory_order_relaxed)) < helpers->count)
-        helpers->task(helpers->arg, i);
+    while ((i = atomic_fetch_add_explicit(&compute_pool->next, 1, memory_order_relaxed)) <
+           compute_pool->count)
+        compute_pool->task(compute_pool->arg, i);
 }
 
 static void *help(void *argument)
 {
-    struct rk_helpers *helpers = argument;
+    struct rk_compute_pool *compute_pool = argument;
     uint64_t seen = 0;
-    pthread_mutex_lock(&helpers->lock);
-    while (!helpers->stopping) {
-        if (!helpers->open || helpers->number == seen) {
-            pthread_cond_wait(&helpers->some, &helpers->lock);
+    pthread_mutex_lock(&compute_pool->lock);
+    while (!compute_pool->stopping) {
+        if (!compute_pool->open || compute_pool->number == seen) {
+            pthread_cond_wait(&compute_pool->some, &compute_pool->lock);
             continue;
         }
-        seen = helpers->number;
-        helpers->active++;
-        pthread_mutex_unlock(&helpers->lock);
-        work(helpers);
-        pthread_mutex_lock(&helpers->lock);
-        if (--helpers->active == 0)
-            pthread_cond_broadcast(&helpers->done);
+        seen = compute_pool->number;
+        compute_pool->active++;
+        pthread_mutex_unlock(&compute_pool->lock);
+        work(compute_pool);
+        pthread_mutex_lock(&compute_pool->lock);
+        if (--compute_pool->active == 0)
+            pthread_cond_broadcast(&compute_pool->done);
     }
-    pthread_mutex_unlock(&helpers->lock);
+    pthread_mutex_unlock(&compute_pool->lock);
     return NULL;
 }
 
 /* The work's number; 0 if another request has the helpers. */
-static uint64_t open_work(struct rk_helpers *helpers, size_t count, void (*task)(void *arg, size_t i),
-                          void *arg)
+static uint64_t open_work(struct rk_compute_pool *compute_pool, size_t count,
+                          void (*task)(void *arg, size_t i), void *arg)
 {
     uint64_t number = 0;
-    pthread_mutex_lock(&helpers->lock);
+    pthread_mutex_lock(&compute_pool->lock);
     /* Closed work may have helpers in it still, until whoever closed it has seen the last one go. */
-    if (!helpers->open && helpers->active == 0) {
-        helpers->open = true;
-        number = ++helpers->number;
-        helpers->task = task;
-        helpers->arg = arg;
-        helpers->count = count;
-        atomic_store_explicit(&helpers->next, 0, memory_order_relaxed);
-        pthread_cond_broadcast(&helpers->some);
+    if (!compute_pool->open && compute_pool->active == 0) {
+        compute_pool->open = true;
+        number = ++compute_pool->number;
+        compute_pool->task = task;
+        compute_pool->arg = arg;
+        compute_pool->count = count;
+        atomic_store_explicit(&compute_pool->next, 0, memory_order_relaxed);
+        pthread_cond_broadcast(&compute_pool->some);
     }
-    pthread_mutex_unlock(&helpers->lock);
+    pthread_mutex_unlock(&compute_pool->lock);
     return number;
 }
 
 /* A helper that was woken is as late in ending as it was in starting, some tens of microseconds, and that
  * long again it would take to wake who waits for it: so look for a while before going to sleep. */
-static void look_for_the_end(struct rk_helpers *helpers)
+static void look_for_the_end(struct rk_compute_pool *compute_pool)
 {
     for (int i = 0; i < LOOKS; i++) {
-        if (atomic_load_explicit(&helpers->active, memory_order_relaxed) == 0)
+        if (atomic_load_explicit(&compute_pool->active, memory_order_relaxed) == 0)
             return;
         __builtin_ia32_pause();
     }
@@ -86,77 +87,78 @@ static void look_for_the_end(struct rk_helpers *helpers)
 
 static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg)
 {
-    struct rk_helpers *helpers = (struct rk_helpers *)(void *)pool;
-    uint64_t number = count < 2 ? 0 : open_work(helpers, count, task, arg);
+    struct rk_compute_pool *compute_pool = (struct rk_compute_pool *)(void *)pool;
+    uint64_t number = count < 2 ? 0 : open_work(compute_pool, count, task, arg);
     if (number == 0) {
         for (size_t i = 0; i < count; i++)
             task(arg, i);
         return;
     }
-    work(helpers);
-    pthread_mutex_lock(&helpers->lock);
-    helpers->open = false; /* nobody joins any more: arg is about to go */
-    pthread_mutex_unlock(&helpers->lock);
-    look_for_the_end(helpers);
-    pthread_mutex_lock(&helpers->lock);
+    work(compute_pool);
+    pthread_mutex_lock(&compute_pool->lock);
+    compute_pool->open = false; /* nobody joins any more: arg is about to go */
+    pthread_mutex_unlock(&compute_pool->lock);
+    look_for_the_end(compute_pool);
+    pthread_mutex_lock(&compute_pool->lock);
     /* Whoever wakes late may find the next work open, or closed and waited for by another: that is not its
      * own. */
-    while (helpers->number == number && helpers->active > 0)
-        pthread_cond_wait(&helpers->done, &helpers->lock);
-    pthread_mutex_unlock(&helpers->lock);
+    while (compute_pool->number == number && compute_pool->active > 0)
+        pthread_cond_wait(&compute_pool->done, &compute_pool->lock);
+    pthread_mutex_unlock(&compute_pool->lock);
 }
 
 /* Signals are main's business: helpers block them all. */
-static bool start_one(struct rk_helpers *helpers)
+static bool start_one(struct rk_compute_pool *compute_pool)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&helpers->thread[helpers->threads], NULL, help, helpers);
+    int failed = pthread_create(&compute_pool->thread[compute_pool->threads], NULL, help, compute_pool);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    helpers->threads += !failed;
+    compute_pool->threads += !failed;
     return !failed;
 }
 
-struct rk_helpers *rk_helpers_start(unsigned count, struct rk_err *err)
+struct rk_compute_pool *rk_compute_pool_start(unsigned count, struct rk_err *err)
 {
-    struct rk_helpers *helpers = calloc(1, sizeof *helpers + count * sizeof *helpers->thread);
-    if (!helpers) {
+    struct rk_compute_pool *compute_pool =
+        calloc(1, sizeof *compute_pool + count * sizeof *compute_pool->thread);
+    if (!compute_pool) {
         (void)rk_fail(err, RANKD_INTERNAL, "no memory for %u helping threads", count);
         return NULL;
     }
-    helpers->pool = (struct rk_pool){.width = count + 1, .run = run};
-    pthread_mutex_init(&helpers->lock, NULL);
-    pthread_cond_init(&helpers->some, NULL);
-    pthread_cond_init(&helpers->done, NULL);
-    while (helpers->threads < count) {
-        if (start_one(helpers))
+    compute_pool->pool = (struct rk_pool){.width = count + 1, .run = run};
+    pthread_mutex_init(&compute_pool->lock, NULL);
+    pthread_cond_init(&compute_pool->some, NULL);
+    pthread_cond_init(&compute_pool->done, NULL);
+    while (compute_pool->threads < count) {
+        if (start_one(compute_pool))
             continue;
-        (void)rk_fail(err, RANKD_INTERNAL, "could not start helping thread %u of %u", helpers->threads + 1,
-                      count);
-        rk_helpers_stop(helpers);
+        (void)rk_fail(err, RANKD_INTERNAL, "could not start helping thread %u of %u",
+                      compute_pool->threads + 1, count);
+        rk_compute_pool_stop(compute_pool);
         return NULL;
     }
-    return helpers;
+    return compute_pool;
 }
 
-struct rk_pool *rk_helpers_pool(struct rk_helpers *helpers)
+struct rk_pool *rk_compute_pool_threads(struct rk_compute_pool *compute_pool)
 {
-    return &helpers->pool;
+    return &compute_pool->pool;
 }
 
-void rk_helpers_stop(struct rk_helpers *helpers)
+void rk_compute_pool_stop(struct rk_compute_pool *compute_pool)
 {
-    if (!helpers)
+    if (!compute_pool)
         return;
-    pthread_mutex_lock(&helpers->lock);
-    helpers->stopping = true;
-    pthread_cond_broadcast(&helpers->some);
-    pthread_mutex_unlock(&helpers->lock);
-    for (unsigned i = 0; i < helpers->threads; i++)
-        pthread_join(helpers->thread[i], NULL);
-    pthread_cond_destroy(&helpers->done);
-    pthread_cond_destroy(&helpers->some);
-    pthread_mutex_destroy(&helpers->lock);
-    free(helpers);
+    pthread_mutex_lock(&compute_pool->lock);
+    compute_pool->stopping = true;
+    pthread_cond_broadcast(&compute_pool->some);
+    pthread_mutex_unlock(&compute_pool->lock);
+    for (unsigned i = 0; i < compute_pool->threads; i++)
+        pthread_join(compute_pool->thread[i], NULL);
+    pthread_cond_destroy(&compute_pool->done);
+    pthread_cond_destroy(&compute_pool->some);
+    pthread_mutex_destroy(&compute_pool->lock);
+    free(compute_pool);
 }

@@ -9,16 +9,16 @@
 #include "base/err.h"
 #include "base/exec.h"
 
-struct rk_helpers;
+struct rk_compute_pool;
 
 /* NULL and *err on failure; count is at least 1. */
-struct rk_helpers *rk_helpers_start(unsigned count, struct rk_err *err);
+struct rk_compute_pool *rk_compute_pool_start(unsigned count, struct rk_err *err);
 
 /* The pool, of width count + 1; lives as long as the helpers. Its run() may be called by any threads at a
  * time. */
-struct rk_pool *rk_helpers_pool(struct rk_helpers *helpers);
+struct rk_pool *rk_compute_pool_threads(struct rk_compute_pool *compute_pool);
 
 /* No run() may be in progress. Joins and frees; NULL is fine. */
-void rk_helpers_stop(struct rk_helpers *helpers);
+void rk_compute_pool_stop(struct rk_compute_pool *compute_pool);
 
 #endif

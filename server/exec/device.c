@@ -11,29 +11,29 @@
 
 #define PLUGIN "rankd-cuda.so"
 
-enum { CARD_NONE = -2, CARD_ANY = -1, CARD_DIGITS = 3 };
+enum { DEVICE_NONE = -2, DEVICE_ANY = -1, DEVICE_DIGITS = 3 };
 
-/* Which card: a number, or one of the above. False: no such word. */
-static bool parse(const char *text, int *card)
+/* Which device: a number, or one of the above. False: no such word. */
+static bool parse(const char *text, int *ordinal)
 {
     const char *digits = strncmp(text, "cuda:", 5) == 0 ? text + 5 : NULL;
     if (digits) {
         const size_t length = strlen(digits);
-        *card = atoi(digits); // NOLINT(cert-err34-c): digits alone, and few
-        return length > 0 && length <= CARD_DIGITS && strspn(digits, "0123456789") == length;
+        *ordinal = atoi(digits); // NOLINT(cert-err34-c): digits alone, and few
+        return length > 0 && length <= DEVICE_DIGITS && strspn(digits, "0123456789") == length;
     }
-    *card = strcmp(text, "auto") == 0 ? CARD_ANY : strcmp(text, "cuda") == 0 ? 0 : CARD_NONE;
-    return *card != CARD_NONE || strcmp(text, "cpu") == 0;
+    *ordinal = strcmp(text, "auto") == 0 ? DEVICE_ANY : strcmp(text, "cuda") == 0 ? 0 : DEVICE_NONE;
+    return *ordinal != DEVICE_NONE || strcmp(text, "cpu") == 0;
 }
 
-enum rankd_status rk_card_check(const char *text, struct rk_err *err)
+enum rankd_status rk_device_setting_check(const char *text, struct rk_err *err)
 {
-    int card;
-    if (parse(text, &card))
+    int ordinal;
+    if (parse(text, &ordinal))
         return RANKD_OK;
-    return rk_fail(err, RANKD_INVALID,
-                   "device is '%.64s'; it must be auto, cpu, cuda or cuda:N, N being a card's number from 0",
-                   text);
+    return rk_fail(
+        err, RANKD_INVALID,
+        "device is '%.64s'; it must be auto, cpu, cuda or cuda:N, N being a device's number from 0", text);
 }
 
 /* Beside the daemon's binary, or where a package puts libraries. */
@@ -53,8 +53,8 @@ static void find_plugin(const struct rk_config *config, char *path, size_t size)
         (void)snprintf(path, size, "%s/../lib/rankd/" PLUGIN, self);
 }
 
-/* A card's driver shows itself in one of these. Looked at first, because a plugin and the libraries behind it
- * take a while to load. */
+/* A device's driver shows itself in one of these. Looked at first, because a plugin and the libraries behind
+ * it take a while to load. */
 static bool has_driver(void)
 {
     static const char *const places[] = {"/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version",
@@ -65,41 +65,41 @@ static bool has_driver(void)
     return false;
 }
 
-static void log_card(const struct rk_app *app, const char *name, const char *why)
+static void log_device(const struct rk_app *app, const char *name, const char *why)
 {
     const struct rk_field fields[] = {{"device", name, 0}, {"why", why, 0}};
     rk_log_line(app->log, RK_LOG_INFO, "device", fields, *why ? 2 : 1);
 }
 
-enum rankd_status rk_card_start(struct rk_app *app, struct rk_err *err)
+enum rankd_status rk_device_start(struct rk_app *app, struct rk_err *err)
 {
     char path[2 * RK_CONFIG_TEXT];
-    int card;
-    if (rk_card_check(app->config.device, err) != RANKD_OK)
+    int ordinal;
+    if (rk_device_setting_check(app->config.device, err) != RANKD_OK)
         return err->status;
-    (void)parse(app->config.device, &card);
-    if (card == CARD_NONE || (card == CARD_ANY && !has_driver()))
+    (void)parse(app->config.device, &ordinal);
+    if (ordinal == DEVICE_NONE || (ordinal == DEVICE_ANY && !has_driver()))
         return RANKD_OK;
     struct rk_device *device = calloc(1, sizeof *device);
     if (!device)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
     struct rk_err why = {0};
     find_plugin(&app->config, path, sizeof path);
-    if (rk_device_open(device, path, card == CARD_ANY ? 0 : card, app->config.device_bytes, &why) ==
+    if (rk_device_open(device, path, ordinal == DEVICE_ANY ? 0 : ordinal, app->config.device_bytes, &why) ==
         RANKD_OK) {
-        device->always = card != CARD_ANY;
+        device->always = ordinal != DEVICE_ANY;
         app->device = device;
-        log_card(app, device->name, "");
+        log_device(app, device->name, "");
         return RANKD_OK;
     }
     free(device);
-    if (card != CARD_ANY)
+    if (ordinal != DEVICE_ANY)
         return rk_fail(err, why.status, "device is '%s': %s", app->config.device, why.text);
-    log_card(app, "cpu", why.text);
+    log_device(app, "cpu", why.text);
     return RANKD_OK;
 }
 
-void rk_card_stop(struct rk_app *app)
+void rk_device_stop(struct rk_app *app)
 {
     if (app->device)
         rk_device_close(app->device);
@@ -107,31 +107,32 @@ void rk_card_stop(struct rk_app *app)
     app->device = NULL;
 }
 
-const char *rk_card_state(const struct rk_app *app)
+const char *rk_device_state(const struct rk_app *app)
 {
     const struct rk_device *device = app->device;
     return atomic_load(&device->lost) ? "lost" : atomic_load(&device->failing) ? "degraded" : "ready";
 }
 
-static void gauge(struct rk_text *out, const char *name, const char *type, const char *labels, double value,
-                  const char *help)
+static void write_device_metric(struct rk_text *out, const char *name, const char *type, const char *labels,
+                                double value, const char *help)
 {
     rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s%s %.15g\n", name, help, name, type, name, labels,
                    value);
 }
 
-void rk_card_gauges(struct rk_app *app, struct rk_text *out)
+void rk_device_metrics_write(struct rk_app *app, struct rk_text *out)
 {
     struct rk_device *device = app->device;
     if (!device)
         return;
-    const struct rk_card_memory memory = device->plugin->memory(device->card);
+    const struct rk_device_memory memory = device->plugin->memory(device->handle);
     char named[RK_DEVICE_NAME + 16];
     (void)snprintf(named, sizeof named, "{name=\"%s\"}", device->name);
 #define NONE ""
 #define NAME named
 #define COUNTER "counter"
 #define GAUGE "gauge"
-#define RK_DEVICE_METRIC(name, type, label, value, help) gauge(out, name, type, label, (double)(value), help);
+#define RK_DEVICE_METRIC(name, type, label, value, help)                                                     \
+    write_device_metric(out, name, type, label, (double)(value), help);
 #include "exec/device.def"
 }

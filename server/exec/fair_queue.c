@@ -2,39 +2,39 @@
 
 #include "exec/worker_pool.h"
 
-static void append(struct rk_turns *turns, struct rk_lane *lane)
+static void append(struct rk_fair_queue *queue, struct rk_client_queue *client)
 {
-    lane->next = NULL;
-    if (turns->head)
-        turns->last->next = lane;
+    client->next = NULL;
+    if (queue->head)
+        queue->last->next = client;
     else
-        turns->head = lane;
-    turns->last = lane;
+        queue->head = client;
+    queue->last = client;
 }
 
-void rk_turns_push(struct rk_turns *turns, struct rk_job *job)
+void rk_fair_queue_push(struct rk_fair_queue *queue, struct rk_job *job)
 {
-    struct rk_lane *lane = job->lane;
+    struct rk_client_queue *client = job->client_queue;
     job->next = NULL;
-    if (!lane->head) {
-        lane->tail = &lane->head;
-        append(turns, lane);
+    if (!client->head) {
+        client->tail = &client->head;
+        append(queue, client);
     }
-    *lane->tail = job;
-    lane->tail = &job->next;
-    lane->waiting++;
+    *client->tail = job;
+    client->tail = &job->next;
+    client->waiting++;
 }
 
-struct rk_job *rk_turns_pop(struct rk_turns *turns)
+struct rk_job *rk_fair_queue_pop(struct rk_fair_queue *queue)
 {
-    struct rk_lane *lane = turns->head;
-    if (!lane)
+    struct rk_client_queue *client = queue->head;
+    if (!client)
         return NULL;
-    turns->head = lane->next;
-    struct rk_job *job = lane->head;
-    lane->head = job->next;
-    lane->waiting--;
-    if (lane->head)
-        append(turns, lane);
+    queue->head = client->next;
+    struct rk_job *job = client->head;
+    client->head = job->next;
+    client->waiting--;
+    if (client->head)
+        append(queue, client);
     return job;
 }

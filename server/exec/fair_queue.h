@@ -10,21 +10,21 @@
 struct rk_job;
 
 /* A client's jobs that wait. Zeroed at first; in the queue's hands while there are some. */
-struct rk_lane {
+struct rk_client_queue {
     struct rk_job *head, **tail;
     size_t waiting;
-    struct rk_lane *next; /* whose turn is after this one's */
+    struct rk_client_queue *next; /* whose turn is after this one's */
 };
 
-struct rk_turns {
-    struct rk_lane *head, *last;
+struct rk_fair_queue {
+    struct rk_client_queue *head, *last;
 };
 
-/* To the end of job->lane. */
-void rk_turns_push(struct rk_turns *turns, struct rk_job *job);
+/* To the end of job->client_queue. */
+void rk_fair_queue_push(struct rk_fair_queue *queue, struct rk_job *job);
 
-/* Of the lane whose turn it is; NULL if nothing waits. The job's lane is not looked at again once it is
+/* Of the client whose turn it is; NULL if nothing waits. A client's queue is not touched again once it is
  * empty. */
-struct rk_job *rk_turns_pop(struct rk_turns *turns);
+struct rk_job *rk_fair_queue_pop(struct rk_fair_queue *queue);
 
 #endif

@@ -18,7 +18,7 @@ static enum rankd_status charge(struct rk_app *app, const struct rk_request *req
                                 struct rk_infer_meta *meta, struct rk_err *err)
 {
     size_t cost;
-    if (__builtin_add_overflow(rk_request_cost(request), meta->reply_bytes, &cost))
+    if (__builtin_add_overflow(rk_engine_cost(request), meta->reply_bytes, &cost))
         cost = SIZE_MAX;
     if (rk_budget_reserve(app->budget, meta->held, cost, "the request", err) != RANKD_OK)
         return err->status;
@@ -35,11 +35,11 @@ static enum rankd_status compute(struct rk_worker *worker, struct rk_device *dev
         .scratch = worker->scratch,
         .deadline_ns = meta->deadline_ns,
         .device = device,
-        .lies_in = meta->lies_in,
+        .host_region = meta->host_region,
         .copied = &meta->copied,
     };
     const uint64_t begun = rk_now_ns();
-    enum rankd_status status = rk_run(&exec, request, reply, err);
+    enum rankd_status status = rk_engine_run(&exec, request, reply, err);
     meta->compute_ns = rk_now_ns() - begun;
     if (rk_scratch_held(worker->scratch) > KEEP_SCRATCH)
         rk_scratch_trim(worker->scratch, KEEP_SCRATCH);
@@ -48,18 +48,18 @@ static enum rankd_status compute(struct rk_worker *worker, struct rk_device *dev
 
 static struct rk_infer_meta *meta_of(struct rk_bank_waiter *waiter)
 {
-    return (struct rk_infer_meta *)((char *)waiter - offsetof(struct rk_infer_meta, use.waiter));
+    return (struct rk_infer_meta *)((char *)waiter - offsetof(struct rk_infer_meta, transaction.waiter));
 }
 
 static void on_wait(struct rk_bank_waiter *waiter)
 {
-    rk_work_park(meta_of(waiter)->work);
+    rk_worker_pool_park(meta_of(waiter)->work);
 }
 
 static void on_wake(struct rk_bank_waiter *waiter)
 {
     const struct rk_infer_meta *meta = meta_of(waiter);
-    rk_work_resume(meta->work, meta->job);
+    rk_worker_pool_resume(meta->work, meta->job);
 }
 
 static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
@@ -70,10 +70,10 @@ static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struc
     if (status != RANKD_OK)
         rk_reply_clear(reply);
     else
-        rk_bank_use_count(&meta->use, &reply->info);
-    (void)atomic_fetch_add_explicit(&meta->copied, meta->use.copied, memory_order_relaxed);
-    rk_bank_use_end(&meta->use);
-    request->memory = NULL;
+        rk_bank_transaction_count(&meta->transaction, &reply->info);
+    (void)atomic_fetch_add_explicit(&meta->copied, meta->transaction.copied, memory_order_relaxed);
+    rk_bank_transaction_end(&meta->transaction);
+    request->bank_snapshot = NULL;
     err->status = status;
     return true;
 }
@@ -81,13 +81,15 @@ static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struc
 bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
               struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
 {
-    struct rk_bank_use *use = &meta->use;
+    struct rk_bank_transaction *transaction = &meta->transaction;
     bool later = false;
     if (meta->appending)
-        return finish(request, meta, reply, rk_bank_use_appended(use, &reply->info, err), err);
-    meta->work = app->work;
-    use->waiter = (struct rk_bank_waiter){on_wait, on_wake};
-    enum rankd_status status = rk_bank_use_begin(app->banks, request, meta->deadline_ns, use, &later, err);
+        return finish(request, meta, reply, rk_bank_transaction_appended(transaction, &reply->info, err),
+                      err);
+    meta->work = app->workers;
+    transaction->waiter = (struct rk_bank_waiter){on_wait, on_wake};
+    enum rankd_status status =
+        rk_bank_transaction_begin(app->banks, request, meta->deadline_ns, transaction, &later, err);
     if (later)
         return false;
     if (status == RANKD_OK)
@@ -96,10 +98,10 @@ bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *r
         status = compute(worker, app->device, request, meta, reply, err);
     if (status == RANKD_OK && meta->prepare)
         status = meta->prepare(meta, err);
-    if (status == RANKD_OK && use->bank) {
+    if (status == RANKD_OK && transaction->bank) {
         meta->appending = true;
         meta->append_begun_ns = rk_now_ns();
-        status = rk_bank_use_append(use, request, &reply->info, &later, err);
+        status = rk_bank_transaction_append(transaction, request, &reply->info, &later, err);
         if (later)
             return false;
     }
@@ -122,7 +124,7 @@ static void count(struct rk_app *app, const struct rk_infer_meta *meta, const st
 {
     struct rk_metrics *metrics = app->metrics;
     const uint64_t total = rk_now_ns() - meta->received_ns;
-    rk_metric_add(metrics, RK_METRIC_requests, model, meta->door, 1);
+    rk_metric_add(metrics, RK_METRIC_requests, model, meta->transport, 1);
     rk_metric_observe(metrics, RK_METRIC_request_seconds, model, total);
     if (!info) {
         rk_metric_add(metrics, RK_METRIC_failed, model, 0, 1);
@@ -145,8 +147,8 @@ static void count(struct rk_app *app, const struct rk_infer_meta *meta, const st
     }
     rk_metric_add(metrics, RK_METRIC_succeeded, model, 0, 1);
     rk_metric_set(metrics, RK_METRIC_last_request, model, 0, (int64_t)time(NULL));
-    rk_metric_add(metrics, RK_METRIC_engine, model, info->on_card, 1);
-    rk_metric_add(metrics, RK_METRIC_engine_time, model, info->on_card, (int64_t)meta->compute_ns);
+    rk_metric_add(metrics, RK_METRIC_engine, model, info->on_device, 1);
+    rk_metric_add(metrics, RK_METRIC_engine_time, model, info->on_device, (int64_t)meta->compute_ns);
     rk_metric_add(metrics, RK_METRIC_lists, model, 0, (int64_t)info->lists);
     rk_metric_add(metrics, RK_METRIC_lists_skipped, model, 0, (int64_t)info->lists_skipped);
     if (info->has_gradient) {
@@ -180,15 +182,15 @@ static void log_request(struct rk_app *app, const struct rk_infer_meta *meta,
                         const struct rk_request *request, const struct rk_info *info,
                         enum rankd_status status, const char *sentence, uint64_t write_ns)
 {
-    static const char *const doors[RK_DOOR_COUNT] = {"http_json", "http_binary", "ring"};
+    static const char *const transports[RK_TRANSPORT_COUNT] = {"http_json", "http_binary", "ring"};
     char shapes[512];
     shapes_text(request, shapes, sizeof shapes);
     const struct rk_field fields[] = {
         {"status", NULL, status == RANKD_OK ? 200 : (double)status},
         {"model", request->model ? request->model->name : "", 0},
         {"id", meta->id ? meta->id : "", 0},
-        {"door", doors[meta->door], 0},
-        {"engine", info && info->on_card ? "card" : "cpu", 0},
+        {"transport", transports[meta->transport], 0},
+        {"engine", info && info->on_device ? "device" : "cpu", 0},
         {"who", meta->who ? meta->who->name : "", 0},
         {"shapes", shapes, 0},
         {"queue_us", NULL, microseconds(meta->queue_ns)},

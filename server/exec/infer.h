@@ -1,5 +1,5 @@
 /* Running one inference request: the bank it names is looked up, the engine computes, the batch is appended,
- * metrics and statistics are kept. The same function behind every front door. */
+ * metrics and statistics are kept. The same function behind every transport. */
 #ifndef RK_EXEC_INFER_H
 #define RK_EXEC_INFER_H
 
@@ -12,10 +12,10 @@
 #include "exec/worker_pool.h"
 #include "request/request.h"
 
-/* What the front door knows of the request beside its value: for the log line, metrics, statistics. Times in
+/* What the transport knows of the request beside its value: for the log line, metrics, statistics. Times in
  * ns. */
 struct rk_infer_meta {
-    enum rk_door door;
+    enum rk_transport transport;
     const struct rk_principal *who;
     const char *id; /* the request's own id; "" = none */
     uint64_t deadline_ns;
@@ -26,23 +26,23 @@ struct rk_infer_meta {
     size_t reply_bytes;   /* and those that writing its reply will take */
     size_t charged;       /* bytes taken from the budget by it: rk_infer_done() gives them back */
 
-    struct rk_pinnable *lies_in; /* filled before the call: memory of a client's that all tensors lie in, or
-                                  * NULL */
-    struct rk_job *job;          /* filled before the call: who is resumed where the request has to wait */
+    struct rk_pin_candidate *host_region; /* filled before the call: memory of a client's that all tensors lie
+                                           * in, or NULL */
+    struct rk_job *job; /* filled before the call: who is resumed where the request has to wait */
     /* Filled before the call: makes everything of the answer that may fail, once, when the result is computed
      * and nothing is appended to a bank yet. What comes after the append can't fail. NULL: there is nothing.
      */
     enum rankd_status (*prepare)(struct rk_infer_meta *meta, struct rk_err *err);
-    struct rk_work *work; /* its own from here on */
-    struct rk_bank_use use;
+    struct rk_worker_pool *work; /* its own from here on */
+    struct rk_bank_transaction transaction;
     bool appending;
     uint64_t append_begun_ns;
 };
 
 /* True: it is over, and err->status says how. False: it waits for a bank, without a worker; nothing that was
- * passed may be touched any more, and when meta->job is resumed the same call is made again. request->memory
- * is set by this function from request->params.bank. Errors as rk_run(), and RANKD_NOT_FOUND (bank),
- * RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
+ * passed may be touched any more, and when meta->job is resumed the same call is made again.
+ * request->bank_snapshot is set by this function from request->params.bank. Errors as rk_engine_run(), and
+ * RANKD_NOT_FOUND (bank), RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
 bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
               struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));

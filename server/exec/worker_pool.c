@@ -11,14 +11,14 @@ enum { RESERVED_SHARE = 8 };
 
 struct thread {
     pthread_t id;
-    struct rk_work *work;
+    struct rk_worker_pool *work;
     struct rk_worker worker;
 };
 
-struct rk_work {
+struct rk_worker_pool {
     pthread_mutex_t lock;
     pthread_cond_t some; /* a job was queued, or stopping */
-    struct rk_turns turns;
+    struct rk_fair_queue queue;
     struct rk_job *resumed; /* before all others; the last one first */
     size_t waiting, running, parked, limit;
     bool stopping, abandoned;
@@ -34,7 +34,7 @@ static uint64_t now_ns(void)
 }
 
 /* The next job, or NULL when it is time to end; waits with the lock held. */
-static struct rk_job *next_job(struct rk_work *work)
+static struct rk_job *next_job(struct rk_worker_pool *work)
 {
     while (work->waiting == 0 && (!work->stopping || work->parked))
         pthread_cond_wait(&work->some, &work->lock);
@@ -42,7 +42,7 @@ static struct rk_job *next_job(struct rk_work *work)
     if (job)
         work->resumed = job->next;
     else
-        job = rk_turns_pop(&work->turns);
+        job = rk_fair_queue_pop(&work->queue);
     if (!job)
         return NULL;
     work->waiting--;
@@ -67,7 +67,7 @@ static void handle(struct rk_job *job, struct rk_worker *worker, bool abandoned)
 static void *serve(void *argument)
 {
     struct thread *thread = argument;
-    struct rk_work *work = thread->work;
+    struct rk_worker_pool *work = thread->work;
     pthread_mutex_lock(&work->lock);
     for (struct rk_job *job; (job = next_job(work)) != NULL;) {
         bool abandoned = work->abandoned;
@@ -80,7 +80,7 @@ static void *serve(void *argument)
     return NULL;
 }
 
-static void join_and_free(struct rk_work *work)
+static void join_and_free(struct rk_worker_pool *work)
 {
     pthread_mutex_lock(&work->lock);
     work->stopping = true;
@@ -97,7 +97,7 @@ static void join_and_free(struct rk_work *work)
 }
 
 /* Starts worker number work->count. Signals are main's business: workers block them all. */
-static bool start_one(struct rk_work *work, size_t scratch_limit)
+static bool start_one(struct rk_worker_pool *work, size_t scratch_limit)
 {
     struct thread *thread = &work->threads[work->count];
     thread->work = work;
@@ -117,9 +117,10 @@ static bool start_one(struct rk_work *work, size_t scratch_limit)
     return true;
 }
 
-struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scratch_limit, struct rk_err *err)
+struct rk_worker_pool *rk_worker_pool_start(unsigned workers, size_t queue_limit, size_t scratch_limit,
+                                            struct rk_err *err)
 {
-    struct rk_work *work = calloc(1, sizeof *work);
+    struct rk_worker_pool *work = calloc(1, sizeof *work);
     struct thread *threads = calloc(workers, sizeof *threads);
     if (!work || !threads) {
         free(work);
@@ -141,7 +142,7 @@ struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scrat
     return work;
 }
 
-void rk_work_lend(struct rk_work *work, struct rk_pool *pool)
+void rk_worker_pool_lend(struct rk_worker_pool *work, struct rk_pool *pool)
 {
     pthread_mutex_lock(&work->lock);
     for (unsigned i = 0; i < work->count; i++)
@@ -151,39 +152,39 @@ void rk_work_lend(struct rk_work *work, struct rk_pool *pool)
 
 /* How many jobs may wait beside one more of this lane. A job that a free worker takes at once does not wait,
  * so it does not count. */
-static size_t places(const struct rk_work *work, const struct rk_lane *lane)
+static size_t places(const struct rk_worker_pool *work, const struct rk_client_queue *client_queue)
 {
     size_t free_workers = work->count - (work->running < work->count ? work->running : work->count);
-    return work->limit + free_workers - (lane->waiting > 0 ? work->limit / RESERVED_SHARE : 0);
+    return work->limit + free_workers - (client_queue->waiting > 0 ? work->limit / RESERVED_SHARE : 0);
 }
 
-enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
+enum rankd_status rk_worker_pool_submit(struct rk_worker_pool *work, struct rk_job *job)
 {
     job->resumed = false;
-    job->alone = (struct rk_lane){0};
-    if (!job->lane)
-        job->lane = &job->alone;
+    job->alone = (struct rk_client_queue){0};
+    if (!job->client_queue)
+        job->client_queue = &job->alone;
     job->queued_ns = now_ns();
     pthread_mutex_lock(&work->lock);
-    if (work->stopping || work->waiting >= places(work, job->lane)) {
+    if (work->stopping || work->waiting >= places(work, job->client_queue)) {
         pthread_mutex_unlock(&work->lock);
         return RANKD_OVERLOADED;
     }
-    rk_turns_push(&work->turns, job);
+    rk_fair_queue_push(&work->queue, job);
     work->waiting++;
     pthread_cond_signal(&work->some);
     pthread_mutex_unlock(&work->lock);
     return RANKD_OK;
 }
 
-void rk_work_park(struct rk_work *work)
+void rk_worker_pool_park(struct rk_worker_pool *work)
 {
     pthread_mutex_lock(&work->lock);
     work->parked++;
     pthread_mutex_unlock(&work->lock);
 }
 
-void rk_work_resume(struct rk_work *work, struct rk_job *job)
+void rk_worker_pool_resume(struct rk_worker_pool *work, struct rk_job *job)
 {
     pthread_mutex_lock(&work->lock);
     job->resumed = true;
@@ -198,7 +199,7 @@ void rk_work_resume(struct rk_work *work, struct rk_job *job)
     pthread_mutex_unlock(&work->lock);
 }
 
-static size_t read_count(struct rk_work *work, const size_t *count)
+static size_t read_count(struct rk_worker_pool *work, const size_t *count)
 {
     pthread_mutex_lock(&work->lock);
     size_t value = *count;
@@ -206,22 +207,22 @@ static size_t read_count(struct rk_work *work, const size_t *count)
     return value;
 }
 
-size_t rk_work_waiting(struct rk_work *work)
+size_t rk_worker_pool_waiting(struct rk_worker_pool *work)
 {
     return read_count(work, &work->waiting);
 }
 
-size_t rk_work_running(struct rk_work *work)
+size_t rk_worker_pool_running(struct rk_worker_pool *work)
 {
     return read_count(work, &work->running);
 }
 
-size_t rk_work_parked(struct rk_work *work)
+size_t rk_worker_pool_parked(struct rk_worker_pool *work)
 {
     return read_count(work, &work->parked);
 }
 
-bool rk_work_idle(struct rk_work *work)
+bool rk_worker_pool_idle(struct rk_worker_pool *work)
 {
     pthread_mutex_lock(&work->lock);
     bool idle = work->waiting + work->running + work->parked == 0;
@@ -229,14 +230,14 @@ bool rk_work_idle(struct rk_work *work)
     return idle;
 }
 
-void rk_work_abandon(struct rk_work *work)
+void rk_worker_pool_abandon(struct rk_worker_pool *work)
 {
     pthread_mutex_lock(&work->lock);
     work->abandoned = true;
     pthread_mutex_unlock(&work->lock);
 }
 
-void rk_work_stop(struct rk_work *work)
+void rk_worker_pool_stop(struct rk_worker_pool *work)
 {
     if (work)
         join_and_free(work);

@@ -1,4 +1,4 @@
-/* The work queue: bounded, many producers (front doors), a fixed number of workers. Clients with several jobs
+/* The work queue: bounded, many producers (transports), a fixed number of workers. Clients with several jobs
  * take turns (exec/fair_queue.h), so that one with many of them keeps nobody else waiting.
  *
  * A job is embedded in whatever its owner keeps about a request; the queue owns it from a successful submit
@@ -28,49 +28,50 @@ struct rk_job {
     /* Called instead of run: RANKD_DEADLINE (passed while queued) or RANKD_OVERLOADED (shutting down at
      * once). */
     void (*drop)(struct rk_job *job, enum rankd_status why);
-    /* Called once for each rk_work_resume(), never dropped: what was begun is brought to its end. NULL where
-     * the job never parks. */
+    /* Called once for each rk_worker_pool_resume(), never dropped: what was begun is brought to its end. NULL
+     * where the job never parks. */
     void (*resume)(struct rk_job *job, struct rk_worker *worker);
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
-    /* The client's, for as long as jobs of its wait, and of this queue alone; NULL: the job comes alone. */
-    struct rk_lane *lane;
-    uint64_t queued_ns;   /* set by submit: when it was queued, CLOCK_MONOTONIC */
-    struct rk_job *next;  /* the queue's, and so are the rest */
-    bool resumed;         /* `resume` is due */
-    struct rk_lane alone; /* where it has none */
+    /* Per-client FIFO. Must outlive its queued jobs; belongs to one pool. NULL: the job has none. */
+    struct rk_client_queue *client_queue;
+    uint64_t queued_ns;           /* set by submit: when it was queued, CLOCK_MONOTONIC */
+    struct rk_job *next;          /* the queue's, and so are the rest */
+    bool resumed;                 /* `resume` is due */
+    struct rk_client_queue alone; /* where it has none */
 };
 
-struct rk_work;
+struct rk_worker_pool;
 
 /* NULL and *err on failure. `scratch_limit` bounds each worker's scratch memory in bytes (0 = none). */
-struct rk_work *rk_work_start(unsigned workers, size_t queue_limit, size_t scratch_limit, struct rk_err *err);
+struct rk_worker_pool *rk_worker_pool_start(unsigned workers, size_t queue_limit, size_t scratch_limit,
+                                            struct rk_err *err);
 
-/* Threads for every worker to borrow. Before the first submit; `pool` outlives the work. */
-void rk_work_lend(struct rk_work *work, struct rk_pool *pool);
+/* Threads for every worker to borrow. Before the first submit; `pool` outlives the workers. */
+void rk_worker_pool_lend(struct rk_worker_pool *work, struct rk_pool *pool);
 
 /* RANKD_OK, or RANKD_OVERLOADED if the queue is full or stopping: the job is then still the caller's and
  * neither run nor drop is called. The last eighth of the queue is for jobs of clients that have none in it.
  */
-enum rankd_status rk_work_submit(struct rk_work *work, struct rk_job *job)
+enum rankd_status rk_worker_pool_submit(struct rk_worker_pool *work, struct rk_job *job)
     __attribute__((warn_unused_result));
 
 /* From within `run` or `resume`, before anybody learns of whom to resume: the job will be resumed. Until then
  * the work does not stop. */
-void rk_work_park(struct rk_work *work);
+void rk_worker_pool_park(struct rk_worker_pool *work);
 /* Puts a parked job before those that wait: it has been computed, and its memory is held. Any thread; the job
  * may be over before this returns. */
-void rk_work_resume(struct rk_work *work, struct rk_job *job);
+void rk_worker_pool_resume(struct rk_worker_pool *work, struct rk_job *job);
 
 /* Waiting jobs, jobs that run now, parked jobs: for metrics and for Retry-After. */
-size_t rk_work_waiting(struct rk_work *work);
-size_t rk_work_running(struct rk_work *work);
-size_t rk_work_parked(struct rk_work *work);
+size_t rk_worker_pool_waiting(struct rk_worker_pool *work);
+size_t rk_worker_pool_running(struct rk_worker_pool *work);
+size_t rk_worker_pool_parked(struct rk_worker_pool *work);
 /* True when nothing waits, runs or is parked. */
-bool rk_work_idle(struct rk_work *work);
+bool rk_worker_pool_idle(struct rk_worker_pool *work);
 
-/* Stops taking jobs and runs what is queued or parked (drains); with rk_work_abandon() meanwhile called from
- * another thread the rest is dropped. Then joins the workers and frees. NULL is fine. */
-void rk_work_stop(struct rk_work *work);
-void rk_work_abandon(struct rk_work *work);
+/* Stops taking jobs and runs what is queued or parked (drains); with rk_worker_pool_abandon() meanwhile
+ * called from another thread the rest is dropped. Then joins the workers and frees. NULL is fine. */
+void rk_worker_pool_stop(struct rk_worker_pool *work);
+void rk_worker_pool_abandon(struct rk_worker_pool *work);
 
 #endif

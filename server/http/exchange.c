@@ -109,7 +109,7 @@ bool rk_exchange_run(struct rk_exchange *exchange)
     rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_RUN);
     /* Suspended first: the worker may be done before submit returns. */
     MHD_suspend_connection(exchange->connection);
-    if (rk_work_submit(rk_route_work(app, exchange->route), &exchange->job) == RANKD_OK)
+    if (rk_worker_pool_submit(rk_route_queue(app, exchange->route), &exchange->job) == RANKD_OK)
         return true;
     rk_metric_add(app->metrics, RK_METRIC_rejected, RK_REASON_QUEUE_FULL, 0, 1);
     (void)rk_fail(&exchange->err, RANKD_OVERLOADED,
@@ -138,7 +138,7 @@ static void error_body(struct rk_exchange *exchange)
 void rk_exchange_tell(struct rk_exchange *exchange)
 {
     char head[256];
-    if (!exchange->http->conns.plain || exchange->told)
+    if (!exchange->http->conns.plain || exchange->early_reply_sent)
         return;
     error_body(exchange);
     const struct rk_answer *answer = &exchange->answer;
@@ -149,8 +149,8 @@ void rk_exchange_tell(struct rk_exchange *exchange)
                                 answer->body_bytes);
     struct iovec pieces[] = {{head, (size_t)length}, {answer->body, answer->body_bytes}};
     const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
-    exchange->told = sendmsg(exchange->conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
-    exchange->conn->guard.told = exchange->told;
+    exchange->early_reply_sent = sendmsg(exchange->conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+    exchange->conn->guard.early_reply_sent = exchange->early_reply_sent;
 }
 
 static void add_header(struct MHD_Response *response, const char *name, const char *value)
@@ -217,7 +217,7 @@ static struct MHD_Response *api_response(struct rk_exchange *exchange)
 enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange)
 {
     const bool computed = exchange->is_infer && exchange->err.status == RANKD_OK;
-    if (exchange->told)
+    if (exchange->early_reply_sent)
         return MHD_NO; /* closes */
     if (exchange->err.status != RANKD_OK)
         error_body(exchange);
@@ -270,13 +270,13 @@ static void log_call(const struct rk_exchange *exchange, const char *error)
 static void account(struct rk_exchange *exchange)
 {
     struct rk_app *app = exchange->http->app;
-    const unsigned door = exchange->json_length ? RK_DOOR_HTTP_BINARY : RK_DOOR_HTTP_JSON;
+    const unsigned transport = exchange->json_length ? RK_TRANSPORT_HTTP_BINARY : RK_TRANSPORT_HTTP_JSON;
     int status = exchange->answer.http_status;
     if (!status) /* too slow, or the client went away */
-        status = exchange->conn->guard.told ? 408 : 400;
-    rk_metric_add(app->metrics, RK_METRIC_responses, door, rk_metric_status(status), 1);
-    rk_metric_add(app->metrics, RK_METRIC_received_bytes, door, 0, (int64_t)exchange->body.bytes);
-    rk_metric_add(app->metrics, RK_METRIC_sent_bytes, door, 0, (int64_t)exchange->sent_bytes);
+        status = exchange->conn->guard.early_reply_sent ? 408 : 400;
+    rk_metric_add(app->metrics, RK_METRIC_responses, transport, rk_metric_status(status), 1);
+    rk_metric_add(app->metrics, RK_METRIC_received_bytes, transport, 0, (int64_t)exchange->body.bytes);
+    rk_metric_add(app->metrics, RK_METRIC_sent_bytes, transport, 0, (int64_t)exchange->sent_bytes);
     if (status >= 400 && status < 500 && status != 408) /* what is too slow was counted by the watcher */
         rk_metric_add(app->metrics, RK_METRIC_rejected, reason_of(status), 0, 1);
     if (!exchange->is_infer) {
@@ -302,10 +302,10 @@ void rk_exchange_end(struct rk_exchange *exchange)
         account(exchange);
     if (exchange->awaited)
         atomic_fetch_sub(&http->in_flight, 1);
-    if (exchange->gauged)
+    if (exchange->counted_in_flight)
         rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, -1);
     rk_wire_request_clear(&exchange->wire);
-    rk_lease_end(&exchange->lease);
+    rk_region_bindings_end(&exchange->bindings);
     rk_body_free(&exchange->body, http->app->budget);
     free(exchange->packed);
     free(exchange->answer.body);

@@ -61,8 +61,9 @@ struct rk_exchange {
     bool awaited; /* counts in http->in_flight */
     bool spare;   /* in a spare place (places.h) */
     bool options; /* the verb is OPTIONS: the answer is answer.allow */
-    bool gauged;  /* counts as in flight for metrics: not the light ones, or looking would be seen */
-    bool told;    /* the answer was sent while the body still came: nothing follows it */
+    bool
+        counted_in_flight; /* counts as in flight for metrics: not the light ones, or looking would be seen */
+    bool early_reply_sent; /* the answer was sent while the body still came: nothing follows it */
 
     struct rk_body body;
     struct rk_err err;
@@ -73,7 +74,7 @@ struct rk_exchange {
     struct rk_answer answer; /* of everything but a successful inference */
 
     struct rk_wire_request wire;
-    struct rk_lease lease; /* of shared memory that the request names */
+    struct rk_region_bindings bindings; /* of shared memory that the request names */
     struct rk_reply reply;
     struct rk_wire_reply out;
     struct rk_infer_meta meta;

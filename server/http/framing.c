@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum state {
+enum framing_state {
     HEAD,
     BODY,       /* of a length that was announced */
     CHUNK_SIZE, /* its digits */
@@ -162,7 +162,7 @@ static void read_chunk_byte(struct rk_framing *framing, struct rk_in *in)
 {
     const unsigned char c = (unsigned char)*in->at++;
     in->left--;
-    switch ((enum state)framing->state) {
+    switch ((enum framing_state)framing->state) {
     case CHUNK_SIZE:
         read_size(framing, c);
         break;

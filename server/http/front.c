@@ -79,8 +79,8 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
     rk_conn_phase(&http->conns, exchange->conn, RK_PHASE_BODY);
     if (rk_exchange_header(exchange, method))
         return rk_exchange_answer(exchange);
-    exchange->gauged = !exchange->route || exchange->route->kind != RK_ROUTE_LIGHT;
-    if (exchange->gauged)
+    exchange->counted_in_flight = !exchange->route || exchange->route->kind != RK_ROUTE_LIGHT;
+    if (exchange->counted_in_flight)
         rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, 1);
     if (exchange->err.status == RANKD_TOO_LARGE)
         rk_exchange_tell(exchange);
@@ -222,17 +222,17 @@ static void drain(struct rk_http *http)
     struct rk_app *app = http->app;
     rk_places_drain(&http->conns);
     const uint64_t until = rk_now_ns() + app->config.drain_timeout * 1000000u;
-    while (atomic_load(&http->in_flight) && !atomic_load(&app->hurry) && rk_now_ns() < until)
+    while (atomic_load(&http->in_flight) && !atomic_load(&app->force_shutdown) && rk_now_ns() < until)
         (void)nanosleep(&(struct timespec){0, 5000000}, NULL);
     if (atomic_load(&http->in_flight))
         rk_log_say(app->log, RK_LOG_WARN, "http", "%zu requests were not waited for",
                    atomic_load(&http->in_flight));
     /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its deadline. */
     if (atomic_load(&http->in_flight)) {
-        rk_work_abandon(app->work);
-        rk_work_abandon(app->errands);
+        rk_worker_pool_abandon(app->workers);
+        rk_worker_pool_abandon(app->admin_queue);
     }
-    while (!rk_work_idle(app->work) || !rk_work_idle(app->errands))
+    while (!rk_worker_pool_idle(app->workers) || !rk_worker_pool_idle(app->admin_queue))
         (void)nanosleep(&(struct timespec){0, 1000000}, NULL);
 }
 

@@ -1,4 +1,4 @@
-/* The HTTP front door: libmicrohttpd with one epoll thread that reads and writes, and the work queue behind
+/* The HTTP transport: libmicrohttpd with one epoll thread that reads and writes, and the work queue behind
  * it. */
 #ifndef RK_HTTP_FRONT_H
 #define RK_HTTP_FRONT_H
@@ -10,7 +10,7 @@
 enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
 
 /* Takes no more requests, hangs up on those that were not sent whole, waits for those that run (at most
- * --drain-timeout, not at all in a hurry), hangs up. */
+ * --drain-timeout, not at all once shutdown is forced), hangs up. */
 void rk_http_stop(struct rk_app *app);
 
 /* Reads the certificate and key again (SIGHUP), for connections to come. On failure the old ones stay.

@@ -92,9 +92,9 @@ void rk_guard_late(struct rk_guard *guard, const char *what, uint64_t limit_ms)
 static void tell_late(struct rk_guard *guard, const struct wire *wire)
 {
     char body[160], answer[384];
-    if (guard->told || rk_framing_is_idle(&guard->framing))
+    if (guard->early_reply_sent || rk_framing_is_idle(&guard->framing))
         return;
-    guard->told = true;
+    guard->early_reply_sent = true;
     int length =
         snprintf(body, sizeof body,
                  "{\"error\":\"the %s of the request took longer than %llu ms to arrive, the most it may "

@@ -21,7 +21,7 @@ struct rk_guard {
     uint64_t late_ms;      /* the deadline that was missed, for the sentence */
     const char *late_what; /* what missed it: set before `late` */
     atomic_bool late;      /* the request came too slowly: told with the next look at the socket */
-    bool told;             /* an answer was written past libmicrohttpd */
+    bool early_reply_sent; /* an answer was written past libmicrohttpd */
 };
 
 /* The guard of a connection, from accept to close. All calls but rk_guard_late() on libmicrohttpd's thread.

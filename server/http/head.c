@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum state {
+enum head_state {
     LEAD,       /* before the request line; empty lines are skipped */
     LEAD_LF,    /* the line feed of such an empty line */
     METHOD,     /* up to its space */
@@ -382,7 +382,7 @@ static void end_head(struct rk_head *head)
 /* A line feed must follow a carriage return, and nothing else. */
 static void read_line_feed(struct rk_head *head, unsigned char c)
 {
-    static const enum state next[] = {
+    static const enum head_state next[] = {
         [LEAD_LF] = LEAD, [LINE_LF] = LINE_FIRST, [VALUE_LF] = LINE_FIRST, [END_LF] = OVER};
     if (c != '\n') {
         REFUSE(head, 400, "the %s holds a carriage return that no line feed follows; lines must end in CR LF",
@@ -396,7 +396,7 @@ static void read_line_feed(struct rk_head *head, unsigned char c)
 
 static void read_byte(struct rk_head *head, unsigned char c)
 {
-    switch ((enum state)head->state) {
+    switch ((enum head_state)head->state) {
     case LEAD:
         head->state = c == '\r' ? LEAD_LF : METHOD;
         if (c != '\r')

@@ -116,7 +116,7 @@ static enum rankd_status check_model(struct rk_exchange *exchange)
     if (!exchange->is_infer)
         return RANKD_OK;
     exchange->wire.request.model = rk_model_find_or_fail(exchange->match.names[0], &exchange->err);
-    exchange->meta.door = exchange->json_length ? RK_DOOR_HTTP_BINARY : RK_DOOR_HTTP_JSON;
+    exchange->meta.transport = exchange->json_length ? RK_TRANSPORT_HTTP_BINARY : RK_TRANSPORT_HTTP_JSON;
     exchange->meta.who = &exchange->who;
     exchange->meta.id = exchange->wire.id;
     return exchange->err.status;

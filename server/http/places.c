@@ -76,7 +76,7 @@ void rk_places_drain(struct rk_conns *conns)
     for (struct rk_conn *conn = conns->first; conn; conn = conn->next) {
         if (conn->phase != RK_PHASE_HEADER && conn->phase != RK_PHASE_BODY)
             continue;
-        if (conns->plain && !conn->guard.told)
+        if (conns->plain && !conn->guard.early_reply_sent)
             rk_conn_say(conn, "503 Service Unavailable", "rankd is shutting down; try again in a moment");
         rk_conn_end(conns, conn);
     }

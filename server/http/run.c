@@ -80,7 +80,7 @@ static enum rankd_status parse_json(struct rk_exchange *exchange, const struct r
     rk_json_heap_open(&heap, app->budget, exchange->body.reserved);
     const enum rankd_status status =
         rk_wire_request_parse(&exchange->wire, model, exchange->body.data, exchange->body.bytes, json_bytes,
-                              app->regions ? &exchange->lease.finder : NULL, &exchange->err);
+                              app->regions ? &exchange->bindings.finder : NULL, &exchange->err);
     rk_json_heap_close(&heap);
     return status;
 }
@@ -97,12 +97,13 @@ static enum rankd_status parse(struct rk_exchange *exchange)
         return exchange->err.status;
     struct rk_app *app = exchange->http->app;
     if (app->regions)
-        rk_lease_start(&exchange->lease, app->regions, exchange->who.name, budget, exchange->body.reserved);
+        rk_region_bindings_start(&exchange->bindings, app->regions, exchange->who.name, budget,
+                                 exchange->body.reserved);
     enum rankd_status status = parse_json(exchange, model, json_bytes);
     wire->request.model = model;
     if (status == RANKD_OK && wire->request.params.bank[0])
-        status = rk_lease_localize(&exchange->lease, &wire->request, &exchange->err);
-    exchange->meta.held = exchange->body.reserved + exchange->lease.held_bytes;
+        status = rk_region_bindings_localize(&exchange->bindings, &wire->request, &exchange->err);
+    exchange->meta.held = exchange->body.reserved + exchange->bindings.held_bytes;
     exchange->meta.reply_bytes = rk_wire_reply_cost(wire, exchange->accepted != RK_ENCODING_NONE);
     return status;
 }
@@ -147,8 +148,8 @@ static enum rankd_status store(struct rk_exchange *exchange)
     const struct rk_wire_request *wire = &exchange->wire;
     for (unsigned i = 0; i < RK_OUT_COUNT; i++) {
         if (wire->region[i] && exchange->reply.outputs >> i & 1u &&
-            rk_lease_store(&exchange->lease, wire->region[i], exchange->reply.out[i].bytes,
-                           rk_output_rows[i].name, &exchange->err) != RANKD_OK)
+            rk_region_bindings_store(&exchange->bindings, wire->region[i], exchange->reply.out[i].bytes,
+                                     rk_output_rows[i].name, &exchange->err) != RANKD_OK)
             return exchange->err.status;
     }
     return RANKD_OK;

@@ -27,13 +27,13 @@ static void drop(struct rk_region *region)
     if (region->fd >= 0)
         (void)close(region->fd);
     if (region->address)
-        region->device->plugin->unmap(region->device->card, region->address);
+        region->device->plugin->unmap(region->device->handle, region->address);
     free(region);
 }
 
 static bool is_kind(const struct rk_region *region, enum rk_region_kind kind)
 {
-    return (region->device != NULL) == (kind == RK_REGION_CARD);
+    return (region->device != NULL) == (kind == RK_REGION_DEVICE);
 }
 
 enum rankd_status rk_regions_start(struct rk_app *app, struct rk_err *err)
@@ -73,7 +73,7 @@ void rk_regions_stop(struct rk_app *app)
 }
 
 /* Where the owner's region is linked from; the end of the list if there is none. With the lock held. */
-static struct rk_region **find(struct rk_regions *regions, const char *owner, const char *name)
+static struct rk_region **find_region(struct rk_regions *regions, const char *owner, const char *name)
 {
     struct rk_region **at = &regions->first;
     while (*at && (strcmp((*at)->owner, owner) != 0 || strcmp((*at)->name, name) != 0))
@@ -99,7 +99,7 @@ static void unlist(struct rk_regions *regions, struct rk_region **at)
 struct rk_region *rk_regions_get(struct rk_regions *regions, const char *owner, const char *name)
 {
     (void)pthread_mutex_lock(&regions->lock);
-    struct rk_region *region = *find(regions, owner, name);
+    struct rk_region *region = *find_region(regions, owner, name);
     if (region)
         region->users++;
     (void)pthread_mutex_unlock(&regions->lock);
@@ -163,7 +163,7 @@ static enum rankd_status add(struct rk_regions *regions, struct rk_region *regio
     size_t own = 0;
     for (const struct rk_region *other = regions->first; other; other = other->next)
         own += strcmp(other->owner, region->owner) == 0;
-    struct rk_region **end = find(regions, region->owner, region->name);
+    struct rk_region **end = find_region(regions, region->owner, region->name);
     if (*end)
         return rk_fail(err, RANKD_CONFLICT, "region \"%.64s\" is registered already; unregister it first",
                        region->name);
@@ -217,9 +217,9 @@ static enum rankd_status list(struct rk_regions *regions, struct rk_region *regi
     return status;
 }
 
-enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk_device *device,
-                                           const char *owner, const char *name, const unsigned char *handle,
-                                           uint64_t card, size_t bytes, struct rk_err *err)
+enum rankd_status rk_regions_register_device(struct rk_regions *regions, struct rk_device *device,
+                                             const char *owner, const char *name, const unsigned char *handle,
+                                             uint64_t ordinal, size_t bytes, struct rk_err *err)
 {
     char why[RK_DEVICE_WHY] = "";
     void *address = NULL;
@@ -228,11 +228,11 @@ enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk
         return err->status;
     if (!device)
         return rk_fail(err, RANKD_UNSUPPORTED,
-                       "this daemon uses no accelerator (--device); send binary tensors, or use the ring");
-    if (card != (uint64_t)device->ordinal)
-        return rk_fail(err, RANKD_INVALID, "device_id is %llu; this daemon uses card %d",
-                       (unsigned long long)card, device->ordinal);
-    if (device->plugin->map(device->card, handle, &address, &behind, why) != RK_CARD_DONE)
+                       "this daemon uses no device (--device); send binary tensors, or use the ring");
+    if (ordinal != (uint64_t)device->ordinal)
+        return rk_fail(err, RANKD_INVALID, "device_id is %llu; this daemon uses device %d",
+                       (unsigned long long)ordinal, device->ordinal);
+    if (device->plugin->map(device->handle, handle, &address, &behind, why) != RK_DEVICE_DONE)
         return rk_fail(
             err, RANKD_INVALID,
             "raw_handle can't be opened (%s); it must be what cudaIpcGetMemHandle gave, of memory that "
@@ -240,7 +240,7 @@ enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk
             why);
     struct rk_region *region = describe(owner, name, "", 0, bytes);
     if (!region || bytes > behind) {
-        device->plugin->unmap(device->card, address);
+        device->plugin->unmap(device->handle, address);
         free(region);
         return region ? rk_fail(err, RANKD_INVALID, "byte_size is %zu; there are %zu bytes behind raw_handle",
                                 bytes, behind)
@@ -248,7 +248,7 @@ enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk
     }
     region->device = device;
     region->address = address;
-    region->card = card;
+    region->ordinal = ordinal;
     return list(regions, region, err);
 }
 
@@ -325,8 +325,8 @@ enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner,
             continue;
         rk_json_open(out, NULL, '{');
         rk_json_text(out, "name", region->name);
-        if (kind == RK_REGION_CARD) {
-            rk_json_uint(out, "device_id", region->card);
+        if (kind == RK_REGION_DEVICE) {
+            rk_json_uint(out, "device_id", region->ordinal);
         } else {
             rk_json_text(out, "key", region->key);
             rk_json_uint(out, "offset", region->offset);

@@ -8,7 +8,7 @@
  * take; in return no access can fault, and what was checked stays as it was. (The ring is the way without
  * copies.)
  *
- * A region may also be memory of the accelerator that the client exported (the CUDA shared memory extension):
+ * A region may also be memory of the device that the client exported (the CUDA shared memory extension):
  * that is used where it lies. It can't be cut short, and what the kernels read of it is bounded whatever
  * stands there. Both kinds share their names, limits and owners. */
 #ifndef RK_REGIONS_H
@@ -25,7 +25,8 @@ struct rk_region;
 
 enum { RK_REGION_NAME = 128, RK_REGION_KEY = 256 };
 
-/* The part (app.h): app->regions, NULL where --allow-shm-regions is not given. RANKD_INVALID without tokens.
+/* The component (app.h): app->regions, NULL where --allow-shm-regions is not given. RANKD_INVALID without
+ * tokens.
  */
 enum rankd_status rk_regions_start(struct rk_app *app, struct rk_err *err);
 void rk_regions_stop(struct rk_app *app);
@@ -38,12 +39,12 @@ enum rankd_status rk_regions_register(struct rk_regions *regions, const char *ow
                                       const char *key, size_t offset, size_t bytes, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* The same for memory of card number `card` by its inter-process handle (RK_DEVICE_HANDLE bytes).
- * RANKD_UNSUPPORTED: there is no accelerator. RANKD_INVALID: another card than the daemon's, a handle that
+/* The same for memory of device number `ordinal` by its inter-process handle (RK_DEVICE_HANDLE bytes).
+ * RANKD_UNSUPPORTED: there is no device. RANKD_INVALID: another device than the daemon's, a handle that
  * can't be opened, fewer bytes behind it than registered. */
-enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk_device *device,
-                                           const char *owner, const char *name, const unsigned char *handle,
-                                           uint64_t card, size_t bytes, struct rk_err *err)
+enum rankd_status rk_regions_register_device(struct rk_regions *regions, struct rk_device *device,
+                                             const char *owner, const char *name, const unsigned char *handle,
+                                             uint64_t ordinal, size_t bytes, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* After the tokens were read again: forgets what belongs to a token that is gone or may no longer infer, and
@@ -51,7 +52,7 @@ enum rankd_status rk_regions_register_card(struct rk_regions *regions, struct rk
  */
 size_t rk_regions_sweep(struct rk_regions *regions);
 
-enum rk_region_kind { RK_REGION_SYSTEM, RK_REGION_CARD };
+enum rk_region_kind { RK_REGION_SYSTEM, RK_REGION_DEVICE };
 
 /* Forgets the owner's region `name` of the kind, all of the owner's of the kind with NULL. One that is not
  * there is forgotten already. Requests that use it end undisturbed. */
@@ -65,7 +66,7 @@ enum rankd_status rk_regions_show(struct rk_regions *regions, const char *owner,
     __attribute__((warn_unused_result));
 
 /* What one request uses of them. */
-struct rk_lease {
+struct rk_region_bindings {
     struct rk_region_finder finder; /* for rk_wire_request_parse() */
     struct rk_regions *regions;
     const char *owner;
@@ -73,28 +74,30 @@ struct rk_lease {
     size_t beside;     /* bytes that the request has reserved already */
     size_t held_bytes; /* and for what is held here */
     size_t count;
-    struct rk_held {
+    struct rk_region_binding {
         struct rk_region *region;
         size_t offset, bytes;
-        void *memory; /* here, or of a region on the card its address there */
-        void *copy;   /* here, of what lies there: rk_lease_localize() */
-    } held[RK_IN_COUNT + RK_OUT_COUNT];
+        void *memory; /* here, or of a region on the device its address there */
+        void *copy;   /* here, of what lies there: rk_region_bindings_localize() */
+    } binding[RK_IN_COUNT + RK_OUT_COUNT];
 };
 
-/* `owner` and `budget` outlive the lease. rk_lease_end() must follow, after the last use of what it found. */
-void rk_lease_start(struct rk_lease *lease, struct rk_regions *regions, const char *owner,
-                    struct rk_budget *budget, size_t beside);
-void rk_lease_end(struct rk_lease *lease); /* a zeroed one is fine */
+/* `owner` and `budget` outlive the bindings. rk_region_bindings_end() must follow, after the last use of what
+ * it found. */
+void rk_region_bindings_start(struct rk_region_bindings *bindings, struct rk_regions *regions,
+                              const char *owner, struct rk_budget *budget, size_t beside);
+void rk_region_bindings_end(struct rk_region_bindings *bindings); /* a zeroed one is fine */
 
-/* Brings inputs that lie on the card here: for requests that are not computed there, and whose batch is kept.
- * RANKD_OVERLOADED, RANKD_INTERNAL (the card does not answer). */
-enum rankd_status rk_lease_localize(struct rk_lease *lease, struct rk_request *request, struct rk_err *err)
-    __attribute__((warn_unused_result));
+/* Brings inputs that lie on the device here: for requests that are not computed there, and whose batch is
+ * kept. RANKD_OVERLOADED, RANKD_INTERNAL (the device does not answer). */
+enum rankd_status rk_region_bindings_localize(struct rk_region_bindings *bindings, struct rk_request *request,
+                                              struct rk_err *err) __attribute__((warn_unused_result));
 
 /* Writes the first `bytes` bytes of memory that was found for an output to its place. RANKD_INVALID: the
- * object is shorter than it was. RANKD_NO_SPACE: the machine has no memory for it. What lies on the card is
+ * object is shorter than it was. RANKD_NO_SPACE: the machine has no memory for it. What lies on the device is
  * there already. */
-enum rankd_status rk_lease_store(struct rk_lease *lease, const void *memory, size_t bytes, const char *output,
-                                 struct rk_err *err) __attribute__((warn_unused_result));
+enum rankd_status rk_region_bindings_store(struct rk_region_bindings *bindings, const void *memory,
+                                           size_t bytes, const char *output, struct rk_err *err)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -8,9 +8,9 @@ struct rk_region {
     struct rk_region *next;   /* the registry's */
     unsigned users;           /* the registry itself while it is listed, and every request; under its lock */
     int fd;                   /* of a system region; else -1 */
-    struct rk_device *device; /* of a region on the card; else NULL */
+    struct rk_device *device; /* of a region on the device; else NULL */
     void *address;            /* there */
-    uint64_t card;            /* its number, as registered */
+    uint64_t ordinal;         /* its number, as registered */
     size_t offset, bytes;
     char owner[64], name[RK_REGION_NAME], key[RK_REGION_KEY];
 };

@@ -112,7 +112,7 @@ static void ask(struct rk_peer *peer)
     rk_api_call(peer->front->app, &api, &call->answer);
 }
 
-static void run(struct rk_job *job, struct rk_worker *worker)
+static void run_call(struct rk_job *job, struct rk_worker *worker)
 {
     (void)worker;
     struct rk_ring_call *call = (struct rk_ring_call *)((char *)job - offsetof(struct rk_ring_call, job));
@@ -120,7 +120,7 @@ static void run(struct rk_job *job, struct rk_worker *worker)
     answered(call);
 }
 
-static void drop(struct rk_job *job, enum rankd_status why)
+static void drop_call(struct rk_job *job, enum rankd_status why)
 {
     struct rk_ring_call *call = (struct rk_ring_call *)((char *)job - offsetof(struct rk_ring_call, job));
     answer_text(call, (int)why, "{\"error\":\"rankd is shutting down\"}");
@@ -157,7 +157,7 @@ static const struct rk_route *route_of(const struct rk_ring_call *call)
     return rk_route_find(call->request, call->path, &match, allow, &err);
 }
 
-static void begin(struct rk_peer *peer, uint32_t tag, const char *line, size_t bytes)
+static void begin_control(struct rk_peer *peer, uint32_t tag, const char *line, size_t bytes)
 {
     struct rk_ring_call *call = &peer->call;
     forget_answer(call);
@@ -176,9 +176,9 @@ static void begin(struct rk_peer *peer, uint32_t tag, const char *line, size_t b
         send_page(peer, 0);
         return;
     }
-    call->job = (struct rk_job){.run = run, .drop = drop};
+    call->job = (struct rk_job){.run = run_call, .drop = drop_call};
     atomic_store(&call->busy, true);
-    if (rk_work_submit(rk_route_work(peer->front->app, route), &call->job) == RANKD_OK) {
+    if (rk_worker_pool_submit(rk_route_queue(peer->front->app, route), &call->job) == RANKD_OK) {
         rk_peer_hold(peer);
         return;
     }
@@ -208,7 +208,7 @@ bool rk_control_packet(struct rk_peer *peer, size_t bytes)
     else if (atomic_load(&call->busy))
         rk_peer_hang_up(peer, "a call came before the answer to the one before");
     else if (is_call)
-        begin(peer, head.tag, line, bytes - sizeof head);
+        begin_control(peer, head.tag, line, bytes - sizeof head);
     else
         send_page(peer, head.offset);
     return true;

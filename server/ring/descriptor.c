@@ -29,12 +29,12 @@ SAME(RANKD_OUT_COUNT, RK_OUT_COUNT);
 SAME(RANKD_TENSOR_RANK, RK_MAX_RANK);
 
 /* What is still unread of the copy. */
-struct reader {
+struct descriptor_reader {
     const char *at;
     size_t left;
 };
 
-static const void *take(struct reader *reader, size_t bytes)
+static const void *take(struct descriptor_reader *reader, size_t bytes)
 {
     if (bytes > reader->left)
         return NULL;
@@ -49,7 +49,7 @@ static enum rankd_status cut_short(struct rk_err *err)
     return rk_fail(err, RANKD_INVALID, "the descriptor ends before the tensors and parameters it announces");
 }
 
-static enum rankd_status read_input(const struct rk_segment *segment, const struct rankd_shm_tensor *wire,
+static enum rankd_status read_input(const struct rk_shm_segment *segment, const struct rankd_shm_tensor *wire,
                                     struct rk_request *request, struct rk_err *err)
 {
     if (wire->port >= RK_IN_COUNT)
@@ -74,7 +74,7 @@ static enum rankd_status read_input(const struct rk_segment *segment, const stru
     if (tensor->bytes != wire->bytes)
         return rk_fail(err, RANKD_INVALID, "%s has %" PRIu64 " bytes; shape and datatype make it %zu", name,
                        wire->bytes, tensor->bytes);
-    tensor->data = rk_segment_at(segment, wire->offset, wire->bytes, 1);
+    tensor->data = rk_shm_segment_at(segment, wire->offset, wire->bytes, 1);
     if (tensor->data == NULL)
         return rk_fail(err, RANKD_INVALID,
                        "%s: %" PRIu64 " bytes at offset %" PRIu64 " do not lie in the arena, %zu to %zu",
@@ -82,8 +82,9 @@ static enum rankd_status read_input(const struct rk_segment *segment, const stru
     return RANKD_OK;
 }
 
-static enum rankd_status read_output(const struct rk_segment *segment, const struct rankd_shm_tensor *wire,
-                                     struct rk_request *request, struct rk_reply *reply, struct rk_err *err)
+static enum rankd_status read_output(const struct rk_shm_segment *segment,
+                                     const struct rankd_shm_tensor *wire, struct rk_request *request,
+                                     struct rk_reply *reply, struct rk_err *err)
 {
     if (wire->port >= RK_OUT_COUNT)
         return rk_fail(err, RANKD_INVALID, "output port is %" PRIu32 "; it may be 0 to %d", wire->port,
@@ -93,7 +94,7 @@ static enum rankd_status read_output(const struct rk_segment *segment, const str
         return rk_fail(err, RANKD_INVALID, "output %s is there twice", name);
     struct rk_out *out = &reply->out[wire->port];
     /* Elements are at most 8 bytes, and the engine writes them as such. */
-    out->data = rk_segment_at(segment, wire->offset, wire->bytes, 8);
+    out->data = rk_shm_segment_at(segment, wire->offset, wire->bytes, 8);
     if (out->data == NULL)
         return rk_fail(err, RANKD_INVALID,
                        "%s: %" PRIu64 " bytes at offset %" PRIu64
@@ -132,7 +133,8 @@ static enum rankd_status set_parameter(struct rk_request *request, const struct 
     }
 }
 
-static enum rankd_status read_parameter(struct reader *reader, struct rk_request *request, struct rk_err *err)
+static enum rankd_status read_parameter(struct descriptor_reader *reader, struct rk_request *request,
+                                        struct rk_err *err)
 {
     const struct rankd_shm_parameter *wire = take(reader, sizeof *wire);
     if (wire == NULL)
@@ -152,7 +154,7 @@ static enum rankd_status read_parameter(struct reader *reader, struct rk_request
     return set_parameter(request, wire, text, err);
 }
 
-static enum rankd_status read_head(struct reader *reader, const struct rankd_shm_descriptor **head,
+static enum rankd_status read_head(struct descriptor_reader *reader, const struct rankd_shm_descriptor **head,
                                    struct rk_request *request, char id[65], struct rk_err *err)
 {
     const struct rankd_shm_descriptor *wire = *head = take(reader, sizeof *wire);
@@ -176,11 +178,11 @@ static enum rankd_status read_head(struct reader *reader, const struct rankd_shm
     return request->model != NULL ? RANKD_OK : err->status;
 }
 
-enum rankd_status rk_descriptor_parse(const struct rk_segment *segment, const void *copy, size_t bytes,
+enum rankd_status rk_descriptor_parse(const struct rk_shm_segment *segment, const void *copy, size_t bytes,
                                       struct rk_request *request, struct rk_reply *reply, char id[65],
                                       struct rk_err *err)
 {
-    struct reader reader = {copy, bytes};
+    struct descriptor_reader reader = {copy, bytes};
     const struct rankd_shm_descriptor *head;
     *request = (struct rk_request){.params = rk_params_default()};
     *reply = (struct rk_reply){0};

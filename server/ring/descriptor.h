@@ -11,7 +11,7 @@
  * in the tensors; inputs of *request and outputs of *reply (data and capacity) then point into the segment's
  * arena, each wholly inside. `id` gets the request's own name. Both structs are set whatever the outcome.
  * RANKD_INVALID names the field. */
-enum rankd_status rk_descriptor_parse(const struct rk_segment *segment, const void *copy, size_t bytes,
+enum rankd_status rk_descriptor_parse(const struct rk_shm_segment *segment, const void *copy, size_t bytes,
                                       struct rk_request *request, struct rk_reply *reply, char id[65],
                                       struct rk_err *err) __attribute__((warn_unused_result));
 

@@ -58,14 +58,14 @@ static void set_waiting(struct rk_front *front, enum rankd_waiting waiting)
 {
     for (struct rk_peer *peer = front->peers; peer != NULL; peer = peer->next) {
         if (rk_peer_open(peer))
-            rk_segment_daemon_waits(&peer->segment, waiting);
+            rk_shm_segment_daemon_waits(&peer->segment, waiting);
     }
 }
 
 static bool anything_submitted(const struct rk_front *front)
 {
     for (struct rk_peer *peer = front->peers; peer != NULL; peer = peer->next) {
-        if (rk_peer_open(peer) && rk_segment_has_submission(&peer->segment))
+        if (rk_peer_open(peer) && rk_shm_segment_has_submission(&peer->segment))
             return true;
     }
     return false;
@@ -152,7 +152,7 @@ static void finish(struct rk_front *front)
         struct rk_peer *next;
         for (struct rk_peer *peer = front->peers; peer != NULL; peer = next) {
             next = peer->next;
-            if (is_idle(peer) || atomic_load(&front->app->hurry))
+            if (is_idle(peer) || atomic_load(&front->app->force_shutdown))
                 rk_peer_hang_up(peer, NULL);
         }
         (void)rk_loop_wait(front->loop, ACCEPT_PAUSE_NS / 10);

@@ -32,7 +32,7 @@ static enum rankd_status open_segment(struct rk_peer *peer, const struct rankd_h
     if (entries > most)
         entries /= 2;
     uint64_t arena = hello->arena_bytes == 0 ? DEFAULT_ARENA : hello->arena_bytes;
-    size_t bytes = rk_segment_bytes(entries, arena);
+    size_t bytes = rk_shm_segment_bytes(entries, arena);
     if (bytes == 0)
         return rk_fail(err, RANKD_OVERLOADED, "an arena of %llu bytes is out of all proportion",
                        (unsigned long long)arena);
@@ -43,11 +43,11 @@ static enum rankd_status open_segment(struct rk_peer *peer, const struct rankd_h
     if (peer->jobs == NULL)
         rk_fail(err, RANKD_OVERLOADED, "rankd is out of memory");
     if (peer->jobs == NULL ||
-        rk_segment_open(&peer->segment, entries, arena, front->daemon_id, fd, err) != RANKD_OK) {
+        rk_shm_segment_open(&peer->segment, entries, arena, front->daemon_id, fd, err) != RANKD_OK) {
         rk_quota_give(front->quota, peer->uid, bytes);
         return err->status;
     }
-    peer->memory = (struct rk_pinnable){.base = peer->segment.shared, .bytes = peer->segment.bytes};
+    peer->memory = (struct rk_pin_candidate){.base = peer->segment.shared, .bytes = peer->segment.bytes};
     peer->quota_bytes = bytes;
     rk_metric_add(front->app->metrics, RK_METRIC_ring_segments, 0, 0, 1);
     rk_metric_add(front->app->metrics, RK_METRIC_ring_bytes, 0, 0, (int64_t)bytes);

@@ -17,11 +17,11 @@ static struct rk_ring_job *job_of(struct rk_job *job)
 static void publish(struct rk_peer *peer, const struct rankd_shm_completion *completion)
 {
     (void)pthread_mutex_lock(&peer->completing);
-    rk_segment_complete(&peer->segment, completion);
+    rk_shm_segment_complete(&peer->segment, completion);
     peer->outstanding--;
     (void)pthread_mutex_unlock(&peer->completing);
     rk_peer_ring(peer);
-    rk_metric_add(peer->front->app->metrics, RK_METRIC_responses, RK_DOOR_RING,
+    rk_metric_add(peer->front->app->metrics, RK_METRIC_responses, RK_TRANSPORT_RING,
                   rk_metric_status(completion->status == 0 ? 200 : (int)completion->status), 1);
 }
 
@@ -64,7 +64,7 @@ static void infer_on(struct rk_job *base, struct rk_worker *worker)
         complete(job, &err);
 }
 
-static void run(struct rk_job *base, struct rk_worker *worker)
+static void run_job(struct rk_job *base, struct rk_worker *worker)
 {
     struct rk_ring_job *job = job_of(base);
     int waiting = RK_RING_JOB_WAITING;
@@ -80,7 +80,7 @@ static void run(struct rk_job *base, struct rk_worker *worker)
     infer_on(base, worker);
 }
 
-static void drop(struct rk_job *base, enum rankd_status why)
+static void drop_job(struct rk_job *base, enum rankd_status why)
 {
     finish_with(job_of(base), why,
                 why == RANKD_DEADLINE ? "the request's deadline passed before it was computed"
@@ -119,10 +119,11 @@ static struct rk_ring_job *free_job(struct rk_peer *peer)
 static enum rankd_status parse(struct rk_ring_job *job, const struct rankd_shm_submission *entry,
                                struct rk_err *err)
 {
-    const struct rk_segment *segment = &job->peer->segment;
+    const struct rk_shm_segment *segment = &job->peer->segment;
     job->request = (struct rk_request){0};
     job->reply = (struct rk_reply){0};
-    job->block = rk_segment_at(segment, entry->reply_offset, sizeof(struct rankd_shm_reply), RANKD_SHM_ALIGN);
+    job->block =
+        rk_shm_segment_at(segment, entry->reply_offset, sizeof(struct rankd_shm_reply), RANKD_SHM_ALIGN);
     if (job->block == NULL)
         return rk_fail(err, RANKD_INVALID,
                        "the reply's offset %" PRIu64 " is not in the arena or not aligned",
@@ -131,7 +132,7 @@ static enum rankd_status parse(struct rk_ring_job *job, const struct rankd_shm_s
         return rk_fail(err, RANKD_INVALID, "the descriptor has %" PRIu32 " bytes; it may have %d",
                        entry->descriptor_bytes, RANKD_SHM_DESCRIPTOR_MAX);
     const void *shared =
-        rk_segment_at(segment, entry->descriptor_offset, entry->descriptor_bytes, RANKD_SHM_ALIGN);
+        rk_shm_segment_at(segment, entry->descriptor_offset, entry->descriptor_bytes, RANKD_SHM_ALIGN);
     if (shared == NULL)
         return rk_fail(err, RANKD_INVALID,
                        "the descriptor's offset %" PRIu64 " is not in the arena or not aligned",
@@ -153,15 +154,15 @@ static void infer(struct rk_peer *peer, const struct rankd_shm_submission *entry
     rk_peer_hold(peer);
     job->peer = peer;
     job->tag = entry->tag;
-    job->meta =
-        (struct rk_infer_meta){.door = RK_DOOR_RING, .who = &peer->who, .id = job->id, .received_ns = now};
+    job->meta = (struct rk_infer_meta){
+        .transport = RK_TRANSPORT_RING, .who = &peer->who, .id = job->id, .received_ns = now};
     job->meta.deadline_ns = deadline(front, now, entry->timeout_ns);
     job->meta.job = &job->job;
-    job->job = (struct rk_job){.run = run,
-                               .drop = drop,
+    job->job = (struct rk_job){.run = run_job,
+                               .drop = drop_job,
                                .resume = infer_on,
                                .deadline_ns = job->meta.deadline_ns,
-                               .lane = &peer->lane};
+                               .client_queue = &peer->client_queue};
     atomic_store_explicit(&job->state, RK_RING_JOB_WAITING, memory_order_relaxed);
     if (parse(job, entry, &err) != RANKD_OK) {
         complete(job, &err);
@@ -169,15 +170,15 @@ static void infer(struct rk_peer *peer, const struct rankd_shm_submission *entry
     }
     job->meta.parse_ns = rk_now_ns() - now;
     if (is_small(front, &job->request)) {
-        run(&job->job, &front->worker);
+        run_job(&job->job, &front->worker);
         return;
     }
-    job->meta.lies_in = &peer->memory; /* pinning it takes a while: the loop must not */
-    if (rk_work_submit(front->app->work, &job->job) != RANKD_OK)
+    job->meta.host_region = &peer->memory; /* pinning it takes a while: the loop must not */
+    if (rk_worker_pool_submit(front->app->workers, &job->job) != RANKD_OK)
         finish_with(job, RANKD_OVERLOADED, "the work queue is full or rankd is shutting down; try again");
 }
 
-static void cancel(struct rk_peer *peer, uint64_t tag)
+static void cancel_job(struct rk_peer *peer, uint64_t tag)
 {
     for (uint32_t i = 0; i < peer->job_count; i++) {
         int waiting = RK_RING_JOB_WAITING;
@@ -191,7 +192,7 @@ static void cancel(struct rk_peer *peer, uint64_t tag)
 static bool reserve(struct rk_peer *peer)
 {
     (void)pthread_mutex_lock(&peer->completing);
-    int64_t untaken = rk_segment_untaken(&peer->segment);
+    int64_t untaken = rk_shm_segment_untaken(&peer->segment);
     bool room = untaken >= 0 && (uint64_t)untaken + peer->outstanding < peer->segment.entries;
     if (room)
         peer->outstanding++;
@@ -199,10 +200,10 @@ static bool reserve(struct rk_peer *peer)
     return room;
 }
 
-static void begin(struct rk_peer *peer, const struct rankd_shm_submission *entry)
+static void begin_job(struct rk_peer *peer, const struct rankd_shm_submission *entry)
 {
     if (entry->operation == RANKD_OP_CANCEL) {
-        cancel(peer, entry->cancel_tag);
+        cancel_job(peer, entry->cancel_tag);
         return;
     }
     if (!reserve(peer)) {
@@ -223,13 +224,13 @@ unsigned rk_job_take(struct rk_peer *peer, unsigned limit)
     unsigned count = 0;
     struct rankd_shm_submission entry;
     while (count < limit && rk_peer_open(peer)) {
-        int rc = rk_segment_take(&peer->segment, &entry);
+        int rc = rk_shm_segment_take(&peer->segment, &entry);
         if (rc < 0)
             rk_peer_hang_up(peer, "the submission ring's tail is further ahead than the ring is long");
         if (rc <= 0)
             break;
         count++;
-        begin(peer, &entry);
+        begin_job(peer, &entry);
     }
     return count;
 }

@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static void begin(struct rk_loop *loop, struct rk_op *op, unsigned char kind)
+static void begin_operation(struct rk_loop *loop, struct rk_op *op, unsigned char kind)
 {
     op->kind = kind;
     op->pending = true;
@@ -16,22 +16,22 @@ static void begin(struct rk_loop *loop, struct rk_op *op, unsigned char kind)
 
 void rk_loop_accept(struct rk_loop *loop, struct rk_op *op)
 {
-    begin(loop, op, RK_OP_ACCEPT);
+    begin_operation(loop, op, RK_OP_ACCEPT);
 }
 
 void rk_loop_receive(struct rk_loop *loop, struct rk_op *op)
 {
-    begin(loop, op, RK_OP_RECEIVE);
+    begin_operation(loop, op, RK_OP_RECEIVE);
 }
 
 void rk_loop_send(struct rk_loop *loop, struct rk_op *op)
 {
-    begin(loop, op, RK_OP_SEND);
+    begin_operation(loop, op, RK_OP_SEND);
 }
 
 void rk_loop_poll(struct rk_loop *loop, struct rk_op *op)
 {
-    begin(loop, op, RK_OP_POLL);
+    begin_operation(loop, op, RK_OP_POLL);
 }
 
 void rk_loop_cancel(struct rk_loop *loop, struct rk_op *op)

@@ -55,7 +55,7 @@ static void send_now_or_later(struct epoll_loop *loop, struct rk_op *op)
         watch(loop, op, EPOLLOUT);
 }
 
-static void start(struct rk_loop *base, struct rk_op *op)
+static void epoll_start(struct rk_loop *base, struct rk_op *op)
 {
     struct epoll_loop *loop = (struct epoll_loop *)base;
     if (op->kind == RK_OP_SEND)
@@ -70,7 +70,7 @@ static void end_of_twin(struct rk_op *op)
         (void)close(op->fd);
 }
 
-static void cancel(struct rk_loop *base, struct rk_op *op)
+static void epoll_cancel(struct rk_loop *base, struct rk_op *op)
 {
     struct epoll_loop *loop = (struct epoll_loop *)base;
     if (op->finished)
@@ -152,7 +152,7 @@ static void free_loop(struct rk_loop *base)
     free(loop);
 }
 
-static const struct rk_loop_kind epoll_kind = {"epoll", start, cancel, wait_for, free_loop};
+static const struct rk_loop_kind epoll_kind = {"epoll", epoll_start, epoll_cancel, wait_for, free_loop};
 
 struct rk_loop *rk_loop_epoll_new(struct rk_err *err, int *reason)
 {

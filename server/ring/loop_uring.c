@@ -25,7 +25,7 @@ static struct io_uring_sqe *entry(struct uring_loop *loop)
     return sqe;
 }
 
-static void start(struct rk_loop *base, struct rk_op *op)
+static void uring_start(struct rk_loop *base, struct rk_op *op)
 {
     struct io_uring_sqe *sqe = entry((struct uring_loop *)base);
     switch (op->kind) {
@@ -45,7 +45,7 @@ static void start(struct rk_loop *base, struct rk_op *op)
     io_uring_sqe_set_data(sqe, op);
 }
 
-static void cancel(struct rk_loop *base, struct rk_op *op)
+static void uring_cancel(struct rk_loop *base, struct rk_op *op)
 {
     struct io_uring_sqe *sqe = entry((struct uring_loop *)base);
     io_uring_prep_cancel(sqe, op, 0);
@@ -94,7 +94,7 @@ static void free_loop(struct rk_loop *base)
     free(loop);
 }
 
-static const struct rk_loop_kind uring_kind = {"io_uring", start, cancel, wait_for, free_loop};
+static const struct rk_loop_kind uring_kind = {"io_uring", uring_start, uring_cancel, wait_for, free_loop};
 
 struct rk_loop *rk_loop_uring_new(struct rk_err *err, int *reason)
 {

@@ -30,7 +30,7 @@ static void destroy(struct rk_peer *peer)
     rk_control_clear(peer);
     if (front->app->device != NULL)
         rk_device_unpin(front->app->device, &peer->memory);
-    rk_segment_close(&peer->segment);
+    rk_shm_segment_close(&peer->segment);
     if (peer->fd >= 0)
         (void)close(peer->fd);
     if (peer->pid_fd >= 0)
@@ -56,7 +56,7 @@ void rk_peer_release(struct rk_peer *peer)
 
 void rk_peer_ring(struct rk_peer *peer)
 {
-    if (rk_segment_client_sleeps(&peer->segment)) {
+    if (rk_shm_segment_client_sleeps(&peer->segment)) {
         /* EAGAIN: it has doorbells that it did not read. Anything else: it hangs up, and the loop learns of
          * it.
          */
@@ -79,7 +79,7 @@ static void give_memory_back(struct rk_peer *peer)
     if (peer->quota_bytes == 0)
         return;
     struct rk_front *front = peer->front;
-    rk_segment_abandon(&peer->segment);
+    rk_shm_segment_abandon(&peer->segment);
     rk_quota_give(front->quota, peer->uid, peer->quota_bytes);
     rk_metric_add(front->app->metrics, RK_METRIC_ring_segments, 0, 0, -1);
     rk_metric_add(front->app->metrics, RK_METRIC_ring_bytes, 0, 0, -(int64_t)peer->quota_bytes);

@@ -71,14 +71,14 @@ struct rk_peer {
     struct rk_op receive, watch;
     char *packet; /* RANKD_PACKET_MAX + 1 bytes */
 
-    struct rk_segment segment;
-    struct rk_pinnable memory; /* the segment's */
+    struct rk_shm_segment segment;
+    struct rk_pin_candidate memory; /* the segment's */
     size_t quota_bytes;
     pthread_mutex_t completing; /* the completion side of the segment, and the next two */
     uint32_t outstanding;
     struct rk_ring_job *jobs; /* one for each entry, and one for each thread that may be at the end of one */
     uint32_t job_count;
-    struct rk_lane lane; /* of the jobs that wait for a worker */
+    struct rk_client_queue client_queue; /* of the jobs that wait for a worker */
     uint32_t spin_wanted_ns, spin_granted_ns;
     struct rk_ring_call call;
 };

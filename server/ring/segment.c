@@ -16,7 +16,7 @@ static uint64_t rings_end(uint32_t entries)
     return (end + PAGE - 1) / PAGE * PAGE;
 }
 
-size_t rk_segment_bytes(uint32_t entries, uint64_t arena_bytes)
+size_t rk_shm_segment_bytes(uint32_t entries, uint64_t arena_bytes)
 {
     uint64_t start = rings_end(entries), limit = SIZE_MAX / 4;
     if (arena_bytes > limit - start)
@@ -44,11 +44,11 @@ static int make_memfd(size_t bytes, struct rk_err *err)
     return fd;
 }
 
-enum rankd_status rk_segment_open(struct rk_segment *segment, uint32_t entries, uint64_t arena_bytes,
-                                  uint64_t daemon_id, int *fd, struct rk_err *err)
+enum rankd_status rk_shm_segment_open(struct rk_shm_segment *segment, uint32_t entries, uint64_t arena_bytes,
+                                      uint64_t daemon_id, int *fd, struct rk_err *err)
 {
-    size_t bytes = rk_segment_bytes(entries, arena_bytes);
-    *segment = (struct rk_segment){.bytes = bytes, .entries = entries};
+    size_t bytes = rk_shm_segment_bytes(entries, arena_bytes);
+    *segment = (struct rk_shm_segment){.bytes = bytes, .entries = entries};
     *fd = make_memfd(bytes, err);
     if (*fd < 0)
         return err->status;
@@ -82,23 +82,24 @@ enum rankd_status rk_segment_open(struct rk_segment *segment, uint32_t entries, 
 }
 
 /* Workers may be at the segment: pages are exchanged under them, which is why it is there to be read until
- * rk_segment_close(). Past the C library, because ThreadSanitizer takes an mmap() for a write to all of it.
+ * rk_shm_segment_close(). Past the C library, because ThreadSanitizer takes an mmap() for a write to all of
+ * it.
  */
-void rk_segment_abandon(struct rk_segment *segment)
+void rk_shm_segment_abandon(struct rk_shm_segment *segment)
 {
     if (segment->shared != NULL)
         (void)syscall(SYS_mmap, segment->shared, segment->bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
-void rk_segment_close(struct rk_segment *segment)
+void rk_shm_segment_close(struct rk_shm_segment *segment)
 {
     if (segment->shared != NULL)
         (void)munmap(segment->shared, segment->bytes);
-    *segment = (struct rk_segment){0};
+    *segment = (struct rk_shm_segment){0};
 }
 
-bool rk_segment_has_submission(const struct rk_segment *segment)
+bool rk_shm_segment_has_submission(const struct rk_shm_segment *segment)
 {
     return atomic_load_explicit(&segment->shared->submit_tail, memory_order_acquire) != segment->submit_head;
 }
@@ -113,7 +114,7 @@ static void copy_once(void *to, const void *from, size_t bytes)
         target[i] = source[i];
 }
 
-int rk_segment_take(struct rk_segment *segment, struct rankd_shm_submission *entry)
+int rk_shm_segment_take(struct rk_shm_segment *segment, struct rankd_shm_submission *entry)
 {
     uint32_t tail = atomic_load_explicit(&segment->shared->submit_tail, memory_order_acquire);
     uint32_t waiting = tail - segment->submit_head;
@@ -127,21 +128,21 @@ int rk_segment_take(struct rk_segment *segment, struct rankd_shm_submission *ent
     return 1;
 }
 
-int64_t rk_segment_untaken(const struct rk_segment *segment)
+int64_t rk_shm_segment_untaken(const struct rk_shm_segment *segment)
 {
     uint32_t head = atomic_load_explicit(&segment->shared->complete_head, memory_order_acquire);
     uint32_t untaken = segment->complete_tail - head;
     return untaken > segment->entries ? -1 : (int64_t)untaken;
 }
 
-void rk_segment_complete(struct rk_segment *segment, const struct rankd_shm_completion *entry)
+void rk_shm_segment_complete(struct rk_shm_segment *segment, const struct rankd_shm_completion *entry)
 {
     segment->completions[segment->complete_tail % segment->entries] = *entry;
     segment->complete_tail++;
     atomic_store_explicit(&segment->shared->complete_tail, segment->complete_tail, memory_order_release);
 }
 
-bool rk_segment_client_sleeps(struct rk_segment *segment)
+bool rk_shm_segment_client_sleeps(struct rk_shm_segment *segment)
 {
     atomic_thread_fence(memory_order_seq_cst);
     _Atomic uint32_t *word = &segment->shared->client_waiting;
@@ -149,17 +150,17 @@ bool rk_segment_client_sleeps(struct rk_segment *segment)
            atomic_exchange_explicit(word, RANKD_AWAKE, memory_order_relaxed) == RANKD_ASLEEP;
 }
 
-void rk_segment_daemon_waits(struct rk_segment *segment, enum rankd_waiting waiting)
+void rk_shm_segment_daemon_waits(struct rk_shm_segment *segment, enum rankd_waiting waiting)
 {
     atomic_store_explicit(&segment->shared->daemon_waiting, (uint32_t)waiting, memory_order_relaxed);
 }
 
-void rk_segment_grant_spin(struct rk_segment *segment, uint32_t ns)
+void rk_shm_segment_grant_spin(struct rk_shm_segment *segment, uint32_t ns)
 {
     atomic_store_explicit(&segment->shared->spin_ns, ns, memory_order_relaxed);
 }
 
-void *rk_segment_at(const struct rk_segment *segment, uint64_t offset, uint64_t bytes, size_t align)
+void *rk_shm_segment_at(const struct rk_shm_segment *segment, uint64_t offset, uint64_t bytes, size_t align)
 {
     if (offset < segment->arena_offset || offset > segment->bytes || bytes > segment->bytes - offset)
         return NULL;

@@ -10,7 +10,7 @@
 #include "rankd_shm.h"
 
 /* Everything that is decided by is kept here, outside the client's reach. */
-struct rk_segment {
+struct rk_shm_segment {
     struct rankd_shm_segment *shared;
     struct rankd_shm_submission *submissions;
     struct rankd_shm_completion *completions;
@@ -20,36 +20,36 @@ struct rk_segment {
 };
 
 /* Bytes of a segment with that many entries and that arena, rounded up to pages; 0 if that overflows. */
-size_t rk_segment_bytes(uint32_t entries, uint64_t arena_bytes);
+size_t rk_shm_segment_bytes(uint32_t entries, uint64_t arena_bytes);
 
 /* Makes and maps a segment whose pages are all there. *fd is the memfd, the caller's to send and close; it is
  * sealed against shrinking, growing and further seals. RANKD_OVERLOADED if the system has no memory for it;
  * nothing is held then. */
-enum rankd_status rk_segment_open(struct rk_segment *segment, uint32_t entries, uint64_t arena_bytes,
-                                  uint64_t daemon_id, int *fd, struct rk_err *err)
+enum rankd_status rk_shm_segment_open(struct rk_shm_segment *segment, uint32_t entries, uint64_t arena_bytes,
+                                      uint64_t daemon_id, int *fd, struct rk_err *err)
     __attribute__((warn_unused_result));
 /* Gives the shared memory back at once, while workers may still read and write it: private zeros take its
- * place, at the same addresses, until rk_segment_close(). */
-void rk_segment_abandon(struct rk_segment *segment);
-void rk_segment_close(struct rk_segment *segment); /* fine on a zeroed one, and twice */
+ * place, at the same addresses, until rk_shm_segment_close(). */
+void rk_shm_segment_abandon(struct rk_shm_segment *segment);
+void rk_shm_segment_close(struct rk_shm_segment *segment); /* fine on a zeroed one, and twice */
 
 /* The next submission is copied to *entry. 1: there was one; 0: none; -1: the indices are impossible. */
-int rk_segment_take(struct rk_segment *segment, struct rankd_shm_submission *entry);
-bool rk_segment_has_submission(const struct rk_segment *segment);
+int rk_shm_segment_take(struct rk_shm_segment *segment, struct rankd_shm_submission *entry);
+bool rk_shm_segment_has_submission(const struct rk_shm_segment *segment);
 
 /* How many completions the client has not taken yet, or -1 if the index it wrote is impossible. */
-int64_t rk_segment_untaken(const struct rk_segment *segment);
+int64_t rk_shm_segment_untaken(const struct rk_shm_segment *segment);
 
 /* Publishes a completion. The caller has made sure that there is room, and that one thread at a time does. */
-void rk_segment_complete(struct rk_segment *segment, const struct rankd_shm_completion *entry);
+void rk_shm_segment_complete(struct rk_shm_segment *segment, const struct rankd_shm_completion *entry);
 
 /* The client sleeps and is to be rung; at most once per sleep. */
-bool rk_segment_client_sleeps(struct rk_segment *segment);
-void rk_segment_daemon_waits(struct rk_segment *segment, enum rankd_waiting waiting);
-void rk_segment_grant_spin(struct rk_segment *segment, uint32_t ns);
+bool rk_shm_segment_client_sleeps(struct rk_shm_segment *segment);
+void rk_shm_segment_daemon_waits(struct rk_shm_segment *segment, enum rankd_waiting waiting);
+void rk_shm_segment_grant_spin(struct rk_shm_segment *segment, uint32_t ns);
 
 /* Address of [offset, offset + bytes) if that lies wholly in the arena and offset is a multiple of `align`,
  * else NULL. */
-void *rk_segment_at(const struct rk_segment *segment, uint64_t offset, uint64_t bytes, size_t align);
+void *rk_shm_segment_at(const struct rk_shm_segment *segment, uint64_t offset, uint64_t bytes, size_t align);
 
 #endif

@@ -10,7 +10,7 @@ static void grant(struct rk_peer *peer)
         return;
     peer->spin_granted_ns = peer->spin_wanted_ns;
     front->spinners++;
-    rk_segment_grant_spin(&peer->segment, peer->spin_granted_ns);
+    rk_shm_segment_grant_spin(&peer->segment, peer->spin_granted_ns);
 }
 
 void rk_spin_join(struct rk_peer *peer)

@@ -30,14 +30,15 @@ static enum rankd_status check_unbroken(struct rk_journal *journal, struct rk_er
 /* --- writing --- */
 
 /* Where a record is written: the open segment, or one that is being begun. */
-struct place {
+struct journal_place {
     int fd;
     uint64_t offset;
 };
 
 /* Head and pieces in one buffer, so that a record is one write. -errno. */
-static int write_buffered(struct rk_journal *journal, struct place place, const struct rk_record_head *head,
-                          const struct rk_record_piece *piece, size_t pieces, size_t bytes)
+static int write_buffered(struct rk_journal *journal, struct journal_place place,
+                          const struct rk_record_head *head, const struct rk_record_piece *piece,
+                          size_t pieces, size_t bytes)
 {
     memcpy(journal->buffer, head, sizeof *head);
     for (size_t i = 0, at = sizeof *head; i < pieces; at += piece[i++].bytes) {
@@ -48,8 +49,8 @@ static int write_buffered(struct rk_journal *journal, struct place place, const 
 }
 
 /* One after the other, from where they lie: a buffer for a million batch ids would be kept for ever. */
-static int write_pieces(struct rk_journal *journal, struct place place, const struct rk_record_head *head,
-                        const struct rk_record_piece *piece, size_t pieces)
+static int write_pieces(struct rk_journal *journal, struct journal_place place,
+                        const struct rk_record_head *head, const struct rk_record_piece *piece, size_t pieces)
 {
     struct rk_io *io = journal->io;
     uint64_t at = place.offset + sizeof *head;
@@ -61,7 +62,7 @@ static int write_pieces(struct rk_journal *journal, struct place place, const st
     return code;
 }
 
-static enum rankd_status write_record(struct rk_journal *journal, struct place *place,
+static enum rankd_status write_record(struct rk_journal *journal, struct journal_place *place,
                                       struct rk_record_head *head, const struct rk_record_piece *piece,
                                       size_t pieces, struct rk_err *err)
 {
@@ -89,9 +90,9 @@ static enum rankd_status write_record(struct rk_journal *journal, struct place *
     return RANKD_OK;
 }
 
-static bool remember_segment(struct rk_journal *journal, const struct rk_segment_entry *entry)
+static bool remember_segment(struct rk_journal *journal, const struct rk_journal_segment *entry)
 {
-    struct rk_segment_entry *grown = realloc(journal->segment, (journal->segments + 1) * sizeof *grown);
+    struct rk_journal_segment *grown = realloc(journal->segment, (journal->segments + 1) * sizeof *grown);
     if (!grown)
         return false;
     journal->segment = grown;
@@ -100,8 +101,8 @@ static bool remember_segment(struct rk_journal *journal, const struct rk_segment
 }
 
 /* START and IDS, and both on disk with the segment's name: S4. */
-static enum rankd_status write_beginning(struct rk_journal *journal, struct place *place,
-                                         struct rk_bank_point point, const struct rk_batch_id *ids,
+static enum rankd_status write_beginning(struct rk_journal *journal, struct journal_place *place,
+                                         struct rk_bank_position point, const struct rk_batch_id *ids,
                                          size_t id_count, struct rk_err *err)
 {
     struct rk_record_start start = rk_record_start_of(&journal->shape);
@@ -128,9 +129,10 @@ static enum rankd_status write_beginning(struct rk_journal *journal, struct plac
 }
 
 /* Records go to `place` from now on. What was written before is on disk. */
-static void open_segment(struct rk_journal *journal, struct place place, struct rk_bank_point point)
+static void open_segment(struct rk_journal *journal, struct journal_place place,
+                         struct rk_bank_position point)
 {
-    const struct rk_segment_entry *entry = &journal->segment[journal->segments - 1];
+    const struct rk_journal_segment *entry = &journal->segment[journal->segments - 1];
     int old = journal->fd;
     journal->fd = place.fd;
     journal->offset = journal->head_bytes = place.offset;
@@ -148,19 +150,19 @@ static void open_segment(struct rk_journal *journal, struct place place, struct 
         (void)close(old);
 }
 
-static enum rankd_status begin_segment(struct rk_journal *journal, struct rk_bank_point point,
+static enum rankd_status begin_segment(struct rk_journal *journal, struct rk_bank_position point,
                                        const struct rk_batch_id *ids, size_t id_count, struct rk_err *err)
 {
     char path[PATH_MAX];
-    struct rk_segment_entry entry = {
+    struct rk_journal_segment entry = {
         .number = journal->segments ? journal->segment[journal->segments - 1].number + 1 : 1,
         .first = point.end};
     if (journal->segments && !rk_rule_segment_follows(journal->point, point))
         return rk_journal_break(journal, "going on where a segment does not end", EINVAL, err);
     if (!remember_segment(journal, &entry))
         return rk_fail(err, RANKD_OVERLOADED, "no memory for another segment");
-    rk_segment_path(journal, entry.number, path, sizeof path);
-    struct place place = {open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), 0};
+    rk_journal_segment_path(journal, entry.number, path, sizeof path);
+    struct journal_place place = {open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), 0};
     if (place.fd < 0)
         (void)(errno == ENOSPC || errno == EDQUOT
                    ? rk_fail(err, RANKD_NO_SPACE, "no room on disk for another segment in %s", journal->path)
@@ -186,18 +188,18 @@ static uint32_t synced_bytes(struct rk_journal *journal)
 }
 
 enum rankd_status rk_journal_append(struct rk_journal *journal, const struct rk_batch *batch,
-                                    struct rk_bank_point after, uint64_t first, bool more,
+                                    struct rk_bank_position after, uint64_t first, bool more,
                                     const struct rk_batch_id *id, struct rk_err *err)
 {
     static const struct rk_batch_id none;
-    struct rk_record_head head = {.kind = more ? RK_RECORD_PART : RK_RECORD_BATCH,
+    struct rk_record_head head = {.kind = more ? RK_RECORD_CONTINUED : RK_RECORD_BATCH,
                                   .version = after.version,
                                   .generation = after.generation,
                                   .first = first,
                                   .items = (uint32_t)batch->items,
                                   .synced = synced_bytes(journal)};
     const struct rk_record_piece piece[] = {{id ? id : &none, sizeof none}, {batch->block, batch->bytes}};
-    struct place place = {journal->fd, journal->offset};
+    struct journal_place place = {journal->fd, journal->offset};
     if (check_unbroken(journal, err) != RANKD_OK)
         return err->status;
     if (journal->shared || !rk_rule_record_follows(journal->point, journal->within, &head))
@@ -205,7 +207,7 @@ enum rankd_status rk_journal_append(struct rk_journal *journal, const struct rk_
     if (write_record(journal, &place, &head, piece, 2, err) != RANKD_OK)
         return err->status;
     journal->offset = journal->segment[journal->segments - 1].bytes = place.offset;
-    journal->point = (struct rk_bank_point){after.generation, after.version, first + batch->items};
+    journal->point = (struct rk_bank_position){after.generation, after.version, first + batch->items};
     journal->within = more;
     pthread_mutex_lock(&journal->lock);
     journal->written.offset = place.offset;
@@ -243,7 +245,7 @@ static bool is_synced(struct rk_journal *journal)
     return synced;
 }
 
-enum rankd_status rk_journal_rotate(struct rk_journal *journal, struct rk_bank_point point,
+enum rankd_status rk_journal_rotate(struct rk_journal *journal, struct rk_bank_position point,
                                     const struct rk_batch_id *ids, size_t id_count, struct rk_err *err)
 {
     if (check_unbroken(journal, err) != RANKD_OK ||
@@ -280,7 +282,7 @@ enum rankd_status rk_journal_sync(struct rk_journal *journal, struct rk_err *err
 
 /* --- segments as files --- */
 
-void rk_segment_path(const struct rk_journal *journal, uint64_t number, char *path, size_t size)
+void rk_journal_segment_path(const struct rk_journal *journal, uint64_t number, char *path, size_t size)
 {
     (void)snprintf(path, size, "%s/%016llx.seg", journal->path, (unsigned long long)number);
 }
@@ -295,7 +297,7 @@ void rk_journal_drop(struct rk_journal *journal, uint64_t oldest)
     while (gone + 1 < journal->segments &&
            rk_rule_may_go(journal->origin, journal->shape.capacity, journal->segment[gone + 1].number,
                           journal->segment[gone + 1].first, oldest, synced)) {
-        rk_segment_path(journal, journal->segment[gone].number, path, sizeof path);
+        rk_journal_segment_path(journal, journal->segment[gone].number, path, sizeof path);
         (void)unlink(path); /* left behind, it is dropped after the next start */
         gone++;
     }
@@ -327,10 +329,10 @@ enum rankd_status rk_snapshot_begin(struct rk_journal *journal, const char *path
                                     struct rk_snapshot *snapshot, struct rk_err *err)
 {
     char from[PATH_MAX], to[PATH_MAX];
-    const struct rk_segment_entry *last = &journal->segment[journal->segments - 1];
+    const struct rk_journal_segment *last = &journal->segment[journal->segments - 1];
     *snapshot = (struct rk_snapshot){-1, last->number, journal->offset};
     for (size_t i = 0; i + 1 < journal->segments; i++) {
-        rk_segment_path(journal, journal->segment[i].number, from, sizeof from);
+        rk_journal_segment_path(journal, journal->segment[i].number, from, sizeof from);
         path_in(path, journal->segment[i].number, to, sizeof to);
         if (rk_file_link(from, to, err) != RANKD_OK)
             return err->status;
@@ -338,7 +340,7 @@ enum rankd_status rk_snapshot_begin(struct rk_journal *journal, const char *path
     /* One without versions is left out, so that going back and forth does not collect them. */
     if (journal->segments > 1 && journal->offset == journal->head_bytes)
         return RANKD_OK;
-    rk_segment_path(journal, last->number, from, sizeof from);
+    rk_journal_segment_path(journal, last->number, from, sizeof from);
     snapshot->fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     return snapshot->fd < 0 ? rk_file_failed(err, "open", from) : RANKD_OK;
 }
@@ -375,7 +377,7 @@ struct rk_journal *rk_journal_alloc(const char *path, const struct rk_bank_shape
 }
 
 enum rankd_status rk_journal_create(const char *path, const struct rk_bank_shape *shape, struct rk_io *io,
-                                    struct rk_origin origin, struct rk_bank_point point,
+                                    struct rk_origin origin, struct rk_bank_position point,
                                     const struct rk_batch_id *ids, size_t id_count, struct rk_journal **out,
                                     struct rk_err *err)
 {

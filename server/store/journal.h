@@ -17,8 +17,8 @@ struct rk_journal;
 struct rk_journal_reader {
     void *context;
     /* `whole`: there was nothing before the point that later versions would have held. */
-    enum rankd_status (*start)(void *context, struct rk_bank_point point, struct rk_origin origin, bool whole,
-                               struct rk_err *err);
+    enum rankd_status (*start)(void *context, struct rk_bank_position point, struct rk_origin origin,
+                               bool whole, struct rk_err *err);
     enum rankd_status (*id)(void *context, const struct rk_batch_id *id, struct rk_err *err);
     /* `id` NULL: none. */
     enum rankd_status (*batch)(void *context, const struct rk_batch *batch, uint64_t version,
@@ -27,7 +27,7 @@ struct rk_journal_reader {
 
 /* Begins a journal at `point` in the empty folder `path`, which exists. `io` is borrowed and outlives it. */
 enum rankd_status rk_journal_create(const char *path, const struct rk_bank_shape *shape, struct rk_io *io,
-                                    struct rk_origin origin, struct rk_bank_point point,
+                                    struct rk_origin origin, struct rk_bank_position point,
                                     const struct rk_batch_id *ids, size_t id_count, struct rk_journal **out,
                                     struct rk_err *err) __attribute__((warn_unused_result));
 
@@ -35,7 +35,7 @@ enum rankd_status rk_journal_create(const char *path, const struct rk_bank_shape
  * is cut off (rk_journal_loss_of() tells). Damage elsewhere is RANKD_INTERNAL with the file, the offset and
  * the way out in the sentence; the files are left as they are. */
 enum rankd_status rk_journal_open(const char *path, const struct rk_bank_shape *shape, struct rk_io *io,
-                                  const struct rk_journal_reader *reader, struct rk_bank_point *point,
+                                  const struct rk_journal_reader *reader, struct rk_bank_position *point,
                                   struct rk_journal **out, struct rk_err *err)
     __attribute__((warn_unused_result));
 
@@ -57,7 +57,7 @@ void rk_journal_close(struct rk_journal *journal);
  * drop). `first`: sequence number of the batch's first item. `more`: the version goes on in the next record.
  */
 enum rankd_status rk_journal_append(struct rk_journal *journal, const struct rk_batch *batch,
-                                    struct rk_bank_point after, uint64_t first, bool more,
+                                    struct rk_bank_position after, uint64_t first, bool more,
                                     const struct rk_batch_id *id, struct rk_err *err)
     __attribute__((warn_unused_result));
 
@@ -71,7 +71,7 @@ bool rk_journal_is_long(const struct rk_journal *journal);
 
 /* Brings everything to the disk and begins a new segment, which knows the ids and is on disk too; the one
  * before gets no more records. Errors as append. */
-enum rankd_status rk_journal_rotate(struct rk_journal *journal, struct rk_bank_point point,
+enum rankd_status rk_journal_rotate(struct rk_journal *journal, struct rk_bank_position point,
                                     const struct rk_batch_id *ids, size_t id_count, struct rk_err *err)
     __attribute__((warn_unused_result));
 

@@ -10,7 +10,7 @@
 
 #define RK_RECORD_BUFFERED ((size_t)4 << 20) /* a longer record is written from where it lies */
 
-struct rk_segment_entry {
+struct rk_journal_segment {
     uint64_t number, first, bytes; /* first: sequence number of its first item */
 };
 
@@ -24,10 +24,10 @@ struct rk_journal {
     /* The writer's. */
     int fd;
     uint64_t offset;
-    uint64_t head_bytes;              /* of the open segment: START and IDS */
-    struct rk_bank_point point;       /* behind the last record */
-    bool within;                      /* the version there goes on */
-    struct rk_segment_entry *segment; /* oldest first; the last is open */
+    uint64_t head_bytes;                /* of the open segment: START and IDS */
+    struct rk_bank_position point;      /* behind the last record */
+    bool within;                        /* the version there goes on */
+    struct rk_journal_segment *segment; /* oldest first; the last is open */
     size_t segments;
     char *buffer;
     size_t buffer_room;
@@ -46,7 +46,7 @@ struct rk_journal {
 /* --- journal.c --- */
 
 struct rk_journal *rk_journal_alloc(const char *path, const struct rk_bank_shape *shape, struct rk_io *io);
-void rk_segment_path(const struct rk_journal *journal, uint64_t number, char *path, size_t size);
+void rk_journal_segment_path(const struct rk_journal *journal, uint64_t number, char *path, size_t size);
 enum rankd_status rk_journal_break(struct rk_journal *journal, const char *what, int code,
                                    struct rk_err *err);
 

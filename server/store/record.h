@@ -15,7 +15,7 @@ enum rk_record_kind {
     RK_RECORD_BATCH =
         3, /* a version: struct rk_batch_id (zero: none), then the block of the batch (bank/batch.h). With the
               version of the record before and without items: the id of an empty batch */
-    RK_RECORD_PART = 4 /* a batch record whose version goes on in the next record */
+    RK_RECORD_CONTINUED = 4 /* a batch record whose version goes on in the next record */
 };
 
 struct rk_record_head {
@@ -48,10 +48,10 @@ _Static_assert(sizeof(struct rk_record_start) == 64, "part of the file format");
 
 /* A batch that was named by its sender. All zero: none. */
 struct rk_batch_id {
-    uint64_t name[2];          /* XXH3-128 of the batch_id */
-    uint64_t content;          /* XXH3-64 of the batch */
-    struct rk_bank_point read; /* what it was computed against */
-    uint64_t appended;         /* the version that it became; 0: none, it was empty */
+    uint64_t name[2];             /* XXH3-128 of the batch_id */
+    uint64_t content;             /* XXH3-64 of the batch */
+    struct rk_bank_position read; /* what it was computed against */
+    uint64_t appended;            /* the version that it became; 0: none, it was empty */
     uint64_t stamp_ns; /* when, by the bank's own clock (bank/ids.h); 0 in files of earlier versions */
 };
 _Static_assert(sizeof(struct rk_batch_id) == 64, "part of the file format");

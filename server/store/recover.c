@@ -14,7 +14,7 @@ struct recovery {
     struct rk_journal *journal;
     const struct rk_journal_reader *reader;
     struct rk_err *err;
-    struct rk_bank_point point; /* behind what was read so far */
+    struct rk_bank_position point; /* behind what was read so far */
     bool started;
     bool within;     /* a version's parts have begun and not ended */
     uint32_t format; /* of the segment that is read */
@@ -24,7 +24,7 @@ struct recovery {
 static enum rankd_status damaged(struct recovery *r, uint64_t number, uint64_t offset, const char *what)
 {
     char path[PATH_MAX];
-    rk_segment_path(r->journal, number, path, sizeof path);
+    rk_journal_segment_path(r->journal, number, path, sizeof path);
     return rk_fail(r->err, RANKD_INTERNAL,
                    "%s is damaged at offset %llu (%s); nothing was changed. Put the file back from a copy, "
                    "restore a checkpoint, or delete "
@@ -48,7 +48,7 @@ static bool is_own(const struct rk_journal *journal, const struct rk_record_head
     return memcmp(start, &want, offsetof(struct rk_record_start, base)) == 0;
 }
 
-static enum rankd_status read_start(struct recovery *r, const struct rk_segment_entry *segment,
+static enum rankd_status read_start(struct recovery *r, const struct rk_journal_segment *segment,
                                     const struct rk_record_head *head, const char *payload)
 {
     const struct rk_origin origin = r->journal->origin;
@@ -57,7 +57,7 @@ static enum rankd_status read_start(struct recovery *r, const struct rk_segment_
         return damaged(r, segment->number, 0, "it belongs to a bank of another configuration or format");
     if (start.format >= 2 && (start.base != origin.base || start.cleared != origin.cleared))
         return damaged(r, segment->number, 0, "it belongs to another life of the bank");
-    struct rk_bank_point point = {head->generation, head->version, head->first};
+    struct rk_bank_position point = {head->generation, head->version, head->first};
     r->format = start.format;
     if (r->started) {
         if (!rk_rule_segment_follows(r->point, point))
@@ -72,7 +72,7 @@ static enum rankd_status read_start(struct recovery *r, const struct rk_segment_
     return r->reader->start(r->reader->context, point, origin, whole, r->err);
 }
 
-static enum rankd_status read_ids(struct recovery *r, const struct rk_segment_entry *segment,
+static enum rankd_status read_ids(struct recovery *r, const struct rk_journal_segment *segment,
                                   const struct rk_record_head *head, const char *payload, bool first_segment)
 {
     size_t count = head->payload_bytes / sizeof(struct rk_batch_id);
@@ -90,7 +90,7 @@ static enum rankd_status read_ids(struct recovery *r, const struct rk_segment_en
     return RANKD_OK;
 }
 
-static enum rankd_status read_batch(struct recovery *r, const struct rk_segment_entry *segment,
+static enum rankd_status read_batch(struct recovery *r, const struct rk_journal_segment *segment,
                                     const struct rk_record_head *head, char *payload, uint64_t offset)
 {
     struct rk_batch_id id;
@@ -104,7 +104,7 @@ static enum rankd_status read_batch(struct recovery *r, const struct rk_segment_
     bool named = id.name[0] || id.name[1];
     r->point.version = head->version;
     r->point.end += head->items;
-    r->within = head->kind == RK_RECORD_PART;
+    r->within = head->kind == RK_RECORD_CONTINUED;
     return r->reader->batch(r->reader->context, &batch, head->version, named ? &id : NULL, r->err);
 }
 
@@ -116,7 +116,7 @@ static bool was_lost(const struct recovery *r, unsigned n, const char *bytes, ui
     return n >= 2 && (r->format == 1 ? !more : synced <= offset);
 }
 
-static enum rankd_status read_record(struct recovery *r, struct rk_segment_entry *segment, unsigned n,
+static enum rankd_status read_record(struct recovery *r, struct rk_journal_segment *segment, unsigned n,
                                      bool first, const struct rk_record_head *head, char *payload,
                                      uint64_t offset)
 {
@@ -126,13 +126,13 @@ static enum rankd_status read_record(struct recovery *r, struct rk_segment_entry
     }
     if (n == 1 && head->kind == RK_RECORD_IDS)
         return read_ids(r, segment, head, payload, first);
-    if (n >= 2 && (head->kind == RK_RECORD_BATCH || head->kind == RK_RECORD_PART))
+    if (n >= 2 && (head->kind == RK_RECORD_BATCH || head->kind == RK_RECORD_CONTINUED))
         return read_batch(r, segment, head, payload, offset);
     return damaged(r, segment->number, offset, "its record is of an unknown kind, or out of place");
 }
 
 /* `sealed`: it gets no more records, and is whole. */
-static enum rankd_status read_records(struct recovery *r, struct rk_segment_entry *segment, bool first,
+static enum rankd_status read_records(struct recovery *r, struct rk_journal_segment *segment, bool first,
                                       bool sealed, char *bytes, uint64_t size)
 {
     uint64_t offset = 0;
@@ -159,7 +159,7 @@ static enum rankd_status read_records(struct recovery *r, struct rk_segment_entr
 static enum rankd_status continue_at(struct recovery *r, int fd, const char *path, uint64_t size)
 {
     struct rk_journal *journal = r->journal;
-    const struct rk_segment_entry *last = &journal->segment[journal->segments - 1];
+    const struct rk_journal_segment *last = &journal->segment[journal->segments - 1];
     journal->fd = journal->current = fd;
     journal->offset = last->bytes;
     journal->point = r->point;
@@ -175,7 +175,7 @@ static enum rankd_status continue_at(struct recovery *r, int fd, const char *pat
 static enum rankd_status check_whole(const struct recovery *r)
 {
     const struct rk_journal *journal = r->journal;
-    const struct rk_segment_entry *oldest = &journal->segment[0];
+    const struct rk_journal_segment *oldest = &journal->segment[0];
     if (rk_rule_whole(journal->origin, journal->shape.capacity, oldest->first, r->point.end))
         return RANKD_OK;
     if (r->gap)
@@ -194,7 +194,7 @@ static enum rankd_status read_segment(struct recovery *r, size_t i)
     char path[PATH_MAX];
     struct stat stat;
     bool last = i + 1 == journal->segments;
-    rk_segment_path(journal, journal->segment[i].number, path, sizeof path);
+    rk_journal_segment_path(journal, journal->segment[i].number, path, sizeof path);
     int fd = open(path, (last ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return rk_fail(r->err, RANKD_INTERNAL, "cannot open %s: %s", path, strerror(errno));
@@ -229,7 +229,7 @@ static enum rankd_status recover(struct recovery *r)
 }
 
 enum rankd_status rk_journal_open(const char *path, const struct rk_bank_shape *shape, struct rk_io *io,
-                                  const struct rk_journal_reader *reader, struct rk_bank_point *point,
+                                  const struct rk_journal_reader *reader, struct rk_bank_position *point,
                                   struct rk_journal **out, struct rk_err *err)
 {
     struct recovery r = {.journal = rk_journal_alloc(path, shape, io), .reader = reader, .err = err};

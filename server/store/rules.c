@@ -2,12 +2,12 @@
 
 #include "bank/window.h"
 
-bool rk_rule_segment_follows(struct rk_bank_point end, struct rk_bank_point next)
+bool rk_rule_segment_follows(struct rk_bank_position end, struct rk_bank_position next)
 {
     return next.version == end.version && next.end == end.end && next.generation >= end.generation;
 }
 
-bool rk_rule_record_follows(struct rk_bank_point end, bool open, const struct rk_record_head *head)
+bool rk_rule_record_follows(struct rk_bank_position end, bool open, const struct rk_record_head *head)
 {
     const bool id_only = head->items == 0 && head->version == end.version;
     const uint64_t version = end.version + (open || id_only ? 0 : 1);

@@ -64,10 +64,10 @@ struct rk_mark {
 };
 
 /* S2: a segment may begin at `next` where the one before ends at `end`. */
-bool rk_rule_segment_follows(struct rk_bank_point end, struct rk_bank_point next);
+bool rk_rule_segment_follows(struct rk_bank_position end, struct rk_bank_position next);
 
 /* S3: a record with this head may follow. `open`: the version of `end` is not complete. */
-bool rk_rule_record_follows(struct rk_bank_point end, bool open, const struct rk_record_head *head);
+bool rk_rule_record_follows(struct rk_bank_position end, bool open, const struct rk_record_head *head);
 
 /* J1, for a journal whose first segment begins with item `first`. */
 bool rk_rule_whole(struct rk_origin origin, uint64_t capacity, uint64_t first, uint64_t end);

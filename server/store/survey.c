@@ -12,8 +12,8 @@
 
 static int by_number(const void *a, const void *b)
 {
-    uint64_t x = ((const struct rk_segment_entry *)a)->number,
-             y = ((const struct rk_segment_entry *)b)->number;
+    uint64_t x = ((const struct rk_journal_segment *)a)->number,
+             y = ((const struct rk_journal_segment *)b)->number;
     return x < y ? -1 : x > y;
 }
 
@@ -33,10 +33,10 @@ static enum rankd_status list_segments(struct rk_journal *journal, struct rk_err
     if (!folder)
         return rk_fail(err, RANKD_INTERNAL, "cannot open %s: %s", journal->path, strerror(errno));
     for (struct dirent *entry; (entry = readdir(folder));) {
-        struct rk_segment_entry segment = {0};
+        struct rk_journal_segment segment = {0};
         if (!segment_number(entry->d_name, &segment.number))
             continue;
-        struct rk_segment_entry *grown = realloc(journal->segment, (journal->segments + 1) * sizeof *grown);
+        struct rk_journal_segment *grown = realloc(journal->segment, (journal->segments + 1) * sizeof *grown);
         if (!grown) {
             (void)closedir(folder);
             return rk_fail(err, RANKD_OVERLOADED, "no memory to list %s", journal->path);
@@ -72,7 +72,7 @@ void rk_survey_sweep(const struct rk_journal *journal)
     for (struct dirent *entry; folder && (entry = readdir(folder));) {
         if (!segment_number(entry->d_name, &number) || number >= journal->segment[0].number)
             continue;
-        rk_segment_path(journal, number, path, sizeof path);
+        rk_journal_segment_path(journal, number, path, sizeof path);
         (void)unlink(path);
     }
     if (folder)
@@ -117,7 +117,7 @@ bool rk_survey_goes_on(const char *bytes, uint64_t size, uint64_t offset, uint64
             break;
         at = (uint64_t)(found - bytes);
         if (!rk_record_valid(found, size - at, &head) ||
-            (head.kind != RK_RECORD_BATCH && head.kind != RK_RECORD_PART))
+            (head.kind != RK_RECORD_BATCH && head.kind != RK_RECORD_CONTINUED))
             continue;
         some = true;
         if (head.synced > *synced)
@@ -134,7 +134,7 @@ static bool is_stillborn(const struct rk_journal *journal, uint64_t *size, struc
     char path[PATH_MAX];
     struct rk_record_head head;
     uint64_t synced;
-    rk_segment_path(journal, journal->segment[journal->segments - 1].number, path, sizeof path);
+    rk_journal_segment_path(journal, journal->segment[journal->segments - 1].number, path, sizeof path);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         (void)rk_fail(err, RANKD_INTERNAL, "cannot open %s: %s", path, strerror(errno));
@@ -158,7 +158,7 @@ static enum rankd_status bury_stillborn(struct rk_journal *journal, uint64_t siz
 {
     char path[PATH_MAX];
     const uint64_t number = journal->segment[journal->segments - 1].number;
-    rk_segment_path(journal, number, path, sizeof path);
+    rk_journal_segment_path(journal, number, path, sizeof path);
     if (unlink(path) != 0)
         return rk_fail(err, RANKD_INTERNAL, "cannot remove the torn segment %s: %s", path, strerror(errno));
     journal->loss = (struct rk_journal_loss){size, number, 0};
@@ -172,7 +172,7 @@ static bool read_start(const struct rk_journal *journal, size_t i, struct rk_rec
                        struct rk_record_start *start)
 {
     char path[PATH_MAX], bytes[sizeof *head + sizeof *start];
-    rk_segment_path(journal, journal->segment[i].number, path, sizeof path);
+    rk_journal_segment_path(journal, journal->segment[i].number, path, sizeof path);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     ssize_t got = fd < 0 ? -1 : pread(fd, bytes, sizeof bytes, 0);
     if (fd >= 0)

@@ -24,17 +24,17 @@ static struct rk_batch_id id_of(unsigned n)
     return id;
 }
 
-static struct rk_named_bank *bank_at(const char *folder)
+static struct rk_durable_bank *bank_at(const char *folder)
 {
     struct rk_err err = {0};
     const struct rk_bank_config config = {.shape = {.lists = 1, .capacity = 1000, .dtype = RK_FP32},
                                           .durability = RK_DURABILITY_INTERVAL};
-    struct rk_named_bank *bank = rk_named_new("bank", &config);
+    struct rk_durable_bank *bank = rk_durable_bank_new("bank", &config);
     if (!bank)
         exit(1);
     (void)snprintf(bank->path, sizeof bank->path, "%s", folder);
     bank->io = rk_io_plain_new();
-    if (rk_named_create_disk(bank, &err) != RANKD_OK) {
+    if (rk_durable_bank_create_disk(bank, &err) != RANKD_OK) {
         (void)fprintf(stderr, "%s\n", err.text);
         exit(1);
     }
@@ -43,7 +43,7 @@ static struct rk_named_bank *bank_at(const char *folder)
 
 static void measure(const char *folder, unsigned ids)
 {
-    struct rk_named_bank *bank = bank_at(folder);
+    struct rk_durable_bank *bank = bank_at(folder);
     struct rk_text answer = {0};
     struct rk_err err = {0};
     double begun = seconds();
@@ -56,7 +56,7 @@ static void measure(const char *folder, unsigned ids)
     for (unsigned n = 0; n < ids; n++)
         found += rk_ids_find(&bank->ids, id_of(n).name) != NULL;
     double looked = seconds();
-    if (rk_named_checkpoint(bank, "tag", &answer, &err) != RANKD_OK || found != ids) {
+    if (rk_durable_bank_checkpoint(bank, "tag", &answer, &err) != RANKD_OK || found != ids) {
         (void)fprintf(stderr, "%zu found; %s\n", found, err.text);
         exit(1);
     }
@@ -64,14 +64,14 @@ static void measure(const char *folder, unsigned ids)
     struct rk_io *io = bank->io;
     bank->io = NULL;
     size_t bytes = rk_ids_bytes(&bank->ids);
-    rk_named_release(bank);
+    rk_durable_bank_release(bank);
     double released = seconds();
-    bank = rk_named_load("bank", folder, io);
+    bank = rk_durable_bank_load("bank", folder, io);
     double loaded = seconds();
     printf("%8u ids: add %.0f ns, find %.0f ns, checkpoint %.1f ms, read back %.1f ms, %.1f MB\n", ids,
            1e9 * (added - begun) / ids, 1e9 * (looked - added) / ids, 1e3 * (kept - looked),
            1e3 * (loaded - released), (double)bytes / 1e6);
-    rk_named_release(bank);
+    rk_durable_bank_release(bank);
     rk_text_free(&answer);
 }
 

@@ -7,23 +7,23 @@ DONE = 0
 
 
 class Gradient(c.Structure):
-    _fields_ = [("dense", c.c_bool), ("sparse", c.c_bool), ("data", c.c_void_p), ("on_card", c.c_bool),
+    _fields_ = [("dense", c.c_bool), ("sparse", c.c_bool), ("data", c.c_void_p), ("on_device", c.c_bool),
                 ("sparse_room", c.c_void_p), ("sparse_arg", c.c_void_p), ("nonzero", c.c_size_t)]
 
 
 class Scores(c.Structure):
-    _fields_ = [("scores", c.c_void_p), ("targets", c.c_void_p), ("scores_on_card", c.c_bool), ("targets_on_card", c.c_bool),
+    _fields_ = [("scores", c.c_void_p), ("targets", c.c_void_p), ("scores_on_device", c.c_bool), ("targets_on_device", c.c_bool),
                 ("score_dtype", c.c_int), ("target_dtype", c.c_int), ("rows", c.c_size_t), ("columns", c.c_size_t),
-                ("by_column", c.c_bool), ("loss_number", c.c_int), ("weight", c.c_int), ("average", c.c_int),
-                ("margin", c.c_double), ("lambda", c.c_double), ("normalized", c.c_bool), ("batch", c.c_bool),
+                ("by_column", c.c_bool), ("loss_number", c.c_int), ("transform", c.c_int), ("average", c.c_int),
+                ("margin", c.c_double), ("lambda", c.c_double), ("lambda_per_n", c.c_bool), ("lambda_batch_scope", c.c_bool),
                 ("interclass", c.c_double), ("gradient", Gradient), ("list_loss", c.c_void_p), ("loss", c.c_double),
                 ("lists", c.c_size_t), ("skipped", c.c_size_t), ("stalled", c.c_size_t)]
 
 
 class Rank(c.Structure):
-    _fields_ = [("scores", c.c_void_p), ("scores_on_card", c.c_bool), ("score_dtype", c.c_int), ("rows", c.c_size_t),
-                ("columns", c.c_size_t), ("ranks", c.c_void_p), ("ranks_on_card", c.c_bool), ("upstream", c.c_void_p),
-                ("upstream_on_card", c.c_bool), ("lambda", c.c_double), ("scale", c.c_double), ("gradient", Gradient)]
+    _fields_ = [("scores", c.c_void_p), ("scores_on_device", c.c_bool), ("score_dtype", c.c_int), ("rows", c.c_size_t),
+                ("columns", c.c_size_t), ("ranks", c.c_void_p), ("ranks_on_device", c.c_bool), ("upstream", c.c_void_p),
+                ("upstream_on_device", c.c_bool), ("lambda", c.c_double), ("scale", c.c_double), ("gradient", Gradient)]
 
 
 class Run(c.Structure):
@@ -37,10 +37,10 @@ class Query(c.Structure):
 
 
 class Retrieval(c.Structure):
-    _fields_ = [("own", c.c_void_p), ("batch", c.c_size_t), ("own_items", c.c_size_t), ("total", c.c_size_t),
-                ("dim", c.c_size_t), ("run", c.c_void_p), ("runs", c.c_size_t), ("query", c.c_void_p), ("row", c.c_void_p),
-                ("queries", c.c_size_t), ("normalized", c.c_bool), ("batch_scope", c.c_bool),
-                ("check_nan", c.c_bool), ("gradient", c.c_bool), ("loss_number", c.c_int), ("weight", c.c_int), ("margin", c.c_double),
+    _fields_ = [("own", c.c_void_p), ("n_queries", c.c_size_t), ("own_items", c.c_size_t), ("total", c.c_size_t),
+                ("dim", c.c_size_t), ("row_block", c.c_void_p), ("row_blocks", c.c_size_t), ("query", c.c_void_p), ("row", c.c_void_p),
+                ("queries", c.c_size_t), ("lambda_per_n", c.c_bool), ("lambda_batch_scope", c.c_bool),
+                ("check_nan", c.c_bool), ("gradient", c.c_bool), ("loss_number", c.c_int), ("transform", c.c_int), ("margin", c.c_double),
                 ("lambda", c.c_double), ("sum", c.c_void_p)]
 
 
@@ -53,24 +53,24 @@ class Plugin(c.Structure):
                 ("unpin", c.CFUNCTYPE(None, c.c_void_p, c.c_void_p))]
 
 
-class Card:
+class Device:
     def __init__(self, path):
         library = c.CDLL(path)
         library.rk_plugin.restype = c.POINTER(Plugin)
         self.plugin = library.rk_plugin().contents
         name, self.why = c.create_string_buffer(128), c.create_string_buffer(256)
-        self.card = self.plugin.open(0, 60 << 30, name, self.why)
-        if not self.card:
-            raise SystemExit(f"no card: {self.why.value.decode()}")
+        self.device = self.plugin.open(0, 60 << 30, name, self.why)
+        if not self.device:
+            raise SystemExit(f"no device: {self.why.value.decode()}")
         self.name = name.value.decode()
 
     def pin(self, array):
-        if self.plugin.pin(self.card, array.ctypes.data, array.nbytes, self.why) != DONE:
+        if self.plugin.pin(self.device, array.ctypes.data, array.nbytes, self.why) != DONE:
             raise SystemExit(f"pin: {self.why.value.decode()}")
 
     def unpin(self, array):
-        self.plugin.unpin(self.card, array.ctypes.data)
+        self.plugin.unpin(self.device, array.ctypes.data)
 
     def call(self, what, job):
-        if getattr(self.plugin, what)(self.card, c.addressof(job), self.why) != DONE:
+        if getattr(self.plugin, what)(self.device, c.addressof(job), self.why) != DONE:
             raise SystemExit(f"{what}: {self.why.value.decode() or 'passed'}")

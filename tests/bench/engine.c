@@ -95,7 +95,7 @@ static double run_once(const struct bench *b, struct test_call *call)
     call->reply.out[RK_OUT_GRADIENT] =
         (struct rk_out){.data = b->gradient, .capacity = b->q * b->n * sizeof(float)};
     double start = now();
-    if (rk_run(&call->exec, &call->request, &call->reply, &call->err) != RANKD_OK) {
+    if (rk_engine_run(&call->exec, &call->request, &call->reply, &call->err) != RANKD_OK) {
         fprintf(stderr, "%s\n", call->err.text);
         exit(1);
     }
@@ -138,9 +138,9 @@ int main(int argc, char **argv)
     test_input(&call, vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS, vjp ? RK_FP32 : RK_INT8, b.q, b.n, b.second);
     call.request.outputs = 1u << RK_OUT_GRADIENT | (vjp ? 0 : 1u << RK_OUT_LOSS);
     struct rk_err err = {0};
-    struct rk_helpers *helpers = threads > 1 ? rk_helpers_start(threads - 1, &err) : NULL;
+    struct rk_compute_pool *helpers = threads > 1 ? rk_compute_pool_start(threads - 1, &err) : NULL;
     if (helpers)
-        call.exec.pool = rk_helpers_pool(helpers);
+        call.exec.pool = rk_compute_pool_threads(helpers);
     else if (threads > 1)
         die(err.text);
 

@@ -110,9 +110,9 @@ def torch_compare(scores, targets):
         own, delta = own[order], torch.zeros_like(s)
         irrelevant = t <= 0
         rp = torch.arange(1, len(own) + 1, dtype=torch.float64)
-        ahead = torch.stack([((s >= y) & irrelevant).sum() for y in own]).double()
-        rank = rp + ahead
-        total += (ahead / rank).mean().item()
+        irrelevant_above = torch.stack([((s >= y) & irrelevant).sum() for y in own]).double()
+        rank = rp + irrelevant_above
+        total += (irrelevant_above / rank).mean().item()
         moved = (own.double() + LAMBDA * n * rp / (len(own) * rank * rank)).float()
         for y, z in zip(own, moved):
             delta += (y > s).float() - (z > s).float()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The engine on a card beside its peers, forward and backward, data on the card, in one run.
+"""The engine on a device beside its peers, forward and backward, data on the device, in one run.
 
-Peers: a device-to-device copy of the same bytes; PyTorch on the same card as the paper's code does it (engine.py); for
+Peers: a device-to-device copy of the same bytes; PyTorch on the same device as the paper's code does it (engine.py); for
 retrieval the bare cuBLAS product of the same shape. Calls the plugin's table by ctypes, so it wants nothing of the
 daemon; times are wall times of a call that waits for its result.
 """
@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import engine  # noqa: E402
-from device_plugin import AP, FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores  # noqa: E402
+from device_plugin import AP, FP32, INT8, Device, Gradient, Query, Rank, Retrieval, Run, Scores  # noqa: E402
 
 def median(call, runs, seconds=3.0):
     call()
@@ -45,27 +45,27 @@ def draw(q, n, p, kind="uniform"):
     return scores, targets
 
 
-def scores_case(card, name, q, n, p, kind, peer, interclass=0.0):
+def scores_case(device, name, q, n, p, kind, peer, interclass=0.0):
     scores, targets = draw(q, n, p, kind)
     gradient = torch.empty_like(scores)
     host_scores, host_targets, host_gradient = (t.cpu().numpy() for t in (scores, targets, gradient))
-    job = Scores(scores=scores.data_ptr(), targets=targets.data_ptr(), scores_on_card=True, targets_on_card=True,
-                 score_dtype=FP32, target_dtype=INT8, rows=q, columns=n, loss_number=AP, normalized=True, interclass=interclass,
-                 gradient=Gradient(dense=True, data=gradient.data_ptr(), on_card=True))
+    job = Scores(scores=scores.data_ptr(), targets=targets.data_ptr(), scores_on_device=True, targets_on_device=True,
+                 score_dtype=FP32, target_dtype=INT8, rows=q, columns=n, loss_number=AP, lambda_per_n=True, interclass=interclass,
+                 gradient=Gradient(dense=True, data=gradient.data_ptr(), on_device=True))
     setattr(job, "lambda", 1.0)
-    ours = median(lambda: card.call("scores", job), 50)
+    ours = median(lambda: device.call("scores", job), 50)
     forward = Scores.from_buffer_copy(job)
     forward.gradient.dense = False
-    loss = median(lambda: card.call("scores", forward), 50)
+    loss = median(lambda: device.call("scores", forward), 50)
     host = Scores.from_buffer_copy(job)
     host.scores, host.targets, host.gradient.data = (a.ctypes.data for a in (host_scores, host_targets, host_gradient))
-    host.scores_on_card = host.targets_on_card = host.gradient.on_card = False
-    from_host = median(lambda: card.call("scores", host), 20, 1.0)
+    host.scores_on_device = host.targets_on_device = host.gradient.on_device = False
+    from_host = median(lambda: device.call("scores", host), 20, 1.0)
     for array in (host_scores, host_targets, host_gradient):
-        card.pin(array)
-    from_pinned = median(lambda: card.call("scores", host), 20, 1.0)
+        device.pin(array)
+    from_pinned = median(lambda: device.call("scores", host), 20, 1.0)
     for array in (host_scores, host_targets, host_gradient):
-        card.unpin(array)
+        device.unpin(array)
     # Enough copies in a row that launching them does not count.
     copies = max(1, int(2e8 / scores.nbytes))
 
@@ -89,15 +89,15 @@ def torch_ranks(scores):
     return torch.argsort(torch.argsort(scores, dim=1, descending=True), dim=1)
 
 
-def rank_case(card, name, q, n):
+def rank_case(device, name, q, n):
     """rank_vjp beside two rankings by argsort of argsort."""
     scores, _ = draw(q, n, 1)
     upstream = 1e-3 * torch.randn_like(scores)
     gradient = torch.empty_like(scores)
-    job = Rank(scores=scores.data_ptr(), scores_on_card=True, score_dtype=FP32, rows=q, columns=n, upstream=upstream.data_ptr(),
-               upstream_on_card=True, scale=n, gradient=Gradient(dense=True, data=gradient.data_ptr(), on_card=True))
+    job = Rank(scores=scores.data_ptr(), scores_on_device=True, score_dtype=FP32, rows=q, columns=n, upstream=upstream.data_ptr(),
+               upstream_on_device=True, scale=n, gradient=Gradient(dense=True, data=gradient.data_ptr(), on_device=True))
     setattr(job, "lambda", 1.0)
-    ours = median(lambda: card.call("rank", job), 20)
+    ours = median(lambda: device.call("rank", job), 20)
     plain = median(lambda: torch_ranks(scores + upstream) - torch_ranks(scores), 10)
     return {"case": name, "us": ours * 1e6, "torch_us": plain * 1e6, "of_torch": plain / ours}
 
@@ -107,7 +107,7 @@ def show(row):
     torch.cuda.empty_cache()
 
 
-def retrieval_case(card, name, batch, dim, items, relevant, gradient=True):
+def retrieval_case(device, name, batch, dim, items, relevant, gradient=True):
     random = np.random.default_rng(2)
     own = random.standard_normal((batch, dim), dtype=np.float32)
     bank = random.standard_normal((items, dim), dtype=np.float32)
@@ -121,9 +121,9 @@ def retrieval_case(card, name, batch, dim, items, relevant, gradient=True):
     total = np.zeros((batch, dim))
     job = Retrieval(own=own.ctypes.data, batch=batch, own_items=batch, total=batch + items, dim=dim,
                     run=c.addressof(runs), runs=1, query=c.addressof(queries), row=selves.ctypes.data, queries=batch,
-                    loss_number=AP, normalized=True, gradient=gradient, margin=0.1, sum=total.ctypes.data)
+                    loss_number=AP, lambda_per_n=True, gradient=gradient, margin=0.1, sum=total.ctypes.data)
     setattr(job, "lambda", 1.0)
-    ours = median(lambda: card.call("retrieval", job), 20)
+    ours = median(lambda: device.call("retrieval", job), 20)
     done = sum(q.done for q in queries)
     a, b = torch.from_numpy(own).cuda(), torch.from_numpy(bank).cuda()
     out = torch.empty(batch, items, device="cuda")
@@ -138,8 +138,8 @@ def main():
     parser.add_argument("--json")
     parser.add_argument("--no-peer", action="store_true")
     args = parser.parse_args()
-    card, rows = Card(args.plugin), []
-    print(f"{card.name}; PyTorch {torch.__version__}; times in us, medians", flush=True)
+    device, rows = Device(args.plugin), []
+    print(f"{device.name}; PyTorch {torch.__version__}; times in us, medians", flush=True)
     for case in [("128 x 128, P = 4", 128, 128, 4, "uniform"), ("256 x 4,096, P = 8", 256, 4096, 8, "uniform"),
                  ("256 x 65,536, P = 8", 256, 65536, 8, "uniform"), ("256 x 65,536, P = 100", 256, 65536, 100, "uniform"),
                  ("256 x 65,536, P = 3,000", 256, 65536, 3000, "uniform"),
@@ -151,21 +151,21 @@ def main():
                  ("1 x 100M, P = 1 %, trained", 1, 100_000_000, 1_000_000, "good"),
                  ("1 x 100M, P = 50 %", 1, 100_000_000, 50_000_000, "uniform"),
                  ("1 x 10M, P = 1 %, all equal", 1, 10_000_000, 100_000, "equal")]:
-        rows.append(scores_case(card, *case, peer=not args.no_peer))
+        rows.append(scores_case(device, *case, peer=not args.no_peer))
         show(rows[-1])
-    rows.append(scores_case(card, "20 x 12,000, P = 40, interclass", 20, 12000, 40, "uniform", False, interclass=0.5))
+    rows.append(scores_case(device, "20 x 12,000, P = 40, interclass", 20, 12000, 40, "uniform", False, interclass=0.5))
     show(rows[-1])
     for case in [("rank_vjp 256 x 4,096", 256, 4096), ("rank_vjp 1 x 10M", 1, 10_000_000), ("rank_vjp 1 x 100M", 1, 100_000_000)]:
-        rows.append(rank_case(card, *case))
+        rows.append(rank_case(device, *case))
         show(rows[-1])
     for case in [("1024 x 128 of 1M, 8 relevant", 1024, 128, 1_000_000, 8), ("256 x 128 of 1M, 8 relevant", 256, 128, 1_000_000, 8),
                  ("1024 x 128 of 1M, 1000 relevant", 1024, 128, 1_000_000, 1000),
                  ("256 x 128 of 1M, 10,000 relevant", 256, 128, 1_000_000, 10_000),
                  ("256 x 128 of 65,536, 8 relevant", 256, 128, 65536, 8)]:
-        rows.append(retrieval_case(card, *case))
+        rows.append(retrieval_case(device, *case))
         show(rows[-1])
     if args.json:
-        Path(args.json).write_text(json.dumps({"card": card.name, "rows": rows}, indent=1))
+        Path(args.json).write_text(json.dumps({"device": device.name, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

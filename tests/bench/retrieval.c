@@ -159,11 +159,11 @@ int main(int argc, char **argv)
         labels[q] = (int64_t)(q % classes);
         draw(&o, labels[q], queries + q * o.dim, &seed);
     }
-    struct rk_bank_view view = {.is_embeddings = true, .items = o.items, .version = 1, .generation = 1};
+    struct rk_bank_snapshot view = {.is_embeddings = true, .items = o.items, .version = 1, .generation = 1};
     view.embeddings = (struct rk_bank_embeddings){
         .dtype = o.dtype, .dim = o.dim, .normalize = true, .chunks = chunks, .chunk = chunk};
     struct rk_request request = {
-        .model = rk_model_find("ap"), .params = rk_params_default(), .memory = &view};
+        .model = rk_model_find("ap"), .params = rk_params_default(), .bank_snapshot = &view};
     request.in[RK_IN_EMBEDDINGS] = (struct rk_tensor){.dtype = RK_FP32,
                                                       .rank = 2,
                                                       .shape = {o.queries, o.dim},

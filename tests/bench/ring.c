@@ -176,7 +176,7 @@ static double in_process(const char *what, const struct batch *batch, bool spars
             reply.out[RK_OUT_GRADIENT_VALUES] = (struct rk_out){.data = batch->gradient, .capacity = 4 * n};
         }
         uint64_t begun = now_ns();
-        if (rk_run(&exec, &request, &reply, &err) != RANKD_OK) {
+        if (rk_engine_run(&exec, &request, &reply, &err) != RANKD_OK) {
             fprintf(stderr, "%s: %s\n", what, err.text);
             exit(2);
         }

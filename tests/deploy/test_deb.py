@@ -117,7 +117,7 @@ def test_the_service_runs_as_a_system_user_of_its_own(machine):
     assert machine("runuser", "-u", "rankd", "--", "rankd", "--version").stdout == f"rankd {VERSION}\n"
 
 
-def test_the_configuration_that_is_packaged_answers_at_both_doors(machine):
+def test_the_configuration_that_is_packaged_answers_on_both_transports(machine):
     assert json.loads(machine.curl(f"{URL}/v2"))["name"] == "rankd"
     machine.path("/srv/scores.csv").write_text("0.9,0.8,0.7,0.6\n")
     machine.path("/srv/targets.csv").write_text("0,1,0,1\n")

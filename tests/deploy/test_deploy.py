@@ -125,7 +125,7 @@ def test_the_trainers_container_trains_over_the_ring(compose):
     compose.wait_healthy()
     done = compose("run", "--rm", "trainer", timeout=120)
     assert "step 199" in done.stdout, done.stdout
-    assert int(re.search(r'^rankd_requests_total\{model="ap",door="ring"\} (\d+)', compose.curl("/metrics"), re.M)[1]) >= 200
+    assert int(re.search(r'^rankd_requests_total\{model="ap",transport="ring"\} (\d+)', compose.curl("/metrics"), re.M)[1]) >= 200
 
 
 def test_prometheus_scrapes_rankd_and_loads_the_rules(compose):

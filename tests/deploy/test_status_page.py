@@ -73,8 +73,8 @@ def test_what_it_shows_is_what_the_daemon_did(browser, daemon):
     page.wait_for(f"history['Requests/s'].length >= {looks + 2}")
     rates = page.value("history['Requests/s']")
     assert max(rates) > 1
-    doors = page.value("Object.fromEntries([...document.querySelectorAll('#doors tbody tr')].map(tr => [tr.cells[0].textContent, tr.cells[2].textContent]))")
-    assert set(doors) == {"http json", "http binary", "ring"} and doors["ring"] == "in place"
+    transports = page.value("Object.fromEntries([...document.querySelectorAll('#transports tbody tr')].map(tr => [tr.cells[0].textContent, tr.cells[2].textContent]))")
+    assert set(transports) == {"http json", "http binary", "ring"} and transports["ring"] == "in place"
 
 
 @pytest.mark.parametrize("width", [320, PHONE, 700, DESK])

@@ -21,7 +21,7 @@ static void run(const struct rk_request *request)
     struct rk_exec exec = {.scratch = scratch};
     struct rk_reply reply = {0};
     struct rk_err err = {0};
-    if (rk_run(&exec, request, &reply, &err) != RANKD_OK)
+    if (rk_engine_run(&exec, request, &reply, &err) != RANKD_OK)
         assert(err.text[0] != '\0' && err.status != RANKD_INTERNAL);
     rk_reply_clear(&reply);
     rk_scratch_free(scratch);

@@ -11,12 +11,12 @@
 enum { ROWS = 12, COLUMNS = 96 };
 
 /* Bytes of the input, one after the other; zeros after its end. */
-struct stream {
+struct fuzz_stream {
     const uint8_t *at;
     size_t left;
 };
 
-static uint8_t byte(struct stream *stream)
+static uint8_t byte(struct fuzz_stream *stream)
 {
     if (stream->left == 0)
         return 0;
@@ -24,14 +24,14 @@ static uint8_t byte(struct stream *stream)
     return *stream->at++;
 }
 
-static void fill(struct stream *stream, void *to, size_t bytes)
+static void fill(struct fuzz_stream *stream, void *to, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
         ((uint8_t *)to)[i] = byte(stream);
 }
 
 /* What is left of the input, over and over, so that a few bytes make a large tensor. */
-static void repeat(const struct stream *stream, void *to, size_t bytes)
+static void repeat(const struct fuzz_stream *stream, void *to, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
         ((uint8_t *)to)[i] = stream->left ? stream->at[i % stream->left] : 0;
@@ -58,7 +58,7 @@ static void make_targets(uint8_t *targets, enum rk_dtype dtype, size_t n)
     }
 }
 
-static void set_parameters(struct rk_request *request, struct stream *stream)
+static void set_parameters(struct rk_request *request, struct fuzz_stream *stream)
 {
     struct rk_params *p = &request->params;
     uint8_t choices = byte(stream), plain = byte(stream);
@@ -66,7 +66,7 @@ static void set_parameters(struct rk_request *request, struct stream *stream)
     p->lambda_units = choices >> 1 & 1;
     p->average = (choices >> 2 & 3) % 3;
     p->axis = choices >> 4 & 1;
-    p->weight = (choices >> 5 & 3) % 3;
+    p->transform = (choices >> 5 & 3) % 3;
     /* Small numbers that make sense, or any bits at all: then as if sent, so that they are checked. */
     p->lambda = ldexp(1, plain % 16 - 8);
     p->margin = plain / 16 % 4 * 0.125;
@@ -90,7 +90,7 @@ static void run(const struct rk_request *request, const struct rk_kernels *kerne
     struct rk_exec exec = {.scratch = scratch, .kernels = kernels};
     *reply = (struct rk_reply){0};
     *err = (struct rk_err){0};
-    enum rankd_status status = rk_run(&exec, request, reply, err);
+    enum rankd_status status = rk_engine_run(&exec, request, reply, err);
     assert(status == err->status && status != RANKD_INTERNAL &&
            (status == RANKD_OK) == (err->text[0] == '\0'));
     rk_scratch_free(scratch);
@@ -135,7 +135,7 @@ void rk_fuzz_run(const uint8_t *data, size_t bytes)
     static const enum rk_dtype score_types[] = {RK_FP32, RK_FP16, RK_BF16, RK_FP64};
     static const enum rk_dtype target_types[] = {RK_INT8,  RK_BOOL,  RK_UINT8, RK_INT8,
                                                  RK_INT64, RK_INT32, RK_FP32,  RK_INT8};
-    struct stream stream = {data, bytes};
+    struct fuzz_stream stream = {data, bytes};
     struct rk_request request = {.model = &rk_models[byte(&stream) % rk_model_count],
                                  .params = rk_params_default()};
     uint8_t types = byte(&stream);

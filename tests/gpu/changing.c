@@ -1,7 +1,7 @@
-/* Tensors that lie in memory of the card which another process shares may change while they are read: results
- * are then unspecified, but nothing beyond the memory is touched and every request ends. Wants an emulated
- * card that meddles (EMULATED_CARD_MEDDLES=1), whose handles are names of shared memory objects; under a
- * sanitizer it means most.
+/* Tensors that lie in memory of the device which another process shares may change while they are read:
+ * results are then unspecified, but nothing beyond the memory is touched and every request ends. Wants an
+ * emulated device that meddles (EMULATED_DEVICE_MEDDLES=1), whose handles are names of shared memory objects;
+ * under a sanitizer it means most.
  *
  *   gpu-changing PLUGIN [RUNS [SEED]] */
 #include <fcntl.h>
@@ -22,13 +22,13 @@ static size_t below(size_t n)
 }
 
 /* What the other process shares: scores, targets (one byte each), then room for ranks or a gradient. */
-struct shared {
+struct shared_tensor {
     char name[RK_DEVICE_HANDLE];
     size_t bytes;
     void *address;
 };
 
-static bool share(struct rk_device *device, size_t bytes, struct shared *shared)
+static bool share(struct rk_device *device, size_t bytes, struct shared_tensor *shared)
 {
     char why[RK_DEVICE_WHY];
     size_t found = 0;
@@ -38,13 +38,13 @@ static bool share(struct rk_device *device, size_t bytes, struct shared *shared)
         return false;
     (void)close(fd);
     shared->bytes = bytes;
-    const bool good = device->plugin->map(device->card, (const unsigned char *)shared->name, &shared->address,
-                                          &found, why) == RK_CARD_DONE;
+    const bool good = device->plugin->map(device->handle, (const unsigned char *)shared->name,
+                                          &shared->address, &found, why) == RK_DEVICE_DONE;
     (void)shm_unlink(shared->name);
     return good && found == bytes;
 }
 
-static void fill(struct shared *shared, size_t n, double share)
+static void fill(struct shared_tensor *shared, size_t n, double share)
 {
     float *scores = shared->address;
     int8_t *targets = (int8_t *)(scores + n);
@@ -61,10 +61,10 @@ static struct rk_tensor tensor(enum rk_dtype dtype, size_t rows, size_t columns,
                               .shape = {rows, columns},
                               .data = data,
                               .bytes = rows * columns * rk_dtype_size(dtype),
-                              .on_card = true};
+                              .on_device = true};
 }
 
-static struct rk_request request_of(struct shared *shared, size_t rows, size_t columns)
+static struct rk_request request_of(struct shared_tensor *shared, size_t rows, size_t columns)
 {
     static const char *const models[] = {"ap", "recall", "rank", "rank_vjp"};
     const size_t n = rows * columns;
@@ -89,18 +89,18 @@ static struct rk_request request_of(struct shared *shared, size_t rows, size_t c
 }
 
 /* The gradient goes back to the shared memory, too. */
-static struct rk_reply reply_of(struct shared *shared, const struct rk_request *request, size_t n)
+static struct rk_reply reply_of(struct shared_tensor *shared, const struct rk_request *request, size_t n)
 {
     struct rk_reply reply = {0};
     if (request->outputs & 1u << RK_OUT_GRADIENT)
         reply.out[RK_OUT_GRADIENT] =
-            (struct rk_out){.data = (char *)shared->address + 8 * n, .capacity = 4 * n, .on_card = true};
+            (struct rk_out){.data = (char *)shared->address + 8 * n, .capacity = 4 * n, .on_device = true};
     return reply;
 }
 
 static bool run_one(struct rk_device *device, size_t rows, size_t columns, double relevant)
 {
-    struct shared shared = {0};
+    struct shared_tensor shared = {0};
     struct rk_err err = {0};
     const size_t n = rows * columns;
     if (!share(device, 12 * n, &shared))
@@ -110,7 +110,7 @@ static bool run_one(struct rk_device *device, size_t rows, size_t columns, doubl
     struct rk_reply reply = reply_of(&shared, &request, n);
     struct rk_scratch *scratch = rk_scratch_new(0);
     const struct rk_exec exec = {.scratch = scratch, .device = device};
-    const enum rankd_status status = rk_run(&exec, &request, &reply, &err);
+    const enum rankd_status status = rk_engine_run(&exec, &request, &reply, &err);
     const bool good = status == RANKD_OK
                           ? reply.info.lists == (columns < rows ? columns : rows) || !request.model->loss
                           : status == RANKD_INVALID && err.text[0] != '\0';
@@ -118,7 +118,7 @@ static bool run_one(struct rk_device *device, size_t rows, size_t columns, doubl
         printf("FAILED: %s [%zu, %zu]: %d %s\n", request.model->name, rows, columns, (int)status, err.text);
     rk_reply_clear(&reply);
     rk_scratch_free(scratch);
-    device->plugin->unmap(device->card, shared.address);
+    device->plugin->unmap(device->handle, shared.address);
     return good;
 }
 
@@ -142,7 +142,7 @@ int main(int argc, char **argv)
         passed += run_one(&device, turned ? n : lists, turned ? lists : n, shares[below(6)]);
     }
     const bool lost = atomic_load(&device.lost);
-    printf("%d passed, %d failed%s\n", passed, runs - passed, lost ? ", and the card is lost" : "");
+    printf("%d passed, %d failed%s\n", passed, runs - passed, lost ? ", and the device is lost" : "");
     rk_device_close(&device);
     return passed < runs || lost;
 }

@@ -1,9 +1,10 @@
-/* The engine on a card against the CPU engine: gradients bit for bit, losses to 1e-12, everything else equal.
- * Needs a card and build/rankd-cuda.so; `make check-gpu` says that it was skipped where there is none.
+/* The engine on a device against the CPU engine: gradients bit for bit, losses to 1e-12, everything else
+ * equal. Needs a device and build/rankd-cuda.so; `make check-gpu` says that it was skipped where there is
+ * none.
  *
  *   gpu-check PLUGIN [RUNS [SEED [ITEMS]]]
  *
- * ITEMS: of a request, at most; an emulated card takes its time. */
+ * ITEMS: of a request, at most; an emulated device takes its time. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

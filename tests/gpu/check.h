@@ -9,15 +9,15 @@
 #include "kernels/kernel.h"
 #include "sample.h"
 
-#define ITEMS 3000000     /* of a request, where nobody says otherwise */
-#define WHOLE_CARD 262144 /* items of a list that is longer are spread over the card */
+#define ITEMS 3000000       /* of a request, where nobody says otherwise */
+#define WHOLE_DEVICE 262144 /* items of a list that is longer are spread over the device */
 
 void report(bool good, const char *what); /* counts, and says what failed */
 bool same_bytes(const struct rk_out *a, const struct rk_out *b);
 
-/* One request on the card and on the CPU, by `kernels` or those of this machine. */
+/* One request on the device and on the CPU, by `kernels` or those of this machine. */
 void compare(struct rk_device *device, const struct rk_kernels *kernels, const struct sample *s,
-             bool on_card);
+             bool on_device);
 
 void check_requests(struct rk_device *device, int runs, size_t most_items); /* on scores */
 void check_sizes(struct rk_device *device, const char *plugin, size_t most_items);

@@ -10,7 +10,7 @@
 #include "request/bank_view.h"
 #include "sample.h"
 
-static int retrieval_runs, on_card_runs;
+static int retrieval_runs, on_device_runs;
 
 struct retrieval {
     size_t batch, refs, bank, dim;
@@ -107,27 +107,27 @@ static void check_retrieval(struct rk_device *device, struct retrieval r)
                                             .labels = stored + first,
                                             .by_label = second,
                                             .identity = draw() | 1}};
-    const struct rk_bank_view view = {
+    const struct rk_bank_snapshot view = {
         .is_embeddings = true,
         .items = r.bank,
         .embeddings = {
             .dtype = r.dtype, .dim = r.dim, .normalize = r.normalize, .chunks = 2, .chunk = chunks}};
     if (r.bank)
-        s.request.memory = &view;
+        s.request.bank_snapshot = &view;
     struct rk_scratch *scratch = rk_scratch_new(0);
     const struct rk_exec here = {.scratch = scratch}, there = {.scratch = scratch, .device = device};
-    struct rk_reply cpu = {0}, card = {0}, again = {0};
+    struct rk_reply cpu = {0}, device_reply = {0}, again = {0};
     struct rk_err err = {0};
-    const bool good = rk_run(&here, &s.request, &cpu, &err) == RANKD_OK &&
-                      rk_run(&there, &s.request, &card, &err) == RANKD_OK &&
-                      rk_run(&there, &s.request, &again, &err) == RANKD_OK;
+    const bool good = rk_engine_run(&here, &s.request, &cpu, &err) == RANKD_OK &&
+                      rk_engine_run(&there, &s.request, &device_reply, &err) == RANKD_OK &&
+                      rk_engine_run(&there, &s.request, &again, &err) == RANKD_OK;
     double apart = 0, size = 0;
     bool repeats = good;
     for (unsigned o = 0; o < RK_OUT_COUNT && good; o++) {
         if (!(cpu.outputs & 1u << o))
             continue;
-        const float *a = card.out[o].data, *b = cpu.out[o].data;
-        repeats &= same_bytes(&card.out[o], &again.out[o]);
+        const float *a = device_reply.out[o].data, *b = cpu.out[o].data;
+        repeats &= same_bytes(&device_reply.out[o], &again.out[o]);
         for (size_t i = 0; i < cpu.out[o].bytes / sizeof *a && o != RK_OUT_LIST_LOSS; i++) {
             apart += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
             size += (double)b[i] * (double)b[i];
@@ -139,20 +139,20 @@ static void check_retrieval(struct rk_device *device, struct retrieval r)
     /* Exact similarities leave only the order of the sums. Otherwise two BLAS differ in last bits of
      * similarities, and a rank may hang on one: more of them do where thousands of items are relevant. */
     const double error = sqrt(apart / (size > 0 ? size : 1)), inexact = r.classes > 1 ? 0.1 : 0.25;
-    const bool near =
-        good && error < (exact ? 1e-6 : inexact) &&
-        fabs(cpu.info.loss - card.info.loss) <= (exact ? 1e-12 : 1e-4) * fabs(cpu.info.loss) + 1e-12 &&
-        (!exact || (cpu.info.lists_stalled == card.info.lists_stalled &&
-                    cpu.info.lists_skipped == card.info.lists_skipped));
+    const bool near = good && error < (exact ? 1e-6 : inexact) &&
+                      fabs(cpu.info.loss - device_reply.info.loss) <=
+                          (exact ? 1e-12 : 1e-4) * fabs(cpu.info.loss) + 1e-12 &&
+                      (!exact || (cpu.info.lists_stalled == device_reply.info.lists_stalled &&
+                                  cpu.info.lists_skipped == device_reply.info.lists_skipped));
     if (!near)
-        printf("  %s: error %g, loss %.9g / %.9g\n", err.text, error, card.info.loss, cpu.info.loss);
+        printf("  %s: error %g, loss %.9g / %.9g\n", err.text, error, device_reply.info.loss, cpu.info.loss);
     report(near, line);
     strncat(line, ": the same request twice", sizeof line - strlen(line) - 1);
     report(repeats, line);
-    on_card_runs += good && card.info.on_card;
+    on_device_runs += good && device_reply.info.on_device;
     retrieval_runs++;
     rk_reply_clear(&cpu);
-    rk_reply_clear(&card);
+    rk_reply_clear(&device_reply);
     rk_reply_clear(&again);
     rk_scratch_free(scratch);
     rk_labels_free(index);
@@ -184,5 +184,5 @@ void check_retrievals(struct rk_device *device, int runs, size_t most_items)
                                                    .normalize = run % 2 && below(2),
                                                    .stalls = run % 2 == 0,
                                                    .gradient = run % 2 == 0 || below(2)});
-    report(on_card_runs == retrieval_runs, "all retrieval runs on the card");
+    report(on_device_runs == retrieval_runs, "all retrieval runs on the device");
 }

@@ -18,10 +18,10 @@ static bool near_floats(const struct rk_out *a, const struct rk_out *b)
     return true;
 }
 
-static const char *difference(const struct rk_reply *card, const struct rk_reply *cpu)
+static const char *difference(const struct rk_reply *device_reply, const struct rk_reply *cpu)
 {
     static char text[128];
-    const struct rk_info *a = &card->info, *b = &cpu->info;
+    const struct rk_info *a = &device_reply->info, *b = &cpu->info;
     if (!(fabs(a->loss - b->loss) <= 1e-12 * fabs(b->loss))) {
         snprintf(text, sizeof text, "loss %.17g, not %.17g", a->loss, b->loss);
         return text;
@@ -33,37 +33,38 @@ static const char *difference(const struct rk_reply *card, const struct rk_reply
                  a->gradient_nonzero, b->gradient_nonzero);
         return text;
     }
-    if (card->outputs != cpu->outputs)
+    if (device_reply->outputs != cpu->outputs)
         return "outputs";
     for (unsigned o = 0; o < RK_OUT_COUNT; o++) {
-        if (!(card->outputs & 1u << o))
+        if (!(device_reply->outputs & 1u << o))
             continue;
         const bool loss = o == RK_OUT_LOSS || o == RK_OUT_LIST_LOSS;
-        if (!(loss ? near_floats : same_bytes)(&card->out[o], &cpu->out[o]))
+        if (!(loss ? near_floats : same_bytes)(&device_reply->out[o], &cpu->out[o]))
             return rk_output_rows[o].name;
     }
     return NULL;
 }
 
-void compare(struct rk_device *device, const struct rk_kernels *kernels, const struct sample *s, bool on_card)
+void compare(struct rk_device *device, const struct rk_kernels *kernels, const struct sample *s,
+             bool on_device)
 {
     char line[1200];
     struct rk_scratch *scratch = rk_scratch_new(0);
     const struct rk_exec here = {.scratch = scratch, .kernels = kernels},
                          there = {.scratch = scratch, .device = device};
-    struct rk_reply cpu = {0}, card = {0};
+    struct rk_reply cpu = {0}, device_reply = {0};
     struct rk_err err = {0};
-    const bool cpu_good = rk_run(&here, &s->request, &cpu, &err) == RANKD_OK;
-    struct rk_err card_err = {0};
-    const bool card_good = rk_run(&there, &s->request, &card, &card_err) == RANKD_OK;
-    const char *what = cpu_good != card_good           ? "status"
-                       : !cpu_good                     ? (strcmp(err.text, card_err.text) ? "sentence" : NULL)
-                       : on_card && !card.info.on_card ? "it did not run on the card"
-                                                       : difference(&card, &cpu);
-    snprintf(line, sizeof line, "%.500s: %s %.400s", s->text, what ? what : "", card_err.text);
+    const bool cpu_good = rk_engine_run(&here, &s->request, &cpu, &err) == RANKD_OK;
+    struct rk_err device_err = {0};
+    const bool device_good = rk_engine_run(&there, &s->request, &device_reply, &device_err) == RANKD_OK;
+    const char *what = cpu_good != device_good ? "status"
+                       : !cpu_good             ? (strcmp(err.text, device_err.text) ? "sentence" : NULL)
+                       : on_device && !device_reply.info.on_device ? "it did not run on the device"
+                                                                   : difference(&device_reply, &cpu);
+    snprintf(line, sizeof line, "%.500s: %s %.400s", s->text, what ? what : "", device_err.text);
     report(!what, line);
     rk_reply_clear(&cpu);
-    rk_reply_clear(&card);
+    rk_reply_clear(&device_reply);
     rk_scratch_free(scratch);
 }
 
@@ -85,7 +86,7 @@ static void check_scores(struct rk_device *device, size_t lists, size_t items, d
              "average %d weight %d interclass %g outputs %x",
              s.request.model->name, rk_dtype_name(score), rk_dtype_name(target), rows, columns, p->axis,
              share, ignored, kind, p->lambda, p->lambda_units, p->lambda_scope, p->margin, p->average,
-             p->weight, p->interclass, s.request.outputs);
+             p->transform, p->interclass, s.request.outputs);
     const bool small = rows * columns < 20000;
     compare(device, rk_kernels_named(small ? "reference" : "scalar"), &s, true);
     free(s.scores);
@@ -146,12 +147,12 @@ static void check_random(struct rk_device *device, int runs, size_t most_items)
         const size_t columns = sides[below(12)], rows = sides[below(12)];
         check_rank(device, rows * columns > most_items ? 1 + below(2) : rows, columns, (int)below(6));
     }
-    /* One list over the whole card, with few, some, many and very many relevant items. */
+    /* One list over the whole device, with few, some, many and very many relevant items. */
     static const double long_shares[] = {0, 2e-6, 2e-5, 1e-3, 0.01, 0.05, 0.5, 1};
     const bool is_short = runs < 10;
     for (int run = 0; run < (is_short ? 2 : 8 + runs / 10); run++) {
-        const size_t more = most_items > WHOLE_CARD ? most_items / 3 : WHOLE_CARD / 32;
-        const size_t n = WHOLE_CARD + 1 + below(more);
+        const size_t more = most_items > WHOLE_DEVICE ? most_items / 3 : WHOLE_DEVICE / 32;
+        const size_t n = WHOLE_DEVICE + 1 + below(more);
         check_scores(device, most_items < ITEMS ? 1 : 1 + below(2), n,
                      long_shares[is_short ? 3 + 2 * run : run % 8], (int)below(6), below(2));
     }

@@ -1,5 +1,5 @@
-/* Requests of one shape whose lists have another number of relevant items each time: the card is launched by
- * what the ones before had, and has to notice where that was too little. */
+/* Requests of one shape whose lists have another number of relevant items each time: the device is launched
+ * by what the ones before had, and has to notice where that was too little. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 typedef unsigned long (*count_waits)(void);
 
-/* How often the host has waited for a stream that had work to do, which an emulated card tells. */
+/* How often the host has waited for a stream that had work to do, which an emulated device tells. */
 static count_waits waits_of(const char *plugin)
 {
     void *library = dlopen(plugin, RTLD_NOW | RTLD_NOLOAD);
@@ -66,9 +66,9 @@ void check_sizes(struct rk_device *device, const char *plugin, size_t most_items
     const count_waits waits = waits_of(plugin);
     const bool is_large = most_items >= ITEMS / 10;
     const struct shape shapes[] = {
-        {5, 6000, RK_FP32}, {9, 5003, RK_FP16}, {is_large ? 3 : 2, WHOLE_CARD + 1 + below(1000), RK_FP32}};
+        {5, 6000, RK_FP32}, {9, 5003, RK_FP16}, {is_large ? 3 : 2, WHOLE_DEVICE + 1 + below(1000), RK_FP32}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        const bool whole = shapes[i].items > WHOLE_CARD;
+        const bool whole = shapes[i].items > WHOLE_DEVICE;
         for (unsigned step = 0; step < (whole && !is_large ? 2 : 10); step++) {
             const double *shares = some[step < 7 && !whole ? step : below(7)];
             check_step(device, waits, shapes[i], shares, false);

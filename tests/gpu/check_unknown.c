@@ -1,4 +1,5 @@
-/* A loss that the plugin was never told of is computed by the CPU engine, and not as another one on the card.
+/* A loss that the plugin was never told of is computed by the CPU engine, and not as another one on the
+ * device.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,12 +10,12 @@
 #include "losses/loss.h"
 
 /* The place of the last relevant item, which is neither ap nor recall. */
-static double list_loss(uint32_t p, const uint32_t *ahead, int weight, double *slope)
+static double list_loss(uint32_t p, const uint32_t *irrelevant_above, int weight, double *slope)
 {
     (void)weight;
     for (uint32_t k = 0; slope && k < p; k++)
         slope[k] = k + 1 == p ? 1.0 : 0.0;
-    return (double)p + (double)ahead[p - 1];
+    return (double)p + (double)irrelevant_above[p - 1];
 }
 
 static const struct rk_loss last = {.name = "last", .number = 31, .list = list_loss};
@@ -25,22 +26,22 @@ static bool runs_on_card(struct rk_device *device, const struct sample *s)
     const struct rk_exec there = {.scratch = scratch, .device = device};
     struct rk_reply reply = {0};
     struct rk_err err = {0};
-    const bool good = rk_run(&there, &s->request, &reply, &err) == RANKD_OK;
+    const bool good = rk_engine_run(&there, &s->request, &reply, &err) == RANKD_OK;
     report(good, err.text);
-    const bool on_card = reply.info.on_card;
+    const bool on_device = reply.info.on_device;
     rk_reply_clear(&reply);
     rk_scratch_free(scratch);
-    return on_card;
+    return on_device;
 }
 
-/* The same request of the loss that the card knows, and of one that it does not. */
+/* The same request of the loss that the device knows, and of one that it does not. */
 static void check_both(struct rk_device *device, struct sample *s, const char *route)
 {
     const struct rk_model *known = s->request.model;
     struct rk_model unknown = *known;
     unknown.loss = &last;
     (void)snprintf(s->text, sizeof s->text, "an unknown loss of %s", route);
-    report(runs_on_card(device, s), "a loss that is known runs on the card");
+    report(runs_on_card(device, s), "a loss that is known runs on the device");
     s->request.model = &unknown;
     report(!runs_on_card(device, s), s->text);
     compare(device, NULL, s, false);

@@ -145,11 +145,11 @@ void random_params(struct sample *s)
     params->lambda_units = (int)below(2);
     params->average = (int)below(3);
     params->axis = (int)below(3) ? RK_AXIS_ROWS : RK_AXIS_COLUMNS;
-    params->weight = (int)below(3);
+    params->transform = (int)below(3);
     params->interclass = below(3) ? 0 : below(3) ? unit() : 1;
     s->request.model = rk_model_find(below(2) ? "ap" : "recall");
     if (s->request.model->loss == rk_model_find("ap")->loss)
-        params->weight = RK_WEIGHT_LOGLOG;
+        params->transform = RK_TRANSFORM_LOGLOG;
     const unsigned sparse = 1u << RK_OUT_GRADIENT_INDICES | 1u << RK_OUT_GRADIENT_VALUES;
     const unsigned sets[] = {1u << RK_OUT_GRADIENT, 0, sparse, sparse | 1u << RK_OUT_GRADIENT,
                              1u << RK_OUT_GRADIENT};

@@ -1,4 +1,4 @@
-/* Random requests for the programs that compare a card with the CPU engine. */
+/* Random requests for the programs that compare a device with the CPU engine. */
 #ifndef GPU_SAMPLE_H
 #define GPU_SAMPLE_H
 

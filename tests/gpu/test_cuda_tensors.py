@@ -1,4 +1,4 @@
-"""rankd.torch with CUDA tensors against a daemon on the same card. Needs torch with a card, and build/rankd-cuda.so; skipped
+"""rankd.torch with CUDA tensors against a daemon on the same device. Needs torch with a device, and build/rankd-cuda.so; skipped
 elsewhere."""
 import json
 import os
@@ -12,11 +12,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
-    pytest.skip("there is no card here", allow_module_level=True)
+    pytest.skip("there is no device here", allow_module_level=True)
 
 import rankd  # noqa: E402
 from rankd.torch import APLoss, RecallLoss, RetrievalLoss, blackbox_rank  # noqa: E402
-from rankd.torch.device_memory import card_path  # noqa: E402
+from rankd.torch.device_memory import device_path  # noqa: E402
 
 BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).parents[2] / "build")).resolve()
 TOKEN = "the-token-of-the-trainer"
@@ -56,13 +56,13 @@ class Daemon:
         text = urllib.request.urlopen(request, timeout=10).read().decode()
         return sum(float(v) for v in re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M))
 
-    def on_card(self):
-        return self.metric('rankd_engine_requests_total{model="ap",engine="card"}')
+    def on_device(self):
+        return self.metric('rankd_engine_requests_total{model="ap",engine="device"}')
 
 
 @pytest.fixture(scope="module")
-def card(tmp_path_factory):
-    daemon = Daemon(tmp_path_factory.mktemp("card"), "--device", "cuda:0", "--allow-shm-regions")
+def device(tmp_path_factory):
+    daemon = Daemon(tmp_path_factory.mktemp("device"), "--device", "cuda:0", "--allow-shm-regions")
     yield daemon
     daemon.stop()
 
@@ -90,68 +90,68 @@ def step(crit, scores, targets, scale=1.0):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("kind", [APLoss, RecallLoss])
-def test_cuda_tensors_give_what_cpu_tensors_give_and_do_not_visit_the_host(card, cpu, dtype, kind):
+def test_cuda_tensors_give_what_cpu_tensors_give_and_do_not_visit_the_host(device, cpu, dtype, kind):
     scores, targets = problem(dtype)
     want = step(kind(margin=0.05, margin_warmup=0, client=cpu.client()), scores, targets)
-    crit = kind(margin=0.05, margin_warmup=0, client=card.client())
-    assert card_path(crit.client, CUDA) is not None
-    received = card.metric("rankd_received_bytes_total")
+    crit = kind(margin=0.05, margin_warmup=0, client=device.client())
+    assert device_path(crit.client, CUDA) is not None
+    received = device.metric("rankd_received_bytes_total")
     got = step(crit, scores.to(CUDA), targets.to(CUDA))
     assert torch.equal(got[1], want[1]) and torch.allclose(got[0].double(), want[0].double(), rtol=1e-6)
-    assert card.metric("rankd_received_bytes_total") - received < 4096, "the tensors were sent"
+    assert device.metric("rankd_received_bytes_total") - received < 4096, "the tensors were sent"
 
 
-def test_the_card_computed_them(card):
-    before = card.on_card()
+def test_the_device_computed_them(device):
+    before = device.on_device()
     scores, targets = problem()
-    step(APLoss(margin=0, client=card.client()), scores.to(CUDA), targets.to(CUDA))
-    assert card.on_card() == before + 1
+    step(APLoss(margin=0, client=device.client()), scores.to(CUDA), targets.to(CUDA))
+    assert device.on_device() == before + 1
 
 
-def test_a_loss_scale_multiplies_the_gradient_and_nothing_else(card):
+def test_a_loss_scale_multiplies_the_gradient_and_nothing_else(device):
     scores, targets = (t.to(CUDA) for t in problem())
-    crit = APLoss(margin=0, client=card.client())
+    crit = APLoss(margin=0, client=device.client())
     plain, scaled = step(crit, scores, targets)[1], step(crit, scores, targets, 1024.0)[1]
     assert torch.equal(scaled, plain * 1024)
 
 
-def test_a_larger_batch_finds_larger_shared_memory(card, cpu):
-    crit, other = (APLoss(margin=0, client=d.client()) for d in (card, cpu))
+def test_a_larger_batch_finds_larger_shared_memory(device, cpu):
+    crit, other = (APLoss(margin=0, client=d.client()) for d in (device, cpu))
     for lists in (2, 400, 3):
         scores, targets = problem(lists=lists)
         assert torch.equal(step(crit, scores.to(CUDA), targets.to(CUDA))[1], step(other, scores, targets)[1])
 
 
-def test_evaluation_computes_no_gradient(card):
+def test_evaluation_computes_no_gradient(device):
     scores, targets = (t.to(CUDA) for t in problem())
     with torch.no_grad():
-        loss = APLoss(margin=0, client=card.client())(scores, targets)
+        loss = APLoss(margin=0, client=device.client())(scores, targets)
     assert loss.device == CUDA and not loss.requires_grad and 0 < loss.item() < 1
 
 
-def test_a_nan_is_refused_by_name(card):
+def test_a_nan_is_refused_by_name(device):
     scores, targets = (t.to(CUDA) for t in problem())
     scores[3, 5], targets[3, 5] = float("nan"), 0
     with pytest.raises(rankd.RankdError, match=r"scores\[3, 5\] is NaN"):
-        APLoss(margin=0, client=card.client())(scores, targets)
+        APLoss(margin=0, client=device.client())(scores, targets)
 
 
-def test_ranks_and_their_gradient_stay_on_the_card(card, cpu):
+def test_ranks_and_their_gradient_stay_on_the_device(device, cpu):
     results = []
-    for client, device in ((cpu.client(), torch.device("cpu")), (card.client(), CUDA)):
-        scores = problem()[0].to(device).requires_grad_()
+    for client, where in ((cpu.client(), torch.device("cpu")), (device.client(), CUDA)):
+        scores = problem()[0].to(where).requires_grad_()
         ranks = blackbox_rank(scores, lambda_val=10.0, client=client)
         ((ranks - 0.5) ** 2).sum().backward()
         results.append((ranks.detach().cpu(), scores.grad.cpu()))
     assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
-    assert card.metric('rankd_engine_requests_total{model="rank_vjp",engine="card"}') >= 1
+    assert device.metric('rankd_engine_requests_total{model="rank_vjp",engine="device"}') >= 1
 
 
-def test_embeddings_on_the_card_are_ranked_too(card, cpu):
+def test_embeddings_on_the_device_are_ranked_too(device, cpu):
     generator = torch.Generator().manual_seed(3)
     x, labels = torch.randn(300, 64, generator=generator), torch.randint(0, 30, (300,), generator=generator)
     want = step(RetrievalLoss(margin_warmup=0, client=cpu.client()), x, labels)
-    got = step(RetrievalLoss(margin_warmup=0, client=card.client()), x.to(CUDA), labels.to(CUDA))
+    got = step(RetrievalLoss(margin_warmup=0, client=device.client()), x.to(CUDA), labels.to(CUDA))
     # Two BLAS: similarities differ in last bits, and a rank may hang on one.
     assert torch.allclose(got[0], want[0], rtol=1e-4)
     assert (got[1] - want[1]).norm() < 0.1 * want[1].norm()
@@ -172,14 +172,14 @@ def test_a_daemon_that_was_started_anew_is_met_without_an_error(tmp_path, cpu):
         daemon.stop()
 
 
-def test_regions_are_gone_when_the_trainer_ends(card):
+def test_regions_are_gone_when_the_trainer_ends(device):
     program = ("import torch, rankd, sys; from rankd.torch import APLoss\n"
                "x = torch.rand(5, 100, device='cuda', requires_grad=True); t = (x > 0.9).to(torch.int8)\n"
-               f"APLoss(margin=0, client=rankd.connect('{card.url}', '{TOKEN}'))(x, t).backward(); print(x.grad.abs().sum().item())")
-    before = len(regions(card))
+               f"APLoss(margin=0, client=rankd.connect('{device.url}', '{TOKEN}'))(x, t).backward(); print(x.grad.abs().sum().item())")
+    before = len(regions(device))
     done = subprocess.run(["python3", "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert len(regions(card)) == before
+    assert len(regions(device)) == before
 
 
 def regions(daemon):
@@ -187,10 +187,10 @@ def regions(daemon):
     return json.loads(urllib.request.urlopen(request, timeout=10).read())
 
 
-def test_a_model_trains_on_the_card(card):
+def test_a_model_trains_on_the_device(device):
     torch.manual_seed(0)
     net = torch.nn.Linear(16, 1).to(CUDA)
-    crit = APLoss(margin=0.02, client=card.client())
+    crit = APLoss(margin=0.02, client=device.client())
     optimizer = torch.optim.Adam(net.parameters(), 0.05)
     x = torch.randn(40, 200, 16, device=CUDA)
     targets = (x[..., 0] + 0.3 * torch.randn(40, 200, device=CUDA) > 1.5).to(torch.int8)

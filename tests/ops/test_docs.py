@@ -2,7 +2,7 @@
 
 Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps
 state between its Python blocks by running all of them up to the current one's end in one process at the first. Blocks marked `sh deploy`
-need root or a container engine: `make check-deploy` runs them as they stand. Those marked `sh gpu` need a card and `sh registry`
+need root or a container engine: `make check-deploy` runs them as they stand. Those marked `sh gpu` need a device and `sh registry`
 images from a registry; no test runs these.
 """
 import os

@@ -20,8 +20,8 @@ def get(daemon, path):
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
-    """With an (emulated) accelerator, so that its metrics are there too."""
-    shared = Daemon(tmp_path_factory.mktemp("daemon"), "--device", "cuda:0", "--device-plugin", BUILD / "emulated-card.so",
+    """With an (emulated) device, so that its metrics are there too."""
+    shared = Daemon(tmp_path_factory.mktemp("daemon"), "--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so",
                     "--data", tmp_path_factory.mktemp("data"))
     yield shared
     assert_ended_well(shared)

@@ -157,16 +157,16 @@ def test_nobody_there_is_one_sentence_and_exit_1():
         assert done.returncode == 1 and done.stderr.startswith("rankctl: ") and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("door", ["http", "ring"])
-def test_bench_counts_what_the_daemon_counts(make_daemon, tmp_path, door):
+@pytest.mark.parametrize("transport", ["http", "ring"])
+def test_bench_counts_what_the_daemon_counts(make_daemon, tmp_path, transport):
     daemon = make_daemon("--socket", tmp_path / "s")
-    where = ["--socket", tmp_path / "s"] if door == "ring" else []
+    where = ["--socket", tmp_path / "s"] if transport == "ring" else []
     done = rankctl("bench", "--duration", "0.5", "--lists", "4", "--items", "100", "--connections", "2", "--json", *where,
                    url=daemon.url)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     metrics = subprocess.run(["curl", "-s", f"{daemon.url}/metrics"], capture_output=True, text=True, timeout=30).stdout
-    name = f'rankd_requests_total{{model="ap",door="{"ring" if door == "ring" else "http_binary"}"}} '
+    name = f'rankd_requests_total{{model="ap",transport="{"ring" if transport == "ring" else "http_binary"}"}} '
     counted = next(int(line[len(name):]) for line in metrics.splitlines() if line.startswith(name))
     assert counted == said["requests"] > 0 and said["failed"] == 0
     assert 0 < said["p50_seconds"] <= said["p99_seconds"]
@@ -246,9 +246,9 @@ def test_status_shows_the_load_of_its_interval(daemon):
     row = next(line.split() for line in done.stdout.splitlines() if line.startswith("ap "))
     assert float(row[1].rstrip("kM")) > 0
     assert any(line.startswith("compute") and "s" in line for line in done.stdout.splitlines())
-    doors = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith(("http_", "ring"))}
-    assert float(doors["http_binary"][0].rstrip("kM")) > 0
-    assert doors["ring"] == ["0", "in", "place", "in", "place"], "whole numbers read as whole numbers"
+    transports = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith(("http_", "ring"))}
+    assert float(transports["http_binary"][0].rstrip("kM")) > 0
+    assert transports["ring"] == ["0", "in", "place", "in", "place"], "whole numbers read as whole numbers"
 
 
 def test_banks_and_checkpoints_are_tables_that_hold_the_longest_names(make_daemon, tmp_path):

@@ -82,9 +82,9 @@ def test_entries_of_other_types_are_shown_as_unknown():
     assert done.returncode == 0 and done.stdout.splitlines()[1].split()[0] == "?"
 
 
-METRICS = [b"", b"rankd_requests_total", b'rankd_requests_total{model="a', b"# only\n", b'rankd_requests_total{model="ap",door="x"} nan\n' * 3,
+METRICS = [b"", b"rankd_requests_total", b'rankd_requests_total{model="a', b"# only\n", b'rankd_requests_total{model="ap",transport="x"} nan\n' * 3,
            b'rankd_request_seconds_bucket{model="ap",le="nan"} 1e999\nrankd_requests_total{model="ap"} 5\n', b"{} 1\n", b"x" * 1_000_000, b'a{b=c\\'] + [
-    b"".join(b'rankd_requests_total{model="%d",door="d%d"} 1\nrankd_request_seconds_bucket{model="0",le="%d"} 1\n' % (i, i, i) for i in range(300))]
+    b"".join(b'rankd_requests_total{model="%d",transport="d%d"} 1\nrankd_request_seconds_bucket{model="0",le="%d"} 1\n' % (i, i, i) for i in range(300))]
 
 
 @pytest.mark.parametrize("page", METRICS, ids=range(len(METRICS)))

@@ -15,8 +15,8 @@ from support_http import GOOD, ask, routes
 ALL = {"infer", "banks", "metrics"}
 HOLDERS = {"none": None, "wrong": None, "infer": {"infer"}, "banks": {"banks"}, "metrics": {"metrics"}, "all": ALL}
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-MEMORY = f"rankd_matrix_{os.getpid()}"  # 64 bytes in /dev/shm, also what the emulated card takes for its own
-SYSTEM, CARD = "/v2/systemsharedmemory", "/v2/cudasharedmemory"
+MEMORY = f"rankd_matrix_{os.getpid()}"  # 64 bytes in /dev/shm, also what the emulated device takes for its own
+SYSTEM, DEVICE = "/v2/systemsharedmemory", "/v2/cudasharedmemory"
 HANDLE = base64.b64encode(f"/{MEMORY}".encode().ljust(64, b"\0")).decode()
 BANK = {"kind": "embeddings", "dim": 2, "capacity": 8, "durability": "none"}
 
@@ -45,11 +45,11 @@ ROUTES = {
     ("GET", f"{SYSTEM}/region/{{region}}/status"): Row("infer", 404),
     ("POST", f"{SYSTEM}/region/{{region}}/register"): Row("infer", 200, {"key": MEMORY, "byte_size": 64}),
     ("POST", f"{SYSTEM}/region/{{region}}/unregister"): Row("infer", 200),
-    ("GET", f"{CARD}/status"): Row("infer"),
-    ("POST", f"{CARD}/unregister"): Row("infer"),
-    ("GET", f"{CARD}/region/{{region}}/status"): Row("infer", 404),
-    ("POST", f"{CARD}/region/{{region}}/register"): Row("infer", 200, {"raw_handle": {"b64": HANDLE}, "device_id": 0, "byte_size": 64}),
-    ("POST", f"{CARD}/region/{{region}}/unregister"): Row("infer", 200),
+    ("GET", f"{DEVICE}/status"): Row("infer"),
+    ("POST", f"{DEVICE}/unregister"): Row("infer"),
+    ("GET", f"{DEVICE}/region/{{region}}/status"): Row("infer", 404),
+    ("POST", f"{DEVICE}/region/{{region}}/register"): Row("infer", 200, {"raw_handle": {"b64": HANDLE}, "device_id": 0, "byte_size": 64}),
+    ("POST", f"{DEVICE}/region/{{region}}/unregister"): Row("infer", 200),
     ("GET", "/v2/banks"): Row("infer"),
     ("GET", "/v2/banks/{bank}"): Row("infer", 404),
     ("PUT", "/v2/banks/{bank}"): Row("banks", 200, BANK),
@@ -60,7 +60,7 @@ ROUTES = {
     ("DELETE", "/v2/banks/{bank}/checkpoints/{tag}"): Row("banks", 404),
     ("POST", "/v2/banks/{bank}/checkpoints/{tag}/restore"): Row("banks", 404),
 }
-NAMES = {"{model}": "ap", f"{SYSTEM}/region/{{region}}": f"{SYSTEM}/region/here", f"{CARD}/region/{{region}}": f"{CARD}/region/card",
+NAMES = {"{model}": "ap", f"{SYSTEM}/region/{{region}}": f"{SYSTEM}/region/here", f"{DEVICE}/region/{{region}}": f"{DEVICE}/region/device",
          "{bank}": "here", "{tag}": "here"}
 
 
@@ -87,8 +87,8 @@ def memory():
 
 
 def with_everything(folder, *flags):
-    """A daemon that has what every route is about: banks on disk, registered memory, a card (emulated)."""
-    return Daemon(folder, "--data", folder / "data", "--device", "cuda:0", "--device-plugin", BUILD / "emulated-card.so", *flags)
+    """A daemon that has what every route is about: banks on disk, registered memory, a device (emulated)."""
+    return Daemon(folder, "--data", folder / "data", "--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", *flags)
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +115,8 @@ def furnish(daemon, owner="all"):
         ask(daemon, "DELETE", f"/v2/banks/{bank}", headers=bearer("all"))
     assert ask(daemon, "PUT", "/v2/banks/here", BANK, bearer("all")).status == 200
     assert ask(daemon, "PUT", "/v2/banks/here/checkpoints/here", headers=bearer("all")).status == 200
-    for kind in (SYSTEM, CARD):
-        for who in ("infer", "all"):  # a card's memory is held by one at a time
+    for kind in (SYSTEM, DEVICE):
+        for who in ("infer", "all"):  # a device's memory is held by one at a time
             ask(daemon, "POST", f"{kind}/unregister", headers=bearer(who))
         register = f"{kind}/region/{{region}}/register"
         ask(daemon, "POST", path_of(register), ROUTES["POST", register].body, bearer(owner))
@@ -133,7 +133,7 @@ def empty(daemon, route):
 
 def furniture(daemon):
     """What there is, as one who may see everything sees it."""
-    paths = ("/v2/banks", "/v2/banks/here", "/v2/banks/here/checkpoints", f"{SYSTEM}/status", f"{CARD}/status")
+    paths = ("/v2/banks", "/v2/banks/here", "/v2/banks/here/checkpoints", f"{SYSTEM}/status", f"{DEVICE}/status")
     return [json.loads(ask(daemon, "GET", path, headers=bearer("all")).body) for path in paths]
 
 

@@ -1,4 +1,4 @@
-"""Without the CUDA toolkit or a card, what wants them says so and is content."""
+"""Without the CUDA toolkit or a device, what wants them says so and is content."""
 import subprocess
 
 from conftest import BUILD
@@ -17,10 +17,10 @@ def test_without_the_toolkit_no_plugin_is_built_and_that_is_said():
     assert done.returncode == 0 and "/nowhere/nvcc is not here, so build/rankd-cuda.so is not built" in done.stdout
 
 
-def test_without_a_card_its_tests_say_that_they_were_skipped():
+def test_without_a_device_its_tests_say_that_they_were_skipped():
     program = BUILD / "gpu-check"
     done = subprocess.run([program, "/nowhere/rankd-cuda.so"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 77 and done.stdout.startswith("skipped: no card can be used without its plugin")
+    assert done.returncode == 77 and done.stdout.startswith("skipped: no device can be used without its plugin")
     if not (BUILD / "rankd-cuda.so").exists():
         done = subprocess.run([ROOT / "tests/gpu/run.sh", BUILD], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0 and "0 passed, 0 failed (skipped: no card here)" in done.stdout
+        assert done.returncode == 0 and "0 passed, 0 failed (skipped: no device here)" in done.stdout

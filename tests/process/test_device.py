@@ -1,5 +1,5 @@
-"""What the daemon does around an accelerator, with the real plugin on an emulated card (tests/gpu/emulator): which requests go
-there, what becomes of those that fail there, and memory of the card that clients register."""
+"""What the daemon does around a device, with the real plugin on an emulated device (tests/gpu/emulator): which requests go
+there, what becomes of those that fail there, and memory of the device that clients register."""
 import base64
 import itertools
 import json
@@ -15,7 +15,7 @@ from conftest import BUILD, Daemon, assert_ended_well
 from ring_support import Raw, eventually
 from support_http import ask, at_once
 
-PLUGIN = BUILD / "emulated-card.so"
+PLUGIN = BUILD / "emulated-device.so"
 ALICE, BOB = "the-token-of-alice-0001", "the-token-of-bob-000001"
 REGION = "/v2/cudasharedmemory/region/{}/{}"
 numbers = itertools.count()
@@ -53,22 +53,22 @@ def metric(daemon, name, headers=()):
 
 
 def engines(daemon):
-    return tuple(metric(daemon, f'rankd_engine_requests_total{{model="ap",engine="{e}"}}') for e in ("cpu", "card"))
+    return tuple(metric(daemon, f'rankd_engine_requests_total{{model="ap",engine="{e}"}}') for e in ("cpu", "device"))
 
 
 def state(daemon):
     return json.loads(ask(daemon, "GET", "/v2").body).get("device", {}).get("state")
 
 
-def test_the_card_computes_what_it_knows_and_the_cpu_the_same(make_daemon):
-    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags())
-    here, there = (result(compute(d, *problem())) for d in (cpu, card))
+def test_the_device_computes_what_it_knows_and_the_cpu_the_same(make_daemon):
+    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags())
+    here, there = (result(compute(d, *problem())) for d in (cpu, device))
     assert np.array_equal(here[1], there[1]) and np.allclose(here[0], there[0], rtol=1e-6)
-    assert engines(cpu) == (1, 0) and engines(card) == (0, 1)
-    assert state(cpu) is None and state(card) == "ready"
-    assert metric(card, 'rankd_device_info{name="an emulated card"}') == 1 and metric(card, "rankd_device_up") == 1
-    card.wait_for_log(r"part=request.* engine=card")
-    cpu.wait_for_log(r"part=request.* engine=cpu")
+    assert engines(cpu) == (1, 0) and engines(device) == (0, 1)
+    assert state(cpu) is None and state(device) == "ready"
+    assert metric(device, 'rankd_device_info{name="an emulated device"}') == 1 and metric(device, "rankd_device_up") == 1
+    device.wait_for_log(r"component=request.* engine=device")
+    cpu.wait_for_log(r"component=request.* engine=cpu")
 
 
 @pytest.mark.parametrize("version, vocabulary, good", [("RK_PLUGIN_VERSION", "RK_PLUGIN_VOCABULARY", True),
@@ -79,7 +79,7 @@ def test_a_plugin_that_counts_losses_or_parameters_otherwise_is_refused(make_dae
     (tmp_path / "plugin.c").write_text(f"""
 #include <stdio.h>
 #include "device/device_plugin.h"
-static struct rk_card *open_none(int ordinal, size_t limit, char *name, char *why)
+static struct rk_plugin_device *open_none(int ordinal, size_t limit, char *name, char *why)
 {{
     (void)ordinal, (void)limit, (void)name;
     (void)snprintf(why, RK_DEVICE_WHY, "it was asked");
@@ -94,7 +94,7 @@ const struct rk_device_plugin *rk_plugin(void) {{ return &table; }}
         make_daemon("--device", "cuda:0", "--device-plugin", tmp_path / "plugin.so")
 
 
-def test_what_goes_to_the_card_and_back_is_counted_as_copied(make_daemon, tmp_path):
+def test_what_goes_to_the_device_and_back_is_counted_as_copied(make_daemon, tmp_path):
     daemon = make_daemon(*flags(), "--socket", tmp_path / "ring")
     scores, targets = problem()
     with Raw(str(tmp_path / "ring")) as raw:
@@ -117,7 +117,7 @@ def pinned(daemon):
 
 
 def test_a_clients_memory_is_pinned_once_as_much_went_through_it(make_daemon, tmp_path):
-    """And not before, because that takes as long as copying it; from then on the card reads and writes it by itself."""
+    """And not before, because that takes as long as copying it; from then on the device reads and writes it by itself."""
     cpu, daemon = make_daemon("--device", "cpu"), make_daemon(*flags(), "--socket", tmp_path / "ring")
     scores, targets = problem(20, 2000)
     want, each = result(compute(cpu, scores, targets))[1], 2 * scores.nbytes + targets.nbytes
@@ -143,7 +143,7 @@ def test_small_requests_pin_nothing(make_daemon, tmp_path):
 
 def test_memory_that_can_not_be_pinned_is_copied(make_daemon, tmp_path):
     cpu = make_daemon("--device", "cpu")
-    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", env={"EMULATED_CARD": "register:1+"})
+    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", env={"EMULATED_DEVICE": "register:1+"})
     scores, targets = problem(20, 2000)
     want = result(compute(cpu, scores, targets))[1]
     with Raw(str(tmp_path / "ring")) as raw:
@@ -154,8 +154,8 @@ def test_memory_that_can_not_be_pinned_is_copied(make_daemon, tmp_path):
 
 
 def test_memory_that_can_not_be_pinned_costs_banks_nothing(make_daemon, tmp_path):
-    """What they keep on the card makes way where the card is short of memory, and only there."""
-    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", env={"EMULATED_CARD": "register:1+"})
+    """What they keep on the device makes way where the device is short of memory, and only there."""
+    daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", env={"EMULATED_DEVICE": "register:1+"})
     assert ask(daemon, "PUT", "/v2/banks/seen", {"kind": "embeddings", "dim": 8, "capacity": 100, "durability": "none"}).status == 200
     rows = np.random.default_rng(1).random((20, 8), dtype=np.float32)
     inputs = [{"name": "embeddings", "shape": [20, 8], "datatype": "FP32", "data": rows.ravel().tolist()},
@@ -174,7 +174,7 @@ def test_memory_that_can_not_be_pinned_costs_banks_nothing(make_daemon, tmp_path
 
 
 def test_clients_that_vanish_leave_nothing_pinned(make_daemon, tmp_path):
-    """Also with requests under way: the memory is theirs no more, and the card may still write to it."""
+    """Also with requests under way: the memory is theirs no more, and the device may still write to it."""
     daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", "--workers", 2)
     scores, targets = problem(20, 2000)
     for _ in range(4):
@@ -191,56 +191,56 @@ def test_clients_that_vanish_leave_nothing_pinned(make_daemon, tmp_path):
         assert np.isfinite(by_ring(raw, scores, targets)).all()
 
 
-def test_what_the_card_does_not_take_is_computed_on_the_cpu(make_daemon):
-    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags())
-    for daemon in (cpu, card):
+def test_what_the_device_does_not_take_is_computed_on_the_cpu(make_daemon):
+    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags())
+    for daemon in (cpu, device):
         assert ask(daemon, "PUT", "/v2/banks/seen", {"kind": "scores", "lists": 5, "capacity": 1000}).status == 200
     for _ in range(2):
-        here, there = (result(compute(d, *problem(), bank="seen")) for d in (cpu, card))
+        here, there = (result(compute(d, *problem(), bank="seen")) for d in (cpu, device))
         assert np.array_equal(here[1], there[1]) and np.array_equal(here[0], there[0])
-    assert engines(card) == (2, 0) and metric(card, "rankd_device_failures_total") == 0
+    assert engines(device) == (2, 0) and metric(device, "rankd_device_failures_total") == 0
 
 
-def test_requests_at_once_share_the_card(make_daemon):
+def test_requests_at_once_share_the_device(make_daemon):
     """Two lanes: while one request computes, another one's tensors travel; the others wait their turn."""
-    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags(), "--workers", 4)
+    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags(), "--workers", 4)
     want = [result(compute(cpu, *problem(1 + i, 30 + 50 * i), interclass=0.1 * (i % 3))) for i in range(12)]
     for _ in range(3):
-        got = at_once(12, lambda i: result(compute(card, *problem(1 + i, 30 + 50 * i), interclass=0.1 * (i % 3))))
+        got = at_once(12, lambda i: result(compute(device, *problem(1 + i, 30 + 50 * i), interclass=0.1 * (i % 3))))
         assert all(np.array_equal(a[1], b[1]) and np.allclose(a[0], b[0], rtol=1e-6) for a, b in zip(got, want, strict=True))
-    assert engines(card) == (0, 36)
+    assert engines(device) == (0, 36)
 
 
 def test_bad_input_gets_the_sentence_of_the_cpu(make_daemon):
-    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags())
+    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags())
     scores, targets = problem()
     targets[3, 7] = 2
-    here, there = (compute(d, scores, targets) for d in (cpu, card))
+    here, there = (compute(d, scores, targets) for d in (cpu, device))
     assert there.status == 400 and there.body == here.body and b"targets[3, 7] is 2" in there.body
-    assert state(card) == "ready"
+    assert state(device) == "ready"
 
 
-def test_a_card_out_of_memory_costs_a_request_nothing_and_is_told(make_daemon):
-    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags(), env={"EMULATED_CARD": "malloc:1"})
+def test_a_device_out_of_memory_costs_a_request_nothing_and_is_told(make_daemon):
+    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags(), env={"EMULATED_DEVICE": "malloc:1"})
     want = result(compute(cpu, *problem()))
-    for cpus, cards, degraded in ((1, 0, 1), (1, 1, 0), (1, 2, 0)):
-        got = result(compute(card, *problem()))
+    for cpus, devices, degraded in ((1, 0, 1), (1, 1, 0), (1, 2, 0)):
+        got = result(compute(device, *problem()))
         assert np.array_equal(got[1], want[1])
-        assert engines(card) == (cpus, cards)
-        assert metric(card, "rankd_device_degraded") == degraded and state(card) == ("degraded" if degraded else "ready")
-    assert metric(card, "rankd_device_failures_total") == 1
-    assert ask(card, "GET", "/v2/health/ready").status == 200
+        assert engines(device) == (cpus, devices)
+        assert metric(device, "rankd_device_degraded") == degraded and state(device) == ("degraded" if degraded else "ready")
+    assert metric(device, "rankd_device_failures_total") == 1
+    assert ask(device, "GET", "/v2/health/ready").status == 200
 
 
-def test_a_lost_card_is_left_alone(make_daemon):
-    cpu, card = make_daemon("--device", "cpu"), make_daemon(*flags(), env={"EMULATED_CARD": "kernel:5"})  # of the second request
+def test_a_lost_device_is_left_alone(make_daemon):
+    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags(), env={"EMULATED_DEVICE": "kernel:5"})  # of the second request
     want = result(compute(cpu, *problem()))
     for _ in range(4):
-        assert np.array_equal(result(compute(card, *problem()))[1], want[1])
-    assert engines(card) == (3, 1)
-    assert metric(card, "rankd_device_failures_total") == 1, "it was asked once more after it was lost"
-    assert state(card) == "lost" and metric(card, "rankd_device_up") == 0 and metric(card, "rankd_device_degraded") == 1
-    assert ask(card, "GET", "/v2/health/ready").status == 200
+        assert np.array_equal(result(compute(device, *problem()))[1], want[1])
+    assert engines(device) == (3, 1)
+    assert metric(device, "rankd_device_failures_total") == 1, "it was asked once more after it was lost"
+    assert state(device) == "lost" and metric(device, "rankd_device_up") == 0 and metric(device, "rankd_device_degraded") == 1
+    assert ask(device, "GET", "/v2/health/ready").status == 200
 
 
 def run(*arguments, **env):
@@ -248,11 +248,11 @@ def run(*arguments, **env):
                           env=os.environ | env)
 
 
-def test_a_card_that_is_asked_for_by_number_must_be_there():
+def test_a_device_that_is_asked_for_by_number_must_be_there():
     ended = run(*flags("cuda:1"))
-    assert ended.returncode != 0 and "device is 'cuda:1': card 1 can't be used: there is no card 1" in ended.stderr
+    assert ended.returncode != 0 and "device is 'cuda:1': device 1 can't be used: there is no device 1" in ended.stderr
     ended = run("--device", "cuda:0", "--device-plugin", "/nowhere/plugin.so")
-    assert ended.returncode != 0 and "no card can be used without its plugin" in ended.stderr
+    assert ended.returncode != 0 and "no device can be used without its plugin" in ended.stderr
     ended = run("--device", "cuda:0", "--device-plugin", "/lib/x86_64-linux-gnu/libz.so.1")
     assert ended.returncode != 0 and "is no plugin of this version of rankd" in ended.stderr
     ended = run("--device", "gpu")
@@ -265,7 +265,7 @@ def test_auto_is_content_without_one(make_daemon):
     assert metric(daemon, "rankd_device_up") is None
 
 
-# ---- memory of the card ----
+# ---- memory of the device ----
 
 def bearer(token):
     return [f"Authorization: Bearer {token}"]
@@ -273,7 +273,7 @@ def bearer(token):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("card")
+    folder = tmp_path_factory.mktemp("device")
     tokens = folder / "tokens"
     tokens.write_text(f"alice infer,banks,metrics {ALICE}\nbob infer {BOB}\n")
     tokens.chmod(0o600)
@@ -284,11 +284,11 @@ def shared(tmp_path_factory):
 
 @pytest.fixture
 def memory(shared):
-    """memory(content) is "memory of the card": its handle, and an array of what it holds."""
+    """memory(content) is "memory of the device": its handle, and an array of what it holds."""
     keys = []
 
     def make(content):
-        keys.append(f"/rankd_card_{os.getpid()}_{next(numbers)}")
+        keys.append(f"/rankd_device_{os.getpid()}_{next(numbers)}")
         with open("/dev/shm" + keys[-1], "wb") as file:
             file.write(content)
         return keys[-1].encode().ljust(64, b"\0"), np.memmap("/dev/shm" + keys[-1], np.uint8, "r+")
@@ -327,7 +327,7 @@ def laid_out(scores, targets):
     return scores.tobytes() + targets.tobytes() + bytes(3 * n) + bytes(4 * n)
 
 
-def test_tensors_on_the_card_are_used_where_they_lie(shared, memory):
+def test_tensors_on_the_device_are_used_where_they_lie(shared, memory):
     scores, targets = problem()
     handle, content = memory(laid_out(scores, targets))
     assert register(shared, ALICE, "trainer", handle, content.size).status == 200
@@ -344,12 +344,12 @@ def test_gradients_are_written_there_for_all_parameters(shared, memory, paramete
     scores, targets = problem()
     handle, content = memory(laid_out(scores, targets))
     assert register(shared, ALICE, "trainer", handle, content.size).status == 200
-    cards = metric(shared, 'rankd_engine_requests_total{model="ap",engine="card"}', bearer(ALICE)) or 0
+    devices = metric(shared, 'rankd_engine_requests_total{model="ap",engine="device"}', bearer(ALICE)) or 0
     answer = ask(shared, "POST", "/v2/models/ap/infer", request(scores, "trainer", **parameters), bearer(ALICE))
     assert answer.status == 200, answer.body
     want = result(compute(shared, scores, targets, bearer(ALICE), **parameters))
     assert np.array_equal(content[8 * scores.size:].view(np.float32), want[1])
-    assert metric(shared, 'rankd_engine_requests_total{model="ap",engine="card"}', bearer(ALICE)) == cards + 2
+    assert metric(shared, 'rankd_engine_requests_total{model="ap",engine="device"}', bearer(ALICE)) == devices + 2
 
 
 def test_ranks_and_their_gradient_stay_there(shared, memory):
@@ -379,10 +379,10 @@ def test_ranks_and_their_gradient_stay_there(shared, memory):
     assert np.array_equal(ranks, ranked(scores))
     moved = (scores.astype(np.float64) + upstream.astype(np.float64)).astype(np.float32)
     assert np.array_equal(gradient, (-(ranked(scores) - ranked(moved)) / scores.shape[1]).astype(np.float32) + 0.0)
-    assert metric(shared, 'rankd_engine_requests_total{model="rank_vjp",engine="card"}', bearer(ALICE)) >= 1
+    assert metric(shared, 'rankd_engine_requests_total{model="rank_vjp",engine="device"}', bearer(ALICE)) >= 1
 
 
-def test_a_bank_keeps_a_batch_that_lay_on_the_card(shared, memory):
+def test_a_bank_keeps_a_batch_that_lay_on_the_device(shared, memory):
     scores, targets = problem(5, 40)
     handle, content = memory(laid_out(scores, targets))
     assert register(shared, ALICE, "trainer", handle, content.size).status == 200
@@ -423,7 +423,7 @@ def test_what_can_not_be_registered_is_told_why(shared, memory):
             ({"raw_handle": {"b64": base64.b64encode(handle).decode()}}, "byte_size of a region is missing"),
             ({"raw_handle": {"b64": base64.b64encode(handle).decode()}, "byte_size": 4097}, "byte_size is 4097; there are 4096"),
             ({"raw_handle": {"b64": base64.b64encode(handle).decode()}, "byte_size": 4, "device_id": 3},
-             "device_id is 3; this daemon uses card 0"),
+             "device_id is 3; this daemon uses device 0"),
             ({"raw_handle": {"b64": base64.b64encode(b"/nobody".ljust(64, b"x")).decode()}, "byte_size": 4},
              "raw_handle can't be opened")):
         answer = ask(shared, "POST", REGION.format("odd", "register"), body, bearer(ALICE))
@@ -435,8 +435,8 @@ def test_what_can_not_be_registered_is_told_why(shared, memory):
 
 
 @pytest.mark.parametrize("shape", [(0, 40), (5, 0)])
-def test_nothing_on_the_card_is_not_read_there(shared, memory, shape):
-    """A list has a loss all the same, which is a place on the card when it is asked for there."""
+def test_nothing_on_the_device_is_not_read_there(shared, memory, shape):
+    """A list has a loss all the same, which is a place on the device when it is asked for there."""
     handle, content = memory(np.zeros(4096, np.uint8))
     assert register(shared, ALICE, "trainer", handle, content.size).status == 200
     document = request(np.zeros(shape, np.float32), "trainer")
@@ -480,11 +480,11 @@ def test_an_unmodified_triton_client_registers_and_computes(shared, memory):
     assert client.get_cuda_shared_memory_status(headers=headers) == []
 
 
-def test_without_a_card_regions_of_one_are_unsupported(make_daemon, tmp_path):
+def test_without_a_device_regions_of_one_are_unsupported(make_daemon, tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text(f"alice infer {ALICE}\n")
     tokens.chmod(0o600)
     daemon = make_daemon("--device", "cpu", "--tokens", tokens, "--allow-shm-regions")
     answer = register(daemon, ALICE, "trainer", bytes(64), 4096)
-    assert answer.status == 501 and b"this daemon uses no accelerator" in answer.body
+    assert answer.status == 501 and b"this daemon uses no device" in answer.body
     assert "cuda_shared_memory" not in json.loads(ask(daemon, "GET", "/v2").body)["extensions"]

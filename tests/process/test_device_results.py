@@ -1,5 +1,5 @@
-"""The device code itself, without a card: the plugin's own sources run on an emulated one (tests/gpu/emulator) and are compared
-with the CPU engine, gradients bit for bit. Streams, blocks and threads take another order with each seed. What a card alone
+"""The device code itself, without a device: the plugin's own sources run on an emulated one (tests/gpu/emulator) and are compared
+with the CPU engine, gradients bit for bit. Streams, blocks and threads take another order with each seed. What a device alone
 can tell (times, what its compiler makes of it) is `make check-gpu`'s."""
 import os
 import re
@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import BUILD
 
-PLUGIN = BUILD / "emulated-card.so"
+PLUGIN = BUILD / "emulated-device.so"
 
 
 def watched():
@@ -20,35 +20,35 @@ def watched():
     # libstdc++ with it, because what it throws is to be seen too.
     libraries = [subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
                  for name in ("libasan.so", "libstdc++.so.6")]
-    return BUILD / "watched-card.so", {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
+    return BUILD / "watched-device.so", {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
 
 
 def check(runs, seed, items, plugin=PLUGIN, **env):
     return subprocess.run([BUILD / "gpu-check", plugin, str(runs), str(seed), str(items)], capture_output=True, text=True,
-                          timeout=600, env=os.environ | env | {"EMULATED_CARD_SEED": str(seed)})
+                          timeout=600, env=os.environ | env | {"EMULATED_DEVICE_SEED": str(seed)})
 
 
 @pytest.mark.parametrize("seed, is_watched", [(1, False), (2, False), (3, True)])
-def test_the_card_gives_what_the_cpu_gives(seed, is_watched):
+def test_the_device_gives_what_the_cpu_gives(seed, is_watched):
     plugin, env = watched() if is_watched else (PLUGIN, {})
     done = check(30, seed, 40000, plugin, **env)
     assert done.returncode == 0 and " passed, 0 failed" in done.stdout, done.stdout + done.stderr
-    assert done.stdout.startswith("on an emulated card")
+    assert done.stdout.startswith("on an emulated device")
 
 
 @pytest.mark.parametrize("plan", ["malloc:4", "malloc:9+", "sgemm:5", "cublasCreate:1", "pinned:2"])
 def test_what_fails_there_changes_no_result(plan):
     """But where it was computed, which is what this program then complains about."""
-    done = check(4, 5, 20000, EMULATED_CARD=plan)
-    wrong = [line for line in done.stdout.splitlines() if line.startswith("FAILED") and "on the card" not in line]
+    done = check(4, 5, 20000, EMULATED_DEVICE=plan)
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("FAILED") and "on the device" not in line]
     assert done.returncode in (0, 1) and not wrong, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_tensors_that_change_under_the_card_do_no_harm(seed):
+def test_tensors_that_change_under_the_device_do_no_harm(seed):
     """In memory that another process shares: requests end, and AddressSanitizer sees no access beyond a piece of memory."""
     plugin, env = watched()
-    env = os.environ | env | {"EMULATED_CARD_SEED": str(seed), "EMULATED_CARD_MEDDLES": "1"}
+    env = os.environ | env | {"EMULATED_DEVICE_SEED": str(seed), "EMULATED_DEVICE_MEDDLES": "1"}
     done = subprocess.run([BUILD / "gpu-changing", plugin, "40", str(seed)], capture_output=True, text=True, timeout=600, env=env)
     assert done.returncode == 0 and done.stdout.strip() == "40 passed, 0 failed", done.stdout + done.stderr
 
@@ -59,8 +59,8 @@ def test_the_plugins_table_is_as_the_bench_has_it():
 import sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from device_plugin import AP, FP32, INT8, Card, Gradient, Query, Rank, Retrieval, Run, Scores, c
-card = Card(sys.argv[2])
+from device_plugin import AP, FP32, INT8, Device, Gradient, Query, Rank, Retrieval, Run, Scores, c
+device = Device(sys.argv[2])
 scores = np.array([[.9, .8, .7, .6]], np.float32)  # the worked example of docs/semantics.md
 targets = np.array([[0, 1, 0, 1]], np.int8)
 gradient, losses = np.zeros_like(scores), np.zeros(1, np.float32)
@@ -68,10 +68,10 @@ job = Scores(scores=scores.ctypes.data, targets=targets.ctypes.data, score_dtype
              loss_number=AP, normalized=True, gradient=Gradient(dense=True, data=gradient.ctypes.data), list_loss=losses.ctypes.data)
 setattr(job, "lambda", 1.0)
 for array in (scores, targets, gradient):
-    card.pin(array)
-card.call("scores", job)
+    device.pin(array)
+device.call("scores", job)
 for array in (scores, targets, gradient):
-    card.unpin(array)
+    device.unpin(array)
 c.CDLL(sys.argv[2]).emulated_direct_bytes.restype = c.c_size_t
 assert c.CDLL(sys.argv[2]).emulated_direct_bytes() == scores.nbytes + targets.nbytes + gradient.nbytes
 assert job.loss == .5 and losses[0] == .5 and gradient.tolist() == [[.25, -.25, .25, -.25]], (job.loss, gradient)
@@ -80,7 +80,7 @@ upstream, ranks = np.array([[0, .15, 0, .2]], np.float32), np.zeros((1, 4), np.i
 job = Rank(scores=scores.ctypes.data, score_dtype=FP32, rows=1, columns=4, ranks=ranks.ctypes.data, upstream=upstream.ctypes.data,
            scale=4, gradient=Gradient(dense=True, data=gradient.ctypes.data))
 setattr(job, "lambda", 1.0)
-card.call("rank", job)
+device.call("rank", job)
 assert ranks.tolist() == [[1, 2, 3, 4]] and gradient.tolist() == [[.25, -.25, .25, -.25]]
 own, bank = np.array([[1, 0]], np.float32), np.array([[1, 0], [0, 1], [.5, .5]], np.float32)
 position, own_position, row = np.array([2], np.uint32), np.zeros(1, np.uint32), np.zeros(1, np.uint32)
@@ -89,7 +89,7 @@ query = (Query * 1)(Query(position.ctypes.data, own_position.ctypes.data, 1, 1, 
 job = Retrieval(own=own.ctypes.data, batch=1, own_items=1, total=4, dim=2, run=c.addressof(run), runs=1, query=c.addressof(query),
                 row=row.ctypes.data, queries=1, loss_number=AP, normalized=True, gradient=True, sum=total.ctypes.data)
 setattr(job, "lambda", 1.0)
-card.call("retrieval", job)
+device.call("retrieval", job)
 assert query[0].done and query[0].loss == 2 / 3, query[0].loss  # last of three
 """
     folder = os.path.join(os.path.dirname(__file__), "..", "bench")

@@ -185,8 +185,8 @@ def test_a_request_is_one_line_of_the_log(make_daemon):
     assert infer(daemon, GOOD | {"id": 'a "quoted"\nid'}).status == 200
     assert infer(daemon, GOOD | {"parameters": {"lamda": 1}}).status == 400
     daemon.wait_for_log("lamda")
-    good, bad = [line for line in map(json.loads, daemon.log_text().splitlines()) if line["part"] == "request"]
+    good, bad = [line for line in map(json.loads, daemon.log_text().splitlines()) if line["component"] == "request"]
     assert good["id"] == 'a "quoted"\nid' and good["model"] == "ap" and good["status"] == 200
-    assert good["shapes"] == "scores FP32 [1, 4], targets INT8 [1, 4]" and good["door"] == "http_json"
+    assert good["shapes"] == "scores FP32 [1, 4], targets INT8 [1, 4]" and good["transport"] == "http_json"
     assert all(good[f"{stage}_us"] >= 0 for stage in ("queue", "parse", "compute", "write"))
     assert bad["status"] == 400 and "lamda" in bad["error"]

@@ -72,14 +72,14 @@ def storm(daemon, count):
 def lines_of(text):
     """Lines of requests, and how many were said to be dropped."""
     dropped = [int(n) for n in re.findall(rb'message="(\d+) lines dropped', text)]
-    return len(re.findall(rb"part=request ", text)), sum(dropped)
+    return len(re.findall(rb"component=request ", text)), sum(dropped)
 
 
 def test_a_log_that_nobody_reads_stops_nothing_and_tells_what_it_lost(piped, tmp_path):
     daemon = piped("--log-buffer", "64K", "--socket", tmp_path / "ring")
     storm(daemon, 2000)  # some 500 kB
     assert ask(daemon, "GET", "/v2/health/ready").status == 200
-    with Raw(str(tmp_path / "ring")) as raw:  # the other door
+    with Raw(str(tmp_path / "ring")) as raw:  # the other transport
         entry, _ = raw.infer_entry("rank", {"scores": np.ones((1, 4), np.float32)}, [("ranks", 32)])
         assert [raw.wait(raw.submit(entry)) for _ in range(5)] == [0] * 5
     lost = metric(daemon, "rankd_log_lines_dropped_total")

@@ -349,7 +349,7 @@ def goes(condition):
 
 @pytest.fixture
 def guarded(make_daemon, tmp_path):
-    """A daemon with an emulated card, and reload(lines): what is in the file of tokens from then on."""
+    """A daemon with an emulated device, and reload(lines): what is in the file of tokens from then on."""
     file = tmp_path / "tokens"
     reloads = itertools.count(1)
 
@@ -363,28 +363,28 @@ def guarded(make_daemon, tmp_path):
         daemon.wait_for_log(r"(?s)" + r"SIGHUP: (?:the )?tokens.*" * next(reloads))
 
     write(BOTH)
-    daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-card.so", "--tokens", file, "--workers", 2,
+    daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", "--tokens", file, "--workers", 2,
                          "--allow-shm-regions", "--shm-key-prefix", "rankd_test_", "--shm-token-regions", 2, "--shm-regions", 4)
     daemon.reload = reload
     return daemon
 
 
 BOTH = f"alice infer {ALICE}\nbob infer {BOB}\n"
-CARD = "/v2/cudasharedmemory/region/{}/{}"
+DEVICE = "/v2/cudasharedmemory/region/{}/{}"
 
 
-def registered_card(daemon, token, name, key, size):
+def registered_device(daemon, token, name, key, size):
     handle = base64.b64encode(f"/{key}".encode().ljust(64, b"\0")).decode()
-    return ask(daemon, "POST", CARD.format(name, "register"),
+    return ask(daemon, "POST", DEVICE.format(name, "register"),
                {"raw_handle": {"b64": handle}, "device_id": 0, "byte_size": size}, bearer(token))
 
 
 @pytest.mark.parametrize("left", [f"bob infer {BOB}\n", f"alice metrics {ALICE}\nbob infer {BOB}\n"], ids=["gone", "may not infer"])
 def test_regions_of_a_removed_token_go_with_it(guarded, memory, left):
     keys = [memory(CONTENT) for _ in range(4)]
-    for token, system, card in ((ALICE, keys[0], keys[1]), (BOB, keys[2], keys[3])):
+    for token, system, device in ((ALICE, keys[0], keys[1]), (BOB, keys[2], keys[3])):
         assert registered(guarded, token, "r", system, 64).status == 200
-        assert registered_card(guarded, token, "c", card, 64).status == 200
+        assert registered_device(guarded, token, "c", device, 64).status == 200
     assert holds(guarded, keys[0]) and maps(guarded, keys[1])
     guarded.reload(left)
     assert not holds(guarded, keys[0]) and not maps(guarded, keys[1])
@@ -395,7 +395,7 @@ def test_regions_of_a_removed_token_go_with_it(guarded, memory, left):
     alice = "another-token-of-alice-1"
     assert status(guarded, alice).json() == [], "who gets the name later does not get the regions"
     assert registered(guarded, alice, "r", keys[0], 64).status == 200, "and what they took of the limits is free again"
-    assert registered_card(guarded, alice, "c", keys[1], 64).status == 200
+    assert registered_device(guarded, alice, "c", keys[1], 64).status == 200
 
 
 def test_regions_stay_with_a_token_that_is_renewed_and_when_the_file_is_damaged(guarded, memory):
@@ -406,15 +406,15 @@ def test_regions_stay_with_a_token_that_is_renewed_and_when_the_file_is_damaged(
     assert len(status(guarded, "renewed-token-of-alice").json()) == 1
 
 
-@pytest.mark.parametrize("on_card", [False, True], ids=["system", "cuda"])
-def test_a_region_in_use_goes_when_its_last_use_ends(guarded, memory, on_card):
+@pytest.mark.parametrize("on_device", [False, True], ids=["system", "cuda"])
+def test_a_region_in_use_goes_when_its_last_use_ends(guarded, memory, on_device):
     """Requests that began before their token went end as if nothing had happened; then the memory is let go of."""
     rows, columns = 64, 16384
     n = rows * columns
     scores = np.random.default_rng(5).random((rows, columns), dtype=np.float32)
     targets = (np.arange(n) % 40 == 0).astype(np.int8)
     key = memory(scores.tobytes() + targets.tobytes() + bytes(4 * n))
-    make = registered_card if on_card else registered
+    make = registered_device if on_device else registered
     request = {"parameters": {"margin": 0.1}, "inputs": [
         {"name": "scores", "shape": [rows, columns], "datatype": "FP32", "parameters": in_region("r", 4 * n)},
         {"name": "targets", "shape": [rows, columns], "datatype": "INT8", "parameters": in_region("r", n, 4 * n)}],

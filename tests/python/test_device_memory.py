@@ -1,4 +1,4 @@
-"""Memory of the accelerator and faults on it, as a trainer meets them: the real plugin on an emulated card (tests/gpu/emulator)."""
+"""Memory of the device and faults on it, as a trainer meets them: the real plugin on an emulated device (tests/gpu/emulator)."""
 import re
 import urllib.request
 
@@ -12,12 +12,12 @@ DIM = 16
 
 
 @pytest.fixture
-def carded(make_daemon):
-    """carded(*flags, plan="") is a client of a daemon with a card, on which what `plan` says fails."""
+def with_device(make_daemon):
+    """with_device(*flags, plan="") is a client of a daemon with a device, on which what `plan` says fails."""
     opened = []
 
     def make(*flags, plan=""):
-        daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-card.so", *flags, env={"EMULATED_CARD": plan})
+        daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", *flags, env={"EMULATED_DEVICE": plan})
         opened.append(rankd.connect(daemon.url, timeout=60, retry_for=0))
         return opened[-1]
 
@@ -33,7 +33,7 @@ def measure(client, name):
 
 
 def engines(client):
-    return tuple(measure(client, f'rankd_engine_requests_total{{model="ap",engine="{e}"}}') or 0 for e in ("cpu", "card"))
+    return tuple(measure(client, f'rankd_engine_requests_total{{model="ap",engine="{e}"}}') or 0 for e in ("cpu", "device"))
 
 
 def state(client):
@@ -67,9 +67,9 @@ def by_cpu(daemon):
         return train(client)
 
 
-def test_a_bank_is_kept_on_the_card_while_it_turns_over(carded, by_cpu):
+def test_a_bank_is_kept_on_the_device_while_it_turns_over(with_device, by_cpu):
     """Items leave at the front and come in behind: rows that are there already are right still."""
-    client = carded()
+    client = with_device()
     assert_same(train(client), by_cpu)
     assert engines(client) == (0, 6)
     used = measure(client, "rankd_device_memory_used_bytes")
@@ -80,15 +80,15 @@ def test_a_bank_is_kept_on_the_card_while_it_turns_over(carded, by_cpu):
     assert measure(client, "rankd_device_memory_used_bytes") == used
 
 
-def test_banks_make_way_for_a_request_that_found_no_room(carded, by_cpu):
-    client = carded("--device-bytes", "12M")
+def test_banks_make_way_for_a_request_that_found_no_room(with_device, by_cpu):
+    client = with_device("--device-bytes", "12M")
     assert_same(train(client), by_cpu)
     banks = measure(client, "rankd_device_memory_used_bytes")
     scores = np.random.default_rng(1).random((1, 1_000_000), dtype=np.float32)  # 9 bytes an item there
     targets = np.zeros(scores.shape, np.int8)
     targets[0, ::1000] = 1
     first = client.loss("ap", scores, targets)
-    assert engines(client) == (1, 6) and state(client) == "ready"  # no fault of the card's
+    assert engines(client) == (1, 6) and state(client) == "ready"  # no fault of the device's
     assert measure(client, "rankd_device_memory_used_bytes") < banks
     second = client.loss("ap", scores, targets)
     assert engines(client) == (1, 7)
@@ -98,16 +98,16 @@ def test_banks_make_way_for_a_request_that_found_no_room(carded, by_cpu):
     assert measure(client, "rankd_device_memory_used_bytes") <= measure(client, "rankd_device_memory_limit_bytes") == 12 << 20
 
 
-def test_a_request_that_never_fits_is_the_cpus(carded):
-    client = carded("--device-bytes", "3M")
+def test_a_request_that_never_fits_is_the_cpus(with_device):
+    client = with_device("--device-bytes", "3M")
     scores, targets = np.random.default_rng(1).random((2, 300_000), dtype=np.float32), np.zeros((2, 300_000), np.int8)
     targets[:, ::700] = 1
     losses = {client.loss("ap", scores, targets).loss for _ in range(3)}
     assert len(losses) == 1 and engines(client) == (3, 0) and state(client) == "ready"
 
 
-# What fails, how often it is computed by (cpu, card) then, and what the card is said to be afterwards. (A lane's first buffers
-# are pinned; cuBLAS may be short of memory when it starts, or fail in a product, after which nothing on a card is to be trusted.)
+# What fails, how often it is computed by (cpu, device) then, and what the device is said to be afterwards. (A lane's first buffers
+# are pinned; cuBLAS may be short of memory when it starts, or fail in a product, after which nothing on a device is to be trusted.)
 @pytest.mark.parametrize("plan, shares, after", [
     ("pinned:1", (1, 5), "ready"),
     ("pinned:3", (1, 5), "ready"),
@@ -117,8 +117,8 @@ def test_a_request_that_never_fits_is_the_cpus(carded):
     ("sgemm:4", (4, 2), "lost"),
     ("kernel:9", (5, 1), "lost"),
 ])
-def test_a_fault_costs_no_step_of_training(carded, by_cpu, plan, shares, after):
-    client = carded(plan=plan)
+def test_a_fault_costs_no_step_of_training(with_device, by_cpu, plan, shares, after):
+    client = with_device(plan=plan)
     assert_same(train(client), by_cpu)
     assert engines(client) == shares and state(client) == after
     assert measure(client, "rankd_device_failures_total") == (6 if plan == "malloc:1+" else 1)

@@ -1,4 +1,4 @@
-"""Batches without an item, over both doors: an answer of their shape and a loss of 0, as the oracle has it."""
+"""Batches without an item, over both transports: an answer of their shape and a loss of 0, as the oracle has it."""
 import itertools
 import os
 import random

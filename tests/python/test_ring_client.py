@@ -15,7 +15,7 @@ os.environ.setdefault("RANKD_LIBRARY", str(library()))
 
 @pytest.fixture
 def both(make_daemon, tmp_path):
-    """A daemon on both doors, and its URLs."""
+    """A daemon on both transports, and its URLs."""
     return make_daemon("--socket", tmp_path / "ring", "--data", tmp_path / "data").url, f"unix:{tmp_path}/ring"
 
 
@@ -39,7 +39,7 @@ def batch(seed, lists=7, items=300):
 @pytest.mark.parametrize("model", ["ap", "recall"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 @pytest.mark.parametrize("options", [{}, {"margin": 0.1, "lambda_val": 2.0}, {"axis": 0, "interclass": 0.5}])
-def test_both_doors_give_the_same_bits(ring, http, model, dtype, options):
+def test_both_transports_give_the_same_bits(ring, http, model, dtype, options):
     scores, targets = batch(1)
     ours, theirs = (client.loss(model, scores.astype(dtype), targets, **options) for client in (ring, http))
     assert ours.loss == theirs.loss
@@ -76,7 +76,7 @@ def test_a_loss_of_torch_goes_backward_over_it(ring, http):
     assert torch.equal(*gradients) and gradients[0].abs().sum() > 0
 
 
-def test_banks_are_the_same_behind_both_doors(ring, http):
+def test_banks_are_the_same_over_both_transports(ring, http):
     ring.banks.create("shared", dim=8, capacity=32, durability="none")
     crit = rankd.torch.RetrievalLoss("ap", bank="shared", client=ring)
     random = torch.Generator().manual_seed(5)

@@ -1,5 +1,5 @@
-"""The way of rankd.torch by memory shared on the card, without one: the daemon has an emulated card (tests/gpu/emulator), and
-in the place of CUDA's runtime here are files in /dev/shm that CPU tensors are views of. Everything else is as with a card:
+"""The way of rankd.torch by memory shared on the device, without one: the daemon has an emulated device (tests/gpu/emulator), and
+in the place of CUDA's runtime here are files in /dev/shm that CPU tensors are views of. Everything else is as with a device:
 what is placed where, when a region grows, what happens when the daemon is another one. tests/gpu/test_cuda_tensors.py is the
 same with CUDA tensors."""
 import itertools
@@ -13,7 +13,7 @@ import torch
 from support import BUILD, free_port
 
 import rankd
-import rankd.torch.device_memory as card_module
+import rankd.torch.device_memory as device_module
 from rankd.torch import APLoss, RecallLoss, blackbox_rank, ranks
 
 TOKEN = "the-token-of-the-trainer"
@@ -49,16 +49,16 @@ class Runtime:
 
 
 @pytest.fixture
-def carded(make_daemon, tmp_path, monkeypatch):
-    """carded(*flags) is (client, daemon), the daemon with a card."""
-    monkeypatch.setattr(card_module, "_Runtime", Runtime)
+def with_device(make_daemon, tmp_path, monkeypatch):
+    """with_device(*flags) is (client, daemon), the daemon with a device."""
+    monkeypatch.setattr(device_module, "_Runtime", Runtime)
     monkeypatch.setattr(Runtime, "live", {})
     tokens = tmp_path / "tokens"
     tokens.write_text(f"trainer infer,banks,metrics {TOKEN}\n")
     tokens.chmod(0o600)
 
     def make(*flags, **options):
-        daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-card.so", "--allow-shm-regions", "--tokens",
+        daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", "--allow-shm-regions", "--tokens",
                              tokens, *flags, **options)
         return rankd.connect(daemon.url, TOKEN, retry_for=20), daemon
 
@@ -81,8 +81,8 @@ def metric(client, name):
     return float(found[0]) if found else 0.0
 
 
-def on_card(client, model="ap"):
-    return metric(client, f'rankd_engine_requests_total{{model="{model}",engine="card"}}')
+def on_device(client, model="ap"):
+    return metric(client, f'rankd_engine_requests_total{{model="{model}",engine="device"}}')
 
 
 def problem(dtype=torch.float32, lists=8, items=600):
@@ -100,8 +100,8 @@ def step(crit, scores, targets):
 
 @pytest.mark.parametrize("kind, options", [(APLoss, {}), (RecallLoss, {}), (APLoss, {"interclass": 0.3}), (APLoss, {"axis": 0})])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-def test_tensors_are_shared_and_not_sent(carded, plain, kind, options, dtype):
-    client, _ = carded()
+def test_tensors_are_shared_and_not_sent(with_device, plain, kind, options, dtype):
+    client, _ = with_device()
     scores, targets = problem(dtype)
     crit = kind(margin=0.05, margin_warmup=0, client=client, **options)
     step(crit, scores, targets)  # registers
@@ -110,23 +110,23 @@ def test_tensors_are_shared_and_not_sent(carded, plain, kind, options, dtype):
     sent = metric(client, "rankd_received_bytes_total") - received
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
-        patch.setattr(card_module._Runtime, "kind", "none")
+        patch.setattr(device_module._Runtime, "kind", "none")
         want = step(kind(margin=0.05, margin_warmup=0, client=plain, **options), scores, targets)
     assert torch.equal(got[1], want[1]) and torch.allclose(got[0].double(), want[0].double(), rtol=1e-6)
-    assert sent < 4096 and on_card(client, "ap" if kind is APLoss else "recall") == 2
+    assert sent < 4096 and on_device(client, "ap" if kind is APLoss else "recall") == 2
 
 
-def test_a_batch_without_items_is_sent_and_nothing_is_shared(carded):
-    client, _ = carded()
+def test_a_batch_without_items_is_sent_and_nothing_is_shared(with_device):
+    client, _ = with_device()
     for shape in ((0, 5), (5, 0)):
         loss, gradient = step(APLoss(margin=0.05, client=client), torch.zeros(shape), torch.zeros(shape, dtype=torch.int8))
         assert loss == 0 and gradient.shape == shape
         assert blackbox_rank(torch.zeros(shape), client=client).shape == shape
-    assert not Runtime.live and on_card(client) == 0
+    assert not Runtime.live and on_device(client) == 0
 
 
-def test_ranks_and_their_gradient_are_shared_too(carded):
-    client, _ = carded()
+def test_ranks_and_their_gradient_are_shared_too(with_device):
+    client, _ = with_device()
     scores = torch.rand(5, 300, generator=torch.Generator().manual_seed(1)).requires_grad_()
     target = torch.rand(5, 300, generator=torch.Generator().manual_seed(2))
     ranks = blackbox_rank(scores, lambda_val=10.0, client=client)
@@ -137,21 +137,21 @@ def test_ranks_and_their_gradient_are_shared_too(carded):
     upstream = 2 * (ranks.detach() - target)
     direct = client.rank_vjp(scores.detach().numpy(), upstream.numpy(), lambda_val=10.0)
     assert torch.equal(scores.grad, torch.from_numpy(direct)) and scores.grad.abs().sum() > 0
-    assert on_card(client, "rank") == 1 and on_card(client, "rank_vjp") == 2
+    assert on_device(client, "rank") == 1 and on_device(client, "rank_vjp") == 2
 
 
-def test_a_larger_batch_gets_a_larger_region_and_the_old_one_goes(carded):
-    client, _ = carded()
+def test_a_larger_batch_gets_a_larger_region_and_the_old_one_goes(with_device):
+    client, _ = with_device()
     crit = APLoss(margin=0, client=client)
     for lists in (2, 3000, 3):
         scores, targets = problem(lists=lists)
         step(crit, scores, targets)
         assert len(client.control("GET", "/v2/cudasharedmemory/status")) == 1 == len(Runtime.live)
-    assert on_card(client) == 3
+    assert on_device(client) == 3
 
 
-def test_a_nan_is_refused_by_name_and_costs_nothing_else(carded):
-    client, _ = carded()
+def test_a_nan_is_refused_by_name_and_costs_nothing_else(with_device):
+    client, _ = with_device()
     scores, targets = problem()
     crit = APLoss(margin=0, client=client)
     bad = scores.clone()
@@ -159,23 +159,23 @@ def test_a_nan_is_refused_by_name_and_costs_nothing_else(carded):
     with pytest.raises(rankd.RankdError, match=r"scores\[3, 5\] is NaN"):
         crit(bad, targets)
     step(crit, scores, targets)
-    assert on_card(client) == 1
+    assert on_device(client) == 1
 
 
-def test_a_daemon_that_was_started_anew_is_met_without_an_error(carded):
-    client, daemon = carded(http=f"127.0.0.1:{free_port()}")
+def test_a_daemon_that_was_started_anew_is_met_without_an_error(with_device):
+    client, daemon = with_device(http=f"127.0.0.1:{free_port()}")
     scores, targets = problem()
     crit = APLoss(margin=0, client=client)
     want = step(crit, scores, targets)[1]
     daemon.stop()
     daemon.restart()
     assert torch.equal(step(crit, scores, targets)[1], want)  # by the host: the region was the other daemon's
-    assert torch.equal(step(crit, scores, targets)[1], want) and on_card(client) == 2
+    assert torch.equal(step(crit, scores, targets)[1], want) and on_device(client) == 2
     assert torch.equal(blackbox_rank(scores, client=client), blackbox_rank(scores, client=client))
 
 
-def test_a_card_that_is_lost_while_training_costs_no_step(carded):
-    client, _ = carded(env={"EMULATED_CARD": "kernel:20"})
+def test_a_device_that_is_lost_while_training_costs_no_step(with_device):
+    client, _ = with_device(env={"EMULATED_DEVICE": "kernel:20"})
     scores, targets = problem()
     crit = APLoss(margin=0, client=client)
     gradients = [step(crit, scores, targets)[1] for _ in range(8)]
@@ -184,18 +184,18 @@ def test_a_card_that_is_lost_while_training_costs_no_step(carded):
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_whole_targets_of_every_type_are_taken_there_too(carded, dtype):
-    client, _ = carded()
+def test_whole_targets_of_every_type_are_taken_there_too(with_device, dtype):
+    client, _ = with_device()
     scores, targets = problem()
     crit = APLoss(margin=0.05, margin_warmup=0, client=client)
     want = step(crit, scores, targets)
     assert torch.equal(step(crit, scores, targets.to(dtype))[1], want[1])
-    assert on_card(client) == 2
+    assert on_device(client) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_fractions_are_refused_there_by_value_and_position_too(carded, dtype):
-    client, _ = carded()
+def test_fractions_are_refused_there_by_value_and_position_too(with_device, dtype):
+    client, _ = with_device()
     scores, targets = problem()
     targets = targets.to(dtype)
     targets[3, 5] = 0.1
@@ -203,12 +203,12 @@ def test_fractions_are_refused_there_by_value_and_position_too(carded, dtype):
         APLoss(margin=0, client=client)(scores, targets)
 
 
-def test_eval_mode_and_plain_ranks_go_there_and_move_no_schedule(carded):
-    client, _ = carded()
+def test_eval_mode_and_plain_ranks_go_there_and_move_no_schedule(with_device):
+    client, _ = with_device()
     scores, targets = problem()
     crit = APLoss(margin=0.05, client=client).eval()
     step(crit, scores, targets)
-    assert crit.schedule.steps == 0 and on_card(client) == 1
+    assert crit.schedule.steps == 0 and on_device(client) == 1
     order = scores.argsort(dim=1, descending=True, stable=True)
     assert torch.equal(ranks(scores, client=client).gather(1, order), torch.arange(1, 601).expand(8, -1))
-    assert on_card(client, "rank") == 1
+    assert on_device(client, "rank") == 1

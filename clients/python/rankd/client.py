@@ -17,7 +17,7 @@ from .errors import NotFound, ProtocolError, RankdError
 from .reply import check_reply
 from .results import LossResult, info_from
 from .retry import with_retries
-from .tensors import FLOATS, LABELS, TARGETS, OnCard, Tensor, tensor
+from .tensors import FLOATS, LABELS, TARGETS, OnDevice, Tensor, tensor
 from .transport import InferReply, InferRequest, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -86,7 +86,7 @@ class Client:
              lambda_units: str | None = None, average: str | None = None, axis: int | None = None,
              interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
              bank: str | None = None, enqueue: bool | None = None, batch_id: str | None = None,
-             gradient: str | bool | OnCard = "dense", list_loss: bool = False) -> LossResult:
+             gradient: str | bool | OnDevice = "dense", list_loss: bool = False) -> LossResult:
         """The rank loss `model` ("ap" or "recall") of a batch, and its gradient at unit upstream.
 
         Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant, 0 irrelevant, -1 not
@@ -96,11 +96,11 @@ class Client:
 
         A parameter that is None is not sent: the daemon's default holds. `margin` and `lambda_val` are in units of the
         scores. `gradient`: "dense" (an array of the input's shape), "sparse" (indices and values of what is not zero), or
-        False: only the loss is computed, or a place on the card (tensors.OnCard), where a dense one is then written; scores
+        False: only the loss is computed, or a place on the device (tensors.OnDevice), where a dense one is then written; scores
         and targets may be such places too. `bank` names a memory bank whose items extend the lists, and to which the batch
         is appended unless `enqueue` is False; a `batch_id` is then made up so that a repeated attempt appends only once.
         """
-        places = {"gradient": gradient} if isinstance(gradient, OnCard) else {}
+        places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
         if not places and gradient not in ("dense", "sparse", True, False):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
         inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids)
@@ -127,11 +127,11 @@ class Client:
     @overload
     def rank(self, scores: Any) -> NDArray[Any]: ...
     @overload
-    def rank(self, scores: Any, *, ranks: OnCard) -> None: ...
-    def rank(self, scores: Any, *, ranks: OnCard | None = None) -> NDArray[Any] | None:
+    def rank(self, scores: Any, *, ranks: OnDevice) -> None: ...
+    def rank(self, scores: Any, *, ranks: OnDevice | None = None) -> NDArray[Any] | None:
         """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal scores by index.
 
-        `scores` may be a place on the card (tensors.OnCard), and `ranks` one where they are then written; None comes back.
+        `scores` may be a place on the device (tensors.OnDevice), and `ranks` one where they are then written; None comes back.
         """
         places = {"ranks": ranks} if ranks else {}
         reply = self._infer(InferRequest("rank", [tensor("scores", scores, FLOATS)], ["ranks"], {}, places))
@@ -142,15 +142,15 @@ class Client:
                  lambda_units: str | None = None) -> NDArray[Any]: ...
     @overload
     def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
-                 lambda_units: str | None = None, gradient: OnCard) -> None: ...
+                 lambda_units: str | None = None, gradient: OnDevice) -> None: ...
     def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
-                 lambda_units: str | None = None, gradient: OnCard | None = None) -> NDArray[Any] | None:
+                 lambda_units: str | None = None, gradient: OnDevice | None = None) -> NDArray[Any] | None:
         """Blackbox differentiation of the ranking itself: the gradient with respect to `scores`, float32 [Q, N].
 
         `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank". `scores` and `upstream` may be
-        places on the card (tensors.OnCard), and `gradient` one where it is then written; None comes back.
+        places on the device (tensors.OnDevice), and `gradient` one where it is then written; None comes back.
         """
-        given = upstream if isinstance(upstream, OnCard) else np.asarray(upstream, np.float32)
+        given = upstream if isinstance(upstream, OnDevice) else np.asarray(upstream, np.float32)
         inputs = [tensor("scores", scores, FLOATS), tensor("upstream", given, ("FP32",))]
         parameters = _parameters({"lambda": lambda_val, "lambda_units": lambda_units})
         places = {"gradient": gradient} if gradient else {}
@@ -220,7 +220,7 @@ def new_batch_id() -> str:
 
 
 def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, enqueue_mask: Any, ref_embeddings: Any,
-            ref_labels: Any, ref_ids: Any) -> list[Tensor | OnCard]:
+            ref_labels: Any, ref_ids: Any) -> list[Tensor | OnDevice]:
     table = (("scores", scores, FLOATS), ("targets", targets, TARGETS), ("embeddings", embeddings, FLOATS),
              ("labels", labels, LABELS), ("ids", ids, ("INT64",)), ("enqueue_mask", enqueue_mask, ("BOOL",)),
              ("ref_embeddings", ref_embeddings, FLOATS), ("ref_labels", ref_labels, LABELS),

@@ -24,7 +24,7 @@ from .errors import (
 )
 from .reply import HEADER_LENGTH, read_reply
 from .sockets import close_socket, close_when_dropped
-from .tensors import OnCard, Tensor
+from .tensors import OnDevice, Tensor
 from .transport import InferReply, InferRequest
 from .wire import Body, Channel, Deadline, Head, read_head
 
@@ -250,7 +250,7 @@ def _hung_up(channel: Channel) -> bool:
 
 def _encode(request: InferRequest, timeout: float) -> bytes:
     inputs = [{"name": tensor.name, "shape": list(tensor.shape), "datatype": tensor.datatype,
-               "parameters": _place(tensor) if isinstance(tensor, OnCard) else {"binary_data_size": tensor.data.nbytes}}
+               "parameters": _place(tensor) if isinstance(tensor, OnDevice) else {"binary_data_size": tensor.data.nbytes}}
               for tensor in request.inputs]
     # The daemon need not compute for a client that has stopped waiting: it takes the deadline in microseconds.
     document: dict[str, Any] = {"inputs": inputs, "parameters": {**request.parameters, "timeout": int(min(timeout, 1e9) * 1e6)}}
@@ -259,7 +259,7 @@ def _encode(request: InferRequest, timeout: float) -> bytes:
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _place(tensor: OnCard) -> dict[str, Any]:
+def _place(tensor: OnDevice) -> dict[str, Any]:
     return {"shared_memory_region": tensor.region, "shared_memory_offset": tensor.offset,
             "shared_memory_byte_size": tensor.size}
 

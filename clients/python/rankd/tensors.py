@@ -29,8 +29,8 @@ class BF16:
 
 
 @dataclass(frozen=True)
-class OnCard:
-    """A tensor in a region of the accelerator's memory that was registered with the daemon: `size` bytes at `offset`."""
+class OnDevice:
+    """A tensor in a region of the device's memory that was registered with the daemon: `size` bytes at `offset`."""
 
     datatype: str
     shape: tuple[int, ...]
@@ -63,14 +63,14 @@ def dtype_of(datatype: str) -> np.dtype[Any]:
     return _DTYPES[datatype]
 
 
-def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnCard:
+def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnDevice:
     """Makes an input of whatever numpy can turn into an array, without a copy where it is already in the right form.
 
     A type that is not in `allowed` becomes one that holds these very values exactly; where there is none, this is a
     TypeError that names the input and what it may be, or a ValueError that names the first value. Nothing is ever rounded here.
     What is empty has no value to lose, and passes as the first type that is allowed: an empty list is float64 to numpy.
     """
-    if isinstance(value, OnCard):
+    if isinstance(value, OnDevice):
         if value.datatype not in allowed:
             raise TypeError(f"{name} is of type {value.datatype}; it may be {', '.join(allowed)}")
         return replace(value, name=name)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from .tensors import OnCard, Tensor
+from .tensors import OnDevice, Tensor
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class InferRequest:
     """One inference: `model` is ap, recall, rank or rank_vjp. `outputs` are asked for by name, in this order."""
 
     model: str
-    inputs: Sequence[Tensor | OnCard]
+    inputs: Sequence[Tensor | OnDevice]
     outputs: Sequence[str]
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    places: Mapping[str, OnCard] = field(default_factory=dict)  # outputs that are to be written there
+    places: Mapping[str, OnDevice] = field(default_factory=dict)  # outputs that are to be written there
 
     def __str__(self) -> str:
         """For messages: the model, and what its inputs are, without what is in them."""

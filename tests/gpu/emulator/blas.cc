@@ -4,7 +4,7 @@
 
 #include "state.h"
 
-namespace card
+namespace device
 {
 struct Blas {
     Stream *stream = nullptr;
@@ -12,16 +12,16 @@ struct Blas {
 
 static bool fails_now(const char *what)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     return fails(what);
 }
-} // namespace card
+} // namespace device
 
 cublasStatus_t cublasCreate(cublasHandle_t *handle)
 {
-    if (card::fails_now("cublasCreate"))
+    if (device::fails_now("cublasCreate"))
         return CUBLAS_STATUS_ALLOC_FAILED;
-    *handle = new card::Blas;
+    *handle = new device::Blas;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -45,11 +45,11 @@ cublasStatus_t cublasSgemm(cublasHandle_t handle, cublasOperation_t transa, cubl
     if (transa != CUBLAS_OP_T || transb != CUBLAS_OP_N || m < 0 || n < 0 || k < 0 || lda < k || ldb < k ||
         ldc < m || zero != 0)
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (card::fails_now("sgemm"))
+    if (device::fails_now("sgemm"))
         return CUBLAS_STATUS_EXECUTION_FAILED;
     if (m == 0 || n == 0)
         return CUBLAS_STATUS_SUCCESS;
-    const cudaError_t code = card::enqueue(handle->stream, [=] {
+    const cudaError_t code = device::enqueue(handle->stream, [=] {
         cblas_sgemm(CblasColMajor, CblasTrans, CblasNoTrans, m, n, k, one, a, lda, b, ldb, zero, c, ldc);
     });
     return code == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;

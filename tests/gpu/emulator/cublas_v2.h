@@ -12,11 +12,11 @@ enum cublasStatus_t {
     CUBLAS_STATUS_INTERNAL_ERROR = 14
 };
 enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
-namespace card
+namespace device
 {
 struct Blas;
 }
-using cublasHandle_t = card::Blas *;
+using cublasHandle_t = device::Blas *;
 cublasStatus_t cublasCreate(cublasHandle_t *handle);
 cublasStatus_t cublasDestroy(cublasHandle_t handle);
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream);

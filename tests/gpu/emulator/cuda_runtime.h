@@ -1,8 +1,8 @@
-/* The CUDA runtime as far as lib/kernel/cuda uses it, for a card that is emulated: device code is compiled as
- * C++ for the host, memory "of the card" is the host's, streams are queues that nothing drains before
- * somebody waits (card.h), and a grid is run a block at a time, each thread a fiber (grid.h).
+/* The CUDA runtime as far as lib/kernel/cuda uses it, for a device that is emulated: device code is compiled
+ * as C++ for the host, memory "of the device" is the host's, streams are queues that nothing drains before
+ * somebody waits (device.h), and a grid is run a block at a time, each thread a fiber (grid.h).
  *
- * It is there to find what is wrong with the results, not to be fast. What it is stricter with than a card:
+ * It is there to find what is wrong with the results, not to be fast. What it is stricter with than a device:
  * shared memory and what cudaMalloc() gives are full of garbage, threads run in another order each time,
  * copies of the host's memory want it pinned, and lanes that meet must have been told so by their mask. */
 #pragma once
@@ -45,23 +45,23 @@ enum cudaMemcpyKind {
     cudaMemcpyDeviceToHost,
     cudaMemcpyDeviceToDevice
 };
-namespace card
+namespace device
 {
 struct Stream;
 struct Event;
 cudaError_t allocate(void **base, size_t bytes);
 cudaError_t allocate_pinned(void **base, size_t bytes);
-} // namespace card
-using cudaStream_t = card::Stream *;
-using cudaEvent_t = card::Event *;
+} // namespace device
+using cudaStream_t = device::Stream *;
+using cudaEvent_t = device::Event *;
 
 template <class T> cudaError_t cudaMalloc(T **base, size_t bytes)
 {
-    return card::allocate(reinterpret_cast<void **>(base), bytes);
+    return device::allocate(reinterpret_cast<void **>(base), bytes);
 }
 template <class T> cudaError_t cudaMallocHost(T **base, size_t bytes)
 {
-    return card::allocate_pinned(reinterpret_cast<void **>(base), bytes);
+    return device::allocate_pinned(reinterpret_cast<void **>(base), bytes);
 }
 cudaError_t cudaFree(void *base);
 cudaError_t cudaFreeHost(void *base);
@@ -80,7 +80,7 @@ enum { cudaIpcMemLazyEnablePeerAccess = 1 };
 cudaError_t cudaIpcOpenMemHandle(void **address, cudaIpcMemHandle_t handle, unsigned flags);
 cudaError_t cudaIpcCloseMemHandle(void *address);
 
-/* --- the card --- */
+/* --- the device --- */
 
 struct cudaDeviceProp {
     char name[256];
@@ -119,7 +119,7 @@ struct dim3 {
     }
 };
 
-namespace card
+namespace device
 {
 struct Kernel {
     dim3 grid, block;
@@ -129,30 +129,30 @@ struct Kernel {
 /* `code` names the kernel for the attributes that were set for it. */
 cudaError_t launch(Kernel kernel, const void *code, cudaStream_t stream);
 cudaError_t allow_shared(const void *code, size_t bytes);
-} // namespace card
+} // namespace device
 
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 template <class T> cudaError_t cudaFuncSetAttribute(T *kernel, cudaFuncAttribute, int bytes)
 {
-    return card::allow_shared(reinterpret_cast<const void *>(kernel), static_cast<size_t>(bytes));
+    return device::allow_shared(reinterpret_cast<const void *>(kernel), static_cast<size_t>(bytes));
 }
 
-namespace card
+namespace device
 {
 template <class... P, size_t... I> std::tuple<P...> copied(void *const *arguments, std::index_sequence<I...>)
 {
     return {*static_cast<P *>(arguments[I])...};
 }
-} // namespace card
+} // namespace device
 
 /* Arguments are copied here and now, as a launch does. */
 template <class... P>
 cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void **arguments,
                              size_t shared_bytes, cudaStream_t stream)
 {
-    const auto own = card::copied<P...>(arguments, std::index_sequence_for<P...>());
-    return card::launch({grid, block, shared_bytes, [kernel, own] { std::apply(kernel, own); }},
-                        reinterpret_cast<const void *>(kernel), stream);
+    const auto own = device::copied<P...>(arguments, std::index_sequence_for<P...>());
+    return device::launch({grid, block, shared_bytes, [kernel, own] { std::apply(kernel, own); }},
+                          reinterpret_cast<const void *>(kernel), stream);
 }
 
 #include "grid.h"

@@ -16,7 +16,7 @@ extern "C" {
 extern unsigned char __start_block_shared[], __stop_block_shared[];
 }
 
-namespace card
+namespace device
 {
 
 namespace
@@ -184,7 +184,7 @@ void prepare(const Kernel &kernel)
 
 void fault(const char *what)
 {
-    (void)fprintf(stderr, "emulated card: block %u, thread %u: %s\n", blockIdx.x, threadIdx.x, what);
+    (void)fprintf(stderr, "emulated device: block %u, thread %u: %s\n", blockIdx.x, threadIdx.x, what);
     abort();
 }
 
@@ -256,9 +256,9 @@ void run(const Kernel &kernel)
     }
 }
 
-} // namespace card
+} // namespace device
 
 unsigned char *emulated_block_memory()
 {
-    return card::dynamic_shared;
+    return device::dynamic_shared;
 }

@@ -8,7 +8,7 @@ struct Place {
 extern Place threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 
-namespace card
+namespace device
 {
 enum class Meeting { SYNC, SHUFFLE, BALLOT, ALL, ADD, MAX };
 /* The values of the lanes of `mask`, all of which come here; others' are 0. Good until the next meeting. */
@@ -38,21 +38,21 @@ template <class T> T shuffle(unsigned mask, T value, unsigned from)
         fault("a shuffle from a lane that is not in its mask");
     return of_bits<T>(values[from]);
 }
-} // namespace card
+} // namespace device
 
 unsigned char *emulated_block_memory();
 
 inline void __syncthreads()
 {
-    (void)card::barrier(0);
+    (void)device::barrier(0);
 }
 inline int __syncthreads_or(int value)
 {
-    return card::barrier(value != 0) != 0;
+    return device::barrier(value != 0) != 0;
 }
 inline void __syncwarp(unsigned mask = ~0u)
 {
-    (void)card::meet(mask, card::Meeting::SYNC, 0);
+    (void)device::meet(mask, device::Meeting::SYNC, 0);
 }
 /* A block's threads take turns, and blocks come one after the other. */
 inline void __threadfence()
@@ -61,25 +61,25 @@ inline void __threadfence()
 inline void __threadfence_system()
 {
 }
-#define __activemask() card::converged(__FILE__, __LINE__)
+#define __activemask() device::converged(__FILE__, __LINE__)
 
 template <class T> T __shfl_sync(unsigned mask, T value, int from)
 {
-    return card::shuffle(mask, value, static_cast<unsigned>(from) % 32);
+    return device::shuffle(mask, value, static_cast<unsigned>(from) % 32);
 }
 template <class T> T __shfl_up_sync(unsigned mask, T value, unsigned by)
 {
-    const unsigned own = card::lane();
-    return card::shuffle(mask, value, own >= by ? own - by : own);
+    const unsigned own = device::lane();
+    return device::shuffle(mask, value, own >= by ? own - by : own);
 }
 template <class T> T __shfl_down_sync(unsigned mask, T value, unsigned by)
 {
-    const unsigned own = card::lane();
-    return card::shuffle(mask, value, own + by < 32 ? own + by : own);
+    const unsigned own = device::lane();
+    return device::shuffle(mask, value, own + by < 32 ? own + by : own);
 }
 inline unsigned __ballot_sync(unsigned mask, int value)
 {
-    const uint64_t *values = card::meet(mask, card::Meeting::BALLOT, value != 0);
+    const uint64_t *values = device::meet(mask, device::Meeting::BALLOT, value != 0);
     unsigned ones = 0;
     for (unsigned l = 0; l < 32; l++)
         ones |= static_cast<unsigned>(values[l]) << l;
@@ -87,7 +87,7 @@ inline unsigned __ballot_sync(unsigned mask, int value)
 }
 inline int __all_sync(unsigned mask, int value)
 {
-    const uint64_t *values = card::meet(mask, card::Meeting::ALL, value != 0);
+    const uint64_t *values = device::meet(mask, device::Meeting::ALL, value != 0);
     for (unsigned l = 0; l < 32; l++)
         if (mask >> l & 1 && !values[l])
             return 0;
@@ -95,7 +95,7 @@ inline int __all_sync(unsigned mask, int value)
 }
 inline unsigned __reduce_add_sync(unsigned mask, unsigned value)
 {
-    const uint64_t *values = card::meet(mask, card::Meeting::ADD, value);
+    const uint64_t *values = device::meet(mask, device::Meeting::ADD, value);
     unsigned sum = 0;
     for (unsigned l = 0; l < 32; l++)
         sum += static_cast<unsigned>(values[l]);
@@ -103,7 +103,7 @@ inline unsigned __reduce_add_sync(unsigned mask, unsigned value)
 }
 inline unsigned __reduce_max_sync(unsigned mask, unsigned value)
 {
-    const uint64_t *values = card::meet(mask, card::Meeting::MAX, value);
+    const uint64_t *values = device::meet(mask, device::Meeting::MAX, value);
     unsigned most = 0;
     for (unsigned l = 0; l < 32; l++)
         most = std::max(most, static_cast<unsigned>(values[l]));
@@ -141,7 +141,7 @@ inline int __ffs(int x)
 }
 inline float __int_as_float(int x)
 {
-    return card::of_bits<float>(static_cast<unsigned>(x));
+    return device::of_bits<float>(static_cast<unsigned>(x));
 }
 /* Each of the four bytes by itself: 0xff where they are equal. */
 inline unsigned __vcmpeq4(unsigned a, unsigned b)

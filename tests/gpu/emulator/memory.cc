@@ -16,7 +16,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
-namespace card
+namespace device
 {
 
 namespace
@@ -27,8 +27,8 @@ constexpr size_t ALIGN = 256;
 const std::pair<const unsigned char *const, Range> *range_of(const void *at, size_t size)
 {
     const auto *address = static_cast<const unsigned char *>(at);
-    auto found = the_card().ranges.upper_bound(address);
-    if (found == the_card().ranges.begin())
+    auto found = the_device().ranges.upper_bound(address);
+    if (found == the_device().ranges.begin())
         return nullptr;
     --found;
     return address + size <= found->first + found->second.bytes ? &*found : nullptr;
@@ -37,9 +37,9 @@ const std::pair<const unsigned char *const, Range> *range_of(const void *at, siz
 // A copy of pageable memory would wait for the stream, which the plugin promises not to.
 void check_copy(const void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
-    const bool to_card = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
-    const bool from_card = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-    if (!is_within(to, bytes, to_card) || !is_within(from, bytes, from_card))
+    const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    if (!is_within(to, bytes, to_device) || !is_within(from, bytes, from_device))
         fault("a copy beyond an allocation, or of memory that is not pinned");
 }
 
@@ -49,7 +49,7 @@ cudaError_t give(void **base, size_t bytes, Kind kind)
     if (!memory)
         return told(cudaErrorMemoryAllocation);
     memset(memory, static_cast<int>(draw() & 0xff), bytes);
-    the_card().ranges[static_cast<unsigned char *>(memory)] = {bytes, kind};
+    the_device().ranges[static_cast<unsigned char *>(memory)] = {bytes, kind};
     *base = memory;
     return cudaSuccess;
 }
@@ -68,31 +68,31 @@ cudaError_t take_back(void *base, Kind kind)
         return cudaSuccess;
     while (step()) {
     }
-    const auto found = the_card().ranges.find(static_cast<unsigned char *>(base));
-    if (found == the_card().ranges.end() || found->second.kind != kind)
+    const auto found = the_device().ranges.find(static_cast<unsigned char *>(base));
+    if (found == the_device().ranges.end() || found->second.kind != kind)
         fault("memory that was not allocated is given back");
-    the_card().used -= kind == Kind::MEMORY ? found->second.bytes : 0;
+    the_device().used -= kind == Kind::MEMORY ? found->second.bytes : 0;
     bound(base, found->second.bytes, found->second.bytes);
-    the_card().ranges.erase(found);
+    the_device().ranges.erase(found);
     free(base);
     return cudaSuccess;
 }
 
 } // namespace
 
-bool is_within(const void *at, size_t size, bool wants_card)
+bool is_within(const void *at, size_t size, bool wants_device)
 {
     const auto *range = range_of(at, size);
     const bool of_host =
         range && (range->second.kind == Kind::PINNED || range->second.kind == Kind::REGISTERED);
-    return range && of_host != wants_card;
+    return range && of_host != wants_device;
 }
 
 // Sometimes a little anywhere, sometimes a stretch of one value: many relevant items, none, NaN.
 void meddle()
 {
-    for (const auto &[base, range] : the_card().ranges) {
-        if (!the_card().meddles || (range.kind != Kind::MAPPED && range.kind != Kind::REGISTERED))
+    for (const auto &[base, range] : the_device().ranges) {
+        if (!the_device().meddles || (range.kind != Kind::MAPPED && range.kind != Kind::REGISTERED))
             continue;
         unsigned char *memory = const_cast<unsigned char *>(base);
         const size_t at = draw() % range.bytes;
@@ -104,82 +104,82 @@ void meddle()
 
 cudaError_t allocate(void **base, size_t bytes)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     if (now() != cudaSuccess)
-        return the_card().sticky;
-    if (fails("malloc") || bytes > the_card().memory - the_card().used)
+        return the_device().sticky;
+    if (fails("malloc") || bytes > the_device().memory - the_device().used)
         return told(cudaErrorMemoryAllocation);
     const cudaError_t code = give(base, bytes, Kind::MEMORY);
-    the_card().used += code == cudaSuccess ? bytes : 0;
+    the_device().used += code == cudaSuccess ? bytes : 0;
     return code;
 }
 
 cudaError_t allocate_pinned(void **base, size_t bytes)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     if (fails("pinned"))
         return told(cudaErrorMemoryAllocation);
     return give(base, bytes, Kind::PINNED);
 }
 
-} // namespace card
+} // namespace device
 
-using namespace card;
+using namespace device;
 
 cudaError_t cudaFree(void *base)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     return take_back(base, Kind::MEMORY);
 }
 
 cudaError_t cudaFreeHost(void *base)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     return take_back(base, Kind::PINNED);
 }
 
 /* For tests: what was copied from and to such memory. */
 extern "C" __attribute__((visibility("default"))) size_t emulated_direct_bytes()
 {
-    const Hold hold(the_card().lock);
-    return the_card().direct_bytes;
+    const Hold hold(the_device().lock);
+    return the_device().direct_bytes;
 }
 
 cudaError_t cudaHostRegister(void *base, size_t bytes, unsigned)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     if (fails("register"))
         return told(cudaErrorMemoryAllocation);
-    for (const auto &[other, range] : the_card().ranges)
+    for (const auto &[other, range] : the_device().ranges)
         if (other < static_cast<unsigned char *>(base) + bytes && base < other + range.bytes)
             fault("memory is pinned that is known already");
-    the_card().ranges[static_cast<unsigned char *>(base)] = {bytes, Kind::REGISTERED};
+    the_device().ranges[static_cast<unsigned char *>(base)] = {bytes, Kind::REGISTERED};
     return now();
 }
 
 cudaError_t cudaHostUnregister(void *base)
 {
-    const Hold hold(the_card().lock);
-    const auto found = the_card().ranges.find(static_cast<unsigned char *>(base));
-    if (found == the_card().ranges.end() || found->second.kind != Kind::REGISTERED)
+    const Hold hold(the_device().lock);
+    const auto found = the_device().ranges.find(static_cast<unsigned char *>(base));
+    if (found == the_device().ranges.end() || found->second.kind != Kind::REGISTERED)
         fault("memory that was not pinned is taken back");
     while (step()) {
     }
-    the_card().ranges.erase(found);
+    the_device().ranges.erase(found);
     return now();
 }
 
 cudaError_t cudaMemGetInfo(size_t *free, size_t *all)
 {
-    const Hold hold(the_card().lock);
-    *all = the_card().memory;
-    *free = *all - the_card().used;
+    const Hold hold(the_device().lock);
+    *all = the_device().memory;
+    *free = *all - the_device().used;
     return now();
 }
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     if (!is_within(to, bytes, true))
         fault("memory beyond an allocation is cleared");
     return put(stream, {[=] { memset(to, byte, bytes); }, nullptr, 0});
@@ -188,11 +188,11 @@ cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t strea
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     check_copy(to, from, bytes, kind);
     for (const void *end : {static_cast<const void *>(to), from}) {
         const auto *range = range_of(end, bytes);
-        the_card().direct_bytes += range && range->second.kind == Kind::REGISTERED ? bytes : 0;
+        the_device().direct_bytes += range && range->second.kind == Kind::REGISTERED ? bytes : 0;
     }
     return put(stream, {[=] { memcpy(to, from, bytes); }, nullptr, 0});
 }
@@ -200,7 +200,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 // What was put on streams before still has the memory in its old pieces.
 void emulated_guard(void *piece, size_t bytes, size_t room)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     while (step()) {
     }
     bound(piece, bytes, room);
@@ -209,7 +209,7 @@ void emulated_guard(void *piece, size_t bytes, size_t room)
 // A handle is the name of a shared memory object here.
 cudaError_t cudaIpcOpenMemHandle(void **address, cudaIpcMemHandle_t handle, unsigned)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     const std::string name(handle.reserved, strnlen(handle.reserved, sizeof handle.reserved));
     struct stat file;
     const int fd = shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0);
@@ -222,27 +222,27 @@ cudaError_t cudaIpcOpenMemHandle(void **address, cudaIpcMemHandle_t handle, unsi
     (void)close(fd);
     if (*address == MAP_FAILED)
         return told(cudaErrorMemoryAllocation);
-    the_card().ranges[static_cast<unsigned char *>(*address)] = {bytes, Kind::MAPPED};
+    the_device().ranges[static_cast<unsigned char *>(*address)] = {bytes, Kind::MAPPED};
     return cudaSuccess;
 }
 
 cudaError_t cudaIpcCloseMemHandle(void *address)
 {
-    const Hold hold(the_card().lock);
-    const auto found = the_card().ranges.find(static_cast<unsigned char *>(address));
-    if (found == the_card().ranges.end() || found->second.kind != Kind::MAPPED)
+    const Hold hold(the_device().lock);
+    const auto found = the_device().ranges.find(static_cast<unsigned char *>(address));
+    if (found == the_device().ranges.end() || found->second.kind != Kind::MAPPED)
         return told(cudaErrorInvalidValue);
     while (step()) {
     }
     (void)munmap(address, found->second.bytes);
-    the_card().ranges.erase(found);
+    the_device().ranges.erase(found);
     return cudaSuccess;
 }
 
 // Of the driver's.
 static CUresult address_range(CUdeviceptr *base, size_t *bytes, CUdeviceptr at)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     const auto *range = range_of(reinterpret_cast<const void *>(at), 1);
     if (!range)
         return CUDA_ERROR_INVALID_VALUE;

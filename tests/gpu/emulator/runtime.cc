@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-namespace card
+namespace device
 {
 
 namespace
@@ -14,41 +14,41 @@ constexpr unsigned PROCESSORS = 6;
 
 } // namespace
 
-Card::Card() : memory(DEFAULT_MEMORY), meddles(getenv("EMULATED_CARD_MEDDLES") != nullptr)
+Device::Device() : memory(DEFAULT_MEMORY), meddles(getenv("EMULATED_DEVICE_MEDDLES") != nullptr)
 {
-    const char *bytes = getenv("EMULATED_CARD_MEMORY"), *seed = getenv("EMULATED_CARD_SEED");
+    const char *bytes = getenv("EMULATED_DEVICE_MEMORY"), *seed = getenv("EMULATED_DEVICE_SEED");
     if (bytes)
         memory = strtoull(bytes, nullptr, 10);
     any.seed(seed ? strtoull(seed, nullptr, 10) : 1);
 }
 
-Card &the_card()
+Device &the_device()
 {
-    static Card &one = *new Card; // outlives whoever frees his memory at exit
+    static Device &one = *new Device; // outlives whoever frees his memory at exit
     return one;
 }
 
 cudaError_t told(cudaError_t code)
 {
     if (code != cudaSuccess)
-        the_card().last = code;
+        the_device().last = code;
     return code;
 }
 
 cudaError_t now()
 {
-    return told(the_card().sticky);
+    return told(the_device().sticky);
 }
 
 uint64_t draw()
 {
-    return the_card().any();
+    return the_device().any();
 }
 
 bool fails(const char *what)
 {
-    const unsigned call = ++the_card().calls[what];
-    const char *plan = getenv("EMULATED_CARD");
+    const unsigned call = ++the_device().calls[what];
+    const char *plan = getenv("EMULATED_DEVICE");
     for (std::string left = plan ? plan : ""; !left.empty();) {
         const size_t comma = left.find(','), colon = left.find(':');
         const std::string entry = left.substr(0, comma);
@@ -62,9 +62,9 @@ bool fails(const char *what)
     return false;
 }
 
-} // namespace card
+} // namespace device
 
-using namespace card;
+using namespace device;
 
 const char *cudaGetErrorString(cudaError_t code)
 {
@@ -86,9 +86,9 @@ const char *cudaGetErrorString(cudaError_t code)
 
 cudaError_t cudaGetLastError()
 {
-    const Hold hold(the_card().lock);
-    const cudaError_t last = the_card().last;
-    the_card().last = the_card().sticky;
+    const Hold hold(the_device().lock);
+    const cudaError_t last = the_device().last;
+    the_device().last = the_device().sticky;
     return last;
 }
 
@@ -100,13 +100,13 @@ cudaError_t cudaGetDeviceCount(int *count)
 
 cudaError_t cudaSetDevice(int ordinal)
 {
-    const Hold hold(the_card().lock);
+    const Hold hold(the_device().lock);
     return ordinal == 0 ? now() : told(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
 {
-    (void)snprintf(properties->name, sizeof properties->name, "an emulated card");
+    (void)snprintf(properties->name, sizeof properties->name, "an emulated device");
     properties->multiProcessorCount = PROCESSORS;
     return cudaSuccess;
 }

@@ -1,4 +1,4 @@
-/* The one card of the process, behind its lock: for the emulator's own sources. */
+/* The one device of the process, behind its lock: for the emulator's own sources. */
 #pragma once
 
 #include "device.h"
@@ -10,7 +10,7 @@
 #include <set>
 #include <string>
 
-namespace card
+namespace device
 {
 
 struct Event {
@@ -21,7 +21,7 @@ struct Work {
     std::function<void()> run;
     Event *after;        // or NULL
     uint64_t mark;       // that it waits for
-    bool always = false; // when the card has failed, too
+    bool always = false; // when the device has failed, too
 };
 
 struct Stream {
@@ -29,13 +29,18 @@ struct Stream {
     uint64_t rank = 0; // which goes first
 };
 
-enum class Kind { MEMORY, PINNED, REGISTERED, MAPPED }; // of the card, of the host twice, of another process
+enum class Kind {
+    MEMORY,
+    PINNED,
+    REGISTERED,
+    MAPPED
+}; // of the device, of the host twice, of another process
 struct Range {
     size_t bytes;
     Kind kind;
 };
 
-struct Card {
+struct Device {
     std::mutex lock;
     std::set<Stream *> streams;
     std::map<const unsigned char *, Range> ranges; // all memory that was asked for
@@ -47,16 +52,16 @@ struct Card {
     unsigned long waits = 0;
     size_t direct_bytes = 0;
     std::mt19937_64 any;
-    Card();
+    Device();
 };
-Card &the_card();
+Device &the_device();
 using Hold = std::lock_guard<std::mutex>; // of its lock: with it, for all below
 
 cudaError_t told(cudaError_t code); // notes an error for cudaGetLastError()
-cudaError_t now();                  // what failed on the card is told by every call from then on
+cudaError_t now();                  // what failed on the device is told by every call from then on
 
 bool step(); // one piece of work of any stream that may go on; false: there is none
-cudaError_t put(Stream *stream, Work work);                   // some work may be done at once
-bool is_within(const void *at, size_t size, bool wants_card); // one allocation: of the card, else pinned
+cudaError_t put(Stream *stream, Work work);                     // some work may be done at once
+bool is_within(const void *at, size_t size, bool wants_device); // one allocation: of the device, else pinned
 
-} // namespace card
+} // namespace device

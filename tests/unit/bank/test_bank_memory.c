@@ -67,10 +67,10 @@ static void put_labels(struct rk_text *out, const struct rk_bank_chunk *chunk)
 }
 
 /* Everything that a view shows. */
-static struct rk_text contents(const struct rk_bank_shape *shape, const struct rk_bank_view *view)
+static struct rk_text contents(const struct rk_bank_shape *shape, const struct rk_bank_snapshot *view)
 {
     struct rk_text out = {0};
-    struct rk_bank_point point = rk_bank_view_point(view);
+    struct rk_bank_position point = rk_bank_snapshot_position(view);
     put(&out, &point, sizeof point);
     put(&out, &view->items, sizeof view->items);
     for (size_t c = 0; view->is_embeddings && c < view->embeddings.chunks; c++) {
@@ -98,8 +98,8 @@ static void free_text(struct rk_text *text)
     free(rk_text_take(text, &bytes));
 }
 
-static void assert_same(const struct rk_bank_shape *shape, const struct rk_bank_view *a,
-                        const struct rk_bank_view *b)
+static void assert_same(const struct rk_bank_shape *shape, const struct rk_bank_snapshot *a,
+                        const struct rk_bank_snapshot *b)
 {
     struct rk_text x = contents(shape, a), y = contents(shape, b);
     assert_int_equal(x.length, y.length);
@@ -110,7 +110,7 @@ static void assert_same(const struct rk_bank_shape *shape, const struct rk_bank_
 
 static void assert_same_banks(struct rk_bank *a, struct rk_bank *b)
 {
-    const struct rk_bank_view *x = rk_bank_hold(a), *y = rk_bank_hold(b);
+    const struct rk_bank_snapshot *x = rk_bank_hold(a), *y = rk_bank_hold(b);
     assert_same(rk_bank_shape_of(a), x, y);
     assert_int_equal(rk_bank_bytes(a), rk_bank_bytes(b));
     assert_int_equal(rk_bank_oldest(a), rk_bank_oldest(b));
@@ -131,7 +131,7 @@ static void append_hard(struct rk_bank *bank, struct rk_bank *twin, unsigned ste
     struct rk_err ignored = {0};
     for (size_t n = 1;; n++) {
         struct rk_err err = {0};
-        const struct rk_bank_view *before = rk_bank_hold(bank);
+        const struct rk_bank_snapshot *before = rk_bank_hold(bank);
         struct rk_text shown = contents(rk_bank_shape_of(bank), before);
         make_fail(n);
         enum rankd_status status = rk_bank_append(bank, &batch, step + 1, &err);
@@ -187,7 +187,7 @@ static void an_append_for_which_there_is_no_memory_changes_nothing(void **state)
     }
 }
 
-static struct rk_bank *filled(const struct rk_bank_shape *shape, struct rk_bank_point *earlier)
+static struct rk_bank *filled(const struct rk_bank_shape *shape, struct rk_bank_position *earlier)
 {
     struct rk_bank *bank = rk_bank_new(shape);
     struct rk_err err = {0};
@@ -206,17 +206,17 @@ static void an_earlier_version_for_which_there_is_no_memory_is_not_had(void **st
     (void)state;
     for (size_t s = 0; s < SHAPES; s++) {
         long before = living;
-        struct rk_bank_point earlier;
+        struct rk_bank_position earlier;
         struct rk_bank_shape shape = shapes[s];
         shape.capacity = 700; /* so that nothing has left */
         struct rk_bank *bank = filled(&shape, &earlier);
         for (size_t n = 1;; n++) {
             make_fail(n);
-            const struct rk_bank_view *view = rk_bank_hold_at(bank, earlier);
+            const struct rk_bank_snapshot *view = rk_bank_hold_at(bank, earlier);
             bool all = stop_failing(n);
             assert_true(all == (view != NULL));
             if (all) {
-                assert_int_equal(rk_bank_view_point(view).version, earlier.version);
+                assert_int_equal(rk_bank_snapshot_position(view).version, earlier.version);
                 rk_bank_release(view);
                 break;
             }
@@ -233,14 +233,14 @@ static enum rankd_status raise_generation(struct rk_bank *bank, struct rk_err *e
 
 static enum rankd_status reset(struct rk_bank *bank, struct rk_err *err)
 {
-    return rk_bank_reset(bank, (struct rk_bank_point){9, STEPS, 1000}, true, err);
+    return rk_bank_reset(bank, (struct rk_bank_position){9, STEPS, 1000}, true, err);
 }
 
 static void a_bank_that_cannot_be_reset_or_raised_stays_as_it_was(void **state)
 {
     (void)state;
     enum rankd_status (*const calls[])(struct rk_bank *, struct rk_err *) = {raise_generation, reset};
-    struct rk_bank_point earlier;
+    struct rk_bank_position earlier;
     for (size_t c = 0; c < 2 * SHAPES; c++) {
         long before = living;
         struct rk_bank *bank = filled(&shapes[c / 2], &earlier), *twin = filled(&shapes[c / 2], &earlier);
@@ -268,7 +268,7 @@ static void room_that_was_reserved_cannot_run_out(void **state)
     for (size_t s = 0; s < SHAPES; s++) {
         long before = living;
         struct rk_bank *bank = rk_bank_new(&shapes[s]), *twin = rk_bank_new(&shapes[s]);
-        struct rk_bank_room *room[STEPS];
+        struct rk_bank_reservation *room[STEPS];
         struct rk_batch batch[STEPS];
         struct rk_err err = {0};
         for (unsigned step = 0; step < STEPS; step++) {
@@ -282,7 +282,7 @@ static void room_that_was_reserved_cannot_run_out(void **state)
             rk_bank_append_reserved(bank, &batch[step], step + 1, room[step]);
             assert_true(stop_failing(1));
             assert_int_equal(rk_bank_append(twin, &batch[step], step + 1, &err), RANKD_OK);
-            const struct rk_bank_view *a = rk_bank_hold(bank), *b = rk_bank_hold(twin);
+            const struct rk_bank_snapshot *a = rk_bank_hold(bank), *b = rk_bank_hold(twin);
             assert_same(&shapes[s], a, b);
             rk_bank_release(a);
             rk_bank_release(b);
@@ -360,21 +360,21 @@ static void on_wake(struct rk_bank_waiter *waiter)
     ((struct told *)(void *)waiter)->wakes++;
 }
 
-static struct rk_named_bank *named_at(const char *folder, int durability)
+static struct rk_durable_bank *named_at(const char *folder, int durability)
 {
     const struct rk_bank_config config = {.shape = shapes[2], .durability = durability};
-    struct rk_named_bank *bank = rk_named_new("bank", &config);
+    struct rk_durable_bank *bank = rk_durable_bank_new("bank", &config);
     struct rk_err err = {0};
     assert_non_null(bank);
     (void)snprintf(bank->path, sizeof bank->path, "%s/bank", folder);
     assert_non_null(bank->io = rk_io_plain_new());
-    assert_int_equal(rk_named_create_disk(bank, &err), RANKD_OK);
+    assert_int_equal(rk_durable_bank_create_disk(bank, &err), RANKD_OK);
     bank->queued = true; /* the test itself does what waits */
     return bank;
 }
 
 /* Three appends at once, while allocation n fails. Returns true if there was no such allocation. */
-static bool append_three(struct rk_named_bank *bank, size_t n, unsigned *seed, struct rk_bank *twin)
+static bool append_three(struct rk_durable_bank *bank, size_t n, unsigned *seed, struct rk_bank *twin)
 {
     struct told told = {.waiter = {on_wait, on_wake}};
     struct rk_append append[3] = {
@@ -386,8 +386,8 @@ static bool append_three(struct rk_named_bank *bank, size_t n, unsigned *seed, s
     }
     make_fail(n);
     for (size_t i = 0; i < 3; i++)
-        over += rk_named_append(bank, &append[i]);
-    rk_named_commit(bank);
+        over += rk_durable_bank_append(bank, &append[i]);
+    rk_durable_bank_commit(bank);
     bool all = stop_failing(n);
     bank->queued = true;
     assert_int_equal(over + told.waits, 3);
@@ -415,16 +415,16 @@ static void a_bank_on_disk_goes_on_after_an_append_that_found_no_memory(void **s
     for (int durability = RK_DURABILITY_ALWAYS; durability <= RK_DURABILITY_NONE; durability++) {
         long before = living;
         unsigned seed = 0;
-        struct rk_named_bank *bank = named_at(folder, durability);
+        struct rk_durable_bank *bank = named_at(folder, durability);
         struct rk_bank *twin = rk_bank_new(&bank->config.shape);
         for (size_t n = 1; !append_three(bank, n, &seed, twin); n++)
             assert_int_equal(rk_bank_now(bank->memory).version, rk_bank_now(twin).version);
         assert_same_banks(bank->memory, twin);
-        rk_named_release(bank);
-        bank = rk_named_load("bank", path, rk_io_plain_new());
+        rk_durable_bank_release(bank);
+        bank = rk_durable_bank_load("bank", path, rk_io_plain_new());
         assert_string_equal(bank->refused, "");
         assert_same_banks(bank->memory, twin);
-        rk_named_release(bank);
+        rk_durable_bank_release(bank);
         rk_bank_free(twin);
         assert_int_equal(living, before);
         (void)snprintf(command, sizeof command, "rm -r '%s'", path);

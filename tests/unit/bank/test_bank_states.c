@@ -29,8 +29,8 @@ size_t __wrap_rk_rule_segment_bytes(const struct rk_bank_shape *shape)
 }
 
 /* The test commits by itself: there are no threads. */
-void __wrap_rk_commit_queue(struct rk_commit *commit, struct rk_named_bank *bank);
-void __wrap_rk_commit_queue(struct rk_commit *commit, struct rk_named_bank *bank)
+void __wrap_rk_commit_pool_add(struct rk_commit_pool *commit, struct rk_durable_bank *bank);
+void __wrap_rk_commit_pool_add(struct rk_commit_pool *commit, struct rk_durable_bank *bank)
 {
     (void)commit, (void)bank;
 }
@@ -40,7 +40,7 @@ void __wrap_rk_commit_queue(struct rk_commit *commit, struct rk_named_bank *bank
 enum mode { KILL, POWER, POWER_PARTLY, MODES };
 static const char *const mode_names[] = {"kill -9", "a power cut", "a power cut that leaves some"};
 
-struct run {
+struct state_run {
     char letters[LENGTH_MAX + 1];
     int durability;
     /* A crash within operation number `crash` (from 0; -1: none), at its change number `change` (from 1). */
@@ -54,7 +54,7 @@ struct run {
 
 static size_t runs;
 
-static void complain(const struct run *run, size_t at, const char *what, const char *why)
+static void complain(const struct state_run *run, size_t at, const char *what, const char *why)
 {
     char crash[120] = "no crash";
     if (run->crash >= 0)
@@ -73,7 +73,7 @@ static void print_state(const struct state *state, char *text, size_t size)
         at += snprintf(text + at, size - (size_t)at, " %g", (double)state->item[i]);
 }
 
-static void expect(const struct run *run, struct daemon *daemon, const struct model *model, size_t at)
+static void expect(const struct state_run *run, struct daemon *daemon, const struct model *model, size_t at)
 {
     struct state state;
     bool tag[STATES_TAGS];
@@ -95,7 +95,7 @@ static void expect(const struct run *run, struct daemon *daemon, const struct mo
     }
 }
 
-static void do_one(struct run *run, struct daemon *daemon, struct model *model, size_t at, char letter)
+static void do_one(struct state_run *run, struct daemon *daemon, struct model *model, size_t at, char letter)
 {
     struct model after = *model;
     struct rk_err err = {0};
@@ -109,7 +109,8 @@ static void do_one(struct run *run, struct daemon *daemon, struct model *model, 
 }
 
 /* Where the bank stands after a crash: as one of the states that are allowed, and the model with it. */
-static void settle(struct run *run, struct daemon *daemon, struct model *before, const struct model *after)
+static void settle(struct state_run *run, struct daemon *daemon, struct model *before,
+                   const struct model *after)
 {
     struct state state;
     bool tag[STATES_TAGS], found = false;
@@ -145,7 +146,7 @@ static void settle(struct run *run, struct daemon *daemon, struct model *before,
     before->histories = 1;
 }
 
-static void come_back(const struct run *run)
+static void come_back(const struct state_run *run)
 {
     static uint64_t seed = 1;
     if (run->mode == KILL)
@@ -154,7 +155,7 @@ static void come_back(const struct run *run)
         disk_after_power_cut(run->mode == POWER ? 0 : runs % 2 ? 50 : 90, &seed);
 }
 
-static void crash(struct run *run, struct daemon *daemon, struct model *model)
+static void crash(struct state_run *run, struct daemon *daemon, struct model *model)
 {
     struct model after = *model;
     struct rk_err ignored = {0};
@@ -186,7 +187,7 @@ static void crash(struct run *run, struct daemon *daemon, struct model *model)
 }
 
 /* What was left is good for more than to be looked at. */
-static void finish(struct run *run, struct daemon *daemon, struct model *model, size_t at)
+static void finish(struct state_run *run, struct daemon *daemon, struct model *model, size_t at)
 {
     do_one(run, daemon, model, at, 'a');
     do_one(run, daemon, model, at, 'S');
@@ -201,7 +202,7 @@ static void finish(struct run *run, struct daemon *daemon, struct model *model, 
     do_one(run, daemon, model, at, 'S');
 }
 
-static void go(struct run *run)
+static void go(struct state_run *run)
 {
     struct daemon daemon;
     struct model model;
@@ -241,9 +242,9 @@ static int length(void)
 }
 
 /* A crash is one of the operations: the sequence is one shorter. */
-static void crash_everywhere(struct run *run)
+static void crash_everywhere(struct state_run *run)
 {
-    struct run quiet = *run;
+    struct state_run quiet = *run;
     quiet.crash = -1;
     go(&quiet);
     for (run->crash = 0; run->letters[run->crash]; run->crash++) {
@@ -257,12 +258,12 @@ static void crash_everywhere(struct run *run)
     }
 }
 
-static bool means_nothing(const struct run *run, char letter)
+static bool means_nothing(const struct state_run *run, char letter)
 {
     return letter == 'F' && run->durability == RK_DURABILITY_ALWAYS;
 }
 
-static void each_sequence(struct run *run, size_t at, size_t letters, void (*visit)(struct run *))
+static void each_sequence(struct state_run *run, size_t at, size_t letters, void (*visit)(struct state_run *))
 {
     if (at == letters) {
         run->letters[at] = '\0';
@@ -277,7 +278,7 @@ static void each_sequence(struct run *run, size_t at, size_t letters, void (*vis
     }
 }
 
-static void quietly(struct run *run)
+static void quietly(struct state_run *run)
 {
     run->crash = -1;
     go(run);
@@ -292,7 +293,7 @@ static bool is_asked_for(int number)
 
 static void all_sequences(int durability, size_t bytes)
 {
-    struct run run = {.durability = durability};
+    struct state_run run = {.durability = durability};
     segment_bytes = bytes;
     if (!is_asked_for(1 + 2 * durability + (bytes > 1)))
         return;
@@ -325,7 +326,7 @@ static void longer_sequences(void **state)
     for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
             for (int durability = RK_DURABILITY_ALWAYS; durability <= RK_DURABILITY_NONE; durability++) {
-                struct run run = {.durability = durability};
+                struct state_run run = {.durability = durability};
                 segment_bytes = sizes[s];
                 (void)snprintf(run.letters, sizeof run.letters, "%s", some[i]);
                 crash_everywhere(&run);
@@ -334,9 +335,9 @@ static void longer_sequences(void **state)
     }
 }
 
-static void crash_twice(struct run *run)
+static void crash_twice(struct state_run *run)
 {
-    struct run quiet = *run;
+    struct state_run quiet = *run;
     quiet.crash = -1;
     go(&quiet);
     run->crash = (int)strlen(run->letters) - 1;
@@ -356,7 +357,7 @@ static void a_crash_within_the_recovery_from_a_crash(void **state)
 {
     (void)state;
     for (int durability = RK_DURABILITY_ALWAYS; durability <= RK_DURABILITY_INTERVAL; durability++) {
-        struct run run = {.durability = durability};
+        struct state_run run = {.durability = durability};
         segment_bytes = 1;
         each_sequence(&run, 0, 2, crash_twice);
     }

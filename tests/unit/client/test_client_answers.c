@@ -143,7 +143,7 @@ static void a_wrong_argument_is_misuse_and_nothing_is_sent(void **state)
     rankd_close(client);
 }
 
-/* What the daemon refuses it refuses in the same words at both doors. */
+/* What the daemon refuses it refuses in the same words on both transports. */
 struct refusal {
     int status;
     char text[512];
@@ -220,13 +220,13 @@ static struct refusal refusal_of(rankd_client *client, int wrong)
     return refusal;
 }
 
-static void a_refusal_is_the_same_over_both_doors(void **state)
+static void a_refusal_is_the_same_over_both_transports(void **state)
 {
     (void)state;
     static const int statuses[] = {404, 404, 400, 400, 400, 400, 400, 400, 400, 400, 404, 400, 400, 400, 400};
-    void *doors[] = {(void *)(uintptr_t)&test_over_ring, (void *)(uintptr_t)&test_over_http};
-    rankd_client *ring = test_open(&test_shared, &doors[0], NULL),
-                 *http = test_open(&test_shared, &doors[1], NULL);
+    void *transports[] = {(void *)(uintptr_t)&test_over_ring, (void *)(uintptr_t)&test_over_http};
+    rankd_client *ring = test_open(&test_shared, &transports[0], NULL),
+                 *http = test_open(&test_shared, &transports[1], NULL);
     for (int wrong = 0; wrong < (int)(sizeof statuses / sizeof *statuses); wrong++) {
         struct refusal here = refusal_of(ring, wrong), there = refusal_of(http, wrong);
         if (here.status != statuses[wrong] || there.status != statuses[wrong] ||
@@ -363,7 +363,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         over_both(a_wrong_argument_is_misuse_and_nothing_is_sent),
-        cmocka_unit_test(a_refusal_is_the_same_over_both_doors),
+        cmocka_unit_test(a_refusal_is_the_same_over_both_transports),
         over_both(texts_that_fill_the_descriptor_are_refused),
         over_both(every_output_comes_back_the_same),
         over_both(a_request_without_outputs_gets_its_numbers),

@@ -1,5 +1,5 @@
 /* librankd: requests from submit to reply, one after the other, many at once, and by many threads. Nearly
- * every test runs over both doors, and must not see which. */
+ * every test runs over both transports, and must not see which. */
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>

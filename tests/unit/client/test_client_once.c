@@ -18,7 +18,7 @@
 static const char reply_head[] = "{\"outputs\":[{\"name\":\"loss\",\"shape\":[1],\"datatype\":\"FP32\","
                                  "\"parameters\":{\"binary_data_size\":4}}]}";
 
-struct server {
+struct once_server {
     int fd, requests;
     pthread_t thread;
 };
@@ -36,7 +36,7 @@ static bool reads_request(int fd)
 /* Answers the first request of each connection, hangs up on the second. */
 static void *serve(void *arg)
 {
-    struct server *server = arg;
+    struct once_server *server = arg;
     for (int fd; (fd = accept(server->fd, NULL, NULL)) >= 0; close(fd)) {
         if (!reads_request(fd))
             continue;
@@ -64,7 +64,7 @@ static void what_changes_something_is_not_sent_twice(void **state)
                  {"POST", NULL, NULL, 2, RANKD_LOST}, {"DELETE", NULL, NULL, 2, RANKD_LOST}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        struct server server = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        struct once_server server = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
         socklen_t size = sizeof address;
         struct rankd_parameter parameters[] = {{"bank", RANKD_TEXT, 0, cases[i].bank},
                                                {"batch_id", RANKD_TEXT, 0, cases[i].batch}};

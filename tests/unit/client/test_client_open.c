@@ -1,4 +1,4 @@
-/* librankd: finding a daemon, over both doors, and what is said where there is none. */
+/* librankd: finding a daemon, over both transports, and what is said where there is none. */
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>

@@ -16,23 +16,25 @@
 
 static size_t calls;
 
-static enum rk_card_outcome scores(struct rk_card *card, struct rk_card_scores *job, char *why)
+static enum rk_device_outcome scores(struct rk_plugin_device *device, struct rk_device_scores_job *job,
+                                     char *why)
 {
-    (void)card, (void)job, (void)why;
+    (void)device, (void)job, (void)why;
     calls++;
-    return RK_CARD_PASSED;
+    return RK_DEVICE_DECLINED;
 }
-static enum rk_card_outcome rank(struct rk_card *card, struct rk_card_rank *job, char *why)
+static enum rk_device_outcome rank(struct rk_plugin_device *device, struct rk_device_rank_job *job, char *why)
 {
-    (void)card, (void)job, (void)why;
+    (void)device, (void)job, (void)why;
     calls++;
-    return RK_CARD_PASSED;
+    return RK_DEVICE_DECLINED;
 }
-static enum rk_card_outcome retrieval(struct rk_card *card, struct rk_card_retrieval *job, char *why)
+static enum rk_device_outcome retrieval(struct rk_plugin_device *device, struct rk_device_retrieval_job *job,
+                                        char *why)
 {
-    (void)card, (void)job, (void)why;
+    (void)device, (void)job, (void)why;
     calls++;
-    return RK_CARD_PASSED;
+    return RK_DEVICE_DECLINED;
 }
 
 static struct rk_device_plugin all_knowing(void)
@@ -53,22 +55,22 @@ static const float values[ROWS * COLUMNS] = {0.5f, 0.25f, 0.125f, 0.75f, 1, 2};
 static const int8_t targets[ROWS * COLUMNS] = {0, 1, 0, 1, 0, 1};
 static const int64_t labels[ROWS] = {4, 4};
 
-static void start(struct test_call *call, enum rk_card_call which)
+static void start(struct test_call *call, enum rk_device_call which)
 {
     static const char *const models[] = {"ap", "rank_vjp", "recall"};
     test_call_start(call, models[which], 0);
-    test_input(call, which == RK_CARD_RETRIEVAL ? RK_IN_EMBEDDINGS : RK_IN_SCORES, RK_FP32, ROWS, COLUMNS,
+    test_input(call, which == RK_DEVICE_RETRIEVAL ? RK_IN_EMBEDDINGS : RK_IN_SCORES, RK_FP32, ROWS, COLUMNS,
                values);
-    if (which == RK_CARD_SCORES)
+    if (which == RK_DEVICE_SCORES)
         test_input(call, RK_IN_TARGETS, RK_INT8, ROWS, COLUMNS, targets);
-    else if (which == RK_CARD_RANK)
+    else if (which == RK_DEVICE_RANK)
         test_input(call, RK_IN_UPSTREAM, RK_FP32, ROWS, COLUMNS, values);
     else
         test_vector(call, RK_IN_LABELS, RK_INT64, ROWS, labels);
 }
 
 /* True if the plugin was asked; the answer is the CPU engine's in any case. */
-static bool is_asked(const struct rk_device_plugin *plugin, enum rk_card_call which)
+static bool is_asked(const struct rk_device_plugin *plugin, enum rk_device_call which)
 {
     struct test_call here, there;
     struct rk_device device = {.plugin = plugin, .always = true};
@@ -88,41 +90,41 @@ static void what_is_known_is_sent(void **state)
 {
     (void)state;
     const struct rk_device_plugin plugin = all_knowing();
-    for (int which = 0; which < RK_CARD_CALLS; which++)
-        assert_true(is_asked(&plugin, (enum rk_card_call)which));
+    for (int which = 0; which < RK_DEVICE_CALLS; which++)
+        assert_true(is_asked(&plugin, (enum rk_device_call)which));
 }
 
 static void one_thing_that_is_not_known_keeps_it_here(void **state)
 {
     (void)state;
     /* Of each call: which mask, and the bit that its request above needs. */
-#define MASK(name) offsetof(struct rk_card_knows, name)
+#define MASK(name) offsetof(struct rk_device_capabilities, name)
     static const struct {
-        enum rk_card_call call;
+        enum rk_device_call call;
         size_t mask;
         unsigned bit;
     } needs[] = {
-        {RK_CARD_SCORES, MASK(losses), RK_LOSS_AP},
-        {RK_CARD_SCORES, MASK(inputs), RK_IN_SCORES},
-        {RK_CARD_SCORES, MASK(inputs), RK_IN_TARGETS},
-        {RK_CARD_SCORES, MASK(outputs), RK_OUT_LOSS},
-        {RK_CARD_SCORES, MASK(outputs), RK_OUT_GRADIENT},
-        {RK_CARD_SCORES, MASK(scopes), RK_SCOPE_LIST},
-        {RK_CARD_SCORES, MASK(units), RK_UNITS_NORMALIZED},
-        {RK_CARD_SCORES, MASK(averages), RK_AVERAGE_MACRO},
-        {RK_CARD_SCORES, MASK(axes), RK_AXIS_ROWS},
-        {RK_CARD_SCORES, MASK(weights), RK_WEIGHT_LOGLOG},
-        {RK_CARD_SCORES, MASK(score_dtypes), RK_FP32},
-        {RK_CARD_SCORES, MASK(target_dtypes), RK_INT8},
-        {RK_CARD_RANK, MASK(losses), RK_LOSS_NONE},
-        {RK_CARD_RANK, MASK(inputs), RK_IN_UPSTREAM},
-        {RK_CARD_RANK, MASK(outputs), RK_OUT_GRADIENT},
-        {RK_CARD_RANK, MASK(upstream_dtypes), RK_FP32},
-        {RK_CARD_RETRIEVAL, MASK(losses), RK_LOSS_RECALL},
-        {RK_CARD_RETRIEVAL, MASK(inputs), RK_IN_EMBEDDINGS},
-        {RK_CARD_RETRIEVAL, MASK(inputs), RK_IN_LABELS},
-        {RK_CARD_RETRIEVAL, MASK(outputs), RK_OUT_GRADIENT},
-        {RK_CARD_RETRIEVAL, MASK(row_dtypes), RK_FP32},
+        {RK_DEVICE_SCORES, MASK(losses), RK_LOSS_AP},
+        {RK_DEVICE_SCORES, MASK(inputs), RK_IN_SCORES},
+        {RK_DEVICE_SCORES, MASK(inputs), RK_IN_TARGETS},
+        {RK_DEVICE_SCORES, MASK(outputs), RK_OUT_LOSS},
+        {RK_DEVICE_SCORES, MASK(outputs), RK_OUT_GRADIENT},
+        {RK_DEVICE_SCORES, MASK(scopes), RK_SCOPE_LIST},
+        {RK_DEVICE_SCORES, MASK(units), RK_UNITS_NORMALIZED},
+        {RK_DEVICE_SCORES, MASK(averages), RK_AVERAGE_MACRO},
+        {RK_DEVICE_SCORES, MASK(axes), RK_AXIS_ROWS},
+        {RK_DEVICE_SCORES, MASK(transforms), RK_TRANSFORM_LOGLOG},
+        {RK_DEVICE_SCORES, MASK(score_dtypes), RK_FP32},
+        {RK_DEVICE_SCORES, MASK(target_dtypes), RK_INT8},
+        {RK_DEVICE_RANK, MASK(losses), RK_LOSS_NONE},
+        {RK_DEVICE_RANK, MASK(inputs), RK_IN_UPSTREAM},
+        {RK_DEVICE_RANK, MASK(outputs), RK_OUT_GRADIENT},
+        {RK_DEVICE_RANK, MASK(upstream_dtypes), RK_FP32},
+        {RK_DEVICE_RETRIEVAL, MASK(losses), RK_LOSS_RECALL},
+        {RK_DEVICE_RETRIEVAL, MASK(inputs), RK_IN_EMBEDDINGS},
+        {RK_DEVICE_RETRIEVAL, MASK(inputs), RK_IN_LABELS},
+        {RK_DEVICE_RETRIEVAL, MASK(outputs), RK_OUT_GRADIENT},
+        {RK_DEVICE_RETRIEVAL, MASK(row_dtypes), RK_FP32},
     };
 #undef MASK
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
@@ -151,11 +153,11 @@ static void parameters_that_are_not_known_are_seen(void **state)
         assert_int_equal(rk_params_asked(&given), 1u << i);
     }
     struct rk_device_plugin plugin = all_knowing();
-    plugin.knows[RK_CARD_SCORES].params = ~(1u << RK_PARAM_margin);
+    plugin.knows[RK_DEVICE_SCORES].params = ~(1u << RK_PARAM_margin);
     struct rk_device device = {.plugin = &plugin, .always = true};
     for (int sent = 0; sent < 2; sent++) {
         struct test_call call;
-        start(&call, RK_CARD_SCORES);
+        start(&call, RK_DEVICE_SCORES);
         if (sent)
             test_number(&call, "margin", 0.0);
         call.exec.device = &device;

@@ -203,7 +203,7 @@ static void show(struct node *folder)
     struct side *now = &folder->now;
     now->entries = 0;
     for (size_t i = 0; i < folder->durable.entries; i++) {
-        const struct entry *entry = &folder->durable.entry[i];
+        const struct disk_entry *entry = &folder->durable.entry[i];
         struct node *node = entry->node;
         set_entry(now, entry->name, node);
         node->links++;
@@ -256,7 +256,7 @@ static size_t count_names(const struct node *folder, const char *part)
 {
     size_t count = 0;
     for (size_t i = 0; i < folder->now.entries; i++) {
-        const struct entry *entry = &folder->now.entry[i];
+        const struct disk_entry *entry = &folder->now.entry[i];
         count += strstr(entry->name, part) != NULL;
         if (entry->node->is_folder)
             count += count_names(entry->node, part);

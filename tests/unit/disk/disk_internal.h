@@ -6,14 +6,14 @@
 
 struct node;
 
-struct entry {
+struct disk_entry {
     char name[80];
     struct node *node;
 };
 
 /* The names of a folder, or the bytes of a file; as they are, or as they are on disk. */
 struct side {
-    struct entry *entry;
+    struct disk_entry *entry;
     size_t entries;
     unsigned char *bytes;
     size_t size;

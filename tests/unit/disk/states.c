@@ -136,7 +136,7 @@ bool state_is(const struct state *a, const struct state *b)
 static void free_banks(struct rk_banks *banks)
 {
     for (size_t i = 0; i < banks->count; i++)
-        rk_named_release(banks->bank[i]);
+        rk_durable_bank_release(banks->bank[i]);
     free((void *)banks->bank);
     if (banks->lock_fd >= 0)
         (void)close(banks->lock_fd);
@@ -170,7 +170,7 @@ void daemon_stop(struct daemon *daemon, bool clean)
 {
     struct rk_banks *banks = daemon->banks;
     for (size_t i = 0; banks && clean && i < banks->count; i++)
-        rk_named_flush(banks->bank[i]);
+        rk_durable_bank_flush(banks->bank[i]);
     if (banks)
         free_banks(banks);
     daemon->banks = NULL;
@@ -200,7 +200,7 @@ static void nothing(struct rk_bank_waiter *waiter)
     (void)waiter;
 }
 
-static enum rankd_status append_items(struct rk_named_bank *bank, size_t count, float first,
+static enum rankd_status append_items(struct rk_durable_bank *bank, size_t count, float first,
                                       struct rk_err *err)
 {
     struct rk_bank_waiter waiter = {nothing, nothing};
@@ -213,8 +213,8 @@ static enum rankd_status append_items(struct rk_named_bank *bank, size_t count, 
         item.batch.scores[i] = first + (float)i;
         item.batch.targets[i] = 1;
     }
-    if (!rk_named_append(bank, &item))
-        rk_named_commit(bank);
+    if (!rk_durable_bank_append(bank, &item))
+        rk_durable_bank_commit(bank);
     *err = item.err;
     rk_batch_free(&item.batch);
     return err->status;
@@ -234,7 +234,7 @@ static enum rankd_status operate(struct daemon *daemon, const struct model *befo
     else if (letter == 'R')
         (void)rk_banks_restore(daemon->banks, "b", tag, &out, err);
     else if (letter == 'D')
-        (void)rk_banks_forget(daemon->banks, "b", tag, err);
+        (void)rk_banks_delete_checkpoint(daemon->banks, "b", tag, err);
     else if (rk_banks_delete(daemon->banks, "b", err) == RANKD_OK)
         (void)create_bank(daemon, err);
     rk_text_free(&out);
@@ -251,20 +251,20 @@ enum rankd_status daemon_apply(struct daemon *daemon, const struct model *before
     }
     if (letter != 'a' && letter != 'A' && letter != 'F')
         return operate(daemon, before, letter, err);
-    struct rk_named_bank *bank = rk_banks_find(daemon->banks, "b", err);
+    struct rk_durable_bank *bank = rk_banks_find(daemon->banks, "b", err);
     if (!bank)
         return err->status;
     if (letter == 'F')
-        rk_named_flush(bank);
+        rk_durable_bank_flush(bank);
     else
         (void)append_items(bank, letter == 'a' ? 1 : STATES_CAPACITY, before->next, err);
-    rk_named_release(bank);
+    rk_durable_bank_release(bank);
     return err->status;
 }
 
-static void look_at(const struct rk_named_bank *bank, struct state *state)
+static void look_at(const struct rk_durable_bank *bank, struct state *state)
 {
-    const struct rk_bank_view *view = rk_bank_hold(bank->memory);
+    const struct rk_bank_snapshot *view = rk_bank_hold(bank->memory);
     *state = (struct state){.generation = view->generation, .version = view->version};
     for (size_t c = 0; c < view->scores.chunks; c++) {
         const struct rk_bank_scores_chunk *chunk = &view->scores.chunk[c];
@@ -278,7 +278,7 @@ bool daemon_look(struct daemon *daemon, struct state *state, bool tag[STATES_TAG
 {
     struct rk_err err = {0};
     struct rk_text out = {0};
-    struct rk_named_bank *bank = rk_banks_find(daemon->banks, "b", &err);
+    struct rk_durable_bank *bank = rk_banks_find(daemon->banks, "b", &err);
     if (!bank)
         return false;
     (void)snprintf(why, size, "%s", bank->refused);
@@ -291,6 +291,6 @@ bool daemon_look(struct daemon *daemon, struct state *state, bool tag[STATES_TAG
         tag[t] = out.data && strstr(out.data, text);
     }
     rk_text_free(&out);
-    rk_named_release(bank);
+    rk_durable_bank_release(bank);
     return true;
 }

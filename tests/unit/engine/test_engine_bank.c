@@ -24,7 +24,7 @@ struct cut {
     float *memory_scores; /* [chunk][lists, stride] one after the other */
     int8_t *memory_targets;
     struct rk_bank_scores_chunk chunk[CHUNKS];
-    struct rk_bank_view view;
+    struct rk_bank_snapshot view;
 };
 
 static size_t index_of(const struct problem *p, size_t list, size_t item)
@@ -91,7 +91,7 @@ static void cut_end(struct cut *cut)
 static void compare(const struct problem *whole, const struct cut *cut, const struct test_call *all,
                     const struct test_call *part)
 {
-    double graded = 0, dropped = 0;
+    double differentiable = 0, dropped = 0;
     bool columns = whole->brute.lists_are_columns;
     assert_true(fabs(all->reply.info.loss - part->reply.info.loss) <= 1e-12 * fabs(all->reply.info.loss));
     assert_int_equal(all->reply.info.lists_skipped, part->reply.info.lists_skipped);
@@ -106,10 +106,10 @@ static void compare(const struct problem *whole, const struct cut *cut, const st
             float got = test_gradient(part)[columns ? i * cut->lists + l : l * cut->current + i];
             if (got != want)
                 fail_msg("gradient of list %zu, item %zu is %.9g, not %.9g", l, i, (double)got, (double)want);
-            graded += fabs((double)want);
+            differentiable += fabs((double)want);
         }
     }
-    double share = dropped > 0 ? dropped / (dropped + graded) : 0;
+    double share = dropped > 0 ? dropped / (dropped + differentiable) : 0;
     assert_true(fabs(part->reply.info.gradient_dropped - share) < 1e-6);
     assert_true(part->reply.info.has_bank);
     assert_int_equal(part->reply.info.bank_items, cut->items - cut->current);
@@ -136,11 +136,11 @@ static void run_seed(uint64_t seed, const char *set)
     size_t rows = columns ? cut.current : cut.lists, width = columns ? cut.lists : cut.current;
     test_input(&part, RK_IN_SCORES, RK_FP32, rows, width, cut.scores);
     test_input(&part, RK_IN_TARGETS, RK_INT8, rows, width, cut.targets);
-    part.request.memory = &cut.view;
+    part.request.bank_snapshot = &cut.view;
     test_run(&part);
     compare(&whole, &cut, &all, &part);
     assert_true(strcmp(set, "reference") == 0 ||
-                rk_scratch_peak(part.exec.scratch) <= rk_request_cost(&part.request));
+                rk_scratch_peak(part.exec.scratch) <= rk_engine_cost(&part.request));
     test_call_end(&all);
     test_call_end(&part);
     cut_end(&cut);
@@ -165,7 +165,7 @@ static void the_flat_list_is_of_the_current_batch(void **state)
     const float scores[4] = {4, 3, 2, 1}, old[2] = {10, 10};
     const int8_t targets[4] = {0, 1, 0, 1}, old_targets[2] = {0, 0};
     struct rk_bank_scores_chunk chunk = {.items = 1, .stride = 1, .scores = old, .targets = old_targets};
-    struct rk_bank_view view = {.items = 1, .scores = {.lists = 2, .chunks = 1, .chunk = &chunk}};
+    struct rk_bank_snapshot view = {.items = 1, .scores = {.lists = 2, .chunks = 1, .chunk = &chunk}};
     struct test_call call;
     double loss[2];
     for (int i = 0; i < 2; i++) {
@@ -173,7 +173,7 @@ static void the_flat_list_is_of_the_current_batch(void **state)
         test_input(&call, RK_IN_SCORES, RK_FP32, 2, 2, scores);
         test_input(&call, RK_IN_TARGETS, RK_INT8, 2, 2, targets);
         test_number(&call, "interclass", 1);
-        call.request.memory = i ? &view : NULL;
+        call.request.bank_snapshot = i ? &view : NULL;
         test_run(&call);
         loss[i] = call.reply.info.loss;
         test_call_end(&call);
@@ -187,13 +187,13 @@ static void a_bank_that_does_not_fit_is_refused(void **state)
     const float scores[4] = {4, 3, 2, 1};
     const int8_t targets[4] = {0, 1, 0, 1};
     struct rk_bank_scores_chunk chunk = {.items = 1, .stride = 1, .scores = scores, .targets = targets};
-    struct rk_bank_view view = {.items = 1, .scores = {.lists = 3, .chunks = 1, .chunk = &chunk}};
+    struct rk_bank_snapshot view = {.items = 1, .scores = {.lists = 3, .chunks = 1, .chunk = &chunk}};
     struct test_call call;
     test_call_start(&call, "ap", 0);
     test_input(&call, RK_IN_SCORES, RK_FP32, 2, 2, scores);
     test_input(&call, RK_IN_TARGETS, RK_INT8, 2, 2, targets);
     test_word(&call, "bank", "old");
-    call.request.memory = &view;
+    call.request.bank_snapshot = &view;
     test_refused(&call, RANKD_INVALID,
                  "scores has 2 lists (its rows); bank \"old\" has 3, and they must be as many");
     view.scores.lists = 2;

@@ -114,13 +114,13 @@ static void a_bank_makes_no_list_of_an_empty_batch_valid(void **state)
     static const float scores[6] = {0.3f, 0.2f, 0.1f, 0.6f, 0.5f, 0.4f};
     static const int8_t targets[6] = {0, 1, 0, 1, 0, 0};
     const struct rk_bank_scores_chunk chunk = {.items = 3, .stride = 3, .scores = scores, .targets = targets};
-    const struct rk_bank_view view = {
+    const struct rk_bank_snapshot view = {
         .items = 3, .version = 9, .generation = 4, .scores = {.lists = 2, .chunks = 1, .chunk = &chunk}};
     for (int axis = 0; axis < 2; axis++) {
         struct test_call call;
         start(&call, "ap", axis ? 2 : 0, axis ? 0 : 2);
         test_number(&call, "axis", axis);
-        call.request.memory = &view;
+        call.request.bank_snapshot = &view;
         test_run(&call);
         is_zero_loss(&call, 2);
         assert_true(call.reply.info.has_bank);
@@ -232,7 +232,7 @@ static void any_shape_has_a_cost(void **state)
     (void)state;
     static const size_t sizes[] = {0, 1, 2, 5, 4096, RK_LIST_MAX, (size_t)1 << 32, (size_t)1 << 62, SIZE_MAX};
     enum { SIZES = sizeof sizes / sizeof *sizes };
-    const struct rk_bank_view bank[] = {{.scores = {.lists = 3}}, {.is_embeddings = true}};
+    const struct rk_bank_snapshot bank[] = {{.scores = {.lists = 3}}, {.is_embeddings = true}};
     struct test_random random = {7};
     for (int round = 0; round < 40000; round++) {
         struct rk_request request = {.model = &rk_models[test_below(&random, rk_model_count)],
@@ -249,8 +249,8 @@ static void any_shape_has_a_cost(void **state)
                 in->shape[d] = sizes[test_below(&random, SIZES)];
         }
         if (test_below(&random, 2))
-            request.memory = &bank[test_below(&random, 2)];
-        (void)rk_request_cost(&request);
+            request.bank_snapshot = &bank[test_below(&random, 2)];
+        (void)rk_engine_cost(&request);
     }
 }
 
@@ -260,9 +260,9 @@ static void an_empty_batch_costs_no_more_than_its_reply(void **state)
     struct test_call call;
     start(&call, "ap", 1000, 0);
     assert_true(rk_batch_is_empty(&call.request));
-    assert_in_range(rk_request_cost(&call.request), 4000, 5000);
+    assert_in_range(rk_engine_cost(&call.request), 4000, 5000);
     call.request.outputs = BIT(RK_OUT_LOSS);
-    assert_in_range(rk_request_cost(&call.request), 4, 100);
+    assert_in_range(rk_engine_cost(&call.request), 4, 100);
     test_call_end(&call);
 }
 

@@ -82,7 +82,7 @@ static enum rankd_status run(struct test_call *call)
 {
     rk_reply_clear(&call->reply);
     call->err = (struct rk_err){0};
-    return rk_run(&call->exec, &call->request, &call->reply, &call->err);
+    return rk_engine_run(&call->exec, &call->request, &call->reply, &call->err);
 }
 
 static const char *model_of(int way)
@@ -182,7 +182,7 @@ static void the_cost_of_any_shape_can_be_asked_for(void **state)
                 memcpy(tensor.shape, shapes[i], sizeof tensor.shape);
                 tensor.data = scores;
                 request.in[RK_IN_SCORES] = tensor;
-                size_t cost = rk_request_cost(&request);
+                size_t cost = rk_engine_cost(&request);
                 /* What cannot be must not look cheap; what can, must not look impossible. */
                 bool endless = shapes[i][0] == SIZE_MAX || shapes[i][1] == SIZE_MAX;
                 bool empty = shapes[i][0] == 0 || shapes[i][1] == 0;

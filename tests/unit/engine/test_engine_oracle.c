@@ -114,7 +114,7 @@ static void compare_sparse_alone(const struct problem *problem, struct test_call
 
 static void check_cost(const struct test_call *call)
 {
-    size_t most = rk_request_cost(&call->request);
+    size_t most = rk_engine_cost(&call->request);
     if (rk_scratch_peak(call->exec.scratch) > most)
         fail_msg("the request took %zu bytes of scratch, its cost says %zu",
                  rk_scratch_peak(call->exec.scratch), most);

@@ -258,7 +258,7 @@ static void a_transpose_puts_every_element_in_its_place(void **state)
     }
 }
 
-/* The cut is the least score that reaches the threshold: it does, and the next lower float does not. */
+/* The threshold is the least score that reaches the adjusted: it does, and the next lower float does not. */
 static void a_cut_is_the_least_score_that_reaches_its_threshold(void **state)
 {
     (void)state;
@@ -266,32 +266,32 @@ static void a_cut_is_the_least_score_that_reaches_its_threshold(void **state)
     struct test_random random = {5};
     for (size_t i = 0; i < 400000; i++) {
         double margin = margins[test_below(&random, sizeof margins / sizeof *margins)];
-        float threshold;
+        float adjusted;
         switch (test_below(&random, 4)) {
         case 0:
-            threshold = (float)(test_uniform(&random) * 2 - 1);
+            adjusted = (float)(test_uniform(&random) * 2 - 1);
             break;
         case 1: /* where the score nearly cancels, a great many scores round to one sum */
-            threshold = nextafterf((float)margin, test_below(&random, 2) ? INFINITY : -INFINITY);
+            adjusted = nextafterf((float)margin, test_below(&random, 2) ? INFINITY : -INFINITY);
             break;
         case 2:
-            threshold = (float)margin;
+            adjusted = (float)margin;
             break;
         default: {
             uint32_t bits = (uint32_t)test_next(&random);
-            memcpy(&threshold, &bits, sizeof threshold);
+            memcpy(&adjusted, &bits, sizeof adjusted);
             break;
         }
         }
-        if (isnan(threshold))
+        if (isnan(adjusted))
             continue;
-        float cut = rk_cut(threshold, margin), lower = nextafterf(cut, -INFINITY);
-        assert_false(isnan(cut) || (cut == 0 && signbit(cut)));
-        if (!((float)((double)cut + margin) >= threshold))
-            fail_msg("cut %a does not reach %a with %a", (double)cut, (double)threshold, margin);
-        if (cut != -INFINITY && (float)((double)lower + margin) >= threshold)
-            fail_msg("%a reaches %a with %a, the cut was %a", (double)lower, (double)threshold, margin,
-                     (double)cut);
+        float threshold = rk_raw_threshold(adjusted, margin), lower = nextafterf(threshold, -INFINITY);
+        assert_false(isnan(threshold) || (threshold == 0 && signbit(threshold)));
+        if (!((float)((double)threshold + margin) >= adjusted))
+            fail_msg("threshold %a does not reach %a with %a", (double)threshold, (double)adjusted, margin);
+        if (threshold != -INFINITY && (float)((double)lower + margin) >= adjusted)
+            fail_msg("%a reaches %a with %a, the threshold was %a", (double)lower, (double)adjusted, margin,
+                     (double)threshold);
     }
 }
 
@@ -357,7 +357,7 @@ inputs_that_change_while_they_are_read_do_no_harm(void **state)
         test_number(&call, "axis", i / 2 % 2);
         test_number(&call, "interclass", i / 4 % 3 * 0.5);
         call.request.outputs = i / 12 % 2 ? 1u << RK_OUT_GRADIENT : 1u << RK_OUT_GRADIENT_INDICES;
-        answered += rk_run(&call.exec, &call.request, &call.reply, &err) == RANKD_OK;
+        answered += rk_engine_run(&call.exec, &call.request, &call.reply, &err) == RANKD_OK;
         assert_true(err.status == RANKD_OK || err.status == RANKD_INVALID);
         test_call_end(&call);
     }
@@ -391,7 +391,7 @@ __attribute__((no_sanitize("thread"))) static void long_inputs_that_change_do_no
         test_input(&call, RK_IN_SCORES, RK_FP32, 1, COLUMNS, s.scores);
         test_input(&call, RK_IN_TARGETS, RK_INT8, 1, COLUMNS, s.targets);
         call.request.outputs = i / 2 % 2 ? 1u << RK_OUT_GRADIENT : 1u << RK_OUT_GRADIENT_INDICES;
-        answered += rk_run(&call.exec, &call.request, &call.reply, &err) == RANKD_OK;
+        answered += rk_engine_run(&call.exec, &call.request, &call.reply, &err) == RANKD_OK;
         assert_true(err.status == RANKD_OK || err.status == RANKD_INVALID);
         test_call_end(&call);
         test_pool_free(pool);

@@ -36,9 +36,9 @@ static void each_task_runs_once_and_all_have_ended_on_return(void **state)
 {
     (void)state;
     struct rk_err err = {0};
-    struct rk_helpers *helpers = rk_helpers_start(3, &err);
+    struct rk_compute_pool *helpers = rk_compute_pool_start(3, &err);
     assert_non_null(helpers);
-    struct rk_pool *pool = rk_helpers_pool(helpers);
+    struct rk_pool *pool = rk_compute_pool_threads(helpers);
     assert_int_equal(pool->width, 4);
     for (size_t round = 0; round < 3000; round++) {
         /* On the stack, and gone after each round: a straggler would write where it must not. */
@@ -52,7 +52,7 @@ static void each_task_runs_once_and_all_have_ended_on_return(void **state)
             assert_int_equal(c.calls[i], i < tasks);
         memset(&c, 0xff, sizeof c);
     }
-    rk_helpers_stop(helpers);
+    rk_compute_pool_stop(helpers);
 }
 
 struct borrower {
@@ -77,19 +77,19 @@ static void many_may_borrow_at_a_time(void **state)
 {
     (void)state;
     struct rk_err err = {0};
-    struct rk_helpers *helpers = rk_helpers_start(2, &err);
+    struct rk_compute_pool *helpers = rk_compute_pool_start(2, &err);
     struct borrower borrower[4];
     pthread_t thread[4];
     for (size_t i = 0; i < 4; i++) {
-        borrower[i] = (struct borrower){rk_helpers_pool(helpers), false};
+        borrower[i] = (struct borrower){rk_compute_pool_threads(helpers), false};
         assert_int_equal(pthread_create(&thread[i], NULL, borrow, &borrower[i]), 0);
     }
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(pthread_join(thread[i], NULL), 0);
         assert_false(borrower[i].wrong);
     }
-    rk_helpers_stop(helpers);
-    rk_helpers_stop(NULL);
+    rk_compute_pool_stop(helpers);
+    rk_compute_pool_stop(NULL);
 }
 
 /* A borrower that was told that its helpers are done, but comes to run late: meanwhile another borrows them,
@@ -156,10 +156,10 @@ static void a_borrower_that_wakes_late_is_told(void **state)
 {
     (void)state;
     struct rk_err err = {0};
-    struct rk_helpers *helpers = rk_helpers_start(1, &err);
+    struct rk_compute_pool *helpers = rk_compute_pool_start(1, &err);
     pthread_t thread[2];
     struct timespec until;
-    late.pool = rk_helpers_pool(helpers);
+    late.pool = rk_compute_pool_threads(helpers);
     sem_t *all[] = {&late.helped, &late.go, &late.waits[0], &late.waits[1], &late.woken, &late.other};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         assert_int_equal(sem_init(all[i], 0, 0), 0);
@@ -176,14 +176,14 @@ static void a_borrower_that_wakes_late_is_told(void **state)
         if (pthread_clockjoin_np(thread[i], NULL, CLOCK_MONOTONIC, &until) != 0)
             fail_msg("the %s borrower was not told that its helpers are done", i ? "second" : "first");
     }
-    rk_helpers_stop(helpers);
+    rk_compute_pool_stop(helpers);
 }
 
 static void a_request_with_helpers_gives_the_same_bits(void **state)
 {
     (void)state;
     struct rk_err err = {0};
-    struct rk_helpers *helpers = rk_helpers_start(2, &err);
+    struct rk_compute_pool *helpers = rk_compute_pool_start(2, &err);
     for (uint64_t seed = 1; seed <= 10; seed++) {
         struct test_random random = {seed * 99};
         struct problem problem;
@@ -194,7 +194,7 @@ static void a_request_with_helpers_gives_the_same_bits(void **state)
         test_run(&alone);
         test_call_start(&helped, problem_model(&problem), 0);
         problem_fill(&problem, &helped);
-        helped.exec.pool = rk_helpers_pool(helpers);
+        helped.exec.pool = rk_compute_pool_threads(helpers);
         test_run(&helped);
         assert_memory_equal(&alone.reply.info, &helped.reply.info, sizeof alone.reply.info);
         assert_memory_equal(test_gradient(&alone), test_gradient(&helped),
@@ -203,7 +203,7 @@ static void a_request_with_helpers_gives_the_same_bits(void **state)
         test_call_end(&helped);
         problem_free(&problem);
     }
-    rk_helpers_stop(helpers);
+    rk_compute_pool_stop(helpers);
 }
 
 int main(void)

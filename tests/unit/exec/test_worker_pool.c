@@ -16,7 +16,7 @@ static struct {
     char seen[32]; /* what happened, in order */
     bool open;
 } tape = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, "", false};
-static struct rk_work *work;
+static struct rk_worker_pool *work;
 
 static void note(char what)
 {
@@ -61,7 +61,7 @@ static void open_gate(void)
 static void run_parking(struct rk_job *job, struct rk_worker *worker)
 {
     (void)job, (void)worker;
-    rk_work_park(work);
+    rk_worker_pool_park(work);
     note('k');
 }
 
@@ -83,7 +83,7 @@ static int start(void **state)
     (void)state;
     memset(tape.seen, 0, sizeof tape.seen);
     tape.open = false;
-    work = rk_work_start(1, 8, 0, &err);
+    work = rk_worker_pool_start(1, 8, 0, &err);
     return work ? 0 : -1;
 }
 
@@ -92,14 +92,14 @@ static void a_parked_job_leaves_its_worker_to_others(void **state)
     (void)state;
     struct rk_job parking = {.run = run_parking, .drop = drop, .resume = resume};
     struct rk_job plain = {.run = run_plain, .drop = drop};
-    assert_int_equal(rk_work_submit(work, &parking), RANKD_OK);
-    assert_int_equal(rk_work_submit(work, &plain), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &parking), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &plain), RANKD_OK);
     wait_for("kp");
-    assert_int_equal(rk_work_parked(work), 1);
-    assert_false(rk_work_idle(work));
-    rk_work_resume(work, &parking);
+    assert_int_equal(rk_worker_pool_parked(work), 1);
+    assert_false(rk_worker_pool_idle(work));
+    rk_worker_pool_resume(work, &parking);
     wait_for("kpr");
-    rk_work_stop(work);
+    rk_worker_pool_stop(work);
 }
 
 static void a_resumed_job_goes_before_those_that_wait(void **state)
@@ -107,20 +107,20 @@ static void a_resumed_job_goes_before_those_that_wait(void **state)
     (void)state;
     struct rk_job parking = {.run = run_parking, .drop = drop, .resume = resume};
     struct rk_job gate = {.run = run_gate, .drop = drop}, plain = {.run = run_plain, .drop = drop};
-    assert_int_equal(rk_work_submit(work, &parking), RANKD_OK);
-    assert_int_equal(rk_work_submit(work, &gate), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &parking), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &gate), RANKD_OK);
     wait_for("kg");
-    assert_int_equal(rk_work_submit(work, &plain), RANKD_OK);
-    rk_work_resume(work, &parking);
+    assert_int_equal(rk_worker_pool_submit(work, &plain), RANKD_OK);
+    rk_worker_pool_resume(work, &parking);
     open_gate();
     wait_for("kgrp");
-    rk_work_stop(work);
+    rk_worker_pool_stop(work);
 }
 
 static void *stop(void *arg)
 {
     (void)arg;
-    rk_work_stop(work);
+    rk_worker_pool_stop(work);
     note('e');
     return NULL;
 }
@@ -131,12 +131,12 @@ static void the_work_ends_when_what_is_parked_was_resumed(void **state)
     (void)state;
     pthread_t stopper;
     struct rk_job parking = {.run = run_parking, .drop = drop, .resume = resume};
-    assert_int_equal(rk_work_submit(work, &parking), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &parking), RANKD_OK);
     wait_for("k");
-    rk_work_abandon(work);
+    rk_worker_pool_abandon(work);
     assert_int_equal(pthread_create(&stopper, NULL, stop, NULL), 0);
     parking.deadline_ns = 1; /* long over */
-    rk_work_resume(work, &parking);
+    rk_worker_pool_resume(work, &parking);
     pthread_join(stopper, NULL);
     assert_non_null(strstr(tape.seen, "re"));
 }
@@ -155,59 +155,61 @@ static void run_named(struct rk_job *job, struct rk_worker *worker)
 static void a_client_with_many_jobs_gets_one_turn_a_round(void **state)
 {
     (void)state;
-    struct rk_lane many = {0}, few = {0};
+    struct rk_client_queue many = {0}, few = {0};
     struct rk_job gate = {.run = run_gate, .drop = drop};
-    struct rk_lane *lanes[] = {&many, &many, &many, &few, NULL, &few, NULL};
+    struct rk_client_queue *lanes[] = {&many, &many, &many, &few, NULL, &few, NULL};
     struct named jobs[7];
-    assert_int_equal(rk_work_submit(work, &gate), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &gate), RANKD_OK);
     wait_for("g");
     for (size_t i = 0; i < 7; i++) {
-        jobs[i] = (struct named){{.run = run_named, .drop = drop, .lane = lanes[i]}, "123ab4c"[i]};
-        assert_int_equal(rk_work_submit(work, &jobs[i].job), RANKD_OK);
+        jobs[i] = (struct named){{.run = run_named, .drop = drop, .client_queue = lanes[i]}, "123ab4c"[i]};
+        assert_int_equal(rk_worker_pool_submit(work, &jobs[i].job), RANKD_OK);
     }
     open_gate();
     wait_for("g1abc243"); /* 1 2 3 are one client's, a 4 another's, b and c came alone */
-    rk_work_stop(work);
+    rk_worker_pool_stop(work);
 }
 
 static void a_client_that_comes_back_waits_for_the_round(void **state)
 {
     (void)state;
-    struct rk_lane one = {0}, other = {0};
+    struct rk_client_queue one = {0}, other = {0};
     struct rk_job gate = {.run = run_gate, .drop = drop};
     struct named jobs[4];
-    assert_int_equal(rk_work_submit(work, &gate), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &gate), RANKD_OK);
     wait_for("g");
     for (size_t i = 0; i < 4; i++) {
-        jobs[i] = (struct named){{.run = run_named, .drop = drop, .lane = i < 2 ? &one : &other}, "abcd"[i]};
-        assert_int_equal(rk_work_submit(work, &jobs[i].job), RANKD_OK);
+        jobs[i] = (struct named){{.run = run_named, .drop = drop, .client_queue = i < 2 ? &one : &other},
+                                 "abcd"[i]};
+        assert_int_equal(rk_worker_pool_submit(work, &jobs[i].job), RANKD_OK);
     }
     open_gate();
     wait_for("gacbd");
     assert_int_equal(one.waiting, 0);
     jobs[0].name = 'e';
-    assert_int_equal(rk_work_submit(work, &jobs[0].job), RANKD_OK); /* a lane that was empty is fine */
+    assert_int_equal(rk_worker_pool_submit(work, &jobs[0].job), RANKD_OK); /* a lane that was empty is fine */
     wait_for("gacbde");
-    rk_work_stop(work);
+    rk_worker_pool_stop(work);
 }
 
 static void the_last_places_are_for_those_that_have_none(void **state)
 {
     (void)state;
-    struct rk_lane many = {0};
+    struct rk_client_queue many = {0};
     struct rk_job gate = {.run = run_gate, .drop = drop}, refused = {.run = run_plain, .drop = drop};
     struct named jobs[8];
-    assert_int_equal(rk_work_submit(work, &gate), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &gate), RANKD_OK);
     wait_for("g");
     for (size_t i = 0; i < 8; i++) { /* of eight places one is kept for whoever has none */
-        jobs[i] = (struct named){{.run = run_named, .drop = drop, .lane = &many}, 'n'};
-        assert_int_equal(rk_work_submit(work, &jobs[i].job), i < 7 ? RANKD_OK : RANKD_OVERLOADED);
+        jobs[i] = (struct named){{.run = run_named, .drop = drop, .client_queue = &many}, 'n'};
+        assert_int_equal(rk_worker_pool_submit(work, &jobs[i].job), i < 7 ? RANKD_OK : RANKD_OVERLOADED);
     }
-    jobs[7].job.lane = NULL;
-    assert_int_equal(rk_work_submit(work, &jobs[7].job), RANKD_OK);
-    assert_int_equal(rk_work_submit(work, &refused), RANKD_OVERLOADED); /* now it is full for everybody */
+    jobs[7].job.client_queue = NULL;
+    assert_int_equal(rk_worker_pool_submit(work, &jobs[7].job), RANKD_OK);
+    assert_int_equal(rk_worker_pool_submit(work, &refused),
+                     RANKD_OVERLOADED); /* now it is full for everybody */
     open_gate();
-    rk_work_stop(work);
+    rk_worker_pool_stop(work);
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* Every strategy of every instruction set of this machine, against comparing each item with each cut. */
+/* Every strategy of every instruction set of this machine, against comparing each item with each threshold.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -71,7 +72,7 @@ static void every_strategy_takes_every_kind_of_scores(void **state)
     }
 }
 
-/* Slots of a table are marked from 65,536 cuts on. */
+/* Slots of a table are marked from 65,536 thresholds on. */
 static void every_strategy_takes_every_kind_of_scores_with_many_cuts(void **state)
 {
     (void)state;
@@ -101,7 +102,8 @@ static void every_strategy_takes_large_lists_on_several_threads(void **state)
                                    .step = 0.01};
         check_all(&draw, 5000 + i, i % 2 ? pool : NULL);
     }
-    /* So many cuts that slots are marked; and so many that items are put in order first, in several rounds.
+    /* So many thresholds that slots are marked; and so many that items are put in order first, in several
+     * rounds.
      */
     for (unsigned i = 0; i < 2; i++) {
         struct kernel_draw draw = {.items = (i ? 3400000 : 1300000) + i,
@@ -116,7 +118,7 @@ static void every_strategy_takes_large_lists_on_several_threads(void **state)
     test_pool_free(pool);
 }
 
-/* Where a merge is cut in two, equal items and cuts may lie on both sides. */
+/* Where a merge is threshold in two, equal items and thresholds may lie on both sides. */
 static void merges_are_cut_anywhere(void **state)
 {
     (void)state;
@@ -140,9 +142,12 @@ static void merges_are_cut_anywhere(void **state)
 /* A NaN at one place: seen where the item is irrelevant, not where it is ignored. */
 static void check_nan(const struct rk_strategy *strategy, struct kernel_case *c, uint32_t at)
 {
-    uint32_t *ahead = calloc(c->list.p, sizeof *ahead);
+    uint32_t *irrelevant_above = calloc(c->list.p, sizeof *irrelevant_above);
     void *scratch = aligned_alloc(64, (strategy->scratch(c->list.items, c->list.p, 1) + 127) / 64 * 64);
-    struct rk_pass pass = {.list = &c->list, .scratch = scratch, .cut = c->cut, .ahead = ahead};
+    struct rk_pass pass = {.list = &c->list,
+                           .scratch = scratch,
+                           .threshold = c->threshold,
+                           .irrelevant_above = irrelevant_above};
     const uint16_t nan16 = 0xffff; /* in FP16 and in BF16 */
     const float nan32 = NAN;
     size_t size = rk_dtype_size(c->segment[0].dtype);
@@ -153,7 +158,7 @@ static void check_nan(const struct rk_strategy *strategy, struct kernel_case *c,
     assert_int_equal(pass.nan, c->target[at] == 0);
     memcpy(place, kept, size);
     free(scratch);
-    free(ahead);
+    free(irrelevant_above);
 }
 
 static void a_nan_is_seen_wherever_it_is(void **state)
@@ -228,20 +233,20 @@ static void check_order(struct test_random *random, uint32_t n, uint32_t mask, s
     size_t bytes = (n + off + 16) / 16 * 64;
     uint32_t *key = calloc(n + 1, sizeof *key), *memory = aligned_alloc(64, bytes), *perm = memory + off;
     unsigned char *seen = calloc(n + 1, 1);
-    void *scratch = aligned_alloc(64, (kernels->order_scratch(n) + 127) / 64 * 64);
+    void *scratch = aligned_alloc(64, (kernels->argsort_scratch(n) + 127) / 64 * 64);
     for (uint32_t i = 0; i < n; i++)
         key[i] = (uint32_t)test_next(random) & mask;
     uint32_t *in_order = calloc(n + 1, sizeof *in_order), *copy = calloc(n + 1, sizeof *copy);
-    kernels->order(key, n, perm, in_order,
-                   scratch); /* with the keys, then in place of the keys, then without */
+    kernels->argsort(key, n, perm, in_order,
+                     scratch); /* with the keys, then in place of the keys, then without */
     for (uint32_t k = 0; k < n; k++)
         assert_true(perm[k] < n && in_order[k] == key[perm[k]]);
     memcpy(copy, key, n * sizeof *copy);
-    kernels->order(copy, n, perm, copy, scratch);
+    kernels->argsort(copy, n, perm, copy, scratch);
     assert_memory_equal(copy, in_order, n * sizeof *copy);
     free(copy);
     free(in_order);
-    kernels->order(key, n, perm, NULL, scratch);
+    kernels->argsort(key, n, perm, NULL, scratch);
     bool permutation = true, sorted = true;
     for (uint32_t i = 0; i < n && permutation; i++) {
         permutation = perm[i] < n && seen[perm[i]]++ == 0;

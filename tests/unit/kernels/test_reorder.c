@@ -10,24 +10,24 @@
 #include "kernels/reorder.h"
 #include "unit/support/engine_call.h"
 
-struct item {
+struct reorder_item {
     uint32_t key, index, place;
 };
 
 static int by_key_and_index(const void *a, const void *b)
 {
-    const struct item *x = a, *y = b;
+    const struct reorder_item *x = a, *y = b;
     if (x->key != y->key)
         return x->key < y->key ? -1 : 1;
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
 /* Sorted items of a random index each, then some of their keys changed. */
-static struct item *draw(struct test_random *random, uint32_t n, uint32_t values)
+static struct reorder_item *draw(struct test_random *random, uint32_t n, uint32_t values)
 {
-    struct item *item = calloc(n + 1, sizeof *item);
+    struct reorder_item *item = calloc(n + 1, sizeof *item);
     for (uint32_t i = 0; i < n; i++)
-        item[i] = (struct item){.key = (uint32_t)test_below(random, values), .index = i};
+        item[i] = (struct reorder_item){.key = (uint32_t)test_below(random, values), .index = i};
     for (uint32_t i = n; i > 1; i--) {
         uint32_t j = (uint32_t)test_below(random, i), swap = item[i - 1].index;
         item[i - 1].index = item[j].index;
@@ -39,7 +39,7 @@ static struct item *draw(struct test_random *random, uint32_t n, uint32_t values
     return item;
 }
 
-static void check(struct item *item, uint32_t n)
+static void check(struct reorder_item *item, uint32_t n)
 {
     const struct rk_kernels *kernels = rk_kernels();
     uint32_t *key = calloc(n + 1, 4), *index = calloc(n + 1, 4), *perm = calloc(n + 1, 4);
@@ -78,7 +78,7 @@ static void a_few_out_of_order_are_merged(void **state)
     struct test_random random = {2};
     for (uint32_t i = 0; i < 600; i++) {
         uint32_t n = 1 + 7 * i, values = i % 3 ? 100000 : 1 + i % 17;
-        struct item *item = draw(&random, n, values);
+        struct reorder_item *item = draw(&random, n, values);
         for (uint32_t moves = i % 12 * n / 200; moves > 0; moves--)
             item[test_below(&random, n)].key = (uint32_t)test_below(&random, values);
         check(item, n);
@@ -90,7 +90,7 @@ static void one_far_outlier_at_either_end_is_merged(void **state)
     (void)state;
     struct test_random random = {3};
     for (uint32_t n = 2; n < 2000; n += 37) {
-        struct item *first = draw(&random, n, 1000), *last = draw(&random, n, 1000);
+        struct reorder_item *first = draw(&random, n, 1000), *last = draw(&random, n, 1000);
         first[0].key = UINT32_MAX;
         check(first, n);
         last[n - 1].key = 0;
@@ -103,7 +103,7 @@ static void no_order_at_all_is_sorted(void **state)
     (void)state;
     struct test_random random = {4};
     for (uint32_t n = 1; n < 3000; n += 101) {
-        struct item *reverse = draw(&random, n, 1u << 30), *any = draw(&random, n, 50);
+        struct reorder_item *reverse = draw(&random, n, 1u << 30), *any = draw(&random, n, 50);
         for (uint32_t k = 0; k < n; k++) {
             reverse[k].key = ~reverse[k].key;
             any[k].key = (uint32_t)test_below(&random, 50);

@@ -40,9 +40,9 @@ static float draw(struct test_random *random, int values, bool nan)
 struct trial {
     uint32_t p;
     size_t n;
-    float cut[MOST + RK_STEPS_PAD], reach[MOST + 1], score[MOST];
+    float threshold[MOST + RK_THRESHOLD_INDEX_PAD], reach[MOST + 1], score[MOST];
     uint32_t base[4 * MOST + 1];
-    struct rk_steps steps;
+    struct rk_threshold_index threshold_index;
 };
 
 static void make(struct trial *t, uint32_t p, size_t n, struct test_random *random)
@@ -51,12 +51,12 @@ static void make(struct trial *t, uint32_t p, size_t n, struct test_random *rand
     t->p = p;
     t->n = n;
     for (uint32_t k = 0; k < p; k++)
-        t->cut[k] = draw(random, values, false);
-    qsort(t->cut, p, sizeof *t->cut, compare);
-    t->steps = rk_steps_make(t->cut, p, t->base);
+        t->threshold[k] = draw(random, values, false);
+    qsort(t->threshold, p, sizeof *t->threshold, compare);
+    t->threshold_index = rk_threshold_index_make(t->threshold, p, t->base);
     t->reach[0] = -INFINITY;
     for (uint32_t k = 1; k <= p; k++) {
-        float reach = t->cut[k - 1] + (float)test_uniform(random) * 0.02f;
+        float reach = t->threshold[k - 1] + (float)test_uniform(random) * 0.02f;
         t->reach[k] = reach > t->reach[k - 1] ? reach : t->reach[k - 1];
     }
     for (size_t i = 0; i < n; i++)
@@ -67,7 +67,7 @@ static uint32_t place_of(const struct trial *t, float score)
 {
     uint32_t k = 0;
     for (uint32_t c = 0; c < t->p; c++)
-        k += score >= t->cut[c];
+        k += score >= t->threshold[c];
     return k;
 }
 
@@ -89,11 +89,11 @@ static const struct rk_tile_kernels *const *all_tiles(void)
 static void check(const struct rk_tile_kernels *tile, const struct trial *t)
 {
     uint32_t want[MOST + 1] = {0}, count[MOST + 1] = {0}, collect[MOST + 1] = {0};
-    uint32_t position[MOST + RK_STEPS_PAD], place[MOST];
-    float kept[MOST + RK_STEPS_PAD], number[MOST];
+    uint32_t position[MOST + RK_THRESHOLD_INDEX_PAD], place[MOST];
+    float kept[MOST + RK_THRESHOLD_INDEX_PAD], number[MOST];
     size_t found = 0, numbers = 0;
-    tile->count(&t->steps, t->score, t->n, count);
-    size_t got = tile->collect(&t->steps, t->reach, t->score, t->n, 1000, collect, position, kept);
+    tile->count(&t->threshold_index, t->score, t->n, count);
+    size_t got = tile->collect(&t->threshold_index, t->reach, t->score, t->n, 1000, collect, position, kept);
     for (size_t i = 0; i < t->n; i++) {
         uint32_t k = place_of(t, t->score[i]);
         want[k]++;
@@ -109,7 +109,7 @@ static void check(const struct rk_tile_kernels *tile, const struct trial *t)
     assert_int_equal(got, found);
     assert_memory_equal(count + 1, want + 1, t->p * sizeof *want);
     assert_memory_equal(collect + 1, want + 1, t->p * sizeof *want);
-    tile->place(&t->steps, number, numbers, place);
+    tile->locate(&t->threshold_index, number, numbers, place);
     for (size_t i = 0; i < numbers; i++)
         assert_int_equal(place[i], place_of(t, number[i]));
 }

@@ -20,7 +20,7 @@ static void defaults_are_those_of_the_documentation(void **state)
     assert_int_equal(p.lambda_units, RK_UNITS_NORMALIZED);
     assert_int_equal(p.average, RK_AVERAGE_MACRO);
     assert_int_equal(p.axis, RK_AXIS_ROWS);
-    assert_int_equal(p.weight, RK_WEIGHT_LOGLOG);
+    assert_int_equal(p.transform, RK_TRANSFORM_LOGLOG);
     assert_true(p.normalize && p.enqueue);
     assert_string_equal(p.bank, "");
     assert_int_equal(p.given, 0);

@@ -209,7 +209,7 @@ static void every_parameter_agrees(void **state)
                     case_random(&c, &shape, &seed);
                     struct rk_params *params = &c.request.params;
                     params->average = average;
-                    params->weight = weight;
+                    params->transform = weight;
                     params->lambda_scope = way & 1;
                     params->lambda_units = way >> 1 & 1;
                     params->lambda = way & 4 ? 0.03 : 20;

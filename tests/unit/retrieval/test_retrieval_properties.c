@@ -66,7 +66,7 @@ static void try_slope(bool normalize, uint64_t seed)
     rk_labels_add(index, M);
     struct rk_bank_chunk chunk = {
         .items = M, .embeddings = x + (B + R) * D, .labels = labels + B + R, .by_label = index};
-    struct rk_bank_view view = {.is_embeddings = true, .items = M};
+    struct rk_bank_snapshot view = {.is_embeddings = true, .items = M};
     view.embeddings = (struct rk_bank_embeddings){
         .dtype = RK_FP32, .dim = D, .normalize = normalize, .chunks = 1, .chunk = &chunk};
 
@@ -78,7 +78,7 @@ static void try_slope(bool normalize, uint64_t seed)
     test_number(&call, "margin", 0);
     test_number(&call, "lambda", 0.2);
     call.request.params.normalize = normalize;
-    call.request.memory = &view;
+    call.request.bank_snapshot = &view;
     call.request.outputs = 1u << RK_OUT_GRADIENT | 1u << RK_OUT_REF_GRADIENT;
     test_run(&call);
 
@@ -147,7 +147,8 @@ static void a_pair_of_the_batch_has_one_similarity_in_both_directions_and_in_any
     (void)state;
     struct test_random random = {4};
     enum { ITEMS = 301, DIM = 128 };
-    struct rk_items items = {.batch = ITEMS, .total = ITEMS, .dim = DIM, .rows = draw(&random, ITEMS * DIM)};
+    struct rk_items items = {
+        .n_queries = ITEMS, .total = ITEMS, .dim = DIM, .rows = draw(&random, ITEMS * DIM)};
     float *all = malloc(ITEMS * ITEMS * sizeof *all), *part = malloc(ITEMS * ITEMS * sizeof *part);
     void *work = aligned_alloc(64, rk_product_work(DIM));
     rk_product_begin();
@@ -223,11 +224,11 @@ static void an_inner_product_that_is_not_a_number_is_refused(void **state)
     struct rk_labels *index = rk_labels_new(&label, 1);
     rk_labels_add(index, 1);
     struct rk_bank_chunk chunk = {.items = 1, .embeddings = x, .labels = &label, .by_label = index};
-    struct rk_bank_view view = {.is_embeddings = true, .items = 1};
+    struct rk_bank_snapshot view = {.is_embeddings = true, .items = 1};
     view.embeddings = (struct rk_bank_embeddings){.dtype = RK_FP32, .dim = 2, .chunks = 1, .chunk = &chunk};
     start(&call, unit);
     call.request.params.normalize = false;
-    call.request.memory = &view;
+    call.request.bank_snapshot = &view;
     test_refused(&call, RANKD_INVALID,
                  "embeddings[0] has an inner product that is not a number; without normalize, lengths must "
                  "be such that "
@@ -266,11 +267,11 @@ static void a_bank_of_another_kind_is_refused(void **state)
 {
     (void)state;
     struct test_call call;
-    struct rk_bank_view view = {.is_embeddings = true};
+    struct rk_bank_snapshot view = {.is_embeddings = true};
     view.embeddings = (struct rk_bank_embeddings){.dtype = RK_FP32, .dim = 3, .normalize = true};
     start(&call, unit);
     strcpy(call.request.params.bank, "b");
-    call.request.memory = &view;
+    call.request.bank_snapshot = &view;
     test_refused(&call, RANKD_INVALID, "embeddings have 2 dimensions; bank \"b\" holds items of 3");
     view.embeddings.dim = 2;
     call.request.params.normalize = false;

@@ -219,7 +219,7 @@ static void a_stream_takes_less_scratch_than_it_says(void **state)
     test_call_start(&call, "ap", 0);
     call.request = c.request;
     test_run(&call);
-    assert_true(rk_scratch_peak(call.exec.scratch) <= rk_request_cost(&c.request));
+    assert_true(rk_scratch_peak(call.exec.scratch) <= rk_engine_cost(&c.request));
     assert_true(rk_scratch_peak(call.exec.scratch) < (size_t)64 << 20);
     test_call_end(&call);
     case_free(&c);
@@ -235,7 +235,7 @@ static void a_passed_deadline_ends_a_stream(void **state)
     test_call_start(&call, "ap", 0);
     call.request = c.request;
     call.exec.deadline_ns = 1;
-    assert_int_equal(rk_run(&call.exec, &call.request, &call.reply, &call.err), RANKD_DEADLINE);
+    assert_int_equal(rk_engine_run(&call.exec, &call.request, &call.reply, &call.err), RANKD_DEADLINE);
     test_call_end(&call);
     case_free(&c);
 }

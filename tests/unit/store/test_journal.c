@@ -67,7 +67,7 @@ struct seen {
     bool wrong;
 };
 
-static enum rankd_status on_start(void *context, struct rk_bank_point point, struct rk_origin origin,
+static enum rankd_status on_start(void *context, struct rk_bank_position point, struct rk_origin origin,
                                   bool whole, struct rk_err *err)
 {
     (void)origin, (void)whole, (void)err;
@@ -101,7 +101,7 @@ static uint64_t read_back(const char *folder, struct rk_io *io)
 {
     struct seen seen = {0};
     const struct rk_journal_reader reader = {&seen, on_start, on_id, on_batch};
-    struct rk_bank_point point;
+    struct rk_bank_position point;
     struct rk_journal *journal = NULL;
     struct rk_err err = {0};
     char command[256];
@@ -126,8 +126,8 @@ static uint64_t write_batches(const char *folder, struct rk_io *io, unsigned *re
     struct rk_err err = {0};
     uint64_t synced = 0, version = 0;
     *refused = 0;
-    if (rk_journal_create(folder, &shape, io, (struct rk_origin){0}, (struct rk_bank_point){.generation = 1},
-                          NULL, 0, &journal, &err) != RANKD_OK) {
+    if (rk_journal_create(folder, &shape, io, (struct rk_origin){0},
+                          (struct rk_bank_position){.generation = 1}, NULL, 0, &journal, &err) != RANKD_OK) {
         *refused = BATCHES;
         return 0;
     }
@@ -135,7 +135,7 @@ static uint64_t write_batches(const char *folder, struct rk_io *io, unsigned *re
         char block[256];
         struct rk_err why = {0};
         const struct rk_batch batch = batch_of(version + 1, block, ITEMS * rk_batch_item_bytes(&shape));
-        const struct rk_bank_point after = {1, version + 1, (version + 1) * ITEMS};
+        const struct rk_bank_position after = {1, version + 1, (version + 1) * ITEMS};
         if (rk_journal_append(journal, &batch, after, version * ITEMS, false, NULL, &why) == RANKD_OK) {
             version++;
             if (rk_journal_sync(journal, &why) == RANKD_OK)

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-struct item {
+struct brute_item {
     float y, after;
     bool relevant;
     size_t where; /* flat position */
@@ -12,7 +12,7 @@ struct item {
 };
 
 /* Is a ahead of b? Scores first, then irrelevant ones, then the order of the list. */
-static bool ahead(float ya, bool ra, size_t ia, float yb, bool rb, size_t ib)
+static bool irrelevant_above(float ya, bool ra, size_t ia, float yb, bool rb, size_t ib)
 {
     if (ya > yb)
         return true;
@@ -23,12 +23,12 @@ static bool ahead(float ya, bool ra, size_t ia, float yb, bool rb, size_t ib)
     return ia < ib;
 }
 
-static void rank_all(struct item *item, size_t n)
+static void rank_all(struct brute_item *item, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         item[i].rank = item[i].rank_after = item[i].relevant_rank = 1;
         for (size_t j = 0; j < n; j++) {
-            if (j == i || !ahead(item[j].y, item[j].relevant, j, item[i].y, item[i].relevant, i))
+            if (j == i || !irrelevant_above(item[j].y, item[j].relevant, j, item[i].y, item[i].relevant, i))
                 continue;
             item[i].rank++;
             item[i].relevant_rank += item[j].relevant;
@@ -36,12 +36,12 @@ static void rank_all(struct item *item, size_t n)
     }
 }
 
-static void rank_after(struct item *item, size_t n)
+static void rank_after(struct brute_item *item, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < n; j++)
-            item[i].rank_after +=
-                j != i && ahead(item[j].after, item[j].relevant, j, item[i].after, item[i].relevant, i);
+            item[i].rank_after += j != i && irrelevant_above(item[j].after, item[j].relevant, j,
+                                                             item[i].after, item[i].relevant, i);
     }
 }
 
@@ -76,8 +76,8 @@ static double slope(enum brute_loss kind, double rk, double rp, double p)
 }
 
 /* One list: its loss, and its part of the gradient added up. Returns false if it has no relevant item. */
-static bool run_list(struct brute *o, struct item *item, size_t n, double p, double w, double *list_loss,
-                     bool *stalled)
+static bool run_list(struct brute *o, struct brute_item *item, size_t n, double p, double w,
+                     double *list_loss, bool *stalled)
 {
     if (p == 0)
         return false;
@@ -104,7 +104,7 @@ static bool run_list(struct brute *o, struct item *item, size_t n, double p, dou
     return true;
 }
 
-static size_t gather(const struct brute *o, size_t first, size_t step, size_t count, struct item *item,
+static size_t gather(const struct brute *o, size_t first, size_t step, size_t count, struct brute_item *item,
                      double *p)
 {
     size_t n = 0;
@@ -135,7 +135,7 @@ void brute_run(struct brute *o)
     size_t lists = o->lists_are_columns ? o->columns : o->rows, length = total / lists;
     size_t list_step = o->lists_are_columns ? 1 : o->columns,
            item_step = o->lists_are_columns ? o->columns : 1;
-    struct item *item = calloc(total, sizeof *item);
+    struct brute_item *item = calloc(total, sizeof *item);
     double valid = 0, relevant = 0, p, one;
     bool stalled;
     for (size_t l = 0; l < lists; l++) {
@@ -171,7 +171,7 @@ void brute_run(struct brute *o)
 void brute_vjp(const float *scores, const float *upstream, size_t n, double lambda, bool normalized,
                int64_t *ranks, double *gradient)
 {
-    struct item *item = calloc(n, sizeof *item);
+    struct brute_item *item = calloc(n, sizeof *item);
     for (size_t i = 0; i < n; i++) {
         item[i].y = scores[i];
         item[i].after = (float)((double)scores[i] + lambda * (double)upstream[i]);

@@ -1,4 +1,4 @@
-/* Clients of a daemon over either door, and requests whose answers are known. */
+/* Clients of a daemon over either transport, and requests whose answers are known. */
 #ifndef RK_TEST_CLIENT_H
 #define RK_TEST_CLIENT_H
 
@@ -9,7 +9,7 @@
 #include "rankd.h"
 #include "unit/support/daemon.h"
 
-/* The state of a test that runs over both doors. */
+/* The state of a test that runs over both transports. */
 extern const bool test_over_ring, test_over_http;
 
 /* A test of the table that is run twice: with &test_over_ring and with &test_over_http as its state. */

@@ -9,11 +9,11 @@
 struct test_daemon {
     pid_t pid; /* 0: there is none */
     char folder[64];
-    char socket[96], ring[104], http[64]; /* path of the socket; URLs of the two doors */
+    char socket[96], ring[104], http[64]; /* path of the socket; URLs of the two transports */
     const char *const *flags;
 };
 
-/* Starts one that answers on both doors; `flags` ends with NULL, and stays the caller's. */
+/* Starts one that answers on both transports; `flags` ends with NULL, and stays the caller's. */
 void test_daemon_start(struct test_daemon *daemon, const char *const *flags);
 
 /* Another one with the same URLs, after test_daemon_kill(). */

@@ -63,7 +63,7 @@ void test_run(struct test_call *call)
 {
     rk_reply_clear(&call->reply);
     call->err = (struct rk_err){0};
-    accept(call, rk_run(&call->exec, &call->request, &call->reply, &call->err));
+    accept(call, rk_engine_run(&call->exec, &call->request, &call->reply, &call->err));
     assert_int_equal(call->err.status, RANKD_OK);
 }
 
@@ -71,7 +71,7 @@ void test_refused(struct test_call *call, enum rankd_status status, const char *
 {
     rk_reply_clear(&call->reply);
     call->err = (struct rk_err){0};
-    enum rankd_status was = rk_run(&call->exec, &call->request, &call->reply, &call->err);
+    enum rankd_status was = rk_engine_run(&call->exec, &call->request, &call->reply, &call->err);
     assert_string_equal(call->err.text, sentence);
     assert_int_equal(was, status);
     assert_int_equal(call->err.status, status);

@@ -1,4 +1,4 @@
-/* Requests to the engine, for tests: everything that rk_run() wants, in one value. */
+/* Requests to the engine, for tests: everything that rk_engine_run() wants, in one value. */
 #ifndef RK_TEST_ENGINE_H
 #define RK_TEST_ENGINE_H
 

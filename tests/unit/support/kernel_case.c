@@ -99,10 +99,10 @@ static void draw_segments(struct kernel_case *c, struct test_random *random, con
         uint32_t items = last ? draw->items - done : (uint32_t)test_below(random, draw->items - done + 1);
         char *scores = c->memory[s] = malloc(items * rk_dtype_size(draw->dtype) + 1);
         char *targets = c->memory[3 + s] = malloc((size_t)items + 1);
-        c->segment[s] = (struct rk_segment){.scores = scores + 1,
-                                            .targets = bare ? NULL : (int8_t *)targets + 1,
-                                            .items = items,
-                                            .dtype = draw->dtype};
+        c->segment[s] = (struct rk_list_segment){.scores = scores + 1,
+                                                 .targets = bare ? NULL : (int8_t *)targets + 1,
+                                                 .items = items,
+                                                 .dtype = draw->dtype};
         for (uint32_t i = 0; i < items; i++, done++) {
             double u = test_uniform(random);
             int8_t target = u < draw->relevant ? 1 : u < draw->relevant + draw->ignored ? -1 : 0;
@@ -114,11 +114,11 @@ static void draw_segments(struct kernel_case *c, struct test_random *random, con
                 store(scores + 1, RK_BF16, draw->dtype == RK_FP32 ? 2 * i + 1 : i, NAN); /* may be anything */
         }
         if (s == 0 || !last)
-            c->list.graded = done;
+            c->list.differentiable = done;
     }
     c->list.items = done;
     if (draw->segments == 1)
-        c->list.graded = done;
+        c->list.differentiable = done;
 }
 
 /* Cuts are near scores, and mostly scores. */
@@ -126,31 +126,32 @@ static void draw_cuts(struct kernel_case *c, struct test_random *random, const s
 {
     uint32_t p = c->list.p;
     for (uint32_t k = 0; k < p; k++) {
-        c->cut[k] = c->raw[k] + 0.0f;
+        c->threshold[k] = c->raw[k] + 0.0f;
         if (test_below(random, 8) == 0)
-            c->cut[k] = draw_score(random, draw->scores, k, draw->items) + 0.0f;
+            c->threshold[k] = draw_score(random, draw->scores, k, draw->items) + 0.0f;
         double far = draw->step * test_uniform(random) * test_uniform(random);
-        c->cut_after[k] = draw->step > 0 ? (float)((double)c->cut[k] + far) + 0.0f
-                                         : draw_score(random, draw->scores, k, draw->items) + 0.0f;
+        c->perturbed_threshold[k] = draw->step > 0 ? (float)((double)c->threshold[k] + far) + 0.0f
+                                                   : draw_score(random, draw->scores, k, draw->items) + 0.0f;
     }
     if (p > 2 && test_below(random, 8) == 0) {
-        c->cut[0] = INFINITY;
-        c->cut_after[1] = INFINITY;
-        c->cut_after[2] = -INFINITY;
+        c->threshold[0] = INFINITY;
+        c->perturbed_threshold[1] = INFINITY;
+        c->perturbed_threshold[2] = -INFINITY;
     }
-    qsort(c->cut, p, sizeof *c->cut, descending);
-    qsort(c->cut_after, p, sizeof *c->cut_after, descending);
+    qsort(c->threshold, p, sizeof *c->threshold, descending);
+    qsort(c->perturbed_threshold, p, sizeof *c->perturbed_threshold, descending);
     for (uint32_t k = 0; k < p; k++) /* they only rise, and stay in order */
-        c->cut_after[k] = c->cut_after[k] > c->cut[k] ? c->cut_after[k] : c->cut[k];
+        c->perturbed_threshold[k] =
+            c->perturbed_threshold[k] > c->threshold[k] ? c->perturbed_threshold[k] : c->threshold[k];
 }
 
-/* First k with cut[k] <= x, by halving. */
-static uint32_t first_at_most(const float *cut, uint32_t p, float x)
+/* First k with threshold[k] <= x, by halving. */
+static uint32_t first_at_most(const float *threshold, uint32_t p, float x)
 {
     uint32_t low = 0, high = p;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (cut[middle] <= x)
+        if (threshold[middle] <= x)
             high = middle;
         else
             low = middle + 1;
@@ -165,21 +166,21 @@ static void expect_long(struct kernel_case *c)
     for (uint32_t i = 0; i < c->list.items; i++) {
         if (c->target[i] != 0)
             continue;
-        uint32_t b = first_at_most(c->cut, c->list.p, c->score[i]);
-        uint32_t a = first_at_most(c->cut_after, c->list.p, c->score[i]);
+        uint32_t b = first_at_most(c->threshold, c->list.p, c->score[i]);
+        uint32_t a = first_at_most(c->perturbed_threshold, c->list.p, c->score[i]);
         before[b]++;
         after[a]++;
         c->delta[i] = (int32_t)b - (int32_t)a;
     }
     for (uint32_t k = 0; k < c->list.p; k++) {
-        c->ahead[k] = before[k] + (k ? c->ahead[k - 1] : 0);
-        c->ahead_after[k] = after[k] + (k ? c->ahead_after[k - 1] : 0);
+        c->irrelevant_above[k] = before[k] + (k ? c->irrelevant_above[k - 1] : 0);
+        c->perturbed_irrelevant_above[k] = after[k] + (k ? c->perturbed_irrelevant_above[k - 1] : 0);
     }
     free(before);
     free(after);
 }
 
-/* By comparing each item with each cut. */
+/* By comparing each item with each threshold. */
 static void expect(struct kernel_case *c)
 {
     if ((double)c->list.items * c->list.p > 5e7) {
@@ -188,9 +189,9 @@ static void expect(struct kernel_case *c)
     }
     for (uint32_t i = 0; i < c->list.items; i++) {
         for (uint32_t k = 0; k < c->list.p && c->target[i] == 0; k++) {
-            c->ahead[k] += c->score[i] >= c->cut[k];
-            c->ahead_after[k] += c->score[i] >= c->cut_after[k];
-            c->delta[i] += (c->cut[k] > c->score[i]) - (c->cut_after[k] > c->score[i]);
+            c->irrelevant_above[k] += c->score[i] >= c->threshold[k];
+            c->perturbed_irrelevant_above[k] += c->score[i] >= c->perturbed_threshold[k];
+            c->delta[i] += (c->threshold[k] > c->score[i]) - (c->perturbed_threshold[k] > c->score[i]);
         }
     }
 }
@@ -209,10 +210,10 @@ void kernel_case_draw(struct kernel_case *c, struct test_random *random, const s
     }
     c->position = calloc(c->list.p + 1, sizeof *c->position);
     c->raw = calloc(c->list.p + 1, sizeof *c->raw);
-    c->cut = calloc(c->list.p + 1, sizeof *c->cut);
-    c->cut_after = calloc(c->list.p + 1, sizeof *c->cut_after);
-    c->ahead = calloc(c->list.p + 1, sizeof *c->ahead);
-    c->ahead_after = calloc(c->list.p + 1, sizeof *c->ahead_after);
+    c->threshold = calloc(c->list.p + 1, sizeof *c->threshold);
+    c->perturbed_threshold = calloc(c->list.p + 1, sizeof *c->perturbed_threshold);
+    c->irrelevant_above = calloc(c->list.p + 1, sizeof *c->irrelevant_above);
+    c->perturbed_irrelevant_above = calloc(c->list.p + 1, sizeof *c->perturbed_irrelevant_above);
     for (uint32_t i = 0, k = 0; i < c->list.items; i++) {
         if (c->target[i] != 1)
             continue;
@@ -234,45 +235,46 @@ void kernel_case_free(struct kernel_case *c)
     free(c->delta);
     free(c->position);
     free(c->raw);
-    free(c->cut);
-    free(c->cut_after);
-    free(c->ahead);
-    free(c->ahead_after);
+    free(c->threshold);
+    free(c->perturbed_threshold);
+    free(c->irrelevant_above);
+    free(c->perturbed_irrelevant_above);
 }
 
-static void check_sums(const struct kernel_case *c, const struct rk_sink *sink)
+static void check_sums(const struct kernel_case *c, const struct rk_gradient_writer *writer)
 {
-    uint64_t changed = 0, changed_memory = 0, abs_graded = 0, abs_memory = 0;
+    uint64_t changed = 0, changed_bank = 0, abs_differentiable = 0, abs_bank = 0;
     for (uint32_t i = 0; i < c->list.items; i++) {
         uint64_t size = (uint64_t)llabs((long long)c->delta[i]);
-        *(i < c->list.graded ? &changed : &changed_memory) += size > 0;
-        *(i < c->list.graded ? &abs_graded : &abs_memory) += size;
+        *(i < c->list.differentiable ? &changed : &changed_bank) += size > 0;
+        *(i < c->list.differentiable ? &abs_differentiable : &abs_bank) += size;
     }
-    assert_int_equal(sink->changed, changed);
-    assert_int_equal(sink->changed_memory, changed_memory);
-    if (c->list.graded < c->list.items)
-        assert_int_equal(sink->abs_graded, abs_graded);
-    assert_int_equal(sink->abs_memory, abs_memory);
+    assert_int_equal(writer->changed, changed);
+    assert_int_equal(writer->changed_bank, changed_bank);
+    if (c->list.differentiable < c->list.items)
+        assert_int_equal(writer->abs_differentiable, abs_differentiable);
+    assert_int_equal(writer->abs_bank, abs_bank);
 }
 
 static void check_dense(const struct kernel_case *c, const struct rk_strategy *strategy, struct rk_pass *pass)
 {
-    float *gradient = malloc((c->list.graded + 1) * sizeof *gradient);
-    struct rk_sink sink = {.dense = gradient, .w = 0.37, .lambda = 1.7};
-    for (uint32_t i = 0; i < c->list.graded; i++)
+    float *gradient = malloc((c->list.differentiable + 1) * sizeof *gradient);
+    struct rk_gradient_writer writer = {.dense = gradient, .w = 0.37, .lambda = 1.7};
+    for (uint32_t i = 0; i < c->list.differentiable; i++)
         gradient[i] = 123.0f;
-    gradient[c->list.graded] = 123.0f;
-    pass->sink = &sink;
+    gradient[c->list.differentiable] = 123.0f;
+    pass->writer = &writer;
     assert_int_equal(strategy->move(pass), RANKD_OK);
-    for (uint32_t i = 0; i < c->list.graded; i++) {
+    for (uint32_t i = 0; i < c->list.differentiable; i++) {
         float want = (float)((-0.37 * (double)c->delta[i]) / 1.7) + 0.0f;
         if (c->target[i] != 1 && to_bits(gradient[i]) != to_bits(want))
             fail_msg("%s: gradient of item %u of %u is %g, should be %g", strategy->name, i, c->list.items,
                      (double)gradient[i], (double)want);
     }
-    assert_true(gradient[c->list.graded] == 123.0f);
-    assert_memory_equal(pass->ahead_after, c->ahead_after, c->list.p * sizeof *c->ahead_after);
-    check_sums(c, &sink);
+    assert_true(gradient[c->list.differentiable] == 123.0f);
+    assert_memory_equal(pass->perturbed_irrelevant_above, c->perturbed_irrelevant_above,
+                        c->list.p * sizeof *c->perturbed_irrelevant_above);
+    check_sums(c, &writer);
     free(gradient);
 }
 
@@ -280,17 +282,18 @@ static void check_sparse(const struct kernel_case *c, const struct rk_strategy *
                          struct rk_pass *pass, size_t room)
 {
     struct rk_delta *sparse = malloc((room + 1) * sizeof *sparse);
-    struct rk_sink sink = {.sparse = sparse, .room = room, .w = 0.37, .lambda = 1.7};
+    struct rk_gradient_writer writer = {.sparse = sparse, .room = room, .w = 0.37, .lambda = 1.7};
     unsigned char *seen = calloc(c->list.items + 1, 1);
-    pass->sink = &sink;
+    pass->writer = &writer;
     assert_int_equal(strategy->move(pass), RANKD_OK);
-    check_sums(c, &sink);
-    for (size_t i = 0; i < room && i < sink.changed; i++) {
-        assert_in_range(sparse[i].position, 0, c->list.graded - 1);
+    check_sums(c, &writer);
+    for (size_t i = 0; i < room && i < writer.changed; i++) {
+        assert_in_range(sparse[i].position, 0, c->list.differentiable - 1);
         assert_int_equal(sparse[i].delta, c->delta[sparse[i].position]);
         assert_int_equal(seen[sparse[i].position]++, 0);
     }
-    assert_memory_equal(pass->ahead_after, c->ahead_after, c->list.p * sizeof *c->ahead_after);
+    assert_memory_equal(pass->perturbed_irrelevant_above, c->perturbed_irrelevant_above,
+                        c->list.p * sizeof *c->perturbed_irrelevant_above);
     free(seen);
     free(sparse);
 }
@@ -316,22 +319,26 @@ void kernel_case_check(const struct kernel_case *c, const struct rk_strategy *st
     uint32_t p = c->list.p;
     size_t bytes = strategy->scratch(c->list.items, p, pool ? pool->width : 1);
     void *scratch = aligned_alloc(64, (bytes + 127) / 64 * 64);
-    uint32_t *ahead = calloc(p + 1, sizeof *ahead), *after = calloc(p + 1, sizeof *after);
+    uint32_t *irrelevant_above = calloc(p + 1, sizeof *irrelevant_above),
+             *after = calloc(p + 1, sizeof *after);
     memset(scratch, 0xa5, bytes);
-    struct rk_pass pass = {.list = &c->list, .scratch = scratch, .cut = c->cut, .ahead = ahead};
+    struct rk_pass pass = {.list = &c->list,
+                           .scratch = scratch,
+                           .threshold = c->threshold,
+                           .irrelevant_above = irrelevant_above};
     kernel_case_count(strategy, pool, &pass);
     pass.exec = &exec;
     assert_false(pass.nan);
-    if (memcmp(ahead, c->ahead, p * sizeof *ahead) != 0)
-        fail_msg("%s: counts of %u cuts over %u items differ", strategy->name, p, c->list.items);
+    if (memcmp(irrelevant_above, c->irrelevant_above, p * sizeof *irrelevant_above) != 0)
+        fail_msg("%s: counts of %u thresholds over %u items differ", strategy->name, p, c->list.items);
     size_t kept = strategy->kept ? strategy->kept(c->list.items, p, pool ? pool->width : 1) : 0;
     memset((char *)scratch + kept, 0xa5, bytes - kept);
-    pass.cut_after = c->cut_after;
-    pass.ahead_after = after;
+    pass.perturbed_threshold = c->perturbed_threshold;
+    pass.perturbed_irrelevant_above = after;
     check_dense(c, strategy, &pass);
     check_sparse(c, strategy, &pass, 1);
     check_sparse(c, strategy, &pass, c->list.items);
-    free(ahead);
+    free(irrelevant_above);
     free(after);
     free(scratch);
 }

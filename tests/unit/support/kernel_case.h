@@ -1,4 +1,4 @@
-/* Random passes over one list, and what they must give: by comparing each item with each cut. */
+/* Random passes over one list, and what they must give: by comparing each item with each threshold. */
 #ifndef RK_TEST_KERNEL_CASE_H
 #define RK_TEST_KERNEL_CASE_H
 
@@ -26,19 +26,19 @@ struct kernel_draw {
     enum kernel_scores scores;
     size_t segments; /* 1 to 3; the last one receives no gradient where there are more */
     bool no_targets; /* the last of several segments has none: all irrelevant */
-    double step;     /* how far the cuts move: upwards by up to that much, 0 = anywhere */
+    double step;     /* how far the thresholds move: upwards by up to that much, 0 = anywhere */
 };
 
 struct kernel_case {
     struct rk_list list;
-    struct rk_segment segment[3];
+    struct rk_list_segment segment[3];
     void *memory[6]; /* scores, then targets; each starts at an odd address */
     float *score;    /* [items] as FP32 */
     int8_t *target;  /* [items] */
     uint32_t *position;
-    float *raw, *cut, *cut_after;
+    float *raw, *threshold, *perturbed_threshold;
     /* What must come out. */
-    uint32_t *ahead, *ahead_after;
+    uint32_t *irrelevant_above, *perturbed_irrelevant_above;
     int32_t *delta; /* 0 for relevant and ignored items */
 };
 
@@ -50,7 +50,7 @@ void kernel_case_free(struct kernel_case *c);
  * is set by whoever needs it afterwards. */
 void kernel_case_count(const struct rk_strategy *strategy, struct rk_pool *pool, struct rk_pass *pass);
 
-/* Runs count, move into a dense sink and move into sparse sinks of several sizes, and ends the test where
+/* Runs count, move into a dense writer and move into sparse sinks of several sizes, and ends the test where
  * anything differs from what must come out. */
 void kernel_case_check(const struct kernel_case *c, const struct rk_strategy *strategy, struct rk_pool *pool);
 

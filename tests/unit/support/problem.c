@@ -27,9 +27,9 @@ float problem_bf16(uint16_t half)
     return (float)(half >> 15 ? -value : value);
 }
 
-enum kind { PLAIN, FEW_VALUES, EQUAL, INFINITE, DENORMAL, ZEROS, HUGE_VALUES, NEAR, ANY_BITS, KINDS };
+enum problem_kind { PLAIN, FEW_VALUES, EQUAL, INFINITE, DENORMAL, ZEROS, HUGE_VALUES, NEAR, ANY_BITS, KINDS };
 
-static double draw_score(struct test_random *random, enum kind kind)
+static double draw_score(struct test_random *random, enum problem_kind kind)
 {
     double u = test_uniform(random) * 2 - 1;
     switch (kind) {
@@ -120,7 +120,7 @@ static void draw_items(struct problem *problem, struct test_random *random)
     static const double shares[] = {0, 0.002, 0.02, 0.2, 0.5, 0.9, 1};
     bool may_ignore = problem->target_dtype != RK_BOOL && problem->target_dtype != RK_UINT8;
     double ignored = may_ignore && test_below(random, 2) ? test_uniform(random) * 0.6 : 0;
-    enum kind kind = (enum kind)test_below(random, KINDS);
+    enum problem_kind kind = (enum problem_kind)test_below(random, KINDS);
     double share = shares[test_below(random, sizeof shares / sizeof *shares)];
     for (size_t i = 0; i < problem->rows * problem->columns; i++) {
         float x = put_score(problem, random, i, draw_score(random, kind), kind == ANY_BITS);

@@ -174,14 +174,14 @@ static void make_bank(struct retrieval_case *c, const struct retrieval_shape *sh
         left -= count;
         gone = 0;
     }
-    c->view =
-        (struct rk_bank_view){.is_embeddings = true, .items = shape->memory, .version = 7, .generation = 3};
+    c->view = (struct rk_bank_snapshot){
+        .is_embeddings = true, .items = shape->memory, .version = 7, .generation = 3};
     c->view.embeddings = (struct rk_bank_embeddings){.dtype = shape->bank,
                                                      .dim = shape->dim,
                                                      .normalize = shape->normalize,
                                                      .chunks = chunks,
                                                      .chunk = chunk};
-    c->request.memory = &c->view;
+    c->request.bank_snapshot = &c->view;
 }
 
 void case_random(struct retrieval_case *c, const struct retrieval_shape *shape, uint64_t *seed)
@@ -230,6 +230,6 @@ void case_params(struct retrieval_case *c, bool recall)
     c->oracle.lambda = params->lambda;
     c->oracle.rank_units = params->lambda_units == RK_UNITS_RANK;
     c->oracle.batch_scope = params->lambda_scope == RK_SCOPE_BATCH;
-    c->oracle.weight = params->weight;
+    c->oracle.weight = params->transform;
     c->oracle.average = params->average;
 }

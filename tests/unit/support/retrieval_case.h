@@ -26,7 +26,7 @@ struct retrieval_shape {
 struct retrieval_case {
     struct rk_request request; /* parameters at their defaults */
     struct oracle_request oracle;
-    struct rk_bank_view view;
+    struct rk_bank_snapshot view;
     struct oracle_item *item;
     double *x;
     void *memory[1024]; /* all else that is freed with it */

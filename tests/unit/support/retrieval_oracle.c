@@ -39,14 +39,16 @@ static void rank(const struct entry *list, size_t n, size_t *rk, size_t *rp)
 
 static double value_of(int weight, double x)
 {
-    return weight == RK_WEIGHT_IDENTITY ? x : weight == RK_WEIGHT_LOG ? log(1 + x) : log(1 + log(1 + x));
+    return weight == RK_TRANSFORM_IDENTITY ? x
+           : weight == RK_TRANSFORM_LOG    ? log(1 + x)
+                                           : log(1 + log(1 + x));
 }
 
 static double slope_of(int weight, double x)
 {
-    return weight == RK_WEIGHT_IDENTITY ? 1
-           : weight == RK_WEIGHT_LOG    ? 1 / (1 + x)
-                                        : 1 / ((1 + log(1 + x)) * (1 + x));
+    return weight == RK_TRANSFORM_IDENTITY ? 1
+           : weight == RK_TRANSFORM_LOG    ? 1 / (1 + x)
+                                           : 1 / ((1 + log(1 + x)) * (1 + x));
 }
 
 static bool ignores(const struct oracle_request *request, size_t q, size_t j)

@@ -18,7 +18,7 @@ struct oracle_request {
     size_t batch, items, dim; /* the first `batch` items are the queries */
     const struct oracle_item *item;
     bool recall, normalize, rank_units, batch_scope;
-    int weight, average; /* RK_WEIGHT_*, RK_AVERAGE_* */
+    int weight, average; /* RK_TRANSFORM_*, RK_AVERAGE_* */
     double margin, lambda;
 };
 

@@ -1,8 +1,8 @@
-"""CUDA tensors by way of memory that this process and the daemon share on the card (the protocol's CUDA shared memory
+"""CUDA tensors by way of memory that this process and the daemon share on the device (the protocol's CUDA shared memory
 extension): they do not visit the host.
 
-Taken where everything allows it: HTTP to this machine, a daemon that uses a card and has shared-memory regions switched
-on (--allow-shm-regions, with tokens), tensors of that card. Otherwise the tensors are copied to the host and sent, as they
+Taken where everything allows it: HTTP to this machine, a daemon that uses a device and has shared-memory regions switched
+on (--allow-shm-regions, with tokens), tensors of that device. Otherwise the tensors are copied to the host and sent, as they
 always were.
 """
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 
 from ..client import Client
 from ..errors import InternalError, InvalidRequest, RankdError
-from ..tensors import OnCard
+from ..tensors import OnDevice
 
 _TYPES = {torch.float64: "FP64", torch.float32: "FP32", torch.float16: "FP16", torch.bfloat16: "BF16", torch.bool: "BOOL",
           torch.uint8: "UINT8", torch.int8: "INT8", torch.int32: "INT32", torch.int64: "INT64"}
@@ -75,14 +75,14 @@ class _Runtime:
 
 
 class _Memory:
-    """Raw memory of the card, in the form that torch takes views of."""
+    """Raw memory of the device, in the form that torch takes views of."""
 
     def __init__(self, pointer: int, size: int) -> None:
         self.__cuda_array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (pointer, False), "version": 3}
 
 
 class _Region:
-    """Memory of the card that the daemon knows by a name."""
+    """Memory of the device that the daemon knows by a name."""
 
     def __init__(self, transport: Any, runtime: _Runtime, device: torch.device, size: int) -> None:
         self.transport, self.runtime, self.size, self.owner = transport, runtime, size, os.getpid()
@@ -113,8 +113,8 @@ class _Region:
         self.runtime.free(self.pointer)
 
 
-class CardPath:
-    """The shared memory of one transport and card, for as long as the process lives. May be used by threads: one call at a
+class DevicePath:
+    """The shared memory of one transport and device, for as long as the process lives. May be used by threads: one call at a
     time, others wait."""
 
     def __init__(self, transport: Any, device: torch.device) -> None:
@@ -133,7 +133,7 @@ class CardPath:
         return self.region
 
     def run(self, tensors: dict[str, torch.Tensor], rooms: dict[str, tuple[torch.Size, torch.dtype]],
-            call: Callable[[dict[str, OnCard]], T]) -> tuple[T, dict[str, torch.Tensor]] | None:
+            call: Callable[[dict[str, OnDevice]], T]) -> tuple[T, dict[str, torch.Tensor]] | None:
         """What `call` gives, with the tensors and room for results in the shared memory, and the results. None where that
         is no way (any more): the tensors are to be sent then."""
         with self.lock:
@@ -141,27 +141,27 @@ class CardPath:
                 return None
             try:
                 placed, views = self._place(tensors, rooms)
-            except (RankdError, OSError):  # no memory there, or no card any more
+            except (RankdError, OSError):  # no memory there, or no device any more
                 self.closed_until = time.monotonic() + _CLOSED_S
                 self._forget()
                 return None
             try:
                 result = call(placed)
             except (InvalidRequest, InternalError) as error:
-                if "not registered" not in error.sentence and "accelerator" not in error.sentence:
+                if "not registered" not in error.sentence and "device" not in error.sentence:
                     raise
                 self._forget()
                 return None
             return result, {name: view.clone() for name, view in views.items()}
 
     def _forget(self) -> None:
-        """After a daemon was started anew, or lost its card: nothing that was registered holds any more."""
+        """After a daemon was started anew, or lost its device: nothing that was registered holds any more."""
         if self.region is not None:
             self.region.close()
             self.region = None
 
     def _place(self, tensors: dict[str, torch.Tensor], rooms: dict[str, tuple[torch.Size, torch.dtype]]) -> \
-            tuple[dict[str, OnCard], dict[str, torch.Tensor]]:
+            tuple[dict[str, OnDevice], dict[str, torch.Tensor]]:
         """Copies of the tensors in the shared memory, and room for results: where all of them lie, and views of the rooms.
         With the lock held, which is kept until the results have been taken out."""
         wanted = {name: (value.shape, value.dtype) for name, value in tensors.items()} | rooms
@@ -172,7 +172,7 @@ class CardPath:
         region, placed, views = self.reserve(end), {}, {}
         for name, (shape, dtype) in wanted.items():
             start, size = starts[name], _bytes(shape, dtype)
-            placed[name] = OnCard(_TYPES[dtype], tuple(shape), region.name, start, size)
+            placed[name] = OnDevice(_TYPES[dtype], tuple(shape), region.name, start, size)
             views[name] = region.bytes[start:start + size].view(dtype).view(shape)
         for name, value in tensors.items():
             views[name].copy_(value.detach())
@@ -185,7 +185,7 @@ def _bytes(shape: torch.Size, dtype: torch.dtype) -> int:
 
 
 def fits(tensors: dict[str, torch.Tensor]) -> bool:
-    """Whether all lie on one card, are of types that the daemon takes as they are, and there is something to share."""
+    """Whether all lie on one device, are of types that the daemon takes as they are, and there is something to share."""
     devices = {t.device for t in tensors.values()}
     return (len(devices) == 1 and next(iter(devices)).type == _Runtime.kind
             and all(t.dtype in _TYPES and t.numel() > 0 for t in tensors.values()))
@@ -194,26 +194,26 @@ def fits(tensors: dict[str, torch.Tensor]) -> bool:
 _paths_lock = threading.Lock()
 
 
-def card_path(client: Client, device: torch.device) -> CardPath | None:
-    """The way for tensors of that card; None where there is none. Asked for once a transport, card and process."""
+def device_path(client: Client, device: torch.device) -> DevicePath | None:
+    """The way for tensors of that device; None where there is none. Asked for once a transport, device and process."""
     transport = client.transport
     if not getattr(transport, "regions", False):
         return None
     with _paths_lock:
-        known: dict[Any, CardPath | None] = transport.__dict__.setdefault("card_paths", {})
+        known: dict[Any, DevicePath | None] = transport.__dict__.setdefault("device_paths", {})
         key = (device, os.getpid())
         if key not in known:
             known[key] = _open(client, device)
         return known[key]
 
 
-def _open(client: Client, device: torch.device) -> CardPath | None:
+def _open(client: Client, device: torch.device) -> DevicePath | None:
     try:
         if "cuda_shared_memory" not in client.metadata().get("extensions", ()):
             return None
-        path = CardPath(client.transport, device)
+        path = DevicePath(client.transport, device)
         with path.lock:
             path.reserve(1)
         return path
     except (RankdError, OSError):
-        return None  # another machine, another card, no right to register: the host is always a way
+        return None  # another machine, another device, no right to register: the host is always a way

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
-from .device_memory import card_path, fits
+from .device_memory import device_path, fits
 from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
 from .learning import Learning, only_label, pairs_in_scores, reason_for
@@ -126,7 +126,7 @@ class RankLoss(nn.Module):
         if self.on_nan == "propagate" and self._without_ranking(tensors):
             gradients: tuple[Any, ...] = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
         else:
-            result, gradients, step = self._on_card(tensors, average, wanted) or self._by_host(tensors, inputs, average, wanted)
+            result, gradients, step = self._on_device(tensors, average, wanted) or self._by_host(tensors, inputs, average, wanted)
             self._note(result, step, factor, tensors)
             value.fill_(result.loss)
         return (PrecomputedLoss.apply(value, gradients, *inputs) if wanted else value) * factor
@@ -150,14 +150,14 @@ class RankLoss(nn.Module):
         arrays = (result.gradient, result.ref_gradient)
         return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
 
-    def _on_card(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> _Answer | None:
-        """The answer by way of memory shared on the card; None where that is no way."""
+    def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> _Answer | None:
+        """The answer by way of memory shared on the device; None where that is no way."""
         if set(tensors) != {"scores", "targets"} or self.bank is not None:
             return None
         scores, targets = tensors["scores"], exact_targets(tensors["targets"])
         if targets is None or not fits({"scores": scores, "targets": targets}):
             return None
-        path = card_path(self.client, scores.device)
+        path = device_path(self.client, scores.device)
         if path is None:
             return None
         step = self._begin([tuple(scores.shape), average], wanted)

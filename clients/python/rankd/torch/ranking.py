@@ -9,8 +9,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..client import Client, connect
-from ..tensors import OnCard
-from .device_memory import card_path, fits
+from ..tensors import OnDevice
+from .device_memory import device_path, fits
 from .convert import expect_tensor, from_wire, loss_type, to_wire
 from .tracing import untraced
 
@@ -35,23 +35,23 @@ def ranks(scores: torch.Tensor, *, client: Client | str | None = None) -> torch.
 
 
 def _ranks(client: Client, scores: torch.Tensor) -> torch.Tensor:
-    there = _on_card(client, {"scores": scores}, "ranks", torch.int64, lambda at: client.rank(at["scores"], ranks=at["ranks"]))
+    there = _on_device(client, {"scores": scores}, "ranks", torch.int64, lambda at: client.rank(at["scores"], ranks=at["ranks"]))
     return from_wire(client.rank(to_wire("scores", scores)), scores) if there is None else there
 
 
 def _vjp(client: Client, scores: torch.Tensor, upstream: torch.Tensor, lambda_val: float) -> torch.Tensor:
-    there = _on_card(client, {"scores": scores, "upstream": upstream}, "gradient", torch.float32,
+    there = _on_device(client, {"scores": scores, "upstream": upstream}, "gradient", torch.float32,
                      lambda at: client.rank_vjp(at["scores"], at["upstream"], lambda_val=lambda_val, gradient=at["gradient"]))
     if there is not None:
         return there
     return from_wire(client.rank_vjp(to_wire("scores", scores), to_wire("upstream", upstream), lambda_val=lambda_val), scores)
 
 
-def _on_card(client: Client, tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype,
-             call: Callable[[dict[str, OnCard]], object]) -> torch.Tensor | None:
-    """The result `name`, of the shape of the scores, by way of memory shared on the card; None where that is no way."""
+def _on_device(client: Client, tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype,
+             call: Callable[[dict[str, OnDevice]], object]) -> torch.Tensor | None:
+    """The result `name`, of the shape of the scores, by way of memory shared on the device; None where that is no way."""
     scores = tensors["scores"]
-    path = card_path(client, scores.device) if fits(tensors) else None
+    path = device_path(client, scores.device) if fits(tensors) else None
     if path is None:
         return None
     done = path.run(tensors, {name: (scores.shape, dtype)}, call)

@@ -33,7 +33,7 @@ struct DeviceRadixSort {
         if (from_bit != 0 || to_bit <= 0 || to_bit > int(8 * sizeof(Key)) || bytes < TEMPORARY)
             return cudaErrorInvalidValue;
         const Key mask = static_cast<Key>(~Key(0)) >> (8 * sizeof(Key) - to_bit); /* of the bits sorted by */
-        return card::enqueue(stream, [=] {
+        return device::enqueue(stream, [=] {
             std::vector<size_t> order(count);
             std::iota(order.begin(), order.end(), size_t(0));
             std::stable_sort(order.begin(), order.end(),
@@ -65,7 +65,7 @@ struct DeviceScan {
     template <class T>
     static cudaError_t sums(const T *from, T *to, size_t count, bool with_own, cudaStream_t stream)
     {
-        return card::enqueue(stream, [=] {
+        return device::enqueue(stream, [=] {
             T sum = 0;
             for (size_t i = 0; i < count; i++) {
                 const T before = sum;
