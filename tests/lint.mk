@@ -5,12 +5,12 @@ lint_cuda := $(shell git ls-files '*.cu' '*.cuh' '*.cc' 2>/dev/null)
 lint_own := $(filter-out tests/%,$(lint_c))
 lint_include := -Iproto -Ilib -Iserver -Iclients/c -Iclients/ctl -Ideploy/gen -Itests
 
-.PHONY: lint-all lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang format
+.PHONY: lint-all lint-layers lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang format
 lint:
 	deploy/deps.sh build test lint
 	$(MAKE) -j2 lint-all
 
-lint-all: lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang
+lint-all: lint-layers lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang
 
 format:
 	clang-format -i $(lint_c) $(lint_h) $(lint_cuda)
@@ -55,3 +55,7 @@ lint-clock:
 lint-clang:
 	$(MAKE) BUILD=build/clang CC=clang CFLAGS='-O1 -Werror' CXXFLAGS='-O1 -Werror' all unit build/clang/emulated-device.so
 	$(MAKE) BUILD=build/gcc-werror CC=gcc CFLAGS='-O2 -Werror' CXXFLAGS='-O2 -Werror' all unit build/gcc-werror/emulated-device.so
+
+# Rooms depend on each other in one direction, a struct tag is one type, files are short.
+lint-layers:
+	python3 tests/layers.py

@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""make lint-layers: what the folders promise, checked over the sources alone.
+
+  - an include points down: each room sees the rooms before it, never one behind it, and no room sees itself through another
+  - no file includes itself through others
+  - a struct, union or enum tag means one type in the whole tree
+  - a static function with a one-word name stands in one file of a room at most
+  - no source is longer than 500 lines
+  - with --prose: no line of prose in a page is longer than 100 columns (tables, code and links aside)
+  - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define
+
+With --list, the order is printed. Ends with 1 where something is broken.
+"""
+import argparse
+import collections
+import os
+import re
+import subprocess
+import sys
+
+# The order, lowest first. A name is a room (a folder) or a file of the top folder; rooms in one set do not see each other.
+ORDER = {
+    "lib": ["base", "request", "losses", "kernels", "blackbox", "bank", "device", {"scores", "retrieval"}, {"engine.c", "engine.h"}],
+    "server": ["config", "base", "access", "codec", "store", "bank", "exec", "regions", "api", {"http", "ring"},
+               {"app.c", "app.h", "main.c", "health.c", "health.h"}],
+}
+# The plugin is built apart: it shares headers of these rooms, and nobody includes it.
+APART = {("lib", "cuda"): {"base", "request", "losses", "kernels", "device"}}
+# Whom each top folder sees beside itself.
+SEES = {"proto": set(), "lib": {"proto"}, "server": {"lib", "proto"}, "clients": {"proto"}, "deploy": {"lib", "server", "proto", "clients"},
+        "tests": {"lib", "server", "proto", "clients"}}
+SEARCH = ["proto", "lib", "server", "clients/c", "clients/ctl", "deploy/gen", "tests", "tests/gpu/emulator"]
+MOST_LINES = 500
+SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")
+
+
+def rank_of(top, name):
+    for i, rooms in enumerate(ORDER[top]):
+        if name == rooms or (isinstance(rooms, set) and name in rooms):
+            return i
+    return None
+
+
+def room_of(path):
+    parts = path.split("/")
+    return (parts[0], parts[1]) if len(parts) > 1 else (parts[0], "")
+
+
+def code_of(text):
+    """The text without comments and strings, line numbers kept."""
+    def blank(m):
+        return re.sub(r"[^\n]", " ", m[0]) if m[0][0] != '"' else '""'
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', blank, text, flags=re.S)
+
+
+class Tree:
+    def __init__(self):
+        names = subprocess.run(["git", "ls-files"], check=True, capture_output=True, text=True).stdout.split("\n")
+        self.files = [n for n in names if n.endswith((".c", ".h", ".cu", ".cuh", ".cc", ".def")) and os.path.exists(n)]
+        self.sources = [n for n in names if n.endswith(SOURCE) and os.path.exists(n)]
+        self.text = {n: open(n, encoding="utf-8").read() for n in self.files}
+        self.includes = {n: self.included(n) for n in self.files}
+
+    def included(self, name):
+        found = []
+        for m in re.finditer(r'^[ \t]*#[ \t]*include[ \t]+"([^"]+)"', self.text[name], re.M):
+            line = self.text[name].count("\n", 0, m.start()) + 1
+            for folder in [os.path.dirname(name)] + SEARCH:
+                at = os.path.normpath(os.path.join(folder, m[1]))
+                if at in self.text:
+                    found.append((line, at))
+                    break
+        return found
+
+
+def check_arrows(tree):
+    for name in tree.files:
+        top, room = room_of(name)
+        for line, other in tree.includes[name]:
+            other_top, other_room = room_of(other)
+            where = f"{name}:{line}: includes {other}"
+            if top in SEES and other_top != top and other_top not in SEES[top]:
+                yield f"{where}, but {top}/ does not see {other_top}/"
+            if top not in ORDER or other_top != top or room == other_room:
+                continue
+            if (top, room) in APART:
+                if other_room not in APART[top, room]:
+                    yield f"{where}, which {top}/{room}/ does not share"
+                continue
+            if (top, other_room) in APART:
+                yield f"{where}, which is built apart"
+                continue
+            here, there = rank_of(top, room), rank_of(top, other_room)
+            if here is None or there is None:
+                yield f"{where}: {top}/{room if here is None else other_room} has no place in the order (tests/layers.py)"
+            elif there > here:
+                yield f"{where}, which runs back: {top}/{room} comes before {top}/{other_room}"
+            elif there == here and not {room, other_room} <= (ORDER[top][here] if room.endswith((".c", ".h")) else set()):
+                yield f"{where}: {top}/{room} and {top}/{other_room} stand side by side"
+
+
+def check_circles(tree):
+    state, stack = {}, []
+
+    def visit(name):
+        state[name] = "open"
+        stack.append(name)
+        for _, other in tree.includes[name]:
+            if state.get(other) == "open":
+                yield "includes in a circle: " + " -> ".join(stack[stack.index(other):] + [other])
+            elif other not in state:
+                yield from visit(other)
+        stack.pop()
+        state[name] = "done"
+
+    for name in tree.files:
+        if name not in state:
+            yield from visit(name)
+
+
+def check_tags(tree):
+    where = collections.defaultdict(list)
+    for name in tree.files:
+        if name.startswith("tests/gpu/emulator/"):
+            continue  # stands for headers of others
+        code = code_of(tree.text[name])
+        for m in re.finditer(r"\b(struct|union|enum|class)\s+(?:__attribute__\(\(.*?\)\)\s*|alignas\(.*?\)\s*)?([A-Za-z_]\w*)\s*\{", code):
+            where[m[2]].append(f"{name}:{code.count(chr(10), 0, m.start()) + 1}")
+    for tag, places in sorted(where.items()):
+        if len(places) > 1:
+            yield f"the tag {tag} is {len(places)} types: " + ", ".join(places)
+
+
+def check_statics(tree):
+    where = collections.defaultdict(lambda: collections.defaultdict(set))
+    for name in tree.files:
+        if name.startswith("tests/"):
+            continue
+        room = "/".join(room_of(name)) if room_of(name)[0] in ORDER else os.path.dirname(name)
+        code = code_of(tree.text[name])
+        for m in re.finditer(r"^(?:static|RK_INLINE)\b[^;{}()=]*?\b([a-z][a-z0-9]*)\(", code, re.M):
+            if m[1] not in ("__attribute__", "sizeof"):
+                where[room][m[1]].add(f"{name}:{code.count(chr(10), 0, m.start(1)) + 1}")
+    for room, names in sorted(where.items()):
+        for word, places in sorted(names.items()):
+            if len({p.split(":")[0] for p in places}) > 1:
+                yield f"{room}: static {word}() stands in {len(places)} files: " + ", ".join(sorted(places))
+
+
+def check_lengths(tree):
+    for name in tree.sources:
+        if name.startswith(("tests/data/", "docs/")):
+            continue
+        lines = sum(1 for _ in open(name, encoding="utf-8"))
+        if lines > MOST_LINES:
+            yield f"{name}: {lines} lines; at most {MOST_LINES}"
+
+
+def check_prose():
+    names = subprocess.run(["git", "ls-files", "*.md"], check=True, capture_output=True, text=True).stdout.split()
+    for name in names:
+        fenced = False
+        for number, line in enumerate(open(name, encoding="utf-8"), 1):
+            line = line.rstrip("\n")
+            fenced ^= line.lstrip().startswith("```")
+            if not fenced and len(line) > 100 and not line.startswith(("|", "    ", "<!--")) and not re.search(r"\S{60,}", line):
+                yield f"{name}:{number}: {len(line)} columns; prose has at most 100"
+
+
+def check_objects(tree, folder):
+    """By symbols: who defines, who uses. Finds calls that no include shows (a declaration made by hand, a table of externs)."""
+    defined, used = {}, collections.defaultdict(set)
+    for top in ORDER:
+        for path, _, names in os.walk(os.path.join(folder, top)):
+            for o in (n for n in names if n.endswith(".o")):
+                at = os.path.relpath(os.path.join(path, o), folder)
+                out = subprocess.run(["nm", "-g", os.path.join(path, o)], capture_output=True, text=True).stdout
+                for row in out.splitlines():
+                    kind, symbol = row.split()[-2:]
+                    if kind == "U":
+                        used[at].add(symbol)
+                    elif kind not in "wvWV":
+                        defined[symbol] = at
+    for at, symbols in sorted(used.items()):
+        top, room = room_of(at.replace(".o", ".c"))
+        for symbol in sorted(symbols):
+            other = defined.get(symbol)
+            if not other or other == at or (top, room) in APART:
+                continue
+            other_top, other_room = room_of(other.replace(".o", ".c"))
+            if other_top != top:
+                if other_top not in SEES[top]:
+                    yield f"{at}: uses {symbol} of {other}, but {top}/ does not see {other_top}/"
+                continue
+            here, there = rank_of(top, room), rank_of(top, other_room)
+            together = here == there and room.endswith((".c", ".h")) and other_room.endswith((".c", ".h"))
+            if room != other_room and here is not None and there is not None and there >= here and not together:
+                yield f"{at}: uses {symbol} of {other}, which runs back"
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--objects", metavar="FOLDER", help="build/obj: look at symbols too")
+    args.add_argument("--prose", action="store_true", help="pages too")
+    args.add_argument("--list", action="store_true", help="print the order")
+    args = args.parse_args()
+    if args.list:
+        for top, rooms in ORDER.items():
+            print(f"{top}/: " + " <- ".join(", ".join(sorted(r)) if isinstance(r, set) else r for r in rooms))
+        return 0
+    tree = Tree()
+    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_lengths(tree)]
+    if args.objects:
+        checks.append(check_objects(tree, args.objects))
+    if args.prose:
+        checks.append(check_prose())
+    broken = 0
+    for check in checks:
+        for sentence in check:
+            print(sentence)
+            broken += 1
+    if broken:
+        print(f"lint-layers: {broken} broken", file=sys.stderr)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
