@@ -48,7 +48,7 @@ static void *give_back(void *argument)
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += PAUSE_S;
-        while (!memory->stopping && pthread_cond_timedwait(&memory->some, &memory->lock, &until) != ETIMEDOUT)
+        while (!memory->stopping && pthread_cond_clockwait(&memory->some, &memory->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
             continue;
         atomic_store(&memory->given, 0);
         pthread_mutex_unlock(&memory->lock);
@@ -61,7 +61,6 @@ static void *give_back(void *argument)
 
 enum rankd_status rk_memory_start(struct rk_app *app, struct rk_err *err)
 {
-    pthread_condattr_t attributes;
     struct rk_memory *memory = calloc(1, sizeof *memory);
     if (!memory)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
@@ -69,10 +68,7 @@ enum rankd_status rk_memory_start(struct rk_app *app, struct rk_err *err)
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_BY_ARENA);
     rk_json_heap_install();
     pthread_mutex_init(&memory->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&memory->some, &attributes);
-    pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&memory->some, NULL);
     sigset_t all, before; /* signals are main's business */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -64,6 +64,13 @@ class Daemon:
     def log(self):
         return Path(self.log_path).read_text(errors="replace")
 
+    def await_log(self, words, timeout=10):
+        """The log is written by a thread of its own, soon after what it tells of."""
+        until = time.monotonic() + timeout
+        while words not in self.log():
+            assert time.monotonic() < until, f"the log has no {words!r}: {self.log()}"
+            time.sleep(0.01)
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
