@@ -62,7 +62,12 @@ class Daemon:
         return self.process.pid
 
     def log(self):
-        return Path(self.log_path).read_text(errors="replace")
+        """Once nothing was added for a moment: a thread of its own writes the log."""
+        path, text, until = Path(self.log_path), None, time.monotonic() + 5
+        while text is None or (len(text) != path.stat().st_size and time.monotonic() < until):
+            text = path.read_bytes()
+            time.sleep(0.05)
+        return text.decode(errors="replace")
 
     def await_log(self, words, timeout=10):
         """The log is written by a thread of its own, soon after what it tells of."""
