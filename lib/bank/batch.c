@@ -106,7 +106,7 @@ static enum rankd_status store_row(const struct rk_bank_shape *shape, const floa
             return rk_fail(
                 err, RANKD_INVALID,
                 "embeddings has %s at item %zu, dimension %zu, which the bank's type %s cannot hold",
-                rk_number_text((double)row[d], number), item, d, rk_dtype_name(shape->dtype));
+                rk_float_text(row[d], number), item, d, rk_dtype_name(shape->dtype));
     }
     return RANKD_OK;
 }

@@ -20,6 +20,18 @@ const char *rk_number_text(double value, char text[RK_NUMBER_TEXT])
     return text;
 }
 
+const char *rk_float_text(float value, char text[RK_NUMBER_TEXT])
+{
+    if (!isfinite(value))
+        return rk_number_text((double)value, text);
+    for (int digits = 1; digits <= 9; digits++) {
+        (void)snprintf(text, RK_NUMBER_TEXT, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    return text;
+}
+
 const char *rk_shape_text(unsigned rank, const size_t *shape, char text[RK_SHAPE_TEXT])
 {
     int at = snprintf(text, RK_SHAPE_TEXT, "[");

@@ -139,7 +139,7 @@ static const char *bounds_text(const struct rk_param_row *row, char *text, size_
     return text;
 }
 
-static enum rankd_status refuse(const struct rk_param_row *row, const char *value, struct rk_err *err)
+enum rankd_status rk_param_refuse(const struct rk_param_row *row, const char *value, struct rk_err *err)
 {
     char bounds[256];
     return rk_fail(err, RANKD_INVALID, "parameter %s was %s; it must be %s", row->name, value,
@@ -176,10 +176,10 @@ enum rankd_status rk_param_set_number(struct rk_params *params, const struct rk_
     } else if (row->type == RK_PARAM_CHOICE && all_numbers(row->choices)) {
         int position = choice_position(row->choices, text);
         if (position < 0)
-            return refuse(row, text, err);
+            return rk_param_refuse(row, text, err);
         *(int *)field_of(params, row) = position;
     } else {
-        return refuse(row, text, err);
+        return rk_param_refuse(row, text, err);
     }
     params->given |= bit_of(row);
     return RANKD_OK;
@@ -189,7 +189,7 @@ enum rankd_status rk_param_set_flag(struct rk_params *params, const struct rk_pa
                                     struct rk_err *err)
 {
     if (row->type != RK_PARAM_FLAG)
-        return refuse(row, value ? "true" : "false", err);
+        return rk_param_refuse(row, value ? "true" : "false", err);
     *(bool *)field_of(params, row) = value;
     params->given |= bit_of(row);
     return RANKD_OK;
@@ -222,15 +222,15 @@ enum rankd_status rk_param_set_text(struct rk_params *params, const struct rk_pa
     if (row->type == RK_PARAM_CHOICE) {
         int position = choice_position(row->choices, value);
         if (position < 0)
-            return refuse(row, shown, err);
+            return rk_param_refuse(row, shown, err);
         *(int *)field_of(params, row) = position;
     } else if (row->type == RK_PARAM_TEXT) {
         size_t length = strlen(value);
         if (length == 0 || length >= row->size)
-            return refuse(row, shown, err);
+            return rk_param_refuse(row, shown, err);
         memcpy(field_of(params, row), value, length + 1);
     } else {
-        return refuse(row, shown, err);
+        return rk_param_refuse(row, shown, err);
     }
     params->given |= bit_of(row);
     return RANKD_OK;

@@ -98,4 +98,8 @@ enum rankd_status rk_param_set_text(struct rk_params *params, const struct rk_pa
                                     const char *value, struct rk_err *err)
     __attribute__((warn_unused_result));
 
+/* RANKD_INVALID with the sentence of a refused value, which is shown as `value` has it: for whoever knows how
+ * it was sent. */
+enum rankd_status rk_param_refuse(const struct rk_param_row *row, const char *value, struct rk_err *err);
+
 #endif

@@ -56,7 +56,7 @@ static void value_text(const char *at, enum rk_dtype dtype, char value[RK_NUMBER
         break;
     case RK_FP32:
         memcpy(&x, at, sizeof x);
-        rk_number_text((double)x, value);
+        rk_float_text(x, value);
         return;
     default:
         i64 = *(const unsigned char *)at;

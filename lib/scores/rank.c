@@ -115,7 +115,7 @@ static enum rankd_status perturb(const struct job *job, size_t row, uint32_t *ke
         if (!isfinite(up)) {
             char text[RK_NUMBER_TEXT];
             return rk_fail(err, RANKD_INVALID, "upstream[%zu, %u] is %s; it must be finite", row, i,
-                           rk_number_text((double)up, text));
+                           rk_float_text(up, text));
         }
         key[i] = ~rk_key((float)((double)rk_float_of_key(~key[i]) + job->lambda * (double)up));
     }

@@ -164,8 +164,10 @@ static const char nothing[1];
 
 static enum rankd_status parse_input(struct rk_parser *p, const json_t *input, size_t position)
 {
+    char where[32];
+    (void)snprintf(where, sizeof where, "input %zu", position);
     if (!json_is_object(input))
-        return rk_fail(p->err, RANKD_INVALID, "input %zu is not an object", position);
+        return rk_parse_wrong(p, where, input, "an object with a name, a shape and a datatype");
     enum rk_input which = RK_IN_COUNT;
     enum rankd_status status = find_input(p, input, position, &which);
     if (status != RANKD_OK)

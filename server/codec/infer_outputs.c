@@ -49,13 +49,15 @@ static enum rankd_status parse_output_parameters(struct rk_parser *p, const json
                            &p->wire->region[which], &p->wire->region_on_device[which]);
 }
 
-static enum rankd_status parse_output(struct rk_parser *p, const json_t *output)
+static enum rankd_status parse_output(struct rk_parser *p, const json_t *output, size_t position)
 {
     static const char *const known[] = {"name", "parameters", NULL};
     struct rk_wire_request *wire = p->wire;
     unsigned which = 0;
+    char where[32];
+    (void)snprintf(where, sizeof where, "output %zu", position);
     if (!json_is_object(output))
-        return rk_fail(p->err, RANKD_INVALID, "an output is not an object");
+        return rk_parse_wrong(p, where, output, "an object with a name");
     if (!rk_json_only(output, known, "an output", p->err))
         return p->err->status;
     enum rankd_status status = find_output(p, output, &which);
@@ -75,7 +77,7 @@ enum rankd_status rk_parse_outputs(struct rk_parser *p, const json_t *outputs)
         return rk_parse_wrong(p, "outputs", outputs, "an array of outputs");
     size_t count = json_array_size(outputs);
     for (size_t i = 0; i < count; i++) {
-        enum rankd_status status = parse_output(p, json_array_get(outputs, i));
+        enum rankd_status status = parse_output(p, json_array_get(outputs, i), i);
         if (status != RANKD_OK)
             return status;
     }

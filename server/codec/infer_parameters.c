@@ -26,6 +26,18 @@ static enum rankd_status parse_timeout(struct rk_parser *p, const json_t *value)
     return RANKD_OK;
 }
 
+/* A number that is refused is shown as it was sent. */
+static enum rankd_status parse_number(struct rk_parser *p, const struct rk_param_row *row,
+                                      const json_t *value)
+{
+    char shown[RK_JSON_SHOWN];
+    struct rk_err other_words = {0};
+    if (rk_param_set_number(&p->wire->request.params, row, json_number_value(value), &other_words) ==
+        RANKD_OK)
+        return RANKD_OK;
+    return rk_param_refuse(row, rk_json_show(&p->source, value, shown), p->err);
+}
+
 static enum rankd_status parse_parameter(struct rk_parser *p, const char *name, const json_t *value)
 {
     struct rk_params *params = &p->wire->request.params;
@@ -52,7 +64,7 @@ static enum rankd_status parse_parameter(struct rk_parser *p, const char *name, 
     if (json_is_boolean(value))
         return rk_param_set_flag(params, row, json_is_true(value), p->err);
     if (json_is_number(value))
-        return rk_param_set_number(params, row, json_number_value(value), p->err);
+        return parse_number(p, row, value);
     char field[128];
     (void)snprintf(field, sizeof field, "parameter %s", name);
     return rk_parse_wrong(p, field, value, "a number, a word, true or false");

@@ -104,6 +104,31 @@ def test_a_refused_number_is_shown_as_it_was_sent(daemon, literal):
     assert "lists" in bank.error and " 0.0;" in bank.error
 
 
+@pytest.mark.parametrize(("name", "literal"), [
+    ("axis", "4.0"), ("axis", "1.50"), ("lambda", "-4.0"), ("lambda", "0e0"), ("margin", "-0.50"), ("interclass", "1.10"), ("enqueue", "1.0"),
+    ("average", "7.0"), ("bank", "4.0")])
+def test_a_refused_parameter_is_shown_as_it_was_sent(daemon, name, literal):
+    text = '{"parameters":{"%s":%s},"inputs":[]}' % (name, literal)
+    answer = infer(daemon, text.encode())
+    assert answer.status == 400 and f"parameter {name} was {literal}; it must be" in answer.error, answer.error
+
+
+@pytest.mark.parametrize(("member", "entry", "shown"), [
+    ("outputs", '"loss"', 'output 1 is "loss"'), ("outputs", "4.0", "output 1 is 4.0"), ("outputs", "null", "output 1 is null"),
+    ("inputs", '"scores"', 'input 1 is "scores"'), ("inputs", "[1]", "input 1 is an array")])
+def test_an_entry_that_is_no_object_is_shown_with_its_position(daemon, member, entry, shown):
+    first = '{"name":"loss"}' if member == "outputs" else '{"name":"scores","shape":[1,1],"datatype":"FP32","data":[1]}'
+    answer = infer(daemon, ('{"%s":[%s,%s]%s}' % (member, first, entry, ',"inputs":[]' if member == "outputs" else "")).encode())
+    assert answer.status == 400 and answer.error.startswith(shown + "; it must be an object"), answer.error
+
+
+@pytest.mark.parametrize("number", ["0.1", "-1.7", "3.4e+38", "Infinity"])
+def test_a_number_that_became_fp32_is_shown_in_its_short_form(daemon, number):
+    text = ('{"inputs":[{"name":"scores","shape":[1,2],"datatype":"FP32","data":[1,2]},{"name":"targets","shape":[1,2],"datatype":"FP32",'
+            '"data":[0,%s]}]}' % (number if number != "Infinity" else f'"{number}"'))
+    assert infer(daemon, text.encode()).error.startswith(f"targets[0, 1] is {number}; ")
+
+
 def test_whole_numbers_may_be_written_as_floats(daemon):
     text = ('{"parameters":{"timeout":1e6,"binary_data_output":null},"inputs":['
             '{"name":"scores","shape":[1.0,4e0],"datatype":"FP32","parameters":{"binary_data_size":16.0}},'

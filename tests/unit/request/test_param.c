@@ -153,9 +153,15 @@ static void numbers_in_sentences_are_short_and_exact(void **state)
     assert_string_equal(rk_number_text(-INFINITY, text), "-Infinity");
     assert_string_equal(rk_number_text(1e300, text), "1e+300");
     assert_string_equal(rk_number_text((double)0.1f, text), "0.10000000149011612");
+    assert_string_equal(rk_float_text(0.1f, text), "0.1");
+    assert_string_equal(rk_float_text(-3.4028235e38f, text), "-3.4028235e+38");
+    assert_string_equal(rk_float_text(-INFINITY, text), "-Infinity");
+    assert_string_equal(rk_float_text(NAN, text), "NaN");
     for (uint64_t i = 1; i < 20000; i++) {
         double value = ldexp((double)(i * 0x9e3779b97f4a7c15u), (int)(i % 1900) - 1000);
         assert_true(strtod(rk_number_text(value, text), NULL) == value);
+        float narrow = ldexpf((float)(uint32_t)(i * 0x9e3779b9u), (int)(i % 240) - 150);
+        assert_true(strtof(rk_float_text(narrow, text), NULL) == narrow);
     }
 }
 
