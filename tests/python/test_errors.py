@@ -1,5 +1,6 @@
 """What goes wrong arrives as an exception of its own class, with the daemon's sentence and what to do."""
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -75,6 +76,10 @@ def test_what_numpy_cannot_send_is_refused_here_with_a_sentence(client):
         client.loss("ap", [[1j, 2]], [[0, 1]])
     with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1.000000000001; .* float64 may be whole"):
         client.loss("ap", [[1.0, 2.0]], [[0, 1 + 1e-12]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy's, of an overflow on the way to FP32
+        with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1e\+300; .* float64 may be whole"):
+            client.loss("ap", [[1.0, 2.0]], np.float64([[0, 1e300]]))
     with pytest.raises(TypeError, match="scores is a single number"):
         client.loss("ap", 3.0, [[0, 1]])
     with pytest.raises(TypeError, match="labels is of type float64"):

@@ -55,7 +55,12 @@ REPLIES = {
         b"", b"<html>hello</html>", b"null", b"[]", b"3", b'"outputs"', b"{}", b'{"outputs":{}}', b'{"outputs":null}', b'{"outputs":["a"]}',
         b'{"outputs":[[]]}', b'{"outputs":[null]}', b'{"outputs":[]}', b'{"outputs":[', b'{"outputs":[{"name":"loss"}]}', b'{"a":"\xff"}',
         b'{"a":NaN,"outputs":[]}', b"[" * 100_000, b'{"outputs":' + b"[" * 5000 + b"]" * 5000 + b"}", b"\xff\xfe[\x00]\x00", b"9" * 5000)},
-    "no parameters": reply(LOSS, GRADIENT, parameters=[1]),
+    **{f"no parameters {value!r}": reply(LOSS, GRADIENT, parameters=value) for value in ([1], [], "", 0, False)},
+    **{f"one number {data!r}": reply({"name": "loss", "shape": [1], "datatype": "FP32", "data": data}, GRADIENT, binary=BINARY[4:])
+       for data in (None, 0.5, "Infinity")},
+    "data in two places": reply({**LOSS, "data": [0.5]}, GRADIENT),
+    "data in two places, of JSON alone": text(json.dumps({"outputs": [
+        {**LOSS, "data": [0.5]}, {"name": "gradient", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()),
     **{f"{name} {value!r}": reply(LOSS, GRADIENT, parameters={"lists": 1, "lists_skipped": 0, name: value}) for name, value in (
         ("lists", "1"), ("lists", -1), ("lists", 1.5), ("lists", True), ("lists", [1]), ("lists", 10**400), ("gradient_nonzero", {}),
         ("bank_version", "x"), ("gradient_dropped", "much"))},
@@ -112,7 +117,8 @@ def test_framing_that_can_be_read_in_two_ways_is_a_protocol_error(name):
 
 
 def test_a_well_formed_reply_is_taken_in_every_form():
-    data = [{**LOSS, "data": [0.5]}, {**GRADIENT, "data": [[1, 2, None]]}]
+    data = [{"name": "loss", "shape": [1], "datatype": "FP32", "data": [0.5]},
+            {"name": "gradient", "shape": [1, 3], "datatype": "FP32", "parameters": {}, "data": [[1, 2, None]]}]
     pieces = [WELL.partition(b"\r\n\r\n")[2][i:i + 7] for i in range(0, len(WELL), 7)]
     length = json.dumps({"model_name": "ap", "outputs": [LOSS, GRADIENT], "parameters": {"lists": 1, "lists_skipped": 0}})
     chunks = b"".join(b"%x;a=b\r\n%s\r\n" % (len(p), p) for p in pieces if p) + b"0\r\nTrailer: x\r\n\r\n"

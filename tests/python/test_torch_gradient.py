@@ -108,8 +108,11 @@ def test_avg_factor_makes_uneven_parts_equal_the_whole_batch(client):
     sum(parts).backward()
     assert sum(parts).item() == pytest.approx(total.item(), rel=1e-6)
     torch.testing.assert_close(scores.grad, whole, rtol=1e-6, atol=1e-9)
-    for wrong in (-1.0, float("nan")):
+    for wrong in (-1.0, float("nan"), float("inf"), torch.tensor(float("inf"))):
         with pytest.raises(ValueError, match="avg_factor"):
+            crit(scores, targets, avg_factor=wrong)
+    for wrong in ("x", [1], torch.tensor([1.0, 2.0]), {}):
+        with pytest.raises(TypeError, match="avg_factor is .*one number"):
             crit(scores, targets, avg_factor=wrong)
     with pytest.raises(ValueError, match="micro"):
         APLoss(margin=0.1, average="micro", client=client)(scores, targets, avg_factor=3)

@@ -47,7 +47,7 @@ def read_reply(head: Head, body: Body, request: InferRequest) -> InferReply:
             outputs[name] = _read_output(body, entry, name, request)
     if body.upto(1):
         raise ProtocolError("the answer has more bytes than its tensors need")
-    return InferReply(outputs, document(answer.get("parameters") or {}, "the answer's parameters"))
+    return InferReply(outputs, member(answer, "parameters", dict, "the answer", default={}))
 
 
 def check_reply(reply: InferReply, request: InferRequest) -> InferReply:
@@ -76,9 +76,11 @@ def _read_output(body: Body, entry: Mapping[str, Any], name: str, request: Infer
     except KeyError:
         raise ProtocolError(f"the output {name} is of datatype {brief(entry['datatype'])}") from None
     _check_form(name, shape, kind, request)
+    parameters = member(dict(entry), "parameters", dict, f"the output {name}", default={})
     if "data" in entry:
-        return _from_data(entry["data"], shape, kind, name)
-    parameters = member(dict(entry), "parameters", dict, f"the output {name}")
+        if "binary_data_size" in parameters:
+            raise ProtocolError(f"the output {name} has both data and binary_data_size")
+        return _from_data(member(dict(entry), "data", list, f"the output {name}"), shape, kind, name)
     size, needed = member(parameters, "binary_data_size", int, f"the output {name}"), math.prod(shape) * kind.itemsize
     if size != needed:
         raise ProtocolError(f"the output {name} has {size} bytes; its shape {list(shape)} needs {needed}")
@@ -94,9 +96,8 @@ def _shape(entry: Mapping[str, Any], name: str) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _from_data(data: Any, shape: tuple[int, ...], kind: np.dtype[Any], name: str) -> NDArray[Any]:
+def _from_data(flat: list[Any], shape: tuple[int, ...], kind: np.dtype[Any], name: str) -> NDArray[Any]:
     """Numbers as JSON: flat, or nested as the shape is. null is a NaN."""
-    flat = data if isinstance(data, list) else [data]
     if flat and all(type(row) is list for row in flat):
         if len(shape) != 2 or len(flat) != shape[0] or any(len(row) != shape[1] for row in flat):
             raise ProtocolError(f"the output {name} has data that is not nested as its shape {list(shape)} is")

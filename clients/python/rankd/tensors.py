@@ -107,11 +107,13 @@ def _widen(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[ND
         target = _DTYPES[datatype]
         # Integers and floats of no matter what width pass if this very array survives the way there and back.
         if array.dtype.kind in "biuf":
-            changed = array.astype(target)
+            with np.errstate(over="ignore"):  # an overflow is one more value that did not survive
+                changed = array.astype(target)
             if np.array_equal(changed.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"):
                 return changed, datatype
     if array.dtype.kind == "f" and "FP32" in allowed:
-        where = np.argwhere(array.astype(np.float32).astype(array.dtype) != array)[0]
+        with np.errstate(over="ignore"):
+            where = np.argwhere(array.astype(np.float32).astype(array.dtype) != array)[0]
         raise ValueError(f"{name}{where.tolist()} is {array[tuple(where)].item()!r}; values of type {array.dtype} may be whole "
                          f"numbers of at most 2^24 here, or others that FP32 holds exactly")
     raise TypeError(f"{name} is of type {array.dtype}; it may be {', '.join(allowed)}")

@@ -1,6 +1,7 @@
 """The loss modules."""
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -190,8 +191,11 @@ class RankLoss(nn.Module):
             return self.average, self.loss_weight
         if self.average == "micro":
             raise ValueError("avg_factor divides a sum over lists; it can't be had together with average='micro'")
-        number = float(avg_factor)
-        if not number >= 0:
+        try:
+            number = float(avg_factor)
+        except (TypeError, ValueError, RuntimeError):  # a text, or a tensor of several numbers
+            raise TypeError(f"avg_factor is {str(avg_factor)[:60]!r}; it must be one number, or a tensor of one") from None
+        if not 0 <= number < math.inf:
             raise ValueError(f"avg_factor is {number:g}; it must be the number of valid lists of all trainers, 0 or more")
         return "sum", self.loss_weight / number if number > 0 else 0.0
 
