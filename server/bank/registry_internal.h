@@ -7,7 +7,8 @@
 #include "bank/registry.h"
 
 struct rk_banks {
-    struct rk_app *app;
+    const struct rk_config *config;
+    struct rk_log *log;
     char data[RK_CONFIG_TEXT]; /* "" = no disk */
     int lock_fd, folder_fd;    /* both locked: of the file "lock", and of the folder */
     bool plain_io;             /* without io_uring: so configured, or it was refused */

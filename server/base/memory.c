@@ -59,12 +59,14 @@ static void *give_back(void *argument)
     return NULL;
 }
 
-enum rankd_status rk_memory_start(struct rk_app *app, struct rk_err *err)
+struct rk_memory *rk_memory_start(struct rk_err *err)
 {
     pthread_condattr_t attributes;
     struct rk_memory *memory = calloc(1, sizeof *memory);
-    if (!memory)
-        return rk_fail(err, RANKD_INTERNAL, "no memory");
+    if (!memory) {
+        (void)rk_fail(err, RANKD_INTERNAL, "no memory");
+        return NULL;
+    }
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED);
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_BY_ARENA);
     rk_json_heap_install();
@@ -80,16 +82,14 @@ enum rankd_status rk_memory_start(struct rk_app *app, struct rk_err *err)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failed) {
         free(memory);
-        return rk_fail(err, RANKD_INTERNAL, "could not start the thread that gives memory back");
+        (void)rk_fail(err, RANKD_INTERNAL, "could not start the thread that gives memory back");
+        return NULL;
     }
-    app->memory = memory;
-    return RANKD_OK;
+    return memory;
 }
 
-void rk_memory_stop(struct rk_app *app)
+void rk_memory_stop(struct rk_memory *memory)
 {
-    struct rk_memory *memory = app->memory;
-    app->memory = NULL;
     pthread_mutex_lock(&memory->lock);
     memory->stopping = true;
     pthread_cond_signal(&memory->some);

@@ -8,9 +8,21 @@
 
 #include "access/principal.h"
 #include "bank/banks.h"
+#include "base/budget.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "exec/worker_pool.h"
 #include "request/request.h"
+
+/* The parts that a request goes through; one for a daemon, and every transport has it. */
+struct rk_infer_env {
+    struct rk_worker_pool *workers; /* where a parked request goes on */
+    struct rk_banks *banks;
+    struct rk_budget *budget;
+    struct rk_device *device; /* NULL without a device */
+    struct rk_metrics *metrics;
+    struct rk_log *log;
+};
 
 /* What the transport knows of the request beside its value: for the log line, metrics, statistics. Times in
  * ns. */
@@ -43,7 +55,7 @@ struct rk_infer_meta {
  * passed may be touched any more, and when meta->job is resumed the same call is made again.
  * request->bank_snapshot is set by this function from request->params.bank. Errors as rk_engine_run(), and
  * RANKD_NOT_FOUND (bank), RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
-bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
+bool rk_infer(const struct rk_infer_env *env, struct rk_worker *worker, struct rk_request *request,
               struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));
 
@@ -51,8 +63,8 @@ bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *r
  * reply is written and its memory freed: gives back what was charged, counts it in metrics and statistics,
  * and writes the log line. `request` may be partly filled (model NULL: unknown); `info` is the reply's, NULL
  * on failure. `sentence` is the error's, "" on success. */
-void rk_infer_done(struct rk_app *app, struct rk_infer_meta *meta, const struct rk_request *request,
-                   const struct rk_info *info, enum rankd_status status, const char *sentence,
-                   uint64_t write_ns);
+void rk_infer_done(const struct rk_infer_env *env, struct rk_infer_meta *meta,
+                   const struct rk_request *request, const struct rk_info *info, enum rankd_status status,
+                   const char *sentence, uint64_t write_ns);
 
 #endif

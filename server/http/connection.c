@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "app.h"
 #include "base/clock.h"
 #include "http/places.h"
 

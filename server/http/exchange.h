@@ -12,7 +12,7 @@
 
 #include "api/api.h"
 #include "api/route.h"
-#include "app.h"
+#include "api/transport.h"
 #include "codec/infer_reply.h"
 #include "codec/infer_request.h"
 #include "codec/inflate.h"
@@ -25,7 +25,7 @@
 #include "regions/regions.h"
 
 struct rk_http {
-    struct rk_app *app;
+    const struct rk_transport_env *env;
     struct MHD_Daemon *daemon;
     struct rk_conns conns;
     atomic_size_t in_flight; /* exchanges that were received whole, or are answered: a stop waits for them */
