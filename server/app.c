@@ -146,7 +146,7 @@ static void stop_regions(struct rk_app *app)
 
 static enum rankd_status start_workers(struct rk_app *app, struct rk_err *err)
 {
-    app->workers = rk_worker_pool_start((unsigned)app->config.workers, app->config.queue_requests,
+    app->workers = rk_worker_pool_start("worker", (unsigned)app->config.workers, app->config.queue_requests,
                                         app->config.budget_bytes, err);
     if (app->workers && app->compute_pool)
         rk_worker_pool_lend(app->workers, rk_compute_pool_threads(app->compute_pool));
@@ -161,7 +161,7 @@ static void stop_workers(struct rk_app *app)
 
 static enum rankd_status start_admin_queue(struct rk_app *app, struct rk_err *err)
 {
-    app->admin_queue = rk_worker_pool_start(1, app->config.queue_requests, 0, err);
+    app->admin_queue = rk_worker_pool_start("admin", 1, app->config.queue_requests, 0, err);
     return app->admin_queue ? RANKD_OK : err->status;
 }
 

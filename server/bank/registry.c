@@ -1,5 +1,6 @@
 #include "bank/registry.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,9 +52,18 @@ struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, 
     return found;
 }
 
+static void commit(struct rk_task *task)
+{
+    struct rk_durable_bank *bank =
+        (struct rk_durable_bank *)((char *)task - offsetof(struct rk_durable_bank, commit_task));
+    rk_durable_bank_commit(bank);
+    rk_durable_bank_release(bank);
+}
+
 bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank)
 {
-    bank->commit = banks->commit;
+    bank->commit = banks->committing ? &banks->commit : NULL;
+    bank->commit_task.run = commit;
     pthread_mutex_lock(&banks->lock);
     struct rk_durable_bank **grown =
         realloc((void *)banks->bank, (banks->count + 1) * sizeof(struct rk_durable_bank *));
@@ -96,7 +106,8 @@ void rk_banks_release_all(struct rk_durable_bank **all, size_t count)
 
 static void free_banks(struct rk_banks *banks)
 {
-    rk_commit_pool_stop(banks->commit);
+    if (banks->committing)
+        rk_threads_stop(&banks->commit);
     for (size_t i = 0; i < banks->count; i++)
         rk_durable_bank_release(banks->bank[i]);
     free((void *)banks->bank);
@@ -111,13 +122,21 @@ static void free_banks(struct rk_banks *banks)
     free(banks);
 }
 
+/* So many banks are synced side by side; the others wait for their turn, and their requests with them. They
+ * are on one file system, whose journal more of them would queue up at anyway. */
+enum { COMMIT_THREADS = 4 };
+
+static const struct rk_threads_work committing = {.name = "bank-commit"};
+
 /* With a data folder: locks it, and reads back. */
 static enum rankd_status open_data(struct rk_banks *banks, struct rk_err *err)
 {
     if (!banks->data[0])
         return RANKD_OK;
-    if (rk_data_lock(banks, err) != RANKD_OK || !(banks->commit = rk_commit_pool_start(err)))
+    if (rk_data_lock(banks, err) != RANKD_OK ||
+        rk_threads_start(&banks->commit, COMMIT_THREADS, &committing, banks, "bank thread", err) != RANKD_OK)
         return err->status;
+    banks->committing = true;
     return rk_data_load(banks, err);
 }
 

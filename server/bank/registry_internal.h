@@ -3,7 +3,6 @@
 #ifndef RK_BANK_REGISTRY_INTERNAL_H
 #define RK_BANK_REGISTRY_INTERNAL_H
 
-#include "bank/commit_pool.h"
 #include "bank/registry.h"
 
 struct rk_banks {
@@ -20,7 +19,8 @@ struct rk_banks {
     pthread_cond_t flush_stop;
     bool stopping;
     pthread_t flusher;
-    struct rk_commit_pool *commit; /* NULL = no disk */
+    bool committing;          /* the next is up; false = no disk */
+    struct rk_threads commit; /* write to disks and wait for them, so that no worker does */
 };
 
 /* registry.c. The table's reference to a bank: taken over where there was memory, and given up. */

@@ -3,13 +3,13 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/json_heap.h"
+#include "base/threads.h"
 
 /* Blocks from MAPPED bytes on are mappings of their own, and gone when they are freed. glibc would raise that
  * to 32 MiB, and what an arena keeps to twice as much, once such blocks are freed now and then. */
@@ -75,12 +75,7 @@ struct rk_memory *rk_memory_start(struct rk_err *err)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&memory->some, &attributes);
     pthread_condattr_destroy(&attributes);
-    sigset_t all, before; /* signals are main's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&memory->thread, NULL, give_back, memory);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) {
+    if (!rk_thread_start(&memory->thread, "memory", give_back, memory)) {
         free(memory);
         (void)rk_fail(err, RANKD_INTERNAL, "could not start the thread that gives memory back");
         return NULL;

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/threads.h"
 #include "ring/ring_internal.h"
 
 enum { BURST = 4, BACKLOG = 128, TAKE_OVER_TRIES = 20, TAKE_OVER_PAUSE_US = 50000 };
@@ -284,14 +284,9 @@ enum rankd_status rk_ring_start(const struct rk_transport_env *env, struct rk_ri
         free_ring(ring);
         return err->status;
     }
-    sigset_t all, before; /* signals are main's business */
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&front->thread, NULL, loop_thread, front);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0) {
+    if (!rk_thread_start(&front->thread, "ring", loop_thread, front)) {
         free_ring(ring);
-        return rk_fail(err, RANKD_INTERNAL, "no thread for the ring: %s", strerror(rc));
+        return rk_fail(err, RANKD_INTERNAL, "no thread for the ring: %s", strerror(errno));
     }
     *started = ring;
     rk_log_say(env->log, RK_LOG_INFO, "ring", "listening on %s, by %s", front->path,
