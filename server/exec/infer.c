@@ -61,8 +61,8 @@ static void on_wake(struct rk_bank_waiter *waiter)
     rk_worker_pool_resume(meta->work, meta->job);
 }
 
-static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
-                   enum rankd_status status, struct rk_err *err)
+static enum rk_infer_state finish(struct rk_request *request, struct rk_infer_meta *meta,
+                                  struct rk_reply *reply, enum rankd_status status, struct rk_err *err)
 {
     if (meta->append_begun_ns)
         meta->append_ns = rk_now_ns() - meta->append_begun_ns;
@@ -74,15 +74,16 @@ static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struc
     rk_bank_transaction_end(&meta->transaction);
     request->bank_snapshot = NULL;
     err->status = status;
-    return true;
+    return RK_INFER_DONE;
 }
 
-bool rk_infer(const struct rk_infer_env *env, struct rk_worker *worker, struct rk_request *request,
-              struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *worker,
+                             struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
+                             struct rk_err *err)
 {
     struct rk_bank_transaction *transaction = &meta->transaction;
     bool later = false;
-    if (meta->appending)
+    if (meta->step == RK_INFER_APPENDED)
         return finish(request, meta, reply, rk_bank_transaction_appended(transaction, &reply->info, err),
                       err);
     meta->work = env->workers;
@@ -90,7 +91,7 @@ bool rk_infer(const struct rk_infer_env *env, struct rk_worker *worker, struct r
     enum rankd_status status =
         rk_bank_transaction_begin(env->banks, request, meta->deadline_ns, transaction, &later, err);
     if (later)
-        return false;
+        return RK_INFER_PARKED;
     if (status == RANKD_OK)
         status = charge(env, request, meta, err);
     if (status == RANKD_OK)
@@ -98,11 +99,11 @@ bool rk_infer(const struct rk_infer_env *env, struct rk_worker *worker, struct r
     if (status == RANKD_OK && meta->prepare)
         status = meta->prepare(meta, err);
     if (status == RANKD_OK && transaction->bank) {
-        meta->appending = true;
+        meta->step = RK_INFER_APPENDED;
         meta->append_begun_ns = rk_now_ns();
         status = rk_bank_transaction_append(transaction, request, &reply->info, &later, err);
         if (later)
-            return false;
+            return RK_INFER_PARKED;
     }
     return finish(request, meta, reply, status, err);
 }

@@ -43,7 +43,7 @@ static void on_worker(struct rk_job *job, struct rk_worker *worker)
     struct rk_exchange *exchange = (struct rk_exchange *)job;
     if (!exchange->is_infer)
         call_api(exchange);
-    else if (!rk_exchange_infer(exchange, worker))
+    else if (rk_exchange_infer(exchange, worker) == RK_INFER_PARKED)
         return;
     finish(exchange);
 }
@@ -51,7 +51,7 @@ static void on_worker(struct rk_job *job, struct rk_worker *worker)
 static void on_resume(struct rk_job *job, struct rk_worker *worker)
 {
     struct rk_exchange *exchange = (struct rk_exchange *)job;
-    if (rk_exchange_infer_on(exchange, worker))
+    if (rk_exchange_infer_on(exchange, worker) == RK_INFER_DONE)
         finish(exchange);
 }
 

@@ -167,20 +167,19 @@ static enum rankd_status prepare(struct rk_infer_meta *meta, struct rk_err *err)
     return exchange->err.status;
 }
 
-bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
+enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
 {
-    if (!rk_infer(&exchange->http->env->infer, worker, &exchange->wire.request, &exchange->meta,
-                  &exchange->reply, &exchange->err))
-        return false;
-    if (exchange->err.status != RANKD_OK)
-        return true;
+    const enum rk_infer_state state = rk_infer(&exchange->http->env->infer, worker, &exchange->wire.request,
+                                               &exchange->meta, &exchange->reply, &exchange->err);
+    if (state == RK_INFER_PARKED || exchange->err.status != RANKD_OK)
+        return state;
     exchange->written_ns = rk_now_ns() - exchange->write_ns;
     rk_wire_reply_complete(&exchange->out, &exchange->reply.info);
     pack(exchange);
-    return true;
+    return RK_INFER_DONE;
 }
 
-bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
 {
     struct rk_infer_meta *meta = &exchange->meta;
     const uint64_t begun = rk_now_ns();
@@ -192,10 +191,10 @@ bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     const uint64_t done = rk_now_ns();
     meta->parse_ns = done - begun;
     if (parsed != RANKD_OK)
-        return true;
+        return RK_INFER_DONE;
     if (meta->deadline_ns && done > meta->deadline_ns) {
         (void)rk_fail(&exchange->err, RANKD_DEADLINE, "the request's deadline passed before it was computed");
-        return true;
+        return RK_INFER_DONE;
     }
     rk_wire_reply_prepare(&exchange->wire, &exchange->reply);
     meta->job = &exchange->job;

@@ -60,7 +60,8 @@ static void infer_on(struct rk_job *base, struct rk_worker *worker)
 {
     struct rk_ring_job *job = job_of(base);
     struct rk_err err = {0};
-    if (rk_infer(&job->peer->front->env->infer, worker, &job->request, &job->meta, &job->reply, &err))
+    if (rk_infer(&job->peer->front->env->infer, worker, &job->request, &job->meta, &job->reply, &err) ==
+        RK_INFER_DONE)
         complete(job, &err);
 }
 
