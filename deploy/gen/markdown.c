@@ -111,7 +111,8 @@ static const char *metric_word(const char *word)
                                            {"STAGE", "stage"},
                                            {"REASON", "reason"},
                                            {"ENGINE", "engine"},
-                                           {"NAME", "name"}};
+                                           {"NAME", "name"},
+                                           {"VERSION", "version"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(words[i][0], word) == 0)
             return words[i][1];
@@ -121,16 +122,18 @@ static const char *metric_word(const char *word)
 void rk_gen_metrics_md(FILE *out)
 {
     begin(out, "server/base/metrics.def",
-          "# Metrics\n\nAt `/metrics`, in Prometheus' text format. The queue, the budget and the process add "
-          "theirs, with HELP lines that explain them. Those of banks are from the table "
-          "server/bank/gauges.def; those of the device, there where one is used, from "
-          "server/exec/device.def.",
+          "# Metrics\n\nAt `/metrics`, in Prometheus' text format. Those of the queue, the budget and the "
+          "process "
+          "are from the table server/exec/gauges.def; those of the device, there where one is used, from "
+          "server/exec/device.def; those of banks from server/bank/gauges.def.",
           "metric | type | labels | what it is");
     static const struct {
         const char *name, *type, *a, *b, *help;
     } rows[] = {
 #define RK_METRIC(id, name, type, label_a, label_b, help) {name, #type, #label_a, #label_b, help},
 #include "base/metrics.def"
+#define RK_GAUGE(name, type, label, value, help) {name, #type, #label, "NONE", help},
+#include "exec/gauges.def"
 #define RK_BANK_METRIC(id, name, type, help) {name, #type, "bank", "NONE", help},
 #include "bank/gauges.def"
 #define RK_DEVICE_METRIC(name, type, label, value, help) {name, #type, #label, "NONE", help},

@@ -12,7 +12,7 @@
 
 #include "api/api.h"
 #include "api/route.h"
-#include "app.h"
+#include "api/transport.h"
 #include "codec/infer_reply.h"
 #include "codec/infer_request.h"
 #include "codec/inflate.h"
@@ -25,7 +25,7 @@
 #include "regions/regions.h"
 
 struct rk_http {
-    struct rk_app *app;
+    const struct rk_transport_env *env;
     struct MHD_Daemon *daemon;
     struct rk_conns conns;
     atomic_size_t in_flight; /* exchanges that were received whole, or are answered: a stop waits for them */
@@ -92,11 +92,11 @@ bool rk_exchange_header(struct rk_exchange *exchange, const char *method);
  * suspended. */
 bool rk_exchange_run(struct rk_exchange *exchange);
 
-/* Worker's side of an inference. True: out or err is filled. False: it waits for a bank and must not be
- * touched any more; rk_exchange_infer_on() is called when its job is resumed, and the same holds of that. */
-bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+/* Worker's side of an inference. RK_INFER_DONE: out or err is filled. RK_INFER_PARKED: it must not be touched
+ * any more; rk_exchange_infer_on() is called when its job is resumed, and the same holds of that. */
+enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
-bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
+enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
 
 /* Queues the answer, whatever it is. */
