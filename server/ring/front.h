@@ -8,7 +8,8 @@
  * Needs app->workers. */
 enum rankd_status rk_ring_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Takes no more requests, completes those that were taken, hangs up, removes the socket. NULL ring is fine.
+/* Takes no more requests, completes the taken ones, closes the connections, removes the socket. Does nothing
+ * if app->ring is NULL.
  */
 void rk_ring_stop(struct rk_app *app);
 
