@@ -7,7 +7,7 @@
   - a static function with a one-word name stands in one file of a room at most
   - no source is longer than 500 lines
   - in a folder whose files have an order, a file includes, calls and imports only what the files before it hold
-  - with --prose: no line of prose in a page is longer than 100 columns (tables, code and links aside)
+  - no line of prose in a page (*.md) is longer than 100 columns (tables, code and long addresses aside)
   - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define
 
 With --list, the order is printed. Ends with 1 where something is broken.
@@ -261,7 +261,6 @@ def check_objects(tree, folder):
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--objects", metavar="FOLDER", help="build/obj: look at symbols too")
-    args.add_argument("--prose", action="store_true", help="pages too")
     args.add_argument("--list", action="store_true", help="print the order")
     args = args.parse_args()
     if args.list:
@@ -269,11 +268,9 @@ def main():
             print(f"{top}/: " + " <- ".join(", ".join(sorted(r)) if isinstance(r, set) else r for r in rooms))
         return 0
     tree = Tree()
-    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree)]
+    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree), check_prose()]
     if args.objects:
         checks.append(check_objects(tree, args.objects))
-    if args.prose:
-        checks.append(check_prose())
     broken = 0
     for check in checks:
         for sentence in check:
