@@ -2,9 +2,11 @@
 #ifndef RANKD_HTTP_JSON_H
 #define RANKD_HTTP_JSON_H
 
-#include "client_internal.h"
+#include <stdbool.h>
 
-struct rankd_http;
+#include "rankd.h"
+
+struct rankd_piece;
 
 /* The body: JSON head, then the inputs' bytes. malloc'ed; *json_bytes is the head's length. NULL: out of
  * memory. */
@@ -17,10 +19,11 @@ struct rankd_http_room {
     uint64_t bytes; /* 0 with `to` NULL: as much as it may need */
 };
 
-/* Reads the body of a 200; with the lock. Returns the reply's status: RANKD_OK, RANKD_INVALID (an output does
- * not fit its room), RANKD_NO_MEMORY, RANKD_PROTOCOL (not a reply of rankd's: malformed, or without an output
- * that was wanted). Outputs that nobody wanted are passed over. */
-int rankd_http_decode(struct rankd_http *http, const char *body, size_t bytes, size_t json_bytes,
+/* Reads the body of a 200. Outputs without a place of their own are taken of *pieces (http_memory.h). Returns
+ * the reply's status: RANKD_OK, RANKD_INVALID (an output does not fit its room), RANKD_NO_MEMORY,
+ * RANKD_PROTOCOL (not a reply of rankd's: malformed, or without an output that was wanted). Outputs that
+ * nobody wanted are passed over. */
+int rankd_http_decode(struct rankd_piece **pieces, const char *body, size_t bytes, size_t json_bytes,
                       const struct rankd_http_room *rooms, struct rankd_reply *reply);
 
 #endif

@@ -53,31 +53,32 @@ void rk_gen_man_rankd(FILE *out)
     fputs(".SH SYNOPSIS\n.B rankd\n[\\fIoptions\\fR]\n.SH DESCRIPTION\n"
           "rankd computes losses that are defined by a ranking (average precision, recall) and their "
           "blackbox gradients, and "
-          "owns\nthe memory banks that trainers share. It answers over HTTP in the Open Inference Protocol "
+          "keeps\nthe memory banks that trainers share. It answers over HTTP in the Open Inference Protocol "
           "and over shared "
           "memory.\n.PP\nOptions come from the command line, the environment (RANKD_ and the name in "
           "capitals, with _ for "
           "\\-),\nthe file of\n.B \\-\\-config\nand the defaults; the first of these that names an option "
           "wins.\n"
           ".SH OPTIONS\n.TP\n.B \\-\\-config \\fIFILE\\fR\nReads\n.BR rankd.conf (5)\nfrom there.\n"
-          ".TP\n.B \\-\\-check\\-config\nSays what would run, and stops.\n"
-          ".TP\n.B \\-\\-print\\-config\nPrints the configuration that would run, as a file that can be read "
-          "back.\n"
+          ".TP\n.B \\-\\-check\\-config\nChecks the configuration and stops.\n"
+          ".TP\n.B \\-\\-print\\-config\nPrints the resulting configuration as a configuration file, and "
+          "stops.\n"
           ".TP\n.B \\-\\-health\nAsks the daemon that runs with these options whether it is ready; exits "
-          "with 0 if it is.\n"
-          ".TP\n.B \\-\\-help\n.TQ\n.B \\-\\-version\nWhat they say.\n",
+          "with 0 if so.\n"
+          ".TP\n.B \\-\\-help\n.TQ\n.B \\-\\-version\nPrint the options; print the version.\n",
           out);
     for (size_t i = 0; i < rk_gen_options_count; i++)
         option(out, &rk_gen_options[i], "\\-\\-");
-    fputs(".SH SIGNALS\n.TP\n.B SIGTERM, SIGINT\nTakes no more requests, finishes those that run, closes the "
-          "banks, ends. A "
-          "second one does not wait.\n.TP\n.B SIGHUP\nReads the file of tokens, the certificate and its key "
-          "again.\n"
-          ".SH FILES\n.TP\n.I /etc/rankd/rankd.conf\nThe service's configuration.\n"
-          ".TP\n.I /var/lib/rankd\nThe service's banks and checkpoints.\n"
-          ".TP\n.I /run/rankd/rankd.sock\nThe service's Unix socket.\n"
-          ".SH SEE ALSO\n.BR rankctl (1),\n.BR rankd.conf (5)\n",
-          out);
+    fputs(
+        ".SH SIGNALS\n.TP\n.B SIGTERM, SIGINT\nRefuses new requests, finishes the running ones, closes the "
+        "banks and ends. A "
+        "second signal does not wait.\n.TP\n.B SIGHUP\nReads the file of tokens, the certificate and its key "
+        "again.\n"
+        ".SH FILES\n.TP\n.I /etc/rankd/rankd.conf\nThe service's configuration.\n"
+        ".TP\n.I /var/lib/rankd\nThe service's banks and checkpoints.\n"
+        ".TP\n.I /run/rankd/rankd.sock\nThe service's Unix socket.\n"
+        ".SH SEE ALSO\n.BR rankctl (1),\n.BR rankd.conf (5)\n",
+        out);
 }
 
 void rk_gen_man_conf(FILE *out)
@@ -112,7 +113,7 @@ static void flag(FILE *out, const struct rk_gen_flag *f)
 
 void rk_gen_man_rankctl(FILE *out)
 {
-    head(out, "rankctl", 1, "look at and work with rankd from the command line");
+    head(out, "rankctl", 1, "command line client of rankd");
     fputs(".SH SYNOPSIS\n.B rankctl\n\\fIcommand\\fR [\\fIoptions\\fR] [\\fIarguments\\fR]\n.SH COMMANDS\n",
           out);
     for (size_t c = 0; c < rk_gen_commands_count; c++) {
@@ -128,7 +129,8 @@ void rk_gen_man_rankctl(FILE *out)
     for (size_t i = 0; i < rk_gen_flags_count; i++)
         if (rk_gen_flags[i].commands == RK_GEN_EVERY_COMMAND)
             flag(out, &rk_gen_flags[i]);
-    fputs(".SH EXIT STATUS\n0: done. 1: the daemon, or the machine, said no. 2: the command line is wrong.\n"
+    fputs(".SH EXIT STATUS\n0: done. 1: the daemon or the machine reported an error. 2: the command line is "
+          "wrong.\n"
           ".SH SEE ALSO\n.BR rankd (8)\n",
           out);
 }

@@ -28,7 +28,8 @@ static void row(FILE *out, const char *const *cells, size_t count)
 
 void rk_gen_example(FILE *out)
 {
-    fputs("# Configuration of rankd; rankd.conf(5) tells more. What is commented out is the default.\n", out);
+    fputs("# Configuration of rankd; see rankd.conf(5). Lines that are commented out show the defaults.\n",
+          out);
     for (size_t i = 0; i < rk_gen_options_count; i++) {
         const struct rk_gen_option *o = &rk_gen_options[i];
         fprintf(out, "\n# %s\n", o->help);
@@ -42,9 +43,9 @@ void rk_gen_configuration_md(FILE *out)
 {
     begin(out, "server/config/config.def",
           "# Options of rankd\n\nOn the command line `--name value`, in the environment `RANKD_NAME` (`-` "
-          "becomes `_`), in the "
+          "becomes `_`), in the\n"
           "file `name = value`; the first of these three that names an option wins.",
-          "option | default | may be | what it is");
+          "option | default | values | description");
     for (size_t i = 0; i < rk_gen_options_count; i++) {
         const struct rk_gen_option *o = &rk_gen_options[i];
         char name[64], preset[100];
@@ -68,10 +69,10 @@ static const char *with(unsigned uses)
 void rk_gen_parameters_md(FILE *out)
 {
     begin(out, "lib/request/param.def",
-          "# Parameters of a request\n\nAn unknown one is refused: a typo must never train silently. [What "
-          "they mean "
-          "exactly](../semantics.md).",
-          "parameter | default | may be | with | what it is");
+          "# Parameters of a request\n\nAn unknown parameter is refused, because a typo must never train "
+          "silently.\n"
+          "[Exact definitions](../semantics.md).",
+          "parameter | default | values | with | description");
     static const struct {
         const char *name, *preset, *range, *help;
         int position; /* of the default among the words of `range`; -1 = `preset` says it */
@@ -111,7 +112,8 @@ static const char *metric_word(const char *word)
                                            {"STAGE", "stage"},
                                            {"REASON", "reason"},
                                            {"ENGINE", "engine"},
-                                           {"NAME", "name"}};
+                                           {"NAME", "name"},
+                                           {"VERSION", "version"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(words[i][0], word) == 0)
             return words[i][1];
@@ -120,17 +122,19 @@ static const char *metric_word(const char *word)
 
 void rk_gen_metrics_md(FILE *out)
 {
-    begin(out, "server/base/metrics.def",
-          "# Metrics\n\nAt `/metrics`, in Prometheus' text format. The queue, the budget and the process add "
-          "theirs, with HELP lines that explain them. Those of banks are from the table "
-          "server/bank/gauges.def; those of the device, there where one is used, from "
-          "server/exec/device.def.",
-          "metric | type | labels | what it is");
+    begin(
+        out, "server/base/metrics.def",
+        "# Metrics\n\nAt `/metrics`, in the text format of Prometheus. Metrics of queue, budget and process "
+        "are in the\ntable server/exec/gauges.def, those of banks in server/bank/gauges.def, those of a "
+        "device in\nserver/exec/device.def.",
+        "metric | type | labels | description");
     static const struct {
         const char *name, *type, *a, *b, *help;
     } rows[] = {
 #define RK_METRIC(id, name, type, label_a, label_b, help) {name, #type, #label_a, #label_b, help},
 #include "base/metrics.def"
+#define RK_GAUGE(name, type, label, value, help) {name, #type, #label, "NONE", help},
+#include "exec/gauges.def"
 #define RK_BANK_METRIC(id, name, type, help) {name, #type, "bank", "NONE", help},
 #include "bank/gauges.def"
 #define RK_DEVICE_METRIC(name, type, label, value, help) {name, #type, #label, "NONE", help},
@@ -147,11 +151,12 @@ void rk_gen_metrics_md(FILE *out)
 
 void rk_gen_routes_md(FILE *out)
 {
-    begin(out, "server/api/route.def",
-          "# Routes of the HTTP API\n\nWhere [tokens](../howto/deployment.md) are used, a request must bear "
-          "one of the scope given here; `none` is open to everybody. What goes in and comes out is in "
-          "[openapi.yaml](../../proto/openapi.yaml).",
-          "request | scope");
+    begin(
+        out, "server/api/route.def",
+        "# Routes of the HTTP API\n\nWith [tokens](../howto/deployment.md), a request needs a token with the "
+        "scope given here;\n`none` is open to everybody. Requests and replies are described in\n"
+        "[openapi.yaml](../../proto/openapi.yaml).",
+        "request | scope");
     static const struct {
         const char *verb, *pattern, *scope;
     } rows[] = {
@@ -169,14 +174,14 @@ void rk_gen_routes_md(FILE *out)
 
 void rk_gen_rankctl_md(FILE *out)
 {
-    begin(out, "clients/ctl/command.def", "# rankctl", "command | what it does");
+    begin(out, "clients/ctl/command.def", "# rankctl", "command | description");
     for (size_t i = 0; i < rk_gen_commands_count; i++) {
         const struct rk_gen_command *c = &rk_gen_commands[i];
         char usage[160];
         snprintf(usage, sizeof usage, "`rankctl %s%s%s`", c->name, c->arguments[0] ? " " : "", c->arguments);
         row(out, (const char *const[]){usage, c->help}, 2);
     }
-    fputs("\n| option | of | default | what it is |\n|---|---|---|---|\n", out);
+    fputs("\n| option | of | default | description |\n|---|---|---|---|\n", out);
     for (size_t i = 0; i < rk_gen_flags_count; i++) {
         const struct rk_gen_flag *f = &rk_gen_flags[i];
         char name[96], of[128] = "";

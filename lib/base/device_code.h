@@ -1,5 +1,5 @@
-/* Marks functions that a GPU's compiler takes as device code too, so that the numbers on which results depend
- * to the bit come from one text. Headers that use it include nothing that such a compiler does not have. */
+/* Marks functions that a GPU compiler compiles as device code too, so that values that decide bits of the
+ * result have one source. Headers that use it include only headers that such a compiler has. */
 #ifndef RK_BASE_DEVICE_CODE_H
 #define RK_BASE_DEVICE_CODE_H
 

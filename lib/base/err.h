@@ -1,4 +1,4 @@
-/* Errors: a status and one sentence that names the field, what it was and what it may be. */
+/* Errors: a status and one sentence that names the field, its value and the allowed values. */
 #ifndef RK_BASE_ERR_H
 #define RK_BASE_ERR_H
 

@@ -1,8 +1,8 @@
 /* The natural logarithm that losses use.
  *
- * The perturbation, and so the gradient, depends on the last bit of a loss's slope. So the logarithm is not
- * the C library's or the GPU's but this one: the same few additions, multiplications and divisions
- * everywhere, each rounded to FP64 and never contracted. It is a header so that device code can include it.
+ * The perturbation, and so the gradient, depends on the last bit of the slope of a loss. Logarithms of C
+ * libraries and GPUs differ there, so all backends use this one: the same additions, multiplications and
+ * divisions, each rounded to FP64 and never contracted. It is a header so that device code can include it.
  */
 #ifndef RK_BASE_LN_H
 #define RK_BASE_LN_H

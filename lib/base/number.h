@@ -1,4 +1,4 @@
-/* Numbers in sentences. */
+/* Numbers and shapes as text, for sentences. */
 #ifndef RK_BASE_NUMBER_H
 #define RK_BASE_NUMBER_H
 

@@ -1,4 +1,4 @@
-/* Arithmetic that saturates at SIZE_MAX, for the bytes that a request takes. */
+/* Arithmetic that saturates at SIZE_MAX, for sizes in bytes that come from a request. */
 #ifndef RK_SATURATE_H
 #define RK_SATURATE_H
 

@@ -6,22 +6,22 @@
 
 #include "base/exec.h"
 
-/* Calls run(job, group, share) for each group in 0..groups-1, in rising order of start, on the caller's
- * threads or the calling one alone. Each thread has a workspace of `workspace_bytes` of scratch (64-byte
- * aligned, uninitialised); no two calls use one workspace at a time. There are as many workspaces as threads,
- * or fewer where they would take more than `budget` bytes together or than the scratch memory has left, but
- * at least one. RANKD_OK when all returned, or RANKD_OVERLOADED if there is no memory for one workspace. */
+/* Calls run(job, group, workspace) for each group in 0..groups-1, started in rising order, on the threads of
+ * exec->pool or, without one, on the calling thread. A workspace is `workspace_bytes` of scratch, 64-byte
+ * aligned and uninitialised; no two calls use one at the same time. There is one workspace per thread, or
+ * fewer (at least one) if all would exceed `budget` bytes or the free scratch memory. Returns RANKD_OK after
+ * all calls, or RANKD_OVERLOADED if there is no memory for one workspace. */
 enum rankd_status rk_schedule(const struct rk_exec *exec, size_t groups, size_t workspace_bytes,
                               size_t budget, void (*run)(void *job, size_t group, void *workspace), void *job,
                               struct rk_err *err) __attribute__((warn_unused_result));
 
-/* RANKD_OVERLOADED, in the same words wherever scratch memory ran out. */
+/* Sets and returns RANKD_OVERLOADED: `bytes` of scratch memory could not be had. */
 enum rankd_status rk_fail_scratch(struct rk_err *err, size_t bytes);
 
-/* Intermediate results per item that a request with many lists may take to use more threads, in bytes. */
+/* Bytes per item that a request with many lists may use for the workspaces of several threads. */
 #define RK_WORKSPACE_PER_ITEM 8
 
-/* Items that a group of lists has at least: below this a thread costs more than it brings. */
+/* Least number of items in a group of lists: below it a thread costs more than it saves. */
 #define RK_GROUP_ITEMS ((size_t)65536)
 
 #endif

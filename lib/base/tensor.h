@@ -1,4 +1,4 @@
-/* Tensors: typed views of memory that somebody else owns. */
+/* Tensors: typed views of memory. A view owns nothing. */
 #ifndef RK_BASE_TENSOR_H
 #define RK_BASE_TENSOR_H
 
@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The Open Inference Protocol's datatypes that rankd takes. The order is part of the ring's wire format. */
+/* Datatypes of the Open Inference Protocol that rankd accepts. The order is part of the wire format of the
+ * ring. */
 enum rk_dtype {
     RK_BOOL,
     RK_UINT8,
@@ -22,12 +23,12 @@ enum rk_dtype {
 
 #define RK_MAX_RANK 2 /* every tensor of every model is a vector or a matrix */
 
-/* The most items of a list: ranks and differences of ranks fit 32 bits. */
+/* Largest number of items in a list: ranks and their differences fit 32 bits. */
 #define RK_LIST_MAX 0x7fffffffu
 
-/* A row-major view. `data` is NULL where the tensor is absent; it need not be aligned (bytes that follow a
- * JSON header lie where they lie). `bytes` is exactly the product of the shape times the size of the type.
- * The view owns nothing: whoever made it keeps `data` alive for as long as the view is used. */
+/* A row-major view. `data` is NULL if the tensor is absent; it may have any alignment, because binary tensors
+ * follow a JSON part of any length. `bytes` is exactly the product of the shape times the size of the type.
+ * The owner of `data` keeps it alive while the view is used. */
 struct rk_tensor {
     enum rk_dtype dtype;
     unsigned rank;
@@ -43,7 +44,7 @@ const char *rk_dtype_name(enum rk_dtype dtype);
 /* Size of an element in bytes; 0 outside the enumeration. */
 size_t rk_dtype_size(enum rk_dtype dtype);
 
-/* Finds the type of that exact name; false if there is none (then *out is unchanged). */
+/* Finds the type with exactly this name. False if there is none; *out is unchanged then. */
 bool rk_dtype_parse(const char *name, enum rk_dtype *out) __attribute__((warn_unused_result));
 
 /* Number of elements of a shape, and bytes of that many elements; false if either overflows size_t. */

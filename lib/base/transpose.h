@@ -1,4 +1,4 @@
-/* Matrices turned block by block, so that every cache line is read and written whole. */
+/* Transposition of matrices block by block, so that every cache line is read and written once. */
 #ifndef RK_BASE_TRANSPOSE_H
 #define RK_BASE_TRANSPOSE_H
 

@@ -1,4 +1,4 @@
-/* Rows of bits in words of 32. */
+/* Bit arrays in words of 32 bits. */
 #ifndef RK_KERNELS_BITS_H
 #define RK_KERNELS_BITS_H
 

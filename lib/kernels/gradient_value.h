@@ -1,4 +1,4 @@
-/* What becomes of a change of rank: the gradient of the item. */
+/* From a change of rank to the gradient of the item. */
 #ifndef RK_KERNELS_GRADIENT_VALUE_H
 #define RK_KERNELS_GRADIENT_VALUE_H
 

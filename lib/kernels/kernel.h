@@ -3,16 +3,16 @@
  * Blackbox differentiation of a ranking (Rolínek et al., CVPR 2020) needs, for one list, the ranks of the
  * relevant items, the ranks after only the relevant items were moved, and for every item the difference of
  * the two. No sort of the list is needed for that: the rank of a relevant item is its rank among the relevant
- * ones plus the number of irrelevant items ahead of it, and the rank of an irrelevant item changes by the
- * number of relevant items that jumped over it. So a list costs two streaming reads of its scores, with P
+ * ones plus the number of irrelevant items above it, and the rank of an irrelevant item changes by the
+ * number of relevant items that passed it. So a list costs two streaming reads of its scores, with P
  * thresholds each:
  *
  *   count   for each threshold, the irrelevant items at or above it; is any of them NaN?
  *   move    the same for the moved thresholds, and per irrelevant item how many thresholds passed it.
  *
- * A *strategy* is one way to do the two (vector compares, a search tree, a partition …).
- * lib/blackbox/blackbox.c does everything that concerns the P relevant items only, so strategies share no
- * code on losses, margins or lambda. */
+ * A *strategy* is one implementation of the two (vector compares, a search tree, a table …).
+ * lib/blackbox/blackbox.c handles the P relevant items, so strategies contain nothing about losses, margins
+ * or lambda. */
 #ifndef RK_KERNEL_H
 #define RK_KERNEL_H
 
@@ -24,11 +24,11 @@
 #include "base/tensor.h"
 #include "kernels/gradient_value.h"
 
-/* Items of a list that lie together. Contents may change while they are read (a segment shared with a
- * client): what indexes or bounds depend on is copied first, buffers are sized by `items` and never by n or
- * p, and a target that is neither 1 nor -1 is taken as 0. */
+/* Contiguous items of a list. Contents may change while they are read (a segment shared with a client):
+ * values that indices or bounds depend on are copied first, buffers are sized by `items` and never by n or p,
+ * and a target other than 1 and -1 counts as 0. */
 struct rk_list_segment {
-    const void *scores;    /* [items] of `dtype`; aligned to nothing */
+    const void *scores;    /* [items] of `dtype`; of any alignment */
     const int8_t *targets; /* [items]: 1 relevant, 0 irrelevant, -1 ignored; NULL: every item is irrelevant */
     uint32_t items;
     enum rk_dtype dtype; /* RK_FP32, RK_FP16 or RK_BF16 */
@@ -40,12 +40,12 @@ struct rk_list {
     const struct rk_list_segment *segment;
     size_t segments;
     uint32_t items;          /* of all segments, ignored ones included; at most RK_LIST_MAX */
-    uint32_t differentiable; /* the first so many receive a gradient, the rest (memory) do not; a boundary of
+    uint32_t differentiable; /* the first ones, that receive a gradient; the rest (bank) do not. A boundary of
                                 segments */
-    uint32_t n; /* not ignored; n == items: the targets hold no -1, so `count` need not look for it */
-    uint32_t p; /* relevant */
-    /* The relevant items, ascending in position. With these a strategy may leave the targets unread where
-     * n == items: count all items, then take the relevant ones' own share off. */
+    uint32_t n;              /* not ignored. n == items: no target is -1, so `count` need not test for it */
+    uint32_t p;              /* relevant */
+    /* The relevant items, ascending in position. With these a strategy need not read the targets if n ==
+     * items: count all items, then subtract the relevant ones. */
     const uint32_t *position; /* [p] */
     const float *raw;         /* [p] their scores, before the margin; no NaN */
 };
@@ -56,29 +56,29 @@ struct rk_delta {
     int32_t delta;
 };
 
-/* Where `move` leaves Δ = rk(y) - rk(y') of the irrelevant items. At most one of dense and sparse is set. */
+/* Output of `move`: Δ = rk(y) - rk(y') of the irrelevant items. At most one of dense and sparse is set. */
 struct rk_gradient_writer {
     /* [differentiable] or NULL. The strategy writes every element: rk_gradient_value() of Δ for irrelevant
-     * items, +0.0f where Δ = 0. Elements of relevant and ignored items may be left at any value of their own:
-     * the caller overwrites the relevant ones; ignored ones must be +0.0f. */
+     * items, +0.0f where Δ = 0. Elements of relevant items may have any value, because the caller overwrites
+     * them; those of ignored items must be +0.0f. */
     float *dense;
-    double w, lambda; /* of rk_gradient_value(); lambda is Λ, the list's own */
+    double w, lambda; /* of rk_gradient_value(); lambda is Λ of the list */
 
-    /* [room] or NULL: the differentiable items with Δ != 0, in any order. Where they are more than `room`,
-     * the first `room` are written, and counting goes on: the caller comes back with more. */
+    /* [room] or NULL: the differentiable items with Δ != 0, in any order. If there are more than `room`, the
+     * first `room` are written and the rest are only counted: the caller calls again with more room. */
     struct rk_delta *sparse;
     size_t room;
 
     /* Out, all from 0; irrelevant items only. */
     uint64_t changed;            /* differentiable items with Δ != 0 */
     uint64_t changed_bank;       /* the others with Δ != 0 */
-    uint64_t abs_differentiable; /* Σ|Δ| over differentiable items; need be right only where differentiable <
+    uint64_t abs_differentiable; /* Σ|Δ| over differentiable items; need be correct only if differentiable <
                                     items */
     uint64_t abs_bank;           /* Σ|Δ| over the others */
 };
 
-/* One irrelevant item with Δ != 0, for strategies that come by them one at a time. `dense` must have been
- * cleared. */
+/* Adds one irrelevant item with Δ != 0, for strategies that find them one at a time. `dense` must be cleared
+ * before. */
 static inline void rk_gradient_writer_put(struct rk_gradient_writer *writer, const struct rk_list *list,
                                           uint32_t position, int32_t delta)
 {
@@ -96,21 +96,21 @@ static inline void rk_gradient_writer_put(struct rk_gradient_writer *writer, con
     writer->abs_differentiable += size;
 }
 
-/* What a strategy works on. Thresholds are *thresholds in units of the raw scores*: the caller has taken the
- * margin into them (y_j >= t is s_j >= threshold, because rounding is monotone), so that scores are compared
- * as they come. Thresholds are descending, may be equal, may be ±inf, are never NaN and never -0.0f. With
- * FP16 or BF16 scores a strategy may round a threshold up to the next value of that type. */
+/* Input and output of a strategy. Thresholds are in units of the raw scores: they include the margin (y_j >=
+ * t is s_j >= threshold, because rounding is monotone), so that scores are compared as they are stored.
+ * Thresholds are descending, may be equal, may be ±inf, are never NaN and never -0.0f. With FP16 or BF16
+ * scores a strategy may round a threshold up to the next value of that type. */
 struct rk_pass {
     const struct rk_list *list;
     const struct rk_exec
-        *exec;     /* threads to borrow (pool NULL: none) and the deadline; its scratch is not theirs */
-    void *scratch; /* what scratch() asked for, 64-byte aligned */
+        *exec;     /* threads (pool NULL: none) and the deadline; its scratch is not for strategies */
+    void *scratch; /* scratch() bytes, 64-byte aligned */
     const float *threshold;     /* [p] */
     uint32_t *irrelevant_above; /* [p], count writes: irrelevant items with s_j >= threshold[k] */
-    bool nan; /* begin or count writes: some irrelevant item is NaN (then `irrelevant_above` does not matter)
+    bool nan; /* begin or count writes: some irrelevant item is NaN (then `irrelevant_above` is unspecified)
                */
-    float high, low; /* count may write, for its own move: no item that counts has a score beyond */
-    /* of move only */
+    float high, low; /* count may write, for its own move: the range of the scores of counted items */
+    /* for move only */
     const float *perturbed_threshold; /* [p]. A perturbation only raises relevant items (Λ·g > 0), so sorted
                                thresholds only rise: perturbed_threshold[k] >= threshold[k] */
     uint32_t
@@ -119,22 +119,23 @@ struct rk_pass {
         *writer; /* Δ_j = #{k: threshold[k] > s_j} - #{k: perturbed_threshold[k] > s_j} */
 };
 
-/* All return RANKD_OK, or RANKD_DEADLINE (seen between blocks; a huge list looks). `count` follows `begin`,
- * if there is one, and `move` follows `count` on the same pass, with nothing of list, threshold and what is
- * kept of the scratch memory changed; it may follow several times (a sparse writer that was too small). With
- * a pool the result is the same as without. */
+/* All return RANKD_OK, or RANKD_DEADLINE (long lists check it between blocks). The order on one pass is
+ * `begin`, if there is one, `count`, `move`. In between list, threshold and the kept scratch memory stay
+ * unchanged. `move` may run several times (after a sparse writer that was too small). The result does not
+ * depend on the pool. */
 struct rk_strategy {
     const char *name;
-    uint32_t most; /* relevant items, of the lists it is for */
-    /* Bytes of scratch for a list of that many items and relevant items; threads = pool width, 1 without. */
+    uint32_t most; /* largest number of relevant items that it is meant for */
+    /* Bytes of scratch for a list of `items` items and `p` relevant ones; threads = pool width, 1 without a
+     * pool. */
     size_t (*scratch)(uint32_t items, uint32_t p, unsigned threads);
-    /* So many bytes at its beginning have to last from count() to move(), the rest may be written to in
-     * between. NULL: none. */
+    /* The first kept() bytes of scratch must stay valid from count() to move(); the rest may be overwritten
+     * in between. NULL: none. */
     size_t (*kept)(uint32_t items, uint32_t p, unsigned threads);
-    /* What does not depend on the thresholds: runs while another thread ranks the relevant items, so of the
-     * pass only the list without `position` and `raw`, exec without its pool, and scratch are there. It may
-     * write to what is kept of the scratch memory, and may set pass->nan, which count() then leaves set.
-     * NULL: there is nothing. */
+    /* Work that does not depend on the thresholds. It runs while another thread ranks the relevant items, so
+     * it may use only these members of the pass: the list without `position` and `raw`, exec without its
+     * pool, and scratch. It may write to the kept scratch memory, and may set pass->nan, which count() then
+     * leaves set. NULL: none. */
     enum rankd_status (*begin)(struct rk_pass *pass);
     enum rankd_status (*count)(struct rk_pass *pass);
     enum rankd_status (*move)(struct rk_pass *pass);
@@ -142,43 +143,44 @@ struct rk_strategy {
 
 struct rk_scan {
     size_t relevant, ignored;
-    bool bad; /* some target is none of 1, 0, -1 (with is_signed false: none of 1, 0) */
+    bool bad; /* some target is not 1, 0 or -1 (with is_signed false: not 1 or 0) */
 };
 
 struct rk_tile_kernels;
 
-/* One machine's (or one forced) set of code. Filled once, constant afterwards. */
+/* The functions for one instruction set. Constant. */
 struct rk_kernels {
     const char *name; /* "reference", "scalar", "avx2", "avx512" */
-    /* Lists are computed by rk_list_reference() (plain sorting, as in the paper); strategies are not used. */
+    /* True: lists are computed by rk_list_reference() (plain sorting, as in the paper), without strategies.
+     */
     bool reference;
 
-    /* Counts targets of one byte. */
+    /* Counts one-byte targets. */
     struct rk_scan (*scan)(const void *targets, size_t items, bool is_signed);
-    /* Writes the positions, plus `base`, of targets equal to 1, at most `room` of them; returns how many were
-     * written. */
+    /* Writes the positions, plus `base`, of targets equal to 1, at most `room` of them; returns their number.
+     */
     size_t (*positions)(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                         size_t room);
 
-    /* Stable sort: writes to perm[0..n-1] the indexes of `key` in ascending order of key, equal keys by
-     * index; and the keys in that order to sorted[0..n-1], which may be `key` itself, or NULL: not wanted.
-     * `scratch` of argsort_scratch(n) bytes, 64-byte aligned. */
+    /* Stable sort: writes the indices of `key` to perm[0..n-1] in ascending order of key, equal keys by
+     * index; and the keys in that order to sorted[0..n-1], which may be `key` itself, or NULL to omit it.
+     * `scratch`: argsort_scratch(n) bytes, 64-byte aligned. */
     size_t (*argsort_scratch)(uint32_t n);
     void (*argsort)(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
 
     const struct rk_tile_kernels *tile; /* kernels/tile.h */
 
-    const struct rk_strategy *const *strategy; /* all that run with this set, NULL at the end; for tests */
-    /* The one for a list: the only place where n and P decide (lib/kernels/plan.c). Never NULL. */
+    const struct rk_strategy *const *strategy; /* all strategies of this set, NULL at the end; for tests */
+    /* Chooses the strategy of a list, the only decision on n and P (lib/kernels/plan.c). Never NULL. */
     const struct rk_strategy *(*plan)(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads);
 };
 
-/* The machine's best, or what RANKD_CPU=reference|scalar|avx2|avx512 names; chosen at the first call, the
- * same ever after. An environment variable that names nothing (or nothing this machine has) is as good as
- * none here; the daemon asks rk_kernels_named() at start to refuse it. */
+/* The best set for this machine, or the one that RANKD_CPU=reference|scalar|avx2|avx512 names. Chosen at the
+ * first call and constant afterwards. An unknown or unsupported name in the variable is ignored here; the
+ * daemon calls rk_kernels_named() at the start to refuse it. */
 const struct rk_kernels *rk_kernels(void);
 
-/* By name; NULL if there is none of that name or this machine lacks the instructions. */
+/* Finds a set by name; NULL if the name is unknown or the machine lacks the instructions. */
 const struct rk_kernels *rk_kernels_named(const char *name);
 
 #endif

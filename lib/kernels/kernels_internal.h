@@ -1,10 +1,10 @@
-/* What lib/kernel's files know of each other. */
+/* Declarations shared by the files of lib/kernels. */
 #ifndef RK_KERNELS_INTERNAL_H
 #define RK_KERNELS_INTERNAL_H
 
 #include "kernels/kernel.h"
 
-/* Scalar code: the fallback of every set, and what faster code is tested against. */
+/* Scalar code: the fallback of every set, and the oracle in tests of faster code. */
 struct rk_scan rk_scan_scalar(const void *targets, size_t items, bool is_signed);
 size_t rk_positions_scalar(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                            size_t room);
@@ -26,13 +26,13 @@ size_t rk_positions_avx512(const int8_t *targets, uint32_t items, uint32_t base,
 extern const struct rk_strategy rk_compare_avx512;
 extern const struct rk_strategy rk_table_avx512;
 extern const struct rk_strategy rk_tree_avx512;
-/* value[i] = rk_gradient_value() of before[i] - after[i]. Returns how many are not 0, and adds up their
- * sizes. */
+/* value[i] = rk_gradient_value() of before[i] - after[i]. Returns the number of differences other than 0, and
+ * adds their absolute values to *size. */
 uint32_t rk_values_avx512(double w, double lambda, uint32_t items, const uint32_t *before,
                           const uint32_t *after, float *value, uint64_t *size);
 
-/* The best set for a machine of those features (RK_CPU_*, cpu.h). Nothing else decides what runs: neither
- * another look at the processor nor another one at the environment. */
+/* The best set for a machine with these features (RK_CPU_*, cpu.h). The choice depends on nothing else,
+ * neither on a second CPU probe nor on the environment. */
 const struct rk_kernels *rk_kernels_for(unsigned features);
 
 /* The choice per list (plan.c). */

@@ -1,4 +1,4 @@
-/* Sixteen scores, or targets, of any type at any alignment. Only for *_avx512.c. */
+/* Loads of sixteen scores or targets of any type at any alignment. Only for *_avx512.c. */
 #ifndef RK_KERNELS_LOAD_AVX512_H
 #define RK_KERNELS_LOAD_AVX512_H
 
@@ -7,13 +7,13 @@
 #include "kernels/span.h"
 #include "kernels/unroll.h"
 
-/* Lanes that are there: of `left` items the first 16 at most. */
+/* Mask of the first min(left, 16) lanes. */
 RK_INLINE __mmask16 rk_lanes(uint32_t left)
 {
     return left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1u);
 }
 
-/* Lanes outside `lanes` are not read, and are 0. */
+/* Converts to FP32. Lanes outside of `lanes` are not read, and are 0. */
 RK_INLINE __m512 rk_load_scores(const void *scores, enum rk_dtype dtype, uint32_t i, __mmask16 lanes)
 {
     const char *at = scores;
@@ -25,7 +25,7 @@ RK_INLINE __m512 rk_load_scores(const void *scores, enum rk_dtype dtype, uint32_
     return _mm512_maskz_loadu_ps(lanes, at + 4 * (size_t)i);
 }
 
-/* Those of `lanes` whose target is neither 1 nor -1; all of them where there are no targets. */
+/* Those of `lanes` with a target other than 1 and -1; all of them if `targets` is NULL. */
 RK_INLINE __mmask16 rk_lanes_irrelevant(const int8_t *targets, uint32_t i, __mmask16 lanes)
 {
     if (!targets)

@@ -1,4 +1,4 @@
-/* Scores as they come, and numbers to sort them by. Device code includes it too. */
+/* Scores of all types as FP32, and their sort keys. Device code includes it too. */
 #ifndef RK_KERNELS_SCORE_H
 #define RK_KERNELS_SCORE_H
 
@@ -24,8 +24,8 @@ RK_DEVICE static inline float rk_float_of_bits(uint32_t bits)
     return x;
 }
 
-/* A number that grows with x: rk_key(a) < rk_key(b) where a < b, and equal where a == b (-0.0 counts as
- * +0.0). NaN lies outside the keys of numbers. */
+/* A monotone key: rk_key(a) < rk_key(b) if a < b, and equal if a == b (-0.0 counts as +0.0). Keys of NaN lie
+ * outside of the keys of numbers. */
 RK_DEVICE static inline uint32_t rk_key(float x)
 {
     uint32_t bits = rk_float_bits(x);
@@ -79,7 +79,7 @@ static inline float rk_score_at(const void *scores, enum rk_dtype dtype, size_t 
     }
 }
 
-/* The same for elements 0..n-1 into `out`; faster than one at a time. */
+/* The same for elements 0..n-1, into out [n]. */
 void rk_scores_widen(const void *scores, enum rk_dtype dtype, size_t n, float *out);
 
 #endif

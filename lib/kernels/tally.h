@@ -1,4 +1,4 @@
-/* Items tallied by how many thresholds lie above them. */
+/* From a histogram of items by the number of thresholds above them to counts per threshold. */
 #ifndef RK_KERNELS_TALLY_H
 #define RK_KERNELS_TALLY_H
 

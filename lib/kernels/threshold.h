@@ -12,7 +12,7 @@ RK_DEVICE static inline bool rk_threshold_reached(uint32_t key, float adjusted, 
     return (float)((double)rk_float_of_key(key) + half_margin) >= adjusted;
 }
 
-/* Halves the range of keys until one is left. `high` reaches. */
+/* Bisects the range of keys. `high` reaches the threshold. */
 RK_DEVICE static inline uint32_t rk_threshold_bisect(uint32_t low, uint32_t high, float adjusted,
                                                      double half_margin)
 {
@@ -34,8 +34,7 @@ RK_DEVICE static inline float rk_raw_threshold(float adjusted, double half_margi
     if (half_margin == 0 || fabsf(adjusted) == INFINITY)
         return adjusted + 0.0f;
     const uint32_t lowest = rk_key(-INFINITY), highest = rk_key(INFINITY);
-    /* Mostly within a step or two of the difference; not where a large margin swallows the last bits of a
-     * score. */
+    /* Usually within two steps of the difference, unless a large margin absorbs the last bits of a score. */
     uint32_t guess = rk_key((float)((double)adjusted - half_margin));
     uint32_t low = guess < lowest + 2 ? lowest : guess - 2;
     uint32_t high = guess > highest - 2 ? highest : guess + 2;

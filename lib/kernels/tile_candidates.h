@@ -1,12 +1,12 @@
-/* The scalar half of counting against many thresholds, common to the vector variants: they reject the scores
- * below the least threshold and find buckets, many at a time; here each of the rest is compared with the few
- * thresholds of its bucket. (Gathers for this take four times as long on Zen 5.) */
+/* The scalar part of counting against many thresholds, common to the vector variants. They reject scores
+ * below the lowest threshold and find buckets, many at a time; here each remaining score is compared with the
+ * few thresholds of its bucket. (Gathers for this take four times as long on Zen 5.) */
 #ifndef RK_KERNELS_TILE_CANDIDATES_H
 #define RK_KERNELS_TILE_CANDIDATES_H
 
 #include "kernels/tile.h"
 
-#define RK_TILE_CANDIDATES 256u /* scores of one round */
+#define RK_TILE_CANDIDATES 256u /* scores per round */
 
 struct rk_tile_candidates {
     float score[RK_TILE_CANDIDATES + RK_THRESHOLD_INDEX_PAD];
@@ -18,7 +18,7 @@ static inline uint32_t rk_tile_candidate_locate(const struct rk_threshold_index 
                                                 uint32_t bucket)
 {
     uint32_t k = threshold_index->base[bucket];
-    /* Two steps without a branch that could be guessed wrong do for nearly all. */
+    /* Two steps without a branch suffice for nearly all scores. */
     k += score >= threshold_index->threshold[k];
     k += score >= threshold_index->threshold[k];
     while (score >= threshold_index->threshold[k])

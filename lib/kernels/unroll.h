@@ -1,5 +1,4 @@
-/* "Unroll the next loop whole", in each compiler's words: what is kept in registers across it must have names
- * of its own. */
+/* Complete unrolling of the next loop, per compiler: arrays that stay in registers need constant indices. */
 #ifndef RK_KERNELS_UNROLL_H
 #define RK_KERNELS_UNROLL_H
 

@@ -2,7 +2,6 @@
 
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <time.h>
 
 #include "base/patient.h"
+#include "base/threads.h"
 
 /* The thread looks for a stop this often while nobody reads, and collects lines for as long between two
  * writes: under load it must not wake for every line, beside threads that compute. */
@@ -195,12 +195,7 @@ struct rk_log_writer *rk_log_writer_start(int fd, size_t bytes, rk_log_notice *n
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->some, NULL);
     pthread_cond_init(&writer->over, NULL);
-    sigset_t all, before; /* signals are main's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&writer->thread, NULL, write_lines, writer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!failed)
+    if (rk_thread_start(&writer->thread, "log", write_lines, writer))
         return writer;
     free(writer);
     return NULL;

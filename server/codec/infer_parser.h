@@ -1,18 +1,18 @@
-/* Parsing an inference request: what its parts share. */
+/* State and functions shared by the parts of the parser of inference requests. */
 #ifndef RK_CODEC_INFER_PARSER_H
 #define RK_CODEC_INFER_PARSER_H
 
 #include "codec/infer_request.h"
 #include "codec/json.h"
 
-/* What parsing passes from step to step. */
+/* The state of one parse. */
 struct rk_parser {
     struct rk_wire_request *wire;
     const struct rk_model *model;
     struct rk_json_source source;
-    const char *binary; /* the bytes behind the JSON */
+    const char *binary; /* the bytes after the JSON */
     size_t binary_bytes, binary_used;
-    char *storage; /* one block for all tensors that came as JSON */
+    char *storage; /* one block for all tensors given as JSON */
     size_t storage_bytes, storage_used;
     struct rk_region_finder *finder;
     bool binary_by_default;
@@ -26,24 +26,24 @@ enum rankd_status rk_parse_wrong(struct rk_parser *p, const char *field, const j
 /* The object of parameters of the request. */
 enum rankd_status rk_parse_parameters(struct rk_parser *p, const json_t *parameters);
 
-/* The inputs, and the outputs that are asked for (NULL: none was named). */
+/* The inputs, and the requested outputs (NULL: none was named). */
 enum rankd_status rk_parse_inputs(struct rk_parser *p, const json_t *inputs);
 enum rankd_status rk_parse_outputs(struct rk_parser *p, const json_t *outputs);
 
-/* A size in bytes, 0 if it is not there. */
+/* A size in bytes; 0 if absent. */
 enum rankd_status rk_parse_size(struct rk_parser *p, const char *owner, const json_t *object,
                                 const char *field, size_t *out);
 
-/* What a client may add to the parameters of an input or an output for servers of other kinds, such as
- * content_type: all names but those that begin as ours do, which must be one of `known`. */
+/* Checks the names of the parameters of an input or output. Names with one of our prefixes must be in
+ * `known`; other names (content_type, …) are for other servers and are accepted. */
 enum rankd_status rk_parse_only_ours(struct rk_parser *p, const json_t *parameters, const char *const *known,
                                      const char *where);
 
-/* A place in a region of shared memory, of an input or an output (`owner`, for sentences). */
+/* A range in a region of shared memory, of an input or an output (`owner`, for sentences). */
 enum rankd_status rk_parse_region(struct rk_parser *p, const char *owner, const json_t *parameters,
                                   enum rk_region_use use, size_t *bytes, void **at, bool *on_device);
 
-/* Tensors that came as JSON lie at multiples of this. */
+/* Alignment of tensors given as JSON. */
 enum { RK_STORAGE_ALIGN = 64 };
 static inline size_t rk_storage_aligned(size_t bytes)
 {

@@ -1,6 +1,6 @@
-/* Connections, and the deadlines that libmicrohttpd does not keep: its own timeout ends only silence, so a
- * client that drips a byte a second would hold a connection for ever. A thread looks at all connections a few
- * times a second while there are any, and ends those whose header, body or reply takes too long. */
+/* Connections, and the deadlines that libmicrohttpd lacks: its timeout ends only silent connections, so a
+ * client that sends a byte per second would keep a connection for ever. While there are connections, a thread
+ * checks them a few times per second, and ends those whose header, body or reply takes too long. */
 #ifndef RK_HTTP_CONNECTION_H
 #define RK_HTTP_CONNECTION_H
 
@@ -14,23 +14,23 @@
 
 enum rk_phase {
     RK_PHASE_IDLE,   /* between requests */
-    RK_PHASE_HEADER, /* some of a header has arrived */
+    RK_PHASE_HEADER, /* a part of a header has arrived */
     RK_PHASE_BODY,
     RK_PHASE_RUN, /* waits for a worker, or for its result */
     RK_PHASE_WRITE,
-    RK_PHASE_ENDED /* hung up on */
+    RK_PHASE_ENDED /* closed by the daemon */
 };
 
 struct rk_conn {
     struct rk_conn *next, **link;
     int fd;
     enum rk_phase phase;
-    struct rk_guard guard;   /* of what libmicrohttpd receives */
-    uint64_t requests;       /* that libmicrohttpd found */
-    bool cut;                /* the client had ended its side at the last look */
+    struct rk_guard guard;   /* filters the data for libmicrohttpd */
+    uint64_t requests;       /* that libmicrohttpd has parsed */
+    bool cut;                /* the client had closed its side at the last check */
     bool spare;              /* beyond --connections (places.h) */
-    uint64_t since_ns;       /* when the phase began */
-    uint64_t received_bytes; /* of the socket when it fell idle */
+    uint64_t since_ns;       /* start of the phase */
+    uint64_t received_bytes; /* bytes received on the socket when the connection became idle */
 };
 
 struct rk_conns {
@@ -38,13 +38,13 @@ struct rk_conns {
     pthread_cond_t wake;
     pthread_t thread;
     struct rk_conn *first;
-    size_t open, limit; /* not hung up on; of those the most that are served (places.h) */
+    size_t open, limit; /* connections that are open; the most that are served (places.h) */
     const struct rk_config *config;
     struct rk_metrics *metrics;
     bool stop, plain; /* plain: not TLS, so that an answer can be written to the socket */
 };
 
-/* Starts the thread. False: no thread could be started. */
+/* Starts the thread. False if that fails. */
 bool rk_conns_start(struct rk_conns *conns, const struct rk_config *config, struct rk_metrics *metrics,
                     bool plain, size_t limit) __attribute__((warn_unused_result));
 void rk_conns_stop(struct rk_conns *conns);
@@ -53,17 +53,18 @@ void rk_conns_stop(struct rk_conns *conns);
 struct rk_conn *rk_conn_new(struct rk_conns *conns, int fd);
 void rk_conn_free(struct rk_conns *conns, struct rk_conn *conn); /* NULL is fine */
 
-/* Answers past libmicrohttpd, which has no call to answer in the middle of an upload: no answer has begun.
- * `status` as in "408 Request Timeout"; the sentence has nothing that JSON would escape. */
+/* Writes an answer to the socket directly, because libmicrohttpd can't answer during an upload. No answer may
+ * have begun. `status` is as in "408 Request Timeout"; the sentence contains nothing that JSON escapes. */
 void rk_conn_say(const struct rk_conn *conn, const char *status, const char *sentence);
 
-/* Hangs up; libmicrohttpd sees it and cleans up. The lock is held, and so for the next. */
+/* Closes the connection; libmicrohttpd notices and cleans up. The lock is held, also for the next function.
+ */
 void rk_conn_end(struct rk_conns *conns, struct rk_conn *conn);
 
-/* Of an idle one: some of a request has arrived, and it is idle no longer. */
+/* True if a part of a request has arrived on an idle connection, which is then no longer idle. */
 bool rk_conn_has_begun(struct rk_conn *conn);
 
-/* The next phase begins. */
+/* Begins a phase. */
 void rk_conn_phase(struct rk_conns *conns, struct rk_conn *conn, enum rk_phase phase);
 
 #endif

@@ -1,9 +1,14 @@
 /* One request over HTTP and its answer.
  *
- * Its life: begun when the request line is read (on libmicrohttpd's thread, like all that follows unless it
- * says otherwise); its header checked; its body collected; handed to a worker, the connection suspended;
- * computed and written into memory by the worker, with a rest on the way where its bank waits for the disk;
- * the connection resumed; sent; ended. One thread has it at any time. */
+ * Steps, on the thread of libmicrohttpd unless noted:
+ *
+ *   1. begun when the request line is read
+ *   2. the header is checked, the body collected
+ *   3. the connection is suspended, the job goes to a worker
+ *   4. worker: parse, compute, write the reply into memory; parked while a bank waits for the disk
+ *   5. the connection is resumed, the answer sent, the exchange ended
+ *
+ * One thread has it at any time. */
 #ifndef RK_HTTP_EXCHANGE_H
 #define RK_HTTP_EXCHANGE_H
 
@@ -12,7 +17,7 @@
 
 #include "api/api.h"
 #include "api/route.h"
-#include "app.h"
+#include "api/transport.h"
 #include "codec/infer_reply.h"
 #include "codec/infer_request.h"
 #include "codec/inflate.h"
@@ -25,16 +30,17 @@
 #include "regions/regions.h"
 
 struct rk_http {
-    struct rk_app *app;
+    const struct rk_transport_env *env;
     struct MHD_Daemon *daemon;
     struct rk_conns conns;
-    atomic_size_t in_flight; /* exchanges that were received whole, or are answered: a stop waits for them */
+    atomic_size_t
+        in_flight; /* exchanges that are received completely, or being answered: a stop waits for them */
     char url[RK_URL_TEXT];
     struct rk_tls *tls; /* NULL: plain */
 };
 
 enum rk_step {
-    RK_STEP_BEGUN,   /* the header is not looked at yet */
+    RK_STEP_BEGUN,   /* the header is not checked yet */
     RK_STEP_READING, /* the body arrives */
     RK_STEP_RUNNING, /* a worker has it */
     RK_STEP_ANSWERED /* the answer is complete */
@@ -55,60 +61,60 @@ struct rk_exchange {
     const struct rk_route *route; /* NULL: none, see err */
     struct rk_match match;
     struct rk_principal who;
-    enum rk_encoding encoding, accepted; /* of the body; for the reply */
-    const char *json_length;             /* Inference-Header-Content-Length, NULL = not there */
+    enum rk_encoding encoding, accepted; /* of the body; of the reply */
+    const char *json_length;             /* Inference-Header-Content-Length; NULL = absent */
     bool is_infer, counted, close_after;
-    bool awaited; /* counts in http->in_flight */
-    bool spare;   /* in a spare place (places.h) */
-    bool options; /* the verb is OPTIONS: the answer is answer.allow */
-    bool
-        counted_in_flight; /* counts as in flight for metrics: not the light ones, or looking would be seen */
-    bool early_reply_sent; /* the answer was sent while the body still came: nothing follows it */
+    bool awaited;           /* counted in http->in_flight */
+    bool spare;             /* in a spare place (places.h) */
+    bool options;           /* the verb is OPTIONS: the answer is answer.allow */
+    bool counted_in_flight; /* counted as in flight in the metrics; light requests are not, or reading the
+                               metrics would change them */
+    bool early_reply_sent;  /* the answer was sent during the upload: nothing follows it */
 
     struct rk_body body;
     struct rk_err err;
-    int http_status; /* of the answer to an error, where it is not the error's own; 0 = it is */
+    int http_status; /* HTTP status of an error answer; 0 = the status of the error */
     uint64_t begun_ns, received_ns, written_ns;
-    uint64_t write_ns; /* time of writing the reply that lies before written_ns */
+    uint64_t write_ns; /* time spent writing the reply before written_ns */
 
-    struct rk_answer answer; /* of everything but a successful inference */
+    struct rk_answer answer; /* for everything but a successful inference */
 
     struct rk_wire_request wire;
     struct rk_region_bindings bindings; /* of shared memory that the request names */
     struct rk_reply reply;
     struct rk_wire_reply out;
     struct rk_infer_meta meta;
-    void *packed; /* the reply's body, compressed */
+    void *packed; /* the compressed body of the reply */
     size_t packed_bytes;
     size_t sent_bytes;
 };
 
-/* Looks at the header. On failure exchange->err is set and the body, if any, is read and dropped. True if the
- * answer must go out at once and the connection be closed: the rest of what the client sends can't be
- * understood, or is not worth reading. */
+/* Checks the header. On failure exchange->err is set and the body, if any, is read and dropped. True if the
+ * answer must be sent at once and the connection closed, because further data of the client is meaningless.
+ */
 bool rk_exchange_header(struct rk_exchange *exchange, const char *method);
 
-/* The whole body is there: answers at once or submits to the workers. True: submitted, the connection is
- * suspended. */
+/* Called when the body is complete: answers at once or submits the job to the workers. True: submitted, and
+ * the connection is suspended. */
 bool rk_exchange_run(struct rk_exchange *exchange);
 
-/* Worker's side of an inference. True: out or err is filled. False: it waits for a bank and must not be
- * touched any more; rk_exchange_infer_on() is called when its job is resumed, and the same holds of that. */
-bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+/* The part of an inference on a worker. RK_INFER_DONE: out or err is filled. RK_INFER_PARKED: the request
+ * waits for a bank and must not be touched any more; rk_exchange_infer_on() continues when its job is
+ * resumed, with the same result. */
+enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
-bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
+enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
 
-/* Queues the answer, whatever it is. */
+/* Queues the answer: result or error. */
 enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange);
 
-/* A body over the limit is refused while it still comes, past libmicrohttpd, which can't do that: a client
- * that waits for the answer gets it, and one that goes on sending is not cut off with a reset that destroys
- * the answer; what it sends is dropped until it ends. Without effect over TLS: there the answer comes at the
- * end. */
+/* Refuses a body over the limit during the upload, by writing to the socket directly. A client that waits for
+ * the answer gets it. A client that continues is not reset, which would destroy the answer; its data is
+ * dropped until the end. No effect over TLS: there the answer comes at the end. */
 void rk_exchange_tell(struct rk_exchange *exchange);
 
-/* Counts, logs and frees. */
+/* Counts, logs and frees the exchange. */
 void rk_exchange_end(struct rk_exchange *exchange);
 
 #endif

@@ -1,4 +1,4 @@
-/* What ring clients may hold: connections and bytes, in total and for each uid. Any thread. */
+/* Limits on the connections and bytes of ring clients, in total and per uid. Any thread. */
 #ifndef RK_RING_QUOTA_H
 #define RK_RING_QUOTA_H
 
@@ -17,8 +17,9 @@ struct rk_quota_limits {
 struct rk_quota *rk_quota_new(const struct rk_quota_limits *limits); /* NULL if out of memory */
 void rk_quota_free(struct rk_quota *quota);                          /* NULL is fine */
 
-/* Each take is matched by one give of the same uid and size. A connection is taken first, its segment's bytes
- * when it is known how many. RANKD_OVERLOADED, with the limit in the sentence, if there is no room. */
+/* Each take is matched by one give with the same uid and size. A connection is taken first, the bytes of its
+ * segment once their number is known. RANKD_OVERLOADED, with the limit in the sentence, if a limit is
+ * reached. */
 enum rankd_status rk_quota_connect(struct rk_quota *quota, uid_t uid, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_quota_disconnect(struct rk_quota *quota, uid_t uid);

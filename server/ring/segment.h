@@ -1,4 +1,4 @@
-/* The memory shared with one client: made, sealed, mapped; its two rings seen from the daemon's side. */
+/* The memory shared with one client, and the daemon's side of its two rings. */
 #ifndef RK_RING_SEGMENT_H
 #define RK_RING_SEGMENT_H
 
@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "rankd_shm.h"
 
-/* Everything that is decided by is kept here, outside the client's reach. */
+/* The values that decisions depend on, in memory that the client can't write. */
 struct rk_shm_segment {
     struct rankd_shm_segment *shared;
     struct rankd_shm_submission *submissions;
@@ -22,28 +22,29 @@ struct rk_shm_segment {
 /* Bytes of a segment with that many entries and that arena, rounded up to pages; 0 if that overflows. */
 size_t rk_shm_segment_bytes(uint32_t entries, uint64_t arena_bytes);
 
-/* Makes and maps a segment whose pages are all there. *fd is the memfd, the caller's to send and close; it is
- * sealed against shrinking, growing and further seals. RANKD_OVERLOADED if the system has no memory for it;
- * nothing is held then. */
+/* Makes and maps a segment with all pages allocated. *fd is the memfd, owned by the caller, sealed against
+ * shrinking, growing and further seals. RANKD_OVERLOADED if the system has no memory for it; nothing is
+ * allocated then. */
 enum rankd_status rk_shm_segment_open(struct rk_shm_segment *segment, uint32_t entries, uint64_t arena_bytes,
                                       uint64_t daemon_id, int *fd, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* Gives the shared memory back at once, while workers may still read and write it: private zeros take its
- * place, at the same addresses, until rk_shm_segment_close(). */
+/* Frees the shared memory at once, while workers may still read and write it: private zero pages replace it
+ * at the same addresses until rk_shm_segment_close(). */
 void rk_shm_segment_abandon(struct rk_shm_segment *segment);
 void rk_shm_segment_close(struct rk_shm_segment *segment); /* fine on a zeroed one, and twice */
 
-/* The next submission is copied to *entry. 1: there was one; 0: none; -1: the indices are impossible. */
+/* Copies the next submission to *entry. 1: copied; 0: there is none; -1: the indices are impossible. */
 int rk_shm_segment_take(struct rk_shm_segment *segment, struct rankd_shm_submission *entry);
 bool rk_shm_segment_has_submission(const struct rk_shm_segment *segment);
 
-/* How many completions the client has not taken yet, or -1 if the index it wrote is impossible. */
+/* Number of completions that the client has not taken, or -1 if the index of the client is impossible. */
 int64_t rk_shm_segment_untaken(const struct rk_shm_segment *segment);
 
-/* Publishes a completion. The caller has made sure that there is room, and that one thread at a time does. */
+/* Publishes a completion. The caller makes sure that there is room, and that one thread at a time publishes.
+ */
 void rk_shm_segment_complete(struct rk_shm_segment *segment, const struct rankd_shm_completion *entry);
 
-/* The client sleeps and is to be rung; at most once per sleep. */
+/* True if the client sleeps and needs a doorbell; at most once per sleep. */
 bool rk_shm_segment_client_sleeps(struct rk_shm_segment *segment);
 void rk_shm_segment_daemon_waits(struct rk_shm_segment *segment, enum rankd_waiting waiting);
 void rk_shm_segment_grant_spin(struct rk_shm_segment *segment, uint32_t ns);

@@ -1,0 +1,42 @@
+/* What a transport is to the calls of rankd.h: a way to the daemon, and what its urls begin with. */
+#ifndef RANKD_TRANSPORT_H
+#define RANKD_TRANSPORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "rankd.h"
+
+struct rankd_transport {
+    void (*close)(rankd_client *client);
+    void (*forked)(rankd_client *client); /* in the child of a fork; async-signal-safe calls only */
+    int (*reconnect)(rankd_client *client, struct rankd_error *error);
+    void *(*alloc)(rankd_client *client, uint64_t bytes);
+    void (*release)(rankd_client *client, void *memory);
+    void (*arena)(rankd_client *client, uint64_t *bytes, uint64_t *largest_free);
+    int (*submit)(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
+                  struct rankd_error *error);
+    /* wait with limit 0: RANKD_PENDING if it is not there */
+    int (*wait)(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
+    int (*cancel)(rankd_client *client, uint64_t tag, bool discard);
+    int (*call)(rankd_client *client, const char *method, const char *path, const void *body, size_t bytes,
+                uint64_t timeout_ns, char **answer, size_t *answer_bytes, struct rankd_error *error);
+    uint64_t (*daemon_id)(rankd_client *client);
+};
+
+/* First member of each transport's own struct. */
+struct rankd_client {
+    const struct rankd_transport *transport;
+    atomic_bool forked;
+    struct rankd_client *next, *previous; /* all clients of the process, for the fork handler */
+};
+
+/* One row of the table in client.c. */
+struct rankd_transport_kind {
+    const char *prefix; /* of the urls that it takes */
+    /* `url` is whole, prefix included. On success *client is the caller's, with its `transport` set. */
+    int (*open)(const char *url, const struct rankd_options *options, rankd_client **client,
+                struct rankd_error *error);
+};
+
+#endif
