@@ -192,13 +192,9 @@ struct rk_log_writer *rk_log_writer_start(int fd, size_t bytes, rk_log_notice *n
     writer->notice = notice;
     writer->argument = argument;
     atomic_flag_clear(&writer->writing);
-    pthread_condattr_t attributes;
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->some, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&writer->over, &attributes);
-    pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&writer->over, NULL);
     if (rk_thread_start(&writer->thread, "log", write_lines, writer))
         return writer;
     free(writer);
@@ -216,7 +212,7 @@ bool rk_log_writer_stop(struct rk_log_writer *writer)
     writer->stop_ns = now_ns() + RK_LOG_FLUSH_MS * UINT64_C(1000000);
     pthread_cond_signal(&writer->some);
     while (!writer->ended && late == 0)
-        late = pthread_cond_timedwait(&writer->over, &writer->lock, &until);
+        late = pthread_cond_clockwait(&writer->over, &writer->lock, CLOCK_MONOTONIC, &until);
     const bool ended = writer->ended;
     pthread_mutex_unlock(&writer->lock);
     if (!ended) {

@@ -48,7 +48,8 @@ static void *give_back(void *argument)
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += PAUSE_S;
-        while (!memory->stopping && pthread_cond_timedwait(&memory->some, &memory->lock, &until) != ETIMEDOUT)
+        while (!memory->stopping &&
+               pthread_cond_clockwait(&memory->some, &memory->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
             continue;
         atomic_store(&memory->given, 0);
         pthread_mutex_unlock(&memory->lock);
@@ -61,7 +62,6 @@ static void *give_back(void *argument)
 
 struct rk_memory *rk_memory_start(struct rk_err *err)
 {
-    pthread_condattr_t attributes;
     struct rk_memory *memory = calloc(1, sizeof *memory);
     if (!memory) {
         (void)rk_fail(err, RANKD_INTERNAL, "no memory");
@@ -71,10 +71,7 @@ struct rk_memory *rk_memory_start(struct rk_err *err)
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_BY_ARENA);
     rk_json_heap_install();
     pthread_mutex_init(&memory->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&memory->some, &attributes);
-    pthread_condattr_destroy(&attributes);
+    pthread_cond_init(&memory->some, NULL);
     if (!rk_thread_start(&memory->thread, "memory", give_back, memory)) {
         free(memory);
         (void)rk_fail(err, RANKD_INTERNAL, "could not start the thread that gives memory back");
