@@ -1,8 +1,8 @@
 /* Running one inference request: the bank it names is looked up, the engine computes, the batch is appended,
  * metrics and statistics are kept. The same function behind every transport.
  *
- * Where a request has to wait for a bank it is parked: its worker serves others, and once the bank wakes it, a
- * free worker continues it. Its life:
+ * Where a request has to wait for a bank it is parked: its worker serves others, and once the bank wakes it,
+ * a free worker continues it. Its life:
  *
  *     queued in the worker pool ---- its deadline passed, or the pool is abandoned ----> drop()
  *        |
