@@ -1,9 +1,10 @@
 #!/bin/sh
 # Makes a root file system that holds the given programs and what they load, nothing else.
 #   rootfs.sh PROGRAM... FOLDER
-# Also leaves /var/lib/dpkg/status.d/<package> for each package that a library came from, where image scanners look
-# for them in images without a package manager.
+# Also leaves, for each package that a library came from, /var/lib/dpkg/status.d/<package>, where image scanners look in
+# images without a package manager, and /usr/share/doc/<package>/copyright; and rankd's own licence and notices.
 set -eu
+source=$(dirname "$0")/../..
 programs=""
 while [ $# -gt 1 ]; do programs="$programs $1"; shift; done
 root=$1
@@ -13,13 +14,26 @@ ln -sfn usr/lib "$root/lib"
 ln -sfn usr/lib64 "$root/lib64"
 cp $programs "$root/usr/bin/"
 
+notices() {
+    mkdir -p "$root/usr/share/doc/$1"
+    cp -L "/usr/share/doc/$1/copyright" "$root/usr/share/doc/$1/"
+}
+mkdir -p "$root/usr/share/doc/rankd"
+cp "$source/LICENSE" "$source/NOTICE" "$root/usr/share/doc/rankd/"
+notices libmicrohttpd-dev # linked statically
+
 # ldd prints "name => path (address)", and the loader alone as "path (address)".
+origins=""
 for library in $(ldd $programs | awk '$2 == "=>" && $3 ~ "^/" {print $3} $1 ~ "^/.*ld-linux" {print $1}' | sort -u); do
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library" # the alternatives' links are followed: the name that is asked for holds the file
     real=$(readlink -f "$library")
-    package=$(dpkg -S "$real" "${real#/usr}" 2>/dev/null | head -n 1 | sed 's/: .*//')
-    [ -z "$package" ] || dpkg-query -s "$package" >"$root/var/lib/dpkg/status.d/${package%%:*}"
+    origins="$origins $real ${real#/usr}"
+done
+# One look-up for all of them, which reads every package's list of files. Of the two names of a file, dpkg knows one.
+for package in $(dpkg -S $origins 2>/dev/null | sed 's/[:,].*//' | sort -u); do
+    dpkg-query -s "$package" >"$root/var/lib/dpkg/status.d/$package"
+    notices "$package"
 done
 
 printf 'root:x:0:0:root:/:/sbin/nologin\nrankd:x:10001:10001:rankd:/var/lib/rankd:/sbin/nologin\n' >"$root/etc/passwd"

@@ -108,6 +108,11 @@ def test_lintian_finds_no_error_and_nothing_to_warn_of(packages):
     assert not re.search("^[EW]:", done.stdout, re.M), done.stdout
 
 
+def test_the_daemon_s_package_names_the_library_that_it_contains(packages):
+    version = sh("dpkg-query", "-W", "-f", "${source:Version}", "libmicrohttpd-dev").stdout
+    assert sh("dpkg-deb", "-f", packages["rankd"], "Built-Using").stdout.strip() == f"libmicrohttpd (= {version})"
+
+
 def test_the_service_runs_as_a_system_user_of_its_own(machine):
     name, _, uid, gid, _, home, shell = machine("getent", "passwd", "rankd").stdout.strip().split(":")
     assert 0 < int(uid) < 1000 and home == "/var/lib/rankd" and shell.endswith("nologin")
