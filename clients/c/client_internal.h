@@ -1,4 +1,4 @@
-/* What a transport is to the calls of rankd.h. */
+/* The interface between rankd.h and the transports. */
 #ifndef RANKD_CLIENT_INTERNAL_H
 #define RANKD_CLIENT_INTERNAL_H
 
@@ -16,7 +16,7 @@ struct rankd_transport {
     void (*arena)(rankd_client *client, uint64_t *bytes, uint64_t *largest_free);
     int (*submit)(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
                   struct rankd_error *error);
-    /* wait with limit 0: RANKD_PENDING if it is not there */
+    /* wait with timeout 0: RANKD_PENDING if there is no reply yet */
     int (*wait)(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
     int (*cancel)(rankd_client *client, uint64_t tag, bool discard);
     int (*call)(rankd_client *client, const char *method, const char *path, const void *body, size_t bytes,
@@ -24,7 +24,7 @@ struct rankd_transport {
     uint64_t (*daemon_id)(rankd_client *client);
 };
 
-/* First member of each transport's own struct. */
+/* First member of the struct of each transport. */
 struct rankd_client {
     const struct rankd_transport *transport;
     atomic_bool forked;
@@ -40,36 +40,36 @@ int rankd_http_open(const char *url, const struct rankd_options *options, rankd_
 int rankd_fail(struct rankd_error *error, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The sentence of a body like {"error": "…"}, or a piece of the body itself, into *error. */
+/* Copies the sentence of a body like {"error": "…"}, or else the beginning of the body, to *error. */
 int rankd_fail_json(struct rankd_error *error, int status, const char *body, size_t bytes);
 
-/* *reply becomes a failed one with that sentence; returns `status`. */
+/* Makes *reply a failed one with this sentence; returns `status`. */
 int rankd_reply_fail(struct rankd_reply *reply, int status, const char *sentence);
 
 /* CLOCK_MONOTONIC, ns; and a moment `timeout_ns` from now that saturates at UINT64_MAX. */
 uint64_t rankd_now_ns(void);
 uint64_t rankd_until(uint64_t timeout_ns);
 
-/* From now until then, rounded up; an hour at most, after which one may ask again. 0: it is past. */
+/* Milliseconds from now until `until_ns`, rounded up; at most an hour, so that callers ask again. 0: past. */
 int rankd_milliseconds(uint64_t until_ns);
 
-/* Room that an output may need at most, from the request's inputs; 0 if they do not tell. */
+/* Upper bound of the bytes of an output, from the inputs of the request; 0 if unknown. */
 uint64_t rankd_output_room(const struct rankd_request *request, int port);
 
 uint64_t rankd_dtype_bytes(int dtype); /* of an element; 0 outside the enumeration */
 
-/* Whether the tensor is of one or two dimensions and of a type there is, and its bytes are what both need. */
+/* True if the tensor has one or two dimensions, a known type, and bytes that match both. */
 bool rankd_fits(const struct rankd_tensor *tensor);
 
-/* The same of an output that a daemon describes, which has the type that its port always has. */
+/* The same for an output that a daemon describes, which must have the type of its port. */
 bool rankd_output_fits(const struct rankd_tensor *output);
 
-/* Whether a daemon may end a request, or a call, so: RANKD_OK or an error's status. Others would be taken for
- * the library's own. */
+/* True if a daemon may report this status for a request or a call: RANKD_OK or a rankd_status. Others would
+ * be mistaken for statuses of the library. */
 bool rankd_is_status(long status);
 
-/* Checks what would otherwise be read out of bounds here, or what one of the transports has no way to say.
- * RANKD_MISUSE; RANKD_NOT_FOUND, RANKD_INVALID where a name is longer than any that the daemon knows. */
+/* Checks pointers and sizes that would be read out of bounds here, and values that a transport can't express.
+ * RANKD_MISUSE; RANKD_NOT_FOUND or RANKD_INVALID for a name longer than any that the daemon knows. */
 int rankd_check_request(const struct rankd_request *request, struct rankd_error *error);
 
 extern const char *const rankd_dtype_names[RANKD_DTYPE_COUNT];
