@@ -1,8 +1,8 @@
-/* The ring: what lies in the memory that a trainer and rankd share, and the packets on the socket beside it.
+/* The ring: layout of the memory that a trainer and rankd share, and of the packets on the socket.
  *
- * PROTOCOL.md tells who writes what, in which order, and what happens when one of the two dies; this
- * file is the layout. All integers are little-endian, all offsets count from the first byte of the segment,
- * no pointer is ever stored. Fields named `reserved` are written as zero and not looked at. */
+ * PROTOCOL.md has the order of writes and the rules for the death of a side. All integers are little-endian,
+ * all offsets count from the first byte of the segment, pointers are never stored. Fields named `reserved`
+ * are written as zero and not read. */
 #ifndef RANKD_SHM_H
 #define RANKD_SHM_H
 
@@ -57,9 +57,9 @@ struct rankd_shm_segment {
     /* Written by the daemon. */
     _Atomic uint32_t submit_head;   /* entries the daemon took */
     _Atomic uint32_t complete_tail; /* completions the daemon published */
-    _Atomic uint32_t spin_ns;       /* how long the client may spin before it sleeps; 0 = not at all */
+    _Atomic uint32_t spin_ns;       /* longest spin of the client before it sleeps; 0 = none */
     uint8_t reserved2[116];
-    /* RANKD_ASLEEP is stored by the side that sleeps and taken back by whichever side comes first. */
+    /* RANKD_ASLEEP is stored by the side that sleeps, and cleared by the first side that wakes it. */
     _Atomic uint32_t daemon_waiting;
     uint8_t reserved3[124];
     _Atomic uint32_t client_waiting;
@@ -89,16 +89,17 @@ static_assert(offsetof(struct rankd_shm_segment, client_waiting) == 512, "layout
 
 enum rankd_operation {
     RANKD_OP_NOP = 1,    /* completes at once with status 0 */
-    RANKD_OP_INFER = 2,  /* a struct rankd_shm_descriptor says what */
-    RANKD_OP_CANCEL = 3, /* of the request `cancel_tag`; has no completion of its own */
+    RANKD_OP_INFER = 2,  /* described by a struct rankd_shm_descriptor */
+    RANKD_OP_CANCEL = 3, /* cancels the request `cancel_tag`; has no completion */
 };
 
 /* An entry of the submission ring. */
 struct rankd_shm_submission {
     uint32_t operation;
     uint32_t descriptor_bytes; /* at most RANKD_SHM_DESCRIPTOR_MAX */
-    uint64_t tag;              /* the client's, comes back in the completion */
-    uint64_t timeout_ns;       /* from the moment the daemon takes the entry; 0 = the daemon's default */
+    uint64_t tag;              /* chosen by the client, returned in the completion */
+    uint64_t
+        timeout_ns; /* from the moment at which the daemon takes the entry; 0 = the default of the daemon */
     uint64_t descriptor_offset;
     uint64_t reply_offset; /* room for one struct rankd_shm_reply */
     uint64_t cancel_tag;
@@ -121,7 +122,7 @@ struct rankd_shm_completion {
     uint32_t status; /* enum rankd_status */
     uint32_t reserved0;
     uint64_t queue_ns;   /* from taking the entry to the start of the computation */
-    uint64_t compute_ns; /* the computation, and the append where there was one */
+    uint64_t compute_ns; /* the computation, and the append if there is one */
     uint64_t reserved[4];
 };
 
@@ -132,18 +133,19 @@ static_assert(offsetof(struct rankd_shm_completion, queue_ns) == 16, "layout");
 static_assert(offsetof(struct rankd_shm_completion, compute_ns) == 24, "layout");
 static_assert(offsetof(struct rankd_shm_completion, reserved) == 32, "layout");
 
-/* ---- What an INFER entry points at ----------------------------------------------------------------------
+/* ---- Target of an INFER entry ----------------------------------------------------------------------
  */
 
-/* Head of a descriptor. Behind it, without gaps: `inputs` and then `outputs` tensors, then `parameters`
+/* Head of a descriptor. After it, without gaps: `inputs` tensors, `outputs` tensors, then `parameters`
  * parameters, each followed by its text. */
 struct rankd_shm_descriptor {
     uint32_t version; /* RANKD_SHM_VERSION */
     uint32_t inputs;
-    uint32_t outputs; /* 0: the model's defaults are computed, and only the reply's numbers come back */
+    uint32_t
+        outputs; /* 0: the defaults of the model are computed, and only the numbers of the reply come back */
     uint32_t parameters;
     char model[RANKD_NAME_BYTES]; /* "ap", …, filled up with NUL */
-    char id[64];                  /* the request's own name for logs, or NUL */
+    char id[64];                  /* name of the request for logs, or NUL */
     uint64_t reserved[2];
 };
 
@@ -157,7 +159,7 @@ static_assert(offsetof(struct rankd_shm_descriptor, id) == 48, "layout");
 static_assert(offsetof(struct rankd_shm_descriptor, reserved) == 112, "layout");
 
 /* A tensor in the arena, row-major. For an input, `bytes` is exactly the product of shape and element size;
- * for an output it is the room there is, and dtype, rank and shape are not looked at. */
+ * for an output it is the available room, and dtype, rank and shape are ignored. */
 struct rankd_shm_tensor {
     uint32_t port;  /* enum rankd_input or rankd_output */
     uint32_t dtype; /* enum rankd_dtype */
@@ -193,7 +195,7 @@ static_assert(offsetof(struct rankd_shm_parameter, type) == 32, "layout");
 static_assert(offsetof(struct rankd_shm_parameter, text_bytes) == 36, "layout");
 static_assert(offsetof(struct rankd_shm_parameter, number) == 40, "layout");
 
-/* What became of one output. On "the room is too small" `bytes` is what is needed. */
+/* The result of one output. If the room is too small, `bytes` is the needed size. */
 struct rankd_shm_result {
     uint32_t dtype;
     uint32_t rank;
@@ -209,11 +211,11 @@ static_assert(offsetof(struct rankd_shm_result, bytes) == 24, "layout");
 
 enum { RANKD_HAS_GRADIENT = 1u << 0, RANKD_HAS_BANK = 1u << 1 };
 
-/* Written by the daemon where the entry's reply_offset points, before the completion is published. */
+/* Written by the daemon at reply_offset of the entry, before the completion is published. */
 struct rankd_shm_reply {
     uint32_t status;  /* as in the completion */
-    uint32_t outputs; /* bits 1u << RANKD_OUT_*: those that were written */
-    uint32_t has;     /* RANKD_HAS_*: which of the numbers below count */
+    uint32_t outputs; /* bits 1u << RANKD_OUT_* of the written outputs */
+    uint32_t has;     /* RANKD_HAS_*: which of the numbers below are valid */
     uint32_t reserved0;
     double loss;
     uint64_t lists;
@@ -252,7 +254,7 @@ static_assert(offsetof(struct rankd_shm_reply, error) == 512, "layout");
 /* ---- Packets on the socket (SOCK_SEQPACKET) -------------------------------------------------------------
  */
 
-/* A packet of one byte is a doorbell, whatever the byte. Every other packet begins with its kind. */
+/* A packet of one byte is a doorbell, for any value of the byte. Every other packet begins with its kind. */
 enum rankd_packet_kind {
     RANKD_PACKET_HELLO = 0x4f4c4548u,   /* client, first: struct rankd_hello */
     RANKD_PACKET_WELCOME = 0x434c4557u, /* daemon: struct rankd_welcome and, on success, the segment's fd */
@@ -263,11 +265,11 @@ enum rankd_packet_kind {
 
 struct rankd_hello {
     uint32_t kind;
-    uint32_t version_min; /* the layouts that the client knows */
+    uint32_t version_min; /* range of layouts that the client knows */
     uint32_t version_max;
     uint32_t entries;     /* wanted, rounded up to a power of two; 0 = the daemon's default */
     uint64_t arena_bytes; /* wanted; 0 = the daemon's default */
-    uint32_t spin_us;     /* how long the client would like to spin; the daemon grants or not (spin_ns) */
+    uint32_t spin_us;     /* wanted spin time; the daemon grants it or not (spin_ns) */
     uint32_t reserved0;
     uint64_t reserved[4];
 };
@@ -283,7 +285,8 @@ static_assert(offsetof(struct rankd_hello, reserved) == 32, "layout");
 
 struct rankd_welcome {
     uint32_t kind;
-    uint32_t status;  /* enum rankd_status; other than 0: no fd came along and the daemon hangs up */
+    uint32_t
+        status; /* enum rankd_status; other than 0: there is no fd, and the daemon closes the connection */
     uint32_t version; /* the layout of the segment; on failure the newest one that the daemon knows */
     uint32_t entries;
     uint64_t segment_bytes;
@@ -302,13 +305,13 @@ static_assert(offsetof(struct rankd_welcome, daemon_id) == 24, "layout");
 static_assert(offsetof(struct rankd_welcome, text) == 32, "layout");
 static_assert(offsetof(struct rankd_welcome, reserved) == 544, "layout");
 
-/* Head of the control channel's packets. One call at a time on a connection. */
+/* Head of the packets of the control channel. One call at a time per connection. */
 struct rankd_control {
     uint32_t kind;
-    uint32_t tag;         /* the client's, comes back in the answer */
+    uint32_t tag;         /* chosen by the client, returned in the answer */
     uint32_t http_status; /* of an answer: 200, 404, … */
     uint32_t reserved0;
-    uint64_t total_bytes; /* of an answer's whole body */
+    uint64_t total_bytes; /* of the whole body of an answer */
     uint64_t offset;      /* of this page within it */
 };
 

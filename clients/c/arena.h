@@ -1,4 +1,5 @@
-/* Cuts the shared arena up. What is where is remembered outside of it, in this process. Not thread-safe. */
+/* Allocator of the shared arena. Its bookkeeping is outside of the arena, in this process. Not thread-safe.
+ */
 #ifndef RANKD_ARENA_H
 #define RANKD_ARENA_H
 

@@ -1,5 +1,5 @@
-/* The HTTP transport's insides: one exchange each (http_transfer.c), memory (http_memory.c), and the calls of
- * rankd.h over them (http.c). */
+/* Internals of the HTTP transport: single exchanges (http_transfer.c), memory (http_memory.c), and the
+ * functions of rankd.h on top of them (http.c). */
 #ifndef RANKD_HTTP_INTERNAL_H
 #define RANKD_HTTP_INTERNAL_H
 
@@ -21,21 +21,21 @@ struct rankd_transfer {
     char *body;
     struct rankd_http_room rooms[RANKD_OUT_COUNT];
     bool started, done, discarded;
-    bool incomplete; /* a header found no memory */
-    bool once;       /* it changes something: not to be sent again by curl, which does so when a connection
-                        that was used before is closed without an answer */
-    unsigned sent;   /* how often it was, or was about to be */
+    bool incomplete; /* no memory for a header */
+    bool once; /* it changes state: curl must not send it again, which it does if a reused connection closes
+                  without an answer */
+    unsigned sent; /* number of times that it was sent, or was about to be */
     CURLcode outcome;
     char detail[CURL_ERROR_SIZE];
     char *answer;
-    size_t answer_bytes, most_bytes; /* a longer one is not taken */
+    size_t answer_bytes, most_bytes; /* a longer answer is refused */
     bool too_long;
     size_t json_bytes;
     enum {
         RANKD_LENGTH_NONE,
         RANKD_LENGTH_GOOD,
         RANKD_LENGTH_BAD
-    } json_length; /* the header that tells it */
+    } json_length; /* the header with the length of the JSON */
 };
 
 struct rankd_http {
@@ -59,7 +59,7 @@ static inline struct rankd_http *rankd_http_of(rankd_client *client)
     return (struct rankd_http *)client;
 }
 
-/* Owns `body` whatever the outcome. NULL: out of memory. */
+/* Takes ownership of `body` in any case. NULL: out of memory. */
 struct rankd_transfer *rankd_transfer_new(struct rankd_http *http, const char *method, const char *path,
                                           char *body, size_t bytes);
 void rankd_transfer_header(struct rankd_transfer *transfer, const char *line);     /* sets `incomplete` */
@@ -67,17 +67,17 @@ void rankd_transfer_end(struct rankd_http *http, struct rankd_transfer *transfer
 void rankd_transfer_free(struct rankd_http *http,
                          struct rankd_transfer *transfer); /* with the lock; enqueued */
 
-/* With the lock: nobody will take its answer. Its connection is closed. */
+/* With the lock: discards the answer and closes the connection. */
 void rankd_http_forget(struct rankd_http *http, struct rankd_transfer *transfer);
 
-/* The HTTP status of a finished transfer, 200 or an error's; or a status of our own with *error. */
+/* The HTTP status of a finished transfer, 200 or that of an error; or a client status with *error. */
 int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *error);
 
-/* With the lock; a transfer is begun by whoever drives next. */
+/* With the lock. The next driving thread begins the transfer. */
 uint64_t rankd_http_enqueue(struct rankd_http *http, struct rankd_transfer *transfer);
-/* With the lock. One whose answer may still be taken; NULL: there is none of that tag. */
+/* With the lock. The transfer with this tag whose answer may still be taken; NULL: none. */
 struct rankd_transfer *rankd_http_find(struct rankd_http *http, uint64_t tag);
-/* With the lock, which is let go meanwhile. False: the limit passed. */
+/* With the lock, which is released meanwhile. False: the limit passed. */
 bool rankd_http_wait_done(struct rankd_http *http, uint64_t tag, uint64_t until_ns);
 void rankd_http_wake(struct rankd_http *http); /* with the lock: something was enqueued */
 

@@ -1,4 +1,4 @@
-/* Requests and replies as the Open Inference Protocol writes them, with binary tensors. */
+/* Requests and replies in the format of the Open Inference Protocol, with binary tensors. */
 #ifndef RANKD_HTTP_JSON_H
 #define RANKD_HTTP_JSON_H
 
@@ -8,15 +8,15 @@
 
 struct rankd_piece;
 
-/* The body: JSON head, then the inputs' bytes. malloc'ed; *json_bytes is the head's length. NULL: out of
- * memory. */
+/* The body: JSON, then the bytes of the inputs. malloc'ed; *json_bytes is the length of the JSON. NULL: out
+ * of memory. */
 char *rankd_http_encode(const struct rankd_request *request, size_t *json_bytes, size_t *bytes);
 
-/* Where an output of a request goes. */
+/* The destination of an output of a request. */
 struct rankd_http_room {
     bool wanted;
-    void *to;       /* NULL: memory of the client's, the reply's */
-    uint64_t bytes; /* 0 with `to` NULL: as much as it may need */
+    void *to;       /* NULL: memory of the client, owned by the reply */
+    uint64_t bytes; /* 0 with `to` NULL: the needed size */
 };
 
 /* Reads the body of a 200. Outputs without a place of their own are taken of *pieces (http_memory.h). Returns

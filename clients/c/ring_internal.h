@@ -12,13 +12,13 @@
 
 enum { RANKD_SLOT_BYTES = RANKD_SHM_DESCRIPTOR_MAX + (int)sizeof(struct rankd_shm_reply) };
 
-/* What the header said when it was looked at. The daemon could change it afterwards. */
+/* A validated copy of the header, because the daemon could change the original later. */
 struct rankd_layout {
     uint32_t entries;
     uint64_t submissions_offset, completions_offset, arena_offset, arena_bytes;
 };
 
-/* A mapped segment. One that was lost stays while pieces of its arena are in use. */
+/* A mapped segment. A lost one stays mapped while memory of its arena is in use. */
 struct rankd_mapping {
     struct rankd_mapping *next;
     struct rankd_shm_segment *shared;
@@ -30,32 +30,32 @@ struct rankd_mapping {
 enum rankd_slot_state {
     RANKD_SLOT_FREE,
     RANKD_SLOT_SUBMITTED,
-    RANKD_SLOT_DISCARDED, /* submitted, and nobody will take the reply */
+    RANKD_SLOT_DISCARDED, /* submitted; the reply will be dropped */
     RANKD_SLOT_COMPLETED
 };
 
-/* A request that is outstanding, and what is to be done for it at the end. */
+/* An outstanding request, and the work at its end. */
 struct rankd_slot {
     enum rankd_slot_state state;
     uint64_t tag;
     struct rankd_shm_completion completion;
     void *inputs[RANKD_IN_COUNT]; /* copies, freed at the end; NULL = in place */
     struct {
-        void *room; /* in the arena: where the daemon writes; NULL = not asked for */
-        void *to;   /* the caller's memory outside of it, copied to; NULL = none */
-        bool owned; /* the room goes with the reply */
+        void *room; /* in the arena, written by the daemon; NULL = not requested */
+        void *to;   /* memory of the caller outside of the arena, copied to; NULL = none */
+        bool owned; /* the room belongs to the reply */
         uint64_t bytes;
     } outputs[RANKD_OUT_COUNT];
 };
 
-/* Of the page that a call waits for. */
+/* State of the page that a call waits for. */
 enum rankd_answer_state {
-    RANKD_ANSWER_UNWANTED, /* the call was given up, or there is none */
+    RANKD_ANSWER_UNWANTED, /* the call was abandoned, or there is none */
     RANKD_ANSWER_AWAITED,
     RANKD_ANSWER_THERE,
-    RANKD_ANSWER_TOO_LARGE, /* for this process's memory */
-    RANKD_ANSWER_WRONG,     /* not a page that was asked for */
-    RANKD_ANSWER_LOST       /* with its connection */
+    RANKD_ANSWER_TOO_LARGE, /* for the memory of this process */
+    RANKD_ANSWER_WRONG,     /* not the requested page */
+    RANKD_ANSWER_LOST       /* the connection ended */
 };
 
 struct rankd_ring {
@@ -65,28 +65,28 @@ struct rankd_ring {
     pthread_mutex_t lock;
     pthread_cond_t changed;
 
-    _Atomic int fd; /* -1: not connected. Read without the lock by who waits, and by the fork handler */
+    _Atomic int fd; /* -1: not connected. Waiting threads and the fork handler read it without the lock */
     bool lost;
     uint64_t daemon_id, next_tag;
-    uint64_t first_tag;            /* of this connection: those before it are over */
+    uint64_t first_tag;            /* of this connection; earlier tags are over */
     struct rankd_mapping *mapping; /* the current one first, then retired ones; NULL: none */
     struct rankd_shm_submission *submissions;
     struct rankd_shm_completion *completions;
     uint32_t entries, submit_tail, complete_head;
-    char *slot_memory; /* descriptor and reply of each slot, at the arena's beginning */
+    char *slot_memory; /* descriptor and reply of each slot, at the beginning of the arena */
     struct rankd_slot *slots;
 
-    bool reading; /* a thread looks at ring and socket for all; complete_head is its, without the lock */
+    bool reading; /* one thread reads ring and socket for all; it uses complete_head without the lock */
     char *packet; /* RANKD_PACKET_MAX bytes, of the thread that reads */
 
     struct {
-        bool busy; /* a thread's call is under way: one at a time */
-        bool owed; /* the daemon has the call `tag` and has not begun to answer: it takes no other before */
+        bool busy; /* a call is in progress: one at a time */
+        bool owed; /* the daemon has the call `tag` and has not begun to answer; it takes no other before */
         enum rankd_answer_state state;
         uint32_t tag;
         int http_status;
         char *body;
-        uint64_t bytes, got, room; /* of all of it, of what came, of `body` */
+        uint64_t bytes, got, room; /* of the whole answer, received so far, of `body` */
     } answer;
 };
 
@@ -116,12 +116,12 @@ void rankd_ring_lose(struct rankd_ring *ring); /* with the lock; the connection 
  * RANKD_TIMEOUT, or RANKD_LOST. */
 int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),
                         uint64_t arg, uint64_t until_ns);
-/* Until some thread says that something has changed; false: the limit passed. With the lock, in the same way.
+/* Waits until a thread signals a change; false: the limit passed. The lock as above.
  */
 bool rankd_ring_wait_change(struct rankd_ring *ring, uint64_t until_ns);
-/* Takes completions; with the lock. Indices that can't be are the end of the connection. */
+/* Takes completions; with the lock. Impossible indices end the connection. */
 void rankd_ring_drain(struct rankd_ring *ring);
-bool rankd_ring_has_room(struct rankd_ring *ring); /* for a submission; likewise */
+bool rankd_ring_has_room(struct rankd_ring *ring); /* for a submission; the same */
 void rankd_ring_ring(struct rankd_ring *ring);     /* doorbell, if the daemon sleeps */
 
 /* ring_request.c */

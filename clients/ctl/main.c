@@ -100,7 +100,7 @@ static int help(int of)
     for (int i = 0; i < CTL_COMMANDS; i++)
         printf("  %-12s %s\n", commands[i].name, commands[i].help);
     puts("\nrankctl COMMAND --help shows a command's options.\n"
-         "Exit status: 0 done; 1 the daemon, or the machine, said no; 2 the command line is wrong.");
+         "Exit status: 0 done; 1 the daemon or the machine reported an error; 2 the command line is wrong.");
     return 0;
 }
 

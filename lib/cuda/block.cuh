@@ -1,4 +1,4 @@
-// What a block does together: sorts and sums.
+// Operations of a whole block: sorts and sums.
 #pragma once
 
 #include "cuda/items.cuh"
@@ -26,11 +26,11 @@ template <class T> __device__ void sort_block(T *key, uint32_t count)
     __syncthreads();
 }
 
-// value[k] becomes the sum of value[k..count-1]. `warp`: room for 32.
+// value[k] becomes the sum of value[k..count-1]. `warp`: 32 elements of shared memory.
 __device__ inline void suffix_sums(uint32_t *value, uint32_t count, uint32_t *warp)
 {
     const uint32_t each = ceil_div(count, blockDim.x), lane = threadIdx.x % 32;
-    // Thread 0 has the last ones.
+    // Thread 0 has the last elements.
     const uint32_t skip = each * threadIdx.x, end = skip < count ? count - skip : 0;
     const uint32_t begin = end > each ? end - each : 0;
     uint32_t sum = 0;
@@ -54,7 +54,7 @@ __device__ inline void suffix_sums(uint32_t *value, uint32_t count, uint32_t *wa
     __syncthreads();
 }
 
-// The sum of the values of the threads before this one; warp[31] is that of all.
+// The sum of the values of the threads before this one; warp[31] becomes the sum of all.
 __device__ inline uint32_t sums_before(uint32_t value, uint32_t *warp)
 {
     const uint32_t lane = threadIdx.x % 32, own = threadIdx.x / 32;
@@ -78,7 +78,7 @@ __device__ inline uint32_t sums_before(uint32_t value, uint32_t *warp)
     return before + sum - value;
 }
 
-// The sum over the block, in an order that depends on blockDim only; right in thread 0. `warp`: room for 32.
+// The sum over the block, in an order that depends on blockDim only; valid in thread 0. `warp`: 32 elements.
 template <class T> __device__ T sum_block(T value, T *warp)
 {
     for (int d = 16; d > 0; d /= 2)

@@ -1,5 +1,5 @@
-// An opened device: its lanes (a stream, device memory kept between requests, pinned staging), and what of
-// banks is kept on it.
+// An opened device: its lanes (a stream, device memory kept between requests, pinned staging buffers), and
+// the bank rows that are kept on it.
 #pragma once
 
 #include <condition_variable>
@@ -22,14 +22,14 @@ extern "C" {
 namespace rk
 {
 
-// Thrown where the CPU should compute: what is not for the device, …
+// Thrown for a request that the CPU should compute: it is not for the device, …
 struct Declined {
 };
-// … and what does not fit what may be held of it now.
+// … or it does not fit the device memory that is free now.
 struct NoRoom {
 };
 
-// Device memory of all lanes and of banks together, never over the limit.
+// Device memory of all lanes and banks together; never over the limit.
 class Budget
 {
   public:
@@ -49,8 +49,8 @@ class Budget
     size_t limit_, used_ = 0;
 };
 
-// Device memory for one request at a time. What a request took is one block at the next, so that a warm one
-// allocates nothing.
+// Device memory for one request at a time. The memory of a request becomes one block for the next, so that a
+// warm arena allocates nothing.
 class Arena
 {
   public:
@@ -65,8 +65,8 @@ class Arena
         return static_cast<T *>(bytes(count * sizeof(T)));
     }
     void *bytes(size_t bytes); // 256-byte aligned. Throws NoRoom over the limit, Trouble without memory
-    void reset();              // everything taken is free again
-    void trim(size_t keep);    // gives back what is over `keep`; nothing is taken
+    void reset();              // frees everything that was taken
+    void trim(size_t keep);    // returns memory over `keep`; nothing may be taken
 
   private:
     struct MemoryBlock {
@@ -79,8 +79,8 @@ class Arena
     std::vector<MemoryBlock> blocks_;
 };
 
-// Copies between host memory and the device: straight where it is pinned, otherwise by way of two pinned
-// buffers, so that one is filled while the other travels.
+// Copies between host memory and the device: directly if it is pinned, otherwise through two pinned buffers,
+// so that one is filled during the transfer of the other.
 class Staging
 {
   public:
@@ -90,11 +90,11 @@ class Staging
     ~Staging();
     Staging(const Staging &) = delete;
     Staging &operator=(const Staging &) = delete;
-    void open(); // once, before use; what it took before it threw is given back
-    // `host` is to stay as it is until the stream was waited for, if it is pinned.
+    void open(); // once, before use; frees everything if it throws
+    // Pinned `host` memory must stay unchanged until the stream has been waited for.
     void to_device(cudaStream_t stream, void *on_device, const void *host, size_t bytes);
     void to_host(cudaStream_t stream, void *host, const void *on_device,
-                 size_t bytes); // there when it returns
+                 size_t bytes); // complete on return
 
   private:
     static constexpr size_t SIZE = 4 << 20;
@@ -110,13 +110,13 @@ struct Lane {
     ~Lane();
     Lane(const Lane &) = delete;
     Lane &operator=(const Lane &) = delete;
-    void open();                                   // as Staging's
+    void open();                                   // as Staging::open()
     cudaStream_t stream = nullptr, side = nullptr; // side: joined to the other by `cleared`
     cudaEvent_t cleared = nullptr;
     cublasHandle_t blas = nullptr;
     Arena arena;
     Staging staging;
-    void *report = nullptr; // pinned, REPORT_BYTES: what the host reads at the end of a request
+    void *report = nullptr; // pinned, REPORT_BYTES: results that the host reads at the end of a request
     static constexpr size_t REPORT_BYTES = 4096;
 };
 
@@ -128,15 +128,16 @@ class Rows
     {
     }
     ~Rows();
-    // The rows of a run on the device, held until let_go(). NULL: no room; the caller copies them for itself.
+    // The rows of a row block on the device, held until let_go(). NULL: no room; the caller copies them
+    // itself.
     const void *hold(Lane &lane, const rk_device_row_block &run, size_t row_bytes);
     void let_go(uint64_t identity);
-    void drop_idle(); // everything that is not held
+    void drop_idle(); // frees everything that is not held
 
   private:
     struct Kept {
         void *base = nullptr;
-        size_t bytes = 0, first = 0, end = 0; // rows first..end-1 are there
+        size_t bytes = 0, first = 0, end = 0; // rows first..end-1 are on the device
         unsigned held = 0;
         std::list<uint64_t>::iterator used;
     };

@@ -1,6 +1,6 @@
-// How many of some ascending thresholds are at or below a score: a table over slots of equal width says
-// between which two places to look, mostly none apart. Any distribution is right; one that is not smooth
-// costs a few more steps.
+// The number of ascending thresholds at or below a score. A table over slots of equal width gives the two
+// indices to search between, mostly equal ones. Results are correct for any distribution; an uneven one costs
+// a few more steps.
 #pragma once
 
 #include "cuda/items.cuh"
@@ -12,17 +12,17 @@ namespace rk
 // For less than 65,536 thresholds. In shared memory.
 template <int SLOTS> struct Finder {
     float base, scale;
-    uint32_t place[SLOTS]; // thresholds of lower slots; and, above, with this one
+    uint32_t place[SLOTS]; // thresholds of lower slots; upper half: including this one
 };
 
-// Grows with s, also in its rounding; NaN lies in slot 0.
+// Monotone in s, including rounding; NaN is in slot 0.
 template <int SLOTS> __device__ inline int slot_of(float base, float scale, float s)
 {
     return static_cast<int>(fminf(fmaxf((s - base) * scale, 0.0f), SLOTS - 1.0f));
 }
 
-// The slots lie between thresholds near the two ends, so that one that lies far off does not spoil them. The
-// whole block calls it, threshold[0..count-1] being there; it ends with a barrier.
+// The slots lie between thresholds near the two ends, so that an outlier does not widen them. Called by the
+// whole block after threshold[0..count-1] is written; it ends with a barrier.
 template <int SLOTS>
 __device__ void build_finder(Finder<SLOTS> &finder, const float *threshold, uint32_t count)
 {

@@ -1,5 +1,5 @@
-// The items of a list as kernels read them: sixteen a thread at a time, four side by side, those that are not
-// irrelevant turned into NaN, which no comparison counts.
+// The items of a list as kernels read them: sixteen per thread at a time, four contiguous. Items other than
+// irrelevant ones become NaN, which no comparison counts.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -31,13 +31,12 @@ __device__ inline float widen(Bf16 x)
     return __bfloat162float(x);
 }
 
-constexpr int QUADS = 4;           // of a thread, loaded before the first is looked at
+constexpr int QUADS = 4;           // per thread, loaded before the first is used
 constexpr int HELD = 4 * QUADS;    // items of a thread at a time
 constexpr unsigned EVERYONE = ~0u; // lanes of a warp
 
-// A list, or what a block works on of one. ALIGNED: scores + i lies on 16 bytes and targets + i on 4 wherever
-// i is a multiple of 4. Without targets every item is irrelevant, and those that are not have been made NaN
-// beforehand.
+// A list, or the part of a list for one block. ALIGNED: scores + i is aligned to 16 bytes and targets + i to
+// 4 if i is a multiple of 4. Without targets every item counts as irrelevant; others were made NaN before.
 template <class S> struct Items {
     const S *scores;
     const int8_t *targets;
@@ -66,8 +65,8 @@ template <> __device__ inline void load_quad(const Bf16 *scores, float out[4])
     load_halves(scores, out);
 }
 
-// Items first + 4·q·step .. +3 of the thread, q < QUADS, as far as they lie before `end`. Returns how many of
-// them are irrelevant and NaN.
+// Loads the items first + 4·q·step .. +3 of the thread, q < QUADS, before `end`. Returns the number of
+// irrelevant NaN among them.
 template <class S, bool ALIGNED, bool TARGETS>
 __device__ inline int load_items(const Items<S> &items, uint32_t first, uint32_t step, uint32_t end,
                                  float (&s)[HELD])
@@ -89,7 +88,7 @@ __device__ inline int load_items(const Items<S> &items, uint32_t first, uint32_t
             target[q] = (target[q] & ~(0xffu << 8 * k)) | byte << 8 * k;
         }
     }
-    // Nearly always all are irrelevant numbers.
+    // Usually all items are irrelevant numbers.
     bool plain = !(target[0] | target[1] | target[2] | target[3]);
 #pragma unroll
     for (int i = 0; i < HELD; i++)

@@ -1,4 +1,4 @@
-// What the kernels of a request on scores share.
+// Declarations shared by the kernels of a request on scores.
 #pragma once
 
 #include "cuda/block.cuh"
@@ -10,20 +10,20 @@ struct ListCount {
     uint32_t p, ignored;
 };
 
-// One in a request, on the device; the host reads it once at the end.
+// One per request, on the device; the host reads it once at the end.
 struct Totals {
     unsigned long long valid, relevant; // V, ΣP
     uint32_t bad, most;                 // `most`: relevant items of any list
-    uint32_t chunks;                    // of lists that all of the device works on together: long_lists.cuh
-    uint32_t ranked;                    // lists that are done: the last one's block goes on
+    uint32_t chunks;                    // of lists that the whole device works on together: long_lists.cuh
+    uint32_t ranked;                    // finished lists: the block of the last one continues
     unsigned long long nonzero;
     uint32_t stalled, nan;
     double loss;
 };
-// What comes of ranking, not of counting, begins here.
+// From here on: results of ranking, not of counting.
 constexpr size_t TOTALS_RANKED = offsetof(Totals, ranked);
 
-// True in all threads of the last block of a grid to come here, which then sees what the others wrote.
+// True in all threads of the last block of a grid to arrive, which then sees the writes of the others.
 static __device__ inline bool is_last(uint32_t *done)
 {
     __shared__ bool last;
@@ -36,8 +36,8 @@ static __device__ inline bool is_last(uint32_t *done)
     return last;
 }
 
-// The weighted losses in an order of their own, always the same for one size of block; then everything to
-// *report, in the host's memory. By one block.
+// Sums the weighted losses in an order that depends on the block size only; then writes everything to
+// *report, in host memory. Run by one block.
 static __device__ inline void report_loss(const double *loss, size_t lists, Totals *totals, Totals *report)
 {
     __shared__ double warp[32];
@@ -57,7 +57,7 @@ struct Box {
     int transform, average;
     double half_margin, lambda;
     double factor; // of all weights
-    bool by_rank;  // gradients are left as changes of rank, an int32_t's bits
+    bool by_rank;  // gradients are stored as changes of rank, as the bits of an int32_t
 };
 
 __device__ inline double list_weight_of(const Box &box, const Totals &totals, uint32_t p)

@@ -1,5 +1,5 @@
-// What the calls of this plugin can compute (device_plugin.h). Only what the kernels were written and checked
-// for stands here, by name: what is added to an enumeration later is not computed on a device before it is
+// The abilities of this plugin (device_plugin.h). Only values that the kernels were written and checked for
+// are listed, by name: a value that is added to an enumeration later is not computed on a device before it is
 // added here.
 #pragma once
 
@@ -55,7 +55,7 @@ constexpr rk_device_capabilities KNOWS_RANK = {
     0,
 };
 
-// The host reads embeddings, labels, ids, masks and references, and normalizes; the device sees rows and
+// The host reads embeddings, labels, ids, masks and references, and normalizes; the device gets rows and
 // positions.
 constexpr rk_device_capabilities KNOWS_RETRIEVAL = {
     bits(RK_LOSS_AP, RK_LOSS_RECALL),
@@ -75,7 +75,7 @@ constexpr rk_device_capabilities KNOWS_RETRIEVAL = {
     bits(RK_FP32, RK_FP16, RK_BF16),
 };
 
-// The daemon asks before it sends; other callers may not.
+// The daemon checks before it sends a job; other callers may not.
 inline bool is_recall(int loss_number)
 {
     if (loss_number != RK_LOSS_AP && loss_number != RK_LOSS_RECALL)

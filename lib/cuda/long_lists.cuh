@@ -1,6 +1,5 @@
-// Lists that all of the device works on together, as kernels see them. The host does not know how many
-// relevant items each has: it made room for so many as the last requests had, and the lists that have none of
-// it are left alone, and told of.
+// Lists that the whole device works on together, as kernels see them. The host does not know their numbers of
+// relevant items: it allocates by the last requests. Lists without room are skipped and reported.
 #pragma once
 
 #include "cuda/kernels.cuh"
@@ -9,43 +8,43 @@ namespace rk
 {
 
 struct LongList {
-    uint32_t taken;         // else it is left alone, and p is 0
+    uint32_t taken;         // else it is skipped, and p is 0
     uint32_t p, n;          // relevant items; items that are not ignored
-    uint32_t chunk;         // the first of its chunks; they have room for p + 1 at least
-    uint32_t bucket, width; // the first of its buckets (partition.cuh), and how many thresholds each has
+    uint32_t chunk;         // first of its chunks, which have room for at least p + 1
+    uint32_t bucket, width; // first of its buckets (partition.cuh); thresholds per bucket
 
-    __device__ uint32_t begin() const // the place of its first relevant item
+    __device__ uint32_t begin() const // index of its first relevant item
     {
         return chunk * CHUNK;
     }
 };
 
-// Cleared beforehand.
+// Cleared before use.
 struct LongState {
     unsigned long long passed; // items
     uint32_t changed;          // some threshold moved
-    uint32_t nan;              // some score is none
+    uint32_t nan;              // some score is NaN
 };
 
 struct Long {
-    Matrix matrix; // of these lists only, as all that follows
+    Matrix matrix; // of these lists only, like all members below
     Box box;
     uint32_t lists, tiles;     // tiles of COUNT_TILE items of each
-    uint32_t chunks;           // that there is room for
+    uint32_t chunks;           // allocated
     const double *list_weight; // [lists] or NULL
     Totals *totals;
     LongOutcome *outcome;                         // [lists] or NULL
     float *gradient;                              // [lists, matrix.stride] or NULL
     double *loss;                                 // [lists]
     float *list_loss;                             // [lists] or NULL
-    const LongList *list;                         // [lists + 1]; the last tells where the others end
+    const LongList *list;                         // [lists + 1]; the last marks the end
     LongState *state;                             // [lists]
     const float *threshold, *perturbed_threshold; // [chunks · CHUNK]: a list's thresholds, ascending
-    uint32_t *irrelevant_above; // [chunks · CHUNK], cleared: irrelevant items ahead, ranked
+    uint32_t *irrelevant_above; // [chunks · CHUNK], cleared: irrelevant items above, ranked
     uint32_t *passes;           // [chunks · CHUNK], cleared: those that each threshold passed, ascending
 };
 
-// Which list has number `at` of those that START counts from.
+// The list that contains number `at` of the numbering that START begins.
 template <uint32_t LongList::*START>
 __device__ inline uint32_t list_at(const LongList *list, uint32_t lists, uint32_t at)
 {
@@ -60,8 +59,8 @@ __device__ inline uint32_t list_at(const LongList *list, uint32_t lists, uint32_
     return low;
 }
 
-// Calls visit(list, its first tile, end of its tiles) for the block's share of all tiles of lists that are
-// taken: what a block prepares for a list serves as many of its tiles as can be.
+// Calls visit(list, first tile, end of tiles) for the block's share of all tiles of taken lists, so that one
+// preparation for a list serves as many of its tiles as possible.
 template <class Visit>
 __device__ inline void each_run(const LongList *list, uint32_t lists, uint32_t tiles, Visit visit)
 {
@@ -86,13 +85,13 @@ template <class S> __device__ inline Items<S> items_of(const Matrix &m, uint32_t
     return {static_cast<const S *>(m.scores) + first, m.targets + first};
 }
 
-// Lists of at most SHORT_MOST relevant items, thresholds in shared memory: what partition.cuh does for those
-// of more. Counts go to l.irrelevant_above, changes to l.passes.
+// Lists of at most SHORT_MOST relevant items, with thresholds in shared memory; partition.cuh handles those
+// with more. Counts go to l.irrelevant_above, changes to l.passes.
 void prepare_compare();
 void launch_compare_count(cudaStream_t stream, const Long &l, int processors);
 void launch_compare_move(cudaStream_t stream, const Long &l, int processors);
 
-// Whether each_run() may hand out lists on which vectors can be loaded and stored.
+// True if vectors can be loaded and stored in all lists of each_run().
 inline bool is_aligned(const Long &l)
 {
     const Matrix &m = l.matrix;

@@ -1,7 +1,7 @@
-// What long.cu keeps of a group of lists.
+// The memory of long.cu for a group of lists.
 //
-// A list's relevant items have chunks of their own, so that a block never works for two lists; behind them
-// lie places that are sorted along and stand for nothing.
+// The relevant items of a list have their own chunks, so that a block never works for two lists. The
+// remaining places of a chunk are sorted along and have no meaning.
 #pragma once
 
 #include <algorithm>
@@ -18,16 +18,16 @@ template <class Key> struct Memory {
     LongList *list;                         // [lists + 1]
     uint32_t *tile_start;                   // [lists, tiles]: relevant items in the tiles before
     uint32_t *position, *first;             // index order; first: 0, 1, 2, …
-    float *y;                               // index order; then y'
+    float *y;                               // index order; later y'
     int32_t *rank;                          // index order
     Key *key, *sorted;                      // index order, ranked
     uint32_t *order, *order_after;          // ranked: place in index order
     float *threshold, *perturbed_threshold; // ascending
-    LongState *state;                       // [lists]; with what follows one piece, which is cleared
-    uint32_t *irrelevant_above, *passes;    // as compare.cu or the split leaves them
+    LongState *state;                       // [lists]; contiguous with the following arrays, cleared together
+    uint32_t *irrelevant_above, *passes;    // as written by compare.cu or the split
     uint32_t *ahead_sum, *passes_sum;       // of those of a split
     double *partial;                        // [chunks]: of the loss
-    void *temporary;                        // CUB's
+    void *temporary;                        // of CUB
     size_t temporary_bytes, cleared_bytes;
     Partition part;
     size_t bytes;
@@ -41,7 +41,7 @@ inline bool splits(const LongSize &size)
 inline int end_bit(uint32_t lists)
 {
     int bits = 32;
-    for (; lists > 1 && lists >> (bits - 32); bits++) { // the number behind the last list fits, too
+    for (; lists > 1 && lists >> (bits - 32); bits++) { // the number after the last list fits, too
     }
     return bits;
 }

@@ -1,5 +1,5 @@
-// What is done with the relevant items of long lists: brought together, made thresholds, given ranks, losses
-// and gradients. Included by long.cu alone.
+// The relevant items of long lists: collection, thresholds, ranks, losses, gradients. Included by long.cu
+// only.
 #pragma once
 
 #include "cuda/long_memory.cuh"
@@ -10,7 +10,7 @@ namespace rk
 namespace
 {
 
-// Which lists there is room for, and where. By one block.
+// Decides which lists have room, and where. Run by one block.
 __global__ void describe_lists(const ListCount *count, uint32_t lists, uint32_t items, uint32_t least,
                                LongSize room, LongList *list, Totals *totals)
 {
@@ -38,9 +38,9 @@ __global__ void describe_lists(const ListCount *count, uint32_t lists, uint32_t 
     atomicMax(&totals->chunks, chunks);
 }
 
-// A thread's place among the relevant items. No list: behind all of them.
+// The relevant item of a thread. Without a list: beyond all of them.
 struct Place {
-    uint32_t number, k; // the list, and the place within it: ranked, or in index order
+    uint32_t number, k; // the list, and the index within it: ranked, or in index order
     LongList list;
     bool there; // k < p
 };
@@ -62,8 +62,8 @@ template <class Key> __device__ Key key_of(uint32_t number, uint32_t low)
         return low;
 }
 
-// What stands for nothing, behind each list. And something valid everywhere: fewer relevant items may be
-// found than were counted, if the targets change meanwhile.
+// Fills the meaningless places after each list, and all others with valid values: if the targets change
+// meanwhile, fewer relevant items may be found than were counted.
 template <class Key> __global__ void clear_relevant(const Long l, const Memory<Key> m)
 {
     const Place place = place_of(l);
@@ -81,7 +81,7 @@ __device__ uint32_t ones_of(uint32_t word)
     return (__vcmpeq4(word, 0x01010101u) & 0x08040201u) * 0x01010101u >> 24;
 }
 
-// Relevant items in index order: a block takes a tile, sixteen items a thread at a time.
+// Relevant items in index order: one block per tile, sixteen items per thread at a time.
 template <class S, class Key> __global__ void gather_relevant(const Long l, const Memory<Key> m)
 {
     using Scan = cub::BlockScan<uint32_t, 256>;
@@ -119,7 +119,7 @@ template <class S, class Key> __global__ void gather_relevant(const Long l, cons
     }
 }
 
-// Ascending thresholds from the sorted keys. With `old`, notes the lists where one differs from it.
+// Ascending thresholds from the sorted keys. With `old`, records the lists in which one differs from it.
 template <class Key>
 __global__ void make_thresholds(const Long l, const Key *sorted, float *threshold, const float *old)
 {
@@ -134,7 +134,7 @@ __global__ void make_thresholds(const Long l, const Key *sorted, float *threshol
         l.state[place.number].changed = 1;
 }
 
-// Counts that were made where they belong, or that have to be summed up from the list's begin.
+// Counts in final form, or counts that have to be summed up from the beginning of the list.
 struct Counts {
     const uint32_t *value;
     bool summed;
@@ -166,7 +166,7 @@ template <class Key> __global__ void make_terms(const Long l, const Memory<Key> 
         m.partial[blockIdx.x] = value;
 }
 
-// A block a list.
+// One block per list.
 __global__ void make_losses(const Long l, const double *partial)
 {
     __shared__ double warp[32];
@@ -210,7 +210,7 @@ __global__ void write_relevant(const Long l, const Memory<Key> m, const Counts c
     if (threadIdx.x != 0 || !list.taken)
         return;
     const unsigned long long passed = l.state[place.number].passed;
-    const bool speaks = blockIdx.x == list.chunk; // for the list
+    const bool speaks = blockIdx.x == list.chunk; // for its list
     if (changed || (speaks && passed))
         atomicAdd(&l.totals->nonzero, changed + (speaks ? passed : 0));
     const bool stalled = speaks && l.loss[place.number] > 0 && passed == 0;
@@ -220,7 +220,7 @@ __global__ void write_relevant(const Long l, const Memory<Key> m, const Counts c
         l.outcome[place.number].stalled = 1;
 }
 
-// The gradients of lists that are taken, among others.
+// The gradients of taken lists; others keep theirs.
 __global__ void clear_gradients(const Long l)
 {
     const uint32_t number = blockIdx.x / l.tiles, begin = blockIdx.x % l.tiles * COUNT_TILE;

@@ -10,7 +10,7 @@ namespace rk
 class LossTerm
 {
   public:
-    // `report`: pinned, written by the part's last kernel.
+    // `report`: pinned, written by the last kernel of the term.
     LossTerm(rk_plugin_device &device, Lane &lane, const Matrix &matrix, bool signed_targets, const Box &box,
              Totals *report);
     LossTerm(const LossTerm &) = delete;
@@ -19,13 +19,13 @@ class LossTerm
     void count();
     // After count(). gradient: [lists, items] or NULL; list_loss: [lists] or NULL; all on the device.
     void compute(float *gradient, float *list_loss);
-    void only_count(); // in compute()'s place: no loss, but what was counted
-    // After a wait. Throws Declined for what the CPU engine has a sentence for.
+    void only_count(); // in place of compute(): no loss, only the counts
+    // After a wait. Throws Declined for errors; the CPU engine has the sentence.
     const Totals &totals() const;
-    // After a wait: computes everything once more where compute() expected lists of fewer relevant items than
-    // these have. True: wait again.
+    // After a wait: computes again if lists have more relevant items than compute() expected. True: wait
+    // again.
     bool compute_again();
-    // After the last wait: for requests of the same shape.
+    // After the last wait: records the sizes for requests of the same shape.
     void remember();
 
     const Box &box() const
@@ -55,7 +55,7 @@ class LossTerm
     Box box_;
     Totals *report_;
     uint32_t tiles_, room_;
-    bool whole_device_; // for all lists together, however few relevant items they have
+    bool whole_device_; // for all lists together, for any number of relevant items
     LongSize size_ = {};
     Totals *totals_ = nullptr;
     ListCount *count_ = nullptr;

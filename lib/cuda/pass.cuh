@@ -1,6 +1,6 @@
-// The two streaming reads of a list's items by a block: counting them against thresholds, and telling how
-// many thresholds passed each. A list has less than 2^31 items: a position of a thread beyond its end does
-// not overflow.
+// The two streaming reads of the items of a list by a block: counting them against thresholds, and finding
+// the number of thresholds that passed each. A list has less than 2^31 items, so positions of threads beyond
+// its end do not overflow.
 //
 // Thresholds only ever rise. With both sorted, item s is passed by those of place k with before[k] <= s <
 // after[k]: of the c at or below it before the move, all but the c' that still are. So one look at after[c -
@@ -15,14 +15,14 @@
 namespace rk
 {
 
-constexpr uint32_t FEW = 8; // thresholds that are compared one by one
+constexpr uint32_t FEW = 8; // up to this number all thresholds are compared
 
 // Shared memory of a block for up to ROOM - 1 thresholds.
 template <int ROOM> struct Thresholds {
     float before[ROOM], after[ROOM]; // ascending, p of each; NaN behind them up to FEW
-    Finder<ROOM> finder;             // of `before`, where they are not few
+    Finder<ROOM> finder;             // of `before`, if they are not few
     uint32_t count[ROOM + 1];        // [j + 1]: irrelevant items at or above threshold j
-    uint32_t change[ROOM + 1];       // [j + 1]: what is to be added to that after the move
+    uint32_t change[ROOM + 1];       // [j + 1]: change of that by the move
     float value[ROOM];               // [d]: gradient of an item that d thresholds passed
     uint32_t warp[32];
 };
@@ -128,8 +128,8 @@ template <int ROOM> __device__ void end_count(Thresholds<ROOM> &t, uint32_t p)
         suffix_sums(t.count + 1, p, t.warp);
 }
 
-// Notes an item that was passed: `now` of the `then` thresholds at or below it still are. One more that is
-// missing at each of the places between.
+// Records a passed item: `now` of the `then` thresholds at or below it still are. Each index in between
+// misses one more.
 __device__ inline uint32_t note_passed(uint32_t *change, uint32_t then, uint32_t now)
 {
     atomicAdd(&change[now], 1u);
@@ -156,8 +156,8 @@ __device__ inline uint32_t find_back(const float *after, uint32_t then, float s)
     return low;
 }
 
-// Where the second read leaves what it finds of items: the dense gradient. put(): the thread's items first +
-// 4·q·step .. +3 were passed by so many thresholds.
+// The output of the second read: the dense gradient. put(): the numbers of thresholds that passed the items
+// first + 4·q·step .. +3 of the thread.
 template <bool ALIGNED> struct DenseWriter {
     float *gradient;
     const float *value;
@@ -187,7 +187,7 @@ template <bool ALIGNED> struct DenseWriter {
     }
 };
 
-// Every threshold's range [before, after) by itself: what lies in it was passed by it.
+// Each range [before, after) separately: a threshold passed the items in its range.
 template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Writer>
 __device__ void move_few(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t, uint32_t p,
                          Writer &writer)
@@ -235,7 +235,7 @@ __device__ void move_many(const Items<S> &items, uint32_t begin, uint32_t end, T
     }
 }
 
-// The second read: tells the writer of every item.
+// The second read: writes every item.
 template <class S, bool ALIGNED, bool TARGETS, int ROOM, class Writer>
 __device__ void move_items(const Items<S> &items, uint32_t begin, uint32_t end, Thresholds<ROOM> &t,
                            uint32_t p, Writer &writer)

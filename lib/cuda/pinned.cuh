@@ -1,4 +1,4 @@
-// Host memory of the caller's that the device reads and writes by itself.
+// Host memory of the caller that the device accesses directly.
 #pragma once
 
 #include <map>
@@ -13,11 +13,11 @@ class Pinned
 {
   public:
     Pinned() = default;
-    ~Pinned(); // what was not taken back before
+    ~Pinned(); // unpins the rest
     Pinned(const Pinned &) = delete;
     Pinned &operator=(const Pinned &) = delete;
     void add(void *memory, size_t bytes);
-    void take_back(void *memory); // fine where it was not added
+    void take_back(void *memory); // does nothing if it was not added
     bool covers(const void *at, size_t bytes);
     size_t bytes();
 

@@ -1,4 +1,4 @@
-// What a block does with the relevant items of its list, all of them in shared memory.
+// The relevant items of a list of one block, all in shared memory.
 #pragma once
 
 #include "cuda/pass.cuh"
@@ -7,7 +7,7 @@ namespace rk
 {
 
 template <int ROOM> struct Relevant {
-    unsigned long long order[ROOM]; // ranked: key of the score above its place in index order
+    unsigned long long order[ROOM]; // ranked: key of the score in the upper half, index in the lower
     uint32_t position[ROOM];        // in index order
     float y[ROOM];                  // in index order: after the margin, then y'
     int32_t rank[ROOM];             // in index order
@@ -59,7 +59,7 @@ __device__ int begin_list(Relevant<ROOM> &sh, uint32_t p, double half_margin, Ra
     return nan;
 }
 
-// Ranks and y' from the counts; the list's loss, right in thread 0.
+// Ranks and y' from the counts; returns the loss of the list, valid in thread 0.
 template <int ROOM>
 __device__ double finish_loss(Relevant<ROOM> &sh, const Box &box, uint32_t p, double lambda)
 {
@@ -86,7 +86,7 @@ __device__ bool begin_move(Relevant<ROOM> &sh, uint32_t p, const Box &box, doubl
     return moves;
 }
 
-// Δ of the relevant items: put(place in index order, Δ).
+// Δ of the relevant items: calls put(index, Δ).
 template <int ROOM, class Put> __device__ void each_relevant(Relevant<ROOM> &sh, uint32_t p, Put put)
 {
     for (uint32_t k = threadIdx.x; k < p; k += blockDim.x) {

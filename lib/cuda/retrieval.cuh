@@ -1,8 +1,8 @@
-// Retrieval on the device: similarities of a block of queries with everything by cuBLAS, a row a query,
-// counted against the query's own thresholds and forgotten. What the second pass finds of a row is kept in
-// the row's own memory, packed, by each warp in what it has read already; so a block of queries takes no more
-// than its similarities. Wide queries, of more relevant items than a block has room for, are ranked by all of
-// the device, some at a time.
+// Retrieval on the device. cuBLAS computes the similarities of a block of queries with all items, one row per
+// query. They are counted against the thresholds of the query and discarded. The results of the second pass
+// are packed into the memory of the row, by each warp into the part that it has read already, so a block of
+// queries needs only the memory of its similarities. Wide queries, with more relevant items than a block has
+// room for, are ranked by the whole device, some at a time.
 //
 // Sums are FP64, in an order that depends on nothing but the request: the same request gives the same bits.
 #pragma once
@@ -12,8 +12,8 @@
 namespace rk
 {
 
-constexpr int ROW_THREADS = 512, ROW_WARPS = ROW_THREADS / 32; // of the block that a row has
-constexpr uint32_t ROW_GROUP = 128;                            // items that a warp reads side by side
+constexpr int ROW_THREADS = 512, ROW_WARPS = ROW_THREADS / 32; // of the block of a row
+constexpr uint32_t ROW_GROUP = 128;                            // contiguous items that a warp reads
 constexpr uint32_t ROW_KEPT = ROW_GROUP / 2;                   // pairs that fit in their place
 
 // An item that was passed, with its gradient.
@@ -26,12 +26,12 @@ struct Query {
     double w, loss;
     uint32_t row, relevant, p, ignored, ignoreds; // first of its positions in the block's array; how many
     uint32_t failed, stalled;
-    // So many items were passed that their pairs did not fit: to be ranked again, as a wide one.
+    // The pairs of passed items did not fit: the query is ranked again as a wide one.
     uint32_t full;
     uint32_t kept[ROW_WARPS]; // pairs of each warp
 };
 
-// A run of rows on the device.
+// A row block on the device.
 struct Run {
     const void *rows;
     uint32_t start, items;
@@ -43,7 +43,7 @@ struct Block {
     uint32_t total, stride, own, dim, queries;
     Query *query;
     const uint32_t *position; // of all queries: relevant, ignored
-    float *relevant_value;    // by the same places: gradient of the relevant items
+    float *relevant_value;    // by the same indices: gradient of the relevant items
     float *own_value;         // [queries, own]: gradient of the pairs within the request's own items
     const Run *run;
     uint32_t runs;
@@ -52,14 +52,14 @@ struct Block {
     bool check_nan, gradient;
 };
 
-// Place of pair `e` of a warp in its row: in the e / ROW_KEPT-th group of items that the warp read.
+// Index of pair `e` of a warp in its row: in group e / ROW_KEPT of the items that the warp read.
 __device__ inline uint32_t place_of(uint32_t e, uint32_t warp)
 {
     const uint32_t group = e / ROW_KEPT, round = group / QUADS, quad = group % QUADS;
     return (round * HELD + 4 * quad) * ROW_THREADS + warp * ROW_GROUP + 2 * (e % ROW_KEPT);
 }
 
-// Ranks the rows: losses, and what the gradients' sums are made of.
+// Ranks the rows: losses, and the terms of the sums of the gradients.
 void prepare_rows(); // once a device
 void launch_rows(cudaStream_t stream, const Block &block);
 

@@ -106,10 +106,10 @@ void rk_config_help(FILE *out)
         out,
         "rankd %s: rank-based losses and their gradients over HTTP and shared memory.\n\n"
         "    rankd [--option VALUE …]\n\n"
-        "Each option may also stand in a file (--config FILE, lines `option = value`) or in the\n"
+        "Options may also be set in a file (--config FILE, lines `option = value`) or in the\n"
         "environment (RANKD_OPTION_NAME); the command line wins, then the environment, then the file.\n\n"
         "  --config FILE     read options from FILE (or RANKD_CONFIG)\n"
-        "  --check-config    say what would run, or what is wrong, and end\n"
+        "  --check-config    check the configuration, and end\n"
         "  --health          ask the daemon that runs with these options whether it is ready, and end\n"
         "  --print-config    print the effective configuration as a file\n"
         "  --print-reference print the table of options as Markdown\n"

@@ -132,7 +132,7 @@ void rk_control_clear(struct rk_peer *peer);     /* frees a kept answer */
 /* spin.c: grants the right to spin. */
 void rk_spin_join(struct rk_peer *peer);
 void rk_spin_leave(struct rk_peer *peer);
-bool rk_spin_may_loop(
-    const struct rk_front *front); /* true if no peer with the right to spin waits for an answer */
+/* True if no peer with the right to spin waits for an answer. */
+bool rk_spin_may_loop(const struct rk_front *front);
 
 #endif

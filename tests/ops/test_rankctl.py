@@ -276,7 +276,7 @@ def test_banks_and_checkpoints_are_tables_that_hold_the_longest_names(make_daemo
 
 
 def test_help_is_there_for_all_and_for_each():
-    assert "Exit status: 0 done; 1 the daemon, or the machine, said no; 2 the command line is wrong." in rankctl("--help").stdout
+    assert "Exit status: 0 done; 1 the daemon or the machine reported an error; 2 the command line is wrong." in rankctl("--help").stdout
     assert rankctl("help", "bench").stdout == rankctl("bench", "--help").stdout
     assert rankctl("status", "--help").stdout.startswith("usage: rankctl status [options]\n")
     done = rankctl()

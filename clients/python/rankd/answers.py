@@ -1,4 +1,4 @@
-"""The JSON of answers: what it must be, looked at before anybody works with it."""
+"""Validation of the JSON of answers, before any use."""
 from __future__ import annotations
 
 import json
@@ -34,8 +34,8 @@ def documents(value: Any, what: str) -> list[dict[str, Any]]:
 
 
 def member(owner: dict[str, Any], name: str, kind: type[T], what: str, default: Any = _REQUIRED) -> T:
-    """A member of an object: an int is a whole number that is not negative, a float any finite number. Without `default`
-    it must be there; with one, null is the same as none."""
+    """A member of an object: an int is a non-negative whole number, a float any finite number.
+    Without `default` it is required; with one, null counts as absent."""
     value = owner.get(name)
     if value is None and default is not _REQUIRED:
         return default  # type: ignore[no-any-return]
@@ -51,12 +51,12 @@ def member(owner: dict[str, Any], name: str, kind: type[T], what: str, default: 
 
 
 def brief(value: Any) -> str:
-    """A value for a sentence: its beginning, on one line."""
+    """The beginning of a value on one line, for a sentence."""
     return one_line(_text(value), 60)
 
 
 def one_line(text: str, most: int) -> str:
-    """What can be printed of a stranger's text, without line breaks."""
+    """The printable part of untrusted text, without line breaks."""
     kept = "".join(c if c.isprintable() else " " for c in text[:most + 1])
     return " ".join((kept[:most] + "…" if len(kept) > most else kept).split())
 

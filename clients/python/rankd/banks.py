@@ -1,4 +1,5 @@
-"""Cross-batch memory banks: creating, looking, checkpoints. Ranking with a bank is client.loss(…, bank=name)."""
+"""Cross-batch memory banks: creation, state, checkpoints. client.loss(…, bank=name) ranks with a
+bank."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,7 +20,8 @@ class Control(Protocol):
 
 @dataclass(frozen=True)
 class BankState:
-    """Configuration and state of a bank, as of the answer. `raw` has everything the daemon said."""
+    """Configuration and state of a bank at the time of the answer. `raw` is the whole JSON
+    object."""
 
     name: str
     kind: str
@@ -44,22 +46,25 @@ class Banks:
         self._client = client
 
     def list(self) -> _States:
-        """All of them."""
+        """All banks."""
         return [_state(entry) for entry in documents(self._client.control("GET", "/v2/banks"), "the list of banks")]
 
     def get(self, name: str) -> BankState:
-        """One of them. NotFound if there is none of that name."""
+        """One bank. NotFound if there is no bank with this name."""
         return _state(document(self._client.control("GET", _path(name)), f"the bank {name}"))
 
     def create(self, name: str, *, kind: str = "embeddings", capacity: int, dim: int | None = None,
                lists: int | None = None, normalize: bool | None = None, datatype: str | None = None,
                durability: str | None = None, on_full: str | None = None) -> BankState:
-        """Creates a bank of `capacity` items; with the configuration it already has this is a success, so every trainer
-        of a job may call it. Conflict if a bank of that name is configured otherwise.
+        """Creates a bank of `capacity` items. If it exists with the same configuration, the call
+        succeeds, so every trainer of a job may call it. Conflict if it exists with another
+        configuration.
 
-        `kind` "embeddings" wants `dim` (and takes `normalize`, `datatype` FP32, FP16 or BF16); "scores" wants `lists`.
-        `durability`: "always" (an append is acknowledged once it is on disk), "interval", "none". `on_full`: what an
-        append does on a full disk, "refuse" or "memory". What is None is left to the daemon's default.
+        `kind` "embeddings" requires `dim` (and accepts `normalize`, `datatype` FP32, FP16 or BF16);
+        "scores" requires `lists`.
+        `durability`: "always" (an append is acknowledged once it is on disk), "interval", "none". `on_full`:
+        behaviour of an append on a full disk, "refuse" or "memory". None means the default of the
+        daemon.
         """
         wanted = {"kind": kind, "capacity": capacity, "dim": dim, "lists": lists, "normalize": normalize,
                   "datatype": datatype, "durability": durability, "on_full": on_full}
@@ -71,12 +76,13 @@ class Banks:
         self._client.control("DELETE", _path(name))
 
     def clear(self, name: str) -> BankState:
-        """Drops all items and raises the generation: a request that read the older one appends nothing and conflicts,
-        and so does a retry of a batch from before."""
+        """Drops all items and raises the generation: a request that read an older one appends
+        nothing and gets a Conflict, and so does a retry of an earlier batch."""
         return self._changed(name, "POST", _path(name) + "/clear")
 
     def checkpoint(self, name: str, tag: str) -> dict[str, Any]:
-        """Takes an atomic snapshot of items, order and version under a new `tag`, without holding anybody up."""
+        """Takes an atomic snapshot of items, order and version under a new `tag`, without blocking
+        requests."""
         return document(self._client.control("PUT", _path(name, tag)) or {}, f"the checkpoint {tag}")
 
     def checkpoints(self, name: str) -> _Documents:
@@ -88,7 +94,7 @@ class Banks:
         return self._changed(name, "POST", _path(name, tag) + "/restore")
 
     def delete_checkpoint(self, name: str, tag: str) -> None:
-        """Deletes a checkpoint; what only it still held is freed."""
+        """Deletes a checkpoint and the files that only it uses."""
         self._client.control("DELETE", _path(name, tag))
 
     def _changed(self, name: str, method: str, path: str, config: dict[str, Any] | None = None,

@@ -28,11 +28,11 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
             ssl_context: Any = None) -> Client:
     """A client for the daemon at `url`: http://host:port, https://host:port, or unix:PATH (shared memory, same machine).
 
-    Opens nothing yet: the first request connects. Without `url`, RANKD_URL and then http://127.0.0.1:8080 are taken;
-    without `token`, RANKD_TOKEN. `timeout`: seconds that one attempt may take, from connecting to the last byte of the
-    answer, in however many pieces that comes. `retry_for`: seconds for which
-    a restarting or overloaded daemon is tried again; keep it well under the timeout of the job's collectives, so that one
-    trainer's wait does not become everybody's error. `ssl_context` is an ssl.SSLContext for https.
+    The first request connects. The default of `url` is RANKD_URL, then http://127.0.0.1:8080; that
+    of `token` is RANKD_TOKEN. `timeout`: longest time of one attempt in seconds, from connecting to
+    the last byte of the answer. `retry_for`: seconds of retries while the daemon restarts or is
+    overloaded; keep it well below the timeout of the collectives of the job, so that the wait of
+    one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext for https.
     """
     url = url or os.environ.get("RANKD_URL") or DEFAULT_URL
     token = token or os.environ.get("RANKD_TOKEN") or None
@@ -53,7 +53,7 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
 class Client:
     """Talks to one daemon. May be shared by threads, used after a fork, copied and pickled.
 
-    Every method raises a subclass of RankdError (errors.py) that says what was wrong and what to do.
+    Every method raises a subclass of RankdError (errors.py) with the error and a remedy.
     """
 
     def __init__(self, transport: Transport, *, timeout: float = 60.0, retry_for: float = 60.0) -> None:
@@ -90,16 +90,22 @@ class Client:
              gradient: str | bool | OnDevice = "dense", list_loss: bool = False) -> LossResult:
         """The rank loss `model` ("ap" or "recall") of a batch, and its gradient at unit upstream.
 
-        Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant, 0 irrelevant, -1 not
-        there; any type), or `embeddings` [B, dim] with integer `labels` [B] (-1: relevant to nothing). With embeddings, optional:
-        `ids` [B] (a query ignores items that bear its own id; -1 = none), `enqueue_mask` [B] bool, and more items to rank
-        that are not queries: `ref_embeddings` [R, dim], `ref_labels` [R], `ref_ids` [R].
+        Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant,
+        0 irrelevant, -1 ignored; any type), or `embeddings` [B, dim] with integer `labels` [B] (-1:
+        relevant to nothing). With embeddings, optional: `ids` [B] (a query ignores items with its
+        own id; -1 = none), `enqueue_mask` [B] bool, and more items to rank that are not queries:
+        `ref_embeddings` [R, dim], `ref_labels` [R], `ref_ids` [R].
 
-        A parameter that is None is not sent: the daemon's default holds. `margin` and `lambda_val` are in units of the
-        scores. `gradient`: "dense" (an array of the input's shape), "sparse" (indices and values of what is not zero), or
-        False: only the loss is computed, or a place on the device (tensors.OnDevice), where a dense one is then written; scores
-        and targets may be such places too. `bank` names a memory bank whose items extend the lists, and to which the batch
-        is appended unless `enqueue` is False; a `batch_id` is then made up so that a repeated attempt appends only once.
+        A parameter that is None is not sent: the default of the daemon applies. `margin` and
+        `lambda_val` are in units of the scores.
+
+        `gradient`: "dense" (an array of the shape of the input), "sparse" (indices and values of
+        non-zero elements), False (only the loss), or a place on the device (tensors.OnDevice) to
+        which a dense gradient is written; scores and targets may be such places too.
+
+        `bank` names a memory bank whose items extend the lists, and to which the batch is appended
+        unless `enqueue` is False; a `batch_id` is then generated, so that a repeated attempt
+        appends only once.
         """
         places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
         if not places and gradient not in ("dense", "sparse", True, False):
@@ -132,7 +138,8 @@ class Client:
     def rank(self, scores: Any, *, ranks: OnDevice | None = None) -> NDArray[Any] | None:
         """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal scores by index.
 
-        `scores` may be a place on the device (tensors.OnDevice), and `ranks` one where they are then written; None comes back.
+        `scores` may be a place on the device (tensors.OnDevice). With a place for `ranks` they are
+        written there, and the method returns None.
         """
         places = {"ranks": ranks} if ranks else {}
         reply = self._infer(InferRequest("rank", [tensor("scores", scores, FLOATS)], ["ranks"], {}, places))
@@ -149,7 +156,8 @@ class Client:
         """Blackbox differentiation of the ranking itself: the gradient with respect to `scores`, float32 [Q, N].
 
         `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank". `scores` and `upstream` may be
-        places on the device (tensors.OnDevice), and `gradient` one where it is then written; None comes back.
+        places on the device (tensors.OnDevice), and so may `gradient`; then it is written there,
+        and the method returns None.
         """
         given = upstream if isinstance(upstream, OnDevice) else np.asarray(upstream, np.float32)
         inputs = [tensor("scores", scores, FLOATS), tensor("upstream", given, ("FP32",))]
@@ -159,8 +167,9 @@ class Client:
         return None if gradient else _output(reply, "gradient")
 
     def empty(self, shape: Any, dtype: Any = np.float32) -> np.ndarray:
-        """An uninitialised array for inputs. Over shared memory (unix:PATH) it lies where the daemon reads it without a
-        copy: compute scores into it with `out=`, or as a CPU tensor with torch.from_numpy(). Over HTTP it is numpy's."""
+        """An uninitialised array for inputs. Over shared memory (unix:PATH) the daemon reads it
+        without a copy: compute scores into it with `out=`, or as a CPU tensor with
+        torch.from_numpy(). Over HTTP it is a plain numpy array."""
         make = getattr(self.transport, "empty", np.empty)
         return make(shape, dtype)
 
@@ -176,21 +185,21 @@ class Client:
         return self._document("GET", f"/v2/models/{segment('model', model)}" if model else "/v2")
 
     def config(self, model: str) -> dict[str, Any]:
-        """A model's configuration in Triton's form."""
+        """The configuration of a model in the format of Triton."""
         return self._document("GET", f"/v2/models/{segment('model', model)}/config")
 
     def stats(self, model: str | None = None) -> list[dict[str, Any]]:
-        """Counts and times per model since the daemon started, in Triton's form."""
+        """Counts and times per model since the start of the daemon, in the format of Triton."""
         path = f"/v2/models/{segment('model', model)}/stats" if model else "/v2/models/stats"
         return documents(self._document("GET", path).get("model_stats"), "model_stats")
 
     def models(self) -> list[str]:
-        """Names of what may stand as `model`."""
+        """Names of the models."""
         index = self.control("POST", "/v2/repository/index", repeatable=True)
         return [member(entry, "name", str, "a model") for entry in documents(index, "the index of models")]
 
     def ready(self) -> bool:
-        """Whether the daemon is there and takes requests. Does not wait, and raises nothing for a daemon that is not."""
+        """True if the daemon takes requests. Neither waits nor raises if it does not answer."""
         try:
             self.transport.call("GET", "/v2/health/ready", b"", self.timeout)
         except RankdError:
@@ -199,7 +208,8 @@ class Client:
 
     def control(self, method: str, path: str, document: Mapping[str, Any] | None = None, *,
                 repeatable: bool | None = None) -> Any:
-        """A control request with bodies as in the HTTP API; the answer's JSON, None if it is empty. For what has no method."""
+        """A control request with bodies as in the HTTP API, for operations without a method.
+        Returns the JSON of the answer, None if it is empty."""
         body = b"" if document is None else json.dumps(document, allow_nan=False).encode()
         answer = with_retries(lambda: self.transport.call(method, path, body, self.timeout), transport=self.transport,
                               what=f"{method} {path}", retry_for=self.retry_for,
@@ -216,7 +226,7 @@ class Client:
 
 
 def new_batch_id() -> str:
-    """A name for a batch that no other batch of any trainer bears."""
+    """A name for a batch, unique over all trainers."""
     return uuid.uuid4().hex
 
 

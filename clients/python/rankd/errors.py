@@ -1,7 +1,7 @@
-"""What can go wrong, as exceptions: one class per status of the daemon, and three for the way to it.
+"""Exceptions: one class per status of the daemon, and more for the connection to it.
 
-Each carries the daemon's own sentence (`sentence`: names the field, what it was and what it may be), the status
-(`status`; None where no answer came) and what to do about it (`hint`). `str(error)` has both.
+Each has the sentence of the daemon (`sentence`: the field, its value and the allowed values), the
+status (`status`; None without an answer) and a remedy (`hint`). `str(error)` has sentence and hint.
 """
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class RankdError(Exception):
-    """Base of all of them."""
+    """Base of all exceptions of this package."""
 
     status: ClassVar[int | None] = None
     hint: ClassVar[str] = ""
@@ -78,7 +78,8 @@ class Unsupported(RankdError):
 
 
 class Overloaded(RankdError):
-    """503: no room now, or shutting down. `retry_after` is what the daemon proposes, in seconds."""
+    """503: no room now, or shutting down. `retry_after` is the delay that the daemon proposes, in
+    seconds."""
 
     status = 503
     hint = "the daemon asked for a pause and retry_for passed: send less at once, give it workers, or raise retry_for"
@@ -97,39 +98,40 @@ class NoSpace(RankdError):
 
 
 class ConnectionFailed(RankdError, ConnectionError):
-    """No connection came about; the request was not sent."""
+    """The connection failed; the request was not sent."""
 
     hint = "is the daemon running there? `curl URL/v2/health/live` tells; a restart is waited for up to retry_for seconds"
 
 
 class Untrusted(RankdError):
-    """The daemon's certificate is not one this machine trusts; nothing was sent."""
+    """This machine does not trust the certificate of the daemon; nothing was sent."""
 
     hint = "for a certificate of your own: connect(url, ssl_context=ssl.create_default_context(cafile=…))"
 
 
 class ConnectionLost(RankdError, ConnectionError):
-    """The connection broke before the answer was complete, and something may have been done. `whole`: the request had left
-    by then; what the daemon had not wholly received can't have ended it."""
+    """The connection broke before the answer was complete; the request may have been executed.
+    `whole`: the request was sent completely; an incomplete one can't have ended the daemon."""
 
     whole: bool = True
     hint = "the daemon may have been restarted: its log tells; what is safe to repeat was repeated up to retry_for seconds"
 
 
 class DaemonDied(ConnectionLost):
-    """The daemon died twice while it had this very request, which may be why: it is not sent a third time."""
+    """The daemon died twice under this request, which may be the reason: it is not sent a third
+    time."""
 
     hint = "leave this batch out and report it together with the daemon's log; other requests are not concerned"
 
 
 class RequestTimeout(RankdError, TimeoutError):
-    """No answer within the client's own timeout."""
+    """No answer within the timeout of the client."""
 
     hint = "raise timeout=, or look whether the daemon is overloaded: client.stats()"
 
 
 class ProtocolError(RankdError):
-    """The answer is not one of rankd's."""
+    """The answer does not come from rankd, or is malformed."""
 
     hint = "is this address really a rankd, or is a proxy between?"
 

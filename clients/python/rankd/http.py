@@ -1,4 +1,5 @@
-"""The way over HTTP: the Open Inference Protocol with binary tensors, one kept-alive connection per thread."""
+"""The HTTP transport: the Open Inference Protocol with binary tensors, one persistent connection
+per thread."""
 from __future__ import annotations
 
 import json
@@ -174,7 +175,8 @@ class HTTPTransport:
         return channel, False
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        """To the first of the host's addresses that takes the connection. (Looking the name up has no limit but the system's.)"""
+        """Connects to the first address of the host that accepts. (The lookup of the name has only
+        the limit of the system.)"""
         failed: OSError | None = None
         for family, kind, protocol, _, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
             try:

@@ -1,4 +1,4 @@
-"""librankd, the C client, by ctypes: its structs and functions as rankd.h has them, and nothing more."""
+"""ctypes declarations of librankd, the C client: structs and functions of rankd.h."""
 from __future__ import annotations
 
 import ctypes as c

@@ -1,4 +1,5 @@
-"""The reply to an inference over HTTP: read, and compared with what was asked for, before it is anybody's array."""
+"""Reads the reply to an inference over HTTP and checks it against the request before arrays are
+made."""
 from __future__ import annotations
 
 import math
@@ -24,7 +25,7 @@ _INFINITIES = ("Infinity", "-Infinity")
 
 
 def read_reply(head: Head, body: Body, request: InferRequest) -> InferReply:
-    """Raises ProtocolError for whatever is not a reply to this request."""
+    """Raises ProtocolError for anything but a reply to this request."""
     most_text = _LARGEST_TEXT + _BYTES_OF_A_NUMBER * _most_items(request) * len(request.outputs)
     declared = head.headers.get(HEADER_LENGTH.lower())
     if declared is None:
@@ -51,7 +52,7 @@ def read_reply(head: Head, body: Body, request: InferRequest) -> InferReply:
 
 
 def check_reply(reply: InferReply, request: InferRequest) -> InferReply:
-    """Whatever way it came: the outputs that were asked for are there, and fit the request and each other."""
+    """For all transports: the requested outputs are there, and fit the request and each other."""
     for name in request.outputs:
         if name in request.places:
             continue

@@ -1,4 +1,4 @@
-"""What comes back from a loss."""
+"""Results of a loss."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from .answers import member
 
 @dataclass(frozen=True)
 class LossInfo:
-    """What the daemon says beside the tensors. None: does not apply to this request."""
+    """Numbers of the reply beside the tensors. None: does not apply to this request."""
 
     lists: int = 0
     """Ranking problems in the request."""
@@ -36,12 +36,13 @@ class LossInfo:
 
     @property
     def lists_valid(self) -> int:
-        """Lists that have a relevant item: what a mean over lists divides by, and what avg_factor sums over trainers."""
+        """Number of lists with a relevant item: the divisor of a mean over lists, and the number
+        that avg_factor sums over trainers."""
         return self.lists - self.lists_skipped
 
 
 def info_from(parameters: Mapping[str, Any]) -> LossInfo:
-    """Takes what is known from a reply's parameters; a newer daemon may say more."""
+    """Reads the known parameters of a reply; a newer daemon may send more."""
     given = dict(parameters)
     values: dict[str, Any] = {
         f.name: member(given, f.name, float if f.name == "gradient_dropped" else int, "the answer", f.default)
@@ -53,7 +54,8 @@ def info_from(parameters: Mapping[str, Any]) -> LossInfo:
 
 @dataclass(frozen=True)
 class LossResult:
-    """A loss and its gradient at unit upstream: multiply it by whatever the chain rule brings."""
+    """A loss and its gradient at upstream 1: multiply it by the upstream gradient of the chain
+    rule."""
 
     loss: float
     """The loss, to float32 precision."""

@@ -1,8 +1,9 @@
-"""When a failed attempt is repeated, and for how long.
+"""Which failed attempts are repeated, and for how long.
 
-A request that ends the daemon must not be taken for one that met a broken network: repeated, it would end each daemon that
-is started in its place, for every trainer. So after a connection that broke with the whole request under way, the daemon is
-asked since when it has run: one that was started after the request was sent has taken the place of the one that had it.
+A request that ends the daemon must be distinguished from one that met a broken network: repeated,
+it would end each restarted daemon, for every trainer. So after a connection that broke with the
+complete request sent, the client asks for the uptime of the daemon: if it started after the send,
+the earlier daemon died under the request.
 """
 from __future__ import annotations
 
@@ -24,14 +25,14 @@ _ASK_FOR = 5.0  # seconds to wait for an answer about the daemon
 
 
 def with_retries(attempt: Callable[[], T], *, transport: Transport, what: str, retry_for: float, repeatable: bool) -> T:
-    """Calls `attempt`, which sends `what` (in words) by `transport`, until it answers, for at most `retry_for` seconds of
-    trying again.
+    """Calls `attempt`, which sends a request (`what`, in words) by `transport`, until there is an
+    answer, with retries for at most `retry_for` seconds.
 
-    Repeated are: a connection that did not come about and 503 (the daemon did nothing), and, if the request is
-    `repeatable` (doing it twice is as doing it once), a connection that broke before the answer; that one not after the
-    daemon died under the request twice, which is DaemonDied. Everything else is an answer, or a timeout of the caller's
-    choice, and is raised at once. Pauses grow and are drawn at random, so that the trainers of a job do not come back all
-    at the same moment.
+    Repeated are failed connections and 503 (the daemon did nothing), and, if the request is
+    `repeatable` (idempotent), connections that broke before the answer; after the second death of
+    the daemon under the request it is DaemonDied instead. Everything else is an answer or a timeout
+    of the caller, and is raised at once. Pauses grow and are random, so that the trainers of a job
+    do not retry at the same moment.
     """
     give_up = time.monotonic() + retry_for
     pause, deaths = _FIRST_PAUSE, 0

@@ -1,11 +1,11 @@
-"""The way over shared memory: the daemon reads inputs and writes outputs where they lie.
+"""The shared-memory transport: the daemon reads inputs and writes outputs in place.
 
     client = rankd.connect("unix:/run/rankd/ring")
     scores = client.empty((256, 65536), "float32")      # in memory shared with the daemon
     np.matmul(queries, items.T, out=scores)             # or torch.mm(q, i.t(), out=torch.from_numpy(scores))
     client.loss("ap", scores, targets)                  # nothing is copied
 
-Arrays from elsewhere work as well and are copied once. Options stand behind the path:
+Other arrays work as well and are copied once. Options follow the path:
 unix:/run/rankd/ring?arena=512M&spin_us=50&entries=64.
 """
 from __future__ import annotations
@@ -63,9 +63,10 @@ class RingTransport:
         return self._url
 
     def empty(self, shape: Any, dtype: Any = np.float32) -> np.ndarray:
-        """An uninitialised array in shared memory; it lives as long as it is referred to, whatever becomes of the daemon.
+        """An uninitialised array in shared memory. It lives as long as it is referenced, even if
+        the daemon dies.
 
-        Not to be touched in a forked child: there it is not mapped."""
+        Do not access it in a forked child: there it is not mapped."""
         kind = np.dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64))
         return self._handle(count * kind.itemsize + 4096).empty(tuple(np.atleast_1d(shape)), kind)
@@ -136,7 +137,7 @@ class _Handle:
         self._close = weakref.finalize(self, _close, self._client.value, self.owner)
 
     def abandon(self) -> None:
-        """In a forked child: the library has let go of everything already."""
+        """In a forked child: the library has released everything already."""
         self._close.detach()
 
     def _arena(self) -> tuple[int, int]:
@@ -148,7 +149,7 @@ class _Handle:
         return self._arena()[1]
 
     def has(self, array: np.ndarray) -> bool:
-        """Whether the array lies in this arena: then the daemon reads it where it is."""
+        """True if the array is in this arena: then the daemon reads it in place."""
         at = array.ctypes.data
         return self._span[0] <= at and at + array.nbytes <= self._span[1]
 

@@ -1,4 +1,4 @@
-"""Closing sockets that nobody holds any more, quietly and in the right process."""
+"""Closes sockets without owners, without warnings and in the right process."""
 from __future__ import annotations
 
 import os
@@ -8,8 +8,8 @@ import weakref
 
 
 def close_socket(held: socket.socket | None, owner: int) -> None:
-    """Closes a socket that process `owner` opened. One inherited through a fork: only this process's descriptor goes, without a
-    farewell in the parent's name."""
+    """Closes a socket that process `owner` opened. If it was inherited through a fork, only the
+    descriptor of this process is closed, without a TLS or TCP shutdown for the parent."""
     if held is None:
         return
     if owner != os.getpid() and isinstance(held, ssl.SSLSocket):
@@ -22,5 +22,5 @@ def close_socket(held: socket.socket | None, owner: int) -> None:
 
 def close_when_dropped(connection: object, held: socket.socket) -> None:
     """Closes the socket when the connection that holds it is collected: with its transport, or with the thread it belongs to.
-    Left to the collector, an open socket is a ResourceWarning, in a place that tells nobody anything."""
+    Left to the collector, an open socket is a ResourceWarning at a meaningless place."""
     weakref.finalize(connection, close_socket, held, os.getpid())

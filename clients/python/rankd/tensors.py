@@ -23,14 +23,14 @@ SHAPES = {"scores": "[Q, N]", "targets": "[Q, N]", "upstream": "[Q, N]", "embedd
 
 @dataclass(frozen=True)
 class BF16:
-    """bfloat16 values as their upper 16 bits, for numpy has no such type. `bits` is uint16 or int16, any shape."""
+    """bfloat16 values as the upper 16 bits of float32, because numpy has no such type. `bits` is uint16 or int16, any shape."""
 
     bits: NDArray[Any]
 
 
 @dataclass(frozen=True)
 class OnDevice:
-    """A tensor in a region of the device's memory that was registered with the daemon: `size` bytes at `offset`."""
+    """A tensor in a registered region of device memory: `size` bytes at `offset`."""
 
     datatype: str
     shape: tuple[int, ...]
@@ -59,16 +59,18 @@ class Tensor:
 
 
 def dtype_of(datatype: str) -> np.dtype[Any]:
-    """numpy's type for a datatype of the wire. KeyError if there is none."""
+    """The numpy type of a wire datatype. KeyError if there is none."""
     return _DTYPES[datatype]
 
 
 def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnDevice:
-    """Makes an input of whatever numpy can turn into an array, without a copy where it is already in the right form.
+    """Makes an input of any value that numpy converts to an array; without a copy if it has the
+    right form already.
 
-    A type that is not in `allowed` becomes one that holds these very values exactly; where there is none, this is a
-    TypeError that names the input and what it may be, or a ValueError that names the first value. Nothing is ever rounded here.
-    What is empty has no value to lose, and passes as the first type that is allowed: an empty list is float64 to numpy.
+    A type that is not in `allowed` is converted to one that represents the values exactly. If there
+    is none: TypeError with the input and the allowed types, or ValueError with the first value.
+    Nothing is rounded here. An empty array gets the first allowed type, because numpy makes an
+    empty list float64.
     """
     if isinstance(value, OnDevice):
         if value.datatype not in allowed:

@@ -1,8 +1,9 @@
-"""What a way to the daemon must be able to do. HTTP and the shared-memory ring are two; the client knows only this.
+"""The interface of a transport. HTTP and the shared-memory ring implement it; the client uses only
+this interface.
 
-A transport makes one attempt. Whether a failed one is repeated is decided in one place for all of them (retry.py), by
-the class of the exception: ConnectionFailed (nothing was sent), ConnectionLost (something may have been done), any other
-RankdError (an answer).
+A transport makes one attempt. Retries are decided in one place for all transports (retry.py), by
+the class of the exception: ConnectionFailed (nothing was sent), ConnectionLost (the request may
+have been executed), any other RankdError (an answer).
 """
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from .tensors import OnDevice, Tensor
 
 @dataclass(frozen=True)
 class InferRequest:
-    """One inference: `model` is ap, recall, rank or rank_vjp. `outputs` are asked for by name, in this order."""
+    """One inference: `model` is ap, recall, rank or rank_vjp. `outputs`: the names of the requested
+    outputs, in order."""
 
     model: str
     inputs: Sequence[Tensor | OnDevice]
@@ -33,20 +35,20 @@ class InferRequest:
 
 @dataclass(frozen=True)
 class InferReply:
-    """Outputs by name: arrays of the caller's own (writable, not views of a buffer that is used again). Those that were
-    given a place in the request are there and not here."""
+    """Outputs by name: arrays that the caller owns (writable, no views of a reused buffer). Outputs
+    with a place in the request are written there and are not here."""
 
     outputs: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, Any]
 
 
 class Transport(Protocol):
-    """Safe to use from many threads at once and after a fork. `timeout` is the longest that
-    an attempt may take, in seconds: to connect, to send and to receive, together."""
+    """Safe for many threads at once and after a fork. `timeout` is the longest time of an attempt
+    in seconds: connecting, sending and receiving together."""
 
     @property
     def url(self) -> str:
-        """Where it leads, for messages."""
+        """The address of the daemon, for messages."""
 
     def infer(self, request: InferRequest, timeout: float) -> InferReply:
         """One attempt at one inference. Raises RankdError."""
@@ -55,4 +57,5 @@ class Transport(Protocol):
         """One attempt at a control request, bodies as in the HTTP API. Returns the body of a 200; raises RankdError."""
 
     def close(self) -> None:
-        """Drops the connections of all threads. The transport may be used again and then connects anew."""
+        """Drops the connections of all threads. The transport may be used again and then connects
+        again."""

@@ -1,7 +1,9 @@
-"""HTTP/1.1 on one socket, for one answer at a time: within a deadline for all of it, and nothing taken on trust.
+"""HTTP/1.1 on one socket, one answer at a time, with a deadline for the whole answer and complete
+validation.
 
-Whoever answers may be anybody. An answer that two readers could take apart differently is a ProtocolError; memory is taken
-for bytes that have arrived, not for those that a header announces; a byte every now and then does not put the deadline off.
+The server is not trusted. An answer that two readers could read differently is a ProtocolError.
+Memory is allocated for received bytes, not for announced ones. Slow bytes do not extend the
+deadline.
 """
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ class Deadline:
 
 
 class Channel:
-    """A connected socket, and what was read from it beyond what was wanted."""
+    """A connected socket, and bytes that were read ahead."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -97,14 +99,14 @@ class Head:
 
 
 def whole(text: str, what: str) -> int:
-    """A number of bytes in a header. ProtocolError for anything but digits, and not too many of them."""
+    """A number of bytes in a header. ProtocolError for anything but a limited number of digits."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise ProtocolError(f"the answer's {what} is {text[:40]!r}; it must be a whole number")
     return int(text)
 
 
 def read_head(channel: Channel, deadline: Deadline) -> Head:
-    """The head of the next answer that is not a provisional one (1xx)."""
+    """The head of the next answer, provisional ones (1xx) skipped."""
     left = _LARGEST_HEAD
     while True:
         line = channel.line(_LARGEST_LINE, deadline)
@@ -139,7 +141,7 @@ def _read_headers(channel: Channel, left: int, deadline: Deadline) -> tuple[dict
 
 
 class Body:
-    """The body that follows a head, read piece by piece."""
+    """The body after a head, read piece by piece."""
 
     def __init__(self, channel: Channel, head: Head, deadline: Deadline) -> None:
         self._channel, self._deadline = channel, deadline
@@ -162,7 +164,7 @@ class Body:
 
     @property
     def is_over(self) -> bool:
-        """Read to its end, with nothing behind it: another request may follow on the connection."""
+        """True if the body is read to its end and nothing follows: the connection can be reused."""
         return self._over and not self._to_end and not self._channel.has_more
 
     def fill(self, view: memoryview) -> None:
@@ -174,14 +176,14 @@ class Body:
             view = view[got:]
 
     def take(self, count: int) -> bytes:
-        """Exactly so many bytes."""
+        """Exactly `count` bytes."""
         taken = self.upto(count)
         if len(taken) != count:
             raise ProtocolError(f"the answer ends {count - len(taken)} bytes before its content does")
         return taken
 
     def upto(self, count: int) -> bytes:
-        """So many bytes, or fewer if it ends before."""
+        """At most `count` bytes; fewer if the body ends before."""
         taken, piece = bytearray(), memoryview(bytearray(min(count, _READ_BYTES)))
         while len(taken) < count:
             got = self._read(piece[:count - len(taken)])
@@ -191,7 +193,7 @@ class Body:
         return bytes(taken)
 
     def rest(self, most: int) -> bytes:
-        """All that is left. ProtocolError if that is more than `most` bytes."""
+        """The rest of the body. ProtocolError if that is more than `most` bytes."""
         taken = self.upto(most + 1)
         if len(taken) > most:
             raise ProtocolError(f"the answer has more than the {most} bytes that what was asked for may need")

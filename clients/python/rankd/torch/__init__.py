@@ -6,7 +6,7 @@
     crit = rankd.torch.RetrievalLoss("ap", bank="run1")  # embeddings and labels, with cross-batch memory
     crit(embeddings, labels).backward()
 
-All of them work on any device and in float16, bfloat16, float32 and float64, under autocast and GradScaler, with
+All losses work on any device and in float16, bfloat16, float32 and float64, under autocast and GradScaler, with
 gradient accumulation, and from several trainers at once.
 """
 from .checkpoint import restore_bank, save_bank

@@ -1,4 +1,4 @@
-"""Saving a bank together with the model that was trained with it, and going back to both.
+"""Save and restore a bank together with its model.
 
     tag = rankd.torch.save_bank(crit)                       # one trainer, while the others wait at a barrier
     torch.save({"model": model.state_dict(), "crit": crit.state_dict(), …}, path)
@@ -18,9 +18,10 @@ from .losses import RankLoss
 
 
 def save_bank(crit: RankLoss, tag: str | None = None) -> str:
-    """Takes a checkpoint of the loss's bank and puts its tag into the loss's state_dict. Returns the tag.
+    """Takes a checkpoint of the bank of the loss and puts its tag into the state_dict of the loss.
+    Returns the tag.
 
-    Without `tag` a new one is made up. An existing tag is an error: a checkpoint is never overwritten.
+    Without `tag` a new one is generated. An existing tag is an error: a checkpoint is never overwritten.
     """
     bank = _bank(crit)
     tag = tag or f"{bank[:40]}-step{crit.schedule.steps}-{uuid.uuid4().hex[:8]}"
@@ -31,7 +32,7 @@ def save_bank(crit: RankLoss, tag: str | None = None) -> str:
 
 
 def restore_bank(crit: RankLoss) -> BankState:
-    """Takes the loss's bank back to the checkpoint whose tag came with load_state_dict."""
+    """Restores the bank of the loss to the checkpoint whose tag came with load_state_dict."""
     memory = crit.memory
     if memory.tag is None:
         raise ValueError("this loss's state knows no checkpoint of the bank: call save_bank(crit) before crit.state_dict()")

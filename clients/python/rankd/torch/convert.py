@@ -1,4 +1,4 @@
-"""Between torch tensors and what the client sends."""
+"""Conversions between torch tensors and arrays of the client."""
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The autograd side: a loss that comes with its gradient already computed, at unit upstream."""
+"""Autograd functions for a loss whose gradient is already computed, at upstream 1."""
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
-"""Telling a training from which nothing can be learnt: its loss may be 0 for ever, which looks like success."""
+"""Detects a training from which nothing can be learnt: its loss may be 0 for ever, which looks like
+success."""
 from __future__ import annotations
 
 from collections import Counter
@@ -34,7 +35,8 @@ _BOTH = {
 
 
 class Learning:
-    """Counts the training steps in a row from which nothing can be learnt, and warns once in the life of a loss."""
+    """Counts consecutive training steps from which nothing can be learnt, and warns once per
+    loss."""
 
     def __init__(self, sentences: Mapping[str, str]) -> None:
         self.sentences = {**_BOTH, **sentences}
@@ -51,11 +53,11 @@ class Learning:
         return cls(_EMBEDDINGS)
 
     def load(self, streak: int) -> None:
-        """From a state: steps in a row up to it."""
+        """Restores the count from a state."""
         self.streak, self.reasons = streak, Counter()
 
     def saw(self, reason: str | None, margin: float) -> None:
-        """Counts a training step; `reason` is None where something could be learnt."""
+        """Counts a training step; `reason` is None if something could be learnt."""
         if reason is None:
             self.load(0)
             return
@@ -69,8 +71,9 @@ class Learning:
 
 
 def reason_for(info: LossInfo, loss: float, factor: float, pairs: Callable[[], bool]) -> str | None:
-    """Why nothing can be learnt from a step that the daemon answered; None if something can. `loss` is before `factor`.
-    `pairs` tells whether any list of the batch has a relevant and an irrelevant item; only asked where nothing else tells."""
+    """The reason why nothing can be learnt from an answered step; None if something can. `loss` is before `factor`.
+    `pairs` tells whether any list of the batch has a relevant and an irrelevant item; only called
+    if nothing else decides."""
     if info.lists_valid == 0:
         return NO_RELEVANT
     if info.lists_stalled is not None and info.lists_stalled >= _STALLED_SHARE * info.lists_valid:
@@ -81,7 +84,7 @@ def reason_for(info: LossInfo, loss: float, factor: float, pairs: Callable[[], b
 
 
 def pairs_in_scores(targets: torch.Tensor, axis: int, interclass: float) -> bool:
-    """Whether a list has both kinds of items. With interclass all items together are a list too."""
+    """True if a list has both kinds of items. With interclass all items together are a list too."""
     relevant, irrelevant = targets > 0, targets == 0
     if interclass > 0:
         return bool(relevant.any()) and bool(irrelevant.any())
@@ -89,6 +92,6 @@ def pairs_in_scores(targets: torch.Tensor, axis: int, interclass: float) -> bool
 
 
 def only_label(*labels: torch.Tensor | None) -> int | None:
-    """The label that all items bear; None if there are several, or none."""
+    """The label of all items; None if there are several, or none."""
     seen = {int(label) for given in labels if given is not None for label in given.detach().unique().tolist()}
     return seen.pop() if len(seen) == 1 else None

@@ -26,21 +26,22 @@ _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Te
 
 
 class RankLoss(nn.Module):
-    """What the losses have in common.
+    """Common base of the losses.
 
     client           a rankd.Client or a URL; None: RANKD_URL, or the daemon on this machine
     lambda_val       strength of the perturbation (the paper's lambda), in units of the scores
-    margin           in units of the scores; grows from 0 over the first `margin_warmup` training steps (calls in training
-                     mode that a gradient is wanted of)
+    margin           in units of the scores; grows from 0 over the first `margin_warmup` training
+    steps (calls in training mode with a gradient)
     average          "macro": mean over lists; "micro": weighted by their relevant items; "sum"
     loss_weight      factor on the loss
-    on_nan           what numbers that have no ranking do (NaN among the scores; NaN, infinity or a zero vector among
-                     embeddings): "raise", or "propagate": loss and gradient are NaN and nothing is sent, which is what
-                     torch's GradScaler looks for to skip the step
-    lambda_scope, lambda_units: see the daemon's reference of parameters
-    persistent_state whether the loss's own state (steps of the warm-up, what it knows of its bank) is part of a state_dict
+    on_nan           behaviour for values without a ranking (NaN among the scores; NaN, infinity or
+    a zero vector among embeddings): "raise", or "propagate": loss and gradient are NaN and nothing
+    is sent, so that GradScaler skips the step
+    lambda_scope, lambda_units: see docs/reference/parameters.md
+    persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
+    part of a state_dict
 
-    `info` (a rankd.LossInfo) tells about the latest call.
+    `info` (a rankd.LossInfo) describes the latest call.
     """
 
     info: LossInfo | None = None
@@ -63,7 +64,7 @@ class RankLoss(nn.Module):
 
     @property
     def bank(self) -> str | None:
-        """The bank's name."""
+        """Name of the bank."""
         return self.memory.bank
 
     @bank.setter
@@ -71,9 +72,10 @@ class RankLoss(nn.Module):
         self.memory.bank = name
 
     def not_remembering(self) -> AbstractContextManager[None]:
-        """`with crit.not_remembering():` within, calls rank against the bank and give gradients as always, but the batch is
-        not appended, and the margin's warm-up stands still: for passes over a batch that are not a training step (an LR
-        finder, the second pass of SAM, LBFGS's closures). May be nested."""
+        """`with crit.not_remembering():` calls within rank against the bank and give gradients as
+        always, but the batch is not appended and the margin warm-up does not advance: for passes
+        that are not training steps (an LR finder, the second pass of SAM, closures of LBFGS). May
+        be nested."""
         return self.memory.held()
 
     def extra_repr(self) -> str:
@@ -81,11 +83,11 @@ class RankLoss(nn.Module):
                 f"margin_warmup={self.schedule.warmup}, average={self.average!r}")
 
     def get_extra_state(self) -> torch.Tensor:
-        """The state as one uint8 tensor; what a state_dict holds of this module."""
+        """The state as one uint8 tensor, for state_dict."""
         return pack({"steps": self.schedule.steps, "stalled": self.learning.streak, **self.memory.state()})
 
     def set_extra_state(self, state: Any) -> None:
-        """Takes such a tensor, or the dict that older versions saved."""
+        """Restores the state from such a tensor, or from the dict of older versions."""
         known = unpack(state)
         if known is None:
             warn(f"the state that was loaded into {type(self).__name__} is not one that a loss saved, as it would be after an "
@@ -217,10 +219,10 @@ class _ScoresLoss(RankLoss):
         """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores).
 
         scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each column)
-        targets     [Q, N], bool, integer or any float type: 1 relevant, 0 irrelevant, -1 not there
+        targets     [Q, N], bool, integer or any float type: 1 relevant, 0 irrelevant, -1 ignored
         avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number of lists here. The
                     number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients.
-                    0: there is none anywhere, and the loss is 0
+                    0: no valid list anywhere, and the loss is 0
         """
         return self._evaluate({"scores": scores}, {"targets": targets}, avg_factor)
 
@@ -249,7 +251,8 @@ class APLoss(_ScoresLoss):
 
 
 class RecallLoss(_ScoresLoss):
-    """The recall loss over scores and targets: it grows with the number x of irrelevant items ahead of a relevant one,
+    """The recall loss over scores and targets: it grows with the number x of irrelevant items above
+    a relevant one,
     `weight` "log": ln(1+x), "loglog": ln(1+ln(1+x)), "identity": x. The other arguments are APLoss's."""
 
     def __init__(self, *, margin: float | None = None, weight: str = "loglog", lambda_val: float = 1.0,
@@ -264,11 +267,13 @@ class RecallLoss(_ScoresLoss):
 
 
 class RetrievalLoss(RankLoss):
-    """AP or recall loss of embeddings and labels: each one ranks all the others of the batch, the references and the
-    bank by cosine (inner product with normalize=False), and those of its own label should come first.
+    """AP or recall loss of embeddings and labels: each item ranks all others of the batch, the
+    references and the bank by cosine (inner product with normalize=False); items with its label
+    should come first.
 
-    `bank` names an embedding bank that exists already (client.banks.create). In training mode with grad enabled each
-    batch is appended to it after it was ranked; in eval mode or under no_grad it is only ranked with.
+    `bank` names an embedding bank that exists already (client.banks.create). In training mode with
+    grad enabled each batch is appended to it after the ranking; in eval mode or under no_grad the
+    batch is only ranked against it.
     `margin` is 0.1 by default; without normalize it must be given. The other arguments are RankLoss's.
     """
 
@@ -299,11 +304,12 @@ class RetrievalLoss(RankLoss):
 
         embeddings    [B, dim], any float type, not normalized
         labels        [B] integer; equal = relevant, -1 = relevant to nothing
-        ids           [B] int64 names of the items: a query ignores items that bear its own; -1 = none
-        enqueue_mask  [B] bool: which of them the bank shall keep
+        ids           [B] int64 names of the items: a query ignores items with its own id; -1 = none
+        enqueue_mask  [B] bool: the items to append to the bank
         ref_emb, ref_labels, ref_ids: [R, dim], [R], [R]: more items for the batch to rank, not queries (other trainers'
-                      shards, gathered). They receive a gradient too, if they want one, and are not appended. Not
-                      together with a bank in a job of several trainers, who would see each other's items twice
+                      shards, gathered). They receive a gradient too, if they require one, and are
+                      not appended. Not together with a bank in a job of several trainers, which
+                      would rank items twice
         avg_factor    see APLoss
         """
         if (ref_emb is None) != (ref_labels is None):

@@ -1,4 +1,5 @@
-"""A loss's side of its bank: which one, when it is fed, and whether what lies there belongs to the loss's state."""
+"""The bank of a loss: its name, when batches are appended, and whether its content matches the
+state of the loss."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ _AHEAD = 2  # batches that each of several trainers may append between a state a
 
 
 class Memory:
-    """`bank` is the bank's name, None without one; `tag` that of the checkpoint that belongs to the state."""
+    """`bank` is the name of the bank, None without one; `tag` that of the checkpoint of the
+    state."""
 
     def __init__(self, bank: str | None) -> None:
         self.bank = bank
@@ -32,7 +34,7 @@ class Memory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, nothing is to be remembered. May be nested."""
+        """Within, nothing is appended. May be nested."""
         self._held_back += 1
         try:
             yield
@@ -57,7 +59,7 @@ class Memory:
         self.version, self.generation, self._loaded = version, generation, None
 
     def seen(self, info: LossInfo) -> None:
-        """What a reply said of the bank."""
+        """Takes the version of the bank from a reply."""
         if self.bank is None or info.bank_version is None:
             return
         loaded, self._loaded = self._loaded, None
@@ -81,7 +83,7 @@ class Memory:
 
 
 def refuse_double(memory: Memory, references: torch.Tensor | None) -> None:
-    """Raises where gathered shards and a bank would show a trainer the same items twice."""
+    """Raises if gathered shards and a bank would show a trainer the same items twice."""
     if memory.bank is not None and references is not None and trainers() > 1:
         raise ValueError(
             f"ref_emb is given, and bank is {memory.bank!r}, in a job of {trainers()} trainers: those that come late would "

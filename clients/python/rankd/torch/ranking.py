@@ -1,4 +1,4 @@
-"""The ranking itself as a differentiable operation, to build a loss of one's own on."""
+"""The ranking as a differentiable operation, for losses of the user."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from .tracing import untraced
 def blackbox_rank(scores: torch.Tensor, *, lambda_val: float = 1.0, client: Client | str | None = None) -> torch.Tensor:
     """Ranks of each row of `scores` [Q, N] divided by N, in (0, 1], 1/N = best; backward is blackbox differentiation.
 
-    Here the perturbation is lambda_val times whatever arrives from above, so a loss scale (AMP) or a loss weight acts
-    like a larger lambda_val. The loss modules do not have that property; prefer them where they fit. Where ranks are wanted
-    as whole numbers, ranks() gives them: N times these is not always whole.
+    The perturbation is lambda_val times the upstream gradient, so a loss scale (AMP) or a loss
+    weight acts like a larger lambda_val. The loss modules do not have that property; prefer them if
+    they fit. For ranks as whole numbers use ranks(): N times these is not always whole.
     """
     held = client if isinstance(client, Client) else connect(client)
     return _Rank.apply(scores, held, lambda_val)

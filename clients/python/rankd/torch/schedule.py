@@ -1,4 +1,4 @@
-"""What a loss module remembers from step to step: margin warm-up, and which calls were recomputations."""
+"""State of a loss module from step to step: margin warm-up, and recognition of recomputations."""
 from __future__ import annotations
 
 import hashlib
@@ -17,7 +17,8 @@ _REMEMBERED_CALLS = 16
 
 @dataclass
 class Step:
-    """One call's own settings. A recomputation of it under activation checkpointing gets the same ones."""
+    """The settings of one call. A recomputation under activation checkpointing gets the same
+    ones."""
 
     margin: float
     batch_id: str
@@ -26,7 +27,8 @@ class Step:
 
 
 class Schedule:
-    """State of one loss module. Only training steps count: training mode, a gradient is wanted, and nobody said otherwise."""
+    """State of one loss module. Only training steps count: calls in training mode with a gradient,
+    outside of not_remembering()."""
 
     def __init__(self, margin: float, warmup: int) -> None:
         if not margin >= 0 or margin == float("inf"):

@@ -1,4 +1,4 @@
-"""Keeping torch.compile out: a call to the daemon is no operation that a compiler could trace."""
+"""Excludes calls to the daemon from torch.compile, which can't trace them."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def untraced(function: F) -> F:
-    """The function, run as it stands from within compiled code too. Traced, it would be compiled anew in each step whose
-    numbers (a margin that grows, a batch's name) are others, up to the compiler's limit."""
+    """The function, run uncompiled from compiled code too. Traced, it would be recompiled in each
+    step with new values (a growing margin, a batch id), up to the limit of the compiler."""
     if not hasattr(torch, "compile"):  # before torch 2
         return function
     namespace: Any = getattr(torch, "compiler", None)

@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the training script, however deep below torch's calls they arise."""
+"""Warnings at the line of the training script, from any depth below calls of torch."""
 from __future__ import annotations
 
 import sys
