@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "bank/durable_bank.h"
+#include "bank/kind.h"
 #include "base/clock.h"
 
 enum rankd_status rk_folder_make(const char *path, struct rk_err *err)
@@ -146,35 +147,18 @@ static enum rankd_status write_view(struct rk_journal *journal, const struct rk_
                                     struct rk_err *err)
 {
     uint64_t first = point.end - view->items;
-    size_t chunks = shape->is_embeddings ? view->embeddings.chunks : view->scores.chunks;
+    size_t chunks = rk_bank_snapshot_chunks(view);
     for (size_t c = 0; c < chunks; c++) {
-        size_t items = shape->is_embeddings ? view->embeddings.chunk[c].items : view->scores.chunk[c].items;
-        size_t bytes = items * rk_batch_item_bytes(shape);
         struct rk_batch batch;
-        void *block = malloc(bytes);
-        if (!block || !rk_batch_at(shape, items, block, bytes, &batch)) {
-            free(block);
+        struct rk_err why = {0};
+        if (rk_bank_snapshot_batch(shape, view, c, &batch, &why) != RANKD_OK)
             return rk_fail(err, RANKD_OVERLOADED, "no memory to write the bank anew");
-        }
-        if (shape->is_embeddings) {
-            const struct rk_bank_chunk *chunk = &view->embeddings.chunk[c];
-            size_t row = shape->dim * rk_dtype_size(shape->dtype);
-            memcpy(batch.labels, chunk->labels + chunk->first, items * sizeof(int64_t));
-            memcpy(batch.ids, chunk->ids + chunk->first, items * sizeof(int64_t));
-            memcpy(batch.rows, (const char *)chunk->embeddings + chunk->first * row, items * row);
-        } else {
-            const struct rk_bank_scores_chunk *chunk = &view->scores.chunk[c];
-            for (size_t l = 0; l < shape->lists; l++) {
-                memcpy(batch.scores + l * items, chunk->scores + l * chunk->stride, items * sizeof(float));
-                memcpy(batch.targets + l * items, chunk->targets + l * chunk->stride, items);
-            }
-        }
         enum rankd_status status =
             rk_journal_append(journal, &batch, point, first, c + 1 < chunks, NULL, err);
-        free(block);
+        first += batch.items;
+        rk_batch_free(&batch);
         if (status != RANKD_OK)
             return status;
-        first += items;
     }
     return RANKD_OK;
 }
@@ -351,7 +335,7 @@ struct rk_durable_bank *rk_durable_bank_load(const char *name, const char *path,
     if (!readable && !rk_checkpoint_find_config(path, &config))
         /* something small stands in for what could not be read; nobody can use it */
         config = (struct rk_bank_config){
-            .shape = {.is_embeddings = true, .dim = 1, .capacity = 1, .dtype = RK_FP32}};
+            .shape = {.kind = rk_bank_kinds[0], .dim = 1, .lists = 1, .capacity = 1, .dtype = RK_FP32}};
     struct rk_durable_bank *bank = rk_durable_bank_new(name, &config);
     if (!bank)
         return NULL;

@@ -11,11 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bank/kind.h"
 #include "store/journal.h"
 
 enum { BATCHES = 20, ITEMS = 3 };
 
-static const struct rk_bank_shape shape = {.lists = 2, .capacity = 1000, .dtype = RK_FP32};
+static const struct rk_bank_shape shape = {
+    .kind = &rk_bank_kind_scores, .lists = 2, .capacity = 1000, .dtype = RK_FP32};
 
 /* Another io with a fault: call number `write_at` or `sync_at` (from 1) fails with `code`. */
 struct faulty {
@@ -53,9 +55,11 @@ static struct rk_batch batch_of(uint64_t n, char *block, size_t bytes)
 {
     struct rk_batch batch;
     assert_true(rk_batch_at(&shape, ITEMS, block, bytes, &batch));
+    float *scores = batch.column[0];
+    int8_t *targets = batch.column[1];
     for (size_t i = 0; i < 2 * ITEMS; i++) {
-        batch.scores[i] = (float)(n * 100 + i);
-        batch.targets[i] = (int8_t)((n + i) % 3) - 1;
+        scores[i] = (float)(n * 100 + i);
+        targets[i] = (int8_t)((n + i) % 3) - 1;
     }
     return batch;
 }
@@ -90,8 +94,8 @@ static enum rankd_status on_batch(void *context, const struct rk_batch *batch, u
     struct rk_batch want = batch_of(version, block, bytes);
     (void)id, (void)err;
     seen->wrong |= version != seen->versions + 1 || batch->items != ITEMS;
-    seen->wrong |= memcmp(batch->scores, want.scores, 2 * ITEMS * sizeof(float)) != 0;
-    seen->wrong |= memcmp(batch->targets, want.targets, sizeof(int8_t[2 * ITEMS])) != 0;
+    seen->wrong |= memcmp(batch->column[0], want.column[0], 2 * ITEMS * sizeof(float)) != 0;
+    seen->wrong |= memcmp(batch->column[1], want.column[1], sizeof(int8_t[2 * ITEMS])) != 0;
     seen->versions = version;
     return RANKD_OK;
 }
