@@ -1,9 +1,12 @@
 /* Appending: at once where only memory and the page cache are written, by a thread of bank/commit_pool.c
  * where the disk has to be waited for. */
+#include "bank/append.h"
+
 #include <stdlib.h>
 #include <time.h>
 
-#include "bank/durable_bank.h"
+#include "bank/disk.h"
+#include "bank/writer_lock.h"
 #include "base/clock.h"
 
 enum { RETRY_DISK_NS = 1000000000 };
@@ -115,21 +118,6 @@ static bool append_at_once(struct rk_durable_bank *bank, struct rk_append *appen
     return true;
 }
 
-bool rk_durable_bank_append(struct rk_durable_bank *bank, struct rk_append *append)
-{
-    pthread_mutex_lock(&bank->lock);
-    bool over = !waits_for_disk(bank) && append_at_once(bank, append);
-    if (!over) {
-        append->waiter->wait(append->waiter);
-        append->next = NULL;
-        *bank->last = append;
-        bank->last = &append->next;
-        rk_durable_bank_schedule_commit(bank);
-    }
-    pthread_mutex_unlock(&bank->lock);
-    return over;
-}
-
 /* --- with the writer lock --- */
 
 /* on_full "memory": the disk was full, and is tried again now and then by writing everything anew. */
@@ -237,7 +225,8 @@ static void write_group(struct rk_durable_bank *bank, struct rk_append *group)
     }
 }
 
-void rk_durable_bank_commit(struct rk_durable_bank *bank)
+/* The task of a bank with appends that wait. */
+static void write_waiting(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     bank->queued = false;
@@ -254,4 +243,22 @@ void rk_durable_bank_commit(struct rk_durable_bank *bank)
         rk_durable_bank_writer_release(bank);
     }
     pthread_mutex_unlock(&bank->lock);
+}
+
+/* --- the entry --- */
+
+bool rk_durable_bank_append(struct rk_durable_bank *bank, struct rk_append *append)
+{
+    pthread_mutex_lock(&bank->lock);
+    bool over = !waits_for_disk(bank) && append_at_once(bank, append);
+    if (!over) {
+        append->waiter->wait(append->waiter);
+        append->next = NULL;
+        *bank->last = append;
+        bank->last = &append->next;
+        bank->write_waiting = write_waiting;
+        rk_durable_bank_schedule_commit(bank);
+    }
+    pthread_mutex_unlock(&bank->lock);
+    return over;
 }

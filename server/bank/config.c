@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bank/durable_bank.h"
+#include "bank/config.h"
 #include "bank/kind.h"
 #include "codec/doc.h"
 

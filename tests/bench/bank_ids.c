@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "bank/checkpoint.h"
+#include "bank/disk.h"
 #include "bank/durable_bank.h"
 #include "bank/kind.h"
 

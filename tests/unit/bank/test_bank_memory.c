@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include "bank/append.h"
 #include "bank/bank.h"
+#include "bank/disk.h"
 #include "bank/durable_bank.h"
 #include "bank/kind.h"
 #include "bank/labels.h"

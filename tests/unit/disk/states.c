@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bank/append.h"
 #include "bank/durable_bank.h"
 
 static const char *const tags[STATES_TAGS] = {"t", "u"};
