@@ -1,4 +1,5 @@
 """A kind of bank is one file and one row: a toy kind in a copy of the tree is built, and used over HTTP."""
+import os
 import re
 import shutil
 import struct
@@ -94,7 +95,8 @@ def build(tmp_path_factory):
     with open(tree / "lib/bank/kinds.def", "a", encoding="utf-8") as rows:
         rows.write("RK_BANK_KIND(toy)\n")
     compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
-    subprocess.run(["make", "-C", tree, "-j2", f"CC={compiler}", "build/rankd"], check=True, stdout=subprocess.DEVNULL)
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    subprocess.run(["make", "-C", tree, "-j2", f"CC={compiler}", "build/rankd"], check=True, stdout=subprocess.DEVNULL, env=environment)
     yield tree / "build"
     shutil.rmtree(tree)
 
