@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bank/chunk.h"
-#include "bank/labels.h"
+#include "bank/kind.h"
 #include "bank/window.h"
 
 /* A view with what it holds. */
@@ -15,9 +14,11 @@ struct holder {
     atomic_size_t refs;
     uint64_t end;
     size_t chunks;
-    struct rk_chunk **chunk;
-    struct rk_bank_chunk *embeddings;
-    struct rk_bank_scores_chunk *scores;
+    struct held_chunk {
+        struct rk_chunk *chunk;
+        size_t first, items; /* what the view shows of it */
+    } * held;
+    void *views; /* the same as requests see it: the kind's array */
 };
 
 struct rk_bank {
@@ -36,22 +37,28 @@ struct rk_bank {
 
 /* --- shapes --- */
 
+static enum rankd_status check_fields(const struct rk_bank_shape *shape, struct rk_err *err)
+{
+    for (const struct rk_bank_field *field = shape->kind->field; field->name; field++) {
+        size_t value = rk_bank_field_count(field, shape);
+        if (field->type == RK_BANK_FIELD_COUNT && (value < field->min || value > field->max))
+            return rk_fail(err, RANKD_INVALID, "%s of the bank is %zu; it must be from %zu to %zu",
+                           field->name, value, field->min, field->max);
+    }
+    return RANKD_OK;
+}
+
 enum rankd_status rk_bank_shape_check(const struct rk_bank_shape *shape, struct rk_err *err)
 {
     size_t bytes;
-    if (shape->is_embeddings && (shape->dim == 0 || shape->dim > 65536))
-        return rk_fail(err, RANKD_INVALID, "dim of the bank is %zu; it must be from 1 to 65536", shape->dim);
-    if (!shape->is_embeddings && (shape->lists == 0 || shape->lists > 1000000))
-        return rk_fail(err, RANKD_INVALID, "lists of the bank is %zu; it must be from 1 to 1000000",
-                       shape->lists);
+    if (check_fields(shape, err) != RANKD_OK)
+        return err->status;
     if (shape->capacity == 0 || shape->capacity > 0x3fffffff)
         return rk_fail(err, RANKD_INVALID, "capacity of the bank is %zu; it must be from 1 to 1073741823",
                        shape->capacity);
-    if (shape->dtype != RK_FP32 &&
-        (!shape->is_embeddings || (shape->dtype != RK_FP16 && shape->dtype != RK_BF16)))
-        return rk_fail(
-            err, RANKD_INVALID, "datatype of the bank is %s; it must be %s", rk_dtype_name(shape->dtype),
-            shape->is_embeddings ? "FP32, FP16 or BF16" : "FP32, because scores are kept as they came");
+    if (!(shape->kind->dtypes & RK_BANK_DTYPE(shape->dtype)))
+        return rk_fail(err, RANKD_INVALID, "datatype of the bank is %s; it must be %s",
+                       rk_dtype_name(shape->dtype), shape->kind->dtypes_text);
     if (__builtin_mul_overflow(shape->capacity, rk_batch_item_bytes(shape), &bytes) || bytes > SIZE_MAX / 8)
         return rk_fail(err, RANKD_INVALID, "a bank of %zu items of %zu bytes is more than can be addressed",
                        shape->capacity, rk_batch_item_bytes(shape));
@@ -75,21 +82,17 @@ size_t rk_bank_shape_bytes(const struct rk_bank_shape *shape)
 static struct holder *holder_new(const struct rk_bank *bank, size_t chunks)
 {
     struct holder *holder = calloc(1, sizeof *holder);
-    size_t width = bank->shape.is_embeddings ? sizeof *holder->embeddings : sizeof *holder->scores;
-    void *views = calloc(chunks + 1, width);
-    struct rk_chunk **held = calloc(chunks + 1, sizeof(struct rk_chunk *));
+    void *views = calloc(chunks + 1, bank->shape.kind->view_bytes);
+    struct held_chunk *held = calloc(chunks + 1, sizeof *held);
     if (!holder || !views || !held) {
         free(holder);
         free(views);
-        free((void *)held);
+        free(held);
         return NULL;
     }
     atomic_init(&holder->refs, 1);
-    holder->chunk = held;
-    if (bank->shape.is_embeddings)
-        holder->embeddings = views;
-    else
-        holder->scores = views;
+    holder->held = held;
+    holder->views = views;
     return holder;
 }
 
@@ -98,10 +101,9 @@ static void holder_drop(struct holder *holder)
     if (!holder || atomic_fetch_sub(&holder->refs, 1) != 1)
         return;
     for (size_t i = 0; i < holder->chunks; i++)
-        rk_chunk_drop(holder->chunk[i]);
-    free((void *)holder->chunk);
-    free(holder->embeddings);
-    free(holder->scores);
+        rk_chunk_drop(holder->held[i].chunk);
+    free(holder->held);
+    free(holder->views);
     free(holder);
 }
 
@@ -110,22 +112,9 @@ static void holder_add(const struct rk_bank *bank, struct holder *holder, struct
 {
     size_t at = holder->chunks++;
     atomic_fetch_add(&chunk->refs, 1);
-    holder->chunk[at] = chunk;
+    holder->held[at] = (struct held_chunk){chunk, first, items};
     holder->view.items += items;
-    if (bank->shape.is_embeddings)
-        holder->embeddings[at] = (struct rk_bank_chunk){.first = first,
-                                                        .items = items,
-                                                        .embeddings = chunk->rows,
-                                                        .identity = chunk->identity,
-                                                        .labels = chunk->labels,
-                                                        .ids = chunk->ids,
-                                                        .by_label = chunk->by_label,
-                                                        .by_id = chunk->by_id};
-    else
-        holder->scores[at] = (struct rk_bank_scores_chunk){.items = items,
-                                                           .stride = chunk->room,
-                                                           .scores = chunk->scores + first,
-                                                           .targets = chunk->targets + first};
+    bank->shape.kind->show_chunk(chunk, first, items, holder->views, at);
 }
 
 /* Fills a new holder with the window that ends at the point. The holder has room for every chunk of the bank.
@@ -142,18 +131,10 @@ static void holder_fill(const struct rk_bank *bank, struct holder *holder, struc
     }
     struct rk_bank_snapshot *view = &holder->view;
     holder->end = point.end;
-    view->is_embeddings = bank->shape.is_embeddings;
+    view->holds = bank->shape.kind->holds;
     view->version = point.version;
     view->generation = point.generation;
-    if (view->is_embeddings)
-        view->embeddings = (struct rk_bank_embeddings){.dtype = bank->shape.dtype,
-                                                       .dim = bank->shape.dim,
-                                                       .normalize = bank->shape.normalize,
-                                                       .chunks = holder->chunks,
-                                                       .chunk = holder->embeddings};
-    else
-        view->scores = (struct rk_bank_scores){
-            .lists = bank->shape.lists, .chunks = holder->chunks, .chunk = holder->scores};
+    bank->shape.kind->show(&bank->shape, holder->views, holder->chunks, view);
 }
 
 static uint64_t window_start(const struct rk_bank *bank, uint64_t end)
@@ -194,10 +175,30 @@ void rk_bank_release(const struct rk_bank_snapshot *view)
     holder_drop((struct holder *)(uintptr_t)view);
 }
 
+static const struct holder *holder_of(const struct rk_bank_snapshot *view)
+{
+    return (const struct holder *)(const void *)view;
+}
+
 struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot *view)
 {
-    return (struct rk_bank_position){view->generation, view->version,
-                                     ((const struct holder *)(const void *)view)->end};
+    return (struct rk_bank_position){view->generation, view->version, holder_of(view)->end};
+}
+
+size_t rk_bank_snapshot_chunks(const struct rk_bank_snapshot *view)
+{
+    return holder_of(view)->chunks;
+}
+
+enum rankd_status rk_bank_snapshot_batch(const struct rk_bank_shape *shape,
+                                         const struct rk_bank_snapshot *view, size_t c,
+                                         struct rk_batch *batch, struct rk_err *err)
+{
+    const struct held_chunk *held = &holder_of(view)->held[c];
+    memset(batch, 0, sizeof *batch);
+    if (rk_batch_take(shape, held->items, batch, err) == RANKD_OK)
+        rk_chunk_read(shape, held->chunk, held->first, batch);
+    return err->status;
 }
 
 /* --- the bank --- */

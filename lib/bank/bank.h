@@ -45,6 +45,14 @@ const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_b
 void rk_bank_release(const struct rk_bank_snapshot *view);
 struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot *view);
 
+/* A view that is held, in pieces, oldest first: how many there are, and a copy of one (none is empty), which
+ * is the caller's: rk_batch_free(). `shape` is the bank's. RANKD_OVERLOADED: out of memory. */
+size_t rk_bank_snapshot_chunks(const struct rk_bank_snapshot *view);
+enum rankd_status rk_bank_snapshot_batch(const struct rk_bank_shape *shape,
+                                         const struct rk_bank_snapshot *view, size_t c,
+                                         struct rk_batch *batch, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
 /* Appends and makes it version `version`, which is the one before plus 1, or the same where a version comes
  * back from disk in parts; all or nothing. RANKD_OVERLOADED: out of memory, nothing happened. One writer at a
  * time. */

@@ -1,8 +1,6 @@
 /* What a request appends to a bank: its items as they are stored, in one block of memory whose layout is also
- * that of a journal's record, so that what was ranked is laid out once.
- *
- *   embeddings   labels [items] int64, ids [items] int64 (-1 = none), rows [items, dim] in the bank's type
- *   scores       scores [lists, items] FP32, targets [lists, items] int8 */
+ * that of a journal's record, so that what was ranked is laid out once: column after column, each [lists,
+ * items]. Which columns there are is the bank's kind's to say (bank/kind.h). */
 #ifndef RK_BANK_BATCH_H
 #define RK_BANK_BATCH_H
 
@@ -14,25 +12,31 @@
 #include "base/tensor.h"
 #include "request/request.h"
 
+struct rk_bank_kind; /* bank/kind.h */
+
 /* What a bank holds. Never changes while it lives. */
 struct rk_bank_shape {
-    bool is_embeddings;
-    size_t dim;          /* of embeddings */
-    size_t lists;        /* of a score bank */
-    size_t capacity;     /* items, of each list in a score bank */
-    bool normalize;      /* embeddings */
-    enum rk_dtype dtype; /* of embeddings: RK_FP32, RK_FP16, RK_BF16. Scores are FP32 */
+    const struct rk_bank_kind *kind;
+    size_t dim, lists;   /* as the kind's fields say; 0 where it has none of the name */
+    size_t capacity;     /* items, of each list where there are lists */
+    bool normalize;      /* as above; false */
+    enum rk_dtype dtype; /* of the items: one that the kind takes */
 };
 
-/* A view of such a block; the arrays lie in `block`. */
+/* A column of a bank's items. */
+enum { RK_BANK_COLUMNS = 4 };
+struct rk_bank_column {
+    size_t bytes; /* of an item, in one list */
+    size_t lists; /* 1, or items of so many lists, each list's side by side */
+    bool indexed; /* of int64_t keys, and chunks have an index from key to positions (bank/labels.h) */
+};
+
+/* A view of such a block. */
 struct rk_batch {
     size_t items;
     void *block;
     size_t bytes;
-    int64_t *labels, *ids; /* embeddings */
-    void *rows;
-    float *scores; /* scores */
-    int8_t *targets;
+    void *column[RK_BANK_COLUMNS]; /* in `block`; NULL behind the kind's last */
 };
 
 /* Bytes that one item takes in a block (in all lists together). */
@@ -52,8 +56,8 @@ enum rankd_status rk_batch_new(const struct rk_bank_shape *shape, const struct r
     __attribute__((warn_unused_result));
 void rk_batch_free(struct rk_batch *batch);
 
-/* Nearest, ties to even. */
-uint16_t rk_fp16_of_float(float value);
-uint16_t rk_bf16_of_float(float value);
+/* For kinds: a block for that many items. RANKD_INVALID: more than the capacity. RANKD_OVERLOADED. */
+enum rankd_status rk_batch_take(const struct rk_bank_shape *shape, size_t items, struct rk_batch *batch,
+                                struct rk_err *err) __attribute__((warn_unused_result));
 
 #endif

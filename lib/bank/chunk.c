@@ -1,8 +1,9 @@
 #include "bank/chunk.h"
-#include "bank/labels.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "bank/kind.h"
 
 /* Large enough that a tile of similarities is seldom cut, small enough that evicting in whole chunks wastes
  * little. */
@@ -20,13 +21,33 @@ static size_t aligned(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
+static size_t column_bytes(const struct rk_bank_column *column, size_t room)
+{
+    return aligned(column->lists * room * column->bytes);
+}
+
 size_t rk_chunk_bytes(const struct rk_bank_shape *shape, size_t room)
 {
-    size_t bytes = aligned(sizeof(struct rk_chunk));
-    if (!shape->is_embeddings)
-        return bytes + aligned(shape->lists * room * sizeof(float)) + aligned(shape->lists * room);
-    return bytes + aligned(room * shape->dim * rk_dtype_size(shape->dtype)) +
-           2 * aligned(room * sizeof(int64_t)) + 2 * aligned(rk_labels_bytes(room));
+    struct rk_bank_column column[RK_BANK_COLUMNS];
+    size_t columns = shape->kind->columns(shape, column), bytes = aligned(sizeof(struct rk_chunk));
+    for (size_t c = 0; c < columns; c++)
+        bytes += column_bytes(&column[c], room) + (column[c].indexed ? aligned(rk_labels_bytes(room)) : 0);
+    return bytes;
+}
+
+/* Columns and indexes behind the chunk itself. */
+static void place_columns(const struct rk_bank_shape *shape, struct rk_chunk *chunk, char *at, uint64_t seed)
+{
+    struct rk_bank_column column[RK_BANK_COLUMNS];
+    size_t columns = shape->kind->columns(shape, column);
+    for (size_t c = 0; c < columns; c++) {
+        chunk->column[c] = at;
+        at += column_bytes(&column[c], chunk->room);
+        if (!column[c].indexed)
+            continue;
+        chunk->index[c] = rk_labels_at(at, chunk->column[c], chunk->room, seed);
+        at += aligned(rk_labels_bytes(chunk->room));
+    }
 }
 
 struct rk_chunk *rk_chunk_new(const struct rk_bank_shape *shape, size_t room, uint64_t first, uint64_t seed)
@@ -44,20 +65,7 @@ struct rk_chunk *rk_chunk_new(const struct rk_bank_shape *shape, size_t room, ui
                                .bytes = bytes,
                                .memory = at};
     atomic_init(&chunk->refs, 1);
-    at += aligned(sizeof *chunk);
-    if (!shape->is_embeddings) {
-        chunk->scores = (float *)(void *)at;
-        chunk->targets = (int8_t *)(at + aligned(shape->lists * room * sizeof(float)));
-        return chunk;
-    }
-    chunk->rows = at;
-    at += aligned(room * shape->dim * rk_dtype_size(shape->dtype));
-    chunk->labels = (int64_t *)(void *)at;
-    at += aligned(room * sizeof(int64_t));
-    chunk->ids = (int64_t *)(void *)at;
-    at += aligned(room * sizeof(int64_t));
-    chunk->by_label = rk_labels_at(at, chunk->labels, room, seed);
-    chunk->by_id = rk_labels_at(at + aligned(rk_labels_bytes(room)), chunk->ids, room, seed);
+    place_columns(shape, chunk, at + aligned(sizeof *chunk), seed);
     return chunk;
 }
 
@@ -67,23 +75,35 @@ void rk_chunk_drop(struct rk_chunk *chunk)
         free(chunk->memory);
 }
 
+/* Copies `count` items of a column between arrays [lists, from_room] and [lists, to_room]. */
+static void copy_items(const struct rk_bank_column *column, void *to, size_t to_room, size_t to_item,
+                       const void *from, size_t from_room, size_t from_item, size_t count)
+{
+    for (size_t l = 0; l < column->lists; l++)
+        memcpy((char *)to + (l * to_room + to_item) * column->bytes,
+               (const char *)from + (l * from_room + from_item) * column->bytes, count * column->bytes);
+}
+
 void rk_chunk_fill(const struct rk_bank_shape *shape, struct rk_chunk *chunk, const struct rk_batch *batch,
                    size_t from, size_t count)
 {
-    size_t at = chunk->used;
-    if (shape->is_embeddings) {
-        size_t row = shape->dim * rk_dtype_size(shape->dtype);
-        memcpy((char *)chunk->rows + at * row, (const char *)batch->rows + from * row, count * row);
-        memcpy(chunk->labels + at, batch->labels + from, count * sizeof(int64_t));
-        memcpy(chunk->ids + at, batch->ids + from, count * sizeof(int64_t));
-        rk_labels_add(chunk->by_label, count);
-        rk_labels_add(chunk->by_id, count);
-    } else {
-        for (size_t l = 0; l < shape->lists; l++) {
-            size_t to = l * chunk->room + at, source = l * batch->items + from;
-            memcpy(chunk->scores + to, batch->scores + source, count * sizeof(float));
-            memcpy(chunk->targets + to, batch->targets + source, count);
-        }
+    struct rk_bank_column column[RK_BANK_COLUMNS];
+    size_t columns = shape->kind->columns(shape, column);
+    for (size_t c = 0; c < columns; c++) {
+        copy_items(&column[c], chunk->column[c], chunk->room, chunk->used, batch->column[c], batch->items,
+                   from, count);
+        if (chunk->index[c])
+            rk_labels_add(chunk->index[c], count);
     }
     chunk->used += count;
+}
+
+void rk_chunk_read(const struct rk_bank_shape *shape, const struct rk_chunk *chunk, size_t first,
+                   const struct rk_batch *batch)
+{
+    struct rk_bank_column column[RK_BANK_COLUMNS];
+    size_t columns = shape->kind->columns(shape, column);
+    for (size_t c = 0; c < columns; c++)
+        copy_items(&column[c], batch->column[c], batch->items, 0, chunk->column[c], chunk->room, first,
+                   batch->items);
 }

@@ -13,11 +13,8 @@ struct rk_chunk {
     uint64_t first;    /* sequence number of item 0 */
     uint64_t identity; /* request/bank_view.h: of this memory, never used again for another */
     size_t used, room, bytes;
-    void *rows;
-    int64_t *labels, *ids;
-    struct rk_labels *by_label, *by_id;
-    float *scores; /* [lists, room] */
-    int8_t *targets;
+    void *column[RK_BANK_COLUMNS];            /* each [lists, room] */
+    struct rk_labels *index[RK_BANK_COLUMNS]; /* of an indexed column; otherwise NULL */
     void *memory;
 };
 
@@ -32,5 +29,9 @@ void rk_chunk_drop(struct rk_chunk *chunk); /* one reference */
 /* Writes items from..from+count-1 of the batch behind what is there. There is room. */
 void rk_chunk_fill(const struct rk_bank_shape *shape, struct rk_chunk *chunk, const struct rk_batch *batch,
                    size_t from, size_t count);
+
+/* The other way: writes items first..first+batch->items-1 of the chunk into a batch, which they fill. */
+void rk_chunk_read(const struct rk_bank_shape *shape, const struct rk_chunk *chunk, size_t first,
+                   const struct rk_batch *batch);
 
 #endif

@@ -1,3 +1,5 @@
+/* A list as it is computed fast: its relevant items are ranked, and the others are streamed past them, by the
+ * strategy that the kernels plan. */
 #include "blackbox/blackbox_internal.h"
 
 #include <string.h>
@@ -10,11 +12,9 @@ static const struct rk_strategy *plan(const struct rk_kernels *kernels, const st
     return kernels->plan(list->items, list->p, list->segments ? list->segment[0].dtype : RK_FP32, threads);
 }
 
-size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
-                       unsigned threads, bool gradient)
+static size_t streamed_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p,
+                               enum rk_dtype dtype, unsigned threads, bool gradient)
 {
-    if (kernels->reference)
-        return rk_list_reference_scratch(items);
     struct rk_arena arena = {0};
     struct rk_relevant r;
     rk_relevant_place(&arena, kernels, kernels->plan(items, p, dtype, threads), items, p, threads, gradient,
@@ -136,22 +136,4 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
     return out->gradient ? gradient(kernels, strategy, box, w, &pass, &r, out) : RANKD_OK;
 }
 
-enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernels *kernels,
-                              const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,
-                              struct rk_list_out *out, struct rk_err *err)
-{
-    out->loss = 0;
-    out->nonzero = out->deltas = 0;
-    out->stalled = false;
-    out->abs_differentiable = out->abs_bank = 0;
-    out->lambda = rk_box_lambda(box, w, list->n);
-    if (kernels->reference)
-        rk_exec_copied(exec, list->differentiable * rk_dtype_size(list->segment[0].dtype));
-    enum rankd_status status = kernels->reference ? rk_list_reference(box, w, list, scratch, out)
-                                                  : count_list(exec, kernels, box, w, list, scratch, out);
-    if (status == RANKD_INVALID)
-        out->nan = rk_list_first_nan(list);
-    if (status == RANKD_DEADLINE && rk_exec_check(exec, err) == RANKD_OK)
-        return rk_fail(err, RANKD_DEADLINE, "the deadline passed");
-    return status;
-}
+const struct rk_list_method rk_list_streamed = {.scratch = streamed_scratch, .run = count_list};

@@ -1,22 +1,11 @@
-/* What the two ways to compute a list share: counting its relevant items out, and writing differences down.
- */
+/* What the ways to compute a list share: counting its relevant items out, and writing differences down.
+ *
+ *   list_run.c -> blackbox.c, reference.c -> relevant.c, list.c */
 #ifndef RK_BLACKBOX_INTERNAL_H
 #define RK_BLACKBOX_INTERNAL_H
 
+#include "base/arena.h"
 #include "blackbox/blackbox.h"
-
-/* Hands out pieces of one block of memory. With `base` NULL it only counts what would be handed out. */
-struct rk_arena {
-    char *base;
-    size_t used;
-};
-
-static inline void *rk_arena_alloc(struct rk_arena *arena, size_t bytes)
-{
-    void *at = arena->base ? arena->base + arena->used : NULL;
-    arena->used += (bytes + 63) / 64 * 64;
-    return at;
-}
 
 /* Λ of a list. */
 static inline double rk_box_lambda(const struct rk_blackbox *box, double w, uint32_t n)
@@ -35,9 +24,17 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, st
 void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_pool *pool,
                           struct rk_gradient_writer *writer, struct rk_list_out *out);
 
-/* The reference. Same contract as rk_list_run(). */
-size_t rk_list_reference_scratch(uint32_t items);
-enum rankd_status rk_list_reference(const struct rk_blackbox *box, double w, const struct rk_list *list,
-                                    void *scratch, struct rk_list_out *out);
+/* A way to compute a list, of enum rk_list_way. */
+struct rk_list_method {
+    /* Bytes of scratch that run() takes at most. */
+    size_t (*scratch)(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
+                      unsigned threads, bool gradient);
+    /* rk_list_run(), with out->lambda set and all other results zero. RANKD_DEADLINE: seen, not said. */
+    enum rankd_status (*run)(const struct rk_exec *exec, const struct rk_kernels *kernels,
+                             const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,
+                             struct rk_list_out *out);
+};
+extern const struct rk_list_method rk_list_streamed;  /* blackbox.c */
+extern const struct rk_list_method rk_list_reference; /* reference.c */
 
 #endif

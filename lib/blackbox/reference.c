@@ -54,8 +54,10 @@ static void place_work(struct rk_arena *arena, uint32_t items, struct work *work
     work->slope = rk_arena_alloc(arena, items * sizeof *work->slope);
 }
 
-size_t rk_list_reference_scratch(uint32_t items)
+static size_t reference_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p,
+                                enum rk_dtype dtype, unsigned threads, bool gradient)
 {
+    (void)kernels, (void)p, (void)dtype, (void)threads, (void)gradient;
     struct rk_arena arena = {0};
     struct work work;
     place_work(&arena, items, &work);
@@ -160,9 +162,12 @@ static void sum_up(const struct rk_list *list, const struct reference_item *item
     out->stalled = out->loss > 0 && !passed;
 }
 
-enum rankd_status rk_list_reference(const struct rk_blackbox *box, double w, const struct rk_list *list,
-                                    void *scratch, struct rk_list_out *out)
+static enum rankd_status sort_list(const struct rk_exec *exec, const struct rk_kernels *kernels,
+                                   const struct rk_blackbox *box, double w, struct rk_list *list,
+                                   void *scratch, struct rk_list_out *out)
 {
+    (void)kernels;
+    rk_exec_copied(exec, list->differentiable * rk_dtype_size(list->segment[0].dtype));
     struct rk_arena arena = {.base = scratch};
     struct work work;
     place_work(&arena, list->items, &work);
@@ -184,3 +189,5 @@ enum rankd_status rk_list_reference(const struct rk_blackbox *box, double w, con
         write_sparse(list, work.item, n, out);
     return RANKD_OK;
 }
+
+const struct rk_list_method rk_list_reference = {.scratch = reference_scratch, .run = sort_list};

@@ -21,7 +21,7 @@ static const struct {
 } sets[] = {
     {0,
      {.name = "reference",
-      .reference = true,
+      .way = RK_LIST_SORTED,
       .scan = rk_scan_scalar,
       .positions = rk_positions_scalar,
       .argsort_scratch = rk_argsort_scratch_scalar,

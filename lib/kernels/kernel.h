@@ -148,12 +148,16 @@ struct rk_scan {
 
 struct rk_tile_kernels;
 
-/* The functions for one instruction set. Constant. */
+/* How a list is computed with such a set (lib/blackbox). */
+enum rk_list_way {
+    RK_LIST_STREAMED, /* by the strategies below */
+    RK_LIST_SORTED    /* by plain sorting, as in the paper, without them */
+};
+
+/* One machine's (or one forced) set of code. Filled once, constant afterwards. */
 struct rk_kernels {
     const char *name; /* "reference", "scalar", "avx2", "avx512" */
-    /* True: lists are computed by rk_list_reference() (plain sorting, as in the paper), without strategies.
-     */
-    bool reference;
+    enum rk_list_way way;
 
     /* Counts one-byte targets. */
     struct rk_scan (*scan)(const void *targets, size_t items, bool is_signed);

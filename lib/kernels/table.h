@@ -11,46 +11,35 @@
  * exact arithmetic, as thresholds and items go through the same one. Subbucket 0 is that of the highest
  * scores.
  *
- * Where there is memory for it, the first pass writes down every item's number, two bytes each; then the
- * second asks for nothing but the threshold of that number. (A list of which some items are ignored goes
- * without.)
+ * A list is gone through in one of several modes, each chosen on its own:
  *
- * Where the tables do not fit the cache, items are first put in order of the upper bits of their subbucket (a
- * partition), some millions at a time; then what they look up lies together. table_map.c makes the
- * subbuckets, table_count.c and table_move.c are the two passes, table_<isa>.c what runs over every item. */
+ *   P             1             64k, n/32             64k             1.5M              n
+ *   buckets       | highest threshold within           | marked: a bit a subbucket       |
+ *   first pass    | numbers written *  | counts alone                                    |
+ *   items         | as they lie                                       | in order, by chunk
+ *
+ *   * Two bytes an item; not where some items are ignored.
+ *
+ *   map           even --- more than 64 unequal thresholds in one bucket ---> by prefix of the score
+ *
+ *   numbers written   place() writes number[i]; crossed_from_saved_index() compares the thresholds of that
+ *                     number before and after the move: no item is looked up again
+ *   counts alone      place() counts; may_be_crossed() finds items whose subbucket's bit is set, they are
+ *                     looked up in both tables, and crossed() compares
+ *   in order          as counts alone, but items are put in order before they are looked up
+ *
+ * "In order" is a partition by the upper bits of the subbucket, some millions of items at a time: where the
+ * tables do not fit the cache, what is looked up lies together then. table_layout.c chooses all modes but the
+ * map's (table_map.c); table_count.c and table_move.c are the two passes, table_<isa>.c what runs over every
+ * item.
+ */
 #ifndef RK_KERNELS_TABLE_H
 #define RK_KERNELS_TABLE_H
 
 #include <math.h>
 
 #include "kernels/span.h"
-
-enum {
-    RK_TABLE_BLOCK = 1024, /* items at a time, so that what is known of them stays in the first-level cache */
-    RK_KEY_PREFIX_BITS = 11,
-    RK_KEY_PREFIXES = 1 << RK_KEY_PREFIX_BITS,
-    RK_BUCKETS_SPARE = 16 /* behind a table's last bucket: filling it writes so far */
-};
-
-struct rk_bucket {
-    union {
-        float threshold; /* the highest within it; -inf, which is above nothing, where there is none */
-        uint32_t marks;  /* where map.marked: of its i-th subbucket, bit i: there is a threshold in it */
-    };
-    uint32_t above; /* thresholds in buckets before it; RK_BUCKET_MANY: more than one lies within it, or
-                       within a subbucket */
-};
-
-#define RK_BUCKET_MANY 0x80000000u
-#define RK_BUCKET_THRESHOLDS 0x7fffffffu
-
-/* Keys (descending scores) that agree in their upper bits, and the subbuckets they are divided into. */
-struct rk_key_prefix {
-    uint32_t low;   /* the first key that matters; those before it share its subbucket */
-    uint32_t first; /* subbucket */
-    uint32_t last;  /* subbucket, counted from the first */
-    uint32_t shift;
-};
+#include "kernels/table_layout.h"
 
 /* From scores to subbuckets. Either evenly over the range of the thresholds, which costs next to nothing; or
  * by the upper bits of the score, and evenly within those, for thresholds that lie too unevenly. */
@@ -123,18 +112,6 @@ struct rk_table_code {
                        float *value, uint64_t *size);
 };
 
-/* How finely the line of scores is divided, from items and P alone. */
-struct rk_bucket_map_size {
-    uint32_t p, subbuckets; /* subbuckets of an even map */
-    unsigned subbucket_bits;
-    bool marked; /* as in struct rk_bucket_map */
-};
-struct rk_bucket_map_size rk_bucket_map_size(uint32_t items, uint32_t p);
-
-/* Most buckets, and most subbuckets, of any map. */
-uint32_t rk_bucket_map_buckets(const struct rk_bucket_map_size *size);
-uint32_t rk_bucket_map_subbuckets(const struct rk_bucket_map_size *size);
-
 /* Chooses a map for one or two rows of size->p thresholds (descending; threshold[1] may be NULL) and fills
  * their tables: bucket[r] has room for rk_bucket_map_buckets() + 1 and RK_BUCKETS_SPARE more, of which
  * buckets + 1 are filled; prefix is [RK_KEY_PREFIXES]. score_range: between which scores items have to be
@@ -146,27 +123,6 @@ struct rk_bucket_map rk_bucket_map_make(const struct rk_table_code *code, struct
                                         struct rk_score_range score_range, struct rk_key_prefix *prefix,
                                         struct rk_bucket *const bucket[2]);
 
-/* How a list is gone through, from items, P and threads alone. */
-struct rk_table_layout {
-    unsigned ranges;
-    struct rk_bucket_map_size map;
-    uint32_t chunk; /* scores for which a part's buffer has room, to put them in order; 0: they are not */
-    bool remembers; /* each item's number, at the beginning; and the thresholds after the move, at `next` */
-    size_t next, bucket, perturbed_bucket, crossed_subbuckets, prefix, tally, buffer,
-        bytes; /* where things lie in the scratch memory */
-    size_t tally_stride, buffer_stride;
-    size_t before; /* within a part's buffer */
-};
-struct rk_table_layout rk_table_layout(uint32_t items, uint32_t p, unsigned threads);
-
-/* Does the first pass write every item's number down? */
-bool rk_table_remembers(uint32_t items, uint32_t p);
-
-/* Are the targets of a list read for every item, or only where something depends on one? */
-bool rk_table_masked(const struct rk_list *list);
-
-size_t rk_table_scratch(uint32_t items, uint32_t p, unsigned threads);
-size_t rk_table_kept(uint32_t items, uint32_t p, unsigned threads);
 enum rankd_status rk_table_count(struct rk_pass *pass, const struct rk_table_code *code);
 enum rankd_status rk_table_move(struct rk_pass *pass, const struct rk_table_code *code);
 

@@ -7,63 +7,9 @@
 #include "kernels/score.h"
 
 enum {
-    MARKED = 1 << 16,  /* thresholds from which on buckets are marked */
-    PER_THRESHOLD = 8, /* buckets a threshold before, while that many fit the cache, */
-    BUCKETS_CACHED = 1 << 17,
-    BUCKETS_PER_THRESHOLD = 2, /* and beyond */
-    BUCKETS_MIN = 256,
-    SUBBUCKET_BITS = 3,            /* such a bucket has 2^SUBBUCKET_BITS subbuckets, */
-    SUBBUCKET_BITS_MARKED = 5,     /* and a marked one so many */
-    SUBBUCKETS_PER_THRESHOLD = 56, /* of those, while they can be counted */
-    SUBBUCKETS_MAX = 1 << 24,      /* FP32 counts that far */
-    ITEM_BYTES = 8,                /* of scratch memory for an item, where few are relevant, */
-    RELEVANT_BYTES = 44,           /* of those so many for each that is, with two threads' tallies */
-    SHARED = 1 << 15,              /* thresholds from which on two rows are filled by two threads */
-    CROWD = 64                     /* thresholds to search among from which on an even map is not taken */
+    SHARED = 1 << 15, /* thresholds from which on two rows are filled by two threads */
+    CROWD = 64        /* thresholds to search among from which on an even map is not taken */
 };
-
-/* So many buckets, and a bit for each of their subbuckets, twice, are what is left of the bytes that a list's
- * scratch memory may take, beside its relevant items and what the first pass remembers. */
-static uint64_t affordable(uint32_t items, uint32_t p)
-{
-    const uint64_t all = (uint64_t)ITEM_BYTES * items;
-    const uint64_t taken =
-        (uint64_t)RELEVANT_BYTES * p + (rk_table_remembers(items, p) ? 2 * (uint64_t)items : 0);
-    return all > taken ? (all - taken) / (2 * sizeof(struct rk_bucket) + (1 << SUBBUCKET_BITS) / 8) : 0;
-}
-
-static uint32_t buckets_of(uint32_t items, uint32_t p)
-{
-    uint64_t buckets = (uint64_t)p * PER_THRESHOLD, least = (uint64_t)p * BUCKETS_PER_THRESHOLD,
-             most = affordable(items, p);
-    buckets = buckets < BUCKETS_CACHED ? buckets : BUCKETS_CACHED;
-    buckets = buckets < most ? buckets : most;
-    least = least > BUCKETS_MIN ? least : BUCKETS_MIN;
-    return (uint32_t)(buckets > least ? buckets : least);
-}
-
-struct rk_bucket_map_size rk_bucket_map_size(uint32_t items, uint32_t p)
-{
-    struct rk_bucket_map_size size = {.p = p, .subbucket_bits = SUBBUCKET_BITS, .marked = p > MARKED};
-    if (size.marked) {
-        size.subbucket_bits = SUBBUCKET_BITS_MARKED;
-        size.subbuckets =
-            p < SUBBUCKETS_MAX / SUBBUCKETS_PER_THRESHOLD ? p * SUBBUCKETS_PER_THRESHOLD : SUBBUCKETS_MAX;
-    } else {
-        size.subbuckets = buckets_of(items, p) << SUBBUCKET_BITS;
-    }
-    return size;
-}
-
-uint32_t rk_bucket_map_buckets(const struct rk_bucket_map_size *size)
-{
-    return (size->subbuckets >> size->subbucket_bits) + RK_KEY_PREFIXES;
-}
-
-uint32_t rk_bucket_map_subbuckets(const struct rk_bucket_map_size *size)
-{
-    return size->subbuckets + RK_KEY_PREFIXES;
-}
 
 /* The subbuckets of some thresholds, at most RK_TABLE_BLOCK. */
 static void subbuckets_of(const struct rk_table_code *code, const struct rk_bucket_map *map,

@@ -49,13 +49,22 @@ struct rk_bank_scores {
     const struct rk_bank_scores_chunk *chunk; /* oldest first */
 };
 
-/* What struct rk_request carries: a bank of either kind as of one version. */
+/* Which requests may rank a bank: its items follow the scores of each list, or the embeddings. */
+enum rk_bank_content { RK_BANK_HOLDS_SCORES, RK_BANK_HOLDS_EMBEDDINGS };
+
+/* "scores", "embeddings". */
+static inline const char *rk_bank_content_name(enum rk_bank_content holds)
+{
+    return holds == RK_BANK_HOLDS_EMBEDDINGS ? "embeddings" : "scores";
+}
+
+/* What struct rk_request carries: a bank of any kind (bank/kind.h) as of one version. */
 struct rk_bank_snapshot {
-    bool is_embeddings;
-    size_t items;
+    enum rk_bank_content holds;
+    size_t items; /* of a bank of scores: of one list */
     uint64_t version, generation;
-    struct rk_bank_embeddings embeddings; /* where is_embeddings */
-    struct rk_bank_scores scores;         /* where not; `items` above are those of one list */
+    struct rk_bank_embeddings embeddings; /* where it holds embeddings; otherwise zero */
+    struct rk_bank_scores scores;         /* where it holds scores; otherwise zero */
 };
 
 #endif

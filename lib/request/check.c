@@ -244,11 +244,10 @@ static enum rankd_status check_memory(const struct rk_request *request, struct r
     if (!memory)
         return RANKD_OK;
     const char *name = request->params.bank;
-    if (memory->is_embeddings)
-        return rk_fail(
-            err, RANKD_INVALID,
-            "parameter bank was \"%s\", which holds embeddings; with scores it must name a bank of scores",
-            name);
+    if (memory->holds != RK_BANK_HOLDS_SCORES)
+        return rk_fail(err, RANKD_INVALID,
+                       "parameter bank was \"%s\", which holds %s; with scores it must name a bank of scores",
+                       name, rk_bank_content_name(memory->holds));
     bool columns = request->params.axis == RK_AXIS_COLUMNS;
     size_t lists = scores->shape[columns ? 1 : 0], items = scores->shape[columns ? 0 : 1];
     if (lists != memory->scores.lists)

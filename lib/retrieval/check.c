@@ -72,9 +72,9 @@ static enum rankd_status check_bank(const struct rk_request *request, struct rk_
     size_t dim = request->in[RK_IN_EMBEDDINGS].shape[1];
     if (!bank)
         return RANKD_OK;
-    if (!bank->is_embeddings)
-        return rk_fail(err, RANKD_INVALID,
-                       "bank \"%s\" holds scores; embeddings need a bank of kind embeddings", params->bank);
+    if (bank->holds != RK_BANK_HOLDS_EMBEDDINGS)
+        return rk_fail(err, RANKD_INVALID, "bank \"%s\" holds %s; embeddings need a bank of kind embeddings",
+                       params->bank, rk_bank_content_name(bank->holds));
     if (bank->embeddings.dim != dim)
         return rk_fail(err, RANKD_INVALID, "embeddings have %zu dimensions; bank \"%s\" holds items of %zu",
                        dim, params->bank, bank->embeddings.dim);

@@ -200,7 +200,9 @@ size_t rk_scores_cost(const struct rk_request *request)
 {
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
     const struct rk_bank_snapshot *memory =
-        request->bank_snapshot && !request->bank_snapshot->is_embeddings ? request->bank_snapshot : NULL;
+        request->bank_snapshot && request->bank_snapshot->holds == RK_BANK_HOLDS_SCORES
+            ? request->bank_snapshot
+            : NULL;
     unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
     bool columns = request->params.axis == RK_AXIS_COLUMNS, flat = request->params.interclass > 0;
     bool dense = outputs & RK_OUT_BIT(RK_OUT_GRADIENT), sparse = outputs & RK_OUT_SPARSE && !dense;

@@ -1,9 +1,12 @@
 /* Appending: at once where only memory and the page cache are written, by a thread of the commit threads
  * (registry.c) where the disk has to be waited for. */
+#include "bank/append.h"
+
 #include <stdlib.h>
 #include <time.h>
 
-#include "bank/durable_bank.h"
+#include "bank/disk.h"
+#include "bank/writer_lock.h"
 #include "base/clock.h"
 
 enum { RETRY_DISK_NS = 1000000000 };
@@ -113,21 +116,6 @@ static bool append_at_once(struct rk_durable_bank *bank, struct rk_append *appen
         bank->disk_bytes = rk_journal_bytes(bank->journal);
     }
     return true;
-}
-
-bool rk_durable_bank_append(struct rk_durable_bank *bank, struct rk_append *append)
-{
-    pthread_mutex_lock(&bank->lock);
-    bool over = !waits_for_disk(bank) && append_at_once(bank, append);
-    if (!over) {
-        append->waiter->wait(append->waiter);
-        append->next = NULL;
-        *bank->last = append;
-        bank->last = &append->next;
-        rk_durable_bank_schedule_commit(bank);
-    }
-    pthread_mutex_unlock(&bank->lock);
-    return over;
 }
 
 /* --- with the writer lock --- */
@@ -254,4 +242,21 @@ void rk_durable_bank_commit(struct rk_durable_bank *bank)
         rk_durable_bank_writer_release(bank);
     }
     pthread_mutex_unlock(&bank->lock);
+}
+
+/* --- the entry --- */
+
+bool rk_durable_bank_append(struct rk_durable_bank *bank, struct rk_append *append)
+{
+    pthread_mutex_lock(&bank->lock);
+    bool over = !waits_for_disk(bank) && append_at_once(bank, append);
+    if (!over) {
+        append->waiter->wait(append->waiter);
+        append->next = NULL;
+        *bank->last = append;
+        bank->last = &append->next;
+        rk_durable_bank_schedule_commit(bank);
+    }
+    pthread_mutex_unlock(&bank->lock);
+    return over;
 }

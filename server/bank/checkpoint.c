@@ -6,7 +6,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "bank/durable_bank.h"
+#include "bank/checkpoint.h"
+#include "bank/disk.h"
+#include "bank/folders.h"
+#include "bank/manifests.h"
+#include "bank/writer_lock.h"
 
 static void write_state(struct rk_text *out, const struct rk_durable_bank *bank, const char *tag,
                         struct rk_bank_position point, size_t items)

@@ -1,10 +1,11 @@
 /* A bank's configuration as JSON: what PUT brings, what the manifest on disk holds. */
+#include <stdio.h>
 #include <string.h>
 
-#include "bank/durable_bank.h"
+#include "bank/config.h"
+#include "bank/kind.h"
 #include "codec/doc.h"
 
-#define KIND_WORDS "embeddings|scores"
 #define DTYPE_WORDS "FP32|FP16|BF16"
 static const enum rk_dtype dtypes[] = {RK_FP32, RK_FP16, RK_BF16};
 static const char *const dtype_names[] = {"FP32", "FP16", "BF16"};
@@ -16,36 +17,63 @@ static int dtype_position(enum rk_dtype dtype)
     return dtype == RK_FP16 ? 1 : dtype == RK_BF16 ? 2 : 0;
 }
 
+/* `"a" or "b"`, of all kinds. */
+static void kind_names(char *text, size_t size)
+{
+    size_t at = 0;
+    for (size_t i = 0; rk_bank_kinds[i] && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s\"%s\"",
+                               i == 0                 ? ""
+                               : rk_bank_kinds[i + 1] ? ", "
+                                                      : " or ",
+                               rk_bank_kinds[i]->name);
+}
+
+static const struct rk_bank_kind *parse_kind(struct rk_doc *doc, struct rk_err *err)
+{
+    int kind = 0; /* of a word that is wrong: *err is set, and it does not matter which */
+    char names[256];
+    kind_names(names, sizeof names);
+    if (!rk_doc_word(doc, "kind", rk_bank_kind_words(), &kind, err))
+        (void)rk_fail(err, RANKD_INVALID, "kind of the bank is missing; it must be %s", names);
+    return rk_bank_kinds[kind];
+}
+
+/* What is told of a bank of this kind alone. */
+static void parse_field(struct rk_doc *doc, const struct rk_bank_field *field, struct rk_bank_shape *shape,
+                        struct rk_err *err)
+{
+    char *at = (char *)shape + field->at;
+    if (field->type == RK_BANK_FIELD_FLAG) {
+        bool *flag = (bool *)at;
+        *flag = field->preset;
+        (void)rk_doc_flag(doc, field->name, flag, err);
+        return;
+    }
+    uint64_t count = 0;
+    if (!rk_doc_uint(doc, field->name, field->min, field->max, &count, err))
+        (void)rk_fail(err, RANKD_INVALID, "%s of the bank is missing; it must be a number from %zu to %zu",
+                      field->name, field->min, field->max);
+    *(size_t *)(void *)at = count;
+}
+
 static void parse_fields(struct rk_doc *doc, struct rk_bank_config *config, uint64_t *live,
                          struct rk_err *err)
 {
     struct rk_bank_shape *shape = &config->shape;
-    int kind = -1, dtype = 0;
-    uint64_t dim = 0, lists = 0, capacity = 0;
-    if (!rk_doc_word(doc, "kind", KIND_WORDS, &kind, err))
-        (void)rk_fail(err, RANKD_INVALID,
-                      "kind of the bank is missing; it must be \"embeddings\" or \"scores\"");
-    shape->is_embeddings = kind == 0;
+    int dtype = 0;
+    uint64_t capacity = 0;
+    shape->kind = parse_kind(doc, err);
     if (!rk_doc_uint(doc, "capacity", 1, 0x3fffffff, &capacity, err))
         (void)rk_fail(err, RANKD_INVALID,
                       "capacity of the bank is missing; it must be a number of items from 1 to 1073741823");
-    if (shape->is_embeddings) {
-        if (!rk_doc_uint(doc, "dim", 1, 65536, &dim, err))
-            (void)rk_fail(err, RANKD_INVALID,
-                          "dim of the bank is missing; it must be a number from 1 to 65536");
-        shape->normalize = true;
-        (void)rk_doc_flag(doc, "normalize", &shape->normalize, err);
-    } else if (!rk_doc_uint(doc, "lists", 1, 1000000, &lists, err)) {
-        (void)rk_fail(err, RANKD_INVALID,
-                      "lists of the bank is missing; it must be a number from 1 to 1000000");
-    }
+    for (const struct rk_bank_field *field = shape->kind->field; field->name; field++)
+        parse_field(doc, field, shape, err);
     (void)rk_doc_word(doc, "datatype", DTYPE_WORDS, &dtype, err);
     (void)rk_doc_word(doc, "durability", RK_DURABILITY_WORDS, &config->durability, err);
     (void)rk_doc_word(doc, "on_full", RK_ON_FULL_WORDS, &config->on_full, err);
     if (live)
         (void)rk_doc_uint(doc, "live", 1, UINT64_MAX, live, err);
-    shape->dim = dim;
-    shape->lists = lists;
     shape->capacity = capacity;
     shape->dtype = dtypes[dtype];
 }
@@ -84,12 +112,12 @@ enum rankd_status rk_checkpoint_parse(const void *body, size_t bytes, struct rk_
 void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *config)
 {
     const struct rk_bank_shape *shape = &config->shape;
-    rk_json_text(out, "kind", shape->is_embeddings ? "embeddings" : "scores");
-    if (shape->is_embeddings) {
-        rk_json_uint(out, "dim", shape->dim);
-        rk_json_bool(out, "normalize", shape->normalize);
-    } else {
-        rk_json_uint(out, "lists", shape->lists);
+    rk_json_text(out, "kind", shape->kind->name);
+    for (const struct rk_bank_field *field = shape->kind->field; field->name; field++) {
+        if (field->type == RK_BANK_FIELD_FLAG)
+            rk_json_bool(out, field->name, *(const bool *)((const char *)shape + field->at));
+        else
+            rk_json_uint(out, field->name, rk_bank_field_count(field, shape));
     }
     rk_json_uint(out, "capacity", shape->capacity);
     rk_json_text(out, "datatype", dtype_names[dtype_position(shape->dtype)]);
@@ -99,7 +127,7 @@ void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *conf
 
 bool rk_bank_config_same(const struct rk_bank_config *a, const struct rk_bank_config *b)
 {
-    return a->shape.is_embeddings == b->shape.is_embeddings && a->shape.dim == b->shape.dim &&
+    return a->shape.kind == b->shape.kind && a->shape.dim == b->shape.dim &&
            a->shape.lists == b->shape.lists && a->shape.capacity == b->shape.capacity &&
            a->shape.normalize == b->shape.normalize && a->shape.dtype == b->shape.dtype &&
            a->durability == b->durability && a->on_full == b->on_full;

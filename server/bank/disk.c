@@ -3,69 +3,19 @@
  *   bank                 its configuration and which journal is the live one; replaced by rename
  *   live-<number>/       the journal
  *   checkpoints/<tag>/   segments that are shared with it by hard links, and a manifest */
+#include "bank/disk.h"
+
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "bank/durable_bank.h"
+#include "bank/folders.h"
+#include "bank/kind.h"
+#include "bank/manifests.h"
+#include "bank/writer_lock.h"
 #include "base/clock.h"
-
-enum rankd_status rk_folder_make(const char *path, struct rk_err *err)
-{
-    return mkdir(path, 0700) == 0 || errno == EEXIST ? RANKD_OK
-                                                     : rk_file_failed(err, "make the folder", path);
-}
-
-void rk_folder_remove(const char *path)
-{
-    char inside[PATH_MAX];
-    DIR *folder = opendir(path);
-    for (struct dirent *entry; folder && (entry = readdir(folder));) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            (size_t)snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name) < sizeof inside)
-            (void)unlink(inside);
-    }
-    if (folder)
-        (void)closedir(folder);
-    (void)rmdir(path);
-}
-
-enum rankd_status rk_file_replace(const char *folder, const char *name, const char *bytes, size_t count,
-                                  bool *replaced, struct rk_err *err)
-{
-    char path[PATH_MAX], temporary[PATH_MAX];
-    bool ignored = false;
-    replaced = replaced ? replaced : &ignored;
-    *replaced = false;
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    (void)snprintf(temporary, sizeof temporary, "%s/%s.tmp", folder, name);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return rk_file_failed(err, "create", temporary);
-    ssize_t wrote = write(fd, bytes, count);
-    bool good = wrote == (ssize_t)count && fsync(fd) == 0;
-    if (!good) {
-        if (wrote >= 0 && wrote < (ssize_t)count)
-            errno = ENOSPC;
-        (void)rk_file_failed(err, "write", temporary);
-    }
-    (void)close(fd);
-    if (good && rename(temporary, path) != 0) {
-        good = false;
-        (void)rk_file_failed(err, "rename", temporary);
-    }
-    if (!good) {
-        (void)unlink(temporary);
-        return err->status;
-    }
-    *replaced = true;
-    return rk_sync_folder(folder, err);
-}
 
 static void live_path(const struct rk_durable_bank *bank, uint64_t number, char *path, size_t size)
 {
@@ -146,35 +96,18 @@ static enum rankd_status write_view(struct rk_journal *journal, const struct rk_
                                     struct rk_err *err)
 {
     uint64_t first = point.end - view->items;
-    size_t chunks = shape->is_embeddings ? view->embeddings.chunks : view->scores.chunks;
+    size_t chunks = rk_bank_snapshot_chunks(view);
     for (size_t c = 0; c < chunks; c++) {
-        size_t items = shape->is_embeddings ? view->embeddings.chunk[c].items : view->scores.chunk[c].items;
-        size_t bytes = items * rk_batch_item_bytes(shape);
         struct rk_batch batch;
-        void *block = malloc(bytes);
-        if (!block || !rk_batch_at(shape, items, block, bytes, &batch)) {
-            free(block);
+        struct rk_err why = {0};
+        if (rk_bank_snapshot_batch(shape, view, c, &batch, &why) != RANKD_OK)
             return rk_fail(err, RANKD_OVERLOADED, "no memory to write the bank anew");
-        }
-        if (shape->is_embeddings) {
-            const struct rk_bank_chunk *chunk = &view->embeddings.chunk[c];
-            size_t row = shape->dim * rk_dtype_size(shape->dtype);
-            memcpy(batch.labels, chunk->labels + chunk->first, items * sizeof(int64_t));
-            memcpy(batch.ids, chunk->ids + chunk->first, items * sizeof(int64_t));
-            memcpy(batch.rows, (const char *)chunk->embeddings + chunk->first * row, items * row);
-        } else {
-            const struct rk_bank_scores_chunk *chunk = &view->scores.chunk[c];
-            for (size_t l = 0; l < shape->lists; l++) {
-                memcpy(batch.scores + l * items, chunk->scores + l * chunk->stride, items * sizeof(float));
-                memcpy(batch.targets + l * items, chunk->targets + l * chunk->stride, items);
-            }
-        }
         enum rankd_status status =
             rk_journal_append(journal, &batch, point, first, c + 1 < chunks, NULL, err);
-        free(block);
+        first += batch.items;
+        rk_batch_free(&batch);
         if (status != RANKD_OK)
             return status;
-        first += items;
     }
     return RANKD_OK;
 }
@@ -351,7 +284,7 @@ struct rk_durable_bank *rk_durable_bank_load(const char *name, const char *path,
     if (!readable && !rk_checkpoint_find_config(path, &config))
         /* something small stands in for what could not be read; nobody can use it */
         config = (struct rk_bank_config){
-            .shape = {.is_embeddings = true, .dim = 1, .capacity = 1, .dtype = RK_FP32}};
+            .shape = {.kind = rk_bank_kinds[0], .dim = 1, .lists = 1, .capacity = 1, .dtype = RK_FP32}};
     struct rk_durable_bank *bank = rk_durable_bank_new(name, &config);
     if (!bank)
         return NULL;

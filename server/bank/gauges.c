@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "bank/kind.h"
 #include "bank/registry.h"
 #include "base/text.h"
 
@@ -62,10 +63,10 @@ static double batches_of(struct rk_durable_bank *bank)
     return (double)atomic_load(&bank->appended_batches);
 }
 
-/* Only score banks: NAN for the others. */
+/* Only banks that hold scores: NAN for the others. */
 static double per_scores(const struct rk_durable_bank *bank, double value)
 {
-    return bank->config.shape.is_embeddings ? (double)NAN : value;
+    return bank->config.shape.kind->holds == RK_BANK_HOLDS_SCORES ? value : (double)NAN;
 }
 static double gradients_of(struct rk_durable_bank *bank)
 {

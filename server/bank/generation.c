@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bank/durable_bank.h"
+#include "bank/checkpoint.h"
+#include "bank/disk.h"
+#include "bank/folders.h"
+#include "bank/manifests.h"
+#include "bank/writer_lock.h"
 
 /* More files than this in a journal that is restored, and it is written anew: each restore adds one. */
 enum { SEGMENTS_MAX = 64 };

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "bank/durable_bank.h"
+#include "bank/folders.h"
+#include "bank/manifests.h"
 
 enum { MANIFEST_BYTES = 4096 };
 

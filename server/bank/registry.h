@@ -2,7 +2,14 @@
 #ifndef RK_BANK_REGISTRY_H
 #define RK_BANK_REGISTRY_H
 
+#include "bank/checkpoint.h"
+#include "bank/config.h"
+#include "bank/disk.h"
 #include "bank/durable_bank.h"
+#include "bank/folders.h"
+#include "bank/manifests.h"
+#include "bank/retries.h"
+#include "bank/writer_lock.h"
 
 /* A reference to the bank of that name, or NULL with RANKD_NOT_FOUND. */
 struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, struct rk_err *err);

@@ -2,74 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bank/durable_bank.h"
+#include "bank/append.h"
 #include "bank/registry.h"
+#include "bank/retries.h"
 #include "base/clock.h"
 #include "request/empty.h"
-
-static bool is_running(const struct rk_durable_bank *bank, const uint64_t name[2])
-{
-    for (const struct rk_running *r = bank->running; r; r = r->next) {
-        if (r->name[0] == name[0] && r->name[1] == name[1])
-            return true;
-    }
-    return false;
-}
-
-static bool add_running(struct rk_durable_bank *bank, const uint64_t name[2])
-{
-    struct rk_running *running = malloc(sizeof *running);
-    if (!running)
-        return false;
-    *running = (struct rk_running){{name[0], name[1]}, bank->running};
-    bank->running = running;
-    return true;
-}
-
-static void wait_for_original(struct rk_bank_transaction *transaction)
-{
-    transaction->waiter.wait(&transaction->waiter);
-    transaction->next = transaction->bank->retries;
-    transaction->bank->retries = transaction;
-}
-
-/* Wakes those that wait for this id, or (NULL) those whose deadline is over. */
-static void wake_retries(struct rk_durable_bank *bank, const uint64_t *name)
-{
-    const uint64_t now = rk_now_ns();
-    for (struct rk_bank_transaction **at = &bank->retries; *at;) {
-        struct rk_bank_transaction *transaction = *at;
-        const uint64_t *own = transaction->append.id.name;
-        bool due = name ? own[0] == name[0] && own[1] == name[1]
-                        : transaction->deadline_ns && now >= transaction->deadline_ns;
-        if (!due) {
-            at = &transaction->next;
-            continue;
-        }
-        *at = transaction->next;
-        transaction->waiter.wake(&transaction->waiter);
-    }
-}
-
-void rk_bank_transaction_wake_late(struct rk_durable_bank *bank)
-{
-    pthread_mutex_lock(&bank->lock);
-    wake_retries(bank, NULL);
-    pthread_mutex_unlock(&bank->lock);
-}
-
-static void drop_running(struct rk_durable_bank *bank, const uint64_t name[2])
-{
-    for (struct rk_running **at = &bank->running; *at; at = &(*at)->next) {
-        struct rk_running *running = *at;
-        if (running->name[0] == name[0] && running->name[1] == name[1]) {
-            *at = running->next;
-            free(running);
-            wake_retries(bank, name);
-            return;
-        }
-    }
-}
 
 /* The lock is held. */
 static enum rankd_status begin_retry(struct rk_bank_transaction *transaction, const struct rk_batch_id *known,
@@ -104,18 +41,18 @@ static enum rankd_status begin_named(struct rk_bank_transaction *transaction, co
     struct rk_durable_bank *bank = transaction->bank;
     uint64_t *name = transaction->append.id.name;
     rk_ids_name(batch_id, name);
-    if (is_running(bank, name)) { /* the original of a retry */
+    if (rk_retries_is_running(bank, name)) { /* the original of a retry */
         if (transaction->deadline_ns && rk_now_ns() >= transaction->deadline_ns)
             return rk_fail(
                 err, RANKD_DEADLINE,
                 "the deadline passed while an earlier request with the same batch_id was computed");
         *later = true;
-        wait_for_original(transaction);
+        rk_retries_wait(transaction);
         return RANKD_OK;
     }
     const struct rk_batch_id *known = rk_ids_find(&bank->ids, name);
     if (!known) {
-        if (!add_running(bank, name))
+        if (!rk_retries_begin(bank, name))
             return rk_fail(err, RANKD_OVERLOADED, "no memory for the request");
         transaction->running = true;
         return RANKD_OK;
@@ -244,7 +181,7 @@ void rk_bank_transaction_end(struct rk_bank_transaction *transaction)
     rk_batch_free(&transaction->append.batch);
     if (transaction->running) {
         pthread_mutex_lock(&bank->lock);
-        drop_running(bank, transaction->append.id.name);
+        rk_retries_end(bank, transaction->append.id.name);
         pthread_mutex_unlock(&bank->lock);
     }
     rk_durable_bank_release(bank);

@@ -5,13 +5,15 @@
 #define XXH_STATIC_LINKING_ONLY /* the state on the stack */
 #include <xxhash.h>
 
+#include "bank/kind.h"
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are written as they lie in memory");
 
 /* The origin is the journal's to add. */
 struct rk_record_start rk_record_start_of(const struct rk_bank_shape *shape)
 {
     return (struct rk_record_start){.format = RK_RECORD_FORMAT,
-                                    .is_embeddings = shape->is_embeddings,
+                                    .kind = shape->kind->number,
                                     .normalize = shape->normalize,
                                     .dtype = (uint32_t)shape->dtype,
                                     .dim = shape->dim,

@@ -35,7 +35,8 @@ _Static_assert(sizeof(struct rk_record_head) == 64, "the head is part of the fil
  * read. */
 struct rk_record_start {
     uint32_t format; /* RK_RECORD_FORMAT, or an older one */
-    uint32_t is_embeddings, normalize, dtype;
+    uint32_t kind;   /* struct rk_bank_kind.number */
+    uint32_t normalize, dtype;
     uint64_t dim, lists, capacity;
     uint64_t base, cleared; /* struct rk_origin */
     uint64_t reserved;

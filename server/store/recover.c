@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bank/kind.h"
 #include "store/journal_internal.h"
 
 struct recovery {
@@ -32,20 +33,23 @@ static enum rankd_status damaged(struct recovery *r, uint64_t number, uint64_t o
                    path, (unsigned long long)offset, what);
 }
 
-/* Copies START; false if it is of another bank, or of a format that is not known. */
-static bool is_own(const struct rk_journal *journal, const struct rk_record_head *head, const char *payload,
-                   struct rk_record_start *start)
+/* Copies START; NULL, or what is wrong: it is of another bank, or of a format or kind that is not known. */
+static const char *read_own(const struct rk_journal *journal, const struct rk_record_head *head,
+                            const char *payload, struct rk_record_start *start)
 {
+    static const char other[] = "it belongs to a bank of another configuration or format";
     struct rk_record_start want = rk_record_start_of(&journal->shape);
     memset(start, 0, sizeof *start);
     if (head->payload_bytes != RK_RECORD_START_BYTES_1 && head->payload_bytes != sizeof *start)
-        return false;
+        return other;
     memcpy(start, payload, head->payload_bytes);
     if (start->format < 1 || start->format > RK_RECORD_FORMAT ||
         (start->format == 1) != (head->payload_bytes == RK_RECORD_START_BYTES_1))
-        return false;
+        return other;
+    if (!rk_bank_kind_numbered(start->kind))
+        return "it belongs to a bank of a kind that this version does not know";
     want.format = start->format;
-    return memcmp(start, &want, offsetof(struct rk_record_start, base)) == 0;
+    return memcmp(start, &want, offsetof(struct rk_record_start, base)) == 0 ? NULL : other;
 }
 
 static enum rankd_status read_start(struct recovery *r, const struct rk_journal_segment *segment,
@@ -53,8 +57,9 @@ static enum rankd_status read_start(struct recovery *r, const struct rk_journal_
 {
     const struct rk_origin origin = r->journal->origin;
     struct rk_record_start start;
-    if (!is_own(r->journal, head, payload, &start))
-        return damaged(r, segment->number, 0, "it belongs to a bank of another configuration or format");
+    const char *wrong = read_own(r->journal, head, payload, &start);
+    if (wrong)
+        return damaged(r, segment->number, 0, wrong);
     if (start.format >= 2 && (start.base != origin.base || start.cleared != origin.cleared))
         return damaged(r, segment->number, 0, "it belongs to another life of the bank");
     struct rk_bank_position point = {head->generation, head->version, head->first};

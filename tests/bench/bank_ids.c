@@ -6,7 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "bank/checkpoint.h"
+#include "bank/disk.h"
 #include "bank/durable_bank.h"
+#include "bank/kind.h"
 
 static double seconds(void)
 {
@@ -27,8 +30,9 @@ static struct rk_batch_id id_of(unsigned n)
 static struct rk_durable_bank *bank_at(const char *folder)
 {
     struct rk_err err = {0};
-    const struct rk_bank_config config = {.shape = {.lists = 1, .capacity = 1000, .dtype = RK_FP32},
-                                          .durability = RK_DURABILITY_INTERVAL};
+    const struct rk_bank_config config = {
+        .shape = {.kind = &rk_bank_kind_scores, .lists = 1, .capacity = 1000, .dtype = RK_FP32},
+        .durability = RK_DURABILITY_INTERVAL};
     struct rk_durable_bank *bank = rk_durable_bank_new("bank", &config);
     if (!bank)
         exit(1);

@@ -159,7 +159,8 @@ int main(int argc, char **argv)
         labels[q] = (int64_t)(q % classes);
         draw(&o, labels[q], queries + q * o.dim, &seed);
     }
-    struct rk_bank_snapshot view = {.is_embeddings = true, .items = o.items, .version = 1, .generation = 1};
+    struct rk_bank_snapshot view = {
+        .holds = RK_BANK_HOLDS_EMBEDDINGS, .items = o.items, .version = 1, .generation = 1};
     view.embeddings = (struct rk_bank_embeddings){
         .dtype = o.dtype, .dim = o.dim, .normalize = true, .chunks = chunks, .chunk = chunk};
     struct rk_request request = {

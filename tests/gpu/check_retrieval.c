@@ -108,7 +108,7 @@ static void check_retrieval(struct rk_device *device, struct retrieval r)
                                             .by_label = second,
                                             .identity = draw() | 1}};
     const struct rk_bank_snapshot view = {
-        .is_embeddings = true,
+        .holds = RK_BANK_HOLDS_EMBEDDINGS,
         .items = r.bank,
         .embeddings = {
             .dtype = r.dtype, .dim = r.dim, .normalize = r.normalize, .chunks = 2, .chunk = chunks}};

@@ -9,8 +9,11 @@
 
 #include <cmocka.h>
 
+#include "bank/append.h"
 #include "bank/bank.h"
+#include "bank/disk.h"
 #include "bank/durable_bank.h"
+#include "bank/kind.h"
 #include "bank/labels.h"
 #include "unit/failing/allocations.h"
 #include "unit/support/engine_call.h"
@@ -26,9 +29,9 @@ static bool stop_failing(size_t n)
 
 enum { DIM = 8192, LISTS = 8000, CAPACITY = 150, STEPS = 12 };
 static const struct rk_bank_shape shapes[] = {
-    {.is_embeddings = true, .dim = DIM, .capacity = CAPACITY, .dtype = RK_FP32},
-    {.is_embeddings = true, .dim = 2 * DIM, .capacity = CAPACITY, .dtype = RK_BF16},
-    {.lists = LISTS, .capacity = CAPACITY, .dtype = RK_FP32},
+    {.kind = &rk_bank_kind_embeddings, .dim = DIM, .capacity = CAPACITY, .dtype = RK_FP32},
+    {.kind = &rk_bank_kind_embeddings, .dim = 2 * DIM, .capacity = CAPACITY, .dtype = RK_BF16},
+    {.kind = &rk_bank_kind_scores, .lists = LISTS, .capacity = CAPACITY, .dtype = RK_FP32},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -42,9 +45,10 @@ static struct rk_batch batch_of(const struct rk_bank_shape *shape, size_t items,
     for (size_t i = 0; i < bytes; i++)
         block[i] = (unsigned char)test_next(&random);
     assert_true(rk_batch_at(shape, items, block, bytes, &batch));
-    for (size_t i = 0; shape->is_embeddings && i < items; i++) {
-        batch.labels[i] = (int64_t)test_below(&random, 5) - 1;
-        batch.ids[i] = (int64_t)test_below(&random, 50) - 1;
+    int64_t *labels = batch.column[0], *ids = batch.column[1];
+    for (size_t i = 0; shape->kind == &rk_bank_kind_embeddings && i < items; i++) {
+        labels[i] = (int64_t)test_below(&random, 5) - 1;
+        ids[i] = (int64_t)test_below(&random, 50) - 1;
     }
     return batch;
 }
@@ -73,7 +77,7 @@ static struct rk_text contents(const struct rk_bank_shape *shape, const struct r
     struct rk_bank_position point = rk_bank_snapshot_position(view);
     put(&out, &point, sizeof point);
     put(&out, &view->items, sizeof view->items);
-    for (size_t c = 0; view->is_embeddings && c < view->embeddings.chunks; c++) {
+    for (size_t c = 0; c < view->embeddings.chunks; c++) {
         const struct rk_bank_chunk *chunk = &view->embeddings.chunk[c];
         size_t row = shape->dim * rk_dtype_size(shape->dtype);
         put(&out, chunk->labels + chunk->first, chunk->items * sizeof(int64_t));
@@ -81,7 +85,7 @@ static struct rk_text contents(const struct rk_bank_shape *shape, const struct r
         put(&out, (const char *)chunk->embeddings + chunk->first * row, chunk->items * row);
         put_labels(&out, chunk);
     }
-    for (size_t c = 0; !view->is_embeddings && c < view->scores.chunks; c++) {
+    for (size_t c = 0; c < view->scores.chunks; c++) {
         const struct rk_bank_scores_chunk *chunk = &view->scores.chunk[c];
         for (size_t l = 0; l < shape->lists; l++) {
             put(&out, chunk->scores + l * chunk->stride, chunk->items * sizeof(float));
@@ -306,8 +310,11 @@ static void each_allocation_of_a_batch_fails_in_turn(void **state)
     struct test_call call;
     test_call_start(&call, "ap", 0);
     for (int embeddings = 0; embeddings < 2; embeddings++) {
-        struct rk_bank_shape shape = {
-            .is_embeddings = embeddings, .dim = 2, .lists = 3, .capacity = 9, .dtype = RK_FP32};
+        struct rk_bank_shape shape = {.kind = embeddings ? &rk_bank_kind_embeddings : &rk_bank_kind_scores,
+                                      .dim = 2,
+                                      .lists = 3,
+                                      .capacity = 9,
+                                      .dtype = RK_FP32};
         memset(call.request.in, 0, sizeof call.request.in);
         test_input(&call, embeddings ? RK_IN_EMBEDDINGS : RK_IN_SCORES, RK_FP32, 3, 2, values);
         if (embeddings)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bank/append.h"
 #include "bank/durable_bank.h"
 
 static const char *const tags[STATES_TAGS] = {"t", "u"};
@@ -209,9 +210,11 @@ static enum rankd_status append_items(struct rk_durable_bank *bank, size_t count
     void *block = malloc(bytes);
     if (!block || !rk_batch_at(&bank->config.shape, count, block, bytes, &item.batch))
         abort();
+    float *scores = item.batch.column[0];
+    int8_t *targets = item.batch.column[1];
     for (size_t i = 0; i < count; i++) {
-        item.batch.scores[i] = first + (float)i;
-        item.batch.targets[i] = 1;
+        scores[i] = first + (float)i;
+        targets[i] = 1;
     }
     if (!rk_durable_bank_append(bank, &item))
         rk_durable_bank_commit(bank);

@@ -201,7 +201,7 @@ static void a_bank_that_does_not_fit_is_refused(void **state)
     test_refused(&call, RANKD_TOO_LARGE,
                  "a list of scores has 2 items and bank \"old\" adds 2147483647; together they may be at "
                  "most 2147483647");
-    view.is_embeddings = true;
+    view.holds = RK_BANK_HOLDS_EMBEDDINGS;
     test_refused(
         &call, RANKD_INVALID,
         "parameter bank was \"old\", which holds embeddings; with scores it must name a bank of scores");

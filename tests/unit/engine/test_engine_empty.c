@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "bank/batch.h"
+#include "bank/kind.h"
 #include "engine.h"
 #include "kernels/kernel.h"
 #include "request/bank_view.h"
@@ -128,7 +129,8 @@ static void a_bank_makes_no_list_of_an_empty_batch_valid(void **state)
         assert_int_equal(call.reply.info.bank_version, 9);
         assert_int_equal(call.reply.info.bank_generation, 4);
         assert_true(call.reply.info.gradient_dropped == 0);
-        const struct rk_bank_shape shape = {.lists = 2, .capacity = 4, .dtype = RK_FP32};
+        const struct rk_bank_shape shape = {
+            .kind = &rk_bank_kind_scores, .lists = 2, .capacity = 4, .dtype = RK_FP32};
         struct rk_batch batch;
         assert_int_equal(rk_batch_new(&shape, &call.request, &batch, &call.err), RANKD_OK);
         assert_int_equal(batch.items, 0);
@@ -232,7 +234,7 @@ static void any_shape_has_a_cost(void **state)
     (void)state;
     static const size_t sizes[] = {0, 1, 2, 5, 4096, RK_LIST_MAX, (size_t)1 << 32, (size_t)1 << 62, SIZE_MAX};
     enum { SIZES = sizeof sizes / sizeof *sizes };
-    const struct rk_bank_snapshot bank[] = {{.scores = {.lists = 3}}, {.is_embeddings = true}};
+    const struct rk_bank_snapshot bank[] = {{.scores = {.lists = 3}}, {.holds = RK_BANK_HOLDS_EMBEDDINGS}};
     struct test_random random = {7};
     for (int round = 0; round < 40000; round++) {
         struct rk_request request = {.model = &rk_models[test_below(&random, rk_model_count)],

@@ -66,7 +66,7 @@ static void try_slope(bool normalize, uint64_t seed)
     rk_labels_add(index, M);
     struct rk_bank_chunk chunk = {
         .items = M, .embeddings = x + (B + R) * D, .labels = labels + B + R, .by_label = index};
-    struct rk_bank_snapshot view = {.is_embeddings = true, .items = M};
+    struct rk_bank_snapshot view = {.holds = RK_BANK_HOLDS_EMBEDDINGS, .items = M};
     view.embeddings = (struct rk_bank_embeddings){
         .dtype = RK_FP32, .dim = D, .normalize = normalize, .chunks = 1, .chunk = &chunk};
 
@@ -224,7 +224,7 @@ static void an_inner_product_that_is_not_a_number_is_refused(void **state)
     struct rk_labels *index = rk_labels_new(&label, 1);
     rk_labels_add(index, 1);
     struct rk_bank_chunk chunk = {.items = 1, .embeddings = x, .labels = &label, .by_label = index};
-    struct rk_bank_snapshot view = {.is_embeddings = true, .items = 1};
+    struct rk_bank_snapshot view = {.holds = RK_BANK_HOLDS_EMBEDDINGS, .items = 1};
     view.embeddings = (struct rk_bank_embeddings){.dtype = RK_FP32, .dim = 2, .chunks = 1, .chunk = &chunk};
     start(&call, unit);
     call.request.params.normalize = false;
@@ -267,7 +267,7 @@ static void a_bank_of_another_kind_is_refused(void **state)
 {
     (void)state;
     struct test_call call;
-    struct rk_bank_snapshot view = {.is_embeddings = true};
+    struct rk_bank_snapshot view = {.holds = RK_BANK_HOLDS_EMBEDDINGS};
     view.embeddings = (struct rk_bank_embeddings){.dtype = RK_FP32, .dim = 3, .normalize = true};
     start(&call, unit);
     strcpy(call.request.params.bank, "b");
@@ -278,7 +278,7 @@ static void a_bank_of_another_kind_is_refused(void **state)
     call.request.params.given |= 1u << RK_PARAM_normalize;
     test_refused(&call, RANKD_INVALID,
                  "normalize is false; bank \"b\" was made with true, leave it out or send that");
-    view.is_embeddings = false;
+    view.holds = RK_BANK_HOLDS_SCORES;
     test_refused(&call, RANKD_INVALID, "bank \"b\" holds scores; embeddings need a bank of kind embeddings");
     test_call_end(&call);
 }

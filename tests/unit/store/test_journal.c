@@ -11,11 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bank/kind.h"
 #include "store/journal.h"
 
 enum { BATCHES = 20, ITEMS = 3 };
 
-static const struct rk_bank_shape shape = {.lists = 2, .capacity = 1000, .dtype = RK_FP32};
+static const struct rk_bank_shape shape = {
+    .kind = &rk_bank_kind_scores, .lists = 2, .capacity = 1000, .dtype = RK_FP32};
 
 /* Another io with a fault: call number `write_at` or `sync_at` (from 1) fails with `code`. */
 struct faulty {
@@ -53,9 +55,11 @@ static struct rk_batch batch_of(uint64_t n, char *block, size_t bytes)
 {
     struct rk_batch batch;
     assert_true(rk_batch_at(&shape, ITEMS, block, bytes, &batch));
+    float *scores = batch.column[0];
+    int8_t *targets = batch.column[1];
     for (size_t i = 0; i < 2 * ITEMS; i++) {
-        batch.scores[i] = (float)(n * 100 + i);
-        batch.targets[i] = (int8_t)((n + i) % 3) - 1;
+        scores[i] = (float)(n * 100 + i);
+        targets[i] = (int8_t)((n + i) % 3) - 1;
     }
     return batch;
 }
@@ -90,8 +94,8 @@ static enum rankd_status on_batch(void *context, const struct rk_batch *batch, u
     struct rk_batch want = batch_of(version, block, bytes);
     (void)id, (void)err;
     seen->wrong |= version != seen->versions + 1 || batch->items != ITEMS;
-    seen->wrong |= memcmp(batch->scores, want.scores, 2 * ITEMS * sizeof(float)) != 0;
-    seen->wrong |= memcmp(batch->targets, want.targets, sizeof(int8_t[2 * ITEMS])) != 0;
+    seen->wrong |= memcmp(batch->column[0], want.column[0], 2 * ITEMS * sizeof(float)) != 0;
+    seen->wrong |= memcmp(batch->column[1], want.column[1], sizeof(int8_t[2 * ITEMS])) != 0;
     seen->versions = version;
     return RANKD_OK;
 }
@@ -223,12 +227,50 @@ static void an_error_of_any_write_is_final_and_what_it_left_is_cut_off(void **st
     }
 }
 
+/* A file that a later version with one more kind wrote; and one of another kind that this version knows. */
+static void a_kind_of_bank_that_is_not_known_is_refused_in_one_sentence(void **state)
+{
+    (void)state;
+    struct rk_bank_kind later = rk_bank_kind_scores;
+    later.number = 1000;
+    const struct {
+        const struct rk_bank_kind *kind;
+        const char *sentence;
+    } cases[] = {{&later, "(it belongs to a bank of a kind that this version does not know)"},
+                 {&rk_bank_kind_embeddings, "(it belongs to a bank of another configuration or format)"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char folder[] = "/tmp/rankd-journal-XXXXXX", command[256];
+        struct rk_bank_shape theirs = shape;
+        struct rk_io *io = io_of("plain");
+        struct seen seen = {0};
+        const struct rk_journal_reader reader = {&seen, on_start, on_id, on_batch};
+        struct rk_bank_position point = {.generation = 1};
+        struct rk_journal *journal = NULL;
+        struct rk_err err = {0};
+        theirs.kind = cases[i].kind;
+        assert_non_null(mkdtemp(folder));
+        assert_int_equal(
+            rk_journal_create(folder, &theirs, io, (struct rk_origin){0}, point, NULL, 0, &journal, &err),
+            RANKD_OK);
+        rk_journal_close(journal);
+        journal = NULL;
+        assert_int_equal(rk_journal_open(folder, &shape, io, &reader, &point, &journal, &err),
+                         RANKD_INTERNAL);
+        assert_non_null(strstr(err.text, cases[i].sentence));
+        assert_null(journal);
+        (void)snprintf(command, sizeof command, "rm -r '%s'", folder);
+        assert_int_equal(system(command), 0);
+        io->close(io);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_synced_is_read_back),
         cmocka_unit_test(an_error_of_any_sync_is_final),
         cmocka_unit_test(a_write_that_finds_no_room_leaves_nothing_and_the_next_goes_on),
+        cmocka_unit_test(a_kind_of_bank_that_is_not_known_is_refused_in_one_sentence),
         cmocka_unit_test(an_error_of_any_write_is_final_and_what_it_left_is_cut_off),
     };
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);

@@ -175,7 +175,7 @@ static void make_bank(struct retrieval_case *c, const struct retrieval_shape *sh
         gone = 0;
     }
     c->view = (struct rk_bank_snapshot){
-        .is_embeddings = true, .items = shape->memory, .version = 7, .generation = 3};
+        .holds = RK_BANK_HOLDS_EMBEDDINGS, .items = shape->memory, .version = 7, .generation = 3};
     c->view.embeddings = (struct rk_bank_embeddings){.dtype = shape->bank,
                                                      .dim = shape->dim,
                                                      .normalize = shape->normalize,

@@ -1,0 +1,20 @@
+/* A bank's configuration as JSON: what PUT brings, and what manifests on disk hold. */
+#ifndef RK_BANK_CONFIG_H
+#define RK_BANK_CONFIG_H
+
+#include "bank/banks.h"
+
+enum rankd_status rk_bank_config_parse(const void *body, size_t bytes, struct rk_bank_config *config,
+                                       uint64_t *live, struct rk_err *err)
+    __attribute__((warn_unused_result));
+/* Of a checkpoint's manifest, which tells more beside it. */
+struct rk_checkpoint {
+    struct rk_bank_config config;
+    uint64_t version, generation, items, created;
+};
+enum rankd_status rk_checkpoint_parse(const void *body, size_t bytes, struct rk_checkpoint *checkpoint,
+                                      struct rk_err *err) __attribute__((warn_unused_result));
+void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *config);
+bool rk_bank_config_same(const struct rk_bank_config *a, const struct rk_bank_config *b);
+
+#endif
