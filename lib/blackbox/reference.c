@@ -173,7 +173,7 @@ enum rankd_status rk_list_reference(const struct rk_blackbox *box, double w, con
     sort(work.item, n, work.spare);
     uint32_t p = count_irrelevant_above(work.item, n, work.irrelevant_above);
     if (p > 0)
-        out->loss = box->loss->list(p, work.irrelevant_above, box->transform, work.slope);
+        out->loss = rk_loss_list(box->loss, &box->params, p, work.irrelevant_above, work.slope);
     if (!out->gradient)
         return RANKD_OK;
     differences(&work, n, out->lambda);

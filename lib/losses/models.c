@@ -15,37 +15,27 @@
     (BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT) | BIT(RK_OUT_LIST_LOSS) | OUT_SPARSE | BIT(RK_OUT_REF_GRADIENT))
 
 const struct rk_model rk_models[] = {
-    {
-        .name = "ap",
-        .inputs_scores = IN_SCORES,
-        .inputs_embeddings = IN_EMBEDDINGS,
-        .inputs_optional = IN_OPTIONAL,
-        .outputs = OUT_LOSS,
-        .outputs_default = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT),
-        .use_scores = RK_USE_AP_SCORES,
-        .use_embeddings = RK_USE_AP_EMBEDDINGS,
-        .help = "1 - average precision, and its blackbox gradient.",
-        .loss = &rk_loss_ap,
+#define RK_TAKES(field) BIT(RK_PARAM_##field)
+#define RK_LOSS(number, loss_name, takes_, help_)                                                            \
+    {                                                                                                        \
+        .name = #loss_name,                                                                                  \
+        .inputs_scores = IN_SCORES,                                                                          \
+        .inputs_embeddings = IN_EMBEDDINGS,                                                                  \
+        .inputs_optional = IN_OPTIONAL,                                                                      \
+        .outputs = OUT_LOSS,                                                                                 \
+        .outputs_default = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT),                                          \
+        .use_scores = RK_USE_SCORES,                                                                         \
+        .use_embeddings = RK_USE_EMBEDDINGS,                                                                 \
+        .takes = (takes_),                                                                                   \
+        .help = (help_),                                                                                     \
+        .loss = &rk_loss_##loss_name,                                                                        \
     },
-    {
-        .name = "recall",
-        .inputs_scores = IN_SCORES,
-        .inputs_embeddings = IN_EMBEDDINGS,
-        .inputs_optional = IN_OPTIONAL,
-        .outputs = OUT_LOSS,
-        .outputs_default = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT),
-        .use_scores = RK_USE_RECALL_SCORES,
-        .use_embeddings = RK_USE_RECALL_EMBEDDINGS,
-        .help =
-            "The number of irrelevant items ahead of each relevant one, weighted, and its blackbox gradient.",
-        .loss = &rk_loss_recall,
-    },
+#include "losses/losses.def"
     {
         .name = "rank",
         .inputs_scores = BIT(RK_IN_SCORES),
         .outputs = BIT(RK_OUT_RANKS),
         .outputs_default = BIT(RK_OUT_RANKS),
-        .use_scores = RK_USE_RANK,
         .help = "The rank of each item in its row.",
     },
     {
