@@ -5,14 +5,29 @@
 
 #define BIT(x) (1u << (x))
 
-#define IN_SCORES (BIT(RK_IN_SCORES) | BIT(RK_IN_TARGETS))
-#define IN_EMBEDDINGS (BIT(RK_IN_EMBEDDINGS) | BIT(RK_IN_LABELS))
-#define IN_OPTIONAL                                                                                          \
-    (BIT(RK_IN_IDS) | BIT(RK_IN_ENQUEUE_MASK) | BIT(RK_IN_REF_EMBEDDINGS) | BIT(RK_IN_REF_LABELS) |          \
-     BIT(RK_IN_REF_IDS))
 #define OUT_SPARSE (BIT(RK_OUT_GRADIENT_INDICES) | BIT(RK_OUT_GRADIENT_VALUES))
-#define OUT_LOSS                                                                                             \
-    (BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT) | BIT(RK_OUT_LIST_LOSS) | OUT_SPARSE | BIT(RK_OUT_REF_GRADIENT))
+
+/* What a port of rankd_ports.def belongs to. */
+enum { NO_LOSS, LOSS_SCORES, LOSS_EMBEDDINGS, LOSS_OPTIONAL, LOSS };
+
+/* The ports of a loss. */
+enum {
+    IN_SCORES = 0
+#define RANKD_INPUT(ID, name, with, ...) | ((with) == LOSS_SCORES ? BIT(RK_IN_##ID) : 0)
+#include "rankd_ports.def"
+    ,
+    IN_EMBEDDINGS = 0
+#define RANKD_INPUT(ID, name, with, ...) | ((with) == LOSS_EMBEDDINGS ? BIT(RK_IN_##ID) : 0)
+#include "rankd_ports.def"
+    ,
+    IN_OPTIONAL = 0
+#define RANKD_INPUT(ID, name, with, ...) | ((with) == LOSS_OPTIONAL ? BIT(RK_IN_##ID) : 0)
+#include "rankd_ports.def"
+    ,
+    OUT_LOSS = 0
+#define RANKD_OUTPUT(ID, name, with, ...) | ((with) == LOSS ? BIT(RK_OUT_##ID) : 0)
+#include "rankd_ports.def"
+};
 
 const struct rk_model rk_models[] = {
 #define RK_TAKES(field) BIT(RK_PARAM_##field)

@@ -17,7 +17,7 @@ from .tensors import OnDevice, Tensor
 
 @dataclass(frozen=True)
 class InferRequest:
-    """One inference: `model` is ap, recall, rank or rank_vjp. `outputs` are asked for by name, in this order."""
+    """One inference: `model` is one of _names.MODELS. `outputs` are asked for by name, in this order."""
 
     model: str
     inputs: Sequence[Tensor | OnDevice]
