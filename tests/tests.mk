@@ -35,9 +35,9 @@ unit: $(unit_bin)
 check-unit: $(unit_bin)
 	tests/run.py --build $(BUILD) --unit $(unit_bin)
 check-process: all $(venv)/ready
-	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/process tests/python tests/ops
+	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/process tests/python tests/ops tests/seams
 check-all: all $(unit_bin) $(venv)/ready
-	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest tests/process tests/python tests/ops
+	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest tests/process tests/python tests/ops tests/seams
 
 check:
 	deploy/deps.sh build test demo
