@@ -16,28 +16,28 @@ enum {
     LABELS = INT64 | INT32
 };
 
-struct named {
+struct rk_gen_name {
     const char *name, *help, *shape;
     unsigned dtypes;
 };
 
-static const struct named losses[] = {
+static const struct rk_gen_name losses[] = {
 #define RK_LOSS(number, name, takes, help) {#name, help, "", 0},
 #include "losses/losses.def"
     {NULL, NULL, NULL, 0}};
-static const struct named models[] = {
+static const struct rk_gen_name models[] = {
 #define RK_LOSS(number, name, takes, help) {#name, help, "", 0},
 #include "losses/losses.def"
     {"rank", "", "", 0}, {"rank_vjp", "", "", 0}, {NULL, NULL, NULL, 0}};
-static const struct named inputs[] = {
+static const struct rk_gen_name inputs[] = {
 #define RANKD_INPUT(ID, name, with, dtypes, rank, shape, help) {name, help, shape, dtypes},
 #include "rankd_ports.def"
     {NULL, NULL, NULL, 0}};
-static const struct named outputs[] = {
+static const struct rk_gen_name outputs[] = {
 #define RANKD_OUTPUT(ID, name, with, dtypes, rank, shape, help) {name, help, shape, dtypes},
 #include "rankd_ports.def"
     {NULL, NULL, NULL, 0}};
-static const struct named parameters[] = {
+static const struct rk_gen_name parameters[] = {
 #define RK_REAL(field, name, preset, min, max, uses, help) {name, help, "number", 0},
 #define RK_CHOICE(field, name, preset, choices, uses, help) {name, help, "{}", 0},
 #define RK_FLAG(field, name, preset, uses, help) {name, help, "boolean", 0},
@@ -46,9 +46,9 @@ static const struct named parameters[] = {
     {NULL, NULL, NULL, 0}};
 
 /* name, name, … each between `quote`s. */
-static void list(FILE *out, const struct named *rows, const char *quote)
+static void list(FILE *out, const struct rk_gen_name *rows, const char *quote)
 {
-    for (const struct named *row = rows; row->name; row++)
+    for (const struct rk_gen_name *row = rows; row->name; row++)
         fprintf(out, "%s%s%s%s", row == rows ? "" : ", ", quote, row->name, quote);
 }
 
@@ -74,7 +74,7 @@ void rk_gen_names_py(FILE *out)
     list(out, models, "\"");
     fputs(")\n# By number, each with the types that it may have.\nINPUTS: dict[str, tuple[str, ...]] = {\n",
           out);
-    for (const struct named *row = inputs; row->name; row++) {
+    for (const struct rk_gen_name *row = inputs; row->name; row++) {
         fprintf(out, "    \"%s\": (", row->name);
         types(out, row->dtypes, "\"");
         fputs(",),\n", out);
@@ -86,10 +86,10 @@ void rk_gen_names_py(FILE *out)
     fputs(")\n", out);
 }
 
-static void ports_md(FILE *out, const char *what, const struct named *rows)
+static void ports_md(FILE *out, const char *what, const struct rk_gen_name *rows)
 {
     fprintf(out, "\n| %s | types | shape | what it is |\n|---|---|---|---|\n", what);
-    for (const struct named *row = rows; row->name; row++) {
+    for (const struct rk_gen_name *row = rows; row->name; row++) {
         fprintf(out, "| `%s` | ", row->name);
         types(out, row->dtypes, "");
         fprintf(out, " | %s | %s |\n", row->shape, row->help);
@@ -106,7 +106,7 @@ void rk_gen_models_md(FILE *out)
           "gradient.\n\n"
           "| loss | what it is |\n|---|---|\n",
           out);
-    for (const struct named *row = losses; row->name; row++)
+    for (const struct rk_gen_name *row = losses; row->name; row++)
         fprintf(out, "| `%s` | %s |\n", row->name, row->help);
     ports_md(out, "input", inputs);
     ports_md(out, "output", outputs);
@@ -114,7 +114,7 @@ void rk_gen_models_md(FILE *out)
 
 static void schema_of_parameters(FILE *out)
 {
-    for (const struct named *row = parameters; row->name; row++) {
+    for (const struct rk_gen_name *row = parameters; row->name; row++) {
         const bool any = strcmp(row->shape, "{}") == 0;
         fprintf(out, "%s%s: {%s%s}", row == parameters ? "" : ", ", row->name,
                 any ? "" : "type: ", any ? "" : row->shape);
@@ -127,13 +127,13 @@ void rk_gen_openapi(FILE *out)
 {
     static const struct {
         const char *kind;
-        const struct named *rows;
+        const struct rk_gen_name *rows;
     } kinds[] = {{"models", models}, {"inputs", inputs}, {"outputs", outputs}, {"parameters", parameters}};
     static char line[4096];
     FILE *page = fopen("proto/openapi.yaml", "r");
     while (page && fgets(line, sizeof line, page)) {
         char *mark = strstr(line, "# names: ");
-        const struct named *rows = NULL;
+        const struct rk_gen_name *rows = NULL;
         for (size_t i = 0; mark && i < sizeof kinds / sizeof kinds[0]; i++)
             if (strncmp(mark + 9, kinds[i].kind, strlen(kinds[i].kind)) == 0)
                 rows = kinds[i].rows;

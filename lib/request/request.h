@@ -37,6 +37,10 @@ struct rk_model {
     const char *help;
     const struct rk_loss *loss; /* lib/losses/loss.h; NULL for rank and rank_vjp */
 };
+struct rk_model_table {
+    const struct rk_model *rows;
+    size_t count;
+};
 extern const struct rk_model rk_models[];
 extern const size_t rk_model_count;
 const struct rk_model *rk_model_find(const char *name); /* NULL if there is none */
