@@ -20,7 +20,7 @@ warnings := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmiss
 language := -std=c17 -D_GNU_SOURCE -DRK_VERSION='"$(VERSION)"' -ffp-contract=off -fno-fast-math -fvisibility=hidden -pthread
 hardening := -fstack-protector-strong
 ifneq ($(SANITIZE),)
-sanitize := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
+sanitize := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all -DRK_DEBUG
 else
 hardening += -D_FORTIFY_SOURCE=2
 endif

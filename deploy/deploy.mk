@@ -7,7 +7,7 @@ $(BUILD)/gen: $(call objects,$(gen_src))
 	$(link) $^ -o $@
 
 pages := rankd.8 rankd.conf.5 rankctl.1 rankd.bash rankctl.bash rankd.conf
-reference := configuration.md parameters.md metrics.md routes.md rankctl.md
+reference := configuration.md parameters.md metrics.md routes.md rankctl.md models.md
 $(addprefix $(BUILD)/pages/,$(pages)): $(BUILD)/pages/%: $(BUILD)/gen
 	@mkdir -p $(@D)
 	$(BUILD)/gen $* > $@
@@ -16,10 +16,13 @@ $(addprefix $(BUILD)/pages/,$(pages)): $(BUILD)/pages/%: $(BUILD)/gen
 pages: $(addprefix $(BUILD)/pages/,$(pages))
 all: pages
 
-# docs/reference is kept in the repository, so that it can be read there; a test compares.
+# docs/reference, the names in proto/openapi.yaml and those of the Python package are kept in the repository, so that they can be
+# read and used there; a test compares.
 reference: $(BUILD)/gen
 	@mkdir -p docs/reference
 	for page in $(reference); do $(BUILD)/gen $$page > docs/reference/$$page || exit 1; done
+	$(BUILD)/gen _names.py > clients/python/rankd/_names.py
+	$(BUILD)/gen openapi.yaml > $(BUILD)/openapi.yaml && cp $(BUILD)/openapi.yaml proto/openapi.yaml
 
 # The same of the symbols of librankd, which Debian's tools compare with the library when the package is built.
 .PHONY: symbols

@@ -81,7 +81,8 @@ enum rankd_status rk_engine_run(const struct rk_exec *exec, const struct rk_requ
     reply->outputs = 0;
     reply->info = (struct rk_info){0};
     size_t mark = rk_scratch_mark(exec->scratch);
-    enum rankd_status status = rk_check_request(&asked, err);
+    const struct rk_model_table models = {rk_models, rk_model_count};
+    enum rankd_status status = rk_check_request(&asked, &models, err);
     if (status == RANKD_OK)
         status = run_anywhere(&lent, &asked, reply, err);
     rk_scratch_release(exec->scratch, mark);

@@ -16,30 +16,17 @@ enum rankd_dtype {
     RANKD_DTYPE_COUNT
 };
 
-/* Inputs of a request. */
+/* Inputs of a request: RANKD_IN_SCORES, … (rankd_ports.def). */
 enum rankd_input {
-    RANKD_IN_SCORES,
-    RANKD_IN_TARGETS,
-    RANKD_IN_UPSTREAM,
-    RANKD_IN_EMBEDDINGS,
-    RANKD_IN_LABELS,
-    RANKD_IN_IDS,
-    RANKD_IN_ENQUEUE_MASK,
-    RANKD_IN_REF_EMBEDDINGS,
-    RANKD_IN_REF_LABELS,
-    RANKD_IN_REF_IDS,
+#define RANKD_INPUT(ID, name, with, dtypes, rank, shape, help) RANKD_IN_##ID,
+#include "rankd_ports.def"
     RANKD_IN_COUNT
 };
 
-/* Outputs of a request. */
+/* Outputs of a request: RANKD_OUT_LOSS, … */
 enum rankd_output {
-    RANKD_OUT_LOSS,             /* FP32 [1] */
-    RANKD_OUT_GRADIENT,         /* FP32, the shape of the scores or embeddings */
-    RANKD_OUT_LIST_LOSS,        /* FP32 [lists], NaN where a list was skipped */
-    RANKD_OUT_RANKS,            /* INT64, the shape of the scores */
-    RANKD_OUT_GRADIENT_INDICES, /* INT64 [nnz], flat and ascending */
-    RANKD_OUT_GRADIENT_VALUES,  /* FP32 [nnz] */
-    RANKD_OUT_REF_GRADIENT,     /* FP32, the shape of ref_embeddings */
+#define RANKD_OUTPUT(ID, name, with, dtypes, rank, shape, help) RANKD_OUT_##ID,
+#include "rankd_ports.def"
     RANKD_OUT_COUNT
 };
 

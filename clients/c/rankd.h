@@ -117,7 +117,7 @@ struct rankd_parameter {
 };
 
 struct rankd_request {
-    const char *model; /* "ap", "recall", "rank", "rank_vjp" */
+    const char *model; /* "ap", …; POST /v2/repository/index lists them */
     const char *id;    /* name of the request for logs, up to 63 bytes; NULL = none */
     const struct rankd_tensor *inputs;
     size_t input_count;

@@ -56,7 +56,10 @@ void rk_gen_completion_rankctl(FILE *out)
     fputs("--help --version\" -- \"$word\")); return; fi\n    case $before in\n"
           "    --socket|--token-file|--ca-file|--gradient|--data) COMPREPLY=($(compgen -f -- \"$word\")); "
           "return ;;\n"
-          "    --model) COMPREPLY=($(compgen -W \"ap recall\" -- \"$word\")); return ;;\n    esac\n"
+          "    --model) COMPREPLY=($(compgen -W \""
+#define RK_LOSS(number, name, takes, help) #name " "
+#include "losses/losses.def"
+          "\" -- \"$word\")); return ;;\n    esac\n"
           "    case ${COMP_WORDS[1]} in\n",
           out);
     for (size_t c = 0; c < rk_gen_commands_count; c++)

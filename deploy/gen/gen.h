@@ -47,5 +47,8 @@ void rk_gen_parameters_md(FILE *out);
 void rk_gen_metrics_md(FILE *out);
 void rk_gen_routes_md(FILE *out);
 void rk_gen_rankctl_md(FILE *out);
+void rk_gen_models_md(FILE *out);
+void rk_gen_names_py(FILE *out);
+void rk_gen_openapi(FILE *out);
 
 #endif

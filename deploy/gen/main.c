@@ -17,6 +17,9 @@ static const struct page {
     {"metrics.md", rk_gen_metrics_md},
     {"routes.md", rk_gen_routes_md},
     {"rankctl.md", rk_gen_rankctl_md},
+    {"models.md", rk_gen_models_md},
+    {"_names.py", rk_gen_names_py},
+    {"openapi.yaml", rk_gen_openapi},
 };
 
 int main(int argc, char **argv)

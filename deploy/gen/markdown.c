@@ -55,15 +55,28 @@ void rk_gen_configuration_md(FILE *out)
     }
 }
 
-static const char *with(unsigned uses)
+/* The models that take a parameter, by its `uses` or because their rows name it. */
+static void with(enum rk_param_id id, unsigned uses, char *text, size_t size)
 {
-    if (uses == RK_USE_RECALL)
-        return "recall";
-    if (uses == RK_USE_SCORES)
-        return "ap, recall; scores";
-    if (uses == RK_USE_EMBEDDINGS)
-        return "ap, recall; embeddings";
-    return uses & RK_USE_VJP ? "ap, recall, rank_vjp" : "ap, recall";
+    static const struct {
+        const char *name;
+        uint32_t takes;
+    } losses[] = {
+#define RK_TAKES(field) 1u << RK_PARAM_##field
+#define RK_LOSS(number, name, takes, help) {#name, takes},
+#include "losses/losses.def"
+    };
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++) {
+        const size_t at = strlen(text);
+        if (uses & RK_USE_LOSS || losses[i].takes >> id & 1)
+            snprintf(text + at, size - at, "%s%s", at ? ", " : "", losses[i].name);
+    }
+    const size_t at = strlen(text);
+    snprintf(text + at, size - at, "%s%s", uses & RK_USE_VJP ? ", rank_vjp" : "",
+             (uses & RK_USE_LOSS) == RK_USE_SCORES       ? "; scores"
+             : (uses & RK_USE_LOSS) == RK_USE_EMBEDDINGS ? "; embeddings"
+                                                         : "");
 }
 
 void rk_gen_parameters_md(FILE *out)
@@ -85,15 +98,16 @@ void rk_gen_parameters_md(FILE *out)
 #include "request/param.def"
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        char name[64], preset[64];
+        char name[64], preset[64], models[256];
         const char *word = rows[i].range;
         for (int k = 0; k < rows[i].position; k++)
             word += strcspn(word, "|") + 1;
         snprintf(name, sizeof name, "`%s`", rows[i].name);
         snprintf(preset, sizeof preset, "%.*s", (int)strcspn(word, "|"), word);
+        with((enum rk_param_id)i, rows[i].uses, models, sizeof models);
         row(out,
-            (const char *const[]){name, rows[i].position < 0 ? rows[i].preset : preset, rows[i].range,
-                                  with(rows[i].uses), rows[i].help},
+            (const char *const[]){name, rows[i].position < 0 ? rows[i].preset : preset, rows[i].range, models,
+                                  rows[i].help},
             5);
     }
 }

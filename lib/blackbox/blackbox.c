@@ -132,7 +132,8 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
         return RANKD_DEADLINE;
     if (pass.nan)
         return RANKD_INVALID;
-    out->loss = box->loss->list(list->p, r.irrelevant_above, box->transform, out->gradient ? r.slope : NULL);
+    out->loss =
+        rk_loss_list(box->loss, &box->params, list->p, r.irrelevant_above, out->gradient ? r.slope : NULL);
     return out->gradient ? gradient(kernels, strategy, box, w, &pass, &r, out) : RANKD_OK;
 }
 

@@ -15,16 +15,24 @@
 #include "base/exec.h"
 #include "kernels/kernel.h"
 #include "losses/loss.h"
+#include "request/request.h"
 
 /* What the lists of a request have in common. */
 struct rk_blackbox {
     const struct rk_loss *loss;
-    int transform;           /* RK_TRANSFORM_*, for the loss */
-    double margin;           /* relevant scores are lowered, the others raised by half of it */
-    double lambda;           /* λ as given */
-    bool lambda_per_n;       /* Λ = λ·n; else Λ = λ */
-    bool lambda_batch_scope; /* Λ is multiplied by the list's w too */
+    struct rk_loss_params params; /* of the request, for the loss */
+    double margin;                /* relevant scores are lowered, the others raised by half of it */
+    double lambda;                /* λ as given */
+    bool lambda_per_n;            /* Λ = λ·n; else Λ = λ */
+    bool lambda_batch_scope;      /* Λ is multiplied by the list's w too */
 };
+
+/* Those of a request for a loss (checked). On normalized embeddings, the margin is 0.1 unless one was sent.
+ */
+struct rk_blackbox rk_blackbox_of(const struct rk_request *request);
+
+/* Whether the embeddings of such a request are normalized: its bank decides, if it has one. */
+bool rk_request_normalizes(const struct rk_request *request);
 
 /* What is wanted of a list, and where it goes. */
 struct rk_list_out {

@@ -178,7 +178,7 @@ static enum rankd_status sort_list(const struct rk_exec *exec, const struct rk_k
     sort(work.item, n, work.spare);
     uint32_t p = count_irrelevant_above(work.item, n, work.irrelevant_above);
     if (p > 0)
-        out->loss = box->loss->list(p, work.irrelevant_above, box->transform, work.slope);
+        out->loss = rk_loss_list(box->loss, &box->params, p, work.irrelevant_above, work.slope);
     if (!out->gradient)
         return RANKD_OK;
     differences(&work, n, out->lambda);

@@ -9,7 +9,6 @@ extern "C" {
 #include "kernels/gradient_value.h"
 #include "kernels/score.h"
 #include "kernels/threshold.h"
-#include "losses/item_loss.h"
 }
 
 namespace rk

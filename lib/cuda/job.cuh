@@ -3,6 +3,12 @@
 
 #include "cuda/block.cuh"
 
+extern "C" {
+#define RK_LOSS_TERMS
+#include "losses/losses.def"
+#undef RK_LOSS_TERMS
+}
+
 namespace rk
 {
 
@@ -53,9 +59,11 @@ static __device__ inline void report_loss(const double *loss, size_t lists, Tota
 }
 
 struct Box {
-    bool recall, lambda_per_n, lambda_batch_scope;
-    int transform, average;
+    int loss; // enum rk_loss_number
+    bool lambda_per_n, lambda_batch_scope;
+    int average;
     double half_margin, lambda;
+    rk_loss_params params;
     double factor; // of all weights
     bool by_rank;  // gradients are stored as changes of rank, as the bits of an int32_t
 };
@@ -77,8 +85,15 @@ __device__ inline double lambda_of(const Box &box, double w, uint32_t n)
 
 __device__ inline rk_item_loss term_of(const Box &box, uint32_t p, uint32_t k, uint32_t irrelevant_above)
 {
-    return box.recall ? rk_item_loss_recall(p, irrelevant_above, box.transform)
-                      : rk_item_loss_ap(p, k, irrelevant_above);
+    switch (box.loss) {
+#define RK_LOSS(number, name, takes, help)
+#define RK_LOSS_ON_DEVICE(number, name, takes, help)                                                         \
+    case number:                                                                                             \
+        return rk_item_loss_##name(&box.params, p, k, irrelevant_above);
+#include "losses/losses.def"
+    default:
+        return {0, 0}; // not reached: box_of() declines it
+    }
 }
 
 // The gradient of an item whose rank changed by delta.

@@ -194,15 +194,7 @@ class RetrievalRequest
         block.run = run_on_device_;
         block.runs = static_cast<uint32_t>(runs_.size());
         block.sum = sum_;
-        block.box = {is_recall(job_.loss_number),
-                     job_.lambda_per_n,
-                     job_.lambda_batch_scope,
-                     job_.transform,
-                     RK_AVERAGE_SUM,
-                     job_.margin / 2,
-                     job_.lambda,
-                     1,
-                     false};
+        block.box = box_of(job_.box, 1, RK_AVERAGE_SUM, false);
         block.check_nan = job_.check_nan;
         block.gradient = job_.gradient;
         return block;

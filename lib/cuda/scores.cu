@@ -32,7 +32,7 @@ class ScoresRequest
 
     void run()
     {
-        if (items_ > LIST_MOST || (job_.interclass > 0 && elements_ > LIST_MOST))
+        if (items_ > LIST_MOST || (interclass() > 0 && elements_ > LIST_MOST))
             throw Declined{};
         scores_ = bring(lane_, job_.scores, job_.scores_on_device, job_.score_dtype, elements_);
         targets_ = bring(lane_, job_.targets, job_.targets_on_device, job_.target_dtype, elements_);
@@ -49,28 +49,21 @@ class ScoresRequest
     }
 
   private:
+    // The share of the loss over the whole batch as one list.
+    double interclass() const
+    {
+        return job_.box.params.interclass;
+    }
+
     bool computes_lists() const
     {
-        return job_.interclass < 1 || job_.list_loss;
+        return interclass() < 1 || job_.list_loss;
     }
 
     // With two parts, what each finds is kept as changes of rank, and weighed where it is added.
     bool joins() const
     {
-        return out_.any() && job_.interclass > 0 && job_.interclass < 1;
-    }
-
-    Box box_of(double factor, int average) const
-    {
-        return {is_recall(job_.loss_number),
-                job_.lambda_per_n,
-                job_.lambda_batch_scope,
-                job_.transform,
-                average,
-                job_.margin / 2,
-                job_.lambda,
-                factor,
-                joins()};
+        return out_.any() && interclass() > 0 && interclass() < 1;
     }
 
     // Scores and targets as kernels read them, by row or turned.
@@ -111,18 +104,20 @@ class ScoresRequest
     {
         const Matrix lists = matrix_of(job_.by_column, lists_, items_);
         lists_part_ =
-            part_of(lists, job_.by_column, box_of(1.0 - job_.interclass, job_.average), &report_->lists);
-        if (job_.interclass == 0)
+            part_of(lists, job_.by_column,
+                    box_of(job_.box, 1.0 - interclass(), job_.box.params.average, joins()), &report_->lists);
+        if (interclass() == 0)
             return;
         Matrix flat = job_.by_column ? matrix_of(false, 1, elements_) : lists;
         flat.lists = 1;
         flat.items = flat.stride = static_cast<uint32_t>(elements_);
-        flat_part_ = part_of(flat, false, box_of(job_.interclass, RK_AVERAGE_SUM), &report_->flat);
+        flat_part_ =
+            part_of(flat, false, box_of(job_.box, interclass(), RK_AVERAGE_SUM, joins()), &report_->flat);
     }
 
     void compute()
     {
-        const bool weighs = job_.interclass < 1; // the lists do
+        const bool weighs = interclass() < 1; // the lists do
         list_loss_ = job_.list_loss ? lane_.arena.take<float>(lists_) : nullptr;
         if (out_.any()) {
             result_ = out_.memory();

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blackbox/blackbox.h"
 #include "device/device_plugin.h"
 #include "request/request.h"
 
@@ -44,6 +45,9 @@ bool rk_device_chosen(const struct rk_device *device, const struct rk_request *r
 /* True if the plugin's call knows all that the request (checked; its outputs settled) asks for. */
 bool rk_device_knows(const struct rk_device *device, const struct rk_request *request,
                      enum rk_device_call call);
+
+/* The loss of a request on its way to the plugin. */
+struct rk_device_blackbox rk_device_blackbox_of(const struct rk_blackbox *box);
 
 /* Computes such a request. RK_DEVICE_DONE: *reply is filled as by the CPU engine. Otherwise *reply holds no
  * owned memory; failures are counted. */

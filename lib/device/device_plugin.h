@@ -14,7 +14,7 @@
 #define RK_DEVICE_NAME 128
 #define RK_DEVICE_WHY 256
 #define RK_DEVICE_HANDLE 64 /* bytes of an inter-process handle (cudaIpcMemHandle_t) */
-#define RK_PLUGIN_VERSION 4u
+#define RK_PLUGIN_VERSION 5u
 /* How many inputs, outputs, parameters and types there are where this is compiled: between a plugin and a
  * daemon that differ in one of these, the numbers of the others mean something else. */
 #define RK_PLUGIN_VOCABULARY                                                                                 \
@@ -40,8 +40,7 @@ struct rk_device_capabilities {
     uint32_t losses;          /* enum rk_loss_number (loss.h) */
     uint32_t inputs, outputs; /* enum rk_input, rk_output: those that may come, and be asked for */
     uint32_t params;          /* enum rk_param_id: those that may be given, or differ from their defaults */
-    uint32_t scopes, units, averages, axes,
-        transforms; /* the words of parameters that have words: RK_SCOPE_* … */
+    uint32_t words[RK_PARAM_COUNT]; /* the words of those of them that have words: RK_SCOPE_* … */
     uint32_t score_dtypes, target_dtypes, upstream_dtypes; /* enum rk_dtype, of inputs */
     uint32_t row_dtypes;                                   /* of struct rk_device_row_block */
 };
@@ -61,6 +60,16 @@ struct rk_device_gradient {
     size_t nonzero; /* out */
 };
 
+/* The loss of a request, as struct rk_blackbox has it (blackbox.h). */
+struct rk_device_blackbox {
+    int number; /* enum rk_loss_number */
+    bool lambda_per_n, lambda_batch_scope;
+    double margin, lambda;
+    /* All parameters of the request. Those that the plugin was not compiled for, and the loss numbers and
+     * words that it does not list, never come at other values than their defaults: see capabilities. */
+    struct rk_loss_params params;
+};
+
 /* A matrix of scores and one of targets, both on the device or both in host memory; types as enum rk_dtype.
  */
 struct rk_device_scores_job {
@@ -70,12 +79,7 @@ struct rk_device_scores_job {
     size_t rows, columns;
     bool by_column; /* each column is a list, else each row */
 
-    /* The loss (blackbox.h, param.h). */
-    int loss_number; /* enum rk_loss_number */
-    int transform, average;
-    double margin, lambda;
-    bool lambda_per_n, lambda_batch_scope;
-    double interclass; /* share of the loss over the whole batch as one list */
+    struct rk_device_blackbox box;
 
     struct rk_device_gradient gradient;
     float *list_loss; /* [lists], host; NULL: not wanted */
@@ -127,9 +131,8 @@ struct rk_device_retrieval_job {
     struct rk_device_query *query; /* [queries], ascending in `row` */
     const uint32_t *row;           /* [queries]: which item of the batch each is */
     size_t queries;
-    bool lambda_per_n, lambda_batch_scope, check_nan, gradient;
-    int loss_number, transform;
-    double margin, lambda;
+    bool check_nan, gradient;
+    struct rk_device_blackbox box;
     double *sum; /* [own_items, dim]: the gradient's sums are added to it; NULL unless `gradient` */
 };
 

@@ -1,4 +1,6 @@
 /* What a plugin does not know is not sent to it. */
+#include <string.h>
+
 #include "device/device.h"
 #include "losses/loss.h"
 
@@ -24,11 +26,18 @@ static bool knows_inputs(const struct rk_device_capabilities *knows, const struc
 
 static bool knows_params(const struct rk_device_capabilities *knows, const struct rk_params *params)
 {
-    return !(rk_params_asked(params) & ~knows->params) &&
-           has(knows->scopes, (unsigned)params->lambda_scope) &&
-           has(knows->units, (unsigned)params->lambda_units) &&
-           has(knows->averages, (unsigned)params->average) && has(knows->axes, (unsigned)params->axis) &&
-           has(knows->transforms, (unsigned)params->transform);
+    if (rk_params_asked(params) & ~knows->params)
+        return false;
+    for (unsigned i = 0; i < RK_PARAM_COUNT; i++) {
+        const struct rk_param_row *row = &rk_param_rows[i];
+        if (row->type != RK_PARAM_CHOICE || !has(knows->params, i))
+            continue; /* of one that is not known: at its default */
+        int word;
+        memcpy(&word, (const char *)params + row->offset, sizeof word);
+        if (!has(knows->words[i], (unsigned)word))
+            return false;
+    }
+    return true;
 }
 
 bool rk_device_knows(const struct rk_device *device, const struct rk_request *request,

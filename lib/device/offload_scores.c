@@ -64,10 +64,20 @@ static struct rk_device_gradient gradient_of(const struct rk_request *request, c
     };
 }
 
+struct rk_device_blackbox rk_device_blackbox_of(const struct rk_blackbox *box)
+{
+    return (struct rk_device_blackbox){.number = (int)box->loss->number,
+                                       .lambda_per_n = box->lambda_per_n,
+                                       .lambda_batch_scope = box->lambda_batch_scope,
+                                       .margin = box->margin,
+                                       .lambda = box->lambda,
+                                       .params = box->params};
+}
+
 static struct rk_device_scores_job scores_of(const struct rk_request *request, const struct rk_reply *reply,
                                              struct sparse *sparse)
 {
-    const struct rk_params *params = &request->params;
+    const struct rk_blackbox box = rk_blackbox_of(request);
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *targets = &request->in[RK_IN_TARGETS];
     return (struct rk_device_scores_job){
         .scores = scores->data,
@@ -78,15 +88,8 @@ static struct rk_device_scores_job scores_of(const struct rk_request *request, c
         .target_dtype = (int)targets->dtype,
         .rows = scores->shape[0],
         .columns = scores->shape[1],
-        .by_column = params->axis == RK_AXIS_COLUMNS,
-        .loss_number = (int)request->model->loss->number,
-        .transform = params->transform,
-        .average = params->average,
-        .margin = params->margin,
-        .lambda = params->lambda,
-        .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED,
-        .lambda_batch_scope = params->lambda_scope == RK_SCOPE_BATCH,
-        .interclass = params->interclass,
+        .by_column = box.params.axis == RK_AXIS_COLUMNS,
+        .box = rk_device_blackbox_of(&box),
         .gradient = gradient_of(request, reply, sparse),
         .list_loss = reply->out[RK_OUT_LIST_LOSS].data,
     };

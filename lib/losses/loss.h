@@ -1,33 +1,54 @@
-/* A loss of a ranked list: what the list costs, and how that grows with each relevant item's rank.
+/* A loss of a ranked list: what the list costs, and how that grows with each relevant item's rank. A loss is
+ * one file lib/losses/<name>.c and one row in losses.def.
  *
- * A loss is one file lib/losses/<name>.c, a number below, and one row in lib/losses/models.c. The CPU engine
- * computes it then; a device once its plugin lists the number. */
+ * The promises of a loss, on which the kernels rely. With g(k) = slope[k] of the k-th relevant item:
+ *
+ *   1. The loss is finite and at least 0. Lists whose loss is above 0 and whose gradient is 0 are counted as
+ *      stalled.
+ *   2. Each g(k) is finite and at least 0: the perturbation y' = y + Λ·g never lowers a relevant item, so an
+ *      irrelevant item that stands below all relevant ones keeps its rank and is not looked at again.
+ *   3. g need not fall with k, and may be 0 for any items, or for all: the order of the perturbed relevant
+ * items is sorted anew, and a list in which none moved has the gradient 0.
+ *   4. Loss and slopes depend on nothing but the arguments, to the last bit: no state, no threads, sums in
+ * order of k. The CPU's engines and the device's are compared by these bits.
+ *   5. For speed only: g(k) does not grow when more irrelevant items stand ahead of k. Streamed retrieval
+ * bounds by it how far a relevant item may move, checks that, and computes lists where it did not hold from
+ * rows.
+ *
+ * In debug builds (RK_DEBUG, which the sanitizers' builds define) rk_loss_list() asserts 1 and 2. */
 #ifndef RK_LOSSES_LOSS_H
 #define RK_LOSSES_LOSS_H
 
 #include <stdint.h>
 
-/* By these numbers a device's plugin knows losses (device_plugin.h): each keeps its own, new ones come
- * behind.
- */
+#include "request/param.h"
+
+/* By these numbers a device's plugin knows losses (device_plugin.h): RK_LOSS_ap, … */
 enum rk_loss_number {
     RK_LOSS_NONE, /* rank and rank_vjp */
-    RK_LOSS_AP,
-    RK_LOSS_RECALL
+#define RK_LOSS(number, name, takes, help) RK_LOSS_##name = (number),
+#include "losses/losses.def"
 };
 
 struct rk_loss {
     const char *name;
     enum rk_loss_number number;
     /* The loss of one list from its p > 0 relevant items, in the order in which they are ranked.
+     *   params               of the request
      *   irrelevant_above[k]  irrelevant items ahead of the k-th relevant one; its rank is rk = rp +
-     * irrelevant_above[k], with rp = k + 1 its rank among the relevant ones; transform    RK_TRANSFORM_*, for
-     * losses that have it; slope[k]  d loss / d rk, rp held constant, where `slope` is not NULL (the g of the
-     * blackbox method). Deterministic: the terms are added in order of k, with compensation. */
-    double (*list)(uint32_t p, const uint32_t *irrelevant_above, int transform, double *slope);
+     *                        irrelevant_above[k], with rp = k + 1 its rank among the relevant ones
+     *   slope[k]             out: d loss / d rk, rp held constant (the g of the blackbox method); NULL: not
+     * wanted */
+    double (*list)(const struct rk_loss_params *params, uint32_t p, const uint32_t *irrelevant_above,
+                   double *slope);
 };
 
-extern const struct rk_loss rk_loss_ap;
-extern const struct rk_loss rk_loss_recall;
+/* rk_loss_ap, … */
+#define RK_LOSS(number, name, takes, help) extern const struct rk_loss rk_loss_##name;
+#include "losses/losses.def"
+
+/* loss->list(), which is called only here. */
+double rk_loss_list(const struct rk_loss *loss, const struct rk_loss_params *params, uint32_t p,
+                    const uint32_t *irrelevant_above, double *slope);
 
 #endif

@@ -5,47 +5,52 @@
 
 #define BIT(x) (1u << (x))
 
-#define IN_SCORES (BIT(RK_IN_SCORES) | BIT(RK_IN_TARGETS))
-#define IN_EMBEDDINGS (BIT(RK_IN_EMBEDDINGS) | BIT(RK_IN_LABELS))
-#define IN_OPTIONAL                                                                                          \
-    (BIT(RK_IN_IDS) | BIT(RK_IN_ENQUEUE_MASK) | BIT(RK_IN_REF_EMBEDDINGS) | BIT(RK_IN_REF_LABELS) |          \
-     BIT(RK_IN_REF_IDS))
 #define OUT_SPARSE (BIT(RK_OUT_GRADIENT_INDICES) | BIT(RK_OUT_GRADIENT_VALUES))
-#define OUT_LOSS                                                                                             \
-    (BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT) | BIT(RK_OUT_LIST_LOSS) | OUT_SPARSE | BIT(RK_OUT_REF_GRADIENT))
+
+/* What a port of rankd_ports.def belongs to. */
+enum { NO_LOSS, LOSS_SCORES, LOSS_EMBEDDINGS, LOSS_OPTIONAL, LOSS };
+
+/* The ports of a loss. */
+enum {
+    IN_SCORES = 0
+#define RANKD_INPUT(ID, name, with, ...) | ((with) == LOSS_SCORES ? BIT(RK_IN_##ID) : 0)
+#include "rankd_ports.def"
+    ,
+    IN_EMBEDDINGS = 0
+#define RANKD_INPUT(ID, name, with, ...) | ((with) == LOSS_EMBEDDINGS ? BIT(RK_IN_##ID) : 0)
+#include "rankd_ports.def"
+    ,
+    IN_OPTIONAL = 0
+#define RANKD_INPUT(ID, name, with, ...) | ((with) == LOSS_OPTIONAL ? BIT(RK_IN_##ID) : 0)
+#include "rankd_ports.def"
+    ,
+    OUT_LOSS = 0
+#define RANKD_OUTPUT(ID, name, with, ...) | ((with) == LOSS ? BIT(RK_OUT_##ID) : 0)
+#include "rankd_ports.def"
+};
 
 const struct rk_model rk_models[] = {
-    {
-        .name = "ap",
-        .inputs_scores = IN_SCORES,
-        .inputs_embeddings = IN_EMBEDDINGS,
-        .inputs_optional = IN_OPTIONAL,
-        .outputs = OUT_LOSS,
-        .outputs_default = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT),
-        .use_scores = RK_USE_AP_SCORES,
-        .use_embeddings = RK_USE_AP_EMBEDDINGS,
-        .help = "1 - average precision, and its blackbox gradient.",
-        .loss = &rk_loss_ap,
+#define RK_TAKES(field) BIT(RK_PARAM_##field)
+#define RK_LOSS(number, loss_name, takes_, help_)                                                            \
+    {                                                                                                        \
+        .name = #loss_name,                                                                                  \
+        .inputs_scores = IN_SCORES,                                                                          \
+        .inputs_embeddings = IN_EMBEDDINGS,                                                                  \
+        .inputs_optional = IN_OPTIONAL,                                                                      \
+        .outputs = OUT_LOSS,                                                                                 \
+        .outputs_default = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT),                                          \
+        .use_scores = RK_USE_SCORES,                                                                         \
+        .use_embeddings = RK_USE_EMBEDDINGS,                                                                 \
+        .takes = (takes_),                                                                                   \
+        .help = (help_),                                                                                     \
+        .loss = &rk_loss_##loss_name,                                                                        \
     },
-    {
-        .name = "recall",
-        .inputs_scores = IN_SCORES,
-        .inputs_embeddings = IN_EMBEDDINGS,
-        .inputs_optional = IN_OPTIONAL,
-        .outputs = OUT_LOSS,
-        .outputs_default = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT),
-        .use_scores = RK_USE_RECALL_SCORES,
-        .use_embeddings = RK_USE_RECALL_EMBEDDINGS,
-        .help =
-            "The number of irrelevant items ahead of each relevant one, weighted, and its blackbox gradient.",
-        .loss = &rk_loss_recall,
-    },
+#include "losses/losses.def"
     {
         .name = "rank",
         .inputs_scores = BIT(RK_IN_SCORES),
         .outputs = BIT(RK_OUT_RANKS),
         .outputs_default = BIT(RK_OUT_RANKS),
-        .use_scores = RK_USE_RANK,
         .help = "The rank of each item in its row.",
     },
     {

@@ -1,18 +1,12 @@
 /* Recall: (1/P) Σ ℓ(x) with x = rk - rp, the number of irrelevant items ahead of a relevant one. */
-#include "base/sum.h"
-#include "losses/item_loss.h"
+#include "losses/recall.h"
 #include "losses/loss.h"
+#include "losses/sum_items.h"
 
-static double list_loss(uint32_t p, const uint32_t *irrelevant_above, int transform, double *slope)
+static double list_loss(const struct rk_loss_params *params, uint32_t p, const uint32_t *irrelevant_above,
+                        double *slope)
 {
-    struct rk_sum sum = {0};
-    for (uint32_t k = 0; k < p; k++) {
-        struct rk_item_loss term = rk_item_loss_recall(p, irrelevant_above[k], transform);
-        rk_sum_add(&sum, term.value);
-        if (slope)
-            slope[k] = term.slope;
-    }
-    return rk_sum_value(&sum) / (double)p;
+    return rk_loss_sum_items(rk_item_loss_recall, params, p, irrelevant_above, slope);
 }
 
-const struct rk_loss rk_loss_recall = {.name = "recall", .number = RK_LOSS_RECALL, .list = list_loss};
+const struct rk_loss rk_loss_recall = {.name = "recall", .number = RK_LOSS_recall, .list = list_loss};

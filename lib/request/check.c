@@ -41,6 +41,13 @@ static const char *takes(const struct rk_model *model, char *text, size_t size)
     return text;
 }
 
+uint32_t rk_model_params(const struct rk_model *model, bool embeds)
+{
+    if (embeds && !model->inputs_embeddings)
+        return 0;
+    return rk_params_used(embeds ? model->use_embeddings : model->use_scores) | model->takes;
+}
+
 static unsigned inputs_sent(const struct rk_request *request)
 {
     unsigned sent = 0;
@@ -188,13 +195,14 @@ static enum rankd_status check_outputs(const struct rk_request *request, struct 
 }
 
 /* Where else a parameter belongs, for the sentence about where it does not. */
-static const char *uses_text(unsigned uses, char *text, size_t size)
+static const char *uses_text(const struct rk_model_table *models, uint32_t param, char *text, size_t size)
 {
     size_t at = 0;
     text[0] = '\0';
-    for (size_t m = 0; m < rk_model_count && at < size; m++) {
-        const struct rk_model *model = &rk_models[m];
-        bool scores = uses & model->use_scores, embeddings = uses & model->use_embeddings;
+    for (size_t m = 0; m < models->count && at < size; m++) {
+        const struct rk_model *model = &models->rows[m];
+        bool scores = param & rk_model_params(model, false),
+             embeddings = param & rk_model_params(model, true);
         if (!scores && !embeddings)
             continue;
         const char *route = !model->use_embeddings || (scores && embeddings) ? ""
@@ -214,21 +222,22 @@ static enum rankd_status check_value(const struct rk_params *params, const struc
     return row->type == RK_PARAM_REAL ? rk_param_set_number(&copy, row, value, err) : RANKD_OK;
 }
 
-static enum rankd_status check_params(const struct rk_request *request, struct rk_err *err)
+static enum rankd_status check_params(const struct rk_request *request, const struct rk_model_table *models,
+                                      struct rk_err *err)
 {
     const struct rk_model *model = request->model;
     bool embeds = rk_request_embeds(request);
-    unsigned use = embeds ? model->use_embeddings : model->use_scores;
+    uint32_t taken = rk_model_params(model, embeds);
     for (size_t i = 0; i < RK_PARAM_COUNT; i++) {
         const struct rk_param_row *row = &rk_param_rows[i];
-        char uses[128];
+        char uses[256];
         if (!(request->params.given & BIT(i)))
             continue;
-        if (!(row->uses & use))
+        if (!(taken & BIT(i)))
             return rk_fail(err, RANKD_INVALID, "parameter %s does not belong to model %s%s; it goes with %s",
                            row->name, model->name,
                            model->use_embeddings ? embeds ? " with embeddings" : " with scores" : "",
-                           uses_text(row->uses, uses, sizeof uses));
+                           uses_text(models, BIT(i), uses, sizeof uses));
         enum rankd_status status = check_value(&request->params, row, err);
         if (status != RANKD_OK)
             return status;
@@ -262,13 +271,14 @@ static enum rankd_status check_memory(const struct rk_request *request, struct r
     return RANKD_OK;
 }
 
-enum rankd_status rk_check_request(const struct rk_request *request, struct rk_err *err)
+enum rankd_status rk_check_request(const struct rk_request *request, const struct rk_model_table *models,
+                                   struct rk_err *err)
 {
     enum rankd_status status = check_inputs(request, err);
     if (status == RANKD_OK)
         status = check_tensors(request, err);
     if (status == RANKD_OK)
-        status = check_params(request, err);
+        status = check_params(request, models, err);
     if (status == RANKD_OK && !rk_request_embeds(request))
         status = check_score_shapes(request, err);
     if (status == RANKD_OK && !rk_request_embeds(request))

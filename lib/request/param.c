@@ -92,11 +92,35 @@ const struct rk_param_row *rk_param_find(const char *name)
     return NULL;
 }
 
-const char *rk_param_nearest(const char *name, unsigned uses)
+uint32_t rk_params_used(unsigned uses)
+{
+    uint32_t used = 0;
+    for (size_t i = 0; i < RK_PARAM_COUNT; i++)
+        used |= rk_param_rows[i].uses & uses ? 1u << i : 0;
+    return used;
+}
+
+struct rk_loss_params rk_loss_params_of(const struct rk_params *params)
+{
+    struct rk_loss_params values;
+    memset(&values, 0, sizeof values); /* padding too: a device gets copies */
+#define RK_REAL(field, ...) values.field = params->field;
+#define RK_CHOICE(field, ...) values.field = params->field;
+#define RK_FLAG(field, ...) values.field = params->field;
+#define RK_TEXT(field, ...)
+#include "request/param.def"
+#undef RK_REAL
+#undef RK_CHOICE
+#undef RK_FLAG
+#undef RK_TEXT
+    return values;
+}
+
+const char *rk_param_nearest(const char *name, uint32_t among)
 {
     struct rk_nearest nearest = rk_nearest_start(name);
     for (size_t i = 0; i < RK_PARAM_COUNT; i++) {
-        if (rk_param_rows[i].uses & uses)
+        if (among >> i & 1)
             rk_nearest_offer(&nearest, rk_param_rows[i].name);
     }
     return nearest.best;

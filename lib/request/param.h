@@ -8,18 +8,13 @@
 
 #include "base/err.h"
 
-/* With which models and routes a parameter may be sent. A request is one of the first five combinations. */
+/* With what a parameter may be sent, whichever loss it is. */
 enum {
-    RK_USE_AP_SCORES = 1u << 0,
-    RK_USE_RECALL_SCORES = 1u << 1,
-    RK_USE_AP_EMBEDDINGS = 1u << 2,
-    RK_USE_RECALL_EMBEDDINGS = 1u << 3,
-    RK_USE_VJP = 1u << 4,
-    RK_USE_RANK = 1u << 5,
-    RK_USE_RECALL = RK_USE_RECALL_SCORES | RK_USE_RECALL_EMBEDDINGS,
-    RK_USE_SCORES = RK_USE_AP_SCORES | RK_USE_RECALL_SCORES,
-    RK_USE_EMBEDDINGS = RK_USE_AP_EMBEDDINGS | RK_USE_RECALL_EMBEDDINGS,
-    RK_USE_LOSS = RK_USE_SCORES | RK_USE_EMBEDDINGS
+    RK_USE_NAMED = 0, /* only with losses that name it (RK_TAKES in losses.def) */
+    RK_USE_SCORES = 1u << 0,
+    RK_USE_EMBEDDINGS = 1u << 1,
+    RK_USE_LOSS = RK_USE_SCORES | RK_USE_EMBEDDINGS,
+    RK_USE_VJP = 1u << 2
 };
 
 /* Names for the positions in the `choices` of param.def. */
@@ -57,6 +52,19 @@ struct rk_params {
     uint32_t given;
 };
 
+/* Those that are not text: what a loss is told, and a device. */
+struct rk_loss_params {
+#define RK_REAL(field, ...) double field;
+#define RK_CHOICE(field, ...) int field;
+#define RK_FLAG(field, ...) bool field;
+#define RK_TEXT(field, ...)
+#include "request/param.def"
+#undef RK_REAL
+#undef RK_CHOICE
+#undef RK_FLAG
+#undef RK_TEXT
+};
+
 enum rk_param_type { RK_PARAM_REAL, RK_PARAM_CHOICE, RK_PARAM_FLAG, RK_PARAM_TEXT };
 
 /* One row, for metadata and documentation. */
@@ -76,6 +84,11 @@ extern const struct rk_param_row rk_param_rows[RK_PARAM_COUNT];
 /* Every parameter at its default, none given. */
 struct rk_params rk_params_default(void);
 
+struct rk_loss_params rk_loss_params_of(const struct rk_params *params);
+
+/* Bits 1u << RK_PARAM_x of the rows that share a bit with `uses` (RK_USE_*). */
+uint32_t rk_params_used(unsigned uses);
+
 /* Bits 1u << RK_PARAM_x of those that were given or are not at their default: what has to be known of the
  * parameters by whoever computes with them. */
 uint32_t rk_params_asked(const struct rk_params *params);
@@ -84,8 +97,8 @@ uint32_t rk_params_asked(const struct rk_params *params);
 const struct rk_param_row *rk_param_find(const char *name);
 
 /* The name in the table that is most like `name` (edit distance), for "did you mean"; NULL if none is near.
- * Only rows that share a bit with `uses` are considered. */
-const char *rk_param_nearest(const char *name, unsigned uses);
+ * Only those whose bits 1u << RK_PARAM_x are set in `among` are considered. */
+const char *rk_param_nearest(const char *name, uint32_t among);
 
 /* Set one parameter from a value of the wire's type. Each checks type and range and marks the row as given;
  * on failure *params is unchanged, *err has the sentence and its status is returned. A choice takes its word,

@@ -23,7 +23,7 @@ struct rk_port_row {
 extern const struct rk_port_row rk_input_rows[RK_IN_COUNT];
 extern const struct rk_port_row rk_output_rows[RK_OUT_COUNT];
 
-/* A model is a row in a table (lib/losses/models.c): adding a loss is one file and one row. */
+/* A model is a row in a table (lib/losses/models.c), of which each loss is one (lib/losses/losses.def). */
 struct rk_model {
     const char *name;
     unsigned inputs_scores;     /* bits 1u << RK_IN_*: the inputs of the scores route, all required */
@@ -33,12 +33,20 @@ struct rk_model {
     unsigned outputs_default;   /* what comes if nothing is asked for */
     unsigned use_scores;        /* RK_USE_* of the scores route */
     unsigned use_embeddings;    /* and of the embeddings route */
+    uint32_t takes;             /* bits 1u << RK_PARAM_*: parameters beside those, on both routes */
     const char *help;
     const struct rk_loss *loss; /* lib/losses/loss.h; NULL for rank and rank_vjp */
+};
+struct rk_model_table {
+    const struct rk_model *rows;
+    size_t count;
 };
 extern const struct rk_model rk_models[];
 extern const size_t rk_model_count;
 const struct rk_model *rk_model_find(const char *name); /* NULL if there is none */
+
+/* Bits 1u << RK_PARAM_* of the parameters that a route of the model takes; 0 where it has no such route. */
+uint32_t rk_model_params(const struct rk_model *model, bool embeds);
 
 struct rk_bank_snapshot; /* lib/bank/bank.h: a bank as of one version */
 

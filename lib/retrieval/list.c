@@ -141,7 +141,7 @@ void rk_stream_list_window(const struct rk_retrieval *run, struct rk_stream_list
     add_up(list, work->irrelevant_above);
     for (uint32_t k = 0; k < p; k++)
         work->irrelevant_above[k] = at_least(work->irrelevant_above[k], scale);
-    (void)run->box.loss->list(p, work->irrelevant_above, run->box.transform, work->slope);
+    (void)rk_loss_list(run->box.loss, &run->box.params, p, work->irrelevant_above, work->slope);
     list->perturbed_upper_bound[0] = -INFINITY;
     for (uint32_t k = 1; k <= p; k++) {
         float reach = perturbed_upper_bound_of(run, list, p - k, work->slope[p - k]);
@@ -304,8 +304,8 @@ void rk_stream_list_finish(const struct rk_retrieval *run, const struct rk_tile_
     if (list->failed)
         return;
     add_up(list, work->irrelevant_above);
-    run->query[list->q].loss = run->box.loss->list(list->p, work->irrelevant_above, run->box.transform,
-                                                   run->gradient ? work->slope : NULL);
+    run->query[list->q].loss = rk_loss_list(run->box.loss, &run->box.params, list->p, work->irrelevant_above,
+                                            run->gradient ? work->slope : NULL);
     if (run->gradient)
         differentiate(run, tile, list, work, stalled);
 }

@@ -136,14 +136,9 @@ static void run_on_device(struct rk_device *device, struct rk_retrieval *run, st
         .query = lists->query,
         .row = lists->row,
         .queries = fill_queries(run, lists),
-        .loss_number = (int)run->box.loss->number,
-        .lambda_per_n = run->box.lambda_per_n,
-        .lambda_batch_scope = run->box.lambda_batch_scope,
+        .box = rk_device_blackbox_of(&run->box),
         .check_nan = run->check_nan,
         .gradient = run->gradient,
-        .transform = run->box.transform,
-        .margin = run->box.margin,
-        .lambda = run->box.lambda,
         .sum = run->sum,
     };
     if (rk_device_note(device, device->plugin->retrieval(device->handle, &job, why)) == RK_DEVICE_DONE)

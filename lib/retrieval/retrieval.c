@@ -14,23 +14,6 @@
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
 
-/* The margin with normalized embeddings, unless one is sent. */
-#define MARGIN_NORMALIZED 0.1
-
-static struct rk_blackbox box_of(const struct rk_request *request, bool normalize)
-{
-    const struct rk_params *params = &request->params;
-    bool given = params->given & (1u << RK_PARAM_margin);
-    return (struct rk_blackbox){.loss = request->model->loss,
-                                .transform = params->transform,
-                                .margin = given       ? params->margin
-                                          : normalize ? MARGIN_NORMALIZED
-                                                      : 0.0,
-                                .lambda = params->lambda,
-                                .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED,
-                                .lambda_batch_scope = params->lambda_scope == RK_SCOPE_BATCH};
-}
-
 /* Counts what each query finds, and from that the weights of the lists. Returns the number of valid lists. */
 static size_t weigh(struct rk_retrieval *run, int average)
 {
@@ -154,12 +137,11 @@ enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_r
 {
     if (rk_retrieval_check(request, err) != RANKD_OK)
         return err->status;
-    bool normalize =
-        request->bank_snapshot ? request->bank_snapshot->embeddings.normalize : request->params.normalize;
+    bool normalize = rk_request_normalizes(request);
     struct rk_retrieval run = {
         .exec = exec,
         .kernels = exec->kernels ? exec->kernels : rk_kernels(),
-        .box = box_of(request, normalize),
+        .box = rk_blackbox_of(request),
         .check_nan = !normalize,
         .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_BIT(RK_OUT_REF_GRADIENT)),
     };

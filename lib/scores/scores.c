@@ -24,17 +24,6 @@ static bool asks(const struct scores *s, unsigned outputs)
     return s->request->outputs & outputs;
 }
 
-static struct rk_blackbox box_of(const struct rk_request *request)
-{
-    const struct rk_params *params = &request->params;
-    return (struct rk_blackbox){.loss = request->model->loss,
-                                .transform = params->transform,
-                                .margin = params->margin,
-                                .lambda = params->lambda,
-                                .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED,
-                                .lambda_batch_scope = params->lambda_scope == RK_SCOPE_BATCH};
-}
-
 /* Memory's items are counted with each list. Their targets were checked when they came in. */
 static void count_memory(const struct scores *s, struct rk_list_count *count)
 {
@@ -177,7 +166,7 @@ enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_requ
     s.flat = (struct rk_loss_term){.factor = params->interclass, .average = RK_AVERAGE_SUM, .flat = true};
     s.job = (struct rk_loss_term_job){
         .exec = exec,
-        .box = box_of(request),
+        .box = rk_blackbox_of(request),
         .columns = in[RK_IN_SCORES].shape[1],
         .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE),
     };

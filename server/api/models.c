@@ -103,7 +103,7 @@ enum rankd_status rk_api_model(const struct rk_api_env *env, const struct rk_cal
     ports(&out, "outputs", rk_output_rows, RK_OUT_COUNT, model->outputs);
     rk_json_open(&out, "parameters", '{');
     for (unsigned i = 0; i < RK_PARAM_COUNT; i++) {
-        if (rk_param_rows[i].uses & (model->use_scores | model->use_embeddings))
+        if ((rk_model_params(model, false) | rk_model_params(model, true)) >> i & 1)
             parameter(&out, &rk_param_rows[i]);
     }
     rk_json_close(&out, '}');

@@ -1,5 +1,7 @@
 #include "codec/model_find.h"
 
+#include <stdio.h>
+
 #include "base/nearest.h"
 
 const struct rk_model *rk_model_find_or_fail(const char *name, struct rk_err *err)
@@ -8,11 +10,13 @@ const struct rk_model *rk_model_find_or_fail(const char *name, struct rk_err *er
     if (model)
         return model;
     struct rk_nearest nearest = rk_nearest_start(name);
-    for (size_t i = 0; i < rk_model_count; i++)
+    char names[256] = "";
+    for (size_t i = 0, at = 0; i < rk_model_count && at < sizeof names; i++) {
         rk_nearest_offer(&nearest, rk_models[i].name);
-    (void)rk_fail(
-        err, RANKD_NOT_FOUND,
-        "there is no model \"%.64s\"; did you mean \"%s\"? (there are ap, recall, rank and rank_vjp)", name,
-        nearest.best ? nearest.best : rk_models[0].name);
+        const char *join = i == 0 ? "" : i + 1 == rk_model_count ? " and " : ", ";
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", join, rk_models[i].name);
+    }
+    (void)rk_fail(err, RANKD_NOT_FOUND, "there is no model \"%.64s\"; did you mean \"%s\"? (there are %s)",
+                  name, nearest.best ? nearest.best : rk_models[0].name, names);
     return NULL;
 }

@@ -7,7 +7,7 @@
 #include "codec/model_find.h"
 #include "codec/param_find.h"
 
-/* The numbers on the wire are the engine's. */
+/* The numbers on the wire are the engine's; those of inputs and outputs come from one table. */
 #define SAME(wire, own) _Static_assert((int)(wire) == (int)(own), "wire and engine number alike")
 SAME(RANKD_BOOL, RK_BOOL);
 SAME(RANKD_INT64, RK_INT64);
@@ -15,17 +15,6 @@ SAME(RANKD_FP16, RK_FP16);
 SAME(RANKD_BF16, RK_BF16);
 SAME(RANKD_FP64, RK_FP64);
 SAME(RANKD_DTYPE_COUNT, RK_DTYPE_COUNT);
-SAME(RANKD_IN_SCORES, RK_IN_SCORES);
-SAME(RANKD_IN_UPSTREAM, RK_IN_UPSTREAM);
-SAME(RANKD_IN_EMBEDDINGS, RK_IN_EMBEDDINGS);
-SAME(RANKD_IN_ENQUEUE_MASK, RK_IN_ENQUEUE_MASK);
-SAME(RANKD_IN_REF_IDS, RK_IN_REF_IDS);
-SAME(RANKD_IN_COUNT, RK_IN_COUNT);
-SAME(RANKD_OUT_GRADIENT, RK_OUT_GRADIENT);
-SAME(RANKD_OUT_RANKS, RK_OUT_RANKS);
-SAME(RANKD_OUT_GRADIENT_VALUES, RK_OUT_GRADIENT_VALUES);
-SAME(RANKD_OUT_REF_GRADIENT, RK_OUT_REF_GRADIENT);
-SAME(RANKD_OUT_COUNT, RK_OUT_COUNT);
 SAME(RANKD_TENSOR_RANK, RK_MAX_RANK);
 
 /* What is still unread of the copy. */

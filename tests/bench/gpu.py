@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import engine  # noqa: E402
-from device_plugin import AP, FP32, INT8, Device, Gradient, Query, Rank, Retrieval, Run, Scores  # noqa: E402
+from device_plugin import FP32, INT8, Device, Gradient, Query, Rank, Retrieval, Run, Scores, ap  # noqa: E402
 
 def median(call, runs, seconds=3.0):
     call()
@@ -50,9 +50,8 @@ def scores_case(device, name, q, n, p, kind, peer, interclass=0.0):
     gradient = torch.empty_like(scores)
     host_scores, host_targets, host_gradient = (t.cpu().numpy() for t in (scores, targets, gradient))
     job = Scores(scores=scores.data_ptr(), targets=targets.data_ptr(), scores_on_device=True, targets_on_device=True,
-                 score_dtype=FP32, target_dtype=INT8, rows=q, columns=n, loss_number=AP, lambda_per_n=True, interclass=interclass,
+                 score_dtype=FP32, target_dtype=INT8, rows=q, columns=n, box=ap(strength=1.0, interclass=interclass),
                  gradient=Gradient(dense=True, data=gradient.data_ptr(), on_device=True))
-    setattr(job, "lambda", 1.0)
     ours = median(lambda: device.call("scores", job), 50)
     forward = Scores.from_buffer_copy(job)
     forward.gradient.dense = False
@@ -119,10 +118,9 @@ def retrieval_case(device, name, batch, dim, items, relevant, gradient=True):
     queries = (Query * batch)(*[Query(positions[i].ctypes.data, selves[i:].ctypes.data, relevant, 1, 1 / batch)
                                 for i in range(batch)])
     total = np.zeros((batch, dim))
-    job = Retrieval(own=own.ctypes.data, batch=batch, own_items=batch, total=batch + items, dim=dim,
-                    run=c.addressof(runs), runs=1, query=c.addressof(queries), row=selves.ctypes.data, queries=batch,
-                    loss_number=AP, lambda_per_n=True, gradient=gradient, margin=0.1, sum=total.ctypes.data)
-    setattr(job, "lambda", 1.0)
+    job = Retrieval(own=own.ctypes.data, n_queries=batch, own_items=batch, total=batch + items, dim=dim,
+                    row_block=c.addressof(runs), row_blocks=1, query=c.addressof(queries), row=selves.ctypes.data, queries=batch,
+                    box=ap(margin=0.1, strength=1.0), gradient=gradient, sum=total.ctypes.data)
     ours = median(lambda: device.call("retrieval", job), 20)
     done = sum(q.done for q in queries)
     a, b = torch.from_numpy(own).cuda(), torch.from_numpy(bank).cuda()

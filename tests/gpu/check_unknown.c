@@ -10,9 +10,10 @@
 #include "losses/loss.h"
 
 /* The place of the last relevant item, which is neither ap nor recall. */
-static double list_loss(uint32_t p, const uint32_t *irrelevant_above, int weight, double *slope)
+static double list_loss(const struct rk_loss_params *params, uint32_t p, const uint32_t *irrelevant_above,
+                        double *slope)
 {
-    (void)weight;
+    (void)params;
     for (uint32_t k = 0; slope && k < p; k++)
         slope[k] = k + 1 == p ? 1.0 : 0.0;
     return (double)p + (double)irrelevant_above[p - 1];

@@ -50,6 +50,8 @@ def test_every_block_is_of_a_kind_and_those_marked_deploy_are_run_there():
     begins = re.findall(r'documented\("([^"]+)"\)', runs)
     for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         for mark, text in re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text(), re.M | re.S):
+            if page.name == "adding-a-loss.md" and mark.startswith("c "):
+                continue  # tests/seams writes them into a copy of the tree
             assert mark in ("sh", "python", "sh deploy", "sh gpu", "sh registry"), f"{page.name}: ```{mark}"
             if mark == "sh deploy":
                 assert page.name == "deployment.md" and any(text.startswith(b) for b in begins), f"nobody runs this:\n{text}"

@@ -20,9 +20,14 @@ def options():
     return re.findall(r"RK_OPT_\w+\(\w+,\s*\"([a-z-]+)\"", (ROOT / "server/config/config.def").read_text())
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "parameters.md", "metrics.md", "routes.md", "rankctl.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "parameters.md", "metrics.md", "routes.md", "rankctl.md", "models.md"])
 def test_the_reference_in_docs_is_what_the_tables_say(page):
     assert run(BUILD / "gen", page).stdout == (ROOT / "docs/reference" / page).read_text(), "run `make reference`"
+
+
+@pytest.mark.parametrize("page", ["proto/openapi.yaml", "clients/python/rankd/_names.py"])
+def test_names_in_other_languages_are_those_of_the_tables(page):
+    assert run(BUILD / "gen", Path(page).name, cwd=ROOT).stdout == (ROOT / page).read_text(), "run `make reference`"
 
 
 @pytest.mark.parametrize("page", ["rankd.8", "rankd.conf.5", "rankctl.1"])

@@ -59,14 +59,13 @@ def test_the_plugins_table_is_as_the_bench_has_it():
 import sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from device_plugin import AP, FP32, INT8, Device, Gradient, Query, Rank, Retrieval, Run, Scores, c
+from device_plugin import FP32, INT8, Device, Gradient, Query, Rank, Retrieval, Run, Scores, ap, c
 device = Device(sys.argv[2])
 scores = np.array([[.9, .8, .7, .6]], np.float32)  # the worked example of docs/semantics.md
 targets = np.array([[0, 1, 0, 1]], np.int8)
 gradient, losses = np.zeros_like(scores), np.zeros(1, np.float32)
 job = Scores(scores=scores.ctypes.data, targets=targets.ctypes.data, score_dtype=FP32, target_dtype=INT8, rows=1, columns=4,
-             loss_number=AP, normalized=True, gradient=Gradient(dense=True, data=gradient.ctypes.data), list_loss=losses.ctypes.data)
-setattr(job, "lambda", 1.0)
+             box=ap(strength=1.0), gradient=Gradient(dense=True, data=gradient.ctypes.data), list_loss=losses.ctypes.data)
 for array in (scores, targets, gradient):
     device.pin(array)
 device.call("scores", job)
@@ -86,9 +85,8 @@ own, bank = np.array([[1, 0]], np.float32), np.array([[1, 0], [0, 1], [.5, .5]],
 position, own_position, row = np.array([2], np.uint32), np.zeros(1, np.uint32), np.zeros(1, np.uint32)
 run, total = (Run * 1)(Run(bank.ctypes.data, FP32, 3, 7, 0)), np.zeros((1, 2))
 query = (Query * 1)(Query(position.ctypes.data, own_position.ctypes.data, 1, 1, 1.0))
-job = Retrieval(own=own.ctypes.data, batch=1, own_items=1, total=4, dim=2, run=c.addressof(run), runs=1, query=c.addressof(query),
-                row=row.ctypes.data, queries=1, loss_number=AP, normalized=True, gradient=True, sum=total.ctypes.data)
-setattr(job, "lambda", 1.0)
+job = Retrieval(own=own.ctypes.data, n_queries=1, own_items=1, total=4, dim=2, row_block=c.addressof(run), row_blocks=1, query=c.addressof(query),
+                row=row.ctypes.data, queries=1, box=ap(strength=1.0), gradient=True, sum=total.ctypes.data)
 device.call("retrieval", job)
 assert query[0].done and query[0].loss == 2 / 3, query[0].loss  # last of three
 """

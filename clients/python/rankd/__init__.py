@@ -9,6 +9,7 @@ In a PyTorch training, use the modules of rankd.torch.
 """
 from pathlib import Path as _Path
 
+from ._names import LOSSES
 from .banks import Banks, BankState
 from .client import Client, connect
 from .errors import (Conflict, ConnectionFailed, ConnectionLost, DaemonDied, DeadlineExceeded, Forbidden, InternalError,
@@ -21,6 +22,6 @@ __version__ = (_Path(__file__).parent / "VERSION").read_text(encoding="ascii").s
 
 __all__ = [
     "BF16", "BankState", "Banks", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DaemonDied", "DeadlineExceeded",
-    "Forbidden", "InternalError", "InvalidRequest", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
+    "Forbidden", "InternalError", "InvalidRequest", "LOSSES", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
     "RankdError", "RequestTimeout", "TooLarge", "Unauthorized", "Unsupported", "Untrusted", "WrongVerb", "connect",
 ]

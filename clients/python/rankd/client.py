@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _names
 from .answers import document, documents, member, parse
 from .banks import Banks
 from .errors import ProtocolError, RankdError
@@ -87,8 +88,8 @@ class Client:
              lambda_units: str | None = None, average: str | None = None, axis: int | None = None,
              interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
              bank: str | None = None, enqueue: bool | None = None, batch_id: str | None = None,
-             gradient: str | bool | OnDevice = "dense", list_loss: bool = False) -> LossResult:
-        """The rank loss `model` ("ap" or "recall") of a batch, and its gradient at unit upstream.
+             gradient: str | bool | OnDevice = "dense", list_loss: bool = False, **more: Any) -> LossResult:
+        """The rank loss `model` (rankd.LOSSES: "ap", "recall", …) of a batch, and its gradient at unit upstream.
 
         Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant,
         0 irrelevant, -1 ignored; any type), or `embeddings` [B, dim] with integer `labels` [B] (-1:
@@ -106,17 +107,21 @@ class Client:
         `bank` names a memory bank whose items extend the lists, and to which the batch is appended
         unless `enqueue` is False; a `batch_id` is then generated, so that a repeated attempt
         appends only once.
+
+        `more`: further inputs and parameters of the daemon, by their names (rankd._names).
         """
         places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
         if not places and gradient not in ("dense", "sparse", True, False):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
         inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids)
+        more_inputs, more_parameters = _more(more)
+        inputs += more_inputs
         if bank is not None and enqueue is not False and batch_id is None:
             batch_id = new_batch_id()
         parameters = _parameters(
             {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
              "average": average, "axis": axis, "interclass": interclass, "weight": weight, "normalize": normalize,
-             "bank": bank, "enqueue": enqueue, "batch_id": batch_id})
+             "bank": bank, "enqueue": enqueue, "batch_id": batch_id, **more_parameters})
         outputs = ["loss"]
         if gradient:
             outputs += ["gradient_indices", "gradient_values"] if gradient == "sparse" else ["gradient"]
@@ -240,6 +245,15 @@ def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, e
     if not inputs:
         raise TypeError("loss() wants scores and targets, or embeddings= and labels=")
     return inputs
+
+
+def _more(values: dict[str, Any]) -> tuple[list[Tensor | OnDevice], dict[str, Any]]:
+    """Inputs and parameters by the names of the daemon's tables; as everywhere in Python, an unknown one is a TypeError."""
+    for name in values:
+        if name not in _names.INPUTS and name not in _names.PARAMETERS:
+            raise TypeError(f"loss() got an unexpected keyword argument {name!r}")
+    return ([tensor(name, value, _names.INPUTS[name]) for name, value in values.items() if name in _names.INPUTS and value is not None],
+            {name: value for name, value in values.items() if name in _names.PARAMETERS})
 
 
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import _names
+
 _SONAME = "librankd.so.0"
 
 DTYPES = ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64")
-INPUTS = ("scores", "targets", "upstream", "embeddings", "labels", "ids", "enqueue_mask", "ref_embeddings", "ref_labels",
-          "ref_ids")
-OUTPUTS = ("loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
+INPUTS = tuple(_names.INPUTS)
+OUTPUTS = _names.OUTPUTS
 
 OK, PENDING, TIMEOUT, UNREACHABLE, LOST, FORKED, MISUSE, NO_MEMORY, PROTOCOL = range(9)
 NUMBER, FLAG, TEXT = 1, 2, 3

@@ -18,7 +18,7 @@ from .tensors import OnDevice, Tensor
 
 @dataclass(frozen=True)
 class InferRequest:
-    """One inference: `model` is ap, recall, rank or rank_vjp. `outputs`: the names of the requested
+    """One inference: `model` is one of _names.MODELS. `outputs`: the names of the requested
     outputs, in order."""
 
     model: str

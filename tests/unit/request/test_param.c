@@ -119,18 +119,18 @@ static void a_long_or_dirty_value_is_shown_short_and_clean(void **state)
 static void a_mistyped_name_is_answered_with_the_nearest(void **state)
 {
     (void)state;
-    assert_string_equal(rk_param_nearest("lamda", RK_USE_AP_SCORES), "lambda");
-    assert_string_equal(rk_param_nearest("lambda_val", RK_USE_AP_SCORES), "lambda");
-    assert_string_equal(rk_param_nearest("margni", RK_USE_AP_SCORES), "margin");
-    assert_string_equal(rk_param_nearest("batchid", RK_USE_AP_SCORES), "batch_id");
-    assert_string_equal(rk_param_nearest("wieght", RK_USE_RECALL), "weight");
-    assert_null(rk_param_nearest("wieght", RK_USE_AP_SCORES));
-    assert_null(rk_param_nearest("zzz", RK_USE_AP_SCORES));
-    assert_null(rk_param_nearest("", RK_USE_AP_SCORES));
+    assert_string_equal(rk_param_nearest("lamda", rk_params_used(RK_USE_SCORES)), "lambda");
+    assert_string_equal(rk_param_nearest("lambda_val", rk_params_used(RK_USE_SCORES)), "lambda");
+    assert_string_equal(rk_param_nearest("margni", rk_params_used(RK_USE_SCORES)), "margin");
+    assert_string_equal(rk_param_nearest("batchid", rk_params_used(RK_USE_SCORES)), "batch_id");
+    assert_string_equal(rk_param_nearest("wieght", 1u << RK_PARAM_transform), "weight");
+    assert_null(rk_param_nearest("wieght", rk_params_used(RK_USE_SCORES)));
+    assert_null(rk_param_nearest("zzz", rk_params_used(RK_USE_SCORES)));
+    assert_null(rk_param_nearest("", rk_params_used(RK_USE_SCORES)));
     char name[1000];
     memset(name, 'l', sizeof name);
     name[sizeof name - 1] = '\0';
-    assert_null(rk_param_nearest(name, RK_USE_AP_SCORES));
+    assert_null(rk_param_nearest(name, rk_params_used(RK_USE_SCORES)));
 }
 
 static void every_row_says_what_it_is(void **state)
@@ -139,7 +139,10 @@ static void every_row_says_what_it_is(void **state)
     for (size_t i = 0; i < RK_PARAM_COUNT; i++) {
         assert_ptr_equal(rk_param_find(rk_param_rows[i].name), &rk_param_rows[i]);
         assert_true(strlen(rk_param_rows[i].help) > 10);
-        assert_true(rk_param_rows[i].uses != 0);
+        bool taken = false;
+        for (size_t m = 0; m < rk_model_count; m++)
+            taken |= rk_model_params(&rk_models[m], false) >> i & 1;
+        assert_true(taken || rk_param_rows[i].uses == RK_USE_EMBEDDINGS);
     }
     assert_null(rk_param_find("lamda"));
 }

@@ -1,0 +1,155 @@
+/* The names of models, inputs, outputs and parameters where no compiler reads the tables: openapi.yaml, the
+ * Python package, and a page of the reference. */
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "gen.h"
+
+/* Types in the order of enum rankd_dtype, by the words of rankd_ports.def. */
+static const char *const dtypes[] = {"BOOL", "UINT8", "INT8", "INT32", "INT64",
+                                     "FP16", "BF16",  "FP32", "FP64"};
+enum { BOOL = 1, UINT8 = 2, INT8 = 4, INT32 = 8, INT64 = 16, FP16 = 32, BF16 = 64, FP32 = 128, FP64 = 256 };
+enum {
+    FLOATS = FP64 | FP32 | FP16 | BF16,
+    TARGETS = BOOL | UINT8 | INT8 | INT32 | INT64 | FP32,
+    LABELS = INT64 | INT32
+};
+
+struct rk_gen_name {
+    const char *name, *help, *shape;
+    unsigned dtypes;
+};
+
+static const struct rk_gen_name losses[] = {
+#define RK_LOSS(number, name, takes, help) {#name, help, "", 0},
+#include "losses/losses.def"
+    {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name models[] = {
+#define RK_LOSS(number, name, takes, help) {#name, help, "", 0},
+#include "losses/losses.def"
+    {"rank", "", "", 0}, {"rank_vjp", "", "", 0}, {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name inputs[] = {
+#define RANKD_INPUT(ID, name, with, dtypes, rank, shape, help) {name, help, shape, dtypes},
+#include "rankd_ports.def"
+    {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name outputs[] = {
+#define RANKD_OUTPUT(ID, name, with, dtypes, rank, shape, help) {name, help, shape, dtypes},
+#include "rankd_ports.def"
+    {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name parameters[] = {
+#define RK_REAL(field, name, preset, min, max, uses, help) {name, help, "number", 0},
+#define RK_CHOICE(field, name, preset, choices, uses, help) {name, help, "{}", 0},
+#define RK_FLAG(field, name, preset, uses, help) {name, help, "boolean", 0},
+#define RK_TEXT(field, name, size, uses, help) {name, help, "string", 0},
+#include "request/param.def"
+    {NULL, NULL, NULL, 0}};
+
+/* name, name, … each between `quote`s. */
+static void list(FILE *out, const struct rk_gen_name *rows, const char *quote)
+{
+    for (const struct rk_gen_name *row = rows; row->name; row++)
+        fprintf(out, "%s%s%s%s", row == rows ? "" : ", ", quote, row->name, quote);
+}
+
+static void types(FILE *out, unsigned of, const char *quote)
+{
+    const char *join = "";
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
+        if (of >> i & 1) {
+            fprintf(out, "%s%s%s%s", join, quote, dtypes[i], quote);
+            join = ", ";
+        }
+    }
+}
+
+void rk_gen_names_py(FILE *out)
+{
+    fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def, "
+          "proto/rankd_ports.def,\n"
+          "lib/request/param.def); change it there.\"\"\"\n\nLOSSES: tuple[str, ...] = (",
+          out);
+    list(out, losses, "\"");
+    fputs(",)\nMODELS: tuple[str, ...] = (", out);
+    list(out, models, "\"");
+    fputs(")\n# By number, each with the types that it may have.\nINPUTS: dict[str, tuple[str, ...]] = {\n",
+          out);
+    for (const struct rk_gen_name *row = inputs; row->name; row++) {
+        fprintf(out, "    \"%s\": (", row->name);
+        types(out, row->dtypes, "\"");
+        fputs(",),\n", out);
+    }
+    fputs("}\nOUTPUTS: tuple[str, ...] = (\n    ", out);
+    list(out, outputs, "\"");
+    fputs(")\nPARAMETERS: tuple[str, ...] = (\n    ", out);
+    list(out, parameters, "\"");
+    fputs(")\n", out);
+}
+
+static void ports_md(FILE *out, const char *what, const struct rk_gen_name *rows)
+{
+    fprintf(out, "\n| %s | types | shape | what it is |\n|---|---|---|---|\n", what);
+    for (const struct rk_gen_name *row = rows; row->name; row++) {
+        fprintf(out, "| `%s` | ", row->name);
+        types(out, row->dtypes, "");
+        fprintf(out, " | %s | %s |\n", row->shape, row->help);
+    }
+}
+
+void rk_gen_models_md(FILE *out)
+{
+    fputs("<!-- Written by `make reference` from the tables lib/losses/losses.def and proto/rankd_ports.def; "
+          "change it "
+          "there. -->\n\n# Losses, inputs and outputs\n\n`GET /v2/models/NAME` tells the same of one model, "
+          "with its "
+          "parameters. Beside the losses there are `rank`,\nthe ranking itself, and `rank_vjp`, its "
+          "gradient.\n\n"
+          "| loss | what it is |\n|---|---|\n",
+          out);
+    for (const struct rk_gen_name *row = losses; row->name; row++)
+        fprintf(out, "| `%s` | %s |\n", row->name, row->help);
+    ports_md(out, "input", inputs);
+    ports_md(out, "output", outputs);
+}
+
+static void schema_of_parameters(FILE *out)
+{
+    for (const struct rk_gen_name *row = parameters; row->name; row++) {
+        const bool any = strcmp(row->shape, "{}") == 0;
+        fprintf(out, "%s%s: {%s%s}", row == parameters ? "" : ", ", row->name,
+                any ? "" : "type: ", any ? "" : row->shape);
+    }
+}
+
+/* proto/openapi.yaml, in which a line that ends in `# names: KIND` has what stands between its last pair of [
+ * ] or, of parameters, { } from the tables. */
+void rk_gen_openapi(FILE *out)
+{
+    static const struct {
+        const char *kind;
+        const struct rk_gen_name *rows;
+    } kinds[] = {{"models", models}, {"inputs", inputs}, {"outputs", outputs}, {"parameters", parameters}};
+    static char line[4096];
+    FILE *page = fopen("proto/openapi.yaml", "r");
+    while (page && fgets(line, sizeof line, page)) {
+        char *mark = strstr(line, "# names: ");
+        const struct rk_gen_name *rows = NULL;
+        for (size_t i = 0; mark && i < sizeof kinds / sizeof kinds[0]; i++)
+            if (strncmp(mark + 9, kinds[i].kind, strlen(kinds[i].kind)) == 0)
+                rows = kinds[i].rows;
+        char *open = !rows ? NULL : rows == parameters ? strchr(line, '{') : strrchr(line, '[');
+        char *close = !rows ? NULL : rows == parameters ? strrchr(line, '}') : strrchr(line, ']');
+        if (!open || !close) {
+            fputs(line, out);
+            continue;
+        }
+        fprintf(out, "%.*s", (int)(open + 1 - line), line);
+        if (rows == parameters)
+            schema_of_parameters(out);
+        else
+            list(out, rows, "");
+        fputs(close, out);
+    }
+    if (page)
+        fclose(page);
+}

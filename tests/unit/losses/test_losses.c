@@ -1,0 +1,95 @@
+/* The promises of a loss (losses/loss.h), for every loss of the table. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "losses/loss.h"
+#include "request/request.h"
+#include "unit/support/engine_call.h"
+
+enum { MOST = 200, LISTS = 400 };
+
+/* Ascending, as counts along a ranking are; now and then with large steps, or none. */
+static uint32_t draw_list(struct test_random *random, uint32_t *irrelevant_above)
+{
+    const uint32_t p = 1 + (uint32_t)test_below(random, MOST);
+    const size_t step = (size_t[]){1, 2, 20, 1000000}[test_below(random, 4)];
+    uint32_t above = 0;
+    for (uint32_t k = 0; k < p; k++)
+        irrelevant_above[k] = above += (uint32_t)test_below(random, step);
+    return p;
+}
+
+/* Any value that the table allows, for each parameter that is not text. */
+static struct rk_loss_params draw_params(struct test_random *random)
+{
+    struct rk_params params = rk_params_default();
+    for (size_t i = 0; i < RK_PARAM_COUNT; i++) {
+        const struct rk_param_row *row = &rk_param_rows[i];
+        void *field = (char *)&params + row->offset;
+        size_t words = 1;
+        for (const char *c = row->choices; c && *c; c++)
+            words += *c == '|';
+        const double ends[] = {row->min, row->max, row->value,
+                               row->min + (row->max - row->min) * test_uniform(random)};
+        if (row->type == RK_PARAM_REAL)
+            *(double *)field = ends[test_below(random, 4)];
+        else if (row->type == RK_PARAM_CHOICE)
+            *(int *)field = (int)test_below(random, words);
+    }
+    return rk_loss_params_of(&params);
+}
+
+static void loss_and_slopes_are_finite_and_not_negative(void **state)
+{
+    (void)state;
+    struct test_random random = {7};
+    for (size_t m = 0; m < rk_model_count; m++) {
+        const struct rk_loss *loss = rk_models[m].loss;
+        for (int l = 0; loss && l < LISTS; l++) {
+            uint32_t irrelevant_above[MOST];
+            double slope[MOST], again[MOST];
+            const struct rk_loss_params params = draw_params(&random);
+            const uint32_t p = draw_list(&random, irrelevant_above);
+            const double value = loss->list(&params, p, irrelevant_above, slope);
+            assert_true(isfinite(value) && value >= 0);
+            for (uint32_t k = 0; k < p; k++)
+                assert_true(isfinite(slope[k]) && slope[k] >= 0);
+            /* Nothing but the arguments counts, and whether slopes are wanted does not. */
+            const double same = loss->list(&params, p, irrelevant_above, again),
+                         alone = rk_loss_list(loss, &params, p, irrelevant_above, NULL);
+            assert_memory_equal(&same, &value, sizeof value);
+            assert_memory_equal(&alone, &value, sizeof value);
+            assert_memory_equal(again, slope, p * sizeof *slope);
+        }
+    }
+}
+
+static void a_loss_has_its_name_and_number(void **state)
+{
+    (void)state;
+    uint32_t numbers = 1u << RK_LOSS_NONE;
+    for (size_t m = 0; m < rk_model_count; m++) {
+        const struct rk_loss *loss = rk_models[m].loss;
+        if (!loss)
+            continue;
+        assert_string_equal(loss->name, rk_models[m].name);
+        assert_true(loss->number < 32);
+        assert_false(numbers >> loss->number & 1);
+        numbers |= 1u << loss->number;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(loss_and_slopes_are_finite_and_not_negative),
+        cmocka_unit_test(a_loss_has_its_name_and_number),
+    };
+    return cmocka_run_group_tests_name("losses", tests, NULL, NULL);
+}
