@@ -9,4 +9,8 @@
 bool rk_durable_bank_append(struct rk_durable_bank *bank, struct rk_append *append)
     __attribute__((warn_unused_result));
 
+/* Writes the appends that wait, if there is no writer: one sync for all of them (group commit). Waits for the
+ * disk. What the bank's commit_task does. */
+void rk_durable_bank_commit(struct rk_durable_bank *bank);
+
 #endif

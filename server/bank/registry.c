@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bank/append.h"
 #include "bank/registry_internal.h"
 #include "base/nearest.h"
 

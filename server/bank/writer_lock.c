@@ -1,6 +1,5 @@
 #include "bank/writer_lock.h"
 
-#include "bank/commit_pool.h"
 #include "base/clock.h"
 
 /* --- the writer lock --- */
@@ -26,7 +25,8 @@ void rk_durable_bank_schedule_commit(struct rk_durable_bank *bank)
 {
     if (bank->first && !bank->writer_locked && !bank->syncing && !bank->writers_waiting && !bank->queued) {
         bank->queued = true;
-        rk_commit_pool_add(bank->commit, bank);
+        (void)rk_durable_bank_hold(bank);
+        rk_threads_add(bank->commit, &bank->commit_task);
     }
 }
 

@@ -9,7 +9,7 @@
 void rk_durable_bank_writer_lock(struct rk_durable_bank *bank);
 void rk_durable_bank_writer_release(struct rk_durable_bank *bank);
 
-/* Queues the bank for the commit pool if appends wait and no writer or sync is active. `lock` is held. */
+/* Queues the bank's commit_task if appends wait and no writer or sync is active. `lock` is held. */
 void rk_durable_bank_schedule_commit(struct rk_durable_bank *bank);
 
 /* --- syncing --- */
