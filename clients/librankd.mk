@@ -17,6 +17,19 @@ $(client_so): $(call objects,$(client_src)) clients/c/librankd.map
 $(BUILD)/librankd.pc: clients/c/librankd.pc.in clients/python/rankd/VERSION
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
 
+# A page's first line after NAME lists its functions; each has a link to it, so that `man rankd_wait` finds the group's page.
+man3 := $(wildcard clients/c/man/*.3)
+$(BUILD)/man3/ready: $(man3) clients/python/rankd/VERSION clients/librankd.mk
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	for page in $(man3); do \
+	    sed -e 's|@VERSION@|$(VERSION)|' $$page >$(@D)/$${page##*/} || exit 1; \
+	    for name in $$(sed -n -e '/^\.SH NAME/{n;s/ \\-.*//;s/,//g;p;q}' $$page); do \
+	        [ -e clients/c/man/$$name.3 ] || echo ".so man3/$${page##*/}" >$(@D)/$$name.3 || exit 1; \
+	    done; \
+	done
+	touch $@
+
 # One example is linked as a user would link it, the other into one file.
 $(BUILD)/examples/%: $(BUILD)/obj/clients/c/examples/%.o $(client_so)
 	@mkdir -p $(@D)
@@ -24,7 +37,7 @@ $(BUILD)/examples/%: $(BUILD)/obj/clients/c/examples/%.o $(client_so)
 
 .PHONY: librankd librankd-shared install-librankd
 librankd-shared: $(client_so)
-librankd: $(BUILD)/librankd.a $(client_so) $(BUILD)/librankd.pc $(client_examples)
+librankd: $(BUILD)/librankd.a $(client_so) $(BUILD)/librankd.pc $(BUILD)/man3/ready $(client_examples)
 all: librankd
 
 install: install-librankd
@@ -35,5 +48,4 @@ install-librankd: librankd
 	ln -sf $(client_soname) $(DESTDIR)$(PREFIX)/lib/librankd.so
 	install -m 644 $(BUILD)/librankd.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 clients/c/rankd.h proto/rankd_status.h proto/rankd_types.h proto/rankd_shm.h $(DESTDIR)$(PREFIX)/include
-	sed -e 's|@VERSION@|$(VERSION)|' clients/c/librankd.3 >$(DESTDIR)$(PREFIX)/share/man/man3/librankd.3
-	chmod 644 $(DESTDIR)$(PREFIX)/share/man/man3/librankd.3
+	install -m 644 $(BUILD)/man3/*.3 $(DESTDIR)$(PREFIX)/share/man/man3

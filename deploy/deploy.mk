@@ -21,6 +21,11 @@ reference: $(BUILD)/gen
 	@mkdir -p docs/reference
 	for page in $(reference); do $(BUILD)/gen $$page > docs/reference/$$page || exit 1; done
 
+# The same of the symbols of librankd, which Debian's tools compare with the library when the package is built.
+.PHONY: symbols
+symbols:
+	deploy/symbols.sh $(client_soname) < clients/c/librankd.map > deploy/debian/librankd0.symbols
+
 install: install-deploy
 install-deploy: pages
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8

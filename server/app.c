@@ -2,12 +2,10 @@
 
 #include <stdlib.h>
 #include <sys/sysinfo.h>
-#include <time.h>
 
 #include "access/access.h"
 #include "bank/banks.h"
 #include "base/budget.h"
-#include "base/clock.h"
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -43,8 +41,7 @@ static enum rankd_status start_metrics(struct rk_app *app, struct rk_err *err)
     app->metrics = rk_metrics_new();
     if (!app->metrics)
         return no_memory(err);
-    rk_metrics_collect(app->metrics, rk_gauges_write);
-    rk_metrics_collect(app->metrics, rk_device_metrics_write);
+    rk_metrics_collect(app->metrics, rk_gauges_write, &app->gauges);
     return RANKD_OK;
 }
 
@@ -52,6 +49,18 @@ static void stop_metrics(struct rk_app *app)
 {
     rk_metrics_free(app->metrics);
     app->metrics = NULL;
+}
+
+static enum rankd_status start_memory(struct rk_app *app, struct rk_err *err)
+{
+    app->memory = rk_memory_start(err);
+    return app->memory ? RANKD_OK : err->status;
+}
+
+static void stop_memory(struct rk_app *app)
+{
+    rk_memory_stop(app->memory);
+    app->memory = NULL;
 }
 
 static enum rankd_status start_budget(struct rk_app *app, struct rk_err *err)
@@ -64,6 +73,19 @@ static void stop_budget(struct rk_app *app)
 {
     rk_budget_free(app->budget);
     app->budget = NULL;
+}
+
+static enum rankd_status start_device(struct rk_app *app, struct rk_err *err)
+{
+    if (rk_device_start(&app->config, app->log, &app->device, err) == RANKD_OK && app->device)
+        rk_metrics_collect(app->metrics, rk_device_metrics_write, app->device);
+    return err->status;
+}
+
+static void stop_device(struct rk_app *app)
+{
+    rk_device_stop(app->device);
+    app->device = NULL;
 }
 
 static enum rankd_status start_access(struct rk_app *app, struct rk_err *err)
@@ -96,9 +118,35 @@ static void stop_compute_pool(struct rk_app *app)
     app->compute_pool = NULL;
 }
 
+static enum rankd_status start_banks(struct rk_app *app, struct rk_err *err)
+{
+    app->banks = rk_banks_start(&app->config, app->log, err);
+    if (!app->banks)
+        return err->status;
+    rk_metrics_collect(app->metrics, rk_banks_gauges, app->banks);
+    return RANKD_OK;
+}
+
+static void stop_banks(struct rk_app *app)
+{
+    rk_banks_stop(app->banks);
+    app->banks = NULL;
+}
+
+static enum rankd_status start_regions(struct rk_app *app, struct rk_err *err)
+{
+    return rk_regions_start(&app->config, app->access, &app->regions, err);
+}
+
+static void stop_regions(struct rk_app *app)
+{
+    rk_regions_stop(app->regions);
+    app->regions = NULL;
+}
+
 static enum rankd_status start_workers(struct rk_app *app, struct rk_err *err)
 {
-    app->workers = rk_worker_pool_start((unsigned)app->config.workers, app->config.queue_requests,
+    app->workers = rk_worker_pool_start("worker", (unsigned)app->config.workers, app->config.queue_requests,
                                         app->config.budget_bytes, err);
     if (app->workers && app->compute_pool)
         rk_worker_pool_lend(app->workers, rk_compute_pool_threads(app->compute_pool));
@@ -113,7 +161,7 @@ static void stop_workers(struct rk_app *app)
 
 static enum rankd_status start_admin_queue(struct rk_app *app, struct rk_err *err)
 {
-    app->admin_queue = rk_worker_pool_start(1, app->config.queue_requests, 0, err);
+    app->admin_queue = rk_worker_pool_start("admin", 1, app->config.queue_requests, 0, err);
     return app->admin_queue ? RANKD_OK : err->status;
 }
 
@@ -142,14 +190,75 @@ static void stop_kernels(struct rk_app *app)
     (void)app;
 }
 
+/* Everything that transports and metrics use is up: they get it. */
+static enum rankd_status start_wiring(struct rk_app *app, struct rk_err *err)
+{
+    (void)err;
+    app->gauges = (struct rk_gauge_sources){.config = &app->config,
+                                            .lifecycle = &app->lifecycle,
+                                            .workers = app->workers,
+                                            .budget = app->budget,
+                                            .log = app->log};
+    app->transport = (struct rk_transport_env){.config = &app->config,
+                                               .lifecycle = &app->lifecycle,
+                                               .access = app->access,
+                                               .log = app->log,
+                                               .metrics = app->metrics,
+                                               .budget = app->budget};
+    app->transport.infer = (struct rk_infer_env){.workers = app->workers,
+                                                 .banks = app->banks,
+                                                 .budget = app->budget,
+                                                 .device = app->device,
+                                                 .metrics = app->metrics,
+                                                 .log = app->log};
+    app->transport.api = (struct rk_api_env){.config = &app->config,
+                                             .lifecycle = &app->lifecycle,
+                                             .metrics = app->metrics,
+                                             .budget = app->budget,
+                                             .banks = app->banks,
+                                             .regions = app->regions,
+                                             .device = app->device,
+                                             .workers = app->workers,
+                                             .admin_queue = app->admin_queue};
+    return RANKD_OK;
+}
+
+static void stop_wiring(struct rk_app *app)
+{
+    (void)app;
+}
+
+static enum rankd_status start_http(struct rk_app *app, struct rk_err *err)
+{
+    return rk_http_start(&app->transport, &app->http, err);
+}
+
+static void stop_http(struct rk_app *app)
+{
+    rk_http_stop(app->http);
+    app->http = NULL;
+}
+
+static enum rankd_status start_ring(struct rk_app *app, struct rk_err *err)
+{
+    return rk_ring_start(&app->transport, &app->ring, err);
+}
+
+static void stop_ring(struct rk_app *app)
+{
+    rk_ring_stop(app->ring);
+    app->ring = NULL;
+}
+
 static const struct rk_component components[] = {
     {"kernels", start_kernels, stop_kernels}, {"log", start_log, stop_log},
-    {"metrics", start_metrics, stop_metrics}, {"memory", rk_memory_start, rk_memory_stop},
-    {"budget", start_budget, stop_budget},    {"device", rk_device_start, rk_device_stop},
+    {"metrics", start_metrics, stop_metrics}, {"memory", start_memory, stop_memory},
+    {"budget", start_budget, stop_budget},    {"device", start_device, stop_device},
     {"access", start_access, stop_access},    {"compute_pool", start_compute_pool, stop_compute_pool},
-    {"banks", rk_banks_start, rk_banks_stop}, {"regions", rk_regions_start, rk_regions_stop},
+    {"banks", start_banks, stop_banks},       {"regions", start_regions, stop_regions},
     {"workers", start_workers, stop_workers}, {"admin_queue", start_admin_queue, stop_admin_queue},
-    {"http", rk_http_start, rk_http_stop},    {"ring", rk_ring_start, rk_ring_stop},
+    {"wiring", start_wiring, stop_wiring},    {"http", start_http, stop_http},
+    {"ring", start_ring, stop_ring},
 };
 #define COMPONENTS (sizeof components / sizeof *components)
 
@@ -161,10 +270,7 @@ static void stop_first(struct rk_app *app, size_t count)
 
 enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    app->started_unix = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-    app->started_ns = rk_now_ns();
+    rk_lifecycle_begin(&app->lifecycle);
     rk_descriptors_raise();
     for (size_t i = 0; i < COMPONENTS; i++) {
         if (components[i].start(app, err) != RANKD_OK) {
@@ -172,21 +278,14 @@ enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
             return err->status;
         }
     }
-    atomic_store(&app->ready, true);
+    atomic_store(&app->lifecycle.ready, true);
     return RANKD_OK;
 }
 
 void rk_app_refuse(struct rk_app *app)
 {
-    atomic_store(&app->stopping, true);
-    atomic_store(&app->ready, false);
-}
-
-const char *rk_app_unready(const struct rk_app *app)
-{
-    if (atomic_load(&app->ready))
-        return NULL;
-    return atomic_load(&app->stopping) ? "shutting down" : "starting";
+    atomic_store(&app->lifecycle.stopping, true);
+    atomic_store(&app->lifecycle.ready, false);
 }
 
 void rk_app_stop(struct rk_app *app)
@@ -197,7 +296,7 @@ void rk_app_stop(struct rk_app *app)
 
 void rk_app_force_shutdown(struct rk_app *app)
 {
-    atomic_store(&app->force_shutdown, true);
+    atomic_store(&app->lifecycle.force_shutdown, true);
     if (app->workers)
         rk_worker_pool_abandon(app->workers);
     if (app->admin_queue)

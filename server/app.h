@@ -1,4 +1,5 @@
-/* The daemon: owns the components, starts them in order and stops them in reverse.
+/* The daemon: owns the components, starts them in order and stops them in reverse. Known to app.c and main.c
+ * alone: a component is handed the parts that it uses, and does not see this.
  *
  * A component is a row in the table of app.c: a name, a start and a stop. What a component may use of others
  * is what stands above it in the table. Transports come last: when a stop is asked for they stop taking
@@ -7,30 +8,27 @@
 #ifndef RK_APP_H
 #define RK_APP_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
-
+#include "api/transport.h"
 #include "base/err.h"
+#include "base/lifecycle.h"
 #include "config/config.h"
+#include "exec/gauges.h"
 
 struct rk_app {
     struct rk_config config;
-    uint64_t started_ns;        /* CLOCK_MONOTONIC */
-    double started_unix;        /* the same moment, seconds since 1970 */
-    atomic_bool ready;          /* all components are up and no stop was asked for: /v2/health/ready */
-    atomic_bool stopping;       /* a stop was asked for */
-    atomic_bool force_shutdown; /* a second SIGTERM: nobody waits for running requests any more */
+    struct rk_lifecycle lifecycle;
+    struct rk_gauge_sources gauges;    /* what metrics read; filled once all of it is there */
+    struct rk_transport_env transport; /* what transports work with; likewise */
 
     /* Each owned by the component of the same name; NULL while that component is not up, or switched off. */
-    struct rk_log *log;                   /* log.h */
-    struct rk_metrics *metrics;           /* metrics.h */
-    struct rk_memory *memory;             /* memory.h */
-    struct rk_budget *budget;             /* budget.h */
-    struct rk_device *device;             /* device.h; NULL without a device */
-    struct rk_access *access;             /* access.h: tokens and their scopes */
-    struct rk_banks *banks;               /* banks.h */
-    struct rk_regions *regions;           /* regions.h; NULL unless --allow-shm-regions */
+    struct rk_log *log;                   /* base/log.h */
+    struct rk_metrics *metrics;           /* base/metrics.h */
+    struct rk_memory *memory;             /* base/memory.h */
+    struct rk_budget *budget;             /* base/budget.h */
+    struct rk_device *device;             /* exec/device.h; NULL without a device */
+    struct rk_access *access;             /* access/access.h: tokens and their scopes */
+    struct rk_banks *banks;               /* bank/banks.h */
+    struct rk_regions *regions;           /* regions/regions.h; NULL unless --allow-shm-regions */
     struct rk_compute_pool *compute_pool; /* exec/compute_pool.h; NULL with one worker */
     struct rk_worker_pool *workers;       /* exec/worker_pool.h: computes */
     struct rk_worker_pool
@@ -43,7 +41,7 @@ struct rk_component {
     const char *name;
     /* Sets its pointer in *app; on failure it leaves nothing behind and *err has the sentence. */
     enum rankd_status (*start)(struct rk_app *app, struct rk_err *err);
-    /* Called only after a successful start. May wait, unless app->force_shutdown. */
+    /* Called only after a successful start. May wait, unless lifecycle.force_shutdown. */
     void (*stop)(struct rk_app *app);
 };
 
@@ -59,8 +57,5 @@ void rk_app_stop(struct rk_app *app);
 
 /* From another thread while rk_app_stop() waits: do not wait any longer. */
 void rk_app_force_shutdown(struct rk_app *app);
-
-/* Why no requests are taken: "starting" or "shutting down"; NULL while they are. */
-const char *rk_app_unready(const struct rk_app *app);
 
 #endif

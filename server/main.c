@@ -54,9 +54,9 @@ static void read_tokens_again(struct rk_app *app)
 static void read_certificate_again(struct rk_app *app)
 {
     struct rk_err err = {0};
-    if (!rk_http_has_tls(app))
+    if (!rk_http_has_tls(app->http))
         return;
-    if (rk_http_reload(app, &err) != RANKD_OK)
+    if (rk_http_reload(app->http, &err) != RANKD_OK)
         rk_log_say(app->log, RK_LOG_ERROR, "main", "SIGHUP: the certificate stays as it was: %s", err.text);
     else
         rk_log_say(app->log, RK_LOG_INFO, "main", "SIGHUP: the certificate was read again");
@@ -88,7 +88,7 @@ static int run(struct rk_app *app)
         (void)rk_fail(&err, RANKD_INTERNAL, "signals could not be set up");
     if (err.status != RANKD_OK || rk_app_start(app, &err) != RANKD_OK)
         return complain(&err);
-    rk_http_announce(app, STDOUT_FILENO);
+    rk_http_announce(app->http, STDOUT_FILENO);
     tell_manager(app, "READY=1");
     wait_for_stop(app);
     tell_manager(app, "STOPPING=1");

@@ -49,7 +49,12 @@ class Daemon:
         return self.process.pid
 
     def log_text(self):
-        return self.log.read_text(errors="replace")
+        """Once nothing was added for a moment: a thread of its own writes the log."""
+        text, until = None, time.monotonic() + 5
+        while text is None or (len(text) != self.log.stat().st_size and time.monotonic() < until):
+            text = self.log.read_bytes()
+            time.sleep(0.05)
+        return text.decode(errors="replace")
 
     def signal(self, number):
         self.process.send_signal(number)

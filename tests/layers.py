@@ -6,12 +6,14 @@
   - a struct, union or enum tag means one type in the whole tree
   - a static function with a one-word name stands in one file of a room at most
   - no source is longer than 500 lines
+  - in a folder whose files have an order, a file includes, calls and imports only what the files before it hold
   - no line of prose in a page (*.md) is longer than 100 columns (tables, code and long addresses aside)
   - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define
 
 With --list, the order is printed. Ends with 1 where something is broken.
 """
 import argparse
+import ast
 import collections
 import os
 import re
@@ -30,12 +32,27 @@ APART = {("lib", "cuda"): {"base", "request", "losses", "kernels", "device"}}
 SEES = {"proto": set(), "lib": {"proto"}, "server": {"lib", "proto"}, "clients": {"proto"}, "deploy": {"lib", "server", "proto", "clients"},
         "tests": {"lib", "server", "proto", "clients"}}
 SEARCH = ["proto", "lib", "server", "clients/c", "clients/ctl", "deploy/gen", "tests", "tests/gpu/emulator"]
+# Within a folder, its files by stem, lowest first. What stands in one set does not see each other.
+FILES = {
+    "clients/c": ["rankd", {"arena", "clock", "error", "names", "http_memory", "transport"}, {"error_body", "request"},
+                  "http_json", "http_internal", "http_transfer", "http",
+                  "ring_internal", {"ring_memory", "ring_encode", "ring_answer"}, "ring_wait", {"ring_request", "ring_control"},
+                  "ring", "client"],
+    "clients/python/rankd": ["errors", {"answers", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
+                             {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__"],
+    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "schedule", "state", "tracing", "warn"},
+                                   {"learning", "memory"}, {"losses", "ranking"}, "checkpoint", "__init__"],
+}
 MOST_LINES = 500
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")
 
 
 def rank_of(top, name):
-    for i, rooms in enumerate(ORDER[top]):
+    return rank_in(ORDER[top], name)
+
+
+def rank_in(order, name):
+    for i, rooms in enumerate(order):
         if name == rooms or (isinstance(rooms, set) and name in rooms):
             return i
     return None
@@ -167,6 +184,49 @@ def check_prose():
                 yield f"{name}:{number}: {len(line)} columns; prose has at most 100"
 
 
+def stem_of(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def uses_of(tree, folder):
+    """(file, line, other file, what of it) within a folder, over includes, the names that a C file defines, and imports."""
+    own = [n for n in tree.sources if os.path.dirname(n) == folder]
+    code = {n: code_of(tree.text[n]) for n in own if n in tree.text}
+    defined = {}
+    for name in code:
+        for m in re.finditer(r"^(?!static\b)[a-z][\w *]*?\b(rankd_\w+)(?:\([^;{}]*\)\n\{|[^;{}()]*= \{)", code[name], re.M):
+            defined[m[1]] = name
+    for name in code:
+        for line, other in tree.includes[name]:
+            if os.path.dirname(other) == folder:
+                yield name, line, other, "its declarations"
+        for m in re.finditer(r"(?<!struct )\brankd_\w+", code[name]) if name.endswith(".c") else ():
+            if m[0] in defined:
+                yield name, code[name].count("\n", 0, m.start()) + 1, defined[m[0]], m[0]
+    for name in (n for n in own if n.endswith(".py")):
+        for node in ast.walk(ast.parse(open(name, encoding="utf-8").read())):
+            if isinstance(node, ast.ImportFrom) and node.level > 0:
+                base = os.path.normpath(os.path.join(folder, "../" * (node.level - 1), (node.module or "").replace(".", "/")))
+                package = os.path.isdir(base) and node.module
+                for other in [f"{base}/__init__.py" if package else f"{base}.py"] if node.module else [f"{base}/{a.name}.py" for a in node.names]:
+                    yield name, node.lineno, other, "an import"
+
+
+def check_files(tree):
+    for folder, order in FILES.items():
+        for name in (n for n in tree.sources if os.path.dirname(n) == folder and n.endswith((".c", ".h", ".py"))):
+            if rank_in(order, stem_of(name)) is None:
+                yield f"{name} has no place in the order of {folder} (tests/layers.py)"
+        for name, line, other, what in uses_of(tree, folder):
+            if os.path.dirname(other) != folder:
+                if os.path.dirname(other).startswith(folder + "/"):
+                    yield f"{name}:{line}: imports {other}, which runs back: {folder} comes before the folders in it"
+                continue
+            here, there = rank_in(order, stem_of(name)), rank_in(order, stem_of(other))
+            if None not in (here, there) and stem_of(name) != stem_of(other) and there >= here:
+                yield f"{name}:{line}: uses {what} of {other}, which does not come before it in {folder}"
+
+
 def check_objects(tree, folder):
     """By symbols: who defines, who uses. Finds calls that no include shows (a declaration made by hand, a table of externs)."""
     defined, used = {}, collections.defaultdict(set)
@@ -204,11 +264,11 @@ def main():
     args.add_argument("--list", action="store_true", help="print the order")
     args = args.parse_args()
     if args.list:
-        for top, rooms in ORDER.items():
+        for top, rooms in [*ORDER.items(), *FILES.items()]:
             print(f"{top}/: " + " <- ".join(", ".join(sorted(r)) if isinstance(r, set) else r for r in rooms))
         return 0
     tree = Tree()
-    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_lengths(tree), check_prose()]
+    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree), check_prose()]
     if args.objects:
         checks.append(check_objects(tree, args.objects))
     broken = 0

@@ -1,10 +1,17 @@
-#include "client_internal.h"
-
+/* The calls of rankd.h: they look at their arguments and hand over to the client's transport. */
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "error.h"
+#include "http.h"
+#include "request.h"
+#include "ring.h"
+
+static const struct rankd_transport_kind kinds[] = {
+    {"unix:", rankd_ring_open},
+    {"http://", rankd_http_open},
+    {"https://", rankd_http_open},
+};
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static rankd_client *all;
@@ -96,50 +103,16 @@ static int check_reply(const rankd_client *client, struct rankd_reply *reply)
     return status == RANKD_OK ? status : rankd_reply_fail(reply, status, sentence);
 }
 
-/* ---- Errors ---- */
-
-int rankd_fail(struct rankd_error *error, int status, const char *format, ...)
-{
-    if (error != NULL) {
-        va_list arguments;
-        error->status = status;
-        va_start(arguments, format);
-        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is begun on the line above */
-        (void)vsnprintf(error->text, sizeof error->text, format, arguments);
-        va_end(arguments);
-    }
-    return status;
-}
-
-int rankd_reply_fail(struct rankd_reply *reply, int status, const char *sentence)
-{
-    memset(reply, 0, sizeof *reply);
-    reply->status = status;
-    (void)snprintf(reply->error, sizeof reply->error, "%s", sentence);
-    return status;
-}
-
-uint64_t rankd_now_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t rankd_until(uint64_t timeout_ns)
-{
-    uint64_t now = rankd_now_ns();
-    return timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
-}
-
-int rankd_milliseconds(uint64_t until_ns)
-{
-    const uint64_t hour = 3600000;
-    uint64_t now = rankd_now_ns(), left = until_ns > now ? (until_ns - now - 1) / 1000000 + 1 : 0;
-    return (int)(left < hour ? left : hour);
-}
-
 /* ---- The calls ---- */
+
+static const struct rankd_transport_kind *kind_of(const char *url)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strncmp(url, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
+            return &kinds[i];
+    }
+    return NULL;
+}
 
 int rankd_open(const char *url, const struct rankd_options *options, rankd_client **client,
                struct rankd_error *error)
@@ -151,14 +124,11 @@ int rankd_open(const char *url, const struct rankd_options *options, rankd_clien
         return rankd_fail(error, RANKD_MISUSE, "rankd_open wants a url and where to put the client");
     if (options == NULL)
         options = &defaults;
-    int status;
-    if (strncmp(url, "unix:", 5) == 0)
-        status = rankd_ring_open(strncmp(url, "unix://", 7) == 0 ? url + 7 : url + 5, options, client, error);
-    else if (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0)
-        status = rankd_http_open(url, options, client, error);
-    else
-        status = rankd_fail(error, RANKD_MISUSE,
-                            "url is '%s'; it may be unix:PATH, http://HOST:PORT or https://HOST:PORT", url);
+    const struct rankd_transport_kind *kind = kind_of(url);
+    if (kind == NULL)
+        return rankd_fail(error, RANKD_MISUSE,
+                          "url is '%s'; it may be unix:PATH, http://HOST:PORT or https://HOST:PORT", url);
+    int status = kind->open(url, options, client, error);
     if (status == RANKD_OK && *client != NULL)
         enlist(*client);
     return status;

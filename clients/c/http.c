@@ -4,7 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+#include "error.h"
+#include "error_body.h"
+#include "http.h"
 #include "http_internal.h"
+#include "request.h"
 
 enum { DEFAULT_TRANSFERS = 64 };
 static const long CONNECT_MS = 10000;
@@ -86,7 +91,7 @@ static int read_reply(struct rankd_http *http, struct rankd_transfer *transfer, 
     if (status == 200) {
         size_t json_bytes =
             transfer->json_length == RANKD_LENGTH_GOOD ? transfer->json_bytes : transfer->answer_bytes;
-        status = rankd_http_decode(http, transfer->answer != NULL ? transfer->answer : "",
+        status = rankd_http_decode(&http->pieces, transfer->answer != NULL ? transfer->answer : "",
                                    transfer->answer_bytes, json_bytes, transfer->rooms, reply);
         reply->status = status;
         return status;
@@ -193,7 +198,7 @@ static void *http_alloc(rankd_client *client, uint64_t bytes)
 {
     struct rankd_http *http = rankd_http_of(client);
     (void)pthread_mutex_lock(&http->lock);
-    void *memory = rankd_http_take(http, bytes);
+    void *memory = rankd_http_take(&http->pieces, bytes);
     (void)pthread_mutex_unlock(&http->lock);
     return memory;
 }
@@ -202,7 +207,7 @@ static void http_release(rankd_client *client, void *memory)
 {
     struct rankd_http *http = rankd_http_of(client);
     (void)pthread_mutex_lock(&http->lock);
-    rankd_http_give(http, memory);
+    rankd_http_give(&http->pieces, memory);
     (void)pthread_mutex_unlock(&http->lock);
 }
 
@@ -224,7 +229,7 @@ static void http_close(rankd_client *client)
     while (http->transfers != NULL)
         rankd_transfer_free(http, http->transfers);
     (void)curl_multi_cleanup(http->multi);
-    rankd_http_give_all(http);
+    rankd_http_give_all(&http->pieces);
     (void)pthread_cond_destroy(&http->changed);
     (void)pthread_mutex_destroy(&http->lock);
     free(http->url);

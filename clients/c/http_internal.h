@@ -7,6 +7,8 @@
 #include <pthread.h>
 
 #include "http_json.h"
+#include "http_memory.h"
+#include "transport.h"
 
 enum { RANKD_HTTP_SOCKETS = 256 };
 
@@ -48,7 +50,7 @@ struct rankd_http {
     uint64_t next_tag;
     uint32_t count;
     struct rankd_transfer *transfers;
-    struct rankd_piece *pieces;
+    struct rankd_piece *pieces;              /* what rankd_alloc() gave; with the lock */
     _Atomic int sockets[RANKD_HTTP_SOCKETS]; /* fd + 1 of those that are open; 0: none */
 };
 
@@ -78,11 +80,6 @@ struct rankd_transfer *rankd_http_find(struct rankd_http *http, uint64_t tag);
 /* With the lock, which is released meanwhile. False: the limit passed. */
 bool rankd_http_wait_done(struct rankd_http *http, uint64_t tag, uint64_t until_ns);
 void rankd_http_wake(struct rankd_http *http); /* with the lock: something was enqueued */
-
-/* With the lock. Memory that is freed with the client; giving back other memory does nothing. */
-void *rankd_http_take(struct rankd_http *http, uint64_t bytes);
-void rankd_http_give(struct rankd_http *http, const void *memory);
-void rankd_http_give_all(struct rankd_http *http);
 
 /* In a forked child: closes the connections of the parent. */
 void rankd_http_forked(rankd_client *client);

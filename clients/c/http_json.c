@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http_internal.h"
+#include "error.h"
+#include "http_memory.h"
+#include "names.h"
+#include "request.h"
 
 /* Owns `value`, which may be NULL; so does the array once it is in. False: out of memory. */
 static bool add(json_t *array, json_t *value)
@@ -180,27 +183,27 @@ static bool read_numbers(const json_t *parameters, struct rankd_reply *reply)
 }
 
 /* A reply that failed has no outputs; how much room they need stays. */
-static void drop_outputs(struct rankd_http *http, struct rankd_reply *reply)
+static void drop_outputs(struct rankd_piece **pieces, struct rankd_reply *reply)
 {
     for (int port = 0; port < RANKD_OUT_COUNT; port++) {
         if ((reply->owned & 1u << port) != 0)
-            rankd_http_give(http, reply->outputs[port].data);
+            rankd_http_give(pieces, reply->outputs[port].data);
         reply->outputs[port].data = NULL;
     }
     reply->owned = 0;
 }
 
-static int fail(struct rankd_http *http, struct rankd_reply *reply, int status, const char *sentence)
+static int fail(struct rankd_piece **pieces, struct rankd_reply *reply, int status, const char *sentence)
 {
-    drop_outputs(http, reply);
+    drop_outputs(pieces, reply);
     return rankd_reply_fail(reply, status, sentence);
 }
 
-static int not_a_reply(struct rankd_http *http, struct rankd_reply *reply, const char *reason)
+static int not_a_reply(struct rankd_piece **pieces, struct rankd_reply *reply, const char *reason)
 {
     char sentence[sizeof reply->error];
     (void)snprintf(sentence, sizeof sentence, "the answer is no inference reply of rankd's: %s", reason);
-    return fail(http, reply, RANKD_PROTOCOL, sentence);
+    return fail(pieces, reply, RANKD_PROTOCOL, sentence);
 }
 
 /* What is wrong with it; NULL: nothing. */
@@ -230,7 +233,7 @@ static const char *read_description(const json_t *entry, struct rankd_tensor *ou
 }
 
 /* To the room there is, or to new memory. */
-static int take_output(struct rankd_http *http, const struct rankd_tensor *described, const char *data,
+static int take_output(struct rankd_piece **pieces, const struct rankd_tensor *described, const char *data,
                        const struct rankd_http_room *room, struct rankd_reply *reply)
 {
     struct rankd_tensor *output = &reply->outputs[described->port];
@@ -241,12 +244,12 @@ static int take_output(struct rankd_http *http, const struct rankd_tensor *descr
         (void)snprintf(reply->error, sizeof reply->error, "output %s has room for %llu bytes; it needs %llu",
                        rankd_output_names[output->port], (unsigned long long)room->bytes,
                        (unsigned long long)output->bytes);
-        drop_outputs(http, reply);
+        drop_outputs(pieces, reply);
         return RANKD_INVALID;
     }
-    output->data = room->to != NULL ? room->to : rankd_http_take(http, output->bytes);
+    output->data = room->to != NULL ? room->to : rankd_http_take(pieces, output->bytes);
     if (output->data == NULL)
-        return fail(http, reply, RANKD_NO_MEMORY, "out of memory for an output");
+        return fail(pieces, reply, RANKD_NO_MEMORY, "out of memory for an output");
     if (room->to == NULL)
         reply->owned |= 1u << output->port;
     memcpy(output->data, data, output->bytes);
@@ -254,7 +257,7 @@ static int take_output(struct rankd_http *http, const struct rankd_tensor *descr
 }
 
 /* One output: its description, and its bytes at the front of what is left. */
-static int read_output(struct rankd_http *http, const json_t *entry, const char **at, size_t *left,
+static int read_output(struct rankd_piece **pieces, const json_t *entry, const char **at, size_t *left,
                        const struct rankd_http_room *rooms, unsigned *seen, struct rankd_reply *reply)
 {
     struct rankd_tensor output;
@@ -264,7 +267,7 @@ static int read_output(struct rankd_http *http, const json_t *entry, const char 
     if (wrong == NULL && output.bytes > *left)
         wrong = "it ends before its outputs do";
     if (wrong != NULL)
-        return not_a_reply(http, reply, wrong);
+        return not_a_reply(pieces, reply, wrong);
     const char *data = *at;
     *at += output.bytes;
     *left -= output.bytes;
@@ -274,78 +277,55 @@ static int read_output(struct rankd_http *http, const json_t *entry, const char 
         memcpy(&loss, data, sizeof loss);
         reply->loss = (double)loss;
     }
-    return rooms[output.port].wanted ? take_output(http, &output, data, &rooms[output.port], reply)
+    return rooms[output.port].wanted ? take_output(pieces, &output, data, &rooms[output.port], reply)
                                      : RANKD_OK;
 }
 
 /* All outputs, of which none that was wanted is missing, and nothing behind them. */
-static int read_outputs(struct rankd_http *http, const json_t *outputs, const char *at, size_t left,
+static int read_outputs(struct rankd_piece **pieces, const json_t *outputs, const char *at, size_t left,
                         const struct rankd_http_room *rooms, struct rankd_reply *reply)
 {
     unsigned seen = 0;
     int status = RANKD_OK;
     for (size_t i = 0; i < json_array_size(outputs) && status == RANKD_OK; i++)
-        status = read_output(http, json_array_get(outputs, i), &at, &left, rooms, &seen, reply);
+        status = read_output(pieces, json_array_get(outputs, i), &at, &left, rooms, &seen, reply);
     for (int port = 0; port < RANKD_OUT_COUNT && status == RANKD_OK; port++) {
         if (rooms[port].wanted && (seen & 1u << port) == 0)
-            status = not_a_reply(http, reply, "an output that was asked for is missing");
+            status = not_a_reply(pieces, reply, "an output that was asked for is missing");
     }
     if (status == RANKD_OK && left != 0)
-        status = not_a_reply(http, reply, "there is more behind its outputs");
+        status = not_a_reply(pieces, reply, "there is more behind its outputs");
     return status;
 }
 
-static json_t *parse(struct rankd_http *http, const char *body, size_t bytes, struct rankd_reply *reply)
+static json_t *parse(struct rankd_piece **pieces, const char *body, size_t bytes, struct rankd_reply *reply)
 {
     json_error_t error;
     json_t *head = json_loadb(body, bytes, 0, &error);
     if (head == NULL && error.text[0] == '\0') /* what is no JSON has a text that says why */
-        (void)fail(http, reply, RANKD_NO_MEMORY, "out of memory for the reply");
+        (void)fail(pieces, reply, RANKD_NO_MEMORY, "out of memory for the reply");
     else if (head == NULL)
-        (void)not_a_reply(http, reply, "its head is not JSON, or memory was short to read it");
+        (void)not_a_reply(pieces, reply, "its head is not JSON, or memory was short to read it");
     else if (!json_is_array(json_object_get(head, "outputs")))
-        (void)not_a_reply(http, reply, "it has no outputs");
+        (void)not_a_reply(pieces, reply, "it has no outputs");
     else if (!read_numbers(json_object_get(head, "parameters"), reply))
-        (void)not_a_reply(http, reply, "its parameters are not what rankd writes");
+        (void)not_a_reply(pieces, reply, "its parameters are not what rankd writes");
     return head;
 }
 
-int rankd_http_decode(struct rankd_http *http, const char *body, size_t bytes, size_t json_bytes,
+int rankd_http_decode(struct rankd_piece **pieces, const char *body, size_t bytes, size_t json_bytes,
                       const struct rankd_http_room *rooms, struct rankd_reply *reply)
 {
     memset(reply, 0, sizeof *reply);
     if (json_bytes > bytes)
-        return not_a_reply(http, reply, "it is shorter than its Inference-Header-Content-Length");
-    json_t *head = parse(http, body, json_bytes, reply);
+        return not_a_reply(pieces, reply, "it is shorter than its Inference-Header-Content-Length");
+    json_t *head = parse(pieces, body, json_bytes, reply);
     int status = reply->status;
     if (status == RANKD_OK) {
         reply->loss = NAN; /* until its output is found */
-        status = read_outputs(http, json_object_get(head, "outputs"), body + json_bytes, bytes - json_bytes,
+        status = read_outputs(pieces, json_object_get(head, "outputs"), body + json_bytes, bytes - json_bytes,
                               rooms, reply);
     }
     json_decref(head);
-    return status;
-}
-
-/* A stranger's text within a sentence of ours: on one line. */
-static void on_one_line(char *text)
-{
-    for (; *text != '\0'; text++) {
-        if ((unsigned char)*text < ' ' || *text == '\x7f')
-            *text = ' ';
-    }
-}
-
-int rankd_fail_json(struct rankd_error *error, int status, const char *body, size_t bytes)
-{
-    json_t *document = json_loadb(body, bytes, 0, NULL);
-    const char *sentence = json_string_value(json_object_get(document, "error"));
-    if (sentence != NULL && sentence[0] != '\0')
-        (void)rankd_fail(error, status, "%s", sentence);
-    else
-        (void)rankd_fail(error, status, "status %d: %.*s", status, bytes > 200 ? 200 : (int)bytes, body);
-    json_decref(document);
-    if (error != NULL)
-        on_one_line(error->text);
     return status;
 }

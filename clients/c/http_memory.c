@@ -1,7 +1,6 @@
-/* Memory from rankd_alloc() over HTTP: plain memory, remembered so that rankd_close() can free it. */
-#include <stdlib.h>
+#include "http_memory.h"
 
-#include "http_internal.h"
+#include <stdlib.h>
 
 enum { ALIGN = 64 };
 
@@ -10,21 +9,21 @@ struct rankd_piece {
     struct rankd_piece *next;
 };
 
-void *rankd_http_take(struct rankd_http *http, uint64_t bytes)
+void *rankd_http_take(struct rankd_piece **pieces, uint64_t bytes)
 {
     if (bytes > SIZE_MAX - 3 * ALIGN)
         return NULL;
     struct rankd_piece *piece = aligned_alloc(ALIGN, ALIGN + (bytes + ALIGN) / ALIGN * ALIGN);
     if (piece == NULL)
         return NULL;
-    piece->next = http->pieces;
-    http->pieces = piece;
+    piece->next = *pieces;
+    *pieces = piece;
     return (char *)piece + ALIGN;
 }
 
-void rankd_http_give(struct rankd_http *http, const void *memory)
+void rankd_http_give(struct rankd_piece **pieces, const void *memory)
 {
-    for (struct rankd_piece **link = &http->pieces; *link != NULL; link = &(*link)->next) {
+    for (struct rankd_piece **link = pieces; *link != NULL; link = &(*link)->next) {
         struct rankd_piece *piece = *link;
         if ((char *)piece + ALIGN != (const char *)memory)
             continue;
@@ -34,11 +33,11 @@ void rankd_http_give(struct rankd_http *http, const void *memory)
     }
 }
 
-void rankd_http_give_all(struct rankd_http *http)
+void rankd_http_give_all(struct rankd_piece **pieces)
 {
-    while (http->pieces != NULL) {
-        struct rankd_piece *next = http->pieces->next;
-        free(http->pieces);
-        http->pieces = next;
+    while (*pieces != NULL) {
+        struct rankd_piece *next = (*pieces)->next;
+        free(*pieces);
+        *pieces = next;
     }
 }

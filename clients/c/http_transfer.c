@@ -7,7 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "error.h"
 #include "http_internal.h"
+#include "request.h"
 
 enum { POLL_MS = 1000 };
 

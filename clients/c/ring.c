@@ -1,121 +1,20 @@
-/* The ring transport: connecting, memory, closing. */
+/* The ring transport: connecting, and the calls of rankd.h that need no more than memory. */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "error.h"
+#include "request.h"
+#include "ring.h"
 #include "ring_internal.h"
 
 static const uint64_t CONNECT_TIMEOUT_NS = UINT64_C(10000000000);
-
-/* ---- Mappings ---- */
-
-static void unmap(struct rankd_mapping *mapping)
-{
-    rankd_arena_close(&mapping->arena);
-    (void)munmap(mapping->shared, mapping->bytes);
-    free(mapping);
-}
-
-void rankd_ring_drop_retired(struct rankd_ring *ring)
-{
-    if (ring->mapping == NULL)
-        return;
-    for (struct rankd_mapping **link = &ring->mapping->next; *link != NULL;) {
-        struct rankd_mapping *mapping = *link;
-        if (mapping->arena.taken == 0) {
-            *link = mapping->next;
-            unmap(mapping);
-        } else {
-            link = &mapping->next;
-        }
-    }
-}
-
-void rankd_ring_give(struct rankd_ring *ring, void *memory)
-{
-    if (memory == NULL)
-        return;
-    for (struct rankd_mapping *mapping = ring->mapping; mapping != NULL; mapping = mapping->next) {
-        if (rankd_arena_give(&mapping->arena, memory))
-            break;
-    }
-    rankd_ring_drop_retired(ring);
-}
-
-static bool lies_within(uint64_t offset, uint64_t size, uint64_t bytes)
-{
-    return offset <= bytes && size <= bytes - offset && offset % RANKD_SHM_ALIGN == 0;
-}
-
-/* The header is the daemon's word: it is copied, and the copy is looked at before anything is done by it. */
-static bool read_layout(struct rankd_mapping *mapping)
-{
-    const volatile struct rankd_shm_segment *shared = mapping->shared;
-    struct rankd_layout *layout = &mapping->layout;
-    uint64_t bytes = mapping->bytes;
-    *layout = (struct rankd_layout){.entries = shared->entries,
-                                    .submissions_offset = shared->submissions_offset,
-                                    .completions_offset = shared->completions_offset,
-                                    .arena_offset = shared->arena_offset,
-                                    .arena_bytes = shared->arena_bytes};
-    uint64_t rings = (uint64_t)layout->entries * RANKD_SHM_ENTRY_BYTES;
-    return shared->magic == RANKD_SHM_MAGIC && shared->version == RANKD_SHM_VERSION &&
-           shared->segment_bytes == bytes && shared->entry_bytes == RANKD_SHM_ENTRY_BYTES &&
-           layout->entries >= RANKD_SHM_ENTRIES_MIN && layout->entries <= RANKD_SHM_ENTRIES_MAX &&
-           (layout->entries & (layout->entries - 1)) == 0 &&
-           lies_within(layout->submissions_offset, rings, bytes) &&
-           lies_within(layout->completions_offset, rings, bytes) &&
-           lies_within(layout->arena_offset, layout->arena_bytes, bytes);
-}
-
-/* Pages beyond the end of a file would be bus errors, so that it must be one that can't be cut short. */
-static bool is_there(int fd, uint64_t bytes)
-{
-    struct stat status;
-    int seals = fcntl(fd, F_GET_SEALS);
-    return seals >= 0 && (seals & F_SEAL_SHRINK) != 0 && bytes > RANKD_SHM_HEADER_BYTES &&
-           fstat(fd, &status) == 0 && (uint64_t)status.st_size >= bytes;
-}
-
-static int map_segment(struct rankd_ring *ring, int fd, uint64_t bytes, struct rankd_error *error)
-{
-    if (!is_there(fd, bytes))
-        return rankd_fail(error, RANKD_UNREACHABLE,
-                          "the daemon's segment is shorter than it says, or not sealed against that");
-    struct rankd_mapping *mapping = calloc(1, sizeof *mapping);
-    void *base = mapping != NULL ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-    if (base == MAP_FAILED) {
-        free(mapping);
-        return rankd_fail(error, RANKD_NO_MEMORY, "a segment of %llu bytes can't be mapped",
-                          (unsigned long long)bytes);
-    }
-    /* A forked child must not keep the segment of its parent alive, nor write into it. */
-    (void)madvise(base, bytes, MADV_DONTFORK);
-    (void)madvise(base, bytes, MADV_DONTDUMP);
-    mapping->shared = base;
-    mapping->bytes = bytes;
-    int status = RANKD_OK;
-    if (!read_layout(mapping))
-        status = rankd_fail(error, RANKD_UNREACHABLE, "the daemon's segment is not one of rankd's");
-    else if (!rankd_arena_open(&mapping->arena, (char *)base + mapping->layout.arena_offset,
-                               mapping->layout.arena_bytes))
-        status = rankd_fail(error, RANKD_NO_MEMORY, "out of memory");
-    if (status != RANKD_OK) {
-        unmap(mapping);
-        return status;
-    }
-    mapping->next = ring->mapping;
-    ring->mapping = mapping;
-    return RANKD_OK;
-}
 
 /* ---- Handshake ---- */
 
@@ -246,13 +145,13 @@ static int connect_ring(struct rankd_ring *ring, struct rankd_error *error)
         return RANKD_UNREACHABLE;
     int status = greet(ring, fd, until_ns, &welcome, &segment_fd, error);
     if (status == RANKD_OK)
-        status = map_segment(ring, segment_fd, welcome.segment_bytes, error);
+        status = rankd_ring_map(ring, segment_fd, welcome.segment_bytes, error);
     if (segment_fd >= 0)
         (void)close(segment_fd); /* the mapping is enough */
     if (status == RANKD_OK && (status = prepare_slots(ring, error)) != RANKD_OK) {
         struct rankd_mapping *mapping = ring->mapping;
         ring->mapping = mapping->next;
-        unmap(mapping);
+        rankd_ring_unmap(mapping);
     }
     if (status != RANKD_OK) {
         (void)close(fd);
@@ -263,12 +162,6 @@ static int connect_ring(struct rankd_ring *ring, struct rankd_error *error)
     atomic_store(&ring->fd, fd);
     rankd_ring_drop_retired(ring);
     return RANKD_OK;
-}
-
-void rankd_ring_lose(struct rankd_ring *ring)
-{
-    ring->lost = true;
-    (void)pthread_cond_broadcast(&ring->changed);
 }
 
 /* What the lost connection held beside the memory that the caller has from it. */
@@ -368,7 +261,7 @@ static void ring_close(rankd_client *client)
         (void)close(fd);
     while (ring->mapping != NULL) {
         struct rankd_mapping *next = ring->mapping->next;
-        unmap(ring->mapping);
+        rankd_ring_unmap(ring->mapping);
         ring->mapping = next;
     }
     (void)pthread_cond_destroy(&ring->changed);
@@ -399,9 +292,10 @@ static void init_locks(struct rankd_ring *ring)
     (void)pthread_mutex_init(&ring->lock, NULL);
 }
 
-int rankd_ring_open(const char *path, const struct rankd_options *options, rankd_client **client,
+int rankd_ring_open(const char *url, const struct rankd_options *options, rankd_client **client,
                     struct rankd_error *error)
 {
+    const char *path = url + (strncmp(url, "unix://", 7) == 0 ? 7 : 5);
     size_t length = strlen(path);
     struct rankd_ring *ring = calloc(1, sizeof *ring);
     char *packet = malloc(RANKD_PACKET_MAX);

@@ -1,13 +1,15 @@
-/* Internals of the ring transport: connection (ring.c), waiting (ring_wait.c), requests (ring_request.c) and
- * the control channel (ring_control.c). `lock` guards every member without a note to the contrary. */
+/* Internals of the ring transport. Each file uses those named before it: memory (ring_memory.c), descriptors
+ * (ring_encode.c), answers (ring_answer.c), waiting (ring_wait.c), requests (ring_request.c), control
+ * requests (ring_control.c), connection (ring.c). `lock` guards every member without a note to
+ * the contrary. */
 #ifndef RANKD_RING_INTERNAL_H
 #define RANKD_RING_INTERNAL_H
 
 #include <pthread.h>
 
 #include "arena.h"
-#include "client_internal.h"
 #include "rankd_shm.h"
+#include "transport.h"
 
 enum { RANKD_SLOT_BYTES = RANKD_SHM_DESCRIPTOR_MAX + (int)sizeof(struct rankd_shm_reply) };
 
@@ -94,13 +96,26 @@ static inline struct rankd_ring *rankd_ring_of(rankd_client *client)
     return (struct rankd_ring *)client;
 }
 
-/* ring.c */
-void rankd_ring_lose(struct rankd_ring *ring);               /* with the lock; the connection is over */
-void rankd_ring_drop_retired(struct rankd_ring *ring);       /* with the lock */
-void rankd_ring_give(struct rankd_ring *ring, void *memory); /* with the lock; NULL is fine */
+/* ring_memory.c, all with the lock */
+int rankd_ring_map(struct rankd_ring *ring, int fd, uint64_t bytes, struct rankd_error *error); /* in front */
+void rankd_ring_unmap(struct rankd_mapping *mapping);
+void rankd_ring_drop_retired(struct rankd_ring *ring);
+void rankd_ring_give(struct rankd_ring *ring, void *memory); /* NULL is fine */
+void rankd_ring_free_slot(struct rankd_ring *ring, struct rankd_slot *slot, bool keep_owned);
 
-/* ring_wait.c. With the lock, which is released while waiting. Returns RANKD_OK as soon as ready(ring, arg)
- * is true, RANKD_TIMEOUT, or RANKD_LOST. */
+/* ring_encode.c: writes the descriptor and returns its bytes; 0 if it does not fit. Offsets count from
+ * `shared`. */
+size_t rankd_ring_encode(void *descriptor, const struct rankd_request *request, const struct rankd_slot *slot,
+                         const void *shared);
+
+/* ring_answer.c, both with the lock */
+void rankd_ring_answer(struct rankd_ring *ring, const char *packet, size_t bytes);
+void rankd_ring_call_over(struct rankd_ring *ring); /* the connection ended */
+
+/* ring_wait.c */
+void rankd_ring_lose(struct rankd_ring *ring); /* with the lock; the connection is over */
+/* With the lock, which is released while waiting. Returns RANKD_OK as soon as ready(ring, arg) is true,
+ * RANKD_TIMEOUT, or RANKD_LOST. */
 int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),
                         uint64_t arg, uint64_t until_ns);
 /* Waits until a thread signals a change; false: the limit passed. The lock as above.
@@ -116,20 +131,10 @@ int rankd_ring_submit(rankd_client *client, const struct rankd_request *request,
                       struct rankd_error *error);
 int rankd_ring_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
 int rankd_ring_cancel(rankd_client *client, uint64_t tag, bool discard);
-void rankd_ring_free_slot(struct rankd_ring *ring, struct rankd_slot *slot,
-                          bool keep_owned); /* with the lock */
 
 /* ring_control.c */
 int rankd_ring_call(rankd_client *client, const char *method, const char *path, const void *body,
                     size_t bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
                     struct rankd_error *error);
-void rankd_ring_answer(struct rankd_ring *ring, const char *packet, size_t bytes); /* with the lock */
-/* Ends a call because the connection ended; with the lock. */
-void rankd_ring_call_over(struct rankd_ring *ring);
-
-/* ring_encode.c: writes the descriptor and returns its bytes; 0 if it does not fit. Offsets count from
- * `shared`. */
-size_t rankd_ring_encode(void *descriptor, const struct rankd_request *request, const struct rankd_slot *slot,
-                         const void *shared);
 
 #endif

@@ -2,6 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
+#include "error.h"
+#include "request.h"
 #include "ring_internal.h"
 
 static const char lost_text[] = "the connection to the daemon broke; reconnect and send again";
@@ -14,18 +17,6 @@ static char *descriptor_of(struct rankd_ring *ring, const struct rankd_slot *slo
 static struct rankd_shm_reply *reply_of(struct rankd_ring *ring, const struct rankd_slot *slot)
 {
     return (struct rankd_shm_reply *)(void *)(descriptor_of(ring, slot) + RANKD_SHM_DESCRIPTOR_MAX);
-}
-
-void rankd_ring_free_slot(struct rankd_ring *ring, struct rankd_slot *slot, bool keep_owned)
-{
-    for (int i = 0; i < RANKD_IN_COUNT; i++)
-        rankd_ring_give(ring, slot->inputs[i]);
-    for (int i = 0; i < RANKD_OUT_COUNT; i++) {
-        bool keep = slot->outputs[i].owned && keep_owned;
-        if ((slot->outputs[i].owned || slot->outputs[i].to != NULL) && !keep)
-            rankd_ring_give(ring, slot->outputs[i].room);
-    }
-    memset(slot, 0, sizeof *slot);
 }
 
 /* ---- Submit ---- */

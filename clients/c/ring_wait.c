@@ -7,10 +7,17 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "clock.h"
 #include "ring_internal.h"
 
 /* Packets that are read before the ring, and the time, are looked at again. */
 enum { PACKETS = 64 };
+
+void rankd_ring_lose(struct rankd_ring *ring)
+{
+    ring->lost = true;
+    (void)pthread_cond_broadcast(&ring->changed);
+}
 
 void rankd_ring_ring(struct rankd_ring *ring)
 {

@@ -112,7 +112,8 @@ static const char *metric_word(const char *word)
                                            {"STAGE", "stage"},
                                            {"REASON", "reason"},
                                            {"ENGINE", "engine"},
-                                           {"NAME", "name"}};
+                                           {"NAME", "name"},
+                                           {"VERSION", "version"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(words[i][0], word) == 0)
             return words[i][1];
@@ -123,15 +124,17 @@ void rk_gen_metrics_md(FILE *out)
 {
     begin(
         out, "server/base/metrics.def",
-        "# Metrics\n\nAt `/metrics`, in the text format of Prometheus. The queue, the budget and the process "
-        "add\nmetrics with HELP lines of their own. Metrics of banks are in the table "
-        "server/bank/gauges.def,\nthose of a device in server/exec/device.def.",
+        "# Metrics\n\nAt `/metrics`, in the text format of Prometheus. Metrics of queue, budget and process "
+        "are in the\ntable server/exec/gauges.def, those of banks in server/bank/gauges.def, those of a "
+        "device in\nserver/exec/device.def.",
         "metric | type | labels | description");
     static const struct {
         const char *name, *type, *a, *b, *help;
     } rows[] = {
 #define RK_METRIC(id, name, type, label_a, label_b, help) {name, #type, #label_a, #label_b, help},
 #include "base/metrics.def"
+#define RK_GAUGE(name, type, label, value, help) {name, #type, #label, "NONE", help},
+#include "exec/gauges.def"
 #define RK_BANK_METRIC(id, name, type, help) {name, #type, "bank", "NONE", help},
 #include "bank/gauges.def"
 #define RK_DEVICE_METRIC(name, type, label, value, help) {name, #type, #label, "NONE", help},

@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "ctl.h"
 #include "gen.h"
 
@@ -16,7 +17,7 @@ static const struct option_row {
 #define RK_OPT_COUNT(field, name, preset, min, max, help) {COUNT, name, help, "", preset, min, max},
 #define RK_OPT_BYTES(field, name, preset, min, max, help) {BYTES, name, help, "", preset, min, max},
 #define RK_OPT_TIME(field, name, preset, min, max, help) {TIME, name, help, "", preset, min, max},
-#define RK_OPT_WORD(field, name, preset, words, help) {WORD, name, help, words, preset, 0, 0},
+#define RK_OPT_WORD(field, name, preset, words, help, ...) {WORD, name, help, words, preset, 0, 0},
 #define RK_OPT_FLAG(field, name, preset, help) {SWITCH, name, help, "", preset, 0, 0},
 #include "config/config.def"
 };

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "api/route.h"
-#include "app.h"
 #include "base/json_heap.h"
 #include "base/text.h"
 
@@ -37,16 +36,17 @@ static enum rankd_status check_scope(const struct rk_route *route, const struct 
 }
 
 /* What it reads of JSON is reserved like a request's. */
-static void run_handler(const struct rk_route *route, struct rk_app *app, const struct rk_call *call,
-                        const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
+static void run_handler(const struct rk_route *route, const struct rk_api_env *env,
+                        const struct rk_call *call, const struct rk_match *match, struct rk_answer *answer,
+                        struct rk_err *err)
 {
     struct rk_json_heap heap;
-    rk_json_heap_open(&heap, app->budget, 0);
-    (void)route->handler(app, call, match, answer, err);
+    rk_json_heap_open(&heap, env->budget, 0);
+    (void)route->handler(env, call, match, answer, err);
     rk_json_heap_close(&heap);
 }
 
-void rk_api_call(struct rk_app *app, const struct rk_call *call, struct rk_answer *answer)
+void rk_api_call(const struct rk_api_env *env, const struct rk_call *call, struct rk_answer *answer)
 {
     struct rk_err err = {0};
     struct rk_match match;
@@ -59,7 +59,7 @@ void rk_api_call(struct rk_app *app, const struct rk_call *call, struct rk_answe
     if (route && !route->handler)
         (void)rk_fail(&err, RANKD_UNSUPPORTED, "%.200s is not part of the control API", call->path);
     else if (route && check_scope(route, call, &err) == RANKD_OK)
-        run_handler(route, app, call, &match, answer, &err);
+        run_handler(route, env, call, &match, answer, &err);
     if (err.status != RANKD_OK)
         answer_error(answer, &err);
 }

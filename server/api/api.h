@@ -10,8 +10,21 @@
 
 #include "access/principal.h"
 #include "base/err.h"
+#include "base/lifecycle.h"
+#include "config/config.h"
 
-struct rk_app;
+/* The parts that handlers answer from; one for a daemon. */
+struct rk_api_env {
+    const struct rk_config *config;
+    const struct rk_lifecycle *lifecycle;
+    const struct rk_metrics *metrics;
+    struct rk_budget *budget;
+    struct rk_banks *banks;
+    struct rk_regions *regions;         /* NULL unless --allow-shm-regions */
+    struct rk_device *device;           /* NULL without a device */
+    struct rk_worker_pool *workers;     /* where handlers run, */
+    struct rk_worker_pool *admin_queue; /* and those that wait for the disk */
+};
 
 struct rk_call {
     const char *method; /* "GET", … */
@@ -34,6 +47,6 @@ struct rk_answer {
 
 /* Always fills *answer; an error becomes {"error": sentence}. Runs on a worker thread: handlers may block for
  * a moment on a lock, and on disk where the operation is about the disk. */
-void rk_api_call(struct rk_app *app, const struct rk_call *call, struct rk_answer *answer);
+void rk_api_call(const struct rk_api_env *env, const struct rk_call *call, struct rk_answer *answer);
 
 #endif

@@ -3,7 +3,6 @@
 #include "api/answer.h"
 #include "api/api.h"
 #include "api/route.h"
-#include "app.h"
 #include "codec/doc.h"
 
 /* An operation without a body may be sent an empty object, nothing else. */
@@ -30,27 +29,27 @@ RK_HANDLER(rk_api_banks)
 {
     (void)call, (void)match;
     struct rk_text out = {0};
-    return answer_with(rk_banks_list(app->banks, &out, err), answer, &out, err);
+    return answer_with(rk_banks_list(env->banks, &out, err), answer, &out, err);
 }
 
 RK_HANDLER(rk_api_bank)
 {
     (void)call;
     struct rk_text out = {0};
-    return answer_with(rk_banks_show(app->banks, match->names[0], &out, err), answer, &out, err);
+    return answer_with(rk_banks_show(env->banks, match->names[0], &out, err), answer, &out, err);
 }
 
 RK_HANDLER(rk_api_bank_put)
 {
     struct rk_text out = {0};
-    return answer_with(rk_banks_create(app->banks, match->names[0], call->body, call->body_bytes, &out, err),
+    return answer_with(rk_banks_create(env->banks, match->names[0], call->body, call->body_bytes, &out, err),
                        answer, &out, err);
 }
 
 RK_HANDLER(rk_api_bank_delete)
 {
     (void)answer;
-    return no_body(call, err) == RANKD_OK ? rk_banks_delete(app->banks, match->names[0], err) : err->status;
+    return no_body(call, err) == RANKD_OK ? rk_banks_delete(env->banks, match->names[0], err) : err->status;
 }
 
 RK_HANDLER(rk_api_bank_clear)
@@ -58,14 +57,14 @@ RK_HANDLER(rk_api_bank_clear)
     struct rk_text out = {0};
     if (no_body(call, err) != RANKD_OK)
         return err->status;
-    return answer_with(rk_banks_clear(app->banks, match->names[0], &out, err), answer, &out, err);
+    return answer_with(rk_banks_clear(env->banks, match->names[0], &out, err), answer, &out, err);
 }
 
 RK_HANDLER(rk_api_checkpoints)
 {
     (void)call;
     struct rk_text out = {0};
-    return answer_with(rk_banks_checkpoints(app->banks, match->names[0], &out, err), answer, &out, err);
+    return answer_with(rk_banks_checkpoints(env->banks, match->names[0], &out, err), answer, &out, err);
 }
 
 RK_HANDLER(rk_api_checkpoint_put)
@@ -73,7 +72,7 @@ RK_HANDLER(rk_api_checkpoint_put)
     struct rk_text out = {0};
     if (no_body(call, err) != RANKD_OK)
         return err->status;
-    return answer_with(rk_banks_checkpoint(app->banks, match->names[0], match->names[1], &out, err), answer,
+    return answer_with(rk_banks_checkpoint(env->banks, match->names[0], match->names[1], &out, err), answer,
                        &out, err);
 }
 
@@ -82,7 +81,7 @@ RK_HANDLER(rk_api_checkpoint_restore)
     struct rk_text out = {0};
     if (no_body(call, err) != RANKD_OK)
         return err->status;
-    return answer_with(rk_banks_restore(app->banks, match->names[0], match->names[1], &out, err), answer,
+    return answer_with(rk_banks_restore(env->banks, match->names[0], match->names[1], &out, err), answer,
                        &out, err);
 }
 
@@ -90,6 +89,6 @@ RK_HANDLER(rk_api_checkpoint_delete)
 {
     (void)answer;
     return no_body(call, err) == RANKD_OK
-               ? rk_banks_delete_checkpoint(app->banks, match->names[0], match->names[1], err)
+               ? rk_banks_delete_checkpoint(env->banks, match->names[0], match->names[1], err)
                : err->status;
 }

@@ -6,7 +6,6 @@
 #include "api/answer.h"
 #include "api/api.h"
 #include "api/route.h"
-#include "app.h"
 #include "base/metrics.h"
 #include "codec/model_find.h"
 #include "request/request.h"
@@ -86,10 +85,10 @@ static unsigned inputs_of(const struct rk_model *model)
     return model->inputs_scores | model->inputs_embeddings | model->inputs_optional;
 }
 
-enum rankd_status rk_api_model(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
-                               struct rk_answer *answer, struct rk_err *err)
+enum rankd_status rk_api_model(const struct rk_api_env *env, const struct rk_call *call,
+                               const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
-    (void)app, (void)call;
+    (void)env, (void)call;
     const struct rk_model *model = rk_model_find_or_fail(match->names[0], err);
     struct rk_text out = {0};
     if (!model)
@@ -113,13 +112,13 @@ enum rankd_status rk_api_model(struct rk_app *app, const struct rk_call *call, c
     return rk_answer_text(answer, &out, err);
 }
 
-enum rankd_status rk_api_model_ready(struct rk_app *app, const struct rk_call *call,
+enum rankd_status rk_api_model_ready(const struct rk_api_env *env, const struct rk_call *call,
                                      const struct rk_match *match, struct rk_answer *answer,
                                      struct rk_err *err)
 {
     if (!rk_model_find_or_fail(match->names[0], err))
         return err->status;
-    return rk_api_ready(app, call, match, answer, err);
+    return rk_api_ready(env, call, match, answer, err);
 }
 
 static void config_ports(struct rk_text *out, const char *key, const struct rk_port_row *rows, unsigned count,
@@ -145,7 +144,7 @@ static void config_ports(struct rk_text *out, const char *key, const struct rk_p
     rk_json_close(out, ']');
 }
 
-enum rankd_status rk_api_model_config(struct rk_app *app, const struct rk_call *call,
+enum rankd_status rk_api_model_config(const struct rk_api_env *env, const struct rk_call *call,
                                       const struct rk_match *match, struct rk_answer *answer,
                                       struct rk_err *err)
 {
@@ -167,7 +166,7 @@ enum rankd_status rk_api_model_config(struct rk_app *app, const struct rk_call *
     rk_json_open(&out, NULL, '{');
     rk_json_text(&out, "name", model->name);
     rk_json_text(&out, "kind", "KIND_CPU");
-    rk_json_uint(&out, "count", app->config.workers);
+    rk_json_uint(&out, "count", env->config->workers);
     rk_json_close(&out, '}');
     rk_json_close(&out, ']');
     rk_json_close(&out, '}');
@@ -182,9 +181,9 @@ static void duration(struct rk_text *out, const char *key, uint64_t count, int64
     rk_json_close(out, '}');
 }
 
-static void statistics(struct rk_app *app, unsigned model, struct rk_text *out)
+static void statistics(const struct rk_api_env *env, unsigned model, struct rk_text *out)
 {
-    const struct rk_metrics *metrics = app->metrics;
+    const struct rk_metrics *metrics = env->metrics;
     const uint64_t good = (uint64_t)rk_metric_get(metrics, RK_METRIC_succeeded, model, 0);
     const uint64_t bad = (uint64_t)rk_metric_get(metrics, RK_METRIC_failed, model, 0);
     const int64_t queue = rk_metric_get(metrics, RK_METRIC_queue_time, model, 0);
@@ -214,7 +213,7 @@ static void statistics(struct rk_app *app, unsigned model, struct rk_text *out)
 }
 
 /* The statistics of `only`, or of every model if it is NULL. */
-static enum rankd_status answer_statistics(struct rk_app *app, const struct rk_model *only,
+static enum rankd_status answer_statistics(const struct rk_api_env *env, const struct rk_model *only,
                                            struct rk_answer *answer, struct rk_err *err)
 {
     struct rk_text out = {0};
@@ -222,25 +221,25 @@ static enum rankd_status answer_statistics(struct rk_app *app, const struct rk_m
     rk_json_open(&out, "model_stats", '[');
     for (unsigned i = 0; i < rk_model_count; i++) {
         if (!only || only == &rk_models[i])
-            statistics(app, i, &out);
+            statistics(env, i, &out);
     }
     rk_json_close(&out, ']');
     rk_json_close(&out, '}');
     return rk_answer_text(answer, &out, err);
 }
 
-enum rankd_status rk_api_all_stats(struct rk_app *app, const struct rk_call *call,
+enum rankd_status rk_api_all_stats(const struct rk_api_env *env, const struct rk_call *call,
                                    const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
     (void)call, (void)match;
-    return answer_statistics(app, NULL, answer, err);
+    return answer_statistics(env, NULL, answer, err);
 }
 
-enum rankd_status rk_api_model_stats(struct rk_app *app, const struct rk_call *call,
+enum rankd_status rk_api_model_stats(const struct rk_api_env *env, const struct rk_call *call,
                                      const struct rk_match *match, struct rk_answer *answer,
                                      struct rk_err *err)
 {
     (void)call;
     const struct rk_model *model = rk_model_find_or_fail(match->names[0], err);
-    return model ? answer_statistics(app, model, answer, err) : err->status;
+    return model ? answer_statistics(env, model, answer, err) : err->status;
 }

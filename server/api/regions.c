@@ -7,32 +7,33 @@
 #include "api/answer.h"
 #include "api/api.h"
 #include "api/route.h"
-#include "app.h"
 #include "codec/doc.h"
 #include "device/device.h"
 #include "regions/regions.h"
 
-static enum rankd_status permitted(const struct rk_app *app, const struct rk_call *call, struct rk_err *err)
+static enum rankd_status permitted(const struct rk_api_env *env, const struct rk_call *call,
+                                   struct rk_err *err)
 {
     if (call->who->by_uid)
         return rk_fail(
             err, RANKD_UNSUPPORTED,
             "regions belong to tokens and are used by requests over HTTP; a client of the ring has an "
             "arena that it shares with rankd already");
-    if (app->regions)
+    if (env->regions)
         return RANKD_OK;
     return rk_fail(err, RANKD_UNSUPPORTED,
                    "shared-memory regions are switched off in this daemon (--allow-shm-regions); send binary "
                    "tensors, or use the ring");
 }
 
-static enum rankd_status show(struct rk_app *app, const struct rk_call *call, enum rk_region_kind kind,
-                              const char *name, struct rk_answer *answer, struct rk_err *err)
+static enum rankd_status show(const struct rk_api_env *env, const struct rk_call *call,
+                              enum rk_region_kind kind, const char *name, struct rk_answer *answer,
+                              struct rk_err *err)
 {
     struct rk_text out = {0};
-    if (permitted(app, call, err) != RANKD_OK)
+    if (permitted(env, call, err) != RANKD_OK)
         return err->status;
-    if (rk_regions_show(app->regions, call->who->name, kind, name, &out, err) == RANKD_OK)
+    if (rk_regions_show(env->regions, call->who->name, kind, name, &out, err) == RANKD_OK)
         return rk_answer_text(answer, &out, err);
     rk_text_free(&out);
     return err->status;
@@ -41,12 +42,12 @@ static enum rankd_status show(struct rk_app *app, const struct rk_call *call, en
 RK_HANDLER(rk_api_regions)
 {
     (void)match;
-    return show(app, call, RK_REGION_SYSTEM, NULL, answer, err);
+    return show(env, call, RK_REGION_SYSTEM, NULL, answer, err);
 }
 
 RK_HANDLER(rk_api_region)
 {
-    return show(app, call, RK_REGION_SYSTEM, match->names[0], answer, err);
+    return show(env, call, RK_REGION_SYSTEM, match->names[0], answer, err);
 }
 
 RK_HANDLER(rk_api_region_register)
@@ -54,7 +55,7 @@ RK_HANDLER(rk_api_region_register)
     (void)answer;
     char key[RK_REGION_KEY] = "";
     uint64_t offset = 0, bytes = 0;
-    if (permitted(app, call, err) != RANKD_OK)
+    if (permitted(env, call, err) != RANKD_OK)
         return err->status;
     struct rk_doc *doc = rk_doc_parse(call->body, call->body_bytes, "a region", err);
     const bool has_key = rk_doc_text(doc, "key", key, sizeof key, err);
@@ -66,7 +67,7 @@ RK_HANDLER(rk_api_region_register)
                       has_key ? "its number of bytes" : "the name of the shared memory object");
     enum rankd_status status = doc ? rk_doc_done(doc, err) : err->status;
     if (status == RANKD_OK)
-        status = rk_regions_register(app->regions, call->who->name, match->names[0], key, offset, bytes, err);
+        status = rk_regions_register(env->regions, call->who->name, match->names[0], key, offset, bytes, err);
     rk_doc_free(doc);
     return status;
 }
@@ -74,16 +75,16 @@ RK_HANDLER(rk_api_region_register)
 RK_HANDLER(rk_api_region_unregister)
 {
     (void)answer;
-    if (permitted(app, call, err) == RANKD_OK)
-        rk_regions_unregister(app->regions, call->who->name, RK_REGION_SYSTEM, match->names[0]);
+    if (permitted(env, call, err) == RANKD_OK)
+        rk_regions_unregister(env->regions, call->who->name, RK_REGION_SYSTEM, match->names[0]);
     return err->status;
 }
 
 RK_HANDLER(rk_api_regions_unregister)
 {
     (void)match, (void)answer;
-    if (permitted(app, call, err) == RANKD_OK)
-        rk_regions_unregister(app->regions, call->who->name, RK_REGION_SYSTEM, NULL);
+    if (permitted(env, call, err) == RANKD_OK)
+        rk_regions_unregister(env->regions, call->who->name, RK_REGION_SYSTEM, NULL);
     return err->status;
 }
 
@@ -92,12 +93,12 @@ RK_HANDLER(rk_api_regions_unregister)
 RK_HANDLER(rk_api_device_regions)
 {
     (void)match;
-    return show(app, call, RK_REGION_DEVICE, NULL, answer, err);
+    return show(env, call, RK_REGION_DEVICE, NULL, answer, err);
 }
 
 RK_HANDLER(rk_api_device_region)
 {
-    return show(app, call, RK_REGION_DEVICE, match->names[0], answer, err);
+    return show(env, call, RK_REGION_DEVICE, match->names[0], answer, err);
 }
 
 /* RFC 4648, of exactly RK_DEVICE_HANDLE bytes. */
@@ -131,7 +132,7 @@ RK_HANDLER(rk_api_device_region_register)
     char text[2 * RK_DEVICE_HANDLE] = "";
     unsigned char handle[RK_DEVICE_HANDLE];
     uint64_t ordinal = 0, bytes = 0;
-    if (permitted(app, call, err) != RANKD_OK)
+    if (permitted(env, call, err) != RANKD_OK)
         return err->status;
     struct rk_doc *doc = rk_doc_parse(call->body, call->body_bytes, "a region", err);
     const bool has_handle = read_handle(doc, text, sizeof text, err);
@@ -146,7 +147,7 @@ RK_HANDLER(rk_api_device_region_register)
             RK_DEVICE_HANDLE);
     enum rankd_status status = doc ? rk_doc_done(doc, err) : err->status;
     if (status == RANKD_OK)
-        status = rk_regions_register_device(app->regions, app->device, call->who->name, match->names[0],
+        status = rk_regions_register_device(env->regions, env->device, call->who->name, match->names[0],
                                             handle, ordinal, bytes, err);
     rk_doc_free(doc);
     return status;
@@ -155,15 +156,15 @@ RK_HANDLER(rk_api_device_region_register)
 RK_HANDLER(rk_api_device_region_unregister)
 {
     (void)answer;
-    if (permitted(app, call, err) == RANKD_OK)
-        rk_regions_unregister(app->regions, call->who->name, RK_REGION_DEVICE, match->names[0]);
+    if (permitted(env, call, err) == RANKD_OK)
+        rk_regions_unregister(env->regions, call->who->name, RK_REGION_DEVICE, match->names[0]);
     return err->status;
 }
 
 RK_HANDLER(rk_api_device_regions_unregister)
 {
     (void)match, (void)answer;
-    if (permitted(app, call, err) == RANKD_OK)
-        rk_regions_unregister(app->regions, call->who->name, RK_REGION_DEVICE, NULL);
+    if (permitted(env, call, err) == RANKD_OK)
+        rk_regions_unregister(env->regions, call->who->name, RK_REGION_DEVICE, NULL);
     return err->status;
 }

@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "app.h"
-
 const struct rk_route rk_routes[] = {
 #define RK_ROUTE(verb, pattern, scope, kind, handler)                                                        \
     {verb, pattern, RK_SCOPE_##scope, RK_ROUTE_##kind, handler},
@@ -100,7 +98,7 @@ const struct rk_route *rk_route_find(const char *verb, const char *path, struct 
     return best;
 }
 
-struct rk_worker_pool *rk_route_queue(const struct rk_app *app, const struct rk_route *route)
+struct rk_worker_pool *rk_route_queue(const struct rk_api_env *env, const struct rk_route *route)
 {
-    return route && route->kind == RK_ROUTE_DISK ? app->admin_queue : app->workers;
+    return route && route->kind == RK_ROUTE_DISK ? env->admin_queue : env->workers;
 }

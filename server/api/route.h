@@ -14,14 +14,14 @@ struct rk_match {
 
 /* Fills *answer with a 200 and returns RANKD_OK, or returns an error with the sentence in *err; rk_api_call()
  * then makes the answer of it. *answer arrives as an empty 200 of type application/json. */
-typedef enum rankd_status rk_handler(struct rk_app *app, const struct rk_call *call,
+typedef enum rankd_status rk_handler(const struct rk_api_env *env, const struct rk_call *call,
                                      const struct rk_match *match, struct rk_answer *answer,
                                      struct rk_err *err);
 
 /* Begins the definition of one. */
 #define RK_HANDLER(name)                                                                                     \
-    enum rankd_status name(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,     \
-                           struct rk_answer *answer, struct rk_err *err)
+    enum rankd_status name(const struct rk_api_env *env, const struct rk_call *call,                         \
+                           const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 
 enum rk_route_kind {
     RK_ROUTE_WORKER, /* runs on a worker: may work, or block for moments */
@@ -49,16 +49,19 @@ const struct rk_route *rk_route_find(const char *verb, const char *path, struct 
                                      char allow[64], struct rk_err *err) __attribute__((warn_unused_result));
 
 /* The queue for a request on that row, which is not light; NULL (nothing found) is answered by a worker. */
-struct rk_worker_pool *rk_route_queue(const struct rk_app *app, const struct rk_route *route);
+struct rk_worker_pool *rk_route_queue(const struct rk_api_env *env, const struct rk_route *route);
 
-/* Handlers of the models' part (api/models.c) and the daemon's own (api/server.c). */
-rk_handler rk_api_live, rk_api_ready, rk_api_server, rk_api_index, rk_api_metrics, rk_api_page;
-rk_handler rk_api_model, rk_api_model_ready, rk_api_model_config, rk_api_model_stats, rk_api_all_stats;
-rk_handler rk_api_regions, rk_api_region, rk_api_region_register, rk_api_region_unregister,
-    rk_api_regions_unregister, rk_api_device_regions, rk_api_device_region, rk_api_device_region_register,
-    rk_api_device_region_unregister, rk_api_device_regions_unregister;
-/* api/banks.c */
-rk_handler rk_api_banks, rk_api_bank, rk_api_bank_put, rk_api_bank_delete, rk_api_bank_clear;
-rk_handler rk_api_checkpoints, rk_api_checkpoint_put, rk_api_checkpoint_restore, rk_api_checkpoint_delete;
+/* The handlers, each of a row. */
+#define RK_DECLARE_INFER(handler)
+#define RK_DECLARE_WORKER(handler) rk_handler handler;
+#define RK_DECLARE_DISK(handler) rk_handler handler;
+#define RK_DECLARE_LIGHT(handler) rk_handler handler;
+#define RK_ROUTE(verb, pattern, scope, kind, handler) RK_DECLARE_##kind(handler)
+#include "api/route.def"
+#undef RK_ROUTE
+#undef RK_DECLARE_LIGHT
+#undef RK_DECLARE_DISK
+#undef RK_DECLARE_WORKER
+#undef RK_DECLARE_INFER
 
 #endif

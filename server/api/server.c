@@ -2,7 +2,6 @@
 #include "api/answer.h"
 #include "api/api.h"
 #include "api/route.h"
-#include "app.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "device/device.h"
@@ -22,26 +21,26 @@ static enum rankd_status answer_true(struct rk_answer *answer, const char *name,
     return rk_answer_text(answer, &out, err);
 }
 
-enum rankd_status rk_api_live(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
-                              struct rk_answer *answer, struct rk_err *err)
+enum rankd_status rk_api_live(const struct rk_api_env *env, const struct rk_call *call,
+                              const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
-    (void)app, (void)call, (void)match;
+    (void)env, (void)call, (void)match;
     return answer_true(answer, NULL, "live", err);
 }
 
-enum rankd_status rk_api_ready(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
-                               struct rk_answer *answer, struct rk_err *err)
+enum rankd_status rk_api_ready(const struct rk_api_env *env, const struct rk_call *call,
+                               const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
     (void)call;
-    const char *why = rk_app_unready(app);
+    const char *why = rk_lifecycle_unready(env->lifecycle);
     if (why)
         return rk_fail(err, RANKD_INVALID, "rankd is %s; it takes no requests now", why);
     /* A model's readiness is the server's, under the model's name. */
     return answer_true(answer, match->names[0][0] ? match->names[0] : NULL, "ready", err);
 }
 
-enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
-                                struct rk_answer *answer, struct rk_err *err)
+enum rankd_status rk_api_server(const struct rk_api_env *env, const struct rk_call *call,
+                                const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
     (void)call, (void)match;
     static const char *const extensions[] = {"binary_tensor_data", "statistics", "parameters",
@@ -53,26 +52,26 @@ enum rankd_status rk_api_server(struct rk_app *app, const struct rk_call *call, 
     rk_json_open(&out, "extensions", '[');
     for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
         rk_json_text(&out, NULL, extensions[i]);
-    if (app->regions)
+    if (env->regions)
         rk_json_text(&out, NULL, "system_shared_memory");
-    if (app->regions && app->device)
+    if (env->regions && env->device)
         rk_json_text(&out, NULL, "cuda_shared_memory");
     rk_json_close(&out, ']');
-    rk_json_uint(&out, "uptime_ms", (rk_now_ns() - app->started_ns) / 1000000);
-    if (app->device) {
+    rk_json_uint(&out, "uptime_ms", (rk_now_ns() - env->lifecycle->started_ns) / 1000000);
+    if (env->device) {
         rk_json_open(&out, "device", '{');
-        rk_json_text(&out, "name", app->device->name);
-        rk_json_text(&out, "state", rk_device_state(app));
+        rk_json_text(&out, "name", env->device->name);
+        rk_json_text(&out, "state", rk_device_state(env->device));
         rk_json_close(&out, '}');
     }
     rk_json_close(&out, '}');
     return rk_answer_text(answer, &out, err);
 }
 
-enum rankd_status rk_api_index(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
-                               struct rk_answer *answer, struct rk_err *err)
+enum rankd_status rk_api_index(const struct rk_api_env *env, const struct rk_call *call,
+                               const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
-    (void)app, (void)call, (void)match; /* the body may ask for {"ready": true}: all are */
+    (void)env, (void)call, (void)match; /* the body may ask for {"ready": true}: all are */
     struct rk_text out = {0};
     rk_json_open(&out, NULL, '[');
     for (size_t i = 0; i < rk_model_count; i++) {
@@ -87,12 +86,12 @@ enum rankd_status rk_api_index(struct rk_app *app, const struct rk_call *call, c
     return rk_answer_text(answer, &out, err);
 }
 
-enum rankd_status rk_api_metrics(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
-                                 struct rk_answer *answer, struct rk_err *err)
+enum rankd_status rk_api_metrics(const struct rk_api_env *env, const struct rk_call *call,
+                                 const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
     (void)call, (void)match;
     struct rk_text out = {0};
-    rk_metrics_write(app, &out);
+    rk_metrics_write(env->metrics, &out);
     answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
     return rk_answer_text(answer, &out, err);
 }

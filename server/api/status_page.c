@@ -7,10 +7,10 @@
 #include "api/page.h"
 #include "api/route.h"
 
-enum rankd_status rk_api_page(struct rk_app *app, const struct rk_call *call, const struct rk_match *match,
-                              struct rk_answer *answer, struct rk_err *err)
+enum rankd_status rk_api_page(const struct rk_api_env *env, const struct rk_call *call,
+                              const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
-    (void)app, (void)call, (void)match;
+    (void)env, (void)call, (void)match;
     answer->body = malloc(RK_PAGE_BYTES);
     if (!answer->body)
         return rk_fail(err, RANKD_OVERLOADED, "no memory for the page; try again in a moment");

@@ -1,5 +1,5 @@
-/* Appending: at once where only memory and the page cache are written, by a thread of bank/commit_pool.c
- * where the disk has to be waited for. */
+/* Appending: at once where only memory and the page cache are written, by a thread of the commit threads
+ * (registry.c) where the disk has to be waited for. */
 #include <stdlib.h>
 #include <time.h>
 

@@ -5,9 +5,10 @@
 #ifndef RK_BANKS_H
 #define RK_BANKS_H
 
-#include "app.h"
 #include "bank/bank.h"
+#include "base/err.h"
 #include "base/text.h"
+#include "config/config.h"
 #include "request/request.h"
 #include "store/record.h"
 
@@ -23,10 +24,18 @@ struct rk_bank_config {
     int durability, on_full;
 };
 
+struct rk_banks;
+struct rk_log;
+
 /* Starts the registry; with --data it locks the folder and reads every bank back. A bank that can't be read
- * is there, refuses requests with the reason, and does not keep the daemon from starting. */
-enum rankd_status rk_banks_start(struct rk_app *app, struct rk_err *err);
-void rk_banks_stop(struct rk_app *app);
+ * is there, refuses requests with the reason, and does not keep the daemon from starting. Both arguments are
+ * used until the stop. NULL and *err on failure. */
+struct rk_banks *rk_banks_start(const struct rk_config *config, struct rk_log *log, struct rk_err *err)
+    __attribute__((warn_unused_result));
+void rk_banks_stop(struct rk_banks *banks);
+
+/* Writes the metrics of all banks; a rk_metrics_collector, `banks` a struct rk_banks (gauges.c). */
+void rk_banks_gauges(void *banks, struct rk_text *out);
 
 /* True for a name of a bank or a checkpoint: [A-Za-z0-9._-]{1,64}, not "." or "..". Otherwise RANKD_INVALID;
  * `what` names it. */

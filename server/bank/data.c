@@ -24,12 +24,12 @@ static struct rk_io *new_io(struct rk_banks *banks, struct rk_err *err)
     struct rk_io *io = banks->plain_io ? NULL : rk_io_uring_new();
     if (!io && !banks->plain_io) {
         const char *why = strerror(errno);
-        if (banks->app->config.io == RK_IO_URING) {
+        if (banks->config->io == RK_IO_URING) {
             (void)rk_fail(err, RANKD_INTERNAL,
                           "io_uring is refused here (%s); --io auto writes banks without it", why);
             return NULL;
         }
-        rk_log_say(banks->app->log, RK_LOG_WARN, "bank",
+        rk_log_say(banks->log, RK_LOG_WARN, "bank",
                    "io_uring is refused here (%s), banks are written with plain calls", why);
         banks->plain_io = true;
     }
@@ -176,7 +176,7 @@ enum rankd_status rk_data_lock(struct rk_banks *banks, struct rk_err *err)
 
 static void log_loaded(const struct rk_banks *banks, struct rk_durable_bank *bank)
 {
-    struct rk_log *log = banks->app->log;
+    struct rk_log *log = banks->log;
     if (bank->unreadable) {
         rk_log_say(log, RK_LOG_ERROR, "bank", "bank \"%s\" could not be read back: %s", bank->name,
                    bank->refused);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bank/commit_pool.h"
 #include "base/clock.h"
 
 struct rk_durable_bank *rk_durable_bank_new(const char *name, const struct rk_bank_config *config)
@@ -82,7 +81,8 @@ void rk_durable_bank_schedule_commit(struct rk_durable_bank *bank)
 {
     if (bank->first && !bank->writer_locked && !bank->syncing && !bank->writers_waiting && !bank->queued) {
         bank->queued = true;
-        rk_commit_pool_add(bank->commit, bank);
+        (void)rk_durable_bank_hold(bank);
+        rk_threads_add(bank->commit, &bank->commit_task);
     }
 }
 

@@ -9,6 +9,7 @@
 #include "bank/banks.h"
 #include "bank/ids.h"
 #include "base/histogram.h"
+#include "base/threads.h"
 #include "store/journal.h"
 
 /* A batch id whose request is being computed. */
@@ -54,9 +55,10 @@ struct rk_durable_bank {
     struct rk_running *running;
     struct rk_bank_transaction *retries; /* that wait for a running id */
 
-    struct rk_commit_pool *commit; /* who writes what waits; NULL where there is no disk */
-    bool queued;                   /* for it */
-    struct rk_durable_bank *commit_next;
+    struct rk_threads *commit; /* who writes what waits; NULL where there is no disk */
+    bool queued;               /* for it */
+    /* Calls rk_durable_bank_commit() and releases the bank, which is held while this is queued. */
+    struct rk_task commit_task;
 
     /* For operators. */
     struct rk_journal_loss loss; /* when it was read back; never changes */
@@ -80,7 +82,7 @@ void rk_durable_bank_refuse(struct rk_durable_bank *bank, const struct rk_err *w
 void rk_durable_bank_writer_lock(struct rk_durable_bank *bank);
 void rk_durable_bank_writer_release(struct rk_durable_bank *bank);
 
-/* Queues the bank for the commit pool if appends wait and no writer or sync is active. `lock` is held. */
+/* Queues the bank's commit_task if appends wait and no writer or sync is active. `lock` is held. */
 void rk_durable_bank_schedule_commit(struct rk_durable_bank *bank);
 
 /* The batch ids that a new segment begins with, oldest first. The writer lock is held, which keeps them as

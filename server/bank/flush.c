@@ -38,7 +38,7 @@ static void *flush_loop(void *arg)
 
 bool rk_flush_start(struct rk_banks *banks)
 {
-    return pthread_create(&banks->flusher, NULL, flush_loop, banks) == 0;
+    return rk_thread_start(&banks->flusher, "bank-interval", flush_loop, banks);
 }
 
 void rk_flush_stop(struct rk_banks *banks)

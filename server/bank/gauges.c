@@ -107,10 +107,10 @@ static void write_sample(struct rk_text *out, const struct bank_metric_row *row,
         rk_text_printf(out, "%s{%s} %.17g\n", row->name, label, value);
 }
 
-void rk_banks_gauges(struct rk_app *app, struct rk_text *out)
+void rk_banks_gauges(void *banks, struct rk_text *out)
 {
     size_t count;
-    struct rk_durable_bank **all = rk_banks_hold_all(app->banks, &count);
+    struct rk_durable_bank **all = rk_banks_hold_all(banks, &count);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct bank_metric_row *row = &rows[i];
         rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n", row->name, row->help, row->name, row->type);

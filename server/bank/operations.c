@@ -49,7 +49,7 @@ static size_t bytes_when_full(struct rk_durable_bank *bank)
 static enum rankd_status check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
                                      struct rk_err *err)
 {
-    const struct rk_config *limits = &banks->app->config;
+    const struct rk_config *limits = banks->config;
     size_t count, want = rk_bank_shape_bytes(&config->shape) + rk_ids_kept_bytes(), used = 0;
     struct rk_durable_bank **all = rk_banks_hold_all(banks, &count);
     for (size_t i = 0; i < count; i++)

@@ -1,12 +1,12 @@
 #include "bank/registry.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bank/registry_internal.h"
-#include "base/metrics.h"
 #include "base/nearest.h"
 
 /* --- names --- */
@@ -52,9 +52,18 @@ struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, 
     return found;
 }
 
+static void commit(struct rk_task *task)
+{
+    struct rk_durable_bank *bank =
+        (struct rk_durable_bank *)((char *)task - offsetof(struct rk_durable_bank, commit_task));
+    rk_durable_bank_commit(bank);
+    rk_durable_bank_release(bank);
+}
+
 bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank)
 {
-    bank->commit = banks->commit;
+    bank->commit = banks->committing ? &banks->commit : NULL;
+    bank->commit_task.run = commit;
     pthread_mutex_lock(&banks->lock);
     struct rk_durable_bank **grown =
         realloc((void *)banks->bank, (banks->count + 1) * sizeof(struct rk_durable_bank *));
@@ -97,7 +106,8 @@ void rk_banks_release_all(struct rk_durable_bank **all, size_t count)
 
 static void free_banks(struct rk_banks *banks)
 {
-    rk_commit_pool_stop(banks->commit);
+    if (banks->committing)
+        rk_threads_stop(&banks->commit);
     for (size_t i = 0; i < banks->count; i++)
         rk_durable_bank_release(banks->bank[i]);
     free((void *)banks->bank);
@@ -112,40 +122,53 @@ static void free_banks(struct rk_banks *banks)
     free(banks);
 }
 
-enum rankd_status rk_banks_start(struct rk_app *app, struct rk_err *err)
+/* So many banks are synced side by side; the others wait for their turn, and their requests with them. They
+ * are on one file system, whose journal more of them would queue up at anyway. */
+enum { COMMIT_THREADS = 4 };
+
+static const struct rk_threads_work committing = {.name = "bank-commit"};
+
+/* With a data folder: locks it, and reads back. */
+static enum rankd_status open_data(struct rk_banks *banks, struct rk_err *err)
+{
+    if (!banks->data[0])
+        return RANKD_OK;
+    if (rk_data_lock(banks, err) != RANKD_OK ||
+        rk_threads_start(&banks->commit, COMMIT_THREADS, &committing, banks, "bank thread", err) != RANKD_OK)
+        return err->status;
+    banks->committing = true;
+    return rk_data_load(banks, err);
+}
+
+struct rk_banks *rk_banks_start(const struct rk_config *config, struct rk_log *log, struct rk_err *err)
 {
     struct rk_banks *banks = calloc(1, sizeof *banks);
-    if (!banks)
-        return rk_fail(err, RANKD_INTERNAL, "no memory");
-    banks->app = app;
+    if (!banks) {
+        (void)rk_fail(err, RANKD_INTERNAL, "no memory");
+        return NULL;
+    }
+    banks->config = config;
+    banks->log = log;
     banks->lock_fd = banks->folder_fd = -1;
-    banks->plain_io = app->config.io == RK_IO_EPOLL;
-    (void)snprintf(banks->data, sizeof banks->data, "%s", app->config.data);
+    banks->plain_io = config->io == RK_IO_EPOLL;
+    (void)snprintf(banks->data, sizeof banks->data, "%s", config->data);
     pthread_mutex_init(&banks->lock, NULL);
     pthread_mutex_init(&banks->admin, NULL);
     pthread_mutex_init(&banks->flush_lock, NULL);
     pthread_cond_init(&banks->flush_stop, NULL);
-    if (banks->data[0] &&
-        (rk_data_lock(banks, err) != RANKD_OK || !(banks->commit = rk_commit_pool_start(err)) ||
-         rk_data_load(banks, err) != RANKD_OK)) {
-        free_banks(banks);
-        return err->status;
+    if (open_data(banks, err) == RANKD_OK) {
+        if (rk_flush_start(banks))
+            return banks;
+        (void)rk_fail(err, RANKD_INTERNAL, "cannot start the thread that syncs banks");
     }
-    if (!rk_flush_start(banks)) {
-        free_banks(banks);
-        return rk_fail(err, RANKD_INTERNAL, "cannot start the thread that syncs banks");
-    }
-    app->banks = banks;
-    rk_metrics_collect(app->metrics, rk_banks_gauges);
-    return RANKD_OK;
+    free_banks(banks);
+    return NULL;
 }
 
-void rk_banks_stop(struct rk_app *app)
+void rk_banks_stop(struct rk_banks *banks)
 {
-    struct rk_banks *banks = app->banks;
     rk_flush_stop(banks);
     for (size_t i = 0; i < banks->count; i++)
         rk_durable_bank_flush(banks->bank[i]); /* nobody else is there any more */
-    app->banks = NULL;
     free_banks(banks);
 }

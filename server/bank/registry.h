@@ -12,7 +12,4 @@ struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, 
 struct rk_durable_bank **rk_banks_hold_all(struct rk_banks *banks, size_t *count);
 void rk_banks_release_all(struct rk_durable_bank **all, size_t count);
 
-/* Writes the metrics of all banks; a rk_metrics_collector (gauges.c). */
-void rk_banks_gauges(struct rk_app *app, struct rk_text *out);
-
 #endif

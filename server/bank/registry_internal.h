@@ -3,11 +3,11 @@
 #ifndef RK_BANK_REGISTRY_INTERNAL_H
 #define RK_BANK_REGISTRY_INTERNAL_H
 
-#include "bank/commit_pool.h"
 #include "bank/registry.h"
 
 struct rk_banks {
-    struct rk_app *app;
+    const struct rk_config *config;
+    struct rk_log *log;
     char data[RK_CONFIG_TEXT]; /* "" = no disk */
     int lock_fd, folder_fd;    /* both locked: of the file "lock", and of the folder */
     bool plain_io;             /* without io_uring: so configured, or it was refused */
@@ -19,7 +19,8 @@ struct rk_banks {
     pthread_cond_t flush_stop;
     bool stopping;
     pthread_t flusher;
-    struct rk_commit_pool *commit; /* NULL = no disk */
+    bool committing;          /* the next is up; false = no disk */
+    struct rk_threads commit; /* write to disks and wait for them, so that no worker does */
 };
 
 /* registry.c. The table's reference to a bank: taken over where there was memory, and given up. */

@@ -71,7 +71,7 @@ static void make_line(const struct rk_log *log, int level, const char *part, con
         rk_json_open(line, NULL, '{');
     field_text(line, json, "time", when);
     field_text(line, json, "level", names[level]);
-    field_text(line, json, "part", part);
+    field_text(line, json, "component", part);
     for (unsigned i = 0; i < count; i++) {
         if (fields[i].text)
             field_text(line, json, fields[i].key, fields[i].text);

@@ -2,7 +2,6 @@
 
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <time.h>
 
 #include "base/patient.h"
+#include "base/threads.h"
 
 /* The thread looks for a stop this often while nobody reads, and collects lines for as long between two
  * writes: under load it must not wake for every line, beside threads that compute. */
@@ -192,19 +192,10 @@ struct rk_log_writer *rk_log_writer_start(int fd, size_t bytes, rk_log_notice *n
     writer->notice = notice;
     writer->argument = argument;
     atomic_flag_clear(&writer->writing);
-    pthread_condattr_t attributes;
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->some, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&writer->over, &attributes);
-    pthread_condattr_destroy(&attributes);
-    sigset_t all, before; /* signals are main's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&writer->thread, NULL, write_lines, writer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!failed)
+    pthread_cond_init(&writer->over, NULL);
+    if (rk_thread_start(&writer->thread, "log", write_lines, writer))
         return writer;
     free(writer);
     return NULL;
@@ -221,7 +212,7 @@ bool rk_log_writer_stop(struct rk_log_writer *writer)
     writer->stop_ns = now_ns() + RK_LOG_FLUSH_MS * UINT64_C(1000000);
     pthread_cond_signal(&writer->some);
     while (!writer->ended && late == 0)
-        late = pthread_cond_timedwait(&writer->over, &writer->lock, &until);
+        late = pthread_cond_clockwait(&writer->over, &writer->lock, CLOCK_MONOTONIC, &until);
     const bool ended = writer->ended;
     pthread_mutex_unlock(&writer->lock);
     if (!ended) {

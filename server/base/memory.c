@@ -3,13 +3,13 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/json_heap.h"
+#include "base/threads.h"
 
 /* Blocks from MAPPED bytes on are mappings of their own, and gone when they are freed. glibc would raise that
  * to 32 MiB, and what an arena keeps to twice as much, once such blocks are freed now and then. */
@@ -48,7 +48,7 @@ static void *give_back(void *argument)
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += PAUSE_S;
-        while (!memory->stopping && pthread_cond_timedwait(&memory->some, &memory->lock, &until) != ETIMEDOUT)
+        while (!memory->stopping && pthread_cond_clockwait(&memory->some, &memory->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
             continue;
         atomic_store(&memory->given, 0);
         pthread_mutex_unlock(&memory->lock);
@@ -59,37 +59,28 @@ static void *give_back(void *argument)
     return NULL;
 }
 
-enum rankd_status rk_memory_start(struct rk_app *app, struct rk_err *err)
+struct rk_memory *rk_memory_start(struct rk_err *err)
 {
-    pthread_condattr_t attributes;
     struct rk_memory *memory = calloc(1, sizeof *memory);
-    if (!memory)
-        return rk_fail(err, RANKD_INTERNAL, "no memory");
+    if (!memory) {
+        (void)rk_fail(err, RANKD_INTERNAL, "no memory");
+        return NULL;
+    }
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED);
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_BY_ARENA);
     rk_json_heap_install();
     pthread_mutex_init(&memory->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&memory->some, &attributes);
-    pthread_condattr_destroy(&attributes);
-    sigset_t all, before; /* signals are main's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&memory->thread, NULL, give_back, memory);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) {
+    pthread_cond_init(&memory->some, NULL);
+    if (!rk_thread_start(&memory->thread, "memory", give_back, memory)) {
         free(memory);
-        return rk_fail(err, RANKD_INTERNAL, "could not start the thread that gives memory back");
+        (void)rk_fail(err, RANKD_INTERNAL, "could not start the thread that gives memory back");
+        return NULL;
     }
-    app->memory = memory;
-    return RANKD_OK;
+    return memory;
 }
 
-void rk_memory_stop(struct rk_app *app)
+void rk_memory_stop(struct rk_memory *memory)
 {
-    struct rk_memory *memory = app->memory;
-    app->memory = NULL;
     pthread_mutex_lock(&memory->lock);
     memory->stopping = true;
     pthread_cond_signal(&memory->some);

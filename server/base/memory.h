@@ -5,14 +5,14 @@
 
 #include <stddef.h>
 
-#include "app.h"
+#include "base/err.h"
 
 struct rk_memory;
 
-/* The component (app.h): settings of the allocator, and a thread that has it return what is free, some time
- * after much was. */
-enum rankd_status rk_memory_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
-void rk_memory_stop(struct rk_app *app);
+/* Settings of the allocator, and a thread that has it return what is free, some time after much was. NULL and
+ * *err where the thread can't be started. */
+struct rk_memory *rk_memory_start(struct rk_err *err) __attribute__((warn_unused_result));
+void rk_memory_stop(struct rk_memory *memory);
 
 /* So many bytes were freed. Any thread, some nanoseconds. */
 void rk_memory_given(struct rk_memory *memory, size_t bytes);

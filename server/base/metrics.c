@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app.h"
 #include "base/histogram.h"
 #include "base/text.h"
 #include "request/request.h"
@@ -40,7 +39,10 @@ static const int statuses[] = {200, 400, 401, 403, 404, 405, 408, 409, 413, 415,
 struct rk_metrics {
     _Atomic int64_t values[RK_METRIC_COUNT][SERIES_A][SERIES_B];
     struct rk_histogram histograms[RK_METRIC_COUNT][SERIES_A];
-    rk_metrics_collector *collectors[COLLECTORS];
+    struct {
+        rk_metrics_collector *collect;
+        void *source;
+    } collectors[COLLECTORS];
     size_t collector_count;
 };
 
@@ -149,10 +151,21 @@ uint64_t rk_metric_observed(const struct rk_metrics *metrics, enum rk_metric row
     return known(row, a, 0) ? rk_histogram_observed(&metrics->histograms[row][a], sum_ns) : 0;
 }
 
-void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collect)
+void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collect, void *source)
 {
-    if (metrics->collector_count < COLLECTORS)
-        metrics->collectors[metrics->collector_count++] = collect;
+    const size_t at = metrics->collector_count;
+    if (at == COLLECTORS)
+        return;
+    metrics->collectors[at].collect = collect;
+    metrics->collectors[at].source = source;
+    metrics->collector_count++;
+}
+
+void rk_metric_line(struct rk_text *out, const char *name, const char *type, const char *labels, double value,
+                    const char *help)
+{
+    rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s%s %.15g\n", name, help, name, type, name, labels,
+                   value);
 }
 
 static void write_histogram(const struct rk_metrics *metrics, enum rk_metric i, unsigned a,
@@ -189,10 +202,9 @@ static void write_value(const struct rk_metrics *metrics, enum rk_metric i, unsi
         rk_text_printf(out, " %lld\n", (long long)value);
 }
 
-void rk_metrics_write(struct rk_app *app, struct rk_text *out)
+void rk_metrics_write(const struct rk_metrics *metrics, struct rk_text *out)
 {
     static const char *const types[] = {"counter", "counter", "gauge", "histogram"};
-    const struct rk_metrics *metrics = app->metrics;
     for (unsigned i = 0; i < RK_METRIC_COUNT; i++) {
         const struct metric_row *row = &rows[i];
         rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n", row->name, row->help, row->name,
@@ -207,5 +219,5 @@ void rk_metrics_write(struct rk_app *app, struct rk_text *out)
         }
     }
     for (size_t i = 0; i < metrics->collector_count; i++)
-        metrics->collectors[i](app, out);
+        metrics->collectors[i].collect(metrics->collectors[i].source, out);
 }

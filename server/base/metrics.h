@@ -8,7 +8,6 @@
 
 #include "base/err.h"
 
-struct rk_app;
 struct rk_text; /* base/text.h */
 struct rk_metrics;
 
@@ -66,11 +65,16 @@ uint64_t rk_metric_observed(const struct rk_metrics *metrics, enum rk_metric row
                             uint64_t *sum_ns);
 
 /* A part that has metrics with labels found at run time writes them itself, after the table's: `collect`
- * appends complete lines (HELP and TYPE too). Register before the transports open; at most 8. */
-typedef void rk_metrics_collector(struct rk_app *app, struct rk_text *out);
-void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collect);
+ * appends complete lines (HELP and TYPE too) from `source`, which outlives the last call. Register before the
+ * transports open; at most 8. */
+typedef void rk_metrics_collector(void *source, struct rk_text *out);
+void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collect, void *source);
+
+/* For collectors: appends HELP, TYPE and the one value of a metric. `labels` is "" or `{name="value"}`. */
+void rk_metric_line(struct rk_text *out, const char *name, const char *type, const char *labels, double value,
+                    const char *help);
 
 /* Appends everything in Prometheus' text format 0.0.4. */
-void rk_metrics_write(struct rk_app *app, struct rk_text *out);
+void rk_metrics_write(const struct rk_metrics *metrics, struct rk_text *out);
 
 #endif

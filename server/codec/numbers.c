@@ -133,9 +133,9 @@ static enum rankd_status refuse_nesting(const struct number_reader *reader, size
     const struct rk_tensor *tensor = reader->tensor;
     return rk_fail(
         reader->err, RANKD_INVALID,
-        "data of input %s has an array of %zu elements at depth %u, where its shape %s has another "
-        "extent; data must be flat, or nested as the shape is",
-        reader->name, have, depth, rk_shape_text(tensor->rank, tensor->shape, shape));
+        "data of input %s is nested otherwise than its shape %s: %zu elements in an array at depth "
+        "%u; it must be flat, or nested as the shape is",
+        reader->name, rk_shape_text(tensor->rank, tensor->shape, shape), have, depth);
 }
 
 /* An array at that depth of data that is nested as the shape is: [[1,2,3],[4,5,6]] for [2,3]. */

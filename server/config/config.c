@@ -8,6 +8,9 @@
 #include "base/nearest.h"
 #include "config/config_table.h"
 
+/* The position of the last of them. */
+#define LAST(...) (sizeof((const int[]){__VA_ARGS__}) / sizeof(int) - 1)
+
 const struct rk_option rk_options[] = {
 #define RK_OPT_TEXT(field, name, value, help)                                                                \
     {name, RK_OPTION_TEXT, offsetof(struct rk_config, field), 0, 0, 0, value, NULL, help},
@@ -17,8 +20,8 @@ const struct rk_option rk_options[] = {
     {name, RK_OPTION_BYTES, offsetof(struct rk_config, field), value, min, max, NULL, NULL, help},
 #define RK_OPT_TIME(field, name, value, min, max, help)                                                      \
     {name, RK_OPTION_TIME, offsetof(struct rk_config, field), value, min, max, NULL, NULL, help},
-#define RK_OPT_WORD(field, name, value, words, help)                                                         \
-    {name, RK_OPTION_WORD, offsetof(struct rk_config, field), value, 0, 0, NULL, words, help},
+#define RK_OPT_WORD(field, name, value, words, help, ...)                                                    \
+    {name, RK_OPTION_WORD, offsetof(struct rk_config, field), value, 0, LAST(__VA_ARGS__), NULL, words, help},
 #define RK_OPT_FLAG(field, name, value, help)                                                                \
     {name, RK_OPTION_FLAG, offsetof(struct rk_config, field), value, 0, 1, NULL, NULL, help},
 #include "config/config.def"

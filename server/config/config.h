@@ -11,12 +11,22 @@
 
 #define RK_CONFIG_TEXT 256
 
-/* Positions of the words in config.def. */
-enum { RK_IO_AUTO, RK_IO_URING, RK_IO_EPOLL };
-enum { RK_LOG_LOGFMT, RK_LOG_JSON };
-enum { RK_LOG_DEBUG, RK_LOG_INFO, RK_LOG_WARN, RK_LOG_ERROR };
+/* What the fields of words hold: enum rk_config_io {RK_IO_AUTO, …} and so on. */
+#define RK_OPT_TEXT(field, ...)
+#define RK_OPT_COUNT(field, ...)
+#define RK_OPT_BYTES(field, ...)
+#define RK_OPT_TIME(field, ...)
+#define RK_OPT_WORD(field, name, value, words, help, ...) enum rk_config_##field{__VA_ARGS__};
+#define RK_OPT_FLAG(field, ...)
+#include "config/config.def"
+#undef RK_OPT_TEXT
+#undef RK_OPT_COUNT
+#undef RK_OPT_BYTES
+#undef RK_OPT_TIME
+#undef RK_OPT_WORD
+#undef RK_OPT_FLAG
 
-/* Counts, bytes and milliseconds are uint64_t; words are their positions. */
+/* Counts, bytes and milliseconds are uint64_t; words are their enumerators. */
 struct rk_config {
 #define RK_OPT_TEXT(field, ...) char field[RK_CONFIG_TEXT];
 #define RK_OPT_COUNT(field, ...) uint64_t field;

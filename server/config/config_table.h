@@ -20,7 +20,7 @@ struct rk_option {
     const char *name;
     enum rk_option_type type;
     size_t offset;            /* of the field in struct rk_config */
-    uint64_t value, min, max; /* default (number, position of a word, flag) and bounds */
+    uint64_t value, min, max; /* default (number, enumerator of a word, flag) and bounds */
     const char *text;         /* default of a text */
     const char *words;        /* "a|b|c" */
     const char *help;

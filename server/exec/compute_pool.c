@@ -1,27 +1,25 @@
 #include "exec/compute_pool.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+
+#include "base/threads.h"
 
 enum { LOOKS = 1000 /* 10 to 50 microseconds */ };
 
 /* `pool` is first: run() gets a pointer to it. */
 struct rk_compute_pool {
     struct rk_pool pool;
-    pthread_mutex_t lock;
-    pthread_cond_t some; /* there is work, or stopping */
-    pthread_cond_t done; /* the last helper left the work */
-    bool open, stopping;
+    struct rk_threads threads; /* its lock is over what follows */
+    pthread_cond_t done;       /* the last helper left the work */
+    bool open;
     uint64_t number;    /* of the work that is or was open last */
     atomic_uint active; /* helpers at it; changes under the lock */
     void (*task)(void *arg, size_t i);
     void *arg;
     size_t count;
     atomic_size_t next;
-    unsigned threads;
-    pthread_t thread[];
+    uint64_t seen[]; /* of each helper: the number of the work that it was at last */
 };
 
 static void work(struct rk_compute_pool *compute_pool)
@@ -32,34 +30,29 @@ static void work(struct rk_compute_pool *compute_pool)
         compute_pool->task(compute_pool->arg, i);
 }
 
-static void *help(void *argument)
+static bool help(void *owner, unsigned thread)
 {
-    struct rk_compute_pool *compute_pool = argument;
-    uint64_t seen = 0;
-    pthread_mutex_lock(&compute_pool->lock);
-    while (!compute_pool->stopping) {
-        if (!compute_pool->open || compute_pool->number == seen) {
-            pthread_cond_wait(&compute_pool->some, &compute_pool->lock);
-            continue;
-        }
-        seen = compute_pool->number;
-        compute_pool->active++;
-        pthread_mutex_unlock(&compute_pool->lock);
-        work(compute_pool);
-        pthread_mutex_lock(&compute_pool->lock);
-        if (--compute_pool->active == 0)
-            pthread_cond_broadcast(&compute_pool->done);
-    }
-    pthread_mutex_unlock(&compute_pool->lock);
-    return NULL;
+    struct rk_compute_pool *compute_pool = owner;
+    if (!compute_pool->open || compute_pool->number == compute_pool->seen[thread])
+        return false;
+    compute_pool->seen[thread] = compute_pool->number;
+    compute_pool->active++;
+    pthread_mutex_unlock(&compute_pool->threads.lock);
+    work(compute_pool);
+    pthread_mutex_lock(&compute_pool->threads.lock);
+    if (--compute_pool->active == 0)
+        pthread_cond_broadcast(&compute_pool->done);
+    return true;
 }
+
+static const struct rk_threads_work helping = {"compute", help, NULL};
 
 /* The work's number; 0 if another request has the helpers. */
 static uint64_t open_work(struct rk_compute_pool *compute_pool, size_t count,
                           void (*task)(void *arg, size_t i), void *arg)
 {
     uint64_t number = 0;
-    pthread_mutex_lock(&compute_pool->lock);
+    pthread_mutex_lock(&compute_pool->threads.lock);
     /* Closed work may have helpers in it still, until whoever closed it has seen the last one go. */
     if (!compute_pool->open && compute_pool->active == 0) {
         compute_pool->open = true;
@@ -68,9 +61,9 @@ static uint64_t open_work(struct rk_compute_pool *compute_pool, size_t count,
         compute_pool->arg = arg;
         compute_pool->count = count;
         atomic_store_explicit(&compute_pool->next, 0, memory_order_relaxed);
-        pthread_cond_broadcast(&compute_pool->some);
+        rk_threads_wake_all(&compute_pool->threads);
     }
-    pthread_mutex_unlock(&compute_pool->lock);
+    pthread_mutex_unlock(&compute_pool->threads.lock);
     return number;
 }
 
@@ -95,51 +88,34 @@ static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size
         return;
     }
     work(compute_pool);
-    pthread_mutex_lock(&compute_pool->lock);
+    pthread_mutex_lock(&compute_pool->threads.lock);
     compute_pool->open = false; /* nobody joins any more: arg is about to go */
-    pthread_mutex_unlock(&compute_pool->lock);
+    pthread_mutex_unlock(&compute_pool->threads.lock);
     look_for_the_end(compute_pool);
-    pthread_mutex_lock(&compute_pool->lock);
+    pthread_mutex_lock(&compute_pool->threads.lock);
     /* Whoever wakes late may find the next work open, or closed and waited for by another: that is not its
      * own. */
     while (compute_pool->number == number && compute_pool->active > 0)
-        pthread_cond_wait(&compute_pool->done, &compute_pool->lock);
-    pthread_mutex_unlock(&compute_pool->lock);
-}
-
-/* Signals are main's business: helpers block them all. */
-static bool start_one(struct rk_compute_pool *compute_pool)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&compute_pool->thread[compute_pool->threads], NULL, help, compute_pool);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    compute_pool->threads += !failed;
-    return !failed;
+        pthread_cond_wait(&compute_pool->done, &compute_pool->threads.lock);
+    pthread_mutex_unlock(&compute_pool->threads.lock);
 }
 
 struct rk_compute_pool *rk_compute_pool_start(unsigned count, struct rk_err *err)
 {
     struct rk_compute_pool *compute_pool =
-        calloc(1, sizeof *compute_pool + count * sizeof *compute_pool->thread);
+        calloc(1, sizeof *compute_pool + count * sizeof *compute_pool->seen);
     if (!compute_pool) {
         (void)rk_fail(err, RANKD_INTERNAL, "no memory for %u helping threads", count);
         return NULL;
     }
     compute_pool->pool = (struct rk_pool){.width = count + 1, .run = run};
-    pthread_mutex_init(&compute_pool->lock, NULL);
-    pthread_cond_init(&compute_pool->some, NULL);
     pthread_cond_init(&compute_pool->done, NULL);
-    while (compute_pool->threads < count) {
-        if (start_one(compute_pool))
-            continue;
-        (void)rk_fail(err, RANKD_INTERNAL, "could not start helping thread %u of %u",
-                      compute_pool->threads + 1, count);
-        rk_compute_pool_stop(compute_pool);
-        return NULL;
-    }
-    return compute_pool;
+    if (rk_threads_start(&compute_pool->threads, count, &helping, compute_pool, "helping thread", err) ==
+        RANKD_OK)
+        return compute_pool;
+    pthread_cond_destroy(&compute_pool->done);
+    free(compute_pool);
+    return NULL;
 }
 
 struct rk_pool *rk_compute_pool_threads(struct rk_compute_pool *compute_pool)
@@ -151,14 +127,7 @@ void rk_compute_pool_stop(struct rk_compute_pool *compute_pool)
 {
     if (!compute_pool)
         return;
-    pthread_mutex_lock(&compute_pool->lock);
-    compute_pool->stopping = true;
-    pthread_cond_broadcast(&compute_pool->some);
-    pthread_mutex_unlock(&compute_pool->lock);
-    for (unsigned i = 0; i < compute_pool->threads; i++)
-        pthread_join(compute_pool->thread[i], NULL);
+    rk_threads_stop(&compute_pool->threads);
     pthread_cond_destroy(&compute_pool->done);
-    pthread_cond_destroy(&compute_pool->some);
-    pthread_mutex_destroy(&compute_pool->lock);
     free(compute_pool);
 }

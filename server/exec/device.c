@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/metrics.h"
 #include "device/device.h"
 
 #define PLUGIN "rankd-cuda.so"
@@ -65,66 +66,57 @@ static bool has_driver(void)
     return false;
 }
 
-static void log_device(const struct rk_app *app, const char *name, const char *why)
+static void log_device(struct rk_log *log, const char *name, const char *why)
 {
     const struct rk_field fields[] = {{"device", name, 0}, {"why", why, 0}};
-    rk_log_line(app->log, RK_LOG_INFO, "device", fields, *why ? 2 : 1);
+    rk_log_line(log, RK_LOG_INFO, "device", fields, *why ? 2 : 1);
 }
 
-enum rankd_status rk_device_start(struct rk_app *app, struct rk_err *err)
+enum rankd_status rk_device_start(const struct rk_config *config, struct rk_log *log,
+                                  struct rk_device **device, struct rk_err *err)
 {
     char path[2 * RK_CONFIG_TEXT];
     int ordinal;
-    if (rk_device_setting_check(app->config.device, err) != RANKD_OK)
+    *device = NULL;
+    if (rk_device_setting_check(config->device, err) != RANKD_OK)
         return err->status;
-    (void)parse(app->config.device, &ordinal);
+    (void)parse(config->device, &ordinal);
     if (ordinal == DEVICE_NONE || (ordinal == DEVICE_ANY && !has_driver()))
         return RANKD_OK;
-    struct rk_device *device = calloc(1, sizeof *device);
-    if (!device)
+    struct rk_device *opened = calloc(1, sizeof *opened);
+    if (!opened)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
     struct rk_err why = {0};
-    find_plugin(&app->config, path, sizeof path);
-    if (rk_device_open(device, path, ordinal == DEVICE_ANY ? 0 : ordinal, app->config.device_bytes, &why) ==
+    find_plugin(config, path, sizeof path);
+    if (rk_device_open(opened, path, ordinal == DEVICE_ANY ? 0 : ordinal, config->device_bytes, &why) ==
         RANKD_OK) {
-        device->always = ordinal != DEVICE_ANY;
-        app->device = device;
-        log_device(app, device->name, "");
+        opened->always = ordinal != DEVICE_ANY;
+        *device = opened;
+        log_device(log, opened->name, "");
         return RANKD_OK;
     }
-    free(device);
+    free(opened);
     if (ordinal != DEVICE_ANY)
-        return rk_fail(err, why.status, "device is '%s': %s", app->config.device, why.text);
-    log_device(app, "cpu", why.text);
+        return rk_fail(err, why.status, "device is '%s': %s", config->device, why.text);
+    log_device(log, "cpu", why.text);
     return RANKD_OK;
 }
 
-void rk_device_stop(struct rk_app *app)
+void rk_device_stop(struct rk_device *device)
 {
-    if (app->device)
-        rk_device_close(app->device);
-    free(app->device);
-    app->device = NULL;
+    if (device)
+        rk_device_close(device);
+    free(device);
 }
 
-const char *rk_device_state(const struct rk_app *app)
+const char *rk_device_state(const struct rk_device *device)
 {
-    const struct rk_device *device = app->device;
     return atomic_load(&device->lost) ? "lost" : atomic_load(&device->failing) ? "degraded" : "ready";
 }
 
-static void write_device_metric(struct rk_text *out, const char *name, const char *type, const char *labels,
-                                double value, const char *help)
+void rk_device_metrics_write(void *source, struct rk_text *out)
 {
-    rk_text_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s%s %.15g\n", name, help, name, type, name, labels,
-                   value);
-}
-
-void rk_device_metrics_write(struct rk_app *app, struct rk_text *out)
-{
-    struct rk_device *device = app->device;
-    if (!device)
-        return;
+    struct rk_device *device = source;
     const struct rk_device_memory memory = device->plugin->memory(device->handle);
     char named[RK_DEVICE_NAME + 16];
     (void)snprintf(named, sizeof named, "{name=\"%s\"}", device->name);
@@ -133,6 +125,6 @@ void rk_device_metrics_write(struct rk_app *app, struct rk_text *out)
 #define COUNTER "counter"
 #define GAUGE "gauge"
 #define RK_DEVICE_METRIC(name, type, label, value, help)                                                     \
-    write_device_metric(out, name, type, label, (double)(value), help);
+    rk_metric_line(out, name, type, label, (double)(value), help);
 #include "exec/device.def"
 }

@@ -3,9 +3,20 @@
 #ifndef RK_EXEC_GAUGES_H
 #define RK_EXEC_GAUGES_H
 
+#include "base/lifecycle.h"
 #include "base/metrics.h"
+#include "config/config.h"
 
-/* For rk_metrics_collect(). */
+/* What they are looked up in. Set before somebody asks. */
+struct rk_gauge_sources {
+    const struct rk_config *config;
+    const struct rk_lifecycle *lifecycle;
+    struct rk_worker_pool *workers;
+    struct rk_budget *budget;
+    struct rk_log *log;
+};
+
+/* A rk_metrics_collector over a struct rk_gauge_sources. */
 rk_metrics_collector rk_gauges_write;
 
 #endif

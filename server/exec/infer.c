@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "app.h"
 #include "base/budget.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -14,13 +13,13 @@
 
 #define KEEP_SCRATCH ((size_t)32 << 20) /* what an idle worker keeps warm */
 
-static enum rankd_status charge(struct rk_app *app, const struct rk_request *request,
+static enum rankd_status charge(const struct rk_infer_env *env, const struct rk_request *request,
                                 struct rk_infer_meta *meta, struct rk_err *err)
 {
     size_t cost;
     if (__builtin_add_overflow(rk_engine_cost(request), meta->reply_bytes, &cost))
         cost = SIZE_MAX;
-    if (rk_budget_reserve(app->budget, meta->held, cost, "the request", err) != RANKD_OK)
+    if (rk_budget_reserve(env->budget, meta->held, cost, "the request", err) != RANKD_OK)
         return err->status;
     meta->charged = cost;
     return RANKD_OK;
@@ -62,8 +61,8 @@ static void on_wake(struct rk_bank_waiter *waiter)
     rk_worker_pool_resume(meta->work, meta->job);
 }
 
-static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
-                   enum rankd_status status, struct rk_err *err)
+static enum rk_infer_state finish(struct rk_request *request, struct rk_infer_meta *meta,
+                                  struct rk_reply *reply, enum rankd_status status, struct rk_err *err)
 {
     if (meta->append_begun_ns)
         meta->append_ns = rk_now_ns() - meta->append_begun_ns;
@@ -75,35 +74,36 @@ static bool finish(struct rk_request *request, struct rk_infer_meta *meta, struc
     rk_bank_transaction_end(&meta->transaction);
     request->bank_snapshot = NULL;
     err->status = status;
-    return true;
+    return RK_INFER_DONE;
 }
 
-bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
-              struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
+enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *worker,
+                             struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
+                             struct rk_err *err)
 {
     struct rk_bank_transaction *transaction = &meta->transaction;
     bool later = false;
-    if (meta->appending)
+    if (meta->step == RK_INFER_APPENDED)
         return finish(request, meta, reply, rk_bank_transaction_appended(transaction, &reply->info, err),
                       err);
-    meta->work = app->workers;
+    meta->work = env->workers;
     transaction->waiter = (struct rk_bank_waiter){on_wait, on_wake};
     enum rankd_status status =
-        rk_bank_transaction_begin(app->banks, request, meta->deadline_ns, transaction, &later, err);
+        rk_bank_transaction_begin(env->banks, request, meta->deadline_ns, transaction, &later, err);
     if (later)
-        return false;
+        return RK_INFER_PARKED;
     if (status == RANKD_OK)
-        status = charge(app, request, meta, err);
+        status = charge(env, request, meta, err);
     if (status == RANKD_OK)
-        status = compute(worker, app->device, request, meta, reply, err);
+        status = compute(worker, env->device, request, meta, reply, err);
     if (status == RANKD_OK && meta->prepare)
         status = meta->prepare(meta, err);
     if (status == RANKD_OK && transaction->bank) {
-        meta->appending = true;
+        meta->step = RK_INFER_APPENDED;
         meta->append_begun_ns = rk_now_ns();
         status = rk_bank_transaction_append(transaction, request, &reply->info, &later, err);
         if (later)
-            return false;
+            return RK_INFER_PARKED;
     }
     return finish(request, meta, reply, status, err);
 }
@@ -119,10 +119,11 @@ static int64_t gradient_items(const struct rk_request *request)
     return items;
 }
 
-static void count(struct rk_app *app, const struct rk_infer_meta *meta, const struct rk_request *request,
-                  unsigned model, const struct rk_info *info, uint64_t write_ns)
+static void count(const struct rk_infer_env *env, const struct rk_infer_meta *meta,
+                  const struct rk_request *request, unsigned model, const struct rk_info *info,
+                  uint64_t write_ns)
 {
-    struct rk_metrics *metrics = app->metrics;
+    struct rk_metrics *metrics = env->metrics;
     const uint64_t total = rk_now_ns() - meta->received_ns;
     rk_metric_add(metrics, RK_METRIC_requests, model, meta->transport, 1);
     rk_metric_observe(metrics, RK_METRIC_request_seconds, model, total);
@@ -178,7 +179,7 @@ static double microseconds(uint64_t ns)
     return (double)ns / 1e3;
 }
 
-static void log_request(struct rk_app *app, const struct rk_infer_meta *meta,
+static void log_request(const struct rk_infer_env *env, const struct rk_infer_meta *meta,
                         const struct rk_request *request, const struct rk_info *info,
                         enum rankd_status status, const char *sentence, uint64_t write_ns)
 {
@@ -200,16 +201,16 @@ static void log_request(struct rk_app *app, const struct rk_infer_meta *meta,
         {"write_us", NULL, microseconds(write_ns)},
         {info ? "loss" : "error", info ? NULL : sentence, info ? info->loss : 0},
     };
-    rk_log_line(app->log, RK_LOG_INFO, "request", fields, sizeof fields / sizeof *fields);
+    rk_log_line(env->log, RK_LOG_INFO, "request", fields, sizeof fields / sizeof *fields);
 }
 
-void rk_infer_done(struct rk_app *app, struct rk_infer_meta *meta, const struct rk_request *request,
-                   const struct rk_info *info, enum rankd_status status, const char *sentence,
-                   uint64_t write_ns)
+void rk_infer_done(const struct rk_infer_env *env, struct rk_infer_meta *meta,
+                   const struct rk_request *request, const struct rk_info *info, enum rankd_status status,
+                   const char *sentence, uint64_t write_ns)
 {
-    rk_budget_give(app->budget, meta->charged);
+    rk_budget_give(env->budget, meta->charged);
     meta->charged = 0;
     if (request->model)
-        count(app, meta, request, (unsigned)(request->model - rk_models), info, write_ns);
-    log_request(app, meta, request, info, status, sentence, write_ns);
+        count(env, meta, request, (unsigned)(request->model - rk_models), info, write_ns);
+    log_request(env, meta, request, info, status, sentence, write_ns);
 }

@@ -1,5 +1,30 @@
 /* Running one inference request: the bank it names is looked up, the engine computes, the batch is appended,
- * metrics and statistics are kept. The same function behind every transport. */
+ * metrics and statistics are kept. The same function behind every transport.
+ *
+ * Where a request has to wait for a bank it is parked: its worker serves others, and once the bank wakes it, a
+ * free worker continues it. Its life:
+ *
+ *     queued in the worker pool ---- its deadline passed, or the pool is abandoned ----> drop()
+ *        |
+ *        | run()
+ *        v
+ *     BEGIN <-------- resume(): the original is over, or the deadline is --------+
+ *        |                                                                       |
+ *        +---- the original of its batch_id still runs -----------------> PARKED-+
+ *        v
+ *     charged to the budget, computed, its reply prepared
+ *        |
+ *        +---- it names no bank, or its batch was appended at once ----------> DONE
+ *        |
+ *        +---- its batch waits for the disk ----------------------------> PARKED-+
+ *                                                                                |
+ *     APPENDED <----- resume(): the batch is written, or could not be -----------+
+ *        |
+ *        +-------------------------------------------------------------------> DONE
+ *
+ * A failure at any step ends in DONE. DONE: the transport answers, and calls rk_infer_done(). PARKED: the
+ * request keeps its memory and holds no thread; it is never dropped there, and the pool does not stop before
+ * it was resumed (rk_worker_pool_park). */
 #ifndef RK_EXEC_INFER_H
 #define RK_EXEC_INFER_H
 
@@ -8,9 +33,32 @@
 
 #include "access/principal.h"
 #include "bank/banks.h"
+#include "base/budget.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "exec/worker_pool.h"
 #include "request/request.h"
+
+/* The parts that a request goes through; one for a daemon, and every transport has it. */
+struct rk_infer_env {
+    struct rk_worker_pool *workers; /* where a parked request goes on */
+    struct rk_banks *banks;
+    struct rk_budget *budget;
+    struct rk_device *device; /* NULL without a device */
+    struct rk_metrics *metrics;
+    struct rk_log *log;
+};
+
+/* Where the next call of rk_infer() for a request goes on. */
+enum rk_infer_step {
+    RK_INFER_BEGIN, /* zero, so for a new request; and for one that waited for the original of its batch_id */
+    RK_INFER_APPENDED /* it is computed, and its batch was written or could not be */
+};
+
+enum rk_infer_state {
+    RK_INFER_DONE,  /* it is over; err->status says how */
+    RK_INFER_PARKED /* it waits for a bank, and belongs to whom wakes it */
+};
 
 /* What the transport knows of the request beside its value: for the log line, metrics, statistics. Times in
  * ns. */
@@ -35,24 +83,24 @@ struct rk_infer_meta {
     enum rankd_status (*prepare)(struct rk_infer_meta *meta, struct rk_err *err);
     struct rk_worker_pool *work; /* its own from here on */
     struct rk_bank_transaction transaction;
-    bool appending;
+    enum rk_infer_step step; /* its own too */
     uint64_t append_begun_ns;
 };
 
-/* True: it is over, and err->status says how. False: it waits for a bank, without a worker; nothing that was
+/* Goes on with the request as far as it gets. RK_INFER_PARKED: it waits without a worker; nothing that was
  * passed may be touched any more, and when meta->job is resumed the same call is made again.
  * request->bank_snapshot is set by this function from request->params.bank. Errors as rk_engine_run(), and
  * RANKD_NOT_FOUND (bank), RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
-bool rk_infer(struct rk_app *app, struct rk_worker *worker, struct rk_request *request,
-              struct rk_infer_meta *meta, struct rk_reply *reply, struct rk_err *err)
-    __attribute__((warn_unused_result));
+enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *worker,
+                             struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
+                             struct rk_err *err) __attribute__((warn_unused_result));
 
 /* To be called once for every inference request, also one that failed before rk_infer() or in it, when its
  * reply is written and its memory freed: gives back what was charged, counts it in metrics and statistics,
  * and writes the log line. `request` may be partly filled (model NULL: unknown); `info` is the reply's, NULL
  * on failure. `sentence` is the error's, "" on success. */
-void rk_infer_done(struct rk_app *app, struct rk_infer_meta *meta, const struct rk_request *request,
-                   const struct rk_info *info, enum rankd_status status, const char *sentence,
-                   uint64_t write_ns);
+void rk_infer_done(const struct rk_infer_env *env, struct rk_infer_meta *meta,
+                   const struct rk_request *request, const struct rk_info *info, enum rankd_status status,
+                   const char *sentence, uint64_t write_ns);
 
 #endif

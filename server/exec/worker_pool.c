@@ -1,43 +1,29 @@
 #include "exec/worker_pool.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
+#include "base/threads.h"
 
 enum { RESERVED_SHARE = 8 };
 
-struct thread {
-    pthread_t id;
-    struct rk_worker_pool *work;
-    struct rk_worker worker;
-};
-
 struct rk_worker_pool {
-    pthread_mutex_t lock;
-    pthread_cond_t some; /* a job was queued, or stopping */
+    struct rk_threads_work kind;
+    struct rk_threads threads; /* its lock is over the queue and what follows */
     struct rk_fair_queue queue;
     struct rk_job *resumed; /* before all others; the last one first */
     size_t waiting, running, parked, limit;
-    bool stopping, abandoned;
-    unsigned count; /* threads that were started */
-    struct thread *threads;
+    bool abandoned;
+    unsigned count;
+    struct rk_worker worker[]; /* one a thread */
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* The next job, or NULL when it is time to end; waits with the lock held. */
+/* NULL: none waits. With the lock held. */
 static struct rk_job *next_job(struct rk_worker_pool *work)
 {
-    while (work->waiting == 0 && (!work->stopping || work->parked))
-        pthread_cond_wait(&work->some, &work->lock);
     struct rk_job *job = work->resumed;
     if (job)
         work->resumed = job->next;
@@ -57,97 +43,75 @@ static void handle(struct rk_job *job, struct rk_worker *worker, bool abandoned)
         job->resume(job, worker);
     } else if (abandoned) {
         job->drop(job, RANKD_OVERLOADED);
-    } else if (job->deadline_ns && now_ns() > job->deadline_ns) {
+    } else if (job->deadline_ns && rk_now_ns() > job->deadline_ns) {
         job->drop(job, RANKD_DEADLINE);
     } else {
         job->run(job, worker);
     }
 }
 
-static void *serve(void *argument)
+static bool serve_job(void *owner, unsigned thread)
 {
-    struct thread *thread = argument;
-    struct rk_worker_pool *work = thread->work;
-    pthread_mutex_lock(&work->lock);
-    for (struct rk_job *job; (job = next_job(work)) != NULL;) {
-        bool abandoned = work->abandoned;
-        pthread_mutex_unlock(&work->lock);
-        handle(job, &thread->worker, abandoned);
-        pthread_mutex_lock(&work->lock);
-        work->running--;
-    }
-    pthread_mutex_unlock(&work->lock);
-    return NULL;
-}
-
-static void join_and_free(struct rk_worker_pool *work)
-{
-    pthread_mutex_lock(&work->lock);
-    work->stopping = true;
-    pthread_cond_broadcast(&work->some);
-    pthread_mutex_unlock(&work->lock);
-    for (unsigned i = 0; i < work->count; i++) {
-        pthread_join(work->threads[i].id, NULL);
-        rk_scratch_free(work->threads[i].worker.scratch);
-    }
-    pthread_cond_destroy(&work->some);
-    pthread_mutex_destroy(&work->lock);
-    free(work->threads);
-    free(work);
-}
-
-/* Starts worker number work->count. Signals are main's business: workers block them all. */
-static bool start_one(struct rk_worker_pool *work, size_t scratch_limit)
-{
-    struct thread *thread = &work->threads[work->count];
-    thread->work = work;
-    thread->worker = (struct rk_worker){rk_scratch_new(scratch_limit), NULL, work->count};
-    if (!thread->worker.scratch)
+    struct rk_worker_pool *work = owner;
+    struct rk_job *job = next_job(work);
+    if (!job)
         return false;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&thread->id, NULL, serve, thread);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed) {
-        rk_scratch_free(thread->worker.scratch);
-        return false;
-    }
-    work->count++;
+    bool abandoned = work->abandoned;
+    pthread_mutex_unlock(&work->threads.lock);
+    handle(job, &work->worker[thread], abandoned);
+    pthread_mutex_lock(&work->threads.lock);
+    work->running--;
     return true;
 }
 
-struct rk_worker_pool *rk_worker_pool_start(unsigned workers, size_t queue_limit, size_t scratch_limit,
-                                            struct rk_err *err)
+static bool has_parked(void *owner)
 {
-    struct rk_worker_pool *work = calloc(1, sizeof *work);
-    struct thread *threads = calloc(workers, sizeof *threads);
-    if (!work || !threads) {
-        free(work);
-        free(threads);
+    const struct rk_worker_pool *work = owner;
+    return work->parked > 0;
+}
+
+static void free_pool(struct rk_worker_pool *work)
+{
+    for (unsigned i = 0; i < work->count; i++)
+        rk_scratch_free(work->worker[i].scratch);
+    free(work);
+}
+
+static bool make_workers(struct rk_worker_pool *work, unsigned workers, size_t scratch_limit)
+{
+    for (; work->count < workers; work->count++) {
+        struct rk_scratch *scratch = rk_scratch_new(scratch_limit);
+        if (!scratch)
+            return false;
+        work->worker[work->count] = (struct rk_worker){scratch, NULL, work->count};
+    }
+    return true;
+}
+
+struct rk_worker_pool *rk_worker_pool_start(const char *name, unsigned workers, size_t queue_limit,
+                                            size_t scratch_limit, struct rk_err *err)
+{
+    struct rk_worker_pool *work = calloc(1, sizeof *work + workers * sizeof *work->worker);
+    if (!work || !make_workers(work, workers, scratch_limit)) {
+        if (work)
+            free_pool(work);
         (void)rk_fail(err, RANKD_INTERNAL, "no memory for %u workers", workers);
         return NULL;
     }
-    pthread_mutex_init(&work->lock, NULL);
-    pthread_cond_init(&work->some, NULL);
     work->limit = queue_limit;
-    work->threads = threads;
-    while (work->count < workers) {
-        if (!start_one(work, scratch_limit)) {
-            (void)rk_fail(err, RANKD_INTERNAL, "could not start worker %u of %u", work->count + 1, workers);
-            join_and_free(work);
-            return NULL;
-        }
-    }
-    return work;
+    work->kind = (struct rk_threads_work){name, serve_job, has_parked};
+    if (rk_threads_start(&work->threads, workers, &work->kind, work, "worker", err) == RANKD_OK)
+        return work;
+    free_pool(work);
+    return NULL;
 }
 
 void rk_worker_pool_lend(struct rk_worker_pool *work, struct rk_pool *pool)
 {
-    pthread_mutex_lock(&work->lock);
+    pthread_mutex_lock(&work->threads.lock);
     for (unsigned i = 0; i < work->count; i++)
-        work->threads[i].worker.pool = pool;
-    pthread_mutex_unlock(&work->lock);
+        work->worker[i].pool = pool;
+    pthread_mutex_unlock(&work->threads.lock);
 }
 
 /* How many jobs may wait beside one more of this lane. A job that a free worker takes at once does not wait,
@@ -164,46 +128,46 @@ enum rankd_status rk_worker_pool_submit(struct rk_worker_pool *work, struct rk_j
     job->alone = (struct rk_client_queue){0};
     if (!job->client_queue)
         job->client_queue = &job->alone;
-    job->queued_ns = now_ns();
-    pthread_mutex_lock(&work->lock);
-    if (work->stopping || work->waiting >= places(work, job->client_queue)) {
-        pthread_mutex_unlock(&work->lock);
+    job->queued_ns = rk_now_ns();
+    pthread_mutex_lock(&work->threads.lock);
+    if (work->threads.stopping || work->waiting >= places(work, job->client_queue)) {
+        pthread_mutex_unlock(&work->threads.lock);
         return RANKD_OVERLOADED;
     }
     rk_fair_queue_push(&work->queue, job);
     work->waiting++;
-    pthread_cond_signal(&work->some);
-    pthread_mutex_unlock(&work->lock);
+    rk_threads_wake(&work->threads);
+    pthread_mutex_unlock(&work->threads.lock);
     return RANKD_OK;
 }
 
 void rk_worker_pool_park(struct rk_worker_pool *work)
 {
-    pthread_mutex_lock(&work->lock);
+    pthread_mutex_lock(&work->threads.lock);
     work->parked++;
-    pthread_mutex_unlock(&work->lock);
+    pthread_mutex_unlock(&work->threads.lock);
 }
 
 void rk_worker_pool_resume(struct rk_worker_pool *work, struct rk_job *job)
 {
-    pthread_mutex_lock(&work->lock);
+    pthread_mutex_lock(&work->threads.lock);
     job->resumed = true;
     job->next = work->resumed;
     work->resumed = job;
     work->waiting++;
     work->parked--;
-    if (work->stopping) /* and the others see that there is nothing more to wait for */
-        pthread_cond_broadcast(&work->some);
+    if (work->threads.stopping) /* and the others see that there is nothing more to wait for */
+        rk_threads_wake_all(&work->threads);
     else
-        pthread_cond_signal(&work->some);
-    pthread_mutex_unlock(&work->lock);
+        rk_threads_wake(&work->threads);
+    pthread_mutex_unlock(&work->threads.lock);
 }
 
 static size_t read_count(struct rk_worker_pool *work, const size_t *count)
 {
-    pthread_mutex_lock(&work->lock);
+    pthread_mutex_lock(&work->threads.lock);
     size_t value = *count;
-    pthread_mutex_unlock(&work->lock);
+    pthread_mutex_unlock(&work->threads.lock);
     return value;
 }
 
@@ -224,21 +188,23 @@ size_t rk_worker_pool_parked(struct rk_worker_pool *work)
 
 bool rk_worker_pool_idle(struct rk_worker_pool *work)
 {
-    pthread_mutex_lock(&work->lock);
+    pthread_mutex_lock(&work->threads.lock);
     bool idle = work->waiting + work->running + work->parked == 0;
-    pthread_mutex_unlock(&work->lock);
+    pthread_mutex_unlock(&work->threads.lock);
     return idle;
 }
 
 void rk_worker_pool_abandon(struct rk_worker_pool *work)
 {
-    pthread_mutex_lock(&work->lock);
+    pthread_mutex_lock(&work->threads.lock);
     work->abandoned = true;
-    pthread_mutex_unlock(&work->lock);
+    pthread_mutex_unlock(&work->threads.lock);
 }
 
 void rk_worker_pool_stop(struct rk_worker_pool *work)
 {
-    if (work)
-        join_and_free(work);
+    if (!work)
+        return;
+    rk_threads_stop(&work->threads);
+    free_pool(work);
 }

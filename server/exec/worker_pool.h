@@ -42,9 +42,10 @@ struct rk_job {
 
 struct rk_worker_pool;
 
-/* NULL and *err on failure. `scratch_limit` bounds each worker's scratch memory in bytes (0 = none). */
-struct rk_worker_pool *rk_worker_pool_start(unsigned workers, size_t queue_limit, size_t scratch_limit,
-                                            struct rk_err *err);
+/* NULL and *err on failure. `name` is that of the threads and outlives them; `scratch_limit` bounds each
+ * worker's scratch memory in bytes (0 = none). */
+struct rk_worker_pool *rk_worker_pool_start(const char *name, unsigned workers, size_t queue_limit,
+                                            size_t scratch_limit, struct rk_err *err);
 
 /* Threads for every worker to borrow. Before the first submit; `pool` outlives the workers. */
 void rk_worker_pool_lend(struct rk_worker_pool *work, struct rk_pool *pool);

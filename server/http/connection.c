@@ -2,7 +2,6 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "app.h"
 #include "base/clock.h"
+#include "base/threads.h"
 #include "http/places.h"
 
 /* TCP_CLOSE_WAIT of <netinet/tcp.h>, which does not go together with <linux/tcp.h>, which alone has
@@ -161,7 +160,7 @@ bool rk_conns_start(struct rk_conns *conns, const struct rk_config *config, stru
     conns->limit = limit;
     pthread_mutex_init(&conns->lock, NULL);
     pthread_cond_init(&conns->wake, NULL);
-    return pthread_create(&conns->thread, NULL, watch, conns) == 0;
+    return rk_thread_start(&conns->thread, "connections", watch, conns);
 }
 
 void rk_conns_stop(struct rk_conns *conns)

@@ -15,7 +15,7 @@
 static void release(struct rk_exchange *exchange)
 {
     rk_wire_request_clear(&exchange->wire);
-    rk_body_free(&exchange->body, exchange->http->app->budget);
+    rk_body_free(&exchange->body, exchange->http->env->budget);
 }
 
 static void finish(struct rk_exchange *exchange)
@@ -35,7 +35,7 @@ static void call_api(struct rk_exchange *exchange)
                                  exchange->body.data,
                                  exchange->body.bytes,
                                  &exchange->who};
-    rk_api_call(exchange->http->app, &call, &exchange->answer);
+    rk_api_call(&exchange->http->env->api, &call, &exchange->answer);
 }
 
 static void on_worker(struct rk_job *job, struct rk_worker *worker)
@@ -43,7 +43,7 @@ static void on_worker(struct rk_job *job, struct rk_worker *worker)
     struct rk_exchange *exchange = (struct rk_exchange *)job;
     if (!exchange->is_infer)
         call_api(exchange);
-    else if (!rk_exchange_infer(exchange, worker))
+    else if (rk_exchange_infer(exchange, worker) == RK_INFER_PARKED)
         return;
     finish(exchange);
 }
@@ -51,7 +51,7 @@ static void on_worker(struct rk_job *job, struct rk_worker *worker)
 static void on_resume(struct rk_job *job, struct rk_worker *worker)
 {
     struct rk_exchange *exchange = (struct rk_exchange *)job;
-    if (rk_exchange_infer_on(exchange, worker))
+    if (rk_exchange_infer_on(exchange, worker) == RK_INFER_DONE)
         finish(exchange);
 }
 
@@ -88,7 +88,7 @@ static void check_framing(struct rk_exchange *exchange)
 bool rk_exchange_run(struct rk_exchange *exchange)
 {
     await(exchange);
-    struct rk_app *app = exchange->http->app;
+    const struct rk_transport_env *env = exchange->http->env;
     exchange->received_ns = rk_now_ns();
     exchange->meta.received_ns = exchange->received_ns;
     check_framing(exchange);
@@ -104,17 +104,17 @@ bool rk_exchange_run(struct rk_exchange *exchange)
     exchange->job.run = on_worker;
     exchange->job.drop = on_drop;
     exchange->job.resume = on_resume;
-    if (app->config.request_timeout)
-        exchange->job.deadline_ns = exchange->received_ns + app->config.request_timeout * 1000000u;
+    if (env->config->request_timeout)
+        exchange->job.deadline_ns = exchange->received_ns + env->config->request_timeout * 1000000u;
     rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_RUN);
     /* Suspended first: the worker may be done before submit returns. */
     MHD_suspend_connection(exchange->connection);
-    if (rk_worker_pool_submit(rk_route_queue(app, exchange->route), &exchange->job) == RANKD_OK)
+    if (rk_worker_pool_submit(rk_route_queue(&env->api, exchange->route), &exchange->job) == RANKD_OK)
         return true;
-    rk_metric_add(app->metrics, RK_METRIC_rejected, RK_REASON_QUEUE_FULL, 0, 1);
+    rk_metric_add(env->metrics, RK_METRIC_rejected, RK_REASON_QUEUE_FULL, 0, 1);
     (void)rk_fail(&exchange->err, RANKD_OVERLOADED,
                   "all workers are busy and %llu requests wait; try again in a moment",
-                  (unsigned long long)app->config.queue_requests);
+                  (unsigned long long)env->config->queue_requests);
     finish(exchange);
     return true;
 }
@@ -225,7 +225,7 @@ enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange)
     if (!response)
         return MHD_NO;
     await(exchange);
-    if (exchange->close_after || exchange->spare || rk_app_unready(exchange->http->app))
+    if (exchange->close_after || exchange->spare || rk_lifecycle_unready(exchange->http->env->lifecycle))
         add_header(response, "Connection", "close");
     if (computed)
         exchange->answer.http_status = 200;
@@ -263,22 +263,22 @@ static void log_call(const struct rk_exchange *exchange, const char *error)
         {"error", error, 0},
     };
     const bool light = exchange->route && exchange->route->kind == RK_ROUTE_LIGHT && status == 200;
-    rk_log_line(exchange->http->app->log, light ? RK_LOG_DEBUG : RK_LOG_INFO, "http", fields,
+    rk_log_line(exchange->http->env->log, light ? RK_LOG_DEBUG : RK_LOG_INFO, "http", fields,
                 *error ? sizeof fields / sizeof *fields : sizeof fields / sizeof *fields - 1);
 }
 
 static void account(struct rk_exchange *exchange)
 {
-    struct rk_app *app = exchange->http->app;
+    const struct rk_transport_env *env = exchange->http->env;
     const unsigned transport = exchange->json_length ? RK_TRANSPORT_HTTP_BINARY : RK_TRANSPORT_HTTP_JSON;
     int status = exchange->answer.http_status;
     if (!status) /* too slow, or the client went away */
         status = exchange->conn->guard.early_reply_sent ? 408 : 400;
-    rk_metric_add(app->metrics, RK_METRIC_responses, transport, rk_metric_status(status), 1);
-    rk_metric_add(app->metrics, RK_METRIC_received_bytes, transport, 0, (int64_t)exchange->body.bytes);
-    rk_metric_add(app->metrics, RK_METRIC_sent_bytes, transport, 0, (int64_t)exchange->sent_bytes);
+    rk_metric_add(env->metrics, RK_METRIC_responses, transport, rk_metric_status(status), 1);
+    rk_metric_add(env->metrics, RK_METRIC_received_bytes, transport, 0, (int64_t)exchange->body.bytes);
+    rk_metric_add(env->metrics, RK_METRIC_sent_bytes, transport, 0, (int64_t)exchange->sent_bytes);
     if (status >= 400 && status < 500 && status != 408) /* what is too slow was counted by the watcher */
-        rk_metric_add(app->metrics, RK_METRIC_rejected, reason_of(status), 0, 1);
+        rk_metric_add(env->metrics, RK_METRIC_rejected, reason_of(status), 0, 1);
     if (!exchange->is_infer) {
         log_call(exchange, exchange->err.text);
         return;
@@ -288,7 +288,7 @@ static void account(struct rk_exchange *exchange)
     const bool good = exchange->err.status == RANKD_OK && exchange->answer.http_status == 200;
     if (!good && exchange->err.status == RANKD_OK)
         (void)rk_fail(&exchange->err, RANKD_INVALID, "the client went away before its answer");
-    rk_infer_done(app, &exchange->meta, &exchange->wire.request, good ? &exchange->reply.info : NULL,
+    rk_infer_done(&env->infer, &exchange->meta, &exchange->wire.request, good ? &exchange->reply.info : NULL,
                   exchange->err.status, exchange->err.text,
                   exchange->written_ns ? rk_now_ns() - exchange->written_ns : 0);
 }
@@ -303,10 +303,10 @@ void rk_exchange_end(struct rk_exchange *exchange)
     if (exchange->awaited)
         atomic_fetch_sub(&http->in_flight, 1);
     if (exchange->counted_in_flight)
-        rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, -1);
+        rk_metric_add(http->env->metrics, RK_METRIC_in_flight, 0, 0, -1);
     rk_wire_request_clear(&exchange->wire);
     rk_region_bindings_end(&exchange->bindings);
-    rk_body_free(&exchange->body, http->app->budget);
+    rk_body_free(&exchange->body, http->env->budget);
     free(exchange->packed);
     free(exchange->answer.body);
     free(exchange->uri);

@@ -17,7 +17,7 @@
 
 #include "api/api.h"
 #include "api/route.h"
-#include "app.h"
+#include "api/transport.h"
 #include "codec/infer_reply.h"
 #include "codec/infer_request.h"
 #include "codec/inflate.h"
@@ -30,7 +30,7 @@
 #include "regions/regions.h"
 
 struct rk_http {
-    struct rk_app *app;
+    const struct rk_transport_env *env;
     struct MHD_Daemon *daemon;
     struct rk_conns conns;
     atomic_size_t
@@ -98,12 +98,12 @@ bool rk_exchange_header(struct rk_exchange *exchange, const char *method);
  * the connection is suspended. */
 bool rk_exchange_run(struct rk_exchange *exchange);
 
-/* The part of an inference on a worker. True: out or err is filled. False: the request is parked for a bank
- * and must not be touched any more; rk_exchange_infer_on() continues when its job is resumed, with the same
- * result. */
-bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+/* The part of an inference on a worker. RK_INFER_DONE: out or err is filled. RK_INFER_PARKED: the request
+ * waits for a bank and must not be touched any more; rk_exchange_infer_on() continues when its job is
+ * resumed, with the same result. */
+enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
-bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
+enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
 
 /* Queues the answer: result or error. */

@@ -81,7 +81,7 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
         return rk_exchange_answer(exchange);
     exchange->counted_in_flight = !exchange->route || exchange->route->kind != RK_ROUTE_LIGHT;
     if (exchange->counted_in_flight)
-        rk_metric_add(http->app->metrics, RK_METRIC_in_flight, 0, 0, 1);
+        rk_metric_add(http->env->metrics, RK_METRIC_in_flight, 0, 0, 1);
     if (exchange->err.status == RANKD_TOO_LARGE)
         rk_exchange_tell(exchange);
     acknowledge_at_once(exchange);
@@ -91,7 +91,7 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
 /* A body that is refused already is read and dropped, so that the client comes to read the answer. */
 static void on_piece(struct rk_exchange *exchange, const char *bytes, size_t count)
 {
-    struct rk_budget *budget = exchange->http->app->budget;
+    struct rk_budget *budget = exchange->http->env->budget;
     if (exchange->err.status == RANKD_OK &&
         rk_body_add(&exchange->body, budget, bytes, count, &exchange->err) != RANKD_OK) {
         rk_body_free(&exchange->body, budget);
@@ -145,7 +145,7 @@ static size_t leave_escaped(void *closure, struct MHD_Connection *connection, ch
 
 static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
 {
-    const struct rk_config *config = &http->app->config;
+    const struct rk_config *config = http->env->config;
     /* Half of the memory is the read buffer: a body comes in pieces of that size. It is mapped, and untouched
      * while the connection is idle. */
     const size_t memory = config->header_bytes > 65536 ? 2 * config->header_bytes : 131072;
@@ -179,15 +179,15 @@ static void free_http(struct rk_http *http)
 
 static enum rankd_status listen_and_serve(struct rk_http *http, struct rk_err *err)
 {
-    const struct rk_config *config = &http->app->config;
+    const struct rk_config *config = http->env->config;
     const bool tls = config->tls_cert[0] != '\0';
     if (tls && !(http->tls = rk_tls_new(config, err)))
         return err->status;
     const int listener = rk_listen_open(config->http, tls, http->url, err);
     if (listener < 0)
         return err->status;
-    const uint64_t limit = rk_descriptors_for(config->connections, RK_SPARE_PLACES, http->app->log);
-    if (!rk_conns_start(&http->conns, config, http->app->metrics, !tls, limit)) {
+    const uint64_t limit = rk_descriptors_for(config->connections, RK_SPARE_PLACES, http->env->log);
+    if (!rk_conns_start(&http->conns, config, http->env->metrics, !tls, limit)) {
         (void)close(listener);
         return rk_fail(err, RANKD_INTERNAL, "http: no thread could be started");
     }
@@ -199,19 +199,20 @@ static enum rankd_status listen_and_serve(struct rk_http *http, struct rk_err *e
     return rk_fail(err, RANKD_INTERNAL, "http: libmicrohttpd could not be started");
 }
 
-enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err)
+enum rankd_status rk_http_start(const struct rk_transport_env *env, struct rk_http **http, struct rk_err *err)
 {
-    if (strcmp(app->config.http, "off") == 0)
+    *http = NULL;
+    if (strcmp(env->config->http, "off") == 0)
         return RANKD_OK;
-    struct rk_http *http = calloc(1, sizeof *http);
-    if (!http)
+    struct rk_http *made = calloc(1, sizeof *made);
+    if (!made)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
-    http->app = app;
-    if (listen_and_serve(http, err) != RANKD_OK) {
-        free_http(http);
+    made->env = env;
+    if (listen_and_serve(made, err) != RANKD_OK) {
+        free_http(made);
         return err->status;
     }
-    app->http = http;
+    *http = made;
     return RANKD_OK;
 }
 
@@ -219,26 +220,26 @@ enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err)
  * more. */
 static void drain(struct rk_http *http)
 {
-    struct rk_app *app = http->app;
+    const struct rk_transport_env *env = http->env;
     rk_places_drain(&http->conns);
-    const uint64_t until = rk_now_ns() + app->config.drain_timeout * 1000000u;
-    while (atomic_load(&http->in_flight) && !atomic_load(&app->force_shutdown) && rk_now_ns() < until)
+    const uint64_t until = rk_now_ns() + env->config->drain_timeout * 1000000u;
+    while (atomic_load(&http->in_flight) && !atomic_load(&env->lifecycle->force_shutdown) &&
+           rk_now_ns() < until)
         (void)nanosleep(&(struct timespec){0, 5000000}, NULL);
     if (atomic_load(&http->in_flight))
-        rk_log_say(app->log, RK_LOG_WARN, "http", "%zu requests were not waited for",
+        rk_log_say(env->log, RK_LOG_WARN, "http", "%zu requests were not waited for",
                    atomic_load(&http->in_flight));
     /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its deadline. */
     if (atomic_load(&http->in_flight)) {
-        rk_worker_pool_abandon(app->workers);
-        rk_worker_pool_abandon(app->admin_queue);
+        rk_worker_pool_abandon(env->infer.workers);
+        rk_worker_pool_abandon(env->api.admin_queue);
     }
-    while (!rk_worker_pool_idle(app->workers) || !rk_worker_pool_idle(app->admin_queue))
+    while (!rk_worker_pool_idle(env->infer.workers) || !rk_worker_pool_idle(env->api.admin_queue))
         (void)nanosleep(&(struct timespec){0, 1000000}, NULL);
 }
 
-void rk_http_stop(struct rk_app *app)
+void rk_http_stop(struct rk_http *http)
 {
-    struct rk_http *http = app->http;
     if (!http)
         return;
     const MHD_socket listener = MHD_quiesce_daemon(http->daemon);
@@ -247,32 +248,26 @@ void rk_http_stop(struct rk_app *app)
     drain(http);
     MHD_stop_daemon(http->daemon);
     rk_conns_stop(&http->conns);
-    app->http = NULL;
     free_http(http);
 }
 
-bool rk_http_has_tls(const struct rk_app *app)
+bool rk_http_has_tls(const struct rk_http *http)
 {
-    return app->http && app->http->tls;
+    return http && http->tls;
 }
 
-enum rankd_status rk_http_reload(struct rk_app *app, struct rk_err *err)
+enum rankd_status rk_http_reload(const struct rk_http *http, struct rk_err *err)
 {
-    return rk_http_has_tls(app) ? rk_tls_reload(app->http->tls, err) : RANKD_OK;
+    return rk_http_has_tls(http) ? rk_tls_reload(http->tls, err) : RANKD_OK;
 }
 
-const char *rk_http_url(const struct rk_app *app)
-{
-    return app->http ? app->http->url : "";
-}
-
-void rk_http_announce(const struct rk_app *app, int fd)
+void rk_http_announce(const struct rk_http *http, int fd)
 {
     char line[RK_URL_TEXT + 16];
-    if (!app->http)
+    if (!http)
         return;
-    const int length = snprintf(line, sizeof line, "listening on %s\n", app->http->url);
+    const int length = snprintf(line, sizeof line, "listening on %s\n", http->url);
     if (rk_patient_write(fd, line, (size_t)length, ANNOUNCE_MS) <= 0)
-        rk_log_say(app->log, RK_LOG_WARN, "http", "standard output takes no \"listening on %s\"",
-                   app->http->url);
+        rk_log_say(http->env->log, RK_LOG_WARN, "http", "standard output takes no \"listening on %s\"",
+                   http->url);
 }

@@ -2,27 +2,28 @@
 #ifndef RK_HTTP_FRONT_H
 #define RK_HTTP_FRONT_H
 
-#include "app.h"
+#include "api/transport.h"
 
-/* A part of the daemon (app.h): listens and serves. With --http=off app->http stays NULL and RANKD_OK is
- * returned. */
-enum rankd_status rk_http_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
+struct rk_http;
+
+/* Listens and serves. With --http=off *http is NULL. `env` is used until the stop. */
+enum rankd_status rk_http_start(const struct rk_transport_env *env, struct rk_http **http, struct rk_err *err)
+    __attribute__((warn_unused_result));
 
 /* Refuses new requests, closes connections with incomplete ones, waits for running ones (at most
- * --drain-timeout; not at all after a forced shutdown), and closes all connections. */
-void rk_http_stop(struct rk_app *app);
+ * --drain-timeout; not at all after a forced shutdown), and closes all connections. NULL is fine here and
+ * below. */
+void rk_http_stop(struct rk_http *http);
 
 /* Reads the certificate and key again (SIGHUP), for new connections. On failure the old ones stay.
  * RANKD_OK without TLS. */
-bool rk_http_has_tls(const struct rk_app *app);
-enum rankd_status rk_http_reload(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
+bool rk_http_has_tls(const struct rk_http *http);
+enum rankd_status rk_http_reload(const struct rk_http *http, struct rk_err *err)
+    __attribute__((warn_unused_result));
 
 /* Writes `listening on http://ADDRESS:PORT`, a line; nothing without HTTP. Waits at most a second for a
  * reader. */
-void rk_http_announce(const struct rk_app *app, int fd);
-
-/* "http://127.0.0.1:8080", "" without HTTP. */
-const char *rk_http_url(const struct rk_app *app);
+void rk_http_announce(const struct rk_http *http, int fd);
 
 /* Checks the part of the configuration that needs no start, for --check-config. */
 enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *err)

@@ -23,7 +23,7 @@ static const char *header(const struct rk_exchange *exchange, const char *name)
 
 static enum rankd_status check_access(struct rk_exchange *exchange)
 {
-    struct rk_access *access = exchange->http->app->access;
+    struct rk_access *access = exchange->http->env->access;
     const char *host = header(exchange, "Host"), *origin = header(exchange, "Origin");
     struct rk_err unknown = {0};
     char named[256];
@@ -84,7 +84,7 @@ static size_t announced(const struct rk_exchange *exchange)
 
 static enum rankd_status check_body(struct rk_exchange *exchange)
 {
-    const struct rk_config *config = &exchange->http->app->config;
+    const struct rk_config *config = exchange->http->env->config;
     struct rk_body *body = &exchange->body;
     exchange->json_length = header(exchange, "Inference-Header-Content-Length");
     const bool binary = exchange->is_infer && exchange->json_length;
@@ -95,7 +95,7 @@ static enum rankd_status check_body(struct rk_exchange *exchange)
         return rk_fail(&exchange->err, RANKD_TOO_LARGE,
                        "the body has %zu bytes; it may have at most %zu (--%s)", body->announced, body->limit,
                        json_rules ? "json-bytes" : "body-bytes");
-    const size_t budget = rk_budget_limit(exchange->http->app->budget);
+    const size_t budget = rk_budget_limit(exchange->http->env->budget);
     if (body->announced > budget)
         return rk_fail(&exchange->err, RANKD_TOO_LARGE,
                        "the body has %zu bytes; all requests together may take %zu of memory "
@@ -124,7 +124,7 @@ static enum rankd_status check_model(struct rk_exchange *exchange)
 
 static enum rankd_status check_running(struct rk_exchange *exchange)
 {
-    const char *why = rk_app_unready(exchange->http->app);
+    const char *why = rk_lifecycle_unready(exchange->http->env->lifecycle);
     if (!exchange->route || exchange->route->scope == RK_SCOPE_NONE || !why)
         return RANKD_OK;
     return rk_fail(&exchange->err, RANKD_OVERLOADED, "rankd is %s; try again in a moment", why);

@@ -26,7 +26,7 @@ static size_t inflated_at_most(const struct rk_body *body, const struct rk_budge
 static enum rankd_status inflate_body(struct rk_exchange *exchange)
 {
     struct rk_body *body = &exchange->body;
-    struct rk_budget *budget = exchange->http->app->budget;
+    struct rk_budget *budget = exchange->http->env->budget;
     void *out;
     size_t out_bytes;
     if (exchange->encoding == RK_ENCODING_NONE)
@@ -62,7 +62,7 @@ static enum rankd_status json_part(struct rk_exchange *exchange, size_t *bytes)
         if (number == 0)
             return rk_wire_request_refuse_raw(exchange->wire.request.model, &exchange->err);
     }
-    const size_t limit = exchange->http->app->config.json_bytes;
+    const size_t limit = exchange->http->env->config->json_bytes;
     if (*bytes > limit)
         return rk_fail(&exchange->err, RANKD_TOO_LARGE,
                        "the JSON of the request has %zu bytes; it may have at most %zu (--json-bytes); send "
@@ -75,19 +75,19 @@ static enum rankd_status json_part(struct rk_exchange *exchange, size_t *bytes)
 static enum rankd_status parse_json(struct rk_exchange *exchange, const struct rk_model *model,
                                     size_t json_bytes)
 {
-    struct rk_app *app = exchange->http->app;
+    const struct rk_transport_env *env = exchange->http->env;
     struct rk_json_heap heap;
-    rk_json_heap_open(&heap, app->budget, exchange->body.reserved);
+    rk_json_heap_open(&heap, env->budget, exchange->body.reserved);
     const enum rankd_status status =
         rk_wire_request_parse(&exchange->wire, model, exchange->body.data, exchange->body.bytes, json_bytes,
-                              app->regions ? &exchange->bindings.finder : NULL, &exchange->err);
+                              env->api.regions ? &exchange->bindings.finder : NULL, &exchange->err);
     rk_json_heap_close(&heap);
     return status;
 }
 
 static enum rankd_status parse(struct rk_exchange *exchange)
 {
-    struct rk_budget *budget = exchange->http->app->budget;
+    struct rk_budget *budget = exchange->http->env->budget;
     struct rk_wire_request *wire = &exchange->wire;
     const struct rk_model *model = wire->request.model;
     size_t json_bytes;
@@ -95,9 +95,9 @@ static enum rankd_status parse(struct rk_exchange *exchange)
         return exchange->err.status;
     if (rk_body_reserve(&exchange->body, budget, rk_wire_storage(json_bytes), &exchange->err) != RANKD_OK)
         return exchange->err.status;
-    struct rk_app *app = exchange->http->app;
-    if (app->regions)
-        rk_region_bindings_start(&exchange->bindings, app->regions, exchange->who.name, budget,
+    const struct rk_transport_env *env = exchange->http->env;
+    if (env->api.regions)
+        rk_region_bindings_start(&exchange->bindings, env->api.regions, exchange->who.name, budget,
                                  exchange->body.reserved);
     enum rankd_status status = parse_json(exchange, model, json_bytes);
     wire->request.model = model;
@@ -167,20 +167,19 @@ static enum rankd_status prepare(struct rk_infer_meta *meta, struct rk_err *err)
     return exchange->err.status;
 }
 
-bool rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
+enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
 {
-    if (!rk_infer(exchange->http->app, worker, &exchange->wire.request, &exchange->meta, &exchange->reply,
-                  &exchange->err))
-        return false;
-    if (exchange->err.status != RANKD_OK)
-        return true;
+    const enum rk_infer_state state = rk_infer(&exchange->http->env->infer, worker, &exchange->wire.request,
+                                               &exchange->meta, &exchange->reply, &exchange->err);
+    if (state == RK_INFER_PARKED || exchange->err.status != RANKD_OK)
+        return state;
     exchange->written_ns = rk_now_ns() - exchange->write_ns;
     rk_wire_reply_complete(&exchange->out, &exchange->reply.info);
     pack(exchange);
-    return true;
+    return RK_INFER_DONE;
 }
 
-bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
 {
     struct rk_infer_meta *meta = &exchange->meta;
     const uint64_t begun = rk_now_ns();
@@ -192,10 +191,10 @@ bool rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     const uint64_t done = rk_now_ns();
     meta->parse_ns = done - begun;
     if (parsed != RANKD_OK)
-        return true;
+        return RK_INFER_DONE;
     if (meta->deadline_ns && done > meta->deadline_ns) {
         (void)rk_fail(&exchange->err, RANKD_DEADLINE, "the request's deadline passed before it was computed");
-        return true;
+        return RK_INFER_DONE;
     }
     rk_wire_reply_prepare(&exchange->wire, &exchange->reply);
     meta->job = &exchange->job;

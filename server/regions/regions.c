@@ -36,30 +36,32 @@ static bool is_kind(const struct rk_region *region, enum rk_region_kind kind)
     return (region->device != NULL) == (kind == RK_REGION_DEVICE);
 }
 
-enum rankd_status rk_regions_start(struct rk_app *app, struct rk_err *err)
+enum rankd_status rk_regions_start(const struct rk_config *config, struct rk_access *access,
+                                   struct rk_regions **regions, struct rk_err *err)
 {
-    if (!app->config.allow_shm_regions)
+    *regions = NULL;
+    if (!config->allow_shm_regions)
         return RANKD_OK;
-    if (!rk_access_has_tokens(app->access))
+    if (!rk_access_has_tokens(access))
         return rk_fail(
             err, RANKD_INVALID,
             "allow-shm-regions is set without tokens; a region belongs to the token that registered it");
-    if (app->config.shm_key_prefix[0] == '\0' || strchr(app->config.shm_key_prefix, '/'))
+    if (config->shm_key_prefix[0] == '\0' || strchr(config->shm_key_prefix, '/'))
         return rk_fail(err, RANKD_INVALID,
                        "shm-key-prefix is '%s'; it must be the beginning of a name, without a slash",
-                       app->config.shm_key_prefix);
-    app->regions = calloc(1, sizeof *app->regions);
-    if (!app->regions)
+                       config->shm_key_prefix);
+    struct rk_regions *made = calloc(1, sizeof *made);
+    if (!made)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
-    app->regions->config = &app->config;
-    app->regions->access = app->access;
-    (void)pthread_mutex_init(&app->regions->lock, NULL);
+    made->config = config;
+    made->access = access;
+    (void)pthread_mutex_init(&made->lock, NULL);
+    *regions = made;
     return RANKD_OK;
 }
 
-void rk_regions_stop(struct rk_app *app)
+void rk_regions_stop(struct rk_regions *regions)
 {
-    struct rk_regions *regions = app->regions;
     if (!regions)
         return;
     while (regions->first) {
@@ -69,7 +71,6 @@ void rk_regions_stop(struct rk_app *app)
     }
     (void)pthread_mutex_destroy(&regions->lock);
     free(regions);
-    app->regions = NULL;
 }
 
 /* Where the owner's region is linked from; the end of the list if there is none. With the lock held. */

@@ -16,20 +16,25 @@
 
 #include <stddef.h>
 
-#include "app.h"
+#include "base/budget.h"
+#include "base/err.h"
 #include "base/text.h"
 #include "codec/infer_request.h"
+#include "config/config.h"
 
+struct rk_access;
+struct rk_device;
 struct rk_regions;
 struct rk_region;
 
 enum { RK_REGION_NAME = 128, RK_REGION_KEY = 256 };
 
-/* The component (app.h): app->regions, NULL where --allow-shm-regions is not given. RANKD_INVALID without
- * tokens.
- */
-enum rankd_status rk_regions_start(struct rk_app *app, struct rk_err *err);
-void rk_regions_stop(struct rk_app *app);
+/* *regions is NULL where --allow-shm-regions is not given. RANKD_INVALID without tokens. `config` and
+ * `access` are used until the stop. */
+enum rankd_status rk_regions_start(const struct rk_config *config, struct rk_access *access,
+                                   struct rk_regions **regions, struct rk_err *err)
+    __attribute__((warn_unused_result));
+void rk_regions_stop(struct rk_regions *regions); /* NULL is fine */
 
 /* Registers `bytes` bytes at `offset` of the object `key`, with or without its leading "/", as `name` of
  * `owner`. RANKD_INVALID: a key outside the prefix, an object that is not there, is no regular file, belongs

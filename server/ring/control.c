@@ -109,7 +109,7 @@ static void ask(struct rk_peer *peer)
                           .body = call->body,
                           .body_bytes = call->body_bytes,
                           .who = &peer->who};
-    rk_api_call(peer->front->app, &api, &call->answer);
+    rk_api_call(&peer->front->env->api, &api, &call->answer);
 }
 
 static void run_call(struct rk_job *job, struct rk_worker *worker)
@@ -178,7 +178,7 @@ static void begin_control(struct rk_peer *peer, uint32_t tag, const char *line, 
     }
     call->job = (struct rk_job){.run = run_call, .drop = drop_call};
     atomic_store(&call->busy, true);
-    if (rk_worker_pool_submit(rk_route_queue(peer->front->app, route), &call->job) == RANKD_OK) {
+    if (rk_worker_pool_submit(rk_route_queue(&peer->front->env->api, route), &call->job) == RANKD_OK) {
         rk_peer_hold(peer);
         return;
     }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/threads.h"
 #include "ring/ring_internal.h"
 
 enum { BURST = 4, BACKLOG = 128, TAKE_OVER_TRIES = 20, TAKE_OVER_PAUSE_US = 50000 };
@@ -97,7 +97,7 @@ static uint64_t look_at_clock(struct rk_front *front)
 /* Looks at the rings for a bounded time, where nobody else who may spin does so now. True: there is work. */
 static bool spin(struct rk_front *front)
 {
-    uint64_t most = front->app->config.ring_spin_us * 1000u;
+    uint64_t most = front->env->config->ring_spin_us * 1000u;
     if (most == 0 || !rk_spin_may_loop(front))
         return false;
     uint64_t until = rk_now_ns() + most;
@@ -152,7 +152,7 @@ static void finish(struct rk_front *front)
         struct rk_peer *next;
         for (struct rk_peer *peer = front->peers; peer != NULL; peer = next) {
             next = peer->next;
-            if (is_idle(peer) || atomic_load(&front->app->force_shutdown))
+            if (is_idle(peer) || atomic_load(&front->env->lifecycle->force_shutdown))
                 rk_peer_hang_up(peer, NULL);
         }
         (void)rk_loop_wait(front->loop, ACCEPT_PAUSE_NS / 10);
@@ -200,7 +200,7 @@ static void take_over(const struct sockaddr_un *address)
 
 static enum rankd_status listen_at(struct rk_front *front, struct rk_err *err)
 {
-    const char *path = front->app->config.socket;
+    const char *path = front->env->config->socket;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path)
         return rk_fail(err, RANKD_INVALID, "socket: '%s' has %zu bytes; a Unix socket's path may have %zu",
@@ -211,7 +211,7 @@ static enum rankd_status listen_at(struct rk_front *front, struct rk_err *err)
         return rk_fail(err, RANKD_INTERNAL, "socket: %s", strerror(errno));
     take_over(&address);
     /* The uid is what counts; the mode keeps strangers from even connecting where nobody else is allowed. */
-    mode_t mode = front->app->config.ring_allow_uid[0] != '\0' ? 0666 : 0600;
+    mode_t mode = front->env->config->ring_allow_uid[0] != '\0' ? 0666 : 0600;
     if (bind(front->listener, (const struct sockaddr *)&address, sizeof address) != 0 ||
         chmod(path, mode) != 0 || listen(front->listener, BACKLOG) != 0)
         return rk_fail(err, RANKD_INVALID, "socket '%s' can't be listened on: %s", path, strerror(errno));
@@ -245,7 +245,7 @@ static void free_ring(struct rk_ring *ring)
 
 static enum rankd_status prepare(struct rk_front *front, struct rk_err *err)
 {
-    const struct rk_config *config = &front->app->config;
+    const struct rk_config *config = front->env->config;
     struct rk_quota_limits limits = {.connections = config->ring_connections,
                                      .uid_connections = config->ring_uid_segments,
                                      .bytes = config->ring_bytes,
@@ -262,19 +262,21 @@ static enum rankd_status prepare(struct rk_front *front, struct rk_err *err)
     if (front->loop == NULL)
         return err->status;
     if (note[0] != '\0')
-        rk_log_say(front->app->log, RK_LOG_WARN, "ring", "%s", note);
+        rk_log_say(front->env->log, RK_LOG_WARN, "ring", "%s", note);
     return listen_at(front, err);
 }
 
-enum rankd_status rk_ring_start(struct rk_app *app, struct rk_err *err)
+enum rankd_status rk_ring_start(const struct rk_transport_env *env, struct rk_ring **started,
+                                struct rk_err *err)
 {
-    if (strcmp(app->config.socket, "off") == 0)
+    *started = NULL;
+    if (strcmp(env->config->socket, "off") == 0)
         return RANKD_OK;
     struct rk_ring *ring = calloc(1, sizeof *ring);
     if (ring == NULL)
         return rk_fail(err, RANKD_OVERLOADED, "out of memory for the ring");
     struct rk_front *front = &ring->front;
-    front->app = app;
+    front->env = env;
     front->listener = -1;
     (void)pthread_mutex_init(&front->answering, NULL);
     (void)pthread_mutex_init(&front->ending, NULL);
@@ -282,30 +284,23 @@ enum rankd_status rk_ring_start(struct rk_app *app, struct rk_err *err)
         free_ring(ring);
         return err->status;
     }
-    sigset_t all, before; /* signals are main's business */
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&front->thread, NULL, loop_thread, front);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0) {
+    if (!rk_thread_start(&front->thread, "ring", loop_thread, front)) {
         free_ring(ring);
-        return rk_fail(err, RANKD_INTERNAL, "no thread for the ring: %s", strerror(rc));
+        return rk_fail(err, RANKD_INTERNAL, "no thread for the ring: %s", strerror(errno));
     }
-    app->ring = ring;
-    rk_log_say(app->log, RK_LOG_INFO, "ring", "listening on %s, by %s", front->path,
+    *started = ring;
+    rk_log_say(env->log, RK_LOG_INFO, "ring", "listening on %s, by %s", front->path,
                rk_loop_name(front->loop));
     return RANKD_OK;
 }
 
-void rk_ring_stop(struct rk_app *app)
+void rk_ring_stop(struct rk_ring *ring)
 {
-    struct rk_ring *ring = app->ring;
     if (ring == NULL)
         return;
     atomic_store(&ring->front.stop, true);
     rk_loop_wake(ring->front.loop);
     (void)pthread_join(ring->front.thread, NULL);
-    app->ring = NULL;
     (void)pthread_mutex_lock(&ring->front.ending); /* who ended the last peer is through */
     (void)pthread_mutex_unlock(&ring->front.ending);
     free_ring(ring);

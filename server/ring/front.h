@@ -2,15 +2,16 @@
 #ifndef RK_RING_FRONT_H
 #define RK_RING_FRONT_H
 
-#include "app.h"
+#include "api/transport.h"
 
-/* A part of the daemon (app.h). Sets app->ring; with --socket=off that stays NULL and RANKD_OK is returned.
- * Needs app->workers. */
-enum rankd_status rk_ring_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
+struct rk_ring;
 
-/* Takes no more requests, completes the taken ones, closes the connections, removes the socket. Does nothing
- * if app->ring is NULL.
- */
-void rk_ring_stop(struct rk_app *app);
+/* With --socket=off *ring is NULL. `env` is used until the stop. */
+enum rankd_status rk_ring_start(const struct rk_transport_env *env, struct rk_ring **ring, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Takes no more requests, completes the taken ones, closes the connections, removes the socket. NULL is
+ * fine. */
+void rk_ring_stop(struct rk_ring *ring);
 
 #endif

@@ -26,7 +26,7 @@ static enum rankd_status open_segment(struct rk_peer *peer, const struct rankd_h
         return rk_fail(err, RANKD_UNSUPPORTED,
                        "the client knows layouts %u to %u; this rankd knows only layout %u",
                        hello->version_min, hello->version_max, RANKD_SHM_VERSION);
-    uint32_t most = (uint32_t)front->app->config.ring_entries;
+    uint32_t most = (uint32_t)front->env->config->ring_entries;
     uint32_t entries = hello->entries == 0 ? DEFAULT_ENTRIES : hello->entries;
     entries = round_up(entries < most ? entries : most);
     if (entries > most)
@@ -38,7 +38,7 @@ static enum rankd_status open_segment(struct rk_peer *peer, const struct rankd_h
                        (unsigned long long)arena);
     if (rk_quota_take(front->quota, peer->uid, bytes, err) != RANKD_OK)
         return err->status;
-    peer->job_count = entries + (uint32_t)front->app->config.workers + 1;
+    peer->job_count = entries + (uint32_t)front->env->config->workers + 1;
     peer->jobs = calloc(peer->job_count, sizeof *peer->jobs);
     if (peer->jobs == NULL)
         rk_fail(err, RANKD_OVERLOADED, "rankd is out of memory");
@@ -49,8 +49,8 @@ static enum rankd_status open_segment(struct rk_peer *peer, const struct rankd_h
     }
     peer->memory = (struct rk_pin_candidate){.base = peer->segment.shared, .bytes = peer->segment.bytes};
     peer->quota_bytes = bytes;
-    rk_metric_add(front->app->metrics, RK_METRIC_ring_segments, 0, 0, 1);
-    rk_metric_add(front->app->metrics, RK_METRIC_ring_bytes, 0, 0, (int64_t)bytes);
+    rk_metric_add(front->env->metrics, RK_METRIC_ring_segments, 0, 0, 1);
+    rk_metric_add(front->env->metrics, RK_METRIC_ring_bytes, 0, 0, (int64_t)bytes);
     return RANKD_OK;
 }
 
@@ -84,7 +84,7 @@ static bool welcome(const struct rk_peer *peer, int segment_fd, const struct rk_
 
 static uint32_t spin_wanted(const struct rk_front *front, uint32_t wanted_us)
 {
-    uint64_t most = front->app->config.ring_spin_us;
+    uint64_t most = front->env->config->ring_spin_us;
     return (uint32_t)(wanted_us < most ? wanted_us : most) * 1000u;
 }
 

@@ -21,7 +21,7 @@ static void publish(struct rk_peer *peer, const struct rankd_shm_completion *com
     peer->outstanding--;
     (void)pthread_mutex_unlock(&peer->completing);
     rk_peer_ring(peer);
-    rk_metric_add(peer->front->app->metrics, RK_METRIC_responses, RK_TRANSPORT_RING,
+    rk_metric_add(peer->front->env->metrics, RK_METRIC_responses, RK_TRANSPORT_RING,
                   rk_metric_status(completion->status == 0 ? 200 : (int)completion->status), 1);
 }
 
@@ -30,20 +30,20 @@ static void publish(struct rk_peer *peer, const struct rankd_shm_completion *com
 static void complete(struct rk_ring_job *job, const struct rk_err *err)
 {
     struct rk_peer *peer = job->peer;
-    struct rk_app *app = peer->front->app;
+    const struct rk_transport_env *env = peer->front->env;
     bool failed = err->status != RANKD_OK;
     struct rankd_shm_completion completion = {.tag = job->tag,
                                               .status = (uint32_t)err->status,
                                               .queue_ns = job->meta.queue_ns,
                                               .compute_ns = job->meta.compute_ns + job->meta.append_ns};
-    rk_metric_add(app->metrics, RK_METRIC_ring_copied_bytes, 0, 0,
+    rk_metric_add(env->metrics, RK_METRIC_ring_copied_bytes, 0, 0,
                   (int64_t)atomic_load_explicit(&job->meta.copied, memory_order_relaxed));
     if (job->block != NULL)
         rk_descriptor_answer(job->block, &job->reply, err);
     publish(peer, &completion);
     rk_reply_clear(&job->reply);
-    rk_infer_done(app, &job->meta, &job->request, failed ? NULL : &job->reply.info, err->status, err->text,
-                  0);
+    rk_infer_done(&env->infer, &job->meta, &job->request, failed ? NULL : &job->reply.info, err->status,
+                  err->text, 0);
     atomic_store_explicit(&job->state, RK_RING_JOB_FREE, memory_order_release);
     rk_peer_release(peer);
 }
@@ -60,7 +60,8 @@ static void infer_on(struct rk_job *base, struct rk_worker *worker)
 {
     struct rk_ring_job *job = job_of(base);
     struct rk_err err = {0};
-    if (rk_infer(job->peer->front->app, worker, &job->request, &job->meta, &job->reply, &err))
+    if (rk_infer(&job->peer->front->env->infer, worker, &job->request, &job->meta, &job->reply, &err) ==
+        RK_INFER_DONE)
         complete(job, &err);
 }
 
@@ -94,12 +95,12 @@ static bool is_small(const struct rk_front *front, const struct rk_request *requ
     if (scores->data == NULL || request->params.bank[0] != '\0')
         return false;
     size_t item = rk_dtype_size(scores->dtype);
-    return item != 0 && scores->bytes / item <= front->app->config.ring_inline_items;
+    return item != 0 && scores->bytes / item <= front->env->config->ring_inline_items;
 }
 
 static uint64_t deadline(const struct rk_front *front, uint64_t now, uint64_t timeout_ns)
 {
-    uint64_t longest = front->app->config.request_timeout * 1000000u;
+    uint64_t longest = front->env->config->request_timeout * 1000000u;
     if (longest != 0 && (timeout_ns == 0 || timeout_ns > longest))
         timeout_ns = longest;
     return timeout_ns == 0 || timeout_ns > UINT64_MAX - now ? 0 : now + timeout_ns;
@@ -174,7 +175,7 @@ static void infer(struct rk_peer *peer, const struct rankd_shm_submission *entry
         return;
     }
     job->meta.host_region = &peer->memory; /* pinning it takes a while: the loop must not */
-    if (rk_worker_pool_submit(front->app->workers, &job->job) != RANKD_OK)
+    if (rk_worker_pool_submit(front->env->infer.workers, &job->job) != RANKD_OK)
         finish_with(job, RANKD_OVERLOADED, "the work queue is full or rankd is shutting down; try again");
 }
 

@@ -28,8 +28,8 @@ static void destroy(struct rk_peer *peer)
 {
     struct rk_front *front = peer->front;
     rk_control_clear(peer);
-    if (front->app->device != NULL)
-        rk_device_unpin(front->app->device, &peer->memory);
+    if (front->env->infer.device != NULL)
+        rk_device_unpin(front->env->infer.device, &peer->memory);
     rk_shm_segment_close(&peer->segment);
     if (peer->fd >= 0)
         (void)close(peer->fd);
@@ -71,7 +71,7 @@ static void complain(struct rk_peer *peer, const char *why)
     if (front->complaint_ns != 0 && now - front->complaint_ns < COMPLAINT_PAUSE_NS)
         return;
     front->complaint_ns = now;
-    rk_log_say(front->app->log, RK_LOG_WARN, "ring", "%s was hung up on: %s", peer->who.name, why);
+    rk_log_say(front->env->log, RK_LOG_WARN, "ring", "%s was hung up on: %s", peer->who.name, why);
 }
 
 static void give_memory_back(struct rk_peer *peer)
@@ -81,8 +81,8 @@ static void give_memory_back(struct rk_peer *peer)
     struct rk_front *front = peer->front;
     rk_shm_segment_abandon(&peer->segment);
     rk_quota_give(front->quota, peer->uid, peer->quota_bytes);
-    rk_metric_add(front->app->metrics, RK_METRIC_ring_segments, 0, 0, -1);
-    rk_metric_add(front->app->metrics, RK_METRIC_ring_bytes, 0, 0, -(int64_t)peer->quota_bytes);
+    rk_metric_add(front->env->metrics, RK_METRIC_ring_segments, 0, 0, -1);
+    rk_metric_add(front->env->metrics, RK_METRIC_ring_bytes, 0, 0, -(int64_t)peer->quota_bytes);
     peer->quota_bytes = 0;
 }
 
@@ -164,7 +164,7 @@ static struct rk_peer *new_peer(struct rk_front *front, int fd, const struct ucr
     peer->who.scopes = RK_SCOPE_ALL;
     peer->who.by_uid = true;
     (void)snprintf(peer->who.name, sizeof peer->who.name, "uid %u", (unsigned)who->uid);
-    peer->hello_until_ns = rk_now_ns() + front->app->config.ring_hello_timeout * 1000000u;
+    peer->hello_until_ns = rk_now_ns() + front->env->config->ring_hello_timeout * 1000000u;
     peer->receive = (struct rk_op){.fd = fd, .data = packet, .bytes = RANKD_PACKET_MAX + 1, .done = received};
     peer->watch = (struct rk_op){.fd = peer->pid_fd, .done = died};
     (void)pthread_mutex_init(&peer->completing, NULL);
@@ -173,7 +173,7 @@ static struct rk_peer *new_peer(struct rk_front *front, int fd, const struct ucr
 
 static bool is_allowed(const struct rk_front *front, uid_t uid)
 {
-    return uid == front->own_uid || rk_uids_have(front->app->config.ring_allow_uid, uid);
+    return uid == front->own_uid || rk_uids_have(front->env->config->ring_allow_uid, uid);
 }
 
 /* The reason, and the end. Nothing may be left unread: a socket that is closed with packets in it takes the

@@ -11,8 +11,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "api/api.h"
-#include "app.h"
+#include "api/transport.h"
 #include "device/device.h"
 #include "exec/infer.h"
 #include "exec/worker_pool.h"
@@ -85,7 +84,7 @@ struct rk_peer {
 };
 
 struct rk_front {
-    struct rk_app *app;
+    const struct rk_transport_env *env;
     struct rk_loop *loop;
     struct rk_quota *quota;
     pthread_t thread;

@@ -15,3 +15,8 @@ bench-engine: $(BUILD)/bench/engine
 
 tune: $(BUILD)/bench/tune
 	$(BUILD)/bench/tune
+
+# This build beside another one, by turns: make bench-compare OLD=/path/to/other/build
+.PHONY: bench-compare
+bench-compare: $(BUILD)/bench/engine all
+	/usr/bin/python3 tests/bench/compare.py $(OLD) $(BUILD)

@@ -2,7 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http_internal.h"
+#include "error_body.h"
+#include "http_json.h"
+#include "http_memory.h"
+#include "request.h"
 #include "targets.h"
 
 enum { ROOM = 64 };
@@ -27,7 +30,7 @@ void rk_fuzz_reply(const uint8_t *data, size_t bytes)
 {
     if (bytes < 4)
         return;
-    struct rankd_http http = {0};
+    struct rankd_piece *pieces = NULL;
     struct rankd_http_room rooms[RANKD_OUT_COUNT] = {0};
     struct rankd_reply reply;
     struct rankd_error error = {0};
@@ -42,11 +45,11 @@ void rk_fuzz_reply(const uint8_t *data, size_t bytes)
     char *body = malloc(size ? size : 1);
     assert(body);
     memcpy(body, data + 4, size);
-    int status = rankd_http_decode(&http, body, size, json, rooms, &reply);
+    int status = rankd_http_decode(&pieces, body, size, json, rooms, &reply);
     assert(status == reply.status && (status == RANKD_OK) == (reply.error[0] == '\0'));
     check(&reply, rooms);
     assert(rankd_fail_json(&error, RANKD_INVALID, body, size) == RANKD_INVALID);
     assert(error.text[0] && !strchr(error.text, '\n'));
-    rankd_http_give_all(&http);
+    rankd_http_give_all(&pieces);
     free(body);
 }

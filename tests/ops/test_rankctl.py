@@ -260,7 +260,7 @@ def test_banks_and_checkpoints_are_tables_that_hold_the_longest_names(make_daemo
         assert done.returncode == 0 and done.stdout == "created\n", done.stderr
     lines = rankctl("banks", url=daemon.url).stdout.splitlines()
     assert lines[0].split() == ["bank", "kind", "items", "capacity", "dim/lists", "version", "bytes", "durability", "state"]
-    assert [line.split() for line in lines[1:]] == [[name, "scores", "0", "1000", "3", "0", "0", "B", "interval", "ready"] for name in names]
+    assert [line.split() for line in lines[1:]] == [[name, "scores", "0", "1000", "3", "0", "512", "KiB", "interval", "ready"] for name in names]
     assert len({line.index("scores") for line in lines[1:]}) == 1
     status = rankctl("status", "--once", "--interval", "0.1", url=daemon.url).stdout
     assert all(re.search(rf"^{name} +0 +1000 ", status, re.M) for name in names)

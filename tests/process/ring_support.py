@@ -62,7 +62,19 @@ class Daemon:
         return self.process.pid
 
     def log(self):
-        return Path(self.log_path).read_text(errors="replace")
+        """Once nothing was added for a moment: a thread of its own writes the log."""
+        path, text, until = Path(self.log_path), None, time.monotonic() + 5
+        while text is None or (len(text) != path.stat().st_size and time.monotonic() < until):
+            text = path.read_bytes()
+            time.sleep(0.05)
+        return text.decode(errors="replace")
+
+    def await_log(self, words, timeout=10):
+        """The log is written by a thread of its own, soon after what it tells of."""
+        until = time.monotonic() + timeout
+        while words not in self.log():
+            assert time.monotonic() < until, f"the log has no {words!r}: {self.log()}"
+            time.sleep(0.01)
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

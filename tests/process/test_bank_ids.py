@@ -55,7 +55,7 @@ def send_all(daemon, numbers, threads=3, at_once=64):
 
 def assert_known(daemon, n, version):
     before = daemon.bank("bank")["version"]
-    with pytest.raises(Refused, match=f'409: batch_id "batch-{n}" was appended to bank "bank" as version {version}, '):
+    with pytest.raises(Refused, match=f'409: batch_id "batch-{n}" was appended to bank "bank" at version {version}, '):
         send(daemon.connect(), n)
     assert daemon.bank("bank")["version"] == before
 

@@ -35,7 +35,7 @@ def test_the_daemon_serves_and_its_files_stay_clean(tmp_path, closed):
         daemon.process.kill()
         daemon.process.wait()
     files = {path.name: path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()}
-    assert files == {"lock": b"", "format": b"rankd data 1\n"}
+    assert files == {"lock": b"", "format": b"rankd data 2\n"}
 
 
 @pytest.mark.parametrize("closed", SETS, ids=str)

@@ -18,15 +18,15 @@ def test_flat_and_nested_data_are_the_same_matrix(daemon, data):
 
 
 @pytest.mark.parametrize("data, words", [
-    ([[1, 2], [3, 4], [5, 6]], ["nested", "3 rows", "[2, 3]"]),
-    ([[1, 2, 3, 4, 5, 6]], ["nested", "1 rows"]),
-    ([[1, 2], [3, 4, 5, 6]], ["nested", "element 0"]),
-    ([[1, 2, 3], 4, 5, 6], ["nested", "4 rows"]),
-    ([[[1, 2, 3]], [[4, 5, 6]]], ["nested", "element 0"]),
-    ([[[1, 2, 3], [4, 5, 6]]], ["nested", "1 rows"]),
+    ([[1, 2], [3, 4], [5, 6]], ["nested", "3 elements in an array at depth 0", "[2, 3]"]),
+    ([[1, 2, 3, 4, 5, 6]], ["nested", "1 elements in an array at depth 0"]),
+    ([[1, 2], [3, 4, 5, 6]], ["nested", "2 elements in an array at depth 1"]),
+    ([[1, 2, 3], 4, 5, 6], ["nested", "4 elements in an array at depth 0"]),
+    ([[[1, 2, 3]], [[4, 5, 6]]], ["nested", "depth 1"]),
+    ([[[1, 2, 3], [4, 5, 6]]], ["nested", "depth 0"]),
     ([[1, 2, 3], [4, 5]], ["5 elements", "takes 6"]),
     ([1, 2, 3, 4, 5, 6, []], ["nested"]),
-    ([[1, 2, 3], [4, 5, [6]]], ["nested", "element 1"]),
+    ([[1, 2, 3], [4, 5, [6]]], ["nested", "depth 2"]),
 ], ids=str)
 def test_nesting_that_is_not_the_shapes_is_refused(daemon, data, words):
     answer = infer(daemon, request([2, 3], data))
@@ -37,7 +37,7 @@ def test_nesting_that_is_not_the_shapes_is_refused(daemon, data, words):
 def test_a_vector_has_no_rows(daemon):
     labels = {"name": "labels", "shape": [2], "datatype": "INT64", "data": [[1], [1]]}
     answer = infer(daemon, {"inputs": [{"name": "embeddings", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}, labels]})
-    assert answer.status == 400 and "data of input labels is nested, 2 rows; its shape [2] takes a flat array" in answer.error
+    assert answer.status == 400 and "data of input labels is nested otherwise than its shape [2]" in answer.error
 
 
 @pytest.mark.parametrize("shape, data", [([0, 3], [[]]), ([2, 0], [[]]), ([2, 0], [[], [], []]), ([2, 0], [[[]], [[]]])], ids=str)

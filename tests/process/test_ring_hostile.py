@@ -237,7 +237,7 @@ def test_impossible_indices_end_the_connection(daemon, what):
         assert raw.is_hung_up()
     with Raw(daemon.path) as raw:
         assert worked_example(raw)[0] == 0.5
-    assert "was hung up on" in daemon.log()
+    daemon.await_log("was hung up on")
 
 
 def test_cancels_of_everything_and_nothing_do_no_harm(daemon):

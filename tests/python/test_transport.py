@@ -1,6 +1,7 @@
 """Broken connections, restarts and overload: what is repeated, for how long, and what must not be."""
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -62,8 +63,18 @@ def test_a_reset_is_asked_again_and_without_patience_raised():
 
 
 def test_a_repeated_enqueue_bears_the_same_batch_id():
-    # Between two attempts it is asked since when the daemon has run.
-    with Breaking(resetting, answering(METADATA), resetting, answering(METADATA), answering(infer_reply((4, 4)))) as server:
+    def losing_two(server, connection):
+        # Between two attempts the client asks since when the daemon has run.
+        while read_request(server, connection):
+            if server.requests[-1].startswith(b"GET"):
+                connection.sendall(METADATA)
+            elif len(inferences(server)) < 3:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                return
+            else:
+                connection.sendall(infer_reply((4, 4)))
+
+    with Breaking(*[losing_two] * 10) as server:
         result = rankd.connect(server.url, retry_for=5).loss("ap", **EMBEDDINGS, bank="b")
         ids = [body_of(request)["parameters"]["batch_id"] for request in inferences(server)]
     assert len(ids) == 3 and set(ids) == {result.batch_id} and len(result.batch_id) >= 16

@@ -2,13 +2,20 @@
 bank."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .answers import document, documents, member
+from .names import segment
 
-if TYPE_CHECKING:
-    from .client import Client
+
+class Control(Protocol):
+    """What the banks need of a client: its control requests."""
+
+    def control(self, method: str, path: str, document: Mapping[str, Any] | None = None, *,
+                repeatable: bool | None = None) -> Any:
+        """The answer's JSON, None if it is empty. Raises RankdError."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ _Documents = list[dict[str, Any]]
 class Banks:
     """The banks of a daemon: client.banks."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Control) -> None:
         self._client = client
 
     def list(self) -> _States:
@@ -107,7 +114,5 @@ def _state(raw: dict[str, Any]) -> BankState:
 
 
 def _path(bank: str, tag: str | None = None) -> str:
-    from .client import _segment
-
-    path = f"/v2/banks/{_segment('bank', bank)}"
-    return path if tag is None else f"{path}/checkpoints/{_segment('checkpoint', tag)}"
+    path = f"/v2/banks/{segment('bank', bank)}"
+    return path if tag is None else f"{path}/checkpoints/{segment('checkpoint', tag)}"

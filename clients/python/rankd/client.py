@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from .answers import document, documents, member, parse
 from .banks import Banks
-from .errors import NotFound, ProtocolError, RankdError
+from .errors import ProtocolError, RankdError
+from .names import segment
 from .reply import check_reply
 from .results import LossResult, info_from
 from .retry import with_retries
@@ -181,15 +182,15 @@ class Client:
 
     def metadata(self, model: str | None = None) -> dict[str, Any]:
         """Name, version and extensions of the daemon, or inputs, outputs and parameters of a model."""
-        return self._document("GET", f"/v2/models/{_segment('model', model)}" if model else "/v2")
+        return self._document("GET", f"/v2/models/{segment('model', model)}" if model else "/v2")
 
     def config(self, model: str) -> dict[str, Any]:
         """The configuration of a model in the format of Triton."""
-        return self._document("GET", f"/v2/models/{_segment('model', model)}/config")
+        return self._document("GET", f"/v2/models/{segment('model', model)}/config")
 
     def stats(self, model: str | None = None) -> list[dict[str, Any]]:
         """Counts and times per model since the start of the daemon, in the format of Triton."""
-        path = f"/v2/models/{_segment('model', model)}/stats" if model else "/v2/models/stats"
+        path = f"/v2/models/{segment('model', model)}/stats" if model else "/v2/models/stats"
         return documents(self._document("GET", path).get("model_stats"), "model_stats")
 
     def models(self) -> list[str]:
@@ -219,7 +220,7 @@ class Client:
         return document(self.control(method, path), f"the answer to {method} {path}")
 
     def _infer(self, request: InferRequest, repeatable: bool = True) -> InferReply:
-        _segment("model", request.model)
+        segment("model", request.model)
         return with_retries(lambda: check_reply(self.transport.infer(request, self.timeout), request),
                             transport=self.transport, what=str(request), retry_for=self.retry_for, repeatable=repeatable)
 
@@ -257,12 +258,3 @@ def _output(reply: InferReply, name: str) -> NDArray[Any]:
         return reply.outputs[name]
     except KeyError:
         raise ProtocolError(f"the answer lacks the output {name}") from None
-
-
-def _segment(kind: str, name: str) -> str:
-    """Guards a path against names that would lead elsewhere. The daemon has the full rule; this is its safe superset."""
-    if not isinstance(name, str) or not name or name in (".", "..") or not all(c.isalnum() or c in "._-" for c in name):
-        raise NotFound(f"{kind} is {name!r}; names are of letters, digits, '.', '_' and '-'")
-    if not name.isascii():
-        raise NotFound(f"{kind} is {name!r}; names are of ASCII letters, digits, '.', '_' and '-'")
-    return name

@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bank/commit_pool.h"
 #include "unit/disk/disk.h"
 #include "unit/disk/states.h"
 
@@ -29,10 +28,12 @@ size_t __wrap_rk_rule_segment_bytes(const struct rk_bank_shape *shape)
 }
 
 /* The test commits by itself: there are no threads. */
-void __wrap_rk_commit_pool_add(struct rk_commit_pool *commit, struct rk_durable_bank *bank);
-void __wrap_rk_commit_pool_add(struct rk_commit_pool *commit, struct rk_durable_bank *bank)
+void __wrap_rk_threads_add(struct rk_threads *threads, struct rk_task *task);
+void __wrap_rk_threads_add(struct rk_threads *threads, struct rk_task *task)
 {
-    (void)commit, (void)bank;
+    (void)threads;
+    rk_durable_bank_release(
+        (struct rk_durable_bank *)((char *)task - offsetof(struct rk_durable_bank, commit_task)));
 }
 
 /* --- one run --- */

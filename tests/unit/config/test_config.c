@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "config/config.h"
+#include "config/config_table.h"
 
 static struct rk_err refused(const char *name, const char *value)
 {
@@ -48,6 +49,32 @@ static void defaults_are_within_their_own_bounds(void **state)
     rk_config_default(&again);
     assert_memory_equal(&config, &again, sizeof config);
     free(text);
+}
+
+/* A row names its words and their enumerators apart: as many of the one as of the other, in one order. */
+static void every_word_has_its_enumerator(void **state)
+{
+    (void)state;
+    size_t seen = 0;
+    for (size_t i = 0; i < rk_option_count; i++) {
+        const struct rk_option *option = &rk_options[i];
+        if (option->type != RK_OPTION_WORD)
+            continue;
+        size_t words = 1;
+        for (const char *c = option->words; *c; c++)
+            words += *c == '|';
+        assert_int_equal(option->max + 1, words);
+        assert_in_range(option->value, option->min, option->max);
+        seen++;
+    }
+    assert_true(seen > 0);
+    struct rk_config config;
+    struct rk_err err = {0};
+    rk_config_default(&config);
+    assert_int_equal(rk_config_set(&config, "io", "epoll", "here", &err), RANKD_OK);
+    assert_int_equal(config.io, RK_IO_EPOLL);
+    assert_int_equal(rk_config_set(&config, "log-level", "error", "here", &err), RANKD_OK);
+    assert_int_equal(config.log_level, RK_LOG_ERROR);
 }
 
 static void quantities_take_suffixes_and_refuse_what_overflows(void **state)
@@ -155,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_within_their_own_bounds),
+        cmocka_unit_test(every_word_has_its_enumerator),
         cmocka_unit_test(quantities_take_suffixes_and_refuse_what_overflows),
         cmocka_unit_test(a_misspelt_option_is_answered_with_the_nearest),
         cmocka_unit_test(every_float_reads_back_to_the_same_bits),

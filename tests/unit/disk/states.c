@@ -150,10 +150,10 @@ bool daemon_start(struct daemon *daemon, int durability)
     struct rk_err err = {0};
     struct rk_banks *banks = calloc(1, sizeof *banks);
     *daemon = (struct daemon){.durability = durability, .banks = banks};
-    daemon->app.config.banks = 10;
-    daemon->app.config.bank_items = 1000;
-    daemon->app.config.bank_bytes = (uint64_t)1 << 30;
-    banks->app = &daemon->app;
+    daemon->config.banks = 10;
+    daemon->config.bank_items = 1000;
+    daemon->config.bank_bytes = (uint64_t)1 << 30;
+    banks->config = &daemon->config;
     banks->lock_fd = banks->folder_fd = -1;
     banks->plain_io = true;
     (void)snprintf(banks->data, sizeof banks->data, "/disk/data");

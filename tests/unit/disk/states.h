@@ -42,7 +42,7 @@ void model_start(struct model *model);
 enum rankd_status model_apply(struct model *model, char letter, int durability);
 
 struct daemon {
-    struct rk_app app;
+    struct rk_config config;
     struct rk_banks *banks;
     int durability;
 };

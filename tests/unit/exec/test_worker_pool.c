@@ -83,7 +83,7 @@ static int start(void **state)
     (void)state;
     memset(tape.seen, 0, sizeof tape.seen);
     tape.open = false;
-    work = rk_worker_pool_start(1, 8, 0, &err);
+    work = rk_worker_pool_start("worker", 1, 8, 0, &err);
     return work ? 0 : -1;
 }
 

@@ -1,0 +1,21 @@
+#include "base/lifecycle.h"
+
+#include <stddef.h>
+#include <time.h>
+
+#include "base/clock.h"
+
+void rk_lifecycle_begin(struct rk_lifecycle *lifecycle)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    lifecycle->started_unix = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    lifecycle->started_ns = rk_now_ns();
+}
+
+const char *rk_lifecycle_unready(const struct rk_lifecycle *lifecycle)
+{
+    if (atomic_load(&lifecycle->ready))
+        return NULL;
+    return atomic_load(&lifecycle->stopping) ? "shutting down" : "starting";
+}
