@@ -1,4 +1,4 @@
-/* Limits of time, by CLOCK_MONOTONIC. */
+/* Time limits, by CLOCK_MONOTONIC. */
 #ifndef RANKD_CLOCK_H
 #define RANKD_CLOCK_H
 
@@ -8,7 +8,7 @@
 uint64_t rankd_now_ns(void);
 uint64_t rankd_until(uint64_t timeout_ns);
 
-/* From now until then, rounded up; an hour at most, after which one may ask again. 0: it is past. */
+/* Milliseconds from now until `until_ns`, rounded up; at most an hour, so that callers ask again. 0: past. */
 int rankd_milliseconds(uint64_t until_ns);
 
 #endif

@@ -8,7 +8,7 @@
 int rankd_fail(struct rankd_error *error, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* *reply becomes a failed one with that sentence; returns `status`. */
+/* Makes *reply a failed one with this sentence; returns `status`. */
 int rankd_reply_fail(struct rankd_reply *reply, int status, const char *sentence);
 
 #endif

@@ -81,7 +81,7 @@ struct rankd_transfer *rankd_http_find(struct rankd_http *http, uint64_t tag);
 bool rankd_http_wait_done(struct rankd_http *http, uint64_t tag, uint64_t until_ns);
 void rankd_http_wake(struct rankd_http *http); /* with the lock: something was enqueued */
 
-/* In a forked child: it keeps no connection of its parent's. */
+/* In a forked child: closes the connections of the parent. */
 void rankd_http_forked(rankd_client *client);
 
 #endif

@@ -19,10 +19,10 @@ struct rankd_http_room {
     uint64_t bytes; /* 0 with `to` NULL: the needed size */
 };
 
-/* Reads the body of a 200. Outputs without a place of their own are taken of *pieces (http_memory.h). Returns
- * the reply's status: RANKD_OK, RANKD_INVALID (an output does not fit its room), RANKD_NO_MEMORY,
- * RANKD_PROTOCOL (not a reply of rankd's: malformed, or without an output that was wanted). Outputs that
- * nobody wanted are passed over. */
+/* Reads the body of a 200. Memory for outputs without a destination is added to *pieces (http_memory.h).
+ * Returns the status of the reply: RANKD_OK, RANKD_INVALID (an output does not fit its room),
+ * RANKD_NO_MEMORY, RANKD_PROTOCOL (malformed, or without a requested output). Outputs that were not requested
+ * are skipped. */
 int rankd_http_decode(struct rankd_piece **pieces, const char *body, size_t bytes, size_t json_bytes,
                       const struct rankd_http_room *rooms, struct rankd_reply *reply);
 

@@ -1,4 +1,4 @@
-/* What datatypes, inputs and outputs are called on the wire, by their numbers. */
+/* Names of datatypes, inputs and outputs on the wire, by number. */
 #ifndef RANKD_NAMES_H
 #define RANKD_NAMES_H
 

@@ -1,4 +1,4 @@
-/* What both transports must know of a request, and of what a daemon may answer. */
+/* Checks of requests and answers that both transports use. */
 #ifndef RANKD_REQUEST_H
 #define RANKD_REQUEST_H
 
@@ -6,21 +6,21 @@
 
 #include "rankd.h"
 
-/* Checks what would otherwise be read out of bounds here, or what one of the transports has no way to say.
- * RANKD_MISUSE; RANKD_NOT_FOUND, RANKD_INVALID where a name is longer than any that the daemon knows. */
+/* Checks pointers and sizes that would be read out of bounds here, and values that a transport can't express.
+ * RANKD_MISUSE; RANKD_NOT_FOUND or RANKD_INVALID for a name longer than any that the daemon knows. */
 int rankd_check_request(const struct rankd_request *request, struct rankd_error *error);
 
-/* Room that an output may need at most, from the request's inputs; 0 if they do not tell. */
+/* Upper bound of the bytes of an output, from the inputs of the request; 0 if unknown. */
 uint64_t rankd_output_room(const struct rankd_request *request, int port);
 
-/* Whether the tensor is of one or two dimensions and of a type there is, and its bytes are what both need. */
+/* True if the tensor has one or two dimensions, a known type, and bytes that match both. */
 bool rankd_fits(const struct rankd_tensor *tensor);
 
-/* The same of an output that a daemon describes, which has the type that its port always has. */
+/* The same for an output that a daemon describes, which must have the type of its port. */
 bool rankd_output_fits(const struct rankd_tensor *output);
 
-/* Whether a daemon may end a request, or a call, so: RANKD_OK or an error's status. Others would be taken for
- * the library's own. */
+/* True if a daemon may report this status for a request or a call: RANKD_OK or a rankd_status. Others would
+ * be mistaken for statuses of the library. */
 bool rankd_is_status(long status);
 
 #endif

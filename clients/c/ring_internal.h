@@ -1,6 +1,7 @@
-/* The ring transport's insides. Each file uses those named before it: memory (ring_memory.c), descriptors
+/* Internals of the ring transport. Each file uses those named before it: memory (ring_memory.c), descriptors
  * (ring_encode.c), answers (ring_answer.c), waiting (ring_wait.c), requests (ring_request.c), control
- * requests (ring_control.c), connection (ring.c). `lock` guards everything but what says otherwise. */
+ * requests (ring_control.c), connection (ring.c). `lock` guards every member without a note to
+ * the contrary. */
 #ifndef RANKD_RING_INTERNAL_H
 #define RANKD_RING_INTERNAL_H
 
@@ -102,17 +103,18 @@ void rankd_ring_drop_retired(struct rankd_ring *ring);
 void rankd_ring_give(struct rankd_ring *ring, void *memory); /* NULL is fine */
 void rankd_ring_free_slot(struct rankd_ring *ring, struct rankd_slot *slot, bool keep_owned);
 
-/* ring_encode.c: writes the descriptor; 0 if it does not fit. Offsets of data are from `shared`. */
+/* ring_encode.c: writes the descriptor and returns its bytes; 0 if it does not fit. Offsets count from
+ * `shared`. */
 size_t rankd_ring_encode(void *descriptor, const struct rankd_request *request, const struct rankd_slot *slot,
                          const void *shared);
 
 /* ring_answer.c, both with the lock */
 void rankd_ring_answer(struct rankd_ring *ring, const char *packet, size_t bytes);
-void rankd_ring_call_over(struct rankd_ring *ring); /* the connection is */
+void rankd_ring_call_over(struct rankd_ring *ring); /* the connection ended */
 
 /* ring_wait.c */
 void rankd_ring_lose(struct rankd_ring *ring); /* with the lock; the connection is over */
-/* With the lock, which is let go while waiting. Returns RANKD_OK as soon as ready(ring, arg),
+/* With the lock, which is released while waiting. Returns RANKD_OK as soon as ready(ring, arg) is true,
  * RANKD_TIMEOUT, or RANKD_LOST. */
 int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),
                         uint64_t arg, uint64_t until_ns);

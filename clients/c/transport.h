@@ -1,4 +1,4 @@
-/* What a transport is to the calls of rankd.h: a way to the daemon, and what its urls begin with. */
+/* The interface between rankd.h and the transports, and the URL prefix of each transport. */
 #ifndef RANKD_TRANSPORT_H
 #define RANKD_TRANSPORT_H
 
@@ -16,7 +16,7 @@ struct rankd_transport {
     void (*arena)(rankd_client *client, uint64_t *bytes, uint64_t *largest_free);
     int (*submit)(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
                   struct rankd_error *error);
-    /* wait with limit 0: RANKD_PENDING if it is not there */
+    /* wait with timeout 0: RANKD_PENDING if there is no reply yet */
     int (*wait)(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
     int (*cancel)(rankd_client *client, uint64_t tag, bool discard);
     int (*call)(rankd_client *client, const char *method, const char *path, const void *body, size_t bytes,
@@ -24,7 +24,7 @@ struct rankd_transport {
     uint64_t (*daemon_id)(rankd_client *client);
 };
 
-/* First member of each transport's own struct. */
+/* First member of the struct of each transport. */
 struct rankd_client {
     const struct rankd_transport *transport;
     atomic_bool forked;
@@ -33,8 +33,8 @@ struct rankd_client {
 
 /* One row of the table in client.c. */
 struct rankd_transport_kind {
-    const char *prefix; /* of the urls that it takes */
-    /* `url` is whole, prefix included. On success *client is the caller's, with its `transport` set. */
+    const char *prefix; /* of its URLs */
+    /* `url` includes the prefix. On success the caller owns *client, and its `transport` is set. */
     int (*open)(const char *url, const struct rankd_options *options, rankd_client **client,
                 struct rankd_error *error);
 };
