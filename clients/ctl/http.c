@@ -11,6 +11,7 @@ struct ctl_http {
     char *body;
     size_t used, room;
     char why[2304];
+    char detail[CURL_ERROR_SIZE]; /* of the last call that failed */
 };
 
 /* What an answer may have at most. */
@@ -63,6 +64,7 @@ struct ctl_http *rankd_ctl_http_open(const struct ctl *ctl)
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, http);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(1000 * rankd_ctl_timeout(ctl))); /* of all of it */
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, http->detail);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     if (ctl->ca_file[0])
@@ -97,6 +99,20 @@ static void explain(struct ctl_http *http, long status)
     json_decref(answer);
 }
 
+/* libcurl's own words of what it met, where it has more than the name of the code. */
+static void explain_failure(struct ctl_http *http, CURLcode code)
+{
+    const char *what = http->detail[0] ? http->detail : curl_easy_strerror(code);
+    const char *hint = "";
+    if (code == CURLE_COULDNT_CONNECT)
+        hint = "; --url says where rankd listens";
+    else if (code == CURLE_OPERATION_TIMEDOUT)
+        hint = "; --timeout says how long an answer may take";
+    else if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY)
+        hint = "; is this address really a rankd?";
+    snprintf(http->why, sizeof http->why, "%s: %s%s", http->url, what, hint);
+}
+
 char *rankd_ctl_http_text(struct ctl_http *http, const char *method, const char *path, const char *body)
 {
     char url[2048];
@@ -105,6 +121,7 @@ char *rankd_ctl_http_text(struct ctl_http *http, const char *method, const char 
         base--;
     snprintf(url, sizeof url, "%.*s%s", (int)base, http->url, path);
     http->used = 0;
+    http->detail[0] = '\0';
     CURL *curl = http->curl;
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_POST, 0L);
@@ -117,8 +134,7 @@ char *rankd_ctl_http_text(struct ctl_http *http, const char *method, const char 
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     CURLcode code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
-        snprintf(http->why, sizeof http->why, "%s: %s%s", http->url, curl_easy_strerror(code),
-                 code == CURLE_COULDNT_CONNECT ? "; --url says where rankd listens" : "");
+        explain_failure(http, code);
         return NULL;
     }
     long status = 0;

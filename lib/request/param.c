@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/choices.h"
 #include "base/nearest.h"
 #include "base/number.h"
 
@@ -126,21 +127,6 @@ const char *rk_param_nearest(const char *name, uint32_t among)
     return nearest.best;
 }
 
-/* "list or batch", "macro, micro or sum" into text. */
-static const char *choices_text(const char *choices, char *text, size_t size)
-{
-    size_t at = 0;
-    for (const char *c = choices; *c && at + 5 < size; c++) {
-        if (*c != '|') {
-            text[at++] = *c;
-            continue;
-        }
-        at += (size_t)snprintf(text + at, size - at, "%s", strchr(c + 1, '|') ? ", " : " or ");
-    }
-    text[at] = '\0';
-    return text;
-}
-
 /* What the parameter may be, as the end of a sentence: "must be …". */
 static const char *bounds_text(const struct rk_param_row *row, char *text, size_t size)
 {
@@ -151,7 +137,7 @@ static const char *bounds_text(const struct rk_param_row *row, char *text, size_
                        rk_number_text(row->max, high));
         break;
     case RK_PARAM_CHOICE:
-        (void)snprintf(text, size, "%s", choices_text(row->choices, words, sizeof words));
+        (void)snprintf(text, size, "%s", rk_choices_text(row->choices, words, sizeof words));
         break;
     case RK_PARAM_FLAG:
         (void)snprintf(text, size, "true or false");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/choices.h"
 #include "base/nearest.h"
 #include "base/number.h"
 #include "base/text.h"
@@ -140,10 +141,7 @@ bool rk_doc_word(struct rk_doc *doc, const char *name, const char *words, int *o
         }
         at = end ? end + 1 : NULL;
     }
-    (void)snprintf(may, sizeof may, "one of %s", words);
-    for (char *c = may; (c = strchr(c, '|')) != NULL;)
-        *c = ' ';
-    return wrong(doc, name, value, err, may);
+    return wrong(doc, name, value, err, rk_choices_text(words, may, sizeof may));
 }
 
 static int add_text(const char *bytes, size_t count, void *text)
@@ -170,6 +168,21 @@ bool rk_doc_inner(struct rk_doc *doc, const char *name, char **out, size_t *byte
     return true;
 }
 
+/* A member that nobody asked for: what it could have been. */
+static enum rankd_status unknown(const struct rk_doc *doc, const char *key, const char *nearest,
+                                 struct rk_err *err)
+{
+    char names[512] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < doc->asked_count && at < sizeof names; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "", doc->asked[i]);
+    if (nearest)
+        return rk_fail(err, RANKD_INVALID, "\"%.64s\" is not known in %s; did you mean \"%s\"?", key,
+                       doc->what, nearest);
+    return rk_fail(err, RANKD_INVALID, "\"%.64s\" is not known in %s; it may have %s", key, doc->what,
+                   at ? names : "no members");
+}
+
 enum rankd_status rk_doc_done(struct rk_doc *doc, struct rk_err *err)
 {
     const char *key;
@@ -185,9 +198,7 @@ enum rankd_status rk_doc_done(struct rk_doc *doc, struct rk_err *err)
             rk_nearest_offer(&nearest, doc->asked[i]);
         }
         if (!known)
-            return rk_fail(err, RANKD_INVALID, "\"%.64s\" is not known in %s%s%s%s", key, doc->what,
-                           nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
-                           nearest.best ? "\"?" : "");
+            return unknown(doc, key, nearest.best, err);
     }
     return RANKD_OK;
 }

@@ -1,6 +1,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/choices.h"
 #include "config/config_table.h"
 
 /* A number with the largest suffix that leaves it whole. */
@@ -22,19 +23,6 @@ static void quantity(enum rk_option_type type, uint64_t value, char *text, size_
         }
     }
     (void)snprintf(text, size, "%llu", (unsigned long long)value);
-}
-
-static void join_words(const char *words, char *text, size_t size)
-{
-    size_t at = 0;
-    for (const char *c = words; *c && at + 5 < size; c++) {
-        if (*c != '|') {
-            text[at++] = *c;
-            continue;
-        }
-        at += (size_t)snprintf(text + at, size - at, "%s", strchr(c + 1, '|') ? ", " : " or ");
-    }
-    text[at] = '\0';
 }
 
 static void nth_word(const char *words, int position, char *text, size_t size)
@@ -65,7 +53,7 @@ const char *rk_option_bounds(const struct rk_option *option, char text[RK_OPTION
                        low, high);
         break;
     case RK_OPTION_WORD:
-        join_words(option->words, text, RK_OPTION_BOUNDS);
+        (void)rk_choices_text(option->words, text, RK_OPTION_BOUNDS);
         break;
     case RK_OPTION_FLAG:
         (void)snprintf(text, RK_OPTION_BOUNDS, "true or false");

@@ -47,6 +47,20 @@ def test_a_server_that_never_ends_is_left_in_time(files, command):
         done = rankctl(*command, *(files if command == ["loss"] else []), "--timeout", 0.4, "--url", server.url)
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("rankctl: "), done.stderr
         assert not server.patient
+        assert command[0] not in ("banks", "checkpoint") or ("timed out after" in done.stderr and "--timeout" in done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(("answer", "told"), [
+    (b"SSH-2.0-OpenSSH_9\r\n", "really a rankd"), (b"HTTP/9.9 200 OK\r\n\r\n", "really a rankd"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n", "Content-Length"), (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]", "remaining")])
+def test_what_is_wrong_with_an_answer_is_told(answer, told):
+    def send(server, connection):
+        read_request(server, connection)
+        connection.sendall(answer)
+
+    with Breaking(send) as server:
+        done = rankctl("banks", "--url", server.url)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and told in done.stderr, done.stderr
 
 
 def test_doctor_leaves_it_too_and_a_socket_that_takes_nobody(tmp_path):

@@ -122,6 +122,16 @@ def test_an_entry_that_is_no_object_is_shown_with_its_position(daemon, member, e
     assert answer.status == 400 and answer.error.startswith(shown + "; it must be an object"), answer.error
 
 
+@pytest.mark.parametrize(("member", "told"), [
+    ('"kind":"Scores"', 'was "Scores"; it must be embeddings or scores'), ('"durability":"often"', 'was "often"; it must be always, interval or none'),
+    ('"on_full":null', "was null; it must be refuse or memory"), ('"lits":1', 'did you mean "lists"?'),
+    ('"dim":4', '"dim" is not known in the bank\'s configuration; it may have kind, ')])
+def test_a_refused_configuration_is_told_what_it_may_be(daemon, member, told):
+    kind = "" if "kind" in member else '"kind":"scores",'
+    answer = ask(daemon, "PUT", "/v2/banks/told", ('{%s"lists":1,"capacity":10,%s}' % (kind, member)).encode())
+    assert answer.status == 400 and told in answer.error, answer.error
+
+
 @pytest.mark.parametrize("number", ["0.1", "-1.7", "3.4e+38", "Infinity"])
 def test_a_number_that_became_fp32_is_shown_in_its_short_form(daemon, number):
     text = ('{"inputs":[{"name":"scores","shape":[1,2],"datatype":"FP32","data":[1,2]},{"name":"targets","shape":[1,2],"datatype":"FP32",'
