@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/scratch.h"
 
 /* Threads lent to the engine. `run` calls task(arg, i) for each i in 0..count-1, on any threads in any order,
  * and returns when all have returned. `width` is the largest number of calls in flight at once (1 = the
@@ -17,29 +18,6 @@ struct rk_pool {
     unsigned width;
     void (*run)(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg);
 };
-
-/* Scratch memory of one worker, kept between requests so that a warm request allocates nothing. */
-struct rk_scratch;
-
-/* NULL if out of memory. `limit` bounds the bytes held at any time; 0 = no bound. */
-struct rk_scratch *rk_scratch_new(size_t limit);
-void rk_scratch_free(struct rk_scratch *scratch); /* NULL is fine */
-
-/* 64-byte aligned, uninitialised; lives until the mark it was taken after is released. NULL where memory or
- * the limit is exhausted: the caller then fails with RANKD_OVERLOADED. Bytes are not cleared. Not
- * thread-safe: only the owning request's thread takes and releases; tasks of a pool get their workspace
- * before they start. */
-void *rk_scratch_take(struct rk_scratch *scratch, size_t bytes) __attribute__((warn_unused_result));
-size_t rk_scratch_mark(const struct rk_scratch *scratch);
-void rk_scratch_release(struct rk_scratch *scratch, size_t mark);
-
-/* Bytes held now, and the most ever held: for metrics. */
-size_t rk_scratch_held(const struct rk_scratch *scratch);
-size_t rk_scratch_peak(const struct rk_scratch *scratch);
-
-/* Gives memory back to the system until at most `keep` bytes are held; for idle workers. Nothing may be
- * taken. */
-void rk_scratch_trim(struct rk_scratch *scratch, size_t keep);
 
 struct rk_kernels;       /* lib/kernels/kernel.h */
 struct rk_device;        /* lib/device/device.h */
@@ -63,6 +41,14 @@ static inline void rk_exec_copied(const struct rk_exec *exec, size_t bytes)
 {
     if (exec->copied && bytes > 0)
         (void)atomic_fetch_add_explicit(exec->copied, bytes, memory_order_relaxed);
+}
+
+/* True where nothing is computed and only the memory is measured that it would take: by functions that say
+ * so. They take and place memory as ever, at the worst of what only the data would tell, and read no data.
+ * The pool then stands for any pool; it is not run. */
+static inline bool rk_exec_measures(const struct rk_exec *exec)
+{
+    return rk_scratch_measures(exec->scratch);
 }
 
 /* RANKD_OK, or RANKD_DEADLINE with the sentence set. */

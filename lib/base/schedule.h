@@ -10,13 +10,13 @@
  * threads or the calling one alone. Each thread has a workspace of `workspace_bytes` of scratch (64-byte
  * aligned, uninitialised); no two calls use one workspace at a time. There are as many workspaces as threads,
  * or fewer where they would take more than `budget` bytes together or than the scratch memory has left, but
- * at least one. RANKD_OK when all returned, or RANKD_OVERLOADED if there is no memory for one workspace. */
+ * at least one. RANKD_OK when all returned, or RANKD_OVERLOADED if there is no memory for one workspace.
+ *
+ * Measuring, nothing is run: the most is counted that any number of threads takes, or one without a pool, for
+ * workspaces of that size or less. */
 enum rankd_status rk_schedule(const struct rk_exec *exec, size_t groups, size_t workspace_bytes,
                               size_t budget, void (*run)(void *job, size_t group, void *workspace), void *job,
                               struct rk_err *err) __attribute__((warn_unused_result));
-
-/* RANKD_OVERLOADED, in the same words wherever scratch memory ran out. */
-enum rankd_status rk_fail_scratch(struct rk_err *err, size_t bytes);
 
 /* Intermediate results per item that a request with many lists may take to use more threads, in bytes. */
 #define RK_WORKSPACE_PER_ITEM 8
