@@ -61,8 +61,8 @@ static enum rankd_status run_here(const struct rk_exec *exec, const struct rk_re
                                                                                               reply, err);
 }
 
-/* The device first, where it is chosen; what it does not do is done here, on copies of what lies there.
- */
+/* The device first, where it is chosen; requests that it does not compute are computed here, on copies of the
+ * tensors that lie there. */
 static enum rankd_status run_anywhere(const struct rk_exec *exec, struct rk_request *request,
                                       struct rk_reply *reply, struct rk_err *err)
 {
@@ -99,7 +99,7 @@ enum rankd_status rk_engine_run(const struct rk_exec *exec, const struct rk_requ
     return status;
 }
 
-/* Outputs that lie nowhere, whatever their size. */
+/* The outputs get addresses that are not written, and room for any size. */
 static void give_outputs_nowhere(struct rk_reply *reply)
 {
     for (unsigned o = 0; o < RK_OUT_COUNT; o++)
@@ -114,7 +114,8 @@ static size_t bytes_of(const struct rk_reply *reply)
     return bytes;
 }
 
-/* Takes the way of rk_engine_run(), with a scratch that measures. */
+/* The same code as a run, with a scratch that measures and outputs that lie nowhere: so the cost follows from
+ * what the code takes, and there is no second list of sizes that could differ. */
 size_t rk_engine_cost(const struct rk_request *request)
 {
     static struct rk_pool any_threads = {.width = RK_RANGES_MAX};
@@ -126,6 +127,6 @@ size_t rk_engine_cost(const struct rk_request *request)
     asked.outputs = (asked.outputs ? asked.outputs : asked.model->outputs_default) & asked.model->outputs;
     give_outputs_nowhere(&reply);
     if (run_here(&exec, &asked, &reply, &err) != RANKD_OK)
-        return SIZE_MAX; /* it will be refused */
+        return SIZE_MAX; /* too large: it will be refused */
     return rk_size_add(scratch.peak, bytes_of(&reply));
 }

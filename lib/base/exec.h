@@ -1,4 +1,4 @@
-/* What a request may use while it runs: threads, scratch memory, time. All of it is lent by the caller; the
+/* The means of a request while it runs: threads, scratch memory, time. All of it is lent by the caller; the
  * engine starts no thread and keeps no memory of its own. */
 #ifndef RK_BASE_EXEC_H
 #define RK_BASE_EXEC_H
@@ -34,18 +34,18 @@ struct rk_exec {
     atomic_size_t *copied; /* NULL: nobody asks. What rk_exec_copied() adds to */
 };
 
-/* So many bytes of the request's tensors, as they lie with the caller, were copied to memory of the engine's
- * own, or from there to an output of the caller's. Said by whoever copies, when it does. What passes through
- * registers and the first-level cache block by block is read in place, and is not a copy. */
+/* Counts bytes of the request's tensors, as they lie with the caller, that were copied to memory of the
+ * engine, or from there to an output of the caller. The code that copies calls it. Data that passes through
+ * registers and the first-level cache block by block is read in place: that is no copy. */
 static inline void rk_exec_copied(const struct rk_exec *exec, size_t bytes)
 {
     if (exec->copied && bytes > 0)
         (void)atomic_fetch_add_explicit(exec->copied, bytes, memory_order_relaxed);
 }
 
-/* True where nothing is computed and only the memory is measured that it would take: by functions that say
- * so. They take and place memory as ever, at the worst of what only the data would tell, and read no data.
- * The pool then stands for any pool; it is not run. */
+/* True where a computation is only measured: the functions that it consists of take and place memory as
+ * always, but neither read a tensor nor write an output. Sizes that depend on the data are taken at their
+ * largest. The pool, which is not run, stands for one of any width. Functions that can be measured say so. */
 static inline bool rk_exec_measures(const struct rk_exec *exec)
 {
     return rk_scratch_measures(exec->scratch);

@@ -20,8 +20,8 @@ static void work(void *arg, size_t thread)
         spread->run(spread->job, group, spread->workspaces + thread * spread->workspace_bytes);
 }
 
-/* Whatever the number of threads, and also where workspaces turn out smaller than these, so that more of them
- * fit the budget: they take one, or the budget. */
+/* On any number of threads, and also where workspaces turn out smaller, so that more of them fit the budget,
+ * they take one workspace or the budget. */
 static enum rankd_status measure_workspaces(const struct rk_exec *exec, size_t groups, size_t workspace_bytes,
                                             size_t budget, struct rk_err *err)
 {

@@ -1,7 +1,8 @@
 /* Scratch memory of one worker: a stack, kept between requests so that a warm request allocates nothing.
  *
  * A scratch that measures has no memory. It counts what code would take, so that the cost of a request comes
- * from the code that computes it. What is taken from it may be placed, but neither read nor written. */
+ * from the code that computes it. Memory taken from it has an address, but may neither be read nor written.
+ */
 #ifndef RK_BASE_SCRATCH_H
 #define RK_BASE_SCRATCH_H
 

@@ -132,7 +132,7 @@ static void write_outputs(const struct rk_retrieval *run, const struct rk_reques
         (void)write_gradient(run, RK_OUT_REF_GRADIENT, n_queries, run->items.refs, normalize, reply);
 }
 
-/* What the device leaves is computed from rows: mostly nothing. */
+/* The lists that the device leaves, mostly none, are computed from rows. */
 static enum rankd_status run_lists(struct rk_retrieval *run, const struct rk_request *request,
                                    struct rk_err *err)
 {

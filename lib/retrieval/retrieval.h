@@ -16,7 +16,7 @@
  * those of loss, gradient, list_loss and ref_gradient that request->outputs asks for (not 0 here). On failure
  * rk_engine_run() clears the reply.
  *
- * Measures (base/exec.h); of an unchecked request too, where only its sizes are checked.
+ * Measures (base/exec.h), unchecked requests too: of these only the sizes are looked at.
  *
  * Errors: RANKD_INVALID (names the field and the position), RANKD_OVERLOADED (scratch), RANKD_DEADLINE. */
 enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_request *request,

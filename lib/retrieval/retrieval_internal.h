@@ -39,8 +39,8 @@ enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err
 enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Computes what it can of the lists of a retrieval request: fills the losses, the sums
- * and `stalled` of those that it did and marks them as done; the rest is the caller's. */
+/* Computes those lists of a retrieval request that the device can: fills their losses, the sums and `stalled`
+ * and marks them as done. The caller computes the others. */
 void rk_device_retrieval(struct rk_device *device, const struct rk_request *request,
                          struct rk_retrieval *run);
 

@@ -7,7 +7,7 @@
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
 
-/* Up to so many ignored items are cut out of a list; more are marked. */
+/* Ignored items are cut out of a list up to this number; more are marked. */
 enum { SPLITS = 64 };
 
 struct similarity_rows {
@@ -105,7 +105,7 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
         .gradient = run->gradient, .sparse = rows->delta, .room = run->gradient ? run->items.total : 0};
     struct rk_exec alone = *run->exec; /* a list here is short, or there are many */
     alone.pool = NULL;
-    alone.copied = NULL; /* rows of similarities are nobody else's */
+    alone.copied = NULL; /* rows of similarities are the engine's own */
     enum rankd_status status =
         rk_list_run(&alone, run->kernels, &run->box, query->w, &list, rows->scratch, &out, err);
     mark(rows, query->match_counts, 0, 0);

@@ -1,11 +1,14 @@
 /* Lists whose rows do not fit: similarities come in tiles that stay in cache, are counted and forgotten.
  *
  * A block of queries goes through these steps:
- *   relevant   similarities of the relevant items, found through the index, from a product of their rows
- * alone; sample     every so manieth tile is counted, which gives windows (retrieval/list.h); stream every
- * tile is counted, and what lies in the windows is kept; finish     loss, differences of ranks, gradient. One
- * product of everything, and a thirtieth of one. A list whose windows did not hold is computed from its
- * complete row. */
+ *
+ *   relevant   similarities of the relevant items, which the index finds, from a product of their rows alone
+ *   sample     every 64th tile is counted, which gives windows (retrieval/list.h)
+ *   stream     every tile is counted, and the items in the windows are kept
+ *   finish     loss, differences of ranks, gradient
+ *
+ * That is one product of everything, and a thirtieth of one. A list whose windows were too narrow is computed
+ * from its complete row. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,12 +20,12 @@
 
 enum {
     BLOCK = 256, /* queries of a block at most: the product is fastest with many */
-    SAMPLE = 64, /* one tile of so many is looked at first */
+    SAMPLE = 64, /* one tile in 64 is looked at first */
     GROUP = 12,  /* queries whose relevant items are brought together: the step of the BLAS's kernels */
     MOST_RELEVANT = 16384 /* a list with more is computed from its row */
 };
 #define STORE_BYTES ((size_t)24 << 20) /* kept items */
-#define LISTS_BYTES ((size_t)12 << 20) /* what the lists of a block keep */
+#define LISTS_BYTES ((size_t)12 << 20) /* memory of the lists of a block */
 #define STRIP_BYTES ((size_t)8 << 20)  /* similarities within the batch */
 
 struct list_stream {
@@ -47,7 +50,7 @@ static bool streams(const struct rk_query *query)
            query->match_counts.ignored <= MOST_RELEVANT;
 }
 
-/* What a list keeps. */
+/* Memory of a list; 0 where it is computed from its row. */
 static size_t list_bytes(const struct rk_query *query)
 {
     const struct rk_match_counts *counts = &query->match_counts;
@@ -57,7 +60,7 @@ static size_t list_bytes(const struct rk_query *query)
 /* Queries from `first` on whose lists fit a block. */
 static size_t block_size(const struct rk_retrieval *run, size_t first)
 {
-    const bool measures = rk_exec_measures(run->exec); /* lists may be as small as can be */
+    const bool measures = rk_exec_measures(run->exec); /* then lists are as small as possible: most fit */
     size_t bytes = 0, count = 0;
     while (first + count < run->items.n_queries && count < BLOCK) {
         bytes += measures ? 0 : list_bytes(&run->query[first + count]);
@@ -69,7 +72,7 @@ static size_t block_size(const struct rk_retrieval *run, size_t first)
     return count;
 }
 
-/* What the lists of a block keep together, and the relevant items of the largest. */
+/* Memory of the lists of a block together, and the relevant items of the largest. */
 struct lists_size {
     size_t bytes;
     uint32_t most;
@@ -320,7 +323,7 @@ static size_t links_of(const struct rk_stream_list *list)
     return 1 + list->expected / (RK_LINK - RK_LINK_STEP);
 }
 
-/* Adds what a list gives to the gradient, relevant and kept items by turns as they stand on the ranked axis.
+/* Adds a list to the gradient, relevant and kept items by turns as they stand on the ranked axis.
  */
 static void add_gradient(struct list_stream *s, struct rk_stream_list *list)
 {

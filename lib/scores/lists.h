@@ -44,7 +44,7 @@ enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_e
 /* True if the engine reads the scores where they are. */
 bool rk_lists_scores_in_place(const struct rk_lists *lists);
 
-/* Bytes of the tensors, as sent, that loading so many lists copies. */
+/* Bytes of the tensors, as sent, that loading `count` lists copies. */
 size_t rk_lists_copied(const struct rk_lists *lists, size_t count);
 
 /* Bytes that a tile takes where it is not read in place. */

@@ -123,7 +123,8 @@ static bool count_some_columns(const struct rk_lists *lists, size_t first, size_
     return !bad;
 }
 
-/* What the threads share. A unit of the work is some whole lists, or a piece of a long one, or some columns.
+/* State that the threads share. A unit of work is some whole lists, or a piece of a long one, or some
+ * columns.
  */
 struct counting {
     const struct rk_lists *lists;

@@ -8,7 +8,7 @@
 
 #define ALIGNED(bytes) (((bytes) + 63) / 64 * 64)
 
-/* What a group of lists leaves; added up in order of the groups, so that threads change nothing. */
+/* The result of a group of lists; added up in order of the groups, so that threads change nothing. */
 struct list_group {
     struct rk_loss_term_total total;
     struct rk_err err;
@@ -273,7 +273,7 @@ static enum rankd_status collect(const struct run *run, struct rk_loss_term_tota
     return RANKD_OK;
 }
 
-/* How the term is divided: `threads` share a list, or each has lists of its own. */
+/* The term, divided into groups of lists. */
 static struct run run_of(struct rk_loss_term_job *job, const struct rk_loss_term *term)
 {
     struct run run = {.job = job,
@@ -288,8 +288,8 @@ static struct run run_of(struct rk_loss_term_job *job, const struct rk_loss_term
     return run;
 }
 
-/* Threads work on different lists where there are enough of them, else on one list together. Measured is what
- * covers both. */
+/* Threads work on different lists where there are enough of them, else on one list together. The memory that
+ * is measured covers both. */
 enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
                                    struct rk_loss_term_total *total, struct rk_err *err)
 {

@@ -29,14 +29,14 @@ struct rk_loss_term {
 /* Sums V and ΣP up. */
 void rk_loss_term_weigh(struct rk_loss_term *term);
 
-/* What a term leaves. */
+/* The result of a term. */
 struct rk_loss_term_total {
     struct rk_sum loss;
     struct rk_sum dropped, moved; /* |gradient| of memory's items, of all */
     size_t stalled, nonzero;
 };
 
-/* What the terms of a request have in common. */
+/* The state that the terms of a request have in common. */
 struct rk_loss_term_job {
     const struct rk_exec *exec;
     struct rk_blackbox box;

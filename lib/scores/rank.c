@@ -298,16 +298,16 @@ static enum rankd_status prepare(struct job *job, const struct rk_request *reque
     }
     if (status != RANKD_OK)
         return status;
-    if (job->upstream && !job->gradient)
-        status = rk_sparse_accumulator_start(&job->accumulator, job->exec->scratch, job->rows.lists * items,
-                                             items, 1, false, err);
-    if (status != RANKD_OK)
-        return status;
-    job->accumulator.list_room = items;
     job->per_group = items < RK_GROUP_ITEMS ? RK_GROUP_ITEMS / items : 1;
     job->groups = (job->rows.lists + job->per_group - 1) / job->per_group;
     job->group = rk_scratch_array(job->exec->scratch, job->groups, sizeof *job->group);
-    return job->group ? RANKD_OK : rk_fail_scratch(err, job->exec->scratch);
+    if (!job->group)
+        return rk_fail_scratch(err, job->exec->scratch);
+    if (job->upstream && !job->gradient)
+        status = rk_sparse_accumulator_start(&job->accumulator, job->exec->scratch, job->rows.lists * items,
+                                             items, 1, false, err);
+    job->accumulator.list_room = items;
+    return status;
 }
 
 static enum rankd_status write_sparse(struct job *job, unsigned outputs, struct rk_reply *reply,

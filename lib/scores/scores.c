@@ -1,5 +1,5 @@
-/* ap and recall on scores: what is counted before a gradient can be weighed, the two terms of the loss, and
- * the outputs. */
+/* ap and recall on scores: the counts on which the weights of a gradient depend, the two terms of the loss,
+ * and the outputs. */
 #include <string.h>
 
 #include "request/bank_view.h"
@@ -151,6 +151,13 @@ static void fill_info(const struct scores *s, struct rk_info *info)
     info->gradient_dropped = moved > 0 ? rk_sum_value(&s->total.dropped) / moved : 0;
 }
 
+static void write_loss(const struct scores *s, struct rk_reply *reply)
+{
+    fill_info(s, &reply->info);
+    if (asks(s, RK_OUT_BIT(RK_OUT_LOSS)))
+        *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
+}
+
 static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply, struct rk_err *err)
 {
     unsigned outputs = s->request->outputs;
@@ -169,7 +176,7 @@ static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply
     return RANKD_OK;
 }
 
-/* No machine holds so many; times what an item can take, they still do not overflow. */
+/* More than any machine holds; their bytes of memory do not overflow yet. */
 #define ELEMENTS_MAX (SIZE_MAX >> 12)
 
 bool rk_scores_measurable(const struct rk_request *request)
@@ -220,8 +227,6 @@ enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_requ
     if (status != RANKD_OK)
         return status;
     if (!rk_exec_measures(exec))
-        fill_info(&s, &reply->info);
-    if (asks(&s, RK_OUT_BIT(RK_OUT_LOSS)) && !rk_exec_measures(exec))
-        *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
+        write_loss(&s, reply);
     return s.job.gradient ? write_gradient(&s, reply, err) : RANKD_OK;
 }

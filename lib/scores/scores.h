@@ -14,8 +14,8 @@ enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_requ
 enum rankd_status rk_rank_run(const struct rk_exec *exec, const struct rk_request *request,
                               struct rk_reply *reply, struct rk_err *err) __attribute__((warn_unused_result));
 
-/* True if sizes allow it: the batch has items, lists can be counted, and no product of its sizes overflows.
- * What is larger is refused. Any request may be asked about. */
+/* True if the batch has items and its memory can be counted in bytes; larger requests are refused. Any
+ * request may be asked about. */
 bool rk_scores_measurable(const struct rk_request *request) __attribute__((warn_unused_result));
 
 #endif

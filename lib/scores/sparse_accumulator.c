@@ -4,7 +4,7 @@
 
 #include "request/out.h"
 
-enum { FEW = 4096, GUESS = 16 /* one item in so many changes its rank, in a first guess */ };
+enum { FEW = 4096, GUESS = 16 /* the first guess: one item in 16 changes its rank */ };
 
 static size_t guess(size_t items)
 {
@@ -12,9 +12,11 @@ static size_t guess(size_t items)
     return room < items ? room : items;
 }
 
+/* In place of those of the try before. */
 static enum rankd_status take_entries(struct rk_sparse_accumulator *accumulator, size_t room,
                                       struct rk_err *err)
 {
+    rk_scratch_release(accumulator->scratch, accumulator->mark);
     accumulator->room = room;
     accumulator->entry = rk_scratch_array(accumulator->scratch, room, sizeof *accumulator->entry);
     return accumulator->entry ? RANKD_OK : rk_fail_scratch(err, accumulator->scratch);
@@ -30,6 +32,7 @@ enum rankd_status rk_sparse_accumulator_start(struct rk_sparse_accumulator *accu
     accumulator->longest_list = longest_list;
     accumulator->terms = terms;
     accumulator->scratch = scratch;
+    accumulator->mark = rk_scratch_mark(scratch);
     accumulator->list_room = guess(longest_list);
     if (sum) {
         accumulator->sum = rk_scratch_array(scratch, elements, sizeof *accumulator->sum);

@@ -17,7 +17,8 @@ struct rk_sparse_entry {
 };
 
 /* Either `sum` (one FP64 number an item) or `entry` (one pair per difference, any order) is set. Rooms are
- * guesses: what did not fit is counted, and rk_sparse_accumulator_fits() makes room for a second try. */
+ * guesses: entries that did not fit are counted, and rk_sparse_accumulator_fits() makes room for another try.
+ */
 struct rk_sparse_accumulator {
     double *sum; /* [elements] */
     struct rk_sparse_entry *entry;
@@ -28,10 +29,12 @@ struct rk_sparse_accumulator {
     size_t elements, longest_list, terms;
     bool needed;
     struct rk_scratch *scratch;
+    size_t mark; /* before the entries */
 };
 
-/* Takes memory for a first guess; later functions take more of the same scratch. `terms` of the loss add to
- * it, lists of up to `longest_list` items. `sum`: the dense output of two terms. All these functions
+/* Takes memory for a first guess. Later functions take more from the same scratch, or give memory back to
+ * take it anew: whatever is taken after this call must be released before them. `terms` of the loss add to
+ * it, with lists of up to `longest_list` items. `sum`: the dense output of two terms. All these functions
  * measure. */
 enum rankd_status rk_sparse_accumulator_start(struct rk_sparse_accumulator *accumulator,
                                               struct rk_scratch *scratch, size_t elements,
