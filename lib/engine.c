@@ -1,5 +1,6 @@
 #include "engine.h"
 
+#include "base/ranges.h"
 #include "base/saturate.h"
 #include "device/device.h"
 #include "kernels/kernel.h"
@@ -19,41 +20,49 @@ static enum rankd_status run_embeddings(const struct rk_exec *exec, const struct
         return rk_retrieval_run(exec, request, reply, err);
     struct rk_request asked = *request;
     asked.outputs = (request->outputs & ~sparse) | dense;
-    struct rk_out given = reply->out[RK_OUT_GRADIENT];
-    bool wanted = request->outputs & dense;
-    if (!wanted)
-        reply->out[RK_OUT_GRADIENT] = (struct rk_out){0};
+    struct rk_out given = reply->out[RK_OUT_GRADIENT], *gradient = &reply->out[RK_OUT_GRADIENT];
+    const bool wanted = request->outputs & dense, measures = rk_exec_measures(exec);
+    if (!wanted && !measures)
+        *gradient = (struct rk_out){0};
     enum rankd_status status = rk_retrieval_run(exec, &asked, reply, err);
-    struct rk_out *gradient = &reply->out[RK_OUT_GRADIENT];
+    const size_t elements = gradient->bytes / sizeof(float);
     if (status == RANKD_OK)
-        status =
-            rk_out_compress(reply, request->outputs, gradient->data, gradient->bytes / sizeof(float), err);
-    if (!wanted) {
-        rk_exec_copied(exec, status == RANKD_OK ? rk_out_given(reply, RK_OUT_GRADIENT_INDICES) +
-                                                      rk_out_given(reply, RK_OUT_GRADIENT_VALUES)
-                                                : 0);
-        struct rk_reply spare = {.out = {[RK_OUT_GRADIENT] = *gradient}};
-        rk_reply_clear(&spare);
-        *gradient = given;
-        reply->outputs &= ~dense;
-    }
+        status = measures ? rk_out_sparse(reply, request->outputs, elements, err)
+                          : rk_out_compress(reply, request->outputs, gradient->data, elements, err);
+    if (wanted || measures)
+        return status;
+    rk_exec_copied(exec, status == RANKD_OK ? rk_out_given(reply, RK_OUT_GRADIENT_INDICES) +
+                                                  rk_out_given(reply, RK_OUT_GRADIENT_VALUES)
+                                            : 0);
+    struct rk_reply spare = {.out = {[RK_OUT_GRADIENT] = *gradient}};
+    rk_reply_clear(&spare);
+    *gradient = given;
+    reply->outputs &= ~dense;
     return status;
+}
+
+/* Scores that are measured may not have been checked: they may have any size and number of dimensions. */
+static enum rankd_status run_scores(const struct rk_exec *exec, const struct rk_request *request,
+                                    struct rk_reply *reply, struct rk_err *err)
+{
+    const bool measures = rk_exec_measures(exec);
+    const size_t *shape = request->in[RK_IN_SCORES].shape;
+    if (shape[0] == 0 || shape[1] == 0)
+        return (measures ? rk_empty_scores_prepare : rk_empty_scores_run)(request, reply, err);
+    if (measures && !rk_scores_measurable(request))
+        return rk_fail(err, RANKD_TOO_LARGE, "the scores have more items than can be computed");
+    return (request->model->loss ? rk_scores_run : rk_rank_run)(exec, request, reply, err);
 }
 
 static enum rankd_status run_here(const struct rk_exec *exec, const struct rk_request *request,
                                   struct rk_reply *reply, struct rk_err *err)
 {
-    if (!rk_request_embeds(request) && rk_batch_is_empty(request))
-        return rk_empty_scores_run(request, reply, err);
-    if (!request->model->loss)
-        return rk_rank_run(exec, request, reply, err);
-    if (rk_request_embeds(request))
-        return run_embeddings(exec, request, reply, err);
-    return rk_scores_run(exec, request, reply, err);
+    return (request->model->loss && rk_request_embeds(request) ? run_embeddings : run_scores)(exec, request,
+                                                                                              reply, err);
 }
 
-/* The device first, where it is chosen; what it does not do is done here, on copies of what lies there.
- */
+/* The device first, where it is chosen; requests that it does not compute are computed here, on copies of the
+ * tensors that lie there. */
 static enum rankd_status run_anywhere(const struct rk_exec *exec, struct rk_request *request,
                                       struct rk_reply *reply, struct rk_err *err)
 {
@@ -91,44 +100,34 @@ enum rankd_status rk_engine_run(const struct rk_exec *exec, const struct rk_requ
     return status;
 }
 
-/* `lists`: not more lists than that. */
-static size_t outputs_cost(const struct rk_request *request, size_t elements, size_t lists)
+/* The outputs get addresses that are not written, and room for any size. */
+static void give_outputs_nowhere(struct rk_reply *reply)
 {
-    unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
-    size_t cost = 0;
-    for (unsigned o = 0; o < RK_OUT_COUNT; o++) {
-        bool wide = o == RK_OUT_RANKS || o == RK_OUT_GRADIENT_INDICES;
-        size_t count = o == RK_OUT_LOSS ? 1 : o == RK_OUT_LIST_LOSS ? lists : elements;
-        if (outputs & RK_OUT_BIT(o))
-            cost = rk_size_add(cost, rk_size_times(count, wide ? sizeof(int64_t) : sizeof(float)));
-    }
-    return cost;
+    for (unsigned o = 0; o < RK_OUT_COUNT; o++)
+        reply->out[o] = (struct rk_out){.data = rk_scratch_nowhere(), .capacity = SIZE_MAX};
 }
 
-static size_t larger(const size_t *shape)
+static size_t bytes_of(const struct rk_reply *reply)
 {
-    return shape[0] > shape[1] ? shape[0] : shape[1];
+    size_t bytes = 0;
+    for (unsigned o = 0; o < RK_OUT_COUNT; o++)
+        bytes = rk_size_add(bytes, reply->out[o].bytes);
+    return bytes;
 }
 
-static size_t elements_of(const struct rk_tensor *tensor)
-{
-    return tensor->rank < 2 ? tensor->shape[0] : rk_size_times(tensor->shape[0], tensor->shape[1]);
-}
-
+/* The same code as a run, with a scratch that measures and outputs that lie nowhere: so the cost follows from
+ * what the code takes, and there is no second list of sizes that could differ. */
 size_t rk_engine_cost(const struct rk_request *request)
 {
-    if (request->in[RK_IN_EMBEDDINGS].data) {
-        size_t elements = rk_size_add(elements_of(&request->in[RK_IN_EMBEDDINGS]),
-                                      elements_of(&request->in[RK_IN_REF_EMBEDDINGS]));
-        /* One more for the dense gradient behind a sparse pair. */
-        return rk_size_add(
-            rk_size_add(outputs_cost(request, elements, request->in[RK_IN_EMBEDDINGS].shape[0]),
-                        rk_size_times(elements, sizeof(float))),
-            rk_retrieval_cost(request));
-    }
-    size_t elements = elements_of(&request->in[RK_IN_SCORES]);
-    size_t scratch = rk_batch_is_empty(request) ? 0
-                     : request->model->loss     ? rk_scores_cost(request)
-                                                : rk_rank_cost(request);
-    return rk_size_add(outputs_cost(request, elements, larger(request->in[RK_IN_SCORES].shape)), scratch);
+    static struct rk_pool any_threads = {.width = RK_RANGES_MAX};
+    struct rk_scratch scratch = rk_scratch_measuring();
+    const struct rk_exec exec = {.pool = &any_threads, .scratch = &scratch, .kernels = rk_kernels()};
+    struct rk_request asked = *request;
+    struct rk_reply reply = {0};
+    struct rk_err err = {0};
+    asked.outputs = (asked.outputs ? asked.outputs : asked.model->outputs_default) & asked.model->outputs;
+    give_outputs_nowhere(&reply);
+    if (run_here(&exec, &asked, &reply, &err) != RANKD_OK)
+        return SIZE_MAX; /* too large: it will be refused */
+    return rk_size_add(scratch.peak, bytes_of(&reply));
 }

@@ -12,8 +12,9 @@ enum rankd_status rk_engine_run(const struct rk_exec *exec, const struct rk_requ
                                 struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Upper bound of the bytes rk_engine_run will allocate for outputs and take as scratch, for a budget kept by
- * the caller. Valid for any request, checked or not; saturates at SIZE_MAX. */
+/* Upper bound of the bytes rk_engine_run() allocates for outputs and takes as scratch, on any number of
+ * threads, for a budget kept by the caller. Valid for any request, checked or not; reads no tensor and takes
+ * microseconds. SIZE_MAX where the bytes cannot be counted. */
 size_t rk_engine_cost(const struct rk_request *request);
 
 #endif

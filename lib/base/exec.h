@@ -1,4 +1,4 @@
-/* What a request may use while it runs: threads, scratch memory, time. All of it is lent by the caller; the
+/* The means of a request while it runs: threads, scratch memory, time. All of it is lent by the caller; the
  * engine starts no thread and keeps no memory of its own. */
 #ifndef RK_BASE_EXEC_H
 #define RK_BASE_EXEC_H
@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/scratch.h"
 
 /* Threads lent to the engine. `run` calls task(arg, i) for each i in 0..count-1, on any threads in any order,
  * and returns when all have returned. `width` is the largest number of calls in flight at once (1 = the
@@ -17,29 +18,6 @@ struct rk_pool {
     unsigned width;
     void (*run)(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg);
 };
-
-/* Scratch memory of one worker, kept between requests so that a warm request allocates nothing. */
-struct rk_scratch;
-
-/* NULL if out of memory. `limit` bounds the bytes held at any time; 0 = no bound. */
-struct rk_scratch *rk_scratch_new(size_t limit);
-void rk_scratch_free(struct rk_scratch *scratch); /* NULL is fine */
-
-/* 64-byte aligned, uninitialised; lives until the mark it was taken after is released. NULL where memory or
- * the limit is exhausted: the caller then fails with RANKD_OVERLOADED. Bytes are not cleared. Not
- * thread-safe: only the owning request's thread takes and releases; tasks of a pool get their workspace
- * before they start. */
-void *rk_scratch_take(struct rk_scratch *scratch, size_t bytes) __attribute__((warn_unused_result));
-size_t rk_scratch_mark(const struct rk_scratch *scratch);
-void rk_scratch_release(struct rk_scratch *scratch, size_t mark);
-
-/* Bytes held now, and the most ever held: for metrics. */
-size_t rk_scratch_held(const struct rk_scratch *scratch);
-size_t rk_scratch_peak(const struct rk_scratch *scratch);
-
-/* Gives memory back to the system until at most `keep` bytes are held; for idle workers. Nothing may be
- * taken. */
-void rk_scratch_trim(struct rk_scratch *scratch, size_t keep);
 
 struct rk_kernels;       /* lib/kernels/kernel.h */
 struct rk_device;        /* lib/device/device.h */
@@ -56,13 +34,21 @@ struct rk_exec {
     atomic_size_t *copied; /* NULL: nobody asks. What rk_exec_copied() adds to */
 };
 
-/* So many bytes of the request's tensors, as they lie with the caller, were copied to memory of the engine's
- * own, or from there to an output of the caller's. Said by whoever copies, when it does. What passes through
- * registers and the first-level cache block by block is read in place, and is not a copy. */
+/* Counts bytes of the request's tensors, as they lie with the caller, that were copied to memory of the
+ * engine, or from there to an output of the caller. The code that copies calls it. Data that passes through
+ * registers and the first-level cache block by block is read in place: that is no copy. */
 static inline void rk_exec_copied(const struct rk_exec *exec, size_t bytes)
 {
     if (exec->copied && bytes > 0)
         (void)atomic_fetch_add_explicit(exec->copied, bytes, memory_order_relaxed);
+}
+
+/* True where a computation is only measured: the functions that it consists of take and place memory as
+ * always, but neither read a tensor nor write an output. Sizes that depend on the data are taken at their
+ * largest. The pool, which is not run, stands for one of any width. Functions that can be measured say so. */
+static inline bool rk_exec_measures(const struct rk_exec *exec)
+{
+    return rk_scratch_measures(exec->scratch);
 }
 
 /* RANKD_OK, or RANKD_DEADLINE with the sentence set. */

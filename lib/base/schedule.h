@@ -10,13 +10,13 @@
  * exec->pool or, without one, on the calling thread. A workspace is `workspace_bytes` of scratch, 64-byte
  * aligned and uninitialised; no two calls use one at the same time. There is one workspace per thread, or
  * fewer (at least one) if all would exceed `budget` bytes or the free scratch memory. Returns RANKD_OK after
- * all calls, or RANKD_OVERLOADED if there is no memory for one workspace. */
+ * all calls, or RANKD_OVERLOADED if there is no memory for one workspace.
+ *
+ * Measuring, nothing is run: the most is counted that any number of threads takes, or one without a pool, for
+ * workspaces of that size or less. */
 enum rankd_status rk_schedule(const struct rk_exec *exec, size_t groups, size_t workspace_bytes,
                               size_t budget, void (*run)(void *job, size_t group, void *workspace), void *job,
                               struct rk_err *err) __attribute__((warn_unused_result));
-
-/* Sets and returns RANKD_OVERLOADED: `bytes` of scratch memory could not be had. */
-enum rankd_status rk_fail_scratch(struct rk_err *err, size_t bytes);
 
 /* Bytes per item that a request with many lists may use for the workspaces of several threads. */
 #define RK_WORKSPACE_PER_ITEM 8

@@ -60,6 +60,9 @@ struct rk_list_out {
 size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
                        unsigned threads, bool gradient);
 
+/* The most of these for any p, any kernels and up to that many threads. */
+size_t rk_list_scratch_most(uint32_t items, enum rk_dtype dtype, unsigned threads, bool gradient);
+
 /* For lists that are not computed because p = 0: does an item that is not ignored have no score, and which is
  * the first (position; 0 if there is none)? */
 bool rk_list_has_nan(const struct rk_list *list);

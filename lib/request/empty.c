@@ -13,11 +13,17 @@ bool rk_batch_is_empty(const struct rk_request *request)
     return scores->data && (scores->shape[0] == 0 || (scores->rank == 2 && scores->shape[1] == 0));
 }
 
-/* Every output that is there has its shape; list_loss is the only one with elements that were not set. */
-static enum rankd_status prepare(const struct rk_request *request, size_t lists, struct rk_reply *reply,
-                                 struct rk_err *err)
+static size_t lists_of(const struct rk_request *request)
 {
-    const size_t *shape = request->in[RK_IN_SCORES].shape;
+    const bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
+    return request->in[RK_IN_SCORES].shape[columns ? 1 : 0];
+}
+
+/* list_loss is the only output with elements that were not set. */
+enum rankd_status rk_empty_scores_prepare(const struct rk_request *request, struct rk_reply *reply,
+                                          struct rk_err *err)
+{
+    const size_t lists = lists_of(request), *shape = request->in[RK_IN_SCORES].shape;
     const struct {
         enum rk_output which;
         enum rk_dtype dtype;
@@ -43,9 +49,8 @@ static enum rankd_status prepare(const struct rk_request *request, size_t lists,
 enum rankd_status rk_empty_scores_run(const struct rk_request *request, struct rk_reply *reply,
                                       struct rk_err *err)
 {
-    const bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
-    const size_t lists = request->in[RK_IN_SCORES].shape[columns ? 1 : 0];
-    if (prepare(request, lists, reply, err) != RANKD_OK)
+    const size_t lists = lists_of(request);
+    if (rk_empty_scores_prepare(request, reply, err) != RANKD_OK)
         return err->status;
     if (request->outputs & RK_OUT_BIT(RK_OUT_LOSS))
         *(float *)reply->out[RK_OUT_LOSS].data = 0;

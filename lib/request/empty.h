@@ -17,4 +17,9 @@ bool rk_batch_is_empty(const struct rk_request *request) __attribute__((warn_unu
 enum rankd_status rk_empty_scores_run(const struct rk_request *request, struct rk_reply *reply,
                                       struct rk_err *err) __attribute__((warn_unused_result));
 
+/* The part of it that takes memory: gives every output that is asked for its shape. The request may be an
+ * unchecked one. */
+enum rankd_status rk_empty_scores_prepare(const struct rk_request *request, struct rk_reply *reply,
+                                          struct rk_err *err) __attribute__((warn_unused_result));
+
 #endif

@@ -48,19 +48,24 @@ enum rankd_status rk_out_vector(struct rk_reply *reply, enum rk_output which, en
     return rk_out_prepare(reply, which, dtype, 1, &n, err);
 }
 
+enum rankd_status rk_out_sparse(struct rk_reply *reply, unsigned outputs, size_t n, struct rk_err *err)
+{
+    enum rankd_status status = RANKD_OK;
+    if (outputs & RK_OUT_BIT(RK_OUT_GRADIENT_INDICES))
+        status = rk_out_vector(reply, RK_OUT_GRADIENT_INDICES, RK_INT64, n, err);
+    if (status == RANKD_OK && outputs & RK_OUT_BIT(RK_OUT_GRADIENT_VALUES))
+        status = rk_out_vector(reply, RK_OUT_GRADIENT_VALUES, RK_FP32, n, err);
+    return status;
+}
+
 enum rankd_status rk_out_compress(struct rk_reply *reply, unsigned outputs, const float *gradient, size_t n,
                                   struct rk_err *err)
 {
     size_t nonzero = 0;
     for (size_t i = 0; i < n; i++)
         nonzero += gradient[i] != 0;
-    enum rankd_status status = RANKD_OK;
-    if (outputs & RK_OUT_BIT(RK_OUT_GRADIENT_INDICES))
-        status = rk_out_vector(reply, RK_OUT_GRADIENT_INDICES, RK_INT64, nonzero, err);
-    if (status == RANKD_OK && outputs & RK_OUT_BIT(RK_OUT_GRADIENT_VALUES))
-        status = rk_out_vector(reply, RK_OUT_GRADIENT_VALUES, RK_FP32, nonzero, err);
-    if (status != RANKD_OK)
-        return status;
+    if (rk_out_sparse(reply, outputs, nonzero, err) != RANKD_OK)
+        return err->status;
     int64_t *index = reply->out[RK_OUT_GRADIENT_INDICES].data;
     float *value = reply->out[RK_OUT_GRADIENT_VALUES].data;
     bool indices = outputs & RK_OUT_BIT(RK_OUT_GRADIENT_INDICES);

@@ -20,6 +20,10 @@ enum rankd_status rk_out_vector(struct rk_reply *reply, enum rk_output which, en
 enum rankd_status rk_out_compress(struct rk_reply *reply, unsigned outputs, const float *gradient, size_t n,
                                   struct rk_err *err) __attribute__((warn_unused_result));
 
+/* Room for `n` entries of the sparse pair; those of the two that `outputs` asks for. */
+enum rankd_status rk_out_sparse(struct rk_reply *reply, unsigned outputs, size_t n, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
 /* Bytes of an output that lie in memory of the caller's; 0 where it is not there or was malloc'ed. */
 size_t rk_out_given(const struct rk_reply *reply, enum rk_output which);
 

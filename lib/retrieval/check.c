@@ -1,5 +1,7 @@
 #include "retrieval/check.h"
 
+#include <limits.h>
+
 #include "request/bank_view.h"
 #include "retrieval/retrieval.h"
 
@@ -133,4 +135,14 @@ enum rankd_status rk_retrieval_check(const struct rk_request *request, struct rk
     if (status == RANKD_OK)
         status = check_size(request, err);
     return status;
+}
+
+bool rk_retrieval_measurable(const struct rk_request *request)
+{
+    const struct rk_tensor *in = request->in;
+    const size_t n_queries = in[RK_IN_EMBEDDINGS].shape[0], dim = in[RK_IN_EMBEDDINGS].shape[1];
+    const size_t refs = sent(request, RK_IN_REF_EMBEDDINGS) ? in[RK_IN_REF_EMBEDDINGS].shape[0] : 0;
+    const size_t memory = request->bank_snapshot ? request->bank_snapshot->items : 0;
+    return n_queries <= RK_RETRIEVAL_BATCH_MAX && refs <= RK_LIST_MAX && memory <= RK_LIST_MAX &&
+           n_queries + refs + memory <= RK_LIST_MAX && dim <= INT_MAX;
 }

@@ -32,28 +32,30 @@ static void read_keys(const struct rk_exec *exec, const struct rk_tensor *in, in
 static const struct rk_labels *index_of(const struct rk_exec *exec, const int64_t *keys, size_t items)
 {
     void *memory = rk_scratch_take(exec->scratch, rk_labels_bytes(items));
-    if (!memory)
-        return NULL;
+    if (!memory || rk_exec_measures(exec))
+        return memory;
     struct rk_labels *labels = rk_labels_at(memory, keys, items, rk_labels_seed());
     rk_labels_add(labels, items);
     return labels;
 }
 
-/* The run of the batch or of the references: places `at`.. of items->rows, labels, ids. */
+/* The block of the batch or of the references: places `at`.. of items->rows, labels, ids. */
 static bool own_block(const struct rk_exec *exec, const struct rk_items *items, size_t at, size_t count,
-                      bool has_ids, struct rk_row_block *run)
+                      bool has_ids, struct rk_row_block *out)
 {
-    *run = (struct rk_row_block){.start = at,
-                                 .items = count,
-                                 .rows = items->rows + at * items->dim,
-                                 .dtype = RK_FP32,
-                                 .labels = items->labels + at};
-    run->by_label = index_of(exec, run->labels, count);
+    struct rk_row_block block = (struct rk_row_block){.start = at,
+                                                      .items = count,
+                                                      .rows = items->rows + at * items->dim,
+                                                      .dtype = RK_FP32,
+                                                      .labels = items->labels + at};
+    block.by_label = index_of(exec, block.labels, count);
     if (has_ids) {
-        run->ids = items->ids + at;
-        run->by_id = index_of(exec, run->ids, count);
+        block.ids = items->ids + at;
+        block.by_id = index_of(exec, block.ids, count);
     }
-    return run->by_label && (run->by_id || !has_ids);
+    if (!rk_exec_measures(exec))
+        *out = block;
+    return block.by_label && (block.by_id || !has_ids);
 }
 
 static struct rk_row_block chunk_block(const struct rk_bank_embeddings *bank,
@@ -76,57 +78,84 @@ static bool take_items(const struct rk_exec *exec, const struct rk_request *requ
 {
     size_t own = items->n_queries + items->refs;
     bool has_ids = request->in[RK_IN_IDS].data || request->in[RK_IN_REF_IDS].data;
-    items->row_block = rk_scratch_take(exec->scratch, items->row_blocks * sizeof *items->row_block);
-    items->rows = rk_scratch_take(exec->scratch, own * items->dim * sizeof *items->rows);
-    items->norms = rk_scratch_take(exec->scratch, own * sizeof *items->norms);
-    items->labels = rk_scratch_take(exec->scratch, own * sizeof *items->labels);
+    items->row_block = rk_scratch_array(exec->scratch, items->row_blocks, sizeof *items->row_block);
+    items->rows = rk_scratch_array(exec->scratch, own * items->dim, sizeof *items->rows);
+    items->norms = rk_scratch_array(exec->scratch, own, sizeof *items->norms);
+    items->labels = rk_scratch_array(exec->scratch, own, sizeof *items->labels);
     if (has_ids)
-        items->ids = rk_scratch_take(exec->scratch, own * sizeof *items->ids);
+        items->ids = rk_scratch_array(exec->scratch, own, sizeof *items->ids);
     return items->row_block && items->rows && items->norms && items->labels && (items->ids || !has_ids);
+}
+
+/* Embeddings, labels and ids of the batch or of the references: places `at`.. of rows, norms, labels, ids. */
+static enum rankd_status read_own(const struct rk_exec *exec, const struct rk_request *request,
+                                  const enum rk_input own[3], bool normalize, size_t at,
+                                  const struct rk_items *items, struct rk_err *err)
+{
+    const struct rk_tensor *rows = &request->in[own[0]], *labels = &request->in[own[1]],
+                           *ids = &request->in[own[2]];
+    rk_exec_copied(exec, rows->bytes);
+    if (rk_embeddings_read(rk_input_rows[own[0]].name, rows, normalize, items->rows + at * items->dim,
+                           items->norms + at, err) != RANKD_OK)
+        return err->status;
+    read_keys(exec, labels, items->labels + at);
+    if (ids->data)
+        read_keys(exec, ids, items->ids + at);
+    return RANKD_OK;
+}
+
+static const enum rk_input batch_inputs[] = {RK_IN_EMBEDDINGS, RK_IN_LABELS, RK_IN_IDS};
+static const enum rk_input ref_inputs[] = {RK_IN_REF_EMBEDDINGS, RK_IN_REF_LABELS, RK_IN_REF_IDS};
+
+static enum rankd_status read_values(const struct rk_exec *exec, const struct rk_request *request,
+                                     bool normalize, const struct rk_items *items, struct rk_err *err)
+{
+    enum rankd_status status = read_own(exec, request, batch_inputs, normalize, 0, items, err);
+    if (status == RANKD_OK && items->refs > 0)
+        status = read_own(exec, request, ref_inputs, normalize, items->n_queries, items, err);
+    return status;
+}
+
+/* The blocks of the request's own items, with an index each. */
+static bool add_own_blocks(const struct rk_exec *exec, const struct rk_request *request,
+                           struct rk_items *items)
+{
+    const bool ids = request->in[RK_IN_IDS].data, ref_ids = request->in[RK_IN_REF_IDS].data;
+    bool done = own_block(exec, items, 0, items->n_queries, ids, &items->row_block[0]);
+    if (done && items->refs > 0)
+        done = own_block(exec, items, items->n_queries, items->refs, ref_ids, &items->row_block[1]);
+    items->total = items->n_queries + items->refs;
+    return done;
+}
+
+static void add_chunks(const struct rk_bank_embeddings *bank, struct rk_items *items)
+{
+    struct rk_row_block *block = items->row_block + 1 + (items->refs > 0);
+    for (size_t c = 0; c < bank->chunks; c++) {
+        *block = chunk_block(bank, &bank->chunk[c], items->total);
+        items->total += block++->items;
+    }
 }
 
 enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_request *request, bool normalize,
                                 struct rk_items *items, struct rk_err *err)
 {
     const struct rk_tensor *in = request->in;
-    const struct rk_bank_embeddings *bank =
-        request->bank_snapshot ? &request->bank_snapshot->embeddings : NULL;
-    bool refs = in[RK_IN_REF_EMBEDDINGS].data != NULL;
+    const struct rk_bank_snapshot *bank = request->bank_snapshot;
     *items =
         (struct rk_items){.n_queries = in[RK_IN_EMBEDDINGS].shape[0], .dim = in[RK_IN_EMBEDDINGS].shape[1]};
-    items->refs = refs ? in[RK_IN_REF_EMBEDDINGS].shape[0] : 0;
-    items->row_blocks = 1 + (size_t)(items->refs > 0) + (bank ? bank->chunks : 0);
+    items->refs = in[RK_IN_REF_EMBEDDINGS].data ? in[RK_IN_REF_EMBEDDINGS].shape[0] : 0;
+    items->row_blocks = 1 + (size_t)(items->refs > 0) + (bank ? bank->embeddings.chunks : 0);
     if (!take_items(exec, request, items))
         return no_room(err);
-
-    size_t n_queries = items->n_queries;
-    rk_exec_copied(exec, in[RK_IN_EMBEDDINGS].bytes);
-    if (rk_embeddings_read("embeddings", &in[RK_IN_EMBEDDINGS], normalize, items->rows, items->norms, err) !=
-        RANKD_OK)
+    if (!rk_exec_measures(exec) && read_values(exec, request, normalize, items, err) != RANKD_OK)
         return err->status;
-    read_keys(exec, &in[RK_IN_LABELS], items->labels);
-    if (in[RK_IN_IDS].data)
-        read_keys(exec, &in[RK_IN_IDS], items->ids);
-    struct rk_row_block *run = items->row_block;
-    if (!own_block(exec, items, 0, n_queries, in[RK_IN_IDS].data != NULL, run++))
+    if (!add_own_blocks(exec, request, items))
         return no_room(err);
-    if (items->refs > 0) {
-        rk_exec_copied(exec, in[RK_IN_REF_EMBEDDINGS].bytes);
-        if (rk_embeddings_read("ref_embeddings", &in[RK_IN_REF_EMBEDDINGS], normalize,
-                               items->rows + n_queries * items->dim, items->norms + n_queries,
-                               err) != RANKD_OK)
-            return err->status;
-        read_keys(exec, &in[RK_IN_REF_LABELS], items->labels + n_queries);
-        if (in[RK_IN_REF_IDS].data)
-            read_keys(exec, &in[RK_IN_REF_IDS], items->ids + n_queries);
-        if (!own_block(exec, items, n_queries, items->refs, in[RK_IN_REF_IDS].data != NULL, run++))
-            return no_room(err);
-    }
-    items->total = n_queries + items->refs;
-    for (size_t c = 0; bank && c < bank->chunks; c++) {
-        *run = chunk_block(bank, &bank->chunk[c], items->total);
-        items->total += run++->items;
-    }
+    if (bank && rk_exec_measures(exec))
+        items->total += bank->items;
+    else if (bank)
+        add_chunks(&bank->embeddings, items);
     return RANKD_OK;
 }
 

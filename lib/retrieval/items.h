@@ -35,7 +35,8 @@ struct rk_items {
 struct rk_request;
 
 /* Reads and checks what a request says about its items. `normalize` is what counts for the request. Memory is
- * the scratch's. RANKD_INVALID (names field and position), RANKD_OVERLOADED. */
+ * the scratch's. RANKD_INVALID (names field and position), RANKD_OVERLOADED. Measures: only the sizes in
+ * *items are set. */
 enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_request *request, bool normalize,
                                 struct rk_items *items, struct rk_err *err)
     __attribute__((warn_unused_result));

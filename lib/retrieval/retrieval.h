@@ -16,13 +16,12 @@
  * those of loss, gradient, list_loss and ref_gradient that request->outputs asks for (not 0 here). On failure
  * rk_engine_run() clears the reply.
  *
+ * Measures (base/exec.h), unchecked requests too: of these only the sizes are looked at.
+ *
  * Errors: RANKD_INVALID (names the field and the position), RANKD_OVERLOADED (scratch), RANKD_DEADLINE. */
 enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_request *request,
                                    struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));
-
-/* Upper bound of the scratch bytes rk_retrieval_run() takes; saturates at SIZE_MAX. */
-size_t rk_retrieval_cost(const struct rk_request *request);
 
 /* Largest batch: the in-batch part grows with its square. */
 #define RK_RETRIEVAL_BATCH_MAX 16384

@@ -29,24 +29,20 @@ struct rk_retrieval {
 };
 
 /* Both compute the lists of queries that are not done: fill their losses, `sum` and `stalled`. RANKD_OK;
- * RANKD_INVALID (a similarity is not a number), RANKD_OVERLOADED, RANKD_DEADLINE.
+ * RANKD_INVALID (a similarity is not a number), RANKD_OVERLOADED, RANKD_DEADLINE. Both measure; of the
+ * queries only most_relevant and most_ignored are then looked at.
  *
  * rows: from complete rows of similarities, as many at a time as fit RK_ROWS_BYTES.
- * stream: in tiles; for lists too long for many rows to fit. */
+ * stream: in tiles; for lists too long for many rows to fit; goes on with rows where it has to. */
 enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err)
     __attribute__((warn_unused_result));
 enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Computes what it can of the lists of a retrieval request: fills the losses, the sums
- * and `stalled` of those that it did and marks them as done; the rest is the caller's. */
+/* Computes those lists of a retrieval request that the device can: fills their losses, the sums and `stalled`
+ * and marks them as done. The caller computes the others. */
 void rk_device_retrieval(struct rk_device *device, const struct rk_request *request,
                          struct rk_retrieval *run);
-
-/* Scratch bytes of rows for so many queries and items; and of stream, which goes on with rows where it has
- * to. */
-size_t rk_retrieval_rows_cost(size_t n_queries, size_t total, size_t dim);
-size_t rk_retrieval_stream_cost(size_t n_queries, size_t total, size_t dim);
 
 #define RK_ROWS_BYTES ((size_t)40 << 20)
 

@@ -7,7 +7,7 @@
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
 
-/* Up to so many ignored items are cut out of a list; more are marked. */
+/* Ignored items are cut out of a list up to this number; more are marked. */
 enum { SPLITS = 64 };
 
 struct similarity_rows {
@@ -26,8 +26,6 @@ struct similarity_rows {
 
 static size_t block_rows(size_t n_queries, size_t total)
 {
-    if (total == 0) /* an empty batch, of which the cost is asked */
-        return 0;
     size_t rows = RK_ROWS_BYTES / sizeof(float) / total;
     if (rows > RK_BATCH_TILE)
         rows = rows / RK_BATCH_TILE *
@@ -107,7 +105,7 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
         .gradient = run->gradient, .sparse = rows->delta, .room = run->gradient ? run->items.total : 0};
     struct rk_exec alone = *run->exec; /* a list here is short, or there are many */
     alone.pool = NULL;
-    alone.copied = NULL; /* rows of similarities are nobody else's */
+    alone.copied = NULL; /* rows of similarities are the engine's own */
     enum rankd_status status =
         rk_list_run(&alone, run->kernels, &run->box, query->w, &list, rows->scratch, &out, err);
     mark(rows, query->match_counts, 0, 0);
@@ -136,6 +134,8 @@ static size_t list_scratch(const struct rk_retrieval *run)
     /* `plan` may need more for fewer relevant items, so both ends of the range are asked. */
     size_t most = 0;
     uint32_t total = (uint32_t)run->items.total;
+    if (rk_exec_measures(run->exec))
+        return rk_list_scratch_most(total, RK_FP32, 1, run->gradient);
     for (size_t q = 0; q < run->items.n_queries; q++) {
         uint32_t p = run->query[q].match_counts.relevant;
         if (p == 0)
@@ -155,20 +155,20 @@ static bool take_rows(struct similarity_rows *rows)
     struct rk_scratch *scratch = run->exec->scratch;
     size_t total = run->items.total;
     rows->block = block_rows(run->items.n_queries, total);
-    rows->similarity = rk_scratch_take(scratch, rows->block * total * sizeof *rows->similarity);
+    rows->similarity = rk_scratch_array(scratch, rows->block * total, sizeof *rows->similarity);
     rows->targets = rk_scratch_take(scratch, total);
     rows->relevant =
-        rk_scratch_take(scratch, ((size_t)run->most_relevant + run->most_ignored) * sizeof(uint32_t));
-    rows->ignored = rk_scratch_take(scratch, run->most_ignored * sizeof(uint32_t));
-    rows->delta = rk_scratch_take(scratch, (run->gradient ? total : 0) * sizeof *rows->delta);
+        rk_scratch_array(scratch, (size_t)run->most_relevant + run->most_ignored, sizeof *rows->relevant);
+    rows->ignored = rk_scratch_array(scratch, run->most_ignored, sizeof *rows->ignored);
+    rows->delta = rk_scratch_array(scratch, run->gradient ? total : 0, sizeof *rows->delta);
     void *gradient = rk_scratch_take(scratch, rk_gradient_bytes(run->items.dim));
-    if (gradient)
+    if (gradient && !rk_exec_measures(run->exec))
         rows->gradient = rk_gradient_at(gradient, &run->items, run->kernels->tile, run->sum);
     rows->work = rk_scratch_take(scratch, rk_product_work(run->items.dim));
     rows->scratch_bytes = list_scratch(run);
     rows->scratch = rk_scratch_take(scratch, rows->scratch_bytes);
-    return rows->similarity && rows->targets && rows->relevant && rows->ignored && rows->delta &&
-           rows->gradient && rows->work && rows->scratch;
+    return rows->similarity && rows->targets && rows->relevant && rows->ignored && rows->delta && gradient &&
+           rows->work && rows->scratch;
 }
 
 static bool open_list(const struct rk_query *query)
@@ -187,11 +187,13 @@ static size_t next_open(const struct rk_retrieval *run, size_t from)
 enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err)
 {
     struct similarity_rows rows = {.run = run};
-    if (next_open(run, 0) == run->items.n_queries)
+    const bool measures = rk_exec_measures(run->exec);
+    if (!measures && next_open(run, 0) == run->items.n_queries)
         return RANKD_OK;
     if (!take_rows(&rows))
-        return rk_fail_scratch(
-            err, rk_retrieval_rows_cost(run->items.n_queries, run->items.total, run->items.dim));
+        return rk_fail_scratch(err, run->exec->scratch);
+    if (measures)
+        return RANKD_OK;
     memset(rows.targets, 0, run->items.total);
     for (size_t first = next_open(run, 0), count; first < run->items.n_queries;
          first = next_open(run, first + count)) {
@@ -212,12 +214,4 @@ enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err
             return err->status;
     }
     return RANKD_OK;
-}
-
-size_t rk_retrieval_rows_cost(size_t n_queries, size_t total, size_t dim)
-{
-    /* Rows; targets, positions, deltas and what a list takes: at most so many bytes an item. */
-    const size_t per_item = 1 + 8 + 8 + 96;
-    return block_rows(n_queries, total) * total * sizeof(float) + total * per_item + rk_product_work(dim) +
-           rk_gradient_bytes(dim) + ((size_t)1 << 20);
 }

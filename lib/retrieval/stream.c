@@ -1,11 +1,14 @@
 /* Lists whose rows do not fit: similarities come in tiles that stay in cache, are counted and forgotten.
  *
  * A block of queries goes through these steps:
- *   relevant   similarities of the relevant items, found through the index, from a product of their rows
- * alone; sample     every so manieth tile is counted, which gives windows (retrieval/list.h); stream every
- * tile is counted, and what lies in the windows is kept; finish     loss, differences of ranks, gradient. One
- * product of everything, and a thirtieth of one. A list whose windows did not hold is computed from its
- * complete row. */
+ *
+ *   relevant   similarities of the relevant items, which the index finds, from a product of their rows alone
+ *   sample     every 64th tile is counted, which gives windows (retrieval/list.h)
+ *   stream     every tile is counted, and the items in the windows are kept
+ *   finish     loss, differences of ranks, gradient
+ *
+ * That is one product of everything, and a thirtieth of one. A list whose windows were too narrow is computed
+ * from its complete row. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,12 +20,12 @@
 
 enum {
     BLOCK = 256, /* queries of a block at most: the product is fastest with many */
-    SAMPLE = 64, /* one tile of so many is looked at first */
+    SAMPLE = 64, /* one tile in 64 is looked at first */
     GROUP = 12,  /* queries whose relevant items are brought together: the step of the BLAS's kernels */
     MOST_RELEVANT = 16384 /* a list with more is computed from its row */
 };
 #define STORE_BYTES ((size_t)24 << 20) /* kept items */
-#define LISTS_BYTES ((size_t)12 << 20) /* what the lists of a block keep */
+#define LISTS_BYTES ((size_t)12 << 20) /* memory of the lists of a block */
 #define STRIP_BYTES ((size_t)8 << 20)  /* similarities within the batch */
 
 struct list_stream {
@@ -35,6 +38,10 @@ struct list_stream {
     void *work;                  /* of the product */
     struct rk_list_work list_work;
     struct rk_store store;
+    uint32_t *ignored;            /* [most_ignored] of a list */
+    uint32_t *position;           /* [GROUP, most relevant items of a list] */
+    float *queries;               /* [GROUP, dim] */
+    struct rk_gradient *gradient; /* NULL: not wanted */
 };
 
 static bool streams(const struct rk_query *query)
@@ -43,15 +50,20 @@ static bool streams(const struct rk_query *query)
            query->match_counts.ignored <= MOST_RELEVANT;
 }
 
+/* Memory of a list; 0 where it is computed from its row. */
+static size_t list_bytes(const struct rk_query *query)
+{
+    const struct rk_match_counts *counts = &query->match_counts;
+    return streams(query) ? rk_stream_list_bytes(counts->relevant, counts->relevant + counts->ignored) : 0;
+}
+
 /* Queries from `first` on whose lists fit a block. */
 static size_t block_size(const struct rk_retrieval *run, size_t first)
 {
+    const bool measures = rk_exec_measures(run->exec); /* then lists are as small as possible: most fit */
     size_t bytes = 0, count = 0;
     while (first + count < run->items.n_queries && count < BLOCK) {
-        const struct rk_match_counts *match_counts = &run->query[first + count].match_counts;
-        if (streams(&run->query[first + count]))
-            bytes +=
-                rk_stream_list_bytes(match_counts->relevant, match_counts->relevant + match_counts->ignored);
+        bytes += measures ? 0 : list_bytes(&run->query[first + count]);
         if (count > 0 &&
             (bytes > LISTS_BYTES || (count + 1) * run->items.n_queries * sizeof(float) > STRIP_BYTES))
             break;
@@ -60,19 +72,39 @@ static size_t block_size(const struct rk_retrieval *run, size_t first)
     return count;
 }
 
-/* Memory of a block; released by the caller. */
-static bool take_block(struct list_stream *s)
+/* Memory of the lists of a block together, and the relevant items of the largest. */
+struct lists_size {
+    size_t bytes;
+    uint32_t most;
+};
+
+/* block_size() lets lists of LISTS_BYTES pass, or a single one of any size. */
+static struct lists_size worst_lists(const struct list_stream *s)
 {
-    struct rk_scratch *scratch = s->run->exec->scratch;
-    const struct rk_items *items = &s->run->items;
-    uint32_t most = 1;
-    s->lists = 0;
-    s->list = rk_scratch_take(scratch, s->count * sizeof *s->list);
-    s->strip = rk_scratch_take(scratch, s->count * items->n_queries * sizeof(float));
-    s->similarity = rk_scratch_take(scratch, s->count * RK_ITEM_TILE * sizeof(float));
-    s->work = rk_scratch_take(scratch, rk_product_work(items->dim));
-    if (!s->list || !s->strip || !s->similarity || !s->work)
-        return false;
+    const size_t total = s->run->items.total;
+    const uint32_t most = total < MOST_RELEVANT ? (uint32_t)total : MOST_RELEVANT;
+    const size_t one = rk_stream_list_bytes(most, 2 * most), all = s->count * one;
+    const size_t many = all < LISTS_BYTES ? all : LISTS_BYTES;
+    return (struct lists_size){.bytes = one > many ? one : many, .most = most};
+}
+
+static struct lists_size size_lists(const struct list_stream *s)
+{
+    struct lists_size size = {.most = 1};
+    if (rk_exec_measures(s->run->exec))
+        return worst_lists(s);
+    for (size_t q = s->first; q < s->first + s->count; q++) {
+        const struct rk_query *query = &s->run->query[q];
+        size.bytes += list_bytes(query);
+        if (streams(query) && query->match_counts.relevant > size.most)
+            size.most = query->match_counts.relevant;
+    }
+    return size;
+}
+
+/* Makes the lists of the block, in memory of lists_size.bytes. */
+static void place_lists(struct list_stream *s, char *memory)
+{
     for (size_t q = s->first; q < s->first + s->count; q++) {
         const struct rk_match_counts *match_counts = &s->run->query[q].match_counts;
         if (!streams(&s->run->query[q]))
@@ -80,20 +112,40 @@ static bool take_block(struct list_stream *s)
         struct rk_stream_list *list = &s->list[s->lists++];
         *list = (struct rk_stream_list){
             .q = q, .p = match_counts->relevant, .skips = match_counts->relevant + match_counts->ignored};
-        void *memory = rk_scratch_take(scratch, rk_stream_list_bytes(list->p, list->skips));
-        if (!memory)
-            return false;
         rk_stream_list_place(list, memory);
-        most = list->p > most ? list->p : most;
+        memory += list_bytes(&s->run->query[q]);
     }
-    void *memory = rk_scratch_take(scratch, rk_list_work_bytes(s->run->kernels, most));
-    if (!memory)
+}
+
+/* Memory of a block; released by the caller. Nothing else takes any while the block is computed. */
+static bool take_block(struct list_stream *s)
+{
+    const struct rk_retrieval *run = s->run;
+    const struct rk_items *items = &run->items;
+    struct rk_scratch *scratch = run->exec->scratch;
+    const struct lists_size size = size_lists(s);
+    s->lists = 0;
+    s->list = rk_scratch_array(scratch, s->count, sizeof *s->list);
+    s->strip = rk_scratch_array(scratch, s->count * items->n_queries, sizeof *s->strip);
+    s->similarity = rk_scratch_array(scratch, s->count * RK_ITEM_TILE, sizeof *s->similarity);
+    s->work = rk_scratch_take(scratch, rk_product_work(items->dim));
+    void *lists = rk_scratch_take(scratch, size.bytes);
+    void *list_work = rk_scratch_take(scratch, rk_list_work_bytes(run->kernels, size.most));
+    s->store.links = STORE_BYTES / sizeof *s->store.link;
+    s->store.link = rk_scratch_array(scratch, run->gradient ? s->store.links : 0, sizeof *s->store.link);
+    s->ignored = rk_scratch_array(scratch, run->most_ignored, sizeof *s->ignored);
+    s->position = rk_scratch_array(scratch, GROUP * (size_t)size.most, sizeof *s->position);
+    s->queries = rk_scratch_array(scratch, GROUP * items->dim, sizeof *s->queries);
+    void *gradient = rk_scratch_take(scratch, run->gradient ? rk_gradient_bytes(items->dim) : 0);
+    if (!s->list || !s->strip || !s->similarity || !s->work || !lists || !list_work || !s->store.link ||
+        !s->ignored || !s->position || !s->queries || !gradient)
         return false;
-    rk_list_work_place(&s->list_work, s->run->kernels, most, memory);
-    s->store.links = STORE_BYTES / sizeof(struct rk_link);
-    s->store.link =
-        s->run->gradient ? rk_scratch_take(scratch, s->store.links * sizeof(struct rk_link)) : NULL;
-    return s->store.link || !s->run->gradient;
+    if (rk_exec_measures(run->exec))
+        return true;
+    place_lists(s, lists);
+    rk_list_work_place(&s->list_work, run->kernels, size.most, list_work);
+    s->gradient = run->gradient ? rk_gradient_at(gradient, items, s->tile, run->sum) : NULL;
+    return true;
 }
 
 /* relevant ∪ ignored, both ascending and without a common element. */
@@ -106,17 +158,12 @@ static void merge_skips(struct rk_stream_list *list, const uint32_t *ignored)
     }
 }
 
-static bool find_items(struct list_stream *s)
+static void find_items(struct list_stream *s)
 {
-    struct rk_scratch *scratch = s->run->exec->scratch;
-    size_t mark = rk_scratch_mark(scratch);
-    uint32_t *ignored = rk_scratch_take(scratch, s->run->most_ignored * sizeof *ignored);
-    for (size_t l = 0; ignored && l < s->lists; l++) {
-        rk_items_find(&s->run->items, s->list[l].q, s->list[l].relevant, ignored);
-        merge_skips(&s->list[l], ignored);
+    for (size_t l = 0; l < s->lists; l++) {
+        rk_items_find(&s->run->items, s->list[l].q, s->list[l].relevant, s->ignored);
+        merge_skips(&s->list[l], s->ignored);
     }
-    rk_scratch_release(scratch, mark);
-    return ignored != NULL;
 }
 
 static int compare_positions(const void *a, const void *b)
@@ -126,8 +173,9 @@ static int compare_positions(const void *a, const void *b)
 }
 
 /* Positions outside the batch that are relevant to any of the lists, ascending, each once. */
-static size_t collect_positions(const struct list_stream *s, size_t first, size_t end, uint32_t *position)
+static size_t collect_positions(const struct list_stream *s, size_t first, size_t end)
 {
+    uint32_t *position = s->position;
     size_t found = 0, unique = 0;
     for (size_t l = first; l < end; l++) {
         for (uint32_t i = 0; i < s->list[l].p; i++) {
@@ -152,10 +200,10 @@ static void copy_row(const struct rk_items *items, size_t position, float *out)
 /* Similarities of the lists first..end-1 with the items at these positions, of which each list takes its own.
  */
 static void product_of_positions(struct list_stream *s, size_t first, size_t end, const uint32_t *position,
-                                 size_t n, uint32_t *next, float *queries)
+                                 size_t n, uint32_t *next)
 {
     const struct rk_items *items = &s->run->items;
-    float *rows = s->work;
+    float *rows = s->work, *queries = s->queries;
     for (size_t i = 0; i < n; i++)
         copy_row(items, position[i], rows + i * items->dim);
     for (size_t l = first; l < end; l++)
@@ -172,13 +220,9 @@ static void product_of_positions(struct list_stream *s, size_t first, size_t end
     }
 }
 
-static bool find_similarities(struct list_stream *s)
+static void find_similarities(struct list_stream *s)
 {
-    struct rk_scratch *scratch = s->run->exec->scratch;
-    size_t mark = rk_scratch_mark(scratch), dim = s->run->items.dim;
-    uint32_t *position = rk_scratch_take(scratch, GROUP * (size_t)s->list_work.p * sizeof *position);
-    float *queries = rk_scratch_take(scratch, GROUP * dim * sizeof *queries);
-    for (size_t first = 0; position && queries && first < s->lists; first += GROUP) {
+    for (size_t first = 0; first < s->lists; first += GROUP) {
         size_t end = first + GROUP < s->lists ? first + GROUP : s->lists;
         uint32_t next[GROUP] = {0};
         for (size_t l = first; l < end; l++) {
@@ -188,13 +232,11 @@ static bool find_similarities(struct list_stream *s)
                  next[l - first]++)
                 list->y[next[l - first]] = row[list->relevant[next[l - first]]];
         }
-        size_t n = collect_positions(s, first, end, position);
+        size_t n = collect_positions(s, first, end);
         for (size_t i = 0; i < n; i += RK_ITEM_TILE)
-            product_of_positions(s, first, end, position + i, n - i < RK_ITEM_TILE ? n - i : RK_ITEM_TILE,
-                                 next, queries);
+            product_of_positions(s, first, end, s->position + i, n - i < RK_ITEM_TILE ? n - i : RK_ITEM_TILE,
+                                 next);
     }
-    rk_scratch_release(scratch, mark);
-    return position && queries;
 }
 
 /* Lists first..end-1 against one tile: similarities of the queries from that of `first` to that of end-1. */
@@ -281,10 +323,11 @@ static size_t links_of(const struct rk_stream_list *list)
     return 1 + list->expected / (RK_LINK - RK_LINK_STEP);
 }
 
-/* Adds what a list gives to the gradient, relevant and kept items by turns as they stand on the ranked axis.
+/* Adds a list to the gradient, relevant and kept items by turns as they stand on the ranked axis.
  */
-static void add_gradient(struct list_stream *s, struct rk_stream_list *list, struct rk_gradient *gradient)
+static void add_gradient(struct list_stream *s, struct rk_stream_list *list)
 {
+    struct rk_gradient *gradient = s->gradient;
     uint32_t r = 0;
     rk_gradient_begin(gradient, list->q, s->run->query[list->q].w, list->lambda);
     for (const struct rk_link *link = list->first; link; link = link->next) {
@@ -309,14 +352,6 @@ static enum rankd_status stream_lists(struct list_stream *s, size_t first, size_
     (void)count_tiles(s, first, end, 1, store, err);
     if (err->status != RANKD_OK)
         return err->status;
-    struct rk_gradient *gradient = NULL;
-    size_t mark = rk_scratch_mark(run->exec->scratch);
-    if (run->gradient) {
-        void *memory = rk_scratch_take(run->exec->scratch, rk_gradient_bytes(run->items.dim));
-        if (!memory)
-            return rk_fail_scratch(err, rk_gradient_bytes(run->items.dim));
-        gradient = rk_gradient_at(memory, &run->items, s->tile, run->sum);
-    }
     for (size_t l = first; l < end; l++) {
         bool stalled;
         if (s->list[l].nan)
@@ -325,20 +360,21 @@ static enum rankd_status stream_lists(struct list_stream *s, size_t first, size_
         if (s->list[l].failed || !run->gradient)
             continue;
         run->stalled += stalled;
-        add_gradient(s, &s->list[l], gradient);
+        add_gradient(s, &s->list[l]);
     }
-    rk_scratch_release(run->exec->scratch, mark);
     return RANKD_OK;
 }
 
 static enum rankd_status run_block(struct list_stream *s, struct rk_err *err)
 {
     struct rk_retrieval *run = s->run;
-    if (!take_block(s) || !find_items(s))
-        return rk_fail_scratch(err, LISTS_BYTES + STORE_BYTES + STRIP_BYTES);
+    if (!take_block(s))
+        return rk_fail_scratch(err, run->exec->scratch);
+    if (rk_exec_measures(run->exec))
+        return RANKD_OK;
+    find_items(s);
     rk_product_batch(&run->items, s->first, s->count, s->strip, run->items.n_queries, s->work);
-    if (!find_similarities(s))
-        return rk_fail_scratch(err, GROUP * (size_t)s->list_work.p * sizeof(uint32_t));
+    find_similarities(s);
     if (begin_lists(s, err) != RANKD_OK)
         return err->status;
     for (size_t first = 0, end; first < s->lists; first = end) {
@@ -366,18 +402,4 @@ enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *e
             return status;
     }
     return rk_retrieval_rows(run, err);
-}
-
-size_t rk_retrieval_stream_cost(size_t n_queries, size_t total, size_t dim)
-{
-    size_t rows = rk_retrieval_rows_cost(n_queries, total, dim);
-    if (!rk_retrieval_streams(n_queries, total))
-        return rows;
-    /* A list of the most relevant items may go over LISTS_BYTES by itself. */
-    size_t list = rk_stream_list_bytes(MOST_RELEVANT, 2 * MOST_RELEVANT) + MOST_RELEVANT * (size_t)64;
-    size_t stream = STORE_BYTES + LISTS_BYTES + STRIP_BYTES + n_queries * sizeof(float) + list +
-                    rk_product_work(dim) + BLOCK * RK_ITEM_TILE * sizeof(float) +
-                    GROUP * (MOST_RELEVANT * sizeof(uint32_t) + dim * 4) + rk_gradient_bytes(dim) +
-                    ((size_t)1 << 20);
-    return stream > rows ? stream : rows;
 }

@@ -36,18 +36,15 @@ struct rk_list_count {
 };
 
 /* Counts every list, on the threads of a long request's pool, and refuses any value that is no target, by
- * name and position. */
+ * name and position. Measures. */
 enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_exec *exec,
                                  struct rk_list_count *count, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Bytes for the counts of so many lists, and while they are counted. */
-size_t rk_lists_count_cost(size_t lists, size_t items);
-
 /* True if the engine reads the scores where they are. */
 bool rk_lists_scores_in_place(const struct rk_lists *lists);
 
-/* Bytes of the tensors, as sent, that loading so many lists copies. */
+/* Bytes of the tensors, as sent, that loading `count` lists copies. */
 size_t rk_lists_copied(const struct rk_lists *lists, size_t count);
 
 /* Bytes that a tile takes where it is not read in place. */

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/number.h"
-#include "base/saturate.h"
 #include "base/schedule.h"
 #include "request/target.h"
 #include "scores/lists.h"
@@ -124,7 +123,8 @@ static bool count_some_columns(const struct rk_lists *lists, size_t first, size_
     return !bad;
 }
 
-/* What the threads share. A unit of the work is some whole lists, or a piece of a long one, or some columns.
+/* State that the threads share. A unit of work is some whole lists, or a piece of a long one, or some
+ * columns.
  */
 struct counting {
     const struct rk_lists *lists;
@@ -181,34 +181,34 @@ static void divide(struct counting *c)
     c->units = c->pieces > 1 ? lists->lists * c->pieces : (lists->lists + c->per_unit - 1) / c->per_unit;
 }
 
+static void count_units(struct counting *c, struct rk_pool *pool, struct rk_list_count *count)
+{
+    memset(count, 0, c->lists->lists * sizeof *count);
+    if (c->pieces > 1)
+        memset(c->count, 0, c->units * sizeof *c->count);
+    if (pool && c->units > 1)
+        pool->run(pool, c->units, count_unit, c);
+    else
+        for (size_t u = 0; u < c->units; u++)
+            count_unit(c, u);
+    for (size_t u = 0; c->pieces > 1 && u < c->units; u++) {
+        count[u / c->pieces].n += c->count[u].n;
+        count[u / c->pieces].p += c->count[u].p;
+    }
+}
+
 enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_exec *exec,
                                  struct rk_list_count *count, struct rk_err *err)
 {
     struct counting c = {.lists = lists, .kernels = exec->kernels, .count = count};
     const size_t mark = rk_scratch_mark(exec->scratch);
     divide(&c);
-    memset(count, 0, lists->lists * sizeof *count);
-    if (c.pieces > 1) {
-        c.count = rk_scratch_take(exec->scratch, c.units * sizeof *c.count);
-        if (!c.count)
-            return rk_fail_scratch(err, c.units * sizeof *c.count);
-        memset(c.count, 0, c.units * sizeof *c.count);
-    }
-    if (exec->pool && c.units > 1)
-        exec->pool->run(exec->pool, c.units, count_unit, &c);
-    else
-        for (size_t u = 0; u < c.units; u++)
-            count_unit(&c, u);
-    for (size_t u = 0; c.pieces > 1 && u < c.units; u++) {
-        count[u / c.pieces].n += c.count[u].n;
-        count[u / c.pieces].p += c.count[u].p;
-    }
+    if (c.pieces > 1)
+        c.count = rk_scratch_array(exec->scratch, c.units, sizeof *c.count);
+    if (!c.count)
+        return rk_fail_scratch(err, exec->scratch);
+    if (!rk_exec_measures(exec))
+        count_units(&c, exec->pool, count);
     rk_scratch_release(exec->scratch, mark);
     return atomic_load(&c.bad) ? refuse(lists, err) : RANKD_OK;
-}
-
-size_t rk_lists_count_cost(size_t lists, size_t items)
-{
-    size_t whole = rk_size_times(lists, sizeof(struct rk_list_count));
-    return rk_size_add(whole, items > PIECE ? rk_size_times(whole, pieces_of(items)) : 0);
 }

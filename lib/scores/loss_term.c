@@ -3,13 +3,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/saturate.h"
 #include "base/schedule.h"
 #include "request/bank_view.h"
 
 #define ALIGNED(bytes) (((bytes) + 63) / 64 * 64)
 
-/* What a group of lists leaves; added up in order of the groups, so that threads change nothing. */
+/* The result of a group of lists; added up in order of the groups, so that threads change nothing. */
 struct list_group {
     struct rk_loss_term_total total;
     struct rk_err err;
@@ -233,11 +232,13 @@ static void run_group(void *arg, size_t number, void *memory)
         fail_group(run, number);
 }
 
-/* The most scratch memory that any list of the term takes. */
+/* The most scratch memory that any list of the term takes, or could take while they are not counted. */
 static size_t most_scratch(const struct run *run, unsigned threads)
 {
     size_t most = 0;
     uint32_t last = 0;
+    if (!run->term->count)
+        return rk_list_scratch_most(run->items, run->term->lists.dtype, threads, run->job->gradient);
     for (size_t l = 0; l < run->term->lists.lists; l++) {
         uint32_t p = run->term->count[l].p;
         if (p == last)
@@ -272,70 +273,46 @@ static enum rankd_status collect(const struct run *run, struct rk_loss_term_tota
     return RANKD_OK;
 }
 
-/* Threads work on different lists where there are enough of them, else on one list together. */
-enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
-                                   struct rk_loss_term_total *total, struct rk_err *err)
+/* The term, divided into groups of lists. */
+static struct run run_of(struct rk_loss_term_job *job, const struct rk_loss_term *term)
 {
-    struct rk_exec outer = *job->exec;
     struct run run = {.job = job,
                       .term = term,
-                      .list_exec = outer,
+                      .list_exec = *job->exec,
                       .items = term->lists.items + term->memory_items,
                       .segments = 1 + (term->memory ? term->memory->chunks : 0)};
     run.per_group = per_group_of(run.items, term->lists.tile);
     run.groups = (term->lists.lists + run.per_group - 1) / run.per_group;
     if (!rk_lists_scores_in_place(&term->lists)) /* a strategy's copies would be of what was copied before */
         run.list_exec.copied = NULL;
+    return run;
+}
+
+/* Threads work on different lists where there are enough of them, else on one list together. The memory that
+ * is measured covers both. */
+enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
+                                   struct rk_loss_term_total *total, struct rk_err *err)
+{
+    struct rk_exec outer = *job->exec;
+    struct run run = run_of(job, term);
+    const bool measures = rk_exec_measures(&outer);
     unsigned threads = outer.pool ? outer.pool->width : 1;
-    bool over_lists = run.groups >= threads && run.groups > 1;
+    bool over_lists = measures || (run.groups >= threads && run.groups > 1);
     if (over_lists)
         run.list_exec.pool = NULL;
     else
         outer.pool = NULL;
-    run.scratch = most_scratch(&run, over_lists ? 1 : threads);
+    run.scratch = most_scratch(&run, over_lists && !measures ? 1 : threads);
     atomic_store_explicit(&run.failed, SIZE_MAX, memory_order_relaxed);
     size_t mark = rk_scratch_mark(outer.scratch);
-    run.group = rk_scratch_take(outer.scratch, run.groups * sizeof *run.group);
+    run.group = rk_scratch_array(outer.scratch, run.groups, sizeof *run.group);
     if (!run.group)
-        return rk_fail_scratch(err, run.groups * sizeof *run.group);
+        return rk_fail_scratch(err, outer.scratch);
     enum rankd_status status =
         rk_schedule(&outer, run.groups, layout_of(&run).bytes,
                     RK_WORKSPACE_PER_ITEM * term->lists.lists * run.items, run_group, &run, err);
-    if (status == RANKD_OK)
+    if (status == RANKD_OK && !measures)
         status = collect(&run, total, err);
     rk_scratch_release(outer.scratch, mark);
     return status;
-}
-
-/* A list's scratch memory depends on its P, which a cost may not look at: the most over all sizes. And on the
- * kernels, which a cost does not know: plain code turns to tables soonest. */
-static size_t worst_list(size_t items, enum rk_dtype dtype)
-{
-    const struct rk_kernels *best = rk_kernels(), *plain = rk_kernels_named("scalar");
-    size_t most = 0;
-    if (items > RK_LIST_MAX)
-        return SIZE_MAX;
-    for (size_t p = 1; items > 0; p = p * 2 < items ? p * 2 : items) {
-        size_t bytes = rk_list_scratch(best, (uint32_t)items, (uint32_t)p, dtype, 64, true);
-        most = bytes > most ? bytes : most;
-        bytes = rk_list_scratch(plain, (uint32_t)items, (uint32_t)p, dtype, 64, true);
-        most = bytes > most ? bytes : most;
-        if (p >= items)
-            break;
-    }
-    return most;
-}
-
-size_t rk_loss_term_cost(size_t lists, size_t items, size_t memory_items, size_t memory_chunks,
-                         enum rk_dtype dtype, bool by_column)
-{
-    size_t all = rk_size_add(items, memory_items), elements = rk_size_times(lists, all);
-    size_t tile = by_column ? (lists < 64 ? lists : 64) : 1;
-    /* Loaded scores and targets, and a gradient by column. */
-    size_t one = rk_size_add(worst_list(all, dtype), rk_size_times(rk_size_times(items, tile), 9));
-    one = rk_size_add(one, rk_size_times(memory_chunks, sizeof(struct rk_list_segment)) + 1024);
-    size_t many = rk_size_times(elements, RK_WORKSPACE_PER_ITEM),
-           groups = elements / (RK_GROUP_ITEMS / 2) + 1;
-    groups = groups < lists ? groups : lists;
-    return rk_size_add(one > many ? one : many, rk_size_times(groups, sizeof(struct list_group)));
 }

@@ -19,7 +19,7 @@ struct rk_loss_term {
     struct rk_lists lists;
     const struct rk_bank_scores *memory; /* follows each list; NULL: none */
     uint32_t memory_items;               /* of a list */
-    const struct rk_list_count *count;   /* [lists], memory included */
+    const struct rk_list_count *count;   /* [lists], memory included; NULL: not counted, to measure */
     double factor;                       /* 1-β, β, or 1 */
     int average;                         /* RK_AVERAGE_* */
     double valid, relevant;              /* V, ΣP: rk_loss_term_weigh() */
@@ -29,14 +29,14 @@ struct rk_loss_term {
 /* Sums V and ΣP up. */
 void rk_loss_term_weigh(struct rk_loss_term *term);
 
-/* What a term leaves. */
+/* The result of a term. */
 struct rk_loss_term_total {
     struct rk_sum loss;
     struct rk_sum dropped, moved; /* |gradient| of memory's items, of all */
     size_t stalled, nonzero;
 };
 
-/* What the terms of a request have in common. */
+/* The state that the terms of a request have in common. */
 struct rk_loss_term_job {
     const struct rk_exec *exec;
     struct rk_blackbox box;
@@ -49,14 +49,9 @@ struct rk_loss_term_job {
 };
 
 /* Runs all lists of the term. The result does not depend on threads. Errors: RANKD_INVALID (the first NaN, by
- * its position in the tensor), RANKD_OVERLOADED, RANKD_DEADLINE. */
+ * its position in the tensor), RANKD_OVERLOADED, RANKD_DEADLINE. Measures; *total is then left alone. */
 enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
                                    struct rk_loss_term_total *total, struct rk_err *err)
     __attribute__((warn_unused_result));
-
-/* Upper bound of the scratch bytes of rk_loss_term_run() for so many lists of so many items, memory included.
- */
-size_t rk_loss_term_cost(size_t lists, size_t items, size_t memory_items, size_t memory_chunks,
-                         enum rk_dtype dtype, bool by_column);
 
 #endif

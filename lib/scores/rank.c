@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/number.h"
-#include "base/saturate.h"
 #include "base/schedule.h"
 #include "blackbox/blackbox_internal.h"
 #include "kernels/score.h"
@@ -255,6 +254,8 @@ static enum rankd_status run_rows(struct job *job, struct rk_info *info, struct 
     enum rankd_status status =
         rk_schedule(&exec, job->groups, bytes, RK_WORKSPACE_PER_ITEM * job->rows.lists * job->rows.items,
                     run_group, job, err);
+    if (rk_exec_measures(&exec))
+        return status;
     info->gradient_nonzero = 0;
     for (size_t g = 0; status == RANKD_OK && g < job->groups; g++) {
         if (job->group[g].err.status != RANKD_OK)
@@ -268,12 +269,12 @@ static enum rankd_status run_rows(struct job *job, struct rk_info *info, struct 
 static enum rankd_status run_until_it_fits(struct job *job, struct rk_info *info, struct rk_err *err)
 {
     for (int attempt = 0; attempt < 3; attempt++) {
-        rk_sparse_accumulator_reset(&job->accumulator);
+        if (job->accumulator.needed)
+            rk_sparse_accumulator_reset(&job->accumulator);
         enum rankd_status status = run_rows(job, info, err);
         if (status != RANKD_OK)
             return status;
-        if (!job->accumulator.needed ||
-            rk_sparse_accumulator_fits(&job->accumulator, job->exec->scratch, err))
+        if (!job->accumulator.needed || rk_sparse_accumulator_fits(&job->accumulator, err))
             return RANKD_OK;
         if (err->status != RANKD_OK)
             return err->status;
@@ -285,7 +286,7 @@ static enum rankd_status run_until_it_fits(struct job *job, struct rk_info *info
 static enum rankd_status prepare(struct job *job, const struct rk_request *request, struct rk_reply *reply,
                                  struct rk_err *err)
 {
-    const size_t *shape = request->in[RK_IN_SCORES].shape;
+    const size_t *shape = request->in[RK_IN_SCORES].shape, items = job->rows.items;
     enum rankd_status status = RANKD_OK;
     if (request->outputs & RK_OUT_BIT(RK_OUT_RANKS)) {
         status = rk_out_prepare(reply, RK_OUT_RANKS, RK_INT64, 2, shape, err);
@@ -297,16 +298,27 @@ static enum rankd_status prepare(struct job *job, const struct rk_request *reque
     }
     if (status != RANKD_OK)
         return status;
-    if (job->upstream && !job->gradient)
-        status = rk_sparse_accumulator_start(&job->accumulator, job->exec->scratch,
-                                             job->rows.lists * job->rows.items, job->rows.items, false, err);
-    job->accumulator.list_room = job->rows.items;
-    job->per_group = job->rows.items < RK_GROUP_ITEMS ? RK_GROUP_ITEMS / job->rows.items : 1;
+    job->per_group = items < RK_GROUP_ITEMS ? RK_GROUP_ITEMS / items : 1;
     job->groups = (job->rows.lists + job->per_group - 1) / job->per_group;
-    job->group = rk_scratch_take(job->exec->scratch, job->groups * sizeof *job->group);
-    if (status == RANKD_OK && !job->group)
-        return rk_fail_scratch(err, job->groups * sizeof *job->group);
+    job->group = rk_scratch_array(job->exec->scratch, job->groups, sizeof *job->group);
+    if (!job->group)
+        return rk_fail_scratch(err, job->exec->scratch);
+    if (job->upstream && !job->gradient)
+        status = rk_sparse_accumulator_start(&job->accumulator, job->exec->scratch, job->rows.lists * items,
+                                             items, 1, false, err);
+    job->accumulator.list_room = items;
     return status;
+}
+
+static enum rankd_status write_sparse(struct job *job, unsigned outputs, struct rk_reply *reply,
+                                      struct rk_err *err)
+{
+    const size_t elements = job->rows.lists * job->rows.items;
+    if (job->accumulator.needed)
+        return rk_sparse_accumulator_write(&job->accumulator, outputs, reply, err);
+    if (rk_exec_measures(job->exec))
+        return rk_out_sparse(reply, outputs, elements, err);
+    return rk_out_compress(reply, outputs, job->gradient, elements, err);
 }
 
 enum rankd_status rk_rank_run(const struct rk_exec *exec, const struct rk_request *request,
@@ -326,26 +338,5 @@ enum rankd_status rk_rank_run(const struct rk_exec *exec, const struct rk_reques
         return status;
     reply->info.lists = job.rows.lists;
     reply->info.has_gradient = job.upstream != NULL;
-    if (!(request->outputs & RK_OUT_SPARSE))
-        return RANKD_OK;
-    if (job.gradient)
-        return rk_out_compress(reply, request->outputs, job.gradient, job.rows.lists * job.rows.items, err);
-    return rk_sparse_accumulator_write(&job.accumulator, exec->scratch, request->outputs, reply, err);
-}
-
-size_t rk_rank_cost(const struct rk_request *request)
-{
-    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
-    struct row_workspace workspace;
-    if (scores->shape[1] > RK_LIST_MAX)
-        return SIZE_MAX;
-    size_t elements = rk_size_times(scores->shape[0], scores->shape[1]);
-    unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
-    bool accumulates = outputs & RK_OUT_SPARSE && !(outputs & RK_OUT_BIT(RK_OUT_GRADIENT));
-    size_t one = place_workspace(NULL, rk_kernels(), scores->shape[1], true, is_paired(scores->shape[1]),
-                                 accumulates, &workspace);
-    size_t many = rk_size_times(elements, RK_WORKSPACE_PER_ITEM);
-    size_t groups = rk_size_times(elements / (RK_GROUP_ITEMS / 2) + 1, sizeof(struct row_group));
-    size_t cost = rk_size_add(one > many ? one : many, rk_size_add(groups, 4096));
-    return accumulates ? rk_size_add(cost, rk_sparse_accumulator_cost(elements, 0, false, false)) : cost;
+    return request->outputs & RK_OUT_SPARSE ? write_sparse(&job, request->outputs, reply, err) : RANKD_OK;
 }

@@ -1,9 +1,7 @@
-/* ap and recall on scores: what is counted before a gradient can be weighed, the two terms of the loss, and
- * the outputs. */
+/* ap and recall on scores: the counts on which the weights of a gradient depend, the two terms of the loss,
+ * and the outputs. */
 #include <string.h>
 
-#include "base/saturate.h"
-#include "base/schedule.h"
 #include "request/bank_view.h"
 #include "request/out.h"
 #include "scores/loss_term.h"
@@ -39,27 +37,35 @@ static void count_memory(const struct scores *s, struct rk_list_count *count)
     }
 }
 
-/* One pass over the targets: the weights of the lists depend on all of them. */
-static enum rankd_status count_lists(struct scores *s, struct rk_err *err)
+/* The flat list has the request's own items only. */
+static void weigh_terms(struct scores *s, struct rk_list_count *count)
 {
-    size_t lists = s->lists.lists.lists;
-    struct rk_list_count *count = rk_scratch_take(s->exec->scratch, lists * sizeof *count);
-    if (!count)
-        return rk_fail_scratch(err, lists * sizeof *count);
-    if (rk_lists_count(&s->lists.lists, s->exec, count, err) != RANKD_OK)
-        return err->status;
     if (s->flat.factor > 0) {
-        for (size_t l = 0; l < lists; l++) {
+        for (size_t l = 0; l < s->lists.lists.lists; l++) {
             s->all.n += count[l].n;
             s->all.p += count[l].p;
         }
-        s->flat.lists = rk_lists_flat(&s->lists.lists);
         s->flat.count = &s->all;
         rk_loss_term_weigh(&s->flat);
     }
     count_memory(s, count);
     s->lists.count = count;
     rk_loss_term_weigh(&s->lists);
+}
+
+/* One pass over the targets: the weights of the lists depend on all of them. */
+static enum rankd_status count_lists(struct scores *s, struct rk_err *err)
+{
+    const struct rk_lists *lists = &s->lists.lists;
+    struct rk_list_count *count = rk_scratch_array(s->exec->scratch, lists->lists, sizeof *count);
+    if (!count)
+        return rk_fail_scratch(err, s->exec->scratch);
+    if (rk_lists_count(lists, s->exec, count, err) != RANKD_OK)
+        return err->status;
+    if (s->flat.factor > 0)
+        s->flat.lists = rk_lists_flat(lists);
+    if (!rk_exec_measures(s->exec))
+        weigh_terms(s, count);
     return RANKD_OK;
 }
 
@@ -86,7 +92,8 @@ static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *rep
         return RANKD_OK;
     if (!dense || two)
         return rk_sparse_accumulator_start(&s->job.accumulator, s->exec->scratch, elements,
-                                           s->flat.factor > 0 ? elements : s->lists.lists.items, dense, err);
+                                           s->flat.factor > 0 ? elements : s->lists.lists.items, two ? 2 : 1,
+                                           dense, err);
     s->job.dense = reply->out[RK_OUT_GRADIENT].data;
     s->job.given = !reply->out[RK_OUT_GRADIENT].owned;
     return RANKD_OK;
@@ -106,8 +113,7 @@ static enum rankd_status run_terms(struct scores *s, struct rk_err *err)
             status = rk_loss_term_run(&s->job, &s->flat, &s->flat_total, err);
         if (status != RANKD_OK)
             return status;
-        if (!s->job.accumulator.needed ||
-            rk_sparse_accumulator_fits(&s->job.accumulator, s->exec->scratch, err))
+        if (!s->job.accumulator.needed || rk_sparse_accumulator_fits(&s->job.accumulator, err))
             return RANKD_OK;
         if (err->status != RANKD_OK)
             return err->status;
@@ -134,12 +140,21 @@ static void fill_info(const struct scores *s, struct rk_info *info)
     info->gradient_dropped = moved > 0 ? rk_sum_value(&s->total.dropped) / moved : 0;
 }
 
+static void write_loss(const struct scores *s, struct rk_reply *reply)
+{
+    fill_info(s, &reply->info);
+    if (asks(s, RK_OUT_BIT(RK_OUT_LOSS)))
+        *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
+}
+
 static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply, struct rk_err *err)
 {
     unsigned outputs = s->request->outputs;
     float *gradient = reply->out[RK_OUT_GRADIENT].data;
     if (!asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)))
-        return rk_sparse_accumulator_write(&s->job.accumulator, s->exec->scratch, outputs, reply, err);
+        return rk_sparse_accumulator_write(&s->job.accumulator, outputs, reply, err);
+    if (rk_exec_measures(s->exec))
+        return rk_out_sparse(reply, outputs, reply->out[RK_OUT_GRADIENT].bytes / sizeof(float), err);
     if (s->job.accumulator.needed) {
         reply->info.gradient_nonzero = rk_sparse_accumulator_dense(&s->job.accumulator, gradient);
         rk_exec_copied(s->exec, rk_out_given(reply, RK_OUT_GRADIENT));
@@ -150,8 +165,22 @@ static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply
     return RANKD_OK;
 }
 
-enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_request *request,
-                                struct rk_reply *reply, struct rk_err *err)
+/* More than any machine holds; their bytes of memory do not overflow yet. */
+#define ELEMENTS_MAX (SIZE_MAX >> 12)
+
+bool rk_scores_measurable(const struct rk_request *request)
+{
+    const size_t *shape = request->in[RK_IN_SCORES].shape;
+    const bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
+    const size_t lists = shape[columns ? 1 : 0], items = shape[columns ? 0 : 1];
+    const size_t memory = request->model->loss && request->bank_snapshot ? request->bank_snapshot->items : 0;
+    if (lists == 0 || items == 0 || items > RK_LIST_MAX || memory > RK_LIST_MAX - items ||
+        lists > ELEMENTS_MAX / (items + memory))
+        return false;
+    return !request->model->loss || !(request->params.interclass > 0) || lists * items <= RK_LIST_MAX;
+}
+
+static struct scores scores_of(const struct rk_exec *exec, const struct rk_request *request)
 {
     const struct rk_params *params = &request->params;
     const struct rk_tensor *in = request->in;
@@ -170,6 +199,13 @@ enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_requ
         .columns = in[RK_IN_SCORES].shape[1],
         .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE),
     };
+    return s;
+}
+
+enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_request *request,
+                                struct rk_reply *reply, struct rk_err *err)
+{
+    struct scores s = scores_of(exec, request);
     enum rankd_status status = count_lists(&s, err);
     if (status == RANKD_OK)
         status = prepare_outputs(&s, reply, err);
@@ -179,33 +215,7 @@ enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_requ
         status = run_terms(&s, err);
     if (status != RANKD_OK)
         return status;
-    fill_info(&s, &reply->info);
-    if (asks(&s, RK_OUT_BIT(RK_OUT_LOSS)))
-        *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
+    if (!rk_exec_measures(exec))
+        write_loss(&s, reply);
     return s.job.gradient ? write_gradient(&s, reply, err) : RANKD_OK;
-}
-
-size_t rk_scores_cost(const struct rk_request *request)
-{
-    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
-    const struct rk_bank_snapshot *memory =
-        request->bank_snapshot && request->bank_snapshot->holds == RK_BANK_HOLDS_SCORES
-            ? request->bank_snapshot
-            : NULL;
-    unsigned outputs = request->outputs ? request->outputs : request->model->outputs_default;
-    bool columns = request->params.axis == RK_AXIS_COLUMNS, flat = request->params.interclass > 0;
-    bool dense = outputs & RK_OUT_BIT(RK_OUT_GRADIENT), sparse = outputs & RK_OUT_SPARSE && !dense;
-    size_t lists = scores->shape[columns ? 1 : 0], items = scores->shape[columns ? 0 : 1];
-    size_t elements = rk_size_times(lists, items);
-    enum rk_dtype dtype = scores->dtype == RK_FP16 || scores->dtype == RK_BF16 ? scores->dtype : RK_FP32;
-    size_t cost = rk_loss_term_cost(lists, items, memory ? memory->items : 0,
-                                    memory ? memory->scores.chunks : 0, dtype, columns);
-    if (flat) {
-        size_t other = rk_loss_term_cost(1, elements, 0, 0, dtype, false);
-        cost = other > cost ? other : cost;
-    }
-    cost = rk_size_add(cost, rk_lists_count_cost(lists, items));
-    if (sparse || (dense && flat))
-        cost = rk_size_add(cost, rk_sparse_accumulator_cost(elements, flat ? elements : items, dense, flat));
-    return rk_size_add(cost, 4096);
 }

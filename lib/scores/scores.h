@@ -1,4 +1,5 @@
-/* The parts of rk_engine_run(), one per kind of model. The request has been checked; `outputs` is never 0. */
+/* The parts of rk_engine_run(), one per kind of model. The request has been checked; `outputs` is never 0.
+ * Both measure (base/exec.h): then rk_scores_measurable() is enough of a check. */
 #ifndef RK_SCORES_H
 #define RK_SCORES_H
 
@@ -13,8 +14,8 @@ enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_requ
 enum rankd_status rk_rank_run(const struct rk_exec *exec, const struct rk_request *request,
                               struct rk_reply *reply, struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Upper bounds of the scratch bytes of the two; saturate at SIZE_MAX. */
-size_t rk_scores_cost(const struct rk_request *request);
-size_t rk_rank_cost(const struct rk_request *request);
+/* True if the batch has items and its memory can be counted in bytes; larger requests are refused. Any
+ * request may be asked about. */
+bool rk_scores_measurable(const struct rk_request *request) __attribute__((warn_unused_result));
 
 #endif

@@ -2,11 +2,9 @@
 
 #include <string.h>
 
-#include "base/saturate.h"
-#include "base/schedule.h"
 #include "request/out.h"
 
-enum { FEW = 4096, GUESS = 16 /* one item in so many changes its rank, in a first guess */ };
+enum { FEW = 4096, GUESS = 16 /* the first guess: one item in 16 changes its rank */ };
 
 static size_t guess(size_t items)
 {
@@ -14,29 +12,43 @@ static size_t guess(size_t items)
     return room < items ? room : items;
 }
 
+/* In place of those of the try before. */
+static enum rankd_status take_entries(struct rk_sparse_accumulator *accumulator, size_t room,
+                                      struct rk_err *err)
+{
+    rk_scratch_release(accumulator->scratch, accumulator->mark);
+    accumulator->room = room;
+    accumulator->entry = rk_scratch_array(accumulator->scratch, room, sizeof *accumulator->entry);
+    return accumulator->entry ? RANKD_OK : rk_fail_scratch(err, accumulator->scratch);
+}
+
 enum rankd_status rk_sparse_accumulator_start(struct rk_sparse_accumulator *accumulator,
                                               struct rk_scratch *scratch, size_t elements,
-                                              size_t longest_list, bool sum, struct rk_err *err)
+                                              size_t longest_list, size_t terms, bool sum, struct rk_err *err)
 {
     memset(accumulator, 0, sizeof *accumulator);
     accumulator->needed = true;
     accumulator->elements = elements;
+    accumulator->longest_list = longest_list;
+    accumulator->terms = terms;
+    accumulator->scratch = scratch;
+    accumulator->mark = rk_scratch_mark(scratch);
     accumulator->list_room = guess(longest_list);
     if (sum) {
-        accumulator->sum = rk_scratch_take(scratch, elements * sizeof *accumulator->sum);
-        return accumulator->sum ? RANKD_OK : rk_fail_scratch(err, elements * sizeof *accumulator->sum);
+        accumulator->sum = rk_scratch_array(scratch, elements, sizeof *accumulator->sum);
+        return accumulator->sum ? RANKD_OK : rk_fail_scratch(err, scratch);
     }
-    accumulator->room = guess(elements);
-    accumulator->entry = rk_scratch_take(scratch, accumulator->room * sizeof *accumulator->entry);
-    return accumulator->entry ? RANKD_OK
-                              : rk_fail_scratch(err, accumulator->room * sizeof *accumulator->entry);
+    return take_entries(accumulator, guess(elements), err);
 }
 
 void rk_sparse_accumulator_reset(struct rk_sparse_accumulator *accumulator)
 {
-    atomic_store_explicit(&accumulator->used, 0, memory_order_relaxed);
-    atomic_store_explicit(&accumulator->list_wants, 0, memory_order_relaxed);
-    if (accumulator->sum)
+    const bool measures = rk_scratch_measures(accumulator->scratch);
+    atomic_store_explicit(&accumulator->used, measures ? accumulator->terms * accumulator->elements : 0,
+                          memory_order_relaxed);
+    atomic_store_explicit(&accumulator->list_wants, measures ? accumulator->longest_list : 0,
+                          memory_order_relaxed);
+    if (accumulator->sum && !measures)
         memset(accumulator->sum, 0, accumulator->elements * sizeof *accumulator->sum);
 }
 
@@ -65,8 +77,7 @@ void rk_sparse_accumulator_add(struct rk_sparse_accumulator *accumulator, const 
     }
 }
 
-bool rk_sparse_accumulator_fits(struct rk_sparse_accumulator *accumulator, struct rk_scratch *scratch,
-                                struct rk_err *err)
+bool rk_sparse_accumulator_fits(struct rk_sparse_accumulator *accumulator, struct rk_err *err)
 {
     size_t used = atomic_load_explicit(&accumulator->used, memory_order_relaxed);
     size_t wants = atomic_load_explicit(&accumulator->list_wants, memory_order_relaxed);
@@ -75,10 +86,7 @@ bool rk_sparse_accumulator_fits(struct rk_sparse_accumulator *accumulator, struc
         accumulator->list_room = wants;
     if (accumulator->sum || used <= accumulator->room)
         return fits;
-    accumulator->room = used;
-    accumulator->entry = rk_scratch_take(scratch, used * sizeof *accumulator->entry);
-    if (!accumulator->entry)
-        (void)rk_fail_scratch(err, used * sizeof *accumulator->entry);
+    (void)take_entries(accumulator, used, err);
     return false;
 }
 
@@ -129,18 +137,26 @@ static struct rk_sparse_entry *sort(struct rk_sparse_entry *entry, size_t n, str
     return entry;
 }
 
-static size_t settle(struct rk_sparse_accumulator *accumulator, struct rk_scratch *scratch,
-                     struct rk_err *err)
+/* Sorts the entries by index. */
+static enum rankd_status order_entries(struct rk_sparse_accumulator *accumulator, size_t n,
+                                       struct rk_err *err)
 {
-    size_t n = atomic_load_explicit(&accumulator->used, memory_order_relaxed);
-    if (run_end(accumulator->entry, 0, n) < n) {
-        struct rk_sparse_entry *spare = rk_scratch_take(scratch, n * sizeof *spare);
-        if (!spare) {
-            (void)rk_fail_scratch(err, n * sizeof *spare);
-            return 0;
-        }
+    const bool measures = rk_scratch_measures(accumulator->scratch);
+    if (!measures && run_end(accumulator->entry, 0, n) == n)
+        return RANKD_OK;
+    struct rk_sparse_entry *spare = rk_scratch_array(accumulator->scratch, n, sizeof *spare);
+    if (!spare)
+        return rk_fail_scratch(err, accumulator->scratch);
+    if (!measures)
         accumulator->entry = sort(accumulator->entry, n, spare);
-    }
+    return RANKD_OK;
+}
+
+/* Adds entries of equal index, drops those that round to 0, and returns how many are left. */
+static size_t merge_equal(const struct rk_sparse_accumulator *accumulator, size_t n)
+{
+    if (rk_scratch_measures(accumulator->scratch))
+        return n < accumulator->elements ? n : accumulator->elements;
     size_t kept = 0;
     for (size_t i = 0; i < n; kept++) {
         struct rk_sparse_entry entry = accumulator->entry[i++];
@@ -152,20 +168,17 @@ static size_t settle(struct rk_sparse_accumulator *accumulator, struct rk_scratc
     return kept;
 }
 
-enum rankd_status rk_sparse_accumulator_write(struct rk_sparse_accumulator *accumulator,
-                                              struct rk_scratch *scratch, unsigned outputs,
+enum rankd_status rk_sparse_accumulator_write(struct rk_sparse_accumulator *accumulator, unsigned outputs,
                                               struct rk_reply *reply, struct rk_err *err)
 {
     bool indices = outputs & RK_OUT_BIT(RK_OUT_GRADIENT_INDICES);
     bool values = outputs & RK_OUT_BIT(RK_OUT_GRADIENT_VALUES);
-    size_t n = settle(accumulator, scratch, err);
-    enum rankd_status status = err->status;
-    if (status == RANKD_OK && indices)
-        status = rk_out_vector(reply, RK_OUT_GRADIENT_INDICES, RK_INT64, n, err);
-    if (status == RANKD_OK && values)
-        status = rk_out_vector(reply, RK_OUT_GRADIENT_VALUES, RK_FP32, n, err);
-    if (status != RANKD_OK)
-        return status;
+    size_t n = atomic_load_explicit(&accumulator->used, memory_order_relaxed);
+    if (order_entries(accumulator, n, err) != RANKD_OK)
+        return err->status;
+    n = merge_equal(accumulator, n);
+    if (rk_out_sparse(reply, outputs, n, err) != RANKD_OK || rk_scratch_measures(accumulator->scratch))
+        return err->status;
     int64_t *index = reply->out[RK_OUT_GRADIENT_INDICES].data;
     float *value = reply->out[RK_OUT_GRADIENT_VALUES].data;
     for (size_t i = 0; i < n; i++) {
@@ -176,15 +189,4 @@ enum rankd_status rk_sparse_accumulator_write(struct rk_sparse_accumulator *accu
     }
     reply->info.gradient_nonzero = n;
     return RANKD_OK;
-}
-
-size_t rk_sparse_accumulator_cost(size_t elements, size_t longest_list, bool sum, bool two_terms)
-{
-    size_t list = rk_size_times(longest_list, sizeof(struct rk_delta));
-    if (sum)
-        return rk_size_add(list, rk_size_times(elements, sizeof(double)));
-    /* The first guess, the second try, and the other side of the merge. */
-    size_t entries = rk_size_times(two_terms ? rk_size_times(elements, 2) : elements, 2);
-    entries = rk_size_add(entries, guess(elements));
-    return rk_size_add(list, rk_size_times(entries, sizeof(struct rk_sparse_entry)));
 }

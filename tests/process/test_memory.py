@@ -77,7 +77,7 @@ def test_what_can_never_fit_is_413_with_a_sentence(make_daemon):
     too_large = {
         "JSON whose heap is too large": (bomb(500_000), []),
         "JSON that is packed": (gzip.compress(bomb(500_000), 1), ["Content-Encoding: gzip"]),
-        "a reply whose text is too large": binary("rank", 500_000, reply_in_binary=False),
+        "a reply whose text is too large": binary("rank", 900_000, reply_in_binary=False),
         "a body": (bytes(50 * MIB), ["Inference-Header-Content-Length: 2"]),
     }
     for case, (body, headers) in too_large.items():
