@@ -98,14 +98,14 @@ static void ports_md(FILE *out, const char *what, const struct rk_gen_name *rows
 
 void rk_gen_models_md(FILE *out)
 {
-    fputs("<!-- Written by `make reference` from the tables lib/losses/losses.def and proto/rankd_ports.def; "
-          "change it "
-          "there. -->\n\n# Losses, inputs and outputs\n\n`GET /v2/models/NAME` tells the same of one model, "
-          "with its "
-          "parameters. Beside the losses there are `rank`,\nthe ranking itself, and `rank_vjp`, its "
-          "gradient.\n\n"
-          "| loss | what it is |\n|---|---|\n",
-          out);
+    fputs(
+        "<!-- Written by `make reference` from the tables lib/losses/losses.def and proto/rankd_ports.def; "
+        "change it there. -->\n\n"
+        "# Losses, inputs and outputs\n\n"
+        "`GET /v2/models/NAME` has the same for one model, with its parameters. There are two more models:\n"
+        "`rank`, the ranking itself, and `rank_vjp`, its gradient.\n\n"
+        "| loss | description |\n|---|---|\n",
+        out);
     for (const struct rk_gen_name *row = losses; row->name; row++)
         fprintf(out, "| `%s` | %s |\n", row->name, row->help);
     ports_md(out, "input", inputs);
