@@ -13,6 +13,7 @@ from tree import Tree, blocks
 
 SCORES, TARGETS = [[0.9, 0.8, 0.7, 0.6]], [[0, 1, 0, 1]]  # one and two irrelevant items ahead
 WANT = (1 / 3 + 2 / 4) / 2  # with scale 2
+PARAMETER = 'RK_CHOICE(toy_word, "toy_word", 0, "plain|odd", RK_USE_LOSS, "A parameter that nothing reads.")\n'
 INPUT = 'RANKD_INPUT(TOY, "toy", LOSS_OPTIONAL, FP32, 1, "[B]", "An input that nothing reads.")\n'
 
 # Prints the loss, over the transport of its argument: of scores with the parameter, then of embeddings with the input.
@@ -63,6 +64,7 @@ def tree(tmp_path_factory):
     tree = Tree(tmp_path_factory.mktemp("tree"))
     for name, text in blocks("docs/adding-a-loss.md"):
         tree.add(name, text)
+    tree.add("lib/request/param.def", PARAMETER)
     tree.add("proto/rankd_ports.def", INPUT)
     tree.make("build/rankd", "build/rankctl", "librankd-shared", "build/librankd.a", "build/emulated-device.so", "pages", "reference")
     return tree
@@ -106,11 +108,11 @@ def test_it_is_computed_over_http(daemon):
     assert outputs["loss"] == [pytest.approx(WANT, rel=1e-6)] and sum(outputs["gradient"]) == pytest.approx(0) and any(outputs["gradient"])
 
 
-def test_a_device_declines_it_and_still_computes_others(daemon):
-    for model, known in (("saturated", False), ("ap", True)):
-        before, status, after = engines(daemon, model), infer(daemon, model)[0], engines(daemon, model)
+def test_a_device_declines_the_loss_and_the_parameter_and_computes_the_rest(daemon):
+    for model, parameters, known in (("saturated", {}, False), ("ap", {}, True), ("ap", {"toy_word": "odd"}, False)):
+        before, status, after = engines(daemon, model), infer(daemon, model, **parameters)[0], engines(daemon, model)
         there = daemon.on_device and known
-        assert status == 200 and (after[0] - before[0], after[1] - before[1]) == (not there, there), (model, before, after)
+        assert status == 200 and (after[0] - before[0], after[1] - before[1]) == (not there, there), (model, parameters, before, after)
 
 
 def test_c_reaches_it_over_both_transports(tree, daemon):
@@ -128,7 +130,7 @@ import rankd
 client = rankd.connect(sys.argv[1])
 assert "saturated" in rankd.LOSSES
 print(client.loss("saturated", {SCORES}, {TARGETS}, scale=2).loss)
-client.loss("ap", embeddings=[[1, 0], [0, 1]], labels=[1, 1], toy=[1, 2])
+client.loss("ap", embeddings=[[1, 0], [0, 1]], labels=[1, 1], toy=[1, 2], toy_word="odd")
 """
     for url in (daemon.url, f"unix:{daemon.socket}"):
         assert float(tree.run(sys.executable, "-c", program, url)) == pytest.approx(WANT, rel=1e-6)
@@ -147,6 +149,7 @@ def test_the_daemon_describes_them(daemon):
     assert described["parameters"]["scale"]["default"] == 1 and "toy" in [i["name"] for i in described["inputs"]]
     assert "scale" not in json.loads(ask(daemon, "/v2/models/ap")[1])["parameters"]
     assert infer(daemon, "saturated", scale=0) == (400, '{"error":"parameter scale was 0; it must be a number from 1e-06 to 1e+06"}')
+    assert infer(daemon, "ap", toy_word="even") == (400, '{"error":"parameter toy_word was \\"even\\"; it must be plain or odd"}')
     assert infer(daemon, "saturated", scael=2)[0] == 400 and "scale" in infer(daemon, "saturated", scael=2)[1]
     assert "it goes with saturated" in infer(daemon, "ap", scale=2)[1]
     assert "ap, recall" in infer(daemon, "saturatd")[1] and 'did you mean \\"saturated\\"' in infer(daemon, "saturatd")[1]
