@@ -88,7 +88,7 @@ void rk_gen_names_py(FILE *out)
 
 static void ports_md(FILE *out, const char *what, const struct rk_gen_name *rows)
 {
-    fprintf(out, "\n| %s | types | shape | what it is |\n|---|---|---|---|\n", what);
+    fprintf(out, "\n| %s | types | shape | description |\n|---|---|---|---|\n", what);
     for (const struct rk_gen_name *row = rows; row->name; row++) {
         fprintf(out, "| `%s` | ", row->name);
         types(out, row->dtypes, "");
