@@ -6,7 +6,7 @@ fuzz_build := build/fuzz
 fuzz_include := -Iproto -Ilib -Iserver -Iclients/c -Itests
 fuzz_archives := librankctl.a librankd.a librk-server.a librk.a
 
-$(BUILD)/unit/test_fuzz: $(call objects,$(wildcard tests/fuzz/*.c)) $(BUILD)/librankctl.a
+$(BUILD)/unit/test_fuzz $(BUILD)/unit/test_json_tensors: $(call objects,$(wildcard tests/fuzz/*.c)) $(BUILD)/librankctl.a
 
 .PHONY: fuzz soak-fuzz
 fuzz: $(addprefix run-fuzz-,$(fuzz_targets))

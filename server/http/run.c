@@ -78,9 +78,15 @@ static enum rankd_status parse_json(struct rk_exchange *exchange, const struct r
     struct rk_app *app = exchange->http->app;
     struct rk_json_heap heap;
     rk_json_heap_open(&heap, app->budget, exchange->body.reserved);
-    const enum rankd_status status =
-        rk_wire_request_parse(&exchange->wire, model, exchange->body.data, exchange->body.bytes, json_bytes,
-                              app->regions ? &exchange->bindings.finder : NULL, &exchange->err);
+    const struct rk_wire_source source = {
+        .body = exchange->body.data,
+        .bytes = exchange->body.bytes,
+        .json_bytes = json_bytes,
+        .finder = app->regions ? &exchange->bindings.finder : NULL,
+        .budget = app->budget,
+        .held = exchange->body.reserved,
+    };
+    const enum rankd_status status = rk_wire_request_parse(&exchange->wire, model, &source, &exchange->err);
     rk_json_heap_close(&heap);
     return status;
 }
@@ -93,8 +99,6 @@ static enum rankd_status parse(struct rk_exchange *exchange)
     size_t json_bytes;
     if (inflate_body(exchange) != RANKD_OK || json_part(exchange, &json_bytes) != RANKD_OK)
         return exchange->err.status;
-    if (rk_body_reserve(&exchange->body, budget, rk_wire_storage(json_bytes), &exchange->err) != RANKD_OK)
-        return exchange->err.status;
     struct rk_app *app = exchange->http->app;
     if (app->regions)
         rk_region_bindings_start(&exchange->bindings, app->regions, exchange->who.name, budget,
@@ -103,7 +107,7 @@ static enum rankd_status parse(struct rk_exchange *exchange)
     wire->request.model = model;
     if (status == RANKD_OK && wire->request.params.bank[0])
         status = rk_region_bindings_localize(&exchange->bindings, &wire->request, &exchange->err);
-    exchange->meta.held = exchange->body.reserved + exchange->bindings.held_bytes;
+    exchange->meta.held = exchange->body.reserved + wire->storage_bytes + exchange->bindings.held_bytes;
     exchange->meta.reply_bytes = rk_wire_reply_cost(wire, exchange->accepted != RK_ENCODING_NONE);
     return status;
 }
