@@ -48,7 +48,8 @@ static void *give_back(void *argument)
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += PAUSE_S;
-        while (!memory->stopping && pthread_cond_clockwait(&memory->some, &memory->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        while (!memory->stopping &&
+               pthread_cond_clockwait(&memory->some, &memory->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
             continue;
         atomic_store(&memory->given, 0);
         pthread_mutex_unlock(&memory->lock);

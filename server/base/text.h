@@ -37,8 +37,9 @@ void rk_json_uint(struct rk_text *text, const char *key, uint64_t value);
 void rk_json_bool(struct rk_text *text, const char *key, bool value);
 void rk_json_real(struct rk_text *text, const char *key,
                   double value); /* shortest that reads back; NaN, inf: null */
-void rk_json_fp32(struct rk_text *text,
-                  float value); /* an element of an array, shortest that reads back as FP32; NaN is null,
-                                   infinities are "Infinity" and "-Infinity" */
+/* Elements of an array: as rk_fp32_text() has them; NaN is null, infinities are "Infinity" and "-Infinity".
+ */
+void rk_json_fp32(struct rk_text *text, float value);
+void rk_json_fp32s(struct rk_text *text, const float *values, size_t count);
 
 #endif

@@ -119,11 +119,10 @@ static bool take_key(struct scan *scan, const char *wanted, bool *is)
 static bool take_data(struct scan *scan, size_t input)
 {
     struct rk_json_text *text = scan->text;
-    const char *begun = scan->at;
     size_t depth;
     if (peek(scan) != '[' || input >= RK_IN_COUNT || text->arrays == RK_IN_COUNT)
         return skip_value(scan);
-    begun = scan->at;
+    const char *begun = scan->at;
     const char *after = rk_json_skim(begun, scan->end, &depth);
     if (!after)
         return false;

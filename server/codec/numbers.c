@@ -79,7 +79,7 @@ static enum rankd_status read_bool(struct number_reader *reader, const struct rk
     return RANKD_OK;
 }
 
-static const struct range {
+static const struct {
     int64_t min, max;
     const char *may;
 } ranges[RK_DTYPE_COUNT] = {
@@ -324,11 +324,9 @@ enum rankd_status rk_numbers_read(const struct rk_numbers *numbers, bool may_fit
 void rk_numbers_write(struct rk_text *text, enum rk_dtype dtype, const void *data, size_t count)
 {
     rk_json_open(text, "data", '[');
-    for (size_t i = 0; i < count; i++) {
-        if (dtype == RK_INT64)
-            rk_json_int(text, NULL, ((const int64_t *)data)[i]);
-        else
-            rk_json_fp32(text, ((const float *)data)[i]);
-    }
+    if (dtype == RK_FP32)
+        rk_json_fp32s(text, data, count);
+    for (size_t i = 0; dtype == RK_INT64 && i < count; i++)
+        rk_json_int(text, NULL, ((const int64_t *)data)[i]);
     rk_json_close(text, ']');
 }
