@@ -97,10 +97,13 @@ static int fewest_digits(const struct scaled *s, uint32_t *found)
 /* Exactly `count` digits. */
 static void put_digits(uint32_t value, int count, char *out)
 {
-    while (count > 0) {
-        out[--count] = (char)('0' + value % 10);
-        value /= 10;
+    for (; count >= 2; value /= 100) {
+        const uint32_t pair = value % 100;
+        out[--count] = (char)('0' + pair % 10);
+        out[--count] = (char)('0' + pair / 10);
     }
+    if (count)
+        out[0] = (char)('0' + value % 10);
 }
 
 /* digits[0].digits[1]… * 10^power, as %g of that precision. */

@@ -135,6 +135,19 @@ static bool take_word(struct number_reader *reader, const char *word, size_t len
 }
 #define TAKE_WORD(reader, word) take_word(reader, word, sizeof(word) - 1)
 
+/* One digit, as labels and targets are. */
+static bool take_digit(struct number_reader *reader)
+{
+    const int digit = *reader->at++ - '0';
+    if (is_real(reader->dtype))
+        store_real(reader, digit);
+    else if (reader->dtype != RK_BOOL)
+        return store_integer(reader, digit);
+    else
+        store_bool(reader, digit);
+    return reader->dtype != RK_BOOL || digit <= 1;
+}
+
 static bool take_number(struct number_reader *reader)
 {
     struct rk_decimal number;
@@ -160,6 +173,9 @@ static bool take_number(struct number_reader *reader)
 static bool take_usual(struct number_reader *reader)
 {
     const char c = *reader->at;
+    if (c >= '0' && c <= '9' && reader->end - reader->at > 1 &&
+        (reader->at[1] == ',' || reader->at[1] == ']'))
+        return take_digit(reader);
     if (c == '-' || (c >= '0' && c <= '9'))
         return take_number(reader);
     if (is_real(reader->dtype)) {
