@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # rankd. `make help` lists the targets; each folder keeps its own rules in its *.mk.
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:

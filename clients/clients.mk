@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The clients: what make demo trains, and the Python package's part of make install.
 .PHONY: demo-run
 demo:

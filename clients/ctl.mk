@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # rankctl: sees proto/ and the C client only.
 $(BUILD)/obj/clients/ctl/%.o: include = -Iproto -Iclients/c
 

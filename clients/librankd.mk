@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # librankd, the C client: shared and static library, pkg-config file, examples, installation.
 client_src := $(wildcard clients/c/*.c)
 client_soname := librankd.so.0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What follows from the tables (man pages, completion, example configuration, reference), installing, packaging, and the
 # tests that need a container engine.
 $(BUILD)/obj/deploy/%.o: include = -Iserver -Ilib -Iproto -Iclients/ctl

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that the named purposes need and that are missing, and says which, once.
 #   deploy/deps.sh build test lint demo
 set -eu
@@ -6,6 +7,7 @@ build="gcc g++ libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev liburi
 test="libcmocka-dev libboost-context-dev python3 python3-yaml python3-venv python3-pip python3-pytest python3-numpy python3-torch python3-sklearn curl openssl strace procps prometheus systemd groff-base"
 lint="clang clang-format clang-tidy cppcheck"
 deploy="docker.io docker-compose iptables nftables mmdebstrap iproute2 chromium lintian debhelper dpkg-dev"
+bench="libsimdjson-dev libfast-float-dev python3-numpy"
 demo="python3 python3-numpy python3-torch python3-sklearn python3-matplotlib curl"
 want=""
 for purpose in "$@"; do
@@ -13,9 +15,10 @@ for purpose in "$@"; do
     build) want="$want $build" ;;
     test) want="$want $test" ;;
     lint) want="$want $lint" ;;
+    bench) want="$want $bench" ;;
     demo) want="$want $demo" ;;
     deploy) want="$want $deploy" ;;
-    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint, demo and deploy are" >&2; exit 2 ;;
+    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint, demo, deploy and bench are" >&2; exit 2 ;;
     esac
 done
 missing=""

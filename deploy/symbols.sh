@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Prints deploy/debian/librankd0.symbols from the library's version script: each symbol with its version node, and the release
 # from which on the library has it.
 #   symbols.sh SONAME < clients/c/librankd.map

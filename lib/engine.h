@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The one way in: a request is checked and computed, on the device or here. */
 #ifndef RK_ENGINE_H
 #define RK_ENGINE_H

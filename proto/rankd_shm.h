@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ring: layout of the memory that a trainer and rankd share, and of the packets on the socket.
  *
  * PROTOCOL.md has the order of writes and the rules for the death of a side. All integers are little-endian,

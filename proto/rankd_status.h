@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The status of a request: one set of codes for the engine, the daemon, the wire and the clients.
  *
  * The numbers are those of HTTP, so that no mapping is needed; 0 is success (HTTP: 200). Completions of the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reserves descriptors 0 to 2 for standard input, output and error, also if the parent process closed them.
  * Otherwise the next file, pipe or socket that is opened becomes one of them, and output goes there: into a
  * lock file, or into the signal pipe of the program. */

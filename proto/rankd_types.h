@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers for element types, inputs and outputs: the same in the ring's memory and in the client library. */
 #ifndef RANKD_TYPES_H
 #define RANKD_TYPES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon: owns the components, starts them in order and stops them in reverse. Known to app.c and main.c
  * alone: a component is handed the parts that it uses, and does not see this.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* `rankd --health`: asks the daemon that runs with this configuration whether it is ready. For health checks
  * in places that have no curl, as the container image. */
 #ifndef RK_HEALTH_H

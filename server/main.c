@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankd: reads its configuration, starts its parts, waits for a signal, stops them. */
 #include <pthread.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Running and installing the daemon.
 .PHONY: run install-server
 RANKD_HTTP ?= 127.0.0.1:8080

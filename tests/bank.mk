@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The long forms of the banks' tests of faults: 300 kills, every cut, 4,000 flipped bits, the first 50 syncs; power loss.
 .PHONY: soak-bank soak-bank-states
 soak: soak-bank soak-bank-states

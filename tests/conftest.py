@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures for tests of a real daemon: `daemon` is shared by a file's tests, `make_daemon(*flags)` starts more."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The engine's own rules of test.
 
 # Allocations that fail on purpose: the program supplies __wrap_malloc and __wrap_mmap.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Fuzzing: tests/fuzz/<target>.c defines rk_fuzz_<target>(). `make fuzz` runs each under libFuzzer for FUZZ_SECONDS with
 # AddressSanitizer and UBSan; `make check` runs the same functions over corpus and mutations (tests/unit/codec/test_fuzz.c).
 FUZZ_SECONDS ?= 60
@@ -6,7 +7,7 @@ fuzz_build := build/fuzz
 fuzz_include := -Iproto -Ilib -Iserver -Iclients/c -Itests
 fuzz_archives := librankctl.a librankd.a librk-server.a librk.a
 
-$(BUILD)/unit/test_fuzz: $(call objects,$(wildcard tests/fuzz/*.c)) $(BUILD)/librankctl.a
+$(BUILD)/unit/test_fuzz $(BUILD)/unit/test_json_tensors: $(call objects,$(wildcard tests/fuzz/*.c)) $(BUILD)/librankctl.a
 
 .PHONY: fuzz soak-fuzz
 fuzz: $(addprefix run-fuzz-,$(fuzz_targets))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What wants a device; anywhere else it says that it was skipped. And the plugin with a device that is emulated, which is
 # everywhere: the same sources, compiled for the host.
 $(BUILD)/gpu-check: $(patsubst %,$(BUILD)/obj/tests/gpu/%.o,check check_retrieval check_scores check_sizes check_unknown sample)

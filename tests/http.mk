@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The long form of what tests/process/test_http_storm.py does in short, plain and under ASan and UBSan.
 .PHONY: soak-http
 soak: soak-http

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """make lint-layers: what the folders promise, checked over the sources alone.
 
   - an include points down: each room sees the rooms before it, never one behind it, and no room sees itself through another

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # make lint: formatting, clang-tidy, cppcheck, every header alone, the wall clock, prefixes of external names, clang as second compiler.
 lint_c := $(shell git ls-files '*.c' 2>/dev/null)
 lint_h := $(shell git ls-files '*.h' 2>/dev/null)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The long form of tests/process/test_mixed.py: MIXED requests of all kinds, and memory, descriptors and threads afterwards.
 MIXED ?= 200000
 .PHONY: soak-mixed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The ring's long forms: ten minutes of scribbling under ASan and UBSan; everything once under TSan.
 .PHONY: soak-ring
 soak: soak-ring

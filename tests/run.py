@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Runs the unit-test programs and the pytest folders, and closes with one line: `N passed, N failed`.
 
 A test that was skipped counts as failed, because a test that could not run proves nothing; the only exception is a

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Refuses the wall clock in waits and durations: someone sets it back, and what waits by it waits for an hour longer.
 # Waits take pthread_cond_clockwait() and its like, which name their clock; durations are differences of
 # CLOCK_MONOTONIC. Only what is shown as a date may ask the wall clock, in the files listed here.

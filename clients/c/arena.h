@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Allocator of the shared arena. Its bookkeeping is outside of the arena, in this process. Not thread-safe.
  */
 #ifndef RANKD_ARENA_H

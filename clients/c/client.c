@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The calls of rankd.h: they look at their arguments and hand over to the client's transport. */
 #include <pthread.h>
 #include <string.h>

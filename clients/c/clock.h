@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Time limits, by CLOCK_MONOTONIC. */
 #ifndef RANKD_CLOCK_H
 #define RANKD_CLOCK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Failures as a status with one sentence. */
 #ifndef RANKD_ERROR_H
 #define RANKD_ERROR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "error_body.h"
 
 #include <jansson.h>

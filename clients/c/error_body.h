@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Errors in the format of the daemon, over HTTP and on the control channel of the ring. */
 #ifndef RANKD_ERROR_BODY_H
 #define RANKD_ERROR_BODY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The HTTP transport: the calls of rankd.h as transfers. */
 #include <limits.h>
 #include <stdio.h>

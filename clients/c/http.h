@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The HTTP transport, to the table of transports. */
 #ifndef RANKD_HTTP_H
 #define RANKD_HTTP_H

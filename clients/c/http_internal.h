@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Internals of the HTTP transport: single exchanges (http_transfer.c), memory (http_memory.c), and the
  * functions of rankd.h on top of them (http.c). */
 #ifndef RANKD_HTTP_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests and replies in the format of the Open Inference Protocol, with binary tensors. */
 #ifndef RANKD_HTTP_JSON_H
 #define RANKD_HTTP_JSON_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One exchange over HTTP, and driving all of them: libcurl's multi interface. Transfers go on while some
  * thread polls or waits; of all that wait, one drives them. */
 #include <stdio.h>

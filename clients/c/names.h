@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Names of datatypes, inputs and outputs on the wire, by number. */
 #ifndef RANKD_NAMES_H
 #define RANKD_NAMES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: rank-based losses and their blackbox gradients, computed by the rankd daemon.
  *
  *     struct rankd_error error;

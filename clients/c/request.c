@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What both transports must know of a request. */
 #include "request.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checks of requests and answers that both transports use. */
 #ifndef RANKD_REQUEST_H
 #define RANKD_REQUEST_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ring transport: connecting, and the calls of rankd.h that need no more than memory. */
 #include <errno.h>
 #include <poll.h>

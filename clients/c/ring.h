@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The shared-memory transport, to the table of transports. */
 #ifndef RANKD_RING_H
 #define RANKD_RING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pages of the answer to a control request, as they arrive on the ring's socket. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Control requests over the ring's socket. */
 #include <errno.h>
 #include <poll.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A request as a descriptor (rankd_shm.h). */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Internals of the ring transport. Each file uses those named before it: memory (ring_memory.c), descriptors
  * (ring_encode.c), answers (ring_answer.c), waiting (ring_wait.c), requests (ring_request.c), control
  * requests (ring_control.c), connection (ring.c). `lock` guards every member without a note to

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ring transport's memory: mapped segments, the pieces of their arenas, and the slots' hold on them. */
 #include <fcntl.h>
 #include <stdlib.h>

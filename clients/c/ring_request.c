@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests over the ring: submit, take the reply, cancel. */
 #include <stdio.h>
 #include <string.h>

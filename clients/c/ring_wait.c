@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Waiting. Of all threads that wait, one looks at the ring and the socket for everybody: it spins for as long
  * as the daemon grants, then sleeps in poll(); the others sleep on a condition. */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The interface between rankd.h and the transports, and the URL prefix of each transport. */
 #ifndef RANKD_TRANSPORT_H
 #define RANKD_TRANSPORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Matrices in files: NumPy's .npy (NumPy's format description, versions 1 to 3) and text with one row a line.
  * A file is a stranger's: whatever it holds, it is read or refused in one sentence, and no more memory is
  * taken than a small multiple of the bytes that are really there. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankctl banks and rankctl checkpoint: small documents out of the control API, as a table or as they came.
  */
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankctl bench: threads that send random lists, one request at a time each, a progress bar meanwhile, and a
  * histogram of the latencies at the end. A closed loop: it shows what so many trainers would see that wait
  * for each answer. */

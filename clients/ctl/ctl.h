@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankctl: the parts that its commands share. */
 #ifndef RANKD_CTL_H
 #define RANKD_CTL_H

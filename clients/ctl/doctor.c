@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankctl doctor: looks at what rankd will meet on this machine. Each check says what it saw and, where that
  * is not what it should be, what to do. It changes nothing and needs no daemon. */
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon's control API over HTTP, for rankctl: one call, one JSON value or text. */
 #ifndef RANKD_CTL_HTTP_H
 #define RANKD_CTL_HTTP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankctl loss: scores and targets out of two files, one request, the answer as a table or JSON. */
 #include <inttypes.h>
 #include <jansson.h>

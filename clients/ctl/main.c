@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankctl: reads the command line by the table and calls the command. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading Prometheus' text format, as much of it as a daemon's own page needs. */
 #ifndef RANKD_CTL_METRICS_H
 #define RANKD_CTL_METRICS_H

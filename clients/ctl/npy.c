@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* .npy files: ten or twelve bytes, a Python dictionary as text, the elements. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What `loss` and `bench` share: a connection by --url or --socket, and the request's parameters from
  * --parameter. */
 #ifndef RANKD_CTL_REQUEST_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankctl status: two looks at /metrics, an interval apart, and what happened between them. */
 #include <math.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers for people: bytes, seconds, rates, and a histogram of latencies. */
 #ifndef RANKD_CTL_TABLE_H
 #define RANKD_CTL_TABLE_H

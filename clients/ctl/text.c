@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Text with a row of numbers a line: CSV (RFC 4180) and its relatives. The file is taken into memory as a
  * whole, so that the first row can tell how the cells are separated before any is read. */
 #include <errno.h>

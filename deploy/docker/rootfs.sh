@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Makes a root file system that holds the given programs and what they load, nothing else.
 #   rootfs.sh PROGRAM... FOLDER
 # Also leaves, for each package that a library came from, /var/lib/dpkg/status.d/<package>, where image scanners look in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A trainer that uses rankd over the ring: an example to copy from, and what the compose file runs.
 ARG BASE=debian:bookworm-slim
 

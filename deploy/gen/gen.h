@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writes what follows from the project's tables: man pages, shell completion, the example configuration, and
  * the reference pages of docs/. Not part of the daemon: `make` runs it. */
 #ifndef RK_GEN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Man pages, in man(7)'s macros. */
 #include <string.h>
 

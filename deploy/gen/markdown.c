@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The example configuration and the reference pages of docs/. */
 #include <ctype.h>
 #include <string.h>

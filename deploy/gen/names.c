@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The names of models, inputs, outputs and parameters where no compiler reads the tables: openapi.yaml, the
  * Python package, and a page of the reference. */
 #include <stdbool.h>

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Draws docs/images/method.svg: the worked example of semantics.md before and after its perturbation."""
 from pathlib import Path
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bank in memory: a FIFO of items, and views of it as of one version.
  *
  * Items have sequence numbers, from 0 on, that are never used twice. They lie in chunks with counted

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a request appends to a bank: its items as they are stored, in one block of memory whose layout is also
  * that of a journal's record, so that what was ranked is laid out once: column after column, each [lists,
  * items]. Which columns there are is the bank's kind's to say (bank/kind.h). */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A piece of a bank: items side by side, only ever appended to, with counted references. What was written is
  * never changed, so a reader that knows how much of it is its own needs no lock. */
 #ifndef RK_BANK_CHUNK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A kind of bank: what its items consist of, how they come out of a request, and how a request sees them.
  *
  * An item is a row of columns. A batch, a record of a journal and a chunk all hold the columns one after the

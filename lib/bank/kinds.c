@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "bank/kind.h"
 
 const struct rk_bank_kind *const rk_bank_kinds[] = {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Index from a 64-bit key (a label, an id) to the positions of the items that bear it, within one chunk of a
  * bank or one batch.
  *

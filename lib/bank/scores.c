@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Banks of scores: scores [lists, items] FP32, as they came and before the margin; targets [lists, items]
  * int8. */
 #include <math.h>

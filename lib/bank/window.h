@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which items a bank holds: one definition for the memory, for what is dropped from the disk and for what
  * must be found there again. */
 #ifndef RK_BANK_WINDOW_H

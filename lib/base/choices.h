@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Words to choose from, in sentences. */
 #ifndef RK_BASE_CHOICES_H
 #define RK_BASE_CHOICES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Errors: a status and one sentence that names the field, its value and the allowed values. */
 #ifndef RK_BASE_ERR_H
 #define RK_BASE_ERR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The means of a request while it runs: threads, scratch memory, time. All of it is lent by the caller; the
  * engine starts no thread and keeps no memory of its own. */
 #ifndef RK_BASE_EXEC_H

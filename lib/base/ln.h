@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The natural logarithm that losses use.
  *
  * The perturbation, and so the gradient, depends on the last bit of the slope of a loss. Logarithms of C

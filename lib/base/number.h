@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers and shapes as text, for sentences. */
 #ifndef RK_BASE_NUMBER_H
 #define RK_BASE_NUMBER_H

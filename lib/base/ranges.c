@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "base/ranges.h"
 
 enum { ALIGN = 64 /* items */ };

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Loops that threads share: 0..items-1 divided into ranges, at most one per thread. */
 #ifndef RK_BASE_RANGES_H
 #define RK_BASE_RANGES_H

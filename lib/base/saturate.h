@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Arithmetic that saturates at SIZE_MAX, for sizes in bytes that come from a request. */
 #ifndef RK_SATURATE_H
 #define RK_SATURATE_H

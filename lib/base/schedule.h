@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Spreads groups of lists over the threads of a request. */
 #ifndef RK_BASE_SCHEDULE_H
 #define RK_BASE_SCHEDULE_H

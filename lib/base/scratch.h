@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scratch memory of one worker: a stack, kept between requests so that a warm request allocates nothing.
  *
  * A scratch that measures has no memory. It counts what code would take, so that the cost of a request comes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors: typed views of memory. A view owns nothing. */
 #ifndef RK_BASE_TENSOR_H
 #define RK_BASE_TENSOR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Transposition of matrices block by block, so that every cache line is read and written once. */
 #ifndef RK_BASE_TRANSPOSE_H
 #define RK_BASE_TRANSPOSE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A list as it is computed fast: its relevant items are ranked, and the others are streamed past them, by the
  * strategy that the kernels plan. */
 #include "blackbox/blackbox_internal.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Blackbox differentiation of one list: its loss and how the rank of each item changes under the
  * perturbation.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the ways to compute a list share: counting its relevant items out, and writing differences down.
  *
  *   list_run.c -> blackbox.c, reference.c -> relevant.c, list.c */

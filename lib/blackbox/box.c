@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the lists of a request have in common, from its parameters. */
 #include "blackbox/blackbox.h"
 #include "request/bank_view.h"

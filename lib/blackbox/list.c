@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Pieces of a list's computation that both ways to do it share. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The entry: a list is computed in the way of its kernels. */
 #include "blackbox/blackbox_internal.h"
 

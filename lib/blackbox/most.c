@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The most scratch memory that a list can take, for whoever does not know its relevant items yet. */
 #include "blackbox/blackbox.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One list as the paper has it: sort all of it, perturb, sort all of it again. Nothing here is meant to be
  * fast; it is what the fast code is held against (RANKD_CPU=reference).
  *

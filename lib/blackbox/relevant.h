@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The relevant items of a list: their order by score, the thresholds that they are to the others, and how
  * their ranks change when they are moved. "In index order" is the order of positions; "ranked" is best first.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Operations of a whole block: sorts and sums.
 #pragma once
 

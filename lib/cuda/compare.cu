@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Long lists with few enough thresholds for the shared memory of a block: every item against all of them.
 #include <algorithm>
 

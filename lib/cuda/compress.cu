@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The sparse pair of a dense gradient: places that are not 0, ascending, and what stands there.
 #include <cub/cub.cuh>
 

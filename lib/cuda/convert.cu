@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Scores and targets as they come, brought into the form that the kernels read; and a gradient brought back.
 #include "cuda/kernels.cuh"
 

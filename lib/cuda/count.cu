@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // What is counted before a gradient can be weighed: the relevant and ignored items of each list.
 #include "cuda/kernels.cuh"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The plugin that drives NVIDIA GPUs. `make cuda` wants the CUDA toolkit and says so where there is none; nothing else
 # of the project does.
 NVCC ?= nvcc

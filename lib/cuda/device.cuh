@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // An opened device: its lanes (a stream, device memory kept between requests, pinned staging buffers), and
 // the bank rows that are kept on it.
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The number of ascending thresholds at or below a score. A table over slots of equal width gives the two
 // indices to search between, mostly equal ones. Results are correct for any distribution; an uneven one costs
 // a few more steps.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The items of a list as kernels read them: sixteen per thread at a time, four contiguous. Items other than
 // irrelevant ones become NaN, which no comparison counts.
 #pragma once

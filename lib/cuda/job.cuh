@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Declarations shared by the kernels of a request on scores.
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Interclass: the gradients of both parts become one.
 #include "cuda/kernels.cuh"
 

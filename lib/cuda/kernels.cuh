@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The kernels, as the host launches them. All run on one stream; no function waits.
 #pragma once
 

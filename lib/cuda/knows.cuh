@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The abilities of this plugin (device_plugin.h). Only values that the kernels were written and checked for
 // are listed, by name: a value that is added to an enumeration later is not computed on a device before it is
 // added here. Losses say in their own table whether they have a term for devices.

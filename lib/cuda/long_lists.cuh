@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Lists that the whole device works on together, as kernels see them. The host does not know their numbers of
 // relevant items: it allocates by the last requests. Lists without room are skipped and reported.
 #pragma once

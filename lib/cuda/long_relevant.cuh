@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The relevant items of long lists: collection, thresholds, ranks, losses, gradients. Included by long.cu
 // only.
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Lists with more thresholds than the shared memory of a block holds. First the items of each tile are split
 // by some of the thresholds. Then a block takes the items between two of these from all tiles of a list, with
 // the thresholds in between in shared memory. Each item is read twice, once in split form. Random accesses

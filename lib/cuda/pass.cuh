@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The two streaming reads of the items of a list by a block: counting them against thresholds, and finding
 // the number of thresholds that passed each. A list has less than 2^31 items, so positions of threads beyond
 // its end do not overflow.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Host memory of the caller that the device accesses directly.
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The plugin's table: opens a device, and turns what is thrown into an outcome and a reason.
 #include <cstdio>
 #include <cstring>

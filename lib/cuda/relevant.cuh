@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // The relevant items of a list of one block, all in shared memory.
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // A retrieval request: what of the bank is not on the device yet goes there, queries are ranked a block at a
 // time, sums come back.
 #include <algorithm>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Retrieval on the device. cuBLAS computes the similarities of a block of queries with all items, one row per
 // query. They are counted against the thresholds of the query and discarded. The results of the second pass
 // are packed into the memory of the row, by each warp into the part that it has read already, so a block of

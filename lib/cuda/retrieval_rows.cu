@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // A block a row: relevant items and thresholds in shared memory, the similarities read twice.
 #include "cuda/relevant.cuh"
 #include "cuda/retrieval.cuh"

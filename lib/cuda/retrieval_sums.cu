@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cuda/retrieval_sums.cuh"
 
 namespace rk

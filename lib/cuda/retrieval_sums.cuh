@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Σ value · row over pairs of items and values, in FP64.
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Calls of the CUDA runtime, checked: what fails is thrown as Trouble and caught where the plugin is entered.
 #pragma once
 

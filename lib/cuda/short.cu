@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // Lists with few enough relevant items that one block keeps all that concerns them in shared memory: it finds
 // them, sorts them, streams the items twice and writes the gradient. Many lists, many blocks; no list waits
 // for another.

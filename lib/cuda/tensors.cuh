@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 // A request's tensors on their way: brought to the device, and a gradient to where it is wanted.
 #pragma once
 

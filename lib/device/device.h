@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A device: another engine for whole requests, behind one table of functions. The CPU engine stays the
  * authority: what a device does not take, refuses or fails at is computed there, and bad input gets its
  * sentence there.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The contract between the daemon and a plugin that drives devices (build/rankd-cuda.so): plain C, no symbol
  * of the daemon's is used by the plugin, and one symbol of the plugin's by the daemon. */
 #ifndef RK_DEVICE_PLUGIN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What lies on a device, for the CPU engine: copies of inputs, and outputs brought there. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A request on scores as a device takes it. */
 #include "device/device.h"
 #include "losses/loss.h"

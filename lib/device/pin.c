@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of clients that the device reads and writes by itself. */
 #include "device/device.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Stable sort of indexes by key: insertion for a few, otherwise a radix sort of 11 bits at a time that skips
  * the digits in which all keys agree. Keys travel with their indexes, so that every pass reads memory in
  * order; only the first one reads the keys, and only the last one writes the permutation.

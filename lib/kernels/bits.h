@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bit arrays in words of 32 bits. */
 #ifndef RK_KERNELS_BITS_H
 #define RK_KERNELS_BITS_H

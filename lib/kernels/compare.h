@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strategy "compare": every item is compared with every threshold, many items at a time. It is the fastest
  * for up to some dozens of thresholds, because nothing in it depends on a score: no table, no branch.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The instruction sets that the machine and its operating system support. */
 #ifndef RK_KERNELS_CPU_H
 #define RK_KERNELS_CPU_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which code runs on this machine: decided once. */
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a change of rank to the gradient of the item. */
 #ifndef RK_KERNELS_GRADIENT_VALUE_H
 #define RK_KERNELS_GRADIENT_VALUE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The contract between a ranked list and the code that counts it.
  *
  * Blackbox differentiation of a ranking (Rolínek et al., CVPR 2020) needs, for one list, the ranks of the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Declarations shared by the files of lib/kernels. */
 #ifndef RK_KERNELS_INTERNAL_H
 #define RK_KERNELS_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Loads of sixteen scores or targets of any type at any alignment. Only for *_avx512.c. */
 #ifndef RK_KERNELS_LOAD_AVX512_H
 #define RK_KERNELS_LOAD_AVX512_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strategy "merge": where a good share of a long list is relevant, the irrelevant items are sorted once, and
  * each pass is a merge of two sorted rows. A table of so many thresholds misses the cache for every item; a
  * sort streams. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Embeddings of unit length (`normalize`), in a batch and before storage in a bank. */
 #ifndef RK_KERNELS_NORMALIZE_H
 #define RK_KERNELS_NORMALIZE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which strategy a list gets: the only place where n and P decide. */
 #include "kernels/kernels_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Repairs the order of the relevant items after the perturbation, which leaves them nearly in order.
  */
 #ifndef RK_KERNELS_REORDER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Targets: how many of each, and where the relevant ones are. */
 #include "kernels/kernels_internal.h"
 

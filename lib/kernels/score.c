@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/score.h"
 
 void rk_scores_widen(const void *scores, enum rk_dtype dtype, size_t n, float *out)

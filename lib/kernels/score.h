@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scores of all types as FP32, and their sort keys. Device code includes it too. */
 #ifndef RK_KERNELS_SCORE_H
 #define RK_KERNELS_SCORE_H

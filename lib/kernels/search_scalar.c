@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The plainest counting strategy: a binary search among the thresholds for each item, O(n log P).
  *
  * For an item of score s let b = #{k: threshold[k] > s}. As thresholds descend, the item is at or above

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/span.h"
 
 enum { LOOK = 1 << 20, FAR = 1 << 22 /* items */ };

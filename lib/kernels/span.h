@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Parts of a list: read block by block, and divided among threads. */
 #ifndef RK_KERNELS_SPAN_H
 #define RK_KERNELS_SPAN_H

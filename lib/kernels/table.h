@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strategy "table": an item's place among the thresholds by a table. The line of scores is divided into
  * subbuckets, and those, some at a time, into buckets, finer where there are more thresholds. A bucket says
  * how many thresholds lie above it, and the highest threshold within it: one look at eight bytes places an

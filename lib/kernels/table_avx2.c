@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The plain code as the compiler makes it for AVX2. */
 #include "kernels/table_scalar.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the two passes of a table share where there is AVX-512. Only for table*_avx512.c. */
 #ifndef RK_KERNELS_TABLE_AVX512_H
 #define RK_KERNELS_TABLE_AVX512_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Items put in order of the upper bits of their subbucket, without knowing beforehand how many there are of
  * each: a bin is a chain of blocks, taken as they are wanted. What is written lies in one line a bin, which
  * stay in the first-level cache; and items are read once only. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The second pass of a table: which items a threshold may have passed, and which one did. */
 #include "kernels/table_avx512.h"
 

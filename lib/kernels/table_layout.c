@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/table_layout.h"
 
 #include "kernels/table_bins.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strategy "table" (table.h): what its tables consist of, how large they are, and where they lie in the
  * scratch memory; from items, P and threads alone.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The first pass of a table: how many thresholds lie above each item. */
 #include "kernels/table_avx512.h"
 

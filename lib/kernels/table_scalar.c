@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/table_scalar.h"
 
 #include "kernels/kernels_internal.h"

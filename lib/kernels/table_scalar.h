@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies of rk_table_code in plain C, for any instruction set that includes them. */
 #ifndef RK_KERNELS_TABLE_SCALAR_H
 #define RK_KERNELS_TABLE_SCALAR_H

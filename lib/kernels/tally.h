@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a histogram of items by the number of thresholds above them to counts per threshold. */
 #ifndef RK_KERNELS_TALLY_H
 #define RK_KERNELS_TALLY_H

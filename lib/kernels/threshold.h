@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Thresholds in units of the raw scores. Device code includes it too. */
 #ifndef RK_KERNELS_THRESHOLD_H
 #define RK_KERNELS_THRESHOLD_H

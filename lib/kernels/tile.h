@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Counts similarities of a tile against the thresholds of their query, and keeps the few that a perturbed
  * relevant item may pass. All variants give the same bits. */
 #ifndef RK_KERNELS_TILE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/tile.h"
 
 static uint32_t locate_one(const struct rk_threshold_index *threshold_index, float score)

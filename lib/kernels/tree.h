@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strategy "tree": the position of an item among up to 127 thresholds by a search in registers. The
  * thresholds form an implicit binary tree, level by level, so that a step down is one permutation, one
  * compare and one addition for many items at a time, independent of the scores and without memory access.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernels_internal.h"
 #include "kernels/load_avx512.h"
 

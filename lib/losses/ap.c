@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* 1 - average precision: (1/P) Σ (rk - rp)/rk. */
 #include "losses/ap.h"
 #include "losses/loss.h"

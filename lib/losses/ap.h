@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Average precision, item by item: (rk - rp)/rk, which is free of the cancellation in 1 - AP. */
 #ifndef RK_LOSSES_AP_H
 #define RK_LOSSES_AP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What one relevant item adds to the loss of its list, and how that grows with its rank: for losses that are
  * a sum over relevant items, one function for every backend, because the perturbation depends on the last bit
  * of a slope. It is named rk_item_loss_<name>, stands in losses/<name>.h, and device code includes it too:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A loss of a ranked list: what the list costs, and how that grows with each relevant item's rank. A loss is
  * one file lib/losses/<name>.c and one row in losses.def.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Recall: (1/P) Σ ℓ(x) with x = rk - rp, the number of irrelevant items ahead of a relevant one. */
 #include "losses/recall.h"
 #include "losses/loss.h"

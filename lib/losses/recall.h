@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Recall, item by item: ℓ(x), x = rk - rp; `weight` (RK_TRANSFORM_*) names ℓ. */
 #ifndef RK_LOSSES_RECALL_H
 #define RK_LOSSES_RECALL_H

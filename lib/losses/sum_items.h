@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The loss of a list as the mean of what its relevant items add, for losses that have an item_loss.h
  * function. */
 #ifndef RK_LOSSES_SUM_ITEMS_H

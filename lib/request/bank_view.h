@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* An embedding bank as of one version: what a request ranks against. Borrowed from the bank for the length of
  * a request; nothing in it changes meanwhile, whatever is appended or evicted (lib/bank/bank.h takes and
  * releases it). */

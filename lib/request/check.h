@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checks of a request against its model, before anything is computed. */
 #ifndef RK_REQUEST_CHECK_H
 #define RK_REQUEST_CHECK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests whose batch has no item: no scores, or no embeddings. Nothing is ranked and nothing appended,
  * which is an answer and not an error: one trainer of a job without proposals must not end the others.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Outputs of a reply: memory of the caller's, or new. */
 #ifndef RK_REQUEST_OUT_H
 #define RK_REQUEST_OUT_H

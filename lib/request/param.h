@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Parameters of a request, generated from the table in param.def. */
 #ifndef RK_REQUEST_PARAM_H
 #define RK_REQUEST_PARAM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A request and its reply: one value each, whichever transport they came over.
  *
  * A transport (JSON, binary HTTP, ring) fills a struct rk_request; rk_engine_run() checks and computes it;

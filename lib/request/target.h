@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Targets of every type, as bytes. */
 #ifndef RK_REQUEST_TARGET_H
 #define RK_REQUEST_TARGET_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checks of a retrieval request's inputs against each other and against the bank. */
 #ifndef RK_RETRIEVAL_CHECK_H
 #define RK_RETRIEVAL_CHECK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "retrieval/gradient.h"
 
 #include "kernels/normalize.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From differences of ranks to the gradient of embeddings.
  *
  * The gradient G_qj of a pair's similarity s = <x_q, x_j> reaches x_q as G_qj x_j, and x_j as G_qj x_q where

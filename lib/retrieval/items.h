@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ranked axis of a retrieval request: the batch, then the references, then the bank's items, oldest
  * first, as blocks of rows that lie side by side; and which of them a query finds relevant or must ignore. */
 #ifndef RK_RETRIEVAL_ITEMS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One query's list while its similarities stream by: thresholds, counts, windows, and what may have been
  * jumped over.
  *

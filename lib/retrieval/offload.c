@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A retrieval request's lists as a device takes them: which items are relevant and ignored is found here, by
  * the index; similarities, counts and the gradient's sums are the device's. */
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Similarities: inner products of queries with the items of the ranked axis, by a BLAS (OpenBLAS, one
  * thread).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The embeddings route: a batch of embeddings and labels, each item in its turn a query that ranks all
  * others, those of the batch, the references and the memory, by inner product.
  *

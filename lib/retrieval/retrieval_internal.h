@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A retrieval request while it is computed. */
 #ifndef RK_RETRIEVAL_INTERNAL_H
 #define RK_RETRIEVAL_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists from complete rows of similarities: a block of queries against everything, then list by list as with
  * scores. */
 #include <string.h>

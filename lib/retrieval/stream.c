@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists whose rows do not fit: similarities come in tiles that stay in cache, are counted and forgotten.
  *
  * A block of queries goes through these steps:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists as a tensor holds them: rows or columns, any type; brought one after the other into the form that the
  * engine reads (contiguous items, FP32/FP16/BF16 scores, one-byte targets), in place where they are that
  * already. */

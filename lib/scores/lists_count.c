@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Counts the lists of a request and looks whether every target is one. */
 #include <stdatomic.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A term of the loss of a request on scores: its lists, or with interclass the flat list of the whole batch.
  */
 #ifndef RK_SCORES_LOSS_TERM_H

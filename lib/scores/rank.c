@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rank and rank_vjp: the ranks of every item of a row, and the blackbox gradient of the ranking itself with
  * an upstream of the trainer's own (Rolínek et al., CVPR 2020, algorithm 1). All items may be perturbed, so
  * rows are sorted. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ap and recall on scores: the counts on which the weights of a gradient depend, the two terms of the loss,
  * and the outputs. */
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of rk_engine_run(), one per kind of model. The request has been checked; `outputs` is never 0.
  * Both measure (base/exec.h): then rk_scores_measurable() is enough of a check. */
 #ifndef RK_SCORES_H

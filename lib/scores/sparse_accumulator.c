@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "scores/sparse_accumulator.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where the gradient goes when it is not written straight into a dense output: because only the sparse pair
  * is wanted, or because two terms of the loss (lists and the flat list) add to it. */
 #ifndef RK_SCORES_SPARSE_ACCUMULATOR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who may do what: bearer tokens with scopes, and which web pages and host names may speak to the daemon.
  *
  * The file of tokens has one token a line, `NAME SCOPES TOKEN`, where SCOPES are `infer`, `banks` and

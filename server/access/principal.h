@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who asks, and what he may do. */
 #ifndef RK_PRINCIPAL_H
 #define RK_PRINCIPAL_H

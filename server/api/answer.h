@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Handing a finished text over as an answer's body. */
 #ifndef RK_API_ANSWER_H
 #define RK_API_ANSWER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The control API: health, metadata, statistics, banks, checkpoints – everything that is a small JSON
  * document in and out, whichever transport it came over. HTTP calls it with what stood in the request line,
  * the ring's control channel with what stood in its packet; so both have the same bodies, the same errors and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Routes of the banks: names in, JSON out. */
 #include "bank/banks.h"
 #include "api/answer.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Metadata, configuration and statistics of the models, as the Open Inference Protocol and Triton have them.
  */
 #include <stdlib.h>

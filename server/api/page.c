@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "api/page.h"
 
 /* The assembler takes the file in as it is; the path counts from the folder that make runs in. */

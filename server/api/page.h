@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The status page, as it lies in status.html: one file without anything from outside. */
 #ifndef RK_API_PAGE_H
 #define RK_API_PAGE_H

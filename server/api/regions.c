@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Routes of registered shared memory, of the caller's own regions alone. They are HTTP's: a region belongs to
  * a token. */
 #include <gnutls/gnutls.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The routes of the API. Adding one is a row in route.def and a handler; HTTP and the ring's control channel
  * both go by them. */
 #ifndef RK_API_ROUTE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Health, what the server is, the list of models, metrics. */
 #include "api/answer.h"
 #include "api/api.h"

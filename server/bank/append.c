@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Appending: at once where only memory and the page cache are written, by a thread of the commit threads
  * (registry.c) where the disk has to be waited for. */
 #include "bank/append.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Appending a batch: to memory, to the journal, and to the disk where the durability asks for it. */
 #ifndef RK_BANK_APPEND_H
 #define RK_BANK_APPEND_H

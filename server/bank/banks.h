@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The banks of a daemon by name: created, listed, deleted, used by requests.
  *
  * A bank that is used is held by reference: deleting it takes its name away at once and its memory when the

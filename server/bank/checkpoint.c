@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checkpoints: a snapshot is the journal's sealed segments, shared by hard links, and a copy of the open one,
  * so taking one costs at most half a segment and leaves the journal as it was. rules.h, M2. */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bank's configuration as JSON: what PUT brings, what the manifest on disk holds. */
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bank's configuration as JSON: what PUT brings, and what manifests on disk hold. */
 #ifndef RK_BANK_CONFIG_H
 #define RK_BANK_CONFIG_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The data folder:
  *
  *   lock, format        this daemon's alone, and of which version

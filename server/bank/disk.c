@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bank's folder:
  *
  *   bank                 its configuration and which journal is the live one; replaced by rename

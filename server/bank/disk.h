@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bank's folder: its manifest, its live journal, and reading both back. */
 #ifndef RK_BANK_DISK_H
 #define RK_BANK_DISK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "bank/durable_bank.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bank with a name: memory, journal, and the rules between them.
  *
  * What it does for requests, and the fields that say so:

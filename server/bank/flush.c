@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The thread that looks after banks once a second: syncs those of durability "interval", and tells requests
  * that wait for another one when their deadline is over. */
 #include <time.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Folders and files that are there or not, whole or not at all. */
 #ifndef RK_BANK_FOLDERS_H
 #define RK_BANK_FOLDERS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What operators see of the banks: metrics with the bank's name as label. */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Restore and clear: what begins a new generation. */
 #include <dirent.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The batch ids that a bank remembers, independent of eviction, so that a retried request is not appended
  * twice: the newest RK_IDS_KEPT always, and up to RK_IDS_MOST while they are younger than RK_IDS_AGE_NS
  * (which a client may take to try again). Finding and adding take constant time, but for a doubling of the

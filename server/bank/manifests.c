@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The checkpoints that are there: their names and manifests, which may be damaged, and what a crash left of
  * others. */
 #include <dirent.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The checkpoints that are there, by their manifests. */
 #ifndef RK_BANK_MANIFESTS_H
 #define RK_BANK_MANIFESTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Operations on banks: what the API calls, with the JSON of its answers. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The registry: names to banks. */
 #ifndef RK_BANK_REGISTRY_H
 #define RK_BANK_REGISTRY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The registry: the table (registry.c), the data folder (data.c), operations on banks (operations.c), the
  * thread of durability "interval" (flush.c); and what each does for the others. */
 #ifndef RK_BANK_REGISTRY_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Batch ids whose requests are being computed, and the requests that wait for one of them: a retry that comes
  * before its original has ended. The bank's lock is held, but where it says otherwise. */
 #ifndef RK_BANK_RETRIES_H

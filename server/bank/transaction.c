@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bank in a request: which version it reads, whether its batch was appended before, the append. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who may write to a bank's disk: the writer lock, and syncs with it or beside it. */
 #ifndef RK_BANK_WRITER_LOCK_H
 #define RK_BANK_WRITER_LOCK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One byte budget for all requests: bodies, inflated data, the JSON heap, outputs and scratch are reserved
  * here before memory is taken, and given back with it. What does not fit is answered 503. */
 #ifndef RK_BASE_BUDGET_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The clock that durations and deadlines come from. */
 #ifndef RK_CLOCK_H
 #define RK_CLOCK_H

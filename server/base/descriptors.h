@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* File descriptors: as many as the system allows, and what follows where they are few. */
 #ifndef RK_BASE_DESCRIPTORS_H
 #define RK_BASE_DESCRIPTORS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The memory of JSON documents: taken in pieces that are reserved in the budget first, and given back at
  * once. A text of 3 bytes, `{},`, takes over 200 of heap, so it is the heap that must be counted, not the
  * text.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How far the daemon is between its start and its end, for those who refuse requests by it or report it. */
 #ifndef RK_BASE_LIFECYCLE_H
 #define RK_BASE_LIFECYCLE_H

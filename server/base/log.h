@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The log: one structured line each on standard error, logfmt (key=value) or JSON. Nobody who logs waits for
  * the one who reads (log_writer.h). */
 #ifndef RK_BASE_LOG_H

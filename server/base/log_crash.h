@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the log's buffer holds when the daemon crashes. */
 #ifndef RK_BASE_LOG_CRASH_H
 #define RK_BASE_LOG_CRASH_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way of a log's lines out of the daemon: a bounded buffer that any thread puts lines into, and one
  * thread that writes them. Only that thread ever waits for the reader. A line that finds no room is dropped
  * and counted, and once the reader is back a line in its place says how many there were. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that nobody uses any more goes back to the system. The allocator alone keeps it, in as many arenas
  * as there are threads: a daemon whose budget is kept would hold several times as much all the same. */
 #ifndef RK_BASE_MEMORY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Counters for operators, one table (metrics.def), in Prometheus' text format. Updates are atomic and take
  * some nanoseconds; any thread may update or read at any time. */
 #ifndef RK_BASE_METRICS_H

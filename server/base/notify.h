@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Telling the service manager how it goes: systemd's notification protocol, sd_notify(3), without its
  * library. */
 #ifndef RK_BASE_NOTIFY_H

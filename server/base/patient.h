@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writing to a descriptor whose other end belongs to an outsider, who may never read. */
 #ifndef RK_BASE_PATIENT_H
 #define RK_BASE_PATIENT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Signals as numbers read from a pipe.
  *
  * Not sigwait(): that wants the signals blocked in every thread, and libraries (OpenBLAS) start threads

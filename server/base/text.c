@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "base/text.h"
 
 #include <math.h>
@@ -6,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fp32_text.h"
 #include "base/number.h"
 #include "base/utf8.h"
 
@@ -138,16 +140,28 @@ void rk_json_text(struct rk_text *text, const char *key, const char *value)
     quote(text, value);
 }
 
+static void put_digits(struct rk_text *text, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + value % 10);
+    while (value /= 10);
+    rk_text_add(text, digits + at, sizeof digits - at);
+}
+
 void rk_json_int(struct rk_text *text, const char *key, int64_t value)
 {
     begin(text, key);
-    rk_text_printf(text, "%lld", (long long)value);
+    if (value < 0)
+        rk_text_add(text, "-", 1);
+    put_digits(text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
 void rk_json_uint(struct rk_text *text, const char *key, uint64_t value)
 {
     begin(text, key);
-    rk_text_printf(text, "%llu", (unsigned long long)value);
+    put_digits(text, value);
 }
 
 void rk_json_bool(struct rk_text *text, const char *key, bool value)
@@ -163,37 +177,74 @@ void rk_json_real(struct rk_text *text, const char *key, double value)
     rk_text_puts(text, isfinite(value) ? rk_number_text(value, digits) : "null");
 }
 
-/* Whole numbers as "-3.0": nearly every element of a gradient is 0, and a reader that looks at the type of
- * the first element sees a float. */
-static int fp32_digits(float value, char *out, size_t size)
+/* One element behind the text, for which there is room; its length. */
+static size_t put_fp32(char *out, float value)
 {
-    if (value == 0)
-        return snprintf(out, size, signbit(value) ? "-0.0" : "0.0");
-    if (fabsf(value) < 1e6F && value == truncf(value))
-        return snprintf(out, size, "%d.0", (int)value);
-    for (int precision = 6; precision < 9; precision++) {
-        int length = snprintf(out, size, "%.*g", precision, (double)value);
-        if (strtof(out, NULL) == value)
-            return length;
-    }
-    return snprintf(out, size, "%.9g", (double)value); /* nine digits tell all floats apart */
+    const char *word = isnan(value) ? "null" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
+    if (isfinite(value))
+        return rk_fp32_text(value, out);
+    memcpy(out, word, strlen(word));
+    return strlen(word);
 }
 
 void rk_json_fp32(struct rk_text *text, float value)
 {
-    if (!rk_text_reserve(text, 32))
-        return;
-    char *out = text->data + text->length;
-    size_t length = 0;
-    if (text->comma)
-        out[length++] = ',';
-    text->comma = true;
-    const char *word = isnan(value) ? "null" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"";
-    if (isfinite(value)) {
-        length += (size_t)fp32_digits(value, out + length, 24);
-    } else {
-        memcpy(out + length, word, strlen(word));
-        length += strlen(word);
+    rk_json_fp32s(text, &value, 1);
+}
+
+#define FOUR_ZEROS ",0.0,0.0,0.0,0.0"
+#define ZEROS FOUR_ZEROS FOUR_ZEROS FOUR_ZEROS FOUR_ZEROS
+enum { ZERO_BYTES = sizeof ",0.0" - 1, ZEROS_AT_ONCE = (sizeof ZEROS - 1) / ZERO_BYTES };
+
+/* How many of the values are 0, and not -0, before another: nearly all of a gradient is. */
+static size_t run_of_zeros(const float *values, size_t count)
+{
+    static const float zeros[ZEROS_AT_ONCE];
+    size_t run = 0;
+    while (count - run >= ZEROS_AT_ONCE && memcmp(values + run, zeros, sizeof zeros) == 0)
+        run += ZEROS_AT_ONCE;
+    while (run < count && values[run] == 0 && !signbit(values[run]))
+        run++;
+    return run;
+}
+
+static char *put_zeros(char *out, size_t count)
+{
+    for (; count >= ZEROS_AT_ONCE; count -= ZEROS_AT_ONCE, out += sizeof ZEROS - 1)
+        memcpy(out, ZEROS, sizeof ZEROS - 1);
+    memcpy(out, ZEROS, count * ZERO_BYTES);
+    return out + count * ZERO_BYTES;
+}
+
+enum { AT_ONCE = 4096, ELEMENT_BYTES = RK_FP32_TEXT + 1 };
+
+/* Values each behind a comma, for which there is room; their length. */
+static size_t put_fp32s(char *out, const float *values, size_t count)
+{
+    char *at = out;
+    for (size_t i = 0; i < count;) {
+        const size_t zeros = run_of_zeros(values + i, count - i);
+        at = put_zeros(at, zeros);
+        i += zeros;
+        if (i < count) {
+            *at++ = ',';
+            at += put_fp32(at, values[i++]);
+        }
     }
-    text->length += length;
+    return (size_t)(at - out);
+}
+
+void rk_json_fp32s(struct rk_text *text, const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i += AT_ONCE) {
+        const size_t piece = count - i < AT_ONCE ? count - i : AT_ONCE;
+        if (!rk_text_reserve(text, piece * ELEMENT_BYTES))
+            return;
+        char *out = text->data + text->length;
+        size_t length = put_fp32s(out, values + i, piece);
+        if (!text->comma)
+            memmove(out, out + 1, --length);
+        text->comma = true;
+        text->length += length;
+    }
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Text that grows: replies, metrics, log lines. And JSON written into it, number by number.
  *
  * Appending never fails at the call: a text that ran out of memory keeps `failed` set and ignores what
@@ -37,8 +38,9 @@ void rk_json_uint(struct rk_text *text, const char *key, uint64_t value);
 void rk_json_bool(struct rk_text *text, const char *key, bool value);
 void rk_json_real(struct rk_text *text, const char *key,
                   double value); /* shortest that reads back; NaN, inf: null */
-void rk_json_fp32(struct rk_text *text,
-                  float value); /* an element of an array, shortest that reads back as FP32; NaN is null,
-                                   infinities are "Infinity" and "-Infinity" */
+/* Elements of an array: as rk_fp32_text() has them; NaN is null, infinities are "Infinity" and "-Infinity".
+ */
+void rk_json_fp32(struct rk_text *text, float value);
+void rk_json_fp32s(struct rk_text *text, const float *values, size_t count);
 
 #endif

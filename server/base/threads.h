@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Threads of the daemon. Each blocks all signals, which are main's business, and has a name for debuggers.
  *
  * struct rk_threads is the pool behind every group of them. What its threads serve is its owner's: a queue of

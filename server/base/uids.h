@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of user ids in the configuration: "1000,1001". */
 #ifndef RK_BASE_UIDS_H
 #define RK_BASE_UIDS_H

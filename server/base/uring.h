@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Opening an io_uring where the kernel may refuse it, in whatever way. */
 #ifndef RK_BASE_URING_H
 #define RK_BASE_URING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/doc.h"
 
 #include <stdlib.h>
@@ -38,7 +39,7 @@ struct rk_doc *rk_doc_parse(const void *body, size_t bytes, const char *what, st
         free(doc);
         return NULL;
     }
-    doc->source = (struct rk_json_source){doc->root, body, bytes};
+    doc->source = (struct rk_json_source){doc->root, body, bytes, NULL};
     return doc;
 }
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Small JSON documents: bodies of PUT and POST. Members are read by name and type; an unknown name is an
  * error.
  *

@@ -1,5 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The inputs of a request: numbers in the JSON, binary behind it, or a place in shared memory. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/nearest.h"
@@ -83,22 +85,43 @@ static enum rankd_status parse_datatype(struct rk_parser *p, enum rk_input which
     return rk_parse_wrong(p, field, datatype, may);
 }
 
-static enum rankd_status take_json(struct rk_parser *p, const char *name, const json_t *data, size_t count,
-                                   struct rk_tensor *tensor)
+/* Memory for the tensor, reserved with what the request has. */
+static enum rankd_status make_room(struct rk_parser *p, enum rk_input which, size_t bytes)
 {
-    size_t want = rk_storage_aligned(tensor->bytes);
-    /* Every element is a value of the JSON document, so a shape that asks for more is wrong before it costs
-     * memory. */
-    if (tensor->bytes > p->storage_bytes || want > p->storage_bytes - p->storage_used)
-        return rk_fail(p->err, RANKD_INVALID,
-                       "data of input %s has fewer elements than its shape takes (%zu)", name, count);
-    void *out = p->storage + p->storage_used;
-    enum rankd_status status = rk_numbers_read(data, &p->source, name, tensor, count, out, p->err);
-    if (status != RANKD_OK)
-        return status;
-    p->storage_used += want;
-    tensor->data = out;
-    return RANKD_OK;
+    struct rk_wire_request *wire = p->wire;
+    const size_t room = rk_storage_aligned(bytes);
+    if (room == 0)
+        return RANKD_OK;
+    if (wire->budget && rk_budget_reserve(wire->budget, p->held + wire->storage_bytes, room, RK_PARSE_WHAT,
+                                          p->err) != RANKD_OK)
+        return p->err->status;
+    wire->storage_bytes += room;
+    wire->storage[which] = aligned_alloc(RK_STORAGE_ALIGN, room);
+    return wire->storage[which] ? RANKD_OK
+                                : rk_fail(p->err, RANKD_OVERLOADED, "out of memory for %zu bytes of input %s",
+                                          room, rk_input_rows[which].name);
+}
+
+static enum rankd_status take_json(struct rk_parser *p, enum rk_input which, size_t position,
+                                   const json_t *data, size_t count, struct rk_tensor *tensor)
+{
+    const char *name = rk_input_rows[which].name;
+    const struct rk_json_array *array = rk_json_text_array(&p->text, position);
+    if (!json_is_array(data) || !array) {
+        char shown[RK_JSON_SHOWN];
+        return rk_fail(p->err, RANKD_INVALID, "data of input %s is %s; it must be an array of numbers", name,
+                       rk_json_show(&p->source, data, shown));
+    }
+    /* An element takes two bytes of text, so a shape that asks for more is wrong before it costs memory. */
+    const bool may_fit = count <= array->bytes / 2;
+    if (may_fit && make_room(p, which, tensor->bytes) != RANKD_OK)
+        return p->err->status;
+    struct rk_numbers numbers = {&p->text, array, RK_PARSE_WHAT,          name,
+                                 tensor,   count, p->wire->storage[which]};
+    const enum rankd_status status = rk_numbers_read(&numbers, may_fit, p->err);
+    if (status == RANKD_OK)
+        tensor->data = p->wire->storage[which];
+    return status;
 }
 
 static enum rankd_status take_binary(struct rk_parser *p, const char *name, const json_t *parameters,
@@ -199,7 +222,7 @@ static enum rankd_status parse_input(struct rk_parser *p, const json_t *input, s
             : data && size            ? "both data and binary_data_size"
                                       : "more than one source of data");
     if (data)
-        status = take_json(p, name, data, count, &tensor);
+        status = take_json(p, which, position, data, count, &tensor);
     else if (size)
         status = take_binary(p, name, parameters, &tensor);
     else

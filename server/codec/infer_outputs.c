@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The outputs that a request asks for, and how each is to be sent. */
 #include <stdio.h>
 #include <string.h>

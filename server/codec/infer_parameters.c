@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The parameters of a request: those of the models, and those that the protocol reserves. */
 #include <string.h>
 

@@ -1,19 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* State and functions shared by the parts of the parser of inference requests. */
 #ifndef RK_CODEC_INFER_PARSER_H
 #define RK_CODEC_INFER_PARSER_H
 
 #include "codec/infer_request.h"
 #include "codec/json.h"
+#include "codec/json_arrays.h"
+
+#define RK_PARSE_WHAT "the request"
 
 /* The state of one parse. */
 struct rk_parser {
     struct rk_wire_request *wire;
     const struct rk_model *model;
+    struct rk_json_text text; /* the JSON, and the arrays in it */
     struct rk_json_source source;
     const char *binary; /* the bytes after the JSON */
     size_t binary_bytes, binary_used;
-    char *storage; /* one block for all tensors given as JSON */
-    size_t storage_bytes, storage_used;
+    size_t held; /* what the request has reserved in the budget before its tensors */
     struct rk_region_finder *finder;
     bool binary_by_default;
     struct rk_err *err;

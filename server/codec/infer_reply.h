@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A struct rk_reply in the format of the Open Inference Protocol: JSON, then binary tensors. */
 #ifndef RK_CODEC_INFER_REPLY_H
 #define RK_CODEC_INFER_REPLY_H

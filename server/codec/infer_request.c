@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/infer_request.h"
 
 #include <stdio.h>
@@ -112,39 +113,39 @@ static enum rankd_status parse_document(struct rk_parser *p, const json_t *docum
     return status;
 }
 
-/* A number takes two bytes of JSON at least ("1,"), so eight bytes a number are enough for all inputs
- * together. */
-size_t rk_wire_storage(size_t json_bytes)
+static enum rankd_status parse_text(struct rk_parser *p)
 {
-    return json_bytes * 4 + (size_t)RK_IN_COUNT * RK_STORAGE_ALIGN + 8;
+    json_t *document = rk_json_text_parse_new(&p->text, RK_PARSE_WHAT, p->err);
+    if (!document)
+        return p->err->status;
+    p->source = (struct rk_json_source){document, p->text.text, p->text.bytes, &p->text};
+    const enum rankd_status status = parse_document(p, document);
+    json_decref(document);
+    if (status == RANKD_OK || status == RANKD_TOO_LARGE || status == RANKD_OVERLOADED)
+        return status;
+    /* A text that isn't JSON is called that, whatever else is wrong in it. */
+    struct rk_err err = {0};
+    if (!rk_json_text_check(&p->text, RK_PARSE_WHAT, &err))
+        *p->err = err;
+    return p->err->status;
 }
 
 enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const struct rk_model *model,
-                                        const void *body, size_t bytes, size_t json_bytes,
-                                        struct rk_region_finder *finder, struct rk_err *err)
+                                        const struct rk_wire_source *source, struct rk_err *err)
 {
     memset(wire, 0, sizeof *wire);
     wire->request.model = model;
     wire->request.params = rk_params_default();
-    if (json_bytes > bytes)
+    wire->budget = source->budget;
+    if (source->json_bytes > source->bytes)
         return rk_fail(err, RANKD_INVALID, "Inference-Header-Content-Length is %zu; the body has %zu bytes",
-                       json_bytes, bytes);
-    json_t *document = rk_json_parse_new(body, json_bytes, "the request", err);
-    if (!document)
-        return err->status;
-    struct rk_parser p = {.wire = wire, .model = model, .finder = finder, .err = err};
-    p.source = (struct rk_json_source){document, body, json_bytes};
-    p.binary = (const char *)body + json_bytes;
-    p.binary_bytes = bytes - json_bytes;
-    p.storage_bytes = rk_wire_storage(json_bytes);
-    p.storage = aligned_alloc(RK_STORAGE_ALIGN, rk_storage_aligned(p.storage_bytes));
-    if (!p.storage) {
-        json_decref(document);
-        return rk_fail(err, RANKD_OVERLOADED, "out of memory for a request of %zu bytes", bytes);
-    }
-    wire->storage = p.storage;
-    enum rankd_status status = parse_document(&p, document);
-    json_decref(document);
+                       source->json_bytes, source->bytes);
+    struct rk_parser p = {
+        .wire = wire, .model = model, .finder = source->finder, .held = source->held, .err = err};
+    p.binary = (const char *)source->body + source->json_bytes;
+    p.binary_bytes = source->bytes - source->json_bytes;
+    rk_json_text_scan(&p.text, source->body, source->json_bytes);
+    const enum rankd_status status = parse_text(&p);
     if (status != RANKD_OK)
         rk_wire_request_clear(wire);
     return status;
@@ -161,6 +162,11 @@ enum rankd_status rk_wire_request_refuse_raw(const struct rk_model *model, struc
 
 void rk_wire_request_clear(struct rk_wire_request *wire)
 {
-    free(wire->storage);
-    wire->storage = NULL;
+    for (unsigned i = 0; i < RK_IN_COUNT; i++) {
+        free(wire->storage[i]);
+        wire->storage[i] = NULL;
+    }
+    if (wire->budget && wire->storage_bytes)
+        rk_budget_give(wire->budget, wire->storage_bytes);
+    wire->storage_bytes = 0;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From an inference request of the Open Inference Protocol (JSON, or JSON and binary tensors) to a struct
  * rk_request. */
 #ifndef RK_CODEC_INFER_REQUEST_H
@@ -7,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "request/request.h"
 
 /* Finds tensors in registered shared memory. Given by a transport with regions. */
@@ -33,20 +35,26 @@ struct rk_wire_request {
     size_t region_bytes[RK_OUT_COUNT];
     bool region_on_device[RK_OUT_COUNT];
 
-    void *storage; /* tensors given as JSON */
+    void *storage[RK_IN_COUNT]; /* tensors that came as JSON; NULL: it came otherwise */
+    size_t storage_bytes;       /* of all of them, reserved in `budget` */
+    struct rk_budget *budget;
 };
 
-/* Bytes of `storage` for a request with `json_bytes` of JSON. */
-size_t rk_wire_storage(size_t json_bytes);
+/* What a request is parsed from. */
+struct rk_wire_source {
+    const void *body; /* `bytes` bytes, the first `json_bytes` JSON, the rest binary tensors in input order */
+    size_t bytes, json_bytes;
+    struct rk_region_finder *finder; /* NULL: shared memory is switched off (RANKD_UNSUPPORTED) */
+    struct rk_budget *budget;        /* where tensors that come as JSON are reserved; NULL: nowhere */
+    size_t held;                     /* what the request has reserved there before */
+};
 
-/* Parses `bytes` bytes at `body`, of which the first `json_bytes` are JSON and the rest binary tensors in
- * input order. The request borrows the body: keep it until rk_wire_request_clear(). `finder` NULL: shared
- * memory is switched off (RANKD_UNSUPPORTED). The caller limits json_bytes. Names, types, sizes and the types
- * of parameters are checked here, values by rk_engine_run(). After a failure clearing is allowed and not
- * needed. */
+/* The request borrows the body and the budget: keep them until rk_wire_request_clear(). The caller has
+ * limited json_bytes. Names, types, sizes and the types of parameters are checked here; what values mean is
+ * checked by rk_engine_run(). RANKD_TOO_LARGE and RANKD_OVERLOADED as rk_budget_reserve(). After a failure
+ * nothing needs clearing, though it does no harm. */
 enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const struct rk_model *model,
-                                        const void *body, size_t bytes, size_t json_bytes,
-                                        struct rk_region_finder *finder, struct rk_err *err)
+                                        const struct rk_wire_source *source, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* Refuses a raw request (Inference-Header-Content-Length 0: no JSON). Triton allows it for models with one

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Compressed bodies: gzip and deflate, in both directions. */
 #ifndef RK_CODEC_INFLATE_H
 #define RK_CODEC_INFLATE_H

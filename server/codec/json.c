@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/json.h"
 
 #include <math.h>
@@ -8,11 +9,10 @@
 #include "base/json_heap.h"
 #include "base/nearest.h"
 #include "base/number.h"
+#include "codec/json_arrays.h"
 
-/* The deepest nesting of brackets outside strings. Jansson's own limit is fixed at 2048, and it recurses. */
-static size_t depth_of(const char *bytes, size_t count)
+void rk_json_depth_add(struct rk_json_depth *depth, const char *bytes, size_t count)
 {
-    size_t depth = 0, most = 0;
     bool quoted = false;
     for (size_t i = 0; i < count; i++) {
         char c = bytes[i];
@@ -24,37 +24,39 @@ static size_t depth_of(const char *bytes, size_t count)
         } else if (c == '"') {
             quoted = true;
         } else if (c == '[' || c == '{') {
-            depth++;
-            most = depth > most ? depth : most;
-        } else if ((c == ']' || c == '}') && depth > 0) {
-            depth--;
+            depth->now++;
+            depth->most = depth->now > depth->most ? depth->now : depth->most;
+        } else if ((c == ']' || c == '}') && depth->now > 0) {
+            depth->now--;
         }
     }
-    return most;
 }
 
-json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
+bool rk_json_may_parse(size_t count, size_t depth, const char *what, struct rk_err *err)
 {
     if (count == 0) {
         rk_fail(err, RANKD_INVALID, "%s is empty; it must be a JSON object", what);
-        return NULL;
+        return false;
     }
-    size_t depth = depth_of(bytes, count);
+    /* Jansson's own limit is fixed at 2048, and it recurses. */
     if (depth > RK_JSON_DEPTH_MAX) {
         rk_fail(err, RANKD_INVALID, "%s is JSON nested %zu deep; it may be nested %d deep at most", what,
                 depth, RK_JSON_DEPTH_MAX);
-        return NULL;
+        return false;
     }
-    json_error_t error = {0};
-    json_t *value = json_loadb(bytes, count, JSON_REJECT_DUPLICATES, &error);
+    return true;
+}
+
+json_t *rk_json_parsed(json_t *value, const json_error_t *error, const char *what, struct rk_err *err)
+{
     if (!value) {
         if (rk_json_heap_refused(err))
             return NULL;
-        if (json_error_code(&error) == json_error_out_of_memory)
+        if (json_error_code(error) == json_error_out_of_memory)
             rk_fail(err, RANKD_OVERLOADED, "out of memory while reading the JSON of %s", what);
         else
-            rk_fail(err, RANKD_INVALID, "%s is not JSON: line %d, column %d: %.200s", what, error.line,
-                    error.column, error.text);
+            rk_fail(err, RANKD_INVALID, "%s is not JSON: line %d, column %d: %.200s", what, error->line,
+                    error->column, error->text);
         return NULL;
     }
     if (!json_is_object(value)) {
@@ -63,6 +65,16 @@ json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, str
         return NULL;
     }
     return value;
+}
+
+json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
+{
+    struct rk_json_depth depth = {0};
+    json_error_t error = {0};
+    rk_json_depth_add(&depth, bytes, count);
+    if (!rk_json_may_parse(count, depth.most, what, err))
+        return NULL;
+    return rk_json_parsed(json_loadb(bytes, count, JSON_REJECT_DUPLICATES, &error), &error, what, err);
 }
 
 /* Not in the middle of a UTF-8 character. */
@@ -98,12 +110,24 @@ static bool count_numbers(const json_t *at, const json_t *wanted, size_t *count)
     return false;
 }
 
-/* Where the number-th number of a JSON text begins; NULL if there are not as many. */
+/* Behind the array that begins at `at` and was left out of the document; `at` if none did. */
+static const char *after_array(const struct rk_json_text *text, const char *at)
+{
+    for (size_t i = 0; text && i < text->arrays; i++) {
+        if (text->array[i].text == at)
+            return at + text->array[i].bytes;
+    }
+    return at;
+}
+
+/* Where the number-th number of the document begins in its text; NULL if there are not as many. */
 static const char *find_number(const struct rk_json_source *source, size_t number)
 {
     bool quoted = false, inside = false;
     const char *end = source->text + source->bytes;
     for (const char *c = source->text; c < end; c++) {
+        if (*c == '[' && !quoted)
+            c = after_array(source->arrays, c);
         const bool numeric = !quoted && (*c == '-' || (*c >= '0' && *c <= '9'));
         if (numeric && !inside && --number == 0)
             return c;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading JSON with Jansson, with additional limits and with errors as sentences. */
 #ifndef RK_CODEC_JSON_H
 #define RK_CODEC_JSON_H
@@ -16,11 +17,28 @@
 json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* A document and its text, both borrowed: Jansson keeps the value of a number, not its text. */
+/* The nesting of brackets outside strings, of a text that comes in pieces: cut anywhere but inside a string.
+ * Start with zeros; `most` is the deepest. */
+struct rk_json_depth {
+    size_t now, most;
+};
+void rk_json_depth_add(struct rk_json_depth *depth, const char *bytes, size_t count);
+
+/* What every way of parsing does: before it, with the text's depth, false where it may not be parsed; after
+ * it, with what Jansson returned, that value if it is an object, or NULL with the sentence in *err. */
+bool rk_json_may_parse(size_t count, size_t depth, const char *what, struct rk_err *err)
+    __attribute__((warn_unused_result));
+json_t *rk_json_parsed(json_t *value, const json_error_t *error, const char *what, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* A document and the text that it was read from, borrowed: Jansson keeps a number's value, not how it was
+ * written. `arrays` NULL or the arrays that were left out of the document. */
+struct rk_json_text;
 struct rk_json_source {
     const json_t *root;
     const char *text;
     size_t bytes;
+    const struct rk_json_text *arrays;
 };
 
 /* A short text of a value for a sentence: `"abc"`, `null`, `an object`; a number as it was sent. `value`

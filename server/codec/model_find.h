@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Look-up of models by name. */
 #ifndef RK_CODEC_MODEL_FIND_H
 #define RK_CODEC_MODEL_FIND_H

@@ -1,21 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors in JSON: reads arrays of numbers, writes flat arrays of numbers. */
 #ifndef RK_CODEC_NUMBERS_H
 #define RK_CODEC_NUMBERS_H
 
-#include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
 #include "base/tensor.h"
 #include "base/text.h"
-#include "codec/json.h"
+#include "codec/json_arrays.h"
 
-/* Reads exactly `count` numbers of the array `data`, flat or nested as the shape of `tensor`, into `out`, an
- * aligned array of its type. In a floating type `null` is NaN, and "Infinity" and "-Infinity" are infinities;
- * in an integer type `4.0` is 4. FP16 and BF16 are not supported in JSON. `name` names the input in
- * sentences, `source` is the document. */
-enum rankd_status rk_numbers_read(const json_t *data, const struct rk_json_source *source, const char *name,
-                                  const struct rk_tensor *tensor, size_t count, void *out, struct rk_err *err)
+/* An array of a text, and the tensor that it is. */
+struct rk_numbers {
+    const struct rk_json_text *text;
+    const struct rk_json_array *array; /* of it */
+    const char *what;                  /* the text's name in sentences ("the request") */
+    const char *name;                  /* the input's */
+    const struct rk_tensor *tensor;    /* its type and shape */
+    size_t count;                      /* of the shape's elements */
+    void *out;                         /* an aligned array of so many of its type */
+};
+
+/* Reads exactly `count` numbers, flat or nested as the shape is, into `out`: floating ones to the nearest
+ * FP64, and from there to the nearest FP32. In a floating type `null` is NaN, and "Infinity" and "-Infinity"
+ * are what they say; in a whole one `4.0` is 4. FP16 and BF16 have no form in JSON. `may_fit` false: the
+ * array is too short for `count`, `out` is NULL, and what is said is how many it has. RANKD_INVALID also
+ * where any of the text isn't JSON; after a success this array is known to be. */
+enum rankd_status rk_numbers_read(const struct rk_numbers *numbers, bool may_fit, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* Writes the member "data":[a,b,…] of the JSON object that is open: the shortest decimals that read back as

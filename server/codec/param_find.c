@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "codec/param_find.h"
 
 const struct rk_param_row *rk_param_find_or_fail(const struct rk_model *model, const char *name,

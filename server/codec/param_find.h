@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Look-up of parameters by name. */
 #ifndef RK_CODEC_PARAM_FIND_H
 #define RK_CODEC_PARAM_FIND_H

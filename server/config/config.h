@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Configuration: one table (config.def), four sources. The command line wins over the environment, that over
  * the file, that over the defaults. */
 #ifndef RK_CONFIG_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The rows of config.def as data, for those who read, print and document them. Private to config*.c. */
 #ifndef RK_CONFIG_TABLE_H
 #define RK_CONFIG_TABLE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "exec/compute_pool.h"
 
 #include <stdatomic.h>

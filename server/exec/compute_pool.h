@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Threads that a large request may borrow (exec.h: struct rk_pool), beside the workers.
  *
  * They are not workers themselves, so that a request that has many of them keeps no other request waiting:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The device as a part of the daemon: loading its plugin, and what operators see of it. */
 #ifndef RK_EXEC_DEVICE_H
 #define RK_EXEC_DEVICE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "exec/fair_queue.h"
 
 #include "exec/worker_pool.h"

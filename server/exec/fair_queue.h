@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs in the order in which clients take turns: each client one job at a turn, its own in the order in which
  * they came. Whoever has nothing waiting and comes with a job gets the last turn of the round. Not
  * thread-safe. */

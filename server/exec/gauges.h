@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Metrics that are not counted but looked up when somebody asks: queue, workers, byte budget, the process
  * itself. */
 #ifndef RK_EXEC_GAUGES_H

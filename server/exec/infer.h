@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Running one inference request: the bank it names is looked up, the engine computes, the batch is appended,
  * metrics and statistics are kept. The same function behind every transport.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The work queue: bounded, many producers (transports), a fixed number of workers. Clients with several jobs
  * take turns (exec/fair_queue.h), so that one with many of them keeps nobody else waiting.
  *

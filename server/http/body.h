@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The body of a request as it arrives. The reservation in the budget grows with the received bytes, not with
  * the announced size. */
 #ifndef RK_HTTP_BODY_H

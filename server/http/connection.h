@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Connections, and the deadlines that libmicrohttpd lacks: its timeout ends only silent connections, so a
  * client that sends a byte per second would keep a connection for ever. While there are connections, a thread
  * checks them a few times per second, and ends those whose header, body or reply takes too long. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One request over HTTP and its answer.
  *
  * Steps, on the thread of libmicrohttpd unless noted:

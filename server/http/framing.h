@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The strict framing of a connection: finds where each request begins and ends, before libmicrohttpd sees the
  * bytes (head.h has the reason). Heads are passed on complete and rewritten, bodies unchanged, chunks without
  * extensions and trailers.

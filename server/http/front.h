@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The HTTP transport: libmicrohttpd with one epoll thread that reads and writes. Workers compute. */
 #ifndef RK_HTTP_FRONT_H
 #define RK_HTTP_FRONT_H

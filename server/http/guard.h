@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reads sockets for libmicrohttpd: all data that it receives passes through framing.h.
  *
  * libmicrohttpd has no hook for this. Therefore rankd links a copy of the static library in which the symbols

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Strict reading of the head of a request, byte by byte, before libmicrohttpd sees it.
  *
  * libmicrohttpd is lenient: it accepts white space before a colon, folded lines, bare line feeds, two

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a request's header says, and whether the request may go on. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The listening socket. */
 #ifndef RK_HTTP_LISTEN_H
 #define RK_HTTP_LISTEN_H

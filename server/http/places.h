@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Connections beyond the limit --connections. The connection that is idle longest is closed for a new one. If
  * none is idle, the new one gets a spare place, in which only health and metrics are answered: operators and
  * supervisors must get through at such times. If the spare places are full, the oldest of them is closed. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The worker's part of a request: inflating, parsing, computing, writing. Nothing of it on the thread that
  * accepts. */
 #include <ctype.h>
@@ -78,9 +79,15 @@ static enum rankd_status parse_json(struct rk_exchange *exchange, const struct r
     const struct rk_transport_env *env = exchange->http->env;
     struct rk_json_heap heap;
     rk_json_heap_open(&heap, env->budget, exchange->body.reserved);
-    const enum rankd_status status =
-        rk_wire_request_parse(&exchange->wire, model, exchange->body.data, exchange->body.bytes, json_bytes,
-                              env->api.regions ? &exchange->bindings.finder : NULL, &exchange->err);
+    const struct rk_wire_source source = {
+        .body = exchange->body.data,
+        .bytes = exchange->body.bytes,
+        .json_bytes = json_bytes,
+        .finder = env->api.regions ? &exchange->bindings.finder : NULL,
+        .budget = env->budget,
+        .held = exchange->body.reserved,
+    };
+    const enum rankd_status status = rk_wire_request_parse(&exchange->wire, model, &source, &exchange->err);
     rk_json_heap_close(&heap);
     return status;
 }
@@ -93,8 +100,6 @@ static enum rankd_status parse(struct rk_exchange *exchange)
     size_t json_bytes;
     if (inflate_body(exchange) != RANKD_OK || json_part(exchange, &json_bytes) != RANKD_OK)
         return exchange->err.status;
-    if (rk_body_reserve(&exchange->body, budget, rk_wire_storage(json_bytes), &exchange->err) != RANKD_OK)
-        return exchange->err.status;
     const struct rk_transport_env *env = exchange->http->env;
     if (env->api.regions)
         rk_region_bindings_start(&exchange->bindings, env->api.regions, exchange->who.name, budget,
@@ -103,7 +108,7 @@ static enum rankd_status parse(struct rk_exchange *exchange)
     wire->request.model = model;
     if (status == RANKD_OK && wire->request.params.bank[0])
         status = rk_region_bindings_localize(&exchange->bindings, &wire->request, &exchange->err);
-    exchange->meta.held = exchange->body.reserved + exchange->bindings.held_bytes;
+    exchange->meta.held = exchange->body.reserved + wire->storage_bytes + exchange->bindings.held_bytes;
     exchange->meta.reply_bytes = rk_wire_reply_cost(wire, exchange->accepted != RK_ENCODING_NONE);
     return status;
 }

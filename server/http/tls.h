@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Certificate and key for TLS. They can be read again while the daemon runs. */
 #ifndef RK_HTTP_TLS_H
 #define RK_HTTP_TLS_H

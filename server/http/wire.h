@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The path and query of a checked request target (head.h). */
 #ifndef RK_HTTP_WIRE_H
 #define RK_HTTP_WIRE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Regions in use by one request: memory for their bytes, filled before it is computed and stored after. */
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Registered shared memory (the protocol's system shared memory extension): a client names a POSIX shared
  * memory object of this machine once, and its requests then say where in it their tensors are.
  *

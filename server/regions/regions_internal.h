@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A region, between the registry (regions.c) and the requests that use it (regions/binding.c). */
 #ifndef RK_REGIONS_INTERNAL_H
 #define RK_REGIONS_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The control channel: the API's calls in packets. A call runs on a worker, or here where that takes some
  * microseconds; its answer is kept and sent page by page, each when the client asks, so that a client that
  * reads nothing costs one page and one answer. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From the copy of a descriptor to a request whose tensors are in the segment. */
 #ifndef RK_RING_DESCRIPTOR_H
 #define RK_RING_DESCRIPTOR_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ring transport: a Unix socket, a loop, shared segments. */
 #ifndef RK_RING_FRONT_H
 #define RK_RING_FRONT_H

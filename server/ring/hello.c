@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The handshake: what the client asks for, what it gets. */
 #include <stdlib.h>
 #include <string.h>

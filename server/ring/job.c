@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From a submission to its completion. */
 #include <errno.h>
 #include <inttypes.h>

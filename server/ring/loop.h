@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The event loop of the ring: accept, receive, send, poll, wake-ups and a bounded wait, over io_uring or
  * epoll.
  *

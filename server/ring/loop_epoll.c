@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The loop over epoll: readiness is turned into completions by doing the call. */
 #include "ring/loop.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The loop over io_uring: one ring, one submission for all that is to be started and waited for. */
 #include "ring/loop.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A client's connection from accept to release. */
 #include <errno.h>
 #include <stdio.h>

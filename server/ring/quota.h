@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Limits on the connections and bytes of ring clients, in total and per uid. Any thread. */
 #ifndef RK_RING_QUOTA_H
 #define RK_RING_QUOTA_H

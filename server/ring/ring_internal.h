@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon's side of the ring: one thread with a loop, its clients (peers), and their requests (jobs).
  * Shared declarations of front.c, peer.c, hello.c, job.c, control.c and spin.c.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The memory shared with one client, and the daemon's side of its two rings. */
 #ifndef RK_RING_SEGMENT_H
 #define RK_RING_SEGMENT_H

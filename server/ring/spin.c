@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who may spin. A client that waits spins while its request is looked after, the loop while no such client
  * waits: so at one moment there are at most as many spinning threads as clients with the right, and those are
  * fewer than the CPUs. */

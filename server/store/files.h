@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Files that change as a whole: names that are on disk, copies, second names. */
 #ifndef RK_STORE_FILES_H
 #define RK_STORE_FILES_H

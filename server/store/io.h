@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The little that the store needs of the system when it writes: two implementations, io_uring and plain
  * calls, and in the tests a third that fails on purpose. */
 #ifndef RK_STORE_IO_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bank's journal: a folder of segments, each a file of records (record.h), after the rules of rules.h. The
  * FIFO is its own journal: what leaves the window is dropped by whole segments, nothing is ever rewritten.
  *

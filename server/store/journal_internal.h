@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What writing (journal.c) and reading back (recover.c) share. */
 #ifndef RK_STORE_JOURNAL_INTERNAL_H
 #define RK_STORE_JOURNAL_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Records of a journal: a head of 64 bytes and a payload, each with its own checksum (XXH3). Numbers are
  * little-endian. */
 #ifndef RK_STORE_RECORD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading a journal back. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The rules of a bank's files: what the writer (journal.c) keeps to and the reader (survey.c, recover.c)
  * holds it to. Both use the functions below, so that neither has rules of its own.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which segments of a journal are there, and where its bank's life began: before any of them is read. */
 #include <dirent.h>
 #include <errno.h>

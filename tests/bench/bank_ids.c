@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a million batch ids cost a bank: adding and finding one, a checkpoint, reading them back.
  *
  *     bank_ids FOLDER     (on the disk that is meant; it is created, and removed again) */

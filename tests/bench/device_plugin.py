@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plugin's table (lib/device/device_plugin.h) by ctypes: what the bench and a test call it with. Wants nothing of the daemon."""
 import ctypes as c
 import re

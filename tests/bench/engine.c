@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Times one case of the engine, in process, on raw tensors from files; prints one line of JSON.
  *
  *   engine MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT]

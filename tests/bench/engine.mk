@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The engine's figures beside their peers, and where the strategies cross.
 .PHONY: bench-engine tune
 bench: bench-engine

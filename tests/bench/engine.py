@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The engine's figures beside their peers, one thread, forward and backward, in one run on one machine.
 
 Peers: PyTorch as the paper's code does it (ranks by argsort of argsort, before and after the perturbation, through

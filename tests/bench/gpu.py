@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The engine on a device beside its peers, forward and backward, data on the device, in one run.
 
 Peers: a device-to-device copy of the same bytes; PyTorch on the same device as the paper's code does it (engine.py); for

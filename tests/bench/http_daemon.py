@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """HTTP beside the same call made in process: `ap`, one kept-alive connection to a daemon of its own, in one run.
 
 The client is a bare socket that sends prepared bytes and reads by Content-Length, so that the daemon is measured and not

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A batch of embeddings against a large bank: time beside the bare sgemm of the same shape, and memory beside
  * the inputs.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A batch of embeddings against a large bank, beside the bare product.
 $(BUILD)/bench/retrieval: $(BUILD)/obj/tests/bench/retrieval.o $(BUILD)/librk.a
 	@mkdir -p $(@D)

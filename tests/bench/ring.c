@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ring beside its peers in one run: the call within the process, HTTP with binary tensors, a bare socket.
  *
  *     ring SOCKET-PATH HTTP-URL PID [SECONDS]     the daemon PID listens on both, with one worker: all sides

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """KServe's own REST client, as it comes from PyPI, works against the daemon."""
 import asyncio
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bare Debian 12 from Debian's own packages, as a tar file: what images and machines of these tests begin with."""
 import os
 from pathlib import Path

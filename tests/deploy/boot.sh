@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Boots the system in a folder: boot.sh ROOT, in new namespaces of every kind but that of users (machine.py).
 # What a container engine gives a guest: /proc, a read-only /sys, its part of the cgroups, a /dev without the machine's disks.
 set -eu

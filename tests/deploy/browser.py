@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's Chromium without a window, spoken to over a pipe in its own protocol: no driver and no library beside it."""
 import base64
 import json

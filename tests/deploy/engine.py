@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Docker engine of the tests' own, in namespaces of its own, on a machine that may have none.
 
 Images are built with the host's network (packages come over it); containers run on a bridge in a network namespace, so that the

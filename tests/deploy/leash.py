@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A process in namespaces of its own that ends, with all that it started, when the run that started it ends, even by SIGKILL.
 
 The kernel kills `unshare` when its parent is gone, and its child with it; that child is the namespace's process 1, so everything

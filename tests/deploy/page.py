@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of docs/howto/deployment.md, which these tests run as they stand there."""
 import re
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A command, and what it said if it fails."""
 import subprocess
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Debian packages on a bare Debian 12 that boots (machine.py): built, installed, used, upgraded, removed, as the page
 docs/howto/deployment.md says, whose commands are run as they stand there."""
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The containers as somebody else would run them, on an engine of the tests' own: see engine.py."""
 import json
 import os

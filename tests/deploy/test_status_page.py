@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status page as a person has it before them: in a browser, on a desk and on a phone, by day and by night."""
 import json
 import urllib.request

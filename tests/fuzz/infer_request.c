@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,8 @@ void rk_fuzz_infer_request(const uint8_t *data, size_t bytes)
     memcpy(body, data + 3, size);
     struct rk_wire_request wire;
     struct rk_err err = {0};
-    if (rk_wire_request_parse(&wire, model, body, size, json, NULL, &err) == RANKD_OK)
+    const struct rk_wire_source source = {.body = body, .bytes = size, .json_bytes = json};
+    if (rk_wire_request_parse(&wire, model, &source, &err) == RANKD_OK)
         run(&wire.request);
     else
         assert(err.text[0] != '\0' && err.status != RANKD_OK);

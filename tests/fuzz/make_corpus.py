@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of the fuzz corpora: small valid inputs of every kind. Crashes that were found are added by hand."""
 import gzip
 import json
@@ -19,6 +20,20 @@ def put(corpus, name, data):
 def infer(name, model, document, binary=b""):
     text = json.dumps(document).encode()
     put("infer_request", name, bytes([MODELS.index(model)]) + struct.pack("<H", len(text)) + text + binary)
+
+
+def json_tensors():
+    def seed(name, *data, space=(",", ":"), targets=None):
+        inputs = [tensor("scores", [2, 3], datatype, values) for datatype, values in data]
+        inputs += [tensor("targets", [2, 3], "INT8", targets)] if targets else []
+        put("json_tensors", name, json.dumps({"inputs": inputs}, separators=space).encode())
+
+    flat = [0.1, -2.5e-7, 3, 1e22, 0.30000001192092896, 123456.78901234567]
+    seed("flat", ("FP32", flat), targets=[0, 1, 0, 1, 0, 1])
+    seed("nested", ("FP64", [flat[:3], flat[3:]]), space=(", ", ": "), targets=[[0, 1, 0], [-1, 0, 1]])
+    seed("words", ("FP32", ["Infinity", "-Infinity", None, 0, -0.0, 5e-324]), targets=[0, 1, 4.0, 1e2, 0, 1])
+    seed("refused", ("FP32", [True, "x\u00e4", {"a": [1]}, 1, 2, 3]))
+    seed("lines", ("FP32", flat), space=("\n,", "\n:"))
 
 
 def tensor(name, shape, datatype, data=None, size=None):
@@ -102,6 +117,7 @@ def main():
     put("run", "rank_fp64", bytes([2, 3, 3, 30, 0xff, 0, 8]) + struct.pack("<9d", *(x / 7 for x in range(-4, 5))))
     put("run", "vjp_any_lambda", bytes([3, 0, 2, 30, 0xff, 0x80, 8]) + struct.pack("<d", 0.75) + varied)
     put("run", "ap_any_parameters", bytes([0, 0x20, 2, 30, 0xff, 0x81, 8]) + struct.pack("<3d", 1e-3, 0.1, 0.5) + varied)
+    json_tensors()
     arrays()
     replies()
     text = b'{"inputs": []}' * 20

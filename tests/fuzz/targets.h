@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Entry points for fuzzing: each takes any bytes and must come back. The same functions run under libFuzzer
  * (`make fuzz`) and, over the corpus and seeded mutations of it, in `make check`
  * (tests/unit/codec/test_fuzz.c). */
@@ -9,6 +10,13 @@
 
 /* An inference request: two bytes of JSON length, the JSON, binary tensors. What parses is also computed. */
 void rk_fuzz_infer_request(const uint8_t *data, size_t bytes);
+
+/* The JSON of a request: what the reader of its numbers makes of it and what a document of Jansson's, read
+ * value by value, does must be the same tensors, bit for bit, or the same sentence. */
+void rk_fuzz_json_tensors(const uint8_t *data, size_t bytes);
+
+/* How many were the same tensors, the same words of Jansson, and the same words on a tensor. */
+extern size_t rk_fuzz_json_outcomes[3];
 
 /* What a connection receives: every byte after the first, which says how it is cut into pieces. However it is
  * cut, the same is passed on, and no byte of it that libmicrohttpd would have to interpret. */

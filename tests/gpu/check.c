@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The engine on a device against the CPU engine: gradients bit for bit, losses to 1e-12, everything else
  * equal. Needs a device and build/rankd-cuda.so; `make check-gpu` says that it was skipped where there is
  * none.

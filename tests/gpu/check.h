@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of gpu-check. */
 #ifndef GPU_CHECK_H
 #define GPU_CHECK_H

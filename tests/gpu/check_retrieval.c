@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests on embeddings, with and without references and a bank. */
 #include <math.h>
 #include <stdio.h>

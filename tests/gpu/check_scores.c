@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests on scores. */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests of one shape whose lists have another number of relevant items each time: the device is launched
  * by what the ones before had, and has to notice where that was too little. */
 #include <dlfcn.h>

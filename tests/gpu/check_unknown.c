@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A loss that the plugin was never told of is computed by the CPU engine, and not as another one on the
  * device.
  */

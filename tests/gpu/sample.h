@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random requests for the programs that compare a device with the CPU engine. */
 #ifndef GPU_SAMPLE_H
 #define GPU_SAMPLE_H

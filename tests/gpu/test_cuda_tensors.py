@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """rankd.torch with CUDA tensors against a daemon on the same device. Needs torch with a device, and build/rankd-cuda.so; skipped
 elsewhere."""
 import json

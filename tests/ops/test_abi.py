@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The binary interface of librankd is what its version script, Debian's symbols file, its header and docs/reference/abi.md say."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/code-map.md names files that exist and functions that they define; docs/glossary.md names what the code declares."""
 import re
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every command and snippet of the documentation, as it stands on the page, in the order of the page.
 
 Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The man pages of librankd: every function has one, its prototypes are the header's, and its example runs."""
 import os
 import re

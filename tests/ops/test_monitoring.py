@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is watched exists: metrics by Prometheus' own rules, alerts and dashboard on metrics that the daemon really has."""
 import json
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Man pages, completion, example configuration, reference, unit: written from the tables, and good for what they are for."""
 import os
 import re

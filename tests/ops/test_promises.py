@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every promise of docs/reference/promises.md names tests that are there."""
 import re
 from pathlib import Path

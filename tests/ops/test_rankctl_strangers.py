@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """rankctl before a server that is none of rankd's: one sentence, exit status 1, and an end within --timeout."""
 import json
 import os

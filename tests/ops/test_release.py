@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """deploy/release.sh in a scratch clone: what it refuses, and what comes out. The tests and linters that it runs are left out
 here, where they would run themselves."""
 import os

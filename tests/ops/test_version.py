@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One version in every place that states it. The source is clients/python/rankd/VERSION."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rule that keeps the wall clock out of waits and durations (tests/wall_clock.sh): what it finds, and that it finds
 nothing."""
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon with a ring for tests, and a client of the ring's written from proto/PROTOCOL.md and the layout alone: it
 shares nothing with librankd, so that the two check each other, and it can lie."""
 import array

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon with a data folder that can be killed and started again, and banks over plain HTTP."""
 import http.client
 import json

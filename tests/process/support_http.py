@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests as bytes, for tests that look at the wire itself."""
 import json
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every route with no token, a wrong one, one of each scope, and one with all, and as a page of another site would call it: the
 answer to each is written down here, once. The routes themselves come from the daemon's own table."""
 import base64

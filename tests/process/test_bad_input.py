@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever comes in: a 4xx with one sentence that names the field, what it was and what it may be – and the daemon goes on."""
 import copy
 import gzip

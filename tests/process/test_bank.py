@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Banks over HTTP: configuration, versions, retries, checkpoints, many trainers."""
 import random
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No error comes after the effect: a request that is told an error has appended nothing."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a bank keeps when the daemon is killed, its files are damaged, its disk fails or fills up.
 
 The oracle shares nothing with the store: a second bank without durability is given the batches that must be there, and

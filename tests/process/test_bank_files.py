@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bank's files: those of the release before, those that checkpoints leave, damaged ones, and whose they are."""
 import os
 import shutil

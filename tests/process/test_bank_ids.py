@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A retry appends nothing, however many batches lie between: through restarts, and with what a checkpoint knew."""
 import json
 import threading

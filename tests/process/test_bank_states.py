@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random sequences of operations on a bank of a real daemon that is killed again and again, against a plain model: a list of
 items. tests/unit/bank/test_bank_states.c does them all, within a process. Long form: `make soak` (RK_SOAK)."""
 import os

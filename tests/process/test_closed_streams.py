@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Started with standard input, output or error closed: what is opened later must not become one of them, or the log is
 written into it."""
 import itertools

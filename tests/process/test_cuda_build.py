@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Without the CUDA toolkit or a device, what wants them says so and is content."""
 import subprocess
 

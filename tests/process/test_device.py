@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the daemon does around a device, with the real plugin on an emulated device (tests/gpu/emulator): which requests go
 there, what becomes of those that fail there, and memory of the device that clients register."""
 import base64

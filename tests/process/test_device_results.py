@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The device code itself, without a device: the plugin's own sources run on an emulated one (tests/gpu/emulator) and are compared
 with the CPU engine, gradients bit for bit. Streams, blocks and threads take another order with each seed. What a device alone
 can tell (times, what its compiler makes of it) is `make check-gpu`'s."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches without an item on the wire: JSON, binary, shared-memory regions, the ring's own bytes; and what a bank on disk keeps
 of them."""
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load, deadlines, draining: nobody keeps others from being served, nothing grows without end."""
 import json
 import signal

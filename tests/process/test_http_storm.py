@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What libmicrohttpd lets through is refused, and a storm of bad input leaves memory and descriptors as they were."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP surface, route by route, as openapi.yaml has it."""
 import gzip
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """io_uring is refused, in every way that was seen or is written down: the ring waits by epoll, banks are written with plain
 calls, each says so once."""
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory: --budget-bytes holds for what the process really takes, what is free goes back, and who can never fit is told so."""
 import gzip
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests of all kinds at once, good and bad, whole and cut off, by both transports: memory, descriptors and threads are
 afterwards what they were. `make soak-mixed` sends 200,000."""
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing outside keeps the daemon from serving: a log that nobody reads, files that are pipes, a service manager that
 reads nothing."""
 import os

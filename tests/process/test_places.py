@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Health and metrics are answered however many connections there are, and a stop waits for whole requests alone."""
 import json
 import signal

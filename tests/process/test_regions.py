@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registered shared memory: an unmodified Triton client works, and neither a stranger nor an owner that cuts its memory short
 gets the daemon to do harm."""
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ring, by a client written from its protocol: requests, waiting, control, who may connect, who dies."""
 import contextlib
 import errno

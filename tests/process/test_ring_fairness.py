@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whose turn it is: a client with many requests in flight does not keep one with few of them waiting.
 
 The daemon logs each request when it is completed, under the name that its client gave it, so the order can be read there.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients that lie, scribble and leave. The daemon stays up, in bounds and without growth; others get their results.
 
 Short and seeded here; RING_SOAK=1 (make soak-ring) makes scribbling long: ten minutes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An unmodified Triton client, as it comes from PyPI, works against the daemon."""
 import numpy as np
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses by their definition: rank by sorting, perturb, rank again. Shares nothing with the engine but the paper.
 
 Slow and plain on purpose. Scores arrive as anything that rounds to float32; losses and gradients leave as float64.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small server that only ever breaks the transport, and a port for a daemon that comes back to where it was."""
 import os
 import socket

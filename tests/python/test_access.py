@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tokens and TLS, as the client meets them."""
 import ssl
 import subprocess

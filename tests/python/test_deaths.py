@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A daemon that dies under a request: met once it is a restart, met twice the request is not sent again. A network that only
 drops connections is tried for as long as the caller has patience."""
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo in short: it trains, shows table and plot, and fails where it says that it fails."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory of the device and faults on it, as a trainer meets them: the real plugin on an emulated device (tests/gpu/emulator)."""
 import re
 import urllib.request

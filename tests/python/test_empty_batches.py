@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batches without an item, over both transports: an answer of their shape and a loss of 0, as the oracle has it."""
 import itertools
 import os

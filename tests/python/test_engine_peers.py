@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses beside what others compute: scikit-learn's average precision, and the method in PyTorch as its paper
 describes it, with autograd carrying the loss's own slope into the ranking."""
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RANKD_CPU: which code computes. The answer is the same to the bit; a name that is none is refused at the start."""
 import subprocess
 

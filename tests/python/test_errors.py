@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes wrong arrives as an exception of its own class, with the daemon's sentence and what to do."""
 import pickle
 import warnings

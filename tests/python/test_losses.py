@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The client's results against the definition (oracle.py), against scikit-learn, and against the published example."""
 import numpy as np
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every snippet and command of the README, and of the guide to training, does what it says."""
 import json
 import os

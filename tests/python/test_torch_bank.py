@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RetrievalLoss with a memory bank: what is ranked with, what is appended when, and going on after a stop."""
 import numpy as np
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way of rankd.torch by memory shared on the device, without one: the daemon has an emulated device (tests/gpu/emulator), and
 in the place of CUDA's runtime here are files in /dev/shm that CPU tensors are views of. Everything else is as with a device:
 what is placed where, when a region grows, what happens when the daemon is another one. tests/gpu/test_cuda_tensors.py is the

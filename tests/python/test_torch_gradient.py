@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loss modules under autograd: scaling, accumulation, types, and what must be refused."""
 import numpy as np
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What may be given to the loss modules, in each type and shape that trainers have, and the sentence for what may not."""
 import numpy as np
 import pytest

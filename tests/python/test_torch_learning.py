@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training from which nothing can be learnt says so: once, which of the reasons, and what to look at."""
 import warnings
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """When a loss feeds its bank and when not, and what it says where the bank is not the one of its state."""
 import warnings
 

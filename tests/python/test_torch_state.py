@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a loss puts into a model's state_dict, and the hands that it passes through: those of timm, safetensors, accelerate and
 torch itself, which know tensors only, copy, cast and average them."""
 import importlib.util

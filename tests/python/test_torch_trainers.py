@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Jobs of several processes under torch.distributed: shards of unequal size, and what must not be combined."""
 import re
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trainings: how a loss module behaves from step to step."""
 import threading
 import warnings

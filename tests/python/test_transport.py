@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Broken connections, restarts and overload: what is repeated, for how long, and what must not be."""
 import json
 import os

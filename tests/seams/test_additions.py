@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A loss is added by a file and a row, a parameter and an input by a row each: the tables' promises, in a copy of the tree.
 
 What is written for the loss and its parameter are the blocks of docs/adding-a-loss.md."""

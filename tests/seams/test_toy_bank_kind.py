@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A kind of bank is one file and one row: a toy kind in a copy of the tree is built, and used over HTTP."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A metric, a setting and a route are a row each: added to a copy of the tree, which is built, they are wherever they belong."""
 import os
 import re

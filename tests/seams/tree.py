@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A copy of the source tree that a test may change and build, to prove that an addition takes the places that the pages say."""
 import os
 import re

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Many requests in flight: eight batches are submitted, and their losses taken in whatever order they come.
  *
  *     pipeline unix:/tmp/rankd.sock */

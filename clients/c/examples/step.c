@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One training step's loss: scores and targets in, loss and gradient out, nothing copied on the way.
  *
  *     step unix:/tmp/rankd.sock

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Starts a daemon and two trainers, shows how they go, then a table and a plot. `make demo` runs it.
 
 Fails (exit 1) if the rank losses do not reach what they should: mean mAP of `ap` and `recall` at least 0.93, and at

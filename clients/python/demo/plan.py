@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo trains: one Run per row and seed."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's plot: loss and held-out mAP over steps, mean over seeds."""
 from __future__ import annotations
 

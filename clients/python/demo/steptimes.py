@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one step's loss costs over each transport, as a trainer sees it."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's table: mean and range over seeds."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One of the trainer processes: plain PyTorch, DistributedDataParallel over gloo on loopback, a loss from rankd.
 
 Started by demo.py with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment, as torchrun would. Reads the

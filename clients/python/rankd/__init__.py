@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rank-based losses (AP, recall) and their blackbox gradients, computed by the rankd daemon.
 
     import rankd

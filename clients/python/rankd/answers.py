@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Validation of the JSON of answers, before any use."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cross-batch memory banks: creation, state, checkpoints. client.loss(…, bank=name) ranks with a
 bank."""
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exceptions: one class per status of the daemon, and more for the connection to it.
 
 Each has the sentence of the daemon (`sentence`: the field, its value and the allowed values), the

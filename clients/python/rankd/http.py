@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP transport: the Open Inference Protocol with binary tensors, one persistent connection
 per thread."""
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ctypes declarations of librankd, the C client: structs and functions of rankd.h."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads the reply to an inference over HTTP and checks it against the request before arrays are
 made."""
 from __future__ import annotations

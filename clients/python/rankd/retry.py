@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which failed attempts are repeated, and for how long.
 
 A request that ends the daemon must be distinguished from one that met a broken network: repeated,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shared-memory transport: the daemon reads inputs and writes outputs in place.
 
     client = rankd.connect("unix:/run/rankd/ring")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Closes sockets without owners, without warnings and in the right process."""
 from __future__ import annotations
 

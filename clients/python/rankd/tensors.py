@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tensors on their way to the daemon: numpy arrays with the datatype names of the Open Inference Protocol."""
 from __future__ import annotations
 

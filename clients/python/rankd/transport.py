@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interface of a transport. HTTP and the shared-memory ring implement it; the client uses only
 this interface.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP/1.1 on one socket, one answer at a time, with a deadline for the whole answer and complete
 validation.
 

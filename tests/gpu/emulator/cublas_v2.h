@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The product that lib/kernel/cuda asks of cuBLAS. */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The CUDA runtime as far as lib/kernel/cuda uses it, for a device that is emulated: device code is compiled
  * as C++ for the host, memory "of the device" is the host's, streams are queues that nothing drains before
  * somebody waits (device.h), and a grid is run a block at a time, each thread a fiber (grid.h).

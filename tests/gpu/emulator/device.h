@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The emulated device's insides: what is put on a stream, and the seed of everything that happens in no
  * promised order.
  *

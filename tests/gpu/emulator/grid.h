@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What device code calls, for threads that are fibers: one block at a time, all of its threads on one thread
  * of the host. A thread runs until it meets others, at a barrier or in an operation of its warp. */
 #pragma once

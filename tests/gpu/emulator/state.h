@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The one device of the process, behind its lock: for the emulator's own sources. */
 #pragma once
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tokens, scopes, and which pages may speak to the daemon. */
 #include <setjmp.h>
 #include <stdarg.h>

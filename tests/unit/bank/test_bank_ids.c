@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which batch ids a bank remembers, by a clock that the test moves. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Banks where memory is short: each allocation fails in turn. Nothing is lost, nothing half done, nothing
  * leaked, and the bank goes on as if nobody had asked. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every sequence of operations on a small bank, with a kill or a power cut at every change of the disk: the
  * bank is what a plain model says. RK_STATES_LENGTH operations at most, the crash being one (default 4). */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The index from labels to positions, against a scan; and while it grows. */
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The pool of threads behind workers, helpers and bank commits. */
 #include <pthread.h>
 #include <semaphore.h>

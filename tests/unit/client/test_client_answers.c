@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: what is refused, by the library and by the daemon, and what comes back. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: the arena, and where inputs and outputs lie. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: requests from submit to reply, one after the other, many at once, and by many threads. Nearly
  * every test runs over both transports, and must not see which. */
 #include <math.h>

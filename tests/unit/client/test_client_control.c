@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: control calls. */
 #include <setjmp.h>
 #include <stdarg.h>

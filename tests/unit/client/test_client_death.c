@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: daemons that are killed, and their successors. */
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd and tensors of no bytes: an address says nothing then, and results have their shape. */
 #include <math.h>
 #include <setjmp.h>

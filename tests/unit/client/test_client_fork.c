@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: forked children. */
 #include <errno.h>
 #include <pthread.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: a daemon that writes what it should not into the memory it shares. The daemon is the test's own.
  */
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: the arena, where outputs go, and a process that runs out of memory at every allocation in turn.
  */
 #include <curl/curl.h>

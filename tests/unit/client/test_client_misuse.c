@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: NULL where a pointer is wanted. The functions are read out of rankd.h, so that a new one that
  * nobody tries here fails the test. */
 #include <ctype.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd over HTTP: what changes something is sent once, and nothing more than twice. The servers here are
  * the test's own, and hang up. */
 #include <netinet/in.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd: finding a daemon, over both transports, and what is said where there is none. */
 #include <fcntl.h>
 #include <netinet/in.h>

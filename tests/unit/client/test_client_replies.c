@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* librankd over HTTP: answers that are none, and servers that never come to an end. The server is the test's
  * own. */
 #include <netinet/in.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The fuzz targets over their corpus and over seeded mutations of it: the short form of `make fuzz`. Files in
  * the corpus that a fuzzer once crashed on stay there. */
 #include <dirent.h>
@@ -93,6 +94,14 @@ static void an_inference_request_of_any_bytes_is_computed_or_refused(void **stat
     run_corpus("infer_request", rk_fuzz_infer_request);
 }
 
+static void json_of_any_bytes_is_read_as_jansson_reads_it(void **state)
+{
+    (void)state;
+    run_corpus("json_tensors", rk_fuzz_json_tensors);
+    for (size_t i = 0; i < sizeof rk_fuzz_json_outcomes / sizeof *rk_fuzz_json_outcomes; i++)
+        assert_true(rk_fuzz_json_outcomes[i] > 10);
+}
+
 static void a_compressed_body_of_any_bytes_is_inflated_or_refused(void **state)
 {
     (void)state;
@@ -127,6 +136,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_inference_request_of_any_bytes_is_computed_or_refused),
+        cmocka_unit_test(json_of_any_bytes_is_read_as_jansson_reads_it),
         cmocka_unit_test(a_compressed_body_of_any_bytes_is_inflated_or_refused),
         cmocka_unit_test(a_connection_of_any_bytes_is_framed_the_same_however_it_is_cut),
         cmocka_unit_test(scores_of_any_bytes_are_ranked_the_same_by_every_set_of_kernels),

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The memory of JSON documents: whatever the budget allows, a document is read or refused, and all is given
  * back. */
 #include <setjmp.h>

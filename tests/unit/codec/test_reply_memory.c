@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The reply to a request whose batch goes into a bank: all of it that takes memory is made before the append.
  */
 #include <setjmp.h>

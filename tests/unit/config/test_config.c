@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of options and the text that replies are made of. */
 #include <float.h>
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rankctl's files: a table of forms, each read to the number or refused in one sentence. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a plugin does not know is not sent to it: a plugin that knows everything but one thing, for each
  * thing. */
 #include <setjmp.h>

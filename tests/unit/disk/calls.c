@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The calls of libc on paths under "/disk" and on the descriptors of its files. */
 #include <dirent.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A disk in memory, at "/disk", behind the calls of libc that the store makes (linked with --wrap; other
  * paths go to the system). It can be stopped at any change, as kill -9 or a power cut does, and then shows
  * what is left.

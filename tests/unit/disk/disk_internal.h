@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the disk's names and contents (disk.c) and the calls (calls.c) share. */
 #ifndef TEST_DISK_INTERNAL_H
 #define TEST_DISK_INTERNAL_H

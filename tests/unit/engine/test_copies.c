@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which tensors the engine reads and writes where they lie, and how many bytes of the others it says it
  * copied. */
 #include <setjmp.h>

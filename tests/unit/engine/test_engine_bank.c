@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists that a score bank extends: they are as if they had been longer, but for the gradient that memory does
  * not get. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The cost of a request is what its computation takes at most: requests of every kind, with every option, on
  * any number of threads, against memory that was taken. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Batches without an item: an answer, and not an error; and costs, which are asked of requests before anybody
  * looked at their shapes. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that is not there: each allocation fails in turn, and every limit of scratch memory is tried. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The engine against brute force on random lists: every parameter, every type, every set of kernels of this
  * machine. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What must hold whatever the lists are: the potential that the gradient is a difference of, lists that do
  * not feel each other, types that are read exactly. */
 #include <float.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the engine says to a request that it cannot compute: one sentence that names the field, what it was
  * and what it may be. And where it leaves the outputs of one that it can. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Threads change nothing: neither a number, nor which of several errors is told of. */
 #include <math.h>
 #include <setjmp.h>

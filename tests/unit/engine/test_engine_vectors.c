@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The engine against results that were computed by somebody else: tests/data/vectors.json, from an oracle
  * that sorts, and the worked example of the documentation. */
 #include <math.h>

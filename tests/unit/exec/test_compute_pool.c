@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The threads that a large request borrows: each task once, nobody waits for another's, and nothing is left
  * running. */
 #include <pthread.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The work queue: parking and resuming, and whose turn it is. */
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "unit/failing/allocations.h"
 
 atomic_size_t fail_at, allocations; /* some libraries have threads */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Allocations that fail on purpose, for programs that are linked with allocations.c and -Wl,--wrap of what it
  * wraps. */
 #ifndef FAILING_ALLOCATIONS_H

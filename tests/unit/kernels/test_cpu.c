@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What runs on which machine: of every set of features that a processor may have, only code is chosen whose
  * every instruction is there. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every strategy of every instruction set of this machine, against comparing each item with each threshold.
  */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Putting items in order again that nearly are, against a plain sort by key and index. */
 #include <setjmp.h>
 #include <stdarg.h>

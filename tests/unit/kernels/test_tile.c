@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every variant of the tile kernels against counting by the definition. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The promises of a loss (losses/loss.h), for every loss of the table. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of parameters: defaults, checks, sentences, nearest names. */
 #include <math.h>
 #include <setjmp.h>

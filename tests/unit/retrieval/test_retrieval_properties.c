@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Embeddings as they come from a network: what holds of any vectors, and what is refused. */
 #include <math.h>
 #include <setjmp.h>

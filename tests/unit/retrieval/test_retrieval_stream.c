@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Embeddings against a bank too large for complete rows, beside the same lists sent as scores: inner products
  * are exact, so the two must agree, however the tiles were cut, sampled and kept. */
 #include <math.h>

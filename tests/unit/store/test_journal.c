@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The journal over both ways to the disk, with faults put in front of them. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the engine must give, from the definitions and nothing else: ranks by comparing every pair of items,
  * all in FP64, one plain loop after the other. Shares no code and no idea (no sort, no threshold) with the
  * engine. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Clients of a daemon over either transport, and requests whose answers are known. */
 #ifndef RK_TEST_CLIENT_H
 #define RK_TEST_CLIENT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A real daemon for tests: the rankd that was built beside the test program, on a socket and a port of its
  * own. */
 #ifndef RK_TEST_DAEMON_H

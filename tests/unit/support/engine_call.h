@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests to the engine, for tests: everything that rk_engine_run() wants, in one value. */
 #ifndef RK_TEST_ENGINE_H
 #define RK_TEST_ENGINE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the processor has to say of itself before code may run that is compiled as this file is: by the
  * compiler's own macros, so that flags and probe can't drift apart. */
 #ifndef TEST_ISA_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "unit/support/isa.h"
 #include "unit/support/isa_bits.h"
 

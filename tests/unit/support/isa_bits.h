@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* TEST_ISA_BITS: struct rk_cpuid's initialiser for the flags that the including file is compiled with. */
 #ifndef TEST_ISA_BITS_H
 #define TEST_ISA_BITS_H

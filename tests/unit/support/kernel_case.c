@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "unit/support/kernel_case.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random passes over one list, and what they must give: by comparing each item with each threshold. */
 #ifndef RK_TEST_KERNEL_CASE_H
 #define RK_TEST_KERNEL_CASE_H

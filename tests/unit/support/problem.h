@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random ranking problems with everything that trips an implementation. */
 #ifndef RK_TEST_PROBLEM_H
 #define RK_TEST_PROBLEM_H

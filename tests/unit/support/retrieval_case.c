@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "unit/support/retrieval_case.h"
 #include "bank/labels.h"
 

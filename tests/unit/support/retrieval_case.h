@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A retrieval request with everything it points to, made at random or by hand, for the engine and for the
  * oracle. */
 #ifndef RETRIEVAL_CASE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "unit/support/retrieval_oracle.h"
 
 #include <math.h>

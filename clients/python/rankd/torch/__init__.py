@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Losses for PyTorch that the rankd daemon computes.
 
     crit = rankd.torch.APLoss(margin=0.05)              # scores and targets, any shape of problem

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Save and restore a bank together with its model.
 
     tag = rankd.torch.save_bank(crit)                       # one trainer, while the others wait at a barrier

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conversions between torch tensors and arrays of the client."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CUDA tensors by way of memory that this process and the daemon share on the device (the protocol's CUDA shared memory
 extension): they do not visit the host.
 

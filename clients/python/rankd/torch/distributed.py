@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The size of the job, from torch.distributed."""
 from __future__ import annotations
 

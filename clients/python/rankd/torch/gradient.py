@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Autograd functions for a loss whose gradient is already computed, at upstream 1."""
 from __future__ import annotations
 

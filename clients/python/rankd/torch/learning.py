@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detects a training from which nothing can be learnt: its loss may be 0 for ever, which looks like
 success."""
 from __future__ import annotations

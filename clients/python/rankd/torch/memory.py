@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bank of a loss: its name, when batches are appended, and whether its content matches the
 state of the loss."""
 from __future__ import annotations

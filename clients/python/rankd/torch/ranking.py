@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The ranking as a differentiable operation, for losses of the user."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State of a loss module from step to step: margin warm-up, and recognition of recomputations."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Excludes calls to the daemon from torch.compile, which can't trace them."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warnings at the line of the training script, from any depth below calls of torch."""
 from __future__ import annotations
 

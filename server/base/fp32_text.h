@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* FP32 as decimal text, for JSON. */
+#ifndef RK_BASE_FP32_TEXT_H
+#define RK_BASE_FP32_TEXT_H
+
+#include <stddef.h>
+
+/* The most bytes of one number: "-1.17549435e-38". */
+#define RK_FP32_TEXT 16
+
+/* Writes a finite number, without a NUL, and returns its length: of six digits and more the fewest that read
+ * back as the same number, as printf's %g has them, "0.1" and "1e-07". Whole numbers below 10^6 are "3.0": a
+ * reader that looks at the type of the first element sees a float. */
+size_t rk_fp32_text(float value, char out[RK_FP32_TEXT]);
+
+#endif

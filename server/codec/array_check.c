@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "codec/array_check.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "codec/decimal.h"
+#include "codec/json_arrays.h"
+
+/* Behind a number or a word, of which Jansson reads one character more and puts it back: it loses it if it is
+ * NUL, and names the number where that is no character of UTF-8. (None but those of ASCII may stand there.)
+ */
+static const char *after_token(const char *at, const char *end)
+{
+    if (at == end || (unsigned char)*at >= 0x80)
+        return NULL;
+    return *at == '\0' ? at + 1 : at;
+}
+
+static const char *after_number(const char *at, const char *end)
+{
+    struct rk_decimal number;
+    at = rk_decimal_scan(at, end, &number);
+    if (!at || (number.whole ? !number.fits : isinf(rk_decimal_real(&number))))
+        return NULL;
+    return after_token(at, end);
+}
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static const char *after_word(const char *at, const char *end)
+{
+    static const char *const words[] = {"true", "false", "null"};
+    size_t bytes = 0;
+    while (at + bytes < end && is_letter(at[bytes]))
+        bytes++;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strlen(words[i]) == bytes && memcmp(words[i], at, bytes) == 0)
+            return after_token(at + bytes, end);
+    }
+    return NULL;
+}
+
+/* Strings and objects are no numbers, and few: Jansson reads them. */
+static const char *after_other(const char *at, const char *end)
+{
+    size_t depth;
+    const char *after = rk_json_skim(at, end, &depth);
+    json_t *value =
+        after ? json_loadb(at, (size_t)(after - at), JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL) : NULL;
+    json_decref(value);
+    return value ? after : NULL;
+}
+
+const char *rk_array_leaf(const char *at, const char *end)
+{
+    if (at == end)
+        return NULL;
+    if (*at == '-' || (*at >= '0' && *at <= '9'))
+        return after_number(at, end);
+    if (is_letter(*at))
+        return after_word(at, end);
+    static const char infinity[] = "\"Infinity\"";
+    if ((size_t)(end - at) > sizeof infinity && memcmp(at, infinity, sizeof infinity - 1) == 0)
+        return at + sizeof infinity - 1;
+    return *at == '"' || *at == '{' ? after_other(at, end) : NULL;
+}
+
+/* A value at `at`, or the end of an empty array: behind it, or NULL. */
+static const char *take_value(struct rk_array_check *check, const char *at, const char *end)
+{
+    if (at < end && *at == '[' && check->depth < RK_JSON_DEPTH_MAX) {
+        check->flat = false;
+        check->open[check->depth++] = at;
+        check->element = check->comma = NULL;
+        return at + 1;
+    }
+    const char *after = rk_array_leaf(at, end);
+    if (!after)
+        return NULL;
+    check->leaves++;
+    check->element = at;
+    check->comma = NULL;
+    return after;
+}
+
+static const char *take_token(struct rk_array_check *check, const char *at, const char *end)
+{
+    const bool wants_value = !check->element || check->comma;
+    if (at < end && *at == ']' && !check->comma) {
+        check->element = check->open[--check->depth];
+        return at + 1;
+    }
+    if (wants_value)
+        return take_value(check, at, end);
+    if (at == end || *at != ',')
+        return NULL;
+    check->comma = at;
+    return at + 1;
+}
+
+bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes)
+{
+    const char *end = text + bytes, *at = text + 1;
+    *check = (struct rk_array_check){.flat = true, .open = {text}, .depth = 1};
+    while (check->depth > 0) {
+        at = rk_array_spaces(at, end);
+        check->wrong = at;
+        at = take_token(check, at, end);
+        if (!at)
+            return false;
+    }
+    check->wrong = at;
+    return at == end;
+}
+
+size_t rk_array_size(const char *at, const char *end)
+{
+    size_t size = 0, depth;
+    at = rk_array_spaces(at + 1, end);
+    while (*at != ']') {
+        at = *at == '[' ? rk_json_skim(at, end, &depth) : rk_array_leaf(at, end);
+        size++;
+        at = rk_array_spaces(at, end);
+        if (*at == ',')
+            at = rk_array_spaces(at + 1, end);
+    }
+    return size;
+}

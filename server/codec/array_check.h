@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether an array in a text is JSON. */
+#ifndef RK_CODEC_ARRAY_CHECK_H
+#define RK_CODEC_ARRAY_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "codec/json.h"
+
+/* What was found in an array of arrays and other values. Where it isn't JSON, `wrong` is the first token that
+ * can't stand there; the arrays that are open at it, the last element before it and the comma behind that
+ * say what Jansson has to read before it to refuse it with the same words. */
+struct rk_array_check {
+    size_t leaves; /* values that are no arrays, at any depth */
+    bool flat;     /* no array in it */
+    const char *wrong;
+    const char *open[RK_JSON_DEPTH_MAX];
+    size_t depth;
+    const char *element, *comma; /* of the innermost array; NULL if there is none */
+};
+
+/* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would accept it. */
+bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes);
+
+/* Behind the value at `at`, which is no array; NULL if it isn't JSON. */
+const char *rk_array_leaf(const char *at, const char *end);
+
+/* The elements of the array at `at`, which was checked. */
+size_t rk_array_size(const char *at, const char *end);
+
+static inline const char *rk_array_spaces(const char *at, const char *end)
+{
+    while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t'))
+        at++;
+    return at;
+}
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The arrays of numbers of a request, inputs[i].data, found in its text before it is parsed: Jansson would
+ * take some 80 bytes of memory for each number. It gets the document with an empty array in the place of
+ * each, and the numbers are read from the text itself (numbers.h). */
+#ifndef RK_CODEC_JSON_ARRAYS_H
+#define RK_CODEC_JSON_ARRAYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "codec/json.h"
+#include "request/port.h"
+
+/* One array in the text, from bracket to bracket. */
+struct rk_json_array {
+    const char *text;
+    size_t bytes;
+    size_t input; /* it is the data of this one of the inputs */
+};
+
+/* A request's text, borrowed, and its arrays. An input after the first RK_IN_COUNT can't be one of a model,
+ * so its data stay in the document. */
+struct rk_json_text {
+    const char *text;
+    size_t bytes;
+    size_t depth; /* the deepest nesting of its brackets */
+    struct rk_json_array array[RK_IN_COUNT];
+    size_t arrays;
+};
+
+/* Finds the arrays. The text need not be JSON: what is found then is of no use, but nothing outside it is
+ * read. */
+void rk_json_text_scan(struct rk_json_text *text, const char *bytes, size_t count);
+
+/* The array that is the data of inputs[input]; NULL if that is no array. */
+const struct rk_json_array *rk_json_text_array(const struct rk_json_text *text, size_t input);
+
+/* As rk_json_parse_new(), with [] in the place of each array. That says nothing yet of what stands in them.
+ */
+json_t *rk_json_text_parse_new(const struct rk_json_text *text, const char *what, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* True if the arrays of a text that was parsed are JSON too; otherwise the sentence of rk_json_parse_new()
+ * for the whole. */
+bool rk_json_text_check(const struct rk_json_text *text, const char *what, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* Behind the bracket or the quote that closes what begins at `at`; NULL if nothing does before `end`. *depth:
+ * how deep its brackets are nested. */
+const char *rk_json_skim(const char *at, const char *end, size_t *depth);
+
+#endif
