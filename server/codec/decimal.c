@@ -131,7 +131,8 @@ static bool nearest(uint64_t digits, int exponent, double *out)
         return false;
     const int top = (int)(high >> 63), shift = top + 64 - 52 - 3;
     uint64_t bits = high >> shift;
-    int64_t scale = (((152170 + 65536) * (int64_t)exponent) >> 16) + 63 + top - zeros + 1023;
+    /* 217706 is log2(10) * 2^16; 256 keeps what is shifted above 0. */
+    int64_t scale = ((217706 * (int64_t)exponent + (256 << 16)) >> 16) - 256 + 63 + top - zeros + 1023;
     if (scale <= 0 || scale >= 0x7fe)
         return false;
     /* Exactly between two doubles, which only small powers allow: to the even one. */
