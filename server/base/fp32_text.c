@@ -162,7 +162,8 @@ static size_t positive_text(float value, uint32_t bits, char *out)
         return whole_text((uint32_t)value, out);
     const int exponent = (int)(bits >> 23) - 150;
     const uint32_t mantissa = (bits & 0x7fffff) | 0x800000;
-    int power = ((exponent + 23) * 78913) >> 18; /* log10(2) * 2^18: of the power of two below */
+    /* 78913 is log10(2) * 2^18; 64 keeps what is shifted above 0. */
+    int power = (((exponent + 23) * 78913 + (64 << 18)) >> 18) - 64;
     if (power < LEAST_POWER || bits >> 23 == 0)
         return print(value, out);
     struct scaled s = {.even = mantissa % 2 == 0, .lowest = mantissa == 0x800000};

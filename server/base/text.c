@@ -196,12 +196,21 @@ void rk_json_fp32(struct rk_text *text, float value)
 #define ZEROS FOUR_ZEROS FOUR_ZEROS FOUR_ZEROS FOUR_ZEROS
 enum { ZERO_BYTES = sizeof ",0.0" - 1, ZEROS_AT_ONCE = (sizeof ZEROS - 1) / ZERO_BYTES };
 
-/* How many of the values are 0, and not -0, before another: nearly all of a gradient is. */
+/* The bits of so many values, all together: 0 if each is 0, and not -0. */
+static uint64_t any_bits(const float *values)
+{
+    uint64_t words[ZEROS_AT_ONCE / 2], any = 0;
+    memcpy(words, values, sizeof words);
+    for (size_t i = 0; i < ZEROS_AT_ONCE / 2; i++)
+        any |= words[i];
+    return any;
+}
+
+/* How many of the values are 0 before another: nearly all of a gradient is. */
 static size_t run_of_zeros(const float *values, size_t count)
 {
-    static const float zeros[ZEROS_AT_ONCE];
     size_t run = 0;
-    while (count - run >= ZEROS_AT_ONCE && memcmp(values + run, zeros, sizeof zeros) == 0)
+    while (count - run >= ZEROS_AT_ONCE && any_bits(values + run) == 0)
         run += ZEROS_AT_ONCE;
     while (run < count && values[run] == 0 && !signbit(values[run]))
         run++;

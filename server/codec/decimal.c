@@ -15,7 +15,7 @@ static const uint64_t powers[][2] = {
 #undef POWER
 };
 
-static bool is_digit(char c)
+static inline bool is_digit(char c)
 {
     return (unsigned char)(c - '0') < 10;
 }
@@ -40,13 +40,19 @@ static bool take_eight(const char *at, uint64_t *digits)
 /* (A sum of over 19 digits wraps, and isn't used.) */
 static const char *take_digits(const char *at, const char *end, uint64_t *digits)
 {
+    for (; at < end && is_digit(*at); at++)
+        *digits = *digits * 10 + (uint64_t)(*at - '0');
+    return at;
+}
+
+/* Behind a point, where there are many. */
+static const char *take_fraction(const char *at, const char *end, uint64_t *digits)
+{
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     while (end - at >= 8 && take_eight(at, digits))
         at += 8;
 #endif
-    for (; at < end && is_digit(*at); at++)
-        *digits = *digits * 10 + (uint64_t)(*at - '0');
-    return at;
+    return take_digits(at, end, digits);
 }
 
 static const char *take_exponent(const char *at, const char *end, int64_t *exponent)
@@ -81,21 +87,23 @@ static void set_integer(struct rk_decimal *number)
 
 const char *rk_decimal_scan(const char *at, const char *end, struct rk_decimal *number)
 {
+    uint64_t digits = 0;
     *number =
         (struct rk_decimal){.text = at, .negative = at < end && *at == '-', .exact = true, .whole = true};
     at += number->negative;
     const char *first = at;
-    at = take_digits(at, end, &number->digits);
+    at = take_digits(at, end, &digits);
     if (at == first || (*first == '0' && at - first > 1))
         return NULL;
     if (at < end && *at == '.') {
         const char *point = at + 1;
-        at = take_digits(point, end, &number->digits);
+        at = take_fraction(point, end, &digits);
         if (at == point)
             return NULL;
         number->exponent = point - at;
         number->whole = false;
     }
+    number->digits = digits;
     if (at - first > DIGITS_MAX)
         number->exact = digits_of(first, at) <= DIGITS_MAX;
     if (at < end && (*at == 'e' || *at == 'E')) {
@@ -124,7 +132,8 @@ static bool nearest(uint64_t digits, int exponent, double *out)
         return false;
     const int top = (int)(high >> 63), shift = top + 64 - 52 - 3;
     uint64_t bits = high >> shift;
-    int64_t scale = (((152170 + 65536) * (int64_t)exponent) >> 16) + 63 + top - zeros + 1023;
+    /* 217706 is log2(10) * 2^16; 256 keeps what is shifted above 0. */
+    int64_t scale = ((217706 * (int64_t)exponent + (256 << 16)) >> 16) - 256 + 63 + top - zeros + 1023;
     if (scale <= 0 || scale >= 0x7fe)
         return false;
     /* Exactly between two doubles, which only small powers allow: to the even one. */

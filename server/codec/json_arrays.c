@@ -73,7 +73,7 @@ static char peek(struct scan *scan)
     return scan->at < scan->end ? *scan->at : '\0';
 }
 
-static bool take(struct scan *scan, char wanted)
+static bool take_mark(struct scan *scan, char wanted)
 {
     if (peek(scan) != wanted || scan->at == scan->end)
         return false;
@@ -113,7 +113,7 @@ static bool take_key(struct scan *scan, const char *wanted, bool *is)
         json_decref(string);
     }
     scan->at = after;
-    return take(scan, ':');
+    return take_mark(scan, ':');
 }
 
 /* Data of an input, where it is an array. */
@@ -138,13 +138,13 @@ static bool scan_input(struct scan *scan, size_t input)
     if (peek(scan) != '{')
         return skip_value(scan);
     scan->at++;
-    if (take(scan, '}'))
+    if (take_mark(scan, '}'))
         return true;
     do {
         if (!take_key(scan, "data", &is_data) || !(is_data ? take_data(scan, input) : skip_value(scan)))
             return false;
-    } while (take(scan, ','));
-    return take(scan, '}');
+    } while (take_mark(scan, ','));
+    return take_mark(scan, '}');
 }
 
 static bool scan_inputs(struct scan *scan)
@@ -153,24 +153,24 @@ static bool scan_inputs(struct scan *scan)
     if (peek(scan) != '[')
         return skip_value(scan);
     scan->at++;
-    if (take(scan, ']'))
+    if (take_mark(scan, ']'))
         return true;
     do {
         if (!scan_input(scan, input++))
             return false;
-    } while (take(scan, ','));
-    return take(scan, ']');
+    } while (take_mark(scan, ','));
+    return take_mark(scan, ']');
 }
 
 static void scan_request(struct scan *scan)
 {
     bool is_inputs;
-    if (!take(scan, '{'))
+    if (!take_mark(scan, '{'))
         return;
     do {
         if (!take_key(scan, "inputs", &is_inputs) || !(is_inputs ? scan_inputs(scan) : skip_value(scan)))
             return;
-    } while (take(scan, ','));
+    } while (take_mark(scan, ','));
 }
 
 /* The arrays lie three brackets deep. */

@@ -176,7 +176,7 @@ def test_options_come_from_the_line_the_environment_and_a_file_in_that_order(tmp
     file.write_text("# a comment\nworkers = 3\nqueue-requests = 33\nbody-bytes = 3M\n")
     shown = rankd("--config", str(file), "--workers=5", "--print-config", RANKD_WORKERS="4", RANKD_QUEUE_REQUESTS="44")
     assert shown.returncode == 0
-    for line in ("workers = 5", "queue-requests = 44", "body-bytes = 3M", "json-bytes = 16M"):
+    for line in ("workers = 5", "queue-requests = 44", "body-bytes = 3M", "json-bytes = 64M"):
         assert f"\n{line}\n" in shown.stdout
     again = tmp_path / "again.conf"
     again.write_text(shown.stdout)

@@ -122,3 +122,17 @@ def test_of_two_that_grow_the_one_that_finds_no_room_makes_room_for_the_other(ma
         first.sendall(body[half:])
         assert read(first).status in (400, 413)  # it was read whole, and is wrong otherwise
     assert metric(daemon, "rankd_budget_used_bytes") == 0
+
+
+def test_numbers_in_json_take_their_text_and_their_tensor(make_daemon):
+    """Beside 10 MB of text 2 MB of scores: a value of Jansson's for each would take 40 MB more."""
+    daemon = make_daemon("--budget-bytes", "64M")
+    count = 500_000
+    scores = b"[" + b",".join([b"0.51182161762768"] * count) + b"]"
+    body = (b'{"inputs":[{"name":"scores","datatype":"FP32","shape":[1,%d],"data":%s},{"name":"targets","datatype":"INT8",'
+            b'"shape":[1,%d],"data":[1%s]}],"outputs":[{"name":"loss"}]}' % (count, scores, count, b",0" * (count - 1)))
+    for _ in range(3):
+        answer = infer(daemon, body)
+        assert answer.status == 200, answer.error
+        assert infer(daemon, body.replace(b"[1,0,0", b"[2,0,x")).status == 400
+    assert metric(daemon, "rankd_budget_used_bytes") == 0
