@@ -70,7 +70,7 @@ def test_the_byte_budget_is_kept_and_given_back(make_daemon):
 
 
 def test_a_deadline_that_passes_in_the_queue_is_504(make_daemon):
-    daemon = make_daemon("--workers", 1, "--request-timeout", "50ms")
+    daemon = make_daemon("--workers", 1, "--request-timeout", "5ms")
     answers = at_once(5, lambda i: infer(daemon, SLOW))
     assert {a.status for a in answers} == {504} and all("deadline" in a.error for a in answers)
     assert infer(daemon).status == 200

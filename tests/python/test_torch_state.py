@@ -108,13 +108,13 @@ def test_safetensors_saves_and_loads_a_model_with_its_loss(client, tmp_path):
 
 @pytest.mark.parametrize("safe", [True, False])
 def test_accelerate_saves_and_loads_its_state(client, tmp_path, safe):
-    from accelerate import Device
+    from accelerate import Accelerator
 
-    device = Device(cpu=True)
-    model, optimizer = device.prepare(Model(client, steps=9), torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1))
-    device.save_state(tmp_path / "state", safe_serialization=safe)
+    accelerator = Accelerator(cpu=True)
+    model, optimizer = accelerator.prepare(Model(client, steps=9), torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1))
+    accelerator.save_state(tmp_path / "state", safe_serialization=safe)
     model.crit.schedule.steps = 0
-    device.load_state(tmp_path / "state")
+    accelerator.load_state(tmp_path / "state")
     assert model.crit.schedule.steps == 9
 
 
