@@ -162,6 +162,6 @@ def test_a_daemon_without_the_kind_refuses_the_bank_in_one_sentence(toys, monkey
     toys.kill()
     monkeypatch.undo()
     toys.start()
-    with pytest.raises(Refused, match="kind.*toy.*embeddings scores"):
+    with pytest.raises(Refused, match="kind.*toy.*embeddings or scores"):
         toys.scores("toys", [[1.0]], [[1]])
     assert toys.bank("toys")["read_only"] is True
