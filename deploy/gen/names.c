@@ -38,6 +38,11 @@ static const struct rk_gen_name outputs[] = {
 #define RANKD_OUTPUT(ID, name, with, dtypes, rank, shape, help) {name, help, shape, dtypes},
 #include "rankd_ports.def"
     {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name bank_kinds[] = {
+#define RK_BANK_KIND(name) {#name, "", "", 0},
+#include "bank/kinds.def"
+#undef RK_BANK_KIND
+    {NULL, NULL, NULL, 0}};
 static const struct rk_gen_name parameters[] = {
 #define RK_REAL(field, name, preset, min, max, uses, help) {name, help, "number", 0},
 #define RK_CHOICE(field, name, preset, choices, uses, help) {name, help, "{}", 0},
@@ -129,7 +134,11 @@ void rk_gen_openapi(FILE *out)
     static const struct {
         const char *kind;
         const struct rk_gen_name *rows;
-    } kinds[] = {{"models", models}, {"inputs", inputs}, {"outputs", outputs}, {"parameters", parameters}};
+    } kinds[] = {{"models", models},
+                 {"inputs", inputs},
+                 {"outputs", outputs},
+                 {"bank_kinds", bank_kinds},
+                 {"parameters", parameters}};
     static char line[4096];
     FILE *page = fopen("proto/openapi.yaml", "r");
     while (page && fgets(line, sizeof line, page)) {
