@@ -70,12 +70,12 @@ static void wait_for_stop(struct rk_app *app)
         read_tokens_again(app);
         read_certificate_again(app);
     }
-    rk_app_refuse(app); /* whoever reads the line below may rely on it */
+    rk_app_refuse(app); /* the reader of the line below may rely on it */
     rk_log_say(app->log, RK_LOG_INFO, "main", "%s: draining; a second signal does not wait",
                strsignal(number));
 }
 
-/* systemd, or whoever stands in for it. */
+/* systemd, or a service manager like it. */
 static void tell_manager(const struct rk_app *app, const char *state)
 {
     if (getenv("NOTIFY_SOCKET") && !rk_notify(state))

@@ -87,7 +87,7 @@ void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_position point,
 enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generation, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* The oldest sequence number that is still there, for whoever keeps the same items on disk. */
+/* The oldest sequence number that is still there, for the owner of the same items on disk. */
 uint64_t rk_bank_oldest(struct rk_bank *bank);
 size_t rk_bank_items(struct rk_bank *bank);
 size_t rk_bank_bytes(struct rk_bank *bank); /* held now */

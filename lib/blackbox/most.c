@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The most scratch memory that a list can take, for whoever does not know its relevant items yet. */
+/* The most scratch memory that a list can take, for a caller that does not know its relevant items yet. */
 #include "blackbox/blackbox.h"
 
 static size_t larger(size_t a, size_t b)

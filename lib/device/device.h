@@ -61,7 +61,7 @@ enum rk_device_outcome rk_device_scores(struct rk_device *device, const struct r
 struct rk_pin_candidate {
     void *base; /* page-aligned; the caller's */
     size_t bytes;
-    atomic_size_t traffic_bytes; /* bytes that went to and fro so far, from 0 */
+    atomic_size_t traffic_bytes; /* bytes of tensors in both directions so far, from 0 */
     atomic_int state;            /* enum rk_pin_state */
 };
 enum rk_pin_state { RK_PIN_NOT_YET, RK_PIN_TRIED, RK_PIN_DONE };

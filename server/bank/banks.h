@@ -63,7 +63,7 @@ enum rankd_status rk_banks_delete_checkpoint(struct rk_banks *banks, const char 
 
 /* --- use by a request --- */
 
-/* Whoever has to wait for a bank, for its disk or for another request. No thread waits. `wait` is called
+/* A request that waits for a bank: for its disk or for another request. No thread waits. `wait` is called
  * first, by the thread that asks; then `wake`, once, by another one and perhaps before the asking call
  * returns. In both the bank is locked: they pass on what they are told and call nothing of it. */
 struct rk_bank_waiter {

@@ -68,8 +68,8 @@ struct rk_durable_bank {
     pthread_mutex_t lock;
     pthread_cond_t writer_changed; /* the writer lock was released, or a sync ended */
 
-    /* Whoever writes to the disk holds the writer lock, and waits for the disk without `lock`. To write what
-     * follows up to `ids`: hold `lock`, and be the writer or know that there is none. */
+    /* The thread that writes to the disk holds the writer lock, and waits for the disk without `lock`. To
+     * write what follows up to `ids`: hold `lock`, and be the writer or know that there is none. */
     bool writer_locked;
     unsigned writers_waiting; /* operations that wait for it: they go before appends */
     bool syncing; /* a sync beside the appends: the writer lock is not given out, the journal stays */

@@ -54,7 +54,7 @@ static uint64_t open_work(struct rk_compute_pool *compute_pool, size_t count,
 {
     uint64_t number = 0;
     pthread_mutex_lock(&compute_pool->threads.lock);
-    /* Closed work may have helpers in it still, until whoever closed it has seen the last one go. */
+    /* Closed work may have helpers in it still, until the thread that closed it has seen the last one go. */
     if (!compute_pool->open && compute_pool->active == 0) {
         compute_pool->open = true;
         number = ++compute_pool->number;
@@ -94,8 +94,8 @@ static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size
     pthread_mutex_unlock(&compute_pool->threads.lock);
     look_for_the_end(compute_pool);
     pthread_mutex_lock(&compute_pool->threads.lock);
-    /* Whoever wakes late may find the next work open, or closed and waited for by another: that is not its
-     * own. */
+    /* A thread that wakes late may find the next work open, or closed and waited for by another: that is not
+     * its own. */
     while (compute_pool->number == number && compute_pool->active > 0)
         pthread_cond_wait(&compute_pool->done, &compute_pool->threads.lock);
     pthread_mutex_unlock(&compute_pool->threads.lock);

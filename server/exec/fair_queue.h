@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs in the order in which clients take turns: each client one job at a turn, its own in the order in which
- * they came. Whoever has nothing waiting and comes with a job gets the last turn of the round. Not
+ * they came. A client that has nothing waiting and comes with a job gets the last turn of the round. Not
  * thread-safe. */
 #ifndef RK_EXEC_FAIR_QUEUE_H
 #define RK_EXEC_FAIR_QUEUE_H

@@ -178,7 +178,7 @@ static bool is_stale(const struct sockaddr_un *address)
     struct stat status;
     if (lstat(address->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode))
         return false;
-    /* Whoever listens there may have a full backlog, and must not keep the daemon from starting. */
+    /* The process that listens there may have a full backlog, and must not keep the daemon from starting. */
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return false;

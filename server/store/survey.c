@@ -200,7 +200,7 @@ static void find_origin(struct rk_journal *journal)
     struct rk_record_start start;
     for (size_t i = journal->segments; i-- > 0;) {
         if (!read_start(journal, i, &head, &start))
-            continue; /* whoever reads it says so */
+            continue; /* the reader of the segment says so */
         if (start.format >= 2) {
             journal->origin = (struct rk_origin){start.base, start.cleared};
             return;

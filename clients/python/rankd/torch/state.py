@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A loss's state as one tensor of bytes: all that a state_dict may hold where it passes through hands that know tensors only.
 
-Bytes, because whoever casts a state_dict to float16 or bfloat16 rounds a large number, but no byte. A fixed size, because
+Bytes, because a cast of a state_dict to float16 or bfloat16 rounds a large number, but no byte. A fixed size, because
 averages of models copy one module's state onto another's. A checksum, because such averages may mix two states, and half of
 one tag with half of another names no checkpoint.
 """
