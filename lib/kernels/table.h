@@ -109,7 +109,7 @@ struct rk_table_code {
                                          uint32_t *position);
     /* value[i] = rk_gradient_value() of before[i] - after[i]. Returns how many are not 0, and adds up their
      * sizes. */
-    uint32_t (*values)(double w, double lambda, uint32_t items, const uint32_t *before, const uint32_t *after,
+    uint32_t (*values)(double w, double divisor, uint32_t items, const uint32_t *before, const uint32_t *after,
                        float *value, uint64_t *size);
 };
 
