@@ -49,13 +49,13 @@ struct rk_list_out {
     size_t room;
 
     /* Out. */
-    double loss;    /* of the list, before w */
-    double lambda;  /* Λ */
-    double divisor; /* grad = (-w·Δ)/divisor: Λ, or S with the unit scale; Λ if nothing moved */
-    size_t nonzero; /* differentiable items with Δ != 0. In the range of w and λ their gradient does not
-                       vanish in FP32 */
-    size_t deltas;  /* sparse: entries. More than `room`: what was written is not to be used; call again */
-    bool stalled;   /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
+    double loss;     /* of the list, before w */
+    double lambda;   /* Λ */
+    double divisor;  /* grad = (-w·Δ)/divisor: Λ, or S with the unit scale; Λ if nothing moved */
+    size_t nonzero;  /* differentiable items with Δ != 0. In the range of w and λ their gradient does not
+                        vanish in FP32 */
+    size_t deltas;   /* sparse: entries. More than `room`: what was written is not to be used; call again */
+    bool stalled;    /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
     uint64_t jumped; /* pairs that changed places: Σ|Δ| of the irrelevant items (only with gradient) */
     uint64_t abs_differentiable; /* Σ|Δ| of differentiable items, relevant ones included; only where
                                     differentiable < items */

@@ -244,7 +244,7 @@ static bool move(const struct rk_retrieval *run, struct rk_stream_list *list, st
 /* Δ of the kept items in the place of their scores, those without one dropped; their places among the
  * thresholds before and after are counted. Returns Σ|Δ|. */
 static uint64_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *list,
-                     const struct rk_threshold_index *after, struct rk_list_work *work)
+                       const struct rk_threshold_index *after, struct rk_list_work *work)
 {
     uint64_t sum = 0;
     uint32_t before_of[RK_LINK + RK_THRESHOLD_INDEX_PAD];
