@@ -48,8 +48,9 @@ static uint64_t count_jumped(const struct rk_pass *move)
 
 /* After everything was moved. Where the writer got the irrelevant items' differences they are divided; where
  * these could be too large for it, it gets the items again, now that S is known. */
-static enum rankd_status scale_to_unit(const struct rk_strategy *strategy, struct rk_pass *move,
-                                       const int32_t *delta, double w, struct rk_list_out *out)
+static enum rankd_status scale_to_unit(const struct rk_kernels *kernels, const struct rk_strategy *strategy,
+                                       struct rk_pass *move, const int32_t *delta, double w,
+                                       struct rk_list_out *out)
 {
     struct rk_gradient_writer *writer = move->writer;
     const double sum = rk_unit_scale_sum(delta, move->list->p, out->jumped);
@@ -60,7 +61,7 @@ static enum rankd_status scale_to_unit(const struct rk_strategy *strategy, struc
     if (out->jumped == 0 || !writer->dense)
         return RANKD_OK;
     if (!again) {
-        rk_unit_scale_dense(move->exec->pool, move->list->differentiable, writer);
+        rk_unit_scale_dense(kernels, move->exec->pool, move->list->differentiable, writer);
         return RANKD_OK;
     }
     writer->changed = writer->changed_bank = writer->abs_differentiable = writer->abs_bank = 0;
@@ -85,7 +86,7 @@ static enum rankd_status gradient(const struct rk_kernels *kernels, const struct
         return RANKD_DEADLINE;
     out->jumped = count_jumped(&move);
     rk_relevant_change(pass->exec->pool, r);
-    if (box->unit_scale && scale_to_unit(strategy, &move, r->change, w, out) != RANKD_OK)
+    if (box->unit_scale && scale_to_unit(kernels, strategy, &move, r->change, w, out) != RANKD_OK)
         return RANKD_DEADLINE;
     out->stalled = out->loss > 0 && writer.changed == 0 && writer.changed_bank == 0;
     rk_list_add_relevant(list, r->change, pass->exec->pool, &writer, out);

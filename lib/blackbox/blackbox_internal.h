@@ -38,7 +38,8 @@ void rk_unit_scale_begin(uint32_t p, struct rk_gradient_writer *writer);
 double rk_unit_scale_sum(const int32_t *delta, uint32_t p, uint64_t jumped);
 
 /* The irrelevant items' differences in writer->dense [items] become gradients, with its w and divisor. */
-void rk_unit_scale_dense(struct rk_pool *pool, uint32_t items, const struct rk_gradient_writer *writer);
+void rk_unit_scale_dense(const struct rk_kernels *kernels, struct rk_pool *pool, uint32_t items,
+                         const struct rk_gradient_writer *writer);
 
 /* A way to compute a list, of enum rk_list_way. */
 struct rk_list_method {

@@ -167,6 +167,9 @@ struct rk_kernels {
     size_t (*positions)(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                         size_t room);
 
+    /* Each Δ of value[0..items-1], a whole number or +0.0f, becomes rk_gradient_value() of it. */
+    void (*divide)(float *value, size_t items, double w, double divisor);
+
     /* Stable sort: writes the indices of `key` to perm[0..n-1] in ascending order of key, equal keys by
      * index; and the keys in that order to sorted[0..n-1], which may be `key` itself, or NULL to omit it.
      * `scratch`: argsort_scratch(n) bytes, 64-byte aligned. */
