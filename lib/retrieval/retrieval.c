@@ -17,7 +17,6 @@
 static size_t weigh(struct rk_retrieval *run, int average)
 {
     size_t valid = 0;
-    uint64_t relevant = 0;
     if (rk_exec_measures(run->exec)) {
         run->most_relevant = run->most_ignored = (uint32_t)run->items.total;
         return run->items.n_queries;
@@ -26,7 +25,7 @@ static size_t weigh(struct rk_retrieval *run, int average)
         struct rk_match_counts match_counts = rk_items_count(&run->items, q);
         run->query[q] = (struct rk_query){.match_counts = match_counts, .loss = NAN};
         valid += match_counts.relevant > 0;
-        relevant += match_counts.relevant;
+        run->relevant += match_counts.relevant;
         run->most_relevant =
             match_counts.relevant > run->most_relevant ? match_counts.relevant : run->most_relevant;
         run->most_ignored =
@@ -35,7 +34,7 @@ static size_t weigh(struct rk_retrieval *run, int average)
     for (size_t q = 0; q < run->items.n_queries; q++) {
         uint32_t p = run->query[q].match_counts.relevant;
         run->query[q].w = average == RK_AVERAGE_SUM     ? 1.0
-                          : average == RK_AVERAGE_MICRO ? (double)p / (double)relevant
+                          : average == RK_AVERAGE_MICRO ? (double)p / (double)run->relevant
                                                         : 1.0 / (double)valid;
     }
     return valid;
@@ -67,6 +66,8 @@ static void fill_info(const struct rk_retrieval *run, const struct rk_request *r
     info->lists_skipped = run->items.n_queries - valid;
     info->lists_stalled = run->stalled;
     info->has_gradient = run->gradient;
+    if (run->gradient)
+        rk_info_jumped(info, run->jumped, (double)run->relevant);
     info->on_device = run->on_device > 0;
     rk_info_bank(info, request->bank_snapshot);
 }

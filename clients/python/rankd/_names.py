@@ -1,5 +1,5 @@
 """Written by `make reference` from the daemon's tables (lib/losses/losses.def, proto/rankd_ports.def,
-lib/request/param.def); change it there."""
+proto/rankd_numbers.def, lib/request/param.def); change it there."""
 
 LOSSES: tuple[str, ...] = ("ap", "recall",)
 MODELS: tuple[str, ...] = ("ap", "recall", "rank", "rank_vjp")
@@ -18,5 +18,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
 }
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
+# Of a reply, beside its tensors and counts.
+REPLY_NUMBERS: tuple[str, ...] = ("pairs_jumped",)
 PARAMETERS: tuple[str, ...] = (
     "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "normalize", "bank", "enqueue", "batch_id")

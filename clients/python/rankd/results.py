@@ -24,6 +24,9 @@ class LossInfo:
     Near 0 on healthy runs; all of them means that nothing is being learnt: margin too wide, or lambda too small."""
     gradient_nonzero: int | None = None
     """Gradient entries that are not zero."""
+    pairs_jumped: float | None = None
+    """How far the perturbation reaches: pairs of a relevant and an irrelevant item that it made change places, memory included,
+    per relevant item (only with a gradient). Near 0 means that nothing can be learnt, however few lists are stalled."""
     bank_items: int | None = None
     """Items of the bank that were ranked with."""
     bank_version: int | None = None
@@ -42,11 +45,14 @@ class LossInfo:
         return self.lists - self.lists_skipped
 
 
+_REALS = ("gradient_dropped", "pairs_jumped")
+
+
 def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     """Reads the known parameters of a reply; a newer daemon may send more."""
     given = dict(parameters)
     values: dict[str, Any] = {
-        f.name: member(given, f.name, float if f.name == "gradient_dropped" else int, "the answer", f.default)
+        f.name: member(given, f.name, float if f.name in _REALS else int, "the answer", f.default)
         for f in fields(LossInfo)}
     if not values["bank_version_appended"]:
         values["bank_version_appended"] = None

@@ -97,6 +97,8 @@ static void compare(const struct problem *whole, const struct cut *cut, const st
     assert_true(fabs(all->reply.info.loss - part->reply.info.loss) <= 1e-12 * fabs(all->reply.info.loss));
     assert_int_equal(all->reply.info.lists_skipped, part->reply.info.lists_skipped);
     assert_int_equal(all->reply.info.lists_stalled, part->reply.info.lists_stalled);
+    assert_true(all->reply.info.number[RANKD_REPLY_PAIRS_JUMPED] ==
+                part->reply.info.number[RANKD_REPLY_PAIRS_JUMPED]);
     for (size_t l = 0; l < cut->lists; l++) {
         for (size_t i = 0; i < cut->items; i++) {
             float want = test_gradient(all)[index_of(whole, l, i)];

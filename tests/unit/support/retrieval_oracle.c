@@ -121,7 +121,9 @@ static void run_list(const struct oracle_request *request, size_t q, double w, s
     for (size_t i = 0; i < n; i++) {
         double delta = (double)rk[i] - (double)after[i];
         jumped |= delta != 0 && !list->entry[i].relevant;
-        reply->pair[q * request->items + list->item[i]] = delta == 0 ? 0 : (double)(float)(-w * delta / divisor);
+        reply->jumped += list->entry[i].relevant ? 0 : fabs(delta);
+        reply->pair[q * request->items + list->item[i]] =
+            delta == 0 ? 0 : (double)(float)(-w * delta / divisor);
     }
     reply->list_loss[q] = loss;
     reply->loss += w * loss;
@@ -203,6 +205,7 @@ struct oracle_reply oracle_run(const struct oracle_request *request)
         free(list.item);
     }
     reply.skipped = batch - valid;
+    reply.jumped /= relevant > 0 ? (double)relevant : 1;
     spread_pairs(request, unit, &reply);
     free(unit);
     return reply;
