@@ -23,6 +23,7 @@ enum { RK_SCOPE_LIST, RK_SCOPE_BATCH };
 enum { RK_UNITS_NORMALIZED, RK_UNITS_RANK };
 enum { RK_AVERAGE_MACRO, RK_AVERAGE_MICRO, RK_AVERAGE_SUM };
 enum { RK_AXIS_COLUMNS, RK_AXIS_ROWS }; /* which of them are the lists: axis 0, axis 1 */
+enum { RK_GALLERY_ALL, RK_GALLERY_REFERENCES };
 enum { RK_TRANSFORM_LOG, RK_TRANSFORM_LOGLOG, RK_TRANSFORM_IDENTITY };
 
 /* Row numbers in the table: RK_PARAM_lambda, … */
