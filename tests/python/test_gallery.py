@@ -167,8 +167,9 @@ def test_the_torch_loss_takes_a_relevance_of_any_type(client, kind):
     expected = client.loss("ap", embeddings=embeddings.detach().numpy(), relevance=relevance.numpy(), margin=0.0)
     assert loss.item() == expected.loss
     np.testing.assert_array_equal(embeddings.grad.numpy(), expected.gradient)
-    for labels, pairs in ((None, None), (torch.arange(6), relevance)):
-        with pytest.raises(TypeError, match="either labels or relevance"):
+    for labels, pairs, sentence in ((None, None, "labels is a NoneType; .* unless relevance"),
+                                    (torch.arange(6), relevance, "labels and relevance are given")):
+        with pytest.raises(TypeError, match=sentence):
             crit(embeddings, labels, relevance=pairs)
 
 

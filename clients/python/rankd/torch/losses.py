@@ -323,8 +323,10 @@ class RetrievalLoss(RankLoss):
                       own column is ignored
         avg_factor    see APLoss
         """
-        if (labels is None) == (relevance is None):
-            raise TypeError("either labels or relevance must be given")
+        if labels is None and relevance is None:
+            raise TypeError("labels is a NoneType; it must be a torch.Tensor, unless relevance is given")
+        if labels is not None and relevance is not None:
+            raise TypeError("labels and relevance are given; relevance stands in place of labels")
         if relevance is None and (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
         if self.gallery == "all":
