@@ -87,6 +87,7 @@ static void every_gallery_and_relevance_agrees_with_the_definition_on_every_set_
         params->average = (int)case_below(&seed, 3);
         params->lambda_scope = (int)case_below(&seed, 2);
         params->lambda_units = (int)case_below(&seed, 2);
+        params->gradient_scale = (int)case_below(&seed, 2);
         params->lambda = case_below(&seed, 2) ? 20 : 0.05;
         params->margin = case_below(&seed, 2) ? 0.5 : 0;
         params->given = 1u << RK_PARAM_margin;
