@@ -19,7 +19,7 @@ static size_t weigh(struct rk_retrieval *run, int average)
     size_t valid = 0;
     if (rk_exec_measures(run->exec)) {
         run->most_relevant = run->most_ignored = (uint32_t)run->items.total;
-        return run->items.n_queries;
+        return run->items.total > 0 ? run->items.n_queries : 0;
     }
     for (size_t q = 0; q < run->items.n_queries; q++) {
         struct rk_match_counts match_counts = rk_items_count(&run->items, q);
