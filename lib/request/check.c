@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "request/check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -256,6 +257,15 @@ static enum rankd_status check_params(const struct rk_request *request, const st
     return RANKD_OK;
 }
 
+static enum rankd_status check_age(const struct rk_params *params, struct rk_err *err)
+{
+    if (params->bank_max_age == floor(params->bank_max_age))
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INVALID,
+                   "parameter bank_max_age was %g; it must be a whole number of versions, 0 for no limit",
+                   params->bank_max_age);
+}
+
 /* A bank of scores extends as many lists as it holds. */
 static enum rankd_status check_memory(const struct rk_request *request, struct rk_err *err)
 {
@@ -290,6 +300,8 @@ enum rankd_status rk_check_request(const struct rk_request *request, const struc
         status = check_tensors(request, err);
     if (status == RANKD_OK)
         status = check_params(request, models, err);
+    if (status == RANKD_OK)
+        status = check_age(&request->params, err);
     if (status == RANKD_OK && !rk_request_embeds(request))
         status = check_score_shapes(request, err);
     if (status == RANKD_OK && !rk_request_embeds(request))

@@ -60,7 +60,8 @@ struct rk_request {
     struct rk_tensor in[RK_IN_COUNT]; /* .data NULL: not sent */
     unsigned outputs;                 /* bits 1u << RK_OUT_*; 0 = the model's defaults */
     struct rk_params params;
-    const struct rk_bank_snapshot *bank_snapshot; /* NULL: no bank */
+    const struct rk_bank_snapshot *bank_snapshot; /* what is ranked of the bank; NULL: no bank */
+    const struct rk_bank_snapshot *bank_whole;    /* all of that version; NULL: bank_snapshot is that */
 };
 
 /* An output. If the caller sets `data` (and `capacity` in bytes) before the call, the result is written there

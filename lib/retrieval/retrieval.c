@@ -8,6 +8,7 @@
 #include "device/device.h"
 #include "request/out.h"
 #include "retrieval/check.h"
+#include "retrieval/drift.h"
 #include "retrieval/gradient.h"
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
@@ -138,6 +139,7 @@ static enum rankd_status compute(struct rk_retrieval *run, const struct rk_reque
     if (prepare_outputs(run, request, reply, err) != RANKD_OK || rk_exec_measures(run->exec))
         return err->status;
     fill_info(run, request, valid, &reply->info);
+    rk_drift_measure(request, &run->items, &reply->info);
     write_outputs(run, request, normalize, reply);
     return RANKD_OK;
 }
