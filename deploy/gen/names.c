@@ -39,7 +39,7 @@ static const struct rk_gen_name outputs[] = {
 #include "rankd_ports.def"
     {NULL, NULL, NULL, 0}};
 static const struct rk_gen_name reply_numbers[] = {
-#define RANKD_REPLY_NUMBER(ID, name, whole, help) {name, help, whole ? "integer" : "number", 0},
+#define RANKD_REPLY_NUMBER(ID, name, whole, help) {name, help, whole ? "int" : "float", 0},
 #include "rankd_numbers.def"
     {NULL, NULL, NULL, 0}};
 static const struct rk_gen_name bank_kinds[] = {
@@ -92,9 +92,12 @@ void rk_gen_names_py(FILE *out)
     }
     fputs("}\nOUTPUTS: tuple[str, ...] = (\n    ", out);
     list(out, outputs, "\"");
-    fputs(")\n# Of a reply, beside its tensors and counts.\nREPLY_NUMBERS: tuple[str, ...] = (", out);
-    list(out, reply_numbers, "\"");
-    fputs(",)\nPARAMETERS: tuple[str, ...] = (\n    ", out);
+    fputs(")\n# Of a reply, beside its tensors and counts: their types. None: there is none.\n"
+          "REPLY_NUMBERS: dict[str, type] = {",
+          out);
+    for (const struct rk_gen_name *row = reply_numbers; row->name; row++)
+        fprintf(out, "%s\"%s\": %s", row == reply_numbers ? "" : ", ", row->name, row->shape);
+    fputs("}\nPARAMETERS: tuple[str, ...] = (\n    ", out);
     list(out, parameters, "\"");
     fputs(")\n", out);
 }

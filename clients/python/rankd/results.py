@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from . import _names
 from .answers import member
 
 
@@ -37,6 +38,12 @@ class LossInfo:
     """Raised by each restore and clear."""
     gradient_dropped: float | None = None
     """Score banks: the share of the gradient's magnitude that fell on memory and was dropped."""
+    bank_drift: tuple[float | None, ...] | None = None
+    """Embedding banks, where ids are sent and the batch is appended: how stale the bank is. The mean of 1 - cos between the
+    appended embeddings and the bank's newest of the same id, for those in each quarter of the bank, oldest first; None where
+    there is none."""
+    bank_drift_items: int | None = None
+    """Appended items whose id the bank held."""
 
     @property
     def lists_valid(self) -> int:
@@ -45,15 +52,18 @@ class LossInfo:
         return self.lists - self.lists_skipped
 
 
-_REALS = ("gradient_dropped", "pairs_jumped")
+_KINDS: dict[str, type] = {"gradient_dropped": float, **_names.REPLY_NUMBERS}
+_DRIFT = tuple(f"bank_drift_{quarter}" for quarter in range(1, 5))
 
 
 def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     """Reads the known parameters of a reply; a newer daemon may send more."""
     given = dict(parameters)
     values: dict[str, Any] = {
-        f.name: member(given, f.name, float if f.name in _REALS else int, "the answer", f.default)
-        for f in fields(LossInfo)}
+        f.name: member(given, f.name, _KINDS.get(f.name, int), "the answer", f.default)
+        for f in fields(LossInfo) if f.name != "bank_drift"}
+    if values["bank_drift_items"] is not None:
+        values["bank_drift"] = tuple(member(given, name, float, "the answer", None) for name in _DRIFT)
     if not values["bank_version_appended"]:
         values["bank_version_appended"] = None
     return LossInfo(**values)

@@ -287,9 +287,9 @@ def _parameters(reply: lk.Reply) -> dict[str, Any]:
                       bank_version_appended=reply.bank_version_appended, bank_generation=reply.bank_generation,
                       gradient_dropped=reply.gradient_dropped)
     number = c.c_double()
-    for name in _names.REPLY_NUMBERS:
+    for name, kind in _names.REPLY_NUMBERS.items():
         if lk.lib.rankd_reply_number(reply, name.encode(), number) == lk.OK:
-            values[name] = None if math.isnan(number.value) else number.value
+            values[name] = None if math.isnan(number.value) else kind(number.value)
     return values
 
 
