@@ -15,6 +15,8 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "ref_embeddings": ("FP16", "BF16", "FP32", "FP64",),
     "ref_labels": ("INT32", "INT64",),
     "ref_ids": ("INT64",),
+    "offsets": ("INT64",),
+    "list_weight": ("FP32",),
 }
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
