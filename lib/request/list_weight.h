@@ -18,6 +18,7 @@ struct rk_list_weights {
     double sum;           /* Σ weight */
     double sum_relevant;  /* Σ weight·P */
     size_t valid;         /* lists */
+    uint64_t relevant;    /* ΣP of the valid lists */
 };
 
 /* Copies the input list_weight of a request whose shapes were checked, [lists], to its scratch, and checks
@@ -51,6 +52,7 @@ static inline void rk_list_weights_add(struct rk_list_weights *weights, size_t l
     weights->sum += weight;
     weights->sum_relevant += weight * (double)p;
     weights->valid++;
+    weights->relevant += p;
 }
 
 /* w of a valid list, once all are added. */

@@ -105,7 +105,7 @@ static void note(struct rk_loss_term_total *total, double w, const struct rk_lis
         return;
     total->stalled += out->stalled;
     total->nonzero += out->nonzero;
-    double scale = w / out->lambda;
+    double scale = w / out->divisor;
     rk_sum_add(&total->dropped, scale * (double)out->abs_bank);
     rk_sum_add(&total->moved, scale * ((double)out->abs_bank + (double)out->abs_differentiable));
 }
@@ -151,7 +151,7 @@ static enum rankd_status run_list(struct run *run, struct list_group *group, str
         return status;
     if (job->list_loss && !run->term->flat)
         job->list_loss[number] = (float)out.loss;
-    if (out.gradient && dense && rk_gradient_value(w, out.lambda, 1) == 0)
+    if (out.gradient && dense && rk_gradient_value(w, out.divisor, 1) == 0)
         out.nonzero = count_nonzero(dense, list->differentiable);
     note(&group->total, w, &out);
     if (accumulates)

@@ -218,7 +218,7 @@ static size_t write_dense(const struct job *job, size_t row, const int32_t *delt
 static void accumulate_row(struct job *job, size_t row, const struct row_workspace *workspace)
 {
     const uint32_t items = items_of(job, row);
-    struct rk_list_out out = {.sparse = workspace->sparse, .room = items, .lambda = scale_of(job, row)};
+    struct rk_list_out out = {.sparse = workspace->sparse, .room = items, .divisor = scale_of(job, row)};
     for (uint32_t i = 0; i < items; i++) {
         if (workspace->before.rank_index[i] != 0)
             out.sparse[out.deltas++] = (struct rk_delta){i, workspace->before.rank_index[i]};

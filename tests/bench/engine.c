@@ -3,8 +3,10 @@
  *
  *   engine MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT [OFFSETS]]
  *
- * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT, a
- * file that is written, may be "-" for none.
+ * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT,
+ * a file that is written, may be "-" for none.
+ *
+ * GRADIENT_SCALE in the environment sets that parameter.
  *
  * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,
  * the gradient written once, list by list. Runs of the two alternate, so that a noisy machine disturbs both
@@ -141,6 +143,8 @@ int main(int argc, char **argv)
         die("gradient");
     struct test_call call;
     test_call_start(&call, argv[1], 0);
+    if (getenv("GRADIENT_SCALE"))
+        test_word(&call, "gradient_scale", getenv("GRADIENT_SCALE"));
     const enum rk_input second = vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS;
     if (ragged) {
         test_vector(&call, RK_IN_SCORES, dtype, b.n, b.scores);
