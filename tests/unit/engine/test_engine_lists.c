@@ -21,7 +21,7 @@
 enum { LISTS = 12, ITEMS = 400 };
 
 /* Some lists side by side, and what the request says of them. */
-struct lists {
+struct ragged {
     size_t count, items;
     int64_t offset[LISTS + 1];
     float score[ITEMS], weight[LISTS];
@@ -31,16 +31,16 @@ struct lists {
     double lambda, margin;
 };
 
-static void draw(struct lists *l, struct test_random *random)
+static void draw(struct ragged *l, struct test_random *random)
 {
     static const double lambdas[] = {0.01, 1, 30}, margins[] = {0, 0.4};
-    *l = (struct lists){.count = test_below(random, LISTS + 1),
-                        .weighted = test_below(random, 3),
-                        .batch_scope = test_below(random, 2),
-                        .normalized = test_below(random, 2),
-                        .average = (enum brute_average)test_below(random, 3),
-                        .lambda = lambdas[test_below(random, 3)],
-                        .margin = margins[test_below(random, 2)]};
+    *l = (struct ragged){.count = test_below(random, LISTS + 1),
+                         .weighted = test_below(random, 3),
+                         .batch_scope = test_below(random, 2),
+                         .normalized = test_below(random, 2),
+                         .average = (enum brute_average)test_below(random, 3),
+                         .lambda = lambdas[test_below(random, 3)],
+                         .margin = margins[test_below(random, 2)]};
     const bool ties = test_below(random, 2);
     for (size_t q = 0; q < l->count; q++) {
         const size_t longest = test_below(random, 4) ? 8 : ITEMS / LISTS;
@@ -56,7 +56,7 @@ static void draw(struct lists *l, struct test_random *random)
     }
 }
 
-static void fill(struct test_call *call, const struct lists *l)
+static void fill(struct test_call *call, const struct ragged *l)
 {
     static const char *const averages[] = {"macro", "micro", "sum"};
     test_vector(call, RK_IN_SCORES, RK_FP32, l->items, l->score);
@@ -73,7 +73,7 @@ static void fill(struct test_call *call, const struct lists *l)
 }
 
 /* n and P of a list, P = 0 where its weight skips it. */
-static void count(const struct lists *l, size_t q, size_t *n, size_t *p)
+static void count(const struct ragged *l, size_t q, size_t *n, size_t *p)
 {
     *n = *p = 0;
     for (int64_t i = l->offset[q]; i < l->offset[q + 1]; i++) {
@@ -84,13 +84,13 @@ static void count(const struct lists *l, size_t q, size_t *n, size_t *p)
         *p = 0;
 }
 
-static double weight_of(const struct lists *l, size_t q, size_t p)
+static double weight_of(const struct ragged *l, size_t q, size_t p)
 {
     const double weight = l->weighted ? (double)l->weight[q] : 1;
     return l->average == BRUTE_MICRO ? weight * (double)p : weight;
 }
 
-static void expect_list(const struct lists *l, const struct test_call *call, size_t q, double w, size_t n,
+static void expect_list(const struct ragged *l, const struct test_call *call, size_t q, double w, size_t n,
                         double *loss, uint64_t seed)
 {
     const size_t first = (size_t)l->offset[q], length = (size_t)l->offset[q + 1] - first;
@@ -120,14 +120,14 @@ static void expect_list(const struct lists *l, const struct test_call *call, siz
     }
 }
 
-static void expect_skipped(const struct lists *l, const struct test_call *call, size_t q)
+static void expect_skipped(const struct ragged *l, const struct test_call *call, size_t q)
 {
     assert_true(isnan(test_floats(call, RK_OUT_LIST_LOSS)[q]));
     for (int64_t i = l->offset[q]; i < l->offset[q + 1]; i++)
         assert_true(test_gradient(call)[i] == 0 && !signbit(test_gradient(call)[i]));
 }
 
-static void expect(const struct lists *l, const struct test_call *call, uint64_t seed)
+static void expect(const struct ragged *l, const struct test_call *call, uint64_t seed)
 {
     double sum = 0, loss = 0;
     size_t n, p, skipped = 0;
@@ -152,7 +152,7 @@ static void expect(const struct lists *l, const struct test_call *call, uint64_t
 }
 
 /* The sparse pair is the dense gradient's, and both are as many as the reply says. */
-static void expect_sparse(const struct lists *l, const struct test_call *call)
+static void expect_sparse(const struct ragged *l, const struct test_call *call)
 {
     const int64_t *index = test_ints(call, RK_OUT_GRADIENT_INDICES);
     const float *value = test_floats(call, RK_OUT_GRADIENT_VALUES), *dense = test_gradient(call);
@@ -175,7 +175,7 @@ static void lists_of_any_length_agree_with_brute_force(void **state)
     for (uint64_t seed = 1; seed <= 3000; seed++) {
         struct test_random random = {seed};
         const struct rk_kernels *kernels = rk_kernels_named(sets[seed % 4]);
-        struct lists l;
+        struct ragged l;
         struct test_call call;
         draw(&l, &random);
         test_call_start(&call, "ap", 0);
@@ -194,7 +194,7 @@ static void ranks_of_lists_agree_with_brute_force(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 500; seed++) {
         struct test_random random = {seed};
-        struct lists l;
+        struct ragged l;
         float upstream[ITEMS];
         draw(&l, &random);
         for (size_t i = 0; i < l.items; i++)
