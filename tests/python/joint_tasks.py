@@ -5,6 +5,7 @@ import functools
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional as dist_nn
 from torch.utils.checkpoint import checkpoint
 
 from rankd.torch import APLoss, RecallLoss, RetrievalLoss
@@ -232,6 +233,31 @@ def copied(url, sizes):
     crit = copy.deepcopy(RetrievalLoss(client=url, distributed=group_of(4)))
     whole = batch(5, sum(sizes))
     return crit(part(whole["embeddings"], sizes), part(whole["labels"], sizes)).item()
+
+
+def gather(tensor):
+    """The tensors of all ranks, of any lengths; gradients flow back to where they came from."""
+    sizes = [torch.zeros(1, dtype=torch.long) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([len(tensor)]))
+    padding = tensor.new_zeros(int(max(sizes)) - len(tensor), *tensor.shape[1:])
+    shards = dist_nn.all_gather(torch.cat([tensor, padding]))
+    return [shard[:size] for shard, size in zip(shards, sizes)]
+
+
+def by_hand(url, sizes):
+    """The joint step as scripts write it without distributed: the other shards as references, and the number of lists."""
+    rank, net = dist.get_rank(), torch.nn.parallel.DistributedDataParallel(network())
+    values, labels = (part(x, sizes) for x in points(0, sum(sizes)))
+    embeddings = net(values)
+    shards, label_shards = gather(embeddings), gather(labels)
+    everybody = torch.cat(label_shards)
+    valid = ((everybody[:, None] == everybody[None, :]).sum(1) > 1).sum()
+    loss = RetrievalLoss(client=url, margin_warmup=0)(
+        embeddings, labels, ref_emb=torch.cat([s for r, s in enumerate(shards) if r != rank]),
+        ref_labels=torch.cat([s for r, s in enumerate(label_shards) if r != rank]), avg_factor=valid / dist.get_world_size())
+    loss.backward()
+    dist.all_reduce(total := loss.detach().clone())
+    return [(total / dist.get_world_size()).item()], [p.grad for p in net.parameters()]
 
 
 def refused_by_hand(url, bank):

@@ -180,6 +180,14 @@ def test_weights_learn_as_in_one_process_with_ddp_accumulation_and_a_loss_scale(
             torch.testing.assert_close(mine, whole, rtol=1e-3, atol=1e-6)
 
 
+def test_shards_gathered_by_hand_equal_one_process(client, daemon, crew):
+    losses, gradients = weights(client, None, 1, sum(UNEVEN))
+    for said, found in crew.run("joint_tasks.by_hand", daemon.url, UNEVEN):
+        np.testing.assert_allclose(said, losses, rtol=1e-5)
+        for mine, whole in zip(found, gradients):
+            torch.testing.assert_close(mine, whole, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_a_recomputed_step_is_appended_once(client, daemon, crew, banks, reentrant):
     joint, one = banks
@@ -265,3 +273,9 @@ def test_shards_gathered_by_hand_and_a_bank_are_refused_with_what_to_do(client, 
         assert len(said) == 2
         assert all("4 trainers" in s and "twice" in s and repr(bank) in s and "distributed=True" in s for s in said)
     assert client.banks.get(bank).items == 32
+
+
+def test_one_trainer_may_have_references_and_a_bank(client, bank):
+    crit = RetrievalLoss("ap", bank=bank, client=client)
+    refs = {"ref_emb": torch.randn(4, 16), "ref_labels": torch.arange(4)}
+    assert crit(torch.randn(8, 16, requires_grad=True), torch.arange(8) % 3, **refs).isfinite()

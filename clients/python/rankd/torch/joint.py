@@ -45,7 +45,8 @@ _ANSWER = 2048  # bytes of a leader's answer without gradients: 1 or 0, and JSON
 def settings(loss: RankLoss) -> dict[str, Any]:
     """What must be equal on all ranks."""
     return {**loss.options, "model": loss.model, "average": loss.average, "loss_weight": loss.loss_weight, "on_nan": loss.on_nan,
-            "bank": loss.bank, "margin": loss.schedule.margin, "margin_warmup": loss.schedule.warmup}
+            "bank": loss.bank, "distributed": "balanced" if loss.balanced else True,
+            "margin": loss.schedule.margin, "margin_warmup": loss.schedule.warmup}
 
 
 def digest(value: Any) -> NDArray[np.uint8]:
@@ -143,7 +144,8 @@ def _ask(loss: RankLoss, team: Team, records: NDArray[Any], forms: Forms, packed
     follows = [wanted and leaders[r] == rank for r in ranks]  # those that this rank sends rows
     replies, failure = _replies(loss, forms, parts, step, wanted, follows) if leading else ([None] * team.size, None)
     rows = _row_bytes(forms, rank) if wanted else []
-    answers = team.exchange(replies, [(_ANSWER if leaders[r] == r else 0) + (sum(rows) if r == leaders[rank] else 0) for r in ranks])
+    sizes = [(_ANSWER if leaders[r] == r else 0) + (sum(rows) if r == leaders[rank] else 0) for r in ranks]
+    answers = team.exchange(replies, sizes)
     heads = {r: answers[r][:_ANSWER] for r in ranks if leaders[r] == r}
     if not all(head[0] for head in heads.values()):
         loss.client.transport.__dict__.pop("daemon_of_rank", None)  # another one may answer next time

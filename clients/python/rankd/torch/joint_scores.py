@@ -36,15 +36,15 @@ def check(loss: RankLoss) -> None:
         raise ValueError("distributed is 'balanced', which is for embeddings: lists of scores are split over the ranks as they "
                          "are; give distributed=True")
     if loss.options["interclass"]:
-        raise ValueError(f"interclass is {loss.options['interclass']:g} and distributed is set: interclass ranks the scores of all "
-                         "lists as one list, and the scores of other ranks are not gathered; leave one of the two out")
+        raise ValueError(f"interclass is {loss.options['interclass']:g} and distributed is set: interclass ranks the scores of "
+                         "all lists as one list, and the scores of other ranks are not gathered; leave one of the two out")
     if loss.options["lambda_scope"] == "batch":
-        raise ValueError("lambda_scope is 'batch' and distributed is set: in that scope the perturbation depends on the number of "
-                         "valid lists of all ranks, which is not known before they are ranked; use lambda_scope='list' with lambda_val "
-                         "times that number")
+        raise ValueError("lambda_scope is 'batch' and distributed is set: in that scope the perturbation depends on the number "
+                         "of valid lists of all ranks, which is not known before they are ranked; use lambda_scope='list' with "
+                         "lambda_val divided by that number")
     if loss.average == "micro" and loss.bank is not None:
-        raise ValueError("average is 'micro', distributed is set, and there is a bank: the weights need the number of relevant items "
-                         "in the bank, which no answer tells; use 'macro' or 'sum'")
+        raise ValueError("average is 'micro', distributed is set, and there is a bank: the weights need the number of relevant "
+                         "items in the bank, which no answer tells; use 'macro' or 'sum'")
 
 
 def evaluate(loss: RankLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -99,8 +99,8 @@ def _number(loss: RankLoss, tensors: dict[str, torch.Tensor], info: LossInfo) ->
 def _check_margins(margins: NDArray[Any]) -> None:
     if (margins != margins[0]).any():
         rank = int(np.flatnonzero(margins != margins[0])[0])
-        raise ValueError(f"the margin is {margins[0]:g} on rank 0 and {margins[rank]:g} on rank {rank}, because their warm-ups are not "
-                         "at the same step; load the state of the loss on every rank")
+        raise ValueError(f"the margin is {margins[0]:g} on rank 0 and {margins[rank]:g} on rank {rank}, because their warm-ups "
+                         "are not at the same step; load the state of the loss on every rank")
 
 
 def _job_info(info: LossInfo, summed: NDArray[Any]) -> LossInfo:
