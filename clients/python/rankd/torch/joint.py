@@ -17,7 +17,8 @@ import hashlib
 import json
 import os
 import secrets
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,12 +30,10 @@ from ..results import LossInfo, LossResult
 from .convert import loss_type
 from .gradient import PrecomputedLoss
 from .learning import reason_for
-from .schedule import Step, fingerprint, in_backward
+from .memory import Memory
+from .schedule import Schedule, Step, fingerprint, in_backward
 from .shards import FORM, MATRICES, Forms, form_of, pack, shard_of
 from .team import Team
-
-if TYPE_CHECKING:
-    from .losses import RankLoss
 
 _RECORD = np.dtype([("ok", "u1"), ("training", "u1"), ("wanted", "u1"), ("recomputing", "u1"), ("no_ranking", "u1"),
                     ("steps", "i8"), ("options", "u1", 16), ("content", "u1", 16), ("batch", "u1", 16), ("daemon", "u1", 16),
@@ -42,7 +41,33 @@ _RECORD = np.dtype([("ok", "u1"), ("training", "u1"), ("wanted", "u1"), ("recomp
 _ANSWER = 2048  # bytes of a leader's answer without gradients: 1 or 0, and JSON
 
 
-def settings(loss: RankLoss) -> dict[str, Any]:
+class JointLoss(Protocol):
+    """What the joint steps use of losses.RankLoss; see there."""
+
+    model: str
+    client: Client
+    info: LossInfo | None
+    average: str
+    loss_weight: float
+    on_nan: str
+    training: bool
+    balanced: bool
+    options: dict[str, Any]
+    schedule: Schedule
+    memory: Memory
+
+    @property
+    def bank(self) -> str | None: ...
+    def _begin(self, content: list[Any], wanted: bool, **agreed: Any) -> Step: ...
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult: ...
+    def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> Any: ...
+    def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> Any: ...
+    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None]) -> None: ...
+    def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool: ...
+    def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool: ...
+
+
+def settings(loss: JointLoss) -> dict[str, Any]:
     """What must be equal on all ranks."""
     return {**loss.options, "model": loss.model, "average": loss.average, "loss_weight": loss.loss_weight, "on_nan": loss.on_nan,
             "bank": loss.bank, "distributed": "balanced" if loss.balanced else True,
@@ -65,7 +90,7 @@ def check_settings(team: Team, digests: NDArray[np.uint8], mine: dict[str, Any])
                                  f"{other.get(name)!r} on rank {rank}")
 
 
-def evaluate(loss: RankLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
+def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those that receive a
     gradient."""
     shard = shard_of(tensors)
@@ -86,7 +111,7 @@ def evaluate(loss: RankLoss, team: Team, tensors: dict[str, torch.Tensor], input
     return (PrecomputedLoss.apply(value, tuple(gradients), *inputs) if mine else value) * loss.loss_weight
 
 
-def _record(loss: RankLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+def _record(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
     record = np.zeros(1, _RECORD)
     record["ok"] = 1
     record["training"] = loss.training and not loss.memory.held_back
@@ -103,7 +128,7 @@ def _record(loss: RankLoss, team: Team, tensors: dict[str, torch.Tensor], inputs
     return record
 
 
-def _begin(loss: RankLoss, records: NDArray[Any], wanted: bool) -> Step:
+def _begin(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
     """The settings of the step. The state of rank 0 is that of all: a script may have loaded it there only."""
     for name, this, other in (("training", "in training mode", "in eval mode or within not_remembering()"),
                               ("recomputing", "within a backward pass (activation checkpointing)", "outside of one")):
@@ -135,14 +160,17 @@ def _leaders(daemons: NDArray[np.uint8]) -> list[int]:
     return [first.setdefault(bytes(daemon), rank) for rank, daemon in enumerate(daemons)]
 
 
-def _ask(loss: RankLoss, team: Team, records: NDArray[Any], forms: Forms, packed: NDArray[np.uint8], step: Step,
+def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packed: NDArray[np.uint8], step: Step,
          wanted: bool) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
     """The answer of rank 0's daemon, and this rank's rows of the gradients, a piece for each of MATRICES."""
     leaders, rank, ranks = _leaders(records["daemon"]), team.rank, range(team.size)
     leading = leaders[rank] == rank
     parts = team.exchange([packed if leaders[r] == r else None for r in ranks], [forms.bytes(r) if leading else 0 for r in ranks])
     follows = [wanted and leaders[r] == rank for r in ranks]  # those that this rank sends rows
-    replies, failure = _replies(loss, forms, parts, step, wanted, follows) if leading else ([None] * team.size, None)
+    replies: list[NDArray[np.uint8] | None] = [None] * team.size
+    failure: Exception | None = None
+    if leading:
+        replies, failure = _replies(loss, forms, parts, step, wanted, follows)
     rows = _row_bytes(forms, rank) if wanted else []
     sizes = [(_ANSWER if leaders[r] == r else 0) + (sum(rows) if r == leaders[rank] else 0) for r in ranks]
     answers = team.exchange(replies, sizes)
@@ -155,7 +183,7 @@ def _ask(loss: RankLoss, team: Team, records: NDArray[Any], forms: Forms, packed
     return told[0], np.split(answers[leaders[rank]][_ANSWER:], np.cumsum(rows)[:-1]) if wanted else []
 
 
-def _replies(loss: RankLoss, forms: Forms, parts: list[NDArray[np.uint8]], step: Step, wanted: bool,
+def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step: Step, wanted: bool,
              follows: list[bool]) -> tuple[list[NDArray[np.uint8] | None], Exception | None]:
     """A leader's part for each rank: its answer, and the rows of those that follow it; and why it failed, if so."""
     try:
@@ -166,11 +194,11 @@ def _replies(loss: RankLoss, forms: Forms, parts: list[NDArray[np.uint8]], step:
         return [np.zeros(_ANSWER + (sum(_row_bytes(forms, r)) if own else 0), np.uint8) for r, own in enumerate(follows)], error
 
 
-def _lead(loss: RankLoss, batch: dict[str, Any], step: Step, wanted: bool) -> tuple[LossResult, str | None]:
+def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool) -> tuple[LossResult, str | None]:
     """The daemon's answer over the whole batch, and why nothing can be learnt from it, if so."""
     result = loss._ask(batch, step, loss.average, wanted)
     loss.info = result.info
-    labels = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}
+    labels: dict[str, torch.Tensor] = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}
     reason = reason_for(result.info, result.loss, loss.loss_weight, lambda: loss._has_pairs(labels)) if step.counts else None
     return result, reason
 

@@ -8,7 +8,7 @@ divided by its own number, so that its share of the job's loss is that number ov
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,20 +17,17 @@ from numpy.typing import NDArray
 from ..results import LossInfo, LossResult
 from .convert import loss_type
 from .gradient import PrecomputedLoss
-from .joint import check_settings, digest, settings
+from .joint import JointLoss, check_settings, digest, settings
 from .learning import reason_for
 from .schedule import Step
 from .team import Team
-
-if TYPE_CHECKING:
-    from .losses import RankLoss
 
 _SUMMED = ("lists", "lists_skipped", "lists_stalled", "gradient_nonzero")
 _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("options", "u1", 16), ("margin", "f8"), ("loss", "f8"),
                     ("number", "f8"), ("summed", "i8", len(_SUMMED))])
 
 
-def check(loss: RankLoss) -> None:
+def check(loss: JointLoss) -> None:
     """Refuses what depends on lists of other ranks in more than a number."""
     if loss.balanced:
         raise ValueError("distributed is 'balanced', which is for embeddings: lists of scores are split over the ranks as they "
@@ -47,7 +44,7 @@ def check(loss: RankLoss) -> None:
                          "items in the bank, which no answer tells; use 'macro' or 'sum'")
 
 
-def evaluate(loss: RankLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
+def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss over the lists of all ranks, of which this rank gives `tensors`."""
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
@@ -69,7 +66,7 @@ def evaluate(loss: RankLoss, team: Team, tensors: dict[str, torch.Tensor], input
     return (PrecomputedLoss.apply(value, gradients, *inputs) if wanted else value) * loss.loss_weight
 
 
-def _any_without_ranking(loss: RankLoss, team: Team, tensors: dict[str, torch.Tensor]) -> bool:
+def _any_without_ranking(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor]) -> bool:
     record = np.zeros(1, _RECORD)
     record["ok"], record["no_ranking"] = 1, loss._without_ranking(tensors)
     found = bool(team.meet(record)["no_ranking"].any())
@@ -77,7 +74,7 @@ def _any_without_ranking(loss: RankLoss, team: Team, tensors: dict[str, torch.Te
     return found
 
 
-def _record(loss: RankLoss, tensors: dict[str, torch.Tensor], result: LossResult, step: Step) -> NDArray[Any]:
+def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResult, step: Step) -> NDArray[Any]:
     """What the other ranks need of this rank's answer."""
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
@@ -87,7 +84,7 @@ def _record(loss: RankLoss, tensors: dict[str, torch.Tensor], result: LossResult
     return record
 
 
-def _number(loss: RankLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -> float:
+def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -> float:
     """The number that the daemon divided the sum over this rank's lists by."""
     if loss.average == "sum":
         return 1.0

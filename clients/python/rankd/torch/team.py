@@ -136,11 +136,10 @@ def together(forward: Callable[..., T]) -> Callable[..., T]:
 def _packed(error: Exception, rank: int) -> bytes:
     """The exception with its rank in front, as bytes; a RuntimeError with its text where it has no such form."""
     try:
-        kind = type(error)
         if isinstance(error, RankdError):
-            told: Exception = kind(f"rank {rank}: {error.sentence}", code=error.code, retry_after=error.retry_after)
+            told: Exception = type(error)(f"rank {rank}: {error.sentence}", code=error.code, retry_after=error.retry_after)
         else:
-            told = kind(f"rank {rank}: {error}")
+            told = type(error)(f"rank {rank}: {error}")
         packed = pickle.dumps(told)
         pickle.loads(packed)
         return packed
