@@ -55,7 +55,8 @@ static enum rankd_status fill_rows(struct similarity_rows *rows, size_t first, s
 }
 
 /* The list of one query: row and targets, without the items it ignores, or with these marked where they are
- * many. */
+ * many. A segment may have grades beside its targets (struct rk_grades: a pointer to that of its first item,
+ * whatever their type); then rk_list_scratch() is asked with RK_LIST_GRADES, and nothing else changes. */
 static struct rk_list list_of(const struct similarity_rows *rows, struct rk_match_counts match_counts,
                               const float *row, struct rk_list_segment *segment)
 {
@@ -135,15 +136,16 @@ static size_t list_scratch(const struct rk_retrieval *run)
     /* `plan` may need more for fewer relevant items, so both ends of the range are asked. */
     size_t most = 0;
     uint32_t total = (uint32_t)run->items.total;
+    const unsigned wants = run->gradient ? RK_LIST_GRADIENT : RK_LIST_LOSS;
     if (rk_exec_measures(run->exec))
-        return rk_list_scratch_most(total, RK_FP32, 1, run->gradient);
+        return rk_list_scratch_most(total, RK_FP32, 1, wants);
     for (size_t q = 0; q < run->items.n_queries; q++) {
         uint32_t p = run->query[q].match_counts.relevant;
         if (p == 0)
             continue;
-        size_t without = rk_list_scratch(run->kernels, total - run->query[q].match_counts.ignored, p, RK_FP32,
-                                         1, run->gradient);
-        size_t whole = rk_list_scratch(run->kernels, total, p, RK_FP32, 1, run->gradient);
+        size_t without =
+            rk_list_scratch(run->kernels, total - run->query[q].match_counts.ignored, p, RK_FP32, 1, wants);
+        size_t whole = rk_list_scratch(run->kernels, total, p, RK_FP32, 1, wants);
         most = without > most ? without : most;
         most = whole > most ? whole : most;
     }
