@@ -46,6 +46,9 @@ extern const struct rk_model rk_models[];
 extern const size_t rk_model_count;
 const struct rk_model *rk_model_find(const char *name); /* NULL if there is none */
 
+/* Whether targets are grades for it: so for a loss that takes the parameter `gain`. */
+bool rk_model_graded(const struct rk_model *model);
+
 /* Bits 1u << RK_PARAM_* of the parameters that a route of the model takes; 0 where it has no such route. */
 uint32_t rk_model_params(const struct rk_model *model, bool embeds);
 

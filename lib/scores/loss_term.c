@@ -199,7 +199,8 @@ static enum rankd_status run_tile(struct run *run, struct list_group *group, siz
         workspace->segment[0] = (struct rk_list_segment){.scores = tile.scores + i * tile.score_stride,
                                                          .targets = tile.targets + i * tile.target_stride,
                                                          .items = lists->items,
-                                                         .dtype = lists->dtype};
+                                                         .dtype = lists->dtype,
+                                                         .grades = rk_lists_grades(lists, number)};
         fill_segments(run, number, workspace->segment);
         enum rankd_status status =
             run_list(run, group, &list, number, workspace, dense_of(run, workspace, number, i));
@@ -236,17 +237,19 @@ static void run_group(void *arg, size_t number, void *memory)
 /* The most scratch memory that any list of the term takes, or could take while they are not counted. */
 static size_t most_scratch(const struct run *run, unsigned threads)
 {
+    const unsigned wants = (run->job->gradient ? RK_LIST_GRADIENT : RK_LIST_LOSS) |
+                           (run->term->lists.rule != RK_TARGET_BINARY ? RK_LIST_GRADES : RK_LIST_LOSS);
     size_t most = 0;
     uint32_t last = 0;
     if (!run->term->count)
-        return rk_list_scratch_most(run->items, run->term->lists.dtype, threads, run->job->gradient);
+        return rk_list_scratch_most(run->items, run->term->lists.dtype, threads, wants);
     for (size_t l = 0; l < run->term->lists.lists; l++) {
         uint32_t p = run->term->count[l].p;
         if (p == last)
             continue;
         last = p;
-        size_t bytes = rk_list_scratch(run->job->exec->kernels, run->items, p, run->term->lists.dtype,
-                                       threads, run->job->gradient);
+        size_t bytes =
+            rk_list_scratch(run->job->exec->kernels, run->items, p, run->term->lists.dtype, threads, wants);
         most = bytes > most ? bytes : most;
     }
     return most;

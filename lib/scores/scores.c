@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ap and recall on scores: the counts on which the weights of a gradient depend, the two terms of the loss,
+/* A loss on scores: the counts on which the weights of a gradient depend, the two terms of the loss,
  * and the outputs. */
 #include <string.h>
 
@@ -200,6 +200,7 @@ static struct scores scores_of(const struct rk_exec *exec, const struct rk_reque
         .columns = in[RK_IN_SCORES].shape[1],
         .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE),
     };
+    s.lists.lists.rule = s.job.box.rule;
     return s;
 }
 
