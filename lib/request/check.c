@@ -30,7 +30,7 @@ static const char *list_names(unsigned bits, const struct rk_port_row *rows, uns
     return text;
 }
 
-/* What a model takes: "scores and targets, or embeddings and labels". */
+/* What a model takes: "scores and targets, or embeddings and labels (or relevance)". */
 static const char *takes(const struct rk_model *model, char *text, size_t size)
 {
     list_names(model->inputs_scores, rk_input_rows, RK_IN_COUNT, " and ", text, size);
@@ -38,6 +38,9 @@ static const char *takes(const struct rk_model *model, char *text, size_t size)
         size_t at = strlen(text);
         at += (size_t)snprintf(text + at, size - at, ", or ");
         list_names(model->inputs_embeddings, rk_input_rows, RK_IN_COUNT, " and ", text + at, size - at);
+        at = strlen(text);
+        if (model->inputs_optional & BIT(RK_IN_RELEVANCE))
+            (void)snprintf(text + at, size - at, " (or %s)", rk_input_rows[RK_IN_RELEVANCE].name);
     }
     return text;
 }
@@ -62,6 +65,13 @@ static unsigned inputs_sent(const struct rk_request *request)
     return sent;
 }
 
+/* Either labels say what is relevant, or relevance does. */
+static unsigned inputs_required(const struct rk_model *model, bool embeds, unsigned sent)
+{
+    unsigned required = embeds ? model->inputs_embeddings : model->inputs_scores;
+    return embeds && sent & BIT(RK_IN_RELEVANCE) ? required & ~BIT(RK_IN_LABELS) : required;
+}
+
 static unsigned lowest(unsigned bits)
 {
     return (unsigned)__builtin_ctz(bits);
@@ -75,7 +85,7 @@ static enum rankd_status check_inputs(const struct rk_request *request, struct r
     bool embeds = rk_request_embeds(request);
     unsigned all = model->inputs_scores | model->inputs_embeddings | model->inputs_optional;
     unsigned route = embeds ? model->inputs_embeddings | model->inputs_optional : model->inputs_scores;
-    unsigned required = embeds ? model->inputs_embeddings : model->inputs_scores;
+    unsigned required = inputs_required(model, embeds, sent);
     if (sent & ~all)
         return rk_fail(err, RANKD_INVALID, "input %s is not one of model %s; it takes %s",
                        rk_input_rows[lowest(sent & ~all)].name, model->name, takes(model, may, sizeof may));

@@ -347,7 +347,7 @@ def hold(daemon, how):
 
 
 def shared_memory(daemon):
-    """Bytes of segments that the daemon has mapped, whoever else has."""
+    """Bytes of segments that the daemon has mapped, though others may have mapped them too."""
     total, size = 0, 0
     with open(f"/proc/{daemon.pid}/smaps") as file:
         for line in file:
