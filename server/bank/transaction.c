@@ -78,17 +78,17 @@ static enum rankd_status begin_locked(struct rk_bank_transaction *transaction,
 static enum rankd_status narrow(struct rk_bank_transaction *transaction, const struct rk_params *params,
                                 struct rk_err *err)
 {
-    if (params->bank_read && !(params->bank_max_age >= 1))
+    if (params->bank_read && params->bank_max_age == 0)
         return RANKD_OK;
     transaction->part = rk_bank_hold_newer(transaction->bank->memory, transaction->view,
-                                           params->bank_read ? (uint64_t)params->bank_max_age : 0);
+                                           params->bank_read ? params->bank_max_age : 0);
     if (transaction->part)
         return RANKD_OK;
     return rk_fail(
         err, RANKD_OVERLOADED,
-        "the items of the newest %g versions of bank \"%s\" can't be told from the others now; try "
+        "the items of the newest %llu versions of bank \"%s\" can't be told from the others now; try "
         "again after a while",
-        params->bank_max_age, transaction->bank->name);
+        (unsigned long long)params->bank_max_age, transaction->bank->name);
 }
 
 enum rankd_status rk_bank_transaction_begin(struct rk_banks *banks, struct rk_request *request,

@@ -175,7 +175,7 @@ def test_a_retry_ranks_what_the_original_ranked(client, bank):
     assert (second.info.bank_items, second.info.bank_version_appended) == (20, first.info.bank_version_appended)
 
 
-@pytest.mark.parametrize("value, sentence", [(1.5, "bank_max_age was 1.5; it must be a whole number"), (-1, "bank_max_age"),
+@pytest.mark.parametrize("value, sentence", [(1.5, "bank_max_age"), (-1, "bank_max_age"),
                                              (32769, "bank_max_age"), ("old", "bank_max_age")])
 def test_an_age_that_is_none_is_refused(client, bank, value, sentence):
     with pytest.raises(InvalidRequest, match=sentence):
