@@ -87,5 +87,7 @@ class LossResult:
     """float32 [nnz]."""
     list_loss: NDArray[Any] | None = None
     """float32 [lists], NaN for skipped lists, with list_loss=True."""
+    list_stalled: NDArray[Any] | None = None
+    """bool [lists], with list_stalled=True: a loss above 0, and no irrelevant item changed its rank."""
     batch_id: str | None = None
     """Under which the batch was appended to a bank."""
