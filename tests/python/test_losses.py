@@ -115,7 +115,7 @@ def test_stalled_lists_are_named(client, axis):
     result = client.loss("ap", scores, targets, axis=axis, margin=2.0, lambda_val=0.3, list_stalled=True)
     lists = zip(scores, targets) if axis else zip(scores.T, targets.T)
     want = [oracle.one_list("ap", s, t, lam=0.3, margin=2.0) for s, t in lists]
-    assert result.list_stalled.tolist() == [r[3] for r in want] and 0 < result.list_stalled.sum() < 30
+    assert result.list_stalled.tolist() == [r[3] for r in want] and 0 < result.list_stalled.sum() < 37
     np.testing.assert_allclose(result.list_loss, [r[0] if r[2] else np.nan for r in want], rtol=1e-6)
     plain = client.loss("ap", scores, targets, axis=axis, margin=2.0, lambda_val=0.3, list_loss=True)
     assert plain.list_stalled is None
