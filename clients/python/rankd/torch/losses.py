@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._names import LOSSES
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
 from .device_memory import device_path, fits
@@ -315,10 +316,11 @@ class _ScoresLoss(RankLoss):
 
 class APLoss(_ScoresLoss):
     """1 - Average Precision over scores and targets. `axis`, `interclass` and `bank` (a score bank) are for detection;
-    `margin` must be given. With reduction="none" a call gives the loss of each list, not their average. The other
-    arguments are RankLoss's."""
+    `margin` must be given. With reduction="none" a call gives the loss of each list, not their average. With `top_k` the
+    loss counts ranks up to this one only; gradients are those of the loss without the cut, so that relevant items
+    beyond it are pulled up too. The other arguments are RankLoss's."""
 
-    def __init__(self, *, margin: float | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
+    def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
                  reduction: str | None = None, bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
@@ -327,6 +329,7 @@ class APLoss(_ScoresLoss):
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state)
+        self.options["top_k"] = top_k
 
 
 class RecallLoss(_ScoresLoss):
@@ -347,27 +350,29 @@ class RecallLoss(_ScoresLoss):
 
 
 class RetrievalLoss(RankLoss):
-    """AP or recall loss of embeddings and labels: each item ranks all others of the batch, the
-    references and the bank by cosine (inner product with normalize=False); items with its label
-    should come first.
+    """The loss `model` (rankd.LOSSES) of embeddings and labels: each item ranks all others of the
+    batch, the references and the bank by cosine (inner product with normalize=False); items with
+    its label should come first. An equal label is a grade of 1 to "ndcg", which takes no bank.
 
     `gallery` "references": each query ranks the references (documents) and the bank, not the other
     queries, and it is the references that are appended to the bank.
     `bank` names an embedding bank that exists already (client.banks.create). In training mode with
     grad enabled each batch is appended to it after the ranking; in eval mode or under no_grad the
     batch is only ranked against it.
-    `margin` is 0.1 by default; without normalize it must be given. The other arguments are RankLoss's.
+    `margin` is 0.1 by default; without normalize it must be given. `gain` and `top_k`: see
+    NDCGLoss; `parameters`: see ScoresLoss. The other arguments are RankLoss's.
     """
 
     def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 client: Client | str | None = None, gallery: str = "all") -> None:
+                 client: Client | str | None = None, gallery: str = "all", gain: str | None = None, top_k: int | None = None,
+                 **parameters: Any) -> None:
         if gallery not in ("all", "references"):
             raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
-        if model not in ("ap", "recall"):
-            raise ValueError(f"model is {model!r}; it may be 'ap' or 'recall'")
+        if model not in LOSSES:
+            raise ValueError(f"model is {model!r}; it may be {', '.join(map(repr, LOSSES))}")
         if weight is not None and model != "recall":
             raise ValueError("weight belongs to the recall loss: RetrievalLoss('recall', weight=…)")
         if margin is None:
@@ -380,7 +385,8 @@ class RetrievalLoss(RankLoss):
                          learning=Learning.of_embeddings())
         self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
         self.gallery = gallery
-        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery)
+        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
+                            top_k=top_k, **parameters)
 
     @untraced
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
@@ -400,8 +406,8 @@ class RetrievalLoss(RankLoss):
                       and the bank's too; -1 = none
         enqueue_mask  [B] bool ([R] if the gallery is "references"): the items to append to the bank
         relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and ref_labels and without a
-                      bank: 1 relevant, 0 irrelevant, -1 ignored; the batch, then the references. The
-                      own column is ignored
+                      bank: 1 relevant ("ndcg": a grade above 0), 0 irrelevant, -1 ignored; the batch,
+                      then the references. The own column is ignored
         list_weight   [B], 0 or more: multiplies the weight of each query in the loss; 0 skips it, and it is ranked by the
                       others all the same
         avg_factor    see APLoss
