@@ -15,8 +15,9 @@ gradient accumulation, and from several trainers at once.
 """
 from .checkpoint import restore_bank, save_bank
 from .graded import MRRLoss, NDCGLoss, ScoresLoss
-from .losses import APLoss, RecallLoss, RetrievalLoss
+from .losses import APLoss, RecallLoss
 from .ranking import blackbox_rank, ranks
+from .retrieval import RetrievalLoss
 
 __all__ = ["APLoss", "MRRLoss", "NDCGLoss", "RecallLoss", "RetrievalLoss", "ScoresLoss", "blackbox_rank", "ranks", "restore_bank",
            "save_bank"]
