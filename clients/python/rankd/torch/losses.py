@@ -247,16 +247,17 @@ class RankLoss(nn.Module):
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         """Keeps what the reply says."""
         mean = result.loss / max(result.info.lists_valid, 1) if average == "sum" else result.loss
-        self._keep(result.info, step, mean,
-                   lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)))
+        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)), mean)
 
-    def _keep(self, info: LossInfo, step: Step, mean: float, reason: Callable[[], str | None]) -> None:
-        """Keeps what an answer says: the mean loss of a list, and why nothing can be learnt from a training step, if so."""
+    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None:
+        """Keeps what an answer says, why nothing can be learnt from a training step, if so, and the mean loss of a list where
+        it is known."""
         self.info = info
         self.memory.seen(info, step.bank_read)
         if self.schedule.end(step):
             self.learning.saw(reason(), step.margin)
-            self.reach.saw(info, mean, self.options["lambda_val"])
+            if mean is not None:
+                self.reach.saw(info, mean, self.options["lambda_val"])
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
         """Whether a list of this batch has a relevant and an irrelevant item."""

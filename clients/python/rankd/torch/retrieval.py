@@ -35,7 +35,7 @@ class RetrievalLoss(RankLoss):
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None, fresh: bool | None = None,
+                 distributed: Any = False, bank_start: int = 500, bank_max_age: int | None = None, fresh: bool | None = None,
                  client: Client | str | None = None, gallery: str = "all", gain: str | None = None,
                  top_k: int | None = None, **parameters: Any) -> None:
         if gallery not in ("all", "references"):
