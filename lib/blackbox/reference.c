@@ -97,7 +97,7 @@ static uint32_t collect_items(const struct rk_list *list, const struct rk_blackb
     return n;
 }
 
-static void sift(double *gain, size_t at, size_t n)
+static void sift_gain(double *gain, size_t at, size_t n)
 {
     for (size_t child; (child = 2 * at + 1) < n; at = child) {
         child += child + 1 < n && gain[child + 1] > gain[child];
@@ -112,12 +112,12 @@ static void sift(double *gain, size_t at, size_t n)
 static void sort_gains(double *gain, size_t n)
 {
     for (size_t i = n / 2; i-- > 0;)
-        sift(gain, i, n);
+        sift_gain(gain, i, n);
     for (size_t end = n; end-- > 1;) {
         double swap = gain[0];
         gain[0] = gain[end];
         gain[end] = swap;
-        sift(gain, 0, end);
+        sift_gain(gain, 0, end);
     }
 }
 

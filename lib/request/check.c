@@ -273,7 +273,7 @@ static enum rankd_status check_bank_named(const struct rk_request *request,
 {
     char binary[256] = "";
     size_t at = 0;
-    if (!request->params.bank[0] || !rk_model_graded(request->model))
+    if ((!request->params.bank[0] && !request->bank_snapshot) || !rk_model_graded(request->model))
         return RANKD_OK;
     for (size_t m = 0; m < models->count && at < sizeof binary; m++) {
         const struct rk_model *model = &models->rows[m];

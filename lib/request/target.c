@@ -68,7 +68,7 @@ NARROW(i32, int32_t, i32_lanes, narrow_words, -1, -1, x == -1)
 /* Adding 2^23 to a number from 1 to 31 leaves no room for a fraction. */
 NARROW(f32, float, f32_lanes, narrow_words, (x + 0x1p23f) - 0x1p23f == x, x <= FLT_MAX, x == -1)
 
-union block {
+union target_block {
     int8_t i8[BLOCK];
     uint8_t u8[BLOCK];
     int32_t i32[BLOCK];
@@ -97,7 +97,7 @@ static void widen(const char *at, enum rk_dtype dtype, size_t n, float *out)
 /* Up to BLOCK elements; zeros behind them make the last vector whole. */
 static void narrow_block(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
 {
-    union block block;
+    union target_block block;
     const size_t bytes = (n + BYTES - 1) / BYTES * BYTES, size = rk_dtype_size(dtype);
     if (n < BLOCK)
         memset(&block, 0, bytes * (size == 1 ? 1 : sizeof(int32_t)));
