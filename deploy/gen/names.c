@@ -114,9 +114,8 @@ void rk_gen_models_md(FILE *out)
     fputs("<!-- Written by `make reference` from the tables lib/losses/losses.def and proto/rankd_ports.def; "
           "change it there. -->\n\n"
           "# Losses, inputs and outputs\n\n"
-          "`GET /v2/models/NAME` has the same for one model, with its parameters. There are more models: "
-          "`rank`,\n"
-          "the ranking itself, `rank_vjp`, its gradient, and metrics, which have no gradient.\n\n"
+          "`GET /v2/models/NAME` has the same for one model, with its parameters. There are more models:\n"
+          "`rank`, the ranking itself, `rank_vjp`, its gradient, and metrics, which have no gradient.\n\n"
           "| loss | description |\n|---|---|\n",
           out);
     for (const struct rk_gen_name *row = losses; row->name; row++)

@@ -106,6 +106,53 @@ def test_scikit_learn_has_the_same_average_precision_and_ndcg_where_nothing_ties
         assert next(iter(mine.values())) == pytest.approx(ndcg_score(grades, scores, k=k), abs=1e-7)
 
 
+def without_ties(seed, grades):
+    rng = np.random.default_rng(seed)
+    scores = rng.permuted(np.tile(np.linspace(-2, 2, 50, dtype=np.float32), (30, 1)), axis=1)
+    targets = rng.integers(0, grades + 1, (30, 50)) * (rng.random((30, 50)) < 0.3)
+    targets[:, 0] = 1
+    return scores, targets
+
+
+def test_torchmetrics_has_the_same_metrics_where_nothing_ties(client):
+    from torchmetrics.functional import retrieval as peer
+
+    scores, targets = without_ties(4, 1)
+    pairs = {"ap": (peer.retrieval_average_precision, {}), "ndcg@10": (peer.retrieval_normalized_dcg, {"top_k": 10}),
+             "mrr": (peer.retrieval_reciprocal_rank, {}), "mrr@3": (peer.retrieval_reciprocal_rank, {"top_k": 3}),
+             "r_precision": (peer.retrieval_r_precision, {}), "recall@5": (peer.retrieval_recall, {"top_k": 5}),
+             "precision@5": (peer.retrieval_precision, {"top_k": 5}), "hit_rate@2": (peer.retrieval_hit_rate, {"top_k": 2})}
+    found = metrics.per_list(client, list(pairs), scores, targets)
+    for name, (function, options) in pairs.items():
+        theirs = [function(torch.from_numpy(s), torch.from_numpy(t).bool(), **options).item() for s, t in zip(scores, targets)]
+        np.testing.assert_allclose(found[name], theirs, atol=2e-6, err_msg=name)  # theirs are of float32
+    # AP@k differs: theirs is divided by the relevant items among the first k, ours by min(P, k).
+    cut = metrics.average_precision(client, scores, targets, k=5)
+    hits, most = (metrics.precision(client, scores, targets, k=5) * 5).round(), np.minimum(targets.sum(1), 5)
+    theirs = [peer.retrieval_average_precision(torch.from_numpy(s), torch.from_numpy(t).bool(), top_k=5).item()
+              for s, t in zip(scores, targets)]
+    np.testing.assert_allclose(cut * most, theirs * hits, atol=1e-5)
+    assert not np.allclose(cut, theirs)
+
+
+def test_trec_eval_has_the_same_metrics_where_nothing_ties(client):
+    import pytrec_eval
+
+    scores, targets = without_ties(6, 4)
+    names = {"ap": "map", "ndcg": "ndcg", "ndcg@10": "ndcg_cut_10", "mrr": "recip_rank", "r_precision": "Rprec", "recall@10": "recall_10",
+             "precision@5": "P_5", "hit_rate@5": "success_5"}
+    judge = pytrec_eval.RelevanceEvaluator({str(q): {str(i): int(t) for i, t in enumerate(row)} for q, row in enumerate(targets)},
+                                           {"map", "map_cut", "ndcg", "ndcg_cut", "recip_rank", "Rprec", "recall", "P", "success"})
+    theirs = judge.evaluate({str(q): {str(i): float(s) for i, s in enumerate(row)} for q, row in enumerate(scores)})
+    found = metrics.per_list(client, list(names), scores, targets, gain="linear")
+    for name, other in names.items():
+        np.testing.assert_allclose(found[name], [theirs[str(q)][other] for q in range(30)], atol=2e-7, err_msg=name)
+    # AP@k differs: theirs is divided by P, ours by min(P, k).
+    relevant = (targets > 0).sum(1)
+    np.testing.assert_allclose(metrics.average_precision(client, scores, targets, k=5) * np.minimum(relevant, 5),
+                               [theirs[str(q)]["map_cut_5"] * relevant[q] for q in range(30)], atol=1e-6)
+
+
 def test_lists_that_are_sent_in_parts_have_the_same_metrics(client, monkeypatch):
     rng = np.random.default_rng(3)
     scores, targets = problem(rng, lists=23)
