@@ -8,8 +8,8 @@
 
 #include "request/request.h"
 
-/* True if the request's batch has no item: [0, N] or [Q, 0] scores, [0, d] embeddings. Any request may be
- * asked about, checked or not. */
+/* True if the request's batch has no item: [0, N], [Q, 0] or flat [0] scores, [0, d] embeddings. Any request
+ * may be asked about, checked or not. */
 bool rk_batch_is_empty(const struct rk_request *request) __attribute__((warn_unused_result));
 
 /* True if there is no item that a bank would get: the batch is empty; or, where it is the references that are

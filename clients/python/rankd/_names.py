@@ -16,6 +16,8 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "ref_labels": ("INT32", "INT64",),
     "ref_ids": ("INT64",),
     "relevance": ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP16", "BF16", "FP32",),
+    "offsets": ("INT64",),
+    "list_weight": ("FP32",),
 }
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")

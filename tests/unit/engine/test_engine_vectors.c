@@ -19,8 +19,6 @@ static void set_parameters(struct test_call *call, json_t *parameters)
     json_t *value;
     json_object_foreach(parameters, name, value)
     {
-        if (strcmp(name, "gradient_scale") == 0 && !rk_param_find(name))
-            continue; /* at its default: is_skipped() */
         if (json_is_string(value))
             test_word(call, name, json_string_value(value));
         else
@@ -61,6 +59,19 @@ static void compare(const struct test_call *call, json_t *vector, size_t case_nu
         compare_list_loss(call, json_object_get(vector, "list_loss"), case_number);
 }
 
+/* The weights of the lists, [lists]; NULL where the vector has none. */
+static float *weights_of(json_t *vector, size_t lists)
+{
+    json_t *weights = json_object_get(vector, "list_weight");
+    if (!json_is_array(weights))
+        return NULL;
+    float *weight = calloc(lists, sizeof *weight);
+    assert_int_equal(json_array_size(weights), lists);
+    for (size_t l = 0; l < lists; l++)
+        weight[l] = (float)json_number_value(json_array_get(weights, l));
+    return weight;
+}
+
 static void run_vector(json_t *vector, const struct rk_kernels *kernels, size_t case_number)
 {
     json_t *shape = json_object_get(vector, "shape");
@@ -80,22 +91,16 @@ static void run_vector(json_t *vector, const struct rk_kernels *kernels, size_t 
     set_parameters(&call, json_object_get(vector, "parameters"));
     test_input(&call, RK_IN_SCORES, RK_FP32, rows, columns, scores);
     test_input(&call, RK_IN_TARGETS, RK_FP32, rows, columns, targets);
+    const size_t lists = call.request.params.axis == RK_AXIS_COLUMNS ? columns : rows;
+    float *weight = weights_of(vector, lists);
+    if (weight)
+        test_vector(&call, RK_IN_LIST_WEIGHT, RK_FP32, lists, weight);
     test_run(&call);
     compare(&call, vector, case_number);
+    free(weight);
     test_call_end(&call);
     free(scores);
     free(targets);
-}
-
-/* Vectors of what this engine does not do yet. */
-static bool is_skipped(json_t *vector)
-{
-    const char *scale =
-        json_string_value(json_object_get(json_object_get(vector, "parameters"), "gradient_scale"));
-    const bool unit = scale && strcmp(scale, "lambda") != 0;
-    return json_object_get(vector, "list_weight") && !json_is_null(json_object_get(vector, "list_weight"))
-               ? true
-               : unit && !rk_param_find("gradient_scale");
 }
 
 static void hold_with_every_set_of_kernels(const char *file)
@@ -109,10 +114,8 @@ static void hold_with_every_set_of_kernels(const char *file)
     size_t tried = 0;
     for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
         const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
-        for (size_t i = 0; kernels && i < json_array_size(vectors); i++) {
-            if (!is_skipped(json_array_get(vectors, i)))
-                run_vector(json_array_get(vectors, i), kernels, i);
-        }
+        for (size_t i = 0; kernels && i < json_array_size(vectors); i++)
+            run_vector(json_array_get(vectors, i), kernels, i);
         tried += kernels != NULL;
     }
     assert_true(tried >= 2);
