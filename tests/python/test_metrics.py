@@ -162,6 +162,22 @@ def test_lists_that_are_sent_in_parts_have_the_same_metrics(client, monkeypatch)
         agree(metrics.per_list(client, NAMES, scores if axis else scores.T, targets if axis else targets.T, axis=axis), whole[axis])
 
 
+@pytest.mark.parametrize("tiles", [False, True], ids=["whole", "parts"])
+def test_lists_of_any_length_have_the_metrics_of_each(client, monkeypatch, tiles):
+    rng = np.random.default_rng(11)
+    lengths = rng.integers(0, 40, 25)
+    lengths[[3, 24]] = 0
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    scores, targets = rng.standard_normal(offsets[-1]).astype(np.float32), rng.integers(0, 4, offsets[-1])
+    if tiles:
+        monkeypatch.setattr(evaluation, "TILE_BYTES", 4 * 60)
+    lists = [slice(a, b) for a, b in zip(offsets, offsets[1:])]
+    agree(metrics.per_list(client, NAMES, scores, targets, offsets=offsets),
+          expected(NAMES, [scores[one] for one in lists], [targets[one] for one in lists]))
+    with pytest.raises(rankd.InvalidRequest, match="offsets"):
+        metrics.evaluate(client, ["ap"], scores, targets, offsets=offsets + 1)
+
+
 def cosines(queries, items):
     unit = lambda x: x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
     return (unit(queries) @ unit(items).T).astype(np.float32)
