@@ -2,7 +2,7 @@
 proto/rankd_numbers.def, lib/request/param.def); change it there."""
 
 LOSSES: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr",)
-MODELS: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr", "rank", "rank_vjp")
+MODELS: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr", "hits", "rank", "rank_vjp")
 # By number, each with the types that it may have.
 INPUTS: dict[str, tuple[str, ...]] = {
     "scores": ("FP16", "BF16", "FP32", "FP64",),
@@ -24,4 +24,4 @@ OUTPUTS: tuple[str, ...] = (
 # Of a reply, beside its tensors and counts: their types. None: there is none.
 REPLY_NUMBERS: dict[str, type] = {"pairs_jumped": float, "bank_drift_1": float, "bank_drift_2": float, "bank_drift_3": float, "bank_drift_4": float, "bank_drift_items": int}
 PARAMETERS: tuple[str, ...] = (
-    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "mark_stalled", "axis", "interclass", "weight", "gain", "top_k", "normalize", "gallery", "bank", "bank_read", "bank_max_age", "enqueue", "batch_id")
+    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "mark_stalled", "axis", "interclass", "weight", "gain", "top_k", "share_of", "normalize", "gallery", "bank", "bank_read", "bank_max_age", "enqueue", "batch_id")

@@ -14,7 +14,7 @@
 enum { APPENDS = 300, HELD = 8, CAPACITY = 200, DIM = 1 };
 
 /* Item number i, counted from the first, bears i as its value, label and id, and came with version[i]. */
-struct appended_items {
+struct newer_model {
     uint64_t version[APPENDS * 64];
     size_t items;
 };
@@ -25,7 +25,7 @@ static struct rk_bank_shape shape_of(size_t capacity)
         .kind = &rk_bank_kind_embeddings, .dim = DIM, .capacity = capacity, .dtype = RK_FP32};
 }
 
-static void append(struct rk_bank *bank, struct appended_items *model, size_t count, uint64_t version)
+static void append(struct rk_bank *bank, struct newer_model *model, size_t count, uint64_t version)
 {
     const struct rk_bank_shape shape = *rk_bank_shape_of(bank);
     struct rk_batch batch = {0};
@@ -53,7 +53,7 @@ static int64_t label_at(const struct rk_bank_snapshot *view, size_t i)
     return -1;
 }
 
-static void check_newer(struct rk_bank *bank, const struct appended_items *model,
+static void check_newer(struct rk_bank *bank, const struct newer_model *model,
                         const struct rk_bank_snapshot *view, uint64_t versions)
 {
     const struct rk_bank_snapshot *newer = rk_bank_hold_newer(bank, view, versions);
@@ -72,7 +72,7 @@ static void check_newer(struct rk_bank *bank, const struct appended_items *model
     rk_bank_release(newer);
 }
 
-static void check_all(struct rk_bank *bank, const struct appended_items *model,
+static void check_all(struct rk_bank *bank, const struct newer_model *model,
                       const struct rk_bank_snapshot *view)
 {
     static const uint64_t ages[] = {0, 1, 2, 3, 7, 40, 1000, RK_VERSIONS_MOST / 2};
@@ -85,7 +85,7 @@ static void check_all(struct rk_bank *bank, const struct appended_items *model,
 static void the_newest_versions_are_what_they_brought(void **state)
 {
     (void)state;
-    static struct appended_items model;
+    static struct newer_model model;
     for (uint64_t seed = 1; seed <= 20; seed++) {
         struct test_random random = {seed};
         const struct rk_bank_shape shape = shape_of(seed % 4 ? CAPACITY : 5000);
@@ -117,7 +117,7 @@ static void the_newest_versions_are_what_they_brought(void **state)
 static void a_reset_begins_anew(void **state)
 {
     (void)state;
-    static struct appended_items model;
+    static struct newer_model model;
     struct rk_err err = {0};
     const struct rk_bank_shape shape = shape_of(CAPACITY);
     struct rk_bank *bank = rk_bank_new(&shape);
