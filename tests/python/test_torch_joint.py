@@ -80,7 +80,7 @@ def test_with_a_bank_each_batch_is_appended_once_and_as_one(client, daemon, crew
     wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "ids", "enqueue_mask") for seed in range(5)]
     crit = RetrievalLoss(client=client, bank_start=0, bank=one)
     alone = [answer(crit, whole, WORLD) for whole in wholes]
-    found = crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, UNEVEN, {"bank": joint})
+    found = crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, UNEVEN, {"bank": joint, "bank_start": 0})
     assert_shards_are(found, alone, UNEVEN, UNEVEN)
     assert client.banks.get(joint).version == client.banks.get(one).version == 5
     assert client.banks.get(joint).items == client.banks.get(one).items
@@ -94,7 +94,7 @@ def test_with_a_bank_each_batch_is_appended_once_and_as_one(client, daemon, crew
 def test_no_rank_has_an_item(client, daemon, crew, banks):
     whole = pick(batch(0, 0), "embeddings", "labels")
     alone = [answer(RetrievalLoss(client=client, bank_start=0, bank=banks[1]), whole)]
-    assert_shards_are(crew.run("joint_tasks.steps", daemon.url, [whole], [0] * 4, [0] * 4, {"bank": banks[0]}), alone, [0] * 4, [0] * 4)
+    assert_shards_are(crew.run("joint_tasks.steps", daemon.url, [whole], [0] * 4, [0] * 4, {"bank": banks[0], "bank_start": 0}), alone, [0] * 4, [0] * 4)
 
 
 def served(client):
@@ -113,11 +113,11 @@ def test_ranks_over_two_daemons_send_one_request_to_each_and_their_banks_stay_eq
         wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels") for seed in range(4)]
         crit = RetrievalLoss(client=client, bank_start=0, bank="shared")
         alone = [answer(crit, whole, WORLD) for whole in wholes]
-        assert_shards_are(crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": "shared"}), alone, UNEVEN, UNEVEN)
+        assert_shards_are(crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}), alone, UNEVEN, UNEVEN)
         assert served(a) == served(b) == 4
         assert a.banks.get("shared").version == b.banks.get("shared").version == 4
         RetrievalLoss(client=b, bank_start=0, bank="shared")(torch.randn(4, 16, requires_grad=True), torch.arange(4))  # by somebody else
-        for told in crew.refused("joint_tasks.steps", urls, wholes[:1], UNEVEN, UNEVEN, {"bank": "shared"}):
+        for told in crew.refused("joint_tasks.steps", urls, wholes[:1], UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}):
             assert told.kind == "Conflict" and "at version 4 in the daemon of rank 0" in told.text and "that of rank 2" in told.text
     client.banks.delete("shared")
 

@@ -45,6 +45,10 @@ class LossInfo:
     bank_drift_items: int | None = None
     """Appended items whose id the bank held."""
 
+    def __post_init__(self) -> None:
+        if self.bank_drift is not None:  # a list, where it went through JSON
+            object.__setattr__(self, "bank_drift", tuple(self.bank_drift))
+
     @property
     def lists_valid(self) -> int:
         """Number of lists with a relevant item: the divisor of a mean over lists, and the number

@@ -24,7 +24,7 @@ from .team import Team
 
 _SUMMED = ("lists", "lists_skipped", "lists_stalled", "gradient_nonzero")
 _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("options", "u1", 16), ("margin", "f8"), ("loss", "f8"),
-                    ("number", "f8"), ("summed", "i8", len(_SUMMED))])
+                    ("number", "f8"), ("summed", "i8", len(_SUMMED)), ("jumped", "f8"), ("relevant", "f8")])
 
 
 def check(loss: JointLoss) -> None:
@@ -64,7 +64,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         total = float((records["loss"] * shares).sum())
         value.fill_(total)
         gradients = tuple(g if g is None else g * (float(shares[team.rank]) * team.size) for g in given)
-        info = _job_info(result.info, records["summed"])
+        info = _job_info(result.info, records)
         mean = total / max(info.lists_valid, 1) if loss.average == "sum" else total
         loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())), mean)
     return (PrecomputedLoss.apply(value, gradients, None, *inputs) if wanted else value) * loss.loss_weight
@@ -84,6 +84,8 @@ def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResul
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)
     record["summed"] = [getattr(result.info, name) or 0 for name in _SUMMED]
+    record["relevant"] = relevant = 0.0 if loss.bank is not None else _all_relevant(loss, tensors)
+    record["jumped"] = (result.info.pairs_jumped or 0.0) * relevant
     record["pairs"] = bool(result.loss) or bool(result.info.gradient_nonzero) or loss._has_pairs(tensors)
     return record
 
@@ -99,6 +101,14 @@ def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -
     if loss.average == "micro":
         return float((tensors["targets"] > 0).sum())
     return float(info.lists_valid)
+
+
+def _all_relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> float:
+    """The number of relevant items of this rank's lists, without a bank's."""
+    if "list_weight" not in tensors:
+        return float((tensors["targets"] > 0).sum())
+    relevant = _relevant(loss, tensors)
+    return float(relevant[(tensors["list_weight"].detach() > 0).to(relevant.device)].sum())
 
 
 def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -120,7 +130,10 @@ def _check_margins(margins: NDArray[Any]) -> None:
                          "are not at the same step; load the state of the loss on every rank")
 
 
-def _job_info(info: LossInfo, summed: NDArray[Any]) -> LossInfo:
-    """The numbers of the whole job; those of the bank are this rank's."""
-    sums = dict(zip(_SUMMED, summed.sum(0).tolist()))
-    return dataclasses.replace(info, **{name: total for name, total in sums.items() if getattr(info, name) is not None})
+def _job_info(info: LossInfo, records: NDArray[Any]) -> LossInfo:
+    """The numbers of the whole job; those of the bank are this rank's, and with a bank pairs_jumped too."""
+    sums = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
+    job: dict[str, Any] = {name: total for name, total in sums.items() if getattr(info, name) is not None}
+    if info.pairs_jumped is not None and info.bank_version is None:
+        job["pairs_jumped"] = float(records["jumped"].sum()) / max(float(records["relevant"].sum()), 1.0)
+    return dataclasses.replace(info, **job)
