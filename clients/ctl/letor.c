@@ -20,7 +20,7 @@ struct letor {
 };
 
 /* What stands between two blanks of a line. */
-struct token {
+struct letor_token {
     const char *text;
     size_t bytes;
 };
@@ -31,7 +31,7 @@ static bool is_blank(char c)
 }
 
 /* The next token of the line; false at its end, or before a comment. */
-static bool next_token(struct letor *letor, struct token *token)
+static bool next_token(struct letor *letor, struct letor_token *token)
 {
     while (letor->at < letor->end && is_blank(*letor->at))
         letor->at++;
@@ -51,7 +51,7 @@ static void skip_line(struct letor *letor)
     letor->line++;
 }
 
-static bool refuse(const struct letor *letor, const struct token *token, const char *must)
+static bool refuse(const struct letor *letor, const struct letor_token *token, const char *must)
 {
     char piece[CTL_PIECE];
     return rankd_ctl_refuse(letor->why, "%s, line %zu: '%s' is not %s", letor->path, letor->line,
@@ -70,14 +70,14 @@ static bool read_whole(const char *text, size_t bytes, int64_t *value)
     return bytes > 0;
 }
 
-static bool read_query(const struct token *token, int64_t *query)
+static bool read_query(const struct letor_token *token, int64_t *query)
 {
     return token->bytes > 4 && memcmp(token->text, "qid:", 4) == 0 &&
            read_whole(token->text + 4, token->bytes - 4, query);
 }
 
 /* `number:value`. */
-static bool read_feature(const struct token *token, int64_t *number, double *value)
+static bool read_feature(const struct letor_token *token, int64_t *number, double *value)
 {
     const char *colon = memchr(token->text, ':', token->bytes);
     if (!colon || !read_whole(token->text, (size_t)(colon - token->text), number))
@@ -111,7 +111,7 @@ static bool begin_item(struct letor *letor, int64_t query)
 /* A feature that comes twice would have two values. */
 static bool read_features(struct letor *letor, double *score)
 {
-    struct token token;
+    struct letor_token token;
     int64_t number, before = -1;
     double value;
     while (next_token(letor, &token)) {
@@ -126,10 +126,10 @@ static bool read_features(struct letor *letor, double *score)
     return true;
 }
 
-static bool read_item(struct letor *letor, const struct token *first)
+static bool read_item(struct letor *letor, const struct letor_token *first)
 {
     struct ctl_batch *batch = letor->batch;
-    struct token token;
+    struct letor_token token;
     double grade, score = 0;
     int64_t query;
     if (rankd_ctl_read_number(first->text, first->bytes, &grade) != CTL_NUMBER)
@@ -179,7 +179,7 @@ static struct ctl_array vector(const char *datatype, size_t element_bytes)
 static bool read_items(struct letor *letor)
 {
     struct ctl_batch *batch = letor->batch;
-    struct token first;
+    struct letor_token first;
     letor->queries = vector("INT64", sizeof(int64_t));
     batch->targets = batch->scores = vector("FP32", sizeof(float));
     batch->offsets = vector("INT64", sizeof(int64_t));
@@ -224,7 +224,7 @@ bool rankd_ctl_is_letor(const char *path)
     FILE *file = fopen(path, "rbe");
     while (file && !found && fgets(line, sizeof line, file)) {
         struct letor letor = {.at = line, .end = line + strlen(line)};
-        struct token token;
+        struct letor_token token;
         int64_t query;
         const bool begins = whole;
         whole = strchr(line, '\n') != NULL;

@@ -41,7 +41,7 @@ static bool read_array(struct ctl_array *array, const char *path, const void *co
     return good;
 }
 
-static bool take(struct reading *reading, const struct ctl_zip_member *member, char why[CTL_WHY])
+static bool take_member(struct reading *reading, const struct ctl_zip_member *member, char why[CTL_WHY])
 {
     const size_t i = which(member);
     char piece[CTL_PIECE], path[4352];
@@ -93,7 +93,8 @@ static bool read_members(struct ctl_batch *batch, const char *path, const void *
     if (!rankd_ctl_zip_open(&reading.zip, path, content, bytes, why))
         return false;
     while (more) {
-        if (!rankd_ctl_zip_next(&reading.zip, &member, &more, why) || (more && !take(&reading, &member, why)))
+        if (!rankd_ctl_zip_next(&reading.zip, &member, &more, why) ||
+            (more && !take_member(&reading, &member, why)))
             return false;
     }
     return check(batch, path, why);

@@ -19,7 +19,7 @@ enum {
 };
 #define NONE32 UINT32_C(0xffffffff) /* the value stands in a zip64 field */
 
-static uint64_t number(const unsigned char *at, unsigned bytes)
+static uint64_t little(const unsigned char *at, unsigned bytes)
 {
     uint64_t value = 0;
     while (bytes-- > 0)
@@ -42,7 +42,7 @@ static bool find_end(const struct ctl_zip *zip, size_t *end)
 {
     for (size_t back = END_BYTES; back <= zip->size && back <= END_BYTES + 0xffff; back++) {
         const unsigned char *at = zip->bytes + zip->size - back;
-        if (is_signed(at, 0x0605) && number(at + 20, 2) == back - END_BYTES) {
+        if (is_signed(at, 0x0605) && little(at + 20, 2) == back - END_BYTES) {
             *end = zip->size - back;
             return true;
         }
@@ -55,17 +55,17 @@ static bool find_end64(const struct ctl_zip *zip, size_t end, uint64_t *offset, 
                        char why[CTL_WHY])
 {
     const unsigned char *at = zip->bytes + end;
-    *bytes = number(at + 12, 4);
-    *offset = number(at + 16, 4);
+    *bytes = little(at + 12, 4);
+    *offset = little(at + 16, 4);
     if (*bytes != NONE32 && *offset != NONE32)
         return true;
     if (end < LOCATOR_BYTES || !is_signed(at - LOCATOR_BYTES, 0x0706))
         return broken(zip, "its zip64 record is missing", why);
-    const uint64_t record = number(at - LOCATOR_BYTES + 8, 8);
+    const uint64_t record = little(at - LOCATOR_BYTES + 8, 8);
     if (end < END64_BYTES || record > end - END64_BYTES || !is_signed(zip->bytes + record, 0x0606))
         return broken(zip, "its zip64 record is missing", why);
-    *bytes = number(zip->bytes + record + 40, 8);
-    *offset = number(zip->bytes + record + 48, 8);
+    *bytes = little(zip->bytes + record + 40, 8);
+    *offset = little(zip->bytes + record + 48, 8);
     return true;
 }
 
@@ -77,7 +77,7 @@ bool rankd_ctl_zip_open(struct ctl_zip *zip, const char *path, const void *bytes
     *zip = (struct ctl_zip){.path = path, .bytes = bytes, .size = size};
     if (!find_end(zip, &end))
         return broken(zip, "its end record is missing", why);
-    if (number(zip->bytes + end + 4, 2) != 0)
+    if (little(zip->bytes + end + 4, 2) != 0)
         return broken(zip, "it is one of several parts", why);
     if (!find_end64(zip, end, &offset, &directory, why))
         return false;
@@ -92,10 +92,10 @@ bool rankd_ctl_zip_open(struct ctl_zip *zip, const char *path, const void *bytes
 static bool read_wide(const unsigned char *extra, size_t left, uint64_t *const value[3])
 {
     for (size_t bytes; left >= 4; extra += 4 + bytes, left -= 4 + bytes) {
-        bytes = (size_t)number(extra + 2, 2);
+        bytes = (size_t)little(extra + 2, 2);
         if (bytes > left - 4)
             return false;
-        if (number(extra, 2) != 1)
+        if (little(extra, 2) != 1)
             continue;
         const unsigned char *at = extra + 4;
         for (int i = 0; i < 3; i++) {
@@ -103,7 +103,7 @@ static bool read_wide(const unsigned char *extra, size_t left, uint64_t *const v
                 continue;
             if ((size_t)(extra + 4 + bytes - at) < 8)
                 return false;
-            *value[i] = number(at, 8);
+            *value[i] = little(at, 8);
             at += 8;
         }
         return true;
@@ -119,7 +119,7 @@ static bool find_packed(const struct ctl_zip *zip, uint64_t local, struct ctl_zi
     if (zip->size < LOCAL_BYTES || local > zip->size - LOCAL_BYTES || !is_signed(zip->bytes + local, 0x0403))
         return broken(zip, "a member is not where its entry says", why);
     const uint64_t begin =
-        local + LOCAL_BYTES + number(zip->bytes + local + 26, 2) + number(zip->bytes + local + 28, 2);
+        local + LOCAL_BYTES + little(zip->bytes + local + 26, 2) + little(zip->bytes + local + 28, 2);
     if (begin > zip->size || member->packed_bytes > zip->size - begin)
         return broken(zip, "a member ends behind the file", why);
     member->packed = zip->bytes + begin;
@@ -134,22 +134,22 @@ bool rankd_ctl_zip_next(struct ctl_zip *zip, struct ctl_zip_member *member, bool
         return true;
     if (zip->end - zip->at < ENTRY_BYTES || !is_signed(at, 0x0201))
         return broken(zip, "its directory has an entry that is none", why);
-    const size_t name = (size_t)number(at + 28, 2), extra = (size_t)number(at + 30, 2),
-                 comment = (size_t)number(at + 32, 2);
+    const size_t name = (size_t)little(at + 28, 2), extra = (size_t)little(at + 30, 2),
+                 comment = (size_t)little(at + 32, 2);
     if (name + extra + comment > zip->end - zip->at - ENTRY_BYTES)
         return broken(zip, "an entry ends behind its directory", why);
-    uint64_t local = number(at + 42, 4);
+    uint64_t local = little(at + 42, 4);
     *member = (struct ctl_zip_member){.name = (const char *)at + ENTRY_BYTES,
                                       .name_bytes = name,
-                                      .method = (unsigned)number(at + 10, 2),
-                                      .crc = (uint32_t)number(at + 16, 4),
-                                      .packed_bytes = number(at + 20, 4),
-                                      .bytes = number(at + 24, 4)};
+                                      .method = (unsigned)little(at + 10, 2),
+                                      .crc = (uint32_t)little(at + 16, 4),
+                                      .packed_bytes = little(at + 20, 4),
+                                      .bytes = little(at + 24, 4)};
     char piece[CTL_PIECE];
     if (!read_wide(at + ENTRY_BYTES + name, extra,
                    (uint64_t *const[]){&member->bytes, &member->packed_bytes, &local}))
         return broken(zip, "an entry has no zip64 sizes", why);
-    if (number(at + 8, 2) & 1 || (member->method != STORED && member->method != DEFLATED))
+    if (little(at + 8, 2) & 1 || (member->method != STORED && member->method != DEFLATED))
         return rankd_ctl_refuse(why,
                                 "%s has %s encrypted or packed by method %u; it may be stored or deflated",
                                 zip->path, rankd_ctl_piece(piece, member->name, name), member->method);
