@@ -7,7 +7,7 @@ $(BUILD)/unit/test_engine_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--w
 .PHONY: soak-engine
 soak: soak-engine
 # Many times the random lists of check.
-soak-engine: $(BUILD)/unit/test_engine_oracle $(BUILD)/unit/test_engine_lists
+soak-engine: $(addprefix $(BUILD)/unit/test_,engine_oracle engine_lists retrieval_gallery)
 	for program in $^; do RK_SOAK=40 $$program || exit 1; done
 
 # The same over HTTP and the ring.

@@ -3,10 +3,19 @@
 
 #include <math.h>
 
+#include "request/appended.h"
 #include "request/bank_view.h"
 #include "request/list_weight.h"
 #include "request/offsets.h"
 #include "request/out.h"
+
+bool rk_request_appends_nothing(const struct rk_request *request)
+{
+    const struct rk_tensor *rows = &request->in[rk_request_appended(request).rows];
+    if (!request->in[RK_IN_EMBEDDINGS].data)
+        return rk_batch_is_empty(request);
+    return !rows->data || rows->shape[0] == 0;
+}
 
 bool rk_batch_is_empty(const struct rk_request *request)
 {

@@ -19,7 +19,7 @@ static size_t weigh(struct rk_retrieval *run, struct rk_list_weights *weights)
 {
     if (rk_exec_measures(run->exec)) {
         run->most_relevant = run->most_ignored = (uint32_t)run->items.total;
-        return run->items.n_queries;
+        return run->items.total > 0 ? run->items.n_queries : 0;
     }
     for (size_t q = 0; q < run->items.n_queries; q++) {
         struct rk_match_counts match_counts = rk_items_count(&run->items, q);
@@ -118,7 +118,8 @@ static enum rankd_status run_lists(struct rk_retrieval *run, const struct rk_req
 {
     if (run->exec->device)
         rk_device_retrieval(run->exec->device, request, run);
-    const bool streams = run->on_device == 0 && rk_retrieval_streams(run->items.n_queries, run->items.total);
+    const bool streams = run->on_device == 0 && !run->items.grades.first &&
+                         rk_retrieval_streams(run->items.n_queries, run->items.total);
     return streams ? rk_retrieval_stream(run, err) : rk_retrieval_rows(run, err);
 }
 

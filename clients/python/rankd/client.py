@@ -85,6 +85,7 @@ class Client:
     def loss(self, model: str, scores: Any = None, targets: Any = None, *,
              embeddings: Any = None, labels: Any = None, ids: Any = None, enqueue_mask: Any = None,
              ref_embeddings: Any = None, ref_labels: Any = None, ref_ids: Any = None,
+             relevance: Any = None, gallery: str | None = None,
              offsets: Any = None, list_weight: Any = None,
              lambda_val: float | None = None, margin: float | None = None, lambda_scope: str | None = None,
              lambda_units: str | None = None, gradient_scale: str | None = None, average: str | None = None,
@@ -99,6 +100,12 @@ class Client:
         own id; -1 = none), `enqueue_mask` [B] bool, and more items to rank that are not queries:
         `ref_embeddings` [R, dim], `ref_labels` [R], `ref_ids` [R].
 
+        `gallery` "all" (default) or "references": each query ranks the references and the bank, not
+        the other queries (queries and documents). It is then the references that are appended to
+        the bank, and `enqueue_mask` is [R].
+        `relevance` [B, B + R] ([B, R] with gallery "references"), in place of both labels and
+        without a bank: a target, as above, of each item for each query; the batch comes before the
+        references, and a query's own column is ignored.
         Lists of different lengths come flat, without padding: `scores` [N], `targets` [N] and
         integer `offsets` [Q + 1]; list q is items offsets[q] to offsets[q + 1] - 1, and may be
         empty. `offsets` begin with 0, do not descend and end with N. `axis`, `interclass` and
@@ -121,7 +128,8 @@ class Client:
         places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
         if not places and gradient not in ("dense", "sparse", True, False):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
-        inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids)
+        inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids,
+                         relevance)
         more_inputs, more_parameters = _more(more)
         inputs += _offsets(offsets) + more_inputs
         if list_weight is not None:
@@ -131,7 +139,7 @@ class Client:
         parameters = _parameters(
             {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
              "gradient_scale": gradient_scale, "average": average, "axis": axis, "interclass": interclass, "weight": weight,
-             "normalize": normalize, "bank": bank, "enqueue": enqueue, "batch_id": batch_id,
+             "normalize": normalize, "gallery": gallery, "bank": bank, "enqueue": enqueue, "batch_id": batch_id,
              **more_parameters})
         outputs = ["loss"]
         if gradient:
@@ -248,14 +256,14 @@ def new_batch_id() -> str:
 
 
 def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, enqueue_mask: Any, ref_embeddings: Any,
-            ref_labels: Any, ref_ids: Any) -> list[Tensor | OnDevice]:
+            ref_labels: Any, ref_ids: Any, relevance: Any) -> list[Tensor | OnDevice]:
     table = (("scores", scores, FLOATS), ("targets", targets, TARGETS), ("embeddings", embeddings, FLOATS),
              ("labels", labels, LABELS), ("ids", ids, ("INT64",)), ("enqueue_mask", enqueue_mask, ("BOOL",)),
              ("ref_embeddings", ref_embeddings, FLOATS), ("ref_labels", ref_labels, LABELS),
-             ("ref_ids", ref_ids, ("INT64",)))
+             ("ref_ids", ref_ids, ("INT64",)), ("relevance", relevance, TARGETS))
     inputs = [tensor(name, value, allowed) for name, value, allowed in table if value is not None]
     if not inputs:
-        raise TypeError("loss() wants scores and targets, or embeddings= and labels=")
+        raise TypeError("loss() wants scores and targets, or embeddings= and labels= (or relevance=)")
     return inputs
 
 

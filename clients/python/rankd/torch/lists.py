@@ -53,10 +53,16 @@ def _difference(a: list[int], b: list[int]) -> str:
 
 def pairs_in_lists(targets: torch.Tensor, offsets: torch.Tensor) -> bool:
     """True if a list has a relevant and an irrelevant item."""
-    ends = offsets.to(targets.device)
+    return bool(((_counts(targets > 0, offsets) > 0) & (_counts(targets == 0, offsets) > 0)).any())
 
-    def counts(kind: torch.Tensor) -> torch.Tensor:
-        before = torch.cat([kind.new_zeros(1, dtype=torch.int64), kind.cumsum(0)])
-        return before[ends[1:]] - before[ends[:-1]]
 
-    return bool(((counts(targets > 0) > 0) & (counts(targets == 0) > 0)).any())
+def relevant_in_lists(targets: torch.Tensor, axis: int, offsets: torch.Tensor | None) -> torch.Tensor:
+    """The number of relevant items of each list, [lists]: rows, columns with axis=0, or those of offsets."""
+    return (targets > 0).sum(axis) if offsets is None else _counts(targets > 0, offsets)
+
+
+def _counts(items: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    """How many of the items, bool [N], are true in each list."""
+    ends = offsets.to(items.device)
+    before = torch.cat([items.new_zeros(1, dtype=torch.int64), items.cumsum(0)])
+    return before[ends[1:]] - before[ends[:-1]]
