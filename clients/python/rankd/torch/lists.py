@@ -14,7 +14,8 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
     in pieces: they are as they came then.
 
     Each value is a tensor [N] with `offsets`, or a sequence of Q tensors [n] without. A gradient with respect to a piece
-    comes by way of torch.cat.
+    comes by way of torch.cat. The first value wants a gradient even of no piece, so that a trainer without a list can call
+    backward() like the others.
     """
     pieces = {name: value for name, value in values.items() if _is_pieces(value)}
     if not pieces:
@@ -30,7 +31,9 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
         if other != sizes:
             raise ValueError(f"{name} has {_difference(other, sizes)} {first}")
     ends = torch.tensor([0, *sizes], dtype=torch.int64).cumsum(0)
-    return ends, tuple(torch.cat(list(value)) if value else torch.zeros(0) for value in pieces.values())
+    if not sizes:
+        return ends, tuple(torch.zeros(0, requires_grad=name == first and torch.is_grad_enabled()) for name in pieces)
+    return ends, tuple(torch.cat(list(value)) for value in pieces.values())
 
 
 def _is_pieces(value: Any) -> bool:
