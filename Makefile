@@ -8,6 +8,8 @@ BUILD ?= build
 venv := build/venv
 PREFIX ?= /usr/local
 DESTDIR ?=
+# 0: librankd and rankctl without libcurl; they then speak over the daemon's socket only.
+HTTP_CLIENT ?= 1
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -34,7 +36,7 @@ compile = $(CC) $(language) $(warnings) $(hardening) $(sanitize) $(CFLAGS) $(isa
 # Which folder may see which: server -> lib -> proto, clients -> proto.
 $(BUILD)/obj/lib/%.o: include = -Iproto -Ilib
 $(BUILD)/obj/server/%.o: include = -Iproto -Ilib -Iserver
-$(BUILD)/obj/clients/%.o: include = -Iproto -Iclients/c
+$(BUILD)/obj/clients/%.o: include = -Iproto -Iclients/c $(client_options)
 $(BUILD)/obj/tests/%.o: include = -Iproto -Ilib -Iserver -Iclients/c -Itests
 
 $(BUILD)/obj/%.o: %.c Makefile clients/python/rankd/VERSION
@@ -52,6 +54,12 @@ $(BUILD)/librk-server.a: $(call objects,$(server_src))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
+ifeq ($(HTTP_CLIENT),0)
+client_options := -DRANKD_WITHOUT_HTTP
+client_libs := -ljansson -lm
+else
+client_libs := -lcurl -ljansson -lm
+endif
 link = $(CC) -pthread $(sanitize) $(LDFLAGS)
 lib_libs := -lopenblas -ldl -lm
 server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)

@@ -25,7 +25,7 @@ import sys
 ORDER = {
     "lib": ["base", "request", "losses", "kernels", "blackbox", "bank", "device", {"scores", "retrieval"}, {"engine.c", "engine.h"}],
     "server": ["config", "base", "access", "codec", "store", "bank", "exec", "regions", "api", {"http", "ring"},
-               {"app.c", "app.h", "main.c", "health.c", "health.h"}],
+               {"app.c", "app.h", "main.c", "detach.c", "detach.h", "health.c", "health.h"}],
 }
 # The plugin is built apart: it shares headers of these rooms, and nobody includes it.
 APART = {("lib", "cuda"): {"base", "request", "losses", "kernels", "device"}}

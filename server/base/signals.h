@@ -13,6 +13,9 @@
  * pipe. */
 bool rk_signals_start(void) __attribute__((warn_unused_result));
 
+/* As if SIGTERM had come. Any thread. */
+void rk_signals_stop(void);
+
 /* The next signal's number, or 0 once after rk_signals_end(). Any thread. */
 int rk_signals_wait(void);
 
