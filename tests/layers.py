@@ -39,8 +39,10 @@ FILES = {
                   "http_json", "http_internal", "http_transfer", "http",
                   "ring_internal", {"ring_memory", "ring_encode", "ring_answer"}, "ring_wait", {"ring_request", "ring_control"},
                   "ring", "client"],
-    "clients/python/rankd": [{"_names", "errors"}, {"answers", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
-                             {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__"],
+    "clients/python/rankd": [{"_names", "_version", "errors", "programs"},
+                             {"answers", "home", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
+                             {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client", {"local", "scripts"},
+                             "doctor", "__init__", "__main__"],
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "schedule", "state", "tracing", "warn"},
                                    {"learning", "memory"}, {"losses", "ranking"}, "checkpoint", "__init__"],
 }
