@@ -61,7 +61,7 @@ else
 client_libs := -lcurl -ljansson -lm
 endif
 link = $(CC) -pthread $(sanitize) $(LDFLAGS)
-lib_libs := -lopenblas -ldl -lm
+lib_libs := -ldl -lm
 server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)
 
 # libmicrohttpd receives through server/http/guard.c: in a copy of the static library two names are changed.

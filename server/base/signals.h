@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signals as numbers read from a pipe.
  *
- * Not sigwait(): that wants the signals blocked in every thread, and libraries (OpenBLAS) start threads
+ * Not sigwait(): that wants the signals blocked in every thread, and libraries may start threads
  * before main() does, in which they are not: a SIGTERM that the kernel hands to one of those would end the
  * process on the spot. */
 #ifndef RK_BASE_SIGNALS_H

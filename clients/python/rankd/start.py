@@ -32,10 +32,8 @@ def start(settings: Mapping[str, object], log: int, deadline: Deadline, *, keep:
     if binary is None:
         raise CannotStart("this installation of rankd has no daemon")
     command = [str(binary), "--detach=true", *(f"--{name.replace('_', '-')}={_text(value)}" for name, value in settings.items())]
-    # Its BLAS would start a thread for each CPU, and uses none of them.
-    environment = {"OPENBLAS_NUM_THREADS": "1"}
-    environment |= {name: value for name, value in os.environ.items()
-                    if name not in _NOT_FOR_IT and (inherit or not name.startswith("RANKD_"))}
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in _NOT_FOR_IT and (inherit or not name.startswith("RANKD_"))}
     before = os.fstat(log).st_size
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, pass_fds=tuple(keep),
