@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* A product's dimensions, or a block's. */
-struct shape {
+struct product_shape {
     size_t rows, columns, depth;
 };
 
@@ -22,7 +22,7 @@ static void pack_panels(const struct rk_product_kernels *kernels, const float *f
 }
 
 /* A tile at the edge is summed in a place of full size. */
-static void edge_tile(const struct rk_product_kernels *kernels, struct shape tile, const float *a,
+static void edge_tile(const struct rk_product_kernels *kernels, struct product_shape tile, const float *a,
                       const float *b, float *c, size_t stride)
 {
     float whole[RK_PRODUCT_TILE] = {0};
@@ -33,14 +33,14 @@ static void edge_tile(const struct rk_product_kernels *kernels, struct shape til
         memcpy(c + i * stride, whole + i * kernels->columns, tile.columns * sizeof *c);
 }
 
-static void packed_block(const struct rk_product_kernels *kernels, struct shape block, const float *a,
+static void packed_block(const struct rk_product_kernels *kernels, struct product_shape block, const float *a,
                          const float *b, float *c, size_t stride)
 {
     /* The panel of b stays in L1 while those of a, which are narrower, pass by. */
     for (size_t j = 0; j < block.columns; j += kernels->columns) {
         for (size_t i = 0; i < block.rows; i += kernels->rows) {
-            struct shape tile = {least(kernels->rows, block.rows - i),
-                                 least(kernels->columns, block.columns - j), block.depth};
+            struct product_shape tile = {least(kernels->rows, block.rows - i),
+                                         least(kernels->columns, block.columns - j), block.depth};
             const float *pa = a + i * block.depth, *pb = b + j * block.depth;
             if (tile.rows == kernels->rows && tile.columns == kernels->columns)
                 kernels->tile(block.depth, pa, pb, c + i * stride + j, stride);
@@ -58,7 +58,7 @@ void rk_product_run(const struct rk_product_kernels *kernels, size_t m, size_t n
         memset(c + i * stride, 0, n * sizeof *c);
     for (size_t i = 0; i < m; i += RK_PRODUCT_ROWS) {
         for (size_t k = 0; k < dim; k += RK_PRODUCT_DEPTH) {
-            struct shape block = {least(RK_PRODUCT_ROWS, m - i), 0, least(RK_PRODUCT_DEPTH, dim - k)};
+            struct product_shape block = {least(RK_PRODUCT_ROWS, m - i), 0, least(RK_PRODUCT_DEPTH, dim - k)};
             pack_panels(kernels, a + i * dim + k, dim, block.rows, block.depth, kernels->rows, packed_a);
             for (size_t j = 0; j < n; j += RK_PRODUCT_COLUMNS) {
                 block.columns = least(RK_PRODUCT_COLUMNS, n - j);

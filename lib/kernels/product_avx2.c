@@ -7,7 +7,7 @@
 enum { ROWS = 6, VECTORS = 2, LANES = 8, COLUMNS = VECTORS * LANES };
 
 /* In place: 8 rows become 8 columns. */
-RK_INLINE void transpose(__m256 r[LANES])
+RK_INLINE void transpose_avx2(__m256 r[LANES])
 {
     __m256 t[LANES];
     RK_UNROLL
@@ -39,7 +39,7 @@ RK_INLINE __m256i lanes_of(size_t left)
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(left < LANES ? (int)left : LANES), lane);
 }
 
-static void pack(const float *from, size_t dim, size_t count, size_t depth, size_t width, float *to)
+static void pack_avx2(const float *from, size_t dim, size_t count, size_t depth, size_t width, float *to)
 {
     for (size_t i = 0; i < width; i += LANES) {
         const __m256i lanes = lanes_of(width - i);
@@ -50,14 +50,14 @@ static void pack(const float *from, size_t dim, size_t count, size_t depth, size
             for (size_t r = 0; r < LANES; r++)
                 row[r] =
                     i + r < count ? _mm256_maskload_ps(from + (i + r) * dim + k, there) : _mm256_setzero_ps();
-            transpose(row);
+            transpose_avx2(row);
             for (size_t r = 0; r < left; r++)
                 _mm256_maskstore_ps(to + (k + r) * width + i, lanes, row[r]);
         }
     }
 }
 
-static void tile(size_t depth, const float *a, const float *b, float *c, size_t stride)
+static void tile_avx2(size_t depth, const float *a, const float *b, float *c, size_t stride)
 {
     __m256 sum[ROWS][VECTORS];
     RK_UNROLL
@@ -82,4 +82,4 @@ static void tile(size_t depth, const float *a, const float *b, float *c, size_t 
 }
 
 const struct rk_product_kernels rk_product_avx2 = {
-    .rows = ROWS, .columns = COLUMNS, .pack = pack, .tile = tile};
+    .rows = ROWS, .columns = COLUMNS, .pack = pack_avx2, .tile = tile_avx2};

@@ -15,7 +15,7 @@ RK_INLINE __m512 pairs_high(__m512 a, __m512 b)
 }
 
 /* In place: 16 rows become 16 columns. */
-RK_INLINE void transpose(__m512 r[LANES])
+RK_INLINE void transpose_avx512(__m512 r[LANES])
 {
     __m512 t[LANES];
     RK_UNROLL
@@ -46,7 +46,7 @@ RK_INLINE void transpose(__m512 r[LANES])
     }
 }
 
-static void pack(const float *from, size_t dim, size_t count, size_t depth, size_t width, float *to)
+static void pack_avx512(const float *from, size_t dim, size_t count, size_t depth, size_t width, float *to)
 {
     for (size_t i = 0; i < width; i += LANES) {
         const __mmask16 lanes = rk_lanes((uint32_t)(width - i));
@@ -57,14 +57,14 @@ static void pack(const float *from, size_t dim, size_t count, size_t depth, size
             for (size_t r = 0; r < LANES; r++)
                 row[r] = i + r < count ? _mm512_maskz_loadu_ps(there, from + (i + r) * dim + k)
                                        : _mm512_setzero_ps();
-            transpose(row);
+            transpose_avx512(row);
             for (size_t r = 0; r < left; r++)
                 _mm512_mask_storeu_ps(to + (k + r) * width + i, lanes, row[r]);
         }
     }
 }
 
-static void tile(size_t depth, const float *a, const float *b, float *c, size_t stride)
+static void tile_avx512(size_t depth, const float *a, const float *b, float *c, size_t stride)
 {
     __m512 sum[ROWS][VECTORS];
     RK_UNROLL
@@ -89,4 +89,4 @@ static void tile(size_t depth, const float *a, const float *b, float *c, size_t 
 }
 
 const struct rk_product_kernels rk_product_avx512 = {
-    .rows = ROWS, .columns = COLUMNS, .pack = pack, .tile = tile};
+    .rows = ROWS, .columns = COLUMNS, .pack = pack_avx512, .tile = tile_avx512};

@@ -25,7 +25,7 @@ static float fused(float a, float b, float c)
 #endif
 }
 
-static void pack(const float *from, size_t dim, size_t count, size_t depth, size_t width, float *to)
+static void pack_scalar(const float *from, size_t dim, size_t count, size_t depth, size_t width, float *to)
 {
     for (size_t k = 0; k < depth; k++) {
         for (size_t i = 0; i < width; i++)
@@ -33,7 +33,7 @@ static void pack(const float *from, size_t dim, size_t count, size_t depth, size
     }
 }
 
-static void tile(size_t depth, const float *a, const float *b, float *c, size_t stride)
+static void tile_scalar(size_t depth, const float *a, const float *b, float *c, size_t stride)
 {
     for (size_t k = 0; k < depth; k++) {
         for (size_t i = 0; i < ROWS; i++) {
@@ -44,4 +44,4 @@ static void tile(size_t depth, const float *a, const float *b, float *c, size_t 
 }
 
 const struct rk_product_kernels rk_product_scalar = {
-    .rows = ROWS, .columns = COLUMNS, .pack = pack, .tile = tile};
+    .rows = ROWS, .columns = COLUMNS, .pack = pack_scalar, .tile = tile_scalar};
