@@ -19,7 +19,7 @@ import time
 from typing import Any
 
 from ._version import VERSION
-from .errors import CannotStart, ConnectionFailed, RankdError
+from .errors import CannotStart, Overloaded, RankdError
 from .home import Home, memory_bytes, state_folder
 from .start import end, listener, start
 from .wire import Deadline
@@ -70,6 +70,7 @@ def ensure(home: Home, deadline: Deadline | None = None) -> None:
                 # Whoever had the lock before may have started one meanwhile.
                 if not _is_there(home, deadline):
                     _start(home, lock, deadline)
+                    return
             finally:
                 _locks.discard(lock)
                 os.close(lock)
@@ -110,6 +111,10 @@ def _start(home: Home, lock: int, deadline: Deadline) -> None:
         start({"http": "off", "socket": home.socket, **guest_settings()}, sink, deadline, keep=[lock])
     finally:
         os.close(sink)
+    version = _about(home, deadline)["version"]
+    if version != VERSION:
+        raise CannotStart(f"the daemon of this installation is rankd {version}, and the package is {VERSION}: reinstall it, or "
+                          "build again")
     pid = listener(home.socket)
     try:
         os.ftruncate(lock, 0)
@@ -119,40 +124,44 @@ def _start(home: Home, lock: int, deadline: Deadline) -> None:
     log.info("rankd: started the daemon of this user, process %s on %s, log in %s", pid, home.socket, home.log)
 
 
-def _is_there(home: Home, deadline: Deadline) -> bool:
-    """Whether a daemon of this version answers. One of another version is asked to end if it has no client but us."""
+def _about(home: Home, deadline: Deadline) -> dict[str, Any]:
+    """What the daemon says of itself, and in `clients` how many it has, us included. Raises RankdError."""
     from .ring import RingTransport
 
     probe = RingTransport(f"unix:{home.socket}?arena=1M&entries=2&spin_us=0")
+    limit = min(_ANSWER_WITHIN, deadline.left())
     try:
-        limit = min(_ANSWER_WITHIN, deadline.left())
-        about = json.loads(probe.call("GET", "/v2", b"", limit))
-        version = about.get("version")
-        if version == VERSION:
-            return True
-        clients = _clients(probe.call("GET", "/metrics", b"", limit))
-    except (ConnectionFailed, TimeoutError):
-        return False
-    except RankdError as error:  # it broke off, or has no room
-        if isinstance(error, ConnectionError):
-            return False
-        raise CannotStart(f"the daemon of this user on {home.socket} does not let this process in: {error.sentence}") from error
+        about: dict[str, Any] = json.loads(probe.call("GET", "/v2", b"", limit))
+        if about.get("version") != VERSION:
+            metrics = probe.call("GET", "/metrics", b"", limit)
+            found = re.search(rb"^rankd_ring_segments ([0-9]+)", metrics, re.M)
+            about["clients"] = int(found[1]) if found else 0
     finally:
         probe.close()
+    return about
+
+
+def _is_there(home: Home, deadline: Deadline) -> bool:
+    """Whether a daemon of this version answers. One of another version is asked to end if it has no client but us."""
+    try:
+        about = _about(home, deadline)
+    except (ConnectionError, TimeoutError):  # nobody, or one that ends
+        return False
+    except Overloaded:
+        raise
+    except RankdError as error:
+        raise CannotStart(f"the daemon of this user on {home.socket} does not let this process in: {error.sentence}") from error
+    version = about.get("version")
+    if version == VERSION:
+        return True
     pid = listener(home.socket)
-    if clients > 1 or pid is None:
+    if about["clients"] > 1 or pid is None:
         raise CannotStart(f"the daemon of this user (process {pid}) is rankd {version}, this package is {VERSION}, and another "
-                          f"client uses that daemon: it ends {LINGER} after its last one, and RANKD_URL=unix:{home.socket} "
-                          "uses it as it is")
-    log.info("rankd: ending the idle daemon of version %s (process %s), for this package is %s", version, pid, VERSION)
-    end(pid, limit)
+                          f"client uses that daemon: it ends some time after its last one (RANKD_LINGER), and "
+                          f"RANKD_URL=unix:{home.socket} uses it as it is")
+    log.info("rankd: ending the idle daemon of version %s (process %s), because this package is %s", version, pid, VERSION)
+    end(pid, min(_ANSWER_WITHIN, deadline.left()))
     return False
-
-
-def _clients(metrics: bytes) -> int:
-    """Connections to the ring, ours included."""
-    found = re.search(rb"^rankd_ring_segments(?:\{\})? ([0-9]+)", metrics, re.M)
-    return int(found[1]) if found else 0
 
 
 def _holder(home: Home) -> str:
@@ -165,14 +174,10 @@ def _holder(home: Home) -> str:
 
 def running(home: Home) -> dict[str, Any] | None:
     """What this user's daemon says of itself, with `pid`; None if there is none. Starts none."""
-    from .ring import RingTransport
-
     pid = listener(home.socket)
     if pid is None:
         return None
     try:
-        about: dict[str, Any] = json.loads(RingTransport(f"unix:{home.socket}?arena=1M&entries=2").call(
-            "GET", "/v2", b"", _ANSWER_WITHIN))
+        return {**_about(home, Deadline(_ANSWER_WITHIN)), "pid": pid}
     except RankdError as error:
         return {"pid": pid, "version": f"? ({error.sentence})"}
-    return {**about, "pid": pid}

@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from .wire import Deadline
 # Of the variables that set the daemon's options, those that would send it elsewhere than it is looked for.
 _NOT_FOR_IT = ("RANKD_HTTP", "RANKD_SOCKET", "RANKD_DETACH", "RANKD_CONFIG", "RANKD_TOKENS", "RANKD_TLS_CERT", "RANKD_TLS_KEY",
                "RANKD_INSECURE", "RANKD_ALLOW_SHM_REGIONS", "NOTIFY_SOCKET")
+
+# A child that another thread forks while subprocess has a pipe to the new process open would keep the pipe, and subprocess
+# would wait for that child's end.
+_spawning = threading.RLock()
+os.register_at_fork(before=_spawning.acquire, after_in_parent=_spawning.release, after_in_child=_spawning.release)
 
 
 def start(settings: Mapping[str, object], log: int, deadline: Deadline, *, keep: Sequence[int] = (),
@@ -36,8 +42,9 @@ def start(settings: Mapping[str, object], log: int, deadline: Deadline, *, keep:
                    if name not in _NOT_FOR_IT and (inherit or not name.startswith("RANKD_"))}
     before = os.fstat(log).st_size
     try:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, pass_fds=tuple(keep),
-                                   cwd="/", env=environment, start_new_session=True)
+        with _spawning:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
+                                       pass_fds=tuple(keep), cwd="/", env=environment, start_new_session=True)
     except OSError as error:
         raise CannotStart(f"{binary} can't be run: {error.strerror}") from error
     try:
