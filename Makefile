@@ -91,8 +91,10 @@ help:
 	@echo 'make bench      the figures, beside their peers'
 	@echo 'make cuda       the plugin for NVIDIA GPUs, build/rankd-cuda.so; wants the CUDA toolkit'
 	@echo 'make release    checks that the last commit is fit for release, and makes its tarball'
+	@echo 'make wheel      the Python package with daemon and rankctl in it, into $(BUILD)/wheel/'
 	@echo 'make deb        the Debian packages, into $(BUILD)/deb/'
 	@echo 'make check-clients other clients of the protocol, as they come from PyPI'
+	@echo 'make check-wheel the wheel on bare Debian 12 and 13; wants root'
 	@echo 'make check-deploy the packages on a bare Debian that boots, the containers, the status page; wants root'
 	@echo 'make check-gpu  the engine on a device against the CPU engine; says so where there is none'
 

@@ -7,6 +7,8 @@
 The wheel is the Python package with daemon, rankctl and librankd in rankd/_bin; libraries that they load beside those of
 manylinux lie in rankd.libs, put there by auditwheel. Run by `make wheel`, in a venv that has requirements.txt.
 """
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -95,7 +97,9 @@ def main():
         old.unlink()
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    plain = work / backend.pack(build, work)
+    said = io.StringIO()  # setuptools names every file
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        plain = work / backend.pack(build, work)
     wheel = notices(repair(plain, out), work)
     describe(wheel)
     sdist = out / backend.build_sdist(out)

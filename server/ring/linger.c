@@ -10,17 +10,16 @@
 
 enum rankd_status rk_linger_check(const struct rk_config *config, struct rk_err *err)
 {
-    if (config->linger == 0)
+    if (config->ring_linger == 0)
         return RANKD_OK;
     if (strcmp(config->socket, "off") == 0)
-        return rk_fail(err, RANKD_INVALID, "linger is %llums, and socket is off; linger requires the ring",
-                       (unsigned long long)config->linger);
+        return rk_fail(err, RANKD_INVALID, "ring-linger is %llums, and socket is off; it requires the ring",
+                       (unsigned long long)config->ring_linger);
     if (strcmp(config->http, "off") != 0)
-        return rk_fail(
-            err, RANKD_INVALID,
-            "linger is %llums, and http is %.200s; linger requires http = off, because a client of "
-            "HTTP may have no connection",
-            (unsigned long long)config->linger, config->http);
+        return rk_fail(err, RANKD_INVALID,
+                       "ring-linger is %llums, and http is %.200s; it requires http = off, because a client "
+                       "of HTTP may have no connection",
+                       (unsigned long long)config->ring_linger, config->http);
     return RANKD_OK;
 }
 
@@ -32,13 +31,13 @@ static void leave(struct rk_front *front)
     (void)unlink(front->path);
     front->path[0] = '\0';
     rk_log_say(front->env->log, RK_LOG_INFO, "ring", "no client for %llu ms: ending",
-               (unsigned long long)front->env->config->linger);
+               (unsigned long long)front->env->config->ring_linger);
     rk_signals_stop();
 }
 
 uint64_t rk_linger_look(struct rk_front *front, uint64_t now_ns)
 {
-    const uint64_t most = front->env->config->linger * 1000000u;
+    const uint64_t most = front->env->config->ring_linger * 1000000u;
     if (most == 0 || front->leaving)
         return UINT64_MAX;
     if (front->peers != NULL) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* --linger: a daemon that was started for its clients ends when they have gone. */
+/* --ring-linger: a daemon that was started for its clients ends when they have gone. */
 #ifndef RK_RING_LINGER_H
 #define RK_RING_LINGER_H
 
@@ -10,7 +10,7 @@
 
 struct rk_front;
 
-/* RANKD_INVALID if linger is set and clients could come another way than by the ring. */
+/* RANKD_INVALID if ring-linger is set and clients could come another way than by the ring. */
 enum rankd_status rk_linger_check(const struct rk_config *config, struct rk_err *err)
     __attribute__((warn_unused_result));
 

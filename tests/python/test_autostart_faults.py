@@ -71,9 +71,12 @@ def in_a_small_disk(here, script, place, **variables):
     return done
 
 
-def test_a_full_disk_is_no_reason_to_have_no_losses(here):
-    done = in_a_small_disk(here, f"print({LOSS})", here.folder / "state", RANKD_LINGER="200ms")
-    assert done.stdout == "0.5\n" or "CannotStart" in done.stderr.splitlines()[-1], done
+def test_a_full_disk_is_told_in_one_sentence(here):
+    done = in_a_small_disk(here, LOSS, here.folder / "state", RANKD_LINGER="200ms")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("rankd.errors.CannotStart: cannot write ") and "No space left on device" in last
+    done = in_a_small_disk(here, f"print({LOSS})", here.folder / "state", RANKD_LINGER="200ms", RANKD_DATA="")
+    assert done.stdout == "0.5\n", done
     here.wait_for_daemons(0)
 
 
@@ -122,6 +125,7 @@ def test_a_daemon_that_is_not_of_the_packages_version_is_not_started_over_and_ov
 
 def test_a_daemon_that_cant_start_says_why(here):
     assert '--data' not in refused(here, RANKD_WORKERS="many")
+    assert "RANKD_LINGER is '60'; it may be a time such as" in refused(here, RANKD_LINGER="60")
     assert 'RANKD_WORKERS: workers was "many"' in refused(here, RANKD_WORKERS="many")
 
 

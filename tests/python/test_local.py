@@ -68,7 +68,7 @@ with rankd.local() as c:
 
 
 def test_it_does_not_outlive_a_killed_process(here):
-    process = here.begin(f"with rankd.local(linger='300ms') as c:\n    {SAY}    input()")
+    process = here.begin(f"with rankd.local(ring_linger='300ms') as c:\n    {SAY}    input()")
     assert process.stdout.readline().startswith("0.5")
     assert len(here.daemons()) == 1
     os.kill(process.pid, signal.SIGKILL)

@@ -52,7 +52,6 @@ def _doctor(arguments: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    os.environ.pop("RANKD_LINGER", None)  # is meant for daemons that start themselves
     become("rankd", arguments)
 
 

@@ -5,7 +5,7 @@ All processes of a user on a machine share one such daemon. Who needs it and fin
 socket takes the lock, starts it and leaves the lock to it: the daemon inherits the locked
 descriptor, and the kernel lets go of the lock when the last process that has it is gone. So there
 is one daemon at most, no file names a dead process, and a daemon that is killed leaves nothing that
-would have to be cleared away. It ends by itself some time after its last client (--linger).
+would have to be cleared away. It ends by itself some time after its last client (--ring-linger).
 """
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from .wire import Deadline
 
 log = logging.getLogger("rankd")
 
-LINGER = "60s"
 _START_WITHIN = 60.0  # seconds, whoever starts it; banks are read from the disk meanwhile
 _ANSWER_WITHIN = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
@@ -47,7 +46,7 @@ def guest_settings() -> dict[str, object]:
     """Options of a daemon that nobody set up: modest in memory. RANKD_ variables of this process override them."""
     memory = memory_bytes()
     settings: dict[str, object] = {
-        "linger": LINGER, "log_level": "warn", "budget_bytes": max(min(1 << 30, memory // 4), 1 << 20),
+        "ring_linger": _linger(), "log_level": "warn", "budget_bytes": max(min(1 << 30, memory // 4), 1 << 20),
         "ring_bytes": max(memory // 2, 64 << 20), "ring_uid_bytes": max(memory // 2, 64 << 20),
         "bank_bytes": max(min(8 << 30, memory // 4), 1 << 20), "ring_connections": 1024, "ring_uid_segments": 1024}
     if "RANKD_DATA" not in os.environ:
@@ -57,6 +56,14 @@ def guest_settings() -> dict[str, object]:
         else:
             settings["data"] = folder
     return {name: value for name, value in settings.items() if f"RANKD_{name.upper()}" not in os.environ}
+
+
+def _linger() -> str:
+    """RANKD_LINGER, as the daemon reads times. A bare number would be milliseconds there, and is taken for seconds by people."""
+    value = os.environ.get("RANKD_LINGER") or "60s"
+    if not re.fullmatch("0|[0-9]{1,9}(ms|s|min)", value):
+        raise CannotStart(f"RANKD_LINGER is '{value}'; it may be a time such as 500ms, 60s or 10min, or 0 for a daemon that stays")
+    return value
 
 
 def ensure(home: Home, deadline: Deadline | None = None) -> None:

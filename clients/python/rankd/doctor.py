@@ -89,7 +89,7 @@ def _own(place: Place) -> Iterator[_Finding]:
     if about is None:
         yield "ok  ", "own daemon", "does not run; the first request starts it", ""
         settings = guest_settings()
-        text = ", ".join(f"{name.replace('_', '-')} {settings[name]}" for name in ("budget_bytes", "linger") if name in settings)
+        text = ", ".join(f"{name.replace('_', '-')} {settings[name]}" for name in ("budget_bytes", "ring_linger") if name in settings)
         yield "ok  ", "its options", text, ""
     else:
         fine = about.get("version") == VERSION

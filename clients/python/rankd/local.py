@@ -31,7 +31,7 @@ def local(*, timeout: float = 60.0, retry_for: float = 0.0, **settings: Any) -> 
         if name in settings:
             raise ValueError(f"{name} is set by local(); start `python -m rankd serve` for a daemon with another one")
     path = find_home().folder / f"local-{secrets.token_hex(6)}.sock"
-    options: dict[str, Any] = {"http": "off", "socket": path, "linger": "10s", "log_level": "warn"}
+    options: dict[str, Any] = {"http": "off", "socket": path, "ring_linger": "10s", "log_level": "warn"}
     options |= {name: value for name, value in settings.items() if value is not None}
     if options.get("data"):
         options["data"] = os.path.abspath(options["data"])
