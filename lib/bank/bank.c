@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bank/kind.h"
+#include "bank/versions.h"
 #include "bank/window.h"
 
 /* A view with what it holds. */
@@ -34,49 +35,9 @@ struct rk_bank {
     struct rk_bank_position now;
     struct holder *current;
     size_t reserved; /* items that room was made for and that are not appended yet */
+    size_t reservations;
+    struct rk_versions versions; /* up to `now`, of this generation */
 };
-
-/* --- shapes --- */
-
-static enum rankd_status check_fields(const struct rk_bank_shape *shape, struct rk_err *err)
-{
-    for (const struct rk_bank_field *field = shape->kind->field; field->name; field++) {
-        size_t value = rk_bank_field_count(field, shape);
-        if (field->type == RK_BANK_FIELD_COUNT && (value < field->min || value > field->max))
-            return rk_fail(err, RANKD_INVALID, "%s of the bank is %zu; it must be from %zu to %zu",
-                           field->name, value, field->min, field->max);
-    }
-    return RANKD_OK;
-}
-
-enum rankd_status rk_bank_shape_check(const struct rk_bank_shape *shape, struct rk_err *err)
-{
-    size_t bytes;
-    if (check_fields(shape, err) != RANKD_OK)
-        return err->status;
-    if (shape->capacity == 0 || shape->capacity > 0x3fffffff)
-        return rk_fail(err, RANKD_INVALID, "capacity of the bank is %zu; it must be from 1 to 1073741823",
-                       shape->capacity);
-    if (!(shape->kind->dtypes & RK_BANK_DTYPE(shape->dtype)))
-        return rk_fail(err, RANKD_INVALID, "datatype of the bank is %s; it must be %s",
-                       rk_dtype_name(shape->dtype), shape->kind->dtypes_text);
-    if (__builtin_mul_overflow(shape->capacity, rk_batch_item_bytes(shape), &bytes) || bytes > SIZE_MAX / 8)
-        return rk_fail(err, RANKD_INVALID, "a bank of %zu items of %zu bytes is more than can be addressed",
-                       shape->capacity, rk_batch_item_bytes(shape));
-    return RANKD_OK;
-}
-
-/* Items kept beyond the capacity. */
-static size_t slack_of(const struct rk_bank_shape *shape)
-{
-    return shape->capacity / 4 + rk_chunk_items(shape);
-}
-
-size_t rk_bank_shape_bytes(const struct rk_bank_shape *shape)
-{
-    size_t room = rk_chunk_items(shape);
-    return ((shape->capacity + slack_of(shape)) / room + 2) * rk_chunk_bytes(shape, room);
-}
 
 /* --- views --- */
 
@@ -171,6 +132,63 @@ const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_b
     return holder ? &holder->view : NULL;
 }
 
+/* The place of the oldest version that is there wholly, or else of the oldest that brought an item which is
+ * still there; the count of versions where there is none. The lock is held. */
+static size_t first_version(const struct rk_bank *bank, bool whole)
+{
+    size_t low = 0, high = bank->versions.count;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        const uint64_t end = rk_versions_at(&bank->versions, middle)->end;
+        if (whole ? window_start(bank, end) < oldest(bank) : end <= oldest(bank))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct rk_bank_snapshot *rk_bank_hold_version(struct rk_bank *bank, uint64_t version, uint64_t *oldest_of)
+{
+    pthread_mutex_lock(&bank->lock);
+    const struct rk_version *known = rk_versions_find(&bank->versions, version);
+    const struct rk_bank_position point = {bank->now.generation, version, known ? known->end : 0};
+    const size_t first = first_version(bank, true);
+    *oldest_of =
+        first < bank->versions.count ? rk_versions_at(&bank->versions, first)->version : bank->now.version;
+    pthread_mutex_unlock(&bank->lock);
+    return known ? rk_bank_hold_at(bank, point) : NULL;
+}
+
+void rk_bank_set_tag(struct rk_bank *bank, const unsigned char tag[RK_VERSION_TAG_BYTES])
+{
+    pthread_mutex_lock(&bank->lock);
+    struct rk_version *newest = rk_versions_find(&bank->versions, bank->now.version);
+    if (newest)
+        memcpy(newest->tag, tag, sizeof newest->tag);
+    pthread_mutex_unlock(&bank->lock);
+}
+
+bool rk_bank_tag_of(struct rk_bank *bank, uint64_t version, unsigned char tag[RK_VERSION_TAG_BYTES])
+{
+    pthread_mutex_lock(&bank->lock);
+    const struct rk_version *known = rk_versions_find(&bank->versions, version);
+    if (known)
+        memcpy(tag, known->tag, sizeof known->tag);
+    pthread_mutex_unlock(&bank->lock);
+    return known != NULL;
+}
+
+uint64_t rk_bank_oldest_version(struct rk_bank *bank)
+{
+    pthread_mutex_lock(&bank->lock);
+    const size_t first = first_version(bank, false);
+    const uint64_t found =
+        first < bank->versions.count ? rk_versions_at(&bank->versions, first)->version : 0;
+    pthread_mutex_unlock(&bank->lock);
+    return found;
+}
+
 void rk_bank_release(const struct rk_bank_snapshot *view)
 {
     holder_drop((struct holder *)(uintptr_t)view);
@@ -215,10 +233,12 @@ struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape)
     bank->now = (struct rk_bank_position){.generation = 1};
     bank->whole = true;
     bank->current = holder_new(bank, 0);
-    if (!bank->current) {
+    if (!bank->current || !rk_versions_reserve(&bank->versions, 1)) {
+        holder_drop(bank->current);
         free(bank);
         return NULL;
     }
+    rk_versions_push(&bank->versions, 0, 0);
     holder_fill(bank, bank->current, bank->now, 0);
     pthread_mutex_init(&bank->lock, NULL);
     return bank;
@@ -239,6 +259,7 @@ void rk_bank_free(struct rk_bank *bank)
     holder_drop(bank->current);
     if (bank->chunks)
         drop_chunks(bank, bank->chunks);
+    rk_versions_free(&bank->versions);
     free((void *)bank->chunk);
     pthread_mutex_destroy(&bank->lock);
     free(bank);
@@ -275,7 +296,7 @@ static bool make_room(struct rk_bank *bank, size_t items)
 /* Chunks whose items all lie before the window and its slack. */
 static void evict(struct rk_bank *bank)
 {
-    uint64_t keep = bank->shape.capacity + slack_of(&bank->shape);
+    uint64_t keep = bank->shape.capacity + rk_chunk_slack(&bank->shape);
     uint64_t from = bank->now.end > keep ? bank->now.end - keep : 0;
     size_t gone = 0;
     while (gone + 1 < bank->chunks && bank->chunk[gone]->first + bank->chunk[gone]->room <= from)
@@ -295,9 +316,11 @@ struct rk_bank_reservation *rk_bank_reserve(struct rk_bank *bank, size_t items, 
     pthread_mutex_lock(&bank->lock);
     size_t before = bank->chunks;
     struct holder *holder = NULL;
-    if (room && make_room(bank, bank->reserved + items) && (holder = holder_new(bank, bank->chunks))) {
+    if (room && rk_versions_reserve(&bank->versions, bank->reservations + 1) &&
+        make_room(bank, bank->reserved + items) && (holder = holder_new(bank, bank->chunks))) {
         *room = (struct rk_bank_reservation){holder, items};
         bank->reserved += items;
+        bank->reservations++;
     } else {
         while (bank->chunks > before)
             rk_chunk_drop(bank->chunk[--bank->chunks]);
@@ -316,6 +339,7 @@ void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_reservation *room)
         return;
     pthread_mutex_lock(&bank->lock);
     bank->reserved -= room->items;
+    bank->reservations--;
     pthread_mutex_unlock(&bank->lock);
     holder_drop(room->holder);
     free(room);
@@ -341,8 +365,10 @@ void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch,
     pthread_mutex_lock(&bank->lock);
     fill_chunks(bank, batch);
     bank->reserved -= room->items;
+    bank->reservations--;
     bank->now.end += batch->items;
     bank->now.version = version;
+    rk_versions_push(&bank->versions, version, bank->now.end);
     evict(bank);
     holder_fill(bank, room->holder, bank->now, window_start(bank, bank->now.end));
     struct holder *old = bank->current;
@@ -368,7 +394,10 @@ void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_position point,
     pthread_mutex_lock(&bank->lock);
     if (bank->chunks)
         drop_chunks(bank, bank->chunks);
+    bank->reservations--;
     bank->now = point;
+    rk_versions_clear(&bank->versions);
+    rk_versions_push(&bank->versions, point.version, point.end);
     bank->base = point.end;
     bank->whole = whole || point.end == 0;
     holder_fill(bank, room->holder, point, point.end);

@@ -9,6 +9,8 @@
 
 #include "bank/append.h"
 #include "bank/registry_internal.h"
+#include "bank/replica.h"
+#include "bank_store/redis.h"
 #include "base/nearest.h"
 
 /* --- names --- */
@@ -43,6 +45,9 @@ struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, 
     size_t at = position(banks, name);
     if (at < banks->count) {
         found = rk_durable_bank_hold(banks->bank[at]);
+    } else if (banks->replicas && !atomic_load(&banks->replicas->surveyed)) {
+        (void)rk_fail(err, RANKD_OVERLOADED,
+                      "the store has not answered yet, so it is not known whether there is a bank \"%.64s\"", name);
     } else {
         for (size_t i = 0; i < banks->count; i++)
             rk_nearest_offer(&nearest, banks->bank[i]->name);
@@ -66,6 +71,7 @@ bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank)
 {
     bank->commit = banks->committing ? &banks->commit : NULL;
     bank->commit_task.run = commit;
+    bank->refusing = &banks->refusing;
     pthread_mutex_lock(&banks->lock);
     struct rk_durable_bank **grown =
         realloc((void *)banks->bank, (banks->count + 1) * sizeof(struct rk_durable_bank *));
@@ -108,6 +114,7 @@ void rk_banks_release_all(struct rk_durable_bank **all, size_t count)
 
 static void free_banks(struct rk_banks *banks)
 {
+    rk_replicas_stop(banks->replicas);
     if (banks->committing)
         rk_threads_stop(&banks->commit);
     for (size_t i = 0; i < banks->count; i++)
@@ -130,15 +137,46 @@ enum { COMMIT_THREADS = 4 };
 
 static const struct rk_threads_work committing = {.name = "bank-commit"};
 
+static enum rankd_status start_commit(struct rk_banks *banks, struct rk_err *err)
+{
+    if (rk_threads_start(&banks->commit, COMMIT_THREADS, &committing, banks, "bank thread", err) != RANKD_OK)
+        return err->status;
+    banks->committing = true;
+    return RANKD_OK;
+}
+
+/* With a store: finds what is there. */
+static enum rankd_status open_store(struct rk_banks *banks, struct rk_err *err)
+{
+    const struct rk_config *config = banks->config;
+    if (!config->bank_store[0])
+        return RANKD_OK;
+    if (banks->data[0])
+        return rk_fail(err, RANKD_INVALID,
+                       "data is \"%.200s\" and bank-store is \"%.200s\"; banks lie in one of both: leave one out",
+                       config->data, config->bank_store);
+    const struct rk_redis_options options = {.url = config->bank_store,
+                                             .password_file = config->bank_store_password_file,
+                                             .tail = config->bank_store_tail,
+                                             .timeout_ns = config->bank_store_timeout * 1000000,
+                                             .keep = rk_stored_keep_default()};
+    struct rk_bank_store *store = rk_redis_store_open(&options, err);
+    if (!store)
+        return err->status;
+    if (start_commit(banks, err) == RANKD_OK)
+        (void)!rk_replicas_start(banks, store, err);
+    else
+        store->ops->close(store);
+    return err->status;
+}
+
 /* With a data folder: locks it, and reads back. */
 static enum rankd_status open_data(struct rk_banks *banks, struct rk_err *err)
 {
     if (!banks->data[0])
         return RANKD_OK;
-    if (rk_data_lock(banks, err) != RANKD_OK ||
-        rk_threads_start(&banks->commit, COMMIT_THREADS, &committing, banks, "bank thread", err) != RANKD_OK)
+    if (rk_data_lock(banks, err) != RANKD_OK || start_commit(banks, err) != RANKD_OK)
         return err->status;
-    banks->committing = true;
     return rk_data_load(banks, err);
 }
 
@@ -158,13 +196,26 @@ struct rk_banks *rk_banks_start(const struct rk_config *config, struct rk_log *l
     pthread_mutex_init(&banks->admin, NULL);
     pthread_mutex_init(&banks->flush_lock, NULL);
     pthread_cond_init(&banks->flush_stop, NULL);
-    if (open_data(banks, err) == RANKD_OK) {
+    if (open_data(banks, err) == RANKD_OK && open_store(banks, err) == RANKD_OK) {
         if (rk_flush_start(banks))
             return banks;
         (void)rk_fail(err, RANKD_INTERNAL, "cannot start the thread that syncs banks");
     }
     free_banks(banks);
     return NULL;
+}
+
+void rk_banks_refuse(struct rk_banks *banks)
+{
+    size_t count;
+    atomic_store(&banks->refusing, true);
+    struct rk_durable_bank **all = rk_banks_hold_all(banks, &count);
+    for (size_t i = 0; i < count; i++) {
+        pthread_mutex_lock(&all[i]->lock);
+        rk_retries_wake_versions(all[i]);
+        pthread_mutex_unlock(&all[i]->lock);
+    }
+    rk_banks_release_all(all, count);
 }
 
 void rk_banks_stop(struct rk_banks *banks)
