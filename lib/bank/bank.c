@@ -148,7 +148,8 @@ static size_t first_version(const struct rk_bank *bank, bool whole)
     return low;
 }
 
-const struct rk_bank_snapshot *rk_bank_hold_version(struct rk_bank *bank, uint64_t version, uint64_t *oldest_of)
+const struct rk_bank_snapshot *rk_bank_hold_version(struct rk_bank *bank, uint64_t version,
+                                                    uint64_t *oldest_of)
 {
     pthread_mutex_lock(&bank->lock);
     const struct rk_version *known = rk_versions_find(&bank->versions, version);
@@ -183,8 +184,7 @@ uint64_t rk_bank_oldest_version(struct rk_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     const size_t first = first_version(bank, false);
-    const uint64_t found =
-        first < bank->versions.count ? rk_versions_at(&bank->versions, first)->version : 0;
+    const uint64_t found = first < bank->versions.count ? rk_versions_at(&bank->versions, first)->version : 0;
     pthread_mutex_unlock(&bank->lock);
     return found;
 }

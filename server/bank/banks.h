@@ -99,9 +99,9 @@ struct rk_bank_transaction {
     const struct rk_bank_snapshot *view;
     struct rk_append append; /* its id is that of this request's batch */
     uint64_t deadline_ns;
-    size_t copied; /* bytes of the request's tensors, as sent, that were copied for the append */
-    bool running;  /* the id is entered as running */
-    bool retry;    /* the batch was appended before: the id is the original's */
+    size_t copied;         /* bytes of the request's tensors, as sent, that were copied for the append */
+    bool running;          /* the id is entered as running */
+    bool retry;            /* the batch was appended before: the id is the original's */
     uint64_t wait_version; /* the request waits for that version; 0: for none */
     struct rk_bank_transaction *next; /* the bank's, while it waits for the original */
 };
@@ -128,8 +128,9 @@ enum rankd_status rk_bank_transaction_append(struct rk_bank_transaction *transac
 enum rankd_status rk_bank_transaction_appended(struct rk_bank_transaction *transaction, struct rk_info *info,
                                                struct rk_err *err) __attribute__((warn_unused_result));
 
-/* After an append that ended with RANKD_OK: the batch was in the bank's store before, appended through another
- * daemon. What was computed is void: the transaction is ended, and the request begun again finds the original.
+/* After an append that ended with RANKD_OK: the batch was in the bank's store before, appended through
+ * another daemon. What was computed is void: the transaction is ended, and the request begun again finds the
+ * original.
  */
 bool rk_bank_transaction_begin_again(struct rk_bank_transaction *transaction)
     __attribute__((warn_unused_result));

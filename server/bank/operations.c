@@ -81,8 +81,9 @@ enum rankd_status rk_banks_check_quota(struct rk_banks *banks, const struct rk_b
                        "%llu (--bank-bytes)",
                        want, used, (unsigned long long)limits->bank_bytes);
     if (config->durability == RK_DURABILITY_ALWAYS && !banks->data[0] && !banks->replicas)
-        return rk_fail(err, RANKD_UNSUPPORTED,
-                       "durability \"always\" needs a daemon with a data folder (--data) or a store (--bank-store)");
+        return rk_fail(
+            err, RANKD_UNSUPPORTED,
+            "durability \"always\" needs a daemon with a data folder (--data) or a store (--bank-store)");
     return RANKD_OK;
 }
 

@@ -47,7 +47,8 @@ struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, 
         found = rk_durable_bank_hold(banks->bank[at]);
     } else if (banks->replicas && !atomic_load(&banks->replicas->surveyed)) {
         (void)rk_fail(err, RANKD_OVERLOADED,
-                      "the store has not answered yet, so it is not known whether there is a bank \"%.64s\"", name);
+                      "the store has not answered yet, so it is not known whether there is a bank \"%.64s\"",
+                      name);
     } else {
         for (size_t i = 0; i < banks->count; i++)
             rk_nearest_offer(&nearest, banks->bank[i]->name);
@@ -152,9 +153,10 @@ static enum rankd_status open_store(struct rk_banks *banks, struct rk_err *err)
     if (!config->bank_store[0])
         return RANKD_OK;
     if (banks->data[0])
-        return rk_fail(err, RANKD_INVALID,
-                       "data is \"%.200s\" and bank-store is \"%.200s\"; banks lie in one of both: leave one out",
-                       config->data, config->bank_store);
+        return rk_fail(
+            err, RANKD_INVALID,
+            "data is \"%.200s\" and bank-store is \"%.200s\"; banks lie in one of both: leave one out",
+            config->data, config->bank_store);
     const struct rk_redis_options options = {.url = config->bank_store,
                                              .password_file = config->bank_store_password_file,
                                              .tail = config->bank_store_tail,

@@ -20,8 +20,8 @@ struct rk_banks {
     pthread_cond_t flush_stop;
     bool stopping;
     pthread_t flusher;
-    bool committing;          /* the next is up; false = no disk */
-    struct rk_threads commit; /* write to disks and wait for them, so that no worker does */
+    bool committing;              /* the next is up; false = no disk */
+    struct rk_threads commit;     /* write to disks and wait for them, so that no worker does */
     struct rk_replicas *replicas; /* banks lie in a store (replica.h); NULL: they don't */
     atomic_bool refusing;         /* rk_banks_refuse() */
 };

@@ -57,10 +57,11 @@ enum rankd_status rk_replica_check(const struct rk_durable_bank *bank, struct rk
     const uint64_t now = rk_now_ns();
     switch (rk_replica_state_of(replica, bank->next.version, now)) {
     case RK_REPLICA_GONE:
-        return rk_fail(err, RANKD_CONFLICT,
-                       "bank \"%s\" is gone from the store, or another one has its name there; it is not made "
-                       "anew by itself: DELETE /v2/banks/%s here, then PUT it",
-                       bank->name, bank->name);
+        return rk_fail(
+            err, RANKD_CONFLICT,
+            "bank \"%s\" is gone from the store, or another one has its name there; it is not made "
+            "anew by itself: DELETE /v2/banks/%s here, then PUT it",
+            bank->name, bank->name);
     case RK_REPLICA_JOINING:
     case RK_REPLICA_FORKED:
         return rk_fail(err, RANKD_OVERLOADED,
@@ -160,7 +161,8 @@ static enum rk_replica_applied apply_clear(struct rk_durable_bank *bank, const s
 }
 
 /* Is it the one that this copy applied at its version? */
-static enum rk_replica_applied compare(const struct rk_durable_bank *bank, const struct rk_stored_entry *entry)
+static enum rk_replica_applied compare(const struct rk_durable_bank *bank,
+                                       const struct rk_stored_entry *entry)
 {
     struct rk_chain own;
     if (entry->kind != RK_STORED_BATCH || entry->generation != bank->next.generation ||
@@ -219,10 +221,11 @@ static void end_awaiting(struct rk_durable_bank *bank, struct rk_append *append)
         append->stored.generation == bank->next.generation &&
         rk_bank_tag_of(bank->memory, append->stored.version, tag) &&
         memcmp(tag, append->stored.chain, sizeof tag) != 0)
-        (void)rk_fail(&append->err, RANKD_OVERLOADED,
-                      "bank \"%s\": the store lost the batch after it had acknowledged it; repeat it with the "
-                      "same batch_id",
-                      bank->name);
+        (void)rk_fail(
+            &append->err, RANKD_OVERLOADED,
+            "bank \"%s\": the store lost the batch after it had acknowledged it; repeat it with the "
+            "same batch_id",
+            bank->name);
     if (append->err.status == RANKD_OK && append->again && !rk_ids_find(&bank->ids, append->id.name)) {
         append->id.stamp_ns = rk_ids_clock(&bank->ids, rk_now_ns());
         rk_ids_add(&bank->ids, &append->id);
@@ -243,8 +246,7 @@ void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns)
         if (!has_come(bank, append))
             (void)rk_fail(&append->err, RANKD_OVERLOADED,
                           "bank \"%s\": the batch is in the store as version %" PRIu64
-                          ", and this daemon is at version %" PRIu64
-                          "; repeat it with the same batch_id",
+                          ", and this daemon is at version %" PRIu64 "; repeat it with the same batch_id",
                           bank->name, append->stored.version, bank->next.version);
         end_awaiting(bank, append);
     }
@@ -274,8 +276,9 @@ void rk_replica_fork(struct rk_durable_bank *bank, uint64_t there)
     const uint64_t here = bank->next.version;
     if (there < here)
         rk_log_say(replica->shared->log, RK_LOG_WARN, "bank",
-                   "bank \"%s\": the store lost %" PRIu64 " batches that this daemon had applied (version %" PRIu64
-                   " here, %" PRIu64 " there); its copy is read again",
+                   "bank \"%s\": the store lost %" PRIu64
+                   " batches that this daemon had applied (version %" PRIu64 " here, %" PRIu64
+                   " there); its copy is read again",
                    bank->name, here - there, here, there);
     else
         rk_log_say(replica->shared->log, RK_LOG_WARN, "bank",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A daemon's copy of a bank that lies in a store (bank_store/bank_store.h), and what keeps it: one thread that
- * reads the ends of all indexes (replica_tail.c), one that compares with the store twice a second
- * (replica_audit.c), some that read banks whole (replica_join.c); the commit threads append (replica_commit.c).
- * Requests wait parked; no thread that serves them waits for the store.
+/* A daemon's copy of a bank that lies in a store (bank_store/bank_store.h), and what keeps it: one thread
+ * that reads the ends of all indexes (replica_tail.c), one that compares with the store twice a second
+ * (replica_audit.c), some that read banks whole (replica_join.c); the commit threads append
+ * (replica_commit.c). Requests wait parked; no thread that serves them waits for the store.
  *
  *        create, start, found in the store
  *                 |
@@ -57,8 +57,8 @@ struct rk_replicas {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* stopping */
     bool stopping;
-    atomic_bool surveyed;   /* the store has told its banks once */
-    bool unanswered;        /* the audit's: the last one failed, and was logged */
+    atomic_bool surveyed;       /* the store has told its banks once */
+    bool unanswered;            /* the audit's: the last one failed, and was logged */
     char unserved[RK_ERR_TEXT]; /* likewise: why a bank of the store is not served, logged last */
 };
 
@@ -67,11 +67,11 @@ struct rk_replica {
     struct rk_replicas *shared;
     struct rk_durable_bank *bank;
     char uid[RK_STORED_UID_BYTES];
-    struct rk_chain chain;  /* at bank->next */
-    uint64_t sub;           /* place of the newest applied entry behind bank->next.version */
-    uint64_t known;         /* newest version that is known to be in the store */
-    uint64_t audited_ns;    /* when the store agreed last */
-    uint64_t reported;      /* generation that the store was told of */
+    struct rk_chain chain; /* at bank->next */
+    uint64_t sub;          /* place of the newest applied entry behind bank->next.version */
+    uint64_t known;        /* newest version that is known to be in the store */
+    uint64_t audited_ns;   /* when the store agreed last */
+    uint64_t reported;     /* generation that the store was told of */
     bool joining, forked, gone;
     bool join_queued;
     uint64_t join_done, join_total; /* batches */
@@ -99,10 +99,10 @@ enum rankd_status rk_replica_check(const struct rk_durable_bank *bank, struct rk
 
 /* What came of an entry of the index. */
 enum rk_replica_applied {
-    RK_APPLIED,         /* or it had been before */
-    RK_APPLY_LATER,     /* there is no memory now, or the batch is not at hand any more */
-    RK_APPLY_JOIN,      /* it does not follow: the bank has to be read anew */
-    RK_APPLY_FORKED     /* the store has another history than this copy */
+    RK_APPLIED,     /* or it had been before */
+    RK_APPLY_LATER, /* there is no memory now, or the batch is not at hand any more */
+    RK_APPLY_JOIN,  /* it does not follow: the bank has to be read anew */
+    RK_APPLY_FORKED /* the store has another history than this copy */
 };
 /* Judges the entry and applies it. `batch` NULL: the own one of that name, if it is still here; an entry that
  * is no batch needs none. The lock is held. */
@@ -118,7 +118,8 @@ void rk_replica_rejoin(struct rk_durable_bank *bank);
 /* The store has no such bank any more. The lock is held. */
 void rk_replica_gone(struct rk_durable_bank *bank);
 
-/* Wakes what waits for the present version; or, `now_ns` not 0, what has waited too long. The lock is held. */
+/* Wakes what waits for the present version; or, `now_ns` not 0, what has waited too long. The lock is held.
+ */
 void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns);
 
 /* --- the parts --- */

@@ -18,9 +18,10 @@ static enum rankd_status check_config(struct rk_replicas *shared, const struct r
                                       struct rk_err *err)
 {
     if (config->on_full == RK_ON_FULL_MEMORY)
-        return rk_fail(err, RANKD_INVALID,
-                       "on_full is \"memory\"; it must be \"refuse\" for a bank in a store, whose daemons would "
-                       "differ otherwise");
+        return rk_fail(
+            err, RANKD_INVALID,
+            "on_full is \"memory\"; it must be \"refuse\" for a bank in a store, whose daemons would "
+            "differ otherwise");
     return shared->store->ops->check(shared->store, config->durability == RK_DURABILITY_ALWAYS, err);
 }
 
@@ -109,7 +110,8 @@ void rk_replica_discover(struct rk_banks *banks, const struct rk_stored_state *s
     bank = rk_banks_find(banks, state->name, &missing);
     if (!bank && rk_bank_name_check("a bank's name in the store", state->name, &why) &&
         rk_bank_config_parse(state->config, strlen(state->config), &config, NULL, &why) == RANKD_OK &&
-        rk_banks_check_quota(banks, &config, &why) == RANKD_OK && (bank = enter(banks, state, &config, &why))) {
+        rk_banks_check_quota(banks, &config, &why) == RANKD_OK &&
+        (bank = enter(banks, state, &config, &why))) {
         pthread_mutex_lock(&bank->lock);
         rk_replica_rejoin(bank);
         pthread_mutex_unlock(&bank->lock);
@@ -136,8 +138,7 @@ enum rankd_status rk_replica_delete(struct rk_durable_bank *bank, struct rk_err 
     if (gone)
         return RANKD_OK;
     const enum rankd_status status = store->ops->remove(store, bank->name, replica->uid, &why);
-    return status == RANKD_OK || status == RANKD_NOT_FOUND ? RANKD_OK
-                                                           : rk_fail(err, status, "%s", why.text);
+    return status == RANKD_OK || status == RANKD_NOT_FOUND ? RANKD_OK : rk_fail(err, status, "%s", why.text);
 }
 
 static void refuse_all(struct rk_durable_bank *bank)
@@ -169,8 +170,7 @@ void rk_replica_take_out(struct rk_banks *banks, struct rk_durable_bank *bank)
 static bool has_generation(struct rk_durable_bank *bank, uint64_t generation)
 {
     pthread_mutex_lock(&bank->lock);
-    const bool there =
-        !bank->replica->joining && bank->next.generation >= generation && !bank->replica->gone;
+    const bool there = !bank->replica->joining && bank->next.generation >= generation && !bank->replica->gone;
     pthread_mutex_unlock(&bank->lock);
     return there;
 }
@@ -187,11 +187,11 @@ static enum rankd_status follow(struct rk_durable_bank *bank, uint64_t generatio
     while (rk_now_ns() < until) {
         struct rk_err why = {0};
         if (!reported && has_generation(bank, generation)) {
-            reported = shared->store->ops->serves(shared->store, bank->name, shared->who, generation, &why) ==
-                       RANKD_OK;
+            reported = shared->store->ops->serves(shared->store, bank->name, bank->replica->uid, shared->who,
+                                                  generation, &why) == RANKD_OK;
         } else if (reported &&
-                   shared->store->ops->count_behind(shared->store, bank->name, generation, daemons_behind,
-                                                    &why) == RANKD_OK &&
+                   shared->store->ops->count_behind(shared->store, bank->name, bank->replica->uid, generation,
+                                                    daemons_behind, &why) == RANKD_OK &&
                    *daemons_behind == 0) {
             return RANKD_OK;
         }
@@ -200,8 +200,8 @@ static enum rankd_status follow(struct rk_durable_bank *bank, uint64_t generatio
     if (has_generation(bank, generation))
         return RANKD_OK;
     return rk_fail(err, RANKD_OVERLOADED,
-                   "bank \"%s\" is at generation %llu in the store, and this daemon has not read it yet", bank->name,
-                   (unsigned long long)generation);
+                   "bank \"%s\" is at generation %llu in the store, and this daemon has not read it yet",
+                   bank->name, (unsigned long long)generation);
 }
 
 enum rankd_status rk_replica_clear(struct rk_durable_bank *bank, unsigned *daemons_behind, struct rk_err *err)
@@ -255,7 +255,8 @@ enum rankd_status rk_replica_checkpoint(struct rk_durable_bank *bank, const char
 
 static int by_tag(const void *a, const void *b)
 {
-    return strcmp(((const struct rk_stored_checkpoint *)a)->tag, ((const struct rk_stored_checkpoint *)b)->tag);
+    return strcmp(((const struct rk_stored_checkpoint *)a)->tag,
+                  ((const struct rk_stored_checkpoint *)b)->tag);
 }
 
 enum rankd_status rk_replica_checkpoints(struct rk_durable_bank *bank, struct rk_text *out,

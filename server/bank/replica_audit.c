@@ -92,14 +92,14 @@ static void audit_bank(struct rk_replicas *shared, struct audit_mark *mark,
         take_out = !bank->refused[0];
     else if (state)
         judge_state(bank, mark, state, asked_ns);
-    if (!replica->joining && !replica->gone && replica->reported != bank->next.generation)
+    if (!take_out && !replica->joining && !replica->gone && replica->reported != bank->next.generation)
         report = bank->next.generation;
     rk_replica_wake(bank, rk_now_ns());
     pthread_mutex_unlock(&bank->lock);
     if (take_out)
         rk_replica_take_out(shared->banks, bank);
-    if (!report || shared->store->ops->serves(shared->store, bank->name, shared->who, report, &ignored) !=
-                       RANKD_OK)
+    if (!report || shared->store->ops->serves(shared->store, bank->name, replica->uid, shared->who, report,
+                                              &ignored) != RANKD_OK)
         return;
     pthread_mutex_lock(&bank->lock);
     replica->reported = report;
@@ -191,8 +191,8 @@ static void *audit_loop(void *arg)
         (void)!rk_replica_audit_once(shared, &err);
         note_answer(shared, &err);
         pthread_mutex_lock(&shared->lock);
-        while (!shared->stopping && pthread_cond_clockwait(&shared->changed, &shared->lock, CLOCK_MONOTONIC,
-                                                           &until) == 0)
+        while (!shared->stopping &&
+               pthread_cond_clockwait(&shared->changed, &shared->lock, CLOCK_MONOTONIC, &until) == 0)
             ;
     }
     pthread_mutex_unlock(&shared->lock);
@@ -213,8 +213,7 @@ static enum rankd_status start_threads(struct rk_replicas *shared, struct rk_err
     (void)!rk_replica_audit_once(shared, &why);
     note_answer(shared, &why);
     shared->tailing = rk_thread_start(&shared->tail, "bank-tail", rk_replica_tail_loop, shared);
-    shared->auditing =
-        shared->tailing && rk_thread_start(&shared->audit, "bank-audit", audit_loop, shared);
+    shared->auditing = shared->tailing && rk_thread_start(&shared->audit, "bank-audit", audit_loop, shared);
     return shared->auditing ? RANKD_OK
                             : rk_fail(err, RANKD_INTERNAL, "cannot start the threads that follow the store");
 }

@@ -124,9 +124,10 @@ static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
     case RK_STORED_UNKNOWN:
         break;
     }
-    (void)rk_fail(&append->err, RANKD_OVERLOADED,
-                  "bank \"%s\": the store did not say whether it has the batch; repeat it with the same batch_id",
-                  bank->name);
+    (void)rk_fail(
+        &append->err, RANKD_OVERLOADED,
+        "bank \"%s\": the store did not say whether it has the batch; repeat it with the same batch_id",
+        bank->name);
     return false;
 }
 
@@ -181,10 +182,11 @@ static void put_back(struct rk_durable_bank *bank, struct rk_append *group, cons
                           " s; repeat it with the same batch_id",
                           bank->name, got, shared->acknowledgements, seconds);
         else
-            (void)rk_fail(&append->err, why->status,
-                          "bank \"%s\": %.300s; the batch may be in the store or not: repeat it with the same "
-                          "batch_id",
-                          bank->name, why->text);
+            (void)rk_fail(
+                &append->err, why->status,
+                "bank \"%s\": %.300s; the batch may be in the store or not: repeat it with the same "
+                "batch_id",
+                bank->name, why->text);
         rk_replica_finish(append);
     }
     pthread_mutex_unlock(&bank->lock);

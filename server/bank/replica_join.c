@@ -61,8 +61,8 @@ static bool continues(const struct join *join, const struct rk_stored_entry *ent
         return entry->place.version > 1 || !batch ||
                rk_chain_same(rk_chain_next(rk_chain_first(join->state.uid), entry), entry->chain);
     const struct rk_stored_entry *before = &join->entry[join->count - 1];
-    return entry->place.version == before->place.version + batch && entry->end == before->end + entry->items &&
-           entry->generation >= before->generation &&
+    return entry->place.version == before->place.version + batch &&
+           entry->end == before->end + entry->items && entry->generation >= before->generation &&
            rk_chain_same(rk_chain_next(before->chain, entry), entry->chain);
 }
 
@@ -137,9 +137,9 @@ static enum rankd_status choose(struct join *join, struct rk_err *err)
         const struct rk_stored_entry *entry = &join->entry[i];
         if (!wants(join, entry, start))
             continue;
-        if (entry->items > shape->capacity ||
-            entry->bytes != sizeof(struct rk_record_head) + sizeof(struct rk_batch_id) +
-                                entry->items * rk_batch_item_bytes(shape))
+        if (entry->items > shape->capacity || entry->bytes != sizeof(struct rk_record_head) +
+                                                                  sizeof(struct rk_batch_id) +
+                                                                  entry->items * rk_batch_item_bytes(shape))
             return damaged(join, "an entry of its index has a size that no batch of it has", err);
         if (join->wanted_count == 0)
             first = entry->end - entry->items;
@@ -171,7 +171,9 @@ static enum rankd_status begin_memory(struct join *join, struct rk_err *err)
         id.stamp_ns = id.stamp_ns > origin ? id.stamp_ns - origin : 0;
         rk_ids_read(&join->ids, &id, now);
     }
-    return rk_bank_reset(join->memory, point, point.end == join->base, err);
+    if (rk_bank_reset(join->memory, point, point.end == join->base, err) == RANKD_OK && point.version == 0)
+        rk_bank_set_tag(join->memory, rk_chain_first(join->state.uid).byte);
+    return err->status;
 }
 
 static enum rankd_status on_payload(void *context, size_t i, const void *bytes, size_t count,
@@ -283,8 +285,8 @@ static void note_failure(struct rk_durable_bank *bank, const struct rk_err *why)
 {
     struct rk_replica *replica = bank->replica;
     if (strcmp(replica->trouble, why->text) != 0)
-        rk_log_say(replica->shared->log, RK_LOG_WARN, "bank", "bank \"%s\" could not be read from the store: %s",
-                   bank->name, why->text);
+        rk_log_say(replica->shared->log, RK_LOG_WARN, "bank",
+                   "bank \"%s\" could not be read from the store: %s", bank->name, why->text);
     memcpy(replica->trouble, why->text, sizeof replica->trouble);
     replica->join_next_ns = rk_now_ns() + AGAIN_NS;
 }

@@ -99,9 +99,9 @@ static enum rankd_status on_payload(void *context, size_t i, const void *bytes, 
 /* A payload's size follows from its items: another one is not even asked for. */
 static bool size_fits(const struct rk_bank_shape *shape, const struct rk_stored_entry *entry)
 {
-    return entry->items <= shape->capacity &&
-           entry->bytes == sizeof(struct rk_record_head) + sizeof(struct rk_batch_id) +
-                               entry->items * rk_batch_item_bytes(shape);
+    return entry->items <= shape->capacity && entry->bytes == sizeof(struct rk_record_head) +
+                                                                  sizeof(struct rk_batch_id) +
+                                                                  entry->items * rk_batch_item_bytes(shape);
 }
 
 static enum rankd_status find_wanted(struct tail_apply *apply, struct rk_err *err)
@@ -112,11 +112,11 @@ static enum rankd_status find_wanted(struct tail_apply *apply, struct rk_err *er
         if (!rk_replica_needs_payload(apply->bank, entry))
             continue;
         if (!size_fits(&apply->bank->config.shape, entry))
-            (void)rk_fail(err, RANKD_INTERNAL,
-                          "bank \"%s\": an entry in the store has %llu items in %llu bytes, which no batch of it "
-                          "has",
-                          apply->bank->name, (unsigned long long)entry->items,
-                          (unsigned long long)entry->bytes);
+            (void)rk_fail(
+                err, RANKD_INTERNAL,
+                "bank \"%s\": an entry in the store has %llu items in %llu bytes, which no batch of it "
+                "has",
+                apply->bank->name, (unsigned long long)entry->items, (unsigned long long)entry->bytes);
         apply->wanted[apply->wanted_count] = *entry;
         apply->place[apply->wanted_count++] = i;
     }

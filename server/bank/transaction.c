@@ -52,11 +52,12 @@ static enum rankd_status wait_for_version(struct rk_bank_transaction *transactio
         transaction->deadline_ns = now + WAIT_MOST_NS;
     if (now >= transaction->deadline_ns)
         return rk_fail(err, RANKD_DEADLINE,
-                       "the deadline passed before bank \"%s\" had version %llu; it is at version %llu", bank->name,
-                       (unsigned long long)version, (unsigned long long)bank->next.version);
+                       "the deadline passed before bank \"%s\" had version %llu; it is at version %llu",
+                       bank->name, (unsigned long long)version, (unsigned long long)bank->next.version);
     if (bank->refused[0])
-        return rk_fail(err, RANKD_INTERNAL, "bank \"%s\" takes no appends, so version %llu will not come: %.300s",
-                       bank->name, (unsigned long long)version, bank->refused);
+        return rk_fail(err, RANKD_INTERNAL,
+                       "bank \"%s\" takes no appends, so version %llu will not come: %.300s", bank->name,
+                       (unsigned long long)version, bank->refused);
     if (bank->refusing && atomic_load(bank->refusing))
         return rk_fail(err, RANKD_OVERLOADED, "rankd is shutting down; try again");
     *later = true;
@@ -72,8 +73,8 @@ static enum rankd_status hold_version(struct rk_bank_transaction *transaction, d
     struct rk_durable_bank *bank = transaction->bank;
     uint64_t oldest;
     if (asked != floor(asked))
-        return rk_fail(err, RANKD_INVALID, "bank_version was %g; it must be a whole number, or -1 for the newest",
-                       asked);
+        return rk_fail(err, RANKD_INVALID,
+                       "bank_version was %g; it must be a whole number, or -1 for the newest", asked);
     if (asked < 0)
         return RANKD_OK;
     const uint64_t version = (uint64_t)asked;
@@ -259,7 +260,8 @@ void rk_bank_transaction_describe(struct rk_bank_transaction *transaction, struc
     info->has_chain = true;
     info->bank_chain[0] = '\0';
     pthread_mutex_lock(&bank->lock);
-    if (read.generation == bank->next.generation && rk_bank_tag_of(bank->memory, read.version, chain.byte))
+    if (read.generation == bank->next.generation && rk_bank_tag_of(bank->memory, read.version, chain.byte) &&
+        !rk_chain_same(chain, (struct rk_chain){{0}}))
         rk_chain_text(chain, info->bank_chain);
     const uint64_t audited = bank->replica->audited_ns;
     pthread_mutex_unlock(&bank->lock);

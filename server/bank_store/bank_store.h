@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Banks that several daemons share, in a store outside of them: what a daemon asks of such a store, as a table
- * of functions. Redis (redis.c) is one; the tests have another, in memory, that loses, delays and forks.
+/* Banks that several daemons share, in a store outside of them: what a daemon asks of such a store, as a
+ * table of functions. Redis (redis.c) is one; the tests have another, in memory, that loses, delays and
+ * forks.
  *
  * A bank there is a log. An entry of its index says what was appended (or cleared, or restored); the batch
- * itself, the payload, lies beside it. Each entry that changes the bank has a chain value, a hash over that of
- * the entry before and of its own contents: two daemons that are at the same generation, version and chain
+ * itself, the payload, lies beside it. Each entry that changes the bank has a chain value, a hash over that
+ * of the entry before and of its own contents: two daemons that are at the same generation, version and chain
  * have the same items in the same order.
  *
  * Every function may be called by any thread, and by several at once. Each waits for the store, as long as
- * the store's own timeout at most or until the deadline that it is given: no thread that serves requests calls
- * them. RANKD_OVERLOADED: the store did not answer, or not in time; what was asked for may have happened or
- * not. RANKD_INTERNAL: it answered something that it must not. */
+ * the store's own timeout at most or until the deadline that it is given: no thread that serves requests
+ * calls them. RANKD_OVERLOADED: the store did not answer, or not in time; what was asked for may have
+ * happened or not. RANKD_INTERNAL: it answered something that it must not. */
 #ifndef RK_BANK_STORE_H
 #define RK_BANK_STORE_H
 
@@ -185,10 +186,10 @@ struct rk_bank_store_ops {
 
     /* The daemon `who` serves that generation of the bank. And how many daemons, of those that were heard of
      * in the last three seconds, do not yet. */
-    enum rankd_status (*serves)(struct rk_bank_store *store, const char *bank, const char *who,
-                                uint64_t generation, struct rk_err *err);
-    enum rankd_status (*count_behind)(struct rk_bank_store *store, const char *bank, uint64_t generation,
-                                      unsigned *daemons, struct rk_err *err);
+    enum rankd_status (*serves)(struct rk_bank_store *store, const char *bank, const char *uid,
+                                const char *who, uint64_t generation, struct rk_err *err);
+    enum rankd_status (*count_behind)(struct rk_bank_store *store, const char *bank, const char *uid,
+                                      uint64_t generation, unsigned *daemons, struct rk_err *err);
 };
 
 struct rk_bank_store {

@@ -38,8 +38,8 @@ bool rk_redis_error_begins(const struct rk_redis_reply *reply, const char *word)
 /* Errors of a server that is not, or no longer, the one to write to. */
 static bool is_elsewhere(const struct rk_redis_reply *reply)
 {
-    static const char *const words[] = {"READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY", "UNBLOCKED",
-                                        "MISCONF"};
+    static const char *const words[] = {"READONLY", "LOADING",   "MASTERDOWN", "NOREPLICAS",
+                                        "BUSY",     "UNBLOCKED", "MISCONF"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (rk_redis_error_begins(reply, words[i]))
             return true;
@@ -72,7 +72,8 @@ static char *read_password(const struct rk_redis *redis, struct rk_err *err)
     size_t bytes;
     if (!redis->password_file[0])
         return strdup("");
-    char *text = rk_file_read_new("bank-store-password-file", redis->password_file, PASSWORD_BYTES, &bytes, err);
+    char *text =
+        rk_file_read_new("bank-store-password-file", redis->password_file, PASSWORD_BYTES, &bytes, err);
     if (text)
         text[strcspn(text, "\r\n")] = '\0';
     return text;
@@ -119,8 +120,7 @@ enum rankd_status rk_redis_load_scripts(struct rk_redis_link *link, struct rk_er
 {
     for (int i = 0; i < RK_SCRIPTS; i++) {
         const struct rk_script_text *script = rk_script_text((enum rk_script)i);
-        const struct rk_redis_piece piece[] = {
-            {"SCRIPT", 6}, {"LOAD", 4}, {script->text, script->bytes}};
+        const struct rk_redis_piece piece[] = {{"SCRIPT", 6}, {"LOAD", 4}, {script->text, script->bytes}};
         rk_redis_send(link, piece, 3);
     }
     for (int i = 0; i < RK_SCRIPTS; i++) {
@@ -149,10 +149,10 @@ static enum rankd_status check_fit(struct rk_redis *redis, struct rk_redis_link 
     if (info && role->type == RK_REPLY_ARRAY && role->parts && !rk_redis_reply_is(role->part[0], "master")) {
         rk_redis_moved(redis);
         link->broken = true;
-        (void)rk_fail(err, RANKD_OVERLOADED, "the store at %s is a replica and takes no appends", link->where);
+        (void)rk_fail(err, RANKD_OVERLOADED, "the store at %s is a replica and takes no appends",
+                      link->where);
     }
-    const char *policy =
-        info && info->type == RK_REPLY_TEXT ? strstr(info->text, "maxmemory_policy:") : NULL;
+    const char *policy = info && info->type == RK_REPLY_TEXT ? strstr(info->text, "maxmemory_policy:") : NULL;
     policy = policy ? policy + strlen("maxmemory_policy:") : "noeviction";
     if (err->status == RANKD_OK && strncmp(policy, "noeviction", 10) != 0) {
         link->broken = true;
@@ -296,8 +296,8 @@ static enum rankd_status find_disk(struct rk_redis *redis, struct rk_redis_link 
     struct rk_redis_reply *only = known ? expect(redis, link, true, err) : NULL;
     struct rk_redis_reply *sync = only ? expect(redis, link, true, err) : NULL;
     if (sync) {
-        const bool waits = known->type == RK_REPLY_ARRAY && known->parts == 1 &&
-                           known->part[0]->type == RK_REPLY_ARRAY;
+        const bool waits =
+            known->type == RK_REPLY_ARRAY && known->parts == 1 && known->part[0]->type == RK_REPLY_ARRAY;
         const bool kept = has_option(only, "yes");
         atomic_store(&redis->disk, kept && waits                        ? RK_REDIS_DISK_WAITAOF
                                    : kept && has_option(sync, "always") ? RK_REDIS_DISK_ALWAYS
@@ -315,10 +315,11 @@ static enum rankd_status check(struct rk_bank_store *store, bool on_disk, struct
     struct rk_redis_link *link = rk_redis_take(redis, true, rk_redis_deadline(redis), err);
     if (link && on_disk && find_disk(redis, link, err) == RANKD_OK &&
         atomic_load(&redis->disk) == RK_REDIS_DISK_NONE)
-        (void)rk_fail(err, RANKD_UNSUPPORTED,
-                      "durability \"always\" needs a store that waits for its disk: one that has WAITAOF with "
-                      "appendonly yes, or appendonly yes and appendfsync always; that at %s has neither",
-                      link->where);
+        (void)rk_fail(
+            err, RANKD_UNSUPPORTED,
+            "durability \"always\" needs a store that waits for its disk: one that has WAITAOF with "
+            "appendonly yes, or appendonly yes and appendfsync always; that at %s has neither",
+            link->where);
     rk_redis_give(redis, link);
     return err->status;
 }
@@ -390,10 +391,11 @@ struct rk_bank_store *rk_redis_store_open(const struct rk_redis_options *options
 {
     struct rk_redis_url url;
     if (rk_redis_url_parse(options->url, &url, err) == RANKD_OK)
-        (void)rk_fail(err, RANKD_UNSUPPORTED,
-                      "bank-store is \"%.200s\", and this rankd was built without hiredis, the library that it "
-                      "takes; install libhiredis-dev and build rankd again",
-                      options->url);
+        (void)rk_fail(
+            err, RANKD_UNSUPPORTED,
+            "bank-store is \"%.200s\", and this rankd was built without hiredis, the library that it "
+            "takes; install libhiredis-dev and build rankd again",
+            options->url);
     return NULL;
 }
 

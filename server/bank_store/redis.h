@@ -3,14 +3,13 @@
  *
  *     PREFIX:banks              names and uids of all banks
  *     PREFIX:daemons            when each daemon was heard of last, by the store's clock
- *     PREFIX:{BANK}:state       uid, config; generation g, version v, sub k, items e, chain c; t, base, cleared
- *     PREFIX:{BANK}:index       a stream: the entries, by v-k
- *     PREFIX:{BANK}:ids         names of batches, and where each stands in the index
- *     PREFIX:{BANK}:p:NAME:CONTENT  a payload; it lapses after ten minutes unless its batch is appended
- *     PREFIX:{BANK}:tags        checkpoints; PREFIX:{BANK}:c:TAG:{state,index,ids} their copies
- *     PREFIX:{BANK}:held        how many checkpoints hold a payload
- *     PREFIX:{BANK}:serves      the generation that each daemon serves
- *     PREFIX:{BANK}:gone        the uid of the last bank of that name that was deleted, for a day
+ *     PREFIX:{BANK}:state       uid, config; generation g, version v, sub k, items e, chain c; t, base,
+ * cleared PREFIX:{BANK}:index       a stream: the entries, by v-k PREFIX:{BANK}:ids         names of batches,
+ * and where each stands in the index PREFIX:{BANK}:p:NAME:CONTENT  a payload; it lapses after ten minutes
+ * unless its batch is appended PREFIX:{BANK}:tags        checkpoints; PREFIX:{BANK}:c:TAG:{state,index,ids}
+ * their copies PREFIX:{BANK}:held        how many checkpoints hold a payload PREFIX:{BANK}:serves:UID  the
+ * generation that each daemon serves PREFIX:{BANK}:gone        the uid of the last bank of that name that was
+ * deleted, for a day
  *
  * Whatever changes a bank is one script (scripts.h), so it happens wholly or not. */
 #ifndef RK_BANK_STORE_REDIS_H

@@ -36,6 +36,14 @@ static void fill_keys(const struct rk_redis *redis, const char *bank, const char
     rk_redis_key(redis, bank, rest, keys->tag_ids);
 }
 
+static void serves_key(const struct rk_redis *redis, const char *bank, const char *uid,
+                       char key[RK_REDIS_KEY_BYTES])
+{
+    char rest[RK_STORED_UID_BYTES + 16];
+    (void)snprintf(rest, sizeof rest, "serves:%s", uid);
+    rk_redis_key(redis, bank, rest, key);
+}
+
 static struct rk_redis_reply *run_once(struct rk_redis_link *link, enum rk_script script, const char *keys,
                                        const char *const *word, struct rk_err *err)
 {
@@ -70,7 +78,8 @@ static struct rk_redis_reply *run(struct rk_redis *redis, enum rk_script script,
         (void)rk_fail(err, RANKD_NOT_FOUND, "bank \"%s\" has no checkpoint \"%s\"", bank, tag);
     else if (rk_redis_reply_is(first, "exists"))
         (void)rk_fail(err, RANKD_CONFLICT,
-                      "checkpoint \"%s\" of bank \"%s\" exists; take another tag, or delete it first", tag, bank);
+                      "checkpoint \"%s\" of bank \"%s\" exists; take another tag, or delete it first", tag,
+                      bank);
     else if (reply && reply->type != RK_REPLY_ARRAY)
         (void)rk_redis_refused(redis, link, reply, err);
     rk_redis_give(redis, link);
@@ -108,7 +117,7 @@ enum rankd_status rk_redis_remove(struct rk_bank_store *store, const char *bank,
     char serves[RK_REDIS_KEY_BYTES], banks[RK_REDIS_KEY_BYTES], gone[RK_REDIS_KEY_BYTES],
         checkpoints[RK_REDIS_KEY_BYTES];
     fill_keys(redis, bank, "", &keys);
-    rk_redis_key(redis, bank, "serves", serves);
+    serves_key(redis, bank, uid, serves);
     rk_redis_key(redis, bank, "gone", gone);
     rk_redis_key(redis, bank, "c:", checkpoints);
     (void)snprintf(banks, sizeof banks, "%s:banks", redis->url.prefix);
@@ -166,9 +175,9 @@ enum rankd_status rk_redis_restore(struct rk_bank_store *store, const char *bank
     struct rk_redis *redis = rk_redis_of(store);
     struct bank_keys keys;
     fill_keys(redis, bank, tag, &keys);
-    const char *const word[] = {keys.state,     keys.index,     keys.ids,     keys.held, keys.tags,
-                                keys.tag_state, keys.tag_index, keys.tag_ids, uid,       tag,
-                                keys.payloads,  NULL};
+    const char *const word[] = {
+        keys.state,     keys.index,   keys.ids, keys.held, keys.tags,     keys.tag_state,
+        keys.tag_index, keys.tag_ids, uid,      tag,       keys.payloads, NULL};
     if (done(run(redis, RK_SCRIPT_RESTORE, bank, tag, "8", word, err), err) != RANKD_OK)
         return err->status;
     return rk_redis_state(store, bank, state, err);
@@ -180,9 +189,9 @@ enum rankd_status rk_redis_forget(struct rk_bank_store *store, const char *bank,
     struct rk_redis *redis = rk_redis_of(store);
     struct bank_keys keys;
     fill_keys(redis, bank, tag, &keys);
-    const char *const word[] = {keys.state,     keys.index,     keys.ids,     keys.held, keys.tags,
-                                keys.tag_state, keys.tag_index, keys.tag_ids, uid,       tag,
-                                keys.payloads,  NULL};
+    const char *const word[] = {
+        keys.state,     keys.index,   keys.ids, keys.held, keys.tags,     keys.tag_state,
+        keys.tag_index, keys.tag_ids, uid,      tag,       keys.payloads, NULL};
     return done(run(redis, RK_SCRIPT_FORGET, bank, tag, "8", word, err), err);
 }
 
@@ -231,21 +240,25 @@ enum rankd_status rk_redis_checkpoints(struct rk_bank_store *store, const char *
 
 /* --- who serves what --- */
 
-enum rankd_status rk_redis_serves(struct rk_bank_store *store, const char *bank, const char *who,
-                                  uint64_t generation, struct rk_err *err)
+enum rankd_status rk_redis_serves(struct rk_bank_store *store, const char *bank, const char *uid,
+                                  const char *who, uint64_t generation, struct rk_err *err)
 {
     struct rk_redis *redis = rk_redis_of(store);
     struct rk_redis_link *link = rk_redis_take(redis, true, rk_redis_deadline(redis), err);
     char key[RK_REDIS_KEY_BYTES], number[24];
     if (!link)
         return err->status;
-    rk_redis_key(redis, bank, "serves", key);
+    serves_key(redis, bank, uid, key);
     (void)snprintf(number, sizeof number, "%" PRIu64, generation);
     rk_redis_send_words(link, "HSET", key, who, number, NULL);
-    struct rk_redis_reply *reply = rk_redis_next(link, RK_REDIS_SMALL, err);
-    if (reply && reply->type == RK_REPLY_ERROR)
-        (void)rk_redis_refused(redis, link, reply, err);
-    rk_redis_reply_free(reply);
+    rk_redis_send_words(link, "EXPIRE", key, "86400",
+                        NULL); /* one that comes after a deletion must not stay */
+    for (int i = 0; i < 2 && err->status == RANKD_OK; i++) {
+        struct rk_redis_reply *reply = rk_redis_next(link, RK_REDIS_SMALL, err);
+        if (reply && reply->type == RK_REPLY_ERROR)
+            (void)rk_redis_refused(redis, link, reply, err);
+        rk_redis_reply_free(reply);
+    }
     rk_redis_give(redis, link);
     return err->status;
 }
@@ -285,8 +298,8 @@ static void forget_dead(struct rk_redis_link *link, const char *key, const struc
     }
 }
 
-enum rankd_status rk_redis_count_behind(struct rk_bank_store *store, const char *bank, uint64_t generation,
-                                        unsigned *daemons, struct rk_err *err)
+enum rankd_status rk_redis_count_behind(struct rk_bank_store *store, const char *bank, const char *uid,
+                                        uint64_t generation, unsigned *daemons, struct rk_err *err)
 {
     struct rk_redis *redis = rk_redis_of(store);
     struct rk_redis_link *link = rk_redis_take(redis, true, rk_redis_deadline(redis), err);
@@ -294,7 +307,7 @@ enum rankd_status rk_redis_count_behind(struct rk_bank_store *store, const char 
     *daemons = 0;
     if (!link)
         return err->status;
-    rk_redis_key(redis, bank, "serves", key);
+    serves_key(redis, bank, uid, key);
     (void)snprintf(all, sizeof all, "%s:daemons", redis->url.prefix);
     rk_redis_send_words(link, "TIME", NULL);
     rk_redis_send_words(link, "HGETALL", all, NULL);

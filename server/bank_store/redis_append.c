@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Appending a group: payloads and scripts in one pipeline, one WAIT behind them. What was not answered is sent
- * again under the same names until the deadline; the script knows them. */
+/* Appending a group: payloads and scripts in one pipeline, one WAIT behind them. What was not answered is
+ * sent again under the same names until the deadline; the script knows them. */
 #ifdef RK_HIREDIS
 #include <inttypes.h>
 #include <stdio.h>
@@ -46,8 +46,8 @@ static bool send_payload(struct rk_redis_link *link, const char *key, const stru
         rk_text_free(&payload);
         return false;
     }
-    const struct rk_redis_piece piece[] = {{"SET", 3},      {key, strlen(key)}, {payload.data, payload.length},
-                                           {"NX", 2},       {"EX", 2},          {"600", 3}};
+    const struct rk_redis_piece piece[] = {{"SET", 3}, {key, strlen(key)}, {payload.data, payload.length},
+                                           {"NX", 2},  {"EX", 2},          {"600", 3}};
     rk_redis_send(link, piece, 6);
     rk_text_free(&payload);
     return true;
@@ -77,8 +77,8 @@ static bool send_one(struct rk_redis_link *link, const struct append_frame *fram
 {
     char key[RK_REDIS_KEY_BYTES + 64];
     const struct rk_batch_id *id = &append->id;
-    (void)snprintf(key, sizeof key, "%s%016" PRIx64 "%016" PRIx64 ":%016" PRIx64, frame->payloads, id->name[1],
-                   id->name[0], id->content);
+    (void)snprintf(key, sizeof key, "%s%016" PRIx64 "%016" PRIx64 ":%016" PRIx64, frame->payloads,
+                   id->name[1], id->name[0], id->content);
     if (!append->empty && !send_payload(link, key, append))
         return false;
     send_script(link, frame, key, append);
@@ -99,8 +99,8 @@ bool rk_redis_place_parse(const struct rk_redis_reply *reply, struct rk_stored_p
     return *end == '\0' && place->version <= UINT64_C(1) << 53;
 }
 
-/* The same batch, computed against the same version: an attempt of before, whose reply was lost. Its result is
- * this one's to the bit. */
+/* The same batch, computed against the same version: an attempt of before, whose reply was lost. Its result
+ * is this one's to the bit. */
 static bool is_own(const struct rk_stored_append *append)
 {
     const struct rk_batch_id *a = &append->id, *b = &append->entry.id;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store of Redis: the connections (redis.c), Sentinel (sentinel.c), appends (redis_append.c), what is read
- * (redis_read.c), operations on banks (redis_admin.c); and what each does for the others. */
+/* The store of Redis: the connections (redis.c), Sentinel (sentinel.c), appends (redis_append.c), what is
+ * read (redis_read.c), operations on banks (redis_admin.c); and what each does for the others. */
 #ifndef RK_BANK_STORE_REDIS_INTERNAL_H
 #define RK_BANK_STORE_REDIS_INTERNAL_H
 
@@ -109,9 +109,9 @@ enum rankd_status rk_redis_restore(struct rk_bank_store *store, const char *bank
                                    const char *tag, struct rk_stored_state *state, struct rk_err *err);
 enum rankd_status rk_redis_forget(struct rk_bank_store *store, const char *bank, const char *uid,
                                   const char *tag, struct rk_err *err);
-enum rankd_status rk_redis_serves(struct rk_bank_store *store, const char *bank, const char *who,
-                                  uint64_t generation, struct rk_err *err);
-enum rankd_status rk_redis_count_behind(struct rk_bank_store *store, const char *bank, uint64_t generation,
-                                        unsigned *daemons, struct rk_err *err);
+enum rankd_status rk_redis_serves(struct rk_bank_store *store, const char *bank, const char *uid,
+                                  const char *who, uint64_t generation, struct rk_err *err);
+enum rankd_status rk_redis_count_behind(struct rk_bank_store *store, const char *bank, const char *uid,
+                                        uint64_t generation, unsigned *daemons, struct rk_err *err);
 
 #endif

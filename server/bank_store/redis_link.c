@@ -209,7 +209,9 @@ struct rk_redis_link *rk_redis_link_open(const struct rk_redis_address *at, uint
     if (open)
         return link;
     (void)rk_fail(err, RANKD_OVERLOADED, "%s",
-                  unknown ? "the store's host has no address" : why.text[0] ? why.text : "no address");
+                  unknown       ? "the store's host has no address"
+                  : why.text[0] ? why.text
+                                : "no address");
     rk_redis_link_close(link);
     return NULL;
 }

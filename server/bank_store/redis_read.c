@@ -14,8 +14,8 @@ static void send_state(struct rk_redis *redis, struct rk_redis_link *link, const
 {
     char key[RK_REDIS_KEY_BYTES];
     rk_redis_key(redis, bank, "state", key);
-    rk_redis_send_words(link, "HMGET", key, "uid", "config", "format", "g", "v", "k", "e", "t", "base", "cleared",
-                        "c", NULL);
+    rk_redis_send_words(link, "HMGET", key, "uid", "config", "format", "g", "v", "k", "e", "t", "base",
+                        "cleared", "c", NULL);
 }
 
 static bool read_number(const struct rk_redis_reply *reply, uint64_t *out)
@@ -53,9 +53,9 @@ static bool read_state(const struct rk_redis_reply *reply, const char *bank, str
            read_number(part[4], &state->place.version) && read_number(part[5], &state->place.sub) &&
            read_number(part[6], &state->end) && read_number(part[7], &state->first) &&
            read_number(part[8], &state->base) && read_number(part[9], &state->cleared) &&
-           part[10]->type == RK_REPLY_TEXT && rk_chain_parse(part[10]->text, part[10]->bytes, &state->chain) &&
-           state->base <= state->end && state->first >= 1 && state->first <= state->place.version + 1 &&
-           state->generation >= 1;
+           part[10]->type == RK_REPLY_TEXT &&
+           rk_chain_parse(part[10]->text, part[10]->bytes, &state->chain) && state->base <= state->end &&
+           state->first >= 1 && state->first <= state->place.version + 1 && state->generation >= 1;
 }
 
 static enum rankd_status take_state(struct rk_redis *redis, struct rk_redis_link *link, const char *bank,

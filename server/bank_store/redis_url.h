@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What --bank-store says: redis://[USER@]HOST[:PORT][/PREFIX] or redis+sentinel://HOST[:PORT],…/NAME[/PREFIX].
+/* What --bank-store says: redis://[USER@]HOST[:PORT][/PREFIX] or
+ * redis+sentinel://HOST[:PORT],…/NAME[/PREFIX].
  */
 #ifndef RK_BANK_STORE_REDIS_URL_H
 #define RK_BANK_STORE_REDIS_URL_H
@@ -16,8 +17,8 @@ struct rk_redis_address {
 };
 
 struct rk_redis_url {
-    bool sentinel;                               /* the addresses are Sentinels' */
-    struct rk_redis_address at[RK_REDIS_HOSTS];  /* `count` of them; one without Sentinel */
+    bool sentinel;                              /* the addresses are Sentinels' */
+    struct rk_redis_address at[RK_REDIS_HOSTS]; /* `count` of them; one without Sentinel */
     size_t count;
     char master[RK_REDIS_WORD_BYTES]; /* how the Sentinels call it */
     char prefix[RK_REDIS_WORD_BYTES]; /* of all keys; "rankd" if none is given */

@@ -23,10 +23,13 @@ SCRIPT(remove);
 static const struct {
     const char *from, *to;
 } files[RK_SCRIPTS] = {
-#define FILE_OF(name) {rk_lua_##name, rk_lua_##name##_end}
-    [RK_SCRIPT_APPEND] = FILE_OF(append),         [RK_SCRIPT_CREATE] = FILE_OF(create),
-    [RK_SCRIPT_CLEAR] = FILE_OF(clear),           [RK_SCRIPT_CHECKPOINT] = FILE_OF(checkpoint),
-    [RK_SCRIPT_RESTORE] = FILE_OF(restore),       [RK_SCRIPT_FORGET] = FILE_OF(forget),
+#define FILE_OF(name)                                                                                        \
+    {                                                                                                        \
+        rk_lua_##name, rk_lua_##name##_end                                                                   \
+    }
+    [RK_SCRIPT_APPEND] = FILE_OF(append),   [RK_SCRIPT_CREATE] = FILE_OF(create),
+    [RK_SCRIPT_CLEAR] = FILE_OF(clear),     [RK_SCRIPT_CHECKPOINT] = FILE_OF(checkpoint),
+    [RK_SCRIPT_RESTORE] = FILE_OF(restore), [RK_SCRIPT_FORGET] = FILE_OF(forget),
     [RK_SCRIPT_REMOVE] = FILE_OF(remove),
 };
 
