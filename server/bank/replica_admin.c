@@ -26,8 +26,8 @@ static enum rankd_status check_config(struct rk_replicas *shared, const struct r
 }
 
 /* A copy of what the store has, entered and not read yet. NULL on failure; otherwise held for the caller. */
-static struct rk_durable_bank *enter(struct rk_banks *banks, const struct rk_stored_state *state,
-                                     const struct rk_bank_config *config, struct rk_err *err)
+static struct rk_durable_bank *enter_copy(struct rk_banks *banks, const struct rk_stored_state *state,
+                                          const struct rk_bank_config *config, struct rk_err *err)
 {
     struct rk_durable_bank *bank = rk_durable_bank_new(state->name, config);
     if (bank)
@@ -88,7 +88,7 @@ enum rankd_status rk_replica_create(struct rk_banks *banks, const char *name,
         shared->store->ops->create(shared->store, name, uid, text, &state, err) != RANKD_OK ||
         rk_bank_config_parse(state.config, strlen(state.config), &there, NULL, err) != RANKD_OK)
         return err->status;
-    struct rk_durable_bank *bank = enter(banks, &state, &there, err);
+    struct rk_durable_bank *bank = enter_copy(banks, &state, &there, err);
     if (!bank)
         return err->status;
     pthread_mutex_lock(&bank->lock);
@@ -111,7 +111,7 @@ void rk_replica_discover(struct rk_banks *banks, const struct rk_stored_state *s
     if (!bank && rk_bank_name_check("a bank's name in the store", state->name, &why) &&
         rk_bank_config_parse(state->config, strlen(state->config), &config, NULL, &why) == RANKD_OK &&
         rk_banks_check_quota(banks, &config, &why) == RANKD_OK &&
-        (bank = enter(banks, state, &config, &why))) {
+        (bank = enter_copy(banks, state, &config, &why))) {
         pthread_mutex_lock(&bank->lock);
         rk_replica_rejoin(bank);
         pthread_mutex_unlock(&bank->lock);

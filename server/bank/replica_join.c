@@ -200,7 +200,7 @@ static enum rankd_status on_payload(void *context, size_t i, const void *bytes, 
 
 /* --- the exchange --- */
 
-static void exchange(struct join *join)
+static void exchange_copy(struct join *join)
 {
     struct rk_durable_bank *bank = join->bank;
     struct rk_replica *replica = bank->replica;
@@ -251,7 +251,7 @@ static enum rankd_status try_join(struct join *join, struct rk_err *err)
     const struct rk_bank_position now = rk_bank_now(join->memory);
     if (now.version != join->place.version || now.end != join->end)
         return damaged(join, "its batches end elsewhere than its index", err);
-    exchange(join);
+    exchange_copy(join);
     return RANKD_OK;
 }
 
