@@ -8,7 +8,10 @@
  *
  *   y'   = y + Λ·g                       each rounded to FP32
  *   Δ    = rk(y) - rk(y')
- *   grad = (-w·Δ)/Λ                      w = weight of the list in the whole loss */
+ *   grad = (-w·Δ)/Λ                      w = weight of the list in the whole loss
+ *
+ * or, with the unit scale, (-w·Δ)/S with S = Σ|Δ| over all items of the list: a badly ranked list has many
+ * large Δ, and with Λ as the divisor a few such lists are nearly all of a batch's gradient. */
 #ifndef RK_BLACKBOX_H
 #define RK_BLACKBOX_H
 
@@ -22,10 +25,12 @@
 struct rk_blackbox {
     const struct rk_loss *loss;
     struct rk_loss_params params; /* of the request, for the loss */
+    enum rk_target_rule rule;     /* what grades may be */
     double margin;                /* relevant scores are lowered, the others raised by half of it */
     double lambda;                /* λ as given */
     bool lambda_per_n;            /* Λ = λ·n; else Λ = λ */
     bool lambda_batch_scope;      /* Λ is multiplied by the list's w too */
+    bool unit_scale;              /* the gradient is divided by S; else by Λ */
 };
 
 /* Those of a request for a loss (checked). On normalized embeddings, the margin is 0.1 unless one was sent.
@@ -45,24 +50,34 @@ struct rk_list_out {
     size_t room;
 
     /* Out. */
-    double loss;    /* of the list, before w */
-    double lambda;  /* Λ */
-    size_t nonzero; /* differentiable items with Δ != 0. In the range of w and λ their gradient does not
-                       vanish in FP32 */
-    size_t deltas;  /* sparse: entries. More than `room`: what was written is not to be used; call again */
-    bool stalled;   /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
+    double loss;     /* of the list, before w */
+    double lambda;   /* Λ */
+    double divisor;  /* grad = (-w·Δ)/divisor: Λ, or S with the unit scale; Λ if nothing moved */
+    size_t nonzero;  /* differentiable items with Δ != 0. In the range of w and λ their gradient does not
+                        vanish in FP32 */
+    size_t deltas;   /* sparse: entries. More than `room`: what was written is not to be used; call again */
+    bool stalled;    /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
+    uint64_t jumped; /* pairs that changed places: Σ|Δ| of the irrelevant items (only with gradient) */
     uint64_t abs_differentiable; /* Σ|Δ| of differentiable items, relevant ones included; only where
                                     differentiable < items */
     uint64_t abs_bank;           /* and of the others */
     uint32_t nan;                /* position of the first NaN, if the status is RANKD_INVALID */
 };
 
-/* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant items. */
+/* What the memory of a list depends on beside its size. */
+enum rk_list_wants {
+    RK_LIST_LOSS = 0,
+    RK_LIST_GRADIENT = 1, /* the gradient too */
+    RK_LIST_GRADES = 2    /* its segments have grades */
+};
+
+/* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant items.
+ * `wants`: of enum rk_list_wants. */
 size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
-                       unsigned threads, bool gradient);
+                       unsigned threads, unsigned wants);
 
 /* The most of these for any p, any kernels and up to that many threads. */
-size_t rk_list_scratch_most(uint32_t items, enum rk_dtype dtype, unsigned threads, bool gradient);
+size_t rk_list_scratch_most(uint32_t items, enum rk_dtype dtype, unsigned threads, unsigned wants);
 
 /* For lists that are not computed because p = 0: does an item that is not ignored have no score, and which is
  * the first (position; 0 if there is none)? */

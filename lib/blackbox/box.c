@@ -21,11 +21,13 @@ struct rk_blackbox rk_blackbox_of(const struct rk_request *request)
     return (struct rk_blackbox){
         .loss = request->model->loss,
         .params = rk_loss_params_of(params),
+        .rule = rk_target_rule_of(request),
         .margin = !given && rk_request_normalizes(request) ? MARGIN_NORMALIZED
                   : given || !rk_request_embeds(request)   ? params->margin
                                                            : 0.0,
         .lambda = params->lambda,
         .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED,
         .lambda_batch_scope = params->lambda_scope == RK_SCOPE_BATCH,
+        .unit_scale = params->gradient_scale == RK_SCALE_UNIT,
     };
 }

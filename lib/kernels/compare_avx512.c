@@ -92,7 +92,7 @@ static void put_lanes(const uint32_t *position, unsigned lanes, __m512i delta,
     float value[16];
     int32_t whole[16];
     if (writer->dense)
-        _mm512_storeu_ps(value, rk_gradient_values_avx512(delta, writer->w, writer->lambda));
+        _mm512_storeu_ps(value, rk_gradient_values_avx512(delta, writer->w, writer->divisor));
     _mm512_storeu_si512(whole, delta);
     for (; lanes; lanes &= lanes - 1) {
         unsigned lane = (unsigned)__builtin_ctz(lanes);
@@ -187,7 +187,7 @@ RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, bool f
         if (writer->dense && move->differentiable)
             clear_lanes(writer->dense + span->position + at, here);
         if (filters ||
-            __builtin_expect(in[v] & here, 0)) /* so many vectors have one that a branch would mislead */
+            __builtin_expect(in[v] & here, 0)) /* without a filter most vectors have one: no branch helps */
             put_aside(aside, rk_lanes_irrelevant(span->targets, at, in[v] & here), s[v], span->position + at);
     }
 }

@@ -134,6 +134,14 @@ void rk_stream_list_restart(struct rk_stream_list *list)
     list->failed = false;
 }
 
+/* Every relevant item has the gain 1. Lists with grades are computed from rows. */
+static double loss_of(const struct rk_retrieval *run, const struct rk_stream_list *list,
+                      const struct rk_list_work *work, double *slope)
+{
+    const struct rk_ranked ranked = {.p = list->p, .irrelevant_above = work->irrelevant_above};
+    return rk_loss_list(run->box.loss, &run->box.params, &ranked, slope);
+}
+
 void rk_stream_list_window(const struct rk_retrieval *run, struct rk_stream_list *list,
                            struct rk_list_work *work, size_t sampled, size_t total)
 {
@@ -142,7 +150,7 @@ void rk_stream_list_window(const struct rk_retrieval *run, struct rk_stream_list
     add_up(list, work->irrelevant_above);
     for (uint32_t k = 0; k < p; k++)
         work->irrelevant_above[k] = at_least(work->irrelevant_above[k], scale);
-    (void)rk_loss_list(run->box.loss, &run->box.params, p, work->irrelevant_above, work->slope);
+    (void)loss_of(run, list, work, work->slope);
     list->perturbed_upper_bound[0] = -INFINITY;
     for (uint32_t k = 1; k <= p; k++) {
         float reach = perturbed_upper_bound_of(run, list, p - k, work->slope[p - k]);
@@ -242,11 +250,11 @@ static bool move(const struct rk_retrieval *run, struct rk_stream_list *list, st
 }
 
 /* Δ of the kept items in the place of their scores, those without one dropped; their places among the
- * thresholds before and after are counted. Returns how many are left. */
-static size_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *list,
-                     const struct rk_threshold_index *after, struct rk_list_work *work)
+ * thresholds before and after are counted. Returns Σ|Δ|. */
+static uint64_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *list,
+                       const struct rk_threshold_index *after, struct rk_list_work *work)
 {
-    size_t left = 0;
+    uint64_t sum = 0;
     uint32_t before_of[RK_LINK + RK_THRESHOLD_INDEX_PAD];
     for (struct rk_link *link = list->first; link; link = link->next) {
         uint32_t kept = 0;
@@ -259,11 +267,11 @@ static size_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *
             link->position[kept] = link->position[i];
             link->delta[kept] = delta;
             kept += delta != 0;
+            sum += (uint64_t)(delta < 0 ? -(int64_t)delta : (int64_t)delta);
         }
         link->count = kept;
-        left += kept;
     }
-    return left;
+    return sum;
 }
 
 /* From numbers of kept items by place to numbers at or above each threshold. */
@@ -284,7 +292,7 @@ static void differentiate(const struct rk_retrieval *run, const struct rk_tile_k
     struct rk_threshold_index after = rk_threshold_index_make(work->after, p, work->base);
     memset(work->below, 0, (p + (size_t)1) * sizeof *work->below);
     memset(work->below_after, 0, (p + (size_t)1) * sizeof *work->below_after);
-    size_t jumped = settle(tile, list, &after, work);
+    list->jumped = settle(tile, list, &after, work);
     from_above(work->below, p);
     from_above(work->below_after, p);
     /* What relevant item i left behind on its way up are the kept items at or above it before, less those
@@ -295,7 +303,9 @@ static void differentiate(const struct rk_retrieval *run, const struct rk_tile_k
         uint32_t i = work->argsort[k];
         list->delta[i] -= (int32_t)(k + 1 + work->key[i] + work->below_after[p - k]);
     }
-    *stalled = run->query[list->q].loss > 0 && jumped == 0;
+    *stalled = run->query[list->q].loss > 0 && list->jumped == 0;
+    const double sum = rk_unit_scale_sum(list->delta, p, list->jumped);
+    list->divisor = run->box.unit_scale && sum > 0 ? sum : list->lambda;
 }
 
 void rk_stream_list_finish(const struct rk_retrieval *run, const struct rk_tile_kernels *tile,
@@ -305,8 +315,7 @@ void rk_stream_list_finish(const struct rk_retrieval *run, const struct rk_tile_
     if (list->failed)
         return;
     add_up(list, work->irrelevant_above);
-    run->query[list->q].loss = rk_loss_list(run->box.loss, &run->box.params, list->p, work->irrelevant_above,
-                                            run->gradient ? work->slope : NULL);
+    run->query[list->q].loss = loss_of(run, list, work, run->gradient ? work->slope : NULL);
     if (run->gradient)
         differentiate(run, tile, list, work, stalled);
 }

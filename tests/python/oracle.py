@@ -22,7 +22,7 @@ def ranks(scores, relevant=None):
     return out
 
 
-def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", weight="loglog"):
+def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", weight="loglog", scale="lambda"):
     """Loss of a list, its gradient at w = 1, whether it is valid, whether it is stalled, and P."""
     keep = np.flatnonzero(np.asarray(targets) != -1)
     relevant = np.asarray(targets)[keep] == 1
@@ -46,7 +46,8 @@ def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", we
     moved = y.copy()
     moved[mine] = (y[mine].astype(np.float64) + strength * g).astype(np.float32)
     difference = rk - ranks(moved, relevant)
-    gradient[keep] = -difference / strength
+    total = np.abs(difference).sum()
+    gradient[keep] = -difference / (max(total, 1) if scale == "unit" else strength)
     stalled = bool(loss > 0) and not np.any(difference[~relevant])
     return float(loss), gradient, True, stalled, P
 
@@ -74,8 +75,8 @@ def unit(vectors):
 
 
 def embeddings_batch(model, embeddings, labels, ids=None, refs=None, ref_labels=None, ref_ids=None, memory=None,
-                     memory_labels=None, memory_ids=None, normalize=True, margin=0.1, similarity=None, **options):
-    """Embeddings ranked against batch, references and memory (already as stored). Returns loss, gradient [B, dim],
+                     memory_labels=None, memory_ids=None, normalize=True, margin=0.1, similarity=None, gallery="all", relevance=None, **options):
+    """Embeddings ranked against batch (unless gallery is "references"), references and memory (already as stored). Returns loss, gradient [B, dim],
     gradient of the references [R, dim], number of valid lists. The matrix of similarities may be given."""
     B, dim = np.shape(embeddings)
     none = np.zeros((0, dim), np.float32)
@@ -84,11 +85,18 @@ def embeddings_batch(model, embeddings, labels, ids=None, refs=None, ref_labels=
     prepare = unit if normalize else (lambda v: np.asarray(v, np.float32))
     own, other = prepare(embeddings), prepare(refs) if R else none
     items = np.concatenate([own, other, memory]).astype(np.float32)
+    labels = np.full(B, -1) if relevance is not None else labels
+    ref_labels = np.full(R, -1) if relevance is not None else ref_labels
     item_labels = np.concatenate([labels, ref_labels if R else [], memory_labels if M else []]).astype(np.int64)
     names = [np.full(k, -1) if x is None else np.asarray(x) for x, k in ((ids, B), (ref_ids, R), (memory_ids, M))]
     item_ids = np.concatenate(names)
     S = own @ items.T if similarity is None else similarity
     T = ((item_labels[None] == np.asarray(labels)[:, None]) & (np.asarray(labels)[:, None] != -1)).astype(np.int64)
+    if relevance is not None:
+        T = np.asarray(relevance).astype(np.int64)
+        T = np.hstack([np.full((B, B), -1), T]) if gallery == "references" else T.copy()
+    if gallery == "references":
+        T[:, :B] = -1
     T[np.arange(B), np.arange(B)] = -1
     T[(item_ids[None] == names[0][:, None]) & (names[0][:, None] != -1)] = -1
     loss, G, _, V, _ = batch(model, S, T, margin=margin, **options)
