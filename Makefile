@@ -77,7 +77,7 @@ $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/libr
 all: $(BUILD)/rankd
 
 # A part adds itself to a general target by naming it: `bench: bench-engine`, `soak: soak-bank`, `install: install-client`.
-include $(wildcard */*.mk tests/bench/*.mk) lib/cuda/cuda.mk server/api/page.mk
+include $(wildcard */*.mk tests/bench/*.mk) lib/cuda/cuda.mk server/api/page.mk server/bank_store/bank_store.mk
 
 help:
 	@echo 'make            build the daemon and the libraries into $(BUILD)/'

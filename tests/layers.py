@@ -25,7 +25,7 @@ import sys
 # The order, lowest first. A name is a room (a folder) or a file of the top folder; rooms in one set do not see each other.
 ORDER = {
     "lib": ["base", "request", "losses", "kernels", "blackbox", "bank", "device", {"scores", "retrieval"}, {"engine.c", "engine.h"}],
-    "server": ["config", "base", "access", "codec", "store", "bank", "exec", "regions", "api", {"http", "ring"},
+    "server": ["config", "base", "access", "codec", "store", "bank_store", "bank", "exec", "regions", "api", {"http", "ring"},
                {"app.c", "app.h", "main.c", "detach.c", "detach.h", "health.c", "health.h"}],
 }
 # The plugin is built apart: it shares headers of these rooms, and nobody includes it.
