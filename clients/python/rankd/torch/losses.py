@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._names import LOSSES
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
 from . import joint, joint_scores
@@ -26,8 +27,7 @@ from .tracing import untraced
 from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
-_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
-             "list_weight")  # what may be None
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets", "list_weight")  # may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
@@ -267,9 +267,6 @@ class _ScoresLoss(RankLoss):
             raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
         self.reduction = reduction
         self.valid: torch.Tensor | None = None
-        if reduction == "none" and self.team is not None:
-            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
-                             "one of the two out")
         self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
@@ -350,10 +347,11 @@ class _ScoresLoss(RankLoss):
 
 class APLoss(_ScoresLoss):
     """1 - Average Precision over scores and targets. `axis`, `interclass` and `bank` (a score bank) are for detection;
-    `margin` must be given. With reduction="none" a call gives the loss of each list, not their average. The other
-    arguments are RankLoss's."""
+    `margin` must be given. With reduction="none" a call gives the loss of each list, not their average. With `top_k` the
+    loss counts ranks up to this one only; gradients are those of the loss without the cut, so that relevant items
+    beyond it are pulled up too. The other arguments are RankLoss's."""
 
-    def __init__(self, *, margin: float | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
+    def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
                  reduction: str | None = None, bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
@@ -362,6 +360,7 @@ class APLoss(_ScoresLoss):
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state, distributed=distributed)
+        self.options["top_k"] = top_k
 
 
 class RecallLoss(_ScoresLoss):
@@ -382,27 +381,29 @@ class RecallLoss(_ScoresLoss):
 
 
 class RetrievalLoss(RankLoss):
-    """AP or recall loss of embeddings and labels: each item ranks all others of the batch, the
-    references and the bank by cosine (inner product with normalize=False); items with its label
-    should come first.
+    """The loss `model` (rankd.LOSSES) of embeddings and labels: each item ranks all others of the
+    batch, the references and the bank by cosine (inner product with normalize=False); items with
+    its label should come first. An equal label is a grade of 1 to "ndcg", which takes no bank.
 
     `gallery` "references": each query ranks the references (documents) and the bank, not the other
     queries, and it is the references that are appended to the bank.
     `bank` names an embedding bank that exists already (client.banks.create). In training mode with
     grad enabled each batch is appended to it after the ranking; in eval mode or under no_grad the
     batch is only ranked against it.
-    `margin` is 0.1 by default; without normalize it must be given. The other arguments are RankLoss's.
+    `margin` is 0.1 by default; without normalize it must be given. `gain` and `top_k`: see
+    NDCGLoss; `parameters`: see ScoresLoss. The other arguments are RankLoss's.
     """
 
     def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 distributed: Any = False, client: Client | str | None = None, gallery: str = "all") -> None:
+                 distributed: Any = False, client: Client | str | None = None, gallery: str = "all", gain: str | None = None,
+                 top_k: int | None = None, **parameters: Any) -> None:
         if gallery not in ("all", "references"):
             raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
-        if model not in ("ap", "recall"):
-            raise ValueError(f"model is {model!r}; it may be 'ap' or 'recall'")
+        if model not in LOSSES:
+            raise ValueError(f"model is {model!r}; it may be {', '.join(map(repr, LOSSES))}")
         if weight is not None and model != "recall":
             raise ValueError("weight belongs to the recall loss: RetrievalLoss('recall', weight=…)")
         if margin is None:
@@ -415,7 +416,8 @@ class RetrievalLoss(RankLoss):
                          distributed=distributed, learning=Learning.of_embeddings())
         self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
         self.gallery = gallery
-        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery)
+        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
+                            top_k=top_k, **parameters)
 
     @untraced
     @together
@@ -436,8 +438,8 @@ class RetrievalLoss(RankLoss):
                       and the bank's too; -1 = none
         enqueue_mask  [B] bool ([R] if the gallery is "references"): the items to append to the bank
         relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and ref_labels and without a
-                      bank: 1 relevant, 0 irrelevant, -1 ignored; the batch, then the references. The
-                      own column is ignored
+                      bank: 1 relevant ("ndcg": a grade above 0), 0 irrelevant, -1 ignored; the batch,
+                      then the references. The own column is ignored
         list_weight   [B], 0 or more: multiplies the weight of each query in the loss; 0 skips it, and it is ranked by the
                       others all the same
         avg_factor    see APLoss
