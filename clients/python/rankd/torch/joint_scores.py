@@ -25,7 +25,7 @@ from .team import Team
 
 _SUMMED = ("lists", "lists_skipped", "lists_stalled", "gradient_nonzero")
 _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("options", "u1", 16), ("margin", "f8"), ("loss", "f8"),
-                    ("number", "f8"), ("summed", "i8", len(_SUMMED))])
+                    ("number", "f8"), ("relevant", "f8"), ("jumped", "f8"), ("summed", "i8", len(_SUMMED))])
 
 
 def check(loss: JointLoss) -> None:
@@ -50,6 +50,9 @@ def check(loss: JointLoss) -> None:
 
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss over the lists of all ranks, of which this rank gives `tensors`."""
+    if "list_weight" in tensors and loss.bank is not None:
+        raise ValueError("weight is given, distributed is set, and there is a bank: the weights of the lists that have something "
+                         "to find in the bank are not known here; leave one of the three out")
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if loss.on_nan == "propagate" and _any_without_ranking(loss, team, tensors):
@@ -65,7 +68,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         total = float((records["loss"] * shares).sum())
         value.fill_(total)
         gradients = tuple(g if g is None else g * (float(shares[team.rank]) * team.size) for g in given)
-        info = _job_info(result.info, records["summed"])
+        info = _job_info(result.info, records)
         loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())))
     return (PrecomputedLoss.apply(value, gradients, None, *inputs) if wanted else value) * loss.loss_weight
 
@@ -83,6 +86,8 @@ def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResul
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)
+    record["relevant"] = float((tensors["targets"] > 0).sum())
+    record["jumped"] = (result.info.pairs_jumped or 0.0) * float(record["relevant"][0])
     record["summed"] = [getattr(result.info, name) or 0 for name in _SUMMED]
     record["pairs"] = bool(result.loss) or bool(result.info.gradient_nonzero) or loss._has_pairs(tensors)
     return record
@@ -92,21 +97,14 @@ def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -
     """The number that the daemon divided the sum over this rank's lists by."""
     if loss.average == "sum":
         return 1.0
-    if "list_weight" in tensors:
-        relevant = _relevant(loss, tensors)
-        counts = relevant if loss.average == "micro" else (relevant > 0)
-        return float((tensors["list_weight"].detach().double() * counts.double().to(tensors["list_weight"].device)).sum())
+    weight = tensors.get("list_weight")
+    if weight is not None:
+        relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
+        counted = relevant if loss.average == "micro" else (relevant > 0).double()
+        return float((weight.detach().to("cpu", torch.float32).double() * counted).sum())
     if loss.average == "micro":
         return float((tensors["targets"] > 0).sum())
     return float(info.lists_valid)
-
-
-def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The number of relevant items of each list, [lists]."""
-    if loss.bank is not None:
-        raise ValueError("list_weight is given, distributed is set, and there is a bank: which lists are valid depends on the "
-                         "bank's items, which no answer tells; leave one of the three out")
-    return relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets"))
 
 
 def _check_margins(margins: NDArray[Any]) -> None:
@@ -116,7 +114,10 @@ def _check_margins(margins: NDArray[Any]) -> None:
                          "are not at the same step; load the state of the loss on every rank")
 
 
-def _job_info(info: LossInfo, summed: NDArray[Any]) -> LossInfo:
-    """The numbers of the whole job; those of the bank are this rank's."""
-    sums = dict(zip(_SUMMED, summed.sum(0).tolist()))
-    return dataclasses.replace(info, **{name: total for name, total in sums.items() if getattr(info, name) is not None})
+def _job_info(info: LossInfo, records: NDArray[Any]) -> LossInfo:
+    """The numbers of the whole job; those of the bank are this rank's. `pairs_jumped` is per relevant item: the mean of the
+    ranks, each weighted with the relevant items of its batch."""
+    told: dict[str, Any] = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
+    relevant = float(records["relevant"].sum())
+    told["pairs_jumped"] = float(records["jumped"].sum()) / relevant if relevant else 0.0
+    return dataclasses.replace(info, **{name: value for name, value in told.items() if getattr(info, name) is not None})
