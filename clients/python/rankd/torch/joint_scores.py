@@ -86,7 +86,7 @@ def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResul
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)
-    record["relevant"] = float((tensors["targets"] > 0).sum())
+    record["relevant"] = float(_relevant(loss, tensors).sum())
     record["jumped"] = (result.info.pairs_jumped or 0.0) * float(record["relevant"][0])
     record["summed"] = [getattr(result.info, name) or 0 for name in _SUMMED]
     record["pairs"] = bool(result.loss) or bool(result.info.gradient_nonzero) or loss._has_pairs(tensors)
@@ -97,14 +97,23 @@ def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -
     """The number that the daemon divided the sum over this rank's lists by."""
     if loss.average == "sum":
         return 1.0
-    weight = tensors.get("list_weight")
-    if weight is not None:
-        relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
-        counted = relevant if loss.average == "micro" else (relevant > 0).double()
-        return float((weight.detach().to("cpu", torch.float32).double() * counted).sum())
+    if "list_weight" in tensors:
+        relevant = _relevant(loss, tensors)
+        return float((_weight(tensors) * (relevant if loss.average == "micro" else relevant > 0)).sum())
     if loss.average == "micro":
-        return float((tensors["targets"] > 0).sum())
+        return float(_relevant(loss, tensors).sum())
     return float(info.lists_valid)
+
+
+def _weight(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The weights of the lists as the daemon has them, [lists], float64 in host memory."""
+    return tensors["list_weight"].detach().to("cpu", torch.float32).double()
+
+
+def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The number of relevant items of each list, [lists], float64 in host memory; 0 for lists that their weight skips."""
+    relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
+    return relevant * (_weight(tensors) > 0) if "list_weight" in tensors else relevant
 
 
 def _check_margins(margins: NDArray[Any]) -> None:
