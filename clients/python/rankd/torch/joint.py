@@ -105,7 +105,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         step = _begin(loss, records, wanted)
         answer, rows = _ask(loss, team, records, forms, packed, step, wanted)
         value.fill_(answer["loss"])
-        loss._keep(LossInfo(**answer["info"]), step, lambda: answer["reason"])
+        loss._keep(_info(answer["info"]), step, lambda: answer["reason"])
         gradients = [_gradient(rows, at, x, team.size) if wanted and x.requires_grad else None for at, x in enumerate(inputs)]
     mine = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if mine else value) * loss.loss_weight
@@ -201,6 +201,11 @@ def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool) -> t
     labels: dict[str, torch.Tensor] = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}
     reason = reason_for(result.info, result.loss, loss.loss_weight, lambda: loss._has_pairs(labels)) if step.counts else None
     return result, reason
+
+
+def _info(told: dict[str, Any]) -> LossInfo:
+    """JSON has no tuples."""
+    return LossInfo(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
 
 def _head(answer: dict[str, Any]) -> NDArray[np.uint8]:
