@@ -13,17 +13,21 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/signals.h"
+#include "detach.h"
 #include "health.h"
 #include "http/front.h"
 #include "rankd_streams.h"
 #include "regions/regions.h"
+#include "ring/linger.h"
 
 extern char **environ;
 
 static int complain(const struct rk_err *err)
 {
+    const int status = err->status == RANKD_INVALID ? 2 : 1;
     (void)fprintf(stderr, "rankd: %s\n", err->text);
-    return err->status == RANKD_INVALID ? 2 : 1;
+    rk_detach_end((unsigned char)status);
+    return status;
 }
 
 /* While the daemon drains: a second signal ends the waiting. */
@@ -85,12 +89,15 @@ static void tell_manager(const struct rk_app *app, const char *state)
 static int run(struct rk_app *app)
 {
     struct rk_err err = {0};
+    if (app->config.detach && rk_detach_begin(&err) != RANKD_OK)
+        return complain(&err);
     if (!rk_signals_start())
         (void)rk_fail(&err, RANKD_INTERNAL, "signals could not be set up");
     if (err.status != RANKD_OK || rk_app_start(app, &err) != RANKD_OK)
         return complain(&err);
     rk_http_announce(app->http, STDOUT_FILENO);
     tell_manager(app, "READY=1");
+    rk_detach_end(0);
     wait_for_stop(app);
     tell_manager(app, "STOPPING=1");
 
@@ -130,7 +137,8 @@ int main(int argc, char **argv)
         rk_config_reference(stdout);
         return 0;
     case RK_CONFIG_CHECK:
-        if (rk_http_check(&app.config, &err) != RANKD_OK || !(app.access = rk_access_new(&app.config, &err)))
+        if (rk_http_check(&app.config, &err) != RANKD_OK || rk_linger_check(&app.config, &err) != RANKD_OK ||
+            !(app.access = rk_access_new(&app.config, &err)))
             return complain(&err);
         rk_access_free(app.access);
         rk_config_print(&app.config, stdout);

@@ -151,6 +151,63 @@ const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_b
     return holder ? &holder->view : NULL;
 }
 
+/* The place of the oldest version that is there wholly, or else of the oldest that brought an item which is
+ * still there; the count of versions where there is none. The lock is held. */
+static size_t first_version(const struct rk_bank *bank, bool whole)
+{
+    size_t low = 0, high = bank->versions.count;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        const uint64_t end = rk_versions_at(&bank->versions, middle)->end;
+        if (whole ? window_start(bank, end) < oldest(bank) : end <= oldest(bank))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct rk_bank_snapshot *rk_bank_hold_version(struct rk_bank *bank, uint64_t version,
+                                                    uint64_t *oldest_of)
+{
+    pthread_mutex_lock(&bank->lock);
+    const struct rk_version *known = rk_versions_find(&bank->versions, version);
+    const struct rk_bank_position point = {bank->now.generation, version, known ? known->end : 0};
+    const size_t first = first_version(bank, true);
+    *oldest_of =
+        first < bank->versions.count ? rk_versions_at(&bank->versions, first)->version : bank->now.version;
+    pthread_mutex_unlock(&bank->lock);
+    return known ? rk_bank_hold_at(bank, point) : NULL;
+}
+
+void rk_bank_set_tag(struct rk_bank *bank, const unsigned char tag[RK_VERSION_TAG_BYTES])
+{
+    pthread_mutex_lock(&bank->lock);
+    struct rk_version *newest = rk_versions_find(&bank->versions, bank->now.version);
+    if (newest)
+        memcpy(newest->tag, tag, sizeof newest->tag);
+    pthread_mutex_unlock(&bank->lock);
+}
+
+bool rk_bank_tag_of(struct rk_bank *bank, uint64_t version, unsigned char tag[RK_VERSION_TAG_BYTES])
+{
+    pthread_mutex_lock(&bank->lock);
+    const struct rk_version *known = rk_versions_find(&bank->versions, version);
+    if (known)
+        memcpy(tag, known->tag, sizeof known->tag);
+    pthread_mutex_unlock(&bank->lock);
+    return known != NULL;
+}
+
+uint64_t rk_bank_oldest_version(struct rk_bank *bank)
+{
+    pthread_mutex_lock(&bank->lock);
+    const size_t first = first_version(bank, false);
+    const uint64_t found = first < bank->versions.count ? rk_versions_at(&bank->versions, first)->version : 0;
+    pthread_mutex_unlock(&bank->lock);
+    return found;
+}
+
 void rk_bank_release(const struct rk_bank_snapshot *view)
 {
     holder_drop((struct holder *)(uintptr_t)view);

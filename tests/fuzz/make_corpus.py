@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of the fuzz corpora: small valid inputs of every kind. Crashes that were found are added by hand."""
 import gzip
+import io
 import json
 import runpy
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -46,9 +48,36 @@ def tensor(name, shape, datatype, data=None, size=None):
     return made
 
 
-def npy(name, version, header, data=b""):
+def npy_file(version, header, data=b""):
     length = struct.pack("<H" if version == 1 else "<I", len(header))
-    put("array", name, b"\x01\x93NUMPY" + bytes([version, 0]) + length + header.encode() + data)
+    return b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + data
+
+
+def npy(name, version, header, data=b""):
+    put("array", name, b"\x01" + npy_file(version, header, data))
+
+
+def npz(name, packed, wide=False, **arrays):
+    """Arrays by name: type and values. `wide`: with zip64 fields."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
+        for array, (descr, form, values) in arrays.items():
+            header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({len(values)},), }}"
+            with archive.open(zipfile.ZipInfo(f"{array}.npy"), "w", force_zip64=wide) as member:
+                member.write(npy_file(1, header, struct.pack(f"<{len(values)}{form}", *values)))
+    put("batch", name, b"\x01" + file.getvalue())
+
+
+def batches():
+    flat = {"scores": ("<f4", "f", (0.9, 0.8, 0.7)), "targets": ("|i1", "b", (0, 1, 0)), "offsets": ("<i8", "q", (0, 1, 3))}
+    npz("npz_stored", False, **flat)
+    npz("npz_zip64", False, wide=True, **flat)
+    npz("npz_deflated", True, list_weight=("<f4", "f", (1.0, 0.5)), **flat)
+    npz("npz_other_array", False, scores=flat["scores"], labels=flat["targets"])
+    put("batch", "npz_no_member", b"\x01PK\x05\x06" + bytes(18))
+    put("batch", "letor", b"\x00# made\n2 qid:1 1:0.5 3:-1e3 # a\n0 qid:1 2:1\r\n\n1 qid:7\n")
+    put("batch", "letor_feature", b"\x081 qid:4 1:0 3:0.25\n0 qid:4 3:inf\n")
+    put("batch", "letor_apart", b"\x001 qid:4\n0 qid:5\n0 qid:4\n")
 
 
 def arrays():
@@ -129,6 +158,7 @@ def main():
     put("run", "ap_any_parameters", bytes([0, 0x20, 2, 30, 0xff, 0x81, 8]) + struct.pack("<3d", 1e-3, 0.1, 0.5) + varied)
     json_tensors()
     arrays()
+    batches()
     replies()
     text = b'{"inputs": []}' * 20
     put("inflate", "gzip", b"\x01" + gzip.compress(text, mtime=0))

@@ -19,6 +19,7 @@ from .convert import loss_type
 from .gradient import PrecomputedLoss
 from .joint import JointLoss, check_settings, digest, settings
 from .learning import reason_for
+from .lists import relevant_in_lists
 from .schedule import Step
 from .team import Team
 
@@ -49,6 +50,9 @@ def check(loss: JointLoss) -> None:
 
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss over the lists of all ranks, of which this rank gives `tensors`."""
+    if "list_weight" in tensors and loss.bank is not None:
+        raise ValueError("weight is given, distributed is set, and there is a bank: the weights of the lists that have something "
+                         "to find in the bank are not known here; leave one of the three out")
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if loss.on_nan == "propagate" and _any_without_ranking(loss, team, tensors):
@@ -93,25 +97,14 @@ def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -
     """The number that the daemon divided the sum over this rank's lists by."""
     if loss.average == "sum":
         return 1.0
-    if "list_weight" in tensors:
-        relevant = _relevant(loss, tensors)
-        counts = relevant if loss.average == "micro" else (relevant > 0)
-        return float((tensors["list_weight"].detach().double() * counts.double().to(tensors["list_weight"].device)).sum())
+    weight = tensors.get("list_weight")
+    if weight is not None:
+        relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
+        counted = relevant if loss.average == "micro" else (relevant > 0).double()
+        return float((weight.detach().to("cpu", torch.float32).double() * counted).sum())
     if loss.average == "micro":
         return float((tensors["targets"] > 0).sum())
     return float(info.lists_valid)
-
-
-def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The number of relevant items of each list, [lists]."""
-    if loss.bank is not None:
-        raise ValueError("list_weight is given, distributed is set, and there is a bank: which lists are valid depends on the "
-                         "bank's items, which no answer tells; leave one of the three out")
-    relevant = (tensors["targets"] > 0).long()
-    if "offsets" not in tensors:
-        return relevant.sum(loss.options["axis"])
-    sums = torch.cat([relevant.new_zeros(1), relevant.cumsum(0)])
-    return sums[tensors["offsets"].to(sums.device)].diff()
 
 
 def _check_margins(margins: NDArray[Any]) -> None:

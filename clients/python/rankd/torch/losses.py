@@ -27,7 +27,8 @@ from .tracing import untraced
 from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
-_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets", "list_weight")  # may be None
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
+             "list_weight")  # what may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
@@ -168,8 +169,8 @@ class RankLoss(nn.Module):
         """The shape of what the loss gives back."""
         return ()
 
-    def _options(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Arguments of the client beside the tensors."""
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the client beside the inputs."""
         return self.options
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -267,6 +268,9 @@ class _ScoresLoss(RankLoss):
             raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
         self.reduction = reduction
         self.valid: torch.Tensor | None = None
+        if reduction == "none" and self.team is not None:
+            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
+                             "one of the two out")
         self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
@@ -304,8 +308,8 @@ class _ScoresLoss(RankLoss):
     def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
         return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
 
-    def _options(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {**self.options, "axis": None, "interclass": None} if "offsets" in tensors else self.options
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {**self.options, "axis": None, "interclass": None} if "offsets" in inputs else self.options
 
     def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         if result.list_loss is None:
@@ -451,6 +455,9 @@ class RetrievalLoss(RankLoss):
         if relevance is not None and self.team is not None:
             raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
                             "items of the others: give labels")
+        if list_weight is not None and self.team is not None:
+            raise TypeError("list_weight is given to a loss with distributed=True, which weighs all queries alike: leave one of the "
+                            "two out")
         if relevance is None and (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
         if self.gallery == "all" and self.team is None:
