@@ -99,12 +99,12 @@ static void draw_params(struct test_call *call, struct test_random *random)
 
 static void draw_case(struct scores_case *c, const struct draw *draw, struct test_random *random)
 {
-    static const char *const models[] = {"ap", "recall", "rank", "rank_vjp"};
+    static const char *const models[] = {"ap", "recall", "rank", "rank_vjp", "ndcg", "mrr"};
     static const enum rk_dtype score_dtypes[] = {RK_FP32, RK_FP16, RK_FP64, RK_BF16};
     static const enum rk_dtype target_dtypes[] = {RK_INT8, RK_UINT8, RK_INT64, RK_FP32};
     memset(c, 0, sizeof *c);
     struct test_call *call = &c->call;
-    test_call_start(call, draw->model ? draw->model : models[test_below(random, 4)], 0);
+    test_call_start(call, draw->model ? draw->model : models[test_below(random, 6)], 0);
     draw_params(call, random);
     const double relevant = draw->relevant < 0 ? test_uniform(random) : draw->relevant;
     const bool columns = call->request.params.axis == RK_AXIS_COLUMNS && call->request.model->loss;
@@ -128,7 +128,7 @@ static void draw_case(struct scores_case *c, const struct draw *draw, struct tes
     void *targets = bytes ? (void *)draw_targets(c, random, n, relevant) : keep(c, n * sizeof(int64_t));
     test_input(call, RK_IN_TARGETS, bytes ? RK_INT8 : target_dtypes[test_below(random, 4)], rows, width,
                targets);
-    if (test_below(random, 3) == 0)
+    if (test_below(random, 3) == 0 && !rk_model_graded(call->request.model))
         draw_bank(c, random, lists, relevant);
 }
 
@@ -299,9 +299,21 @@ static void requests_on_embeddings_take_no_more_than_they_cost(void **state)
                                      .with_id = test_below(&random, 2) ? 0 : 0.5,
                                      .ids = 5,
                                      .dtype = RK_FP32,
+                                     .references = test_below(&random, 2),
                                      .bank = test_below(&random, 2) ? RK_FP32 : RK_FP16,
                                      .chunk = 400},
             &random);
+    for (int round = 0; round < 100; round++)
+        try_retrieval((struct retrieval_shape){.batch = 1 + test_below(&random, 60),
+                                               .refs = 1 + test_below(&random, 50),
+                                               .dim = 1 + test_below(&random, 20),
+                                               .with_id = test_below(&random, 2) ? 0 : 0.5,
+                                               .ids = 5,
+                                               .dtype = RK_FP32,
+                                               .references = test_below(&random, 2),
+                                               .relevance = test_uniform(&random),
+                                               .target = test_below(&random, 2) ? RK_INT8 : RK_FP32},
+                      &random);
     /* In tiles, with few relevant items and with many. */
     for (int64_t labels = 10; labels <= 1000; labels *= 100)
         try_retrieval((struct retrieval_shape){.batch = 200,

@@ -36,19 +36,19 @@ static void an_input_that_is_missing_is_named(void **state)
     struct test_call call;
     start(&call, "ap");
     call.request.in[RK_IN_TARGETS].data = NULL;
-    refused_invalid(&call,
-                    "input targets is missing; model ap takes scores and targets, or embeddings and labels");
+    refused_invalid(&call, "input targets is missing; model ap takes scores and targets, or embeddings and "
+                           "labels (or relevance)");
     start(&call, "recall");
     call.request.in[RK_IN_SCORES].data = NULL;
-    refused_invalid(
-        &call, "input scores is missing; model recall takes scores and targets, or embeddings and labels");
+    refused_invalid(&call, "input scores is missing; model recall takes scores and targets, or embeddings "
+                           "and labels (or relevance)");
     start(&call, "rank_vjp");
     refused_invalid(&call, "input upstream is missing; model rank_vjp takes scores and upstream");
     start(&call, "ap");
     call.request.in[RK_IN_SCORES].data = call.request.in[RK_IN_TARGETS].data = NULL;
     test_input(&call, RK_IN_EMBEDDINGS, RK_FP32, 2, 3, scores);
-    refused_invalid(&call,
-                    "input labels is missing; model ap takes scores and targets, or embeddings and labels");
+    refused_invalid(&call, "input labels is missing; model ap takes scores and targets, or embeddings and "
+                           "labels (or relevance)");
 }
 
 static void an_input_that_does_not_belong_is_named(void **state)
@@ -62,12 +62,12 @@ static void an_input_that_does_not_belong_is_named(void **state)
     test_input(&call, RK_IN_EMBEDDINGS, RK_FP32, 2, 3, scores);
     refused_invalid(&call,
                     "input scores cannot be sent with embeddings; model ap takes scores and targets, or "
-                    "embeddings and labels");
+                    "embeddings and labels (or relevance)");
     start(&call, "ap");
     test_vector(&call, RK_IN_IDS, RK_INT64, 2, scores);
     refused_invalid(&call,
                     "input ids goes with embeddings, which were not sent; model ap takes scores and targets, "
-                    "or embeddings and labels");
+                    "or embeddings and labels (or relevance)");
 }
 
 static void a_tensor_of_the_wrong_type_or_shape_is_named(void **state)
@@ -79,8 +79,9 @@ static void a_tensor_of_the_wrong_type_or_shape_is_named(void **state)
     refused_invalid(&call, "input scores has datatype INT32; it must be FP16, BF16, FP32 or FP64");
     start(&call, "ap");
     call.request.in[RK_IN_TARGETS].dtype = RK_FP64;
-    refused_invalid(&call,
-                    "input targets has datatype FP64; it must be BOOL, UINT8, INT8, INT32, INT64 or FP32");
+    refused_invalid(
+        &call, "input targets has datatype FP64; it must be BOOL, UINT8, INT8, INT32, INT64, FP16, BF16 or "
+               "FP32");
     start(&call, "ap");
     call.request.in[RK_IN_SCORES].dtype = (enum rk_dtype)99;
     refused_invalid(&call, "input scores has datatype ?; it must be FP16, BF16, FP32 or FP64");
@@ -241,14 +242,15 @@ static void a_parameter_of_another_model_is_named(void **state)
     refused_invalid(&call, "parameter weight does not belong to model ap with scores; it goes with recall");
     start(&call, "rank");
     test_number(&call, "lambda", 2);
-    refused_invalid(&call,
-                    "parameter lambda does not belong to model rank; it goes with ap, recall, rank_vjp");
+    refused_invalid(
+        &call,
+        "parameter lambda does not belong to model rank; it goes with ap, recall, ndcg, mrr, rank_vjp");
     start(&call, "recall");
     assert_int_equal(rk_param_set_flag(&call.request.params, rk_param_find("normalize"), true, &call.err),
                      RANKD_OK);
     refused_invalid(&call,
                     "parameter normalize does not belong to model recall with scores; it goes with ap with "
-                    "embeddings, recall with embeddings");
+                    "embeddings, recall with embeddings, ndcg with embeddings, mrr with embeddings");
 }
 
 static void a_parameter_that_no_table_checked_is_checked(void **state)

@@ -25,7 +25,7 @@ from .tracing import untraced
 from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
-_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids")  # what may be None
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance")  # what may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
@@ -310,6 +310,8 @@ class RetrievalLoss(RankLoss):
     references and the bank by cosine (inner product with normalize=False); items with its label
     should come first.
 
+    `gallery` "references": each query ranks the references (documents) and the bank, not the other
+    queries, and it is the references that are appended to the bank.
     `bank` names an embedding bank that exists already (client.banks.create). In training mode with
     grad enabled each batch is appended to it after the ranking; in eval mode or under no_grad the
     batch is only ranked against it.
@@ -320,7 +322,9 @@ class RetrievalLoss(RankLoss):
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 distributed: Any = False, client: Client | str | None = None) -> None:
+                 distributed: Any = False, client: Client | str | None = None, gallery: str = "all") -> None:
+        if gallery not in ("all", "references"):
+            raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
         if model not in ("ap", "recall"):
             raise ValueError(f"model is {model!r}; it may be 'ap' or 'recall'")
         if weight is not None and model != "recall":
@@ -334,34 +338,46 @@ class RetrievalLoss(RankLoss):
                          lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
                          distributed=distributed, learning=Learning.of_embeddings())
         self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
-        self.options.update(normalize=normalize, weight=weight)
+        self.gallery = gallery
+        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery)
 
     @untraced
     @together
-    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, *, ids: torch.Tensor | None = None,
-                enqueue_mask: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
-                ref_labels: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
-                avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
+                ref_labels: torch.Tensor | None = None, *, ids: torch.Tensor | None = None,
+                enqueue_mask: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
+                relevance: torch.Tensor | None = None, avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the embeddings' device.
 
         embeddings    [B, dim], any float type, not normalized
         labels        [B] integer; equal = relevant, -1 = relevant to nothing
-        ids           [B] int64 names of the items: a query ignores items with its own id; -1 = none
-        enqueue_mask  [B] bool: the items to append to the bank
-        ref_emb, ref_labels, ref_ids: [R, dim], [R], [R]: more items for the batch to rank, not queries (other trainers'
-                      shards, gathered). They receive a gradient too, if they require one, and are
-                      not appended. Not together with a bank in a job of several trainers, which
-                      would rank items twice
+        ref_emb, ref_labels, ref_ids: [R, dim], [R], [R]: more items for the batch to rank, not queries (documents; other
+                      trainers' shards, gathered). They receive a gradient too, if they require one.
+                      Unless the gallery is "references" they are not appended, and not possible
+                      together with a bank in a job of several trainers, which would rank items twice
+        ids           [B] int64 names of the items: a query ignores items with its own id, references
+                      and the bank's too; -1 = none
+        enqueue_mask  [B] bool ([R] if the gallery is "references"): the items to append to the bank
+        relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and ref_labels and without a
+                      bank: 1 relevant, 0 irrelevant, -1 ignored; the batch, then the references. The
+                      own column is ignored
         avg_factor    see APLoss
         """
-        if (ref_emb is None) != (ref_labels is None):
+        if labels is None and relevance is None:
+            raise TypeError("labels is a NoneType; it must be a torch.Tensor, unless relevance is given")
+        if labels is not None and relevance is not None:
+            raise TypeError("labels and relevance are given; relevance stands in place of labels")
+        if relevance is not None and self.team is not None:
+            raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
+                            "items of the others: give labels")
+        if relevance is None and (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
-        if self.team is None:
+        if self.gallery == "all" and self.team is None:
             refuse_double(self.memory, ref_emb)
         differentiable = {"embeddings": embeddings}
         if ref_emb is not None:
             differentiable["ref_embeddings"] = ref_emb
-        rest = {"labels": labels, "ids": ids, "ref_labels": ref_labels, "ref_ids": ref_ids,
+        rest = {"labels": labels, "ids": ids, "ref_labels": ref_labels, "ref_ids": ref_ids, "relevance": relevance,
                 "enqueue_mask": enqueue_mask if self.bank is not None else None}
         return self._evaluate(differentiable, rest, avg_factor)
 
@@ -369,7 +385,10 @@ class RetrievalLoss(RankLoss):
         return joint.evaluate(self, team, tensors, inputs)
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
-        before, self._label = self._label, only_label(tensors["labels"], tensors.get("ref_labels"))
+        if "relevance" in tensors:
+            return pairs_in_scores(tensors["relevance"], 1, 0.0)
+        ranked = [tensors.get("ref_labels")] if self.gallery == "references" else [tensors["labels"], tensors.get("ref_labels")]
+        before, self._label = self._label, only_label(*ranked)
         if self._label is None:
             return True
         return bool(self.info is not None and self.info.bank_items) and self._label != before  # the bank has others
