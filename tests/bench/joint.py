@@ -76,12 +76,15 @@ def trainer(rank, rendezvous, url, ranks, rows, dim, results):
         times = {name: [] for name in found}
         for turn in range(ROUNDS + 1):
             for name, (step, crit) in found.items():
+                if name == "peer" and turn > 2:
+                    continue
                 dist.barrier()
                 begun = time.perf_counter()
-                for _ in range(STEPS):
+                steps = 1 if name == "peer" else STEPS  # that takes seconds
+                for _ in range(steps):
                     step(crit, embeddings, labels)
                 dist.barrier()
-                times[name] += [(time.perf_counter() - begun) / STEPS * 1e3] if turn else []
+                times[name] += [(time.perf_counter() - begun) / steps * 1e3] if turn else []
         if rank == 0:
             results.put(times)
     dist.barrier()
