@@ -31,6 +31,7 @@ static struct rankd_tensor input(int port, const struct ctl_array *array)
 
 static void print_json(const struct rankd_reply *reply)
 {
+    double jumped;
     json_t *out = json_pack("{s:f, s:I, s:I}", "loss", reply->loss, "lists", (json_int_t)reply->lists,
                             "lists_skipped", (json_int_t)reply->lists_skipped);
     json_t *losses = json_array();
@@ -44,6 +45,8 @@ static void print_json(const struct rankd_reply *reply)
         json_object_set_new(out, "lists_stalled", json_integer((json_int_t)reply->lists_stalled));
         json_object_set_new(out, "gradient_nonzero", json_integer((json_int_t)reply->gradient_nonzero));
     }
+    if (rankd_reply_number(reply, "pairs_jumped", &jumped) == RANKD_OK)
+        json_object_set_new(out, "pairs_jumped", json_real(jumped));
     json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     putchar('\n');
     json_decref(out);
@@ -58,6 +61,9 @@ static void print_table(const struct rankd_reply *reply)
         printf("gradient          %" PRIu64 " elements are not zero; %" PRIu64
                " lists have a loss and no gradient\n",
                reply->gradient_nonzero, reply->lists_stalled);
+    double jumped;
+    if (rankd_reply_number(reply, "pairs_jumped", &jumped) == RANKD_OK)
+        printf("reach             %.9g pairs changed places for each relevant item\n", jumped);
     const struct rankd_tensor *list_loss = &reply->outputs[RANKD_OUT_LIST_LOSS];
     uint64_t count = list_loss->data ? list_loss->bytes / sizeof(float) : 0, shown = count < 20 ? count : 20;
     for (uint64_t i = 0; i < shown; i++) {

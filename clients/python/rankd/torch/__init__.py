@@ -4,6 +4,9 @@
     crit = rankd.torch.APLoss(margin=0.05)              # scores and targets, any shape of problem
     crit(scores, targets).backward()
 
+    crit = rankd.torch.NDCGLoss(margin=1.0, top_k=10)    # graded targets: search, recommendation
+    crit(scores, grades).backward()
+
     crit = rankd.torch.RetrievalLoss("ap", bank="run1")  # embeddings and labels, with cross-batch memory
     crit(embeddings, labels).backward()
 
@@ -11,7 +14,9 @@ All losses work on any device and in float16, bfloat16, float32 and float64, und
 gradient accumulation, and from several trainers at once.
 """
 from .checkpoint import restore_bank, save_bank
+from .graded import MRRLoss, NDCGLoss, ScoresLoss
 from .losses import APLoss, RecallLoss, RetrievalLoss
 from .ranking import blackbox_rank, ranks
 
-__all__ = ["APLoss", "RecallLoss", "RetrievalLoss", "blackbox_rank", "ranks", "restore_bank", "save_bank"]
+__all__ = ["APLoss", "MRRLoss", "NDCGLoss", "RecallLoss", "RetrievalLoss", "ScoresLoss", "blackbox_rank", "ranks", "restore_bank",
+           "save_bank"]

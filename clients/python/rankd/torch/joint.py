@@ -108,7 +108,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         loss._keep(LossInfo(**answer["info"]), step, lambda: answer["reason"])
         gradients = [_gradient(rows, at, x, team.size) if wanted and x.requires_grad else None for at, x in enumerate(inputs)]
     mine = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    return (PrecomputedLoss.apply(value, tuple(gradients), *inputs) if mine else value) * loss.loss_weight
+    return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if mine else value) * loss.loss_weight
 
 
 def _record(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:

@@ -39,6 +39,9 @@ def check(loss: JointLoss) -> None:
         raise ValueError("lambda_scope is 'batch' and distributed is set: in that scope the perturbation depends on the number "
                          "of valid lists of all ranks, which is not known before they are ranked; use lambda_scope='list' with "
                          "lambda_val divided by that number")
+    if loss.options.get("list_loss"):
+        raise ValueError("reduction is 'none' and distributed is set: the loss of each list does not depend on other ranks; leave "
+                         "distributed out")
     if loss.average == "micro" and loss.bank is not None:
         raise ValueError("average is 'micro', distributed is set, and there is a bank: the weights need the number of relevant "
                          "items in the bank, which no answer tells; use 'macro' or 'sum'")
@@ -63,7 +66,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         gradients = tuple(g if g is None else g * (float(shares[team.rank]) * team.size) for g in given)
         info = _job_info(result.info, records["summed"])
         loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())))
-    return (PrecomputedLoss.apply(value, gradients, *inputs) if wanted else value) * loss.loss_weight
+    return (PrecomputedLoss.apply(value, gradients, None, *inputs) if wanted else value) * loss.loss_weight
 
 
 def _any_without_ranking(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor]) -> bool:
@@ -88,9 +91,25 @@ def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -
     """The number that the daemon divided the sum over this rank's lists by."""
     if loss.average == "sum":
         return 1.0
+    if "list_weight" in tensors:
+        relevant = _relevant(loss, tensors)
+        counts = relevant if loss.average == "micro" else (relevant > 0)
+        return float((tensors["list_weight"].detach().double() * counts.double().to(tensors["list_weight"].device)).sum())
     if loss.average == "micro":
         return float((tensors["targets"] > 0).sum())
     return float(info.lists_valid)
+
+
+def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The number of relevant items of each list, [lists]."""
+    if loss.bank is not None:
+        raise ValueError("list_weight is given, distributed is set, and there is a bank: which lists are valid depends on the "
+                         "bank's items, which no answer tells; leave one of the three out")
+    relevant = (tensors["targets"] > 0).long()
+    if "offsets" not in tensors:
+        return relevant.sum(loss.options["axis"])
+    sums = torch.cat([relevant.new_zeros(1), relevant.cumsum(0)])
+    return sums[tensors["offsets"].to(sums.device)].diff()
 
 
 def _check_margins(margins: NDArray[Any]) -> None:
