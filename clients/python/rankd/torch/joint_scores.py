@@ -24,7 +24,7 @@ from .team import Team
 
 _SUMMED = ("lists", "lists_skipped", "lists_stalled", "gradient_nonzero")
 _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("options", "u1", 16), ("margin", "f8"), ("loss", "f8"),
-                    ("number", "f8"), ("summed", "i8", len(_SUMMED))])
+                    ("number", "f8"), ("jumped", "f8"), ("relevant", "f8"), ("summed", "i8", len(_SUMMED))])
 
 
 def check(loss: JointLoss) -> None:
@@ -64,7 +64,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         total = float((records["loss"] * shares).sum())
         value.fill_(total)
         gradients = tuple(g if g is None else g * (float(shares[team.rank]) * team.size) for g in given)
-        info = _job_info(result.info, records["summed"])
+        info = _job_info(result.info, records)
         loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())))
     return (PrecomputedLoss.apply(value, gradients, None, *inputs) if wanted else value) * loss.loss_weight
 
@@ -82,6 +82,8 @@ def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResul
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)
+    if loss.bank is None:
+        record["jumped"], record["relevant"] = result.info.pairs_jumped or 0.0, _relevant_in_valid(loss, tensors)
     record["summed"] = [getattr(result.info, name) or 0 for name in _SUMMED]
     record["pairs"] = bool(result.loss) or bool(result.info.gradient_nonzero) or loss._has_pairs(tensors)
     return record
@@ -119,7 +121,20 @@ def _check_margins(margins: NDArray[Any]) -> None:
                          "are not at the same step; load the state of the loss on every rank")
 
 
-def _job_info(info: LossInfo, summed: NDArray[Any]) -> LossInfo:
-    """The numbers of the whole job; those of the bank are this rank's."""
-    sums = dict(zip(_SUMMED, summed.sum(0).tolist()))
-    return dataclasses.replace(info, **{name: total for name, total in sums.items() if getattr(info, name) is not None})
+def _relevant_in_valid(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> float:
+    """The number of relevant items of the lists that are not skipped."""
+    relevant = _relevant(loss, tensors)
+    weight = tensors.get("list_weight")
+    return float((relevant if weight is None else relevant * (weight > 0).to(relevant.device)).sum())
+
+
+def _job_info(info: LossInfo, records: NDArray[Any]) -> LossInfo:
+    """The numbers of the whole job; those of the bank are this rank's. With a bank it is not known how many items are
+    relevant, and so not how many of them were jumped."""
+    sums = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
+    relevant = float(records["relevant"].sum())
+    jumped = None if info.bank_items is not None else 0.0
+    if relevant:
+        jumped = float((records["jumped"] * records["relevant"]).sum() / relevant)
+    return dataclasses.replace(info, pairs_jumped=None if info.pairs_jumped is None else jumped,
+                               **{name: total for name, total in sums.items() if getattr(info, name) is not None})
