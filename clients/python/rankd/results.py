@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from .answers import member
 
 
+_KINDS: dict[str, type[float] | type[str]] = {"gradient_dropped": float, "bank_chain": str}
+"""What members of a reply are; the others are whole numbers."""
+
+
 @dataclass(frozen=True)
 class LossInfo:
     """Numbers of the reply beside the tensors. None: does not apply to this request."""
@@ -34,6 +38,11 @@ class LossInfo:
     """Raised by each restore and clear."""
     gradient_dropped: float | None = None
     """Score banks: the share of the gradient's magnitude that fell on memory and was dropped."""
+    bank_chain: str | None = None
+    """Banks in a store, over HTTP: 32 hexadecimal digits that name the history of the version that was read. Equal
+    generation, version and chain mean equal items, on whichever daemon."""
+    bank_stale_ms: int | None = None
+    """Banks in a store, over HTTP: time since the store agreed with the daemon's copy last."""
 
     @property
     def lists_valid(self) -> int:
@@ -46,8 +55,7 @@ def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     """Reads the known parameters of a reply; a newer daemon may send more."""
     given = dict(parameters)
     values: dict[str, Any] = {
-        f.name: member(given, f.name, float if f.name == "gradient_dropped" else int, "the answer", f.default)
-        for f in fields(LossInfo)}
+        f.name: member(given, f.name, _KINDS.get(f.name, int), "the answer", f.default) for f in fields(LossInfo)}
     if not values["bank_version_appended"]:
         values["bank_version_appended"] = None
     return LossInfo(**values)
