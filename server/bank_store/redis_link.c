@@ -195,6 +195,7 @@ struct rk_redis_link *rk_redis_link_open(const struct rk_redis_address *at, uint
         return NULL;
     }
     link->fd = -1;
+    link->opened_ns = rk_now_ns();
     link->deadline_ns = deadline_ns;
     (void)snprintf(link->where, sizeof link->where, "%s:%s", at->host, at->port);
     const int unknown = getaddrinfo(at->host, at->port, &want, &found);
