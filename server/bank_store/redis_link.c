@@ -331,4 +331,18 @@ struct rk_redis_reply *rk_redis_next(struct rk_redis_link *link, size_t most, st
     link->unanswered--;
     return reply;
 }
+
+#else
+#include "bank_store/redis_link.h"
+
+void rk_redis_reply_free(struct rk_redis_reply *reply)
+{
+    (void)reply;
+}
+
+struct rk_redis_reply *rk_redis_reply_parse(const void *bytes, size_t count, size_t most)
+{
+    (void)bytes, (void)count, (void)most;
+    return NULL;
+}
 #endif
