@@ -6,6 +6,7 @@
  * Prints batches per second and the median time of one in microseconds. */
 #include <hiredis/hiredis.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ static const char *host, *replicas;
 static int port;
 static double seconds;
 static char script[65536];
+static atomic_size_t appended;
 
 struct bare_writer {
     pthread_t thread;
@@ -45,15 +47,17 @@ static void expect(redisContext *redis, int type)
 
 static void append_one(redisContext *redis, const char *sha, const char *payload, int writer, size_t n)
 {
-    char name[33], key[96], bytes[16];
+    char name[33], key[96], bytes[16], oldest[24];
     (void)snprintf(name, sizeof name, "%08x%08x%016zx", (unsigned)getpid(), (unsigned)writer + 1, n);
     (void)snprintf(key, sizeof key, "bare:{b}:p:%s:0123456789abcdef", name);
     (void)snprintf(bytes, sizeof bytes, "%d", PAYLOAD);
+    const size_t done = atomic_fetch_add(&appended, 1); /* a bank of 512 items needs the newest 16 and some */
+    (void)snprintf(oldest, sizeof oldest, "%zu", done > 24 ? done - 24 : 0);
     redisAppendCommand(redis, "SET %s %b NX EX 600", key, payload, (size_t)PAYLOAD);
     redisAppendCommand(redis,
                        "EVALSHA %s 5 bare:{b}:state bare:{b}:index bare:{b}:ids bare:{b}:held %s u %s "
                        "0123456789abcdef 1 32 %s 1 %s 0 %s 65536 1000000 600000 bare:{b}:p:",
-                       sha, key, name, bytes, "1", "0");
+                       sha, key, name, bytes, "1", oldest);
     redisAppendCommand(redis, "WAIT %s 5000", replicas);
     expect(redis, REDIS_REPLY_STATUS);
     expect(redis, REDIS_REPLY_ARRAY);
@@ -101,6 +105,7 @@ int main(int argc, char **argv)
     const int writers = atoi(argv[4]);
     struct bare_writer *writer = calloc((size_t)writers, sizeof *writer);
     redisContext *redis = redisConnect(host, port);
+    freeReplyObject(redisCommand(redis, "DEL bare:{b}:state bare:{b}:index bare:{b}:ids"));
     freeReplyObject(redisCommand(redis, "HSET bare:{b}:state uid u g 1 v 0 e 0 k 0 t 1 c %s",
                                  "0123456789abcdef0123456789abcdef"));
     redisFree(redis);

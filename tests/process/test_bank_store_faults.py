@@ -77,6 +77,7 @@ def test_a_reader_that_was_left_behind(stores, share):  # noqa: F811
     for n in range(1, 60):
         batches.send(one, "b", n)
     assert int(store.state("b")["t"]) > 20
+    wait_until(lambda: len([k for k in store.keys() if ":p:" in k]) < 40, 15)  # they lapse five seconds later
     other.resume()
     wait_equal([one, other], "b")
     assert other.metric("rankd_bank_store_joins_total", "b") >= 2
