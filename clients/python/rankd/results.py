@@ -12,6 +12,10 @@ from . import _names
 from .answers import member
 
 
+_KINDS: dict[str, type[float] | type[str]] = {"gradient_dropped": float, "bank_chain": str}
+"""What members of a reply are; the others are whole numbers."""
+
+
 @dataclass(frozen=True)
 class LossInfo:
     """Numbers of the reply beside the tensors. None: does not apply to this request."""
@@ -44,6 +48,11 @@ class LossInfo:
     there is none."""
     bank_drift_items: int | None = None
     """Appended items whose id the bank held."""
+    bank_chain: str | None = None
+    """Banks in a store, over HTTP: 32 hexadecimal digits that name the history of the version that was read. Equal
+    generation, version and chain mean equal items, on whichever daemon."""
+    bank_stale_ms: int | None = None
+    """Banks in a store, over HTTP: time since the store agreed with the daemon's copy last."""
 
     @property
     def lists_valid(self) -> int:
