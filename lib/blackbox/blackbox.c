@@ -36,21 +36,58 @@ static enum rankd_status move_irrelevant(const struct rk_strategy *strategy, str
     return RANKD_OK;
 }
 
+/* Thresholds only rise, so an irrelevant item is passed by as many as it is below of after the move and was
+ * not before. The sum over items is one over thresholds. */
+static uint64_t count_jumped(const struct rk_pass *move)
+{
+    uint64_t jumped = 0;
+    for (uint32_t k = 0; k < move->list->p; k++)
+        jumped += (uint64_t)move->irrelevant_above[k] - move->perturbed_irrelevant_above[k];
+    return jumped;
+}
+
+/* After everything was moved. Where the writer got the irrelevant items' differences they are divided; where
+ * these could be too large for it, it gets the items again, now that S is known. */
+static enum rankd_status scale_to_unit(const struct rk_kernels *kernels, const struct rk_strategy *strategy,
+                                       struct rk_pass *move, const int32_t *delta, double w,
+                                       struct rk_list_out *out)
+{
+    struct rk_gradient_writer *writer = move->writer;
+    const double sum = rk_unit_scale_sum(delta, move->list->p, out->jumped);
+    const bool again = writer->dense && move->list->p > RK_UNIT_SCALE_EXACT;
+    out->divisor = sum > 0 ? sum : out->lambda;
+    writer->w = w;
+    writer->divisor = out->divisor;
+    if (out->jumped == 0 || !writer->dense)
+        return RANKD_OK;
+    if (!again) {
+        rk_unit_scale_dense(kernels, move->exec->pool, move->list->differentiable, writer);
+        return RANKD_OK;
+    }
+    writer->changed = writer->changed_bank = writer->abs_differentiable = writer->abs_bank = 0;
+    return strategy->move(move);
+}
+
 static enum rankd_status gradient(const struct rk_kernels *kernels, const struct rk_strategy *strategy,
                                   const struct rk_blackbox *box, double w, const struct rk_pass *pass,
                                   struct rk_relevant *r, struct rk_list_out *out)
 {
     const struct rk_list *list = pass->list;
     struct rk_gradient_writer writer = {
-        .dense = out->dense, .w = w, .lambda = out->lambda, .sparse = out->sparse, .room = out->room};
+        .dense = out->dense, .w = w, .divisor = out->divisor, .sparse = out->sparse, .room = out->room};
     bool changed = rk_relevant_move(kernels, pass->exec->pool, box->margin / 2, out->lambda, r);
     struct rk_pass move = *pass;
     move.perturbed_threshold = r->perturbed_threshold;
     move.perturbed_irrelevant_above = r->perturbed_irrelevant_above;
     move.writer = &writer;
+    if (box->unit_scale)
+        rk_unit_scale_begin(list->p, &writer);
     if (move_irrelevant(strategy, &move, changed) != RANKD_OK)
         return RANKD_DEADLINE;
+    out->jumped = count_jumped(&move);
     rk_relevant_change(pass->exec->pool, r);
+    if (box->unit_scale && scale_to_unit(kernels, strategy, &move, r->change, w, out) != RANKD_OK)
+        return RANKD_DEADLINE;
     out->stalled = out->loss > 0 && writer.changed == 0 && writer.changed_bank == 0;
     rk_list_add_relevant(list, r->change, pass->exec->pool, &writer, out);
     return RANKD_OK;

@@ -8,7 +8,10 @@
  *
  *   y'   = y + Λ·g                       each rounded to FP32
  *   Δ    = rk(y) - rk(y')
- *   grad = (-w·Δ)/Λ                      w = weight of the list in the whole loss */
+ *   grad = (-w·Δ)/Λ                      w = weight of the list in the whole loss
+ *
+ * or, with the unit scale, (-w·Δ)/S with S = Σ|Δ| over all items of the list: a badly ranked list has many
+ * large Δ, and with Λ as the divisor a few such lists are nearly all of a batch's gradient. */
 #ifndef RK_BLACKBOX_H
 #define RK_BLACKBOX_H
 
@@ -26,6 +29,7 @@ struct rk_blackbox {
     double lambda;                /* λ as given */
     bool lambda_per_n;            /* Λ = λ·n; else Λ = λ */
     bool lambda_batch_scope;      /* Λ is multiplied by the list's w too */
+    bool unit_scale;              /* the gradient is divided by S; else by Λ */
 };
 
 /* Those of a request for a loss (checked). On normalized embeddings, the margin is 0.1 unless one was sent.
@@ -45,12 +49,14 @@ struct rk_list_out {
     size_t room;
 
     /* Out. */
-    double loss;    /* of the list, before w */
-    double lambda;  /* Λ */
-    size_t nonzero; /* differentiable items with Δ != 0. In the range of w and λ their gradient does not
-                       vanish in FP32 */
-    size_t deltas;  /* sparse: entries. More than `room`: what was written is not to be used; call again */
-    bool stalled;   /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
+    double loss;     /* of the list, before w */
+    double lambda;   /* Λ */
+    double divisor;  /* grad = (-w·Δ)/divisor: Λ, or S with the unit scale; Λ if nothing moved */
+    size_t nonzero;  /* differentiable items with Δ != 0. In the range of w and λ their gradient does not
+                        vanish in FP32 */
+    size_t deltas;   /* sparse: entries. More than `room`: what was written is not to be used; call again */
+    bool stalled;    /* loss > 0 and no irrelevant item changed its rank (only with gradient) */
+    uint64_t jumped; /* pairs that changed places: Σ|Δ| of the irrelevant items (only with gradient) */
     uint64_t abs_differentiable; /* Σ|Δ| of differentiable items, relevant ones included; only where
                                     differentiable < items */
     uint64_t abs_bank;           /* and of the others */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the ways to compute a list share: counting its relevant items out, and writing differences down.
  *
- *   list_run.c -> blackbox.c, reference.c -> relevant.c, list.c */
+ *   list_run.c -> blackbox.c, reference.c -> relevant.c, list.c, unit_scale.c */
 #ifndef RK_BLACKBOX_INTERNAL_H
 #define RK_BLACKBOX_INTERNAL_H
 
@@ -24,6 +24,22 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, st
  * the writer, and fills the gradient's fields of *out. */
 void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_pool *pool,
                           struct rk_gradient_writer *writer, struct rk_list_out *out);
+
+/* The differences of more relevant items than this do not fit FP32 (a test sets another limit). */
+#ifndef RK_UNIT_SCALE_EXACT
+#define RK_UNIT_SCALE_EXACT (UINT32_C(1) << 24)
+#endif
+
+/* Before the strategy moves p relevant items: has it write differences to a dense gradient, unless they could
+ * be too large. */
+void rk_unit_scale_begin(uint32_t p, struct rk_gradient_writer *writer);
+
+/* S of a list, from `jumped` of rk_list_out and the p relevant items' Δ. */
+double rk_unit_scale_sum(const int32_t *delta, uint32_t p, uint64_t jumped);
+
+/* The irrelevant items' differences in writer->dense [items] become gradients, with its w and divisor. */
+void rk_unit_scale_dense(const struct rk_kernels *kernels, struct rk_pool *pool, uint32_t items,
+                         const struct rk_gradient_writer *writer);
 
 /* A way to compute a list, of enum rk_list_way. */
 struct rk_list_method {

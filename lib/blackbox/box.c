@@ -27,5 +27,6 @@ struct rk_blackbox rk_blackbox_of(const struct rk_request *request)
         .lambda = params->lambda,
         .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED,
         .lambda_batch_scope = params->lambda_scope == RK_SCOPE_BATCH,
+        .unit_scale = params->gradient_scale == RK_SCALE_UNIT,
     };
 }

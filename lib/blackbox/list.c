@@ -208,7 +208,7 @@ static void add_some(void *arg, struct rk_range range)
         count.abs_differentiable += size;
         count.changed += delta != 0;
         if (writer->dense)
-            writer->dense[list->position[i]] = rk_gradient_value(writer->w, writer->lambda, delta);
+            writer->dense[list->position[i]] = rk_gradient_value(writer->w, writer->divisor, delta);
     }
     adding->count[range.number] = count;
 }

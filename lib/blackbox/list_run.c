@@ -18,8 +18,8 @@ enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernel
     out->loss = 0;
     out->nonzero = out->deltas = 0;
     out->stalled = false;
-    out->abs_differentiable = out->abs_bank = 0;
-    out->lambda = rk_box_lambda(box, w, list->n);
+    out->jumped = out->abs_differentiable = out->abs_bank = 0;
+    out->lambda = out->divisor = rk_box_lambda(box, w, list->n);
     enum rankd_status status = methods[kernels->way]->run(exec, kernels, box, w, list, scratch, out);
     if (status == RANKD_INVALID)
         out->nan = rk_list_first_nan(list);

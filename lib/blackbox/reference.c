@@ -123,7 +123,7 @@ static void write_dense(const struct rk_list *list, const struct reference_item 
     for (uint32_t i = 0; i < n; i++) {
         if (item[i].position >= list->differentiable)
             continue;
-        out->dense[item[i].position] = rk_gradient_value(w, out->lambda, item[i].rk);
+        out->dense[item[i].position] = rk_gradient_value(w, out->divisor, item[i].rk);
         out->nonzero += item[i].rk != 0;
     }
 }
@@ -155,6 +155,7 @@ static void sum_up(const struct rk_list *list, const struct reference_item *item
     for (uint32_t i = 0; i < n; i++) {
         passed |= !item[i].relevant && item[i].rk != 0;
         uint64_t size = (uint64_t)labs((long)item[i].rk);
+        out->jumped += item[i].relevant ? 0 : size;
         if (item[i].position < list->differentiable)
             out->abs_differentiable += size;
         else
@@ -184,6 +185,8 @@ static enum rankd_status sort_list(const struct rk_exec *exec, const struct rk_k
         return RANKD_OK;
     differences(&work, n, out->lambda);
     sum_up(list, work.item, n, out);
+    if (box->unit_scale && out->abs_differentiable + out->abs_bank > 0)
+        out->divisor = (double)(out->abs_differentiable + out->abs_bank);
     if (out->dense)
         write_dense(list, work.item, n, w, out);
     else

@@ -27,12 +27,13 @@ constexpr uint32_t LOSSES = 0
     ;
 constexpr uint32_t BLACKBOX =
     bits(RK_PARAM_lambda, RK_PARAM_lambda_scope, RK_PARAM_lambda_units, RK_PARAM_margin, RK_PARAM_average,
-         RK_PARAM_transform, RK_PARAM_enqueue, RK_PARAM_batch_id);
+         RK_PARAM_transform, RK_PARAM_enqueue, RK_PARAM_batch_id, RK_PARAM_gradient_scale);
 
 constexpr rk_device_capabilities with_words(rk_device_capabilities knows)
 {
     knows.words[RK_PARAM_lambda_scope] = bits(RK_SCOPE_LIST, RK_SCOPE_BATCH);
     knows.words[RK_PARAM_lambda_units] = bits(RK_UNITS_NORMALIZED, RK_UNITS_RANK);
+    knows.words[RK_PARAM_gradient_scale] = bits(RK_SCALE_LAMBDA);
     knows.words[RK_PARAM_average] = bits(RK_AVERAGE_MACRO, RK_AVERAGE_MICRO, RK_AVERAGE_SUM);
     knows.words[RK_PARAM_axis] = bits(RK_AXIS_COLUMNS, RK_AXIS_ROWS);
     knows.words[RK_PARAM_transform] = bits(RK_TRANSFORM_LOG, RK_TRANSFORM_LOGLOG, RK_TRANSFORM_IDENTITY);

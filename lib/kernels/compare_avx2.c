@@ -116,9 +116,9 @@ static bool compare_avx2_count(const struct rk_span *span, const float *threshol
 }
 
 /* rk_gradient_value() of eight differences, in the same FP64 steps. */
-static __m256 gradient_values(__m256i delta, double w, double lambda)
+static __m256 gradient_values(__m256i delta, double w, double divisor)
 {
-    __m256d minus_w = _mm256_set1_pd(-w), by = _mm256_set1_pd(lambda);
+    __m256d minus_w = _mm256_set1_pd(-w), by = _mm256_set1_pd(divisor);
     __m256d low = _mm256_cvtepi32_pd(_mm256_castsi256_si128(delta));
     __m256d high = _mm256_cvtepi32_pd(_mm256_extracti128_si256(delta, 1));
     __m128 a = _mm256_cvtpd_ps(_mm256_div_pd(_mm256_mul_pd(minus_w, low), by));
@@ -134,7 +134,7 @@ static void put_eight(const struct rk_span *span, uint32_t i, uint32_t items, __
     float gradient[8];
     _mm256_storeu_si256((void *)value, delta);
     if (differentiable && writer->dense) {
-        _mm256_storeu_ps(gradient, gradient_values(delta, writer->w, writer->lambda));
+        _mm256_storeu_ps(gradient, gradient_values(delta, writer->w, writer->divisor));
         memcpy(writer->dense + span->position + i, gradient, items * sizeof *gradient);
     }
     for (uint32_t lane = 0; lane < items; lane++) {

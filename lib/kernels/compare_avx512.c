@@ -92,7 +92,7 @@ static void put_lanes(const uint32_t *position, unsigned lanes, __m512i delta,
     float value[16];
     int32_t whole[16];
     if (writer->dense)
-        _mm512_storeu_ps(value, rk_gradient_values_avx512(delta, writer->w, writer->lambda));
+        _mm512_storeu_ps(value, rk_gradient_values_avx512(delta, writer->w, writer->divisor));
     _mm512_storeu_si512(whole, delta);
     for (; lanes; lanes &= lanes - 1) {
         unsigned lane = (unsigned)__builtin_ctz(lanes);

@@ -7,10 +7,11 @@
 
 #include "base/device_code.h"
 
-/* The gradient of an item whose rank changed by Δ: `(float)((-w·Δ)/Λ)`, and +0.0f for -0.0f. */
-RK_DEVICE static inline float rk_gradient_value(double w, double lambda, int32_t delta)
+/* The gradient of an item whose rank changed by Δ: `(float)((-w·Δ)/divisor)`, and +0.0f for
+ * -0.0f. The divisor is Λ or S (blackbox.h). */
+RK_DEVICE static inline float rk_gradient_value(double w, double divisor, int32_t delta)
 {
-    float value = (float)((-w * (double)delta) / lambda);
+    float value = (float)((-w * (double)delta) / divisor);
     return value + 0.0f; /* -0.0f + 0.0f is +0.0f */
 }
 

@@ -63,7 +63,7 @@ struct rk_gradient_writer {
      * items, +0.0f where Δ = 0. Elements of relevant items may have any value, because the caller overwrites
      * them; those of ignored items must be +0.0f. */
     float *dense;
-    double w, lambda; /* of rk_gradient_value(); lambda is Λ of the list */
+    double w, divisor; /* of rk_gradient_value() */
 
     /* [room] or NULL: the differentiable items with Δ != 0, in any order. If there are more than `room`, the
      * first `room` are written and the rest are only counted: the caller calls again with more room. */
@@ -90,7 +90,7 @@ static inline void rk_gradient_writer_put(struct rk_gradient_writer *writer, con
         return;
     }
     if (writer->dense)
-        writer->dense[position] = rk_gradient_value(writer->w, writer->lambda, delta);
+        writer->dense[position] = rk_gradient_value(writer->w, writer->divisor, delta);
     else if (writer->changed < writer->room)
         writer->sparse[writer->changed] = (struct rk_delta){position, delta};
     writer->changed++;
@@ -166,6 +166,9 @@ struct rk_kernels {
      */
     size_t (*positions)(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                         size_t room);
+
+    /* Each Δ of value[0..items-1], a whole number or +0.0f, becomes rk_gradient_value() of it. */
+    void (*divide)(float *value, size_t items, double w, double divisor);
 
     /* Stable sort: writes the indices of `key` to perm[0..n-1] in ascending order of key, equal keys by
      * index; and the keys in that order to sorted[0..n-1], which may be `key` itself, or NULL to omit it.

@@ -37,9 +37,9 @@ RK_INLINE __mmask16 rk_lanes_irrelevant(const int8_t *targets, uint32_t i, __mma
 }
 
 /* rk_gradient_value() of 16 differences, in the same FP64 steps. */
-RK_INLINE __m512 rk_gradient_values_avx512(__m512i delta, double w, double lambda)
+RK_INLINE __m512 rk_gradient_values_avx512(__m512i delta, double w, double divisor)
 {
-    __m512d minus_w = _mm512_set1_pd(-w), by = _mm512_set1_pd(lambda);
+    __m512d minus_w = _mm512_set1_pd(-w), by = _mm512_set1_pd(divisor);
     __m512d low = _mm512_cvtepi32_pd(_mm512_castsi512_si256(delta));
     __m512d high = _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(delta, 1));
     __m256 a = _mm512_cvtpd_ps(_mm512_div_pd(_mm512_mul_pd(minus_w, low), by));

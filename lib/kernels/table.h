@@ -109,8 +109,8 @@ struct rk_table_code {
                                          uint32_t *position);
     /* value[i] = rk_gradient_value() of before[i] - after[i]. Returns how many are not 0, and adds up their
      * sizes. */
-    uint32_t (*values)(double w, double lambda, uint32_t items, const uint32_t *before, const uint32_t *after,
-                       float *value, uint64_t *size);
+    uint32_t (*values)(double w, double divisor, uint32_t items, const uint32_t *before,
+                       const uint32_t *after, float *value, uint64_t *size);
 };
 
 /* Chooses a map for one or two rows of size->p thresholds (descending; threshold[1] may be NULL) and fills

@@ -88,7 +88,7 @@ static void settle(const struct table_move_pass *shared, struct rk_list_range *r
         put_one_by_one(list, block, items, after, writer);
         return;
     }
-    writer->changed += shared->code->values(writer->w, writer->lambda, items, block->before, after, value,
+    writer->changed += shared->code->values(writer->w, writer->divisor, items, block->before, after, value,
                                             &writer->abs_differentiable);
     for (uint32_t i = 0; i < items; i++)
         writer->dense[block->position[i]] = value[i];

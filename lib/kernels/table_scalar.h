@@ -214,13 +214,13 @@ static inline uint32_t rk_table_crossed_from_saved_index(const struct rk_span *s
     return kept;
 }
 
-static inline uint32_t rk_table_values(double w, double lambda, uint32_t items, const uint32_t *before,
+static inline uint32_t rk_table_values(double w, double divisor, uint32_t items, const uint32_t *before,
                                        const uint32_t *after, float *value, uint64_t *size)
 {
     uint32_t changed = 0;
     for (uint32_t i = 0; i < items; i++) {
         int32_t delta = (int32_t)(before[i] - after[i]);
-        value[i] = rk_gradient_value(w, lambda, delta);
+        value[i] = rk_gradient_value(w, divisor, delta);
         changed += delta != 0;
         *size += (uint64_t)(delta < 0 ? -(int64_t)delta : (int64_t)delta);
     }

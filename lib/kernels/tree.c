@@ -109,8 +109,8 @@ static void put_moved(struct rk_list_range *range, const struct tree_pass *share
     struct rk_gradient_writer *writer = &range->writer;
     float value[RK_TREE_BLOCK + 16];
     if (writer->dense && list->differentiable == list->items) {
-        writer->changed += shared->code->values(writer->w, writer->lambda, items, moved->before, moved->after,
-                                                value, &writer->abs_differentiable);
+        writer->changed += shared->code->values(writer->w, writer->divisor, items, moved->before,
+                                                moved->after, value, &writer->abs_differentiable);
         for (uint32_t i = 0; i < items; i++)
             writer->dense[moved->position[i]] = value[i];
         return;

@@ -38,8 +38,8 @@ struct rk_tree_code {
     void (*above)(const struct rk_tree *tree, const float *score, uint32_t items, uint32_t *out);
     /* value[i] = rk_gradient_value() of before[i] - after[i]. Returns the number of differences other than 0,
      * and adds their absolute values to *size. */
-    uint32_t (*values)(double w, double lambda, uint32_t items, const uint32_t *before, const uint32_t *after,
-                       float *value, uint64_t *size);
+    uint32_t (*values)(double w, double divisor, uint32_t items, const uint32_t *before,
+                       const uint32_t *after, float *value, uint64_t *size);
 };
 
 size_t rk_tree_scratch(uint32_t items, uint32_t p, unsigned threads);

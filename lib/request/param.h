@@ -21,6 +21,7 @@ enum {
 /* Names for the positions in the `choices` of param.def. */
 enum { RK_SCOPE_LIST, RK_SCOPE_BATCH };
 enum { RK_UNITS_NORMALIZED, RK_UNITS_RANK };
+enum { RK_SCALE_LAMBDA, RK_SCALE_UNIT }; /* of the gradient */
 enum { RK_AVERAGE_MACRO, RK_AVERAGE_MICRO, RK_AVERAGE_SUM };
 enum { RK_AXIS_COLUMNS, RK_AXIS_ROWS }; /* which of them are the lists: axis 0, axis 1 */
 enum { RK_TRANSFORM_LOG, RK_TRANSFORM_LOGLOG, RK_TRANSFORM_IDENTITY };

@@ -12,7 +12,7 @@ struct rk_gradient {
     double *sum;
     const struct rk_row_block *run; /* of the last position */
     size_t q;
-    double w, lambda;
+    double w, divisor;
     size_t terms;
     const float *row[BATCH];
     double factor[BATCH];
@@ -34,11 +34,11 @@ struct rk_gradient *rk_gradient_at(void *memory, const struct rk_items *items,
     return gradient;
 }
 
-void rk_gradient_begin(struct rk_gradient *gradient, size_t q, double w, double lambda)
+void rk_gradient_begin(struct rk_gradient *gradient, size_t q, double w, double divisor)
 {
     gradient->q = q;
     gradient->w = w;
-    gradient->lambda = lambda;
+    gradient->divisor = divisor;
     gradient->run = gradient->items->row_block;
     gradient->terms = 0;
 }
@@ -62,7 +62,7 @@ void rk_gradient_put(struct rk_gradient *gradient, uint32_t position, int32_t de
 {
     const struct rk_items *items = gradient->items;
     size_t dim = items->dim, slot = gradient->terms;
-    double value = (double)rk_gradient_value(gradient->w, gradient->lambda, delta);
+    double value = (double)rk_gradient_value(gradient->w, gradient->divisor, delta);
     if (value == 0)
         return;
     if (position < items->n_queries + items->refs) {

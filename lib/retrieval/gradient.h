@@ -20,9 +20,9 @@ size_t rk_gradient_bytes(size_t dim);
 struct rk_gradient *rk_gradient_at(void *memory, const struct rk_items *items,
                                    const struct rk_tile_kernels *tile, double *sum);
 
-/* A list: its query, w and Λ (rk_gradient_value()); then its differences of ranks in rising order of
+/* A list: its query, w and divisor (rk_gradient_value()); then its differences of ranks in rising order of
  * positions on the ranked axis (a 0 adds nothing); then the end. */
-void rk_gradient_begin(struct rk_gradient *gradient, size_t q, double w, double lambda);
+void rk_gradient_begin(struct rk_gradient *gradient, size_t q, double w, double divisor);
 void rk_gradient_put(struct rk_gradient *gradient, uint32_t position, int32_t delta);
 void rk_gradient_end(struct rk_gradient *gradient);
 

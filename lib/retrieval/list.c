@@ -242,11 +242,11 @@ static bool move(const struct rk_retrieval *run, struct rk_stream_list *list, st
 }
 
 /* Δ of the kept items in the place of their scores, those without one dropped; their places among the
- * thresholds before and after are counted. Returns how many are left. */
-static size_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *list,
-                     const struct rk_threshold_index *after, struct rk_list_work *work)
+ * thresholds before and after are counted. Returns Σ|Δ|. */
+static uint64_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *list,
+                       const struct rk_threshold_index *after, struct rk_list_work *work)
 {
-    size_t left = 0;
+    uint64_t sum = 0;
     uint32_t before_of[RK_LINK + RK_THRESHOLD_INDEX_PAD];
     for (struct rk_link *link = list->first; link; link = link->next) {
         uint32_t kept = 0;
@@ -259,11 +259,11 @@ static size_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *
             link->position[kept] = link->position[i];
             link->delta[kept] = delta;
             kept += delta != 0;
+            sum += (uint64_t)(delta < 0 ? -(int64_t)delta : (int64_t)delta);
         }
         link->count = kept;
-        left += kept;
     }
-    return left;
+    return sum;
 }
 
 /* From numbers of kept items by place to numbers at or above each threshold. */
@@ -284,7 +284,7 @@ static void differentiate(const struct rk_retrieval *run, const struct rk_tile_k
     struct rk_threshold_index after = rk_threshold_index_make(work->after, p, work->base);
     memset(work->below, 0, (p + (size_t)1) * sizeof *work->below);
     memset(work->below_after, 0, (p + (size_t)1) * sizeof *work->below_after);
-    size_t jumped = settle(tile, list, &after, work);
+    list->jumped = settle(tile, list, &after, work);
     from_above(work->below, p);
     from_above(work->below_after, p);
     /* What relevant item i left behind on its way up are the kept items at or above it before, less those
@@ -295,7 +295,9 @@ static void differentiate(const struct rk_retrieval *run, const struct rk_tile_k
         uint32_t i = work->argsort[k];
         list->delta[i] -= (int32_t)(k + 1 + work->key[i] + work->below_after[p - k]);
     }
-    *stalled = run->query[list->q].loss > 0 && jumped == 0;
+    *stalled = run->query[list->q].loss > 0 && list->jumped == 0;
+    const double sum = rk_unit_scale_sum(list->delta, p, list->jumped);
+    list->divisor = run->box.unit_scale && sum > 0 ? sum : list->lambda;
 }
 
 void rk_stream_list_finish(const struct rk_retrieval *run, const struct rk_tile_kernels *tile,

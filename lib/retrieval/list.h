@@ -44,9 +44,10 @@ struct rk_stream_list {
     float *perturbed_upper_bound; /* [p + 1] */
     uint32_t *hist;               /* [p + 1] */
     struct rk_threshold_index threshold_index;
-    double lambda;
-    size_t cursor;   /* in skip */
-    size_t expected; /* items that the windows will keep, as the sample says */
+    double lambda, divisor; /* as rk_list_out has them; divisor after finish */
+    uint64_t jumped;        /* after finish, as rk_list_out has it */
+    size_t cursor;          /* in skip */
+    size_t expected;        /* items that the windows will keep, as the sample says */
     struct rk_link *first, *last;
     bool nan;    /* a similarity is no number */
     bool failed; /* its windows or the store did not do: to be computed in another way */

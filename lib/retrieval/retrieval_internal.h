@@ -26,6 +26,7 @@ struct rk_retrieval {
     bool check_nan;   /* similarities may be NaN: embeddings are not normalized */
     double *sum;      /* [batch + refs, dim]: the gradient; NULL unless `gradient` */
     size_t stalled;   /* lists */
+    uint64_t jumped;  /* pairs: rk_list_out.jumped, over lists */
     size_t on_device; /* lists that the device computed */
 };
 

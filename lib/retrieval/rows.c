@@ -121,8 +121,9 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
     query->loss = out.loss;
     if (run->gradient) {
         run->stalled += out.stalled;
+        run->jumped += out.jumped;
         place(rows, query->match_counts, out.deltas);
-        rk_gradient_begin(rows->gradient, q, query->w, out.lambda);
+        rk_gradient_begin(rows->gradient, q, query->w, out.divisor);
         for (size_t i = 0; i < out.deltas; i++)
             rk_gradient_put(rows->gradient, rows->delta[i].position, rows->delta[i].delta);
         rk_gradient_end(rows->gradient);

@@ -330,7 +330,7 @@ static void add_gradient(struct list_stream *s, struct rk_stream_list *list)
 {
     struct rk_gradient *gradient = s->gradient;
     uint32_t r = 0;
-    rk_gradient_begin(gradient, list->q, s->run->query[list->q].w, list->lambda);
+    rk_gradient_begin(gradient, list->q, s->run->query[list->q].w, list->divisor);
     for (const struct rk_link *link = list->first; link; link = link->next) {
         for (uint32_t i = 0; i < link->count; i++) {
             for (; r < list->p && list->relevant[r] < link->position[i]; r++)
@@ -361,6 +361,7 @@ static enum rankd_status stream_lists(struct list_stream *s, size_t first, size_
         if (s->list[l].failed || !run->gradient)
             continue;
         run->stalled += stalled;
+        run->jumped += s->list[l].jumped;
         add_gradient(s, &s->list[l]);
     }
     return RANKD_OK;

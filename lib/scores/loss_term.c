@@ -115,7 +115,7 @@ static void note(struct rk_loss_term_total *total, double w, const struct rk_lis
         return;
     total->stalled += out->stalled;
     total->nonzero += out->nonzero;
-    double scale = w / out->lambda;
+    double scale = w / out->divisor;
     rk_sum_add(&total->dropped, scale * (double)out->abs_bank);
     rk_sum_add(&total->moved, scale * ((double)out->abs_bank + (double)out->abs_differentiable));
 }

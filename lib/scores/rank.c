@@ -195,7 +195,7 @@ static size_t write_dense(const struct job *job, size_t row, const int32_t *delt
 
 static void accumulate_row(struct job *job, size_t row, const struct row_workspace *workspace)
 {
-    struct rk_list_out out = {.sparse = workspace->sparse, .room = job->rows.items, .lambda = job->scale};
+    struct rk_list_out out = {.sparse = workspace->sparse, .room = job->rows.items, .divisor = job->scale};
     for (uint32_t i = 0; i < job->rows.items; i++) {
         if (workspace->before.rank_index[i] != 0)
             out.sparse[out.deltas++] = (struct rk_delta){i, workspace->before.rank_index[i]};

@@ -70,7 +70,7 @@ void rk_sparse_accumulator_add(struct rk_sparse_accumulator *accumulator, const 
         return;
     for (size_t i = 0; i < out->deltas; i++) {
         size_t index = rk_lists_index(lists, list, out->sparse[i].position);
-        double part = (-w * (double)out->sparse[i].delta) / out->lambda;
+        double part = (-w * (double)out->sparse[i].delta) / out->divisor;
         if (accumulator->sum)
             accumulator->sum[index] += part;
         else if (accumulator->entry)

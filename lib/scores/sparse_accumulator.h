@@ -14,7 +14,7 @@
 
 struct rk_sparse_entry {
     size_t index; /* flat */
-    double part;  /* (-w·Δ)/Λ */
+    double part;  /* (-w·Δ)/divisor */
 };
 
 /* Either `sum` (one FP64 number an item) or `entry` (one pair per difference, any order) is set. Rooms are

@@ -3,6 +3,8 @@
  *
  *   engine MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT]
  *
+ * GRADIENT_SCALE in the environment sets that parameter.
+ *
  * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,
  * the gradient written once, list by list. Runs of the two alternate, so that a noisy machine disturbs both
  * alike. */
@@ -135,6 +137,8 @@ int main(int argc, char **argv)
         die("gradient");
     struct test_call call;
     test_call_start(&call, argv[1], 0);
+    if (getenv("GRADIENT_SCALE"))
+        test_word(&call, "gradient_scale", getenv("GRADIENT_SCALE"));
     test_input(&call, RK_IN_SCORES, dtype, b.q, b.n, b.scores);
     test_input(&call, vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS, vjp ? RK_FP32 : RK_INT8, b.q, b.n, b.second);
     call.request.outputs = 1u << RK_OUT_GRADIENT | (vjp ? 0 : 1u << RK_OUT_LOSS);

@@ -199,7 +199,11 @@ def test_what_the_device_does_not_take_is_computed_on_the_cpu(make_daemon):
     for _ in range(2):
         here, there = (result(compute(d, *problem(), bank="seen")) for d in (cpu, device))
         assert np.array_equal(here[1], there[1]) and np.array_equal(here[0], there[0])
-    assert engines(device) == (2, 0) and metric(device, "rankd_device_failures_total") == 0
+    here, there = (result(compute(d, *problem(), gradient_scale="unit")) for d in (cpu, device))
+    assert np.array_equal(here[1], there[1]) and here[1].any()
+    assert engines(device) == (3, 0) and metric(device, "rankd_device_failures_total") == 0
+    result(compute(device, *problem(), gradient_scale="lambda"))
+    assert engines(device) == (3, 1)
 
 
 def test_requests_at_once_share_the_device(make_daemon):

@@ -22,7 +22,7 @@ def ranks(scores, relevant=None):
     return out
 
 
-def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", weight="loglog"):
+def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", weight="loglog", scale="lambda"):
     """Loss of a list, its gradient at w = 1, whether it is valid, whether it is stalled, and P."""
     keep = np.flatnonzero(np.asarray(targets) != -1)
     relevant = np.asarray(targets)[keep] == 1
@@ -46,7 +46,8 @@ def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", we
     moved = y.copy()
     moved[mine] = (y[mine].astype(np.float64) + strength * g).astype(np.float32)
     difference = rk - ranks(moved, relevant)
-    gradient[keep] = -difference / strength
+    total = np.abs(difference).sum()
+    gradient[keep] = -difference / (max(total, 1) if scale == "unit" else strength)
     stalled = bool(loss > 0) and not np.any(difference[~relevant])
     return float(loss), gradient, True, stalled, P
 

@@ -19,4 +19,4 @@ INPUTS: dict[str, tuple[str, ...]] = {
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
 PARAMETERS: tuple[str, ...] = (
-    "lambda", "lambda_scope", "lambda_units", "margin", "average", "axis", "interclass", "weight", "normalize", "bank", "enqueue", "batch_id")
+    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "normalize", "bank", "enqueue", "batch_id")

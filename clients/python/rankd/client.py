@@ -86,8 +86,8 @@ class Client:
              embeddings: Any = None, labels: Any = None, ids: Any = None, enqueue_mask: Any = None,
              ref_embeddings: Any = None, ref_labels: Any = None, ref_ids: Any = None,
              lambda_val: float | None = None, margin: float | None = None, lambda_scope: str | None = None,
-             lambda_units: str | None = None, average: str | None = None, axis: int | None = None,
-             interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
+             lambda_units: str | None = None, gradient_scale: str | None = None, average: str | None = None,
+             axis: int | None = None, interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
              bank: str | None = None, enqueue: bool | None = None, batch_id: str | None = None,
              gradient: str | bool | OnDevice = "dense", list_loss: bool = False, **more: Any) -> LossResult:
         """The rank loss `model` (rankd.LOSSES: "ap", "recall", …) of a batch, and its gradient at unit upstream.
@@ -121,8 +121,9 @@ class Client:
             batch_id = new_batch_id()
         parameters = _parameters(
             {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
-             "average": average, "axis": axis, "interclass": interclass, "weight": weight, "normalize": normalize,
-             "bank": bank, "enqueue": enqueue, "batch_id": batch_id, **more_parameters})
+             "gradient_scale": gradient_scale, "average": average, "axis": axis, "interclass": interclass, "weight": weight,
+             "normalize": normalize, "bank": bank, "enqueue": enqueue, "batch_id": batch_id,
+             **more_parameters})
         outputs = ["loss"]
         if gradient:
             outputs += ["gradient_indices", "gradient_values"] if gradient == "sparse" else ["gradient"]

@@ -213,6 +213,7 @@ static void every_parameter_agrees(void **state)
                     params->transform = weight;
                     params->lambda_scope = way & 1;
                     params->lambda_units = way >> 1 & 1;
+                    params->gradient_scale = (way ^ average ^ weight) & 1;
                     params->lambda = way & 4 ? 0.03 : 20;
                     params->margin = way & 4 ? 1.5 : 0;
                     params->given = 1u << RK_PARAM_margin;

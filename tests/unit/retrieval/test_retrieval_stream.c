@@ -79,7 +79,8 @@ static void run_scores(const struct retrieval_case *c, struct test_call *call)
     free(targets);
 }
 
-static void try_case(struct retrieval_shape shape, const char *model, double lambda, double margin, int scope)
+static void try_case(struct retrieval_shape shape, const char *model, double lambda, double margin, int scope,
+                     int scale)
 {
     struct retrieval_case c;
     struct test_call call, scores;
@@ -91,6 +92,7 @@ static void try_case(struct retrieval_shape shape, const char *model, double lam
     c.request.params.lambda = lambda;
     c.request.params.margin = margin;
     c.request.params.lambda_scope = scope;
+    c.request.params.gradient_scale = scale;
     c.request.params.given = 1u << RK_PARAM_margin | 1u << RK_PARAM_lambda | 1u << RK_PARAM_lambda_scope;
     const struct rk_model *named = call.request.model;
     run_scores(&c, &scores);
@@ -131,8 +133,8 @@ static const struct retrieval_shape large = {.batch = 160,
 static void few_relevant_items_agree_with_scores(void **state)
 {
     (void)state;
-    try_case(large, "ap", 3e4, 20000, RK_SCOPE_LIST);
-    try_case(large, "recall", 1e5, 0, RK_SCOPE_BATCH);
+    try_case(large, "ap", 3e4, 20000, RK_SCOPE_LIST, RK_SCALE_LAMBDA);
+    try_case(large, "recall", 1e5, 0, RK_SCOPE_BATCH, RK_SCALE_UNIT);
 }
 
 static void many_relevant_items_agree_with_scores(void **state)
@@ -143,9 +145,9 @@ static void many_relevant_items_agree_with_scores(void **state)
     shape.refs = 700;
     shape.with_id = 0.5;
     shape.ids = 40;
-    try_case(shape, "ap", 3e4, 1000, RK_SCOPE_LIST);
+    try_case(shape, "ap", 3e4, 1000, RK_SCOPE_LIST, RK_SCALE_UNIT);
     shape.bank = RK_FP16;
-    try_case(shape, "recall", 1e4, 0, RK_SCOPE_LIST);
+    try_case(shape, "recall", 1e4, 0, RK_SCOPE_LIST, RK_SCALE_LAMBDA);
 }
 
 static void lists_with_more_relevant_items_than_a_stream_takes_agree_with_scores(void **state)
@@ -154,7 +156,7 @@ static void lists_with_more_relevant_items_than_a_stream_takes_agree_with_scores
     struct retrieval_shape shape = large;
     shape.labels = 2;
     shape.batch = 161;
-    try_case(shape, "ap", 1e4, 0, RK_SCOPE_LIST);
+    try_case(shape, "ap", 1e4, 0, RK_SCOPE_LIST, RK_SCALE_UNIT);
 }
 
 /* Small integers: hundreds of items share a score, and moved items jump over all of them. */
@@ -166,8 +168,8 @@ static void heavy_ties_agree_with_scores(void **state)
     shape.dim = 6;
     shape.labels = 300;
     shape.bank = RK_BF16;
-    try_case(shape, "ap", 50, 0, RK_SCOPE_LIST);
-    try_case(shape, "ap", 1e6, 3, RK_SCOPE_LIST); /* everything jumps: more than can be kept */
+    try_case(shape, "ap", 50, 0, RK_SCOPE_LIST, RK_SCALE_LAMBDA);
+    try_case(shape, "ap", 1e6, 3, RK_SCOPE_LIST, RK_SCALE_UNIT); /* everything jumps: more than can be kept */
 }
 
 /* The sample promises ranks far worse than they are, so the windows are too narrow for most lists; or that
@@ -179,9 +181,9 @@ static void a_sample_that_misleads_costs_time_and_nothing_else(void **state)
     shape.misleading = 1;
     shape.chunk = 512;
     shape.labels = 2000;
-    try_case(shape, "ap", 3e4, 100, RK_SCOPE_LIST);
+    try_case(shape, "ap", 3e4, 100, RK_SCOPE_LIST, RK_SCALE_UNIT);
     shape.misleading = -1;
-    try_case(shape, "ap", 1e12, 30000, RK_SCOPE_LIST);
+    try_case(shape, "ap", 1e12, 30000, RK_SCOPE_LIST, RK_SCALE_LAMBDA);
 }
 
 static void a_stream_repeats_itself_bit_for_bit(void **state)

@@ -76,6 +76,15 @@ static double slope(enum brute_loss kind, double rk, double rp, double p)
     }
 }
 
+/* S of the unit scale. */
+static double moved_ranks(const struct brute_item *item, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += fabs((double)item[i].rank - (double)item[i].rank_after);
+    return sum;
+}
+
 /* One list: its loss, and its part of the gradient added up. Returns false if it has no relevant item. */
 static bool run_list(struct brute *o, struct brute_item *item, size_t n, double p, double w,
                      double *list_loss, bool *stalled)
@@ -96,9 +105,10 @@ static bool run_list(struct brute *o, struct brute_item *item, size_t n, double 
     }
     rank_after(item, n);
     *stalled = *list_loss > 0;
+    double divisor = o->unit_scale ? moved_ranks(item, n) : lambda;
     for (size_t i = 0; i < n; i++) {
         double delta = (double)item[i].rank - (double)item[i].rank_after;
-        o->gradient[item[i].where] += (-w * delta) / lambda;
+        o->gradient[item[i].where] += delta == 0 ? 0 : (-w * delta) / divisor;
         if (!item[i].relevant && delta != 0)
             *stalled = false;
     }

@@ -21,7 +21,7 @@ struct brute {
     enum brute_loss loss_kind;
     enum brute_average average;
     double lambda, margin, interclass;
-    bool normalized, batch_scope;
+    bool normalized, batch_scope, unit_scale;
     /* Out; the arrays are the caller's. */
     double loss;
     double *list_loss; /* [lists], NaN where skipped */

@@ -260,7 +260,7 @@ static void check_sums(const struct kernel_case *c, const struct rk_gradient_wri
 static void check_dense(const struct kernel_case *c, const struct rk_strategy *strategy, struct rk_pass *pass)
 {
     float *gradient = malloc((c->list.differentiable + 1) * sizeof *gradient);
-    struct rk_gradient_writer writer = {.dense = gradient, .w = 0.37, .lambda = 1.7};
+    struct rk_gradient_writer writer = {.dense = gradient, .w = 0.37, .divisor = 1.7};
     for (uint32_t i = 0; i < c->list.differentiable; i++)
         gradient[i] = 123.0f;
     gradient[c->list.differentiable] = 123.0f;
@@ -283,7 +283,7 @@ static void check_sparse(const struct kernel_case *c, const struct rk_strategy *
                          struct rk_pass *pass, size_t room)
 {
     struct rk_delta *sparse = malloc((room + 1) * sizeof *sparse);
-    struct rk_gradient_writer writer = {.sparse = sparse, .room = room, .w = 0.37, .lambda = 1.7};
+    struct rk_gradient_writer writer = {.sparse = sparse, .room = room, .w = 0.37, .divisor = 1.7};
     unsigned char *seen = calloc(c->list.items + 1, 1);
     pass->writer = &writer;
     assert_int_equal(strategy->move(pass), RANKD_OK);

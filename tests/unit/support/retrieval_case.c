@@ -231,6 +231,7 @@ void case_params(struct retrieval_case *c, bool recall)
     c->oracle.lambda = params->lambda;
     c->oracle.rank_units = params->lambda_units == RK_UNITS_RANK;
     c->oracle.batch_scope = params->lambda_scope == RK_SCOPE_BATCH;
+    c->oracle.unit_scale = params->gradient_scale == RK_SCALE_UNIT;
     c->oracle.weight = params->transform;
     c->oracle.average = params->average;
 }

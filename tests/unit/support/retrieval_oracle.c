@@ -115,10 +115,13 @@ static void run_list(const struct oracle_request *request, size_t q, double w, s
     }
     rank(list->entry, n, after, ignored);
     bool jumped = false;
+    double divisor = request->unit_scale ? 0 : lambda;
+    for (size_t i = 0; request->unit_scale && i < n; i++)
+        divisor += fabs((double)rk[i] - (double)after[i]);
     for (size_t i = 0; i < n; i++) {
         double delta = (double)rk[i] - (double)after[i];
         jumped |= delta != 0 && !list->entry[i].relevant;
-        reply->pair[q * request->items + list->item[i]] = (double)(float)(-w * delta / lambda);
+        reply->pair[q * request->items + list->item[i]] = delta == 0 ? 0 : (double)(float)(-w * delta / divisor);
     }
     reply->list_loss[q] = loss;
     reply->loss += w * loss;

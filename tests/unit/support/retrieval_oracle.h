@@ -18,7 +18,7 @@ struct oracle_item {
 struct oracle_request {
     size_t batch, items, dim; /* the first `batch` items are the queries */
     const struct oracle_item *item;
-    bool recall, normalize, rank_units, batch_scope;
+    bool recall, normalize, rank_units, batch_scope, unit_scale;
     int weight, average; /* RK_TRANSFORM_*, RK_AVERAGE_* */
     double margin, lambda;
 };

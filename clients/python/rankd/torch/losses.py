@@ -39,6 +39,8 @@ class RankLoss(nn.Module):
     a zero vector among embeddings): "raise", or "propagate": loss and gradient are NaN and nothing
     is sent, so that GradScaler skips the step
     lambda_scope, lambda_units: see docs/reference/parameters.md
+    gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by the
+    sum of their absolute values in the list, so that badly ranked lists do not drown the others
     persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
     part of a state_dict
 
@@ -49,10 +51,12 @@ class RankLoss(nn.Module):
 
     def __init__(self, model: str, client: Client | str | None, *, lambda_val: float, margin: float, margin_warmup: int,
                  average: str, loss_weight: float, bank: str | None, on_nan: str, lambda_scope: str | None,
-                 lambda_units: str | None, persistent_state: bool, learning: Learning) -> None:
+                 lambda_units: str | None, gradient_scale: str | None, persistent_state: bool, learning: Learning) -> None:
         super().__init__()
         if on_nan not in ("raise", "propagate"):
             raise ValueError(f"on_nan is {on_nan!r}; it may be 'raise' or 'propagate'")
+        if gradient_scale not in (None, "lambda", "unit"):
+            raise ValueError(f"gradient_scale is {gradient_scale!r}; it may be 'lambda' or 'unit'")
         if average not in ("macro", "micro", "sum"):
             raise ValueError(f"average is {average!r}; it may be 'macro', 'micro' or 'sum'")
         self.model = model
@@ -61,7 +65,7 @@ class RankLoss(nn.Module):
         self.persistent_state = bool(persistent_state)
         self.schedule, self.memory, self.learning = Schedule(margin, margin_warmup), Memory(bank), learning
         self.options: dict[str, Any] = {"lambda_val": float(lambda_val), "lambda_scope": lambda_scope,
-                                        "lambda_units": lambda_units}
+                                        "lambda_units": lambda_units, "gradient_scale": gradient_scale}
 
     @property
     def bank(self) -> str | None:
@@ -244,11 +248,12 @@ class APLoss(_ScoresLoss):
     def __init__(self, *, margin: float | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
                  bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
-                 lambda_units: str | None = None, persistent_state: bool = True,
+                 lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
                  client: Client | str | None = None) -> None:
         super().__init__("ap", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, bank=bank, on_nan=on_nan,
-                         lambda_scope=lambda_scope, lambda_units=lambda_units, persistent_state=persistent_state)
+                         lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
+                         persistent_state=persistent_state)
 
 
 class RecallLoss(_ScoresLoss):
@@ -259,11 +264,12 @@ class RecallLoss(_ScoresLoss):
     def __init__(self, *, margin: float | None = None, weight: str = "loglog", lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,
                  loss_weight: float = 1.0, bank: str | None = None, on_nan: str = "raise",
-                 lambda_scope: str | None = None, lambda_units: str | None = None, persistent_state: bool = True,
-                 client: Client | str | None = None) -> None:
+                 lambda_scope: str | None = None, lambda_units: str | None = None, gradient_scale: str | None = None,
+                 persistent_state: bool = True, client: Client | str | None = None) -> None:
         super().__init__("recall", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, bank=bank, on_nan=on_nan,
-                         lambda_scope=lambda_scope, lambda_units=lambda_units, persistent_state=persistent_state)
+                         lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
+                         persistent_state=persistent_state)
         self.options["weight"] = weight
 
 
@@ -281,7 +287,8 @@ class RetrievalLoss(RankLoss):
     def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
-                 lambda_units: str | None = None, persistent_state: bool = True, client: Client | str | None = None) -> None:
+                 lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
+                 client: Client | str | None = None) -> None:
         if model not in ("ap", "recall"):
             raise ValueError(f"model is {model!r}; it may be 'ap' or 'recall'")
         if weight is not None and model != "recall":
@@ -292,7 +299,8 @@ class RetrievalLoss(RankLoss):
             margin = 0.1
         super().__init__(model, client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          loss_weight=loss_weight, bank=bank, on_nan=on_nan, lambda_scope=lambda_scope,
-                         lambda_units=lambda_units, persistent_state=persistent_state, learning=Learning.of_embeddings())
+                         lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
+                         learning=Learning.of_embeddings())
         self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
         self.options.update(normalize=normalize, weight=weight)
 
