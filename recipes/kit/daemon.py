@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .data import ROOT
+import rankd
 
-sys.path[:0] = [str(ROOT / "clients/python")]
-
-import rankd  # noqa: E402
+from . import ROOT
 
 
 @contextmanager

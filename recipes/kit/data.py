@@ -12,7 +12,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from . import ROOT
+
 FETCHED = ROOT / "build" / "recipes" / "data"
 _PATIENCE_S = 60
 

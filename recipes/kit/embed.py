@@ -13,7 +13,6 @@ from torch import nn
 
 DIM = 64
 PER_CLASS = 4  # images of each class of a batch
-EVALUATIONS = 4  # of a run, equally spaced; the last at its end
 _LEARNING_RATE = 1e-3
 
 Criterion = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  # embeddings, labels, ids -> loss
@@ -71,9 +70,10 @@ def quality(unit: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     return 100 * torch.cat(precisions).mean().item(), 100 * torch.cat(first).mean().item()
 
 
-def train(criterion: Criterion, data: Images, held_out: Images, *, batch: int, steps: int, seed: int) -> dict[str, Any]:
-    """One run: Adam with a cosine schedule. `criterion` may have a method `close`. Returns the figures and the curve
-    (steps, mAP), and the median time of the loss forward and backward."""
+def train(criterion: Criterion, data: Images, held_out: Images, *, batch: int, steps: int, seed: int,
+          evaluations: int = 4) -> dict[str, Any]:
+    """One run: Adam with a cosine schedule. Returns the figures at the end, the curve (steps, mAP; as many `evaluations`, equally
+    spaced), the median time of the loss forward and backward, and the model."""
     torch.manual_seed(seed)
     model = network()
     optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)
@@ -92,7 +92,7 @@ def train(criterion: Criterion, data: Images, held_out: Images, *, batch: int, s
             out.backward(embeddings.grad)
             optimizer.step()
         schedule.step()
-        if step * EVALUATIONS % steps < EVALUATIONS:
+        if step * evaluations % steps < evaluations:
             precision, recall = quality(embed(model, held_out.pixels), held_out.labels)
             curve.append([step, round(precision, 2)])
     took.sort()

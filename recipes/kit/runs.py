@@ -68,23 +68,44 @@ def load(folder: Path, run: Run) -> Result | None:
 
 def complete(folder: Path, runs: Sequence[Run], train: Callable[[Run], Trained], until: float) -> Iterator[tuple[Run, Result]]:
     """Trains what is not done yet, in order; no run is begun after `until` (time.monotonic). Yields the runs that are done,
-    with their results."""
+    with their results. Several processes may share the work: a run that another one is at is left to it."""
     begun = time.monotonic()
     for number, run in enumerate(runs):
         result = load(folder, run)
         if result is None:
-            if time.monotonic() > until:
+            if time.monotonic() > until or not _claimed(run.path(folder)):
                 continue
             _progress(number, len(runs), run, time.monotonic() - begun)
             took = time.process_time()
             figures, model = train(run)
             result = {"table": run.table, "row": run.row, "seed": run.seed, "settings": dict(run.settings), **figures,
                       "cpu_seconds": round(time.process_time() - took, 1)}
-            run.path(folder).parent.mkdir(parents=True, exist_ok=True)
             if model is not None and run.seed == 0:
                 torch.save(model.state_dict(), run.model(folder))
             _write(run.path(folder), result)
+            _lock(run.path(folder)).unlink(missing_ok=True)
         yield run, result
+
+
+def _lock(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def _claimed(path: Path) -> bool:
+    """Takes the run for this process. False where a process that is alive has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _lock(path).open("x") as file:
+            file.write(str(os.getpid()))
+        return True
+    except FileExistsError:
+        pass
+    try:
+        os.kill(int(_lock(path).read_text() or 0) or os.getpid(), 0)
+        return False
+    except (ProcessLookupError, FileNotFoundError):
+        _lock(path).unlink(missing_ok=True)  # it ended in the middle
+        return _claimed(path)
 
 
 def _write(path: Path, result: Result) -> None:

@@ -34,6 +34,8 @@ class LossInfo:
     """Raised by each restore and clear."""
     gradient_dropped: float | None = None
     """Score banks: the share of the gradient's magnitude that fell on memory and was dropped."""
+    list_loss: NDArray[Any] | None = None
+    """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
 
     @property
     def lists_valid(self) -> int:
@@ -47,7 +49,7 @@ def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     given = dict(parameters)
     values: dict[str, Any] = {
         f.name: member(given, f.name, float if f.name == "gradient_dropped" else int, "the answer", f.default)
-        for f in fields(LossInfo)}
+        for f in fields(LossInfo) if f.name != "list_loss"}
     if not values["bank_version_appended"]:
         values["bank_version_appended"] = None
     return LossInfo(**values)

@@ -10,8 +10,10 @@
 All losses work on any device and in float16, bfloat16, float32 and float64, under autocast and GradScaler, with
 gradient accumulation, and from several trainers at once.
 """
+from .calibration import Calibration
 from .checkpoint import restore_bank, save_bank
+from .detection import DetectionAPLoss
 from .losses import APLoss, RecallLoss, RetrievalLoss
 from .ranking import blackbox_rank, ranks
 
-__all__ = ["APLoss", "RecallLoss", "RetrievalLoss", "blackbox_rank", "ranks", "restore_bank", "save_bank"]
+__all__ = ["APLoss", "Calibration", "DetectionAPLoss", "RecallLoss", "RetrievalLoss", "blackbox_rank", "ranks", "restore_bank", "save_bank"]

@@ -150,13 +150,17 @@ class RankLoss(nn.Module):
     def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> _Answer:
         arguments = {name: to_wire(name, value) for name, value in tensors.items()}
         step = self._begin([*arguments.values(), average], wanted)
-        enqueue = self.bank is not None and wanted and step.counts
+        enqueue = self.bank is not None and wanted and step.counts and self._appended_whole(tensors)
         result = self.client.loss(
             self.model, **arguments, **self.options, margin=step.margin, average=average, bank=self.bank,
             enqueue=enqueue if self.bank is not None else None, batch_id=step.batch_id if enqueue else None,
             gradient="dense" if wanted else False)
         arrays = (result.gradient, result.ref_gradient)
         return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
+
+    def _appended_whole(self, tensors: dict[str, torch.Tensor]) -> bool:
+        """Whether the request that ranks a batch also appends it."""
+        return True
 
     def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> _Answer | None:
         """The answer by way of memory shared on the device; None where that is no way."""
