@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 DIM = 64
-PER_CLASS = 4  # images of each class of a batch
 _LEARNING_RATE = 1e-3
 
 Criterion = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  # embeddings, labels, ids -> loss
@@ -36,14 +35,14 @@ def network() -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels, DIM)).to(memory_format=torch.channels_last)
 
 
-def batches(labels: torch.Tensor, size: int, seed: int) -> Callable[[], torch.Tensor]:
-    """Draws batches: `size / PER_CLASS` classes with PER_CLASS images each. The same order for every loss."""
+def batches(labels: torch.Tensor, size: int, each: int, seed: int) -> Callable[[], torch.Tensor]:
+    """Draws batches: `size / each` classes with `each` images of every one. The same order for every loss."""
     draw = torch.Generator().manual_seed(seed)
     members = [torch.nonzero(labels == label).squeeze(1) for label in labels.unique()]
 
     def batch() -> torch.Tensor:
-        classes = torch.randperm(len(members), generator=draw)[:size // PER_CLASS].tolist()
-        return torch.cat([members[c][torch.randperm(len(members[c]), generator=draw)[:PER_CLASS]] for c in classes])
+        classes = torch.randperm(len(members), generator=draw)[:size // each].tolist()
+        return torch.cat([members[c][torch.randperm(len(members[c]), generator=draw)[:each]] for c in classes])
 
     return batch
 
@@ -71,14 +70,14 @@ def quality(unit: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
 
 
 def train(criterion: Criterion, data: Images, held_out: Images, *, batch: int, steps: int, seed: int,
-          evaluations: int = 4) -> dict[str, Any]:
-    """One run: Adam with a cosine schedule. Returns the figures at the end, the curve (steps, mAP; as many `evaluations`, equally
+          each: int = 4, evaluations: int = 4) -> dict[str, Any]:
+    """One run: Adam with a cosine schedule, batches with `each` images of a class. Returns the figures at the end, the curve (steps, mAP; as many `evaluations`, equally
     spaced), the median time of the loss forward and backward, and the model."""
     torch.manual_seed(seed)
     model = network()
     optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5 + 0.5 * math.cos(math.pi * t / steps))
-    draw, curve, took = batches(data.labels, batch, seed), [], []
+    draw, curve, took = batches(data.labels, batch, each, seed), [], []
     for step in range(1, steps + 1):
         ids = draw()
         out = model(data.pixels[ids].contiguous(memory_format=torch.channels_last))

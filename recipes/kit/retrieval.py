@@ -44,7 +44,7 @@ class Recipe:
                 data, held_out = split(given["split"])
                 with criterion(given["loss"], client) as loss:
                     result = train(loss, data, held_out, batch=given["batch"], steps=given["steps"], seed=run.seed,
-                                   evaluations=given.get("evaluations", 4))
+                                   each=given.get("each", 4), evaluations=given.get("evaluations", 4))
                 return result, result.pop("model")
 
             yield one
