@@ -42,7 +42,7 @@ FILES = {
     "clients/python/rankd": [{"_names", "errors"}, {"answers", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
                              {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__"],
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "schedule", "state", "tracing", "warn"},
-                                   {"learning", "memory"}, {"losses", "ranking"}, "checkpoint", "__init__"],
+                                   {"calibration", "learning", "memory"}, {"losses", "ranking"}, {"checkpoint", "detection"}, "__init__"],
 }
 MOST_LINES = 500
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")
