@@ -15,7 +15,7 @@ from .data import CLASSES, load
 from .detector import Detector
 from .evaluate import detect
 
-_SHOWN = {"BCE": "BCE", "rankd ap, β 0.1": "rankd ap, β 0.1"}
+_SHOWN = {"BCE": "BCE", "rankd ap, β 0.1 + bank": "rankd ap, β 0.1 + bank"}
 _COLOURS = ("tab:red", "tab:blue", "tab:orange")
 
 

@@ -24,13 +24,14 @@ from .training import BATCH, Classify, Flips, train
 _DEAD = 5.0  # AP50 of a class below which it was not learnt
 _POINTS = BATCH * len(PLACES)
 
+_BANK = {"batches": 4, "bank_start": 60}
 GRID: dict[str, list[dict[str, Any]]] = {
     "focal": [{}, {"alpha": 0.5}, {"gamma": 1.0}],
     "bce": [{"positive": p} for p in (1.0, 3.0, 10.0)],
     "qfl": [{}, {"beta": 1.0}, {"loss_weight": 3.0}],
     "ap-loss": [{"delta": d} for d in (0.5, 1.0)] + [{"loss_weight": 3.0}],
     "bucketed": [{"loss_weight": w} for w in (0.3, 1.0, 3.0)],
-    "ap": [{"interclass": 0.0, "batches": 0}, {"interclass": 0.1, "batches": 0}, {"interclass": 0.1, "batches": 4}],
+    "ap": [{"interclass": 0.0, **_BANK}, {"interclass": 0.1, **_BANK}, {"interclass": 0.1, "batches": 0}],
 }
 CHOSEN: dict[str, dict[str, Any]] = {name: {"loss": name, **grid[0]} for name, grid in GRID.items()}
 _PAPER = {"gradient_scale": "lambda"}
@@ -43,10 +44,11 @@ def _named(settings: dict[str, Any]) -> str:
 TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for name, grid in GRID.items() for one in grid},
                {"split": "tuning", "steps": 250}, seeds=1)
 TEST = Table("test", {
-    "focal": CHOSEN["focal"], "BCE": CHOSEN["bce"], "QFL": CHOSEN["qfl"], "AP-loss, error-driven": CHOSEN["ap-loss"],
-    "AP-loss, bucketed": CHOSEN["bucketed"],
-    "rankd ap": {"loss": "ap", "interclass": 0.0, "batches": 0}, "rankd ap, β 0.1": {"loss": "ap", "interclass": 0.1, "batches": 0},
-    "rankd ap, β 0.1 + bank": {"loss": "ap", "interclass": 0.1, "batches": 4},
+    "focal": CHOSEN["focal"], "BCE": CHOSEN["bce"],
+    "rankd ap, β 0.1 + bank": {"loss": "ap", "interclass": 0.1, **_BANK},
+    "rankd ap + bank": {"loss": "ap", "interclass": 0.0, **_BANK},
+    "rankd ap, β 0.1": {"loss": "ap", "interclass": 0.1, "batches": 0},
+    "QFL": CHOSEN["qfl"], "AP-loss, error-driven": CHOSEN["ap-loss"], "AP-loss, bucketed": CHOSEN["bucketed"],
     "rankd ap, β 0.1, gradient as in the paper": {"loss": "ap", "interclass": 0.1, "batches": 0, **_PAPER},
 }, {"split": "test", "steps": 250}, seeds=4)
 

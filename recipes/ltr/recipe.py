@@ -40,7 +40,8 @@ TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for na
 TEST = Table("test", {_NAMES.get(name, name): settings for name, settings in CHOSEN.items()}, {"split": "test", "steps": 400}, seeds=8)
 
 
-def _ranking(client: rankd.Client, name: str, arguments: Mapping[str, Any]) -> Loss:
+def ranking(client: rankd.Client, name: str, arguments: Mapping[str, Any]) -> Loss:
+    """rankd's loss `name`."""
     loss = rankd.torch.NDCGLoss(client=client, **arguments)
     return lambda scores, grades: loss(scores, grades)
 
@@ -64,7 +65,7 @@ class _Recipe:
                     return trees(data, held_out, arguments, run.seed), None
                 if name in PEERS:
                     return train(lambda s, g: PEERS[name](s, g, **arguments), data, held_out, steps=run.settings["steps"], seed=run.seed)
-                return train(_ranking(client, name, arguments), data, held_out, steps=run.settings["steps"], seed=run.seed)
+                return train(ranking(client, name, arguments), data, held_out, steps=run.settings["steps"], seed=run.seed)
 
             yield one
 
