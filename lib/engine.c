@@ -7,6 +7,7 @@
 #include "kernels/kernel.h"
 #include "request/check.h"
 #include "request/empty.h"
+#include "request/offsets.h"
 #include "request/out.h"
 #include "retrieval/retrieval.h"
 #include "scores/scores.h"
@@ -48,7 +49,7 @@ static enum rankd_status run_scores(const struct rk_exec *exec, const struct rk_
 {
     const bool measures = rk_exec_measures(exec);
     const size_t *shape = request->in[RK_IN_SCORES].shape;
-    if (shape[0] == 0 || shape[1] == 0)
+    if (shape[0] == 0 || (shape[1] == 0 && !rk_request_is_ragged(request)))
         return (measures ? rk_empty_scores_prepare : rk_empty_scores_run)(request, reply, err);
     if (measures && !rk_scores_measurable(request))
         return rk_fail(err, RANKD_TOO_LARGE, "the scores have more items than can be computed");

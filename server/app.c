@@ -9,6 +9,7 @@
 #include "base/budget.h"
 #include "base/descriptors.h"
 #include "base/log.h"
+#include "base/json_heap.h"
 #include "base/memory.h"
 #include "base/metrics.h"
 #include "exec/compute_pool.h"
@@ -54,6 +55,7 @@ static void stop_metrics(struct rk_app *app)
 
 static enum rankd_status start_memory(struct rk_app *app, struct rk_err *err)
 {
+    rk_json_heap_install();
     app->memory = rk_memory_start(err);
     return app->memory ? RANKD_OK : err->status;
 }

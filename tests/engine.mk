@@ -7,5 +7,6 @@ $(BUILD)/unit/test_engine_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--w
 .PHONY: soak-engine
 soak: soak-engine
 # Many times the random lists of check.
-soak-engine: $(BUILD)/unit/test_engine_oracle
-	RK_SOAK=40 $<
+soak-engine: $(BUILD)/unit/test_engine_oracle $(BUILD)/unit/test_retrieval_gallery
+	RK_SOAK=40 $(BUILD)/unit/test_engine_oracle
+	RK_SOAK=40 $(BUILD)/unit/test_retrieval_gallery

@@ -9,7 +9,8 @@
   - no source is longer than 500 lines
   - in a folder whose files have an order, a file includes, calls and imports only what the files before it hold
   - no line of prose in a page (*.md) is longer than 100 columns (tables, code and long addresses aside)
-  - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define
+  - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define, and no
+    files of one folder call each other in a circle
 
 With --list, the order is printed. Ends with 1 where something is broken.
 """
@@ -42,7 +43,8 @@ FILES = {
     "clients/python/rankd": [{"_names", "errors"}, {"answers", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
                              {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__"],
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "schedule", "state", "tracing", "warn"},
-                                   {"calibration", "learning", "memory"}, {"losses", "ranking"}, {"checkpoint", "detection"}, "__init__"],
+                                   {"calibration", "learning", "memory", "shards", "team"}, "joint", {"balanced", "joint_scores"}, {"losses", "ranking"},
+                                   {"checkpoint", "detection"}, "__init__"],
 }
 MOST_LINES = 500
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")
@@ -228,13 +230,15 @@ def check_files(tree):
                 yield f"{name}:{line}: uses {what} of {other}, which does not come before it in {folder}"
 
 
-def check_objects(tree, folder):
-    """By symbols: who defines, who uses. Finds calls that no include shows (a declaration made by hand, a table of externs)."""
+def symbols_of(folder, tops):
+    """Who defines each symbol, and which symbols each object uses; by the object's path in `folder`."""
     defined, used = {}, collections.defaultdict(set)
-    for top in ORDER:
+    for top in tops:
         for path, _, names in os.walk(os.path.join(folder, top)):
             for o in (n for n in names if n.endswith(".o")):
                 at = os.path.relpath(os.path.join(path, o), folder)
+                if not os.path.exists(at[:-1] + "c") and not os.path.exists(at[:-2]):
+                    continue  # of a source that is gone
                 out = subprocess.run(["nm", "-g", os.path.join(path, o)], capture_output=True, text=True).stdout
                 for row in out.splitlines():
                     kind, symbol = row.split()[-2:]
@@ -242,6 +246,12 @@ def check_objects(tree, folder):
                         used[at].add(symbol)
                     elif kind not in "wvWV":
                         defined[symbol] = at
+    return defined, used
+
+
+def check_objects(folder):
+    """Finds calls that no include shows (a declaration made by hand, a table of externs)."""
+    defined, used = symbols_of(folder, ORDER)
     for at, symbols in sorted(used.items()):
         top, room = room_of(at.replace(".o", ".c"))
         for symbol in sorted(symbols):
@@ -259,6 +269,28 @@ def check_objects(tree, folder):
                 yield f"{at}: uses {symbol} of {other}, which runs back"
 
 
+def check_calls(folder):
+    """Circles of calls among the files of a folder: each file that can reach itself."""
+    defined, used = symbols_of(folder, [*ORDER, "clients"])
+    calls = collections.defaultdict(set)
+    for at, symbols in used.items():
+        calls[at] = {defined[s] for s in symbols if s in defined and defined[s] != at
+                     and os.path.dirname(defined[s]) == os.path.dirname(at)}
+    for start in sorted(calls):
+        if room_of(start)[:2] in APART:
+            continue
+        way, seen = [(start, [start])], set()
+        while way:
+            at, path = way.pop()
+            if start in calls[at]:
+                if start == min(path):  # said once, at the first of its files
+                    yield "calls in a circle: " + " -> ".join([*path, start])
+                break
+            for other in calls[at] - seen:
+                seen.add(other)
+                way.append((other, [*path, other]))
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--objects", metavar="FOLDER", help="build/obj: look at symbols too")
@@ -271,7 +303,7 @@ def main():
     tree = Tree()
     checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree), check_prose()]
     if args.objects:
-        checks.append(check_objects(tree, args.objects))
+        checks += [check_objects(args.objects), check_calls(args.objects)]
     broken = 0
     for check in checks:
         for sentence in check:

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the unit-test programs and the pytest folders, and closes with one line: `N passed, N failed`.
 
+As many of them run side by side as there are processors (--jobs); the output of each is printed in one piece when it ends.
+
 A test that was skipped counts as failed, because a test that could not run proves nothing; the only exception is a
 skip whose reason begins with "no GPU". A program that crashes counts as one failed test on top of what it reported.
 """
 import argparse
+import concurrent.futures
 import os
 import re
 import subprocess
@@ -21,6 +24,15 @@ ALLOWED_SKIP = "no GPU"
 class Tally:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
+        self.text = ""
+
+    def say(self, line):
+        self.text += line + "\n"
+
+    def take(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
 
     def add(self, xml_path):
         """Counts the test cases of a JUnit file (cmocka's and pytest's look alike)."""
@@ -33,12 +45,13 @@ class Tally:
                     self.skipped += 1
                 else:
                     self.failed += 1
-                    print(f"  could not run: {case.get('name')}: {skip.get('message')}")
+                    self.say(f"  could not run: {case.get('name')}: {skip.get('message')}")
             else:
                 self.passed += 1
 
 
-def run_unit(program, tally, timeout):
+def run_unit(program, timeout):
+    tally = Tally()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="XML", CMOCKA_XML_FILE=f"{folder}/%g.xml")
@@ -63,18 +76,23 @@ def run_unit(program, tally, timeout):
         if code != 0 or failed:
             for path in Path(folder).glob("*.xml"):
                 output += path.read_text()
-            print(f"FAILED {program} (exit {code})\n{output}")
+            tally.say(f"FAILED {program} (exit {code})\n{output}")
         else:
-            print(f"ok {program} ({time.monotonic() - started:.1f} s)", flush=True)
+            tally.say(f"ok {program} ({time.monotonic() - started:.1f} s)")
+    return tally
 
 
-def run_pytest(folders, tally, build):
+def run_pytest(folder, build):
+    tally = Tally()
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as tmp:
         report = f"{tmp}/pytest.xml"
         env = dict(os.environ, RANKD_BUILD=str(Path(build).resolve()), PYTHONDONTWRITEBYTECODE="1",
                    PYTHONPATH=str(Path("clients/python").resolve()))
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15", f"--junitxml={report}", *folders]
-        code = subprocess.run(command, env=env).returncode
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15", f"--junitxml={report}", folder]
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        code = done.returncode
+        tally.say(f"{folder} ({time.monotonic() - started:.0f} s)\n{done.stdout}")
         if os.path.exists(report):
             before = tally.failed
             tally.add(report)
@@ -82,6 +100,7 @@ def run_pytest(folders, tally, build):
                 tally.failed += 1
         elif code != 5:
             tally.failed += 1
+    return tally
 
 
 def main():
@@ -90,13 +109,17 @@ def main():
     parser.add_argument("--unit", nargs="*", default=[])
     parser.add_argument("--pytest", nargs="*", default=[])
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one unit-test program")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="how many run side by side")
     arguments = parser.parse_args()
     tally = Tally()
-    for program in arguments.unit:
-        run_unit(program, tally, arguments.timeout)
     folders = [f for f in arguments.pytest if any(Path(f).rglob("test_*.py"))]
-    for folder in folders:  # each by itself: their conftest.py files bear the same name
-        run_pytest([folder], tally, arguments.build)
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        # The folders first, because they take longest; each by itself, because their conftest.py files bear the same name.
+        jobs = [pool.submit(run_pytest, folder, arguments.build) for folder in folders]
+        jobs += [pool.submit(run_unit, program, arguments.timeout) for program in arguments.unit]
+        for job in concurrent.futures.as_completed(jobs):
+            print(job.result().text, end="", flush=True)
+            tally.take(job.result())
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     print(f"{tally.passed} passed, {tally.failed} failed{skipped}")
     return 1 if tally.failed or not tally.passed else 0

@@ -176,7 +176,8 @@ static const struct rankd_tensor *find_input(const struct rankd_request *request
 
 uint64_t rankd_output_room(const struct rankd_request *request, int port)
 {
-    const struct rankd_tensor *main = find_input(request, RANKD_IN_SCORES);
+    const struct rankd_tensor *main = find_input(request, RANKD_IN_SCORES),
+                              *offsets = find_input(request, RANKD_IN_OFFSETS);
     if (port == RANKD_OUT_LOSS)
         return 4;
     if (port == RANKD_OUT_REF_GRADIENT)
@@ -188,8 +189,10 @@ uint64_t rankd_output_room(const struct rankd_request *request, int port)
     uint64_t item = rankd_dtype_bytes(main->dtype), count = item != 0 ? main->bytes / item : 0;
     uint64_t columns = main->rank == 2 ? main->shape[1] : 1;
     switch (port) {
-    case RANKD_OUT_LIST_LOSS: /* rows or columns are lists; those without items are bounded by the daemon
-                                 alone */
+    case RANKD_OUT_LIST_LOSS: /* rows or columns are lists, or those of offsets; those without items are
+                                 bounded by the daemon alone */
+        if (offsets != NULL)
+            return offsets->bytes / 2;
         columns = main->shape[0] > columns ? main->shape[0] : columns;
         return columns < UINT64_MAX / 4 ? 4 * columns : UINT64_MAX;
     case RANKD_OUT_RANKS:

@@ -169,7 +169,7 @@ static void look_at_gpu(struct report *report)
                     : "libcuda.so.1 is there, /dev/nvidia0 is not");
 }
 
-/* Within so many seconds, which the system grants a connect() too. */
+/* Within `seconds`, which the system grants a connect() too. */
 static bool connects(int fd, const struct sockaddr *address, socklen_t size, double seconds)
 {
     struct timeval limit = {(time_t)seconds, (suseconds_t)(1e6 * (seconds - floor(seconds)))};

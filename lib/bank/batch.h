@@ -28,7 +28,7 @@ struct rk_bank_shape {
 enum { RK_BANK_COLUMNS = 4 };
 struct rk_bank_column {
     size_t bytes; /* of an item, in one list */
-    size_t lists; /* 1, or items of so many lists, each list's side by side */
+    size_t lists; /* 1, or the number of lists, each list's items side by side */
     bool indexed; /* of int64_t keys, and chunks have an index from key to positions (bank/labels.h) */
 };
 

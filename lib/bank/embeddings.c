@@ -8,6 +8,7 @@
 #include "base/number.h"
 #include "kernels/normalize.h"
 #include "kernels/score.h"
+#include "request/appended.h"
 
 enum { LABELS, IDS, ROWS, COLUMNS };
 
@@ -59,8 +60,8 @@ static int64_t key_at(const struct rk_tensor *keys, size_t i)
     return narrow;
 }
 
-static enum rankd_status store_row(const struct rk_bank_shape *shape, const float *row, size_t item,
-                                   void *rows, size_t place, struct rk_err *err)
+static enum rankd_status store_row(const struct rk_bank_shape *shape, const char *input, const float *row,
+                                   size_t item, void *rows, size_t place, struct rk_err *err)
 {
     if (shape->dtype == RK_FP32) {
         memcpy((float *)rows + place * shape->dim, row, shape->dim * sizeof *row);
@@ -72,10 +73,9 @@ static enum rankd_status store_row(const struct rk_bank_shape *shape, const floa
         char number[RK_NUMBER_TEXT];
         out[d] = shape->dtype == RK_FP16 ? fp16_of_float(row[d]) : bf16_of_float(row[d]);
         if ((out[d] & 0x7fffu) >= infinity)
-            return rk_fail(
-                err, RANKD_INVALID,
-                "embeddings has %s at item %zu, dimension %zu, which the bank's type %s cannot hold",
-                rk_float_text(row[d], number), item, d, rk_dtype_name(shape->dtype));
+            return rk_fail(err, RANKD_INVALID,
+                           "%s has %s at item %zu, dimension %zu, which the bank's type %s cannot hold",
+                           input, rk_float_text(row[d], number), item, d, rk_dtype_name(shape->dtype));
     }
     return RANKD_OK;
 }
@@ -84,14 +84,16 @@ static enum rankd_status store_embeddings(const struct rk_bank_shape *shape, con
                                           const uint8_t *keep, const float *rows, struct rk_batch *batch,
                                           struct rk_err *err)
 {
-    size_t place = 0, items = request->in[RK_IN_EMBEDDINGS].shape[0];
+    const struct rk_appended from = rk_request_appended(request);
+    const char *name = rk_input_rows[from.rows].name;
+    size_t place = 0, items = request->in[from.rows].shape[0];
     int64_t *labels = batch->column[LABELS], *ids = batch->column[IDS];
     for (size_t i = 0; i < items; i++) {
         if (!keep[i])
             continue;
-        labels[place] = key_at(&request->in[RK_IN_LABELS], i);
-        ids[place] = key_at(&request->in[RK_IN_IDS], i);
-        if (store_row(shape, rows + i * shape->dim, i, batch->column[ROWS], place, err) != RANKD_OK)
+        labels[place] = key_at(&request->in[from.labels], i);
+        ids[place] = key_at(&request->in[from.ids], i);
+        if (store_row(shape, name, rows + i * shape->dim, i, batch->column[ROWS], place, err) != RANKD_OK)
             return err->status;
         place++;
     }
@@ -101,7 +103,8 @@ static enum rankd_status store_embeddings(const struct rk_bank_shape *shape, con
 static enum rankd_status read_embeddings(const struct rk_bank_shape *shape, const struct rk_request *request,
                                          struct rk_batch *batch, struct rk_err *err)
 {
-    const struct rk_tensor *in = &request->in[RK_IN_EMBEDDINGS];
+    const enum rk_input from = rk_request_appended(request).rows;
+    const struct rk_tensor *in = &request->in[from];
     size_t items = in->shape[0], kept = 0;
     float *rows = malloc((items * shape->dim + 1) * sizeof *rows); /* malloc(0) may be NULL */
     uint8_t *keep = malloc(items + 1); /* read once: the mask may change under us */
@@ -114,7 +117,7 @@ static enum rankd_status read_embeddings(const struct rk_bank_shape *shape, cons
         keep[i] = is_kept(&request->in[RK_IN_ENQUEUE_MASK], i);
         kept += keep[i];
     }
-    if (rk_embeddings_read("embeddings", in, shape->normalize, rows, NULL, err) != RANKD_OK ||
+    if (rk_embeddings_read(rk_input_rows[from].name, in, shape->normalize, rows, NULL, err) != RANKD_OK ||
         rk_batch_take(shape, kept, batch, err) != RANKD_OK)
         goto out;
     (void)store_embeddings(shape, request, keep, rows, batch, err);

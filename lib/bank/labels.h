@@ -38,7 +38,7 @@ void rk_labels_free(
 void rk_labels_add(struct rk_labels *labels, size_t count);
 
 /* The last position with that key, RK_POSITION_END if there is none; and the next one before `position`.
- * Positions come in falling order; whoever reads an older version skips those at or beyond its own end, and
+ * Positions come in falling order; a reader of an older version skips those at or beyond its own end, and
  * stops below its own first. */
 uint32_t rk_labels_last(const struct rk_labels *labels, int64_t key);
 uint32_t rk_labels_before(const struct rk_labels *labels, uint32_t position);

@@ -139,7 +139,7 @@ static void put_in_index_order(void *arg, struct rk_range range)
         r->change[r->argsort[k]] = r->delta[k];
 }
 
-/* One loop after the other: a place is written by whoever has the item there, not by whose range it is in. */
+/* One loop after the other: a thread writes the places of its items, which lie in any thread's range. */
 void rk_relevant_change(struct rk_pool *pool, struct rk_relevant *r)
 {
     rk_ranges_run(pool, r->p, RK_RANGE_MIN, rank_before, r);

@@ -21,7 +21,7 @@ __device__ void load_thresholds(float *own, const float *threshold, uint32_t p)
     __syncthreads();
 }
 
-// Where so many tiles from item `begin` on end.
+// The end of `tiles` tiles from item `begin` on.
 __device__ uint32_t end_of(const Matrix &m, uint32_t begin, uint32_t tiles)
 {
     return min(m.items - begin, tiles * COUNT_TILE) + begin;

@@ -36,6 +36,7 @@ constexpr rk_device_capabilities with_words(rk_device_capabilities knows)
     knows.words[RK_PARAM_gradient_scale] = bits(RK_SCALE_LAMBDA);
     knows.words[RK_PARAM_average] = bits(RK_AVERAGE_MACRO, RK_AVERAGE_MICRO, RK_AVERAGE_SUM);
     knows.words[RK_PARAM_axis] = bits(RK_AXIS_COLUMNS, RK_AXIS_ROWS);
+    knows.words[RK_PARAM_gallery] = bits(RK_GALLERY_ALL);
     knows.words[RK_PARAM_transform] = bits(RK_TRANSFORM_LOG, RK_TRANSFORM_LOGLOG, RK_TRANSFORM_IDENTITY);
     return knows;
 }
@@ -71,7 +72,7 @@ constexpr rk_device_capabilities KNOWS_RETRIEVAL = with_words({
     bits(RK_IN_EMBEDDINGS, RK_IN_LABELS, RK_IN_IDS, RK_IN_ENQUEUE_MASK, RK_IN_REF_EMBEDDINGS,
          RK_IN_REF_LABELS, RK_IN_REF_IDS),
     bits(RK_OUT_LOSS, RK_OUT_GRADIENT, RK_OUT_LIST_LOSS, RK_OUT_REF_GRADIENT),
-    BLACKBOX | bits(RK_PARAM_normalize, RK_PARAM_bank),
+    BLACKBOX | bits(RK_PARAM_normalize, RK_PARAM_gallery, RK_PARAM_bank),
     {},
     0,
     0,

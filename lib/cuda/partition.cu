@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(SPLITTERS, 1) split_tiles(const Long l, const 
     });
 }
 
-// Work in units of about so many items, whatever the buckets' sizes. By one block.
+// Numbers units of work of about equal size, whatever the buckets' sizes. By one block.
 __global__ void number_units(const Long l, const Partition part)
 {
     __shared__ uint32_t warp[32];

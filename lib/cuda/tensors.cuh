@@ -9,7 +9,7 @@ namespace rk
 
 size_t size_of(int dtype); // bytes of an element; enum rk_dtype
 
-// Where so many elements can be read on the device: `data` itself if it lies there and is aligned to its
+// Where `elements` elements can be read on the device: `data` itself if it lies there and is aligned to its
 // type.
 const void *bring(Lane &lane, const void *data, bool on_device, int dtype, size_t elements);
 

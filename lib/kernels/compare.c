@@ -6,7 +6,7 @@
 
 #include "kernels/bits.h"
 
-enum { FEW = 4 /* one item in so many passes the filter at most, or the next ones do not go through it */ };
+enum { FEW = 4 /* at most one item in FEW passes the filter, or the next ones do not go through it */ };
 
 struct compare_pass {
     const struct rk_compare_code *code;

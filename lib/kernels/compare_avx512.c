@@ -187,7 +187,7 @@ RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, bool f
         if (writer->dense && move->differentiable)
             clear_lanes(writer->dense + span->position + at, here);
         if (filters ||
-            __builtin_expect(in[v] & here, 0)) /* so many vectors have one that a branch would mislead */
+            __builtin_expect(in[v] & here, 0)) /* without a filter most vectors have one: no branch helps */
             put_aside(aside, rk_lanes_irrelevant(span->targets, at, in[v] & here), s[v], span->position + at);
     }
 }

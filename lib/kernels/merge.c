@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Strategy "merge": where a good share of a long list is relevant, the irrelevant items are sorted once, and
- * each pass is a merge of two sorted rows. A table of so many thresholds misses the cache for every item; a
+ * each pass is a merge of two sorted rows. A table of that many thresholds misses the cache for every item; a
  * sort streams. */
 #include <string.h>
 
@@ -106,8 +106,8 @@ static void make_keys(void *arg, struct rk_range range)
         m->rows->threshold[k] = ~rk_key(m->threshold[k]);
 }
 
-/* An item comes before a threshold that it is at or above. How many of the first so many steps take an item.
- */
+/* An item comes before a threshold that it is at or above. Returns how many of the
+ * first `steps` steps take an item. */
 static uint32_t items_of(const struct merging *m, uint32_t steps)
 {
     const uint32_t *item = m->rows->key, *threshold = m->rows->threshold, items = *m->rows->items;

@@ -14,7 +14,7 @@
  * the first, 4.8/6.9, 2.3/4.3, 2.6/4.2 on the second; it is taken as far as it goes. */
 enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 32 };
 
-/* So many relevant items, and more than one in so many, that sorting the others is faster than a table that
+/* From this number of relevant items on, and this share, sorting the others is faster than a table that
  * misses the cache for every item (Intel Xeon, table against merge: 10M, 50 % 82/54; 1M, 50 % 68/51; 500k, 40
  * % 71/63; 2M, 15 % 37/48). It runs on one thread; a table is shared out among many. */
 enum { MERGE_THRESHOLDS = 1 << 18, MERGE_SHARE = 4, MERGE_THREADS = 3 };

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { FEW = 8 /* aside, one in so many at most */ };
+enum { FEW = 8 /* at most one item in FEW is put aside */ };
 
 /* Memory: two rows of n for what is sorted, and one for places, then what sorting takes. */
 struct reorder_rows {

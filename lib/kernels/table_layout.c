@@ -7,9 +7,9 @@ enum {
     CACHED = 3 << 19,    /* thresholds up to which looking through the tables out of order is faster */
     CHUNK_MIN = 1 << 18, /* items put in order at a time: enough that looking through the tables pays */
     CHUNK_PER_THRESHOLD = 8,
-    CHUNK_SHARE = 8,       /* and at most one in so many of the list's */
-    REMEMBERED_SHARE = 32, /* relevant items, one in so many, up to which two bytes an item are to spare */
-    MASKED_SHARE = 8       /* relevant items, one in so many, from which on targets are read while counting */
+    CHUNK_SHARE = 8,       /* and at most this fraction of the list's */
+    REMEMBERED_SHARE = 32, /* fraction of relevant items up to which two bytes an item are to spare */
+    MASKED_SHARE = 8       /* fraction of relevant items from which on targets are read while counting */
 };
 
 bool rk_table_remembers(uint32_t items, uint32_t p)
@@ -26,11 +26,11 @@ enum {
     BUCKETS_PER_THRESHOLD = 2, /* and beyond */
     BUCKETS_MIN = 256,
     SUBBUCKET_BITS = 3,            /* such a bucket has 2^SUBBUCKET_BITS subbuckets, */
-    SUBBUCKET_BITS_MARKED = 5,     /* and a marked one so many */
+    SUBBUCKET_BITS_MARKED = 5,     /* and a marked one 2^this */
     SUBBUCKETS_PER_THRESHOLD = 56, /* of those, while they can be counted */
     SUBBUCKETS_MAX = 1 << 24,      /* FP32 counts that far */
     ITEM_BYTES = 8,                /* of scratch memory for an item, where few are relevant, */
-    RELEVANT_BYTES = 44            /* of those so many for each that is, with two threads' tallies */
+    RELEVANT_BYTES = 44            /* and for an item that is relevant, with two threads' tallies */
 };
 
 /* So many buckets, and a bit for each of their subbuckets, twice, are what is left of the bytes that a list's

@@ -9,7 +9,7 @@
 #define OUT_SPARSE (BIT(RK_OUT_GRADIENT_INDICES) | BIT(RK_OUT_GRADIENT_VALUES))
 
 /* What a port of rankd_ports.def belongs to. */
-enum { NO_LOSS, LOSS_SCORES, LOSS_EMBEDDINGS, LOSS_OPTIONAL, LOSS };
+enum { NO_LOSS, LOSS_SCORES, LOSS_EMBEDDINGS, LOSS_OPTIONAL, LOSS_EITHER, LOSS, SCORES_OPTIONAL };
 
 /* The ports of a loss. */
 enum {
@@ -22,7 +22,16 @@ enum {
 #include "rankd_ports.def"
     ,
     IN_OPTIONAL = 0
-#define RANKD_INPUT(ID, name, with, ...) | ((with) == LOSS_OPTIONAL ? BIT(RK_IN_##ID) : 0)
+#define RANKD_INPUT(ID, name, with, ...)                                                                     \
+    | ((with) == LOSS_OPTIONAL || (with) == LOSS_EITHER ? BIT(RK_IN_##ID) : 0)
+#include "rankd_ports.def"
+    ,
+    IN_SCORES_OPTIONAL = 0 /* of any model */
+#define RANKD_INPUT(ID, name, with, ...) | ((with) == SCORES_OPTIONAL ? BIT(RK_IN_##ID) : 0)
+#include "rankd_ports.def"
+    ,
+    IN_LOSS_SCORES_OPTIONAL = IN_SCORES_OPTIONAL
+#define RANKD_INPUT(ID, name, with, ...) | ((with) == LOSS_EITHER ? BIT(RK_IN_##ID) : 0)
 #include "rankd_ports.def"
     ,
     OUT_LOSS = 0
@@ -37,6 +46,7 @@ const struct rk_model rk_models[] = {
         .name = #loss_name,                                                                                  \
         .inputs_scores = IN_SCORES,                                                                          \
         .inputs_embeddings = IN_EMBEDDINGS,                                                                  \
+        .inputs_scores_optional = IN_LOSS_SCORES_OPTIONAL,                                                   \
         .inputs_optional = IN_OPTIONAL,                                                                      \
         .outputs = OUT_LOSS,                                                                                 \
         .outputs_default = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT),                                          \
@@ -50,6 +60,7 @@ const struct rk_model rk_models[] = {
     {
         .name = "rank",
         .inputs_scores = BIT(RK_IN_SCORES),
+        .inputs_scores_optional = IN_SCORES_OPTIONAL,
         .outputs = BIT(RK_OUT_RANKS),
         .outputs_default = BIT(RK_OUT_RANKS),
         .help = "The rank of each item in its row.",
@@ -57,6 +68,7 @@ const struct rk_model rk_models[] = {
     {
         .name = "rank_vjp",
         .inputs_scores = BIT(RK_IN_SCORES) | BIT(RK_IN_UPSTREAM),
+        .inputs_scores_optional = IN_SCORES_OPTIONAL,
         .outputs = BIT(RK_OUT_GRADIENT) | OUT_SPARSE | BIT(RK_OUT_RANKS),
         .outputs_default = BIT(RK_OUT_GRADIENT),
         .use_scores = RK_USE_VJP,

@@ -6,6 +6,7 @@
 
 #include "base/number.h"
 #include "request/bank_view.h"
+#include "request/offsets.h"
 
 #define BIT(x) (1u << (x))
 
@@ -30,7 +31,7 @@ static const char *list_names(unsigned bits, const struct rk_port_row *rows, uns
     return text;
 }
 
-/* What a model takes: "scores and targets, or embeddings and labels". */
+/* What a model takes: "scores and targets, or embeddings and labels (or relevance)". */
 static const char *takes(const struct rk_model *model, char *text, size_t size)
 {
     list_names(model->inputs_scores, rk_input_rows, RK_IN_COUNT, " and ", text, size);
@@ -38,6 +39,9 @@ static const char *takes(const struct rk_model *model, char *text, size_t size)
         size_t at = strlen(text);
         at += (size_t)snprintf(text + at, size - at, ", or ");
         list_names(model->inputs_embeddings, rk_input_rows, RK_IN_COUNT, " and ", text + at, size - at);
+        at = strlen(text);
+        if (model->inputs_optional & BIT(RK_IN_RELEVANCE))
+            (void)snprintf(text + at, size - at, " (or %s)", rk_input_rows[RK_IN_RELEVANCE].name);
     }
     return text;
 }
@@ -57,6 +61,13 @@ static unsigned inputs_sent(const struct rk_request *request)
     return sent;
 }
 
+/* Either labels say what is relevant, or relevance does. */
+static unsigned inputs_required(const struct rk_model *model, bool embeds, unsigned sent)
+{
+    unsigned required = embeds ? model->inputs_embeddings : model->inputs_scores;
+    return embeds && sent & BIT(RK_IN_RELEVANCE) ? required & ~BIT(RK_IN_LABELS) : required;
+}
+
 static unsigned lowest(unsigned bits)
 {
     return (unsigned)__builtin_ctz(bits);
@@ -68,16 +79,16 @@ static enum rankd_status check_inputs(const struct rk_request *request, struct r
     char may[256];
     unsigned sent = inputs_sent(request);
     bool embeds = rk_request_embeds(request);
-    unsigned all = model->inputs_scores | model->inputs_embeddings | model->inputs_optional;
-    unsigned route = embeds ? model->inputs_embeddings | model->inputs_optional : model->inputs_scores;
-    unsigned required = embeds ? model->inputs_embeddings : model->inputs_scores;
+    unsigned all = rk_model_inputs(model);
+    unsigned route = embeds ? model->inputs_embeddings | model->inputs_optional
+                            : model->inputs_scores | model->inputs_scores_optional;
+    unsigned required = inputs_required(model, embeds, sent);
     if (sent & ~all)
         return rk_fail(err, RANKD_INVALID, "input %s is not one of model %s; it takes %s",
                        rk_input_rows[lowest(sent & ~all)].name, model->name, takes(model, may, sizeof may));
-    if (embeds && sent & model->inputs_scores)
+    if (embeds && sent & ~route)
         return rk_fail(err, RANKD_INVALID, "input %s cannot be sent with embeddings; model %s takes %s",
-                       rk_input_rows[lowest(sent & model->inputs_scores)].name, model->name,
-                       takes(model, may, sizeof may));
+                       rk_input_rows[lowest(sent & ~route)].name, model->name, takes(model, may, sizeof may));
     if (sent & ~route)
         return rk_fail(err, RANKD_INVALID,
                        "input %s goes with embeddings, which were not sent; model %s takes %s",
@@ -103,11 +114,20 @@ static enum rankd_status check_dtype(const struct rk_tensor *tensor, const struc
                    rk_dtype_name(tensor->dtype), may);
 }
 
-static enum rankd_status check_shape(const struct rk_tensor *tensor, const struct rk_port_row *row,
+/* Whether offsets make this input flat: scores and what stands beside them. */
+static bool is_flat(const struct rk_request *request, unsigned input)
+{
+    return rk_request_is_ragged(request) && request->model->inputs_scores & BIT(input);
+}
+
+static enum rankd_status check_shape(const struct rk_tensor *tensor, const struct rk_port_row *row, bool flat,
                                      struct rk_err *err)
 {
     char shape[RK_SHAPE_TEXT];
-    if (tensor->rank != row->rank)
+    if (flat && tensor->rank != 1)
+        return rk_fail(err, RANKD_INVALID, "input %s has %u dimensions; with offsets its shape must be [N]",
+                       row->name, tensor->rank);
+    if (!flat && tensor->rank != row->rank)
         return rk_fail(err, RANKD_INVALID, "input %s has %u dimension%s; its shape must be %s", row->name,
                        tensor->rank, tensor->rank == 1 ? "" : "s", row->shape);
     size_t count, bytes;
@@ -128,7 +148,7 @@ static enum rankd_status check_tensors(const struct rk_request *request, struct 
             continue;
         enum rankd_status status = check_dtype(&request->in[i], &rk_input_rows[i], err);
         if (status == RANKD_OK)
-            status = check_shape(&request->in[i], &rk_input_rows[i], err);
+            status = check_shape(&request->in[i], &rk_input_rows[i], is_flat(request, i), err);
         if (status != RANKD_OK)
             return status;
     }
@@ -141,7 +161,7 @@ static enum rankd_status check_beside(const struct rk_request *request, enum rk_
 {
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *tensor = &request->in[other];
     char has[RK_SHAPE_TEXT], must[RK_SHAPE_TEXT];
-    if (!tensor->data || memcmp(tensor->shape, scores->shape, 2 * sizeof *tensor->shape) == 0)
+    if (!tensor->data || memcmp(tensor->shape, scores->shape, scores->rank * sizeof *tensor->shape) == 0)
         return RANKD_OK;
     return rk_fail(err, RANKD_INVALID, "input %s has shape %s; it must be that of scores, %s",
                    rk_input_rows[other].name, rk_shape_text(tensor->rank, tensor->shape, has),
@@ -159,14 +179,32 @@ static enum rankd_status check_empty_lists(const struct rk_tensor *scores, size_
                    rk_shape_text(2, scores->shape, shape), RK_LIST_MAX);
 }
 
-static enum rankd_status check_score_shapes(const struct rk_request *request, struct rk_err *err)
+/* Offsets say all about the lists: what else would say something is refused. Their values are looked at when
+ * they are copied (offsets.h). */
+static enum rankd_status check_ragged(const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_params *params = &request->params;
+    if (params->given & BIT(RK_PARAM_axis))
+        return rk_fail(
+            err, RANKD_INVALID,
+            "parameter axis was sent with offsets, which say where each list begins; leave it out");
+    if (params->interclass > 0)
+        return rk_fail(err, RANKD_INVALID,
+                       "parameter interclass was sent with offsets; lists of different lengths have no "
+                       "loss over the batch as one list, leave it out");
+    if (params->bank[0] || request->bank_snapshot)
+        return rk_fail(err, RANKD_INVALID,
+                       "parameter bank was \"%s\", with offsets; a bank extends [Q, N] scores only",
+                       params->bank);
+    if (request->in[RK_IN_OFFSETS].shape[0] == 0)
+        return rk_fail(err, RANKD_INVALID,
+                       "input offsets has shape [0]; it must have one element more than there are lists");
+    return RANKD_OK;
+}
+
+static enum rankd_status check_dense(const struct rk_request *request, struct rk_err *err)
 {
     const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
-    enum rankd_status status = check_beside(request, RK_IN_TARGETS, err);
-    if (status == RANKD_OK)
-        status = check_beside(request, RK_IN_UPSTREAM, err);
-    if (status != RANKD_OK)
-        return status;
     bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
     size_t items = scores->shape[columns ? 0 : 1], lists = scores->shape[columns ? 1 : 0];
     bool flat = request->model->loss && request->params.interclass > 0;
@@ -177,6 +215,28 @@ static enum rankd_status check_score_shapes(const struct rk_request *request, st
                        flat ? ", with interclass the whole batch" : "");
     }
     return check_empty_lists(scores, items, lists, err);
+}
+
+static enum rankd_status check_score_shapes(const struct rk_request *request, struct rk_err *err)
+{
+    enum rankd_status status = check_beside(request, RK_IN_TARGETS, err);
+    if (status == RANKD_OK)
+        status = check_beside(request, RK_IN_UPSTREAM, err);
+    if (status != RANKD_OK)
+        return status;
+    return (rk_request_is_ragged(request) ? check_ragged : check_dense)(request, err);
+}
+
+static enum rankd_status check_list_weight(const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_tensor *weight = &request->in[RK_IN_LIST_WEIGHT];
+    const size_t lists =
+        rk_request_embeds(request) ? request->in[RK_IN_EMBEDDINGS].shape[0] : rk_scores_lists(request);
+    if (!weight->data || weight->shape[0] == lists)
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INVALID,
+                   "input list_weight has shape [%zu]; it must be [%zu], one for each list", weight->shape[0],
+                   lists);
 }
 
 static enum rankd_status check_outputs(const struct rk_request *request, struct rk_err *err)
@@ -284,6 +344,8 @@ enum rankd_status rk_check_request(const struct rk_request *request, const struc
         status = check_score_shapes(request, err);
     if (status == RANKD_OK && !rk_request_embeds(request))
         status = check_memory(request, err);
+    if (status == RANKD_OK)
+        status = check_list_weight(request, err);
     if (status == RANKD_OK)
         status = check_outputs(request, err);
     return status;

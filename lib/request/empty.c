@@ -3,8 +3,19 @@
 
 #include <math.h>
 
+#include "request/appended.h"
 #include "request/bank_view.h"
+#include "request/list_weight.h"
+#include "request/offsets.h"
 #include "request/out.h"
+
+bool rk_request_appends_nothing(const struct rk_request *request)
+{
+    const struct rk_tensor *rows = &request->in[rk_request_appended(request).rows];
+    if (!request->in[RK_IN_EMBEDDINGS].data)
+        return rk_batch_is_empty(request);
+    return !rows->data || rows->shape[0] == 0;
+}
 
 bool rk_batch_is_empty(const struct rk_request *request)
 {
@@ -14,17 +25,12 @@ bool rk_batch_is_empty(const struct rk_request *request)
     return scores->data && (scores->shape[0] == 0 || (scores->rank == 2 && scores->shape[1] == 0));
 }
 
-static size_t lists_of(const struct rk_request *request)
-{
-    const bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
-    return request->in[RK_IN_SCORES].shape[columns ? 1 : 0];
-}
-
 /* list_loss is the only output with elements that were not set. */
 enum rankd_status rk_empty_scores_prepare(const struct rk_request *request, struct rk_reply *reply,
                                           struct rk_err *err)
 {
-    const size_t lists = lists_of(request), *shape = request->in[RK_IN_SCORES].shape;
+    const size_t lists = rk_scores_lists(request), *shape = request->in[RK_IN_SCORES].shape;
+    const unsigned rank = rk_request_is_ragged(request) ? 1 : 2;
     const struct {
         enum rk_output which;
         enum rk_dtype dtype;
@@ -33,8 +39,8 @@ enum rankd_status rk_empty_scores_prepare(const struct rk_request *request, stru
     } outputs[] = {
         {RK_OUT_LOSS, RK_FP32, 1, &(const size_t){1}},
         {RK_OUT_LIST_LOSS, RK_FP32, 1, &lists},
-        {RK_OUT_GRADIENT, RK_FP32, 2, shape},
-        {RK_OUT_RANKS, RK_INT64, 2, shape},
+        {RK_OUT_GRADIENT, RK_FP32, rank, shape},
+        {RK_OUT_RANKS, RK_INT64, rank, shape},
         {RK_OUT_GRADIENT_INDICES, RK_INT64, 1, &(const size_t){0}},
         {RK_OUT_GRADIENT_VALUES, RK_FP32, 1, &(const size_t){0}},
     };
@@ -50,8 +56,11 @@ enum rankd_status rk_empty_scores_prepare(const struct rk_request *request, stru
 enum rankd_status rk_empty_scores_run(const struct rk_request *request, struct rk_reply *reply,
                                       struct rk_err *err)
 {
-    const size_t lists = lists_of(request);
-    if (rk_empty_scores_prepare(request, reply, err) != RANKD_OK)
+    const size_t lists = rk_scores_lists(request);
+    if (rk_request_is_ragged(request) && rk_offsets_check(request, err) != RANKD_OK)
+        return err->status;
+    if (rk_list_weights_check(request, err) != RANKD_OK ||
+        rk_empty_scores_prepare(request, reply, err) != RANKD_OK)
         return err->status;
     if (request->outputs & RK_OUT_BIT(RK_OUT_LOSS))
         *(float *)reply->out[RK_OUT_LOSS].data = 0;

@@ -8,9 +8,13 @@
 
 #include "request/request.h"
 
-/* True if the request's batch has no item: [0, N] or [Q, 0] scores, [0, d] embeddings. Any request may be
- * asked about, checked or not. */
+/* True if the request's batch has no item: [0, N], [Q, 0] or flat [0] scores, [0, d] embeddings. Any request
+ * may be asked about, checked or not. */
 bool rk_batch_is_empty(const struct rk_request *request) __attribute__((warn_unused_result));
+
+/* True if there is no item that a bank would get: the batch is empty; or, where it is the references that are
+ * appended (request/appended.h), there are none. */
+bool rk_request_appends_nothing(const struct rk_request *request) __attribute__((warn_unused_result));
 
 /* Answers a checked request whose scores have no item: the loss is 0, every list is skipped (list_loss NaN),
  * gradient and ranks have the shape of the scores, a sparse gradient has no entry. With a bank its version is

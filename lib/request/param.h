@@ -24,6 +24,7 @@ enum { RK_UNITS_NORMALIZED, RK_UNITS_RANK };
 enum { RK_SCALE_LAMBDA, RK_SCALE_UNIT }; /* of the gradient */
 enum { RK_AVERAGE_MACRO, RK_AVERAGE_MICRO, RK_AVERAGE_SUM };
 enum { RK_AXIS_COLUMNS, RK_AXIS_ROWS }; /* which of them are the lists: axis 0, axis 1 */
+enum { RK_GALLERY_ALL, RK_GALLERY_REFERENCES };
 enum { RK_TRANSFORM_LOG, RK_TRANSFORM_LOGLOG, RK_TRANSFORM_IDENTITY };
 
 /* Row numbers in the table: RK_PARAM_lambda, … */
@@ -91,8 +92,8 @@ struct rk_loss_params rk_loss_params_of(const struct rk_params *params);
 /* Bits 1u << RK_PARAM_x of the rows that share a bit with `uses` (RK_USE_*). */
 uint32_t rk_params_used(unsigned uses);
 
-/* Bits 1u << RK_PARAM_x of those that were given or are not at their default: what has to be known of the
- * parameters by whoever computes with them. */
+/* Bits 1u << RK_PARAM_x of the parameters that were given or are not at their default: a device has to know
+ * each of them to compute the request. */
 uint32_t rk_params_asked(const struct rk_params *params);
 
 /* The row of that name, or NULL. */
@@ -113,8 +114,8 @@ enum rankd_status rk_param_set_text(struct rk_params *params, const struct rk_pa
                                     const char *value, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* RANKD_INVALID with the sentence of a refused value, which is shown as `value` has it: for whoever knows how
- * it was sent. */
+/* RANKD_INVALID with the sentence of a refused value, which is shown as `value` has it: for callers that know
+ * how it was sent. */
 enum rankd_status rk_param_refuse(const struct rk_param_row *row, const char *value, struct rk_err *err);
 
 #endif

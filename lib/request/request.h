@@ -27,14 +27,15 @@ extern const struct rk_port_row rk_output_rows[RK_OUT_COUNT];
 /* A model is a row in a table (lib/losses/models.c), of which each loss is one (lib/losses/losses.def). */
 struct rk_model {
     const char *name;
-    unsigned inputs_scores;     /* bits 1u << RK_IN_*: the inputs of the scores route, all required */
-    unsigned inputs_embeddings; /* those of the embeddings route that are required; 0 = no such route */
-    unsigned inputs_optional;   /* those that may come with the embeddings route */
-    unsigned outputs;           /* bits 1u << RK_OUT_*: those that may be asked for */
-    unsigned outputs_default;   /* what comes if nothing is asked for */
-    unsigned use_scores;        /* RK_USE_* of the scores route */
-    unsigned use_embeddings;    /* and of the embeddings route */
-    uint32_t takes;             /* bits 1u << RK_PARAM_*: parameters beside those, on both routes */
+    unsigned inputs_scores;          /* bits 1u << RK_IN_*: the inputs of the scores route, all required */
+    unsigned inputs_scores_optional; /* those that may come with it */
+    unsigned inputs_embeddings;      /* those of the embeddings route that are required; 0 = no such route */
+    unsigned inputs_optional;        /* those that may come with the embeddings route */
+    unsigned outputs;                /* bits 1u << RK_OUT_*: those that may be asked for */
+    unsigned outputs_default;        /* what comes if nothing is asked for */
+    unsigned use_scores;             /* RK_USE_* of the scores route */
+    unsigned use_embeddings;         /* and of the embeddings route */
+    uint32_t takes;                  /* bits 1u << RK_PARAM_*: parameters beside those, on both routes */
     const char *help;
     const struct rk_loss *loss; /* lib/losses/loss.h; NULL for rank and rank_vjp */
 };
@@ -45,6 +46,13 @@ struct rk_model_table {
 extern const struct rk_model rk_models[];
 extern const size_t rk_model_count;
 const struct rk_model *rk_model_find(const char *name); /* NULL if there is none */
+
+/* Bits 1u << RK_IN_* of all inputs of a model. */
+static inline unsigned rk_model_inputs(const struct rk_model *model)
+{
+    return model->inputs_scores | model->inputs_scores_optional | model->inputs_embeddings |
+           model->inputs_optional;
+}
 
 /* Bits 1u << RK_PARAM_* of the parameters that a route of the model takes; 0 where it has no such route. */
 uint32_t rk_model_params(const struct rk_model *model, bool embeds);

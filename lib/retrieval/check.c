@@ -3,6 +3,7 @@
 
 #include <limits.h>
 
+#include "request/appended.h"
 #include "request/bank_view.h"
 #include "retrieval/retrieval.h"
 
@@ -57,7 +58,7 @@ static enum rankd_status check_refs(const struct rk_request *request, struct rk_
     const struct rk_tensor *in = request->in;
     if (!sent(request, RK_IN_REF_EMBEDDINGS))
         return RANKD_OK;
-    if (!sent(request, RK_IN_REF_LABELS))
+    if (!sent(request, RK_IN_REF_LABELS) && !sent(request, RK_IN_RELEVANCE))
         return rk_fail(err, RANKD_INVALID, "input ref_labels is missing; ref_embeddings need a label each");
     if (in[RK_IN_REF_EMBEDDINGS].shape[1] != in[RK_IN_EMBEDDINGS].shape[1])
         return rk_fail(err, RANKD_INVALID,
@@ -66,6 +67,51 @@ static enum rankd_status check_refs(const struct rk_request *request, struct rk_
                        in[RK_IN_REF_EMBEDDINGS].shape[0], in[RK_IN_REF_EMBEDDINGS].shape[1],
                        in[RK_IN_EMBEDDINGS].shape[1]);
     return RANKD_OK;
+}
+
+/* Whether a bank is named or, for a caller without names, there. */
+static bool has_bank(const struct rk_request *request)
+{
+    return request->bank_snapshot || request->params.bank[0];
+}
+
+static enum rankd_status check_gallery(const struct rk_request *request, struct rk_err *err)
+{
+    if (rk_request_ranks_batch(request) || sent(request, RK_IN_REF_EMBEDDINGS) || has_bank(request))
+        return RANKD_OK;
+    return rk_fail(err, RANKD_INVALID,
+                   "gallery is references, and there is nothing to rank; send ref_embeddings or name a bank");
+}
+
+static enum rankd_status check_relevance(const struct rk_request *request, struct rk_err *err)
+{
+    static const enum rk_input labels[] = {RK_IN_LABELS, RK_IN_REF_LABELS};
+    const struct rk_tensor *relevance = &request->in[RK_IN_RELEVANCE];
+    if (!relevance->data)
+        return RANKD_OK;
+    for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
+        if (sent(request, labels[i]))
+            return rk_fail(err, RANKD_INVALID,
+                           "input %s cannot be sent with relevance, which stands in place of labels",
+                           rk_input_rows[labels[i]].name);
+    }
+    if (has_bank(request))
+        return rk_fail(
+            err, RANKD_INVALID,
+            "parameter bank cannot be sent with relevance, which says nothing of the bank's items; send "
+            "labels and ref_labels in its place, or no bank");
+    const size_t n_queries = request->in[RK_IN_EMBEDDINGS].shape[0];
+    const size_t items =
+        (rk_request_ranks_batch(request) ? n_queries : 0) +
+        (sent(request, RK_IN_REF_EMBEDDINGS) ? request->in[RK_IN_REF_EMBEDDINGS].shape[0] : 0);
+    if (relevance->shape[0] == n_queries && relevance->shape[1] == items)
+        return RANKD_OK;
+    return rk_fail(
+        err, RANKD_INVALID,
+        "input relevance has shape [%zu, %zu]; it must be [%zu, %zu], one for each of embeddings and each "
+        "item that is ranked (%s)",
+        relevance->shape[0], relevance->shape[1], n_queries, items,
+        rk_request_ranks_batch(request) ? "the batch, then the references" : "the references");
 }
 
 static enum rankd_status check_bank(const struct rk_request *request, struct rk_err *err)
@@ -115,9 +161,11 @@ static enum rankd_status check_size(const struct rk_request *request, struct rk_
 
 enum rankd_status rk_retrieval_check(const struct rk_request *request, struct rk_err *err)
 {
-    static const enum rk_input beside[][2] = {
-        {RK_IN_LABELS, RK_IN_EMBEDDINGS},       {RK_IN_IDS, RK_IN_EMBEDDINGS},
-        {RK_IN_ENQUEUE_MASK, RK_IN_EMBEDDINGS}, {RK_IN_REF_LABELS, RK_IN_REF_EMBEDDINGS},
+    const enum rk_input beside[][2] = {
+        {RK_IN_LABELS, RK_IN_EMBEDDINGS},
+        {RK_IN_IDS, RK_IN_EMBEDDINGS},
+        {RK_IN_ENQUEUE_MASK, rk_request_appended(request).rows},
+        {RK_IN_REF_LABELS, RK_IN_REF_EMBEDDINGS},
         {RK_IN_REF_IDS, RK_IN_REF_EMBEDDINGS},
     };
     for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
@@ -131,6 +179,10 @@ enum rankd_status rk_retrieval_check(const struct rk_request *request, struct rk
         status = check_vectors(request, RK_IN_REF_EMBEDDINGS, err);
     if (status == RANKD_OK)
         status = check_refs(request, err);
+    if (status == RANKD_OK)
+        status = check_gallery(request, err);
+    if (status == RANKD_OK)
+        status = check_relevance(request, err);
     if (status == RANKD_OK)
         status = check_bank(request, err);
     if (status == RANKD_OK)

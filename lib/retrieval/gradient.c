@@ -65,9 +65,10 @@ void rk_gradient_put(struct rk_gradient *gradient, uint32_t position, int32_t de
     double value = (double)rk_gradient_value(gradient->w, gradient->divisor, delta);
     if (value == 0)
         return;
-    if (position < items->n_queries + items->refs) {
+    if (position < rk_items_own(items)) {
         const float *query = items->rows + gradient->q * dim;
-        gradient->tile->accumulate(dim, 1, &query, &value, gradient->sum + position * dim);
+        gradient->tile->accumulate(dim, 1, &query, &value,
+                                   gradient->sum + rk_items_own_row(items, position) * dim);
     }
     if (position >= gradient->run->start + gradient->run->items)
         gradient->run = rk_items_row_block(items, position);

@@ -16,7 +16,7 @@ struct rk_gradient;
 
 size_t rk_gradient_bytes(size_t dim);
 
-/* `memory` of rk_gradient_bytes(), 64-byte aligned; sum [batch + refs, dim]. */
+/* `memory` of rk_gradient_bytes(), 64-byte aligned; sum [batch + refs, dim], by rk_items_own_row(). */
 struct rk_gradient *rk_gradient_at(void *memory, const struct rk_items *items,
                                    const struct rk_tile_kernels *tile, double *sum);
 

@@ -6,7 +6,8 @@
 #include "bank/labels.h"
 #include "kernels/normalize.h"
 #include "kernels/score.h"
-#include "request/request.h"
+#include "request/appended.h"
+#include "retrieval/relevance.h"
 
 static enum rankd_status no_room(struct rk_err *err)
 {
@@ -40,23 +41,26 @@ static const struct rk_labels *index_of(const struct rk_exec *exec, const int64_
     return labels;
 }
 
-/* The block of the batch or of the references: places `at`.. of items->rows, labels, ids. */
-static bool own_block(const struct rk_exec *exec, const struct rk_items *items, size_t at, size_t count,
-                      bool has_ids, struct rk_row_block *out)
+/* The block of the batch or of the references, at the end of the axis so far: `count` items from place `at`
+ * of items->rows, labels, ids on. With a relevance no index is asked. */
+static bool add_own_block(const struct rk_exec *exec, const struct rk_request *request,
+                          struct rk_items *items, size_t at, size_t count, bool has_ids,
+                          struct rk_row_block *out)
 {
-    struct rk_row_block block = (struct rk_row_block){.start = at,
-                                                      .items = count,
-                                                      .rows = items->rows + at * items->dim,
-                                                      .dtype = RK_FP32,
-                                                      .labels = items->labels + at};
-    block.by_label = index_of(exec, block.labels, count);
-    if (has_ids) {
+    const bool indexed = !request->in[RK_IN_RELEVANCE].data;
+    struct rk_row_block block = {
+        .start = items->total, .items = count, .rows = items->rows + at * items->dim, .dtype = RK_FP32};
+    items->total += count;
+    if (has_ids)
         block.ids = items->ids + at;
-        block.by_id = index_of(exec, block.ids, count);
+    if (indexed) {
+        block.labels = items->labels + at;
+        block.by_label = index_of(exec, block.labels, count);
+        block.by_id = has_ids ? index_of(exec, block.ids, count) : NULL;
     }
     if (!rk_exec_measures(exec))
         *out = block;
-    return block.by_label && (block.by_id || !has_ids);
+    return !indexed || (block.by_label && (block.by_id || !has_ids));
 }
 
 static struct rk_row_block chunk_block(const struct rk_bank_embeddings *bank,
@@ -79,13 +83,18 @@ static bool take_items(const struct rk_exec *exec, const struct rk_request *requ
 {
     size_t own = items->n_queries + items->refs;
     bool has_ids = request->in[RK_IN_IDS].data || request->in[RK_IN_REF_IDS].data;
+    bool has_labels = !request->in[RK_IN_RELEVANCE].data;
     items->row_block = rk_scratch_array(exec->scratch, items->row_blocks, sizeof *items->row_block);
     items->rows = rk_scratch_array(exec->scratch, own * items->dim, sizeof *items->rows);
     items->norms = rk_scratch_array(exec->scratch, own, sizeof *items->norms);
-    items->labels = rk_scratch_array(exec->scratch, own, sizeof *items->labels);
+    if (has_labels)
+        items->labels = rk_scratch_array(exec->scratch, own, sizeof *items->labels);
     if (has_ids)
         items->ids = rk_scratch_array(exec->scratch, own, sizeof *items->ids);
-    return items->row_block && items->rows && items->norms && items->labels && (items->ids || !has_ids);
+    if (request->in[RK_IN_IDS].data)
+        items->query_ids = items->ids;
+    return items->row_block && items->rows && items->norms && (items->labels || !has_labels) &&
+           (items->ids || !has_ids);
 }
 
 /* Embeddings, labels and ids of the batch or of the references: places `at`.. of rows, norms, labels, ids. */
@@ -99,7 +108,8 @@ static enum rankd_status read_own(const struct rk_exec *exec, const struct rk_re
     if (rk_embeddings_read(rk_input_rows[own[0]].name, rows, normalize, items->rows + at * items->dim,
                            items->norms + at, err) != RANKD_OK)
         return err->status;
-    read_keys(exec, labels, items->labels + at);
+    if (items->labels)
+        read_keys(exec, labels, items->labels + at);
     if (ids->data)
         read_keys(exec, ids, items->ids + at);
     return RANKD_OK;
@@ -117,42 +127,54 @@ static enum rankd_status read_values(const struct rk_exec *exec, const struct rk
     return status;
 }
 
-/* The blocks of the request's own items, with an index each. */
+/* The blocks of the request's own items. */
 static bool add_own_blocks(const struct rk_exec *exec, const struct rk_request *request,
                            struct rk_items *items)
 {
     const bool ids = request->in[RK_IN_IDS].data, ref_ids = request->in[RK_IN_REF_IDS].data;
-    bool done = own_block(exec, items, 0, items->n_queries, ids, &items->row_block[0]);
+    struct rk_row_block *block = items->row_block;
+    bool done = true;
+    if (items->in_batch > 0)
+        done = add_own_block(exec, request, items, 0, items->in_batch, ids, block++);
     if (done && items->refs > 0)
-        done = own_block(exec, items, items->n_queries, items->refs, ref_ids, &items->row_block[1]);
-    items->total = items->n_queries + items->refs;
+        done = add_own_block(exec, request, items, items->n_queries, items->refs, ref_ids, block);
     return done;
 }
 
 static void add_chunks(const struct rk_bank_embeddings *bank, struct rk_items *items)
 {
-    struct rk_row_block *block = items->row_block + 1 + (items->refs > 0);
+    struct rk_row_block *block = items->row_block + rk_items_after_batch(items) + (items->refs > 0);
     for (size_t c = 0; c < bank->chunks; c++) {
         *block = chunk_block(bank, &bank->chunk[c], items->total);
         items->total += block++->items;
     }
 }
 
+static struct rk_items items_of(const struct rk_request *request)
+{
+    const struct rk_tensor *in = request->in;
+    struct rk_items items = {.n_queries = in[RK_IN_EMBEDDINGS].shape[0],
+                             .dim = in[RK_IN_EMBEDDINGS].shape[1]};
+    items.in_batch = rk_request_ranks_batch(request) ? items.n_queries : 0;
+    items.refs = in[RK_IN_REF_EMBEDDINGS].data ? in[RK_IN_REF_EMBEDDINGS].shape[0] : 0;
+    items.row_blocks = rk_items_after_batch(&items) + (size_t)(items.refs > 0) +
+                       (request->bank_snapshot ? request->bank_snapshot->embeddings.chunks : 0);
+    return items;
+}
+
 enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_request *request, bool normalize,
                                 struct rk_items *items, struct rk_err *err)
 {
-    const struct rk_tensor *in = request->in;
     const struct rk_bank_snapshot *bank = request->bank_snapshot;
-    *items =
-        (struct rk_items){.n_queries = in[RK_IN_EMBEDDINGS].shape[0], .dim = in[RK_IN_EMBEDDINGS].shape[1]};
-    items->refs = in[RK_IN_REF_EMBEDDINGS].data ? in[RK_IN_REF_EMBEDDINGS].shape[0] : 0;
-    items->row_blocks = 1 + (size_t)(items->refs > 0) + (bank ? bank->embeddings.chunks : 0);
+    *items = items_of(request);
     if (!take_items(exec, request, items))
         return no_room(err);
     if (!rk_exec_measures(exec) && read_values(exec, request, normalize, items, err) != RANKD_OK)
         return err->status;
     if (!add_own_blocks(exec, request, items))
         return no_room(err);
+    if (request->in[RK_IN_RELEVANCE].data)
+        return rk_relevance_read(exec, request, items, err);
     if (bank && rk_exec_measures(exec))
         items->total += bank->items;
     else if (bank)
@@ -176,12 +198,14 @@ static bool within(const struct rk_row_block *run, uint32_t at)
 
 static int64_t id_of(const struct rk_items *items, size_t q)
 {
-    return items->row_block[0].ids ? items->row_block[0].ids[q] : RK_LABEL_NONE;
+    return items->query_ids ? items->query_ids[q] : RK_LABEL_NONE;
 }
 
 struct rk_match_counts rk_items_count(const struct rk_items *items, size_t q)
 {
     struct rk_match_counts match_counts = {0, 0};
+    if (items->relevance)
+        return rk_relevance_count(items, q);
     int64_t label = items->labels[q], id = id_of(items, q);
     for (size_t r = 0; r < items->row_blocks; r++) {
         const struct rk_row_block *run = &items->row_block[r];
@@ -195,7 +219,7 @@ struct rk_match_counts rk_items_count(const struct rk_items *items, size_t q)
             match_counts.relevant -= label != RK_LABEL_NONE && run->labels[at - run->first] == label;
         }
     }
-    if (id == RK_LABEL_NONE) {
+    if (id == RK_LABEL_NONE && items->in_batch > 0) { /* the query itself has no id to be found by */
         match_counts.ignored = 1;
         match_counts.relevant -= label != RK_LABEL_NONE;
     }
@@ -221,6 +245,10 @@ static size_t find_in_run(const struct rk_row_block *run, const struct rk_labels
 void rk_items_find(const struct rk_items *items, size_t q, uint32_t *relevant, uint32_t *ignored)
 {
     size_t equal = 0, own = 0, kept = 0;
+    if (items->relevance) {
+        rk_relevance_find(items, q, relevant, ignored);
+        return;
+    }
     int64_t id = id_of(items, q);
     for (size_t r = 0; r < items->row_blocks; r++) {
         const struct rk_row_block *run = &items->row_block[r];
@@ -228,7 +256,7 @@ void rk_items_find(const struct rk_items *items, size_t q, uint32_t *relevant, u
         if (id != RK_LABEL_NONE && run->by_id)
             own = find_in_run(run, run->by_id, id, ignored, own);
     }
-    if (id == RK_LABEL_NONE)
+    if (id == RK_LABEL_NONE && items->in_batch > 0)
         ignored[own++] = (uint32_t)q;
     for (size_t i = 0, skip = 0; i < equal; i++) {
         while (skip < own && ignored[skip] < relevant[i])

@@ -97,7 +97,7 @@ static size_t fill_queries(const struct rk_retrieval *run, struct lists *lists)
 static size_t fill_row_blocks(const struct rk_items *items, struct lists *lists)
 {
     size_t count = 0;
-    for (size_t r = 1 + (size_t)(items->refs > 0); r < items->row_blocks; r++) {
+    for (size_t r = rk_items_after_batch(items) + (size_t)(items->refs > 0); r < items->row_blocks; r++) {
         const struct rk_row_block *run = &items->row_block[r];
         lists->row_block[count++] = (struct rk_device_row_block){.rows = run->rows,
                                                                  .dtype = (int)run->dtype,

@@ -4,9 +4,9 @@
  *
  * A BLAS gives a pair's value in another last bit when the pair stands elsewhere in a product, or in a
  * product of another shape (seen: the Haswell kernels, in 4 % of a 256 x 1024 product). So every pair has one
- * home: one element of one product of one shape, and whoever needs its value reads that element or has the
- * same product computed again. Within the batch the home of {i, j} lies in the row of min(i, j): both
- * directions have one value. */
+ * home: one element of one product of one shape, and code that needs its value reads that element or computes
+ * the same product again. Within the batch the home of {i, j} lies in the row of min(i, j): both directions
+ * have one value. */
 #ifndef RK_RETRIEVAL_PRODUCT_H
 #define RK_RETRIEVAL_PRODUCT_H
 

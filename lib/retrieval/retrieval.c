@@ -6,39 +6,35 @@
 
 #include "base/sum.h"
 #include "device/device.h"
+#include "request/list_weight.h"
 #include "request/out.h"
 #include "retrieval/check.h"
 #include "retrieval/gradient.h"
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
 
-/* Counts what each query finds, and from that the weights of the lists. Returns the number of valid lists.
- * Measuring, a query may find everything. */
-static size_t weigh(struct rk_retrieval *run, int average)
+/* Counts what each query finds, and from that the weights of the lists. A query of weight 0 is skipped: it
+ * has nothing to find. Returns the number of valid lists. Measuring, a query may find everything. */
+static size_t weigh(struct rk_retrieval *run, struct rk_list_weights *weights)
 {
-    size_t valid = 0;
-    uint64_t relevant = 0;
     if (rk_exec_measures(run->exec)) {
         run->most_relevant = run->most_ignored = (uint32_t)run->items.total;
-        return run->items.n_queries;
+        return run->items.total > 0 ? run->items.n_queries : 0;
     }
     for (size_t q = 0; q < run->items.n_queries; q++) {
         struct rk_match_counts match_counts = rk_items_count(&run->items, q);
+        if (rk_list_weights_skip(weights, q))
+            match_counts.relevant = 0;
         run->query[q] = (struct rk_query){.match_counts = match_counts, .loss = NAN};
-        valid += match_counts.relevant > 0;
-        relevant += match_counts.relevant;
+        rk_list_weights_add(weights, q, match_counts.relevant);
         run->most_relevant =
             match_counts.relevant > run->most_relevant ? match_counts.relevant : run->most_relevant;
         run->most_ignored =
             match_counts.ignored > run->most_ignored ? match_counts.ignored : run->most_ignored;
     }
-    for (size_t q = 0; q < run->items.n_queries; q++) {
-        uint32_t p = run->query[q].match_counts.relevant;
-        run->query[q].w = average == RK_AVERAGE_SUM     ? 1.0
-                          : average == RK_AVERAGE_MICRO ? (double)p / (double)relevant
-                                                        : 1.0 / (double)valid;
-    }
-    return valid;
+    for (size_t q = 0; q < run->items.n_queries; q++)
+        run->query[q].w = rk_list_weights_of(weights, q, run->query[q].match_counts.relevant);
+    return weights->valid;
 }
 
 static bool take_run(struct rk_retrieval *run)
@@ -129,9 +125,12 @@ static enum rankd_status run_lists(struct rk_retrieval *run, const struct rk_req
 static enum rankd_status compute(struct rk_retrieval *run, const struct rk_request *request, bool normalize,
                                  struct rk_reply *reply, struct rk_err *err)
 {
+    struct rk_list_weights weights;
     if (!take_run(run))
         return rk_fail_scratch(err, run->exec->scratch);
-    size_t valid = weigh(run, request->params.average);
+    if (rk_list_weights_take(run->exec, request, &weights, err) != RANKD_OK)
+        return err->status;
+    size_t valid = weigh(run, &weights);
     if (valid > 0 && run_lists(run, request, err) != RANKD_OK)
         return err->status;
     if (prepare_outputs(run, request, reply, err) != RANKD_OK || rk_exec_measures(run->exec))

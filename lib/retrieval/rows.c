@@ -40,8 +40,9 @@ static enum rankd_status fill_rows(struct similarity_rows *rows, size_t first, s
 {
     struct rk_retrieval *run = rows->run;
     const struct rk_items *items = &run->items;
-    rk_product_batch(items, first, count, rows->similarity, items->total, rows->work);
-    for (size_t r = 1; r < items->row_blocks; r++) {
+    if (items->in_batch > 0)
+        rk_product_batch(items, first, count, rows->similarity, items->total, rows->work);
+    for (size_t r = rk_items_after_batch(items); r < items->row_blocks; r++) {
         for (size_t from = 0; from < items->row_block[r].items; from += RK_ITEM_TILE) {
             size_t left = items->row_block[r].items - from, n = left < RK_ITEM_TILE ? left : RK_ITEM_TILE;
             float *out = rows->similarity + items->row_block[r].start + from;

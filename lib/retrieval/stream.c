@@ -34,7 +34,7 @@ struct list_stream {
     const struct rk_tile_kernels *tile;
     struct rk_stream_list *list; /* [lists] of the block, those with relevant items */
     size_t first, count, lists;  /* queries of the block */
-    float *strip;                /* [count, batch] */
+    float *strip;                /* [count, in_batch] */
     float *similarity;           /* [count, RK_ITEM_TILE] */
     void *work;                  /* of the product */
     struct rk_list_work list_work;
@@ -66,7 +66,7 @@ static size_t block_size(const struct rk_retrieval *run, size_t first)
     while (first + count < run->items.n_queries && count < BLOCK) {
         bytes += measures ? 0 : list_bytes(&run->query[first + count]);
         if (count > 0 &&
-            (bytes > LISTS_BYTES || (count + 1) * run->items.n_queries * sizeof(float) > STRIP_BYTES))
+            (bytes > LISTS_BYTES || (count + 1) * run->items.in_batch * sizeof(float) > STRIP_BYTES))
             break;
         count++;
     }
@@ -127,7 +127,7 @@ static bool take_block(struct list_stream *s)
     const struct lists_size size = size_lists(s);
     s->lists = 0;
     s->list = rk_scratch_array(scratch, s->count, sizeof *s->list);
-    s->strip = rk_scratch_array(scratch, s->count * items->n_queries, sizeof *s->strip);
+    s->strip = rk_scratch_array(scratch, s->count * items->in_batch, sizeof *s->strip);
     s->similarity = rk_scratch_array(scratch, s->count * RK_ITEM_TILE, sizeof *s->similarity);
     s->work = rk_scratch_take(scratch, rk_product_work(items->dim));
     void *lists = rk_scratch_take(scratch, size.bytes);
@@ -180,7 +180,7 @@ static size_t collect_positions(const struct list_stream *s, size_t first, size_
     size_t found = 0, unique = 0;
     for (size_t l = first; l < end; l++) {
         for (uint32_t i = 0; i < s->list[l].p; i++) {
-            if (s->list[l].relevant[i] >= s->run->items.n_queries)
+            if (s->list[l].relevant[i] >= s->run->items.in_batch)
                 position[found++] = s->list[l].relevant[i];
         }
     }
@@ -228,8 +228,8 @@ static void find_similarities(struct list_stream *s)
         uint32_t next[GROUP] = {0};
         for (size_t l = first; l < end; l++) {
             struct rk_stream_list *list = &s->list[l];
-            const float *row = s->strip + (list->q - s->first) * s->run->items.n_queries;
-            for (; next[l - first] < list->p && list->relevant[next[l - first]] < s->run->items.n_queries;
+            const float *row = s->strip + (list->q - s->first) * s->run->items.in_batch;
+            for (; next[l - first] < list->p && list->relevant[next[l - first]] < s->run->items.in_batch;
                  next[l - first]++)
                 list->y[next[l - first]] = row[list->relevant[next[l - first]]];
         }
@@ -257,7 +257,7 @@ static size_t count_tiles(struct list_stream *s, size_t first, size_t end, size_
                           struct rk_store *store, struct rk_err *err)
 {
     size_t seen = 0, tile = step / 2;
-    for (size_t r = 1; r < s->run->items.row_blocks; r++) {
+    for (size_t r = rk_items_after_batch(&s->run->items); r < s->run->items.row_blocks; r++) {
         const struct rk_row_block *run = &s->run->items.row_block[r];
         for (size_t from = 0; from < run->items; from += RK_ITEM_TILE, tile++) {
             if (tile % step != 0)
@@ -274,12 +274,12 @@ static size_t count_tiles(struct list_stream *s, size_t first, size_t end, size_
 
 static void count_batch(struct list_stream *s, size_t first, size_t end, struct rk_store *store)
 {
-    size_t n_queries = s->run->items.n_queries;
+    size_t in_batch = s->run->items.in_batch;
     for (size_t l = first; l < end; l++) {
-        float *row = s->strip + (s->list[l].q - s->first) * n_queries;
-        for (size_t from = 0; from < n_queries; from += RK_LINK)
+        float *row = s->strip + (s->list[l].q - s->first) * in_batch;
+        for (size_t from = 0; from < in_batch; from += RK_LINK)
             rk_stream_list_count(s->tile, &s->list[l], row + from,
-                                 n_queries - from < RK_LINK ? n_queries - from : RK_LINK, (uint32_t)from,
+                                 in_batch - from < RK_LINK ? in_batch - from : RK_LINK, (uint32_t)from,
                                  s->run->check_nan, store);
     }
 }
@@ -375,7 +375,8 @@ static enum rankd_status run_block(struct list_stream *s, struct rk_err *err)
     if (rk_exec_measures(run->exec))
         return RANKD_OK;
     find_items(s);
-    rk_product_batch(&run->items, s->first, s->count, s->strip, run->items.n_queries, s->work);
+    if (run->items.in_batch > 0)
+        rk_product_batch(&run->items, s->first, s->count, s->strip, run->items.in_batch, s->work);
     find_similarities(s);
     if (begin_lists(s, err) != RANKD_OK)
         return err->status;

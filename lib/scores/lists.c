@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scores/lists.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/transpose.h"
@@ -31,11 +32,46 @@ struct rk_lists rk_lists_of(const struct rk_tensor *scores, const struct rk_tens
         .target_dtype = targets->dtype,
         .by_column = by_column,
         .lists = scores->shape[by_column ? 1 : 0],
+        .elements = scores->shape[0] * scores->shape[1],
         .items = (uint32_t)scores->shape[by_column ? 0 : 1],
         .dtype = scores->dtype == RK_FP64 ? RK_FP32 : scores->dtype,
     };
     lists.tile = tile_of(&lists);
     return lists;
+}
+
+struct rk_lists rk_lists_ragged(const struct rk_exec *exec, const struct rk_tensor *scores,
+                                const struct rk_tensor *targets, const size_t *start, size_t lists)
+{
+    const size_t elements = scores->shape[0];
+    struct rk_lists ragged = {
+        .scores = scores->data,
+        .targets = targets->data,
+        .score_dtype = scores->dtype,
+        .target_dtype = targets->dtype,
+        .lists = lists,
+        .start = start,
+        .elements = elements,
+        .tile = 1,
+        .dtype = scores->dtype == RK_FP64 ? RK_FP32 : scores->dtype,
+    };
+    if (rk_exec_measures(exec))
+        ragged.items = elements < RK_LIST_MAX ? (uint32_t)elements : RK_LIST_MAX;
+    for (size_t l = 0; l < lists && !rk_exec_measures(exec); l++) {
+        const uint32_t items = rk_lists_items(&ragged, l);
+        ragged.items = items > ragged.items ? items : ragged.items;
+    }
+    return ragged;
+}
+
+const char *rk_lists_place(const struct rk_lists *lists, size_t index, char text[RK_LISTS_PLACE_TEXT])
+{
+    const size_t columns = lists->by_column ? lists->lists : lists->items;
+    if (lists->start)
+        (void)snprintf(text, RK_LISTS_PLACE_TEXT, "[%zu]", index);
+    else
+        (void)snprintf(text, RK_LISTS_PLACE_TEXT, "[%zu, %zu]", index / columns, index % columns);
+    return text;
 }
 
 struct rk_lists rk_lists_flat(const struct rk_lists *lists)
@@ -58,9 +94,9 @@ static bool targets_in_place(const struct rk_lists *lists)
     return !lists->by_column && rk_dtype_size(lists->target_dtype) == 1;
 }
 
-size_t rk_lists_copied(const struct rk_lists *lists, size_t count)
+size_t rk_lists_copied(const struct rk_lists *lists, size_t first, size_t count)
 {
-    size_t items = count * lists->items;
+    size_t items = lists->start ? lists->start[first + count] - lists->start[first] : count * lists->items;
     return (rk_lists_scores_in_place(lists) ? 0 : items * rk_dtype_size(lists->score_dtype)) +
            (targets_in_place(lists) ? 0 : items * rk_dtype_size(lists->target_dtype));
 }
@@ -122,8 +158,10 @@ static void load_target_columns(const struct rk_lists *lists, size_t first, size
 struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, size_t count, void *buffer)
 {
     size_t score_size = rk_dtype_size(lists->score_dtype), target_size = rk_dtype_size(lists->target_dtype);
-    const char *scores = (const char *)lists->scores + first * lists->items * score_size;
-    const char *targets = (const char *)lists->targets + first * lists->items * target_size;
+    const size_t start = rk_lists_start(lists, first);
+    const uint32_t items = rk_lists_items(lists, first);
+    const char *scores = (const char *)lists->scores + start * score_size;
+    const char *targets = (const char *)lists->targets + start * target_size;
     struct rk_lists_tile tile = {.score_stride = lists->items * rk_dtype_size(lists->dtype),
                                  .target_stride = lists->items};
     char *score_buffer = buffer;
@@ -136,9 +174,9 @@ struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, s
         return tile;
     }
     if (!rk_lists_scores_in_place(lists))
-        rk_scores_widen(scores, lists->score_dtype, lists->items, (float *)(void *)score_buffer);
+        rk_scores_widen(scores, lists->score_dtype, items, (float *)(void *)score_buffer);
     if (!targets_in_place(lists))
-        rk_targets_narrow(targets, lists->target_dtype, lists->items, target_buffer);
+        rk_targets_narrow(targets, lists->target_dtype, items, target_buffer);
     return tile;
 }
 

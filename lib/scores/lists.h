@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists as a tensor holds them: rows or columns, any type; brought one after the other into the form that the
- * engine reads (contiguous items, FP32/FP16/BF16 scores, one-byte targets), in place where they are that
- * already. */
+/* Lists as a tensor holds them: rows, columns, or pieces of a flat one, any type; brought one after the other
+ * into the form that the engine reads (contiguous items, FP32/FP16/BF16 scores, one-byte targets), in place
+ * where they are that already. */
 #ifndef RK_SCORES_LISTS_H
 #define RK_SCORES_LISTS_H
 
@@ -10,16 +10,19 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/exec.h"
 #include "base/tensor.h"
 #include "kernels/kernel.h"
 
 struct rk_lists {
-    const void *scores; /* [rows, columns], row-major */
+    const void *scores; /* [rows, columns], row-major, or flat */
     const void *targets;
     enum rk_dtype score_dtype, target_dtype; /* as sent */
     bool by_column;                          /* each column is a list (axis 0), else each row */
     size_t lists;
-    uint32_t items;      /* of a list */
+    const size_t *start; /* [lists + 1]: where each list begins in a flat tensor; NULL: rows or columns */
+    size_t elements;     /* of the tensor */
+    uint32_t items;      /* of a list, of the longest one if they differ */
     size_t tile;         /* lists to load at a time: 1 by row, some neighbours by column */
     enum rk_dtype dtype; /* of scores once loaded */
 };
@@ -28,7 +31,12 @@ struct rk_lists {
  * items. */
 struct rk_lists rk_lists_of(const struct rk_tensor *scores, const struct rk_tensor *targets, bool by_column);
 
-/* The same tensors as one list in memory order. */
+/* Lists of different lengths, start[0..lists], in two flat tensors of equal length (offsets.h). Measuring,
+ * the longest list may have all items. */
+struct rk_lists rk_lists_ragged(const struct rk_exec *exec, const struct rk_tensor *scores,
+                                const struct rk_tensor *targets, const size_t *start, size_t lists);
+
+/* The same tensors as one list in memory order. Not for lists of different lengths. */
 struct rk_lists rk_lists_flat(const struct rk_lists *lists);
 
 /* Relevant and not ignored items of a list. */
@@ -45,8 +53,8 @@ enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_e
 /* True if the engine reads the scores where they are. */
 bool rk_lists_scores_in_place(const struct rk_lists *lists);
 
-/* Bytes of the tensors, as sent, that loading `count` lists copies. */
-size_t rk_lists_copied(const struct rk_lists *lists, size_t count);
+/* Bytes of the tensors, as sent, that loading these lists copies. */
+size_t rk_lists_copied(const struct rk_lists *lists, size_t first, size_t count);
 
 /* Bytes that a tile takes where it is not read in place. */
 size_t rk_lists_buffer(const struct rk_lists *lists);
@@ -66,10 +74,28 @@ struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, s
 void rk_lists_store(const struct rk_lists *lists, size_t first, size_t count, const float *tile,
                     float *gradient);
 
+/* Flat position of the first item of a list that is contiguous: not by column. `list` = lists: the end. */
+static inline size_t rk_lists_start(const struct rk_lists *lists, size_t list)
+{
+    return lists->start ? lists->start[list] : list * lists->items;
+}
+
+/* Items of a list. */
+static inline uint32_t rk_lists_items(const struct rk_lists *lists, size_t list)
+{
+    return lists->start ? (uint32_t)(lists->start[list + 1] - lists->start[list]) : lists->items;
+}
+
 /* Flat position of item j of a list. */
 static inline size_t rk_lists_index(const struct rk_lists *lists, size_t list, size_t item)
 {
-    return lists->by_column ? item * lists->lists + list : list * lists->items + item;
+    return lists->by_column ? item * lists->lists + list : rk_lists_start(lists, list) + item;
 }
+
+#define RK_LISTS_PLACE_TEXT 48
+
+/* The name of a position in the request's own axes: "[3, 17]", or "[2017]" in a flat tensor. Returns `text`.
+ */
+const char *rk_lists_place(const struct rk_lists *lists, size_t index, char text[RK_LISTS_PLACE_TEXT]);
 
 #endif

@@ -6,21 +6,21 @@
 #include "base/number.h"
 #include "base/schedule.h"
 #include "request/target.h"
-#include "scores/lists.h"
+#include "scores/list_groups.h"
 
 enum { BLOCK = 1024, PIECE = 1 << 20 /* targets that are worth another thread's while */ };
 
 static enum rankd_status refuse(const struct rk_lists *lists, struct rk_err *err)
 {
     char value[RK_NUMBER_TEXT];
-    size_t columns = lists->by_column ? lists->lists : lists->items, at = 0;
+    char place[RK_LISTS_PLACE_TEXT];
+    size_t at = 0;
     const char *may = lists->target_dtype == RK_BOOL || lists->target_dtype == RK_UINT8
                           ? "1 (relevant) or 0 (irrelevant)"
                           : "1 (relevant), 0 (irrelevant) or -1 (ignored)";
-    if (columns == 0 ||
-        !rk_targets_first_bad(lists->targets, lists->target_dtype, lists->lists * lists->items, &at, value))
+    if (!rk_targets_first_bad(lists->targets, lists->target_dtype, lists->elements, &at, value))
         return rk_fail(err, RANKD_INVALID, "targets changed while they were read; they may be %s", may);
-    return rk_fail(err, RANKD_INVALID, "targets[%zu, %zu] is %s; it may be %s", at / columns, at % columns,
+    return rk_fail(err, RANKD_INVALID, "targets%s is %s; it may be %s", rk_lists_place(lists, at, place),
                    value, may);
 }
 
@@ -35,7 +35,7 @@ static bool count_some(const struct rk_lists *lists, const struct rk_kernels *ke
                        size_t from, size_t to, struct rk_list_count *count)
 {
     const size_t size = rk_dtype_size(lists->target_dtype);
-    const char *at = (const char *)lists->targets + (list * lists->items + from) * size;
+    const char *at = (const char *)lists->targets + (rk_lists_start(lists, list) + from) * size;
     if (size == 1) {
         struct rk_scan scan = kernels->scan(at, to - from, lists->target_dtype == RK_INT8);
         add(count, to - from, scan);
@@ -130,9 +130,10 @@ static bool count_some_columns(const struct rk_lists *lists, size_t first, size_
 struct counting {
     const struct rk_lists *lists;
     const struct rk_kernels *kernels;
-    struct rk_list_count *count; /* of each list; of each unit where a list has several pieces */
-    size_t per_unit;             /* lists */
-    size_t pieces;               /* of a list */
+    struct rk_list_count *count;  /* of each list; of each unit where a list has several pieces */
+    size_t per_unit;              /* lists, where all have as many items */
+    size_t pieces;                /* of a list */
+    struct rk_list_groups groups; /* units of lists that differ in length */
     size_t units;
     atomic_bool bad;
 };
@@ -155,7 +156,7 @@ static bool count_whole(const struct counting *c, size_t first, size_t end)
     if (c->lists->by_column)
         return count_some_columns(c->lists, first, end - first, &c->count[first]);
     for (size_t l = first; l < end && good; l++)
-        good = count_some(c->lists, c->kernels, l, 0, c->lists->items, &c->count[l]);
+        good = count_some(c->lists, c->kernels, l, 0, rk_lists_items(c->lists, l), &c->count[l]);
     return good;
 }
 
@@ -163,10 +164,14 @@ static void count_unit(void *arg, size_t unit)
 {
     struct counting *c = arg;
     size_t first = unit * c->per_unit, left = c->lists->lists - first;
+    size_t end = first + (left < c->per_unit ? left : c->per_unit);
     if (atomic_load_explicit(&c->bad, memory_order_relaxed))
         return;
-    bool good = c->pieces > 1 ? count_piece(c, unit)
-                              : count_whole(c, first, first + (left < c->per_unit ? left : c->per_unit));
+    if (c->lists->start) {
+        const struct rk_list_group group = rk_list_group(&c->groups, unit);
+        first = group.first, end = group.end;
+    }
+    bool good = c->pieces > 1 ? count_piece(c, unit) : count_whole(c, first, end);
     if (!good)
         atomic_store_explicit(&c->bad, true, memory_order_relaxed);
 }
@@ -174,7 +179,12 @@ static void count_unit(void *arg, size_t unit)
 static void divide(struct counting *c)
 {
     const struct rk_lists *lists = c->lists;
-    c->pieces = lists->by_column || lists->items <= PIECE ? 1 : pieces_of(lists->items);
+    c->pieces = lists->by_column || lists->start || lists->items <= PIECE ? 1 : pieces_of(lists->items);
+    if (lists->start) {
+        c->groups = rk_list_groups_of(lists, PIECE, 0);
+        c->units = c->groups.count;
+        return;
+    }
     if (lists->by_column)
         c->per_unit = BLOCK;
     else

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/schedule.h"
+#include "kernels/gradient_value.h"
 #include "request/bank_view.h"
+#include "scores/list_groups.h"
 
 #define ALIGNED(bytes) (((bytes) + 63) / 64 * 64)
 
@@ -20,30 +22,18 @@ struct run {
     struct rk_loss_term_job *job;
     const struct rk_loss_term *term;
     struct rk_exec list_exec; /* what a list may use: threads only where lists do not share them */
-    uint32_t items;           /* of a list, memory included */
+    uint32_t items;           /* of the longest list, memory included */
     size_t segments;          /* of a list */
     size_t scratch;           /* of the most demanding list */
-    size_t per_group, groups;
+    struct rk_list_groups groups;
+    enum {
+        ALL_GROUPS,
+        ALONE,
+        TOGETHER
+    } now; /* groups that are run: all, or those of one list alone, or others */
     struct list_group *group;
     atomic_size_t failed; /* number of the first group known to have failed */
 };
-
-void rk_loss_term_weigh(struct rk_loss_term *term)
-{
-    term->valid = term->relevant = 0;
-    for (size_t l = 0; l < term->lists.lists; l++) {
-        term->valid += term->count[l].p > 0;
-        term->relevant += (double)term->count[l].p;
-    }
-}
-
-static double list_weight_of(const struct rk_loss_term *term, uint32_t p)
-{
-    double w = term->average == RK_AVERAGE_MACRO   ? 1.0 / term->valid
-               : term->average == RK_AVERAGE_MICRO ? (double)p / term->relevant
-                                                   : 1.0;
-    return term->factor * w;
-}
 
 static void fail_group(struct run *run, size_t number)
 {
@@ -56,12 +46,12 @@ static void fail_group(struct run *run, size_t number)
 static enum rankd_status fail_nan(const struct run *run, size_t list, uint32_t item, struct rk_err *err)
 {
     const struct rk_lists *lists = &run->term->lists;
-    if (item >= lists->items)
+    if (item >= rk_lists_items(lists, list))
         return rk_fail(err, RANKD_INTERNAL, "the bank holds a NaN as a score of list %zu", list);
-    size_t index = rk_lists_index(lists, list, item), columns = run->job->columns;
+    char place[RK_LISTS_PLACE_TEXT];
     return rk_fail(err, RANKD_INVALID,
-                   "scores[%zu, %zu] is NaN; a score must be a number unless its target is -1 (ignored)",
-                   index / columns, index % columns);
+                   "scores%s is NaN; a score must be a number unless its target is -1 (ignored)",
+                   rk_lists_place(run->job->sent, rk_lists_index(lists, list, item), place));
 }
 
 /* The memory that a worker has for one list at a time. */
@@ -131,6 +121,15 @@ static enum rankd_status skip_list(const struct run *run, const struct rk_list *
     return rk_list_has_nan(list) ? fail_nan(run, number, rk_list_first_nan(list), err) : RANKD_OK;
 }
 
+/* Elements that are not 0, where a weight near 0 lets gradients vanish in FP32. */
+static size_t count_nonzero(const float *dense, uint32_t items)
+{
+    size_t nonzero = 0;
+    for (uint32_t i = 0; i < items; i++)
+        nonzero += dense[i] != 0;
+    return nonzero;
+}
+
 static enum rankd_status run_list(struct run *run, struct list_group *group, struct rk_list *list,
                                   size_t number, const struct list_workspace *workspace, float *dense)
 {
@@ -143,7 +142,7 @@ static enum rankd_status run_list(struct run *run, struct list_group *group, str
         out.sparse = workspace->sparse;
         out.room = job->accumulator.list_room;
     }
-    double w = list_weight_of(run->term, list->p);
+    double w = run->term->factor * rk_list_weights_of(&run->term->weights, number, list->p);
     enum rankd_status status = rk_list_run(&run->list_exec, job->exec->kernels, &job->box, w, list,
                                            workspace->list, &out, &group->err);
     if (status == RANKD_INVALID)
@@ -152,6 +151,8 @@ static enum rankd_status run_list(struct run *run, struct list_group *group, str
         return status;
     if (job->list_loss && !run->term->flat)
         job->list_loss[number] = (float)out.loss;
+    if (out.gradient && dense && rk_gradient_value(w, out.divisor, 1) == 0)
+        out.nonzero = count_nonzero(dense, list->differentiable);
     note(&group->total, w, &out);
     if (accumulates)
         rk_sparse_accumulator_add(&job->accumulator, &run->term->lists, number, w, &out);
@@ -179,7 +180,7 @@ static float *dense_of(const struct run *run, const struct list_workspace *works
     if (!run->job->dense || run->term->factor == 0)
         return NULL;
     return lists->by_column ? workspace->tile + within * lists->items
-                            : run->job->dense + number * lists->items;
+                            : run->job->dense + rk_lists_start(lists, number);
 }
 
 static enum rankd_status run_tile(struct run *run, struct list_group *group, size_t first, size_t count,
@@ -187,18 +188,19 @@ static enum rankd_status run_tile(struct run *run, struct list_group *group, siz
 {
     const struct rk_lists *lists = &run->term->lists;
     struct rk_lists_tile tile = rk_lists_load(lists, first, count, workspace->load);
-    rk_exec_copied(run->job->exec, rk_lists_copied(lists, count));
+    rk_exec_copied(run->job->exec, rk_lists_copied(lists, first, count));
     for (size_t i = 0; i < count; i++) {
         size_t number = first + i;
+        const uint32_t items = rk_lists_items(lists, number);
         struct rk_list list = {.segment = workspace->segment,
                                .segments = run->segments,
-                               .items = run->items,
-                               .differentiable = lists->items,
+                               .items = items + run->term->memory_items,
+                               .differentiable = items,
                                .n = run->term->count[number].n,
                                .p = run->term->count[number].p};
         workspace->segment[0] = (struct rk_list_segment){.scores = tile.scores + i * tile.score_stride,
                                                          .targets = tile.targets + i * tile.target_stride,
-                                                         .items = lists->items,
+                                                         .items = items,
                                                          .dtype = lists->dtype};
         fill_segments(run, number, workspace->segment);
         enum rankd_status status =
@@ -217,51 +219,54 @@ static void run_group(void *arg, size_t number, void *memory)
 {
     struct run *run = arg;
     struct list_group *group = &run->group[number];
-    const struct rk_lists *lists = &run->term->lists;
+    const size_t tile = run->term->lists.tile;
+    const struct rk_list_group of = rk_list_group(&run->groups, number);
+    if (run->now != ALL_GROUPS && (run->now == ALONE) != of.alone)
+        return;
     *group = (struct list_group){0};
     if (number > atomic_load_explicit(&run->failed, memory_order_relaxed))
         return;
     struct list_workspace workspace = workspace_of(run, memory);
-    size_t first = number * run->per_group, end = first + run->per_group;
-    end = end < lists->lists ? end : lists->lists;
     enum rankd_status status = rk_exec_check(run->job->exec, &group->err);
-    for (size_t count; status == RANKD_OK && first < end; first += count) {
-        count = end - first < lists->tile ? end - first : lists->tile;
+    for (size_t first = of.first, count; status == RANKD_OK && first < of.end; first += count) {
+        count = of.end - first < tile ? of.end - first : tile;
         status = run_tile(run, group, first, count, &workspace);
     }
     if (status != RANKD_OK)
         fail_group(run, number);
 }
 
+/* Lists of different lengths up to this are not asked one by one for their memory, which is small. */
+enum { SHORT_LIST = 4096 };
+
 /* The most scratch memory that any list of the term takes, or could take while they are not counted. */
 static size_t most_scratch(const struct run *run, unsigned threads)
 {
+    const struct rk_lists *lists = &run->term->lists;
+    const bool gradient = run->job->gradient;
+    const uint32_t least = lists->start && run->items > SHORT_LIST ? SHORT_LIST : run->items;
     size_t most = 0;
     uint32_t last = 0;
     if (!run->term->count)
-        return rk_list_scratch_most(run->items, run->term->lists.dtype, threads, run->job->gradient);
-    for (size_t l = 0; l < run->term->lists.lists; l++) {
-        uint32_t p = run->term->count[l].p;
-        if (p == last)
+        return rk_list_scratch_most(run->items, lists->dtype, threads, gradient);
+    if (lists->start)
+        most = rk_list_scratch_most(least, lists->dtype, threads, gradient);
+    for (size_t l = 0; l < lists->lists; l++) {
+        const uint32_t p = run->term->count[l].p, items = rk_lists_items(lists, l);
+        if (p == 0 || (lists->start ? items <= least : p == last))
             continue;
         last = p;
-        size_t bytes = rk_list_scratch(run->job->exec->kernels, run->items, p, run->term->lists.dtype,
-                                       threads, run->job->gradient);
+        size_t bytes = rk_list_scratch(run->job->exec->kernels, items + run->term->memory_items, p,
+                                       lists->dtype, threads, gradient);
         most = bytes > most ? bytes : most;
     }
     return most;
 }
 
-static size_t per_group_of(size_t items, size_t tile)
-{
-    size_t per_group = items < RK_GROUP_ITEMS ? RK_GROUP_ITEMS / items : 1;
-    return (per_group + tile - 1) / tile * tile;
-}
-
 static enum rankd_status collect(const struct run *run, struct rk_loss_term_total *total, struct rk_err *err)
 {
     *total = (struct rk_loss_term_total){0};
-    for (size_t g = 0; g < run->groups; g++) {
+    for (size_t g = 0; g < run->groups.count; g++) {
         const struct list_group *group = &run->group[g];
         if (group->err.status != RANKD_OK)
             return rk_fail(err, group->err.status, "%s", group->err.text);
@@ -282,38 +287,50 @@ static struct run run_of(struct rk_loss_term_job *job, const struct rk_loss_term
                       .list_exec = *job->exec,
                       .items = term->lists.items + term->memory_items,
                       .segments = 1 + (term->memory ? term->memory->chunks : 0)};
-    run.per_group = per_group_of(run.items, term->lists.tile);
-    run.groups = (term->lists.lists + run.per_group - 1) / run.per_group;
+    run.groups = rk_list_groups_of(&term->lists, RK_GROUP_ITEMS, term->memory_items);
     if (!rk_lists_scores_in_place(&term->lists)) /* a strategy's copies would be of what was copied before */
         run.list_exec.copied = NULL;
     return run;
 }
 
-/* Threads work on different lists where there are enough of them, else on one list together. The memory that
- * is measured covers both. */
+/* Groups of `now`, each on a thread of the pool, or one after the other with the pool for each list. */
+static enum rankd_status run_groups(struct run *run, int now, bool over_lists, struct rk_err *err)
+{
+    struct rk_exec outer = *run->job->exec;
+    const struct rk_lists *lists = &run->term->lists;
+    const unsigned threads = outer.pool ? outer.pool->width : 1;
+    const bool measures = rk_exec_measures(&outer);
+    run->now = now;
+    run->list_exec.pool = over_lists ? NULL : outer.pool;
+    if (!over_lists)
+        outer.pool = NULL;
+    run->scratch = most_scratch(run, over_lists && !measures ? 1 : threads);
+    return rk_schedule(&outer, run->groups.count, layout_of(run).bytes,
+                       RK_WORKSPACE_PER_ITEM * (lists->elements + lists->lists * run->term->memory_items),
+                       run_group, run, err);
+}
+
+/* Threads work on different lists where there are enough of them, else on one list together; among lists of
+ * different lengths, on the long ones together. The memory that is measured covers both. */
 enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
                                    struct rk_loss_term_total *total, struct rk_err *err)
 {
-    struct rk_exec outer = *job->exec;
+    const struct rk_exec *exec = job->exec;
     struct run run = run_of(job, term);
-    const bool measures = rk_exec_measures(&outer);
-    unsigned threads = outer.pool ? outer.pool->width : 1;
-    bool over_lists = measures || (run.groups >= threads && run.groups > 1);
-    if (over_lists)
-        run.list_exec.pool = NULL;
-    else
-        outer.pool = NULL;
-    run.scratch = most_scratch(&run, over_lists && !measures ? 1 : threads);
+    const bool measures = rk_exec_measures(exec);
+    const unsigned threads = exec->pool ? exec->pool->width : 1;
+    const bool over_lists = measures || (run.groups.count >= threads && run.groups.count > 1);
+    const bool apart = !measures && over_lists && threads > 1 && rk_list_groups_any_alone(&run.groups);
     atomic_store_explicit(&run.failed, SIZE_MAX, memory_order_relaxed);
-    size_t mark = rk_scratch_mark(outer.scratch);
-    run.group = rk_scratch_array(outer.scratch, run.groups, sizeof *run.group);
+    size_t mark = rk_scratch_mark(exec->scratch);
+    run.group = rk_scratch_array(exec->scratch, run.groups.count, sizeof *run.group);
     if (!run.group)
-        return rk_fail_scratch(err, outer.scratch);
-    enum rankd_status status =
-        rk_schedule(&outer, run.groups, layout_of(&run).bytes,
-                    RK_WORKSPACE_PER_ITEM * term->lists.lists * run.items, run_group, &run, err);
+        return rk_fail_scratch(err, exec->scratch);
+    enum rankd_status status = apart ? run_groups(&run, ALONE, false, err) : RANKD_OK;
+    if (status == RANKD_OK)
+        status = run_groups(&run, apart ? TOGETHER : ALL_GROUPS, over_lists, err);
     if (status == RANKD_OK && !measures)
         status = collect(&run, total, err);
-    rk_scratch_release(outer.scratch, mark);
+    rk_scratch_release(exec->scratch, mark);
     return status;
 }

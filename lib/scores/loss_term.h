@@ -10,6 +10,7 @@
 
 #include "base/sum.h"
 #include "blackbox/blackbox.h"
+#include "request/list_weight.h"
 #include "request/request.h"
 #include "scores/lists.h"
 #include "scores/sparse_accumulator.h"
@@ -20,15 +21,12 @@ struct rk_loss_term {
     struct rk_lists lists;
     const struct rk_bank_scores *memory; /* follows each list; NULL: none */
     uint32_t memory_items;               /* of a list */
-    const struct rk_list_count *count;   /* [lists], memory included; NULL: not counted, to measure */
+    const struct rk_list_count *count;   /* [lists], memory included, P of a list that is skipped for its
+                                            weight is 0; NULL: not counted, to measure */
     double factor;                       /* 1-β, β, or 1 */
-    int average;                         /* RK_AVERAGE_* */
-    double valid, relevant;              /* V, ΣP: rk_loss_term_weigh() */
+    struct rk_list_weights weights;      /* with its sums */
     bool flat;
 };
-
-/* Sums V and ΣP up. */
-void rk_loss_term_weigh(struct rk_loss_term *term);
 
 /* The result of a term. */
 struct rk_loss_term_total {
@@ -41,11 +39,11 @@ struct rk_loss_term_total {
 struct rk_loss_term_job {
     const struct rk_exec *exec;
     struct rk_blackbox box;
-    size_t columns;   /* of the tensor as sent, to name positions */
-    bool gradient;    /* is one wanted at all? */
-    float *dense;     /* NULL: into the accumulator */
-    bool given;       /* `dense` is the caller's memory */
-    float *list_loss; /* [lists]; NULL: not asked for */
+    const struct rk_lists *sent; /* the tensor as sent, to name positions */
+    bool gradient;               /* is one wanted at all? */
+    float *dense;                /* NULL: into the accumulator */
+    bool given;                  /* `dense` is the caller's memory */
+    float *list_loss;            /* [lists]; NULL: not asked for */
     struct rk_sparse_accumulator accumulator;
 };
 

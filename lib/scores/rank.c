@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* rank and rank_vjp: the ranks of every item of a row, and the blackbox gradient of the ranking itself with
  * an upstream of the trainer's own (Rolínek et al., CVPR 2020, algorithm 1). All items may be perturbed, so
- * rows are sorted. */
+ * rows are sorted. A row is a list: with offsets rows differ in length. */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -10,7 +10,9 @@
 #include "base/schedule.h"
 #include "blackbox/blackbox_internal.h"
 #include "kernels/score.h"
+#include "request/offsets.h"
 #include "request/out.h"
+#include "scores/list_groups.h"
 #include "scores/scores.h"
 #include "scores/sparse_accumulator.h"
 
@@ -24,14 +26,14 @@ struct row_group {
 struct job {
     const struct rk_exec *exec;
     struct rk_lists rows;
-    const void *upstream; /* FP32 [Q, N], aligned to nothing; NULL: ranks only */
+    const void *upstream; /* FP32 [Q, N] or [N], aligned to nothing; NULL: ranks only */
     double lambda;
-    double scale;    /* n·λ or λ: the gradient is -Δ by it */
-    int64_t *ranks;  /* NULL: not wanted */
-    float *gradient; /* NULL: not wanted, or accumulated \*/
+    bool lambda_per_n; /* the gradient is -Δ by n·λ; else by λ */
+    int64_t *ranks;    /* NULL: not wanted */
+    float *gradient;   /* NULL: not wanted, or accumulated */
     struct rk_sparse_accumulator accumulator;
     bool pair; /* a row is ranked before and after at once */
-    size_t per_group, groups;
+    struct rk_list_groups groups;
     struct row_group *group;
     atomic_size_t failed; /* number of the first group known to have failed */
 };
@@ -85,36 +87,54 @@ static size_t place_workspace(void *base, const struct rk_kernels *kernels, size
     return arena.used;
 }
 
+static uint32_t items_of(const struct job *job, size_t row)
+{
+    return rk_lists_items(&job->rows, row);
+}
+
+static double scale_of(const struct job *job, size_t row)
+{
+    return job->lambda_per_n ? items_of(job, row) * job->lambda : job->lambda;
+}
+
+static enum rankd_status fail_nan(const struct job *job, size_t row, uint32_t item, struct rk_err *err)
+{
+    char place[RK_LISTS_PLACE_TEXT];
+    return rk_fail(err, RANKD_INVALID, "scores%s is NaN; a score must be a number",
+                   rk_lists_place(&job->rows, rk_lists_index(&job->rows, row, item), place));
+}
+
 /* Scores as keys, ascending from the best. */
 static enum rankd_status make_keys(const struct job *job, size_t row, uint32_t *key, struct rk_err *err)
 {
     const size_t size = rk_dtype_size(job->rows.score_dtype);
-    const char *scores = (const char *)job->rows.scores + row * job->rows.items * size;
+    const char *scores = (const char *)job->rows.scores + rk_lists_start(&job->rows, row) * size;
+    const uint32_t items = items_of(job, row);
     float y[BLOCK];
-    for (uint32_t from = 0, here; from < job->rows.items; from += here) {
-        here = job->rows.items - from < BLOCK ? job->rows.items - from : BLOCK;
+    for (uint32_t from = 0, here; from < items; from += here) {
+        here = items - from < BLOCK ? items - from : BLOCK;
         rk_scores_widen(scores + from * size, job->rows.score_dtype, here, y);
         for (uint32_t i = 0; i < here; i++) {
             if (y[i] != y[i])
-                return rk_fail(err, RANKD_INVALID, "scores[%zu, %u] is NaN; a score must be a number", row,
-                               from + i);
+                return fail_nan(job, row, from + i, err);
             key[from + i] = ~rk_key(y[i]);
         }
     }
-    rk_exec_copied(job->exec, job->rows.items * size);
+    rk_exec_copied(job->exec, items * size);
     return RANKD_OK;
 }
 
 /* y' = (float)((double)y + λ·upstream). */
 static enum rankd_status perturb(const struct job *job, size_t row, uint32_t *key, struct rk_err *err)
 {
-    const char *upstream = (const char *)job->upstream + row * job->rows.items * sizeof(float);
-    for (uint32_t i = 0; i < job->rows.items; i++) {
+    const char *upstream = (const char *)job->upstream + rk_lists_start(&job->rows, row) * sizeof(float);
+    for (uint32_t i = 0, items = items_of(job, row); i < items; i++) {
         float up;
         memcpy(&up, upstream + i * sizeof up, sizeof up);
         if (!isfinite(up)) {
-            char text[RK_NUMBER_TEXT];
-            return rk_fail(err, RANKD_INVALID, "upstream[%zu, %u] is %s; it must be finite", row, i,
+            char text[RK_NUMBER_TEXT], place[RK_LISTS_PLACE_TEXT];
+            return rk_fail(err, RANKD_INVALID, "upstream%s is %s; it must be finite",
+                           rk_lists_place(&job->rows, rk_lists_index(&job->rows, row, i), place),
                            rk_float_text(up, text));
         }
         key[i] = ~rk_key((float)((double)rk_float_of_key(~key[i]) + job->lambda * (double)up));
@@ -131,7 +151,7 @@ static enum rankd_status rank_row(const struct job *job, size_t row, bool pertur
     if (status == RANKD_OK)
         status = rk_exec_check(job->exec, err);
     if (status == RANKD_OK)
-        job->exec->kernels->argsort(ranking->key, job->rows.items, ranking->argsort, NULL, ranking->sort);
+        job->exec->kernels->argsort(ranking->key, items_of(job, row), ranking->argsort, NULL, ranking->sort);
     return status;
 }
 
@@ -149,7 +169,7 @@ static void rank_one(void *arg, size_t number)
     const struct ranking *ranking = pair->ranking[number];
     if (rank_row(pair->job, pair->row, number == 1, ranking, &pair->err[number]) != RANKD_OK)
         return;
-    for (uint32_t k = 0; k < pair->job->rows.items; k++)
+    for (uint32_t k = 0, items = items_of(pair->job, pair->row); k < items; k++)
         ranking->rank_index[ranking->argsort[k]] = (int32_t)k;
 }
 
@@ -165,7 +185,7 @@ static enum rankd_status rank_pair(struct job *job, size_t row, const struct row
             return err->status;
         }
     }
-    for (uint32_t i = 0; i < job->rows.items; i++)
+    for (uint32_t i = 0, items = items_of(job, row); i < items; i++)
         workspace->before.rank_index[i] -= workspace->after.rank_index[i];
     return RANKD_OK;
 }
@@ -174,20 +194,22 @@ static enum rankd_status rank_twice(const struct job *job, size_t row, const str
                                     struct rk_err *err)
 {
     const struct ranking *ranking = &workspace->before;
-    for (uint32_t k = 0; k < job->rows.items; k++)
+    const uint32_t items = items_of(job, row);
+    for (uint32_t k = 0; k < items; k++)
         ranking->rank_index[ranking->argsort[k]] = (int32_t)k;
     enum rankd_status status = rank_row(job, row, true, ranking, err);
-    for (uint32_t k = 0; status == RANKD_OK && k < job->rows.items; k++)
+    for (uint32_t k = 0; status == RANKD_OK && k < items; k++)
         ranking->rank_index[ranking->argsort[k]] -= (int32_t)k;
     return status;
 }
 
 static size_t write_dense(const struct job *job, size_t row, const int32_t *delta)
 {
-    float *gradient = job->gradient + row * job->rows.items;
+    float *gradient = job->gradient + rk_lists_start(&job->rows, row);
+    const double scale = scale_of(job, row);
     size_t nonzero = 0;
-    for (uint32_t i = 0; i < job->rows.items; i++) {
-        gradient[i] = rk_gradient_value(1.0, job->scale, delta[i]);
+    for (uint32_t i = 0, items = items_of(job, row); i < items; i++) {
+        gradient[i] = rk_gradient_value(1.0, scale, delta[i]);
         nonzero += gradient[i] != 0;
     }
     return nonzero;
@@ -195,8 +217,9 @@ static size_t write_dense(const struct job *job, size_t row, const int32_t *delt
 
 static void accumulate_row(struct job *job, size_t row, const struct row_workspace *workspace)
 {
-    struct rk_list_out out = {.sparse = workspace->sparse, .room = job->rows.items, .divisor = job->scale};
-    for (uint32_t i = 0; i < job->rows.items; i++) {
+    const uint32_t items = items_of(job, row);
+    struct rk_list_out out = {.sparse = workspace->sparse, .room = items, .divisor = scale_of(job, row)};
+    for (uint32_t i = 0; i < items; i++) {
         if (workspace->before.rank_index[i] != 0)
             out.sparse[out.deltas++] = (struct rk_delta){i, workspace->before.rank_index[i]};
     }
@@ -206,15 +229,20 @@ static void accumulate_row(struct job *job, size_t row, const struct row_workspa
 static enum rankd_status run_row(struct job *job, size_t row, const struct row_workspace *workspace,
                                  struct row_group *group)
 {
-    enum rankd_status status = job->pair ? rank_pair(job, row, workspace, &group->err)
-                                         : rank_row(job, row, false, &workspace->before, &group->err);
+    const uint32_t items = items_of(job, row);
+    const bool pair = job->pair && is_paired(items);
+    if (items == 0)
+        return RANKD_OK;
+    enum rankd_status status = pair ? rank_pair(job, row, workspace, &group->err)
+                                    : rank_row(job, row, false, &workspace->before, &group->err);
     if (status != RANKD_OK)
         return status;
-    for (uint32_t k = 0; job->ranks && k < job->rows.items; k++)
-        job->ranks[row * job->rows.items + workspace->before.argsort[k]] = (int64_t)k + 1;
+    int64_t *ranks = job->ranks ? job->ranks + rk_lists_start(&job->rows, row) : NULL;
+    for (uint32_t k = 0; ranks && k < items; k++)
+        ranks[workspace->before.argsort[k]] = (int64_t)k + 1;
     if (!job->upstream)
         return RANKD_OK;
-    if (!job->pair && (status = rank_twice(job, row, workspace, &group->err)) != RANKD_OK)
+    if (!pair && (status = rank_twice(job, row, workspace, &group->err)) != RANKD_OK)
         return status;
     if (job->gradient)
         group->nonzero += write_dense(job, row, workspace->before.rank_index);
@@ -233,9 +261,9 @@ static void run_group(void *arg, size_t number, void *memory)
         return;
     (void)place_workspace(memory, job->exec->kernels, job->rows.items, job->upstream, job->pair,
                           job->accumulator.needed, &workspace);
-    size_t row = number * job->per_group, end = row + job->per_group;
+    const struct rk_list_group rows = rk_list_group(&job->groups, number);
     enum rankd_status status = rk_exec_check(job->exec, &group->err);
-    for (; status == RANKD_OK && row < end && row < job->rows.lists; row++)
+    for (size_t row = rows.first; status == RANKD_OK && row < rows.end; row++)
         status = run_row(job, row, &workspace, group);
     size_t seen = atomic_load_explicit(&job->failed, memory_order_relaxed);
     while (status != RANKD_OK && number < seen && !atomic_compare_exchange_weak(&job->failed, &seen, number))
@@ -246,19 +274,18 @@ static enum rankd_status run_rows(struct job *job, struct rk_info *info, struct 
 {
     struct row_workspace workspace;
     struct rk_exec exec = *job->exec;
-    job->pair = job->upstream && exec.pool && job->groups < FEW_ROWS && is_paired(job->rows.items);
+    job->pair = job->upstream && exec.pool && job->groups.count < FEW_ROWS && is_paired(job->rows.items);
     if (job->pair) /* its threads work on one row */
         exec.pool = NULL;
     size_t bytes = place_workspace(NULL, job->exec->kernels, job->rows.items, job->upstream, job->pair,
                                    job->accumulator.needed, &workspace);
     atomic_store_explicit(&job->failed, SIZE_MAX, memory_order_relaxed);
-    enum rankd_status status =
-        rk_schedule(&exec, job->groups, bytes, RK_WORKSPACE_PER_ITEM * job->rows.lists * job->rows.items,
-                    run_group, job, err);
+    enum rankd_status status = rk_schedule(&exec, job->groups.count, bytes,
+                                           RK_WORKSPACE_PER_ITEM * job->rows.elements, run_group, job, err);
     if (rk_exec_measures(&exec))
         return status;
     info->gradient_nonzero = 0;
-    for (size_t g = 0; status == RANKD_OK && g < job->groups; g++) {
+    for (size_t g = 0; status == RANKD_OK && g < job->groups.count; g++) {
         if (job->group[g].err.status != RANKD_OK)
             return rk_fail(err, job->group[g].err.status, "%s", job->group[g].err.text);
         info->gradient_nonzero += job->group[g].nonzero;
@@ -288,25 +315,25 @@ static enum rankd_status prepare(struct job *job, const struct rk_request *reque
                                  struct rk_err *err)
 {
     const size_t *shape = request->in[RK_IN_SCORES].shape, items = job->rows.items;
+    const unsigned rank = rk_request_is_ragged(request) ? 1 : 2;
     enum rankd_status status = RANKD_OK;
     if (request->outputs & RK_OUT_BIT(RK_OUT_RANKS)) {
-        status = rk_out_prepare(reply, RK_OUT_RANKS, RK_INT64, 2, shape, err);
+        status = rk_out_prepare(reply, RK_OUT_RANKS, RK_INT64, rank, shape, err);
         job->ranks = reply->out[RK_OUT_RANKS].data;
     }
     if (status == RANKD_OK && request->outputs & RK_OUT_BIT(RK_OUT_GRADIENT)) {
-        status = rk_out_prepare(reply, RK_OUT_GRADIENT, RK_FP32, 2, shape, err);
+        status = rk_out_prepare(reply, RK_OUT_GRADIENT, RK_FP32, rank, shape, err);
         job->gradient = reply->out[RK_OUT_GRADIENT].data;
     }
     if (status != RANKD_OK)
         return status;
-    job->per_group = items < RK_GROUP_ITEMS ? RK_GROUP_ITEMS / items : 1;
-    job->groups = (job->rows.lists + job->per_group - 1) / job->per_group;
-    job->group = rk_scratch_array(job->exec->scratch, job->groups, sizeof *job->group);
+    job->groups = rk_list_groups_of(&job->rows, RK_GROUP_ITEMS, 0);
+    job->group = rk_scratch_array(job->exec->scratch, job->groups.count, sizeof *job->group);
     if (!job->group)
         return rk_fail_scratch(err, job->exec->scratch);
     if (job->upstream && !job->gradient)
-        status = rk_sparse_accumulator_start(&job->accumulator, job->exec->scratch, job->rows.lists * items,
-                                             items, 1, false, err);
+        status = rk_sparse_accumulator_start(&job->accumulator, job->exec->scratch, job->rows.elements, items,
+                                             1, false, err);
     job->accumulator.list_room = items;
     return status;
 }
@@ -314,7 +341,7 @@ static enum rankd_status prepare(struct job *job, const struct rk_request *reque
 static enum rankd_status write_sparse(struct job *job, unsigned outputs, struct rk_reply *reply,
                                       struct rk_err *err)
 {
-    const size_t elements = job->rows.lists * job->rows.items;
+    const size_t elements = job->rows.elements;
     if (job->accumulator.needed)
         return rk_sparse_accumulator_write(&job->accumulator, outputs, reply, err);
     if (rk_exec_measures(job->exec))
@@ -322,17 +349,30 @@ static enum rankd_status write_sparse(struct job *job, unsigned outputs, struct 
     return rk_out_compress(reply, outputs, job->gradient, elements, err);
 }
 
+static enum rankd_status take_rows(struct job *job, const struct rk_request *request, struct rk_err *err)
+{
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
+    const size_t *start;
+    if (!rk_request_is_ragged(request)) {
+        job->rows = rk_lists_of(scores, scores, false);
+        return RANKD_OK;
+    }
+    if (rk_offsets_take(job->exec, request, &start, err) == RANKD_OK)
+        job->rows = rk_lists_ragged(job->exec, scores, scores, start, rk_scores_lists(request));
+    return err->status;
+}
+
 enum rankd_status rk_rank_run(const struct rk_exec *exec, const struct rk_request *request,
                               struct rk_reply *reply, struct rk_err *err)
 {
     const struct rk_params *params = &request->params;
-    struct job job = {.exec = exec, .lambda = params->lambda};
-    job.rows = rk_lists_of(&request->in[RK_IN_SCORES], &request->in[RK_IN_SCORES], false);
-    job.scale =
-        params->lambda_units == RK_UNITS_NORMALIZED ? job.rows.items * params->lambda : params->lambda;
+    struct job job = {
+        .exec = exec, .lambda = params->lambda, .lambda_per_n = params->lambda_units == RK_UNITS_NORMALIZED};
     if (request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE))
         job.upstream = request->in[RK_IN_UPSTREAM].data;
-    enum rankd_status status = prepare(&job, request, reply, err);
+    enum rankd_status status = take_rows(&job, request, err);
+    if (status == RANKD_OK)
+        status = prepare(&job, request, reply, err);
     if (status == RANKD_OK)
         status = run_until_it_fits(&job, &reply->info, err);
     if (status != RANKD_OK)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "request/bank_view.h"
+#include "request/offsets.h"
 #include "request/out.h"
 #include "scores/loss_term.h"
 #include "scores/scores.h"
@@ -38,20 +39,25 @@ static void count_memory(const struct scores *s, struct rk_list_count *count)
     }
 }
 
-/* The flat list has the request's own items only. */
+/* The flat list has the request's own items only, and all of them: those of lists that are skipped too. */
 static void weigh_terms(struct scores *s, struct rk_list_count *count)
 {
+    const size_t lists = s->lists.lists.lists;
     if (s->flat.factor > 0) {
-        for (size_t l = 0; l < s->lists.lists.lists; l++) {
+        for (size_t l = 0; l < lists; l++) {
             s->all.n += count[l].n;
             s->all.p += count[l].p;
         }
         s->flat.count = &s->all;
-        rk_loss_term_weigh(&s->flat);
+        rk_list_weights_add(&s->flat.weights, 0, s->all.p);
     }
     count_memory(s, count);
     s->lists.count = count;
-    rk_loss_term_weigh(&s->lists);
+    for (size_t l = 0; l < lists; l++) {
+        if (rk_list_weights_skip(&s->lists.weights, l))
+            count[l].p = 0;
+        rk_list_weights_add(&s->lists.weights, l, count[l].p);
+    }
 }
 
 /* One pass over the targets: the weights of the lists depend on all of them. */
@@ -80,7 +86,8 @@ static enum rankd_status prepare_outputs(struct scores *s, struct rk_reply *repl
         s->job.list_loss = reply->out[RK_OUT_LIST_LOSS].data;
     }
     if (status == RANKD_OK && asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)))
-        status = rk_out_prepare(reply, RK_OUT_GRADIENT, RK_FP32, 2, s->request->in[RK_IN_SCORES].shape, err);
+        status = rk_out_prepare(reply, RK_OUT_GRADIENT, RK_FP32, rk_request_is_ragged(s->request) ? 1 : 2,
+                                s->request->in[RK_IN_SCORES].shape, err);
     return status;
 }
 
@@ -88,7 +95,7 @@ static enum rankd_status prepare_outputs(struct scores *s, struct rk_reply *repl
 static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *reply, struct rk_err *err)
 {
     bool dense = asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)), two = s->lists.factor > 0 && s->flat.factor > 0;
-    size_t elements = s->lists.lists.lists * s->lists.lists.items;
+    size_t elements = s->lists.lists.elements;
     if (!s->job.gradient)
         return RANKD_OK;
     if (!dense || two)
@@ -130,7 +137,7 @@ static void fill_info(const struct scores *s, struct rk_info *info)
     rk_sum_add(&loss, rk_sum_value(&s->flat_total.loss));
     info->loss = rk_sum_value(&loss);
     info->lists = s->lists.lists.lists;
-    info->lists_skipped = info->lists - (size_t)s->lists.valid;
+    info->lists_skipped = info->lists - s->lists.weights.valid;
     info->has_gradient = s->job.gradient;
     info->lists_stalled = s->total.stalled;
     info->gradient_nonzero = s->total.nonzero + s->flat_total.nonzero;
@@ -172,6 +179,8 @@ static enum rankd_status write_gradient(struct scores *s, struct rk_reply *reply
 bool rk_scores_measurable(const struct rk_request *request)
 {
     const size_t *shape = request->in[RK_IN_SCORES].shape;
+    if (rk_request_is_ragged(request))
+        return shape[0] > 0 && shape[0] <= ELEMENTS_MAX && rk_scores_lists(request) <= ELEMENTS_MAX;
     const bool columns = request->model->loss && request->params.axis == RK_AXIS_COLUMNS;
     const size_t lists = shape[columns ? 1 : 0], items = shape[columns ? 0 : 1];
     const size_t memory = request->model->loss && request->bank_snapshot ? request->bank_snapshot->items : 0;
@@ -181,33 +190,51 @@ bool rk_scores_measurable(const struct rk_request *request)
     return !request->model->loss || !(request->params.interclass > 0) || lists * items <= RK_LIST_MAX;
 }
 
-static struct scores scores_of(const struct rk_exec *exec, const struct rk_request *request)
+/* The lists of the request, and the weights where it has some. */
+static enum rankd_status take_lists(struct scores *s, struct rk_err *err)
 {
-    const struct rk_params *params = &request->params;
-    const struct rk_tensor *in = request->in;
-    struct scores s = {.exec = exec, .request = request};
-    s.lists = (struct rk_loss_term){
-        .lists = rk_lists_of(&in[RK_IN_SCORES], &in[RK_IN_TARGETS], params->axis == RK_AXIS_COLUMNS),
+    const struct rk_request *request = s->request;
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *targets = &request->in[RK_IN_TARGETS];
+    const size_t *start;
+    if (rk_list_weights_take(s->exec, request, &s->lists.weights, err) != RANKD_OK)
+        return err->status;
+    if (!rk_request_is_ragged(request)) {
+        s->lists.lists = rk_lists_of(scores, targets, request->params.axis == RK_AXIS_COLUMNS);
+        return RANKD_OK;
+    }
+    if (rk_offsets_take(s->exec, request, &start, err) != RANKD_OK)
+        return err->status;
+    s->lists.lists = rk_lists_ragged(s->exec, scores, targets, start, rk_scores_lists(request));
+    return RANKD_OK;
+}
+
+static void begin(struct scores *s, const struct rk_exec *exec, const struct rk_request *request)
+{
+    const double interclass = request->params.interclass;
+    *s = (struct scores){.exec = exec, .request = request};
+    s->lists = (struct rk_loss_term){
         .memory = request->bank_snapshot ? &request->bank_snapshot->scores : NULL,
         .memory_items = request->bank_snapshot ? (uint32_t)request->bank_snapshot->items : 0,
-        .factor = 1.0 - params->interclass,
-        .average = params->average,
+        .factor = 1.0 - interclass,
     };
-    s.flat = (struct rk_loss_term){.factor = params->interclass, .average = RK_AVERAGE_SUM, .flat = true};
-    s.job = (struct rk_loss_term_job){
+    s->flat =
+        (struct rk_loss_term){.factor = interclass, .weights = {.average = RK_AVERAGE_SUM}, .flat = true};
+    s->job = (struct rk_loss_term_job){
         .exec = exec,
         .box = rk_blackbox_of(request),
-        .columns = in[RK_IN_SCORES].shape[1],
+        .sent = &s->lists.lists,
         .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE),
     };
-    return s;
 }
 
 enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_request *request,
                                 struct rk_reply *reply, struct rk_err *err)
 {
-    struct scores s = scores_of(exec, request);
-    enum rankd_status status = count_lists(&s, err);
+    struct scores s;
+    begin(&s, exec, request);
+    enum rankd_status status = take_lists(&s, err);
+    if (status == RANKD_OK)
+        status = count_lists(&s, err);
     if (status == RANKD_OK)
         status = prepare_outputs(&s, reply, err);
     if (status == RANKD_OK)

@@ -81,11 +81,6 @@ static void parameter(struct rk_text *out, const struct rk_param_row *row)
     rk_json_close(out, '}');
 }
 
-static unsigned inputs_of(const struct rk_model *model)
-{
-    return model->inputs_scores | model->inputs_embeddings | model->inputs_optional;
-}
-
 enum rankd_status rk_api_model(const struct rk_api_env *env, const struct rk_call *call,
                                const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
@@ -100,7 +95,7 @@ enum rankd_status rk_api_model(const struct rk_api_env *env, const struct rk_cal
     rk_json_text(&out, NULL, "1");
     rk_json_close(&out, ']');
     rk_json_text(&out, "platform", "rankd");
-    ports(&out, "inputs", rk_input_rows, RK_IN_COUNT, inputs_of(model));
+    ports(&out, "inputs", rk_input_rows, RK_IN_COUNT, rk_model_inputs(model));
     ports(&out, "outputs", rk_output_rows, RK_OUT_COUNT, model->outputs);
     rk_json_open(&out, "parameters", '{');
     for (unsigned i = 0; i < RK_PARAM_COUNT; i++) {
@@ -154,14 +149,14 @@ enum rankd_status rk_api_model_config(const struct rk_api_env *env, const struct
     struct rk_text out = {0};
     if (!model)
         return err->status;
-    const unsigned optional = inputs_of(model) & ~model->inputs_scores;
+    const unsigned optional = rk_model_inputs(model) & ~model->inputs_scores;
     rk_json_open(&out, NULL, '{');
     rk_json_text(&out, "name", model->name);
     rk_json_text(&out, "platform", "rankd");
     rk_json_text(&out, "backend", "rankd");
     rk_json_int(&out, "max_batch_size", 0); /* the first axis is a list's, not a batch of requests */
-    config_ports(&out, "input", rk_input_rows, RK_IN_COUNT, inputs_of(model),
-                 model->inputs_embeddings ? inputs_of(model) : optional);
+    config_ports(&out, "input", rk_input_rows, RK_IN_COUNT, rk_model_inputs(model),
+                 model->inputs_embeddings ? rk_model_inputs(model) : optional);
     config_ports(&out, "output", rk_output_rows, RK_OUT_COUNT, model->outputs, 0);
     rk_json_open(&out, "instance_group", '[');
     rk_json_open(&out, NULL, '{');

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry: the table (registry.c), the data folder (data.c), operations on banks (operations.c), the
- * thread of durability "interval" (flush.c); and what each does for the others. */
+/* The registry: its start and stop (banks.c), the table (registry.c), the data folder (data.c), operations on
+ * banks (operations.c), the thread of durability "interval" (flush.c); and what each does for the others. */
 #ifndef RK_BANK_REGISTRY_INTERNAL_H
 #define RK_BANK_REGISTRY_INTERNAL_H
 

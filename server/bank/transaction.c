@@ -7,6 +7,7 @@
 #include "bank/registry.h"
 #include "bank/retries.h"
 #include "base/clock.h"
+#include "request/appended.h"
 #include "request/empty.h"
 
 /* The lock is held. */
@@ -114,8 +115,9 @@ static enum rankd_status check_retry(const struct rk_bank_transaction *transacti
 
 static size_t bytes_of_batch(const struct rk_request *request)
 {
-    static const enum rk_input parts[] = {RK_IN_SCORES, RK_IN_TARGETS, RK_IN_EMBEDDINGS,
-                                          RK_IN_LABELS, RK_IN_IDS,     RK_IN_ENQUEUE_MASK};
+    const struct rk_appended items = rk_request_appended(request);
+    const enum rk_input parts[] = {RK_IN_SCORES, RK_IN_TARGETS, items.rows,
+                                   items.labels, items.ids,     RK_IN_ENQUEUE_MASK};
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         bytes += request->in[parts[i]].data ? request->in[parts[i]].bytes : 0;
@@ -130,7 +132,7 @@ enum rankd_status rk_bank_transaction_append(struct rk_bank_transaction *transac
     *later = false;
     if (!transaction->bank || !request->params.enqueue)
         return RANKD_OK;
-    append->empty = rk_batch_is_empty(request);
+    append->empty = rk_request_appends_nothing(request);
     if (append->empty && !request->params.batch_id[0])
         return RANKD_OK;
     if (rk_batch_new(&transaction->bank->config.shape, request, &append->batch, err) != RANKD_OK)

@@ -79,7 +79,7 @@ static bool reads_back(const struct scaled *s, uint32_t decimal)
     return twice < s->gap || (twice == s->gap && s->even);
 }
 
-/* The fewest digits that read back; *found has so many. */
+/* The fewest digits that read back, and in *found these digits. */
 static int fewest_digits(const struct scaled *s, uint32_t *found)
 {
     const uint32_t half_gap = (uint32_t)(s->whole >> 24) + 1; /* at least */

@@ -13,10 +13,10 @@
 
 struct rk_log_writer;
 
-/* Appends the line, with its end, that says that so many lines were dropped. */
+/* Appends the line, with its end, that says that `lines` lines were dropped. */
 typedef void rk_log_notice(void *argument, uint64_t lines, struct rk_text *line);
 
-/* A writer to `fd`, which stays the caller's, with a buffer of so many bytes. NULL: no memory, no thread. */
+/* A writer to `fd`, which stays the caller's, with a buffer of `bytes` bytes. NULL: no memory, no thread. */
 struct rk_log_writer *rk_log_writer_start(int fd, size_t bytes, rk_log_notice *notice, void *argument);
 
 /* Takes the line, which ends in a line feed, or drops it. Never waits for the reader. Any thread. */

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "base/json_heap.h"
 #include "base/threads.h"
 
 /* Blocks from MAPPED bytes on are mappings of their own, and gone when they are freed. glibc would raise that
@@ -70,7 +69,6 @@ struct rk_memory *rk_memory_start(struct rk_err *err)
     }
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED);
     (void)mallopt(M_TRIM_THRESHOLD, KEPT_BY_ARENA);
-    rk_json_heap_install();
     pthread_mutex_init(&memory->lock, NULL);
     pthread_cond_init(&memory->some, NULL);
     if (!rk_thread_start(&memory->thread, "memory", give_back, memory)) {

@@ -15,7 +15,7 @@ static void on_signal(int number)
     const int before = errno;
     const unsigned char byte = (unsigned char)number;
     if (write(ends[1], &byte, 1) < 0) {
-        /* Full: so many signals wait already that one more tells nothing new. */
+        /* Full: thousands of signals wait already. */
     }
     errno = before;
 }

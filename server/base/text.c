@@ -196,7 +196,7 @@ void rk_json_fp32(struct rk_text *text, float value)
 #define ZEROS FOUR_ZEROS FOUR_ZEROS FOUR_ZEROS FOUR_ZEROS
 enum { ZERO_BYTES = sizeof ",0.0" - 1, ZEROS_AT_ONCE = (sizeof ZEROS - 1) / ZERO_BYTES };
 
-/* The bits of so many values, all together: 0 if each is 0, and not -0. */
+/* The bits of ZEROS_AT_ONCE values, all together: 0 if each is 0, and not -0. */
 static uint64_t any_bits(const float *values)
 {
     uint64_t words[ZEROS_AT_ONCE / 2], any = 0;

@@ -2,7 +2,7 @@
 /* Text that grows: replies, metrics, log lines. And JSON written into it, number by number.
  *
  * Appending never fails at the call: a text that ran out of memory keeps `failed` set and ignores what
- * follows, and whoever takes the result looks once. */
+ * follows, and the code that takes the result looks once. */
 #ifndef RK_BASE_TEXT_H
 #define RK_BASE_TEXT_H
 

@@ -16,7 +16,7 @@ static enum rankd_status find_input(struct rk_parser *p, const json_t *input, si
     if (!json_is_string(name))
         return rk_fail(p->err, RANKD_INVALID, "input %zu has no name", position);
     struct rk_nearest nearest = rk_nearest_start(json_string_value(name));
-    unsigned taken = p->model->inputs_scores | p->model->inputs_embeddings | p->model->inputs_optional;
+    unsigned taken = rk_model_inputs(p->model);
     for (unsigned i = 0; i < RK_IN_COUNT; i++) {
         if (strcmp(rk_input_rows[i].name, json_string_value(name)) == 0) {
             *out = (enum rk_input)i;

@@ -65,7 +65,7 @@ size_t rk_wire_reply_cost(const struct rk_wire_request *wire, bool packed)
 {
     const struct rk_tensor *in = wire->request.in;
     const size_t items =
-        plus(1, plus(elements(&in[RK_IN_SCORES]),
+        plus(1, plus(plus(elements(&in[RK_IN_SCORES]), elements(&in[RK_IN_OFFSETS])),
                      plus(elements(&in[RK_IN_EMBEDDINGS]), elements(&in[RK_IN_REF_EMBEDDINGS]))));
     size_t text = ENVELOPE_BYTES, whole = ENVELOPE_BYTES, bytes;
     for (size_t i = 0; i < wire->outputs; i++) {

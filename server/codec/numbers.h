@@ -19,7 +19,7 @@ struct rk_numbers {
     const char *name;                  /* the input's */
     const struct rk_tensor *tensor;    /* its type and shape */
     size_t count;                      /* of the shape's elements */
-    void *out;                         /* an aligned array of so many of its type */
+    void *out;                         /* an aligned array of `count` elements of its type */
 };
 
 /* Reads exactly `count` numbers, flat or nested as the shape is, into `out`: floating ones to the nearest

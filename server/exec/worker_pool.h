@@ -6,7 +6,7 @@
  * until it calls exactly one of `run` and `drop`, once, on a worker thread.
  *
  * A job that has to wait for something slow, a disk, gives its worker back: `run` parks it and returns, and
- * whoever brings what it waited for resumes it, which calls `resume` on some worker. */
+ * the thread that brings the awaited result resumes it, which calls `resume` on some worker. */
 #ifndef RK_EXEC_WORKER_POOL_H
 #define RK_EXEC_WORKER_POOL_H
 

@@ -65,6 +65,14 @@ void rk_conn_end(struct rk_conns *conns, struct rk_conn *conn);
 /* True if a part of a request has arrived on an idle connection, which is then no longer idle. */
 bool rk_conn_has_begun(struct rk_conn *conn);
 
+/* The client has ended its side and all that it sent was read, but no request came of it. libmicrohttpd
+ * 0.9.75 does not see this where the end arrives together with data: it waits for another edge of epoll that
+ * never comes. */
+bool rk_conn_cut_short(const struct rk_conn *conn);
+
+/* It counts no more; its socket is still open. The lock is held. */
+void rk_conn_leave(struct rk_conns *conns, struct rk_conn *conn);
+
 /* Begins a phase. */
 void rk_conn_phase(struct rk_conns *conns, struct rk_conn *conn, enum rk_phase phase);
 

@@ -16,20 +16,6 @@ static struct rk_peer *peer_of(struct rk_ring_call *call)
     return (struct rk_peer *)((char *)call - offsetof(struct rk_peer, call));
 }
 
-static void forget_answer(struct rk_ring_call *call)
-{
-    free(call->request);
-    free(call->answer.body);
-    free(call->page);
-    call->request = call->page = NULL;
-    call->answer = (struct rk_answer){0};
-}
-
-void rk_control_clear(struct rk_peer *peer)
-{
-    forget_answer(&peer->call);
-}
-
 /* A client may answer a page before its sending is known to be over here: such a packet has waited. */
 static void sent(struct rk_op *op, int result)
 {
@@ -161,7 +147,7 @@ static const struct rk_route *route_of(const struct rk_ring_call *call)
 static void begin_control(struct rk_peer *peer, uint32_t tag, const char *line, size_t bytes)
 {
     struct rk_ring_call *call = &peer->call;
-    forget_answer(call);
+    rk_ring_call_clear(call);
     call->tag = tag;
     call->request = malloc(bytes);
     call->page = malloc(RANKD_PACKET_MAX);

@@ -89,14 +89,18 @@ static void drop_job(struct rk_job *base, enum rankd_status why)
                                       : "rankd is shutting down");
 }
 
-/* Few enough scores that a worker's wake-up would cost more than the computation, nothing that may block. */
+/* Few enough scores and lists that a worker's wake-up would cost more than the computation, nothing that may
+ * block. */
 static bool is_small(const struct rk_front *front, const struct rk_request *request)
 {
-    const struct rk_tensor *scores = &request->in[RK_IN_SCORES];
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *offsets = &request->in[RK_IN_OFFSETS];
+    const size_t most = front->env->config->ring_inline_items;
+    if (offsets->data != NULL && offsets->bytes / sizeof(int64_t) > most)
+        return false;
     if (scores->data == NULL || request->params.bank[0] != '\0')
         return false;
     size_t item = rk_dtype_size(scores->dtype);
-    return item != 0 && scores->bytes / item <= front->env->config->ring_inline_items;
+    return item != 0 && scores->bytes / item <= most;
 }
 
 static uint64_t deadline(const struct rk_front *front, uint64_t now, uint64_t timeout_ns)

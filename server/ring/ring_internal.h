@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon's side of the ring: one thread with a loop, its clients (peers), and their requests (jobs).
- * Shared declarations of front.c, peer.c, hello.c, job.c, control.c and spin.c.
+ * Shared declarations of front.c, accept.c, peer.c, hello.c, job.c, control.c and spin.c.
  *
  * A peer is reference-counted: by operations of the loop on its socket or pidfd, and by jobs in the work
  * queue. The release of the last reference unmaps the segment and closes the socket; this may happen on a
@@ -94,7 +94,6 @@ struct rk_front {
     struct rk_op accept;
     uint64_t accept_again_ns; /* 0: the accept is pending */
     atomic_bool stop;
-    uint64_t daemon_id;
     uid_t own_uid;
     struct rk_peer *peers;   /* those in state GREETING or OPEN */
     _Atomic uint32_t living; /* peers that are not freed */
@@ -107,7 +106,6 @@ struct rk_front {
 };
 
 /* peer.c */
-void rk_peer_accept(struct rk_front *front, int fd);         /* owns fd from here */
 void rk_peer_hang_up(struct rk_peer *peer, const char *why); /* `why` NULL: no violation */
 void rk_peer_hold(struct rk_peer *peer);
 void rk_peer_release(struct rk_peer *peer);
@@ -115,7 +113,11 @@ static inline bool rk_peer_open(struct rk_peer *peer)
 {
     return atomic_load_explicit(&peer->state, memory_order_relaxed) == RK_PEER_OPEN;
 }
-void rk_peer_ring(struct rk_peer *peer); /* doorbell, if the client sleeps */
+void rk_peer_ring(struct rk_peer *peer);            /* doorbell, if the client sleeps */
+void rk_ring_call_clear(struct rk_ring_call *call); /* frees the request and the kept answer */
+
+/* accept.c: the connection owns fd from here. */
+void rk_peer_accept(struct rk_front *front, int fd);
 
 /* hello.c: answers the first packet. False: the peer was refused. */
 bool rk_hello_answer(struct rk_peer *peer, size_t bytes);
@@ -128,7 +130,6 @@ unsigned rk_job_take(struct rk_peer *peer, unsigned limit);
  * handled. */
 bool rk_control_packet(struct rk_peer *peer, size_t bytes);
 void rk_control_answers(struct rk_front *front); /* sends the answers of workers */
-void rk_control_clear(struct rk_peer *peer);     /* frees a kept answer */
 
 /* spin.c: grants the right to spin. */
 void rk_spin_join(struct rk_peer *peer);

@@ -32,8 +32,8 @@ static int make_memfd(size_t bytes, struct rk_err *err)
         rk_fail(err, RANKD_OVERLOADED, "no memory file for a ring segment: %s", strerror(errno));
         return -1;
     }
-    /* fallocate, not ftruncate: a hole would be paid for by whoever touches it first, at a time of the
-     * client's choosing. */
+    /* fallocate, not ftruncate: a hole is charged to the process that touches it first, at a time of
+     * the client's choosing. */
     int rc = fallocate(fd, 0, 0, (off_t)bytes);
     if (rc == 0)
         rc = fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Times one case of the engine, in process, on raw tensors from files; prints one line of JSON.
  *
- *   engine MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT]
+ *   engine MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT [OFFSETS]]
+ *
+ * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT,
+ * a file that is written, may be "-" for none.
  *
  * GRADIENT_SCALE in the environment sets that parameter.
  *
@@ -116,7 +119,8 @@ static void print_times(const char *name, const double *ms, int runs)
 int main(int argc, char **argv)
 {
     if (argc < 9) {
-        fprintf(stderr, "usage: %s MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT]\n",
+        fprintf(stderr,
+                "usage: %s MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT [OFFSETS]]\n",
                 argv[0]);
         return 2;
     }
@@ -124,7 +128,9 @@ int main(int argc, char **argv)
     if (!rk_dtype_parse(argv[2], &dtype))
         return 2;
     bool vjp = strcmp(argv[1], "rank_vjp") == 0;
-    struct bench b = {.q = strtoull(argv[3], NULL, 10),
+    const size_t lists = strtoull(argv[3], NULL, 10);
+    const bool ragged = argc > 10;
+    struct bench b = {.q = ragged ? 1 : lists,
                       .n = strtoull(argv[4], NULL, 10),
                       .score_size = rk_dtype_size(dtype),
                       .second_size = vjp ? 4 : 1};
@@ -139,8 +145,16 @@ int main(int argc, char **argv)
     test_call_start(&call, argv[1], 0);
     if (getenv("GRADIENT_SCALE"))
         test_word(&call, "gradient_scale", getenv("GRADIENT_SCALE"));
-    test_input(&call, RK_IN_SCORES, dtype, b.q, b.n, b.scores);
-    test_input(&call, vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS, vjp ? RK_FP32 : RK_INT8, b.q, b.n, b.second);
+    const enum rk_input second = vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS;
+    if (ragged) {
+        test_vector(&call, RK_IN_SCORES, dtype, b.n, b.scores);
+        test_vector(&call, second, vjp ? RK_FP32 : RK_INT8, b.n, b.second);
+        test_vector(&call, RK_IN_OFFSETS, RK_INT64, lists + 1,
+                    read_file(argv[10], (lists + 1) * sizeof(int64_t)));
+    } else {
+        test_input(&call, RK_IN_SCORES, dtype, b.q, b.n, b.scores);
+        test_input(&call, second, vjp ? RK_FP32 : RK_INT8, b.q, b.n, b.second);
+    }
     call.request.outputs = 1u << RK_OUT_GRADIENT | (vjp ? 0 : 1u << RK_OUT_LOSS);
     struct rk_err err = {0};
     struct rk_compute_pool *helpers = threads > 1 ? rk_compute_pool_start(threads - 1, &err) : NULL;
@@ -162,7 +176,7 @@ int main(int argc, char **argv)
     printf("\"loss\": %.9g, \"nonzero\": %zu, \"scratch\": %zu, \"kept\": %" PRIu64 "}\n",
            call.reply.info.loss, call.reply.info.gradient_nonzero, rk_scratch_peak(call.exec.scratch),
            b.kept & 1);
-    if (argc > 9) {
+    if (argc > 9 && strcmp(argv[9], "-") != 0) {
         FILE *out = fopen(argv[9], "wb");
         if (!out || fwrite(b.gradient, sizeof(float), b.q * b.n, out) != b.q * b.n || fclose(out) != 0)
             die(argv[9]);

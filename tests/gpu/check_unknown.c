@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A loss that the plugin was never told of is computed by the CPU engine, and not as another one on the
- * device.
+/* A loss, gallery or input that the plugin was never told of is computed by the CPU engine, and not as
+ * another one on the device.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +61,29 @@ static void check_scores(struct rk_device *device)
     free(s.targets);
 }
 
+/* The items of a batch as references to themselves, and pairs in place of labels. */
+static void check_galleries(struct rk_device *device, struct sample *s)
+{
+    struct rk_tensor *in = s->request.in;
+    static int8_t relevance[64 * 64];
+    const size_t batch = in[RK_IN_EMBEDDINGS].shape[0];
+    in[RK_IN_REF_EMBEDDINGS] = in[RK_IN_EMBEDDINGS];
+    in[RK_IN_REF_LABELS] = in[RK_IN_LABELS];
+    report(runs_on_card(device, s), "a gallery of all runs on the device");
+    s->request.params.gallery = RK_GALLERY_REFERENCES;
+    (void)snprintf(s->text, sizeof s->text, "a gallery of references");
+    report(!runs_on_card(device, s), s->text);
+    compare(device, NULL, s, false);
+    for (size_t i = 0; i < batch * batch; i++)
+        relevance[i] = (int8_t)below(2);
+    in[RK_IN_LABELS] = in[RK_IN_REF_LABELS] = in[RK_IN_REF_EMBEDDINGS] = (struct rk_tensor){0};
+    s->request.params.gallery = RK_GALLERY_ALL;
+    in[RK_IN_RELEVANCE] = matrix(RK_INT8, batch, batch, relevance);
+    (void)snprintf(s->text, sizeof s->text, "a relevance");
+    report(!runs_on_card(device, s), s->text);
+    compare(device, NULL, s, false);
+}
+
 static void check_embeddings(struct rk_device *device)
 {
     enum { BATCH = 30, DIM = 8 };
@@ -76,6 +99,7 @@ static void check_embeddings(struct rk_device *device)
         .dtype = RK_INT64, .rank = 1, .shape = {BATCH}, .data = labels, .bytes = sizeof labels};
     s.request.outputs = 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT;
     check_both(device, &s, "embeddings");
+    check_galleries(device, &s);
 }
 
 void check_unknown(struct rk_device *device)

@@ -82,7 +82,7 @@ def tensor(name, datatype, shape, data):
 
 
 class Batches:
-    """Batch n of a seed: always the same scores and targets of one list, for whoever asks."""
+    """Batch n of a seed: always the same scores and targets of one list."""
 
     def __init__(self, seed, items=4):
         self.seed, self.items = seed, items

@@ -82,12 +82,12 @@ def infer(daemon, body=None, headers=(), path=INFER):
     return ask(daemon, "POST", path, GOOD if body is None else body, headers)
 
 
-def slow(numbers=400_000):
-    """A request that keeps a worker busy for a good while: its JSON alone takes that."""
+def slow(queries=1024):
+    """A request that keeps a worker busy for a good while: each query has half of the batch to rank behind the other half."""
     return {"inputs": [
-        {"name": "scores", "shape": [1, numbers], "datatype": "FP32", "data": [i * 0.5 for i in range(numbers)]},
-        {"name": "targets", "shape": [1, numbers], "datatype": "INT8", "data": [1] + [0] * (numbers - 1)}],
-        "outputs": [{"name": "loss"}]}
+        {"name": "embeddings", "shape": [queries, 2], "datatype": "FP32", "data": [1 + i * i % 101 / 101 for i in range(2 * queries)]},
+        {"name": "labels", "shape": [queries], "datatype": "INT64", "data": [i % 2 for i in range(queries)]}],
+        "outputs": [{"name": "loss"}, {"name": "gradient"}]}
 
 
 def at_once(count, call):

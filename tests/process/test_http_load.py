@@ -77,7 +77,7 @@ def test_a_deadline_that_passes_in_the_queue_is_504(make_daemon):
 
 
 def test_a_request_may_ask_for_a_shorter_deadline(daemon):
-    document = slow(100_000) | {"parameters": {"timeout": 1}}
+    document = slow(512) | {"parameters": {"timeout": 1}}
     answer = infer(daemon, document)
     assert answer.status == 504 and "deadline" in answer.error
     assert infer(daemon, GOOD | {"parameters": {"timeout": 30_000_000}}).status == 200

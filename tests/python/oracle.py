@@ -75,8 +75,8 @@ def unit(vectors):
 
 
 def embeddings_batch(model, embeddings, labels, ids=None, refs=None, ref_labels=None, ref_ids=None, memory=None,
-                     memory_labels=None, memory_ids=None, normalize=True, margin=0.1, similarity=None, **options):
-    """Embeddings ranked against batch, references and memory (already as stored). Returns loss, gradient [B, dim],
+                     memory_labels=None, memory_ids=None, normalize=True, margin=0.1, similarity=None, gallery="all", relevance=None, **options):
+    """Embeddings ranked against batch (unless gallery is "references"), references and memory (already as stored). Returns loss, gradient [B, dim],
     gradient of the references [R, dim], number of valid lists. The matrix of similarities may be given."""
     B, dim = np.shape(embeddings)
     none = np.zeros((0, dim), np.float32)
@@ -85,11 +85,18 @@ def embeddings_batch(model, embeddings, labels, ids=None, refs=None, ref_labels=
     prepare = unit if normalize else (lambda v: np.asarray(v, np.float32))
     own, other = prepare(embeddings), prepare(refs) if R else none
     items = np.concatenate([own, other, memory]).astype(np.float32)
+    labels = np.full(B, -1) if relevance is not None else labels
+    ref_labels = np.full(R, -1) if relevance is not None else ref_labels
     item_labels = np.concatenate([labels, ref_labels if R else [], memory_labels if M else []]).astype(np.int64)
     names = [np.full(k, -1) if x is None else np.asarray(x) for x, k in ((ids, B), (ref_ids, R), (memory_ids, M))]
     item_ids = np.concatenate(names)
     S = own @ items.T if similarity is None else similarity
     T = ((item_labels[None] == np.asarray(labels)[:, None]) & (np.asarray(labels)[:, None] != -1)).astype(np.int64)
+    if relevance is not None:
+        T = np.asarray(relevance).astype(np.int64)
+        T = np.hstack([np.full((B, B), -1), T]) if gallery == "references" else T.copy()
+    if gallery == "references":
+        T[:, :B] = -1
     T[np.arange(B), np.arange(B)] = -1
     T[(item_ids[None] == names[0][:, None]) & (names[0][:, None] != -1)] = -1
     loss, G, _, V, _ = batch(model, S, T, margin=margin, **options)

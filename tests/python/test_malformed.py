@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers that are none, from whoever has the port: one sentence of rankd's errors, in time, and no memory for what is announced."""
+"""Malformed answers, from another program on the port: one sentence of rankd's errors, in time, and no memory for what is announced."""
 import json
 import os
 import random

@@ -10,7 +10,7 @@ BANK_ITEMS = 880  # nearly the whole training half
 
 @dataclass(frozen=True)
 class Run:
-    """One training. `gather`: the trainers show each other their embeddings; `bank`: they share a memory of so many."""
+    """One training. `gather`: the trainers show each other their embeddings; `bank`: they share a memory of that many items."""
 
     row: str
     loss: str  # "contrastive", "ap", "recall"

@@ -15,8 +15,11 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "ref_embeddings": ("FP16", "BF16", "FP32", "FP64",),
     "ref_labels": ("INT32", "INT64",),
     "ref_ids": ("INT64",),
+    "relevance": ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP32",),
+    "offsets": ("INT64",),
+    "list_weight": ("FP32",),
 }
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
 PARAMETERS: tuple[str, ...] = (
-    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "normalize", "bank", "enqueue", "batch_id")
+    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "normalize", "gallery", "bank", "enqueue", "batch_id")

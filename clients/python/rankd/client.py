@@ -85,6 +85,8 @@ class Client:
     def loss(self, model: str, scores: Any = None, targets: Any = None, *,
              embeddings: Any = None, labels: Any = None, ids: Any = None, enqueue_mask: Any = None,
              ref_embeddings: Any = None, ref_labels: Any = None, ref_ids: Any = None,
+             relevance: Any = None, gallery: str | None = None,
+             offsets: Any = None, list_weight: Any = None,
              lambda_val: float | None = None, margin: float | None = None, lambda_scope: str | None = None,
              lambda_units: str | None = None, gradient_scale: str | None = None, average: str | None = None,
              axis: int | None = None, interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
@@ -97,6 +99,18 @@ class Client:
         relevant to nothing). With embeddings, optional: `ids` [B] (a query ignores items with its
         own id; -1 = none), `enqueue_mask` [B] bool, and more items to rank that are not queries:
         `ref_embeddings` [R, dim], `ref_labels` [R], `ref_ids` [R].
+
+        `gallery` "all" (default) or "references": each query ranks the references and the bank, not
+        the other queries (queries and documents). It is then the references that are appended to
+        the bank, and `enqueue_mask` is [R].
+        `relevance` [B, B + R] ([B, R] with gallery "references"), in place of both labels and
+        without a bank: a target, as above, of each item for each query; the batch comes before the
+        references, and a query's own column is ignored.
+        Lists of different lengths come flat, without padding: `scores` [N], `targets` [N] and
+        integer `offsets` [Q + 1]; list q is items offsets[q] to offsets[q + 1] - 1, and may be
+        empty. `offsets` begin with 0, do not descend and end with N. `axis`, `interclass` and
+        `bank` do not go with them. `list_weight` [lists], finite and 0 or more, multiplies the
+        weight of each list (with embeddings, of each query) in the loss; 0 skips the list.
 
         A parameter that is None is not sent: the default of the daemon applies. `margin` and
         `lambda_val` are in units of the scores.
@@ -114,15 +128,18 @@ class Client:
         places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
         if not places and gradient not in ("dense", "sparse", True, False):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
-        inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids)
+        inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids,
+                         relevance)
         more_inputs, more_parameters = _more(more)
-        inputs += more_inputs
+        inputs += _offsets(offsets) + more_inputs
+        if list_weight is not None:
+            inputs.append(tensor("list_weight", _float32(list_weight), ("FP32",)))
         if bank is not None and enqueue is not False and batch_id is None:
             batch_id = new_batch_id()
         parameters = _parameters(
             {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
              "gradient_scale": gradient_scale, "average": average, "axis": axis, "interclass": interclass, "weight": weight,
-             "normalize": normalize, "bank": bank, "enqueue": enqueue, "batch_id": batch_id,
+             "normalize": normalize, "gallery": gallery, "bank": bank, "enqueue": enqueue, "batch_id": batch_id,
              **more_parameters})
         outputs = ["loss"]
         if gradient:
@@ -139,35 +156,36 @@ class Client:
             info=info_from(reply.parameters), batch_id=batch_id)
 
     @overload
-    def rank(self, scores: Any) -> NDArray[Any]: ...
+    def rank(self, scores: Any, *, offsets: Any = None) -> NDArray[Any]: ...
     @overload
-    def rank(self, scores: Any, *, ranks: OnDevice) -> None: ...
-    def rank(self, scores: Any, *, ranks: OnDevice | None = None) -> NDArray[Any] | None:
+    def rank(self, scores: Any, *, offsets: Any = None, ranks: OnDevice) -> None: ...
+    def rank(self, scores: Any, *, offsets: Any = None, ranks: OnDevice | None = None) -> NDArray[Any] | None:
         """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal scores by index.
+        With `offsets` [Q + 1] (see loss) `scores` are flat, [N], and so are the ranks.
 
         `scores` may be a place on the device (tensors.OnDevice). With a place for `ranks` they are
         written there, and the method returns None.
         """
         places = {"ranks": ranks} if ranks else {}
-        reply = self._infer(InferRequest("rank", [tensor("scores", scores, FLOATS)], ["ranks"], {}, places))
+        reply = self._infer(InferRequest("rank", [tensor("scores", scores, FLOATS), *_offsets(offsets)], ["ranks"], {}, places))
         return None if ranks else _output(reply, "ranks")
 
     @overload
-    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
-                 lambda_units: str | None = None) -> NDArray[Any]: ...
+    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None, lambda_units: str | None = None,
+                 offsets: Any = None) -> NDArray[Any]: ...
     @overload
-    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
-                 lambda_units: str | None = None, gradient: OnDevice) -> None: ...
-    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None,
-                 lambda_units: str | None = None, gradient: OnDevice | None = None) -> NDArray[Any] | None:
+    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None, lambda_units: str | None = None,
+                 offsets: Any = None, gradient: OnDevice) -> None: ...
+    def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None, lambda_units: str | None = None,
+                 offsets: Any = None, gradient: OnDevice | None = None) -> NDArray[Any] | None:
         """Blackbox differentiation of the ranking itself: the gradient with respect to `scores`, float32 [Q, N].
 
-        `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank". `scores` and `upstream` may be
+        `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank". With `offsets` [Q + 1] (see
+        loss) `scores`, `upstream` and the gradient are flat, [N]. `scores` and `upstream` may be
         places on the device (tensors.OnDevice), and so may `gradient`; then it is written there,
         and the method returns None.
         """
-        given = upstream if isinstance(upstream, OnDevice) else np.asarray(upstream, np.float32)
-        inputs = [tensor("scores", scores, FLOATS), tensor("upstream", given, ("FP32",))]
+        inputs = [tensor("scores", scores, FLOATS), tensor("upstream", _float32(upstream), ("FP32",)), *_offsets(offsets)]
         parameters = _parameters({"lambda": lambda_val, "lambda_units": lambda_units})
         places = {"gradient": gradient} if gradient else {}
         reply = self._infer(InferRequest("rank_vjp", inputs, ["gradient"], parameters, places))
@@ -238,15 +256,25 @@ def new_batch_id() -> str:
 
 
 def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, enqueue_mask: Any, ref_embeddings: Any,
-            ref_labels: Any, ref_ids: Any) -> list[Tensor | OnDevice]:
+            ref_labels: Any, ref_ids: Any, relevance: Any) -> list[Tensor | OnDevice]:
     table = (("scores", scores, FLOATS), ("targets", targets, TARGETS), ("embeddings", embeddings, FLOATS),
              ("labels", labels, LABELS), ("ids", ids, ("INT64",)), ("enqueue_mask", enqueue_mask, ("BOOL",)),
              ("ref_embeddings", ref_embeddings, FLOATS), ("ref_labels", ref_labels, LABELS),
-             ("ref_ids", ref_ids, ("INT64",)))
+             ("ref_ids", ref_ids, ("INT64",)), ("relevance", relevance, TARGETS))
     inputs = [tensor(name, value, allowed) for name, value, allowed in table if value is not None]
     if not inputs:
-        raise TypeError("loss() wants scores and targets, or embeddings= and labels=")
+        raise TypeError("loss() wants scores and targets, or embeddings= and labels= (or relevance=)")
     return inputs
+
+
+def _offsets(offsets: Any) -> list[Tensor | OnDevice]:
+    """The input offsets where it is given."""
+    return [] if offsets is None else [tensor("offsets", offsets, ("INT64",))]
+
+
+def _float32(value: Any) -> Any:
+    """Numbers of any type, rounded to the only one that the daemon takes; a place on the device as it is."""
+    return value if isinstance(value, OnDevice) else np.asarray(value, np.float32)
 
 
 def _more(values: dict[str, Any]) -> tuple[list[Tensor | OnDevice], dict[str, Any]]:

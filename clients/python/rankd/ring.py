@@ -243,7 +243,7 @@ def _options(url: str, query: str) -> tuple[int, int, int]:
 def _room(request: InferRequest) -> int:
     """Bytes that the request may take of the arena: its inputs and the largest that its outputs can be."""
     # A list without items has a loss too, so that what is empty may be long.
-    items = max((max(t.data.size, *t.shape) for t in request.inputs if t.name in ("scores", "embeddings")), default=0)
+    items = max((max(t.data.size, *t.shape) for t in request.inputs if t.name in ("scores", "embeddings", "offsets")), default=0)
     references = sum(t.data.size for t in request.inputs if t.name == "ref_embeddings")
     outputs = sum(_OUTPUT_TYPES.get(name, 4) * (references if name == "ref_gradient" else items) + 4096
                   for name in request.outputs)

@@ -251,7 +251,7 @@ static void *reconnect_and_infer(void *arg)
     return NULL;
 }
 
-/* One connects for all; whoever comes later must not take the connection away from under the others. */
+/* One connects for all; a later thread must not close the connection that the others use. */
 static void eight_threads_reconnect_at_once(void **state)
 {
     struct test_daemon daemon;

@@ -125,6 +125,7 @@ static void one_thing_that_is_not_known_keeps_it_here(void **state)
         {RK_DEVICE_RETRIEVAL, MASK(inputs), RK_IN_EMBEDDINGS},
         {RK_DEVICE_RETRIEVAL, MASK(inputs), RK_IN_LABELS},
         {RK_DEVICE_RETRIEVAL, MASK(outputs), RK_OUT_GRADIENT},
+        {RK_DEVICE_RETRIEVAL, MASK(words[RK_PARAM_gallery]), RK_GALLERY_ALL},
         {RK_DEVICE_RETRIEVAL, MASK(row_dtypes), RK_FP32},
     };
 #undef MASK

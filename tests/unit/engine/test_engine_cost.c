@@ -299,9 +299,21 @@ static void requests_on_embeddings_take_no_more_than_they_cost(void **state)
                                      .with_id = test_below(&random, 2) ? 0 : 0.5,
                                      .ids = 5,
                                      .dtype = RK_FP32,
+                                     .references = test_below(&random, 2),
                                      .bank = test_below(&random, 2) ? RK_FP32 : RK_FP16,
                                      .chunk = 400},
             &random);
+    for (int round = 0; round < 100; round++)
+        try_retrieval((struct retrieval_shape){.batch = 1 + test_below(&random, 60),
+                                               .refs = 1 + test_below(&random, 50),
+                                               .dim = 1 + test_below(&random, 20),
+                                               .with_id = test_below(&random, 2) ? 0 : 0.5,
+                                               .ids = 5,
+                                               .dtype = RK_FP32,
+                                               .references = test_below(&random, 2),
+                                               .relevance = test_uniform(&random),
+                                               .target = test_below(&random, 2) ? RK_INT8 : RK_FP32},
+                      &random);
     /* In tiles, with few relevant items and with many. */
     for (int64_t labels = 10; labels <= 1000; labels *= 100)
         try_retrieval((struct retrieval_shape){.batch = 200,

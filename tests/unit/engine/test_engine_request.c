@@ -36,19 +36,19 @@ static void an_input_that_is_missing_is_named(void **state)
     struct test_call call;
     start(&call, "ap");
     call.request.in[RK_IN_TARGETS].data = NULL;
-    refused_invalid(&call,
-                    "input targets is missing; model ap takes scores and targets, or embeddings and labels");
+    refused_invalid(&call, "input targets is missing; model ap takes scores and targets, or embeddings and "
+                           "labels (or relevance)");
     start(&call, "recall");
     call.request.in[RK_IN_SCORES].data = NULL;
-    refused_invalid(
-        &call, "input scores is missing; model recall takes scores and targets, or embeddings and labels");
+    refused_invalid(&call, "input scores is missing; model recall takes scores and targets, or embeddings "
+                           "and labels (or relevance)");
     start(&call, "rank_vjp");
     refused_invalid(&call, "input upstream is missing; model rank_vjp takes scores and upstream");
     start(&call, "ap");
     call.request.in[RK_IN_SCORES].data = call.request.in[RK_IN_TARGETS].data = NULL;
     test_input(&call, RK_IN_EMBEDDINGS, RK_FP32, 2, 3, scores);
-    refused_invalid(&call,
-                    "input labels is missing; model ap takes scores and targets, or embeddings and labels");
+    refused_invalid(&call, "input labels is missing; model ap takes scores and targets, or embeddings and "
+                           "labels (or relevance)");
 }
 
 static void an_input_that_does_not_belong_is_named(void **state)
@@ -62,12 +62,12 @@ static void an_input_that_does_not_belong_is_named(void **state)
     test_input(&call, RK_IN_EMBEDDINGS, RK_FP32, 2, 3, scores);
     refused_invalid(&call,
                     "input scores cannot be sent with embeddings; model ap takes scores and targets, or "
-                    "embeddings and labels");
+                    "embeddings and labels (or relevance)");
     start(&call, "ap");
     test_vector(&call, RK_IN_IDS, RK_INT64, 2, scores);
     refused_invalid(&call,
                     "input ids goes with embeddings, which were not sent; model ap takes scores and targets, "
-                    "or embeddings and labels");
+                    "or embeddings and labels (or relevance)");
 }
 
 static void a_tensor_of_the_wrong_type_or_shape_is_named(void **state)

@@ -201,7 +201,7 @@ static void the_last_places_are_for_those_that_have_none(void **state)
     struct named jobs[8];
     assert_int_equal(rk_worker_pool_submit(work, &gate), RANKD_OK);
     wait_for("g");
-    for (size_t i = 0; i < 8; i++) { /* of eight places one is kept for whoever has none */
+    for (size_t i = 0; i < 8; i++) { /* of eight places one is kept for clients without one */
         jobs[i] = (struct named){{.run = run_named, .drop = drop, .client_queue = &many}, 'n'};
         assert_int_equal(rk_worker_pool_submit(work, &jobs[i].job), i < 7 ? RANKD_OK : RANKD_OVERLOADED);
     }

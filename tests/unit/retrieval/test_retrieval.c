@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "retrieval/retrieval.h"
-#include "unit/support/retrieval_case.h"
+#include "unit/support/retrieval_agrees.h"
 
 static struct rk_scratch *scratch;
 
@@ -32,77 +32,12 @@ static int end(void **state)
     return 0;
 }
 
-static enum rankd_status run(struct retrieval_case *c, struct rk_reply *reply, struct rk_err *err)
-{
-    struct rk_exec exec = {.scratch = scratch};
-    *reply = (struct rk_reply){0};
-    *err = (struct rk_err){0};
-    c->request.outputs = 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT | 1u << RK_OUT_LIST_LOSS;
-    if (c->request.in[RK_IN_REF_EMBEDDINGS].data)
-        c->request.outputs |= 1u << RK_OUT_REF_GRADIENT;
-    enum rankd_status status = rk_retrieval_run(&exec, &c->request, reply, err);
-    if (status != RANKD_OK)
-        rk_reply_clear(reply);
-    return status;
-}
-
-static void assert_near(double got, double want, double scale, const char *what, size_t i)
-{
-    if (!(fabs(got - want) <= 1e-6 * (fabs(want) + scale)))
-        fail_msg("%s[%zu] is %.9g, the definition gives %.9g", what, i, got, want);
-}
-
-/* Sums of many terms cancel, so an element is judged by the largest of its row as well. */
-static void assert_gradient(const float *got, const double *want, size_t rows, size_t dim, const char *what)
-{
-    for (size_t r = 0; r < rows; r++) {
-        double scale = 0;
-        for (size_t k = 0; k < dim; k++)
-            scale = fmax(scale, fabs(want[r * dim + k]));
-        for (size_t k = 0; k < dim; k++)
-            assert_near(got[r * dim + k], want[r * dim + k], scale, what, r * dim + k);
-    }
-}
-
-static void assert_agrees(struct retrieval_case *c)
-{
-    struct rk_reply reply;
-    struct rk_err err;
-    if (run(c, &reply, &err) != RANKD_OK)
-        fail_msg("%s", err.text);
-    struct oracle_reply want = oracle_run(&c->oracle);
-    size_t batch = c->oracle.batch, dim = c->oracle.dim;
-    assert_true(fabs(reply.info.loss - want.loss) <= 1e-12 * fabs(want.loss));
-    assert_int_equal(reply.info.lists, batch);
-    assert_int_equal(reply.info.lists_skipped, want.skipped);
-    assert_int_equal(reply.info.lists_stalled, want.stalled);
-    const float *losses = reply.out[RK_OUT_LIST_LOSS].data;
-    for (size_t q = 0; q < batch; q++) {
-        assert_int_equal(isnan(losses[q]), isnan(want.list_loss[q]));
-        if (!isnan(losses[q]))
-            assert_near(losses[q], want.list_loss[q], 0, "list_loss", q);
-    }
-    assert_gradient(reply.out[RK_OUT_GRADIENT].data, want.gradient, batch, dim, "gradient");
-    if (reply.out[RK_OUT_REF_GRADIENT].data)
-        assert_gradient(reply.out[RK_OUT_REF_GRADIENT].data, want.gradient + batch * dim,
-                        reply.out[RK_OUT_REF_GRADIENT].shape[0], dim, "ref_gradient");
-    size_t nonzero = 0;
-    const float *gradient = reply.out[RK_OUT_GRADIENT].data;
-    for (size_t i = 0; i < batch * dim; i++) {
-        nonzero += gradient[i] != 0;
-        assert_false(gradient[i] == 0 && signbit(gradient[i]));
-    }
-    assert_int_equal(reply.info.gradient_nonzero, nonzero);
-    oracle_free(&want);
-    rk_reply_clear(&reply);
-}
-
 static void try_shape(struct retrieval_shape shape, uint64_t seed, size_t times)
 {
     for (size_t t = 0; t < times; t++) {
         struct retrieval_case c;
         case_random(&c, &shape, &seed);
-        assert_agrees(&c);
+        case_agrees(&c, scratch, NULL);
         case_free(&c);
     }
 }
@@ -218,7 +153,7 @@ static void every_parameter_agrees(void **state)
                     params->margin = way & 4 ? 1.5 : 0;
                     params->given = 1u << RK_PARAM_margin;
                     case_params(&c, recall);
-                    assert_agrees(&c);
+                    case_agrees(&c, scratch, NULL);
                     case_free(&c);
                 }
 }
@@ -231,7 +166,7 @@ static void without_labels_in_common_there_is_no_loss_and_no_gradient(void **sta
     struct rk_err err;
     uint64_t seed = 3;
     case_random(&c, &(struct retrieval_shape){.batch = 10, .dim = 4, .dtype = RK_FP32}, &seed);
-    assert_int_equal(run(&c, &reply, &err), RANKD_OK);
+    assert_int_equal(case_run(&c, scratch, NULL, &reply, &err), RANKD_OK);
     assert_true(reply.info.loss == 0);
     assert_int_equal(reply.info.lists_skipped, 10);
     assert_int_equal(reply.info.gradient_nonzero, 0);
@@ -251,7 +186,7 @@ static void loss_alone_computes_the_same_loss(void **state)
     struct rk_exec exec = {.scratch = scratch};
     uint64_t seed = 8;
     case_random(&c, &(struct retrieval_shape){.batch = 50, .dim = 8, .labels = 6, .dtype = RK_FP32}, &seed);
-    assert_int_equal(run(&c, &reply, &err), RANKD_OK);
+    assert_int_equal(case_run(&c, scratch, NULL, &reply, &err), RANKD_OK);
     c.request.outputs = 1u << RK_OUT_LOSS;
     assert_int_equal(rk_retrieval_run(&exec, &c.request, &alone, &err), RANKD_OK);
     assert_true(alone.info.loss == reply.info.loss);

@@ -27,9 +27,13 @@ static void as_scores(const struct retrieval_case *c, struct test_call *call, fl
             double s = 0;
             for (size_t k = 0; k < dim; k++)
                 s += query->x[k] * item->x[k];
-            bool ignored = j == q || (query->id != -1 && query->id == item->id);
+            bool ignored = j == q || (query->id != -1 && query->id == item->id) ||
+                           (c->oracle.references && j < c->oracle.batch);
+            int8_t target = query->label != -1 && query->label == item->label;
+            if (c->oracle.relevance)
+                target = c->oracle.relevance[q * items + j];
             scores[q * items + j] = (float)s;
-            targets[q * items + j] = ignored ? -1 : query->label != -1 && query->label == item->label;
+            targets[q * items + j] = ignored ? -1 : target;
         }
     }
     test_input(call, RK_IN_SCORES, RK_FP32, c->oracle.batch, items, scores);
@@ -159,6 +163,34 @@ static void lists_with_more_relevant_items_than_a_stream_takes_agree_with_scores
     try_case(shape, "ap", 1e4, 0, RK_SCOPE_LIST, RK_SCALE_UNIT);
 }
 
+static void references_alone_agree_with_scores(void **state)
+{
+    (void)state;
+    struct retrieval_shape shape = large;
+    shape.references = true;
+    shape.refs = 900;
+    shape.labels = 900;
+    shape.with_id = 0.5;
+    shape.ids = 300;
+    try_case(shape, "ap", 3e4, 1000, RK_SCOPE_LIST, RK_SCALE_LAMBDA);
+    shape.refs = 0;
+    shape.bank = RK_BF16;
+    try_case(shape, "recall", 1e5, 0, RK_SCOPE_BATCH, RK_SCALE_UNIT);
+}
+
+static void a_relevance_agrees_with_scores(void **state)
+{
+    (void)state;
+    struct retrieval_shape shape = large;
+    shape.refs = shape.memory;
+    shape.memory = shape.chunk = 0;
+    shape.target = RK_INT8;
+    shape.relevance = 0.0005;
+    try_case(shape, "ap", 3e4, 1000, RK_SCOPE_LIST, RK_SCALE_LAMBDA);
+    shape.references = true;
+    try_case(shape, "recall", 1e5, 0, RK_SCOPE_LIST, RK_SCALE_LAMBDA);
+}
+
 /* Small integers: hundreds of items share a score, and moved items jump over all of them. */
 static void heavy_ties_agree_with_scores(void **state)
 {
@@ -249,6 +281,8 @@ int main(void)
         cmocka_unit_test(few_relevant_items_agree_with_scores),
         cmocka_unit_test(many_relevant_items_agree_with_scores),
         cmocka_unit_test(lists_with_more_relevant_items_than_a_stream_takes_agree_with_scores),
+        cmocka_unit_test(references_alone_agree_with_scores),
+        cmocka_unit_test(a_relevance_agrees_with_scores),
         cmocka_unit_test(heavy_ties_agree_with_scores),
         cmocka_unit_test(a_sample_that_misleads_costs_time_and_nothing_else),
         cmocka_unit_test(a_stream_repeats_itself_bit_for_bit),

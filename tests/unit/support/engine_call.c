@@ -172,3 +172,15 @@ void test_pool_free(struct rk_pool *pool)
 {
     free(pool);
 }
+
+void test_covered(const struct test_call *call)
+{
+    struct rk_request request = call->request;
+    for (unsigned i = 0; i < RK_IN_COUNT; i++)
+        request.in[i].data = request.in[i].data ? rk_scratch_nowhere() : NULL;
+    size_t taken = rk_scratch_peak(call->exec.scratch);
+    for (unsigned o = 0; o < RK_OUT_COUNT; o++)
+        taken += call->reply.out[o].bytes;
+    if (taken > rk_engine_cost(&request))
+        fail_msg("took %zu bytes, the cost is %zu", taken, rk_engine_cost(&request));
+}

@@ -185,6 +185,43 @@ static void make_bank(struct retrieval_case *c, const struct retrieval_shape *sh
     c->request.bank_snapshot = &c->view;
 }
 
+static bool is_unsigned(enum rk_dtype dtype)
+{
+    return dtype == RK_BOOL || dtype == RK_UINT8;
+}
+
+/* Targets of all pairs of the oracle's; the request has those of the items that are ranked. A tenth is
+ * ignored, and so is the own column, of which the request says something else. */
+static void make_relevance(struct retrieval_case *c, const struct retrieval_shape *shape, uint64_t *seed)
+{
+    const size_t items = shape->batch + shape->refs, from = shape->references ? shape->batch : 0;
+    const size_t columns = items - from, size = rk_dtype_size(shape->target);
+    int8_t *all = keep(c, shape->batch * items);
+    char *sent = keep(c, shape->batch * columns * size);
+    for (size_t q = 0; q < shape->batch; q++) {
+        for (size_t j = from; j < items; j++) {
+            int8_t target = chance(seed, shape->relevance);
+            target = chance(seed, 0.1) && !is_unsigned(shape->target) ? -1 : target;
+            int32_t wide = q == j ? (is_unsigned(shape->target) ? 1 : 7) : target;
+            float real = (float)wide;
+            int64_t widest = wide;
+            const void *from_value = shape->target == RK_FP32    ? (const void *)&real
+                                     : shape->target == RK_INT64 ? (const void *)&widest
+                                                                 : (const void *)&wide;
+            memcpy(sent + (q * columns + j - from) * size, from_value, size);
+            all[q * items + j] = target;
+        }
+    }
+    c->oracle.relevance = all;
+    struct rk_tensor *in = c->request.in;
+    in[RK_IN_LABELS] = in[RK_IN_REF_LABELS] = (struct rk_tensor){0};
+    in[RK_IN_RELEVANCE] = (struct rk_tensor){.dtype = shape->target,
+                                             .rank = 2,
+                                             .shape = {shape->batch, columns},
+                                             .data = sent,
+                                             .bytes = shape->batch * columns * size};
+}
+
 void case_random(struct retrieval_case *c, const struct retrieval_shape *shape, uint64_t *seed)
 {
     *c = (struct retrieval_case){0};
@@ -216,8 +253,12 @@ void case_random(struct retrieval_case *c, const struct retrieval_shape *shape, 
         if (shape->ids > 0)
             in[RK_IN_REF_IDS] = vector(c, shape->batch, shape->refs, true, false);
     }
+    c->oracle.references = shape->references;
+    c->request.params.gallery = shape->references ? RK_GALLERY_REFERENCES : RK_GALLERY_ALL;
     if (shape->chunk > 0)
         make_bank(c, shape);
+    if (shape->relevance > 0)
+        make_relevance(c, shape, seed);
     case_params(c, false);
 }
 

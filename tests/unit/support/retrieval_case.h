@@ -19,8 +19,11 @@ struct retrieval_shape {
                      */
     bool normalize;
     bool int32_labels;
-    enum rk_dtype dtype; /* of what is sent */
-    enum rk_dtype bank;  /* of the bank */
+    bool references;      /* gallery=references */
+    double relevance;     /* share of relevant pairs; above 0: they come in place of labels */
+    enum rk_dtype target; /* of the relevance; BOOL and UINT8 have no -1 */
+    enum rk_dtype dtype;  /* of what is sent */
+    enum rk_dtype bank;   /* of the bank */
     size_t chunk; /* capacity of the bank's chunks; the first is partly evicted, the last has newer items */
 };
 

@@ -55,12 +55,18 @@ static double slope_of(int weight, double x)
 static bool ignores(const struct oracle_request *request, size_t q, size_t j)
 {
     int64_t id = request->item[q].id;
+    if (request->references && j < request->batch)
+        return true;
+    if (request->relevance && request->relevance[q * request->items + j] == -1)
+        return true;
     return q == j || (id != -1 && request->item[j].id == id);
 }
 
 static bool relevant_to(const struct oracle_request *request, size_t q, size_t j)
 {
     int64_t label = request->item[q].label;
+    if (request->relevance)
+        return request->relevance[q * request->items + j] == 1 && !ignores(request, q, j);
     return label != -1 && request->item[j].label == label && !ignores(request, q, j);
 }
 

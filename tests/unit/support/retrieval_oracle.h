@@ -18,6 +18,8 @@ struct oracle_item {
 struct oracle_request {
     size_t batch, items, dim; /* the first `batch` items are the queries */
     const struct oracle_item *item;
+    const int8_t *relevance; /* [batch, items], 1, 0, -1; NULL: equal labels are relevant */
+    bool references;         /* the queries are not ranked */
     bool recall, normalize, rank_units, batch_scope, unit_scale;
     int weight, average; /* RK_TRANSFORM_*, RK_AVERAGE_* */
     double margin, lambda;

@@ -12,7 +12,8 @@ import torch
 from ..client import Client
 from ..errors import RankdError
 from ..results import LossResult
-from .convert import expect_tensor, to_wire
+from ..tensors import BF16
+from .convert import expect_tensor
 from .losses import APLoss
 from .schedule import Step
 from .tracing import untraced
@@ -115,17 +116,16 @@ class DetectionAPLoss(APLoss):
             weakref.finalize(self, _delete, self.client, name)
         self.bank, self._made = name, True
 
-    def _appended_whole(self, tensors: dict[str, torch.Tensor]) -> bool:
-        return self.bank is None or len(tensors["scores"]) <= self.capacity
-
-    def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> Any:
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
         """As for any loss; but of a batch larger than the bank the last rows are appended, in a request of their own."""
-        answer = super()._by_host(tensors, inputs, average, wanted)
-        step: Step = answer[2]
-        if wanted and step.counts and not step.again and not self._appended_whole(tensors):
-            newest = {name: to_wire(name, value[-self.capacity:]) for name, value in tensors.items()}
-            self.client.loss(self.model, **newest, axis=0, bank=self.bank, batch_id=step.batch_id, gradient=False)
-        return answer
+        if self.bank is None or len(targets := arguments["targets"]) <= self.capacity:
+            return super()._ask(arguments, step, average, wanted)
+        result = super()._ask(arguments, replace(step, counts=False), average, wanted)
+        if wanted and step.counts:
+            scores, last = arguments["scores"], slice(-self.capacity, None)
+            newest = BF16(scores.bits[last]) if isinstance(scores, BF16) else scores[last]
+            self.client.loss(self.model, newest, targets[last], axis=0, bank=self.bank, batch_id=step.batch_id, gradient=False)
+        return result
 
     def _note(self, result: LossResult, step: Step, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         super()._note(result, step, factor, tensors)
