@@ -21,7 +21,8 @@ def batch(seed, images=4, places=10, ignored=0):
 
 
 def detection(client, **options):
-    return rankd.torch.DetectionAPLoss(client=client, **{"classes": CLASSES, "points": 40, "batches": 0, "margin_warmup": 0, **options})
+    return rankd.torch.DetectionAPLoss(client=client, **{"classes": CLASSES, "points": 40, "batches": 0, "margin": 0.0,
+                                                             "margin_warmup": 0, **options})
 
 
 def plain(client, **options):

@@ -31,6 +31,7 @@ class DetectionAPLoss(APLoss):
                       part of a checkpoint. Of a batch that has more rows than the bank, the last ones are remembered
     bank              the name of a bank that trainers share, or that checkpoints keep: made where it does not exist
     bank_start        training steps before the bank is used: scores of an untrained head are no good memory
+    margin            in units of logits; seen to matter (recipes/bccd): 0.5 is a good start
     interclass        beta, in 0…1: share of the loss over all places and classes as one list, which makes scores of different
                       classes comparable. `avg_factor` divides the lists of the classes only, never this part
     interclass_start  training steps before it is added
@@ -41,7 +42,7 @@ class DetectionAPLoss(APLoss):
     Scores that are ranked are no probabilities: rankd.torch.Calibration makes some of them.
     """
 
-    def __init__(self, *, classes: int, points: int, margin: float = 0.0, batches: int = 4, bank: str | None = None,
+    def __init__(self, *, classes: int, points: int, margin: float = 0.5, batches: int = 4, bank: str | None = None,
                  bank_start: int = 100, interclass: float = 0.1, interclass_start: int = 0, gradient_scale: str | None = "unit",
                  lambda_val: float = 1.0, margin_warmup: int = 100, average: str = "macro", loss_weight: float = 1.0,
                  on_nan: str = "raise", lambda_scope: str | None = None, lambda_units: str | None = None,
