@@ -41,7 +41,7 @@ FILES = {
                   "ring_internal", {"ring_memory", "ring_encode", "ring_answer"}, "ring_wait", {"ring_request", "ring_control"},
                   "ring", "client"],
     "clients/python/rankd": [{"_names", "errors"}, {"answers", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
-                             {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__"],
+                             {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__", "evaluation", "metrics"],
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "schedule", "state", "tracing", "warn"},
                                    {"calibration", "learning", "memory", "shards", "team"}, "joint", {"balanced", "joint_scores"}, {"losses", "ranking"},
                                    {"checkpoint", "detection"}, "__init__"],

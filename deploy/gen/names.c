@@ -24,6 +24,12 @@ struct rk_gen_name {
 
 static const struct rk_gen_name losses[] = {
 #define RK_LOSS(number, name, takes, help) {#name, help, "", 0},
+#define RK_METRIC(number, name, takes, help)
+#include "losses/losses.def"
+    {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name metrics[] = {
+#define RK_LOSS(number, name, takes, help)
+#define RK_METRIC(number, name, takes, help) {#name, help, "", 0},
 #include "losses/losses.def"
     {NULL, NULL, NULL, 0}};
 static const struct rk_gen_name models[] = {
@@ -105,15 +111,17 @@ static void ports_md(FILE *out, const char *what, const struct rk_gen_name *rows
 
 void rk_gen_models_md(FILE *out)
 {
-    fputs(
-        "<!-- Written by `make reference` from the tables lib/losses/losses.def and proto/rankd_ports.def; "
-        "change it there. -->\n\n"
-        "# Losses, inputs and outputs\n\n"
-        "`GET /v2/models/NAME` has the same for one model, with its parameters. There are two more models:\n"
-        "`rank`, the ranking itself, and `rank_vjp`, its gradient.\n\n"
-        "| loss | description |\n|---|---|\n",
-        out);
+    fputs("<!-- Written by `make reference` from the tables lib/losses/losses.def and proto/rankd_ports.def; "
+          "change it there. -->\n\n"
+          "# Losses, inputs and outputs\n\n"
+          "`GET /v2/models/NAME` has the same for one model, with its parameters. There are more models:\n"
+          "`rank`, the ranking itself, `rank_vjp`, its gradient, and metrics, which have no gradient.\n\n"
+          "| loss | description |\n|---|---|\n",
+          out);
     for (const struct rk_gen_name *row = losses; row->name; row++)
+        fprintf(out, "| `%s` | %s |\n", row->name, row->help);
+    fputs("\n| metric | description |\n|---|---|\n", out);
+    for (const struct rk_gen_name *row = metrics; row->name; row++)
         fprintf(out, "| `%s` | %s |\n", row->name, row->help);
     ports_md(out, "input", inputs);
     ports_md(out, "output", outputs);

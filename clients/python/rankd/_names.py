@@ -2,7 +2,7 @@
 lib/request/param.def); change it there."""
 
 LOSSES: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr",)
-MODELS: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr", "rank", "rank_vjp")
+MODELS: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr", "hits", "rank", "rank_vjp")
 # By number, each with the types that it may have.
 INPUTS: dict[str, tuple[str, ...]] = {
     "scores": ("FP16", "BF16", "FP32", "FP64",),
@@ -22,4 +22,4 @@ INPUTS: dict[str, tuple[str, ...]] = {
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
 PARAMETERS: tuple[str, ...] = (
-    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "gain", "top_k", "normalize", "gallery", "bank", "enqueue", "batch_id")
+    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "gain", "top_k", "share_of", "normalize", "gallery", "bank", "enqueue", "batch_id")
