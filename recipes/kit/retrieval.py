@@ -16,7 +16,7 @@ from .embed import Images, embed, network, train
 from .report import curves, insert, markdown
 from .runs import Result, Run, Table, Trained
 
-COLUMNS = {"mAP": "mAP", "recall@1": "recall@1", "loss, ms a step": "loss_ms"}
+COLUMNS = {"mAP": "mAP", "recall@1": "recall@1"}
 _NEIGHBOURS = 8
 
 

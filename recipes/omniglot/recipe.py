@@ -25,7 +25,7 @@ GRID: dict[str, list[dict[str, Any]]] = {
 }
 
 # The best of each, by its place in the grid.
-_BEST = {"nt-xent": 2, "supcon": 2, "contrastive": 1, "multi-similarity": 1, "fastap": 1, "smoothap": 0, "ap": 1, "recall": 1}
+_BEST = {"nt-xent": 2, "supcon": 2, "contrastive": 1, "multi-similarity": 0, "fastap": 0, "smoothap": 0, "ap": 1, "recall": 1}
 CHOSEN: dict[str, dict[str, Any]] = {name: {"loss": name, **GRID[name][best]} for name, best in _BEST.items()}
 
 
@@ -39,13 +39,12 @@ TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for na
 
 def _rows(memory: int, start: int) -> dict[str, dict[str, Any]]:
     plain = {name: {key: value for key, value in CHOSEN[name].items() if key != "gradient_scale"} for name in ("ap", "recall")}
+    peers = {name: CHOSEN[name] for name in CHOSEN if name not in plain}
     return {
-        **{name: settings for name, settings in CHOSEN.items() if name not in plain},
-        "rankd ap": CHOSEN["ap"], "rankd recall": CHOSEN["recall"],
-        "rankd ap, gradient as in the paper": plain["ap"], "rankd recall, gradient as in the paper": plain["recall"],
-        "rankd ap + bank": {**CHOSEN["ap"], "bank": memory, "bank_start": start},
-        "rankd recall + bank": {**CHOSEN["recall"], "bank": memory, "bank_start": start},
-        "nt-xent + XBM": {**CHOSEN["nt-xent"], "memory": memory}, "contrastive + XBM": {**CHOSEN["contrastive"], "memory": memory},
+        "nt-xent": peers.pop("nt-xent"), "contrastive": peers.pop("contrastive"), "rankd recall": CHOSEN["recall"],
+        "rankd ap": CHOSEN["ap"], "supcon": peers.pop("supcon"), "rankd recall, gradient as in the paper": plain["recall"],
+        "rankd recall + bank": {**CHOSEN["recall"], "bank": memory, "bank_start": start}, **peers,
+        "rankd ap, gradient as in the paper": plain["ap"], "nt-xent + XBM": {**CHOSEN["nt-xent"], "memory": memory},
     }
 
 
