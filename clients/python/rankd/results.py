@@ -53,6 +53,8 @@ class LossInfo:
     generation, version and chain mean equal items, on whichever daemon."""
     bank_stale_ms: int | None = None
     """Banks in a store, over HTTP: time since the store agreed with the daemon's copy last."""
+    list_loss: NDArray[Any] | None = None
+    """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
 
     @property
     def lists_valid(self) -> int:
@@ -70,7 +72,7 @@ def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     given = dict(parameters)
     values: dict[str, Any] = {
         f.name: member(given, f.name, _KINDS.get(f.name, int), "the answer", f.default)
-        for f in fields(LossInfo) if f.name != "bank_drift"}
+        for f in fields(LossInfo) if f.name not in ("bank_drift", "list_loss")}
     if values["bank_drift_items"] is not None:
         values["bank_drift"] = tuple(member(given, name, float, "the answer", None) for name in _DRIFT)
     if not values["bank_version_appended"]:
