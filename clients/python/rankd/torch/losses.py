@@ -28,7 +28,8 @@ from .tracing import untraced
 from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
-_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets", "list_weight")  # may be None
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
+             "list_weight")  # what may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
@@ -51,8 +52,9 @@ class RankLoss(nn.Module):
     state, unless it is empty; False: it is taken over as it is; None: a warning then
     lambda_scope, lambda_units: see docs/reference/parameters.md
     distributed      True, or a torch.distributed.ProcessGroup: its ranks compute one loss over the
-    items of all, and each gets its share of the gradient times their number, because
-    DistributedDataParallel divides by it. Every rank has to call, with a shard of any size
+    items of all ("balanced": on embeddings, each has its own queries ranked), and each gets its
+    share of the gradient times their number, because DistributedDataParallel divides by it. Every
+    rank has to call, with a shard of any size
     gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by the
     sum of their absolute values in the list, so that badly ranked lists do not drown the others
     persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
@@ -62,6 +64,8 @@ class RankLoss(nn.Module):
     """
 
     info: LossInfo | None = None
+    gallery: str = "all"
+    _answered: Any = None  # the latest step with distributed="balanced" and a bank
 
     def __init__(self, model: str, client: Client | str | None, *, lambda_val: float, margin: float, margin_warmup: int,
                  average: str, loss_weight: float, bank: str | None, on_nan: str, lambda_scope: str | None,
@@ -177,8 +181,8 @@ class RankLoss(nn.Module):
         """The shape of what the loss gives back."""
         return ()
 
-    def _options(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Arguments of the client beside the tensors."""
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the client beside the inputs."""
         return self.options
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -202,17 +206,17 @@ class RankLoss(nn.Module):
         arrays = (result.gradient, result.ref_gradient)
         return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
 
-    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
-        """The daemon's answer over arrays in host memory, by the client's names."""
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult:
+        """The daemon's answer over arrays in host memory, by the client's names. `more` goes before the loss's own options."""
         enqueue = self.bank is not None and wanted and step.counts
         if enqueue:
-            self.memory.meet(self.client, self._rows(arguments), self._alone())
+            self.memory.meet(self.client, self._row_count(arguments), self._alone())
         return self.client.loss(
-            self.model, **arguments, **self._options(arguments), margin=step.margin, average=average,
+            self.model, **arguments, **{**self._options(arguments), **more}, margin=step.margin, average=average,
             **self.memory.arguments(step, enqueue), gradient="dense" if wanted else False,
             list_stalled=wanted and step.counts and self._names_lists(arguments))
 
-    def _rows(self, arguments: dict[str, Any]) -> int:
+    def _row_count(self, arguments: dict[str, Any]) -> int:
         """Items that a call appends, roughly."""
         return max(len(array) for array in arguments.values())
 
@@ -296,6 +300,9 @@ class _ScoresLoss(RankLoss):
             raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
         self.reduction = reduction
         self.valid: torch.Tensor | None = None
+        if reduction == "none" and self.team is not None:
+            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
+                             "one of the two out")
         self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
@@ -333,8 +340,8 @@ class _ScoresLoss(RankLoss):
     def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
         return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
 
-    def _options(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {**self.options, "axis": None, "interclass": None} if "offsets" in tensors else self.options
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {**self.options, "axis": None, "interclass": None} if "offsets" in inputs else self.options
 
     def _names_lists(self, arguments: dict[str, Any]) -> bool:
         return "offsets" not in arguments and (self.options["axis"] == 0 or self.bank is not None)

@@ -8,7 +8,7 @@ import torch
 
 from .._names import LOSSES
 from ..client import Client
-from . import joint
+from . import balanced, joint
 from .distributed import trainers
 from .learning import Learning, only_label, pairs_in_scores
 from .losses import RankLoss
@@ -57,6 +57,8 @@ class RetrievalLoss(RankLoss):
         self.gallery = gallery
         self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
                             top_k=top_k, **parameters)
+        if self.balanced:
+            balanced.check(self)
 
     @untraced
     @together
@@ -90,6 +92,9 @@ class RetrievalLoss(RankLoss):
         if relevance is not None and self.team is not None:
             raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
                             "items of the others: give labels")
+        if list_weight is not None and self.team is not None:
+            raise TypeError("list_weight is given to a loss with distributed=True, which weighs all queries alike: leave one of the "
+                            "two out")
         if relevance is None and (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
         if self.gallery == "all" and self.team is None:
@@ -103,7 +108,7 @@ class RetrievalLoss(RankLoss):
         return self._evaluate(differentiable, rest, avg_factor)
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
-        return joint.evaluate(self, team, tensors, inputs)
+        return (balanced if self.balanced else joint).evaluate(self, team, tensors, inputs)
 
     def _alone(self) -> bool:
         return self.team is not None or trainers() == 1  # a team appends once
