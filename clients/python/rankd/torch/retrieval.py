@@ -92,9 +92,6 @@ class RetrievalLoss(RankLoss):
         if relevance is not None and self.team is not None:
             raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
                             "items of the others: give labels")
-        if list_weight is not None and self.team is not None:
-            raise TypeError("list_weight is given to a loss with distributed=True, which weighs all queries alike: leave one of the "
-                            "two out")
         if relevance is None and (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
         if self.gallery == "all" and self.team is None:
