@@ -93,6 +93,8 @@ void rk_gen_parameters_md(FILE *out)
         unsigned uses;
     } rows[] = {
 #define RK_REAL(field, name, preset, min, max, uses, help) {name, #preset, #min " to " #max, help, -1, uses},
+#define RK_WHOLE(field, name, preset, min, max, uses, help)                                                  \
+    {name, #preset, #min " to " #max ", whole", help, -1, uses},
 #define RK_CHOICE(field, name, preset, choices, uses, help) {name, "", choices, help, preset, uses},
 #define RK_FLAG(field, name, preset, uses, help) {name, #preset, "true|false", help, -1, uses},
 #define RK_TEXT(field, name, size, uses, help) {name, "", "text", help, -1, uses},

@@ -13,7 +13,7 @@ static const char *const dtypes[] = {"BOOL", "UINT8", "INT8", "INT32", "INT64",
 enum { BOOL = 1, UINT8 = 2, INT8 = 4, INT32 = 8, INT64 = 16, FP16 = 32, BF16 = 64, FP32 = 128, FP64 = 256 };
 enum {
     FLOATS = FP64 | FP32 | FP16 | BF16,
-    TARGETS = BOOL | UINT8 | INT8 | INT32 | INT64 | FP32,
+    TARGETS = BOOL | UINT8 | INT8 | INT32 | INT64 | FP32 | FP16 | BF16,
     LABELS = INT64 | INT32
 };
 
@@ -45,6 +45,7 @@ static const struct rk_gen_name bank_kinds[] = {
     {NULL, NULL, NULL, 0}};
 static const struct rk_gen_name parameters[] = {
 #define RK_REAL(field, name, preset, min, max, uses, help) {name, help, "number", 0},
+#define RK_WHOLE(field, name, preset, min, max, uses, help) {name, help, "integer", 0},
 #define RK_CHOICE(field, name, preset, choices, uses, help) {name, help, "{}", 0},
 #define RK_FLAG(field, name, preset, uses, help) {name, help, "boolean", 0},
 #define RK_TEXT(field, name, size, uses, help) {name, help, "string", 0},

@@ -27,7 +27,8 @@ static enum rankd_status store_list(const struct rk_request *request, size_t lis
     for (size_t i = 0; i < items; i++) {
         size_t from = columns ? i * lists + list : list * items + i;
         list_scores[i] = rk_score_at(scores->data, scores->dtype, from);
-        rk_targets_narrow((const char *)targets->data + from * width, targets->dtype, 1, &list_targets[i]);
+        rk_targets_narrow((const char *)targets->data + from * width, targets->dtype, RK_TARGET_BINARY, 1,
+                          &list_targets[i]);
         if (list_targets[i] == RK_TARGET_BAD)
             return rk_fail(err, RANKD_INVALID,
                            "targets has a value at position %zu that is none of 1, 0 and -1", from);

@@ -13,6 +13,8 @@
 
 #include "base/device_code.h"
 
+#define RK_LN2 0.693147180559945309417232121458 /* rounded to FP64 */
+
 /* ln(x) of a normal x >= 1, within 1 unit in the last place. x = 2^k·m with m in [√½, √2); with s =
  * (m-1)/(m+1), ln m = 2·artanh(s) = 2s + 2s·(s²/3 + s⁴/5 + …), |s| < 0.1716, cut where a term is below 2^-57.
  */

@@ -14,12 +14,11 @@ static const struct rk_strategy *plan(const struct rk_kernels *kernels, const st
 }
 
 static size_t streamed_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p,
-                               enum rk_dtype dtype, unsigned threads, bool gradient)
+                               enum rk_dtype dtype, unsigned threads, unsigned wants)
 {
     struct rk_arena arena = {0};
     struct rk_relevant r;
-    rk_relevant_place(&arena, kernels, kernels->plan(items, p, dtype, threads), items, p, threads, gradient,
-                      &r);
+    rk_relevant_place(&arena, kernels, kernels->plan(items, p, dtype, threads), items, p, threads, wants, &r);
     return arena.used;
 }
 
@@ -99,6 +98,7 @@ struct start {
     const struct rk_kernels *kernels;
     const struct rk_strategy *strategy;
     double half_margin;
+    enum rk_target_rule rule;
     struct rk_list *list;
     struct rk_relevant *r;
     struct rk_pass *pass;
@@ -116,8 +116,12 @@ static void start_one(void *arg, size_t task)
         return;
     }
     struct rk_pool *pool = s->strategy->begin ? NULL : s->pass->exec->pool; /* it is at these two tasks */
-    rk_list_relevant(s->kernels, pool, s->list, s->r->position, s->r->raw);
-    s->nan = s->list->p == s->r->p && !rk_relevant_rank(s->kernels, pool, s->half_margin, s->r);
+    rk_list_relevant(s->kernels, pool, s->rule, s->list, s->r->position, s->r->raw, s->r->grade);
+    if (s->list->p != s->r->p)
+        return;
+    if (s->r->grade)
+        rk_relevant_order(s->kernels, s->rule, s->r);
+    s->nan = !rk_relevant_rank(s->kernels, pool, s->half_margin, s->r);
 }
 
 /* Ranking the relevant items changes *list. */
@@ -138,6 +142,12 @@ static void start(struct start *s)
     s->pass->list = s->list;
 }
 
+static unsigned wants_of(const struct rk_list *list, const struct rk_list_out *out)
+{
+    return (out->gradient ? RK_LIST_GRADIENT : RK_LIST_LOSS) |
+           (rk_list_has_grades(list) ? RK_LIST_GRADES : RK_LIST_LOSS);
+}
+
 static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_kernels *kernels,
                                     const struct rk_blackbox *box, double w, struct rk_list *list,
                                     void *scratch, struct rk_list_out *out)
@@ -146,7 +156,7 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
     const struct rk_strategy *strategy = plan(kernels, list, threads);
     struct rk_arena arena = {.base = scratch};
     struct rk_relevant r;
-    rk_relevant_place(&arena, kernels, strategy, list->items, list->p, threads, out->gradient, &r);
+    rk_relevant_place(&arena, kernels, strategy, list->items, list->p, threads, wants_of(list, out), &r);
     struct rk_pass pass = {.list = list,
                            .exec = exec,
                            .scratch = r.strategy,
@@ -155,6 +165,7 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
     struct start s = {.kernels = kernels,
                       .strategy = strategy,
                       .half_margin = box->margin / 2,
+                      .rule = box->rule,
                       .list = list,
                       .r = &r,
                       .pass = &pass};
@@ -170,8 +181,8 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
         return RANKD_DEADLINE;
     if (pass.nan)
         return RANKD_INVALID;
-    out->loss =
-        rk_loss_list(box->loss, &box->params, list->p, r.irrelevant_above, out->gradient ? r.slope : NULL);
+    const struct rk_ranked ranked = rk_relevant_ranked(exec->pool, &r);
+    out->loss = rk_loss_list(box->loss, &box->params, &ranked, out->gradient ? r.slope : NULL);
     return out->gradient ? gradient(kernels, strategy, box, w, &pass, &r, out) : RANKD_OK;
 }
 

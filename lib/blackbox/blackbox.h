@@ -25,6 +25,7 @@
 struct rk_blackbox {
     const struct rk_loss *loss;
     struct rk_loss_params params; /* of the request, for the loss */
+    enum rk_target_rule rule;     /* what grades may be */
     double margin;                /* relevant scores are lowered, the others raised by half of it */
     double lambda;                /* λ as given */
     bool lambda_per_n;            /* Λ = λ·n; else Λ = λ */
@@ -63,12 +64,20 @@ struct rk_list_out {
     uint32_t nan;                /* position of the first NaN, if the status is RANKD_INVALID */
 };
 
-/* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant items. */
+/* What the memory of a list depends on beside its size. */
+enum rk_list_wants {
+    RK_LIST_LOSS = 0,
+    RK_LIST_GRADIENT = 1, /* the gradient too */
+    RK_LIST_GRADES = 2    /* its segments have grades */
+};
+
+/* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant items.
+ * `wants`: of enum rk_list_wants. */
 size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
-                       unsigned threads, bool gradient);
+                       unsigned threads, unsigned wants);
 
 /* The most of these for any p, any kernels and up to that many threads. */
-size_t rk_list_scratch_most(uint32_t items, enum rk_dtype dtype, unsigned threads, bool gradient);
+size_t rk_list_scratch_most(uint32_t items, enum rk_dtype dtype, unsigned threads, unsigned wants);
 
 /* For lists that are not computed because p = 0: does an item that is not ignored have no score, and which is
  * the first (position; 0 if there is none)? */

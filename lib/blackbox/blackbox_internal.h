@@ -15,10 +15,16 @@ static inline double rk_box_lambda(const struct rk_blackbox *box, double w, uint
     return box->lambda_batch_scope ? lambda * w : lambda;
 }
 
-/* Fills list->position and list->raw from the targets (buffers of list->p); list->p becomes what was found,
- * which is less only if the targets changed. */
-void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, struct rk_list *list,
-                      uint32_t *position, float *raw);
+/* Whether the segments of a list have grades. */
+static inline bool rk_list_has_grades(const struct rk_list *list)
+{
+    return list->segments > 0 && list->segment[0].grades.first;
+}
+
+/* Fills list->position and list->raw from the targets (buffers of list->p), and `grade`, unless it is NULL;
+ * list->p becomes what was found, which is less only if the targets changed. */
+void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, enum rk_target_rule rule,
+                      struct rk_list *list, uint32_t *position, float *raw, double *grade);
 
 /* Adds the p relevant items' Δ (not 0 only; ascending positions; index order) to what the strategy left in
  * the writer, and fills the gradient's fields of *out. */
@@ -45,7 +51,7 @@ void rk_unit_scale_dense(const struct rk_kernels *kernels, struct rk_pool *pool,
 struct rk_list_method {
     /* Bytes of scratch that run() takes at most. */
     size_t (*scratch)(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
-                      unsigned threads, bool gradient);
+                      unsigned threads, unsigned wants);
     /* rk_list_run(), with out->lambda set and all other results zero. RANKD_DEADLINE: seen, not said. */
     enum rankd_status (*run)(const struct rk_exec *exec, const struct rk_kernels *kernels,
                              const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,

@@ -21,6 +21,7 @@ struct rk_blackbox rk_blackbox_of(const struct rk_request *request)
     return (struct rk_blackbox){
         .loss = request->model->loss,
         .params = rk_loss_params_of(params),
+        .rule = rk_target_rule_of(request),
         .margin = !given && rk_request_normalizes(request) ? MARGIN_NORMALIZED
                   : given || !rk_request_embeds(request)   ? params->margin
                                                            : 0.0,

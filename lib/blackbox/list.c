@@ -13,8 +13,10 @@ enum { TARGETS_MIN = 1 << 20 /* targets that are worth another thread's while, t
 struct relevant_search {
     const struct rk_kernels *kernels;
     const struct rk_list *list;
+    enum rk_target_rule rule;
     uint32_t *position;
     float *raw;
+    double *grade; /* NULL: not wanted */
     unsigned ranges;
     uint32_t count[RK_RANGES_MAX]; /* of each range: those that it has room for, */
     uint32_t found[RK_RANGES_MAX]; /* and those that it found */
@@ -63,14 +65,17 @@ static void find_some(void *arg, struct rk_range range)
             continue;
         end = at + (uint32_t)finding->kernels->positions(span.targets, span.items, span.position,
                                                          finding->position + at, room - at);
+        for (uint32_t i = at; finding->grade && i < end; i++)
+            finding->grade[i] = rk_grade_at(&span.segment->grades, finding->rule,
+                                            span.within + finding->position[i] - span.position);
         for (; at < end; at++)
             finding->raw[at] = rk_score_at(span.scores, span.dtype, finding->position[at] - span.position);
     }
     finding->found[range.number] = at - first;
 }
 
-void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, struct rk_list *list,
-                      uint32_t *position, float *raw)
+void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, enum rk_target_rule rule,
+                      struct rk_list *list, uint32_t *position, float *raw, double *grade)
 {
     struct relevant_search
         finding; /* no initializer: it would clear the counts of all threads that there could be */
@@ -78,6 +83,8 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, st
     finding.list = list;
     finding.position = position;
     finding.raw = raw;
+    finding.rule = rule;
+    finding.grade = grade;
     finding.ranges = rk_ranges_of(pool, list->items, TARGETS_MIN);
     for (unsigned i = 0; i < finding.ranges; i++)
         finding.count[i] = finding.found[i] = 0;

@@ -6,9 +6,9 @@ static const struct rk_list_method *const methods[] = {
     [RK_LIST_STREAMED] = &rk_list_streamed, [RK_LIST_SORTED] = &rk_list_reference};
 
 size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
-                       unsigned threads, bool gradient)
+                       unsigned threads, unsigned wants)
 {
-    return methods[kernels->way]->scratch(kernels, items, p, dtype, threads, gradient);
+    return methods[kernels->way]->scratch(kernels, items, p, dtype, threads, wants);
 }
 
 enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernels *kernels,

@@ -8,21 +8,23 @@
 
 #include "blackbox/blackbox_internal.h"
 #include "kernels/score.h"
+#include "losses/gain.h"
 
 struct reference_item {
     float y;
-    bool relevant;
+    uint32_t worth; /* 0: irrelevant; else 1 + the number of relevant items of lower gain */
     uint32_t position;
     int32_t rk; /* then Δ */
 };
 
-/* Higher score first; at equal scores irrelevant before relevant; then lower index first. */
+/* Higher score first; at equal scores irrelevant before relevant, and lower gain before higher; then lower
+ * index first. */
 static int better(const struct reference_item *a, const struct reference_item *b)
 {
     if (a->y != b->y)
         return a->y > b->y ? -1 : 1;
-    if (a->relevant != b->relevant)
-        return a->relevant ? 1 : -1;
+    if (a->worth != b->worth)
+        return a->worth < b->worth ? -1 : 1;
     return a->position < b->position ? -1 : 1;
 }
 
@@ -45,32 +47,38 @@ struct work {
     struct reference_item *item, *spare;
     uint32_t *irrelevant_above;
     double *slope;
+    double *gain, *gain_ascending; /* NULL: the list has no grades */
 };
 
-static void place_work(struct rk_arena *arena, uint32_t items, struct work *work)
+static void place_work(struct rk_arena *arena, uint32_t items, bool grades, struct work *work)
 {
+    *work = (struct work){0};
     work->item = rk_arena_alloc(arena, items * sizeof *work->item);
     work->spare = rk_arena_alloc(arena, items * sizeof *work->spare);
     work->irrelevant_above = rk_arena_alloc(arena, items * sizeof *work->irrelevant_above);
     work->slope = rk_arena_alloc(arena, items * sizeof *work->slope);
+    if (!grades)
+        return;
+    work->gain = rk_arena_alloc(arena, items * sizeof *work->gain);
+    work->gain_ascending = rk_arena_alloc(arena, items * sizeof *work->gain_ascending);
 }
 
 static size_t reference_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p,
-                                enum rk_dtype dtype, unsigned threads, bool gradient)
+                                enum rk_dtype dtype, unsigned threads, unsigned wants)
 {
-    (void)kernels, (void)p, (void)dtype, (void)threads, (void)gradient;
+    (void)kernels, (void)p, (void)dtype, (void)threads;
     struct rk_arena arena = {0};
     struct work work;
-    place_work(&arena, items, &work);
+    place_work(&arena, items, wants & RK_LIST_GRADES, &work);
     return arena.used;
 }
 
-/* y = s - α/2 for relevant items, s + α/2 for the others; ignored ones are left out. Returns their number;
- * *nan if one has no score. */
-static uint32_t collect_items(const struct rk_list *list, double half_margin, struct reference_item *item,
-                              bool *nan)
+/* y = s - α/2 for relevant items, s + α/2 for the others; ignored ones are left out. The gains of the
+ * relevant ones go to work->gain. Returns the number of items; *nan if one has no score. */
+static uint32_t collect_items(const struct rk_list *list, const struct rk_blackbox *box,
+                              const struct work *work, bool *nan)
 {
-    uint32_t n = 0, base = 0;
+    uint32_t n = 0, base = 0, p = 0;
     for (size_t s = 0; s < list->segments; s++) {
         const struct rk_list_segment *segment = &list->segment[s];
         for (uint32_t i = 0; i < segment->items; i++) {
@@ -79,27 +87,86 @@ static uint32_t collect_items(const struct rk_list *list, double half_margin, st
                 continue;
             double score = (double)rk_score_at(segment->scores, segment->dtype, i);
             *nan |= score != score;
-            float y = (float)(target == 1 ? score - half_margin : score + half_margin);
-            item[n++] = (struct reference_item){.y = y, .relevant = target == 1, .position = base + i};
+            float y = (float)(target == 1 ? score - box->margin / 2 : score + box->margin / 2);
+            if (target == 1 && work->gain)
+                work->gain[p++] = rk_gain(rk_grade_at(&segment->grades, box->rule, i), box->rule);
+            work->item[n++] = (struct reference_item){.y = y, .worth = target == 1, .position = base + i};
         }
         base += segment->items;
     }
     return n;
 }
 
-/* In ranked order: how many irrelevant items are ahead of each relevant one. Returns the number of relevant
- * ones. */
-static uint32_t count_irrelevant_above(const struct reference_item *item, uint32_t n,
-                                       uint32_t *irrelevant_above)
+static void sift_gain(double *gain, size_t at, size_t n)
+{
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        child += child + 1 < n && gain[child + 1] > gain[child];
+        if (gain[at] >= gain[child])
+            return;
+        double swap = gain[at];
+        gain[at] = gain[child];
+        gain[child] = swap;
+    }
+}
+
+static void sort_gains(double *gain, size_t n)
+{
+    for (size_t i = n / 2; i-- > 0;)
+        sift_gain(gain, i, n);
+    for (size_t end = n; end-- > 1;) {
+        double swap = gain[0];
+        gain[0] = gain[end];
+        gain[end] = swap;
+        sift_gain(gain, 0, end);
+    }
+}
+
+/* How many of the ascending gains are lower. */
+static uint32_t lower_gains(const double *ascending, uint32_t p, double gain)
+{
+    uint32_t low = 0, high = p;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (ascending[middle] < gain)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* From the gains, which stand in index order as the items do. */
+static void weigh_items(struct work *work, uint32_t n)
+{
+    uint32_t p = 0, k = 0;
+    for (uint32_t i = 0; i < n; i++)
+        p += work->item[i].worth;
+    memcpy(work->gain_ascending, work->gain, p * sizeof *work->gain);
+    sort_gains(work->gain_ascending, p);
+    for (uint32_t i = 0; i < n; i++) {
+        if (work->item[i].worth)
+            work->item[i].worth = 1 + lower_gains(work->gain_ascending, p, work->gain[k++]);
+    }
+}
+
+/* What the loss is told of items in ranked order. */
+static struct rk_ranked ranked_of(struct work *work, uint32_t n)
 {
     uint32_t irrelevant = 0, p = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (item[i].relevant)
-            irrelevant_above[p++] = irrelevant;
-        else
+        const uint32_t worth = work->item[i].worth;
+        if (!worth) {
             irrelevant++;
+            continue;
+        }
+        if (work->gain)
+            work->gain[p] = work->gain_ascending[worth - 1];
+        work->irrelevant_above[p++] = irrelevant;
     }
-    return p;
+    return (struct rk_ranked){.p = p,
+                              .irrelevant_above = work->irrelevant_above,
+                              .gain = work->gain,
+                              .gain_ascending = work->gain_ascending};
 }
 
 /* Δ = rk(y) - rk(y') of every item: ranks, y' for the relevant ones, sort again, subtract the new ranks. */
@@ -108,7 +175,7 @@ static void differences(struct work *work, uint32_t n, double lambda)
     for (uint32_t i = 0, k = 0; i < n; i++) {
         struct reference_item *item = &work->item[i];
         item->rk = (int32_t)(i + 1);
-        if (item->relevant)
+        if (item->worth)
             item->y = (float)((double)item->y + lambda * work->slope[k++]);
     }
     sort(work->item, n, work->spare);
@@ -153,9 +220,9 @@ static void sum_up(const struct rk_list *list, const struct reference_item *item
 {
     bool passed = false;
     for (uint32_t i = 0; i < n; i++) {
-        passed |= !item[i].relevant && item[i].rk != 0;
+        passed |= item[i].worth == 0 && item[i].rk != 0;
         uint64_t size = (uint64_t)labs((long)item[i].rk);
-        out->jumped += item[i].relevant ? 0 : size;
+        out->jumped += item[i].worth ? 0 : size;
         if (item[i].position < list->differentiable)
             out->abs_differentiable += size;
         else
@@ -172,15 +239,17 @@ static enum rankd_status sort_list(const struct rk_exec *exec, const struct rk_k
     rk_exec_copied(exec, list->differentiable * rk_dtype_size(list->segment[0].dtype));
     struct rk_arena arena = {.base = scratch};
     struct work work;
-    place_work(&arena, list->items, &work);
+    place_work(&arena, list->items, rk_list_has_grades(list), &work);
     bool nan = false;
-    uint32_t n = collect_items(list, box->margin / 2, work.item, &nan);
+    uint32_t n = collect_items(list, box, &work, &nan);
     if (nan)
         return RANKD_INVALID;
+    if (work.gain)
+        weigh_items(&work, n);
     sort(work.item, n, work.spare);
-    uint32_t p = count_irrelevant_above(work.item, n, work.irrelevant_above);
-    if (p > 0)
-        out->loss = rk_loss_list(box->loss, &box->params, p, work.irrelevant_above, work.slope);
+    const struct rk_ranked ranked = ranked_of(&work, n);
+    if (ranked.p > 0)
+        out->loss = rk_loss_list(box->loss, &box->params, &ranked, work.slope);
     if (!out->gradient)
         return RANKD_OK;
     differences(&work, n, out->lambda);

@@ -10,9 +10,10 @@
 
 void rk_relevant_place(struct rk_arena *arena, const struct rk_kernels *kernels,
                        const struct rk_strategy *strategy, uint32_t items, uint32_t p, unsigned threads,
-                       bool gradient, struct rk_relevant *r)
+                       unsigned wants, struct rk_relevant *r)
 {
-    r->p = p;
+    const bool gradient = wants & RK_LIST_GRADIENT;
+    *r = (struct rk_relevant){.p = p};
     r->position = rk_arena_alloc(arena, p * sizeof *r->position);
     r->raw = rk_arena_alloc(arena, p * sizeof *r->raw);
     r->y = rk_arena_alloc(arena, p * sizeof *r->y);
@@ -27,6 +28,8 @@ void rk_relevant_place(struct rk_arena *arena, const struct rk_kernels *kernels,
         r->perturbed_threshold = (float *)(void *)r->slope;
         r->perturbed_irrelevant_above = r->slope ? (uint32_t *)(void *)r->slope + p : NULL;
     }
+    if (wants & RK_LIST_GRADES)
+        rk_relevant_place_grades(arena, p, r);
     /* Sorting comes before and between the strategy's two passes, so one's memory may be the other's. */
     struct rk_arena sorting = *arena;
     if (strategy->kept)
@@ -58,8 +61,9 @@ static void make_keys(void *arg, struct rk_range range)
     const struct rk_relevant *r = loop->r;
     unsigned nan = 0;
     for (uint32_t i = range.from; i < range.to; i++) {
-        nan |= r->raw[i] != r->raw[i];
-        r->key[i] = ~rk_key((float)((double)r->raw[i] - loop->half_margin));
+        const float raw = r->raw[r->by_grade ? r->by_grade[i] : i];
+        nan |= raw != raw;
+        r->key[i] = ~rk_key((float)((double)raw - loop->half_margin));
     }
     find(loop, nan);
 }
@@ -135,6 +139,11 @@ static void take_rank_after(void *arg, struct rk_range range)
 static void put_in_index_order(void *arg, struct rk_range range)
 {
     const struct rk_relevant *r = arg;
+    if (r->by_grade) {
+        for (uint32_t k = range.from; k < range.to; k++)
+            r->change[r->by_grade[r->argsort[k]]] = r->delta[k];
+        return;
+    }
     for (uint32_t k = range.from; k < range.to; k++)
         r->change[r->argsort[k]] = r->delta[k];
 }

@@ -24,6 +24,7 @@
 #include "base/exec.h"
 #include "base/tensor.h"
 #include "kernels/gradient_value.h"
+#include "request/target.h"
 
 /* Contiguous items of a list. Contents may change while they are read (a segment shared with a client):
  * values that indices or bounds depend on are copied first, buffers are sized by `items` and never by n or p,
@@ -32,7 +33,9 @@ struct rk_list_segment {
     const void *scores;    /* [items] of `dtype`; of any alignment */
     const int8_t *targets; /* [items]: 1 relevant, 0 irrelevant, -1 ignored; NULL: every item is irrelevant */
     uint32_t items;
-    enum rk_dtype dtype; /* RK_FP32, RK_FP16 or RK_BF16 */
+    enum rk_dtype dtype;     /* RK_FP32, RK_FP16 or RK_BF16 */
+    struct rk_grades grades; /* of the relevant items, for the loss; strategies don't look at them. All
+                                segments of a list have them, or none */
 };
 
 /* One ranking problem. The items are those of the segments, one after the other; an item's position counts

@@ -8,22 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/device_code.h"
+#include "base/half.h"
 #include "base/tensor.h"
-
-RK_DEVICE static inline uint32_t rk_float_bits(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-RK_DEVICE static inline float rk_float_of_bits(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
 
 /* A monotone key: rk_key(a) < rk_key(b) if a < b, and equal if a == b (-0.0 counts as +0.0). Keys of NaN lie
  * outside of the keys of numbers. */
@@ -38,23 +24,6 @@ RK_DEVICE static inline uint32_t rk_key(float x)
 RK_DEVICE static inline float rk_float_of_key(uint32_t key)
 {
     return rk_float_of_bits(key ^ ((key >> 31) ? 0x80000000u : 0xffffffffu));
-}
-
-/* Exact: every FP16 and BF16 value is an FP32 value. A NaN stays a NaN. */
-RK_DEVICE static inline float rk_float_of_fp16(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = (half >> 10) & 0x1fu,
-             fraction = half & 0x3ffu;
-    if (exponent == 0x1f)
-        return rk_float_of_bits(sign | 0x7f800000u | fraction << 13);
-    if (exponent == 0) /* zero and subnormal: fraction · 2^-24 */
-        return (sign ? -1.0f : 1.0f) * ((float)fraction * 0x1p-24f);
-    return rk_float_of_bits(sign | (exponent + 112u) << 23 | fraction << 13);
-}
-
-RK_DEVICE static inline float rk_float_of_bf16(uint16_t half)
-{
-    return rk_float_of_bits((uint32_t)half << 16);
 }
 
 /* Element i of a buffer of FP32, FP16, BF16 or FP64 (rounded) at any alignment. */

@@ -41,6 +41,8 @@ bool rk_walk_next(struct rk_walk *walk, struct rk_span *span)
         .items = items,
         .position = walk->position,
         .dtype = segment->dtype,
+        .segment = segment,
+        .within = walk->at,
         .far = list->items >= FAR,
     };
     walk->at += items;

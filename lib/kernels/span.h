@@ -13,7 +13,9 @@ struct rk_span {
     uint32_t items;
     uint32_t position; /* of the first one, in the list */
     enum rk_dtype dtype;
-    bool far; /* the list is too long for the caches */
+    const struct rk_list_segment *segment; /* that they belong to, */
+    uint32_t within;                       /* and the place of the first one there */
+    bool far;                              /* the list is too long for the caches */
 };
 
 /* Bytes of `items` scores of the span if they belong to the request; 0 if they belong to a bank. */

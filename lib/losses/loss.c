@@ -13,12 +13,12 @@ static void check_promises(double value, uint32_t p, const double *slope)
 }
 #endif
 
-double rk_loss_list(const struct rk_loss *loss, const struct rk_loss_params *params, uint32_t p,
-                    const uint32_t *irrelevant_above, double *slope)
+double rk_loss_list(const struct rk_loss *loss, const struct rk_loss_params *params,
+                    const struct rk_ranked *ranked, double *slope)
 {
-    double value = loss->list(params, p, irrelevant_above, slope);
+    double value = loss->list(params, ranked, slope);
 #ifdef RK_DEBUG
-    check_promises(value, p, slope);
+    check_promises(value, ranked->p, slope);
 #endif
     return value;
 }

@@ -5,16 +5,18 @@
  * The promises of a loss, on which the kernels rely. With g(k) = slope[k] of the k-th relevant item:
  *
  *   1. The loss is finite and at least 0. Lists whose loss is above 0 and whose gradient is 0 are counted as
- *      stalled.
+ *      stalled. A loss that stops to count at a rank (top_k) is a step there, which has no slope: slopes are
+ *      those of the loss without the cut, so they are above 0 beyond it too, and where the loss is 0.
  *   2. Each g(k) is finite and at least 0: the perturbation y' = y + Λ·g never lowers a relevant item, so an
  *      irrelevant item that stands below all relevant ones keeps its rank and is not looked at again.
- *   3. g need not fall with k, and may be 0 for any items, or for all: the order of the perturbed relevant
- * items is sorted anew, and a list in which none moved has the gradient 0.
+ *   3. g need not fall with k (a gain may be larger further down), and may be 0 for any items (mrr), or for
+ * all: the order of the perturbed relevant items is sorted anew, and a list in which none moved has the
+ * gradient 0.
  *   4. Loss and slopes depend on nothing but the arguments, to the last bit: no state, no threads, sums in
- * order of k. The CPU's engines and the device's are compared by these bits.
- *   5. For speed only: g(k) does not grow when more irrelevant items stand ahead of k. Streamed retrieval
- * bounds by it how far a relevant item may move, checks that, and computes lists where it did not hold from
- * rows.
+ *      order of k. The CPU's engines and the device's are compared by these bits.
+ *   5. For speed only: g(k) does not grow when more irrelevant items stand ahead of any relevant one.
+ * Streamed retrieval bounds by it how far a relevant item may move, checks that, and computes lists where it
+ * did not hold from rows.
  *
  * In debug builds (RK_DEBUG, which the sanitizers' builds define) rk_loss_list() asserts 1 and 2. */
 #ifndef RK_LOSSES_LOSS_H
@@ -31,17 +33,24 @@ enum rk_loss_number {
 #include "losses/losses.def"
 };
 
+/* The relevant items of a list, in the order in which they are ranked. All arrays have p elements. */
+struct rk_ranked {
+    uint32_t p; /* at least 1 */
+    /* Irrelevant items ahead of the k-th relevant one: its rank is rk = rp + irrelevant_above[k], with rp = k
+     * + 1 its rank among the relevant ones. */
+    const uint32_t *irrelevant_above;
+    /* The gain of each, finite and above 0; and the same numbers ascending, from which the best order is read
+     * backwards. Both NULL: every gain is 1, as always with losses that take no grades. */
+    const double *gain, *gain_ascending;
+};
+
 struct rk_loss {
     const char *name;
     enum rk_loss_number number;
-    /* The loss of one list from its p > 0 relevant items, in the order in which they are ranked.
-     *   params               of the request
-     *   irrelevant_above[k]  irrelevant items ahead of the k-th relevant one; its rank is rk = rp +
-     *                        irrelevant_above[k], with rp = k + 1 its rank among the relevant ones
-     *   slope[k]             out: d loss / d rk, rp held constant (the g of the blackbox method); NULL: not
-     * wanted */
-    double (*list)(const struct rk_loss_params *params, uint32_t p, const uint32_t *irrelevant_above,
-                   double *slope);
+    /* The loss of one list.
+     *   params    of the request
+     *   slope[k]  out: d loss / d rk, rp held constant (the g of the blackbox method); NULL: not wanted */
+    double (*list)(const struct rk_loss_params *params, const struct rk_ranked *ranked, double *slope);
 };
 
 /* rk_loss_ap, … */
@@ -49,7 +58,7 @@ struct rk_loss {
 #include "losses/losses.def"
 
 /* loss->list(), which is called only here. */
-double rk_loss_list(const struct rk_loss *loss, const struct rk_loss_params *params, uint32_t p,
-                    const uint32_t *irrelevant_above, double *slope);
+double rk_loss_list(const struct rk_loss *loss, const struct rk_loss_params *params,
+                    const struct rk_ranked *ranked, double *slope);
 
 #endif

@@ -4,10 +4,9 @@
 #include "losses/loss.h"
 #include "losses/sum_items.h"
 
-static double list_loss(const struct rk_loss_params *params, uint32_t p, const uint32_t *irrelevant_above,
-                        double *slope)
+static double list_loss(const struct rk_loss_params *params, const struct rk_ranked *ranked, double *slope)
 {
-    return rk_loss_sum_items(rk_item_loss_recall, params, p, irrelevant_above, slope);
+    return rk_loss_sum_items(rk_item_loss_recall, params, ranked, slope);
 }
 
 const struct rk_loss rk_loss_recall = {.name = "recall", .number = RK_LOSS_recall, .list = list_loss};

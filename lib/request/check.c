@@ -53,6 +53,11 @@ uint32_t rk_model_params(const struct rk_model *model, bool embeds)
     return rk_params_used(embeds ? model->use_embeddings : model->use_scores) | model->takes;
 }
 
+bool rk_model_graded(const struct rk_model *model)
+{
+    return model->takes & BIT(RK_PARAM_gain);
+}
+
 static unsigned inputs_sent(const struct rk_request *request)
 {
     unsigned sent = 0;
@@ -278,8 +283,14 @@ static enum rankd_status check_value(const struct rk_params *params, const struc
                                      struct rk_err *err)
 {
     struct rk_params copy = *params;
+    const char *field = (const char *)params + row->offset;
     double value;
-    memcpy(&value, (const char *)params + row->offset, sizeof value);
+    uint64_t whole;
+    if (row->type == RK_PARAM_WHOLE) {
+        memcpy(&whole, field, sizeof whole);
+        return rk_param_set_number(&copy, row, (double)whole, err);
+    }
+    memcpy(&value, field, sizeof value);
     return row->type == RK_PARAM_REAL ? rk_param_set_number(&copy, row, value, err) : RANKD_OK;
 }
 
@@ -304,6 +315,26 @@ static enum rankd_status check_params(const struct rk_request *request, const st
             return status;
     }
     return RANKD_OK;
+}
+
+/* A bank remembers what is relevant, not by how much. */
+static enum rankd_status check_bank_named(const struct rk_request *request,
+                                          const struct rk_model_table *models, struct rk_err *err)
+{
+    char binary[256] = "";
+    size_t at = 0;
+    if ((!request->params.bank[0] && !request->bank_snapshot) || !rk_model_graded(request->model))
+        return RANKD_OK;
+    for (size_t m = 0; m < models->count && at < sizeof binary; m++) {
+        const struct rk_model *model = &models->rows[m];
+        if (model->loss && !rk_model_graded(model))
+            at += (size_t)snprintf(binary + at, sizeof binary - at, "%s%s", at ? ", " : "", model->name);
+    }
+    return rk_fail(
+        err, RANKD_INVALID,
+        "parameter bank was \"%s\"; model %s is of graded relevance, and a bank holds no grades: it "
+        "goes with %s",
+        request->params.bank, request->model->name, binary);
 }
 
 /* A bank of scores extends as many lists as it holds. */
@@ -340,6 +371,8 @@ enum rankd_status rk_check_request(const struct rk_request *request, const struc
         status = check_tensors(request, err);
     if (status == RANKD_OK)
         status = check_params(request, models, err);
+    if (status == RANKD_OK)
+        status = check_bank_named(request, models, err);
     if (status == RANKD_OK && !rk_request_embeds(request))
         status = check_score_shapes(request, err);
     if (status == RANKD_OK && !rk_request_embeds(request))

@@ -12,6 +12,8 @@
 const struct rk_param_row rk_param_rows[RK_PARAM_COUNT] = {
 #define RK_REAL(field, name, value, min, max, uses, help)                                                    \
     {name, RK_PARAM_REAL, offsetof(struct rk_params, field), 0, value, min, max, NULL, uses, help},
+#define RK_WHOLE(field, name, value, min, max, uses, help)                                                   \
+    {name, RK_PARAM_WHOLE, offsetof(struct rk_params, field), 0, value, min, max, NULL, uses, help},
 #define RK_CHOICE(field, name, value, choices, uses, help)                                                   \
     {name, RK_PARAM_CHOICE, offsetof(struct rk_params, field), 0, value, 0, 0, choices, uses, help},
 #define RK_FLAG(field, name, value, uses, help)                                                              \
@@ -20,6 +22,7 @@ const struct rk_param_row rk_param_rows[RK_PARAM_COUNT] = {
     {name, RK_PARAM_TEXT, offsetof(struct rk_params, field), size, 0, 0, 0, NULL, uses, help},
 #include "request/param.def"
 #undef RK_REAL
+#undef RK_WHOLE
 #undef RK_CHOICE
 #undef RK_FLAG
 #undef RK_TEXT
@@ -46,6 +49,9 @@ struct rk_params rk_params_default(void)
         case RK_PARAM_REAL:
             *(double *)field = row->value;
             break;
+        case RK_PARAM_WHOLE:
+            *(uint64_t *)field = (uint64_t)row->value;
+            break;
         case RK_PARAM_CHOICE:
             *(int *)field = (int)row->value;
             break;
@@ -64,6 +70,8 @@ static size_t size_of(const struct rk_param_row *row)
     switch (row->type) {
     case RK_PARAM_REAL:
         return sizeof(double);
+    case RK_PARAM_WHOLE:
+        return sizeof(uint64_t);
     case RK_PARAM_CHOICE:
         return sizeof(int);
     case RK_PARAM_FLAG:
@@ -107,11 +115,13 @@ struct rk_loss_params rk_loss_params_of(const struct rk_params *params)
     struct rk_loss_params values;
     memset(&values, 0, sizeof values); /* padding too: a device gets copies */
 #define RK_REAL(field, ...) values.field = params->field;
+#define RK_WHOLE(field, ...) values.field = params->field;
 #define RK_CHOICE(field, ...) values.field = params->field;
 #define RK_FLAG(field, ...) values.field = params->field;
 #define RK_TEXT(field, ...)
 #include "request/param.def"
 #undef RK_REAL
+#undef RK_WHOLE
 #undef RK_CHOICE
 #undef RK_FLAG
 #undef RK_TEXT
@@ -136,6 +146,9 @@ static const char *bounds_text(const struct rk_param_row *row, char *text, size_
     case RK_PARAM_REAL:
         (void)snprintf(text, size, "a number from %s to %s", rk_number_text(row->min, low),
                        rk_number_text(row->max, high));
+        break;
+    case RK_PARAM_WHOLE:
+        (void)snprintf(text, size, "a whole number from %.0f to %.0f", row->min, row->max);
         break;
     case RK_PARAM_CHOICE:
         (void)snprintf(text, size, "%s", rk_choices_text(row->choices, words, sizeof words));
@@ -184,6 +197,9 @@ enum rankd_status rk_param_set_number(struct rk_params *params, const struct rk_
     rk_number_text(value, text);
     if (row->type == RK_PARAM_REAL && value >= row->min && value <= row->max) {
         *(double *)field_of(params, row) = value;
+    } else if (row->type == RK_PARAM_WHOLE && value >= row->min && value <= row->max &&
+               value == floor(value)) {
+        *(uint64_t *)field_of(params, row) = (uint64_t)value;
     } else if (row->type == RK_PARAM_CHOICE && all_numbers(row->choices)) {
         int position = choice_position(row->choices, text);
         if (position < 0)

@@ -25,16 +25,19 @@ enum { RK_SCALE_LAMBDA, RK_SCALE_UNIT }; /* of the gradient */
 enum { RK_AVERAGE_MACRO, RK_AVERAGE_MICRO, RK_AVERAGE_SUM };
 enum { RK_AXIS_COLUMNS, RK_AXIS_ROWS }; /* which of them are the lists: axis 0, axis 1 */
 enum { RK_GALLERY_ALL, RK_GALLERY_REFERENCES };
+enum { RK_GAIN_EXP2, RK_GAIN_LINEAR };
 enum { RK_TRANSFORM_LOG, RK_TRANSFORM_LOGLOG, RK_TRANSFORM_IDENTITY };
 
 /* Row numbers in the table: RK_PARAM_lambda, … */
 enum rk_param_id {
 #define RK_REAL(field, ...) RK_PARAM_##field,
+#define RK_WHOLE(field, ...) RK_PARAM_##field,
 #define RK_CHOICE(field, ...) RK_PARAM_##field,
 #define RK_FLAG(field, ...) RK_PARAM_##field,
 #define RK_TEXT(field, ...) RK_PARAM_##field,
 #include "request/param.def"
 #undef RK_REAL
+#undef RK_WHOLE
 #undef RK_CHOICE
 #undef RK_FLAG
 #undef RK_TEXT
@@ -44,11 +47,13 @@ enum rk_param_id {
 /* The values. Start from rk_params_default(); bit `1u << RK_PARAM_x` of `given` is set where x was sent. */
 struct rk_params {
 #define RK_REAL(field, ...) double field;
+#define RK_WHOLE(field, ...) uint64_t field;
 #define RK_CHOICE(field, ...) int field;
 #define RK_FLAG(field, ...) bool field;
 #define RK_TEXT(field, name, size, ...) char field[size];
 #include "request/param.def"
 #undef RK_REAL
+#undef RK_WHOLE
 #undef RK_CHOICE
 #undef RK_FLAG
 #undef RK_TEXT
@@ -58,17 +63,19 @@ struct rk_params {
 /* Those that are not text: what a loss is told, and a device. */
 struct rk_loss_params {
 #define RK_REAL(field, ...) double field;
+#define RK_WHOLE(field, ...) uint64_t field;
 #define RK_CHOICE(field, ...) int field;
 #define RK_FLAG(field, ...) bool field;
 #define RK_TEXT(field, ...)
 #include "request/param.def"
 #undef RK_REAL
+#undef RK_WHOLE
 #undef RK_CHOICE
 #undef RK_FLAG
 #undef RK_TEXT
 };
 
-enum rk_param_type { RK_PARAM_REAL, RK_PARAM_CHOICE, RK_PARAM_FLAG, RK_PARAM_TEXT };
+enum rk_param_type { RK_PARAM_REAL, RK_PARAM_WHOLE, RK_PARAM_CHOICE, RK_PARAM_FLAG, RK_PARAM_TEXT };
 
 /* One row, for metadata and documentation. */
 struct rk_param_row {

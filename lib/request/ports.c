@@ -14,7 +14,7 @@ enum {
     UINT8 = 1u << RK_UINT8,
     BOOL = 1u << RK_BOOL,
     FLOATS = FP64 | FP32 | FP16 | BF16,
-    TARGETS = BOOL | UINT8 | INT8 | INT32 | INT64 | FP32,
+    TARGETS = BOOL | UINT8 | INT8 | INT32 | INT64 | FP32 | FP16 | BF16,
     LABELS = INT64 | INT32
 };
 

@@ -47,6 +47,8 @@ extern const struct rk_model rk_models[];
 extern const size_t rk_model_count;
 const struct rk_model *rk_model_find(const char *name); /* NULL if there is none */
 
+/* Whether targets are grades for it: so for a loss that takes the parameter `gain`. */
+bool rk_model_graded(const struct rk_model *model);
 /* Bits 1u << RK_IN_* of all inputs of a model. */
 static inline unsigned rk_model_inputs(const struct rk_model *model)
 {

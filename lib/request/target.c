@@ -1,84 +1,209 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "request/target.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* x of some signed or floating type; comparing before converting keeps large values from wrapping into good
- * ones. */
-#define NARROW(type)                                                                                         \
-    for (size_t i = 0; i < n; i++) {                                                                         \
-        type x;                                                                                              \
-        memcpy(&x, at + i * sizeof x, sizeof x);                                                             \
-        out[i] = x == (type)0 ? 0 : x == (type)1 ? 1 : x == (type)-1 ? -1 : RK_TARGET_BAD;                   \
-    }
+#include "base/half.h"
+#include "request/request.h"
 
-void rk_targets_narrow(const void *targets, enum rk_dtype dtype, size_t n, int8_t *out)
+enum rk_target_rule rk_target_rule_of(const struct rk_request *request)
+{
+    if (!rk_model_graded(request->model))
+        return RK_TARGET_BINARY;
+    return request->params.gain == RK_GAIN_EXP2 ? RK_TARGET_GRADE : RK_TARGET_REAL;
+}
+
+const char *rk_target_may_be(enum rk_target_rule rule, enum rk_dtype dtype)
+{
+    static const char *const may[][2] = {
+        [RK_TARGET_BINARY] = {"1 (relevant) or 0 (irrelevant)",
+                              "1 (relevant), 0 (irrelevant) or -1 (ignored)"},
+        [RK_TARGET_GRADE] = {"a whole grade from 0 (irrelevant) to 31",
+                             "a whole grade from 0 (irrelevant) to 31, or -1 (ignored)"},
+        [RK_TARGET_REAL] = {"a grade of 0 (irrelevant) or more",
+                            "a finite grade of 0 (irrelevant) or more, or -1 (ignored)"},
+    };
+    return may[dtype == RK_BOOL ? RK_TARGET_BINARY : rule][dtype != RK_BOOL && dtype != RK_UINT8];
+}
+
+/* Vectors by hand, because a compiler makes none of such loops by itself. A comparison that holds is -1 in
+ * its lane. */
+enum { BYTES = 16, WORDS = 4 /* lanes */, BLOCK = 256 /* elements, a multiple of both */ };
+typedef int8_t i8_lanes __attribute__((vector_size(BYTES)));
+typedef uint8_t u8_lanes __attribute__((vector_size(BYTES)));
+typedef int32_t i32_lanes __attribute__((vector_size(WORDS * sizeof(int32_t))));
+typedef float f32_lanes __attribute__((vector_size(WORDS * sizeof(float))));
+typedef int8_t narrow_bytes __attribute__((vector_size(BYTES)));
+typedef int8_t narrow_words __attribute__((vector_size(WORDS)));
+
+#define BETWEEN(x, low, high) (((x) >= (low)) & ((x) <= (high)))
+
+/* narrow_<name>(): `n` elements, a multiple of the lanes. `whole` and `finite` say of lanes x which of them
+ * are that, `ignored` which are -1. */
+#define NARROW_LOOP(lanes, narrow, relevant, ignored)                                                        \
+    for (size_t i = 0; i < n; i += sizeof(narrow)) {                                                         \
+        lanes x;                                                                                             \
+        memcpy(&x, from + i, sizeof x);                                                                      \
+        narrow value = __builtin_convertvector(                                                              \
+            ((ignored) - (relevant)) | (~((relevant) | (ignored) | (x == 0)) & RK_TARGET_BAD), narrow);      \
+        memcpy(out + i, &value, sizeof value);                                                               \
+    }
+#define NARROW(name, type, lanes, narrow, whole, finite, ignored)                                            \
+    static void narrow_##name(const type *from, enum rk_target_rule rule, size_t n, int8_t *out)             \
+    {                                                                                                        \
+        if (rule == RK_TARGET_BINARY)                                                                        \
+            NARROW_LOOP(lanes, narrow, x == 1, ignored)                                                      \
+        else if (rule == RK_TARGET_GRADE)                                                                    \
+            NARROW_LOOP(lanes, narrow, BETWEEN(x, 1, RK_GRADE_MAX) & (whole), ignored)                       \
+        else                                                                                                 \
+            NARROW_LOOP(lanes, narrow, (x > 0) & (finite), ignored)                                          \
+    }
+NARROW(i8, int8_t, i8_lanes, narrow_bytes, -1, -1, x == -1)
+NARROW(u8, uint8_t, u8_lanes, narrow_bytes, -1, -1, x != x)
+NARROW(i32, int32_t, i32_lanes, narrow_words, -1, -1, x == -1)
+/* Adding 2^23 to a number from 1 to 31 leaves no room for a fraction. */
+NARROW(f32, float, f32_lanes, narrow_words, (x + 0x1p23f) - 0x1p23f == x, x <= FLT_MAX, x == -1)
+
+union target_block {
+    int8_t i8[BLOCK];
+    uint8_t u8[BLOCK];
+    int32_t i32[BLOCK];
+    float f32[BLOCK];
+};
+
+/* What does not fit 32 bits goes to their ends, where it means the same. */
+static void saturate(const char *at, size_t n, int32_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        int64_t x;
+        memcpy(&x, at + i * sizeof x, sizeof x);
+        out[i] = x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+    }
+}
+
+static void widen(const char *at, enum rk_dtype dtype, size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, at + i * sizeof half, sizeof half);
+        out[i] = dtype == RK_FP16 ? rk_float_of_fp16(half) : rk_float_of_bf16(half);
+    }
+}
+
+/* Up to BLOCK elements; zeros behind them make the last vector whole. */
+static void narrow_block(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
+{
+    union target_block block;
+    const size_t bytes = (n + BYTES - 1) / BYTES * BYTES, size = rk_dtype_size(dtype);
+    if (n < BLOCK)
+        memset(&block, 0, bytes * (size == 1 ? 1 : sizeof(int32_t)));
+    if (dtype == RK_INT64)
+        saturate(at, n, block.i32);
+    else if (dtype == RK_FP16 || dtype == RK_BF16)
+        widen(at, dtype, n, block.f32);
+    else
+        memcpy(&block, at, n * size);
+    switch (dtype) {
+    case RK_INT8:
+        narrow_i8(block.i8, rule, bytes, out);
+        break;
+    case RK_INT32:
+    case RK_INT64:
+        narrow_i32(block.i32, rule, bytes, out);
+        break;
+    case RK_FP32:
+    case RK_FP16:
+    case RK_BF16:
+        narrow_f32(block.f32, rule, bytes, out);
+        break;
+    default:
+        narrow_u8(block.u8, dtype == RK_BOOL ? RK_TARGET_BINARY : rule, bytes, out);
+        break;
+    }
+}
+
+void rk_targets_narrow(const void *targets, enum rk_dtype dtype, enum rk_target_rule rule, size_t n,
+                       int8_t *out)
 {
     const char *at = targets;
+    const size_t size = rk_dtype_size(dtype);
+    int8_t last[BLOCK];
+    for (; n >= BLOCK; n -= BLOCK, at += BLOCK * size, out += BLOCK)
+        narrow_block(at, dtype, rule, BLOCK, out);
+    narrow_block(at, dtype, rule, n, last);
+    memcpy(out, last, n);
+}
+
+/* Element i as a number, exact but for INT64 beyond 2^53. */
+static double value_at(const void *targets, enum rk_dtype dtype, size_t i)
+{
+    const char *at = (const char *)targets + i * rk_dtype_size(dtype);
+    union {
+        int8_t i8;
+        uint8_t u8;
+        int32_t i32;
+        int64_t i64;
+        uint16_t half;
+        float f32;
+    } x;
+    memcpy(&x, at, rk_dtype_size(dtype));
     switch (dtype) {
     case RK_INT8:
-        NARROW(int8_t)
-        break;
+        return x.i8;
     case RK_INT32:
-        NARROW(int32_t)
-        break;
+        return x.i32;
     case RK_INT64:
-        NARROW(int64_t)
-        break;
+        return (double)x.i64;
     case RK_FP32:
-        NARROW(float)
-        break;
+        return (double)x.f32;
+    case RK_FP16:
+        return (double)rk_float_of_fp16(x.half);
+    case RK_BF16:
+        return (double)rk_float_of_bf16(x.half);
     default:
-        for (size_t i = 0; i < n; i++)
-            out[i] = (unsigned char)at[i] <= 1 ? at[i] : RK_TARGET_BAD;
-        break;
+        return x.u8;
     }
 }
 
-static void value_text(const char *at, enum rk_dtype dtype, char value[RK_NUMBER_TEXT])
+static void value_text(const void *targets, enum rk_dtype dtype, size_t i, char value[RK_NUMBER_TEXT])
 {
-    int8_t i8;
-    int32_t i32;
-    int64_t i64 = 0;
-    float x;
-    switch (dtype) {
-    case RK_INT8:
-        memcpy(&i8, at, sizeof i8);
-        i64 = (int64_t)i8;
-        break;
-    case RK_INT32:
-        memcpy(&i32, at, sizeof i32);
-        i64 = i32;
-        break;
-    case RK_INT64:
-        memcpy(&i64, at, sizeof i64);
-        break;
-    case RK_FP32:
-        memcpy(&x, at, sizeof x);
-        rk_float_text(x, value);
-        return;
-    default:
-        i64 = *(const unsigned char *)at;
-        break;
+    const double x = value_at(targets, dtype, i);
+    if (dtype == RK_INT64) { /* every digit */
+        int64_t whole;
+        memcpy(&whole, (const char *)targets + i * sizeof whole, sizeof whole);
+        (void)snprintf(value, RK_NUMBER_TEXT, "%" PRId64, whole);
+    } else if (dtype == RK_FP32 || dtype == RK_FP16 || dtype == RK_BF16) {
+        rk_float_text((float)x, value);
+    } else {
+        (void)snprintf(value, RK_NUMBER_TEXT, "%.0f", x);
     }
-    (void)snprintf(value, RK_NUMBER_TEXT, "%" PRId64, i64);
 }
 
-bool rk_targets_first_bad(const void *targets, enum rk_dtype dtype, size_t n, size_t *at,
-                          char value[RK_NUMBER_TEXT])
+bool rk_targets_first_bad(const void *targets, enum rk_dtype dtype, enum rk_target_rule rule, size_t n,
+                          size_t *at, char value[RK_NUMBER_TEXT])
 {
-    const char *from = targets;
-    size_t size = rk_dtype_size(dtype);
-    for (size_t i = 0; i < n; i++) {
-        int8_t narrow;
-        rk_targets_narrow(from + i * size, dtype, 1, &narrow);
-        if (narrow != RK_TARGET_BAD)
+    int8_t narrow[BLOCK];
+    for (size_t from = 0; from < n; from += BLOCK) {
+        const size_t here = n - from < BLOCK ? n - from : BLOCK;
+        rk_targets_narrow((const char *)targets + from * rk_dtype_size(dtype), dtype, rule, here, narrow);
+        const int8_t *bad = memchr(narrow, RK_TARGET_BAD, here);
+        if (!bad)
             continue;
-        *at = i;
-        value_text(from + i * size, dtype, value);
+        *at = from + (size_t)(bad - narrow);
+        value_text(targets, dtype, *at, value);
         return true;
     }
     return false;
+}
+
+double rk_grade_at(const struct rk_grades *grades, enum rk_target_rule rule, size_t i)
+{
+    const double grade =
+        grades->first ? value_at((const char *)grades->first + i * grades->stride, grades->dtype, 0) : 1.0;
+    const bool whole = rule != RK_TARGET_GRADE || (grade <= RK_GRADE_MAX && grade == floor(grade));
+    return grade > 0 && isfinite(grade) && whole ? grade : 1.0;
 }

@@ -134,6 +134,14 @@ void rk_stream_list_restart(struct rk_stream_list *list)
     list->failed = false;
 }
 
+/* Every relevant item has the gain 1. Lists with grades are computed from rows. */
+static double loss_of(const struct rk_retrieval *run, const struct rk_stream_list *list,
+                      const struct rk_list_work *work, double *slope)
+{
+    const struct rk_ranked ranked = {.p = list->p, .irrelevant_above = work->irrelevant_above};
+    return rk_loss_list(run->box.loss, &run->box.params, &ranked, slope);
+}
+
 void rk_stream_list_window(const struct rk_retrieval *run, struct rk_stream_list *list,
                            struct rk_list_work *work, size_t sampled, size_t total)
 {
@@ -142,7 +150,7 @@ void rk_stream_list_window(const struct rk_retrieval *run, struct rk_stream_list
     add_up(list, work->irrelevant_above);
     for (uint32_t k = 0; k < p; k++)
         work->irrelevant_above[k] = at_least(work->irrelevant_above[k], scale);
-    (void)rk_loss_list(run->box.loss, &run->box.params, p, work->irrelevant_above, work->slope);
+    (void)loss_of(run, list, work, work->slope);
     list->perturbed_upper_bound[0] = -INFINITY;
     for (uint32_t k = 1; k <= p; k++) {
         float reach = perturbed_upper_bound_of(run, list, p - k, work->slope[p - k]);
@@ -307,8 +315,7 @@ void rk_stream_list_finish(const struct rk_retrieval *run, const struct rk_tile_
     if (list->failed)
         return;
     add_up(list, work->irrelevant_above);
-    run->query[list->q].loss = rk_loss_list(run->box.loss, &run->box.params, list->p, work->irrelevant_above,
-                                            run->gradient ? work->slope : NULL);
+    run->query[list->q].loss = loss_of(run, list, work, run->gradient ? work->slope : NULL);
     if (run->gradient)
         differentiate(run, tile, list, work, stalled);
 }

@@ -4,15 +4,14 @@
 #include "bank/labels.h"
 #include "request/target.h"
 
-static enum rankd_status refuse(const struct rk_tensor *in, size_t q, size_t item, struct rk_err *err)
+static enum rankd_status refuse(const struct rk_tensor *in, enum rk_target_rule rule, size_t q, size_t item,
+                                struct rk_err *err)
 {
     char value[RK_NUMBER_TEXT];
     size_t at;
-    const char *may = in->dtype == RK_BOOL || in->dtype == RK_UINT8
-                          ? "1 (relevant) or 0 (irrelevant)"
-                          : "1 (relevant), 0 (irrelevant) or -1 (ignored)";
+    const char *may = rk_target_may_be(rule, in->dtype);
     const char *element = (const char *)in->data + (q * in->shape[1] + item) * rk_dtype_size(in->dtype);
-    if (!rk_targets_first_bad(element, in->dtype, 1, &at, value))
+    if (!rk_targets_first_bad(element, in->dtype, rule, 1, &at, value))
         return rk_fail(err, RANKD_INVALID, "relevance changed while it was read; it may be %s", may);
     return rk_fail(err, RANKD_INVALID, "relevance[%zu, %zu] is %s; it may be %s", q, item, value, may);
 }
@@ -31,17 +30,17 @@ static void hide_ids(const struct rk_items *items, size_t q, int8_t *row)
 }
 
 /* The input may change while it is read, so the copy is what is checked and used. */
-static enum rankd_status read_row(const struct rk_tensor *in, const struct rk_items *items, size_t q,
-                                  struct rk_err *err)
+static enum rankd_status read_row(const struct rk_tensor *in, enum rk_target_rule rule,
+                                  const struct rk_items *items, size_t q, struct rk_err *err)
 {
     const size_t total = items->total;
     int8_t *row = items->relevance + q * total;
-    rk_targets_narrow((const char *)in->data + q * total * rk_dtype_size(in->dtype), in->dtype, total, row);
+    rk_targets_narrow((const char *)in->data + q * total * rk_dtype_size(in->dtype), in->dtype, rule, total, row);
     if (items->in_batch > 0)
         row[q] = -1;
     for (size_t i = 0; i < total; i++) {
         if (row[i] == RK_TARGET_BAD)
-            return refuse(in, q, i, err);
+            return refuse(in, rule, q, i, err);
     }
     hide_ids(items, q, row);
     return RANKD_OK;
@@ -51,6 +50,9 @@ enum rankd_status rk_relevance_read(const struct rk_exec *exec, const struct rk_
                                     struct rk_items *items, struct rk_err *err)
 {
     const struct rk_tensor *in = &request->in[RK_IN_RELEVANCE];
+    const enum rk_target_rule rule = rk_target_rule_of(request);
+    if (rule != RK_TARGET_BINARY)
+        items->grades = (struct rk_grades){in->data, in->dtype, rk_dtype_size(in->dtype)};
     items->relevance = rk_scratch_array(exec->scratch, items->n_queries, rk_items_own(items));
     if (!items->relevance)
         return rk_fail_scratch(err, exec->scratch);
@@ -58,7 +60,7 @@ enum rankd_status rk_relevance_read(const struct rk_exec *exec, const struct rk_
         return RANKD_OK;
     rk_exec_copied(exec, in->bytes);
     for (size_t q = 0; q < items->n_queries; q++) {
-        if (read_row(in, items, q, err) != RANKD_OK)
+        if (read_row(in, rule, items, q, err) != RANKD_OK)
             return err->status;
     }
     return RANKD_OK;

@@ -118,7 +118,8 @@ static enum rankd_status run_lists(struct rk_retrieval *run, const struct rk_req
 {
     if (run->exec->device)
         rk_device_retrieval(run->exec->device, request, run);
-    const bool streams = run->on_device == 0 && rk_retrieval_streams(run->items.n_queries, run->items.total);
+    const bool streams = run->on_device == 0 && !run->items.grades.first &&
+                         rk_retrieval_streams(run->items.n_queries, run->items.total);
     return streams ? rk_retrieval_stream(run, err) : rk_retrieval_rows(run, err);
 }
 

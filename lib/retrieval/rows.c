@@ -55,19 +55,32 @@ static enum rankd_status fill_rows(struct similarity_rows *rows, size_t first, s
     return RANKD_OK;
 }
 
+/* The grades of a query's items from position `from` on. */
+static struct rk_grades grades_from(const struct rk_items *items, size_t q, uint32_t from)
+{
+    struct rk_grades grades = items->grades;
+    if (grades.first)
+        grades.first = (const char *)grades.first + (q * items->total + from) * grades.stride;
+    return grades;
+}
+
 /* The list of one query: row and targets, without the items it ignores, or with these marked where they are
  * many. */
-static struct rk_list list_of(const struct similarity_rows *rows, struct rk_match_counts match_counts,
-                              const float *row, struct rk_list_segment *segment)
+static struct rk_list list_of(const struct similarity_rows *rows, size_t q, const float *row,
+                              struct rk_list_segment *segment)
 {
+    const struct rk_match_counts match_counts = rows->run->query[q].match_counts;
     uint32_t total = (uint32_t)rows->run->items.total, from = 0;
     struct rk_list list = {.segment = segment, .n = total - match_counts.ignored, .p = match_counts.relevant};
     size_t splits = match_counts.ignored <= SPLITS ? match_counts.ignored : 0;
     for (size_t i = 0; i <= splits; i++) {
         uint32_t end = i < splits ? rows->ignored[i] : total;
         if (end > from)
-            segment[list.segments++] = (struct rk_list_segment){
-                .scores = row + from, .targets = rows->targets + from, .items = end - from, .dtype = RK_FP32};
+            segment[list.segments++] = (struct rk_list_segment){.scores = row + from,
+                                                                .targets = rows->targets + from,
+                                                                .items = end - from,
+                                                                .dtype = RK_FP32,
+                                                                .grades = grades_from(&rows->run->items, q, from)};
         from = end + 1;
     }
     list.items = list.differentiable = splits ? list.n : total;
@@ -101,7 +114,7 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
     struct rk_query *query = &run->query[q];
     struct rk_list_segment segment[SPLITS + 1];
     rk_items_find(&run->items, q, rows->relevant, rows->ignored);
-    struct rk_list list = list_of(rows, query->match_counts, row, segment);
+    struct rk_list list = list_of(rows, q, row, segment);
     mark(rows, query->match_counts, 1, -1);
     struct rk_list_out out = {
         .gradient = run->gradient, .sparse = rows->delta, .room = run->gradient ? run->items.total : 0};
@@ -137,15 +150,17 @@ static size_t list_scratch(const struct rk_retrieval *run)
     /* `plan` may need more for fewer relevant items, so both ends of the range are asked. */
     size_t most = 0;
     uint32_t total = (uint32_t)run->items.total;
+    const unsigned wants = (run->gradient ? RK_LIST_GRADIENT : RK_LIST_LOSS) |
+                           (run->items.grades.first ? RK_LIST_GRADES : RK_LIST_LOSS);
     if (rk_exec_measures(run->exec))
-        return rk_list_scratch_most(total, RK_FP32, 1, run->gradient);
+        return rk_list_scratch_most(total, RK_FP32, 1, wants);
     for (size_t q = 0; q < run->items.n_queries; q++) {
         uint32_t p = run->query[q].match_counts.relevant;
         if (p == 0)
             continue;
-        size_t without = rk_list_scratch(run->kernels, total - run->query[q].match_counts.ignored, p, RK_FP32,
-                                         1, run->gradient);
-        size_t whole = rk_list_scratch(run->kernels, total, p, RK_FP32, 1, run->gradient);
+        size_t without =
+            rk_list_scratch(run->kernels, total - run->query[q].match_counts.ignored, p, RK_FP32, 1, wants);
+        size_t whole = rk_list_scratch(run->kernels, total, p, RK_FP32, 1, wants);
         most = without > most ? without : most;
         most = whole > most ? whole : most;
     }

@@ -6,7 +6,6 @@
 
 #include "base/transpose.h"
 #include "kernels/score.h"
-#include "request/target.h"
 
 enum { TILE = 64 };
 #define TILE_BYTES ((size_t)8 << 20)
@@ -91,7 +90,7 @@ bool rk_lists_scores_in_place(const struct rk_lists *lists)
 
 static bool targets_in_place(const struct rk_lists *lists)
 {
-    return !lists->by_column && rk_dtype_size(lists->target_dtype) == 1;
+    return !lists->by_column && lists->rule == RK_TARGET_BINARY && rk_dtype_size(lists->target_dtype) == 1;
 }
 
 size_t rk_lists_copied(const struct rk_lists *lists, size_t first, size_t count)
@@ -143,14 +142,14 @@ static void load_target_columns(const struct rk_lists *lists, size_t first, size
     size_t size = rk_dtype_size(lists->target_dtype), pitch = lists->lists * size;
     const char *from = (const char *)lists->targets + first * size;
     int8_t block[ROWS][TILE];
-    if (size == 1) {
+    if (size == 1 && lists->rule == RK_TARGET_BINARY) {
         rk_transpose(from, pitch, lists->items, count, 1, to, lists->items);
         return;
     }
     for (size_t r = 0, here; r < lists->items; r += here) {
         here = lists->items - r < ROWS ? lists->items - r : ROWS;
         for (size_t i = 0; i < here; i++)
-            rk_targets_narrow(from + (r + i) * pitch, lists->target_dtype, count, block[i]);
+            rk_targets_narrow(from + (r + i) * pitch, lists->target_dtype, lists->rule, count, block[i]);
         rk_transpose(block, sizeof block[0], here, count, 1, to + r, lists->items);
     }
 }
@@ -176,8 +175,18 @@ struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, s
     if (!rk_lists_scores_in_place(lists))
         rk_scores_widen(scores, lists->score_dtype, items, (float *)(void *)score_buffer);
     if (!targets_in_place(lists))
-        rk_targets_narrow(targets, lists->target_dtype, items, target_buffer);
+        rk_targets_narrow(targets, lists->target_dtype, lists->rule, items, target_buffer);
     return tile;
+}
+
+struct rk_grades rk_lists_grades(const struct rk_lists *lists, size_t list)
+{
+    const size_t size = rk_dtype_size(lists->target_dtype);
+    if (lists->rule == RK_TARGET_BINARY)
+        return (struct rk_grades){0};
+    return (struct rk_grades){.first = (const char *)lists->targets + rk_lists_index(lists, list, 0) * size,
+                              .dtype = lists->target_dtype,
+                              .stride = lists->by_column ? lists->lists * size : size};
 }
 
 void rk_lists_store(const struct rk_lists *lists, size_t first, size_t count, const float *tile,

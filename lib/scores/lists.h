@@ -13,11 +13,13 @@
 #include "base/exec.h"
 #include "base/tensor.h"
 #include "kernels/kernel.h"
+#include "request/target.h"
 
 struct rk_lists {
     const void *scores; /* [rows, columns], row-major, or flat */
     const void *targets;
     enum rk_dtype score_dtype, target_dtype; /* as sent */
+    enum rk_target_rule rule;                /* what targets may be */
     bool by_column;                          /* each column is a list (axis 0), else each row */
     size_t lists;
     const size_t *start; /* [lists + 1]: where each list begins in a flat tensor; NULL: rows or columns */
@@ -69,6 +71,9 @@ struct rk_lists_tile {
 
 /* Loads lists first..first+count-1, count <= lists->tile, using `buffer` of rk_lists_buffer() bytes. */
 struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, size_t count, void *buffer);
+
+/* Where the grades of a list are; nowhere (NULL) if targets are binary. */
+struct rk_grades rk_lists_grades(const struct rk_lists *lists, size_t list);
 
 /* The way back for a gradient by column: tile[i][j] goes to item j of list first + i. */
 void rk_lists_store(const struct rk_lists *lists, size_t first, size_t count, const float *tile,

@@ -5,7 +5,6 @@
 
 #include "base/number.h"
 #include "base/schedule.h"
-#include "request/target.h"
 #include "scores/list_groups.h"
 
 enum { BLOCK = 1024, PIECE = 1 << 20 /* targets that are worth another thread's while */ };
@@ -15,10 +14,8 @@ static enum rankd_status refuse(const struct rk_lists *lists, struct rk_err *err
     char value[RK_NUMBER_TEXT];
     char place[RK_LISTS_PLACE_TEXT];
     size_t at = 0;
-    const char *may = lists->target_dtype == RK_BOOL || lists->target_dtype == RK_UINT8
-                          ? "1 (relevant) or 0 (irrelevant)"
-                          : "1 (relevant), 0 (irrelevant) or -1 (ignored)";
-    if (!rk_targets_first_bad(lists->targets, lists->target_dtype, lists->elements, &at, value))
+    const char *may = rk_target_may_be(lists->rule, lists->target_dtype);
+    if (!rk_targets_first_bad(lists->targets, lists->target_dtype, lists->rule, lists->elements, &at, value))
         return rk_fail(err, RANKD_INVALID, "targets changed while they were read; they may be %s", may);
     return rk_fail(err, RANKD_INVALID, "targets%s is %s; it may be %s", rk_lists_place(lists, at, place),
                    value, may);
@@ -36,7 +33,7 @@ static bool count_some(const struct rk_lists *lists, const struct rk_kernels *ke
 {
     const size_t size = rk_dtype_size(lists->target_dtype);
     const char *at = (const char *)lists->targets + (rk_lists_start(lists, list) + from) * size;
-    if (size == 1) {
+    if (size == 1 && lists->rule == RK_TARGET_BINARY) {
         struct rk_scan scan = kernels->scan(at, to - from, lists->target_dtype == RK_INT8);
         add(count, to - from, scan);
         return !scan.bad;
@@ -44,7 +41,7 @@ static bool count_some(const struct rk_lists *lists, const struct rk_kernels *ke
     int8_t block[BLOCK];
     for (size_t left = to - from, here; left > 0; left -= here, at += here * size) {
         here = left < BLOCK ? left : BLOCK;
-        rk_targets_narrow(at, lists->target_dtype, here, block);
+        rk_targets_narrow(at, lists->target_dtype, lists->rule, here, block);
         struct rk_scan scan = kernels->scan(block, here, true);
         add(count, here, scan);
         if (scan.bad)
@@ -95,8 +92,8 @@ static void add_row(struct tally *tally, const int8_t *row, size_t columns)
         tally->bad |= bad[i] != 0;
 }
 
-/* Columns first..first+columns-1 of all rows. In place where the type is INT8: other bytes are narrowed, for
- * whom -1 is no target. */
+/* Columns first..first+columns-1 of all rows. In place where the type is INT8 and targets are binary: other
+ * bytes are narrowed, for whom -1 is no target. */
 static bool count_some_columns(const struct rk_lists *lists, size_t first, size_t columns,
                                struct rk_list_count *count)
 {
@@ -109,8 +106,8 @@ static bool count_some_columns(const struct rk_lists *lists, size_t first, size_
         size_t end = lists->items - r < BYTE_ROWS ? lists->items : r + BYTE_ROWS, rows = end - r;
         for (; r < end; r++) {
             const void *row = from + r * pitch;
-            if (lists->target_dtype != RK_INT8) {
-                rk_targets_narrow(row, lists->target_dtype, columns, narrow);
+            if (lists->target_dtype != RK_INT8 || lists->rule != RK_TARGET_BINARY) {
+                rk_targets_narrow(row, lists->target_dtype, lists->rule, columns, narrow);
                 row = narrow;
             }
             add_row(&tally, row, columns);

@@ -201,7 +201,8 @@ static enum rankd_status run_tile(struct run *run, struct list_group *group, siz
         workspace->segment[0] = (struct rk_list_segment){.scores = tile.scores + i * tile.score_stride,
                                                          .targets = tile.targets + i * tile.target_stride,
                                                          .items = items,
-                                                         .dtype = lists->dtype};
+                                                         .dtype = lists->dtype,
+                                                         .grades = rk_lists_grades(lists, number)};
         fill_segments(run, number, workspace->segment);
         enum rankd_status status =
             run_list(run, group, &list, number, workspace, dense_of(run, workspace, number, i));
@@ -243,21 +244,22 @@ enum { SHORT_LIST = 4096 };
 static size_t most_scratch(const struct run *run, unsigned threads)
 {
     const struct rk_lists *lists = &run->term->lists;
-    const bool gradient = run->job->gradient;
+    const unsigned wants = (run->job->gradient ? RK_LIST_GRADIENT : RK_LIST_LOSS) |
+                           (lists->rule != RK_TARGET_BINARY ? RK_LIST_GRADES : RK_LIST_LOSS);
     const uint32_t least = lists->start && run->items > SHORT_LIST ? SHORT_LIST : run->items;
     size_t most = 0;
     uint32_t last = 0;
     if (!run->term->count)
-        return rk_list_scratch_most(run->items, lists->dtype, threads, gradient);
+        return rk_list_scratch_most(run->items, lists->dtype, threads, wants);
     if (lists->start)
-        most = rk_list_scratch_most(least, lists->dtype, threads, gradient);
+        most = rk_list_scratch_most(least, lists->dtype, threads, wants);
     for (size_t l = 0; l < lists->lists; l++) {
         const uint32_t p = run->term->count[l].p, items = rk_lists_items(lists, l);
         if (p == 0 || (lists->start ? items <= least : p == last))
             continue;
         last = p;
         size_t bytes = rk_list_scratch(run->job->exec->kernels, items + run->term->memory_items, p,
-                                       lists->dtype, threads, gradient);
+                                       lists->dtype, threads, wants);
         most = bytes > most ? bytes : most;
     }
     return most;

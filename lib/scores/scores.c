@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ap and recall on scores: the counts on which the weights of a gradient depend, the two terms of the loss,
+/* A loss on scores: the counts on which the weights of a gradient depend, the two terms of the loss,
  * and the outputs. */
 #include <string.h>
 
@@ -200,11 +200,13 @@ static enum rankd_status take_lists(struct scores *s, struct rk_err *err)
         return err->status;
     if (!rk_request_is_ragged(request)) {
         s->lists.lists = rk_lists_of(scores, targets, request->params.axis == RK_AXIS_COLUMNS);
+        s->lists.lists.rule = s->job.box.rule;
         return RANKD_OK;
     }
     if (rk_offsets_take(s->exec, request, &start, err) != RANKD_OK)
         return err->status;
     s->lists.lists = rk_lists_ragged(s->exec, scores, targets, start, rk_scores_lists(request));
+    s->lists.lists.rule = s->job.box.rule;
     return RANKD_OK;
 }
 

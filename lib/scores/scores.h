@@ -6,7 +6,7 @@
 
 #include "request/request.h"
 
-/* ap, recall with scores: lib/scores/scores.c. */
+/* Losses of scores: lib/scores/scores.c. */
 enum rankd_status rk_scores_run(const struct rk_exec *exec, const struct rk_request *request,
                                 struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));

@@ -64,10 +64,10 @@ static void word(struct rk_text *out, const char *key, const char *choices, int 
 
 static void parameter(struct rk_text *out, const struct rk_param_row *row)
 {
-    static const char *const types[] = {"number", "choice", "flag", "text"};
+    static const char *const types[] = {"number", "whole number", "choice", "flag", "text"};
     rk_json_open(out, row->name, '{');
     rk_json_text(out, "type", types[row->type]);
-    if (row->type == RK_PARAM_REAL) {
+    if (row->type == RK_PARAM_REAL || row->type == RK_PARAM_WHOLE) {
         rk_json_real(out, "default", row->value);
         rk_json_real(out, "minimum", row->min);
         rk_json_real(out, "maximum", row->max);

@@ -11,13 +11,13 @@
 #include "losses/loss.h"
 
 /* The place of the last relevant item, which is neither ap nor recall. */
-static double list_loss(const struct rk_loss_params *params, uint32_t p, const uint32_t *irrelevant_above,
-                        double *slope)
+static double list_loss(const struct rk_loss_params *params, const struct rk_ranked *ranked, double *slope)
 {
+    const uint32_t p = ranked->p;
     (void)params;
     for (uint32_t k = 0; slope && k < p; k++)
         slope[k] = k + 1 == p ? 1.0 : 0.0;
-    return (double)p + (double)irrelevant_above[p - 1];
+    return (double)p + (double)ranked->irrelevant_above[p - 1];
 }
 
 static const struct rk_loss last = {.name = "last", .number = 31, .list = list_loss};
@@ -102,8 +102,39 @@ static void check_embeddings(struct rk_device *device)
     check_galleries(device, &s);
 }
 
+/* One request of a model, a cut-off and a type of targets that the device does not take. */
+static void check_declined(struct rk_device *device, const char *model, uint64_t top_k, enum rk_dtype target)
+{
+    struct sample s = {0};
+    random_params(&s);
+    s.request.params.interclass = 0;
+    s.request.params.transform = RK_TRANSFORM_LOGLOG;
+    s.request.params.top_k = top_k;
+    s.request.model = rk_model_find(model);
+    fill(&s, RK_FP32, target, 7, 500, 0, 0.1, 0, false);
+    for (size_t i = 0; rk_model_graded(s.request.model) && i < 7 * (size_t)500; i++)
+        ((int8_t *)s.targets)[i] = (int8_t)(((int8_t *)s.targets)[i] * (int)(1 + i % 5));
+    (void)snprintf(s.text, sizeof s.text, "%s up to rank %llu is not for the device", model,
+                   (unsigned long long)top_k);
+    report(!runs_on_card(device, &s), s.text);
+    compare(device, NULL, &s, false);
+    free(s.scores);
+    free(s.targets);
+}
+
+static void check_graded(struct rk_device *device)
+{
+    check_declined(device, "ndcg", 0, RK_INT8);
+    check_declined(device, "ndcg", 10, RK_INT8);
+    check_declined(device, "mrr", 0, RK_INT8);
+    check_declined(device, "ap", 10, RK_INT8);
+    check_declined(device, "ap", 0, RK_BF16);
+    check_declined(device, "recall", 0, RK_FP16);
+}
+
 void check_unknown(struct rk_device *device)
 {
     check_scores(device);
+    check_graded(device);
     check_embeddings(device);
 }

@@ -98,6 +98,10 @@ static void put_target(void *targets, enum rk_dtype dtype, size_t i, int x)
     case RK_FP32:
         ((float *)targets)[i] = (float)x;
         break;
+    case RK_FP16:
+    case RK_BF16:
+        ((uint16_t *)targets)[i] = half_of((float)x, dtype == RK_BF16);
+        break;
     default:
         ((int8_t *)targets)[i] = (int8_t)x;
         break;

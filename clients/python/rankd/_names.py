@@ -1,12 +1,12 @@
 """Written by `make reference` from the daemon's tables (lib/losses/losses.def, proto/rankd_ports.def,
 lib/request/param.def); change it there."""
 
-LOSSES: tuple[str, ...] = ("ap", "recall",)
-MODELS: tuple[str, ...] = ("ap", "recall", "rank", "rank_vjp")
+LOSSES: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr",)
+MODELS: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr", "rank", "rank_vjp")
 # By number, each with the types that it may have.
 INPUTS: dict[str, tuple[str, ...]] = {
     "scores": ("FP16", "BF16", "FP32", "FP64",),
-    "targets": ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP32",),
+    "targets": ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP16", "BF16", "FP32",),
     "upstream": ("FP32",),
     "embeddings": ("FP16", "BF16", "FP32", "FP64",),
     "labels": ("INT32", "INT64",),
@@ -15,11 +15,11 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "ref_embeddings": ("FP16", "BF16", "FP32", "FP64",),
     "ref_labels": ("INT32", "INT64",),
     "ref_ids": ("INT64",),
-    "relevance": ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP32",),
+    "relevance": ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP16", "BF16", "FP32",),
     "offsets": ("INT64",),
     "list_weight": ("FP32",),
 }
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
 PARAMETERS: tuple[str, ...] = (
-    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "normalize", "gallery", "bank", "enqueue", "batch_id")
+    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "gain", "top_k", "normalize", "gallery", "bank", "enqueue", "batch_id")

@@ -40,8 +40,10 @@ static void draw(struct drawn *drawn, struct test_random *random, size_t relevan
         p += drawn->target[i] == 1;
     }
     const uint32_t own = ITEMS - MEMORY;
-    drawn->segment[0] = (struct rk_list_segment){drawn->score, drawn->target, own, RK_FP32};
-    drawn->segment[1] = (struct rk_list_segment){drawn->score + own, drawn->target + own, MEMORY, RK_FP32};
+    drawn->segment[0] = (struct rk_list_segment){
+        .scores = drawn->score, .targets = drawn->target, .items = own, .dtype = RK_FP32};
+    drawn->segment[1] = (struct rk_list_segment){
+        .scores = drawn->score + own, .targets = drawn->target + own, .items = MEMORY, .dtype = RK_FP32};
     drawn->list = (struct rk_list){
         .segment = drawn->segment, .segments = 2, .items = ITEMS, .differentiable = own, .n = n, .p = p};
 }

@@ -99,12 +99,12 @@ static void draw_params(struct test_call *call, struct test_random *random)
 
 static void draw_case(struct scores_case *c, const struct draw *draw, struct test_random *random)
 {
-    static const char *const models[] = {"ap", "recall", "rank", "rank_vjp"};
+    static const char *const models[] = {"ap", "recall", "rank", "rank_vjp", "ndcg", "mrr"};
     static const enum rk_dtype score_dtypes[] = {RK_FP32, RK_FP16, RK_FP64, RK_BF16};
     static const enum rk_dtype target_dtypes[] = {RK_INT8, RK_UINT8, RK_INT64, RK_FP32};
     memset(c, 0, sizeof *c);
     struct test_call *call = &c->call;
-    test_call_start(call, draw->model ? draw->model : models[test_below(random, 4)], 0);
+    test_call_start(call, draw->model ? draw->model : models[test_below(random, 6)], 0);
     draw_params(call, random);
     const double relevant = draw->relevant < 0 ? test_uniform(random) : draw->relevant;
     const bool columns = call->request.params.axis == RK_AXIS_COLUMNS && call->request.model->loss;
@@ -128,7 +128,7 @@ static void draw_case(struct scores_case *c, const struct draw *draw, struct tes
     void *targets = bytes ? (void *)draw_targets(c, random, n, relevant) : keep(c, n * sizeof(int64_t));
     test_input(call, RK_IN_TARGETS, bytes ? RK_INT8 : target_dtypes[test_below(random, 4)], rows, width,
                targets);
-    if (test_below(random, 3) == 0)
+    if (test_below(random, 3) == 0 && !rk_model_graded(call->request.model))
         draw_bank(c, random, lists, relevant);
 }
 

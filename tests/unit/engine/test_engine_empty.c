@@ -70,18 +70,19 @@ static void is_zero_loss(const struct test_call *call, size_t lists)
 static void scores_without_an_item_lose_nothing(void **state)
 {
     (void)state;
-    static const char *const models[] = {"ap", "recall"}, *const averages[] = {"macro", "micro", "sum"};
-    for (size_t i = 0; i < (size_t)SHAPES * 2 * 3 * 2 * 3; i++) {
+    static const char *const models[] = {"ap", "recall", "ndcg", "mrr"}, *const averages[] = {"macro",
+                                                                                              "micro", "sum"};
+    for (size_t i = 0; i < (size_t)SHAPES * 4 * 3 * 2 * 3; i++) {
         struct test_call call;
         const size_t rows = shapes[i % SHAPES].rows, columns = shapes[i % SHAPES].columns;
         const size_t option = i / SHAPES;
-        const bool by_column = option / 6 % 2;
+        const bool by_column = option / 12 % 2;
         if ((by_column ? columns : rows) > 100000) /* as many list losses are another test's */
             continue;
-        start(&call, models[option % 2], rows, columns);
-        test_word(&call, "average", averages[option / 2 % 3]);
+        start(&call, models[option % 4], rows, columns);
+        test_word(&call, "average", averages[option / 4 % 3]);
         test_number(&call, "axis", by_column ? 0 : 1);
-        test_number(&call, "interclass", (double)(option / 12) / 2);
+        test_number(&call, "interclass", (double)(option / 24) / 2);
         test_run(&call);
         is_zero_loss(&call, by_column ? columns : rows);
         has_shape(&call, RK_OUT_GRADIENT, 2, rows, columns);

@@ -79,8 +79,9 @@ static void a_tensor_of_the_wrong_type_or_shape_is_named(void **state)
     refused_invalid(&call, "input scores has datatype INT32; it must be FP16, BF16, FP32 or FP64");
     start(&call, "ap");
     call.request.in[RK_IN_TARGETS].dtype = RK_FP64;
-    refused_invalid(&call,
-                    "input targets has datatype FP64; it must be BOOL, UINT8, INT8, INT32, INT64 or FP32");
+    refused_invalid(
+        &call, "input targets has datatype FP64; it must be BOOL, UINT8, INT8, INT32, INT64, FP16, BF16 or "
+               "FP32");
     start(&call, "ap");
     call.request.in[RK_IN_SCORES].dtype = (enum rk_dtype)99;
     refused_invalid(&call, "input scores has datatype ?; it must be FP16, BF16, FP32 or FP64");
@@ -241,14 +242,15 @@ static void a_parameter_of_another_model_is_named(void **state)
     refused_invalid(&call, "parameter weight does not belong to model ap with scores; it goes with recall");
     start(&call, "rank");
     test_number(&call, "lambda", 2);
-    refused_invalid(&call,
-                    "parameter lambda does not belong to model rank; it goes with ap, recall, rank_vjp");
+    refused_invalid(
+        &call,
+        "parameter lambda does not belong to model rank; it goes with ap, recall, ndcg, mrr, rank_vjp");
     start(&call, "recall");
     assert_int_equal(rk_param_set_flag(&call.request.params, rk_param_find("normalize"), true, &call.err),
                      RANKD_OK);
     refused_invalid(&call,
                     "parameter normalize does not belong to model recall with scores; it goes with ap with "
-                    "embeddings, recall with embeddings");
+                    "embeddings, recall with embeddings, ndcg with embeddings, mrr with embeddings");
 }
 
 static void a_parameter_that_no_table_checked_is_checked(void **state)

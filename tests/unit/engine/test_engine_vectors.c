@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine against results that were computed by somebody else: tests/data/vectors.json, from an oracle
- * that sorts, and the worked example of the documentation. */
+/* The engine against results that were computed by somebody else: tests/data/vectors.json and
+ * vectors_graded.json, from an oracle that sorts, and the worked examples of the documentation. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,7 +55,21 @@ static void compare(const struct test_call *call, json_t *vector, size_t case_nu
             fail_msg("case %zu: gradient[%zu] is %.9g, not %.9g", case_number, i, (double)got[i],
                      (double)want);
     }
-    compare_list_loss(call, json_object_get(vector, "list_loss"), case_number);
+    if (json_object_get(vector, "list_loss"))
+        compare_list_loss(call, json_object_get(vector, "list_loss"), case_number);
+}
+
+/* The weights of the lists, [lists]; NULL where the vector has none. */
+static float *weights_of(json_t *vector, size_t lists)
+{
+    json_t *weights = json_object_get(vector, "list_weight");
+    if (!json_is_array(weights))
+        return NULL;
+    float *weight = calloc(lists, sizeof *weight);
+    assert_int_equal(json_array_size(weights), lists);
+    for (size_t l = 0; l < lists; l++)
+        weight[l] = (float)json_number_value(json_array_get(weights, l));
+    return weight;
 }
 
 static void run_vector(json_t *vector, const struct rk_kernels *kernels, size_t case_number)
@@ -64,11 +78,11 @@ static void run_vector(json_t *vector, const struct rk_kernels *kernels, size_t 
     size_t rows = (size_t)json_integer_value(json_array_get(shape, 0));
     size_t columns = (size_t)json_integer_value(json_array_get(shape, 1));
     uint32_t *scores = calloc(rows * columns, sizeof *scores);
-    int8_t *targets = calloc(rows * columns, 1);
+    float *targets = calloc(rows * columns, sizeof *targets);
     for (size_t i = 0; i < rows * columns; i++) {
         scores[i] =
             (uint32_t)json_integer_value(json_array_get(json_object_get(vector, "scores_fp32_bits"), i));
-        targets[i] = (int8_t)json_integer_value(json_array_get(json_object_get(vector, "targets"), i));
+        targets[i] = (float)json_number_value(json_array_get(json_object_get(vector, "targets"), i));
     }
     struct test_call call;
     test_call_start(&call, json_string_value(json_object_get(vector, "model")), 0);
@@ -76,21 +90,25 @@ static void run_vector(json_t *vector, const struct rk_kernels *kernels, size_t 
     call.request.outputs = 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT | 1u << RK_OUT_LIST_LOSS;
     set_parameters(&call, json_object_get(vector, "parameters"));
     test_input(&call, RK_IN_SCORES, RK_FP32, rows, columns, scores);
-    test_input(&call, RK_IN_TARGETS, RK_INT8, rows, columns, targets);
+    test_input(&call, RK_IN_TARGETS, RK_FP32, rows, columns, targets);
+    const size_t lists = call.request.params.axis == RK_AXIS_COLUMNS ? columns : rows;
+    float *weight = weights_of(vector, lists);
+    if (weight)
+        test_vector(&call, RK_IN_LIST_WEIGHT, RK_FP32, lists, weight);
     test_run(&call);
     compare(&call, vector, case_number);
+    free(weight);
     test_call_end(&call);
     free(scores);
     free(targets);
 }
 
-static void every_vector_holds_with_every_set_of_kernels(void **state)
+static void hold_with_every_set_of_kernels(const char *file)
 {
-    (void)state;
     json_error_t error;
-    json_t *vectors = json_load_file("tests/data/vectors.json", 0, &error);
+    json_t *vectors = json_load_file(file, 0, &error);
     if (!vectors)
-        fail_msg("tests/data/vectors.json: %s", error.text);
+        fail_msg("%s: %s", file, error.text);
     assert_true(json_array_size(vectors) > 100);
     const char *sets[] = {"reference", "scalar", "avx2", "avx512"};
     size_t tried = 0;
@@ -102,6 +120,18 @@ static void every_vector_holds_with_every_set_of_kernels(void **state)
     }
     assert_true(tried >= 2);
     json_decref(vectors);
+}
+
+static void every_vector_holds_with_every_set_of_kernels(void **state)
+{
+    (void)state;
+    hold_with_every_set_of_kernels("tests/data/vectors.json");
+}
+
+static void every_graded_vector_holds_with_every_set_of_kernels(void **state)
+{
+    (void)state;
+    hold_with_every_set_of_kernels("tests/data/vectors_graded.json");
 }
 
 static void the_worked_example_comes_out(void **state)
@@ -129,6 +159,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_vector_holds_with_every_set_of_kernels),
+        cmocka_unit_test(every_graded_vector_holds_with_every_set_of_kernels),
         cmocka_unit_test(the_worked_example_comes_out),
     };
     return cmocka_run_group_tests_name("engine_vectors", tests, NULL, NULL);

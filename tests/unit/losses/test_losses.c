@@ -26,6 +26,19 @@ static uint32_t draw_list(struct test_random *random, uint32_t *irrelevant_above
     return p;
 }
 
+/* Any gains for a loss of graded relevance, in any order; and ascending. */
+static void draw_gains(struct test_random *random, uint32_t p, double *gain, double *ascending)
+{
+    const double most = (double[]){1, 31, 1e-45, 3.4e38, 9.3e18}[test_below(random, 5)];
+    for (uint32_t k = 0; k < p; k++) {
+        gain[k] = most * (test_below(random, 3) ? 1 : 1 - test_uniform(random));
+        uint32_t at = k;
+        for (; at > 0 && ascending[at - 1] > gain[k]; at--)
+            ascending[at] = ascending[at - 1];
+        ascending[at] = gain[k];
+    }
+}
+
 /* Any value that the table allows, for each parameter that is not text. */
 static struct rk_loss_params draw_params(struct test_random *random)
 {
@@ -40,6 +53,8 @@ static struct rk_loss_params draw_params(struct test_random *random)
                                row->min + (row->max - row->min) * test_uniform(random)};
         if (row->type == RK_PARAM_REAL)
             *(double *)field = ends[test_below(random, 4)];
+        else if (row->type == RK_PARAM_WHOLE)
+            *(uint64_t *)field = test_below(random, 2) ? test_below(random, 2 * MOST) : (uint64_t)row->max;
         else if (row->type == RK_PARAM_CHOICE)
             *(int *)field = (int)test_below(random, words);
     }
@@ -56,14 +71,21 @@ static void loss_and_slopes_are_finite_and_not_negative(void **state)
             uint32_t irrelevant_above[MOST];
             double slope[MOST], again[MOST];
             const struct rk_loss_params params = draw_params(&random);
+            double gain[MOST], ascending[MOST];
             const uint32_t p = draw_list(&random, irrelevant_above);
-            const double value = loss->list(&params, p, irrelevant_above, slope);
+            struct rk_ranked ranked = {.p = p, .irrelevant_above = irrelevant_above};
+            if (rk_model_graded(&rk_models[m]) && l % 4) {
+                draw_gains(&random, p, gain, ascending);
+                ranked.gain = gain;
+                ranked.gain_ascending = ascending;
+            }
+            const double value = loss->list(&params, &ranked, slope);
             assert_true(isfinite(value) && value >= 0);
             for (uint32_t k = 0; k < p; k++)
                 assert_true(isfinite(slope[k]) && slope[k] >= 0);
             /* Nothing but the arguments counts, and whether slopes are wanted does not. */
-            const double same = loss->list(&params, p, irrelevant_above, again),
-                         alone = rk_loss_list(loss, &params, p, irrelevant_above, NULL);
+            const double same = loss->list(&params, &ranked, again),
+                         alone = rk_loss_list(loss, &params, &ranked, NULL);
             assert_memory_equal(&same, &value, sizeof value);
             assert_memory_equal(&alone, &value, sizeof value);
             assert_memory_equal(again, slope, p * sizeof *slope);

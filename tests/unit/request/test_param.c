@@ -36,14 +36,16 @@ static void numbers_within_bounds_are_taken(void **state)
     assert_true(p.lambda == 1e-12);
     assert_int_equal(rk_param_set_number(&p, rk_param_find("axis"), 0, &err), RANKD_OK);
     assert_int_equal(p.axis, RK_AXIS_COLUMNS);
+    assert_int_equal(rk_param_set_number(&p, rk_param_find("top_k"), 2147483647, &err), RANKD_OK);
+    assert_true(p.top_k == 2147483647);
     assert_int_equal(rk_param_set_text(&p, rk_param_find("axis"), "1", &err), RANKD_OK);
     assert_int_equal(p.axis, RK_AXIS_ROWS);
     assert_int_equal(rk_param_set_text(&p, rk_param_find("bank"), "b", &err), RANKD_OK);
     assert_string_equal(p.bank, "b");
     assert_int_equal(rk_param_set_flag(&p, rk_param_find("enqueue"), false, &err), RANKD_OK);
     assert_false(p.enqueue);
-    assert_int_equal(p.given, 1u << RK_PARAM_lambda | 1u << RK_PARAM_axis | 1u << RK_PARAM_bank |
-                                  1u << RK_PARAM_enqueue);
+    assert_int_equal(p.given, 1u << RK_PARAM_lambda | 1u << RK_PARAM_axis | 1u << RK_PARAM_top_k |
+                                  1u << RK_PARAM_bank | 1u << RK_PARAM_enqueue);
 }
 
 static void refused(struct rk_params *params, enum rankd_status status, struct rk_err *err,
@@ -71,6 +73,11 @@ static void what_is_out_of_bounds_is_refused_with_the_bounds(void **state)
         {"lambda", 1.1e12, "parameter lambda was 1.1e+12; it must be a number from 1e-12 to 1e+12"},
         {"margin", -0.1, "parameter margin was -0.1; it must be a number from 0 to 1e+30"},
         {"interclass", 1.5, "parameter interclass was 1.5; it must be a number from 0 to 1"},
+        {"top_k", -1, "parameter top_k was -1; it must be a whole number from 0 to 2147483647"},
+        {"top_k", 2.5, "parameter top_k was 2.5; it must be a whole number from 0 to 2147483647"},
+        {"top_k", 2147483648,
+         "parameter top_k was 2147483648; it must be a whole number from 0 to 2147483647"},
+        {"top_k", NAN, "parameter top_k was NaN; it must be a whole number from 0 to 2147483647"},
         {"axis", 2, "parameter axis was 2; it must be 0 or 1"},
         {"axis", 0.5, "parameter axis was 0.5; it must be 0 or 1"},
         {"average", 1, "parameter average was 1; it must be macro, micro or sum"},

@@ -64,9 +64,10 @@ static struct retrieval_shape draw_shape(uint64_t *seed)
         shape.ids = 1 + (int64_t)case_below(seed, 20);
         shape.with_id = 0.6;
     }
-    if (case_below(seed, 2))
+    if (case_below(seed, 2)) {
         shape.relevance = case_below(seed, 4) ? 0.3 : 0.02;
-    else if (case_below(seed, 2)) {
+        shape.ndcg = case_below(seed, 2);
+    } else if (case_below(seed, 2)) {
         shape.memory = case_below(seed, 60);
         shape.chunk = 24;
     }
@@ -189,6 +190,28 @@ static void a_gallery_of_nothing_is_refused(void **state)
     test_call_end(&call);
 }
 
+static void grades_are_those_of_the_gain(void **state)
+{
+    (void)state;
+    struct test_call call;
+    const float grades[4] = {9, 0.5f, 2, 9};
+    const int8_t whole[4] = {0, 31, 32, 0};
+    test_call_start(&call, "ndcg", 0);
+    test_input(&call, RK_IN_EMBEDDINGS, RK_FP32, 2, 2, queries);
+    test_input(&call, RK_IN_RELEVANCE, RK_FP32, 2, 2, grades);
+    test_refused(
+        &call, RANKD_INVALID,
+        "relevance[0, 1] is 0.5; it may be a whole grade from 0 (irrelevant) to 31, or -1 (ignored)");
+    test_word(&call, "gain", "linear");
+    test_run(&call);
+    test_input(&call, RK_IN_RELEVANCE, RK_INT8, 2, 2, whole);
+    test_run(&call);
+    test_word(&call, "gain", "exp2");
+    test_refused(&call, RANKD_INVALID,
+                 "relevance[1, 0] is 32; it may be a whole grade from 0 (irrelevant) to 31, or -1 (ignored)");
+    test_call_end(&call);
+}
+
 static void a_mask_goes_with_the_items_that_are_appended(void **state)
 {
     (void)state;
@@ -292,6 +315,7 @@ int main(void)
         cmocka_unit_test(queries_rank_documents_and_not_each_other),
         cmocka_unit_test(equal_ids_of_query_and_reference_hide_the_pair),
         cmocka_unit_test(a_gallery_of_nothing_is_refused),
+        cmocka_unit_test(grades_are_those_of_the_gain),
         cmocka_unit_test(a_mask_goes_with_the_items_that_are_appended),
         cmocka_unit_test(relevance_that_does_not_fit_is_refused_with_its_reason),
         cmocka_unit_test(empty_batches_and_galleries_have_an_answer),

@@ -7,20 +7,21 @@
 struct brute_item {
     float y, after;
     bool relevant;
+    double gain;  /* 0: irrelevant */
     size_t where; /* flat position */
     size_t rank, rank_after;
     size_t relevant_rank;
 };
 
-/* Is a ahead of b? Scores first, then irrelevant ones, then the order of the list. */
-static bool irrelevant_above(float ya, bool ra, size_t ia, float yb, bool rb, size_t ib)
+/* Is a ahead of b? Scores first, then irrelevant ones and lower gains, then the order of the list. */
+static bool is_ahead(float ya, double ga, size_t ia, float yb, double gb, size_t ib)
 {
     if (ya > yb)
         return true;
     if (ya < yb)
         return false;
-    if (ra != rb)
-        return !ra;
+    if (ga != gb)
+        return ga < gb;
     return ia < ib;
 }
 
@@ -29,7 +30,7 @@ static void rank_all(struct brute_item *item, size_t n)
     for (size_t i = 0; i < n; i++) {
         item[i].rank = item[i].rank_after = item[i].relevant_rank = 1;
         for (size_t j = 0; j < n; j++) {
-            if (j == i || !irrelevant_above(item[j].y, item[j].relevant, j, item[i].y, item[i].relevant, i))
+            if (j == i || !is_ahead(item[j].y, item[j].gain, j, item[i].y, item[i].gain, i))
                 continue;
             item[i].rank++;
             item[i].relevant_rank += item[j].relevant;
@@ -41,8 +42,8 @@ static void rank_after(struct brute_item *item, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < n; j++)
-            item[i].rank_after += j != i && irrelevant_above(item[j].after, item[j].relevant, j,
-                                                             item[i].after, item[i].relevant, i);
+            item[i].rank_after +=
+                j != i && is_ahead(item[j].after, item[j].gain, j, item[i].after, item[i].gain, i);
     }
 }
 
@@ -85,6 +86,65 @@ static double moved_ranks(const struct brute_item *item, size_t n)
     return sum;
 }
 
+/* Gains summed in ascending rank, each over its logarithm: those of the list at its ranks, or from the
+ * largest to the smallest. Up to rank `cut`. */
+static double cumulated(const struct brute_item *item, size_t n, double p, bool best, double cut)
+{
+    double sum = 0, *at = calloc(n + 1, sizeof *at), *left = calloc(n, sizeof *left);
+    for (size_t i = 0; i < n; i++)
+        left[i] = at[item[i].rank] = item[i].gain;
+    for (size_t r = 1; r <= n && (double)r <= cut && !(best && (double)r > p); r++) {
+        size_t most = 0;
+        for (size_t i = 1; best && i < n; i++)
+            most = left[i] > left[most] ? i : most;
+        sum += (best ? left[most] : at[r]) / log2(1 + (double)r);
+        left[most] = 0;
+    }
+    free(at);
+    free(left);
+    return sum;
+}
+
+static double first_rank(const struct brute_item *item, size_t n)
+{
+    size_t first = n + 1;
+    for (size_t i = 0; i < n; i++)
+        first = item[i].relevant && item[i].rank < first ? item[i].rank : first;
+    return (double)first;
+}
+
+/* What the list costs, its ranks being known; and g of each item. `ideal`: the best sum of all of it. */
+static double list_cost(const struct brute *o, const struct brute_item *item, size_t n, double p,
+                        double ideal)
+{
+    const double cut = o->top_k ? (double)o->top_k : INFINITY, first = first_rank(item, n);
+    if (o->loss_kind >= BRUTE_NDCG_EXP2) {
+        const double most = o->top_k ? cumulated(item, n, p, true, cut) : ideal;
+        return 1 - cumulated(item, n, p, false, cut) / most;
+    }
+    if (o->loss_kind == BRUTE_MRR)
+        return first > cut ? 1 : (first - 1) / first;
+    double sum = 0, hits = 0, m = p < cut ? p : cut;
+    for (size_t i = 0; i < n; i++) {
+        if (!item[i].relevant || (double)item[i].rank > cut)
+            continue;
+        sum += term(o->loss_kind, (double)item[i].rank, (double)item[i].relevant_rank);
+        hits++;
+    }
+    return (sum + (m - hits)) / m;
+}
+
+static double item_slope(const struct brute *o, const struct brute_item *item, double p, double first,
+                         double ideal)
+{
+    const double rk = (double)item->rank, l = log(1 + rk);
+    if (o->loss_kind >= BRUTE_NDCG_EXP2)
+        return ((item->gain / ideal) * log(2)) / ((1 + rk) * (l * l));
+    if (o->loss_kind == BRUTE_MRR)
+        return rk == first ? 1 / (rk * rk) : 0;
+    return slope(o->loss_kind, rk, (double)item->relevant_rank, p);
+}
+
 /* One list: its loss, and its part of the gradient added up. Returns false if it has no relevant item. */
 static bool run_list(struct brute *o, struct brute_item *item, size_t n, double p, double w,
                      double *list_loss, bool *stalled)
@@ -92,15 +152,14 @@ static bool run_list(struct brute *o, struct brute_item *item, size_t n, double 
     if (p == 0)
         return false;
     rank_all(item, n);
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += item[i].relevant ? term(o->loss_kind, (double)item[i].rank, (double)item[i].relevant_rank) : 0;
-    *list_loss = sum / p;
+    const double first = first_rank(item, n),
+                 ideal = o->loss_kind >= BRUTE_NDCG_EXP2 ? cumulated(item, n, p, true, INFINITY) : 0;
+    *list_loss = list_cost(o, item, n, p, ideal);
     double lambda = o->normalized ? o->lambda * (double)n : o->lambda;
     if (o->batch_scope)
         lambda *= w;
     for (size_t i = 0; i < n; i++) {
-        double g = slope(o->loss_kind, (double)item[i].rank, (double)item[i].relevant_rank, p);
+        double g = item_slope(o, &item[i], p, first, ideal);
         item[i].after = item[i].relevant ? (float)((double)item[i].y + lambda * g) : item[i].y;
     }
     rank_after(item, n);
@@ -113,6 +172,13 @@ static bool run_list(struct brute *o, struct brute_item *item, size_t n, double 
             *stalled = false;
     }
     return true;
+}
+
+static double gain_of(const struct brute *o, size_t where)
+{
+    return o->loss_kind == BRUTE_NDCG_EXP2     ? pow(2, o->grades[where]) - 1
+           : o->loss_kind == BRUTE_NDCG_LINEAR ? o->grades[where]
+                                               : 1;
 }
 
 static size_t gather(const struct brute *o, size_t first, size_t step, size_t count, struct brute_item *item,
@@ -128,6 +194,7 @@ static size_t gather(const struct brute *o, size_t first, size_t step, size_t co
         double s = (double)o->scores[where];
         item[n].y = (float)(relevant ? s - o->margin / 2 : s + o->margin / 2);
         item[n].relevant = relevant;
+        item[n].gain = !relevant ? 0 : gain_of(o, where);
         item[n].where = where;
         *p += relevant;
         n++;
@@ -185,6 +252,7 @@ void brute_vjp(const float *scores, const float *upstream, size_t n, double lamb
     struct brute_item *item = calloc(n, sizeof *item);
     for (size_t i = 0; i < n; i++) {
         item[i].y = scores[i];
+        item[i].gain = 0;
         item[i].after = (float)((double)scores[i] + lambda * (double)upstream[i]);
     }
     rank_all(item, n);

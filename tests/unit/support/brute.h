@@ -9,18 +9,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum brute_loss { BRUTE_AP, BRUTE_RECALL_LOG, BRUTE_RECALL_LOGLOG, BRUTE_RECALL_IDENTITY };
+enum brute_loss {
+    BRUTE_AP,
+    BRUTE_RECALL_LOG,
+    BRUTE_RECALL_LOGLOG,
+    BRUTE_RECALL_IDENTITY,
+    BRUTE_MRR,
+    BRUTE_NDCG_EXP2,
+    BRUTE_NDCG_LINEAR
+};
 enum brute_average { BRUTE_MACRO, BRUTE_MICRO, BRUTE_SUM };
 
 struct brute {
     /* In. */
     size_t rows, columns;
     const float *scores;   /* [rows, columns] */
-    const int8_t *targets; /* [rows, columns] */
+    const int8_t *targets; /* [rows, columns]: 1, 0, -1 */
+    const double *grades;  /* [rows, columns], looked at where a target is 1, for NDCG */
     bool lists_are_columns;
     enum brute_loss loss_kind;
     enum brute_average average;
     double lambda, margin, interclass;
+    size_t top_k; /* 0: none; not for recall */
     bool normalized, batch_scope, unit_scale;
     /* Out; the arrays are the caller's. */
     double loss;

@@ -89,21 +89,64 @@ static float put_score(struct problem *problem, struct test_random *random, size
     }
 }
 
-static void put_target(struct problem *problem, size_t i, int8_t target)
+/* A relevant item's grade that the type holds: few different ones, so that there are ties, or any. */
+static double draw_grade(const struct problem *problem, struct test_random *random, bool any)
 {
-    problem->labels[i] = target;
+    static const double reals[] = {1, 1, 0.5, 0.25, 1.5, 2, 3};
+    const bool real = problem->target_dtype == RK_FP32 || problem->target_dtype == RK_FP16 ||
+                      problem->target_dtype == RK_BF16;
+    if (problem->brute.loss_kind < BRUTE_NDCG_EXP2 || problem->target_dtype == RK_BOOL)
+        return 1;
+    if (problem->brute.loss_kind == BRUTE_NDCG_EXP2)
+        return 1 + (double)test_below(random, any ? 31 : 4);
+    if (!real)
+        return 1 + (double)test_below(random, !any                                ? 4
+                                              : problem->target_dtype == RK_INT64 ? (size_t)1 << 50
+                                              : problem->target_dtype == RK_INT32 ? INT32_MAX
+                                                                                  : 127);
+    if (!any)
+        return reals[test_below(random, sizeof reals / sizeof *reals)];
+    uint16_t half = (uint16_t)(1 + test_below(random, problem->target_dtype == RK_FP16 ? 0x7bff : 0x7f7f));
+    return problem->target_dtype == RK_FP16 ? (double)problem_fp16(half)
+           : problem->target_dtype == RK_BF16
+               ? (double)problem_bf16(half)
+               : (double)(float)ldexp(1 + test_uniform(random), (int)test_below(random, 250) - 126);
+}
+
+/* The bits of a float that has no more than a type of 16 bits holds. */
+static uint16_t half_of(double x, enum rk_dtype dtype)
+{
+    const int digits = dtype == RK_FP16 ? 10 : 7, bias = dtype == RK_FP16 ? 15 : 127,
+              sign = x < 0 ? 0x8000 : 0;
+    int exponent;
+    const double fraction = 2 * frexp(fabs(x), &exponent); /* [1, 2), or 0 */
+    exponent += bias - 1;
+    const double bits = exponent > 0 ? (fraction - 1) * ldexp(1, digits) + ldexp(exponent, digits)
+                                     : ldexp(fabs(x), bias - 1 + digits);
+    return (uint16_t)(sign | (x == 0 ? 0 : (int)bits));
+}
+
+static void put_target(struct problem *problem, size_t i, int8_t label, double grade)
+{
+    const double target = label == 1 ? grade : (double)label;
+    problem->labels[i] = label;
+    problem->grades[i] = target;
     switch (problem->target_dtype) {
     case RK_INT32:
-        ((int32_t *)problem->targets)[i] = target;
+        ((int32_t *)problem->targets)[i] = (int32_t)target;
         break;
     case RK_INT64:
-        ((int64_t *)problem->targets)[i] = target;
+        ((int64_t *)problem->targets)[i] = (int64_t)target;
         break;
     case RK_FP32:
         ((float *)problem->targets)[i] = (float)target;
         break;
+    case RK_FP16:
+    case RK_BF16:
+        ((uint16_t *)problem->targets)[i] = half_of(target, problem->target_dtype);
+        break;
     default:
-        ((int8_t *)problem->targets)[i] = target;
+        ((int8_t *)problem->targets)[i] = (int8_t)target;
         break;
     }
 }
@@ -122,6 +165,7 @@ static void draw_items(struct problem *problem, struct test_random *random)
     bool may_ignore = problem->target_dtype != RK_BOOL && problem->target_dtype != RK_UINT8;
     double ignored = may_ignore && test_below(random, 2) ? test_uniform(random) * 0.6 : 0;
     enum problem_kind kind = (enum problem_kind)test_below(random, KINDS);
+    bool any_grade = test_below(random, 3) == 0;
     double share = shares[test_below(random, sizeof shares / sizeof *shares)];
     for (size_t i = 0; i < problem->rows * problem->columns; i++) {
         float x = put_score(problem, random, i, draw_score(random, kind), kind == ANY_BITS);
@@ -131,7 +175,7 @@ static void draw_items(struct problem *problem, struct test_random *random)
         if (target == -1 && test_below(random, 2))
             x = put_score(problem, random, i, (double)NAN, false);
         problem->values[i] = x;
-        put_target(problem, i, target);
+        put_target(problem, i, target, target == 1 ? draw_grade(problem, random, any_grade) : 0);
     }
 }
 
@@ -145,7 +189,10 @@ static void draw_parameters(struct brute *o, struct test_random *random)
     static const double lambdas[] = {1e-12, 1e-3, 0.05, 0.3, 1, 1, 1, 4, 100, 1e12};
     static const double margins[] = {0, 0, 0.02, 0.1, 1, 3, 1e-7, 1e-44, 1e30};
     static const double betas[] = {0, 0, 0, 0.25, 0.5, 1};
-    o->loss_kind = (enum brute_loss)test_below(random, 4);
+    static const size_t cuts[] = {0, 0, 1, 2, 3, 10, 100, INT32_MAX};
+    o->loss_kind = (enum brute_loss)test_below(random, BRUTE_NDCG_LINEAR + 1);
+    if (o->loss_kind == BRUTE_AP || o->loss_kind >= BRUTE_MRR)
+        o->top_k = cuts[test_below(random, sizeof cuts / sizeof *cuts)];
     o->average = (enum brute_average)test_below(random, 3);
     o->lambda = pick(random, lambdas, sizeof lambdas / sizeof *lambdas);
     o->margin = pick(random, margins, sizeof margins / sizeof *margins);
@@ -159,8 +206,8 @@ static void draw_parameters(struct brute *o, struct test_random *random)
 void problem_draw(struct problem *problem, struct test_random *random, size_t lists, size_t items)
 {
     static const enum rk_dtype score_types[] = {RK_FP32, RK_FP32, RK_FP16, RK_BF16, RK_FP64};
-    static const enum rk_dtype target_types[] = {RK_INT8,  RK_INT8,  RK_BOOL, RK_UINT8,
-                                                 RK_INT32, RK_INT64, RK_FP32};
+    static const enum rk_dtype target_types[] = {RK_INT8,  RK_INT8, RK_BOOL, RK_UINT8, RK_INT32,
+                                                 RK_INT64, RK_FP32, RK_FP16, RK_BF16};
     memset(problem, 0, sizeof *problem);
     draw_parameters(&problem->brute, random);
     size_t q = 1 + test_below(random, lists), n = 1 + test_below(random, items);
@@ -173,6 +220,7 @@ void problem_draw(struct problem *problem, struct test_random *random, size_t li
     problem->targets = calloc(total, 8);
     problem->values = calloc(total, sizeof *problem->values);
     problem->labels = calloc(total, 1);
+    problem->grades = calloc(total, sizeof *problem->grades);
     problem->brute.gradient = calloc(total, sizeof(double));
     problem->brute.list_loss = calloc(q, sizeof(double));
     draw_items(problem, random);
@@ -180,6 +228,7 @@ void problem_draw(struct problem *problem, struct test_random *random, size_t li
     problem->brute.columns = problem->columns;
     problem->brute.scores = problem->values;
     problem->brute.targets = problem->labels;
+    problem->brute.grades = problem->grades;
 }
 
 void problem_free(struct problem *problem)
@@ -188,13 +237,15 @@ void problem_free(struct problem *problem)
     free(problem->targets);
     free(problem->values);
     free(problem->labels);
+    free(problem->grades);
     free(problem->brute.gradient);
     free(problem->brute.list_loss);
 }
 
 const char *problem_model(const struct problem *problem)
 {
-    return problem->brute.loss_kind == BRUTE_AP ? "ap" : "recall";
+    static const char *const models[] = {"ap", "recall", "recall", "recall", "mrr", "ndcg", "ndcg"};
+    return models[problem->brute.loss_kind];
 }
 
 void problem_fill(const struct problem *problem, struct test_call *call)
@@ -212,6 +263,10 @@ void problem_fill(const struct problem *problem, struct test_call *call)
     test_word(call, "lambda_units", o->normalized ? "normalized" : "rank");
     test_word(call, "lambda_scope", o->batch_scope ? "batch" : "list");
     test_word(call, "gradient_scale", o->unit_scale ? "unit" : "lambda");
-    if (o->loss_kind != BRUTE_AP)
+    if (o->loss_kind >= BRUTE_RECALL_LOG && o->loss_kind <= BRUTE_RECALL_IDENTITY)
         test_word(call, "weight", weights[o->loss_kind]);
+    if (o->loss_kind >= BRUTE_NDCG_EXP2)
+        test_word(call, "gain", o->loss_kind == BRUTE_NDCG_EXP2 ? "exp2" : "linear");
+    if (o->top_k)
+        test_number(call, "top_k", (double)o->top_k);
 }

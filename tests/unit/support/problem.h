@@ -12,7 +12,8 @@ struct problem {
     void *scores;   /* as sent */
     void *targets;  /* as sent */
     float *values;  /* the scores as FP32 */
-    int8_t *labels; /* the targets as bytes */
+    int8_t *labels; /* the targets as bytes: 1, 0, -1 */
+    double *grades; /* and what they say of relevant items */
     struct brute brute;
 };
 

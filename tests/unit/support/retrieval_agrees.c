@@ -51,7 +51,7 @@ void case_agrees(struct retrieval_case *c, struct rk_scratch *scratch, const str
         fail_msg("%s", err.text);
     struct oracle_reply want = oracle_run(&c->oracle);
     size_t batch = c->oracle.batch, dim = c->oracle.dim;
-    assert_true(fabs(reply.info.loss - want.loss) <= 1e-12 * fabs(want.loss));
+    assert_true(fabs(reply.info.loss - want.loss) <= 1e-12 * fabs(want.loss) + 1e-15);
     assert_int_equal(reply.info.lists, batch);
     assert_int_equal(reply.info.lists_skipped, want.skipped);
     assert_int_equal(reply.info.lists_stalled, want.stalled);

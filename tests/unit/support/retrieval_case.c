@@ -190,28 +190,38 @@ static bool is_unsigned(enum rk_dtype dtype)
     return dtype == RK_BOOL || dtype == RK_UINT8;
 }
 
-/* Targets of all pairs of the oracle's; the request has those of the items that are ranked. A tenth is
+static void store_target(enum rk_dtype dtype, double value, char *to)
+{
+    float real = (float)value;
+    int64_t whole = (int64_t)value; /* little-endian, so that its beginning is a shorter one */
+    memcpy(to, dtype == RK_FP32 ? (const void *)&real : (const void *)&whole, rk_dtype_size(dtype));
+}
+
+/* Targets of all pairs for the oracle; the request has those of the items that are ranked. A tenth is
  * ignored, and so is the own column, of which the request says something else. */
 static void make_relevance(struct retrieval_case *c, const struct retrieval_shape *shape, uint64_t *seed)
 {
     const size_t items = shape->batch + shape->refs, from = shape->references ? shape->batch : 0;
     const size_t columns = items - from, size = rk_dtype_size(shape->target);
+    const bool linear = shape->ndcg && shape->target == RK_FP32;
     int8_t *all = keep(c, shape->batch * items);
+    double *gain = keep(c, shape->batch * items * sizeof *gain);
     char *sent = keep(c, shape->batch * columns * size);
     for (size_t q = 0; q < shape->batch; q++) {
         for (size_t j = from; j < items; j++) {
             int8_t target = chance(seed, shape->relevance);
             target = chance(seed, 0.1) && !is_unsigned(shape->target) ? -1 : target;
-            int32_t wide = q == j ? (is_unsigned(shape->target) ? 1 : 7) : target;
-            float real = (float)wide;
-            int64_t widest = wide;
-            const void *from_value = shape->target == RK_FP32    ? (const void *)&real
-                                     : shape->target == RK_INT64 ? (const void *)&widest
-                                                                 : (const void *)&wide;
-            memcpy(sent + (q * columns + j - from) * size, from_value, size);
+            double grade = shape->ndcg && shape->target != RK_BOOL ? 1 + (double)case_below(seed, 4) : 1;
+            double value = target > 0 ? (linear ? grade / 2 : grade) : target;
+            value = q == j ? (shape->target == RK_BOOL ? 1 : 77) : value;
+            store_target(shape->target, value, sent + (q * columns + j - from) * size);
             all[q * items + j] = target;
+            gain[q * items + j] = linear ? grade / 2 : exp2(grade) - 1;
         }
     }
+    c->oracle.ndcg = shape->ndcg;
+    c->oracle.gain = shape->ndcg ? gain : NULL;
+    c->request.params.gain = linear ? RK_GAIN_LINEAR : RK_GAIN_EXP2;
     c->oracle.relevance = all;
     struct rk_tensor *in = c->request.in;
     in[RK_IN_LABELS] = in[RK_IN_REF_LABELS] = (struct rk_tensor){0};
@@ -266,7 +276,7 @@ void case_params(struct retrieval_case *c, bool recall)
 {
     const struct rk_params *params = &c->request.params;
     bool given = params->given & (1u << RK_PARAM_margin);
-    c->request.model = rk_model_find(recall ? "recall" : "ap");
+    c->request.model = rk_model_find(c->oracle.ndcg ? "ndcg" : recall ? "recall" : "ap");
     c->oracle.recall = recall;
     c->oracle.margin = given ? params->margin : c->oracle.normalize ? 0.1 : 0;
     c->oracle.lambda = params->lambda;

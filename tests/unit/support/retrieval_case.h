@@ -21,6 +21,7 @@ struct retrieval_shape {
     bool int32_labels;
     bool references;      /* gallery=references */
     double relevance;     /* share of relevant pairs; above 0: they come in place of labels */
+    bool ndcg;            /* grades of 1..4; with FP32 targets also halves, and a linear gain */
     enum rk_dtype target; /* of the relevance; BOOL and UINT8 have no -1 */
     enum rk_dtype dtype;  /* of what is sent */
     enum rk_dtype bank;   /* of the bank */

@@ -11,9 +11,10 @@ struct entry {
     float y;
     bool relevant;
     size_t index;
+    double gain; /* 0 of irrelevant ones */
 };
 
-/* Better first: higher score, irrelevant before relevant, lower index. */
+/* Better first: higher score, irrelevant before relevant, lower gain, lower index. */
 static int compare(const void *left, const void *right)
 {
     const struct entry *a = left, *b = right;
@@ -21,6 +22,8 @@ static int compare(const void *left, const void *right)
         return a->y > b->y ? -1 : 1;
     if (a->relevant != b->relevant)
         return a->relevant ? 1 : -1;
+    if (a->gain != b->gain)
+        return a->gain < b->gain ? -1 : 1;
     return a->index < b->index ? -1 : 1;
 }
 
@@ -96,11 +99,42 @@ static struct list list_of(const struct oracle_request *request, size_t q, const
             s += (double)unit[q * request->dim + k] * (double)unit[j * request->dim + k];
         bool relevant = relevant_to(request, q, j);
         double moved = (double)(float)s + (relevant ? -request->margin / 2 : request->margin / 2);
-        list.entry[list.n] = (struct entry){(float)moved, relevant, list.n};
+        double gain = request->gain ? request->gain[q * request->items + j] : 1;
+        list.entry[list.n] = (struct entry){(float)moved, relevant, list.n, relevant ? gain : 0};
         list.item[list.n++] = j;
         list.p += relevant;
     }
     return list;
+}
+
+static int descending(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return a > b ? -1 : a < b;
+}
+
+/* Σ G / log2(1 + rk): of the list as it is ranked, or (rk NULL) of its best order. */
+static double cumulated(const struct list *list, const size_t *rk)
+{
+    double *gain = malloc(list->n * sizeof *gain), sum = 0;
+    for (size_t i = 0; i < list->n; i++)
+        gain[rk ? rk[i] - 1 : i] = list->entry[i].gain;
+    if (!rk)
+        qsort(gain, list->n, sizeof *gain, descending);
+    for (size_t r = 0; r < list->n; r++)
+        sum += gain[r] / log2(2 + (double)r);
+    free(gain);
+    return sum;
+}
+
+/* d loss / d rk of a relevant item. */
+static double slope_at(const struct oracle_request *request, const struct list *list, size_t i, double rk,
+                       double rp, double best)
+{
+    double p = (double)list->p, l = log(1 + rk);
+    if (request->ndcg)
+        return list->entry[i].gain / best * log(2) / ((1 + rk) * (l * l));
+    return request->recall ? slope_of(request->weight, rk - rp) / p : rp / ((p * rk) * rk);
 }
 
 static void run_list(const struct oracle_request *request, size_t q, double w, struct list *list,
@@ -108,15 +142,18 @@ static void run_list(const struct oracle_request *request, size_t q, double w, s
 {
     size_t n = list->n, *rk = malloc(4 * n * sizeof *rk), *rp = rk + n, *after = rp + n, *ignored = after + n;
     rank(list->entry, n, rk, rp);
-    double p = (double)list->p, loss = 0, lambda = request->lambda * (request->rank_units ? 1 : (double)n);
+    double best = cumulated(list, NULL), p = (double)list->p;
+    double loss = request->ndcg ? 1 - cumulated(list, rk) / best : 0;
+    double lambda = request->lambda * (request->rank_units ? 1 : (double)n);
     if (request->batch_scope)
         lambda *= w;
     for (size_t i = 0; i < n; i++) {
         if (!list->entry[i].relevant)
             continue;
-        double r = (double)rk[i], x = r - (double)rp[i];
-        loss += request->recall ? value_of(request->weight, x) / p : x / r / p;
-        double g = request->recall ? slope_of(request->weight, x) / p : (double)rp[i] / ((p * r) * r);
+        double r = (double)rk[i], x = r - (double)rp[i],
+               g = slope_at(request, list, i, r, (double)rp[i], best);
+        if (!request->ndcg)
+            loss += request->recall ? value_of(request->weight, x) / p : x / r / p;
         list->entry[i].y = (float)((double)list->entry[i].y + lambda * g);
     }
     rank(list->entry, n, after, ignored);
@@ -127,7 +164,8 @@ static void run_list(const struct oracle_request *request, size_t q, double w, s
     for (size_t i = 0; i < n; i++) {
         double delta = (double)rk[i] - (double)after[i];
         jumped |= delta != 0 && !list->entry[i].relevant;
-        reply->pair[q * request->items + list->item[i]] = delta == 0 ? 0 : (double)(float)(-w * delta / divisor);
+        reply->pair[q * request->items + list->item[i]] =
+            delta == 0 ? 0 : (double)(float)(-w * delta / divisor);
     }
     reply->list_loss[q] = loss;
     reply->loss += w * loss;

@@ -19,6 +19,8 @@ struct oracle_request {
     size_t batch, items, dim; /* the first `batch` items are the queries */
     const struct oracle_item *item;
     const int8_t *relevance; /* [batch, items], 1, 0, -1; NULL: equal labels are relevant */
+    const double *gain;      /* [batch, items] of the relevance, for ndcg; NULL: 1 */
+    bool ndcg;               /* in place of ap and recall */
     bool references;         /* the queries are not ranked */
     bool recall, normalize, rank_units, batch_scope, unit_scale;
     int weight, average; /* RK_TRANSFORM_*, RK_AVERAGE_* */
