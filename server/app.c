@@ -294,6 +294,8 @@ void rk_app_refuse(struct rk_app *app)
 {
     atomic_store(&app->lifecycle.stopping, true);
     atomic_store(&app->lifecycle.ready, false);
+    if (app->banks)
+        rk_banks_refuse(app->banks);
 }
 
 void rk_app_stop(struct rk_app *app)

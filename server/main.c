@@ -14,17 +14,21 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/signals.h"
+#include "detach.h"
 #include "health.h"
 #include "http/front.h"
 #include "rankd_streams.h"
 #include "regions/regions.h"
+#include "ring/linger.h"
 
 extern char **environ;
 
 static int complain(const struct rk_err *err)
 {
+    const int status = err->status == RANKD_INVALID ? 2 : 1;
     (void)fprintf(stderr, "rankd: %s\n", err->text);
-    return err->status == RANKD_INVALID ? 2 : 1;
+    rk_detach_end((unsigned char)status);
+    return status;
 }
 
 /* While the daemon drains: a second signal ends the waiting. */
@@ -117,12 +121,15 @@ static void tell_manager_stopping(const struct rk_app *app)
 static int run(struct rk_app *app)
 {
     struct rk_err err = {0};
+    if (app->config.detach && rk_detach_begin(&err) != RANKD_OK)
+        return complain(&err);
     if (!rk_signals_start())
         (void)rk_fail(&err, RANKD_INTERNAL, "signals could not be set up");
     if (err.status != RANKD_OK || rk_app_start(app, &err) != RANKD_OK)
         return complain(&err);
     rk_http_announce(app->http, STDOUT_FILENO);
     tell_manager(app, "READY=1");
+    rk_detach_end(0);
     const int number = wait_for_stop(app);
     tell_manager_stopping(app);
     wait_for_balancers(app, number);
@@ -166,7 +173,8 @@ int main(int argc, char **argv)
         rk_config_reference(stdout);
         return 0;
     case RK_CONFIG_CHECK:
-        if (rk_http_check(&app.config, &err) != RANKD_OK || !(app.access = rk_access_new(&app.config, &err)))
+        if (rk_http_check(&app.config, &err) != RANKD_OK || rk_linger_check(&app.config, &err) != RANKD_OK ||
+            !(app.access = rk_access_new(&app.config, &err)))
             return complain(&err);
         rk_access_free(app.access);
         rk_config_print(&app.config, stdout);

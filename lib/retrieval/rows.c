@@ -28,9 +28,6 @@ struct similarity_rows {
 static size_t block_rows(size_t n_queries, size_t total)
 {
     size_t rows = RK_ROWS_BYTES / sizeof(float) / total;
-    if (rows > RK_BATCH_TILE)
-        rows = rows / RK_BATCH_TILE *
-               RK_BATCH_TILE; /* no tile of the batch is computed for a part of its rows */
     rows = rows ? rows : 1;
     return rows < n_queries ? rows : n_queries;
 }

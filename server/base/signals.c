@@ -40,6 +40,11 @@ bool rk_signals_start(void)
     return sigaction(SIGPIPE, &action, NULL) == 0;
 }
 
+void rk_signals_stop(void)
+{
+    on_signal(SIGTERM);
+}
+
 int rk_signals_wait(void)
 {
     unsigned char byte = 0;

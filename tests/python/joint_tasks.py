@@ -62,12 +62,21 @@ def documents(url, wholes, sizes, ref_sizes, options, mode):
     return [answer(crit, {name: part(value, by_row.get(name, ref_sizes)) for name, value in whole.items()}) for whole in wholes]
 
 
-def score_steps(url, scores, targets, rows, model, options):
+def score_steps(url, scores, targets, rows, model, options, weight=None, flat=False):
+    """`flat`: the rows go as lists of different lengths, each without its last items, one more from row to row."""
     crit = LOSSES[model](client=url, distributed=True, **options)
     mine = part(scores, rows).clone().requires_grad_()
-    loss = crit(mine, part(targets, rows))
+    first = sum(rows[:dist.get_rank()])
+    given = [mine, part(targets, rows)]
+    if flat:
+        given = [[row[:shortened(len(row), first + i)] for i, row in enumerate(rows_of)] for rows_of in given]
+    loss = crit(*given, weight=None if weight is None else part(weight, rows))
     loss.backward()
     return {"loss": loss.item(), "info": vars(crit.info) if crit.info else None, "scores": mine.grad}
+
+
+def shortened(columns, row):
+    return max(0, columns - row)
 
 
 def bad_step(url, where, what, bank=None):

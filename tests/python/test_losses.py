@@ -210,7 +210,7 @@ def test_a_query_ignores_items_that_bear_its_own_id(client):
 def test_the_daemon_tells_about_itself(client):
     assert client.ready()
     assert client.metadata()["name"] == "rankd" and "binary_tensor_data" in client.metadata()["extensions"]
-    assert sorted(client.models()) == ["ap", "mrr", "ndcg", "rank", "rank_vjp", "recall"]
+    assert sorted(client.models()) == ["ap", "hits", "mrr", "ndcg", "rank", "rank_vjp", "recall"]
     assert {entry["name"] for entry in client.metadata("ap")["inputs"]} >= {"scores", "targets"}
     before = client.stats("rank")[0]["inference_count"]
     client.rank([[1.0, 2.0]])

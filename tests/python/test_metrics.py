@@ -203,7 +203,7 @@ def test_embeddings_rank_the_others_and_the_references(client, monkeypatch, tile
         targets[(ids[:, None] == item_ids) & (ids[:, None] != -1)] = -1
     targets[np.arange(50), np.arange(50)] = -1
     if tiles:
-        monkeypatch.setattr(evaluation, "TILE_QUERIES", 7)
+        monkeypatch.setattr(evaluation.EmbeddingLists, "_most_queries", lambda self, client: 7)
         monkeypatch.setattr(evaluation, "TILE_BYTES", 12 * 4 * 20)  # references go through a bank
     agree(metrics.per_list(client, NAMES, **given), expected(NAMES, cosines(rows, items), targets))
     assert client.banks.list() == []
@@ -219,7 +219,7 @@ def test_queries_rank_references_or_a_bank_of_them(client, monkeypatch, tiles):
     client.loss("ap", embeddings=queries[:0], labels=labels[:0], ref_embeddings=documents, ref_labels=names, bank="documents",
                 gallery="references")
     if tiles:
-        monkeypatch.setattr(evaluation, "TILE_QUERIES", 11)
+        monkeypatch.setattr(evaluation, "TILE_WORK", 33 * 90 * 16)
         monkeypatch.setattr(evaluation, "TILE_BYTES", 1000)
     agree(metrics.per_list(client, NAMES, embeddings=queries, labels=labels, gallery="references", ref_embeddings=documents,
                            ref_labels=names), wanted)
@@ -238,7 +238,7 @@ def test_pairs_in_place_of_labels_may_be_grades(client, monkeypatch, tiles):
     wanted = grades.copy()
     wanted[np.arange(30), np.arange(30)] = -1
     if tiles:
-        monkeypatch.setattr(evaluation, "TILE_QUERIES", 4)
+        monkeypatch.setattr(evaluation.EmbeddingLists, "_most_queries", lambda self, client: 4)
     agree(metrics.per_list(client, NAMES, embeddings=rows, ref_embeddings=refs, relevance=grades),
           expected(NAMES, cosines(rows, np.concatenate([rows, refs])), wanted))
     agree(metrics.per_list(client, NAMES, embeddings=rows, ref_embeddings=refs, relevance=grades[:, 30:], gallery="references"),

@@ -316,6 +316,24 @@ def test_lists_of_scores_split_over_ranks(client, daemon, crew, average, model, 
         torch.testing.assert_close(found["scores"] / WORLD, whole.grad[start:start + rows[rank]], rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize("average", ["macro", "micro", "sum"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_weights_and_lengths_of_lists_that_are_split_over_ranks(client, daemon, crew, average, flat):
+    (scores, targets), rows = score_batch(), [4, 0, 2, 5]
+    weight = torch.arange(11) % 4 / 2  # of the ranks, one has other weights than another; some are 0
+    options = {"margin": 0.3, "margin_warmup": 0, "average": average}
+    crit, whole = APLoss(client=client, **options), scores.clone().requires_grad_()
+    lists = [[row[:max(0, 13 - i)] for i, row in enumerate(rows_of)] for rows_of in (whole, targets)]
+    loss = crit(*(lists if flat else (whole, targets)), weight=weight)
+    loss.backward()
+    for rank, found in enumerate(crew.run("joint_tasks.score_steps", daemon.url, scores, targets, rows, "ap", options, weight, flat)):
+        start = sum(rows[:rank])
+        assert found["loss"] == pytest.approx(loss.item(), rel=1e-6)
+        assert found["info"] == {**vars(crit.info), "pairs_jumped": pytest.approx(crit.info.pairs_jumped)}
+        if rows[rank]:
+            torch.testing.assert_close(found["scores"] / WORLD, whole.grad[start:start + rows[rank]], rtol=1e-5, atol=1e-9)
+
+
 def test_a_list_that_one_rank_may_not_send_is_told_to_all(daemon, crew):
     found = crew.refused("joint_tasks.bad_scores", daemon.url, 2)
     assert {one.text for one in found} == {found[0].text} and found[0].text.startswith("rank 2: ") and "5" in found[0].text
@@ -323,7 +341,8 @@ def test_a_list_that_one_rank_may_not_send_is_told_to_all(daemon, crew):
 
 @pytest.mark.parametrize("options, words", [
     ({"interclass": 0.5}, "interclass is 0.5"), ({"lambda_scope": "batch"}, "lambda_scope is 'batch'"),
-    ({"average": "micro", "bank": "x"}, "average is 'micro'"), ({"distributed": "balanced"}, "'balanced', which is for embeddings")])
+    ({"average": "micro", "bank": "x"}, "average is 'micro'"), ({"distributed": "balanced"}, "'balanced', which is for embeddings"),
+    ({"reduction": "none"}, "reduction is 'none' and distributed is set")])
 def test_what_needs_the_scores_of_other_ranks_is_refused(client, options, words):
     with pytest.raises(ValueError, match="distributed is") as told:
         APLoss(client=client, margin=0.1, **{"distributed": True, **options})

@@ -104,6 +104,12 @@ class ConnectionFailed(RankdError, ConnectionError):
     hint = "is the daemon running there? `curl URL/v2/health/live` tells; a restart is waited for up to retry_for seconds"
 
 
+class CannotStart(RankdError):
+    """No daemon of this user's own could be started, or the one that runs is not of this version."""
+
+    hint = "`python -m rankd doctor` looks at this machine; RANKD_URL names a daemon that runs elsewhere"
+
+
 class Untrusted(RankdError):
     """This machine does not trust the certificate of the daemon; nothing was sent."""
 

@@ -216,6 +216,11 @@ def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool) -> t
     return result, reason
 
 
+def _info(told: dict[str, Any]) -> LossInfo:
+    """JSON has no tuples."""
+    return LossInfo(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+
+
 def _head(answer: dict[str, Any]) -> NDArray[np.uint8]:
     text = b"\1" + json.dumps(answer).encode()
     if len(text) > _ANSWER:

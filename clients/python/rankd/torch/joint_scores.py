@@ -19,12 +19,13 @@ from .convert import loss_type
 from .gradient import PrecomputedLoss
 from .joint import JointLoss, check_settings, digest, settings
 from .learning import reason_for
+from .lists import relevant_in_lists
 from .schedule import Step
 from .team import Team
 
 _SUMMED = ("lists", "lists_skipped", "lists_stalled", "gradient_nonzero")
 _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("options", "u1", 16), ("margin", "f8"), ("loss", "f8"),
-                    ("number", "f8"), ("jumped", "f8"), ("relevant", "f8"), ("summed", "i8", len(_SUMMED))])
+                    ("number", "f8"), ("relevant", "f8"), ("jumped", "f8"), ("summed", "i8", len(_SUMMED))])
 
 
 def check(loss: JointLoss) -> None:
@@ -49,6 +50,9 @@ def check(loss: JointLoss) -> None:
 
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss over the lists of all ranks, of which this rank gives `tensors`."""
+    if "list_weight" in tensors and loss.bank is not None:
+        raise ValueError("weight is given, distributed is set, and there is a bank: the weights of the lists that have something "
+                         "to find in the bank are not known here; leave one of the three out")
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if loss.on_nan == "propagate" and _any_without_ranking(loss, team, tensors):
@@ -82,8 +86,8 @@ def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResul
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)
-    if loss.bank is None:
-        record["jumped"], record["relevant"] = result.info.pairs_jumped or 0.0, _relevant_in_valid(loss, tensors)
+    record["relevant"] = _relevant_in_valid(loss, tensors)
+    record["jumped"] = (result.info.pairs_jumped or 0.0) * float(record["relevant"][0])
     record["summed"] = [getattr(result.info, name) or 0 for name in _SUMMED]
     record["pairs"] = bool(result.loss) or bool(result.info.gradient_nonzero) or loss._has_pairs(tensors)
     return record
@@ -93,25 +97,22 @@ def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -
     """The number that the daemon divided the sum over this rank's lists by."""
     if loss.average == "sum":
         return 1.0
-    if "list_weight" in tensors:
-        relevant = _relevant(loss, tensors)
-        counts = relevant if loss.average == "micro" else (relevant > 0)
-        return float((tensors["list_weight"].detach().double() * counts.double().to(tensors["list_weight"].device)).sum())
+    weight = tensors.get("list_weight")
+    if weight is not None:
+        relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
+        counted = relevant if loss.average == "micro" else (relevant > 0).double()
+        return float((weight.detach().to("cpu", torch.float32).double() * counted).sum())
     if loss.average == "micro":
         return float((tensors["targets"] > 0).sum())
     return float(info.lists_valid)
 
 
-def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The number of relevant items of each list, [lists]."""
-    if loss.bank is not None:
-        raise ValueError("list_weight is given, distributed is set, and there is a bank: which lists are valid depends on the "
-                         "bank's items, which no answer tells; leave one of the three out")
-    relevant = (tensors["targets"] > 0).long()
-    if "offsets" not in tensors:
-        return relevant.sum(loss.options["axis"])
-    sums = torch.cat([relevant.new_zeros(1), relevant.cumsum(0)])
-    return sums[tensors["offsets"].to(sums.device)].diff()
+def _relevant_in_valid(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> float:
+    """The number of relevant items of the batch, in the lists that are not skipped for their weight."""
+    if "list_weight" not in tensors:
+        return float((tensors["targets"] > 0).sum())
+    relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets"))
+    return float((relevant * (tensors["list_weight"] > 0).to(relevant.device)).sum())
 
 
 def _check_margins(margins: NDArray[Any]) -> None:
@@ -121,20 +122,10 @@ def _check_margins(margins: NDArray[Any]) -> None:
                          "are not at the same step; load the state of the loss on every rank")
 
 
-def _relevant_in_valid(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> float:
-    """The number of relevant items of the lists that are not skipped."""
-    relevant = _relevant(loss, tensors)
-    weight = tensors.get("list_weight")
-    return float((relevant if weight is None else relevant * (weight > 0).to(relevant.device)).sum())
-
-
 def _job_info(info: LossInfo, records: NDArray[Any]) -> LossInfo:
-    """The numbers of the whole job; those of the bank are this rank's. With a bank it is not known how many items are
-    relevant, and so not how many of them were jumped."""
-    sums = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
+    """The numbers of the whole job; those of the bank are this rank's. `pairs_jumped` is per relevant item: the mean of the
+    ranks, each weighted with the relevant items of its batch."""
+    told: dict[str, Any] = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
     relevant = float(records["relevant"].sum())
-    jumped = None if info.bank_items is not None else 0.0
-    if relevant:
-        jumped = float((records["jumped"] * records["relevant"]).sum() / relevant)
-    return dataclasses.replace(info, pairs_jumped=None if info.pairs_jumped is None else jumped,
-                               **{name: total for name, total in sums.items() if getattr(info, name) is not None})
+    told["pairs_jumped"] = float(records["jumped"].sum()) / relevant if relevant else 0.0
+    return dataclasses.replace(info, **{name: value for name, value in told.items() if getattr(info, name) is not None})

@@ -27,7 +27,8 @@ from .tracing import untraced
 from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
-_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets", "list_weight")  # may be None
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
+             "list_weight")  # what may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
@@ -171,8 +172,8 @@ class RankLoss(nn.Module):
         """The shape of what the loss gives back."""
         return ()
 
-    def _options(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Arguments of the client beside the tensors."""
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the client beside the inputs."""
         return self.options
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -270,6 +271,9 @@ class _ScoresLoss(RankLoss):
             raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
         self.reduction = reduction
         self.valid: torch.Tensor | None = None
+        if reduction == "none" and self.team is not None:
+            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
+                             "one of the two out")
         self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
@@ -307,8 +311,8 @@ class _ScoresLoss(RankLoss):
     def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
         return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
 
-    def _options(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {**self.options, "axis": None, "interclass": None} if "offsets" in tensors else self.options
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {**self.options, "axis": None, "interclass": None} if "offsets" in inputs else self.options
 
     def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         if result.list_loss is None:
