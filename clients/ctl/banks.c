@@ -141,7 +141,7 @@ static int ask_banks(const struct ctl *ctl, const struct verb *verb, const char 
     if (!answer) {
         status = rankd_ctl_fail(1, "%s", rankd_ctl_http_why(http));
     } else if (verb->print && !ctl->json[0] && !rankd_ctl_http_is_list(answer)) {
-        status = rankd_ctl_fail(1, "%s%s did not answer with a list", ctl->url, path);
+        status = rankd_ctl_fail(1, "%s%s did not answer with a list", rankd_ctl_http_url(http), path);
     } else if (verb->print && !ctl->json[0]) {
         verb->print(answer);
     } else if (verb->done && !ctl->json[0]) {
