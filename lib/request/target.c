@@ -30,6 +30,19 @@ const char *rk_target_may_be(enum rk_target_rule rule, enum rk_dtype dtype)
     return may[dtype == RK_BOOL ? RK_TARGET_BINARY : rule][dtype != RK_BOOL && dtype != RK_UINT8];
 }
 
+/* Bytes above 127 would look negative. */
+bool rk_targets_are_bytes(enum rk_dtype dtype, enum rk_target_rule rule)
+{
+    return rk_dtype_size(dtype) == 1 && !(dtype == RK_UINT8 && rule == RK_TARGET_REAL);
+}
+
+int8_t rk_targets_most(enum rk_dtype dtype, enum rk_target_rule rule)
+{
+    static const int8_t most[] = {
+        [RK_TARGET_BINARY] = 1, [RK_TARGET_GRADE] = RK_GRADE_MAX, [RK_TARGET_REAL] = INT8_MAX};
+    return most[dtype == RK_BOOL ? RK_TARGET_BINARY : rule];
+}
+
 /* Vectors by hand, because a compiler makes none of such loops by itself. A comparison that holds is -1 in
  * its lane. */
 enum { BYTES = 16, WORDS = 4 /* lanes */, BLOCK = 256 /* elements, a multiple of both */ };
@@ -47,13 +60,13 @@ typedef int8_t narrow_words __attribute__((vector_size(WORDS)));
 #define NARROW_LOOP(lanes, narrow, relevant, ignored)                                                        \
     for (size_t i = 0; i < n; i += sizeof(narrow)) {                                                         \
         lanes x;                                                                                             \
-        memcpy(&x, from + i, sizeof x);                                                                      \
+        memcpy(&x, from + i * (sizeof x / sizeof(narrow)), sizeof x);                                        \
         narrow value = __builtin_convertvector(                                                              \
             ((ignored) - (relevant)) | (~((relevant) | (ignored) | (x == 0)) & RK_TARGET_BAD), narrow);      \
         memcpy(out + i, &value, sizeof value);                                                               \
     }
-#define NARROW(name, type, lanes, narrow, whole, finite, ignored)                                            \
-    static void narrow_##name(const type *from, enum rk_target_rule rule, size_t n, int8_t *out)             \
+#define NARROW(name, lanes, narrow, whole, finite, ignored)                                                  \
+    static void narrow_##name(const char *from, enum rk_target_rule rule, size_t n, int8_t *out)             \
     {                                                                                                        \
         if (rule == RK_TARGET_BINARY)                                                                        \
             NARROW_LOOP(lanes, narrow, x == 1, ignored)                                                      \
@@ -62,80 +75,81 @@ typedef int8_t narrow_words __attribute__((vector_size(WORDS)));
         else                                                                                                 \
             NARROW_LOOP(lanes, narrow, (x > 0) & (finite), ignored)                                          \
     }
-NARROW(i8, int8_t, i8_lanes, narrow_bytes, -1, -1, x == -1)
-NARROW(u8, uint8_t, u8_lanes, narrow_bytes, -1, -1, x != x)
-NARROW(i32, int32_t, i32_lanes, narrow_words, -1, -1, x == -1)
+NARROW(i8, i8_lanes, narrow_bytes, -1, -1, x == -1)
+NARROW(u8, u8_lanes, narrow_bytes, -1, -1, x != x)
+NARROW(i32, i32_lanes, narrow_words, -1, -1, x == -1)
 /* Adding 2^23 to a number from 1 to 31 leaves no room for a fraction. */
-NARROW(f32, float, f32_lanes, narrow_words, (x + 0x1p23f) - 0x1p23f == x, x <= FLT_MAX, x == -1)
-
-union target_block {
-    int8_t i8[BLOCK];
-    uint8_t u8[BLOCK];
-    int32_t i32[BLOCK];
-    float f32[BLOCK];
-};
+NARROW(f32, f32_lanes, narrow_words, (x + 0x1p23f) - 0x1p23f == x, x <= FLT_MAX, x == -1)
 
 /* What does not fit 32 bits goes to their ends, where it means the same. */
-static void saturate(const char *at, size_t n, int32_t *out)
+static void saturate(const char *at, size_t n, char *out)
 {
     for (size_t i = 0; i < n; i++) {
         int64_t x;
         memcpy(&x, at + i * sizeof x, sizeof x);
-        out[i] = x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+        const int32_t narrow = x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+        memcpy(out + i * sizeof narrow, &narrow, sizeof narrow);
     }
 }
 
-static void widen(const char *at, enum rk_dtype dtype, size_t n, float *out)
+static void widen(const char *at, enum rk_dtype dtype, size_t n, char *out)
 {
     for (size_t i = 0; i < n; i++) {
         uint16_t half;
         memcpy(&half, at + i * sizeof half, sizeof half);
-        out[i] = dtype == RK_FP16 ? rk_float_of_fp16(half) : rk_float_of_bf16(half);
+        const float wide = dtype == RK_FP16 ? rk_float_of_fp16(half) : rk_float_of_bf16(half);
+        memcpy(out + i * sizeof wide, &wide, sizeof wide);
     }
 }
 
-/* Up to BLOCK elements; zeros behind them make the last vector whole. */
-static void narrow_block(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
+/* Elements of 1 or 4 bytes, a multiple of BYTES of them. */
+static void narrow_lanes(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
 {
-    union target_block block;
-    const size_t bytes = (n + BYTES - 1) / BYTES * BYTES, size = rk_dtype_size(dtype);
-    if (n < BLOCK)
-        memset(&block, 0, bytes * (size == 1 ? 1 : sizeof(int32_t)));
-    if (dtype == RK_INT64)
-        saturate(at, n, block.i32);
-    else if (dtype == RK_FP16 || dtype == RK_BF16)
-        widen(at, dtype, n, block.f32);
-    else
-        memcpy(&block, at, n * size);
     switch (dtype) {
     case RK_INT8:
-        narrow_i8(block.i8, rule, bytes, out);
+        narrow_i8(at, rule, n, out);
         break;
     case RK_INT32:
     case RK_INT64:
-        narrow_i32(block.i32, rule, bytes, out);
+        narrow_i32(at, rule, n, out);
         break;
     case RK_FP32:
     case RK_FP16:
     case RK_BF16:
-        narrow_f32(block.f32, rule, bytes, out);
+        narrow_f32(at, rule, n, out);
         break;
     default:
-        narrow_u8(block.u8, dtype == RK_BOOL ? RK_TARGET_BINARY : rule, bytes, out);
+        narrow_u8(at, dtype == RK_BOOL ? RK_TARGET_BINARY : rule, n, out);
         break;
     }
+}
+
+/* Up to BLOCK elements by way of memory, where they get the size and number that vectors need. */
+static void narrow_block(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
+{
+    char block[BLOCK * sizeof(int32_t)] = {0};
+    if (dtype == RK_INT64)
+        saturate(at, n, block);
+    else if (dtype == RK_FP16 || dtype == RK_BF16)
+        widen(at, dtype, n, block);
+    else
+        memcpy(block, at, n * rk_dtype_size(dtype));
+    narrow_lanes(block, dtype, rule, (n + BYTES - 1) / BYTES * BYTES, out);
 }
 
 void rk_targets_narrow(const void *targets, enum rk_dtype dtype, enum rk_target_rule rule, size_t n,
                        int8_t *out)
 {
     const char *at = targets;
-    const size_t size = rk_dtype_size(dtype);
-    int8_t last[BLOCK];
-    for (; n >= BLOCK; n -= BLOCK, at += BLOCK * size, out += BLOCK)
-        narrow_block(at, dtype, rule, BLOCK, out);
-    narrow_block(at, dtype, rule, n, last);
-    memcpy(out, last, n);
+    const size_t size = rk_dtype_size(dtype),
+                 whole = size == 1 || size == sizeof(int32_t) ? n - n % BYTES : 0;
+    int8_t narrow[BLOCK];
+    narrow_lanes(at, dtype, rule, whole, out);
+    for (size_t i = whole, here; i < n; i += here) {
+        here = n - i < BLOCK ? n - i : BLOCK;
+        narrow_block(at + i * size, dtype, rule, here, narrow);
+        memcpy(out + i, narrow, here);
+    }
 }
 
 /* Element i as a number, exact but for INT64 beyond 2^53. */
