@@ -3,7 +3,6 @@
 
 #include <float.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -152,43 +151,45 @@ void rk_targets_narrow(const void *targets, enum rk_dtype dtype, enum rk_target_
     }
 }
 
-/* Element i as a number, exact but for INT64 beyond 2^53. */
-static double value_at(const void *targets, enum rk_dtype dtype, size_t i)
+/* At `at`, of any alignment. */
+#define READ(type, x)                                                                                        \
+    type x;                                                                                                  \
+    memcpy(&(x), at, sizeof(x))
+
+/* An element as a number, exact but for INT64 beyond 2^53. */
+static double value_at(const void *at, enum rk_dtype dtype)
 {
-    const char *at = (const char *)targets + i * rk_dtype_size(dtype);
-    union {
-        int8_t i8;
-        uint8_t u8;
-        int32_t i32;
-        int64_t i64;
-        uint16_t half;
-        float f32;
-    } x;
-    memcpy(&x, at, rk_dtype_size(dtype));
+    READ(uint8_t, byte);
     switch (dtype) {
     case RK_INT8:
-        return x.i8;
-    case RK_INT32:
-        return x.i32;
-    case RK_INT64:
-        return (double)x.i64;
-    case RK_FP32:
-        return (double)x.f32;
+        return (int8_t)byte;
+    case RK_INT32: {
+        READ(int32_t, whole);
+        return whole;
+    }
+    case RK_INT64: {
+        READ(int64_t, whole);
+        return (double)whole;
+    }
+    case RK_FP32: {
+        READ(float, real);
+        return (double)real;
+    }
     case RK_FP16:
-        return (double)rk_float_of_fp16(x.half);
-    case RK_BF16:
-        return (double)rk_float_of_bf16(x.half);
+    case RK_BF16: {
+        READ(uint16_t, half);
+        return (double)(dtype == RK_FP16 ? rk_float_of_fp16(half) : rk_float_of_bf16(half));
+    }
     default:
-        return x.u8;
+        return byte;
     }
 }
 
-static void value_text(const void *targets, enum rk_dtype dtype, size_t i, char value[RK_NUMBER_TEXT])
+static void value_text(const void *at, enum rk_dtype dtype, char value[RK_NUMBER_TEXT])
 {
-    const double x = value_at(targets, dtype, i);
+    const double x = value_at(at, dtype);
     if (dtype == RK_INT64) { /* every digit */
-        int64_t whole;
-        memcpy(&whole, (const char *)targets + i * sizeof whole, sizeof whole);
+        READ(int64_t, whole);
         (void)snprintf(value, RK_NUMBER_TEXT, "%" PRId64, whole);
     } else if (dtype == RK_FP32 || dtype == RK_FP16 || dtype == RK_BF16) {
         rk_float_text((float)x, value);
@@ -208,7 +209,7 @@ bool rk_targets_first_bad(const void *targets, enum rk_dtype dtype, enum rk_targ
         if (!bad)
             continue;
         *at = from + (size_t)(bad - narrow);
-        value_text(targets, dtype, *at, value);
+        value_text((const char *)targets + *at * rk_dtype_size(dtype), dtype, value);
         return true;
     }
     return false;
@@ -216,8 +217,11 @@ bool rk_targets_first_bad(const void *targets, enum rk_dtype dtype, enum rk_targ
 
 double rk_grade_at(const struct rk_grades *grades, enum rk_target_rule rule, size_t i)
 {
-    const double grade =
-        grades->first ? value_at((const char *)grades->first + i * grades->stride, grades->dtype, 0) : 1.0;
-    const bool whole = rule != RK_TARGET_GRADE || (grade <= RK_GRADE_MAX && grade == floor(grade));
-    return grade > 0 && isfinite(grade) && whole ? grade : 1.0;
+    if (!grades->first)
+        return 1.0;
+    const double grade = value_at((const char *)grades->first + i * grades->stride, grades->dtype),
+                 most = rule == RK_TARGET_GRADE ? RK_GRADE_MAX : DBL_MAX;
+    if (!(grade > 0 && grade <= most))
+        return 1.0;
+    return rule != RK_TARGET_GRADE || grade == (double)(int)grade ? grade : 1.0;
 }
