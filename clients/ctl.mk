@@ -8,7 +8,7 @@ $(BUILD)/librankctl.a: $(call objects,$(ctl_src))
 	@rm -f $@
 	$(AR) rcs $@ $^
 $(BUILD)/rankctl: $(BUILD)/obj/clients/ctl/main.o $(BUILD)/librankctl.a $(BUILD)/librankd.a
-	$(link) $^ -Wl,--as-needed -lcurl -ljansson -lm -o $@
+	$(link) $^ -Wl,--as-needed -lcurl -ljansson -lz -lm -o $@
 
 .PHONY: install-ctl
 all: $(BUILD)/rankctl

@@ -36,14 +36,16 @@ SEES = {"proto": set(), "lib": {"proto"}, "server": {"lib", "proto"}, "clients":
 SEARCH = ["proto", "lib", "server", "clients/c", "clients/ctl", "deploy/gen", "tests", "tests/gpu/emulator"]
 # Within a folder, its files by stem, lowest first. What stands in one set does not see each other.
 FILES = {
-    "clients/c": ["rankd", {"arena", "clock", "error", "names", "http_memory", "transport"}, {"error_body", "request"},
+    "clients/c": ["rankd", {"arena", "clock", "error", "names", "http_memory", "reply_numbers", "transport"}, {"error_body", "request"},
                   "http_json", "http_internal", "http_transfer", "http",
                   "ring_internal", {"ring_memory", "ring_encode", "ring_answer"}, "ring_wait", {"ring_request", "ring_control"},
                   "ring", "client"],
     "clients/python/rankd": [{"_names", "errors"}, {"answers", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
-                             {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__"],
-    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "schedule", "state", "tracing", "warn"},
-                                   {"learning", "memory"}, {"losses", "ranking"}, "checkpoint", "__init__"],
+                             {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__", "evaluation", "metrics"],
+    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "schedule", "state", "tracing",
+                                    "warn"},
+                                   {"learning", "memory", "shards", "team"}, "joint", {"balanced", "joint_scores"}, {"losses", "ranking"}, "graded",
+                                   "checkpoint", "__init__"],
 }
 MOST_LINES = 500
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")

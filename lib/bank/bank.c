@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "bank/kind.h"
+#include "bank/versions.h"
 #include "bank/window.h"
 
 /* A view with what it holds. */
@@ -34,49 +35,9 @@ struct rk_bank {
     struct rk_bank_position now;
     struct holder *current;
     size_t reserved; /* items that room was made for and that are not appended yet */
+    size_t reservations;
+    struct rk_versions versions; /* up to `now`, of this generation */
 };
-
-/* --- shapes --- */
-
-static enum rankd_status check_fields(const struct rk_bank_shape *shape, struct rk_err *err)
-{
-    for (const struct rk_bank_field *field = shape->kind->field; field->name; field++) {
-        size_t value = rk_bank_field_count(field, shape);
-        if (field->type == RK_BANK_FIELD_COUNT && (value < field->min || value > field->max))
-            return rk_fail(err, RANKD_INVALID, "%s of the bank is %zu; it must be from %zu to %zu",
-                           field->name, value, field->min, field->max);
-    }
-    return RANKD_OK;
-}
-
-enum rankd_status rk_bank_shape_check(const struct rk_bank_shape *shape, struct rk_err *err)
-{
-    size_t bytes;
-    if (check_fields(shape, err) != RANKD_OK)
-        return err->status;
-    if (shape->capacity == 0 || shape->capacity > 0x3fffffff)
-        return rk_fail(err, RANKD_INVALID, "capacity of the bank is %zu; it must be from 1 to 1073741823",
-                       shape->capacity);
-    if (!(shape->kind->dtypes & RK_BANK_DTYPE(shape->dtype)))
-        return rk_fail(err, RANKD_INVALID, "datatype of the bank is %s; it must be %s",
-                       rk_dtype_name(shape->dtype), shape->kind->dtypes_text);
-    if (__builtin_mul_overflow(shape->capacity, rk_batch_item_bytes(shape), &bytes) || bytes > SIZE_MAX / 8)
-        return rk_fail(err, RANKD_INVALID, "a bank of %zu items of %zu bytes is more than can be addressed",
-                       shape->capacity, rk_batch_item_bytes(shape));
-    return RANKD_OK;
-}
-
-/* Items kept beyond the capacity. */
-static size_t slack_of(const struct rk_bank_shape *shape)
-{
-    return shape->capacity / 4 + rk_chunk_items(shape);
-}
-
-size_t rk_bank_shape_bytes(const struct rk_bank_shape *shape)
-{
-    size_t room = rk_chunk_items(shape);
-    return ((shape->capacity + slack_of(shape)) / room + 2) * rk_chunk_bytes(shape, room);
-}
 
 /* --- views --- */
 
@@ -138,6 +99,25 @@ static void holder_fill(const struct rk_bank *bank, struct holder *holder, struc
     bank->shape.kind->show(&bank->shape, holder->views, holder->chunks, view);
 }
 
+/* Fills a new holder with those items of another one that come from sequence number `start` on. */
+static void holder_narrow(const struct rk_bank *bank, struct holder *holder, const struct holder *whole,
+                          uint64_t start)
+{
+    struct rk_bank_snapshot *view = &holder->view;
+    for (size_t i = 0; i < whole->chunks; i++) {
+        const struct held_chunk *held = &whole->held[i];
+        const uint64_t first = held->chunk->first + held->first;
+        const uint64_t skip = start > first ? start - first : 0;
+        if (skip < held->items)
+            holder_add(bank, holder, held->chunk, held->first + (size_t)skip, held->items - (size_t)skip);
+    }
+    holder->end = whole->end;
+    view->holds = whole->view.holds;
+    view->version = whole->view.version;
+    view->generation = whole->view.generation;
+    bank->shape.kind->show(&bank->shape, holder->views, holder->chunks, view);
+}
+
 static uint64_t window_start(const struct rk_bank *bank, uint64_t end)
 {
     return rk_window_start(bank->base, bank->shape.capacity, end);
@@ -186,6 +166,37 @@ struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot 
     return (struct rk_bank_position){view->generation, view->version, holder_of(view)->end};
 }
 
+/* Where the items of versions after `version` begin; false if that is not known any more. The lock is held.
+ */
+static bool start_after(const struct rk_bank *bank, uint64_t version, const struct holder *holder,
+                        uint64_t *start)
+{
+    const uint64_t from = holder->end - holder->view.items;
+    const struct rk_version *known = rk_versions_find(&bank->versions, version);
+    const struct rk_version *oldest_known = rk_versions_at(&bank->versions, 0);
+    *start = known && known->end > from ? known->end : from;
+    return known || (version < oldest_known->version && from >= oldest_known->end);
+}
+
+const struct rk_bank_snapshot *rk_bank_hold_newer(struct rk_bank *bank, const struct rk_bank_snapshot *view,
+                                                  uint64_t versions)
+{
+    struct holder *part = NULL;
+    const struct holder *whole = holder_of(view);
+    const struct rk_bank_position point = rk_bank_snapshot_position(view);
+    uint64_t start = whole->end;
+    pthread_mutex_lock(&bank->lock);
+    bool there = versions == 0 || versions > point.version ||
+                 (point.generation == bank->now.generation &&
+                  start_after(bank, point.version - versions, whole, &start));
+    if (versions > point.version)
+        start = whole->end - view->items;
+    if (there && (part = holder_new(bank, whole->chunks)))
+        holder_narrow(bank, part, whole, start);
+    pthread_mutex_unlock(&bank->lock);
+    return part ? &part->view : NULL;
+}
+
 size_t rk_bank_snapshot_chunks(const struct rk_bank_snapshot *view)
 {
     return holder_of(view)->chunks;
@@ -215,10 +226,12 @@ struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape)
     bank->now = (struct rk_bank_position){.generation = 1};
     bank->whole = true;
     bank->current = holder_new(bank, 0);
-    if (!bank->current) {
+    if (!bank->current || !rk_versions_reserve(&bank->versions, 1)) {
+        holder_drop(bank->current);
         free(bank);
         return NULL;
     }
+    rk_versions_push(&bank->versions, 0, 0);
     holder_fill(bank, bank->current, bank->now, 0);
     pthread_mutex_init(&bank->lock, NULL);
     return bank;
@@ -239,6 +252,7 @@ void rk_bank_free(struct rk_bank *bank)
     holder_drop(bank->current);
     if (bank->chunks)
         drop_chunks(bank, bank->chunks);
+    rk_versions_free(&bank->versions);
     free((void *)bank->chunk);
     pthread_mutex_destroy(&bank->lock);
     free(bank);
@@ -275,7 +289,7 @@ static bool make_room(struct rk_bank *bank, size_t items)
 /* Chunks whose items all lie before the window and its slack. */
 static void evict(struct rk_bank *bank)
 {
-    uint64_t keep = bank->shape.capacity + slack_of(&bank->shape);
+    uint64_t keep = bank->shape.capacity + rk_chunk_slack(&bank->shape);
     uint64_t from = bank->now.end > keep ? bank->now.end - keep : 0;
     size_t gone = 0;
     while (gone + 1 < bank->chunks && bank->chunk[gone]->first + bank->chunk[gone]->room <= from)
@@ -295,9 +309,11 @@ struct rk_bank_reservation *rk_bank_reserve(struct rk_bank *bank, size_t items, 
     pthread_mutex_lock(&bank->lock);
     size_t before = bank->chunks;
     struct holder *holder = NULL;
-    if (room && make_room(bank, bank->reserved + items) && (holder = holder_new(bank, bank->chunks))) {
+    if (room && rk_versions_reserve(&bank->versions, bank->reservations + 1) &&
+        make_room(bank, bank->reserved + items) && (holder = holder_new(bank, bank->chunks))) {
         *room = (struct rk_bank_reservation){holder, items};
         bank->reserved += items;
+        bank->reservations++;
     } else {
         while (bank->chunks > before)
             rk_chunk_drop(bank->chunk[--bank->chunks]);
@@ -316,6 +332,7 @@ void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_reservation *room)
         return;
     pthread_mutex_lock(&bank->lock);
     bank->reserved -= room->items;
+    bank->reservations--;
     pthread_mutex_unlock(&bank->lock);
     holder_drop(room->holder);
     free(room);
@@ -341,8 +358,10 @@ void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch,
     pthread_mutex_lock(&bank->lock);
     fill_chunks(bank, batch);
     bank->reserved -= room->items;
+    bank->reservations--;
     bank->now.end += batch->items;
     bank->now.version = version;
+    rk_versions_push(&bank->versions, version, bank->now.end);
     evict(bank);
     holder_fill(bank, room->holder, bank->now, window_start(bank, bank->now.end));
     struct holder *old = bank->current;
@@ -368,7 +387,10 @@ void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_position point,
     pthread_mutex_lock(&bank->lock);
     if (bank->chunks)
         drop_chunks(bank, bank->chunks);
+    bank->reservations--;
     bank->now = point;
+    rk_versions_clear(&bank->versions);
+    rk_versions_push(&bank->versions, point.version, point.end);
     bank->base = point.end;
     bank->whole = whole || point.end == 0;
     holder_fill(bank, room->holder, point, point.end);

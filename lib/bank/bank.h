@@ -12,6 +12,7 @@
 #define RK_BANK_H
 
 #include "bank/batch.h"
+#include "bank/versions.h"
 #include "request/bank_view.h"
 
 struct rk_bank;
@@ -45,6 +46,13 @@ const struct rk_bank_snapshot *rk_bank_hold(struct rk_bank *bank);
 const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_position point);
 void rk_bank_release(const struct rk_bank_snapshot *view);
 struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot *view);
+
+/* Of a view that is held, the items of its newest `versions` versions (at most RK_VERSIONS_MOST / 2), as a
+ * view of its own under the same version, to be released as well. 0: none of them. An item that came back in
+ * a journal that was written anew counts as of the version at which that happened. NULL: memory is short, or
+ * so long ago is not known any more. Any thread. */
+const struct rk_bank_snapshot *rk_bank_hold_newer(struct rk_bank *bank, const struct rk_bank_snapshot *view,
+                                                  uint64_t versions);
 
 /* A view that is held, in pieces, oldest first: how many there are, and a copy of one (none is empty), which
  * is the caller's: rk_batch_free(). `shape` is the bank's. RANKD_OVERLOADED: out of memory. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Health, what the server is, the list of models, metrics. */
+#include <stdio.h>
+
 #include "api/answer.h"
 #include "api/api.h"
 #include "api/route.h"
@@ -47,6 +49,7 @@ enum rankd_status rk_api_server(const struct rk_api_env *env, const struct rk_ca
     static const char *const extensions[] = {"binary_tensor_data", "statistics", "parameters",
                                              "model_configuration", "banks"};
     struct rk_text out = {0};
+    char instance[17];
     rk_json_open(&out, NULL, '{');
     rk_json_text(&out, "name", "rankd");
     rk_json_text(&out, "version", RK_VERSION);
@@ -58,6 +61,8 @@ enum rankd_status rk_api_server(const struct rk_api_env *env, const struct rk_ca
     if (env->regions && env->device)
         rk_json_text(&out, NULL, "cuda_shared_memory");
     rk_json_close(&out, ']');
+    (void)snprintf(instance, sizeof instance, "%016llx", (unsigned long long)env->lifecycle->instance);
+    rk_json_text(&out, "instance", instance);
     rk_json_uint(&out, "uptime_ms", (rk_now_ns() - env->lifecycle->started_ns) / 1000000);
     if (env->device) {
         rk_json_open(&out, "device", '{');

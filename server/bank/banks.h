@@ -89,7 +89,8 @@ struct rk_bank_transaction {
     struct rk_bank_waiter waiter; /* set by the caller before begin */
     struct rk_durable_bank *bank;
     const struct rk_bank_snapshot *view;
-    struct rk_append append; /* its id is that of this request's batch */
+    const struct rk_bank_snapshot *part; /* what is ranked of it; NULL: all */
+    struct rk_append append;             /* its id is that of this request's batch */
     uint64_t deadline_ns;
     size_t copied; /* bytes of the request's tensors, as sent, that were copied for the append */
     bool running;  /* the id is entered as running */
@@ -97,7 +98,8 @@ struct rk_bank_transaction {
     struct rk_bank_transaction *next; /* the bank's, while it waits for the original */
 };
 
-/* If the request names a bank: finds it, holds the version to read and sets request->bank_snapshot. Otherwise
+/* If the request names a bank: finds it, holds the version to read and sets request->bank_snapshot and
+ * bank_whole. Otherwise
  * *use stays empty. *later: an original of the same batch_id still runs; the request waits, nothing of it may
  * be touched any more, and when it is woken (at the latest about a second behind deadline_ns) begin is called
  * again. RANKD_NOT_FOUND, RANKD_CONFLICT, RANKD_DEADLINE, RANKD_INTERNAL (the bank could not be read back).

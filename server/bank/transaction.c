@@ -74,6 +74,23 @@ static enum rankd_status begin_locked(struct rk_bank_transaction *transaction,
     return RANKD_OK;
 }
 
+/* What the request ranks of the version. */
+static enum rankd_status narrow(struct rk_bank_transaction *transaction, const struct rk_params *params,
+                                struct rk_err *err)
+{
+    if (params->bank_read && params->bank_max_age == 0)
+        return RANKD_OK;
+    transaction->part = rk_bank_hold_newer(transaction->bank->memory, transaction->view,
+                                           params->bank_read ? params->bank_max_age : 0);
+    if (transaction->part)
+        return RANKD_OK;
+    return rk_fail(
+        err, RANKD_OVERLOADED,
+        "the items of the newest %llu versions of bank \"%s\" can't be told from the others now; try "
+        "again after a while",
+        (unsigned long long)params->bank_max_age, transaction->bank->name);
+}
+
 enum rankd_status rk_bank_transaction_begin(struct rk_banks *banks, struct rk_request *request,
                                             uint64_t deadline_ns, struct rk_bank_transaction *transaction,
                                             bool *later, struct rk_err *err)
@@ -91,6 +108,8 @@ enum rankd_status rk_bank_transaction_begin(struct rk_banks *banks, struct rk_re
     enum rankd_status status = begin_locked(transaction, request, later, err);
     if (status == RANKD_OK && !*later && !transaction->view)
         transaction->view = rk_bank_hold(bank->memory);
+    if (status == RANKD_OK && !*later)
+        status = narrow(transaction, &request->params, err);
     pthread_mutex_unlock(&bank->lock);
     if (*later)
         return RANKD_OK;
@@ -98,7 +117,8 @@ enum rankd_status rk_bank_transaction_begin(struct rk_banks *banks, struct rk_re
         rk_bank_transaction_end(transaction);
         return status;
     }
-    request->bank_snapshot = transaction->view;
+    request->bank_snapshot = transaction->part ? transaction->part : transaction->view;
+    request->bank_whole = transaction->view;
     return RANKD_OK;
 }
 
@@ -181,6 +201,8 @@ void rk_bank_transaction_end(struct rk_bank_transaction *transaction)
         return;
     if (transaction->view)
         rk_bank_release(transaction->view);
+    if (transaction->part)
+        rk_bank_release(transaction->part);
     rk_batch_free(&transaction->append.batch);
     if (transaction->running) {
         pthread_mutex_lock(&bank->lock);

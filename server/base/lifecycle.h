@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct rk_lifecycle {
+    uint64_t instance;          /* random for each start; the same for all transports */
     uint64_t started_ns;        /* CLOCK_MONOTONIC */
     double started_unix;        /* the same moment, seconds since 1970 */
     atomic_bool ready;          /* all components are up and no stop was asked for: /v2/health/ready */
@@ -15,7 +16,7 @@ struct rk_lifecycle {
     atomic_bool force_shutdown; /* a second SIGTERM: nobody waits for running requests any more */
 };
 
-/* Sets both times to now. */
+/* Sets both times to now and draws `instance`. */
 void rk_lifecycle_begin(struct rk_lifecycle *lifecycle);
 
 /* Why no requests are taken: "starting" or "shutting down"; NULL while they are. */

@@ -73,7 +73,7 @@ static enum rk_infer_state finish(struct rk_request *request, struct rk_infer_me
         rk_bank_transaction_count(&meta->transaction, &reply->info);
     (void)atomic_fetch_add_explicit(&meta->copied, meta->transaction.copied, memory_order_relaxed);
     rk_bank_transaction_end(&meta->transaction);
-    request->bank_snapshot = NULL;
+    request->bank_snapshot = request->bank_whole = NULL;
     err->status = status;
     return RK_INFER_DONE;
 }

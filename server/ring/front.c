@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -254,7 +253,6 @@ static enum rankd_status prepare(struct rk_front *front, struct rk_err *err)
     char note[160];
     front->own_uid = geteuid();
     front->spinner_limit = spinner_limit();
-    (void)!getrandom(&front->daemon_id, sizeof front->daemon_id, 0);
     front->quota = rk_quota_new(&limits);
     front->worker.scratch = rk_scratch_new(0);
     if (front->quota == NULL || front->worker.scratch == NULL)

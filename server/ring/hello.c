@@ -43,8 +43,8 @@ static enum rankd_status open_segment(struct rk_peer *peer, const struct rankd_h
     peer->jobs = calloc(peer->job_count, sizeof *peer->jobs);
     if (peer->jobs == NULL)
         rk_fail(err, RANKD_OVERLOADED, "rankd is out of memory");
-    if (peer->jobs == NULL ||
-        rk_shm_segment_open(&peer->segment, entries, arena, front->daemon_id, fd, err) != RANKD_OK) {
+    if (peer->jobs == NULL || rk_shm_segment_open(&peer->segment, entries, arena,
+                                                  front->env->lifecycle->instance, fd, err) != RANKD_OK) {
         rk_quota_give(front->quota, peer->uid, bytes);
         return err->status;
     }
@@ -63,7 +63,7 @@ static bool welcome(const struct rk_peer *peer, int segment_fd, const struct rk_
                                    .version = RANKD_SHM_VERSION,
                                    .entries = peer->segment.entries,
                                    .segment_bytes = peer->segment.bytes,
-                                   .daemon_id = peer->front->daemon_id};
+                                   .daemon_id = peer->front->env->lifecycle->instance};
     memcpy(packet.text, err->text, sizeof packet.text);
     struct iovec part = {&packet, sizeof packet};
     union {

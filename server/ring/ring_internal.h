@@ -94,7 +94,6 @@ struct rk_front {
     struct rk_op accept;
     uint64_t accept_again_ns; /* 0: the accept is pending */
     atomic_bool stop;
-    uint64_t daemon_id;
     uid_t own_uid;
     struct rk_peer *peers;   /* those in state GREETING or OPEN */
     _Atomic uint32_t living; /* peers that are not freed */

@@ -2,6 +2,7 @@
 """The ring, by a client written from its protocol: requests, waiting, control, who may connect, who dies."""
 import contextlib
 import errno
+import json
 import os
 import signal
 import struct
@@ -408,6 +409,8 @@ def test_clients_of_a_killed_daemon_are_told_within_a_second_and_find_its_succes
     daemon.start()
     with Raw(daemon.path) as raw:
         assert worked_example(raw)[0] == 0.5 and raw.daemon_id != first
+        status, text = raw.call("GET", "/v2")
+        assert status == 200 and int(json.loads(text)["instance"], 16) == raw.daemon_id
     daemon.stop()
 
 

@@ -90,8 +90,8 @@ class Client:
              lambda_val: float | None = None, margin: float | None = None, lambda_scope: str | None = None,
              lambda_units: str | None = None, gradient_scale: str | None = None, average: str | None = None,
              axis: int | None = None, interclass: float | None = None, weight: str | None = None, gain: str | None = None,
-             top_k: int | None = None, normalize: bool | None = None, bank: str | None = None, enqueue: bool | None = None,
-             batch_id: str | None = None,
+             top_k: int | None = None, normalize: bool | None = None, bank: str | None = None, bank_read: bool | None = None,
+             bank_max_age: int | None = None, enqueue: bool | None = None, batch_id: str | None = None,
              gradient: str | bool | OnDevice = "dense", list_loss: bool = False, **more: Any) -> LossResult:
         """The rank loss `model` (rankd.LOSSES: "ap", "recall", "ndcg", "mrr", …) of a batch, and its gradient at unit
         upstream.
@@ -128,7 +128,8 @@ class Client:
 
         `bank` names a memory bank whose items extend the lists, and to which the batch is appended
         unless `enqueue` is False; a `batch_id` is then generated, so that a repeated attempt
-        appends only once.
+        appends only once. With `bank_read` False the batch is appended and the bank is not ranked;
+        `bank_max_age` leaves out items that are older than the newest so many versions.
 
         `more`: further inputs and parameters of the daemon, by their names (rankd._names).
         """
@@ -148,8 +149,8 @@ class Client:
         parameters = _parameters(
             {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
              "gradient_scale": gradient_scale, "average": average, "axis": axis, "interclass": interclass, "weight": weight,
-             "gain": gain, "top_k": top_k, "normalize": normalize, "gallery": gallery, "bank": bank, "enqueue": enqueue,
-             "batch_id": batch_id, **more_parameters})
+             "gain": gain, "top_k": top_k, "normalize": normalize, "gallery": gallery, "bank": bank, "bank_read": bank_read,
+             "bank_max_age": bank_max_age, "enqueue": enqueue, "batch_id": batch_id, **more_parameters})
         outputs = ["loss"]
         if gradient:
             outputs += ["gradient_indices", "gradient_values"] if gradient == "sparse" else ["gradient"]

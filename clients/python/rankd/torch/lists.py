@@ -14,7 +14,8 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
     in pieces: they are as they came then.
 
     Each value is a tensor [N] with `offsets`, or a sequence of Q tensors [n] without. A gradient with respect to a piece
-    comes by way of torch.cat.
+    comes by way of torch.cat. The first value wants a gradient even of no piece, so that a trainer without a list can call
+    backward() like the others.
     """
     pieces = {name: value for name, value in values.items() if _is_pieces(value)}
     if not pieces:
@@ -30,7 +31,9 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
         if other != sizes:
             raise ValueError(f"{name} has {_difference(other, sizes)} {first}")
     ends = torch.tensor([0, *sizes], dtype=torch.int64).cumsum(0)
-    return ends, tuple(torch.cat(list(value)) if value else torch.zeros(0) for value in pieces.values())
+    if not sizes:
+        return ends, tuple(torch.zeros(0, requires_grad=name == first and torch.is_grad_enabled()) for name in pieces)
+    return ends, tuple(torch.cat(list(value)) for value in pieces.values())
 
 
 def _is_pieces(value: Any) -> bool:
@@ -53,10 +56,16 @@ def _difference(a: list[int], b: list[int]) -> str:
 
 def pairs_in_lists(targets: torch.Tensor, offsets: torch.Tensor) -> bool:
     """True if a list has a relevant and an irrelevant item."""
-    ends = offsets.to(targets.device)
+    return bool(((_counts(targets > 0, offsets) > 0) & (_counts(targets == 0, offsets) > 0)).any())
 
-    def counts(kind: torch.Tensor) -> torch.Tensor:
-        before = torch.cat([kind.new_zeros(1, dtype=torch.int64), kind.cumsum(0)])
-        return before[ends[1:]] - before[ends[:-1]]
 
-    return bool(((counts(targets > 0) > 0) & (counts(targets == 0) > 0)).any())
+def relevant_in_lists(targets: torch.Tensor, axis: int, offsets: torch.Tensor | None) -> torch.Tensor:
+    """The number of relevant items of each list, [lists]: rows, columns with axis=0, or those of offsets."""
+    return (targets > 0).sum(axis) if offsets is None else _counts(targets > 0, offsets)
+
+
+def _counts(items: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    """How many of the items, bool [N], are true in each list."""
+    ends = offsets.to(items.device)
+    before = torch.cat([items.new_zeros(1, dtype=torch.int64), items.cumsum(0)])
+    return before[ends[1:]] - before[ends[:-1]]

@@ -13,6 +13,7 @@ from torch import nn
 from .._names import LOSSES
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
+from . import joint, joint_scores
 from .device_memory import device_path, fits
 from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
@@ -21,11 +22,13 @@ from .lists import flatten, pairs_in_lists
 from .memory import Memory, refuse_double
 from .schedule import Schedule, Step
 from .state import pack, unpack
+from .team import Team, team_of, together
 from .tracing import untraced
 from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
-_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets", "list_weight")  # may be None
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
+             "list_weight")  # what may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
@@ -42,6 +45,9 @@ class RankLoss(nn.Module):
     a zero vector among embeddings): "raise", or "propagate": loss and gradient are NaN and nothing
     is sent, so that GradScaler skips the step
     lambda_scope, lambda_units: see docs/reference/parameters.md
+    distributed      True, or a torch.distributed.ProcessGroup: its ranks compute one loss over the
+    items of all, and each gets its share of the gradient times their number, because
+    DistributedDataParallel divides by it. Every rank has to call, with a shard of any size
     gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by the
     sum of their absolute values in the list, so that badly ranked lists do not drown the others
     persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
@@ -54,7 +60,8 @@ class RankLoss(nn.Module):
 
     def __init__(self, model: str, client: Client | str | None, *, lambda_val: float, margin: float, margin_warmup: int,
                  average: str, loss_weight: float, bank: str | None, on_nan: str, lambda_scope: str | None,
-                 lambda_units: str | None, gradient_scale: str | None, persistent_state: bool, learning: Learning) -> None:
+                 lambda_units: str | None, gradient_scale: str | None, persistent_state: bool, distributed: Any,
+                 learning: Learning) -> None:
         super().__init__()
         if on_nan not in ("raise", "propagate"):
             raise ValueError(f"on_nan is {on_nan!r}; it may be 'raise' or 'propagate'")
@@ -66,6 +73,7 @@ class RankLoss(nn.Module):
         self.client = client if isinstance(client, Client) else connect(client)
         self.average, self.loss_weight, self.on_nan = average, float(loss_weight), on_nan
         self.persistent_state = bool(persistent_state)
+        self.team, self.balanced = team_of(distributed)
         self.schedule, self.memory, self.learning = Schedule(margin, margin_warmup), Memory(bank), learning
         self.options: dict[str, Any] = {"lambda_val": float(lambda_val), "lambda_scope": lambda_scope,
                                         "lambda_units": lambda_units, "gradient_scale": gradient_scale}
@@ -131,6 +139,12 @@ class RankLoss(nn.Module):
         tensors = {name: expect_tensor(name, value) for name, value in {**differentiable, **rest}.items()
                    if value is not None or name not in _OPTIONAL}
         inputs = [tensors[name] for name in differentiable]
+        if self.team is not None:
+            if avg_factor is not None:
+                raise ValueError("avg_factor is given, but with distributed the loss is divided by the number of lists of all "
+                                 "ranks: leave one of the two out")
+            if self.team.size > 1:
+                return self._together(self.team, tensors, inputs)
         average, factor = self._average(avg_factor)
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
@@ -155,28 +169,36 @@ class RankLoss(nn.Module):
         """The shape of what the loss gives back."""
         return ()
 
-    def _options(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Arguments of the client beside the tensors."""
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the client beside the inputs."""
         return self.options
 
-    def _begin(self, content: list[Any], wanted: bool) -> Step:
+    def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
+        """One call of a loss that the ranks of a job compute together."""
+        raise NotImplementedError
+
+    def _begin(self, content: list[Any], wanted: bool, **agreed: Any) -> Step:
         """The settings of a call. One that must not count is kept in mind as well, gradient or not: activation checkpointing
-        may recompute it where nothing says so any more."""
+        may recompute it where nothing says so any more. `agreed`: see Schedule.begin."""
         held, content = self.memory.held_back, [*content, self.bank]
         if not wanted and not held:
             return self.schedule.plain(content)
-        return self.schedule.begin(content, counts=wanted and self.training and not held, known=self.bank is not None)
+        return self.schedule.begin(content, counts=wanted and self.training and not held, known=self.bank is not None, **agreed)
 
     def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> _Answer:
         arguments = {name: to_wire(name, value) for name, value in tensors.items()}
         step = self._begin([*arguments.values(), average], wanted)
-        enqueue = self.bank is not None and wanted and step.counts
-        result = self.client.loss(
-            self.model, **arguments, **self._options(tensors), margin=step.margin, average=average, bank=self.bank,
-            enqueue=enqueue if self.bank is not None else None, batch_id=step.batch_id if enqueue else None,
-            gradient="dense" if wanted else False)
+        result = self._ask(arguments, step, average, wanted)
         arrays = (result.gradient, result.ref_gradient)
         return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
+
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
+        """The daemon's answer over arrays in host memory, by the client's names."""
+        enqueue = self.bank is not None and wanted and step.counts
+        return self.client.loss(
+            self.model, **arguments, **self._options(arguments), margin=step.margin, average=average, bank=self.bank,
+            enqueue=enqueue if self.bank is not None else None, batch_id=step.batch_id if enqueue else None,
+            gradient="dense" if wanted else False)
 
     def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> _Answer | None:
         """The answer by way of memory shared on the device; None where that is no way."""
@@ -200,10 +222,14 @@ class RankLoss(nn.Module):
 
     def _note(self, result: LossResult, step: Step, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         """Keeps what the reply says."""
-        self.info = result.info
-        self.memory.seen(result.info)
+        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)))
+
+    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None]) -> None:
+        """Keeps what an answer says, and why nothing can be learnt from a training step, if so."""
+        self.info = info
+        self.memory.seen(info)
         if self.schedule.end(step):
-            self.learning.saw(reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)), step.margin)
+            self.learning.saw(reason(), step.margin)
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
         """Whether a list of this batch has a relevant and an irrelevant item."""
@@ -242,9 +268,15 @@ class _ScoresLoss(RankLoss):
             raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
         self.reduction = reduction
         self.valid: torch.Tensor | None = None
+        if reduction == "none" and self.team is not None:
+            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
+                             "one of the two out")
         self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
+        if self.team is not None:
+            joint_scores.check(self)
 
     @untraced
+    @together
     def forward(self, scores: torch.Tensor | Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Tensor],
                 avg_factor: float | torch.Tensor | None = None, *, offsets: torch.Tensor | Sequence[int] | None = None,
                 weight: torch.Tensor | None = None, list_weight: torch.Tensor | None = None) -> torch.Tensor:
@@ -276,8 +308,8 @@ class _ScoresLoss(RankLoss):
     def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
         return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
 
-    def _options(self, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-        return {**self.options, "axis": None, "interclass": None} if "offsets" in tensors else self.options
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {**self.options, "axis": None, "interclass": None} if "offsets" in inputs else self.options
 
     def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         if result.list_loss is None:
@@ -302,6 +334,9 @@ class _ScoresLoss(RankLoss):
         scores = tensors["scores"]
         return (len(tensors["offsets"]) - 1,) if "offsets" in tensors else (scores.shape[1 - self.options["axis"]],)
 
+    def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
+        return joint_scores.evaluate(self, team, tensors, inputs)
+
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
         if "offsets" in tensors:
             return pairs_in_lists(tensors["targets"], tensors["offsets"])
@@ -324,11 +359,11 @@ class APLoss(_ScoresLoss):
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
                  reduction: str | None = None, bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 client: Client | str | None = None) -> None:
+                 distributed: Any = False, client: Client | str | None = None) -> None:
         super().__init__("ap", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
-                         persistent_state=persistent_state)
+                         persistent_state=persistent_state, distributed=distributed)
         self.options["top_k"] = top_k
 
 
@@ -341,11 +376,11 @@ class RecallLoss(_ScoresLoss):
                  margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,
                  loss_weight: float = 1.0, reduction: str | None = None, bank: str | None = None, on_nan: str = "raise",
                  lambda_scope: str | None = None, lambda_units: str | None = None, gradient_scale: str | None = None,
-                 persistent_state: bool = True, client: Client | str | None = None) -> None:
+                 persistent_state: bool = True, distributed: Any = False, client: Client | str | None = None) -> None:
         super().__init__("recall", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
-                         persistent_state=persistent_state)
+                         persistent_state=persistent_state, distributed=distributed)
         self.options["weight"] = weight
 
 
@@ -367,8 +402,8 @@ class RetrievalLoss(RankLoss):
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 client: Client | str | None = None, gallery: str = "all", gain: str | None = None, top_k: int | None = None,
-                 **parameters: Any) -> None:
+                 distributed: Any = False, client: Client | str | None = None, gallery: str = "all", gain: str | None = None,
+                 top_k: int | None = None, **parameters: Any) -> None:
         if gallery not in ("all", "references"):
             raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
         if model not in LOSSES:
@@ -382,13 +417,14 @@ class RetrievalLoss(RankLoss):
         super().__init__(model, client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          loss_weight=loss_weight, bank=bank, on_nan=on_nan, lambda_scope=lambda_scope,
                          lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
-                         learning=Learning.of_embeddings())
+                         distributed=distributed, learning=Learning.of_embeddings())
         self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
         self.gallery = gallery
         self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
                             top_k=top_k, **parameters)
 
     @untraced
+    @together
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
                 ref_labels: torch.Tensor | None = None, *, ids: torch.Tensor | None = None,
                 enqueue_mask: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
@@ -416,9 +452,15 @@ class RetrievalLoss(RankLoss):
             raise TypeError("labels is a NoneType; it must be a torch.Tensor, unless relevance is given")
         if labels is not None and relevance is not None:
             raise TypeError("labels and relevance are given; relevance stands in place of labels")
+        if relevance is not None and self.team is not None:
+            raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
+                            "items of the others: give labels")
+        if list_weight is not None and self.team is not None:
+            raise TypeError("list_weight is given to a loss with distributed=True, which weighs all queries alike: leave one of the "
+                            "two out")
         if relevance is None and (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
-        if self.gallery == "all":
+        if self.gallery == "all" and self.team is None:
             refuse_double(self.memory, ref_emb)
         differentiable = {"embeddings": embeddings}
         if ref_emb is not None:
@@ -427,6 +469,9 @@ class RetrievalLoss(RankLoss):
                 "list_weight": list_weight,
                 "enqueue_mask": enqueue_mask if self.bank is not None else None}
         return self._evaluate(differentiable, rest, avg_factor)
+
+    def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
+        return joint.evaluate(self, team, tensors, inputs)
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
         if "relevance" in tensors:

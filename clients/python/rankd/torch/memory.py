@@ -89,4 +89,5 @@ def refuse_double(memory: Memory, references: torch.Tensor | None) -> None:
         raise ValueError(
             f"ref_emb is given, and bank is {memory.bank!r}, in a job of {trainers()} trainers: those that come late would "
             "rank the others' items twice, as references and as what the others had appended by then, and loss and gradient "
-            "would depend on who comes when. Give one of the two: gather the shards, or name the bank")
+            "would depend on who comes when. Leave ref_emb out and give the loss distributed=True: then it gathers the shards "
+            "itself, and the bank receives them once")

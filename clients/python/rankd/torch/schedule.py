@@ -47,15 +47,24 @@ class Schedule:
             return self.margin
         return self.margin * (self.steps / self.warmup)
 
-    def begin(self, content: list[Any], *, counts: bool, known: bool) -> Step:
+    @property
+    def warming_up(self) -> bool:
+        """Whether the margin still grows."""
+        return self.steps < self.warmup
+
+    def begin(self, content: list[Any], *, counts: bool, known: bool, batch_id: str | None = None,
+              recomputing: bool | None = None) -> Step:
         """The settings for a call over `content`. With `known`, and during the warm-up, a call with the very same content that
         follows closely and from within a backward pass is taken for its recomputation. Whether that counts was told by the
-        first call: by the time of the backward pass the mode may be another."""
-        key = _fingerprint(content) if known or self.steps < self.warmup else None
+        first call: by the time of the backward pass the mode may be another.
+
+        The ranks of a joint step agree on the id of a new batch and on whether this is a backward pass, and give them.
+        """
+        key = fingerprint(content) if known or self.warming_up else None
         first = self._calls.get(key) if key is not None else None
-        if first is not None and _in_backward():
+        if first is not None and (in_backward() if recomputing is None else recomputing):
             return replace(first, again=True)
-        step = Step(self.current_margin(), new_batch_id(), counts)
+        step = Step(self.current_margin(), batch_id or new_batch_id(), counts)
         if key is not None:
             self._calls[key] = step
             while len(self._calls) > _REMEMBERED_CALLS:
@@ -66,7 +75,7 @@ class Schedule:
         """The settings for a call that no gradient is wanted of. It may be the first pass of a checkpointed step, so what an
         earlier call over the same content said of counting holds no more."""
         if any(not step.counts for step in self._calls.values()):
-            self._calls.pop(_fingerprint(content), None)
+            self._calls.pop(fingerprint(content), None)
         return Step(self.current_margin(), "", False)
 
     def end(self, step: Step) -> bool:
@@ -81,7 +90,8 @@ class Schedule:
         self._calls.clear()
 
 
-def _fingerprint(content: list[Any]) -> bytes:
+def fingerprint(content: list[Any]) -> bytes:
+    """16 bytes that differ where the content does: arrays by type, shape and bits, other values by their text."""
     digest = hashlib.blake2b(digest_size=16)
     for value in content:
         if isinstance(value, BF16):
@@ -94,7 +104,7 @@ def _fingerprint(content: list[Any]) -> bytes:
     return digest.digest()
 
 
-def _in_backward() -> bool:
+def in_backward() -> bool:
     """Whether this thread is inside a backward pass, where activation checkpointing recomputes. Without this, a batch
     that comes a second time, bit for bit (a full batch that gets no gradient yet), would pass for a recomputation."""
     task = getattr(torch._C, "_current_graph_task_id", None)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The joint step of a retrieval loss: all ranks together compute what one process would over the whole batch.
+
+1. Each rank sends a record to all: what its shard is like, the state of its loss, which daemon it talks to.
+2. The first rank of each daemon is its leader. Each rank sends its shard to the leaders.
+3. Each leader sends the whole batch to its daemon, under the batch id that rank 0 drew.
+4. Each leader answers all ranks with loss and numbers, or that it failed, and those of its own daemon with their rows of the
+   gradient.
+
+Backward multiplies these rows by the size of the team, because DistributedDataParallel divides by it, and communicates
+nothing.
+"""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..client import Client
+from ..errors import Conflict
+from ..results import LossInfo, LossResult
+from .convert import loss_type
+from .gradient import PrecomputedLoss
+from .learning import reason_for
+from .memory import Memory
+from .schedule import Schedule, Step, fingerprint, in_backward
+from .shards import FORM, MATRICES, Forms, form_of, pack, shard_of
+from .team import Team
+
+_RECORD = np.dtype([("ok", "u1"), ("training", "u1"), ("wanted", "u1"), ("recomputing", "u1"), ("no_ranking", "u1"),
+                    ("steps", "i8"), ("options", "u1", 16), ("content", "u1", 16), ("batch", "u1", 16), ("daemon", "u1", 16),
+                    ("shard", FORM)])
+_ANSWER = 2048  # bytes of a leader's answer without gradients: 1 or 0, and JSON
+
+
+class JointLoss(Protocol):
+    """What the joint steps use of losses.RankLoss; see there."""
+
+    model: str
+    client: Client
+    info: LossInfo | None
+    average: str
+    loss_weight: float
+    on_nan: str
+    training: bool
+    balanced: bool
+    options: dict[str, Any]
+    schedule: Schedule
+    memory: Memory
+
+    @property
+    def bank(self) -> str | None: ...
+    def _begin(self, content: list[Any], wanted: bool, **agreed: Any) -> Step: ...
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult: ...
+    def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> Any: ...
+    def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> Any: ...
+    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None]) -> None: ...
+    def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool: ...
+    def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool: ...
+
+
+def settings(loss: JointLoss) -> dict[str, Any]:
+    """What must be equal on all ranks."""
+    return {**loss.options, "model": loss.model, "average": loss.average, "loss_weight": loss.loss_weight, "on_nan": loss.on_nan,
+            "bank": loss.bank, "distributed": "balanced" if loss.balanced else True,
+            "margin": loss.schedule.margin, "margin_warmup": loss.schedule.warmup}
+
+
+def digest(value: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(hashlib.blake2b(repr(value).encode(), digest_size=16).digest(), np.uint8)
+
+
+def check_settings(team: Team, digests: NDArray[np.uint8], mine: dict[str, Any]) -> None:
+    """Raises ValueError on every rank if the losses of the ranks are not configured alike."""
+    if (digests == digests[0]).all():
+        return
+    told = team.objects(mine)
+    for rank, other in enumerate(told):
+        for name in sorted({*told[0], *other}, key=str):
+            if repr(told[0].get(name)) != repr(other.get(name)):
+                raise ValueError(f"the losses of the ranks differ: {name} is {told[0].get(name)!r} on rank 0 and "
+                                 f"{other.get(name)!r} on rank {rank}")
+
+
+def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
+    """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those that receive a
+    gradient."""
+    shard = shard_of(tensors)
+    packed = pack(shard)
+    records = team.meet(_record(loss, team, tensors, inputs, shard))
+    check_settings(team, records["options"], settings(loss))
+    forms, wanted = Forms(records["shard"]), bool(records["wanted"].any())
+    value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
+    if records["no_ranking"].any():
+        gradients: list[Any] = [torch.full(x.shape, float("nan"), device=x.device) for x in inputs]
+    else:
+        step = _begin(loss, records, wanted)
+        answer, rows = _ask(loss, team, records, forms, packed, step, wanted)
+        value.fill_(answer["loss"])
+        loss._keep(_info(answer["info"]), step, lambda: answer["reason"])
+        gradients = [_gradient(rows, at, x, team.size) if wanted and x.requires_grad else None for at, x in enumerate(inputs)]
+    mine = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if mine else value) * loss.loss_weight
+
+
+def _record(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+    record = np.zeros(1, _RECORD)
+    record["ok"] = 1
+    record["training"] = loss.training and not loss.memory.held_back
+    record["wanted"] = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    record["recomputing"] = in_backward()
+    record["no_ranking"] = loss.on_nan == "propagate" and loss._without_ranking(tensors)
+    record["steps"] = loss.schedule.steps
+    record["options"] = digest(sorted(settings(loss).items()))
+    if loss.bank is not None or loss.schedule.warming_up:
+        record["content"] = np.frombuffer(fingerprint([part.data for part in shard.values()]), np.uint8)
+    record["batch"] = np.frombuffer(secrets.token_bytes(16), np.uint8)
+    record["daemon"] = _daemon(loss.client)
+    record["shard"] = form_of(shard)
+    return record
+
+
+def _begin(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
+    """The settings of the step. The state of rank 0 is that of all: a script may have loaded it there only."""
+    for name, this, other in (("training", "in training mode", "in eval mode or within not_remembering()"),
+                              ("recomputing", "within a backward pass (activation checkpointing)", "outside of one")):
+        if (records[name] != records[name][0]).any():
+            rank = int(np.flatnonzero(records[name] != records[name][0])[0])
+            first, second = (this, other) if records[name][0] else (other, this)
+            raise ValueError(f"the loss is called {first} on rank 0 and {second} on rank {rank}; the ranks of a joint step must "
+                             "do the same")
+    loss.schedule.steps = int(records["steps"][0])
+    content = [bytes(one) for one in records["content"]]
+    return loss._begin(content, wanted, batch_id=bytes(records["batch"][0]).hex(), recomputing=bool(records["recomputing"][0]))
+
+
+def _daemon(client: Client) -> NDArray[np.uint8]:
+    """The identity of the daemon, asked for once a process. One that tells none is taken for a daemon of this rank alone: then
+    this rank sends the whole batch itself, which costs time and changes nothing."""
+    known: dict[str, Any] = client.transport.__dict__
+    if known.get("daemon_of_rank", (None,))[0] != os.getpid():
+        told = client.metadata().get("instance")
+        text = told if isinstance(told, str) else secrets.token_hex()
+        known["daemon_of_rank"] = (os.getpid(), np.frombuffer(hashlib.blake2b(text.encode(), digest_size=16).digest(), np.uint8))
+    found: NDArray[np.uint8] = known["daemon_of_rank"][1]
+    return found
+
+
+def _leaders(daemons: NDArray[np.uint8]) -> list[int]:
+    """For each rank, the first rank with the same daemon."""
+    first: dict[bytes, int] = {}
+    return [first.setdefault(bytes(daemon), rank) for rank, daemon in enumerate(daemons)]
+
+
+def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packed: NDArray[np.uint8], step: Step,
+         wanted: bool) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
+    """The answer of rank 0's daemon, and this rank's rows of the gradients, a piece for each of MATRICES."""
+    leaders, rank, ranks = _leaders(records["daemon"]), team.rank, range(team.size)
+    leading = leaders[rank] == rank
+    parts = team.exchange([packed if leaders[r] == r else None for r in ranks], [forms.bytes(r) if leading else 0 for r in ranks])
+    follows = [wanted and leaders[r] == rank for r in ranks]  # those that this rank sends rows
+    replies: list[NDArray[np.uint8] | None] = [None] * team.size
+    failure: Exception | None = None
+    if leading:
+        replies, failure = _replies(loss, forms, parts, step, wanted, follows)
+    rows = _row_bytes(forms, rank) if wanted else []
+    sizes = [(_ANSWER if leaders[r] == r else 0) + (sum(rows) if r == leaders[rank] else 0) for r in ranks]
+    answers = team.exchange(replies, sizes)
+    heads = {r: answers[r][:_ANSWER] for r in ranks if leaders[r] == r}
+    if not all(head[0] for head in heads.values()):
+        loss.client.transport.__dict__.pop("daemon_of_rank", None)  # another one may answer next time
+        team.share(failure)
+    told = {r: json.loads(head[1:].tobytes()) for r, head in heads.items()}
+    _check_banks(loss.bank, told)
+    return told[0], np.split(answers[leaders[rank]][_ANSWER:], np.cumsum(rows)[:-1]) if wanted else []
+
+
+def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step: Step, wanted: bool,
+             follows: list[bool]) -> tuple[list[NDArray[np.uint8] | None], Exception | None]:
+    """A leader's part for each rank: its answer, and the rows of those that follow it; and why it failed, if so."""
+    try:
+        result, reason = _lead(loss, forms.whole(parts, loss.client), step, wanted)
+        head = _head({"loss": result.loss, "info": dataclasses.asdict(result.info), "reason": reason})
+        return [np.concatenate([head, *_slices(forms, r, result)]) if own else head for r, own in enumerate(follows)], None
+    except Exception as error:
+        return [np.zeros(_ANSWER + (sum(_row_bytes(forms, r)) if own else 0), np.uint8) for r, own in enumerate(follows)], error
+
+
+def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool) -> tuple[LossResult, str | None]:
+    """The daemon's answer over the whole batch, and why nothing can be learnt from it, if so."""
+    result = loss._ask(batch, step, loss.average, wanted)
+    loss.info = result.info
+    labels: dict[str, torch.Tensor] = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}
+    reason = reason_for(result.info, result.loss, loss.loss_weight, lambda: loss._has_pairs(labels)) if step.counts else None
+    return result, reason
+
+
+def _info(told: dict[str, Any]) -> LossInfo:
+    """JSON has no tuples."""
+    return LossInfo(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+
+
+def _head(answer: dict[str, Any]) -> NDArray[np.uint8]:
+    text = b"\1" + json.dumps(answer).encode()
+    if len(text) > _ANSWER:
+        raise RuntimeError(f"the answer for the ranks takes {len(text)} bytes; it may take {_ANSWER}")
+    return np.frombuffer(text.ljust(_ANSWER), np.uint8)
+
+
+def _row_bytes(forms: Forms, rank: int) -> list[int]:
+    """Of a rank's rows of each gradient, float32."""
+    return [4 * int(np.prod(forms.shape(name, rank))) for name in MATRICES]
+
+
+def _slices(forms: Forms, rank: int, result: LossResult) -> list[NDArray[np.uint8]]:
+    slices = []
+    for name, gradient in zip(MATRICES, (result.gradient, result.ref_gradient)):
+        if gradient is not None:
+            start, (rows, _) = forms.start(name, rank), forms.shape(name, rank)
+            slices.append(np.ascontiguousarray(gradient[start:start + rows]).reshape(-1).view(np.uint8))
+    return slices
+
+
+def _gradient(rows: list[NDArray[np.uint8]], at: int, like: torch.Tensor, size: int) -> torch.Tensor:
+    mine = torch.from_numpy(rows[at].view(np.float32).reshape(like.shape) * np.float32(size))
+    return mine.to(like.device)
+
+
+def _check_banks(bank: str | None, told: dict[int, dict[str, Any]]) -> None:
+    """Banks of several daemons must be equal: each has the same batches, in the same order. The same on all ranks."""
+    seen = {rank: (answer["info"]["bank_version"], answer["info"]["bank_items"]) for rank, answer in told.items()}
+    for rank, (version, items) in seen.items():
+        if (version, items) != seen[0]:
+            raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} at "
+                           f"version {version} in that of rank {rank}: the ranks would learn from different memories. Restore one "
+                           "checkpoint, or delete the bank and create it anew, in every daemon")
