@@ -206,20 +206,6 @@ def test_what_the_device_does_not_take_is_computed_on_the_cpu(make_daemon):
     assert engines(device) == (3, 1)
 
 
-def test_graded_relevance_first_hit_and_cut_off_are_not_for_the_device(make_daemon):
-    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags())
-    scores, targets = problem()
-    grades = targets * (1 + np.arange(targets.size, dtype=np.int8).reshape(targets.shape) % 4)
-    for model, relevant, parameters in (("ndcg", grades, {}), ("ndcg", grades, {"gain": "linear", "top_k": 3}), ("mrr", targets, {}),
-                                        ("ap", targets, {"top_k": 2})):
-        here, there = (result(compute(d, scores, relevant, model=model, **parameters)) for d in (cpu, device))
-        assert np.array_equal(here[1], there[1]) and np.array_equal(here[0], there[0]) and here[1].any()
-    for model, requests in (("ndcg", 2), ("mrr", 1), ("ap", 1)):
-        assert metric(device, f'rankd_engine_requests_total{{model="{model}",engine="cpu"}}') == requests
-        assert not metric(device, f'rankd_engine_requests_total{{model="{model}",engine="device"}}')
-    assert metric(device, "rankd_device_failures_total") == 0
-
-
 def test_requests_at_once_share_the_device(make_daemon):
     """Two lanes: while one request computes, another one's tensors travel; the others wait their turn."""
     cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags(), "--workers", 4)
