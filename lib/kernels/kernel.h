@@ -151,6 +151,7 @@ struct rk_scan {
     bool bad; /* some target is above `most` or below -1 (with is_signed false: below 0) */
 };
 
+struct rk_product_kernels;
 struct rk_tile_kernels;
 
 /* How a list is computed with such a set (lib/blackbox). */
@@ -180,7 +181,8 @@ struct rk_kernels {
     size_t (*argsort_scratch)(uint32_t n);
     void (*argsort)(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
 
-    const struct rk_tile_kernels *tile; /* kernels/tile.h */
+    const struct rk_tile_kernels *tile;       /* kernels/tile.h */
+    const struct rk_product_kernels *product; /* kernels/product.h */
 
     const struct rk_strategy *const *strategy; /* all strategies of this set, NULL at the end; for tests */
     /* Chooses the strategy of a list, the only decision on n and P (lib/kernels/plan.c). Never NULL. */

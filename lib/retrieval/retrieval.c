@@ -163,7 +163,6 @@ enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_r
         .check_nan = !normalize,
         .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_BIT(RK_OUT_REF_GRADIENT)),
     };
-    rk_product_begin();
     size_t mark = rk_scratch_mark(exec->scratch);
     enum rankd_status status = rk_items_read(exec, request, normalize, &run.items, err);
     if (status == RANKD_OK)

@@ -78,13 +78,26 @@ static enum rk_infer_state finish(struct rk_request *request, struct rk_infer_me
     return RK_INFER_DONE;
 }
 
+/* True: the batch was in the bank's store before, and the request is computed against what the original read.
+ */
+static bool begin_again(struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply)
+{
+    if (!rk_bank_transaction_begin_again(&meta->transaction))
+        return false;
+    rk_reply_clear(reply);
+    reply->info = (struct rk_info){0};
+    request->bank_snapshot = NULL;
+    meta->step = RK_INFER_BEGIN;
+    return true;
+}
+
 enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *worker,
                              struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
                              struct rk_err *err)
 {
     struct rk_bank_transaction *transaction = &meta->transaction;
     bool later = false;
-    if (meta->step == RK_INFER_APPENDED)
+    if (meta->step == RK_INFER_APPENDED && !begin_again(request, meta, reply))
         return finish(request, meta, reply, rk_bank_transaction_appended(transaction, &reply->info, err),
                       err);
     meta->work = env->workers;
@@ -93,10 +106,12 @@ enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *w
         rk_bank_transaction_begin(env->banks, request, meta->deadline_ns, transaction, &later, err);
     if (later)
         return RK_INFER_PARKED;
-    if (status == RANKD_OK)
+    if (status == RANKD_OK && !meta->charged)
         status = charge(env, request, meta, err);
     if (status == RANKD_OK)
         status = compute(worker, env->device, request, meta, reply, err);
+    if (status == RANKD_OK)
+        rk_bank_transaction_describe(transaction, &reply->info);
     if (status == RANKD_OK && meta->prepare)
         status = meta->prepare(meta, err);
     if (status == RANKD_OK && transaction->bank) {

@@ -21,6 +21,8 @@
  *                                                                                |
  *     APPENDED <----- resume(): the batch is written, or could not be -----------+
  *        |
+ *        +---- its bank's store had the batch before -------------------> BEGIN
+ *        |
  *        +-------------------------------------------------------------------> DONE
  *
  * A failure at any step ends in DONE. DONE: the transport answers, and calls rk_infer_done(). PARKED: the

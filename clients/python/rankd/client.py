@@ -16,6 +16,7 @@ from . import _names
 from .answers import document, documents, member, parse
 from .banks import Banks
 from .errors import ProtocolError, RankdError
+from .find import FoundTransport, open_transport
 from .names import segment
 from .reply import check_reply
 from .results import LossResult, info_from
@@ -23,47 +24,40 @@ from .retry import with_retries
 from .tensors import BF16, FLOATS, LABELS, TARGETS, OnDevice, Tensor, tensor
 from .transport import InferReply, InferRequest, Transport
 
-DEFAULT_URL = "http://127.0.0.1:8080"
-
 
 def connect(url: str | None = None, token: str | None = None, *, timeout: float = 60.0, retry_for: float = 60.0,
             ssl_context: Any = None) -> Client:
     """A client for the daemon at `url`: http://host:port, https://host:port, or unix:PATH (shared memory, same machine).
 
-    The first request connects. The default of `url` is RANKD_URL, then http://127.0.0.1:8080; that
-    of `token` is RANKD_TOKEN. `timeout`: longest time of one attempt in seconds, from connecting to
+    The first request connects. The default of `url` is RANKD_URL. Without that, the first request
+    looks for the daemon of this machine (/run/rankd/rankd.sock), and then for one of this user's
+    own, which it starts if there is none (find.py). The default of `token` is RANKD_TOKEN. `timeout`: longest time of one attempt in seconds, from connecting to
     the last byte of the answer. `retry_for`: seconds of retries while the daemon restarts or is
     overloaded; keep it well below the timeout of the collectives of the job, so that the wait of
     one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext for https.
     """
-    url = url or os.environ.get("RANKD_URL") or DEFAULT_URL
-    token = token or os.environ.get("RANKD_TOKEN") or None
-    transport: Transport
-    if url.startswith("unix:"):
-        try:
-            from .ring import RingTransport
-        except ImportError as error:
-            raise RankdError(f"'{url}' wants the shared-memory ring, which this installation of rankd lacks") from error
-        transport = RingTransport(url, token)
-    else:
-        from .http import HTTPTransport
+    return Client(_transport(url, token, ssl_context), timeout=timeout, retry_for=retry_for)
 
-        transport = HTTPTransport(url, token, ssl_context)
-    return Client(transport, timeout=timeout, retry_for=retry_for)
+
+def _transport(url: str | None = None, token: str | None = None, ssl_context: Any = None) -> Transport:
+    url = url or os.environ.get("RANKD_URL")
+    token = token or os.environ.get("RANKD_TOKEN") or None
+    return open_transport(url, token, ssl_context) if url else FoundTransport(token, ssl_context)
 
 
 class Client:
-    """Talks to one daemon. May be shared by threads, used after a fork, copied and pickled.
+    """Talks to one daemon, by default the one that connect() finds. May be shared by threads, used
+    after a fork, copied and pickled.
 
     Every method raises a subclass of RankdError (errors.py) with the error and a remedy.
     """
 
-    def __init__(self, transport: Transport, *, timeout: float = 60.0, retry_for: float = 60.0) -> None:
+    def __init__(self, transport: Transport | None = None, *, timeout: float = 60.0, retry_for: float = 60.0) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout is {timeout}; it must be above 0 seconds")
         if not retry_for >= 0:
             raise ValueError(f"retry_for is {retry_for}; it must be 0 seconds or more")
-        self.transport = transport
+        self.transport = _transport() if transport is None else transport
         self.timeout = timeout
         self.retry_for = retry_for
 

@@ -6,9 +6,9 @@ import ctypes as c
 import ctypes.util
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from . import _names
+from .programs import places
 
 _SONAME = "librankd.so.0"
 
@@ -55,16 +55,11 @@ class Reply(c.Structure):
 
 
 def _places() -> Iterator[str]:
-    """Where the library may be: where one is told, beside this package, in the source tree's build, on the system."""
+    """Where the library may be: where one is told, in a build or beside this package, on the system."""
     if path := os.environ.get("RANKD_LIBRARY"):
         yield path
         return
-    here = Path(__file__).resolve().parent
-    if build := os.environ.get("RANKD_BUILD"):
-        yield str(Path(build) / _SONAME)
-    yield str(here / _SONAME)
-    if len(here.parents) > 2:
-        yield str(here.parents[2] / "build" / _SONAME)
+    yield from map(str, places(_SONAME))
     yield _SONAME
     if found := ctypes.util.find_library("rankd"):
         yield found
