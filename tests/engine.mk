@@ -19,5 +19,5 @@ soak-lists: all $(venv)/ready
 
 # 12,000 random requests of graded relevance, first hit and cut-offs against the definition.
 soak-graded: all $(venv)/ready
-	RK_SOAK=30 RANKD_BUILD=$(CURDIR)/$(BUILD) PYTHONPATH=clients/python $(venv)/bin/python -m pytest -q -p no:cacheprovider \
+	RK_SOAK=30 RANKD_BUILD=$(abspath $(BUILD)) PYTHONPATH=clients/python $(venv)/bin/python -m pytest -q -p no:cacheprovider \
 	    tests/python/test_graded.py
