@@ -6,22 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bank/holder.h"
 #include "bank/kind.h"
 #include "bank/versions.h"
 #include "bank/window.h"
-
-/* A view with what it holds. */
-struct holder {
-    struct rk_bank_snapshot view; /* first: a view's address is its holder's */
-    atomic_size_t refs;
-    uint64_t end;
-    size_t chunks;
-    struct held_chunk {
-        struct rk_chunk *chunk;
-        size_t first, items; /* what the view shows of it */
-    } * held;
-    void *views; /* the same as requests see it: the kind's array */
-};
 
 struct rk_bank {
     struct rk_bank_shape shape;
@@ -33,90 +21,13 @@ struct rk_bank {
     uint64_t base; /* no item before it is known */
     bool whole;    /* and none before it belongs to this generation */
     struct rk_bank_position now;
-    struct holder *current;
+    struct rk_holder *current;
     size_t reserved; /* items that room was made for and that are not appended yet */
     size_t reservations;
     struct rk_versions versions; /* up to `now`, of this generation */
 };
 
 /* --- views --- */
-
-static struct holder *holder_new(const struct rk_bank *bank, size_t chunks)
-{
-    struct holder *holder = calloc(1, sizeof *holder);
-    void *views = calloc(chunks + 1, bank->shape.kind->view_bytes);
-    struct held_chunk *held = calloc(chunks + 1, sizeof *held);
-    if (!holder || !views || !held) {
-        free(holder);
-        free(views);
-        free(held);
-        return NULL;
-    }
-    atomic_init(&holder->refs, 1);
-    holder->held = held;
-    holder->views = views;
-    return holder;
-}
-
-static void holder_drop(struct holder *holder)
-{
-    if (!holder || atomic_fetch_sub(&holder->refs, 1) != 1)
-        return;
-    for (size_t i = 0; i < holder->chunks; i++)
-        rk_chunk_drop(holder->held[i].chunk);
-    free(holder->held);
-    free(holder->views);
-    free(holder);
-}
-
-static void holder_add(const struct rk_bank *bank, struct holder *holder, struct rk_chunk *chunk,
-                       size_t first, size_t items)
-{
-    size_t at = holder->chunks++;
-    atomic_fetch_add(&chunk->refs, 1);
-    holder->held[at] = (struct held_chunk){chunk, first, items};
-    holder->view.items += items;
-    bank->shape.kind->show_chunk(chunk, first, items, holder->views, at);
-}
-
-/* Fills a new holder with the window that ends at the point. The holder has room for every chunk of the bank.
- */
-static void holder_fill(const struct rk_bank *bank, struct holder *holder, struct rk_bank_position point,
-                        uint64_t start)
-{
-    for (size_t i = 0; i < bank->chunks; i++) {
-        struct rk_chunk *chunk = bank->chunk[i];
-        uint64_t from = chunk->first > start ? chunk->first : start;
-        uint64_t to = chunk->first + chunk->used < point.end ? chunk->first + chunk->used : point.end;
-        if (from < to)
-            holder_add(bank, holder, chunk, (size_t)(from - chunk->first), (size_t)(to - from));
-    }
-    struct rk_bank_snapshot *view = &holder->view;
-    holder->end = point.end;
-    view->holds = bank->shape.kind->holds;
-    view->version = point.version;
-    view->generation = point.generation;
-    bank->shape.kind->show(&bank->shape, holder->views, holder->chunks, view);
-}
-
-/* Fills a new holder with those items of another one that come from sequence number `start` on. */
-static void holder_narrow(const struct rk_bank *bank, struct holder *holder, const struct holder *whole,
-                          uint64_t start)
-{
-    struct rk_bank_snapshot *view = &holder->view;
-    for (size_t i = 0; i < whole->chunks; i++) {
-        const struct held_chunk *held = &whole->held[i];
-        const uint64_t first = held->chunk->first + held->first;
-        const uint64_t skip = start > first ? start - first : 0;
-        if (skip < held->items)
-            holder_add(bank, holder, held->chunk, held->first + (size_t)skip, held->items - (size_t)skip);
-    }
-    holder->end = whole->end;
-    view->holds = whole->view.holds;
-    view->version = whole->view.version;
-    view->generation = whole->view.generation;
-    bank->shape.kind->show(&bank->shape, holder->views, holder->chunks, view);
-}
 
 static uint64_t window_start(const struct rk_bank *bank, uint64_t end)
 {
@@ -131,7 +42,7 @@ static uint64_t oldest(const struct rk_bank *bank)
 const struct rk_bank_snapshot *rk_bank_hold(struct rk_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
-    struct holder *holder = bank->current;
+    struct rk_holder *holder = bank->current;
     atomic_fetch_add(&holder->refs, 1);
     pthread_mutex_unlock(&bank->lock);
     return &holder->view;
@@ -139,14 +50,14 @@ const struct rk_bank_snapshot *rk_bank_hold(struct rk_bank *bank)
 
 const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_position point)
 {
-    struct holder *holder = NULL;
+    struct rk_holder *holder = NULL;
     pthread_mutex_lock(&bank->lock);
     /* A window that begins before the base would come out shorter than the original's. */
     bool truncated = !bank->whole && point.end < bank->base + bank->shape.capacity;
     bool there = point.generation == bank->now.generation && point.end <= bank->now.end &&
                  point.end >= bank->base && !truncated && window_start(bank, point.end) >= oldest(bank);
-    if (there && (holder = holder_new(bank, bank->chunks)))
-        holder_fill(bank, holder, point, window_start(bank, point.end));
+    if (there && (holder = rk_holder_new(&bank->shape, bank->chunks)))
+        rk_holder_fill(holder, &bank->shape, bank->chunk, bank->chunks, point, window_start(bank, point.end));
     pthread_mutex_unlock(&bank->lock);
     return holder ? &holder->view : NULL;
 }
@@ -210,22 +121,17 @@ uint64_t rk_bank_oldest_version(struct rk_bank *bank)
 
 void rk_bank_release(const struct rk_bank_snapshot *view)
 {
-    holder_drop((struct holder *)(uintptr_t)view);
-}
-
-static const struct holder *holder_of(const struct rk_bank_snapshot *view)
-{
-    return (const struct holder *)(const void *)view;
+    rk_holder_drop((struct rk_holder *)(uintptr_t)view);
 }
 
 struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot *view)
 {
-    return (struct rk_bank_position){view->generation, view->version, holder_of(view)->end};
+    return (struct rk_bank_position){view->generation, view->version, rk_holder_of(view)->end};
 }
 
 /* Where the items of versions after `version` begin; false if that is not known any more. The lock is held.
  */
-static bool start_after(const struct rk_bank *bank, uint64_t version, const struct holder *holder,
+static bool start_after(const struct rk_bank *bank, uint64_t version, const struct rk_holder *holder,
                         uint64_t *start)
 {
     const uint64_t from = holder->end - holder->view.items;
@@ -238,8 +144,8 @@ static bool start_after(const struct rk_bank *bank, uint64_t version, const stru
 const struct rk_bank_snapshot *rk_bank_hold_newer(struct rk_bank *bank, const struct rk_bank_snapshot *view,
                                                   uint64_t versions)
 {
-    struct holder *part = NULL;
-    const struct holder *whole = holder_of(view);
+    struct rk_holder *part = NULL;
+    const struct rk_holder *whole = rk_holder_of(view);
     const struct rk_bank_position point = rk_bank_snapshot_position(view);
     uint64_t start = whole->end;
     pthread_mutex_lock(&bank->lock);
@@ -248,22 +154,22 @@ const struct rk_bank_snapshot *rk_bank_hold_newer(struct rk_bank *bank, const st
                   start_after(bank, point.version - versions, whole, &start));
     if (versions > point.version)
         start = whole->end - view->items;
-    if (there && (part = holder_new(bank, whole->chunks)))
-        holder_narrow(bank, part, whole, start);
+    if (there && (part = rk_holder_new(&bank->shape, whole->chunks)))
+        rk_holder_narrow(part, &bank->shape, whole, start);
     pthread_mutex_unlock(&bank->lock);
     return part ? &part->view : NULL;
 }
 
 size_t rk_bank_snapshot_chunks(const struct rk_bank_snapshot *view)
 {
-    return holder_of(view)->chunks;
+    return rk_holder_of(view)->chunks;
 }
 
 enum rankd_status rk_bank_snapshot_batch(const struct rk_bank_shape *shape,
                                          const struct rk_bank_snapshot *view, size_t c,
                                          struct rk_batch *batch, struct rk_err *err)
 {
-    const struct held_chunk *held = &holder_of(view)->held[c];
+    const struct rk_held_chunk *held = &rk_holder_of(view)->held[c];
     memset(batch, 0, sizeof *batch);
     if (rk_batch_take(shape, held->items, batch, err) == RANKD_OK)
         rk_chunk_read(shape, held->chunk, held->first, batch);
@@ -282,14 +188,14 @@ struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape)
     bank->seed = rk_labels_seed();
     bank->now = (struct rk_bank_position){.generation = 1};
     bank->whole = true;
-    bank->current = holder_new(bank, 0);
+    bank->current = rk_holder_new(&bank->shape, 0);
     if (!bank->current || !rk_versions_reserve(&bank->versions, 1)) {
-        holder_drop(bank->current);
+        rk_holder_drop(bank->current);
         free(bank);
         return NULL;
     }
     rk_versions_push(&bank->versions, 0, 0);
-    holder_fill(bank, bank->current, bank->now, 0);
+    rk_holder_fill(bank->current, &bank->shape, bank->chunk, bank->chunks, bank->now, 0);
     pthread_mutex_init(&bank->lock, NULL);
     return bank;
 }
@@ -306,7 +212,7 @@ void rk_bank_free(struct rk_bank *bank)
 {
     if (!bank)
         return;
-    holder_drop(bank->current);
+    rk_holder_drop(bank->current);
     if (bank->chunks)
         drop_chunks(bank, bank->chunks);
     rk_versions_free(&bank->versions);
@@ -356,7 +262,7 @@ static void evict(struct rk_bank *bank)
 }
 
 struct rk_bank_reservation {
-    struct holder *holder; /* for the version, with a place for each chunk that it may show */
+    struct rk_holder *holder; /* for the version, with a place for each chunk that it may show */
     size_t items;
 };
 
@@ -365,9 +271,9 @@ struct rk_bank_reservation *rk_bank_reserve(struct rk_bank *bank, size_t items, 
     struct rk_bank_reservation *room = malloc(sizeof *room);
     pthread_mutex_lock(&bank->lock);
     size_t before = bank->chunks;
-    struct holder *holder = NULL;
+    struct rk_holder *holder = NULL;
     if (room && rk_versions_reserve(&bank->versions, bank->reservations + 1) &&
-        make_room(bank, bank->reserved + items) && (holder = holder_new(bank, bank->chunks))) {
+        make_room(bank, bank->reserved + items) && (holder = rk_holder_new(&bank->shape, bank->chunks))) {
         *room = (struct rk_bank_reservation){holder, items};
         bank->reserved += items;
         bank->reservations++;
@@ -391,7 +297,7 @@ void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_reservation *room)
     bank->reserved -= room->items;
     bank->reservations--;
     pthread_mutex_unlock(&bank->lock);
-    holder_drop(room->holder);
+    rk_holder_drop(room->holder);
     free(room);
 }
 
@@ -420,11 +326,12 @@ void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch,
     bank->now.version = version;
     rk_versions_push(&bank->versions, version, bank->now.end);
     evict(bank);
-    holder_fill(bank, room->holder, bank->now, window_start(bank, bank->now.end));
-    struct holder *old = bank->current;
+    rk_holder_fill(room->holder, &bank->shape, bank->chunk, bank->chunks, bank->now,
+                   window_start(bank, bank->now.end));
+    struct rk_holder *old = bank->current;
     bank->current = room->holder;
     pthread_mutex_unlock(&bank->lock);
-    holder_drop(old);
+    rk_holder_drop(old);
     free(room);
 }
 
@@ -450,11 +357,11 @@ void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_position point,
     rk_versions_push(&bank->versions, point.version, point.end);
     bank->base = point.end;
     bank->whole = whole || point.end == 0;
-    holder_fill(bank, room->holder, point, point.end);
-    struct holder *old = bank->current;
+    rk_holder_fill(room->holder, &bank->shape, bank->chunk, bank->chunks, point, point.end);
+    struct rk_holder *old = bank->current;
     bank->current = room->holder;
     pthread_mutex_unlock(&bank->lock);
-    holder_drop(old);
+    rk_holder_drop(old);
     free(room);
 }
 
@@ -471,16 +378,17 @@ enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_position po
 enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generation, struct rk_err *err)
 {
     pthread_mutex_lock(&bank->lock);
-    struct holder *holder = holder_new(bank, bank->chunks), *old = bank->current;
+    struct rk_holder *holder = rk_holder_new(&bank->shape, bank->chunks), *old = bank->current;
     if (holder) {
         bank->now.generation = generation;
-        holder_fill(bank, holder, bank->now, window_start(bank, bank->now.end));
+        rk_holder_fill(holder, &bank->shape, bank->chunk, bank->chunks, bank->now,
+                       window_start(bank, bank->now.end));
         bank->current = holder;
     }
     pthread_mutex_unlock(&bank->lock);
     if (!holder)
         return rk_fail(err, RANKD_OVERLOADED, "no memory to raise the bank's generation");
-    holder_drop(old);
+    rk_holder_drop(old);
     return RANKD_OK;
 }
 
