@@ -259,6 +259,14 @@ def test_an_unpickled_client_knows_no_place_of_another_machine():
     assert pickle.loads(pickle.dumps(transport)).url == "not looked for yet"
 
 
+def test_doctor_does_not_take_the_remains_of_a_daemon_for_a_fault(here):
+    here.run(LOSS)
+    os.kill(here.daemons()[0], signal.SIGKILL)
+    done = subprocess.run([sys.executable, "-m", "rankd", "doctor"], env=here.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "does not run; the first request starts it" in done.stdout, done
+    assert here.socket.exists() and here.run(f"print({LOSS})")[0] == "0.5"
+
+
 @pytest.mark.parametrize("arguments, said", [
     (["doctor"], "own daemon"), (["status"], "no daemon runs"), (["stop"], "no daemon of this user runs"), (["--help"], "usage")])
 def test_a_command_starts_nothing(here, arguments, said):
