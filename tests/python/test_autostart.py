@@ -85,6 +85,12 @@ def test_ranks_of_a_job_share_its_bank(here):
     assert here.run("print(rankd.connect().banks.get('b').items)")[0] == "8"
 
 
+def test_a_job_on_several_machines_is_told_to_name_one_daemon(here):
+    _, said = here.run(LOSS, WORLD_SIZE="8", LOCAL_WORLD_SIZE="4")
+    assert "RANKD_URL names one for all" in said and said.count("\n") == 0
+    assert here.run(LOSS, WORLD_SIZE="4", LOCAL_WORLD_SIZE="4")[1] == ""
+
+
 def test_a_client_goes_on_in_a_forked_child_and_in_its_parent(here):
     out, _ = here.run(f"""
 import os
