@@ -9,16 +9,18 @@ lint="clang clang-format clang-tidy cppcheck"
 deploy="docker.io docker-compose iptables nftables mmdebstrap iproute2 chromium lintian debhelper dpkg-dev"
 bench="libopenblas-dev libsimdjson-dev libfast-float-dev python3-numpy"
 demo="python3 python3-numpy python3-torch python3-sklearn python3-matplotlib curl"
+wheel="python3 python3-venv binutils"
 want=""
 for purpose in "$@"; do
     case "$purpose" in
     build) want="$want $build" ;;
     test) want="$want $test" ;;
     lint) want="$want $lint" ;;
+    wheel) want="$want $wheel" ;;
     bench) want="$want $bench" ;;
     demo) want="$want $demo" ;;
     deploy) want="$want $deploy" ;;
-    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint, demo, deploy and bench are" >&2; exit 2 ;;
+    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint, demo, deploy, wheel and bench are" >&2; exit 2 ;;
     esac
 done
 missing=""
