@@ -77,7 +77,7 @@ $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/libr
 all: $(BUILD)/rankd
 
 # A part adds itself to a general target by naming it: `bench: bench-engine`, `soak: soak-bank`, `install: install-client`.
-include $(wildcard */*.mk tests/bench/*.mk) lib/cuda/cuda.mk server/api/page.mk
+include $(wildcard */*.mk tests/bench/*.mk) lib/cuda/cuda.mk server/api/page.mk server/bank_store/bank_store.mk
 
 help:
 	@echo 'make            build the daemon and the libraries into $(BUILD)/'
@@ -89,6 +89,7 @@ help:
 	@echo 'make asan tsan  the tests under AddressSanitizer + UBSan, ThreadSanitizer'
 	@echo 'make soak       the long forms of what check does in short'
 	@echo 'make bench      the figures, beside their peers'
+	@echo 'make recipes    trains on real data against other losses, for hours; RECIPE_SEEDS, RECIPE_SECONDS for less'
 	@echo 'make cuda       the plugin for NVIDIA GPUs, build/rankd-cuda.so; wants the CUDA toolkit'
 	@echo 'make release    checks that the last commit is fit for release, and makes its tarball'
 	@echo 'make wheel      the Python package with daemon and rankctl in it, into $(BUILD)/wheel/'

@@ -9,7 +9,7 @@ $(BUILD)/librankctl.a: $(call objects,$(ctl_src))
 	@rm -f $@
 	$(AR) rcs $@ $^
 $(BUILD)/rankctl: $(BUILD)/obj/clients/ctl/main.o $(BUILD)/librankctl.a $(BUILD)/librankd.a
-	$(link) $^ -Wl,--as-needed $(client_libs) -o $@
+	$(link) $^ -Wl,--as-needed $(client_libs) -lz -o $@
 
 .PHONY: install-ctl
 all: $(BUILD)/rankctl

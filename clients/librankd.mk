@@ -48,5 +48,5 @@ install-librankd: librankd
 	ln -sf $(notdir $(client_so)) $(DESTDIR)$(PREFIX)/lib/$(client_soname)
 	ln -sf $(client_soname) $(DESTDIR)$(PREFIX)/lib/librankd.so
 	install -m 644 $(BUILD)/librankd.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 clients/c/rankd.h proto/rankd_status.h proto/rankd_types.h proto/rankd_ports.def proto/rankd_shm.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 clients/c/rankd.h proto/rankd_status.h proto/rankd_types.h proto/rankd_ports.def proto/rankd_numbers.def proto/rankd_shm.h $(DESTDIR)$(PREFIX)/include
 	install -m 644 $(BUILD)/man3/*.3 $(DESTDIR)$(PREFIX)/share/man/man3

@@ -12,7 +12,7 @@ $(unit_bin): $(BUILD)/unit/%: $(call objects,$(test_support)) $(BUILD)/librankd.
 	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka -lcurl $(server_libs) -o $@
 
 # rankctl's reading of files.
-$(BUILD)/unit/test_array: $(BUILD)/librankctl.a
+$(BUILD)/unit/test_array $(BUILD)/unit/test_batch: $(BUILD)/librankctl.a
 
 # These start the daemon that lies beside their folder.
 $(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd

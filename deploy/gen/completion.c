@@ -59,6 +59,7 @@ void rk_gen_completion_rankctl(FILE *out)
           "return ;;\n"
           "    --model) COMPREPLY=($(compgen -W \""
 #define RK_LOSS(number, name, takes, help) #name " "
+#define RK_METRIC(number, name, takes, help)
 #include "losses/losses.def"
           "\" -- \"$word\")); return ;;\n    esac\n"
           "    case ${COMP_WORDS[1]} in\n",

@@ -62,15 +62,17 @@ static void with(enum rk_param_id id, unsigned uses, char *text, size_t size)
     static const struct {
         const char *name;
         uint32_t takes;
+        unsigned uses;
     } losses[] = {
 #define RK_TAKES(field) 1u << RK_PARAM_##field
-#define RK_LOSS(number, name, takes, help) {#name, takes},
+#define RK_LOSS(number, name, takes, help) {#name, takes, RK_USE_LOSS | RK_USE_GRADIENT},
+#define RK_METRIC(number, name, takes, help) {#name, takes, RK_USE_LOSS},
 #include "losses/losses.def"
     };
     text[0] = '\0';
     for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++) {
         const size_t at = strlen(text);
-        if (uses & RK_USE_LOSS || losses[i].takes >> id & 1)
+        if (uses & losses[i].uses || losses[i].takes >> id & 1)
             snprintf(text + at, size - at, "%s%s", at ? ", " : "", losses[i].name);
     }
     const size_t at = strlen(text);

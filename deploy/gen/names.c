@@ -24,6 +24,12 @@ struct rk_gen_name {
 
 static const struct rk_gen_name losses[] = {
 #define RK_LOSS(number, name, takes, help) {#name, help, "", 0},
+#define RK_METRIC(number, name, takes, help)
+#include "losses/losses.def"
+    {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name metrics[] = {
+#define RK_LOSS(number, name, takes, help)
+#define RK_METRIC(number, name, takes, help) {#name, help, "", 0},
 #include "losses/losses.def"
     {NULL, NULL, NULL, 0}};
 static const struct rk_gen_name models[] = {
@@ -37,6 +43,10 @@ static const struct rk_gen_name inputs[] = {
 static const struct rk_gen_name outputs[] = {
 #define RANKD_OUTPUT(ID, name, with, dtypes, rank, shape, help) {name, help, shape, dtypes},
 #include "rankd_ports.def"
+    {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name reply_numbers[] = {
+#define RANKD_REPLY_NUMBER(ID, name, whole, help) {name, help, whole ? "int" : "float", 0},
+#include "rankd_numbers.def"
     {NULL, NULL, NULL, 0}};
 static const struct rk_gen_name bank_kinds[] = {
 #define RK_BANK_KIND(name) {#name, "", "", 0},
@@ -74,7 +84,8 @@ void rk_gen_names_py(FILE *out)
 {
     fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def, "
           "proto/rankd_ports.def,\n"
-          "lib/request/param.def); change it there.\"\"\"\n\nLOSSES: tuple[str, ...] = (",
+          "proto/rankd_numbers.def, lib/request/param.def); change it there.\"\"\"\n\nLOSSES: tuple[str, "
+          "...] = (",
           out);
     list(out, losses, "\"");
     fputs(",)\nMODELS: tuple[str, ...] = (", out);
@@ -88,7 +99,12 @@ void rk_gen_names_py(FILE *out)
     }
     fputs("}\nOUTPUTS: tuple[str, ...] = (\n    ", out);
     list(out, outputs, "\"");
-    fputs(")\nPARAMETERS: tuple[str, ...] = (\n    ", out);
+    fputs(")\n# Of a reply, beside its tensors and counts: their types. None: there is none.\n"
+          "REPLY_NUMBERS: dict[str, type] = {",
+          out);
+    for (const struct rk_gen_name *row = reply_numbers; row->name; row++)
+        fprintf(out, "%s\"%s\": %s", row == reply_numbers ? "" : ", ", row->name, row->shape);
+    fputs("}\nPARAMETERS: tuple[str, ...] = (\n    ", out);
     list(out, parameters, "\"");
     fputs(")\n", out);
 }
@@ -105,15 +121,17 @@ static void ports_md(FILE *out, const char *what, const struct rk_gen_name *rows
 
 void rk_gen_models_md(FILE *out)
 {
-    fputs(
-        "<!-- Written by `make reference` from the tables lib/losses/losses.def and proto/rankd_ports.def; "
-        "change it there. -->\n\n"
-        "# Losses, inputs and outputs\n\n"
-        "`GET /v2/models/NAME` has the same for one model, with its parameters. There are two more models:\n"
-        "`rank`, the ranking itself, and `rank_vjp`, its gradient.\n\n"
-        "| loss | description |\n|---|---|\n",
-        out);
+    fputs("<!-- Written by `make reference` from the tables lib/losses/losses.def and proto/rankd_ports.def; "
+          "change it there. -->\n\n"
+          "# Losses, inputs and outputs\n\n"
+          "`GET /v2/models/NAME` has the same for one model, with its parameters. There are more models:\n"
+          "`rank`, the ranking itself, `rank_vjp`, its gradient, and metrics, which have no gradient.\n\n"
+          "| loss | description |\n|---|---|\n",
+          out);
     for (const struct rk_gen_name *row = losses; row->name; row++)
+        fprintf(out, "| `%s` | %s |\n", row->name, row->help);
+    fputs("\n| metric | description |\n|---|---|\n", out);
+    for (const struct rk_gen_name *row = metrics; row->name; row++)
         fprintf(out, "| `%s` | %s |\n", row->name, row->help);
     ports_md(out, "input", inputs);
     ports_md(out, "output", outputs);

@@ -72,7 +72,8 @@ constexpr rk_device_capabilities KNOWS_RETRIEVAL = with_words({
     bits(RK_IN_EMBEDDINGS, RK_IN_LABELS, RK_IN_IDS, RK_IN_ENQUEUE_MASK, RK_IN_REF_EMBEDDINGS,
          RK_IN_REF_LABELS, RK_IN_REF_IDS),
     bits(RK_OUT_LOSS, RK_OUT_GRADIENT, RK_OUT_LIST_LOSS, RK_OUT_REF_GRADIENT),
-    BLACKBOX | bits(RK_PARAM_normalize, RK_PARAM_gallery, RK_PARAM_bank),
+    BLACKBOX |
+        bits(RK_PARAM_normalize, RK_PARAM_gallery, RK_PARAM_bank, RK_PARAM_bank_read, RK_PARAM_bank_max_age),
     {},
     0,
     0,

@@ -6,6 +6,7 @@
 
 #define BIT(x) (1u << (x))
 
+#define OUT_METRIC (BIT(RK_OUT_LOSS) | BIT(RK_OUT_LIST_LOSS))
 #define OUT_SPARSE (BIT(RK_OUT_GRADIENT_INDICES) | BIT(RK_OUT_GRADIENT_VALUES))
 
 /* What a port of rankd_ports.def belongs to. */
@@ -41,21 +42,24 @@ enum {
 
 const struct rk_model rk_models[] = {
 #define RK_TAKES(field) BIT(RK_PARAM_##field)
-#define RK_LOSS(number, loss_name, takes_, help_)                                                            \
+#define MODEL(loss_name, takes_, help_, outputs_, default_, uses)                                            \
     {                                                                                                        \
         .name = #loss_name,                                                                                  \
         .inputs_scores = IN_SCORES,                                                                          \
         .inputs_embeddings = IN_EMBEDDINGS,                                                                  \
         .inputs_scores_optional = IN_LOSS_SCORES_OPTIONAL,                                                   \
         .inputs_optional = IN_OPTIONAL,                                                                      \
-        .outputs = OUT_LOSS,                                                                                 \
-        .outputs_default = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT),                                          \
-        .use_scores = RK_USE_SCORES,                                                                         \
-        .use_embeddings = RK_USE_EMBEDDINGS,                                                                 \
+        .outputs = (outputs_),                                                                               \
+        .outputs_default = BIT(RK_OUT_LOSS) | BIT(default_),                                                 \
+        .use_scores = RK_USE_SCORES | (uses),                                                                \
+        .use_embeddings = RK_USE_EMBEDDINGS | (uses),                                                        \
         .takes = (takes_),                                                                                   \
         .help = (help_),                                                                                     \
         .loss = &rk_loss_##loss_name,                                                                        \
     },
+#define RK_LOSS(number, name, takes, help)                                                                   \
+    MODEL(name, takes, help, OUT_LOSS, RK_OUT_GRADIENT, RK_USE_GRADIENT)
+#define RK_METRIC(number, name, takes, help) MODEL(name, takes, help, OUT_METRIC, RK_OUT_LIST_LOSS, 0)
 #include "losses/losses.def"
     {
         .name = "rank",

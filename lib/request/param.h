@@ -15,7 +15,8 @@ enum {
     RK_USE_SCORES = 1u << 0,
     RK_USE_EMBEDDINGS = 1u << 1,
     RK_USE_LOSS = RK_USE_SCORES | RK_USE_EMBEDDINGS,
-    RK_USE_VJP = 1u << 2
+    RK_USE_VJP = 1u << 2,
+    RK_USE_GRADIENT = 1u << 3 /* losses, and no metrics */
 };
 
 /* Names for the positions in the `choices` of param.def. */
@@ -24,6 +25,7 @@ enum { RK_UNITS_NORMALIZED, RK_UNITS_RANK };
 enum { RK_SCALE_LAMBDA, RK_SCALE_UNIT }; /* of the gradient */
 enum { RK_AVERAGE_MACRO, RK_AVERAGE_MICRO, RK_AVERAGE_SUM };
 enum { RK_AXIS_COLUMNS, RK_AXIS_ROWS }; /* which of them are the lists: axis 0, axis 1 */
+enum { RK_SHARE_OF_RELEVANT, RK_SHARE_OF_TOP_K };
 enum { RK_GALLERY_ALL, RK_GALLERY_REFERENCES };
 enum { RK_GAIN_EXP2, RK_GAIN_LINEAR };
 enum { RK_TRANSFORM_LOG, RK_TRANSFORM_LOGLOG, RK_TRANSFORM_IDENTITY };

@@ -118,6 +118,7 @@ static void collect(struct rk_retrieval *run, const struct lists *lists, size_t 
         to->loss = from->loss;
         to->done = true;
         run->stalled += run->gradient && from->stalled;
+        run->jumped += run->gradient ? from->jumped : 0;
         run->on_device++;
     }
 }

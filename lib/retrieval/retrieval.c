@@ -9,6 +9,7 @@
 #include "request/list_weight.h"
 #include "request/out.h"
 #include "retrieval/check.h"
+#include "retrieval/drift.h"
 #include "retrieval/gradient.h"
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
@@ -34,6 +35,7 @@ static size_t weigh(struct rk_retrieval *run, struct rk_list_weights *weights)
     }
     for (size_t q = 0; q < run->items.n_queries; q++)
         run->query[q].w = rk_list_weights_of(weights, q, run->query[q].match_counts.relevant);
+    run->relevant = weights->relevant;
     return weights->valid;
 }
 
@@ -63,6 +65,8 @@ static void fill_info(const struct rk_retrieval *run, const struct rk_request *r
     info->lists_skipped = run->items.n_queries - valid;
     info->lists_stalled = run->stalled;
     info->has_gradient = run->gradient;
+    if (run->gradient)
+        rk_info_jumped(info, run->jumped, (double)run->relevant);
     info->on_device = run->on_device > 0;
     rk_info_bank(info, request->bank_snapshot);
 }
@@ -137,6 +141,7 @@ static enum rankd_status compute(struct rk_retrieval *run, const struct rk_reque
     if (prepare_outputs(run, request, reply, err) != RANKD_OK || rk_exec_measures(run->exec))
         return err->status;
     fill_info(run, request, valid, &reply->info);
+    rk_drift_measure(request, &run->items, &reply->info);
     write_outputs(run, request, normalize, reply);
     return RANKD_OK;
 }

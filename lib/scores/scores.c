@@ -141,6 +141,8 @@ static void fill_info(const struct scores *s, struct rk_info *info)
     info->has_gradient = s->job.gradient;
     info->lists_stalled = s->total.stalled;
     info->gradient_nonzero = s->total.nonzero + s->flat_total.nonzero;
+    if (info->has_gradient)
+        rk_info_jumped(info, s->total.jumped, (double)s->lists.weights.relevant);
     rk_info_bank(info, memory);
     if (!memory)
         return;

@@ -173,6 +173,21 @@ def test_the_torch_loss_takes_a_relevance_of_any_type(client, kind):
             crit(embeddings, labels, relevance=pairs)
 
 
+@pytest.mark.parametrize("gallery", ["all", "references"])
+def test_the_torch_loss_of_ndcg_takes_grades(client, gallery):
+    torch.manual_seed(1)
+    embeddings, documents = torch.randn(6, 8, requires_grad=True), torch.randn(9, 8, requires_grad=True)
+    grades = torch.randint(0, 5, (6, 15 if gallery == "all" else 9))
+    crit = RetrievalLoss("ndcg", margin=0.0, gallery=gallery, client=client)
+    loss = crit(embeddings, None, documents, relevance=grades)
+    loss.backward()
+    expected = client.loss("ndcg", embeddings=embeddings.detach().numpy(), ref_embeddings=documents.detach().numpy(),
+                           relevance=grades.numpy(), gallery=gallery, margin=0.0)
+    assert loss.item() == expected.loss > 0
+    np.testing.assert_array_equal(embeddings.grad.numpy(), expected.gradient)
+    np.testing.assert_array_equal(documents.grad.numpy(), expected.ref_gradient)
+
+
 def test_nothing_to_learn_is_seen_in_a_gallery_of_references_and_in_a_relevance(client):
     embeddings = torch.randn(4, 8, requires_grad=True)
     crit = RetrievalLoss("ap", margin=0.0, gallery="references", client=client)

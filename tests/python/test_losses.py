@@ -96,6 +96,17 @@ def test_a_loss_without_gradient_brings_none(client):
     assert result.gradient is None and result.info.gradient_nonzero is None and result.info.lists_stalled is None
 
 
+@pytest.mark.parametrize("options", [{}, {"margin": 0.3, "lambda_val": 4.0}, {"axis": 0, "gradient_scale": "unit"}], ids=str)
+def test_pairs_jumped_are_counted_per_relevant_item(client, options):
+    scores, targets = problem(33, Q=9, N=120, ties=True)
+    mine = {{"lambda_val": "lam", "gradient_scale": "scale"}.get(k, k): v for k, v in options.items()}
+    want = oracle.pairs_jumped("ap", scores, targets, **mine)
+    assert want > 0 and client.loss("ap", scores, targets, **options).info.pairs_jumped == pytest.approx(want, rel=1e-12)
+    assert client.loss("ap", scores, targets, gradient="sparse", **options).info.pairs_jumped == pytest.approx(want, rel=1e-12)
+    assert client.loss("ap", scores, targets, gradient=False).info.pairs_jumped is None
+    assert client.loss("ap", scores, np.zeros_like(targets)).info.pairs_jumped == 0
+
+
 def test_the_sparse_gradient_is_the_dense_one(client):
     scores, targets = problem(37, Q=20, N=200, share=0.02)
     dense = client.loss("ap", scores, targets).gradient
@@ -199,7 +210,7 @@ def test_a_query_ignores_items_that_bear_its_own_id(client):
 def test_the_daemon_tells_about_itself(client):
     assert client.ready()
     assert client.metadata()["name"] == "rankd" and "binary_tensor_data" in client.metadata()["extensions"]
-    assert sorted(client.models()) == ["ap", "mrr", "ndcg", "rank", "rank_vjp", "recall"]
+    assert sorted(client.models()) == ["ap", "hits", "mrr", "ndcg", "rank", "rank_vjp", "recall"]
     assert {entry["name"] for entry in client.metadata("ap")["inputs"]} >= {"scores", "targets"}
     before = client.stats("rank")[0]["inference_count"]
     client.rank([[1.0, 2.0]])

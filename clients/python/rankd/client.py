@@ -21,7 +21,7 @@ from .names import segment
 from .reply import check_reply
 from .results import LossResult, info_from
 from .retry import with_retries
-from .tensors import FLOATS, LABELS, TARGETS, OnDevice, Tensor, tensor
+from .tensors import BF16, FLOATS, LABELS, TARGETS, OnDevice, Tensor, tensor
 from .transport import InferReply, InferRequest, Transport
 
 
@@ -83,10 +83,12 @@ class Client:
              offsets: Any = None, list_weight: Any = None,
              lambda_val: float | None = None, margin: float | None = None, lambda_scope: str | None = None,
              lambda_units: str | None = None, gradient_scale: str | None = None, average: str | None = None,
-             axis: int | None = None, interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
-             bank: str | None = None, enqueue: bool | None = None, batch_id: str | None = None,
+             axis: int | None = None, interclass: float | None = None, weight: str | None = None, gain: str | None = None,
+             top_k: int | None = None, normalize: bool | None = None, bank: str | None = None, bank_read: bool | None = None,
+             bank_max_age: int | None = None, enqueue: bool | None = None, batch_id: str | None = None,
              gradient: str | bool | OnDevice = "dense", list_loss: bool = False, **more: Any) -> LossResult:
-        """The rank loss `model` (rankd.LOSSES: "ap", "recall", …) of a batch, and its gradient at unit upstream.
+        """The rank loss `model` (rankd.LOSSES: "ap", "recall", "ndcg", "mrr", …) of a batch, and its gradient at unit
+        upstream.
 
         Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant,
         0 irrelevant, -1 ignored; any type), or `embeddings` [B, dim] with integer `labels` [B] (-1:
@@ -106,6 +108,11 @@ class Client:
         `bank` do not go with them. `list_weight` [lists], finite and 0 or more, multiplies the
         weight of each list (with embeddings, of each query) in the loss; 0 skips the list.
 
+        The targets of "ndcg" are grades, 0 irrelevant: whole ones up to 31 with `gain` "exp2" (default:
+        a grade is worth 2^grade - 1), any finite number with "linear" (it is worth itself; float64 is
+        rounded to float32). `top_k`, for "ap", "ndcg" and "mrr": the loss counts ranks up to this one
+        only, its gradient is that of the loss without the cut.
+
         A parameter that is None is not sent: the default of the daemon applies. `margin` and
         `lambda_val` are in units of the scores.
 
@@ -115,13 +122,16 @@ class Client:
 
         `bank` names a memory bank whose items extend the lists, and to which the batch is appended
         unless `enqueue` is False; a `batch_id` is then generated, so that a repeated attempt
-        appends only once.
+        appends only once. With `bank_read` False the batch is appended and the bank is not ranked;
+        `bank_max_age` leaves out items that are older than the newest so many versions.
 
         `more`: further inputs and parameters of the daemon, by their names (rankd._names).
         """
         places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
         if not places and gradient not in ("dense", "sparse", True, False):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
+        if gain == "linear":
+            targets, relevance = _gains(targets), _gains(relevance)
         inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids,
                          relevance)
         more_inputs, more_parameters = _more(more)
@@ -133,8 +143,8 @@ class Client:
         parameters = _parameters(
             {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
              "gradient_scale": gradient_scale, "average": average, "axis": axis, "interclass": interclass, "weight": weight,
-             "normalize": normalize, "gallery": gallery, "bank": bank, "enqueue": enqueue, "batch_id": batch_id,
-             **more_parameters})
+             "gain": gain, "top_k": top_k, "normalize": normalize, "gallery": gallery, "bank": bank, "bank_read": bank_read,
+             "bank_max_age": bank_max_age, "enqueue": enqueue, "batch_id": batch_id, **more_parameters})
         outputs = ["loss"]
         if gradient:
             outputs += ["gradient_indices", "gradient_values"] if gradient == "sparse" else ["gradient"]
@@ -259,6 +269,18 @@ def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, e
     if not inputs:
         raise TypeError("loss() wants scores and targets, or embeddings= and labels= (or relevance=)")
     return inputs
+
+
+def _gains(targets: Any) -> Any:
+    """Targets that are gains: a measurement, and no label of which every digit says something. float64 is numpy's own type, and
+    that of any list of Python's, so it is rounded to the type that the daemon takes."""
+    if targets is None or isinstance(targets, (OnDevice, BF16)):
+        return targets
+    array = np.asarray(targets)
+    if array.dtype.kind != "f" or array.dtype.itemsize <= 4:
+        return array
+    with np.errstate(over="ignore"):  # the daemon refuses infinity by its position
+        return array.astype(np.float32)
 
 
 def _offsets(offsets: Any) -> list[Tensor | OnDevice]:

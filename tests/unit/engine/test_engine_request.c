@@ -250,7 +250,8 @@ static void a_parameter_of_another_model_is_named(void **state)
                      RANKD_OK);
     refused_invalid(&call,
                     "parameter normalize does not belong to model recall with scores; it goes with ap with "
-                    "embeddings, recall with embeddings, ndcg with embeddings, mrr with embeddings");
+                    "embeddings, recall with embeddings, ndcg with embeddings, mrr with embeddings, hits "
+                    "with embeddings");
 }
 
 static void a_parameter_that_no_table_checked_is_checked(void **state)

@@ -127,8 +127,8 @@ static void a_long_or_dirty_value_is_shown_short_and_clean(void **state)
 static void a_mistyped_name_is_answered_with_the_nearest(void **state)
 {
     (void)state;
-    assert_string_equal(rk_param_nearest("lamda", rk_params_used(RK_USE_SCORES)), "lambda");
-    assert_string_equal(rk_param_nearest("lambda_val", rk_params_used(RK_USE_SCORES)), "lambda");
+    assert_string_equal(rk_param_nearest("lamda", rk_params_used(RK_USE_GRADIENT)), "lambda");
+    assert_string_equal(rk_param_nearest("lambda_val", rk_params_used(RK_USE_GRADIENT)), "lambda");
     assert_string_equal(rk_param_nearest("margni", rk_params_used(RK_USE_SCORES)), "margin");
     assert_string_equal(rk_param_nearest("batchid", rk_params_used(RK_USE_SCORES)), "batch_id");
     assert_string_equal(rk_param_nearest("wieght", 1u << RK_PARAM_transform), "weight");

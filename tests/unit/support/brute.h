@@ -37,6 +37,7 @@ struct brute {
     double *list_loss; /* [lists], NaN where skipped */
     double *gradient;  /* [rows, columns], before the last rounding */
     size_t skipped, stalled;
+    double jumped; /* pairs_jumped */
 };
 
 void brute_run(struct brute *brute);

@@ -4,14 +4,21 @@
     crit = rankd.torch.APLoss(margin=0.05)              # scores and targets, any shape of problem
     crit(scores, targets).backward()
 
+    crit = rankd.torch.NDCGLoss(margin=1.0, top_k=10)    # graded targets: search, recommendation
+    crit(scores, grades).backward()
+
     crit = rankd.torch.RetrievalLoss("ap", bank="run1")  # embeddings and labels, with cross-batch memory
     crit(embeddings, labels).backward()
 
 All losses work on any device and in float16, bfloat16, float32 and float64, under autocast and GradScaler, with
 gradient accumulation, and from several trainers at once.
 """
+from .calibration import Calibration
 from .checkpoint import restore_bank, save_bank
+from .detection import DetectionAPLoss
+from .graded import MRRLoss, NDCGLoss, ScoresLoss
 from .losses import APLoss, RecallLoss, RetrievalLoss
 from .ranking import blackbox_rank, ranks
 
-__all__ = ["APLoss", "RecallLoss", "RetrievalLoss", "blackbox_rank", "ranks", "restore_bank", "save_bank"]
+__all__ = ["APLoss", "Calibration", "DetectionAPLoss", "MRRLoss", "NDCGLoss", "RecallLoss", "RetrievalLoss", "ScoresLoss",
+           "blackbox_rank", "ranks", "restore_bank", "save_bank"]

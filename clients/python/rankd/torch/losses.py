@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
+from .._names import LOSSES
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
-from . import joint, joint_scores
+from . import balanced, joint, joint_scores
 from .device_memory import device_path, fits
 from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
 from .learning import Learning, only_label, pairs_in_scores, reason_for
+from .lists import flatten, pairs_in_lists
 from .memory import Memory, refuse_double
 from .schedule import Schedule, Step
 from .state import pack, unpack
@@ -25,7 +27,8 @@ from .tracing import untraced
 from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
-_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance")  # what may be None
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
+             "list_weight")  # what may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
@@ -43,8 +46,9 @@ class RankLoss(nn.Module):
     is sent, so that GradScaler skips the step
     lambda_scope, lambda_units: see docs/reference/parameters.md
     distributed      True, or a torch.distributed.ProcessGroup: its ranks compute one loss over the
-    items of all, and each gets its share of the gradient times their number, because
-    DistributedDataParallel divides by it. Every rank has to call, with a shard of any size
+    items of all ("balanced": on embeddings, each has its own queries ranked), and each gets its
+    share of the gradient times their number, because DistributedDataParallel divides by it. Every
+    rank has to call, with a shard of any size
     gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by the
     sum of their absolute values in the list, so that badly ranked lists do not drown the others
     persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
@@ -54,6 +58,8 @@ class RankLoss(nn.Module):
     """
 
     info: LossInfo | None = None
+    gallery: str = "all"
+    _answered: Any = None  # the latest step with distributed="balanced" and a bank
 
     def __init__(self, model: str, client: Client | str | None, *, lambda_val: float, margin: float, margin_warmup: int,
                  average: str, loss_weight: float, bank: str | None, on_nan: str, lambda_scope: str | None,
@@ -147,11 +153,28 @@ class RankLoss(nn.Module):
         value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
         if self.on_nan == "propagate" and self._without_ranking(tensors):
             gradients: tuple[Any, ...] = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
+            value = value.expand(self._lists(tensors)).clone()
         else:
             result, gradients, step = self._on_device(tensors, average, wanted) or self._by_host(tensors, inputs, average, wanted)
             self._note(result, step, factor, tensors)
-            value.fill_(result.loss)
-        return (PrecomputedLoss.apply(value, gradients, *inputs) if wanted else value) * factor
+            value = self._value(value, result, tensors)
+        return (PrecomputedLoss.apply(value, gradients, self._spread(tensors), *inputs) if wanted else value) * factor
+
+    def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What the loss gives back, before its factor; `value` is a scalar of the right type and device."""
+        return value.fill_(result.loss)
+
+    def _spread(self, tensors: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """See PrecomputedLoss."""
+        return None
+
+    def _lists(self, tensors: dict[str, torch.Tensor]) -> tuple[int, ...]:
+        """The shape of what the loss gives back."""
+        return ()
+
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the client beside the inputs."""
+        return self.options
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
         """One call of a loss that the ranks of a job compute together."""
@@ -172,11 +195,11 @@ class RankLoss(nn.Module):
         arrays = (result.gradient, result.ref_gradient)
         return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
 
-    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
-        """The daemon's answer over arrays in host memory, by the client's names."""
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult:
+        """The daemon's answer over arrays in host memory, by the client's names. `more` goes before the loss's own options."""
         enqueue = self.bank is not None and wanted and step.counts
         return self.client.loss(
-            self.model, **arguments, **self.options, margin=step.margin, average=average, bank=self.bank,
+            self.model, **arguments, **{**self._options(arguments), **more}, margin=step.margin, average=average, bank=self.bank,
             enqueue=enqueue if self.bank is not None else None, batch_id=step.batch_id if enqueue else None,
             gradient="dense" if wanted else False)
 
@@ -193,7 +216,7 @@ class RankLoss(nn.Module):
         step = self._begin([tuple(scores.shape), average], wanted)
         rooms = {"gradient": (scores.shape, torch.float32)} if wanted else {}
         done = path.run({"scores": scores, "targets": targets}, rooms, lambda at: self.client.loss(
-            self.model, at["scores"], at["targets"], **self.options, margin=step.margin, average=average,
+            self.model, at["scores"], at["targets"], **self._options(tensors), margin=step.margin, average=average,
             gradient=at["gradient"] if wanted else False))
         if done is None:
             return None
@@ -237,33 +260,89 @@ class _ScoresLoss(RankLoss):
     """On scores and targets."""
 
     def __init__(self, model: str, client: Client | str | None, *, margin: float | None, axis: int, interclass: float,
-                 **common: Any) -> None:
+                 reduction: str | None, **common: Any) -> None:
         if margin is None:
             raise TypeError("margin must be given: its unit is the scores'. Starting points: 0.02 to 0.1 for cosines, 1 for "
                             "logits (rank the logits, not sigmoid outputs), 0 for none")
         super().__init__(model, client, margin=margin, learning=Learning.of_scores(), **common)
-        self.options.update(axis=axis, interclass=interclass)
+        if reduction not in (None, "none"):
+            raise ValueError(f"reduction is {reduction!r}; it may be 'none', or left out: average says how lists are averaged")
+        if reduction == "none" and (self.average == "micro" or interclass > 0):
+            raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
+        self.reduction = reduction
+        self.valid: torch.Tensor | None = None
+        if reduction == "none" and self.team is not None:
+            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
+                             "one of the two out")
+        self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
 
     @untraced
     @together
-    def forward(self, scores: torch.Tensor, targets: torch.Tensor,
-                avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
-        """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores).
+    def forward(self, scores: torch.Tensor | Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Tensor],
+                avg_factor: float | torch.Tensor | None = None, *, offsets: torch.Tensor | Sequence[int] | None = None,
+                weight: torch.Tensor | None = None, list_weight: torch.Tensor | None = None) -> torch.Tensor:
+        """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores). With reduction="none" the
+        loss of each list instead, [lists]: 0 where a list is skipped (`valid`, bool [lists], tells), multiplied by
+        the weight of the list. Its backward takes any upstream.
 
-        scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each column)
-        targets     [Q, N], bool, integer or any float type: 1 relevant, 0 irrelevant, -1 ignored
+        scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each column). Lists of
+                    different lengths: a sequence of tensors [n], or flat, [N], with `offsets`
+        targets     likewise, bool, integer or any float type: 1 relevant, 0 irrelevant, -1 ignored
+        offsets     [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1. Not with axis=0, interclass, a bank
+        weight      [lists], 0 or more: multiplies the weight of each list in the loss; 0 skips it. Also by the
+                    daemon's name for it, `list_weight`
         avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number of lists here. The
                     number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients.
                     0: no valid list anywhere, and the loss is 0
         """
-        return self._evaluate({"scores": scores}, {"targets": targets}, avg_factor)
+        if weight is not None and list_weight is not None:
+            raise TypeError("weight and list_weight are the same; give one of them")
+        if self.reduction == "none" and avg_factor is not None:
+            raise TypeError("avg_factor divides a sum over lists; reduction='none' sums nothing")
+        offsets, (scores, targets) = flatten(offsets, scores=scores, targets=targets)
+        if offsets is not None and (self.options["axis"] != 1 or self.options["interclass"] > 0 or self.bank is not None):
+            raise ValueError("lists of different lengths (offsets, or a sequence of tensors) go with axis=1 only, and with "
+                             "neither interclass nor a bank")
+        return self._evaluate({"scores": scores}, {"targets": targets, "offsets": offsets,
+                                                   "list_weight": weight if list_weight is None else list_weight}, avg_factor)
+
+    def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
+        return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
+
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {**self.options, "axis": None, "interclass": None} if "offsets" in inputs else self.options
+
+    def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        if result.list_loss is None:
+            return super()._value(value, result, tensors)
+        each = from_wire(result.list_loss, value).to(value.dtype)
+        self.valid = ~each.isnan()
+        weight = tensors.get("list_weight")
+        each = each.nan_to_num(0.0)
+        return each if weight is None else each * weight.detach().to(each)
+
+    def _spread(self, tensors: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        if self.reduction is None:
+            return None
+        if "offsets" in tensors:
+            sizes = tensors["offsets"].diff()
+            return lambda above: above.repeat_interleave(sizes.to(above.device))
+        return lambda above: above.unsqueeze(self.options["axis"])
+
+    def _lists(self, tensors: dict[str, torch.Tensor]) -> tuple[int, ...]:
+        if self.reduction is None:
+            return super()._lists(tensors)
+        scores = tensors["scores"]
+        return (len(tensors["offsets"]) - 1,) if "offsets" in tensors else (scores.shape[1 - self.options["axis"]],)
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
         return joint_scores.evaluate(self, team, tensors, inputs)
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
+        if "offsets" in tensors:
+            return pairs_in_lists(tensors["targets"], tensors["offsets"])
         return pairs_in_scores(tensors["targets"], self.options["axis"], self.options["interclass"])
 
     def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
@@ -275,17 +354,20 @@ class _ScoresLoss(RankLoss):
 
 class APLoss(_ScoresLoss):
     """1 - Average Precision over scores and targets. `axis`, `interclass` and `bank` (a score bank) are for detection;
-    `margin` must be given. The other arguments are RankLoss's."""
+    `margin` must be given. With reduction="none" a call gives the loss of each list, not their average. With `top_k` the
+    loss counts ranks up to this one only; gradients are those of the loss without the cut, so that relevant items
+    beyond it are pulled up too. The other arguments are RankLoss's."""
 
-    def __init__(self, *, margin: float | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
+    def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
-                 bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
+                 reduction: str | None = None, bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
                  distributed: Any = False, client: Client | str | None = None) -> None:
         super().__init__("ap", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
-                         axis=axis, interclass=interclass, loss_weight=loss_weight, bank=bank, on_nan=on_nan,
+                         axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state, distributed=distributed)
+        self.options["top_k"] = top_k
 
 
 class RecallLoss(_ScoresLoss):
@@ -295,38 +377,40 @@ class RecallLoss(_ScoresLoss):
 
     def __init__(self, *, margin: float | None = None, weight: str = "loglog", lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,
-                 loss_weight: float = 1.0, bank: str | None = None, on_nan: str = "raise",
+                 loss_weight: float = 1.0, reduction: str | None = None, bank: str | None = None, on_nan: str = "raise",
                  lambda_scope: str | None = None, lambda_units: str | None = None, gradient_scale: str | None = None,
                  persistent_state: bool = True, distributed: Any = False, client: Client | str | None = None) -> None:
         super().__init__("recall", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
-                         axis=axis, interclass=interclass, loss_weight=loss_weight, bank=bank, on_nan=on_nan,
+                         axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state, distributed=distributed)
         self.options["weight"] = weight
 
 
 class RetrievalLoss(RankLoss):
-    """AP or recall loss of embeddings and labels: each item ranks all others of the batch, the
-    references and the bank by cosine (inner product with normalize=False); items with its label
-    should come first.
+    """The loss `model` (rankd.LOSSES) of embeddings and labels: each item ranks all others of the
+    batch, the references and the bank by cosine (inner product with normalize=False); items with
+    its label should come first. An equal label is a grade of 1 to "ndcg", which takes no bank.
 
     `gallery` "references": each query ranks the references (documents) and the bank, not the other
     queries, and it is the references that are appended to the bank.
     `bank` names an embedding bank that exists already (client.banks.create). In training mode with
     grad enabled each batch is appended to it after the ranking; in eval mode or under no_grad the
     batch is only ranked against it.
-    `margin` is 0.1 by default; without normalize it must be given. The other arguments are RankLoss's.
+    `margin` is 0.1 by default; without normalize it must be given. `gain` and `top_k`: see
+    NDCGLoss; `parameters`: see ScoresLoss. The other arguments are RankLoss's.
     """
 
     def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 distributed: Any = False, client: Client | str | None = None, gallery: str = "all") -> None:
+                 distributed: Any = False, client: Client | str | None = None, gallery: str = "all", gain: str | None = None,
+                 top_k: int | None = None, **parameters: Any) -> None:
         if gallery not in ("all", "references"):
             raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
-        if model not in ("ap", "recall"):
-            raise ValueError(f"model is {model!r}; it may be 'ap' or 'recall'")
+        if model not in LOSSES:
+            raise ValueError(f"model is {model!r}; it may be {', '.join(map(repr, LOSSES))}")
         if weight is not None and model != "recall":
             raise ValueError("weight belongs to the recall loss: RetrievalLoss('recall', weight=…)")
         if margin is None:
@@ -339,14 +423,18 @@ class RetrievalLoss(RankLoss):
                          distributed=distributed, learning=Learning.of_embeddings())
         self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
         self.gallery = gallery
-        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery)
+        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
+                            top_k=top_k, **parameters)
+        if self.balanced:
+            balanced.check(self)
 
     @untraced
     @together
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
                 ref_labels: torch.Tensor | None = None, *, ids: torch.Tensor | None = None,
                 enqueue_mask: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
-                relevance: torch.Tensor | None = None, avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
+                relevance: torch.Tensor | None = None, list_weight: torch.Tensor | None = None,
+                avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the embeddings' device.
 
         embeddings    [B, dim], any float type, not normalized
@@ -359,8 +447,10 @@ class RetrievalLoss(RankLoss):
                       and the bank's too; -1 = none
         enqueue_mask  [B] bool ([R] if the gallery is "references"): the items to append to the bank
         relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and ref_labels and without a
-                      bank: 1 relevant, 0 irrelevant, -1 ignored; the batch, then the references. The
-                      own column is ignored
+                      bank: 1 relevant ("ndcg": a grade above 0), 0 irrelevant, -1 ignored; the batch,
+                      then the references. The own column is ignored
+        list_weight   [B], 0 or more: multiplies the weight of each query in the loss; 0 skips it, and it is ranked by the
+                      others all the same
         avg_factor    see APLoss
         """
         if labels is None and relevance is None:
@@ -370,6 +460,9 @@ class RetrievalLoss(RankLoss):
         if relevance is not None and self.team is not None:
             raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
                             "items of the others: give labels")
+        if list_weight is not None and self.team is not None:
+            raise TypeError("list_weight is given to a loss with distributed=True, which weighs all queries alike: leave one of the "
+                            "two out")
         if relevance is None and (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
         if self.gallery == "all" and self.team is None:
@@ -378,11 +471,12 @@ class RetrievalLoss(RankLoss):
         if ref_emb is not None:
             differentiable["ref_embeddings"] = ref_emb
         rest = {"labels": labels, "ids": ids, "ref_labels": ref_labels, "ref_ids": ref_ids, "relevance": relevance,
+                "list_weight": list_weight,
                 "enqueue_mask": enqueue_mask if self.bank is not None else None}
         return self._evaluate(differentiable, rest, avg_factor)
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
-        return joint.evaluate(self, team, tensors, inputs)
+        return (balanced if self.balanced else joint).evaluate(self, team, tensors, inputs)
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
         if "relevance" in tensors:
