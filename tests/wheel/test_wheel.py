@@ -33,7 +33,7 @@ def run(installed, tmp_path):
     for name in ("run", "state", "tmp"):
         (tmp_path / name).mkdir(mode=0o700)
     environment = {"PATH": f"{installed}/bin:/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run"),
-                   "XDG_STATE_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path / "tmp"), "RANKD_LINGER": "20s",
+                   "XDG_STATE_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path / "tmp"), "RANKD_LINGER": "5min",
                    "RANKD_SYSTEM_SOCKET": str(tmp_path / "none")}
 
     def run(*command, status=0):
