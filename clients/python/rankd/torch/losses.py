@@ -36,7 +36,7 @@ _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Te
 class RankLoss(nn.Module):
     """Common base of the losses.
 
-    client           a rankd.Client or a URL; None: RANKD_URL, or the daemon on this machine
+    client           a rankd.Client or a URL; None: as rankd.connect() finds it
     lambda_val       strength of the perturbation (the paper's lambda), in units of the scores
     margin           in units of the scores; grows from 0 over the first `margin_warmup` training
     steps (calls in training mode with a gradient)
