@@ -12,10 +12,6 @@ from . import _names
 from .answers import member
 
 
-_KINDS: dict[str, type[float] | type[str]] = {"gradient_dropped": float, "bank_chain": str}
-"""What members of a reply are; the others are whole numbers."""
-
-
 @dataclass(frozen=True)
 class LossInfo:
     """Numbers of the reply beside the tensors. None: does not apply to this request."""
@@ -52,9 +48,13 @@ class LossInfo:
     """Banks in a store, over HTTP: 32 hexadecimal digits that name the history of the version that was read. Equal
     generation, version and chain mean equal items, on whichever daemon."""
     bank_stale_ms: int | None = None
-    """Banks in a store, over HTTP: time since the store agreed with the daemon's copy last."""
+    """Banks in a store: time since the store agreed with the daemon's copy last."""
     list_loss: NDArray[Any] | None = None
     """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
+
+    def __post_init__(self) -> None:
+        if self.bank_drift is not None:  # a list, where it went through JSON
+            object.__setattr__(self, "bank_drift", tuple(self.bank_drift))
 
     @property
     def lists_valid(self) -> int:
@@ -63,7 +63,7 @@ class LossInfo:
         return self.lists - self.lists_skipped
 
 
-_KINDS: dict[str, type] = {"gradient_dropped": float, **_names.REPLY_NUMBERS}
+_KINDS: dict[str, type] = {"gradient_dropped": float, "bank_chain": str, **_names.REPLY_NUMBERS}
 _DRIFT = tuple(f"bank_drift_{quarter}" for quarter in range(1, 5))
 
 
@@ -98,5 +98,7 @@ class LossResult:
     """float32 [nnz]."""
     list_loss: NDArray[Any] | None = None
     """float32 [lists], NaN for skipped lists, with list_loss=True."""
+    list_stalled: NDArray[Any] | None = None
+    """bool [lists], with list_stalled=True: a loss above 0, and no irrelevant item changed its rank."""
     batch_id: str | None = None
     """Under which the batch was appended to a bank."""
