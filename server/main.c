@@ -10,6 +10,7 @@
 
 #include "access/access.h"
 #include "app.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/signals.h"
@@ -67,16 +68,38 @@ static void read_certificate_again(struct rk_app *app)
         rk_log_say(app->log, RK_LOG_INFO, "main", "SIGHUP: the certificate was read again");
 }
 
-static void wait_for_stop(struct rk_app *app)
+static void read_again(struct rk_app *app)
+{
+    read_tokens_again(app);
+    read_certificate_again(app);
+}
+
+/* Until another signal than SIGHUP came: its number. */
+static int wait_for_stop(struct rk_app *app)
 {
     int number;
-    while ((number = rk_signals_wait()) == SIGHUP) {
-        read_tokens_again(app);
-        read_certificate_again(app);
+    while ((number = rk_signals_wait()) == SIGHUP)
+        read_again(app);
+    return number;
+}
+
+/* Requests are taken as before, so that none is lost that a load balancer sends before it has noticed. */
+static void wait_for_balancers(struct rk_app *app, int number)
+{
+    const uint64_t delay = app->config.shutdown_delay;
+    const uint64_t until = rk_now_ns() + delay * 1000000u;
+    if (delay == 0)
+        return;
+    rk_app_leave(app);
+    rk_log_say(app->log, RK_LOG_INFO, "main",
+               "%s: not ready any more; requests are taken for %.1f s, or until a second signal",
+               strsignal(number), (double)delay / 1000);
+    uint64_t now;
+    while ((now = rk_now_ns()) < until) {
+        if (rk_signals_wait_for((until - now) / 1000000u + 1) != SIGHUP)
+            return;
+        read_again(app);
     }
-    rk_app_refuse(app); /* the reader of the line below may rely on it */
-    rk_log_say(app->log, RK_LOG_INFO, "main", "%s: draining; a second signal does not wait",
-               strsignal(number));
 }
 
 /* systemd, or a service manager like it. */
@@ -84,6 +107,15 @@ static void tell_manager(const struct rk_app *app, const char *state)
 {
     if (getenv("NOTIFY_SOCKET") && !rk_notify(state))
         rk_log_say(app->log, RK_LOG_WARN, "main", "%s could not be sent to NOTIFY_SOCKET", state);
+}
+
+/* The manager's own limit on a stop does not know of the delay. */
+static void tell_manager_stopping(const struct rk_app *app)
+{
+    char state[80];
+    const unsigned long long limit = app->config.shutdown_delay + app->config.drain_timeout + 5000;
+    (void)snprintf(state, sizeof state, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu", limit * 1000);
+    tell_manager(app, app->config.shutdown_delay ? state : "STOPPING=1");
 }
 
 static int run(struct rk_app *app)
@@ -98,8 +130,12 @@ static int run(struct rk_app *app)
     rk_http_announce(app->http, STDOUT_FILENO);
     tell_manager(app, "READY=1");
     rk_detach_end(0);
-    wait_for_stop(app);
-    tell_manager(app, "STOPPING=1");
+    const int number = wait_for_stop(app);
+    tell_manager_stopping(app);
+    wait_for_balancers(app, number);
+    rk_app_refuse(app); /* the reader of the line below may rely on it */
+    rk_log_say(app->log, RK_LOG_INFO, "main", "%s: draining; a second signal does not wait",
+               strsignal(number));
 
     pthread_t watcher;
     const bool watching = pthread_create(&watcher, NULL, watch_for_hurry, app) == 0;

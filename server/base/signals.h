@@ -8,6 +8,7 @@
 #define RK_BASE_SIGNALS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* From here on SIGTERM, SIGINT and SIGHUP only make rk_signals_wait() return; SIGPIPE is ignored. False: no
  * pipe. */
@@ -18,6 +19,9 @@ void rk_signals_stop(void);
 
 /* The next signal's number, or 0 once after rk_signals_end(). Any thread. */
 int rk_signals_wait(void);
+
+/* The same for at most `milliseconds`; -1 if none came. */
+int rk_signals_wait_for(uint64_t milliseconds);
 
 /* Makes one rk_signals_wait() return 0: to end a thread that waits there. */
 void rk_signals_end(void);

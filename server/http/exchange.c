@@ -226,7 +226,7 @@ enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange)
     if (!response)
         return MHD_NO;
     await(exchange);
-    if (exchange->close_after || exchange->spare || rk_lifecycle_unready(exchange->http->env->lifecycle))
+    if (exchange->close_after || exchange->spare || rk_lifecycle_unavailable(exchange->http->env->lifecycle))
         add_header(response, "Connection", "close");
     if (computed)
         exchange->answer.http_status = 200;

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rankd.torch import APLoss, RecallLoss, RetrievalLoss
 
+MATRICES = ("embeddings", "ref_emb")
 LOSSES = {"ap": APLoss, "recall": RecallLoss}
 
 
@@ -31,16 +32,16 @@ def batch(seed, rows, dim=16, classes=5, dtype=torch.float32):
     return {"embeddings": torch.randn(rows, dim, generator=make).to(dtype), "labels": torch.randint(0, classes, (rows,), generator=make),
             "ids": torch.randint(0, rows + 1, (rows,), generator=make), "enqueue_mask": torch.rand(rows, generator=make) < 0.7,
             "ref_emb": torch.randn(rows // 2, dim, generator=make).to(dtype), "ref_labels": torch.randint(0, classes, (rows // 2,), generator=make),
-            "ref_ids": torch.randint(0, rows + 1, (rows // 2,), generator=make)}
+            "ref_ids": torch.randint(0, rows + 1, (rows // 2,), generator=make), "list_weight": torch.rand(rows, generator=make)}
 
 
 def answer(crit, given, scale=1):
     """The loss, the gradients of `scale` times it and what the daemon said, for tensors by the names of forward()."""
-    given = {name: value.clone().requires_grad_() if value.is_floating_point() else value for name, value in given.items()}
+    given = {name: value.clone().requires_grad_() if name in MATRICES else value for name, value in given.items()}
     loss = crit(**given)
     (loss * scale).backward()
     return {"loss": loss.item(), "info": vars(crit.info) if crit.info else None, "bank_version": crit.memory.version,
-            **{name: value.grad for name, value in given.items() if value.is_floating_point()}}
+            **{name: value.grad for name, value in given.items() if name in MATRICES}}
 
 
 def steps(url, wholes, sizes, ref_sizes, options, group=None, mode=True):
@@ -52,6 +53,13 @@ def steps(url, wholes, sizes, ref_sizes, options, group=None, mode=True):
     crit = RetrievalLoss(client=url[rank] if isinstance(url, list) else url, distributed=chosen, **options)
     return [answer(crit, {name: part(value, ref_sizes if name.startswith("ref") else sizes) for name, value in whole.items()})
             for whole in wholes]
+
+
+def documents(url, wholes, sizes, ref_sizes, options, mode):
+    """As steps(), where the mask is of the references."""
+    crit = RetrievalLoss(client=url, distributed=mode, **options)
+    by_row = {"embeddings": sizes, "labels": sizes}
+    return [answer(crit, {name: part(value, by_row.get(name, ref_sizes)) for name, value in whole.items()}) for whole in wholes]
 
 
 def score_steps(url, scores, targets, rows, model, options, weight=None, flat=False):
@@ -211,10 +219,10 @@ def trained(url, sizes, bank, micro_batches, scale, mode):
     return losses, [p.grad / scale for p in net.parameters()]
 
 
-def recomputed(url, sizes, bank, reentrant):
+def recomputed(url, sizes, bank, reentrant, mode):
     """The loss within a region that activation checkpointing computes twice."""
     net = torch.nn.parallel.DistributedDataParallel(network())
-    crit = RetrievalLoss(client=url, bank=bank, distributed=True, margin_warmup=0)
+    crit = RetrievalLoss(client=url, bank=bank, distributed=mode, margin_warmup=0)
     versions = []
     for number in range(3):
         values, labels = (part(x, sizes) for x in points(number, sum(sizes)))
@@ -288,9 +296,9 @@ def refused_by_hand(url, bank):
     return said
 
 
-def evaluated(url, sizes, bank):
+def evaluated(url, sizes, bank, mode):
     """Ranked against the bank, not appended, no gradient."""
-    crit = RetrievalLoss(client=url, distributed=True, bank=bank).eval()
+    crit = RetrievalLoss(client=url, distributed=mode, bank=bank).eval()
     whole = batch(9, sum(sizes))
     with torch.no_grad():
         return crit(part(whole["embeddings"], sizes), part(whole["labels"], sizes)).item(), crit.info.bank_version_appended

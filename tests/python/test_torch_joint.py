@@ -54,7 +54,7 @@ def assert_shards_are(found, alone, sizes, ref_sizes):
 
 
 @pytest.mark.parametrize("model, dtype, names", [
-    ("ap", torch.float32, ["ids", "enqueue_mask"]), ("recall", torch.bfloat16, ["ids"]),
+    ("ap", torch.float32, ["ids", "list_weight"]), ("recall", torch.bfloat16, ["ids"]),
     ("ap", torch.float64, ["ref_emb", "ref_labels", "ref_ids"]), ("recall", torch.float16, [])])
 def test_ranks_with_uneven_shards_give_the_bits_of_one_process_with_the_whole_batch(client, daemon, crew, model, dtype, names):
     refs = [3, 4, 0, 5]
@@ -64,6 +64,81 @@ def test_ranks_with_uneven_shards_give_the_bits_of_one_process_with_the_whole_ba
     alone = [answer(crit, whole, WORLD) for whole in wholes]
     assert_shards_are(crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, refs, options), alone, UNEVEN, refs)
     assert any(whole["embeddings"].abs().sum() > 0 for whole in alone)
+
+
+def assert_shards_are_near(found, alone, sizes, ref_sizes):
+    """As assert_shards_are, up to rounding."""
+    for rank, steps in enumerate(found):
+        for mine, whole in zip(steps, alone):
+            assert mine["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+            numbers = ("lists", "lists_skipped", "lists_stalled", "bank_items", "bank_version", "bank_version_appended")
+            assert [mine["info"][name] for name in numbers] == [whole["info"][name] for name in numbers]
+            for name, rows in (("embeddings", sizes), ("ref_emb", ref_sizes)):
+                if name in whole:
+                    start = sum(rows[:rank])
+                    torch.testing.assert_close(mine[name], whole[name][start:start + rows[rank]], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("names, options", [
+    (["ids"], {"margin_warmup": 2}), ([], {"model": "recall", "average": "sum"}), (["ref_emb", "ref_labels", "ids"], {"loss_weight": 3.0}),
+    (["ids", "ref_emb", "ref_labels", "ref_ids"], {"gallery": "references"}), (["list_weight"], {"average": "sum"})])
+def test_balanced_ranks_give_what_one_process_gives_up_to_rounding(client, daemon, crew, names, options):
+    refs, wholes = [3, 4, 0, 5], [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", *names) for seed in range(3)]
+    for whole in wholes:  # ties: what is first in the batch is first in the list
+        whole["embeddings"][8:16] = whole["embeddings"][16:24]
+    crit = RetrievalLoss(client=client, **options)
+    alone = [answer(crit, whole, WORLD) for whole in wholes]
+    assert_shards_are_near(crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, refs, options, None, "balanced"), alone, UNEVEN, refs)
+
+
+@pytest.mark.parametrize("mode", [True, "balanced"])
+def test_queries_and_documents_of_all_ranks_with_a_bank_of_documents(client, daemon, crew, banks, mode):
+    refs, options = [3, 4, 0, 5], {"gallery": "references"}
+    wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "ref_emb", "ref_labels", "ref_ids") for seed in range(3)]
+    for whole in wholes:
+        whole["enqueue_mask"] = torch.arange(12) % 3 > 0
+    crit = RetrievalLoss(client=client, bank=banks[1], **options)
+    alone = [answer(crit, whole, WORLD) for whole in wholes]
+    found = crew.run("joint_tasks.documents", daemon.url, wholes, UNEVEN, refs, {**options, "bank": banks[0]}, mode)
+    assert_shards_are_near(found, alone, UNEVEN, refs)
+    assert [client.banks.get(name).items for name in banks] == [24, 24]
+
+
+def test_balanced_with_a_bank_that_is_read_before_the_batch_is_in_it(client, daemon, make_daemon, crew, banks):
+    """Over two daemons, each with a bank. Items without an id leave none in the bank."""
+    joint, one = banks
+    other = make_daemon()
+    with rankd.connect(other.url) as second:
+        second.banks.create(joint, dim=16, capacity=64, durability="none")
+        wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "enqueue_mask") for seed in range(5)]
+        crit = RetrievalLoss(client=client, bank=one)
+        alone = [answer(crit, whole, WORLD) for whole in wholes]
+        urls = [daemon.url, other.url, other.url, daemon.url]
+        found = crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": joint}, None, "balanced")
+        assert_shards_are_near(found, alone, UNEVEN, UNEVEN)
+        assert client.banks.get(joint).items == client.banks.get(one).items == second.banks.get(joint).items
+    with torch.no_grad():
+        whole = pick(batch(9, sum(UNEVEN)), "embeddings", "labels", "ids")
+        after = [RetrievalLoss(client=client, bank=name).eval()(**whole).item() for name in banks]
+    assert after[0] == after[1]
+    loss, appended = zip(*crew.run("joint_tasks.evaluated", daemon.url, UNEVEN, joint, "balanced"))
+    assert len(set(loss)) == 1 and set(appended) == {None} and client.banks.get(joint).version == 5
+
+
+@pytest.mark.parametrize("mode", [True, "balanced"])
+def test_an_append_that_fails_is_told_to_all(client, daemon, crew, mode):
+    client.banks.create("small", dim=16, capacity=8, durability="none")
+    wholes = [pick(batch(0, sum(UNEVEN)), "embeddings", "labels")]
+    found = crew.refused("joint_tasks.steps", daemon.url, wholes, UNEVEN, UNEVEN, {"bank": "small"}, None, mode)
+    assert {(one.kind, one.text) for one in found} == {("InvalidRequest", found[0].text)} and found[0].text.startswith("rank 0: ")
+    client.banks.delete("small")
+
+
+@pytest.mark.parametrize("options, words", [({"average": "micro"}, "average is 'micro'"), ({"lambda_scope": "batch"}, "lambda_scope")])
+def test_what_balanced_ranks_do_not_know_is_refused(client, options, words):
+    with pytest.raises(ValueError, match="give distributed=True") as told:
+        RetrievalLoss(client=client, distributed="balanced", **options)
+    assert words in str(told.value)
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -84,7 +159,7 @@ def test_with_a_bank_each_batch_is_appended_once_and_as_one(client, daemon, crew
     assert_shards_are(found, alone, UNEVEN, UNEVEN)
     assert client.banks.get(joint).version == client.banks.get(one).version == 5
     assert client.banks.get(joint).items == client.banks.get(one).items
-    loss, appended = zip(*crew.run("joint_tasks.evaluated", daemon.url, UNEVEN, joint))
+    loss, appended = zip(*crew.run("joint_tasks.evaluated", daemon.url, UNEVEN, joint, True))
     with torch.no_grad():
         whole = batch(9, sum(UNEVEN))
         expected = RetrievalLoss(client=client, bank=one).eval()(whole["embeddings"], whole["labels"]).item()
@@ -188,15 +263,16 @@ def test_shards_gathered_by_hand_equal_one_process(client, daemon, crew):
             torch.testing.assert_close(mine, whole, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", [True, "balanced"])
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_a_recomputed_step_is_appended_once(client, daemon, crew, banks, reentrant):
+def test_a_recomputed_step_is_appended_once(client, daemon, crew, banks, reentrant, mode):
     joint, one = banks
     net, crit = network(), RetrievalLoss(client=client, bank=one, margin_warmup=0)
     for number in range(3):
         net.zero_grad()
         values, labels = points(number, sum(UNEVEN))
         crit(net(values), labels).backward()
-    for versions, found in crew.run("joint_tasks.recomputed", daemon.url, UNEVEN, joint, reentrant):
+    for versions, found in crew.run("joint_tasks.recomputed", daemon.url, UNEVEN, joint, reentrant, mode):
         assert versions[-1] == 3
         for mine, whole in zip(found, (p.grad for p in net.parameters())):
             torch.testing.assert_close(mine, whole, rtol=1e-3, atol=1e-6)
@@ -235,7 +311,8 @@ def test_lists_of_scores_split_over_ranks(client, daemon, crew, average, model, 
     loss.backward()
     for rank, found in enumerate(crew.run("joint_tasks.score_steps", daemon.url, scores, targets, rows, model, options)):
         start = sum(rows[:rank])
-        assert found["loss"] == pytest.approx(loss.item(), rel=1e-6) and found["info"] == vars(crit.info)
+        assert found["loss"] == pytest.approx(loss.item(), rel=1e-6)
+        assert found["info"] == {**vars(crit.info), "pairs_jumped": pytest.approx(crit.info.pairs_jumped)}
         torch.testing.assert_close(found["scores"] / WORLD, whole.grad[start:start + rows[rank]], rtol=1e-5, atol=1e-9)
 
 
@@ -251,7 +328,8 @@ def test_weights_and_lengths_of_lists_that_are_split_over_ranks(client, daemon, 
     loss.backward()
     for rank, found in enumerate(crew.run("joint_tasks.score_steps", daemon.url, scores, targets, rows, "ap", options, weight, flat)):
         start = sum(rows[:rank])
-        assert found["loss"] == pytest.approx(loss.item(), rel=1e-6) and found["info"] == vars(crit.info)
+        assert found["loss"] == pytest.approx(loss.item(), rel=1e-6) and found["info"] == {
+            **vars(crit.info), "pairs_jumped": pytest.approx(crit.info.pairs_jumped)}
         if rows[rank]:
             torch.testing.assert_close(found["scores"] / WORLD, whole.grad[start:start + rows[rank]], rtol=1e-5, atol=1e-9)
 

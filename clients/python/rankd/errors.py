@@ -151,8 +151,13 @@ _BY_STATUS: dict[int, type[RankdError]] = {
 }
 
 
+_BAD_GATEWAY = 502
+
+
 def from_status(status: int, sentence: str, retry_after: float | None = None) -> RankdError:
-    """The exception for an answer that is not 200."""
+    """The exception for an answer that is not 200. A 502 is that of a proxy whose daemon went away under the request."""
+    if status == _BAD_GATEWAY:
+        return ConnectionLost(f"a proxy lost the daemon before it had the answer: {sentence}", code=status)
     kind = _BY_STATUS.get(status)
     if kind is None:
         return ProtocolError(f"the answer has status {status}, which rankd never gives: {sentence}", code=status)

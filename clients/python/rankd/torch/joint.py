@@ -52,6 +52,8 @@ class JointLoss(Protocol):
     on_nan: str
     training: bool
     balanced: bool
+    gallery: str
+    _answered: Any
     options: dict[str, Any]
     schedule: Schedule
     memory: Memory
@@ -59,7 +61,7 @@ class JointLoss(Protocol):
     @property
     def bank(self) -> str | None: ...
     def _begin(self, content: list[Any], wanted: bool, **agreed: Any) -> Step: ...
-    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult: ...
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult: ...
     def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> Any: ...
     def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> Any: ...
     def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None]) -> None: ...
@@ -93,16 +95,16 @@ def check_settings(team: Team, digests: NDArray[np.uint8], mine: dict[str, Any])
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those that receive a
     gradient."""
-    shard = shard_of(tensors)
+    shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
-    records = team.meet(_record(loss, team, tensors, inputs, shard))
+    records = team.meet(told_of(loss, tensors, inputs, shard))
     check_settings(team, records["options"], settings(loss))
-    forms, wanted = Forms(records["shard"]), bool(records["wanted"].any())
+    forms, wanted = Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if records["no_ranking"].any():
         gradients: list[Any] = [torch.full(x.shape, float("nan"), device=x.device) for x in inputs]
     else:
-        step = _begin(loss, records, wanted)
+        step = agree(loss, records, wanted)
         answer, rows = _ask(loss, team, records, forms, packed, step, wanted)
         value.fill_(answer["loss"])
         loss._keep(_info(answer["info"]), step, lambda: answer["reason"])
@@ -111,7 +113,13 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
     return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if mine else value) * loss.loss_weight
 
 
-def _record(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+def _info(told: dict[str, Any]) -> LossInfo:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return LossInfo(**values)
+
+
+def told_of(loss: JointLoss, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+    """What a rank tells the others before a step: _RECORD of shape (1,)."""
     record = np.zeros(1, _RECORD)
     record["ok"] = 1
     record["training"] = loss.training and not loss.memory.held_back
@@ -128,7 +136,7 @@ def _record(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], input
     return record
 
 
-def _begin(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
+def agree(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
     """The settings of the step. The state of rank 0 is that of all: a script may have loaded it there only."""
     for name, this, other in (("training", "in training mode", "in eval mode or within not_remembering()"),
                               ("recomputing", "within a backward pass (activation checkpointing)", "outside of one")):
@@ -154,7 +162,12 @@ def _daemon(client: Client) -> NDArray[np.uint8]:
     return found
 
 
-def _leaders(daemons: NDArray[np.uint8]) -> list[int]:
+def forget_daemon(client: Client) -> None:
+    """After a failure: another daemon may answer next time."""
+    client.transport.__dict__.pop("daemon_of_rank", None)
+
+
+def leaders_of(daemons: NDArray[np.uint8]) -> list[int]:
     """For each rank, the first rank with the same daemon."""
     first: dict[bytes, int] = {}
     return [first.setdefault(bytes(daemon), rank) for rank, daemon in enumerate(daemons)]
@@ -163,7 +176,7 @@ def _leaders(daemons: NDArray[np.uint8]) -> list[int]:
 def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packed: NDArray[np.uint8], step: Step,
          wanted: bool) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
     """The answer of rank 0's daemon, and this rank's rows of the gradients, a piece for each of MATRICES."""
-    leaders, rank, ranks = _leaders(records["daemon"]), team.rank, range(team.size)
+    leaders, rank, ranks = leaders_of(records["daemon"]), team.rank, range(team.size)
     leading = leaders[rank] == rank
     parts = team.exchange([packed if leaders[r] == r else None for r in ranks], [forms.bytes(r) if leading else 0 for r in ranks])
     follows = [wanted and leaders[r] == rank for r in ranks]  # those that this rank sends rows
@@ -176,10 +189,10 @@ def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packe
     answers = team.exchange(replies, sizes)
     heads = {r: answers[r][:_ANSWER] for r in ranks if leaders[r] == r}
     if not all(head[0] for head in heads.values()):
-        loss.client.transport.__dict__.pop("daemon_of_rank", None)  # another one may answer next time
+        forget_daemon(loss.client)
         team.share(failure)
     told = {r: json.loads(head[1:].tobytes()) for r, head in heads.items()}
-    _check_banks(loss.bank, told)
+    check_banks(loss.bank, {r: (one["info"]["bank_version"], one["info"]["bank_items"]) for r, one in told.items()})
     return told[0], np.split(answers[leaders[rank]][_ANSWER:], np.cumsum(rows)[:-1]) if wanted else []
 
 
@@ -234,9 +247,9 @@ def _gradient(rows: list[NDArray[np.uint8]], at: int, like: torch.Tensor, size: 
     return mine.to(like.device)
 
 
-def _check_banks(bank: str | None, told: dict[int, dict[str, Any]]) -> None:
-    """Banks of several daemons must be equal: each has the same batches, in the same order. The same on all ranks."""
-    seen = {rank: (answer["info"]["bank_version"], answer["info"]["bank_items"]) for rank, answer in told.items()}
+def check_banks(bank: str | None, seen: dict[int, tuple[Any, Any]]) -> None:
+    """Banks of several daemons must be equal: each has the same batches, in the same order. `seen`: version and items that the
+    leader of each daemon has read, the same on all ranks."""
     for rank, (version, items) in seen.items():
         if (version, items) != seen[0]:
             raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} at "

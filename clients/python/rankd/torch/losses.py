@@ -13,7 +13,7 @@ from torch import nn
 from .._names import LOSSES
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
-from . import joint, joint_scores
+from . import balanced, joint, joint_scores
 from .device_memory import device_path, fits
 from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
@@ -46,8 +46,9 @@ class RankLoss(nn.Module):
     is sent, so that GradScaler skips the step
     lambda_scope, lambda_units: see docs/reference/parameters.md
     distributed      True, or a torch.distributed.ProcessGroup: its ranks compute one loss over the
-    items of all, and each gets its share of the gradient times their number, because
-    DistributedDataParallel divides by it. Every rank has to call, with a shard of any size
+    items of all ("balanced": on embeddings, each has its own queries ranked), and each gets its
+    share of the gradient times their number, because DistributedDataParallel divides by it. Every
+    rank has to call, with a shard of any size
     gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by the
     sum of their absolute values in the list, so that badly ranked lists do not drown the others
     persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
@@ -57,6 +58,8 @@ class RankLoss(nn.Module):
     """
 
     info: LossInfo | None = None
+    gallery: str = "all"
+    _answered: Any = None  # the latest step with distributed="balanced" and a bank
 
     def __init__(self, model: str, client: Client | str | None, *, lambda_val: float, margin: float, margin_warmup: int,
                  average: str, loss_weight: float, bank: str | None, on_nan: str, lambda_scope: str | None,
@@ -192,11 +195,11 @@ class RankLoss(nn.Module):
         arrays = (result.gradient, result.ref_gradient)
         return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
 
-    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
-        """The daemon's answer over arrays in host memory, by the client's names."""
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult:
+        """The daemon's answer over arrays in host memory, by the client's names. `more` goes before the loss's own options."""
         enqueue = self.bank is not None and wanted and step.counts
         return self.client.loss(
-            self.model, **arguments, **self._options(arguments), margin=step.margin, average=average, bank=self.bank,
+            self.model, **arguments, **{**self._options(arguments), **more}, margin=step.margin, average=average, bank=self.bank,
             enqueue=enqueue if self.bank is not None else None, batch_id=step.batch_id if enqueue else None,
             gradient="dense" if wanted else False)
 
@@ -422,6 +425,8 @@ class RetrievalLoss(RankLoss):
         self.gallery = gallery
         self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
                             top_k=top_k, **parameters)
+        if self.balanced:
+            balanced.check(self)
 
     @untraced
     @together
@@ -471,7 +476,7 @@ class RetrievalLoss(RankLoss):
         return self._evaluate(differentiable, rest, avg_factor)
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
-        return joint.evaluate(self, team, tensors, inputs)
+        return (balanced if self.balanced else joint).evaluate(self, team, tensors, inputs)
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
         if "relevance" in tensors:
