@@ -89,6 +89,7 @@ help:
 	@echo 'make asan tsan  the tests under AddressSanitizer + UBSan, ThreadSanitizer'
 	@echo 'make soak       the long forms of what check does in short'
 	@echo 'make bench      the figures, beside their peers'
+	@echo 'make recipes    trains on real data against other losses, for hours; RECIPE_SEEDS, RECIPE_SECONDS for less'
 	@echo 'make cuda       the plugin for NVIDIA GPUs, build/rankd-cuda.so; wants the CUDA toolkit'
 	@echo 'make release    checks that the last commit is fit for release, and makes its tarball'
 	@echo 'make wheel      the Python package with daemon and rankctl in it, into $(BUILD)/wheel/'

@@ -43,11 +43,11 @@ FILES = {
     "clients/python/rankd": [{"_names", "_version", "errors", "programs"},
                              {"answers", "home", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
                              {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client", {"local", "scripts"},
-                             "doctor", "__init__", "evaluation", "metrics", "__main__"],
+                             "evaluation", "metrics", "doctor", "__init__", "__main__"],
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "schedule", "state", "tracing",
                                     "warn"},
-                                   {"learning", "memory", "shards", "team"}, "joint", {"balanced", "joint_scores"}, {"losses", "ranking"}, "graded",
-                                   "checkpoint", "__init__"],
+                                   {"calibration", "learning", "memory", "reach", "shards", "team"}, "joint", {"balanced", "joint_scores"},
+                                   {"losses", "ranking"}, {"checkpoint", "detection", "graded", "retrieval"}, "__init__"],
 }
 MOST_LINES = 500
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")

@@ -73,11 +73,12 @@ static struct rk_list list_of(const struct similarity_rows *rows, size_t q, cons
     for (size_t i = 0; i <= splits; i++) {
         uint32_t end = i < splits ? rows->ignored[i] : total;
         if (end > from)
-            segment[list.segments++] = (struct rk_list_segment){.scores = row + from,
-                                                                .targets = rows->targets + from,
-                                                                .items = end - from,
-                                                                .dtype = RK_FP32,
-                                                                .grades = grades_from(&rows->run->items, q, from)};
+            segment[list.segments++] =
+                (struct rk_list_segment){.scores = row + from,
+                                         .targets = rows->targets + from,
+                                         .items = end - from,
+                                         .dtype = RK_FP32,
+                                         .grades = grades_from(&rows->run->items, q, from)};
         from = end + 1;
     }
     list.items = list.differentiable = splits ? list.n : total;
@@ -131,6 +132,7 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
         return status;
     query->loss = out.loss;
     if (run->gradient) {
+        query->stalled = out.stalled;
         run->stalled += out.stalled;
         run->jumped += out.jumped;
         place(rows, query->match_counts, out.deltas);

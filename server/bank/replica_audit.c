@@ -55,8 +55,8 @@ static void judge_state(struct rk_durable_bank *bank, const struct audit_mark *m
         rk_replica_fork(bank, state->place.version);
     else if (state->generation > bank->next.generation)
         rk_replica_rejoin(bank);
-    else if (state->generation == bank->next.generation && state->place.version > replica->known)
-        replica->known = state->place.version;
+    else
+        replica->known = state->place.version > bank->next.version ? state->place.version : bank->next.version;
 }
 
 /* A bank that another daemon deleted is deleted here. */

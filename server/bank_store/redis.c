@@ -241,13 +241,17 @@ static struct rk_redis_link *pop_idle(struct rk_redis *redis)
     return link;
 }
 
-static bool still_answers(struct rk_redis_link *link)
+/* One that does not must leave time for another. */
+static bool still_answers(struct rk_redis_link *link, uint64_t deadline_ns)
 {
     struct rk_err ignored = {0};
+    const uint64_t now = rk_now_ns();
+    link->deadline_ns = deadline_ns > now ? now + (deadline_ns - now) / 4 : deadline_ns;
     rk_redis_send_words(link, "PING", NULL);
     struct rk_redis_reply *reply = rk_redis_next(link, RK_REDIS_SMALL, &ignored);
     const bool pong = rk_redis_reply_is(reply, "PONG");
     rk_redis_reply_free(reply);
+    link->deadline_ns = deadline_ns;
     return pong;
 }
 
@@ -257,7 +261,7 @@ struct rk_redis_link *rk_redis_take(struct rk_redis *redis, bool fresh, uint64_t
     struct rk_redis_link *link;
     while ((link = pop_idle(redis))) {
         link->deadline_ns = deadline_ns;
-        if (!fresh || still_answers(link))
+        if (!fresh || still_answers(link, deadline_ns))
             return link;
         rk_redis_link_close(link);
     }

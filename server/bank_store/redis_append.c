@@ -11,7 +11,8 @@
 #include "bank_store/redis_internal.h"
 #include "base/clock.h"
 
-enum { ARGUMENTS = 14, PAUSE_NS = 20000000, WAIT_MS = 1000, TEXTS = 96 };
+enum { ARGUMENTS = 14, PAUSE_NS = 20000000, WAIT_MS = 1000, TEXTS = 96, LONG_NS = 200000000 };
+#define NEW_NS UINT64_C(3000000000)
 
 /* What stays the same for all batches of a group. */
 struct append_frame {
@@ -237,6 +238,23 @@ static enum rankd_status send_group(struct append_frame *frame, struct rk_redis_
     return err->status;
 }
 
+/* A master that stood still for a while may answer, with a replica that it kept, after another one took its
+ * place: with Sentinel, an answer that took long, or came over a new connection, counts only if it still is
+ * the master. */
+static enum rankd_status check_master(struct append_frame *frame, const struct rk_redis_link *link,
+                                      uint64_t begun_ns, struct rk_err *err)
+{
+    struct rk_redis *redis = frame->redis;
+    struct rk_redis_address master;
+    const uint64_t now = rk_now_ns();
+    if (redis->url.sentinel && (now - begun_ns > LONG_NS || now - link->opened_ns < NEW_NS) &&
+        rk_redis_find_master(redis, rk_redis_deadline(redis), &master, err) != RANKD_OK)
+        return err->status;
+    if (link->epoch == atomic_load(&redis->epoch))
+        return RANKD_OK;
+    return rk_fail(err, RANKD_OVERLOADED, "the store at %s is not the master any more", link->where);
+}
+
 /* One connection's worth: until all is durable, the connection is lost, or time is over. */
 static enum rankd_status try_on(struct append_frame *frame, struct rk_redis_link *link,
                                 struct rk_stored_append *group, size_t count,
@@ -244,6 +262,7 @@ static enum rankd_status try_on(struct append_frame *frame, struct rk_redis_link
                                 struct rk_err *err)
 {
     bool durable = false;
+    const uint64_t begun_ns = rk_now_ns();
     while (!durable) {
         if (count_unknown(group, count) && send_group(frame, link, group, count, err) != RANKD_OK)
             return err->status;
@@ -254,7 +273,7 @@ static enum rankd_status try_on(struct append_frame *frame, struct rk_redis_link
             return rk_fail(err, RANKD_OVERLOADED, "%u of %u replicas acknowledged the batch", *replicas,
                            durability->replicas);
     }
-    return RANKD_OK;
+    return check_master(frame, link, begun_ns, err);
 }
 
 static void pause_until(uint64_t deadline_ns)

@@ -195,6 +195,7 @@ struct rk_redis_link *rk_redis_link_open(const struct rk_redis_address *at, uint
         return NULL;
     }
     link->fd = -1;
+    link->opened_ns = rk_now_ns();
     link->deadline_ns = deadline_ns;
     (void)snprintf(link->where, sizeof link->where, "%s:%s", at->host, at->port);
     const int unknown = getaddrinfo(at->host, at->port, &want, &found);
@@ -329,5 +330,19 @@ struct rk_redis_reply *rk_redis_next(struct rk_redis_link *link, size_t most, st
     link->parts_left = PARTS_MOST;
     link->unanswered--;
     return reply;
+}
+
+#else
+#include "bank_store/redis_link.h"
+
+void rk_redis_reply_free(struct rk_redis_reply *reply)
+{
+    (void)reply;
+}
+
+struct rk_redis_reply *rk_redis_reply_parse(const void *bytes, size_t count, size_t most)
+{
+    (void)bytes, (void)count, (void)most;
+    return NULL;
 }
 #endif

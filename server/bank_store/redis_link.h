@@ -33,11 +33,12 @@ struct redisReader;
 struct rk_redis_link {
     int fd;
     struct redisReader *reader;
-    struct rk_text out;   /* commands that are not sent yet */
-    size_t sent;          /* bytes of them that are */
-    char *room;           /* for what comes in */
-    size_t unread;        /* bytes that came for the reply that is being read */
-    size_t parts_left;    /* of it */
+    struct rk_text out; /* commands that are not sent yet */
+    size_t sent;        /* bytes of them that are */
+    char *room;         /* for what comes in */
+    size_t unread;      /* bytes that came for the reply that is being read */
+    size_t parts_left;  /* of it */
+    uint64_t opened_ns;
     uint64_t deadline_ns; /* of every wait, CLOCK_MONOTONIC; the user sets it */
     size_t unanswered;    /* commands */
     bool broken;

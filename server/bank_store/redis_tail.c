@@ -158,7 +158,9 @@ enum rankd_status rk_redis_tail(struct rk_bank_store *store, const struct rk_sto
         return err->status;
     link->deadline_ns = rk_redis_deadline(redis) + wait_ms * 1000000;
     struct rk_redis_reply *reply = rk_redis_next(link, RK_REDIS_PAGE, err);
-    if (reply && reply->type == RK_REPLY_ARRAY)
+    if (reply && !redis->replica.host[0] && link->epoch != atomic_load(&redis->epoch))
+        (void)rk_fail(err, RANKD_OVERLOADED, "the store at %s is not the master any more", link->where);
+    else if (reply && reply->type == RK_REPLY_ARRAY)
         (void)!visit_streams(redis, link, reply, cursor, count, visit, context, err);
     else if (reply && reply->type != RK_REPLY_NIL)
         (void)rk_redis_refused(redis, link, reply, err);

@@ -166,7 +166,22 @@ def main():
     raw = zlib.compressobj(9, zlib.DEFLATED, -15)
     put("inflate", "raw", b"\x00" + raw.compress(text) + raw.flush())
     http_heads()
+    stored()
     put("inflate", "bomb", b"\x01" + gzip.compress(b" " * (4 << 20), mtime=0))
+
+
+def stored():
+    """Replies of a Redis server, entries of an index, a payload (its hashes are those that the daemon writes)."""
+    put("stored", "wire_array", b"\x00*3\r\n$2\r\nok\r\n:12\r\n*2\r\n$-1\r\n-ERR no\r\n")
+    put("stored", "wire_stream", b"\x00*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\nr\r\n$5\r\nhello\r\n")
+    put("stored", "wire_huge", b"\x00*2147483647\r\n")
+    put("stored", "wire_bulk", b"\x00$9223372036854775807\r\nx")
+    put("stored", "wire_deep", b"\x00" + b"*1\r\n" * 12 + b":1\r\n")
+    name, chain = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+    put("stored", "entry_batch", b"\x0d" + f"b 1 28 4 256 {name} {name[:16]} 1 1 6 24 1700000000000 {chain}".encode())
+    put("stored", "entry_clear", b"\x04" + f"c 2 28 0 0 {name} {name[:16]} 0 0 0 0 1700000000000 {chain}".encode())
+    head = struct.pack("<IIQQQQIIQQ", 0x31424B52, 3, 64 + 32, 0, 0, 0, 2, 0, 0, 0)
+    put("stored", "payload", b"\x02" + head + struct.pack("<8Q", 1, 1, 0, 0, 0, 0, 0, 0) + bytes(32))
 
 
 def http_heads():

@@ -40,4 +40,8 @@ void rk_fuzz_batch(const uint8_t *data, size_t bytes);
  * of the caller's, two bytes of JSON length, the body. */
 void rk_fuzz_reply(const uint8_t *data, size_t bytes);
 
+/* What comes from a store of banks: the first byte says whether it is a reply on the wire, an entry of an
+ * index, or a payload. */
+void rk_fuzz_stored(const uint8_t *data, size_t bytes);
+
 #endif

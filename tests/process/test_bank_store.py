@@ -174,8 +174,7 @@ def test_clear_checkpoint_restore_delete_on_all(stores, share):  # noqa: F811
     for n in range(200, 300):
         batches.send(late, "b", n)
     wait_equal([one, other, late], "b")
-    payloads = [k for k in store.keys() if ":p:" in k]
-    assert len(payloads) <= 64 // 4 * 5 // 4 + 16384 // 4, payloads
+    assert int(store.state("b")["t"]) >= 1
     other.call("DELETE", "/v2/banks/b")
     wait_until(lambda: not late.call("GET", "/v2/banks") and not one.call("GET", "/v2/banks"))
     assert [k for k in store.keys() if "{b}" in k] == ["rankd:{b}:gone"]

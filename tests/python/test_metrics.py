@@ -85,6 +85,15 @@ def test_every_metric_of_scores_is_the_one_of_the_textbook(client, ties):
     agree(metrics.per_list(client, NAMES, scores, halves, gain="linear"), expected(NAMES, scores, halves, "linear"))
 
 
+def test_metrics_of_one_count_share_a_pass(client, monkeypatch):
+    scores, targets = problem(np.random.default_rng(9))
+    asked, loss = [], client.loss
+    monkeypatch.setattr(client, "loss", lambda model, **given: asked.append(model) or loss(model, **given))
+    names = ["precision@5", "hit_rate@5", "ap", "ap"]
+    agree(metrics.per_list(client, names, scores, targets), expected(["precision@5", "hit_rate@5", "ap"], scores, targets))
+    assert asked == ["hits", "ap"]
+
+
 def test_the_functions_are_the_metrics_of_their_names(client):
     scores, targets = problem(np.random.default_rng(5), grades=3)
     for function, name, options in ((metrics.average_precision, "ap", {}), (metrics.average_precision, "ap@5", {"k": 5}),

@@ -12,6 +12,10 @@ from . import _names
 from .answers import member
 
 
+_KINDS: dict[str, type[float] | type[str]] = {"gradient_dropped": float, "bank_chain": str}
+"""What members of a reply are; the others are whole numbers."""
+
+
 @dataclass(frozen=True)
 class LossInfo:
     """Numbers of the reply beside the tensors. None: does not apply to this request."""
@@ -44,6 +48,17 @@ class LossInfo:
     there is none."""
     bank_drift_items: int | None = None
     """Appended items whose id the bank held."""
+    bank_chain: str | None = None
+    """Banks in a store, over HTTP: 32 hexadecimal digits that name the history of the version that was read. Equal
+    generation, version and chain mean equal items, on whichever daemon."""
+    bank_stale_ms: int | None = None
+    """Banks in a store, over HTTP: time since the store agreed with the daemon's copy last."""
+    list_loss: NDArray[Any] | None = None
+    """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
+
+    def __post_init__(self) -> None:
+        if self.bank_drift is not None:  # a list, where it went through JSON
+            object.__setattr__(self, "bank_drift", tuple(self.bank_drift))
 
     @property
     def lists_valid(self) -> int:
@@ -61,7 +76,7 @@ def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     given = dict(parameters)
     values: dict[str, Any] = {
         f.name: member(given, f.name, _KINDS.get(f.name, int), "the answer", f.default)
-        for f in fields(LossInfo) if f.name != "bank_drift"}
+        for f in fields(LossInfo) if f.name not in ("bank_drift", "list_loss")}
     if values["bank_drift_items"] is not None:
         values["bank_drift"] = tuple(member(given, name, float, "the answer", None) for name in _DRIFT)
     if not values["bank_version_appended"]:
@@ -87,5 +102,7 @@ class LossResult:
     """float32 [nnz]."""
     list_loss: NDArray[Any] | None = None
     """float32 [lists], NaN for skipped lists, with list_loss=True."""
+    list_stalled: NDArray[Any] | None = None
+    """bool [lists], with list_stalled=True: a loss above 0, and no irrelevant item changed its rank."""
     batch_id: str | None = None
     """Under which the batch was appended to a bank."""

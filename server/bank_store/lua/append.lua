@@ -31,14 +31,15 @@ redis.call('XADD', KEYS[2], place, 'r', entry)
 redis.call('HSET', KEYS[3], ARGV[2], place)
 if not empty then redis.call('PERSIST', KEYS[5]) end
 
--- Payloads that nobody needs any more, and then entries whose names may be forgotten.
+-- Payloads that nobody needs any more lapse, with some time for readers that are behind; then entries whose names
+-- may be forgotten go.
 local t, oldest, steps = tonumber(s[7]), math.min(tonumber(ARGV[10]), v), 0
 while t < oldest and steps < 16 do
     local row = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', t), string.format('%.0f-0', t))
     if row[1] then
         local name, content = string.match(row[1][2][2], '^b %d+ %d+ %d+ %d+ (%x+) (%x+) ')
         if name and redis.call('HEXISTS', KEYS[4], name .. ':' .. content) == 0 then
-            redis.call('UNLINK', ARGV[14] .. name .. ':' .. content)
+            redis.call('EXPIRE', ARGV[14] .. name .. ':' .. content, '5')
         end
     end
     t, steps = t + 1, steps + 1

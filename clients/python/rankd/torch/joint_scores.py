@@ -25,7 +25,7 @@ from .team import Team
 
 _SUMMED = ("lists", "lists_skipped", "lists_stalled", "gradient_nonzero")
 _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("options", "u1", 16), ("margin", "f8"), ("loss", "f8"),
-                    ("number", "f8"), ("relevant", "f8"), ("jumped", "f8"), ("summed", "i8", len(_SUMMED))])
+                    ("number", "f8"), ("jumped", "f8"), ("relevant", "f8"), ("summed", "i8", len(_SUMMED))])
 
 
 def check(loss: JointLoss) -> None:
@@ -69,7 +69,8 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         value.fill_(total)
         gradients = tuple(g if g is None else g * (float(shares[team.rank]) * team.size) for g in given)
         info = _job_info(result.info, records)
-        loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())))
+        mean = total / max(info.lists_valid, 1) if loss.average == "sum" else total
+        loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())), mean)
     return (PrecomputedLoss.apply(value, gradients, None, *inputs) if wanted else value) * loss.loss_weight
 
 
@@ -86,8 +87,8 @@ def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResul
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)
-    record["relevant"] = _relevant_in_valid(loss, tensors)
-    record["jumped"] = (result.info.pairs_jumped or 0.0) * float(record["relevant"][0])
+    if loss.bank is None:
+        record["jumped"], record["relevant"] = result.info.pairs_jumped or 0.0, float(_relevant(loss, tensors).sum())
     record["summed"] = [getattr(result.info, name) or 0 for name in _SUMMED]
     record["pairs"] = bool(result.loss) or bool(result.info.gradient_nonzero) or loss._has_pairs(tensors)
     return record
@@ -97,22 +98,23 @@ def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -
     """The number that the daemon divided the sum over this rank's lists by."""
     if loss.average == "sum":
         return 1.0
-    weight = tensors.get("list_weight")
-    if weight is not None:
-        relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
-        counted = relevant if loss.average == "micro" else (relevant > 0).double()
-        return float((weight.detach().to("cpu", torch.float32).double() * counted).sum())
+    if "list_weight" in tensors:
+        relevant = _relevant(loss, tensors)
+        return float((_weight(tensors) * (relevant if loss.average == "micro" else relevant > 0)).sum())
     if loss.average == "micro":
-        return float((tensors["targets"] > 0).sum())
+        return float(_relevant(loss, tensors).sum())
     return float(info.lists_valid)
 
 
-def _relevant_in_valid(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> float:
-    """The number of relevant items of the batch, in the lists that are not skipped for their weight."""
-    if "list_weight" not in tensors:
-        return float((tensors["targets"] > 0).sum())
-    relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets"))
-    return float((relevant * (tensors["list_weight"] > 0).to(relevant.device)).sum())
+def _weight(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The weights of the lists as the daemon has them, [lists], float64 in host memory."""
+    return tensors["list_weight"].detach().to("cpu", torch.float32).double()
+
+
+def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The number of relevant items of each list, [lists], float64 in host memory; 0 for lists that their weight skips."""
+    relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
+    return relevant * (_weight(tensors) > 0) if "list_weight" in tensors else relevant
 
 
 def _check_margins(margins: NDArray[Any]) -> None:
@@ -123,9 +125,12 @@ def _check_margins(margins: NDArray[Any]) -> None:
 
 
 def _job_info(info: LossInfo, records: NDArray[Any]) -> LossInfo:
-    """The numbers of the whole job; those of the bank are this rank's. `pairs_jumped` is per relevant item: the mean of the
-    ranks, each weighted with the relevant items of its batch."""
-    told: dict[str, Any] = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
+    """The numbers of the whole job; those of the bank are this rank's. With a bank it is not known how many items are
+    relevant, and so not how many of them were jumped."""
+    sums = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
     relevant = float(records["relevant"].sum())
-    told["pairs_jumped"] = float(records["jumped"].sum()) / relevant if relevant else 0.0
-    return dataclasses.replace(info, **{name: value for name, value in told.items() if getattr(info, name) is not None})
+    jumped = None if info.bank_items is not None else 0.0
+    if relevant:
+        jumped = float((records["jumped"] * records["relevant"]).sum() / relevant)
+    return dataclasses.replace(info, pairs_jumped=None if info.pairs_jumped is None else jumped,
+                               **{name: total for name, total in sums.items() if getattr(info, name) is not None})

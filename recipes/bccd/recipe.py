@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detection of blood cells: which runs there are. The page is README.md."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import rankd
+import rankd.torch
+from kit.daemon import daemon
+from kit.report import insert, markdown, spread
+from kit.runs import Result, Run, Table, Trained
+
+from .data import CLASSES, load
+from .detector import PLACES
+from .losses import PEERS
+from .training import BATCH, Classify, Flips, train
+
+_DEAD = 5.0  # AP50 of a class below which it was not learnt
+_POINTS = BATCH * len(PLACES)
+
+_BANK = {"batches": 4, "bank_start": 60}
+GRID: dict[str, list[dict[str, Any]]] = {
+    "focal": [{}, {"alpha": 0.5}, {"gamma": 1.0}],
+    "bce": [{"positive": p} for p in (1.0, 3.0, 10.0)],
+    "qfl": [{}, {"beta": 1.0}, {"loss_weight": 3.0}],
+    "ap-loss": [{"delta": d} for d in (0.5, 1.0)] + [{"loss_weight": 3.0}],
+    "bucketed": [{"loss_weight": w} for w in (0.3, 1.0, 3.0)],
+    "ap": [{"margin": m, "interclass": 0.0, "batches": 0} for m in (0.0, 0.5)] + [{"margin": 0.5, **_BANK}],
+}
+CHOSEN: dict[str, dict[str, Any]] = {name: {"loss": name, **grid[0]} for name, grid in GRID.items()}
+
+
+def _named(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items()) or "defaults"
+
+
+TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for name, grid in GRID.items() for one in grid},
+               {"split": "tuning", "steps": 250}, seeds=1)
+TEST = Table("test", {
+    "focal": CHOSEN["focal"], "BCE": CHOSEN["bce"],
+    "rankd ap, β 0.1 + bank": {"loss": "ap", **_BANK}, "rankd ap, β 0.1": {"loss": "ap", "batches": 0},
+    "rankd ap": {"loss": "ap", "interclass": 0.0, "batches": 0},
+    "QFL": CHOSEN["qfl"], "AP-loss, bucketed": CHOSEN["bucketed"],
+    "rankd ap, β 0.1, gradient as in the paper": {"loss": "ap", "batches": 0, "gradient_scale": "lambda"},
+    "AP-loss, error-driven": CHOSEN["ap-loss"],
+}, {"split": "test", "steps": 250}, seeds=4)
+
+
+@contextmanager
+def classifier(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Classify]:
+    """The loss of the classification head, with an eventual "loss_weight"."""
+    arguments = dict(settings)
+    name = arguments.pop("loss")
+    if name in PEERS:
+        weight = arguments.pop("loss_weight", 1.0)
+        yield lambda logits, classes, iou: weight * PEERS[name](logits.flatten(0, 1), classes.flatten(), iou.flatten(), **arguments)
+        return
+    loss = rankd.torch.DetectionAPLoss(classes=len(CLASSES), points=_POINTS, client=client, **arguments)
+    yield lambda logits, classes, iou: loss(logits, torch.nn.functional.one_hot(classes + 1, len(CLASSES) + 1)[..., 1:])
+
+
+class _Recipe:
+    name = "bccd"
+    folder = Path(__file__).parent
+    tables = (TUNING, TEST)
+
+    @contextmanager
+    def session(self) -> Iterator[Callable[[Run], Trained]]:
+        """Trains runs while the block lasts."""
+        splits = {"tuning": cache(lambda: (Flips(load("train")), load("val"))),
+                  "test": cache(lambda: (Flips(load("trainval")), load("test")))}
+        with daemon() as client:
+
+            def one(run: Run) -> Trained:
+                data, held_out = splits[run.settings["split"]]()
+                with classifier(run.settings["loss"], client) as classify:
+                    result = train(classify, data, held_out, steps=run.settings["steps"], seed=run.seed)
+                return result, result.pop("model")
+
+            yield one
+
+    def report(self, results: Sequence[Result], kept: Path) -> None:
+        """Writes tables, the curve and the picture of the page."""
+        from .picture import curves, detections
+
+        for result in results:
+            result["dead"] = sum(result[f"AP50 {name}"] < _DEAD for name in CLASSES)
+        columns = {"AP": "AP", "AP50": "AP50", **{f"AP50 {name}": f"AP50 {name}" for name in CLASSES}}
+        insert(self.folder / "README.md", "tuning", markdown(results, TUNING, columns))
+        lines = markdown(results, TEST, columns)
+        dead = {row: sum(r["dead"] for r in results if r["table"] == "test" and r["row"] == row) for row in TEST.rows}
+        insert(self.folder / "README.md", "test", [*lines, "", "Classes that were not learnt (AP50 below 5), over all seeds: "
+               + ", ".join(f"{row} {count}" for row, count in dead.items()) + "."])
+        insert(self.folder / "README.md", "difference", _paired(results))
+        curves(self.folder / "curves.png", results, TEST)
+        detections(self.folder / "detections.png", kept)
+
+
+def _paired(results: Sequence[Result]) -> list[str]:
+    """Differences of AP to focal and BCE, seed by seed."""
+    by = {(r["row"], r["seed"]): r for r in results if r["table"] == "test"}
+    lines = ["| row | AP over focal | AP over BCE |", "|---|---|---|"]
+    for row in TEST.rows:
+        cells = []
+        for peer in ("focal", "BCE"):
+            pairs = [by[row, s]["AP"] - by[peer, s]["AP"] for s in range(TEST.seeds) if (row, s) in by and (peer, s) in by]
+            cells.append(spread(pairs) if pairs and row != peer else "")
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return lines
+
+
+RECIPE = _Recipe()

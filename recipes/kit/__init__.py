@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all recipes share: data, runs and their results, the daemon, tables and curves."""
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "clients/python")]  # this checkout's rankd

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The losses of the retrieval recipes: rankd's, and those of pytorch-metric-learning."""
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+import rankd
+import rankd.torch
+
+from .embed import DIM, Criterion
+
+_RANKD = ("ap", "recall")
+_PEERS = {"nt-xent": "NTXentLoss", "supcon": "SupConLoss", "contrastive": "ContrastiveLoss",
+          "multi-similarity": "MultiSimilarityLoss", "fastap": "FastAPLoss", "smoothap": "SmoothAPLoss"}
+_numbers = itertools.count()
+
+
+@contextmanager
+def criterion(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Criterion]:
+    """The loss `settings["loss"]`; the other settings are arguments of its class. "bank" (rankd) and "memory"
+    (CrossBatchMemory of pytorch-metric-learning) are numbers of items; a bank is deleted at the end."""
+    arguments = dict(settings)
+    name = arguments.pop("loss")
+    if name not in _RANKD:
+        yield _peer(name, arguments)
+        return
+    bank, start = None, arguments.pop("bank_start", 0)
+    if "bank" in arguments:
+        bank = f"recipe-{next(_numbers)}"
+        client.banks.create(bank, dim=DIM, capacity=arguments.pop("bank"), durability="none")
+    try:
+        yield _Ranking(rankd.torch.RetrievalLoss(name, client=client, **arguments), bank, start)
+    finally:
+        if bank:
+            client.banks.delete(bank)
+
+
+class _Ranking:
+    """rankd's loss, which gets its bank at step `start`: what an untrained network embeds is no good memory."""
+
+    def __init__(self, loss: rankd.torch.RetrievalLoss, bank: str | None, start: int) -> None:
+        self.loss, self.bank, self.start, self.step = loss, bank, start, 0
+
+    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        if self.step == self.start:
+            self.loss.bank = self.bank
+        self.step += 1
+        value: torch.Tensor = self.loss(embeddings, labels, ids=ids)
+        return value
+
+
+def _peer(name: str, arguments: dict[str, Any]) -> Criterion:
+    from pytorch_metric_learning import losses, miners
+
+    memory, miner = arguments.pop("memory", 0), None
+    if arguments.pop("miner", False):
+        miner = miners.MultiSimilarityMiner()
+    loss = getattr(losses, _PEERS[name])(**arguments)
+    if memory:
+        loss = losses.CrossBatchMemory(loss, embedding_size=DIM, memory_size=memory, miner=miner)
+        miner = None
+
+    def call(embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        del ids
+        value: torch.Tensor = loss(embeddings, labels, miner(embeddings, labels)) if miner else loss(embeddings, labels)
+        return value
+
+    return call

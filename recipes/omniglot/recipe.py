@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Retrieval of characters of unseen alphabets: which runs there are. The page is README.md."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kit.retrieval import Recipe
+from kit.runs import Table
+
+from .data import for_test, for_tuning
+
+_UNIT = {"gradient_scale": "unit", "margin": 0.2}
+
+# Each loss was given three settings, tried with one seed on an alphabet held out of the training ones.
+GRID: dict[str, list[dict[str, Any]]] = {
+    "nt-xent": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
+    "supcon": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
+    "contrastive": [{"neg_margin": m} for m in (0.4, 0.6, 0.8)],
+    "multi-similarity": [{"alpha": 2, "beta": b, "base": 0.5} for b in (10, 50)] + [{"alpha": 2, "beta": 50, "base": 0.5, "miner": True}],
+    "fastap": [{"num_bins": n} for n in (5, 10, 20)],
+    "smoothap": [{"temperature": t} for t in (0.01, 0.03, 0.1)],
+    "ap": [{**_UNIT, "margin": m, "lambda_val": l} for m, l in ((0.1, 1.0), (0.2, 1.0), (0.2, 4.0))],
+    "recall": [{**_UNIT, "weight": "log", "margin": m, "lambda_val": l} for m, l in ((0.1, 1.0), (0.2, 1.0), (0.2, 4.0))],
+}
+
+# The best of each, by its place in the grid.
+_BEST = {"nt-xent": 2, "supcon": 2, "contrastive": 1, "multi-similarity": 0, "fastap": 0, "smoothap": 0, "ap": 1, "recall": 1}
+CHOSEN: dict[str, dict[str, Any]] = {name: {"loss": name, **GRID[name][best]} for name, best in _BEST.items()}
+
+
+def _named(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items() if key != "gradient_scale")
+
+
+TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for name, grid in GRID.items() for one in grid},
+               {"split": "tuning", "batch": 32, "steps": 1000, "evaluations": 1}, seeds=1)
+
+
+def _rows(memory: int, start: int) -> dict[str, dict[str, Any]]:
+    plain = {name: {key: value for key, value in CHOSEN[name].items() if key != "gradient_scale"} for name in ("ap", "recall")}
+    peers = {name: CHOSEN[name] for name in CHOSEN if name not in plain}
+    return {
+        "nt-xent": peers.pop("nt-xent"), "contrastive": peers.pop("contrastive"), "rankd recall": CHOSEN["recall"],
+        "rankd ap": CHOSEN["ap"], "supcon": peers.pop("supcon"), "rankd recall, gradient as in the paper": plain["recall"],
+        "rankd recall + bank": {**CHOSEN["recall"], "bank": memory, "bank_start": start}, **peers,
+        "rankd ap, gradient as in the paper": plain["ap"], "nt-xent + XBM": {**CHOSEN["nt-xent"], "memory": memory},
+    }
+
+
+RECIPE = Recipe(
+    "omniglot", Path(__file__).parent,
+    [TUNING, Table("batch 32", _rows(1024, 500), {"split": "test", "batch": 32, "steps": 1000}, seeds=5),
+     Table("batch 128", _rows(1024, 200), {"split": "test", "batch": 128, "steps": 400}, seeds=3)],
+    {"tuning": for_tuning, "test": for_test},
+    drawn=("nt-xent", "contrastive", "rankd ap", "rankd recall", "rankd recall, gradient as in the paper"),
+    pictured=("batch 32", ("nt-xent", "rankd recall")))

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Short forms of the recipes, one seed each, on real data: what holds in every run. Claims over seeds are `make recipes`'.
+
+Skipped where the data are neither below RANKD_DATA nor to be fetched; with RANKD_DATA set they have to be there.
+"""
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import rankd
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+sys.path.append(str(RECIPES))
+
+from kit.criteria import criterion  # noqa: E402
+from kit.data import MissingData  # noqa: E402
+from kit.embed import embed, network, quality, train  # noqa: E402
+from kit.runs import Table, complete, load  # noqa: E402
+
+
+@pytest.fixture
+def client(daemon):
+    with rankd.connect(daemon.url, timeout=60, retry_for=0) as one:
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def data_of(get, *arguments):
+    try:
+        return get(*arguments)
+    except MissingData as missing:
+        if os.environ.get("RANKD_DATA"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def characters():
+    """To train on; and every third character of the unseen alphabets."""
+    from omniglot.data import for_test
+
+    data, held_out = data_of(for_test)
+    third = held_out.labels % 3 == 0
+    return data, type(held_out)(held_out.pixels[third], held_out.labels[third])
+
+
+def retrieval(client, characters, **settings):
+    with criterion({"loss": "recall", "weight": "log", "margin": 0.2, "gradient_scale": "unit", **settings}, client) as loss:
+        return train(loss, *characters, batch=32, steps=240, seed=0, evaluations=1)["mAP"]
+
+
+def test_unseen_characters_are_found_and_a_bank_does_no_harm(client, characters):
+    torch.manual_seed(0)
+    untrained, _ = quality(embed(network(), characters[1].pixels), characters[1].labels)
+    without = retrieval(client, characters)
+    assert without > untrained + 10, "in percent mAP: training has to help on alphabets that were never seen"
+    assert retrieval(client, characters, bank=512, bank_start=120) > without - 3
+
+
+def test_no_class_of_a_detector_dies(client):
+    from bccd.data import CLASSES, load as smears
+    from bccd.recipe import classifier
+    from bccd.training import Flips, train as train_detector
+
+    data, held_out = data_of(smears, "train"), data_of(smears, "val")
+    with classifier({"loss": "ap", "batches": 4, "bank_start": 40}, client) as classify:
+        result = train_detector(classify, Flips(data), held_out, steps=100, seed=0)
+    assert min(result[f"AP50 {name}"] for name in CLASSES) > 20
+
+
+def test_documents_are_ranked(client):
+    from ltr.data import for_test, ndcg
+    from ltr.recipe import ranking
+    from ltr.training import train as train_ranker
+
+    data, held_out = data_of(for_test)
+    result, _ = train_ranker(ranking(client, "ndcg", {"margin": 1.0}), data, held_out, steps=100, seed=0)
+    alike = ndcg(torch.zeros(held_out.grades.shape), held_out.grades, 10)
+    assert result["NDCG@10"] > alike + 5
+
+
+def test_a_recipe_goes_on_where_it_was(tmp_path):
+    """The seeds are the outer order, a result with other settings is no result, and a run of a process that died is taken."""
+    table = Table("a table", {"one": {"x": 1}, "two": {"x": 2}}, {"steps": 3}, seeds=2)
+    runs, trained = table.runs(None), []
+    assert [(run.row, run.seed) for run in runs] == [("one", 0), ("two", 0), ("one", 1), ("two", 1)]
+
+    def train_one(run):
+        trained.append((run.row, run.seed))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return {"value": run.seed}, None
+
+    with pytest.raises(KeyboardInterrupt):
+        list(complete(tmp_path, runs, train_one, math.inf))
+    assert trained == [("one", 0), ("two", 0), ("one", 1)]
+    lock = runs[2].path(tmp_path).with_suffix(".lock")
+    assert lock.read_text() == str(os.getpid())
+    lock.write_text(str(2 ** 22 + 1))  # no process has such a number
+    found = {(run.row, run.seed): result["value"] for run, result in complete(tmp_path, runs, train_one, math.inf)}
+    assert found == {("one", 0): 0, ("two", 0): 0, ("one", 1): 1, ("two", 1): 1} and len(trained) == 5
+    changed = Table("a table", {"one": {"x": 5}}, {"steps": 3}, seeds=1).runs(None)[0]
+    assert load(tmp_path, runs[0]) is not None and load(tmp_path, changed) is None
+    assert list(complete(tmp_path, [changed], train_one, -math.inf)) == []
+
+
+def test_detections_are_counted_as_coco_does():
+    """By hand: two boxes, three detections, of which the second finds nothing."""
+    from bccd.data import Smears
+    from bccd.evaluate import average_precision
+
+    none = (torch.zeros(0, 4), torch.zeros(0))
+    truth = Smears(torch.zeros(1, 3, 1, 1), [torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])], [torch.tensor([0, 0])])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60], [20, 20, 30, 26]])
+    found = [[(boxes, torch.tensor([3.0, 2.0, 1.0])), none, none]]
+    result = average_precision(found, truth)
+    # Recalls up to 0.5 with precision 1 (51 of 101), the others with 2/3; from IoU 0.65 on the third box no longer fits.
+    half, full = 51 / 101, 51 / 101 + 50 / 101 * 2 / 3
+    assert result["AP50 RBC"] == pytest.approx(100 * full, abs=0.01)
+    assert result["AP"] == pytest.approx(100 * (3 * full + 7 * half) / 10 / 3, abs=0.01)
+
+
+def test_peers_of_the_detection_recipe_agree_with_pairs():
+    """The bucketed AP-loss against the errors of all pairs; the error-driven one comes to it as its step narrows."""
+    from bccd.losses import ap_bucketed, ap_error_driven
+
+    draw = torch.Generator().manual_seed(3)
+    logits, classes = torch.randn(60, 3, generator=draw), torch.randint(-1, 3, (60,), generator=draw)
+    wanted = torch.nn.functional.one_hot(classes + 1, 4)[:, 1:].flatten() > 0
+    flat = logits.flatten().double()
+    gradient, positives = torch.zeros(len(flat)).double(), torch.nonzero(wanted).squeeze(1)
+    for i in positives.tolist():
+        ahead = torch.nonzero((flat > flat[i]) & ~wanted).squeeze(1)
+        rank = 1 + int((flat > flat[i]).sum())
+        gradient[ahead] += 1 / rank / len(positives)
+        gradient[i] -= len(ahead) / rank / len(positives)
+    for loss, arguments in ((ap_bucketed, {}), (ap_error_driven, {"delta": 1e-9})):
+        given = logits.clone().requires_grad_()
+        loss(given, classes, torch.zeros(60), **arguments).backward()
+        assert torch.allclose(given.grad.flatten().double(), gradient, atol=1e-6)
