@@ -12,10 +12,6 @@ from . import _names
 from .answers import member
 
 
-_KINDS: dict[str, type[float] | type[str]] = {"gradient_dropped": float, "bank_chain": str}
-"""What members of a reply are; the others are whole numbers."""
-
-
 @dataclass(frozen=True)
 class LossInfo:
     """Numbers of the reply beside the tensors. None: does not apply to this request."""
@@ -52,7 +48,7 @@ class LossInfo:
     """Banks in a store, over HTTP: 32 hexadecimal digits that name the history of the version that was read. Equal
     generation, version and chain mean equal items, on whichever daemon."""
     bank_stale_ms: int | None = None
-    """Banks in a store, over HTTP: time since the store agreed with the daemon's copy last."""
+    """Banks in a store: time since the store agreed with the daemon's copy last."""
     list_loss: NDArray[Any] | None = None
     """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
 
@@ -67,7 +63,7 @@ class LossInfo:
         return self.lists - self.lists_skipped
 
 
-_KINDS: dict[str, type] = {"gradient_dropped": float, **_names.REPLY_NUMBERS}
+_KINDS: dict[str, type] = {"gradient_dropped": float, "bank_chain": str, **_names.REPLY_NUMBERS}
 _DRIFT = tuple(f"bank_drift_{quarter}" for quarter in range(1, 5))
 
 
