@@ -164,7 +164,7 @@ static enum rk_replica_applied apply_clear(struct rk_durable_bank *bank, const s
 static enum rk_replica_applied compare(const struct rk_durable_bank *bank,
                                        const struct rk_stored_entry *entry)
 {
-    struct rk_chain own;
+    struct rk_chain own = {{0}};
     if (entry->kind != RK_STORED_BATCH || entry->generation != bank->next.generation ||
         !rk_bank_tag_of(bank->memory, entry->place.version, own.byte))
         return RK_APPLIED;
