@@ -253,6 +253,13 @@ void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns)
     rk_retries_wake_versions(bank);
 }
 
+void rk_replica_end(struct rk_durable_bank *bank)
+{
+    bank->replica->gone = true;
+    rk_durable_bank_refuse(bank, &(struct rk_err){.text = "it was deleted"});
+    rk_replica_wake(bank, UINT64_MAX);
+}
+
 /* --- what goes wrong --- */
 
 void rk_replica_rejoin(struct rk_durable_bank *bank)

@@ -168,8 +168,8 @@ def test_too_few_replicas_acknowledge(stores, share):  # noqa: F811
     assert batches.send(daemon, "loose", 0)["bank_version_appended"] == 1
     stores("--save", "", "--replicaof", f"127.0.0.1 {master.port}")
     master.replicas_ready(1)
-    assert batches.send(daemon, "b", 0)["bank_version_appended"] == 1  # it had been there
-    assert batches.send(daemon, "b", 1)["bank_version_appended"] == 2
+    wait_until(lambda: batches.send(daemon, "b", 0)["bank_version_appended"] == 1)  # it had been there
+    wait_until(lambda: batches.send(daemon, "b", 1)["bank_version_appended"] == 2)
 
 
 def test_large_batches(stores, share):  # noqa: F811
@@ -351,3 +351,27 @@ def test_kills_at_random(stores, share):  # noqa: F811
         who, n = acknowledged[max(acknowledged)]
         again = Batches(100 + who).send(d, "b", n)
         assert again["bank_version_appended"] == max(acknowledged)
+
+
+def test_a_stop_leaves_nobody_waiting(stores, share):  # noqa: F811
+    """Who waits for a version that does not come is told so; the daemon ends in order, with the store silent too."""
+    store, batches = stores(), Batches(12)
+    daemon = share(store, "--bank-store-timeout", "2s")
+    daemon.bank("b", **SCORES)
+    batches.send(daemon, "b", 0)
+    answers = []
+
+    def ask():
+        try:
+            daemon.scores("b", *batches[0], enqueue=False, bank_version=50)
+        except Refused as e:
+            answers.append((e.status, e.sentence))
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    time.sleep(0.3)
+    store.pause()
+    begun = time.monotonic()
+    assert daemon.stop() == 0
+    waiting.join()
+    assert answers == [(503, "rankd is shutting down; try again")]
+    assert time.monotonic() - begun < 25
