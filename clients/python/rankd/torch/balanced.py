@@ -23,7 +23,7 @@ from ..results import LossInfo, LossResult
 from ..tensors import BF16
 from .convert import loss_type
 from .gradient import PrecomputedLoss
-from .joint import JointLoss, agree, check_banks, check_settings, forget_daemon, leaders_of, settings, told_of
+from .joint import JointLoss, agree, check_banks, check_settings, forget_daemon, leaders_of, settings, told_of, version_to_read
 from .learning import reason_for
 from .schedule import Step
 from .shards import MATRICES, Forms, pack, shard_of
@@ -53,7 +53,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
                          "is not known; give distributed=True, or average='sum'")
     shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
-    records = team.meet(told_of(loss, tensors, inputs, shard))
+    records = team.meet(told_of(loss, team, tensors, inputs, shard))
     check_settings(team, records["options"], settings(loss))
     forms, wanted = Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
@@ -79,7 +79,8 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
     team.met = False  # an error of this rank's daemon is told with the next record
     batch = forms.whole(parts, loss.client)
     asked = _ranked(batch, forms, team.rank, bytes(records["batch"][0]), loss.gallery)
-    result = loss._ask(asked, dataclasses.replace(step, counts=False), "sum", wanted, gallery="references")
+    result = loss._ask(asked, dataclasses.replace(step, counts=False), "sum", wanted, gallery="references",
+                       **version_to_read(loss, records))
     answers = team.meet(_answer(loss, result, batch))
     leaders = leaders_of(records["daemon"])
     check_banks(loss.bank, {r: (int(answers["version"][r]), int(answers["items"][r])) for r in ranks if leaders[r] == r})
@@ -91,7 +92,8 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
     share = 1.0 if loss.average == "sum" else 1.0 / valid if valid else 0.0
     total, own = float(answers["loss"].sum()) * share, [g * np.float32(share * team.size) for g in rows.gradients]
     info = _job_info(result.info, answers["summed"], rows.appended)
-    loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(answers["pairs"].any())))
+    mean = total / max(info.lists_valid, 1) if loss.average == "sum" else total
+    loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(answers["pairs"].any())), mean)
     if loss.bank is not None:
         loss._answered = (step.batch_id, total, own, info)
     return total, own
@@ -132,6 +134,7 @@ def _append(loss: JointLoss, batch: dict[str, Any], step: Step) -> tuple[int, Ex
         items["enqueue_mask"] = batch["enqueue_mask"]
     none = {"embeddings": _cut(batch["embeddings"], slice(0, 0)), "labels": np.empty(0, np.int64)}
     try:
+        loss.memory.meet(loss.client, len(batch["labels"]), alone=True)
         done = loss.client.loss(loss.model, **items, **none, **{**loss.options, "gallery": "references"}, margin=step.margin,
                                 bank=loss.bank, enqueue=True, batch_id=step.batch_id, gradient=False)
         return done.info.bank_version_appended or 0, None
