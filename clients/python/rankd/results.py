@@ -12,10 +12,6 @@ from . import _names
 from .answers import member
 
 
-_KINDS: dict[str, type[float] | type[str]] = {"gradient_dropped": float, "bank_chain": str}
-"""What members of a reply are; the others are whole numbers."""
-
-
 @dataclass(frozen=True)
 class LossInfo:
     """Numbers of the reply beside the tensors. None: does not apply to this request."""
@@ -63,7 +59,8 @@ class LossInfo:
         return self.lists - self.lists_skipped
 
 
-_KINDS: dict[str, type] = {"gradient_dropped": float, **_names.REPLY_NUMBERS}
+_KINDS: dict[str, type] = {"gradient_dropped": float, "bank_chain": str, **_names.REPLY_NUMBERS}
+"""What members of a reply are; the others are whole numbers."""
 _DRIFT = tuple(f"bank_drift_{quarter}" for quarter in range(1, 5))
 
 
