@@ -46,8 +46,8 @@ FILES = {
                              "evaluation", "metrics", "doctor", "__init__", "__main__"],
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "schedule", "state", "tracing",
                                     "warn"},
-                                   {"calibration", "learning", "memory", "shards", "team"}, "joint", {"balanced", "joint_scores"}, {"losses", "ranking"}, "graded",
-                                   {"checkpoint", "detection"}, "__init__"],
+                                   {"calibration", "learning", "memory", "reach", "shards", "team"}, "joint", {"balanced", "joint_scores"},
+                                   {"losses", "ranking"}, {"checkpoint", "detection", "graded", "retrieval"}, "__init__"],
 }
 MOST_LINES = 500
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")

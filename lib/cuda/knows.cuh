@@ -25,9 +25,9 @@ constexpr uint32_t LOSSES = 0
 #define RK_LOSS_ON_DEVICE(number, name, takes, help) | 1u << (number)
 #include "losses/losses.def"
     ;
-constexpr uint32_t BLACKBOX =
-    bits(RK_PARAM_lambda, RK_PARAM_lambda_scope, RK_PARAM_lambda_units, RK_PARAM_margin, RK_PARAM_average,
-         RK_PARAM_transform, RK_PARAM_enqueue, RK_PARAM_batch_id, RK_PARAM_gradient_scale);
+constexpr uint32_t BLACKBOX = bits(RK_PARAM_lambda, RK_PARAM_lambda_scope, RK_PARAM_lambda_units,
+                                   RK_PARAM_margin, RK_PARAM_average, RK_PARAM_transform, RK_PARAM_enqueue,
+                                   RK_PARAM_batch_id, RK_PARAM_gradient_scale, RK_PARAM_mark_stalled);
 
 constexpr rk_device_capabilities with_words(rk_device_capabilities knows)
 {

@@ -225,6 +225,8 @@ __global__ void write_relevant(const Long l, const Memory<Key> m, const Counts c
     const bool stalled = speaks && l.loss[place.number] > 0 && passed == 0;
     if (stalled)
         atomicAdd(&l.totals->stalled, 1);
+    if (stalled && l.list_loss && l.box.params.mark_stalled)
+        l.list_loss[place.number] = -l.list_loss[place.number];
     if (stalled && l.outcome)
         l.outcome[place.number].stalled = 1;
 }

@@ -109,7 +109,7 @@ static void write_outputs(const struct rk_retrieval *run, const struct rk_reques
         *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
     float *list_loss = reply->out[RK_OUT_LIST_LOSS].data;
     for (size_t q = 0; asks(request, RK_OUT_LIST_LOSS) && q < n_queries; q++)
-        list_loss[q] = (float)run->query[q].loss;
+        list_loss[q] = rk_list_loss_shown(&run->box, run->query[q].loss, run->query[q].stalled);
     if (asks(request, RK_OUT_GRADIENT))
         reply->info.gradient_nonzero = write_gradient(run, RK_OUT_GRADIENT, 0, n_queries, normalize, reply);
     if (asks(request, RK_OUT_REF_GRADIENT))

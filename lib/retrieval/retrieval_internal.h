@@ -12,7 +12,8 @@ struct rk_query {
     struct rk_match_counts match_counts;
     double w;    /* weight of the list in the loss */
     double loss; /* of the list, before w */
-    bool done;   /* its loss and gradient are there */
+    bool stalled;
+    bool done; /* its loss and gradient are there */
 };
 
 struct rk_retrieval {

@@ -132,6 +132,7 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
         return status;
     query->loss = out.loss;
     if (run->gradient) {
+        query->stalled = out.stalled;
         run->stalled += out.stalled;
         run->jumped += out.jumped;
         place(rows, query->match_counts, out.deltas);

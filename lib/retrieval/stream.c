@@ -360,6 +360,7 @@ static enum rankd_status stream_lists(struct list_stream *s, size_t first, size_
         rk_stream_list_finish(run, s->tile, &s->list[l], &s->list_work, &stalled);
         if (s->list[l].failed || !run->gradient)
             continue;
+        run->query[s->list[l].q].stalled = stalled;
         run->stalled += stalled;
         run->jumped += s->list[l].jumped;
         add_gradient(s, &s->list[l]);

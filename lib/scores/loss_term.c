@@ -151,7 +151,7 @@ static enum rankd_status run_list(struct run *run, struct list_group *group, str
     if (status != RANKD_OK)
         return status;
     if (job->list_loss && !run->term->flat)
-        job->list_loss[number] = (float)out.loss;
+        job->list_loss[number] = rk_list_loss_shown(&job->box, out.loss, out.stalled);
     if (out.gradient && dense && rk_gradient_value(w, out.divisor, 1) == 0)
         out.nonzero = count_nonzero(dense, list->differentiable);
     note(&group->total, w, &out);

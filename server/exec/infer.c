@@ -124,6 +124,17 @@ enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *w
     return finish(request, meta, reply, status, err);
 }
 
+bool rk_infer_is_small(const struct rk_request *request, size_t most)
+{
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *offsets = &request->in[RK_IN_OFFSETS];
+    if (offsets->data != NULL && offsets->bytes / sizeof(int64_t) > most)
+        return false;
+    if (scores->data == NULL || request->params.bank[0] != '\0')
+        return false;
+    const size_t item = rk_dtype_size(scores->dtype);
+    return item != 0 && scores->bytes / item <= most;
+}
+
 /* Elements of the gradient that the request asked for, zero ones too: what "nonzero" is a share of. */
 static int64_t gradient_items(const struct rk_request *request)
 {

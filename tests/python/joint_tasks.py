@@ -83,7 +83,7 @@ def bad_step(url, where, what, bank=None):
     """A step in which the rank `where` does something wrong; then a good one, which must work on all ranks."""
     rank = dist.get_rank()
     options = {"lambda_val": 3.0} if what == "settings" and rank == where else {}
-    crit = RetrievalLoss(client=url, distributed=True, bank=bank, **options)
+    crit = RetrievalLoss(client=url, distributed=True, bank_start=0, bank=bank, **options)
     given = {name: value for name, value in batch(rank, 6).items() if name in ("embeddings", "labels")}
     if rank == where:
         spoil(what, given, crit)
@@ -145,7 +145,7 @@ class Broken:
 def without_ranking(url, bank):
     """NaN on rank 1, to be propagated."""
     rank = dist.get_rank()
-    crit = RetrievalLoss(client=url, distributed=True, bank=bank, on_nan="propagate")
+    crit = RetrievalLoss(client=url, distributed=True, bank_start=0, bank=bank, on_nan="propagate")
     given = {name: value for name, value in batch(rank, 6).items() if name in ("embeddings", "labels")}
     if rank == 1:
         given["embeddings"][0, 0] = float("inf")
@@ -208,7 +208,7 @@ def trained(url, sizes, bank, micro_batches, scale, mode):
     """Gradients of the weights under DistributedDataParallel, over several batches of which only the last is synchronized, with
     the losses scaled as GradScaler does it."""
     net = torch.nn.parallel.DistributedDataParallel(network())
-    crit = RetrievalLoss(client=url, bank=bank, distributed=mode, margin_warmup=0)
+    crit = RetrievalLoss(client=url, bank_start=0, bank=bank, distributed=mode, margin_warmup=0)
     losses = []
     for number in range(micro_batches):
         values, labels = (part(x, sizes) for x in points(number, sum(sizes)))
@@ -222,7 +222,7 @@ def trained(url, sizes, bank, micro_batches, scale, mode):
 def recomputed(url, sizes, bank, reentrant, mode):
     """The loss within a region that activation checkpointing computes twice."""
     net = torch.nn.parallel.DistributedDataParallel(network())
-    crit = RetrievalLoss(client=url, bank=bank, distributed=mode, margin_warmup=0)
+    crit = RetrievalLoss(client=url, bank_start=0, bank=bank, distributed=mode, margin_warmup=0)
     versions = []
     for number in range(3):
         values, labels = (part(x, sizes) for x in points(number, sum(sizes)))
@@ -279,7 +279,7 @@ def by_hand(url, sizes):
 
 def refused_by_hand(url, bank):
     """Shards gathered by hand, and a bank."""
-    crit = RetrievalLoss("ap", bank=bank, client=url)
+    crit = RetrievalLoss("ap", bank_start=0, bank=bank, client=url)
     embeddings, labels = torch.randn(8, 16, requires_grad=True), torch.arange(8) % 3
     refs = {"ref_emb": torch.randn(4, 16), "ref_labels": torch.arange(4)}
     said = []
@@ -298,7 +298,7 @@ def refused_by_hand(url, bank):
 
 def evaluated(url, sizes, bank, mode):
     """Ranked against the bank, not appended, no gradient."""
-    crit = RetrievalLoss(client=url, distributed=mode, bank=bank).eval()
+    crit = RetrievalLoss(client=url, distributed=mode, bank_start=0, bank=bank).eval()
     whole = batch(9, sum(sizes))
     with torch.no_grad():
         return crit(part(whole["embeddings"], sizes), part(whole["labels"], sizes)).item(), crit.info.bank_version_appended

@@ -147,7 +147,7 @@ def test_the_torch_loss_ranks_documents(client):
 
 def test_the_torch_loss_fills_a_bank_of_documents(client):
     client.banks.create("documents", dim=2, capacity=9, durability="none")
-    crit = RetrievalLoss("ap", margin=0.0, gallery="references", bank="documents", client=client)
+    crit = RetrievalLoss("ap", margin=0.0, gallery="references", bank_start=0, bank="documents", client=client)
     queries, documents, labels = torch.from_numpy(QUERIES).requires_grad_(), torch.from_numpy(DOCUMENTS), torch.tensor([0, 1])
     crit(queries, labels, documents, labels, enqueue_mask=torch.tensor([True, False])).backward()
     assert client.banks.get("documents").items == 1

@@ -107,6 +107,22 @@ def test_pairs_jumped_are_counted_per_relevant_item(client, options):
     assert client.loss("ap", scores, np.zeros_like(targets)).info.pairs_jumped == 0
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_stalled_lists_are_named(client, axis):
+    scores, targets = problem(35, Q=40, N=12, share=0.3)
+    if axis == 0:
+        scores, targets = scores.T.copy(), targets.T.copy()
+    result = client.loss("ap", scores, targets, axis=axis, margin=2.0, lambda_val=0.3, list_stalled=True)
+    lists = zip(scores, targets) if axis else zip(scores.T, targets.T)
+    want = [oracle.one_list("ap", s, t, lam=0.3, margin=2.0) for s, t in lists]
+    assert result.list_stalled.tolist() == [r[3] for r in want] and 0 < result.list_stalled.sum() < 37
+    np.testing.assert_allclose(result.list_loss, [r[0] if r[2] else np.nan for r in want], rtol=1e-6)
+    plain = client.loss("ap", scores, targets, axis=axis, margin=2.0, lambda_val=0.3, list_loss=True)
+    assert plain.list_stalled is None
+    np.testing.assert_array_equal(plain.list_loss, result.list_loss)
+    assert not client.loss("ap", scores, targets, axis=axis, gradient=False, list_stalled=True).list_stalled.any()
+
+
 def test_the_sparse_gradient_is_the_dense_one(client):
     scores, targets = problem(37, Q=20, N=200, share=0.02)
     dense = client.loss("ap", scores, targets).gradient

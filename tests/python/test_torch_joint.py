@@ -153,23 +153,23 @@ def test_a_process_group_of_some_ranks(client, daemon, crew, size):
 def test_with_a_bank_each_batch_is_appended_once_and_as_one(client, daemon, crew, banks):
     joint, one = banks
     wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "ids", "enqueue_mask") for seed in range(5)]
-    crit = RetrievalLoss(client=client, bank=one)
+    crit = RetrievalLoss(client=client, bank_start=0, bank=one)
     alone = [answer(crit, whole, WORLD) for whole in wholes]
-    found = crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, UNEVEN, {"bank": joint})
+    found = crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, UNEVEN, {"bank": joint, "bank_start": 0})
     assert_shards_are(found, alone, UNEVEN, UNEVEN)
     assert client.banks.get(joint).version == client.banks.get(one).version == 5
     assert client.banks.get(joint).items == client.banks.get(one).items
     loss, appended = zip(*crew.run("joint_tasks.evaluated", daemon.url, UNEVEN, joint, True))
     with torch.no_grad():
         whole = batch(9, sum(UNEVEN))
-        expected = RetrievalLoss(client=client, bank=one).eval()(whole["embeddings"], whole["labels"]).item()
+        expected = RetrievalLoss(client=client, bank_start=0, bank=one).eval()(whole["embeddings"], whole["labels"]).item()
     assert set(loss) == {expected} and set(appended) == {None}
 
 
 def test_no_rank_has_an_item(client, daemon, crew, banks):
     whole = pick(batch(0, 0), "embeddings", "labels")
-    alone = [answer(RetrievalLoss(client=client, bank=banks[1]), whole)]
-    assert_shards_are(crew.run("joint_tasks.steps", daemon.url, [whole], [0] * 4, [0] * 4, {"bank": banks[0]}), alone, [0] * 4, [0] * 4)
+    alone = [answer(RetrievalLoss(client=client, bank_start=0, bank=banks[1]), whole)]
+    assert_shards_are(crew.run("joint_tasks.steps", daemon.url, [whole], [0] * 4, [0] * 4, {"bank": banks[0], "bank_start": 0}), alone, [0] * 4, [0] * 4)
 
 
 def served(client):
@@ -186,13 +186,13 @@ def test_ranks_over_two_daemons_send_one_request_to_each_and_their_banks_stay_eq
         for each in (a, b, client):
             each.banks.create("shared", dim=16, capacity=64, durability="none")
         wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels") for seed in range(4)]
-        crit = RetrievalLoss(client=client, bank="shared")
+        crit = RetrievalLoss(client=client, bank_start=0, bank="shared")
         alone = [answer(crit, whole, WORLD) for whole in wholes]
-        assert_shards_are(crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": "shared"}), alone, UNEVEN, UNEVEN)
+        assert_shards_are(crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}), alone, UNEVEN, UNEVEN)
         assert served(a) == served(b) == 4
         assert a.banks.get("shared").version == b.banks.get("shared").version == 4
-        RetrievalLoss(client=b, bank="shared")(torch.randn(4, 16, requires_grad=True), torch.arange(4))  # by somebody else
-        for told in crew.refused("joint_tasks.steps", urls, wholes[:1], UNEVEN, UNEVEN, {"bank": "shared"}):
+        RetrievalLoss(client=b, bank_start=0, bank="shared")(torch.randn(4, 16, requires_grad=True), torch.arange(4))  # by somebody else
+        for told in crew.refused("joint_tasks.steps", urls, wholes[:1], UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}):
             assert told.kind == "Conflict" and "at version 4 in the daemon of rank 0" in told.text and "that of rank 2" in told.text
     client.banks.delete("shared")
 
@@ -237,7 +237,7 @@ def test_a_daemon_that_dies_under_its_leader_is_told_to_every_rank(make_daemon, 
 
 
 def weights(client, bank, micro_batches, rows):
-    net, crit, losses = network(), RetrievalLoss(client=client, bank=bank, margin_warmup=0), []
+    net, crit, losses = network(), RetrievalLoss(client=client, bank_start=0, bank=bank, margin_warmup=0), []
     for number in range(micro_batches):
         values, labels = points(number, rows)
         loss = crit(net(values), labels)
@@ -267,7 +267,7 @@ def test_shards_gathered_by_hand_equal_one_process(client, daemon, crew):
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_a_recomputed_step_is_appended_once(client, daemon, crew, banks, reentrant, mode):
     joint, one = banks
-    net, crit = network(), RetrievalLoss(client=client, bank=one, margin_warmup=0)
+    net, crit = network(), RetrievalLoss(client=client, bank_start=0, bank=one, margin_warmup=0)
     for number in range(3):
         net.zero_grad()
         values, labels = points(number, sum(UNEVEN))
@@ -372,6 +372,6 @@ def test_shards_gathered_by_hand_and_a_bank_are_refused_with_what_to_do(client, 
 
 
 def test_one_trainer_may_have_references_and_a_bank(client, bank):
-    crit = RetrievalLoss("ap", bank=bank, client=client)
+    crit = RetrievalLoss("ap", bank_start=0, bank=bank, client=client)
     refs = {"ref_emb": torch.randn(4, 16), "ref_labels": torch.arange(4)}
     assert crit(torch.randn(8, 16, requires_grad=True), torch.arange(8) % 3, **refs).isfinite()

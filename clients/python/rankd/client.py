@@ -86,7 +86,8 @@ class Client:
              axis: int | None = None, interclass: float | None = None, weight: str | None = None, gain: str | None = None,
              top_k: int | None = None, normalize: bool | None = None, bank: str | None = None, bank_read: bool | None = None,
              bank_max_age: int | None = None, enqueue: bool | None = None, batch_id: str | None = None,
-             gradient: str | bool | OnDevice = "dense", list_loss: bool = False, **more: Any) -> LossResult:
+             gradient: str | bool | OnDevice = "dense", list_loss: bool = False, list_stalled: bool = False,
+             **more: Any) -> LossResult:
         """The rank loss `model` (rankd.LOSSES: "ap", "recall", "ndcg", "mrr", …) of a batch, and its gradient at unit
         upstream.
 
@@ -125,6 +126,9 @@ class Client:
         appends only once. With `bank_read` False the batch is appended and the bank is not ranked;
         `bank_max_age` leaves out items that are older than the newest so many versions.
 
+        `list_loss` asks for the loss of each list, `list_stalled` for it and for the lists that are
+        stalled: with a loss above 0, but no irrelevant item changed its rank (only with a gradient).
+
         `more`: further inputs and parameters of the daemon, by their names (rankd._names).
         """
         places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
@@ -144,19 +148,23 @@ class Client:
             {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
              "gradient_scale": gradient_scale, "average": average, "axis": axis, "interclass": interclass, "weight": weight,
              "gain": gain, "top_k": top_k, "normalize": normalize, "gallery": gallery, "bank": bank, "bank_read": bank_read,
-             "bank_max_age": bank_max_age, "enqueue": enqueue, "batch_id": batch_id, **more_parameters})
+             "bank_max_age": bank_max_age, "enqueue": enqueue, "batch_id": batch_id,
+             "mark_stalled": True if list_stalled else None, **more_parameters})
         outputs = ["loss"]
         if gradient:
             outputs += ["gradient_indices", "gradient_values"] if gradient == "sparse" else ["gradient"]
             outputs += ["ref_gradient"] if ref_embeddings is not None else []
-        outputs += ["list_loss"] if list_loss else []
+        outputs += ["list_loss"] if list_loss or list_stalled else []
         # Without a bank a request leaves nothing behind; with one its batch_id makes the second time harmless.
         reply = self._infer(InferRequest(model, inputs, outputs, parameters, places),
                             repeatable=bank is None or enqueue is False or batch_id is not None)
+        each, stalled = reply.outputs.get("list_loss"), None
+        if each is not None and list_stalled:
+            each, stalled = np.abs(each), np.signbit(each) & ~np.isnan(each)
         return LossResult(
             loss=float(_output(reply, "loss").reshape(-1)[0]), gradient=reply.outputs.get("gradient"),
             ref_gradient=reply.outputs.get("ref_gradient"), gradient_indices=reply.outputs.get("gradient_indices"),
-            gradient_values=reply.outputs.get("gradient_values"), list_loss=reply.outputs.get("list_loss"),
+            gradient_values=reply.outputs.get("gradient_values"), list_loss=each, list_stalled=stalled,
             info=info_from(reply.parameters), batch_id=batch_id)
 
     @overload

@@ -52,6 +52,10 @@ class LossInfo:
     list_loss: NDArray[Any] | None = None
     """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
 
+    def __post_init__(self) -> None:
+        if self.bank_drift is not None:  # a list, where it went through JSON
+            object.__setattr__(self, "bank_drift", tuple(self.bank_drift))
+
     @property
     def lists_valid(self) -> int:
         """Number of lists with a relevant item: the divisor of a mean over lists, and the number
@@ -95,5 +99,7 @@ class LossResult:
     """float32 [nnz]."""
     list_loss: NDArray[Any] | None = None
     """float32 [lists], NaN for skipped lists, with list_loss=True."""
+    list_stalled: NDArray[Any] | None = None
+    """bool [lists], with list_stalled=True: a loss above 0, and no irrelevant item changed its rank."""
     batch_id: str | None = None
     """Under which the batch was appended to a bank."""

@@ -82,7 +82,7 @@ static void compare(const struct problem *problem, const struct test_call *call,
         double want = o->list_loss[l], got = (double)list_loss[l];
         if (o->interclass < 1 && isnan(want) != isnan(got))
             differ(problem, set, seed, "a list loss", got, want);
-        if (!isnan(want) && fabs(got - want) > 1e-7 * want + lost)
+        if (!isnan(want) && fabs(got - want) > 1e-7 * fabs(want) + lost)
             differ(problem, set, seed, "a list loss", got, want);
     }
     if (call->reply.info.lists_skipped != o->skipped)

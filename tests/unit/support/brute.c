@@ -236,7 +236,7 @@ void brute_run(struct brute *o)
         } else if (w > 0) {
             (void)run_list(o, item, n, p, w, &one, &stalled, &jumped);
             o->jumped += jumped / relevant;
-            o->list_loss[l] = one;
+            o->list_loss[l] = o->marks && stalled ? -one : one;
             o->loss += w * one;
             o->stalled += stalled;
         }

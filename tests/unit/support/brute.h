@@ -31,7 +31,7 @@ struct brute {
     enum brute_average average;
     double lambda, margin, interclass;
     size_t top_k; /* 0: none; not for recall */
-    bool normalized, batch_scope, unit_scale;
+    bool normalized, batch_scope, unit_scale, marks;
     /* Out; the arrays are the caller's. */
     double loss;
     double *list_loss; /* [lists], NaN where skipped */

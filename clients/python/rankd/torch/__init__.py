@@ -17,8 +17,9 @@ from .calibration import Calibration
 from .checkpoint import restore_bank, save_bank
 from .detection import DetectionAPLoss
 from .graded import MRRLoss, NDCGLoss, ScoresLoss
-from .losses import APLoss, RecallLoss, RetrievalLoss
+from .losses import APLoss, RecallLoss
 from .ranking import blackbox_rank, ranks
+from .retrieval import RetrievalLoss
 
 __all__ = ["APLoss", "Calibration", "DetectionAPLoss", "MRRLoss", "NDCGLoss", "RecallLoss", "RetrievalLoss", "ScoresLoss",
            "blackbox_rank", "ranks", "restore_bank", "save_bank"]

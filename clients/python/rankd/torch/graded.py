@@ -20,11 +20,13 @@ class ScoresLoss(_ScoresLoss):
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
                  reduction: str | None = None, bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
+                 distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None, fresh: bool | None = None,
                  client: Client | str | None = None, **parameters: Any) -> None:
         super().__init__(model, client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
-                         persistent_state=persistent_state)
+                         persistent_state=persistent_state, distributed=distributed, bank_start=bank_start,
+                         bank_max_age=bank_max_age, fresh=fresh)
         self.options.update(parameters)
 
 

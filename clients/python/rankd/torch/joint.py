@@ -64,7 +64,7 @@ class JointLoss(Protocol):
     def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult: ...
     def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> Any: ...
     def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> Any: ...
-    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None]) -> None: ...
+    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None: ...
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool: ...
     def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool: ...
 
@@ -73,7 +73,8 @@ def settings(loss: JointLoss) -> dict[str, Any]:
     """What must be equal on all ranks."""
     return {**loss.options, "model": loss.model, "average": loss.average, "loss_weight": loss.loss_weight, "on_nan": loss.on_nan,
             "bank": loss.bank, "distributed": "balanced" if loss.balanced else True,
-            "margin": loss.schedule.margin, "margin_warmup": loss.schedule.warmup}
+            "margin": loss.schedule.margin, "margin_warmup": loss.schedule.warmup,
+            "bank_start": loss.schedule.bank_start, "bank_max_age": loss.memory.max_age, "fresh": loss.memory.fresh}
 
 
 def digest(value: Any) -> NDArray[np.uint8]:
@@ -107,7 +108,9 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         step = agree(loss, records, wanted)
         answer, rows = _ask(loss, team, records, forms, packed, step, wanted)
         value.fill_(answer["loss"])
-        loss._keep(_info(answer["info"]), step, lambda: answer["reason"])
+        info = _info(answer["info"])
+        mean = answer["loss"] / max(info.lists_valid, 1) if loss.average == "sum" else answer["loss"]
+        loss._keep(info, step, lambda: answer["reason"], mean)
         gradients = [_gradient(rows, at, x, team.size) if wanted and x.requires_grad else None for at, x in enumerate(inputs)]
     mine = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if mine else value) * loss.loss_weight
