@@ -79,7 +79,7 @@ class DetectionAPLoss(APLoss):
                     averages gradients; see APLoss. Not the number of positives
         list_weight [classes], 0 or more: multiplies the weight of each class; 0 skips it
         """
-        scores, rows = self._rows(expect_tensor("logits", logits), expect_tensor("targets", targets))
+        scores, rows = self._flat(expect_tensor("logits", logits), expect_tensor("targets", targets))
         self.options["interclass"] = share = self.interclass if self.schedule.steps >= self.interclass_start else 0.0
         scale, divisor = 1.0, avg_factor
         if avg_factor is not None:
@@ -91,7 +91,7 @@ class DetectionAPLoss(APLoss):
         value = super().forward(scores, rows, divisor, list_weight=list_weight)
         return value * scale if avg_factor is not None else value
 
-    def _rows(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _flat(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and int8 targets as [rows, classes], without the rows that are ignored for every class."""
         if logits.shape != targets.shape or logits.dim() < 2 or logits.shape[-1] != self.classes:
             raise ValueError(f"logits are {list(logits.shape)} and targets {list(targets.shape)}; both must be "
@@ -125,6 +125,6 @@ class DetectionAPLoss(APLoss):
             self.client.loss(self.model, newest, targets[last], axis=0, bank=self.bank, batch_id=step.batch_id, gradient=False)
         return result
 
-    def _note(self, result: LossResult, step: Step, factor: float, tensors: dict[str, torch.Tensor]) -> None:
-        super()._note(result, step, factor, tensors)
+    def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
+        super()._note(result, step, average, factor, tensors)
         self.info = replace(result.info, list_loss=result.list_loss)
