@@ -96,9 +96,8 @@ struct rk_info {
     bool has_bank;     /* the bank_* fields count only then */
     size_t bank_items;
     uint64_t bank_version, bank_version_appended, bank_generation; /* appended: 0 = nothing was */
-    bool has_chain;         /* the bank lies in a store; the next two count only then */
-    char bank_chain[33];    /* of the version that was read, 32 hexadecimal digits; "" = not known any more */
-    uint64_t bank_stale_ms; /* since the store agreed last */
+    bool has_chain;      /* the bank lies in a store; the next one counts only then */
+    char bank_chain[33]; /* of the version that was read, 32 hexadecimal digits; "" = not known any more */
     double gradient_dropped;            /* score banks: share of |gradient| that fell on memory */
     bool on_device;                     /* computed by the device, or mostly so */
     uint32_t numbers;                   /* bits 1u << RANKD_REPLY_*: which of number[] are there */

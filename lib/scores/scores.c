@@ -32,7 +32,7 @@ static void count_memory(const struct scores *s, struct rk_list_count *count)
         const struct rk_bank_scores_chunk *chunk = &memory->chunk[c];
         for (size_t l = 0; l < memory->lists; l++) {
             struct rk_scan scan =
-                s->exec->kernels->scan(chunk->targets + l * chunk->stride, chunk->items, true);
+                s->exec->kernels->scan(chunk->targets + l * chunk->stride, chunk->items, 1, true);
             count[l].n += (uint32_t)(chunk->items - scan.ignored);
             count[l].p += (uint32_t)scan.relevant;
         }

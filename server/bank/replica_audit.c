@@ -56,7 +56,8 @@ static void judge_state(struct rk_durable_bank *bank, const struct audit_mark *m
     else if (state->generation > bank->next.generation)
         rk_replica_rejoin(bank);
     else
-        replica->known = state->place.version > bank->next.version ? state->place.version : bank->next.version;
+        replica->known =
+            state->place.version > bank->next.version ? state->place.version : bank->next.version;
 }
 
 /* A bank that another daemon deleted is deleted here. */

@@ -58,10 +58,8 @@ static void write_parameters(struct rk_wire_reply *out, const struct rk_info *in
         rk_text_printf(text, "%*s", APPENDED_BYTES, "");
         rk_json_uint(text, "bank_generation", info->bank_generation);
         rk_json_real(text, "gradient_dropped", info->gradient_dropped);
-        if (info->has_chain) {
+        if (info->has_chain)
             rk_json_text(text, "bank_chain", info->bank_chain);
-            rk_json_uint(text, "bank_stale_ms", info->bank_stale_ms);
-        }
     }
     write_numbers(text, info);
     rk_json_close(text, '}');

@@ -6,7 +6,7 @@
  * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT,
  * a file that is written, may be "-" for none.
  *
- * GRADIENT_SCALE in the environment sets that parameter.
+ * GRADIENT_SCALE, LAMBDA and TOP_K in the environment set those parameters.
  *
  * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,
  * the gradient written once, list by list. Runs of the two alternate, so that a noisy machine disturbs both
@@ -151,6 +151,10 @@ int main(int argc, char **argv)
     test_call_start(&call, argv[1], 0);
     if (getenv("GRADIENT_SCALE"))
         test_word(&call, "gradient_scale", getenv("GRADIENT_SCALE"));
+    if (getenv("LAMBDA"))
+        test_number(&call, "lambda", strtod(getenv("LAMBDA"), NULL));
+    if (getenv("TOP_K"))
+        test_number(&call, "top_k", strtod(getenv("TOP_K"), NULL));
     const enum rk_input second = vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS;
     if (ragged) {
         test_vector(&call, RK_IN_SCORES, dtype, b.n, b.scores);

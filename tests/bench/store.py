@@ -34,13 +34,11 @@ def main():
     master = Store(folder / "master", *EVERYSEC)
     others = [Store(folder / f"replica{i}", *EVERYSEC, "--replicaof", f"127.0.0.1 {master.port}") for i in range(2)]
     master.replicas_ready(2)
-    daemons = [StoreDaemon(folder / f"d{i}", master, "--socket", folder / f"s{i}", "--log-level", "warn", replicas=1) for i in range(4)]
+    daemons = []
     urls = [f"unix:{folder}/s{i}" for i in range(4)]
     (folder / "alone").mkdir()
     alone = BankDaemon(folder / "alone", "--socket", folder / "alone.s", "--log-level", "warn")
     alone.bank("own", durability="interval", **BANK)
-    for d in daemons:
-        d.bank("b", **BANK)
     print(f"{'':34}{'batches/s':>10}{'p50 us':>10}")
     local, bare, shared = {}, {}, {}
     for trainers in (1, 4, 16):
@@ -48,7 +46,12 @@ def main():
         print(f"{trainers:2} trainers, the daemon's own bank {local[trainers][0]:10.0f}{local[trainers][1]:10.0f}")
         bare[trainers] = numbers(BUILD / "bench/store_bare", "127.0.0.1", master.port, SCRIPT, trainers, SECONDS, 1)
         print(f"{trainers:2} writers, bare commands         {bare[trainers][0]:10.0f}{bare[trainers][1]:10.0f}")
-        for count in (1, 2, 4):
+    for count in (1, 2, 4):  # no daemon that is not in use: it would apply what the others append, on the same cores
+        while len(daemons) < count:
+            i = len(daemons)
+            daemons.append(StoreDaemon(folder / f"d{i}", master, "--socket", folder / f"s{i}", "--log-level", "warn", replicas=1))
+            daemons[-1].bank("b", **BANK)
+        for trainers in (1, 4, 16):
             shared[trainers, count] = rate, p50 = numbers(BUILD / "bench/store_load", "b", trainers, SECONDS, *urls[:count])
             print(f"{trainers:2} trainers, a store, {count} daemons     {rate:10.0f}{p50:10.0f}")
     added = shared[1, 1][1] - local[1][1]

@@ -51,6 +51,19 @@ def test_a_feature_of_a_letor_file_is_the_score(daemon, letor, tmp_path, feature
     assert gradient.shape == (5,) and np.array_equal(gradient, result.gradient)
 
 
+def test_the_grades_of_a_letor_file_are_those_of_ndcg(daemon, tmp_path):
+    (tmp_path / "graded.txt").write_text(LETOR.replace("1 qid:10 1:0.1", "4 qid:10 1:0.1").replace("1 qid:7", "2 qid:7"))
+    options = ("-p", "gain=linear", "-p", "top_k=2", "-p", "lambda=5")
+    with rankd.connect(daemon.url) as client:
+        result = client.loss("ndcg", np.float32(SCORES[3]), [4, 0, 1, 0, 2], offsets=OFFSETS, margin=0.0, list_loss=True, gain="linear",
+                             top_k=2, lambda_val=5.0)
+    done = rankctl("loss", "--model", "ndcg", "-f", 3, tmp_path / "graded.txt", *options, *PLAIN, url=daemon.url)
+    same(done, result)
+    assert result.loss > 0
+    done = rankctl("loss", "--model", "ap", "-f", 3, tmp_path / "graded.txt", *PLAIN, url=daemon.url)
+    assert done.returncode != 0 and "targets[0] is 4; it may be 1 (relevant), 0 (irrelevant) or -1 (ignored)" in done.stderr
+
+
 @pytest.mark.parametrize("form", ["column.csv", "row.csv", "vector.npy"])
 def test_scores_of_a_letor_file_come_in_another(daemon, letor, tmp_path, form):
     scores = np.float32([0.5, 0.25, 0.75, 1, 2])

@@ -302,3 +302,19 @@ def evaluated(url, sizes, bank, mode):
     whole = batch(9, sum(sizes))
     with torch.no_grad():
         return crit(part(whole["embeddings"], sizes), part(whole["labels"], sizes)).item(), crit.info.bank_version_appended
+
+
+def sharded(url, sizes):
+    """What one step of an encoder that FSDP shards takes off the weights: their gradient, as the rate is 1."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    before = [p.detach().flatten().clone() for p in network().parameters()]
+    net = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+    crit = RetrievalLoss(client=url, distributed=True, margin_warmup=0)
+    values, labels = (part(x, sizes) for x in points(0, sum(sizes)))
+    loss = crit(net(values), labels)
+    loss.backward()
+    torch.optim.SGD(net.parameters(), lr=1.0).step()
+    with FullyShardedDataParallel.summon_full_params(net):
+        after = torch.cat([p.detach().flatten() for p in net.parameters()])
+    return loss.item(), torch.cat(before) - after

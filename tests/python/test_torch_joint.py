@@ -375,3 +375,12 @@ def test_one_trainer_may_have_references_and_a_bank(client, bank):
     crit = RetrievalLoss("ap", bank_start=0, bank=bank, client=client)
     refs = {"ref_emb": torch.randn(4, 16), "ref_labels": torch.arange(4)}
     assert crit(torch.randn(8, 16, requires_grad=True), torch.arange(8) % 3, **refs).isfinite()
+
+
+if hasattr(torch, "compile"):  # torch 2 (`make check-torch2`): Debian's 1.13 can't import its FSDP under Python 3.11
+
+    def test_an_encoder_that_fsdp_shards_learns_as_in_one_process(client, daemon, crew):
+        losses, gradients = weights(client, None, 1, sum(UNEVEN))
+        for loss, taken in crew.run("joint_tasks.sharded", daemon.url, UNEVEN):
+            assert loss == pytest.approx(losses[0], rel=1e-5)
+            torch.testing.assert_close(taken, torch.cat([g.flatten() for g in gradients]), rtol=1e-3, atol=1e-6)

@@ -22,6 +22,6 @@ INPUTS: dict[str, tuple[str, ...]] = {
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
 # Of a reply, beside its tensors and counts: their types. None: there is none.
-REPLY_NUMBERS: dict[str, type] = {"pairs_jumped": float, "bank_drift_1": float, "bank_drift_2": float, "bank_drift_3": float, "bank_drift_4": float, "bank_drift_items": int}
+REPLY_NUMBERS: dict[str, type] = {"pairs_jumped": float, "bank_drift_1": float, "bank_drift_2": float, "bank_drift_3": float, "bank_drift_4": float, "bank_drift_items": int, "bank_stale_ms": int}
 PARAMETERS: tuple[str, ...] = (
     "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "mark_stalled", "axis", "interclass", "weight", "gain", "top_k", "share_of", "normalize", "gallery", "bank", "bank_read", "bank_max_age", "enqueue", "bank_version", "batch_id")

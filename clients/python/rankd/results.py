@@ -48,7 +48,7 @@ class LossInfo:
     """Banks in a store, over HTTP: 32 hexadecimal digits that name the history of the version that was read. Equal
     generation, version and chain mean equal items, on whichever daemon."""
     bank_stale_ms: int | None = None
-    """Banks in a store, over HTTP: time since the store agreed with the daemon's copy last."""
+    """Banks in a store: time since the store agreed with the daemon's copy last."""
     list_loss: NDArray[Any] | None = None
     """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
 

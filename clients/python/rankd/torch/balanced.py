@@ -23,7 +23,7 @@ from ..results import LossInfo, LossResult
 from ..tensors import BF16
 from .convert import loss_type
 from .gradient import PrecomputedLoss
-from .joint import JointLoss, agree, check_banks, check_settings, forget_daemon, leaders_of, settings, told_of
+from .joint import JointLoss, agree, check_banks, check_settings, forget_daemon, leaders_of, settings, told_of, version_to_read
 from .learning import reason_for
 from .schedule import Step
 from .shards import MATRICES, Forms, pack, shard_of
@@ -53,7 +53,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
                          "is not known; give distributed=True, or average='sum'")
     shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
-    records = team.meet(told_of(loss, tensors, inputs, shard))
+    records = team.meet(told_of(loss, team, tensors, inputs, shard))
     check_settings(team, records["options"], settings(loss))
     forms, wanted = Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
@@ -79,7 +79,8 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
     team.met = False  # an error of this rank's daemon is told with the next record
     batch = forms.whole(parts, loss.client)
     asked = _ranked(batch, forms, team.rank, bytes(records["batch"][0]), loss.gallery)
-    result = loss._ask(asked, dataclasses.replace(step, counts=False), "sum", wanted, gallery="references")
+    result = loss._ask(asked, dataclasses.replace(step, counts=False), "sum", wanted, gallery="references",
+                       **version_to_read(loss, records))
     answers = team.meet(_answer(loss, result, batch))
     leaders = leaders_of(records["daemon"])
     check_banks(loss.bank, {r: (int(answers["version"][r]), int(answers["items"][r])) for r in ranks if leaders[r] == r})

@@ -36,7 +36,8 @@ from .shards import FORM, MATRICES, Forms, form_of, pack, shard_of
 from .team import Team
 
 _RECORD = np.dtype([("ok", "u1"), ("training", "u1"), ("wanted", "u1"), ("recomputing", "u1"), ("no_ranking", "u1"),
-                    ("steps", "i8"), ("options", "u1", 16), ("content", "u1", 16), ("batch", "u1", 16), ("daemon", "u1", 16),
+                    ("in_store", "u1"), ("version", "i8"), ("steps", "i8"), ("options", "u1", 16), ("content", "u1", 16),
+                    ("batch", "u1", 16), ("daemon", "u1", 16),
                     ("shard", FORM)])
 _ANSWER = 2048  # bytes of a leader's answer without gradients: 1 or 0, and JSON
 
@@ -54,6 +55,7 @@ class JointLoss(Protocol):
     balanced: bool
     gallery: str
     _answered: Any
+    _in_store: tuple[str | None, bool] | None
     options: dict[str, Any]
     schedule: Schedule
     memory: Memory
@@ -98,7 +100,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
     gradient."""
     shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
-    records = team.meet(told_of(loss, tensors, inputs, shard))
+    records = team.meet(told_of(loss, team, tensors, inputs, shard))
     check_settings(team, records["options"], settings(loss))
     forms, wanted = Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
@@ -121,10 +123,12 @@ def _info(told: dict[str, Any]) -> LossInfo:
     return LossInfo(**values)
 
 
-def told_of(loss: JointLoss, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
     """What a rank tells the others before a step: _RECORD of shape (1,)."""
     record = np.zeros(1, _RECORD)
     record["ok"] = 1
+    if loss.bank is not None and team.rank == 0:
+        record["in_store"], record["version"] = _bank_of(loss)
     record["training"] = loss.training and not loss.memory.held_back
     record["wanted"] = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     record["recomputing"] = in_backward()
@@ -137,6 +141,26 @@ def told_of(loss: JointLoss, tensors: dict[str, torch.Tensor], inputs: list[torc
     record["daemon"] = _daemon(loss.client)
     record["shard"] = form_of(shard)
     return record
+
+
+def _bank_of(loss: JointLoss) -> tuple[bool, int]:
+    """Whether the bank lies in a store that several daemons share, and where that matters its version: the ranks name it in
+    their requests, so that all read the same, whatever others append meanwhile."""
+    if loss._in_store == (loss.bank, False) and not loss.balanced:
+        return False, 0
+    state = loss.client.banks.get(str(loss.bank))
+    loss._in_store = (loss.bank, "store_state" in state.raw)
+    return loss._in_store[1], state.version
+
+
+def version_to_read(loss: JointLoss, records: NDArray[Any]) -> dict[str, int]:
+    """For the requests of a step in which several are made. Banks of daemons of their own have no common version to wait
+    for: they are compared afterwards."""
+    daemons = len(set(leaders_of(records["daemon"])))
+    in_store = bool(records["in_store"][0])
+    if loss.bank is None or (daemons > 1 and not in_store) or (daemons == 1 and not loss.balanced):
+        return {}
+    return {"bank_version": int(records["version"][0])}
 
 
 def agree(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
@@ -186,7 +210,7 @@ def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packe
     replies: list[NDArray[np.uint8] | None] = [None] * team.size
     failure: Exception | None = None
     if leading:
-        replies, failure = _replies(loss, forms, parts, step, wanted, follows)
+        replies, failure = _replies(loss, forms, parts, step, wanted, follows, version_to_read(loss, records))
     rows = _row_bytes(forms, rank) if wanted else []
     sizes = [(_ANSWER if leaders[r] == r else 0) + (sum(rows) if r == leaders[rank] else 0) for r in ranks]
     answers = team.exchange(replies, sizes)
@@ -200,19 +224,20 @@ def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packe
 
 
 def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step: Step, wanted: bool,
-             follows: list[bool]) -> tuple[list[NDArray[np.uint8] | None], Exception | None]:
+             follows: list[bool], version: dict[str, int]) -> tuple[list[NDArray[np.uint8] | None], Exception | None]:
     """A leader's part for each rank: its answer, and the rows of those that follow it; and why it failed, if so."""
     try:
-        result, reason = _lead(loss, forms.whole(parts, loss.client), step, wanted)
+        result, reason = _lead(loss, forms.whole(parts, loss.client), step, wanted, version)
         head = _head({"loss": result.loss, "info": dataclasses.asdict(result.info), "reason": reason})
         return [np.concatenate([head, *_slices(forms, r, result)]) if own else head for r, own in enumerate(follows)], None
     except Exception as error:
         return [np.zeros(_ANSWER + (sum(_row_bytes(forms, r)) if own else 0), np.uint8) for r, own in enumerate(follows)], error
 
 
-def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool) -> tuple[LossResult, str | None]:
+def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,
+          version: dict[str, int]) -> tuple[LossResult, str | None]:
     """The daemon's answer over the whole batch, and why nothing can be learnt from it, if so."""
-    result = loss._ask(batch, step, loss.average, wanted)
+    result = loss._ask(batch, step, loss.average, wanted, **version)
     loss.info = result.info
     labels: dict[str, torch.Tensor] = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}
     reason = reason_for(result.info, result.loss, loss.loss_weight, lambda: loss._has_pairs(labels)) if step.counts else None

@@ -65,6 +65,7 @@ class RankLoss(nn.Module):
 
     info: LossInfo | None = None
     gallery: str = "all"
+    _in_store: tuple[str | None, bool] | None = None  # the name of the bank, and whether several daemons share it in a store
     _answered: Any = None  # the latest step with distributed="balanced" and a bank
 
     def __init__(self, model: str, client: Client | str | None, *, lambda_val: float, margin: float, margin_warmup: int,
