@@ -64,6 +64,7 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
             if memory_size is not None:
                 self.rank.bank = create_bank(self, self.rank.client, bank, "metric-learning", dim=embedding_size,
                                              capacity=memory_size, normalize=cosines, durability="none")
+                self.rank.memory.own = bank is None
         else:
             self.rank = losses.ScoresLoss(model, margin=self._margin, reduction="none", **parameters)
 

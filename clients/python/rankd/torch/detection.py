@@ -112,7 +112,7 @@ class DetectionAPLoss(APLoss):
             return
         self.bank = create_bank(self, self.client, self._named, "detection", kind="scores", capacity=self.capacity,
                                 lists=self.classes, durability="none")
-        self._made = True
+        self._made, self.memory.own = True, self._named is None
 
     def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
         """As for any loss; but of a batch larger than the bank the last rows are appended, in a request of their own."""
