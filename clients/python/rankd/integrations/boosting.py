@@ -90,8 +90,10 @@ class RankObjective:
         if sizes.ndim != 1 or not np.all(sizes == np.floor(sizes)) or np.any(sizes < 0) or sizes.sum() != len(values):
             raise ValueError(f"group sums to {sizes.sum()}; it must be the numbers of documents of the queries, and sum to {len(values)}")
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        result = self.client.loss(self.model, _standard(values, offsets), _exact(wanted), offsets=offsets,
-                                  list_weight=_of_queries(weight, offsets), average="sum", **self.parameters)
+        standard, spread = _standard(values, offsets)
+        parameters = self.parameters if spread > 0 else {**self.parameters, "margin": 0.0}
+        result = self.client.loss(self.model, standard, _exact(wanted), offsets=offsets, list_weight=_of_queries(weight, offsets),
+                                  average="sum", **parameters)
         self.loss = result.loss / max(result.info.lists_valid, 1)
         self.info = result.info
         gradient = np.asarray(result.gradient, np.float64)
@@ -100,14 +102,14 @@ class RankObjective:
         return gradient, (size + self.floor * mean) / self.step
 
 
-def _standard(scores: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The scores divided by their spread within queries."""
+def _standard(scores: NDArray[np.float64], offsets: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
+    """The scores divided by their spread within queries, and the spread; 0: they are as they were."""
     sizes = np.diff(offsets)
     which = np.repeat(np.arange(len(sizes)), sizes)
     centre = np.bincount(which, scores, len(sizes)) / np.maximum(sizes, 1)
     apart = scores - centre[which]
     spread = float(np.sqrt(np.mean(apart * apart))) if len(scores) else 0.0
-    return apart / spread if spread > 0 and np.isfinite(spread) else scores
+    return (apart / spread, spread) if 0 < spread < np.inf else (scores, 0.0)
 
 
 def _exact(targets: NDArray[Any]) -> NDArray[Any]:
