@@ -34,7 +34,7 @@ def criterion(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Cri
         bank = f"recipe-{next(_numbers)}"
         client.banks.create(bank, dim=DIM, capacity=arguments.pop("bank"), durability="none")
     try:
-        yield _Ranking(rankd.torch.RetrievalLoss(name, client=client, **arguments), bank, start)
+        yield _Ranking(rankd.torch.RetrievalLoss(name, client=client, bank_start=0, **arguments), bank, start)
     finally:
         if bank:
             client.banks.delete(bank)
