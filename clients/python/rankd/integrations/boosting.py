@@ -47,7 +47,7 @@ class RankObjective:
     `loss` and `info` describe the latest round. The object may be copied and pickled.
     """
 
-    def __init__(self, model: str = "ndcg", *, step: float = 1.0, floor: float = 0.1, margin: float = 0.2, lambda_val: float = 1.0,
+    def __init__(self, model: str = "ndcg", *, step: float = 1.0, floor: float = 0.01, margin: float = 1.0, lambda_val: float = 10.0,
                  gradient_scale: str = "unit", client: Client | str | None = None, **parameters: Any) -> None:
         for name, value, least in (("step", step, 0), ("floor", floor, 0)):
             if not least < value < float("inf"):
