@@ -19,6 +19,7 @@ struct plan {
     const struct ctl *ctl;
     struct ctl_parameters parameters;
     uint64_t lists, items, relevant, seed;
+    size_t output_count;
     atomic_bool stop;
     atomic_uint_fast64_t done;
     atomic_uint sending; /* threads that have not ended */
@@ -86,7 +87,7 @@ static void send_until_stopped(struct sender *sender, float *scores, int8_t *tar
                                           .inputs = inputs,
                                           .input_count = 2,
                                           .outputs = outputs,
-                                          .output_count = 2,
+                                          .output_count = plan->output_count,
                                           .parameters = plan->parameters.list,
                                           .parameter_count = plan->parameters.count};
     while (!atomic_load_explicit(&plan->stop, memory_order_relaxed)) {
@@ -246,6 +247,7 @@ int rankd_ctl_bench(struct ctl *ctl)
             break;
         }
     }
+    plan.output_count = status == 0 && rankd_ctl_is_metric(ctl) ? 1 : 2; /* without the gradient */
     if (status == 0)
         status = run(&plan, senders, count, duration);
     for (unsigned i = 0; i < opened; i++)

@@ -58,7 +58,7 @@ static void print_json(const struct rankd_reply *reply)
 static void print_table(const struct rankd_reply *reply)
 {
     printf("loss              %.9g\n", reply->loss);
-    printf("lists             %" PRIu64 ", %" PRIu64 " of them without a relevant item\n", reply->lists,
+    printf("lists             %" PRIu64 ", %" PRIu64 " of them skipped\n", reply->lists,
            reply->lists_skipped);
     if (reply->has_gradient)
         printf("gradient          %" PRIu64 " elements are not zero; %" PRIu64
@@ -71,8 +71,9 @@ static void print_table(const struct rankd_reply *reply)
     uint64_t count = list_loss->data ? list_loss->bytes / sizeof(float) : 0, shown = count < 20 ? count : 20;
     for (uint64_t i = 0; i < shown; i++) {
         const double one = (double)((const float *)list_loss->data)[i];
-        printf(isnan(one) ? "  list %-10" PRIu64 " -, no relevant item\n" : "  list %-10" PRIu64 " %.9g\n", i,
-               one);
+        printf(isnan(one) ? "  list %-10" PRIu64 " -, skipped: no relevant item, or a weight of 0\n"
+                          : "  list %-10" PRIu64 " %.9g\n",
+               i, one);
     }
     if (shown < count)
         printf("  (%" PRIu64 " more with --json)\n", count - shown);
@@ -125,17 +126,23 @@ static int ask_loss(struct ctl *ctl, const struct ctl_batch *batch)
     struct rankd_tensor inputs[4];
     const struct rankd_tensor outputs[] = {
         {.port = RANKD_OUT_LOSS}, {.port = RANKD_OUT_LIST_LOSS}, {.port = RANKD_OUT_GRADIENT}};
-    const struct rankd_request request = {.model = ctl->model,
-                                          .inputs = inputs,
-                                          .input_count = inputs_of(batch, inputs),
-                                          .outputs = outputs,
-                                          .output_count = 3,
-                                          .parameters = parameters.list,
-                                          .parameter_count = parameters.count};
+    struct rankd_request request = {.model = ctl->model,
+                                    .inputs = inputs,
+                                    .input_count = inputs_of(batch, inputs),
+                                    .outputs = outputs,
+                                    .output_count = 3,
+                                    .parameters = parameters.list,
+                                    .parameter_count = parameters.count};
     struct rankd_reply reply = {0};
     int status = rankd_ctl_infer(ctl, client, &request, &reply);
+    const bool metric = status == RANKD_INVALID && !ctl->gradient[0] && rankd_ctl_is_metric(ctl);
+    if (metric) {
+        rankd_reply_clear(client, &reply);
+        request.output_count = 2;
+        status = rankd_ctl_infer(ctl, client, &request, &reply);
+    }
     int result = status != 0 ? rankd_ctl_fail(1, "%s", reply.error)
-                 : has_shape(&reply.outputs[RANKD_OUT_GRADIENT], &inputs[0])
+                 : metric || has_shape(&reply.outputs[RANKD_OUT_GRADIENT], &inputs[0])
                      ? show(ctl, &reply)
                      : rankd_ctl_fail(1, "the answer's gradient has not the shape of the scores");
     rankd_reply_clear(client, &reply);

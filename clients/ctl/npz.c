@@ -97,6 +97,9 @@ static bool read_members(struct ctl_batch *batch, const char *path, const void *
             (more && !take_member(&reading, &member, why)))
             return false;
     }
+    /* FP64 is numpy's own type; the wire has it for scores only. */
+    rankd_ctl_array_narrow(&batch->targets);
+    rankd_ctl_array_narrow(&batch->list_weight);
     return check(batch, path, why);
 }
 

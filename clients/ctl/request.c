@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http.h"
+
 rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes)
 {
     char url[4200];
@@ -42,6 +44,29 @@ int rankd_ctl_infer(const struct ctl *ctl, rankd_client *client, const struct ra
     }
     reply->status = status;
     return status;
+}
+
+bool rankd_ctl_is_metric(const struct ctl *ctl)
+{
+    char path[128];
+    const int length = snprintf(path, sizeof path, "/v2/models/%s", ctl->model);
+    /* Other names are no model's, and would have to be escaped. */
+    if (length >= (int)sizeof path || ctl->model[strspn(ctl->model, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+        return false;
+    struct ctl_http *http = rankd_ctl_http_open(ctl);
+    json_t *model = rankd_ctl_http_json(http, "GET", path, NULL);
+    json_t *outputs = json_object_get(model, "outputs");
+    bool loss = false, gradient = false;
+    size_t i;
+    json_t *one;
+    json_array_foreach(outputs, i, one)
+    {
+        loss |= strcmp(rankd_ctl_http_string(one, "name"), "loss") == 0;
+        gradient |= strcmp(rankd_ctl_http_string(one, "name"), "gradient") == 0;
+    }
+    json_decref(model);
+    rankd_ctl_http_close(http);
+    return loss && !gradient;
 }
 
 void rankd_ctl_parameters(const struct ctl *ctl, struct ctl_parameters *parameters)

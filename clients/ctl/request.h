@@ -14,6 +14,9 @@ rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes);
 int rankd_ctl_infer(const struct ctl *ctl, rankd_client *client, const struct rankd_request *request,
                     struct rankd_reply *reply);
 
+/* Whether the daemon says that --model has no gradient. False where it does not answer. */
+bool rankd_ctl_is_metric(const struct ctl *ctl);
+
 /* --parameter NAME=VALUE into `room`: a number, true or false, or else a text. Texts point into `room_text`,
  * which holds a copy. Returns their count; exits with 2 if one has no '='. */
 struct ctl_parameters {

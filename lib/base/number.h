@@ -9,8 +9,8 @@
 
 #define RK_NUMBER_TEXT 32
 
-/* The shortest decimal that reads back as the same number: "0.1", "1e+12", "NaN", "-Infinity". Returns
- * `text`. */
+/* The shortest decimal that reads back as the same number: "0.1", "40", "1e+12", "NaN",
+ * "-Infinity". Returns `text`. */
 const char *rk_number_text(double value, char text[RK_NUMBER_TEXT]);
 
 /* The shortest decimal that reads back as the same FP32 number: 0.1f is "0.1", as it was sent. Returns

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/number.h"
 #include "kernels/score.h"
 
 /* One row as FP32. False: position *bad is NaN or infinite (an FP64 too large for FP32 is). */
@@ -34,8 +35,8 @@ enum rankd_status rk_embeddings_read(const char *field, const struct rk_tensor *
     for (size_t i = 0; i < items; i++) {
         float *row = out + i * dim;
         if (!read_row(in, i, dim, row, &bad))
-            return rk_fail(err, RANKD_INVALID, "%s[%zu, %zu] is %g; it must be a finite number in FP32",
-                           field, i, bad, (double)row[bad]);
+            return rk_fail(err, RANKD_INVALID, "%s[%zu, %zu] is %s; it must be a finite number in FP32",
+                           field, i, bad, rk_float_text(row[bad], (char[RK_NUMBER_TEXT]){0}));
         double norm = 1;
         if (normalize) {
             norm = length(dim, row);

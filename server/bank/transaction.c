@@ -10,6 +10,7 @@
 #include "bank/replica.h"
 #include "bank/retries.h"
 #include "base/clock.h"
+#include "base/number.h"
 #include "request/appended.h"
 #include "request/empty.h"
 
@@ -75,7 +76,8 @@ static enum rankd_status hold_version(struct rk_bank_transaction *transaction, d
     uint64_t oldest;
     if (asked != floor(asked))
         return rk_fail(err, RANKD_INVALID,
-                       "bank_version was %g; it must be a whole number, or -1 for the newest", asked);
+                       "bank_version was %s; it must be a whole number, or -1 for the newest",
+                       rk_number_text(asked, (char[RK_NUMBER_TEXT]){0}));
     if (asked < 0)
         return RANKD_OK;
     const uint64_t version = (uint64_t)asked;

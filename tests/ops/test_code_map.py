@@ -41,6 +41,13 @@ def test_every_file_that_the_map_names_exists():
         assert (ROOT / path).is_file(), path
 
 
+def test_the_paths_are_numbered_and_their_number_is_said():
+    numbers = [int(number) for number in re.findall(r"^## (\d+)\.", MAP, re.M)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    assert f"{words[len(numbers)].capitalize()} paths through the code" in MAP
+
+
 def test_a_call_or_a_declaration_is_no_definition():
     assert defines("static int\nadd(int a)\n{\n", "add") and defines("int add(int a,\n        int b)\n{\n", "add")
     assert not defines("int add(int a);\n", "add") and not defines("    return add(1);\n}\n", "add")

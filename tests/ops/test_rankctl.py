@@ -118,7 +118,7 @@ def test_a_list_without_a_relevant_item_is_shown_as_such(daemon, example):
     (example / "two.csv").write_text("0.9 0.8 0.7 0.6\n0.9 0.8 0.7 0.6\n")
     (example / "none.csv").write_text("0 1 0 1\n0 0 0 0\n")
     done = rankctl("loss", example / "two.csv", example / "none.csv", url=daemon.url)
-    assert done.returncode == 0 and "  list 1          -, no relevant item\n" in done.stdout and "nan" not in done.stdout
+    assert done.returncode == 0 and "  list 1          -, skipped: no relevant item, or a weight of 0\n" in done.stdout and "nan" not in done.stdout
 
 
 @pytest.mark.parametrize("content, reason", [("1,2\n3\n", "line 2 has 1 numbers"), ("1,x\n", "'x"), ("", "holds no numbers"),

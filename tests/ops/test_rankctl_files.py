@@ -108,6 +108,29 @@ def test_npz_from_a_pipe(daemon, tmp_path):
         same(rankctl("loss", tmp_path / "pipe.npz", *PLAIN, url=daemon.url, stdin=cat.stdout), expected(daemon, SCORES[3]))
 
 
+def test_npz_of_numpys_own_type(daemon, tmp_path):
+    np.savez(tmp_path / "b.npz", scores=np.float64(SCORES[3]), targets=np.float64(GRADES), offsets=np.int64(OFFSETS),
+             list_weight=np.float64([0.1, 3]))
+    same(rankctl("loss", tmp_path / "b.npz", *PLAIN, url=daemon.url), expected(daemon, np.float64(SCORES[3]), list_weight=[0.1, 3]))
+
+
+def test_a_metric_has_no_gradient_to_ask_for(make_daemon, letor, tmp_path):
+    daemon = make_daemon("--socket", tmp_path / "s")
+    with rankd.connect(daemon.url) as client:
+        result = client.loss("hits", np.float32(SCORES[3]), GRADES, offsets=OFFSETS, margin=0.0, top_k=1, list_loss=True, gradient=False)
+    for where in ([], ["--socket", tmp_path / "s"]):
+        asked = ("loss", "--model", "hits", "-f", 3, letor, "-p", "top_k=1", *where)
+        same(rankctl(*asked, *PLAIN, url=daemon.url), result)
+        shown = rankctl(*asked, url=daemon.url)
+        assert shown.returncode == 0 and "list 1" in shown.stdout and "gradient" not in shown.stdout, shown.stderr
+        done = rankctl(*asked, "-g", tmp_path / "g.npy", url=daemon.url)
+        assert done.returncode == 1 and "output gradient is not one of model hits; it has loss and list_loss" in done.stderr
+        done = rankctl("loss", "--model", "hits", "-f", 3, letor, "-p", "gain=linear", *where, url=daemon.url)
+        assert done.returncode == 1 and "gain" in done.stderr and "output" not in done.stderr, done.stderr
+        done = rankctl("bench", "--model", "hits", "--duration", "0.05", "--items", "50", *where, url=daemon.url)
+        assert done.returncode == 0, done.stderr
+
+
 def bomb(path, declared):
     """A deflated member that says `declared` bytes and inflates to 256 MiB from 256 KiB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

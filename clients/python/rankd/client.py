@@ -31,9 +31,9 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
 
     The first request connects. The default of `url` is RANKD_URL. Without that, the first request
     looks for the daemon of this machine (/run/rankd/rankd.sock), and then for one of this user's
-    own, which it starts if there is none (find.py). The default of `token` is RANKD_TOKEN. `timeout`: longest time of one attempt in seconds, from connecting to
-    the last byte of the answer. `retry_for`: seconds of retries while the daemon restarts or is
-    overloaded; keep it well below the timeout of the collectives of the job, so that the wait of
+    own, which it starts if there is none (find.py). The default of `token` is RANKD_TOKEN.
+    `timeout`: longest time of one attempt in seconds, from connecting to the last byte of the
+    answer. `retry_for`: seconds of retries while the daemon restarts or is overloaded; keep it well below the timeout of the collectives of the job, so that the wait of
     one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext for https.
     """
     return Client(_transport(url, token, ssl_context), timeout=timeout, retry_for=retry_for)

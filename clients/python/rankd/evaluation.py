@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .client import Client
 from .errors import Forbidden
-from .tensors import BF16
+from .tensors import BF16, as_array
 
 TILE_BYTES = 32 << 20  # of scores, of embeddings or of a relevance in one request
 TILE_QUERIES = 1024
@@ -30,8 +30,9 @@ class Lists(Protocol):
         grades; otherwise what is above 0 is relevant."""
 
 
-def array(value: Any) -> Array | None:
-    """Numbers of any kind as numpy: a torch tensor of any device, bfloat16 as float32; None stays None."""
+def array(name: str, value: Any) -> Array | None:
+    """Numbers of any kind as numpy: a torch tensor of any device, bfloat16 as float32; None stays None. `name` is for the
+    sentence about what is no array."""
     if value is None:
         return None
     if isinstance(value, BF16):
@@ -40,7 +41,7 @@ def array(value: Any) -> Array | None:
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
         return np.asarray(value.numpy())
-    return np.asarray(value)
+    return as_array(name, value)
 
 
 def _tiles(count: int, bytes_each: int, most: int | None = None) -> Iterator[slice]:
@@ -58,9 +59,9 @@ def _binary(targets: Array | None, graded: bool) -> Array | None:
 class ScoreLists:
     """Lists of scores and targets: rows, columns with axis=0, or pieces of a flat array with offsets."""
 
-    def __init__(self, scores: Any, targets: Any, axis: int = 1, offsets: Any = None) -> None:
-        self.axis, self.offsets = axis, array(offsets)
-        given, known = array(scores), array(targets)
+    def __init__(self, scores: Any, targets: Any, axis: int | None = None, offsets: Any = None) -> None:
+        self.axis, self.offsets = 1 if axis is None else axis, array("offsets", offsets)
+        given, known = array("scores", scores), array("targets", targets)
         if given is None or known is None:
             raise TypeError("scores and targets must be given together")
         self.scores, self.targets = given, known
@@ -70,7 +71,9 @@ class ScoreLists:
                 raise ValueError(f"{name} has shape {list(value.shape)}; it must be {'[N], beside offsets' if dimensions == 1 else '[Q, N]'}")
         if given.shape != known.shape:
             raise ValueError(f"targets has shape {list(known.shape)}; it must be that of scores, {list(given.shape)}")
-        if axis not in (0, 1):
+        if axis is not None and offsets is not None:
+            raise ValueError(f"axis is {axis!r}, beside offsets, which say where each list begins; leave it out")
+        if self.axis not in (0, 1):
             raise ValueError(f"axis is {axis!r}; it may be 0 or 1")
 
     def losses(self, client: Client, model: str, graded: bool, parameters: dict[str, Any]) -> Array:
@@ -112,13 +115,14 @@ class EmbeddingLists:
                  bank: str | None = None, normalize: bool | None = None) -> None:
         if gallery not in ("all", "references"):
             raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
-        rows = array(embeddings)
+        rows = array("embeddings", embeddings)
         if rows is None or rows.ndim != 2:
             raise ValueError("embeddings must be a matrix, [B, dim]")
         self.rows: Array = rows
-        self.query = {"labels": array(labels), "ids": array(ids)}
-        self.items = {"ref_embeddings": array(ref_embeddings), "ref_labels": array(ref_labels), "ref_ids": array(ref_ids)}
-        self.relevance, self.gallery, self.bank, self.normalize = array(relevance), gallery, bank, normalize
+        self.query = {"labels": array("labels", labels), "ids": array("ids", ids)}
+        self.items = {"ref_embeddings": array("ref_embeddings", ref_embeddings), "ref_labels": array("ref_labels", ref_labels),
+                      "ref_ids": array("ref_ids", ref_ids)}
+        self.relevance, self.gallery, self.bank, self.normalize = array("relevance", relevance), gallery, bank, normalize
         self.most = self._most_queries(client)
         if gallery == "all" and len(rows) > self.most:
             self._rank_as_references()

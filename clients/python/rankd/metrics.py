@@ -19,6 +19,7 @@ only ndcg looks at grades. Definitions: docs/metrics.md.
 """
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -121,7 +122,7 @@ def _parse(name: str, gain: str | None) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"metric is {name!r}; it may be {', '.join(_METRICS)}, with a cut as in ndcg@10")
     _, parameters, how = _METRICS[metric]
     if (how == _MUST and not at) or (how == _NOT and at):
-        raise ValueError(f"metric is {name!r}; {metric} {how} have a cut, as {metric}@10 has")
+        raise ValueError(f"metric is {name!r}; {metric} {how} have a cut{f', as {metric}@10 has' if how == _MUST else ''}")
     if at and not (cut.isascii() and cut.isdigit() and int(cut) > 0):
         raise ValueError(f"metric is {name!r}; what stands behind @ must be a whole number from 1 on")
     given = {"top_k": int(cut)} if at else {}
@@ -132,11 +133,21 @@ def _parse(name: str, gain: str | None) -> tuple[str, dict[str, Any]]:
 
 def _lists(client: Client, scores: Any, targets: Any, lists: dict[str, Any]) -> tuple[Lists, AbstractContextManager[None]]:
     if scores is not None or targets is not None:
+        _expect(lists, ScoreLists, "scores and targets")
         return ScoreLists(scores, targets, **lists), nullcontext()
     if lists.get("embeddings") is None:
         raise TypeError("a metric wants scores and targets, or embeddings= and labels= (or relevance=)")
+    _expect(lists, EmbeddingLists, "embeddings")
     source = EmbeddingLists(client, **lists)
     return source, source.keep
+
+
+def _expect(given: dict[str, Any], kind: type, beside: str) -> None:
+    """TypeError for an argument that `kind` does not take; what stands before `given` in a call is left out."""
+    known = [name for name in inspect.signature(kind).parameters if name not in ("client", "scores", "targets")]
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{name} is no argument of a metric of {beside}; those are {', '.join(known)}")
 
 
 def _key(metric: str, parameters: dict[str, Any]) -> str:

@@ -82,7 +82,7 @@ def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnDevice
         if value.bits.dtype not in (np.uint16, np.int16):
             raise TypeError(f"{name}: BF16 bits are uint16, not {value.bits.dtype}")
         return _bfloat16(name, value.bits.view(np.uint16), allowed)
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.name == "bfloat16":  # the type that ml_dtypes adds to numpy
         return _bfloat16(name, array.view(np.uint16), allowed)
     datatype = _NAMES.get(array.dtype.name)
@@ -92,6 +92,14 @@ def tensor(name: str, value: Any, allowed: tuple[str, ...]) -> Tensor | OnDevice
         raise TypeError(f"{name} is a single number; it must be an array")
     little = array.dtype.newbyteorder("<")
     return Tensor(name, datatype, np.ascontiguousarray(array, dtype=little))
+
+
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """`value` as numpy has it. ValueError with the input's name where its rows differ in length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} can't be made an array: {error}. Lists of different lengths come flat, with offsets") from error
 
 
 def _bfloat16(name: str, bits: NDArray[Any], allowed: tuple[str, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,6 +169,13 @@ static void numbers_in_sentences_are_short_and_exact(void **state)
     assert_string_equal(rk_float_text(-3.4028235e38f, text), "-3.4028235e+38");
     assert_string_equal(rk_float_text(-INFINITY, text), "-Infinity");
     assert_string_equal(rk_float_text(NAN, text), "NaN");
+    for (int whole = -999999; whole <= 999999; whole += 333) { /* "40", and not "4e+01" */
+        char want[RK_NUMBER_TEXT];
+        (void)snprintf(want, sizeof want, "%d", whole);
+        assert_string_equal(rk_number_text(whole, text), want);
+        assert_string_equal(rk_float_text((float)whole, text), want);
+    }
+    assert_string_equal(rk_number_text(1e6, text), "1e+06");
     for (uint64_t i = 1; i < 20000; i++) {
         double value = ldexp((double)(i * 0x9e3779b97f4a7c15u), (int)(i % 1900) - 1000);
         assert_true(strtod(rk_number_text(value, text), NULL) == value);
