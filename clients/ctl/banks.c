@@ -52,16 +52,13 @@ static void print_banks(const json_t *banks)
     {
         const bool scores = strcmp(rankd_ctl_http_string(bank, "kind"), "scores") == 0;
         const bool read_only = json_is_true(json_object_get(bank, "read_only"));
-        const char *shared = json_string_value(json_object_get(bank, "store_state")); /* in a store only */
         char bytes[16];
         rankd_ctl_bytes(bytes, (double)number(bank, "bytes"));
-        printf("%-*s %-10s %10" PRId64 " %10" PRId64 " %9" PRId64 " %10" PRId64 " %10s %10s  %s%s\n", width,
+        printf("%-*s %-10s %10" PRId64 " %10" PRId64 " %9" PRId64 " %10" PRId64 " %10s %10s  %s%s%s\n", width,
                rankd_ctl_http_string(bank, "name"), rankd_ctl_http_string(bank, "kind"),
                number(bank, "items"), number(bank, "capacity"), number(bank, scores ? "lists" : "dim"),
                number(bank, "version"), bytes, rankd_ctl_http_string(bank, "durability"),
-               read_only ? "read-only: "
-               : shared  ? shared
-                         : "ready",
+               rankd_ctl_bank_state(bank), read_only ? ": " : "",
                read_only ? rankd_ctl_http_string(bank, "reason") : "");
     }
 }

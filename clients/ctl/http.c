@@ -68,6 +68,12 @@ const char *rankd_ctl_http_string(const json_t *object, const char *key)
     return value ? value : "?";
 }
 
+const char *rankd_ctl_bank_state(const json_t *bank)
+{
+    const char *in_store = json_string_value(json_object_get(bank, "store_state"));
+    return json_is_true(json_object_get(bank, "read_only")) ? "read-only" : in_store ? in_store : "ready";
+}
+
 bool rankd_ctl_http_is_list(const json_t *answer)
 {
     size_t i;

@@ -172,8 +172,7 @@ static void bank_rows(struct ctl_http *http)
             printf(" %10lld", (long long)json_integer_value(json_object_get(bank, counts[k])));
         rankd_ctl_bytes(text, (double)json_integer_value(json_object_get(bank, "bytes")));
         cell(text);
-        const char *shared = rankd_ctl_http_string(bank, "store_state");
-        cell(json_is_true(json_object_get(bank, "read_only")) ? "read-only" : shared[0] ? shared : "ready");
+        cell(rankd_ctl_bank_state(bank));
         putchar('\n');
     }
     json_decref(answer);

@@ -264,7 +264,7 @@ def test_banks_and_checkpoints_are_tables_that_hold_the_longest_names(make_daemo
     assert [line.split() for line in lines[1:]] == [[name, "scores", "0", "1000", "3", "0", "512", "KiB", "interval", "ready"] for name in names]
     assert len({line.index("scores") for line in lines[1:]}) == 1
     status = rankctl("status", "--once", "--interval", "0.1", url=daemon.url).stdout
-    assert all(re.search(rf"^{name} +0 +1000 ", status, re.M) for name in names)
+    assert all(re.search(rf"^{name} +0 +1000 .* ready$", status, re.M) for name in names)
     assert "no checkpoints" in rankctl("checkpoint", "list", "short", url=daemon.url).stdout
     assert rankctl("checkpoint", "create", "short", "epoch-1", url=daemon.url).stdout == "taken\n"
     lines = rankctl("checkpoint", "list", "short", url=daemon.url).stdout.splitlines()

@@ -192,8 +192,8 @@ static void vectors_without_direction_are_refused_with_their_position(void **sta
     } bad[] = {
         {{1, 0, 0, 0, 1, 0, 0, 1},
          "embeddings[1] is the zero vector, which has no direction; it must not be, or send normalize false"},
-        {{1, 0, 0, 1, 1, NAN, 0, 1}, "embeddings[2, 1] is nan; it must be a finite number in FP32"},
-        {{1, 0, 0, 1, 1, 0, INFINITY, 1}, "embeddings[3, 0] is inf; it must be a finite number in FP32"},
+        {{1, 0, 0, 1, 1, NAN, 0, 1}, "embeddings[2, 1] is NaN; it must be a finite number in FP32"},
+        {{1, 0, 0, 1, 1, 0, INFINITY, 1}, "embeddings[3, 0] is Infinity; it must be a finite number in FP32"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         start(&call, bad[i].x);
@@ -203,7 +203,7 @@ static void vectors_without_direction_are_refused_with_their_position(void **sta
     const double large[8] = {1, 0, 0, 1, 1e300, 0, 0, 1};
     start(&call, unit);
     test_input(&call, RK_IN_EMBEDDINGS, RK_FP64, 4, 2, large);
-    test_refused(&call, RANKD_INVALID, "embeddings[2, 0] is inf; it must be a finite number in FP32");
+    test_refused(&call, RANKD_INVALID, "embeddings[2, 0] is Infinity; it must be a finite number in FP32");
     test_call_end(&call);
     const float zero[2] = {0, 0};
     start(&call, unit);
