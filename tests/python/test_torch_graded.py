@@ -101,7 +101,16 @@ def test_a_loss_is_unknown_only_to_the_daemon(client):
     with pytest.raises(rankd.NotFound, match="did you mean"):
         rt.ScoresLoss("ndgc", margin=0, client=client)(SCORES, GRADES)
     with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
-        rt.ScoresLoss("ndcg", margin=0, depth=3, client=client)(SCORES, GRADES)
+        rt.ScoresLoss("ndcg", margin=0, depth=3, client=client)
+
+
+def test_a_parameter_that_is_none_is_refused_at_once_with_the_nearest(client):
+    for make, name, near in ((rt.NDCGLoss, "topk", "top_k"), (rt.NDCGLoss, "gains", "gain"), (rt.MRRLoss, "lambda_value", "lambda_val"),
+                             (rt.RetrievalLoss, "normalise", "normalize")):
+        with pytest.raises(TypeError, match=rf"^{make.__name__}\(\) got an unexpected keyword argument '{name}'; did you mean '{near}'\?$"):
+            make(margin=0, client=client, **{name: 1})
+    with pytest.raises(TypeError, match=r"^loss\(\) got an unexpected keyword argument 'offset'; did you mean 'offsets'\?$"):
+        client.loss("ap", [1.0], [1], offset=[0, 1])
 
 
 def test_a_ranker_learns_from_grades(client):

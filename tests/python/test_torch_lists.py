@@ -160,6 +160,8 @@ def test_a_nan_passes_where_it_may(client):
     (dict(scores=[torch.zeros(2)], targets=[]), ValueError, "targets has 0 lists, and not 1 like scores"),
     (dict(scores=[torch.zeros(2, 2)], targets=[torch.zeros(2, 2)]), ValueError, "scores[0] has 2 dimensions; a list has one"),
     (dict(scores=[torch.zeros(2)], targets=[torch.zeros(2)], offsets=[0, 2]), TypeError, "offsets go with flat tensors"),
+    (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=[0, 1.5, 2]), TypeError, "offsets is of type torch.float32; it must be"),
+    (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=torch.tensor([0.0, 2])), TypeError, "offsets is of type torch.float32"),
     (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=[0, 3]), rankd.InvalidRequest, "it must be the number of scores, 2"),
     (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.tensor([-1.0])), rankd.InvalidRequest, "list_weight[0] is -1"),
     (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.ones(1), list_weight=torch.ones(1)), TypeError, "the same"),

@@ -2,6 +2,8 @@
 """The client: one method per operation of the daemon."""
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
 import math
 import os
@@ -301,11 +303,19 @@ def _float32(value: Any) -> Any:
     return value if isinstance(value, OnDevice) else np.asarray(value, np.float32)
 
 
+def unexpected(where: str, name: str, *functions: Any) -> TypeError:
+    """The error of a call of `where` with an argument that neither the functions nor the daemon's tables name, with the
+    nearest name that one of them has."""
+    known = [*_names.PARAMETERS, *(known for function in functions for known in inspect.signature(function).parameters)]
+    near = difflib.get_close_matches(name, known, 1)
+    return TypeError(f"{where} got an unexpected keyword argument {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+
+
 def _more(values: dict[str, Any]) -> tuple[list[Tensor | OnDevice], dict[str, Any]]:
     """Inputs and parameters by the names of the daemon's tables; as everywhere in Python, an unknown one is a TypeError."""
     for name in values:
         if name not in _names.INPUTS and name not in _names.PARAMETERS:
-            raise TypeError(f"loss() got an unexpected keyword argument {name!r}")
+            raise unexpected("loss()", name, Client.loss)
     return ([tensor(name, value, _names.INPUTS[name]) for name, value in values.items() if name in _names.INPUTS and value is not None],
             {name: value for name, value in values.items() if name in _names.PARAMETERS})
 

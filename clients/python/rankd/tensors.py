@@ -99,7 +99,7 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} can't be made an array: {error}. Lists of different lengths come flat, with offsets") from error
+        raise ValueError(f"{name} can't be made an array: {str(error).rstrip('.')}. Lists of different lengths come flat, with offsets") from error
 
 
 def _bfloat16(name: str, bits: NDArray[Any], allowed: tuple[str, ...]) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..client import Client
+from .._names import PARAMETERS
+from ..client import Client, unexpected
 from .losses import _ScoresLoss
 
 
@@ -22,6 +23,9 @@ class ScoresLoss(_ScoresLoss):
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
                  distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None, fresh: bool | None = None,
                  client: Client | str | None = None, **parameters: Any) -> None:
+        for name in parameters:
+            if name not in PARAMETERS:
+                raise unexpected(f"{type(self).__name__}()", name, type(self), ScoresLoss)
         super().__init__(model, client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 
-
 def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any, ...]]:
     """The offsets [Q + 1], int64, and the values [N]; None for the offsets where the values are neither with offsets nor
     in pieces: they are as they came then.
@@ -19,7 +18,7 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
     """
     pieces = {name: value for name, value in values.items() if _is_pieces(value)}
     if not pieces:
-        return None if offsets is None else torch.as_tensor(offsets, dtype=torch.int64), tuple(values.values())
+        return None if offsets is None else _whole(offsets), tuple(values.values())
     if offsets is not None:
         raise TypeError(f"{next(iter(pieces))} is a sequence of tensors, whose lengths say all; offsets go with flat tensors")
     for name, value in values.items():
@@ -34,6 +33,14 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
     if not sizes:
         return ends, tuple(torch.zeros(0, requires_grad=name == first and torch.is_grad_enabled()) for name in pieces)
     return ends, tuple(torch.cat(list(value)) for value in pieces.values())
+
+
+def _whole(offsets: Any) -> torch.Tensor:
+    """As int64; nothing is rounded."""
+    ends = torch.as_tensor(offsets)
+    if ends.numel() and (ends.is_floating_point() or ends.is_complex() or ends.dtype == torch.bool):
+        raise TypeError(f"offsets is of type {ends.dtype}; it must be of an integer type, such as torch.int64")
+    return ends.to(torch.int64)
 
 
 def _is_pieces(value: Any) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from .._names import LOSSES
-from ..client import Client
+from .._names import LOSSES, PARAMETERS
+from ..client import Client, unexpected
 from . import balanced, joint
 from .distributed import trainers
 from .learning import Learning, only_label, pairs_in_scores
@@ -38,6 +38,9 @@ class RetrievalLoss(RankLoss):
                  distributed: Any = False, bank_start: int = 500, bank_max_age: int | None = None, fresh: bool | None = None,
                  client: Client | str | None = None, gallery: str = "all", gain: str | None = None,
                  top_k: int | None = None, **parameters: Any) -> None:
+        for name in parameters:
+            if name not in PARAMETERS:
+                raise unexpected(f"{type(self).__name__}()", name, type(self), RetrievalLoss)
         if gallery not in ("all", "references"):
             raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
         if model not in LOSSES:
