@@ -42,3 +42,46 @@ void rankd_ctl_array_narrow(struct ctl_array *array)
     array->element_bytes = sizeof(float);
     array->bytes = count * sizeof(float);
 }
+
+static int64_t integer_at(const struct ctl_array *array, size_t i)
+{
+    const char *at = (const char *)array->data + i * array->element_bytes;
+    int64_t wide;
+    int32_t narrow;
+    switch (array->element_bytes) {
+    case sizeof wide:
+        memcpy(&wide, at, sizeof wide);
+        return wide;
+    case sizeof narrow:
+        memcpy(&narrow, at, sizeof narrow);
+        return narrow;
+    default:
+        return strcmp(array->datatype, "INT8") == 0 ? (int64_t) * (const int8_t *)at
+                                                    : (int64_t) * (const uint8_t *)at;
+    }
+}
+
+bool rankd_ctl_array_from_integers(struct ctl_array *array, const char *datatype, char why[CTL_WHY])
+{
+    if (!array->data || strncmp(array->datatype, "FP", 2) == 0 || strcmp(array->datatype, datatype) == 0)
+        return true;
+    const size_t count = array->bytes / array->element_bytes, bytes = strcmp(datatype, "FP32") == 0 ? 4 : 8;
+    char *out = malloc(count ? count * bytes : 1);
+    if (!out)
+        return rankd_ctl_refuse(why, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        const int64_t value = integer_at(array, i);
+        const double wide = (double)value;
+        const float narrow = (float)value;
+        const void *from = bytes == 4           ? (const void *)&narrow
+                           : datatype[0] == 'I' ? (const void *)&value
+                                                : &wide;
+        memcpy(out + i * bytes, from, bytes);
+    }
+    free(array->data);
+    array->data = out;
+    array->datatype = datatype;
+    array->element_bytes = bytes;
+    array->bytes = count * bytes;
+    return true;
+}

@@ -42,6 +42,10 @@ bool rankd_ctl_text_read(struct ctl_array *array, const char *path, FILE *file, 
 /* FP64 -> FP32 in place, for targets out of a text file: the protocol knows no FP64 targets. */
 void rankd_ctl_array_narrow(struct ctl_array *array);
 
+/* Elements of an integer type or BOOL become of the type that the protocol has for this input, "FP32", "FP64"
+ * or "INT64"; elements of another type stay. INT64 is rounded to the nearest float. */
+bool rankd_ctl_array_from_integers(struct ctl_array *array, const char *datatype, char why[CTL_WHY]);
+
 /* Writes FP32 [rows, columns], or [columns] where `rows` is negative, as .npy. */
 bool rankd_ctl_npy_write(const char *path, const float *values, int64_t rows, int64_t columns,
                          char why[CTL_WHY]);

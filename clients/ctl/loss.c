@@ -182,7 +182,7 @@ static bool read_scores(struct ctl_batch *batch, const char *path, char why[CTL_
                                 path, scores->rows, scores->columns, items);
     scores->rows = 1;
     scores->columns = items;
-    return true;
+    return rankd_ctl_array_from_integers(scores, "FP64", why);
 }
 
 /* Two files: scores and targets, where the targets may be a LETOR file. */
@@ -194,7 +194,7 @@ static bool read_two(struct ctl_batch *batch, char **paths, char why[CTL_WHY])
         !rankd_ctl_array_read(&batch->targets, paths[1], why))
         return false;
     rankd_ctl_array_narrow(&batch->targets);
-    return true;
+    return rankd_ctl_array_from_integers(&batch->scores, "FP64", why);
 }
 
 int rankd_ctl_loss(struct ctl *ctl)

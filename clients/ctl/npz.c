@@ -100,6 +100,10 @@ static bool read_members(struct ctl_batch *batch, const char *path, const void *
     /* FP64 is numpy's own type; the wire has it for scores only. */
     rankd_ctl_array_narrow(&batch->targets);
     rankd_ctl_array_narrow(&batch->list_weight);
+    if (!rankd_ctl_array_from_integers(&batch->scores, "FP64", why) ||
+        !rankd_ctl_array_from_integers(&batch->offsets, "INT64", why) ||
+        !rankd_ctl_array_from_integers(&batch->list_weight, "FP32", why))
+        return false;
     return check(batch, path, why);
 }
 

@@ -83,7 +83,8 @@ static enum rankd_status parse_datatype(struct rk_parser *p, enum rk_input which
         return RANKD_OK;
     char field[96], may[128], names[96];
     (void)snprintf(field, sizeof field, "datatype of input %s", row->name);
-    (void)snprintf(may, sizeof may, "one of %s", datatype_names(row->dtypes, names, sizeof names));
+    datatype_names(row->dtypes, names, sizeof names);
+    (void)snprintf(may, sizeof may, strchr(names, ',') ? "one of %s" : "%s", names);
     return rk_parse_wrong(p, field, datatype, may);
 }
 

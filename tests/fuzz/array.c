@@ -21,6 +21,7 @@ void rk_fuzz_array(const uint8_t *data, size_t bytes)
         assert(array.data && array.rows >= 0 && array.columns >= 0 && array.bytes <= 8 * bytes);
         assert((size_t)array.rows * (size_t)array.columns * array.element_bytes == array.bytes);
         rankd_ctl_array_narrow(&array);
+        (void)rankd_ctl_array_from_integers(&array, "FP32", why);
     } else {
         assert(why[0] == 'f' && !strchr(why, '\n'));
     }

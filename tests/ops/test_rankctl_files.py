@@ -114,6 +114,18 @@ def test_npz_of_numpys_own_type(daemon, tmp_path):
     same(rankctl("loss", tmp_path / "b.npz", *PLAIN, url=daemon.url), expected(daemon, np.float64(SCORES[3]), list_weight=[0.1, 3]))
 
 
+@pytest.mark.parametrize("whole", [np.int8, np.uint8, np.int32, np.int64])
+def test_npz_of_integers(daemon, tmp_path, whole):
+    scores, weight = [3, -1 if np.dtype(whole).kind == "i" else 1, 100, 5, 200 if whole is np.uint8 else 5], [7, 1]
+    np.savez(tmp_path / "b.npz", scores=whole(scores), targets=np.int64(GRADES), offsets=whole(OFFSETS), list_weight=whole(weight))
+    same(rankctl("loss", tmp_path / "b.npz", *PLAIN, url=daemon.url), expected(daemon, scores, list_weight=weight))
+    np.save(tmp_path / "s.npy", whole([scores]))
+    np.save(tmp_path / "t.npy", np.int8([GRADES]))
+    done = rankctl("loss", tmp_path / "s.npy", tmp_path / "t.npy", *PLAIN, url=daemon.url)
+    with rankd.connect(daemon.url) as client:
+        assert json.loads(done.stdout)["loss"] == client.loss("ap", [scores], [GRADES], margin=0.0).loss, done.stderr
+
+
 def test_a_metric_has_no_gradient_to_ask_for(make_daemon, letor, tmp_path):
     daemon = make_daemon("--socket", tmp_path / "s")
     with rankd.connect(daemon.url) as client:
