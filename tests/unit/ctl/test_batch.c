@@ -217,7 +217,10 @@ static void a_zip_is_read_stored_and_deflated(void **state)
         char why[CTL_WHY];
         if (!read_bytes(zip.bytes, zip.size, 0, true, &batch, why))
             fail_msg("%s", why);
-        assert_memory_equal(batch.scores.data, "\x00\x01\x00\x01", 4);
+        const double scores[] = {0, 1, 0, 1}; /* the wire has no scores of an integer type */
+        assert_string_equal(batch.scores.datatype, "FP64");
+        assert_int_equal(batch.scores.bytes, sizeof scores);
+        assert_memory_equal(batch.scores.data, scores, sizeof scores);
         assert_memory_equal(batch.targets.data, "\x00\x01\x00\x01", 4);
         assert_int_equal(batch.targets.columns, 4);
         assert_null(batch.offsets.data);
