@@ -89,7 +89,7 @@ class Criterion:
 
 def train(run: Run, client: rankd.Client) -> None:
     rank, trainers = dist.get_rank(), dist.get_world_size()
-    split = Split(run.seed)
+    split = Split(run.seed, run.unseen)
     torch.manual_seed(run.seed)
     model = DistributedDataParallel(network())
     criterion = Criterion(run, client)
