@@ -57,5 +57,6 @@ def show(rows: dict[str, Row], seeds: int) -> None:
         for name in (raw, *there):
             print(f"{name:26}{str(rows[name].recall):24}{rows[name].precision}")
         best = max(there, key=lambda name: rows[name].precision.mean)
-        print(f"best: {best}, mAP {rows[best].precision.mean:.3f}")
+        above = rows[raw].precision.mean > rows[best].precision.mean
+        print(f"best: {best}, mAP {rows[best].precision.mean:.3f}" + ("; no training at all is better still" if above else ""))
     print()
