@@ -8,6 +8,8 @@ BUILD ?= build
 venv := build/venv
 PREFIX ?= /usr/local
 DESTDIR ?=
+# 0: librankd and rankctl without libcurl; they then speak over the daemon's socket only.
+HTTP_CLIENT ?= 1
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -34,7 +36,7 @@ compile = $(CC) $(language) $(warnings) $(hardening) $(sanitize) $(CFLAGS) $(isa
 # Which folder may see which: server -> lib -> proto, clients -> proto.
 $(BUILD)/obj/lib/%.o: include = -Iproto -Ilib
 $(BUILD)/obj/server/%.o: include = -Iproto -Ilib -Iserver
-$(BUILD)/obj/clients/%.o: include = -Iproto -Iclients/c
+$(BUILD)/obj/clients/%.o: include = -Iproto -Iclients/c $(client_options)
 $(BUILD)/obj/tests/%.o: include = -Iproto -Ilib -Iserver -Iclients/c -Itests
 
 $(BUILD)/obj/%.o: %.c Makefile clients/python/rankd/VERSION
@@ -52,8 +54,14 @@ $(BUILD)/librk-server.a: $(call objects,$(server_src))
 	@rm -f $@
 	$(AR) rcs $@ $^
 
+ifeq ($(HTTP_CLIENT),0)
+client_options := -DRANKD_WITHOUT_HTTP
+client_libs := -ljansson -lm
+else
+client_libs := -lcurl -ljansson -lm
+endif
 link = $(CC) -pthread $(sanitize) $(LDFLAGS)
-lib_libs := -lopenblas -ldl -lm
+lib_libs := -ldl -lm
 server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)
 
 # libmicrohttpd receives through server/http/guard.c: in a copy of the static library two names are changed.
@@ -69,7 +77,7 @@ $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/libr
 all: $(BUILD)/rankd
 
 # A part adds itself to a general target by naming it: `bench: bench-engine`, `soak: soak-bank`, `install: install-client`.
-include $(wildcard */*.mk tests/bench/*.mk) lib/cuda/cuda.mk server/api/page.mk
+include $(wildcard */*.mk tests/bench/*.mk) lib/cuda/cuda.mk server/api/page.mk server/bank_store/bank_store.mk
 
 help:
 	@echo 'make            build the daemon and the libraries into $(BUILD)/'
@@ -84,8 +92,10 @@ help:
 	@echo 'make recipes    trains on real data against other losses, for hours; RECIPE_SEEDS, RECIPE_SECONDS for less'
 	@echo 'make cuda       the plugin for NVIDIA GPUs, build/rankd-cuda.so; wants the CUDA toolkit'
 	@echo 'make release    checks that the last commit is fit for release, and makes its tarball'
+	@echo 'make wheel      the Python package with daemon and rankctl in it, into $(BUILD)/wheel/'
 	@echo 'make deb        the Debian packages, into $(BUILD)/deb/'
 	@echo 'make check-clients other clients of the protocol, as they come from PyPI'
+	@echo 'make check-wheel the wheel on bare Debian 12 and 13; wants root'
 	@echo 'make check-deploy the packages on a bare Debian that boots, the containers, the status page; wants root'
 	@echo 'make check-gpu  the engine on a device against the CPU engine; says so where there is none'
 

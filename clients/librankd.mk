@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # librankd, the C client: shared and static library, pkg-config file, examples, installation.
-client_src := $(wildcard clients/c/*.c)
+client_src := $(filter-out $(if $(filter 0,$(HTTP_CLIENT)),clients/c/http%.c),$(wildcard clients/c/*.c))
 client_soname := librankd.so.0
 client_so := $(BUILD)/librankd.so.$(VERSION)
 client_examples := $(patsubst clients/c/examples/%.c,$(BUILD)/examples/%,$(wildcard clients/c/examples/*.c))
@@ -12,7 +12,7 @@ $(BUILD)/librankd.a: $(call objects,$(client_src))
 	$(AR) rcs $@ $^
 $(client_so): $(call objects,$(client_src)) clients/c/librankd.map
 	$(link) -shared -Wl,-soname,$(client_soname) -Wl,--version-script=clients/c/librankd.map -Wl,-z,defs \
-	    $(filter %.o,$^) -lcurl -ljansson -lm -o $@
+	    $(filter %.o,$^) $(client_libs) -o $@
 	ln -sf $(notdir $@) $(BUILD)/$(client_soname)
 	ln -sf $(client_soname) $(BUILD)/librankd.so
 $(BUILD)/librankd.pc: clients/c/librankd.pc.in clients/python/rankd/VERSION
@@ -48,5 +48,5 @@ install-librankd: librankd
 	ln -sf $(notdir $(client_so)) $(DESTDIR)$(PREFIX)/lib/$(client_soname)
 	ln -sf $(client_soname) $(DESTDIR)$(PREFIX)/lib/librankd.so
 	install -m 644 $(BUILD)/librankd.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 clients/c/rankd.h proto/rankd_status.h proto/rankd_types.h proto/rankd_ports.def proto/rankd_shm.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 clients/c/rankd.h proto/rankd_status.h proto/rankd_types.h proto/rankd_ports.def proto/rankd_numbers.def proto/rankd_shm.h $(DESTDIR)$(PREFIX)/include
 	install -m 644 $(BUILD)/man3/*.3 $(DESTDIR)$(PREFIX)/share/man/man3

@@ -3,11 +3,11 @@
 # Installs the Debian packages that the named purposes need and that are missing, and says which, once.
 #   deploy/deps.sh build test lint demo
 set -eu
-build="gcc g++ libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev liburing-dev libopenblas-dev zlib1g-dev libgnutls28-dev libcurl4-gnutls-dev libxxhash-dev libinih-dev"
-test="libcmocka-dev libboost-context-dev python3 python3-yaml python3-venv python3-pip python3-pytest python3-numpy python3-torch python3-sklearn python3-pil dataset-fashion-mnist curl openssl strace procps prometheus systemd groff-base"
+build="gcc g++ libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev liburing-dev zlib1g-dev libgnutls28-dev libcurl4-gnutls-dev libxxhash-dev libinih-dev libhiredis-dev"
+test="libcmocka-dev libboost-context-dev libopenblas-dev python3 python3-yaml python3-venv python3-pip python3-pytest python3-numpy python3-torch python3-sklearn python3-pil dataset-fashion-mnist curl haproxy openssl strace procps prometheus systemd groff-base redis-server"
 lint="clang clang-format clang-tidy cppcheck"
 deploy="docker.io docker-compose iptables nftables mmdebstrap iproute2 chromium lintian debhelper dpkg-dev"
-bench="libsimdjson-dev libfast-float-dev python3-numpy"
+bench="libopenblas-dev libsimdjson-dev libfast-float-dev python3-numpy"
 demo="python3 python3-numpy python3-torch python3-sklearn python3-matplotlib curl"
 recipes="python3 python3-venv python3-pip python3-numpy python3-torch python3-sklearn python3-scipy python3-pil python3-matplotlib dataset-fashion-mnist"
 want=""

@@ -217,7 +217,7 @@ struct rankd_shm_reply {
     uint32_t status;  /* as in the completion */
     uint32_t outputs; /* bits 1u << RANKD_OUT_* of the written outputs */
     uint32_t has;     /* RANKD_HAS_*: which of the numbers below are valid */
-    uint32_t reserved0;
+    uint32_t numbers; /* bits 1u << RANKD_REPLY_*: which elements of number[] are valid */
     double loss;
     uint64_t lists;
     uint64_t lists_skipped;
@@ -229,15 +229,18 @@ struct rankd_shm_reply {
     uint64_t bank_generation;
     double gradient_dropped;
     struct rankd_shm_result results[8]; /* by enum rankd_output; the last one is reserve */
-    uint64_t reserved[20];
+    double number[16];                  /* by enum rankd_reply_number; NaN: there is none */
+    uint64_t reserved[4];
     char error[RANKD_ERROR_BYTES]; /* with a status other than 0: one sentence, NUL-terminated */
 };
 
 static_assert(RANKD_OUT_COUNT <= 8, "results");
+static_assert(RANKD_REPLY_NUMBERS <= 16, "numbers");
 static_assert(sizeof(struct rankd_shm_reply) == 1024, "reply");
 static_assert(offsetof(struct rankd_shm_reply, status) == 0, "layout");
 static_assert(offsetof(struct rankd_shm_reply, outputs) == 4, "layout");
 static_assert(offsetof(struct rankd_shm_reply, has) == 8, "layout");
+static_assert(offsetof(struct rankd_shm_reply, numbers) == 12, "layout");
 static_assert(offsetof(struct rankd_shm_reply, loss) == 16, "layout");
 static_assert(offsetof(struct rankd_shm_reply, lists) == 24, "layout");
 static_assert(offsetof(struct rankd_shm_reply, lists_skipped) == 32, "layout");
@@ -249,7 +252,8 @@ static_assert(offsetof(struct rankd_shm_reply, bank_version_appended) == 72, "la
 static_assert(offsetof(struct rankd_shm_reply, bank_generation) == 80, "layout");
 static_assert(offsetof(struct rankd_shm_reply, gradient_dropped) == 88, "layout");
 static_assert(offsetof(struct rankd_shm_reply, results) == 96, "layout");
-static_assert(offsetof(struct rankd_shm_reply, reserved) == 352, "layout");
+static_assert(offsetof(struct rankd_shm_reply, number) == 352, "layout");
+static_assert(offsetof(struct rankd_shm_reply, reserved) == 480, "layout");
 static_assert(offsetof(struct rankd_shm_reply, error) == 512, "layout");
 
 /* ---- Packets on the socket (SOCK_SEQPACKET) -------------------------------------------------------------

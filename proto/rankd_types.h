@@ -31,4 +31,11 @@ enum rankd_output {
     RANKD_OUT_COUNT
 };
 
+/* Numbers of a reply: RANKD_REPLY_PAIRS_JUMPED, … (rankd_numbers.def). */
+enum rankd_reply_number {
+#define RANKD_REPLY_NUMBER(ID, name, whole, help) RANKD_REPLY_##ID,
+#include "rankd_numbers.def"
+    RANKD_REPLY_NUMBERS
+};
+
 #endif

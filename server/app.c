@@ -8,8 +8,8 @@
 #include "bank/banks.h"
 #include "base/budget.h"
 #include "base/descriptors.h"
-#include "base/log.h"
 #include "base/json_heap.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/metrics.h"
 #include "exec/compute_pool.h"
@@ -285,10 +285,17 @@ enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err)
     return RANKD_OK;
 }
 
+void rk_app_leave(struct rk_app *app)
+{
+    atomic_store(&app->lifecycle.leaving, true);
+}
+
 void rk_app_refuse(struct rk_app *app)
 {
     atomic_store(&app->lifecycle.stopping, true);
     atomic_store(&app->lifecycle.ready, false);
+    if (app->banks)
+        rk_banks_refuse(app->banks);
 }
 
 void rk_app_stop(struct rk_app *app)

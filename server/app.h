@@ -50,6 +50,9 @@ struct rk_component {
  */
 enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
 
+/* From here on /v2/health/ready says no; requests are taken as before. */
+void rk_app_leave(struct rk_app *app);
+
 /* From here on new requests are refused; what was taken goes on. */
 void rk_app_refuse(struct rk_app *app);
 

@@ -25,8 +25,8 @@ import sys
 # The order, lowest first. A name is a room (a folder) or a file of the top folder; rooms in one set do not see each other.
 ORDER = {
     "lib": ["base", "request", "losses", "kernels", "blackbox", "bank", "device", {"scores", "retrieval"}, {"engine.c", "engine.h"}],
-    "server": ["config", "base", "access", "codec", "store", "bank", "exec", "regions", "api", {"http", "ring"},
-               {"app.c", "app.h", "main.c", "health.c", "health.h"}],
+    "server": ["config", "base", "access", "codec", "store", "bank_store", "bank", "exec", "regions", "api", {"http", "ring"},
+               {"app.c", "app.h", "main.c", "detach.c", "detach.h", "health.c", "health.h"}],
 }
 # The plugin is built apart: it shares headers of these rooms, and nobody includes it.
 APART = {("lib", "cuda"): {"base", "request", "losses", "kernels", "device"}}
@@ -36,15 +36,18 @@ SEES = {"proto": set(), "lib": {"proto"}, "server": {"lib", "proto"}, "clients":
 SEARCH = ["proto", "lib", "server", "clients/c", "clients/ctl", "deploy/gen", "tests", "tests/gpu/emulator"]
 # Within a folder, its files by stem, lowest first. What stands in one set does not see each other.
 FILES = {
-    "clients/c": ["rankd", {"arena", "clock", "error", "names", "http_memory", "transport"}, {"error_body", "request"},
+    "clients/c": ["rankd", {"arena", "clock", "error", "names", "http_memory", "reply_numbers", "transport"}, {"error_body", "request"},
                   "http_json", "http_internal", "http_transfer", "http",
                   "ring_internal", {"ring_memory", "ring_encode", "ring_answer"}, "ring_wait", {"ring_request", "ring_control"},
                   "ring", "client"],
-    "clients/python/rankd": [{"_names", "errors"}, {"answers", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
-                             {"reply", "retry"}, {"http", "ring"}, "banks", "client", "__init__", "evaluation", "metrics"],
-    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "schedule", "state", "tracing", "warn"},
-                                   {"calibration", "learning", "memory", "shards", "team"}, "joint", {"balanced", "joint_scores"}, {"losses", "ranking"},
-                                   {"checkpoint", "detection"}, "__init__"],
+    "clients/python/rankd": [{"_names", "_version", "errors", "programs"},
+                             {"answers", "home", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
+                             {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client", {"local", "scripts"},
+                             "evaluation", "metrics", "doctor", "__init__", "__main__"],
+    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "schedule", "state", "tracing",
+                                    "warn"},
+                                   {"calibration", "learning", "memory", "reach", "shards", "team"}, "joint", {"balanced", "joint_scores"},
+                                   {"losses", "ranking"}, {"checkpoint", "detection", "graded", "retrieval"}, "__init__"],
 }
 MOST_LINES = 500
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")

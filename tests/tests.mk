@@ -12,7 +12,7 @@ $(unit_bin): $(BUILD)/unit/%: $(call objects,$(test_support)) $(BUILD)/librankd.
 	$(link) $(filter %.o,$^) $(filter %.a,$^) -Wl,--as-needed -lcmocka -lcurl $(server_libs) -o $@
 
 # rankctl's reading of files.
-$(BUILD)/unit/test_array: $(BUILD)/librankctl.a
+$(BUILD)/unit/test_array $(BUILD)/unit/test_batch: $(BUILD)/librankctl.a
 
 # These start the daemon that lies beside their folder.
 $(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd
@@ -35,10 +35,14 @@ unit: $(unit_bin)
 # Short forms of the parts, for work on one of them: no installing, no closing line for CI.
 check-unit: $(unit_bin)
 	tests/run.py --build $(BUILD) --unit $(unit_bin)
+# (A wheel of a build with a sanitizer is no use to anybody.)
+wheel_tests := $(if $(SANITIZE),,tests/wheel)
+pytest_folders := tests/process tests/python tests/ops tests/seams $(wheel_tests)
+check-process check-all: $(if $(SANITIZE),,wheel)
 check-process: all $(venv)/ready
-	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/process tests/python tests/ops tests/seams
+	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest $(pytest_folders)
 check-all: all $(unit_bin) $(venv)/ready
-	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest tests/process tests/python tests/ops tests/seams
+	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest $(pytest_folders)
 
 check:
 	deploy/deps.sh build test demo

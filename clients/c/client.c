@@ -4,15 +4,25 @@
 #include <string.h>
 
 #include "error.h"
+#ifndef RANKD_WITHOUT_HTTP
 #include "http.h"
+#endif
 #include "request.h"
 #include "ring.h"
 
 static const struct rankd_transport_kind kinds[] = {
     {"unix:", rankd_ring_open},
+#ifndef RANKD_WITHOUT_HTTP
     {"http://", rankd_http_open},
     {"https://", rankd_http_open},
+#endif
 };
+
+#ifdef RANKD_WITHOUT_HTTP
+static const char allowed[] = "unix:PATH: this librankd was built without HTTP";
+#else
+static const char allowed[] = "unix:PATH, http://HOST:PORT or https://HOST:PORT";
+#endif
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 static rankd_client *all;
@@ -127,8 +137,7 @@ int rankd_open(const char *url, const struct rankd_options *options, rankd_clien
         options = &defaults;
     const struct rankd_transport_kind *kind = kind_of(url);
     if (kind == NULL)
-        return rankd_fail(error, RANKD_MISUSE,
-                          "url is '%s'; it may be unix:PATH, http://HOST:PORT or https://HOST:PORT", url);
+        return rankd_fail(error, RANKD_MISUSE, "url is '%s'; it may be %s", url, allowed);
     int status = kind->open(url, options, client, error);
     if (status == RANKD_OK && *client != NULL)
         enlist(*client);

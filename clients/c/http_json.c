@@ -11,6 +11,7 @@
 #include "error.h"
 #include "http_memory.h"
 #include "names.h"
+#include "reply_numbers.h"
 #include "request.h"
 
 /* Owns `value`, which may be NULL; so does the array once it is in. False: out of memory. */
@@ -163,6 +164,24 @@ static bool read_count(const json_t *object, const char *name, uint64_t *value)
     return true;
 }
 
+/* Those that the reply has no members for. null: a NaN. */
+static bool keep_numbers(const json_t *parameters, struct rankd_reply *reply)
+{
+    uint32_t numbers = 0;
+    double number[RANKD_REPLY_NUMBERS] = {0};
+    for (unsigned i = 0; i < RANKD_REPLY_NUMBERS; i++) {
+        const json_t *member = json_object_get(parameters, rankd_number_names[i]);
+        if (member == NULL)
+            continue;
+        if (!json_is_number(member) && !json_is_null(member))
+            return false;
+        numbers |= 1u << i;
+        number[i] = json_is_null(member) ? NAN : json_number_value(member);
+    }
+    rankd_reply_keep(reply, numbers, number);
+    return true;
+}
+
 /* False: one of them is not a number as rankd writes it. */
 static bool read_numbers(const json_t *parameters, struct rankd_reply *reply)
 {
@@ -180,7 +199,7 @@ static bool read_numbers(const json_t *parameters, struct rankd_reply *reply)
            read_count(parameters, "bank_version", &reply->bank_version) &&
            read_count(parameters, "bank_version_appended", &reply->bank_version_appended) &&
            read_count(parameters, "bank_generation", &reply->bank_generation) &&
-           (dropped == NULL || json_is_number(dropped));
+           (dropped == NULL || json_is_number(dropped)) && keep_numbers(parameters, reply);
 }
 
 /* A reply that failed has no outputs; how much room they need stays. */

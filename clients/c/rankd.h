@@ -173,6 +173,12 @@ RANKD_API int rankd_cancel(rankd_client *client, uint64_t tag);
  * request. */
 RANKD_API void rankd_forget(rankd_client *client, uint64_t tag);
 
+/* A number of a good reply that has no member, by its name in rankd_numbers.def: "pairs_jumped", … NaN where
+ * it says that there is none. RANKD_NOT_FOUND: this reply has no such number (no gradient was wanted, the
+ * daemon is older, the request failed); RANKD_MISUSE: an argument is NULL. *value is then left alone. Works
+ * on copies of the struct, too. */
+RANKD_API int rankd_reply_number(const struct rankd_reply *reply, const char *name, double *value);
+
 /* Frees the outputs whose memory belongs to the reply. Fine on a zeroed reply, and twice. */
 RANKD_API void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply);
 

@@ -5,6 +5,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "reply_numbers.h"
 #include "request.h"
 #include "ring_internal.h"
 
@@ -159,6 +160,7 @@ static void take_numbers(const struct rankd_shm_reply *block, const struct rankd
     reply->gradient_dropped = block->gradient_dropped;
     reply->queue_ns = completion->queue_ns;
     reply->compute_ns = completion->compute_ns;
+    rankd_reply_keep(reply, block->numbers, block->number);
 }
 
 /* False: the daemon says that it is there, and it can't be: not written, of a shape that its bytes

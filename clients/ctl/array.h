@@ -15,6 +15,7 @@ enum { CTL_WHY = 512, CTL_PIECE = 48 };
 struct ctl_array {
     const char *datatype; /* as in the Open Inference Protocol: "FP32", "INT64", …; static */
     size_t element_bytes;
+    int dimensions;        /* 1 or 2 */
     int64_t rows, columns; /* a file with one dimension is one row; 0 is possible in .npy */
     void *data;            /* row-major, little-endian; never NULL in an array that was read */
     size_t bytes;
@@ -41,9 +42,19 @@ bool rankd_ctl_text_read(struct ctl_array *array, const char *path, FILE *file, 
 /* FP64 -> FP32 in place, for targets out of a text file: the protocol knows no FP64 targets. */
 void rankd_ctl_array_narrow(struct ctl_array *array);
 
-/* Writes FP32 [rows, columns] as .npy. */
+/* Writes FP32 [rows, columns], or [columns] where `rows` is negative, as .npy. */
 bool rankd_ctl_npy_write(const char *path, const float *values, int64_t rows, int64_t columns,
                          char why[CTL_WHY]);
+
+/* What a piece of text is. A spoilt one begins like a number, and so was meant to be one: "0,9", "1st". */
+enum ctl_number { CTL_NUMBER, CTL_WORD, CTL_EMPTY, CTL_SPOILT, CTL_TOO_LARGE };
+
+/* The number that all of the text is, NaN and infinities among them; with CTL_TOO_LARGE *value is infinite.
+ */
+enum ctl_number rankd_ctl_read_number(const char *text, size_t bytes, double *value);
+
+/* Adds an element to an array that grows; `room`: bytes that its data has room for, at first 0. */
+bool rankd_ctl_append(struct ctl_array *array, size_t *room, const void *element, char why[CTL_WHY]);
 
 /* Puts the sentence into `why`; false. */
 bool rankd_ctl_refuse(char why[CTL_WHY], const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -52,13 +52,17 @@ static void print_banks(const json_t *banks)
     {
         const bool scores = strcmp(rankd_ctl_http_string(bank, "kind"), "scores") == 0;
         const bool read_only = json_is_true(json_object_get(bank, "read_only"));
+        const char *shared = rankd_ctl_http_string(bank, "store_state"); /* of a bank in a store */
         char bytes[16];
         rankd_ctl_bytes(bytes, (double)number(bank, "bytes"));
         printf("%-*s %-10s %10" PRId64 " %10" PRId64 " %9" PRId64 " %10" PRId64 " %10s %10s  %s%s\n", width,
                rankd_ctl_http_string(bank, "name"), rankd_ctl_http_string(bank, "kind"),
                number(bank, "items"), number(bank, "capacity"), number(bank, scores ? "lists" : "dim"),
                number(bank, "version"), bytes, rankd_ctl_http_string(bank, "durability"),
-               read_only ? "read-only: " : "ready", read_only ? rankd_ctl_http_string(bank, "reason") : "");
+               read_only   ? "read-only: "
+               : shared[0] ? shared
+                           : "ready",
+               read_only ? rankd_ctl_http_string(bank, "reason") : "");
     }
 }
 
@@ -137,7 +141,7 @@ static int ask_banks(const struct ctl *ctl, const struct verb *verb, const char 
     if (!answer) {
         status = rankd_ctl_fail(1, "%s", rankd_ctl_http_why(http));
     } else if (verb->print && !ctl->json[0] && !rankd_ctl_http_is_list(answer)) {
-        status = rankd_ctl_fail(1, "%s%s did not answer with a list", ctl->url, path);
+        status = rankd_ctl_fail(1, "%s%s did not answer with a list", rankd_ctl_http_url(http), path);
     } else if (verb->print && !ctl->json[0]) {
         verb->print(answer);
     } else if (verb->done && !ctl->json[0]) {

@@ -200,11 +200,15 @@ static bool somebody_listens(const char *url, double seconds)
 
 static void look_at_port(struct report *report, const struct ctl *ctl)
 {
+    struct ctl asked = *ctl;
+    asked.socket = "";
+    if (!rankd_ctl_http_speaks(ctl->url))
+        return;
     if (!somebody_listens(ctl->url, rankd_ctl_timeout(ctl))) {
         tell(report, FINE, "port", "", "nobody answers at %s: it is free for rankd", ctl->url);
         return;
     }
-    struct ctl_http *http = rankd_ctl_http_open(ctl);
+    struct ctl_http *http = rankd_ctl_http_open(&asked);
     json_t *about = rankd_ctl_http_json(http, "GET", "/v2", NULL);
     const char *name = json_string_value(json_object_get(about, "name"));
     if (name && strcmp(name, "rankd") == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The daemon's control API over HTTP, for rankctl: one call, one JSON value or text. */
+/* The daemon's control API, for rankctl: one call, one JSON value or text. Over HTTP, or over the daemon's
+ * socket where --socket (or a URL of the form unix:PATH) names it. */
 #ifndef RANKD_CTL_HTTP_H
 #define RANKD_CTL_HTTP_H
 
@@ -9,7 +10,7 @@
 
 struct ctl_http; /* one connection, kept open between calls */
 
-/* Exits with a sentence if there is no memory. */
+/* Exits with a sentence if the address is none, or there is no memory. */
 struct ctl_http *rankd_ctl_http_open(const struct ctl *ctl);
 void rankd_ctl_http_close(struct ctl_http *http);
 
@@ -17,6 +18,12 @@ void rankd_ctl_http_close(struct ctl_http *http);
  * said 200. Otherwise NULL, with a sentence in rankd_ctl_http_why(). */
 char *rankd_ctl_http_text(struct ctl_http *http, const char *method, const char *path, const char *body);
 const char *rankd_ctl_http_why(const struct ctl_http *http);
+
+/* The address, for sentences. */
+const char *rankd_ctl_http_url(const struct ctl_http *http);
+
+/* Whether this rankctl would ask there over HTTP: it was built with HTTP, and the URL is no socket. */
+bool rankd_ctl_http_speaks(const char *url);
 
 /* The same as a JSON value, the caller's (json_decref); an empty body is an empty object. NULL as above. */
 json_t *rankd_ctl_http_json(struct ctl_http *http, const char *method, const char *path, const char *body);

@@ -153,6 +153,17 @@ static int read_token(struct ctl *ctl)
     return got && ctl->token[0] ? 0 : rankd_ctl_fail(2, "--token-file %s holds no token", ctl->token_file);
 }
 
+/* A URL of the form unix:PATH is a socket; what follows a '?' is for Python's client. */
+static void take_socket_from_url(struct ctl *ctl)
+{
+    static char path[4096];
+    if (strncmp(ctl->url, "unix:", 5) != 0 || ctl->socket[0])
+        return;
+    const char *from = ctl->url + (strncmp(ctl->url, "unix://", 7) == 0 ? 7 : 5);
+    (void)snprintf(path, sizeof path, "%.*s", (int)strcspn(from, "?"), from);
+    ctl->socket = path;
+}
+
 static int read_command_line(struct ctl *ctl, int command, int argc, char **argv)
 {
     for (size_t i = 0; i < OPTIONS; i++)
@@ -171,6 +182,7 @@ static int read_command_line(struct ctl *ctl, int command, int argc, char **argv
         if (status)
             return status;
     }
+    take_socket_from_url(ctl);
     return read_token(ctl);
 }
 

@@ -183,6 +183,7 @@ static bool read_dictionary(struct header *header, struct ctl_array *array)
     skip_blanks(header);
     if (header->at != header->end || header->seen != (DESCR | ORDER | SHAPE))
         return no_dictionary(header);
+    array->dimensions = header->dimensions;
     array->rows = header->dimensions == 2 ? header->extent[0] : 1;
     array->columns = header->extent[header->dimensions - 1];
     size_t count;
@@ -254,13 +255,16 @@ bool rankd_ctl_npy_write(const char *path, const float *values, int64_t rows, in
     FILE *file = fopen(path, "wbe");
     if (!file)
         return rankd_ctl_refuse(why, "%s: %s", path, strerror(errno));
-    char header[118];
-    int length = snprintf(header, sizeof header,
-                          "{'descr': '<f4', 'fortran_order': False, 'shape': (%" PRId64 ", %" PRId64 "), }",
-                          rows, columns);
+    char header[118], shape[48];
+    if (rows < 0)
+        (void)snprintf(shape, sizeof shape, "(%" PRId64 ",)", columns);
+    else
+        (void)snprintf(shape, sizeof shape, "(%" PRId64 ", %" PRId64 ")", rows, columns);
+    int length =
+        snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }", shape);
     memset(header + length, ' ', sizeof header - (size_t)length);
     header[sizeof header - 1] = '\n'; /* lead and header together are 128 bytes: the data is aligned */
-    size_t count = (size_t)rows * (size_t)columns;
+    size_t count = (size_t)(rows < 0 ? 1 : rows) * (size_t)columns;
     bool good = fwrite("\x93NUMPY\x01\x00\x76\x00", 1, 10, file) == 10 &&
                 fwrite(header, 1, sizeof header, file) == sizeof header &&
                 fwrite(values, sizeof *values, count, file) == count;

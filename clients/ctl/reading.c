@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* For all readers of files: sentences, and contents of unknown length. */
+/* For all readers of files: sentences, numbers, and contents of unknown length. */
+#include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "array.h"
+
+enum { NUMBER_BYTES = 512 };
 
 bool rankd_ctl_refuse(char why[CTL_WHY], const char *format, ...)
 {
@@ -43,4 +48,42 @@ bool rankd_ctl_read_growing(FILE *file, size_t most, void **data, size_t *bytes)
             return !ferror(file);
     }
     return true;
+}
+
+bool rankd_ctl_append(struct ctl_array *array, size_t *room, const void *element, char why[CTL_WHY])
+{
+    if (array->bytes + array->element_bytes > *room) {
+        size_t wanted = *room ? 2 * *room : 4096;
+        void *more = realloc(array->data, wanted);
+        if (!more)
+            return rankd_ctl_refuse(why, "out of memory");
+        array->data = more;
+        *room = wanted;
+    }
+    memcpy((char *)array->data + array->bytes, element, array->element_bytes);
+    array->bytes += array->element_bytes;
+    return true;
+}
+
+/* Begins like a number, and so was meant to be one: "0,9", "1st". */
+static bool is_word(const char *text)
+{
+    text += strspn(text, "+-.");
+    return *text < '0' || *text > '9';
+}
+
+/* strtod() would also take white space, hexadecimal digits and nan(…), and stop at a NUL. */
+enum ctl_number rankd_ctl_read_number(const char *text, size_t bytes, double *value)
+{
+    char room[NUMBER_BYTES], *end;
+    size_t length = bytes < sizeof room ? bytes : sizeof room - 1;
+    if (!bytes)
+        return CTL_EMPTY;
+    memcpy(room, text, length);
+    room[length] = 0;
+    errno = 0;
+    *value = strtod(room, &end);
+    if (length != bytes || strspn(room, "+-.0123456789eEinftyaINFTYA") != length || end != room + length)
+        return is_word(room) ? CTL_WORD : CTL_SPOILT;
+    return errno == ERANGE && isinf(*value) ? CTL_TOO_LARGE : CTL_NUMBER;
 }

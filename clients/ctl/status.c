@@ -172,7 +172,8 @@ static void bank_rows(struct ctl_http *http)
             printf(" %10lld", (long long)json_integer_value(json_object_get(bank, counts[k])));
         rankd_ctl_bytes(text, (double)json_integer_value(json_object_get(bank, "bytes")));
         cell(text);
-        cell(json_is_true(json_object_get(bank, "read_only")) ? "read-only" : "ready");
+        const char *shared = rankd_ctl_http_string(bank, "store_state");
+        cell(json_is_true(json_object_get(bank, "read_only")) ? "read-only" : shared[0] ? shared : "ready");
         putchar('\n');
     }
     json_decref(answer);
@@ -191,12 +192,12 @@ static const char *uptime(char text[32], const struct ctl_metrics *metrics)
     return text;
 }
 
-static void print_status(struct ctl *ctl, struct ctl_http *http, const struct look *look)
+static void print_status(struct ctl_http *http, const struct look *look)
 {
     char requests[16], turned_away[16], up[32];
     rankd_ctl_count(requests, rate(look, "rankd_requests_total", NULL, NULL));
     rankd_ctl_count(turned_away, rate(look, "rankd_rejected_total", NULL, NULL));
-    printf("rankd at %s, up for %s\n", ctl->url, uptime(up, &look->now));
+    printf("rankd at %s, up for %s\n", rankd_ctl_http_url(http), uptime(up, &look->now));
     printf("%s requests/s, %s turned away/s, %.0f in flight, %.0f waiting, %.0f connections, %.0f ring "
            "clients\n",
            requests, turned_away, rankd_ctl_sum(&look->now, "rankd_requests_in_flight", NULL, NULL),
@@ -264,7 +265,7 @@ int rankd_ctl_status(struct ctl *ctl)
         look.seconds = fmax(look.now.at_s - look.before.at_s, 1e-3);
         if (live)
             fputs(CLEAR, stdout);
-        print_status(ctl, http, &look);
+        print_status(http, &look);
         rankd_ctl_metrics_free(&look.before);
         look.before = look.now;
         look.now = (struct ctl_metrics){0};

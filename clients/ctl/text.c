@@ -3,13 +3,10 @@
  * whole, so that the first row can tell how the cells are separated before any is read. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "array.h"
-
-enum { NUMBER_BYTES = 512 };
 
 struct text {
     const char *path, *at, *end;
@@ -25,8 +22,6 @@ struct cell {
     const char *text;
     size_t bytes;
 };
-
-enum kind { NUMBER, WORD, EMPTY, SPOILT, TOO_LARGE };
 
 static bool ends_line(const struct text *text)
 {
@@ -129,55 +124,15 @@ static bool read_cell(struct text *text, struct cell *cell)
     return true;
 }
 
-/* Begins like a number, and so was meant to be one: "0,9", "1st". */
-static bool is_word(const char *text)
-{
-    text += strspn(text, "+-.");
-    return *text < '0' || *text > '9';
-}
-
-/* strtod() would also take white space, hexadecimal digits and nan(…), and stop at a NUL. */
-static enum kind read_number(const struct cell *cell, double *value)
-{
-    char room[NUMBER_BYTES], *end;
-    size_t length = cell->bytes < sizeof room ? cell->bytes : sizeof room - 1;
-    if (!cell->bytes)
-        return EMPTY;
-    memcpy(room, cell->text, length);
-    room[length] = 0;
-    errno = 0;
-    *value = strtod(room, &end);
-    if (length != cell->bytes || strspn(room, "+-.0123456789eEinftyaINFTYA") != length ||
-        end != room + length)
-        return is_word(room) ? WORD : SPOILT;
-    return errno == ERANGE && isinf(*value) ? TOO_LARGE : NUMBER;
-}
-
-static bool refuse_cell(const struct text *text, const struct cell *cell, enum kind kind, size_t line)
+static bool refuse_cell(const struct text *text, const struct cell *cell, enum ctl_number kind, size_t line)
 {
     char piece[CTL_PIECE];
-    if (kind == EMPTY)
+    if (kind == CTL_EMPTY)
         return rankd_ctl_refuse(text->why, "%s, line %zu, column %zu is empty; each cell must hold a number",
                                 text->path, line, text->column);
     return rankd_ctl_refuse(text->why, "%s, line %zu, column %zu: '%s' is %s", text->path, line, text->column,
                             rankd_ctl_piece(piece, cell->text, cell->bytes),
-                            kind == TOO_LARGE ? "larger than a double can be" : "not a number");
-}
-
-static bool append(struct text *text, double value)
-{
-    struct ctl_array *array = text->array;
-    if (array->bytes == text->room) {
-        size_t room = text->room ? 2 * text->room : 4096;
-        void *more = realloc(array->data, room);
-        if (!more)
-            return rankd_ctl_refuse(text->why, "out of memory");
-        array->data = more;
-        text->room = room;
-    }
-    memcpy((char *)array->data + array->bytes, &value, sizeof value);
-    array->bytes += sizeof value;
-    return true;
+                            kind == CTL_TOO_LARGE ? "larger than a double can be" : "not a number");
 }
 
 /* To the next cell of the row; false at its end. */
@@ -205,11 +160,11 @@ static bool take_cell(struct text *text, struct row *row)
     const size_t line = text->line;
     if (!read_cell(text, &cell))
         return false;
-    enum kind kind = read_number(&cell, &value);
-    row->words += kind == WORD;
-    row->numbers += kind != WORD && kind != EMPTY;
-    if (kind == NUMBER)
-        return append(text, value);
+    enum ctl_number kind = rankd_ctl_read_number(cell.text, cell.bytes, &value);
+    row->words += kind == CTL_WORD;
+    row->numbers += kind != CTL_WORD && kind != CTL_EMPTY;
+    if (kind == CTL_NUMBER)
+        return rankd_ctl_append(text->array, &text->room, &value, text->why);
     if (!row->faulty)
         refuse_cell(text, &cell, kind, line);
     row->faulty = true;
@@ -265,6 +220,7 @@ bool rankd_ctl_text_read(struct ctl_array *array, const char *path, FILE *file, 
         text.end = text.at + bytes;
         array->datatype = "FP64";
         array->element_bytes = sizeof(double);
+        array->dimensions = 2;
         good = bytes ? read_rows(&text) : rankd_ctl_refuse(why, "%s holds no numbers", path);
     } else { /* a folder opens like a file, and says so here */
         rankd_ctl_refuse(why, "%s: %s", path, ferror(file) ? strerror(errno) : "no memory for it");

@@ -44,6 +44,10 @@ static const struct rk_gen_name outputs[] = {
 #define RANKD_OUTPUT(ID, name, with, dtypes, rank, shape, help) {name, help, shape, dtypes},
 #include "rankd_ports.def"
     {NULL, NULL, NULL, 0}};
+static const struct rk_gen_name reply_numbers[] = {
+#define RANKD_REPLY_NUMBER(ID, name, whole, help) {name, help, whole ? "int" : "float", 0},
+#include "rankd_numbers.def"
+    {NULL, NULL, NULL, 0}};
 static const struct rk_gen_name bank_kinds[] = {
 #define RK_BANK_KIND(name) {#name, "", "", 0},
 #include "bank/kinds.def"
@@ -80,7 +84,8 @@ void rk_gen_names_py(FILE *out)
 {
     fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def, "
           "proto/rankd_ports.def,\n"
-          "lib/request/param.def); change it there.\"\"\"\n\nLOSSES: tuple[str, ...] = (",
+          "proto/rankd_numbers.def, lib/request/param.def); change it there.\"\"\"\n\nLOSSES: tuple[str, "
+          "...] = (",
           out);
     list(out, losses, "\"");
     fputs(",)\nMODELS: tuple[str, ...] = (", out);
@@ -94,7 +99,12 @@ void rk_gen_names_py(FILE *out)
     }
     fputs("}\nOUTPUTS: tuple[str, ...] = (\n    ", out);
     list(out, outputs, "\"");
-    fputs(")\nPARAMETERS: tuple[str, ...] = (\n    ", out);
+    fputs(")\n# Of a reply, beside its tensors and counts: their types. None: there is none.\n"
+          "REPLY_NUMBERS: dict[str, type] = {",
+          out);
+    for (const struct rk_gen_name *row = reply_numbers; row->name; row++)
+        fprintf(out, "%s\"%s\": %s", row == reply_numbers ? "" : ", ", row->name, row->shape);
+    fputs("}\nPARAMETERS: tuple[str, ...] = (\n    ", out);
     list(out, parameters, "\"");
     fputs(")\n", out);
 }

@@ -6,21 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bank/holder.h"
 #include "bank/kind.h"
+#include "bank/versions.h"
 #include "bank/window.h"
-
-/* A view with what it holds. */
-struct holder {
-    struct rk_bank_snapshot view; /* first: a view's address is its holder's */
-    atomic_size_t refs;
-    uint64_t end;
-    size_t chunks;
-    struct held_chunk {
-        struct rk_chunk *chunk;
-        size_t first, items; /* what the view shows of it */
-    } * held;
-    void *views; /* the same as requests see it: the kind's array */
-};
 
 struct rk_bank {
     struct rk_bank_shape shape;
@@ -32,111 +21,13 @@ struct rk_bank {
     uint64_t base; /* no item before it is known */
     bool whole;    /* and none before it belongs to this generation */
     struct rk_bank_position now;
-    struct holder *current;
+    struct rk_holder *current;
     size_t reserved; /* items that room was made for and that are not appended yet */
+    size_t reservations;
+    struct rk_versions versions; /* up to `now`, of this generation */
 };
 
-/* --- shapes --- */
-
-static enum rankd_status check_fields(const struct rk_bank_shape *shape, struct rk_err *err)
-{
-    for (const struct rk_bank_field *field = shape->kind->field; field->name; field++) {
-        size_t value = rk_bank_field_count(field, shape);
-        if (field->type == RK_BANK_FIELD_COUNT && (value < field->min || value > field->max))
-            return rk_fail(err, RANKD_INVALID, "%s of the bank is %zu; it must be from %zu to %zu",
-                           field->name, value, field->min, field->max);
-    }
-    return RANKD_OK;
-}
-
-enum rankd_status rk_bank_shape_check(const struct rk_bank_shape *shape, struct rk_err *err)
-{
-    size_t bytes;
-    if (check_fields(shape, err) != RANKD_OK)
-        return err->status;
-    if (shape->capacity == 0 || shape->capacity > 0x3fffffff)
-        return rk_fail(err, RANKD_INVALID, "capacity of the bank is %zu; it must be from 1 to 1073741823",
-                       shape->capacity);
-    if (!(shape->kind->dtypes & RK_BANK_DTYPE(shape->dtype)))
-        return rk_fail(err, RANKD_INVALID, "datatype of the bank is %s; it must be %s",
-                       rk_dtype_name(shape->dtype), shape->kind->dtypes_text);
-    if (__builtin_mul_overflow(shape->capacity, rk_batch_item_bytes(shape), &bytes) || bytes > SIZE_MAX / 8)
-        return rk_fail(err, RANKD_INVALID, "a bank of %zu items of %zu bytes is more than can be addressed",
-                       shape->capacity, rk_batch_item_bytes(shape));
-    return RANKD_OK;
-}
-
-/* Items kept beyond the capacity. */
-static size_t slack_of(const struct rk_bank_shape *shape)
-{
-    return shape->capacity / 4 + rk_chunk_items(shape);
-}
-
-size_t rk_bank_shape_bytes(const struct rk_bank_shape *shape)
-{
-    size_t room = rk_chunk_items(shape);
-    return ((shape->capacity + slack_of(shape)) / room + 2) * rk_chunk_bytes(shape, room);
-}
-
 /* --- views --- */
-
-static struct holder *holder_new(const struct rk_bank *bank, size_t chunks)
-{
-    struct holder *holder = calloc(1, sizeof *holder);
-    void *views = calloc(chunks + 1, bank->shape.kind->view_bytes);
-    struct held_chunk *held = calloc(chunks + 1, sizeof *held);
-    if (!holder || !views || !held) {
-        free(holder);
-        free(views);
-        free(held);
-        return NULL;
-    }
-    atomic_init(&holder->refs, 1);
-    holder->held = held;
-    holder->views = views;
-    return holder;
-}
-
-static void holder_drop(struct holder *holder)
-{
-    if (!holder || atomic_fetch_sub(&holder->refs, 1) != 1)
-        return;
-    for (size_t i = 0; i < holder->chunks; i++)
-        rk_chunk_drop(holder->held[i].chunk);
-    free(holder->held);
-    free(holder->views);
-    free(holder);
-}
-
-static void holder_add(const struct rk_bank *bank, struct holder *holder, struct rk_chunk *chunk,
-                       size_t first, size_t items)
-{
-    size_t at = holder->chunks++;
-    atomic_fetch_add(&chunk->refs, 1);
-    holder->held[at] = (struct held_chunk){chunk, first, items};
-    holder->view.items += items;
-    bank->shape.kind->show_chunk(chunk, first, items, holder->views, at);
-}
-
-/* Fills a new holder with the window that ends at the point. The holder has room for every chunk of the bank.
- */
-static void holder_fill(const struct rk_bank *bank, struct holder *holder, struct rk_bank_position point,
-                        uint64_t start)
-{
-    for (size_t i = 0; i < bank->chunks; i++) {
-        struct rk_chunk *chunk = bank->chunk[i];
-        uint64_t from = chunk->first > start ? chunk->first : start;
-        uint64_t to = chunk->first + chunk->used < point.end ? chunk->first + chunk->used : point.end;
-        if (from < to)
-            holder_add(bank, holder, chunk, (size_t)(from - chunk->first), (size_t)(to - from));
-    }
-    struct rk_bank_snapshot *view = &holder->view;
-    holder->end = point.end;
-    view->holds = bank->shape.kind->holds;
-    view->version = point.version;
-    view->generation = point.generation;
-    bank->shape.kind->show(&bank->shape, holder->views, holder->chunks, view);
-}
 
 static uint64_t window_start(const struct rk_bank *bank, uint64_t end)
 {
@@ -151,7 +42,7 @@ static uint64_t oldest(const struct rk_bank *bank)
 const struct rk_bank_snapshot *rk_bank_hold(struct rk_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
-    struct holder *holder = bank->current;
+    struct rk_holder *holder = bank->current;
     atomic_fetch_add(&holder->refs, 1);
     pthread_mutex_unlock(&bank->lock);
     return &holder->view;
@@ -159,43 +50,126 @@ const struct rk_bank_snapshot *rk_bank_hold(struct rk_bank *bank)
 
 const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_position point)
 {
-    struct holder *holder = NULL;
+    struct rk_holder *holder = NULL;
     pthread_mutex_lock(&bank->lock);
     /* A window that begins before the base would come out shorter than the original's. */
     bool truncated = !bank->whole && point.end < bank->base + bank->shape.capacity;
     bool there = point.generation == bank->now.generation && point.end <= bank->now.end &&
                  point.end >= bank->base && !truncated && window_start(bank, point.end) >= oldest(bank);
-    if (there && (holder = holder_new(bank, bank->chunks)))
-        holder_fill(bank, holder, point, window_start(bank, point.end));
+    if (there && (holder = rk_holder_new(&bank->shape, bank->chunks)))
+        rk_holder_fill(holder, &bank->shape, bank->chunk, bank->chunks, point, window_start(bank, point.end));
     pthread_mutex_unlock(&bank->lock);
     return holder ? &holder->view : NULL;
 }
 
-void rk_bank_release(const struct rk_bank_snapshot *view)
+/* The place of the oldest version that is there wholly, or else of the oldest that brought an item which is
+ * still there; the count of versions where there is none. The lock is held. */
+static size_t first_version(const struct rk_bank *bank, bool whole)
 {
-    holder_drop((struct holder *)(uintptr_t)view);
+    size_t low = 0, high = bank->versions.count;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        const uint64_t end = rk_versions_at(&bank->versions, middle)->end;
+        if (whole ? window_start(bank, end) < oldest(bank) : end <= oldest(bank))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
 }
 
-static const struct holder *holder_of(const struct rk_bank_snapshot *view)
+const struct rk_bank_snapshot *rk_bank_hold_version(struct rk_bank *bank, uint64_t version,
+                                                    uint64_t *oldest_of)
 {
-    return (const struct holder *)(const void *)view;
+    pthread_mutex_lock(&bank->lock);
+    const struct rk_version *known = rk_versions_find(&bank->versions, version);
+    const struct rk_bank_position point = {bank->now.generation, version, known ? known->end : 0};
+    const size_t first = first_version(bank, true);
+    *oldest_of =
+        first < bank->versions.count ? rk_versions_at(&bank->versions, first)->version : bank->now.version;
+    pthread_mutex_unlock(&bank->lock);
+    return known ? rk_bank_hold_at(bank, point) : NULL;
+}
+
+void rk_bank_set_tag(struct rk_bank *bank, const unsigned char tag[RK_VERSION_TAG_BYTES])
+{
+    pthread_mutex_lock(&bank->lock);
+    struct rk_version *newest = rk_versions_find(&bank->versions, bank->now.version);
+    if (newest)
+        memcpy(newest->tag, tag, sizeof newest->tag);
+    pthread_mutex_unlock(&bank->lock);
+}
+
+bool rk_bank_tag_of(struct rk_bank *bank, uint64_t version, unsigned char tag[RK_VERSION_TAG_BYTES])
+{
+    pthread_mutex_lock(&bank->lock);
+    const struct rk_version *known = rk_versions_find(&bank->versions, version);
+    if (known)
+        memcpy(tag, known->tag, sizeof known->tag);
+    pthread_mutex_unlock(&bank->lock);
+    return known != NULL;
+}
+
+uint64_t rk_bank_oldest_version(struct rk_bank *bank)
+{
+    pthread_mutex_lock(&bank->lock);
+    const size_t first = first_version(bank, false);
+    const uint64_t found = first < bank->versions.count ? rk_versions_at(&bank->versions, first)->version : 0;
+    pthread_mutex_unlock(&bank->lock);
+    return found;
+}
+
+void rk_bank_release(const struct rk_bank_snapshot *view)
+{
+    rk_holder_drop((struct rk_holder *)(uintptr_t)view);
 }
 
 struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot *view)
 {
-    return (struct rk_bank_position){view->generation, view->version, holder_of(view)->end};
+    return (struct rk_bank_position){view->generation, view->version, rk_holder_of(view)->end};
+}
+
+/* Where the items of versions after `version` begin; false if that is not known any more. The lock is held.
+ */
+static bool start_after(const struct rk_bank *bank, uint64_t version, const struct rk_holder *holder,
+                        uint64_t *start)
+{
+    const uint64_t from = holder->end - holder->view.items;
+    const struct rk_version *known = rk_versions_find(&bank->versions, version);
+    const struct rk_version *oldest_known = rk_versions_at(&bank->versions, 0);
+    *start = known && known->end > from ? known->end : from;
+    return known || (version < oldest_known->version && from >= oldest_known->end);
+}
+
+const struct rk_bank_snapshot *rk_bank_hold_newer(struct rk_bank *bank, const struct rk_bank_snapshot *view,
+                                                  uint64_t versions)
+{
+    struct rk_holder *part = NULL;
+    const struct rk_holder *whole = rk_holder_of(view);
+    const struct rk_bank_position point = rk_bank_snapshot_position(view);
+    uint64_t start = whole->end;
+    pthread_mutex_lock(&bank->lock);
+    bool there = versions == 0 || versions > point.version ||
+                 (point.generation == bank->now.generation &&
+                  start_after(bank, point.version - versions, whole, &start));
+    if (versions > point.version)
+        start = whole->end - view->items;
+    if (there && (part = rk_holder_new(&bank->shape, whole->chunks)))
+        rk_holder_narrow(part, &bank->shape, whole, start);
+    pthread_mutex_unlock(&bank->lock);
+    return part ? &part->view : NULL;
 }
 
 size_t rk_bank_snapshot_chunks(const struct rk_bank_snapshot *view)
 {
-    return holder_of(view)->chunks;
+    return rk_holder_of(view)->chunks;
 }
 
 enum rankd_status rk_bank_snapshot_batch(const struct rk_bank_shape *shape,
                                          const struct rk_bank_snapshot *view, size_t c,
                                          struct rk_batch *batch, struct rk_err *err)
 {
-    const struct held_chunk *held = &holder_of(view)->held[c];
+    const struct rk_held_chunk *held = &rk_holder_of(view)->held[c];
     memset(batch, 0, sizeof *batch);
     if (rk_batch_take(shape, held->items, batch, err) == RANKD_OK)
         rk_chunk_read(shape, held->chunk, held->first, batch);
@@ -214,12 +188,14 @@ struct rk_bank *rk_bank_new(const struct rk_bank_shape *shape)
     bank->seed = rk_labels_seed();
     bank->now = (struct rk_bank_position){.generation = 1};
     bank->whole = true;
-    bank->current = holder_new(bank, 0);
-    if (!bank->current) {
+    bank->current = rk_holder_new(&bank->shape, 0);
+    if (!bank->current || !rk_versions_reserve(&bank->versions, 1)) {
+        rk_holder_drop(bank->current);
         free(bank);
         return NULL;
     }
-    holder_fill(bank, bank->current, bank->now, 0);
+    rk_versions_push(&bank->versions, 0, 0);
+    rk_holder_fill(bank->current, &bank->shape, bank->chunk, bank->chunks, bank->now, 0);
     pthread_mutex_init(&bank->lock, NULL);
     return bank;
 }
@@ -236,9 +212,10 @@ void rk_bank_free(struct rk_bank *bank)
 {
     if (!bank)
         return;
-    holder_drop(bank->current);
+    rk_holder_drop(bank->current);
     if (bank->chunks)
         drop_chunks(bank, bank->chunks);
+    rk_versions_free(&bank->versions);
     free((void *)bank->chunk);
     pthread_mutex_destroy(&bank->lock);
     free(bank);
@@ -275,7 +252,7 @@ static bool make_room(struct rk_bank *bank, size_t items)
 /* Chunks whose items all lie before the window and its slack. */
 static void evict(struct rk_bank *bank)
 {
-    uint64_t keep = bank->shape.capacity + slack_of(&bank->shape);
+    uint64_t keep = bank->shape.capacity + rk_chunk_slack(&bank->shape);
     uint64_t from = bank->now.end > keep ? bank->now.end - keep : 0;
     size_t gone = 0;
     while (gone + 1 < bank->chunks && bank->chunk[gone]->first + bank->chunk[gone]->room <= from)
@@ -285,7 +262,7 @@ static void evict(struct rk_bank *bank)
 }
 
 struct rk_bank_reservation {
-    struct holder *holder; /* for the version, with a place for each chunk that it may show */
+    struct rk_holder *holder; /* for the version, with a place for each chunk that it may show */
     size_t items;
 };
 
@@ -294,10 +271,12 @@ struct rk_bank_reservation *rk_bank_reserve(struct rk_bank *bank, size_t items, 
     struct rk_bank_reservation *room = malloc(sizeof *room);
     pthread_mutex_lock(&bank->lock);
     size_t before = bank->chunks;
-    struct holder *holder = NULL;
-    if (room && make_room(bank, bank->reserved + items) && (holder = holder_new(bank, bank->chunks))) {
+    struct rk_holder *holder = NULL;
+    if (room && rk_versions_reserve(&bank->versions, bank->reservations + 1) &&
+        make_room(bank, bank->reserved + items) && (holder = rk_holder_new(&bank->shape, bank->chunks))) {
         *room = (struct rk_bank_reservation){holder, items};
         bank->reserved += items;
+        bank->reservations++;
     } else {
         while (bank->chunks > before)
             rk_chunk_drop(bank->chunk[--bank->chunks]);
@@ -316,8 +295,9 @@ void rk_bank_unreserve(struct rk_bank *bank, struct rk_bank_reservation *room)
         return;
     pthread_mutex_lock(&bank->lock);
     bank->reserved -= room->items;
+    bank->reservations--;
     pthread_mutex_unlock(&bank->lock);
-    holder_drop(room->holder);
+    rk_holder_drop(room->holder);
     free(room);
 }
 
@@ -341,14 +321,17 @@ void rk_bank_append_reserved(struct rk_bank *bank, const struct rk_batch *batch,
     pthread_mutex_lock(&bank->lock);
     fill_chunks(bank, batch);
     bank->reserved -= room->items;
+    bank->reservations--;
     bank->now.end += batch->items;
     bank->now.version = version;
+    rk_versions_push(&bank->versions, version, bank->now.end);
     evict(bank);
-    holder_fill(bank, room->holder, bank->now, window_start(bank, bank->now.end));
-    struct holder *old = bank->current;
+    rk_holder_fill(room->holder, &bank->shape, bank->chunk, bank->chunks, bank->now,
+                   window_start(bank, bank->now.end));
+    struct rk_holder *old = bank->current;
     bank->current = room->holder;
     pthread_mutex_unlock(&bank->lock);
-    holder_drop(old);
+    rk_holder_drop(old);
     free(room);
 }
 
@@ -368,14 +351,17 @@ void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_position point,
     pthread_mutex_lock(&bank->lock);
     if (bank->chunks)
         drop_chunks(bank, bank->chunks);
+    bank->reservations--;
     bank->now = point;
+    rk_versions_clear(&bank->versions);
+    rk_versions_push(&bank->versions, point.version, point.end);
     bank->base = point.end;
     bank->whole = whole || point.end == 0;
-    holder_fill(bank, room->holder, point, point.end);
-    struct holder *old = bank->current;
+    rk_holder_fill(room->holder, &bank->shape, bank->chunk, bank->chunks, point, point.end);
+    struct rk_holder *old = bank->current;
     bank->current = room->holder;
     pthread_mutex_unlock(&bank->lock);
-    holder_drop(old);
+    rk_holder_drop(old);
     free(room);
 }
 
@@ -392,16 +378,17 @@ enum rankd_status rk_bank_reset(struct rk_bank *bank, struct rk_bank_position po
 enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generation, struct rk_err *err)
 {
     pthread_mutex_lock(&bank->lock);
-    struct holder *holder = holder_new(bank, bank->chunks), *old = bank->current;
+    struct rk_holder *holder = rk_holder_new(&bank->shape, bank->chunks), *old = bank->current;
     if (holder) {
         bank->now.generation = generation;
-        holder_fill(bank, holder, bank->now, window_start(bank, bank->now.end));
+        rk_holder_fill(holder, &bank->shape, bank->chunk, bank->chunks, bank->now,
+                       window_start(bank, bank->now.end));
         bank->current = holder;
     }
     pthread_mutex_unlock(&bank->lock);
     if (!holder)
         return rk_fail(err, RANKD_OVERLOADED, "no memory to raise the bank's generation");
-    holder_drop(old);
+    rk_holder_drop(old);
     return RANKD_OK;
 }
 

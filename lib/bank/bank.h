@@ -12,6 +12,7 @@
 #define RK_BANK_H
 
 #include "bank/batch.h"
+#include "bank/versions.h"
 #include "request/bank_view.h"
 
 struct rk_bank;
@@ -43,8 +44,19 @@ const struct rk_bank_snapshot *rk_bank_hold(struct rk_bank *bank);
 /* The version of an earlier point of the same generation, or NULL where some of its items are gone or memory
  * is short. Any thread. */
 const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_bank_position point);
+/* A version of the present generation by its number, or NULL as above; *oldest_of is then the oldest that can
+ * be had. Any thread. */
+const struct rk_bank_snapshot *rk_bank_hold_version(struct rk_bank *bank, uint64_t version,
+                                                    uint64_t *oldest_of);
 void rk_bank_release(const struct rk_bank_snapshot *view);
 struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot *view);
+
+/* Of a view that is held, the items of its newest `versions` versions (at most RK_VERSIONS_MOST / 2), as a
+ * view of its own under the same version, to be released as well. 0: none of them. An item that came back in
+ * a journal that was written anew counts as of the version at which that happened. NULL: memory is short, or
+ * so long ago is not known any more. Any thread. */
+const struct rk_bank_snapshot *rk_bank_hold_newer(struct rk_bank *bank, const struct rk_bank_snapshot *view,
+                                                  uint64_t versions);
 
 /* A view that is held, in pieces, oldest first: how many there are, and a copy of one (none is empty), which
  * is the caller's: rk_batch_free(). `shape` is the bank's. RANKD_OVERLOADED: out of memory. */
@@ -86,6 +98,14 @@ void rk_bank_reset_reserved(struct rk_bank *bank, struct rk_bank_position point,
 /* Raises the generation and leaves the items: the last step of a restore. One writer. */
 enum rankd_status rk_bank_set_generation(struct rk_bank *bank, uint64_t generation, struct rk_err *err)
     __attribute__((warn_unused_result));
+
+/* A mark of its owner's on the newest version, and that of a version; false if the version is not known any
+ * more. Any thread. */
+void rk_bank_set_tag(struct rk_bank *bank, const unsigned char tag[RK_VERSION_TAG_BYTES]);
+bool rk_bank_tag_of(struct rk_bank *bank, uint64_t version, unsigned char tag[RK_VERSION_TAG_BYTES]);
+/* The oldest version that brought an item which is still there; 0 where that is not known or there is none.
+ */
+uint64_t rk_bank_oldest_version(struct rk_bank *bank);
 
 /* The oldest sequence number that is still there, for the owner of the same items on disk. */
 uint64_t rk_bank_oldest(struct rk_bank *bank);

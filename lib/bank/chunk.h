@@ -21,6 +21,8 @@ struct rk_chunk {
 
 /* How many items a chunk of such a bank has room for, and the bytes of one with that room. */
 size_t rk_chunk_items(const struct rk_bank_shape *shape);
+/* Items that a bank keeps beyond its capacity. */
+size_t rk_chunk_slack(const struct rk_bank_shape *shape);
 size_t rk_chunk_bytes(const struct rk_bank_shape *shape, size_t room);
 
 /* Empty, with one reference; NULL if out of memory. `seed` is that of the label indexes. */

@@ -118,3 +118,11 @@ uint32_t rk_labels_before(const struct rk_labels *labels, uint32_t position)
 {
     return labels->before[position];
 }
+
+uint32_t rk_labels_within(const struct rk_labels *labels, int64_t key, size_t first, size_t end)
+{
+    uint32_t at = rk_labels_last(labels, key);
+    while (at != RK_POSITION_END && at >= end)
+        at = rk_labels_before(labels, at);
+    return at != RK_POSITION_END && at >= first ? at : RK_POSITION_END;
+}

@@ -41,6 +41,8 @@ void rk_labels_add(struct rk_labels *labels, size_t count);
  * Positions come in falling order; a reader of an older version skips those at or beyond its own end, and
  * stops below its own first. */
 uint32_t rk_labels_last(const struct rk_labels *labels, int64_t key);
+/* The last position of a key among first..end-1, RK_POSITION_END if there is none. */
+uint32_t rk_labels_within(const struct rk_labels *labels, int64_t key, size_t first, size_t end);
 uint32_t rk_labels_before(const struct rk_labels *labels, uint32_t position);
 
 #endif

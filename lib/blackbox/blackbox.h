@@ -71,6 +71,12 @@ enum rk_list_wants {
     RK_LIST_GRADES = 2    /* its segments have grades */
 };
 
+/* What the output list_loss says of a list. */
+static inline float rk_list_loss_shown(const struct rk_blackbox *box, double loss, bool stalled)
+{
+    return (float)(box->params.mark_stalled && stalled ? -loss : loss);
+}
+
 /* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant items.
  * `wants`: of enum rk_list_wants. */
 size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,

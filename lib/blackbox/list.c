@@ -37,7 +37,7 @@ static void count_some(void *arg, struct rk_range range)
     uint32_t count = 0;
     while (rk_walk_next(&walk, &span)) {
         if (span.targets)
-            count += (uint32_t)finding->kernels->scan(span.targets, span.items, true).relevant;
+            count += (uint32_t)finding->kernels->scan(span.targets, span.items, INT8_MAX, true).relevant;
     }
     finding->count[range.number] = count;
 }

@@ -87,10 +87,10 @@ static uint32_t collect_items(const struct rk_list *list, const struct rk_blackb
                 continue;
             double score = (double)rk_score_at(segment->scores, segment->dtype, i);
             *nan |= score != score;
-            float y = (float)(target == 1 ? score - box->margin / 2 : score + box->margin / 2);
-            if (target == 1 && work->gain)
+            float y = (float)(target > 0 ? score - box->margin / 2 : score + box->margin / 2);
+            if (target > 0 && work->gain)
                 work->gain[p++] = rk_gain(rk_grade_at(&segment->grades, box->rule, i), box->rule);
-            work->item[n++] = (struct reference_item){.y = y, .worth = target == 1, .position = base + i};
+            work->item[n++] = (struct reference_item){.y = y, .worth = target > 0, .position = base + i};
         }
         base += segment->items;
     }

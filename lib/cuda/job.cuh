@@ -25,6 +25,7 @@ struct Totals {
     uint32_t ranked;                    // finished lists: the block of the last one continues
     unsigned long long nonzero;
     uint32_t stalled, nan;
+    unsigned long long jumped; // pairs that changed places
     double loss;
 };
 // From here on: results of ranking, not of counting.

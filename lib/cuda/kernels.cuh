@@ -73,6 +73,7 @@ struct LongSize {
 // Of one list; without a gradient only nan is valid.
 struct LongOutcome {
     uint32_t nan, stalled;
+    unsigned long long jumped;
 };
 
 // Lists with any number of relevant items: the whole device works on all of them together. `memory`:

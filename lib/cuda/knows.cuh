@@ -25,9 +25,9 @@ constexpr uint32_t LOSSES = 0
 #define RK_LOSS_ON_DEVICE(number, name, takes, help) | 1u << (number)
 #include "losses/losses.def"
     ;
-constexpr uint32_t BLACKBOX =
-    bits(RK_PARAM_lambda, RK_PARAM_lambda_scope, RK_PARAM_lambda_units, RK_PARAM_margin, RK_PARAM_average,
-         RK_PARAM_transform, RK_PARAM_enqueue, RK_PARAM_batch_id, RK_PARAM_gradient_scale);
+constexpr uint32_t BLACKBOX = bits(RK_PARAM_lambda, RK_PARAM_lambda_scope, RK_PARAM_lambda_units,
+                                   RK_PARAM_margin, RK_PARAM_average, RK_PARAM_transform, RK_PARAM_enqueue,
+                                   RK_PARAM_batch_id, RK_PARAM_gradient_scale, RK_PARAM_mark_stalled);
 
 constexpr rk_device_capabilities with_words(rk_device_capabilities knows)
 {
@@ -72,7 +72,8 @@ constexpr rk_device_capabilities KNOWS_RETRIEVAL = with_words({
     bits(RK_IN_EMBEDDINGS, RK_IN_LABELS, RK_IN_IDS, RK_IN_ENQUEUE_MASK, RK_IN_REF_EMBEDDINGS,
          RK_IN_REF_LABELS, RK_IN_REF_IDS),
     bits(RK_OUT_LOSS, RK_OUT_GRADIENT, RK_OUT_LIST_LOSS, RK_OUT_REF_GRADIENT),
-    BLACKBOX | bits(RK_PARAM_normalize, RK_PARAM_gallery, RK_PARAM_bank),
+    BLACKBOX |
+        bits(RK_PARAM_normalize, RK_PARAM_gallery, RK_PARAM_bank, RK_PARAM_bank_read, RK_PARAM_bank_max_age),
     {},
     0,
     0,

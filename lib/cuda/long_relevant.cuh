@@ -175,7 +175,7 @@ __global__ void make_losses(const Long l, const double *partial)
     if (!list.taken)
         return;
     if (threadIdx.x == 0 && l.outcome)
-        l.outcome[blockIdx.x] = {l.state[blockIdx.x].nan, 0};
+        l.outcome[blockIdx.x] = {l.state[blockIdx.x].nan, 0, 0};
     if (threadIdx.x == 0 && l.state[blockIdx.x].nan)
         l.totals->nan = 1;
     double sum = 0;
@@ -194,29 +194,39 @@ template <class Key>
 __global__ void write_relevant(const Long l, const Memory<Key> m, const Counts counts, const Counts passes)
 {
     __shared__ uint32_t warp[32];
+    __shared__ unsigned long long wide_warp[32];
     const Place place = place_of(l);
     const LongList &list = place.list;
     uint32_t changed = 0;
+    unsigned long long jumped = 0;
     if (place.there) {
         const double w = list_weight_of(l, place.number, list.p), lambda = lambda_of(l.box, w, list.n);
         const uint32_t i = m.order_after[list.begin() + place.k];
-        const uint32_t irrelevant_above =
-            counts.at(list.begin(), place.k) - passes.at(list.begin(), list.p - 1 - place.k);
+        const uint32_t passed_by = passes.at(list.begin(), list.p - 1 - place.k);
+        const uint32_t irrelevant_above = counts.at(list.begin(), place.k) - passed_by;
         const int32_t delta = m.rank[i] - static_cast<int32_t>(place.k + 1 + irrelevant_above);
         l.gradient[static_cast<size_t>(place.number) * l.matrix.stride + m.position[i]] =
             gradient_of(l.box, w, lambda, delta);
         changed = delta != 0;
+        jumped = passed_by;
     }
     changed = sum_block(changed, warp);
+    jumped = sum_block(jumped, wide_warp);
     if (threadIdx.x != 0 || !list.taken)
         return;
     const unsigned long long passed = l.state[place.number].passed;
     const bool speaks = blockIdx.x == list.chunk; // for its list
     if (changed || (speaks && passed))
         atomicAdd(&l.totals->nonzero, changed + (speaks ? passed : 0));
+    if (jumped)
+        atomicAdd(&l.totals->jumped, jumped);
+    if (jumped && l.outcome)
+        atomicAdd(&l.outcome[place.number].jumped, jumped);
     const bool stalled = speaks && l.loss[place.number] > 0 && passed == 0;
     if (stalled)
         atomicAdd(&l.totals->stalled, 1);
+    if (stalled && l.list_loss && l.box.params.mark_stalled)
+        l.list_loss[place.number] = -l.list_loss[place.number];
     if (stalled && l.outcome)
         l.outcome[place.number].stalled = 1;
 }

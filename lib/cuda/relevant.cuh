@@ -96,4 +96,14 @@ template <int ROOM, class Put> __device__ void each_relevant(Relevant<ROOM> &sh,
     }
 }
 
+// After the move: pairs that changed places, which are what each threshold passed. Valid in thread 0. Sums in
+// the memory of `order`, which is read no more.
+template <int ROOM> __device__ unsigned long long count_jumped(Relevant<ROOM> &sh, uint32_t p)
+{
+    unsigned long long sum = 0;
+    for (uint32_t k = threadIdx.x; k < p; k += blockDim.x)
+        sum += 0u - sh.t.change[k + 1];
+    return sum_block(sum, sh.order);
+}
+
 } // namespace rk

@@ -318,6 +318,7 @@ class RetrievalRequest
             job_.query[q].done = !results_[q].failed;
             job_.query[q].loss = results_[q].loss;
             job_.query[q].stalled = results_[q].stalled;
+            job_.query[q].jumped = results_[q].jumped;
         }
     }
 

@@ -26,6 +26,7 @@ struct Pair {
 struct Query {
     double w, loss;
     uint32_t row, relevant, p, ignored, ignoreds; // first of its positions in the block's array; how many
+    unsigned long long jumped;
     uint32_t failed, stalled;
     // The pairs of passed items did not fit: the query is ranked again as a wide one.
     uint32_t full;

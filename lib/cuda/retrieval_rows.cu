@@ -101,8 +101,11 @@ __global__ void __launch_bounds__(ROW_THREADS, ROOM <= 1024 ? 2 : 1) rank_rows(c
             own_value[sh.position[i]] = value;
     });
     const uint32_t changed = sum_block(writer.changed, sh.warp);
-    if (threadIdx.x == 0)
+    const unsigned long long jumped = count_jumped(sh, p);
+    if (threadIdx.x == 0) {
         query.stalled = loss > 0 && changed == 0;
+        query.jumped = jumped;
+    }
 }
 
 } // namespace

@@ -80,6 +80,7 @@ __global__ void finish_queries(const Block block, const Wide wide)
     Query &query = block.query[q];
     query.failed = wide.outcome[q].nan;
     query.stalled = wide.outcome[q].stalled;
+    query.jumped = wide.outcome[q].jumped;
     query.loss = wide.loss[q] / query.w;
 }
 

@@ -184,6 +184,8 @@ class ScoresRequest
         job_.lists = lists_;
         job_.skipped = lists_ - lists.valid;
         job_.stalled = lists.stalled;
+        job_.jumped = lists.jumped;
+        job_.relevant = lists.relevant;
         job_.gradient.nonzero = joins() ? report_->nonzero : lists.nonzero + flat.nonzero;
         if (list_loss_)
             lane_.staging.to_host(lane_.stream, job_.list_loss, list_loss_, lists_ * sizeof(float));

@@ -105,10 +105,15 @@ __device__ void write_gradient(const ShortJob &job, const Items<S> &items, size_
     });
     passed = sum_block(passed, sh.warp);
     changed = sum_block(changed, sh.warp);
+    const unsigned long long jumped = count_jumped(sh, p);
     if (threadIdx.x == 0) {
+        atomicAdd(&job.totals->jumped, jumped);
         atomicAdd(&job.totals->nonzero, static_cast<unsigned long long>(passed) + changed);
-        if (loss > 0 && passed == 0)
+        const bool stalled = loss > 0 && passed == 0;
+        if (stalled)
             atomicAdd(&job.totals->stalled, 1);
+        if (stalled && job.list_loss && job.box.params.mark_stalled)
+            job.list_loss[list] = -job.list_loss[list];
     }
 }
 

@@ -15,7 +15,7 @@
 #define RK_DEVICE_NAME 128
 #define RK_DEVICE_WHY 256
 #define RK_DEVICE_HANDLE 64 /* bytes of an inter-process handle (cudaIpcMemHandle_t) */
-#define RK_PLUGIN_VERSION 5u
+#define RK_PLUGIN_VERSION 6u
 /* How many inputs, outputs, parameters and types there are where this is compiled: between a plugin and a
  * daemon that differ in one of these, the numbers of the others mean something else. */
 #define RK_PLUGIN_VOCABULARY                                                                                 \
@@ -88,6 +88,8 @@ struct rk_device_scores_job {
     /* Out. */
     double loss;
     size_t lists, skipped, stalled;
+    uint64_t jumped, relevant; /* with a gradient, of the lists without the flat one: as struct rk_list_out
+                                  has it; ΣP */
 };
 
 /* The ranks of each row of scores, and the gradient of the ranking for an upstream of the caller's own. */
@@ -122,6 +124,7 @@ struct rk_device_query {
     /* Out. */
     double loss;
     bool done, stalled;
+    uint64_t jumped; /* with a gradient */
 };
 
 struct rk_device_retrieval_job {

@@ -160,6 +160,8 @@ static enum rk_device_outcome run_scores(struct rk_device *device, const struct 
                                    .gradient_nonzero = job.gradient.nonzero,
                                    .has_gradient = job.gradient.dense || job.gradient.sparse,
                                    .on_device = true};
+    if (reply->info.has_gradient)
+        rk_info_jumped(&reply->info, job.jumped, (double)job.relevant);
     return outcome;
 }
 

@@ -21,8 +21,7 @@ RK_INLINE __m256 load_scores(const void *scores, enum rk_dtype dtype, uint32_t i
 
 static bool is_irrelevant(const int8_t *targets, uint32_t i)
 {
-    int target = targets ? targets[i] : 0;
-    return target != 1 && target != -1;
+    return !targets || targets[i] == 0;
 }
 
 /* The items left of a vector, those that do not count and lanes beyond the end as NaN: no threshold counts
@@ -45,8 +44,8 @@ RK_INLINE __m256 mask_out(const int8_t *targets, uint32_t i, __m256 s, __m256 *n
 {
     if (targets) {
         __m256i t = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(targets + i)));
-        __m256i out = _mm256_or_si256(_mm256_cmpeq_epi32(t, _mm256_set1_epi32(1)),
-                                      _mm256_cmpeq_epi32(t, _mm256_set1_epi32(-1)));
+        __m256i in = _mm256_cmpeq_epi32(t, _mm256_setzero_si256());
+        __m256i out = _mm256_xor_si256(in, _mm256_set1_epi32(-1));
         *nan =
             _mm256_or_ps(*nan, _mm256_andnot_ps(_mm256_castsi256_ps(out), _mm256_cmp_ps(s, s, _CMP_UNORD_Q)));
         return _mm256_or_ps(s, _mm256_castsi256_ps(out)); /* all ones are a NaN */

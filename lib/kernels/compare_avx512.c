@@ -85,20 +85,22 @@ RK_INLINE void put_aside(struct compare_aside *aside, __mmask16 lanes, __m512 s,
     aside->items += (unsigned)__builtin_popcount(lanes);
 }
 
-/* Differences that are not 0, one by one. */
-static void put_lanes(const uint32_t *position, unsigned lanes, __m512i delta,
+/* Differences that are not 0: all at once, or one by one into the sparse pairs. */
+static void put_lanes(const uint32_t *position, __mmask16 lanes, __m512i delta,
                       struct rk_gradient_writer *writer)
 {
-    float value[16];
     int32_t whole[16];
-    if (writer->dense)
-        _mm512_storeu_ps(value, rk_gradient_values_avx512(delta, writer->w, writer->divisor));
+    if (writer->dense) {
+        _mm512_mask_i32scatter_ps(writer->dense, lanes, _mm512_loadu_si512(position),
+                                  rk_gradient_values_avx512(delta, writer->w, writer->divisor),
+                                  sizeof(float));
+        writer->changed += (unsigned)__builtin_popcount(lanes);
+        return;
+    }
     _mm512_storeu_si512(whole, delta);
-    for (; lanes; lanes &= lanes - 1) {
-        unsigned lane = (unsigned)__builtin_ctz(lanes);
-        if (writer->dense)
-            writer->dense[position[lane]] = value[lane];
-        else if (writer->changed < writer->room)
+    for (unsigned left = lanes; left; left &= left - 1) {
+        unsigned lane = (unsigned)__builtin_ctz(left);
+        if (writer->changed < writer->room)
             writer->sparse[writer->changed] = (struct rk_delta){position[lane], whole[lane]};
         writer->changed++;
     }

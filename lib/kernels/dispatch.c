@@ -6,6 +6,7 @@
 
 #include "kernels/cpu.h"
 #include "kernels/kernels_internal.h"
+#include "kernels/product.h"
 #include "kernels/tile.h"
 
 static const struct rk_strategy *const scalar_strategies[] = {&rk_search_scalar, &rk_table_scalar,
@@ -29,6 +30,7 @@ static const struct {
       .argsort_scratch = rk_argsort_scratch_scalar,
       .argsort = rk_argsort_scalar,
       .tile = &rk_tile_scalar,
+      .product = &rk_product_scalar,
       .strategy = scalar_strategies,
       .plan = rk_plan_scalar}},
     {0,
@@ -39,6 +41,7 @@ static const struct {
       .argsort_scratch = rk_argsort_scratch_scalar,
       .argsort = rk_argsort_scalar,
       .tile = &rk_tile_scalar,
+      .product = &rk_product_scalar,
       .strategy = scalar_strategies,
       .plan = rk_plan_scalar}},
     {RK_CPU_AVX2,
@@ -49,6 +52,7 @@ static const struct {
       .argsort_scratch = rk_argsort_scratch_scalar,
       .argsort = rk_argsort_scalar,
       .tile = &rk_tile_avx2,
+      .product = &rk_product_avx2,
       .strategy = avx2_strategies,
       .plan = rk_plan_avx2}},
     {RK_CPU_AVX2 | RK_CPU_AVX512,
@@ -59,6 +63,7 @@ static const struct {
       .argsort_scratch = rk_argsort_scratch_scalar,
       .argsort = rk_argsort_scalar,
       .tile = &rk_tile_avx512,
+      .product = &rk_product_avx512,
       .strategy = avx512_strategies,
       .plan = rk_plan_avx512}},
 };

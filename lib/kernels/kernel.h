@@ -28,10 +28,11 @@
 
 /* Contiguous items of a list. Contents may change while they are read (a segment shared with a client):
  * values that indices or bounds depend on are copied first, buffers are sized by `items` and never by n or p,
- * and a target other than 1 and -1 counts as 0. */
+ * and a target below -1 counts nowhere. */
 struct rk_list_segment {
-    const void *scores;    /* [items] of `dtype`; of any alignment */
-    const int8_t *targets; /* [items]: 1 relevant, 0 irrelevant, -1 ignored; NULL: every item is irrelevant */
+    const void *scores; /* [items] of `dtype`; of any alignment */
+    const int8_t
+        *targets; /* [items]: above 0 relevant, 0 irrelevant, -1 ignored; NULL: every item is irrelevant */
     uint32_t items;
     enum rk_dtype dtype;     /* RK_FP32, RK_FP16 or RK_BF16 */
     struct rk_grades grades; /* of the relevant items, for the loss; strategies don't look at them. All
@@ -147,9 +148,10 @@ struct rk_strategy {
 
 struct rk_scan {
     size_t relevant, ignored;
-    bool bad; /* some target is not 1, 0 or -1 (with is_signed false: not 1 or 0) */
+    bool bad; /* some target is above `most` or below -1 (with is_signed false: below 0) */
 };
 
+struct rk_product_kernels;
 struct rk_tile_kernels;
 
 /* How a list is computed with such a set (lib/blackbox). */
@@ -163,9 +165,9 @@ struct rk_kernels {
     const char *name; /* "reference", "scalar", "avx2", "avx512" */
     enum rk_list_way way;
 
-    /* Counts one-byte targets. */
-    struct rk_scan (*scan)(const void *targets, size_t items, bool is_signed);
-    /* Writes the positions, plus `base`, of targets equal to 1, at most `room` of them; returns their number.
+    /* Counts one-byte targets: 1 to `most` is relevant. */
+    struct rk_scan (*scan)(const void *targets, size_t items, int8_t most, bool is_signed);
+    /* Writes the positions, plus `base`, of targets above 0, at most `room` of them; returns their number.
      */
     size_t (*positions)(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                         size_t room);
@@ -179,7 +181,8 @@ struct rk_kernels {
     size_t (*argsort_scratch)(uint32_t n);
     void (*argsort)(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
 
-    const struct rk_tile_kernels *tile; /* kernels/tile.h */
+    const struct rk_tile_kernels *tile;       /* kernels/tile.h */
+    const struct rk_product_kernels *product; /* kernels/product.h */
 
     const struct rk_strategy *const *strategy; /* all strategies of this set, NULL at the end; for tests */
     /* Chooses the strategy of a list, the only decision on n and P (lib/kernels/plan.c). Never NULL. */

@@ -6,7 +6,7 @@
 #include "kernels/kernel.h"
 
 /* Scalar code: the fallback of every set, and the oracle in tests of faster code. */
-struct rk_scan rk_scan_scalar(const void *targets, size_t items, bool is_signed);
+struct rk_scan rk_scan_scalar(const void *targets, size_t items, int8_t most, bool is_signed);
 size_t rk_positions_scalar(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                            size_t room);
 void rk_divide_scalar(float *value, size_t items, double w, double divisor);
@@ -16,14 +16,14 @@ extern const struct rk_strategy rk_search_scalar;
 extern const struct rk_strategy rk_table_scalar;
 extern const struct rk_strategy rk_merge_scalar;
 
-struct rk_scan rk_scan_avx2(const void *targets, size_t items, bool is_signed);
+struct rk_scan rk_scan_avx2(const void *targets, size_t items, int8_t most, bool is_signed);
 size_t rk_positions_avx2(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                          size_t room);
 void rk_divide_avx2(float *value, size_t items, double w, double divisor);
 extern const struct rk_strategy rk_compare_avx2;
 extern const struct rk_strategy rk_table_avx2;
 
-struct rk_scan rk_scan_avx512(const void *targets, size_t items, bool is_signed);
+struct rk_scan rk_scan_avx512(const void *targets, size_t items, int8_t most, bool is_signed);
 size_t rk_positions_avx512(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                            size_t room);
 void rk_divide_avx512(float *value, size_t items, double w, double divisor);

@@ -26,14 +26,13 @@ RK_INLINE __m512 rk_load_scores(const void *scores, enum rk_dtype dtype, uint32_
     return _mm512_maskz_loadu_ps(lanes, at + 4 * (size_t)i);
 }
 
-/* Those of `lanes` with a target other than 1 and -1; all of them if `targets` is NULL. */
+/* Those of `lanes` with a target of 0; all of them if `targets` is NULL. */
 RK_INLINE __mmask16 rk_lanes_irrelevant(const int8_t *targets, uint32_t i, __mmask16 lanes)
 {
     if (!targets)
         return lanes;
     __m128i t = _mm_maskz_loadu_epi8(lanes, targets + i);
-    return lanes & (__mmask16) ~(_mm_cmpeq_epi8_mask(t, _mm_set1_epi8(1)) |
-                                 _mm_cmpeq_epi8_mask(t, _mm_set1_epi8(-1)));
+    return _mm_mask_cmpeq_epi8_mask(lanes, t, _mm_setzero_si128());
 }
 
 /* rk_gradient_value() of 16 differences, in the same FP64 steps. */

@@ -64,7 +64,7 @@ static enum rankd_status collect_irrelevant(struct rk_pass *pass, const struct m
         uint32_t first = found;
         rk_scores_widen(span.scores, span.dtype, span.items, score);
         for (uint32_t i = 0; i < span.items; i++) {
-            unsigned counts = !span.targets || (span.targets[i] != 1 && span.targets[i] != -1);
+            unsigned counts = !span.targets || span.targets[i] == 0;
             rows->key[found] = ~rk_key(score[i]); /* written always and kept if it counts: no branch */
             rows->position[found] = span.position + i;
             nan |= (unsigned)(score[i] != score[i]) & counts;

@@ -2,7 +2,7 @@
 #include "kernels/kernels_internal.h"
 #include "kernels/load_avx512.h"
 
-struct rk_scan rk_scan_avx512(const void *targets, size_t items, bool is_signed)
+struct rk_scan rk_scan_avx512(const void *targets, size_t items, int8_t most, bool is_signed)
 {
     const char *t = targets;
     struct rk_scan scan = {0};
@@ -10,12 +10,11 @@ struct rk_scan rk_scan_avx512(const void *targets, size_t items, bool is_signed)
     for (size_t i = 0; i < items; i += 64) {
         __mmask64 here = items - i >= 64 ? ~0ull : (1ull << (items - i)) - 1;
         __m512i x = _mm512_maskz_loadu_epi8(here, t + i);
-        unsigned long long relevant = _mm512_mask_cmpeq_epi8_mask(here, x, _mm512_set1_epi8(1));
+        unsigned long long good = _mm512_mask_cmple_epu8_mask(here, x, _mm512_set1_epi8(most));
         unsigned long long ignored = _mm512_mask_cmpeq_epi8_mask(here, x, _mm512_set1_epi8(-1));
-        unsigned long long zero = _mm512_mask_cmpeq_epi8_mask(here, x, _mm512_setzero_si512());
-        scan.relevant += (unsigned)__builtin_popcountll(relevant);
+        scan.relevant += (unsigned)__builtin_popcountll(_mm512_mask_test_epi8_mask(good, x, x));
         scan.ignored += (unsigned)__builtin_popcountll(ignored);
-        known += (unsigned)__builtin_popcountll(relevant | zero);
+        known += (unsigned)__builtin_popcountll(good);
     }
     if (is_signed)
         known += scan.ignored;
@@ -46,7 +45,7 @@ size_t rk_positions_avx512(const int8_t *targets, uint32_t items, uint32_t base,
     for (uint32_t i = 0; i < items; i += 64) {
         __mmask64 here = items - i >= 64 ? ~0ull : (1ull << (items - i)) - 1;
         __m512i x = _mm512_maskz_loadu_epi8(here, targets + i);
-        unsigned long long left = _mm512_mask_cmpeq_epi8_mask(here, x, _mm512_set1_epi8(1));
+        unsigned long long left = _mm512_mask_cmpgt_epi8_mask(here, x, _mm512_setzero_si512());
         if (end - at >= 64)
             at = put_places(at, left, base + i);
         else

@@ -76,7 +76,7 @@ static bool next_block(struct walk *walk)
 /* A NULL of targets says that every item is irrelevant. */
 static bool is_irrelevant(const struct walk *walk, uint32_t i)
 {
-    return !walk->targets || (walk->targets[i] != 1 && walk->targets[i] != -1);
+    return !walk->targets || walk->targets[i] == 0;
 }
 
 static enum rankd_status look(const struct rk_pass *pass, const struct walk *walk)

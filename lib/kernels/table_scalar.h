@@ -23,7 +23,7 @@ static inline uint32_t rk_table_load(const struct rk_span *span, float *score, u
     for (uint32_t i = 0; i < span->items; i++) {
         score[kept] = all[i]; /* written always and kept if it counts: no branch to mispredict */
         place[kept] = (uint16_t)i;
-        kept += span->targets[i] != 1 && span->targets[i] != -1;
+        kept += span->targets[i] == 0;
     }
     return kept;
 }
@@ -208,8 +208,7 @@ static inline uint32_t rk_table_crossed_from_saved_index(const struct rk_span *s
         score[kept] = all[i];
         before[kept] = number[i];
         position[kept] = span->position + i;
-        kept += (unsigned)(after[number[i]] > all[i]) &
-                (unsigned)(!span->targets || (span->targets[i] != 1 && span->targets[i] != -1));
+        kept += (unsigned)(after[number[i]] > all[i]) & (unsigned)(!span->targets || span->targets[i] == 0);
     }
     return kept;
 }

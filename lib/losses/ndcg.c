@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* 1 - NDCG: 1 - DCG/IDCG with DCG = Σ G/log2(1 + rk) over the relevant items, and IDCG the same sum in the
  * best order. With a cut-off both sums count ranks up to it. */
-#include "base/ln.h"
+#include "base/ln_whole.h"
 #include "base/sum.h"
 #include "losses/cut.h"
 #include "losses/loss.h"
@@ -27,7 +27,8 @@ static struct best best_order(const struct rk_loss_params *params, const struct 
     struct best best = {0};
     struct rk_sum sum = {0};
     for (uint32_t k = 0; k < p; k++) {
-        rk_sum_add(&sum, discounted(gain_of(ranked->gain_ascending, p - 1 - k), rk_ln(2.0 + (double)k)));
+        rk_sum_add(&sum,
+                   discounted(gain_of(ranked->gain_ascending, p - 1 - k), rk_ln_whole(2 + (uint64_t)k)));
         if (k + 1 == m)
             best.counted = rk_sum_value(&sum);
     }
@@ -43,7 +44,7 @@ static double list_loss(const struct rk_loss_params *params, const struct rk_ran
     struct rk_sum sum = {0};
     for (uint32_t k = 0; k < ranked->p; k++) {
         const uint64_t rk = (uint64_t)k + 1 + ranked->irrelevant_above[k];
-        const double gain = gain_of(ranked->gain, k), ln = rk_ln(1.0 + (double)rk);
+        const double gain = gain_of(ranked->gain, k), ln = rk_ln_whole(1 + rk);
         if (rk_counts(params, rk))
             rk_sum_add(&sum, discounted(gain, ln));
         if (slope)

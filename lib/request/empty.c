@@ -70,6 +70,8 @@ enum rankd_status rk_empty_scores_run(const struct rk_request *request, struct r
     reply->info.lists = lists;
     reply->info.lists_skipped = request->model->loss ? lists : 0;
     reply->info.has_gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_SPARSE);
+    if (request->model->loss && reply->info.has_gradient)
+        rk_info_jumped(&reply->info, 0, 0);
     rk_info_bank(&reply->info, request->bank_snapshot);
     return RANKD_OK;
 }

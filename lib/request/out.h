@@ -31,6 +31,13 @@ size_t rk_out_given(const struct rk_reply *reply, enum rk_output which);
 #define RK_OUT_BIT(which) (1u << (which))
 #define RK_OUT_SPARSE (RK_OUT_BIT(RK_OUT_GRADIENT_INDICES) | RK_OUT_BIT(RK_OUT_GRADIENT_VALUES))
 
+/* How far the perturbation reaches: `jumped` pairs that changed places, of `relevant` items (ΣP of the valid
+ * lists). */
+static inline void rk_info_jumped(struct rk_info *info, uint64_t jumped, double relevant)
+{
+    rk_info_number(info, RANKD_REPLY_PAIRS_JUMPED, relevant > 0 ? (double)jumped / relevant : 0);
+}
+
 /* What the reply says of the bank that was read; nothing where none was named. */
 static inline void rk_info_bank(struct rk_info *info, const struct rk_bank_snapshot *bank)
 {

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/exec.h"
 #include "base/tensor.h"
+#include "rankd_types.h"
 #include "request/param.h"
 #include "request/port.h"
 
@@ -69,7 +70,8 @@ struct rk_request {
     struct rk_tensor in[RK_IN_COUNT]; /* .data NULL: not sent */
     unsigned outputs;                 /* bits 1u << RK_OUT_*; 0 = the model's defaults */
     struct rk_params params;
-    const struct rk_bank_snapshot *bank_snapshot; /* NULL: no bank */
+    const struct rk_bank_snapshot *bank_snapshot; /* what is ranked of the bank; NULL: no bank */
+    const struct rk_bank_snapshot *bank_whole;    /* all of that version; NULL: bank_snapshot is that */
 };
 
 /* An output. If the caller sets `data` (and `capacity` in bytes) before the call, the result is written there
@@ -94,9 +96,19 @@ struct rk_info {
     bool has_bank;     /* the bank_* fields count only then */
     size_t bank_items;
     uint64_t bank_version, bank_version_appended, bank_generation; /* appended: 0 = nothing was */
-    double gradient_dropped; /* score banks: share of |gradient| that fell on memory */
-    bool on_device;          /* computed by the device, or mostly so */
+    bool has_chain;      /* the bank lies in a store; the next one counts only then */
+    char bank_chain[33]; /* of the version that was read, 32 hexadecimal digits; "" = not known any more */
+    double gradient_dropped;            /* score banks: share of |gradient| that fell on memory */
+    bool on_device;                     /* computed by the device, or mostly so */
+    uint32_t numbers;                   /* bits 1u << RANKD_REPLY_*: which of number[] are there */
+    double number[RANKD_REPLY_NUMBERS]; /* NaN: null */
 };
+
+static inline void rk_info_number(struct rk_info *info, enum rankd_reply_number which, double value)
+{
+    info->numbers |= 1u << which;
+    info->number[which] = value;
+}
 
 struct rk_reply {
     struct rk_out out[RK_OUT_COUNT]; /* .data NULL after the call: not asked for */

@@ -3,7 +3,6 @@
 
 #include <float.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,6 +29,19 @@ const char *rk_target_may_be(enum rk_target_rule rule, enum rk_dtype dtype)
     return may[dtype == RK_BOOL ? RK_TARGET_BINARY : rule][dtype != RK_BOOL && dtype != RK_UINT8];
 }
 
+/* Bytes above 127 would look negative. */
+bool rk_targets_are_bytes(enum rk_dtype dtype, enum rk_target_rule rule)
+{
+    return rk_dtype_size(dtype) == 1 && !(dtype == RK_UINT8 && rule == RK_TARGET_REAL);
+}
+
+int8_t rk_targets_most(enum rk_dtype dtype, enum rk_target_rule rule)
+{
+    static const int8_t most[] = {
+        [RK_TARGET_BINARY] = 1, [RK_TARGET_GRADE] = RK_GRADE_MAX, [RK_TARGET_REAL] = INT8_MAX};
+    return most[dtype == RK_BOOL ? RK_TARGET_BINARY : rule];
+}
+
 /* Vectors by hand, because a compiler makes none of such loops by itself. A comparison that holds is -1 in
  * its lane. */
 enum { BYTES = 16, WORDS = 4 /* lanes */, BLOCK = 256 /* elements, a multiple of both */ };
@@ -47,13 +59,13 @@ typedef int8_t narrow_words __attribute__((vector_size(WORDS)));
 #define NARROW_LOOP(lanes, narrow, relevant, ignored)                                                        \
     for (size_t i = 0; i < n; i += sizeof(narrow)) {                                                         \
         lanes x;                                                                                             \
-        memcpy(&x, from + i, sizeof x);                                                                      \
+        memcpy(&x, from + i * (sizeof x / sizeof(narrow)), sizeof x);                                        \
         narrow value = __builtin_convertvector(                                                              \
             ((ignored) - (relevant)) | (~((relevant) | (ignored) | (x == 0)) & RK_TARGET_BAD), narrow);      \
         memcpy(out + i, &value, sizeof value);                                                               \
     }
-#define NARROW(name, type, lanes, narrow, whole, finite, ignored)                                            \
-    static void narrow_##name(const type *from, enum rk_target_rule rule, size_t n, int8_t *out)             \
+#define NARROW(name, lanes, narrow, whole, finite, ignored)                                                  \
+    static void narrow_##name(const char *from, enum rk_target_rule rule, size_t n, int8_t *out)             \
     {                                                                                                        \
         if (rule == RK_TARGET_BINARY)                                                                        \
             NARROW_LOOP(lanes, narrow, x == 1, ignored)                                                      \
@@ -62,119 +74,122 @@ typedef int8_t narrow_words __attribute__((vector_size(WORDS)));
         else                                                                                                 \
             NARROW_LOOP(lanes, narrow, (x > 0) & (finite), ignored)                                          \
     }
-NARROW(i8, int8_t, i8_lanes, narrow_bytes, -1, -1, x == -1)
-NARROW(u8, uint8_t, u8_lanes, narrow_bytes, -1, -1, x != x)
-NARROW(i32, int32_t, i32_lanes, narrow_words, -1, -1, x == -1)
+NARROW(i8, i8_lanes, narrow_bytes, -1, -1, x == -1)
+NARROW(u8, u8_lanes, narrow_bytes, -1, -1, x != x)
+NARROW(i32, i32_lanes, narrow_words, -1, -1, x == -1)
 /* Adding 2^23 to a number from 1 to 31 leaves no room for a fraction. */
-NARROW(f32, float, f32_lanes, narrow_words, (x + 0x1p23f) - 0x1p23f == x, x <= FLT_MAX, x == -1)
-
-union target_block {
-    int8_t i8[BLOCK];
-    uint8_t u8[BLOCK];
-    int32_t i32[BLOCK];
-    float f32[BLOCK];
-};
+NARROW(f32, f32_lanes, narrow_words, (x + 0x1p23f) - 0x1p23f == x, x <= FLT_MAX, x == -1)
 
 /* What does not fit 32 bits goes to their ends, where it means the same. */
-static void saturate(const char *at, size_t n, int32_t *out)
+static void saturate(const char *at, size_t n, char *out)
 {
     for (size_t i = 0; i < n; i++) {
         int64_t x;
         memcpy(&x, at + i * sizeof x, sizeof x);
-        out[i] = x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+        const int32_t narrow = x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+        memcpy(out + i * sizeof narrow, &narrow, sizeof narrow);
     }
 }
 
-static void widen(const char *at, enum rk_dtype dtype, size_t n, float *out)
+static void widen(const char *at, enum rk_dtype dtype, size_t n, char *out)
 {
     for (size_t i = 0; i < n; i++) {
         uint16_t half;
         memcpy(&half, at + i * sizeof half, sizeof half);
-        out[i] = dtype == RK_FP16 ? rk_float_of_fp16(half) : rk_float_of_bf16(half);
+        const float wide = dtype == RK_FP16 ? rk_float_of_fp16(half) : rk_float_of_bf16(half);
+        memcpy(out + i * sizeof wide, &wide, sizeof wide);
     }
 }
 
-/* Up to BLOCK elements; zeros behind them make the last vector whole. */
-static void narrow_block(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
+/* Elements of 1 or 4 bytes, a multiple of BYTES of them. */
+static void narrow_lanes(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
 {
-    union target_block block;
-    const size_t bytes = (n + BYTES - 1) / BYTES * BYTES, size = rk_dtype_size(dtype);
-    if (n < BLOCK)
-        memset(&block, 0, bytes * (size == 1 ? 1 : sizeof(int32_t)));
-    if (dtype == RK_INT64)
-        saturate(at, n, block.i32);
-    else if (dtype == RK_FP16 || dtype == RK_BF16)
-        widen(at, dtype, n, block.f32);
-    else
-        memcpy(&block, at, n * size);
     switch (dtype) {
     case RK_INT8:
-        narrow_i8(block.i8, rule, bytes, out);
+        narrow_i8(at, rule, n, out);
         break;
     case RK_INT32:
     case RK_INT64:
-        narrow_i32(block.i32, rule, bytes, out);
+        narrow_i32(at, rule, n, out);
         break;
     case RK_FP32:
     case RK_FP16:
     case RK_BF16:
-        narrow_f32(block.f32, rule, bytes, out);
+        narrow_f32(at, rule, n, out);
         break;
     default:
-        narrow_u8(block.u8, dtype == RK_BOOL ? RK_TARGET_BINARY : rule, bytes, out);
+        narrow_u8(at, dtype == RK_BOOL ? RK_TARGET_BINARY : rule, n, out);
         break;
     }
+}
+
+/* Up to BLOCK elements by way of memory, where they get the size and number that vectors need. */
+static void narrow_block(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
+{
+    char block[BLOCK * sizeof(int32_t)] = {0};
+    if (dtype == RK_INT64)
+        saturate(at, n, block);
+    else if (dtype == RK_FP16 || dtype == RK_BF16)
+        widen(at, dtype, n, block);
+    else
+        memcpy(block, at, n * rk_dtype_size(dtype));
+    narrow_lanes(block, dtype, rule, (n + BYTES - 1) / BYTES * BYTES, out);
 }
 
 void rk_targets_narrow(const void *targets, enum rk_dtype dtype, enum rk_target_rule rule, size_t n,
                        int8_t *out)
 {
     const char *at = targets;
-    const size_t size = rk_dtype_size(dtype);
-    int8_t last[BLOCK];
-    for (; n >= BLOCK; n -= BLOCK, at += BLOCK * size, out += BLOCK)
-        narrow_block(at, dtype, rule, BLOCK, out);
-    narrow_block(at, dtype, rule, n, last);
-    memcpy(out, last, n);
-}
-
-/* Element i as a number, exact but for INT64 beyond 2^53. */
-static double value_at(const void *targets, enum rk_dtype dtype, size_t i)
-{
-    const char *at = (const char *)targets + i * rk_dtype_size(dtype);
-    union {
-        int8_t i8;
-        uint8_t u8;
-        int32_t i32;
-        int64_t i64;
-        uint16_t half;
-        float f32;
-    } x;
-    memcpy(&x, at, rk_dtype_size(dtype));
-    switch (dtype) {
-    case RK_INT8:
-        return x.i8;
-    case RK_INT32:
-        return x.i32;
-    case RK_INT64:
-        return (double)x.i64;
-    case RK_FP32:
-        return (double)x.f32;
-    case RK_FP16:
-        return (double)rk_float_of_fp16(x.half);
-    case RK_BF16:
-        return (double)rk_float_of_bf16(x.half);
-    default:
-        return x.u8;
+    const size_t size = rk_dtype_size(dtype),
+                 whole = size == 1 || size == sizeof(int32_t) ? n - n % BYTES : 0;
+    int8_t narrow[BLOCK];
+    narrow_lanes(at, dtype, rule, whole, out);
+    for (size_t i = whole, here; i < n; i += here) {
+        here = n - i < BLOCK ? n - i : BLOCK;
+        narrow_block(at + i * size, dtype, rule, here, narrow);
+        memcpy(out + i, narrow, here);
     }
 }
 
-static void value_text(const void *targets, enum rk_dtype dtype, size_t i, char value[RK_NUMBER_TEXT])
+/* At `at`, of any alignment. */
+#define READ(type, x)                                                                                        \
+    type x;                                                                                                  \
+    memcpy(&(x), at, sizeof(x))
+
+/* An element as a number, exact but for INT64 beyond 2^53. */
+static double value_at(const void *at, enum rk_dtype dtype)
 {
-    const double x = value_at(targets, dtype, i);
+    READ(uint8_t, byte);
+    switch (dtype) {
+    case RK_INT8:
+        return (int8_t)byte;
+    case RK_INT32: {
+        READ(int32_t, whole);
+        return whole;
+    }
+    case RK_INT64: {
+        READ(int64_t, whole);
+        return (double)whole;
+    }
+    case RK_FP32: {
+        READ(float, real);
+        return (double)real;
+    }
+    case RK_FP16:
+    case RK_BF16: {
+        READ(uint16_t, half);
+        return (double)(dtype == RK_FP16 ? rk_float_of_fp16(half) : rk_float_of_bf16(half));
+    }
+    default:
+        return byte;
+    }
+}
+
+static void value_text(const void *at, enum rk_dtype dtype, char value[RK_NUMBER_TEXT])
+{
+    const double x = value_at(at, dtype);
     if (dtype == RK_INT64) { /* every digit */
-        int64_t whole;
-        memcpy(&whole, (const char *)targets + i * sizeof whole, sizeof whole);
+        READ(int64_t, whole);
         (void)snprintf(value, RK_NUMBER_TEXT, "%" PRId64, whole);
     } else if (dtype == RK_FP32 || dtype == RK_FP16 || dtype == RK_BF16) {
         rk_float_text((float)x, value);
@@ -194,7 +209,7 @@ bool rk_targets_first_bad(const void *targets, enum rk_dtype dtype, enum rk_targ
         if (!bad)
             continue;
         *at = from + (size_t)(bad - narrow);
-        value_text(targets, dtype, *at, value);
+        value_text((const char *)targets + *at * rk_dtype_size(dtype), dtype, value);
         return true;
     }
     return false;
@@ -202,8 +217,11 @@ bool rk_targets_first_bad(const void *targets, enum rk_dtype dtype, enum rk_targ
 
 double rk_grade_at(const struct rk_grades *grades, enum rk_target_rule rule, size_t i)
 {
-    const double grade =
-        grades->first ? value_at((const char *)grades->first + i * grades->stride, grades->dtype, 0) : 1.0;
-    const bool whole = rule != RK_TARGET_GRADE || (grade <= RK_GRADE_MAX && grade == floor(grade));
-    return grade > 0 && isfinite(grade) && whole ? grade : 1.0;
+    if (!grades->first)
+        return 1.0;
+    const double grade = value_at((const char *)grades->first + i * grades->stride, grades->dtype),
+                 most = rule == RK_TARGET_GRADE ? RK_GRADE_MAX : DBL_MAX;
+    if (!(grade > 0 && grade <= most))
+        return 1.0;
+    return rule != RK_TARGET_GRADE || grade == (double)(int)grade ? grade : 1.0;
 }

@@ -27,6 +27,11 @@ enum rk_target_rule rk_target_rule_of(const struct rk_request *request);
 /* "1 (relevant), 0 (irrelevant) or -1 (ignored)": the end of a sentence about a target of that type. */
 const char *rk_target_may_be(enum rk_target_rule rule, enum rk_dtype dtype);
 
+/* Whether targets of that type are read where they lie, as bytes whose sign says what an item is: above 0
+ * relevant, 0, -1. And the greatest of them. */
+bool rk_targets_are_bytes(enum rk_dtype dtype, enum rk_target_rule rule);
+int8_t rk_targets_most(enum rk_dtype dtype, enum rk_target_rule rule);
+
 /* Elements 0..n-1 of a buffer at any alignment as 1 (relevant, whatever the grade), 0, -1, or RK_TARGET_BAD.
  */
 void rk_targets_narrow(const void *targets, enum rk_dtype dtype, enum rk_target_rule rule, size_t n,

@@ -7,7 +7,7 @@
 #include "request/bank_view.h"
 #include "retrieval/retrieval.h"
 
-/* The largest dimension: a BLAS counts in int, and nobody trains with more. */
+/* The largest dimension: the BLAS of a device counts in int, and nobody trains with more. */
 #define DIM_MAX ((size_t)1 << 20)
 
 static bool sent(const struct rk_request *request, enum rk_input input)

@@ -185,10 +185,7 @@ enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_requ
 /* The newest of a run's own items with that key: the chunk may hold newer ones, and older ones. */
 static uint32_t newest(const struct rk_row_block *run, const struct rk_labels *index, int64_t key)
 {
-    uint32_t at = rk_labels_last(index, key);
-    while (at != RK_POSITION_END && at >= run->first + run->items)
-        at = rk_labels_before(index, at);
-    return at;
+    return rk_labels_within(index, key, run->first, run->first + run->items);
 }
 
 static bool within(const struct rk_row_block *run, uint32_t at)

@@ -35,8 +35,8 @@ struct rk_items {
     int64_t *labels;          /* [batch + refs]; NULL where there is a relevance */
     int64_t *ids;             /* [batch + refs]; NULL: neither has ids */
     const int64_t *query_ids; /* [batch]; NULL: no query has one */
-    int8_t *relevance; /* [batch, total]: 1, 0, or -1 for what a query ignores; NULL: labels say it */
-    struct rk_grades grades; /* of the relevance, row after row; none where relevance is binary */
+    int8_t *relevance;        /* [batch, total]: 1, 0, or -1 for what a query ignores; NULL: labels say it */
+    struct rk_grades grades;  /* of the relevance, row after row; none where relevance is binary */
 };
 
 /* Items of the axis that belong to the request: positions below it are not the bank's. */

@@ -117,7 +117,9 @@ static void collect(struct rk_retrieval *run, const struct lists *lists, size_t 
             continue;
         to->loss = from->loss;
         to->done = true;
-        run->stalled += run->gradient && from->stalled;
+        to->stalled = run->gradient && from->stalled;
+        run->stalled += to->stalled;
+        run->jumped += run->gradient ? from->jumped : 0;
         run->on_device++;
     }
 }

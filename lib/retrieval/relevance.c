@@ -35,7 +35,8 @@ static enum rankd_status read_row(const struct rk_tensor *in, enum rk_target_rul
 {
     const size_t total = items->total;
     int8_t *row = items->relevance + q * total;
-    rk_targets_narrow((const char *)in->data + q * total * rk_dtype_size(in->dtype), in->dtype, rule, total, row);
+    rk_targets_narrow((const char *)in->data + q * total * rk_dtype_size(in->dtype), in->dtype, rule, total,
+                      row);
     if (items->in_batch > 0)
         row[q] = -1;
     for (size_t i = 0; i < total; i++) {

@@ -9,6 +9,7 @@
 #include "request/list_weight.h"
 #include "request/out.h"
 #include "retrieval/check.h"
+#include "retrieval/drift.h"
 #include "retrieval/gradient.h"
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
@@ -34,6 +35,7 @@ static size_t weigh(struct rk_retrieval *run, struct rk_list_weights *weights)
     }
     for (size_t q = 0; q < run->items.n_queries; q++)
         run->query[q].w = rk_list_weights_of(weights, q, run->query[q].match_counts.relevant);
+    run->relevant = weights->relevant;
     return weights->valid;
 }
 
@@ -63,6 +65,8 @@ static void fill_info(const struct rk_retrieval *run, const struct rk_request *r
     info->lists_skipped = run->items.n_queries - valid;
     info->lists_stalled = run->stalled;
     info->has_gradient = run->gradient;
+    if (run->gradient)
+        rk_info_jumped(info, run->jumped, (double)run->relevant);
     info->on_device = run->on_device > 0;
     rk_info_bank(info, request->bank_snapshot);
 }
@@ -105,7 +109,7 @@ static void write_outputs(const struct rk_retrieval *run, const struct rk_reques
         *(float *)reply->out[RK_OUT_LOSS].data = (float)reply->info.loss;
     float *list_loss = reply->out[RK_OUT_LIST_LOSS].data;
     for (size_t q = 0; asks(request, RK_OUT_LIST_LOSS) && q < n_queries; q++)
-        list_loss[q] = (float)run->query[q].loss;
+        list_loss[q] = rk_list_loss_shown(&run->box, run->query[q].loss, run->query[q].stalled);
     if (asks(request, RK_OUT_GRADIENT))
         reply->info.gradient_nonzero = write_gradient(run, RK_OUT_GRADIENT, 0, n_queries, normalize, reply);
     if (asks(request, RK_OUT_REF_GRADIENT))
@@ -137,6 +141,7 @@ static enum rankd_status compute(struct rk_retrieval *run, const struct rk_reque
     if (prepare_outputs(run, request, reply, err) != RANKD_OK || rk_exec_measures(run->exec))
         return err->status;
     fill_info(run, request, valid, &reply->info);
+    rk_drift_measure(request, &run->items, &reply->info);
     write_outputs(run, request, normalize, reply);
     return RANKD_OK;
 }
@@ -158,7 +163,6 @@ enum rankd_status rk_retrieval_run(const struct rk_exec *exec, const struct rk_r
         .check_nan = !normalize,
         .gradient = request->outputs & (RK_OUT_BIT(RK_OUT_GRADIENT) | RK_OUT_BIT(RK_OUT_REF_GRADIENT)),
     };
-    rk_product_begin();
     size_t mark = rk_scratch_mark(exec->scratch);
     enum rankd_status status = rk_items_read(exec, request, normalize, &run.items, err);
     if (status == RANKD_OK)

@@ -2,7 +2,7 @@
 /* The embeddings route: a batch of embeddings and labels, each item in its turn a query that ranks all
  * others, those of the batch, the references and the memory, by inner product.
  *
- * The lists never stand in memory: similarities come in tiles from a BLAS, are counted against the relevant
+ * The lists never stand in memory: similarities come in tiles, are counted against the relevant
  * items' and forgotten (retrieval_stream.h). */
 #ifndef RK_RETRIEVAL_H
 #define RK_RETRIEVAL_H

@@ -12,7 +12,8 @@ struct rk_query {
     struct rk_match_counts match_counts;
     double w;    /* weight of the list in the loss */
     double loss; /* of the list, before w */
-    bool done;   /* its loss and gradient are there */
+    bool stalled;
+    bool done; /* its loss and gradient are there */
 };
 
 struct rk_retrieval {
@@ -23,11 +24,12 @@ struct rk_retrieval {
     struct rk_query *query;               /* [batch] */
     uint32_t most_relevant, most_ignored; /* of any query */
     bool gradient;
-    bool check_nan;   /* similarities may be NaN: embeddings are not normalized */
-    double *sum;      /* [batch + refs, dim]: the gradient; NULL unless `gradient` */
-    size_t stalled;   /* lists */
-    uint64_t jumped;  /* pairs: rk_list_out.jumped, over lists */
-    size_t on_device; /* lists that the device computed */
+    bool check_nan;    /* similarities may be NaN: embeddings are not normalized */
+    double *sum;       /* [batch + refs, dim]: the gradient; NULL unless `gradient` */
+    size_t stalled;    /* lists */
+    uint64_t relevant; /* ΣP */
+    uint64_t jumped;   /* pairs: rk_list_out.jumped, over lists */
+    size_t on_device;  /* lists that the device computed */
 };
 
 /* Both compute the lists of queries that are not done: fill their losses, `sum` and `stalled`. RANKD_OK;

@@ -28,9 +28,6 @@ struct similarity_rows {
 static size_t block_rows(size_t n_queries, size_t total)
 {
     size_t rows = RK_ROWS_BYTES / sizeof(float) / total;
-    if (rows > RK_BATCH_TILE)
-        rows = rows / RK_BATCH_TILE *
-               RK_BATCH_TILE; /* no tile of the batch is computed for a part of its rows */
     rows = rows ? rows : 1;
     return rows < n_queries ? rows : n_queries;
 }
@@ -76,11 +73,12 @@ static struct rk_list list_of(const struct similarity_rows *rows, size_t q, cons
     for (size_t i = 0; i <= splits; i++) {
         uint32_t end = i < splits ? rows->ignored[i] : total;
         if (end > from)
-            segment[list.segments++] = (struct rk_list_segment){.scores = row + from,
-                                                                .targets = rows->targets + from,
-                                                                .items = end - from,
-                                                                .dtype = RK_FP32,
-                                                                .grades = grades_from(&rows->run->items, q, from)};
+            segment[list.segments++] =
+                (struct rk_list_segment){.scores = row + from,
+                                         .targets = rows->targets + from,
+                                         .items = end - from,
+                                         .dtype = RK_FP32,
+                                         .grades = grades_from(&rows->run->items, q, from)};
         from = end + 1;
     }
     list.items = list.differentiable = splits ? list.n : total;
@@ -134,6 +132,7 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
         return status;
     query->loss = out.loss;
     if (run->gradient) {
+        query->stalled = out.stalled;
         run->stalled += out.stalled;
         run->jumped += out.jumped;
         place(rows, query->match_counts, out.deltas);

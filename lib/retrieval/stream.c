@@ -22,7 +22,7 @@
 enum {
     BLOCK = 256, /* queries of a block at most: the product is fastest with many */
     SAMPLE = 64, /* one tile in 64 is looked at first */
-    GROUP = 12,  /* queries whose relevant items are brought together: the step of the BLAS's kernels */
+    GROUP = 12,  /* queries whose relevant items are brought together: the step of the widest kernels */
     MOST_RELEVANT = 16384 /* a list with more is computed from its row */
 };
 #define STORE_BYTES ((size_t)24 << 20) /* kept items */
@@ -210,7 +210,7 @@ static void product_of_positions(struct list_stream *s, size_t first, size_t end
     for (size_t l = first; l < end; l++)
         memcpy(queries + (l - first) * items->dim, items->rows + s->list[l].q * items->dim,
                items->dim * sizeof *queries);
-    rk_product(end - first, n, items->dim, queries, rows, s->similarity, RK_ITEM_TILE);
+    rk_product(end - first, n, items->dim, queries, rows, s->similarity, RK_ITEM_TILE, s->work);
     for (size_t l = first; l < end; l++) {
         struct rk_stream_list *list = &s->list[l];
         uint32_t *at = &next[l - first];
@@ -360,6 +360,7 @@ static enum rankd_status stream_lists(struct list_stream *s, size_t first, size_
         rk_stream_list_finish(run, s->tile, &s->list[l], &s->list_work, &stalled);
         if (s->list[l].failed || !run->gradient)
             continue;
+        run->query[s->list[l].q].stalled = stalled;
         run->stalled += stalled;
         run->jumped += s->list[l].jumped;
         add_gradient(s, &s->list[l]);

@@ -90,7 +90,7 @@ bool rk_lists_scores_in_place(const struct rk_lists *lists)
 
 static bool targets_in_place(const struct rk_lists *lists)
 {
-    return !lists->by_column && lists->rule == RK_TARGET_BINARY && rk_dtype_size(lists->target_dtype) == 1;
+    return !lists->by_column && rk_targets_are_bytes(lists->target_dtype, lists->rule);
 }
 
 size_t rk_lists_copied(const struct rk_lists *lists, size_t first, size_t count)
@@ -142,7 +142,7 @@ static void load_target_columns(const struct rk_lists *lists, size_t first, size
     size_t size = rk_dtype_size(lists->target_dtype), pitch = lists->lists * size;
     const char *from = (const char *)lists->targets + first * size;
     int8_t block[ROWS][TILE];
-    if (size == 1 && lists->rule == RK_TARGET_BINARY) {
+    if (rk_targets_are_bytes(lists->target_dtype, lists->rule)) {
         rk_transpose(from, pitch, lists->items, count, 1, to, lists->items);
         return;
     }

@@ -33,8 +33,9 @@ static bool count_some(const struct rk_lists *lists, const struct rk_kernels *ke
 {
     const size_t size = rk_dtype_size(lists->target_dtype);
     const char *at = (const char *)lists->targets + (rk_lists_start(lists, list) + from) * size;
-    if (size == 1 && lists->rule == RK_TARGET_BINARY) {
-        struct rk_scan scan = kernels->scan(at, to - from, lists->target_dtype == RK_INT8);
+    if (rk_targets_are_bytes(lists->target_dtype, lists->rule)) {
+        struct rk_scan scan = kernels->scan(at, to - from, rk_targets_most(lists->target_dtype, lists->rule),
+                                            lists->target_dtype == RK_INT8);
         add(count, to - from, scan);
         return !scan.bad;
     }
@@ -42,7 +43,7 @@ static bool count_some(const struct rk_lists *lists, const struct rk_kernels *ke
     for (size_t left = to - from, here; left > 0; left -= here, at += here * size) {
         here = left < BLOCK ? left : BLOCK;
         rk_targets_narrow(at, lists->target_dtype, lists->rule, here, block);
-        struct rk_scan scan = kernels->scan(block, here, true);
+        struct rk_scan scan = kernels->scan(block, here, 1, true);
         add(count, here, scan);
         if (scan.bad)
             return false;

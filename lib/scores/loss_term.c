@@ -105,6 +105,7 @@ static void note(struct rk_loss_term_total *total, double w, const struct rk_lis
         return;
     total->stalled += out->stalled;
     total->nonzero += out->nonzero;
+    total->jumped += out->jumped;
     double scale = w / out->divisor;
     rk_sum_add(&total->dropped, scale * (double)out->abs_bank);
     rk_sum_add(&total->moved, scale * ((double)out->abs_bank + (double)out->abs_differentiable));
@@ -150,7 +151,7 @@ static enum rankd_status run_list(struct run *run, struct list_group *group, str
     if (status != RANKD_OK)
         return status;
     if (job->list_loss && !run->term->flat)
-        job->list_loss[number] = (float)out.loss;
+        job->list_loss[number] = rk_list_loss_shown(&job->box, out.loss, out.stalled);
     if (out.gradient && dense && rk_gradient_value(w, out.divisor, 1) == 0)
         out.nonzero = count_nonzero(dense, list->differentiable);
     note(&group->total, w, &out);
@@ -277,6 +278,7 @@ static enum rankd_status collect(const struct run *run, struct rk_loss_term_tota
         rk_sum_add(&total->moved, rk_sum_value(&group->total.moved));
         total->stalled += group->total.stalled;
         total->nonzero += group->total.nonzero;
+        total->jumped += group->total.jumped;
     }
     return RANKD_OK;
 }

@@ -33,6 +33,7 @@ struct rk_loss_term_total {
     struct rk_sum loss;
     struct rk_sum dropped, moved; /* |gradient| of memory's items, of all */
     size_t stalled, nonzero;
+    uint64_t jumped; /* pairs: rk_list_out.jumped */
 };
 
 /* The state that the terms of a request have in common. */

@@ -32,7 +32,7 @@ static void count_memory(const struct scores *s, struct rk_list_count *count)
         const struct rk_bank_scores_chunk *chunk = &memory->chunk[c];
         for (size_t l = 0; l < memory->lists; l++) {
             struct rk_scan scan =
-                s->exec->kernels->scan(chunk->targets + l * chunk->stride, chunk->items, true);
+                s->exec->kernels->scan(chunk->targets + l * chunk->stride, chunk->items, 1, true);
             count[l].n += (uint32_t)(chunk->items - scan.ignored);
             count[l].p += (uint32_t)scan.relevant;
         }
@@ -141,6 +141,8 @@ static void fill_info(const struct scores *s, struct rk_info *info)
     info->has_gradient = s->job.gradient;
     info->lists_stalled = s->total.stalled;
     info->gradient_nonzero = s->total.nonzero + s->flat_total.nonzero;
+    if (info->has_gradient)
+        rk_info_jumped(info, s->total.jumped, (double)s->lists.weights.relevant);
     rk_info_bank(info, memory);
     if (!memory)
         return;

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import rankd
-from rankd.torch.gradient import PrecomputedLoss
+import rankd.torch
 from kit.daemon import daemon
 from kit.report import curves, insert, markdown
 from kit.runs import Result, Run, Table, Trained
@@ -43,15 +43,10 @@ TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for na
 TEST = Table("test", {_NAMES.get(name, name): settings for name, settings in CHOSEN.items()}, {"split": "test", "steps": 300}, seeds=5)
 
 
-def ranking(client: rankd.Client, name: str, arguments: Mapping[str, Any]) -> Loss:
-    """rankd's loss `name`."""
-
-    def loss(scores: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:
-        answer = client.loss(name, scores.detach().numpy(), grades.to(torch.int8).numpy(), **arguments)
-        value: torch.Tensor = PrecomputedLoss.apply(torch.tensor(answer.loss), (torch.from_numpy(answer.gradient),), scores)
-        return value
-
-    return loss
+def ranking(client: rankd.Client, arguments: Mapping[str, Any]) -> Loss:
+    """rankd's loss."""
+    loss = rankd.torch.NDCGLoss(client=client, **arguments)
+    return lambda scores, grades: loss(scores, grades)
 
 
 class _Recipe:
@@ -73,7 +68,7 @@ class _Recipe:
                     return trees(data, held_out, arguments, run.seed), None
                 if name in PEERS:
                     return train(lambda s, g: PEERS[name](s, g, **arguments), data, held_out, steps=run.settings["steps"], seed=run.seed)
-                return train(ranking(client, name, arguments), data, held_out, steps=run.settings["steps"], seed=run.seed)
+                return train(ranking(client, arguments), data, held_out, steps=run.settings["steps"], seed=run.seed)
 
             yield one
 

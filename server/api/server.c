@@ -35,9 +35,9 @@ enum rankd_status rk_api_ready(const struct rk_api_env *env, const struct rk_cal
                                const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 {
     (void)call;
-    const char *why = rk_lifecycle_unready(env->lifecycle);
+    const char *why = rk_lifecycle_unavailable(env->lifecycle);
     if (why)
-        return rk_fail(err, RANKD_INVALID, "rankd is %s; it takes no requests now", why);
+        return rk_fail(err, RANKD_INVALID, "rankd is %s; send no new requests to it", why);
     /* A model's readiness is the server's, under the model's name. */
     return answer_true(answer, match->names[0][0] ? match->names[0] : NULL, "ready", err);
 }

@@ -7,6 +7,8 @@
 #include <time.h>
 
 #include "bank/disk.h"
+#include "bank/replica.h"
+#include "bank/retries.h"
 #include "bank/writer_lock.h"
 #include "base/clock.h"
 
@@ -82,6 +84,7 @@ static void publish(struct rk_durable_bank *bank, struct rk_append *append)
     atomic_fetch_add(&bank->appended_batches, 1);
     atomic_fetch_add(&bank->appended_items, append->batch.items);
     atomic_store(&bank->last_append_s, (uint64_t)time(NULL));
+    rk_retries_wake_versions(bank);
 }
 
 /* --- at once --- */
@@ -90,7 +93,7 @@ static bool waits_for_disk(const struct rk_durable_bank *bank)
 {
     if (bank->refused[0])
         return false;
-    if (bank->writer_locked || bank->first)
+    if (bank->writer_locked || bank->first || bank->replica)
         return true;
     if (bank->journal)
         return bank->config.durability == RK_DURABILITY_ALWAYS || rk_journal_is_long(bank->journal);
@@ -238,7 +241,10 @@ void rk_durable_bank_commit(struct rk_durable_bank *bank)
         pthread_mutex_unlock(&bank->lock);
         try_disk_again(bank);
         rotate_if_long(bank);
-        write_group(bank, group);
+        if (bank->replica)
+            rk_replica_commit(bank, group);
+        else
+            write_group(bank, group);
         pthread_mutex_lock(&bank->lock);
         rk_durable_bank_writer_release(bank);
     }

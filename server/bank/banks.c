@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #include "bank/registry_internal.h"
+#include "bank/replica.h"
+#include "bank_store/redis.h"
 
 static void free_banks(struct rk_banks *banks)
 {
+    rk_replicas_stop(banks->replicas);
     if (banks->committing)
         rk_threads_stop(&banks->commit);
     for (size_t i = 0; i < banks->count; i++)
@@ -32,15 +35,47 @@ enum { COMMIT_THREADS = 4 };
 
 static const struct rk_threads_work committing = {.name = "bank-commit"};
 
+static enum rankd_status start_commit(struct rk_banks *banks, struct rk_err *err)
+{
+    if (rk_threads_start(&banks->commit, COMMIT_THREADS, &committing, banks, "bank thread", err) != RANKD_OK)
+        return err->status;
+    banks->committing = true;
+    return RANKD_OK;
+}
+
+/* With a store: finds what is there. */
+static enum rankd_status open_store(struct rk_banks *banks, struct rk_err *err)
+{
+    const struct rk_config *config = banks->config;
+    if (!config->bank_store[0])
+        return RANKD_OK;
+    if (banks->data[0])
+        return rk_fail(
+            err, RANKD_INVALID,
+            "data is \"%.200s\" and bank-store is \"%.200s\"; banks lie in one of both: leave one out",
+            config->data, config->bank_store);
+    const struct rk_redis_options options = {.url = config->bank_store,
+                                             .password_file = config->bank_store_password_file,
+                                             .tail = config->bank_store_tail,
+                                             .timeout_ns = config->bank_store_timeout * 1000000,
+                                             .keep = rk_stored_keep_default()};
+    struct rk_bank_store *store = rk_redis_store_open(&options, err);
+    if (!store)
+        return err->status;
+    if (start_commit(banks, err) == RANKD_OK)
+        (void)!rk_replicas_start(banks, store, err);
+    else
+        store->ops->close(store);
+    return err->status;
+}
+
 /* With a data folder: locks it, and reads back. */
 static enum rankd_status open_data(struct rk_banks *banks, struct rk_err *err)
 {
     if (!banks->data[0])
         return RANKD_OK;
-    if (rk_data_lock(banks, err) != RANKD_OK ||
-        rk_threads_start(&banks->commit, COMMIT_THREADS, &committing, banks, "bank thread", err) != RANKD_OK)
+    if (rk_data_lock(banks, err) != RANKD_OK || start_commit(banks, err) != RANKD_OK)
         return err->status;
-    banks->committing = true;
     return rk_data_load(banks, err);
 }
 
@@ -60,13 +95,26 @@ struct rk_banks *rk_banks_start(const struct rk_config *config, struct rk_log *l
     pthread_mutex_init(&banks->admin, NULL);
     pthread_mutex_init(&banks->flush_lock, NULL);
     pthread_cond_init(&banks->flush_stop, NULL);
-    if (open_data(banks, err) == RANKD_OK) {
+    if (open_data(banks, err) == RANKD_OK && open_store(banks, err) == RANKD_OK) {
         if (rk_flush_start(banks))
             return banks;
         (void)rk_fail(err, RANKD_INTERNAL, "cannot start the thread that syncs banks");
     }
     free_banks(banks);
     return NULL;
+}
+
+void rk_banks_refuse(struct rk_banks *banks)
+{
+    size_t count;
+    atomic_store(&banks->refusing, true);
+    struct rk_durable_bank **all = rk_banks_hold_all(banks, &count);
+    for (size_t i = 0; i < count; i++) {
+        pthread_mutex_lock(&all[i]->lock);
+        rk_retries_wake_versions(all[i]);
+        pthread_mutex_unlock(&all[i]->lock);
+    }
+    rk_banks_release_all(all, count);
 }
 
 void rk_banks_stop(struct rk_banks *banks)

@@ -74,6 +74,14 @@ struct rk_bank_waiter {
 /* A batch on its way into a bank. */
 struct rk_append {
     struct rk_batch batch;
+    uint64_t deadline_ns; /* of the request; 0: none */
+    bool named;           /* the id is the sender's; in a store, every batch has one */
+    bool again;           /* in a store: the batch is there already, and the request is computed anew */
+    struct rk_append_stored {
+        uint64_t version, generation; /* what it became there */
+        unsigned char chain[16];
+        uint64_t give_up_ns;
+    } stored;
     struct rk_bank_position read; /* what it was computed against */
     struct rk_batch_id id;        /* name zero: none */
     bool empty;                   /* there was no batch: the id alone is remembered, and the version stays */
@@ -89,15 +97,18 @@ struct rk_bank_transaction {
     struct rk_bank_waiter waiter; /* set by the caller before begin */
     struct rk_durable_bank *bank;
     const struct rk_bank_snapshot *view;
-    struct rk_append append; /* its id is that of this request's batch */
+    const struct rk_bank_snapshot *part; /* what is ranked of it; NULL: all */
+    struct rk_append append;             /* its id is that of this request's batch */
     uint64_t deadline_ns;
-    size_t copied; /* bytes of the request's tensors, as sent, that were copied for the append */
-    bool running;  /* the id is entered as running */
-    bool retry;    /* the batch was appended before: the id is the original's */
+    size_t copied;         /* bytes of the request's tensors, as sent, that were copied for the append */
+    bool running;          /* the id is entered as running */
+    bool retry;            /* the batch was appended before: the id is the original's */
+    uint64_t wait_version; /* the request waits for that version; 0: for none */
     struct rk_bank_transaction *next; /* the bank's, while it waits for the original */
 };
 
-/* If the request names a bank: finds it, holds the version to read and sets request->bank_snapshot. Otherwise
+/* If the request names a bank: finds it, holds the version to read and sets request->bank_snapshot and
+ * bank_whole. Otherwise
  * *use stays empty. *later: an original of the same batch_id still runs; the request waits, nothing of it may
  * be touched any more, and when it is woken (at the latest about a second behind deadline_ns) begin is called
  * again. RANKD_NOT_FOUND, RANKD_CONFLICT, RANKD_DEADLINE, RANKD_INTERNAL (the bank could not be read back).
@@ -118,6 +129,19 @@ enum rankd_status rk_bank_transaction_append(struct rk_bank_transaction *transac
     __attribute__((warn_unused_result));
 enum rankd_status rk_bank_transaction_appended(struct rk_bank_transaction *transaction, struct rk_info *info,
                                                struct rk_err *err) __attribute__((warn_unused_result));
+
+/* After an append that ended with RANKD_OK: the batch was in the bank's store before, appended through
+ * another daemon. What was computed is void: the transaction is ended, and the request begun again finds the
+ * original.
+ */
+bool rk_bank_transaction_begin_again(struct rk_bank_transaction *transaction)
+    __attribute__((warn_unused_result));
+
+/* What the reply says of a bank in a store, as of the version that was read. */
+void rk_bank_transaction_describe(struct rk_bank_transaction *transaction, struct rk_info *info);
+
+/* From here on nobody waits for a version that may never come. */
+void rk_banks_refuse(struct rk_banks *banks);
 
 /* Once for a request that got its result, before the end: counts for operators. */
 void rk_bank_transaction_count(struct rk_bank_transaction *transaction, const struct rk_info *info);

@@ -55,14 +55,17 @@ struct rk_running {
     struct rk_running *next;
 };
 
+struct rk_replica;
+
 struct rk_durable_bank {
     char name[RK_BANK_NAME_BYTES];
     struct rk_bank_config config;
     atomic_size_t refs;
 
-    struct rk_bank *memory;  /* exchanged by a restore, under the lock */
-    char path[PATH_MAX / 2]; /* its folder; "" = no disk */
-    struct rk_io *io;        /* NULL = no disk */
+    struct rk_bank *memory;     /* exchanged by a restore, under the lock */
+    struct rk_replica *replica; /* replica.h: the bank lies in a store; NULL: it is this daemon's own */
+    char path[PATH_MAX / 2];    /* its folder; "" = no disk */
+    struct rk_io *io;           /* NULL = no disk */
 
     /* Held for moments, and never while the disk is waited for. */
     pthread_mutex_t lock;
@@ -92,8 +95,9 @@ struct rk_durable_bank {
     struct rk_running *running;
     struct rk_bank_transaction *retries; /* that wait for a running id */
 
-    struct rk_threads *commit; /* who writes what waits; NULL where there is no disk */
-    bool queued;               /* for it */
+    const atomic_bool *refusing; /* the registry's: nobody waits for a version any more; NULL: never */
+    struct rk_threads *commit;   /* who writes what waits; NULL where there is no disk */
+    bool queued;                 /* for it */
     /* Calls rk_durable_bank_commit() and releases the bank, which is held while this is queued. */
     struct rk_task commit_task;
 

@@ -5,6 +5,8 @@
 
 #include "bank/kind.h"
 #include "bank/registry.h"
+#include "bank/replica.h"
+#include "base/clock.h"
 #include "base/text.h"
 
 /* The lock, because a restore exchanges the memory. */
@@ -82,6 +84,63 @@ static const struct rk_histogram *syncs_of(struct rk_durable_bank *bank)
     return &bank->syncs;
 }
 
+/* Only banks that lie in a store: NAN for the others. */
+static double of_replica(struct rk_durable_bank *bank, double (*value)(const struct rk_durable_bank *bank))
+{
+    if (!bank->replica)
+        return (double)NAN;
+    pthread_mutex_lock(&bank->lock);
+    const double found = value(bank);
+    pthread_mutex_unlock(&bank->lock);
+    return found;
+}
+static double state_now(const struct rk_durable_bank *bank)
+{
+    return (double)rk_replica_state_of(bank->replica, bank->next.version, rk_now_ns());
+}
+static double behind_now(const struct rk_durable_bank *bank)
+{
+    const uint64_t known = bank->replica->known, version = bank->next.version;
+    return known > version ? (double)(known - version) : 0;
+}
+static double stale_now(const struct rk_durable_bank *bank)
+{
+    const uint64_t now = rk_now_ns(), audited = bank->replica->audited_ns;
+    return now > audited ? (double)(now - audited) / 1e9 : 0;
+}
+static double forks_now(const struct rk_durable_bank *bank)
+{
+    return (double)atomic_load(&bank->replica->forks);
+}
+static double joins_now(const struct rk_durable_bank *bank)
+{
+    return (double)atomic_load(&bank->replica->joins);
+}
+static double store_state_of(struct rk_durable_bank *bank)
+{
+    return of_replica(bank, state_now);
+}
+static double store_behind_of(struct rk_durable_bank *bank)
+{
+    return of_replica(bank, behind_now);
+}
+static double store_stale_of(struct rk_durable_bank *bank)
+{
+    return of_replica(bank, stale_now);
+}
+static double store_forks_of(struct rk_durable_bank *bank)
+{
+    return of_replica(bank, forks_now);
+}
+static double store_joins_of(struct rk_durable_bank *bank)
+{
+    return of_replica(bank, joins_now);
+}
+static const struct rk_histogram *store_appends_of(struct rk_durable_bank *bank)
+{
+    return bank->replica ? &bank->replica->waits : NULL;
+}
+
 struct bank_metric_row {
     const char *name, *help, *type;
     double (*number)(struct rk_durable_bank *);
@@ -101,7 +160,9 @@ static void write_sample(struct rk_text *out, const struct bank_metric_row *row,
     char label[RK_BANK_NAME_BYTES + 8];
     (void)snprintf(label, sizeof label, "bank=\"%s\"", bank->name);
     if (row->histogram) {
-        rk_histogram_write(row->histogram(bank), row->name, label, out);
+        const struct rk_histogram *histogram = row->histogram(bank);
+        if (histogram)
+            rk_histogram_write(histogram, row->name, label, out);
         return;
     }
     const double value = row->number(bank);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bank/registry_internal.h"
+#include "bank/replica_admin.h"
 #include "base/text.h"
 
 /* Room for any answer of an operation that changes something: an error for want of memory must not come after
@@ -16,7 +17,9 @@ static bool reserve_answer(struct rk_text *out, struct rk_err *err)
     return false;
 }
 
-static void write_bank(struct rk_text *out, struct rk_durable_bank *bank)
+/* `daemons_behind`: after an operation on a bank in a store; NULL otherwise. */
+static void write_bank_after(struct rk_text *out, struct rk_durable_bank *bank,
+                             const unsigned *daemons_behind)
 {
     pthread_mutex_lock(&bank->lock);
     struct rk_bank_position now = rk_bank_now(bank->memory);
@@ -28,14 +31,24 @@ static void write_bank(struct rk_text *out, struct rk_durable_bank *bank)
     rk_json_uint(out, "generation", now.generation);
     rk_json_uint(out, "bytes", rk_durable_bank_bytes(bank));
     rk_json_uint(out, "disk_bytes", bank->disk_bytes);
-    rk_json_bool(out, "durable", bank->journal && bank->config.durability != RK_DURABILITY_NONE);
+    rk_json_bool(out, "durable",
+                 (bank->journal || bank->replica) && bank->config.durability != RK_DURABILITY_NONE);
     rk_json_bool(out, "read_only", bank->refused[0] != '\0');
     rk_json_text(out, "reason",
                  bank->refused[0]  ? bank->refused
                  : bank->undurable ? "the disk is full: appends are kept in memory only until there is room"
                                    : "");
+    if (bank->replica)
+        rk_replica_write(out, bank);
+    if (daemons_behind)
+        rk_json_uint(out, "daemons_behind", *daemons_behind);
     rk_json_close(out, '}');
     pthread_mutex_unlock(&bank->lock);
+}
+
+static void write_bank(struct rk_text *out, struct rk_durable_bank *bank)
+{
+    write_bank_after(out, bank, NULL);
 }
 
 /* Of a full bank, with as many batch ids as it has, or may have at any time. */
@@ -47,8 +60,8 @@ static size_t bytes_when_full(struct rk_durable_bank *bank)
     return rk_bank_shape_bytes(&bank->config.shape) + (ids > kept ? ids : kept);
 }
 
-static enum rankd_status check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
-                                     struct rk_err *err)
+enum rankd_status rk_banks_check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
+                                       struct rk_err *err)
 {
     const struct rk_config *limits = banks->config;
     size_t count, want = rk_bank_shape_bytes(&config->shape) + rk_ids_kept_bytes(), used = 0;
@@ -67,17 +80,20 @@ static enum rankd_status check_quota(struct rk_banks *banks, const struct rk_ban
                        "the bank would take up to %zu bytes, and others take %zu; together they may take "
                        "%llu (--bank-bytes)",
                        want, used, (unsigned long long)limits->bank_bytes);
-    if (config->durability == RK_DURABILITY_ALWAYS && !banks->data[0])
-        return rk_fail(err, RANKD_UNSUPPORTED,
-                       "durability \"always\" needs a daemon with a data folder (--data)");
+    if (config->durability == RK_DURABILITY_ALWAYS && !banks->data[0] && !banks->replicas)
+        return rk_fail(
+            err, RANKD_UNSUPPORTED,
+            "durability \"always\" needs a daemon with a data folder (--data) or a store (--bank-store)");
     return RANKD_OK;
 }
 
 static enum rankd_status create(struct rk_banks *banks, const char *name, const struct rk_bank_config *config,
                                 struct rk_err *err)
 {
-    if (check_quota(banks, config, err) != RANKD_OK)
+    if (rk_banks_check_quota(banks, config, err) != RANKD_OK)
         return err->status;
+    if (banks->replicas)
+        return rk_replica_create(banks, name, config, err);
     struct rk_durable_bank *bank = rk_durable_bank_new(name, config);
     if (!bank)
         return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
@@ -113,7 +129,14 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
     pthread_mutex_unlock(&banks->admin);
     if (!bank)
         return err->status;
-    if (!rk_bank_config_same(&config, &bank->config))
+    pthread_mutex_lock(&bank->lock);
+    const bool gone = bank->replica && bank->replica->gone;
+    if (gone)
+        (void)!rk_replica_check(bank, err);
+    pthread_mutex_unlock(&bank->lock);
+    if (gone)
+        ;
+    else if (!rk_bank_config_same(&config, &bank->config))
         (void)rk_fail(err, RANKD_CONFLICT,
                       "bank \"%s\" exists with another configuration; GET /v2/banks/%s shows it", name, name);
     else
@@ -150,6 +173,10 @@ enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, stru
 {
     pthread_mutex_lock(&banks->admin);
     struct rk_durable_bank *bank = rk_banks_find(banks, name, err);
+    if (bank && bank->replica && rk_replica_delete(bank, err) != RANKD_OK) {
+        rk_durable_bank_release(bank);
+        bank = NULL;
+    }
     if (bank) {
         rk_banks_take_out(banks, bank);
         pthread_mutex_lock(&bank->lock);
@@ -161,6 +188,7 @@ enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, stru
         pthread_mutex_lock(&bank->lock);
         if (!still)
             rk_durable_bank_refuse(bank, &(struct rk_err){.text = "it was deleted"});
+        rk_retries_wake_versions(bank);
         rk_durable_bank_writer_release(bank);
         pthread_mutex_unlock(&bank->lock);
         if (!still || !rk_banks_enter(banks, bank)) /* which takes the reference over */
@@ -190,18 +218,22 @@ static enum rankd_status run_clear(struct rk_durable_bank *bank, const char *tag
                                    struct rk_err *err)
 {
     (void)tag;
-    enum rankd_status status = rk_durable_bank_clear(bank, err);
+    unsigned behind = 0;
+    enum rankd_status status =
+        bank->replica ? rk_replica_clear(bank, &behind, err) : rk_durable_bank_clear(bank, err);
     if (status == RANKD_OK)
-        write_bank(out, bank);
+        write_bank_after(out, bank, bank->replica ? &behind : NULL);
     return status;
 }
 
 static enum rankd_status run_restore(struct rk_durable_bank *bank, const char *tag, struct rk_text *out,
                                      struct rk_err *err)
 {
-    enum rankd_status status = rk_durable_bank_restore(bank, tag, err);
+    unsigned behind = 0;
+    enum rankd_status status =
+        bank->replica ? rk_replica_restore(bank, tag, &behind, err) : rk_durable_bank_restore(bank, tag, err);
     if (status == RANKD_OK)
-        write_bank(out, bank);
+        write_bank_after(out, bank, bank->replica ? &behind : NULL);
     return status;
 }
 
@@ -209,14 +241,23 @@ static enum rankd_status run_forget(struct rk_durable_bank *bank, const char *ta
                                     struct rk_err *err)
 {
     (void)out;
-    return rk_durable_bank_delete_checkpoint(bank, tag, err);
+    return bank->replica ? rk_replica_forget(bank, tag, err)
+                         : rk_durable_bank_delete_checkpoint(bank, tag, err);
+}
+
+static enum rankd_status run_checkpoint(struct rk_durable_bank *bank, const char *tag, struct rk_text *out,
+                                        struct rk_err *err)
+{
+    return bank->replica ? rk_replica_checkpoint(bank, tag, out, err)
+                         : rk_durable_bank_checkpoint(bank, tag, out, err);
 }
 
 static enum rankd_status run_checkpoints(struct rk_durable_bank *bank, const char *tag, struct rk_text *out,
                                          struct rk_err *err)
 {
     (void)tag;
-    return rk_durable_bank_checkpoints(bank, out, err);
+    return bank->replica ? rk_replica_checkpoints(bank, out, err)
+                         : rk_durable_bank_checkpoints(bank, out, err);
 }
 
 enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struct rk_text *out,
@@ -228,7 +269,7 @@ enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struc
 enum rankd_status rk_banks_checkpoint(struct rk_banks *banks, const char *name, const char *tag,
                                       struct rk_text *out, struct rk_err *err)
 {
-    return on_bank(banks, name, tag, rk_durable_bank_checkpoint, out, err);
+    return on_bank(banks, name, tag, run_checkpoint, out, err);
 }
 
 enum rankd_status rk_banks_checkpoints(struct rk_banks *banks, const char *name, struct rk_text *out,

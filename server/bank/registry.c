@@ -7,6 +7,7 @@
 
 #include "bank/append.h"
 #include "bank/registry_internal.h"
+#include "bank/replica.h"
 #include "base/nearest.h"
 
 bool rk_bank_name_check(const char *what, const char *name, struct rk_err *err)
@@ -39,6 +40,10 @@ struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, 
     size_t at = position(banks, name);
     if (at < banks->count) {
         found = rk_durable_bank_hold(banks->bank[at]);
+    } else if (banks->replicas && !atomic_load(&banks->replicas->surveyed)) {
+        (void)rk_fail(err, RANKD_OVERLOADED,
+                      "the store has not answered yet, so it is not known whether there is a bank \"%.64s\"",
+                      name);
     } else {
         for (size_t i = 0; i < banks->count; i++)
             rk_nearest_offer(&nearest, banks->bank[i]->name);
@@ -62,6 +67,7 @@ bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank)
 {
     bank->commit = banks->committing ? &banks->commit : NULL;
     bank->commit_task.run = commit;
+    bank->refusing = &banks->refusing;
     pthread_mutex_lock(&banks->lock);
     struct rk_durable_bank **grown =
         realloc((void *)banks->bank, (banks->count + 1) * sizeof(struct rk_durable_bank *));

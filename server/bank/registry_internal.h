@@ -20,13 +20,19 @@ struct rk_banks {
     pthread_cond_t flush_stop;
     bool stopping;
     pthread_t flusher;
-    bool committing;          /* the next is up; false = no disk */
-    struct rk_threads commit; /* write to disks and wait for them, so that no worker does */
+    bool committing;              /* the next is up; false = no disk */
+    struct rk_threads commit;     /* write to disks and wait for them, so that no worker does */
+    struct rk_replicas *replicas; /* banks lie in a store (replica.h); NULL: they don't */
+    atomic_bool refusing;         /* rk_banks_refuse() */
 };
 
 /* registry.c. The table's reference to a bank: taken over where there was memory, and given up. */
 bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank) __attribute__((warn_unused_result));
 void rk_banks_take_out(struct rk_banks *banks, struct rk_durable_bank *bank);
+
+/* operations.c: may there be another bank of that configuration? */
+enum rankd_status rk_banks_check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
+                                       struct rk_err *err) __attribute__((warn_unused_result));
 
 /* data.c */
 /* Makes the data folder this daemon's alone: creates it where it is missing, checks its format. */

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "bank/replica.h"
 #include "base/clock.h"
 
 bool rk_retries_is_running(const struct rk_durable_bank *bank, const uint64_t name[2])
@@ -31,16 +32,15 @@ void rk_retries_wait(struct rk_bank_transaction *transaction)
     transaction->bank->retries = transaction;
 }
 
-/* Wakes those that wait for this id, or (NULL) those whose deadline is over. */
-static void wake_retries(struct rk_durable_bank *bank, const uint64_t *name)
+/* Wakes those of whom `due` says so. */
+static void wake_due(struct rk_durable_bank *bank,
+                     bool (*due)(const struct rk_durable_bank *bank,
+                                 const struct rk_bank_transaction *transaction, const uint64_t *name),
+                     const uint64_t *name)
 {
-    const uint64_t now = rk_now_ns();
     for (struct rk_bank_transaction **at = &bank->retries; *at;) {
         struct rk_bank_transaction *transaction = *at;
-        const uint64_t *own = transaction->append.id.name;
-        bool due = name ? own[0] == name[0] && own[1] == name[1]
-                        : transaction->deadline_ns && now >= transaction->deadline_ns;
-        if (!due) {
+        if (!due(bank, transaction, name)) {
             at = &transaction->next;
             continue;
         }
@@ -49,10 +49,39 @@ static void wake_retries(struct rk_durable_bank *bank, const uint64_t *name)
     }
 }
 
+static bool has_name(const struct rk_durable_bank *bank, const struct rk_bank_transaction *transaction,
+                     const uint64_t *name)
+{
+    (void)bank;
+    const uint64_t *own = transaction->append.id.name;
+    return !transaction->wait_version && own[0] == name[0] && own[1] == name[1];
+}
+
+static bool is_late(const struct rk_durable_bank *bank, const struct rk_bank_transaction *transaction,
+                    const uint64_t *name)
+{
+    (void)bank, (void)name;
+    return transaction->deadline_ns && rk_now_ns() >= transaction->deadline_ns;
+}
+
+static bool has_version(const struct rk_durable_bank *bank, const struct rk_bank_transaction *transaction,
+                        const uint64_t *name)
+{
+    (void)name;
+    return transaction->wait_version &&
+           (transaction->wait_version <= bank->next.version || bank->refused[0] ||
+            (bank->replica && bank->replica->gone) || (bank->refusing && atomic_load(bank->refusing)));
+}
+
+void rk_retries_wake_versions(struct rk_durable_bank *bank)
+{
+    wake_due(bank, has_version, NULL);
+}
+
 void rk_bank_transaction_wake_late(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
-    wake_retries(bank, NULL);
+    wake_due(bank, is_late, NULL);
     pthread_mutex_unlock(&bank->lock);
 }
 
@@ -63,7 +92,7 @@ void rk_retries_end(struct rk_durable_bank *bank, const uint64_t name[2])
         if (running->name[0] == name[0] && running->name[1] == name[1]) {
             *at = running->next;
             free(running);
-            wake_retries(bank, name);
+            wake_due(bank, has_name, name);
             return;
         }
     }

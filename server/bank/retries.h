@@ -16,6 +16,9 @@ void rk_retries_end(struct rk_durable_bank *bank, const uint64_t name[2]);
 /* The transaction waits for the request that runs under its id. */
 void rk_retries_wait(struct rk_bank_transaction *transaction);
 
+/* Those that wait for a version that is there now, or that will not come. */
+void rk_retries_wake_versions(struct rk_durable_bank *bank);
+
 /* Takes the lock. Requests that wait for another one, and whose deadline is over, are told so. */
 void rk_bank_transaction_wake_late(struct rk_durable_bank *bank);
 

@@ -26,3 +26,9 @@ const char *rk_lifecycle_unready(const struct rk_lifecycle *lifecycle)
         return NULL;
     return atomic_load(&lifecycle->stopping) ? "shutting down" : "starting";
 }
+
+const char *rk_lifecycle_unavailable(const struct rk_lifecycle *lifecycle)
+{
+    const char *unready = rk_lifecycle_unready(lifecycle);
+    return !unready && atomic_load(&lifecycle->leaving) ? "about to shut down" : unready;
+}

@@ -8,11 +8,12 @@
 #include <stdint.h>
 
 struct rk_lifecycle {
-    uint64_t instance;          /* random for each start; the same for all transports */
-    uint64_t started_ns;        /* CLOCK_MONOTONIC */
-    double started_unix;        /* the same moment, seconds since 1970 */
-    atomic_bool ready;          /* all components are up and no stop was asked for: /v2/health/ready */
-    atomic_bool stopping;       /* a stop was asked for */
+    uint64_t instance;    /* random for each start; the same for all transports */
+    uint64_t started_ns;  /* CLOCK_MONOTONIC */
+    double started_unix;  /* the same moment, seconds since 1970 */
+    atomic_bool ready;    /* all components are up and requests are taken */
+    atomic_bool leaving;  /* a stop was asked for; for a while (shutdown-delay) requests are still taken */
+    atomic_bool stopping; /* that while is over: no requests are taken any more */
     atomic_bool force_shutdown; /* a second SIGTERM: nobody waits for running requests any more */
 };
 
@@ -21,5 +22,9 @@ void rk_lifecycle_begin(struct rk_lifecycle *lifecycle);
 
 /* Why no requests are taken: "starting" or "shutting down"; NULL while they are. */
 const char *rk_lifecycle_unready(const struct rk_lifecycle *lifecycle);
+
+/* Why load balancers should send no new requests: the same, or "about to shut down" during the
+ * shutdown-delay, when requests are taken still. NULL: they should. This is what /v2/health/ready tells. */
+const char *rk_lifecycle_unavailable(const struct rk_lifecycle *lifecycle);
 
 #endif

@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 static int ends[2] = {-1, -1};
 
@@ -37,6 +40,11 @@ bool rk_signals_start(void)
     return sigaction(SIGPIPE, &action, NULL) == 0;
 }
 
+void rk_signals_stop(void)
+{
+    on_signal(SIGTERM);
+}
+
 int rk_signals_wait(void)
 {
     unsigned char byte = 0;
@@ -45,6 +53,21 @@ int rk_signals_wait(void)
      * until the call they came in returns. */
     while (read(ends[0], &byte, 1) != 1)
         (void)poll(&fd, 1, -1);
+    return byte;
+}
+
+int rk_signals_wait_for(uint64_t milliseconds)
+{
+    unsigned char byte = 0;
+    struct pollfd fd = {.fd = ends[0], .events = POLLIN};
+    const uint64_t until = rk_now_ns() + milliseconds * 1000000u;
+    while (read(ends[0], &byte, 1) != 1) {
+        const uint64_t now = rk_now_ns();
+        if (now >= until)
+            return -1;
+        const uint64_t left = (until - now) / 1000000u + 1;
+        (void)poll(&fd, 1, left < INT_MAX ? (int)left : INT_MAX);
+    }
     return byte;
 }
 

@@ -15,8 +15,6 @@ static enum rankd_status find_input(struct rk_parser *p, const json_t *input, si
     const json_t *name = json_object_get(input, "name");
     if (!json_is_string(name))
         return rk_fail(p->err, RANKD_INVALID, "input %zu has no name", position);
-    struct rk_nearest nearest = rk_nearest_start(json_string_value(name));
-    unsigned taken = rk_model_inputs(p->model);
     for (unsigned i = 0; i < RK_IN_COUNT; i++) {
         if (strcmp(rk_input_rows[i].name, json_string_value(name)) == 0) {
             *out = (enum rk_input)i;
@@ -24,6 +22,10 @@ static enum rankd_status find_input(struct rk_parser *p, const json_t *input, si
                 return rk_fail(p->err, RANKD_INVALID, "input %s was sent twice", rk_input_rows[i].name);
             return RANKD_OK;
         }
+    }
+    struct rk_nearest nearest = rk_nearest_start(json_string_value(name));
+    const unsigned taken = rk_model_inputs(p->model);
+    for (unsigned i = 0; i < RK_IN_COUNT; i++) {
         if (taken >> i & 1u)
             rk_nearest_offer(&nearest, rk_input_rows[i].name);
     }

@@ -11,7 +11,6 @@ static enum rankd_status find_output(struct rk_parser *p, const json_t *output, 
     const json_t *name = json_object_get(output, "name");
     if (!json_is_string(name))
         return rk_fail(p->err, RANKD_INVALID, "an output has no name");
-    struct rk_nearest nearest = rk_nearest_start(json_string_value(name));
     for (unsigned i = 0; i < RK_OUT_COUNT; i++) {
         if (strcmp(rk_output_rows[i].name, json_string_value(name)) == 0) {
             *out = i;
@@ -20,6 +19,9 @@ static enum rankd_status find_output(struct rk_parser *p, const json_t *output, 
                                rk_output_rows[i].name);
             return RANKD_OK;
         }
+    }
+    struct rk_nearest nearest = rk_nearest_start(json_string_value(name));
+    for (unsigned i = 0; i < RK_OUT_COUNT; i++) {
         if (p->model->outputs >> i & 1u)
             rk_nearest_offer(&nearest, rk_output_rows[i].name);
     }

@@ -21,6 +21,26 @@ void rk_wire_reply_prepare(const struct rk_wire_request *wire, struct rk_reply *
 #define APPENDED ",\"bank_version_appended\":"
 enum { APPENDED_BYTES = sizeof APPENDED - 1 + 20 };
 
+static const struct {
+    const char *name;
+    bool whole;
+} numbers[RANKD_REPLY_NUMBERS] = {
+#define RANKD_REPLY_NUMBER(ID, name, whole, help) {name, whole},
+#include "rankd_numbers.def"
+};
+
+static void write_numbers(struct rk_text *text, const struct rk_info *info)
+{
+    for (unsigned i = 0; i < RANKD_REPLY_NUMBERS; i++) {
+        if (!(info->numbers & 1u << i))
+            continue;
+        if (numbers[i].whole)
+            rk_json_uint(text, numbers[i].name, (uint64_t)info->number[i]);
+        else
+            rk_json_real(text, numbers[i].name, info->number[i]);
+    }
+}
+
 static void write_parameters(struct rk_wire_reply *out, const struct rk_info *info)
 {
     struct rk_text *text = &out->json;
@@ -38,7 +58,10 @@ static void write_parameters(struct rk_wire_reply *out, const struct rk_info *in
         rk_text_printf(text, "%*s", APPENDED_BYTES, "");
         rk_json_uint(text, "bank_generation", info->bank_generation);
         rk_json_real(text, "gradient_dropped", info->gradient_dropped);
+        if (info->has_chain)
+            rk_json_text(text, "bank_chain", info->bank_chain);
     }
+    write_numbers(text, info);
     rk_json_close(text, '}');
 }
 

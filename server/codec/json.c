@@ -217,24 +217,28 @@ bool rk_json_whole(const json_t *value, int64_t *out)
     return true;
 }
 
+static bool is_one_of(const char *key, const char *const *known)
+{
+    while (*known && strcmp(*known, key) != 0)
+        known++;
+    return *known != NULL;
+}
+
 bool rk_json_only(const json_t *object, const char *const *known, const char *where, struct rk_err *err)
 {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
+        if (is_one_of(key, known))
+            continue;
         struct rk_nearest nearest = rk_nearest_start(key);
-        bool found = false;
-        for (size_t i = 0; known[i] && !found; i++) {
-            found = strcmp(known[i], key) == 0;
+        for (size_t i = 0; known[i]; i++)
             rk_nearest_offer(&nearest, known[i]);
-        }
-        if (!found) {
-            rk_fail(err, RANKD_INVALID, "%s has an unknown field \"%.64s\"%s%s%s", where, key,
-                    nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
-                    nearest.best ? "\"?" : "");
-            return false;
-        }
+        rk_fail(err, RANKD_INVALID, "%s has an unknown field \"%.64s\"%s%s%s", where, key,
+                nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
+                nearest.best ? "\"?" : "");
+        return false;
     }
     return true;
 }

@@ -73,9 +73,22 @@ static enum rk_infer_state finish(struct rk_request *request, struct rk_infer_me
         rk_bank_transaction_count(&meta->transaction, &reply->info);
     (void)atomic_fetch_add_explicit(&meta->copied, meta->transaction.copied, memory_order_relaxed);
     rk_bank_transaction_end(&meta->transaction);
-    request->bank_snapshot = NULL;
+    request->bank_snapshot = request->bank_whole = NULL;
     err->status = status;
     return RK_INFER_DONE;
+}
+
+/* True: the batch was in the bank's store before, and the request is computed against what the original read.
+ */
+static bool begin_again(struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply)
+{
+    if (!rk_bank_transaction_begin_again(&meta->transaction))
+        return false;
+    rk_reply_clear(reply);
+    reply->info = (struct rk_info){0};
+    request->bank_snapshot = NULL;
+    meta->step = RK_INFER_BEGIN;
+    return true;
 }
 
 enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *worker,
@@ -84,7 +97,7 @@ enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *w
 {
     struct rk_bank_transaction *transaction = &meta->transaction;
     bool later = false;
-    if (meta->step == RK_INFER_APPENDED)
+    if (meta->step == RK_INFER_APPENDED && !begin_again(request, meta, reply))
         return finish(request, meta, reply, rk_bank_transaction_appended(transaction, &reply->info, err),
                       err);
     meta->work = env->workers;
@@ -93,10 +106,12 @@ enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *w
         rk_bank_transaction_begin(env->banks, request, meta->deadline_ns, transaction, &later, err);
     if (later)
         return RK_INFER_PARKED;
-    if (status == RANKD_OK)
+    if (status == RANKD_OK && !meta->charged)
         status = charge(env, request, meta, err);
     if (status == RANKD_OK)
         status = compute(worker, env->device, request, meta, reply, err);
+    if (status == RANKD_OK)
+        rk_bank_transaction_describe(transaction, &reply->info);
     if (status == RANKD_OK && meta->prepare)
         status = meta->prepare(meta, err);
     if (status == RANKD_OK && transaction->bank) {
@@ -107,6 +122,17 @@ enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *w
             return RK_INFER_PARKED;
     }
     return finish(request, meta, reply, status, err);
+}
+
+bool rk_infer_is_small(const struct rk_request *request, size_t most)
+{
+    const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *offsets = &request->in[RK_IN_OFFSETS];
+    if (offsets->data != NULL && offsets->bytes / sizeof(int64_t) > most)
+        return false;
+    if (scores->data == NULL || request->params.bank[0] != '\0')
+        return false;
+    const size_t item = rk_dtype_size(scores->dtype);
+    return item != 0 && scores->bytes / item <= most;
 }
 
 /* Elements of the gradient that the request asked for, zero ones too: what "nonzero" is a share of. */

@@ -21,6 +21,8 @@
  *                                                                                |
  *     APPENDED <----- resume(): the batch is written, or could not be -----------+
  *        |
+ *        +---- its bank's store had the batch before -------------------> BEGIN
+ *        |
  *        +-------------------------------------------------------------------> DONE
  *
  * A failure at any step ends in DONE. DONE: the transport answers, and calls rk_infer_done(). PARKED: the
@@ -95,6 +97,11 @@ struct rk_infer_meta {
 enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *worker,
                              struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
                              struct rk_err *err) __attribute__((warn_unused_result));
+
+/* True for a request on at most `most` scores, in as many lists at most, and without a bank: a worker's
+ * wake-up would cost more than the computation, and nothing of it waits. A transport may run it on its own
+ * thread. */
+bool rk_infer_is_small(const struct rk_request *request, size_t most);
 
 /* To be called once for every inference request, also one that failed before rk_infer() or in it, when its
  * reply is written and its memory freed: gives back what was charged, counts it in metrics and statistics,

@@ -86,6 +86,47 @@ static void check_framing(struct rk_exchange *exchange)
     exchange->close_after = true;
 }
 
+enum {
+    JSON_MOST = 8192, /* bytes before the tensors, which take some microseconds to parse */
+    ITEM_MOST = 32,   /* bytes of an item in all tensors: at most 8 in each of up to four */
+    BUSY_SHARE = 8    /* what is small where other requests are in flight, whose turn comes later for it */
+};
+
+/* The most scores that a request may have to run on this thread: one that is alone wins a worker's wake-up,
+ * and delays nobody. */
+static size_t most_items_here(const struct rk_exchange *exchange)
+{
+    const struct rk_http *http = exchange->http;
+    const size_t most = http->env->config->http_inline_items;
+    return atomic_load(&http->in_flight) > 1 ? most / BUSY_SHARE : most;
+}
+
+/* Whether it is worth it to parse the request on this thread. */
+static bool may_be_small(const struct rk_exchange *exchange, size_t most)
+{
+    if (!exchange->is_infer || !most || !exchange->json_length || exchange->encoding != RK_ENCODING_NONE ||
+        exchange->accepted != RK_ENCODING_NONE || exchange->body.bytes > JSON_MOST + most * ITEM_MOST)
+        return false;
+    return strtoull(exchange->json_length, NULL, 10) <= JSON_MOST;
+}
+
+/* Computes a small request, or finds its mistake. False: a worker has to. */
+static bool run_here(struct rk_exchange *exchange)
+{
+    const size_t most = most_items_here(exchange);
+    if (!may_be_small(exchange, most))
+        return false;
+    if (rk_exchange_parse(exchange)) {
+        if (!rk_infer_is_small(&exchange->wire.request, most))
+            return false;
+        exchange->job.queued_ns = rk_now_ns();
+        (void)!rk_exchange_infer(exchange, &exchange->http->worker); /* without a bank it never parks */
+    }
+    release(exchange);
+    exchange->step = RK_STEP_ANSWERED;
+    return true;
+}
+
 bool rk_exchange_run(struct rk_exchange *exchange)
 {
     await(exchange);
@@ -101,12 +142,14 @@ bool rk_exchange_run(struct rk_exchange *exchange)
         exchange->step = RK_STEP_ANSWERED;
         return false;
     }
+    if (env->config->request_timeout)
+        exchange->job.deadline_ns = exchange->received_ns + env->config->request_timeout * 1000000u;
+    if (run_here(exchange))
+        return false;
     exchange->step = RK_STEP_RUNNING;
     exchange->job.run = on_worker;
     exchange->job.drop = on_drop;
     exchange->job.resume = on_resume;
-    if (env->config->request_timeout)
-        exchange->job.deadline_ns = exchange->received_ns + env->config->request_timeout * 1000000u;
     rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_RUN);
     /* Suspended first: the worker may be done before submit returns. */
     MHD_suspend_connection(exchange->connection);
@@ -159,6 +202,30 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
     (void)MHD_add_response_header(response, name, value);
 }
 
+enum {
+    COPIED_MOST = 256 << 10
+}; /* bytes of a reply that is copied, so that one write sends it with its header */
+
+/* The reply in one piece, in memory that libmicrohttpd frees; NULL: it goes in its parts. */
+static struct MHD_Response *whole_response(const struct rk_wire_reply *out)
+{
+    size_t bytes = 0, at = 0;
+    for (size_t i = 0; i < out->parts; i++)
+        bytes += out->part[i].bytes;
+    char *whole = out->parts > 1 && bytes <= COPIED_MOST ? malloc(bytes) : NULL;
+    if (!whole)
+        return NULL;
+    for (size_t i = 0; i < out->parts; i++) {
+        if (out->part[i].bytes)
+            memcpy(whole + at, out->part[i].data, out->part[i].bytes);
+        at += out->part[i].bytes;
+    }
+    struct MHD_Response *response = MHD_create_response_from_buffer(bytes, whole, MHD_RESPMEM_MUST_FREE);
+    if (!response)
+        free(whole);
+    return response;
+}
+
 static struct MHD_Response *infer_response(struct rk_exchange *exchange)
 {
     struct MHD_IoVec pieces[1 + RK_OUT_COUNT];
@@ -169,7 +236,7 @@ static struct MHD_Response *infer_response(struct rk_exchange *exchange)
             MHD_create_response_from_buffer(exchange->packed_bytes, exchange->packed, MHD_RESPMEM_PERSISTENT);
     } else if (out->parts == 1) {
         response = MHD_create_response_from_buffer(out->json.length, out->json.data, MHD_RESPMEM_PERSISTENT);
-    } else {
+    } else if (!(response = whole_response(out))) {
         for (size_t i = 0; i < out->parts; i++)
             pieces[i] = (struct MHD_IoVec){out->part[i].data, out->part[i].bytes};
         response = MHD_create_response_from_iovec(pieces, (unsigned)out->parts, NULL, NULL);
@@ -226,7 +293,7 @@ enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange)
     if (!response)
         return MHD_NO;
     await(exchange);
-    if (exchange->close_after || exchange->spare || rk_lifecycle_unready(exchange->http->env->lifecycle))
+    if (exchange->close_after || exchange->spare || rk_lifecycle_unavailable(exchange->http->env->lifecycle))
         add_header(response, "Connection", "close");
     if (computed)
         exchange->answer.http_status = 200;

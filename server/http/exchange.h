@@ -5,7 +5,7 @@
  *
  *   1. begun when the request line is read
  *   2. the header is checked, the body collected
- *   3. the connection is suspended, the job goes to a worker
+ *   3. a small request is done at once (4); otherwise the connection is suspended, the job goes to a worker
  *   4. worker: parse, compute, write the reply into memory; parked while a bank waits for the disk
  *   5. the connection is resumed, the answer sent, the exchange ended
  *
@@ -37,7 +37,8 @@ struct rk_http {
     atomic_size_t
         in_flight; /* exchanges that are received completely, or being answered: a stop waits for them */
     char url[RK_URL_TEXT];
-    struct rk_tls *tls; /* NULL: plain */
+    struct rk_tls *tls;      /* NULL: plain */
+    struct rk_worker worker; /* of the thread of libmicrohttpd, for small requests */
 };
 
 enum rk_step {
@@ -65,6 +66,7 @@ struct rk_exchange {
     enum rk_encoding encoding, accepted; /* of the body; of the reply */
     const char *json_length;             /* Inference-Header-Content-Length; NULL = absent */
     bool is_infer, counted, close_after;
+    bool parsed;            /* `wire` is filled */
     bool awaited;           /* counted in http->in_flight */
     bool spare;             /* in a spare place (places.h) */
     bool options;           /* the verb is OPTIONS: the answer is answer.allow */
@@ -99,9 +101,13 @@ bool rk_exchange_header(struct rk_exchange *exchange, const char *method);
  * the connection is suspended. */
 bool rk_exchange_run(struct rk_exchange *exchange);
 
-/* The part of an inference on a worker. RK_INFER_DONE: out or err is filled. RK_INFER_PARKED: the request
- * waits for a bank and must not be touched any more; rk_exchange_infer_on() continues when its job is
- * resumed, with the same result. */
+/* The request out of the body, its deadline, and the reply's form, on the calling thread. False:
+ * exchange->err has the reason. */
+bool rk_exchange_parse(struct rk_exchange *exchange) __attribute__((warn_unused_result));
+
+/* The part of an inference on a worker, after rk_exchange_parse() if that was called. RK_INFER_DONE: out or
+ * err is filled. RK_INFER_PARKED: the request waits for a bank and must not be touched any more;
+ * rk_exchange_infer_on() continues when its job is resumed, with the same result. */
 enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
 enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)

@@ -99,7 +99,8 @@ static void on_piece(struct rk_exchange *exchange, const char *bytes, size_t cou
         if (exchange->err.status == RANKD_TOO_LARGE)
             rk_exchange_tell(exchange);
     }
-    acknowledge_at_once(exchange);
+    if (exchange->body.bytes != exchange->body.announced) /* the reply acknowledges the last piece */
+        acknowledge_at_once(exchange);
 }
 
 static enum MHD_Result on_access(void *closure, struct MHD_Connection *connection, const char *url,
@@ -175,6 +176,7 @@ enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *e
 static void free_http(struct rk_http *http)
 {
     rk_tls_free(http->tls);
+    rk_scratch_free(http->worker.scratch);
     free(http);
 }
 
@@ -209,6 +211,11 @@ enum rankd_status rk_http_start(const struct rk_transport_env *env, struct rk_ht
     if (!made)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
     made->env = env;
+    made->worker.scratch = rk_scratch_new(0);
+    if (!made->worker.scratch) {
+        free_http(made);
+        return rk_fail(err, RANKD_INTERNAL, "no memory");
+    }
     if (listen_and_serve(made, err) != RANKD_OK) {
         free_http(made);
         return err->status;

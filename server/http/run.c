@@ -166,6 +166,7 @@ static enum rankd_status prepare(struct rk_infer_meta *meta, struct rk_err *err)
     struct rk_exchange *exchange = (struct rk_exchange *)((char *)meta - offsetof(struct rk_exchange, meta));
     const uint64_t begun = rk_now_ns();
     (void)err; /* it is exchange->err */
+    rk_wire_reply_clear(&exchange->out); /* of a result that was void */
     if (store(exchange) == RANKD_OK)
         (void)!rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err);
     exchange->write_ns = rk_now_ns() - begun;
@@ -184,25 +185,33 @@ enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk
     return RK_INFER_DONE;
 }
 
-enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+bool rk_exchange_parse(struct rk_exchange *exchange)
 {
     struct rk_infer_meta *meta = &exchange->meta;
     const uint64_t begun = rk_now_ns();
     meta->received_ns = exchange->received_ns;
     meta->deadline_ns = exchange->job.deadline_ns;
-    meta->queue_ns = begun - exchange->job.queued_ns;
     const enum rankd_status parsed = parse(exchange);
     set_deadline(exchange);
     const uint64_t done = rk_now_ns();
     meta->parse_ns = done - begun;
     if (parsed != RANKD_OK)
-        return RK_INFER_DONE;
+        return false;
     if (meta->deadline_ns && done > meta->deadline_ns) {
         (void)rk_fail(&exchange->err, RANKD_DEADLINE, "the request's deadline passed before it was computed");
-        return RK_INFER_DONE;
+        return false;
     }
     rk_wire_reply_prepare(&exchange->wire, &exchange->reply);
     meta->job = &exchange->job;
     meta->prepare = prepare;
+    exchange->parsed = true;
+    return true;
+}
+
+enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
+{
+    exchange->meta.queue_ns = rk_now_ns() - exchange->job.queued_ns;
+    if (!exchange->parsed && !rk_exchange_parse(exchange))
+        return RK_INFER_DONE;
     return rk_exchange_infer_on(exchange, worker);
 }

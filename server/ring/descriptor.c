@@ -224,6 +224,8 @@ void rk_descriptor_answer(struct rankd_shm_reply *block, const struct rk_reply *
     block->bank_version_appended = info->bank_version_appended;
     block->bank_generation = info->bank_generation;
     block->gradient_dropped = info->gradient_dropped;
+    block->numbers = info->numbers;
+    memcpy(block->number, info->number, sizeof info->number);
     answer_results(block, reply);
     if (err->status != RANKD_OK)
         memcpy(block->error, err->text, sizeof block->error);

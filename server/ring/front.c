@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/threads.h"
+#include "ring/linger.h"
 #include "ring/ring_internal.h"
 
 enum { BURST = 4, BACKLOG = 128, TAKE_OVER_TRIES = 20, TAKE_OVER_PAUSE_US = 50000 };
@@ -28,11 +29,11 @@ struct rk_ring {
 static void accepted(struct rk_op *op, int result)
 {
     struct rk_front *front = (struct rk_front *)((char *)op - offsetof(struct rk_front, accept));
-    if (result >= 0 && atomic_load(&front->stop))
+    if (result >= 0 && (atomic_load(&front->stop) || front->leaving))
         (void)close(result);
     else if (result >= 0)
         rk_peer_accept(front, result);
-    if (op->pending || result == -ECANCELED)
+    if (op->pending || result == -ECANCELED || front->leaving)
         return;
     /* Out of descriptors, for example: trying at once would go round in circles. */
     if (result < 0)
@@ -74,11 +75,11 @@ static bool anything_submitted(const struct rk_front *front)
 /* What depends on the clock. Returns how long until it does again. */
 static uint64_t look_at_clock(struct rk_front *front)
 {
-    uint64_t now = rk_now_ns(), next = UINT64_MAX;
+    uint64_t now = rk_now_ns(), next = rk_linger_look(front, now);
     if (front->accept_again_ns != 0 && now >= front->accept_again_ns) {
         front->accept_again_ns = 0;
         rk_loop_accept(front->loop, &front->accept);
-    } else if (front->accept_again_ns != 0) {
+    } else if (front->accept_again_ns != 0 && front->accept_again_ns - now < next) {
         next = front->accept_again_ns - now;
     }
     struct rk_peer *following;
@@ -269,6 +270,8 @@ enum rankd_status rk_ring_start(const struct rk_transport_env *env, struct rk_ri
                                 struct rk_err *err)
 {
     *started = NULL;
+    if (rk_linger_check(env->config, err) != RANKD_OK)
+        return err->status;
     if (strcmp(env->config->socket, "off") == 0)
         return RANKD_OK;
     struct rk_ring *ring = calloc(1, sizeof *ring);

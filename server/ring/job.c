@@ -89,20 +89,6 @@ static void drop_job(struct rk_job *base, enum rankd_status why)
                                       : "rankd is shutting down");
 }
 
-/* Few enough scores and lists that a worker's wake-up would cost more than the computation, nothing that may
- * block. */
-static bool is_small(const struct rk_front *front, const struct rk_request *request)
-{
-    const struct rk_tensor *scores = &request->in[RK_IN_SCORES], *offsets = &request->in[RK_IN_OFFSETS];
-    const size_t most = front->env->config->ring_inline_items;
-    if (offsets->data != NULL && offsets->bytes / sizeof(int64_t) > most)
-        return false;
-    if (scores->data == NULL || request->params.bank[0] != '\0')
-        return false;
-    size_t item = rk_dtype_size(scores->dtype);
-    return item != 0 && scores->bytes / item <= most;
-}
-
 static uint64_t deadline(const struct rk_front *front, uint64_t now, uint64_t timeout_ns)
 {
     uint64_t longest = front->env->config->request_timeout * 1000000u;
@@ -175,7 +161,7 @@ static void infer(struct rk_peer *peer, const struct rankd_shm_submission *entry
         return;
     }
     job->meta.parse_ns = rk_now_ns() - now;
-    if (is_small(front, &job->request)) {
+    if (rk_infer_is_small(&job->request, front->env->config->ring_inline_items)) {
         run_job(&job->job, &front->worker);
         return;
     }

@@ -45,7 +45,7 @@ class Scores(Structure):
     _fields_ = [("scores", c.c_void_p), ("targets", c.c_void_p), ("scores_on_device", c.c_bool), ("targets_on_device", c.c_bool),
                 ("score_dtype", c.c_int), ("target_dtype", c.c_int), ("rows", c.c_size_t), ("columns", c.c_size_t),
                 ("by_column", c.c_bool), ("box", Blackbox), ("gradient", Gradient), ("list_loss", c.c_void_p), ("loss", c.c_double),
-                ("lists", c.c_size_t), ("skipped", c.c_size_t), ("stalled", c.c_size_t)]
+                ("lists", c.c_size_t), ("skipped", c.c_size_t), ("stalled", c.c_size_t), ("jumped", c.c_uint64), ("relevant", c.c_uint64)]
 
 
 class Rank(Structure):
@@ -61,7 +61,7 @@ class Run(Structure):
 
 class Query(Structure):
     _fields_ = [("relevant", c.c_void_p), ("ignored", c.c_void_p), ("relevants", c.c_uint32), ("ignoreds", c.c_uint32),
-                ("w", c.c_double), ("loss", c.c_double), ("done", c.c_bool), ("stalled", c.c_bool)]
+                ("w", c.c_double), ("loss", c.c_double), ("done", c.c_bool), ("stalled", c.c_bool), ("jumped", c.c_uint64)]
 
 
 class Retrieval(Structure):

@@ -38,6 +38,10 @@ CASES = [
 ]
 LONGEST = ("1 x 100M, P = 1 %", 1, 100_000_000, 1_000_000, "FP32", 1, "uniform", 100, 14)
 LAMBDA = 1.0
+# name, lists, shortest and longest list, relevant items of a list; turns and runs of a turn
+GRADED = [("256 x 4,096, P = 8", 256, 4096, 4096, 8, 8, 60), ("1 x 1M, P = 1 %", 1, 1_000_000, 1_000_000, 10_000, 8, 8),
+          ("10,000 x 20 ... 500, P = 8", 10_000, 20, 500, 8, 8, 6)]
+GRADED_GOAL = 1.3  # times the time of ap
 
 
 def draw(q, n, p, kind):
@@ -184,6 +188,41 @@ def run_case(case, program, folder, runs, limit, peers=True):
     return row
 
 
+def run_graded(case, program, folder):
+    """ndcg (grades 1 to 4 where ap has 1) and mrr beside ap, by turns: the least time of each turn, and the ratio of the medians.
+    At an equal lambda ndcg moves more items than ap, which costs time too: both numbers are shown."""
+    name, q, shortest, longest, p, turns, count = case
+    random = np.random.default_rng(1)
+    lengths = random.integers(shortest, longest + 1, q)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    scores, targets, grades = random.random(offsets[-1], np.float32), np.zeros(offsets[-1], np.int8), np.zeros(offsets[-1], np.int8)
+    for start, length in zip(offsets, lengths):
+        places = start + random.choice(length, min(p, length), replace=False)
+        targets[places], grades[places] = 1, random.integers(1, 5, len(places))
+    for file, values in (("scores", scores), ("second", targets), ("grades", grades), ("offsets", offsets.astype(np.int64))):
+        values.tofile(folder / file)
+    ragged = ["-", str(folder / "offsets")] if shortest != longest else []
+    row = {"name": name, "goal": GRADED_GOAL, "ms": {}, "moved": {}}
+    times = {"ap": [], "ndcg": [], "mrr": []}
+    for turn in range(turns):
+        for model in list(times)[::1 if turn % 2 else -1]:
+            done = subprocess.run([program, model, "FP32", str(q), str(offsets[-1] if ragged else longest), "1", str(count),
+                                   str(folder / "scores"), str(folder / ("grades" if model == "ndcg" else "second")), *ragged],
+                                  check=True, capture_output=True, text=True)
+            seen = json.loads(done.stdout)
+            times[model].append(min(seen["ms"]))
+            row["moved"][model] = seen["nonzero"]
+    row["ms"] = {model: statistics.median(values) for model, values in times.items()}
+    row["ratio"] = {model: row["ms"][model] / row["ms"]["ap"] for model in ("ndcg", "mrr")}
+    return row
+
+
+def show_graded(row):
+    each = ", ".join(f"{model} {row['ms'][model]:.3f} ms ({row['moved'][model]:,} items moved)" for model in row["ms"])
+    print(f"{row['name']:32} {each} | ndcg {row['ratio']['ndcg']:.2f} x (goal {row['goal']}), mrr {row['ratio']['mrr']:.2f} x of ap",
+          flush=True)
+
+
 def show(row):
     def cell(value, form="%.1f"):
         return "-" if value is None else form % value
@@ -230,7 +269,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, graded = [], []
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         for case in CASES + ([LONGEST] if arguments.longest else []):
             if arguments.only not in case[0]:
@@ -238,7 +277,12 @@ def main():
             row = run_case(case, arguments.program, Path(folder), arguments.runs, 20_000_000)
             rows.append(row)
             show(row)
-            (arguments.out / "engine.json").write_text(json.dumps({"cases": rows}, indent=1) + "\n")
+            (arguments.out / "engine.json").write_text(json.dumps({"cases": rows, "graded": graded}, indent=1) + "\n")
+        for case in GRADED:
+            if arguments.only in "graded " + case[0]:
+                graded.append(run_graded(case, arguments.program, Path(folder)))
+                show_graded(graded[-1])
+        (arguments.out / "engine.json").write_text(json.dumps({"cases": rows, "graded": graded}, indent=1) + "\n")
         if not arguments.only:
             plot(arguments.program, Path(folder), arguments.out / "engine.png")
     print(f"{arguments.out}/engine.json" + ("" if arguments.only else f" and {arguments.out}/engine.png"))

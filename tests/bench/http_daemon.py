@@ -5,7 +5,8 @@
 The client is a bare socket that sends prepared bytes and reads by Content-Length, so that the daemon is measured and not
 a client library. First 128 x 128 with binary tensors and as JSON; then bodies from 1 KiB to 16 MiB, sent in one write with
 Nagle's algorithm off, and with head and body in two writes and Nagle on, which is where a server that delays its
-acknowledgements costs 40 ms.
+acknowledgements costs 40 ms. Last, requests per second of 32 x 128 scores over 1 to 128 connections, beside libmicrohttpd
+alone, which drops the same bodies and answers as many bytes.
 """
 import argparse
 import json
@@ -145,10 +146,42 @@ def sweep(address, program, runs):
     return cases
 
 
+def rates(port, build, seconds, turns=3):
+    """Requests per second of the daemon and of libmicrohttpd alone, by turns; medians."""
+    scores, targets = draw(32, 128, 8)
+    whole = b"".join(request(scores, targets, True))
+    answered = Connection(("127.0.0.1", port), True).call([whole])
+    print("\n32 x 128, binary: requests/s   rankd: p50 us   p99 us   libmicrohttpd alone   share")
+    cases = []
+    with tempfile.NamedTemporaryFile() as file, subprocess.Popen([build / "bench" / "http_alone", str(answered)], text=True,
+                                                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE) as alone:
+        file.write(whole)
+        file.flush()
+        ports = {"rankd": port, "alone": int(alone.stdout.readline())}
+        for connections in (1, 8, 32, 128):
+            runs = {name: [] for name in ports}
+            for _ in range(turns):
+                for name, to in ports.items():
+                    done = subprocess.run([build / "bench" / "http_load", str(to), str(connections), str(seconds), file.name],
+                                          check=True, capture_output=True, text=True)
+                    runs[name].append(json.loads(done.stdout))
+            if any(run["failed"] for run in runs["rankd"]):
+                raise SystemExit(f"the daemon refused some of {runs['rankd']}")
+            middle = {name: {key: statistics.median(run[key] for run in of) for key in of[0]} for name, of in runs.items()}
+            cases.append({"connections": connections, **middle})
+            ours, other = middle["rankd"], middle["alone"]
+            print(f"{connections:4} connections {ours['per_s']:12.0f} {ours['p50_us']:14.1f} {ours['p99_us']:8.1f} "
+                  f"{other['per_s']:20.0f} {ours['per_s'] / other['per_s']:9.2f}")
+        alone.stdin.close()
+    return cases
+
+
 def main():
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--build", type=Path, required=True)
     parse.add_argument("--runs", type=int, default=2000, help="calls of a small case; large ones are fewer")
+    parse.add_argument("--seconds", type=float, default=2, help="of each measurement of a rate")
+    parse.add_argument("--only", choices=("small", "rates", "sweep"), help="one part")
     args = parse.parse_args()
     daemon = subprocess.Popen([args.build / "rankd", "--http", "127.0.0.1:0", "--log-level", "warn"],
                               stdout=subprocess.PIPE, text=True)
@@ -156,7 +189,10 @@ def main():
         line = daemon.stdout.readline()
         host, _, port = line.split("http://")[1].split()[0].strip("/").rpartition(":")
         program = args.build / "bench" / "engine"
-        cases = {"small": small((host, int(port)), program, args.runs), "sweep": sweep((host, int(port)), program, args.runs)}
+        address = host, int(port)
+        parts = {"small": lambda: small(address, program, args.runs), "sweep": lambda: sweep(address, program, args.runs),
+                 "rates": lambda: rates(address[1], args.build, args.seconds)}
+        cases = {name: part() for name, part in parts.items() if args.only in (None, name)}
     finally:
         daemon.terminate()
         daemon.wait()

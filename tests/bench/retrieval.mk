@@ -2,7 +2,7 @@
 # A batch of embeddings against a large bank, beside the bare product.
 $(BUILD)/bench/retrieval: $(BUILD)/obj/tests/bench/retrieval.o $(BUILD)/librk.a
 	@mkdir -p $(@D)
-	$(link) $^ $(lib_libs) -o $@
+	$(link) $^ -lopenblas $(lib_libs) -o $@
 
 # What a user would write in PyTorch; a venv of its own, because the tests need none of it.
 $(BUILD)/bench/venv/ready:

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seeds of the fuzz corpora: small valid inputs of every kind. Crashes that were found are added by hand."""
 import gzip
+import io
 import json
+import runpy
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
 HERE = Path(__file__).parent / "corpus"
-MODELS = ["ap", "recall", "rank", "rank_vjp"]
+MODELS = runpy.run_path(str(Path(__file__).parents[2] / "clients/python/rankd/_names.py"))["MODELS"]
 
 
 def put(corpus, name, data):
@@ -45,9 +48,36 @@ def tensor(name, shape, datatype, data=None, size=None):
     return made
 
 
-def npy(name, version, header, data=b""):
+def npy_file(version, header, data=b""):
     length = struct.pack("<H" if version == 1 else "<I", len(header))
-    put("array", name, b"\x01\x93NUMPY" + bytes([version, 0]) + length + header.encode() + data)
+    return b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + data
+
+
+def npy(name, version, header, data=b""):
+    put("array", name, b"\x01" + npy_file(version, header, data))
+
+
+def npz(name, packed, wide=False, **arrays):
+    """Arrays by name: type and values. `wide`: with zip64 fields."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as archive:
+        for array, (descr, form, values) in arrays.items():
+            header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({len(values)},), }}"
+            with archive.open(zipfile.ZipInfo(f"{array}.npy"), "w", force_zip64=wide) as member:
+                member.write(npy_file(1, header, struct.pack(f"<{len(values)}{form}", *values)))
+    put("batch", name, b"\x01" + file.getvalue())
+
+
+def batches():
+    flat = {"scores": ("<f4", "f", (0.9, 0.8, 0.7)), "targets": ("|i1", "b", (0, 1, 0)), "offsets": ("<i8", "q", (0, 1, 3))}
+    npz("npz_stored", False, **flat)
+    npz("npz_zip64", False, wide=True, **flat)
+    npz("npz_deflated", True, list_weight=("<f4", "f", (1.0, 0.5)), **flat)
+    npz("npz_other_array", False, scores=flat["scores"], labels=flat["targets"])
+    put("batch", "npz_no_member", b"\x01PK\x05\x06" + bytes(18))
+    put("batch", "letor", b"\x00# made\n2 qid:1 1:0.5 3:-1e3 # a\n0 qid:1 2:1\r\n\n1 qid:7\n")
+    put("batch", "letor_feature", b"\x081 qid:4 1:0 3:0.25\n0 qid:4 3:inf\n")
+    put("batch", "letor_apart", b"\x001 qid:4\n0 qid:5\n0 qid:4\n")
 
 
 def arrays():
@@ -104,6 +134,15 @@ def main():
         tensor("embeddings", [3, 2], "FP32", [1, 0, 0.8, 0.6, 0, 1]), tensor("labels", [3], "INT64", [1, 1, 2]),
         tensor("ids", [3], "INT64", [5, 6, -1]), tensor("ref_embeddings", [1, 2], "FP32", [0.6, 0.8]), tensor("ref_labels", [1], "INT32", [2])],
         "outputs": [{"name": "loss"}, {"name": "gradient"}, {"name": "ref_gradient"}]})
+    infer("ap_documents", "ap", {"parameters": {"gallery": "references"}, "inputs": [
+        tensor("embeddings", [2, 2], "FP32", [1, 0, 0.8, 0.6]), tensor("labels", [2], "INT64", [1, 2]),
+        tensor("ref_embeddings", [3, 2], "FP16", size=12), tensor("ref_labels", [3], "INT64", [1, 1, 2]),
+        tensor("ref_ids", [3], "INT64", [5, 6, -1]), tensor("enqueue_mask", [3], "BOOL", [True, False, True])]},
+          struct.pack("<6e", 0.6, 0.8, 1, 0, 0, 1))
+    infer("ap_relevance", "ap", {"inputs": [
+        tensor("embeddings", [2, 2], "FP32", [1, 0, 0.8, 0.6]), tensor("relevance", [2, 3], "INT8", [0, 1, -1, 1, 0, 0]),
+        tensor("ref_embeddings", [1, 2], "FP32", [0.6, 0.8])], "outputs": [{"name": "loss"}, {"name": "ref_gradient"}]})
+    infer("hits", "hits", {"parameters": {"top_k": 2, "share_of": "top_k"}, "inputs": [scores, targets], "outputs": [{"name": "list_loss"}]})
     infer("rank", "rank", {"inputs": [tensor("scores", [2, 3], "FP64", [1, 2, 3, 3, 2, 1])]})
     infer("rank_vjp", "rank_vjp", {"parameters": {"lambda": 3}, "inputs": [
         tensor("scores", [1, 4], "BF16", size=8), tensor("upstream", [1, 4], "FP32", size=16)]},
@@ -114,11 +153,12 @@ def main():
     put("run", "recall_columns_half", bytes([1, 0x21, 9, 6, 0xff, 0x35, 0x9a]) + varied)
     put("run", "ap_ties_interclass", bytes([0, 0x3e, 5, 20, 0x30, 0x06, 0x8c]) + b"\x00\x00\x80\x3f" * 3 + b"\x00\x00\x00\x80")
     put("run", "recall_wide_targets", bytes([1, 0x10, 1, 3, 0xff, 0x40, 8]) + struct.pack("<8q", 1, 0, 0, 1, -1, 0, 1, 0))
-    put("run", "rank_fp64", bytes([2, 3, 3, 30, 0xff, 0, 8]) + struct.pack("<9d", *(x / 7 for x in range(-4, 5))))
-    put("run", "vjp_any_lambda", bytes([3, 0, 2, 30, 0xff, 0x80, 8]) + struct.pack("<d", 0.75) + varied)
+    put("run", "rank_fp64", bytes([MODELS.index("rank"), 3, 3, 30, 0xff, 0, 8]) + struct.pack("<9d", *(x / 7 for x in range(-4, 5))))
+    put("run", "vjp_any_lambda", bytes([MODELS.index("rank_vjp"), 0, 2, 30, 0xff, 0x80, 8]) + struct.pack("<d", 0.75) + varied)
     put("run", "ap_any_parameters", bytes([0, 0x20, 2, 30, 0xff, 0x81, 8]) + struct.pack("<3d", 1e-3, 0.1, 0.5) + varied)
     json_tensors()
     arrays()
+    batches()
     replies()
     text = b'{"inputs": []}' * 20
     put("inflate", "gzip", b"\x01" + gzip.compress(text, mtime=0))
@@ -126,7 +166,22 @@ def main():
     raw = zlib.compressobj(9, zlib.DEFLATED, -15)
     put("inflate", "raw", b"\x00" + raw.compress(text) + raw.flush())
     http_heads()
+    stored()
     put("inflate", "bomb", b"\x01" + gzip.compress(b" " * (4 << 20), mtime=0))
+
+
+def stored():
+    """Replies of a Redis server, entries of an index, a payload (its hashes are those that the daemon writes)."""
+    put("stored", "wire_array", b"\x00*3\r\n$2\r\nok\r\n:12\r\n*2\r\n$-1\r\n-ERR no\r\n")
+    put("stored", "wire_stream", b"\x00*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\nr\r\n$5\r\nhello\r\n")
+    put("stored", "wire_huge", b"\x00*2147483647\r\n")
+    put("stored", "wire_bulk", b"\x00$9223372036854775807\r\nx")
+    put("stored", "wire_deep", b"\x00" + b"*1\r\n" * 12 + b":1\r\n")
+    name, chain = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+    put("stored", "entry_batch", b"\x0d" + f"b 1 28 4 256 {name} {name[:16]} 1 1 6 24 1700000000000 {chain}".encode())
+    put("stored", "entry_clear", b"\x04" + f"c 2 28 0 0 {name} {name[:16]} 0 0 0 0 1700000000000 {chain}".encode())
+    head = struct.pack("<IIQQQQIIQQ", 0x31424B52, 3, 64 + 32, 0, 0, 0, 2, 0, 0, 0)
+    put("stored", "payload", b"\x02" + head + struct.pack("<8Q", 1, 1, 0, 0, 0, 0, 0, 0) + bytes(32))
 
 
 def http_heads():

@@ -68,6 +68,8 @@ static void set_parameters(struct rk_request *request, struct fuzz_stream *strea
     p->average = (choices >> 2 & 3) % 3;
     p->axis = choices >> 4 & 1;
     p->transform = (choices >> 5 & 3) % 3;
+    p->gradient_scale = (choices ^ plain) & 1;
+    p->mark_stalled = plain >> 1 & 1;
     /* Small numbers that make sense, or any bits at all: then as if sent, so that they are checked. */
     p->lambda = ldexp(1, plain % 16 - 8);
     p->margin = plain / 16 % 4 * 0.125;

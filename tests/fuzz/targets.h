@@ -32,8 +32,16 @@ void rk_fuzz_run(const uint8_t *data, size_t bytes);
 /* A file of rankctl's: the first byte says whether it is .npy or text. */
 void rk_fuzz_array(const uint8_t *data, size_t bytes);
 
+/* A file of several arrays: the first byte says whether it is .npz or LETOR, and of that which feature is the
+ * score. */
+void rk_fuzz_batch(const uint8_t *data, size_t bytes);
+
 /* The body of a reply as librankd reads it: bits of the outputs that are wanted, bits of those that have room
  * of the caller's, two bytes of JSON length, the body. */
 void rk_fuzz_reply(const uint8_t *data, size_t bytes);
+
+/* What comes from a store of banks: the first byte says whether it is a reply on the wire, an entry of an
+ * index, or a payload. */
+void rk_fuzz_stored(const uint8_t *data, size_t bytes);
 
 #endif

@@ -144,6 +144,8 @@ static void check_retrieval(struct rk_device *device, struct retrieval r)
                       fabs(cpu.info.loss - device_reply.info.loss) <=
                           (exact ? 1e-12 : 1e-4) * fabs(cpu.info.loss) + 1e-12 &&
                       (!exact || (cpu.info.lists_stalled == device_reply.info.lists_stalled &&
+                                  cpu.info.number[RANKD_REPLY_PAIRS_JUMPED] ==
+                                      device_reply.info.number[RANKD_REPLY_PAIRS_JUMPED] &&
                                   cpu.info.lists_skipped == device_reply.info.lists_skipped));
     if (!near)
         printf("  %s: error %g, loss %.9g / %.9g\n", err.text, error, device_reply.info.loss, cpu.info.loss);

@@ -34,6 +34,9 @@ static const char *difference(const struct rk_reply *device_reply, const struct 
                  a->gradient_nonzero, b->gradient_nonzero);
         return text;
     }
+    if (a->numbers != b->numbers ||
+        (b->numbers && a->number[RANKD_REPLY_PAIRS_JUMPED] != b->number[RANKD_REPLY_PAIRS_JUMPED]))
+        return "pairs_jumped";
     if (device_reply->outputs != cpu->outputs)
         return "outputs";
     for (unsigned o = 0; o < RK_OUT_COUNT; o++) {

@@ -151,6 +151,7 @@ void random_params(struct sample *s)
     params->average = (int)below(3);
     params->axis = (int)below(3) ? RK_AXIS_ROWS : RK_AXIS_COLUMNS;
     params->transform = (int)below(3);
+    params->mark_stalled = below(2);
     params->interclass = below(3) ? 0 : below(3) ? unit() : 1;
     s->request.model = rk_model_find(below(2) ? "ap" : "recall");
     if (s->request.model->loss == rk_model_find("ap")->loss)

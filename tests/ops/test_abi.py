@@ -30,12 +30,12 @@ def test_the_library_exports_what_the_symbols_file_lists_and_nothing_else():
     listed = re.findall(r"^ (\S+) \S+$", SYMBOLS, re.M)
     assert len(listed) > 10
     # nm writes two @ for the node that a program gets by default, and a node itself without one.
-    assert sorted(name.replace("@@", "@") for name in exported) == sorted(re.sub(r"^(RANKD_\d+)@\1$", r"\1", n) for n in listed)
+    assert sorted(name.replace("@@", "@") for name in exported) == sorted(re.sub(r"^(RANKD_[\d_]+)@\1$", r"\1", n) for n in listed)
 
 
 def test_the_header_declares_what_the_library_exports():
     declared = re.findall(r"^RANKD_API [^;]*?\b(rankd_\w+)\(", (ROOT / "clients/c/rankd.h").read_text(), re.M)
-    assert sorted(declared) == re.findall(r"^ (rankd_\w+)@", SYMBOLS, re.M)
+    assert sorted(declared) == sorted(re.findall(r"^ (rankd_\w+)@", SYMBOLS, re.M))
 
 
 def test_no_symbol_is_of_a_release_to_come():

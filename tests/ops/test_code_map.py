@@ -19,7 +19,10 @@ def steps():
 
 
 def defines(text, name):
-    """Is there a function definition: the name at the beginning of a declaration whose parameter list a brace follows?"""
+    """Is there a function definition: the name at the beginning of a declaration whose parameter list a brace follows; or
+    Python's?"""
+    if re.search(rf"^ *def {name}\(", text, re.M):
+        return True
     return re.search(rf"^[A-Za-z][^;{{}}()=#]*\b{name}\([^;{{}}]*\)\s*\{{", text, re.M) is not None
 
 

@@ -3,8 +3,8 @@
 
 Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps
 state between its Python blocks by running all of them up to the current one's end in one process at the first. Blocks marked `sh deploy`
-need root or a container engine: `make check-deploy` runs them as they stand. Those marked `sh gpu` need a device and `sh registry`
-images from a registry; no test runs these.
+need root or a container engine: `make check-deploy` runs them as they stand. Those marked `sh wheel` build and install the
+wheel: `make check-wheel` does so. Those marked `sh gpu` need a device and `sh registry` images from a registry; no test runs these.
 """
 import os
 import re
@@ -54,7 +54,7 @@ def test_every_block_is_of_a_kind_and_those_marked_deploy_are_run_there():
         for mark, text in re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text(), re.M | re.S):
             if page.name == "adding-a-loss.md" and mark.startswith("c "):
                 continue  # tests/seams writes them into a copy of the tree
-            assert mark in ("sh", "python", "sh deploy", "sh gpu", "sh registry"), f"{page.name}: ```{mark}"
+            assert mark in ("sh", "python", "sh deploy", "sh gpu", "sh registry", "sh wheel"), f"{page.name}: ```{mark}"
             if mark == "sh deploy":
                 assert page.name == "deployment.md" and any(text.startswith(b) for b in begins), f"nobody runs this:\n{text}"
 

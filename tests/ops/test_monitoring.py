@@ -3,11 +3,15 @@
 import json
 import re
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
 from conftest import BUILD, Daemon, assert_ended_well
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "process"))
+from support_store import Store, StoreDaemon  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/rankd.json").read_text())
@@ -45,14 +49,26 @@ def metrics(daemon):
     return get(daemon, "/metrics")
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Of a daemon whose banks lie in a store."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    daemon = StoreDaemon(tmp_path_factory.mktemp("shared"), store)
+    put_bank(daemon, "shared", kind="scores", lists=1, capacity=8)
+    yield get(daemon, "/metrics")
+    daemon.kill()
+    store.kill()
+
+
 def promtool(*arguments, **more):
     done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60, **more)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def test_promtool_finds_nothing_to_say_about_the_metrics(metrics):
+def test_promtool_finds_nothing_to_say_about_the_metrics(metrics, stored):
     assert promtool("check", "metrics", input=metrics).strip() == ""
+    assert promtool("check", "metrics", input=stored).strip() == ""
 
 
 def test_the_share_of_zero_gradient_can_be_had(metrics):
@@ -116,7 +132,7 @@ def families(metrics):
     return found
 
 
-WORDS = {"sum", "by", "rate", "histogram_quantile", "min", "max", "time", "changes", "label_values", "job", "instance", "avg", "increase", "and"}
+WORDS = {"sum", "by", "rate", "histogram_quantile", "min", "max", "time", "changes", "label_values", "job", "instance", "avg", "increase", "and", "or"}
 
 
 def check(expression, known):
@@ -130,8 +146,8 @@ def check(expression, known):
         assert name in known or name in WORDS or ":" in name, f"{expression}: there is no metric {name}"
 
 
-def test_the_dashboard_uses_metrics_and_labels_that_exist(metrics):
-    known = families(metrics)
+def test_the_dashboard_uses_metrics_and_labels_that_exist(metrics, stored):
+    known = families(metrics) | families(stored)
     expressions = [t["expr"] for p in DASHBOARD["panels"] for t in p.get("targets", [])]
     expressions += [v["query"]["query"] for v in DASHBOARD["templating"]["list"]]
     assert len(expressions) > 25
@@ -146,8 +162,8 @@ def test_the_dashboards_panels_do_not_overlap_and_have_their_own_ids():
     assert len(set(cells)) == len(cells) and all(x < 24 for x, _ in cells)
 
 
-def test_the_alerts_use_metrics_that_exist(metrics):
-    known = families(metrics)
+def test_the_alerts_use_metrics_that_exist(metrics, stored):
+    known = families(metrics) | families(stored)
     for block in re.findall(r"expr: >\n((?:          .*\n)+)|expr: (?!>)(.*)\n", RULES.read_text()):
         check(" ".join("".join(block).split()), known)
 

@@ -34,10 +34,10 @@ def problem(lists=5, items=40):
     return scores, targets
 
 
-def compute(daemon, scores, targets, headers=(), **parameters):
+def compute(daemon, scores, targets, headers=(), model="ap", **parameters):
     inputs = [{"name": n, "shape": list(a.shape), "datatype": t, "data": [None if np.isnan(x) else float(x) for x in a.ravel()]
                if t == "FP32" else a.ravel().tolist()} for n, a, t in (("scores", scores, "FP32"), ("targets", targets, "INT8"))]
-    answer = ask(daemon, "POST", "/v2/models/ap/infer", {"parameters": parameters, "inputs": inputs}, headers)
+    answer = ask(daemon, "POST", f"/v2/models/{model}/infer", {"parameters": parameters, "inputs": inputs}, headers)
     return answer
 
 

@@ -75,7 +75,7 @@ for array in (scores, targets, gradient):
 c.CDLL(sys.argv[2]).emulated_direct_bytes.restype = c.c_size_t
 assert c.CDLL(sys.argv[2]).emulated_direct_bytes() == scores.nbytes + targets.nbytes + gradient.nbytes
 assert job.loss == .5 and losses[0] == .5 and gradient.tolist() == [[.25, -.25, .25, -.25]], (job.loss, gradient)
-assert (job.lists, job.skipped, job.stalled, job.gradient.nonzero) == (1, 0, 0, 4)
+assert (job.lists, job.skipped, job.stalled, job.gradient.nonzero, job.jumped, job.relevant) == (1, 0, 0, 4, 2, 2)
 upstream, ranks = np.array([[0, .15, 0, .2]], np.float32), np.zeros((1, 4), np.int64)
 job = Rank(scores=scores.ctypes.data, score_dtype=FP32, rows=1, columns=4, ranks=ranks.ctypes.data, upstream=upstream.ctypes.data,
            scale=4, gradient=Gradient(dense=True, data=gradient.ctypes.data))

@@ -7,7 +7,7 @@ from tritonclient.utils import InferenceServerException
 
 SCORES = np.array([[0.9, 0.8, 0.7, 0.6]], dtype=np.float32)
 TARGETS = np.array([[0, 1, 0, 1]], dtype=np.int8)
-MODELS = {"ap", "recall", "ndcg", "mrr", "rank", "rank_vjp"}
+MODELS = {"ap", "recall", "ndcg", "mrr", "hits", "rank", "rank_vjp"}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rankd.torch import APLoss, RecallLoss, RetrievalLoss
 
+MATRICES = ("embeddings", "ref_emb")
 LOSSES = {"ap": APLoss, "recall": RecallLoss}
 
 
@@ -31,16 +32,16 @@ def batch(seed, rows, dim=16, classes=5, dtype=torch.float32):
     return {"embeddings": torch.randn(rows, dim, generator=make).to(dtype), "labels": torch.randint(0, classes, (rows,), generator=make),
             "ids": torch.randint(0, rows + 1, (rows,), generator=make), "enqueue_mask": torch.rand(rows, generator=make) < 0.7,
             "ref_emb": torch.randn(rows // 2, dim, generator=make).to(dtype), "ref_labels": torch.randint(0, classes, (rows // 2,), generator=make),
-            "ref_ids": torch.randint(0, rows + 1, (rows // 2,), generator=make)}
+            "ref_ids": torch.randint(0, rows + 1, (rows // 2,), generator=make), "list_weight": torch.rand(rows, generator=make)}
 
 
 def answer(crit, given, scale=1):
     """The loss, the gradients of `scale` times it and what the daemon said, for tensors by the names of forward()."""
-    given = {name: value.clone().requires_grad_() if value.is_floating_point() else value for name, value in given.items()}
+    given = {name: value.clone().requires_grad_() if name in MATRICES else value for name, value in given.items()}
     loss = crit(**given)
     (loss * scale).backward()
     return {"loss": loss.item(), "info": vars(crit.info) if crit.info else None, "bank_version": crit.memory.version,
-            **{name: value.grad for name, value in given.items() if value.is_floating_point()}}
+            **{name: value.grad for name, value in given.items() if name in MATRICES}}
 
 
 def steps(url, wholes, sizes, ref_sizes, options, group=None, mode=True):
@@ -54,19 +55,35 @@ def steps(url, wholes, sizes, ref_sizes, options, group=None, mode=True):
             for whole in wholes]
 
 
-def score_steps(url, scores, targets, rows, model, options):
+def documents(url, wholes, sizes, ref_sizes, options, mode):
+    """As steps(), where the mask is of the references."""
+    crit = RetrievalLoss(client=url, distributed=mode, **options)
+    by_row = {"embeddings": sizes, "labels": sizes}
+    return [answer(crit, {name: part(value, by_row.get(name, ref_sizes)) for name, value in whole.items()}) for whole in wholes]
+
+
+def score_steps(url, scores, targets, rows, model, options, weight=None, flat=False):
+    """`flat`: the rows go as lists of different lengths, each without its last items, one more from row to row."""
     crit = LOSSES[model](client=url, distributed=True, **options)
     mine = part(scores, rows).clone().requires_grad_()
-    loss = crit(mine, part(targets, rows))
+    first = sum(rows[:dist.get_rank()])
+    given = [mine, part(targets, rows)]
+    if flat:
+        given = [[row[:shortened(len(row), first + i)] for i, row in enumerate(rows_of)] for rows_of in given]
+    loss = crit(*given, weight=None if weight is None else part(weight, rows))
     loss.backward()
     return {"loss": loss.item(), "info": vars(crit.info) if crit.info else None, "scores": mine.grad}
+
+
+def shortened(columns, row):
+    return max(0, columns - row)
 
 
 def bad_step(url, where, what, bank=None):
     """A step in which the rank `where` does something wrong; then a good one, which must work on all ranks."""
     rank = dist.get_rank()
     options = {"lambda_val": 3.0} if what == "settings" and rank == where else {}
-    crit = RetrievalLoss(client=url, distributed=True, bank=bank, **options)
+    crit = RetrievalLoss(client=url, distributed=True, bank_start=0, bank=bank, **options)
     given = {name: value for name, value in batch(rank, 6).items() if name in ("embeddings", "labels")}
     if rank == where:
         spoil(what, given, crit)
@@ -128,7 +145,7 @@ class Broken:
 def without_ranking(url, bank):
     """NaN on rank 1, to be propagated."""
     rank = dist.get_rank()
-    crit = RetrievalLoss(client=url, distributed=True, bank=bank, on_nan="propagate")
+    crit = RetrievalLoss(client=url, distributed=True, bank_start=0, bank=bank, on_nan="propagate")
     given = {name: value for name, value in batch(rank, 6).items() if name in ("embeddings", "labels")}
     if rank == 1:
         given["embeddings"][0, 0] = float("inf")
@@ -191,7 +208,7 @@ def trained(url, sizes, bank, micro_batches, scale, mode):
     """Gradients of the weights under DistributedDataParallel, over several batches of which only the last is synchronized, with
     the losses scaled as GradScaler does it."""
     net = torch.nn.parallel.DistributedDataParallel(network())
-    crit = RetrievalLoss(client=url, bank=bank, distributed=mode, margin_warmup=0)
+    crit = RetrievalLoss(client=url, bank_start=0, bank=bank, distributed=mode, margin_warmup=0)
     losses = []
     for number in range(micro_batches):
         values, labels = (part(x, sizes) for x in points(number, sum(sizes)))
@@ -202,10 +219,10 @@ def trained(url, sizes, bank, micro_batches, scale, mode):
     return losses, [p.grad / scale for p in net.parameters()]
 
 
-def recomputed(url, sizes, bank, reentrant):
+def recomputed(url, sizes, bank, reentrant, mode):
     """The loss within a region that activation checkpointing computes twice."""
     net = torch.nn.parallel.DistributedDataParallel(network())
-    crit = RetrievalLoss(client=url, bank=bank, distributed=True, margin_warmup=0)
+    crit = RetrievalLoss(client=url, bank_start=0, bank=bank, distributed=mode, margin_warmup=0)
     versions = []
     for number in range(3):
         values, labels = (part(x, sizes) for x in points(number, sum(sizes)))
@@ -262,7 +279,7 @@ def by_hand(url, sizes):
 
 def refused_by_hand(url, bank):
     """Shards gathered by hand, and a bank."""
-    crit = RetrievalLoss("ap", bank=bank, client=url)
+    crit = RetrievalLoss("ap", bank_start=0, bank=bank, client=url)
     embeddings, labels = torch.randn(8, 16, requires_grad=True), torch.arange(8) % 3
     refs = {"ref_emb": torch.randn(4, 16), "ref_labels": torch.arange(4)}
     said = []
@@ -279,9 +296,25 @@ def refused_by_hand(url, bank):
     return said
 
 
-def evaluated(url, sizes, bank):
+def evaluated(url, sizes, bank, mode):
     """Ranked against the bank, not appended, no gradient."""
-    crit = RetrievalLoss(client=url, distributed=True, bank=bank).eval()
+    crit = RetrievalLoss(client=url, distributed=mode, bank_start=0, bank=bank).eval()
     whole = batch(9, sum(sizes))
     with torch.no_grad():
         return crit(part(whole["embeddings"], sizes), part(whole["labels"], sizes)).item(), crit.info.bank_version_appended
+
+
+def sharded(url, sizes):
+    """What one step of an encoder that FSDP shards takes off the weights: their gradient, as the rate is 1."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    before = [p.detach().flatten().clone() for p in network().parameters()]
+    net = FullyShardedDataParallel(network(), device_id=torch.device("cpu"))
+    crit = RetrievalLoss(client=url, distributed=True, margin_warmup=0)
+    values, labels = (part(x, sizes) for x in points(0, sum(sizes)))
+    loss = crit(net(values), labels)
+    loss.backward()
+    torch.optim.SGD(net.parameters(), lr=1.0).step()
+    with FullyShardedDataParallel.summon_full_params(net):
+        after = torch.cat([p.detach().flatten() for p in net.parameters()])
+    return loss.item(), torch.cat(before) - after

@@ -23,13 +23,14 @@ def ranks(scores, relevant=None):
 
 
 def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", weight="loglog", scale="lambda"):
-    """Loss of a list, its gradient at w = 1, whether it is valid, whether it is stalled, and P."""
+    """Loss of a list, its gradient at w = 1, whether it is valid, whether it is stalled, P, and pairs that
+    changed places."""
     keep = np.flatnonzero(np.asarray(targets) != -1)
     relevant = np.asarray(targets)[keep] == 1
     gradient = np.zeros(len(targets))
     P, n = int(relevant.sum()), len(keep)
     if P == 0:
-        return 0.0, gradient, False, False, 0
+        return 0.0, gradient, False, False, 0, 0
     s = np.asarray(scores, np.float32)[keep].astype(np.float64)
     y = np.where(relevant, s - margin / 2, s + margin / 2).astype(np.float32)
     rk = ranks(y, relevant)
@@ -49,7 +50,7 @@ def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", we
     total = np.abs(difference).sum()
     gradient[keep] = -difference / (max(total, 1) if scale == "unit" else strength)
     stalled = bool(loss > 0) and not np.any(difference[~relevant])
-    return float(loss), gradient, True, stalled, P
+    return float(loss), gradient, True, stalled, P, int(np.abs(difference[~relevant]).sum())
 
 
 def batch(model, scores, targets, average="macro", axis=1, **options):
@@ -66,6 +67,13 @@ def batch(model, scores, targets, average="macro", axis=1, **options):
     gradient = np.array([a * r[1] for a, r in zip(w, results)]).reshape(scores.shape)
     each = np.array([r[0] if r[2] else np.nan for r in results], np.float64)
     return loss, gradient, each, V, sum(r[3] for r in results)
+
+
+def pairs_jumped(model, scores, targets, axis=1, **options):
+    """Pairs that changed places, per relevant item."""
+    scores, targets = (np.asarray(x) if axis else np.asarray(x).T for x in (scores, targets))
+    results = [one_list(model, s, t, **options) for s, t in zip(scores, targets)]
+    return sum(r[5] for r in results) / max(sum(r[4] for r in results), 1)
 
 
 def unit(vectors):

@@ -147,7 +147,7 @@ def test_the_torch_loss_ranks_documents(client):
 
 def test_the_torch_loss_fills_a_bank_of_documents(client):
     client.banks.create("documents", dim=2, capacity=9, durability="none")
-    crit = RetrievalLoss("ap", margin=0.0, gallery="references", bank="documents", client=client)
+    crit = RetrievalLoss("ap", margin=0.0, gallery="references", bank_start=0, bank="documents", client=client)
     queries, documents, labels = torch.from_numpy(QUERIES).requires_grad_(), torch.from_numpy(DOCUMENTS), torch.tensor([0, 1])
     crit(queries, labels, documents, labels, enqueue_mask=torch.tensor([True, False])).backward()
     assert client.banks.get("documents").items == 1
@@ -171,6 +171,21 @@ def test_the_torch_loss_takes_a_relevance_of_any_type(client, kind):
                                     (torch.arange(6), relevance, "labels and relevance are given")):
         with pytest.raises(TypeError, match=sentence):
             crit(embeddings, labels, relevance=pairs)
+
+
+@pytest.mark.parametrize("gallery", ["all", "references"])
+def test_the_torch_loss_of_ndcg_takes_grades(client, gallery):
+    torch.manual_seed(1)
+    embeddings, documents = torch.randn(6, 8, requires_grad=True), torch.randn(9, 8, requires_grad=True)
+    grades = torch.randint(0, 5, (6, 15 if gallery == "all" else 9))
+    crit = RetrievalLoss("ndcg", margin=0.0, gallery=gallery, client=client)
+    loss = crit(embeddings, None, documents, relevance=grades)
+    loss.backward()
+    expected = client.loss("ndcg", embeddings=embeddings.detach().numpy(), ref_embeddings=documents.detach().numpy(),
+                           relevance=grades.numpy(), gallery=gallery, margin=0.0)
+    assert loss.item() == expected.loss > 0
+    np.testing.assert_array_equal(embeddings.grad.numpy(), expected.gradient)
+    np.testing.assert_array_equal(documents.grad.numpy(), expected.ref_gradient)
 
 
 def test_nothing_to_learn_is_seen_in_a_gallery_of_references_and_in_a_relevance(client):

@@ -96,6 +96,33 @@ def test_a_loss_without_gradient_brings_none(client):
     assert result.gradient is None and result.info.gradient_nonzero is None and result.info.lists_stalled is None
 
 
+@pytest.mark.parametrize("options", [{}, {"margin": 0.3, "lambda_val": 4.0}, {"axis": 0, "gradient_scale": "unit"}], ids=str)
+def test_pairs_jumped_are_counted_per_relevant_item(client, options):
+    scores, targets = problem(33, Q=9, N=120, ties=True)
+    mine = {{"lambda_val": "lam", "gradient_scale": "scale"}.get(k, k): v for k, v in options.items()}
+    want = oracle.pairs_jumped("ap", scores, targets, **mine)
+    assert want > 0 and client.loss("ap", scores, targets, **options).info.pairs_jumped == pytest.approx(want, rel=1e-12)
+    assert client.loss("ap", scores, targets, gradient="sparse", **options).info.pairs_jumped == pytest.approx(want, rel=1e-12)
+    assert client.loss("ap", scores, targets, gradient=False).info.pairs_jumped is None
+    assert client.loss("ap", scores, np.zeros_like(targets)).info.pairs_jumped == 0
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_stalled_lists_are_named(client, axis):
+    scores, targets = problem(35, Q=40, N=12, share=0.3)
+    if axis == 0:
+        scores, targets = scores.T.copy(), targets.T.copy()
+    result = client.loss("ap", scores, targets, axis=axis, margin=2.0, lambda_val=0.3, list_stalled=True)
+    lists = zip(scores, targets) if axis else zip(scores.T, targets.T)
+    want = [oracle.one_list("ap", s, t, lam=0.3, margin=2.0) for s, t in lists]
+    assert result.list_stalled.tolist() == [r[3] for r in want] and 0 < result.list_stalled.sum() < 37
+    np.testing.assert_allclose(result.list_loss, [r[0] if r[2] else np.nan for r in want], rtol=1e-6)
+    plain = client.loss("ap", scores, targets, axis=axis, margin=2.0, lambda_val=0.3, list_loss=True)
+    assert plain.list_stalled is None
+    np.testing.assert_array_equal(plain.list_loss, result.list_loss)
+    assert not client.loss("ap", scores, targets, axis=axis, gradient=False, list_stalled=True).list_stalled.any()
+
+
 def test_the_sparse_gradient_is_the_dense_one(client):
     scores, targets = problem(37, Q=20, N=200, share=0.02)
     dense = client.loss("ap", scores, targets).gradient
@@ -199,7 +226,7 @@ def test_a_query_ignores_items_that_bear_its_own_id(client):
 def test_the_daemon_tells_about_itself(client):
     assert client.ready()
     assert client.metadata()["name"] == "rankd" and "binary_tensor_data" in client.metadata()["extensions"]
-    assert sorted(client.models()) == ["ap", "mrr", "ndcg", "rank", "rank_vjp", "recall"]
+    assert sorted(client.models()) == ["ap", "hits", "mrr", "ndcg", "rank", "rank_vjp", "recall"]
     assert {entry["name"] for entry in client.metadata("ap")["inputs"]} >= {"scores", "targets"}
     before = client.stats("rank")[0]["inference_count"]
     client.rank([[1.0, 2.0]])

@@ -85,6 +85,15 @@ def test_every_metric_of_scores_is_the_one_of_the_textbook(client, ties):
     agree(metrics.per_list(client, NAMES, scores, halves, gain="linear"), expected(NAMES, scores, halves, "linear"))
 
 
+def test_metrics_of_one_count_share_a_pass(client, monkeypatch):
+    scores, targets = problem(np.random.default_rng(9))
+    asked, loss = [], client.loss
+    monkeypatch.setattr(client, "loss", lambda model, **given: asked.append(model) or loss(model, **given))
+    names = ["precision@5", "hit_rate@5", "ap", "ap"]
+    agree(metrics.per_list(client, names, scores, targets), expected(["precision@5", "hit_rate@5", "ap"], scores, targets))
+    assert asked == ["hits", "ap"]
+
+
 def test_the_functions_are_the_metrics_of_their_names(client):
     scores, targets = problem(np.random.default_rng(5), grades=3)
     for function, name, options in ((metrics.average_precision, "ap", {}), (metrics.average_precision, "ap@5", {"k": 5}),
@@ -203,7 +212,7 @@ def test_embeddings_rank_the_others_and_the_references(client, monkeypatch, tile
         targets[(ids[:, None] == item_ids) & (ids[:, None] != -1)] = -1
     targets[np.arange(50), np.arange(50)] = -1
     if tiles:
-        monkeypatch.setattr(evaluation, "TILE_QUERIES", 7)
+        monkeypatch.setattr(evaluation.EmbeddingLists, "_most_queries", lambda self, client: 7)
         monkeypatch.setattr(evaluation, "TILE_BYTES", 12 * 4 * 20)  # references go through a bank
     agree(metrics.per_list(client, NAMES, **given), expected(NAMES, cosines(rows, items), targets))
     assert client.banks.list() == []
@@ -219,7 +228,7 @@ def test_queries_rank_references_or_a_bank_of_them(client, monkeypatch, tiles):
     client.loss("ap", embeddings=queries[:0], labels=labels[:0], ref_embeddings=documents, ref_labels=names, bank="documents",
                 gallery="references")
     if tiles:
-        monkeypatch.setattr(evaluation, "TILE_QUERIES", 11)
+        monkeypatch.setattr(evaluation, "TILE_WORK", 33 * 90 * 16)
         monkeypatch.setattr(evaluation, "TILE_BYTES", 1000)
     agree(metrics.per_list(client, NAMES, embeddings=queries, labels=labels, gallery="references", ref_embeddings=documents,
                            ref_labels=names), wanted)
@@ -238,7 +247,7 @@ def test_pairs_in_place_of_labels_may_be_grades(client, monkeypatch, tiles):
     wanted = grades.copy()
     wanted[np.arange(30), np.arange(30)] = -1
     if tiles:
-        monkeypatch.setattr(evaluation, "TILE_QUERIES", 4)
+        monkeypatch.setattr(evaluation.EmbeddingLists, "_most_queries", lambda self, client: 4)
     agree(metrics.per_list(client, NAMES, embeddings=rows, ref_embeddings=refs, relevance=grades),
           expected(NAMES, cosines(rows, np.concatenate([rows, refs])), wanted))
     agree(metrics.per_list(client, NAMES, embeddings=rows, ref_embeddings=refs, relevance=grades[:, 30:], gallery="references"),

@@ -79,7 +79,7 @@ def test_a_loss_of_torch_goes_backward_over_it(ring, http):
 
 def test_banks_are_the_same_over_both_transports(ring, http):
     ring.banks.create("shared", dim=8, capacity=32, durability="none")
-    crit = rankd.torch.RetrievalLoss("ap", bank="shared", client=ring)
+    crit = rankd.torch.RetrievalLoss("ap", bank_start=0, bank="shared", client=ring)
     random = torch.Generator().manual_seed(5)
     for _ in range(3):
         embeddings = torch.randn(10, 8, generator=random, requires_grad=True)

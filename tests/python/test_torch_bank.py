@@ -19,7 +19,7 @@ def batches(count, B=12, dim=16, seed=1):
 
 @pytest.fixture
 def crit(client, bank):
-    return RetrievalLoss("ap", bank=bank, margin_warmup=0, client=client)
+    return RetrievalLoss("ap", bank_start=0, bank=bank, margin_warmup=0, client=client)
 
 
 def test_batches_are_ranked_against_the_memory_of_the_latest(client, crit, bank):
@@ -116,7 +116,7 @@ def test_a_score_bank_extends_lists_and_drops_their_gradient(client):
 def test_checkpoints_are_listed_restored_and_deleted(mortal):
     client, bank = rankd.connect(mortal.url), "kept"
     client.banks.create(bank, dim=16, capacity=64)
-    crit = RetrievalLoss("ap", bank=bank, margin_warmup=0, client=client)
+    crit = RetrievalLoss("ap", bank_start=0, bank=bank, margin_warmup=0, client=client)
     for embeddings, labels in batches(2):
         crit(embeddings, labels)
     tag = save_bank(crit, "after-two")
@@ -133,7 +133,7 @@ def test_checkpoints_are_listed_restored_and_deleted(mortal):
     client.banks.delete_checkpoint(bank, "after-two")
     assert not any("after-two" in str(entry) for entry in client.banks.checkpoints(bank))
     with pytest.raises(ValueError, match="save_bank"):
-        restore_bank(RetrievalLoss("ap", bank=bank, client=client))
+        restore_bank(RetrievalLoss("ap", bank_start=0, bank=bank, client=client))
     with pytest.raises(ValueError, match="has no bank"):
         save_bank(RetrievalLoss("ap", client=client))
 
@@ -144,7 +144,7 @@ class Training:
     def __init__(self, client, bank):
         torch.manual_seed(7)
         self.model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 16))
-        self.crit = RetrievalLoss("ap", bank=bank, margin_warmup=15, client=client)
+        self.crit = RetrievalLoss("ap", bank_start=0, bank=bank, margin_warmup=15, client=client)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-2)
 
     def steps(self, first, last):

@@ -72,12 +72,12 @@ def test_labels_that_are_all_the_same_are_told(client, bank):
     shards = RetrievalLoss("ap", client=client)
     refs = {"ref_emb": torch.randn(3, 12), "ref_labels": torch.zeros(3).long()}
     assert len(said(lambda step: shards(scores(step), torch.zeros(4).long(), **refs).backward())) == 1
-    kept = RetrievalLoss("ap", bank=bank, client=client)
+    kept = RetrievalLoss("ap", bank_start=0, bank=bank, client=client)
     assert len(said(lambda step: kept(scores(step, N=16), torch.zeros(4).long()).backward(), STEPS + 1)) == 1
 
 
 def test_batches_of_one_label_against_a_bank_of_others_are_healthy(client, bank):
-    crit = RetrievalLoss("ap", bank=bank, margin=0.0, client=client)
+    crit = RetrievalLoss("ap", bank_start=0, bank=bank, margin=0.0, client=client)
     corners = torch.eye(16)
 
     def step(number):

@@ -19,7 +19,7 @@ def batch(seed=1, B=12):
 
 @pytest.fixture
 def crit(client, bank):
-    return RetrievalLoss("ap", bank=bank, client=client)
+    return RetrievalLoss("ap", bank_start=0, bank=bank, client=client)
 
 
 def version(crit):
@@ -30,7 +30,7 @@ def version(crit):
 def any_loss(client, bank, request):
     """(loss, a batch for it) of each kind that has a bank."""
     if request.param.startswith("retrieval"):
-        yield RetrievalLoss(request.param.split()[1], bank=bank, client=client), batch()
+        yield RetrievalLoss(request.param.split()[1], bank_start=0, bank=bank, client=client), batch()
         return
     client.banks.create("held-scores", kind="scores", lists=3, capacity=64)
     kind = APLoss if request.param == "ap" else RecallLoss
@@ -123,7 +123,7 @@ class Run:
     def __init__(self, client, **options):
         self.client = client
         client.banks.create("run", dim=16, capacity=512)
-        self.crit = RetrievalLoss("ap", bank="run", client=client, **options)
+        self.crit = RetrievalLoss("ap", bank_start=0, bank="run", client=client, **options)
 
     def steps(self, count):
         for seed in range(count):

@@ -96,6 +96,16 @@ def test_what_changes_a_bank_is_not_repeated_once_it_was_sent():
             assert server.connections == 1
 
 
+def test_a_proxy_that_lost_its_daemon_is_asked_again_unless_that_would_change_a_bank_twice():
+    lost = http(502, b"<html><body><h1>502 Bad Gateway</h1></body></html>", Connection="close")
+    with Breaking(answering(lost), answering(METADATA, infer_reply())) as server:
+        assert rankd.connect(server.url, retry_for=5).loss("ap", *GOOD).loss == 0.5 and len(inferences(server)) == 2
+    with Breaking(answering(lost), answering(http(200))) as server:
+        with pytest.raises(rankd.ConnectionLost, match="a proxy lost the daemon.*Bad Gateway"):
+            rankd.connect(server.url, retry_for=5).banks.clear("b")
+        assert len(server.requests) == 1
+
+
 def test_503_is_waited_out_as_the_daemon_proposes():
     busy = http(503, b'{"error":"queue full"}', Retry_After="1")
     with Breaking(answering(busy, infer_reply())) as server:

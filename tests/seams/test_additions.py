@@ -137,6 +137,21 @@ client.loss("ap", embeddings=[[1, 0], [0, 1]], labels=[1, 1], toy=[1, 2], toy_wo
         assert float(tree.run(sys.executable, "-c", program, url)) == pytest.approx(WANT, rel=1e-6)
 
 
+def test_pytorch_reaches_it(tree, daemon):
+    program = f"""
+import sys
+import torch
+import rankd.torch
+scores = torch.tensor({SCORES}, requires_grad=True)
+crit = rankd.torch.ScoresLoss("saturated", scale=2, margin=0, lambda_val=4, client=sys.argv[1])
+loss = crit(scores, torch.tensor({TARGETS}))
+loss.backward()
+assert scores.grad.any() and rankd.torch.RetrievalLoss("saturated", scale=3, client=sys.argv[1]).options["scale"] == 3
+print(loss.item())
+"""
+    assert float(tree.run(sys.executable, "-c", program, daemon.url)) == pytest.approx(WANT, rel=1e-6)
+
+
 def test_rankctl_reaches_it(tree, daemon, tmp_path):
     (tmp_path / "scores").write_text(" ".join(map(str, SCORES[0])) + "\n")
     (tmp_path / "targets").write_text(" ".join(map(str, TARGETS[0])) + "\n")
@@ -162,4 +177,4 @@ def test_documents_list_them(tree):
     models = tree.read("docs/reference/models.md")
     assert "| `saturated` |" in models and "| `toy` | FP32 | [B] |" in models
     page = tree.read("proto/openapi.yaml")
-    assert page.count("saturated") == 1 and "ref_ids, toy]" in page and "scale: {type: number}" in page
+    assert page.count("saturated") == 1 and ", toy]" in page and "scale: {type: number}" in page

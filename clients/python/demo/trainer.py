@@ -58,7 +58,7 @@ class Criterion:
             bank = f"demo-{run.seed}"
             client.banks.create(bank, dim=32, capacity=run.bank)  # both trainers: the second time is a success too
         self.ranking = rankd.torch.RetrievalLoss(run.loss, weight="log" if run.loss == "recall" else None, bank=bank,
-                                                  margin=MARGIN, client=client)
+                                                  bank_start=0, margin=MARGIN, client=client)
 
     def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         others, other_labels = embeddings[:0], labels[:0]

@@ -1,5 +1,5 @@
 """Written by `make reference` from the daemon's tables (lib/losses/losses.def, proto/rankd_ports.def,
-lib/request/param.def); change it there."""
+proto/rankd_numbers.def, lib/request/param.def); change it there."""
 
 LOSSES: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr",)
 MODELS: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr", "hits", "rank", "rank_vjp")
@@ -21,5 +21,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
 }
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
+# Of a reply, beside its tensors and counts: their types. None: there is none.
+REPLY_NUMBERS: dict[str, type] = {"pairs_jumped": float, "bank_drift_1": float, "bank_drift_2": float, "bank_drift_3": float, "bank_drift_4": float, "bank_drift_items": int, "bank_stale_ms": int}
 PARAMETERS: tuple[str, ...] = (
-    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "axis", "interclass", "weight", "gain", "top_k", "share_of", "normalize", "gallery", "bank", "enqueue", "batch_id")
+    "lambda", "lambda_scope", "lambda_units", "gradient_scale", "margin", "average", "mark_stalled", "axis", "interclass", "weight", "gain", "top_k", "share_of", "normalize", "gallery", "bank", "bank_read", "bank_max_age", "enqueue", "bank_version", "batch_id")

@@ -33,6 +33,9 @@ class BankState:
     bytes: int
     read_only: bool
     reason: str
+    store_state: str | None
+    """Of a bank in a store, what the daemon's copy is like: "current", "behind", "stale", "joining", "refusing", "forked"
+    or "gone". None: the bank is the daemon's own."""
     raw: dict[str, Any]
 
 
@@ -111,6 +114,7 @@ def _state(raw: dict[str, Any]) -> BankState:
                      items=member(raw, "items", int, what, 0), version=member(raw, "version", int, what, 0),
                      generation=member(raw, "generation", int, what, 0), bytes=member(raw, "bytes", int, what, 0),
                      read_only=member(raw, "read_only", bool, what, False), reason=member(raw, "reason", str, what, ""),
+                     store_state=member(raw, "store_state", str, what, None),
                      raw=dict(raw))
 
 

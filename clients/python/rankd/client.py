@@ -16,54 +16,48 @@ from . import _names
 from .answers import document, documents, member, parse
 from .banks import Banks
 from .errors import ProtocolError, RankdError
+from .find import FoundTransport, open_transport
 from .names import segment
 from .reply import check_reply
 from .results import LossResult, info_from
 from .retry import with_retries
-from .tensors import FLOATS, LABELS, TARGETS, OnDevice, Tensor, tensor
+from .tensors import BF16, FLOATS, LABELS, TARGETS, OnDevice, Tensor, tensor
 from .transport import InferReply, InferRequest, Transport
-
-DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 def connect(url: str | None = None, token: str | None = None, *, timeout: float = 60.0, retry_for: float = 60.0,
             ssl_context: Any = None) -> Client:
     """A client for the daemon at `url`: http://host:port, https://host:port, or unix:PATH (shared memory, same machine).
 
-    The first request connects. The default of `url` is RANKD_URL, then http://127.0.0.1:8080; that
-    of `token` is RANKD_TOKEN. `timeout`: longest time of one attempt in seconds, from connecting to
+    The first request connects. The default of `url` is RANKD_URL. Without that, the first request
+    looks for the daemon of this machine (/run/rankd/rankd.sock), and then for one of this user's
+    own, which it starts if there is none (find.py). The default of `token` is RANKD_TOKEN. `timeout`: longest time of one attempt in seconds, from connecting to
     the last byte of the answer. `retry_for`: seconds of retries while the daemon restarts or is
     overloaded; keep it well below the timeout of the collectives of the job, so that the wait of
     one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext for https.
     """
-    url = url or os.environ.get("RANKD_URL") or DEFAULT_URL
-    token = token or os.environ.get("RANKD_TOKEN") or None
-    transport: Transport
-    if url.startswith("unix:"):
-        try:
-            from .ring import RingTransport
-        except ImportError as error:
-            raise RankdError(f"'{url}' wants the shared-memory ring, which this installation of rankd lacks") from error
-        transport = RingTransport(url, token)
-    else:
-        from .http import HTTPTransport
+    return Client(_transport(url, token, ssl_context), timeout=timeout, retry_for=retry_for)
 
-        transport = HTTPTransport(url, token, ssl_context)
-    return Client(transport, timeout=timeout, retry_for=retry_for)
+
+def _transport(url: str | None = None, token: str | None = None, ssl_context: Any = None) -> Transport:
+    url = url or os.environ.get("RANKD_URL")
+    token = token or os.environ.get("RANKD_TOKEN") or None
+    return open_transport(url, token, ssl_context) if url else FoundTransport(token, ssl_context)
 
 
 class Client:
-    """Talks to one daemon. May be shared by threads, used after a fork, copied and pickled.
+    """Talks to one daemon, by default the one that connect() finds. May be shared by threads, used
+    after a fork, copied and pickled.
 
     Every method raises a subclass of RankdError (errors.py) with the error and a remedy.
     """
 
-    def __init__(self, transport: Transport, *, timeout: float = 60.0, retry_for: float = 60.0) -> None:
+    def __init__(self, transport: Transport | None = None, *, timeout: float = 60.0, retry_for: float = 60.0) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout is {timeout}; it must be above 0 seconds")
         if not retry_for >= 0:
             raise ValueError(f"retry_for is {retry_for}; it must be 0 seconds or more")
-        self.transport = transport
+        self.transport = _transport() if transport is None else transport
         self.timeout = timeout
         self.retry_for = retry_for
 
@@ -89,10 +83,13 @@ class Client:
              offsets: Any = None, list_weight: Any = None,
              lambda_val: float | None = None, margin: float | None = None, lambda_scope: str | None = None,
              lambda_units: str | None = None, gradient_scale: str | None = None, average: str | None = None,
-             axis: int | None = None, interclass: float | None = None, weight: str | None = None, normalize: bool | None = None,
-             bank: str | None = None, enqueue: bool | None = None, batch_id: str | None = None,
-             gradient: str | bool | OnDevice = "dense", list_loss: bool = False, **more: Any) -> LossResult:
-        """The rank loss `model` (rankd.LOSSES: "ap", "recall", …) of a batch, and its gradient at unit upstream.
+             axis: int | None = None, interclass: float | None = None, weight: str | None = None, gain: str | None = None,
+             top_k: int | None = None, normalize: bool | None = None, bank: str | None = None, bank_read: bool | None = None,
+             bank_max_age: int | None = None, enqueue: bool | None = None, batch_id: str | None = None,
+             gradient: str | bool | OnDevice = "dense", list_loss: bool = False, list_stalled: bool = False,
+             **more: Any) -> LossResult:
+        """The rank loss `model` (rankd.LOSSES: "ap", "recall", "ndcg", "mrr", …) of a batch, and its gradient at unit
+        upstream.
 
         Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant,
         0 irrelevant, -1 ignored; any type), or `embeddings` [B, dim] with integer `labels` [B] (-1:
@@ -112,6 +109,11 @@ class Client:
         `bank` do not go with them. `list_weight` [lists], finite and 0 or more, multiplies the
         weight of each list (with embeddings, of each query) in the loss; 0 skips the list.
 
+        The targets of "ndcg" are grades, 0 irrelevant: whole ones up to 31 with `gain` "exp2" (default:
+        a grade is worth 2^grade - 1), any finite number with "linear" (it is worth itself; float64 is
+        rounded to float32). `top_k`, for "ap", "ndcg" and "mrr": the loss counts ranks up to this one
+        only, its gradient is that of the loss without the cut.
+
         A parameter that is None is not sent: the default of the daemon applies. `margin` and
         `lambda_val` are in units of the scores.
 
@@ -121,13 +123,19 @@ class Client:
 
         `bank` names a memory bank whose items extend the lists, and to which the batch is appended
         unless `enqueue` is False; a `batch_id` is then generated, so that a repeated attempt
-        appends only once.
+        appends only once. With `bank_read` False the batch is appended and the bank is not ranked;
+        `bank_max_age` leaves out items that are older than the newest so many versions.
+
+        `list_loss` asks for the loss of each list, `list_stalled` for it and for the lists that are
+        stalled: with a loss above 0, but no irrelevant item changed its rank (only with a gradient).
 
         `more`: further inputs and parameters of the daemon, by their names (rankd._names).
         """
         places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
         if not places and gradient not in ("dense", "sparse", True, False):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
+        if gain == "linear":
+            targets, relevance = _gains(targets), _gains(relevance)
         inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids,
                          relevance)
         more_inputs, more_parameters = _more(more)
@@ -139,20 +147,24 @@ class Client:
         parameters = _parameters(
             {"lambda": lambda_val, "margin": margin, "lambda_scope": lambda_scope, "lambda_units": lambda_units,
              "gradient_scale": gradient_scale, "average": average, "axis": axis, "interclass": interclass, "weight": weight,
-             "normalize": normalize, "gallery": gallery, "bank": bank, "enqueue": enqueue, "batch_id": batch_id,
-             **more_parameters})
+             "gain": gain, "top_k": top_k, "normalize": normalize, "gallery": gallery, "bank": bank, "bank_read": bank_read,
+             "bank_max_age": bank_max_age, "enqueue": enqueue, "batch_id": batch_id,
+             "mark_stalled": True if list_stalled else None, **more_parameters})
         outputs = ["loss"]
         if gradient:
             outputs += ["gradient_indices", "gradient_values"] if gradient == "sparse" else ["gradient"]
             outputs += ["ref_gradient"] if ref_embeddings is not None else []
-        outputs += ["list_loss"] if list_loss else []
+        outputs += ["list_loss"] if list_loss or list_stalled else []
         # Without a bank a request leaves nothing behind; with one its batch_id makes the second time harmless.
         reply = self._infer(InferRequest(model, inputs, outputs, parameters, places),
                             repeatable=bank is None or enqueue is False or batch_id is not None)
+        each, stalled = reply.outputs.get("list_loss"), None
+        if each is not None and list_stalled:
+            each, stalled = np.abs(each), np.signbit(each) & ~np.isnan(each)
         return LossResult(
             loss=float(_output(reply, "loss").reshape(-1)[0]), gradient=reply.outputs.get("gradient"),
             ref_gradient=reply.outputs.get("ref_gradient"), gradient_indices=reply.outputs.get("gradient_indices"),
-            gradient_values=reply.outputs.get("gradient_values"), list_loss=reply.outputs.get("list_loss"),
+            gradient_values=reply.outputs.get("gradient_values"), list_loss=each, list_stalled=stalled,
             info=info_from(reply.parameters), batch_id=batch_id)
 
     @overload
@@ -265,6 +277,18 @@ def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, e
     if not inputs:
         raise TypeError("loss() wants scores and targets, or embeddings= and labels= (or relevance=)")
     return inputs
+
+
+def _gains(targets: Any) -> Any:
+    """Targets that are gains: a measurement, and no label of which every digit says something. float64 is numpy's own type, and
+    that of any list of Python's, so it is rounded to the type that the daemon takes."""
+    if targets is None or isinstance(targets, (OnDevice, BF16)):
+        return targets
+    array = np.asarray(targets)
+    if array.dtype.kind != "f" or array.dtype.itemsize <= 4:
+        return array
+    with np.errstate(over="ignore"):  # the daemon refuses infinity by its position
+        return array.astype(np.float32)
 
 
 def _offsets(offsets: Any) -> list[Tensor | OnDevice]:

@@ -104,6 +104,12 @@ class ConnectionFailed(RankdError, ConnectionError):
     hint = "is the daemon running there? `curl URL/v2/health/live` tells; a restart is waited for up to retry_for seconds"
 
 
+class CannotStart(RankdError):
+    """No daemon of this user's own could be started, or the one that runs is not of this version."""
+
+    hint = "`python -m rankd doctor` looks at this machine; RANKD_URL names a daemon that runs elsewhere"
+
+
 class Untrusted(RankdError):
     """This machine does not trust the certificate of the daemon; nothing was sent."""
 
@@ -145,8 +151,13 @@ _BY_STATUS: dict[int, type[RankdError]] = {
 }
 
 
+_BAD_GATEWAY = 502
+
+
 def from_status(status: int, sentence: str, retry_after: float | None = None) -> RankdError:
-    """The exception for an answer that is not 200."""
+    """The exception for an answer that is not 200. A 502 is that of a proxy whose daemon went away under the request."""
+    if status == _BAD_GATEWAY:
+        return ConnectionLost(f"a proxy lost the daemon before it had the answer: {sentence}", code=status)
     kind = _BY_STATUS.get(status)
     if kind is None:
         return ProtocolError(f"the answer has status {status}, which rankd never gives: {sentence}", code=status)

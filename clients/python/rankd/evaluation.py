@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .client import Client
+from .errors import Forbidden
 from .tensors import BF16
 
 TILE_BYTES = 32 << 20  # of scores, of embeddings or of a relevance in one request
 TILE_QUERIES = 1024
+TILE_WORK = 1 << 35  # queries times items times dimensions of one request: seconds, well below any timeout
 
 Array = NDArray[Any]
 
@@ -117,7 +119,8 @@ class EmbeddingLists:
         self.query = {"labels": array(labels), "ids": array(ids)}
         self.items = {"ref_embeddings": array(ref_embeddings), "ref_labels": array(ref_labels), "ref_ids": array(ref_ids)}
         self.relevance, self.gallery, self.bank, self.normalize = array(relevance), gallery, bank, normalize
-        if gallery == "all" and len(rows) > TILE_QUERIES:
+        self.most = self._most_queries(client)
+        if gallery == "all" and len(rows) > self.most:
             self._rank_as_references()
         self.stored: str | None = None  # the bank that the references lie in meanwhile
         large = self.items["ref_embeddings"] is not None and self.items["ref_embeddings"].nbytes > TILE_BYTES
@@ -132,11 +135,22 @@ class EmbeddingLists:
         common = {**items, "gallery": self.gallery, "bank": bank, "normalize": self.normalize,
                   "enqueue": None if bank is None else False}
         row = max(self.rows[:1].nbytes, 0 if relevance is None else relevance[:1].nbytes)
-        tiles = _tiles(len(self.rows), row, TILE_QUERIES) if self.gallery == "references" else [slice(None)]
+        tiles = _tiles(len(self.rows), row, self.most) if self.gallery == "references" else [slice(None)]
         return np.concatenate([
             _list_loss(client, model, {"embeddings": self.rows[tile], "relevance": _part(relevance, tile), **common,
                                        **{name: _part(value, tile) for name, value in self.query.items()}}, parameters)
             for tile in tiles])
+
+    def _most_queries(self, client: Client) -> int:
+        """Of one request."""
+        references = self.items["ref_embeddings"]
+        items = (0 if self.gallery == "references" else len(self.rows)) + (0 if references is None else len(references))
+        if self.bank is not None:
+            try:
+                items += client.banks.get(self.bank).items
+            except Forbidden:  # a token that may rank with the bank may not look at it
+                pass
+        return int(np.clip(TILE_WORK // max(1, items * self.rows.shape[1]), 32, TILE_QUERIES))
 
     def _rank_as_references(self) -> None:
         """So many queries go in parts, and each part ranks the whole batch as references, where an id of its own hides each

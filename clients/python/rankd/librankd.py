@@ -6,9 +6,9 @@ import ctypes as c
 import ctypes.util
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from . import _names
+from .programs import places
 
 _SONAME = "librankd.so.0"
 
@@ -55,16 +55,11 @@ class Reply(c.Structure):
 
 
 def _places() -> Iterator[str]:
-    """Where the library may be: where one is told, beside this package, in the source tree's build, on the system."""
+    """Where the library may be: where one is told, in a build or beside this package, on the system."""
     if path := os.environ.get("RANKD_LIBRARY"):
         yield path
         return
-    here = Path(__file__).resolve().parent
-    if build := os.environ.get("RANKD_BUILD"):
-        yield str(Path(build) / _SONAME)
-    yield str(here / _SONAME)
-    if len(here.parents) > 2:
-        yield str(here.parents[2] / "build" / _SONAME)
+    yield from map(str, places(_SONAME))
     yield _SONAME
     if found := ctypes.util.find_library("rankd"):
         yield found
@@ -92,6 +87,7 @@ def _declare(library: c.CDLL) -> c.CDLL:
         "rankd_wait": (c.c_int, [handle, c.c_uint64, c.c_uint64, c.POINTER(Reply)]),
         "rankd_forget": (None, [handle, c.c_uint64]),
         "rankd_reply_clear": (None, [handle, c.POINTER(Reply)]),
+        "rankd_reply_number": (c.c_int, [c.POINTER(Reply), c.c_char_p, c.POINTER(c.c_double)]),
         "rankd_call": (c.c_int, [handle, c.c_char_p, c.c_char_p, c.c_char_p, c.c_size_t, c.c_uint64,
                                  c.POINTER(c.c_void_p), c.POINTER(c.c_size_t), error]),
         "rankd_daemon_id": (c.c_uint64, [handle]),

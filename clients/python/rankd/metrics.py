@@ -49,8 +49,8 @@ def evaluate(client: Client, metrics: Iterable[str], scores: Any = None, targets
     """Means over the lists that have a relevant item, by the names asked for; NaN if there is no such list.
 
     `metrics`: names, with a cut where there is one: "ap", "ap@10", "ndcg", "ndcg@10", "mrr", "mrr@10", "r_precision",
-    "recall@10", "precision@10", "hit_rate@10". Each is one pass of the daemon. `gain` ("exp2", the
-    default, or "linear") belongs to ndcg.
+    "recall@10", "precision@10", "hit_rate@10". Each is one pass of the daemon over the data; precision
+    and hit rate of one cut share theirs. `gain` ("exp2", the default, or "linear") belongs to ndcg.
     """
     found = per_list(client, metrics, scores, targets, gain=gain, **lists)
     return {name: float(np.nanmean(each)) if np.isfinite(each).any() else float("nan") for name, each in found.items()}
@@ -62,8 +62,13 @@ def per_list(client: Client, metrics: Iterable[str], scores: Any = None, targets
     asked = [metrics] if isinstance(metrics, str) else list(metrics)
     parsed = {name: _parse(name, gain) for name in asked}
     source, keep = _lists(client, scores, targets, lists)
+    losses: dict[str, Array] = {}  # of those that several metrics are read from
     with keep:
-        return {name: _values(client, source, metric, parameters) for name, (metric, parameters) in parsed.items()}
+        for metric, parameters in parsed.values():
+            key = _key(metric, parameters)
+            if key not in losses:
+                losses[key] = source.losses(client, _METRICS[metric][0], metric == "ndcg", parameters)
+    return {name: _value(metric, losses[_key(metric, parameters)]) for name, (metric, parameters) in parsed.items()}
 
 
 def average_precision(client: Client, scores: Any = None, targets: Any = None, *, k: int | None = None, **lists: Any) -> Array:
@@ -134,8 +139,11 @@ def _lists(client: Client, scores: Any, targets: Any, lists: dict[str, Any]) -> 
     return source, source.keep
 
 
-def _values(client: Client, source: Lists, metric: str, parameters: dict[str, Any]) -> Array:
-    loss = source.losses(client, _METRICS[metric][0], metric == "ndcg", parameters)
+def _key(metric: str, parameters: dict[str, Any]) -> str:
+    return f"{_METRICS[metric][0]} {sorted(parameters.items())}"
+
+
+def _value(metric: str, loss: Array) -> Array:
     if metric == "hit_rate":
         return np.where(np.isnan(loss), np.nan, (loss < 1).astype(np.float64))
     return 1 - loss

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from . import _names
 from .answers import member
 
 
@@ -24,6 +25,9 @@ class LossInfo:
     Near 0 on healthy runs; all of them means that nothing is being learnt: margin too wide, or lambda too small."""
     gradient_nonzero: int | None = None
     """Gradient entries that are not zero."""
+    pairs_jumped: float | None = None
+    """How far the perturbation reaches: pairs of a relevant and an irrelevant item that it made change places, memory included,
+    per relevant item (only with a gradient). Near 0 means that nothing can be learnt, however few lists are stalled."""
     bank_items: int | None = None
     """Items of the bank that were ranked with."""
     bank_version: int | None = None
@@ -34,8 +38,23 @@ class LossInfo:
     """Raised by each restore and clear."""
     gradient_dropped: float | None = None
     """Score banks: the share of the gradient's magnitude that fell on memory and was dropped."""
+    bank_drift: tuple[float | None, ...] | None = None
+    """Embedding banks, where ids are sent and the batch is appended: how stale the bank is. The mean of 1 - cos between the
+    appended embeddings and the bank's newest of the same id, for those in each quarter of the bank, oldest first; None where
+    there is none."""
+    bank_drift_items: int | None = None
+    """Appended items whose id the bank held."""
+    bank_chain: str | None = None
+    """Banks in a store, over HTTP: 32 hexadecimal digits that name the history of the version that was read. Equal
+    generation, version and chain mean equal items, on whichever daemon."""
+    bank_stale_ms: int | None = None
+    """Banks in a store: time since the store agreed with the daemon's copy last."""
     list_loss: NDArray[Any] | None = None
     """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
+
+    def __post_init__(self) -> None:
+        if self.bank_drift is not None:  # a list, where it went through JSON
+            object.__setattr__(self, "bank_drift", tuple(self.bank_drift))
 
     @property
     def lists_valid(self) -> int:
@@ -44,12 +63,18 @@ class LossInfo:
         return self.lists - self.lists_skipped
 
 
+_KINDS: dict[str, type] = {"gradient_dropped": float, "bank_chain": str, **_names.REPLY_NUMBERS}
+_DRIFT = tuple(f"bank_drift_{quarter}" for quarter in range(1, 5))
+
+
 def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     """Reads the known parameters of a reply; a newer daemon may send more."""
     given = dict(parameters)
     values: dict[str, Any] = {
-        f.name: member(given, f.name, float if f.name == "gradient_dropped" else int, "the answer", f.default)
-        for f in fields(LossInfo) if f.name != "list_loss"}
+        f.name: member(given, f.name, _KINDS.get(f.name, int), "the answer", f.default)
+        for f in fields(LossInfo) if f.name not in ("bank_drift", "list_loss")}
+    if values["bank_drift_items"] is not None:
+        values["bank_drift"] = tuple(member(given, name, float, "the answer", None) for name in _DRIFT)
     if not values["bank_version_appended"]:
         values["bank_version_appended"] = None
     return LossInfo(**values)
@@ -73,5 +98,7 @@ class LossResult:
     """float32 [nnz]."""
     list_loss: NDArray[Any] | None = None
     """float32 [lists], NaN for skipped lists, with list_loss=True."""
+    list_stalled: NDArray[Any] | None = None
+    """bool [lists], with list_stalled=True: a loss above 0, and no irrelevant item changed its rank."""
     batch_id: str | None = None
     """Under which the batch was appended to a bank."""

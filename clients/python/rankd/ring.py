@@ -12,6 +12,7 @@ unix:/run/rankd/ring?arena=512M&spin_us=50&entries=64.
 from __future__ import annotations
 
 import ctypes as c
+import math
 import os
 import threading
 import weakref
@@ -20,6 +21,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from . import _names
 from . import librankd as lk
 from .errors import (
     ConnectionFailed,
@@ -284,6 +286,10 @@ def _parameters(reply: lk.Reply) -> dict[str, Any]:
         values.update(bank_items=reply.bank_items, bank_version=reply.bank_version,
                       bank_version_appended=reply.bank_version_appended, bank_generation=reply.bank_generation,
                       gradient_dropped=reply.gradient_dropped)
+    number = c.c_double()
+    for name, kind in _names.REPLY_NUMBERS.items():
+        if lk.lib.rankd_reply_number(reply, name.encode(), number) == lk.OK:
+            values[name] = None if math.isnan(number.value) else kind(number.value)
     return values
 
 

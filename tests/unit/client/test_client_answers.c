@@ -347,6 +347,38 @@ static void a_banks_numbers_come_back(void **state)
     rankd_close(client);
 }
 
+/* By name, also of a copy of the struct; the worked example makes two items pass one each. */
+static void numbers_without_a_member_have_names(void **state)
+{
+    struct test_request r;
+    struct rankd_reply reply;
+    double value = 7;
+    rankd_client *client = test_open(&test_shared, state, NULL);
+    test_example(&r);
+    assert_int_equal(rankd_infer(client, &r.request, &reply), RANKD_OK);
+    const struct rankd_reply copy = reply;
+    rankd_reply_clear(client, &reply);
+    assert_int_equal(rankd_reply_number(&copy, "pairs_jumped", &value), RANKD_OK);
+    assert_true(value == 1);
+    value = 7;
+    assert_int_equal(rankd_reply_number(&copy, "bank_drift_1", &value), RANKD_NOT_FOUND);
+    assert_int_equal(rankd_reply_number(&copy, "loss", &value), RANKD_NOT_FOUND);
+    assert_int_equal(rankd_reply_number(NULL, "pairs_jumped", &value), RANKD_MISUSE);
+    assert_int_equal(rankd_reply_number(&copy, NULL, &value), RANKD_MISUSE);
+    assert_int_equal(rankd_reply_number(&copy, "pairs_jumped", NULL), RANKD_MISUSE);
+    r.request.outputs = &(struct rankd_tensor){.port = RANKD_OUT_LOSS};
+    r.request.output_count = 1;
+    assert_int_equal(rankd_infer(client, &r.request, &reply), RANKD_OK);
+    assert_int_equal(rankd_reply_number(&reply, "pairs_jumped", &value), RANKD_NOT_FOUND);
+    rankd_reply_clear(client, &reply);
+    r.request.model = "none";
+    assert_int_equal(rankd_infer(client, &r.request, &reply), RANKD_NOT_FOUND);
+    assert_int_equal(rankd_reply_number(&reply, "pairs_jumped", &value), RANKD_NOT_FOUND);
+    assert_true(value == 7);
+    rankd_reply_clear(client, &reply);
+    rankd_close(client);
+}
+
 static void the_daemon_tells_how_long_it_took_over_the_ring(void **state)
 {
     struct test_request slow;
@@ -369,6 +401,7 @@ int main(void)
         over_both(every_output_comes_back_the_same),
         over_both(a_request_without_outputs_gets_its_numbers),
         over_both(a_banks_numbers_come_back),
+        over_both(numbers_without_a_member_have_names),
         over_both(the_daemon_tells_how_long_it_took_over_the_ring),
     };
     return cmocka_run_group_tests_name("client_answers", tests, test_shared_start, test_shared_stop);

@@ -88,6 +88,7 @@ static const struct {
     {OUTPUTS(LOSS "," GRADIENT), 20, NULL, RANKD_OK},
     {OUTPUTS(GRADIENT "," LOSS), 20, NULL, RANKD_OK},
     {NUMBERS("\"lists\":1,\"gradient_dropped\":0.5"), 20, NULL, RANKD_OK},
+    {NUMBERS("\"pairs_jumped\":0.25,\"bank_drift_1\":null,\"bank_drift_items\":3"), 20, NULL, RANKD_OK},
     /* lengths */
     {OUTPUTS(LOSS "," GRADIENT), 20, "abc", RANKD_PROTOCOL},
     {OUTPUTS(LOSS "," GRADIENT), 20, "-5", RANKD_PROTOCOL},
@@ -122,6 +123,8 @@ static const struct {
     {NUMBERS("\"gradient_nonzero\":null"), 20, NULL, RANKD_PROTOCOL},
     {NUMBERS("\"bank_version\":1.5"), 20, NULL, RANKD_PROTOCOL},
     {NUMBERS("\"gradient_dropped\":\"much\""), 20, NULL, RANKD_PROTOCOL},
+    {NUMBERS("\"pairs_jumped\":\"many\""), 20, NULL, RANKD_PROTOCOL},
+    {NUMBERS("\"bank_drift_2\":[1]"), 20, NULL, RANKD_PROTOCOL},
     /* outputs */
     {OUTPUTS(LOSS), 4, NULL, RANKD_PROTOCOL},
     {OUTPUTS(LOSS "," LOSS "," GRADIENT), 24, NULL, RANKD_PROTOCOL},

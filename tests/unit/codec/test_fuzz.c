@@ -114,6 +114,12 @@ static void a_connection_of_any_bytes_is_framed_the_same_however_it_is_cut(void 
     run_corpus("http_head", rk_fuzz_http_head);
 }
 
+static void what_a_store_sends_is_read_or_refused(void **state)
+{
+    (void)state;
+    run_corpus("stored", rk_fuzz_stored);
+}
+
 static void scores_of_any_bytes_are_ranked_the_same_by_every_set_of_kernels(void **state)
 {
     (void)state;
@@ -124,6 +130,12 @@ static void a_file_of_any_bytes_is_an_array_or_refused(void **state)
 {
     (void)state;
     run_corpus("array", rk_fuzz_array);
+}
+
+static void a_file_of_any_bytes_is_a_batch_or_refused(void **state)
+{
+    (void)state;
+    run_corpus("batch", rk_fuzz_batch);
 }
 
 static void a_reply_of_any_bytes_is_taken_or_called_wrong(void **state)
@@ -139,8 +151,10 @@ int main(void)
         cmocka_unit_test(json_of_any_bytes_is_read_as_jansson_reads_it),
         cmocka_unit_test(a_compressed_body_of_any_bytes_is_inflated_or_refused),
         cmocka_unit_test(a_connection_of_any_bytes_is_framed_the_same_however_it_is_cut),
+        cmocka_unit_test(what_a_store_sends_is_read_or_refused),
         cmocka_unit_test(scores_of_any_bytes_are_ranked_the_same_by_every_set_of_kernels),
         cmocka_unit_test(a_file_of_any_bytes_is_an_array_or_refused),
+        cmocka_unit_test(a_file_of_any_bytes_is_a_batch_or_refused),
         cmocka_unit_test(a_reply_of_any_bytes_is_taken_or_called_wrong),
     };
     return cmocka_run_group_tests_name("fuzz", tests, NULL, NULL);

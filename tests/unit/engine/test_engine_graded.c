@@ -229,7 +229,8 @@ static void parameters_that_do_not_belong_are_refused(void **state)
     struct test_call call;
     start(&call, "recall", RK_INT8, targets);
     test_number(&call, "top_k", 3);
-    refused(&call, "parameter top_k does not belong to model recall with scores; it goes with ap, ndcg, mrr");
+    refused(&call,
+            "parameter top_k does not belong to model recall with scores; it goes with ap, ndcg, mrr, hits");
     start(&call, "ap", RK_INT8, targets);
     test_word(&call, "gain", "linear");
     refused(&call, "parameter gain does not belong to model ap with scores; it goes with ndcg");
@@ -241,7 +242,7 @@ static void parameters_that_do_not_belong_are_refused(void **state)
     test_word(&call, "bank", "b");
     refused(&call,
             "parameter bank was \"b\"; model ndcg is of graded relevance, and a bank holds no grades: it "
-            "goes with ap, recall, mrr");
+            "goes with ap, recall, mrr, hits");
 }
 
 int main(void)

@@ -168,11 +168,18 @@ static void expect_sparse(const struct ragged *l, const struct test_call *call)
     assert_int_equal(call->reply.info.gradient_nonzero, at);
 }
 
+/* `make soak-engine` tries more. */
+static uint64_t times(void)
+{
+    const char *text = getenv("RK_SOAK");
+    return text ? strtoull(text, NULL, 10) : 1;
+}
+
 static void lists_of_any_length_agree_with_brute_force(void **state)
 {
     (void)state;
     static const char *const sets[] = {"reference", "scalar", "avx2", "avx512"};
-    for (uint64_t seed = 1; seed <= 3000; seed++) {
+    for (uint64_t seed = 1; seed <= 3000 * times(); seed++) {
         struct test_random random = {seed};
         const struct rk_kernels *kernels = rk_kernels_named(sets[seed % 4]);
         struct ragged l;
@@ -192,7 +199,7 @@ static void lists_of_any_length_agree_with_brute_force(void **state)
 static void ranks_of_lists_agree_with_brute_force(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 500; seed++) {
+    for (uint64_t seed = 1; seed <= 500 * times(); seed++) {
         struct test_random random = {seed};
         struct ragged l;
         float upstream[ITEMS];

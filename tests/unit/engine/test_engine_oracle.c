@@ -82,7 +82,7 @@ static void compare(const struct problem *problem, const struct test_call *call,
         double want = o->list_loss[l], got = (double)list_loss[l];
         if (o->interclass < 1 && isnan(want) != isnan(got))
             differ(problem, set, seed, "a list loss", got, want);
-        if (!isnan(want) && fabs(got - want) > 1e-7 * want + lost)
+        if (!isnan(want) && fabs(got - want) > 1e-7 * fabs(want) + lost)
             differ(problem, set, seed, "a list loss", got, want);
     }
     if (call->reply.info.lists_skipped != o->skipped)
@@ -91,6 +91,9 @@ static void compare(const struct problem *problem, const struct test_call *call,
     if (call->reply.info.lists_stalled != o->stalled)
         differ(problem, set, seed, "lists_stalled", (double)call->reply.info.lists_stalled,
                (double)o->stalled);
+    double jumped = call->reply.info.number[RANKD_REPLY_PAIRS_JUMPED];
+    if (fabs(jumped - o->jumped) > 1e-12 * o->jumped)
+        differ(problem, set, seed, "pairs_jumped", jumped, o->jumped);
     compare_gradient(problem, call, set, seed);
 }
 

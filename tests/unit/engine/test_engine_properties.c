@@ -126,8 +126,9 @@ static void lists_do_not_feel_each_other(void **state)
             test_call_start(&one, problem_model(&problem), 0);
             problem_fill(&problem, &one);
             test_input(&one, RK_IN_SCORES, RK_FP32, 1, problem.columns, problem.values + r * problem.columns);
-            test_input(&one, RK_IN_TARGETS, RK_INT8, 1, problem.columns,
-                       problem.labels + r * problem.columns);
+            test_input(&one, RK_IN_TARGETS, problem.target_dtype, 1, problem.columns,
+                       (const char *)problem.targets +
+                           r * problem.columns * rk_dtype_size(problem.target_dtype));
             test_run(&one);
             loss += one.reply.info.loss;
             assert_memory_equal(test_gradient(&one), test_gradient(&all) + r * problem.columns,

@@ -196,28 +196,30 @@ static void targets_are_counted_and_found_at_every_length(void **state)
     for (uint32_t items = 0; items <= 200; items++) {
         int8_t *targets = malloc(items + 1);
         uint32_t want[200], got[200];
-        size_t relevant = 0, ignored = 0, bad_signed = 0, bad_unsigned = 0;
+        const int8_t most = (int8_t[]){1, 31, INT8_MAX}[test_below(&random, 3)];
+        size_t above = 0, relevant = 0, ignored = 0, bad_signed = 0, bad_unsigned = 0;
         for (uint32_t i = 0; i < items; i++) {
-            targets[i] = (int8_t)(test_below(&random, items % 3 ? 200 : 3) % 256 - 1);
-            if (targets[i] == 1)
-                want[relevant++] = 1000 + i;
+            targets[i] = (int8_t)(test_below(&random, items % 3 ? 256 : (size_t)most + 2) - 1);
+            if (targets[i] > 0)
+                want[above++] = 1000 + i;
+            relevant += targets[i] > 0 && targets[i] <= most;
             ignored += targets[i] == -1;
-            bad_signed += targets[i] != 1 && targets[i] != 0 && targets[i] != -1;
-            bad_unsigned += targets[i] != 1 && targets[i] != 0;
+            bad_signed += targets[i] > most || targets[i] < -1;
+            bad_unsigned += targets[i] > most || targets[i] < 0;
         }
         for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
             const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
             if (!kernels)
                 continue;
-            struct rk_scan is = kernels->scan(targets, items, true),
-                           un = kernels->scan(targets, items, false);
+            struct rk_scan is = kernels->scan(targets, items, most, true),
+                           un = kernels->scan(targets, items, most, false);
             assert_int_equal(is.relevant, relevant);
             assert_int_equal(is.ignored, ignored);
             assert_int_equal(un.relevant, relevant);
             assert_int_equal(un.ignored, 0);
             assert_int_equal(is.bad, bad_signed > 0);
             assert_int_equal(un.bad, bad_unsigned > 0);
-            for (size_t room = 0; room <= relevant; room += relevant ? relevant : 1) {
+            for (size_t room = 0; room <= above; room += above ? above : 1) {
                 memset(got, 0, sizeof got);
                 assert_int_equal(kernels->positions(targets, items, 1000, got, room), room);
                 assert_memory_equal(got, want, room * sizeof *got);

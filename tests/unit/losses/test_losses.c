@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/ln_whole.h"
 #include "losses/loss.h"
 #include "request/request.h"
 #include "unit/support/engine_call.h"
@@ -108,11 +109,22 @@ static void a_loss_has_its_name_and_number(void **state)
     }
 }
 
+static void logarithms_that_are_looked_up_have_the_same_bits(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= 2 * RK_LN_TABLE; n++) {
+        const double looked_up = rk_ln_whole(n), computed = rk_ln((double)n);
+        assert_memory_equal(&looked_up, &computed, sizeof computed);
+        assert_true(fabs(computed - log((double)n)) <= 4e-16 * computed);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loss_and_slopes_are_finite_and_not_negative),
         cmocka_unit_test(a_loss_has_its_name_and_number),
+        cmocka_unit_test(logarithms_that_are_looked_up_have_the_same_bits),
     };
     return cmocka_run_group_tests_name("losses", tests, NULL, NULL);
 }

@@ -122,7 +122,7 @@ static void many_queries_with_many_ignored_items_agree(void **state)
 
 static const float queries[4] = {1, 0, 0.999f, 0.045f};
 static const float documents[4] = {0.9f, -0.43f, 0.9f, 0.43f};
-static const int64_t two[2] = {0, 1}, same[2] = {5, 5};
+static const int64_t two[2] = {0, 1}, same[2] = {5, 5}, others[2] = {7, 8};
 
 static void start(struct test_call *call, const char *gallery)
 {
@@ -291,7 +291,7 @@ static void empty_batches_and_galleries_have_an_answer(void **state)
             test_input(&call, RK_IN_RELEVANCE, RK_INT8, batch, items, zeros);
         } else {
             test_vector(&call, RK_IN_LABELS, RK_INT64, batch, two);
-            test_vector(&call, RK_IN_REF_LABELS, RK_INT64, refs, refs ? (const int64_t[]){7, 8} : same);
+            test_vector(&call, RK_IN_REF_LABELS, RK_INT64, refs, others);
             call.request.bank_snapshot = &view;
         }
         call.request.outputs = 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT | 1u << RK_OUT_REF_GRADIENT;

@@ -152,7 +152,6 @@ static void a_pair_of_the_batch_has_one_similarity_in_both_directions_and_in_any
         .n_queries = ITEMS, .total = ITEMS, .dim = DIM, .rows = draw(&random, ITEMS * DIM)};
     float *all = malloc(ITEMS * ITEMS * sizeof *all), *part = malloc(ITEMS * ITEMS * sizeof *part);
     void *work = aligned_alloc(64, rk_product_work(DIM));
-    rk_product_begin();
     rk_product_batch(&items, 0, ITEMS, all, ITEMS, work);
     for (size_t i = 0; i < ITEMS; i++)
         for (size_t j = 0; j < ITEMS; j++) {

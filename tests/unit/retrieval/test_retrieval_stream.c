@@ -110,6 +110,9 @@ static void try_case(struct retrieval_shape shape, const char *model, double lam
     assert_true(call.reply.info.loss == scores.reply.info.loss);
     assert_int_equal(call.reply.info.lists_skipped, scores.reply.info.lists_skipped);
     assert_int_equal(call.reply.info.lists_stalled, scores.reply.info.lists_stalled);
+    assert_true(call.reply.info.number[RANKD_REPLY_PAIRS_JUMPED] ==
+                scores.reply.info.number[RANKD_REPLY_PAIRS_JUMPED]);
+    assert_true(call.reply.info.number[RANKD_REPLY_PAIRS_JUMPED] > 0);
     assert_memory_equal(test_floats(&call, RK_OUT_LIST_LOSS), test_floats(&scores, RK_OUT_LIST_LOSS),
                         c.oracle.batch * sizeof(float));
     double *want = chain(&c, test_gradient(&scores));

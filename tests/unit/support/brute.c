@@ -147,7 +147,7 @@ static double item_slope(const struct brute *o, const struct brute_item *item, d
 
 /* One list: its loss, and its part of the gradient added up. Returns false if it has no relevant item. */
 static bool run_list(struct brute *o, struct brute_item *item, size_t n, double p, double w,
-                     double *list_loss, bool *stalled)
+                     double *list_loss, bool *stalled, double *jumped)
 {
     if (p == 0)
         return false;
@@ -164,12 +164,14 @@ static bool run_list(struct brute *o, struct brute_item *item, size_t n, double 
     }
     rank_after(item, n);
     *stalled = *list_loss > 0;
+    *jumped = 0;
     double divisor = o->unit_scale ? moved_ranks(item, n) : lambda;
     for (size_t i = 0; i < n; i++) {
         double delta = (double)item[i].rank - (double)item[i].rank_after;
         o->gradient[item[i].where] += delta == 0 ? 0 : (-w * delta) / divisor;
         if (!item[i].relevant && delta != 0)
             *stalled = false;
+        *jumped += item[i].relevant ? 0 : fabs(delta);
     }
     return true;
 }
@@ -214,7 +216,7 @@ void brute_run(struct brute *o)
     size_t list_step = o->lists_are_columns ? 1 : o->columns,
            item_step = o->lists_are_columns ? o->columns : 1;
     struct brute_item *item = calloc(total, sizeof *item);
-    double valid = 0, relevant = 0, p, one;
+    double valid = 0, relevant = 0, p, one, jumped;
     bool stalled;
     for (size_t l = 0; l < lists; l++) {
         gather(o, l * list_step, item_step, length, item, &p);
@@ -223,7 +225,7 @@ void brute_run(struct brute *o)
     }
     for (size_t i = 0; i < total; i++)
         o->gradient[i] = 0;
-    o->loss = 0;
+    o->loss = o->jumped = 0;
     o->skipped = o->stalled = 0;
     for (size_t l = 0; l < lists; l++) {
         size_t n = gather(o, l * list_step, item_step, length, item, &p);
@@ -232,15 +234,16 @@ void brute_run(struct brute *o)
         if (p == 0) {
             o->skipped++;
         } else if (w > 0) {
-            (void)run_list(o, item, n, p, w, &one, &stalled);
-            o->list_loss[l] = one;
+            (void)run_list(o, item, n, p, w, &one, &stalled, &jumped);
+            o->jumped += jumped / relevant;
+            o->list_loss[l] = o->marks && stalled ? -one : one;
             o->loss += w * one;
             o->stalled += stalled;
         }
     }
     if (o->interclass > 0) {
         size_t n = gather(o, 0, 1, total, item, &p);
-        if (run_list(o, item, n, p, o->interclass, &one, &stalled))
+        if (run_list(o, item, n, p, o->interclass, &one, &stalled, &jumped))
             o->loss += o->interclass * one;
     }
     free(item);

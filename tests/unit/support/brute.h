@@ -31,12 +31,13 @@ struct brute {
     enum brute_average average;
     double lambda, margin, interclass;
     size_t top_k; /* 0: none; not for recall */
-    bool normalized, batch_scope, unit_scale;
+    bool normalized, batch_scope, unit_scale, marks;
     /* Out; the arrays are the caller's. */
     double loss;
     double *list_loss; /* [lists], NaN where skipped */
     double *gradient;  /* [rows, columns], before the last rounding */
     size_t skipped, stalled;
+    double jumped; /* pairs_jumped */
 };
 
 void brute_run(struct brute *brute);

@@ -200,6 +200,7 @@ static void draw_parameters(struct brute *o, struct test_random *random)
     o->normalized = test_below(random, 2);
     o->batch_scope = test_below(random, 2);
     o->unit_scale = test_below(random, 2);
+    o->marks = test_below(random, 2);
     o->lists_are_columns = test_below(random, 2);
 }
 
@@ -262,6 +263,7 @@ void problem_fill(const struct problem *problem, struct test_call *call)
     test_word(call, "average", averages[o->average]);
     test_word(call, "lambda_units", o->normalized ? "normalized" : "rank");
     test_word(call, "lambda_scope", o->batch_scope ? "batch" : "list");
+    call->request.params.mark_stalled = o->marks;
     test_word(call, "gradient_scale", o->unit_scale ? "unit" : "lambda");
     if (o->loss_kind >= BRUTE_RECALL_LOG && o->loss_kind <= BRUTE_RECALL_IDENTITY)
         test_word(call, "weight", weights[o->loss_kind]);

@@ -55,6 +55,7 @@ void case_agrees(struct retrieval_case *c, struct rk_scratch *scratch, const str
     assert_int_equal(reply.info.lists, batch);
     assert_int_equal(reply.info.lists_skipped, want.skipped);
     assert_int_equal(reply.info.lists_stalled, want.stalled);
+    assert_true(fabs(reply.info.number[RANKD_REPLY_PAIRS_JUMPED] - want.jumped) <= 1e-12 * want.jumped);
     const float *losses = reply.out[RK_OUT_LIST_LOSS].data;
     for (size_t q = 0; q < batch; q++) {
         assert_int_equal(isnan(losses[q]), isnan(want.list_loss[q]));

@@ -164,6 +164,7 @@ static void run_list(const struct oracle_request *request, size_t q, double w, s
     for (size_t i = 0; i < n; i++) {
         double delta = (double)rk[i] - (double)after[i];
         jumped |= delta != 0 && !list->entry[i].relevant;
+        reply->jumped += list->entry[i].relevant ? 0 : fabs(delta);
         reply->pair[q * request->items + list->item[i]] =
             delta == 0 ? 0 : (double)(float)(-w * delta / divisor);
     }
@@ -247,6 +248,7 @@ struct oracle_reply oracle_run(const struct oracle_request *request)
         free(list.item);
     }
     reply.skipped = batch - valid;
+    reply.jumped /= relevant > 0 ? (double)relevant : 1;
     spread_pairs(request, unit, &reply);
     free(unit);
     return reply;

@@ -33,6 +33,7 @@ struct oracle_reply {
     double *gradient;  /* [items, dim]; 0 for stored ones */
     double *pair;      /* [batch, items]: gradient of each similarity, as a reply would round it */
     size_t skipped, stalled;
+    double jumped; /* pairs_jumped */
 };
 
 /* Everything in the reply is malloc'ed; oracle_free() frees it. */

@@ -4,6 +4,9 @@
     crit = rankd.torch.APLoss(margin=0.05)              # scores and targets, any shape of problem
     crit(scores, targets).backward()
 
+    crit = rankd.torch.NDCGLoss(margin=1.0, top_k=10)    # graded targets: search, recommendation
+    crit(scores, grades).backward()
+
     crit = rankd.torch.RetrievalLoss("ap", bank="run1")  # embeddings and labels, with cross-batch memory
     crit(embeddings, labels).backward()
 
@@ -13,7 +16,10 @@ gradient accumulation, and from several trainers at once.
 from .calibration import Calibration
 from .checkpoint import restore_bank, save_bank
 from .detection import DetectionAPLoss
-from .losses import APLoss, RecallLoss, RetrievalLoss
+from .graded import MRRLoss, NDCGLoss, ScoresLoss
+from .losses import APLoss, RecallLoss
 from .ranking import blackbox_rank, ranks
+from .retrieval import RetrievalLoss
 
-__all__ = ["APLoss", "Calibration", "DetectionAPLoss", "RecallLoss", "RetrievalLoss", "blackbox_rank", "ranks", "restore_bank", "save_bank"]
+__all__ = ["APLoss", "Calibration", "DetectionAPLoss", "MRRLoss", "NDCGLoss", "RecallLoss", "RetrievalLoss", "ScoresLoss",
+           "blackbox_rank", "ranks", "restore_bank", "save_bank"]

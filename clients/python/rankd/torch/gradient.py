@@ -2,6 +2,7 @@
 """Autograd functions for a loss whose gradient is already computed, at upstream 1."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ NOT_TWICE = ("rankd's gradient has no derivative: a ranking is piecewise constan
 
 
 class PrecomputedLoss(Function):
-    """Gives back `value`; in backward each input receives its precomputed gradient times the upstream.
+    """Gives back `value`; in backward each input receives its precomputed gradient times the upstream. `value` is a
+    scalar, or has an element a list: then `spread` gives each item of the first input the upstream of its list.
 
     The gradients are float32, unscaled: they are multiplied in float32 by whatever comes from above (AMP loss scale, loss
     weight, accumulation), and cast to the input's type last, so that a loss scale can lift what float16 alone would
@@ -22,7 +24,8 @@ class PrecomputedLoss(Function):
 
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor, gradients: tuple[torch.Tensor | None, ...],
-                *inputs: torch.Tensor) -> torch.Tensor:
+                spread: Callable[[torch.Tensor], torch.Tensor] | None, *inputs: torch.Tensor) -> torch.Tensor:
+        ctx.spread = spread
         ctx.types = [x.dtype for x in inputs]
         ctx.present = [g is not None for g in gradients]
         ctx.save_for_backward(*[g for g in gradients if g is not None])
@@ -32,11 +35,12 @@ class PrecomputedLoss(Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         saved = iter(ctx.saved_tensors)
         gradients = [next(saved) if here else None for here in ctx.present]
-        scaled = [None if g is None else (g * upstream.detach().to(g)).to(dtype)
+        above = upstream.detach() if ctx.spread is None else ctx.spread(upstream.detach())
+        scaled = [None if g is None else (g * above.to(g)).to(dtype)
                   for g, dtype in zip(gradients, ctx.types)]
         if torch.is_grad_enabled():  # create_graph=True: somebody may want to differentiate this gradient
             scaled = [None if s is None else _NoFurther.apply(s.requires_grad_()) for s in scaled]
-        return None, None, *scaled
+        return None, None, None, *scaled
 
 
 class _NoFurther(Function):

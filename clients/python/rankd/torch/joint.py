@@ -36,7 +36,8 @@ from .shards import FORM, MATRICES, Forms, form_of, pack, shard_of
 from .team import Team
 
 _RECORD = np.dtype([("ok", "u1"), ("training", "u1"), ("wanted", "u1"), ("recomputing", "u1"), ("no_ranking", "u1"),
-                    ("steps", "i8"), ("options", "u1", 16), ("content", "u1", 16), ("batch", "u1", 16), ("daemon", "u1", 16),
+                    ("in_store", "u1"), ("version", "i8"), ("steps", "i8"), ("options", "u1", 16), ("content", "u1", 16),
+                    ("batch", "u1", 16), ("daemon", "u1", 16),
                     ("shard", FORM)])
 _ANSWER = 2048  # bytes of a leader's answer without gradients: 1 or 0, and JSON
 
@@ -52,6 +53,9 @@ class JointLoss(Protocol):
     on_nan: str
     training: bool
     balanced: bool
+    gallery: str
+    _answered: Any
+    _in_store: tuple[str | None, bool] | None
     options: dict[str, Any]
     schedule: Schedule
     memory: Memory
@@ -59,10 +63,10 @@ class JointLoss(Protocol):
     @property
     def bank(self) -> str | None: ...
     def _begin(self, content: list[Any], wanted: bool, **agreed: Any) -> Step: ...
-    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult: ...
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult: ...
     def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> Any: ...
     def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> Any: ...
-    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None]) -> None: ...
+    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None: ...
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool: ...
     def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool: ...
 
@@ -71,7 +75,8 @@ def settings(loss: JointLoss) -> dict[str, Any]:
     """What must be equal on all ranks."""
     return {**loss.options, "model": loss.model, "average": loss.average, "loss_weight": loss.loss_weight, "on_nan": loss.on_nan,
             "bank": loss.bank, "distributed": "balanced" if loss.balanced else True,
-            "margin": loss.schedule.margin, "margin_warmup": loss.schedule.warmup}
+            "margin": loss.schedule.margin, "margin_warmup": loss.schedule.warmup,
+            "bank_start": loss.schedule.bank_start, "bank_max_age": loss.memory.max_age, "fresh": loss.memory.fresh}
 
 
 def digest(value: Any) -> NDArray[np.uint8]:
@@ -93,27 +98,37 @@ def check_settings(team: Team, digests: NDArray[np.uint8], mine: dict[str, Any])
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those that receive a
     gradient."""
-    shard = shard_of(tensors)
+    shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
-    records = team.meet(_record(loss, team, tensors, inputs, shard))
+    records = team.meet(told_of(loss, team, tensors, inputs, shard))
     check_settings(team, records["options"], settings(loss))
-    forms, wanted = Forms(records["shard"]), bool(records["wanted"].any())
+    forms, wanted = Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if records["no_ranking"].any():
         gradients: list[Any] = [torch.full(x.shape, float("nan"), device=x.device) for x in inputs]
     else:
-        step = _begin(loss, records, wanted)
+        step = agree(loss, records, wanted)
         answer, rows = _ask(loss, team, records, forms, packed, step, wanted)
         value.fill_(answer["loss"])
-        loss._keep(LossInfo(**answer["info"]), step, lambda: answer["reason"])
+        info = _info(answer["info"])
+        mean = answer["loss"] / max(info.lists_valid, 1) if loss.average == "sum" else answer["loss"]
+        loss._keep(info, step, lambda: answer["reason"], mean)
         gradients = [_gradient(rows, at, x, team.size) if wanted and x.requires_grad else None for at, x in enumerate(inputs)]
     mine = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    return (PrecomputedLoss.apply(value, tuple(gradients), *inputs) if mine else value) * loss.loss_weight
+    return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if mine else value) * loss.loss_weight
 
 
-def _record(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+def _info(told: dict[str, Any]) -> LossInfo:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return LossInfo(**values)
+
+
+def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+    """What a rank tells the others before a step: _RECORD of shape (1,)."""
     record = np.zeros(1, _RECORD)
     record["ok"] = 1
+    if loss.bank is not None and team.rank == 0:
+        record["in_store"], record["version"] = _bank_of(loss)
     record["training"] = loss.training and not loss.memory.held_back
     record["wanted"] = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     record["recomputing"] = in_backward()
@@ -128,7 +143,27 @@ def _record(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], input
     return record
 
 
-def _begin(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
+def _bank_of(loss: JointLoss) -> tuple[bool, int]:
+    """Whether the bank lies in a store that several daemons share, and where that matters its version: the ranks name it in
+    their requests, so that all read the same, whatever others append meanwhile."""
+    if loss._in_store == (loss.bank, False) and not loss.balanced:
+        return False, 0
+    state = loss.client.banks.get(str(loss.bank))
+    loss._in_store = (loss.bank, "store_state" in state.raw)
+    return loss._in_store[1], state.version
+
+
+def version_to_read(loss: JointLoss, records: NDArray[Any]) -> dict[str, int]:
+    """For the requests of a step in which several are made. Banks of daemons of their own have no common version to wait
+    for: they are compared afterwards."""
+    daemons = len(set(leaders_of(records["daemon"])))
+    in_store = bool(records["in_store"][0])
+    if loss.bank is None or (daemons > 1 and not in_store) or (daemons == 1 and not loss.balanced):
+        return {}
+    return {"bank_version": int(records["version"][0])}
+
+
+def agree(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
     """The settings of the step. The state of rank 0 is that of all: a script may have loaded it there only."""
     for name, this, other in (("training", "in training mode", "in eval mode or within not_remembering()"),
                               ("recomputing", "within a backward pass (activation checkpointing)", "outside of one")):
@@ -154,7 +189,12 @@ def _daemon(client: Client) -> NDArray[np.uint8]:
     return found
 
 
-def _leaders(daemons: NDArray[np.uint8]) -> list[int]:
+def forget_daemon(client: Client) -> None:
+    """After a failure: another daemon may answer next time."""
+    client.transport.__dict__.pop("daemon_of_rank", None)
+
+
+def leaders_of(daemons: NDArray[np.uint8]) -> list[int]:
     """For each rank, the first rank with the same daemon."""
     first: dict[bytes, int] = {}
     return [first.setdefault(bytes(daemon), rank) for rank, daemon in enumerate(daemons)]
@@ -163,44 +203,50 @@ def _leaders(daemons: NDArray[np.uint8]) -> list[int]:
 def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packed: NDArray[np.uint8], step: Step,
          wanted: bool) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
     """The answer of rank 0's daemon, and this rank's rows of the gradients, a piece for each of MATRICES."""
-    leaders, rank, ranks = _leaders(records["daemon"]), team.rank, range(team.size)
+    leaders, rank, ranks = leaders_of(records["daemon"]), team.rank, range(team.size)
     leading = leaders[rank] == rank
     parts = team.exchange([packed if leaders[r] == r else None for r in ranks], [forms.bytes(r) if leading else 0 for r in ranks])
     follows = [wanted and leaders[r] == rank for r in ranks]  # those that this rank sends rows
     replies: list[NDArray[np.uint8] | None] = [None] * team.size
     failure: Exception | None = None
     if leading:
-        replies, failure = _replies(loss, forms, parts, step, wanted, follows)
+        replies, failure = _replies(loss, forms, parts, step, wanted, follows, version_to_read(loss, records))
     rows = _row_bytes(forms, rank) if wanted else []
     sizes = [(_ANSWER if leaders[r] == r else 0) + (sum(rows) if r == leaders[rank] else 0) for r in ranks]
     answers = team.exchange(replies, sizes)
     heads = {r: answers[r][:_ANSWER] for r in ranks if leaders[r] == r}
     if not all(head[0] for head in heads.values()):
-        loss.client.transport.__dict__.pop("daemon_of_rank", None)  # another one may answer next time
+        forget_daemon(loss.client)
         team.share(failure)
     told = {r: json.loads(head[1:].tobytes()) for r, head in heads.items()}
-    _check_banks(loss.bank, told)
+    check_banks(loss.bank, {r: (one["info"]["bank_version"], one["info"]["bank_items"]) for r, one in told.items()})
     return told[0], np.split(answers[leaders[rank]][_ANSWER:], np.cumsum(rows)[:-1]) if wanted else []
 
 
 def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step: Step, wanted: bool,
-             follows: list[bool]) -> tuple[list[NDArray[np.uint8] | None], Exception | None]:
+             follows: list[bool], version: dict[str, int]) -> tuple[list[NDArray[np.uint8] | None], Exception | None]:
     """A leader's part for each rank: its answer, and the rows of those that follow it; and why it failed, if so."""
     try:
-        result, reason = _lead(loss, forms.whole(parts, loss.client), step, wanted)
+        result, reason = _lead(loss, forms.whole(parts, loss.client), step, wanted, version)
         head = _head({"loss": result.loss, "info": dataclasses.asdict(result.info), "reason": reason})
         return [np.concatenate([head, *_slices(forms, r, result)]) if own else head for r, own in enumerate(follows)], None
     except Exception as error:
         return [np.zeros(_ANSWER + (sum(_row_bytes(forms, r)) if own else 0), np.uint8) for r, own in enumerate(follows)], error
 
 
-def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool) -> tuple[LossResult, str | None]:
+def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,
+          version: dict[str, int]) -> tuple[LossResult, str | None]:
     """The daemon's answer over the whole batch, and why nothing can be learnt from it, if so."""
-    result = loss._ask(batch, step, loss.average, wanted)
+    result = loss._ask(batch, step, loss.average, wanted, **version)
     loss.info = result.info
     labels: dict[str, torch.Tensor] = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}
     reason = reason_for(result.info, result.loss, loss.loss_weight, lambda: loss._has_pairs(labels)) if step.counts else None
     return result, reason
+
+
+def _info(told: dict[str, Any]) -> LossInfo:
+    """JSON has no tuples."""
+    return LossInfo(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
 
 def _head(answer: dict[str, Any]) -> NDArray[np.uint8]:
@@ -229,9 +275,9 @@ def _gradient(rows: list[NDArray[np.uint8]], at: int, like: torch.Tensor, size: 
     return mine.to(like.device)
 
 
-def _check_banks(bank: str | None, told: dict[int, dict[str, Any]]) -> None:
-    """Banks of several daemons must be equal: each has the same batches, in the same order. The same on all ranks."""
-    seen = {rank: (answer["info"]["bank_version"], answer["info"]["bank_items"]) for rank, answer in told.items()}
+def check_banks(bank: str | None, seen: dict[int, tuple[Any, Any]]) -> None:
+    """Banks of several daemons must be equal: each has the same batches, in the same order. `seen`: version and items that the
+    leader of each daemon has read, the same on all ranks."""
     for rank, (version, items) in seen.items():
         if (version, items) != seen[0]:
             raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} at "

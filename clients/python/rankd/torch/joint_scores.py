@@ -19,12 +19,13 @@ from .convert import loss_type
 from .gradient import PrecomputedLoss
 from .joint import JointLoss, check_settings, digest, settings
 from .learning import reason_for
+from .lists import relevant_in_lists
 from .schedule import Step
 from .team import Team
 
 _SUMMED = ("lists", "lists_skipped", "lists_stalled", "gradient_nonzero")
 _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("options", "u1", 16), ("margin", "f8"), ("loss", "f8"),
-                    ("number", "f8"), ("summed", "i8", len(_SUMMED))])
+                    ("number", "f8"), ("jumped", "f8"), ("relevant", "f8"), ("summed", "i8", len(_SUMMED))])
 
 
 def check(loss: JointLoss) -> None:
@@ -39,6 +40,9 @@ def check(loss: JointLoss) -> None:
         raise ValueError("lambda_scope is 'batch' and distributed is set: in that scope the perturbation depends on the number "
                          "of valid lists of all ranks, which is not known before they are ranked; use lambda_scope='list' with "
                          "lambda_val divided by that number")
+    if loss.options.get("list_loss"):
+        raise ValueError("reduction is 'none' and distributed is set: the loss of each list does not depend on other ranks; leave "
+                         "distributed out")
     if loss.average == "micro" and loss.bank is not None:
         raise ValueError("average is 'micro', distributed is set, and there is a bank: the weights need the number of relevant "
                          "items in the bank, which no answer tells; use 'macro' or 'sum'")
@@ -46,6 +50,9 @@ def check(loss: JointLoss) -> None:
 
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss over the lists of all ranks, of which this rank gives `tensors`."""
+    if "list_weight" in tensors and loss.bank is not None:
+        raise ValueError("weight is given, distributed is set, and there is a bank: the weights of the lists that have something "
+                         "to find in the bank are not known here; leave one of the three out")
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if loss.on_nan == "propagate" and _any_without_ranking(loss, team, tensors):
@@ -61,9 +68,10 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         total = float((records["loss"] * shares).sum())
         value.fill_(total)
         gradients = tuple(g if g is None else g * (float(shares[team.rank]) * team.size) for g in given)
-        info = _job_info(result.info, records["summed"])
-        loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())))
-    return (PrecomputedLoss.apply(value, gradients, *inputs) if wanted else value) * loss.loss_weight
+        info = _job_info(result.info, records)
+        mean = total / max(info.lists_valid, 1) if loss.average == "sum" else total
+        loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())), mean)
+    return (PrecomputedLoss.apply(value, gradients, None, *inputs) if wanted else value) * loss.loss_weight
 
 
 def _any_without_ranking(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor]) -> bool:
@@ -79,6 +87,8 @@ def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResul
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)
+    if loss.bank is None:
+        record["jumped"], record["relevant"] = result.info.pairs_jumped or 0.0, float(_relevant(loss, tensors).sum())
     record["summed"] = [getattr(result.info, name) or 0 for name in _SUMMED]
     record["pairs"] = bool(result.loss) or bool(result.info.gradient_nonzero) or loss._has_pairs(tensors)
     return record
@@ -88,9 +98,23 @@ def _number(loss: JointLoss, tensors: dict[str, torch.Tensor], info: LossInfo) -
     """The number that the daemon divided the sum over this rank's lists by."""
     if loss.average == "sum":
         return 1.0
+    if "list_weight" in tensors:
+        relevant = _relevant(loss, tensors)
+        return float((_weight(tensors) * (relevant if loss.average == "micro" else relevant > 0)).sum())
     if loss.average == "micro":
-        return float((tensors["targets"] > 0).sum())
+        return float(_relevant(loss, tensors).sum())
     return float(info.lists_valid)
+
+
+def _weight(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The weights of the lists as the daemon has them, [lists], float64 in host memory."""
+    return tensors["list_weight"].detach().to("cpu", torch.float32).double()
+
+
+def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The number of relevant items of each list, [lists], float64 in host memory; 0 for lists that their weight skips."""
+    relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
+    return relevant * (_weight(tensors) > 0) if "list_weight" in tensors else relevant
 
 
 def _check_margins(margins: NDArray[Any]) -> None:
@@ -100,7 +124,13 @@ def _check_margins(margins: NDArray[Any]) -> None:
                          "are not at the same step; load the state of the loss on every rank")
 
 
-def _job_info(info: LossInfo, summed: NDArray[Any]) -> LossInfo:
-    """The numbers of the whole job; those of the bank are this rank's."""
-    sums = dict(zip(_SUMMED, summed.sum(0).tolist()))
-    return dataclasses.replace(info, **{name: total for name, total in sums.items() if getattr(info, name) is not None})
+def _job_info(info: LossInfo, records: NDArray[Any]) -> LossInfo:
+    """The numbers of the whole job; those of the bank are this rank's. With a bank it is not known how many items are
+    relevant, and so not how many of them were jumped."""
+    sums = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
+    relevant = float(records["relevant"].sum())
+    jumped = None if info.bank_items is not None else 0.0
+    if relevant:
+        jumped = float((records["jumped"] * records["relevant"]).sum() / relevant)
+    return dataclasses.replace(info, pairs_jumped=None if info.pairs_jumped is None else jumped,
+                               **{name: total for name, total in sums.items() if getattr(info, name) is not None})

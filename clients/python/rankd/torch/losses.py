@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,12 +12,15 @@ from torch import nn
 
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
-from . import joint, joint_scores
+from . import joint_scores
 from .device_memory import device_path, fits
 from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
-from .learning import Learning, only_label, pairs_in_scores, reason_for
-from .memory import Memory, refuse_double
+from .distributed import trainers
+from .learning import Learning, pairs_in_scores, reason_for
+from .lists import flatten, pairs_in_lists
+from .memory import Memory
+from .reach import ListWatch, Reach
 from .schedule import Schedule, Step
 from .state import pack, unpack
 from .team import Team, team_of, together
@@ -25,7 +28,8 @@ from .tracing import untraced
 from .warn import warn
 
 _KEY = "_extra_state"  # by which torch calls it in a state_dict
-_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance")  # what may be None
+_OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
+             "list_weight")  # what may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
 
 
@@ -41,10 +45,16 @@ class RankLoss(nn.Module):
     on_nan           behaviour for values without a ranking (NaN among the scores; NaN, infinity or
     a zero vector among embeddings): "raise", or "propagate": loss and gradient are NaN and nothing
     is sent, so that GradScaler skips the step
+    bank_start       training steps during which the batch is appended to the bank and the bank is not
+    ranked, so that it is not full of an untrained network's items when it begins to count
+    bank_max_age     only items that one of the newest so many versions of the bank brought are ranked
+    fresh            True: the bank is cleared at the first training step of a loss without a loaded
+    state, unless it is empty; False: it is taken over as it is; None: a warning then
     lambda_scope, lambda_units: see docs/reference/parameters.md
     distributed      True, or a torch.distributed.ProcessGroup: its ranks compute one loss over the
-    items of all, and each gets its share of the gradient times their number, because
-    DistributedDataParallel divides by it. Every rank has to call, with a shard of any size
+    items of all ("balanced": on embeddings, each has its own queries ranked), and each gets its
+    share of the gradient times their number, because DistributedDataParallel divides by it. Every
+    rank has to call, with a shard of any size
     gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by the
     sum of their absolute values in the list, so that badly ranked lists do not drown the others
     persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
@@ -54,11 +64,14 @@ class RankLoss(nn.Module):
     """
 
     info: LossInfo | None = None
+    gallery: str = "all"
+    _in_store: tuple[str | None, bool] | None = None  # the name of the bank, and whether several daemons share it in a store
+    _answered: Any = None  # the latest step with distributed="balanced" and a bank
 
     def __init__(self, model: str, client: Client | str | None, *, lambda_val: float, margin: float, margin_warmup: int,
                  average: str, loss_weight: float, bank: str | None, on_nan: str, lambda_scope: str | None,
                  lambda_units: str | None, gradient_scale: str | None, persistent_state: bool, distributed: Any,
-                 learning: Learning) -> None:
+                 bank_start: int, bank_max_age: int | None, fresh: bool | None, learning: Learning) -> None:
         super().__init__()
         if on_nan not in ("raise", "propagate"):
             raise ValueError(f"on_nan is {on_nan!r}; it may be 'raise' or 'propagate'")
@@ -71,7 +84,8 @@ class RankLoss(nn.Module):
         self.average, self.loss_weight, self.on_nan = average, float(loss_weight), on_nan
         self.persistent_state = bool(persistent_state)
         self.team, self.balanced = team_of(distributed)
-        self.schedule, self.memory, self.learning = Schedule(margin, margin_warmup), Memory(bank), learning
+        self.schedule, self.memory = Schedule(margin, margin_warmup, bank_start), Memory(bank, bank_max_age, fresh)
+        self.learning, self.reach, self.lists = learning, Reach(), ListWatch()
         self.options: dict[str, Any] = {"lambda_val": float(lambda_val), "lambda_scope": lambda_scope,
                                         "lambda_units": lambda_units, "gradient_scale": gradient_scale}
 
@@ -97,7 +111,8 @@ class RankLoss(nn.Module):
 
     def get_extra_state(self) -> torch.Tensor:
         """The state as one uint8 tensor, for state_dict."""
-        return pack({"steps": self.schedule.steps, "stalled": self.learning.streak, **self.memory.state()})
+        return pack({"steps": self.schedule.steps, "stalled": self.learning.streak, "reach": self.reach.streak,
+                     **self.memory.state()})
 
     def set_extra_state(self, state: Any) -> None:
         """Restores the state from such a tensor, or from the dict of older versions."""
@@ -110,6 +125,7 @@ class RankLoss(nn.Module):
     def _take_state(self, state: dict[str, Any]) -> None:
         self.schedule.load(int(state.get("steps", 0)))
         self.learning.load(int(state.get("stalled", 0)))
+        self.reach.load(int(state.get("reach", 0)))
         self.memory.load(state)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -147,11 +163,28 @@ class RankLoss(nn.Module):
         value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
         if self.on_nan == "propagate" and self._without_ranking(tensors):
             gradients: tuple[Any, ...] = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
+            value = value.expand(self._lists(tensors)).clone()
         else:
             result, gradients, step = self._on_device(tensors, average, wanted) or self._by_host(tensors, inputs, average, wanted)
-            self._note(result, step, factor, tensors)
-            value.fill_(result.loss)
-        return (PrecomputedLoss.apply(value, gradients, *inputs) if wanted else value) * factor
+            self._note(result, step, average, factor, tensors)
+            value = self._value(value, result, tensors)
+        return (PrecomputedLoss.apply(value, gradients, self._spread(tensors), *inputs) if wanted else value) * factor
+
+    def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What the loss gives back, before its factor; `value` is a scalar of the right type and device."""
+        return value.fill_(result.loss)
+
+    def _spread(self, tensors: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """See PrecomputedLoss."""
+        return None
+
+    def _lists(self, tensors: dict[str, torch.Tensor]) -> tuple[int, ...]:
+        """The shape of what the loss gives back."""
+        return ()
+
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the client beside the inputs."""
+        return self.options
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
         """One call of a loss that the ranks of a job compute together."""
@@ -169,16 +202,32 @@ class RankLoss(nn.Module):
         arguments = {name: to_wire(name, value) for name, value in tensors.items()}
         step = self._begin([*arguments.values(), average], wanted)
         result = self._ask(arguments, step, average, wanted)
+        if step.counts and not step.again:
+            self.lists.saw(result)
         arrays = (result.gradient, result.ref_gradient)
         return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
 
-    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
-        """The daemon's answer over arrays in host memory, by the client's names."""
+    def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult:
+        """The daemon's answer over arrays in host memory, by the client's names. `more` goes before the loss's own options."""
         enqueue = self.bank is not None and wanted and step.counts
+        if enqueue:
+            self.memory.meet(self.client, self._rows(arguments), self._alone())
         return self.client.loss(
-            self.model, **arguments, **self.options, margin=step.margin, average=average, bank=self.bank,
-            enqueue=enqueue if self.bank is not None else None, batch_id=step.batch_id if enqueue else None,
-            gradient="dense" if wanted else False)
+            self.model, **arguments, **{**self._options(arguments), **more}, margin=step.margin, average=average,
+            **self.memory.arguments(step, enqueue), gradient="dense" if wanted else False,
+            list_stalled=wanted and step.counts and self._names_lists(arguments))
+
+    def _rows(self, arguments: dict[str, Any]) -> int:
+        """Items that a call appends, roughly."""
+        return max(len(array) for array in arguments.values())
+
+    def _alone(self) -> bool:
+        """Whether no other process of the job appends to the bank."""
+        return trainers() == 1
+
+    def _names_lists(self, arguments: dict[str, Any]) -> bool:
+        """Whether list number k is the same from call to call."""
+        return False
 
     def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> _Answer | None:
         """The answer by way of memory shared on the device; None where that is no way."""
@@ -193,23 +242,27 @@ class RankLoss(nn.Module):
         step = self._begin([tuple(scores.shape), average], wanted)
         rooms = {"gradient": (scores.shape, torch.float32)} if wanted else {}
         done = path.run({"scores": scores, "targets": targets}, rooms, lambda at: self.client.loss(
-            self.model, at["scores"], at["targets"], **self.options, margin=step.margin, average=average,
+            self.model, at["scores"], at["targets"], **self._options(tensors), margin=step.margin, average=average,
             gradient=at["gradient"] if wanted else False))
         if done is None:
             return None
         result, there = done
         return result, (there["gradient"] if wanted and scores.requires_grad else None,), step
 
-    def _note(self, result: LossResult, step: Step, factor: float, tensors: dict[str, torch.Tensor]) -> None:
+    def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         """Keeps what the reply says."""
-        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)))
+        mean = result.loss / max(result.info.lists_valid, 1) if average == "sum" else result.loss
+        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)), mean)
 
-    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None]) -> None:
-        """Keeps what an answer says, and why nothing can be learnt from a training step, if so."""
+    def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None:
+        """Keeps what an answer says, why nothing can be learnt from a training step, if so, and the mean loss of a list where
+        it is known."""
         self.info = info
-        self.memory.seen(info)
+        self.memory.seen(info, step.bank_read)
         if self.schedule.end(step):
             self.learning.saw(reason(), step.margin)
+            if mean is not None:
+                self.reach.saw(info, mean, self.options["lambda_val"])
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
         """Whether a list of this batch has a relevant and an irrelevant item."""
@@ -237,33 +290,92 @@ class _ScoresLoss(RankLoss):
     """On scores and targets."""
 
     def __init__(self, model: str, client: Client | str | None, *, margin: float | None, axis: int, interclass: float,
-                 **common: Any) -> None:
+                 reduction: str | None, **common: Any) -> None:
         if margin is None:
             raise TypeError("margin must be given: its unit is the scores'. Starting points: 0.02 to 0.1 for cosines, 1 for "
                             "logits (rank the logits, not sigmoid outputs), 0 for none")
         super().__init__(model, client, margin=margin, learning=Learning.of_scores(), **common)
-        self.options.update(axis=axis, interclass=interclass)
+        if reduction not in (None, "none"):
+            raise ValueError(f"reduction is {reduction!r}; it may be 'none', or left out: average says how lists are averaged")
+        if reduction == "none" and (self.average == "micro" or interclass > 0):
+            raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
+        self.reduction = reduction
+        self.valid: torch.Tensor | None = None
+        if reduction == "none" and self.team is not None:
+            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
+                             "one of the two out")
+        self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
 
     @untraced
     @together
-    def forward(self, scores: torch.Tensor, targets: torch.Tensor,
-                avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
-        """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores).
+    def forward(self, scores: torch.Tensor | Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Tensor],
+                avg_factor: float | torch.Tensor | None = None, *, offsets: torch.Tensor | Sequence[int] | None = None,
+                weight: torch.Tensor | None = None, list_weight: torch.Tensor | None = None) -> torch.Tensor:
+        """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores). With reduction="none" the
+        loss of each list instead, [lists]: 0 where a list is skipped (`valid`, bool [lists], tells), multiplied by
+        the weight of the list. Its backward takes any upstream.
 
-        scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each column)
-        targets     [Q, N], bool, integer or any float type: 1 relevant, 0 irrelevant, -1 ignored
+        scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each column). Lists of
+                    different lengths: a sequence of tensors [n], or flat, [N], with `offsets`
+        targets     likewise, bool, integer or any float type: 1 relevant, 0 irrelevant, -1 ignored
+        offsets     [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1. Not with axis=0, interclass, a bank
+        weight      [lists], 0 or more: multiplies the weight of each list in the loss; 0 skips it. Also by the
+                    daemon's name for it, `list_weight`
         avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number of lists here. The
                     number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients.
                     0: no valid list anywhere, and the loss is 0
         """
-        return self._evaluate({"scores": scores}, {"targets": targets}, avg_factor)
+        if weight is not None and list_weight is not None:
+            raise TypeError("weight and list_weight are the same; give one of them")
+        if self.reduction == "none" and avg_factor is not None:
+            raise TypeError("avg_factor divides a sum over lists; reduction='none' sums nothing")
+        offsets, (scores, targets) = flatten(offsets, scores=scores, targets=targets)
+        if offsets is not None and (self.options["axis"] != 1 or self.options["interclass"] > 0 or self.bank is not None):
+            raise ValueError("lists of different lengths (offsets, or a sequence of tensors) go with axis=1 only, and with "
+                             "neither interclass nor a bank")
+        return self._evaluate({"scores": scores}, {"targets": targets, "offsets": offsets,
+                                                   "list_weight": weight if list_weight is None else list_weight}, avg_factor)
+
+    def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
+        return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
+
+    def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {**self.options, "axis": None, "interclass": None} if "offsets" in inputs else self.options
+
+    def _names_lists(self, arguments: dict[str, Any]) -> bool:
+        return "offsets" not in arguments and (self.options["axis"] == 0 or self.bank is not None)
+
+    def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        if result.list_loss is None or self.reduction is None:
+            return super()._value(value, result, tensors)
+        each = from_wire(result.list_loss, value).to(value.dtype)
+        self.valid = ~each.isnan()
+        weight = tensors.get("list_weight")
+        each = each.nan_to_num(0.0)
+        return each if weight is None else each * weight.detach().to(each)
+
+    def _spread(self, tensors: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        if self.reduction is None:
+            return None
+        if "offsets" in tensors:
+            sizes = tensors["offsets"].diff()
+            return lambda above: above.repeat_interleave(sizes.to(above.device))
+        return lambda above: above.unsqueeze(self.options["axis"])
+
+    def _lists(self, tensors: dict[str, torch.Tensor]) -> tuple[int, ...]:
+        if self.reduction is None:
+            return super()._lists(tensors)
+        scores = tensors["scores"]
+        return (len(tensors["offsets"]) - 1,) if "offsets" in tensors else (scores.shape[1 - self.options["axis"]],)
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
         return joint_scores.evaluate(self, team, tensors, inputs)
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
+        if "offsets" in tensors:
+            return pairs_in_lists(tensors["targets"], tensors["offsets"])
         return pairs_in_scores(tensors["targets"], self.options["axis"], self.options["interclass"])
 
     def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
@@ -275,17 +387,22 @@ class _ScoresLoss(RankLoss):
 
 class APLoss(_ScoresLoss):
     """1 - Average Precision over scores and targets. `axis`, `interclass` and `bank` (a score bank) are for detection;
-    `margin` must be given. The other arguments are RankLoss's."""
+    `margin` must be given. With reduction="none" a call gives the loss of each list, not their average. With `top_k` the
+    loss counts ranks up to this one only; gradients are those of the loss without the cut, so that relevant items
+    beyond it are pulled up too. The other arguments are RankLoss's."""
 
-    def __init__(self, *, margin: float | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
+    def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
-                 bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
+                 reduction: str | None = None, bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 distributed: Any = False, client: Client | str | None = None) -> None:
+                 distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None, fresh: bool | None = None,
+                 client: Client | str | None = None) -> None:
         super().__init__("ap", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
-                         axis=axis, interclass=interclass, loss_weight=loss_weight, bank=bank, on_nan=on_nan,
+                         axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
-                         persistent_state=persistent_state, distributed=distributed)
+                         persistent_state=persistent_state, distributed=distributed, bank_start=bank_start,
+                         bank_max_age=bank_max_age, fresh=fresh)
+        self.options["top_k"] = top_k
 
 
 class RecallLoss(_ScoresLoss):
@@ -295,104 +412,13 @@ class RecallLoss(_ScoresLoss):
 
     def __init__(self, *, margin: float | None = None, weight: str = "loglog", lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,
-                 loss_weight: float = 1.0, bank: str | None = None, on_nan: str = "raise",
+                 loss_weight: float = 1.0, reduction: str | None = None, bank: str | None = None, on_nan: str = "raise",
                  lambda_scope: str | None = None, lambda_units: str | None = None, gradient_scale: str | None = None,
-                 persistent_state: bool = True, distributed: Any = False, client: Client | str | None = None) -> None:
+                 persistent_state: bool = True, distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None,
+                 fresh: bool | None = None, client: Client | str | None = None) -> None:
         super().__init__("recall", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
-                         axis=axis, interclass=interclass, loss_weight=loss_weight, bank=bank, on_nan=on_nan,
+                         axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
-                         persistent_state=persistent_state, distributed=distributed)
+                         persistent_state=persistent_state, distributed=distributed, bank_start=bank_start,
+                         bank_max_age=bank_max_age, fresh=fresh)
         self.options["weight"] = weight
-
-
-class RetrievalLoss(RankLoss):
-    """AP or recall loss of embeddings and labels: each item ranks all others of the batch, the
-    references and the bank by cosine (inner product with normalize=False); items with its label
-    should come first.
-
-    `gallery` "references": each query ranks the references (documents) and the bank, not the other
-    queries, and it is the references that are appended to the bank.
-    `bank` names an embedding bank that exists already (client.banks.create). In training mode with
-    grad enabled each batch is appended to it after the ranking; in eval mode or under no_grad the
-    batch is only ranked against it.
-    `margin` is 0.1 by default; without normalize it must be given. The other arguments are RankLoss's.
-    """
-
-    def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
-                 margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
-                 loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
-                 lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 distributed: Any = False, client: Client | str | None = None, gallery: str = "all") -> None:
-        if gallery not in ("all", "references"):
-            raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
-        if model not in ("ap", "recall"):
-            raise ValueError(f"model is {model!r}; it may be 'ap' or 'recall'")
-        if weight is not None and model != "recall":
-            raise ValueError("weight belongs to the recall loss: RetrievalLoss('recall', weight=…)")
-        if margin is None:
-            if not normalize:
-                raise TypeError("margin must be given with normalize=False: its unit is the inner products'")
-            margin = 0.1
-        super().__init__(model, client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
-                         loss_weight=loss_weight, bank=bank, on_nan=on_nan, lambda_scope=lambda_scope,
-                         lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
-                         distributed=distributed, learning=Learning.of_embeddings())
-        self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
-        self.gallery = gallery
-        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery)
-
-    @untraced
-    @together
-    def forward(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
-                ref_labels: torch.Tensor | None = None, *, ids: torch.Tensor | None = None,
-                enqueue_mask: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
-                relevance: torch.Tensor | None = None, avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
-        """The loss, a scalar tensor on the embeddings' device.
-
-        embeddings    [B, dim], any float type, not normalized
-        labels        [B] integer; equal = relevant, -1 = relevant to nothing
-        ref_emb, ref_labels, ref_ids: [R, dim], [R], [R]: more items for the batch to rank, not queries (documents; other
-                      trainers' shards, gathered). They receive a gradient too, if they require one.
-                      Unless the gallery is "references" they are not appended, and not possible
-                      together with a bank in a job of several trainers, which would rank items twice
-        ids           [B] int64 names of the items: a query ignores items with its own id, references
-                      and the bank's too; -1 = none
-        enqueue_mask  [B] bool ([R] if the gallery is "references"): the items to append to the bank
-        relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and ref_labels and without a
-                      bank: 1 relevant, 0 irrelevant, -1 ignored; the batch, then the references. The
-                      own column is ignored
-        avg_factor    see APLoss
-        """
-        if labels is None and relevance is None:
-            raise TypeError("labels is a NoneType; it must be a torch.Tensor, unless relevance is given")
-        if labels is not None and relevance is not None:
-            raise TypeError("labels and relevance are given; relevance stands in place of labels")
-        if relevance is not None and self.team is not None:
-            raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
-                            "items of the others: give labels")
-        if relevance is None and (ref_emb is None) != (ref_labels is None):
-            raise TypeError("ref_emb and ref_labels must be given together")
-        if self.gallery == "all" and self.team is None:
-            refuse_double(self.memory, ref_emb)
-        differentiable = {"embeddings": embeddings}
-        if ref_emb is not None:
-            differentiable["ref_embeddings"] = ref_emb
-        rest = {"labels": labels, "ids": ids, "ref_labels": ref_labels, "ref_ids": ref_ids, "relevance": relevance,
-                "enqueue_mask": enqueue_mask if self.bank is not None else None}
-        return self._evaluate(differentiable, rest, avg_factor)
-
-    def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
-        return joint.evaluate(self, team, tensors, inputs)
-
-    def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
-        if "relevance" in tensors:
-            return pairs_in_scores(tensors["relevance"], 1, 0.0)
-        ranked = [tensors.get("ref_labels")] if self.gallery == "references" else [tensors["labels"], tensors.get("ref_labels")]
-        before, self._label = self._label, only_label(*ranked)
-        if self._label is None:
-            return True
-        return bool(self.info is not None and self.info.bank_items) and self._label != before  # the bank has others
-
-    def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
-        given = [tensors[name].detach().float() for name in ("embeddings", "ref_embeddings") if name in tensors]
-        return any(not bool(x.isfinite().all()) or (self.options["normalize"] and bool((x == 0).all(-1).any())) for x in given)

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from ..client import Client
+from ..errors import RankdError
 from ..results import LossInfo
 from .distributed import trainers
+from .schedule import Step
 from .warn import warn
 
 _AHEAD = 2  # batches that each of several trainers may append between a state and the first look at the bank
@@ -20,8 +23,13 @@ class Memory:
     """`bank` is the name of the bank, None without one; `tag` that of the checkpoint of the
     state."""
 
-    def __init__(self, bank: str | None) -> None:
-        self.bank = bank
+    def __init__(self, bank: str | None, max_age: int | None = None, fresh: bool | None = None) -> None:
+        if max_age is not None and not (isinstance(max_age, int) and 0 <= max_age <= 32768):
+            raise ValueError(f"bank_max_age is {max_age!r}; it must be a number of versions, at most 32768; 0: no limit")
+        if fresh not in (None, True, False):
+            raise ValueError(f"fresh is {fresh!r}; it may be True, False or None")
+        self.bank, self.max_age, self.fresh = bank, max_age, fresh
+        self._met = False  # whether the bank's content is known to belong to this run
         self.tag: str | None = None
         self.version: int | None = None  # of the bank, as last seen
         self.generation: int | None = None
@@ -47,6 +55,38 @@ class Memory:
         return {"bank_tag": self.tag, "bank": self.bank if self.version is not None else None, "bank_version": self.version,
                 "bank_generation": self.generation}
 
+    def arguments(self, step: Step, enqueue: bool) -> dict[str, Any]:
+        """The client's arguments for a call."""
+        if self.bank is None:
+            return {"bank": None}
+        return {"bank": self.bank, "bank_read": None if step.bank_read else False, "bank_max_age": self.max_age,
+                "enqueue": enqueue, "batch_id": step.batch_id if enqueue else None}
+
+    def meet(self, client: Client, rows: int, alone: bool) -> None:
+        """Before a training step: at the first one of a run, what the bank holds comes from other weights. `rows`: of a
+        batch. `alone`: no other process of the job appends to it; otherwise some of its items may be the others'."""
+        if self._met or self.bank is None or self.fresh is False:
+            return
+        self._met = True
+        try:
+            items = client.banks.get(self.bank).items
+        except RankdError:
+            if self.fresh:
+                raise
+            return  # the request itself says what is wrong; a token may also be for requests only
+        if items <= (0 if alone else _AHEAD * trainers() * rows):
+            return
+        if self.fresh and alone:
+            client.banks.clear(self.bank)
+        elif self.fresh:
+            raise ValueError(f"fresh is True, and bank {self.bank!r} holds {items} items at the first step of a job of "
+                             f"{trainers()} trainers, which can't each clear it: call client.banks.clear({self.bank!r}) in one of "
+                             "them before the first step, and let the others wait at a barrier")
+        else:
+            warn(f"bank {self.bank!r} holds {items} items at the first training step: they were made by other weights, such as "
+                 f"those of a former run. To begin with an empty bank, give fresh=True or call client.banks.clear({self.bank!r}); "
+                 "fresh=False says that they are wanted")
+
     def load(self, state: dict[str, Any]) -> None:
         """From state_dict. What it says of the bank is compared with the bank when that is seen next, for a restore may come
         after the load, and in another process."""
@@ -54,26 +94,29 @@ class Memory:
         self.version, self.generation = state.get("bank_version"), state.get("bank_generation")
         known = self.version is not None and state.get("bank") == self.bank
         self._loaded = (self.version, self.generation) if known else None
+        self._met = known
 
     def now_at(self, version: int, generation: int) -> None:
         """After this trainer took a checkpoint, or went back to one."""
         self.version, self.generation, self._loaded = version, generation, None
+        self._met = True
 
-    def seen(self, info: LossInfo) -> None:
-        """Takes the version of the bank from a reply."""
+    def seen(self, info: LossInfo, read: bool = True) -> None:
+        """Takes the version of the bank from a reply. `read`: it was ranked, so that the number of its items is known."""
         if self.bank is None or info.bank_version is None:
             return
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
-            self._compare(loaded, info)
+            # A bank without items is newer and harms nobody: it was cleared, which a bank that was not ranked tells by its generation.
+            self._compare(loaded, info, bool(info.bank_items) if read else info.bank_generation == loaded[1])
         self.version = max(info.bank_version, info.bank_version_appended or 0)
         self.generation = info.bank_generation
 
-    def _compare(self, loaded: tuple[Any, Any], info: LossInfo) -> None:
+    def _compare(self, loaded: tuple[Any, Any], info: LossInfo, matters: bool) -> None:
         version, generation = loaded
         others = trainers()
         newest = version + (_AHEAD * others if others > 1 else 0)
-        if info.bank_version is None or info.bank_version <= newest or not info.bank_items:
+        if info.bank_version is None or info.bank_version <= newest or not matters:
             return
         back = (f"Go back to its checkpoint {self.tag!r} with rankd.torch.restore_bank(crit), in one trainer" if self.tag else
                 "No checkpoint of the bank was taken for this state (rankd.torch.save_bank(crit))")

@@ -24,6 +24,7 @@ class Step:
     margin: float
     batch_id: str
     counts: bool  # a training step: the warm-up goes on, and the batch is remembered where there is a bank
+    bank_read: bool = True  # whether the bank is ranked, where there is one
     again: bool = False
 
 
@@ -31,12 +32,14 @@ class Schedule:
     """State of one loss module. Only training steps count: calls in training mode with a gradient,
     outside of not_remembering()."""
 
-    def __init__(self, margin: float, warmup: int) -> None:
+    def __init__(self, margin: float, warmup: int, bank_start: int = 0) -> None:
         if not margin >= 0 or margin == float("inf"):
             raise ValueError(f"margin is {margin}; it must be 0 or more, in units of the scores")
         if not (isinstance(warmup, int) and warmup >= 0):
             raise ValueError(f"margin_warmup is {warmup!r}; it must be a number of steps, 0 or more")
-        self.margin, self.warmup = float(margin), warmup
+        if not (isinstance(bank_start, int) and bank_start >= 0):
+            raise ValueError(f"bank_start is {bank_start!r}; it must be a number of steps, 0 or more")
+        self.margin, self.warmup, self.bank_start = float(margin), warmup, bank_start
         self.steps = 0
         self._calls: OrderedDict[bytes, Step] = OrderedDict()
 
@@ -46,6 +49,12 @@ class Schedule:
         if self.steps >= self.warmup:
             return self.margin
         return self.margin * (self.steps / self.warmup)
+
+    @property
+    def bank_read(self) -> bool:
+        """Whether the bank is ranked by now. Items of an untrained network would be most of what is ranked, and drown
+        what the batch could teach."""
+        return self.steps >= self.bank_start
 
     @property
     def warming_up(self) -> bool:
@@ -64,7 +73,7 @@ class Schedule:
         first = self._calls.get(key) if key is not None else None
         if first is not None and (in_backward() if recomputing is None else recomputing):
             return replace(first, again=True)
-        step = Step(self.current_margin(), batch_id or new_batch_id(), counts)
+        step = Step(self.current_margin(), batch_id or new_batch_id(), counts, self.bank_read)
         if key is not None:
             self._calls[key] = step
             while len(self._calls) > _REMEMBERED_CALLS:
@@ -76,7 +85,7 @@ class Schedule:
         earlier call over the same content said of counting holds no more."""
         if any(not step.counts for step in self._calls.values()):
             self._calls.pop(fingerprint(content), None)
-        return Step(self.current_margin(), "", False)
+        return Step(self.current_margin(), "", False, self.bank_read)
 
     def end(self, step: Step) -> bool:
         """Counts a call that the daemon answered. Whether it was a training step that had not been counted yet."""

@@ -17,18 +17,23 @@ from ..client import Client
 from ..tensors import BF16, SHAPES, Tensor, dtype_of, tensor
 from .convert import to_wire
 
-NAMES = ("embeddings", "labels", "ids", "enqueue_mask", "ref_embeddings", "ref_labels", "ref_ids")
+NAMES = ("embeddings", "labels", "ids", "enqueue_mask", "ref_embeddings", "ref_labels", "ref_ids", "list_weight")
 MATRICES = ("embeddings", "ref_embeddings")  # those that receive a gradient
 _TYPES = ("FP64", "FP32", "FP16", "BF16", "INT64", "BOOL")
 _BESIDE = {"labels": "embeddings", "ids": "embeddings", "enqueue_mask": "embeddings", "ref_labels": "ref_embeddings",
-           "ref_ids": "ref_embeddings"}  # one element for each row of that matrix
-_FILL = {"ids": -1, "ref_ids": -1, "enqueue_mask": True}  # what the daemon takes where nothing is sent
+           "ref_ids": "ref_embeddings", "list_weight": "embeddings"}  # one element for each row of that matrix
+_FILL = {"ids": -1, "ref_ids": -1, "enqueue_mask": True, "list_weight": 1.0}  # what the daemon takes where nothing is sent
 
 # In a rank's record. A tensor that is not there has type -1 and no rows.
 FORM = np.dtype([("type", "i1", len(NAMES)), ("rows", "i8", len(NAMES)), ("width", "i8", len(NAMES))])
 
 
-def shard_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, Tensor]:
+def _beside(name: str, gallery: str) -> str:
+    """The matrix of a vector; with the gallery "references" it is those that are appended to a bank."""
+    return "ref_embeddings" if name == "enqueue_mask" and gallery == "references" else _BESIDE.get(name, name)
+
+
+def shard_of(tensors: Mapping[str, torch.Tensor], gallery: str) -> dict[str, Tensor]:
     """This rank's tensors in host memory, checked against each other. Integers are int64: the types of two ranks may differ."""
     shard = {}
     for name, value in tensors.items():
@@ -39,18 +44,17 @@ def shard_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, Tensor]:
             raise TypeError(f"{name} lies on the device; with distributed it must be a tensor of torch")
         shard[name] = Tensor(name, "INT64", part.data.astype(np.int64)) if part.datatype == "INT32" else part
     for name, part in shard.items():
-        _check(name, part, shard)
+        _check(name, part, shard, _beside(name, gallery))
     return shard
 
 
-def _check(name: str, part: Tensor, shard: Mapping[str, Tensor]) -> None:
+def _check(name: str, part: Tensor, shard: Mapping[str, Tensor], matrix: str) -> None:
     shape = list(part.shape)
     if len(shape) != (2 if name in MATRICES else 1):
         raise ValueError(f"{name} has shape {shape}; it must be {SHAPES[name]}")
-    matrix = _BESIDE.get(name)
-    if matrix and matrix not in shard:
+    if matrix not in shard:
         raise ValueError(f"{name} goes with {matrix}, which were not given")
-    if matrix and shape[0] != shard[matrix].shape[0]:
+    if shape[0] != shard[matrix].shape[0]:
         raise ValueError(f"{name} has shape {shape}; it must be [{shard[matrix].shape[0]}], one for each of {matrix}")
 
 
@@ -75,7 +79,8 @@ class Forms:
     """The forms of all ranks: FORM of shape [world]. Raises ValueError, the same on all ranks, if the shards can't be
     joined."""
 
-    def __init__(self, forms: NDArray[Any]) -> None:
+    def __init__(self, forms: NDArray[Any], gallery: str) -> None:
+        self.gallery = gallery
         self.type, self.rows, self.width = forms["type"], forms["rows"], forms["width"]
         for name in MATRICES:
             self._check_alike(name)
@@ -120,7 +125,7 @@ class Forms:
                 continue
             model = next((rank for rank in given if self.rows[rank, at] > 0), given[0])
             kind = _kind(self.type[model, at])
-            beside = NAMES.index(_BESIDE.get(name, name))
+            beside = NAMES.index(_beside(name, self.gallery))
             total, width = int(self.rows[:, beside].sum()), int(self.width[model, at])
             shape = (total, width) if name in MATRICES else (total,)
             joined = client.empty(shape, kind) if name in MATRICES else np.empty(shape, kind)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -77,7 +77,7 @@ class Team:
         told = pickle.loads(next((one for one in given if one is not None), _packed(RuntimeError("failed"), 0)))
         raise told from error
 
-    def exchange(self, parts: list[NDArray[np.uint8] | None], sizes: list[int]) -> list[NDArray[np.uint8]]:
+    def exchange(self, parts: Sequence[NDArray[np.uint8] | None], sizes: list[int]) -> list[NDArray[np.uint8]]:
         """Sends parts[r] to rank r, and returns those of all ranks, by rank; sizes[r] is the length of that of rank r.
         A part that is None has no bytes."""
         given = [len(part) if part is not None else 0 for part in parts]

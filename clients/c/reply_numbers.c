@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reply_numbers.h"
+
+#include <string.h>
+
+const char *const rankd_number_names[RANKD_REPLY_NUMBERS] = {
+#define RANKD_REPLY_NUMBER(ID, name, whole, help) name,
+#include "rankd_numbers.def"
+};
+
+struct kept {
+    uint32_t numbers; /* bits 1u << RANKD_REPLY_* */
+    double number[RANKD_REPLY_NUMBERS];
+};
+
+enum { BEHIND = 8 /* where they begin within the sentence's room */ };
+_Static_assert(BEHIND + sizeof(struct kept) <= sizeof((struct rankd_reply *)0)->error, "room");
+
+void rankd_reply_keep(struct rankd_reply *reply, uint32_t numbers, const double number[RANKD_REPLY_NUMBERS])
+{
+    struct kept kept = {.numbers = numbers};
+    if (reply->status != RANKD_OK || reply->error[0] != '\0')
+        return;
+    memcpy(kept.number, number, sizeof kept.number);
+    memcpy(reply->error + BEHIND, &kept, sizeof kept);
+}
+
+int rankd_reply_number(const struct rankd_reply *reply, const char *name, double *value)
+{
+    struct kept kept = {0};
+    if (reply == NULL || name == NULL || value == NULL)
+        return RANKD_MISUSE;
+    if (reply->status == RANKD_OK && reply->error[0] == '\0')
+        memcpy(&kept, reply->error + BEHIND, sizeof kept);
+    for (int i = 0; i < RANKD_REPLY_NUMBERS; i++) {
+        if ((kept.numbers & 1u << i) != 0 && strcmp(rankd_number_names[i], name) == 0) {
+            *value = kept.number[i];
+            return RANKD_OK;
+        }
+    }
+    return RANKD_NOT_FOUND;
+}

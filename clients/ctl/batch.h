@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `rankctl loss` sends: scores and targets, and where the files have them, lists of different lengths
+ * and weights of lists. Like array.h's, these files are strangers'. */
+#ifndef RANKD_CTL_BATCH_H
+#define RANKD_CTL_BATCH_H
+
+#include "array.h"
+
+/* Each array that is there has data. With offsets, scores and targets have one dimension. */
+struct ctl_batch {
+    struct ctl_array scores, targets, offsets, list_weight;
+};
+void rankd_ctl_batch_free(struct ctl_batch *batch);
+
+/* Of numpy.savez or savez_compressed: arrays scores and targets and, as they may be, offsets and list_weight;
+ * no others. Compressed ones inflate to at most 4 GiB together. The batch is to be freed in both cases. */
+bool rankd_ctl_npz_read(struct ctl_batch *batch, const char *path, FILE *file, char why[CTL_WHY]);
+
+/* Of a file in the form of SVMlight and LETOR: `grade qid:NUMBER feature:value … # comment`, a line an item.
+ * Items of a query stand together; its list is theirs. Fills targets and offsets, and the scores from feature
+ * number `feature` (0 where an item has none of it), unless that is negative. The batch is to be freed in
+ * both cases. */
+bool rankd_ctl_letor_read(struct ctl_batch *batch, const char *path, FILE *file, int64_t feature,
+                          char why[CTL_WHY]);
+
+/* True if the file's first line that is neither blank nor a comment is of that form. The file is read anew
+ * from its beginning. */
+bool rankd_ctl_is_letor(const char *path);
+
+#endif

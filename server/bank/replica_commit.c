@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A group of appends into the store. Each ends when the store has it, durably as asked, and this copy has
+ * applied it: at once where it is the next version, otherwise once the tail brought what came in between. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "bank/replica.h"
+#include "bank/writer_lock.h"
+#include "base/clock.h"
+
+/* Many requests wait, but a retry after a lost connection sends the whole group again. */
+enum { GROUP_MOST = 256 };
+
+void rk_replica_finish(struct rk_append *append)
+{
+    append->waiter->wake(append->waiter);
+}
+
+static void conflict(const struct rk_durable_bank *bank, struct rk_append *append, uint64_t generation)
+{
+    (void)rk_fail(&append->err, RANKD_CONFLICT,
+                  "bank \"%s\" was cleared or restored while the request was computed (generation %" PRIu64
+                  ", now %" PRIu64 "); nothing was appended",
+                  bank->name, append->read.generation, generation);
+}
+
+/* --- the group --- */
+
+/* The first GROUP_MOST of a list; the others stay in *rest. */
+static size_t cut_group(struct rk_append *group, struct rk_append **rest)
+{
+    size_t count = 1;
+    while (count < GROUP_MOST && group->next) {
+        group = group->next;
+        count++;
+    }
+    *rest = group->next;
+    group->next = NULL;
+    return count;
+}
+
+static struct rk_stored_append stored_of(const struct rk_append *append)
+{
+    struct rk_stored_append stored = {.batch = &append->batch,
+                                      .id = append->id,
+                                      .named = append->named,
+                                      .empty = append->empty,
+                                      .generation = append->read.generation};
+    return stored;
+}
+
+/* Those that can't be appended any more end here; the others are put down in `stored`. The lock is held. */
+static size_t begin_group(struct rk_durable_bank *bank, struct rk_append **group,
+                          struct rk_stored_append *stored)
+{
+    struct rk_err why = {0};
+    size_t count = 0;
+    if (rk_replica_check(bank, &why) == RANKD_OK && bank->refused[0])
+        (void)rk_fail(&why, RANKD_NOT_FOUND, "bank \"%s\": %.400s", bank->name, bank->refused);
+    for (struct rk_append **at = group; *at;) {
+        struct rk_append *append = *at;
+        if (why.status != RANKD_OK)
+            (void)rk_fail(&append->err, why.status, "%s", why.text);
+        else if (append->read.generation != bank->next.generation)
+            conflict(bank, append, bank->next.generation);
+        if (append->err.status == RANKD_OK) {
+            stored[count++] = stored_of(append);
+            at = &append->next;
+            continue;
+        }
+        *at = append->next;
+        rk_replica_finish(append);
+    }
+    bank->replica->committing = *group;
+    return count;
+}
+
+static uint64_t deadline_of(const struct rk_append *group)
+{
+    uint64_t first = UINT64_MAX;
+    for (; group; group = group->next)
+        first = group->stored.give_up_ns < first ? group->stored.give_up_ns : first;
+    return first;
+}
+
+/* --- the verdicts --- */
+
+static void take_stored(struct rk_append *append, const struct rk_stored_entry *entry)
+{
+    append->stored.version = entry->place.version;
+    append->stored.generation = entry->generation;
+    for (size_t i = 0; i < sizeof append->stored.chain; i++)
+        append->stored.chain[i] = entry->chain.byte[i];
+}
+
+/* What the store said, as the append's fields; the lock is held. True: it has to be applied here yet. */
+static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
+                         const struct rk_stored_append *stored)
+{
+    switch (stored->verdict) {
+    case RK_STORED_OK:
+        take_stored(append, &stored->entry);
+        append->id.appended = append->empty ? 0 : stored->entry.place.version;
+        append->after = (struct rk_bank_position){stored->entry.generation, stored->entry.place.version,
+                                                  stored->entry.end};
+        return true;
+    case RK_STORED_DUP:
+        take_stored(append, &stored->entry);
+        append->id = stored->entry.id;
+        append->again = true;
+        return true;
+    case RK_STORED_GENERATION:
+        conflict(bank, append, stored->entry.generation);
+        return false;
+    case RK_STORED_GONE:
+        rk_replica_gone(bank);
+        (void)!rk_replica_check(bank, &append->err);
+        return false;
+    case RK_STORED_FULL:
+        (void)rk_fail(&append->err, RANKD_NO_SPACE,
+                      "bank \"%s\": the store has no memory left (maxmemory); nothing was appended",
+                      bank->name);
+        return false;
+    case RK_STORED_UNKNOWN:
+        break;
+    }
+    (void)rk_fail(
+        &append->err, RANKD_OVERLOADED,
+        "bank \"%s\": the store did not say whether it has the batch; repeat it with the same batch_id",
+        bank->name);
+    return false;
+}
+
+static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
+                      const struct rk_stored_append *stored)
+{
+    struct rk_replica *replica = bank->replica;
+    pthread_mutex_lock(&bank->lock);
+    for (struct rk_append *append = group, *next; append; append = next, stored++) {
+        next = append->next; /* once woken it is gone */
+        replica->committing = next;
+        if (!take_verdict(bank, append, stored)) {
+            rk_replica_finish(append);
+            continue;
+        }
+        if (replica->known < append->stored.version)
+            replica->known = append->stored.version;
+        append->next = replica->awaiting;
+        replica->awaiting = append;
+        /* Where others came in between, the tail brings them and then this one. */
+        if (stored->verdict == RK_STORED_OK && !append->empty && !replica->joining &&
+            append->stored.version == bank->next.version + 1 &&
+            append->stored.generation == bank->next.generation)
+            (void)!rk_replica_apply(bank, &stored->entry, &append->batch);
+    }
+    rk_replica_wake(bank, 0);
+    pthread_mutex_unlock(&bank->lock);
+}
+
+/* The store did not answer in time, or too few of its replicas did. Those who have no time left are told so;
+ * the others are put back before those that came since. */
+static void put_back(struct rk_durable_bank *bank, struct rk_append *group, const struct rk_err *why,
+                     unsigned got)
+{
+    const struct rk_replicas *shared = bank->replica->shared;
+    const uint64_t now = rk_now_ns();
+    pthread_mutex_lock(&bank->lock);
+    bank->replica->committing = NULL;
+    for (struct rk_append *append = group, *next; append; append = next) {
+        next = append->next;
+        if (why->status == RANKD_OVERLOADED && now < append->stored.give_up_ns) {
+            append->next = bank->first;
+            if (!bank->first)
+                bank->last = &append->next;
+            bank->first = append;
+            continue;
+        }
+        const uint64_t seconds = shared->timeout_ns / 1000000000;
+        if (got < shared->acknowledgements && bank->config.durability != RK_DURABILITY_NONE)
+            (void)rk_fail(&append->err, RANKD_OVERLOADED,
+                          "bank \"%s\": %u of %u replicas acknowledged the batch within %" PRIu64
+                          " s; repeat it with the same batch_id",
+                          bank->name, got, shared->acknowledgements, seconds);
+        else
+            (void)rk_fail(
+                &append->err, why->status,
+                "bank \"%s\": %.300s; the batch may be in the store or not: repeat it with the same "
+                "batch_id",
+                bank->name, why->text);
+        rk_replica_finish(append);
+    }
+    pthread_mutex_unlock(&bank->lock);
+}
+
+static void commit_group(struct rk_durable_bank *bank, struct rk_append *group,
+                         struct rk_stored_append *stored)
+{
+    struct rk_replica *replica = bank->replica;
+    struct rk_bank_store *store = replica->shared->store;
+    struct rk_err why = {0};
+    unsigned got = 0;
+    pthread_mutex_lock(&bank->lock);
+    const size_t count = begin_group(bank, &group, stored);
+    const uint64_t oldest = rk_bank_oldest_version(bank->memory);
+    pthread_mutex_unlock(&bank->lock);
+    if (!count)
+        return;
+    const int durability = bank->config.durability;
+    const struct rk_stored_durability durable = {
+        .replicas = durability == RK_DURABILITY_NONE ? 0 : replica->shared->acknowledgements,
+        .on_disk = durability == RK_DURABILITY_ALWAYS,
+        .deadline_ns = deadline_of(group)};
+    const uint64_t begun = rk_now_ns();
+    const enum rankd_status status =
+        store->ops->append(store, bank->name, replica->uid, stored, count, oldest, &durable, &got, &why);
+    rk_histogram_observe(&replica->waits, rk_now_ns() - begun);
+    if (status == RANKD_OK)
+        end_group(bank, group, stored);
+    else
+        put_back(bank, group, &why, got);
+}
+
+void rk_replica_commit(struct rk_durable_bank *bank, struct rk_append *group)
+{
+    struct rk_stored_append *stored = calloc(GROUP_MOST, sizeof *stored);
+    while (group) {
+        struct rk_append *rest = NULL;
+        if (stored) {
+            (void)cut_group(group, &rest);
+            commit_group(bank, group, stored);
+        } else {
+            put_back(bank, group, &(struct rk_err){.status = RANKD_INTERNAL, .text = "no memory"}, 0);
+        }
+        group = rest;
+    }
+    free(stored);
+}

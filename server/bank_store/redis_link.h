@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A connection to a Redis server: commands go out in a pipeline, replies come back in order. hiredis parses
+ * them; the socket is our own, so that every wait has a deadline and every size a limit. Nothing that the
+ * other side announces is allocated before it has come, and no reply has more parts or bytes than its reader
+ * allows.
+ *
+ * One thread at a time. After any failure the connection is of no more use: `broken`. */
+#ifndef RK_BANK_STORE_REDIS_LINK_H
+#define RK_BANK_STORE_REDIS_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bank_store/redis_url.h"
+#include "base/err.h"
+#include "base/text.h"
+
+enum rk_reply_type { RK_REPLY_TEXT, RK_REPLY_ARRAY, RK_REPLY_INTEGER, RK_REPLY_NIL, RK_REPLY_ERROR };
+
+/* A reply in one piece of memory per part; rk_redis_reply_free(). */
+struct rk_redis_reply {
+    enum rk_reply_type type;
+    long long integer;
+    char *text; /* NUL-terminated behind its bytes */
+    size_t bytes;
+    struct rk_redis_reply **part; /* none of them is NULL */
+    size_t parts;
+};
+void rk_redis_reply_free(struct rk_redis_reply *reply); /* NULL is fine */
+
+struct redisReader;
+struct rk_redis_link {
+    int fd;
+    struct redisReader *reader;
+    struct rk_text out; /* commands that are not sent yet */
+    size_t sent;        /* bytes of them that are */
+    char *room;         /* for what comes in */
+    size_t unread;      /* bytes that came for the reply that is being read */
+    size_t parts_left;  /* of it */
+    uint64_t opened_ns;
+    uint64_t deadline_ns; /* of every wait, CLOCK_MONOTONIC; the user sets it */
+    size_t unanswered;    /* commands */
+    bool broken;
+    unsigned epoch; /* the user's */
+    bool scripts;   /* they were loaded; the user's */
+    char where[RK_REDIS_HOST_BYTES + 8];
+};
+
+/* Connects. NULL and RANKD_OVERLOADED with the reason. */
+struct rk_redis_link *rk_redis_link_open(const struct rk_redis_address *at, uint64_t deadline_ns,
+                                         struct rk_err *err) __attribute__((warn_unused_result));
+void rk_redis_link_close(struct rk_redis_link *link); /* NULL is fine */
+
+/* Adds a command to those that go out with the next flush or wait. */
+struct rk_redis_piece {
+    const void *data;
+    size_t bytes;
+};
+void rk_redis_send(struct rk_redis_link *link, const struct rk_redis_piece *piece, size_t count);
+/* The same of strings, up to a NULL. */
+void rk_redis_send_words(struct rk_redis_link *link, const char *word, ...) __attribute__((sentinel));
+
+/* Sends what was added. */
+enum rankd_status rk_redis_flush(struct rk_redis_link *link, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* The next reply, of at most `most` bytes, once what was added is sent. NULL on failure: RANKD_OVERLOADED, or
+ * RANKD_INTERNAL where it is no reply or too large. An error that the server replied is a reply. */
+struct rk_redis_reply *rk_redis_next(struct rk_redis_link *link, size_t most, struct rk_err *err)
+    __attribute__((warn_unused_result));
+
+/* For the fuzz target: what the parser makes of bytes that came. NULL: no reply, or not the whole of one. */
+struct rk_redis_reply *rk_redis_reply_parse(const void *bytes, size_t count, size_t most);
+
+#endif
