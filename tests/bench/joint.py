@@ -53,9 +53,9 @@ def by_hand(crit, embeddings, labels):
 def ways(url, bank):
     from rankd.torch import RetrievalLoss
 
-    found = {"gather + one": (gather_and_one, RetrievalLoss(client=url, bank=bank)),
-             "distributed=True": (joint, RetrievalLoss(client=url, bank=bank, distributed=True)),
-             '"balanced"': (joint, RetrievalLoss(client=url, bank=bank, distributed="balanced"))}
+    found = {"gather + one": (gather_and_one, RetrievalLoss(client=url, bank_start=0, bank=bank)),
+             "distributed=True": (joint, RetrievalLoss(client=url, bank_start=0, bank=bank, distributed=True)),
+             '"balanced"': (joint, RetrievalLoss(client=url, bank_start=0, bank=bank, distributed="balanced"))}
     if bank is None:
         from pytorch_metric_learning.losses import FastAPLoss
         from pytorch_metric_learning.utils.distributed import DistributedLossWrapper

@@ -97,9 +97,9 @@ def test_queries_and_documents_of_all_ranks_with_a_bank_of_documents(client, dae
     wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "ref_emb", "ref_labels", "ref_ids") for seed in range(3)]
     for whole in wholes:
         whole["enqueue_mask"] = torch.arange(12) % 3 > 0
-    crit = RetrievalLoss(client=client, bank=banks[1], **options)
+    crit = RetrievalLoss(client=client, bank_start=0, bank=banks[1], **options)
     alone = [answer(crit, whole, WORLD) for whole in wholes]
-    found = crew.run("joint_tasks.documents", daemon.url, wholes, UNEVEN, refs, {**options, "bank": banks[0]}, mode)
+    found = crew.run("joint_tasks.documents", daemon.url, wholes, UNEVEN, refs, {**options, "bank": banks[0], "bank_start": 0}, mode)
     assert_shards_are_near(found, alone, UNEVEN, refs)
     assert [client.banks.get(name).items for name in banks] == [24, 24]
 
@@ -111,15 +111,15 @@ def test_balanced_with_a_bank_that_is_read_before_the_batch_is_in_it(client, dae
     with rankd.connect(other.url) as second:
         second.banks.create(joint, dim=16, capacity=64, durability="none")
         wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "enqueue_mask") for seed in range(5)]
-        crit = RetrievalLoss(client=client, bank=one)
+        crit = RetrievalLoss(client=client, bank_start=0, bank=one)
         alone = [answer(crit, whole, WORLD) for whole in wholes]
         urls = [daemon.url, other.url, other.url, daemon.url]
-        found = crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": joint}, None, "balanced")
+        found = crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": joint, "bank_start": 0}, None, "balanced")
         assert_shards_are_near(found, alone, UNEVEN, UNEVEN)
         assert client.banks.get(joint).items == client.banks.get(one).items == second.banks.get(joint).items
     with torch.no_grad():
         whole = pick(batch(9, sum(UNEVEN)), "embeddings", "labels", "ids")
-        after = [RetrievalLoss(client=client, bank=name).eval()(**whole).item() for name in banks]
+        after = [RetrievalLoss(client=client, bank_start=0, bank=name).eval()(**whole).item() for name in banks]
     assert after[0] == after[1]
     loss, appended = zip(*crew.run("joint_tasks.evaluated", daemon.url, UNEVEN, joint, "balanced"))
     assert len(set(loss)) == 1 and set(appended) == {None} and client.banks.get(joint).version == 5

@@ -134,6 +134,7 @@ def _append(loss: JointLoss, batch: dict[str, Any], step: Step) -> tuple[int, Ex
         items["enqueue_mask"] = batch["enqueue_mask"]
     none = {"embeddings": _cut(batch["embeddings"], slice(0, 0)), "labels": np.empty(0, np.int64)}
     try:
+        loss.memory.meet(loss.client, len(batch["labels"]), alone=True)
         done = loss.client.loss(loss.model, **items, **none, **{**loss.options, "gallery": "references"}, margin=step.margin,
                                 bank=loss.bank, enqueue=True, batch_id=step.batch_id, gradient=False)
         return done.info.bank_version_appended or 0, None

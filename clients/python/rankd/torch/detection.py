@@ -128,8 +128,8 @@ class DetectionAPLoss(APLoss):
             self.client.loss(self.model, newest, targets[last], axis=0, bank=self.bank, batch_id=step.batch_id, gradient=False)
         return result
 
-    def _note(self, result: LossResult, step: Step, factor: float, tensors: dict[str, torch.Tensor]) -> None:
-        super()._note(result, step, factor, tensors)
+    def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
+        super()._note(result, step, average, factor, tensors)
         self.info = replace(result.info, list_loss=result.list_loss)
 
 

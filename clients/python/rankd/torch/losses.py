@@ -211,13 +211,13 @@ class RankLoss(nn.Module):
         """The daemon's answer over arrays in host memory, by the client's names. `more` goes before the loss's own options."""
         enqueue = self.bank is not None and wanted and step.counts
         if enqueue:
-            self.memory.meet(self.client, self._rows(arguments), self._alone())
+            self.memory.meet(self.client, self._row_count(arguments), self._alone())
         return self.client.loss(
             self.model, **arguments, **{**self._options(arguments), **more}, margin=step.margin, average=average,
             **self.memory.arguments(step, enqueue), gradient="dense" if wanted else False,
             list_stalled=wanted and step.counts and self._names_lists(arguments))
 
-    def _rows(self, arguments: dict[str, Any]) -> int:
+    def _row_count(self, arguments: dict[str, Any]) -> int:
         """Items that a call appends, roughly."""
         return max(len(array) for array in arguments.values())
 
