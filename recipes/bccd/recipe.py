@@ -48,7 +48,7 @@ TEST = Table("test", {
     "rankd ap": {"loss": "ap", "interclass": 0.0, "batches": 0},
     "QFL": CHOSEN["qfl"], "AP-loss, bucketed": CHOSEN["bucketed"],
     "rankd ap, β 0.1, gradient as in the paper": {"loss": "ap", "batches": 0, "gradient_scale": "lambda"},
-}, {"split": "test", "steps": 250}, seeds=4)
+}, {"split": "test", "steps": 250}, seeds=8)
 
 
 @contextmanager
