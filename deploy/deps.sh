@@ -4,11 +4,12 @@
 #   deploy/deps.sh build test lint demo
 set -eu
 build="gcc g++ libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev liburing-dev zlib1g-dev libgnutls28-dev libcurl4-gnutls-dev libxxhash-dev libinih-dev libhiredis-dev"
-test="libcmocka-dev libboost-context-dev libopenblas-dev python3 python3-yaml python3-venv python3-pip python3-pytest python3-numpy python3-torch python3-sklearn python3-pil dataset-fashion-mnist curl haproxy openssl strace procps prometheus systemd groff-base redis-server"
+test="libcmocka-dev libboost-context-dev libopenblas-dev python3 python3-yaml python3-venv python3-pip python3-pytest python3-numpy python3-torch python3-torchvision python3-sklearn python3-pil dataset-fashion-mnist curl haproxy openssl strace procps prometheus systemd groff-base redis-server"
 lint="clang clang-format clang-tidy cppcheck"
 deploy="docker.io docker-compose iptables nftables mmdebstrap iproute2 chromium lintian debhelper dpkg-dev"
 bench="libopenblas-dev libsimdjson-dev libfast-float-dev python3-numpy"
 demo="python3 python3-numpy python3-torch python3-sklearn python3-matplotlib curl"
+wheel="python3 python3-venv binutils"
 recipes="python3 python3-venv python3-pip python3-numpy python3-torch python3-sklearn python3-scipy python3-pil python3-matplotlib dataset-fashion-mnist"
 want=""
 for purpose in "$@"; do
@@ -16,11 +17,12 @@ for purpose in "$@"; do
     build) want="$want $build" ;;
     test) want="$want $test" ;;
     lint) want="$want $lint" ;;
+    wheel) want="$want $wheel" ;;
     recipes) want="$want $recipes" ;;
     bench) want="$want $bench" ;;
     demo) want="$want $demo" ;;
     deploy) want="$want $deploy" ;;
-    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint, demo, deploy, bench and recipes are" >&2; exit 2 ;;
+    *) echo "deps.sh: '$purpose' is not a purpose; build, test, lint, demo, deploy, wheel, bench and recipes are" >&2; exit 2 ;;
     esac
 done
 missing=""

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# A test that forgets to name its daemon must not start one that outlives it. Tests of that have surroundings of their own.
+os.environ["RANKD_AUTOSTART"] = "0"
+
 BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).parents[1] / "build")).resolve()
 
 

@@ -44,10 +44,11 @@ FILES = {
                              {"answers", "home", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
                              {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client", {"local", "scripts"},
                              "evaluation", "metrics", "doctor", "__init__", "__main__"],
-    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "schedule", "state", "tracing",
-                                    "warn"},
+    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "own_bank", "schedule", "state",
+                                    "tracing", "warn"},
                                    {"calibration", "learning", "memory", "reach", "shards", "team"}, "joint", {"balanced", "joint_scores"},
-                                   {"losses", "ranking"}, {"checkpoint", "detection", "graded", "retrieval"}, "__init__"],
+                                   {"losses", "ranking"}, {"checkpoint", "detection", "graded", "monitoring", "retrieval"}, "__init__"],
+    "clients/python/rankd/integrations": ["__init__", {"boosting", "checkpoints", "detection", "metric_learning", "sentence_transformers"}],
 }
 MOST_LINES = 500
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")

@@ -38,7 +38,7 @@ check-unit: $(unit_bin)
 # (A wheel of a build with a sanitizer is no use to anybody.)
 wheel_tests := $(if $(SANITIZE),,tests/wheel)
 pytest_folders := tests/process tests/python tests/ops tests/seams $(wheel_tests)
-check-process check-all: $(if $(SANITIZE),,wheel)
+check-process check-all: $(if $(SANITIZE),,wheel-build)
 check-process: all $(venv)/ready
 	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest $(pytest_folders)
 check-all: all $(unit_bin) $(venv)/ready

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stable sort of indexes by key: insertion for a few, otherwise a radix sort of 11 bits at a time that skips
- * the digits in which all keys agree. Keys travel with their indexes, so that every pass reads memory in
- * order; only the first one reads the keys, and only the last one writes the permutation.
+/* Stable sort of indexes by key: by counting for a few, otherwise a radix sort of 11 bits at a time that
+ * skips the digits in which all keys agree. Keys travel with their indexes, so that every pass reads memory
+ * in order; only the first one reads the keys, and only the last one writes the permutation.
  *
  * Where the pairs outgrow the cache (MANY), a store to each of 2,048 places in turn would first fetch a line
  * that is about to be overwritten, 64 bytes for every 8. There the pairs of one value are gathered in a line
@@ -13,7 +13,7 @@
 
 #include "kernels/kernels_internal.h"
 
-enum { FEW = 48, MANY = 1 << 20, BITS = 11, DIGITS = 3, VALUES = 1 << BITS, LINE = 64 };
+enum { FEW = 128, MANY = 1 << 20, BITS = 11, DIGITS = 3, VALUES = 1 << BITS, LINE = 64 };
 
 struct keyed_index {
     uint32_t key, index;
@@ -39,20 +39,32 @@ size_t rk_argsort_scratch_scalar(uint32_t n)
            (n < MANY ? 0 : sizeof(struct line_buffers));
 }
 
-static void insert(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted)
+/* Four keys at a time; a comparison that holds is -1 in its lane. */
+typedef int32_t lanes __attribute__((vector_size(16)));
+enum { LANES = sizeof(lanes) / sizeof(int32_t) };
+
+/* Each item's place is the number of those before it: smaller keys, and equal ones of lower index. That is n²
+ * / 4 comparisons, but unlike an insertion it has no branch that depends on the keys. */
+static void count_few(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted)
 {
-    uint32_t copy[FEW];
+    int32_t copy[FEW + LANES];
+    const uint32_t blocks = (n + LANES - 1) / LANES;
+    for (uint32_t i = 0; i < n; i++)
+        copy[i] = (int32_t)(key[i] ^ 0x80000000u); /* the order of unsigned numbers, by signed comparisons */
+    for (uint32_t i = n; i < blocks * LANES; i++)
+        copy[i] = INT32_MAX; /* never before an item: the equal one has a lower index */
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t at = i;
-        for (; at > 0 && copy[at - 1] > key[i]; at--) {
-            perm[at] = perm[at - 1];
-            copy[at] = copy[at - 1];
+        const lanes mine = {copy[i], copy[i], copy[i], copy[i]};
+        lanes index = {0, 1, 2, 3}, before = {0};
+        for (uint32_t b = 0; b < blocks; b++, index += LANES) {
+            lanes other;
+            memcpy(&other, copy + (size_t)b * LANES, sizeof other);
+            before -= (other < mine) | ((other == mine) & (index < (int32_t)i));
         }
-        perm[at] = i;
-        copy[at] = key[i];
+        perm[before[0] + before[1] + before[2] + before[3]] = i;
     }
-    if (sorted)
-        memcpy(sorted, copy, n * sizeof *copy);
+    for (uint32_t k = 0; sorted && k < n; k++)
+        sorted[k] = (uint32_t)copy[perm[k]] ^ 0x80000000u;
 }
 
 static void take_apart(const struct keyed_index *from, uint32_t n, uint32_t *perm, uint32_t *sorted)
@@ -166,7 +178,7 @@ static void pass_in_lines(const uint32_t *key, const struct keyed_index *from, u
 void rk_argsort_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch)
 {
     if (n <= FEW) {
-        insert(key, n, perm, sorted);
+        count_few(key, n, perm, sorted);
         return;
     }
     uint32_t(*count)[VALUES] = scratch;

@@ -5,7 +5,8 @@ bench: bench-engine
 
 # For this machine, so that the bare reads and writes are as fast as they can be.
 $(BUILD)/obj/tests/bench/engine.o: isa := -O3 -march=native
-bench_support := $(filter-out tests/unit/support/client.c tests/unit/support/daemon.c,$(test_support))
+# Support that needs the server is not for benches of the engine.
+bench_support := $(filter-out $(addprefix tests/unit/support/,client.c daemon.c memory_store.c),$(test_support))
 $(BUILD)/bench/engine: $(call objects,server/exec/compute_pool.c server/base/threads.c) # the threads that the daemon lends
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(call objects,$(bench_support)) $(BUILD)/librk.a
 	@mkdir -p $(@D)

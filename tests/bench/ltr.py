@@ -29,13 +29,17 @@ PADDING = -1e30  # below every score: no rank of an item is another for it
 CHUNK = 50       # lists of which the pairs are in memory at once: 50 MB a tensor at 500 items
 
 
-def draw(lists, least, most):
-    """Like search logs: grades 0 to 4, one item in twenty above 0, and scores that know a little of them."""
+# The shares of grades 0 to 4: clicks of a search log, of which a query has one to five, and judgements of assessors.
+CLICKS, JUDGED = (0.99, 0.01, 0, 0, 0), (0.95, 0.02, 0.015, 0.01, 0.005)
+
+
+def draw(lists, least, most, shares):
+    """Lists of random lengths, and scores that know a little of the grades."""
     random = np.random.default_rng(1)
     sizes = random.integers(least, most + 1, lists)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    grades = random.choice(5, int(offsets[-1]), p=[0.95, 0.02, 0.015, 0.01, 0.005]).astype(np.int8)
-    grades[offsets[:-1]] = 4  # every list has something to find
+    grades = random.choice(5, int(offsets[-1]), p=shares).astype(np.int8)
+    grades[offsets[:-1]] = 1  # every list has something to find
     scores = (random.standard_normal(len(grades)) + 0.3 * grades).astype(np.float32)
     return scores, grades, offsets
 
@@ -164,7 +168,11 @@ def median_ms(run, runs):
 
 def ragged(engine, runs):
     """Rows of the ragged case: rankd, PyTorch over padded lists, and rankd on a matrix of about as many items."""
-    scores, grades, offsets = draw(10_000, 20, 500)
+    for kind, shares in (("clicks", CLICKS), ("judged", JUDGED)):
+        yield from ragged_rows(engine, runs, kind, *draw(10_000, 20, 500, shares))
+
+
+def ragged_rows(engine, runs, kind, scores, grades, offsets):
     width = len(scores) // 10_000
     whole = 10_000 * width
     padded, padded_grades = pad(scores, offsets, PADDING), pad(grades, offsets, 0)
@@ -177,13 +185,13 @@ def ragged(engine, runs):
         found = peer(padded, padded_targets)
         assert abs(found - loss) < 1e-4, (model, found, loss)
         theirs = median_ms(lambda: peer(padded, padded_targets), runs)
-        yield {"name": f"{model}, 10,000 lists of 20 to 500", "items": len(scores), "rankd_ms": mine, "matrix_ms": matrix,
+        yield {"name": f"{model}, 10,000 x 20 to 500, {kind}", "items": len(scores), "rankd_ms": mine, "matrix_ms": matrix,
                "peer": "PyTorch, padded", "peer_ms": theirs, "ratio": theirs / mine, "goal": 50}
 
 
 def pairwise(engine, runs):
     """Rows of 1,000 x 500 beside the pairwise losses."""
-    scores, grades, _ = draw(1000, 500, 500)
+    scores, grades, _ = draw(1000, 500, 500, JUDGED)
     model = "ndcg" if "ndcg" in LOSSES else "ap"
     targets = grades if model == "ndcg" else (grades > 0).astype(np.int8)
     mine, _ = engine(model, scores, targets, shape=(1000, 500))

@@ -71,3 +71,10 @@ def test_every_page_is_found_from_the_first_one():
     for page in ROOT.glob("docs/**/*.md"):
         name = str(page.relative_to(ROOT / "docs"))
         assert name == "README.md" or name in index, name
+
+
+def test_every_variable_of_the_python_package_is_on_its_page():
+    page = (ROOT / "docs/reference/environment.md").read_text()
+    for path in (ROOT / "clients/python/rankd").glob("*.py"):
+        for name in set(re.findall(r"RANKD_[A-Z_]*[A-Z]", path.read_text())):
+            assert f"`{name}`" in page, f"{path.name} reads {name}"

@@ -25,7 +25,7 @@ class Surroundings:
         self.environment = kept | {
             "RANKD_BUILD": str(BUILD), "PYTHONPATH": str(ROOT / "clients/python"), "RANKD_SYSTEM_SOCKET": str(self.folder / "system.sock"),
             "XDG_RUNTIME_DIR": str(self.folder / "run"), "XDG_STATE_HOME": str(self.folder / "state"), "HOME": str(self.folder / "home"),
-            "TMPDIR": str(self.folder / "tmp"), "RANKD_LINGER": "30s", "ASAN_OPTIONS": "quarantine_size_mb=8",
+            "TMPDIR": str(self.folder / "tmp"), "RANKD_LINGER": "5min", "ASAN_OPTIONS": "quarantine_size_mb=8",
             "PYTHONDONTWRITEBYTECODE": "1"} | variables
 
     @property

@@ -85,6 +85,12 @@ def test_ranks_of_a_job_share_its_bank(here):
     assert here.run("print(rankd.connect().banks.get('b').items)")[0] == "8"
 
 
+def test_a_job_on_several_machines_is_told_to_name_one_daemon(here):
+    _, said = here.run(LOSS, WORLD_SIZE="8", LOCAL_WORLD_SIZE="4")
+    assert "RANKD_URL names one for all" in said and said.count("\n") == 0
+    assert here.run(LOSS, WORLD_SIZE="4", LOCAL_WORLD_SIZE="4")[1] == ""
+
+
 def test_a_client_goes_on_in_a_forked_child_and_in_its_parent(here):
     out, _ = here.run(f"""
 import os
@@ -257,6 +263,14 @@ print(loss.item(), scores.grad.abs().sum().item() > 0)""")
 def test_an_unpickled_client_knows_no_place_of_another_machine():
     transport = rankd.connect().transport
     assert pickle.loads(pickle.dumps(transport)).url == "not looked for yet"
+
+
+def test_doctor_does_not_take_the_remains_of_a_daemon_for_a_fault(here):
+    here.run(LOSS)
+    os.kill(here.daemons()[0], signal.SIGKILL)
+    done = subprocess.run([sys.executable, "-m", "rankd", "doctor"], env=here.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "does not run; the first request starts it" in done.stdout, done
+    assert here.socket.exists() and here.run(f"print({LOSS})")[0] == "0.5"
 
 
 @pytest.mark.parametrize("arguments, said", [

@@ -52,7 +52,7 @@ def _doctor(arguments: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    become("rankd", arguments)
+    become("rankd", arguments, anywhere=True)
 
 
 def _status(arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ bank."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .answers import document, documents, member
@@ -36,7 +36,7 @@ class BankState:
     store_state: str | None
     """Of a bank in a store, what the daemon's copy is like: "current", "behind", "stale", "joining", "refusing", "forked"
     or "gone". None: the bank is the daemon's own."""
-    raw: dict[str, Any]
+    raw: dict[str, Any] = field(repr=False)
 
 
 _States = list[BankState]  # inside the class, `list` is its method
@@ -48,6 +48,9 @@ class Banks:
 
     def __init__(self, client: Control) -> None:
         self._client = client
+
+    def __repr__(self) -> str:
+        return f"Banks of {self._client!r}: list(), get(name), create(name, …)"
 
     def list(self) -> _States:
         """All banks."""

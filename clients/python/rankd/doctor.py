@@ -17,6 +17,7 @@ from .errors import RankdError
 from .find import Place, find
 from .home import state_folder
 from .programs import program
+from .start import listener
 
 # mark, what, what was seen, remedy
 _Finding = tuple[str, str, str, str]
@@ -109,12 +110,14 @@ def _state() -> Iterator[_Finding]:
 
 
 def _where() -> list[str]:
-    """For rankctl: what is asked, where that is a socket that exists."""
+    """For rankctl: which socket it should reach. One of our own need not be there yet."""
     if os.environ.get("RANKD_URL"):
         return []
     try:
-        url = find().url
+        place = find()
     except (RankdError, ValueError):
         return []
-    path = url.removeprefix("unix:").partition("?")[0]
-    return ["--socket", path] if url.startswith("unix:") and os.path.exists(path) else []
+    path = place.url.removeprefix("unix:").partition("?")[0]
+    if not place.url.startswith("unix:") or (place.home is not None and listener(path) is None):
+        return []
+    return ["--socket", path]

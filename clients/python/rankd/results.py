@@ -12,7 +12,7 @@ from . import _names
 from .answers import member
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LossInfo:
     """Numbers of the reply beside the tensors. None: does not apply to this request."""
 
@@ -56,6 +56,9 @@ class LossInfo:
         if self.bank_drift is not None:  # a list, where it went through JSON
             object.__setattr__(self, "bank_drift", tuple(self.bank_drift))
 
+    def __repr__(self) -> str:
+        return _told(self)
+
     @property
     def lists_valid(self) -> int:
         """Number of lists with a relevant item: the divisor of a mean over lists, and the number
@@ -64,6 +67,7 @@ class LossInfo:
 
 
 _KINDS: dict[str, type] = {"gradient_dropped": float, "bank_chain": str, **_names.REPLY_NUMBERS}
+"""What members of a reply are; the others are whole numbers."""
 _DRIFT = tuple(f"bank_drift_{quarter}" for quarter in range(1, 5))
 
 
@@ -80,7 +84,20 @@ def info_from(parameters: Mapping[str, Any]) -> LossInfo:
     return LossInfo(**values)
 
 
-@dataclass(frozen=True)
+def _told(one: Any) -> str:
+    """A dataclass by the fields that say something."""
+    said = [f"{f.name}={_short(getattr(one, f.name))}" for f in fields(one) if getattr(one, f.name) is not None]
+    return f"{type(one).__name__}({', '.join(said)})"
+
+
+def _short(value: Any) -> str:
+    """An array by its shape, a number with six digits."""
+    if hasattr(value, "shape"):
+        return f"{value.dtype}{list(value.shape)}"
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+
+
+@dataclass(frozen=True, repr=False)
 class LossResult:
     """A loss and its gradient at upstream 1: multiply it by the upstream gradient of the chain
     rule."""
@@ -102,3 +119,6 @@ class LossResult:
     """bool [lists], with list_stalled=True: a loss above 0, and no irrelevant item changed its rank."""
     batch_id: str | None = None
     """Under which the batch was appended to a bank."""
+
+    def __repr__(self) -> str:
+        return _told(self)

@@ -11,9 +11,10 @@ from .find import find
 from .programs import program
 
 
-def become(name: str, arguments: list[str]) -> NoReturn:
-    """Replaces this process by the program; exits with 1 and a sentence where there is none."""
-    path = program(name, anywhere=False)
+def become(name: str, arguments: list[str], *, anywhere: bool = False) -> NoReturn:
+    """Replaces this process by the program; exits with 1 and a sentence where there is none. The commands of this file may
+    themselves be what PATH has under that name, so that only others look there (`anywhere`)."""
+    path = program(name, anywhere=anywhere)
     if path is None:
         sys.exit(f"{name}: this installation of rankd has no {name}; `make wheel` builds one that has")
     sys.stdout.flush()

@@ -270,7 +270,7 @@ static void indexes_are_sorted_stably_by_key(void **state)
     const uint32_t masks[] = {0, 0x7ff, 0x3ff800, 0xffc00000u, 0xffc007ffu, 0xffffffffu, 0x00101001u};
     struct test_random random = {11};
     for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
-        for (uint32_t n = 0; n < 4000; n += n < 60 ? 1 : 777)
+        for (uint32_t n = 0; n < 4000; n += n < 140 ? 1 : 777)
             check_order(&random, n, masks[m], 0);
         /* So many that items gather in lines: whole ones, and a rest. */
         check_order(&random, (1u << 20) + 13, masks[m], m % 2 ? 3 : 0);

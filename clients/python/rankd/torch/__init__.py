@@ -18,8 +18,9 @@ from .checkpoint import restore_bank, save_bank
 from .detection import DetectionAPLoss
 from .graded import MRRLoss, NDCGLoss, ScoresLoss
 from .losses import APLoss, RecallLoss
+from .monitoring import Monitor, monitor
 from .ranking import blackbox_rank, ranks
 from .retrieval import RetrievalLoss
 
-__all__ = ["APLoss", "Calibration", "DetectionAPLoss", "MRRLoss", "NDCGLoss", "RecallLoss", "RetrievalLoss", "ScoresLoss",
-           "blackbox_rank", "ranks", "restore_bank", "save_bank"]
+__all__ = ["APLoss", "Calibration", "DetectionAPLoss", "MRRLoss", "Monitor", "NDCGLoss", "RecallLoss", "RetrievalLoss", "ScoresLoss",
+           "blackbox_rank", "monitor", "ranks", "restore_bank", "save_bank"]

@@ -2,19 +2,17 @@
 """Average Precision for the classification head of a detector."""
 from __future__ import annotations
 
-import uuid
-import weakref
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ..client import Client
-from ..errors import RankdError
 from ..results import LossResult
 from ..tensors import BF16
 from .convert import expect_tensor
 from .losses import APLoss
+from .own_bank import create_bank
 from .schedule import Step
 from .tracing import untraced
 
@@ -70,8 +68,8 @@ class DetectionAPLoss(APLoss):
                 f"interclass={self.interclass:g} from step {self.interclass_start}")
 
     @untraced
-    def forward(self, logits: torch.Tensor, targets: torch.Tensor,
-                avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor, avg_factor: float | torch.Tensor | None = None, *,
+                list_weight: torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the logits' device.
 
         logits      [..., classes], any float type, e.g. [B, N, classes]; not the outputs of a sigmoid
@@ -79,8 +77,9 @@ class DetectionAPLoss(APLoss):
                     -1 it is ignored
         avg_factor  the number of classes with a relevant place, over all trainers and divided by their number where DDP
                     averages gradients; see APLoss. Not the number of positives
+        list_weight [classes], 0 or more: multiplies the weight of each class; 0 skips it
         """
-        scores, rows = self._rows(expect_tensor("logits", logits), expect_tensor("targets", targets))
+        scores, rows = self._flat(expect_tensor("logits", logits), expect_tensor("targets", targets))
         self.options["interclass"] = share = self.interclass if self.schedule.steps >= self.interclass_start else 0.0
         scale, divisor = 1.0, avg_factor
         if avg_factor is not None:
@@ -89,10 +88,10 @@ class DetectionAPLoss(APLoss):
             self.options["interclass"] = share * self.loss_weight / scale if scale > 0 else 0.0
             divisor = self.loss_weight  # a sum over classes, with the two parts weighed against each other above
         self._open_bank()
-        value = super().forward(scores, rows, divisor)
+        value = super().forward(scores, rows, divisor, list_weight=list_weight)
         return value * scale if avg_factor is not None else value
 
-    def _rows(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _flat(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and int8 targets as [rows, classes], without the rows that are ignored for every class."""
         if logits.shape != targets.shape or logits.dim() < 2 or logits.shape[-1] != self.classes:
             raise ValueError(f"logits are {list(logits.shape)} and targets {list(targets.shape)}; both must be "
@@ -111,11 +110,9 @@ class DetectionAPLoss(APLoss):
         """Gives the loss its bank when it is time. The loss's own one is new, so it holds nothing of another run."""
         if self._made or self.capacity == 0 or self.schedule.steps < self.bank_start or not self.training:
             return
-        name = self._named or f"detection-{uuid.uuid4().hex[:16]}"
-        self.client.banks.create(name, kind="scores", capacity=self.capacity, lists=self.classes, durability="none")
-        if self._named is None:
-            weakref.finalize(self, _delete, self.client, name)
-        self.bank, self._made = name, True
+        self.bank = create_bank(self, self.client, self._named, "detection", kind="scores", capacity=self.capacity,
+                                lists=self.classes, durability="none")
+        self._made, self.memory.own = True, self._named is None
 
     def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
         """As for any loss; but of a batch larger than the bank the last rows are appended, in a request of their own."""
@@ -131,10 +128,3 @@ class DetectionAPLoss(APLoss):
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         super()._note(result, step, average, factor, tensors)
         self.info = replace(result.info, list_loss=result.list_loss)
-
-
-def _delete(client: Client, name: str) -> None:
-    try:
-        client.banks.delete(name)
-    except RankdError:
-        pass  # the daemon is gone, and what was in memory with it

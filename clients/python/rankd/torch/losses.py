@@ -36,7 +36,7 @@ _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Te
 class RankLoss(nn.Module):
     """Common base of the losses.
 
-    client           a rankd.Client or a URL; None: RANKD_URL, or the daemon on this machine
+    client           a rankd.Client or a URL; None: as rankd.connect() finds it
     lambda_val       strength of the perturbation (the paper's lambda), in units of the scores
     margin           in units of the scores; grows from 0 over the first `margin_warmup` training
     steps (calls in training mode with a gradient)
@@ -106,8 +106,11 @@ class RankLoss(nn.Module):
         return self.memory.held()
 
     def extra_repr(self) -> str:
-        return (f"{self.model!r}, lambda_val={self.options['lambda_val']:g}, margin={self.schedule.margin:g}, "
+        said = (f"{self.model!r}, lambda_val={self.options['lambda_val']:g}, margin={self.schedule.margin:g}, "
                 f"margin_warmup={self.schedule.warmup}, average={self.average!r}")
+        more = {"bank": self.bank, "gallery": None if self.gallery == "all" else self.gallery, **self.options}
+        shown = ("bank", "gallery", "axis", "weight", "gain", "top_k", "normalize", "gradient_scale")
+        return said + "".join(f", {name}={more[name]!r}" for name in shown if more.get(name) is not None)
 
     def get_extra_state(self) -> torch.Tensor:
         """The state as one uint8 tensor, for state_dict."""

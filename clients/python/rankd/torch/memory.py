@@ -30,6 +30,7 @@ class Memory:
             raise ValueError(f"fresh is {fresh!r}; it may be True, False or None")
         self.bank, self.max_age, self.fresh = bank, max_age, fresh
         self._met = False  # whether the bank's content is known to belong to this run
+        self.own = False  # whether the loss made the bank for itself, to be deleted with it
         self.tag: str | None = None
         self.version: int | None = None  # of the bank, as last seen
         self.generation: int | None = None
@@ -65,7 +66,7 @@ class Memory:
     def meet(self, client: Client, rows: int, alone: bool) -> None:
         """Before a training step: at the first one of a run, what the bank holds comes from other weights. `rows`: of a
         batch. `alone`: no other process of the job appends to it; otherwise some of its items may be the others'."""
-        if self._met or self.bank is None or self.fresh is False:
+        if self._met or self.own or self.bank is None or self.fresh is False:
             return
         self._met = True
         try:

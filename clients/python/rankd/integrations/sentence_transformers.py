@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rankd as losses of sentence-transformers. They need nothing of the library but the model that they are given.
+
+    from rankd.integrations.sentence_transformers import BiEncoderLoss, RerankerLoss
+
+    loss = BiEncoderLoss(SentenceTransformer("…"))        # (anchor, positive), (anchor, positive, negative, …)
+    loss = RerankerLoss(CrossEncoder("…", num_labels=1))   # (query, [documents]) and a list of grades
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ..results import LossInfo
+from ..torch import RetrievalLoss, ScoresLoss
+
+_Features = Mapping[str, torch.Tensor]
+
+
+class _HostLoss(nn.Module):
+    """What both losses have. `rank` is the loss module of rankd.torch."""
+
+    rank: Any
+
+    def __init__(self, model: nn.Module, mini_batch_size: int | None) -> None:
+        super().__init__()
+        if mini_batch_size is not None and mini_batch_size < 1:
+            raise ValueError(f"mini_batch_size is {mini_batch_size}; it must be 1 or more, or None")
+        self.model, self.mini_batch_size = model, mini_batch_size
+
+    @property
+    def info(self) -> LossInfo | None:
+        """Describes the latest call."""
+        return self.rank.info  # type: ignore[no-any-return]
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """For the model card."""
+        return {"loss": self.rank.model, "margin": self.rank.schedule.margin, "bank": self.rank.bank,
+                "mini_batch_size": self.mini_batch_size}
+
+
+class BiEncoderLoss(_HostLoss):
+    """Each anchor (query) ranks the positives and negatives (documents) of the batch, and those of a bank.
+
+    model            a SentenceTransformer, or any module that takes a dict of tensors and returns one with
+                     "sentence_embedding"
+    loss             "ap", "recall" or another of rankd.LOSSES
+    labelled         False: each anchor should find its positive, and any document of the batch with the same tokens. True: the
+                     positives with its label, and negatives are relevant to nobody
+    bank             name of an embedding bank: documents of earlier batches are ranked too, and this batch's are appended
+    mini_batch_size  texts that the model takes at a time, with their activations computed again in the backward pass:
+                     the memory of a small batch with the lists of a large one
+    parameters       further arguments of rankd.torch.RetrievalLoss: margin, lambda_val, gradient_scale, …
+    """
+
+    def __init__(self, model: nn.Module, loss: str = "ap", *, labelled: bool = False, bank: str | None = None,
+                 mini_batch_size: int | None = None, **parameters: Any) -> None:
+        super().__init__(model, mini_batch_size)
+        if "gallery" in parameters:
+            raise TypeError("gallery is given; anchors rank documents here, which is gallery='references'")
+        self.labelled = labelled
+        self.rank = RetrievalLoss(loss, bank=bank, gallery="references", **parameters)
+
+    def forward(self, sentence_features: Iterable[_Features], labels: torch.Tensor | None = None) -> torch.Tensor:
+        """The loss, a scalar.
+
+        sentence_features  a dict of tensors [B, …] for each column: anchors, positives, and any number of negatives
+        labels             [B] integers with labelled=True; else None, or the zeros of examples without a label
+        """
+        columns = list(sentence_features)
+        if len(columns) < 2:
+            raise ValueError(f"sentence_features has {len(columns)} column; it must have two or more: anchors, positives, negatives. For "
+                             "texts with labels use rankd.torch.RetrievalLoss on the embeddings")
+        wanted, found = self._labels(columns, labels)
+        queries, *documents = [self._embed(column) for column in columns]
+        if any(len(one) != len(queries) for one in documents):
+            raise ValueError(f"sentence_features has columns of {[len(queries), *map(len, documents)]} texts; all must be of one length")
+        value: torch.Tensor = self.rank(queries, wanted.to(queries.device), torch.cat(documents), found.to(queries.device))
+        return value
+
+    def _embed(self, features: _Features) -> torch.Tensor:
+        if self.mini_batch_size is None or not torch.is_grad_enabled():
+            return _embedding(self.model, features)
+        size = len(next(iter(features.values())))
+        parts = [{key: value[at:at + self.mini_batch_size] for key, value in features.items()}
+                 for at in range(0, size, self.mini_batch_size)]
+        return torch.cat([checkpoint(_embedding, self.model, part, use_reentrant=False) for part in parts])
+
+    def _labels(self, columns: list[_Features], labels: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the anchors, and of all documents."""
+        if self.labelled:
+            if labels is None:
+                raise TypeError("labels is None; with labelled=True they must be given")
+            nobody = torch.full((len(labels) * (len(columns) - 2),), -1, dtype=torch.int64, device=labels.device)
+            return labels, torch.cat([labels.to(torch.int64), nobody])
+        if labels is not None and bool((labels != 0).any()):
+            raise ValueError(f"labels holds {labels[labels != 0][0].item()}; pairs need none. Give labelled=True if equal labels are what an "
+                             "anchor should find")
+        found = [_names(column) for column in columns[1:]]
+        if any(name is None for name in found):
+            if self.rank.bank is not None:
+                raise ValueError(f"sentence_features have no 'input_ids' but {sorted(columns[1])}; a loss with a bank recognises a document "
+                                 "by them. Give labelled=True and labels")
+            size = len(next(iter(columns[1].values())))
+            found = [torch.arange(at * size, (at + 1) * size) for at in range(len(columns) - 1)]
+        return found[0], torch.cat(found)  # type: ignore[arg-type,return-value]
+
+
+class RerankerLoss(_HostLoss):
+    """Each query ranks its documents, which may be of any number, by the logit of a cross-encoder.
+
+    model            a CrossEncoder with num_labels=1
+    loss             "ndcg" (labels are grades), "ap", "mrr" or another of rankd.LOSSES
+    margin           in units of the logits
+    mini_batch_size  pairs that the model takes at a time; None: all
+    parameters       further arguments of rankd.torch.ScoresLoss: gain, top_k, lambda_val, gradient_scale, …
+    """
+
+    def __init__(self, model: nn.Module, loss: str = "ndcg", *, margin: float = 1.0, mini_batch_size: int | None = None,
+                 **parameters: Any) -> None:
+        super().__init__(model, mini_batch_size)
+        number = getattr(model, "num_labels", 1)
+        if number != 1:
+            raise ValueError(f"model has num_labels={number}; it must be 1: a document has one score")
+        self.rank = ScoresLoss(loss, margin=margin, **parameters)
+
+    def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[torch.Tensor], prompt: Any = None, task: Any = None) -> torch.Tensor:
+        """The loss, a scalar.
+
+        inputs  [queries, a list of documents for each]
+        labels  for each query a tensor with the grade of each document: 0 irrelevant, more is more relevant, -1 ignored
+        """
+        if prompt is not None or task is not None:
+            raise ValueError(f"{'task' if prompt is None else 'prompt'} is given; RerankerLoss takes texts as they are")
+        if isinstance(labels, torch.Tensor) or len(inputs) != 2:
+            raise ValueError(f"inputs has {len(inputs)} columns and labels is a {type(labels).__name__}; they must be [queries, lists of "
+                             "documents], and a list of tensors")
+        queries, documents = inputs
+        sizes, grades = [len(one) for one in documents], [len(one) for one in labels]
+        if len(queries) != len(documents) or sizes != grades:
+            raise ValueError(f"inputs has {len(queries)} queries with {sizes} documents, and labels has {grades} grades; each document needs "
+                             "one")
+        scores = self._scores([(query, text) for query, texts in zip(queries, documents) for text in texts])
+        targets = torch.cat(list(labels)).to(scores.device) if sizes else scores.new_zeros(0)
+        value: torch.Tensor = self.rank(scores, targets, offsets=torch.tensor([0, *sizes]).cumsum(0))
+        return value
+
+    def _scores(self, pairs: list[tuple[Any, Any]]) -> torch.Tensor:
+        """The logit of each pair, [pairs]."""
+        device = next(self.model.parameters()).device
+        if not pairs:
+            return torch.zeros(0, device=device, requires_grad=torch.is_grad_enabled())
+        size = self.mini_batch_size or len(pairs)
+        found = []
+        for at in range(0, len(pairs), size):
+            tokens = self.model.tokenizer(pairs[at:at + size], padding=True, truncation=True, return_tensors="pt")  # type: ignore[operator]
+            found.append(_logits(self.model(**{key: value.to(device) for key, value in tokens.items()})).reshape(-1))
+        return torch.cat(found)
+
+
+def _embedding(model: nn.Module, features: _Features) -> torch.Tensor:
+    """[B, dim]. The model gets a dict of its own, because it adds to it."""
+    embedding: torch.Tensor = model(dict(features))["sentence_embedding"]
+    return embedding
+
+
+def _logits(output: Any) -> torch.Tensor:
+    """Of what a transformer returns: a tuple with the logits first, or an object or a dict with them."""
+    if isinstance(output, Mapping):
+        return output["logits" if "logits" in output else "scores"]  # type: ignore[no-any-return]
+    return output.logits if hasattr(output, "logits") else output[0]  # type: ignore[no-any-return]
+
+
+def _names(features: _Features) -> torch.Tensor | None:
+    """A number for each text, int64 [B], 0 or more, that depends on its tokens alone and not on the padding: equal texts have
+    equal ones, on all trainers. None where the features hold no tokens."""
+    if "input_ids" not in features:
+        return None
+    tokens = features["input_ids"].detach().to("cpu", torch.int64)
+    mask = features.get("attention_mask")
+    there = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.to("cpu").bool()
+    digests = [hashlib.blake2b(row[kept].numpy().tobytes(), digest_size=8).digest() for row, kept in zip(tokens, there)]
+    return torch.tensor([int.from_bytes(one, "little") >> 1 for one in digests], dtype=torch.int64)

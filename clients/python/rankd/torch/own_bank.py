@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bank that a loss makes for itself: it begins empty and is deleted with the loss."""
+from __future__ import annotations
+
+import uuid
+import weakref
+from typing import Any
+
+from ..client import Client
+from ..errors import RankdError
+
+
+def create_bank(owner: object, client: Client, name: str | None, purpose: str, **config: Any) -> str:
+    """Makes the bank `name` where it does not exist yet, and returns the name. Without a name the bank is one of the owner's
+    own, whose name begins with `purpose`; it is deleted when the owner is. `config`: see Banks.create."""
+    made = name or f"{purpose}-{uuid.uuid4().hex[:16]}"
+    client.banks.create(made, **config)
+    if name is None:
+        weakref.finalize(owner, _delete, client, made)
+    return made
+
+
+def _delete(client: Client, name: str) -> None:
+    try:
+        client.banks.delete(name)
+    except RankdError:
+        pass  # the daemon is gone, and what was in memory with it

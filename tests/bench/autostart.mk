@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+# The first loss of a process that was given no URL.
+.PHONY: bench-autostart
+bench: bench-autostart
+bench-autostart: wheel
+	python3 tests/bench/autostart.py $(BUILD)/wheel/rankd-$(VERSION)-py3-none-*.whl
