@@ -2,6 +2,7 @@
 """Detection of blood cells: which runs there are. The page is README.md."""
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -95,8 +96,9 @@ class _Recipe:
         insert(self.folder / "README.md", "tuning", markdown(results, TUNING, columns))
         lines = markdown(results, TEST, columns, "focal")
         dead = {row: sum(r["dead"] for r in results if r["table"] == "test" and r["row"] == row) for row in TEST.rows}
-        insert(self.folder / "README.md", "test", [*lines, "", "Classes that were not learnt (AP50 below 5), over all seeds: "
-               + ", ".join(f"{row} {count}" for row, count in dead.items()) + "."])
+        said = ("Classes that were not learnt (AP50 below 5), over all seeds: "
+                + ", ".join(f"{row} {count}" for row, count in dead.items()) + ".")
+        insert(self.folder / "README.md", "test", [*lines, "", *textwrap.wrap(said, 98)])
         curves(self.folder / "curves.png", results, TEST)
         detections(self.folder / "detections.png", kept)
 
