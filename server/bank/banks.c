@@ -12,9 +12,9 @@
 
 static void free_banks(struct rk_banks *banks)
 {
-    rk_replicas_stop(banks->replicas);
     if (banks->committing)
         rk_threads_stop(&banks->commit);
+    rk_replicas_stop(banks->replicas);
     for (size_t i = 0; i < banks->count; i++)
         rk_durable_bank_release(banks->bank[i]);
     free((void *)banks->bank);

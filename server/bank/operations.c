@@ -188,6 +188,8 @@ enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, stru
         pthread_mutex_lock(&bank->lock);
         if (!still)
             rk_durable_bank_refuse(bank, &(struct rk_err){.text = "it was deleted"});
+        if (bank->replica)
+            rk_replica_end(bank);
         rk_retries_wake_versions(bank);
         rk_durable_bank_writer_release(bank);
         pthread_mutex_unlock(&bank->lock);

@@ -164,7 +164,7 @@ static enum rk_replica_applied apply_clear(struct rk_durable_bank *bank, const s
 static enum rk_replica_applied compare(const struct rk_durable_bank *bank,
                                        const struct rk_stored_entry *entry)
 {
-    struct rk_chain own;
+    struct rk_chain own = {{0}};
     if (entry->kind != RK_STORED_BATCH || entry->generation != bank->next.generation ||
         !rk_bank_tag_of(bank->memory, entry->place.version, own.byte))
         return RK_APPLIED;
@@ -251,6 +251,13 @@ void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns)
         end_awaiting(bank, append);
     }
     rk_retries_wake_versions(bank);
+}
+
+void rk_replica_end(struct rk_durable_bank *bank)
+{
+    bank->replica->gone = true;
+    rk_durable_bank_refuse(bank, &(struct rk_err){.text = "it was deleted"});
+    rk_replica_wake(bank, UINT64_MAX);
 }
 
 /* --- what goes wrong --- */

@@ -121,6 +121,8 @@ void rk_replica_gone(struct rk_durable_bank *bank);
 /* Wakes what waits for the present version; or, `now_ns` not 0, what has waited too long. The lock is held.
  */
 void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns);
+/* The bank was deleted: nobody waits for it any more. The lock is held. */
+void rk_replica_end(struct rk_durable_bank *bank);
 
 /* --- the parts --- */
 
@@ -146,5 +148,6 @@ void *rk_replica_tail_loop(void *shared);
 struct rk_replicas *rk_replicas_start(struct rk_banks *banks, struct rk_bank_store *store, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_replicas_stop(struct rk_replicas *shared); /* NULL is fine */
+bool rk_replicas_stopping(struct rk_replicas *shared);
 
 #endif

@@ -141,15 +141,6 @@ enum rankd_status rk_replica_delete(struct rk_durable_bank *bank, struct rk_err 
     return status == RANKD_OK || status == RANKD_NOT_FOUND ? RANKD_OK : rk_fail(err, status, "%s", why.text);
 }
 
-static void refuse_all(struct rk_durable_bank *bank)
-{
-    pthread_mutex_lock(&bank->lock);
-    bank->replica->gone = true;
-    rk_durable_bank_refuse(bank, &(struct rk_err){.text = "it was deleted"});
-    rk_replica_wake(bank, 0);
-    pthread_mutex_unlock(&bank->lock);
-}
-
 void rk_replica_take_out(struct rk_banks *banks, struct rk_durable_bank *bank)
 {
     struct rk_err missing = {0};
@@ -157,7 +148,9 @@ void rk_replica_take_out(struct rk_banks *banks, struct rk_durable_bank *bank)
         return;
     struct rk_durable_bank *there = rk_banks_find(banks, bank->name, &missing);
     if (there == bank) {
-        refuse_all(bank);
+        pthread_mutex_lock(&bank->lock);
+        rk_replica_end(bank);
+        pthread_mutex_unlock(&bank->lock);
         rk_banks_take_out(banks, bank);
         rk_log_say(banks->log, RK_LOG_INFO, "bank", "bank \"%s\" was deleted in the store", bank->name);
     }

@@ -153,7 +153,7 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
             append->stored.generation == bank->next.generation)
             (void)!rk_replica_apply(bank, &stored->entry, &append->batch);
     }
-    rk_replica_wake(bank, 0);
+    rk_replica_wake(bank, bank->refused[0] ? UINT64_MAX : 0); /* of a deleted bank nothing will be applied */
     pthread_mutex_unlock(&bank->lock);
 }
 

@@ -182,6 +182,8 @@ static enum rankd_status on_payload(void *context, size_t i, const void *bytes, 
     struct join *join = context;
     struct rk_batch batch;
     const struct rk_stored_entry *entry = &join->payload[i];
+    if (rk_replicas_stopping(join->bank->replica->shared))
+        return rk_fail(err, RANKD_OVERLOADED, "rankd is shutting down");
     if (!bytes) {
         join->again = true;
         return rk_fail(err, RANKD_OVERLOADED, "bank \"%s\": a batch went while the bank was read",

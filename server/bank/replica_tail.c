@@ -222,19 +222,11 @@ static void rest(struct rk_replicas *shared, uint64_t ms)
     pthread_mutex_unlock(&shared->lock);
 }
 
-static bool is_stopping(struct rk_replicas *shared)
-{
-    pthread_mutex_lock(&shared->lock);
-    const bool stopping = shared->stopping;
-    pthread_mutex_unlock(&shared->lock);
-    return stopping;
-}
-
 /* While a bank is being joined it is not among those that are followed: IDLE_MS later it is. */
 void *rk_replica_tail_loop(void *arg)
 {
     struct rk_replicas *shared = arg;
-    while (!is_stopping(shared)) {
+    while (!rk_replicas_stopping(shared)) {
         struct rk_err err = {0};
         if (rk_replica_tail_once(shared, IDLE_MS, &err) != RANKD_OK)
             rest(shared, IDLE_MS / 5);

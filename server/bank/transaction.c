@@ -274,7 +274,7 @@ bool rk_bank_transaction_begin_again(struct rk_bank_transaction *transaction)
 void rk_bank_transaction_describe(struct rk_bank_transaction *transaction, struct rk_info *info)
 {
     struct rk_durable_bank *bank = transaction->bank;
-    struct rk_chain chain;
+    struct rk_chain chain = {{0}};
     if (!bank || !bank->replica || !transaction->view)
         return;
     const struct rk_bank_position read = rk_bank_snapshot_position(transaction->view);

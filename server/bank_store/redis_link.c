@@ -8,7 +8,6 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,15 +245,12 @@ void rk_redis_send(struct rk_redis_link *link, const struct rk_redis_piece *piec
         (void)!rk_redis_flush(link, &ignored);
 }
 
-void rk_redis_send_words(struct rk_redis_link *link, const char *word, ...)
+void rk_redis_send_list(struct rk_redis_link *link, const char *const *word)
 {
     struct rk_redis_piece piece[WORDS];
     size_t count = 0;
-    va_list more;
-    va_start(more, word);
-    for (; word && count < WORDS; word = va_arg(more, const char *))
-        piece[count++] = (struct rk_redis_piece){word, strlen(word)};
-    va_end(more);
+    for (; count < WORDS && word[count]; count++)
+        piece[count] = (struct rk_redis_piece){word[count], strlen(word[count])};
     rk_redis_send(link, piece, count);
 }
 

@@ -58,8 +58,9 @@ struct rk_redis_piece {
     size_t bytes;
 };
 void rk_redis_send(struct rk_redis_link *link, const struct rk_redis_piece *piece, size_t count);
-/* The same of strings, up to a NULL. */
-void rk_redis_send_words(struct rk_redis_link *link, const char *word, ...) __attribute__((sentinel));
+/* The same of strings, up to a NULL; `word` as an array, or one by one. */
+void rk_redis_send_list(struct rk_redis_link *link, const char *const *word);
+#define rk_redis_send_words(link, ...) rk_redis_send_list(link, (const char *const[]){__VA_ARGS__})
 
 /* Sends what was added. */
 enum rankd_status rk_redis_flush(struct rk_redis_link *link, struct rk_err *err)

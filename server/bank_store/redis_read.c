@@ -132,11 +132,10 @@ static enum rankd_status read_list(struct rk_redis *redis, struct rk_redis_link 
 {
     struct rk_redis_reply *time = rk_redis_next(link, RK_REDIS_SMALL, err);
     *banks = time ? rk_redis_next(link, RK_REDIS_PAGE, err) : NULL;
-    if (*banks && (*banks)->type == RK_REPLY_ERROR)
-        (void)rk_redis_refused(redis, link, *banks, err);
-    else if (*banks && time->type == RK_REPLY_ARRAY && time->parts == 2 &&
-             time->part[0]->type == RK_REPLY_TEXT && time->part[1]->type == RK_REPLY_TEXT &&
-             (*banks)->type == RK_REPLY_ARRAY)
+    const bool good = *banks && (*banks)->type == RK_REPLY_ARRAY && time->type == RK_REPLY_ARRAY &&
+                      time->parts == 2 && time->part[0]->type == RK_REPLY_TEXT &&
+                      time->part[1]->type == RK_REPLY_TEXT;
+    if (good)
         (void)snprintf(stamp, 24, "%llu",
                        strtoull(time->part[0]->text, NULL, 10) * 1000 +
                            strtoull(time->part[1]->text, NULL, 10) / 1000);

@@ -10,8 +10,8 @@
  *
  * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,
  * the gradient written once, list by list. Runs of the two alternate, so that a noisy machine disturbs both
- * alike. `cpu_ms` is the time that the processor gave the runs: with one thread the better measure on a machine
- * that is busy. */
+ * alike. `cpu_ms` is the time that the processor gave the runs: with one thread the better measure on a
+ * machine that is busy. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>

@@ -89,9 +89,10 @@ def catch_up(folder, master):
     import http.client
     import struct
     rows = 512
-    data, labels = struct.pack(f"<{rows * 1024}f", *[0.5] * rows * 1024), struct.pack(f"<{rows}q", *range(rows))
+    data = struct.pack(f"<{rows * 1024}f", *[0.5] * rows * 1024)
     connection = http.client.HTTPConnection("127.0.0.1", big.port, timeout=120)
-    for n in range(117):
+    for n in range(117):  # no two items have one label: there is nothing to rank
+        labels = struct.pack(f"<{rows}q", *range(n * rows, (n + 1) * rows))
         head = json.dumps({"parameters": {"bank": "big", "enqueue": True, "batch_id": f"big-{n}", "lambda": 1},
                            "inputs": [{"name": "embeddings", "datatype": "FP32", "shape": [rows, 1024],
                                        "parameters": {"binary_data_size": len(data)}},

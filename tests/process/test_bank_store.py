@@ -57,7 +57,7 @@ def test_a_retry_that_overtakes_the_original_on_its_way(stores, share):  # noqa:
     replica = stores("--save", "", "--replicaof", f"127.0.0.1 {master.port}")
     master.replicas_ready(1)
     one = share(master)
-    other = share(master, "--bank-store-tail", f"127.0.0.1:{replica.port}")
+    other = share(master, "--bank-store-tail", f"127.0.0.1:{replica.port}", "--bank-store-timeout", "60s")
     one.bank("b", **SCORES)
     other.bank("b", **SCORES)
     for n in range(3):

@@ -34,9 +34,9 @@ def test_each_step_is_in_the_store_once_and_every_rank_reads_the_version_before(
     wholes = [{name: batch(seed, sum(SIZES))[name] for name in ("embeddings", "labels")} for seed in range(12)]
     with rankd.connect(alone.url) as client:
         client.banks.create("b", dim=16, capacity=64, durability="none")
-        crit = RetrievalLoss(client=client, bank="b")
+        crit = RetrievalLoss(client=client, bank_start=0, bank="b")
         expected = [answer(crit, whole, 2) for whole in wholes]
-    found = crew.run("joint_tasks.steps", [d.url for d in daemons], wholes, SIZES, SIZES, {"bank": "b"}, None, mode)
+    found = crew.run("joint_tasks.steps", [d.url for d in daemons], wholes, SIZES, SIZES, {"bank": "b", "bank_start": 0}, None, mode)
     for rank, steps in enumerate(found):
         start = sum(SIZES[:rank])
         for mine, whole in zip(steps, expected):

@@ -62,6 +62,13 @@ def documents(url, wholes, sizes, ref_sizes, options, mode):
     return [answer(crit, {name: part(value, by_row.get(name, ref_sizes)) for name, value in whole.items()}) for whole in wholes]
 
 
+def fresh(url, sizes, bank, mode):
+    """The first step of a loss over a bank that a former run has filled."""
+    crit, whole = RetrievalLoss(client=url, distributed=mode, bank=bank, bank_start=0, fresh=True), batch(1, sum(sizes))
+    crit(part(whole["embeddings"], sizes).requires_grad_(), part(whole["labels"], sizes)).backward()
+    return crit.info.bank_items
+
+
 def score_steps(url, scores, targets, rows, model, options, weight=None, flat=False):
     """`flat`: the rows go as lists of different lengths, each without its last items, one more from row to row."""
     crit = LOSSES[model](client=url, distributed=True, **options)

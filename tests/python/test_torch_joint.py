@@ -93,7 +93,7 @@ def test_balanced_ranks_give_what_one_process_gives_up_to_rounding(client, daemo
 
 @pytest.mark.parametrize("mode", [True, "balanced"])
 def test_queries_and_documents_of_all_ranks_with_a_bank_of_documents(client, daemon, crew, banks, mode):
-    refs, options = [3, 4, 0, 5], {"gallery": "references"}
+    refs, options = [3, 4, 0, 5], {"gallery": "references", "bank_start": 0}
     wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "ref_emb", "ref_labels", "ref_ids") for seed in range(3)]
     for whole in wholes:
         whole["enqueue_mask"] = torch.arange(12) % 3 > 0
@@ -123,6 +123,13 @@ def test_balanced_with_a_bank_that_is_read_before_the_batch_is_in_it(client, dae
     assert after[0] == after[1]
     loss, appended = zip(*crew.run("joint_tasks.evaluated", daemon.url, UNEVEN, joint, "balanced"))
     assert len(set(loss)) == 1 and set(appended) == {None} and client.banks.get(joint).version == 5
+
+
+@pytest.mark.parametrize("mode", [True, "balanced"])
+def test_a_fresh_bank_is_cleared_before_any_rank_reads_it(client, daemon, crew, bank, mode):
+    RetrievalLoss(client=client, bank=bank, bank_start=0)(torch.randn(4, 16, requires_grad=True), torch.arange(4))
+    assert crew.run("joint_tasks.fresh", daemon.url, UNEVEN, bank, mode) == [0] * WORLD
+    assert client.banks.get(bank).items == sum(UNEVEN)
 
 
 @pytest.mark.parametrize("mode", [True, "balanced"])

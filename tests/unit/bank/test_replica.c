@@ -58,6 +58,7 @@ static void begin_daemon(struct replica_daemon *daemon)
     daemon->banks.replicas = &daemon->shared;
     pthread_mutex_init(&daemon->banks.lock, NULL);
     pthread_mutex_init(&daemon->banks.admin, NULL);
+    pthread_mutex_init(&daemon->shared.lock, NULL);
     daemon->shared.store = &memory.store;
     daemon->shared.banks = &daemon->banks;
     daemon->shared.timeout_ns = UINT64_C(20000000);

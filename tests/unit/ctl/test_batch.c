@@ -130,7 +130,7 @@ static void put(struct zip *zip, const void *bytes, size_t size)
 static void put_number(struct zip *zip, uint64_t value, unsigned bytes)
 {
     for (unsigned i = 0; i < bytes; i++)
-        zip->bytes[zip->size++] = (unsigned char)(value >> 8 * i);
+        zip->bytes[zip->size++] = (unsigned char)(i < sizeof value ? value >> 8 * i : 0);
 }
 
 static void set(struct zip *zip, size_t at, uint64_t value, unsigned bytes)

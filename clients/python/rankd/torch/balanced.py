@@ -53,6 +53,9 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
                          "is not known; give distributed=True, or average='sum'")
     shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
+    wanted_here = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    if loss.bank is not None and wanted_here and loss.training and not loss.memory.held_back:
+        loss.memory.meet(loss.client, len(shard["embeddings"].data) * team.size, True)  # before any rank reads the bank
     records = team.meet(told_of(loss, team, tensors, inputs, shard))
     check_settings(team, records["options"], settings(loss))
     forms, wanted = Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
@@ -64,8 +67,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         value.fill_(total)
         gradients = [torch.from_numpy(g.reshape(x.shape)).to(x.device) if wanted and x.requires_grad else None
                      for g, x in zip(own, inputs)]
-    mine = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if mine else value) * loss.loss_weight
+    return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if wanted_here else value) * loss.loss_weight
 
 
 def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packed: NDArray[np.uint8],
