@@ -14,6 +14,7 @@ clients := kserve mlserver
 .PHONY: check-clients
 soak: check-clients
 check-clients: $(addprefix check-client-,$(clients))
+.PRECIOUS: build/clients/%/ready
 build/clients/%/ready: tests/clients/%.txt
 	rm -rf $(@D)
 	/usr/bin/python3 -m venv --system-site-packages $(@D)

@@ -42,8 +42,8 @@ class ScoresLoss:
     def __init__(self, model: str, *, margin: float, client: Client | str | None = None, **parameters: Any) -> None:
         for name in _WITHOUT_BANKS:
             if parameters.get(name) is not None:
-                raise ValueError(f"{name} is {parameters[name]!r}; the losses for JAX take no bank: compiled code may call the daemon twice, "
-                                 "or not at all")
+                raise ValueError(f"{name} is {parameters[name]!r}; the losses for JAX take no bank: compiled code may call the daemon "
+                                 "twice, or not at all")
         self.model, self.parameters = model, {**parameters, "margin": margin}
         self.client = client if isinstance(client, Client) else connect(client)
         self._loss = jax.custom_vjp(lambda scores, targets, offsets: self._evaluate(scores, targets, offsets)[0])

@@ -94,7 +94,8 @@ class Monitor:
         self.latest.update({field: sum(numbers) / len(numbers) for field, numbers in self._sums.items() if field in FIELDS})
         self._values, self._sums = [], {}
         if self.line is not None:
-            self.line(f"{self.name} step {steps}: " + ", ".join(_text(field, self.latest[field]) for field in FIELDS if field in self.latest))
+            said = ", ".join(_text(field, self.latest[field]) for field in FIELDS if field in self.latest)
+            self.line(f"{self.name} step {steps}: {said}")
         for write in self.writers:
             write(self.name, self.latest, steps)
 
