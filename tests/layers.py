@@ -42,7 +42,7 @@ FILES = {
                   "ring", "client"],
     "clients/python/rankd": [{"_names", "_version", "errors", "programs"},
                              {"answers", "home", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
-                             {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client", {"local", "scripts"},
+                             {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client", {"jax", "local", "scripts"},
                              "evaluation", "metrics", "doctor", "__init__", "__main__"],
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "own_bank", "schedule", "state",
                                     "tracing", "warn"},
