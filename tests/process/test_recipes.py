@@ -42,7 +42,7 @@ def data_of(get, *arguments):
     except MissingData as missing:
         if os.environ.get("RANKD_DATA"):
             raise
-        pytest.skip(str(missing))
+        pytest.skip(f"no data: {missing}")
 
 
 @pytest.fixture(scope="module")
