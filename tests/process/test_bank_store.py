@@ -66,9 +66,11 @@ def test_a_retry_that_overtakes_the_original_on_its_way(stores, share):  # noqa:
     replica.pause()
     want = [batches.send(one, "b", n) for n in range(3, 6)]
     got = {}
-    threads = [threading.Thread(target=lambda n=n: got.update({n: batches.send(other, "b", n)})) for n in range(3, 6)]
-    for thread in threads:
+    threads = [threading.Thread(target=lambda n=n: got.update({n: batches.send(other, "b", n)})) for n in (5, 4, 3)]
+    # The first batch comes last: once it is applied, the others would be computed against what their originals read.
+    for asked, thread in enumerate(threads, 1):
         thread.start()
+        wait_until(lambda asked=asked: other.metric("rankd_bank_store_append_seconds_count", "b") >= asked)
     # The first was computed against the same version as its original, so its result is the original's already.
     wait_until(lambda: other.metric("rankd_bank_store_behind", "b") == 2)
     assert set(got) <= {3}
