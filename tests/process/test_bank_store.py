@@ -214,7 +214,8 @@ def test_what_a_store_must_be(stores, share, tmp_path):  # noqa: F811
 ])
 def test_flags_that_are_wrong(tmp_path, flags, sentence):
     with pytest.raises(RuntimeError, match=sentence) as failed:
-        Daemon(tmp_path, *flags)
+        Daemon(tmp_path, *[str(tmp_path / "x") if flag == "x" else flag for flag in flags])
+    assert not (tmp_path / "x").exists()
     assert "secret" not in str(failed.value).replace("has a password", "")
 
 
