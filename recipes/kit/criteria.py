@@ -29,29 +29,16 @@ def criterion(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Cri
     if name not in _RANKD:
         yield _peer(name, arguments)
         return
-    bank, start = None, arguments.pop("bank_start", 0)
+    bank = None
     if "bank" in arguments:
         bank = f"recipe-{next(_numbers)}"
         client.banks.create(bank, dim=DIM, capacity=arguments.pop("bank"), durability="none")
+    loss = rankd.torch.RetrievalLoss(name, bank=bank, client=client, **arguments)
     try:
-        yield _Ranking(rankd.torch.RetrievalLoss(name, client=client, bank_start=0, **arguments), bank, start)
+        yield lambda embeddings, labels, ids: loss(embeddings, labels, ids=ids)
     finally:
         if bank:
             client.banks.delete(bank)
-
-
-class _Ranking:
-    """rankd's loss, which gets its bank at step `start`: what an untrained network embeds is no good memory."""
-
-    def __init__(self, loss: rankd.torch.RetrievalLoss, bank: str | None, start: int) -> None:
-        self.loss, self.bank, self.start, self.step = loss, bank, start, 0
-
-    def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        if self.step == self.start:
-            self.loss.bank = self.bank
-        self.step += 1
-        value: torch.Tensor = self.loss(embeddings, labels, ids=ids)
-        return value
 
 
 def _peer(name: str, arguments: dict[str, Any]) -> Criterion:

@@ -71,8 +71,8 @@ def quality(unit: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
 
 def train(criterion: Criterion, data: Images, held_out: Images, *, batch: int, steps: int, seed: int,
           each: int = 4, evaluations: int = 4) -> dict[str, Any]:
-    """One run: Adam with a cosine schedule, batches with `each` images of a class. Returns the figures at the end, the curve (steps, mAP; as many `evaluations`, equally
-    spaced), the median time of the loss forward and backward, and the model."""
+    """One run: Adam with a cosine schedule, batches with `each` images of a class. Returns the figures at the end, the curve
+    (steps, mAP; as many `evaluations`, equally spaced), the median time of the loss forward and backward, and the model."""
     torch.manual_seed(seed)
     model = network()
     optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)

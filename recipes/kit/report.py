@@ -23,20 +23,26 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{statistics.fmean(values):.{digits}f}{deviation}"
 
 
-def markdown(results: Sequence[Result], table: Table, columns: Mapping[str, str], digits: int = 1) -> list[str]:
-    """A table of Markdown: a line per row, `columns` from heading to key. The best mean of a column is bold; the first column
-    decides the order."""
+def markdown(results: Sequence[Result], table: Table, columns: Mapping[str, str], against: str | None = None) -> list[str]:
+    """A table of Markdown: a line per row, `columns` from heading to key. Rows may have different seeds; so with `against`, a
+    row, one column is the mean difference to it in the first key over the seeds that both have, and the order is by that."""
     rows = rows_of(results, table)
-    keys = list(columns.values())
-    mean = {(row, key): statistics.fmean([r[key] for r in of_row]) for row, of_row in rows.items() for key in keys}
-    order = sorted(rows, key=lambda row: -mean[row, keys[0]])
-    lines = [f"| loss | {' | '.join(columns)} | seeds |", "|---" * (len(columns) + 2) + "|"]
-    for row in order:
-        cells = []
-        for key in keys:
-            text = spread([r[key] for r in rows[row]], 2 if key.endswith("_ms") else digits)
-            best = (min if key.endswith("_ms") else max)(mean[other, key] for other in rows)
-            cells.append(f"**{text}**" if mean[row, key] == best else text)
+    first, *_ = columns
+    base = {r["seed"]: r[columns[first]] for r in rows.get(against or "", [])}
+    gain = {row: [r[columns[first]] - base[r["seed"]] for r in of_row if r["seed"] in base] for row, of_row in rows.items()}
+    compared = bool(base)
+    heads = ["loss", *columns, *([f"{first} over {against}, same seeds"] if compared else []), "seeds"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+
+    def place(row: str) -> float:
+        if compared and gain[row]:
+            return -statistics.fmean(gain[row])
+        return -statistics.fmean([r[columns[first]] for r in rows[row]])
+
+    for row in sorted(rows, key=place):
+        cells = [spread([r[key] for r in rows[row]]) for key in columns.values()]
+        if compared:
+            cells.append("" if row == against or not gain[row] else f"{statistics.fmean(gain[row]):+.1f}")
         lines.append(f"| {row} | {' | '.join(cells)} | {len(rows[row])} |")
     return lines
 

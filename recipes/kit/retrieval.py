@@ -53,7 +53,7 @@ class Recipe:
         """Writes tables, curves and the picture of the page."""
         page = self.folder / "README.md"
         for table in self.tables:
-            insert(page, table.name, markdown(results, table, self.columns))
+            insert(page, table.name, markdown(results, table, self.columns, "nt-xent" if "nt-xent" in table.rows else None))
         curves(self.folder / "curves.png", results, [t for t in self.tables if "tuning" not in t.name], self.drawn, "mAP")
         self._neighbours(kept)
 
@@ -91,7 +91,8 @@ def _draw(path: Path, data: Images, queries: torch.Tensor, found: Mapping[str, t
                 panel.imshow(1 - data.pixels[item, 0], cmap="gray")
                 panel.set(xticks=[], yticks=[])
                 colour = "black" if place == 0 else "tab:green" if data.labels[item] == data.labels[query] else "tab:red"
-                panel.spines[:].set(color=colour, linewidth=2)
+                for spine in panel.spines.values():
+                    spine.set(color=colour, linewidth=2)
         axes[0][number * wide].set_title(row, loc="left", fontsize=8)
     picture.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.9, wspace=0.12, hspace=0.12)
     picture.savefig(path, dpi=80)

@@ -12,7 +12,10 @@ from kit.data import find
 from kit.embed import Images
 
 _PLACE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
-_SUMS = {"images_background_small1": "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4", "images_background_small2": "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f"}
+_SUMS = {
+    "images_background_small1": "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4",
+    "images_background_small2": "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f",
+}
 
 TRAIN = ("images_background_small1", ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"))
 TEST = ("images_background_small2", ("Japanese_(katakana)", "Sanskrit", "Tagalog"))  # Greek and Latin are in both archives

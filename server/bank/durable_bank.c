@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bank/replica.h"
 #include "base/clock.h"
 
 struct rk_durable_bank *rk_durable_bank_new(const char *name, const struct rk_bank_config *config)
@@ -44,7 +43,7 @@ void rk_durable_bank_release(struct rk_durable_bank *bank)
         bank->io->close(bank->io);
     rk_bank_free(bank->memory);
     rk_ids_free(&bank->ids);
-    rk_replica_free(bank->replica);
+    free(bank->replica);
     pthread_mutex_destroy(&bank->lock);
     pthread_cond_destroy(&bank->writer_changed);
     free(bank);

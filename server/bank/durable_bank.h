@@ -63,7 +63,8 @@ struct rk_durable_bank {
     atomic_size_t refs;
 
     struct rk_bank *memory;     /* exchanged by a restore, under the lock */
-    struct rk_replica *replica; /* replica.h: the bank lies in a store; NULL: it is this daemon's own */
+    struct rk_replica *replica; /* replica.h: the bank lies in a store; NULL: it is this daemon's own. One
+                                 * piece of memory, freed with the bank */
     char path[PATH_MAX / 2];    /* its folder; "" = no disk */
     struct rk_io *io;           /* NULL = no disk */
 

@@ -51,42 +51,6 @@ static void write_bank(struct rk_text *out, struct rk_durable_bank *bank)
     write_bank_after(out, bank, NULL);
 }
 
-/* Of a full bank, with as many batch ids as it has, or may have at any time. */
-static size_t bytes_when_full(struct rk_durable_bank *bank)
-{
-    pthread_mutex_lock(&bank->lock);
-    size_t ids = rk_ids_bytes(&bank->ids), kept = rk_ids_kept_bytes();
-    pthread_mutex_unlock(&bank->lock);
-    return rk_bank_shape_bytes(&bank->config.shape) + (ids > kept ? ids : kept);
-}
-
-enum rankd_status rk_banks_check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
-                                       struct rk_err *err)
-{
-    const struct rk_config *limits = banks->config;
-    size_t count, want = rk_bank_shape_bytes(&config->shape) + rk_ids_kept_bytes(), used = 0;
-    struct rk_durable_bank **all = rk_banks_hold_all(banks, &count);
-    for (size_t i = 0; i < count; i++)
-        used += bytes_when_full(all[i]) + rk_durable_bank_checkpoint_bytes(all[i]);
-    rk_banks_release_all(all, count);
-    if (count >= limits->banks)
-        return rk_fail(err, RANKD_TOO_LARGE, "there are %zu banks; there may be %llu (--banks)", count,
-                       (unsigned long long)limits->banks);
-    if (config->shape.capacity > limits->bank_items)
-        return rk_fail(err, RANKD_TOO_LARGE, "capacity of the bank is %zu; it may be %llu (--bank-items)",
-                       config->shape.capacity, (unsigned long long)limits->bank_items);
-    if (want > limits->bank_bytes || used > limits->bank_bytes - want)
-        return rk_fail(err, RANKD_TOO_LARGE,
-                       "the bank would take up to %zu bytes, and others take %zu; together they may take "
-                       "%llu (--bank-bytes)",
-                       want, used, (unsigned long long)limits->bank_bytes);
-    if (config->durability == RK_DURABILITY_ALWAYS && !banks->data[0] && !banks->replicas)
-        return rk_fail(
-            err, RANKD_UNSUPPORTED,
-            "durability \"always\" needs a daemon with a data folder (--data) or a store (--bank-store)");
-    return RANKD_OK;
-}
-
 static enum rankd_status create(struct rk_banks *banks, const char *name, const struct rk_bank_config *config,
                                 struct rk_err *err)
 {

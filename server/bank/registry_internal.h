@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The registry: its start and stop (banks.c), the table (registry.c), the data folder (data.c), operations on
- * banks (operations.c), the thread of durability "interval" (flush.c); and what each does for the others. */
+ * banks (operations.c, with replica_admin.c for those in a store) and what they may take (quota.c), the
+ * thread of durability "interval" (flush.c); and what each does for the others. */
 #ifndef RK_BANK_REGISTRY_INTERNAL_H
 #define RK_BANK_REGISTRY_INTERNAL_H
 
@@ -30,7 +31,7 @@ struct rk_banks {
 bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank) __attribute__((warn_unused_result));
 void rk_banks_take_out(struct rk_banks *banks, struct rk_durable_bank *bank);
 
-/* operations.c: may there be another bank of that configuration? */
+/* quota.c: may there be another bank of that configuration? */
 enum rankd_status rk_banks_check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
                                        struct rk_err *err) __attribute__((warn_unused_result));
 

@@ -16,7 +16,8 @@ enum { STALE_NS = 2000000000 };
 const char *const rk_replica_state_names[RK_REPLICA_STATES] = {"joining",  "current", "behind", "stale",
                                                                "refusing", "forked",  "gone"};
 
-struct rk_replica *rk_replica_new(struct rk_replicas *shared, struct rk_durable_bank *bank, const char *uid)
+struct rk_replica *rk_replica_new(struct rk_replicas *shared, struct rk_durable_bank *bank, const char *uid,
+                                  rk_replica_join_run *join)
 {
     struct rk_replica *replica = calloc(1, sizeof *replica);
     if (!replica)
@@ -25,14 +26,17 @@ struct rk_replica *rk_replica_new(struct rk_replicas *shared, struct rk_durable_
     replica->bank = bank;
     (void)snprintf(replica->uid, sizeof replica->uid, "%s", uid);
     replica->joining = true;
-    replica->join_task.run = rk_replica_join_task;
+    replica->join_task.run = join;
     replica->audited_ns = rk_now_ns();
     return replica;
 }
 
-void rk_replica_free(struct rk_replica *replica)
+bool rk_replicas_stopping(struct rk_replicas *shared)
 {
-    free(replica);
+    pthread_mutex_lock(&shared->lock);
+    const bool stopping = shared->stopping;
+    pthread_mutex_unlock(&shared->lock);
+    return stopping;
 }
 
 /* --- the state --- */
@@ -206,6 +210,11 @@ enum rk_replica_applied rk_replica_apply(struct rk_durable_bank *bank, const str
 }
 
 /* --- those that wait --- */
+
+void rk_replica_finish(struct rk_append *append)
+{
+    append->waiter->wake(append->waiter);
+}
 
 /* The copy has the version that the append became: its own history has that chain there. */
 static bool has_come(const struct rk_durable_bank *bank, const struct rk_append *append)

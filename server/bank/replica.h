@@ -86,9 +86,16 @@ struct rk_replica {
     struct rk_histogram waits; /* of the store's acknowledgement */
 };
 
-/* A copy that has to be read first. NULL: no memory. The bank owns it. */
-struct rk_replica *rk_replica_new(struct rk_replicas *shared, struct rk_durable_bank *bank, const char *uid);
-void rk_replica_free(struct rk_replica *replica); /* NULL is fine */
+/* Reads the bank of a join_task whole, and releases it: rk_replica_join_task(). */
+typedef void rk_replica_join_run(struct rk_task *task);
+
+/* A copy that has to be read first, by `join`. NULL: no memory. The bank owns it, and frees it as one piece.
+ */
+struct rk_replica *rk_replica_new(struct rk_replicas *shared, struct rk_durable_bank *bank, const char *uid,
+                                  rk_replica_join_run *join);
+
+/* True: what keeps copies has to end. Takes the lock of `shared`. */
+bool rk_replicas_stopping(struct rk_replicas *shared);
 
 enum rk_replica_state rk_replica_state_of(const struct rk_replica *replica, uint64_t version,
                                           uint64_t now_ns);
@@ -123,17 +130,17 @@ void rk_replica_gone(struct rk_durable_bank *bank);
 void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns);
 /* The bank was deleted: nobody waits for it any more. The lock is held. */
 void rk_replica_end(struct rk_durable_bank *bank);
+/* Tells an append how it ended. The lock is held. */
+void rk_replica_finish(struct rk_append *append);
 
 /* --- the parts --- */
 
 /* replica_commit.c: appends a group that waits; the writer lock is held, the lock is not. */
 void rk_replica_commit(struct rk_durable_bank *bank, struct rk_append *group);
-/* Tells an append how it ended. The lock is held. */
-void rk_replica_finish(struct rk_append *append);
 
 /* replica_join.c: reads the bank whole and exchanges the copy. The lock is not held. A task does so and
  * releases the bank. */
-void rk_replica_join_task(struct rk_task *task);
+rk_replica_join_run rk_replica_join_task;
 enum rankd_status rk_replica_join(struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 
@@ -148,6 +155,5 @@ void *rk_replica_tail_loop(void *shared);
 struct rk_replicas *rk_replicas_start(struct rk_banks *banks, struct rk_bank_store *store, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_replicas_stop(struct rk_replicas *shared); /* NULL is fine */
-bool rk_replicas_stopping(struct rk_replicas *shared);
 
 #endif

@@ -31,7 +31,7 @@ static struct rk_durable_bank *enter_copy(struct rk_banks *banks, const struct r
 {
     struct rk_durable_bank *bank = rk_durable_bank_new(state->name, config);
     if (bank)
-        bank->replica = rk_replica_new(banks->replicas, bank, state->uid);
+        bank->replica = rk_replica_new(banks->replicas, bank, state->uid, rk_replica_join_task);
     if (bank && bank->replica) {
         (void)rk_durable_bank_hold(bank);
         if (rk_banks_enter(banks, bank))

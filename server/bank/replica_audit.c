@@ -251,14 +251,6 @@ struct rk_replicas *rk_replicas_start(struct rk_banks *banks, struct rk_bank_sto
     return NULL;
 }
 
-bool rk_replicas_stopping(struct rk_replicas *shared)
-{
-    pthread_mutex_lock(&shared->lock);
-    const bool stopping = shared->stopping;
-    pthread_mutex_unlock(&shared->lock);
-    return stopping;
-}
-
 void rk_replicas_stop(struct rk_replicas *shared)
 {
     if (!shared)

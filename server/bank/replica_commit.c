@@ -11,11 +11,6 @@
 /* Many requests wait, but a retry after a lost connection sends the whole group again. */
 enum { GROUP_MOST = 256 };
 
-void rk_replica_finish(struct rk_append *append)
-{
-    append->waiter->wake(append->waiter);
-}
-
 static void conflict(const struct rk_durable_bank *bank, struct rk_append *append, uint64_t generation)
 {
     (void)rk_fail(&append->err, RANKD_CONFLICT,

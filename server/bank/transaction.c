@@ -289,7 +289,8 @@ void rk_bank_transaction_describe(struct rk_bank_transaction *transaction, struc
         rk_chain_text(chain, info->bank_chain);
     const uint64_t audited = bank->replica->audited_ns;
     pthread_mutex_unlock(&bank->lock);
-    rk_info_number(info, RANKD_REPLY_BANK_STALE_MS, now > audited ? (double)((now - audited) / 1000000) : 0);
+    const uint64_t stale_ms = now > audited ? (now - audited) / 1000000 : 0;
+    rk_info_number(info, RANKD_REPLY_BANK_STALE_MS, (double)stale_ms);
 }
 
 void rk_bank_transaction_count(struct rk_bank_transaction *transaction, const struct rk_info *info)

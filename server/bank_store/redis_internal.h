@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store of Redis: the connections (redis.c), Sentinel (sentinel.c), appends (redis_append.c), what is
- * read (redis_read.c), operations on banks (redis_admin.c); and what each does for the others. */
+/* The store of Redis, from below: one connection (redis_link.c), Sentinel (sentinel.c), connections to the
+ * master (redis_connect.c), appends (redis_append.c), what is read (redis_read.c) and followed
+ * (redis_tail.c), operations on banks (redis_admin.c), and the table of all of them (redis.c); and what each
+ * does for the others. */
 #ifndef RK_BANK_STORE_REDIS_INTERNAL_H
 #define RK_BANK_STORE_REDIS_INTERNAL_H
 
@@ -37,7 +39,7 @@ static inline struct rk_redis *rk_redis_of(struct rk_bank_store *store)
     return (struct rk_redis *)store;
 }
 
-/* redis.c */
+/* redis_connect.c */
 /* A connection to the master that is ready: authenticated, fit, with scripts. `fresh`: one that answers for
  * sure. Given back, it is kept or, broken, closed. */
 struct rk_redis_link *rk_redis_take(struct rk_redis *redis, bool fresh, uint64_t deadline_ns,
@@ -62,8 +64,8 @@ void rk_redis_key(const struct rk_redis *redis, const char *bank, const char *re
 /* RANKD_OVERLOADED with what the server said; notes that the link, or the master, is of no more use. */
 enum rankd_status rk_redis_refused(struct rk_redis *redis, struct rk_redis_link *link,
                                    const struct rk_redis_reply *reply, struct rk_err *err);
-bool rk_redis_reply_is(const struct rk_redis_reply *reply, const char *text);
-bool rk_redis_error_begins(const struct rk_redis_reply *reply, const char *word);
+/* Is the master there and fit, and with `on_disk` its disk too? */
+enum rankd_status rk_redis_check(struct rk_bank_store *store, bool on_disk, struct rk_err *err);
 
 /* sentinel.c: where the master is. One Sentinel that answers is enough. */
 enum rankd_status rk_redis_ask_sentinel(const struct rk_redis_url *url, const char *password,

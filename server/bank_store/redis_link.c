@@ -31,6 +31,16 @@ void rk_redis_reply_free(struct rk_redis_reply *reply)
     free(reply);
 }
 
+bool rk_redis_reply_is(const struct rk_redis_reply *reply, const char *text)
+{
+    return reply && reply->type == RK_REPLY_TEXT && strcmp(reply->text, text) == 0;
+}
+
+bool rk_redis_error_begins(const struct rk_redis_reply *reply, const char *word)
+{
+    return reply && reply->type == RK_REPLY_ERROR && strncmp(reply->text, word, strlen(word)) == 0;
+}
+
 static void free_object(void *reply)
 {
     rk_redis_reply_free(reply);

@@ -28,6 +28,9 @@ struct rk_redis_reply {
     size_t parts;
 };
 void rk_redis_reply_free(struct rk_redis_reply *reply); /* NULL is fine */
+/* Is it that text; is it an error that begins with that word? False of NULL. */
+bool rk_redis_reply_is(const struct rk_redis_reply *reply, const char *text);
+bool rk_redis_error_begins(const struct rk_redis_reply *reply, const char *word);
 
 struct redisReader;
 struct rk_redis_link {

@@ -165,7 +165,7 @@ static enum rankd_status prepare(struct rk_infer_meta *meta, struct rk_err *err)
 {
     struct rk_exchange *exchange = (struct rk_exchange *)((char *)meta - offsetof(struct rk_exchange, meta));
     const uint64_t begun = rk_now_ns();
-    (void)err; /* it is exchange->err */
+    (void)err;                           /* it is exchange->err */
     rk_wire_reply_clear(&exchange->out); /* of a result that was void */
     if (store(exchange) == RANKD_OK)
         (void)!rk_wire_reply_write(&exchange->out, &exchange->wire, &exchange->reply, &exchange->err);

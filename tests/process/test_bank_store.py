@@ -66,9 +66,11 @@ def test_a_retry_that_overtakes_the_original_on_its_way(stores, share):  # noqa:
     replica.pause()
     want = [batches.send(one, "b", n) for n in range(3, 6)]
     got = {}
-    threads = [threading.Thread(target=lambda n=n: got.update({n: batches.send(other, "b", n)})) for n in range(3, 6)]
-    for thread in threads:
+    threads = [threading.Thread(target=lambda n=n: got.update({n: batches.send(other, "b", n)})) for n in (5, 4, 3)]
+    # The first batch comes last: once it is applied, the others would be computed against what their originals read.
+    for asked, thread in enumerate(threads, 1):
         thread.start()
+        wait_until(lambda asked=asked: other.metric("rankd_bank_store_append_seconds_count", "b") >= asked)
     # The first was computed against the same version as its original, so its result is the original's already.
     wait_until(lambda: other.metric("rankd_bank_store_behind", "b") == 2)
     assert set(got) <= {3}
@@ -212,7 +214,8 @@ def test_what_a_store_must_be(stores, share, tmp_path):  # noqa: F811
 ])
 def test_flags_that_are_wrong(tmp_path, flags, sentence):
     with pytest.raises(RuntimeError, match=sentence) as failed:
-        Daemon(tmp_path, *flags)
+        Daemon(tmp_path, *[str(tmp_path / "x") if flag == "x" else flag for flag in flags])
+    assert not (tmp_path / "x").exists()
     assert "secret" not in str(failed.value).replace("has a password", "")
 
 

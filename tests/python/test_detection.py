@@ -129,12 +129,22 @@ def test_a_batch_larger_than_the_bank_leaves_its_last_rows(client):
 
 
 def test_named_bank_is_shared(client):
-    one, other = (detection(client, batches=2, bank_start=0, bank="detection-shared") for _ in range(2))
+    one, other = (detection(client, batches=2, bank_start=0, bank="detection-shared", fresh=False) for _ in range(2))
     logits, targets = batch(40)
     one(logits, targets).backward()
     other(logits, targets).backward()
     assert other.info.bank_items == 40
     client.banks.delete("detection-shared")
+
+
+@pytest.mark.parametrize("images", [2, 20])  # of ten rows: fewer and more than the bank has room for
+def test_a_fresh_loss_clears_a_named_bank(client, images):
+    old = detection(client, batches=2, bank_start=0, bank="detection-fresh", fresh=False)
+    old(*batch(40)).backward()
+    new = detection(client, batches=2, bank_start=0, bank="detection-fresh", fresh=True)
+    new(*batch(1, images)).backward()
+    assert new.info.bank_items == 0 and client.banks.get("detection-fresh").items == min(10 * images, new.capacity)
+    client.banks.delete("detection-fresh")
 
 
 @pytest.mark.parametrize("change, words", [

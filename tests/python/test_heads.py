@@ -141,6 +141,32 @@ def test_targets_of_torchvisions_retinanet():
         detection.targets_from_matches(images, [torch.tensor([0])], 3)
 
 
+def test_a_retinanet_of_torchvision_trains_with_it(client):
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.retinanet import RetinaNet
+
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=16), nn.ReLU())
+    backbone.out_channels = 8
+    model = RetinaNet(backbone, num_classes=2, anchor_generator=AnchorGenerator(((16, 32),), ((1.0,),)), min_size=64, max_size=64)
+    ranking, asked = rankd.torch.DetectionAPLoss(classes=2, points=64, batches=0, margin=0.0, margin_warmup=0, client=client), []
+
+    def compute_loss(targets, head_outputs, matched_idxs):
+        asked.append((head_outputs["cls_logits"].detach(), detection.targets_from_matches(targets, matched_idxs, 2)))
+        return ranking(head_outputs["cls_logits"], asked[-1][1])
+
+    model.head.classification_head.compute_loss = compute_loss
+    objects = [{"boxes": torch.tensor([[8.0, 8.0, 30.0, 30.0]]), "labels": torch.tensor([label])} for label in (0, 1)]
+    value = model([torch.rand(3, 64, 64) for _ in range(2)], objects)["classification"]
+    value.backward()
+    logits, targets = (x.flatten(0, 1).numpy() for x in asked[0])
+    assert (targets == 1).any(0).all() and (targets == -1).any()
+    classes, _, each, *_ = batch("ap", logits, targets, axis=0)
+    flat, *_ = batch("ap", logits.reshape(1, -1), targets.reshape(1, -1))
+    assert value.item() == pytest.approx(0.9 * classes + 0.1 * flat, rel=1e-5)
+    assert model.head.classification_head.cls_logits.weight.grad.abs().sum() > 0
+
+
 def test_scores_of_torchvisions_roi_heads_are_the_order_at_inference():
     logits = torch.randn(5, 4, requires_grad=True)
     scores, targets = detection.roi_scores(logits, [torch.tensor([0, 3]), torch.tensor([1, -1, 2])])

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """rankd.torch.monitor, with test doubles of TensorBoard's SummaryWriter and of a W&B run; and what objects say of themselves."""
+import copy
+import io
+
 import pytest
 import torch
 
@@ -52,7 +55,7 @@ def test_a_line_and_both_writers_every_some_training_steps(client):
     assert tags["head/loss"] == (pytest.approx(sum(values[2:]) / 2), 4)
     assert tags["head/zero_gradient"][0] == pytest.approx(sum(shares[2:]) / 2, abs=1e-6)
     assert tags["head/skipped"][0] == 0.25 and tags["head/pairs_jumped"][0] == pytest.approx(sum(jumped[2:]) / 2)
-    assert [row[0]["rankd/step"] for row in run.rows] == [2, 4] and all(row[1:] == (None, False) for row in run.rows)
+    assert [row[0]["head/step"] for row in run.rows] == [2, 4] and all(row[1:] == (None, False) for row in run.rows)
     assert run.rows[1][0]["head/loss"] == tags["head/loss"][0] == watch.latest["loss"]
     assert len(lines) == 2 and lines[1].startswith("head step 4: loss 0.") and "skipped 25 %" in lines[1] and "bank" not in lines[1]
     watch.close()
@@ -69,6 +72,19 @@ def test_the_bank_and_a_loss_inside_of_a_module(client, bank, capsys):
             inner(model["net"](torch.randn(16, 4)), torch.arange(16) % 4)
     assert watch.latest["bank_items"] == pytest.approx((48 + 64 + 64) / 3) and watch.latest["bank_age"] == pytest.approx(11 / 3)
     assert "bank age 4" in capsys.readouterr().out
+
+
+def test_copies_of_a_watched_loss_are_not_watched(client):
+    crit, lines = APLoss(margin=0.0, client=client), []
+    monitor(crit, 1, to=Run(), line=lines.append)
+    saved = io.BytesIO()
+    torch.save(crit, saved)
+    saved.seek(0)
+    for copied in (copy.deepcopy(crit), torch.load(saved)):
+        copied(*scores())
+    assert lines == []
+    crit(*scores())
+    assert len(lines) == 1
 
 
 def test_only_one_loss_and_a_writer_that_writes(client):

@@ -97,9 +97,9 @@ def test_queries_and_documents_of_all_ranks_with_a_bank_of_documents(client, dae
     wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "ref_emb", "ref_labels", "ref_ids") for seed in range(3)]
     for whole in wholes:
         whole["enqueue_mask"] = torch.arange(12) % 3 > 0
-    crit = RetrievalLoss(client=client, bank_start=0, bank=banks[1], **options)
+    crit = RetrievalLoss(client=client, bank=banks[1], **options)
     alone = [answer(crit, whole, WORLD) for whole in wholes]
-    found = crew.run("joint_tasks.documents", daemon.url, wholes, UNEVEN, refs, {**options, "bank": banks[0], "bank_start": 0}, mode)
+    found = crew.run("joint_tasks.documents", daemon.url, wholes, UNEVEN, refs, {**options, "bank": banks[0]}, mode)
     assert_shards_are_near(found, alone, UNEVEN, refs)
     assert [client.banks.get(name).items for name in banks] == [24, 24]
 

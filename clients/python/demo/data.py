@@ -7,16 +7,20 @@ from sklearn.datasets import load_digits
 
 
 class Split:
-    """One half to train on, the other held out; which is which depends on the seed."""
+    """What is trained on and what is held out; which is which depends on the seed. Half of the images each; with `unseen`, all
+    images of so many digits are held out, and the network never sees one of them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, unseen: int = 0) -> None:
         pixels, digits = load_digits(return_X_y=True)
-        order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(1000 + seed))
+        draw = torch.Generator().manual_seed(1000 + seed)
+        order = torch.randperm(len(pixels), generator=draw)
         images = torch.tensor(pixels / 16.0, dtype=torch.float32)[order]
         labels = torch.tensor(digits, dtype=torch.int64)[order]
-        half = len(images) // 2
-        self.train, self.train_labels = images[:half], labels[:half]
-        self.held_out, self.held_out_labels = images[half:], labels[half:]
+        trained = torch.arange(len(images)) < len(images) // 2
+        if unseen:
+            trained = (labels[:, None] != torch.randperm(10, generator=draw)[:unseen]).all(1)
+        self.train, self.train_labels = images[trained], labels[trained]
+        self.held_out, self.held_out_labels = images[~trained], labels[~trained]
 
 
 def quality(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a daemon and two trainers, shows how they go, then a table and a plot. `make demo` runs it.
 
-Fails (exit 1) if the rank losses do not reach what they should: mean mAP of `ap` and `recall` at least 0.93, and at
-least 0.02 more mAP from the memory bank where batches are small.
+The first table is of digits that no training saw: there the choice of a loss matters. Fails (exit 1) if the rank losses do not
+reach what they should: mean mAP of `ap` and `recall` on these digits at least 0.7, and at least 0.02 more mAP from the memory
+bank where batches are small.
 """
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--no-bank", action="store_true", help="leave the part about the memory bank out")
-    parser.add_argument("--least-map", type=float, default=0.93, help="what ap and recall must reach")
+    parser.add_argument("--least-map", type=float, default=0.7, help="what ap and recall must reach on unseen digits")
     parser.add_argument("--least-gain", type=float, default=0.02, help="what the bank must bring")
     return parser.parse_args()
 

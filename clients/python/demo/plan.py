@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 LARGE_BATCH, SMALL_BATCH = 100, 20  # images a step, over both trainers
 BANK_ITEMS = 880  # nearly the whole training half
+UNSEEN = 3  # digits of the large batches' runs that are held out altogether
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Run:
     bank: int
     seed: int
     steps: int
+    unseen: int = 0  # digits that are never trained on
 
     @property
     def name(self) -> str:
@@ -35,8 +37,8 @@ SMALL_ROWS = {
 
 def plan(seeds: int, steps: int, banks: bool) -> list[Run]:
     """All runs, in the order of the tables."""
-    rows = [(row, LARGE_BATCH, *what) for row, what in LARGE_ROWS.items()]
+    rows = [(row, LARGE_BATCH, *what, UNSEEN) for row, what in LARGE_ROWS.items()]
     if banks:
-        rows += [(row, SMALL_BATCH, *what) for row, what in SMALL_ROWS.items()]
-    return [Run(row, loss, batch, gather, bank, seed, steps)
-            for row, batch, loss, gather, bank in rows for seed in range(seeds)]
+        rows += [(row, SMALL_BATCH, *what, 0) for row, what in SMALL_ROWS.items()]
+    return [Run(row, loss, batch, gather, bank, seed, steps, unseen)
+            for row, batch, loss, gather, bank, unseen in rows for seed in range(seeds)]

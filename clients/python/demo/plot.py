@@ -16,7 +16,8 @@ def plot(history: list[dict[str, float]], runs: list[Run], path: Path) -> Path:
     """Draws a row of two panels per batch size into a PNG. Returns its path."""
     groups = [list(LARGE_ROWS), list(SMALL_ROWS)] if any(run.bank for run in runs) else [list(LARGE_ROWS)]
     picture, panels = plt.subplots(len(groups), 2, figsize=(10, 3.6 * len(groups)), squeeze=False, layout="constrained")
-    for names, batch, (left, right) in zip(groups, (LARGE_BATCH, SMALL_BATCH), panels):
+    titles = ("retrieval among digits never seen", "retrieval among held-out images")
+    for names, batch, title, (left, right) in zip(groups, (LARGE_BATCH, SMALL_BATCH), titles, panels):
         for name in names:
             steps = sorted({entry["step"] for entry in history if entry["row"] == name})
             for panel, key in ((left, "loss"), (right, "mAP")):
@@ -24,7 +25,7 @@ def plot(history: list[dict[str, float]], runs: list[Run], path: Path) -> Path:
                 line, = panel.plot(steps, [sum(v) / len(v) for v in values], label=name)
                 panel.fill_between(steps, [min(v) for v in values], [max(v) for v in values], alpha=0.15, color=line.get_color())
         left.set(xlabel="step", ylabel="loss", ylim=(0, None), title=f"{batch} images a step over both trainers")
-        right.set(xlabel="step", ylabel="held-out mAP", title="retrieval among held-out digits")
+        right.set(xlabel="step", ylabel="held-out mAP", title=title)
         right.legend(loc="lower right")
         for panel in (left, right):
             panel.grid(alpha=0.3)

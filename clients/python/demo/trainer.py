@@ -57,7 +57,8 @@ class Criterion:
         if run.bank:
             bank = f"demo-{run.seed}"
             client.banks.create(bank, dim=32, capacity=run.bank)  # both trainers: the second time is a success too
-        self.ranking = rankd.torch.RetrievalLoss(run.loss, bank=bank, bank_start=0, margin=MARGIN, client=client)
+        self.ranking = rankd.torch.RetrievalLoss(run.loss, weight="log" if run.loss == "recall" else None, bank=bank,
+                                                  bank_start=0, margin=MARGIN, client=client)
 
     def __call__(self, embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         others, other_labels = embeddings[:0], labels[:0]
@@ -89,7 +90,7 @@ class Criterion:
 
 def train(run: Run, client: rankd.Client) -> None:
     rank, trainers = dist.get_rank(), dist.get_world_size()
-    split = Split(run.seed)
+    split = Split(run.seed, run.unseen)
     torch.manual_seed(run.seed)
     model = DistributedDataParallel(network())
     criterion = Criterion(run, client)

@@ -65,7 +65,8 @@ static void begin_daemon(struct replica_daemon *daemon)
     daemon->shared.stale_ns = UINT64_C(30000000000);
     daemon->shared.acknowledgements = 1;
     daemon->bank = rk_durable_bank_new("b", &config);
-    daemon->bank->replica = rk_replica_new(&daemon->shared, daemon->bank, memory.state.uid);
+    daemon->bank->replica =
+        rk_replica_new(&daemon->shared, daemon->bank, memory.state.uid, rk_replica_join_task);
     assert_true(rk_banks_enter(&daemon->banks, daemon->bank));
 }
 

@@ -40,7 +40,8 @@ void test_refused(struct test_call *call, enum rankd_status status, const char *
 /* Both replies are the same to the bit; anything else ends the test. */
 void test_same_bits(const struct rk_reply *a, const struct rk_reply *b);
 
-/* What a call that ran took is no more than its cost, which is counted from sizes alone; else the test ends. */
+/* What a call that ran took is no more than its cost, which is counted from sizes alone; else the test ends.
+ */
 void test_covered(const struct test_call *call);
 
 const float *test_gradient(const struct test_call *call);

@@ -32,8 +32,8 @@ def _callback_base() -> type:
 
 
 class BankState:
-    """For accelerator.register_for_checkpointing: an object with state_dict and load_state_dict. Process 0 takes and restores the
-    checkpoint of the bank; Accelerate waits for all before and after.
+    """For accelerator.register_for_checkpointing: an object with state_dict and load_state_dict, which all processes call. Process
+    0 takes and restores the checkpoint of the bank, while the others wait.
 
     crit   a loss of rankd.torch with a bank, or a module with one in it
     """
@@ -45,8 +45,10 @@ class BankState:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The state of the loss, which names the checkpoint just taken."""
+        _wait()
         if _first():
             save_bank(self.loss)
+        _wait()
         return {"state": self.loss.get_extra_state()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:

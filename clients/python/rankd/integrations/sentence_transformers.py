@@ -99,13 +99,13 @@ class BiEncoderLoss(_HostLoss):
             nobody = torch.full((len(labels) * (len(columns) - 2),), -1, dtype=torch.int64, device=labels.device)
             return labels, torch.cat([labels.to(torch.int64), nobody])
         if labels is not None and bool((labels != 0).any()):
-            raise ValueError(f"labels holds {labels[labels != 0][0].item()}; pairs need none. Give labelled=True if equal labels are what an "
-                             "anchor should find")
+            raise ValueError(f"labels holds {labels[labels != 0][0].item()}; pairs need none. Give labelled=True if equal labels are "
+                             "what an anchor should find")
         found = [_names(column) for column in columns[1:]]
         if any(name is None for name in found):
             if self.rank.bank is not None:
-                raise ValueError(f"sentence_features have no 'input_ids' but {sorted(columns[1])}; a loss with a bank recognises a document "
-                                 "by them. Give labelled=True and labels")
+                raise ValueError(f"sentence_features have no 'input_ids' but {sorted(columns[1])}; a loss with a bank recognises a "
+                                 "document by them. Give labelled=True and labels")
             size = len(next(iter(columns[1].values())))
             found = [torch.arange(at * size, (at + 1) * size) for at in range(len(columns) - 1)]
         return found[0], torch.cat(found)  # type: ignore[arg-type,return-value]
@@ -129,7 +129,8 @@ class RerankerLoss(_HostLoss):
             raise ValueError(f"model has num_labels={number}; it must be 1: a document has one score")
         self.rank = ScoresLoss(loss, margin=margin, **parameters)
 
-    def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[torch.Tensor], prompt: Any = None, task: Any = None) -> torch.Tensor:
+    def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[torch.Tensor], prompt: Any = None,
+                task: Any = None) -> torch.Tensor:
         """The loss, a scalar.
 
         inputs  [queries, a list of documents for each]
@@ -143,8 +144,8 @@ class RerankerLoss(_HostLoss):
         queries, documents = inputs
         sizes, grades = [len(one) for one in documents], [len(one) for one in labels]
         if len(queries) != len(documents) or sizes != grades:
-            raise ValueError(f"inputs has {len(queries)} queries with {sizes} documents, and labels has {grades} grades; each document needs "
-                             "one")
+            raise ValueError(f"inputs has {len(queries)} queries with {sizes} documents, and labels has {grades} grades; each document "
+                             "needs one")
         scores = self._scores([(query, text) for query, texts in zip(queries, documents) for text in texts])
         targets = torch.cat(list(labels)).to(scores.device) if sizes else scores.new_zeros(0)
         value: torch.Tensor = self.rank(scores, targets, offsets=torch.tensor([0, *sizes]).cumsum(0))

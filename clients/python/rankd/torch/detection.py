@@ -29,6 +29,8 @@ class DetectionAPLoss(APLoss):
                       part of a checkpoint. Of a batch that has more rows than the bank, the last ones are remembered
     bank              the name of a bank that trainers share, or that checkpoints keep: made where it does not exist
     bank_start        training steps before the bank is used: scores of an untrained head are no good memory
+    fresh             with a named bank: True clears it at the first training step with it, False takes it over as it is, None
+                      warns if it holds something
     margin            in units of logits; seen to matter (recipes/bccd): 0.5 is a good start
     interclass        beta, in 0…1: share of the loss over all places and classes as one list, which makes scores of different
                       classes comparable. `avg_factor` divides the lists of the classes only, never this part
@@ -44,7 +46,7 @@ class DetectionAPLoss(APLoss):
                  bank_start: int = 100, interclass: float = 0.1, interclass_start: int = 0, gradient_scale: str | None = "unit",
                  lambda_val: float = 1.0, margin_warmup: int = 100, average: str = "macro", loss_weight: float = 1.0,
                  on_nan: str = "raise", lambda_scope: str | None = None, lambda_units: str | None = None,
-                 persistent_state: bool = True, client: Client | str | None = None) -> None:
+                 persistent_state: bool = True, fresh: bool | None = None, client: Client | str | None = None) -> None:
         counts = {"classes": (classes, 1), "points": (points, 1), "batches": (batches, 0), "bank_start": (bank_start, 0),
                   "interclass_start": (interclass_start, 0)}
         for name, (value, least) in counts.items():
@@ -57,7 +59,7 @@ class DetectionAPLoss(APLoss):
         super().__init__(margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average, axis=0,
                          interclass=interclass, loss_weight=loss_weight, on_nan=on_nan, lambda_scope=lambda_scope,
                          lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
-                         client=client)
+                         fresh=fresh, client=client)
         self.classes, self.capacity, self.bank_start = classes, batches * points, bank_start
         self.interclass, self.interclass_start = float(interclass), interclass_start
         self.options["list_loss"] = True
@@ -118,6 +120,8 @@ class DetectionAPLoss(APLoss):
         """As for any loss; but of a batch larger than the bank the last rows are appended, in a request of their own."""
         if self.bank is None or len(targets := arguments["targets"]) <= self.capacity:
             return super()._ask(arguments, step, average, wanted)
+        if wanted and step.counts:
+            self.memory.meet(self.client, self._row_count(arguments), self._alone())
         result = super()._ask(arguments, replace(step, counts=False), average, wanted)
         if wanted and step.counts:
             scores, last = arguments["scores"], slice(-self.capacity, None)

@@ -39,7 +39,7 @@ class Monitor:
         self.latest: dict[str, float] = {}
         self._seen, self._values = self.loss.schedule.steps, []  # type: int, list[torch.Tensor]
         self._sums: dict[str, list[float]] = {}
-        self._handle = self.loss.register_forward_hook(self._after)
+        self._handle = self.loss.register_forward_hook(_Hook(self))
 
     def __repr__(self) -> str:
         return f"Monitor({self.loss!r}, every={self.every}, latest={self.latest})"
@@ -54,7 +54,8 @@ class Monitor:
         """Stops looking."""
         self._handle.remove()
 
-    def _after(self, module: nn.Module, inputs: tuple[Any, ...], value: torch.Tensor) -> None:
+    def after(self, inputs: tuple[Any, ...], value: torch.Tensor) -> None:
+        """Called after each forward pass of the loss."""
         steps = self.loss.schedule.steps
         if steps <= self._seen:  # evaluation, a recomputation, or a state that was loaded
             self._seen = min(self._seen, steps)
@@ -93,9 +94,24 @@ class Monitor:
         self.latest.update({field: sum(numbers) / len(numbers) for field, numbers in self._sums.items() if field in FIELDS})
         self._values, self._sums = [], {}
         if self.line is not None:
-            self.line(f"{self.name} step {steps}: " + ", ".join(_text(field, self.latest[field]) for field in FIELDS if field in self.latest))
+            said = ", ".join(_text(field, self.latest[field]) for field in FIELDS if field in self.latest)
+            self.line(f"{self.name} step {steps}: {said}")
         for write in self.writers:
-            write({f"{self.name}/{field}": number for field, number in self.latest.items()}, steps)
+            write(self.name, self.latest, steps)
+
+
+class _Hook:
+    """Leads from a loss to its monitor. A copy of the loss (an average of the model, a pickle) is not watched."""
+
+    def __init__(self, monitor: Monitor | None) -> None:
+        self.monitor = monitor
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], value: torch.Tensor) -> None:
+        if self.monitor is not None:
+            self.monitor.after(inputs, value)
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[None]]:
+        return _Hook, (None,)
 
 
 def monitor(crit: nn.Module, every: int = 50, *, to: Any = None, line: Callable[[str], object] | None = print,
@@ -134,12 +150,17 @@ def _text(field: str, number: float) -> str:
     return f"{name} {number:.0f}" if field.startswith("bank") else f"{name} {number:.4g}"
 
 
-def _writer(target: Any) -> Callable[[dict[str, float], int], None]:
+def _writer(target: Any) -> Callable[[str, dict[str, float], int], None]:
+    """What takes the name, the fields and the step."""
+    def scalars(name: str, fields: dict[str, float], steps: int) -> None:
+        for field, number in fields.items():
+            target.add_scalar(f"{name}/{field}", number, steps)
+
+    def row(name: str, fields: dict[str, float], steps: int) -> None:
+        target.log({**{f"{name}/{field}": number for field, number in fields.items()}, f"{name}/step": steps}, commit=False)
+
     if hasattr(target, "add_scalar"):
-        def scalars(fields: dict[str, float], steps: int) -> None:
-            for field, number in fields.items():
-                target.add_scalar(field, number, steps)
         return scalars
     if hasattr(target, "log"):
-        return lambda fields, steps: target.log({**fields, "rankd/step": steps}, commit=False)
+        return row
     raise TypeError(f"to is a {type(target).__name__}; it must be a SummaryWriter (add_scalar), a W&B run (log), or a list of them")
