@@ -31,7 +31,8 @@ json_t *rankd_ctl_http_json(struct ctl_http *http, const char *method, const cha
 /* A member of an answer that is a text, for printing; "?" if it is not there or something else. */
 const char *rankd_ctl_http_string(const json_t *object, const char *key);
 
-/* The state of a bank as tables have it: "read-only", "ready", or what the daemon says of a bank in a store. */
+/* The state of a bank as tables have it: "read-only", "ready", or what the daemon says of a bank in a store.
+ */
 const char *rankd_ctl_bank_state(const json_t *bank);
 
 /* Whether the answer is an array of objects. */

@@ -43,7 +43,7 @@ static enum rankd_status read_toy(const struct rk_bank_shape *shape, const struc
         return rk_fail(err, RANKD_INVALID, "scores has %zu lists; the bank has %zu", lists, shape->lists);
     if (rk_batch_take(shape, items, batch, err) != RANKD_OK)
         return err->status;
-    rk_targets_narrow(targets->data, targets->dtype, lists * items, batch->column[1]);
+    rk_targets_narrow(targets->data, targets->dtype, RK_TARGET_BINARY, lists * items, batch->column[1]);
     for (size_t i = 0; i < lists * items; i++)
         ((float *)batch->column[0])[i] = rintf(rk_score_at(scores->data, scores->dtype, i));
     memset(batch->column[2], 0, lists * items);

@@ -120,6 +120,17 @@ static void try_reply_clear(rankd_client *client)
     rankd_reply_clear(NULL, NULL);
 }
 
+static void try_reply_number(rankd_client *client)
+{
+    const struct rankd_reply empty = {0};
+    double value = 7;
+    (void)client;
+    assert_int_equal(rankd_reply_number(NULL, "pairs_jumped", &value), RANKD_MISUSE);
+    assert_int_equal(rankd_reply_number(&empty, NULL, &value), RANKD_MISUSE);
+    assert_int_equal(rankd_reply_number(&empty, "pairs_jumped", NULL), RANKD_MISUSE);
+    assert_true(value == 7);
+}
+
 static void try_call(rankd_client *client)
 {
     char *answer = (char *)&error;
@@ -152,14 +163,23 @@ static const struct {
     const char *name;
     void (*try)(rankd_client *client);
 } trials[] = {
-    {"rankd_open", try_open},           {"rankd_close", try_close},
-    {"rankd_reconnect", try_reconnect}, {"rankd_alloc", try_alloc},
-    {"rankd_free", try_free},           {"rankd_arena", try_arena},
-    {"rankd_submit", try_submit},       {"rankd_poll", try_poll},
-    {"rankd_wait", try_wait},           {"rankd_infer", try_infer},
-    {"rankd_cancel", try_cancel},       {"rankd_forget", try_forget},
-    {"rankd_call", try_call},           {"rankd_reply_clear", try_reply_clear},
-    {"rankd_daemon_id", try_daemon_id}, {"rankd_version", try_version},
+    {"rankd_open", try_open},
+    {"rankd_close", try_close},
+    {"rankd_reconnect", try_reconnect},
+    {"rankd_alloc", try_alloc},
+    {"rankd_free", try_free},
+    {"rankd_arena", try_arena},
+    {"rankd_submit", try_submit},
+    {"rankd_poll", try_poll},
+    {"rankd_wait", try_wait},
+    {"rankd_infer", try_infer},
+    {"rankd_cancel", try_cancel},
+    {"rankd_forget", try_forget},
+    {"rankd_call", try_call},
+    {"rankd_reply_clear", try_reply_clear},
+    {"rankd_daemon_id", try_daemon_id},
+    {"rankd_version", try_version},
+    {"rankd_reply_number", try_reply_number},
 };
 enum { TRIALS = sizeof trials / sizeof *trials };
 
