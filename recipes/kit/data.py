@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the data sets are. Nothing of them is part of the project.
 
-A file is looked for below $RANKD_DATA, then in build/recipes/data; otherwise it is fetched from its public place into the
+A file is looked for below $RANKD_RECIPE_DATA, then in build/recipes/data; otherwise it is fetched from its public place into the
 latter, and kept only if its SHA-256 is the one expected.
 """
 from __future__ import annotations
@@ -25,12 +25,12 @@ class MissingData(Exception):
 def find(name: str, url: str | None = None, sha256: str | None = None) -> Path:
     """The path of the file or folder `name`, relative to the data folder ("omniglot/x.zip"). Fetches a file that is not
     there from `url`. Raises MissingData."""
-    given = os.environ.get("RANKD_DATA")
+    given = os.environ.get("RANKD_RECIPE_DATA")
     for folder in ([Path(given)] if given else []) + [FETCHED]:
         if (folder / name).exists():
             return folder / name
     if url is None or sha256 is None:
-        raise MissingData(f"{name} is not below RANKD_DATA ({given or 'not set'}) nor below {FETCHED}")
+        raise MissingData(f"{name} is not below RANKD_RECIPE_DATA ({given or 'not set'}) nor below {FETCHED}")
     return _fetch(FETCHED / name, url, sha256)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Short forms of the recipes, one seed each, on real data: what holds in every run. Claims over seeds are `make recipes`'.
 
-Skipped where the data are neither below RANKD_DATA nor to be fetched; with RANKD_DATA set they have to be there.
+Skipped where the data are neither below RANKD_RECIPE_DATA nor to be fetched; with RANKD_RECIPE_DATA set they have to be there.
 """
 import math
 import os
@@ -40,7 +40,7 @@ def data_of(get, *arguments):
     try:
         return get(*arguments)
     except MissingData as missing:
-        if os.environ.get("RANKD_DATA"):
+        if os.environ.get("RANKD_RECIPE_DATA"):
             raise
         pytest.skip(f"no data: {missing}")
 
