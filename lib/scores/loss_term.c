@@ -17,6 +17,8 @@ struct list_group {
     struct rk_err err;
 };
 
+enum run_groups { ALL_GROUPS, ALONE /* of one list alone */, TOGETHER /* the others */ };
+
 /* A term while it runs. */
 struct run {
     struct rk_loss_term_job *job;
@@ -26,11 +28,7 @@ struct run {
     size_t segments;          /* of a list */
     size_t scratch;           /* of the most demanding list */
     struct rk_list_groups groups;
-    enum {
-        ALL_GROUPS,
-        ALONE,
-        TOGETHER
-    } now; /* groups that are run: all, or those of one list alone, or others */
+    enum run_groups now; /* groups that are run */
     struct list_group *group;
     atomic_size_t failed; /* number of the first group known to have failed */
 };
@@ -298,7 +296,7 @@ static struct run run_of(struct rk_loss_term_job *job, const struct rk_loss_term
 }
 
 /* Groups of `now`, each on a thread of the pool, or one after the other with the pool for each list. */
-static enum rankd_status run_groups(struct run *run, int now, bool over_lists, struct rk_err *err)
+static enum rankd_status run_groups(struct run *run, enum run_groups now, bool over_lists, struct rk_err *err)
 {
     struct rk_exec outer = *run->job->exec;
     const struct rk_lists *lists = &run->term->lists;
