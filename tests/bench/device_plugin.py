@@ -9,7 +9,7 @@ AP, RECALL = 1, 2
 DONE = 0
 ROOT = Path(__file__).resolve().parents[2]
 # The daemon's table of parameters: [(kind, field)].
-ROWS = re.findall(r"^RK_(REAL|CHOICE|FLAG|TEXT)\((\w+),", (ROOT / "lib/request/param.def").read_text(), re.M)
+ROWS = re.findall(r"^RK_(REAL|WHOLE|CHOICE|FLAG|TEXT)\((\w+),", (ROOT / "lib/request/param.def").read_text(), re.M)
 
 
 class Structure(c.Structure):
@@ -23,7 +23,7 @@ class Structure(c.Structure):
 
 
 class LossParams(Structure):
-    _fields_ = [(field, {"REAL": c.c_double, "CHOICE": c.c_int, "FLAG": c.c_bool}[kind]) for kind, field in ROWS if kind != "TEXT"]
+    _fields_ = [(field, {"REAL": c.c_double, "WHOLE": c.c_uint64, "CHOICE": c.c_int, "FLAG": c.c_bool}[kind]) for kind, field in ROWS if kind != "TEXT"]
 
 
 class Blackbox(Structure):
