@@ -2,6 +2,7 @@
 #include "codec/infer_reply.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "codec/numbers.h"
@@ -170,6 +171,28 @@ void rk_wire_reply_complete(struct rk_wire_reply *out, const struct rk_info *inf
         return;
     (void)snprintf(text, sizeof text, APPENDED "%llu", (unsigned long long)info->bank_version_appended);
     memcpy(out->json.data + out->appended, text, strlen(text));
+}
+
+size_t rk_wire_reply_bytes(const struct rk_wire_reply *out)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < out->parts; i++)
+        bytes += out->part[i].bytes;
+    return bytes;
+}
+
+void *rk_wire_reply_join(const struct rk_wire_reply *out, size_t bytes)
+{
+    char *whole = malloc(bytes + 1);
+    size_t at = 0;
+    if (!whole)
+        return NULL;
+    for (size_t i = 0; i < out->parts; i++) {
+        if (out->part[i].bytes)
+            memcpy(whole + at, out->part[i].data, out->part[i].bytes);
+        at += out->part[i].bytes;
+    }
+    return whole;
 }
 
 void rk_wire_reply_clear(struct rk_wire_reply *out)

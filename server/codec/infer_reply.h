@@ -31,9 +31,12 @@ size_t rk_wire_reply_cost(const struct rk_wire_request *wire, bool packed);
 enum rankd_status rk_wire_reply_write(struct rk_wire_reply *out, const struct rk_wire_request *wire,
                                       const struct rk_reply *reply, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* Inserts info->bank_version_appended, if any. It can't fail, because the append has happened already.
- */
+/* Inserts info->bank_version_appended, if any. It can't fail, because the append has happened already. */
 void rk_wire_reply_complete(struct rk_wire_reply *out, const struct rk_info *info);
+/* Bytes of all parts. */
+size_t rk_wire_reply_bytes(const struct rk_wire_reply *out);
+/* All parts in one buffer of `bytes` = rk_wire_reply_bytes(), which the caller frees. NULL: out of memory. */
+void *rk_wire_reply_join(const struct rk_wire_reply *out, size_t bytes) __attribute__((warn_unused_result));
 void rk_wire_reply_clear(struct rk_wire_reply *out);
 
 #endif

@@ -113,6 +113,11 @@ enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_wo
 enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
 
+/* The response to queue: `computed` ? the reply of an inference : exchange->answer. Its body is borrowed from
+ * *exchange until rk_exchange_end(). NULL: out of memory. The caller destroys it. */
+struct MHD_Response *rk_exchange_response(struct rk_exchange *exchange, bool computed)
+    __attribute__((warn_unused_result));
+
 /* Queues the answer: result or error. */
 enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange);
 

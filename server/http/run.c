@@ -128,19 +128,11 @@ static void set_deadline(struct rk_exchange *exchange)
 static void pack(struct rk_exchange *exchange)
 {
     struct rk_err ignored = {0};
-    const struct rk_wire_reply *out = &exchange->out;
-    size_t bytes = 0, at = 0;
-    for (size_t i = 0; i < out->parts; i++)
-        bytes += out->part[i].bytes;
+    const size_t bytes = rk_wire_reply_bytes(&exchange->out);
     exchange->sent_bytes = bytes;
-    char *whole = exchange->accepted == RK_ENCODING_NONE ? NULL : malloc(bytes + 1);
+    void *whole = exchange->accepted == RK_ENCODING_NONE ? NULL : rk_wire_reply_join(&exchange->out, bytes);
     if (!whole)
         return;
-    for (size_t i = 0; i < out->parts; i++) {
-        if (out->part[i].bytes)
-            memcpy(whole + at, out->part[i].data, out->part[i].bytes);
-        at += out->part[i].bytes;
-    }
     if (rk_deflate(exchange->accepted, whole, bytes, &exchange->packed, &exchange->packed_bytes, &ignored) ==
         RANKD_OK)
         exchange->sent_bytes = exchange->packed_bytes;
