@@ -76,10 +76,11 @@ static void with(enum rk_param_id id, unsigned uses, char *text, size_t size)
             snprintf(text + at, size - at, "%s%s", at ? ", " : "", losses[i].name);
     }
     const size_t at = strlen(text);
-    snprintf(text + at, size - at, "%s%s", uses & RK_USE_VJP ? ", rank_vjp" : "",
+    snprintf(text + at, size - at, "%s%s%s", uses & RK_USE_VJP ? ", rank_vjp" : "",
              (uses & RK_USE_LOSS) == RK_USE_SCORES       ? "; scores"
              : (uses & RK_USE_LOSS) == RK_USE_EMBEDDINGS ? "; embeddings"
-                                                         : "");
+                                                         : "",
+             uses & RK_NEEDS_BANK ? "; bank" : "");
 }
 
 void rk_gen_parameters_md(FILE *out)
@@ -87,6 +88,8 @@ void rk_gen_parameters_md(FILE *out)
     begin(out, "lib/request/param.def",
           "# Parameters of a request\n\nAn unknown parameter is refused, because a typo must never train "
           "silently.\n"
+          "After a semicolon: only with scores or only with embeddings; `bank`: another value than the\n"
+          "default needs the parameter `bank`.\n"
           "[Exact definitions](../semantics.md).",
           "parameter | default | values | with | description");
     static const struct {

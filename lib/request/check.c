@@ -58,6 +58,11 @@ bool rk_model_graded(const struct rk_model *model)
     return model->takes & BIT(RK_PARAM_gain);
 }
 
+static bool names_bank(const struct rk_request *request)
+{
+    return request->params.bank[0] || request->bank_snapshot;
+}
+
 static unsigned inputs_sent(const struct rk_request *request)
 {
     unsigned sent = 0;
@@ -197,7 +202,7 @@ static enum rankd_status check_ragged(const struct rk_request *request, struct r
         return rk_fail(err, RANKD_INVALID,
                        "parameter interclass was sent with offsets; lists of different lengths have no "
                        "loss over the batch as one list, leave it out");
-    if (params->bank[0] || request->bank_snapshot)
+    if (names_bank(request))
         return rk_fail(err, RANKD_INVALID,
                        "parameter bank was \"%s\", with offsets; a bank extends [Q, N] scores only",
                        params->bank);
@@ -279,19 +284,43 @@ static const char *uses_text(const struct rk_model_table *models, uint32_t param
     return text;
 }
 
+/* The value of a number or a flag. */
+static double value_of(const struct rk_params *params, const struct rk_param_row *row)
+{
+    const char *field = (const char *)params + row->offset;
+    double value = 0;
+    uint64_t whole;
+    if (row->type == RK_PARAM_FLAG)
+        return *(const bool *)field;
+    if (row->type == RK_PARAM_REAL) {
+        memcpy(&value, field, sizeof value);
+    } else if (row->type == RK_PARAM_WHOLE) {
+        memcpy(&whole, field, sizeof whole);
+        value = (double)whole;
+    }
+    return value;
+}
+
 static enum rankd_status check_value(const struct rk_params *params, const struct rk_param_row *row,
                                      struct rk_err *err)
 {
     struct rk_params copy = *params;
-    const char *field = (const char *)params + row->offset;
-    double value;
-    uint64_t whole;
-    if (row->type == RK_PARAM_WHOLE) {
-        memcpy(&whole, field, sizeof whole);
-        return rk_param_set_number(&copy, row, (double)whole, err);
-    }
-    memcpy(&value, field, sizeof value);
-    return row->type == RK_PARAM_REAL ? rk_param_set_number(&copy, row, value, err) : RANKD_OK;
+    const bool number = row->type == RK_PARAM_REAL || row->type == RK_PARAM_WHOLE;
+    return number ? rk_param_set_number(&copy, row, value_of(params, row), err) : RANKD_OK;
+}
+
+/* A parameter about a bank without one: the client believes that there is a bank. */
+static enum rankd_status check_needs_bank(const struct rk_request *request, const struct rk_param_row *row,
+                                          struct rk_err *err)
+{
+    const double value = value_of(&request->params, row);
+    char text[RK_NUMBER_TEXT];
+    if (!(row->uses & RK_NEEDS_BANK) || names_bank(request) || value == row->value)
+        return RANKD_OK;
+    return rk_fail(
+        err, RANKD_INVALID,
+        "parameter %s was %s, but parameter bank was not sent; send bank too, or leave %s out", row->name,
+        row->type == RK_PARAM_FLAG ? value != 0 ? "true" : "false" : rk_number_text(value, text), row->name);
 }
 
 static enum rankd_status check_params(const struct rk_request *request, const struct rk_model_table *models,
@@ -311,6 +340,8 @@ static enum rankd_status check_params(const struct rk_request *request, const st
                            model->use_embeddings ? embeds ? " with embeddings" : " with scores" : "",
                            uses_text(models, BIT(i), uses, sizeof uses));
         enum rankd_status status = check_value(&request->params, row, err);
+        if (status == RANKD_OK)
+            status = check_needs_bank(request, row, err);
         if (status != RANKD_OK)
             return status;
     }
@@ -323,7 +354,7 @@ static enum rankd_status check_bank_named(const struct rk_request *request,
 {
     char binary[256] = "";
     size_t at = 0;
-    if ((!request->params.bank[0] && !request->bank_snapshot) || !rk_model_graded(request->model))
+    if (!names_bank(request) || !rk_model_graded(request->model))
         return RANKD_OK;
     for (size_t m = 0; m < models->count && at < sizeof binary; m++) {
         const struct rk_model *model = &models->rows[m];

@@ -16,7 +16,8 @@ enum {
     RK_USE_EMBEDDINGS = 1u << 1,
     RK_USE_LOSS = RK_USE_SCORES | RK_USE_EMBEDDINGS,
     RK_USE_VJP = 1u << 2,
-    RK_USE_GRADIENT = 1u << 3 /* losses, and no metrics */
+    RK_USE_GRADIENT = 1u << 3, /* losses, and no metrics */
+    RK_NEEDS_BANK = 1u << 4    /* beside the others, for numbers and flags: only the default goes without a bank */
 };
 
 /* Names for the positions in the `choices` of param.def. */

@@ -175,6 +175,14 @@ def test_a_retry_ranks_what_the_original_ranked(client, bank):
     assert (second.info.bank_items, second.info.bank_version_appended) == (20, first.info.bank_version_appended)
 
 
+@pytest.mark.parametrize("name, value, shown", [("bank_max_age", 2, "2"), ("bank_read", False, "false"),
+                                                ("bank_version", 3, "3")])
+def test_a_parameter_about_a_bank_is_refused_where_no_bank_is_named(either, name, value, shown):
+    request = batch(np.random.default_rng(9))
+    with pytest.raises(InvalidRequest, match=f"parameter {name} was {shown}, but parameter bank was not sent"):
+        either.loss("ap", **request, **{name: value})
+
+
 @pytest.mark.parametrize("value, sentence", [(1.5, "bank_max_age"), (-1, "bank_max_age"),
                                              (32769, "bank_max_age"), ("old", "bank_max_age")])
 def test_an_age_that_is_none_is_refused(client, bank, value, sentence):

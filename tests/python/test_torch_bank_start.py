@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
+import rankd
 from rankd.torch import APLoss, RecallLoss, RetrievalLoss, restore_bank, save_bank
 from rankd.torch.reach import LIST_STEPS, REACH_STEPS
 
@@ -75,6 +76,12 @@ def test_old_versions_are_left_out(client, bank):
 def test_what_can_not_be_is_refused(client, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         RetrievalLoss("ap", bank="any", client=client, **options)
+
+
+def test_an_age_without_a_bank_is_refused_at_the_first_call(client):
+    with pytest.raises(rankd.InvalidRequest, match="bank_max_age was 2, but parameter bank was not sent"):
+        RetrievalLoss("ap", client=client, bank_max_age=2)(*batch())
+    RetrievalLoss("ap", client=client, bank_max_age=0)(*batch())
 
 
 def test_a_bank_of_a_former_run_is_told_once(client, bank):

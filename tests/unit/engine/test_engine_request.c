@@ -254,6 +254,39 @@ static void a_parameter_of_another_model_is_named(void **state)
                     "with embeddings");
 }
 
+static void a_parameter_about_a_bank_without_one_is_refused(void **state)
+{
+    (void)state;
+    struct test_call call;
+    start(&call, "ap");
+    test_number(&call, "bank_max_age", 5);
+    refused_invalid(&call, "parameter bank_max_age was 5, but parameter bank was not sent; send bank too, or "
+                           "leave bank_max_age out");
+    start(&call, "hits");
+    assert_int_equal(rk_param_set_flag(&call.request.params, rk_param_find("bank_read"), false, &call.err),
+                     RANKD_OK);
+    refused_invalid(&call,
+                    "parameter bank_read was false, but parameter bank was not sent; send bank too, or "
+                    "leave bank_read out");
+    start(&call, "recall");
+    test_number(&call, "bank_version", 0);
+    refused_invalid(&call, "parameter bank_version was 0, but parameter bank was not sent; send bank too, or "
+                           "leave bank_version out");
+}
+
+static void the_default_of_a_parameter_about_a_bank_needs_none(void **state)
+{
+    (void)state;
+    struct test_call call;
+    start(&call, "ap");
+    test_number(&call, "bank_max_age", 0);
+    test_number(&call, "bank_version", -1);
+    assert_int_equal(rk_param_set_flag(&call.request.params, rk_param_find("bank_read"), true, &call.err),
+                     RANKD_OK);
+    test_run(&call);
+    test_call_end(&call);
+}
+
 static void a_parameter_that_no_table_checked_is_checked(void **state)
 {
     (void)state;
@@ -448,6 +481,8 @@ int main(void)
         cmocka_unit_test(a_value_that_is_no_target_is_named_by_its_position),
         cmocka_unit_test(upstream_must_be_finite),
         cmocka_unit_test(a_parameter_of_another_model_is_named),
+        cmocka_unit_test(a_parameter_about_a_bank_without_one_is_refused),
+        cmocka_unit_test(the_default_of_a_parameter_about_a_bank_needs_none),
         cmocka_unit_test(a_parameter_that_no_table_checked_is_checked),
         cmocka_unit_test(an_output_of_another_model_is_named),
         cmocka_unit_test(the_defaults_come_where_nothing_is_asked_for),

@@ -234,7 +234,7 @@ class RankLoss(nn.Module):
 
     def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> _Answer | None:
         """The answer by way of memory shared on the device; None where that is no way."""
-        if set(tensors) != {"scores", "targets"} or self.bank is not None:
+        if set(tensors) != {"scores", "targets"} or self.bank is not None or self.memory.max_age:
             return None
         scores, targets = tensors["scores"], exact_targets(tensors["targets"])
         if targets is None or not fits({"scores": scores, "targets": targets}):

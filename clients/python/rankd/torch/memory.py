@@ -59,7 +59,7 @@ class Memory:
     def arguments(self, step: Step, enqueue: bool) -> dict[str, Any]:
         """The client's arguments for a call."""
         if self.bank is None:
-            return {"bank": None}
+            return {"bank": None, "bank_max_age": self.max_age}  # which the daemon refuses, if it is a limit
         return {"bank": self.bank, "bank_read": None if step.bank_read else False, "bank_max_age": self.max_age,
                 "enqueue": enqueue, "batch_id": step.batch_id if enqueue else None}
 
