@@ -6,8 +6,10 @@ import ctypes as c
 import ctypes.util
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from . import _names
+from ._version import VERSION
 from .programs import places
 
 _SONAME = "librankd.so.0"
@@ -75,6 +77,31 @@ def _load() -> c.CDLL:
     raise ImportError("librankd was not found: install it, or name it in RANKD_LIBRARY (" + "; ".join(reasons) + ")")
 
 
+class _Place(c.Structure):
+    _fields_ = [("file", c.c_char_p), ("base", c.c_void_p), ("symbol", c.c_char_p), ("address", c.c_void_p)]  # Dl_info
+
+
+def _path(library: c.CDLL) -> str:
+    """The file that was loaded, also where it was found by its bare name."""
+    place, process = _Place(), c.CDLL(None)
+    found = process.dladdr(c.cast(library.rankd_version, c.c_void_p), c.byref(place))
+    return os.fsdecode(place.file) if found and place.file else library._name
+
+
+def _function(library: c.CDLL, name: str) -> object:
+    try:
+        return getattr(library, name)
+    except AttributeError:
+        pass
+    try:
+        library.rankd_version.restype, library.rankd_version.argtypes = c.c_char_p, []
+    except AttributeError:
+        raise ImportError(f"{library._name} is not librankd: it has no function rankd_version; this package needs librankd "
+                          f"{VERSION} or later (RANKD_LIBRARY names another file)") from None
+    raise ImportError(f"librankd at {_path(library)} is version {library.rankd_version().decode()}, without {name}(); this package "
+                      f"needs {VERSION} or later: update the library, or name another one in RANKD_LIBRARY")
+
+
 def _declare(library: c.CDLL) -> c.CDLL:
     handle, error = c.c_void_p, c.POINTER(Error)
     signatures: dict[str, tuple[object, list[object]]] = {
@@ -94,7 +121,7 @@ def _declare(library: c.CDLL) -> c.CDLL:
         "rankd_version": (c.c_char_p, []),
     }
     for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
+        function: Any = _function(library, name)
         function.restype, function.argtypes = result, arguments
     return library
 
