@@ -104,6 +104,16 @@ def test_queries_and_documents_of_all_ranks_with_a_bank_of_documents(client, dae
     assert [client.banks.get(name).items for name in banks] == [24, 24]
 
 
+@pytest.mark.parametrize("mode", [True, "balanced"])
+def test_the_drift_of_the_bank_is_that_of_one_process(client, daemon, crew, banks, mode):
+    wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", "ids") for seed in range(4)]
+    crit = RetrievalLoss(client=client, bank_start=0, bank=banks[1])
+    alone = [answer(crit, whole, WORLD) for whole in wholes]
+    found = crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, UNEVEN, {"bank": banks[0], "bank_start": 0}, None, mode)
+    drift = [[(step["info"]["bank_drift"], step["info"]["bank_drift_items"]) for step in steps] for steps in [alone, *found]]
+    assert all(one == drift[0] for one in drift) and drift[0][-1][1] > 0 and any(drift[0][-1][0])
+
+
 def test_balanced_with_a_bank_that_is_read_before_the_batch_is_in_it(client, daemon, make_daemon, crew, banks):
     """Over two daemons, each with a bank. Items without an id leave none in the bank."""
     joint, one = banks

@@ -5,7 +5,7 @@
 2. Each rank's daemon ranks that rank's queries; the items of the whole batch are references. Nothing is appended yet, so that
    all ranks read a bank without this batch.
 3. Each rank sends loss and numbers to all. Only then the first rank of each daemon appends the batch, by a request without
-   a query.
+   a query. The reply to that request has the bank's drift, as it has for a batch that is ranked and appended in one.
 4. Each rank sends the rows of its reference gradient to the ranks whose items they are, where they are summed in rank order.
 
 A query must not find itself among the references. Items without an id get one for this step, which is not stored.
@@ -34,6 +34,8 @@ _ANSWER = np.dtype([("ok", "u1"), ("pairs", "u1"), ("loss", "f8"), ("version", "
                     ("summed", "i8", len(_SUMMED))])
 _BATCH = (("embeddings", "ref_embeddings"), ("labels", "ref_labels"), ("ids", "ref_ids"))
 _FAILED = -1  # in place of the version that a batch became
+# What an append says. version: 0 if nothing was appended; drift: NaN for None; drift_items: -1 without a drift.
+_APPENDED = np.dtype([("version", "i8"), ("drift", "f8", 4), ("drift_items", "i8")])
 
 
 def check(loss: JointLoss) -> None:
@@ -86,7 +88,7 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
     answers = team.meet(_answer(loss, result, batch))
     leaders = leaders_of(records["daemon"])
     check_banks(loss.bank, {r: (int(answers["version"][r]), int(answers["items"][r])) for r in ranks if leaders[r] == r})
-    appended, failure = 0, None
+    appended, failure = _appended(), None
     if loss.bank is not None and wanted and step.counts and leaders[team.rank] == team.rank:
         appended, failure = _append(loss, batch, step)
     rows = _exchange_rows(loss, team, forms, result, wanted, appended, failure)
@@ -127,9 +129,18 @@ def _ranked(batch: dict[str, Any], forms: Forms, rank: int, draw: bytes, gallery
     return asked
 
 
-def _append(loss: JointLoss, batch: dict[str, Any], step: Step) -> tuple[int, Exception | None]:
-    """Appends the whole batch, by a request without a query: the version of the bank that it became, 0 if it was empty; or
-    why that failed."""
+def _appended(version: int = 0, info: LossInfo | None = None) -> NDArray[Any]:
+    record = np.zeros(1, _APPENDED)
+    record["version"], record["drift"], record["drift_items"] = version, np.nan, -1
+    if info is not None and info.bank_drift is not None:
+        record["drift"] = [np.nan if value is None else value for value in info.bank_drift]
+        record["drift_items"] = info.bank_drift_items
+    return record
+
+
+def _append(loss: JointLoss, batch: dict[str, Any], step: Step) -> tuple[NDArray[Any], Exception | None]:
+    """Appends the whole batch, by a request without a query: what became of it (an element of _APPENDED), or why that
+    failed."""
     taken = _BATCH if loss.gallery == "all" else tuple((there, there) for _, there in _BATCH)
     items = {there: batch[here] for here, there in taken if here in batch}
     if "enqueue_mask" in batch:
@@ -139,39 +150,39 @@ def _append(loss: JointLoss, batch: dict[str, Any], step: Step) -> tuple[int, Ex
         loss.memory.meet(loss.client, len(batch["labels"]), alone=True)
         done = loss.client.loss(loss.model, **items, **none, **{**loss.options, "gallery": "references"}, margin=step.margin,
                                 bank=loss.bank, enqueue=True, batch_id=step.batch_id, gradient=False)
-        return done.info.bank_version_appended or 0, None
+        return _appended(done.info.bank_version_appended or 0, done.info), None
     except Exception as error:
-        return _FAILED, error
+        return _appended(_FAILED), error
 
 
 @dataclasses.dataclass
 class _Rows:
-    appended: int | None
+    appended: Any  # rank 0's, an element of _APPENDED
     gradients: list[NDArray[np.float32]]
 
 
-def _exchange_rows(loss: JointLoss, team: Team, forms: Forms, result: LossResult, wanted: bool, appended: int,
-                   failure: Exception | None) -> _Rows:
-    """This rank's gradients, summed over the ranks, and the version that the batch became. Raises on all ranks what an
-    append failed with."""
-    head, ranks = np.array([appended], np.int64).view(np.uint8), range(team.size)
+def _exchange_rows(loss: JointLoss, team: Team, forms: Forms, result: LossResult, wanted: bool,
+                   appended: NDArray[Any], failure: Exception | None) -> _Rows:
+    """This rank's gradients, summed over the ranks, and what rank 0 appended. Raises on all ranks what an append failed
+    with."""
+    head, ranks = appended.view(np.uint8), range(team.size)
     sent = [np.concatenate([head, *_rows_of(forms, r, result, loss.gallery)]) if wanted else head for r in ranks]
     shapes = [forms.shape(name, team.rank) for name in MATRICES]
     size = 4 * sum(rows * width for rows, width in shapes) if wanted else 0
     found = team.exchange(sent, [len(head) + size] * team.size)
-    versions = [int(one[:8].view(np.int64)[0]) for one in found]
-    if _FAILED in versions:
+    told = [one[:len(head)].view(_APPENDED)[0] for one in found]
+    if any(one["version"] == _FAILED for one in told):
         forget_daemon(loss.client)
         team.share(failure)
     if not wanted:
-        return _Rows(versions[0] or None, [])
+        return _Rows(told[0], [])
     summed = np.zeros(size // 4, np.float32)
     for one in found:
-        summed += one[8:].view(np.float32)
+        summed += one[len(head):].view(np.float32)
     gradients = np.split(summed, np.cumsum([rows * width for rows, width in shapes])[:-1])
     if result.gradient is not None:
         gradients[0] = gradients[0] + result.gradient.reshape(-1)
-    return _Rows(versions[0] or None, gradients)
+    return _Rows(told[0], gradients)
 
 
 def _rows_of(forms: Forms, rank: int, result: LossResult, gallery: str) -> list[NDArray[np.uint8]]:
@@ -201,11 +212,12 @@ def _answer(loss: JointLoss, result: LossResult, batch: dict[str, Any]) -> NDArr
     return record
 
 
-def _job_info(info: LossInfo, summed: NDArray[Any], appended: int | None) -> LossInfo:
+def _job_info(info: LossInfo, summed: NDArray[Any], appended: Any) -> LossInfo:
     """The numbers of the whole job. gradient_nonzero counts the entries of each rank's part. pairs_jumped is not known."""
     sums = dict(zip(_SUMMED, summed.sum(0).tolist()))
-    return dataclasses.replace(info, bank_version_appended=appended, pairs_jumped=None,
-                               **{name: total for name, total in sums.items() if getattr(info, name) is not None})
+    drift, items = tuple(None if np.isnan(value) else float(value) for value in appended["drift"]), int(appended["drift_items"])
+    return dataclasses.replace(info, bank_version_appended=int(appended["version"]) or None, pairs_jumped=None,
+                               bank_drift=None if items < 0 else drift, bank_drift_items=None if items < 0 else items, **{name: total for name, total in sums.items() if getattr(info, name) is not None})
 
 
 def _ids(ids: NDArray[np.int64], others: NDArray[np.int64] | None, draw: bytes) -> NDArray[np.int64]:
