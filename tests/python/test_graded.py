@@ -150,8 +150,10 @@ def test_gains_of_any_float_are_taken_as_float32(client):
     loss, gradient, _ = graded_oracle.request("ndcg", scores, np.float32(gains), gain="linear")
     assert result.loss == pytest.approx(loss, rel=1e-6)
     np.testing.assert_array_equal(result.gradient, gradient)
-    with pytest.raises(rankd.InvalidRequest, match=r"targets\[0, 2\] is Infinity"):
+    with pytest.raises(ValueError, match=r"targets\[0, 2\] is 1e\+300; it may be a grade from 0 to 3\.402823e\+38"):
         client.loss("ndcg", scores, [[0.0, 1.0, 1e300]], gain="linear")
+    with pytest.raises(rankd.InvalidRequest, match=r"targets\[0, 2\] is Infinity"):
+        client.loss("ndcg", scores, [[0.0, 1.0, float("inf")]], gain="linear")
 
 
 @pytest.mark.parametrize(("model", "targets", "options", "sentence"), [

@@ -24,6 +24,16 @@ CASES = [
 
 
 
+def test_a_metric_is_a_loss_without_gradient_and_without_lambda(client):
+    make = lambda **more: rt.ScoresLoss("hits", margin=0, top_k=1, client=client, **more)
+    expected = client.loss("hits", SCORES.numpy(), BINARY.numpy(), margin=0, top_k=1, gradient=False)
+    assert float(make()(SCORES, BINARY)) == pytest.approx(expected.loss, rel=1e-6)
+    with pytest.raises(rankd.InvalidRequest, match="output gradient is not one of model hits"):
+        make()(SCORES.clone().requires_grad_(), BINARY)
+    with pytest.raises(rankd.InvalidRequest, match="parameter lambda does not belong to model hits"):
+        make(lambda_val=2.0)(SCORES, BINARY)
+
+
 @pytest.mark.parametrize(("make", "model", "targets", "options"), CASES, ids=range(len(CASES)))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_module_gives_what_the_client_answers(client, make, model, targets, options, dtype):

@@ -31,6 +31,19 @@ def flat(pieces):
     return np.concatenate([*pieces, np.zeros(0)]).astype(np.float32)
 
 
+def test_a_weight_that_requires_a_gradient_is_refused(client):
+    weight, refused = torch.ones(3, requires_grad=True), pytest.raises(ValueError, match="list_weight.* requires a gradient")
+    scores, targets = torch.randn(3, 5, requires_grad=True), torch.rand(3, 5) < 0.5
+    crit, rank = APLoss(**PLAIN, client=client), RetrievalLoss("ap", client=client)
+    with refused:
+        crit(scores, targets, weight=weight)
+    with refused:
+        rank(scores, torch.arange(3) % 2, list_weight=weight)
+    crit(scores, targets, weight=weight.detach()).backward()
+    with torch.no_grad():
+        crit(scores, targets, weight=weight)
+
+
 @pytest.mark.parametrize("average", ["macro", "micro", "sum"])
 def test_flat_lists_with_offsets_and_weights(client, average):
     for seed in range(12):

@@ -137,7 +137,7 @@ class Client:
         if not places and gradient not in ("dense", "sparse", True, False):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
         if gain == "linear":
-            targets, relevance = _gains(targets), _gains(relevance)
+            targets, relevance = _gains("targets", targets), _gains("relevance", relevance)
         inputs = _inputs(scores, targets, embeddings, labels, ids, enqueue_mask, ref_embeddings, ref_labels, ref_ids,
                          relevance)
         more_inputs, more_parameters = _more(more)
@@ -281,16 +281,21 @@ def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, e
     return inputs
 
 
-def _gains(targets: Any) -> Any:
-    """Targets that are gains: a measurement, and no label of which every digit says something. float64 is numpy's own type, and
+def _gains(name: str, targets: Any) -> Any:
+    """Targets that are gains: a measurement, and no label whose every digit says something. float64 is numpy's own type, and
     that of any list of Python's, so it is rounded to the type that the daemon takes."""
     if targets is None or isinstance(targets, (OnDevice, BF16)):
         return targets
     array = np.asarray(targets)
     if array.dtype.kind != "f" or array.dtype.itemsize <= 4:
         return array
-    with np.errstate(over="ignore"):  # the daemon refuses infinity by its position
-        return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    beyond = np.argwhere(np.isinf(narrow) & np.isfinite(array))  # the daemon would see infinities
+    if len(beyond):
+        raise ValueError(f"{name}{beyond[0].tolist()} is {array[tuple(beyond[0])].item()!r}; it may be a grade from 0 to "
+                         f"{np.finfo(np.float32).max:.7g}, or -1 (ignored)")
+    return narrow
 
 
 def _offsets(offsets: Any) -> list[Tensor | OnDevice]:

@@ -155,6 +155,8 @@ class RankLoss(nn.Module):
         tensors = {name: expect_tensor(name, value) for name, value in {**differentiable, **rest}.items()
                    if value is not None or name not in _OPTIONAL}
         inputs = [tensors[name] for name in differentiable]
+        if torch.is_grad_enabled() and "list_weight" in tensors and tensors["list_weight"].requires_grad:
+            raise ValueError("list_weight (weight) requires a gradient, and the loss has none for it; give list_weight.detach()")
         if self.team is not None:
             if avg_factor is not None:
                 raise ValueError("avg_factor is given, but with distributed the loss is divided by the number of lists of all "
@@ -186,8 +188,8 @@ class RankLoss(nn.Module):
         return ()
 
     def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Arguments of the client beside the inputs."""
-        return self.options
+        """Arguments of the client beside the inputs. The daemon's own default of lambda is not sent: a metric takes none."""
+        return {**self.options, "lambda_val": None} if self.options["lambda_val"] == 1.0 else self.options
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
         """One call of a loss that the ranks of a job compute together."""
@@ -325,7 +327,7 @@ class _ScoresLoss(RankLoss):
         targets     likewise, bool, integer or any float type: 1 relevant, 0 irrelevant, -1 ignored
         offsets     [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1. Not with axis=0, interclass, a bank
         weight      [lists], 0 or more: multiplies the weight of each list in the loss; 0 skips it. Also by the
-                    daemon's name for it, `list_weight`
+                    daemon's name for it, `list_weight`. There is no gradient for it: one that requires a gradient is refused
         avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number of lists here. The
                     number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients.
                     0: no valid list anywhere, and the loss is 0
@@ -345,7 +347,8 @@ class _ScoresLoss(RankLoss):
         return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
 
     def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return {**self.options, "axis": None, "interclass": None} if "offsets" in inputs else self.options
+        options = super()._options(inputs)
+        return {**options, "axis": None, "interclass": None} if "offsets" in inputs else options
 
     def _names_lists(self, arguments: dict[str, Any]) -> bool:
         return "offsets" not in arguments and (self.options["axis"] == 0 or self.bank is not None)

@@ -85,7 +85,7 @@ class RetrievalLoss(RankLoss):
                       bank: 1 relevant ("ndcg": a grade above 0), 0 irrelevant, -1 ignored; the batch,
                       then the references. The own column is ignored
         list_weight   [B], 0 or more: multiplies the weight of each query in the loss; 0 skips it, and it is ranked by the
-                      others all the same
+                      others all the same. There is no gradient for it: one that requires a gradient is refused
         avg_factor    see APLoss
         """
         if labels is None and relevance is None:
