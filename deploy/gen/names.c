@@ -97,6 +97,9 @@ void rk_gen_names_py(FILE *out)
         types(out, row->dtypes, "\"");
         fputs(",),\n", out);
     }
+    fputs("}\nSHAPES: dict[str, str] = {  # of inputs, in words\n", out);
+    for (const struct rk_gen_name *row = inputs; row->name; row++)
+        fprintf(out, "    \"%s\": \"%s\",\n", row->name, row->shape);
     fputs("}\nOUTPUTS: tuple[str, ...] = (\n    ", out);
     list(out, outputs, "\"");
     fputs(")\n# Of a reply, beside its tensors and counts: their types. None: there is none.\n"

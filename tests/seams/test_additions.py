@@ -132,6 +132,12 @@ client = rankd.connect(sys.argv[1])
 assert "saturated" in rankd.LOSSES
 print(client.loss("saturated", {SCORES}, {TARGETS}, scale=2).loss)
 client.loss("ap", embeddings=[[1, 0], [0, 1]], labels=[1, 1], toy=[1, 2], toy_word="odd")
+try:
+    client.loss("ap", embeddings=[[1, 0], [0, 1]], labels=[1, 1], toy=[[[1, 2]]])
+except rankd.InvalidRequest as error:
+    assert "input toy has 3 dimensions; its shape must be [B]" in str(error), error
+else:
+    raise AssertionError("a toy with 3 dimensions was taken")
 """
     for url in (daemon.url, f"unix:{daemon.socket}"):
         assert float(tree.run(sys.executable, "-c", program, url)) == pytest.approx(WANT, rel=1e-6)

@@ -19,6 +19,21 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "offsets": ("INT64",),
     "list_weight": ("FP32",),
 }
+SHAPES: dict[str, str] = {  # of inputs, in words
+    "scores": "[Q, N]",
+    "targets": "[Q, N]",
+    "upstream": "[Q, N]",
+    "embeddings": "[B, d]",
+    "labels": "[B]",
+    "ids": "[B]",
+    "enqueue_mask": "[B] or [R]",
+    "ref_embeddings": "[R, d]",
+    "ref_labels": "[R]",
+    "ref_ids": "[R]",
+    "relevance": "[B, B+R] or [B, R]",
+    "offsets": "[Q + 1]",
+    "list_weight": "[lists]",
+}
 OUTPUTS: tuple[str, ...] = (
     "loss", "gradient", "list_loss", "ranks", "gradient_indices", "gradient_values", "ref_gradient")
 # Of a reply, beside its tensors and counts: their types. None: there is none.

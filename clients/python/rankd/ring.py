@@ -33,7 +33,7 @@ from .errors import (
     RequestTimeout,
     from_status,
 )
-from .tensors import SHAPES, Tensor, dtype_of
+from .tensors import Tensor, dtype_of
 from .transport import InferReply, InferRequest
 from .wire import Deadline
 
@@ -255,7 +255,7 @@ def _room(request: InferRequest) -> int:
 def _input(tensor: Tensor) -> lk.Tensor:
     shape = tensor.shape
     if not 1 <= len(shape) <= 2:
-        raise InvalidRequest(f"input {tensor.name} has {len(shape)} dimensions; its shape must be {SHAPES[tensor.name]}")
+        raise InvalidRequest(f"input {tensor.name} has {len(shape)} dimensions; its shape must be {_names.SHAPES[tensor.name]}")
     return lk.Tensor(lk.INPUTS.index(tensor.name), lk.DTYPES.index(tensor.datatype), len(shape),
                      (c.c_uint64 * 2)(*shape), tensor.data.ctypes.data, tensor.data.nbytes)
 

@@ -17,10 +17,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(dtype).newbyteorder("<") for
 FLOATS = ("FP64", "FP32", "FP16", "BF16")
 TARGETS = ("BOOL", "UINT8", "INT8", "INT32", "INT64", "FP32")
 LABELS = ("INT64", "INT32")
-# What each input's shape is called, for those who can't send another one to the daemon, which has the sentence otherwise.
-SHAPES = {"scores": "[Q, N]", "targets": "[Q, N]", "upstream": "[Q, N]", "embeddings": "[B, d]", "ref_embeddings": "[R, d]",
-          "labels": "[B]", "ids": "[B]", "enqueue_mask": "[B]", "ref_labels": "[R]", "ref_ids": "[R]",
-          "relevance": "[B, B+R]", "offsets": "[Q + 1]", "list_weight": "[lists]"}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from .. import _names
 from ..client import Client
-from ..tensors import BF16, SHAPES, Tensor, dtype_of, tensor
+from .._names import SHAPES
+from ..tensors import BF16, Tensor, dtype_of, tensor
 from .convert import to_wire
 
 NAMES = ("embeddings", "labels", "ids", "enqueue_mask", "ref_embeddings", "ref_labels", "ref_ids", "list_weight")
