@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The one way in: a request is checked and computed, on the device or here. */
+/* The entry to the library: a request is checked and computed, on the device or on the CPU. */
 #ifndef RK_ENGINE_H
 #define RK_ENGINE_H
 

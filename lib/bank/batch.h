@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a request appends to a bank: its items as they are stored, in one block of memory whose layout is also
- * that of a journal's record, so that what was ranked is laid out once: column after column, each [lists,
- * items]. Which columns there are is the bank's kind's to say (bank/kind.h). */
+ * that of a journal's record, so that items are laid out once: column after column, each [lists, items]. The
+ * kind of the bank defines the columns (bank/kind.h). */
 #ifndef RK_BANK_BATCH_H
 #define RK_BANK_BATCH_H
 
@@ -18,7 +18,7 @@ struct rk_bank_kind; /* bank/kind.h */
 /* What a bank holds. Never changes while it lives. */
 struct rk_bank_shape {
     const struct rk_bank_kind *kind;
-    size_t dim, lists;   /* as the kind's fields say; 0 where it has none of the name */
+    size_t dim, lists;   /* as the kind's fields say; 0 if the kind has no such field */
     size_t capacity;     /* items, of each list where there are lists */
     bool normalize;      /* as above; false */
     enum rk_dtype dtype; /* of the items: one that the kind takes */
@@ -49,9 +49,9 @@ bool rk_batch_at(const struct rk_bank_shape *shape, size_t items, void *block, s
 
 /* The batch of a request that rk_engine_run() has accepted against this bank: converted, normalised where the
  * bank normalises, rounded to the bank's type, without the items that enqueue_mask leaves out. The inputs are
- * read once more, and what may have changed since (in shared memory) is checked again. RANKD_INVALID: a value
- * that the bank's type cannot hold, or more items than its capacity. The block is malloc'ed: rk_batch_free().
- * items may be 0. */
+ * read again, and values that may have changed since (in shared memory) are checked again. RANKD_INVALID: a
+ * value that the bank's type cannot hold, or more items than its capacity. The block is malloc'ed:
+ * rk_batch_free(). items may be 0. */
 enum rankd_status rk_batch_new(const struct rk_bank_shape *shape, const struct rk_request *request,
                                struct rk_batch *batch, struct rk_err *err)
     __attribute__((warn_unused_result));

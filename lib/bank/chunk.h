@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A piece of a bank: items side by side, only ever appended to, with counted references. What was written is
- * never changed, so a reader that knows how much of it is its own needs no lock. */
+/* A piece of a bank: consecutive items, only ever appended to, with counted references. Written items never
+ * change, so a reader that knows where its own end is needs no lock. */
 #ifndef RK_BANK_CHUNK_H
 #define RK_BANK_CHUNK_H
 
@@ -19,7 +19,7 @@ struct rk_chunk {
     void *memory;
 };
 
-/* How many items a chunk of such a bank has room for, and the bytes of one with that room. */
+/* The number of items that a chunk of such a bank has room for, and the bytes of such a chunk. */
 size_t rk_chunk_items(const struct rk_bank_shape *shape);
 /* Items that a bank keeps beyond its capacity. */
 size_t rk_chunk_slack(const struct rk_bank_shape *shape);
@@ -29,11 +29,11 @@ size_t rk_chunk_bytes(const struct rk_bank_shape *shape, size_t room);
 struct rk_chunk *rk_chunk_new(const struct rk_bank_shape *shape, size_t room, uint64_t first, uint64_t seed);
 void rk_chunk_drop(struct rk_chunk *chunk); /* one reference */
 
-/* Writes items from..from+count-1 of the batch behind what is there. There is room. */
+/* Appends items from..from+count-1 of the batch. There must be room. */
 void rk_chunk_fill(const struct rk_bank_shape *shape, struct rk_chunk *chunk, const struct rk_batch *batch,
                    size_t from, size_t count);
 
-/* The other way: writes items first..first+batch->items-1 of the chunk into a batch, which they fill. */
+/* The reverse: copies items first..first+batch->items-1 of the chunk into a batch, which they fill. */
 void rk_chunk_read(const struct rk_bank_shape *shape, const struct rk_chunk *chunk, size_t first,
                    const struct rk_batch *batch);
 

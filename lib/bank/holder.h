@@ -26,7 +26,7 @@ static inline const struct rk_holder *rk_holder_of(const struct rk_bank_snapshot
     return (const struct rk_holder *)(const void *)view;
 }
 
-/* An empty view with one reference, and room for so many chunks. NULL: no memory. */
+/* An empty view with one reference and room for `chunks` chunks. NULL: out of memory. */
 struct rk_holder *rk_holder_new(const struct rk_bank_shape *shape, size_t chunks);
 
 /* Gives a reference back; the last one frees the view and releases its chunks. NULL is fine. */

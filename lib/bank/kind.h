@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A kind of bank: what its items consist of, how they come out of a request, and how a request sees them.
+/* A kind of bank: the columns of its items, how a request becomes items, and how a request sees them.
  *
  * An item is a row of columns. A batch, a record of a journal and a chunk all hold the columns one after the
  * other, so that copying, writing to disk and reading back are the same code for every kind (batch.c,
@@ -15,8 +15,7 @@
 #include "bank/chunk.h"
 #include "request/bank_view.h"
 
-/* What a configuration says of a bank of the kind, beside capacity and datatype: a member of struct
- * rk_bank_shape. */
+/* A setting of banks of the kind, beside capacity and datatype: a member of struct rk_bank_shape. */
 enum rk_bank_field_type {
     RK_BANK_FIELD_COUNT, /* size_t, required, min..max */
     RK_BANK_FIELD_FLAG   /* bool; `preset` where it is not given */

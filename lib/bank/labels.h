@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Index from a 64-bit key (a label, an id) to the positions of the items that bear it, within one chunk of a
+/* Index from a 64-bit key (a label, an id) to the positions of the items that have it, within one chunk of a
  * bank or one batch.
  *
  * Append-only, so that readers of an older version need no lock: items are linked from the newest back, and a
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RK_LABEL_NONE (-1)            /* the key that names nothing */
+#define RK_LABEL_NONE (-1)            /* the key that stands for none */
 #define RK_POSITION_END UINT32_MAX    /* no further item */
 #define RK_LABELS_CAPACITY (1u << 30) /* the most items an index may hold */
 
@@ -22,8 +22,8 @@ size_t rk_labels_bytes(size_t capacity);
 
 /* An index over keys[0..capacity-1], none added yet, in `memory` (rk_labels_bytes(), 8-byte aligned), which
  * the caller frees when no reader is left. `keys` is borrowed: it stays at its place while the index lives,
- * and keys[i] does not change once it was added. `seed` spreads the keys, so that nobody who chooses labels
- * can make them collide: any number that clients do not know. No result depends on it. */
+ * and keys[i] does not change once it was added. `seed` is a number that clients do not know; it spreads the
+ * keys, so that no choice of labels makes them collide. No result depends on it. */
 struct rk_labels *rk_labels_at(void *memory, const int64_t *keys, size_t capacity, uint64_t seed);
 
 /* Such a number, another one at each call. */

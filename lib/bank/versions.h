@@ -23,8 +23,8 @@ struct rk_versions {
 
 /* Room for one more; false if out of memory, nothing happened. Then a push can't fail. */
 bool rk_versions_reserve(struct rk_versions *versions, size_t more) __attribute__((warn_unused_result));
-/* The newest; it is replaced where it has that number already. Where it does not follow the newest, those
- * before are forgotten. */
+/* Adds the newest version. It replaces one of the same number. If it does not follow the newest known one,
+ * older versions are forgotten. */
 void rk_versions_push(struct rk_versions *versions, uint64_t version, uint64_t end);
 void rk_versions_clear(struct rk_versions *versions);
 void rk_versions_free(struct rk_versions *versions);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which items a bank holds: one definition for the memory, for what is dropped from the disk and for what
- * must be found there again. */
+/* Which items a bank holds: one definition for the memory, for dropping items from the disk and for finding
+ * them there again. */
 #ifndef RK_BANK_WINDOW_H
 #define RK_BANK_WINDOW_H
 

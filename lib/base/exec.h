@@ -31,13 +31,13 @@ struct rk_exec {
     const struct rk_kernels *kernels; /* NULL: rk_kernels(), the machine's best; another one in tests */
     struct rk_device *device;         /* NULL: there is no device */
     struct rk_pin_candidate
-        *host_region;      /* memory that all tensors lie in, for longer than the request; or NULL */
+        *host_region;      /* a region with all tensors, mapped for longer than the request; or NULL */
     atomic_size_t *copied; /* NULL: nobody asks. What rk_exec_copied() adds to */
 };
 
-/* Counts bytes of the request's tensors, as they lie with the caller, that were copied to memory of the
- * engine, or from there to an output of the caller. The code that copies calls it. Data that passes through
- * registers and the first-level cache block by block is read in place: that is no copy. */
+/* Counts the bytes of tensors that were copied from the caller's memory to the engine's, or from there to an
+ * output of the caller. The code that copies calls it. Data that passes through registers and the first-level
+ * cache block by block is read in place: that is no copy. */
 static inline void rk_exec_copied(const struct rk_exec *exec, size_t bytes)
 {
     if (exec->copied && bytes > 0)
@@ -46,7 +46,7 @@ static inline void rk_exec_copied(const struct rk_exec *exec, size_t bytes)
 
 /* True where a computation is only measured: the functions that it consists of take and place memory as
  * always, but neither read a tensor nor write an output. Sizes that depend on the data are taken at their
- * largest. The pool, which is not run, stands for one of any width. Functions that can be measured say so. */
+ * largest. The pool is not run; it stands for one of any width. Functions that can be measured say so. */
 static inline bool rk_exec_measures(const struct rk_exec *exec)
 {
     return rk_scratch_measures(exec->scratch);

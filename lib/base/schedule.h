@@ -13,8 +13,8 @@
  * fewer (at least one) if all would exceed `budget` bytes or the free scratch memory. Returns RANKD_OK after
  * all calls, or RANKD_OVERLOADED if there is no memory for one workspace.
  *
- * Measuring, nothing is run: the most is counted that any number of threads takes, or one without a pool, for
- * workspaces of that size or less. */
+ * While measuring, nothing is run. What is counted is the most that any number of threads takes (one thread
+ * without a pool), for workspaces of up to that size. */
 enum rankd_status rk_schedule(const struct rk_exec *exec, size_t groups, size_t workspace_bytes,
                               size_t budget, void (*run)(void *job, size_t group, void *workspace), void *job,
                               struct rk_err *err) __attribute__((warn_unused_result));

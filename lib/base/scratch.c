@@ -31,7 +31,7 @@ static size_t whole_pages(size_t bytes)
     return bytes > SIZE_MAX - page ? SIZE_MAX / page * page : (bytes + page - 1) / page * page;
 }
 
-/* As much as the machine has memory: more could not be used. */
+/* The machine's memory: more could not be used. */
 static size_t machine_memory(void)
 {
     return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
@@ -47,7 +47,7 @@ struct rk_scratch *rk_scratch_new(size_t limit)
     size_t most = machine_memory();
     size_t want = whole_pages(limit && limit < most ? limit : most);
     size_t page = whole_pages(1);
-    /* A limit on address space (ulimit -v) may refuse it all; then less has to do. */
+    /* A limit on address space (ulimit -v) may refuse all of it; then less is reserved. */
     for (; want >= page; want = whole_pages(want / 4)) {
         void *base =
             mmap(NULL, want, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -48,7 +48,7 @@ void *rk_scratch_array(struct rk_scratch *scratch, size_t count, size_t size)
 size_t rk_scratch_mark(const struct rk_scratch *scratch);
 void rk_scratch_release(struct rk_scratch *scratch, size_t mark);
 
-/* Memory that is nowhere, as a measuring scratch hands out: 64-byte aligned, not to be read or written. */
+/* An address without memory, as a measuring scratch hands out: 64-byte aligned, not to be read or written. */
 void *rk_scratch_nowhere(void);
 
 /* RANKD_OVERLOADED, in the same words wherever scratch memory ran out: the last take failed. */

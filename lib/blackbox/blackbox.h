@@ -11,7 +11,7 @@
  *   grad = (-w·Δ)/Λ                      w = weight of the list in the whole loss
  *
  * or, with the unit scale, (-w·Δ)/S with S = Σ|Δ| over all items of the list: a badly ranked list has many
- * large Δ, and with Λ as the divisor a few such lists are nearly all of a batch's gradient. */
+ * large Δ, so with Λ as the divisor a few such lists make up nearly all of a batch's gradient. */
 #ifndef RK_BLACKBOX_H
 #define RK_BLACKBOX_H
 
@@ -21,7 +21,7 @@
 #include "losses/loss.h"
 #include "request/request.h"
 
-/* What the lists of a request have in common. */
+/* Settings shared by all lists of a request. */
 struct rk_blackbox {
     const struct rk_loss *loss;
     struct rk_loss_params params; /* of the request, for the loss */
@@ -37,10 +37,10 @@ struct rk_blackbox {
  */
 struct rk_blackbox rk_blackbox_of(const struct rk_request *request);
 
-/* Whether the embeddings of such a request are normalized: its bank decides, if it has one. */
+/* Whether the embeddings of the request are normalized: its bank decides, if it has one. */
 bool rk_request_normalizes(const struct rk_request *request);
 
-/* What is wanted of a list, and where it goes. */
+/* What to compute for a list, and where to write it. */
 struct rk_list_out {
     /* In. `gradient` false: only the loss. Otherwise one of dense ([differentiable], every element written)
      * and sparse. */
@@ -64,7 +64,7 @@ struct rk_list_out {
     uint32_t nan;                /* position of the first NaN, if the status is RANKD_INVALID */
 };
 
-/* What the memory of a list depends on beside its size. */
+/* What the memory for a list depends on beside its size. */
 enum rk_list_wants {
     RK_LIST_LOSS = 0,
     RK_LIST_GRADIENT = 1, /* the gradient too */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the ways to compute a list share: counting its relevant items out, and writing differences down.
+/* What all ways to compute a list share: finding its relevant items, and writing differences.
  *
  *   list_run.c -> blackbox.c, reference.c -> relevant.c, list.c, unit_scale.c */
 #ifndef RK_BLACKBOX_INTERNAL_H
@@ -36,8 +36,8 @@ void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, stru
 #define RK_UNIT_SCALE_EXACT (UINT32_C(1) << 24)
 #endif
 
-/* Before the strategy moves p relevant items: has it write differences to a dense gradient, unless they could
- * be too large. */
+/* Before the strategy moves p relevant items: makes it write differences to the dense gradient, unless they
+ * could be too large. */
 void rk_unit_scale_begin(uint32_t p, struct rk_gradient_writer *writer);
 
 /* S of a list, from `jumped` of rk_list_out and the p relevant items' Δ. */
@@ -52,7 +52,8 @@ struct rk_list_method {
     /* Bytes of scratch that run() takes at most. */
     size_t (*scratch)(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
                       unsigned threads, unsigned wants);
-    /* rk_list_run(), with out->lambda set and all other results zero. RANKD_DEADLINE: seen, not said. */
+    /* rk_list_run(), with out->lambda set and all other results zero. RANKD_DEADLINE: without a sentence in
+     * the error. */
     enum rankd_status (*run)(const struct rk_exec *exec, const struct rk_kernels *kernels,
                              const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,
                              struct rk_list_out *out);

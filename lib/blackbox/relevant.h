@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The relevant items of a list: their order by score, the thresholds that they are to the others, and how
- * their ranks change when they are moved. "In index order" is the order of positions; "in tie order" is that
- * in which equal scores are ranked: by grade, the lowest first, then by index; "ranked" is best first.
- * Without grades the tie order is the index order. */
+/* The relevant items of a list: their order by score, their thresholds for the other items, and the changes
+ * of their ranks when they are moved. "In index order" is the order of positions; "in tie order" is that in
+ * which equal scores are ranked: by grade, the lowest first, then by index; "ranked" is best first. Without
+ * grades the tie order is the index order. */
 #ifndef RK_BLACKBOX_RELEVANT_H
 #define RK_BLACKBOX_RELEVANT_H
 
@@ -16,7 +16,7 @@ struct rk_relevant {
     float *y;                    /* ranked, after the margin; then its memory serves `argsort_perturbed` */
     uint32_t *argsort_perturbed; /* ranked anew: place in the order before */
     float *threshold;            /* ranked */
-    uint32_t *irrelevant_above;  /* ranked: irrelevant items ahead */
+    uint32_t *irrelevant_above;  /* ranked: irrelevant items above */
     double *slope; /* ranked: g; then its memory serves perturbed_threshold and perturbed_irrelevant_above */
     float *perturbed_threshold; /* ranked anew, as is perturbed_irrelevant_above */
     uint32_t *perturbed_irrelevant_above;
@@ -32,8 +32,8 @@ struct rk_relevant {
     uint32_t *by_grade; /* in tie order: place in index order; NULL where the two are the same */
 };
 
-/* Hands out all rows, and the strategy's scratch memory, for p items of a list of so many. `wants`: of enum
- * rk_list_wants. */
+/* Takes memory for all rows and for the strategy's scratch, for p relevant items in a list of `items`.
+ * `wants`: of enum rk_list_wants. */
 void rk_relevant_place(struct rk_arena *arena, const struct rk_kernels *kernels,
                        const struct rk_strategy *strategy, uint32_t items, uint32_t p, unsigned threads,
                        unsigned wants, struct rk_relevant *r);

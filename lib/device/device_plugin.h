@@ -16,8 +16,8 @@
 #define RK_DEVICE_WHY 256
 #define RK_DEVICE_HANDLE 64 /* bytes of an inter-process handle (cudaIpcMemHandle_t) */
 #define RK_PLUGIN_VERSION 6u
-/* How many inputs, outputs, parameters and types there are where this is compiled: between a plugin and a
- * daemon that differ in one of these, the numbers of the others mean something else. */
+/* The number of inputs, outputs, parameters and types at compile time: if a plugin and a daemon differ in one
+ * of these, their numbers may have different meanings. */
 #define RK_PLUGIN_VOCABULARY                                                                                 \
     ((uint32_t)RK_IN_COUNT << 24 | (uint32_t)RK_OUT_COUNT << 16 | (uint32_t)RK_PARAM_COUNT << 8 |            \
      (uint32_t)RK_DTYPE_COUNT)
@@ -26,7 +26,7 @@ enum rk_device_outcome {
     RK_DEVICE_DONE,
     RK_DEVICE_DECLINED, /* not for the device, or the input is bad: the CPU engine computes it, or finds the
                        sentence */
-    RK_DEVICE_FAILED,   /* out of memory, or a fault that passes */
+    RK_DEVICE_FAILED,   /* out of memory, or a temporary fault */
     RK_DEVICE_LOST      /* the device will not answer this process again */
 };
 
@@ -35,19 +35,18 @@ struct rk_plugin_device; /* an opened device */
 enum rk_device_call { RK_DEVICE_SCORES, RK_DEVICE_RANK, RK_DEVICE_RETRIEVAL, RK_DEVICE_CALLS };
 
 /* What a call of the plugin's can compute, in bits 1u << number. A request that asks for anything outside
- * does not go to the device: the CPU engine computes it. So what a plugin was never told of (a loss, a
- * parameter, a type) is not taken for the nearest thing that it knows. */
+ * does not go to the device: the CPU engine computes it. So a loss, parameter or type that a plugin does not
+ * know is never taken for another one. */
 struct rk_device_capabilities {
     uint32_t losses;          /* enum rk_loss_number (loss.h) */
-    uint32_t inputs, outputs; /* enum rk_input, rk_output: those that may come, and be asked for */
+    uint32_t inputs, outputs; /* enum rk_input, rk_output: those that may be sent, and asked for */
     uint32_t params;          /* enum rk_param_id: those that may be given, or differ from their defaults */
-    uint32_t words[RK_PARAM_COUNT]; /* the words of those of them that have words: RK_SCOPE_* … */
+    uint32_t words[RK_PARAM_COUNT]; /* the words of those that are choices: RK_SCOPE_* … */
     uint32_t score_dtypes, target_dtypes, upstream_dtypes; /* enum rk_dtype, of inputs */
     uint32_t row_dtypes;                                   /* of struct rk_device_row_block */
 };
 
-/* What is wanted of a gradient with respect to [rows, columns] scores: all of it, the places that are not 0,
- * or both. */
+/* The wanted forms of a gradient with respect to [rows, columns] scores: dense, sparse, or both. */
 struct rk_device_gradient {
     bool dense, sparse;
     float *data; /* [rows, columns], where it is wanted dense */
@@ -106,8 +105,8 @@ struct rk_device_rank_job {
     struct rk_device_gradient gradient;
 };
 
-/* Rows that lie side by side, as struct rk_row_block has them. `identity` names the memory they lie in for
- * good: what was copied to the device under it stays right, more may follow behind; 0: not worth keeping. */
+/* Rows that are consecutive in memory, as in struct rk_row_block. `identity` is the permanent number of their
+ * memory: a copy on the device under it stays valid, and more rows may follow; 0: not worth keeping. */
 struct rk_device_row_block {
     const void *rows; /* [items, dim] */
     int dtype;        /* enum rk_dtype: FP32, FP16, BF16 */
@@ -137,12 +136,12 @@ struct rk_device_retrieval_job {
     size_t queries;
     bool check_nan, gradient;
     struct rk_device_blackbox box;
-    double *sum; /* [own_items, dim]: the gradient's sums are added to it; NULL unless `gradient` */
+    double *sum; /* [own_items, dim]: gradients are added to it; NULL unless `gradient` */
 };
 
 struct rk_device_memory {
     size_t used, limit;
-    size_t pinned; /* host memory that pin() made known to it */
+    size_t pinned; /* host memory that pin() told it about */
 };
 
 struct rk_device_plugin {
@@ -170,8 +169,8 @@ struct rk_device_plugin {
                                   void **address, size_t *bytes, char *why);
     void (*unmap)(struct rk_plugin_device *device, void *address);
     struct rk_device_memory (*memory)(struct rk_plugin_device *device);
-    /* Host memory in which tensors of later calls lie: its pages are locked, and the device reads and writes
-     * there itself. Until unpin, with no call running that uses it, and before it is unmapped. */
+    /* Host memory with tensors of later calls: its pages are locked, and the device reads and writes there
+     * itself. Until unpin, with no call running that uses it, and before it is unmapped. */
     enum rk_device_outcome (*pin)(struct rk_plugin_device *device, void *memory, size_t bytes, char *why);
     void (*unpin)(struct rk_plugin_device *device, void *memory);
 };

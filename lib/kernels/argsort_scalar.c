@@ -19,7 +19,7 @@ struct keyed_index {
     uint32_t key, index;
 };
 
-/* What gathers in lines until it is a line. `begin` is where each value's first item goes. */
+/* Pairs are gathered in lines until a line is full. `begin` is where each value's first item goes. */
 struct line_buffers {
     _Alignas(LINE) unsigned char line[VALUES][LINE];
     uint32_t begin[VALUES];
@@ -52,7 +52,7 @@ static void count_few(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t 
     for (uint32_t i = 0; i < n; i++)
         copy[i] = (int32_t)(key[i] ^ 0x80000000u); /* the order of unsigned numbers, by signed comparisons */
     for (uint32_t i = n; i < blocks * LANES; i++)
-        copy[i] = INT32_MAX; /* never before an item: the equal one has a lower index */
+        copy[i] = INT32_MAX; /* an equal key with a lower index is never before an item */
     for (uint32_t i = 0; i < n; i++) {
         const lanes mine = {copy[i], copy[i], copy[i], copy[i]};
         lanes index = {0, 1, 2, 3}, before = {0};
@@ -142,8 +142,8 @@ static inline void put_in_line(struct line_buffers *g, void *to, size_t size, ui
         store_past_caches((unsigned char *)to + (at - slot) * size, g->line[value]);
 }
 
-/* The lines that never filled. Last, and after the fence: a value's first line may begin with places of the
- * value before it, and has then overwritten them. */
+/* Writes the lines that were never full. This comes last, after the fence, because a value's first line may
+ * begin with places of the value before it, and has then overwritten them. */
 static inline void write_rest(const struct line_buffers *g, void *to, size_t size, const uint32_t *end)
 {
 #ifdef __SSE2__

@@ -6,7 +6,7 @@
 
 #include "kernels/bits.h"
 
-enum { FEW = 4 /* at most one item in FEW passes the filter, or the next ones do not go through it */ };
+enum { FEW = 4 /* at most one item in FEW may pass the filter, or the next items are not filtered */ };
 
 struct compare_pass {
     const struct rk_compare_code *code;
@@ -106,7 +106,7 @@ enum rankd_status rk_compare_count(struct rk_pass *pass, const struct rk_compare
     return status;
 }
 
-/* As both rows descend, so do the lower and the upper ends of what lies between them. */
+/* Because both rows descend, so do the lower and the upper ends of the intervals between them. */
 static uint32_t merge_intervals(const struct rk_pass *pass, float *low, float *high)
 {
     uint32_t found = 0;
@@ -130,8 +130,8 @@ static uint32_t cell_of(const struct rk_interval_filter *filter, float s)
     return (uint32_t)((filter->high - s) * filter->scale);
 }
 
-/* Rounding is monotone, so what lies in an interval lies in the cells from that of its upper to that of its
- * lower end. Everything passes where the intervals' range is no number to divide by. */
+/* Rounding is monotone, so scores in an interval are in the cells from that of its upper end to that of its
+ * lower end. Every score passes if one can't divide by the range of the intervals. */
 static void make_filter(const float *low, const float *high, uint32_t intervals,
                         struct rk_interval_filter *filter)
 {
@@ -147,7 +147,7 @@ static void make_filter(const float *low, const float *high, uint32_t intervals,
         rk_set_bits(filter->crossed_cells, cell_of(filter, high[m]), cell_of(filter, low[m]));
 }
 
-/* What it puts aside are stores more, which in a long list wait behind those of the gradient. */
+/* Putting items aside costs stores, which in a long list wait behind those of the gradient. */
 static bool filter_pays(uint32_t items, uint32_t intervals)
 {
     enum { SHORT = 1 << 14, INTERVALS_SHORT = 6, INTERVALS_LONG = 10 };

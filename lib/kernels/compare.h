@@ -24,9 +24,9 @@ static inline uint32_t rk_compare_padded(uint32_t p)
 
 enum { RK_INTERVAL_FILTER_WORDS = 32, RK_INTERVAL_FILTER_CELLS = 32 * RK_INTERVAL_FILTER_WORDS };
 
-/* A fast test whether an item may lie in an interval: the range of scores in equal cells, with a bit for each
- * cell that an interval touches. The cell of a score is the integer part of (high - s)·scale, modulo
- * RK_INTERVAL_FILTER_CELLS. Scores outside of all intervals may get any cell. */
+/* A fast test whether an item may be in an interval: the range of scores is divided into equal cells, with a
+ * bit for each cell that an interval touches. The cell of a score is the integer part of (high - s)·scale,
+ * modulo RK_INTERVAL_FILTER_CELLS. Scores outside of all intervals may get any cell. */
 struct rk_interval_filter {
     float high, scale;
     uint32_t crossed_cells[RK_INTERVAL_FILTER_WORDS];

@@ -24,8 +24,8 @@ static bool is_irrelevant(const int8_t *targets, uint32_t i)
     return !targets || targets[i] == 0;
 }
 
-/* The items left of a vector, those that do not count and lanes beyond the end as NaN: no threshold counts
- * one. */
+/* The remaining items of a vector. Items that do not count and lanes beyond the end become NaN, which no
+ * threshold counts. */
 static __m256 load_some(const struct rk_span *span, uint32_t i, bool *nan)
 {
     float s[8];
@@ -125,7 +125,7 @@ static __m256 gradient_values(__m256i delta, double w, double divisor)
     return _mm256_add_ps(_mm256_set_m128(b, a), _mm256_setzero_ps()); /* -0.0 to +0.0 */
 }
 
-/* Writes down the differences of at most eight items. */
+/* Writes the differences of at most eight items. */
 static void put_eight(const struct rk_span *span, uint32_t i, uint32_t items, __m256i delta,
                       bool differentiable, struct rk_gradient_writer *writer)
 {

@@ -3,7 +3,7 @@
 #include "kernels/kernels_internal.h"
 #include "kernels/load_avx512.h"
 
-enum { STEP = 4 /* vectors looked at together, so that compares do not wait for each other */ };
+enum { STEP = 4 /* vectors that are compared together, so that compares do not wait for each other */ };
 
 /* One vector against GROUP thresholds. */
 RK_INLINE void count_step(__m512 s, __mmask16 lanes, int group, const __m512 *threshold, __m512i *sum)
@@ -68,8 +68,8 @@ static bool compare_avx512_count(const struct rk_span *span, const float *thresh
     return count_as(span, RK_FP32, threshold, padded, counts);
 }
 
-/* Items of a span that may have changed, put aside: one vector in four has one of them, so that looking at
- * them together is a tenth of the work. */
+/* Items of a span whose ranks may have changed, put aside: one vector in four has such an item, so that
+ * processing them together is a tenth of the work. */
 struct compare_aside {
     uint32_t items;
     float score[RK_COMPARE_BLOCK + 16];
@@ -134,7 +134,7 @@ static void move_aside(const struct compare_aside *aside, const struct rk_compar
     }
 }
 
-/* Which lanes of n vectors lie in an interval. */
+/* Which lanes of n vectors are in an interval. */
 RK_INLINE void inside(const __m512 *s, int n, const struct rk_compare_move *move, __mmask16 *in)
 {
     for (uint32_t m = 0; m < move->intervals; m++) {
@@ -146,8 +146,8 @@ RK_INLINE void inside(const __m512 *s, int n, const struct rk_compare_move *move
     }
 }
 
-/* Sixteen floats; the line that comes some pages later is asked for, as stores that wait for theirs hold up
- * all others. There need not be one. */
+/* Stores sixteen floats and prefetches the line some pages ahead, because stores that wait for their line
+ * hold up all others. There may be no such line. */
 RK_INLINE void clear_lanes(float *to, __mmask16 here)
 {
     enum { AHEAD = 2048 };

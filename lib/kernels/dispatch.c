@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which code runs on this machine: decided once. */
+/* Decides, once, which code runs on this machine. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

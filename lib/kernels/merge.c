@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strategy "merge": where a good share of a long list is relevant, the irrelevant items are sorted once, and
- * each pass is a merge of two sorted rows. A table of that many thresholds misses the cache for every item; a
- * sort streams. */
+/* Strategy "merge", for long lists with a large share of relevant items: the irrelevant items are sorted
+ * once, and each pass merges two sorted rows. A table of that many thresholds misses the cache for every
+ * item; sorting reads memory in order. */
 #include <string.h>
 
 #include "kernels/kernels_internal.h"
 #include "kernels/score.h"
 #include "kernels/span.h"
 
-enum { BLOCK = 1024, AHEAD = 32 /* items, between asking for a line and using it */ };
+enum { BLOCK = 1024, AHEAD = 32 /* items between the prefetch of a line and its use */ };
 
-/* Irrelevant items best first, all rows [room + 1]. Where they were sorted, the last three rows lie
- * afterwards.
+/* Irrelevant items best first, all rows [room + 1]. The last three rows share the memory in which they were
+ * sorted.
  */
 struct merge_rows {
-    uint32_t room;      /* as many as there are, unless targets change while they are read */
+    uint32_t room;      /* the number of them, unless targets change while they are read */
     uint32_t *items;    /* how many were found */
     uint32_t *key;      /* ascending: best first */
     uint32_t *place;    /* where in `position` */
@@ -158,7 +158,7 @@ static void finish(const struct merging *m, struct lane lane)
         m->irrelevant_above[lane.threshold] = lane.item;
 }
 
-/* A step waits for the one before it, so two halves are stepped through by turns. */
+/* A step waits for the one before it, so the steps of two halves alternate. */
 static void merge_some(void *arg, struct rk_range range)
 {
     const struct merging merging = *(const struct merging *)arg, *m = &merging;
@@ -203,7 +203,7 @@ static uint32_t find_changed(const struct merge_rows *rows, struct rk_range rang
     return found - range.from;
 }
 
-/* Lines far apart: asked for some items ahead. */
+/* The lines are far apart, so they are prefetched. */
 static void put_merged(const struct rk_pass *pass, const struct merge_rows *rows, const uint32_t *changed,
                        uint32_t items, struct rk_gradient_writer *writer)
 {
@@ -226,7 +226,7 @@ struct moving {
     unsigned ranges;
 };
 
-/* A part of the list stands for as large a part of the sorted items. */
+/* A part of the list is replaced by the same share of the sorted items. */
 static void move_range(struct rk_list_range *list_range)
 {
     const struct moving *moving = list_range->shared;

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which strategy a list gets: the only place where n and P decide. */
+/* Chooses the strategy of a list: the only decision on n and P. */
 #include "kernels/kernels_internal.h"
 
 /* Most relevant items for which comparing is faster than a table. AVX2, measured with `make tune` on an AMD
  * EPYC (forward + backward, uniform scores), ns an item, comparing against table at P = 32 and 64: n =
- * 4,096 8.5/10, 17/12; 65,536 4.0/7.3, 8.1/7.5; 1M 3.1/8.8, 6.1/9.6. Plain code has nothing to compare many
- * at a time with; its search is for lists too small for a table, a choice that was not measured.
+ * 4,096 8.5/10, 17/12; 65,536 4.0/7.3, 8.1/7.5; 1M 3.1/8.8, 6.1/9.6. Plain code can't compare many items at a
+ * time; its search is for lists too small for a table, a choice that was not measured.
  *
  * AVX-512, on an AMD EPYC (Zen 5), comparing against the tree at P = 16, 32 and 64: n =
  * 4,096 0.70/1.09, 1.22/1.44, 2.63/2.42; 65,536 0.57/0.85, 0.81/1.01, 1.47/1.37; 1M 0.55/0.88, 0.81/1.06,
- * 1.48/1.43. On an Intel Xeon (Ice Lake), before comparing had its filter, they crossed at 20, so not all of
- * what Zen 5 would gain is taken. The tree against the table at P = 64: 2.42/2.52, 1.37/1.48, 1.43/1.73 on
- * the first, 4.8/6.9, 2.3/4.3, 2.6/4.2 on the second; it is taken as far as it goes. */
+ * 1.48/1.43. On an Intel Xeon (Ice Lake), before comparing had its filter, they crossed at 20, so the limit
+ * is below the best one for Zen 5. The tree against the table at P = 64: 2.42/2.52, 1.37/1.48, 1.43/1.73 on
+ * the first, 4.8/6.9, 2.3/4.3, 2.6/4.2 on the second; so the tree is used up to its maximum. */
 enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 32 };
 
-/* From this number of relevant items on, and this share, sorting the others is faster than a table that
- * misses the cache for every item (Intel Xeon, table against merge: 10M, 50 % 82/54; 1M, 50 % 68/51; 500k, 40
- * % 71/63; 2M, 15 % 37/48). It runs on one thread; a table is shared out among many. */
+/* From this number and this share of relevant items on, sorting the others is faster than a table that misses
+ * the cache for every item (Intel Xeon, table against merge: 10M, 50 % 82/54; 1M, 50 % 68/51; 500k, 40 %
+ * 71/63; 2M, 15 % 37/48). It runs on one thread; a table is shared out among many. */
 enum { MERGE_THRESHOLDS = 1 << 18, MERGE_SHARE = 4, MERGE_THREADS = 3 };
 
 static bool merges(uint32_t items, uint32_t p, unsigned threads)

@@ -21,7 +21,7 @@ static void pack_panels(const struct rk_product_kernels *kernels, const float *f
         kernels->pack(from + r * dim, dim, least(width, rows - r), depth, width, to + r * depth);
 }
 
-/* A tile at the edge is summed in a place of full size. */
+/* A tile at the edge is summed in a buffer of full size. */
 static void edge_tile(const struct rk_product_kernels *kernels, struct product_shape tile, const float *a,
                       const float *b, float *c, size_t stride)
 {
@@ -36,7 +36,7 @@ static void edge_tile(const struct rk_product_kernels *kernels, struct product_s
 static void packed_block(const struct rk_product_kernels *kernels, struct product_shape block, const float *a,
                          const float *b, float *c, size_t stride)
 {
-    /* The panel of b stays in L1 while those of a, which are narrower, pass by. */
+    /* The panel of b stays in L1 while the narrower panels of a are read. */
     for (size_t j = 0; j < block.columns; j += kernels->columns) {
         for (size_t i = 0; i < block.rows; i += kernels->rows) {
             struct product_shape tile = {least(kernels->rows, block.rows - i),

@@ -22,13 +22,13 @@ enum {
 /* Bytes of memory for packed blocks. */
 #define RK_PRODUCT_WORK (sizeof(float) * RK_PRODUCT_DEPTH * (RK_PRODUCT_ROWS + RK_PRODUCT_COLUMNS))
 
-/* What a set of kernels has for it. */
+/* What a set of kernels provides. */
 struct rk_product_kernels {
     size_t rows, columns; /* of the tile that is summed in registers; at most RK_PRODUCT_TILE floats */
     /* to[k * width + i] = from[i * dim + k], k < depth <= RK_PRODUCT_DEPTH, i < count <= width; 0 for the
      * other i. `width` is `rows` or `columns`. */
     void (*pack)(const float *from, size_t dim, size_t count, size_t depth, size_t width, float *to);
-    /* Goes on with the sums of c[rows][columns], rows `stride` apart, over packed panels of a and b. */
+    /* Continues the sums in c[rows][columns], rows `stride` apart, over packed panels of a and b. */
     void (*tile)(size_t depth, const float *a, const float *b, float *c, size_t stride);
 };
 enum { RK_PRODUCT_TILE = 12 * 32 };

@@ -5,7 +5,7 @@
 
 enum { FEW = 8 /* at most one item in FEW is put aside */ };
 
-/* Memory: two rows of n for what is sorted, and one for places, then what sorting takes. */
+/* Memory: two rows of n for the items to sort, one row for places, then the scratch of the sort. */
 struct reorder_rows {
     uint32_t *key, *place, *other;
     void *sort;
@@ -44,7 +44,7 @@ static inline bool is_before(struct keyed_place a, struct keyed_place b)
     return a.key < b.key || (a.key == b.key && a.index < b.index);
 }
 
-/* Kept places go to perm, the others to `aside`. How many were kept; 0 if too many were not. The last one
+/* Kept places go to perm, the others to `aside`. Returns how many were kept; 0 if too few were. The last one
  * kept is held in registers: nearly all are kept, and looking it up would be a chain through memory. */
 static uint32_t keep_ascending(const uint32_t *key, const uint32_t *index, uint32_t n, uint32_t *perm,
                                uint32_t *aside)
@@ -94,7 +94,7 @@ static void merge_aside(const uint32_t *key, const uint32_t *index, uint32_t *pe
     }
 }
 
-/* In index order a stable sort by key is all there is to do. */
+/* If items are in index order, a stable sort by key suffices. */
 static void sort_all(const struct rk_kernels *kernels, uint32_t *key, const uint32_t *index, uint32_t n,
                      uint32_t *perm, const struct reorder_rows *room)
 {

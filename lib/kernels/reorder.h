@@ -13,9 +13,9 @@ size_t rk_reorder_scratch(const struct rk_kernels *kernels, uint32_t n);
  * `key` in that order. index: a permutation of 0..n-1. `scratch`: rk_reorder_scratch() bytes, 64-byte
  * aligned, overlapping nothing else.
  *
- * Places are kept in turn while they ascend. If one does not, it and the last kept one are set aside, so that
- * an outlier does not displace all later places. The set aside places are sorted and merged; if they are
- * many, everything is sorted. */
+ * Places are kept one after the other while their keys ascend. If one descends, it and the last kept one are
+ * set aside, so that one outlier does not displace all later places. The places set aside are sorted and
+ * merged; if there are many, everything is sorted. */
 void rk_reorder(const struct rk_kernels *kernels, uint32_t *key, const uint32_t *index, uint32_t n,
                 uint32_t *perm, void *scratch);
 

@@ -8,7 +8,7 @@ static unsigned equal(__m256i x, int value)
     return (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(x, _mm256_set1_epi8((char)value)));
 }
 
-/* Bytes without a sign. */
+/* Unsigned bytes. */
 static unsigned at_most(__m256i x, __m256i most)
 {
     return (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(x, most), most));

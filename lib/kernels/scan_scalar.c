@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Targets: how many of each, and where the relevant ones are. */
+/* Counts targets by value, and finds the relevant ones. */
 #include "kernels/kernels_internal.h"
 
 struct rk_scan rk_scan_scalar(const void *targets, size_t items, int8_t most, bool is_signed)

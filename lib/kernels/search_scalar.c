@@ -9,9 +9,9 @@
 #include "kernels/kernels_internal.h"
 #include "kernels/score.h"
 
-enum { BLOCK = 1024, LOOK = 1024 /* blocks between two looks at the deadline */ };
+enum { BLOCK = 1024, LOOK = 1024 /* blocks between two checks of the deadline */ };
 
-/* Counts have p + 1 values; before and after the move. */
+/* Counts before and after the move, p + 1 each. */
 static size_t search_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
     (void)items;

@@ -96,7 +96,7 @@ static bool add_up(struct rk_gradient_writer *writer, const struct rk_list_range
 static bool run_together(struct rk_pass *pass, unsigned ranges,
                          void (*task)(struct rk_list_range *range_of_list), void *shared)
 {
-    struct ranges all; /* no initializer: it would clear parts that there are not, 7 KB of them, each time */
+    struct ranges all; /* no initializer: it would clear 7 KB of unused parts each time */
     bool late = false;
     all.task = task;
     for (unsigned i = 0; i < ranges; i++)

@@ -18,7 +18,7 @@ struct rk_span {
     bool far;                              /* the list is too long for the caches */
 };
 
-/* Bytes of `items` scores of the span if they belong to the request; 0 if they belong to a bank. */
+/* Bytes of `items` scores of the span if these are the request's; 0 if they are a bank's. */
 static inline size_t rk_span_sent(const struct rk_list *list, const struct rk_span *span, uint32_t items)
 {
     return span->position < list->differentiable ? items * rk_dtype_size(span->dtype) : 0;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strategy "table": an item's place among the thresholds by a table. The line of scores is divided into
- * subbuckets, and those, some at a time, into buckets, finer where there are more thresholds. A bucket says
- * how many thresholds lie above it, and the highest threshold within it: one look at eight bytes places an
- * item, unless several thresholds lie in its bucket. Where there are too many thresholds for that to fit the
- * cache, a bucket has more subbuckets, and in place of its highest threshold a mark for each of them that has
- * a threshold: the marks before an item's subbucket are counted, and only an item in a marked subbucket is
- * compared with its threshold. A subbucket has one more bit, of the second pass: can the rank of an item in
- * it change?
+/* Strategy "table": a table tells the position of an item among the thresholds. The range of scores is
+ * divided into subbuckets, finer where there are more thresholds; several consecutive subbuckets are a
+ * bucket. A bucket holds the number of thresholds above it and the highest threshold within it, so that
+ * reading eight bytes places an item, unless several thresholds are in its bucket. If there are too many
+ * thresholds for such a table to fit the cache, a bucket has more subbuckets, and instead of its highest
+ * threshold it holds a mark for each subbucket that has one: the marks before an item's subbucket are
+ * counted, and only an item in a marked subbucket is compared with a threshold. The second pass adds a bit
+ * for each subbucket: whether the rank of an item in it can change.
  *
- * A subbucket number is any function of the score that never falls as the score grows less: it need not be
- * exact arithmetic, as thresholds and items go through the same one. Subbucket 0 is that of the highest
+ * The number of a subbucket is any function of the score that never falls as the score decreases. Its
+ * arithmetic need not be exact, because it is the same for thresholds and items. Subbucket 0 has the highest
  * scores.
  *
- * A list is gone through in one of several modes, each chosen on its own:
+ * A list is read in one of several modes, each chosen independently:
  *
  *   P             1             64k, n/32             64k             1.5M              n
  *   buckets       | highest threshold within           | marked: a bit a subbucket       |
@@ -29,10 +29,10 @@
  *                     looked up in both tables, and crossed() compares
  *   in order          as counts alone, but items are put in order before they are looked up
  *
- * "In order" is a partition by the upper bits of the subbucket, some millions of items at a time: where the
- * tables do not fit the cache, what is looked up lies together then. table_layout.c chooses all modes but the
- * map's (table_map.c); table_count.c and table_move.c are the two passes, table_<isa>.c what runs over every
- * item.
+ * "In order" is a partition by the upper bits of the subbucket, some millions of items at a time: if the
+ * tables do not fit the cache, consecutive items then read neighbouring entries. table_layout.c chooses all
+ * modes but the map's (table_map.c); table_count.c and table_move.c are the two passes, table_<isa>.c what
+ * runs over every item.
  */
 #ifndef RK_KERNELS_TABLE_H
 #define RK_KERNELS_TABLE_H
@@ -43,7 +43,7 @@
 #include "kernels/table_layout.h"
 
 /* From scores to subbuckets. Either evenly over the range of the thresholds, which costs next to nothing; or
- * by the upper bits of the score, and evenly within those, for thresholds that lie too unevenly. */
+ * by the upper bits of the score, and evenly within those, for thresholds that are spread too unevenly. */
 struct rk_bucket_map {
     float high, scale, first, top;      /* evenly: (high - s)·scale + first, within 0..top */
     const struct rk_key_prefix *prefix; /* [RK_KEY_PREFIXES], or NULL: evenly */
@@ -52,7 +52,7 @@ struct rk_bucket_map {
     bool marked;             /* what buckets hold, see there; subbucket_bits is then 5 */
 };
 
-/* What the first pass saw of the items that it counted. */
+/* The range of the scores that the first pass counted. */
 struct rk_score_range {
     float high, low; /* the highest and the lowest score; -inf and inf before there is any. Not NaN */
     bool nan;        /* there was one */
@@ -72,11 +72,11 @@ static inline void rk_score_range_add(struct rk_score_range *score_range, float 
 
 /* What runs over every item; one of each instruction set. */
 struct rk_table_code {
-    /* Writes the items of a span of at most RK_TABLE_BLOCK that count, as FP32, and where they lie in the
+    /* Writes the items of a span of at most RK_TABLE_BLOCK that count, as FP32, and their positions in the
      * span. Items whose target is 1 or -1 do not count; where span->targets is NULL all do. Returns how many.
      * `score` has room for RK_TABLE_BLOCK, whatever it returns. */
     uint32_t (*load)(const struct rk_span *span, float *score, uint16_t *place);
-    /* Adds them to *seen. */
+    /* Extends *seen by their scores. */
     void (*extend_range)(const float *score, uint32_t items, struct rk_score_range *score_range);
     /* The subbucket of each. Both have room for items rounded up to 16. */
     void (*subbuckets)(const struct rk_bucket_map *map, const float *score, uint32_t items,
@@ -115,8 +115,8 @@ struct rk_table_code {
 
 /* Chooses a map for one or two rows of size->p thresholds (descending; threshold[1] may be NULL) and fills
  * their tables: bucket[r] has room for rk_bucket_map_buckets() + 1 and RK_BUCKETS_SPARE more, of which
- * buckets + 1 are filled; prefix is [RK_KEY_PREFIXES]. score_range: between which scores items have to be
- * told apart; infinite where that is not known. The map is right for any other score too. pool: NULL, or
+ * buckets + 1 are filled; prefix is [RK_KEY_PREFIXES]. score_range: the scores between which items must be
+ * distinguished; infinite where that is not known. The map is right for any other score too. pool: NULL, or
  * threads to fill two tables with. */
 struct rk_bucket_map rk_bucket_map_make(const struct rk_table_code *code, struct rk_pool *pool,
                                         const float *const threshold[2],

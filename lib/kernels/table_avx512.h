@@ -100,8 +100,8 @@ static inline void fetch_thresholds(const float *threshold, const uint32_t *at, 
     }
 }
 
-/* Each block of a list too long for a cache asks for the next one: what is looked up for every item leaves
- * the processor's own prefetching no time to run ahead. There need not be one. */
+/* Each block of a list too long for a cache asks for the next one: between the look-ups for every item the
+ * processor does not prefetch by itself. There may be no next block. */
 struct prefetch_stream {
     const char *next; /* score 0 of it */
     size_t size;      /* of a score */

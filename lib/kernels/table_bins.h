@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Items put in order of the upper bits of their subbucket, without knowing beforehand how many there are of
- * each: a bin is a chain of blocks, taken as they are wanted. What is written lies in one line a bin, which
- * stay in the first-level cache; and items are read once only. */
+/* Sorts items by the upper bits of their subbucket without counting them first: a bin is a chain of blocks
+ * that are taken as they are needed. Each bin writes to one cache line, all of which stay in the first-level
+ * cache; and items are read only once. */
 #ifndef RK_KERNELS_TABLE_BINS_H
 #define RK_KERNELS_TABLE_BINS_H
 

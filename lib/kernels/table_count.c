@@ -33,7 +33,7 @@ static void tally_block(const struct table_count_pass *shared, const float *scor
     add_to_tally(above, items, tally);
 }
 
-/* The same, and writes each item's number down. */
+/* The same, and stores each item's number. */
 static void add_and_remember(const uint32_t *above, uint32_t items, uint32_t *tally, uint16_t *number)
 {
     for (uint32_t i = 0; i < items; i++) {
@@ -147,7 +147,7 @@ static void sum_up(const struct rk_list *list, const struct table_count_pass *sh
 enum rankd_status rk_table_count(struct rk_pass *pass, const struct rk_table_code *code)
 {
     const struct rk_list *list = pass->list;
-    struct table_count_pass shared; /* no initializer: it would clear what 64 parts could have seen */
+    struct table_count_pass shared; /* no initializer: it would clear the score ranges of all 64 parts */
     shared.code = code;
     shared.layout = rk_table_layout(list->items, list->p, rk_list_ranges_of(pass, false));
     shared.threshold = pass->threshold;

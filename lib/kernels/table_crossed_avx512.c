@@ -2,7 +2,7 @@
 /* The second pass of a table: which items a threshold may have passed, and which one did. */
 #include "kernels/table_avx512.h"
 
-/* As stream_of(), for targets, which are read for every item; where there are none, scores take their place.
+/* As stream_of(), for targets, which are read for every item; without targets scores are read instead.
  */
 RK_INLINE struct prefetch_stream stream_of_targets(const struct rk_span *span)
 {
@@ -19,8 +19,8 @@ static void fetch_words(const uint32_t *word, const uint32_t *at, uint32_t items
     }
 }
 
-/* Writes down what is known of the items that are kept; how many. Whether there is any of sixteen is not
- * asked: a branch on that would be a coin's. */
+/* Stores number, score and position of the kept items; returns how many. There is no branch on whether any of
+ * sixteen is kept, because it could not be predicted. */
 RK_INLINE uint32_t keep_lanes(__mmask16 lanes, __m512 s, float *score, __m512i place, uint32_t *place_out,
                               __m512i number, uint32_t *position)
 {
@@ -109,7 +109,7 @@ RK_INLINE uint32_t crossed_from_saved_index_as(const struct rk_span *span, enum 
                                                const uint16_t *number, const float *after, float *score,
                                                uint32_t *before, uint32_t *position)
 {
-    const struct rk_span all = *span; /* a copy: what is written might be a span's, as compilers see it */
+    const struct rk_span all = *span; /* a copy: for the compiler, a store might change the span */
     float next[RK_TABLE_BLOCK];
     uint32_t kept = 0;
     const struct prefetch_stream stream = stream_of(span, dtype);

@@ -4,11 +4,11 @@
 #include "kernels/table_bins.h"
 
 enum {
-    CACHED = 3 << 19,    /* thresholds up to which looking through the tables out of order is faster */
-    CHUNK_MIN = 1 << 18, /* items put in order at a time: enough that looking through the tables pays */
+    CACHED = 3 << 19,    /* thresholds up to which reading the tables out of order is faster */
+    CHUNK_MIN = 1 << 18, /* items put in order at a time: enough to pay for reading the whole tables */
     CHUNK_PER_THRESHOLD = 8,
     CHUNK_SHARE = 8,       /* and at most this fraction of the list's */
-    REMEMBERED_SHARE = 32, /* fraction of relevant items up to which two bytes an item are to spare */
+    REMEMBERED_SHARE = 32, /* fraction of relevant items up to which there is memory for two bytes an item */
     MASKED_SHARE = 8       /* fraction of relevant items from which on targets are read while counting */
 };
 
@@ -27,14 +27,14 @@ enum {
     BUCKETS_MIN = 256,
     SUBBUCKET_BITS = 3,            /* such a bucket has 2^SUBBUCKET_BITS subbuckets, */
     SUBBUCKET_BITS_MARKED = 5,     /* and a marked one 2^this */
-    SUBBUCKETS_PER_THRESHOLD = 56, /* of those, while they can be counted */
+    SUBBUCKETS_PER_THRESHOLD = 56, /* of those, up to this number */
     SUBBUCKETS_MAX = 1 << 24,      /* FP32 counts that far */
     ITEM_BYTES = 8,                /* of scratch memory for an item, where few are relevant, */
     RELEVANT_BYTES = 44            /* and for an item that is relevant, with two threads' tallies */
 };
 
-/* So many buckets, and a bit for each of their subbuckets, twice, are what is left of the bytes that a list's
- * scratch memory may take, beside its relevant items and what the first pass remembers. */
+/* The number of buckets (with a bit for each of their subbuckets, twice) that fit into the rest of a list's
+ * scratch memory, beside its relevant items and what the first pass stores. */
 static uint64_t affordable(uint32_t items, uint32_t p)
 {
     const uint64_t all = (uint64_t)ITEM_BYTES * items;
@@ -76,7 +76,7 @@ uint32_t rk_bucket_map_subbuckets(const struct rk_bucket_map_size *size)
     return size->subbuckets + RK_KEY_PREFIXES;
 }
 
-/* --- where things lie --- */
+/* --- offsets in the scratch memory --- */
 
 static size_t padded(size_t bytes)
 {
@@ -93,7 +93,7 @@ static uint32_t chunk_of(uint32_t items, uint32_t p)
     return chunk < CHUNK_MIN ? CHUNK_MIN : (uint32_t)chunk;
 }
 
-/* Every part has counts of its own: two bytes an item at most, unless there are no more than two parts. */
+/* Every part has its own counts: at most two bytes an item, unless there are only one or two parts. */
 static unsigned parts_of(uint32_t items, uint32_t p, unsigned threads)
 {
     unsigned ranges = rk_ranges(items, RK_RANGE_MIN, threads),

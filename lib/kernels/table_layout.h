@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strategy "table" (table.h): what its tables consist of, how large they are, and where they lie in the
- * scratch memory; from items, P and threads alone.
+/* Strategy "table" (table.h): contents, sizes and offsets of its tables in the scratch memory; they depend on
+ * items, P and threads alone.
  *
  *   table_layout.c <- table_map.c <- table_count.c, table_move.c <- table_<isa>.c */
 #ifndef RK_KERNELS_TABLE_LAYOUT_H
@@ -9,10 +9,10 @@
 #include "kernels/span.h"
 
 enum {
-    RK_TABLE_BLOCK = 1024, /* items at a time, so that what is known of them stays in the first-level cache */
+    RK_TABLE_BLOCK = 1024, /* items at a time, so that their data stays in the first-level cache */
     RK_KEY_PREFIX_BITS = 11,
     RK_KEY_PREFIXES = 1 << RK_KEY_PREFIX_BITS,
-    RK_BUCKETS_SPARE = 16 /* behind a table's last bucket: filling it writes so far */
+    RK_BUCKETS_SPARE = 16 /* behind a table's last bucket, which filling the table overwrites */
 };
 
 struct rk_bucket {
@@ -35,7 +35,7 @@ struct rk_key_prefix {
     uint32_t shift;
 };
 
-/* How finely the line of scores is divided, from items and P alone. */
+/* How finely the range of scores is divided; depends on items and P alone. */
 struct rk_bucket_map_size {
     uint32_t p, subbuckets; /* subbuckets of an even map */
     unsigned subbucket_bits;
@@ -47,14 +47,14 @@ struct rk_bucket_map_size rk_bucket_map_size(uint32_t items, uint32_t p);
 uint32_t rk_bucket_map_buckets(const struct rk_bucket_map_size *size);
 uint32_t rk_bucket_map_subbuckets(const struct rk_bucket_map_size *size);
 
-/* How a list is gone through, from items, P and threads alone. */
+/* How a list is read; depends on items, P and threads alone. */
 struct rk_table_layout {
     unsigned ranges;
     struct rk_bucket_map_size map;
     uint32_t chunk; /* scores for which a part's buffer has room, to put them in order; 0: they are not */
     bool remembers; /* each item's number, at the beginning; and the thresholds after the move, at `next` */
     size_t next, bucket, perturbed_bucket, crossed_subbuckets, prefix, tally, buffer,
-        bytes; /* where things lie in the scratch memory */
+        bytes; /* offsets in the scratch memory */
     size_t tally_stride, buffer_stride;
     size_t before; /* within a part's buffer */
 };

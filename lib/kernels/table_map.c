@@ -40,10 +40,10 @@ static inline void fill_ahead(struct rk_bucket *bucket, uint32_t k)
         memcpy(bucket + i, &two, sizeof two);
 }
 
-/* Every threshold writes its bucket, and the next ones as if they had none: what is written too far is
- * written again. So there is no branch on whether a bucket has a threshold yet, nor, mostly, on how many
- * follow that have none. Returns the most thresholds that an item may have to be searched among: in one
- * bucket, unless they are all equal, when the first or the last tells, or above all items. */
+/* Every threshold writes its bucket, and the next ones as if they had none; those that have one are
+ * overwritten later. So there is no branch on whether a bucket has a threshold yet, and mostly none on the
+ * number of empty buckets that follow. Returns the most thresholds that an item may have to be searched
+ * among: in one bucket, unless they are all equal, when the first or the last tells, or above all items. */
 static uint32_t fill_thresholds(const struct rk_table_code *code, const struct rk_bucket_map *map,
                                 const float *threshold, uint32_t p, struct rk_bucket *bucket)
 {
@@ -74,8 +74,9 @@ static uint32_t fill_thresholds(const struct rk_table_code *code, const struct r
     return crowd;
 }
 
-/* Here buckets are fewer than thresholds, so they count theirs first, without a branch on whether one has any
- * yet; then they are summed up. Returns the most thresholds in one bucket, but for those above all items. */
+/* Here there are fewer buckets than thresholds, so the thresholds of each bucket are counted first, without a
+ * branch on whether it has any yet, and then summed up. Returns the most thresholds in one bucket, except
+ * those above all items. */
 static uint32_t fill_marks(const struct rk_table_code *code, const struct rk_bucket_map *map,
                            const float *threshold, uint32_t p, struct rk_bucket *bucket)
 {
@@ -123,9 +124,9 @@ static bool finite_range(const float *threshold, uint32_t p, float *high, float 
     return true;
 }
 
-/* Evenly over the range that thresholds and items share. The first bucket is left to what lies above it,
- * infinities too, and the last one to what lies below: however many thresholds are there, no item is searched
- * for among them.
+/* Evenly over the range that thresholds and items share. The first bucket is left for thresholds above that
+ * range, infinities too, and the last one for those below: however many these are, no item is searched for
+ * among them.
  */
 static struct rk_bucket_map even_map(const float *const threshold[2], const struct rk_bucket_map_size *size,
                                      struct rk_score_range score_range)
@@ -155,7 +156,7 @@ struct threshold_row {
     uint32_t p, at;
 };
 
-/* Steps over the thresholds of a prefix subbucket, and widens low..high to theirs; how many they were. */
+/* Skips the thresholds of a prefix subbucket, and extends low..high to them; returns their number. */
 static uint32_t step_over(struct threshold_row *row, uint32_t prefix, uint32_t *low, uint32_t *high)
 {
     uint32_t from = row->at;
@@ -171,8 +172,8 @@ static uint32_t step_over(struct threshold_row *row, uint32_t prefix, uint32_t *
 }
 
 /* Every prefix subbucket is divided according to the number of its thresholds, over the range of its
- * thresholds. Unless buckets are marked, every subbucket is a bucket: thresholds that lie close need it to be
- * told apart. */
+ * thresholds. Unless buckets are marked, every subbucket is a bucket: this distinguishes thresholds that are
+ * close to each other. */
 static struct rk_bucket_map prefix_map(const float *const threshold[2], const struct rk_bucket_map_size *size,
                                        struct rk_key_prefix *prefix)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first pass of a table: how many thresholds lie above each item. */
+/* The first pass of a table: the number of thresholds above each item. */
 #include "kernels/table_avx512.h"
 
 /* Lanes whose threshold at that place is above the score. */
@@ -32,12 +32,12 @@ static void fetch(const struct rk_bucket *bucket, const uint32_t *at, uint32_t i
     }
 }
 
-/* Items that have to be compared with thresholds of their bucket, put aside: where their number goes, and
- * `low`: what it is at least. It is that or one more, unless RK_BUCKET_MANY says that there may be more
+/* Items that must be compared with thresholds of their bucket, put aside: where their number goes, and `low`,
+ * its lower bound. The number is `low` or one more, unless RK_BUCKET_MANY says that there may be more
  * thresholds. */
 struct table_aside {
     uint32_t items;
-    uint32_t asked; /* whose first threshold memory was asked for */
+    uint32_t asked; /* whose first threshold was prefetched */
     uint32_t out[RK_TABLE_BLOCK + 16], low[RK_TABLE_BLOCK + 16], bucket[RK_TABLE_BLOCK + 16];
     float score[RK_TABLE_BLOCK + 16];
 };
@@ -52,7 +52,7 @@ RK_INLINE void put_aside(struct table_aside *aside, __mmask16 lanes, __m512i out
     aside->items += (unsigned)__builtin_popcount(lanes);
 }
 
-/* One at a time, as they come one or so for every sixteen items where thresholds are too many for the cache.
+/* One at a time: where there are too many thresholds for the cache, there is about one such item in sixteen.
  */
 RK_INLINE void prefetch_threshold(struct table_aside *aside, const float *threshold)
 {
@@ -119,8 +119,8 @@ RK_INLINE __m512i count_bits(__m512i x)
 
 _Static_assert(sizeof(struct rk_bucket) == 8 && offsetof(struct rk_bucket, above) == 4, "taken apart below");
 
-/* What sixteen buckets say: #{k: threshold[k] > s} but for the lanes of *aside, for which it is the `low` of
- * struct aside. */
+/* The numbers of sixteen buckets: #{k: threshold[k] > s}, except in the lanes of *aside, where it is the
+ * `low` of struct aside. */
 RK_INLINE __m512i look_up(const struct rk_bucket *bucket, bool marked, __m512i subbucket, __m512 s,
                           __mmask16 *aside)
 {

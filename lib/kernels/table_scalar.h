@@ -7,7 +7,7 @@
 #include "kernels/table.h"
 #include "kernels/unroll.h"
 
-enum { RK_ROW = 16 /* so many items in a loop of known length, which compilers turn into vectors */ };
+enum { RK_ROW = 16 /* items per loop of constant length, which compilers vectorize */ };
 
 static inline uint32_t rk_table_load(const struct rk_span *span, float *score, uint16_t *place)
 {
@@ -95,9 +95,9 @@ static inline uint32_t rk_bucket_search(const float *threshold, uint32_t low, ui
     return low + (threshold[low] > s);
 }
 
-/* The number of a bucket's item, but for what a search among its thresholds adds; true if that is needed.
- * Where more than one threshold may have to be looked at, *number is what lies above the bucket (or its
- * highest threshold), with RK_BUCKET_MANY. */
+/* The number of an item from its bucket. True if a search among the bucket's thresholds must be added:
+ * *number is then the number of thresholds above the bucket (or of its highest threshold), with
+ * RK_BUCKET_MANY. */
 static inline unsigned rk_bucket_look_up(struct rk_bucket bucket, float s, uint32_t *number)
 {
     unsigned is_above = bucket.threshold > s, many = is_above & bucket.above >> 31;

@@ -82,7 +82,7 @@ static size_t many_avx2(const struct rk_threshold_index *threshold_index, const 
     return found;
 }
 
-/* As in the AVX-512 variant: the reaches rise with k. */
+/* As in the AVX-512 variant: the upper bounds rise with k. */
 static size_t few_avx2(const struct rk_threshold_index *threshold_index, const float *perturbed_upper_bound,
                        const float *score, size_t n, uint32_t first, uint32_t *hist, uint32_t *position,
                        float *kept)

@@ -77,8 +77,8 @@ static size_t many_avx512(const struct rk_threshold_index *threshold_index,
 }
 
 /* A few thresholds: each is compared with every score that reaches the least one. A score between the k-th
- * and the next is kept if it lies below perturbed_upper_bound[k], and the reaches rise with k, so "at or
- * above threshold, below its reach" for any k is the same test. */
+ * and the next is kept if it lies below perturbed_upper_bound[k], and these bounds rise with k, so that "at
+ * or above the threshold, below its bound" for any k is the same test. */
 static size_t few_avx512(const struct rk_threshold_index *threshold_index, const float *perturbed_upper_bound,
                          const float *score, size_t n, uint32_t first, uint32_t *hist, uint32_t *position,
                          float *kept)

@@ -8,7 +8,7 @@
 
 enum {
     ROW = RK_TREE_THRESHOLDS + 1,
-    TURNS = 4 /* tallies in turn, so that equal items do not wait for one another */
+    TURNS = 4 /* tallies used by turns, so that equal items do not wait for one another */
 };
 
 struct tree_pass {

@@ -14,7 +14,7 @@ static inline bool rk_counts(const struct rk_loss_params *params, uint64_t rk)
     return params->top_k == 0 || rk <= params->top_k;
 }
 
-/* How many of p items the best order has at ranks that count: m = min(P, k). */
+/* How many of p relevant items have ranks that count in the best order: m = min(P, k). */
 static inline uint32_t rk_counted_most(const struct rk_loss_params *params, uint32_t p)
 {
     return rk_counts(params, p) ? p : (uint32_t)params->top_k;

@@ -8,7 +8,7 @@
  * irrelevant_above)
  *
  * for the k-th relevant item of `p` (k from 0, in the order in which they are ranked) with `irrelevant_above`
- * irrelevant items ahead of it: its rank among the relevant ones is rp = k + 1, its rank rk = rp +
+ * irrelevant items above it: its rank among the relevant ones is rp = k + 1, its rank rk = rp +
  * irrelevant_above. The promises of loss.h hold for its slope. */
 #ifndef RK_LOSSES_ITEM_LOSS_H
 #define RK_LOSSES_ITEM_LOSS_H

@@ -5,18 +5,18 @@
  * The promises of a loss, on which the kernels rely. With g(k) = slope[k] of the k-th relevant item:
  *
  *   1. The loss is finite and at least 0. Lists whose loss is above 0 and whose gradient is 0 are counted as
- *      stalled. A loss that stops to count at a rank (top_k) is a step there, which has no slope: slopes are
- *      those of the loss without the cut, so they are above 0 beyond it too, and where the loss is 0.
+ *      stalled. A loss that stops counting at a rank (top_k) is a step function there, without a slope. Its
+ *      slopes are therefore those of the loss without the cut-off: above 0 also beyond it, and where the loss
+ *      is 0.
  *   2. Each g(k) is finite and at least 0: the perturbation y' = y + Λ·g never lowers a relevant item, so an
  *      irrelevant item that stands below all relevant ones keeps its rank and is not looked at again.
- *   3. g need not fall with k (a gain may be larger further down), and may be 0 for any items (mrr), or for
- * all: the order of the perturbed relevant items is sorted anew, and a list in which none moved has the
- * gradient 0.
+ *   3. g need not fall with k (a gain may be larger further down), and may be 0 for some items (mrr) or all:
+ *      the perturbed relevant items are sorted again, and a list in which none moved has the gradient 0.
  *   4. Loss and slopes depend on nothing but the arguments, to the last bit: no state, no threads, sums in
  *      order of k. The CPU's engines and the device's are compared by these bits.
- *   5. For speed only: g(k) does not grow when more irrelevant items stand ahead of any relevant one.
- * Streamed retrieval bounds by it how far a relevant item may move, checks that, and computes lists where it
- * did not hold from rows.
+ *   5. For speed only: g(k) does not grow when more irrelevant items rank above a relevant one. Streamed
+ *      retrieval derives from this a bound on how far a relevant item may move. It checks the bound, and
+ *      computes a list that broke it from complete rows.
  *
  * In debug builds (RK_DEBUG, which the sanitizers' builds define) rk_loss_list() asserts 1 and 2. */
 #ifndef RK_LOSSES_LOSS_H
@@ -26,7 +26,7 @@
 
 #include "request/param.h"
 
-/* By these numbers a device's plugin knows losses (device_plugin.h): RK_LOSS_ap, … */
+/* The numbers by which a device's plugin knows losses (device_plugin.h): RK_LOSS_ap, … */
 enum rk_loss_number {
     RK_LOSS_NONE, /* rank and rank_vjp */
 #define RK_LOSS(number, name, takes, help) RK_LOSS_##name = (number),
@@ -36,8 +36,8 @@ enum rk_loss_number {
 /* The relevant items of a list, in the order in which they are ranked. All arrays have p elements. */
 struct rk_ranked {
     uint32_t p; /* at least 1 */
-    /* Irrelevant items ahead of the k-th relevant one: its rank is rk = rp + irrelevant_above[k], with rp = k
-     * + 1 its rank among the relevant ones. */
+    /* Irrelevant items above the k-th relevant one: its rank is rk = rp + irrelevant_above[k], with rp = k +
+     * 1 its rank among the relevant ones. */
     const uint32_t *irrelevant_above;
     /* The gain of each, finite and above 0; and the same numbers ascending, from which the best order is read
      * backwards. Both NULL: every gain is 1, as always with losses that take no grades. */

@@ -37,7 +37,7 @@ static struct best best_order(const struct rk_loss_params *params, const struct 
 }
 
 /* Both sums run over ascending ranks, so a perfect order, whose terms are the same, has a loss of exactly 0.
- * An order that is all but perfect may come out above the best one by the last bits: that is 0 too. */
+ * A nearly perfect order may exceed the best one in the last bits: its loss is 0 too. */
 static double list_loss(const struct rk_loss_params *params, const struct rk_ranked *ranked, double *slope)
 {
     const struct best best = best_order(params, ranked);

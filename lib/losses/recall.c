@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Recall: (1/P) Σ ℓ(x) with x = rk - rp, the number of irrelevant items ahead of a relevant one. */
+/* Recall: (1/P) Σ ℓ(x) with x = rk - rp, the number of irrelevant items above a relevant one. */
 #include "losses/recall.h"
 #include "losses/loss.h"
 #include "losses/sum_items.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loss of a list as the mean of what its relevant items add, for losses that have an item_loss.h
- * function. */
+/* The loss of a list as the mean over its relevant items, for losses that have a function of item_loss.h. */
 #ifndef RK_LOSSES_SUM_ITEMS_H
 #define RK_LOSSES_SUM_ITEMS_H
 

@@ -13,8 +13,8 @@
 
 struct rk_labels; /* bank/labels.h */
 
-/* Items that lie side by side. Those of the view are first..first+items-1 of each array: older ones have been
- * evicted, newer ones belong to a later version. */
+/* Items that are consecutive in memory. Those of the view are first..first+items-1 of each array: older ones
+ * have been evicted, newer ones belong to a later version. */
 struct rk_bank_chunk {
     size_t first, items;
     const void *embeddings; /* [.., dim] in the bank's type, normalized already where the bank normalizes */
@@ -23,8 +23,8 @@ struct rk_bank_chunk {
     const struct rk_labels
         *by_label; /* over `labels`: positions count from the chunk's beginning, not from `first` */
     const struct rk_labels *by_id; /* over `ids`; NULL where that is NULL */
-    uint64_t identity; /* of the memory that `embeddings` lies in: never used again for another; 0: none. What
-                          was copied to a device under it stays right, as chunks are only appended to */
+    uint64_t identity; /* of the memory of `embeddings`, never used again for another; 0: none. A device's
+                          copy made under it stays valid, because chunks are only appended to */
 };
 
 struct rk_bank_embeddings {

@@ -165,7 +165,7 @@ static enum rankd_status check_tensors(const struct rk_request *request, struct 
     return RANKD_OK;
 }
 
-/* targets or upstream beside scores. */
+/* Checks the shape of targets or upstream against that of scores. */
 static enum rankd_status check_beside(const struct rk_request *request, enum rk_input other,
                                       struct rk_err *err)
 {
@@ -178,7 +178,7 @@ static enum rankd_status check_beside(const struct rk_request *request, enum rk_
                    rk_shape_text(scores->rank, scores->shape, must));
 }
 
-/* Lists without items take no memory of the client's, and so need a bound of their own: they are counted. */
+/* Lists without items take no memory of the client, so their number needs a bound of its own. */
 static enum rankd_status check_empty_lists(const struct rk_tensor *scores, size_t items, size_t lists,
                                            struct rk_err *err)
 {
@@ -189,7 +189,7 @@ static enum rankd_status check_empty_lists(const struct rk_tensor *scores, size_
                    rk_shape_text(2, scores->shape, shape), RK_LIST_MAX);
 }
 
-/* Offsets say all about the lists: what else would say something is refused. Their values are looked at when
+/* Offsets define the lists: parameters that also would are refused. The values of offsets are checked when
  * they are copied (offsets.h). */
 static enum rankd_status check_ragged(const struct rk_request *request, struct rk_err *err)
 {
@@ -265,7 +265,7 @@ static enum rankd_status check_outputs(const struct rk_request *request, struct 
     return RANKD_OK;
 }
 
-/* Where else a parameter belongs, for the sentence about where it does not. */
+/* The models that take a parameter, for the sentence that refuses it with another one. */
 static const char *uses_text(const struct rk_model_table *models, uint32_t param, char *text, size_t size)
 {
     size_t at = 0;
@@ -309,7 +309,7 @@ static enum rankd_status check_value(const struct rk_params *params, const struc
     return number ? rk_param_set_number(&copy, row, value_of(params, row), err) : RANKD_OK;
 }
 
-/* A parameter about a bank without one: the client believes that there is a bank. */
+/* Refuses a parameter about a bank in a request without one, which the parameter could not affect. */
 static enum rankd_status check_needs_bank(const struct rk_request *request, const struct rk_param_row *row,
                                           struct rk_err *err)
 {
@@ -348,7 +348,7 @@ static enum rankd_status check_params(const struct rk_request *request, const st
     return RANKD_OK;
 }
 
-/* A bank remembers what is relevant, not by how much. */
+/* A bank stores which items are relevant, but no grades. */
 static enum rankd_status check_bank_named(const struct rk_request *request,
                                           const struct rk_model_table *models, struct rk_err *err)
 {
@@ -368,7 +368,7 @@ static enum rankd_status check_bank_named(const struct rk_request *request,
         request->params.bank, request->model->name, binary);
 }
 
-/* A bank of scores extends as many lists as it holds. */
+/* A bank of scores holds one row per list, so the batch must have as many lists. */
 static enum rankd_status check_memory(const struct rk_request *request, struct rk_err *err)
 {
     const struct rk_bank_snapshot *memory = request->bank_snapshot;

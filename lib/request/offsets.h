@@ -20,9 +20,9 @@ size_t rk_scores_lists(const struct rk_request *request);
 /* Number of scores, [Q, N] or [N], of a request whose shapes were checked. */
 size_t rk_scores_items(const struct rk_request *request);
 
-/* Copies the offsets of a request whose shapes were checked to its scratch, and checks the copy: the tensor
- * may lie in memory that another process writes to. *start is [lists + 1]. Measures; *start may then not be
- * read. RANKD_OK, RANKD_INVALID with the position and value, RANKD_TOO_LARGE (a list of more than RK_LIST_MAX
+/* Copies the offsets of a request whose shapes were checked to its scratch, and checks the copy: another
+ * process may write to the tensor's memory. *start is [lists + 1]. Measures; *start must then not be read.
+ * RANKD_OK, RANKD_INVALID with the position and value, RANKD_TOO_LARGE (a list of more than RK_LIST_MAX
  * items), RANKD_OVERLOADED. */
 enum rankd_status rk_offsets_take(const struct rk_exec *exec, const struct rk_request *request,
                                   const size_t **start, struct rk_err *err)

@@ -71,7 +71,7 @@ enum rankd_status rk_out_compress(struct rk_reply *reply, unsigned outputs, cons
     float *value = reply->out[RK_OUT_GRADIENT_VALUES].data;
     bool indices = outputs & RK_OUT_BIT(RK_OUT_GRADIENT_INDICES);
     bool values = outputs & RK_OUT_BIT(RK_OUT_GRADIENT_VALUES);
-    /* `at < nonzero`: the gradient may lie in a segment whose other end writes to it. */
+    /* `at < nonzero`: the gradient may be in a shared segment that the client writes to. */
     for (size_t i = 0, at = 0; i < n && at < nonzero; i++) {
         float x = gradient[i];
         if (x == 0)

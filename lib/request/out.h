@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Outputs of a reply: memory of the caller's, or new. */
+/* Outputs of a reply, in the caller's memory or in new memory. */
 #ifndef RK_REQUEST_OUT_H
 #define RK_REQUEST_OUT_H
 
@@ -25,7 +25,7 @@ enum rankd_status rk_out_compress(struct rk_reply *reply, unsigned outputs, cons
 enum rankd_status rk_out_sparse(struct rk_reply *reply, unsigned outputs, size_t n, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Bytes of an output that lie in memory of the caller's; 0 where it is not there or was malloc'ed. */
+/* Bytes of an output that was written to the caller's memory; 0 if it is absent or was malloc'ed. */
 size_t rk_out_given(const struct rk_reply *reply, enum rk_output which);
 
 #define RK_OUT_BIT(which) (1u << (which))
@@ -38,7 +38,7 @@ static inline void rk_info_jumped(struct rk_info *info, uint64_t jumped, double 
     rk_info_number(info, RANKD_REPLY_PAIRS_JUMPED, relevant > 0 ? (double)jumped / relevant : 0);
 }
 
-/* What the reply says of the bank that was read; nothing where none was named. */
+/* Sets the fields about the bank that was read; none of them if the request named no bank. */
 static inline void rk_info_bank(struct rk_info *info, const struct rk_bank_snapshot *bank)
 {
     if (!bank)

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 
-/* With what a parameter may be sent, whichever loss it is. */
+/* What a parameter may be sent with, whatever the loss is. */
 enum {
     RK_USE_NAMED = 0, /* only with losses that name it (RK_TAKES in losses.def) */
     RK_USE_SCORES = 1u << 0,
@@ -17,7 +17,8 @@ enum {
     RK_USE_LOSS = RK_USE_SCORES | RK_USE_EMBEDDINGS,
     RK_USE_VJP = 1u << 2,
     RK_USE_GRADIENT = 1u << 3, /* losses, and no metrics */
-    RK_NEEDS_BANK = 1u << 4    /* beside the others, for numbers and flags: only the default goes without a bank */
+    RK_NEEDS_BANK =
+        1u << 4 /* beside the others, for numbers and flags: only the default goes without a bank */
 };
 
 /* Names for the positions in the `choices` of param.def. */

@@ -14,7 +14,7 @@
 #include "request/param.h"
 #include "request/port.h"
 
-/* One row per input, output: names, types and what they are, for metadata and error sentences. */
+/* One row per input or output, for metadata and error sentences. */
 struct rk_port_row {
     const char *name;
     unsigned dtypes; /* bit 1u << RK_FP32 … */
@@ -29,11 +29,11 @@ extern const struct rk_port_row rk_output_rows[RK_OUT_COUNT];
 struct rk_model {
     const char *name;
     unsigned inputs_scores;          /* bits 1u << RK_IN_*: the inputs of the scores route, all required */
-    unsigned inputs_scores_optional; /* those that may come with it */
+    unsigned inputs_scores_optional; /* optional inputs of that route */
     unsigned inputs_embeddings;      /* those of the embeddings route that are required; 0 = no such route */
     unsigned inputs_optional;        /* those that may come with the embeddings route */
     unsigned outputs;                /* bits 1u << RK_OUT_*: those that may be asked for */
-    unsigned outputs_default;        /* what comes if nothing is asked for */
+    unsigned outputs_default;        /* what is returned if none is asked for */
     unsigned use_scores;             /* RK_USE_* of the scores route */
     unsigned use_embeddings;         /* and of the embeddings route */
     uint32_t takes;                  /* bits 1u << RK_PARAM_*: parameters beside those, on both routes */
@@ -70,8 +70,9 @@ struct rk_request {
     struct rk_tensor in[RK_IN_COUNT]; /* .data NULL: not sent */
     unsigned outputs;                 /* bits 1u << RK_OUT_*; 0 = the model's defaults */
     struct rk_params params;
-    const struct rk_bank_snapshot *bank_snapshot; /* what is ranked of the bank; NULL: no bank */
-    const struct rk_bank_snapshot *bank_whole;    /* all of that version; NULL: bank_snapshot is that */
+    const struct rk_bank_snapshot *bank_snapshot; /* the items of the bank that are ranked; NULL: no bank */
+    const struct rk_bank_snapshot
+        *bank_whole; /* all items of that version; NULL: bank_snapshot has them all */
 };
 
 /* An output. If the caller sets `data` (and `capacity` in bytes) before the call, the result is written there
@@ -88,7 +89,7 @@ struct rk_out {
     bool on_device; /* `data` was set by the caller to an address on the device; never owned */
 };
 
-/* What the reply says beside its tensors. */
+/* Contents of the reply beside its tensors. */
 struct rk_info {
     double loss; /* FP64, before its rounding to the FP32 output */
     size_t lists, lists_skipped, lists_stalled, gradient_nonzero;
@@ -96,7 +97,7 @@ struct rk_info {
     bool has_bank;     /* the bank_* fields count only then */
     size_t bank_items;
     uint64_t bank_version, bank_version_appended, bank_generation; /* appended: 0 = nothing was */
-    bool has_chain;      /* the bank lies in a store; the next one counts only then */
+    bool has_chain;      /* the bank is in a store; only then bank_chain is valid */
     char bank_chain[33]; /* of the version that was read, 32 hexadecimal digits; "" = not known any more */
     double gradient_dropped;            /* score banks: share of |gradient| that fell on memory */
     bool on_device;                     /* computed by the device, or mostly so */

@@ -42,7 +42,7 @@ int8_t rk_targets_most(enum rk_dtype dtype, enum rk_target_rule rule)
     return most[dtype == RK_BOOL ? RK_TARGET_BINARY : rule];
 }
 
-/* Vectors by hand, because a compiler makes none of such loops by itself. A comparison that holds is -1 in
+/* Written with vector types, because compilers do not vectorize such loops. A comparison that holds is -1 in
  * its lane. */
 enum { BYTES = 16, WORDS = 4 /* lanes */, BLOCK = 256 /* elements, a multiple of both */ };
 typedef int8_t i8_lanes __attribute__((vector_size(BYTES)));
@@ -80,7 +80,7 @@ NARROW(i32, i32_lanes, narrow_words, -1, -1, x == -1)
 /* Adding 2^23 to a number from 1 to 31 leaves no room for a fraction. */
 NARROW(f32, f32_lanes, narrow_words, (x + 0x1p23f) - 0x1p23f == x, x <= FLT_MAX, x == -1)
 
-/* What does not fit 32 bits goes to their ends, where it means the same. */
+/* Values beyond 32 bits are clamped, which does not change their meaning. */
 static void saturate(const char *at, size_t n, char *out)
 {
     for (size_t i = 0; i < n; i++) {
@@ -123,7 +123,7 @@ static void narrow_lanes(const char *at, enum rk_dtype dtype, enum rk_target_rul
     }
 }
 
-/* Up to BLOCK elements by way of memory, where they get the size and number that vectors need. */
+/* Up to BLOCK elements, through a buffer that has the size and alignment that vectors need. */
 static void narrow_block(const char *at, enum rk_dtype dtype, enum rk_target_rule rule, size_t n, int8_t *out)
 {
     char block[BLOCK * sizeof(int32_t)] = {0};

@@ -27,8 +27,8 @@ enum rk_target_rule rk_target_rule_of(const struct rk_request *request);
 /* "1 (relevant), 0 (irrelevant) or -1 (ignored)": the end of a sentence about a target of that type. */
 const char *rk_target_may_be(enum rk_target_rule rule, enum rk_dtype dtype);
 
-/* Whether targets of that type are read where they lie, as bytes whose sign says what an item is: above 0
- * relevant, 0, -1. And the greatest of them. */
+/* Whether targets of that type are read in place, as bytes with the values above 0 (relevant), 0 and -1. And
+ * the greatest of them. */
 bool rk_targets_are_bytes(enum rk_dtype dtype, enum rk_target_rule rule);
 int8_t rk_targets_most(enum rk_dtype dtype, enum rk_target_rule rule);
 
@@ -41,7 +41,7 @@ void rk_targets_narrow(const void *targets, enum rk_dtype dtype, enum rk_target_
 bool rk_targets_first_bad(const void *targets, enum rk_dtype dtype, enum rk_target_rule rule, size_t n,
                           size_t *at, char value[RK_NUMBER_TEXT]);
 
-/* Where the grades of items that lie in a row are: targets as they were sent. */
+/* The grades of consecutive items: targets as they were sent. */
 struct rk_grades {
     const void *first; /* of item 0, of any alignment; NULL: every relevant item has the grade 1 */
     enum rk_dtype dtype;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ranked axis of a retrieval request: the batch (unless the gallery is the references), then the
- * references, then the bank's items, oldest first, as blocks of rows that lie side by side; and which of them
- * a query finds relevant or must ignore. */
+ * references, then the bank's items, oldest first, as blocks of consecutive rows; and which of them a query
+ * finds relevant or must ignore. */
 #ifndef RK_RETRIEVAL_ITEMS_H
 #define RK_RETRIEVAL_ITEMS_H
 
@@ -10,7 +10,7 @@
 #include "request/bank_view.h"
 #include "request/target.h"
 
-/* A block of items that lie side by side. Positions on the ranked axis are start..start+items-1. */
+/* A block of items that are consecutive in memory. Positions on the ranked axis are start..start+items-1. */
 struct rk_row_block {
     size_t start, items;
     const void *rows; /* [items, dim] */
@@ -59,7 +59,7 @@ static inline size_t rk_items_after_batch(const struct rk_items *items)
 
 struct rk_request;
 
-/* Reads and checks what a request says about its items. `normalize` is what counts for the request. Memory is
+/* Reads and checks what a request says about its items. `normalize`: the setting for this request. Memory is
  * the scratch's. RANKD_INVALID (names field and position), RANKD_OVERLOADED. Measures: only the sizes in
  * *items are set. */
 enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_request *request, bool normalize,
@@ -67,8 +67,8 @@ enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_requ
     __attribute__((warn_unused_result));
 
 struct rk_match_counts {
-    uint32_t relevant; /* bear the query's label, or have the target 1; and are not ignored */
-    uint32_t ignored;  /* the query itself, what bears its id, and what has the target -1 */
+    uint32_t relevant; /* have the query's label, or the target 1; and are not ignored */
+    uint32_t ignored;  /* the query itself, items with its id, and those with the target -1 */
 };
 
 /* How many items query q (an item of the batch) finds relevant and ignores. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One query's list while its similarities stream by: thresholds, counts, windows, and what may have been
- * jumped over.
+/* One query's list while its similarities are streamed: thresholds, counts, windows, and the items that may
+ * have changed places with a relevant one.
  *
  * A relevant item i is moved from y_i to y'_i = y_i + Λ g_i, and only irrelevant items between the two change
  * their rank. g_i falls with the rank of i, so a lower bound of the ranks, from a sample of the items, bounds
- * y'_i before the list has been seen; what lies in these windows is kept while everything is counted. In the
- * end the true y' must lie within the windows, which is checked: where they do not, the list is computed in
- * another way. So the sample decides about speed only. */
+ * y'_i before the list has been read. Items in these windows are kept while all are counted. At the end the
+ * true y' must be within the windows. This is checked, and a list for which it does not hold is computed in
+ * another way, so the sample affects speed only. */
 #ifndef RK_RETRIEVAL_LIST_H
 #define RK_RETRIEVAL_LIST_H
 
@@ -15,7 +15,7 @@
 
 /* Kept items, in order, as links of one size from a common store. */
 #define RK_LINK 1024u
-#define RK_LINK_STEP 128u /* a link is left when fewer than that fit */
+#define RK_LINK_STEP 128u /* a link is full when fewer than that fit */
 struct rk_link {
     struct rk_link *next;
     uint32_t count;
@@ -35,7 +35,7 @@ struct rk_stream_list {
     size_t q;                     /* the query */
     uint32_t p, skips;            /* relevant items; those and the ignored ones */
     uint32_t *relevant;           /* [p], index order */
-    uint32_t *skip;               /* [skips], ascending: what the counts must not see */
+    uint32_t *skip;               /* [skips], ascending: items that must not be counted */
     float *y;                     /* [p], index order: similarity, then after the margin */
     uint32_t *argsort;            /* [p], ranked: place in index order */
     int32_t *delta;               /* [p], index order: Δ of the relevant items, after finish */
@@ -47,10 +47,10 @@ struct rk_stream_list {
     double lambda, divisor; /* as rk_list_out has them; divisor after finish */
     uint64_t jumped;        /* after finish, as rk_list_out has it */
     size_t cursor;          /* in skip */
-    size_t expected;        /* items that the windows will keep, as the sample says */
+    size_t expected;        /* items that the windows will keep, estimated from the sample */
     struct rk_link *first, *last;
     bool nan;    /* a similarity is no number */
-    bool failed; /* its windows or the store did not do: to be computed in another way */
+    bool failed; /* its windows or the store were too small: to be computed in another way */
 };
 
 /* Work memory for lists of up to `p` relevant items, shared. */

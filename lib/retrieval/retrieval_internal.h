@@ -13,7 +13,7 @@ struct rk_query {
     double w;    /* weight of the list in the loss */
     double loss; /* of the list, before w */
     bool stalled;
-    bool done; /* its loss and gradient are there */
+    bool done; /* its loss and gradient have been computed */
 };
 
 struct rk_retrieval {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists in groups of some items each, so that threads share them by size and a thread gets enough to be worth
- * waking. Groups depend on the lists alone, not on threads: results that are added up group by group do not
- * depend on them either. Nothing is taken from memory.
+/* Divides lists into groups of similar size, each large enough to be worth waking a thread. Groups depend on
+ * the lists alone, not on threads, and so do results that are added group by group. No memory is taken.
  *
- * Lists of equal length are counted off. Lists of different lengths belong to the group in whose window of
- * the flat tensor they begin; one of two windows or more leaves the next window without a beginning, and is
- * the only list of that group, so that all threads can work on it:
+ * Lists of equal length form groups of equal numbers. Lists of different lengths belong to the group in whose
+ * window of the flat tensor they begin. No list begins in the window after one that spans two windows or
+ * more; such a list is the only one of a group, so that all threads can work on it:
  *
  *     windows   |    0    |    1    |    2    |    3    |
  *     lists     a..b..c...d...........................e..
@@ -28,13 +27,13 @@ struct rk_list_group {
     bool alone;
 };
 
-/* Groups of about `items` items, where a list has `more` items of memory beside its own. Groups of lists of
+/* Groups of about `items` items; each list has `more` items of the bank beside its own. Groups of lists of
  * equal length are whole tiles (lists.h). */
 struct rk_list_groups rk_list_groups_of(const struct rk_lists *lists, size_t items, size_t more);
 
 struct rk_list_group rk_list_group(const struct rk_list_groups *groups, size_t number);
 
-/* True if there is, or while measuring could be, a group of one list alone. */
+/* True if there is (while measuring: could be) a group with `alone` set. */
 static inline bool rk_list_groups_any_alone(const struct rk_list_groups *groups)
 {
     return groups->per_group == 0 && groups->lists->items >= 2 * groups->items;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists as a tensor holds them: rows, columns, or pieces of a flat one, any type; brought one after the other
- * into the form that the engine reads (contiguous items, FP32/FP16/BF16 scores, one-byte targets), in place
- * where they are that already. */
+/* Lists as a tensor holds them: rows, columns, or pieces of a flat one, of any type. They are converted one
+ * after the other to the form that the engine reads (contiguous items, FP32/FP16/BF16 scores, one-byte
+ * targets), or read in place if they have that form. */
 #ifndef RK_SCORES_LISTS_H
 #define RK_SCORES_LISTS_H
 
@@ -72,7 +72,7 @@ struct rk_lists_tile {
 /* Loads lists first..first+count-1, count <= lists->tile, using `buffer` of rk_lists_buffer() bytes. */
 struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, size_t count, void *buffer);
 
-/* Where the grades of a list are; nowhere (NULL) if targets are binary. */
+/* The grades of a list; NULL if targets are binary. */
 struct rk_grades rk_lists_grades(const struct rk_lists *lists, size_t list);
 
 /* The way back for a gradient by column: tile[i][j] goes to item j of list first + i. */

@@ -31,12 +31,12 @@ struct rk_loss_term {
 /* The result of a term. */
 struct rk_loss_term_total {
     struct rk_sum loss;
-    struct rk_sum dropped, moved; /* |gradient| of memory's items, of all */
+    struct rk_sum dropped, moved; /* |gradient| of the bank's items, of all items */
     size_t stalled, nonzero;
     uint64_t jumped; /* pairs: rk_list_out.jumped */
 };
 
-/* The state that the terms of a request have in common. */
+/* State shared by the terms of a request. */
 struct rk_loss_term_job {
     const struct rk_exec *exec;
     struct rk_blackbox box;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of rk_engine_run(), one per kind of model. The request has been checked; `outputs` is never 0.
- * Both measure (base/exec.h): then rk_scores_measurable() is enough of a check. */
+ * Both measure (base/exec.h): then rk_scores_measurable() is the only check that is needed. */
 #ifndef RK_SCORES_H
 #define RK_SCORES_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the gradient goes when it is not written straight into a dense output: because only the sparse pair
+/* Collects the gradient where it can't be written straight into a dense output: because only the sparse pair
  * is wanted, or because two terms of the loss (lists and the flat list) add to it. */
 #ifndef RK_SCORES_SPARSE_ACCUMULATOR_H
 #define RK_SCORES_SPARSE_ACCUMULATOR_H
@@ -33,16 +33,15 @@ struct rk_sparse_accumulator {
     size_t mark; /* before the entries */
 };
 
-/* Takes memory for a first guess. Later functions take more from the same scratch, or give memory back to
- * take it anew: whatever is taken after this call must be released before them. `terms` of the loss add to
- * it, with lists of up to `longest_list` items. `sum`: the dense output of two terms. All these functions
- * measure. */
+/* Takes memory for a first guess. Later functions take more from the same scratch, or release and retake
+ * memory: anything taken after this call must be released before them. `terms` of the loss add to it, with
+ * lists of up to `longest_list` items. `sum`: the dense output of two terms. All these functions measure. */
 enum rankd_status rk_sparse_accumulator_start(struct rk_sparse_accumulator *accumulator,
                                               struct rk_scratch *scratch, size_t elements,
                                               size_t longest_list, size_t terms, bool sum, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Empties it before a try. Measuring, it is filled as far as it can be: every item changes its rank. */
+/* Empties it before a try. While measuring it is filled completely: every item changes its rank. */
 void rk_sparse_accumulator_reset(struct rk_sparse_accumulator *accumulator);
 
 /* Adds a list's differences (out->sparse) of list number `list`; any thread, lists of one term do not
@@ -50,7 +49,7 @@ void rk_sparse_accumulator_reset(struct rk_sparse_accumulator *accumulator);
 void rk_sparse_accumulator_add(struct rk_sparse_accumulator *accumulator, const struct rk_lists *lists,
                                size_t list, double w, const struct rk_list_out *out);
 
-/* True if everything fitted. Otherwise there is more room now, unless *err is set. */
+/* True if all entries fitted. Otherwise there is more room now, unless *err is set. */
 bool rk_sparse_accumulator_fits(struct rk_sparse_accumulator *accumulator, struct rk_err *err);
 
 /* Writes the rounded sums to gradient[elements]; returns how many are not 0. */
