@@ -63,8 +63,8 @@ static enum rankd_status run_here(const struct rk_exec *exec, const struct rk_re
                                                                                               reply, err);
 }
 
-/* The device first, where it is chosen; requests that it does not compute are computed here, on copies of the
- * tensors that lie there. */
+/* The device first, if it is chosen. Requests that it does not compute are computed here, on copies of
+ * tensors on the device. */
 static enum rankd_status run_anywhere(const struct rk_exec *exec, struct rk_request *request,
                                       struct rk_reply *reply, struct rk_err *err)
 {
@@ -117,7 +117,7 @@ static size_t bytes_of(const struct rk_reply *reply)
     return bytes;
 }
 
-/* The same code as a run, with a scratch that measures and outputs that lie nowhere: so the cost follows from
+/* The same code as a run, with a scratch that measures and outputs without memory: so the cost follows from
  * what the code takes, and there is no second list of sizes that could differ. */
 size_t rk_engine_cost(const struct rk_request *request)
 {
@@ -130,6 +130,6 @@ size_t rk_engine_cost(const struct rk_request *request)
     asked.outputs = (asked.outputs ? asked.outputs : asked.model->outputs_default) & asked.model->outputs;
     give_outputs_nowhere(&reply);
     if (run_here(&exec, &asked, &reply, &err) != RANKD_OK)
-        return SIZE_MAX; /* too large: it will be refused */
+        return SIZE_MAX; /* too large: the request will be refused */
     return rk_size_add(scratch.peak, bytes_of(&reply));
 }

@@ -15,14 +15,14 @@ struct rk_bank {
     struct rk_bank_shape shape;
     size_t chunk_items;
     uint64_t seed;           /* of the label indexes */
-    pthread_mutex_t lock;    /* over everything below; held for moments */
+    pthread_mutex_t lock;    /* protects everything below; held for moments */
     struct rk_chunk **chunk; /* oldest first */
     size_t chunks, chunk_room;
     uint64_t base; /* no item before it is known */
     bool whole;    /* and none before it belongs to this generation */
     struct rk_bank_position now;
     struct rk_holder *current;
-    size_t reserved; /* items that room was made for and that are not appended yet */
+    size_t reserved; /* items with reserved room that are not appended yet */
     size_t reservations;
     struct rk_versions versions; /* up to `now`, of this generation */
 };
@@ -52,7 +52,7 @@ const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_b
 {
     struct rk_holder *holder = NULL;
     pthread_mutex_lock(&bank->lock);
-    /* A window that begins before the base would come out shorter than the original's. */
+    /* A window that began before the base would be shorter than the original's. */
     bool truncated = !bank->whole && point.end < bank->base + bank->shape.capacity;
     bool there = point.generation == bank->now.generation && point.end <= bank->now.end &&
                  point.end >= bank->base && !truncated && window_start(bank, point.end) >= oldest(bank);
@@ -62,8 +62,8 @@ const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_b
     return holder ? &holder->view : NULL;
 }
 
-/* The place of the oldest version that is there wholly, or else of the oldest that brought an item which is
- * still there; the count of versions where there is none. The lock is held. */
+/* The index of the oldest version that is stored completely, or else of the oldest that appended an item
+ * which is still stored; the number of versions if there is none. The lock is held. */
 static size_t first_version(const struct rk_bank *bank, bool whole)
 {
     size_t low = 0, high = bank->versions.count;
@@ -129,7 +129,8 @@ struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot 
     return (struct rk_bank_position){view->generation, view->version, rk_holder_of(view)->end};
 }
 
-/* Where the items of versions after `version` begin; false if that is not known any more. The lock is held.
+/* The sequence number where the items of versions after `version` begin; false if it is not known any more.
+ * The lock is held.
  */
 static bool start_after(const struct rk_bank *bank, uint64_t version, const struct rk_holder *holder,
                         uint64_t *start)
@@ -249,7 +250,7 @@ static bool make_room(struct rk_bank *bank, size_t items)
     return true;
 }
 
-/* Chunks whose items all lie before the window and its slack. */
+/* Drops chunks whose items all come before the window and its slack. */
 static void evict(struct rk_bank *bank)
 {
     uint64_t keep = bank->shape.capacity + rk_chunk_slack(&bank->shape);

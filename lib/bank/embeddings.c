@@ -21,7 +21,7 @@ static size_t embedding_columns(const struct rk_bank_shape *shape,
     return COLUMNS;
 }
 
-/* --- out of a request --- */
+/* --- from a request --- */
 
 /* Both round to the nearest, ties to even. */
 static uint16_t bf16_of_float(float value)
@@ -33,7 +33,7 @@ static uint16_t bf16_of_float(float value)
 static uint16_t fp16_of_float(float value)
 {
     uint32_t bits = rk_float_bits(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
-    if (size >= 0x47800000u) /* 65536 and more; infinity */
+    if (size >= 0x47800000u) /* 65536 and more: infinity */
         return (uint16_t)(sign | 0x7c00u);
     if (size < 0x38800000u) /* under 2^-14: a multiple of 2^-24; adding 2^-1 lets the FPU do the rounding */
         return (uint16_t)(sign | (rk_float_bits(rk_float_of_bits(size) + 0.5f) - 0x3f000000u));

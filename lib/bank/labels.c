@@ -54,7 +54,7 @@ uint64_t rk_labels_seed(void)
     uint64_t seed = 0;
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
         return seed;
-    struct timespec now; /* early at boot: the clock has to do */
+    struct timespec now; /* early at boot: fall back to the clock */
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_nsec * 0x9e3779b97f4a7c15u;
 }

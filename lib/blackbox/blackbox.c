@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A list as it is computed fast: its relevant items are ranked, and the others are streamed past them, by the
- * strategy that the kernels plan. */
+/* The fast way to compute a list: its relevant items are ranked, and the other items are streamed past them
+ * by the strategy that the kernels choose. */
 #include "blackbox/blackbox_internal.h"
 
 #include <string.h>
@@ -35,8 +35,8 @@ static enum rankd_status move_irrelevant(const struct rk_strategy *strategy, str
     return RANKD_OK;
 }
 
-/* Thresholds only rise, so an irrelevant item is passed by as many as it is below of after the move and was
- * not before. The sum over items is one over thresholds. */
+/* Thresholds only rise, so an irrelevant item is passed by those thresholds that are above it after the move
+ * and were not before. The sum over items is therefore one over thresholds. */
 static uint64_t count_jumped(const struct rk_pass *move)
 {
     uint64_t jumped = 0;
@@ -45,8 +45,8 @@ static uint64_t count_jumped(const struct rk_pass *move)
     return jumped;
 }
 
-/* After everything was moved. Where the writer got the irrelevant items' differences they are divided; where
- * these could be too large for it, it gets the items again, now that S is known. */
+/* After the move. If the writer has the irrelevant items' differences, they are divided. If they could be too
+ * large for it, it gets the items again, now that S is known. */
 static enum rankd_status scale_to_unit(const struct rk_kernels *kernels, const struct rk_strategy *strategy,
                                        struct rk_pass *move, const int32_t *delta, double w,
                                        struct rk_list_out *out)
@@ -92,8 +92,8 @@ static enum rankd_status gradient(const struct rk_kernels *kernels, const struct
     return RANKD_OK;
 }
 
-/* What has to be known before the first pass: the relevant items in order, and what the strategy makes of the
- * others meanwhile. Two tasks, on two threads where there are. */
+/* Before the first pass: the relevant items are sorted, and the strategy prepares the other items. Two tasks,
+ * on two threads if there are two. */
 struct start {
     const struct rk_kernels *kernels;
     const struct rk_strategy *strategy;
@@ -115,7 +115,7 @@ static void start_one(void *arg, size_t task)
         s->status = s->strategy->begin(s->pass);
         return;
     }
-    struct rk_pool *pool = s->strategy->begin ? NULL : s->pass->exec->pool; /* it is at these two tasks */
+    struct rk_pool *pool = s->strategy->begin ? NULL : s->pass->exec->pool; /* which of these two tasks */
     rk_list_relevant(s->kernels, pool, s->rule, s->list, s->r->position, s->r->raw, s->r->grade);
     if (s->list->p != s->r->p)
         return;
@@ -170,7 +170,7 @@ static enum rankd_status count_list(const struct rk_exec *exec, const struct rk_
                       .r = &r,
                       .pass = &pass};
     start(&s);
-    if (list->p != r.p) { /* the targets changed since; memory was planned for so many */
+    if (list->p != r.p) { /* the targets changed since; memory was planned for list->p */
         if (out->dense)
             memset(out->dense, 0, list->differentiable * sizeof(float));
         return RANKD_OK;

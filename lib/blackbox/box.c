@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the lists of a request have in common, from its parameters. */
+/* The settings shared by all lists of a request, from its parameters. */
 #include "blackbox/blackbox.h"
 #include "request/bank_view.h"
 #include "request/check.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Graded relevance: the order of relevant items by grade, which breaks ties of the scores and gives the best
- * order of all, and the gains that the loss is told. */
+/* Graded relevance: the order of relevant items by grade, which breaks ties of the scores and is the ideal
+ * order, and the gains for the loss. */
 #include <string.h>
 
 #include "base/ranges.h"
@@ -29,8 +29,8 @@ static uint64_t bits_of(double grade)
     return bits;
 }
 
-/* Grades are not negative, so their bits ascend with them. Without what all have in common, above and below,
- * 32 bits are left of grades that fit FP32, and fewer of whole ones. */
+/* Grades are not negative, so their bits ascend with them. Without the bits that all grades share, grades
+ * that fit FP32 have 32 bits left, and whole ones fewer. */
 struct grade_keys {
     uint64_t least;
     unsigned shift, bits;
@@ -57,7 +57,7 @@ static uint64_t key_of(const struct grade_keys *keys, double grade)
     return (bits_of(grade) - keys->least) >> keys->shift;
 }
 
-/* Wider keys are sorted by their lower halves first, then, as that is stable, by the upper ones. */
+/* Wider keys are sorted by their lower halves first, then by the upper ones; the sort is stable. */
 static void sort_grades(const struct rk_kernels *kernels, const struct grade_keys *keys,
                         struct rk_relevant *r)
 {

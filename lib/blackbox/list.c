@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pieces of a list's computation that both ways to do it share. */
+/* Parts of a list's computation that both ways to compute it share. */
 #include <string.h>
 
 #include "base/ranges.h"
@@ -7,9 +7,9 @@
 #include "kernels/score.h"
 #include "kernels/span.h"
 
-enum { TARGETS_MIN = 1 << 20 /* targets that are worth another thread's while, twice */ };
+enum { TARGETS_MIN = 1 << 20 /* targets per thread, so that a thread is worth waking; twice that */ };
 
-/* What the threads that look for relevant items share. */
+/* Shared by the threads that look for relevant items. */
 struct relevant_search {
     const struct rk_kernels *kernels;
     const struct rk_list *list;
@@ -18,11 +18,11 @@ struct relevant_search {
     float *raw;
     double *grade; /* NULL: not wanted */
     unsigned ranges;
-    uint32_t count[RK_RANGES_MAX]; /* of each range: those that it has room for, */
+    uint32_t count[RK_RANGES_MAX]; /* of each range: relevant items that it has room for, */
     uint32_t found[RK_RANGES_MAX]; /* and those that it found */
 };
 
-/* Looks at no deadline. */
+/* Checks no deadline. */
 static struct rk_walk walk_of(const struct relevant_search *finding, struct rk_range range)
 {
     const struct rk_pass pass = {.list = finding->list};
@@ -42,7 +42,7 @@ static void count_some(void *arg, struct rk_range range)
     finding->count[range.number] = count;
 }
 
-/* No range may write to another's places, even if targets change meanwhile. */
+/* No range may write into another range's part, even if targets change meanwhile. */
 static void divide_room(struct relevant_search *finding, uint32_t room)
 {
     for (unsigned i = 0; i < finding->ranges; i++) {
@@ -78,7 +78,7 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, en
                       struct rk_list *list, uint32_t *position, float *raw, double *grade)
 {
     struct relevant_search
-        finding; /* no initializer: it would clear the counts of all threads that there could be */
+        finding; /* no initializer: it would clear the counts of the largest number of threads */
     finding.kernels = kernels;
     finding.list = list;
     finding.position = position;
@@ -89,7 +89,7 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, en
     for (unsigned i = 0; i < finding.ranges; i++)
         finding.count[i] = finding.found[i] = 0;
     finding.count[0] = list->p;
-    if (finding.ranges > 1) { /* where a range's are to go depends on those before it */
+    if (finding.ranges > 1) { /* the position of a range's output depends on the ranges before it */
         rk_ranges_run(pool, list->items, TARGETS_MIN, count_some, &finding);
         divide_room(&finding, list->p);
     }
@@ -101,7 +101,7 @@ void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, en
     list->raw = raw;
 }
 
-/* Without a branch per item, as nearly always there is none. */
+/* Without a branch per item, because there is hardly ever a NaN. */
 static bool block_has_nan(const float *score, const int8_t *targets, uint32_t items)
 {
     unsigned found = 0;
@@ -155,7 +155,7 @@ static void sift(struct rk_delta *d, size_t at, size_t n)
     }
 }
 
-/* In place, because there is no memory to spare here; nothing to do for strategies that go through in order.
+/* In place, because there is no spare memory here. Nothing to do for strategies that read items in order.
  */
 static void sort_deltas(struct rk_delta *d, size_t n)
 {
@@ -174,7 +174,7 @@ static void sort_deltas(struct rk_delta *d, size_t n)
     }
 }
 
-/* Merges the relevant items' differences in from the end, into the room behind the others. */
+/* Merges the relevant items' differences from the end, into the room behind the other entries. */
 static void merge_sparse(const struct rk_list *list, const int32_t *delta, struct rk_delta *sparse,
                          size_t others, size_t total)
 {
@@ -189,7 +189,7 @@ static void merge_sparse(const struct rk_list *list, const int32_t *delta, struc
     }
 }
 
-/* What the threads share; each has counts of its own. */
+/* Shared by the threads; each has its own counts. */
 struct adding {
     const struct rk_list *list;
     const int32_t *delta;
@@ -223,7 +223,7 @@ static void add_some(void *arg, struct rk_range range)
 void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_pool *pool,
                           struct rk_gradient_writer *writer, struct rk_list_out *out)
 {
-    struct adding adding; /* no initializer: it would clear the counts of all threads that there could be */
+    struct adding adding; /* no initializer: it would clear the counts of the largest number of threads */
     adding.list = list;
     adding.delta = delta;
     adding.writer = writer;

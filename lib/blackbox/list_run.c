@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The entry: a list is computed in the way of its kernels. */
+/* The entry: a list is computed in the way that its kernels name. */
 #include "blackbox/blackbox_internal.h"
 
 static const struct rk_list_method *const methods[] = {

@@ -7,8 +7,8 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* On any number of threads up to that one. A strategy takes more on more threads; but for one that is for few
- * of them, a single thread stands for those. */
+/* For any number of threads up to `threads`. A strategy takes more on more threads, except one for few
+ * threads, which a single thread covers. */
 static size_t most_of_threads(const struct rk_kernels *kernels, uint32_t items, uint32_t p,
                               enum rk_dtype dtype, unsigned threads, unsigned wants)
 {
@@ -19,8 +19,8 @@ static size_t most_of_threads(const struct rk_kernels *kernels, uint32_t items, 
 }
 
 /* P = 1, 3, 7, … and all items: a list of any other P takes no more than the next of these. A strategy's
- * memory grows with P, and the next strategy begins at a power of two (plan.c); where a share of the items
- * decides, P = items takes more than what is left out. The test of costs tries other P. */
+ * memory grows with P, and the next strategy begins at a power of two (plan.c); if a strategy depends on the
+ * share of relevant items, P = items takes more than the values left out. The test of costs tries other P. */
 static size_t most_of_relevant(const struct rk_kernels *kernels, uint32_t items, enum rk_dtype dtype,
                                unsigned threads, unsigned wants)
 {
@@ -30,8 +30,8 @@ static size_t most_of_relevant(const struct rk_kernels *kernels, uint32_t items,
     return most;
 }
 
-/* The machine's best code, or plain code, which turns to tables soonest, or the reference, which asks neither
- * for P nor for threads. */
+/* The machine's best code, plain code, which uses tables from the smallest P on, and the reference, which
+ * depends on neither P nor threads. */
 size_t rk_list_scratch_most(uint32_t items, enum rk_dtype dtype, unsigned threads, unsigned wants)
 {
     const struct rk_kernels *best = rk_kernels(), *plain = rk_kernels_named("scalar");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One list as the paper has it: sort all of it, perturb, sort all of it again. Nothing here is meant to be
- * fast; it is what the fast code is held against (RANKD_CPU=reference).
+/* One list as in the paper: sort all of it, perturb, sort all of it again. Nothing here is meant to be fast;
+ * the fast code is compared with it (RANKD_CPU=reference).
  *
  * Rolínek et al., CVPR 2020, section 3, with the loss's own slope as the upstream of the ranking. */
 #include <stdlib.h>
@@ -149,7 +149,7 @@ static void weigh_items(struct work *work, uint32_t n)
     }
 }
 
-/* What the loss is told of items in ranked order. */
+/* The loss's view of items in ranked order. */
 static struct rk_ranked ranked_of(struct work *work, uint32_t n)
 {
     uint32_t irrelevant = 0, p = 0;

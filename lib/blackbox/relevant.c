@@ -30,7 +30,7 @@ void rk_relevant_place(struct rk_arena *arena, const struct rk_kernels *kernels,
     }
     if (wants & RK_LIST_GRADES)
         rk_relevant_place_grades(arena, p, r);
-    /* Sorting comes before and between the strategy's two passes, so one's memory may be the other's. */
+    /* Sorting comes before and between the strategy's two passes, so they may share memory. */
     struct rk_arena sorting = *arena;
     if (strategy->kept)
         (void)rk_arena_alloc(&sorting, strategy->kept(items, p, threads));
@@ -41,7 +41,7 @@ void rk_relevant_place(struct rk_arena *arena, const struct rk_kernels *kernels,
     arena->used = sorting.used > arena->used ? sorting.used : arena->used;
 }
 
-/* What the threads of a loop share. */
+/* Shared by the threads of a loop. */
 struct loop {
     struct rk_relevant *r;
     double half_margin, lambda;
@@ -148,7 +148,8 @@ static void put_in_index_order(void *arg, struct rk_range range)
         r->change[r->argsort[k]] = r->delta[k];
 }
 
-/* One loop after the other: a thread writes the places of its items, which lie in any thread's range. */
+/* The loops run one after the other, because a thread writes the places of its items, which may be in any
+ * thread's range. */
 void rk_relevant_change(struct rk_pool *pool, struct rk_relevant *r)
 {
     rk_ranges_run(pool, r->p, RK_RANGE_MIN, rank_before, r);

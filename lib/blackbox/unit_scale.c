@@ -23,7 +23,7 @@ double rk_unit_scale_sum(const int32_t *delta, uint32_t p, uint64_t jumped)
     return (double)sum;
 }
 
-/* What the threads share. */
+/* Shared by the threads. */
 struct division {
     const struct rk_kernels *kernels;
     const struct rk_gradient_writer *writer;

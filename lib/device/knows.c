@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a plugin does not know is not sent to it. */
+/* Requests that a plugin does not know completely are not sent to it. */
 #include <string.h>
 
 #include "device/device.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What lies on a device, for the CPU engine: copies of inputs, and outputs brought there. */
+/* Tensors on a device, for the CPU engine: copies of inputs, and outputs that are copied back. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +54,7 @@ enum rankd_status rk_local_begin(struct rk_device *device, struct rk_request *re
     return RANKD_OK;
 }
 
-/* Brings a result to where the caller wanted it, and the reply says that it lies there. */
+/* Copies a result to the caller's place on the device, and marks it so in the reply. */
 static enum rankd_status deliver(struct rk_device *device, struct rk_out *out, const struct rk_out *given,
                                  const char *name, struct rk_err *err)
 {

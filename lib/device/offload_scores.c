@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A request on scores as a device takes it. */
+/* Sends a request on scores to a device. */
 #include "device/device.h"
 #include "losses/loss.h"
 #include "request/out.h"
@@ -9,7 +9,7 @@ struct sparse {
     unsigned outputs;
 };
 
-/* The two outputs in host memory: how many there are is known only when they are there. */
+/* The two outputs in host memory: their length is known only once they are computed. */
 static bool sparse_room(void *arg, size_t count, int64_t **index, float **value)
 {
     struct sparse *sparse = arg;
@@ -26,7 +26,7 @@ static bool sparse_room(void *arg, size_t count, int64_t **index, float **value)
     return status == RANKD_OK;
 }
 
-/* Of the outputs, only those of a tensor's shape may lie on the device. */
+/* Of the outputs, only those of a tensor's shape may be on the device. */
 static bool others_on_device(const struct rk_reply *reply)
 {
     for (unsigned o = 0; o < RK_OUT_COUNT; o++)
@@ -130,7 +130,7 @@ static size_t sent(const struct rk_request *request)
     return bytes;
 }
 
-/* And that came back. */
+/* Bytes that went back to host memory. */
 static size_t fetched(const struct rk_reply *reply)
 {
     static const enum rk_output large[] = {RK_OUT_GRADIENT, RK_OUT_RANKS, RK_OUT_GRADIENT_INDICES,

@@ -7,7 +7,7 @@
 #include "request/bank_view.h"
 #include "retrieval/retrieval.h"
 
-/* The largest dimension: the BLAS of a device counts in int, and nobody trains with more. */
+/* The largest dimension: the BLAS of a device counts in int, and no training needs more. */
 #define DIM_MAX ((size_t)1 << 20)
 
 static bool sent(const struct rk_request *request, enum rk_input input)
@@ -69,7 +69,7 @@ static enum rankd_status check_refs(const struct rk_request *request, struct rk_
     return RANKD_OK;
 }
 
-/* Whether a bank is named or, for a caller without names, there. */
+/* Whether a bank is named or, by a caller without names, given. */
 static bool has_bank(const struct rk_request *request)
 {
     return request->bank_snapshot || request->params.bank[0];

@@ -3,7 +3,7 @@
 
 #include "kernels/normalize.h"
 
-/* Rows are fetched this many at a time, so that memory delivers the next while these are added. */
+/* Rows are fetched this many at a time, so that the next ones are loaded while these are added. */
 enum { BATCH = 64 };
 
 struct rk_gradient {

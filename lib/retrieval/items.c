@@ -41,8 +41,8 @@ static const struct rk_labels *index_of(const struct rk_exec *exec, const int64_
     return labels;
 }
 
-/* The block of the batch or of the references, at the end of the axis so far: `count` items from place `at`
- * of items->rows, labels, ids on. With a relevance no index is asked. */
+/* The block of the batch or of the references, appended to the axis: `count` items from place `at` of
+ * items->rows, labels, ids on. With a relevance there is no index. */
 static bool add_own_block(const struct rk_exec *exec, const struct rk_request *request,
                           struct rk_items *items, size_t at, size_t count, bool has_ids,
                           struct rk_row_block *out)
@@ -216,15 +216,16 @@ struct rk_match_counts rk_items_count(const struct rk_items *items, size_t q)
             match_counts.relevant -= label != RK_LABEL_NONE && run->labels[at - run->first] == label;
         }
     }
-    if (id == RK_LABEL_NONE && items->in_batch > 0) { /* the query itself has no id to be found by */
+    if (id == RK_LABEL_NONE &&
+        items->in_batch > 0) { /* the query itself has no id by which it could be found */
         match_counts.ignored = 1;
         match_counts.relevant -= label != RK_LABEL_NONE;
     }
     return match_counts;
 }
 
-/* Adds the positions of a run's items with that key behind the `found` ones that are there. The index gives
- * them from the newest, so they are turned round. */
+/* Appends the positions of a run's items with that key to the `found` ones. The index lists the newest first,
+ * so they are reversed. */
 static size_t find_in_run(const struct rk_row_block *run, const struct rk_labels *index, int64_t key,
                           uint32_t *position, size_t found)
 {

@@ -18,8 +18,9 @@ static size_t place_list(struct rk_stream_list *list, void *memory)
 {
     struct rk_arena arena = {.base = memory};
     size_t p = list->p;
-    list->relevant =
-        rk_arena_alloc(&arena, (p + list->skips) * sizeof(uint32_t)); /* room for the ignored while found */
+    list->relevant = rk_arena_alloc(
+        &arena,
+        (p + list->skips) * sizeof(uint32_t)); /* plus room for the ignored ones while they are collected */
     list->skip = rk_arena_alloc(&arena, list->skips * sizeof(uint32_t));
     list->y = rk_arena_alloc(&arena, p * sizeof(float));
     list->argsort = rk_arena_alloc(&arena, p * sizeof(uint32_t));
@@ -100,7 +101,7 @@ enum rankd_status rk_stream_list_begin(const struct rk_retrieval *run, struct rk
     return RANKD_OK;
 }
 
-/* Irrelevant items at or above the k-th best relevant one, from the places of all. */
+/* Irrelevant items at or above the k-th best relevant one, from the places of all items. */
 static void add_up(const struct rk_stream_list *list, uint32_t *irrelevant_above)
 {
     uint32_t sum = 0;
@@ -110,15 +111,15 @@ static void add_up(const struct rk_stream_list *list, uint32_t *irrelevant_above
     }
 }
 
-/* A count in the whole that a count in the sample hardly ever exceeds by chance: four standard deviations
- * less, and nothing where few were seen. */
+/* A lower bound of the count in all items, from the count in the sample: four standard deviations less, and 0
+ * where the sample has few. */
 static uint32_t at_least(uint32_t seen, double scale)
 {
     double count = (double)seen, low = (count - 4 * sqrt(count + 4)) * scale;
     return low > 0 ? (uint32_t)low : 0;
 }
 
-/* Where y' may be at most, as raw score. */
+/* Upper bound of y', as a raw score. */
 static float perturbed_upper_bound_of(const struct rk_retrieval *run, const struct rk_stream_list *list,
                                       uint32_t k, double slope)
 {
@@ -230,7 +231,8 @@ void rk_stream_list_count(const struct rk_tile_kernels *tile, struct rk_stream_l
     }
 }
 
-/* The moved items' thresholds to work->after, ascending, and their order. False if a window was too narrow.
+/* Writes the moved items' thresholds to work->after, ascending, and their order. False if a window was too
+ * narrow.
  */
 static bool move(const struct rk_retrieval *run, struct rk_stream_list *list, struct rk_list_work *work)
 {
@@ -249,8 +251,8 @@ static bool move(const struct rk_retrieval *run, struct rk_stream_list *list, st
     return true;
 }
 
-/* Δ of the kept items in the place of their scores, those without one dropped; their places among the
- * thresholds before and after are counted. Returns Σ|Δ|. */
+/* Replaces the scores of the kept items by their Δ, drops those with Δ = 0, and counts their places among the
+ * thresholds before and after. Returns Σ|Δ|. */
 static uint64_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *list,
                        const struct rk_threshold_index *after, struct rk_list_work *work)
 {
@@ -295,7 +297,7 @@ static void differentiate(const struct rk_retrieval *run, const struct rk_tile_k
     list->jumped = settle(tile, list, &after, work);
     from_above(work->below, p);
     from_above(work->below_after, p);
-    /* What relevant item i left behind on its way up are the kept items at or above it before, less those
+    /* The items that relevant item i passed are the kept items at or above it before the move, less those
      * after. */
     for (uint32_t k = 0; k < p; k++)
         work->key[list->argsort[k]] = work->irrelevant_above[k] - work->below[p - k];

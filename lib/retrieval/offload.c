@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A retrieval request's lists as a device takes them: which items are relevant and ignored is found here, by
- * the index; similarities, counts and the gradient's sums are the device's. */
+/* Sends a retrieval request's lists to a device. Relevant and ignored items are found here, by the index; the
+ * device computes similarities, counts and the sums of the gradient. */
 #include <stdlib.h>
 
 #include "device/device.h"
@@ -50,7 +50,7 @@ static void release(struct lists *lists)
     free(lists->row_block);
 }
 
-/* Room of a query's positions: rk_items_find() writes ignored items among the relevant ones first. */
+/* Room for a query's positions: rk_items_find() first writes ignored items among the relevant ones. */
 static size_t room_of(const struct rk_query *query)
 {
     return (size_t)query->match_counts.relevant + 2 * (size_t)query->match_counts.ignored;

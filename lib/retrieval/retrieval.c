@@ -14,8 +14,9 @@
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
 
-/* Counts what each query finds, and from that the weights of the lists. A query of weight 0 is skipped: it
- * has nothing to find. Returns the number of valid lists. Measuring, a query may find everything. */
+/* Counts what each query finds relevant, and computes the weights of the lists. A query of weight 0 is
+ * skipped: it finds nothing. Returns the number of valid lists. While measuring, a query may find all items.
+ * */
 static size_t weigh(struct rk_retrieval *run, struct rk_list_weights *weights)
 {
     if (rk_exec_measures(run->exec)) {
@@ -116,7 +117,7 @@ static void write_outputs(const struct rk_retrieval *run, const struct rk_reques
         (void)write_gradient(run, RK_OUT_REF_GRADIENT, n_queries, run->items.refs, normalize, reply);
 }
 
-/* The lists that the device leaves, mostly none, are computed from rows. */
+/* Lists that the device did not compute, mostly none, are computed from rows. */
 static enum rankd_status run_lists(struct rk_retrieval *run, const struct rk_request *request,
                                    struct rk_err *err)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists from complete rows of similarities: a block of queries against everything, then list by list as with
+/* Lists from complete rows of similarities: a block of queries against all items, then list by list as with
  * scores. */
 #include <string.h>
 
@@ -146,7 +146,8 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
 
 static size_t list_scratch(const struct rk_retrieval *run)
 {
-    /* `plan` may need more for fewer relevant items, so both ends of the range are asked. */
+    /* The strategy that `plan` chooses may need more for fewer relevant items, so both ends of the range are
+     * measured. */
     size_t most = 0;
     uint32_t total = (uint32_t)run->items.total;
     const unsigned wants = (run->gradient ? RK_LIST_GRADIENT : RK_LIST_LOSS) |

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists whose rows do not fit: similarities come in tiles that stay in cache, are counted and forgotten.
+/* Lists whose rows do not fit: similarities are computed in tiles that stay in the cache, counted and
+ * dropped.
  *
  * A block of queries goes through these steps:
  *
@@ -8,8 +9,8 @@
  *   stream     every tile is counted, and the items in the windows are kept
  *   finish     loss, differences of ranks, gradient
  *
- * That is one product of everything, and a thirtieth of one. A list whose windows were too narrow is computed
- * from its complete row. */
+ * Together these cost one product of all items, and a thirtieth of one. A list whose windows were too narrow
+ * is computed from its complete row. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,9 +21,9 @@
 #include "retrieval/retrieval_internal.h"
 
 enum {
-    BLOCK = 256, /* queries of a block at most: the product is fastest with many */
-    SAMPLE = 64, /* one tile in 64 is looked at first */
-    GROUP = 12,  /* queries whose relevant items are brought together: the step of the widest kernels */
+    BLOCK = 256,          /* queries of a block at most: the product is fastest with many */
+    SAMPLE = 64,          /* one tile in 64 is counted first */
+    GROUP = 12,           /* queries whose relevant items share a product: the step of the widest kernels */
     MOST_RELEVANT = 16384 /* a list with more is computed from its row */
 };
 #define STORE_BYTES ((size_t)24 << 20) /* kept items */
@@ -198,7 +199,8 @@ static void copy_row(const struct rk_items *items, size_t position, float *out)
     rk_row_block_read(run, items->dim, position - run->start, out);
 }
 
-/* Similarities of the lists first..end-1 with the items at these positions, of which each list takes its own.
+/* Similarities of the lists first..end-1 with the items at these positions; each list takes those of its
+ * relevant items.
  */
 static void product_of_positions(struct list_stream *s, size_t first, size_t end, const uint32_t *position,
                                  size_t n, uint32_t *next)
@@ -251,7 +253,7 @@ static void count_tile(struct list_stream *s, size_t first, size_t end, const st
                              (uint32_t)(run->start + from), s->run->check_nan, store);
 }
 
-/* Counts tiles of everything but the batch: all of them, or each SAMPLE-th. Returns how many items these had.
+/* Counts tiles of all items but the batch: every tile, or every SAMPLE-th. Returns how many items these had.
  */
 static size_t count_tiles(struct list_stream *s, size_t first, size_t end, size_t step,
                           struct rk_store *store, struct rk_err *err)
@@ -324,7 +326,7 @@ static size_t links_of(const struct rk_stream_list *list)
     return 1 + list->expected / (RK_LINK - RK_LINK_STEP);
 }
 
-/* Adds a list to the gradient, relevant and kept items by turns as they stand on the ranked axis.
+/* Adds a list to the gradient, relevant and kept items merged in the order of the ranked axis.
  */
 static void add_gradient(struct list_stream *s, struct rk_stream_list *list)
 {

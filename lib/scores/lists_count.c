@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counts the lists of a request and looks whether every target is one. */
+/* Counts the relevant items of the lists of a request, and checks every target. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 #include "base/schedule.h"
 #include "scores/list_groups.h"
 
-enum { BLOCK = 1024, PIECE = 1 << 20 /* targets that are worth another thread's while */ };
+enum { BLOCK = 1024, PIECE = 1 << 20 /* targets per thread, so that a thread is worth waking */ };
 
 static enum rankd_status refuse(const struct rk_lists *lists, struct rk_err *err)
 {
@@ -58,7 +58,7 @@ struct tally {
     bool bad;
 };
 
-/* Sixteen targets at a time: a comparison that holds is -1 in its lane. Counts have no sign: they go to 255.
+/* Sixteen targets at a time: a comparison that holds is -1 in its lane. Counts are unsigned, up to 255.
  */
 typedef int8_t lanes __attribute__((vector_size(16)));
 typedef uint8_t counts __attribute__((vector_size(16)));
@@ -93,8 +93,8 @@ static void add_row(struct tally *tally, const int8_t *row, size_t columns)
         tally->bad |= bad[i] != 0;
 }
 
-/* Columns first..first+columns-1 of all rows. In place where the type is INT8 and targets are binary: other
- * bytes are narrowed, for whom -1 is no target. */
+/* Columns first..first+columns-1 of all rows. In place if the type is INT8 and targets are binary. Types
+ * without -1 are narrowed. */
 static bool count_some_columns(const struct rk_lists *lists, size_t first, size_t columns,
                                struct rk_list_count *count)
 {
@@ -122,8 +122,7 @@ static bool count_some_columns(const struct rk_lists *lists, size_t first, size_
     return !bad;
 }
 
-/* State that the threads share. A unit of work is some whole lists, or a piece of a long one, or some
- * columns.
+/* State shared by the threads. A unit of work is some whole lists, or a piece of a long one, or some columns.
  */
 struct counting {
     const struct rk_lists *lists;

@@ -11,7 +11,8 @@
 
 #define ALIGNED(bytes) (((bytes) + 63) / 64 * 64)
 
-/* The result of a group of lists; added up in order of the groups, so that threads change nothing. */
+/* The result of a group of lists. Results are added in the order of the groups, so that the sum does not
+ * depend on threads. */
 struct list_group {
     struct rk_loss_term_total total;
     struct rk_err err;
@@ -19,11 +20,11 @@ struct list_group {
 
 enum run_groups { ALL_GROUPS, ALONE /* of one list alone */, TOGETHER /* the others */ };
 
-/* A term while it runs. */
+/* A term while it is computed. */
 struct run {
     struct rk_loss_term_job *job;
     const struct rk_loss_term *term;
-    struct rk_exec list_exec; /* what a list may use: threads only where lists do not share them */
+    struct rk_exec list_exec; /* what a list may use: threads only if lists do not share them */
     uint32_t items;           /* of the longest list, memory included */
     size_t segments;          /* of a list */
     size_t scratch;           /* of the most demanding list */
@@ -52,7 +53,7 @@ static enum rankd_status fail_nan(const struct run *run, size_t list, uint32_t i
                    rk_lists_place(run->job->sent, rk_lists_index(lists, list, item), place));
 }
 
-/* The memory that a worker has for one list at a time. */
+/* The memory of a worker for one list at a time. */
 struct list_workspace {
     char *load;
     char *list;
@@ -66,7 +67,7 @@ static bool writes_tile(const struct run *run)
     return run->job->dense && run->term->lists.by_column && run->term->factor > 0;
 }
 
-/* Where the pieces of a workspace begin, and its bytes. */
+/* Offsets of the parts of a workspace, and its bytes. */
 struct layout {
     size_t list, tile, sparse, segment, bytes;
 };
@@ -109,7 +110,7 @@ static void note(struct rk_loss_term_total *total, double w, const struct rk_lis
     rk_sum_add(&total->moved, scale * ((double)out->abs_bank + (double)out->abs_differentiable));
 }
 
-/* A list without relevant items: nothing but a look for NaN, and a gradient of 0. */
+/* A list without relevant items is only searched for NaN, and its gradient is 0. */
 static enum rankd_status skip_list(const struct run *run, const struct rk_list *list, size_t number,
                                    float *dense, struct rk_err *err)
 {
@@ -120,7 +121,7 @@ static enum rankd_status skip_list(const struct run *run, const struct rk_list *
     return rk_list_has_nan(list) ? fail_nan(run, number, rk_list_first_nan(list), err) : RANKD_OK;
 }
 
-/* Elements that are not 0, where a weight near 0 lets gradients vanish in FP32. */
+/* Counts elements that are not 0, because with a weight near 0 gradients vanish in FP32. */
 static size_t count_nonzero(const float *dense, uint32_t items)
 {
     size_t nonzero = 0;
@@ -158,7 +159,7 @@ static enum rankd_status run_list(struct run *run, struct list_group *group, str
     return RANKD_OK;
 }
 
-/* The current items, then memory's, oldest first. */
+/* The current items, then the bank's, oldest first. */
 static void fill_segments(const struct run *run, size_t number, struct rk_list_segment *segment)
 {
     const struct rk_bank_scores *memory = run->term->memory;
@@ -171,7 +172,8 @@ static void fill_segments(const struct run *run, size_t number, struct rk_list_s
     }
 }
 
-/* Where a list's dense gradient goes: the output itself by row, a tile to be turned by column. */
+/* The place of a list's dense gradient: the output itself for rows, a tile that is transposed later for
+ * columns. */
 static float *dense_of(const struct run *run, const struct list_workspace *workspace, size_t number,
                        size_t within)
 {
@@ -236,7 +238,7 @@ static void run_group(void *arg, size_t number, void *memory)
         fail_group(run, number);
 }
 
-/* Lists of different lengths up to this are not asked one by one for their memory, which is small. */
+/* Lists of different lengths up to this are not measured one by one, because they take little memory. */
 enum { SHORT_LIST = 4096 };
 
 /* The most scratch memory that any list of the term takes, or could take while they are not counted. */
@@ -290,7 +292,8 @@ static struct run run_of(struct rk_loss_term_job *job, const struct rk_loss_term
                       .items = term->lists.items + term->memory_items,
                       .segments = 1 + (term->memory ? term->memory->chunks : 0)};
     run.groups = rk_list_groups_of(&term->lists, RK_GROUP_ITEMS, term->memory_items);
-    if (!rk_lists_scores_in_place(&term->lists)) /* a strategy's copies would be of what was copied before */
+    if (!rk_lists_scores_in_place(
+            &term->lists)) /* a strategy would only copy what was copied and counted before */
         run.list_exec.copied = NULL;
     return run;
 }
@@ -312,8 +315,8 @@ static enum rankd_status run_groups(struct run *run, enum run_groups now, bool o
                        run_group, run, err);
 }
 
-/* Threads work on different lists where there are enough of them, else on one list together; among lists of
- * different lengths, on the long ones together. The memory that is measured covers both. */
+/* Threads work on different lists if there are enough lists, else together on one; of lists of different
+ * lengths, together on the long ones. The measured memory covers both. */
 enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
                                    struct rk_loss_term_total *total, struct rk_err *err)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rank and rank_vjp: the ranks of every item of a row, and the blackbox gradient of the ranking itself with
- * an upstream of the trainer's own (Rolínek et al., CVPR 2020, algorithm 1). All items may be perturbed, so
+/* rank and rank_vjp: the ranks of every item of a row, and the blackbox gradient of the ranking itself for an
+ * upstream gradient of the client (Rolínek et al., CVPR 2020, algorithm 1). All items may be perturbed, so
  * rows are sorted. A row is a list: with offsets rows differ in length. */
 #include <math.h>
 #include <stdatomic.h>
@@ -38,8 +38,8 @@ struct job {
     atomic_size_t failed; /* number of the first group known to have failed */
 };
 
-/* Rows so long that it pays to rank them before and after at once, on two threads, and so short that twice
- * the memory for it is bearable. */
+/* Rows long enough to rank them before and after at the same time, on two threads, and short enough for twice
+ * the memory. */
 enum { PAIR_MIN = 1 << 17, PAIR_MAX = 1 << 24 };
 
 /* So few that the memory which RK_WORKSPACE_PER_ITEM allows is not enough for two rows at once. */
@@ -293,7 +293,7 @@ static enum rankd_status run_rows(struct job *job, struct rk_info *info, struct 
     return status;
 }
 
-/* As often as the differences turn out to need more room, which is once unless the input changes. */
+/* Repeated while the differences need more room, which happens at most once unless the input changes. */
 static enum rankd_status run_until_it_fits(struct job *job, struct rk_info *info, struct rk_err *err)
 {
     for (int attempt = 0; attempt < 3; attempt++) {

@@ -24,7 +24,7 @@ static bool asks(const struct scores *s, unsigned outputs)
     return s->request->outputs & outputs;
 }
 
-/* Memory's items are counted with each list. Their targets were checked when they came in. */
+/* The bank's items are counted with each list. Their targets were checked when they were appended. */
 static void count_memory(const struct scores *s, struct rk_list_count *count)
 {
     const struct rk_bank_scores *memory = s->lists.memory;
@@ -91,7 +91,7 @@ static enum rankd_status prepare_outputs(struct scores *s, struct rk_reply *repl
     return status;
 }
 
-/* Dense and of one term: straight into the output. Otherwise it is accumulated first. */
+/* A dense gradient of one term is written straight into the output. Any other is accumulated first. */
 static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *reply, struct rk_err *err)
 {
     bool dense = asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)), two = s->lists.factor > 0 && s->flat.factor > 0;
@@ -107,7 +107,7 @@ static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *rep
     return RANKD_OK;
 }
 
-/* Both terms, again with more room where the gradient had too little. A third time would mean that the input
+/* Runs both terms, again with more room if the gradient had too little. A third run would mean that the input
  * keeps changing. */
 static enum rankd_status run_terms(struct scores *s, struct rk_err *err)
 {

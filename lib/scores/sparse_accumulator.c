@@ -13,7 +13,7 @@ static size_t guess(size_t items)
     return room < items ? room : items;
 }
 
-/* In place of those of the try before. */
+/* Replaces those of the previous try. */
 static enum rankd_status take_entries(struct rk_sparse_accumulator *accumulator, size_t room,
                                       struct rk_err *err)
 {

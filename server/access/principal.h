@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who asks, and what he may do. */
+/* The sender of a request, and its scopes. */
 #ifndef RK_PRINCIPAL_H
 #define RK_PRINCIPAL_H
 
 #include <stdbool.h>
 
-/* Who asks. Scopes are granted by the transport (token, or the socket's uid). */
+/* The sender. Scopes are granted by the transport (token, or the socket's uid). */
 enum {
     RK_SCOPE_NONE = 0, /* open to everybody */
     RK_SCOPE_INFER = 1u << 0,
@@ -15,8 +15,8 @@ enum {
 };
 struct rk_principal {
     unsigned scopes;
-    char name[64]; /* of the token, or "uid 1000": for logs; owns what it registers */
-    bool by_uid;   /* a ring client: it shows no token */
+    char name[64]; /* of the token, or "uid 1000": for logs; owner of the regions that it registers */
+    bool by_uid;   /* a ring client: it sends no token */
 };
 
 #endif

@@ -9,8 +9,8 @@
 #define RK_FP32_TEXT 16
 
 /* Writes a finite number, without a NUL, and returns its length: of six digits and more the fewest that read
- * back as the same number, as printf's %g has them, "0.1" and "1e-07". Whole numbers below 10^6 are "3.0": a
- * reader that looks at the type of the first element sees a float. */
+ * back as the same number, as printf's %g has them, "0.1" and "1e-07". Whole numbers below 10^6 are "3.0": so
+ * that readers which check the type of the first element see a float. */
 size_t rk_fp32_text(float value, char out[RK_FP32_TEXT]);
 
 #endif

@@ -21,7 +21,7 @@ void rk_histogram_observe(struct rk_histogram *histogram, uint64_t ns);
 /* Number of observations and their sum. */
 uint64_t rk_histogram_observed(const struct rk_histogram *histogram, uint64_t *sum_ns);
 
-/* Appends the samples, not HELP and TYPE. `labels` as they stand between the braces, "" for none. */
+/* Appends the samples, not HELP and TYPE. `labels`: the text between the braces, "" for none. */
 void rk_histogram_write(const struct rk_histogram *histogram, const char *name, const char *labels,
                         struct rk_text *out);
 

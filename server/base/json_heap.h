@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The memory of JSON documents: taken in pieces that are reserved in the budget first, and given back at
- * once. A text of 3 bytes, `{},`, takes over 200 of heap, so it is the heap that must be counted, not the
+/* The memory of JSON documents: taken in pieces that are first reserved in the budget, and freed all at the
+ * same time. A text of 3 bytes, `{},`, takes over 200 bytes of heap, so the heap must be counted, not the
  * text.
  *
- * While a thread has a heap open, all that Jansson takes on that thread comes from there, and nothing is free
- * before the heap is closed: a document lives as long at most. Without one Jansson uses malloc(). */
+ * While a thread has a heap open, Jansson's memory on that thread comes from it, and is freed only when the
+ * heap is closed, so a document must not outlive the heap. Without one Jansson uses malloc(). */
 #ifndef RK_BASE_JSON_HEAP_H
 #define RK_BASE_JSON_HEAP_H
 
@@ -18,7 +18,7 @@ struct rk_json_heap {
     struct rk_budget *budget; /* NULL: nothing is reserved */
     size_t beside;            /* bytes that the request has reserved elsewhere */
     size_t held;              /* here */
-    struct rk_err err;        /* why more was refused */
+    struct rk_err err;        /* why it could not grow */
     struct rk_json_piece *pieces;
     char *at, *end; /* what is left of the newest piece */
 };

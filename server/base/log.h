@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log: one structured line each on standard error, logfmt (key=value) or JSON. Nobody who logs waits for
- * the one who reads (log_writer.h). */
+/* The log: structured lines on standard error, logfmt (key=value) or JSON. A thread that logs never waits for
+ * the reader of the log (log_writer.h). */
 #ifndef RK_BASE_LOG_H
 #define RK_BASE_LOG_H
 
@@ -12,13 +12,13 @@ struct rk_log;
 /* `level` and `format`: RK_LOG_* of config.h; `buffer_bytes`: of lines that wait for their reader. NULL: no
  * memory, no thread. */
 struct rk_log *rk_log_new(int level, int format, size_t buffer_bytes);
-/* Writes what waits, for two seconds at most. NULL is fine. */
+/* Writes the buffered lines, for two seconds at most. NULL is allowed. */
 void rk_log_free(struct rk_log *log);
 
 /* Lines that were dropped because the log was not read fast enough. `log` NULL: 0. */
 uint64_t rk_log_dropped(const struct rk_log *log);
 
-/* A message of the daemon's own; `part` says who ("http", "bank"). `log` NULL: dropped. */
+/* A message of the daemon; `part` is the component ("http", "bank"). `log` NULL: dropped. */
 void rk_log_say(struct rk_log *log, int level, const char *part, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -19,7 +19,7 @@ enum rk_metric {
     RK_METRIC_COUNT
 };
 
-/* Values of the label TRANSPORT: how a request came. */
+/* Values of the label TRANSPORT. */
 enum rk_transport { RK_TRANSPORT_HTTP_JSON, RK_TRANSPORT_HTTP_BINARY, RK_TRANSPORT_RING, RK_TRANSPORT_COUNT };
 
 /* Values of the label STAGE. */
@@ -32,7 +32,7 @@ enum rk_stage {
     RK_STAGE_COUNT
 };
 
-/* Values of the label REASON: why a request was turned away before it was computed. */
+/* Values of the label REASON: why a request was refused before it was computed. */
 enum rk_reason {
     RK_REASON_BAD_REQUEST,
     RK_REASON_ACCESS,
@@ -65,9 +65,9 @@ void rk_metric_observe(struct rk_metrics *metrics, enum rk_metric row, unsigned 
 uint64_t rk_metric_observed(const struct rk_metrics *metrics, enum rk_metric row, unsigned a,
                             uint64_t *sum_ns);
 
-/* A part that has metrics with labels found at run time writes them itself, after the table's: `collect`
- * appends complete lines (HELP and TYPE too) from `source`, which outlives the last call. Register before the
- * transports open; at most 8. */
+/* A component whose metrics have labels known only at run time writes them itself, after those of the table:
+ * `collect` appends complete lines (HELP and TYPE too) from `source`, which outlives the last call. Register
+ * before the transports open; at most 8. */
 typedef void rk_metrics_collector(void *source, struct rk_text *out);
 void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collect, void *source);
 

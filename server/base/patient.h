@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing to a descriptor whose other end belongs to an outsider, who may never read. */
+/* Writes to a descriptor whose reader may never read. */
 #ifndef RK_BASE_PATIENT_H
 #define RK_BASE_PATIENT_H
 
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Waits at most `patience_ms` until the descriptor takes bytes, then writes some of them, PIPE_BUF at most: a
- * pipe that takes any takes as many at once. Returns how many were written; 0: it took none in that time; -1:
- * errno says why it never will. Async-signal-safe. */
+/* Waits at most `patience_ms` until the descriptor takes bytes, then writes some of them, PIPE_BUF at most,
+ * because a pipe that is writable takes that many. Returns how many were written; 0: none in that time; -1:
+ * an error, in errno. Async-signal-safe. */
 ssize_t rk_patient_write(int fd, const void *bytes, size_t count, int patience_ms);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signals as numbers read from a pipe.
  *
- * Not sigwait(): that wants the signals blocked in every thread, and libraries may start threads
- * before main() does, in which they are not: a SIGTERM that the kernel hands to one of those would end the
- * process on the spot. */
+ * Not sigwait(), which needs the signals blocked in every thread. Libraries may start threads before main()
+ * in which they are not, and a SIGTERM that the kernel delivers to one of those would end the process at
+ * once. */
 #ifndef RK_BASE_SIGNALS_H
 #define RK_BASE_SIGNALS_H
 
@@ -14,7 +14,7 @@
  * pipe. */
 bool rk_signals_start(void) __attribute__((warn_unused_result));
 
-/* As if SIGTERM had come. Any thread. */
+/* As if SIGTERM had arrived. Any thread. */
 void rk_signals_stop(void);
 
 /* The next signal's number, or 0 once after rk_signals_end(). Any thread. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text that grows: replies, metrics, log lines. And JSON written into it, number by number.
+/* Growing text, for replies, metrics and log lines; and JSON written into it.
  *
- * Appending never fails at the call: a text that ran out of memory keeps `failed` set and ignores what
- * follows, and the code that takes the result looks once. */
+ * Appending returns no error: a text that ran out of memory keeps `failed` set and ignores further calls, so
+ * that only the code that takes the result has to check. */
 #ifndef RK_BASE_TEXT_H
 #define RK_BASE_TEXT_H
 
@@ -14,7 +14,7 @@ struct rk_text {
     char *data; /* malloc'ed; not NUL-terminated unless taken */
     size_t length, capacity;
     bool failed;
-    bool comma; /* the next JSON value or key wants a comma first */
+    bool comma; /* a comma comes before the next JSON value or key */
 };
 
 /* A zeroed struct is an empty text. */
@@ -28,7 +28,7 @@ void rk_text_add(struct rk_text *text, const void *bytes, size_t length);
 void rk_text_puts(struct rk_text *text, const char *string);
 void rk_text_printf(struct rk_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* JSON. Commas are put in by themselves. `key` NULL inside arrays and at the top. */
+/* JSON. Commas are added automatically. `key` NULL inside arrays and at the top. */
 void rk_json_open(struct rk_text *text, const char *key, char bracket); /* '{' or '[' */
 void rk_json_close(struct rk_text *text, char bracket);                 /* '}' or ']' */
 void rk_json_text(struct rk_text *text, const char *key,
@@ -38,7 +38,8 @@ void rk_json_uint(struct rk_text *text, const char *key, uint64_t value);
 void rk_json_bool(struct rk_text *text, const char *key, bool value);
 void rk_json_real(struct rk_text *text, const char *key,
                   double value); /* shortest that reads back; NaN, inf: null */
-/* Elements of an array: as rk_fp32_text() has them; NaN is null, infinities are "Infinity" and "-Infinity".
+/* Elements of an array: as rk_fp32_text() writes them; NaN is null, infinities are "Infinity" and
+ * "-Infinity".
  */
 void rk_json_fp32(struct rk_text *text, float value);
 void rk_json_fp32s(struct rk_text *text, const float *values, size_t count);

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* True if `uid` is one of `list`; what is not a number in it is nobody. */
+/* True if `uid` is one of `list`; entries that are not numbers match nobody. */
 bool rk_uids_have(const char *list, uid_t uid);
 
 #endif

@@ -8,9 +8,9 @@
 
 #include "codec/json.h"
 
-/* What was found in an array of arrays and other values. Where it isn't JSON, `wrong` is the first token that
- * can't stand there; the arrays that are open at it, the last element before it and the comma behind that
- * say what Jansson has to read before it to refuse it with the same words. */
+/* The result of checking an array of arrays and other values. If it isn't JSON, `wrong` is the first wrong
+ * token. The arrays that are open there, the last element before it and the comma behind that are the context
+ * that Jansson must read before it to refuse it with the same words. */
 struct rk_array_check {
     size_t leaves; /* values that are no arrays, at any depth */
     bool flat;     /* no array in it */
@@ -23,7 +23,7 @@ struct rk_array_check {
 /* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would accept it. */
 bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes);
 
-/* Behind the value at `at`, which is no array; NULL if it isn't JSON. */
+/* The end of the value at `at`, which is no array; NULL if it isn't JSON. */
 const char *rk_array_leaf(const char *at, const char *end);
 
 /* The elements of the array at `at`, which was checked. */

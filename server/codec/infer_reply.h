@@ -19,7 +19,7 @@ struct rk_wire_reply {
     struct rk_wire_part part[1 + RK_OUT_COUNT];
     size_t parts;
     size_t appended; /* offset in the JSON for the appended version; 0: none */
-    bool binary;     /* binary tensors follow: Inference-Header-Content-Length is needed */
+    bool binary;     /* binary tensors follow, so Inference-Header-Content-Length is needed */
 };
 
 /* Upper bound of the bytes for writing the reply, and for compressing it if `packed`. For the budget, before

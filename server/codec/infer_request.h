@@ -35,7 +35,7 @@ struct rk_wire_request {
     size_t region_bytes[RK_OUT_COUNT];
     bool region_on_device[RK_OUT_COUNT];
 
-    void *storage[RK_IN_COUNT]; /* tensors that came as JSON; NULL: it came otherwise */
+    void *storage[RK_IN_COUNT]; /* tensors that were sent as JSON; NULL: sent otherwise */
     size_t storage_bytes;       /* of all of them, reserved in `budget` */
     struct rk_budget *budget;
 };
@@ -45,14 +45,14 @@ struct rk_wire_source {
     const void *body; /* `bytes` bytes, the first `json_bytes` JSON, the rest binary tensors in input order */
     size_t bytes, json_bytes;
     struct rk_region_finder *finder; /* NULL: shared memory is switched off (RANKD_UNSUPPORTED) */
-    struct rk_budget *budget;        /* where tensors that come as JSON are reserved; NULL: nowhere */
+    struct rk_budget *budget;        /* where tensors sent as JSON are reserved; NULL: nowhere */
     size_t held;                     /* what the request has reserved there before */
 };
 
 /* The request borrows the body and the budget: keep them until rk_wire_request_clear(). The caller has
- * limited json_bytes. Names, types, sizes and the types of parameters are checked here; what values mean is
- * checked by rk_engine_run(). RANKD_TOO_LARGE and RANKD_OVERLOADED as rk_budget_reserve(). After a failure
- * nothing needs clearing, though it does no harm. */
+ * limited json_bytes. Names, types, sizes and the types of parameters are checked here; values are checked by
+ * rk_engine_run(). RANKD_TOO_LARGE and RANKD_OVERLOADED as rk_budget_reserve(). After a failure nothing needs
+ * clearing; clearing is allowed. */
 enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const struct rk_model *model,
                                         const struct rk_wire_source *source, struct rk_err *err)
     __attribute__((warn_unused_result));

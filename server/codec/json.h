@@ -17,15 +17,16 @@
 json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* The nesting of brackets outside strings, of a text that comes in pieces: cut anywhere but inside a string.
- * Start with zeros; `most` is the deepest. */
+/* The nesting of brackets outside strings, of a text that is given in pieces, which may end anywhere but
+ * inside a string. Start with zeros; `most` is the deepest. */
 struct rk_json_depth {
     size_t now, most;
 };
 void rk_json_depth_add(struct rk_json_depth *depth, const char *bytes, size_t count);
 
-/* What every way of parsing does: before it, with the text's depth, false where it may not be parsed; after
- * it, with what Jansson returned, that value if it is an object, or NULL with the sentence in *err. */
+/* Steps shared by all ways of parsing. Before: checks the text's depth; false if it must not be parsed.
+ * After: takes what Jansson returned, and gives it back if it is an object, else NULL with the sentence in
+ * *err. */
 bool rk_json_may_parse(size_t count, size_t depth, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 json_t *rk_json_parsed(json_t *value, const json_error_t *error, const char *what, struct rk_err *err)

@@ -18,8 +18,8 @@ struct rk_json_array {
     size_t input; /* it is the data of this one of the inputs */
 };
 
-/* A request's text, borrowed, and its arrays. An input after the first RK_IN_COUNT can't be one of a model,
- * so its data stay in the document. */
+/* A request's text, borrowed, and its arrays. Inputs after the first RK_IN_COUNT can't be valid, so their
+ * data stay in the document. */
 struct rk_json_text {
     const char *text;
     size_t bytes;
@@ -28,14 +28,14 @@ struct rk_json_text {
     size_t arrays;
 };
 
-/* Finds the arrays. The text need not be JSON: what is found then is of no use, but nothing outside it is
+/* Finds the arrays. The text need not be JSON: the result is then useless, but nothing outside the text is
  * read. */
 void rk_json_text_scan(struct rk_json_text *text, const char *bytes, size_t count);
 
 /* The array that is the data of inputs[input]; NULL if that is no array. */
 const struct rk_json_array *rk_json_text_array(const struct rk_json_text *text, size_t input);
 
-/* As rk_json_parse_new(), with [] in the place of each array. That says nothing yet of what stands in them.
+/* As rk_json_parse_new(), with [] in place of each array. The contents of the arrays are not checked yet.
  */
 json_t *rk_json_text_parse_new(const struct rk_json_text *text, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -45,8 +45,8 @@ json_t *rk_json_text_parse_new(const struct rk_json_text *text, const char *what
 bool rk_json_text_check(const struct rk_json_text *text, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Behind the bracket or the quote that closes what begins at `at`; NULL if nothing does before `end`. *depth:
- * how deep its brackets are nested. */
+/* The position behind the bracket or quote that closes the one at `at`; NULL if there is none before `end`.
+ * *depth: how deep its brackets are nested. */
 const char *rk_json_skim(const char *at, const char *end, size_t *depth);
 
 #endif

@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "codec/json_arrays.h"
 
-/* An array of a text, and the tensor that it is. */
+/* An array in a text, and the tensor that it represents. */
 struct rk_numbers {
     const struct rk_json_text *text;
     const struct rk_json_array *array; /* of it */
@@ -24,9 +24,9 @@ struct rk_numbers {
 
 /* Reads exactly `count` numbers, flat or nested as the shape is, into `out`: floating ones to the nearest
  * FP64, and from there to the nearest FP32. In a floating type `null` is NaN, and "Infinity" and "-Infinity"
- * are what they say; in a whole one `4.0` is 4. FP16 and BF16 have no form in JSON. `may_fit` false: the
- * array is too short for `count`, `out` is NULL, and what is said is how many it has. RANKD_INVALID also
- * where any of the text isn't JSON; after a success this array is known to be. */
+ * are infinities; in a whole one `4.0` is 4. FP16 and BF16 have no form in JSON. `may_fit` false: the array
+ * is too short for `count`, `out` is NULL, and the sentence tells how many elements it has. RANKD_INVALID
+ * also where any of the text isn't JSON; after a success this array is known to be. */
 enum rankd_status rk_numbers_read(const struct rk_numbers *numbers, bool may_fit, struct rk_err *err)
     __attribute__((warn_unused_result));
 

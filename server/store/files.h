@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that change as a whole: names that are on disk, copies, second names. */
+/* Files as a whole: durable names, copies, second names. */
 #ifndef RK_STORE_FILES_H
 #define RK_STORE_FILES_H
 
@@ -15,12 +15,12 @@ enum rankd_status rk_file_failed(struct rk_err *err, const char *what, const cha
 /* Makes the entries of a folder durable: fsync of the folder itself. */
 enum rankd_status rk_sync_folder(const char *path, struct rk_err *err) __attribute__((warn_unused_result));
 
-/* The first `bytes` bytes of `fd` as a new file, which is on disk, but for its name, when this returns
- * RANKD_OK. Otherwise there is no such file. */
+/* Copies the first `bytes` bytes of `fd` to a new file. With RANKD_OK the file is on disk, except for its
+ * name. Otherwise there is no such file. */
 enum rankd_status rk_file_copy(int fd, uint64_t bytes, const char *to, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* A second name for a file that is on disk; a copy where the file system has no more, or none at all. */
+/* A second name for a file that is on disk; a copy if the file system allows no further name. */
 enum rankd_status rk_file_link(const char *from, const char *to, struct rk_err *err)
     __attribute__((warn_unused_result));
 

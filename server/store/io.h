@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The little that the store needs of the system when it writes: two implementations, io_uring and plain
- * calls, and in the tests a third that fails on purpose. */
+/* The system calls that the store needs for writing: two implementations, io_uring and plain calls, and in
+ * the tests a third that fails on purpose. */
 #ifndef RK_STORE_IO_H
 #define RK_STORE_IO_H
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bank's journal: a folder of segments, each a file of records (record.h), after the rules of rules.h. The
- * FIFO is its own journal: what leaves the window is dropped by whole segments, nothing is ever rewritten.
+/* A bank's journal: a folder of segments, each a file of records (record.h), according to rules.h. The FIFO
+ * is its own journal: items that leave the window are dropped by whole segments, and nothing is ever
+ * rewritten.
  *
  * Any write or sync that fails for another reason than a full disk breaks the journal for good: after a
- * failed fsync the next one may succeed though the data is lost, so nothing after it can be believed. */
+ * failed fsync the next one may succeed although the data is lost, so later results can't be trusted. */
 #ifndef RK_STORE_JOURNAL_H
 #define RK_STORE_JOURNAL_H
 
@@ -14,10 +15,11 @@
 
 struct rk_journal;
 
-/* What is read back, in the order in which it was written. A callback that fails stops the reading. */
+/* Called for what is read back, in the order in which it was written. A callback that fails stops the
+ * reading. */
 struct rk_journal_reader {
     void *context;
-    /* `whole`: there was nothing before the point that later versions would have held. */
+    /* `whole`: nothing before the point belongs to later versions. */
     enum rankd_status (*start)(void *context, struct rk_bank_position point, struct rk_origin origin,
                                bool whole, struct rk_err *err);
     enum rankd_status (*id)(void *context, const struct rk_batch_id *id, struct rk_err *err);
@@ -32,9 +34,9 @@ enum rankd_status rk_journal_create(const char *path, const struct rk_bank_shape
                                     const struct rk_batch_id *ids, size_t id_count, struct rk_journal **out,
                                     struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Reads a journal back and goes on at its end, which is *point. What a crash or a power loss tore off its end
- * is cut off (rk_journal_loss_of() tells). Damage elsewhere is RANKD_INTERNAL with the file, the offset and
- * the way out in the sentence; the files are left as they are. */
+/* Reads a journal back and continues at its end, which is *point. An end that a crash or a power loss left
+ * incomplete is cut off (see rk_journal_loss_of()). Damage elsewhere is RANKD_INTERNAL with the file, the
+ * offset and the remedy in the sentence; the files are left as they are. */
 enum rankd_status rk_journal_open(const char *path, const struct rk_bank_shape *shape, struct rk_io *io,
                                   const struct rk_journal_reader *reader, struct rk_bank_position *point,
                                   struct rk_journal **out, struct rk_err *err)
@@ -43,7 +45,7 @@ enum rankd_status rk_journal_open(const char *path, const struct rk_bank_shape *
 /* What was cut off when it was opened. */
 struct rk_journal_loss {
     uint64_t bytes;          /* 0: nothing */
-    uint64_t number, offset; /* of the segment, and where in it they began */
+    uint64_t number, offset; /* of the segment, and their offset in it */
 };
 struct rk_journal_loss rk_journal_loss_of(const struct rk_journal *journal);
 
@@ -70,8 +72,8 @@ enum rankd_status rk_journal_sync(struct rk_journal *journal, struct rk_err *err
 /* True when the open segment is large enough to begin another. */
 bool rk_journal_is_long(const struct rk_journal *journal);
 
-/* Brings everything to the disk and begins a new segment, which knows the ids and is on disk too; the one
- * before gets no more records. Errors as append. */
+/* Writes everything to disk and begins a new segment, which holds the ids and is on disk too. The one before
+ * gets no more records. Errors as append. */
 enum rankd_status rk_journal_rotate(struct rk_journal *journal, struct rk_bank_position point,
                                     const struct rk_batch_id *ids, size_t id_count, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -81,23 +83,23 @@ void rk_journal_drop(struct rk_journal *journal, uint64_t oldest);
 
 /* --- snapshots --- */
 
-/* What a snapshot still lacks: the open segment as it was. */
+/* The part that a snapshot still lacks: the open segment at that time. */
 struct rk_snapshot {
     int fd; /* -1: nothing */
     uint64_t number, bytes;
 };
 
-/* True if the open segment is so long that a snapshot better begins another than copies it. */
+/* True if the open segment is so long that a snapshot should begin a new one rather than copy it. */
 bool rk_journal_is_half_long(const struct rk_journal *journal);
 
-/* Gives every segment but the open one a name in the folder `path` too. The writer stands still meanwhile,
- * not the syncer. rk_snapshot_end() must follow. */
+/* Gives every segment but the open one a second name in the folder `path`. No append may run meanwhile; a
+ * sync may. rk_snapshot_end() must follow. */
 enum rankd_status rk_snapshot_begin(struct rk_journal *journal, const char *path,
                                     struct rk_snapshot *snapshot, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Copies what the snapshot lacks; appends may go on. On disk are then all files, the names in the folder not
- * yet. With copy false it only closes. */
+/* Copies the part that the snapshot lacks; appends may run meanwhile. All files are on disk then, but not yet
+ * their names in the folder. With copy false it only closes. */
 enum rankd_status rk_snapshot_end(struct rk_snapshot *snapshot, const char *path, bool copy,
                                   struct rk_err *err);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What writing (journal.c) and reading back (recover.c) share. */
+/* Shared by writing (journal.c) and reading back (recover.c). */
 #ifndef RK_STORE_JOURNAL_INTERNAL_H
 #define RK_STORE_JOURNAL_INTERNAL_H
 
@@ -9,7 +9,7 @@
 
 #include "store/journal.h"
 
-#define RK_RECORD_BUFFERED ((size_t)4 << 20) /* a longer record is written from where it lies */
+#define RK_RECORD_BUFFERED ((size_t)4 << 20) /* a longer record is written without a copy */
 
 struct rk_journal_segment {
     uint64_t number, first, bytes; /* first: sequence number of its first item */
@@ -27,7 +27,7 @@ struct rk_journal {
     uint64_t offset;
     uint64_t head_bytes;                /* of the open segment: START and IDS */
     struct rk_bank_position point;      /* behind the last record */
-    bool within;                        /* the version there goes on */
+    bool within;                        /* the last version has more records to come */
     struct rk_journal_segment *segment; /* oldest first; the last is open */
     size_t segments;
     char *buffer;
