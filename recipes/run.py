@@ -51,7 +51,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=NAMES, metavar="RECIPE", help=f"of {', '.join(NAMES)}")
-    parser.add_argument("--seeds", type=int, help="at most so many of each row")
+    parser.add_argument("--seeds", type=int, help="the most seeds of each row")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no run is begun later than that")
     parser.add_argument("--table", help="this table only")
     parser.add_argument("--only", metavar="ROW", help="this row only")

@@ -2,10 +2,9 @@
 /* The daemon: owns the components, starts them in order and stops them in reverse. Known to app.c and main.c
  * alone: a component is handed the parts that it uses, and does not see this.
  *
- * A component is a row in the table of app.c: a name, a start and a stop. What a component may use of others
- * is what stands above it in the table. Transports come last: when a stop is asked for they stop taking
- * requests first, the work queue drains behind them, and the banks are closed when nobody can reach them any
- * more. */
+ * A component is a row in the table of app.c: a name, a start and a stop. A component may use those above it
+ * in the table. Transports come last: at a stop they first stop taking requests, then the work queue drains,
+ * and the banks are closed when no request can reach them any more. */
 #ifndef RK_APP_H
 #define RK_APP_H
 
@@ -18,7 +17,7 @@
 struct rk_app {
     struct rk_config config;
     struct rk_lifecycle lifecycle;
-    struct rk_gauge_sources gauges;    /* what metrics read; filled once all of it is there */
+    struct rk_gauge_sources gauges;    /* what metrics read; filled once all of its components are up */
     struct rk_transport_env transport; /* what transports work with; likewise */
 
     /* Each owned by the component of the same name; NULL while that component is not up, or switched off. */
@@ -53,13 +52,13 @@ enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err) __attribu
 /* From here on /v2/health/ready says no; requests are taken as before. */
 void rk_app_leave(struct rk_app *app);
 
-/* From here on new requests are refused; what was taken goes on. */
+/* From here on new requests are refused; those taken before continue. */
 void rk_app_refuse(struct rk_app *app);
 
 /* Refuses, then stops every component in reverse order: drains, then frees. */
 void rk_app_stop(struct rk_app *app);
 
-/* From another thread while rk_app_stop() waits: do not wait any longer. */
+/* From another thread, while rk_app_stop() waits: makes it stop waiting. */
 void rk_app_force_shutdown(struct rk_app *app);
 
 #endif

@@ -44,7 +44,7 @@ lint-device:
 	    printf '#include "%s"\n' $$h | clang++ -std=c++17 -Wall -Werror -Wno-unused-function -fsyntax-only -Iproto -Ilib -x c++ - || { echo "$$h is not C++, and device code includes it"; exit 1; }; \
 	done
 
-# Every external name bears the project's prefix.
+# Every external name has the project's prefix.
 lint-prefix: $(BUILD)/librk.a $(BUILD)/librk-server.a $(BUILD)/librankd.a $(BUILD)/librankctl.a
 	@bad=$$(nm -A --defined-only --extern-only $^ 2>/dev/null | awk 'NF>=3 {print $$NF}' | grep -v -E '^(rk|rankd)_' | grep -v -E '^(__|_)' || true); \
 	[ -z "$$bad" ] || { echo "external names without the prefix rk_ or rankd_:"; echo "$$bad"; exit 1; }

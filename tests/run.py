@@ -114,7 +114,7 @@ def main():
     tally = Tally()
     folders = [f for f in arguments.pytest if any(Path(f).rglob("test_*.py"))]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        # The folders first, because they take longest; each by itself, because their conftest.py files bear the same name.
+        # The folders first, because they take longest; each by itself, because their conftest.py files have the same name.
         jobs = [pool.submit(run_pytest, folder, arguments.build) for folder in folders]
         jobs += [pool.submit(run_unit, program, arguments.timeout) for program in arguments.unit]
         for job in concurrent.futures.as_completed(jobs):

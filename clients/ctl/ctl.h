@@ -40,7 +40,7 @@ struct ctl {
 /* Prints "rankctl: " and the sentence to stderr; returns `status`, so that a command can end with it. */
 int rankd_ctl_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The number in `text`, which option --`flag` gave, if it lies in [min, max]; else says so and exits with 2.
+/* The number in `text`, which option --`flag` gave, if it is in [min, max]; else says so and exits with 2.
  */
 double rankd_ctl_number(const char *flag, const char *text, double min, double max);
 

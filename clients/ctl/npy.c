@@ -107,7 +107,7 @@ static bool read_order(struct header *header)
         return true;
     if (!take(header, "True"))
         return no_dictionary(header);
-    return rankd_ctl_refuse(header->why, "%s lies in Fortran order; save it with numpy.ascontiguousarray",
+    return rankd_ctl_refuse(header->why, "%s is in Fortran order; save it with numpy.ascontiguousarray",
                             header->path);
 }
 

@@ -5,7 +5,7 @@
     build.py BUILD          BUILD/wheel/rankd-VERSION-py3-none-manylinux_….whl and rankd-VERSION.tar.gz
 
 The wheel is the Python package with daemon, rankctl and librankd in rankd/_bin; libraries that they load beside those of
-manylinux lie in rankd.libs, put there by auditwheel. Run by `make wheel`, in a venv that has requirements.txt.
+manylinux are in rankd.libs, put there by auditwheel. Run by `make wheel`, in a venv that has requirements.txt.
 """
 import contextlib
 import io

@@ -233,7 +233,7 @@ void Rows::drop_idle()
     (void)make_room(budget_.limit());
 }
 
-// With the lock held: drops what was used least recently until so much is free.
+// With the lock held: drops the least recently used memory until that many bytes are free.
 bool Rows::make_room(size_t bytes)
 {
     for (auto at = order_.begin(); at != order_.end() && bytes > budget_.limit() - budget_.used();) {

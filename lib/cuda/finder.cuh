@@ -38,7 +38,7 @@ __device__ void build_finder(Finder<SLOTS> &finder, const float *threshold, uint
     for (uint32_t i = threadIdx.x; i <= count; i += blockDim.x) {
         const int from = i ? slot_of<SLOTS>(base, scale, threshold[i - 1]) : 0;
         const int to = i < count ? slot_of<SLOTS>(base, scale, threshold[i]) : SLOTS - 1;
-        // i thresholds lie in slots up to `from`: the end of that slot, and both ends of empty ones behind
+        // i thresholds are in slots up to `from`: the end of that slot, and both ends of empty ones behind
         // it.
         if (from == to && i > 0 && i < count)
             continue;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control API: health, metadata, statistics, banks, checkpoints – everything that is a small JSON
- * document in and out, whichever transport it came over. HTTP calls it with what stood in the request line,
- * the ring's control channel with what stood in its packet; so both have the same bodies, the same errors and
- * the same access rules. Inference is not here: its tensors need the transport's own handling (infer.h). */
+/* The control API: health, metadata, statistics, banks, checkpoints – everything with small JSON documents as
+ * request and reply, over any transport. HTTP calls it with the request line, the ring's control channel with
+ * its packet; so both have the same bodies, the same errors and the same access rules. Inference is not here:
+ * its tensors need the transport's own handling (infer.h). */
 #ifndef RK_API_H
 #define RK_API_H
 
@@ -14,7 +14,7 @@
 #include "base/lifecycle.h"
 #include "config/config.h"
 
-/* The parts that handlers answer from; one for a daemon. */
+/* The parts that handlers use; one for a daemon. */
 struct rk_api_env {
     const struct rk_config *config;
     const struct rk_lifecycle *lifecycle;
@@ -47,7 +47,7 @@ struct rk_answer {
 };
 
 /* Always fills *answer; an error becomes {"error": sentence}. Runs on a worker thread: handlers may block for
- * a moment on a lock, and on disk where the operation is about the disk. */
+ * a moment on a lock, and on the disk if the operation concerns it. */
 void rk_api_call(const struct rk_api_env *env, const struct rk_call *call, struct rk_answer *answer);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The status page, as it lies in status.html: one file without anything from outside. */
+/* The status page: the content of status.html, which loads no other file. */
 #ifndef RK_API_PAGE_H
 #define RK_API_PAGE_H
 

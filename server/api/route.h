@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The routes of the API. Adding one is a row in route.def and a handler; HTTP and the ring's control channel
- * both go by them. */
+ * both use them. */
 #ifndef RK_API_ROUTE_H
 #define RK_API_ROUTE_H
 
@@ -14,19 +14,19 @@ struct rk_match {
 };
 
 /* Fills *answer with a 200 and returns RANKD_OK, or returns an error with the sentence in *err; rk_api_call()
- * then makes the answer of it. *answer arrives as an empty 200 of type application/json. */
+ * then makes it the answer. *answer is an empty 200 of type application/json before the call. */
 typedef enum rankd_status rk_handler(const struct rk_api_env *env, const struct rk_call *call,
                                      const struct rk_match *match, struct rk_answer *answer,
                                      struct rk_err *err);
 
-/* Begins the definition of one. */
+/* The beginning of a handler's definition. */
 #define RK_HANDLER(name)                                                                                     \
     enum rankd_status name(const struct rk_api_env *env, const struct rk_call *call,                         \
                            const struct rk_match *match, struct rk_answer *answer, struct rk_err *err)
 
 enum rk_route_kind {
     RK_ROUTE_WORKER, /* runs on a worker: may work, or block for moments */
-    RK_ROUTE_DISK,   /* waits for a disk: runs on the thread that does so for all of these, one by one */
+    RK_ROUTE_DISK,   /* waits for a disk: runs on a thread for such operations, one after the other */
     RK_ROUTE_LIGHT,  /* a few microseconds, never blocks: runs on the transport's own thread, also while
                       * overloaded
                       */
@@ -49,10 +49,11 @@ extern const size_t rk_route_count;
 const struct rk_route *rk_route_find(const char *verb, const char *path, struct rk_match *match,
                                      char allow[64], struct rk_err *err) __attribute__((warn_unused_result));
 
-/* The queue for a request on that row, which is not light; NULL (nothing found) is answered by a worker. */
+/* The queue for a request on that row, which is not light. NULL (no row was found) is answered by a worker.
+ * */
 struct rk_worker_pool *rk_route_queue(const struct rk_api_env *env, const struct rk_route *route);
 
-/* The handlers, each of a row. */
+/* The handlers, one for each row. */
 #define RK_DECLARE_INFER(handler)
 #define RK_DECLARE_WORKER(handler) rk_handler handler;
 #define RK_DECLARE_DISK(handler) rk_handler handler;

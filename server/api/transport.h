@@ -10,7 +10,7 @@
 struct rk_transport_env {
     const struct rk_config *config;
     const struct rk_lifecycle *lifecycle;
-    struct rk_access *access; /* who may do what */
+    struct rk_access *access; /* access control */
     struct rk_log *log;
     struct rk_metrics *metrics;
     struct rk_budget *budget;

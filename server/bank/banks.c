@@ -29,8 +29,8 @@ static void free_banks(struct rk_banks *banks)
     free(banks);
 }
 
-/* So many banks are synced side by side; the others wait for their turn, and their requests with them. They
- * are on one file system, whose journal more of them would queue up at anyway. */
+/* The number of banks that are synced at the same time; the others wait, and their requests too. All are on
+ * one file system, whose journal would serialize more of them anyway. */
 enum { COMMIT_THREADS = 4 };
 
 static const struct rk_threads_work committing = {.name = "bank-commit"};
@@ -48,9 +48,10 @@ static enum rankd_status check_one_place(const struct rk_config *config, struct 
 {
     if (!config->data[0] || !config->bank_store[0])
         return RANKD_OK;
-    return rk_fail(err, RANKD_INVALID,
-                   "data is \"%.200s\" and bank-store is \"%.200s\"; banks lie in one of both: leave one out",
-                   config->data, config->bank_store);
+    return rk_fail(
+        err, RANKD_INVALID,
+        "data is \"%.200s\" and bank-store is \"%.200s\"; banks are kept in one of the two: leave one out",
+        config->data, config->bank_store);
 }
 
 /* With a store: finds what is there. */

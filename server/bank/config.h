@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bank's configuration as JSON: what PUT brings, and what manifests on disk hold. */
+/* A bank's configuration as JSON: the body of PUT, and part of manifests on disk. */
 #ifndef RK_BANK_CONFIG_H
 #define RK_BANK_CONFIG_H
 
@@ -8,7 +8,7 @@
 enum rankd_status rk_bank_config_parse(const void *body, size_t bytes, struct rk_bank_config *config,
                                        uint64_t *live, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* Of a checkpoint's manifest, which tells more beside it. */
+/* From a checkpoint's manifest, which holds more than the configuration. */
 struct rk_checkpoint {
     struct rk_bank_config config;
     uint64_t version, generation, items, created;

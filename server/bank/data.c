@@ -143,7 +143,7 @@ static enum rankd_status check_format(const struct rk_banks *banks, struct rk_er
     return RANKD_OK;
 }
 
-/* The folder that a path lies in. */
+/* The folder of a path. */
 static void parent_of(const char *path, char *parent, size_t size)
 {
     (void)snprintf(parent, size, "%s", path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A bank with a name: memory, journal, and the rules between them.
  *
- * What it does for requests, and the fields that say so:
+ * Its states and the fields that tell them:
  *
  *   open         reads and appends
  *   undurable    reads and appends, in memory alone: the disk was full    [undurable, journal NULL]
@@ -19,7 +19,7 @@
  *           \------ could not be read back ---------> unreadable ------------+
  *            \----- no manifest that can be read ---> nameless --- restore alone ---> open
  *
- * Who writes to its disk, and the fields:
+ * States of its disk, and their fields:
  *
  *        +------+ --- an append waits ---> gathering --- a thread of the pool ---> writing
  *        |      |                          [first, queued]                         [writer_locked]
@@ -63,12 +63,12 @@ struct rk_durable_bank {
     atomic_size_t refs;
 
     struct rk_bank *memory;     /* exchanged by a restore, under the lock */
-    struct rk_replica *replica; /* replica.h: the bank lies in a store; NULL: it is this daemon's own. One
+    struct rk_replica *replica; /* replica.h: the bank is in a store; NULL: it is this daemon's own. One
                                  * piece of memory, freed with the bank */
     char path[PATH_MAX / 2];    /* its folder; "" = no disk */
     struct rk_io *io;           /* NULL = no disk */
 
-    /* Held for moments, and never while the disk is waited for. */
+    /* Held for moments, and never during a wait for the disk. */
     pthread_mutex_t lock;
     pthread_cond_t writer_changed; /* the writer lock was released, or a sync ended */
 
@@ -85,20 +85,21 @@ struct rk_durable_bank {
     uint64_t cleared;             /* batches of generations before it were cleared away */
     bool dirty;                   /* appended since the last sync (interval) */
     bool undurable;               /* on_full "memory" at work: the disk was full */
-    uint64_t retry_disk_ns;       /* when the disk is tried next */
-    char refused[RK_ERR_TEXT];    /* why it takes no appends any more; "" = it does */
+    uint64_t retry_disk_ns;       /* time of the next try of the disk */
+    char refused[RK_ERR_TEXT];    /* the reason why it takes no appends any more; "" = it takes them */
     bool unreadable;              /* it could not be read back: no reads either */
     bool nameless;                /* and its manifest is lost: the configuration is a checkpoint's, or none */
     struct rk_ids ids;
 
-    /* The lock's alone. */
+    /* Protected by the lock alone. */
     struct rk_append *first, **last; /* appends that wait for the disk, in order */
     struct rk_running *running;
     struct rk_bank_transaction *retries; /* that wait for a running id */
 
-    const atomic_bool *refusing; /* the registry's: nobody waits for a version any more; NULL: never */
-    struct rk_threads *commit;   /* who writes what waits; NULL where there is no disk */
-    bool queued;                 /* for it */
+    const atomic_bool
+        *refusing;             /* the registry's: no request waits for a version any more; NULL: never set */
+    struct rk_threads *commit; /* the pool that writes waiting appends; NULL without a disk */
+    bool queued;               /* commit_task is in its queue */
     /* Calls rk_durable_bank_commit() and releases the bank, which is held while this is queued. */
     struct rk_task commit_task;
 
@@ -113,14 +114,14 @@ struct rk_durable_bank *rk_durable_bank_new(const char *name, const struct rk_ba
 struct rk_durable_bank *rk_durable_bank_hold(struct rk_durable_bank *bank);
 void rk_durable_bank_release(struct rk_durable_bank *bank);
 
-/* Memory that it holds: its items and the batch ids that it remembers. The lock is held. */
+/* Bytes of its items and of the batch ids that it remembers. The lock is held. */
 size_t rk_durable_bank_bytes(struct rk_durable_bank *bank);
 
 /* Refuses further appends; the first reason stays. The lock is held. */
 void rk_durable_bank_refuse(struct rk_durable_bank *bank, const struct rk_err *why);
 
-/* The batch ids that a new segment begins with, oldest first. The writer lock is held, which keeps them as
- * they are; the lock is not. */
+/* The batch ids that a new segment begins with, oldest first. The writer lock is held, which keeps them
+ * unchanged; the lock is not. */
 const struct rk_batch_id *rk_durable_bank_known_ids(struct rk_durable_bank *bank, size_t *count);
 
 #endif

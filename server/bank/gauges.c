@@ -84,7 +84,7 @@ static const struct rk_histogram *syncs_of(struct rk_durable_bank *bank)
     return &bank->syncs;
 }
 
-/* Only banks that lie in a store: NAN for the others. */
+/* For banks in a store; NAN for others. */
 static double of_replica(struct rk_durable_bank *bank, double (*value)(const struct rk_durable_bank *bank))
 {
     if (!bank->replica)

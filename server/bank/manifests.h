@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checkpoints that are there, by their manifests. */
+/* The existing checkpoints, by their manifests. */
 #ifndef RK_BANK_MANIFESTS_H
 #define RK_BANK_MANIFESTS_H
 
@@ -9,8 +9,8 @@
 /* Writes them as a JSON array. */
 enum rankd_status rk_durable_bank_checkpoints(struct rk_durable_bank *bank, struct rk_text *out,
                                               struct rk_err *err);
-/* Bytes that checkpoints alone keep on disk: files that the live journal has let go of, or never had. Those
- * on their way in or out count too. */
+/* Bytes that checkpoints alone keep on disk: files that the live journal has dropped, or never had.
+ * Checkpoints that are being made or removed count too. */
 uint64_t rk_durable_bank_checkpoint_bytes(struct rk_durable_bank *bank);
 
 /* "…/checkpoints/<prefix><tag>"; RANKD_INTERNAL if it is too long. */
@@ -21,14 +21,14 @@ enum rankd_status rk_checkpoint_path(const struct rk_durable_bank *bank, const c
 enum rankd_status rk_checkpoint_needs_disk(const struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 /* The manifest of a tag, in *text too where that is not NULL (4096 bytes). RANKD_NOT_FOUND: there is no such
- * checkpoint. RANKD_INTERNAL: there is, and its manifest is damaged. */
+ * checkpoint. RANKD_INTERNAL: its manifest is damaged. */
 enum rankd_status rk_checkpoint_read(const struct rk_durable_bank *bank, const char *tag, char *text,
                                      struct rk_checkpoint *checkpoint, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* The configuration that some checkpoint in a bank's folder tells; false if none does. */
+/* The configuration from any checkpoint in a bank's folder; false if none has it. */
 bool rk_checkpoint_find_config(const char *bank_path, struct rk_bank_config *config)
     __attribute__((warn_unused_result));
-/* Removes what a crash left on its way in or out (rules.h, M3). */
+/* Removes folders that a crash left incomplete (rules.h, M3). */
 void rk_checkpoint_sweep(const struct rk_durable_bank *bank);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The registry: its start and stop (banks.c), the table (registry.c), the data folder (data.c), operations on
  * banks (operations.c, with replica_admin.c for those in a store) and what they may take (quota.c), the
- * thread of durability "interval" (flush.c); and what each does for the others. */
+ * thread of durability "interval" (flush.c). Functions that these files share. */
 #ifndef RK_BANK_REGISTRY_INTERNAL_H
 #define RK_BANK_REGISTRY_INTERNAL_H
 
@@ -13,21 +13,21 @@ struct rk_banks {
     char data[RK_CONFIG_TEXT]; /* "" = no disk */
     int lock_fd, folder_fd;    /* both locked: of the file "lock", and of the folder */
     bool plain_io;             /* without io_uring: so configured, or it was refused */
-    pthread_mutex_t lock;      /* over the table */
+    pthread_mutex_t lock;      /* protects the table */
     struct rk_durable_bank **bank;
     size_t count;
-    pthread_mutex_t admin; /* operations on banks (create, delete, checkpoint, …) come one at a time */
+    pthread_mutex_t admin; /* serializes operations on banks (create, delete, checkpoint, …) */
     pthread_mutex_t flush_lock;
     pthread_cond_t flush_stop;
     bool stopping;
     pthread_t flusher;
     bool committing;              /* the next is up; false = no disk */
     struct rk_threads commit;     /* write to disks and wait for them, so that no worker does */
-    struct rk_replicas *replicas; /* banks lie in a store (replica.h); NULL: they don't */
+    struct rk_replicas *replicas; /* banks are in a store (replica.h); NULL: they are not */
     atomic_bool refusing;         /* rk_banks_refuse() */
 };
 
-/* registry.c. The table's reference to a bank: taken over where there was memory, and given up. */
+/* registry.c. The table's reference to a bank: taken over unless there was no memory, and given up. */
 bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank) __attribute__((warn_unused_result));
 void rk_banks_take_out(struct rk_banks *banks, struct rk_durable_bank *bank);
 
@@ -36,14 +36,14 @@ enum rankd_status rk_banks_check_quota(struct rk_banks *banks, const struct rk_b
                                        struct rk_err *err) __attribute__((warn_unused_result));
 
 /* data.c */
-/* Makes the data folder this daemon's alone: creates it where it is missing, checks its format. */
+/* Locks the data folder for this daemon: creates it if it is missing, checks its format. */
 enum rankd_status rk_data_lock(struct rk_banks *banks, struct rk_err *err)
     __attribute__((warn_unused_result));
 /* Reads every bank of it back. */
 enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* A new bank's folder, whole or not at all; and its end. rk_data_remove(): where the bank's name is still
- * there, *still is true, and nothing was done. */
+/* Creates a new bank's folder, completely or not at all; and removes it. rk_data_remove(): if the bank's name
+ * is still there, *still is true, and nothing was done. */
 enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_durable_bank *bank,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Batch ids whose requests are being computed, and the requests that wait for one of them: a retry that comes
- * before its original has ended. The bank's lock is held, but where it says otherwise. */
+/* Batch ids whose requests are being computed, and the requests that wait for one of them: retries that
+ * arrive before their original has ended. The bank's lock is held, unless stated otherwise. */
 #ifndef RK_BANK_RETRIES_H
 #define RK_BANK_RETRIES_H
 
@@ -16,10 +16,10 @@ void rk_retries_end(struct rk_durable_bank *bank, const uint64_t name[2]);
 /* The transaction waits for the request that runs under its id. */
 void rk_retries_wait(struct rk_bank_transaction *transaction);
 
-/* Those that wait for a version that is there now, or that will not come. */
+/* Wakes those that wait for a version that now exists, or never will. */
 void rk_retries_wake_versions(struct rk_durable_bank *bank);
 
-/* Takes the lock. Requests that wait for another one, and whose deadline is over, are told so. */
+/* Takes the lock. Ends requests that wait for another one and whose deadline has passed. */
 void rk_bank_transaction_wake_late(struct rk_durable_bank *bank);
 
 #endif

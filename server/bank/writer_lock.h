@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who may write to a bank's disk: the writer lock, and syncs with it or beside it. */
+/* The right to write to a bank's disk: the writer lock, and syncs with or without it. */
 #ifndef RK_BANK_WRITER_LOCK_H
 #define RK_BANK_WRITER_LOCK_H
 
@@ -15,21 +15,22 @@ void rk_durable_bank_schedule_commit(struct rk_durable_bank *bank);
 
 /* --- syncing --- */
 
-/* Syncs the journal and counts it; refuses the bank where that fails. The writer lock is held, the lock is
+/* Syncs the journal and counts the sync; refuses the bank if it fails. The writer lock is held, the lock is
  * not. */
 enum rankd_status rk_durable_bank_sync(struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* The same beside appends that don't wait for it. There is no writer; the lock is held, and held again. */
+/* The same during appends that do not wait for it. There must be no writer; the lock is held before and
+ * after. */
 enum rankd_status rk_durable_bank_sync_beside(struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Brings everything to the disk, so that a segment may end: were a later one there after a power loss and the
- * end of this one not, the journal would look damaged. The writer lock is held, the lock is not. */
+/* Syncs everything, so that a segment may end: if a later segment survived a power loss but the end of this
+ * one did not, the journal would look damaged. The writer lock is held, the lock is not. */
 enum rankd_status rk_durable_bank_seal(struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Syncs what was appended, if anything was; for the interval's thread and the end. */
+/* Syncs appended data, if there is any; for the interval's thread and the end. */
 void rk_durable_bank_flush(struct rk_durable_bank *bank);
 
 #endif

@@ -15,7 +15,8 @@
  * to 32 MiB, and what an arena keeps to twice as much, once such blocks are freed now and then. */
 enum { MAPPED = 4 << 20, KEPT_BY_ARENA = 8 << 20 };
 
-/* After so much was freed, and so long: returning takes time, and the next request may want the memory. */
+/* Memory is returned after this many bytes were freed and this time has passed: returning it takes time, and
+ * the next request may need it. */
 enum { ENOUGH = 32 << 20, PAUSE_S = 1 };
 
 struct rk_memory {

@@ -12,7 +12,7 @@
 
 #define RK_CONFIG_TEXT 256
 
-/* What the fields of words hold: enum rk_config_io {RK_IO_AUTO, …} and so on. */
+/* Enumerations of the options that are words: enum rk_config_io {RK_IO_AUTO, …} and so on. */
 #define RK_OPT_TEXT(field, ...)
 #define RK_OPT_COUNT(field, ...)
 #define RK_OPT_BYTES(field, ...)
@@ -44,7 +44,7 @@ struct rk_config {
 #undef RK_OPT_FLAG
 };
 
-/* What the command line asks for beside options. */
+/* Actions on the command line beside options. */
 enum rk_config_action {
     RK_CONFIG_RUN,
     RK_CONFIG_HELP,    /* --help */
@@ -56,8 +56,8 @@ enum rk_config_action {
 };
 
 /* Fills *config from the defaults, the file (--config FILE or RANKD_CONFIG), `environment` ("NAME=value",
- * NULL at the end) and the arguments. RANKD_INVALID names the option, where it stood, what it was and what it
- * may be; an unknown name is refused with the nearest known one. Nothing is retained of the arguments. */
+ * NULL at the end) and the arguments. RANKD_INVALID names the option, its source, its value and the allowed
+ * values; an unknown name is refused with the nearest known one. Nothing is retained of the arguments. */
 enum rankd_status rk_config_read(struct rk_config *config, int argc, char *const *argv,
                                  char *const *environment, enum rk_config_action *action, struct rk_err *err)
     __attribute__((warn_unused_result));

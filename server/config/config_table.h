@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows of config.def as data, for those who read, print and document them. Private to config*.c. */
+/* The rows of config.def as data, for reading, printing and documenting them. Private to this room. */
 #ifndef RK_CONFIG_TABLE_H
 #define RK_CONFIG_TABLE_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Metrics that are not counted but looked up when somebody asks: queue, workers, byte budget, the process
- * itself. */
+/* Metrics that are not counted but computed at each request of /metrics: queue, workers, byte budget, the
+ * process itself. */
 #ifndef RK_EXEC_GAUGES_H
 #define RK_EXEC_GAUGES_H
 
@@ -8,7 +8,7 @@
 #include "base/metrics.h"
 #include "config/config.h"
 
-/* What they are looked up in. Set before somebody asks. */
+/* Their sources. Set before the first request. */
 struct rk_gauge_sources {
     const struct rk_config *config;
     const struct rk_lifecycle *lifecycle;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running one inference request: the bank it names is looked up, the engine computes, the batch is appended,
- * metrics and statistics are kept. The same function behind every transport.
+/* Runs one inference request: finds the bank that it names, computes it, appends the batch, keeps metrics and
+ * statistics. The same function for every transport.
  *
- * Where a request has to wait for a bank it is parked: its worker serves others, and once the bank wakes it,
- * a free worker continues it. Its life:
+ * A request that has to wait for a bank is parked: its worker serves others, and once the bank wakes it, a
+ * free worker continues it. Its life:
  *
  *     queued in the worker pool ---- its deadline passed, or the pool is abandoned ----> drop()
  *        |
@@ -42,9 +42,9 @@
 #include "exec/worker_pool.h"
 #include "request/request.h"
 
-/* The parts that a request goes through; one for a daemon, and every transport has it. */
+/* The parts of the daemon that a request needs; one for a daemon, shared by all transports. */
 struct rk_infer_env {
-    struct rk_worker_pool *workers; /* where a parked request goes on */
+    struct rk_worker_pool *workers; /* the workers that continue a parked request */
     struct rk_banks *banks;
     struct rk_budget *budget;
     struct rk_device *device; /* NULL without a device */
@@ -52,18 +52,19 @@ struct rk_infer_env {
     struct rk_log *log;
 };
 
-/* Where the next call of rk_infer() for a request goes on. */
+/* The step with which the next call of rk_infer() for a request continues. */
 enum rk_infer_step {
-    RK_INFER_BEGIN, /* zero, so for a new request; and for one that waited for the original of its batch_id */
+    RK_INFER_BEGIN,   /* zero, so the step of a new request; also of one that waited for the original of its
+                         batch_id */
     RK_INFER_APPENDED /* it is computed, and its batch was written or could not be */
 };
 
 enum rk_infer_state {
     RK_INFER_DONE,  /* it is over; err->status says how */
-    RK_INFER_PARKED /* it waits for a bank, and belongs to whom wakes it */
+    RK_INFER_PARKED /* it waits for a bank, and is owned by the thread that wakes it */
 };
 
-/* What the transport knows of the request beside its value: for the log line, metrics, statistics. Times in
+/* What the transport knows of the request beside its content: for the log line, metrics, statistics. Times in
  * ns. */
 struct rk_infer_meta {
     enum rk_transport transport;
@@ -77,11 +78,11 @@ struct rk_infer_meta {
     size_t reply_bytes;   /* and those that writing its reply will take */
     size_t charged;       /* bytes taken from the budget by it: rk_infer_done() gives them back */
 
-    struct rk_pin_candidate *host_region; /* filled before the call: memory of a client's that all tensors lie
-                                           * in, or NULL */
-    struct rk_job *job; /* filled before the call: who is resumed where the request has to wait */
-    /* Filled before the call: makes everything of the answer that may fail, once, when the result is computed
-     * and nothing is appended to a bank yet. What comes after the append can't fail. NULL: there is nothing.
+    struct rk_pin_candidate
+        *host_region;   /* filled before the call: a client's region with all tensors, or NULL */
+    struct rk_job *job; /* filled before the call: the job to resume if the request has to wait */
+    /* Filled before the call: prepares all parts of the answer that may fail, once, after the result is
+     * computed and before the append to a bank. Nothing after the append can fail. NULL: nothing to prepare.
      */
     enum rankd_status (*prepare)(struct rk_infer_meta *meta, struct rk_err *err);
     struct rk_worker_pool *work; /* its own from here on */
@@ -90,23 +91,22 @@ struct rk_infer_meta {
     uint64_t append_begun_ns;
 };
 
-/* Goes on with the request as far as it gets. RK_INFER_PARKED: it waits without a worker; nothing that was
- * passed may be touched any more, and when meta->job is resumed the same call is made again.
+/* Continues the request until it is done or has to wait. RK_INFER_PARKED: it waits without a worker; nothing
+ * that was passed may be touched any more, and when meta->job is resumed the same call is made again.
  * request->bank_snapshot is set by this function from request->params.bank. Errors as rk_engine_run(), and
  * RANKD_NOT_FOUND (bank), RANKD_CONFLICT, RANKD_NO_SPACE. On failure *reply holds no owned memory. */
 enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *worker,
                              struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply,
                              struct rk_err *err) __attribute__((warn_unused_result));
 
-/* True for a request on at most `most` scores, in as many lists at most, and without a bank: a worker's
- * wake-up would cost more than the computation, and nothing of it waits. A transport may run it on its own
- * thread. */
+/* True for a request on at most `most` scores, in at most as many lists, without a bank: waking a worker
+ * would cost more than the computation, and it never waits. A transport may run it on its own thread. */
 bool rk_infer_is_small(const struct rk_request *request, size_t most);
 
 /* To be called once for every inference request, also one that failed before rk_infer() or in it, when its
- * reply is written and its memory freed: gives back what was charged, counts it in metrics and statistics,
- * and writes the log line. `request` may be partly filled (model NULL: unknown); `info` is the reply's, NULL
- * on failure. `sentence` is the error's, "" on success. */
+ * reply is written and its memory freed: releases its part of the budget, counts it in metrics and
+ * statistics, and writes the log line. `request` may be partly filled (model NULL: unknown); `info` is the
+ * reply's, NULL on failure. `sentence` is the error's, "" on success. */
 void rk_infer_done(const struct rk_infer_env *env, struct rk_infer_meta *meta,
                    const struct rk_request *request, const struct rk_info *info, enum rankd_status status,
                    const char *sentence, uint64_t write_ns);

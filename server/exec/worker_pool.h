@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The work queue: bounded, many producers (transports), a fixed number of workers. Clients with several jobs
- * take turns (exec/fair_queue.h), so that one with many of them keeps nobody else waiting.
+ * take turns (exec/fair_queue.h), so that a client with many jobs does not keep others waiting.
  *
- * A job is embedded in whatever its owner keeps about a request; the queue owns it from a successful submit
- * until it calls exactly one of `run` and `drop`, once, on a worker thread.
+ * A job is embedded in its owner's struct for a request; the queue owns it from a successful submit until it
+ * calls exactly one of `run` and `drop`, once, on a worker thread.
  *
- * A job that has to wait for something slow, a disk, gives its worker back: `run` parks it and returns, and
- * the thread that brings the awaited result resumes it, which calls `resume` on some worker. */
+ * A job that has to wait for a disk releases its worker: `run` parks it and returns, and the thread with the
+ * awaited result resumes it, which calls `resume` on some worker. */
 #ifndef RK_EXEC_WORKER_POOL_H
 #define RK_EXEC_WORKER_POOL_H
 
@@ -19,7 +19,7 @@
 #include "exec/fair_queue.h"
 
 struct rk_worker {
-    struct rk_scratch *scratch; /* this worker's, kept warm between jobs */
+    struct rk_scratch *scratch; /* this worker's, kept between jobs */
     struct rk_pool *pool;       /* threads a large request may borrow; NULL = none */
     unsigned index;             /* 0..workers-1 */
 };
@@ -29,8 +29,8 @@ struct rk_job {
     /* Called instead of run: RANKD_DEADLINE (passed while queued) or RANKD_OVERLOADED (shutting down at
      * once). */
     void (*drop)(struct rk_job *job, enum rankd_status why);
-    /* Called once for each rk_worker_pool_resume(), never dropped: what was begun is brought to its end. NULL
-     * where the job never parks. */
+    /* Called once for each rk_worker_pool_resume(), never dropped: work that was begun is completed. NULL if
+     * the job never parks. */
     void (*resume)(struct rk_job *job, struct rk_worker *worker);
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
     /* Per-client FIFO. Must outlive its queued jobs; belongs to one pool. NULL: the job has none. */
@@ -57,11 +57,11 @@ void rk_worker_pool_lend(struct rk_worker_pool *work, struct rk_pool *pool);
 enum rankd_status rk_worker_pool_submit(struct rk_worker_pool *work, struct rk_job *job)
     __attribute__((warn_unused_result));
 
-/* From within `run` or `resume`, before anybody learns of whom to resume: the job will be resumed. Until then
- * the work does not stop. */
+/* Called within `run` or `resume`, before any thread can resume the job: it will be resumed. Until then the
+ * pool does not stop. */
 void rk_worker_pool_park(struct rk_worker_pool *work);
-/* Puts a parked job before those that wait: it has been computed, and its memory is held. Any thread; the job
- * may be over before this returns. */
+/* Queues a parked job before the waiting ones, because it has been computed and holds memory. Any thread; the
+ * job may be over before this returns. */
 void rk_worker_pool_resume(struct rk_worker_pool *work, struct rk_job *job);
 
 /* Waiting jobs, jobs that run now, parked jobs: for metrics and for Retry-After. */

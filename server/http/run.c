@@ -12,8 +12,8 @@
 #include "base/json_heap.h"
 #include "http/exchange.h"
 
-/* Deflate makes at most 1032 bytes of one; so much may come of the body, its limit, and all that the budget
- * could ever give it. */
+/* Upper bound of the inflated bytes: Deflate makes at most 1032 bytes of one; the body's limit and the whole
+ * budget are bounds too. */
 static size_t inflated_at_most(const struct rk_body *body, const struct rk_budget *budget)
 {
     const size_t left = rk_budget_limit(budget) - body->reserved;

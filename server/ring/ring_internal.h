@@ -99,7 +99,7 @@ struct rk_front {
     _Atomic uint32_t living; /* peers that are not freed */
     pthread_mutex_t ending;  /* held by a worker from the end of a peer to its last access to the front */
     uint64_t alone_ns;       /* since when there is no peer; 0: there is one */
-    bool leaving;            /* lingered long enough: takes nobody any more */
+    bool leaving;            /* lingered long enough: takes no connections any more */
     unsigned spinners, spinner_limit;
     struct rk_worker worker;   /* of the loop, for small requests */
     uint64_t complaint_ns;     /* time of the last logged violation */

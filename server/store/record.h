@@ -32,7 +32,7 @@ _Static_assert(sizeof(struct rk_record_head) == 64, "the head is part of the fil
 
 #define RK_RECORD_MAGIC 0x31424b52u /* "RKB1" */
 
-/* What a segment holds records of, and where its journal began (rules.h); a segment of another bank is not
+/* The bank of a segment's records, and where its journal began (rules.h). A segment of another bank is not
  * read. */
 struct rk_record_start {
     uint32_t format; /* RK_RECORD_FORMAT, or an older one */
@@ -44,7 +44,7 @@ struct rk_record_start {
 };
 _Static_assert(sizeof(struct rk_record_start) == 64, "part of the file format");
 
-/* Format 1 had neither base nor cleared, and no record of it said what was on disk (synced is 0). */
+/* Format 1 had neither base nor cleared, and no record of it had `synced` (it is 0). */
 #define RK_RECORD_FORMAT 2
 #define RK_RECORD_START_BYTES_1 48
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rules of a bank's files: what the writer (journal.c) keeps to and the reader (survey.c, recover.c)
- * holds it to. Both use the functions below, so that neither has rules of its own.
+/* The rules of a bank's files: kept by the writer (journal.c) and checked by the reader (survey.c,
+ * recover.c). Both use the functions below, so that neither has rules of its own.
  *
- * Window. Items bear sequence numbers that are never used twice. A bank that ends at `end` holds the items of
+ * Window. Items have sequence numbers that are never used twice. A bank that ends at `end` holds the items of
  * rk_window_start(base, capacity, end) up to end (bank/window.h). `base` is written into every segment; it is
- * never concluded from which segments are there.
+ * never derived from the segments that exist.
  *
  * Segments of a journal, in a folder of its own
  *
@@ -20,8 +20,8 @@
  *      gets its first version, its START, IDS and name are. So only the last one may end in a torn record,
  *      and one without a whole START and IDS holds no version.
  *
- *  S5  A version's record says how much of its segment was on disk when it was written. What is broken before
- *      that is damage. What is broken behind it was lost with the power, and so is all that follows it.
+ *  S5  A version's record says how much of its segment was on disk when it was written. A broken record
+ *      before that offset is damage. One behind it was lost with the power, as is all that follows it.
  *
  *  S6  A file with a second name belongs to a checkpoint too: it gets no more records and is never cut.
  *
@@ -29,11 +29,11 @@
  *
  *  J1  Its first segment begins at or before the start of its window.
  *
- *  J2  A segment is removed when no item of it lies in the window of the end *that is on disk*, nor in
+ *  J2  A segment is removed when none of its items is in the window of the end *that is on disk*, nor in
  *      memory.
  *
- *  J3  Removals may be lost with the power, one by one. Files before a gap in the numbers are such; J1 holds
- *      without them.
+ *  J3  Removals may be lost with the power, one by one. Files before a gap in the numbers are removals that
+ *      were lost; J1 holds without them.
  *
  * Manifests and names
  *
@@ -43,22 +43,22 @@
  *  M2  A checkpoint is whole and on disk before it gets its tag as its name. It loses the name, on disk,
  *      before it loses a file. It consists of sealed segments, and of a copy of the open one.
  *
- *  M3  A folder whose name begins with ~ is on its way in or out; the next start removes it.
- *  M4  A start brings the names that it finds to the disk before it acts on them: they may be those of a
- * daemon that was killed between a rename and the sync of the folder.
+ *  M3  A folder whose name begins with ~ is being made or removed; the next start removes it.
+ *  M4  A start syncs the names that it finds before it acts on them: they may be those of a
+ *      daemon that was killed between a rename and the sync of the folder.
  */
 #ifndef RK_STORE_RULES_H
 #define RK_STORE_RULES_H
 
 #include "store/record.h"
 
-/* Where a bank's present life began. */
+/* Where the present contents of a bank began. */
 struct rk_origin {
     uint64_t base;    /* the sequence number at which it was empty last */
-    uint64_t cleared; /* the generation that began there: batches of earlier ones were cleared away */
+    uint64_t cleared; /* the generation that began there: batches of earlier generations were cleared */
 };
 
-/* How far a journal has come, in memory or on disk. */
+/* The end of a journal, in memory or on disk. */
 struct rk_mark {
     uint64_t number, offset; /* of the last segment, and its length */
     uint64_t end;            /* sequence number behind the newest item */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tensors that lie in memory of the device which another process shares may change while they are read:
- * results are then unspecified, but nothing beyond the memory is touched and every request ends. Wants an
- * emulated device that meddles (EMULATED_DEVICE_MEDDLES=1), whose handles are names of shared memory objects;
- * under a sanitizer it means most.
+/* Tensors in memory of the device that another process shares may change while they are read: results are
+ * then unspecified, but nothing beyond the memory is touched and every request ends. Wants an emulated device
+ * that meddles (EMULATED_DEVICE_MEDDLES=1), whose handles are names of shared memory objects; under a
+ * sanitizer it means most.
  *
  *   gpu-changing PLUGIN [RUNS [SEED]] */
 #include <fcntl.h>

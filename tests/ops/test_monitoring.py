@@ -51,7 +51,7 @@ def metrics(daemon):
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """Of a daemon whose banks lie in a store."""
+    """Of a daemon with banks in a store."""
     store = Store(tmp_path_factory.mktemp("store"))
     daemon = StoreDaemon(tmp_path_factory.mktemp("shared"), store)
     put_bank(daemon, "shared", kind="scores", lists=1, capacity=8)

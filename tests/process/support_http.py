@@ -91,7 +91,7 @@ def slow(queries=1024):
 
 
 def at_once(count, call):
-    """The results of call(i) from so many threads that begin together."""
+    """The results of call(i) from `count` threads that begin together."""
     results, barrier = [None] * count, threading.Barrier(count)
 
     def one(i):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redis servers of a test's own, and daemons whose banks lie in one."""
+"""Redis servers of a test's own, and daemons with banks in one."""
 import os
 import signal
 import socket

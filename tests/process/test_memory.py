@@ -21,7 +21,7 @@ def bomb(objects):
 
 
 def binary(model, count, *, reply_in_binary, sent=None):
-    """A request with so many FP32 scores behind its JSON: (body, headers)."""
+    """A request with that many FP32 scores behind its JSON: (body, headers)."""
     head = json.dumps({"parameters": {"binary_data_output": reply_in_binary}, "inputs": [
         {"name": "scores", "shape": [1, count], "datatype": "FP32", "parameters": {"binary_data_size": 4 * count}}]}).encode()
     return head + bytes(4 * count if sent is None else sent), [f"Inference-Header-Content-Length: {len(head)}"]

@@ -63,7 +63,7 @@ def piped():
 
 
 def storm(daemon, count):
-    """So many requests, each with a line in the log, on one connection."""
+    """That many requests, each with a line in the log, on one connection."""
     with connect(daemon) as s:
         for _ in range(count):
             s.sendall(request("POST", INFER, GOOD))

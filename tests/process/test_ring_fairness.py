@@ -24,7 +24,7 @@ def daemon(request):
 
 
 def order(daemon, count):
-    """Names of the requests in the order of their completion, as soon as there are so many."""
+    """Names of the requests in the order of their completion, as soon as there are that many."""
     def names():
         return re.findall(r" id=(\w+) ", daemon.log())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client that was given no URL: one daemon for all processes of a user, whoever starts it and whatever dies."""
+"""A client that was given no URL: one daemon for all processes of a user, whichever process starts it and whichever dies."""
 import os
 import pickle
 import re

@@ -17,7 +17,7 @@ def batch(seed=0, B=8, dim=16):
 
 
 def said(run, steps):
-    """The sentences of rankd that so many calls lead to."""
+    """The sentences of rankd in that many calls."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step in range(steps):

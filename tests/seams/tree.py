@@ -23,7 +23,7 @@ def source_files():
 
 
 class Tree:
-    """The copy lies in `folder`, its build in `build`. The optimizer does little, so that this takes seconds."""
+    """The copy is in `folder`, its build in `build`. Little optimization keeps the build short."""
 
     def __init__(self, folder):
         self.folder, self.build = Path(folder), Path(folder) / "build"

@@ -26,7 +26,7 @@ from .wire import Deadline
 
 log = logging.getLogger("rankd")
 
-_START_WITHIN = 60.0  # seconds, whoever starts it; banks are read from the disk meanwhile
+_START_WITHIN = 60.0  # seconds, whichever process starts it; banks are read from the disk meanwhile
 _ANSWER_WITHIN = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
@@ -74,7 +74,7 @@ def ensure(home: Home, deadline: Deadline | None = None) -> None:
         lock = _try_lock(home)
         if lock is not None:
             try:
-                # Whoever had the lock before may have started one meanwhile.
+                # The former owner of the lock may have started one meanwhile.
                 if not _is_there(home, deadline):
                     _start(home, lock, deadline)
                     return

@@ -126,7 +126,7 @@ class Client:
         `bank` names a memory bank whose items extend the lists, and to which the batch is appended
         unless `enqueue` is False; a `batch_id` is then generated, so that a repeated attempt
         appends only once. With `bank_read` False the batch is appended and the bank is not ranked;
-        `bank_max_age` leaves out items that are older than the newest so many versions.
+        `bank_max_age` N leaves out items that are older than the newest N versions.
 
         `list_loss` asks for the loss of each list, `list_stalled` for it and for the lists that are
         stalled: with a loss above 0, but no irrelevant item changed its rank (only with a gradient).

@@ -126,7 +126,7 @@ class EmbeddingLists:
         self.most = self._most_queries(client)
         if gallery == "all" and len(rows) > self.most:
             self._rank_as_references()
-        self.stored: str | None = None  # the bank that the references lie in meanwhile
+        self.stored: str | None = None  # the bank that holds the references meanwhile
         large = self.items["ref_embeddings"] is not None and self.items["ref_embeddings"].nbytes > TILE_BYTES
         self.keep: AbstractContextManager[None] = nullcontext()
         if large and self.relevance is None and bank is None:
@@ -157,7 +157,7 @@ class EmbeddingLists:
         return int(np.clip(TILE_WORK // max(1, items * self.rows.shape[1]), 32, TILE_QUERIES))
 
     def _rank_as_references(self) -> None:
-        """So many queries go in parts, and each part ranks the whole batch as references, where an id of its own hides each
+        """Large numbers of queries go in parts, and each part ranks the whole batch as references, where an id of its own hides each
         query from itself."""
         count, given = len(self.rows), self.items["ref_embeddings"]
         others = 0 if given is None else len(given)
@@ -178,7 +178,7 @@ class EmbeddingLists:
 
     @contextmanager
     def _in_a_bank(self, client: Client) -> Iterator[None]:
-        """While this lasts, the references lie in a bank of their own, to which they were sent in parts."""
+        """Within this context the references are in a bank of their own, to which they were sent in parts."""
         rows, name = self.items["ref_embeddings"], f"evaluation-{uuid.uuid4().hex}"
         assert rows is not None
         client.banks.create(name, dim=rows.shape[1], capacity=len(rows), durability="none",

@@ -4,7 +4,7 @@
 In this order: RANKD_URL (client.py), the machine's socket if it lets this user in, a daemon of
 this user's own. Where that is switched off (RANKD_AUTOSTART=0), or this installation has no daemon,
 http://127.0.0.1:8080. A process finds it once: what was found stays, so that the banks of a job
-do not lie in two daemons.
+are not divided between two daemons.
 """
 from __future__ import annotations
 

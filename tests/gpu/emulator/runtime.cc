@@ -25,7 +25,7 @@ Device::Device() : memory(DEFAULT_MEMORY), meddles(getenv("EMULATED_DEVICE_MEDDL
 
 Device &the_device()
 {
-    static Device &one = *new Device; // outlives whoever frees his memory at exit
+    static Device &one = *new Device; // outlives code that frees memory at exit
     return one;
 }
 

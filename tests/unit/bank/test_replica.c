@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Copies of a bank that lies in a store, without threads: each step of the tail, the audit, a join and an
- * append is taken by the test, against a store that does what it is told (support/memory_store.h). */
+/* Copies of a bank in a store, without threads: each step of the tail, the audit, a join and an append is
+ * taken by the test, against a store that does what it is told (support/memory_store.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -346,7 +346,8 @@ static void *poll_on_and_on(void *arg)
     return NULL;
 }
 
-/* Whoever looks for his own answer may find another's, for whom somebody sleeps who was not rung for it. */
+/* A thread that looks for its own answer may find that of another thread, which sleeps and was not woken for
+ * it. */
 static void a_thread_that_polls_does_not_keep_one_that_waits_from_its_answer(void **state)
 {
     pthread_t thread;

@@ -34,7 +34,7 @@ struct change {
     struct node *node;
 };
 
-/* The folder that a path lies in, and the last name of the path; NULL if there is none. "/disk" itself: "".
+/* The folder of a path, and the last name of the path; NULL if there is none. "/disk" itself: "".
  */
 struct node *disk_parent(const char *path, const char **name);
 struct node *disk_find(const char *path);

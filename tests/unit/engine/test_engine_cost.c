@@ -341,7 +341,7 @@ static void try_list(uint32_t items, uint32_t list, uint32_t p, unsigned threads
     }
 }
 
-/* Of any number of its items, at most so many threads and every set of code. */
+/* The most for any number of its items, up to that number of threads and every set of code. */
 static void no_list_takes_more_than_the_most(void **state)
 {
     (void)state;

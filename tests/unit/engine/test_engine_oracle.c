@@ -28,7 +28,7 @@ static int find_sets(void **state)
     return set_count >= 2 ? 0 : -1;
 }
 
-/* Once a run of the long form is asked for, so many times as much. */
+/* Factor of the number of cases when the long form is asked for. */
 static size_t times(void)
 {
     const char *soak = getenv("RK_SOAK");

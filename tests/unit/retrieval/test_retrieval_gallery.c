@@ -38,7 +38,7 @@ static int end(void **state)
     return 0;
 }
 
-/* Of the long form, so many times as much. */
+/* Factor of the number of cases in the long form. */
 static size_t times(void)
 {
     const char *soak = getenv("RK_SOAK");

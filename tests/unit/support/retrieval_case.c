@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which items retrieval/stream.c looks at first: one tile of 512 items of so many, from the middle one on. */
+/* Which items retrieval/stream.c counts first: one tile of 512 items of every SAMPLE tiles, from the middle
+ * one on. */
 enum { SAMPLED_TILE = 512, SAMPLED_STEP = 64 };
 
 uint64_t case_next(uint64_t *seed)

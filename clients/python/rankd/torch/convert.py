@@ -20,7 +20,7 @@ def expect_tensor(name: str, value: Any) -> torch.Tensor:
 
 
 def to_wire(name: str, value: Any) -> Any:
-    """A tensor on any device as numpy (bfloat16 as its bits), without a copy where it lies in host memory already."""
+    """A tensor on any device as numpy (bfloat16 as its bits), without a copy if it is in host memory already."""
     if value is None:
         return None
     host = expect_tensor(name, value).detach().to("cpu").contiguous()

@@ -144,7 +144,7 @@ def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], input
 
 
 def _bank_of(loss: JointLoss) -> tuple[bool, int]:
-    """Whether the bank lies in a store that several daemons share, and where that matters its version: the ranks name it in
+    """Whether the bank is in a store that several daemons share, and where that matters its version: the ranks name it in
     their requests, so that all read the same, whatever others append meanwhile."""
     if loss._in_store == (loss.bank, False) and not loss.balanced:
         return False, 0

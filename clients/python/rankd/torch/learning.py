@@ -24,7 +24,7 @@ _SCORES = {
 }
 _EMBEDDINGS = {
     NO_RELEVANT: "no query had an item of its own label to find. Draw batches with several items of each label, or rank with a "
-                 "bank; items with the label -1 and those that bear the query's own id don't count",
+                 "bank; items with the label -1 and those with the query's own id don't count",
     NO_IRRELEVANT: "all items had one label, so that there was nothing to tell apart. Look at the labels, and at how batches "
                    "are drawn",
 }

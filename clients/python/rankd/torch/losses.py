@@ -47,7 +47,7 @@ class RankLoss(nn.Module):
     is sent, so that GradScaler skips the step
     bank_start       training steps during which the batch is appended to the bank and the bank is not
     ranked, so that it is not full of an untrained network's items when it begins to count
-    bank_max_age     only items that one of the newest so many versions of the bank brought are ranked
+    bank_max_age     N ranks only items of the newest N versions of the bank
     fresh            True: the bank is cleared at the first training step of a loss without a loaded
     state, unless it is empty; False: it is taken over as it is; None: a warning then
     lambda_scope, lambda_units: see docs/reference/parameters.md

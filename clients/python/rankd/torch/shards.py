@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shards of a batch: what a rank tells the others about its own, how it is sent, and how shards become one batch.
 
-The items of the whole batch lie in rank order. A shard may have any number of rows, and none.
+The items of the whole batch are in rank order. A shard may have any number of rows, and none.
 """
 from __future__ import annotations
 
