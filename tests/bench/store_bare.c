@@ -5,35 +5,21 @@
  *
  * Prints batches per second and the median time of one in microseconds. */
 #include <hiredis/hiredis.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { PAYLOAD = 32 * (128 * 4 + 16) + 128, MOST = 1 << 20 };
+#include "bench/store_times.h"
+
+enum { PAYLOAD = 32 * (128 * 4 + 16) + 128 };
 
 static const char *host, *replicas;
 static int port;
 static double seconds;
 static char script[65536];
 static atomic_size_t appended;
-
-struct bare_writer {
-    pthread_t thread;
-    int number;
-    size_t count;
-    double *time_us;
-};
-
-static double now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
-}
 
 static void expect(redisContext *redis, int type)
 {
@@ -66,7 +52,7 @@ static void append_one(redisContext *redis, const char *sha, const char *payload
 
 static void *write_all(void *arg)
 {
-    struct bare_writer *writer = arg;
+    struct store_writer *writer = arg;
     static char payload[PAYLOAD];
     redisContext *redis = redisConnect(host, port);
     redisReply *loaded = redis && !redis->err ? redisCommand(redis, "SCRIPT LOAD %s", script) : NULL;
@@ -74,20 +60,15 @@ static void *write_all(void *arg)
         fprintf(stderr, "bare: the script is not taken\n");
         exit(1);
     }
-    const double end = now_us() + seconds * 1e6;
-    for (double begun = now_us(); begun < end && writer->count < MOST; begun = now_us()) {
-        append_one(redis, loaded->str, payload, writer->number, writer->count);
-        writer->time_us[writer->count++] = now_us() - begun;
+    const double end = store_now_us() + seconds * 1e6;
+    for (double begun = store_now_us(); begun < end && writer->count < STORE_TIMES_MOST;
+         begun = store_now_us()) {
+        append_one(redis, loaded->str, payload, (int)writer->number, writer->count);
+        writer->time_us[writer->count++] = store_now_us() - begun;
     }
     freeReplyObject(loaded);
     redisFree(redis);
     return NULL;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 int main(int argc, char **argv)
@@ -102,26 +83,11 @@ int main(int argc, char **argv)
     if (!file || fread(script, 1, sizeof script - 1, file) == 0)
         return 2;
     (void)fclose(file);
-    const int writers = atoi(argv[4]);
-    struct bare_writer *writer = calloc((size_t)writers, sizeof *writer);
     redisContext *redis = redisConnect(host, port);
     freeReplyObject(redisCommand(redis, "DEL bare:{b}:state bare:{b}:index bare:{b}:ids"));
     freeReplyObject(redisCommand(redis, "HSET bare:{b}:state uid u g 1 v 0 e 0 k 0 t 1 c %s",
                                  "0123456789abcdef0123456789abcdef"));
     redisFree(redis);
-    size_t total = 0;
-    double *all = malloc(sizeof *all * MOST);
-    for (int i = 0; i < writers; i++) {
-        writer[i].number = i;
-        writer[i].time_us = malloc(sizeof *all * MOST);
-        pthread_create(&writer[i].thread, NULL, write_all, &writer[i]);
-    }
-    for (int i = 0; i < writers; i++) {
-        pthread_join(writer[i].thread, NULL);
-        for (size_t k = 0; k < writer[i].count && total < MOST; k++)
-            all[total++] = writer[i].time_us[k];
-    }
-    qsort(all, total, sizeof *all, by_size);
-    printf("%.0f %.0f\n", (double)total / seconds, total ? all[total / 2] : 0);
+    store_write(atoi(argv[4]), NULL, 0, write_all, seconds);
     return 0;
 }

@@ -4,33 +4,18 @@
  *     bench-store-load BANK TRAINERS SECONDS URL…
  *
  * Prints batches per second and the median time of a request in microseconds. */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <rankd.h>
 
-enum { ROWS = 32, DIM = 128, MOST = 1 << 20 };
+#include "bench/store_times.h"
+
+enum { ROWS = 32, DIM = 128 };
 
 static const char *bank;
 static double seconds;
-
-struct load_trainer {
-    pthread_t thread;
-    const char *url;
-    unsigned number;
-    size_t count;
-    double *time_us;
-};
-
-static double now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
-}
 
 static void send_one(rankd_client *client, float *rows, long long *labels, const char *id)
 {
@@ -57,7 +42,7 @@ static void send_one(rankd_client *client, float *rows, long long *labels, const
 
 static void *train(void *arg)
 {
-    struct load_trainer *trainer = arg;
+    struct store_writer *trainer = arg;
     struct rankd_error error;
     rankd_client *client;
     if (rankd_open(trainer->url, NULL, &client, &error) != RANKD_OK) {
@@ -71,22 +56,17 @@ static void *train(void *arg)
         rows[i] = (float)rand_r(&seed) / (float)RAND_MAX - 0.5f;
     for (size_t i = 0; i < ROWS; i++)
         labels[i] = (long long)(i / 2);
-    const double end = now_us() + seconds * 1e6;
-    for (double begun = now_us(); begun < end && trainer->count < MOST; begun = now_us()) {
+    const double end = store_now_us() + seconds * 1e6;
+    for (double begun = store_now_us(); begun < end && trainer->count < STORE_TIMES_MOST;
+         begun = store_now_us()) {
         char id[64];
         (void)snprintf(id, sizeof id, "%.0f-%u-%zu", end, trainer->number, trainer->count);
         rows[trainer->count % ((size_t)ROWS * DIM)] += 0.125f;
         send_one(client, rows, labels, id);
-        trainer->time_us[trainer->count++] = now_us() - begun;
+        trainer->time_us[trainer->count++] = store_now_us() - begun;
     }
     rankd_close(client);
     return NULL;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 int main(int argc, char **argv)
@@ -95,22 +75,6 @@ int main(int argc, char **argv)
         return 2;
     bank = argv[1];
     seconds = atof(argv[3]);
-    const int trainers = atoi(argv[2]);
-    struct load_trainer *trainer = calloc((size_t)trainers, sizeof *trainer);
-    double *all = malloc(sizeof *all * MOST);
-    size_t total = 0;
-    for (int i = 0; i < trainers; i++) {
-        trainer[i].url = argv[4 + i % (argc - 4)];
-        trainer[i].number = (unsigned)i;
-        trainer[i].time_us = malloc(sizeof *all * MOST);
-        pthread_create(&trainer[i].thread, NULL, train, &trainer[i]);
-    }
-    for (int i = 0; i < trainers; i++) {
-        pthread_join(trainer[i].thread, NULL);
-        for (size_t k = 0; k < trainer[i].count && total < MOST; k++)
-            all[total++] = trainer[i].time_us[k];
-    }
-    qsort(all, total, sizeof *all, by_size);
-    printf("%.0f %.0f\n", (double)total / seconds, total ? all[total / 2] : 0);
+    store_write(atoi(argv[2]), argv + 4, argc - 4, train, seconds);
     return 0;
 }

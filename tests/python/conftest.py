@@ -12,6 +12,15 @@ def client(daemon):
         yield one
 
 
+@pytest.fixture(params=["http", "ring"])
+def either(make_daemon, tmp_path, request):
+    """A client of each transport, of a daemon of its own with a data folder."""
+    daemon = make_daemon("--socket", tmp_path / "ring", "--data", tmp_path / "data")
+    url = daemon.url if request.param == "http" else f"unix:{tmp_path}/ring"
+    with rankd.connect(url, timeout=60, retry_for=0) as one:
+        yield one
+
+
 @pytest.fixture
 def bank(client, request):
     """An empty embedding bank of 16 dimensions with a name of the test's own."""

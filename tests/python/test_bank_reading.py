@@ -18,13 +18,11 @@ def batch(rng, B=10, dim=16, ids=None):
             **({} if ids is None else {"ids": np.asarray(ids)})}
 
 
-@pytest.fixture(params=["http", "ring"])
-def either(request, make_daemon, tmp_path):
-    """A client of each transport, and an empty bank."""
-    daemon = make_daemon("--socket", tmp_path / "ring")
-    with rankd.connect(daemon.url if request.param == "http" else f"unix:{tmp_path}/ring", timeout=30, retry_for=0) as one:
-        one.banks.create("own", dim=16, capacity=64, durability="none")
-        yield one
+@pytest.fixture
+def either(either):
+    """With an empty bank."""
+    either.banks.create("own", dim=16, capacity=64, durability="none")
+    return either
 
 
 def same(one, other):

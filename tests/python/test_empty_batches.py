@@ -16,12 +16,9 @@ from rankd.torch import APLoss, RecallLoss, RetrievalLoss, blackbox_rank
 os.environ.setdefault("RANKD_LIBRARY", str(library()))
 
 
-@pytest.fixture(params=["http", "ring"])
-def client(make_daemon, tmp_path, request):
-    daemon = make_daemon("--socket", tmp_path / "ring", "--data", tmp_path / "data")
-    url = daemon.url if request.param == "http" else f"unix:{tmp_path}/ring"
-    with rankd.connect(url, timeout=30, retry_for=0) as one:
-        yield one
+@pytest.fixture
+def client(either):
+    return either
 
 
 def size(draw):

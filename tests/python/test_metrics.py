@@ -18,12 +18,9 @@ NAMES = ["ap", "ap@1", "ap@5", "ndcg", "ndcg@5", "mrr", "mrr@3", "r_precision", 
          "precision@30", "hit_rate@1", "hit_rate@5"]
 
 
-@pytest.fixture(params=["http", "ring"])
-def client(make_daemon, tmp_path, request):
-    daemon = make_daemon("--socket", tmp_path / "ring", "--data", tmp_path / "data")
-    url = daemon.url if request.param == "http" else f"unix:{tmp_path}/ring"
-    with rankd.connect(url, timeout=60, retry_for=0) as one:
-        yield one
+@pytest.fixture
+def client(either):
+    return either
 
 
 def by_sorting(name, scores, targets, gain="exp2"):

@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "kernels/kernel.h"
 #include "request/bank_view.h"
+#include "unit/support/kernel_sets.h"
 #include "unit/support/problem.h"
 
 enum { CHUNKS = 3 };
@@ -155,11 +156,10 @@ static void run_seed(uint64_t seed, const char *set)
 static void memory_is_ranked_like_more_items(void **state)
 {
     (void)state;
-    static const char *const sets[] = {"reference", "scalar", "avx2", "avx512"};
     for (uint64_t seed = 1; seed <= 600; seed++) {
-        for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
-            if (rk_kernels_named(sets[s]))
-                run_seed(seed * 4242, sets[s]);
+        for (size_t s = 0; s < TEST_SETS; s++) {
+            if (rk_kernels_named(test_set_names[s]))
+                run_seed(seed * 4242, test_set_names[s]);
         }
     }
 }

@@ -13,12 +13,12 @@
 #include "blackbox/blackbox.h"
 #include "engine.h"
 #include "unit/support/engine_call.h"
+#include "unit/support/kernel_sets.h"
 #include "unit/support/retrieval_case.h"
 
 #define BIT(x) (1u << (x))
 
-static const char *const sets[] = {"reference", "scalar", "avx2", "avx512"};
-enum { SETS = sizeof sets / sizeof *sets, CHUNKS = 3 };
+enum { CHUNKS = 3 };
 
 /* Of any width, on the calling thread: what is taken depends on the width alone. */
 static void run_in_turn(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg)
@@ -181,7 +181,7 @@ static void try_draw(const struct draw *draw, struct test_random *random)
 {
     struct scores_case c;
     draw_case(&c, draw, random);
-    const char *set = sets[test_below(random, SETS)];
+    const char *set = test_set_names[test_below(random, TEST_SETS)];
     set = rk_kernels_named(set) ? set : "scalar";
     if (draw->by_threads)
         for (unsigned width = 1; width <= 64; width++)
@@ -279,7 +279,7 @@ static void try_retrieval(struct retrieval_shape shape, struct test_random *rand
         call.request.outputs = (unsigned)test_next(random) & model->outputs;
     while (call.request.outputs & BIT(RK_OUT_REF_GRADIENT) && !c.request.in[RK_IN_REF_EMBEDDINGS].data);
     call.request.params.lambda = test_below(random, 2) ? 0.5 : 1e6;
-    const char *set = sets[test_below(random, SETS)];
+    const char *set = test_set_names[test_below(random, TEST_SETS)];
     assert_covers(&call, rk_kernels_named(set) ? set : "scalar", 1 + (unsigned)test_below(random, 64));
     test_call_end(&call);
     case_free(&c);
@@ -332,12 +332,12 @@ static void requests_on_embeddings_take_no_more_than_they_cost(void **state)
 static void try_list(uint32_t items, uint32_t list, uint32_t p, unsigned threads, bool gradient)
 {
     const size_t most = rk_list_scratch_most(items, RK_FP32, threads == 1 ? 1 : RK_RANGES_MAX, gradient);
-    for (size_t s = 0; s < SETS; s++) {
-        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+    for (size_t s = 0; s < TEST_SETS; s++) {
+        const struct rk_kernels *kernels = rk_kernels_named(test_set_names[s]);
         size_t bytes = kernels ? rk_list_scratch(kernels, list, p, RK_FP32, threads, gradient) : 0;
         if (bytes > most)
-            fail_msg("%s: %zu bytes for %u of %u items on %u threads, the most of %u is %zu", sets[s], bytes,
-                     p, list, threads, items, most);
+            fail_msg("%s: %zu bytes for %u of %u items on %u threads, the most of %u is %zu",
+                     test_set_names[s], bytes, p, list, threads, items, most);
     }
 }
 

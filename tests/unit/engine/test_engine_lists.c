@@ -12,6 +12,7 @@
 #include "kernels/kernel.h"
 #include "unit/support/brute.h"
 #include "unit/support/engine_call.h"
+#include "unit/support/kernel_sets.h"
 
 #define BIT(x) (1u << (x))
 #define EVERYTHING                                                                                           \
@@ -168,20 +169,12 @@ static void expect_sparse(const struct ragged *l, const struct test_call *call)
     assert_int_equal(call->reply.info.gradient_nonzero, at);
 }
 
-/* `make soak-engine` tries more. */
-static uint64_t times(void)
-{
-    const char *text = getenv("RK_SOAK");
-    return text ? strtoull(text, NULL, 10) : 1;
-}
-
 static void lists_of_any_length_agree_with_brute_force(void **state)
 {
     (void)state;
-    static const char *const sets[] = {"reference", "scalar", "avx2", "avx512"};
-    for (uint64_t seed = 1; seed <= 3000 * times(); seed++) {
+    for (uint64_t seed = 1; seed <= 3000 * test_times(); seed++) {
         struct test_random random = {seed};
-        const struct rk_kernels *kernels = rk_kernels_named(sets[seed % 4]);
+        const struct rk_kernels *kernels = rk_kernels_named(test_set_names[seed % TEST_SETS]);
         struct ragged l;
         struct test_call call;
         draw(&l, &random);
@@ -199,7 +192,7 @@ static void lists_of_any_length_agree_with_brute_force(void **state)
 static void ranks_of_lists_agree_with_brute_force(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 500 * times(); seed++) {
+    for (uint64_t seed = 1; seed <= 500 * test_times(); seed++) {
         struct test_random random = {seed};
         struct ragged l;
         float upstream[ITEMS];

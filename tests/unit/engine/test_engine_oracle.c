@@ -11,28 +11,17 @@
 
 #include "engine.h"
 #include "kernels/kernel.h"
+#include "unit/support/kernel_sets.h"
 #include "unit/support/problem.h"
 
-static const struct rk_kernels *sets[4];
+static const struct rk_kernels *sets[TEST_SETS];
 static size_t set_count;
 
 static int find_sets(void **state)
 {
-    static const char *const names[] = {"reference", "scalar", "avx2", "avx512"};
     (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const struct rk_kernels *set = rk_kernels_named(names[i]);
-        if (set)
-            sets[set_count++] = set;
-    }
+    set_count = test_sets(sets);
     return set_count >= 2 ? 0 : -1;
-}
-
-/* Factor of the number of cases when the long form is asked for. */
-static size_t times(void)
-{
-    const char *soak = getenv("RK_SOAK");
-    return soak ? (size_t)strtoul(soak, NULL, 10) : 1;
 }
 
 static void differ(const struct problem *problem, const char *set, uint64_t seed, const char *what,
@@ -152,21 +141,21 @@ static void run_seed(uint64_t seed, size_t lists, size_t items)
 static void tiny_lists_agree_with_brute_force(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 4000 * times(); seed++)
+    for (uint64_t seed = 1; seed <= 4000 * test_times(); seed++)
         run_seed(seed, 4, 6);
 }
 
 static void short_lists_agree_with_brute_force(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 1500 * times(); seed++)
+    for (uint64_t seed = 1; seed <= 1500 * test_times(); seed++)
         run_seed(seed << 32, 9, 80);
 }
 
 static void long_lists_agree_with_brute_force(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 40 * times(); seed++)
+    for (uint64_t seed = 1; seed <= 40 * test_times(); seed++)
         run_seed(seed << 48, 2, 3000);
 }
 
@@ -174,11 +163,11 @@ static void long_lists_agree_with_brute_force(void **state)
 static void many_lists_agree_with_brute_force(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 150 * times(); seed++)
+    for (uint64_t seed = 1; seed <= 150 * test_times(); seed++)
         run_seed(seed << 20, 150, 40);
-    for (uint64_t seed = 1; seed <= 10 * times(); seed++)
+    for (uint64_t seed = 1; seed <= 10 * test_times(); seed++)
         run_seed(seed << 21, 1200, 8);
-    for (uint64_t seed = 1; seed <= 10 * times(); seed++)
+    for (uint64_t seed = 1; seed <= 10 * test_times(); seed++)
         run_seed(seed << 22, 40, 300);
 }
 
@@ -186,7 +175,7 @@ static void vjp_agrees_with_brute_force(void **state)
 {
     (void)state;
     static const double lambdas[] = {1e-12, 0.01, 1, 30, 1e12};
-    for (uint64_t seed = 1; seed <= 400 * times(); seed++) {
+    for (uint64_t seed = 1; seed <= 400 * test_times(); seed++) {
         struct test_random random = {seed};
         size_t rows = 1 + test_below(&random, 3), n = 1 + test_below(&random, seed % 20 ? 60 : 1500);
         double lambda = lambdas[test_below(&random, 5)];

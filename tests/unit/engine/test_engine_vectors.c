@@ -12,6 +12,7 @@
 
 #include "kernels/kernel.h"
 #include "unit/support/engine_call.h"
+#include "unit/support/kernel_sets.h"
 
 static void set_parameters(struct test_call *call, json_t *parameters)
 {
@@ -110,15 +111,13 @@ static void hold_with_every_set_of_kernels(const char *file)
     if (!vectors)
         fail_msg("%s: %s", file, error.text);
     assert_true(json_array_size(vectors) > 100);
-    const char *sets[] = {"reference", "scalar", "avx2", "avx512"};
-    size_t tried = 0;
-    for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
-        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
-        for (size_t i = 0; kernels && i < json_array_size(vectors); i++)
-            run_vector(json_array_get(vectors, i), kernels, i);
-        tried += kernels != NULL;
+    const struct rk_kernels *sets[TEST_SETS];
+    const size_t count = test_sets(sets);
+    for (size_t s = 0; s < count; s++) {
+        for (size_t i = 0; i < json_array_size(vectors); i++)
+            run_vector(json_array_get(vectors, i), sets[s], i);
     }
-    assert_true(tried >= 2);
+    assert_true(count >= 2);
     json_decref(vectors);
 }
 

@@ -16,11 +16,9 @@
 #include "kernels/kernel.h"
 #include "kernels/product.h"
 #include "unit/support/engine_call.h"
+#include "unit/support/kernel_sets.h"
 
 enum { MOST = 300, MOST_DIM = 600 };
-
-static const char *const sets[] = {"reference", "scalar", "avx2", "avx512"};
-enum { SETS = sizeof sets / sizeof *sets };
 
 static void *work;
 static float a[MOST * MOST_DIM], b[MOST * MOST_DIM], c[MOST * (MOST + 7)];
@@ -75,8 +73,8 @@ static void every_set_gives_the_chain_of_fused_multiply_adds(void **state)
     static const size_t shape[][3] = {{1, 1, 1},   {12, 32, 16}, {13, 33, 17},  {6, 16, 8},    {7, 17, 9},
                                       {300, 5, 3}, {5, 300, 3},  {265, 129, 2}, {25, 40, 257}, {3, 70, 600}};
     struct test_random random = {7};
-    for (size_t s = 0; s < SETS; s++) {
-        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+    for (size_t s = 0; s < TEST_SETS; s++) {
+        const struct rk_kernels *kernels = rk_kernels_named(test_set_names[s]);
         if (!kernels)
             continue;
         for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
@@ -93,8 +91,8 @@ static void a_sum_is_rounded_once(void **state)
     (void)state;
     const float x[] = {1.0f, 0x1p-24f, 0x1p-60f}, y[] = {1.0f, 1.0f, 1.0f};
     const float low[] = {0x1.000002p0f, -0x1p-24f, -0x1p-60f};
-    for (size_t s = 0; s < SETS; s++) {
-        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+    for (size_t s = 0; s < TEST_SETS; s++) {
+        const struct rk_kernels *kernels = rk_kernels_named(test_set_names[s]);
         float got[1];
         if (!kernels)
             continue;
@@ -114,8 +112,8 @@ static void sums_are_near_the_exact_ones(void **state)
     (void)state;
     enum { M = 40, N = 70, DIM = 500 };
     struct test_random random = {3};
-    for (size_t s = 0; s < SETS; s++) {
-        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+    for (size_t s = 0; s < TEST_SETS; s++) {
+        const struct rk_kernels *kernels = rk_kernels_named(test_set_names[s]);
         if (!kernels)
             continue;
         for (size_t i = 0; i < N * DIM; i++) {
@@ -143,8 +141,8 @@ static void nothing_is_read_behind_the_rows(void **state)
     char *memory = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(memory != MAP_FAILED);
     assert_int_equal(mprotect(memory + 2 * page, page, PROT_NONE), 0);
-    for (size_t s = 0; s < SETS; s++) {
-        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+    for (size_t s = 0; s < TEST_SETS; s++) {
+        const struct rk_kernels *kernels = rk_kernels_named(test_set_names[s]);
         for (size_t rows = 1; kernels && rows < 40; rows++) {
             const size_t dim = 1 + rows % 19;
             float *end = (float *)(void *)(memory + 2 * page) - rows * dim;
@@ -161,8 +159,8 @@ static void what_is_not_finite_stays_in_its_own_sums(void **state)
 {
     (void)state;
     enum { M = 15, N = 35, DIM = 20 };
-    for (size_t s = 0; s < SETS; s++) {
-        const struct rk_kernels *kernels = rk_kernels_named(sets[s]);
+    for (size_t s = 0; s < TEST_SETS; s++) {
+        const struct rk_kernels *kernels = rk_kernels_named(test_set_names[s]);
         if (!kernels)
             continue;
         for (size_t i = 0; i < N * DIM; i++)

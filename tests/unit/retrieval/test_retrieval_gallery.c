@@ -11,21 +11,17 @@
 #include <cmocka.h>
 
 #include "unit/support/engine_call.h"
+#include "unit/support/kernel_sets.h"
 #include "unit/support/retrieval_agrees.h"
 
 static struct rk_scratch *scratch;
-static const struct rk_kernels *sets[4];
+static const struct rk_kernels *sets[TEST_SETS];
 static size_t set_count;
 
 static int begin(void **state)
 {
-    static const char *const names[] = {"reference", "scalar", "avx2", "avx512"};
     (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const struct rk_kernels *set = rk_kernels_named(names[i]);
-        if (set)
-            sets[set_count++] = set;
-    }
+    set_count = test_sets(sets);
     scratch = rk_scratch_new((size_t)1 << 30);
     return scratch && set_count >= 2 ? 0 : -1;
 }
@@ -36,13 +32,6 @@ static int end(void **state)
     assert_int_equal(rk_scratch_mark(scratch), 0);
     rk_scratch_free(scratch);
     return 0;
-}
-
-/* Factor of the number of cases in the long form. */
-static size_t times(void)
-{
-    const char *soak = getenv("RK_SOAK");
-    return soak ? (size_t)strtoul(soak, NULL, 10) : 1;
 }
 
 static struct retrieval_shape draw_shape(uint64_t *seed)
@@ -80,7 +69,7 @@ static void every_gallery_and_relevance_agrees_with_the_definition_on_every_set_
 {
     (void)state;
     uint64_t seed = 11;
-    for (size_t t = 0; t < 1500 * times(); t++) {
+    for (size_t t = 0; t < 1500 * test_times(); t++) {
         struct retrieval_case c;
         const struct retrieval_shape shape = draw_shape(&seed);
         case_random(&c, &shape, &seed);

@@ -23,7 +23,7 @@ from ..results import LossInfo, LossResult
 from ..tensors import BF16
 from .convert import loss_type
 from .gradient import PrecomputedLoss
-from .joint import JointLoss, agree, check_banks, check_settings, forget_daemon, leaders_of, settings, told_of, version_to_read
+from .joint import JointLoss, agree, check_banks, forget_daemon, leaders_of, meet, version_to_read
 from .learning import reason_for
 from .schedule import Step
 from .shards import MATRICES, Forms, pack, shard_of
@@ -58,9 +58,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
     wanted_here = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
     if loss.bank is not None and wanted_here and loss.training and not loss.memory.held_back:
         loss.memory.meet(loss.client, len(shard["embeddings"].data) * team.size, True)  # before any rank reads the bank
-    records = team.meet(told_of(loss, team, tensors, inputs, shard))
-    check_settings(team, records["options"], settings(loss))
-    forms, wanted = Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
+    records, forms, wanted = meet(loss, team, tensors, inputs, shard)
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if records["no_ranking"].any():
         gradients: list[Any] = [torch.full(x.shape, float("nan"), device=x.device) for x in inputs]

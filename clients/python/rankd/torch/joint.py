@@ -95,14 +95,21 @@ def check_settings(team: Team, digests: NDArray[np.uint8], mine: dict[str, Any])
                                  f"{other.get(name)!r} on rank {rank}")
 
 
+def meet(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor],
+         shard: Any) -> tuple[NDArray[Any], Forms, bool]:
+    """The records of all ranks, the forms of their shards, and whether a rank wants gradients. Ranks with other settings are
+    refused."""
+    records = team.meet(told_of(loss, team, tensors, inputs, shard))
+    check_settings(team, records["options"], settings(loss))
+    return records, Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
+
+
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
     """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those that receive a
     gradient."""
     shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
-    records = team.meet(told_of(loss, team, tensors, inputs, shard))
-    check_settings(team, records["options"], settings(loss))
-    forms, wanted = Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
+    records, forms, wanted = meet(loss, team, tensors, inputs, shard)
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if records["no_ranking"].any():
         gradients: list[Any] = [torch.full(x.shape, float("nan"), device=x.device) for x in inputs]

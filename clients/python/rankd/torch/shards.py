@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from .. import _names
 from ..client import Client
-from .._names import SHAPES
 from ..tensors import BF16, Tensor, dtype_of, tensor
 from .convert import to_wire
 
@@ -52,7 +51,7 @@ def shard_of(tensors: Mapping[str, torch.Tensor], gallery: str) -> dict[str, Ten
 def _check(name: str, part: Tensor, shard: Mapping[str, Tensor], matrix: str) -> None:
     shape = list(part.shape)
     if len(shape) != (2 if name in MATRICES else 1):
-        raise ValueError(f"{name} has shape {shape}; it must be {SHAPES[name]}")
+        raise ValueError(f"{name} has shape {shape}; it must be {_names.SHAPES[name]}")
     if matrix not in shard:
         raise ValueError(f"{name} goes with {matrix}, which were not given")
     if shape[0] != shard[matrix].shape[0]:
