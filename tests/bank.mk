@@ -14,7 +14,7 @@ soak-bank-states: $(BUILD)/unit/test_bank_states
 
 # A disk in memory behind the calls of libc, segments of a size of the test's own, and no threads.
 disk_calls := open __open_2 close read pread write pwrite fsync fdatasync ftruncate fstat stat access flock link unlink \
-	rmdir mkdir rename opendir readdir closedir scandir rk_rule_segment_bytes rk_threads_add
+	rmdir mkdir rename opendir readdir closedir scandir time rk_now_ns rk_rule_segment_bytes rk_threads_add
 comma := ,
 $(BUILD)/unit/test_bank_states: $(call objects,$(wildcard tests/unit/disk/*.c))
 $(BUILD)/unit/test_bank_states: LDFLAGS += $(patsubst %,-Wl$(comma)--wrap=%,$(disk_calls))

@@ -253,6 +253,17 @@ void disk_reset(void)
 
 /* --- looking --- */
 
+struct node *disk_all(void)
+{
+    return all;
+}
+
+const struct change *disk_pending(size_t *count)
+{
+    *count = pendings;
+    return pending;
+}
+
 static size_t count_names(const struct node *folder, const char *part)
 {
     size_t count = 0;

@@ -25,6 +25,7 @@ struct node {
     size_t links;
     struct side now, durable;
     struct node *next; /* all there are */
+    size_t number;     /* of the digest in progress; 0: not met yet */
 };
 
 /* A change of a folder's names that is not on disk: `from` loses its name, `to` has that of `node`. */
@@ -49,6 +50,9 @@ void disk_resize(struct side *side, size_t size);
 
 /* Counts a change. False: the disk has stopped; *half if it stops within this one. */
 bool disk_may_change(bool *half);
+
+struct node *disk_all(void);
+const struct change *disk_pending(size_t *count); /* in the order in which they were made */
 
 /* calls.c */
 void disk_close_all(void);
