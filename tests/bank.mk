@@ -7,7 +7,7 @@ soak-bank: all build/venv/ready
 	    -q -p no:cacheprovider --durations=5 tests/process/test_bank_faults.py tests/process/test_bank_files.py \
 	    tests/process/test_bank_states.py tests/soak/test_bank_power.py
 
-# Every sequence of six operations, where make check has those of four. Takes hours on one core: a process for each test.
+# Every sequence of six operations, where make check has those of four: a process for each test, some four minutes of CPU each.
 soak-bank-states: $(BUILD)/unit/test_bank_states
 	for i in 1 2 3 4 5 6; do RK_STATES_LENGTH=6 RK_STATES_ONLY=$$i $< > $(BUILD)/states-$$i.log 2>&1 & pids="$$pids $$!"; done; \
 	    failed=0; for pid in $$pids; do wait $$pid || failed=1; done; cat $(BUILD)/states-*.log; exit $$failed
