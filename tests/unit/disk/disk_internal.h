@@ -5,10 +5,12 @@
 
 #include "unit/disk/disk.h"
 
+enum { DISK_NAME_BYTES = 80 };
+
 struct node;
 
 struct disk_entry {
-    char name[80];
+    char name[DISK_NAME_BYTES];
     struct node *node;
 };
 
@@ -31,7 +33,7 @@ struct node {
 /* A change of a folder's names that is not on disk: `from` loses its name, `to` has that of `node`. */
 struct change {
     struct node *folder;
-    char from[80], to[80]; /* "" = none */
+    char from[DISK_NAME_BYTES], to[DISK_NAME_BYTES]; /* "" = none */
     struct node *node;
 };
 
@@ -41,6 +43,7 @@ struct node *disk_parent(const char *path, const char **name);
 struct node *disk_find(const char *path);
 struct node *disk_lookup(const struct side *side, const char *name);
 struct node *disk_new(bool is_folder);
+void disk_copy_name(char to[DISK_NAME_BYTES], const char *name); /* a name that is too long ends the test */
 
 /* Changes the names of a folder now; on disk they are after disk_sync_folder(). */
 void disk_rename(struct node *folder, const char *from, const char *to, struct node *node);
