@@ -79,14 +79,21 @@ void rk_text_printf(struct rk_text *text, const char *format, ...)
     va_end(args);
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 static void quote(struct rk_text *text, const char *value)
 {
-    size_t length = strlen(value);
+    size_t length = strlen(value), i = 0;
     if (!rk_text_reserve(text, 6 * length + 2)) /* \u001f is the longest that a byte becomes */
         return;
     char *out = text->data + text->length;
     *out++ = '"';
-    for (size_t i = 0; i < length;) {
+    while (i < length && is_plain((unsigned char)value[i]))
+        *out++ = value[i++];
+    while (i < length) {
         unsigned char c = (unsigned char)value[i];
         size_t bytes = rk_utf8_length(value + i, length - i);
         if (bytes == 0) {
