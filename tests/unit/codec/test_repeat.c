@@ -28,15 +28,15 @@ static const char
 
 enum { TENSOR_BYTES = 20 };
 
-struct body {
+struct sent {
     char *bytes;
     struct rk_wire_source source;
 };
 
 /* The JSON and `tensor_bytes` bytes behind it, each of them `fill`. */
-static struct body body_new(const char *json, size_t tensor_bytes, int fill)
+static struct sent body_new(const char *json, size_t tensor_bytes, int fill)
 {
-    struct body body = {.source.json_bytes = strlen(json)};
+    struct sent body = {.source.json_bytes = strlen(json)};
     body.source.bytes = body.source.json_bytes + tensor_bytes;
     body.bytes = malloc(body.source.bytes);
     assert_non_null(body.bytes);
@@ -46,13 +46,13 @@ static struct body body_new(const char *json, size_t tensor_bytes, int fill)
     return body;
 }
 
-static void parse(struct rk_wire_request *wire, const struct body *body)
+static void parse(struct rk_wire_request *wire, const struct sent *body)
 {
     struct rk_err err = {0};
     assert_int_equal(rk_wire_request_parse(wire, rk_model_find("ap"), &body->source, &err), RANKD_OK);
 }
 
-static void keep(struct rk_repeat *repeat, const struct body *body)
+static void keep(struct rk_repeat *repeat, const struct sent *body)
 {
     struct rk_wire_request wire;
     parse(&wire, body);
@@ -60,7 +60,7 @@ static void keep(struct rk_repeat *repeat, const struct body *body)
     rk_wire_request_clear(&wire);
 }
 
-static bool take(const struct rk_repeat *repeat, const struct body *body)
+static bool take(const struct rk_repeat *repeat, const struct sent *body)
 {
     struct rk_wire_request wire;
     return rk_repeat_take(repeat, &wire, rk_model_find("ap"), &body->source);
@@ -70,7 +70,7 @@ static void a_repeated_request_is_what_parsing_it_again_makes_of_it(void **state
 {
     (void)state;
     struct rk_repeat repeat = {0};
-    struct body first = body_new(repeated, TENSOR_BYTES, 1), second = body_new(repeated, TENSOR_BYTES, 2);
+    struct sent first = body_new(repeated, TENSOR_BYTES, 1), second = body_new(repeated, TENSOR_BYTES, 2);
     struct rk_wire_request taken, parsed;
     assert_false(take(&repeat, &first));
     keep(&repeat, &first);
@@ -92,7 +92,7 @@ static void any_other_byte_size_or_model_is_parsed(void **state)
     (void)state;
     struct rk_repeat repeat = {0};
     struct rk_wire_request wire;
-    struct body body = body_new(repeated, TENSOR_BYTES, 0), longer = body_new(repeated, TENSOR_BYTES + 1, 0);
+    struct sent body = body_new(repeated, TENSOR_BYTES, 0), longer = body_new(repeated, TENSOR_BYTES + 1, 0);
     keep(&repeat, &body);
     assert_true(take(&repeat, &body));
     assert_false(take(&repeat, &longer));
@@ -115,8 +115,8 @@ static void what_does_not_lie_in_the_body_is_not_kept(void **state)
 {
     (void)state;
     struct rk_repeat repeat = {0};
-    struct body good = body_new(repeated, TENSOR_BYTES, 0);
-    struct body bad[] = {body_new(in_json, 0, 0), body_new(empty, 0, 0)};
+    struct sent good = body_new(repeated, TENSOR_BYTES, 0);
+    struct sent bad[] = {body_new(in_json, 0, 0), body_new(empty, 0, 0)};
     char place[16];
     struct rk_wire_request wire;
     for (size_t i = 0; i < 2; i++) {
@@ -143,9 +143,9 @@ static void a_long_json_is_not_kept_and_without_memory_nothing_is(void **state)
     struct rk_repeat repeat = {0};
     char text[4096];
     (void)snprintf(text, sizeof text, "%s%*s", repeated, 2048 - (int)strlen(repeated), "");
-    struct body fits = body_new(text, TENSOR_BYTES, 0);
+    struct sent fits = body_new(text, TENSOR_BYTES, 0);
     (void)snprintf(text, sizeof text, "%s%*s", repeated, 2049 - (int)strlen(repeated), "");
-    struct body longer = body_new(text, TENSOR_BYTES, 0);
+    struct sent longer = body_new(text, TENSOR_BYTES, 0);
     struct rk_wire_request wire;
     const long before = living;
     keep(&repeat, &fits);
