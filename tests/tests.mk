@@ -18,8 +18,9 @@ $(BUILD)/unit/test_array $(BUILD)/unit/test_batch: $(BUILD)/librankctl.a
 $(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd
 
 # Allocations that fail on purpose.
-$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory $(BUILD)/unit/test_reply_memory: $(BUILD)/obj/tests/unit/failing/allocations.o
-$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory $(BUILD)/unit/test_reply_memory: \
+failing_bin := $(addprefix $(BUILD)/unit/,test_client_memory test_bank_memory test_reply_memory test_repeat)
+$(failing_bin): $(BUILD)/obj/tests/unit/failing/allocations.o
+$(failing_bin): \
 	LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=free
 
 $(venv)/ready: tests/requirements.txt tests/requirements-alone.txt

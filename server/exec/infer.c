@@ -212,6 +212,8 @@ static void log_request(const struct rk_infer_env *env, const struct rk_infer_me
 {
     static const char *const transports[RK_TRANSPORT_COUNT] = {"http_json", "http_binary", "ring"};
     char shapes[512];
+    if (!rk_log_wants(env->log, RK_LOG_INFO))
+        return;
     shapes_text(request, shapes, sizeof shapes);
     const struct rk_field fields[] = {
         {"status", NULL, status == RANKD_OK ? 200 : (double)status},
