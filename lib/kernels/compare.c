@@ -111,8 +111,7 @@ static uint32_t merge_intervals(const struct rk_pass *pass, float *low, float *h
 {
     uint32_t found = 0;
     for (uint32_t k = 0; k < pass->list->p; k++) {
-        float from = fminf(pass->threshold[k], pass->perturbed_threshold[k]),
-              to = fmaxf(pass->threshold[k], pass->perturbed_threshold[k]);
+        const float from = pass->threshold[k], to = pass->perturbed_threshold[k]; /* which only rise */
         if (from == to)
             continue;
         if (found > 0 && to >= low[found - 1]) {

@@ -9,6 +9,7 @@ enum {
     GROUP = RK_COMPARE_GROUP_AVX2,
     ASIDE = 128,  /* vectors: what belongs to them stays in the first-level cache */
     STEP = 2,     /* vectors looked at together */
+    TRIAL = 64,   /* items of a span; if most of their vectors are put aside, all that follow are */
     LOOKED_UP = 8 /* differences that a register has a value for */
 };
 
@@ -165,18 +166,21 @@ RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, uint32
     }
 }
 
-/* The items left behind the last whole step are put aside without a look. */
+/* The items from i on, all put aside without a look. */
 RK_INLINE void move_rest(const struct rk_span *span, enum rk_dtype dtype, uint32_t i,
-                         const struct rk_compare_move *move, const struct rk_gradient_writer *writer,
+                         const struct rk_compare_move *move, struct rk_gradient_writer *writer,
                          struct compare_aside *aside)
 {
     if (writer->dense && move->differentiable)
         memset(writer->dense + span->position + i, 0, (span->items - i) * sizeof *writer->dense);
-    for (; i + 8 <= span->items; i += 8)
-        put_aside(aside, span, i, 8, rk_load_eight(span->scores, dtype, i));
-    if (i < span->items)
-        put_aside(aside, span, i, span->items - i,
-                  rk_load_last(span->scores, dtype, i, span->items - i));
+    for (; i < span->items; i += 8) {
+        const uint32_t left = span->items - i;
+        if (aside->vectors == ASIDE)
+            flush(span, move, aside, writer);
+        put_aside(aside, span, i, left,
+                  left >= 8 ? rk_load_eight(span->scores, dtype, i)
+                            : rk_load_last(span->scores, dtype, i, left));
+    }
 }
 
 RK_INLINE void move_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_compare_move *move,
@@ -186,12 +190,12 @@ RK_INLINE void move_as(const struct rk_span *span, enum rk_dtype dtype, const st
     uint32_t i = 0;
     aside.vectors = 0;
     for (; i + 8 * STEP <= span->items; i += 8 * STEP) {
+        if (i == TRIAL && aside.vectors > TRIAL / 8 / 2)
+            break;
         if (aside.vectors > ASIDE - STEP)
             flush(span, move, &aside, writer);
         move_step(span, dtype, i, move, writer, &aside);
     }
-    if (aside.vectors > ASIDE - STEP)
-        flush(span, move, &aside, writer);
     move_rest(span, dtype, i, move, writer, &aside);
     flush(span, move, &aside, writer);
 }

@@ -42,18 +42,23 @@ RK_INLINE __m256 rk_load_last(const void *scores, enum rk_dtype dtype, uint32_t 
     return rk_load_eight(some, dtype, 0);
 }
 
+/* Fewer than eight targets, and 1 in lanes beyond the end, which are not read. */
+RK_INLINE uint64_t rk_last_targets(const int8_t *targets, uint32_t left)
+{
+    uint64_t some = 0x0101010101010101u;
+    for (uint32_t lane = left; lane-- > 0;)
+        some = some << 8 | (uint8_t)targets[lane];
+    return some;
+}
+
 /* Those of the first min(left, 8) lanes with a target of 0; all of them if `targets` is NULL. */
 RK_INLINE __m256i rk_irrelevant_avx2(const int8_t *targets, uint32_t i, uint32_t left)
 {
-    int8_t some[8] = {1, 1, 1, 1, 1, 1, 1, 1};
     if (!targets)
         return rk_lanes_avx2(left);
-    if (left >= 8)
-        memcpy(some, targets + i, sizeof some);
-    for (uint32_t lane = 0; left < 8 && lane < left; lane++)
-        some[lane] = targets[i + lane];
-    return _mm256_cmpeq_epi32(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)some)),
-                              _mm256_setzero_si256());
+    __m128i t = left >= 8 ? _mm_loadl_epi64((const void *)(targets + i))
+                          : _mm_cvtsi64_si128((int64_t)rk_last_targets(targets + i, left));
+    return _mm256_cmpeq_epi32(_mm256_cvtepi8_epi32(t), _mm256_setzero_si256());
 }
 
 /* rk_gradient_value() of eight differences, in the same FP64 steps. */
