@@ -40,6 +40,11 @@ RK_INLINE bool count_group(const struct rk_span *span, enum rk_dtype dtype, bool
         threshold[j] = _mm256_set1_ps(thresholds[j]);
         sum[j] = _mm256_setzero_si256();
     }
+    for (; !span->targets && i + 16 <= span->items; i += 16) {
+        __m256 a = rk_load_eight(span->scores, dtype, i), b = rk_load_eight(span->scores, dtype, i + 8);
+        count_step(mask_out(NULL, i, 8, a, first, &nan), threshold, sum);
+        count_step(mask_out(NULL, i, 8, b, first, &nan), threshold, sum);
+    }
     for (; i + 8 <= span->items; i += 8)
         count_step(mask_out(span->targets, i, 8, rk_load_eight(span->scores, dtype, i), first, &nan),
                    threshold, sum);
@@ -48,9 +53,7 @@ RK_INLINE bool count_group(const struct rk_span *span, enum rk_dtype dtype, bool
         __m256 s = rk_load_last(span->scores, dtype, i, left);
         count_step(mask_out(span->targets, i, left, s, first, &nan), threshold, sum);
     }
-    RK_UNROLL
-    for (int j = 0; j < GROUP; j++)
-        count[j] += rk_sum_avx2(sum[j]);
+    rk_add_sums_avx2(sum, count);
     return _mm256_movemask_ps(nan);
 }
 

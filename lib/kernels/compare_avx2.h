@@ -5,7 +5,7 @@
 
 #include "kernels/compare.h"
 
-enum { RK_COMPARE_GROUP_AVX2 = 4 /* a divisor of RK_COMPARE_PAD */ };
+enum { RK_COMPARE_GROUP_AVX2 = 4 /* a divisor of RK_COMPARE_PAD; as many as rk_add_sums_avx2() takes */ };
 
 /* As rk_compare_code.move. */
 uint32_t rk_compare_move_avx2(const struct rk_span *span, const struct rk_compare_move *move,

@@ -45,9 +45,7 @@ RK_INLINE void add_group(struct compare_aside *aside, bool first, const float *b
         }
         _mm256_storeu_si256((void *)(aside->delta + 8 * v), delta);
     }
-    RK_UNROLL
-    for (int j = 0; j < GROUP; j++)
-        moved[j] += (int32_t)rk_sum_avx2(sum[j]);
+    rk_add_sums_avx2(sum, moved);
 }
 
 /* Eight differences, of which some are not 0, to where gradients go. */

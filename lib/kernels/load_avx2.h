@@ -81,4 +81,12 @@ RK_INLINE uint32_t rk_sum_avx2(__m256i x)
     return (uint32_t)_mm_cvtsi128_si32(y);
 }
 
+/* Adds the sum of each of four vectors to a number. */
+RK_INLINE void rk_add_sums_avx2(const __m256i *x, void *number)
+{
+    __m256i both = _mm256_hadd_epi32(_mm256_hadd_epi32(x[0], x[1]), _mm256_hadd_epi32(x[2], x[3]));
+    __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    _mm_storeu_si128(number, _mm_add_epi32(_mm_loadu_si128(number), sums));
+}
+
 #endif
