@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/bits.h"
+#include "kernels/tuning.h"
 
 enum { FEW = 4 /* at most one item in FEW passes the filter, or the next ones do not go through it */ };
 
@@ -26,7 +27,7 @@ static size_t row_of(uint32_t p)
 
 size_t rk_compare_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
-    return (4 + rk_ranges(items, RK_RANGE_MIN, threads)) * row_of(p);
+    return (4 + rk_ranges(items, rk_tuning.grain, threads)) * row_of(p);
 }
 
 static void lay_out(uint32_t p, void *scratch, struct compare_pass *shared)
