@@ -80,7 +80,7 @@ static bool is_action(const char *argument, enum rk_config_action *action)
         {"--help", RK_CONFIG_HELP},          {"-h", RK_CONFIG_HELP},
         {"--version", RK_CONFIG_VERSION},    {"--print-config", RK_CONFIG_PRINT},
         {"--check-config", RK_CONFIG_CHECK}, {"--print-reference", RK_CONFIG_MARKDOWN},
-        {"--health", RK_CONFIG_HEALTH},
+        {"--health", RK_CONFIG_HEALTH},      {"--tune", RK_CONFIG_TUNE},
     };
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
         if (strcmp(argument, actions[i].flag) == 0) {
