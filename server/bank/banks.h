@@ -69,6 +69,9 @@ enum rankd_status rk_banks_delete_checkpoint(struct rk_banks *banks, const char 
 struct rk_bank_waiter {
     void (*wait)(struct rk_bank_waiter *waiter);
     void (*wake)(struct rk_bank_waiter *waiter);
+    /* In place of wake, for an append that is over: the calling thread brings the request to its end itself.
+     * The bank is not locked. NULL: there is no such way. */
+    void (*finish)(struct rk_bank_waiter *waiter);
 };
 
 /* A batch on its way into a bank. */

@@ -65,6 +65,8 @@ static enum rankd_status wait_for_version(struct rk_bank_transaction *transactio
     *later = true;
     transaction->wait_version = version;
     rk_retries_wait(transaction);
+    if (bank->replica)
+        rk_replicas_hasten(bank->replica->shared);
     return RANKD_OK;
 }
 

@@ -128,6 +128,7 @@ struct rk_stored_cursor {
 };
 
 struct rk_bank_store;
+struct rk_stored_begun; /* the store's */
 
 struct rk_bank_store_ops {
     void (*close)(struct rk_bank_store *store);
@@ -150,13 +151,19 @@ struct rk_bank_store_ops {
     enum rankd_status (*remove)(struct rk_bank_store *store, const char *bank, const char *uid,
                                 struct rk_err *err);
 
+    /* Puts a group on its way without waiting for anything, if that can be done now: threads that serve
+     * requests may call it. What it returns belongs to the `append` of the same group, with the same
+     * arguments, which must follow. NULL, or no such function: nothing was sent. */
+    struct rk_stored_begun *(*begin)(struct rk_bank_store *store, const char *bank, const char *uid,
+                                     struct rk_stored_append *group, size_t count, uint64_t oldest,
+                                     const struct rk_stored_durability *durability);
     /* Appends a group in order, each by itself, and waits until all are as durable as asked: fills verdicts.
-     * `oldest`: the oldest version whose payload somebody may still read. *replicas: that have it.
-     * RANKD_OVERLOADED: repeat it, with the same names. */
+     * `oldest`: the oldest version whose payload somebody may still read. *replicas: that have it. `begun`:
+     * what `begin` returned, or NULL. RANKD_OVERLOADED: repeat it, with the same names. */
     enum rankd_status (*append)(struct rk_bank_store *store, const char *bank, const char *uid,
                                 struct rk_stored_append *group, size_t count, uint64_t oldest,
-                                const struct rk_stored_durability *durability, unsigned *replicas,
-                                struct rk_err *err);
+                                const struct rk_stored_durability *durability, struct rk_stored_begun *begun,
+                                unsigned *replicas, struct rk_err *err);
 
     /* Entries behind the cursors, in order for each bank; waits up to `wait_ms` for one. One thread. */
     enum rankd_status (*tail)(struct rk_bank_store *store, const struct rk_stored_cursor *cursor,

@@ -25,6 +25,7 @@ static const struct rk_bank_store_ops ops = {
     .state = rk_redis_state,
     .create = rk_redis_create,
     .remove = rk_redis_remove,
+    .begin = rk_redis_append_begin,
     .append = rk_redis_append,
     .tail = rk_redis_tail,
     .index = rk_redis_index,

@@ -45,6 +45,8 @@ static inline struct rk_redis *rk_redis_of(struct rk_bank_store *store)
 struct rk_redis_link *rk_redis_take(struct rk_redis *redis, bool fresh, uint64_t deadline_ns,
                                     struct rk_err *err) __attribute__((warn_unused_result));
 void rk_redis_give(struct rk_redis *redis, struct rk_redis_link *link);
+/* One that is at hand, NULL: none. Waits for nothing. */
+struct rk_redis_link *rk_redis_take_idle(struct rk_redis *redis);
 /* The same to the replica that is read from, or the master where there is none. */
 struct rk_redis_link *rk_redis_connect_tail(struct rk_redis *redis, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -73,10 +75,13 @@ enum rankd_status rk_redis_ask_sentinel(const struct rk_redis_url *url, const ch
                                         struct rk_err *err) __attribute__((warn_unused_result));
 
 /* redis_append.c */
+struct rk_stored_begun *rk_redis_append_begin(struct rk_bank_store *store, const char *bank, const char *uid,
+                                              struct rk_stored_append *group, size_t count, uint64_t oldest,
+                                              const struct rk_stored_durability *durability);
 enum rankd_status rk_redis_append(struct rk_bank_store *store, const char *bank, const char *uid,
                                   struct rk_stored_append *group, size_t count, uint64_t oldest,
-                                  const struct rk_stored_durability *durability, unsigned *replicas,
-                                  struct rk_err *err);
+                                  const struct rk_stored_durability *durability,
+                                  struct rk_stored_begun *begun, unsigned *replicas, struct rk_err *err);
 /* A place "v-k" of the index. */
 bool rk_redis_place_parse(const struct rk_redis_reply *reply, struct rk_stored_place *place);
 
