@@ -80,6 +80,7 @@ struct rk_append {
     uint64_t deadline_ns; /* of the request; 0: none */
     bool named;           /* the id is the sender's; in a store, every batch has one */
     bool again;           /* in a store: the batch is there already, and the request is computed anew */
+    bool confirms;        /* in a store: this copy has the batch; the store is asked to have it durably */
     struct rk_append_stored {
         uint64_t version, generation; /* what it became there */
         unsigned char chain[16];

@@ -236,6 +236,14 @@ static bool has_come(const struct rk_durable_bank *bank, const struct rk_append 
            (append->again || append->stored.generation <= bank->next.generation);
 }
 
+void rk_replica_lost(const struct rk_durable_bank *bank, struct rk_append *append)
+{
+    (void)rk_fail(&append->err, RANKD_OVERLOADED,
+                  "bank \"%s\": the store lost the batch after it had acknowledged it; repeat it with the "
+                  "same batch_id",
+                  bank->name);
+}
+
 static void end_awaiting(struct rk_durable_bank *bank, struct rk_append *append)
 {
     unsigned char tag[RK_VERSION_TAG_BYTES];
@@ -243,11 +251,7 @@ static void end_awaiting(struct rk_durable_bank *bank, struct rk_append *append)
         append->stored.generation == bank->next.generation &&
         rk_bank_tag_of(bank->memory, append->stored.version, tag) &&
         memcmp(tag, append->stored.chain, sizeof tag) != 0)
-        (void)rk_fail(
-            &append->err, RANKD_OVERLOADED,
-            "bank \"%s\": the store lost the batch after it had acknowledged it; repeat it with the "
-            "same batch_id",
-            bank->name);
+        rk_replica_lost(bank, append);
     if (append->err.status == RANKD_OK && append->again && !rk_ids_find(&bank->ids, append->id.name)) {
         append->id.stamp_ns = rk_ids_clock(&bank->ids, rk_now_ns());
         rk_ids_add(&bank->ids, &append->id);

@@ -148,6 +148,8 @@ void rk_replica_gone(struct rk_durable_bank *bank);
 void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns);
 /* The bank was deleted: nobody waits for it any more. The lock is held. */
 void rk_replica_end(struct rk_durable_bank *bank);
+/* It ends with an error: the store lost a batch that it had acknowledged. */
+void rk_replica_lost(const struct rk_durable_bank *bank, struct rk_append *append);
 /* Tells an append how it ended, or gathers it for who does so. The lock is held. */
 void rk_replica_finish(struct rk_durable_bank *bank, struct rk_append *append);
 

@@ -100,6 +100,10 @@ static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
                                                   stored->entry.end};
         return true;
     case RK_STORED_DUP:
+        if (append->confirms) { /* it reads what the lost one did not: this copy is behind a fork */
+            rk_replica_lost(bank, append);
+            return false;
+        }
         take_stored(append, &stored->entry);
         append->id = stored->entry.id;
         append->again = true;

@@ -172,6 +172,32 @@ def test_too_few_replicas_acknowledge(stores, share):  # noqa: F811
     wait_until(lambda: batches.send(daemon, "b", 1)["bank_version_appended"] == 2)
 
 
+def test_a_retry_is_acknowledged_by_no_less_than_the_original(stores, share):  # noqa: F811
+    """The other daemon has the batch, from a master that no replica follows: it does not say so before one has it."""
+    master, batches = stores(), Batches(31)
+    replica = stores("--save", "", "--replicaof", f"127.0.0.1 {master.port}")
+    master.replicas_ready(1)
+    one, other = (share(master, "--bank-store-timeout", "1s", replicas=1) for _ in range(2))
+    for d in (one, other):
+        d.bank("b", **SCORES)
+    first = batches.send(one, "b", 0)
+    wait_equal([one, other], "b")
+    replica.pause()
+    with pytest.raises(Refused, match="503: .* 0 of 1 replicas acknowledged the batch"):
+        batches.send(one, "b", 1)
+    wait_until(lambda: other.bank("b")["version"] == 2)
+    for daemon in (other, one):
+        with pytest.raises(Refused, match="503: .* 0 of 1 replicas acknowledged the batch"):
+            batches.send(daemon, "b", 1)
+    replica.resume()
+    for daemon in (other, one):
+        assert wait_until(lambda d=daemon: batches.send(d, "b", 1))["bank_version_appended"] == 2
+    again = batches.send(other, "b", 0)
+    assert [again[k] for k in ("loss", "gradient", "bank_version_appended")] == \
+        [first[k] for k in ("loss", "gradient", "bank_version_appended")]
+    assert wait_equal([one, other], "b")[1] == 2
+
+
 def test_large_batches(stores, share):  # noqa: F811
     """16 MiB and more: payloads beyond any buffer of the connection."""
     store = stores()
