@@ -49,6 +49,8 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
 enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,
                                 struct rk_err *err);
 enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, struct rk_err *err);
+/* The store, as it is now; RANKD_NOT_FOUND where there is none, RANKD_OVERLOADED where no bank can use it. */
+enum rankd_status rk_banks_store(struct rk_banks *banks, struct rk_text *out, struct rk_err *err);
 enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, struct rk_err *err);
 enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struct rk_text *out,
                                  struct rk_err *err);

@@ -107,6 +107,15 @@ struct rk_stored_survey {
     size_t gone_count;
 };
 
+/* The server, for operators. "": it does not tell. */
+struct rk_stored_server {
+    char where[320], product[16], version[32], role[16], policy[32], appendonly[8], appendfsync[16];
+    bool waitaof;       /* it can wait for its own disk on request */
+    unsigned replicas;  /* that follow it */
+    unsigned daemons;   /* that were heard of in the last three seconds */
+    long long clock_ms; /* its clock minus this machine's */
+};
+
 struct rk_stored_payload {
     struct rk_record_head head;
     const void *block; /* valid during the call */
@@ -136,6 +145,10 @@ struct rk_bank_store_ops {
     /* Is it there, and fit for banks? It must not evict keys; and `on_disk`: what is appended must be on its
      * disk before it says so. RANKD_UNSUPPORTED: it is unfit. */
     enum rankd_status (*check)(struct rk_bank_store *store, bool on_disk, struct rk_err *err);
+
+    /* What it is like now. The sentence of a failure says why no bank can use it. */
+    enum rankd_status (*about)(struct rk_bank_store *store, struct rk_stored_server *about,
+                               struct rk_err *err);
 
     /* Says that the daemon `who` lives, and reads the state of every bank that the store knows or that is
      * asked for: `known[i]` are names. The survey's memory is the caller's: free(survey->bank). */

@@ -21,6 +21,7 @@ static void close_store(struct rk_bank_store *store)
 static const struct rk_bank_store_ops ops = {
     .close = close_store,
     .check = rk_redis_check,
+    .about = rk_redis_about,
     .survey = rk_redis_survey,
     .state = rk_redis_state,
     .create = rk_redis_create,

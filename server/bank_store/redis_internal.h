@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store of Redis, from below: one connection (redis_link.c), Sentinel (sentinel.c), connections to the
- * master (redis_connect.c), appends (redis_append.c), what is read (redis_read.c) and followed
- * (redis_tail.c), operations on banks (redis_admin.c), and the table of all of them (redis.c); and what each
- * does for the others. */
+ * master (redis_connect.c), appends (redis_append.c), what operators are told (redis_about.c), what is read
+ * (redis_read.c) and followed (redis_tail.c), operations on banks (redis_admin.c), and the table of all of
+ * them (redis.c); and what each does for the others. */
 #ifndef RK_BANK_STORE_REDIS_INTERNAL_H
 #define RK_BANK_STORE_REDIS_INTERNAL_H
 
@@ -73,6 +73,10 @@ enum rankd_status rk_redis_check(struct rk_bank_store *store, bool on_disk, stru
 enum rankd_status rk_redis_ask_sentinel(const struct rk_redis_url *url, const char *password,
                                         uint64_t deadline_ns, struct rk_redis_address *master,
                                         struct rk_err *err) __attribute__((warn_unused_result));
+
+/* redis_about.c */
+enum rankd_status rk_redis_about(struct rk_bank_store *store, struct rk_stored_server *about,
+                                 struct rk_err *err);
 
 /* redis_append.c */
 struct rk_stored_begun *rk_redis_append_begin(struct rk_bank_store *store, const char *bank, const char *uid,
