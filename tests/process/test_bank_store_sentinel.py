@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A master is killed and a replica takes over: what one replica had acknowledged is there, once, and the daemons follow."""
-import ctypes
 import os
 import random
-import threading
 import time
 
 import pytest
-from support_store import Batches, Refused, Store, StoreDaemon, StoreError, free_port, wait_equal, wait_until
+from support_store import Ledger, Refused, Store, StoreDaemon, StoreError, Trainers, free_port, wait_equal, wait_until
 
 SCORES = {"kind": "scores", "lists": 1, "capacity": 4000}
 NAME = "banks"
@@ -70,76 +68,6 @@ def cluster(tmp_path):
     made = Cluster(tmp_path)
     yield made
     made.stop()
-
-
-class Name(ctypes.Structure):
-    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
-
-
-xxhash = ctypes.CDLL("libxxhash.so.0")
-xxhash.XXH3_128bits.restype = Name
-xxhash.XXH3_128bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
-
-
-def name_of(batch_id):
-    """As it stands in the index."""
-    name = xxhash.XXH3_128bits(batch_id.encode(), len(batch_id))
-    return f"{name.high | 1:016x}{name.low:016x}"
-
-
-class Ledger:
-    """What was acknowledged, compared with the index of the store: every name once, none missing."""
-
-    def __init__(self):
-        self.acknowledged = {}  # name: version; several threads add to it
-        self.places = {}        # name: version in the index; also of entries that were trimmed since
-        self.lost = set()
-
-    def check(self, store):
-        known = dict(self.acknowledged)  # before the index is read
-        rows = [(int(row[0].split("-")[0]), row[1][1].split()[5]) for row in store.ask("XRANGE", "rankd:{b}:index", "-", "+")]
-        first = rows[0][0] if rows else 0
-        names = dict((name, v) for v, name in rows)
-        assert len(names) == len(rows), "a batch is twice in the index"
-        assert [v for v, _ in rows] == list(range(first, first + len(rows))), "a version is missing in the index"
-        for name, v in names.items():
-            assert self.places.get(name, first) >= first, "a batch was appended again after its entry had been trimmed"
-            self.places[name] = v
-        self.lost |= {name for name, v in known.items() if v >= first and name not in names}
-        for name in self.lost:  # a retry of its trainer would be a new batch
-            self.acknowledged.pop(name, None)
-
-
-class Trainers:
-    """Threads that send batch after batch to any of the daemons and repeat what was refused."""
-
-    def __init__(self, daemons, ledger, count=4):
-        self.problems, self.over = [], threading.Event()
-        self.threads = [threading.Thread(target=self.train, args=(daemons, ledger, i)) for i in range(count)]
-        for thread in self.threads:
-            thread.start()
-
-    def train(self, daemons, ledger, who):
-        batches, own, n = Batches(200 + who), random.Random(who), 0
-        connections = [d.connect() for d in daemons]
-        while not self.over.is_set():
-            i = own.randrange(len(daemons))
-            try:
-                reply = batches.send(daemons[i], "b", n, connections[i])
-            except Refused as e:
-                if e.status != 503:
-                    self.problems.append(e)
-                    return
-                time.sleep(0.02)
-                continue
-            ledger.acknowledged[name_of(f"{batches.seed}-{n}")] = reply["bank_version_appended"]
-            n += 1
-
-    def stop(self):
-        self.over.set()
-        for thread in self.threads:
-            thread.join()
-        assert not self.problems, self.problems
 
 
 def fail_over_under_load(cluster, tmp_path, replicas, fail_over):
