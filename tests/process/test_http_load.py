@@ -69,6 +69,26 @@ def test_each_connection_gets_its_own_answers_from_one_thread_and_from_several(m
     assert serving() == threads
 
 
+def test_a_small_request_in_json_waits_for_no_worker(make_daemon):
+    daemon = make_daemon("--workers", 1)
+    running = [in_background(lambda: infer(daemon, SLOW)) for _ in range(6)]
+
+    def unfinished():
+        return metric(daemon, "rankd_workers_busy") + metric(daemon, "rankd_queue_waiting")
+
+    while unfinished() < 6 and all(not box for _, box in running):
+        time.sleep(0.002)
+    passed = False  # by the small one, and no large one ended meanwhile
+    while not passed and not all(box for _, box in running):
+        before = unfinished()
+        assert infer(daemon).status == 200
+        passed = before > 1 and unfinished() == before
+    assert passed
+    for thread, box in running:
+        thread.join()
+        assert box[0].status == 200
+
+
 def test_200_connections_in_the_middle_of_a_body_do_not_either(daemon):
     stuck = [connect(daemon) for _ in range(200)]
     try:
