@@ -120,14 +120,18 @@ static bool add_inputs(const struct rankd_request *request, size_t *bytes)
     return true;
 }
 
-/* The text goes where it belongs at once: what Jansson allocates may not be what free() frees. */
+/* The text is of use at once: what Jansson allocates may not be what free() frees. Most texts are written
+ * once, because they fit. */
 char *rankd_http_encode(const struct rankd_request *request, size_t *json_bytes, size_t *bytes)
 {
     const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(17);
+    char text[2048];
     json_t *head = head_of(request);
-    *json_bytes = *bytes = head != NULL ? json_dumpb(head, NULL, 0, flags) : 0;
+    *json_bytes = *bytes = head != NULL ? json_dumpb(head, text, sizeof text, flags) : 0;
     char *body = *bytes != 0 && add_inputs(request, bytes) ? malloc(*bytes) : NULL;
-    if (body != NULL && json_dumpb(head, body, *json_bytes, flags) != *json_bytes) {
+    if (body != NULL && *json_bytes <= sizeof text) {
+        memcpy(body, text, *json_bytes);
+    } else if (body != NULL && json_dumpb(head, body, *json_bytes, flags) != *json_bytes) {
         free(body);
         body = NULL;
     }

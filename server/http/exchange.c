@@ -98,7 +98,7 @@ static size_t most_items_here(const struct rk_exchange *exchange)
 {
     const struct rk_http *http = exchange->http;
     const size_t most = http->env->config->http_inline_items;
-    return atomic_load(&http->in_flight) > 1 ? most / BUSY_SHARE : most;
+    return atomic_load(&http->in_flight) > http->threads ? most / BUSY_SHARE : most;
 }
 
 /* Whether it is worth it to parse the request on this thread. */
@@ -120,8 +120,10 @@ static bool run_here(struct rk_exchange *exchange)
     if (rk_exchange_parse(exchange)) {
         if (!rk_infer_is_small(&exchange->wire.request, most))
             return false;
+        struct rk_worker *worker = rk_inline_take(exchange->http->inlines);
         exchange->job.queued_ns = rk_now_ns();
-        (void)!rk_exchange_infer(exchange, &exchange->http->worker); /* without a bank it never parks */
+        (void)!rk_exchange_infer(exchange, worker); /* without a bank it never parks */
+        rk_inline_give(exchange->http->inlines, worker);
     }
     release(exchange);
     exchange->step = RK_STEP_ANSWERED;

@@ -26,6 +26,7 @@
 #include "exec/worker_pool.h"
 #include "http/body.h"
 #include "http/connection.h"
+#include "http/inline.h"
 #include "http/listen.h"
 #include "http/tls.h"
 #include "regions/regions.h"
@@ -37,8 +38,9 @@ struct rk_http {
     atomic_size_t
         in_flight; /* exchanges that are received completely, or being answered: a stop waits for them */
     char url[RK_URL_TEXT];
-    struct rk_tls *tls;      /* NULL: plain */
-    struct rk_worker worker; /* of the thread of libmicrohttpd, for small requests */
+    struct rk_tls *tls;        /* NULL: plain */
+    unsigned threads;          /* of libmicrohttpd, with the connections */
+    struct rk_inline *inlines; /* one for each of them, for small requests */
 };
 
 enum rk_step {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,13 +143,17 @@ static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
                                       {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
                                       {MHD_OPTION_END, 0, NULL}};
     struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    /* Of each of several threads, and one thread may have all connections. */
+    const unsigned limit = ((unsigned)http->conns.limit + RK_SPARE_PLACES) * http->threads;
+    struct MHD_OptionItem several[] = {{MHD_OPTION_THREAD_POOL_SIZE, http->threads, NULL},
+                                       {MHD_OPTION_END, 0, NULL}};
     return MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (http->tls ? MHD_USE_TLS : 0u), 0, NULL,
         NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
         http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_request_line,
         http, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->conns.limit + RK_SPARE_PLACES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, http->tls ? secure : none, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
+        http->tls ? secure : none, MHD_OPTION_ARRAY, http->threads > 1 ? several : none, MHD_OPTION_END);
 }
 
 enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *err)
@@ -162,7 +167,7 @@ enum rankd_status rk_http_check(const struct rk_config *config, struct rk_err *e
 static void free_http(struct rk_http *http)
 {
     rk_tls_free(http->tls);
-    rk_scratch_free(http->worker.scratch);
+    rk_inline_free(http->inlines);
     free(http);
 }
 
@@ -197,8 +202,9 @@ enum rankd_status rk_http_start(const struct rk_transport_env *env, struct rk_ht
     if (!made)
         return rk_fail(err, RANKD_INTERNAL, "no memory");
     made->env = env;
-    made->worker.scratch = rk_scratch_new(0);
-    if (!made->worker.scratch) {
+    made->threads = (unsigned)env->config->http_threads;
+    made->inlines = rk_inline_new(made->threads);
+    if (!made->inlines) {
         free_http(made);
         return rk_fail(err, RANKD_INTERNAL, "no memory");
     }
@@ -237,10 +243,13 @@ void rk_http_stop(struct rk_http *http)
     if (!http)
         return;
     const MHD_socket listener = MHD_quiesce_daemon(http->daemon);
+    /* Refuses who comes; the number stays taken until no thread can accept from it any more. */
     if (listener != MHD_INVALID_SOCKET)
-        (void)close(listener);
+        (void)shutdown(listener, SHUT_RD);
     drain(http);
     MHD_stop_daemon(http->daemon);
+    if (listener != MHD_INVALID_SOCKET)
+        (void)close(listener);
     rk_conns_stop(&http->conns);
     free_http(http);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP transport: libmicrohttpd with one epoll thread that reads and writes. Workers compute. */
+/* The HTTP transport: libmicrohttpd with one epoll thread or several, each with connections of its own,
+ * that read and write. Workers compute. */
 #ifndef RK_HTTP_FRONT_H
 #define RK_HTTP_FRONT_H
 

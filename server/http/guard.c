@@ -15,10 +15,14 @@ enum {
     STRUCT_MOST = 4096 /* bytes of a struct of libmicrohttpd; its buffers have more */
 };
 
-/* The guards by socket, and a place to receive at: of libmicrohttpd's thread alone. */
-static struct rk_guard **by_fd;
-static size_t fds;
-static char scratch[SCRATCH];
+/* The guards by socket, in pages that are made as they are needed and stay. */
+enum { PAGE_FDS = 1024, PAGES = 1024 };
+struct guards {
+    struct rk_guard *_Atomic guard[PAGE_FDS];
+};
+static struct guards *_Atomic pages[PAGES];
+
+static _Thread_local char scratch[SCRATCH]; /* a place to receive at */
 
 /* Where bytes come from and go to: a socket, or a TLS session over it. */
 struct wire {
@@ -50,35 +54,43 @@ static void acknowledge_at_once(const struct rk_guard *guard)
         (void)setsockopt(guard->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
+/* The page of a descriptor; NULL: no memory, or a descriptor beyond all pages. */
+static struct guards *page_of(int fd)
+{
+    const size_t index = (size_t)fd / PAGE_FDS;
+    struct guards *page = NULL, *made;
+    if (fd < 0 || index >= PAGES || (page = atomic_load(&pages[index])))
+        return page;
+    made = calloc(1, sizeof *made);
+    if (made && atomic_compare_exchange_strong(&pages[index], &page, made))
+        return made;
+    free(made);
+    return page;
+}
+
 bool rk_guard_start(struct rk_guard *guard, int fd, size_t head_limit)
 {
-    const size_t index = (size_t)fd;
+    struct guards *page = page_of(fd);
     memset(guard, 0, sizeof *guard);
-    if (index >= fds) {
-        const size_t count = 2 * index + 64;
-        struct rk_guard **more = realloc(by_fd, count * sizeof(struct rk_guard *));
-        if (!more)
-            return false;
-        memset(more + fds, 0, (count - fds) * sizeof(struct rk_guard *));
-        by_fd = more;
-        fds = count;
-    }
+    if (!page)
+        return false;
     guard->fd = fd;
     rk_framing_start(&guard->framing, head_limit);
-    by_fd[index] = guard;
+    atomic_store(&page->guard[fd % PAGE_FDS], guard);
     return true;
 }
 
 void rk_guard_end(struct rk_guard *guard)
 {
-    by_fd[guard->fd] = NULL;
+    atomic_store(&page_of(guard->fd)->guard[guard->fd % PAGE_FDS], NULL);
     rk_framing_end(&guard->framing);
     free(guard->kept);
 }
 
 static struct rk_guard *find(int fd)
 {
-    return fd >= 0 && (size_t)fd < fds ? by_fd[fd] : NULL;
+    struct guards *page = fd >= 0 && fd / PAGE_FDS < PAGES ? atomic_load(&pages[fd / PAGE_FDS]) : NULL;
+    return page ? atomic_load(&page->guard[fd % PAGE_FDS]) : NULL;
 }
 
 enum rankd_status rk_guard_verdict(const struct rk_guard *guard, uint64_t number, int *http_status,

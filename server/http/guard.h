@@ -27,7 +27,7 @@ struct rk_guard {
 };
 
 /* The guard of a connection, from accept to close. All functions but rk_guard_late() run on the thread of
- * libmicrohttpd. False: no memory. */
+ * libmicrohttpd that has the connection. False: no memory. */
 bool rk_guard_start(struct rk_guard *guard, int fd, size_t head_limit) __attribute__((warn_unused_result));
 void rk_guard_end(struct rk_guard *guard);
 

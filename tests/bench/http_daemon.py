@@ -64,15 +64,15 @@ def tensor(name, datatype, array, **rest):
     return {"name": name, "datatype": datatype, "shape": list(array.shape), **rest}
 
 
-def request(scores, targets, binary):
-    """Head and body of one infer request that asks for loss and gradient."""
+def request(scores, targets, binary, wanted=("loss", "gradient"), answer=None):
+    """Head and body of one infer request; answer: whether the outputs come in binary, as the inputs where it is None."""
     if binary:
         described = [tensor("scores", "FP32", scores, parameters={"binary_data_size": scores.nbytes}),
                      tensor("targets", "INT8", targets, parameters={"binary_data_size": targets.nbytes})]
     else:
         described = [tensor("scores", "FP32", scores, data=scores.ravel().tolist()),
                      tensor("targets", "INT8", targets, data=targets.ravel().tolist())]
-    outputs = [{"name": name, "parameters": {"binary_data": binary}} for name in ("loss", "gradient")]
+    outputs = [{"name": name, "parameters": {"binary_data": binary if answer is None else answer}} for name in wanted]
     body = json.dumps({"inputs": described, "outputs": outputs}).encode()
     extra = ""
     if binary:
@@ -125,6 +125,41 @@ def small(address, program, runs):
         over = (case["p50_ms"] - case["in_process_p50_ms"]) * 1e3
         print(f"{'HTTP ' + name:12} p50 {case['p50_ms'] * 1e3:9.1f} us   p99 {case['p99_ms'] * 1e3:9.1f} us   "
               f"{over:9.1f} us over in process")
+    return cases
+
+
+def scatter_us(lists, columns, nonzero, runs=50):
+    """What a client does with sparse pairs that wants a dense array, in numpy."""
+    indices = np.sort(np.random.default_rng(2).choice(lists * columns, nonzero, replace=False)).astype(np.int64)
+    values, us = np.ones(nonzero, np.float32), []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        dense = np.zeros(lists * columns, np.float32)
+        dense[indices] = values
+        us.append((time.perf_counter() - begun) * 1e6)
+    return statistics.median(us)
+
+
+def sparse(address, program, runs, turns=7):
+    print("\nap, dense and sparse gradient by turns, inputs in binary\n"
+          "scores         outputs in   reply bytes: dense    sparse    p50 in us: dense    sparse   and scattered   dense / sparse")
+    cases = []
+    for lists, columns, relevant in ((32, 128, 8), (128, 128, 4), (256, 4096, 8), (1, 1_000_000, 10_000)):
+        scores, targets = draw(lists, columns, relevant)
+        for binary in (True, False):
+            forms = {"dense": ("loss", "gradient"), "sparse": ("loss", "gradient_indices", "gradient_values")}
+            parts = {form: [b"".join(request(scores, targets, True, wanted, binary))] for form, wanted in forms.items()}
+            connection, us = Connection(address, True), {form: [] for form in forms}
+            sizes = {form: connection.call(part) for form, part in parts.items()}
+            for _ in range(turns):
+                for form, part in parts.items():
+                    count = max(3, min(runs // 20, 20_000_000 // (lists * columns) // turns))
+                    us[form] += [ms * 1e3 for ms in time_calls(connection, part, count)]
+            p50 = {form: statistics.median(times) for form, times in us.items()}
+            scattered = p50["sparse"] + scatter_us(lists, columns, sizes["sparse"] // 12 if binary else sizes["sparse"] // 19)
+            cases.append({"lists": lists, "columns": columns, "binary": binary, "bytes": sizes, "p50_us": p50, "scattered": scattered})
+            print(f"{lists:4} x {columns:8} {'binary' if binary else 'JSON':>10} {sizes['dense']:20} {sizes['sparse']:9} "
+                  f"{p50['dense']:19.0f} {p50['sparse']:9.0f} {scattered:15.0f} {p50['dense'] / p50['sparse']:16.2f}")
     return cases
 
 
@@ -202,16 +237,18 @@ def main():
     parse.add_argument("--build", type=Path, required=True)
     parse.add_argument("--runs", type=int, default=2000, help="calls of a small case; large ones are fewer")
     parse.add_argument("--seconds", type=float, default=2, help="of each measurement of a rate")
-    parse.add_argument("--only", choices=("small", "rates", "sweep"), help="one part")
+    parse.add_argument("--only", choices=("small", "sparse", "rates", "sweep"), help="one part")
+    parse.add_argument("--http-threads", type=int, default=1)
     args = parse.parse_args()
-    daemon = subprocess.Popen([args.build / "rankd", "--http", "127.0.0.1:0", "--log-level", "warn"],
-                              stdout=subprocess.PIPE, text=True)
+    daemon = subprocess.Popen([args.build / "rankd", "--http", "127.0.0.1:0", "--log-level", "warn",
+                               "--http-threads", str(args.http_threads)], stdout=subprocess.PIPE, text=True)
     try:
         line = daemon.stdout.readline()
         host, _, port = line.split("http://")[1].split()[0].strip("/").rpartition(":")
         program = args.build / "bench" / "engine"
         address = host, int(port)
         parts = {"small": lambda: small(address, program, args.runs), "sweep": lambda: sweep(address, program, args.runs),
+                 "sparse": lambda: sparse(address, program, args.runs),
                  "rates": lambda: rates(address[1], daemon.pid, args.build, args.seconds)}
         cases = {name: part() for name, part in parts.items() if args.only in (None, name)}
     finally:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,52 @@ def test_an_idle_connection_keeps_little_of_the_memory_for_its_requests(make_dae
     finally:
         for s in idle:
             s.close()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_connection_gets_its_own_answers_from_one_thread_and_from_several(make_daemon, threads):
+    daemon = make_daemon("--http-threads", threads, "--workers", 2)
+    def body(i):  # the only relevant item is at rank i + 1 of 16, so the loss is 1 - 1 / (i + 1)
+        return {"inputs": [{"name": "scores", "shape": [1, 16], "datatype": "FP32", "data": [16 - c for c in range(16)]},
+                           {"name": "targets", "shape": [1, 16], "datatype": "INT8", "data": [int(c == i) for c in range(16)]}],
+                "outputs": [{"name": "loss"}]}
+
+    def ask_often(i):
+        with connect(daemon) as s:
+            losses = []
+            for turn in range(40):
+                s.sendall(request("POST", INFER, body((i + turn) % 16)))
+                losses.append(read(s).json()["outputs"][0]["data"][0])
+            return losses == [pytest.approx(1 - 1 / ((i + turn) % 16 + 1)) for turn in range(40)]
+
+    def serving():  # a thread takes its name after it has begun
+        return sum(comm.read_text().startswith("MHD-") for comm in Path(f"/proc/{daemon.pid}/task").glob("*/comm"))
+
+    assert all(at_once(24, ask_often))
+    until = time.monotonic() + 20
+    while serving() < threads and time.monotonic() < until:
+        time.sleep(0.02)
+    assert serving() == threads
+
+
+def test_a_small_request_in_json_waits_for_no_worker(make_daemon):
+    daemon = make_daemon("--workers", 1)
+    running = [in_background(lambda: infer(daemon, SLOW)) for _ in range(6)]
+
+    def unfinished():
+        return metric(daemon, "rankd_workers_busy") + metric(daemon, "rankd_queue_waiting")
+
+    while unfinished() < 6 and all(not box for _, box in running):
+        time.sleep(0.002)
+    passed = False  # by the small one, and no large one ended meanwhile
+    while not passed and not all(box for _, box in running):
+        before = unfinished()
+        assert infer(daemon).status == 200
+        passed = before > 1 and unfinished() == before
+    assert passed
+    for thread, box in running:
+        thread.join()
+        assert box[0].status == 200
 
 
 def test_200_connections_in_the_middle_of_a_body_do_not_either(daemon):
