@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "bank/payload_cache.h"
 #include "bank/replica.h"
 #include "bank/writer_lock.h"
 #include "base/clock.h"
@@ -142,10 +143,25 @@ static void tell_ended(struct rk_append *ended, bool more)
     }
 }
 
+/* Before any of them is told, while their batches are there. */
+static void cache_group(struct rk_durable_bank *bank, const struct rk_append *group,
+                        const struct rk_stored_append *stored)
+{
+    struct rk_text payload = {0};
+    for (; bank->cache && group; group = group->next, stored++) {
+        payload.length = 0;
+        if (stored->verdict == RK_STORED_OK && !group->empty && !group->confirms &&
+            rk_stored_payload_write(&payload, &group->batch, &group->id))
+            rk_payload_cache_put(bank->cache, payload.data, payload.length);
+    }
+    rk_text_free(&payload);
+}
+
 static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
                       const struct rk_stored_append *stored)
 {
     struct rk_replica *replica = bank->replica;
+    cache_group(bank, group, stored);
     pthread_mutex_lock(&bank->lock);
     replica->deferring = true;
     for (struct rk_append *append = group, *next; append; append = next, stored++) {
