@@ -1,15 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# sentinel NAME MASTER QUORUM: a Sentinel that follows the master of that name. What it learns, it writes into its
-# configuration, so that is made once. Hosts are told by name: addresses of containers change.
+# sentinel NAME ADDRESS QUORUM: a Sentinel that follows the master of that name. What it learns, it writes into its
+# configuration, so that is made once.
 set -eu
 cd /data
 [ -s sentinel.conf ] || cat > sentinel.conf <<END
 port 26379
 protected-mode no
-sentinel resolve-hostnames yes
-sentinel announce-hostnames yes
-sentinel announce-ip $(hostname)
 sentinel monitor $1 $2 6379 $3
 sentinel down-after-milliseconds $1 5000
 sentinel failover-timeout $1 15000
