@@ -133,7 +133,7 @@ static void *read_on(void *arg)
 {
     struct fan_thread *reader = arg;
     rankd_client *client = open_client(reader->url);
-    float rows[2 * DIM] = {1, 2};
+    float rows[2 * DIM] = {[0] = 1, [DIM] = 1}; /* none is the zero vector */
     long long labels[2] = {1, 1};
     while (now_us() < end_us - 200000 && reader->count < sizeof reader->seen / sizeof *reader->seen) {
         const uint64_t version = atomic_load(&newest) + 1 + (uint64_t)(rate / AHEAD_PER_S);
