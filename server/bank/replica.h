@@ -95,7 +95,8 @@ struct rk_replica {
     struct rk_append *awaiting;                  /* there, and not applied here */
     struct rk_task join_task;
     struct rk_replica_sent sent; /* the writer lock's */
-    bool deferring;              /* appends that end are gathered: */
+    bool crowded;   /* appends met others when the last group ended: they are gathered, not sent at once */
+    bool deferring; /* appends that end are gathered: */
     struct rk_append *ended;
 
     /* For operators. */
@@ -158,8 +159,9 @@ void rk_replica_finish(struct rk_durable_bank *bank, struct rk_append *append);
 
 /* replica_commit.c: appends a group that waits; the writer lock is held, the lock is not. */
 void rk_replica_commit(struct rk_durable_bank *bank, struct rk_append *group);
-/* Puts an append on its way at once, if nobody writes and nothing has to be waited for: true, and the writer
- * lock is taken for the commit thread that calls the next one, which appends what was sent. The lock is held,
+/* Puts an append on its way at once, if nobody writes, nothing has to be waited for, and the last one was
+ * alone too (otherwise those that come in a moment would wait for two round trips): true, and the writer lock
+ * is taken for the commit thread that calls the next one, which appends what was sent. The lock is held,
  * and released in between. */
 bool rk_replica_begin(struct rk_durable_bank *bank, struct rk_append *append);
 void rk_replica_commit_sent(struct rk_durable_bank *bank);

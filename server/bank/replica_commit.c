@@ -161,6 +161,7 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
                       const struct rk_stored_append *stored)
 {
     struct rk_replica *replica = bank->replica;
+    const bool several = group->next != NULL;
     cache_group(bank, group, stored);
     pthread_mutex_lock(&bank->lock);
     replica->deferring = true;
@@ -184,6 +185,7 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
     rk_replica_wake(bank, bank->refused[0] ? UINT64_MAX : 0); /* of a deleted bank nothing will be applied */
     struct rk_append *ended = replica->ended;
     const bool gap = replica->awaiting != NULL, more = bank->first != NULL;
+    replica->crowded = more || several;
     replica->ended = NULL;
     replica->deferring = false;
     pthread_mutex_unlock(&bank->lock);
@@ -292,8 +294,8 @@ bool rk_replica_begin(struct rk_durable_bank *bank, struct rk_append *append)
     struct rk_bank_store *store = replica->shared->store;
     struct rk_replica_sent *sent = &replica->sent;
     struct rk_err ignored = {0};
-    if (!store->ops->begin || append->batch.bytes > AT_ONCE_BYTES || bank->first || bank->queued ||
-        bank->writer_locked || bank->syncing || bank->writers_waiting || bank->refused[0] ||
+    if (!store->ops->begin || replica->crowded || append->batch.bytes > AT_ONCE_BYTES || bank->first ||
+        bank->queued || bank->writer_locked || bank->syncing || bank->writers_waiting || bank->refused[0] ||
         append->read.generation != bank->next.generation || rk_replica_check(bank, &ignored) != RANKD_OK)
         return false;
     bank->writer_locked = true;
