@@ -123,7 +123,9 @@ static void *write_on(void *arg)
         const uint64_t version = send_one(client, rows, labels, id, 0);
         if (version < MOST)
             atomic_store(&acked_us[version], now_us());
-        atomic_store(&newest, version);
+        unsigned long long known = atomic_load(&newest);
+        while (known < version && !atomic_compare_exchange_weak(&newest, &known, version))
+            ;
         atomic_fetch_add(&appended, 1);
     }
     return NULL;
