@@ -15,6 +15,9 @@ $(BUILD)/bench/store_bare: $(call objects,tests/bench/store_bare.c)
 $(BUILD)/bench/store_load: $(call objects,tests/bench/store_load.c) $(BUILD)/librankd.a
 	@mkdir -p $(@D)
 	$(link) $(filter %.o,$^) $(filter %.a,$^) -lcurl -ljansson -lm -o $@
+$(BUILD)/bench/store_fan: $(call objects,tests/bench/store_fan.c) $(BUILD)/librankd.a
+	@mkdir -p $(@D)
+	$(link) $(filter %.o,$^) $(filter %.a,$^) -lcurl -ljansson -lm -o $@
 endif
-bench-store: all $(BUILD)/bench/store_bare $(BUILD)/bench/store_load build/venv/ready
+bench-store: all $(BUILD)/bench/store_bare $(BUILD)/bench/store_load $(BUILD)/bench/store_fan build/venv/ready
 	RANKD_BUILD=$(abspath $(BUILD)) PYTHONPATH=tests:tests/process $(venv)/bin/python tests/bench/store.py

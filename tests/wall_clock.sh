@@ -5,7 +5,7 @@
 # CLOCK_MONOTONIC. Only what is shown as a date may ask the wall clock, in the files listed here.
 #   tests/wall_clock.sh [FILE …]     (without files: all that git knows of the code and its tests)
 set -eu
-dates='^(server/base/log.c|server/base/lifecycle.c|server/exec/infer.c|server/exec/gauges.c|server/bank/append.c|server/bank/checkpoint.c|server/bank/replica.c|server/bank/replica_admin.c|clients/ctl/status.c):'
+dates='^(server/base/log.c|server/base/lifecycle.c|server/exec/infer.c|server/exec/gauges.c|server/bank/append.c|server/bank/checkpoint.c|server/bank/replica.c|server/bank/replica_admin.c|server/bank_store/redis_about.c|clients/ctl/status.c):'
 # What asks for the date.
 ask='CLOCK_(REALTIME|TAI)|gettimeofday|timespec_get|system_clock|(^|[^_.[:alnum:]])time\((NULL\)|nullptr\)|0\)|&)|time\.time(_ns)?\(|date(time)?\.(now|utcnow|today)\('
 # What waits until a date, whichever one asked for it.

@@ -43,17 +43,6 @@ static enum rankd_status start_commit(struct rk_banks *banks, struct rk_err *err
     return RANKD_OK;
 }
 
-/* Before anything is created. */
-static enum rankd_status check_one_place(const struct rk_config *config, struct rk_err *err)
-{
-    if (!config->data[0] || !config->bank_store[0])
-        return RANKD_OK;
-    return rk_fail(
-        err, RANKD_INVALID,
-        "data is \"%.200s\" and bank-store is \"%.200s\"; banks are kept in one of the two: leave one out",
-        config->data, config->bank_store);
-}
-
 /* With a store: finds what is there. */
 static enum rankd_status open_store(struct rk_banks *banks, struct rk_err *err)
 {
@@ -75,12 +64,13 @@ static enum rankd_status open_store(struct rk_banks *banks, struct rk_err *err)
     return err->status;
 }
 
-/* With a data folder: locks it, and reads back. */
+/* With a data folder: locks it, and reads back. Beside a store it holds caches alone. */
 static enum rankd_status open_data(struct rk_banks *banks, struct rk_err *err)
 {
     if (!banks->data[0])
         return RANKD_OK;
-    if (rk_data_lock(banks, err) != RANKD_OK || start_commit(banks, err) != RANKD_OK)
+    if (rk_data_lock(banks, err) != RANKD_OK || banks->config->bank_store[0] ||
+        start_commit(banks, err) != RANKD_OK)
         return err->status;
     return rk_data_load(banks, err);
 }
@@ -101,8 +91,7 @@ struct rk_banks *rk_banks_start(const struct rk_config *config, struct rk_log *l
     pthread_mutex_init(&banks->admin, NULL);
     pthread_mutex_init(&banks->flush_lock, NULL);
     pthread_cond_init(&banks->flush_stop, NULL);
-    if (check_one_place(config, err) == RANKD_OK && open_data(banks, err) == RANKD_OK &&
-        open_store(banks, err) == RANKD_OK) {
+    if (open_data(banks, err) == RANKD_OK && open_store(banks, err) == RANKD_OK) {
         if (rk_flush_start(banks))
             return banks;
         (void)rk_fail(err, RANKD_INTERNAL, "cannot start the thread that syncs banks");

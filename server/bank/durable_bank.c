@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bank/durable_bank.h"
+#include "bank/payload_cache.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,7 @@ void rk_durable_bank_release(struct rk_durable_bank *bank)
     rk_bank_free(bank->memory);
     rk_ids_free(&bank->ids);
     free(bank->replica);
+    rk_payload_cache_close(bank->cache);
     pthread_mutex_destroy(&bank->lock);
     pthread_cond_destroy(&bank->writer_changed);
     free(bank);

@@ -56,17 +56,19 @@ struct rk_running {
 };
 
 struct rk_replica;
+struct rk_payload_cache;
 
 struct rk_durable_bank {
     char name[RK_BANK_NAME_BYTES];
     struct rk_bank_config config;
     atomic_size_t refs;
 
-    struct rk_bank *memory;     /* exchanged by a restore, under the lock */
-    struct rk_replica *replica; /* replica.h: the bank is in a store; NULL: it is this daemon's own. One
-                                 * piece of memory, freed with the bank */
-    char path[PATH_MAX / 2];    /* its folder; "" = no disk */
-    struct rk_io *io;           /* NULL = no disk */
+    struct rk_bank *memory;         /* exchanged by a restore, under the lock */
+    struct rk_replica *replica;     /* replica.h: the bank is in a store; NULL: it is this daemon's own. One
+                                     * piece of memory, freed with the bank */
+    struct rk_payload_cache *cache; /* of that; NULL: none */
+    char path[PATH_MAX / 2];        /* its folder; "" = no disk */
+    struct rk_io *io;               /* NULL = no disk */
 
     /* Held for moments, and never during a wait for the disk. */
     pthread_mutex_t lock;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bank/payload_cache.h"
 #include "bank/retries.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -282,6 +283,7 @@ void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns)
 void rk_replica_end(struct rk_durable_bank *bank)
 {
     bank->replica->gone = true;
+    rk_payload_cache_remove(bank->cache);
     rk_durable_bank_refuse(bank, &(struct rk_err){.text = "it was deleted"});
     rk_replica_wake(bank, UINT64_MAX);
 }

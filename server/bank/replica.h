@@ -47,7 +47,8 @@ struct rk_replicas {
     struct rk_bank_store *store;
     char who[RK_STORED_UID_BYTES]; /* this daemon */
     uint64_t timeout_ns, stale_ns;
-    unsigned acknowledgements; /* replicas of the store that must have a batch */
+    unsigned acknowledgements;       /* replicas of the store that must have a batch */
+    char cache[RK_CONFIG_TEXT + 16]; /* folder of payload caches; "" = none */
     struct rk_banks *banks;
     struct rk_log *log;
     struct rk_threads join;
@@ -87,14 +88,15 @@ struct rk_replica {
     uint64_t reported;     /* generation that the store was told of */
     bool joining, forked, gone;
     bool join_queued;
-    uint64_t join_done, join_total; /* batches */
-    uint64_t join_next_ns;          /* after one that failed: not before */
-    char trouble[RK_ERR_TEXT];      /* why the last one failed; "" = it did not */
-    struct rk_append *committing;   /* on their way into the store */
-    struct rk_append *awaiting;     /* there, and not applied here */
+    uint64_t join_done, join_total, join_cached; /* batches; and those of them that were on this disk */
+    uint64_t join_next_ns;                       /* after one that failed: not before */
+    char trouble[RK_ERR_TEXT];                   /* why the last one failed; "" = it did not */
+    struct rk_append *committing;                /* on their way into the store */
+    struct rk_append *awaiting;                  /* there, and not applied here */
     struct rk_task join_task;
     struct rk_replica_sent sent; /* the writer lock's */
-    bool deferring;              /* appends that end are gathered: */
+    bool crowded;   /* appends met others when the last group ended: they are gathered, not sent at once */
+    bool deferring; /* appends that end are gathered: */
     struct rk_append *ended;
 
     /* For operators. */
@@ -157,8 +159,9 @@ void rk_replica_finish(struct rk_durable_bank *bank, struct rk_append *append);
 
 /* replica_commit.c: appends a group that waits; the writer lock is held, the lock is not. */
 void rk_replica_commit(struct rk_durable_bank *bank, struct rk_append *group);
-/* Puts an append on its way at once, if nobody writes and nothing has to be waited for: true, and the writer
- * lock is taken for the commit thread that calls the next one, which appends what was sent. The lock is held,
+/* Puts an append on its way at once, if nobody writes, nothing has to be waited for, and the last one was
+ * alone too (otherwise those that come in a moment would wait for two round trips): true, and the writer lock
+ * is taken for the commit thread that calls the next one, which appends what was sent. The lock is held,
  * and released in between. */
 bool rk_replica_begin(struct rk_durable_bank *bank, struct rk_append *append);
 void rk_replica_commit_sent(struct rk_durable_bank *bank);
@@ -176,7 +179,8 @@ enum rankd_status rk_replica_audit_once(struct rk_replicas *shared, struct rk_er
     __attribute__((warn_unused_result));
 void *rk_replica_tail_loop(void *shared);
 
-/* Starts and stops all of it. The store is taken over. NULL and *err on failure. */
+/* Starts and stops all of it. The store is taken over. With --data, which is locked, payloads are cached
+ * there. NULL and *err on failure. */
 struct rk_replicas *rk_replicas_start(struct rk_banks *banks, struct rk_bank_store *store, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_replicas_stop(struct rk_replicas *shared); /* NULL is fine */

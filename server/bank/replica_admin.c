@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bank/replica_admin.h"
+#include "bank/kind.h"
+#include "bank/payload_cache.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+enum { BESIDE = 32 /* bytes of a record's head, for each of the items */ };
 enum { STEP_NS = 2000000, FOLLOW_NS = 1000000000, FOLLOWS = 5 };
 
 /* --- creating --- */
@@ -25,6 +28,20 @@ static enum rankd_status check_config(struct rk_replicas *shared, const struct r
     return shared->store->ops->check(shared->store, config->durability == RK_DURABILITY_ALWAYS, err);
 }
 
+/* Where there is room for it: a bank is served without, too. Each file holds what is kept of the bank, if the
+ * batches have some items each. */
+static void open_cache(const struct rk_replicas *shared, struct rk_durable_bank *bank, const char *uid)
+{
+    struct rk_err why = {0};
+    const struct rk_bank_shape *shape = &bank->config.shape;
+    const uint64_t most = (shape->capacity + shape->capacity / 4) * (rk_batch_item_bytes(shape) + BESIDE);
+    if (!shared->cache[0])
+        return;
+    bank->cache = rk_payload_cache_open(shared->cache, uid, most, &why);
+    if (!bank->cache)
+        rk_log_say(shared->log, RK_LOG_WARN, "bank", "bank \"%s\" is not cached: %s", bank->name, why.text);
+}
+
 /* A copy of what the store has, entered and not read yet. NULL on failure; otherwise held for the caller. */
 static struct rk_durable_bank *enter_copy(struct rk_banks *banks, const struct rk_stored_state *state,
                                           const struct rk_bank_config *config, struct rk_err *err)
@@ -33,6 +50,7 @@ static struct rk_durable_bank *enter_copy(struct rk_banks *banks, const struct r
     if (bank)
         bank->replica = rk_replica_new(banks->replicas, bank, state->uid, rk_replica_join_task);
     if (bank && bank->replica) {
+        open_cache(banks->replicas, bank, state->uid);
         (void)rk_durable_bank_hold(bank);
         if (rk_banks_enter(banks, bank))
             return bank;

@@ -6,7 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "bank/folders.h"
+#include "bank/payload_cache.h"
 #include "bank/registry_internal.h"
 #include "bank/replica.h"
 #include "bank/replica_admin.h"
@@ -204,6 +207,25 @@ static void *audit_loop(void *arg)
 
 static const struct rk_threads_work joining = {.name = "bank-join"};
 
+static bool has_uid(const void *context, const char *uid)
+{
+    size_t count;
+    bool found = false;
+    struct rk_durable_bank **all = rk_banks_hold_all(((const struct rk_replicas *)context)->banks, &count);
+    for (size_t i = 0; i < count && !found; i++)
+        found = all[i]->replica && strcmp(all[i]->replica->uid, uid) == 0;
+    rk_banks_release_all(all, count);
+    return found;
+}
+
+static enum rankd_status make_cache(struct rk_replicas *shared, const char *data, struct rk_err *err)
+{
+    if (!data[0])
+        return RANKD_OK;
+    (void)snprintf(shared->cache, sizeof shared->cache, "%s/store", data);
+    return access(shared->cache, F_OK) == 0 ? RANKD_OK : rk_folder_make(shared->cache, err);
+}
+
 static enum rankd_status start_threads(struct rk_replicas *shared, struct rk_err *err)
 {
     if (rk_threads_start(&shared->join, JOIN_THREADS, &joining, shared, "bank thread", err) != RANKD_OK)
@@ -213,6 +235,8 @@ static enum rankd_status start_threads(struct rk_replicas *shared, struct rk_err
     struct rk_err why = {0};
     (void)!rk_replica_audit_once(shared, &why);
     note_answer(shared, &why);
+    if (shared->cache[0] && why.status == RANKD_OK) /* of banks that were deleted meanwhile */
+        rk_payload_cache_sweep(shared->cache, has_uid, shared);
     shared->tailing = rk_thread_start(&shared->tail, "bank-tail", rk_replica_tail_loop, shared);
     shared->auditing = shared->tailing && rk_thread_start(&shared->audit, "bank-audit", audit_loop, shared);
     return shared->auditing ? RANKD_OK
@@ -243,7 +267,7 @@ struct rk_replicas *rk_replicas_start(struct rk_banks *banks, struct rk_bank_sto
         (void)rk_fail(err, RANKD_INTERNAL, "the system has no randomness");
     else if (store->ops->check(store, false, &why) == RANKD_UNSUPPORTED)
         (void)rk_fail(err, why.status, "%s", why.text);
-    else
+    else if (make_cache(shared, config->data, err) == RANKD_OK)
         (void)!start_threads(shared, err);
     if (err->status == RANKD_OK)
         return shared;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "bank/payload_cache.h"
 #include "bank/replica.h"
 #include "bank/writer_lock.h"
 #include "base/clock.h"
@@ -142,10 +143,26 @@ static void tell_ended(struct rk_append *ended, bool more)
     }
 }
 
+/* Before any of them is told, while their batches are there. */
+static void cache_group(struct rk_durable_bank *bank, const struct rk_append *group,
+                        const struct rk_stored_append *stored)
+{
+    struct rk_text payload = {0};
+    for (; bank->cache && group; group = group->next, stored++) {
+        payload.length = 0;
+        if (stored->verdict == RK_STORED_OK && !group->empty && !group->confirms &&
+            rk_stored_payload_write(&payload, &group->batch, &group->id))
+            rk_payload_cache_put(bank->cache, payload.data, payload.length);
+    }
+    rk_text_free(&payload);
+}
+
 static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
                       const struct rk_stored_append *stored)
 {
     struct rk_replica *replica = bank->replica;
+    const bool several = group->next != NULL;
+    cache_group(bank, group, stored);
     pthread_mutex_lock(&bank->lock);
     replica->deferring = true;
     for (struct rk_append *append = group, *next; append; append = next, stored++) {
@@ -168,6 +185,7 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
     rk_replica_wake(bank, bank->refused[0] ? UINT64_MAX : 0); /* of a deleted bank nothing will be applied */
     struct rk_append *ended = replica->ended;
     const bool gap = replica->awaiting != NULL, more = bank->first != NULL;
+    replica->crowded = more || several;
     replica->ended = NULL;
     replica->deferring = false;
     pthread_mutex_unlock(&bank->lock);
@@ -276,8 +294,8 @@ bool rk_replica_begin(struct rk_durable_bank *bank, struct rk_append *append)
     struct rk_bank_store *store = replica->shared->store;
     struct rk_replica_sent *sent = &replica->sent;
     struct rk_err ignored = {0};
-    if (!store->ops->begin || append->batch.bytes > AT_ONCE_BYTES || bank->first || bank->queued ||
-        bank->writer_locked || bank->syncing || bank->writers_waiting || bank->refused[0] ||
+    if (!store->ops->begin || replica->crowded || append->batch.bytes > AT_ONCE_BYTES || bank->first ||
+        bank->queued || bank->writer_locked || bank->syncing || bank->writers_waiting || bank->refused[0] ||
         append->read.generation != bank->next.generation || rk_replica_check(bank, &ignored) != RANKD_OK)
         return false;
     bank->writer_locked = true;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bank/kind.h"
+#include "bank/payload_cache.h"
 #include "bank/replica.h"
 #include "bank/window.h"
 #include "base/clock.h"
@@ -29,7 +30,9 @@ struct join {
     struct rk_stored_entry *payload; /* the same entries in one piece */
     struct rk_bank *memory;
     struct rk_ids ids;
-    bool again; /* what was read changed meanwhile */
+    size_t offset; /* of the payloads that are being fetched, among all */
+    size_t cached; /* payloads that came from this daemon's disk */
+    bool again;    /* what was read changed meanwhile */
 };
 
 static void free_join(struct join *join)
@@ -176,10 +179,9 @@ static enum rankd_status begin_memory(struct join *join, struct rk_err *err)
     return err->status;
 }
 
-static enum rankd_status on_payload(void *context, size_t i, const void *bytes, size_t count,
-                                    struct rk_err *err)
+static enum rankd_status take_payload(struct join *join, size_t i, const void *bytes, size_t count,
+                                      struct rk_err *err)
 {
-    struct join *join = context;
     struct rk_batch batch;
     const struct rk_stored_entry *entry = &join->payload[i];
     if (rk_replicas_stopping(join->bank->replica->shared))
@@ -200,6 +202,49 @@ static enum rankd_status on_payload(void *context, size_t i, const void *bytes, 
     return err->status;
 }
 
+static enum rankd_status on_payload(void *context, size_t i, const void *bytes, size_t count,
+                                    struct rk_err *err)
+{
+    struct join *join = context;
+    if (take_payload(join, join->offset + i, bytes, count, err) == RANKD_OK)
+        rk_payload_cache_put(join->bank->cache, bytes, count);
+    return err->status;
+}
+
+/* True: payload `i` was on this daemon's disk, undamaged. */
+static bool take_cached(struct join *join, size_t i)
+{
+    size_t count;
+    struct rk_err ignored = {0};
+    void *bytes = rk_payload_cache_take(join->bank->cache, &join->payload[i], &count);
+    const bool taken = bytes && take_payload(join, i, bytes, count, &ignored) == RANKD_OK;
+    free(bytes);
+    join->cached += taken;
+    return taken;
+}
+
+/* In order: what is on the disk from there, runs of others from the store. */
+static enum rankd_status read_payloads(struct join *join, struct rk_err *err)
+{
+    struct rk_durable_bank *bank = join->bank;
+    struct rk_bank_store *store = bank->replica->shared->store;
+    rk_payload_cache_list(bank->cache);
+    for (size_t i = 0; i < join->wanted_count && err->status == RANKD_OK;) {
+        if (take_cached(join, i)) {
+            i++;
+            continue;
+        }
+        size_t run = 1;
+        while (i + run < join->wanted_count && !rk_payload_cache_has(bank->cache, &join->payload[i + run]))
+            run++;
+        join->offset = i;
+        (void)!store->ops->payloads(store, bank->name, join->payload + i, run, false, on_payload, join, err);
+        i += run;
+    }
+    rk_payload_cache_forget(bank->cache);
+    return err->status;
+}
+
 /* --- the exchange --- */
 
 static void exchange_copy(struct join *join)
@@ -217,6 +262,7 @@ static void exchange_copy(struct join *join)
     replica->chain = join->chain;
     replica->sub = join->place.sub;
     replica->known = join->place.version;
+    replica->join_cached = join->cached;
     replica->audited_ns = rk_now_ns();
     replica->joining = replica->forked = false;
     rk_bank_set_tag(bank->memory, join->chain.byte);
@@ -247,8 +293,7 @@ static enum rankd_status try_join(struct join *join, struct rk_err *err)
     replica->join_done = 0;
     replica->join_total = join->wanted_count;
     pthread_mutex_unlock(&bank->lock);
-    if (store->ops->payloads(store, bank->name, join->payload, join->wanted_count, false, on_payload, join,
-                             err) != RANKD_OK)
+    if (read_payloads(join, err) != RANKD_OK)
         return err->status;
     const struct rk_bank_position now = rk_bank_now(join->memory);
     if (now.version != join->place.version || now.end != join->end)
@@ -309,9 +354,9 @@ void rk_replica_join_task(struct rk_task *task)
         replica->trouble[0] = '\0';
         rk_log_say(replica->shared->log, RK_LOG_INFO, "bank",
                    "bank \"%s\" read from the store: %zu items, version %" PRIu64 ", %" PRIu64
-                   " batches in %.3f s",
+                   " batches in %.3f s, %" PRIu64 " of them from this disk",
                    bank->name, rk_bank_items(bank->memory), bank->next.version, replica->join_total,
-                   (double)(rk_now_ns() - begun) / 1e9);
+                   (double)(rk_now_ns() - begun) / 1e9, replica->join_cached);
     }
     pthread_mutex_unlock(&bank->lock);
     rk_durable_bank_release(bank);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bank/kind.h"
+#include "bank/payload_cache.h"
 #include "bank/registry.h"
 #include "bank/replica.h"
 #include "base/clock.h"
@@ -93,6 +94,7 @@ static enum rankd_status on_payload(void *context, size_t i, const void *bytes, 
         RANKD_OK)
         return err->status;
     apply_one(apply, &apply->wanted[i], &batch);
+    rk_payload_cache_put(apply->bank->cache, bytes, count);
     apply->done = apply->place[i] + 1;
     rk_batch_free(&batch);
     return RANKD_OK;

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Banks in a store beside the bare commands: 32 x 128 FP32 batches, three nodes on this machine, everysec, WAIT 1.
 
-Prints batches/s and the median time of a request for 1, 4, 16 trainers over 1, 2, 4 daemons; the same of a bank of the daemon's
-own; the bare SET + EVALSHA + WAIT by hiredis; how fast a new daemon reads a bank; how stale daemons are at a given rate."""
+Prints batches/s and the median time of a request for 1, 4, 16 trainers over 1, 2, 4 daemons, of a bank of the daemon's own, and of
+the bare SET + EVALSHA + WAIT by hiredis; how long after its acknowledgement a batch is there on seven other daemons; how fast a new
+daemon reads a bank. OLD=FOLDER measures another build by turns."""
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
+from statistics import median
 
 from support_store import EVERYSEC, Store, StoreDaemon, wait_until
 from support_bank import BankDaemon
 
 BUILD = Path(os.environ["RANKD_BUILD"])
-SECONDS = float(os.environ.get("SECONDS_EACH", "3"))
+SECONDS, TURNS = float(os.environ.get("SECONDS_EACH", "2")), int(os.environ.get("TURNS", "5"))
 SCRIPT = Path(__file__).resolve().parents[2] / "server/bank_store/lua/append.lua"
 BANK = {"kind": "embeddings", "dim": 128, "capacity": 512}
 
@@ -34,53 +35,72 @@ def main():
     master = Store(folder / "master", *EVERYSEC)
     others = [Store(folder / f"replica{i}", *EVERYSEC, "--replicaof", f"127.0.0.1 {master.port}") for i in range(2)]
     master.replicas_ready(2)
-    daemons = []
-    urls = [f"unix:{folder}/s{i}" for i in range(4)]
     (folder / "alone").mkdir()
     alone = BankDaemon(folder / "alone", "--socket", folder / "alone.s", "--log-level", "warn")
     alone.bank("own", durability="interval", **BANK)
-    print(f"{'':34}{'batches/s':>10}{'p50 us':>10}")
-    local, bare, shared = {}, {}, {}
-    for trainers in (1, 4, 16):
-        local[trainers] = numbers(BUILD / "bench/store_load", "own", trainers, SECONDS, f"unix:{folder}/alone.s")
-        print(f"{trainers:2} trainers, the daemon's own bank {local[trainers][0]:10.0f}{local[trainers][1]:10.0f}")
-        bare[trainers] = numbers(BUILD / "bench/store_bare", "127.0.0.1", master.port, SCRIPT, trainers, SECONDS, 1)
-        print(f"{trainers:2} writers, bare commands         {bare[trainers][0]:10.0f}{bare[trainers][1]:10.0f}")
-    for count in (1, 2, 4):  # no daemon that is not in use: it would apply what the others append, on the same cores
-        while len(daemons) < count:
-            i = len(daemons)
-            daemons.append(StoreDaemon(folder / f"d{i}", master, "--socket", folder / f"s{i}", "--log-level", "warn", replicas=1))
-            daemons[-1].bank("b", **BANK)
+    try:
+        appends(folder, master, f"unix:{folder}/alone.s")
+        fan_out(folder, master)
+        catch_up(folder, master)
+    finally:
+        for process in (alone, *others, master):
+            process.kill()
+
+
+class Sharing:
+    """Daemons of a build that share a bank, for as long as it is measured: others would apply what is appended, on the same cores."""
+
+    def __init__(self, folder, master, count, rankd=BUILD / "rankd", bank="b", capacity=512):
+        self.daemons, self.urls = [], []
+        for i in range(count):
+            path = Path(tempfile.mkdtemp(dir=folder))
+            self.daemons.append(StoreDaemon(path, master, "--socket", path / "s", "--log-level", "warn", replicas=1, rankd=rankd))
+            wait_until(lambda: self.daemons[-1].bank(bank, **{**BANK, "capacity": capacity})["store_state"] in ("current", "behind"))
+            self.urls.append(f"unix:{path}/s")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failed):
+        for daemon in self.daemons:
+            daemon.kill()
+
+
+def appends(folder, master, alone):
+    """By turns: the daemon's own bank, the bare commands, banks in the store; of OLD, another build, too."""
+    builds = {"": BUILD, **({" of OLD": Path(os.environ["OLD"])} if os.environ.get("OLD") else {})}
+    seen = {}
+    for _ in range(TURNS):
         for trainers in (1, 4, 16):
-            shared[trainers, count] = rate, p50 = numbers(BUILD / "bench/store_load", "b", trainers, SECONDS, *urls[:count])
-            print(f"{trainers:2} trainers, a store, {count} daemons     {rate:10.0f}{p50:10.0f}")
-    added = shared[1, 1][1] - local[1][1]
-    print(f"added latency of one trainer: {added:.0f} us; the bare commands: {bare[1][1]:.0f} us; ratio {added / bare[1][1]:.2f}")
-    for trainers in (1, 4, 16):
-        rate = max(shared[trainers, c][0] for c in (1, 2, 4))
-        added = 1 / rate - 1 / local[trainers][0]
-        print(f"{trainers:2} trainers: time that the store adds to a batch {added * 1e6:.0f} us, of the bare commands "
-              f"{1e6 / bare[trainers][0]:.0f} us; ratio {added * bare[trainers][0]:.2f}")
-    staleness(daemons[0], daemons[1], urls)
-    catch_up(folder, master)
-    for process in (*daemons, alone, *others, master):
-        process.kill()
+            seen.setdefault((trainers, "own"), []).append(numbers(BUILD / "bench/store_load", "own", trainers, SECONDS, alone))
+            bare = numbers(BUILD / "bench/store_bare", "127.0.0.1", master.port, SCRIPT, trainers, SECONDS, 1)
+            seen.setdefault((trainers, "bare"), []).append(bare)
+            for count in (1, 2, 4):
+                for name, build in builds.items():
+                    with Sharing(folder, master, count, build / "rankd") as sharing:
+                        figures = numbers(BUILD / "bench/store_load", "b", trainers, SECONDS, *sharing.urls)
+                    seen.setdefault((trainers, f"{count} daemons{name}"), []).append(figures)
+    print(f"{TURNS} turns of {SECONDS} s by turns, medians. added: what the store adds to a request's median time, over the median time "
+          "of the bare commands; per batch: the same of the time for each batch")
+    print(f"{'':32}{'batches/s':>10}{'p50 us':>10}{'added':>8}{'per batch':>11}")
+    for (trainers, what), figures in seen.items():
+        line = f"{trainers:2} trainers, {what:18}{median(f[0] for f in figures):10.0f}{median(f[1] for f in figures):10.0f}"
+        if "daemons" in what:
+            rows = list(zip(figures, seen[trainers, "own"], seen[trainers, "bare"]))
+            line += f"{median((s[1] - o[1]) / b[1] for s, o, b in rows):8.2f}{median((1 / s[0] - 1 / o[0]) * b[0] for s, o, b in rows):11.2f}"
+        print(line, flush=True)
 
 
-def staleness(one, other, urls):
-    """How long after its acknowledgement a batch is there on another daemon."""
-    lag = []
-    for n in range(400):
-        rows, labels = [0.25 + n / 1000] * 256, [1, 1]
-        answer = one.infer([{"name": "embeddings", "datatype": "FP32", "shape": [2, 128], "data": rows},
-                            {"name": "labels", "datatype": "INT64", "shape": [2], "data": labels}], bank="b", batch_id=f"lag-{n}")
-        begun = time.perf_counter()
-        other.infer([{"name": "embeddings", "datatype": "FP32", "shape": [2, 128], "data": rows},
-                     {"name": "labels", "datatype": "INT64", "shape": [2], "data": labels}], bank="b", enqueue=False,
-                    bank_version=answer["bank_version_appended"])
-        lag.append(time.perf_counter() - begun)
-    lag.sort()
-    print(f"a request on another daemon that waits for the version: p50 {lag[200] * 1e3:.2f} ms, p99 {lag[396] * 1e3:.2f} ms")
+def fan_out(folder, master):
+    """How long after its acknowledgement through one daemon a batch is there on seven others."""
+    with Sharing(folder, master, 8, bank="fan", capacity=16384) as sharing:
+        for rate in (1000, 500, 250):
+            done = subprocess.run([BUILD / "bench/store_fan", "fan", str(rate), "6", *sharing.urls], capture_output=True, text=True, timeout=120)
+            if done.returncode:
+                sys.exit(done.stderr)
+            reached, p50, p99, most = map(float, done.stdout.split())
+            print(f"8 daemons, {rate} batches/s wanted, {reached:.0f} reached: there after p50 {p50 / 1e3:.2f} ms, p99 {p99 / 1e3:.2f} ms, "
+                  f"at most {most / 1e3:.2f} ms", flush=True)
 
 
 def catch_up(folder, master):

@@ -1,46 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The containers as somebody else would run them, on an engine of the tests' own: see engine.py."""
 import json
-import os
 import re
-import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from engine import Engine
 from shell import sh
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
-WORK = BUILD / "check-deploy"
 VERSION = (ROOT / "clients/python/rankd/VERSION").read_text().strip()
 REQUEST = json.dumps({"parameters": {"lambda": 1, "margin": 0}, "inputs": [
     {"name": "scores", "shape": [1, 4], "datatype": "FP32", "data": [0.9, 0.8, 0.7, 0.6]},
     {"name": "targets", "shape": [1, 4], "datatype": "INT8", "data": [0, 1, 0, 1]}]})
-
-
-@pytest.fixture(scope="session")
-def engine():
-    running = Engine(WORK / "engine")
-    running.start(bridged=False)
-    try:
-        context = WORK / "context"  # what git knows, as a clone would have it
-        shutil.rmtree(context, ignore_errors=True)
-        context.mkdir(parents=True)
-        names = sh("git", "ls-files", "-z", cwd=ROOT).stdout
-        sh("xargs", "-0", "cp", "--parents", "-t", context, cwd=ROOT, input=names)
-        running.documented_image(WORK, context)
-        running.build("rankd-trainer:latest", context / "deploy/docker/trainer.Dockerfile", context)
-        (context / "prometheus.Dockerfile").write_text(
-            "ARG BASE\nFROM ${BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends prometheus "
-            "&& mkdir -p /prometheus && chown nobody /prometheus\nUSER nobody\nENTRYPOINT [\"prometheus\"]\n")
-        running.build("prom/prometheus:v2.53.0", context / "prometheus.Dockerfile", context)
-        running.start(bridged=True)
-        yield running
-    finally:
-        running.remove()
 
 
 class Compose:

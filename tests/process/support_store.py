@@ -193,6 +193,7 @@ class Ledger:
         self.acknowledged = {}  # name: version; several threads add to it
         self.places = {}        # name: version in the index; also of entries that were trimmed since
         self.lost = set()
+        self.moments = []       # of each acknowledgement
 
     def check(self, store):
         known = dict(self.acknowledged)  # before the index is read
@@ -207,6 +208,11 @@ class Ledger:
         self.lost |= {name for name, v in known.items() if v >= first and name not in names}
         for name in self.lost:  # a retry of its trainer would be a new batch
             self.acknowledged.pop(name, None)
+
+    def gap(self, begun):
+        """The longest time without an acknowledgement since then."""
+        moments = [begun, *(m for m in self.moments if m > begun)]
+        return max((b - a for a, b in zip(moments, moments[1:])), default=0)
 
 
 class Trainers:
@@ -232,6 +238,7 @@ class Trainers:
                 time.sleep(0.02)
                 continue
             ledger.acknowledged[name_of(f"{batches.seed}-{n}")] = reply["bank_version_appended"]
+            ledger.moments.append(time.monotonic())
             n += 1
 
     def stop(self):

@@ -234,7 +234,6 @@ def test_what_a_store_must_be(stores, share, tmp_path):  # noqa: F811
     (["--bank-store", "redis+sentinel://h,i"], "does not say how the Sentinels call the master"),
     (["--bank-store", "redis://h/a b"], "its prefix has other characters"),
     (["--bank-store", "redis://h", "--bank-store-tail", "h:x"], "bank-store-tail is"),
-    (["--bank-store", "redis://h", "--data", "x"], "banks are kept in one of the two"),
 ])
 def test_flags_that_are_wrong(tmp_path, flags, sentence):
     with pytest.raises(RuntimeError, match=sentence) as failed:

@@ -363,7 +363,7 @@ def test_foreign_hands_in_the_store(stores, share, what):  # noqa: F811
     assert late.rss_kib() < 400000
 
 
-def test_kills_at_random(stores, share):  # noqa: F811
+def test_kills_at_random(stores, share, tmp_path):  # noqa: F811
     """Daemons and the server are killed while trainers append through all of them: nothing acknowledged is missing, nothing is
     there twice, all hold the same. The server syncs always, or is asked to (WAITAOF): everysec alone puts off even the write."""
     seconds, seed = (60, random.randrange(10**6)) if os.environ.get("RK_SOAK") else (3, 11)
@@ -373,7 +373,7 @@ def test_kills_at_random(stores, share):  # noqa: F811
     if store.ask("COMMAND", "INFO", "WAITAOF")[0]:  # Redis 7.2: it is waited for
         store.flags[-1] = "everysec"
         store.ask("CONFIG", "SET", "appendfsync", "everysec")
-    daemons = [share(store) for _ in range(3)]
+    daemons = [share(store), share(store, "--data", tmp_path / "one"), share(store, "--data", tmp_path / "two")]
     for d in daemons:
         d.bank("b", kind="scores", lists=1, capacity=1000000, durability="always")
     acknowledged, problems, over = {}, [], threading.Event()

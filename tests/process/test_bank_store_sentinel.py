@@ -74,7 +74,7 @@ def fail_over_under_load(cluster, tmp_path, replicas, fail_over):
     """Both forms: one failover; RK_SOAK: at least 30, and 100,000 acknowledged batches."""
     soak = bool(os.environ.get("RK_SOAK"))
     least, most, seed = (30, 100000, random.randrange(10**6)) if soak else (1, 40, 3)
-    draw, ledger, failovers = random.Random(seed), Ledger(), 0
+    draw, ledger, failovers, gaps = random.Random(seed), Ledger(), 0, []
     daemons = [StoreDaemon(tmp_path / f"daemon{i}", cluster.url, "--bank-store-timeout", "3s", replicas=replicas) for i in range(2)]
     try:
         for d in daemons:
@@ -83,9 +83,11 @@ def fail_over_under_load(cluster, tmp_path, replicas, fail_over):
         while failovers < least or len(ledger.acknowledged) < most:
             before = len(ledger.acknowledged)
             wait_until(lambda: trainers.problems or len(ledger.acknowledged) >= before + most // (least + 2), 600)
+            begun = time.monotonic()
             failovers += fail_over(draw)
             wait_until(lambda: len(ledger.acknowledged) > before, 60)
             ledger.check(cluster.master())
+            gaps.append(ledger.gap(begun))
             if soak:
                 print(time.strftime("%T"), failovers, "failovers,", len(ledger.acknowledged), "acknowledged,", len(ledger.lost), "lost",
                       flush=True)
@@ -94,7 +96,8 @@ def fail_over_under_load(cluster, tmp_path, replicas, fail_over):
         ledger.check(cluster.master())
         forks = sum(d.metric("rankd_bank_store_forks_total", "b") for d in daemons)
         print(f"seed {seed}, {replicas} replicas waited for: {len(ledger.acknowledged) + len(ledger.lost)} acknowledged, {failovers} "
-              f"failovers, {forks:.0f} forks, {len(ledger.lost)} lost, none twice")
+              f"failovers, {forks:.0f} forks, {len(ledger.lost)} lost, none twice; without an answer for {sorted(gaps)[len(gaps) // 2]:.1f} s at each (median), at most "
+              f"{max(gaps):.1f} s")
     finally:
         trainers.over.set()
         for d in daemons:

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "bank/append.h"
 #include "bank/kind.h"
 #include "bank/registry_internal.h"
 #include "bank/replica.h"
@@ -332,6 +333,48 @@ static void states_follow_the_store(void **unused)
     memory_store_end(&memory);
 }
 
+/* The commit pool's task is taken by the test. */
+static void an_append_that_is_alone_is_sent_at_once(void **unused)
+{
+    (void)unused;
+    struct replica_daemon daemon;
+    struct replica_append first, second;
+    struct rk_threads pool = {.last = &pool.first};
+    pthread_mutex_init(&pool.lock, NULL);
+    pthread_cond_init(&pool.some, NULL);
+    memory_store_begin(&memory, "b", "0123456789abcdef0123456789abcdef", "{}");
+    begin_daemon(&daemon);
+    join_if_needed(&daemon);
+    daemon.bank->commit = &pool;
+    fill(&first, &daemon, 1, 3);
+    fill(&second, &daemon, 2, 2);
+    assert_false(rk_durable_bank_append(daemon.bank, &first.append));
+    assert_int_equal(memory.begun, 1);
+    assert_ptr_equal(pool.first, &daemon.bank->commit_task);
+    assert_false(rk_durable_bank_append(daemon.bank, &second.append)); /* waits for the answer to the first */
+    assert_int_equal(memory.begun, 1);
+    assert_false(first.over || second.over);
+    memory.lost = 1;
+    pool = (struct rk_threads){.last = &pool.first};
+    rk_durable_bank_commit(daemon.bank); /* its answer is lost: it goes before the other */
+    assert_int_equal(memory.begun, 0);
+    assert_false(first.over || second.over);
+    assert_ptr_equal(pool.first, &daemon.bank->commit_task);
+    pool = (struct rk_threads){.last = &pool.first};
+    rk_durable_bank_commit(daemon.bank);
+    assert_true(first.over && second.over && !daemon.bank->writer_locked && !pool.first);
+    assert_int_equal(first.append.err.status, RANKD_OK);
+    assert_int_equal(first.append.id.appended, 1);
+    assert_int_equal(second.append.id.appended, 2);
+    assert_same_as_store(&daemon);
+    for (int i = 0; i < 2; i++) /* the tasks' */
+        rk_durable_bank_release(daemon.bank);
+    rk_batch_free(&first.append.batch);
+    rk_batch_free(&second.append.batch);
+    end_daemon(&daemon);
+    memory_store_end(&memory);
+}
+
 static int begin_all(void **state)
 {
     (void)state;
@@ -350,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(states_follow_the_store),
+        cmocka_unit_test(an_append_that_is_alone_is_sent_at_once),
         cmocka_unit_test(faults_in_any_order_leave_every_copy_as_the_store_is),
     };
     return cmocka_run_group_tests(tests, begin_all, end_all);

@@ -114,13 +114,24 @@ static void append_one(struct memory_store *memory, struct rk_stored_append *app
     append->entry = entry;
 }
 
+static struct rk_stored_begun *begin(struct rk_bank_store *store, const char *bank, const char *uid,
+                                     struct rk_stored_append *group, size_t count, uint64_t oldest,
+                                     const struct rk_stored_durability *durability)
+{
+    (void)bank, (void)uid, (void)group, (void)count, (void)oldest, (void)durability;
+    memory_of(store)->begun++;
+    return (struct rk_stored_begun *)store;
+}
+
 static enum rankd_status append(struct rk_bank_store *store, const char *bank, const char *uid,
                                 struct rk_stored_append *group, size_t count, uint64_t oldest,
                                 const struct rk_stored_durability *durability, struct rk_stored_begun *begun,
                                 unsigned *replicas, struct rk_err *err)
 {
     struct memory_store *memory = memory_of(store);
-    (void)bank, (void)oldest, (void)begun;
+    (void)bank, (void)oldest;
+    if (begun)
+        memory->begun--;
     *replicas = durability->replicas;
     if (answer(memory, err) != RANKD_OK)
         return err->status;
@@ -227,6 +238,7 @@ static const struct rk_bank_store_ops ops = {.close = close_store,
                                              .check = check,
                                              .survey = survey,
                                              .state = read_state,
+                                             .begin = begin,
                                              .append = append,
                                              .tail = tail,
                                              .index = read_index,

@@ -23,6 +23,7 @@ struct memory_store {
     unsigned wrong;   /* tails whose first entry has another chain */
     unsigned missing; /* payloads that are not there */
     unsigned damaged; /* payloads that are cut */
+    unsigned begun;   /* groups that were put on their way, and not appended yet */
 };
 
 void memory_store_begin(struct memory_store *memory, const char *bank, const char *uid, const char *config);
