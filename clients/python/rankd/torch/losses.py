@@ -163,15 +163,20 @@ class RankLoss(nn.Module):
                 return self._together(self.team, tensors, inputs)
         average, factor = self._average(avg_factor)
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-        value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
+        value, margin = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device), 0.0
         if self.on_nan == "propagate" and self._without_ranking(tensors):
             gradients: tuple[Any, ...] = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
             value = value.expand(self._lists(tensors)).clone()
         else:
             result, gradients, step = self._on_device(tensors, average, wanted) or self._by_host(tensors, inputs, average, wanted)
             self._note(result, step, average, factor, tensors)
-            value = self._value(value, result, tensors)
-        return (PrecomputedLoss.apply(value, gradients, self._spread(tensors), *inputs) if wanted else value) * factor
+            value, margin = self._value(value, result, tensors), step.margin
+        return (self._attach(value, gradients, tensors, inputs, margin) if wanted else value) * factor
+
+    def _attach(self, value: torch.Tensor, gradients: tuple[Any, ...], tensors: dict[str, torch.Tensor],
+                inputs: list[torch.Tensor], margin: float) -> torch.Tensor:
+        """`value` with its backward pass: `gradients` are the inputs', at upstream 1."""
+        return PrecomputedLoss.apply(value, gradients, self._spread(tensors), *inputs)
 
     def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """What the loss gives back, before its factor; `value` is a scalar of the right type and device."""
