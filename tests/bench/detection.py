@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "recipes"), str(ROOT / "tests/bench"), str(ROOT / "clients/python")]
+sys.path[:0] = [str(ROOT / "tests/bench"), str(ROOT / "recipes"), str(ROOT / "clients/python")]
 from bccd.losses import ap_bucketed  # noqa: E402
 
 GOAL = 10  # times the bucketed loss
@@ -80,8 +80,9 @@ def rankd_ms(program: str, folder: Path, logits: torch.Tensor, classes: torch.Te
     targets = (classes[:, None] == torch.arange(logits.shape[1])[None]).to(torch.int8)
     logits.numpy().tofile(folder / "scores")
     targets.numpy().tofile(folder / "targets")
-    done = subprocess.run([program, "ap", "FP32", *map(str, logits.shape), "1", str(runs), str(folder / "scores"),
-                           str(folder / "targets")], check=True, capture_output=True, text=True, env={**os.environ, "AXIS": "0"})
+    rows, axis = (logits.shape, "0") if logits.shape[1] > 1 else (logits.shape[::-1], "1")
+    done = subprocess.run([program, "ap", "FP32", *map(str, rows), "1", str(runs), str(folder / "scores"), str(folder / "targets")],
+                          check=True, capture_output=True, text=True, env={**os.environ, "AXIS": axis})
     seen = json.loads(done.stdout)
     return min(seen["cpu_ms"]), seen["loss"]
 
