@@ -67,14 +67,16 @@ void rk_gen_tuning_md(FILE *out)
 #include "kernels/tuning.def"
 #undef RK_TUNING
     };
-    begin(out, "lib/kernels/tuning.def",
-          "# The tuning file\n\nThe engine chooses between its ways to count a list by numbers that were "
-          "measured on a few\nmachines. `rankd --tune` measures them on this one, in some seconds of processor "
-          "time, and prints a\nfile that the option `tuning` names:\n\n    rankd --tune > /etc/rankd/tuning\n    "
-          "rankd --tuning /etc/rankd/tuning\n\nResults do not depend on it, to the last bit. A line is `name = "
-          "number`, `#` begins a comment, a name\nthat is missing keeps its default; a file that can't be used "
-          "ends the start with one sentence.",
-          "name | default | or a power of two | description");
+    begin(
+        out, "lib/kernels/tuning.def",
+        "# The tuning file\n\nThe engine chooses between its ways to count a list by numbers that were "
+        "measured on a few\nmachines. `rankd --tune` measures them on this one, in some seconds of processor "
+        "time, and prints a\nfile that the option `tuning` names:\n\n    rankd --tune > /etc/rankd/tuning\n  "
+        "  "
+        "rankd --tuning /etc/rankd/tuning\n\nResults do not depend on it, to the last bit. A line is `name = "
+        "number`, `#` begins a comment, a name\nthat is missing keeps its default; a file that can't be used "
+        "ends the start with one sentence.",
+        "name | default | or a power of two | description");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char name[64], preset[32], bounds[64];
         snprintf(name, sizeof name, "`%s`", rows[i].name);

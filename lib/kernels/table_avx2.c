@@ -16,8 +16,10 @@ RK_INLINE unsigned mask_of(__m256i lanes)
 /* The buckets of four items, by loads, which are faster than a gather. */
 RK_INLINE __m256i four_buckets(const struct rk_bucket *bucket, const uint32_t *at)
 {
-    __m128i a = _mm_loadl_epi64((const void *)&bucket[at[0]]), b = _mm_loadl_epi64((const void *)&bucket[at[1]]);
-    __m128i c = _mm_loadl_epi64((const void *)&bucket[at[2]]), d = _mm_loadl_epi64((const void *)&bucket[at[3]]);
+    __m128i a = _mm_loadl_epi64((const void *)&bucket[at[0]]),
+            b = _mm_loadl_epi64((const void *)&bucket[at[1]]);
+    __m128i c = _mm_loadl_epi64((const void *)&bucket[at[2]]),
+            d = _mm_loadl_epi64((const void *)&bucket[at[3]]);
     return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi64(a, b)), _mm_unpacklo_epi64(c, d),
                                    1);
 }
@@ -39,8 +41,7 @@ RK_INLINE unsigned look_up_eight(const struct rk_bucket *bucket, const uint32_t 
     __m256 threshold;
     __m256i above;
     split(four_buckets(bucket, at), four_buckets(bucket, at + 4), &threshold, &above);
-    __m256i is_above =
-        _mm256_castps_si256(_mm256_cmp_ps(threshold, _mm256_loadu_ps(score), _CMP_GT_OQ));
+    __m256i is_above = _mm256_castps_si256(_mm256_cmp_ps(threshold, _mm256_loadu_ps(score), _CMP_GT_OQ));
     __m256i many = _mm256_and_si256(is_above, _mm256_srai_epi32(above, 31));
     __m256i kept = _mm256_or_si256(many, _mm256_set1_epi32((int32_t)RK_BUCKET_THRESHOLDS));
     _mm256_storeu_si256((void *)number, _mm256_sub_epi32(_mm256_and_si256(above, kept), is_above));
@@ -48,8 +49,9 @@ RK_INLINE unsigned look_up_eight(const struct rk_bucket *bucket, const uint32_t 
 }
 
 /* As rk_table_above(). */
-static void above_avx2(const struct rk_bucket_map *map, const struct rk_bucket *bucket, const float *threshold,
-                       uint32_t items, const uint32_t *subbucket, const float *score, uint32_t *out)
+static void above_avx2(const struct rk_bucket_map *map, const struct rk_bucket *bucket,
+                       const float *threshold, uint32_t items, const uint32_t *subbucket, const float *score,
+                       uint32_t *out)
 {
     uint16_t pending[RK_TABLE_BLOCK];
     uint32_t aside = 0, at[LANES], i = 0;
@@ -69,8 +71,7 @@ static void above_avx2(const struct rk_bucket_map *map, const struct rk_bucket *
     }
     for (uint32_t j = 0; j < aside; j++) {
         const uint32_t k = pending[j], low = out[k] & RK_BUCKET_THRESHOLDS;
-        const uint32_t next =
-            bucket[(subbucket[k] >> map->subbucket_bits) + 1].above & RK_BUCKET_THRESHOLDS;
+        const uint32_t next = bucket[(subbucket[k] >> map->subbucket_bits) + 1].above & RK_BUCKET_THRESHOLDS;
         out[k] = rk_bucket_search(threshold, low, next, score[k]);
     }
 }
@@ -123,9 +124,8 @@ static uint32_t crossed_from_saved_index_avx2(const struct rk_span *span, const 
 }
 
 static const struct rk_table_code code = {
-    rk_table_load, rk_table_extend_range,   rk_table_subbuckets, above_avx2,
-    place_avx2,    rk_table_may_be_crossed, rk_table_crossed,    crossed_from_saved_index_avx2,
-    rk_table_values};
+    rk_table_load,           rk_table_extend_range, rk_table_subbuckets,           above_avx2,     place_avx2,
+    rk_table_may_be_crossed, rk_table_crossed,      crossed_from_saved_index_avx2, rk_table_values};
 
 static enum rankd_status count_pass(struct rk_pass *pass)
 {

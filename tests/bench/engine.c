@@ -6,7 +6,8 @@
  * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT,
  * a file that is written, may be "-" for none.
  *
- * GRADIENT_SCALE, LAMBDA, TOP_K and AXIS in the environment set those parameters; TUNING names a file that `rankd
+ * GRADIENT_SCALE, LAMBDA, TOP_K and AXIS in the environment set those parameters; TUNING names a file that
+ * `rankd
  * --tune` made.
  *
  * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,

@@ -285,30 +285,6 @@ static void many_short_lists_cost_what_runs_at_once_and_not_one_list_of_all(void
     end_case(&c);
 }
 
-static void offsets_that_no_run_would_take_have_no_longest_list(void **state)
-{
-    (void)state;
-    static const int64_t bad[][3] = {{0, 3, 2}, {-1, 2, 4}, {0, 4, 9}, {INT64_MIN, INT64_MAX, 4}};
-    const float scores[4] = {0};
-    struct test_call call;
-    test_call_start(&call, "rank", 0);
-    test_vector(&call, RK_IN_SCORES, RK_FP32, 4, scores);
-    assert_int_equal(rk_offsets_longest(&call.request), 0);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        test_vector(&call, RK_IN_OFFSETS, RK_INT64, 3, bad[i]);
-        assert_int_equal(rk_offsets_longest(&call.request), 0);
-    }
-    const int64_t good[] = {0, 3, 4};
-    test_vector(&call, RK_IN_OFFSETS, RK_INT64, 3, good);
-    assert_int_equal(rk_offsets_longest(&call.request), 3);
-    call.request.longest = 2; /* as if another process had changed them since */
-    test_refused(&call, RANKD_INVALID,
-                 "offsets changed while they were read; leave them alone until the reply");
-    call.request.in[RK_IN_OFFSETS].dtype = RK_INT32;
-    assert_int_equal(rk_offsets_longest(&call.request), 0);
-    test_call_end(&call);
-}
-
 /* Where all that may be needed is needed, little more is asked for. */
 static void the_worst_request_costs_about_what_it_takes(void **state)
 {
@@ -505,7 +481,6 @@ int main(void)
         cmocka_unit_test(long_lists_take_no_more_than_they_cost),
         cmocka_unit_test(lists_of_different_lengths_take_no_more_than_they_cost_with_the_longest_known),
         cmocka_unit_test(many_short_lists_cost_what_runs_at_once_and_not_one_list_of_all),
-        cmocka_unit_test(offsets_that_no_run_would_take_have_no_longest_list),
         cmocka_unit_test(the_worst_request_costs_about_what_it_takes),
         cmocka_unit_test(requests_on_embeddings_take_no_more_than_they_cost),
         cmocka_unit_test(no_list_takes_more_than_the_most),
