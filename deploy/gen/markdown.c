@@ -74,7 +74,7 @@ void rk_gen_tuning_md(FILE *out)
         "time, and prints a\nfile that the option `tuning` names:\n\n    rankd --tune > /etc/rankd/tuning\n  "
         "  "
         "rankd --tuning /etc/rankd/tuning\n\nResults do not depend on it, to the last bit. A line is `name = "
-        "number`, `#` begins a comment, a name\nthat is missing keeps its default; a file that can't be used "
+        "number`, `#` begins a comment, a\nname that is missing keeps its default; a file that can't be used "
         "ends the start with one sentence.",
         "name | default | or a power of two | description");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
