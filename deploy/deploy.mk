@@ -8,7 +8,7 @@ $(BUILD)/gen: $(call objects,$(gen_src))
 	$(link) $^ -o $@
 
 pages := rankd.8 rankd.conf.5 rankctl.1 rankd.bash rankctl.bash rankd.conf
-reference := configuration.md parameters.md metrics.md routes.md rankctl.md models.md
+reference := configuration.md tuning.md parameters.md metrics.md routes.md rankctl.md models.md
 $(addprefix $(BUILD)/pages/,$(pages)): $(BUILD)/pages/%: $(BUILD)/gen
 	@mkdir -p $(@D)
 	$(BUILD)/gen $* > $@

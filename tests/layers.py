@@ -47,7 +47,7 @@ FILES = {
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "own_bank", "schedule", "state",
                                     "tracing", "warn"},
                                    {"calibration", "learning", "memory", "reach", "shards", "team"}, "joint", {"balanced", "joint_scores"},
-                                   {"losses", "ranking"}, {"checkpoint", "detection", "graded", "monitoring", "retrieval"}, "__init__"],
+                                   {"losses", "ranking", "queries"}, {"checkpoint", "detection", "graded", "monitoring", "retrieval"}, "__init__"],
     "clients/python/rankd/integrations": ["__init__", {"boosting", "checkpoints", "detection", "metric_learning", "sentence_transformers"}],
 }
 MOST_LINES = 500

@@ -44,6 +44,7 @@ void rk_gen_completion_rankd(FILE *out);
 void rk_gen_completion_rankctl(FILE *out);
 void rk_gen_example(FILE *out);
 void rk_gen_configuration_md(FILE *out);
+void rk_gen_tuning_md(FILE *out);
 void rk_gen_parameters_md(FILE *out);
 void rk_gen_metrics_md(FILE *out);
 void rk_gen_routes_md(FILE *out);

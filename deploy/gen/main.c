@@ -14,6 +14,7 @@ static const struct page {
     {"rankctl.bash", rk_gen_completion_rankctl},
     {"rankd.conf", rk_gen_example},
     {"configuration.md", rk_gen_configuration_md},
+    {"tuning.md", rk_gen_tuning_md},
     {"parameters.md", rk_gen_parameters_md},
     {"metrics.md", rk_gen_metrics_md},
     {"routes.md", rk_gen_routes_md},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The example configuration and the reference pages of docs/. */
 #include <ctype.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "gen.h"
@@ -53,6 +54,35 @@ void rk_gen_configuration_md(FILE *out)
         snprintf(name, sizeof name, "`%s`", o->name);
         snprintf(preset, sizeof preset, o->preset[0] ? "`%s`" : "%s", o->preset);
         row(out, (const char *const[]){name, preset, o->range, o->help}, 4);
+    }
+}
+
+void rk_gen_tuning_md(FILE *out)
+{
+    static const struct {
+        const char *name, *help;
+        uint32_t value, min, max;
+    } rows[] = {
+#define RK_TUNING(field, name, value, min, max, help) {name, help, value, min, max},
+#include "kernels/tuning.def"
+#undef RK_TUNING
+    };
+    begin(
+        out, "lib/kernels/tuning.def",
+        "# The tuning file\n\nThe engine chooses between its ways to count a list by numbers that were "
+        "measured on a few\nmachines. `rankd --tune` measures them on this one, in some seconds of processor "
+        "time, and prints a\nfile that the option `tuning` names:\n\n    rankd --tune > /etc/rankd/tuning\n  "
+        "  "
+        "rankd --tuning /etc/rankd/tuning\n\nResults do not depend on it, to the last bit. A line is `name = "
+        "number`, `#` begins a comment, a\nname that is missing keeps its default; a file that can't be used "
+        "ends the start with one sentence.",
+        "name | default | or a power of two | description");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char name[64], preset[32], bounds[64];
+        snprintf(name, sizeof name, "`%s`", rows[i].name);
+        snprintf(preset, sizeof preset, "`%" PRIu32 "`", rows[i].value);
+        snprintf(bounds, sizeof bounds, "%" PRIu32 " to %" PRIu32, rows[i].min, rows[i].max);
+        row(out, (const char *const[]){name, preset, bounds, rows[i].help}, 4);
     }
 }
 

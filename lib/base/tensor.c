@@ -4,9 +4,8 @@
 #include <string.h>
 
 static const char *const names[RK_DTYPE_COUNT] = {
-    [RK_BOOL] = "BOOL",   [RK_UINT8] = "UINT8", [RK_INT8] = "INT8",
-    [RK_INT32] = "INT32", [RK_INT64] = "INT64", [RK_FP16] = "FP16",
-    [RK_BF16] = "BF16",   [RK_FP32] = "FP32",   [RK_FP64] = "FP64",
+    [RK_BOOL] = "BOOL", [RK_UINT8] = "UINT8", [RK_INT8] = "INT8", [RK_INT32] = "INT32", [RK_INT64] = "INT64",
+    [RK_FP16] = "FP16", [RK_BF16] = "BF16",   [RK_FP32] = "FP32", [RK_FP64] = "FP64",
 };
 
 const char *rk_dtype_name(enum rk_dtype dtype)

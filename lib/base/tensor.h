@@ -45,11 +45,24 @@ const char *rk_dtype_name(enum rk_dtype dtype);
 /* Size of an element in bytes; 0 outside the enumeration. Inline, as it is asked for in every list. */
 static inline size_t rk_dtype_size(enum rk_dtype dtype)
 {
-    static const uint8_t size[RK_DTYPE_COUNT] = {
-        [RK_BOOL] = 1, [RK_UINT8] = 1, [RK_INT8] = 1, [RK_INT32] = 4, [RK_INT64] = 8,
-        [RK_FP16] = 2, [RK_BF16] = 2,  [RK_FP32] = 4, [RK_FP64] = 8,
-    };
-    return (unsigned)dtype < RK_DTYPE_COUNT ? size[dtype] : 0;
+    switch (dtype) {
+    case RK_BOOL:
+    case RK_UINT8:
+    case RK_INT8:
+        return 1;
+    case RK_FP16:
+    case RK_BF16:
+        return 2;
+    case RK_INT32:
+    case RK_FP32:
+        return 4;
+    case RK_INT64:
+    case RK_FP64:
+        return 8;
+    case RK_DTYPE_COUNT:
+        break;
+    }
+    return 0;
 }
 
 /* Finds the type with exactly this name. False if there is none; *out is unchanged then. */

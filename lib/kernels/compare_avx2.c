@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "kernels/compare.h"
 #include "kernels/compare_avx2.h"
+#include "kernels/compare.h"
 #include "kernels/kernels_internal.h"
 #include "kernels/load_avx2.h"
 

@@ -46,6 +46,25 @@ static enum rankd_status check_offset(size_t i, int64_t offset, int64_t before, 
     return RANKD_OK;
 }
 
+size_t rk_offsets_longest(const struct rk_request *request)
+{
+    const struct rk_tensor *offsets = &request->in[RK_IN_OFFSETS], *scores = &request->in[RK_IN_SCORES];
+    size_t longest = 0;
+    if (!offsets->data || offsets->on_device || offsets->dtype != RK_INT64 || offsets->rank != 1 ||
+        offsets->shape[0] == 0 || offsets->shape[0] > offsets->bytes / sizeof(int64_t) || scores->rank != 1)
+        return 0;
+    int64_t before = offset_at(offsets, 0);
+    for (size_t i = 1; i < offsets->shape[0]; i++) {
+        const int64_t offset = offset_at(offsets, i);
+        if (before < 0 || offset < before || (uint64_t)offset > scores->shape[0])
+            return 0;
+        const size_t items = (size_t)(offset - before);
+        longest = items > longest ? items : longest;
+        before = offset;
+    }
+    return longest;
+}
+
 /* To `start`, unless that is NULL. */
 static enum rankd_status read_offsets(const struct rk_request *request, size_t *start, struct rk_err *err)
 {
@@ -56,6 +75,9 @@ static enum rankd_status read_offsets(const struct rk_request *request, size_t *
         const int64_t offset = offset_at(offsets, i);
         if (check_offset(i, offset, before, err) != RANKD_OK)
             return err->status;
+        if (request->longest > 0 && (size_t)(offset - before) > request->longest)
+            return rk_fail(err, RANKD_INVALID,
+                           "offsets changed while they were read; leave them alone until the reply");
         if (start)
             start[i] = (size_t)offset;
         before = offset;

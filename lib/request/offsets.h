@@ -20,10 +20,14 @@ size_t rk_scores_lists(const struct rk_request *request);
 /* Number of scores, [Q, N] or [N], of a request whose shapes were checked. */
 size_t rk_scores_items(const struct rk_request *request);
 
+/* Items of the longest list, of a request that is not checked yet: the offsets are read as they are now. 0 if
+ * there are none, if they are in a device's memory, or if a run would refuse them. */
+size_t rk_offsets_longest(const struct rk_request *request);
+
 /* Copies the offsets of a request whose shapes were checked to its scratch, and checks the copy: another
  * process may write to the tensor's memory. *start is [lists + 1]. Measures; *start must then not be read.
- * RANKD_OK, RANKD_INVALID with the position and value, RANKD_TOO_LARGE (a list of more than RK_LIST_MAX
- * items), RANKD_OVERLOADED. */
+ * RANKD_OK, RANKD_INVALID with the position and value, also where a list is longer than request->longest,
+ * RANKD_TOO_LARGE (a list of more than RK_LIST_MAX items), RANKD_OVERLOADED. */
 enum rankd_status rk_offsets_take(const struct rk_exec *exec, const struct rk_request *request,
                                   const size_t **start, struct rk_err *err)
     __attribute__((warn_unused_result));

@@ -73,6 +73,9 @@ struct rk_request {
     const struct rk_bank_snapshot *bank_snapshot; /* the items of the bank that are ranked; NULL: no bank */
     const struct rk_bank_snapshot
         *bank_whole; /* all items of that version; NULL: bank_snapshot has them all */
+    size_t longest;  /* with offsets: items of the longest list, by rk_offsets_longest(), so that memory is
+                        planned for that; a run in which one is longer is refused. 0: any list may have all
+                        items */
 };
 
 /* An output. If the caller sets `data` (and `capacity` in bytes) before the call, the result is written there

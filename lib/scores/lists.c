@@ -39,8 +39,16 @@ struct rk_lists rk_lists_of(const struct rk_tensor *scores, const struct rk_tens
     return lists;
 }
 
+/* What a list may have at most while nothing was read. */
+static uint32_t longest_of(size_t elements, size_t longest)
+{
+    const size_t most = longest > 0 && longest < elements ? longest : elements;
+    return most < RK_LIST_MAX ? (uint32_t)most : RK_LIST_MAX;
+}
+
 struct rk_lists rk_lists_ragged(const struct rk_exec *exec, const struct rk_tensor *scores,
-                                const struct rk_tensor *targets, const size_t *start, size_t lists)
+                                const struct rk_tensor *targets, const size_t *start, size_t lists,
+                                size_t longest)
 {
     const size_t elements = scores->shape[0];
     struct rk_lists ragged = {
@@ -55,7 +63,7 @@ struct rk_lists rk_lists_ragged(const struct rk_exec *exec, const struct rk_tens
         .dtype = scores->dtype == RK_FP64 ? RK_FP32 : scores->dtype,
     };
     if (rk_exec_measures(exec))
-        ragged.items = elements < RK_LIST_MAX ? (uint32_t)elements : RK_LIST_MAX;
+        ragged.items = longest_of(elements, longest);
     for (size_t l = 0; l < lists && !rk_exec_measures(exec); l++) {
         const uint32_t items = rk_lists_items(&ragged, l);
         ragged.items = items > ragged.items ? items : ragged.items;

@@ -34,9 +34,10 @@ struct rk_lists {
 struct rk_lists rk_lists_of(const struct rk_tensor *scores, const struct rk_tensor *targets, bool by_column);
 
 /* Lists of different lengths, start[0..lists], in two flat tensors of equal length (offsets.h). Measuring,
- * the longest list may have all items. */
+ * the longest list has `longest` items, or, if that is 0, may have all. */
 struct rk_lists rk_lists_ragged(const struct rk_exec *exec, const struct rk_tensor *scores,
-                                const struct rk_tensor *targets, const size_t *start, size_t lists);
+                                const struct rk_tensor *targets, const size_t *start, size_t lists,
+                                size_t longest);
 
 /* The same tensors as one list in memory order. Not for lists of different lengths. */
 struct rk_lists rk_lists_flat(const struct rk_lists *lists);

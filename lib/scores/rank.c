@@ -358,7 +358,8 @@ static enum rankd_status take_rows(struct job *job, const struct rk_request *req
         return RANKD_OK;
     }
     if (rk_offsets_take(job->exec, request, &start, err) == RANKD_OK)
-        job->rows = rk_lists_ragged(job->exec, scores, scores, start, rk_scores_lists(request));
+        job->rows =
+            rk_lists_ragged(job->exec, scores, scores, start, rk_scores_lists(request), request->longest);
     return err->status;
 }
 

@@ -207,7 +207,8 @@ static enum rankd_status take_lists(struct scores *s, struct rk_err *err)
     }
     if (rk_offsets_take(s->exec, request, &start, err) != RANKD_OK)
         return err->status;
-    s->lists.lists = rk_lists_ragged(s->exec, scores, targets, start, rk_scores_lists(request));
+    s->lists.lists =
+        rk_lists_ragged(s->exec, scores, targets, start, rk_scores_lists(request), request->longest);
     s->lists.lists.rule = s->job.box.rule;
     return RANKD_OK;
 }

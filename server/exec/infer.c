@@ -11,13 +11,15 @@
 #include "base/metrics.h"
 #include "base/number.h"
 #include "engine.h"
+#include "request/offsets.h"
 
 #define KEEP_SCRATCH ((size_t)32 << 20) /* what an idle worker keeps warm */
 
-static enum rankd_status charge(const struct rk_infer_env *env, const struct rk_request *request,
+static enum rankd_status charge(const struct rk_infer_env *env, struct rk_request *request,
                                 struct rk_infer_meta *meta, struct rk_err *err)
 {
     size_t cost;
+    request->longest = rk_offsets_longest(request);
     if (__builtin_add_overflow(rk_engine_cost(request), meta->reply_bytes, &cost))
         cost = SIZE_MAX;
     if (rk_budget_reserve(env->budget, meta->held, cost, "the request", err) != RANKD_OK)

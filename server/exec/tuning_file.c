@@ -51,7 +51,8 @@ static enum rankd_status fail_name(const struct line *line, struct rk_err *err)
     char names[160] = "";
     size_t used = 0;
     for (size_t i = 0; i < rk_tuning_row_count && used < sizeof names; i++)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", rk_tuning_rows[i].name);
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "",
+                                 rk_tuning_rows[i].name);
     return rk_fail(err, RANKD_INVALID, "%s:%u: \"%.*s\" is no name of a tuning file; it may be one of %s",
                    line->path, line->number, SHOWN, line->name, names);
 }
@@ -68,10 +69,10 @@ static enum rankd_status take(const struct line *line, struct rk_tuning *tuning,
         return rk_fail(err, RANKD_INVALID, "%s:%u: %s is set a second time; it may stand once", line->path,
                        line->number, row->name);
     if (!whole(line->value, &value) || !rk_tuning_may_be(row, value))
-        return rk_fail(err, RANKD_INVALID,
-                       "%s:%u: %s is \"%.*s\"; it may be %" PRIu32 " or a power of two from %" PRIu32
-                       " to %" PRIu32,
-                       line->path, line->number, row->name, SHOWN, line->value, row->value, row->min, row->max);
+        return rk_fail(
+            err, RANKD_INVALID,
+            "%s:%u: %s is \"%.*s\"; it may be %" PRIu32 " or a power of two from %" PRIu32 " to %" PRIu32,
+            line->path, line->number, row->name, SHOWN, line->value, row->value, row->min, row->max);
     *seen |= bit;
     memcpy((char *)tuning + row->offset, &(uint32_t){(uint32_t)value}, sizeof(uint32_t));
     return RANKD_OK;

@@ -6,7 +6,8 @@
  * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT,
  * a file that is written, may be "-" for none.
  *
- * GRADIENT_SCALE, LAMBDA and TOP_K in the environment set those parameters; TUNING names a file that `rankd
+ * GRADIENT_SCALE, LAMBDA, TOP_K and AXIS in the environment set those parameters; TUNING names a file that
+ * `rankd
  * --tune` made.
  *
  * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,
@@ -169,6 +170,8 @@ int main(int argc, char **argv)
         test_word(&call, "gradient_scale", getenv("GRADIENT_SCALE"));
     if (getenv("LAMBDA"))
         test_number(&call, "lambda", strtod(getenv("LAMBDA"), NULL));
+    if (getenv("AXIS"))
+        test_number(&call, "axis", strtod(getenv("AXIS"), NULL));
     if (getenv("TOP_K"))
         test_number(&call, "top_k", strtod(getenv("TOP_K"), NULL));
     const enum rk_input second = vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS;

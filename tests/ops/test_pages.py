@@ -21,7 +21,7 @@ def options():
     return re.findall(r"RK_OPT_\w+\(\w+,\s*\"([a-z-]+)\"", (ROOT / "server/config/config.def").read_text())
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "parameters.md", "metrics.md", "routes.md", "rankctl.md", "models.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "tuning.md", "parameters.md", "metrics.md", "routes.md", "rankctl.md", "models.md"])
 def test_the_reference_in_docs_is_what_the_tables_say(page):
     assert run(BUILD / "gen", page).stdout == (ROOT / "docs/reference" / page).read_text(), "run `make reference`"
 

@@ -12,6 +12,7 @@
 #include "base/ranges.h"
 #include "blackbox/blackbox.h"
 #include "engine.h"
+#include "request/offsets.h"
 #include "unit/support/engine_call.h"
 #include "unit/support/kernel_sets.h"
 #include "unit/support/retrieval_case.h"
@@ -223,6 +224,67 @@ static void long_lists_take_no_more_than_they_cost(void **state)
     }
 }
 
+/* Lists of random lengths up to `longest`; the offsets' memory belongs to the case. */
+static void draw_ragged(struct scores_case *c, struct test_random *random, size_t lists, size_t longest)
+{
+    static const char *const models[] = {"ap", "rank", "rank_vjp", "ndcg"};
+    int64_t *offset = keep(c, (lists + 1) * sizeof *offset);
+    struct test_call *call = &c->call;
+    for (size_t l = 0; l < lists; l++)
+        offset[l + 1] = offset[l] + (int64_t)test_below(random, longest + 1);
+    offset[lists] += offset[lists] == 0;
+    const size_t n = (size_t)offset[lists];
+    test_call_start(call, models[test_below(random, 4)], 0);
+    do
+        call->request.outputs = (unsigned)test_next(random) & call->request.model->outputs;
+    while (call->request.outputs & BIT(RK_OUT_REF_GRADIENT));
+    test_vector(call, RK_IN_SCORES, RK_FP32, n, draw_scores(c, random, n));
+    test_vector(call, RK_IN_OFFSETS, RK_INT64, lists + 1, offset);
+    if (call->request.model->inputs_scores & BIT(RK_IN_UPSTREAM))
+        test_vector(call, RK_IN_UPSTREAM, RK_FP32, n, draw_scores(c, random, n));
+    if (call->request.model->loss)
+        test_vector(call, RK_IN_TARGETS, RK_INT8, n, draw_targets(c, random, n, test_uniform(random)));
+}
+
+static void lists_of_different_lengths_take_no_more_than_they_cost_with_the_longest_known(void **state)
+{
+    (void)state;
+    struct test_random random = {14};
+    for (int round = 0; round < 400; round++) {
+        static const size_t lengths[] = {1, 30, 500, 6000, 200000};
+        struct scores_case c = {0};
+        const size_t longest = lengths[test_below(&random, round % 20 ? 4 : 5)];
+        draw_ragged(&c, &random, 1 + test_below(&random, longest > 500 ? 6 : 300), longest);
+        c.call.request.longest = test_below(&random, 4) ? rk_offsets_longest(&c.call.request) : 0;
+        const char *set = sets[test_below(&random, SETS)];
+        assert_covers(&c.call, rk_kernels_named(set) ? set : "scalar", 1 + (unsigned)test_below(&random, 64));
+        end_case(&c);
+    }
+}
+
+static void many_short_lists_cost_what_runs_at_once_and_not_one_list_of_all(void **state)
+{
+    (void)state;
+    enum { LISTS = 10000, ITEMS = 260, N = LISTS * ITEMS };
+    struct scores_case c = {0};
+    struct test_random random = {15};
+    int64_t *offset = keep(&c, (LISTS + 1) * sizeof *offset);
+    for (size_t l = 0; l <= LISTS; l++)
+        offset[l] = (int64_t)(l * ITEMS);
+    test_call_start(&c.call, "ap", 0);
+    c.call.request.outputs = BIT(RK_OUT_LOSS) | BIT(RK_OUT_GRADIENT);
+    test_vector(&c.call, RK_IN_SCORES, RK_FP32, N, draw_scores(&c, &random, N));
+    test_vector(&c.call, RK_IN_TARGETS, RK_INT8, N, draw_targets(&c, &random, N, 0.05));
+    test_vector(&c.call, RK_IN_OFFSETS, RK_INT64, LISTS + 1, offset);
+    const size_t one = rk_engine_cost(&c.call.request);
+    c.call.request.longest = rk_offsets_longest(&c.call.request);
+    assert_int_equal(c.call.request.longest, ITEMS);
+    const size_t cost = cost_of(&c.call), taken = take(&c.call, NULL, 64);
+    if (taken > cost || cost > 2 * taken || one < 4 * cost)
+        fail_msg("took %zu bytes, cost %zu, as one list %zu", taken, cost, one);
+    end_case(&c);
+}
+
 /* Where all that may be needed is needed, little more is asked for. */
 static void the_worst_request_costs_about_what_it_takes(void **state)
 {
@@ -417,6 +479,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_on_scores_take_no_more_than_they_cost),
         cmocka_unit_test(long_lists_take_no_more_than_they_cost),
+        cmocka_unit_test(lists_of_different_lengths_take_no_more_than_they_cost_with_the_longest_known),
+        cmocka_unit_test(many_short_lists_cost_what_runs_at_once_and_not_one_list_of_all),
         cmocka_unit_test(the_worst_request_costs_about_what_it_takes),
         cmocka_unit_test(requests_on_embeddings_take_no_more_than_they_cost),
         cmocka_unit_test(no_list_takes_more_than_the_most),

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "engine.h"
+#include "request/offsets.h"
 #include "unit/support/engine_call.h"
 
 #define BIT(x) (1u << (x))
@@ -252,6 +253,30 @@ static void wrong_weights_are_refused_by_position(void **state)
 
 /* --- memory that another process writes to --- */
 
+static void offsets_that_no_run_would_take_have_no_longest_list(void **state)
+{
+    (void)state;
+    static const int64_t bad[][3] = {{0, 3, 2}, {-1, 2, 4}, {0, 4, 9}, {INT64_MIN, INT64_MAX, 4}};
+    const float scores[4] = {0};
+    struct test_call call;
+    test_call_start(&call, "rank", 0);
+    test_vector(&call, RK_IN_SCORES, RK_FP32, 4, scores);
+    assert_int_equal(rk_offsets_longest(&call.request), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        test_vector(&call, RK_IN_OFFSETS, RK_INT64, 3, bad[i]);
+        assert_int_equal(rk_offsets_longest(&call.request), 0);
+    }
+    const int64_t good[] = {0, 3, 4};
+    test_vector(&call, RK_IN_OFFSETS, RK_INT64, 3, good);
+    assert_int_equal(rk_offsets_longest(&call.request), 3);
+    call.request.longest = 2; /* as if another process had changed them since */
+    test_refused(&call, RANKD_INVALID,
+                 "offsets changed while they were read; leave them alone until the reply");
+    call.request.in[RK_IN_OFFSETS].dtype = RK_INT32;
+    assert_int_equal(rk_offsets_longest(&call.request), 0);
+    test_call_end(&call);
+}
+
 static void write_wildly(volatile int64_t *offset, size_t count)
 {
     struct test_random random = {(uint64_t)getpid()};
@@ -297,6 +322,7 @@ int main(void)
         cmocka_unit_test(weights_near_0_are_counted_by_their_gradients),
         cmocka_unit_test(queries_have_weights),
         cmocka_unit_test(wrong_offsets_are_refused_by_a_sentence),
+        cmocka_unit_test(offsets_that_no_run_would_take_have_no_longest_list),
         cmocka_unit_test(what_does_not_go_with_offsets_is_refused_by_name),
         cmocka_unit_test(wrong_weights_are_refused_by_position),
         cmocka_unit_test(offsets_that_change_meanwhile_do_no_harm),

@@ -70,7 +70,7 @@ class DetectionAPLoss(APLoss):
         return (f"{super().extra_repr()}, classes={self.classes}, bank of {self.capacity} from step {self.bank_start}, "
                 f"interclass={self.interclass:g} from step {self.interclass_start}")
 
-    @traceable(operators.READY, operators.without_team)
+    @traceable(operators.READY, operators.has_one_gradient)
     def forward(self, logits: torch.Tensor, targets: torch.Tensor, avg_factor: float | torch.Tensor | None = None, *,
                 list_weight: torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the logits' device.

@@ -31,6 +31,9 @@ _wrapped: Any = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wra
 
 def evaluate(loss: Any, differentiable: dict[str, Any], rest: dict[str, Any], avg_factor: Any) -> torch.Tensor:
     """RankLoss._evaluate over such tensors."""
+    if loss.by_query:
+        raise ValueError("reduction is 'none', whose backward pass asks the daemon again, and the loss is called within a transform of "
+                         "torch.func: leave one of the two out")
     names, tensors, wants = arguments(differentiable, rest, avg_factor)
     value: torch.Tensor = _Loss.apply(loss.operator_name, names, wants, *tensors)[0]
     return value

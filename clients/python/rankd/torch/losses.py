@@ -65,6 +65,7 @@ class RankLoss(nn.Module):
 
     info: LossInfo | None = None
     gallery: str = "all"
+    by_query: bool = False  # a loss for each query, whose gradients meet in the embeddings (queries.py)
     _in_store: tuple[str | None, bool] | None = None  # the name of the bank, and whether several daemons share it in a store
     _answered: Any = None  # the latest step with distributed="balanced" and a bank
 
@@ -172,26 +173,31 @@ class RankLoss(nn.Module):
             if self.team.size > 1:
                 return self._together(self.team, tensors, inputs)
         wants = [torch.is_grad_enabled() and x.requires_grad for x in inputs]
-        value, gradients, factor = self._answer(tensors, wants, avg_factor)
-        return (PrecomputedLoss.apply(value, gradients, self._spread(tensors), *inputs) if any(wants) else value) * factor
+        value, gradients, factor, margin = self._answer(tensors, wants, avg_factor)
+        return (self._attach(value, gradients, tensors, inputs, margin) if any(wants) else value) * factor
 
     def _answer(self, tensors: dict[str, torch.Tensor], wants: list[bool],
-                avg_factor: float | torch.Tensor | None) -> tuple[torch.Tensor, tuple[Any, ...], float]:
-        """The loss before its factor, the gradients of the first tensors for which `wants` is true, and the factor."""
+                avg_factor: float | torch.Tensor | None) -> tuple[torch.Tensor, tuple[Any, ...], float, float]:
+        """The loss before its factor, the gradients of the first tensors for which `wants` is true, the factor and the margin."""
         average, factor = self._average(avg_factor)
         inputs = list(tensors.values())[:len(wants)]
         value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
         if self.on_nan == "propagate" and self._without_ranking(tensors):
             gradients: tuple[Any, ...] = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
-            return value.expand(self._lists(tensors)).clone(), gradients, factor
+            return value.expand(self._lists(tensors)).clone(), gradients, factor, 0.0
         result, gradients, step = self._on_device(tensors, average, any(wants)) or self._by_host(tensors, wants, average)
         self._note(result, step, average, factor, tensors)
-        return self._value(value, result, tensors), gradients, factor
+        return self._value(value, result, tensors), gradients, factor, step.margin
+
+    def _attach(self, value: torch.Tensor, gradients: tuple[Any, ...], tensors: dict[str, torch.Tensor],
+                inputs: list[torch.Tensor], margin: float) -> torch.Tensor:
+        """`value` with its backward pass: `gradients` are the inputs', at upstream 1."""
+        return PrecomputedLoss.apply(value, gradients, self._spread(tensors), *inputs)
 
     def _without_graph(self, tensors: dict[str, torch.Tensor], wants: list[bool],
                        avg_factor: float | torch.Tensor | None) -> tuple[torch.Tensor, list[Any]]:
         """Loss and gradients at upstream 1, for an operator."""
-        value, gradients, factor = self._answer(tensors, wants, avg_factor)
+        value, gradients, factor, _ = self._answer(tensors, wants, avg_factor)
         return value * factor, [None if g is None else g * factor for g in gradients]
 
     def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -334,7 +340,7 @@ class _ScoresLoss(RankLoss):
         if self.team is not None:
             joint_scores.check(self)
 
-    @traceable(operators.READY, operators.without_team)
+    @traceable(operators.READY, operators.has_one_gradient)
     @together
     def forward(self, scores: torch.Tensor | Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Tensor],
                 avg_factor: float | torch.Tensor | None = None, *, offsets: torch.Tensor | Sequence[int] | None = None,

@@ -39,9 +39,10 @@ def tracing() -> bool:
     return READY and bool(torch.compiler.is_compiling())
 
 
-def without_team(loss: Any, *_: Any, **__: Any) -> bool:
-    """Whether the operator can compute a loss: the ranks of a job exchange more than tensors."""
-    return loss.team is None
+def has_one_gradient(loss: Any, *_: Any, **__: Any) -> bool:
+    """Whether the operator can compute a loss: the ranks of a job exchange more than tensors, and a loss of each query asks
+    again in backward()."""
+    return loss.team is None and not loss.by_query
 
 
 def rank(scores: torch.Tensor, offsets: torch.Tensor | None, lambda_val: float, client: Any) -> torch.Tensor:

@@ -8,7 +8,9 @@ import torch
 
 from .._names import LOSSES, PARAMETERS
 from ..client import Client, unexpected
-from . import balanced, joint, operators
+from ..results import LossResult
+from . import balanced, joint, operators, queries
+from .convert import from_wire, to_wire
 from .distributed import trainers
 from .learning import Learning, only_label, pairs_in_scores
 from .losses import RankLoss
@@ -29,6 +31,7 @@ class RetrievalLoss(RankLoss):
     batch is only ranked against it.
     `margin` is 0.1 by default; without normalize it must be given. `gain` and `top_k`: see
     NDCGLoss; `parameters`: see ScoresLoss. The other arguments are RankLoss's.
+    With reduction="none" a call gives the loss of each query, not their average; without a bank.
     """
 
     def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
@@ -37,7 +40,7 @@ class RetrievalLoss(RankLoss):
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
                  distributed: Any = False, bank_start: int = 500, bank_max_age: int | None = None, fresh: bool | None = None,
                  client: Client | str | None = None, gallery: str = "all", gain: str | None = None,
-                 top_k: int | None = None, **parameters: Any) -> None:
+                 top_k: int | None = None, reduction: str | None = None, **parameters: Any) -> None:
         for name in parameters:
             if name not in PARAMETERS:
                 raise unexpected(f"{type(self).__name__}()", name, type(self), RetrievalLoss)
@@ -56,21 +59,25 @@ class RetrievalLoss(RankLoss):
                          lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
                          distributed=distributed, bank_start=bank_start, bank_max_age=bank_max_age, fresh=fresh,
                          learning=Learning.of_embeddings())
+        queries.check(reduction, average=average, lambda_scope=lambda_scope, bank=bank, distributed=self.team is not None)
+        self.reduction, self.valid, self.by_query = reduction, None, reduction is not None
         self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
         self.gallery = gallery
         self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
-                            top_k=top_k, **parameters)
+                            top_k=top_k, list_loss=True if reduction == "none" else None, **parameters)
         if self.balanced:
             balanced.check(self)
 
-    @traceable(operators.READY, operators.without_team)
+    @traceable(operators.READY, operators.has_one_gradient)
     @together
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
                 ref_labels: torch.Tensor | None = None, *, ids: torch.Tensor | None = None,
                 enqueue_mask: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
                 relevance: torch.Tensor | None = None, list_weight: torch.Tensor | None = None,
                 avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
-        """The loss, a scalar tensor on the embeddings' device.
+        """The loss, a scalar tensor on the embeddings' device. With reduction="none" the loss of each query instead, [B]:
+        0 where a query is skipped (`valid`, bool [B], tells), multiplied by its weight. Its backward takes any upstream;
+        unless that is the same for all queries, it ranks the batch once more (twice, where it has both signs).
 
         embeddings    [B, dim], any float type, not normalized
         labels        [B] integer; equal = relevant, -1 = relevant to nothing
@@ -105,7 +112,42 @@ class RetrievalLoss(RankLoss):
         rest = {"labels": labels, "ids": ids, "ref_labels": ref_labels, "ref_ids": ref_ids, "relevance": relevance,
                 "list_weight": list_weight,
                 "enqueue_mask": enqueue_mask if self.bank is not None else None}
+        if self.reduction == "none" and avg_factor is not None:
+            raise TypeError("avg_factor divides a sum over queries; reduction='none' sums nothing")
+        if self.reduction == "none" and self.bank is not None:
+            queries.check("none", average=self.average, lambda_scope=None, bank=self.bank, distributed=False)
         return self._evaluate(differentiable, rest, avg_factor)
+
+    def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
+        return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
+
+    def _lists(self, tensors: dict[str, torch.Tensor]) -> tuple[int, ...]:
+        return () if self.reduction is None else (len(tensors["embeddings"]),)
+
+    def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        if result.list_loss is None or self.reduction is None:
+            return super()._value(value, result, tensors)
+        each = from_wire(result.list_loss, value).to(value.dtype)
+        self.valid, weight = ~each.isnan(), tensors.get("list_weight")
+        each = each.nan_to_num(0.0)
+        return each if weight is None else each * weight.detach().to(each)
+
+    def _attach(self, value: torch.Tensor, gradients: tuple[Any, ...], tensors: dict[str, torch.Tensor],
+                inputs: list[torch.Tensor], margin: float) -> torch.Tensor:
+        if self.reduction is None:
+            return super()._attach(value, gradients, tensors, inputs, margin)
+        arguments = {name: to_wire(name, x.detach().clone()) for name, x in tensors.items()}  # as they are now
+        own = tensors.get("list_weight")
+
+        def again(weight: torch.Tensor) -> tuple[Any, ...]:
+            both = weight if own is None else weight * own.detach().to(weight)
+            done = self.client.loss(self.model, **{**arguments, "list_weight": to_wire("list_weight", both)},
+                                    **{**self.options, "list_loss": False}, margin=margin, average="sum")
+            arrays = (done.gradient, done.ref_gradient)
+            return tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs))
+
+        valid = self.valid if self.valid is not None else torch.ones_like(value, dtype=torch.bool)
+        return queries.QueryLosses.apply(value, valid, gradients, again, *inputs)
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
         return (balanced if self.balanced else joint).evaluate(self, team, tensors, inputs)
