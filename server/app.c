@@ -174,7 +174,7 @@ static void stop_admin_queue(struct rk_app *app)
     app->admin_queue = NULL;
 }
 
-/* A misspelt RANKD_CPU must not silently measure something else. */
+/* A misspelt RANKD_CPU must not silently select other code. */
 static enum rankd_status start_kernels(struct rk_app *app, struct rk_err *err)
 {
     (void)app;
@@ -193,7 +193,7 @@ static void stop_kernels(struct rk_app *app)
     (void)app;
 }
 
-/* Everything that transports and metrics use is up: they get it. */
+/* Passes the started components to transports and metrics. */
 static enum rankd_status start_wiring(struct rk_app *app, struct rk_err *err)
 {
     (void)err;
