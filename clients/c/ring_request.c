@@ -163,7 +163,7 @@ static void take_numbers(const struct rankd_shm_reply *block, const struct rankd
     rankd_reply_keep(reply, block->numbers, block->number);
 }
 
-/* False: the daemon's description of the output is impossible: not requested, of a shape that its bytes
+/* False: the daemon's description of the output is impossible: not written, of a shape that its bytes
  * contradict, or larger than its room. */
 static bool take_output_of(const struct rankd_slot *slot, const struct rankd_shm_reply *block, int port,
                            struct rankd_reply *reply)

@@ -224,9 +224,9 @@ static void wait_for(double length)
     nanosleep(&left, NULL); /* a signal ends it early, which is intended */
 }
 
-/* Reads the metrics after the interval. False at the end: stopped, or the daemon is gone (without --watch).
- * With it the reason is shown, and reading continues once the daemon is back; `before` is replaced then,
- * because the daemon was restarted. */
+/* Reads the metrics after the interval. False at the end: stopped, or the daemon is gone and the display is
+ * not `live`. A live one shows the reason, and reading continues once the daemon is back; `before` is
+ * replaced then, because the daemon was restarted. */
 static bool look_again(struct ctl_http *http, struct look *look, double interval, bool live, bool *good)
 {
     bool gone = false;
