@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA tensors by way of memory that this process and the daemon share on the device (the protocol's CUDA shared memory
-extension): they do not visit the host.
+"""CUDA tensors by way of memory that this process and the daemon share on the device (the
+protocol's CUDA shared memory extension), without a copy on the host.
 
 Taken where everything allows it: HTTP to this machine, a daemon that uses a device and has
 shared-memory regions switched on (--allow-shm-regions, with tokens), tensors of that device.
@@ -189,7 +189,7 @@ def _bytes(shape: torch.Size, dtype: torch.dtype) -> int:
 
 
 def fits(tensors: dict[str, torch.Tensor]) -> bool:
-    """Whether all lie on one device, are of types that the daemon takes as they are, and there is something to share."""
+    """Whether all are on one device, of types that the daemon takes unchanged, and not empty."""
     devices = {t.device for t in tensors.values()}
     return (len(devices) == 1 and next(iter(devices)).type == _Runtime.kind
             and all(t.dtype in _TYPES and t.numel() > 0 for t in tensors.values()))

@@ -56,7 +56,7 @@ class RetrievalLoss(RankLoss):
                          lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
                          distributed=distributed, bank_start=bank_start, bank_max_age=bank_max_age, fresh=fresh,
                          learning=Learning.of_embeddings())
-        self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
+        self._label: int | None = None  # the only label of the latest step with a loss of 0
         self.gallery = gallery
         self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
                             top_k=top_k, **parameters)
