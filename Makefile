@@ -64,11 +64,12 @@ link = $(CC) -pthread $(sanitize) $(LDFLAGS)
 lib_libs := -ldl -lm
 server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)
 
-# libmicrohttpd receives through server/http/guard.c: in a copy of the static library two names are changed.
+# libmicrohttpd receives, and clears its memory, through server/http/guard.c: in a copy of the static library three names are
+# changed.
 $(BUILD)/libmicrohttpd.a: Makefile
 	@mkdir -p $(@D)
 	objcopy --redefine-sym recv=rk_guard_recv --redefine-sym gnutls_record_recv=rk_guard_record_recv \
-	    $$($(CC) -print-file-name=libmicrohttpd.a) $@
+	    --redefine-sym memset=rk_guard_clear $$($(CC) -print-file-name=libmicrohttpd.a) $@
 
 $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/librk.a $(BUILD)/libmicrohttpd.a
 	$(link) $^ -Wl,--as-needed $(server_libs) -o $@

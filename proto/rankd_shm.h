@@ -210,7 +210,7 @@ static_assert(offsetof(struct rankd_shm_result, rank) == 4, "layout");
 static_assert(offsetof(struct rankd_shm_result, shape) == 8, "layout");
 static_assert(offsetof(struct rankd_shm_result, bytes) == 24, "layout");
 
-enum { RANKD_HAS_GRADIENT = 1u << 0, RANKD_HAS_BANK = 1u << 1 };
+enum { RANKD_HAS_GRADIENT = 1u << 0, RANKD_HAS_BANK = 1u << 1, RANKD_HAS_CHAIN = 1u << 2 };
 
 /* Written by the daemon at reply_offset of the entry, before the completion is published. */
 struct rankd_shm_reply {
@@ -230,7 +230,9 @@ struct rankd_shm_reply {
     double gradient_dropped;
     struct rankd_shm_result results[8]; /* by enum rankd_output; the last one is reserve */
     double number[16];                  /* by enum rankd_reply_number; NaN: there is none */
-    uint64_t reserved[4];
+    /* With RANKD_HAS_CHAIN, of a bank in a store: 32 hexadecimal digits without a NUL; a NUL first: it is not
+     * known any more. */
+    char bank_chain[32];
     char error[RANKD_ERROR_BYTES]; /* with a status other than 0: one sentence, NUL-terminated */
 };
 
@@ -253,7 +255,7 @@ static_assert(offsetof(struct rankd_shm_reply, bank_generation) == 80, "layout")
 static_assert(offsetof(struct rankd_shm_reply, gradient_dropped) == 88, "layout");
 static_assert(offsetof(struct rankd_shm_reply, results) == 96, "layout");
 static_assert(offsetof(struct rankd_shm_reply, number) == 352, "layout");
-static_assert(offsetof(struct rankd_shm_reply, reserved) == 480, "layout");
+static_assert(offsetof(struct rankd_shm_reply, bank_chain) == 480, "layout");
 static_assert(offsetof(struct rankd_shm_reply, error) == 512, "layout");
 
 /* ---- Packets on the socket (SOCK_SEQPACKET) -------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ NAMES = ("omniglot", "fashion", "bccd", "ltr")
 def main() -> int:
     options = arguments()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon of the recipe ends, too
     until, missing = time.monotonic() + options.seconds, []
     for name in options.recipes:
         recipe = importlib.import_module(f"{name}.recipe").RECIPE

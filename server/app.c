@@ -15,6 +15,7 @@
 #include "exec/compute_pool.h"
 #include "exec/device.h"
 #include "exec/gauges.h"
+#include "exec/tuning_file.h"
 #include "exec/worker_pool.h"
 #include "http/front.h"
 #include "kernels/kernel.h"
@@ -174,13 +175,24 @@ static void stop_admin_queue(struct rk_app *app)
     app->admin_queue = NULL;
 }
 
+/* Before anything is computed. */
+static enum rankd_status use_tuning(const char *path, struct rk_err *err)
+{
+    struct rk_tuning tuning;
+    if (*path == '\0')
+        return RANKD_OK;
+    if (rk_tuning_read(path, &tuning, err) != RANKD_OK)
+        return err->status;
+    rk_tuning_use(&tuning);
+    return RANKD_OK;
+}
+
 /* A misspelt RANKD_CPU must not silently select other code. */
 static enum rankd_status start_kernels(struct rk_app *app, struct rk_err *err)
 {
-    (void)app;
     const char *forced = getenv("RANKD_CPU");
     if (!forced || rk_kernels_named(forced))
-        return RANKD_OK;
+        return use_tuning(app->config.tuning, err);
     return rk_fail(
         err, RANKD_INVALID,
         "RANKD_CPU is \"%.32s\"; it may be reference, scalar, avx2 or avx512, the last two where the "

@@ -15,6 +15,8 @@
 #include "base/notify.h"
 #include "base/signals.h"
 #include "detach.h"
+#include "exec/tune.h"
+#include "exec/tuning_file.h"
 #include "health.h"
 #include "http/front.h"
 #include "rankd_streams.h"
@@ -175,6 +177,7 @@ int main(int argc, char **argv)
         return 0;
     case RK_CONFIG_CHECK:
         if (rk_http_check(&app.config, &err) != RANKD_OK || rk_linger_check(&app.config, &err) != RANKD_OK ||
+            rk_tuning_check(app.config.tuning, &err) != RANKD_OK ||
             !(app.access = rk_access_new(&app.config, &err)))
             return complain(&err);
         rk_access_free(app.access);
@@ -182,6 +185,8 @@ int main(int argc, char **argv)
         return 0;
     case RK_CONFIG_HEALTH:
         return rk_health(&app.config, &err) == RANKD_OK ? 0 : complain(&err);
+    case RK_CONFIG_TUNE:
+        return rk_tune(stdout, &err) == RANKD_OK ? 0 : complain(&err);
     case RK_CONFIG_RUN:
         break;
     }

@@ -18,8 +18,9 @@ $(BUILD)/unit/test_array $(BUILD)/unit/test_batch: $(BUILD)/librankctl.a
 $(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd
 
 # Allocations that fail on purpose.
-$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory $(BUILD)/unit/test_reply_memory: $(BUILD)/obj/tests/unit/failing/allocations.o
-$(BUILD)/unit/test_client_memory $(BUILD)/unit/test_bank_memory $(BUILD)/unit/test_reply_memory: \
+failing_bin := $(addprefix $(BUILD)/unit/,test_client_memory test_bank_memory test_reply_memory test_repeat)
+$(failing_bin): $(BUILD)/obj/tests/unit/failing/allocations.o
+$(failing_bin): \
 	LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=strdup,--wrap=free
 
 $(venv)/ready: tests/requirements.txt tests/requirements-alone.txt
@@ -29,20 +30,25 @@ $(venv)/ready: tests/requirements.txt tests/requirements-alone.txt
 	$(venv)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-alone.txt
 	touch $@
 
+# How many of them run side by side; nothing: one per processor. Programs of a build with a sanitizer take many times as
+# long, so they are given up later.
+TEST_JOBS ?=
+run_tests = tests/run.py --build $(BUILD) $(if $(TEST_JOBS),--jobs $(TEST_JOBS)) $(if $(SANITIZE),--timeout 3600)
+
 .PHONY: check-unit check-process check-all unit
 unit: $(unit_bin)
 
 # Short forms of the parts, for work on one of them: no installing, no closing line for CI.
 check-unit: $(unit_bin)
-	tests/run.py --build $(BUILD) --unit $(unit_bin)
+	$(run_tests) --unit $(unit_bin)
 # (A wheel of a build with a sanitizer is no use to anybody.)
 wheel_tests := $(if $(SANITIZE),,tests/wheel)
 pytest_folders := tests/process tests/python tests/ops tests/seams $(wheel_tests)
 check-process check-all: $(if $(SANITIZE),,wheel-build)
 check-process: all $(venv)/ready
-	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest $(pytest_folders)
+	$(venv)/bin/python $(run_tests) --pytest $(pytest_folders)
 check-all: all $(unit_bin) $(venv)/ready
-	$(venv)/bin/python tests/run.py --build $(BUILD) --unit $(unit_bin) --pytest $(pytest_folders)
+	$(venv)/bin/python $(run_tests) --unit $(unit_bin) --pytest $(pytest_folders)
 
 check:
 	deploy/deps.sh build test demo

@@ -164,7 +164,7 @@ static bool read_count(const json_t *object, const char *name, uint64_t *value)
     return true;
 }
 
-/* The numbers for which the reply has no members. null becomes NaN. */
+/* The numbers for which the reply has no members, and the chain. null becomes NaN. */
 static bool keep_numbers(const json_t *parameters, struct rankd_reply *reply)
 {
     uint32_t numbers = 0;
@@ -178,7 +178,10 @@ static bool keep_numbers(const json_t *parameters, struct rankd_reply *reply)
         numbers |= 1u << i;
         number[i] = json_is_null(member) ? NAN : json_number_value(member);
     }
-    rankd_reply_keep(reply, numbers, number);
+    const json_t *chain = json_object_get(parameters, "bank_chain");
+    if (chain != NULL && (!json_is_string(chain) || json_string_length(chain) >= RANKD_CHAIN_BYTES))
+        return false;
+    rankd_reply_keep(reply, numbers, number, json_string_value(chain));
     return true;
 }
 

@@ -179,6 +179,13 @@ RANKD_API void rankd_forget(rankd_client *client, uint64_t tag);
  * on copies of the struct, too. */
 RANKD_API int rankd_reply_number(const struct rankd_reply *reply, const char *name, double *value);
 
+/* Of a bank in a store: 32 hexadecimal digits and a NUL that name the history of the version that was read;
+ * "" where it is not known any more. Equal generation, version and chain mean equal items, on whichever
+ * daemon. RANKD_NOT_FOUND: this reply has no chain; RANKD_MISUSE: an argument is NULL. *chain is then left
+ * alone. Works on copies of the struct, too. */
+enum { RANKD_CHAIN_BYTES = 33 };
+RANKD_API int rankd_reply_chain(const struct rankd_reply *reply, char chain[RANKD_CHAIN_BYTES]);
+
 /* Frees the outputs whose memory belongs to the reply. Fine on a zeroed reply, and twice. */
 RANKD_API void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply);
 

@@ -10,6 +10,7 @@
 
 #include "arena.h"
 #include "rankd_shm.h"
+#include "rankd_spin.h"
 #include "transport.h"
 
 enum { RANKD_SLOT_BYTES = RANKD_SHM_DESCRIPTOR_MAX + (int)sizeof(struct rankd_shm_reply) };
@@ -80,6 +81,7 @@ struct rankd_ring {
 
     bool reading; /* one thread reads ring and socket for all; it uses complete_head without the lock */
     char *packet; /* RANKD_PACKET_MAX bytes, of the thread that reads */
+    struct rankd_spin spin; /* of the same */
 
     struct {
         bool busy; /* a call is in progress: one at a time */

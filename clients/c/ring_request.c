@@ -160,7 +160,10 @@ static void take_numbers(const struct rankd_shm_reply *block, const struct rankd
     reply->gradient_dropped = block->gradient_dropped;
     reply->queue_ns = completion->queue_ns;
     reply->compute_ns = completion->compute_ns;
-    rankd_reply_keep(reply, block->numbers, block->number);
+    char chain[sizeof block->bank_chain + 1] = {0};
+    memcpy(chain, block->bank_chain, sizeof block->bank_chain);
+    rankd_reply_keep(reply, block->numbers, block->number,
+                     (block->has & RANKD_HAS_CHAIN) != 0 ? chain : NULL);
 }
 
 /* False: the daemon's description of the output is impossible: not written, of a shape that its bytes

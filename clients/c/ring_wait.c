@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "rankd_spin.h"
 #include "ring_internal.h"
 
 /* Packets that are read before the ring and the time are checked again. */
@@ -89,15 +90,17 @@ void rankd_ring_drain(struct rankd_ring *ring)
 static bool spin(struct rankd_ring *ring, uint64_t until_ns)
 {
     uint32_t most = atomic_load_explicit(&ring->mapping->shared->spin_ns, memory_order_relaxed);
-    if (most == 0)
+    uint64_t now = rankd_now_ns(), end = now + most;
+    if (most == 0 || !rankd_spin_begin(&ring->spin, now))
         return false;
-    uint64_t end = rankd_until(most);
     if (end > until_ns)
         end = until_ns;
     do {
         for (int i = 0; i < 32; i++) {
-            if (has_completion(ring))
+            if (has_completion(ring)) {
+                rankd_spin_met(&ring->spin);
                 return true;
+            }
 #if defined __x86_64__ || defined __i386__
             __builtin_ia32_pause();
 #endif
@@ -105,7 +108,8 @@ static bool spin(struct rankd_ring *ring, uint64_t until_ns)
         /* On a busy machine the daemon may be waiting for this CPU: spinning would delay its answer by a
          * whole time slice. */
         (void)sched_yield();
-    } while (rankd_now_ns() < end);
+        now = rankd_now_ns();
+    } while (rankd_spin_goes_on(&ring->spin, now) && now < end);
     return false;
 }
 

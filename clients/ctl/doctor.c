@@ -22,6 +22,8 @@
 #include "http.h"
 #include "table.h"
 
+enum { CLOCK_MS = 5000 };
+
 enum finding { FINE, SLOWER, BROKEN };
 
 struct report {
@@ -266,6 +268,87 @@ static void look_at_data(struct report *report, const char *path)
          "banks that find no room refuse appends or go on undurably", "%s free in %s", bytes, path);
 }
 
+static long long number_in(const json_t *object, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(object, key));
+}
+
+static bool is_in(const json_t *object, const char *key, const char *text)
+{
+    return strcmp(rankd_ctl_http_string(object, key), text) == 0;
+}
+
+/* The server that the daemon's banks lie in. */
+static void look_at_server(struct report *report, const json_t *store)
+{
+    const long long replicas = number_in(store, "replicas"), awaited = number_in(store, "replicas_awaited"),
+                    clock_ms = number_in(store, "clock_ms");
+    const bool master = is_in(store, "role", "master"),
+               keeps = is_in(store, "maxmemory_policy", "noeviction");
+    tell(report, master && keeps ? FINE : BROKEN, "bank store",
+         "appends need a master that evicts nothing: maxmemory-policy noeviction",
+         "%s %s at %s, %s, %s; %lld daemons use it", rankd_ctl_http_string(store, "product"),
+         rankd_ctl_http_string(store, "version"), rankd_ctl_http_string(store, "server"),
+         rankd_ctl_http_string(store, "role"), rankd_ctl_http_string(store, "maxmemory_policy"),
+         number_in(store, "daemons"));
+    tell(report, replicas < awaited ? BROKEN : FINE, "its replicas",
+         "appends are refused: start replicas, or lower --bank-store-replicas",
+         "%lld follow it, and each append waits for %lld", replicas, awaited);
+    tell(report, is_in(store, "appendonly", "no") ? SLOWER : FINE, "its disk",
+         "appendonly yes, or a server that starts again is empty", "appendonly %s, appendfsync %s, %s",
+         rankd_ctl_http_string(store, "appendonly"), rankd_ctl_http_string(store, "appendfsync"),
+         json_is_true(json_object_get(store, "waitaof")) ? "WAITAOF" : "no WAITAOF");
+    tell(report, clock_ms < -CLOCK_MS || clock_ms > CLOCK_MS ? SLOWER : FINE, "its clock",
+         "set both by NTP: batch names are kept for ten minutes by its clock", "%+.3f s from the daemon's",
+         (double)clock_ms / 1e3);
+}
+
+/* How the daemon's copies stand to it. */
+static void look_at_copies(struct report *report, const json_t *banks)
+{
+    size_t i;
+    json_t *bank;
+    int served = 0;
+    json_array_foreach(banks, i, bank)
+    {
+        const char *name = rankd_ctl_http_string(bank, "name"), *state = rankd_ctl_bank_state(bank);
+        const bool fine = strcmp(state, "current") == 0 || strcmp(state, "behind") == 0;
+        served += fine;
+        if (!fine)
+            tell(report, strcmp(state, "stale") == 0 || strcmp(state, "joining") == 0 ? SLOWER : BROKEN,
+                 "bank in it", "docs/howto/bank-store.md says what each state means", "%s is %s", name,
+                 state);
+        if (number_in(bank, "forks") > 0)
+            tell(report, SLOWER, "bank in it",
+                 "the store lost batches that had been applied: wait for all replicas that can be promoted",
+                 "%s was forked %lld times since the daemon's start", name, number_in(bank, "forks"));
+    }
+    tell(report, FINE, "banks in it", "", "%d are served by this daemon", served);
+}
+
+/* What the daemon says of the store of its banks, if it answers and has one. */
+static void look_at_store(struct report *report, const struct ctl *ctl)
+{
+    if (!ctl->socket[0] && strncmp(ctl->url, "unix:", 5) != 0 && !rankd_ctl_http_speaks(ctl->url))
+        return;
+    struct ctl_http *http = rankd_ctl_http_open(ctl);
+    json_t *about = rankd_ctl_http_json(http, "GET", "/v2", NULL);
+    const bool rankd = is_in(about, "name", "rankd");
+    json_t *store = rankd ? rankd_ctl_http_json(http, "GET", "/v2/store", NULL) : NULL;
+    if (rankd && !store && !strstr(rankd_ctl_http_why(http), "lie in no store"))
+        tell(report, BROKEN, "bank store", "start it, or correct --bank-store", "%s",
+             rankd_ctl_http_why(http));
+    json_t *banks = store ? rankd_ctl_http_json(http, "GET", "/v2/banks", NULL) : NULL;
+    if (store)
+        look_at_server(report, store);
+    if (rankd_ctl_http_is_list(banks))
+        look_at_copies(report, banks);
+    json_decref(banks);
+    json_decref(store);
+    json_decref(about);
+    rankd_ctl_http_close(http);
+}
+
 int rankd_ctl_doctor(struct ctl *ctl)
 {
     struct report report = {0};
@@ -280,6 +363,7 @@ int rankd_ctl_doctor(struct ctl *ctl)
     look_at_port(&report, ctl);
     look_at_socket(&report, ctl->socket, rankd_ctl_timeout(ctl));
     look_at_data(&report, ctl->data);
+    look_at_store(&report, ctl);
     printf("%d fine, %d to improve, %d broken\n", report.found[FINE], report.found[SLOWER],
            report.found[BROKEN]);
     return report.found[BROKEN] ? 1 : 0;

@@ -19,13 +19,13 @@ void rk_gen_completion_rankd(FILE *out)
             fputc(*at == '|' ? ' ' : *at, out);
         fputs("\" -- \"$word\")); return ;;\n", out);
     }
-    fputs("    --config|--data|--socket|--tokens|--tls-*) COMPREPLY=($(compgen -f -- \"$word\")); return "
+    fputs("    --config|--data|--tuning|--socket|--tokens|--tls-*) COMPREPLY=($(compgen -f -- \"$word\")); return "
           ";;\n    esac\n"
           "    COMPREPLY=($(compgen -W \"",
           out);
     for (size_t i = 0; i < rk_gen_options_count; i++)
         fprintf(out, "--%s ", rk_gen_options[i].name);
-    fputs("--config --check-config --print-config --health --help --version\" -- \"$word\"))\n}\ncomplete -F "
+    fputs("--config --check-config --print-config --health --tune --help --version\" -- \"$word\"))\n}\ncomplete -F "
           "_rankd rankd\n",
           out);
 }

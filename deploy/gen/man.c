@@ -66,6 +66,8 @@ void rk_gen_man_rankd(FILE *out)
           "stops.\n"
           ".TP\n.B \\-\\-health\nAsks the daemon that runs with these options whether it is ready; exits "
           "with 0 if so.\n"
+          ".TP\n.B \\-\\-tune\nTimes the engine on this machine for some seconds, prints a file for\n.BR "
+          "\\-\\-tuning ,\nand stops.\n"
           ".TP\n.B \\-\\-help\n.TQ\n.B \\-\\-version\nPrint the options; print the version.\n",
           out);
     for (size_t i = 0; i < rk_gen_options_count; i++)

@@ -12,6 +12,31 @@ static bool is_short_whole(double value)
     return fabs(value) < 1e6 && value == trunc(value);
 }
 
+static bool reads_back(double value, int digits, char text[RK_NUMBER_TEXT])
+{
+    (void)snprintf(text, RK_NUMBER_TEXT, "%.*g", digits, value);
+    return strtod(text, NULL) == value;
+}
+
+/* Of digits that read back as the number. Decimals of up to 15 digits lie further apart than doubles: the one
+ * of fewer digits that reads back is also the nearest of more digits, so that the fewest can be found by
+ * halves.
+ */
+static int fewest_digits(double value, char text[RK_NUMBER_TEXT])
+{
+    int low = 1, high = 15;
+    if (!reads_back(value, high, text))
+        return reads_back(value, 16, text) ? 16 : 17;
+    while (low < high) {
+        const int middle = (low + high) / 2;
+        if (reads_back(value, middle, text))
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return high;
+}
+
 const char *rk_number_text(double value, char text[RK_NUMBER_TEXT])
 {
     if (isnan(value)) {
@@ -21,11 +46,7 @@ const char *rk_number_text(double value, char text[RK_NUMBER_TEXT])
     } else if (is_short_whole(value)) {
         (void)snprintf(text, RK_NUMBER_TEXT, "%.0f", value);
     } else {
-        for (int digits = 1; digits <= 17; digits++) {
-            (void)snprintf(text, RK_NUMBER_TEXT, "%.*g", digits, value);
-            if (strtod(text, NULL) == value)
-                break;
-        }
+        (void)reads_back(value, fewest_digits(value, text), text);
     }
     return text;
 }

@@ -3,29 +3,21 @@
 
 #include <string.h>
 
-static const struct {
-    const char *name;
-    size_t size;
-} dtypes[RK_DTYPE_COUNT] = {
-    [RK_BOOL] = {"BOOL", 1},   [RK_UINT8] = {"UINT8", 1}, [RK_INT8] = {"INT8", 1},
-    [RK_INT32] = {"INT32", 4}, [RK_INT64] = {"INT64", 8}, [RK_FP16] = {"FP16", 2},
-    [RK_BF16] = {"BF16", 2},   [RK_FP32] = {"FP32", 4},   [RK_FP64] = {"FP64", 8},
+static const char *const names[RK_DTYPE_COUNT] = {
+    [RK_BOOL] = "BOOL",   [RK_UINT8] = "UINT8", [RK_INT8] = "INT8",
+    [RK_INT32] = "INT32", [RK_INT64] = "INT64", [RK_FP16] = "FP16",
+    [RK_BF16] = "BF16",   [RK_FP32] = "FP32",   [RK_FP64] = "FP64",
 };
 
 const char *rk_dtype_name(enum rk_dtype dtype)
 {
-    return (unsigned)dtype < RK_DTYPE_COUNT ? dtypes[dtype].name : "?";
-}
-
-size_t rk_dtype_size(enum rk_dtype dtype)
-{
-    return (unsigned)dtype < RK_DTYPE_COUNT ? dtypes[dtype].size : 0;
+    return (unsigned)dtype < RK_DTYPE_COUNT ? names[dtype] : "?";
 }
 
 bool rk_dtype_parse(const char *name, enum rk_dtype *out)
 {
     for (unsigned i = 0; i < RK_DTYPE_COUNT; i++) {
-        if (strcmp(name, dtypes[i].name) == 0) {
+        if (strcmp(name, names[i]) == 0) {
             *out = (enum rk_dtype)i;
             return true;
         }

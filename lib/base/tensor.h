@@ -42,8 +42,15 @@ struct rk_tensor {
 /* "FP32" for RK_FP32; "?" outside the enumeration. Never NULL. */
 const char *rk_dtype_name(enum rk_dtype dtype);
 
-/* Size of an element in bytes; 0 outside the enumeration. */
-size_t rk_dtype_size(enum rk_dtype dtype);
+/* Size of an element in bytes; 0 outside the enumeration. Inline, as it is asked for in every list. */
+static inline size_t rk_dtype_size(enum rk_dtype dtype)
+{
+    static const uint8_t size[RK_DTYPE_COUNT] = {
+        [RK_BOOL] = 1, [RK_UINT8] = 1, [RK_INT8] = 1, [RK_INT32] = 4, [RK_INT64] = 8,
+        [RK_FP16] = 2, [RK_BF16] = 2,  [RK_FP32] = 4, [RK_FP64] = 8,
+    };
+    return (unsigned)dtype < RK_DTYPE_COUNT ? size[dtype] : 0;
+}
 
 /* Finds the type with exactly this name. False if there is none; *out is unchanged then. */
 bool rk_dtype_parse(const char *name, enum rk_dtype *out) __attribute__((warn_unused_result));

@@ -13,7 +13,7 @@
 
 #include "kernels/kernels_internal.h"
 
-enum { FEW = 128, MANY = 1 << 20, BITS = 11, DIGITS = 3, VALUES = 1 << BITS, LINE = 64 };
+enum { FEW = RK_ARGSORT_FEW, MANY = 1 << 20, BITS = 11, DIGITS = 3, VALUES = 1 << BITS, LINE = 64 };
 
 struct keyed_index {
     uint32_t key, index;

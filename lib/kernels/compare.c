@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/bits.h"
+#include "kernels/tuning.h"
 
 enum { FEW = 4 /* at most one item in FEW may pass the filter, or the next items are not filtered */ };
 
@@ -26,7 +27,7 @@ static size_t row_of(uint32_t p)
 
 size_t rk_compare_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
-    return (4 + rk_ranges(items, RK_RANGE_MIN, threads)) * row_of(p);
+    return (4 + rk_ranges(items, rk_tuning.grain, threads)) * row_of(p);
 }
 
 static void lay_out(uint32_t p, void *scratch, struct compare_pass *shared)
@@ -111,8 +112,7 @@ static uint32_t merge_intervals(const struct rk_pass *pass, float *low, float *h
 {
     uint32_t found = 0;
     for (uint32_t k = 0; k < pass->list->p; k++) {
-        float from = fminf(pass->threshold[k], pass->perturbed_threshold[k]),
-              to = fmaxf(pass->threshold[k], pass->perturbed_threshold[k]);
+        const float from = pass->threshold[k], to = pass->perturbed_threshold[k]; /* which only rise */
         if (from == to)
             continue;
         if (found > 0 && to >= low[found - 1]) {

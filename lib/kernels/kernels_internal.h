@@ -10,6 +10,7 @@ struct rk_scan rk_scan_scalar(const void *targets, size_t items, int8_t most, bo
 size_t rk_positions_scalar(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                            size_t room);
 void rk_divide_scalar(float *value, size_t items, double w, double divisor);
+enum { RK_ARGSORT_FEW = 128 /* keys that are sorted by counting, which takes no memory */ };
 size_t rk_argsort_scratch_scalar(uint32_t n);
 void rk_argsort_scalar(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
 extern const struct rk_strategy rk_search_scalar;
@@ -20,6 +21,7 @@ struct rk_scan rk_scan_avx2(const void *targets, size_t items, int8_t most, bool
 size_t rk_positions_avx2(const int8_t *targets, uint32_t items, uint32_t base, uint32_t *position,
                          size_t room);
 void rk_divide_avx2(float *value, size_t items, double w, double divisor);
+void rk_argsort_avx2(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted, void *scratch);
 extern const struct rk_strategy rk_compare_avx2;
 extern const struct rk_strategy rk_table_avx2;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Chooses the strategy of a list: the only decision on n and P. */
 #include "kernels/kernels_internal.h"
+#include "kernels/tuning.h"
 
 /* Most relevant items for which comparing is faster than a table. AVX2, measured with `make tune` on an AMD
  * EPYC (forward + backward, uniform scores), ns an item, comparing against table at P = 32 and 64: n =
@@ -17,11 +18,17 @@ enum { SEARCH_SCALAR = 16, COMPARE_AVX2 = 64, COMPARE_AVX512 = 32 };
 /* From this number and this share of relevant items on, sorting the others is faster than a table that misses
  * the cache for every item (Intel Xeon, table against merge: 10M, 50 % 82/54; 1M, 50 % 68/51; 500k, 40 %
  * 71/63; 2M, 15 % 37/48). It runs on one thread; a table is shared out among many. */
-enum { MERGE_THRESHOLDS = 1 << 18, MERGE_SHARE = 4, MERGE_THREADS = 3 };
+enum { MERGE_SHARE = 4, MERGE_THREADS = 3 };
+
+/* Whether comparing is meant for p relevant items; `usual` unless the machine has its own crossover. */
+static bool compares(uint32_t p, uint32_t usual)
+{
+    return p <= (rk_tuning.compare ? rk_tuning.compare : usual);
+}
 
 static bool merges(uint32_t items, uint32_t p, unsigned threads)
 {
-    return p >= MERGE_THRESHOLDS && p > items / MERGE_SHARE && threads <= MERGE_THREADS;
+    return p >= rk_tuning.merge && p > items / MERGE_SHARE && threads <= MERGE_THREADS;
 }
 
 const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)
@@ -29,7 +36,7 @@ const struct rk_strategy *rk_plan_scalar(uint32_t items, uint32_t p, enum rk_dty
     (void)dtype;
     if (merges(items, p, threads))
         return &rk_merge_scalar;
-    return p <= SEARCH_SCALAR ? &rk_search_scalar : &rk_table_scalar;
+    return compares(p, SEARCH_SCALAR) ? &rk_search_scalar : &rk_table_scalar;
 }
 
 const struct rk_strategy *rk_plan_avx2(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)
@@ -37,7 +44,7 @@ const struct rk_strategy *rk_plan_avx2(uint32_t items, uint32_t p, enum rk_dtype
     (void)dtype;
     if (merges(items, p, threads))
         return &rk_merge_scalar;
-    return p <= COMPARE_AVX2 ? &rk_compare_avx2 : &rk_table_avx2;
+    return compares(p, COMPARE_AVX2) ? &rk_compare_avx2 : &rk_table_avx2;
 }
 
 const struct rk_strategy *rk_plan_avx512(uint32_t items, uint32_t p, enum rk_dtype dtype, unsigned threads)
@@ -45,7 +52,7 @@ const struct rk_strategy *rk_plan_avx512(uint32_t items, uint32_t p, enum rk_dty
     (void)dtype;
     if (merges(items, p, threads))
         return &rk_merge_scalar;
-    if (p <= COMPARE_AVX512)
+    if (compares(p, COMPARE_AVX512))
         return &rk_compare_avx512;
     return p <= rk_tree_avx512.most ? &rk_tree_avx512 : &rk_table_avx512;
 }

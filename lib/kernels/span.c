@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/span.h"
 
-enum { LOOK = 1 << 20, FAR = 1 << 22 /* items */ };
+#include "kernels/tuning.h"
+
+enum { LOOK = 1 << 20 /* items */ };
 
 struct rk_walk rk_walk_start(const struct rk_pass *pass, uint32_t from, uint32_t to, uint32_t block)
 {
@@ -43,7 +45,7 @@ bool rk_walk_next(struct rk_walk *walk, struct rk_span *span)
         .dtype = segment->dtype,
         .segment = segment,
         .within = walk->at,
-        .far = list->items >= FAR,
+        .far = list->items >= rk_tuning.far,
     };
     walk->at += items;
     walk->position += items;
@@ -55,7 +57,7 @@ unsigned rk_list_ranges_of(const struct rk_pass *pass, bool moving)
 {
     if (!pass->exec->pool || (moving && !pass->writer->dense && pass->writer->room > 0))
         return 1;
-    return rk_ranges(pass->list->items, RK_RANGE_MIN, pass->exec->pool->width);
+    return rk_ranges(pass->list->items, rk_tuning.grain, pass->exec->pool->width);
 }
 
 struct ranges {

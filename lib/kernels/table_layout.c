@@ -2,6 +2,7 @@
 #include "kernels/table_layout.h"
 
 #include "kernels/table_bins.h"
+#include "kernels/tuning.h"
 
 enum {
     CACHED = 3 << 19,    /* thresholds up to which reading the tables out of order is faster */
@@ -21,8 +22,7 @@ bool rk_table_remembers(uint32_t items, uint32_t p)
 
 enum {
     MARKED = 1 << 16,  /* thresholds from which on buckets are marked */
-    PER_THRESHOLD = 8, /* buckets a threshold before, while that many fit the cache, */
-    BUCKETS_CACHED = 1 << 17,
+    PER_THRESHOLD = 8, /* buckets a threshold before, while that many fit the cache (rk_tuning.buckets), */
     BUCKETS_PER_THRESHOLD = 2, /* and beyond */
     BUCKETS_MIN = 256,
     SUBBUCKET_BITS = 3,            /* such a bucket has 2^SUBBUCKET_BITS subbuckets, */
@@ -47,7 +47,7 @@ static uint32_t buckets_of(uint32_t items, uint32_t p)
 {
     uint64_t buckets = (uint64_t)p * PER_THRESHOLD, least = (uint64_t)p * BUCKETS_PER_THRESHOLD,
              most = affordable(items, p);
-    buckets = buckets < BUCKETS_CACHED ? buckets : BUCKETS_CACHED;
+    buckets = buckets < rk_tuning.buckets ? buckets : rk_tuning.buckets;
     buckets = buckets < most ? buckets : most;
     least = least > BUCKETS_MIN ? least : BUCKETS_MIN;
     return (uint32_t)(buckets > least ? buckets : least);
@@ -96,7 +96,7 @@ static uint32_t chunk_of(uint32_t items, uint32_t p)
 /* Every part has its own counts: at most two bytes an item, unless there are only one or two parts. */
 static unsigned parts_of(uint32_t items, uint32_t p, unsigned threads)
 {
-    unsigned ranges = rk_ranges(items, RK_RANGE_MIN, threads),
+    unsigned ranges = rk_ranges(items, rk_tuning.grain, threads),
              most = items / (2 * p) < 2 ? 2 : items / (2 * p);
     return ranges < most ? ranges : most;
 }

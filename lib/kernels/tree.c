@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/tally.h"
+#include "kernels/tuning.h"
 
 enum {
     ROW = RK_TREE_THRESHOLDS + 1,
@@ -22,7 +23,7 @@ struct tree_pass {
 size_t rk_tree_scratch(uint32_t items, uint32_t p, unsigned threads)
 {
     (void)p;
-    return rk_ranges(items, RK_RANGE_MIN, threads) * sizeof(uint32_t[ROW]);
+    return rk_ranges(items, rk_tuning.grain, threads) * sizeof(uint32_t[ROW]);
 }
 
 /* Node i of level l is the middle of the (i + 1)-th of 2^l ranges. */

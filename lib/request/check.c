@@ -141,13 +141,13 @@ static enum rankd_status check_shape(const struct rk_tensor *tensor, const struc
         return rk_fail(err, RANKD_INVALID, "input %s has %u dimension%s; its shape must be %s", row->name,
                        tensor->rank, tensor->rank == 1 ? "" : "s", row->shape);
     size_t count, bytes;
-    rk_shape_text(tensor->rank, tensor->shape, shape);
     if (!rk_shape_bytes(tensor->dtype, tensor->rank, tensor->shape, &count, &bytes))
         return rk_fail(err, RANKD_INVALID, "input %s has shape %s, which is more than can be addressed",
-                       row->name, shape);
+                       row->name, rk_shape_text(tensor->rank, tensor->shape, shape));
     if (tensor->bytes != bytes)
         return rk_fail(err, RANKD_INVALID, "input %s has %zu bytes; its shape %s of %s takes %zu", row->name,
-                       tensor->bytes, shape, rk_dtype_name(tensor->dtype), bytes);
+                       tensor->bytes, rk_shape_text(tensor->rank, tensor->shape, shape),
+                       rk_dtype_name(tensor->dtype), bytes);
     return RANKD_OK;
 }
 
@@ -254,11 +254,10 @@ static enum rankd_status check_outputs(const struct rk_request *request, struct 
     const struct rk_model *model = request->model;
     char may[256];
     unsigned stray = request->outputs & ~model->outputs;
-    list_names(model->outputs, rk_output_rows, RK_OUT_COUNT, " and ", may, sizeof may);
     if (stray)
         return rk_fail(err, RANKD_INVALID, "output %s is not one of model %s; it has %s",
                        lowest(stray) < RK_OUT_COUNT ? rk_output_rows[lowest(stray)].name : "?", model->name,
-                       may);
+                       list_names(model->outputs, rk_output_rows, RK_OUT_COUNT, " and ", may, sizeof may));
     if (request->outputs & BIT(RK_OUT_REF_GRADIENT) && !request->in[RK_IN_REF_EMBEDDINGS].data)
         return rk_fail(err, RANKD_INVALID,
                        "output ref_gradient was asked for, but input ref_embeddings was not sent");

@@ -51,19 +51,29 @@ class _ErrorDriven(torch.autograd.Function):
 
 def ap_error_driven(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor, *, delta: float = 1.0) -> torch.Tensor:
     """Chen et al., "Towards Accurate One-Stage Object Detection with AP-Loss", CVPR 2019: all classes are one list; the update
-    of a pair is the share that it has in the positive's precision error, with a step of width 2 delta."""
-    flat, wanted = logits.detach().reshape(-1), _binary(logits, classes).reshape(-1) > 0
-    positive = torch.nonzero(wanted).squeeze(1)
+    of a pair is the share that it has in the positive's precision error, with a step of width 2 delta. The sums over pairs
+    are taken by running sums over sorted scores, for the step is a line between its ends."""
+    flat, wanted = logits.detach().reshape(-1).double(), _binary(logits, classes).reshape(-1) > 0
+    positive, negative = flat[wanted], flat[~wanted]
     gradient = torch.zeros_like(flat)
     if len(positive) == 0:
-        return _ErrorDriven.apply(logits, logits.sum() * 0, gradient.view_as(logits))
-    negative = torch.nonzero(~wanted & (flat > flat[positive].min() - delta)).squeeze(1)  # the others are no error of anyone
-    step = lambda x: (x / (2 * delta) + 0.5).clamp(0, 1)  # noqa: E731
-    above = step(flat[negative][None] - flat[positive][:, None])
-    among = step(flat[positive][None] - flat[positive][:, None]).fill_diagonal_(0)
-    error = above / (1 + above.sum(1) + among.sum(1))[:, None]
-    gradient[positive], gradient[negative] = -error.sum(1) / len(positive), error.sum(0) / len(positive)
-    return _ErrorDriven.apply(logits, error.sum() / len(positive), gradient.view_as(logits))
+        return _ErrorDriven.apply(logits, logits.sum() * 0, gradient.to(logits).view_as(logits))
+    above = _steps(positive, negative, torch.ones_like(negative), delta)
+    rank = 0.5 + above + _steps(positive, positive, torch.ones_like(positive), delta)  # itself counts 1, not half
+    gradient[wanted] = -above / rank / len(positive)
+    gradient[~wanted] = _steps(-negative, -positive, 1 / rank, delta) / len(positive)
+    return _ErrorDriven.apply(logits, (above / rank).mean().to(logits), gradient.to(logits).view_as(logits))
+
+
+def _steps(points: torch.Tensor, others: torch.Tensor, weights: torch.Tensor, delta: float) -> torch.Tensor:
+    """For each of `points` the sum over `others` of their weight times a step from 0 to 1 as they go from delta below it to
+    delta above. All are [.] float64."""
+    ordered, order = others.sort()
+    none = torch.zeros(1).double()
+    weight, moment = (torch.cat([none, x.cumsum(0)]) for x in (weights[order], weights[order] * ordered))
+    low, high = (torch.searchsorted(ordered, points + d) for d in (-delta, delta))
+    within = (moment[high] - moment[low] - points * (weight[high] - weight[low])) / (2 * delta)
+    return weight[-1] - weight[high] + within + (weight[high] - weight[low]) / 2
 
 
 def ap_bucketed(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,68 +16,86 @@ from kit.daemon import daemon
 from kit.report import curves, insert, markdown
 from kit.runs import Result, Run, Table, Trained
 
-from .data import for_test, for_tuning
+from .data import Queries, for_test, for_tuning
 from .losses import PEERS
 from .training import Loss, train, trees
 
+_UNIT = {"gradient_scale": "unit"}
+
+# Each loss was given four settings, tried on the same three of five folds of the training queries. "relevant": the least grade that `ap` and
+# `mrr` take for relevant.
 GRID: dict[str, list[dict[str, Any]]] = {
     "listnet": [{"temperature": t} for t in (0.3, 0.5, 1.0, 2.0)],
     "approxndcg": [{"temperature": t} for t in (0.1, 0.3, 1.0, 2.0)],
     "lambdaloss": [{"mu": m, "sigma": s} for m, s in ((0.0, 1.0), (0.0, 2.0), (5.0, 1.0), (10.0, 1.0))],
-    "ndcg": [{"gradient_scale": g, "margin": m} for g in ("lambda", "unit") for m in (0.3, 1.0)],
+    "ndcg": [{**_UNIT, "margin": m, "lambda_val": l} for m, l in ((0.3, 1.0), (1.0, 1.0), (0.3, 0.1))] + [
+        {**_UNIT, "margin": 0.3, "lambda_val": 1.0, "gain": "linear"}],
+    "ap": [{**_UNIT, "margin": m, "relevant": r} for m in (0.3, 1.0) for r in (1, 2)],
+    "mrr": [{**_UNIT, "margin": m, "relevant": r} for m in (0.3, 1.0) for r in (2, 3)],
     "trees": [{"n_estimators": n, "num_leaves": l, "learning_rate": r} for n, l, r in
               ((100, 7, 0.05), (100, 31, 0.1), (200, 7, 0.05), (200, 15, 0.03))],
 }
-# The best of each, by its place in the grid.
-_BEST = {"listnet": 0, "approxndcg": 0, "lambdaloss": 1, "ndcg": 2, "trees": 1}
+# The best of each by NDCG@10 over the folds, by its place in the grid.
+_BEST = {"listnet": 0, "approxndcg": 0, "lambdaloss": 1, "ndcg": 2, "ap": 0, "mrr": 0, "trees": 1}
 CHOSEN: dict[str, dict[str, Any]] = {name: {"loss": name, **GRID[name][best]} for name, best in _BEST.items()}
-_NAMES = {"trees": "LightGBM lambdarank", "ndcg": "rankd ndcg"}
+_NAMES = {"trees": "LightGBM lambdarank", **{name: f"rankd {name}" for name in ("ndcg", "ap", "mrr")}}
 
 
 def _named(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items())
+    return ", ".join(f"{key} {value}" for key, value in settings.items() if key != "gradient_scale")
 
+
+_HIDDEN = {_NAMES.get(name, name): settings for name, settings in CHOSEN.items()}
+_LINEAR = {row: settings for row, settings in _HIDDEN.items() if settings["loss"] != "trees"}
 
 TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for name, grid in GRID.items() for one in grid},
-               {"split": "tuning", "steps": 300}, seeds=1)
-TEST = Table("test", {_NAMES.get(name, name): settings for name, settings in CHOSEN.items()}, {"split": "test", "steps": 300}, seeds=5)
+               {"split": "tuning", "steps": 300}, seeds=3)
+TEST = Table("test", _HIDDEN, {"split": "test", "steps": 300}, seeds=5)
+LINEAR = Table("linear", _LINEAR, {"split": "test", "steps": 300, "hidden": False}, seeds=5)
 
 
-def ranking(client: rankd.Client, arguments: Mapping[str, Any]) -> Loss:
-    """rankd's loss."""
-    loss = rankd.torch.NDCGLoss(client=client, **arguments)
-    return lambda scores, grades: loss(scores, grades)
+def ranking(client: rankd.Client, name: str, arguments: Mapping[str, Any]) -> Loss:
+    """rankd's loss "ndcg", "ap" or "mrr"."""
+    settings = dict(arguments)
+    least = settings.pop("relevant", 1)
+    loss = {"ndcg": rankd.torch.NDCGLoss, "ap": rankd.torch.APLoss, "mrr": rankd.torch.MRRLoss}[name](client=client, **settings)
+    if name == "ndcg":
+        return lambda scores, grades: loss(scores, grades)
+    return lambda scores, grades: loss(scores, torch.where(grades < 0, grades, (grades >= least).float()))
+
+
+@cache
+def _split(name: str, fold: int) -> tuple[Queries, Queries]:
+    return for_tuning(fold) if name == "tuning" else for_test()
 
 
 class _Recipe:
     name = "ltr"
     folder = Path(__file__).parent
-    tables = (TUNING, TEST)
+    tables = (TUNING, TEST, LINEAR)
 
     @contextmanager
     def session(self) -> Iterator[Callable[[Run], Trained]]:
         """Trains runs while the block lasts."""
-        splits = {"tuning": cache(for_tuning), "test": cache(for_test)}
         with daemon() as client:
 
             def one(run: Run) -> Trained:
-                data, held_out = splits[run.settings["split"]]()
+                data, held_out = _split(run.settings["split"], run.seed)
                 arguments = dict(run.settings["loss"])
                 name = arguments.pop("loss")
                 if name == "trees":
                     return trees(data, held_out, arguments, run.seed), None
-                if name in PEERS:
-                    return train(lambda s, g: PEERS[name](s, g, **arguments), data, held_out, steps=run.settings["steps"], seed=run.seed)
-                return train(ranking(client, arguments), data, held_out, steps=run.settings["steps"], seed=run.seed)
+                loss = partial(PEERS[name], **arguments) if name in PEERS else ranking(client, name, arguments)
+                return train(loss, data, held_out, steps=run.settings["steps"], seed=run.seed, hidden=run.settings.get("hidden", True))
 
             yield one
 
     def report(self, results: Sequence[Result], kept: Path) -> None:
         """Writes tables and curves of the page."""
-        columns = {"NDCG@10": "NDCG@10", "NDCG@5": "NDCG@5", "NDCG@1": "NDCG@1"}
+        columns = {f"NDCG@{top}": f"NDCG@{top}" for top in (10, 5, 3, 1)}
         for table in self.tables:
             insert(self.folder / "README.md", table.name, markdown(results, table, columns))
-        curves(self.folder / "curves.png", [r for r in results if "curve" in r], [TEST], tuple(TEST.rows), "NDCG@10")
+        curves(self.folder / "curves.png", [r for r in results if "curve" in r], [TEST, LINEAR], tuple(TEST.rows), "NDCG@10")
 
 
 RECIPE = _Recipe()

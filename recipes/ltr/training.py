@@ -13,19 +13,23 @@ from .data import FEATURES, Queries, ndcg
 
 BATCH = 32  # queries
 _LEARNING_RATE = 1e-3
-_TOPS = (1, 5, 10)
+_TOPS = (1, 3, 5, 10)
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # scores [Q, N], grades [Q, N]
 
 
-def network() -> nn.Module:
+def network(hidden: bool) -> nn.Module:
+    """One hidden layer with dropout, or a linear function of the features."""
+    if not hidden:
+        return nn.Linear(FEATURES, 1)
     return nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(), nn.Dropout(0.3), nn.Linear(64, 1))
 
 
-def train(loss: Loss, data: Queries, held_out: Queries, *, steps: int, seed: int) -> tuple[dict[str, Any], nn.Module]:
+def train(loss: Loss, data: Queries, held_out: Queries, *, steps: int, seed: int,
+          hidden: bool = True) -> tuple[dict[str, Any], nn.Module]:
     """Adam with weight decay, the same batches for every loss. Returns the figures with the curve (steps, NDCG@10)."""
     torch.manual_seed(seed)
-    model, draw = network(), torch.Generator().manual_seed(seed)
+    model, draw = network(hidden), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)
     curve, took = [], []
     for step in range(1, steps + 1):

@@ -33,6 +33,13 @@ RK_HANDLER(rk_api_banks)
     return answer_with(rk_banks_list(env->banks, &out, err), answer, &out, err);
 }
 
+RK_HANDLER(rk_api_store)
+{
+    (void)call, (void)match;
+    struct rk_text out = {0};
+    return answer_with(rk_banks_store(env->banks, &out, err), answer, &out, err);
+}
+
 RK_HANDLER(rk_api_bank)
 {
     (void)call;

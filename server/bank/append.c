@@ -233,7 +233,12 @@ void rk_durable_bank_commit(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);
     bank->queued = false;
-    if (bank->first && !bank->writer_locked && !bank->syncing && !bank->writers_waiting) {
+    if (bank->replica && bank->replica->sent.append) {
+        pthread_mutex_unlock(&bank->lock);
+        rk_replica_commit_sent(bank);
+        pthread_mutex_lock(&bank->lock);
+        rk_durable_bank_writer_release(bank);
+    } else if (bank->first && !bank->writer_locked && !bank->syncing && !bank->writers_waiting) {
         struct rk_append *group = bank->first;
         bank->first = NULL;
         bank->last = &bank->first;
@@ -260,6 +265,10 @@ bool rk_durable_bank_append(struct rk_durable_bank *bank, struct rk_append *appe
     if (!over) {
         append->waiter->wait(append->waiter);
         append->next = NULL;
+    }
+    if (!over && bank->replica && rk_replica_begin(bank, append)) {
+        rk_durable_bank_queue_commit(bank);
+    } else if (!over) {
         *bank->last = append;
         bank->last = &append->next;
         rk_durable_bank_schedule_commit(bank);

@@ -49,6 +49,8 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
 enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,
                                 struct rk_err *err);
 enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, struct rk_err *err);
+/* The store, as it is now; RANKD_NOT_FOUND where there is none, RANKD_OVERLOADED where no bank can use it. */
+enum rankd_status rk_banks_store(struct rk_banks *banks, struct rk_text *out, struct rk_err *err);
 enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, struct rk_err *err);
 enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struct rk_text *out,
                                  struct rk_err *err);
@@ -70,6 +72,9 @@ enum rankd_status rk_banks_delete_checkpoint(struct rk_banks *banks, const char 
 struct rk_bank_waiter {
     void (*wait)(struct rk_bank_waiter *waiter);
     void (*wake)(struct rk_bank_waiter *waiter);
+    /* In place of wake, for an append that is over: the calling thread brings the request to its end itself.
+     * The bank is not locked. NULL: there is no such way. */
+    void (*finish)(struct rk_bank_waiter *waiter);
 };
 
 /* A batch on its way into a bank. */
@@ -78,6 +83,7 @@ struct rk_append {
     uint64_t deadline_ns; /* of the request; 0: none */
     bool named;           /* the id is the sender's; in a store, every batch has one */
     bool again;           /* in a store: the batch is there already, and the request is computed again */
+    bool confirms;        /* in a store: this copy has the batch; the store is asked to have it durably */
     struct rk_append_stored {
         uint64_t version, generation; /* its version there */
         unsigned char chain[16];

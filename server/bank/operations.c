@@ -109,6 +109,13 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
     return err->status;
 }
 
+enum rankd_status rk_banks_store(struct rk_banks *banks, struct rk_text *out, struct rk_err *err)
+{
+    if (banks->replicas)
+        return rk_replicas_describe(banks->replicas, out, err);
+    return rk_fail(err, RANKD_NOT_FOUND, "the banks of this daemon lie in no store (--bank-store)");
+}
+
 enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,
                                 struct rk_err *err)
 {

@@ -39,6 +39,14 @@ bool rk_replicas_stopping(struct rk_replicas *shared)
     return stopping;
 }
 
+void rk_replicas_hasten(struct rk_replicas *shared)
+{
+    pthread_mutex_lock(&shared->lock);
+    shared->hastened = true;
+    pthread_cond_signal(&shared->due);
+    pthread_mutex_unlock(&shared->lock);
+}
+
 /* --- the state --- */
 
 enum rk_replica_state rk_replica_state_of(const struct rk_replica *replica, uint64_t version, uint64_t now_ns)
@@ -211,9 +219,14 @@ enum rk_replica_applied rk_replica_apply(struct rk_durable_bank *bank, const str
 
 /* --- those that wait --- */
 
-void rk_replica_finish(struct rk_append *append)
+void rk_replica_finish(struct rk_durable_bank *bank, struct rk_append *append)
 {
-    append->waiter->wake(append->waiter);
+    if (!bank->replica->deferring) {
+        append->waiter->wake(append->waiter);
+        return;
+    }
+    append->next = bank->replica->ended;
+    bank->replica->ended = append;
 }
 
 /* The copy has the version that the append became: its own history has that chain there. */
@@ -223,6 +236,14 @@ static bool has_come(const struct rk_durable_bank *bank, const struct rk_append 
            (append->again || append->stored.generation <= bank->next.generation);
 }
 
+void rk_replica_lost(const struct rk_durable_bank *bank, struct rk_append *append)
+{
+    (void)rk_fail(&append->err, RANKD_OVERLOADED,
+                  "bank \"%s\": the store lost the batch after it had acknowledged it; repeat it with the "
+                  "same batch_id",
+                  bank->name);
+}
+
 static void end_awaiting(struct rk_durable_bank *bank, struct rk_append *append)
 {
     unsigned char tag[RK_VERSION_TAG_BYTES];
@@ -230,16 +251,12 @@ static void end_awaiting(struct rk_durable_bank *bank, struct rk_append *append)
         append->stored.generation == bank->next.generation &&
         rk_bank_tag_of(bank->memory, append->stored.version, tag) &&
         memcmp(tag, append->stored.chain, sizeof tag) != 0)
-        (void)rk_fail(
-            &append->err, RANKD_OVERLOADED,
-            "bank \"%s\": the store lost the batch after it had acknowledged it; repeat it with the "
-            "same batch_id",
-            bank->name);
+        rk_replica_lost(bank, append);
     if (append->err.status == RANKD_OK && append->again && !rk_ids_find(&bank->ids, append->id.name)) {
         append->id.stamp_ns = rk_ids_clock(&bank->ids, rk_now_ns());
         rk_ids_add(&bank->ids, &append->id);
     }
-    rk_replica_finish(append);
+    rk_replica_finish(bank, append);
 }
 
 void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns)

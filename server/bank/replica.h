@@ -57,9 +57,22 @@ struct rk_replicas {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* stopping */
     bool stopping;
-    atomic_bool surveyed;       /* the store has told its banks once */
-    bool unanswered;            /* the audit's: the last one failed, and was logged */
+    pthread_cond_t due; /* the tail has to go on: stopping, or hastened */
+    bool hastened;
+    bool echo;            /* the tail's: its last read had nothing but what this daemon appended itself */
+    uint64_t news_ns;     /* likewise: when it last read a batch of another daemon */
+    atomic_bool surveyed; /* the store has told its banks once */
+    bool unanswered;      /* the audit's: the last one failed, and was logged */
     char unserved[RK_ERR_TEXT]; /* likewise: why a bank of the store is not served, logged last */
+};
+
+/* An append that the thread which computed it put on its way itself; a commit thread reads the answer. */
+struct rk_replica_sent {
+    struct rk_append *append; /* NULL: none */
+    struct rk_stored_append stored;
+    struct rk_stored_durability durable;
+    struct rk_stored_begun *begun;
+    uint64_t oldest, begun_ns;
 };
 
 /* The bank's lock is over all of it. */
@@ -80,6 +93,9 @@ struct rk_replica {
     struct rk_append *committing;   /* on their way into the store */
     struct rk_append *awaiting;     /* there, and not applied here */
     struct rk_task join_task;
+    struct rk_replica_sent sent; /* the writer lock's */
+    bool deferring;              /* appends that end are gathered: */
+    struct rk_append *ended;
 
     /* For operators. */
     atomic_uint_least64_t forks, joins;
@@ -96,6 +112,8 @@ struct rk_replica *rk_replica_new(struct rk_replicas *shared, struct rk_durable_
 
 /* True: what keeps copies has to end. Takes the lock of `shared`. */
 bool rk_replicas_stopping(struct rk_replicas *shared);
+/* Somebody waits for what the tail brings: it does not rest now. Takes the lock of `shared`. */
+void rk_replicas_hasten(struct rk_replicas *shared);
 
 enum rk_replica_state rk_replica_state_of(const struct rk_replica *replica, uint64_t version,
                                           uint64_t now_ns);
@@ -130,13 +148,20 @@ void rk_replica_gone(struct rk_durable_bank *bank);
 void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns);
 /* The bank was deleted: nobody waits for it any more. The lock is held. */
 void rk_replica_end(struct rk_durable_bank *bank);
-/* Tells an append how it ended. The lock is held. */
-void rk_replica_finish(struct rk_append *append);
+/* It ends with an error: the store lost a batch that it had acknowledged. */
+void rk_replica_lost(const struct rk_durable_bank *bank, struct rk_append *append);
+/* Tells an append how it ended, or gathers it for who does so. The lock is held. */
+void rk_replica_finish(struct rk_durable_bank *bank, struct rk_append *append);
 
 /* --- the parts --- */
 
 /* replica_commit.c: appends a group that waits; the writer lock is held, the lock is not. */
 void rk_replica_commit(struct rk_durable_bank *bank, struct rk_append *group);
+/* Puts an append on its way at once, if nobody writes and nothing has to be waited for: true, and the writer
+ * lock is taken for the commit thread that calls the next one, which appends what was sent. The lock is held,
+ * and released in between. */
+bool rk_replica_begin(struct rk_durable_bank *bank, struct rk_append *append);
+void rk_replica_commit_sent(struct rk_durable_bank *bank);
 
 /* replica_join.c: reads the bank whole and exchanges the copy. The lock is not held. A task does so and
  * releases the bank. */

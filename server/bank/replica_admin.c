@@ -291,3 +291,27 @@ void rk_replica_write(struct rk_text *out, const struct rk_durable_bank *bank)
     rk_json_uint(out, "forks", atomic_load(&replica->forks));
     rk_json_uint(out, "joins", atomic_load(&replica->joins));
 }
+
+enum rankd_status rk_replicas_describe(struct rk_replicas *shared, struct rk_text *out, struct rk_err *err)
+{
+    struct rk_stored_server about;
+    const struct rk_config *config = shared->banks->config;
+    if (shared->store->ops->about(shared->store, &about, err) != RANKD_OK)
+        return err->status;
+    rk_json_open(out, NULL, '{');
+    rk_json_text(out, "url", config->bank_store);
+    rk_json_text(out, "server", about.where);
+    rk_json_text(out, "product", about.product);
+    rk_json_text(out, "version", about.version);
+    rk_json_text(out, "role", about.role);
+    rk_json_text(out, "maxmemory_policy", about.policy);
+    rk_json_text(out, "appendonly", about.appendonly);
+    rk_json_text(out, "appendfsync", about.appendfsync);
+    rk_json_bool(out, "waitaof", about.waitaof);
+    rk_json_uint(out, "replicas", about.replicas);
+    rk_json_uint(out, "replicas_awaited", shared->acknowledgements);
+    rk_json_int(out, "clock_ms", about.clock_ms);
+    rk_json_uint(out, "daemons", about.daemons);
+    rk_json_close(out, '}');
+    return RANKD_OK;
+}

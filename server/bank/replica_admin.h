@@ -26,6 +26,8 @@ enum rankd_status rk_replica_checkpoints(struct rk_durable_bank *bank, struct rk
                                          struct rk_err *err);
 enum rankd_status rk_replica_forget(struct rk_durable_bank *bank, const char *tag, struct rk_err *err);
 
+/* What GET /v2/store says. */
+enum rankd_status rk_replicas_describe(struct rk_replicas *shared, struct rk_text *out, struct rk_err *err);
 /* What GET /v2/banks/{bank} says beside the rest. The lock is held. */
 void rk_replica_write(struct rk_text *out, const struct rk_durable_bank *bank);
 

@@ -236,6 +236,7 @@ struct rk_replicas *rk_replicas_start(struct rk_banks *banks, struct rk_bank_sto
     shared->acknowledgements = (unsigned)config->bank_store_replicas;
     pthread_mutex_init(&shared->lock, NULL);
     pthread_cond_init(&shared->changed, NULL);
+    pthread_cond_init(&shared->due, NULL);
     banks->replicas = shared;
     struct rk_err why = {0};
     if (!rk_stored_uid_draw(shared->who))
@@ -258,6 +259,7 @@ void rk_replicas_stop(struct rk_replicas *shared)
     pthread_mutex_lock(&shared->lock);
     shared->stopping = true;
     pthread_cond_broadcast(&shared->changed);
+    pthread_cond_broadcast(&shared->due);
     pthread_mutex_unlock(&shared->lock);
     if (shared->tailing)
         pthread_join(shared->tail, NULL);
@@ -268,5 +270,6 @@ void rk_replicas_stop(struct rk_replicas *shared)
     shared->store->ops->close(shared->store);
     pthread_mutex_destroy(&shared->lock);
     pthread_cond_destroy(&shared->changed);
+    pthread_cond_destroy(&shared->due);
     free(shared);
 }

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 
 /* Many requests wait, but a retry after a lost connection sends the whole group again. */
-enum { GROUP_MOST = 256 };
+enum { GROUP_MOST = 256, AT_ONCE_BYTES = 256 << 10 };
 
 static void conflict(const struct rk_durable_bank *bank, struct rk_append *append, uint64_t generation)
 {
@@ -64,7 +64,7 @@ static size_t begin_group(struct rk_durable_bank *bank, struct rk_append **group
             continue;
         }
         *at = append->next;
-        rk_replica_finish(append);
+        rk_replica_finish(bank, append);
     }
     bank->replica->committing = *group;
     return count;
@@ -100,6 +100,10 @@ static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
                                                   stored->entry.end};
         return true;
     case RK_STORED_DUP:
+        if (append->confirms) { /* it reads what the lost one did not: this copy is behind a fork */
+            rk_replica_lost(bank, append);
+            return false;
+        }
         take_stored(append, &stored->entry);
         append->id = stored->entry.id;
         append->again = true;
@@ -126,16 +130,29 @@ static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
     return false;
 }
 
+/* Tells those that ended. A worker continues each; the last one this thread itself, which saves a wake-up,
+ * unless more appends wait for it. */
+static void tell_ended(struct rk_append *ended, bool more)
+{
+    for (struct rk_append *append = ended, *next; append; append = next) {
+        struct rk_bank_waiter *waiter = append->waiter;
+        next = append->next; /* once told it is gone */
+        const bool here = !next && !more && waiter->finish && !append->again;
+        (here ? waiter->finish : waiter->wake)(waiter);
+    }
+}
+
 static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
                       const struct rk_stored_append *stored)
 {
     struct rk_replica *replica = bank->replica;
     pthread_mutex_lock(&bank->lock);
+    replica->deferring = true;
     for (struct rk_append *append = group, *next; append; append = next, stored++) {
         next = append->next; /* once woken it is gone */
         replica->committing = next;
         if (!take_verdict(bank, append, stored)) {
-            rk_replica_finish(append);
+            rk_replica_finish(bank, append);
             continue;
         }
         if (replica->known < append->stored.version)
@@ -149,7 +166,14 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
             (void)!rk_replica_apply(bank, &stored->entry, &append->batch);
     }
     rk_replica_wake(bank, bank->refused[0] ? UINT64_MAX : 0); /* of a deleted bank nothing will be applied */
+    struct rk_append *ended = replica->ended;
+    const bool gap = replica->awaiting != NULL, more = bank->first != NULL;
+    replica->ended = NULL;
+    replica->deferring = false;
     pthread_mutex_unlock(&bank->lock);
+    if (gap)
+        rk_replicas_hasten(replica->shared);
+    tell_ended(ended, more);
 }
 
 /* The store did not answer in time, or too few of its replicas did. Those who have no time left are told so;
@@ -182,51 +206,97 @@ static void put_back(struct rk_durable_bank *bank, struct rk_append *group, cons
                 "bank \"%s\": %.300s; the batch may be in the store or not: repeat it with the same "
                 "batch_id",
                 bank->name, why->text);
-        rk_replica_finish(append);
+        rk_replica_finish(bank, append);
     }
     pthread_mutex_unlock(&bank->lock);
 }
 
-static void commit_group(struct rk_durable_bank *bank, struct rk_append *group,
-                         struct rk_stored_append *stored)
+static struct rk_stored_durability durability_of(const struct rk_durable_bank *bank,
+                                                 const struct rk_append *group)
+{
+    const int durability = bank->config.durability;
+    const unsigned acknowledgements = bank->replica->shared->acknowledgements;
+    const struct rk_stored_durability durable = {.replicas =
+                                                     durability == RK_DURABILITY_NONE ? 0 : acknowledgements,
+                                                 .on_disk = durability == RK_DURABILITY_ALWAYS,
+                                                 .deadline_ns = deadline_of(group)};
+    return durable;
+}
+
+/* The writer lock is held, the lock is not. */
+static void append_group(struct rk_durable_bank *bank, struct rk_append *group,
+                         struct rk_stored_append *stored, size_t count, struct rk_replica_sent *how)
 {
     struct rk_replica *replica = bank->replica;
     struct rk_bank_store *store = replica->shared->store;
     struct rk_err why = {0};
     unsigned got = 0;
-    pthread_mutex_lock(&bank->lock);
-    const size_t count = begin_group(bank, &group, stored);
-    const uint64_t oldest = rk_bank_oldest_version(bank->memory);
-    pthread_mutex_unlock(&bank->lock);
-    if (!count)
-        return;
-    const int durability = bank->config.durability;
-    const struct rk_stored_durability durable = {
-        .replicas = durability == RK_DURABILITY_NONE ? 0 : replica->shared->acknowledgements,
-        .on_disk = durability == RK_DURABILITY_ALWAYS,
-        .deadline_ns = deadline_of(group)};
-    const uint64_t begun = rk_now_ns();
-    const enum rankd_status status =
-        store->ops->append(store, bank->name, replica->uid, stored, count, oldest, &durable, &got, &why);
-    rk_histogram_observe(&replica->waits, rk_now_ns() - begun);
+    const enum rankd_status status = store->ops->append(store, bank->name, replica->uid, stored, count,
+                                                        how->oldest, &how->durable, how->begun, &got, &why);
+    rk_histogram_observe(&replica->waits, rk_now_ns() - how->begun_ns);
     if (status == RANKD_OK)
         end_group(bank, group, stored);
     else
         put_back(bank, group, &why, got);
 }
 
+static void commit_group(struct rk_durable_bank *bank, struct rk_append *group,
+                         struct rk_stored_append *stored)
+{
+    pthread_mutex_lock(&bank->lock);
+    const size_t count = begin_group(bank, &group, stored);
+    struct rk_replica_sent how = {.oldest = rk_bank_oldest_version(bank->memory), .begun_ns = rk_now_ns()};
+    pthread_mutex_unlock(&bank->lock);
+    if (!count)
+        return;
+    how.durable = durability_of(bank, group);
+    append_group(bank, group, stored, count, &how);
+}
+
 void rk_replica_commit(struct rk_durable_bank *bank, struct rk_append *group)
 {
-    struct rk_stored_append *stored = calloc(GROUP_MOST, sizeof *stored);
     while (group) {
         struct rk_append *rest = NULL;
-        if (stored) {
-            (void)cut_group(group, &rest);
+        const size_t count = cut_group(group, &rest);
+        struct rk_stored_append *stored = calloc(count, sizeof *stored);
+        if (stored)
             commit_group(bank, group, stored);
-        } else {
+        else
             put_back(bank, group, &(struct rk_err){.status = RANKD_INTERNAL, .text = "no memory"}, 0);
-        }
+        free(stored);
         group = rest;
     }
-    free(stored);
+}
+
+/* --- one at once --- */
+
+bool rk_replica_begin(struct rk_durable_bank *bank, struct rk_append *append)
+{
+    struct rk_replica *replica = bank->replica;
+    struct rk_bank_store *store = replica->shared->store;
+    struct rk_replica_sent *sent = &replica->sent;
+    struct rk_err ignored = {0};
+    if (!store->ops->begin || append->batch.bytes > AT_ONCE_BYTES || bank->first || bank->queued ||
+        bank->writer_locked || bank->syncing || bank->writers_waiting || bank->refused[0] ||
+        append->read.generation != bank->next.generation || rk_replica_check(bank, &ignored) != RANKD_OK)
+        return false;
+    bank->writer_locked = true;
+    replica->committing = append;
+    *sent = (struct rk_replica_sent){.append = append,
+                                     .stored = stored_of(append),
+                                     .durable = durability_of(bank, append),
+                                     .oldest = rk_bank_oldest_version(bank->memory),
+                                     .begun_ns = rk_now_ns()};
+    pthread_mutex_unlock(&bank->lock);
+    sent->begun =
+        store->ops->begin(store, bank->name, replica->uid, &sent->stored, 1, sent->oldest, &sent->durable);
+    pthread_mutex_lock(&bank->lock);
+    return true;
+}
+
+void rk_replica_commit_sent(struct rk_durable_bank *bank)
+{
+    struct rk_replica_sent sent = bank->replica->sent;
+    bank->replica->sent.append = NULL;
+    append_group(bank, sent.append, &sent.stored, 1, &sent);
 }

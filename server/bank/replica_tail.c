@@ -9,7 +9,9 @@
 #include "bank/replica.h"
 #include "base/clock.h"
 
-enum { IDLE_MS = 100, TAIL_BANKS = 65536 };
+/* A daemon that alone appends reads its own batches back, one wake-up of the store and of this thread each,
+ * which it has no use for: it rests between two reads until another one's batch was among them. */
+enum { IDLE_MS = 100, ECHO_MS = 2, ALONE_NS = 100000000 };
 
 /* New entries, of one bank after the other. */
 struct tail_read {
@@ -135,6 +137,10 @@ static enum rankd_status apply_bank(struct rk_replicas *shared, struct rk_durabl
     else if (find_wanted(&apply, err) == RANKD_OK && apply.wanted_count)
         (void)!shared->store->ops->payloads(shared->store, bank->name, apply.wanted, apply.wanted_count, true,
                                             on_payload, &apply, err);
+    if (apply.wanted_count) {
+        shared->echo = false;
+        shared->news_ns = rk_now_ns();
+    }
     if (err->status == RANKD_OK)
         apply_plain(&apply, count);
     free(apply.wanted);
@@ -199,6 +205,7 @@ enum rankd_status rk_replica_tail_once(struct rk_replicas *shared, uint64_t wait
     const size_t made = cursor ? make_cursors(all, count, cursor) : 0;
     if (made)
         (void)!shared->store->ops->tail(shared->store, cursor, made, wait_ms, collect, &read, err);
+    shared->echo = read.count > 0;
     apply_all(shared, all, count, &read, err);
     free(read.entry);
     free(read.bank);
@@ -217,8 +224,9 @@ static void rest(struct rk_replicas *shared, uint64_t ms)
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&shared->lock);
-    if (!shared->stopping)
-        (void)pthread_cond_clockwait(&shared->changed, &shared->lock, CLOCK_MONOTONIC, &until);
+    if (!shared->stopping && !shared->hastened)
+        (void)pthread_cond_clockwait(&shared->due, &shared->lock, CLOCK_MONOTONIC, &until);
+    shared->hastened = false;
     pthread_mutex_unlock(&shared->lock);
 }
 
@@ -230,6 +238,8 @@ void *rk_replica_tail_loop(void *arg)
         struct rk_err err = {0};
         if (rk_replica_tail_once(shared, IDLE_MS, &err) != RANKD_OK)
             rest(shared, IDLE_MS / 5);
+        else if (shared->echo && rk_now_ns() - shared->news_ns > ALONE_NS)
+            rest(shared, ECHO_MS);
     }
     return NULL;
 }

@@ -65,6 +65,8 @@ static enum rankd_status wait_for_version(struct rk_bank_transaction *transactio
     *later = true;
     transaction->wait_version = version;
     rk_retries_wait(transaction);
+    if (bank->replica)
+        rk_replicas_hasten(bank->replica->shared);
     return RANKD_OK;
 }
 
@@ -207,6 +209,13 @@ static size_t bytes_of_batch(const struct rk_request *request)
     return bytes;
 }
 
+/* What this copy has, its tail may have brought before any replica had it, and the store may lose it yet: a
+ * retry is no acknowledgement by itself. Sent again, the batch is known there by its name, and waited for. */
+static bool needs_confirmation(const struct rk_durable_bank *bank)
+{
+    return bank->replica && bank->config.durability != RK_DURABILITY_NONE;
+}
+
 /* In a store every batch has a name, so that one that is sent again is known; and nobody waits longer than
  * the store's timeout. */
 static enum rankd_status begin_stored(struct rk_bank_transaction *transaction, struct rk_err *err)
@@ -237,13 +246,16 @@ enum rankd_status rk_bank_transaction_append(struct rk_bank_transaction *transac
         return err->status;
     transaction->copied = bytes_of_batch(request);
     uint64_t content = rk_record_hash(append->batch.block, append->batch.bytes);
-    if (transaction->retry) {
-        if (check_retry(transaction, content, request->params.batch_id, err) != RANKD_OK)
-            return err->status;
+    if (transaction->retry && check_retry(transaction, content, request->params.batch_id, err) != RANKD_OK)
+        return err->status;
+    append->confirms = transaction->retry && needs_confirmation(transaction->bank);
+    if (transaction->retry && !append->confirms)
         return rk_bank_transaction_appended(transaction, info, err);
+    append->read = rk_bank_snapshot_position(transaction->view);
+    if (!transaction->retry) {
+        append->id.content = content;
+        append->id.read = append->read;
     }
-    append->id.content = content;
-    append->id.read = append->read = rk_bank_snapshot_position(transaction->view);
     append->waiter = &transaction->waiter;
     append->deadline_ns = transaction->deadline_ns;
     append->named = request->params.batch_id[0] != '\0';

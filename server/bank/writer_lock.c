@@ -22,13 +22,17 @@ void rk_durable_bank_writer_release(struct rk_durable_bank *bank)
     rk_durable_bank_schedule_commit(bank);
 }
 
+void rk_durable_bank_queue_commit(struct rk_durable_bank *bank)
+{
+    bank->queued = true;
+    (void)rk_durable_bank_hold(bank);
+    rk_threads_add(bank->commit, &bank->commit_task);
+}
+
 void rk_durable_bank_schedule_commit(struct rk_durable_bank *bank)
 {
-    if (bank->first && !bank->writer_locked && !bank->syncing && !bank->writers_waiting && !bank->queued) {
-        bank->queued = true;
-        (void)rk_durable_bank_hold(bank);
-        rk_threads_add(bank->commit, &bank->commit_task);
-    }
+    if (bank->first && !bank->writer_locked && !bank->syncing && !bank->writers_waiting && !bank->queued)
+        rk_durable_bank_queue_commit(bank);
 }
 
 /* --- syncing --- */

@@ -13,6 +13,9 @@ void rk_durable_bank_writer_release(struct rk_durable_bank *bank);
 /* Queues the bank's commit_task if appends wait and no writer or sync is active. `lock` is held. */
 void rk_durable_bank_schedule_commit(struct rk_durable_bank *bank);
 
+/* Queues the commit_task for a writer that holds the writer lock already. `lock` is held. */
+void rk_durable_bank_queue_commit(struct rk_durable_bank *bank);
+
 /* --- syncing --- */
 
 /* Syncs the journal and counts the sync; refuses the bank if it fails. The writer lock is held, the lock is

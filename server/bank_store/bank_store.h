@@ -107,6 +107,15 @@ struct rk_stored_survey {
     size_t gone_count;
 };
 
+/* The server, for operators. "": it does not tell. */
+struct rk_stored_server {
+    char where[320], product[16], version[32], role[16], policy[32], appendonly[8], appendfsync[16];
+    bool waitaof;       /* it can wait for its own disk on request */
+    unsigned replicas;  /* that follow it */
+    unsigned daemons;   /* that were heard of in the last three seconds */
+    long long clock_ms; /* its clock minus this machine's */
+};
+
 struct rk_stored_payload {
     struct rk_record_head head;
     const void *block; /* valid during the call */
@@ -128,6 +137,7 @@ struct rk_stored_cursor {
 };
 
 struct rk_bank_store;
+struct rk_stored_begun; /* the store's */
 
 struct rk_bank_store_ops {
     void (*close)(struct rk_bank_store *store);
@@ -135,6 +145,10 @@ struct rk_bank_store_ops {
     /* Is it there, and fit for banks? It must not evict keys; and `on_disk`: what is appended must be on its
      * disk before it says so. RANKD_UNSUPPORTED: it is unfit. */
     enum rankd_status (*check)(struct rk_bank_store *store, bool on_disk, struct rk_err *err);
+
+    /* What it is like now. The sentence of a failure says why no bank can use it. */
+    enum rankd_status (*about)(struct rk_bank_store *store, struct rk_stored_server *about,
+                               struct rk_err *err);
 
     /* Says that the daemon `who` lives, and reads the state of every bank that the store knows or that is
      * asked for: `known[i]` are names. The survey's memory is the caller's: free(survey->bank). */
@@ -150,13 +164,19 @@ struct rk_bank_store_ops {
     enum rankd_status (*remove)(struct rk_bank_store *store, const char *bank, const char *uid,
                                 struct rk_err *err);
 
+    /* Puts a group on its way without waiting for anything, if that can be done now: threads that serve
+     * requests may call it. What it returns belongs to the `append` of the same group, with the same
+     * arguments, which must follow. NULL, or no such function: nothing was sent. */
+    struct rk_stored_begun *(*begin)(struct rk_bank_store *store, const char *bank, const char *uid,
+                                     struct rk_stored_append *group, size_t count, uint64_t oldest,
+                                     const struct rk_stored_durability *durability);
     /* Appends a group in order, each by itself, and waits until all are as durable as asked: fills verdicts.
-     * `oldest`: the oldest version whose payload somebody may still read. *replicas: that have it.
-     * RANKD_OVERLOADED: repeat it, with the same names. */
+     * `oldest`: the oldest version whose payload somebody may still read. *replicas: that have it. `begun`:
+     * what `begin` returned, or NULL. RANKD_OVERLOADED: repeat it, with the same names. */
     enum rankd_status (*append)(struct rk_bank_store *store, const char *bank, const char *uid,
                                 struct rk_stored_append *group, size_t count, uint64_t oldest,
-                                const struct rk_stored_durability *durability, unsigned *replicas,
-                                struct rk_err *err);
+                                const struct rk_stored_durability *durability, struct rk_stored_begun *begun,
+                                unsigned *replicas, struct rk_err *err);
 
     /* Entries behind the cursors, in order for each bank; waits up to `wait_ms` for one. One thread. */
     enum rankd_status (*tail)(struct rk_bank_store *store, const struct rk_stored_cursor *cursor,

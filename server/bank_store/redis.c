@@ -21,10 +21,12 @@ static void close_store(struct rk_bank_store *store)
 static const struct rk_bank_store_ops ops = {
     .close = close_store,
     .check = rk_redis_check,
+    .about = rk_redis_about,
     .survey = rk_redis_survey,
     .state = rk_redis_state,
     .create = rk_redis_create,
     .remove = rk_redis_remove,
+    .begin = rk_redis_append_begin,
     .append = rk_redis_append,
     .tail = rk_redis_tail,
     .index = rk_redis_index,

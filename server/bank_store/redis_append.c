@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Appending a group: payloads and scripts in one pipeline, one WAIT behind them. What was not answered is
+/* Appending a group: payloads, scripts and one WAIT behind them in one pipeline. What was not answered is
  * sent again under the same names until the deadline; the script knows them. */
 #ifdef RK_HIREDIS
 #include <inttypes.h>
@@ -40,18 +40,24 @@ static void begin_frame(struct append_frame *frame, struct rk_redis *redis, cons
 
 /* --- out --- */
 
+static size_t payload_bytes(const struct rk_stored_append *append)
+{
+    return sizeof(struct rk_record_head) + sizeof append->id + append->batch->bytes;
+}
+
 static bool send_payload(struct rk_redis_link *link, const char *key, const struct rk_stored_append *append)
 {
-    struct rk_text payload = {0};
-    if (!rk_stored_payload_write(&payload, append->batch, &append->id)) {
-        rk_text_free(&payload);
-        return false;
-    }
-    const struct rk_redis_piece piece[] = {{"SET", 3}, {key, strlen(key)}, {payload.data, payload.length},
-                                           {"NX", 2},  {"EX", 2},          {"600", 3}};
-    rk_redis_send(link, piece, 6);
-    rk_text_free(&payload);
-    return true;
+    rk_redis_begin(link, 6);
+    rk_redis_add(link, "SET", 3);
+    rk_redis_add(link, key, strlen(key));
+    rk_redis_open_piece(link, payload_bytes(append));
+    const bool written = rk_stored_payload_write(&link->out, append->batch, &append->id);
+    rk_redis_close_piece(link);
+    rk_redis_add(link, "NX", 2);
+    rk_redis_add(link, "EX", 2);
+    rk_redis_add(link, "600", 3);
+    rk_redis_end(link);
+    return written;
 }
 
 static void send_script(struct rk_redis_link *link, const struct append_frame *frame, const char *key,
@@ -59,12 +65,11 @@ static void send_script(struct rk_redis_link *link, const struct append_frame *f
 {
     char name[33], content[17], generation[24], items[24], bytes[24], read[TEXTS];
     const struct rk_batch_id *id = &append->id;
-    const size_t payload = sizeof(struct rk_record_head) + sizeof *id + append->batch->bytes;
     (void)snprintf(name, sizeof name, "%016" PRIx64 "%016" PRIx64, id->name[1], id->name[0]);
     (void)snprintf(content, sizeof content, "%016" PRIx64, id->content);
     (void)snprintf(generation, sizeof generation, "%" PRIu64, append->generation);
     (void)snprintf(items, sizeof items, "%zu", append->empty ? 0 : append->batch->items);
-    (void)snprintf(bytes, sizeof bytes, "%zu", append->empty ? 0 : payload);
+    (void)snprintf(bytes, sizeof bytes, "%zu", append->empty ? 0 : payload_bytes(append));
     (void)snprintf(read, sizeof read, "%" PRIu64 " %" PRIu64 " %" PRIu64, id->read.generation,
                    id->read.version, id->read.end);
     rk_redis_send_words(link, "EVALSHA", rk_script_text(RK_SCRIPT_APPEND)->sha1, "5", frame->state,
@@ -171,24 +176,36 @@ static enum rankd_status read_one(struct append_frame *frame, struct rk_redis_li
 
 /* --- durability --- */
 
-static enum rankd_status wait_once(struct append_frame *frame, struct rk_redis_link *link,
-                                   const struct rk_stored_durability *durability, unsigned *replicas,
-                                   bool *durable, struct rk_err *err)
+/* WAITAOF, where the store's own disk is to be waited for and can be. */
+static bool waits_for_disk(const struct append_frame *frame, const struct rk_stored_durability *durability)
+{
+    return durability->on_disk && atomic_load(&frame->redis->disk) == RK_REDIS_DISK_WAITAOF;
+}
+
+/* Notes what was sent, for the reply: the kind of the store's disk may become known in between. */
+static void send_wait(const struct append_frame *frame, struct rk_redis_link *link,
+                      const struct rk_stored_durability *durability)
 {
     char count[16], patience[24];
     const uint64_t now = rk_now_ns();
     const uint64_t left = durability->deadline_ns > now ? (durability->deadline_ns - now) / 1000000 : 0;
-    const bool aof = durability->on_disk && atomic_load(&frame->redis->disk) == RK_REDIS_DISK_WAITAOF;
-    *durable = durability->replicas == 0 && !aof;
-    if (*durable)
-        return RANKD_OK;
     (void)snprintf(count, sizeof count, "%u", durability->replicas);
     (void)snprintf(patience, sizeof patience, "%" PRIu64, left < 1 ? 1 : left > WAIT_MS ? WAIT_MS : left);
-    if (aof)
+    link->wait = waits_for_disk(frame, durability) ? RK_REDIS_WAITAOF
+                 : durability->replicas            ? RK_REDIS_WAIT
+                                                   : RK_REDIS_WAIT_NONE;
+    if (link->wait == RK_REDIS_WAITAOF)
         rk_redis_send_words(link, "WAITAOF", "1", count, patience, NULL);
-    else
+    else if (link->wait == RK_REDIS_WAIT)
         rk_redis_send_words(link, "WAIT", count, patience, NULL);
-    link->deadline_ns = durability->deadline_ns + WAIT_MS * UINT64_C(1000000);
+}
+
+static enum rankd_status read_wait(const struct append_frame *frame, struct rk_redis_link *link,
+                                   const struct rk_stored_durability *durability, unsigned *replicas,
+                                   bool *durable, struct rk_err *err)
+{
+    const bool aof = link->wait == RK_REDIS_WAITAOF;
+    link->deadline_ns = durability->deadline_ns + WAIT_MS * UINT64_C(1000000); /* it ends by itself */
     struct rk_redis_reply *reply = rk_redis_next(link, RK_REDIS_SMALL, err);
     if (!reply)
         return err->status;
@@ -214,28 +231,40 @@ static size_t count_unknown(const struct rk_stored_append *group, size_t count)
     return unknown;
 }
 
-/* Sends what has no verdict yet and reads the verdicts. */
-static enum rankd_status send_group(struct append_frame *frame, struct rk_redis_link *link,
-                                    struct rk_stored_append *group, size_t count, struct rk_err *err)
+/* Sends what has no verdict yet, and the wait behind it: all of that is one round trip. */
+static enum rankd_status send_group(const struct append_frame *frame, struct rk_redis_link *link,
+                                    const struct rk_stored_append *group, size_t count,
+                                    const struct rk_stored_durability *durability, struct rk_err *err)
 {
-    bool *sent = calloc(count, sizeof *sent);
-    if (!sent)
-        return rk_fail(err, RANKD_OVERLOADED, "no memory for a group of batches");
-    for (size_t i = 0; i < count && err->status == RANKD_OK; i++) {
-        sent[i] = group[i].verdict == RK_STORED_UNKNOWN;
-        if (sent[i] && !send_one(link, frame, &group[i])) {
+    link->deadline_ns = durability->deadline_ns;
+    link->begun_ns = rk_now_ns();
+    for (size_t i = 0; i < count; i++) {
+        if (group[i].verdict == RK_STORED_UNKNOWN && !send_one(link, frame, &group[i])) {
             link->broken = true;
-            (void)rk_fail(err, RANKD_OVERLOADED, "no memory for a batch");
+            return rk_fail(err, RANKD_OVERLOADED, "no memory for a batch");
         }
     }
-    for (size_t i = 0; i < count && err->status == RANKD_OK; i++) {
-        if (sent[i])
-            (void)!read_one(frame, link, &group[i], err);
+    send_wait(frame, link, durability);
+    return RANKD_OK;
+}
+
+/* The answers to it. *durable: every batch has its verdict, and what the store took is where it has to be.
+ */
+static enum rankd_status read_group(struct append_frame *frame, struct rk_redis_link *link,
+                                    struct rk_stored_append *group, size_t count,
+                                    const struct rk_stored_durability *durability, unsigned *replicas,
+                                    bool *durable, struct rk_err *err)
+{
+    const bool waits = link->wait != RK_REDIS_WAIT_NONE;
+    bool enough = !waits;
+    for (size_t i = 0; i < count; i++) { /* those that have no verdict are those that were sent */
+        if (group[i].verdict == RK_STORED_UNKNOWN && read_one(frame, link, &group[i], err) != RANKD_OK)
+            return err->status;
     }
-    free(sent);
-    if (err->status == RANKD_OK && !link->scripts)
-        return rk_redis_load_scripts(link, err);
-    return err->status;
+    if (waits && read_wait(frame, link, durability, replicas, &enough, err) != RANKD_OK)
+        return err->status;
+    *durable = enough && count_unknown(group, count) == 0;
+    return link->scripts ? RANKD_OK : rk_redis_load_scripts(link, err);
 }
 
 /* A master that stood still for a while may answer, with a replica that it kept, after another one took its
@@ -255,19 +284,19 @@ static enum rankd_status check_master(struct append_frame *frame, const struct r
     return rk_fail(err, RANKD_OVERLOADED, "the store at %s is not the master any more", link->where);
 }
 
-/* One connection's worth: until all is durable, the connection is lost, or time is over. */
-static enum rankd_status try_on(struct append_frame *frame, struct rk_redis_link *link,
+/* One connection's worth: until all is durable, the connection is lost, or time is over. `sent`: the group is
+ * on its way already. */
+static enum rankd_status try_on(struct append_frame *frame, struct rk_redis_link *link, bool sent,
                                 struct rk_stored_append *group, size_t count,
                                 const struct rk_stored_durability *durability, unsigned *replicas,
                                 struct rk_err *err)
 {
     bool durable = false;
-    const uint64_t begun_ns = rk_now_ns();
-    while (!durable) {
-        if (count_unknown(group, count) && send_group(frame, link, group, count, err) != RANKD_OK)
+    const uint64_t begun_ns = sent ? link->begun_ns : rk_now_ns();
+    for (; !durable; sent = false) {
+        if (!sent && send_group(frame, link, group, count, durability, err) != RANKD_OK)
             return err->status;
-        if (!count_unknown(group, count) &&
-            wait_once(frame, link, durability, replicas, &durable, err) != RANKD_OK)
+        if (read_group(frame, link, group, count, durability, replicas, &durable, err) != RANKD_OK)
             return err->status;
         if (!durable && rk_now_ns() >= durability->deadline_ns)
             return rk_fail(err, RANKD_OVERLOADED, "%u of %u replicas acknowledged the batch", *replicas,
@@ -284,21 +313,46 @@ static void pause_until(uint64_t deadline_ns)
     (void)nanosleep(&pause, NULL);
 }
 
-enum rankd_status rk_redis_append(struct rk_bank_store *store, const char *bank, const char *uid,
-                                  struct rk_stored_append *group, size_t count, uint64_t oldest,
-                                  const struct rk_stored_durability *durability, unsigned *replicas,
-                                  struct rk_err *err)
+static void forget_verdicts(struct rk_stored_append *group, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        group[i].verdict = RK_STORED_UNKNOWN;
+}
+
+/* What is begun is the connection that the group was sent over. */
+struct rk_stored_begun *rk_redis_append_begin(struct rk_bank_store *store, const char *bank, const char *uid,
+                                              struct rk_stored_append *group, size_t count, uint64_t oldest,
+                                              const struct rk_stored_durability *durability)
 {
     struct append_frame frame;
+    struct rk_err ignored = {0};
+    struct rk_redis_link *link = rk_redis_take_idle(rk_redis_of(store));
+    if (!link)
+        return NULL;
+    begin_frame(&frame, rk_redis_of(store), bank, uid, oldest);
+    forget_verdicts(group, count);
+    if (send_group(&frame, link, group, count, durability, &ignored) == RANKD_OK)
+        rk_redis_flush_some(link);
+    return (struct rk_stored_begun *)link;
+}
+
+enum rankd_status rk_redis_append(struct rk_bank_store *store, const char *bank, const char *uid,
+                                  struct rk_stored_append *group, size_t count, uint64_t oldest,
+                                  const struct rk_stored_durability *durability,
+                                  struct rk_stored_begun *begun, unsigned *replicas, struct rk_err *err)
+{
+    struct append_frame frame;
+    struct rk_redis_link *link = (struct rk_redis_link *)begun;
     begin_frame(&frame, rk_redis_of(store), bank, uid, oldest);
     *replicas = 0;
-    for (;;) {
+    for (;; link = NULL) {
         struct rk_err why = {0};
-        for (size_t i = 0; i < count; i++) /* what another connection said, another server may have lost */
-            group[i].verdict = RK_STORED_UNKNOWN;
-        struct rk_redis_link *link = rk_redis_take(frame.redis, false, durability->deadline_ns, &why);
+        const bool sent = link != NULL;
+        forget_verdicts(group, count); /* what another connection said, another server may have lost */
+        if (!link)
+            link = rk_redis_take(frame.redis, false, durability->deadline_ns, &why);
         if (link)
-            (void)!try_on(&frame, link, group, count, durability, replicas, &why);
+            (void)!try_on(&frame, link, sent, group, count, durability, replicas, &why);
         rk_redis_give(frame.redis, link);
         if (why.status == RANKD_OK)
             return RANKD_OK;

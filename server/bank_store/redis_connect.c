@@ -216,7 +216,7 @@ void rk_redis_moved(struct rk_redis *redis)
     atomic_fetch_add(&redis->epoch, 1);
 }
 
-static struct rk_redis_link *pop_idle(struct rk_redis *redis)
+struct rk_redis_link *rk_redis_take_idle(struct rk_redis *redis)
 {
     struct rk_redis_link *link = NULL;
     pthread_mutex_lock(&redis->lock);
@@ -249,7 +249,7 @@ struct rk_redis_link *rk_redis_take(struct rk_redis *redis, bool fresh, uint64_t
                                     struct rk_err *err)
 {
     struct rk_redis_link *link;
-    while ((link = pop_idle(redis))) {
+    while ((link = rk_redis_take_idle(redis))) {
         link->deadline_ns = deadline_ns;
         if (!fresh || still_answers(link, deadline_ns))
             return link;

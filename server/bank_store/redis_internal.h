@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store of Redis, from below: one connection (redis_link.c), Sentinel (sentinel.c), connections to the
- * master (redis_connect.c), appends (redis_append.c), what is read (redis_read.c) and followed
- * (redis_tail.c), operations on banks (redis_admin.c), and the table of all of them (redis.c); and what each
- * does for the others. */
+ * master (redis_connect.c), appends (redis_append.c), what operators are told (redis_about.c), what is read
+ * (redis_read.c) and followed (redis_tail.c), operations on banks (redis_admin.c), and the table of all of
+ * them (redis.c); and what each does for the others. */
 #ifndef RK_BANK_STORE_REDIS_INTERNAL_H
 #define RK_BANK_STORE_REDIS_INTERNAL_H
 
@@ -45,6 +45,8 @@ static inline struct rk_redis *rk_redis_of(struct rk_bank_store *store)
 struct rk_redis_link *rk_redis_take(struct rk_redis *redis, bool fresh, uint64_t deadline_ns,
                                     struct rk_err *err) __attribute__((warn_unused_result));
 void rk_redis_give(struct rk_redis *redis, struct rk_redis_link *link);
+/* One that is at hand, NULL: none. Waits for nothing. */
+struct rk_redis_link *rk_redis_take_idle(struct rk_redis *redis);
 /* The same to the replica that is read from, or the master where there is none. */
 struct rk_redis_link *rk_redis_connect_tail(struct rk_redis *redis, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -72,11 +74,18 @@ enum rankd_status rk_redis_ask_sentinel(const struct rk_redis_url *url, const ch
                                         uint64_t deadline_ns, struct rk_redis_address *master,
                                         struct rk_err *err) __attribute__((warn_unused_result));
 
+/* redis_about.c */
+enum rankd_status rk_redis_about(struct rk_bank_store *store, struct rk_stored_server *about,
+                                 struct rk_err *err);
+
 /* redis_append.c */
+struct rk_stored_begun *rk_redis_append_begin(struct rk_bank_store *store, const char *bank, const char *uid,
+                                              struct rk_stored_append *group, size_t count, uint64_t oldest,
+                                              const struct rk_stored_durability *durability);
 enum rankd_status rk_redis_append(struct rk_bank_store *store, const char *bank, const char *uid,
                                   struct rk_stored_append *group, size_t count, uint64_t oldest,
-                                  const struct rk_stored_durability *durability, unsigned *replicas,
-                                  struct rk_err *err);
+                                  const struct rk_stored_durability *durability,
+                                  struct rk_stored_begun *begun, unsigned *replicas, struct rk_err *err);
 /* A place "v-k" of the index. */
 bool rk_redis_place_parse(const struct rk_redis_reply *reply, struct rk_stored_place *place);
 

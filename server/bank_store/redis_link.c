@@ -241,18 +241,42 @@ void rk_redis_link_close(struct rk_redis_link *link)
 
 /* --- out --- */
 
-void rk_redis_send(struct rk_redis_link *link, const struct rk_redis_piece *piece, size_t count)
+void rk_redis_begin(struct rk_redis_link *link, size_t count)
 {
     rk_text_printf(&link->out, "*%zu\r\n", count);
-    for (size_t i = 0; i < count; i++) {
-        rk_text_printf(&link->out, "$%zu\r\n", piece[i].bytes);
-        rk_text_add(&link->out, piece[i].data, piece[i].bytes);
-        rk_text_puts(&link->out, "\r\n");
-    }
+}
+
+void rk_redis_open_piece(struct rk_redis_link *link, size_t bytes)
+{
+    rk_text_printf(&link->out, "$%zu\r\n", bytes);
+}
+
+void rk_redis_close_piece(struct rk_redis_link *link)
+{
+    rk_text_puts(&link->out, "\r\n");
+}
+
+void rk_redis_add(struct rk_redis_link *link, const void *data, size_t bytes)
+{
+    rk_redis_open_piece(link, bytes);
+    rk_text_add(&link->out, data, bytes);
+    rk_redis_close_piece(link);
+}
+
+void rk_redis_end(struct rk_redis_link *link)
+{
     link->unanswered++;
     struct rk_err ignored = {0};
     if (link->out.length - link->sent >= FLUSH_BYTES) /* a failure shows at the next call too */
         (void)!rk_redis_flush(link, &ignored);
+}
+
+void rk_redis_send(struct rk_redis_link *link, const struct rk_redis_piece *piece, size_t count)
+{
+    rk_redis_begin(link, count);
+    for (size_t i = 0; i < count; i++)
+        rk_redis_add(link, piece[i].data, piece[i].bytes);
+    rk_redis_end(link);
 }
 
 void rk_redis_send_list(struct rk_redis_link *link, const char *const *word)
@@ -283,8 +307,22 @@ enum rankd_status rk_redis_flush(struct rk_redis_link *link, struct rk_err *err)
         } else
             return lost(link, strerror(errno), err);
     }
+    link->drained = link->drained || link->sent > 0;
     link->sent = link->out.length = 0;
     return RANKD_OK;
+}
+
+void rk_redis_flush_some(struct rk_redis_link *link)
+{
+    if (link->out.failed || link->broken)
+        return;
+    const ssize_t sent = send(link->fd, link->out.data + link->sent, link->out.length - link->sent,
+                              MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent > 0)
+        link->sent += (size_t)sent;
+    if (link->sent == link->out.length)
+        link->sent = link->out.length = 0;
+    link->drained = true;
 }
 
 /* --- in --- */
@@ -292,7 +330,10 @@ enum rankd_status rk_redis_flush(struct rk_redis_link *link, struct rk_err *err)
 static enum rankd_status receive(struct rk_redis_link *link, size_t most, struct rk_err *err)
 {
     for (;;) {
+        if (link->drained && wait_for(link, POLLIN, err) != RANKD_OK)
+            return err->status;
         const ssize_t got = recv(link->fd, link->room, ROOM, MSG_DONTWAIT);
+        link->drained = got < (ssize_t)ROOM;
         if (got > 0) {
             link->unread += (size_t)got;
             if (link->unread > most + ROOM) {
@@ -310,8 +351,6 @@ static enum rankd_status receive(struct rk_redis_link *link, size_t most, struct
             return lost(link, "closed the connection", err);
         if (errno != EAGAIN && errno != EINTR)
             return lost(link, strerror(errno), err);
-        if (wait_for(link, POLLIN, err) != RANKD_OK)
-            return err->status;
     }
 }
 

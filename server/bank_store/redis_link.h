@@ -45,8 +45,11 @@ struct rk_redis_link {
     uint64_t deadline_ns; /* of every wait, CLOCK_MONOTONIC; the user sets it */
     size_t unanswered;    /* commands */
     bool broken;
-    unsigned epoch; /* the user's */
-    bool scripts;   /* they were loaded; the user's */
+    bool drained;      /* most likely nothing has come beyond what was read */
+    unsigned epoch;    /* the user's */
+    uint64_t begun_ns; /* the user's: when the group on it was sent, */
+    enum rk_redis_wait { RK_REDIS_WAIT_NONE, RK_REDIS_WAIT, RK_REDIS_WAITAOF } wait; /* and what with it */
+    bool scripts; /* they were loaded; the user's */
     char where[RK_REDIS_HOST_BYTES + 8];
 };
 
@@ -61,6 +64,13 @@ struct rk_redis_piece {
     size_t bytes;
 };
 void rk_redis_send(struct rk_redis_link *link, const struct rk_redis_piece *piece, size_t count);
+/* The same piece by piece: begin, `count` pieces, end. One that is long is written into link->out in place,
+ * between open and close. */
+void rk_redis_begin(struct rk_redis_link *link, size_t count);
+void rk_redis_add(struct rk_redis_link *link, const void *data, size_t bytes);
+void rk_redis_open_piece(struct rk_redis_link *link, size_t bytes);
+void rk_redis_close_piece(struct rk_redis_link *link);
+void rk_redis_end(struct rk_redis_link *link);
 /* The same of strings, up to a NULL; `word` as an array, or one by one. */
 void rk_redis_send_list(struct rk_redis_link *link, const char *const *word);
 #define rk_redis_send_words(link, ...) rk_redis_send_list(link, (const char *const[]){__VA_ARGS__})
@@ -68,6 +78,9 @@ void rk_redis_send_list(struct rk_redis_link *link, const char *const *word);
 /* Sends what was added. */
 enum rankd_status rk_redis_flush(struct rk_redis_link *link, struct rk_err *err)
     __attribute__((warn_unused_result));
+
+/* Sends of it what can be sent at once; a failure shows at the next flush. */
+void rk_redis_flush_some(struct rk_redis_link *link);
 
 /* The next reply, of at most `most` bytes, once what was added is sent. NULL on failure: RANKD_OVERLOADED, or
  * RANKD_INTERNAL where it is no reply or too large. An error that the server replied is a reply. */

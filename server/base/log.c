@@ -124,11 +124,16 @@ uint64_t rk_log_dropped(const struct rk_log *log)
     return log ? rk_log_writer_dropped(log->writer) : 0;
 }
 
+bool rk_log_wants(const struct rk_log *log, int level)
+{
+    return log && level >= log->level;
+}
+
 void rk_log_line(struct rk_log *log, int level, const char *part, const struct rk_field *fields,
                  unsigned count)
 {
     struct rk_text line = {0};
-    if (!log || level < log->level)
+    if (!rk_log_wants(log, level))
         return;
     make_line(log, level, part, fields, count, &line);
     if (line.failed)

@@ -4,6 +4,7 @@
 #ifndef RK_BASE_LOG_H
 #define RK_BASE_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,9 @@ struct rk_field {
     const char *text; /* NULL: the number below */
     double number;
 };
+
+/* Whether lines of that level are written: what makes one costly can be left out. `log` NULL: false. */
+bool rk_log_wants(const struct rk_log *log, int level);
 
 /* One line of the given fields, after time, level and `part`. */
 void rk_log_line(struct rk_log *log, int level, const char *part, const struct rk_field *fields,

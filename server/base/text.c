@@ -79,14 +79,21 @@ void rk_text_printf(struct rk_text *text, const char *format, ...)
     va_end(args);
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 static void quote(struct rk_text *text, const char *value)
 {
-    size_t length = strlen(value);
+    size_t length = strlen(value), i = 0;
     if (!rk_text_reserve(text, 6 * length + 2)) /* \u001f is the longest that a byte becomes */
         return;
     char *out = text->data + text->length;
     *out++ = '"';
-    for (size_t i = 0; i < length;) {
+    while (i < length && is_plain((unsigned char)value[i]))
+        *out++ = value[i++];
+    while (i < length) {
         unsigned char c = (unsigned char)value[i];
         size_t bytes = rk_utf8_length(value + i, length - i);
         if (bytes == 0) {
@@ -225,10 +232,38 @@ static char *put_zeros(char *out, size_t count)
     return out + count * ZERO_BYTES;
 }
 
+/* Texts of numbers above 0 that were printed before. A gradient has few numbers, each of them often:
+ * differences of ranks, times a weight. */
+enum { SLOT_BITS = 6, SLOTS = 1 << SLOT_BITS };
+struct printed {
+    uint32_t bits[SLOTS]; /* of the number; 0: none */
+    uint8_t length[SLOTS];
+    char text[SLOTS][RK_FP32_TEXT];
+};
+
+/* One element, as put_fp32(); there is room for RK_FP32_TEXT bytes more. */
+static size_t put_known(struct printed *printed, char *out, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const size_t sign = bits >> 31;
+    bits &= 0x7fffffff;
+    const size_t slot = bits * 0x9e3779b1u >> (32 - SLOT_BITS);
+    if (bits == 0 || !isfinite(value))
+        return put_fp32(out, value);
+    if (printed->bits[slot] != bits) {
+        printed->bits[slot] = bits;
+        printed->length[slot] = (uint8_t)rk_fp32_text(fabsf(value), printed->text[slot]);
+    }
+    *out = '-';
+    memcpy(out + sign, printed->text[slot], RK_FP32_TEXT);
+    return sign + printed->length[slot];
+}
+
 enum { AT_ONCE = 4096, ELEMENT_BYTES = RK_FP32_TEXT + 1 };
 
-/* Values each behind a comma, for which there is room; their length. */
-static size_t put_fp32s(char *out, const float *values, size_t count)
+/* Values each behind a comma, for which there is room and RK_FP32_TEXT bytes more; their length. */
+static size_t put_fp32s(struct printed *printed, char *out, const float *values, size_t count)
 {
     char *at = out;
     for (size_t i = 0; i < count;) {
@@ -237,7 +272,7 @@ static size_t put_fp32s(char *out, const float *values, size_t count)
         i += zeros;
         if (i < count) {
             *at++ = ',';
-            at += put_fp32(at, values[i++]);
+            at += put_known(printed, at, values[i++]);
         }
     }
     return (size_t)(at - out);
@@ -245,12 +280,14 @@ static size_t put_fp32s(char *out, const float *values, size_t count)
 
 void rk_json_fp32s(struct rk_text *text, const float *values, size_t count)
 {
+    struct printed printed;
+    memset(printed.bits, 0, sizeof printed.bits);
     for (size_t i = 0; i < count; i += AT_ONCE) {
         const size_t piece = count - i < AT_ONCE ? count - i : AT_ONCE;
-        if (!rk_text_reserve(text, piece * ELEMENT_BYTES))
+        if (!rk_text_reserve(text, piece * ELEMENT_BYTES + RK_FP32_TEXT))
             return;
         char *out = text->data + text->length;
-        size_t length = put_fp32s(out, values + i, piece);
+        size_t length = put_fp32s(&printed, out, values + i, piece);
         if (!text->comma)
             memmove(out, out + 1, --length);
         text->comma = true;

@@ -192,14 +192,15 @@ enum rankd_status rk_doc_done(struct rk_doc *doc, struct rk_err *err)
         return err->status;
     json_object_foreach(doc->root, key, value)
     {
+        size_t at = 0;
+        while (at < doc->asked_count && strcmp(doc->asked[at], key) != 0)
+            at++;
+        if (at < doc->asked_count)
+            continue;
         struct rk_nearest nearest = rk_nearest_start(key);
-        bool known = false;
-        for (size_t i = 0; i < doc->asked_count; i++) {
-            known = known || strcmp(doc->asked[i], key) == 0;
+        for (size_t i = 0; i < doc->asked_count; i++)
             rk_nearest_offer(&nearest, doc->asked[i]);
-        }
-        if (!known)
-            return unknown(doc, key, nearest.best, err);
+        return unknown(doc, key, nearest.best, err);
     }
     return RANKD_OK;
 }

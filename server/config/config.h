@@ -51,6 +51,7 @@ enum rk_config_action {
     RK_CONFIG_VERSION, /* --version */
     RK_CONFIG_PRINT,   /* --print-config: the effective configuration as a file that can be read back */
     RK_CONFIG_CHECK,   /* --check-config */
+    RK_CONFIG_TUNE,    /* --tune: times the engine and prints a tuning file */
     RK_CONFIG_HEALTH,  /* --health: asks the daemon that runs with this configuration */
     RK_CONFIG_MARKDOWN /* --print-reference: the table for the documentation */
 };

@@ -100,6 +100,7 @@ void rk_config_help(FILE *out)
         "  --config FILE     read options from FILE (or RANKD_CONFIG)\n"
         "  --check-config    check the configuration, and end\n"
         "  --health          ask the daemon that runs with these options whether it is ready, and end\n"
+        "  --tune            time the engine for some seconds, print a file for --tuning, and end\n"
         "  --print-config    print the effective configuration as a file\n"
         "  --print-reference print the table of options as Markdown\n"
         "  --help, --version\n\n",

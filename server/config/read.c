@@ -80,7 +80,7 @@ static bool is_action(const char *argument, enum rk_config_action *action)
         {"--help", RK_CONFIG_HELP},          {"-h", RK_CONFIG_HELP},
         {"--version", RK_CONFIG_VERSION},    {"--print-config", RK_CONFIG_PRINT},
         {"--check-config", RK_CONFIG_CHECK}, {"--print-reference", RK_CONFIG_MARKDOWN},
-        {"--health", RK_CONFIG_HEALTH},
+        {"--health", RK_CONFIG_HEALTH},      {"--tune", RK_CONFIG_TUNE},
     };
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
         if (strcmp(argument, actions[i].flag) == 0) {
@@ -120,8 +120,12 @@ static const char *flag_value(int argc, char *const *argv, int *at)
 static enum rankd_status split(int argc, char *const *argv, int *at, struct argument *argument,
                                struct rk_err *err)
 {
-    const char *text = argv[*at];
-    if (strncmp(text, "--", 2) != 0 || text[2] == '\0')
+    const char *text = argv[*at], *before = *at > 1 ? argv[*at - 1] : "";
+    const bool is_option = strncmp(text, "--", 2) == 0 && text[2] != '\0';
+    if (!is_option && strncmp(before, "--", 2) == 0 && is_flag(before + 2))
+        return rk_fail(err, RANKD_INVALID, "%.64s was \"%.64s\"; it may be true or false, or stand alone",
+                       before + 2, text);
+    if (!is_option)
         return rk_fail(err, RANKD_INVALID,
                        "\"%.64s\" is not an option; options begin with --, --help lists them", text);
     const size_t length = strcspn(text + 2, "=");

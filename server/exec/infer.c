@@ -62,6 +62,12 @@ static void on_wake(struct rk_bank_waiter *waiter)
     rk_worker_pool_resume(meta->work, meta->job);
 }
 
+static void on_finish(struct rk_bank_waiter *waiter)
+{
+    const struct rk_infer_meta *meta = meta_of(waiter);
+    rk_worker_pool_finish(meta->work, meta->job);
+}
+
 static enum rk_infer_state finish(struct rk_request *request, struct rk_infer_meta *meta,
                                   struct rk_reply *reply, enum rankd_status status, struct rk_err *err)
 {
@@ -101,7 +107,7 @@ enum rk_infer_state rk_infer(const struct rk_infer_env *env, struct rk_worker *w
         return finish(request, meta, reply, rk_bank_transaction_appended(transaction, &reply->info, err),
                       err);
     meta->work = env->workers;
-    transaction->waiter = (struct rk_bank_waiter){on_wait, on_wake};
+    transaction->waiter = (struct rk_bank_waiter){on_wait, on_wake, on_finish};
     enum rankd_status status =
         rk_bank_transaction_begin(env->banks, request, meta->deadline_ns, transaction, &later, err);
     if (later)
@@ -212,6 +218,8 @@ static void log_request(const struct rk_infer_env *env, const struct rk_infer_me
 {
     static const char *const transports[RK_TRANSPORT_COUNT] = {"http_json", "http_binary", "ring"};
     char shapes[512];
+    if (!rk_log_wants(env->log, RK_LOG_INFO))
+        return;
     shapes_text(request, shapes, sizeof shapes);
     const struct rk_field fields[] = {
         {"status", NULL, status == RANKD_OK ? 200 : (double)status},

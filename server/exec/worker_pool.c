@@ -164,6 +164,16 @@ void rk_worker_pool_resume(struct rk_worker_pool *work, struct rk_job *job)
     pthread_mutex_unlock(&work->threads.lock);
 }
 
+void rk_worker_pool_finish(struct rk_worker_pool *work, struct rk_job *job)
+{
+    job->resume(job, NULL);
+    pthread_mutex_lock(&work->threads.lock);
+    work->parked--; /* until here the pool does not stop */
+    if (work->threads.stopping)
+        rk_threads_wake_all(&work->threads);
+    pthread_mutex_unlock(&work->threads.lock);
+}
+
 static size_t read_count(struct rk_worker_pool *work, const size_t *count)
 {
     pthread_mutex_lock(&work->threads.lock);

@@ -30,7 +30,7 @@ struct rk_job {
      * once). */
     void (*drop)(struct rk_job *job, enum rankd_status why);
     /* Called once for each rk_worker_pool_resume(), never dropped: work that was begun is completed. NULL if
-     * the job never parks. */
+     * the job never parks. `worker` is NULL in rk_worker_pool_finish(). */
     void (*resume)(struct rk_job *job, struct rk_worker *worker);
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 = none */
     /* Per-client FIFO. Must outlive its queued jobs; belongs to one pool. NULL: the job has none. */
@@ -63,6 +63,9 @@ void rk_worker_pool_park(struct rk_worker_pool *work);
 /* Queues a parked job before the waiting ones, because it has been computed and holds memory. Any thread; the
  * job may be over before this returns. */
 void rk_worker_pool_resume(struct rk_worker_pool *work, struct rk_job *job);
+/* Instead of it: calls `resume` of a parked job without a worker, on the calling thread. For one that has
+ * nothing to compute any more; it does not park again. */
+void rk_worker_pool_finish(struct rk_worker_pool *work, struct rk_job *job);
 
 /* Waiting jobs, jobs that run now, parked jobs: for metrics and for Retry-After. */
 size_t rk_worker_pool_waiting(struct rk_worker_pool *work);

@@ -146,5 +146,6 @@ void rk_conn_free(struct rk_conns *conns, struct rk_conn *conn)
     pthread_mutex_unlock(&conns->lock);
     rk_metric_add(conns->metrics, RK_METRIC_connections, 0, 0, -1);
     rk_guard_end(&conn->guard);
+    rk_repeat_free(&conn->repeat);
     free(conn);
 }

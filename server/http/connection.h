@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/metrics.h"
+#include "codec/repeat.h"
 #include "config/config.h"
 #include "http/guard.h"
 
@@ -27,6 +28,7 @@ struct rk_conn {
     int fd;
     enum rk_phase phase;
     struct rk_guard guard;   /* filters the data for libmicrohttpd */
+    struct rk_repeat repeat; /* of its last request; belongs to the exchange that runs */
     uint64_t requests;       /* that libmicrohttpd has parsed */
     bool cut;                /* the client had closed its side at the last check */
     bool spare;              /* beyond --connections (places.h) */

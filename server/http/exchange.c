@@ -87,7 +87,7 @@ static void check_framing(struct rk_exchange *exchange)
 }
 
 enum {
-    JSON_MOST = 8192, /* bytes before the tensors, which take some microseconds to parse */
+    JSON_MOST = 8192, /* bytes, which take some microseconds to parse */
     ITEM_MOST = 32,   /* bytes of an item in all tensors: at most 8 in each of up to four */
     BUSY_SHARE = 8    /* what is small where other requests are in flight, whose turn comes later for it */
 };
@@ -104,10 +104,11 @@ static size_t most_items_here(const struct rk_exchange *exchange)
 /* Whether it is worth it to parse the request on this thread. */
 static bool may_be_small(const struct rk_exchange *exchange, size_t most)
 {
-    if (!exchange->is_infer || !most || !exchange->json_length || exchange->encoding != RK_ENCODING_NONE ||
+    const char *length = exchange->json_length; /* NULL: all of the body is JSON */
+    if (!exchange->is_infer || !most || exchange->encoding != RK_ENCODING_NONE ||
         exchange->accepted != RK_ENCODING_NONE || exchange->body.bytes > JSON_MOST + most * ITEM_MOST)
         return false;
-    return strtoull(exchange->json_length, NULL, 10) <= JSON_MOST;
+    return (length ? strtoull(length, NULL, 10) : exchange->body.bytes) <= JSON_MOST;
 }
 
 /* Computes a small request, or finds its mistake. False: a worker has to. */

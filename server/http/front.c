@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +20,6 @@
 #include "http/tls.h"
 
 enum { ANNOUNCE_MS = 1000 };
-
-/* A client that leaves Nagle's algorithm on holds the last piece of an upload back until what it sent is
- * acknowledged, which a receiver puts off by 40 ms; so acknowledge at once while a body arrives. The kernel
- * forgets the setting after a while: it is set again with every piece. */
-static void acknowledge_at_once(const struct rk_exchange *exchange)
-{
-    const int on = 1;
-    (void)setsockopt(exchange->conn->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
-}
 
 static void on_connection(void *closure, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code)
@@ -85,7 +74,6 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
         rk_metric_add(http->env->metrics, RK_METRIC_in_flight, 0, 0, 1);
     if (exchange->err.status == RANKD_TOO_LARGE)
         rk_exchange_tell(exchange);
-    acknowledge_at_once(exchange);
     return MHD_YES;
 }
 
@@ -99,8 +87,6 @@ static void on_piece(struct rk_exchange *exchange, const char *bytes, size_t cou
         if (exchange->err.status == RANKD_TOO_LARGE)
             rk_exchange_tell(exchange);
     }
-    if (exchange->body.bytes != exchange->body.announced) /* the reply acknowledges the last piece */
-        acknowledge_at_once(exchange);
 }
 
 static enum MHD_Result on_access(void *closure, struct MHD_Connection *connection, const char *url,

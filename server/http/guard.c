@@ -2,12 +2,18 @@
 #include "http/guard.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-enum { SCRATCH = 65536, DRAIN_PIECES = 16 };
+enum {
+    SCRATCH = 65536,
+    DRAIN_PIECES = 16,
+    STRUCT_MOST = 4096 /* bytes of a struct of libmicrohttpd; its buffers have more */
+};
 
 /* The guards by socket, and a place to receive at: of libmicrohttpd's thread alone. */
 static struct rk_guard **by_fd;
@@ -31,6 +37,17 @@ static void push(const struct wire *wire, const char *bytes, size_t count)
         (void)gnutls_record_send(wire->session, bytes, count);
     else
         (void)send(wire->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* A client that leaves Nagle's algorithm on holds the last piece of an upload back until what it sent is
+ * acknowledged, which a receiver puts off by 40 ms. So where a message waits for its next piece, what has
+ * come is acknowledged now; a message that is whole is acknowledged by its answer. The kernel forgets the
+ * setting after a while: it is set again with every piece. */
+static void acknowledge_at_once(const struct rk_guard *guard)
+{
+    const int on = 1;
+    if (!rk_framing_is_idle(&guard->framing))
+        (void)setsockopt(guard->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
 bool rk_guard_start(struct rk_guard *guard, int fd, size_t head_limit)
@@ -148,6 +165,7 @@ static ssize_t receive(struct rk_guard *guard, const struct wire *wire, struct r
     *drained = got > 0 && (size_t)got < size;
     if (got <= 0)
         return got;
+    guard->received_bytes += (size_t)got;
     if (plain) {
         room->at += got;
         room->left -= (size_t)got;
@@ -182,6 +200,8 @@ static ssize_t read_through(struct rk_guard *guard, const struct wire *wire, voi
     }
     while (got > 0 && pass_kept(guard, &room) && (room.left == size || !enough(guard, wire, drained)))
         got = receive(guard, wire, &room, &drained);
+    if (drained)
+        acknowledge_at_once(guard);
     if (room.left < size)
         return (ssize_t)(size - room.left);
     if (got > 0) { /* a head that is not whole yet */
@@ -203,4 +223,9 @@ ssize_t rk_guard_record_recv(gnutls_session_t session, void *to, size_t size)
     const struct wire wire = {gnutls_transport_get_int(session), session};
     struct rk_guard *guard = find(wire.fd);
     return guard ? read_through(guard, &wire, to, size) : gnutls_record_recv(session, to, size);
+}
+
+void *rk_guard_clear(void *at, int byte, size_t bytes)
+{
+    return bytes <= STRUCT_MOST ? memset(at, byte, bytes) : at;
 }

@@ -2,8 +2,8 @@
 /* Reads sockets for libmicrohttpd: all data that it receives passes through framing.h.
  *
  * libmicrohttpd has no hook for this. Therefore rankd links a copy of the static library in which the symbols
- * `recv` and `gnutls_record_recv` are renamed to the two functions at the end (Makefile). rk_guard_verdict()
- * refuses a request that did not pass them.
+ * `recv`, `gnutls_record_recv` and `memset` are renamed to the three functions at the end (Makefile).
+ * rk_guard_verdict() refuses a request that did not pass the first two.
  */
 #ifndef RK_HTTP_GUARD_H
 #define RK_HTTP_GUARD_H
@@ -19,10 +19,11 @@ struct rk_guard {
     struct rk_framing framing;
     char *kept; /* received while the buffer of libmicrohttpd was full; malloc'ed */
     size_t kept_at, kept_bytes;
-    uint64_t late_ms;      /* the missed deadline, for the sentence */
-    const char *late_what; /* the part that missed it; set before `late` */
-    atomic_bool late;      /* the request arrived too slowly: reported at the next read of the socket */
-    bool early_reply_sent; /* an answer was written to the socket directly */
+    uint64_t received_bytes; /* from the socket; of a TLS session, what came out of it */
+    uint64_t late_ms;        /* the missed deadline, for the sentence */
+    const char *late_what;   /* the part that missed it; set before `late` */
+    atomic_bool late;        /* the request arrived too slowly: reported at the next read of the socket */
+    bool early_reply_sent;   /* an answer was written to the socket directly */
 };
 
 /* The guard of a connection, from accept to close. All functions but rk_guard_late() run on the thread of
@@ -42,5 +43,11 @@ void rk_guard_late(struct rk_guard *guard, const char *what, uint64_t limit_ms);
 /* Replace recv() and gnutls_record_recv() in libmicrohttpd. */
 ssize_t rk_guard_recv(int fd, void *to, size_t size, int flags);
 ssize_t rk_guard_record_recv(gnutls_session_t session, void *to, size_t size);
+
+/* Replaces memset() in libmicrohttpd, which zeroes the buffers of a connection after each request: 192 KiB,
+ * to be "safer". What the next request reads it overwrites, and the memory goes back to the system with the
+ * connection. So no more than a struct is cleared; the rest only emptied the processor's caches, and gave
+ * each idle connection 128 KiB of memory that it never used. Returns `at`. */
+void *rk_guard_clear(void *at, int byte, size_t bytes);
 
 #endif

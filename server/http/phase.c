@@ -71,7 +71,9 @@ void rk_conn_say(const struct rk_conn *conn, const char *status, const char *sen
 void rk_conn_phase(struct rk_conns *conns, struct rk_conn *conn, enum rk_phase phase)
 {
     const uint64_t now = rk_now_ns();
-    const uint64_t bytes = phase == RK_PHASE_IDLE ? received(conn->fd) : 0;
+    uint64_t bytes = 0;
+    if (phase == RK_PHASE_IDLE)
+        bytes = conns->plain ? conn->guard.received_bytes : received(conn->fd);
     pthread_mutex_lock(&conns->lock);
     if (conn->phase != RK_PHASE_ENDED) {
         conn->phase = phase;

@@ -77,8 +77,8 @@ static enum rankd_status parse_json(struct rk_exchange *exchange, const struct r
                                     size_t json_bytes)
 {
     const struct rk_transport_env *env = exchange->http->env;
+    struct rk_repeat *repeat = &exchange->conn->repeat;
     struct rk_json_heap heap;
-    rk_json_heap_open(&heap, env->budget, exchange->body.reserved);
     const struct rk_wire_source source = {
         .body = exchange->body.data,
         .bytes = exchange->body.bytes,
@@ -87,8 +87,13 @@ static enum rankd_status parse_json(struct rk_exchange *exchange, const struct r
         .budget = env->budget,
         .held = exchange->body.reserved,
     };
+    if (rk_repeat_take(repeat, &exchange->wire, model, &source))
+        return RANKD_OK;
+    rk_json_heap_open(&heap, env->budget, exchange->body.reserved);
     const enum rankd_status status = rk_wire_request_parse(&exchange->wire, model, &source, &exchange->err);
     rk_json_heap_close(&heap);
+    if (status == RANKD_OK)
+        rk_repeat_keep(repeat, &exchange->wire, &source);
     return status;
 }
 

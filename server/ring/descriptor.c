@@ -213,7 +213,8 @@ void rk_descriptor_answer(struct rankd_shm_reply *block, const struct rk_reply *
     const struct rk_info *info = &reply->info;
     block->status = (uint32_t)err->status;
     block->outputs = err->status == RANKD_OK ? reply->outputs : 0;
-    block->has = (info->has_gradient ? RANKD_HAS_GRADIENT : 0u) | (info->has_bank ? RANKD_HAS_BANK : 0u);
+    block->has = (info->has_gradient ? RANKD_HAS_GRADIENT : 0u) | (info->has_bank ? RANKD_HAS_BANK : 0u) |
+                 (info->has_chain ? RANKD_HAS_CHAIN : 0u);
     block->loss = info->loss;
     block->lists = info->lists;
     block->lists_skipped = info->lists_skipped;
@@ -226,6 +227,9 @@ void rk_descriptor_answer(struct rankd_shm_reply *block, const struct rk_reply *
     block->gradient_dropped = info->gradient_dropped;
     block->numbers = info->numbers;
     memcpy(block->number, info->number, sizeof info->number);
+    memset(block->bank_chain, 0, sizeof block->bank_chain);
+    if (info->has_chain)
+        memcpy(block->bank_chain, info->bank_chain, sizeof block->bank_chain);
     answer_results(block, reply);
     if (err->status != RANKD_OK)
         memcpy(block->error, err->text, sizeof block->error);

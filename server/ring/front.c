@@ -98,18 +98,22 @@ static uint64_t look_at_clock(struct rk_front *front)
 /* Polls the rings for a bounded time, unless a client with the right to spin waits. True: there is work. */
 static bool spin(struct rk_front *front)
 {
-    uint64_t most = front->env->config->ring_spin_us * 1000u;
-    if (most == 0 || !rk_spin_may_loop(front))
+    uint64_t most = front->env->config->ring_spin_us * 1000u, now = rk_now_ns();
+    if (most == 0 || !rankd_spin_begin(&front->spin, now) || !rk_spin_may_loop(front))
         return false;
-    uint64_t until = rk_now_ns() + most;
+    const uint64_t until = now + most;
     do {
         for (unsigned i = 0; i < 16; i++) {
-            if (anything_submitted(front))
+            if (anything_submitted(front)) {
+                rankd_spin_met(&front->spin);
                 return true;
+            }
             __builtin_ia32_pause();
         }
         (void)sched_yield(); /* to a client that waits for this very CPU */
-    } while (rk_now_ns() < until && !atomic_load_explicit(&front->stop, memory_order_relaxed));
+        now = rk_now_ns();
+    } while (rankd_spin_goes_on(&front->spin, now) && now < until &&
+             !atomic_load_explicit(&front->stop, memory_order_relaxed));
     return false;
 }
 

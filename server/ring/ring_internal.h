@@ -16,6 +16,7 @@
 #include "device/device.h"
 #include "exec/infer.h"
 #include "exec/worker_pool.h"
+#include "rankd_spin.h"
 #include "ring/loop.h"
 #include "ring/quota.h"
 #include "ring/segment.h"
@@ -101,6 +102,7 @@ struct rk_front {
     uint64_t alone_ns;       /* since when there is no peer; 0: there is one */
     bool leaving;            /* lingered long enough: takes no connections any more */
     unsigned spinners, spinner_limit;
+    struct rankd_spin spin;
     struct rk_worker worker;   /* of the loop, for small requests */
     uint64_t complaint_ns;     /* time of the last logged violation */
     pthread_mutex_t answering; /* guards `answered` */

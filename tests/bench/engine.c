@@ -6,7 +6,8 @@
  * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT,
  * a file that is written, may be "-" for none.
  *
- * GRADIENT_SCALE, LAMBDA and TOP_K in the environment set those parameters.
+ * GRADIENT_SCALE, LAMBDA and TOP_K in the environment set those parameters; TUNING names a file that `rankd
+ * --tune` made.
  *
  * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,
  * the gradient written once, list by list. Runs of the two alternate, so that a noisy machine disturbs both
@@ -28,6 +29,7 @@
 
 #include "engine.h"
 #include "exec/compute_pool.h"
+#include "exec/tuning_file.h"
 #include "kernels/kernel.h"
 #include "unit/support/engine_call.h"
 
@@ -122,6 +124,19 @@ static void print_times(const char *name, const double *ms, int runs)
     printf("], ");
 }
 
+static void use_tuning(const char *path)
+{
+    struct rk_tuning tuning;
+    struct rk_err err = {0};
+    if (!path)
+        return;
+    if (rk_tuning_read(path, &tuning, &err) != RANKD_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        exit(2);
+    }
+    rk_tuning_use(&tuning);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 9) {
@@ -148,6 +163,7 @@ int main(int argc, char **argv)
     if (!b.gradient)
         die("gradient");
     struct test_call call;
+    use_tuning(getenv("TUNING"));
     test_call_start(&call, argv[1], 0);
     if (getenv("GRADIENT_SCALE"))
         test_word(&call, "gradient_scale", getenv("GRADIENT_SCALE"));

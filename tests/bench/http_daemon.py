@@ -6,7 +6,8 @@ The client is a bare socket that sends prepared bytes and reads by Content-Lengt
 a client library. First 128 x 128 with binary tensors and as JSON; then bodies from 1 KiB to 16 MiB, sent in one write with
 Nagle's algorithm off, and with head and body in two writes and Nagle on, which is where a server that delays its
 acknowledgements costs 40 ms. Last, requests per second of 32 x 128 scores over 1 to 128 connections, beside libmicrohttpd
-alone, which drops the same bodies and answers as many bytes.
+alone, which drops the same bodies and answers as many bytes, and beside libmicrohttpd with the same computation on its thread:
+no daemon on this library and this engine answers more from one thread.
 """
 import argparse
 import json
@@ -146,33 +147,53 @@ def sweep(address, program, runs):
     return cases
 
 
-def rates(port, build, seconds, turns=3):
-    """Requests per second of the daemon and of libmicrohttpd alone, by turns; medians."""
-    scores, targets = draw(32, 128, 8)
+def cpu_seconds(pid):
+    """Processor time of all threads of a process."""
+    return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+
+
+def load(build, port, pid, connections, seconds, request):
+    """What http_load says, and the server's processor time of an answer."""
+    before = cpu_seconds(pid)
+    command = [build / "bench" / "http_load", str(port), str(connections), str(seconds), request]
+    done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return done | {"cpu_us": (cpu_seconds(pid) - before) * 1e6 / max(1, done["answers"])}
+
+
+def rates(port, pid, build, seconds, turns=9):
+    """Requests per second of the daemon, of libmicrohttpd alone, and of libmicrohttpd with the computation, by turns; medians."""
+    lists, columns = 32, 128
+    scores, targets = draw(lists, columns, 8)
     whole = b"".join(request(scores, targets, True))
     answered = Connection(("127.0.0.1", port), True).call([whole])
-    print("\n32 x 128, binary: requests/s   rankd: p50 us   p99 us   libmicrohttpd alone   share")
+    alone = build / "bench" / "http_alone"
+    peers = {"alone": [alone, str(answered)], "computing": [alone, str(answered), str(lists), str(columns)]}
+    servers = {name: subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+               for name, command in peers.items()}
+    at = {"rankd": (port, pid)} | {name: (int(server.stdout.readline()), server.pid) for name, server in servers.items()}
+    print("\n32 x 128, binary, by turns: medians of requests/s, p50 in us, least processor time of the server in us a request\n"
+          "                  rankd                      libmicrohttpd alone              with the computation             rankd's share of\n"
+          "connections   requests/s     p50     cpu   requests/s     p50     cpu   requests/s     p50     cpu   the first  the second")
     cases = []
-    with tempfile.NamedTemporaryFile() as file, subprocess.Popen([build / "bench" / "http_alone", str(answered)], text=True,
-                                                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE) as alone:
+    with tempfile.NamedTemporaryFile() as file:
         file.write(whole)
         file.flush()
-        ports = {"rankd": port, "alone": int(alone.stdout.readline())}
         for connections in (1, 8, 32, 128):
-            runs = {name: [] for name in ports}
+            runs = {name: [] for name in at}
             for _ in range(turns):
-                for name, to in ports.items():
-                    done = subprocess.run([build / "bench" / "http_load", str(to), str(connections), str(seconds), file.name],
-                                          check=True, capture_output=True, text=True)
-                    runs[name].append(json.loads(done.stdout))
+                for name, (to, of) in at.items():
+                    runs[name].append(load(build, to, of, connections, seconds / 4, file.name))
             if any(run["failed"] for run in runs["rankd"]):
                 raise SystemExit(f"the daemon refused some of {runs['rankd']}")
             middle = {name: {key: statistics.median(run[key] for run in of) for key in of[0]} for name, of in runs.items()}
+            for name, of in runs.items():
+                middle[name]["cpu_us_least"] = min(run["cpu_us"] for run in of if run["answers"])
             cases.append({"connections": connections, **middle})
-            ours, other = middle["rankd"], middle["alone"]
-            print(f"{connections:4} connections {ours['per_s']:12.0f} {ours['p50_us']:14.1f} {ours['p99_us']:8.1f} "
-                  f"{other['per_s']:20.0f} {ours['per_s'] / other['per_s']:9.2f}")
-        alone.stdin.close()
+            row = "".join(f"{m['per_s']:13.0f} {m['p50_us']:7.0f} {m['cpu_us_least']:7.1f}" for m in middle.values())
+            print(f"{connections:11}{row}" + "".join(f"{middle['rankd']['per_s'] / max(1, middle[p]['per_s']):12.2f}" for p in peers))
+    for server in servers.values():
+        server.stdin.close()
+        server.wait()
     return cases
 
 
@@ -191,7 +212,7 @@ def main():
         program = args.build / "bench" / "engine"
         address = host, int(port)
         parts = {"small": lambda: small(address, program, args.runs), "sweep": lambda: sweep(address, program, args.runs),
-                 "rates": lambda: rates(address[1], args.build, args.seconds)}
+                 "rates": lambda: rates(address[1], daemon.pid, args.build, args.seconds)}
         cases = {name: part() for name, part in parts.items() if args.only in (None, name)}
     finally:
         daemon.terminate()

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ring beside its peers in one run: the call within the process, HTTP with binary tensors, a bare socket.
  *
- *     ring SOCKET-PATH HTTP-URL PID [SECONDS]     the daemon PID listens on both, with one worker: all sides
- * compute with one thread */
+ *     ring SOCKET-PATH HTTP-URL PID [SECONDS]      the daemon PID listens on both, with one worker: all sides
+ *                                                  compute with one thread
+ *     ring SOCKET-PATH HTTP-URL PID --neighbours   the small request alone, beside 0, 1 and 2 busy processes
+ */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,13 +97,13 @@ static void describe(const struct batch *batch, bool sparse, struct rankd_tensor
                                       .output_count = sparse ? 2 : 1};
 }
 
-static double by_client(const char *what, rankd_client *client, const struct batch *batch, bool sparse,
-                        size_t count)
+/* The times of `count` requests, after a tenth of them. */
+static void time_client(const char *what, rankd_client *client, const struct batch *batch, bool sparse,
+                        size_t count, uint64_t *ns)
 {
     struct rankd_tensor inputs[2], outputs[2];
     struct rankd_request request;
     struct rankd_reply reply;
-    uint64_t *ns = calloc(count, sizeof *ns);
     describe(batch, sparse, inputs, outputs, &request);
     for (size_t i = 0; i < count + count / 10; i++) {
         uint64_t begun = now_ns();
@@ -112,6 +115,13 @@ static double by_client(const char *what, rankd_client *client, const struct bat
             ns[i - count / 10] = now_ns() - begun;
         rankd_reply_clear(client, &reply);
     }
+}
+
+static double by_client(const char *what, rankd_client *client, const struct batch *batch, bool sparse,
+                        size_t count)
+{
+    uint64_t *ns = calloc(count, sizeof *ns);
+    time_client(what, client, batch, sparse, count, ns);
     double p50 = show(what, ns, count);
     free(ns);
     return p50;
@@ -148,7 +158,8 @@ static void by_client_once(rankd_client *client, const struct batch *batch)
     rankd_reply_clear(client, &reply);
 }
 
-static double in_process(const char *what, const struct batch *batch, bool sparse, size_t count)
+static void time_in_process(const char *what, const struct batch *batch, bool sparse, size_t count,
+                            uint64_t *ns)
 {
     struct rk_scratch *scratch = rk_scratch_new(0);
     struct rk_exec exec = {.scratch = scratch};
@@ -166,7 +177,6 @@ static double in_process(const char *what, const struct batch *batch, bool spars
                                                    .bytes = n};
     request.outputs =
         sparse ? 1u << RK_OUT_GRADIENT_INDICES | 1u << RK_OUT_GRADIENT_VALUES : 1u << RK_OUT_GRADIENT;
-    uint64_t *ns = calloc(count, sizeof *ns);
     for (size_t i = 0; i < count + count / 10; i++) {
         struct rk_reply reply = {0};
         struct rk_err err = {0};
@@ -184,9 +194,15 @@ static double in_process(const char *what, const struct batch *batch, bool spars
         if (i >= count / 10)
             ns[i - count / 10] = now_ns() - begun;
     }
+    rk_scratch_free(scratch);
+}
+
+static double in_process(const char *what, const struct batch *batch, bool sparse, size_t count)
+{
+    uint64_t *ns = calloc(count, sizeof *ns);
+    time_in_process(what, batch, sparse, count, ns);
     double p50 = show(what, ns, count);
     free(ns);
-    rk_scratch_free(scratch);
     return p50;
 }
 
@@ -316,6 +332,48 @@ static void idle(const char *url, const char *pid)
         rankd_close(clients[i]);
 }
 
+enum { SIDES = 4, TURNS = 10, CALLS = 200, NEIGHBOURS = 2 };
+
+static pid_t be_busy(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        for (volatile unsigned turns = 0;; turns++)
+            continue;
+    }
+    return child;
+}
+
+/* All ways by turns, so that other work on the machine disturbs them alike. */
+static void beside(unsigned neighbours, const char *ring, const char *http)
+{
+    static const char *const names[SIDES] = {"in-process call", "ring, spinning 50 us", "ring, sleeping",
+                                             "HTTP, binary"};
+    static uint64_t ns[SIDES][TURNS * CALLS];
+    pid_t busy[NEIGHBOURS];
+    rankd_client *clients[SIDES] = {NULL, open_client(ring, 16 << 20, 50), open_client(ring, 16 << 20, 0),
+                                    open_client(http, 0, 0)};
+    struct batch batches[SIDES];
+    for (int side = 0; side < SIDES; side++)
+        batches[side] = make(clients[side ? side : 1], SMALL, SMALL);
+    for (unsigned i = 0; i < neighbours; i++)
+        busy[i] = be_busy();
+    for (size_t turn = 0; turn < TURNS; turn++) {
+        time_in_process(names[0], &batches[0], false, CALLS, ns[0] + turn * CALLS);
+        for (int side = 1; side < SIDES; side++)
+            time_client(names[side], clients[side], &batches[side], false, CALLS, ns[side] + turn * CALLS);
+    }
+    for (unsigned i = 0; i < neighbours; i++) {
+        (void)kill(busy[i], SIGKILL);
+        (void)waitpid(busy[i], NULL, 0);
+    }
+    printf("ap, %d x %d, beside %u busy processes\n", SMALL, SMALL, neighbours);
+    for (int side = 0; side < SIDES; side++)
+        (void)show(names[side], ns[side], TURNS * CALLS);
+    for (int side = 1; side < SIDES; side++)
+        rankd_close(clients[side]);
+}
+
 int main(int count, char **arguments)
 {
     char url[256];
@@ -323,6 +381,11 @@ int main(int count, char **arguments)
         return 2;
     double seconds = count > 4 ? atof(arguments[4]) : 1.0;
     (void)snprintf(url, sizeof url, "unix:%s", arguments[1]);
+    if (count > 4 && strcmp(arguments[4], "--neighbours") == 0) {
+        for (unsigned neighbours = 0; neighbours <= NEIGHBOURS; neighbours++)
+            beside(neighbours, url, arguments[2]);
+        return 0;
+    }
     rankd_client *spinning = open_client(url, 320u << 20, 2000), *sleeping = open_client(url, 16 << 20, 0);
     rankd_client *http = open_client(arguments[2], 0, 0);
     struct batch small = make(spinning, SMALL, SMALL), asleep = make(sleeping, SMALL, SMALL);

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Redis servers of a test's own, and daemons with banks in one."""
+import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -28,8 +31,8 @@ class StoreError(Exception):
 class Store:
     """A redis-server that can be asked, stopped, killed and started again with what it has on disk."""
 
-    def __init__(self, folder, *flags, port=None, sentinel=None):
-        self.folder = folder
+    def __init__(self, folder, *flags, port=None, sentinel=None, host="127.0.0.1", wrapper=()):
+        self.folder, self.host, self.wrapper = folder, host, list(wrapper)
         folder.mkdir(parents=True, exist_ok=True)
         self.flags = [str(f) for f in flags or LEAST]
         self.port = port or free_port()
@@ -40,15 +43,15 @@ class Store:
 
     @property
     def url(self):
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.host}:{self.port}"
 
     def start(self, timeout=20.0):
-        command = ["redis-server"]
+        command = [*self.wrapper, "redis-server"]
         if self.sentinel:
-            (self.folder / "sentinel.conf").write_text(f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n{self.sentinel}\n")
+            (self.folder / "sentinel.conf").write_text(f"port {self.port}\nbind {self.host}\ndir {self.folder}\n{self.sentinel}\n")
             command += [str(self.folder / "sentinel.conf"), "--sentinel"]
         else:
-            command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--repl-diskless-sync-delay", "0",
+            command += ["--port", str(self.port), "--bind", self.host, "--dir", str(self.folder), "--repl-diskless-sync-delay", "0",
                         *self.flags]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -66,7 +69,7 @@ class Store:
 
     def ask(self, *words, timeout=20.0):
         """One command; its answer as text, number, list or None."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as s, s.makefile("rwb") as f:
+        with socket.create_connection((self.host, self.port), timeout=timeout) as s, s.makefile("rwb") as f:
             commands = ([("AUTH", self.password)] if self.password else []) + [words]
             for command in commands:
                 f.write(b"*%d\r\n" % len(command))
@@ -168,6 +171,76 @@ def wait_equal(daemons, bank, timeout=30.0):
     return found
 
 
+class Name(ctypes.Structure):
+    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+
+xxhash = ctypes.CDLL("libxxhash.so.0")
+xxhash.XXH3_128bits.restype = Name
+xxhash.XXH3_128bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+
+
+def name_of(batch_id):
+    """As it stands in the index."""
+    name = xxhash.XXH3_128bits(batch_id.encode(), len(batch_id))
+    return f"{name.high | 1:016x}{name.low:016x}"
+
+
+class Ledger:
+    """What was acknowledged, compared with the index of the store: every name once, none missing."""
+
+    def __init__(self):
+        self.acknowledged = {}  # name: version; several threads add to it
+        self.places = {}        # name: version in the index; also of entries that were trimmed since
+        self.lost = set()
+
+    def check(self, store):
+        known = dict(self.acknowledged)  # before the index is read
+        rows = [(int(row[0].split("-")[0]), row[1][1].split()[5]) for row in store.ask("XRANGE", "rankd:{b}:index", "-", "+")]
+        first = rows[0][0] if rows else 0
+        names = dict((name, v) for v, name in rows)
+        assert len(names) == len(rows), "a batch is twice in the index"
+        assert [v for v, _ in rows] == list(range(first, first + len(rows))), "a version is missing in the index"
+        for name, v in names.items():
+            assert self.places.get(name, first) >= first, "a batch was appended again after its entry had been trimmed"
+            self.places[name] = v
+        self.lost |= {name for name, v in known.items() if v >= first and name not in names}
+        for name in self.lost:  # a retry of its trainer would be a new batch
+            self.acknowledged.pop(name, None)
+
+
+class Trainers:
+    """Threads that send batch after batch to any of the daemons and repeat what was refused."""
+
+    def __init__(self, daemons, ledger, count=4):
+        self.problems, self.over = [], threading.Event()
+        self.threads = [threading.Thread(target=self.train, args=(daemons, ledger, i)) for i in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def train(self, daemons, ledger, who):
+        batches, own, n = Batches(200 + who), random.Random(who), 0
+        connections = [d.connect() for d in daemons]
+        while not self.over.is_set():
+            i = own.randrange(len(daemons))
+            try:
+                reply = batches.send(daemons[i], "b", n, connections[i])
+            except Refused as e:
+                if e.status != 503:
+                    self.problems.append(e)
+                    return
+                time.sleep(0.02)
+                continue
+            ledger.acknowledged[name_of(f"{batches.seed}-{n}")] = reply["bank_version_appended"]
+            n += 1
+
+    def stop(self):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        assert not self.problems, self.problems
+
+
 @pytest.fixture
 def stores(tmp_path):
     made = []
@@ -195,5 +268,5 @@ def share(tmp_path):
         assert "Sanitizer" not in text and "component=crash" not in text, text[-4000:]
 
 
-__all__ = ["Batches", "EVERYSEC", "LEAST", "Refused", "Store", "StoreDaemon", "StoreError", "fingerprint", "free_port", "place",
+__all__ = ["Batches", "EVERYSEC", "LEAST", "Ledger", "Refused", "Store", "StoreDaemon", "StoreError", "Trainers", "fingerprint", "free_port", "name_of", "place",
            "share", "stores", "wait_equal", "wait_until", "os"]

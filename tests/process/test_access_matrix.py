@@ -51,6 +51,7 @@ ROUTES = {
     ("GET", f"{DEVICE}/region/{{region}}/status"): Row("infer", 404),
     ("POST", f"{DEVICE}/region/{{region}}/register"): Row("infer", 200, {"raw_handle": {"b64": HANDLE}, "device_id": 0, "byte_size": 64}),
     ("POST", f"{DEVICE}/region/{{region}}/unregister"): Row("infer", 200),
+    ("GET", "/v2/store"): Row("infer", 404),
     ("GET", "/v2/banks"): Row("infer"),
     ("GET", "/v2/banks/{bank}"): Row("infer", 404),
     ("PUT", "/v2/banks/{bank}"): Row("banks", 200, BANK),

@@ -2,7 +2,9 @@
 """One bank for several daemons in a store: what is appended through one is appended once, in one order, for all."""
 import threading
 
+import numpy as np
 import pytest
+import rankd
 from conftest import Daemon
 from support_bank import BankDaemon
 from support_store import Batches, Refused, fingerprint, place, share, stores, wait_equal, wait_until  # noqa: F401
@@ -30,6 +32,28 @@ def test_all_daemons_hold_what_a_bank_of_ones_own_would(stores, share, tmp_path)
         late = share(store)
         wait_equal([late, *daemons], "b")
         assert late.bank("b")["uid"] == daemons[0].bank("b")["uid"]
+
+
+def test_every_transport_tells_the_chain(stores, share, tmp_path):  # noqa: F811
+    store, batches = stores(), Batches(12)
+    one, other = share(store, "--socket", tmp_path / "s"), share(store)
+    one.bank("b", **SCORES)
+    wait_until(lambda: other.bank("b"))
+    with rankd.connect(f"unix:{tmp_path}/s") as ring, rankd.connect(one.url) as http, rankd.connect(other.url) as far:
+        for n in range(5):
+            _, version, chain = place(one, "b")
+            scores, targets = batches[n]
+            reply = ring.loss("ap", np.float32(scores), np.int8(targets), bank="b").info
+            assert (reply.bank_version, reply.bank_chain) == (version, chain) and reply.bank_stale_ms < 5000
+        told = {client.loss("ap", np.float32(scores), np.int8(targets), bank="b", enqueue=False, bank_version=3).info.bank_chain
+                for client in (ring, http, far)}
+        assert len(told) == 1 and len(told.pop()) == 32
+    (tmp_path / "alone").mkdir()
+    alone = BankDaemon(tmp_path / "alone", "--socket", tmp_path / "t")
+    with alone:
+        alone.bank("b", **SCORES)
+        with rankd.connect(f"unix:{tmp_path}/t") as ring:
+            assert ring.loss("ap", np.float32(scores), np.int8(targets), bank="b").info.bank_chain is None
 
 
 def test_a_retry_through_another_daemon_gives_the_originals_bits(stores, share):  # noqa: F811

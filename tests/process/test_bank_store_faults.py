@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from support_store import (EVERYSEC, LEAST, Batches, Refused, StoreError, fingerprint, place, share, stores,  # noqa: F401
+from support_store import (EVERYSEC, LEAST, Batches, Refused, StoreError, fingerprint, name_of, place, share, stores,  # noqa: F401
                            wait_equal, wait_until)
 
 SCORES = {"kind": "scores", "lists": 1, "capacity": 64}
@@ -172,6 +172,77 @@ def test_too_few_replicas_acknowledge(stores, share):  # noqa: F811
     wait_until(lambda: batches.send(daemon, "b", 1)["bank_version_appended"] == 2)
 
 
+def test_a_retry_is_acknowledged_by_no_less_than_the_original(stores, share):  # noqa: F811
+    """The other daemon has the batch, from a master that no replica follows: it does not say so before one has it."""
+    master, batches = stores(), Batches(31)
+    replica = stores("--save", "", "--replicaof", f"127.0.0.1 {master.port}")
+    master.replicas_ready(1)
+    one, other = (share(master, "--bank-store-timeout", "1s", replicas=1) for _ in range(2))
+    for d in (one, other):
+        d.bank("b", **SCORES)
+    first = batches.send(one, "b", 0)
+    wait_equal([one, other], "b")
+    replica.pause()
+    with pytest.raises(Refused, match="503: .* 0 of 1 replicas acknowledged the batch"):
+        batches.send(one, "b", 1)
+    wait_until(lambda: other.bank("b")["version"] == 2)
+    for daemon in (other, one):
+        with pytest.raises(Refused, match="503: .* 0 of 1 replicas acknowledged the batch"):
+            batches.send(daemon, "b", 1)
+    replica.resume()
+    for daemon in (other, one):
+        assert wait_until(lambda d=daemon: batches.send(d, "b", 1))["bank_version_appended"] == 2
+    again = batches.send(other, "b", 0)
+    assert [again[k] for k in ("loss", "gradient", "bank_version_appended")] == \
+        [first[k] for k in ("loss", "gradient", "bank_version_appended")]
+    assert wait_equal([one, other], "b")[1] == 2
+
+
+def test_a_restore_under_load(stores, share):  # noqa: F811
+    """Batches are computed against one generation and come after the next: 409, and nothing is appended. What was acknowledged
+    in the generation that stands is there once, on all daemons."""
+    store = stores()
+    daemons = [share(store) for _ in range(2)]
+    for d in daemons:
+        d.bank("b", kind="scores", lists=1, capacity=100000)
+    acknowledged, refused, problems, over = [], [], [], threading.Event()
+
+    def train(who):
+        batches, n = Batches(400 + who), 0
+        while not over.is_set():
+            try:
+                reply = batches.send(daemons[(who + n) % 2], "b", n)
+                acknowledged.append((reply["bank_generation"], f"{batches.seed}-{n}"))
+            except Refused as e:
+                if e.status not in (409, 503):
+                    problems.append(e)
+                refused.append(str(e))
+            n += 1
+    trainers = [threading.Thread(target=train, args=(i,)) for i in range(4)]
+    for trainer in trainers:
+        trainer.start()
+    try:
+        wait_until(lambda: len(acknowledged) > 20)
+        daemons[0].call("PUT", "/v2/banks/b/checkpoints/t")
+        for generation in range(2, 6):
+            before = len(acknowledged)
+            wait_until(lambda: len(acknowledged) > before + 20)
+            answer = daemons[generation % 2].call("POST", "/v2/banks/b/checkpoints/t/restore")
+            assert (answer["generation"], answer["daemons_behind"]) == (generation, 0)
+        before = len(acknowledged)
+        wait_until(lambda: len(acknowledged) > before + 20)
+    finally:
+        over.set()
+        for trainer in trainers:
+            trainer.join()
+    assert not problems, problems
+    generation, version, _ = wait_equal(daemons, "b")
+    names = [row[1][1].split()[5] for row in store.ask("XRANGE", "rankd:{b}:index", "-", "+") if row[1][1].startswith("b 5 ")]
+    kept = [name_of(batch_id) for g, batch_id in acknowledged if g == generation]
+    assert generation == 5 and len(set(names)) == len(names) and len(kept) > 20
+    assert set(kept) <= set(names), "an acknowledged batch is missing"
+
+
 def test_large_batches(stores, share):  # noqa: F811
     """16 MiB and more: payloads beyond any buffer of the connection."""
     store = stores()
@@ -294,11 +365,14 @@ def test_foreign_hands_in_the_store(stores, share, what):  # noqa: F811
 
 def test_kills_at_random(stores, share):  # noqa: F811
     """Daemons and the server are killed while trainers append through all of them: nothing acknowledged is missing, nothing is
-    there twice, all hold the same. The server syncs always: with everysec it puts off even the write while a sync takes long."""
+    there twice, all hold the same. The server syncs always, or is asked to (WAITAOF): everysec alone puts off even the write."""
     seconds, seed = (60, random.randrange(10**6)) if os.environ.get("RK_SOAK") else (3, 11)
     print("seed", seed)
     draw = random.Random(seed)
     store = stores(*EVERYSEC[:-1], "always")
+    if store.ask("COMMAND", "INFO", "WAITAOF")[0]:  # Redis 7.2: it is waited for
+        store.flags[-1] = "everysec"
+        store.ask("CONFIG", "SET", "appendfsync", "everysec")
     daemons = [share(store) for _ in range(3)]
     for d in daemons:
         d.bank("b", kind="scores", lists=1, capacity=1000000, durability="always")

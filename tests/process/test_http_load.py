@@ -28,6 +28,20 @@ def test_200_idle_connections_do_not_keep_the_next_from_being_served(daemon):
             s.close()
 
 
+def test_an_idle_connection_keeps_little_of_the_memory_for_its_requests(make_daemon):
+    daemon = make_daemon()
+    assert infer(daemon).status == 200
+    before, idle = daemon.rss_kib(), [connect(daemon) for _ in range(200)]
+    try:
+        for s in idle:
+            s.sendall(request("POST", INFER, GOOD))
+            assert read(s).status == 200
+        assert daemon.rss_kib() - before < 200 * 64  # libmicrohttpd alone would touch 128 KiB of each
+    finally:
+        for s in idle:
+            s.close()
+
+
 def test_200_connections_in_the_middle_of_a_body_do_not_either(daemon):
     stuck = [connect(daemon) for _ in range(200)]
     try:

@@ -132,6 +132,22 @@ def test_binary_in_and_out_under_each_encoding(daemon, encoding):
     assert struct.unpack("<5f", body[split:]) == (0.5, 0.25, -0.25, 0.25, -0.25)
 
 
+def test_requests_with_the_same_json_have_each_their_own_tensors(daemon):
+    text, headers = header_of(BINARY | {"parameters": {"binary_data_output": True}})
+    other, _ = header_of(BINARY | {"parameters": {"binary_data_output": True, "margin": 1.0}})
+    better = struct.pack("<4f4b", 0.6, 0.8, 0.7, 0.9, 0, 1, 0, 1)
+    first, second = (0.5, 0.25, -0.25, 0.25, -0.25), (0.0, 0.0, 0.0, 0.0, 0.0)
+    with connect(daemon) as s:
+        for json_part, tensors, want in ((text, PAYLOAD, first), (text, better, second), (text, PAYLOAD, first),
+                                         (other, better, None), (text, better, second)):
+            s.sendall(request("POST", INFER, json_part + tensors, [f"Inference-Header-Content-Length: {len(json_part)}"]))
+            answer = read(s)
+            values = struct.unpack("<5f", answer.body[int(answer.headers["inference-header-content-length"]):])
+            assert values == want if want else values[0] > 0
+        s.sendall(request("POST", INFER, text + PAYLOAD[:-1], headers))
+        assert read(s).error == "the binary inputs take 20 bytes; 19 bytes followed the JSON"
+
+
 def test_json_floats_read_back_to_the_same_bits(daemon):
     scores = [1.0, 1.0000001, 0.1, 3.4028234663852886e38, 1e-45, -0.0, 16777217.0, 1.1754943508222875e-38]
     document = {"parameters": {"lambda": 0.37, "lambda_units": "rank"}, "outputs": [{"name": "gradient"}, {"name": "gradient_values"}],

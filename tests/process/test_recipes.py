@@ -85,7 +85,7 @@ def test_documents_are_ranked(client):
     from ltr.training import train as train_ranker
 
     data, held_out = data_of(for_test)
-    result, _ = train_ranker(ranking(client, {"margin": 1.0}), data, held_out, steps=100, seed=0)
+    result, _ = train_ranker(ranking(client, "ndcg", {"margin": 1.0}), data, held_out, steps=100, seed=0)
     alike = ndcg(torch.zeros(held_out.grades.shape), held_out.grades, 10)
     assert result["NDCG@10"] > alike + 5
 
@@ -132,20 +132,26 @@ def test_detections_are_counted_as_coco_does():
 
 
 def test_peers_of_the_detection_recipe_agree_with_pairs():
-    """The bucketed AP-loss against the errors of all pairs; the error-driven one comes to it as its step narrows."""
+    """The two AP-losses, which sort, against the errors of all pairs: with a step of width 0, and with a wide one."""
     from bccd.losses import ap_bucketed, ap_error_driven
 
     draw = torch.Generator().manual_seed(3)
     logits, classes = torch.randn(60, 3, generator=draw), torch.randint(-1, 3, (60,), generator=draw)
+    for loss, arguments, width in ((ap_bucketed, {}, 0.0), (ap_error_driven, {"delta": 1e-9}, 0.0), (ap_error_driven, {"delta": 0.8}, 0.8)):
+        given = logits.clone().requires_grad_()
+        loss(given, classes, torch.zeros(60), **arguments).backward()
+        assert torch.allclose(given.grad.flatten().double(), errors_of_pairs(logits, classes, width), atol=1e-6)
+
+
+def errors_of_pairs(logits, classes, width):
+    """The error-driven update of AP-loss, pair by pair."""
     wanted = torch.nn.functional.one_hot(classes + 1, 4)[:, 1:].flatten() > 0
     flat = logits.flatten().double()
     gradient, positives = torch.zeros(len(flat)).double(), torch.nonzero(wanted).squeeze(1)
     for i in positives.tolist():
-        ahead = torch.nonzero((flat > flat[i]) & ~wanted).squeeze(1)
-        rank = 1 + int((flat > flat[i]).sum())
-        gradient[ahead] += 1 / rank / len(positives)
-        gradient[i] -= len(ahead) / rank / len(positives)
-    for loss, arguments in ((ap_bucketed, {}), (ap_error_driven, {"delta": 1e-9})):
-        given = logits.clone().requires_grad_()
-        loss(given, classes, torch.zeros(60), **arguments).backward()
-        assert torch.allclose(given.grad.flatten().double(), gradient, atol=1e-6)
+        apart = flat - flat[i]
+        ahead = ((apart / (2 * width) + 0.5).clamp(0, 1) if width else (apart > 0).double()).index_fill(0, torch.tensor([i]), 0.0)
+        share = ahead * ~wanted / (1 + ahead.sum()) / len(positives)
+        gradient += share
+        gradient[i] -= share.sum()
+    return gradient

@@ -115,6 +115,7 @@ def _declare(library: c.CDLL) -> c.CDLL:
         "rankd_wait": (c.c_int, [handle, c.c_uint64, c.c_uint64, c.POINTER(Reply)]),
         "rankd_forget": (None, [handle, c.c_uint64]),
         "rankd_reply_clear": (None, [handle, c.POINTER(Reply)]),
+        "rankd_reply_chain": (c.c_int, [c.POINTER(Reply), c.c_char_p]),
         "rankd_reply_number": (c.c_int, [c.POINTER(Reply), c.c_char_p, c.POINTER(c.c_double)]),
         "rankd_call": (c.c_int, [handle, c.c_char_p, c.c_char_p, c.c_char_p, c.c_size_t, c.c_uint64,
                                  c.POINTER(c.c_void_p), c.POINTER(c.c_size_t), error]),

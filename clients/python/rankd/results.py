@@ -45,7 +45,7 @@ class LossInfo:
     bank_drift_items: int | None = None
     """Appended items whose id the bank held."""
     bank_chain: str | None = None
-    """Banks in a store, over HTTP: 32 hexadecimal digits that name the history of the version that was read. Equal
+    """Banks in a store: 32 hexadecimal digits that name the history of the version that was read. Equal
     generation, version and chain mean equal items, on whichever daemon."""
     bank_stale_ms: int | None = None
     """Banks in a store: time since the store agreed with the daemon's copy last."""

@@ -291,6 +291,9 @@ def _parameters(reply: lk.Reply) -> dict[str, Any]:
     for name, kind in _names.REPLY_NUMBERS.items():
         if lk.lib.rankd_reply_number(reply, name.encode(), number) == lk.OK:
             values[name] = None if math.isnan(number.value) else kind(number.value)
+    chain = c.create_string_buffer(33)
+    if lk.lib.rankd_reply_chain(reply, chain) == lk.OK:
+        values["bank_chain"] = chain.value.decode()
     return values
 
 

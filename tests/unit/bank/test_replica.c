@@ -118,7 +118,7 @@ static void fill(struct replica_append *one, const struct replica_daemon *daemon
     one->append.id.content = rk_record_hash(block, one->append.batch.bytes);
     one->append.id.read = one->append.read = daemon->bank->next;
     one->append.stored.give_up_ns = rk_now_ns() + daemon->shared.timeout_ns;
-    one->waiter = (struct rk_bank_waiter){on_wait, on_wake};
+    one->waiter = (struct rk_bank_waiter){.wait = on_wait, .wake = on_wake};
     one->append.waiter = &one->waiter;
 }
 

@@ -143,8 +143,8 @@ static struct rk_stored_append put_at(uint64_t name, size_t items, struct rk_ban
     unsigned replicas;
     const struct rk_stored_durability none = {.deadline_ns = DEADLINE};
     make(&one, name, items, read);
-    assert_int_equal(store->ops->append(store, "b", uid, &one.stored, 1, oldest, &none, &replicas, &err),
-                     RANKD_OK);
+    assert_int_equal(
+        store->ops->append(store, "b", uid, &one.stored, 1, oldest, &none, NULL, &replicas, &err), RANKD_OK);
     rk_batch_free(&one.batch);
     return one.stored;
 }

@@ -131,6 +131,17 @@ static void try_reply_number(rankd_client *client)
     assert_true(value == 7);
 }
 
+static void try_reply_chain(rankd_client *client)
+{
+    const struct rankd_reply empty = {0};
+    char chain[RANKD_CHAIN_BYTES] = "left";
+    (void)client;
+    assert_int_equal(rankd_reply_chain(NULL, chain), RANKD_MISUSE);
+    assert_int_equal(rankd_reply_chain(&empty, NULL), RANKD_MISUSE);
+    assert_int_equal(rankd_reply_chain(&empty, chain), RANKD_NOT_FOUND);
+    assert_string_equal(chain, "left");
+}
+
 static void try_call(rankd_client *client)
 {
     char *answer = (char *)&error;
@@ -179,6 +190,7 @@ static const struct {
     {"rankd_reply_clear", try_reply_clear},
     {"rankd_daemon_id", try_daemon_id},
     {"rankd_version", try_version},
+    {"rankd_reply_chain", try_reply_chain},
     {"rankd_reply_number", try_reply_number},
 };
 enum { TRIALS = sizeof trials / sizeof *trials };

@@ -112,6 +112,35 @@ static void runs_of_zeros_are_written_as_zeros_one_by_one(void **state)
     }
 }
 
+/* Texts are kept in 64 places: most of these numbers push another one out, and come again. */
+static void numbers_that_come_again_are_written_as_at_first(void **state)
+{
+    (void)state;
+    enum { MOST = 20000, DIFFERENT = 300 };
+    static float values[MOST];
+    struct rk_text text = {0}, wanted = {0};
+    uint32_t random = 1;
+    for (size_t i = 0; i < MOST; i++) {
+        random = random * 1664525 + 1013904223;
+        const uint32_t which = (random >> 8) % (i % 2 ? DIFFERENT : 12);
+        const uint32_t bits = which * 0x01234567u + (which == 5 ? 0x7f800000u : 0);
+        memcpy(&values[i], &bits, sizeof bits);
+        values[i] = which == 7 ? INFINITY : which == 9 ? 1e-40F : values[i];
+        values[i] = random & 0x80 ? -values[i] : values[i];
+    }
+    rk_json_open(&text, NULL, '{');
+    rk_numbers_write(&text, RK_FP32, values, MOST);
+    rk_json_open(&wanted, NULL, '{');
+    rk_json_open(&wanted, "data", '[');
+    for (size_t i = 0; i < MOST; i++)
+        rk_json_fp32(&wanted, values[i]);
+    rk_json_close(&wanted, ']');
+    assert_int_equal(text.length, wanted.length);
+    assert_memory_equal(text.data, wanted.data, text.length);
+    rk_text_free(&text);
+    rk_text_free(&wanted);
+}
+
 static void integers_of_every_length(void **state)
 {
     (void)state;
@@ -134,6 +163,7 @@ int main(void)
         cmocka_unit_test(fractions_and_whole_numbers),
         cmocka_unit_test(numbers_of_all_bits),
         cmocka_unit_test(runs_of_zeros_are_written_as_zeros_one_by_one),
+        cmocka_unit_test(numbers_that_come_again_are_written_as_at_first),
         cmocka_unit_test(integers_of_every_length),
     };
     return cmocka_run_group_tests_name("fp32_text", tests, NULL, NULL);

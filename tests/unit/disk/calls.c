@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -352,8 +351,7 @@ REAL(struct dirent *, readdir, DIR *dir)
         return __real_readdir(dir);
     if (folder->at == 0 || folder->at > folder->node->now.entries)
         return NULL;
-    (void)snprintf(folder->entry.d_name, sizeof folder->entry.d_name, "%s",
-                   folder->node->now.entry[--folder->at].name);
+    disk_copy_name(folder->entry.d_name, folder->node->now.entry[--folder->at].name);
     return &folder->entry;
 }
 
@@ -384,7 +382,7 @@ REAL(int, scandir, const char *path, struct dirent ***list, int (*filter)(const 
         (*list)[i] = calloc(1, sizeof ***list);
         if (!(*list)[i])
             abort();
-        (void)snprintf((*list)[i]->d_name, sizeof(*list)[i]->d_name, "%s", node->now.entry[i].name);
+        disk_copy_name((*list)[i]->d_name, node->now.entry[i].name);
     }
     qsort((void *)*list, node->now.entries, sizeof **list, by_name);
     return (int)node->now.entries;

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <xxhash.h>
 
 void disk_reset(void); /* empty, and running */
 
@@ -30,5 +31,9 @@ void disk_after_power_cut(unsigned share, uint64_t *seed);
 size_t disk_open_files(void);                 /* descriptors and folders that are open */
 size_t disk_files(const char *part);          /* names, anywhere, that contain `part` */
 bool disk_flip(const char *path, size_t bit); /* false: no such file, or it is shorter */
+
+/* Adds all that later calls can find out: names in their order, contents, both as they are and as they are on
+ * disk, and the changes of names that are not there yet. Nothing may be open. */
+void disk_digest(struct XXH3_state_s *into);
 
 #endif

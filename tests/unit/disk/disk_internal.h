@@ -5,10 +5,12 @@
 
 #include "unit/disk/disk.h"
 
+enum { DISK_NAME_BYTES = 80 };
+
 struct node;
 
 struct disk_entry {
-    char name[80];
+    char name[DISK_NAME_BYTES];
     struct node *node;
 };
 
@@ -25,12 +27,13 @@ struct node {
     size_t links;
     struct side now, durable;
     struct node *next; /* all there are */
+    size_t number;     /* of the digest in progress; 0: not met yet */
 };
 
 /* A change of a folder's names that is not on disk: `from` loses its name, `to` has that of `node`. */
 struct change {
     struct node *folder;
-    char from[80], to[80]; /* "" = none */
+    char from[DISK_NAME_BYTES], to[DISK_NAME_BYTES]; /* "" = none */
     struct node *node;
 };
 
@@ -40,6 +43,7 @@ struct node *disk_parent(const char *path, const char **name);
 struct node *disk_find(const char *path);
 struct node *disk_lookup(const struct side *side, const char *name);
 struct node *disk_new(bool is_folder);
+void disk_copy_name(char to[DISK_NAME_BYTES], const char *name); /* a name that is too long ends the test */
 
 /* Changes the names of a folder now; on disk they are after disk_sync_folder(). */
 void disk_rename(struct node *folder, const char *from, const char *to, struct node *node);
@@ -49,6 +53,9 @@ void disk_resize(struct side *side, size_t size);
 
 /* Counts a change. False: the disk has stopped; *half if it stops within this one. */
 bool disk_may_change(bool *half);
+
+struct node *disk_all(void);
+const struct change *disk_pending(size_t *count); /* in the order in which they were made */
 
 /* calls.c */
 void disk_close_all(void);

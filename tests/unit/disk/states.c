@@ -133,6 +133,26 @@ bool state_is(const struct state *a, const struct state *b)
            memcmp(a->item, b->item, a->items * sizeof *a->item) == 0;
 }
 
+static void add(struct XXH3_state_s *into, const struct state *state)
+{
+    const uint64_t head[] = {state->generation, state->version, state->items};
+    (void)XXH3_128bits_update(into, head, sizeof head);
+    (void)XXH3_128bits_update(into, state->item, state->items * sizeof *state->item);
+}
+
+void model_digest(const struct model *model, struct XXH3_state_s *into)
+{
+    const uint64_t head[] = {extreme_tag(model, true), extreme_tag(model, false), model->histories};
+    (void)XXH3_128bits_update(into, head, sizeof head);
+    add(into, &model->now);
+    for (size_t t = 0; t < STATES_TAGS; t++) {
+        if (model->tag[t].there)
+            add(into, &model->tag[t].state);
+    }
+    for (size_t i = 0; i < model->histories; i++)
+        add(into, &model->history[i]);
+}
+
 /* --- the daemon --- */
 
 static void free_banks(struct rk_banks *banks)

@@ -3,6 +3,8 @@
 #ifndef TEST_STATES_H
 #define TEST_STATES_H
 
+#include <xxhash.h>
+
 #include "bank/registry_internal.h"
 
 enum { STATES_CAPACITY = 4, STATES_TAGS = 2, STATES_HISTORY = 64 };
@@ -58,6 +60,10 @@ enum rankd_status daemon_apply(struct daemon *daemon, const struct model *before
                                struct rk_err *err);
 /* False: there is no bank. A bank that refuses or can't be read gives the reason in *why. */
 bool daemon_look(struct daemon *daemon, struct state *state, bool tag[STATES_TAGS], char *why, size_t size);
+
+/* Adds what later operations depend on: all but the numbers of the items to come and of the checkpoints to
+ * come, which are new ones in any case. */
+void model_digest(const struct model *model, struct XXH3_state_s *into);
 
 bool state_is(const struct state *a, const struct state *b);
 

@@ -156,6 +156,24 @@ static void every_row_says_what_it_is(void **state)
     assert_null(rk_param_find("lamda"));
 }
 
+static void the_fewest_digits_that_read_back_are_written(void **state)
+{
+    (void)state;
+    char text[RK_NUMBER_TEXT], want[RK_NUMBER_TEXT];
+    for (uint64_t i = 1; i < 30000; i++) {
+        const double values[] = {ldexp((double)(i * 0x9e3779b97f4a7c15u), (int)(i % 1900) - 1000),
+                                 (double)(i % 997) / (double)(1 + i / 7), ldexp(1, -(int)(i % 1075)),
+                                 nextafter(ldexp(1, (int)(i % 1900) - 1000), i % 2 ? 0 : INFINITY)};
+        const double value = values[i % 4];
+        int digits = 0;
+        do
+            (void)snprintf(want, sizeof want, "%.*g", ++digits, value);
+        while (strtod(want, NULL) != value);
+        if (fabs(value) >= 1e6 || value != trunc(value))
+            assert_string_equal(rk_number_text(value, text), want);
+    }
+}
+
 static void numbers_in_sentences_are_short_and_exact(void **state)
 {
     (void)state;
@@ -194,6 +212,7 @@ int main(void)
         cmocka_unit_test(a_mistyped_name_is_answered_with_the_nearest),
         cmocka_unit_test(every_row_says_what_it_is),
         cmocka_unit_test(numbers_in_sentences_are_short_and_exact),
+        cmocka_unit_test(the_fewest_digits_that_read_back_are_written),
     };
     return cmocka_run_group_tests_name("param", tests, NULL, NULL);
 }

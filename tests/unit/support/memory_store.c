@@ -116,11 +116,11 @@ static void append_one(struct memory_store *memory, struct rk_stored_append *app
 
 static enum rankd_status append(struct rk_bank_store *store, const char *bank, const char *uid,
                                 struct rk_stored_append *group, size_t count, uint64_t oldest,
-                                const struct rk_stored_durability *durability, unsigned *replicas,
-                                struct rk_err *err)
+                                const struct rk_stored_durability *durability, struct rk_stored_begun *begun,
+                                unsigned *replicas, struct rk_err *err)
 {
     struct memory_store *memory = memory_of(store);
-    (void)bank, (void)oldest;
+    (void)bank, (void)oldest, (void)begun;
     *replicas = durability->replicas;
     if (answer(memory, err) != RANKD_OK)
         return err->status;

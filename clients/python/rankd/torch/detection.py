@@ -10,11 +10,12 @@ import torch
 from ..client import Client
 from ..results import LossResult
 from ..tensors import BF16
+from . import functional, operators
 from .convert import expect_tensor
 from .losses import APLoss
 from .own_bank import create_bank
 from .schedule import Step
-from .tracing import untraced
+from .tracing import traceable
 
 
 class DetectionAPLoss(APLoss):
@@ -69,7 +70,7 @@ class DetectionAPLoss(APLoss):
         return (f"{super().extra_repr()}, classes={self.classes}, bank of {self.capacity} from step {self.bank_start}, "
                 f"interclass={self.interclass:g} from step {self.interclass_start}")
 
-    @untraced
+    @traceable(operators.READY, operators.without_team)
     def forward(self, logits: torch.Tensor, targets: torch.Tensor, avg_factor: float | torch.Tensor | None = None, *,
                 list_weight: torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the logits' device.
@@ -81,20 +82,42 @@ class DetectionAPLoss(APLoss):
                     averages gradients; see APLoss. Not the number of positives
         list_weight [classes], 0 or more: multiplies the weight of each class; 0 skips it
         """
-        scores, rows = self._flat(expect_tensor("logits", logits), expect_tensor("targets", targets))
-        self.options["interclass"] = share = self.interclass if self.schedule.steps >= self.interclass_start else 0.0
-        scale, divisor = 1.0, avg_factor
-        if avg_factor is not None:
-            _, inverse = self._average(avg_factor)  # loss_weight / avg_factor
-            scale = (1 - share) * inverse + share * self.loss_weight
-            self.options["interclass"] = share * self.loss_weight / scale if scale > 0 else 0.0
-            divisor = self.loss_weight  # a sum over classes, with the two parts weighed against each other above
-        self._open_bank()
+        way = functional.way(logits)
+        if way is not None:
+            rest = {"targets": targets, "list_weight": list_weight}
+            return way.evaluate(self, {"logits": logits}, rest, avg_factor)  # type: ignore[no-any-return]
+        scores, rows, _ = self._flat(expect_tensor("logits", logits), expect_tensor("targets", targets))
+        divisor, scale = self._prepare(avg_factor)
         value = super().forward(scores, rows, divisor, list_weight=list_weight)
         return value * scale if avg_factor is not None else value
 
-    def _flat(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and int8 targets as [rows, classes], without the rows that are ignored for every class."""
+    def _prepare(self, avg_factor: float | torch.Tensor | None) -> tuple[Any, float]:
+        """Sets beta and the bank for a call; what divides the sum over classes, and the factor on the whole."""
+        self._open_bank()
+        self.options["interclass"] = share = self.interclass if self.schedule.steps >= self.interclass_start else 0.0
+        if avg_factor is None:
+            return None, 1.0
+        _, inverse = self._average(avg_factor)  # loss_weight / avg_factor
+        scale = (1 - share) * inverse + share * self.loss_weight
+        self.options["interclass"] = share * self.loss_weight / scale if scale > 0 else 0.0
+        return self.loss_weight, scale  # a sum over classes, with the two parts weighed against each other above
+
+    def _without_graph(self, tensors: dict[str, torch.Tensor], wants: list[bool],
+                       avg_factor: float | torch.Tensor | None) -> tuple[torch.Tensor, list[Any]]:
+        logits = tensors["logits"]
+        scores, rows, there = self._flat(logits, tensors["targets"])
+        divisor, scale = self._prepare(avg_factor)
+        given = {"scores": scores, "targets": rows, **{name: tensors[name] for name in ("list_weight",) if name in tensors}}
+        value, (gradient,) = super()._without_graph(given, wants, divisor)
+        if gradient is not None and there is not None:
+            whole = gradient.new_zeros(logits.numel() // self.classes, self.classes)
+            whole[there] = gradient
+            gradient = whole
+        return value * scale, [None if gradient is None else gradient.reshape(logits.shape) * scale]
+
+    def _flat(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Logits and int8 targets as [rows, classes], without the rows that are ignored for every class; and which are left,
+        bool, None for all."""
         if logits.shape != targets.shape or logits.dim() < 2 or logits.shape[-1] != self.classes:
             raise ValueError(f"logits are {list(logits.shape)} and targets {list(targets.shape)}; both must be "
                              f"[..., {self.classes}], of one shape: the last axis is the classes")
@@ -106,7 +129,7 @@ class DetectionAPLoss(APLoss):
                                  "for a place that is ignored")
             wanted = whole
         there = (wanted != -1).any(1).to(flat.device)
-        return (flat, wanted) if bool(there.all()) else (flat[there], wanted[there.to(wanted.device)])
+        return (flat, wanted, None) if bool(there.all()) else (flat[there], wanted[there.to(wanted.device)], there)
 
     def _open_bank(self) -> None:
         """Creates the bank at its first step. The loss's own bank is new, so it holds nothing of

@@ -54,13 +54,14 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
     if "list_weight" in tensors and loss.bank is not None:
         raise ValueError("weight is given, distributed is set, and there is a bank: the weights of the lists that have something "
                          "to find in the bank are not known here; leave one of the three out")
-    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    wants = [torch.is_grad_enabled() and x.requires_grad for x in inputs]
+    wanted = any(wants)
     value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
     if loss.on_nan == "propagate" and _any_without_ranking(loss, team, tensors):
         gradients: tuple[Any, ...] = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
     else:
         result, given, step = (loss._on_device(tensors, loss.average, wanted)
-                               or loss._by_host(tensors, inputs, loss.average, wanted))
+                               or loss._by_host(tensors, wants, loss.average))
         records = team.meet(_record(loss, tensors, result, step))
         check_settings(team, records["options"], settings(loss))
         _check_margins(records["margin"])

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
-from . import joint_scores
+from . import functional, joint_scores, operators
 from .device_memory import device_path, fits
 from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
 from .gradient import PrecomputedLoss
@@ -24,7 +24,7 @@ from .reach import ListWatch, Reach
 from .schedule import Schedule, Step
 from .state import pack, unpack
 from .team import Team, team_of, together
-from .tracing import untraced
+from .tracing import traceable
 from .warn import warn
 
 _KEY = "_extra_state"  # torch's name for it in a state_dict
@@ -86,8 +86,13 @@ class RankLoss(nn.Module):
         self.team, self.balanced = team_of(distributed)
         self.schedule, self.memory = Schedule(margin, margin_warmup, bank_start), Memory(bank, bank_max_age, fresh)
         self.learning, self.reach, self.lists = learning, Reach(), ListWatch()
+        self.operator_name = operators.name_of(self)
         self.options: dict[str, Any] = {"lambda_val": float(lambda_val), "lambda_scope": lambda_scope,
                                         "lambda_units": lambda_units, "gradient_scale": gradient_scale}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # a copy, or from a file: compiled code must not find the original
+        super().__setstate__(state)
+        self.operator_name = operators.name_of(self)
 
     @property
     def bank(self) -> str | None:
@@ -152,6 +157,9 @@ class RankLoss(nn.Module):
                   avg_factor: float | torch.Tensor | None) -> torch.Tensor:
         """One call: `differentiable` and `rest` are the client's arguments by name, the first of them the one whose
         device and type the loss takes."""
+        way = functional.way(*differentiable.values()) if self.team is None else None
+        if way is not None:
+            return way.evaluate(self, differentiable, rest, avg_factor)  # type: ignore[no-any-return]
         tensors = {name: expect_tensor(name, value) for name, value in {**differentiable, **rest}.items()
                    if value is not None or name not in _OPTIONAL}
         inputs = [tensors[name] for name in differentiable]
@@ -163,17 +171,28 @@ class RankLoss(nn.Module):
                                  "ranks: leave one of the two out")
             if self.team.size > 1:
                 return self._together(self.team, tensors, inputs)
+        wants = [torch.is_grad_enabled() and x.requires_grad for x in inputs]
+        value, gradients, factor = self._answer(tensors, wants, avg_factor)
+        return (PrecomputedLoss.apply(value, gradients, self._spread(tensors), *inputs) if any(wants) else value) * factor
+
+    def _answer(self, tensors: dict[str, torch.Tensor], wants: list[bool],
+                avg_factor: float | torch.Tensor | None) -> tuple[torch.Tensor, tuple[Any, ...], float]:
+        """The loss before its factor, the gradients of the first tensors for which `wants` is true, and the factor."""
         average, factor = self._average(avg_factor)
-        wanted = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+        inputs = list(tensors.values())[:len(wants)]
         value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
         if self.on_nan == "propagate" and self._without_ranking(tensors):
             gradients: tuple[Any, ...] = tuple(torch.full(x.shape, float("nan"), device=x.device) for x in inputs)
-            value = value.expand(self._lists(tensors)).clone()
-        else:
-            result, gradients, step = self._on_device(tensors, average, wanted) or self._by_host(tensors, inputs, average, wanted)
-            self._note(result, step, average, factor, tensors)
-            value = self._value(value, result, tensors)
-        return (PrecomputedLoss.apply(value, gradients, self._spread(tensors), *inputs) if wanted else value) * factor
+            return value.expand(self._lists(tensors)).clone(), gradients, factor
+        result, gradients, step = self._on_device(tensors, average, any(wants)) or self._by_host(tensors, wants, average)
+        self._note(result, step, average, factor, tensors)
+        return self._value(value, result, tensors), gradients, factor
+
+    def _without_graph(self, tensors: dict[str, torch.Tensor], wants: list[bool],
+                       avg_factor: float | torch.Tensor | None) -> tuple[torch.Tensor, list[Any]]:
+        """Loss and gradients at upstream 1, for an operator."""
+        value, gradients, factor = self._answer(tensors, wants, avg_factor)
+        return value * factor, [None if g is None else g * factor for g in gradients]
 
     def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         """The value that the loss returns, before its factor; `value` is a scalar of the right type
@@ -204,14 +223,16 @@ class RankLoss(nn.Module):
             return self.schedule.plain(content)
         return self.schedule.begin(content, counts=wanted and self.training and not held, known=self.bank is not None, **agreed)
 
-    def _by_host(self, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], average: str, wanted: bool) -> _Answer:
+    def _by_host(self, tensors: dict[str, torch.Tensor], wants: list[bool], average: str) -> _Answer:
+        wanted = any(wants)
         arguments = {name: to_wire(name, value) for name, value in tensors.items()}
         step = self._begin([*arguments.values(), average], wanted)
         result = self._ask(arguments, step, average, wanted)
         if step.counts and not step.again:
             self.lists.saw(result)
         arrays = (result.gradient, result.ref_gradient)
-        return result, tuple(from_wire(a, x) if a is not None and x.requires_grad else None for a, x in zip(arrays, inputs)), step
+        return result, tuple(from_wire(array, like) if array is not None and want else None
+                             for array, like, want in zip(arrays, tensors.values(), wants)), step
 
     def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult:
         """The daemon's answer over arrays in host memory, by the client's names. `more` goes before the loss's own options."""
@@ -253,7 +274,7 @@ class RankLoss(nn.Module):
         if done is None:
             return None
         result, there = done
-        return result, (there["gradient"] if wanted and scores.requires_grad else None,), step
+        return result, (there["gradient"] if wanted else None,), step
 
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         """Keeps what the reply says."""
@@ -314,7 +335,7 @@ class _ScoresLoss(RankLoss):
         if self.team is not None:
             joint_scores.check(self)
 
-    @untraced
+    @traceable(operators.READY, operators.without_team)
     @together
     def forward(self, scores: torch.Tensor | Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Tensor],
                 avg_factor: float | torch.Tensor | None = None, *, offsets: torch.Tensor | Sequence[int] | None = None,

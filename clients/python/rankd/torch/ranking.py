@@ -2,7 +2,7 @@
 """The ranking as a differentiable operation, for losses of the user."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,14 +10,14 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from ..client import Client, connect
-from ..tensors import OnDevice
-from .device_memory import device_path, fits
-from .convert import expect_tensor, from_wire, loss_type, to_wire
+from . import functional, operators
+from .convert import expect_tensor
+from .host_ranks import divided, rank_vjp, whole_ranks
 from .lists import flatten
-from .tracing import untraced
+from .tracing import traceable
 
 
-@untraced
+@traceable(operators.READY, lambda *_, client=None, **__: not isinstance(client, Client))
 def blackbox_rank(scores: torch.Tensor | Sequence[torch.Tensor], *, lambda_val: float = 1.0,
                   offsets: torch.Tensor | Sequence[int] | None = None, client: Client | str | None = None) -> torch.Tensor:
     """Ranks of each row of `scores` [Q, N] divided by N, in (0, 1], 1/N = best; backward is blackbox differentiation.
@@ -28,48 +28,25 @@ def blackbox_rank(scores: torch.Tensor | Sequence[torch.Tensor], *, lambda_val: 
     weight acts like a larger lambda_val. The loss modules do not have that property; prefer them if
     they fit. For ranks as whole numbers use ranks(): N times these is not always whole.
     """
-    held = client if isinstance(client, Client) else connect(client)
     ends, (flat,) = flatten(offsets, scores=scores)
+    way = functional.way(flat)
+    if way is not None:
+        return way.rank(flat, ends, lambda_val, client)  # type: ignore[no-any-return]
+    held = client if isinstance(client, Client) else connect(client)
     return _Rank.apply(flat, held, lambda_val, ends)
 
 
-@untraced
+@traceable(operators.READY, lambda *_, client=None, **__: not isinstance(client, Client))
 def ranks(scores: torch.Tensor | Sequence[torch.Tensor], *, offsets: torch.Tensor | Sequence[int] | None = None,
           client: Client | str | None = None) -> torch.Tensor:
     """Ranks of each row of `scores` [Q, N], 1 = best, as int64 [Q, N] on the scores' device: by score, at equal scores by
     index. Exact at any N, and without a gradient. Lists of different lengths come as for blackbox_rank, and their ranks
     are flat, [N]."""
     ends, (flat,) = flatten(offsets, scores=scores)
-    return _ranks(client if isinstance(client, Client) else connect(client), expect_tensor("scores", flat).detach(), ends)
-
-
-def _ranks(client: Client, scores: torch.Tensor, offsets: torch.Tensor | None) -> torch.Tensor:
-    there = None if offsets is not None else _on_device(
-        client, {"scores": scores}, "ranks", torch.int64, lambda at: client.rank(at["scores"], ranks=at["ranks"]))
-    return there if there is not None else from_wire(
-        client.rank(to_wire("scores", scores), offsets=to_wire("offsets", offsets)), scores)
-
-
-def _vjp(client: Client, scores: torch.Tensor, upstream: torch.Tensor, lambda_val: float,
-         offsets: torch.Tensor | None) -> torch.Tensor:
-    there = None if offsets is not None else _on_device(client, {"scores": scores, "upstream": upstream}, "gradient", torch.float32,
-                     lambda at: client.rank_vjp(at["scores"], at["upstream"], lambda_val=lambda_val, gradient=at["gradient"]))
-    if there is not None:
-        return there
-    return from_wire(client.rank_vjp(to_wire("scores", scores), to_wire("upstream", upstream), lambda_val=lambda_val,
-                                     offsets=to_wire("offsets", offsets)), scores)
-
-
-def _on_device(client: Client, tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype,
-             call: Callable[[dict[str, OnDevice]], object]) -> torch.Tensor | None:
-    """The result `name`, of the shape of the scores, through memory shared on the device; None if
-    that is not possible."""
-    scores = tensors["scores"]
-    path = device_path(client, scores.device) if fits(tensors) else None
-    if path is None:
-        return None
-    done = path.run(tensors, {name: (scores.shape, dtype)}, call)
-    return done[1][name] if done else None
+    way = functional.way(flat)
+    if way is not None:
+        return way.ranks(flat, ends, client)  # type: ignore[no-any-return]
+    return whole_ranks(client if isinstance(client, Client) else connect(client), expect_tensor("scores", flat).detach(), ends)
 
 
 class _Rank(Function):
@@ -78,14 +55,10 @@ class _Rank(Function):
                 offsets: torch.Tensor | None) -> torch.Tensor:
         ctx.client, ctx.lambda_val, ctx.offsets = client, lambda_val, offsets
         ctx.save_for_backward(scores)
-        ranked = _ranks(client, scores, offsets).to(loss_type(scores))
-        if offsets is None:
-            return ranked / scores.shape[1]
-        sizes = offsets.diff().to(scores.device)
-        return ranked / sizes.repeat_interleave(sizes)
+        return divided(whole_ranks(client, scores, offsets), scores, offsets)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scores,) = ctx.saved_tensors
-        return _vjp(ctx.client, scores, upstream.float(), ctx.lambda_val, ctx.offsets).to(scores.dtype), None, None, None
+        return rank_vjp(ctx.client, scores, upstream.float(), ctx.lambda_val, ctx.offsets).to(scores.dtype), None, None, None

@@ -8,13 +8,13 @@ import torch
 
 from .._names import LOSSES, PARAMETERS
 from ..client import Client, unexpected
-from . import balanced, joint
+from . import balanced, joint, operators
 from .distributed import trainers
 from .learning import Learning, only_label, pairs_in_scores
 from .losses import RankLoss
 from .memory import refuse_double
 from .team import Team, together
-from .tracing import untraced
+from .tracing import traceable
 
 
 class RetrievalLoss(RankLoss):
@@ -63,7 +63,7 @@ class RetrievalLoss(RankLoss):
         if self.balanced:
             balanced.check(self)
 
-    @untraced
+    @traceable(operators.READY, operators.without_team)
     @together
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
                 ref_labels: torch.Tensor | None = None, *, ids: torch.Tensor | None = None,

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Excludes calls to the daemon from torch.compile, which can't trace them."""
+"""Calls to the daemon under torch.compile, which can't trace them: they are one operator where torch has operators of users
+(operators.py), and excluded from compilation where not."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,3 +25,23 @@ def untraced(function: F) -> F:
         disable = dynamo.disable
     disabled: F = disable(function)
     return disabled
+
+
+def traceable(ready: bool, fits: Callable[..., bool]) -> Callable[[F], F]:
+    """For a function that ends in an operator where it is traced: untraced all the same unless `ready`, and in calls whose
+    arguments `fits` turns down."""
+
+    def decorate(function: F) -> F:
+        apart = untraced(function)
+        if not ready:
+            return apart
+
+        @functools.wraps(function)
+        def run(*arguments: Any, **named: Any) -> Any:
+            if torch.compiler.is_compiling() and not fits(*arguments, **named):
+                return apart(*arguments, **named)
+            return function(*arguments, **named)
+
+        return run  # type: ignore[return-value]
+
+    return decorate
