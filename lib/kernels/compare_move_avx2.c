@@ -14,7 +14,7 @@ enum {
 };
 
 /* Vectors of a span that may have changed; NaN in lanes that do not count. */
-struct compare_aside {
+struct compare_move_aside {
     uint32_t vectors;
     uint32_t item[ASIDE]; /* the first one's place in the span */
     float score[8 * ASIDE];
@@ -22,8 +22,8 @@ struct compare_aside {
 };
 
 /* Adds the vectors' differences by GROUP thresholds to theirs, and to the thresholds'. */
-RK_INLINE void add_group(struct compare_aside *aside, bool first, const float *before, const float *after,
-                         int32_t *moved)
+RK_INLINE void add_group(struct compare_move_aside *aside, bool first, const float *before,
+                         const float *after, int32_t *moved)
 {
     __m256 low[GROUP], high[GROUP];
     __m256i sum[GROUP];
@@ -79,7 +79,7 @@ RK_INLINE void put_dense(const struct rk_span *span, uint32_t item, __m256i delt
         _mm256_maskstore_ps(to, rk_lanes_avx2(span->items - item), value);
 }
 
-RK_INLINE void put_aside_vectors(const struct rk_span *span, const struct compare_aside *aside,
+RK_INLINE void put_aside_vectors(const struct rk_span *span, const struct compare_move_aside *aside,
                                  bool differentiable, bool looked_up, struct rk_gradient_writer *writer)
 {
     const __m256i zero = _mm256_setzero_si256();
@@ -107,7 +107,8 @@ RK_INLINE void put_aside_vectors(const struct rk_span *span, const struct compar
 
 /* The differences of what was put aside. A group behind the last threshold is pads. */
 static __attribute__((noinline)) void flush(const struct rk_span *span, const struct rk_compare_move *move,
-                                            struct compare_aside *aside, struct rk_gradient_writer *writer)
+                                            struct compare_move_aside *aside,
+                                            struct rk_gradient_writer *writer)
 {
     const float *before = move->before, *after = move->after;
     if (aside->vectors == 0)
@@ -123,16 +124,16 @@ static __attribute__((noinline)) void flush(const struct rk_span *span, const st
     aside->vectors = 0;
 }
 
-RK_INLINE void put_aside(struct compare_aside *aside, const struct rk_span *span, uint32_t i, uint32_t left,
-                         __m256 s)
+RK_INLINE void put_aside(struct compare_move_aside *aside, const struct rk_span *span, uint32_t i,
+                         uint32_t left, __m256 s)
 {
     __m256i out = _mm256_xor_si256(rk_irrelevant_avx2(span->targets, i, left), _mm256_set1_epi32(-1));
     _mm256_storeu_ps(aside->score + 8 * aside->vectors, _mm256_or_ps(s, _mm256_castsi256_ps(out)));
     aside->item[aside->vectors++] = i;
 }
 
-/* Which lanes of STEP vectors lie in an interval. */
-RK_INLINE void inside(const __m256 *s, const struct rk_compare_move *move, __m256 *in)
+/* Which lanes of STEP vectors are in an interval. */
+RK_INLINE void lanes_inside(const __m256 *s, const struct rk_compare_move *move, __m256 *in)
 {
     for (uint32_t m = 0; m < move->intervals; m++) {
         __m256 low = _mm256_set1_ps(move->low[m]), high = _mm256_set1_ps(move->high[m]);
@@ -146,7 +147,7 @@ RK_INLINE void inside(const __m256 *s, const struct rk_compare_move *move, __m25
 /* STEP vectors from item i on. */
 RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, uint32_t i,
                          const struct rk_compare_move *move, const struct rk_gradient_writer *writer,
-                         struct compare_aside *aside)
+                         struct compare_move_aside *aside)
 {
     __m256 s[STEP], in[STEP];
     RK_UNROLL
@@ -154,7 +155,7 @@ RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, uint32
         s[v] = rk_load_eight(span->scores, dtype, i + 8 * v);
         in[v] = _mm256_setzero_ps();
     }
-    inside(s, move, in);
+    lanes_inside(s, move, in);
     RK_UNROLL
     for (uint32_t v = 0; v < STEP; v++) {
         if (writer->dense && move->differentiable)
@@ -167,7 +168,7 @@ RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, uint32
 /* The items from i on, all put aside without a look. */
 RK_INLINE void move_rest(const struct rk_span *span, enum rk_dtype dtype, uint32_t i,
                          const struct rk_compare_move *move, struct rk_gradient_writer *writer,
-                         struct compare_aside *aside)
+                         struct compare_move_aside *aside)
 {
     if (writer->dense && move->differentiable)
         memset(writer->dense + span->position + i, 0, (span->items - i) * sizeof *writer->dense);
@@ -184,7 +185,7 @@ RK_INLINE void move_rest(const struct rk_span *span, enum rk_dtype dtype, uint32
 RK_INLINE void move_as(const struct rk_span *span, enum rk_dtype dtype, const struct rk_compare_move *move,
                        struct rk_gradient_writer *writer)
 {
-    struct compare_aside aside;
+    struct compare_move_aside aside;
     uint32_t i = 0;
     aside.vectors = 0;
     for (; i + 8 * STEP <= span->items; i += 8 * STEP) {

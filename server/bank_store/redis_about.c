@@ -67,7 +67,7 @@ static long long wall_ms(void)
 
 enum about_answer { TIME, ROLE, SERVER, MEMORY, ONLY, SYNC, WAITAOF, DAEMONS, ANSWERS };
 
-static void ask(struct rk_redis *redis, struct rk_redis_link *link)
+static void ask_about(struct rk_redis *redis, struct rk_redis_link *link)
 {
     char daemons[RK_REDIS_KEY_BYTES];
     (void)snprintf(daemons, sizeof daemons, "%s:daemons", redis->url.prefix);
@@ -108,7 +108,7 @@ enum rankd_status rk_redis_about(struct rk_bank_store *store, struct rk_stored_s
     struct rk_redis_link *link = rk_redis_take(redis, true, rk_redis_deadline(redis), err);
     if (!link)
         return err->status;
-    ask(redis, link);
+    ask_about(redis, link);
     const long long before_ms = wall_ms();
     long long after_ms = before_ms;
     for (int i = 0; i < ANSWERS && err->status == RANKD_OK; i++) {

@@ -18,7 +18,7 @@
 enum { TURNS = 7, ITEMS_MOST = 1 << 21, CANDIDATES = 3 };
 
 /* Room for the largest lists, and what a run needs. */
-struct bench {
+struct tuning_bench {
     float *scores, *gradient;
     int8_t *targets;
     struct rk_scratch *scratch;
@@ -27,7 +27,7 @@ struct bench {
 };
 
 /* Lists to time. */
-struct shape {
+struct tuning_shape {
     size_t lists, items, relevant;
     bool threads;
 };
@@ -41,7 +41,7 @@ static uint64_t next(uint64_t *state)
     return x ^ (x >> 31);
 }
 
-static void draw(struct bench *b, const struct shape *shape)
+static void draw(struct tuning_bench *b, const struct tuning_shape *shape)
 {
     uint64_t state = 1;
     const size_t all = shape->lists * shape->items;
@@ -55,8 +55,8 @@ static void draw(struct bench *b, const struct shape *shape)
 }
 
 /* One request with that tuning, in nanoseconds. */
-static enum rankd_status time_once(struct bench *b, const struct shape *shape, const struct rk_tuning *tuning,
-                                   uint64_t *ns, struct rk_err *err)
+static enum rankd_status time_once(struct tuning_bench *b, const struct tuning_shape *shape,
+                                   const struct rk_tuning *tuning, uint64_t *ns, struct rk_err *err)
 {
     const struct rk_exec exec = {.pool = shape->threads ? b->pool : NULL, .scratch = b->scratch};
     struct rk_request request = {.model = rk_model_find("ap"),
@@ -84,8 +84,9 @@ static enum rankd_status time_once(struct bench *b, const struct shape *shape, c
 }
 
 /* The least time of each tuning, which take turns: another program on the machine disturbs all alike. */
-static enum rankd_status race(struct bench *b, const struct shape *shape, const struct rk_tuning *tuning,
-                              size_t count, uint64_t *best, struct rk_err *err)
+static enum rankd_status race(struct tuning_bench *b, const struct tuning_shape *shape,
+                              const struct rk_tuning *tuning, size_t count, uint64_t *best,
+                              struct rk_err *err)
 {
     draw(b, shape);
     for (size_t c = 0; c < count; c++)
@@ -107,19 +108,19 @@ static bool is_faster(uint64_t mine, uint64_t other)
     return (double)mine < 0.95 * (double)other;
 }
 
-static void say(const struct bench *b, const char *name, const struct shape *shape, uint64_t value,
-                uint64_t ns)
+static void say(const struct tuning_bench *b, const char *name, const struct tuning_shape *shape,
+                uint64_t value, uint64_t ns)
 {
     (void)fprintf(b->out, "# %s %" PRIu64 ": %zu lists of %zu items, %zu relevant: %.1f us\n", name, value,
                   shape->lists, shape->items, shape->relevant, (double)ns / 1e3);
 }
 
 /* The most relevant items for which comparing is faster than what comes after it. */
-static enum rankd_status tune_compare(struct bench *b, struct rk_tuning *tuning, struct rk_err *err)
+static enum rankd_status tune_compare(struct tuning_bench *b, struct rk_tuning *tuning, struct rk_err *err)
 {
     uint32_t most = 8;
     for (uint32_t p = 16; p <= 256; p *= 2) {
-        const struct shape shape = {.lists = 32, .items = 4096, .relevant = p};
+        const struct tuning_shape shape = {.lists = 32, .items = 4096, .relevant = p};
         struct rk_tuning both[2] = {*tuning, *tuning};
         uint64_t best[2];
         both[0].compare = p;
@@ -137,10 +138,10 @@ static enum rankd_status tune_compare(struct bench *b, struct rk_tuning *tuning,
 }
 
 /* The fewest relevant items, half of a list, for which sorting the others is faster. */
-static enum rankd_status tune_merge(struct bench *b, struct rk_tuning *tuning, struct rk_err *err)
+static enum rankd_status tune_merge(struct tuning_bench *b, struct rk_tuning *tuning, struct rk_err *err)
 {
     for (uint32_t p = 1 << 15; p <= 1 << 19; p *= 2) {
-        const struct shape shape = {.lists = 1, .items = 2 * (size_t)p, .relevant = p};
+        const struct tuning_shape shape = {.lists = 1, .items = 2 * (size_t)p, .relevant = p};
         struct rk_tuning both[2] = {*tuning, *tuning};
         uint64_t best[2];
         both[0].merge = p;
@@ -159,10 +160,10 @@ static enum rankd_status tune_merge(struct bench *b, struct rk_tuning *tuning, s
 }
 
 /* The first guess, half of it, or twice as much. */
-static enum rankd_status pick_buckets(struct bench *b, struct rk_tuning *tuning, uint32_t guess,
+static enum rankd_status pick_buckets(struct tuning_bench *b, struct rk_tuning *tuning, uint32_t guess,
                                       struct rk_err *err)
 {
-    const struct shape shape = {.lists = 1, .items = ITEMS_MOST, .relevant = ITEMS_MOST / 100};
+    const struct tuning_shape shape = {.lists = 1, .items = ITEMS_MOST, .relevant = ITEMS_MOST / 100};
     struct rk_tuning three[CANDIDATES] = {*tuning, *tuning, *tuning};
     uint64_t best[CANDIDATES];
     size_t chosen = 0;
@@ -180,10 +181,10 @@ static enum rankd_status pick_buckets(struct bench *b, struct rk_tuning *tuning,
 }
 
 /* The least number of items for each of two threads that beats one thread, if any does. */
-static enum rankd_status tune_grain(struct bench *b, struct rk_tuning *tuning, struct rk_err *err)
+static enum rankd_status tune_grain(struct tuning_bench *b, struct rk_tuning *tuning, struct rk_err *err)
 {
     for (uint32_t grain = 1 << 13; b->pool && grain <= 1 << 19; grain *= 2) {
-        const struct shape shape = {1, 2 * (size_t)grain, grain / 50, true};
+        const struct tuning_shape shape = {1, 2 * (size_t)grain, grain / 50, true};
         struct rk_tuning both[2] = {*tuning, *tuning};
         uint64_t best[2];
         both[0].grain = grain;
@@ -227,7 +228,7 @@ static long cache_bytes(int level)
 }
 
 /* Sizes by the caches that the system tells of; the defaults where it does not. */
-static enum rankd_status tune_caches(struct bench *b, struct rk_tuning *tuning, struct rk_err *err)
+static enum rankd_status tune_caches(struct tuning_bench *b, struct rk_tuning *tuning, struct rk_err *err)
 {
     enum { BUCKET = 8, ITEM = 8 /* bytes */, LEAST = 1 << 14, MOST = 1 << 22 };
     const long second = cache_bytes(2), third = cache_bytes(3);
@@ -237,7 +238,7 @@ static enum rankd_status tune_caches(struct bench *b, struct rk_tuning *tuning, 
     return pick_buckets(b, tuning, buckets, err);
 }
 
-static enum rankd_status tune_all(struct bench *b, struct rk_tuning *tuning, struct rk_err *err)
+static enum rankd_status tune_all(struct tuning_bench *b, struct rk_tuning *tuning, struct rk_err *err)
 {
     if (tune_compare(b, tuning, err) != RANKD_OK || tune_caches(b, tuning, err) != RANKD_OK ||
         tune_merge(b, tuning, err) != RANKD_OK)
@@ -249,11 +250,11 @@ enum rankd_status rk_tune(FILE *out, struct rk_err *err)
 {
     struct rk_tuning tuning = rk_tuning_default;
     struct rk_compute_pool *helper = NULL;
-    struct bench b = {.scores = malloc(ITEMS_MOST * sizeof(float)),
-                      .gradient = malloc(ITEMS_MOST * sizeof(float)),
-                      .targets = malloc(ITEMS_MOST),
-                      .scratch = rk_scratch_new(0),
-                      .out = out};
+    struct tuning_bench b = {.scores = malloc(ITEMS_MOST * sizeof(float)),
+                             .gradient = malloc(ITEMS_MOST * sizeof(float)),
+                             .targets = malloc(ITEMS_MOST),
+                             .scratch = rk_scratch_new(0),
+                             .out = out};
     if (!b.scores || !b.gradient || !b.targets || !b.scratch)
         (void)rk_fail(err, RANKD_OVERLOADED, "no memory for the lists that are timed");
     else if (sysconf(_SC_NPROCESSORS_ONLN) > 1 && (helper = rk_compute_pool_start(1, err)))

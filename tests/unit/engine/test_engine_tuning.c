@@ -35,23 +35,26 @@ static struct rk_tuning draw_tuning(struct test_random *random)
     return tuning;
 }
 
-struct lists {
+struct tuned_lists {
     size_t lists, items;
     double relevant;
     bool ignored;
 };
 
-static void fill(struct test_random *random, const struct lists *shape, float *scores, int8_t *targets)
+static void fill(struct test_random *random, const struct tuned_lists *shape, float *scores, int8_t *targets)
 {
     for (size_t i = 0; i < shape->lists * shape->items; i++) {
-        scores[i] = (float)(test_below(random, 2) ? (double)test_below(random, 50) / 50.0 : test_uniform(random));
-        targets[i] = test_uniform(random) < shape->relevant ? 1 : shape->ignored && test_below(random, 9) == 0 ? -1 : 0;
+        scores[i] =
+            (float)(test_below(random, 2) ? (double)test_below(random, 50) / 50.0 : test_uniform(random));
+        targets[i] = test_uniform(random) < shape->relevant         ? 1
+                     : shape->ignored && test_below(random, 9) == 0 ? -1
+                                                                    : 0;
     }
 }
 
 /* A call on those lists with the tuning in use; the caller ends it. */
 static void run(struct test_call *call, const struct rk_kernels *kernels, struct rk_pool *pool,
-                const struct lists *shape, const float *scores, const int8_t *targets)
+                const struct tuned_lists *shape, const float *scores, const int8_t *targets)
 {
     test_call_start(call, "ap", 0);
     call->exec.kernels = kernels;
@@ -63,7 +66,7 @@ static void run(struct test_call *call, const struct rk_kernels *kernels, struct
     test_covered(call);
 }
 
-static void check(struct test_random *random, const struct lists *shape, struct rk_pool *pool)
+static void check(struct test_random *random, const struct tuned_lists *shape, struct rk_pool *pool)
 {
     float *scores = malloc(shape->lists * shape->items * sizeof *scores);
     int8_t *targets = malloc(shape->lists * shape->items);
@@ -94,11 +97,12 @@ static void any_tuning_gives_the_bits_of_the_default_within_the_cost(void **stat
     struct test_random random = {23};
     struct rk_pool *pool = test_pool_new(3);
     for (int i = 0; i < TUNINGS; i++) {
-        const struct lists shape = {1 + test_below(&random, 6), 1 + test_below(&random, 40000),
-                                    test_uniform(&random) * test_uniform(&random), test_below(&random, 2)};
+        const struct tuned_lists shape = {1 + test_below(&random, 6), 1 + test_below(&random, 40000),
+                                          test_uniform(&random) * test_uniform(&random),
+                                          test_below(&random, 2)};
         check(&random, &shape, pool);
     }
-    const struct lists many = {1, 200000, 0.5, false}; /* beyond the least value of `merge` */
+    const struct tuned_lists many = {1, 200000, 0.5, false}; /* beyond the least value of `merge` */
     for (int i = 0; i < 6; i++)
         check(&random, &many, pool);
     test_pool_free(pool);
@@ -114,7 +118,8 @@ static void a_tuning_changes_the_plan(void **state)
         if (!kernels)
             continue;
         rk_tuning_use(&rk_tuning_default);
-        const struct rk_strategy *few = kernels->plan(4096, 1, RK_FP32, 1), *usual = kernels->plan(4096, 600, RK_FP32, 1);
+        const struct rk_strategy *few = kernels->plan(4096, 1, RK_FP32, 1),
+                                 *usual = kernels->plan(4096, 600, RK_FP32, 1);
         const struct rk_strategy *half = kernels->plan(65536, 32768, RK_FP32, 1);
         tuning.compare = 1024;
         tuning.merge = 16384;
