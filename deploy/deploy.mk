@@ -53,7 +53,7 @@ deb:
 
 # Needs root, and Linux with namespaces, overlayfs and cgroups of version 2: a container engine is started for it, and a bare
 # Debian with the packages is booted; both end with it, even if it is killed.
-check-deploy: $(venv)/ready
+check-deploy: all $(venv)/ready
 	deploy/deps.sh build test deploy
 	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/deploy
 

@@ -187,7 +187,7 @@ static enum rankd_status use_tuning(const char *path, struct rk_err *err)
     return RANKD_OK;
 }
 
-/* A misspelt RANKD_CPU must not silently measure something else. */
+/* A misspelt RANKD_CPU must not silently select other code. */
 static enum rankd_status start_kernels(struct rk_app *app, struct rk_err *err)
 {
     const char *forced = getenv("RANKD_CPU");
@@ -205,7 +205,7 @@ static void stop_kernels(struct rk_app *app)
     (void)app;
 }
 
-/* Everything that transports and metrics use is up: they get it. */
+/* Passes the started components to transports and metrics. */
 static enum rankd_status start_wiring(struct rk_app *app, struct rk_err *err)
 {
     (void)err;

@@ -8,7 +8,7 @@
 
 static int answer_fd = -1;
 
-/* What the background process tells; 1 if it ended without a word. */
+/* The exit status that the background process reports; 1 if it ended without one. */
 static unsigned char wait_for_answer(int fd)
 {
     unsigned char status = 1;
@@ -44,7 +44,7 @@ void rk_detach_end(unsigned char status)
 {
     if (answer_fd < 0)
         return;
-    /* Nobody may be waiting any more, which is no reason to end. */
+    /* The waiting process may be gone, which is no reason to end. */
     if (write(answer_fd, &status, 1) < 0)
         errno = 0;
     (void)close(answer_fd);

@@ -14,7 +14,7 @@
 
 enum { PATIENCE_S = 5, ANSWER = 64 };
 
-/* "0.0.0.0:80" and "[::]:80" are where it listens; one asks on loopback. */
+/* "0.0.0.0:80" and "[::]:80" are addresses to listen on; the request goes to loopback. */
 static bool split(const char *address, char *host, size_t size, const char **port)
 {
     const char *colon = strrchr(address, ':');

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankd: reads its configuration, starts its parts, waits for a signal, stops them. */
+/* rankd: reads its configuration, starts its components, waits for a signal, stops them. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,7 +42,7 @@ static void *watch_for_hurry(void *argument)
     if (number == 0)
         return NULL;
     rk_app_force_shutdown(argument);
-    /* What computes now can't be torn out of its thread; it gets a moment to end. */
+    /* Running computations can't be interrupted; they get a moment to end. */
     (void)nanosleep(&(struct timespec){1, 0}, NULL);
     _exit(1);
 }
@@ -85,7 +85,8 @@ static int wait_for_stop(struct rk_app *app)
     return number;
 }
 
-/* Requests are taken as before, so that none is lost that a load balancer sends before it has noticed. */
+/* Requests are taken as before, so that none is lost that a load balancer sends before it notices the stop.
+ * */
 static void wait_for_balancers(struct rk_app *app, int number)
 {
     const uint64_t delay = app->config.shutdown_delay;
@@ -135,7 +136,7 @@ static int run(struct rk_app *app)
     const int number = wait_for_stop(app);
     tell_manager_stopping(app);
     wait_for_balancers(app, number);
-    rk_app_refuse(app); /* the reader of the line below may rely on it */
+    rk_app_refuse(app); /* the reader of the next line may rely on it */
     rk_log_say(app->log, RK_LOG_INFO, "main", "%s: draining; a second signal does not wait",
                strsignal(number));
 

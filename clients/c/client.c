@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calls of rankd.h: they look at their arguments and hand over to the client's transport. */
+/* The calls of rankd.h: they check their arguments and call the client's transport. */
 #include <pthread.h>
 #include <string.h>
 
@@ -104,7 +104,7 @@ static int check(const rankd_client *client, struct rankd_error *error)
     return status == RANKD_OK ? status : rankd_fail(error, status, "%s", sentence);
 }
 
-/* For the calls whose sentence goes into a reply. */
+/* For calls that put their sentence into a reply. */
 static int check_reply(const rankd_client *client, struct rankd_reply *reply)
 {
     const char *sentence;
@@ -146,8 +146,8 @@ int rankd_open(const char *url, const struct rankd_options *options, rankd_clien
 
 void rankd_close(rankd_client *client)
 {
-    /* A forked child lets go of nothing: what is left is memory that other threads of the parent may have
-     * been changing at the moment of the fork. */
+    /* A forked child frees nothing, because other threads of the parent may have been changing that memory at
+     * the moment of the fork. */
     if (!is_usable(client))
         return;
     delist(client);
@@ -212,7 +212,7 @@ int rankd_infer(rankd_client *client, const struct rankd_request *request, struc
 {
     struct rankd_error error = {0};
     uint64_t tag = 0;
-    int status = check_reply(client, reply); /* before anything is sent that nobody could wait for */
+    int status = check_reply(client, reply); /* before anything is sent for which no thread could wait */
     if (status != RANKD_OK)
         return status;
     status = rankd_submit(client, request, &tag, &error);
@@ -246,7 +246,7 @@ void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply)
     reply->owned = 0;
 }
 
-/* Nothing that would end a line, or change which request it is. */
+/* No character that would end a line or change the request. */
 static bool is_word(const char *text)
 {
     for (const char *at = text; *at != '\0'; at++) {

@@ -5,7 +5,7 @@
 
 #include "error.h"
 
-/* A stranger's text within a sentence of ours: on one line. */
+/* Foreign text within a sentence of ours: on one line. */
 static void on_one_line(char *text)
 {
     for (; *text != '\0'; text++) {

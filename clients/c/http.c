@@ -15,7 +15,7 @@
 enum { DEFAULT_TRANSFERS = 64 };
 static const long CONNECT_MS = 10000;
 
-/* What a control call may answer at most, and the JSON of an inference. */
+/* The longest answer of a control call, and the longest JSON of an inference. */
 static const size_t CALL_BYTES = (size_t)256 << 20, HEAD_BYTES = (size_t)1 << 20;
 
 static const char name_characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -31,7 +31,7 @@ static bool appends(const struct rankd_request *request)
     return bank && !named;
 }
 
-/* Without outputs the model's defaults come, which are among these. */
+/* Without outputs the model's defaults are returned, which are among these. */
 static size_t most_of(const struct rankd_request *request)
 {
     size_t most = HEAD_BYTES;
@@ -124,7 +124,7 @@ static int http_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, st
     return status;
 }
 
-/* HTTP has no way to take a request back and still be told of it: one that is forgotten loses its connection.
+/* HTTP can't cancel a request and still report its end: a forgotten request loses its connection.
  */
 static int http_cancel(rankd_client *client, uint64_t tag, bool discard)
 {
@@ -257,7 +257,8 @@ static void init_curl(void)
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/* What curl will make of the url at the first request, seen now: where it goes, and nothing behind the path.
+/* Checks now how curl will read the URL at the first request: it needs a host, and nothing may follow the
+ * path.
  */
 static int check_url(const char *url, struct rankd_error *error)
 {
@@ -277,7 +278,7 @@ static int check_url(const char *url, struct rankd_error *error)
                       url, code != CURLUE_OK ? curl_url_strerror(code) : "there is more behind that");
 }
 
-/* It becomes a line of the request's head. */
+/* The token becomes a line of the request's head. */
 static int check_token(const char *token, struct rankd_error *error)
 {
     for (const char *at = token != NULL ? token : ""; *at != '\0'; at++) {
@@ -288,7 +289,7 @@ static int check_token(const char *token, struct rankd_error *error)
     return RANKD_OK;
 }
 
-/* To curl, 0 is five minutes, and more than an int holds is refused. */
+/* For curl 0 means five minutes, and it refuses more than an int holds. */
 static long connect_milliseconds(uint64_t timeout_ns)
 {
     if (timeout_ns == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP transport, to the table of transports. */
+/* The HTTP transport, for the table of transports. */
 #ifndef RANKD_HTTP_H
 #define RANKD_HTTP_H
 

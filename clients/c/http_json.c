@@ -14,13 +14,13 @@
 #include "reply_numbers.h"
 #include "request.h"
 
-/* Owns `value`, which may be NULL; so does the array once it is in. False: out of memory. */
+/* Takes `value`, which may be NULL, over; the array owns it then. False: out of memory. */
 static bool add(json_t *array, json_t *value)
 {
     return json_array_append_new(array, value) == 0;
 }
 
-/* Owns `value`, and *object, which is NULL from the first time that memory was short. */
+/* Takes `value` over. *object is NULL from the first failed allocation on. */
 static void set(json_t **object, const char *name, json_t *value)
 {
     if (json_object_set_new(*object, name, value) == 0)
@@ -61,7 +61,7 @@ static json_t *output_of(const struct rankd_tensor *output)
     return entry;
 }
 
-/* An array of what `describe` makes of each. */
+/* An array of the results of `describe`. */
 static json_t *array_of(const struct rankd_tensor *tensors, size_t count,
                         json_t *(*describe)(const struct rankd_tensor *tensor))
 {
@@ -94,7 +94,7 @@ static json_t *parameters_of(const struct rankd_request *request)
         set(&parameters, request->parameters[i].name, value_of(&request->parameters[i]));
     if (request->timeout_ns != 0)
         set(&parameters, "timeout", json_integer((json_int_t)(request->timeout_ns / 1000) + 1));
-    if (request->output_count == 0) /* the model's defaults: they are passed over, but not as text */
+    if (request->output_count == 0) /* the model's defaults: they are skipped, but must not be sent as text */
         set(&parameters, "binary_data_output", json_true());
     return parameters;
 }
@@ -120,7 +120,7 @@ static bool add_inputs(const struct rankd_request *request, size_t *bytes)
     return true;
 }
 
-/* The text is of use at once: what Jansson allocates may not be what free() frees. Most texts are written
+/* Written straight to its destination: memory from Jansson may not be freed by free(). Most texts are written
  * once, because they fit. */
 char *rankd_http_encode(const struct rankd_request *request, size_t *json_bytes, size_t *bytes)
 {
@@ -156,7 +156,7 @@ static int index_of(const char *const *names, int count, const char *name)
     return -1;
 }
 
-/* A member that is a whole number, or is not there: then *value stays. False: it is something else. */
+/* A member that is a whole number, or absent (*value is unchanged then). False: anything else. */
 static bool read_count(const json_t *object, const char *name, uint64_t *value)
 {
     const json_t *member = json_object_get(object, name);
@@ -168,7 +168,7 @@ static bool read_count(const json_t *object, const char *name, uint64_t *value)
     return true;
 }
 
-/* Those that the reply has no members for. null: a NaN. And the chain. */
+/* The numbers for which the reply has no members, and the chain. null becomes NaN. */
 static bool keep_numbers(const json_t *parameters, struct rankd_reply *reply)
 {
     uint32_t numbers = 0;
@@ -209,7 +209,7 @@ static bool read_numbers(const json_t *parameters, struct rankd_reply *reply)
            (dropped == NULL || json_is_number(dropped)) && keep_numbers(parameters, reply);
 }
 
-/* A reply that failed has no outputs; how much room they need stays. */
+/* A failed reply has no outputs, but keeps the room that they need. */
 static void drop_outputs(struct rankd_piece **pieces, struct rankd_reply *reply)
 {
     for (int port = 0; port < RANKD_OUT_COUNT; port++) {
@@ -233,7 +233,7 @@ static int not_a_reply(struct rankd_piece **pieces, struct rankd_reply *reply, c
     return fail(pieces, reply, RANKD_PROTOCOL, sentence);
 }
 
-/* What is wrong with it; NULL: nothing. */
+/* The reason why it is invalid; NULL: it is valid. */
 static const char *read_description(const json_t *entry, struct rankd_tensor *output)
 {
     const json_t *shape = json_object_get(entry, "shape"), *parameters = json_object_get(entry, "parameters");
@@ -259,7 +259,7 @@ static const char *read_description(const json_t *entry, struct rankd_tensor *ou
     return rankd_output_fits(output) ? NULL : "an output's shape, datatype and binary_data_size differ";
 }
 
-/* To the room there is, or to new memory. */
+/* Copies to the caller's room, or to new memory. */
 static int take_output(struct rankd_piece **pieces, const struct rankd_tensor *described, const char *data,
                        const struct rankd_http_room *room, struct rankd_reply *reply)
 {
@@ -283,7 +283,7 @@ static int take_output(struct rankd_piece **pieces, const struct rankd_tensor *d
     return RANKD_OK;
 }
 
-/* One output: its description, and its bytes at the front of what is left. */
+/* One output: its description, and its bytes at the beginning of the rest. */
 static int read_output(struct rankd_piece **pieces, const json_t *entry, const char **at, size_t *left,
                        const struct rankd_http_room *rooms, unsigned *seen, struct rankd_reply *reply)
 {
@@ -308,7 +308,7 @@ static int read_output(struct rankd_piece **pieces, const json_t *entry, const c
                                      : RANKD_OK;
 }
 
-/* All outputs, of which none that was wanted is missing, and nothing behind them. */
+/* All outputs. No requested one may be missing, and nothing may follow. */
 static int read_outputs(struct rankd_piece **pieces, const json_t *outputs, const char *at, size_t left,
                         const struct rankd_http_room *rooms, struct rankd_reply *reply)
 {
@@ -329,7 +329,7 @@ static json_t *parse(struct rankd_piece **pieces, const char *body, size_t bytes
 {
     json_error_t error;
     json_t *head = json_loadb(body, bytes, 0, &error);
-    if (head == NULL && error.text[0] == '\0') /* what is no JSON has a text that says why */
+    if (head == NULL && error.text[0] == '\0') /* a body that is no JSON is a text with the reason */
         (void)fail(pieces, reply, RANKD_NO_MEMORY, "out of memory for the reply");
     else if (head == NULL)
         (void)not_a_reply(pieces, reply, "its head is not JSON, or memory was short to read it");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One exchange over HTTP, and driving all of them: libcurl's multi interface. Transfers go on while some
- * thread polls or waits; of all that wait, one drives them. */
+/* One exchange over HTTP, and driving all of them: libcurl's multi interface. Transfers progress while a
+ * thread polls or waits; one of the waiting threads drives them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +48,7 @@ static bool read_length(const char *text, size_t bytes, size_t *length)
     return good;
 }
 
-/* Of each answer that comes, provisional ones included, and of what trails behind chunks. */
+/* Called for the header of each answer, provisional ones included, and for trailers. */
 static size_t on_header(char *data, size_t size, size_t count, void *arg)
 {
     static const char name[] = "Inference-Header-Content-Length:";
@@ -134,12 +134,12 @@ void rankd_transfer_header(struct rankd_transfer *transfer, const char *line)
         transfer->incomplete = true;
 }
 
-/* A connection stands, and the request would be sent now. */
+/* Called when connected, before the request is sent. */
 static int on_ready(void *arg, char *to, char *from, int to_port, int from_port)
 {
     struct rankd_transfer *transfer = arg;
     (void)to, (void)from, (void)to_port, (void)from_port;
-    /* Not a third time even if it may be repeated: it might be what ends the daemon. */
+    /* Not a third time, even if it may be repeated: the request might crash the daemon. */
     unsigned most = transfer->once ? 1 : 2;
     return transfer->sent++ < most ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
@@ -243,7 +243,7 @@ static void begin_transfer(struct rankd_http *http, struct rankd_transfer *trans
     transfer->done = true;
 }
 
-/* With the lock, and nobody driving: ends what is forgotten, starts what is new and moves what can be moved.
+/* With the lock, and no thread driving: ends forgotten transfers, starts new ones and continues all.
  */
 static void perform(struct rankd_http *http)
 {
@@ -302,7 +302,7 @@ void rankd_http_wake(struct rankd_http *http)
         perform(http);
 }
 
-/* A thread that is in curl is the one that may take a transfer from it. */
+/* Only the thread in curl may remove a transfer from it. */
 void rankd_http_forget(struct rankd_http *http, struct rankd_transfer *transfer)
 {
     transfer->discarded = true;
@@ -314,7 +314,7 @@ void rankd_http_forget(struct rankd_http *http, struct rankd_transfer *transfer)
 
 static bool found_nobody(CURLcode outcome)
 {
-    return outcome == CURLE_OPERATION_TIMEDOUT || /* to connect is all that has a limit */
+    return outcome == CURLE_OPERATION_TIMEDOUT || /* only connecting has a limit */
            outcome == CURLE_COULDNT_CONNECT || outcome == CURLE_COULDNT_RESOLVE_HOST ||
            outcome == CURLE_SSL_CONNECT_ERROR || outcome == CURLE_PEER_FAILED_VERIFICATION;
 }

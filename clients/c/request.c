@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What both transports must know of a request. */
+/* Checks and sizes of requests for both transports. */
 #include "request.h"
 
 #include <inttypes.h>
@@ -58,7 +58,7 @@ static int check_input(const struct rankd_tensor *tensor, struct rankd_error *er
         return rankd_fail(error, RANKD_MISUSE,
                           "%s has %" PRIu64 " bytes; its shape and datatype say otherwise", name,
                           tensor->bytes);
-    if (tensor->data == NULL && tensor->bytes > 0) /* where there are none, an address says nothing */
+    if (tensor->data == NULL && tensor->bytes > 0) /* without bytes the address is irrelevant */
         return rankd_fail(error, RANKD_MISUSE, "%s has no data", name);
     return RANKD_OK;
 }
@@ -110,7 +110,7 @@ static int check_parameter(const struct rankd_parameter *parameter, size_t i, st
     return RANKD_OK;
 }
 
-/* That what the request says is there can be looked at. */
+/* Checks that the arrays of the request can be read. */
 static int check_shape(const struct rankd_request *request, struct rankd_error *error)
 {
     if (request == NULL || request->model == NULL || request->input_count > RANKD_IN_COUNT ||

@@ -19,7 +19,7 @@ static const uint64_t CONNECT_TIMEOUT_NS = UINT64_C(10000000000);
 
 /* ---- Handshake ---- */
 
-/* A signal of the program's is no reason to give up. */
+/* A signal of the program does not end the attempt. */
 static bool wait_readable(int fd, uint64_t until_ns)
 {
     for (;;) {
@@ -30,7 +30,7 @@ static bool wait_readable(int fd, uint64_t until_ns)
     }
 }
 
-/* Where the daemon accepts nobody and its queue is full, connect() waits, for as long as sending may take. */
+/* If the daemon does not accept and its queue is full, connect() waits up to the send timeout. */
 static bool connect_until(int fd, const struct sockaddr_un *address, uint64_t until_ns)
 {
     const struct timeval without_end = {0};
@@ -97,7 +97,7 @@ static int greet(struct rankd_ring *ring, int fd, uint64_t until_ns, struct rank
                                 .arena_bytes = options->arena_bytes,
                                 .spin_us = options->spin_us};
     *segment_fd = -1;
-    /* A daemon that refuses this uid has hung up already, but its reason is there to be read. */
+    /* A daemon that refuses this uid has closed the connection, but its reason can still be read. */
     (void)send(fd, &hello, sizeof hello, MSG_NOSIGNAL);
     if (!wait_readable(fd, until_ns))
         return rankd_fail(error, RANKD_UNREACHABLE, "unix:%s took the connection and says nothing",
@@ -131,7 +131,7 @@ static int prepare_slots(struct rankd_ring *ring, struct rankd_error *error)
                             "the arena has no room for the descriptors of %u requests", ring->entries);
     free(ring->slots);
     ring->slots = NULL;
-    ring->slot_memory = NULL; /* the mapping goes with all that was taken of it */
+    ring->slot_memory = NULL; /* the mapping is freed with all of its pieces */
     ring->entries = 0;
     return status;
 }
@@ -165,7 +165,7 @@ static int connect_ring(struct rankd_ring *ring, struct rankd_error *error)
     return RANKD_OK;
 }
 
-/* What the lost connection held beside the memory that the caller has from it. */
+/* Frees what the lost connection held, except memory that the caller has from it. */
 static void retire(struct rankd_ring *ring)
 {
     int fd = atomic_exchange(&ring->fd, -1);
@@ -181,7 +181,7 @@ static void retire(struct rankd_ring *ring)
     ring->slot_memory = NULL;
 }
 
-/* Also where nobody has waited since the daemon went, and so nobody has noticed. */
+/* Also if no thread has waited since the daemon went, and so none has noticed. */
 static bool has_ended(const struct rankd_ring *ring)
 {
     char byte;
@@ -194,7 +194,7 @@ static int reconnect(rankd_client *client, struct rankd_error *error)
     struct rankd_ring *ring = rankd_ring_of(client);
     int status = RANKD_OK;
     (void)pthread_mutex_lock(&ring->lock);
-    /* Of several threads that were told, one connects for all: the others find that it stands. */
+    /* Of several threads that lost the connection, one connects for all; the others find the new one. */
     while (ring->reading && has_ended(ring))
         (void)rankd_ring_wait_change(ring, UINT64_MAX);
     if (has_ended(ring)) {

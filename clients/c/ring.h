@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shared-memory transport, to the table of transports. */
+/* The shared-memory transport, for the table of transports. */
 #ifndef RANKD_RING_H
 #define RANKD_RING_H
 

@@ -23,7 +23,7 @@ static bool make_room(struct rankd_ring *ring, uint64_t bytes)
     return true;
 }
 
-/* Whether the page is the next of the answer, and one that an answer can have. */
+/* Whether the page is the next one of the answer, and valid. */
 static bool follows(const struct rankd_ring *ring, const struct rankd_control *head, size_t page)
 {
     bool first = ring->answer.body == NULL;

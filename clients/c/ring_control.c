@@ -18,7 +18,7 @@ static bool has_page(struct rankd_ring *ring, uint64_t unused)
     return ring->answer.state != RANKD_ANSWER_AWAITED;
 }
 
-/* The daemon hangs up on a call that comes before the answer to the one before. */
+/* The daemon closes the connection on a call before the former one is answered. */
 static bool owes_nothing(struct rankd_ring *ring, uint64_t unused)
 {
     (void)unused;
@@ -90,7 +90,7 @@ static int next_page(struct rankd_ring *ring, const void *packet, size_t bytes, 
     return RANKD_OK;
 }
 
-/* With the lock, and the call being this thread's. Fills ring->answer. */
+/* With the lock, during this thread's call. Fills ring->answer. */
 static int exchange(struct rankd_ring *ring, const char *packet, size_t bytes, uint64_t until_ns,
                     struct rankd_error *error)
 {
@@ -119,8 +119,8 @@ static int hand_over(struct rankd_ring *ring, char **answer, size_t *answer_byte
     return RANKD_OK;
 }
 
-/* Waits until the call may be this thread's, and begins it. Whose call is under way lets go of it without a
- * packet, so that who waits for that must not be the one that reads the socket. */
+/* Waits until this thread may begin a call, and begins it. A running call ends without a packet, so the
+ * waiting thread must not be the one that reads the socket. */
 static int begin_call(struct rankd_ring *ring, uint64_t until_ns, struct rankd_error *error)
 {
     int status = RANKD_OK;
@@ -141,7 +141,7 @@ static int begin_call(struct rankd_ring *ring, uint64_t until_ns, struct rankd_e
     return RANKD_OK;
 }
 
-/* Whatever comes for it from here on is dropped. */
+/* Later packets for it are dropped. */
 static void end(struct rankd_ring *ring)
 {
     free(ring->answer.body);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ring transport's memory: mapped segments, the pieces of their arenas, and the slots' hold on them. */
+/* The ring transport's memory: mapped segments, the pieces of their arenas, and the references of slots to
+ * them. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,7 @@ static bool lies_within(uint64_t offset, uint64_t size, uint64_t bytes)
     return offset <= bytes && size <= bytes - offset && offset % RANKD_SHM_ALIGN == 0;
 }
 
-/* The header is the daemon's word: it is copied, and the copy is looked at before anything is done by it. */
+/* The daemon wrote the header: it is copied, and the copy is validated before it is used. */
 static bool read_layout(struct rankd_mapping *mapping)
 {
     const volatile struct rankd_shm_segment *shared = mapping->shared;
@@ -68,7 +69,7 @@ static bool read_layout(struct rankd_mapping *mapping)
            lies_within(layout->arena_offset, layout->arena_bytes, bytes);
 }
 
-/* Pages beyond the end of a file would be bus errors, so that it must be one that can't be cut short. */
+/* Pages beyond the end of a file would be bus errors, so the file must be sealed against truncation. */
 static bool is_there(int fd, uint64_t bytes)
 {
     struct stat status;

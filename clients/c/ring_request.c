@@ -76,7 +76,7 @@ static int place(struct rankd_ring *ring, const struct rankd_request *request, s
 static struct rankd_slot *free_slot(struct rankd_ring *ring)
 {
     for (uint32_t i = 0; i < ring->entries; i++) {
-        /* Slots in turn, so that tags grow by one: the tag says which slot it is. */
+        /* Slots are used in turn, so that tags grow by one; the tag determines the slot. */
         struct rankd_slot *slot = &ring->slots[ring->next_tag % ring->entries];
         if (slot->state == RANKD_SLOT_FREE && ring->next_tag != 0)
             return slot;
@@ -166,7 +166,7 @@ static void take_numbers(const struct rankd_shm_reply *block, const struct rankd
                      (block->has & RANKD_HAS_CHAIN) != 0 ? chain : NULL);
 }
 
-/* False: the daemon says that it is there, and it can't be: not written, of a shape that its bytes
+/* False: the daemon's description of the output is impossible: not written, of a shape that its bytes
  * contradict, or larger than its room. */
 static bool take_output_of(const struct rankd_slot *slot, const struct rankd_shm_reply *block, int port,
                            struct rankd_reply *reply)
@@ -191,7 +191,7 @@ static bool take_output_of(const struct rankd_slot *slot, const struct rankd_shm
     return true;
 }
 
-/* The reply's block is copied before it is looked at: the daemon's memory may change in between. */
+/* The reply's block is copied before it is read, because the daemon may change it meanwhile. */
 static void take_reply(struct rankd_ring *ring, struct rankd_slot *slot, struct rankd_reply *reply)
 {
     struct rankd_shm_reply block = *reply_of(ring, slot);
@@ -214,7 +214,7 @@ static void take_reply(struct rankd_ring *ring, struct rankd_slot *slot, struct 
     rankd_ring_free_slot(ring, slot, true);
 }
 
-/* Of a request whose reply may still be taken; NULL: there is none of that tag. */
+/* The request with this tag whose reply may still be taken; NULL: none. */
 static struct rankd_slot *slot_of(struct rankd_ring *ring, uint64_t tag)
 {
     struct rankd_slot *slot = ring->entries != 0 ? &ring->slots[tag % ring->entries] : NULL;
@@ -228,8 +228,8 @@ static bool is_completed(struct rankd_ring *ring, uint64_t tag)
     return slot == NULL || slot->state == RANKD_SLOT_COMPLETED;
 }
 
-/* Another thread may have connected anew between this one's submit and now: what was sent before is lost, and
- * no mistake of the caller's. */
+/* Another thread may have reconnected after this thread's submit: earlier requests are lost, which is no
+ * mistake of the caller. */
 static int state_of(struct rankd_ring *ring, uint64_t tag)
 {
     if (slot_of(ring, tag) != NULL)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Waiting. Of all threads that wait, one looks at the ring and the socket for everybody: it spins for as long
- * as the daemon grants, then sleeps in poll(); the others sleep on a condition. */
+/* Waiting. One of the waiting threads reads the ring and the socket for all: it spins for as long as the
+ * daemon grants, then sleeps in poll(); the others sleep on a condition. */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -12,7 +12,7 @@
 #include "rankd_spin.h"
 #include "ring_internal.h"
 
-/* Packets that are read before the ring, and the time, are looked at again. */
+/* Packets that are read before the ring and the time are checked again. */
 enum { PACKETS = 64 };
 
 void rankd_ring_lose(struct rankd_ring *ring)
@@ -48,8 +48,8 @@ static bool has_completion(const struct rankd_ring *ring)
            ring->complete_head;
 }
 
-/* A daemon publishes no more than there is room for. An index beyond that is none that this ring could have,
- * and following it would be 2^32 steps through entries that were never written. */
+/* A daemon never publishes more than there is room for. A larger index is impossible, and following it would
+ * read up to 2^32 entries that were never written. */
 static bool publishes_too_many(uint32_t published, uint32_t taken, uint32_t entries)
 {
     return published - taken > entries;
@@ -59,12 +59,12 @@ bool rankd_ring_has_room(struct rankd_ring *ring)
 {
     uint32_t taken = atomic_load_explicit(&ring->mapping->shared->submit_head, memory_order_acquire);
     if (publishes_too_many(ring->submit_tail, taken, ring->entries))
-        rankd_ring_lose(ring); /* it took what was never there */
+        rankd_ring_lose(ring); /* it took entries that were never submitted */
     return !ring->lost && ring->submit_tail - taken < ring->entries;
 }
 
-/* While a thread reads, the completions are its own to take: one that was taken from under it would let it
- * sleep on the socket, where nobody rings for what is there already. */
+/* While a thread reads, only it may take completions: if another thread took one, the reader could sleep on
+ * the socket without a doorbell for it. */
 void rankd_ring_drain(struct rankd_ring *ring)
 {
     if (ring->reading)
@@ -105,8 +105,8 @@ static bool spin(struct rankd_ring *ring, uint64_t until_ns)
             __builtin_ia32_pause();
 #endif
         }
-        /* On a busy machine the daemon may be waiting for this very CPU: spinning on would keep it from
-         * answering for a whole time slice. */
+        /* On a busy machine the daemon may be waiting for this CPU: spinning would delay its answer by a
+         * whole time slice. */
         (void)sched_yield();
         now = rankd_now_ns();
     } while (rankd_spin_goes_on(&ring->spin, now) && now < end);
@@ -183,7 +183,7 @@ int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring
             return RANKD_LOST;
         if (looked && rankd_now_ns() >= until_ns)
             return RANKD_TIMEOUT;
-        /* With a limit of 0 the socket is looked at once all the same: the daemon may be gone. */
+        /* With a limit of 0 the socket is checked once too, because the daemon may be gone. */
         if (!ring->reading)
             read_for_all(ring, until_ns);
         else if (until_ns != 0)

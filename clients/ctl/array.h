@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrices in files: NumPy's .npy (NumPy's format description, versions 1 to 3) and text with one row a line.
- * A file is a stranger's: whatever it holds, it is read or refused in one sentence, and no more memory is
- * taken than a small multiple of the bytes that are really there. */
+ * Files are not trusted: any content is either read or refused with one sentence, and memory is at most a
+ * small multiple of the bytes in the file. */
 #ifndef RANKD_CTL_ARRAY_H
 #define RANKD_CTL_ARRAY_H
 
@@ -32,10 +32,11 @@ void rankd_ctl_array_free(struct ctl_array *array);
  * the elements. Pipes are fine. */
 bool rankd_ctl_npy_read(struct ctl_array *array, const char *path, FILE *file, char why[CTL_WHY]);
 
-/* Of text: UTF-8, with or without a byte order mark; rows end with LF or CRLF; blank lines count for nothing.
- * The first of semicolon, tab and comma that the first row has outside of quotes separates the cells, else
- * runs of blanks do. Cells may be quoted (RFC 4180). The first row is a heading, and passed over, if none of
- * its cells is a number. All others are numbers, as many in each row; an empty cell is refused. Read as FP64.
+/* Of text: UTF-8, with or without a byte order mark; rows end with LF or CRLF; blank lines are skipped. Cells
+ * are separated by the first of semicolon, tab and comma that the first row has outside of quotes, else by
+ * runs of blanks. Cells may be quoted (RFC 4180). The first row is a heading, and skipped, if none of its
+ * cells is a number. All other rows are numbers, equally many in each; an empty cell is refused. Read as
+ * FP64.
  */
 bool rankd_ctl_text_read(struct ctl_array *array, const char *path, FILE *file, char why[CTL_WHY]);
 
@@ -50,10 +51,10 @@ bool rankd_ctl_array_from_integers(struct ctl_array *array, const char *datatype
 bool rankd_ctl_npy_write(const char *path, const float *values, int64_t rows, int64_t columns,
                          char why[CTL_WHY]);
 
-/* What a piece of text is. A spoilt one begins like a number, and so was meant to be one: "0,9", "1st". */
+/* Kinds of text. A spoilt one begins like a number, so it was probably meant as one: "0,9", "1st". */
 enum ctl_number { CTL_NUMBER, CTL_WORD, CTL_EMPTY, CTL_SPOILT, CTL_TOO_LARGE };
 
-/* The number that all of the text is, NaN and infinities among them; with CTL_TOO_LARGE *value is infinite.
+/* Reads the whole text as a number, also NaN and infinities; with CTL_TOO_LARGE *value is infinite.
  */
 enum ctl_number rankd_ctl_read_number(const char *text, size_t bytes, double *value);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl banks and rankctl checkpoint: small documents out of the control API, as a table or as they came.
+/* rankctl banks and rankctl checkpoint: small documents from the control API, as a table or unchanged.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,13 +9,13 @@
 #include "http.h"
 #include "table.h"
 
-/* A verb of a command, and what it asks of the daemon. */
+/* A verb of a command, and its call to the daemon. */
 struct verb {
     const char *name;
-    const char *words; /* that follow it on the command line */
+    const char *words; /* words that follow it on the command line */
     int count;         /* of them: the bank's name, then the tag or the configuration */
     const char *method, *suffix;
-    const char *done;                    /* what is said when it is; NULL = the answer is shown */
+    const char *done;                    /* the message on success; NULL = the answer is shown */
     void (*print)(const json_t *answer); /* as a table; NULL = as JSON */
 };
 
@@ -24,7 +24,7 @@ static int64_t number(const json_t *object, const char *key)
     return (int64_t)json_integer_value(json_object_get(object, key));
 }
 
-/* So wide that the longest of the names under `key` fits, `least` at the least. */
+/* The width of the longest name under `key`, at least `least`. */
 static int width_of(const json_t *array, const char *key, int least)
 {
     size_t i;
@@ -101,7 +101,7 @@ static const struct verb checkpoint_verbs[] = {
     {0},
 };
 
-/* The verb that the command line names, with all its words; else says what would do, and exits. */
+/* The verb on the command line, with all its words; otherwise prints the valid ones and exits. */
 static const struct verb *find_verb(const struct ctl *ctl, const char *command, const struct verb *verbs)
 {
     const char *name = ctl->arguments_count ? ctl->arguments[0] : "";
@@ -121,7 +121,7 @@ static const struct verb *find_verb(const struct ctl *ctl, const char *command, 
     exit(rankd_ctl_fail(2, "'%s' is nothing that %s does; it may be %s", name, command, known));
 }
 
-/* A name goes into the path as it is, so it must be one the daemon could have. */
+/* A name goes into the path unchanged, so it must be a valid one. */
 static const char *checked(const char *what, const char *name)
 {
     size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");

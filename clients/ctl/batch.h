@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `rankctl loss` sends: scores and targets, and where the files have them, lists of different lengths
- * and weights of lists. Like array.h's, these files are strangers'. */
+/* What `rankctl loss` sends: scores and targets and, if the files have them, lists of different lengths and
+ * weights of lists. As in array.h, files are not trusted. */
 #ifndef RANKD_CTL_BATCH_H
 #define RANKD_CTL_BATCH_H
 
@@ -12,9 +12,9 @@ struct ctl_batch {
 };
 void rankd_ctl_batch_free(struct ctl_batch *batch);
 
-/* Of numpy.savez or savez_compressed: arrays scores and targets and, as they may be, offsets and list_weight;
- * no others. Numbers of another type than the protocol's are converted: integers, and FP64 targets and
- * weights. Compressed ones inflate to at most 4 GiB together. The batch is to be freed in both cases. */
+/* Of numpy.savez or savez_compressed: arrays scores and targets and, optionally, offsets and list_weight; no
+ * others. Numbers of another type than the protocol's are converted: integers, and FP64 targets and weights.
+ * Compressed ones inflate to at most 4 GiB together. The batch is to be freed in both cases. */
 bool rankd_ctl_npz_read(struct ctl_batch *batch, const char *path, FILE *file, char why[CTL_WHY]);
 
 /* Of a file in the form of SVMlight and LETOR: `grade qid:NUMBER feature:value … # comment`, a line an item.

@@ -59,8 +59,7 @@ static uint64_t next_random(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* Scores uniform in [0, 1), relevant ones 0.5 higher: neither hopeless nor done, as in the middle of a
- * training. */
+/* Scores uniform in [0, 1), relevant ones 0.5 higher, as in the middle of a training. */
 static void fill(const struct plan *plan, uint64_t random, float *scores, int8_t *targets)
 {
     memset(targets, 0, plan->lists * plan->items);
@@ -103,7 +102,7 @@ static void send_until_stopped(struct sender *sender, float *scores, int8_t *tar
         rankd_reply_clear(sender->client, &reply);
         if (status == RANKD_LOST || status == RANKD_UNREACHABLE || status == RANKD_INVALID ||
             status == RANKD_TIMEOUT || status == RANKD_PROTOCOL)
-            break; /* the next one would fare no better */
+            break; /* the next one would fail too */
     }
 }
 
@@ -170,7 +169,7 @@ static void print_bench(const struct plan *plan, const struct ctl_histogram *lat
         return;
     }
     if (latency->total == 0)
-        return; /* the sentence about the failure says it all */
+        return; /* the sentence about the failure suffices */
     const struct ctl *ctl = plan->ctl;
     printf("%s: %" PRIu64 " lists of %" PRIu64 " items, %" PRIu64 " of them relevant; %s %s over %s\n",
            ctl->model, plan->lists, plan->items, plan->relevant, ctl->connections,
@@ -237,7 +236,7 @@ int rankd_ctl_bench(struct ctl *ctl)
         return rankd_ctl_fail(1, "out of memory");
     int status = 0;
     uint64_t arena =
-        10 * plan.lists * plan.items + (8u << 20); /* FP32 in and out, INT8, and room to breathe */
+        10 * plan.lists * plan.items + (8u << 20); /* FP32 in and out, INT8, and some spare room */
     for (; status == 0 && opened < count; opened++) {
         senders[opened].plan = &plan;
         senders[opened].index = opened;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl: the parts that its commands share. */
+/* rankctl: declarations shared by its commands. */
 #ifndef RANKD_CTL_H
 #define RANKD_CTL_H
 
@@ -22,18 +22,18 @@ enum {
 
 enum { CTL_MAX_PARAMETERS = 32 };
 
-/* What stood on the command line. Strings belong to argv, the environment, or are static; "" = not given. */
+/* The command line. Strings belong to argv, the environment, or are static; "" = not given. */
 struct ctl {
 #define CTL_OPTION(name, flag, letter, argument, commands, preset, help) const char *name;
 #include "command.def"
     const char *parameters[CTL_MAX_PARAMETERS]; /* every --parameter, in order */
     size_t parameters_count;
-    char **arguments; /* what is no option, after the command */
+    char **arguments; /* words that are no options, after the command */
     int arguments_count;
     char token[512];
 };
 
-/* Each returns the exit status: 0 done, 1 the daemon or the machine said no, 2 the command line is wrong. */
+/* Each returns the exit status: 0 done, 1 an error of the daemon or the machine, 2 a wrong command line. */
 #define CTL_COMMAND(name, arguments, help) int rankd_ctl_##name(struct ctl *ctl);
 #include "command.def"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl doctor: looks at what rankd will meet on this machine. Each check says what it saw and, where that
- * is not what it should be, what to do. It changes nothing and needs no daemon. */
+/* rankctl doctor: checks this machine for rankd. Each check tells what it found and, if that is a problem,
+ * what to do. It changes nothing and needs no daemon. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -171,7 +171,7 @@ static void look_at_gpu(struct report *report)
                     : "libcuda.so.1 is there, /dev/nvidia0 is not");
 }
 
-/* Within `seconds`, which the system grants a connect() too. */
+/* Within `seconds`, which also limits connect(). */
 static bool connects(int fd, const struct sockaddr *address, socklen_t size, double seconds)
 {
     struct timeval limit = {(time_t)seconds, (suseconds_t)(1e6 * (seconds - floor(seconds)))};
@@ -179,7 +179,7 @@ static bool connects(int fd, const struct sockaddr *address, socklen_t size, dou
            connect(fd, address, size) == 0;
 }
 
-/* True if somebody accepts a TCP connection where --url says. */
+/* True if a TCP connection to --url is accepted. */
 static bool somebody_listens(const char *url, double seconds)
 {
     char host[256] = "", port[8] = "80";

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What carries the control API for rankctl: libcurl (http_curl.c) or the daemon's socket (http_socket.c). */
+/* The transports of the control API for rankctl: libcurl (http_curl.c) or the daemon's socket
+ * (http_socket.c). */
 #ifndef RANKD_CTL_HTTP_BACKEND_H
 #define RANKD_CTL_HTTP_BACKEND_H
 

@@ -20,7 +20,7 @@ static struct curl_http *curl_of(struct ctl_http *http)
     return (struct curl_http *)http;
 }
 
-/* What an answer may have at most. */
+/* The longest answer. */
 static const size_t MOST_BYTES = (size_t)256 << 20;
 
 static size_t collect(char *data, size_t one, size_t bytes, void *user)
@@ -63,7 +63,7 @@ static void explain(struct curl_http *http, long status)
     json_decref(answer);
 }
 
-/* libcurl's own words of what it met, where it has more than the name of the code. */
+/* libcurl's own description of the error, if it is more than the name of the code. */
 static void explain_failure(struct curl_http *http, CURLcode code)
 {
     const char *what = http->detail[0] ? http->detail : curl_easy_strerror(code);

@@ -19,7 +19,7 @@ struct letor {
     struct ctl_array queries; /* qid and first line of each list, INT64 */
 };
 
-/* What stands between two blanks of a line. */
+/* A word between two blanks of a line. */
 struct letor_token {
     const char *text;
     size_t bytes;
@@ -92,7 +92,7 @@ static bool append_float(struct letor *letor, struct ctl_array *array, size_t *r
     return rankd_ctl_append(array, room, &narrow, letor->why);
 }
 
-/* An item of the query that the line before had, or the first of another one. */
+/* An item of the same query as the line before, or the first of another query. */
 static bool begin_item(struct letor *letor, int64_t query)
 {
     struct ctl_array *queries = &letor->queries;
@@ -152,7 +152,7 @@ static int by_query(const void *a, const void *b)
     return x[0] != y[0] ? (x[0] < y[0] ? -1 : 1) : x[1] < y[1] ? -1 : x[1] > y[1];
 }
 
-/* A query whose items stand in two places would be two lists. */
+/* A query whose items are in two places would be two lists. */
 static bool check_queries(struct letor *letor)
 {
     int64_t *query = letor->queries.data;

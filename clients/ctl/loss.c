@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl loss: scores and targets out of files, one request, the answer as a table or JSON. */
+/* rankctl loss: scores and targets from files, one request, the answer as a table or JSON. */
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -156,7 +156,7 @@ static bool ends_in(const char *path, const char *ending)
     return length > tail && strcmp(path + length - tail, ending) == 0;
 }
 
-/* Both kinds of files have several arrays in them. */
+/* Both kinds of files contain several arrays. */
 static bool read_several(struct ctl_batch *batch, const char *path, int64_t feature, char why[CTL_WHY])
 {
     FILE *file = fopen(path, "rbe");

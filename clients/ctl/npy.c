@@ -17,7 +17,7 @@ static const struct {
 
 enum { DESCR = 1, ORDER = 2, SHAPE = 4 };
 
-/* The header under way. Nothing is looked at that does not lie before `end`. */
+/* The header during reading. Nothing at or behind `end` is read. */
 struct header {
     const char *path, *at, *end;
     char *why;
@@ -32,7 +32,7 @@ static void skip_blanks(struct header *header)
         header->at++;
 }
 
-/* Takes `word` if it stands next. */
+/* Takes `word` if it is next. */
 static bool take(struct header *header, const char *word)
 {
     size_t length = strlen(word);
@@ -43,7 +43,7 @@ static bool take(struct header *header, const char *word)
     return true;
 }
 
-/* Takes a string in either kind of quotes, without escapes: NumPy writes none. */
+/* Takes a string in either kind of quotes, without escapes, which NumPy does not write. */
 static bool take_string(struct header *header, const char **text, size_t *length)
 {
     skip_blanks(header);
@@ -195,7 +195,7 @@ static bool read_dictionary(struct header *header, struct ctl_array *array)
     return true;
 }
 
-/* The length of the dictionary, which stands in two bytes or, from version 2 on, in four. */
+/* The length of the dictionary: two bytes or, from version 2 on, four. */
 static bool read_lead(const char *path, FILE *file, size_t *length, char why[CTL_WHY])
 {
     unsigned char lead[12] = {0};
@@ -218,7 +218,7 @@ static bool read_header(struct ctl_array *array, const char *path, FILE *file, c
     size_t length = 0;
     if (!read_lead(path, file, &length, why))
         return false;
-    char *text = malloc(length + 1); /* of exactly that size, so that a sanitizer sees a look beyond it */
+    char *text = malloc(length + 1); /* of exactly that size, so that a sanitizer detects a read beyond it */
     if (!text)
         return rankd_ctl_refuse(why, "out of memory");
     struct header header = {.path = path, .at = text, .end = text + length, .why = why};

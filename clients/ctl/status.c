@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl status: two looks at /metrics, an interval apart, and what happened between them. */
+/* rankctl status: reads /metrics twice, an interval apart, and shows the difference. */
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -34,8 +34,7 @@ static bool read_metrics(struct ctl_http *http, struct ctl_metrics *metrics)
     return text != NULL;
 }
 
-/* How much the counter grew a second. A daemon that was started anew between the looks begins at 0: never
- * less than that. */
+/* The growth of the counter per second, at least 0: a daemon that was restarted in between begins at 0. */
 static double rate(const struct look *look, const char *name, const char *label, const char *value)
 {
     double grown =
@@ -114,7 +113,7 @@ static void transport_row(const struct look *look, const char *transport)
     printf("%-14s", transport);
     rankd_ctl_count(text, rate(look, "rankd_requests_total", "transport", transport));
     cell(text);
-    if (strcmp(transport, "ring") == 0) { /* its tensors stay where they are: there is nothing to count */
+    if (strcmp(transport, "ring") == 0) { /* its tensors are not sent, so there is nothing to count */
         cell("in place");
         cell("in place");
         putchar('\n');
@@ -222,12 +221,12 @@ static void print_status(struct ctl_http *http, const struct look *look)
 static void wait_for(double length)
 {
     struct timespec left = {(time_t)length, (long)(1e9 * (length - floor(length)))};
-    nanosleep(&left, NULL); /* a signal ends it early, which is what it is for */
+    nanosleep(&left, NULL); /* a signal ends it early, which is intended */
 }
 
-/* A look after the interval. False at the end: stopped, or the daemon is gone and nobody watches. One who
- * does sees why, and goes on when it is back: then `before` is of a daemon that was started anew, and is
- * replaced. */
+/* Reads the metrics after the interval. False at the end: stopped, or the daemon is gone and the display is
+ * not `live`. A live one shows the reason, and reading continues once the daemon is back; `before` is
+ * replaced then, because the daemon was restarted. */
 static bool look_again(struct ctl_http *http, struct look *look, double interval, bool live, bool *good)
 {
     bool gone = false;

@@ -23,11 +23,11 @@ struct ctl_histogram {
 void rankd_ctl_histogram_add(struct ctl_histogram *histogram, double seconds);
 void rankd_ctl_histogram_merge(struct ctl_histogram *into, const struct ctl_histogram *from);
 
-/* The upper edge of the bucket in which the quantile q in [0, 1] lies, in seconds; NaN if nothing was added.
+/* The upper edge of the bucket of the quantile q in [0, 1], in seconds; NaN if nothing was added.
  */
 double rankd_ctl_histogram_quantile(const struct ctl_histogram *histogram, double q);
 
-/* One line with a bar for each power of two that holds something. */
+/* One line with a bar for each power of two with at least one value. */
 void rankd_ctl_histogram_print(const struct ctl_histogram *histogram, FILE *out);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text with a row of numbers a line: CSV (RFC 4180) and its relatives. The file is taken into memory as a
- * whole, so that the first row can tell how the cells are separated before any is read. */
+/* Text with a row of numbers a line: CSV (RFC 4180) and its relatives. The file is read into memory as a
+ * whole, so that the separator is known from the first row before any cell is read. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ struct text {
     size_t room;
 };
 
-/* What stands between two separators, without quotes and the blanks around it. */
+/* The text between two separators, without quotes and surrounding blanks. */
 struct cell {
     const char *text;
     size_t bytes;
@@ -53,7 +53,7 @@ static bool ends_cell(const struct text *text)
            (text->separator == ' ' ? is_blank(text, *text->at) : *text->at == text->separator);
 }
 
-/* To the first line that has anything in it. */
+/* Moves to the first line that is not blank. */
 static void skip_empty_lines(struct text *text)
 {
     for (;;) {
@@ -84,7 +84,7 @@ static char separator_of(const struct text *text)
     return tab ? '\t' : comma ? ',' : ' ';
 }
 
-/* A quote inside of the quotes is doubled; as no number has one, it need not be made one again. */
+/* A quote within quotes is doubled. No number has one, so it is not reduced to one again. */
 static bool read_quoted(struct text *text, struct cell *cell)
 {
     const size_t line = text->line;
@@ -151,7 +151,7 @@ struct row {
     int64_t words, numbers;
 };
 
-/* A first row may be a heading, which is known at its end only: until then its first fault is kept in `why`.
+/* A first row may be a heading, which is known only at its end: until then its first error is kept in `why`.
  */
 static bool take_cell(struct text *text, struct row *row)
 {
@@ -222,7 +222,7 @@ bool rankd_ctl_text_read(struct ctl_array *array, const char *path, FILE *file, 
         array->element_bytes = sizeof(double);
         array->dimensions = 2;
         good = bytes ? read_rows(&text) : rankd_ctl_refuse(why, "%s holds no numbers", path);
-    } else { /* a folder opens like a file, and says so here */
+    } else { /* a folder can be opened like a file; reading it fails here */
         rankd_ctl_refuse(why, "%s: %s", path, ferror(file) ? strerror(errno) : "no memory for it");
     }
     free(content);

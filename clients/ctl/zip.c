@@ -37,7 +37,7 @@ static bool broken(const struct ctl_zip *zip, const char *what, char why[CTL_WHY
     return rankd_ctl_refuse(why, "%s is no whole zip file: %s", zip->path, what);
 }
 
-/* The end record is the last thing in the file, but for a comment whose length it states. */
+/* The end record is the last part of the file, except for a comment whose length it states. */
 static bool find_end(const struct ctl_zip *zip, size_t *end)
 {
     for (size_t back = END_BYTES; back <= zip->size && back <= END_BYTES + 0xffff; back++) {
@@ -164,7 +164,7 @@ static unsigned slice(uint64_t bytes)
     return (unsigned)(bytes < most ? bytes : most);
 }
 
-/* Into *memory, which doubles as bytes come. One byte more than the entry states is asked for, so that a
+/* Into *memory, which doubles as bytes arrive. One byte more than the entry states is asked for, so that a
  * longer stream is seen. */
 static bool inflate_all(z_stream *stream, const struct ctl_zip_member *member, void **memory, size_t *bytes)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// The sparse pair of a dense gradient: places that are not 0, ascending, and what stands there.
+// The sparse pair of a dense gradient: the positions that are not 0, ascending, and their values.
 #include <cub/cub.cuh>
 
 #include "cuda/kernels.cuh"

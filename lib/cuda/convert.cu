@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Scores and targets as they come, brought into the form that the kernels read; and a gradient brought back.
+// Converts scores and targets to the form that the kernels read; and a gradient back.
 #include "cuda/kernels.cuh"
 
 namespace rk

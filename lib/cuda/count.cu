@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// What is counted before a gradient can be weighed: the relevant and ignored items of each list.
+// Counts what the weights of gradients depend on: the relevant and ignored items of each list.
 #include "cuda/kernels.cuh"
 
 namespace rk
@@ -41,8 +41,8 @@ __device__ static void note_positions(const uint32_t (&word)[WORDS], uint32_t be
     }
 }
 
-// A block looks at COUNT_TILE items of one list. Positions of relevant items, in any order, as far as there
-// is room.
+// A block counts COUNT_TILE items of one list, and writes the positions of relevant items, in any order, up
+// to the room.
 template <bool ALIGNED>
 static __global__ void __launch_bounds__(THREADS)
     count_tiles(const Matrix matrix, uint32_t tiles, bool is_signed, ListCount *count,

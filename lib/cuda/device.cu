@@ -206,7 +206,7 @@ Borrowed::Borrowed(rk_plugin_device &device) : device_(device)
     device.idle.pop_back();
 }
 
-// Whatever went wrong, nothing of the request runs on when its memory is used again.
+// After any error, no work of the request may run when its memory is used again.
 Borrowed::~Borrowed()
 {
     (void)cudaStreamSynchronize(lane_->stream);
@@ -265,7 +265,7 @@ const void *Rows::hold(Lane &lane, const rk_device_row_block &run, size_t row_by
         found = kept_.end();
     }
     if (found == kept_.end()) {
-        // Room for what will follow behind: memory of a bank is filled piece by piece.
+        // Room for later rows: the memory of a bank is filled piece by piece.
         const size_t bytes = std::max<size_t>(end * row_bytes * 5 / 4, 4 << 20);
         Kept kept;
         if (!make_room(bytes) || !budget_.take(bytes))

@@ -81,7 +81,7 @@ constexpr rk_device_capabilities KNOWS_RETRIEVAL = with_words({
     bits(RK_FP32, RK_FP16, RK_BF16),
 });
 
-// What kernels are told of a job's loss. The daemon asks before it sends; other callers may not.
+// A job's loss, for the kernels. The daemon asks before it sends; other callers may not.
 inline Box box_of(const rk_device_blackbox &from, double factor, int average, bool by_rank)
 {
     if (from.number < 0 || from.number > 31 || !(LOSSES >> from.number & 1))

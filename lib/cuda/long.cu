@@ -12,7 +12,7 @@ namespace rk
 namespace
 {
 
-// Items of lists that are worked on together, at most; where tests watch, few enough for several groups.
+// The most items of lists that are processed together; in tests few enough for several groups.
 constexpr size_t GROUP_PLACES = size_t(1) << (WATCHED ? 16 : 25);
 
 // A group of lists: everything on one stream, one step after the other.

@@ -96,7 +96,7 @@ __device__ void split_tile(const Partition &part, const Items<S> &items, Split &
     __syncthreads();
 }
 
-// Without relevant items there is a threshold that nothing is at or above: scores are looked at nevertheless.
+// Without relevant items there is one threshold, NaN, which no score reaches; scores are read nevertheless.
 __device__ void load_table(Split &sh, const LongList &list, const float *threshold)
 {
     const uint32_t buckets = ceil_div(list.p, list.width);

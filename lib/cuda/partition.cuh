@@ -39,7 +39,8 @@ __host__ __device__ inline uint32_t part_width(uint32_t p)
 // Takes the memory. `relevant`: most relevant items of all lists together.
 Partition carve_partition(Slices &arena, uint32_t lists, uint32_t tiles, uint32_t most, size_t relevant);
 void prepare_partition();
-// The split and the counts of all items: adds to l.ahead what is, summed up, the items ahead.
+// The split and the counts of all items: adds to l.irrelevant_above differences whose running sums are the
+// items above.
 void launch_part_count(cudaStream_t stream, const Long &l, const Partition &part, int processors);
 // Given l.perturbed_threshold: adds to l.passes what is, summed up, the items passed; writes the gradient of
 // the irrelevant items that were (the rest must be 0 already) and adds their number to the list's state.

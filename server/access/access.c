@@ -21,7 +21,7 @@ struct token {
 
 struct rk_access {
     char path[RK_CONFIG_TEXT], hosts[RK_CONFIG_TEXT];
-    pthread_rwlock_t lock; /* of the two below */
+    pthread_rwlock_t lock; /* protects the next two fields */
     struct token *tokens;
     size_t count;
 };
@@ -120,7 +120,7 @@ static enum rankd_status read_lines(FILE *file, const char *path, struct token *
         ++*count;
     }
     explicit_bzero(line, sizeof line);
-    /* An empty file would be read as "no tokens wanted" by nobody but an attacker. */
+    /* An empty file must not mean "no tokens needed". */
     return *count ? RANKD_OK : rk_fail(err, RANKD_INVALID, "tokens is '%s', which holds no token", path);
 }
 
@@ -133,7 +133,7 @@ enum rankd_status rk_access_reload(struct rk_access *access, struct rk_err *err)
     if (!text)
         return err->status;
     struct token *fresh = calloc(RK_TOKENS_MAX, sizeof *fresh);
-    FILE *file = fmemopen(text, bytes + !bytes, "r"); /* which takes no empty one: that is a NUL here */
+    FILE *file = fmemopen(text, bytes + !bytes, "r"); /* fmemopen() takes no empty buffer: the NUL then */
     enum rankd_status status = RANKD_OK;
     if (!fresh || !file)
         status = rk_fail(err, RANKD_INTERNAL, "no memory");
@@ -258,7 +258,7 @@ enum rankd_status rk_access_identify(struct rk_access *access, const char *autho
         return rk_fail(err, RANKD_UNAUTHORIZED, "the token is not one of this daemon's");
     bool found = false;
     pthread_rwlock_rdlock(&access->lock);
-    /* Every entry is compared, each in constant time: how long it takes tells nothing of any token. */
+    /* Every entry is compared in constant time, so that the duration reveals nothing about a token. */
     for (size_t i = 0; i < access->count; i++) {
         if (gnutls_memcmp(access->tokens[i].digest, digest, DIGEST) == 0) {
             *who = access->tokens[i].who;

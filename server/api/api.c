@@ -36,7 +36,7 @@ static enum rankd_status check_scope(const struct rk_route *route, const struct 
                    call->method, call->path, name, call->who ? call->who->name : "nobody");
 }
 
-/* What it reads of JSON is reserved like a request's. */
+/* Memory for its JSON is reserved as a request's is. */
 static void run_handler(const struct rk_route *route, const struct rk_api_env *env,
                         const struct rk_call *call, const struct rk_match *match, struct rk_answer *answer,
                         struct rk_err *err)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Metadata, configuration and statistics of the models, as the Open Inference Protocol and Triton have them.
+/* Metadata, configuration and statistics of the models, in the forms of the Open Inference Protocol and
+ * Triton.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +12,12 @@
 #include "codec/model_find.h"
 #include "request/request.h"
 
-/* The type that a port is announced with, of those that it takes. */
+/* The one type that the metadata name for a port. */
 static enum rk_dtype preferred(const struct rk_port_row *row)
 {
     static const enum rk_dtype order[] = {RK_FP32, RK_INT64, RK_INT32, RK_INT8, RK_UINT8, RK_BOOL};
     if (row == &rk_input_rows[RK_IN_TARGETS])
-        return RK_INT8; /* a byte per item is enough, FP32 is for those who have nothing else */
+        return RK_INT8; /* a byte per item suffices; FP32 is for clients that have nothing else */
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         if (row->dtypes & (1u << order[i]))
             return order[i];
@@ -154,7 +155,7 @@ enum rankd_status rk_api_model_config(const struct rk_api_env *env, const struct
     rk_json_text(&out, "name", model->name);
     rk_json_text(&out, "platform", "rankd");
     rk_json_text(&out, "backend", "rankd");
-    rk_json_int(&out, "max_batch_size", 0); /* the first axis is a list's, not a batch of requests */
+    rk_json_int(&out, "max_batch_size", 0); /* the first axis is the lists, not a batch of requests */
     config_ports(&out, "input", rk_input_rows, RK_IN_COUNT, rk_model_inputs(model),
                  model->inputs_embeddings ? rk_model_inputs(model) : optional);
     config_ports(&out, "output", rk_output_rows, RK_OUT_COUNT, model->outputs, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/page.h"
 
-/* The assembler takes the file in as it is; the path counts from the folder that make runs in. */
+/* The assembler includes the file unchanged; the path is relative to the folder in which make runs. */
 __asm__(".section .rodata\n"
         ".global rk_page_html\n"
         ".hidden rk_page_html\n"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The status page: what runs, at a glance, for people with a browser. It holds no figures itself; it asks
- * /metrics for them, so that a visitor without access to those sees nothing here. */
+/* The status page, for people with a browser. It contains no figures but requests /metrics, so that a visitor
+ * without access to the metrics sees none. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The banks of a daemon by name: created, listed, deleted, used by requests.
  *
- * A bank that is used is held by reference: deleting it takes its name away at once and its memory when the
- * last request is done. */
+ * A bank in use is held by reference: deleting it removes its name at once, and its memory after the last
+ * request. */
 #ifndef RK_BANKS_H
 #define RK_BANKS_H
 
@@ -29,7 +29,7 @@ struct rk_banks;
 struct rk_log;
 
 /* Starts the registry; with --data it locks the folder and reads every bank back. A bank that can't be read
- * is there, refuses requests with the reason, and does not keep the daemon from starting. Both arguments are
+ * exists, refuses requests with the reason, and does not prevent the start of the daemon. Both arguments are
  * used until the stop. NULL and *err on failure. */
 struct rk_banks *rk_banks_start(const struct rk_config *config, struct rk_log *log, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -67,7 +67,8 @@ enum rankd_status rk_banks_delete_checkpoint(struct rk_banks *banks, const char 
 
 /* A request that waits for a bank: for its disk or for another request. No thread waits. `wait` is called
  * first, by the thread that asks; then `wake`, once, by another one and perhaps before the asking call
- * returns. In both the bank is locked: they pass on what they are told and call nothing of it. */
+ * returns. In both the bank is locked: they may only pass the result on, and must not call functions of the
+ * bank. */
 struct rk_bank_waiter {
     void (*wait)(struct rk_bank_waiter *waiter);
     void (*wake)(struct rk_bank_waiter *waiter);
@@ -81,16 +82,16 @@ struct rk_append {
     struct rk_batch batch;
     uint64_t deadline_ns; /* of the request; 0: none */
     bool named;           /* the id is the sender's; in a store, every batch has one */
-    bool again;           /* in a store: the batch is there already, and the request is computed anew */
+    bool again;           /* in a store: the batch is there already, and the request is computed again */
     bool confirms;        /* in a store: this copy has the batch; the store is asked to have it durably */
     struct rk_append_stored {
-        uint64_t version, generation; /* what it became there */
+        uint64_t version, generation; /* its version there */
         unsigned char chain[16];
         uint64_t give_up_ns;
     } stored;
     struct rk_bank_position read; /* what it was computed against */
     struct rk_batch_id id;        /* name zero: none */
-    bool empty;                   /* there was no batch: the id alone is remembered, and the version stays */
+    bool empty;                   /* the batch was empty: only the id is stored, and the version stays */
     struct rk_bank_position after;
     struct rk_bank_reservation *room; /* in memory, from before it is written to disk until it is visible */
     struct rk_err err;                /* how it ended */
@@ -98,12 +99,12 @@ struct rk_append {
     struct rk_append *next; /* the bank's, while it waits */
 };
 
-/* What a request has of the bank that it names, from begin to end. Zero before. */
+/* The use of a bank by a request, from begin to end. Zero before. */
 struct rk_bank_transaction {
     struct rk_bank_waiter waiter; /* set by the caller before begin */
     struct rk_durable_bank *bank;
     const struct rk_bank_snapshot *view;
-    const struct rk_bank_snapshot *part; /* what is ranked of it; NULL: all */
+    const struct rk_bank_snapshot *part; /* the part of it that is ranked; NULL: all */
     struct rk_append append;             /* its id is that of this request's batch */
     uint64_t deadline_ns;
     size_t copied;         /* bytes of the request's tensors, as sent, that were copied for the append */
@@ -125,7 +126,7 @@ enum rankd_status rk_bank_transaction_begin(struct rk_banks *banks, struct rk_re
     __attribute__((warn_unused_result));
 
 /* After rk_engine_run() succeeded: appends the batch unless the request says otherwise or is a retry, and
- * fills info's bank_version_appended. Of an empty batch only the batch_id is kept, and the version stays.
+ * fills info's bank_version_appended. Of an empty batch only the batch_id is stored, and the version stays.
  * *later: it waits for the disk; nothing of it may be touched any more, and when it is woken
  * rk_bank_transaction_appended() tells how it went. RANKD_CONFLICT (cleared or restored meanwhile; a retry
  * with other content), RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
@@ -137,22 +138,21 @@ enum rankd_status rk_bank_transaction_appended(struct rk_bank_transaction *trans
                                                struct rk_err *err) __attribute__((warn_unused_result));
 
 /* After an append that ended with RANKD_OK: the batch was in the bank's store before, appended through
- * another daemon. What was computed is void: the transaction is ended, and the request begun again finds the
- * original.
+ * another daemon. The result is void: the transaction ends, and the request, begun again, finds the original.
  */
 bool rk_bank_transaction_begin_again(struct rk_bank_transaction *transaction)
     __attribute__((warn_unused_result));
 
-/* What the reply says of a bank in a store, as of the version that was read. */
+/* Sets the reply's fields about a bank in a store, at the version that was read. */
 void rk_bank_transaction_describe(struct rk_bank_transaction *transaction, struct rk_info *info);
 
-/* From here on nobody waits for a version that may never come. */
+/* From here on no request waits for a version that may never exist. */
 void rk_banks_refuse(struct rk_banks *banks);
 
 /* Once for a request that got its result, before the end: counts for operators. */
 void rk_bank_transaction_count(struct rk_bank_transaction *transaction, const struct rk_info *info);
 
-/* Always, once, at the end; fine on an empty one. */
+/* Must be called once at the end; allowed on an empty one. */
 void rk_bank_transaction_end(struct rk_bank_transaction *transaction);
 
 #endif

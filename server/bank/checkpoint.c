@@ -26,7 +26,7 @@ static void write_state(struct rk_text *out, const struct rk_durable_bank *bank,
     rk_json_close(out, '}');
 }
 
-/* Manifest into the temporary folder, and the folder under its name: from then on the checkpoint is there. */
+/* Writes the manifest to the temporary folder and renames the folder: from then on the checkpoint exists. */
 static enum rankd_status finish(const struct rk_durable_bank *bank, const char *temporary, const char *path,
                                 const struct rk_text *manifest, struct rk_err *err)
 {
@@ -39,8 +39,8 @@ static enum rankd_status finish(const struct rk_durable_bank *bank, const char *
     return rk_sync_folder(parent, err);
 }
 
-/* What has to be so before a snapshot: the journal is there, and its open segment short enough to be copied.
- * The writer lock is held. */
+/* Prepares a snapshot: the journal must exist, and its open segment be short enough to be copied. The writer
+ * lock is held. */
 static enum rankd_status make_ready(struct rk_durable_bank *bank, struct rk_err *err)
 {
     if (bank->undurable) {
@@ -59,7 +59,7 @@ static enum rankd_status make_ready(struct rk_durable_bank *bank, struct rk_err 
     return rk_durable_bank_rotate(bank, bank->journal, err);
 }
 
-/* Appends wait meanwhile, but for the copy; requests that read don't. */
+/* Appends wait meanwhile, except during the copy; requests that read do not. */
 static enum rankd_status snapshot(struct rk_durable_bank *bank, const char *folder,
                                   struct rk_bank_position *point, size_t *items, struct rk_err *err)
 {

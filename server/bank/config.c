@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bank's configuration as JSON: what PUT brings, what the manifest on disk holds. */
+/* A bank's configuration as JSON: the body of PUT, and the content of the manifest on disk. */
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +32,7 @@ static void kind_names(char *text, size_t size)
 
 static const struct rk_bank_kind *parse_kind(struct rk_doc *doc, struct rk_err *err)
 {
-    int kind = 0; /* of a word that is wrong: *err is set, and it does not matter which */
+    int kind = 0; /* if the word is wrong: *err is set, and the kind does not matter */
     char names[256];
     kind_names(names, sizeof names);
     if (!rk_doc_word(doc, "kind", rk_bank_kind_words(), &kind, err))
@@ -40,7 +40,7 @@ static const struct rk_bank_kind *parse_kind(struct rk_doc *doc, struct rk_err *
     return rk_bank_kinds[kind];
 }
 
-/* What is told of a bank of this kind alone. */
+/* Fields of banks of this kind alone. */
 static void parse_field(struct rk_doc *doc, const struct rk_bank_field *field, struct rk_bank_shape *shape,
                         struct rk_err *err)
 {

@@ -18,8 +18,8 @@
 #define DATA_FORMAT_1 "rankd data 1\n"
 #define DATA_FORMAT "rankd data 2\n"
 
-/* Where io_uring is refused, for whatever reason, this bank and those that follow are written with plain
- * calls; unless the configuration insists. One caller at a time. */
+/* If io_uring is refused for any reason, this bank and later ones are written with plain calls, unless the
+ * configuration requires io_uring. One caller at a time. */
 static struct rk_io *new_io(struct rk_banks *banks, struct rk_err *err)
 {
     struct rk_io *io = banks->plain_io ? NULL : rk_io_uring_new();
@@ -39,7 +39,7 @@ static struct rk_io *new_io(struct rk_banks *banks, struct rk_err *err)
     return io;
 }
 
-/* A bank's folder with all that is in it. */
+/* A bank's folder with its content. */
 static void remove_tree(const char *root)
 {
     char path[PATH_MAX], inside[PATH_MAX];
@@ -59,7 +59,7 @@ static void remove_tree(const char *root)
     rk_folder_remove(root);
 }
 
-/* Made under another name and renamed when it is whole: after a crash on the way there is no half of a bank.
+/* It is made under another name and renamed when it is complete, so that a crash leaves no incomplete bank.
  */
 enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_durable_bank *bank, struct rk_err *err)
 {
@@ -72,7 +72,7 @@ enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_durable_bank 
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
     (void)snprintf(path, sizeof path, "%s/%s", folder, bank->name);
     (void)snprintf(bank->path, sizeof bank->path, "%s/~new-%s", folder, bank->name);
-    remove_tree(bank->path); /* of a time before */
+    remove_tree(bank->path); /* left by an earlier run */
     if (rk_durable_bank_create_disk(bank, err) != RANKD_OK || rename(bank->path, path) != 0) {
         (void)rk_file_failed(err, "make", path);
         remove_tree(bank->path);
@@ -85,14 +85,14 @@ enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_durable_bank 
     return err->status;
 }
 
-/* The name goes first, durably: a crash or a power loss from here on brings nothing of it back. */
+/* The name is removed first, durably: after that a crash or a power loss restores nothing of it. */
 enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_durable_bank *bank,
                                  bool *still, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], gone[PATH_MAX];
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
     (void)snprintf(gone, sizeof gone, "%s/~gone-%s", folder, bank->name);
-    remove_tree(gone); /* of a time before */
+    remove_tree(gone); /* left by an earlier run */
     *still = rename(bank->path, gone) != 0;
     if (*still)
         return rk_file_failed(err, "remove", bank->path);
@@ -104,8 +104,8 @@ enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_d
 
 /* --- the folder of all --- */
 
-/* The file can be removed and made again, beside the daemon that has it locked; the folder can't. Not every
- * file system locks folders: then the file alone has to do. */
+/* The file could be removed and made again while a daemon has it locked; the folder can't. Not every file
+ * system locks folders; there the file alone must suffice. */
 static enum rankd_status lock_both(struct rk_banks *banks, struct rk_err *err)
 {
     char path[RK_CONFIG_TEXT + 16];
@@ -121,7 +121,7 @@ static enum rankd_status lock_both(struct rk_banks *banks, struct rk_err *err)
     return RANKD_OK;
 }
 
-/* A folder of format 1 is one of format 2 from now on: what is written into it is. */
+/* A folder of format 1 becomes one of format 2, because new files in it have that format. */
 static enum rankd_status check_format(const struct rk_banks *banks, struct rk_err *err)
 {
     char path[RK_CONFIG_TEXT + 16], format[32];
@@ -130,10 +130,9 @@ static enum rankd_status check_format(const struct rk_banks *banks, struct rk_er
     const bool missing = access(path, F_OK) != 0;
     if (!missing && !rk_file_read(path, format, sizeof format, &got))
         return rk_fail(err, RANKD_INTERNAL, "%s is too long for a format, or can't be read", path);
-    (void)snprintf(path, sizeof path, "%s/format.tmp", banks->data); /* of a start that was cut short */
+    (void)snprintf(path, sizeof path, "%s/format.tmp", banks->data); /* left by an interrupted start */
     (void)unlink(path);
-    if (missing ||
-        strcmp(format, DATA_FORMAT_1) == 0) /* the line's end included: a torn file is none of both */
+    if (missing || strcmp(format, DATA_FORMAT_1) == 0) /* with the line feed: an incomplete file is neither */
         return rk_file_replace(banks->data, "format", DATA_FORMAT, sizeof DATA_FORMAT - 1, NULL, err);
     if (strcmp(format, DATA_FORMAT) != 0)
         return rk_fail(err, RANKD_INVALID,
@@ -158,7 +157,7 @@ static void parent_of(const char *path, char *parent, size_t size)
         parent[length] = '\0';
 }
 
-/* Makes it, and its name durable. */
+/* Makes the folder, and its name durable. */
 static enum rankd_status make_durably(const char *path, struct rk_err *err)
 {
     char parent[RK_CONFIG_TEXT + 16];
@@ -211,7 +210,8 @@ enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], path[PATH_MAX / 2];
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
-    /* What is swept has lost its name, on disk, and what is read has it. */
+    /* The sync makes sure that swept folders have lost their names on disk, and that those which are read
+     * have theirs. */
     if (make_durably(folder, err) != RANKD_OK || rk_sync_folder(folder, err) != RANKD_OK)
         return err->status;
     struct dirent **entry = NULL;
@@ -222,7 +222,7 @@ enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
         const char *name = entry[i]->d_name;
         struct rk_err odd = {0};
         if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) < sizeof path) {
-            if (name[0] == '~') /* a deletion or a creation that a crash cut short */
+            if (name[0] == '~') /* a deletion or creation that a crash interrupted */
                 remove_tree(path);
             else if (err->status == RANKD_OK && rk_bank_name_check("a bank's folder", name, &odd))
                 (void)!load(banks, name, path, err);

@@ -91,7 +91,7 @@ enum rankd_status rk_durable_bank_rotate(struct rk_durable_bank *bank, struct rk
 
 /* --- writing anew --- */
 
-/* What memory holds, as a record a chunk. */
+/* The items in memory, one record per chunk. */
 static enum rankd_status write_view(struct rk_journal *journal, const struct rk_bank_shape *shape,
                                     const struct rk_bank_snapshot *view, struct rk_bank_position point,
                                     struct rk_err *err)
@@ -150,7 +150,7 @@ enum rankd_status rk_durable_bank_rewrite(struct rk_durable_bank *bank, struct r
     struct rk_journal *journal = NULL;
     uint64_t number = bank->live + 1;
     live_path(bank, number, path, sizeof path);
-    rk_folder_remove(path); /* of an attempt that a crash cut short */
+    rk_folder_remove(path); /* left by an attempt that a crash interrupted */
     if (new_journal(bank, path, point, empty, &journal, err) != RANKD_OK) {
         rk_folder_remove(path);
         return err->status;
@@ -229,7 +229,7 @@ enum rankd_status rk_durable_bank_reopen(struct rk_durable_bank *bank, struct rk
     return rk_durable_bank_read(bank, live, &bank->journal, err);
 }
 
-/* Journals that are not the live one: left by a crash between two steps of a switch. */
+/* Journals other than the live one, left by a crash during a switch. */
 static void remove_leftovers(const struct rk_durable_bank *bank)
 {
     char path[PATH_MAX];
@@ -246,7 +246,7 @@ static void remove_leftovers(const struct rk_durable_bank *bank)
     (void)unlink(path);
 }
 
-/* Of the journals there; without the manifest, which of them counts is not known, and none is touched. */
+/* Without the manifest it is unknown which journal is the live one, and none is touched. */
 static uint64_t largest_live(const char *path)
 {
     uint64_t largest = 1;
@@ -279,11 +279,11 @@ struct rk_durable_bank *rk_durable_bank_load(const char *name, const char *path,
     struct rk_err err = {0};
     uint64_t number = 0;
     struct rk_bank_config config;
-    /* The names that are seen may be those of a daemon that was killed before it synced them. */
+    /* The names may be those of a daemon that was killed before it synced them. */
     bool readable =
         rk_sync_folder(path, &err) == RANKD_OK && read_manifest(path, &config, &number, &err) == RANKD_OK;
     if (!readable && !rk_checkpoint_find_config(path, &config))
-        /* something small stands in for what could not be read; nobody can use it */
+        /* a small placeholder for a bank that could not be read; no request can use it */
         config = (struct rk_bank_config){
             .shape = {.kind = rk_bank_kinds[0], .dim = 1, .lists = 1, .capacity = 1, .dtype = RK_FP32}};
     struct rk_durable_bank *bank = rk_durable_bank_new(name, &config);

@@ -67,7 +67,7 @@ void rk_durable_bank_refuse(struct rk_durable_bank *bank, const struct rk_err *w
 const struct rk_batch_id *rk_durable_bank_known_ids(struct rk_durable_bank *bank, size_t *count)
 {
     pthread_mutex_lock(&bank->lock);
-    rk_ids_expire(&bank->ids, rk_now_ns()); /* what is not written need not be read */
+    rk_ids_expire(&bank->ids, rk_now_ns()); /* without a journal it need not be read */
     const struct rk_batch_id *ids = rk_ids_all(&bank->ids, count);
     pthread_mutex_unlock(&bank->lock);
     return ids;

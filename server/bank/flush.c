@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that looks after banks once a second: syncs those of durability "interval", and tells requests
- * that wait for another one when their deadline is over. */
+/* The thread that visits all banks once a second: syncs those of durability "interval", and ends waiting
+ * requests whose deadline has passed. */
 #include <time.h>
 
 #include "bank/registry_internal.h"

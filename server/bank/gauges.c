@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What operators see of the banks: metrics with the bank's name as label. */
+/* Metrics of the banks, with the bank's name as label. */
 #include <math.h>
 #include <stdio.h>
 
@@ -66,7 +66,7 @@ static double batches_of(struct rk_durable_bank *bank)
     return (double)atomic_load(&bank->appended_batches);
 }
 
-/* Only banks that hold scores: NAN for the others. */
+/* For banks of scores; NAN for others. */
 static double per_scores(const struct rk_durable_bank *bank, double value)
 {
     return bank->config.shape.kind->holds == RK_BANK_HOLDS_SCORES ? value : (double)NAN;

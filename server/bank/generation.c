@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Restore and clear: what begins a new generation. */
+/* Restore and clear, which begin a new generation. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -12,11 +12,11 @@
 #include "bank/manifests.h"
 #include "bank/writer_lock.h"
 
-/* More files than this in a journal that is restored, and it is written anew: each restore adds one. */
+/* A restored journal with more files than this is written anew, because each restore adds one. */
 enum { SEGMENTS_MAX = 64 };
 
-/* Links the checkpoint's segments into a folder of their own: the live journal goes on in a segment behind
- * them and never writes to theirs. */
+/* Links the checkpoint's segments into a folder of their own: the live journal continues in a new segment and
+ * never writes to the linked ones. */
 static enum rankd_status link_back(const struct rk_durable_bank *bank, const char *tag, const char *folder,
                                    struct rk_err *err)
 {
@@ -38,7 +38,7 @@ static enum rankd_status link_back(const struct rk_durable_bank *bank, const cha
     return err->status;
 }
 
-/* Every file may be whole and the last one missing: the manifest knows where the checkpoint ends. */
+/* All files may be intact but the last one missing: the manifest tells where the checkpoint ends. */
 static enum rankd_status check_end(const struct rk_durable_bank *fresh, const char *folder,
                                    const struct rk_checkpoint *checkpoint, struct rk_err *err)
 {
@@ -54,7 +54,7 @@ static enum rankd_status check_end(const struct rk_durable_bank *fresh, const ch
 }
 
 /* Reads the linked journal into `fresh` and begins the new generation behind it. `checkpoint` NULL: its
- * manifest is damaged, and its files have to tell. */
+ * manifest is damaged, and only its files are used. */
 static enum rankd_status read_back(struct rk_durable_bank *fresh, const char *folder,
                                    const struct rk_checkpoint *checkpoint, uint64_t generation,
                                    struct rk_err *err)
@@ -68,8 +68,8 @@ static enum rankd_status read_back(struct rk_durable_bank *fresh, const char *fo
     return rk_bank_set_generation(fresh->memory, generation, err);
 }
 
-/* What was read becomes the bank's, and what was the bank's is left in `fresh`. Requests that hold a version
- * of it keep it. The lock and the writer lock are held. */
+/* Exchanges the contents of the bank and of `fresh`. Requests that hold a version of the old content keep it.
+ * The lock and the writer lock are held. */
 static void exchange(struct rk_durable_bank *bank, struct rk_durable_bank *fresh)
 {
     struct rk_bank *memory = bank->memory;
@@ -88,8 +88,8 @@ static void exchange(struct rk_durable_bank *bank, struct rk_durable_bank *fresh
     bank->unreadable = bank->nameless = bank->undurable = bank->dirty = false;
 }
 
-/* The checkpoint is read beside the bank, which serves readers as it was until then, and stays as it is where
- * that fails; for a while there are two in memory. The writer lock is held. */
+/* The checkpoint is read into a second bank while this one serves readers; on failure this one stays
+ * unchanged. For a while both are in memory. The writer lock is held. */
 static enum rankd_status restore_beside(struct rk_durable_bank *bank, const char *tag,
                                         const struct rk_checkpoint *checkpoint, struct rk_err *err)
 {
@@ -109,15 +109,15 @@ static enum rankd_status restore_beside(struct rk_durable_bank *bank, const char
         exchange(bank, fresh);
         pthread_mutex_unlock(&bank->lock);
     }
-    fresh->io = NULL; /* it was lent */
+    fresh->io = NULL; /* borrowed from the bank */
     rk_durable_bank_release(fresh);
     return err->status;
 }
 
-/* Back and forth between checkpoints and appends would otherwise collect small segments without end. */
+/* Rewrites a journal of many small segments, which alternating restores and appends would collect. */
 static void gather_segments(struct rk_durable_bank *bank)
 {
-    struct rk_err ignored = {0}; /* it stays as it is */
+    struct rk_err ignored = {0}; /* the bank stays unchanged */
     if (rk_journal_segments(bank->journal) > SEGMENTS_MAX &&
         rk_journal_bytes(bank->journal) / SEGMENTS_MAX < rk_rule_segment_bytes(&bank->config.shape) / 4)
         (void)!rk_durable_bank_rewrite(bank, bank->next, false, &ignored);
@@ -164,19 +164,19 @@ enum rankd_status rk_durable_bank_restore(struct rk_durable_bank *bank, const ch
 
 /* --- clear --- */
 
-/* The lock is held. It can't fail: the disk is cleared already. */
+/* The lock is held. Must not fail, because the disk has been cleared. */
 static void clear_memory(struct rk_durable_bank *bank, struct rk_bank_position point,
                          struct rk_bank_reservation *room)
 {
     rk_bank_reset_reserved(bank->memory, point, true, room);
     bank->next = point;
     bank->base = point.end;
-    bank->cleared = point.generation; /* the ids stay: what they named must not be appended twice */
+    bank->cleared = point.generation; /* the ids stay, because their batches must not be appended twice */
     bank->refused[0] = '\0';
     bank->unreadable = bank->undurable = bank->dirty = false;
 }
 
-/* The writer lock is held, the lock too, but for the disk. */
+/* The writer lock is held; the lock too, except during disk operations. */
 static enum rankd_status clear_all(struct rk_durable_bank *bank, struct rk_err *err)
 {
     const struct rk_bank_position point = {bank->next.generation + 1, bank->next.version, bank->next.end};

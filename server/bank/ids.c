@@ -6,8 +6,8 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-/* Of the slots five eighths may be taken, and of the room a fifth is free at least when the ids move to its
- * beginning: so a move of all of them is paid for by as many adds as a quarter of them. */
+/* At most five eighths of the slots are taken, and at least a fifth of the room is free when the ids move to
+ * its beginning. So a move of all ids happens once per as many adds as a quarter of the ids. */
 #define RK_IDS_ROOM(slots) ((slots) / 8 * 5)
 #define NUMBERS 0x7fffffffu
 #define TAKEN 0x80000000u
@@ -42,14 +42,14 @@ static size_t slot_of(const struct rk_ids *ids, const uint64_t name[2])
     return at;
 }
 
-/* Empties a slot; what was pushed on past it moves up, so that nothing is searched for behind a gap. */
+/* Empties a slot; entries that were displaced past it move up, so that no search ends at the gap. */
 static void empty_slot(struct rk_ids *ids, size_t gap)
 {
     const size_t mask = ids->slots - 1;
     for (size_t at = (gap + 1) & mask; ids->slot[at]; at = (at + 1) & mask) {
         size_t home = home_of(ids, entry_at(ids, ids->slot[at])->name);
         if (((at - home) & mask) < ((at - gap) & mask))
-            continue; /* it lies behind the gap by its own right */
+            continue; /* its own slot is behind the gap */
         ids->slot[gap] = ids->slot[at];
         gap = at;
     }
@@ -61,7 +61,7 @@ static uint32_t number_at(const struct rk_ids *ids, size_t i)
     return ((ids->number + (uint32_t)i) & NUMBERS) | TAKEN;
 }
 
-/* A name that is there twice (after it was forgotten in between) is found under the newer. */
+/* A name that occurs twice (it was forgotten in between) is found at the newer entry. */
 static void enter(struct rk_ids *ids, size_t i)
 {
     ids->slot[slot_of(ids, ids->entry[ids->first + i].name)] = number_at(ids, i);
@@ -85,7 +85,7 @@ static void move_down(struct rk_ids *ids)
     ids->first = 0;
 }
 
-/* All in a table of that many slots. False if out of memory: nothing happened. */
+/* Rebuilds the table with that many slots. False if out of memory: nothing happened. */
 static bool resize(struct rk_ids *ids, size_t slots)
 {
     struct rk_batch_id *entry = malloc(RK_IDS_ROOM(slots) * sizeof *entry);
@@ -110,7 +110,7 @@ static bool resize(struct rk_ids *ids, size_t slots)
     return true;
 }
 
-/* Room for one more behind the newest; and no more than four times what is used, but for the least. */
+/* Makes room for one more entry; the room is at most four times what is used, or the minimum. */
 static void make_room(struct rk_ids *ids)
 {
     const bool full = ids->first + ids->count == ids->room;
@@ -138,8 +138,8 @@ static bool oldest_is_over(const struct rk_ids *ids, size_t newer, uint64_t cloc
 
 void rk_ids_add(struct rk_ids *ids, const struct rk_batch_id *id)
 {
-    /* More than one, or a million of a busy time would stay for as many adds; few, or one add would pay for
-     * all of them. */
+    /* More than one, or a million ids of a busy time would stay for a million adds; only a few, or one add
+     * would take the time of all. */
     for (int i = 0; i < DROPS && ids->count && oldest_is_over(ids, ids->count, id->stamp_ns); i++)
         drop_oldest(ids);
     make_room(ids);
@@ -186,7 +186,7 @@ bool rk_ids_init(struct rk_ids *ids, uint64_t now_ns)
 {
     *ids = (struct rk_ids){.origin_ns = now_ns};
     if (getrandom(ids->key, sizeof ids->key, GRND_NONBLOCK) != (ssize_t)sizeof ids->key)
-        ids->key[0] = (uint64_t)(uintptr_t)ids; /* early at boot; anything will do then */
+        ids->key[0] = (uint64_t)(uintptr_t)ids; /* early at boot; any value will do */
     return resize(ids, SLOTS);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The checkpoints that are there: their names and manifests, which may be damaged, and what a crash left of
- * others. */
+/* The existing checkpoints: their names and manifests, which may be damaged, and remains of others after a
+ * crash. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -59,7 +59,7 @@ enum rankd_status rk_checkpoint_read(const struct rk_durable_bank *bank, const c
     return RANKD_OK;
 }
 
-/* One of the list; as it lies there, where it is what was written. */
+/* One of the list; the manifest's text unchanged, if it is valid. */
 static void list_one(const struct rk_durable_bank *bank, const char *tag, struct rk_text *out)
 {
     struct rk_checkpoint checkpoint;
@@ -128,7 +128,7 @@ void rk_checkpoint_sweep(const struct rk_durable_bank *bank)
     char path[PATH_MAX], inside[PATH_MAX];
     struct rk_err ignored = {0};
     if (rk_checkpoint_path(bank, "", "", path, sizeof path, &ignored) != RANKD_OK ||
-        rk_sync_folder(path, &ignored) != RANKD_OK) /* M2: what is swept has lost its tag, on disk */
+        rk_sync_folder(path, &ignored) != RANKD_OK) /* M2: swept folders have lost their tags on disk */
         return;
     DIR *folder = opendir(path);
     for (struct dirent *entry; folder && (entry = readdir(folder));) {

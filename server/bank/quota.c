@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How many banks there may be, and how large: what the configuration allows, against the banks that are
- * there.
+/* The number and size of banks: the limits of the configuration against the existing banks.
  */
 #include "bank/registry_internal.h"
 
-/* Of a full bank, with as many batch ids as it has, or may have at any time. */
+/* Bytes of a full bank, with its batch ids, or the most it may have. */
 static size_t bytes_when_full(struct rk_durable_bank *bank)
 {
     pthread_mutex_lock(&bank->lock);

@@ -32,7 +32,7 @@ void rk_retries_wait(struct rk_bank_transaction *transaction)
     transaction->bank->retries = transaction;
 }
 
-/* Wakes those of whom `due` says so. */
+/* Wakes those for which `due` is true. */
 static void wake_due(struct rk_durable_bank *bank,
                      bool (*due)(const struct rk_durable_bank *bank,
                                  const struct rk_bank_transaction *transaction, const uint64_t *name),

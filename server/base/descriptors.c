@@ -27,7 +27,7 @@ void rk_descriptors_raise(void)
     (void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
-/* The lowest that is free: there is none open above it by much at the start. */
+/* The lowest free number: at the start it is close to the number of open ones. */
 static uint64_t open_now(void)
 {
     const int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

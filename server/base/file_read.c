@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Reads until the end or the limit, one byte beyond which is room. -1: errno. */
+/* Reads until the end or one byte beyond the limit, for which there is room. -1: errno. */
 static ssize_t read_all(int fd, char *text, size_t limit)
 {
     size_t got = 0;

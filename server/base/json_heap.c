@@ -5,10 +5,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* Pieces double, so that a document of any size takes few, up to a size of which little is lost at the end.
+/* Pieces double in size, so that a document of any size takes few, up to a size that wastes little at the
+ * end.
  */
 enum { FIRST_PIECE = 16384, LARGEST_PIECE = 8 << 20 };
-enum { ALIGN = sizeof(void *) }; /* nothing that Jansson keeps wants more */
+enum { ALIGN = sizeof(void *) }; /* Jansson's types need no more */
 
 struct rk_json_piece {
     struct rk_json_piece *next;
@@ -54,7 +55,7 @@ static void *take_block(size_t bytes)
     struct rk_json_heap *heap = open_heap;
     if (!heap)
         return malloc(bytes);
-    if (bytes > SIZE_MAX / 2) /* no document has as much */
+    if (bytes > SIZE_MAX / 2) /* no document is that large */
         return NULL;
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (bytes > (size_t)(heap->end - heap->at) && !grow_heap(heap, bytes))

@@ -14,7 +14,7 @@ void rk_lifecycle_begin(struct rk_lifecycle *lifecycle)
     clock_gettime(CLOCK_REALTIME, &now);
     lifecycle->started_unix = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     lifecycle->started_ns = rk_now_ns();
-    /* Without random numbers: still another value for each start and process. */
+    /* Without random numbers: still a different value for each start and process. */
     lifecycle->instance =
         (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + ((uint64_t)getpid() << 48);
     (void)!getrandom(&lifecycle->instance, sizeof lifecycle->instance, GRND_NONBLOCK);

@@ -12,8 +12,8 @@
 #include "base/patient.h"
 #include "base/threads.h"
 
-/* The thread looks for a stop this often while nobody reads, and collects lines for as long between two
- * writes: under load it must not wake for every line, beside threads that compute. */
+/* The interval in which the thread checks for a stop while the log is not read, and in which it collects
+ * lines between two writes: under load it must not wake for every line and disturb threads that compute. */
 enum { LOOK_MS = 100, COLLECT_NS = 1000000 };
 
 struct rk_log_writer {
@@ -28,14 +28,14 @@ struct rk_log_writer {
     bool asleep, stopping, ended;
     uint64_t stop_ns;
 
-    /* Bytes put and taken since the start: what lies between them waits. Changed under the lock; atomic for
-     * the handler of a crash, which can't take it. */
+    /* Bytes put and taken since the start; the difference waits. Changed under the lock; atomic for the
+     * handler of a crash, which can't take the lock. */
     atomic_size_t put, taken;
-    atomic_flag writing; /* from the look at what waits until it is taken */
+    atomic_flag writing; /* from choosing the next bytes until they are taken */
 
     uint64_t dropped; /* since the start */
-    uint64_t said;    /* of them, told of by notices that were written */
-    uint64_t told;    /* and by one that still waits, up to `notice_end` */
+    uint64_t said;    /* of them, those in notices that were written */
+    uint64_t told;    /* and in one that still waits, up to `notice_end` */
     size_t notice_end;
 
     pthread_t thread;
@@ -58,7 +58,7 @@ static void copy_in(struct rk_log_writer *writer, const char *line, size_t lengt
     writer->put += length;
 }
 
-/* What is written next: whole lines, as many as go at once, or a piece of one that is longer. */
+/* The bytes to write next: as many whole lines as fit one write, or a piece of a longer one. */
 static size_t peek(const struct rk_log_writer *writer, char chunk[PIPE_BUF])
 {
     const size_t waits = writer->put - writer->taken, at = writer->taken % writer->size;
@@ -75,7 +75,7 @@ static size_t room(const struct rk_log_writer *writer)
     return writer->size - (writer->put - writer->taken);
 }
 
-/* Puts the notice in the place of what was dropped. The lock is held. */
+/* Puts a notice in place of the dropped lines. The lock is held. */
 static void tell(struct rk_log_writer *writer)
 {
     struct rk_text line = {0};
@@ -88,8 +88,8 @@ static void tell(struct rk_log_writer *writer)
     rk_text_free(&line);
 }
 
-/* Once a line was dropped the next ones are too, until half of the buffer is free: a notice for a gap, not
- * one between every two lines of a reader that is a little too slow. */
+/* Once a line was dropped, the next ones are dropped too until half of the buffer is free: so there is one
+ * notice for a gap, and not one between every two lines if the reader is a little too slow. */
 void rk_log_writer_put(struct rk_log_writer *writer, const char *line, size_t length)
 {
     pthread_mutex_lock(&writer->lock);
@@ -127,7 +127,7 @@ static uint64_t lines_in(const char *bytes, size_t count)
     return lines;
 }
 
-/* What was written, or can't be (`failed`), is no longer there. The lock is held. */
+/* Removes what was written, or can't be written (`failed`). The lock is held. */
 static void take_lines(struct rk_log_writer *writer, const char *chunk, size_t count, bool failed)
 {
     const bool noticed = writer->told != writer->said && writer->taken + count >= writer->notice_end;
@@ -142,14 +142,15 @@ static void take_lines(struct rk_log_writer *writer, const char *chunk, size_t c
         tell(writer);
 }
 
-/* One look at what waits, without the lock while the reader is waited for. False: nobody reads. */
+/* Writes some of the waiting bytes, without the lock while it waits for the reader. False: the log is not
+ * read. */
 static bool write_some(struct rk_log_writer *writer)
 {
     char chunk[PIPE_BUF];
     const size_t count = peek(writer, chunk);
     pthread_mutex_unlock(&writer->lock);
     ssize_t wrote = 0;
-    if (!atomic_flag_test_and_set(&writer->writing)) { /* set: a crash writes now */
+    if (!atomic_flag_test_and_set(&writer->writing)) { /* set: a crash handler writes now */
         wrote = rk_patient_write(writer->fd, chunk, count, LOOK_MS);
         pthread_mutex_lock(&writer->lock);
         if (wrote != 0)
@@ -202,7 +203,7 @@ struct rk_log_writer *rk_log_writer_start(int fd, size_t bytes, rk_log_notice *n
     return NULL;
 }
 
-/* A thread that hangs in the write itself, as on a disk that is gone, can't be joined. */
+/* A thread that hangs in write(), for example on a disk that is gone, can't be joined. */
 bool rk_log_writer_stop(struct rk_log_writer *writer)
 {
     const uint64_t longest = now_ns() + (RK_LOG_FLUSH_MS + 5 * LOOK_MS) * UINT64_C(1000000);
@@ -232,7 +233,7 @@ void rk_log_writer_crash(struct rk_log_writer *writer)
 {
     const uint64_t until = now_ns() + RK_LOG_CRASH_MS * UINT64_C(1000000);
     char chunk[PIPE_BUF];
-    /* The thread lets go after LOOK_MS, unless it hangs, or is the one that crashed. */
+    /* The thread stops writing after LOOK_MS, unless it hangs, or is the one that crashed. */
     for (int i = 0; i < 2 * LOOK_MS && atomic_flag_test_and_set(&writer->writing); i++)
         (void)nanosleep(&(struct timespec){0, 1000000}, NULL);
     while (writer->put != writer->taken && now_ns() < until) {

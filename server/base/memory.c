@@ -11,8 +11,9 @@
 
 #include "base/threads.h"
 
-/* Blocks from MAPPED bytes on are mappings of their own, and gone when they are freed. glibc would raise that
- * to 32 MiB, and what an arena keeps to twice as much, once such blocks are freed now and then. */
+/* Blocks of MAPPED bytes or more are mappings of their own, and unmapped when they are freed. Without this
+ * setting glibc raises the limit up to 32 MiB, and the memory that an arena keeps to twice as much, when such
+ * blocks are freed. */
 enum { MAPPED = 4 << 20, KEPT_BY_ARENA = 8 << 20 };
 
 /* Memory is returned after this many bytes were freed and this time has passed: returning it takes time, and

@@ -22,7 +22,7 @@ bool rk_notify(const char *state)
     const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
-    const struct timeval patience = {.tv_sec = 1}; /* for a manager that does not read */
+    const struct timeval patience = {.tv_sec = 1}; /* in case the manager does not read */
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     const socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
     const bool sent = sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address,

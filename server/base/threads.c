@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_BYTES = 16 /* the kernel's, with the NUL */ };
+enum { NAME_BYTES = 16 /* the kernel's limit, with the NUL */ };
 
 struct rk_thread {
     pthread_t id;
@@ -83,7 +83,7 @@ enum rankd_status rk_threads_start(struct rk_threads *threads, unsigned count,
     threads->last = &threads->first;
     pthread_mutex_init(&threads->lock, NULL);
     pthread_cond_init(&threads->some, NULL);
-    /* `count` is read by nobody before this thread is back with the owner: threads know their own number. */
+    /* No thread reads `count` before this function returns: threads know their own number. */
     for (unsigned i = 0; i < count; i++) {
         struct rk_thread *thread = &threads->thread[i];
         *thread = (struct rk_thread){.threads = threads, .number = i};

@@ -6,7 +6,7 @@
 static int try_once(struct io_uring *ring)
 {
     struct io_uring_cqe *cqe;
-    io_uring_prep_nop(io_uring_get_sqe(ring)); /* the first of an empty queue is there */
+    io_uring_prep_nop(io_uring_get_sqe(ring)); /* an empty queue has an entry */
     int code = io_uring_submit(ring);
     if (code >= 0) {
         do

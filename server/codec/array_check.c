@@ -7,8 +7,8 @@
 #include "codec/decimal.h"
 #include "codec/json_arrays.h"
 
-/* Behind a number or a word, of which Jansson reads one character more and puts it back: it loses it if it is
- * NUL, and names the number where that is no character of UTF-8. (None but those of ASCII may stand there.)
+/* The position behind a number or a word. Jansson reads one character more and puts it back: a NUL is lost
+ * then, and if it is not UTF-8 the error names the number. (Only ASCII characters are valid there.)
  */
 static const char *after_token(const char *at, const char *end)
 {
@@ -44,7 +44,7 @@ static const char *after_word(const char *at, const char *end)
     return NULL;
 }
 
-/* Strings and objects are no numbers, and few: Jansson reads them. */
+/* Strings and objects are rare among numbers, so Jansson reads them. */
 static const char *after_other(const char *at, const char *end)
 {
     size_t depth;
@@ -69,7 +69,7 @@ const char *rk_array_leaf(const char *at, const char *end)
     return *at == '"' || *at == '{' ? after_other(at, end) : NULL;
 }
 
-/* A value at `at`, or the end of an empty array: behind it, or NULL. */
+/* The position behind a value at `at`, or at the end of an empty array; NULL if there is neither. */
 static const char *take_value(struct rk_array_check *check, const char *at, const char *end)
 {
     if (at < end && *at == '[' && check->depth < RK_JSON_DEPTH_MAX) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Digits are read eight at a time. The nearest double is found as in D. Lemire, "Number parsing at a gigabyte
- * per second" (2021): the first 64 or 128 bits of digits * 5^exponent say it, but where they say that they
- * don't, and there strtod() does. */
+ * per second" (2021): the first 64 or 128 bits of digits * 5^exponent determine it, or tell that they do not;
+ * strtod() is used then. */
 #include "codec/decimal.h"
 
 #include <stdlib.h>
@@ -45,7 +45,7 @@ static const char *take_digits(const char *at, const char *end, uint64_t *digits
     return at;
 }
 
-/* Behind a point, where there are many. */
+/* Reads the digits behind a point, where there are often many. */
 static const char *take_fraction(const char *at, const char *end, uint64_t *digits)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -68,7 +68,7 @@ static const char *take_exponent(const char *at, const char *end, int64_t *expon
     return at;
 }
 
-/* Zeros before the first other digit are none that count. */
+/* Leading zeros do not count. */
 static size_t digits_of(const char *at, const char *end)
 {
     size_t count = 0;

@@ -16,7 +16,7 @@ struct rk_doc {
     json_t *root;
     struct rk_json_source source;
     const char *what;
-    const char *asked[ASKED]; /* names that were asked for, borrowed from the callers' literals */
+    const char *asked[ASKED]; /* names that handlers read, borrowed from their literals */
     size_t asked_count;
 };
 
@@ -158,7 +158,7 @@ bool rk_doc_inner(struct rk_doc *doc, const char *name, char **out, size_t *byte
         return false;
     if (!json_is_object(value) && !json_is_array(value))
         return wrong(doc, name, value, err, "an object or an array");
-    struct rk_text text = {0}; /* not of the heap that documents are of: it may be closed before */
+    struct rk_text text = {0}; /* not from the JSON heap, which may be closed before */
     const int failed = json_dump_callback(value, add_text, &text, JSON_COMPACT);
     *out = rk_text_take(&text, bytes);
     if (failed || !*out) {
@@ -169,7 +169,7 @@ bool rk_doc_inner(struct rk_doc *doc, const char *name, char **out, size_t *byte
     return true;
 }
 
-/* A member that nobody asked for: what it could have been. */
+/* A member that no handler read: the nearest known name. */
 static enum rankd_status unknown(const struct rk_doc *doc, const char *key, const char *nearest,
                                  struct rk_err *err)
 {

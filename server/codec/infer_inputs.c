@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inputs of a request: numbers in the JSON, binary behind it, or a place in shared memory. */
+/* The inputs of a request: numbers in the JSON, binary data behind it, or a range in shared memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +73,7 @@ static const char *datatype_names(unsigned dtypes, char *text, size_t size)
     return text;
 }
 
-/* A type that the input does not take is refused here already: what JSON data may be depends on it. */
+/* A type that the input does not take is refused here, because the valid JSON data depend on it. */
 static enum rankd_status parse_datatype(struct rk_parser *p, enum rk_input which, const json_t *datatype,
                                         struct rk_tensor *tensor)
 {
@@ -88,7 +88,7 @@ static enum rankd_status parse_datatype(struct rk_parser *p, enum rk_input which
     return rk_parse_wrong(p, field, datatype, may);
 }
 
-/* Memory for the tensor, reserved with what the request has. */
+/* Memory for the tensor, reserved for the request. */
 static enum rankd_status make_room(struct rk_parser *p, enum rk_input which, size_t bytes)
 {
     struct rk_wire_request *wire = p->wire;
@@ -115,7 +115,8 @@ static enum rankd_status take_json(struct rk_parser *p, enum rk_input which, siz
         return rk_fail(p->err, RANKD_INVALID, "data of input %s is %s; it must be an array of numbers", name,
                        rk_json_show(&p->source, data, shown));
     }
-    /* An element takes two bytes of text, so a shape that asks for more is wrong before it costs memory. */
+    /* An element takes at least two bytes of text, so a shape with more elements is refused before memory is
+     * taken. */
     const bool may_fit = count <= array->bytes / 2;
     if (may_fit && make_room(p, which, tensor->bytes) != RANKD_OK)
         return p->err->status;
@@ -141,7 +142,7 @@ static enum rankd_status take_binary(struct rk_parser *p, const char *name, cons
                        "binary_data_size of input %s is %zu; its shape %s of %s takes %zu bytes", name, bytes,
                        rk_shape_text(tensor->rank, tensor->shape, shape), rk_dtype_name(tensor->dtype),
                        tensor->bytes);
-    /* Whether all of it is there is told at the end, where the sum is known. */
+    /* Missing bytes are detected at the end, where the sum is known. */
     if (bytes <= p->binary_bytes && p->binary_used <= p->binary_bytes - bytes)
         tensor->data = p->binary + p->binary_used;
     if (__builtin_add_overflow(p->binary_used, bytes, &p->binary_used))

@@ -5,7 +5,7 @@
 #include "codec/infer_parser.h"
 #include "codec/param_find.h"
 
-/* Parameters of the protocol that other servers act on; a client library may send them unasked. */
+/* Parameters of the protocol for other servers; client libraries may send them by themselves. */
 static bool reserved(const char *name)
 {
     static const char *const names[] = {"sequence_id", "sequence_start", "sequence_end",

@@ -102,7 +102,7 @@ size_t rk_wire_reply_cost(const struct rk_wire_request *wire, bool packed)
         text = plus(text, wire->binary[which] ? 0 : bytes);
         whole = plus(whole, bytes);
     }
-    return packed ? plus(text, plus(whole, whole)) : text; /* the whole in one piece, and that compressed */
+    return packed ? plus(text, plus(whole, whole)) : text; /* the joined reply, and its compressed form */
 }
 
 static void write_size(struct rk_text *text, const char *key, size_t bytes)

@@ -21,7 +21,7 @@ static enum rankd_status parse_id(struct rk_parser *p, const json_t *id)
     return RANKD_OK;
 }
 
-/* A member that names the model again, as some clients write it into the body. */
+/* The name of the model, which some clients repeat in the body. */
 static enum rankd_status parse_name(struct rk_parser *p, const json_t *document, const char *key,
                                     const char *wanted)
 {
@@ -63,7 +63,7 @@ static enum rankd_status parse_text(struct rk_parser *p)
     json_decref(document);
     if (status == RANKD_OK || status == RANKD_TOO_LARGE || status == RANKD_OVERLOADED)
         return status;
-    /* A text that isn't JSON is called that, whatever else is wrong in it. */
+    /* If the text isn't JSON, that is the error, whatever else is wrong. */
     struct rk_err err = {0};
     if (!rk_json_text_check(&p->text, RK_PARSE_WHAT, &err))
         *p->err = err;

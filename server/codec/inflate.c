@@ -150,7 +150,7 @@ enum rankd_status rk_deflate(enum rk_encoding encoding, const void *in, size_t i
     if (in_bytes > UINT_MAX / 2)
         return rk_fail(err, RANKD_TOO_LARGE,
                        "a reply of %zu bytes cannot be compressed; ask for it uncompressed", in_bytes);
-    /* Level 1: a reply is made once and read once, over a network that is fast. */
+    /* Level 1: a reply is compressed for one reader, over a fast network. */
     if (deflateInit2(&stream, 1, Z_DEFLATED, window, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         return rk_fail(err, RANKD_OVERLOADED, "out of memory while compressing the reply");
     uLong room = deflateBound(&stream, (uLong)in_bytes);

@@ -81,7 +81,7 @@ static bool take_mark(struct scan *scan, char wanted)
     return true;
 }
 
-/* Behind any value; false if the text can't be JSON. */
+/* Moves behind any value; false if the text can't be JSON. */
 static bool skip_value(struct scan *scan)
 {
     const char first = peek(scan);
@@ -97,7 +97,7 @@ static bool skip_value(struct scan *scan)
     return scan->at > begun;
 }
 
-/* A key and its colon; *is: it is `wanted`, however it is written ("d\u0061ta"). */
+/* Reads a key and its colon; *is: it equals `wanted`, in any spelling ("d\u0061ta"). */
 static bool take_key(struct scan *scan, const char *wanted, bool *is)
 {
     if (peek(scan) != '"')
@@ -173,10 +173,10 @@ static void scan_request(struct scan *scan)
     } while (take_mark(scan, ','));
 }
 
-/* The arrays lie three brackets deep. */
+/* The arrays are three brackets deep. */
 enum { DEPTH_OF_DATA = 3 };
 
-/* As rk_json_depth() of the whole; the arrays are passed over at the speed of memory. */
+/* As rk_json_depth() of the whole text; the arrays are skipped at the speed of memory. */
 static size_t depth_of(const struct rk_json_text *text)
 {
     struct rk_json_depth depth = {0};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Jansson reads a request's text with its arrays left out. It reads it once more where the text isn't JSON:
- * then what is left out is as long as it was, so that its sentence names the line and the column. */
+/* Jansson reads a request's text with its arrays left out. If the text isn't JSON, Jansson reads it again
+ * with the arrays replaced by text of the same length, so that its sentence names the right line and column.
+ * */
 #include <string.h>
 
 #include "base/json_heap.h"
@@ -10,9 +11,9 @@
 struct reader {
     const struct rk_json_text *text;
     size_t at;
-    size_t array;                       /* the next one */
-    const struct rk_array_check *wrong; /* what was found in the array that isn't JSON; the text is as it is
-                                         * from there */
+    size_t array; /* the next one */
+    const struct rk_array_check
+        *wrong; /* the error in the array that isn't JSON; the text is unchanged from there */
 };
 
 /* Bytes before the next array, or before the end. */
@@ -41,8 +42,8 @@ static size_t read_without(void *buffer, size_t room, void *data)
 
 enum { NOTHING = -1 };
 
-/* What a byte of an array becomes for Jansson: what it has to see, and what keeps the lines and the columns.
- * A NUL that it loses (array_check.c) is nothing, but for the one behind a digit that stays. */
+/* The replacement of a byte of an array for Jansson: bytes that it must see stay, others keep lines and
+ * columns. A NUL that Jansson would lose (array_check.c) is dropped, except behind a digit that stays. */
 static int blank(const struct reader *reader, const struct rk_json_array *array, const char *at)
 {
     const struct rk_array_check *wrong = reader->wrong;
@@ -95,7 +96,7 @@ static bool find_wrong(const struct rk_json_text *text, struct rk_array_check *c
     return false;
 }
 
-/* Has Jansson say what is wrong with a text of which `wrong` is known, or else that it isn't JSON. */
+/* Makes Jansson describe what is wrong with the text, or else just states that it isn't JSON. */
 static void explain(const struct rk_json_text *text, const struct rk_array_check *wrong, const char *what,
                     struct rk_err *err)
 {

@@ -11,8 +11,8 @@
 #include "codec/decimal.h"
 #include "codec/json.h"
 
-/* Numbers are read at `at`, and stored one by one. A request is read quickly first: whatever is unusual ends
- * that, and it is read again with care, which knows how to say what is wrong. */
+/* Numbers are read at `at` and stored one by one. A request is first read by fast code, which gives up at
+ * anything unusual; it is then read again by careful code, which tells what is wrong. */
 struct number_reader {
     const struct rk_numbers *numbers;
     enum rk_dtype dtype;
@@ -126,7 +126,7 @@ static bool is_real(enum rk_dtype dtype)
     return dtype == RK_FP32 || dtype == RK_FP64;
 }
 
-/* True if `at` begins with the word, which is passed over. What follows a value is looked at behind it. */
+/* True if `at` begins with the word, which is skipped. The caller checks what follows a value. */
 static bool take_word(struct number_reader *reader, const char *word, size_t length)
 {
     if ((size_t)(reader->end - reader->at) <= length || memcmp(reader->at, word, length) != 0)
@@ -170,7 +170,7 @@ static bool take_number(struct number_reader *reader)
     return real == trunc(real) && fabs(real) <= 0x1p53 && store_integer(reader, (int64_t)real);
 }
 
-/* The value at `at`, as it is nearly always written. False if it isn't, and then nothing is said of it. */
+/* The value at `at` in its usual spelling. False, without an error, if it is spelt otherwise. */
 static bool take_usual(struct number_reader *reader)
 {
     const char c = *reader->at;
@@ -274,7 +274,7 @@ static enum rankd_status read_element(struct number_reader *reader, unsigned dep
 }
 
 /* An array of `size` elements at `at`, values if it is the last on the way down: [[1,2,3],[4,5,6]] for [2,3].
- * RANKD_INVALID without a sentence where the reader isn't careful. */
+ * RANKD_INVALID without a sentence if the reader is the fast one. */
 static enum rankd_status read_array(struct number_reader *reader, unsigned depth, size_t size, bool last)
 {
     if (reader->careful) {

@@ -11,16 +11,16 @@ enum { LOOKS = 1000 /* 10 to 50 microseconds */ };
 /* `pool` is first: run() gets a pointer to it. */
 struct rk_compute_pool {
     struct rk_pool pool;
-    struct rk_threads threads; /* its lock is over what follows */
+    struct rk_threads threads; /* its lock protects the following fields */
     pthread_cond_t done;       /* the last helper left the work */
     bool open;
-    uint64_t number;    /* of the work that is or was open last */
-    atomic_uint active; /* helpers at it; changes under the lock */
+    uint64_t number;    /* of the latest work */
+    atomic_uint active; /* threads working on it; changes under the lock */
     void (*task)(void *arg, size_t i);
     void *arg;
     size_t count;
     atomic_size_t next;
-    uint64_t seen[]; /* of each helper: the number of the work that it was at last */
+    uint64_t seen[]; /* of each thread: the number of its latest work */
 };
 
 static void work(struct rk_compute_pool *compute_pool)
@@ -48,13 +48,13 @@ static bool help(void *owner, unsigned thread)
 
 static const struct rk_threads_work helping = {"compute", help, NULL};
 
-/* The work's number; 0 if another request has the helpers. */
+/* The work's number; 0 if another request has the threads. */
 static uint64_t open_work(struct rk_compute_pool *compute_pool, size_t count,
                           void (*task)(void *arg, size_t i), void *arg)
 {
     uint64_t number = 0;
     pthread_mutex_lock(&compute_pool->threads.lock);
-    /* Closed work may have helpers in it still, until the thread that closed it has seen the last one go. */
+    /* Closed work may still have threads, until the thread that closed it has seen the last one leave. */
     if (!compute_pool->open && compute_pool->active == 0) {
         compute_pool->open = true;
         number = ++compute_pool->number;
@@ -68,8 +68,8 @@ static uint64_t open_work(struct rk_compute_pool *compute_pool, size_t count,
     return number;
 }
 
-/* A helper that was woken is as late in ending as it was in starting, some tens of microseconds, and that
- * long again it would take to wake who waits for it: so look for a while before going to sleep. */
+/* A thread that was woken ends as late as it started, by some tens of microseconds, and waking the waiting
+ * thread would take as long again. So spin for a while before sleeping. */
 static void look_for_the_end(struct rk_compute_pool *compute_pool)
 {
     for (int i = 0; i < LOOKS; i++) {
@@ -90,12 +90,11 @@ static void run(struct rk_pool *pool, size_t count, void (*task)(void *arg, size
     }
     work(compute_pool);
     pthread_mutex_lock(&compute_pool->threads.lock);
-    compute_pool->open = false; /* nobody joins any more: arg is about to go */
+    compute_pool->open = false; /* no thread joins any more: arg is about to become invalid */
     pthread_mutex_unlock(&compute_pool->threads.lock);
     look_for_the_end(compute_pool);
     pthread_mutex_lock(&compute_pool->threads.lock);
-    /* A thread that wakes late may find the next work open, or closed and waited for by another: that is not
-     * its own. */
+    /* A thread that wakes late may find the next work, open or closed, which is not its own. */
     while (compute_pool->number == number && compute_pool->active > 0)
         pthread_cond_wait(&compute_pool->done, &compute_pool->threads.lock);
     pthread_mutex_unlock(&compute_pool->threads.lock);

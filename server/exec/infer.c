@@ -13,7 +13,7 @@
 #include "engine.h"
 #include "request/offsets.h"
 
-#define KEEP_SCRATCH ((size_t)32 << 20) /* what an idle worker keeps warm */
+#define KEEP_SCRATCH ((size_t)32 << 20) /* scratch that an idle worker keeps */
 
 static enum rankd_status charge(const struct rk_infer_env *env, struct rk_request *request,
                                 struct rk_infer_meta *meta, struct rk_err *err)
@@ -143,7 +143,7 @@ bool rk_infer_is_small(const struct rk_request *request, size_t most)
     return item != 0 && scores->bytes / item <= most;
 }
 
-/* Elements of the gradient that the request asked for, zero ones too: what "nonzero" is a share of. */
+/* Elements of the requested gradient, zero ones included: the denominator for "nonzero". */
 static int64_t gradient_items(const struct rk_request *request)
 {
     const struct rk_tensor *in =

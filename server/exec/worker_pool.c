@@ -13,9 +13,9 @@ enum { RESERVED_SHARE = 8 };
 
 struct rk_worker_pool {
     struct rk_threads_work kind;
-    struct rk_threads threads; /* its lock is over the queue and what follows */
+    struct rk_threads threads; /* its lock protects the queue and the following fields */
     struct rk_fair_queue queue;
-    struct rk_job *resumed; /* before all others; the last one first */
+    struct rk_job *resumed; /* resumed jobs, which go before all others; last in, first out */
     size_t waiting, running, parked, limit;
     bool abandoned;
     unsigned count;
@@ -157,7 +157,7 @@ void rk_worker_pool_resume(struct rk_worker_pool *work, struct rk_job *job)
     work->resumed = job;
     work->waiting++;
     work->parked--;
-    if (work->threads.stopping) /* and the others see that there is nothing more to wait for */
+    if (work->threads.stopping) /* so that the others see that there is nothing to wait for */
         rk_threads_wake_all(&work->threads);
     else
         rk_threads_wake(&work->threads);

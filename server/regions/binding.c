@@ -41,8 +41,8 @@ static bool write_all(int fd, const char *from, size_t bytes, size_t at)
     return true;
 }
 
-/* Writing past the end of an object that was cut would make it longer again, so its size is looked at first.
- * One that is cut between the two is made longer by no more than it was registered with. */
+/* Writing past the end of a truncated object would extend it, so its size is checked first. One that is
+ * truncated in between is extended to its registered size at most. */
 static bool has_place(const struct rk_region_binding *binding, size_t bytes)
 {
     struct stat file;
@@ -57,7 +57,7 @@ static enum rankd_status cut_short(struct rk_err *err, const char *what)
         "%s is in shared memory that is shorter than it was when it was registered; register it again", what);
 }
 
-/* Memory of the request, charged to it; what it holds is not set. */
+/* Memory of the request, charged to it, uninitialised. */
 static void *take(struct rk_region_bindings *bindings, size_t bytes, const char *what, struct rk_err *err)
 {
     if (rk_budget_reserve(bindings->budget, bindings->beside + bindings->held_bytes, bytes, what, err) !=
@@ -73,7 +73,7 @@ static void *take(struct rk_region_bindings *bindings, size_t bytes, const char 
     return NULL;
 }
 
-/* A place in a region: where it lies on the device, or memory of the request for it. */
+/* A range in a region: its address on the device, or memory of the request for it. */
 static enum rankd_status hold(struct rk_region_bindings *bindings, struct rk_region_binding *binding,
                               const char *what, struct rk_err *err)
 {
@@ -109,7 +109,7 @@ static void *find_bound(struct rk_region_finder *finder, const char *name, size_
     *on_device = binding.region->device != NULL;
     if (*on_device)
         return binding.memory;
-    /* An output's place is looked at now already: better than after the batch was appended to a bank. */
+    /* An output's range is checked now, before the batch may be appended to a bank. */
     bool good = use == RK_REGION_READ
                     ? read_all(binding.region->fd, binding.memory, bytes, binding.region->offset + offset)
                     : has_place(&binding, bytes);

@@ -74,7 +74,7 @@ void rk_regions_stop(struct rk_regions *regions)
     free(regions);
 }
 
-/* Where the owner's region is linked from; the end of the list if there is none. With the lock held. */
+/* The link to the owner's region; the end of the list if there is none. With the lock held. */
 static struct rk_region **find_region(struct rk_regions *regions, const char *owner, const char *name)
 {
     struct rk_region **at = &regions->first;
@@ -135,8 +135,8 @@ static bool may_use(const struct rk_config *config, const struct stat *file)
            (file->st_uid == geteuid() || rk_uids_have(config->ring_allow_uid, file->st_uid));
 }
 
-/* One sentence for all that can be wrong with the object: which of them it is would tell of what others have.
- * O_NOFOLLOW, O_NONBLOCK and O_CLOEXEC are shm_open's own. */
+/* One sentence for every fault of the object: a more exact one would reveal what others have. O_NOFOLLOW,
+ * O_NONBLOCK and O_CLOEXEC are shm_open's own. */
 static int open_object(const struct rk_config *config, const char *key, struct stat *file, struct rk_err *err)
 {
     char path[RK_REGION_KEY + 1];
@@ -154,7 +154,7 @@ static int open_object(const struct rk_config *config, const char *key, struct s
     return -1;
 }
 
-/* A ring's client owns as "uid N", which no token is called: a token's name has no blank. */
+/* A ring client is the owner "uid N", which can't be a token's name: those have no blanks. */
 static bool may_own(const struct rk_regions *regions, const char *owner)
 {
     return strchr(owner, ' ') || rk_access_holds(regions->access, owner, RK_SCOPE_INFER);
@@ -176,7 +176,7 @@ static enum rankd_status add(struct rk_regions *regions, struct rk_region *regio
             "together %llu (--shm-regions)",
             own, (unsigned long long)regions->config->shm_token_regions,
             (unsigned long long)regions->config->shm_regions);
-    /* Its token may have been removed since it was looked at, and the sweep be over. */
+    /* Its token may have been removed since the check, and after the sweep. */
     if (!may_own(regions, region->owner))
         return rk_fail(err, RANKD_UNAUTHORIZED, "the token '%s' was removed", region->owner);
     region->users = 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A client's connection is accepted, and its packets go to the one that they are for. */
+/* Accepts a client's connection, and dispatches its packets. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,13 +31,14 @@ static void received(struct rk_op *op, int result)
         (void)rk_hello_answer(peer, bytes);
     else if (state == RK_PEER_OPEN && bytes > 1)
         again = rk_control_packet(peer, bytes);
-    /* Once gone, what was sent before is read and dropped, until the end of file that shutdown() put there.
+    /* After the end of a peer, packets sent before are read and dropped, up to the end of file from
+     * shutdown().
      */
     if (again)
         rk_loop_receive(peer->front->loop, op);
 }
 
-/* The process that connected is gone, though a child of its may still hold the socket. */
+/* The process that connected is gone, although a child may still have the socket. */
 static void died(struct rk_op *op, int result)
 {
     struct rk_peer *peer = (struct rk_peer *)((char *)op - offsetof(struct rk_peer, watch));
@@ -52,7 +53,7 @@ static int pidfd_of(int fd, pid_t pid)
     socklen_t size = sizeof pid_fd;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pid_fd, &size) == 0)
         return pid_fd;
-    /* 0: the client lives in a pid namespace that can't be seen from here. */
+    /* 0: the client is in a pid namespace that is not visible here. */
     return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 }
 
@@ -85,8 +86,8 @@ static bool is_allowed(const struct rk_front *front, uid_t uid)
     return uid == front->own_uid || rk_uids_have(front->env->config->ring_allow_uid, uid);
 }
 
-/* The reason, and the end. Nothing may be left unread: a socket that is closed with packets in it takes the
- * reason back from its peer (ECONNRESET). */
+/* Sends the reason and ends the connection. All packets must be read first: closing a socket with unread
+ * packets discards the reason at the peer (ECONNRESET). */
 static void refuse(int fd, const struct rk_err *err)
 {
     char unread;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control channel: the API's calls in packets. A call runs on a worker, or here where that takes some
- * microseconds; its answer is kept and sent page by page, each when the client asks, so that a client that
- * reads nothing costs one page and one answer. */
+/* The control channel: the API's calls in packets. A call runs on a worker, or on this thread if it takes
+ * only microseconds. Its answer is kept and sent page by page, each at the client's request, so that a client
+ * that does not read takes one page and one answer. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +16,7 @@ static struct rk_peer *peer_of(struct rk_ring_call *call)
     return (struct rk_peer *)((char *)call - offsetof(struct rk_peer, call));
 }
 
-/* A client may answer a page before its sending is known to be over here: such a packet has waited. */
+/* A client may answer a page before its send has completed here: such a packet waits. */
 static void sent(struct rk_op *op, int result)
 {
     struct rk_ring_call *call = (struct rk_ring_call *)((char *)op - offsetof(struct rk_ring_call, send));
@@ -53,7 +53,7 @@ static void send_page(struct rk_peer *peer, uint64_t offset)
     rk_loop_send(peer->front->loop, &call->send);
 }
 
-/* Hands the answer, which a worker has made, to the loop's thread. The job's reference goes with it. */
+/* Passes a worker's answer to the loop's thread, with the job's reference. */
 static void answered(struct rk_ring_call *call)
 {
     struct rk_front *front = peer_of(call)->front;

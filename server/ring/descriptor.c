@@ -18,7 +18,7 @@ SAME(RANKD_FP64, RK_FP64);
 SAME(RANKD_DTYPE_COUNT, RK_DTYPE_COUNT);
 SAME(RANKD_TENSOR_RANK, RK_MAX_RANK);
 
-/* What is still unread of the copy. */
+/* The unread rest of the copy. */
 struct descriptor_reader {
     const char *at;
     size_t left;

@@ -35,14 +35,14 @@ static void accepted(struct rk_op *op, int result)
         rk_peer_accept(front, result);
     if (op->pending || result == -ECANCELED || front->leaving)
         return;
-    /* Out of descriptors, for example: trying at once would go round in circles. */
+    /* Out of descriptors, for example: trying again at once would loop. */
     if (result < 0)
         front->accept_again_ns = rk_now_ns() + ACCEPT_PAUSE_NS;
     else
         rk_loop_accept(front->loop, op);
 }
 
-/* One turn over all clients; each gets at most one burst, so that none can keep the others waiting. */
+/* One turn over all clients; each gets at most one burst, so that no client keeps others waiting. */
 static unsigned serve(struct rk_front *front, unsigned burst)
 {
     unsigned count = 0;
@@ -72,7 +72,7 @@ static bool anything_submitted(const struct rk_front *front)
     return false;
 }
 
-/* What depends on the clock. Returns how long until it does again. */
+/* Work that depends on the clock. Returns the time until the next one. */
 static uint64_t look_at_clock(struct rk_front *front)
 {
     uint64_t now = rk_now_ns(), next = rk_linger_look(front, now);
@@ -95,7 +95,7 @@ static uint64_t look_at_clock(struct rk_front *front)
     return next;
 }
 
-/* Looks at the rings for a bounded time, where nobody else who may spin does so now. True: there is work. */
+/* Polls the rings for a bounded time, unless a client with the right to spin waits. True: there is work. */
 static bool spin(struct rk_front *front)
 {
     uint64_t most = front->env->config->ring_spin_us * 1000u, now = rk_now_ns();
@@ -148,7 +148,7 @@ static bool is_idle(struct rk_peer *peer)
     return idle && !atomic_load(&peer->call.busy) && !peer->call.send.pending;
 }
 
-/* After a stop: what was taken is completed, then every client is hung up on, then their memory goes. */
+/* After a stop: completes the taken requests, then closes every connection, then frees their memory. */
 static void finish(struct rk_front *front)
 {
     rk_loop_cancel(front->loop, &front->accept);
@@ -176,7 +176,7 @@ static void *loop_thread(void *arg)
 
 /* ---- Start and stop ---- */
 
-/* A socket that nobody listens on is the remains of a daemon that was killed. Anything else is somebody's. */
+/* A socket without a listener was left by a killed daemon. Anything else belongs to another process. */
 static bool is_stale(const struct sockaddr_un *address)
 {
     struct stat status;
@@ -191,8 +191,8 @@ static bool is_stale(const struct sockaddr_un *address)
     return stale;
 }
 
-/* Clears the place of a daemon that is dead, or dying: the kernel closes what an io_uring held some
- * milliseconds after the process is gone, and until then its socket still takes connections. */
+/* Removes the socket of a daemon that has ended or is ending: the kernel closes the files of an io_uring some
+ * milliseconds after the process is gone, and until then the socket still takes connections. */
 static void take_over(const struct sockaddr_un *address)
 {
     for (int i = 0; i < TAKE_OVER_TRIES && access(address->sun_path, F_OK) == 0; i++) {
@@ -215,7 +215,8 @@ static enum rankd_status listen_at(struct rk_front *front, struct rk_err *err)
     if (front->listener < 0)
         return rk_fail(err, RANKD_INTERNAL, "socket: %s", strerror(errno));
     take_over(&address);
-    /* The uid is what counts; the mode keeps strangers from even connecting where nobody else is allowed. */
+    /* Access is decided by uid; the mode prevents other users from connecting at all if no other uid is
+     * allowed. */
     mode_t mode = front->env->config->ring_allow_uid[0] != '\0' ? 0666 : 0600;
     if (bind(front->listener, (const struct sockaddr *)&address, sizeof address) != 0 ||
         chmod(path, mode) != 0 || listen(front->listener, BACKLOG) != 0)
@@ -307,7 +308,7 @@ void rk_ring_stop(struct rk_ring *ring)
     atomic_store(&ring->front.stop, true);
     rk_loop_wake(ring->front.loop);
     (void)pthread_join(ring->front.thread, NULL);
-    (void)pthread_mutex_lock(&ring->front.ending); /* who ended the last peer is through */
+    (void)pthread_mutex_lock(&ring->front.ending); /* the thread that ended the last peer is done */
     (void)pthread_mutex_unlock(&ring->front.ending);
     free_ring(ring);
 }

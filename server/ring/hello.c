@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The handshake: what the client asks for, what it gets. */
+/* The handshake with a client. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -104,7 +104,7 @@ bool rk_hello_answer(struct rk_peer *peer, size_t bytes)
     int fd = -1;
     struct rk_err err = {0};
     bool opened = open_segment(peer, &hello, &fd, &err) == RANKD_OK;
-    /* Open before the client can know: its first submission may come before the next line here. */
+    /* Set before the client can know: its first submission may arrive before the next statement. */
     if (opened) {
         peer->spin_wanted_ns = spin_wanted(peer->front, hello.spin_us);
         atomic_store(&peer->state, RK_PEER_OPEN);

@@ -26,8 +26,8 @@ static void publish(struct rk_peer *peer, const struct rankd_shm_completion *com
                   rk_metric_status(completion->status == 0 ? 200 : (int)completion->status), 1);
 }
 
-/* Ends the job: reply block, completion, and then what the client need not wait for: metrics, the log, and
- * the slot, which is why there are more slots than entries. */
+/* Ends the job: reply block, completion, and then work for which the client need not wait: metrics, the log,
+ * and freeing the slot, which is why there are more slots than entries. */
 static void complete(struct rk_ring_job *job, const struct rk_err *err)
 {
     struct rk_peer *peer = job->peer;
@@ -56,7 +56,7 @@ static void finish_with(struct rk_ring_job *job, enum rankd_status status, const
     complete(job, &err);
 }
 
-/* Also when it goes on after it has waited for a bank. */
+/* Also when it continues after a wait for a bank. */
 static void infer_on(struct rk_job *base, struct rk_worker *worker)
 {
     struct rk_ring_job *job = job_of(base);
@@ -107,7 +107,7 @@ static struct rk_ring_job *free_job(struct rk_peer *peer)
     return NULL;
 }
 
-/* The descriptor is copied once, and the copy is all that is looked at. */
+/* The descriptor is copied once, and only the copy is read. */
 static enum rankd_status parse(struct rk_ring_job *job, const struct rankd_shm_submission *entry,
                                struct rk_err *err)
 {
@@ -131,7 +131,7 @@ static enum rankd_status parse(struct rk_ring_job *job, const struct rankd_shm_s
                        entry->descriptor_offset);
     uint64_t copy[RANKD_SHM_DESCRIPTOR_MAX / sizeof(uint64_t)];
     memcpy(copy, shared, entry->descriptor_bytes);
-    /* The copy is what counts from here on: the compiler must not go back to the original. */
+    /* Only the copy is used from here on: the compiler must not read the original again. */
     atomic_signal_fence(memory_order_seq_cst);
     return rk_descriptor_parse(segment, copy, entry->descriptor_bytes, &job->request, &job->reply, job->id,
                                err);

@@ -23,7 +23,7 @@ enum rankd_status rk_linger_check(const struct rk_config *config, struct rk_err 
     return RANKD_OK;
 }
 
-/* A client that comes now finds no socket, and so does not take this daemon's end for a failure. */
+/* A client that connects now finds no socket, and so does not see a connection that breaks. */
 static void leave(struct rk_front *front)
 {
     front->leaving = true;

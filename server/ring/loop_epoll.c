@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loop over epoll: readiness is turned into completions by doing the call. */
+/* The loop over epoll: turns readiness into completions by making the call. */
 #include "ring/loop.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@ enum { BATCH = 64 };
 struct epoll_loop {
     struct rk_loop base;
     int fd;
-    struct rk_op *finished; /* completed without an event: told of by the next wait */
+    struct rk_op *finished; /* completed without an event: reported by the next wait */
 };
 
 static void finish_later(struct epoll_loop *loop, struct rk_op *op, int result)
@@ -40,8 +40,8 @@ static void forget(struct epoll_loop *loop, struct rk_op *op)
     op->known = false;
 }
 
-/* A socket can be in the set once, and there it waits for packets; so a send that has to wait watches a
- * duplicate of it, which lives until the send is done. */
+/* A socket can be in the set only once, and there it waits for packets. So a send that has to wait uses a
+ * duplicate of the descriptor until it is done. */
 static void send_now_or_later(struct epoll_loop *loop, struct rk_op *op)
 {
     ssize_t n = send(op->fd, op->data, op->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -81,7 +81,7 @@ static void epoll_cancel(struct rk_loop *base, struct rk_op *op)
     finish_later(loop, op, -ECANCELED);
 }
 
-/* One attempt; -EAGAIN if the event was for nothing. */
+/* One attempt; -EAGAIN if the event was spurious. */
 static int attempt(const struct rk_op *op)
 {
     ssize_t n = 1;
@@ -102,7 +102,8 @@ static unsigned happened(struct epoll_loop *loop, struct rk_op *op)
     if (result == -EAGAIN || result == -EINTR)
         return 0;
     op->pending = op->kind == RK_OP_ACCEPT && result >= 0;
-    /* An accept stays, and a socket that is read again soon. The rest would be reported without end. */
+    /* An accept stays in the set, and so does a socket that is read again soon. Others would be reported
+     * again and again. */
     bool stays = op->pending || (op->kind == RK_OP_RECEIVE && result > 0);
     if (!stays) {
         forget(loop, op);

@@ -50,7 +50,7 @@ static void uring_cancel(struct rk_loop *base, struct rk_op *op)
 {
     struct io_uring_sqe *sqe = entry((struct uring_loop *)base);
     io_uring_prep_cancel(sqe, op, 0);
-    io_uring_sqe_set_data(sqe, NULL); /* the outcome is told by the operation itself */
+    io_uring_sqe_set_data(sqe, NULL); /* the operation itself reports the result */
 }
 
 static unsigned drain(struct uring_loop *loop)
@@ -108,8 +108,8 @@ struct rk_loop *rk_loop_uring_new(struct rk_err *err, int *reason)
     loop->base.kind = &uring_kind;
     loop->base.wake_fd = -1;
     /* Completions are handed over when the loop enters the kernel, without an interrupt; the flag in shared
-     * memory says when it is worth entering, so a look costs a load. Both are of Linux 5.19, as is the accept
-     * that goes on by itself. */
+     * memory says when it is worth entering, so a check costs one load. Both need Linux 5.19, as does the
+     * multishot accept. */
     int rc = rk_uring_open(&loop->ring, QUEUE, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
     if (rc < 0) {
         *reason = -rc;

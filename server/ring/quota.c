@@ -35,7 +35,7 @@ void rk_quota_free(struct rk_quota *quota)
     free(quota);
 }
 
-/* The uid's account, or a free one, which is made its own. */
+/* The uid's account, or a free one that becomes its account. */
 static struct account *account_of(struct rk_quota *quota, uid_t uid)
 {
     struct account *unused = NULL;

@@ -82,7 +82,7 @@ enum rankd_status rk_shm_segment_open(struct rk_shm_segment *segment, uint32_t e
     return RANKD_OK;
 }
 
-/* Workers may be at the segment: pages are exchanged under them, which is why it is there to be read until
+/* Workers may be using the segment: its pages are replaced, so that it stays readable until
  * rk_shm_segment_close(). Past the C library, because ThreadSanitizer takes an mmap() for a write to all of
  * it.
  */

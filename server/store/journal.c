@@ -30,7 +30,7 @@ static enum rankd_status check_unbroken(struct rk_journal *journal, struct rk_er
 
 /* --- writing --- */
 
-/* Where a record is written: the open segment, or one that is being begun. */
+/* The target of a record: the open segment, or a new one. */
 struct journal_place {
     int fd;
     uint64_t offset;
@@ -49,7 +49,8 @@ static int write_buffered(struct rk_journal *journal, struct journal_place place
     return journal->io->write(journal->io, place.fd, journal->buffer, bytes, place.offset);
 }
 
-/* One after the other, from where they lie: a buffer for a million batch ids would be kept for ever. */
+/* Writes the pieces one after the other without a copy: a buffer for a million batch ids would never be
+ * freed. */
 static int write_pieces(struct rk_journal *journal, struct journal_place place,
                         const struct rk_record_head *head, const struct rk_record_piece *piece, size_t pieces)
 {
@@ -80,7 +81,7 @@ static enum rankd_status write_record(struct rk_journal *journal, struct journal
     int code = buffered ? write_buffered(journal, *place, head, piece, pieces, bytes)
                         : write_pieces(journal, *place, head, piece, pieces);
     if (code == -ENOSPC || code == -EDQUOT) {
-        /* Half a record at the end would be taken for a torn tail and is cut already now. */
+        /* Half a record at the end would later be taken for a torn tail, so it is cut now. */
         if (ftruncate(place->fd, (off_t)place->offset) != 0)
             return rk_journal_break(journal, "cutting back", errno, err);
         return rk_fail(err, RANKD_NO_SPACE, "no room on disk for %zu bytes in %s", bytes, journal->path);
@@ -179,7 +180,7 @@ static enum rankd_status begin_segment(struct rk_journal *journal, struct rk_ban
     return err->status;
 }
 
-/* How much of the open segment is on disk, for a record of it (S5). */
+/* The bytes of the open segment that are on disk, for a record of it (S5). */
 static uint32_t synced_bytes(struct rk_journal *journal)
 {
     pthread_mutex_lock(&journal->lock);
@@ -217,7 +218,7 @@ enum rankd_status rk_journal_append(struct rk_journal *journal, const struct rk_
     return RANKD_OK;
 }
 
-/* IDS may be longer than the versions of a whole segment: it must not be most of what is written. */
+/* IDS may be longer than the versions of a whole segment, but must not be most of the written bytes. */
 static bool is_at_least(const struct rk_journal *journal, size_t divisor)
 {
     uint64_t want =
@@ -225,8 +226,8 @@ static bool is_at_least(const struct rk_journal *journal, size_t divisor)
     return journal->offset - journal->head_bytes >= (want + divisor - 1) / divisor;
 }
 
-/* As many bytes of batches as of what a segment begins with, at least: however many ids there are, less than
- * half of what is written is them. */
+/* At least as many bytes of batches as of START and IDS: so with any number of ids they are less than half of
+ * the written bytes. */
 bool rk_journal_is_long(const struct rk_journal *journal)
 {
     return is_at_least(journal, 1);
@@ -338,7 +339,8 @@ enum rankd_status rk_snapshot_begin(struct rk_journal *journal, const char *path
         if (rk_file_link(from, to, err) != RANKD_OK)
             return err->status;
     }
-    /* One without versions is left out, so that going back and forth does not collect them. */
+    /* A segment without versions is left out, so that alternating restores and appends do not collect them.
+     * */
     if (journal->segments > 1 && journal->offset == journal->head_bytes)
         return RANKD_OK;
     rk_journal_segment_path(journal, last->number, from, sizeof from);

@@ -10,7 +10,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records are written as they lie in memory");
 
-/* The origin is the journal's to add. */
+/* The journal adds the origin. */
 struct rk_record_start rk_record_start_of(const struct rk_bank_shape *shape)
 {
     return (struct rk_record_start){.format = RK_RECORD_FORMAT,

@@ -18,7 +18,7 @@ struct recovery {
     struct rk_err *err;
     struct rk_bank_position point; /* behind what was read so far */
     bool started;
-    bool within;     /* a version's parts have begun and not ended */
+    bool within;     /* a version has more parts to come */
     uint32_t format; /* of the segment that is read */
     size_t gap;      /* files before a gap in the numbers */
 };
@@ -73,7 +73,7 @@ static enum rankd_status read_start(struct recovery *r, const struct rk_journal_
     }
     r->started = true;
     r->point = point;
-    /* What came before a segment of format 1 is not known, unless there was nothing. */
+    /* It is unknown what came before a segment of format 1, unless nothing did. */
     const bool whole = start.format >= 2 ? point.end == origin.base : point.end == 0;
     return r->reader->start(r->reader->context, point, origin, whole, r->err);
 }
@@ -85,7 +85,7 @@ static enum rankd_status read_ids(struct recovery *r, const struct rk_journal_se
     if (head->payload_bytes % sizeof(struct rk_batch_id))
         return damaged(r, segment->number, sizeof(struct rk_record_head),
                        "its list of batch ids has a broken length");
-    if (!first_segment) /* they were read with their batches */
+    if (!first_segment) /* these were read with their batches */
         return RANKD_OK;
     for (size_t i = 0; i < count; i++) {
         struct rk_batch_id id;
@@ -114,7 +114,7 @@ static enum rankd_status read_batch(struct recovery *r, const struct rk_journal_
     return r->reader->batch(r->reader->context, &batch, head->version, named ? &id : NULL, r->err);
 }
 
-/* S4, S5, S6: what is broken at `offset`, in record `n`, was lost with a crash or with the power. */
+/* S4, S5, S6: true if the broken record `n` at `offset` was lost in a crash or power loss. */
 static bool was_lost(const struct recovery *r, unsigned n, const char *bytes, uint64_t size, uint64_t offset)
 {
     uint64_t synced;
@@ -160,8 +160,7 @@ static enum rankd_status read_records(struct recovery *r, struct rk_journal_segm
     return RANKD_OK;
 }
 
-/* Before anything is appended the tail is cut and what is left is on disk, so that a second crash finds the
- * same. */
+/* Before any append the tail is cut and the rest synced, so that a second crash finds the same. */
 static enum rankd_status continue_at(struct recovery *r, int fd, const char *path, uint64_t size)
 {
     struct rk_journal *journal = r->journal;

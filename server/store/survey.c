@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which segments of a journal are there, and where its bank's life began: before any of them is read. */
+/* Finds the segments of a journal and the origin of its bank, before any segment is read. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -127,9 +127,9 @@ bool rk_survey_goes_on(const char *bytes, uint64_t size, uint64_t offset, uint64
     return some;
 }
 
-/* --- the last segment may have been cut down in its birth --- */
+/* --- the creation of the last segment may have been interrupted --- */
 
-/* S4: without a whole START and IDS it holds no version, and what was on its way is no loss. */
+/* S4: without a complete START and IDS it holds no version, so removing it loses nothing. */
 static bool is_stillborn(const struct rk_journal *journal, uint64_t *size, struct rk_err *err)
 {
     char path[PATH_MAX];
@@ -186,8 +186,8 @@ static bool read_start(const struct rk_journal *journal, size_t i, struct rk_rec
     return true;
 }
 
-/* A segment of format 1 did not say. The first one of a journal began where its bank was empty, or was
- * written anew with what it held; a later one may have lost its elders, unless none had an item. */
+/* Segments of format 1 do not tell the origin. The first one of a journal began where its bank was empty or
+ * was written anew; a later one may have lost the ones before, unless none had an item. */
 static struct rk_origin guess_origin(const struct rk_journal *journal, const struct rk_record_head *head)
 {
     bool first = journal->segment[0].number == 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Many requests in flight: eight batches are submitted, and their losses taken in whatever order they come.
+/* Many requests in flight: eight batches are submitted, and their losses taken in the order of completion.
  *
  *     pipeline unix:/tmp/rankd.sock */
 #include <stdio.h>
@@ -19,7 +19,7 @@ static int submit(rankd_client *client, int batch, uint64_t *tag)
         {RANKD_IN_SCORES, RANKD_FP32, 2, {QUERIES, ITEMS}, scores[batch], sizeof scores[batch]},
         {RANKD_IN_TARGETS, RANKD_INT8, 2, {QUERIES, ITEMS}, targets, sizeof targets},
     };
-    struct rankd_tensor outputs[] = {{.port = RANKD_OUT_LOSS}}; /* the library takes the room */
+    struct rankd_tensor outputs[] = {{.port = RANKD_OUT_LOSS}}; /* the library allocates the room */
     struct rankd_request request = {
         .model = "recall", .inputs = inputs, .input_count = 2, .outputs = outputs, .output_count = 1};
     int status = rankd_submit(client, &request, tag, &error);
@@ -52,7 +52,7 @@ int main(int count, char **arguments)
             continue;
         int status = rankd_wait(client, tags[batch], 1000000, &reply);
         if (status == RANKD_TIMEOUT)
-            continue; /* look at the next one */
+            continue; /* continue with the next one */
         if (status != RANKD_OK) {
             fprintf(stderr, "batch %d: %s\n", batch, reply.error);
             return 1;

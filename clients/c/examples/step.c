@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One training step's loss: scores and targets in, loss and gradient out, nothing copied on the way.
+/* One training step's loss: scores and targets in, loss and gradient out, without copies.
  *
  *     step unix:/tmp/rankd.sock
  *     step http://127.0.0.1:8080 */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m rankd doctor|serve|status|bench|stop: the programs for those who have no shell habit.
+"""python -m rankd doctor|serve|status|bench|stop: the programs of the package as one command.
 
-    doctor            looks at this installation and this machine, and has a remedy for each problem
+    doctor            checks this installation and this machine, and names a remedy for each problem
     serve [options]   runs the daemon in the foreground; options are those of rankd (--help lists them)
     status            tells which daemon a client would use, and what it does
     bench [options]   measures it, starting it if need be; options are those of rankctl bench
@@ -69,7 +69,7 @@ def _status(arguments: list[str]) -> int:
 
 
 def _bench(arguments: list[str]) -> int:
-    connect(retry_for=0).metadata()  # starts it if it is ours to start
+    connect(retry_for=0).metadata()  # starts it if it is this user's own
     become_rankctl(["bench", *arguments])
 
 

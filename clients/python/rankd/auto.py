@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon of somebody who named none: the machine's, or one of this user's own that is started when it is first needed.
+"""The daemon of a client without a URL: the machine's, or one of this user's own, which is started
+at the first request.
 
-All processes of a user on a machine share one such daemon. Who needs it and finds nobody on its
-socket takes the lock, starts it and leaves the lock to it: the daemon inherits the locked
-descriptor, and the kernel lets go of the lock when the last process that has it is gone. So there
-is one daemon at most, no file names a dead process, and a daemon that is killed leaves nothing that
-would have to be cleared away. It ends by itself some time after its last client (--ring-linger).
+All processes of a user on a machine share one such daemon. A process that finds no daemon on its
+socket takes the lock, starts one and leaves the lock to it: the daemon inherits the locked
+descriptor, and the kernel releases the lock when the last process that has it is gone. So there is
+one daemon at most, no file names a dead process, and a killed daemon leaves nothing to clean up. It
+ends by itself some time after its last client (--ring-linger).
 """
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ _locks: set[int] = set()  # descriptors of this process, while a daemon is being
 
 
 def _close_locks() -> None:
-    """A child that was forked meanwhile would hold the lock for as long as it lives."""
+    """A child that is forked meanwhile would hold the lock as long as it runs."""
     while _locks:
         os.close(_locks.pop())
 
@@ -43,7 +44,8 @@ os.register_at_fork(after_in_child=_close_locks)
 
 
 def guest_settings() -> dict[str, object]:
-    """Options of a daemon that nobody set up: modest in memory. RANKD_ variables of this process override them."""
+    """Options of a daemon that no administrator set up: modest in memory. RANKD_ variables of this
+    process override them."""
     memory = memory_bytes()
     settings: dict[str, object] = {
         "ring_linger": _linger(), "log_level": "warn", "budget_bytes": max(min(1 << 30, memory // 4), 1 << 20),
@@ -59,7 +61,8 @@ def guest_settings() -> dict[str, object]:
 
 
 def _linger() -> str:
-    """RANKD_LINGER, as the daemon reads times. A bare number would be milliseconds there, and is taken for seconds by people."""
+    """RANKD_LINGER, as the daemon reads times. A bare number is milliseconds for the daemon, but
+    seconds here."""
     value = os.environ.get("RANKD_LINGER") or "60s"
     if not re.fullmatch("0|[0-9]{1,9}(ms|s|min)", value):
         raise CannotStart(f"RANKD_LINGER is '{value}'; it may be a time such as 500ms, 60s or 10min, or 0 for a daemon that stays")
@@ -82,7 +85,7 @@ def ensure(home: Home, deadline: Deadline | None = None) -> None:
                 _locks.discard(lock)
                 os.close(lock)
             continue
-        # It is being started, or ends. Many may wait: they should not all come back at once.
+        # It is being started, or ends. Many processes may wait, and should not all retry at once.
         try:
             time.sleep(min(pause * random.uniform(0.5, 1.0), deadline.left()))
         except TimeoutError as error:
@@ -127,12 +130,13 @@ def _start(home: Home, lock: int, deadline: Deadline) -> None:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{pid} {VERSION}\n".encode(), 0)
     except OSError:
-        pass  # a full disk: it is for people only
+        pass  # a full disk: the text is for people only
     log.info("rankd: started the daemon of this user, process %s on %s, log in %s", pid, home.socket, home.log)
 
 
 def _about(home: Home, deadline: Deadline) -> dict[str, Any]:
-    """What the daemon says of itself, and in `clients` how many it has, us included. Raises RankdError."""
+    """The daemon's document about itself, with the number of its `clients`, this one included.
+    Raises RankdError."""
     from .ring import RingTransport
 
     probe = RingTransport(f"unix:{home.socket}?arena=1M&entries=2&spin_us=0")
@@ -152,7 +156,7 @@ def _is_there(home: Home, deadline: Deadline) -> bool:
     """Whether a daemon of this version answers. One of another version is asked to end if it has no client but us."""
     try:
         about = _about(home, deadline)
-    except (ConnectionError, TimeoutError):  # nobody, or one that ends
+    except (ConnectionError, TimeoutError):  # no daemon, or one that ends
         return False
     except Overloaded:
         raise
@@ -180,7 +184,8 @@ def _holder(home: Home) -> str:
 
 
 def running(home: Home) -> dict[str, Any] | None:
-    """What this user's daemon says of itself, with `pid`; None if there is none. Starts none."""
+    """The document of this user's daemon about itself, with `pid`; None if there is none. Starts
+    none."""
     pid = listener(home.socket)
     if pid is None:
         return None

@@ -12,7 +12,7 @@ from .names import segment
 
 
 class Control(Protocol):
-    """What the banks need of a client: its control requests."""
+    """The part of a client that the banks need: its control requests."""
 
     def control(self, method: str, path: str, document: Mapping[str, Any] | None = None, *,
                 repeatable: bool | None = None) -> Any:

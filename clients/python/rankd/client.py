@@ -157,7 +157,8 @@ class Client:
             outputs += ["gradient_indices", "gradient_values"] if gradient == "sparse" else ["gradient"]
             outputs += ["ref_gradient"] if ref_embeddings is not None else []
         outputs += ["list_loss"] if list_loss or list_stalled else []
-        # Without a bank a request leaves nothing behind; with one its batch_id makes the second time harmless.
+        # Without a bank a request changes no state; with one its batch_id makes a repetition
+        # harmless.
         reply = self._infer(InferRequest(model, inputs, outputs, parameters, places),
                             repeatable=bank is None or enqueue is False or batch_id is not None)
         each, stalled = reply.outputs.get("list_loss"), None

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m rankd doctor: which daemon a client here would use, whether its files can be used, and then what
-rankctl doctor sees of the machine. Changes nothing and starts nothing."""
+"""python -m rankd doctor: which daemon a client here would use, whether its files can be used, and
+then the findings of rankctl doctor about the machine. Changes nothing and starts nothing."""
 from __future__ import annotations
 
 import os
@@ -110,7 +110,8 @@ def _state() -> Iterator[_Finding]:
 
 
 def _where() -> list[str]:
-    """For rankctl: which socket it should reach. One of our own need not be there yet."""
+    """For rankctl: the socket that it should reach. That of this user's own daemon need not exist
+    yet."""
     if os.environ.get("RANKD_URL"):
         return []
     try:

@@ -22,7 +22,8 @@ class RankdError(Exception):
         super().__init__(f"{sentence} ({self.hint})" if self.hint else sentence)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default would hand the joined text back as the sentence when a worker process passes the error on.
+        # The default would restore the joined text as the sentence when an error is pickled in a
+        # worker process.
         return (_rebuild, (type(self), self.sentence, self.code, self.retry_after))
 
 
@@ -125,8 +126,8 @@ class ConnectionLost(RankdError, ConnectionError):
 
 
 class DaemonDied(ConnectionLost):
-    """The daemon died twice under this request, which may be the reason: it is not sent a third
-    time."""
+    """The daemon died twice under this request, which may be the reason: the request is not sent a
+    third time."""
 
     hint = "leave this batch out and report it together with the daemon's log; other requests are not concerned"
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lists of an evaluation on their way to the daemon, some at a time, so that requests stay small
-however much there is to rank."""
+"""Sends the lists of an evaluation to the daemon in parts, so that requests stay small for any
+amount of data."""
 from __future__ import annotations
 
 import uuid
@@ -23,11 +23,11 @@ Array = NDArray[Any]
 
 
 class Lists(Protocol):
-    """Lists that any loss may be asked of."""
+    """Lists for which the daemon can compute any loss."""
 
     def losses(self, client: Client, model: str, graded: bool, parameters: dict[str, Any]) -> Array:
-        """The loss of each list, float64 [lists], NaN where nothing is relevant. `graded`: targets are
-        grades; otherwise what is above 0 is relevant."""
+        """The loss of each list, float64 [lists], NaN where nothing is relevant. `graded`: targets
+        are grades; otherwise items with a target above 0 are relevant."""
 
 
 def array(name: str, value: Any) -> Array | None:
@@ -45,7 +45,7 @@ def array(name: str, value: Any) -> Array | None:
 
 
 def _tiles(count: int, bytes_each: int, most: int | None = None) -> Iterator[slice]:
-    """Consecutive slices of 0..count-1; at least one, also of nothing."""
+    """Consecutive slices of 0..count-1; at least one, even if count is 0."""
     step = max(1, TILE_BYTES // max(1, bytes_each))
     step = min(step, most) if most else step
     for first in range(0, max(count, 1), step):
@@ -83,7 +83,7 @@ class ScoreLists:
                                for where, shape in self._parts()])
 
     def _parts(self) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """Some lists at a time: where they are, and what says which lists they are."""
+        """Some lists at a time: their place, and which lists they are."""
         if self.offsets is not None:
             yield from self._pieces(self.offsets)
             return
@@ -200,8 +200,8 @@ def _part(value: Array | None, tile: slice) -> Array | None:
 
 
 def _ids_for_all(own: Array | None, others: Array | None, count: int) -> Array:
-    """Ids in which nobody is without one: those of items without an id are of the far end of the range, where data sets
-    have none, and are not among the given ones."""
+    """Ids for all items: an item without an id gets one from the far end of the range, where data
+    sets have none, and which is not among the given ones."""
     ids = np.full(count, -1) if own is None else own.astype(np.int64)
     given = np.concatenate([ids, [] if others is None else others]).astype(np.int64)
     first = int(np.iinfo(np.int64).min)

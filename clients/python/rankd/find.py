@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which daemon a client talks to that was given no URL: transport `FoundTransport`.
+"""Finds the daemon for a client without a URL: transport `FoundTransport`.
 
 In this order: RANKD_URL (client.py), the machine's socket if it lets this user in, a daemon of
 this user's own. Where that is switched off (RANKD_AUTOSTART=0), or this installation has no daemon,
-http://127.0.0.1:8080. A process finds it once: what was found stays, so that the banks of a job
+http://127.0.0.1:8080. A process searches once and keeps the result, so that the banks of a job
 are not divided between two daemons.
 """
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .transport import InferReply, InferRequest, Transport
 from .wire import Deadline
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-_RING = "?arena=8M&spin_us=50"  # a small segment is made in no time; one that a request needs is larger
+_RING = "?arena=8M&spin_us=50"  # a small segment is made quickly; a larger one is made when a request needs it
 _ANSWER_WITHIN = 5.0
 
 log = logging.getLogger("rankd")
@@ -92,7 +92,7 @@ def _has_ring() -> bool:
 
 
 def _refusal(path: str) -> str | None:
-    """Why the daemon on that socket is of no use to us; None if it is."""
+    """The reason why the daemon on that socket can't be used; None if it can."""
     try:
         from .ring import RingTransport
 
@@ -113,7 +113,7 @@ class FoundTransport:
         self._held: Transport | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A worker process talks to the daemon that its parent found.
+        # A worker process uses the daemon that its parent found.
         return (FoundTransport, (self._token, self._context, self._place))
 
     @property
@@ -125,7 +125,7 @@ class FoundTransport:
         return bool(getattr(self._transport(), "regions", False))
 
     def empty(self, shape: Any, dtype: Any = np.float32) -> np.ndarray:
-        """In shared memory where the daemon is reached by it; see ring.RingTransport."""
+        """In shared memory if the daemon is reached that way; see ring.RingTransport."""
         transport = self._transport()
         make = getattr(transport, "empty", np.empty)
         try:
@@ -169,7 +169,8 @@ class FoundTransport:
             return self._held
 
     def _revive(self, deadline: Deadline) -> None:
-        """Within except: raises what is being handled if this is not a daemon of our own."""
+        """Within except: raises the current exception again if this is not this user's own
+        daemon."""
         if self._place is None or self._place.home is None or not autostart():
             raise
         ensure(self._place.home, deadline)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a user's own daemon has its files on this machine, and how much memory it may take.
+"""The files of a user's own daemon on this machine, and how much memory it may take.
 
 The runtime folder holds the lock, the socket and the log: $XDG_RUNTIME_DIR/rankd, else
 /run/user/UID/rankd, else rankd-UID in the folder for temporary files. The state folder holds the
@@ -58,7 +58,8 @@ def system_socket() -> str:
 
 
 def find_home() -> Home:
-    """The runtime folder, made if need be: of this user, and closed to others. CannotStart if there is no place for one."""
+    """The runtime folder, created if necessary: owned by this user, and closed to others.
+    CannotStart if there is no place for one."""
     reasons = []
     for folder in _runtime_folders():
         reason = _prepare(folder)
@@ -80,7 +81,8 @@ def _runtime_folders() -> Iterator[Path]:
 
 
 def _prepare(folder: Path) -> str | None:
-    """Makes the folder; None, or why it can't be used. Somebody else may have made it first, to be asked in our place."""
+    """Creates the folder. None, or the reason why it can't be used: another user may have created
+    it first, to pose as the daemon."""
     if len(os.fsencode(folder / "rankd.sock")) > LONGEST_SOCKET:
         return f"{folder} is too long for a socket's path"
     try:
@@ -97,7 +99,7 @@ def _prepare(folder: Path) -> str | None:
 
 
 def state_folder() -> tuple[Path | None, str]:
-    """The folder for banks, made if need be. None where it can't be written, and why not."""
+    """The folder for banks, created if necessary; or None and the reason if it can't be written."""
     base = os.environ.get("XDG_STATE_HOME", "")
     try:
         folder = (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "rankd" / socket.gethostname()
@@ -110,7 +112,8 @@ def state_folder() -> tuple[Path | None, str]:
 
 
 def memory_bytes() -> int:
-    """Memory that processes started here may use: the machine's, or less where a control group has a limit."""
+    """Memory for processes that are started here: the machine's, or less if a control group has a
+    limit."""
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in _limit_files():
         try:

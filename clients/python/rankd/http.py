@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Held:
-    """A thread's connection, whose process opened it, and in which epoch of its transport."""
+    """A thread's connection, the process that opened it, and the epoch of its transport."""
 
     channel: Channel
     owner: int
@@ -69,7 +69,7 @@ class HTTPTransport:
         self._epoch = 0
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Connections stay behind: a copy, here or in a worker process, opens its own.
+        # Connections are not copied: a copy, here or in a worker process, opens its own.
         return (HTTPTransport, (self._url, self._token, self._context))
 
     @property
@@ -89,7 +89,7 @@ class HTTPTransport:
 
     def close(self) -> None:
         self._drop()
-        self._epoch += 1  # those of other threads go when they next look
+        self._epoch += 1  # those of other threads are closed at their next request
 
     def _exchange(self, method: str, path: str, parts: list[Any], headers: dict[str, str], timeout: float,
                   read: Callable[[Head, Body], T]) -> T:
@@ -103,7 +103,7 @@ class HTTPTransport:
                 self._send(channel, method, path, parts, headers, deadline)
                 whole = True
             except (BrokenPipeError, ConnectionResetError):
-                pass  # a daemon that refuses a body answers and hangs up before it has read it: the answer is there
+                pass  # a daemon that refuses a body answers and closes before it has read it: the answer can be read
             return self._receive(channel, deadline, read)
         except RankdError:  # some of them are TimeoutErrors or OSErrors too
             raise
@@ -117,7 +117,7 @@ class HTTPTransport:
             broke = ConnectionLost(text)
             broke.whole = whole
             raise broke from error
-        except BaseException:  # KeyboardInterrupt in mid-reply: the rest would be taken for the next answer
+        except BaseException:  # KeyboardInterrupt during a reply: its rest would be taken for the next answer
             self._drop()
             raise
 
@@ -151,12 +151,12 @@ class HTTPTransport:
             reusable = body.is_over and not head.closes
             return answer
         finally:
-            # What was not read wholly can't be followed by another request on this connection.
+            # After a reply that was not read completely the connection can't be used again.
             if not reusable:
                 self._drop()
 
     def _channel(self, deadline: Deadline) -> tuple[Channel, bool]:
-        """This thread's connection, opened if need be, and whether it was in use before."""
+        """This thread's connection, opened if necessary, and whether it was used before."""
         held: _Held | None = getattr(self._local, "held", None)
         if held is not None:
             if held.owner == os.getpid() and held.epoch == self._epoch and not _hung_up(held.channel):
@@ -168,7 +168,7 @@ class HTTPTransport:
             raise Untrusted(f"the certificate of {self._url} was refused: {error.verify_message}") from error
         except TimeoutError as error:
             raise RequestTimeout(f"no connection to {self._url} within {deadline.seconds:g} s") from error
-        except (OSError, UnicodeError) as error:  # a name that can't be one is a UnicodeError
+        except (OSError, UnicodeError) as error:  # an impossible name is a UnicodeError
             raise ConnectionFailed(f"no connection to {self._url}: {getattr(error, 'strerror', None) or error}") from error
         channel = Channel(sock)
         close_when_dropped(channel, sock)
@@ -216,7 +216,7 @@ def _visible(text: str) -> bool:
 
 
 def _ascii_host(host: str | None) -> str:
-    """As the name stands in a request; empty if it is none."""
+    """The form of the name in a request; empty if it is no host name."""
     try:
         name = (host or "").encode("idna").decode() if not (host or "").isascii() else host or ""
     except UnicodeError:
@@ -244,7 +244,7 @@ def _hung_up(channel: Channel) -> bool:
             sock.recv(1)
         else:
             sock.recv(1, socket.MSG_PEEK)
-        return True  # the end, or bytes that nobody asked for
+        return True  # the end, or unexpected bytes
     except (BlockingIOError, ssl.SSLWantReadError):
         return False
     except OSError:
@@ -269,7 +269,7 @@ def _place(tensor: OnDevice) -> dict[str, Any]:
 
 def _error(head: Head, body: Body) -> RankdError:
     text = body.upto(_LARGEST_ERROR)
-    body.upto(1)  # sees the end, where that is it
+    body.upto(1)  # detects the end
     try:
         said = json.loads(text.decode())["error"]
         sentence = one_line(said, _LARGEST_SENTENCE) if isinstance(said, str) else ""
@@ -280,5 +280,5 @@ def _error(head: Head, body: Body) -> RankdError:
 
 
 def _seconds(value: str | None) -> float | None:
-    """Of Retry-After. Its other form, a date, is none that rankd writes."""
+    """Seconds of Retry-After. Its other form, a date, is never sent by rankd."""
     return float(value) if value and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value) else None

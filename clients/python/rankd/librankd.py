@@ -57,7 +57,8 @@ class Reply(c.Structure):
 
 
 def _places() -> Iterator[str]:
-    """Where the library may be: where one is told, in a build or beside this package, on the system."""
+    """Where the library may be: in RANKD_LIBRARY, in a build or beside this package, on the
+    system."""
     if path := os.environ.get("RANKD_LIBRARY"):
         yield path
         return

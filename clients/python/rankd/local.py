@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private daemon for the length of a `with` block: for tests, and for jobs that share with nobody."""
+"""A private daemon for the length of a `with` block: for tests, and for jobs that share no
+daemon."""
 from __future__ import annotations
 
 import os
@@ -45,7 +46,7 @@ def local(*, timeout: float = 60.0, retry_for: float = 0.0, **settings: Any) -> 
         held.call("GET", "/v2/health/ready", b"", timeout)
         yield client
     finally:
-        if os.getpid() == owner:  # not a child that was forked in the block
+        if os.getpid() == owner:  # not in a child that was forked within the block
             client.close()
             held.close()
             if pid is not None:

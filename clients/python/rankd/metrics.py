@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of rankings, by the definitions of the losses and computed by the daemon: what a training optimises and what its
-evaluation reports are one number.
+"""Metrics of rankings, by the definitions of the losses and computed by the daemon: so an
+evaluation reports the number that the training optimises.
 
     from rankd import metrics
     metrics.evaluate(client, ["ap", "ndcg@10", "mrr"], scores, targets)          # means over the lists
@@ -8,10 +8,12 @@ evaluation reports are one number.
     metrics.evaluate(client, ["ap", "recall@1"], embeddings=queries, labels=labels, gallery="references",
                      ref_embeddings=documents, ref_labels=document_labels)
 
-Lists are given as to Client.loss: `scores` and `targets` [Q, N] (axis=0: columns are lists; `offsets`: lists of any
-length, flat), or `embeddings` with `labels` or `relevance`, and with references, a bank or both. All may be numpy arrays or
-torch tensors. There may be any number of queries and references: they are sent in parts, and references of more than 32
-MiB are kept in a bank meanwhile, which takes the right to create one. A bank that is named is read and not changed.
+Lists are given as to Client.loss: `scores` and `targets` [Q, N] (axis=0: columns are lists;
+`offsets`: lists of any length, flat), or `embeddings` with `labels` or `relevance`, and with
+references, a bank or both. All may be numpy arrays or torch tensors. There may be any number of
+queries and references: they are sent in parts, and references of more than 32 MiB are kept in a
+bank meanwhile, for which the client needs the right to create one. A named bank is read and not
+changed.
 
 Results are exact for any number of items: nothing is sampled. At equal scores irrelevant items come first. Values are
 accurate to 1e-7. Of a list without a relevant item a metric is NaN, and means leave it out. Relevant is a target above 0;
@@ -32,7 +34,8 @@ from .evaluation import EmbeddingLists, Lists, ScoreLists
 
 Array = NDArray[Any]
 
-# Of each metric: the loss that 1 less it is, the parameters of that loss, and whether there may, must or must not be a cut.
+# For each metric: the loss, which is 1 - metric, its parameters, and whether a cut-off may, must or
+# must not be given.
 _MAY, _MUST, _NOT = "may", "must", "must not"
 _METRICS: dict[str, tuple[str, dict[str, Any], str]] = {
     "ap": ("ap", {}, _MAY),
@@ -63,7 +66,7 @@ def per_list(client: Client, metrics: Iterable[str], scores: Any = None, targets
     asked = [metrics] if isinstance(metrics, str) else list(metrics)
     parsed = {name: _parse(name, gain) for name in asked}
     source, keep = _lists(client, scores, targets, lists)
-    losses: dict[str, Array] = {}  # of those that several metrics are read from
+    losses: dict[str, Array] = {}  # losses that several metrics share
     with keep:
         for metric, parameters in parsed.values():
             key = _key(metric, parameters)
@@ -143,7 +146,8 @@ def _lists(client: Client, scores: Any, targets: Any, lists: dict[str, Any]) -> 
 
 
 def _expect(given: dict[str, Any], kind: type, beside: str) -> None:
-    """TypeError for an argument that `kind` does not take; what stands before `given` in a call is left out."""
+    """TypeError for an argument that `kind` does not take; the arguments before `given` are not
+    checked."""
     known = [name for name in inspect.signature(kind).parameters if name not in ("client", "scores", "targets")]
     for name in given:
         if name not in known:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the programs are that belong to this package."""
+"""The paths of the programs of this package."""
 from __future__ import annotations
 
 import os
@@ -11,7 +11,8 @@ _HERE = Path(__file__).resolve().parent
 
 
 def places(name: str) -> Iterator[Path]:
-    """Where a file of the build may lie: in the folder that RANKD_BUILD names, in the wheel, in the source tree's build."""
+    """Where a file of the build may be: in the folder that RANKD_BUILD names, in the wheel, in the
+    source tree's build."""
     if build := os.environ.get("RANKD_BUILD"):
         yield Path(build) / name
     yield _HERE / "_bin" / name
@@ -20,7 +21,8 @@ def places(name: str) -> Iterator[Path]:
 
 
 def program(name: str, *, anywhere: bool = True) -> Path | None:
-    """The program `name` ("rankd", "rankctl"); None where there is none. With `anywhere`, one on PATH will do too."""
+    """The program `name` ("rankd", "rankctl"); None if there is none. With `anywhere`, also one on
+    PATH."""
     for path in places(name):
         if os.access(path, os.X_OK) and path.is_file():
             return path

@@ -45,7 +45,7 @@ def read_reply(head: Head, body: Body, request: InferRequest) -> InferReply:
             raise ProtocolError(f"the answer has an output {brief(name)} that was not asked for" if name not in seen else
                                 f"the answer has the output {name} twice")
         seen.add(name)
-        if name not in request.places:  # else it lies there
+        if name not in request.places:  # else it is in the region
             outputs[name] = _read_output(body, entry, name, request)
     if body.upto(1):
         raise ProtocolError("the answer has more bytes than its tensors need")
@@ -122,7 +122,7 @@ def _fill(body: Body, array: NDArray[Any]) -> None:
 
 
 def _main(request: InferRequest) -> tuple[int, ...] | None:
-    """The shape of what is ranked; None if the request has nothing of the kind."""
+    """The shape of the ranked input; None if the request has none."""
     return next((t.shape for t in request.inputs if t.name in ("scores", "embeddings")), None)
 
 

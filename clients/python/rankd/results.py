@@ -53,7 +53,7 @@ class LossInfo:
     """DetectionAPLoss: the loss of each class, float32 [classes], NaN where it has no relevant place."""
 
     def __post_init__(self) -> None:
-        if self.bank_drift is not None:  # a list, where it went through JSON
+        if self.bank_drift is not None:  # a list, if it went through JSON
             object.__setattr__(self, "bank_drift", tuple(self.bank_drift))
 
     def __repr__(self) -> str:
@@ -85,7 +85,7 @@ def info_from(parameters: Mapping[str, Any]) -> LossInfo:
 
 
 def _told(one: Any) -> str:
-    """A dataclass by the fields that say something."""
+    """The repr of a dataclass with the fields that are set."""
     said = [f"{f.name}={_short(getattr(one, f.name))}" for f in fields(one) if getattr(one, f.name) is not None]
     return f"{type(one).__name__}({', '.join(said)})"
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which failed attempts are repeated, and for how long.
 
-A request that ends the daemon must be distinguished from one that met a broken network: repeated,
-it would end each restarted daemon, for every trainer. So after a connection that broke with the
-complete request sent, the client asks for the uptime of the daemon: if it started after the send,
-the earlier daemon died under the request.
+A request that crashes the daemon must be distinguished from one that failed with the network:
+repeated, it would crash each restarted daemon, for every trainer. So after a connection that broke
+with the complete request sent, the client asks for the uptime of the daemon: if it started after
+the send, the earlier daemon died under the request.
 """
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.05  # seconds; doubled each time
 _LONGEST_PAUSE = 2.0
-_DEATHS = 2  # one may have been a restart, which the request happened to meet
+_DEATHS = 2  # one may have been a restart at the same time by chance
 _ASK_FOR = 5.0  # seconds to wait for an answer about the daemon
 
 
@@ -37,7 +37,7 @@ def with_retries(attempt: Callable[[], T], *, transport: Transport, what: str, r
     """
     give_up = time.monotonic() + retry_for
     pause, deaths = _FIRST_PAUSE, 0
-    lost: float | None = None  # when the attempt was begun whose connection broke, until it is known why
+    lost: float | None = None  # start of the attempt whose connection broke, until the reason is known
     while True:
         try:
             if lost is not None:
@@ -70,10 +70,10 @@ def _pause_after(error: RankdError, pause: float, repeatable: bool) -> float | N
 
 
 def _born(transport: Transport) -> float:
-    """When the daemon that is there now was started, on this process's monotonic clock, rather too early than too late;
-    -inf where that can't be told. Raises what says that no daemon is there yet: ConnectionFailed, Overloaded."""
+    """The start of the present daemon on this process's monotonic clock, rather too early than too
+    late; -inf if unknown. Raises ConnectionFailed or Overloaded if there is no daemon yet."""
     try:
-        # The first answer may have had to wait for a connection: the second one is as old as it says.
+        # The first answer may have waited for a connection; the age in the second one is exact.
         for _ in range(2):
             asked = time.monotonic()
             up = json.loads(transport.call("GET", "/v2", b"", _ASK_FOR))["uptime_ms"]

@@ -104,7 +104,8 @@ class RingTransport:
     def _handle(self, need: int, request: InferRequest | None = None, timeout: float = 10.0) -> _Handle:
         """The connection; a new one with a larger arena if `need` bytes do not fit beside what is in use.
 
-        The old one goes when the last array in its arena and the last request on it are gone."""
+        The old one is closed when the last array in its arena and the last request on it are
+        gone."""
         with self._lock:
             held = self._held
             if held is not None and held.owner != os.getpid():

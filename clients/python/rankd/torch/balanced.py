@@ -33,8 +33,9 @@ _SUMMED = ("lists", "lists_skipped", "lists_stalled", "gradient_nonzero")
 _ANSWER = np.dtype([("ok", "u1"), ("pairs", "u1"), ("loss", "f8"), ("version", "i8"), ("items", "i8"),
                     ("summed", "i8", len(_SUMMED))])
 _BATCH = (("embeddings", "ref_embeddings"), ("labels", "ref_labels"), ("ids", "ref_ids"))
-_FAILED = -1  # in place of the version that a batch became
-# What an append says. version: 0 if nothing was appended; drift: NaN for None; drift_items: -1 without a drift.
+_FAILED = -1  # in place of the version of an appended batch
+# The result of an append. version: 0 if nothing was appended; drift: NaN for None; drift_items: -1
+# without a drift.
 _APPENDED = np.dtype([("version", "i8"), ("drift", "f8", 4), ("drift_items", "i8")])
 
 
@@ -102,7 +103,7 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
 
 
 def _recall(loss: JointLoss, step: Step) -> tuple[float, list[NDArray[np.float32]]]:
-    """The answer of the step that is computed again: by now the bank holds its batch."""
+    """The answer of a step that is computed again, when the bank already holds its batch."""
     known = loss._answered
     if known is None or known[0] != step.batch_id:
         raise ValueError("a step with distributed='balanced' and a bank can be computed again only as long as it is the latest; "
@@ -219,8 +220,8 @@ def _job_info(info: LossInfo, summed: NDArray[Any], appended: Any) -> LossInfo:
 
 
 def _ids(ids: NDArray[np.int64], others: NDArray[np.int64] | None, draw: bytes) -> NDArray[np.int64]:
-    """The ids, with one of its own for each item that has none: from a place that was drawn, so that no item of a bank has
-    it, and past those of this batch."""
+    """The ids, with a new one for each item without an id: counted from a random number, so that no
+    item of a bank has it, and not among those of this batch."""
     taken = ids if others is None else np.concatenate([ids, others])
     start = int.from_bytes(draw[:8], "little") >> 2
     while ((taken >= start) & (taken < start + len(ids))).any():

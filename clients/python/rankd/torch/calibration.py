@@ -8,8 +8,8 @@ from torch import nn
 from .convert import expect_tensor
 
 _ROUNDS = 50
-_ENOUGH = 1e-10  # change of the loss per row, at which a fit is done
-_LEAST_SCALE = 1e-6  # an order is never turned round
+_ENOUGH = 1e-10  # change of the loss per row at which a fit ends
+_LEAST_SCALE = 1e-6  # an order is never reversed
 
 
 class Calibration(nn.Module):
@@ -33,14 +33,15 @@ class Calibration(nn.Module):
         self.register_buffer("shift", torch.zeros(classes))
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        """Calibrated logits, of the shape [..., classes] that they have."""
+        """Calibrated logits, of the same shape [..., classes]."""
         return logits * self.scale.to(logits) + self.shift.to(logits)
 
     @torch.no_grad()
     def fit(self, logits: torch.Tensor, targets: torch.Tensor) -> Calibration:
-        """Finds scale and shift of each class by logistic regression (Platt 1999, with his targets, which keep a class that is
-        separated perfectly finite). `logits` and `targets` [..., classes]: 1 relevant, 0 irrelevant, -1 ignored. A class without
-        relevant or without irrelevant places keeps what it had. Returns itself."""
+        """Fits scale and shift of each class by logistic regression (Platt 1999, with his targets,
+        which keep a perfectly separated class finite). `logits` and `targets` [..., classes]: 1
+        relevant, 0 irrelevant, -1 ignored. A class without relevant or without irrelevant places
+        keeps its values. Returns itself."""
         logits, targets = expect_tensor("logits", logits), expect_tensor("targets", targets)
         classes = len(self.scale)
         if logits.shape != targets.shape or logits.dim() < 1 or logits.shape[-1] != classes:

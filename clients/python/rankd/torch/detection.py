@@ -132,7 +132,8 @@ class DetectionAPLoss(APLoss):
         return (flat, wanted, None) if bool(there.all()) else (flat[there], wanted[there.to(wanted.device)], there)
 
     def _open_bank(self) -> None:
-        """Gives the loss its bank when it is time. The loss's own one is new, so it holds nothing of another run."""
+        """Creates the bank at its first step. The loss's own bank is new, so it holds nothing of
+        another run."""
         if self._made or self.capacity == 0 or self.schedule.steps < self.bank_start or not self.training:
             return
         self.bank = create_bank(self, self.client, self._named, "detection", kind="scores", capacity=self.capacity,
@@ -140,7 +141,8 @@ class DetectionAPLoss(APLoss):
         self._made, self.memory.own = True, self._named is None
 
     def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool) -> LossResult:
-        """As for any loss; but of a batch larger than the bank the last rows are appended, in a request of their own."""
+        """As for any loss, but if a batch is larger than the bank its last rows are appended, by a
+        separate request."""
         if self.bank is None or len(targets := arguments["targets"]) <= self.capacity:
             return super()._ask(arguments, step, average, wanted)
         if wanted and step.counts:

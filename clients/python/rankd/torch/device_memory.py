@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA tensors by way of memory that this process and the daemon share on the device (the protocol's CUDA shared memory
-extension): they do not visit the host.
+"""CUDA tensors by way of memory that this process and the daemon share on the device (the
+protocol's CUDA shared memory extension), without a copy on the host.
 
-Taken where everything allows it: HTTP to this machine, a daemon that uses a device and has shared-memory regions switched
-on (--allow-shm-regions, with tokens), tensors of that device. Otherwise the tensors are copied to the host and sent, as they
-always were.
+Taken where everything allows it: HTTP to this machine, a daemon that uses a device and has
+shared-memory regions switched on (--allow-shm-regions, with tokens), tensors of that device.
+Otherwise the tensors are copied to the host and sent.
 """
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _TYPES = {torch.float64: "FP64", torch.float32: "FP32", torch.float16: "FP16", t
           torch.uint8: "UINT8", torch.int8: "INT8", torch.int32: "INT32", torch.int64: "INT64"}
 _ALIGN = 256
 _PATIENCE_S = 30.0
-_CLOSED_S = 60.0  # after memory could not be shared, before that is tried again
+_CLOSED_S = 60.0  # delay until the next try after memory could not be shared
 T = TypeVar("T")
 
 
 class _Runtime:
-    """All that knows of CUDA: the runtime that torch has loaded, for the few calls that torch has no name for, and the
-    few of torch's own."""
+    """All calls of CUDA: those of the runtime that torch has loaded and does not expose, and
+    torch's own."""
 
     kind = "cuda"  # of the devices whose tensors it can share
 
@@ -71,12 +71,12 @@ class _Runtime:
             return torch.as_tensor(_Memory(pointer, size), device=device)
 
     def wait(self, device: torch.device) -> None:
-        """Until what torch has put on its stream is there for others."""
+        """Waits until torch's stream has done its work, so that others can read the result."""
         torch.cuda.current_stream(device).synchronize()
 
 
 class _Memory:
-    """Raw memory of the device, in the form that torch takes views of."""
+    """Raw memory of the device, in a form of which torch takes views."""
 
     def __init__(self, pointer: int, size: int) -> None:
         self.__cuda_array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (pointer, False), "version": 3}
@@ -103,14 +103,15 @@ class _Region:
         self.transport.call("POST", f"/v2/cudasharedmemory/region/{self.name}/{what}", body, _PATIENCE_S)
 
     def close(self) -> None:
-        """The daemon lets go first: memory that another process has open must not be freed under it."""
+        """The daemon unregisters it first: memory that another process has open must not be
+        freed."""
         atexit.unregister(self.close)
         if self.owner != os.getpid():
             return
         try:
             self._call("unregister", b"")
         except RankdError:
-            pass  # it is gone, and its mappings with it
+            pass  # the daemon is gone, and its mappings too
         self.runtime.free(self.pointer)
 
 
@@ -135,14 +136,15 @@ class DevicePath:
 
     def run(self, tensors: dict[str, torch.Tensor], rooms: dict[str, tuple[torch.Size, torch.dtype]],
             call: Callable[[dict[str, OnDevice]], T]) -> tuple[T, dict[str, torch.Tensor]] | None:
-        """What `call` gives, with the tensors and room for results in the shared memory, and the results. None where that
-        is no way (any more): the tensors are to be sent then."""
+        """The result of `call`, which gets places of the tensors and of the results in the shared
+        memory; and the results. None if that is not possible (any more): the tensors must be sent
+        then."""
         with self.lock:
             if time.monotonic() < self.closed_until:
                 return None
             try:
                 placed, views = self._place(tensors, rooms)
-            except (RankdError, OSError):  # no memory there, or no device any more
+            except (RankdError, OSError):  # no memory on the device, or no device any more
                 self.closed_until = time.monotonic() + _CLOSED_S
                 self._forget()
                 return None
@@ -156,7 +158,8 @@ class DevicePath:
             return result, {name: view.clone() for name, view in views.items()}
 
     def _forget(self) -> None:
-        """After a daemon was started anew, or lost its device: nothing that was registered holds any more."""
+        """After a restart of the daemon, or the loss of its device: no registration is valid any
+        more."""
         if self.region is not None:
             self.region.close()
             self.region = None
@@ -186,7 +189,7 @@ def _bytes(shape: torch.Size, dtype: torch.dtype) -> int:
 
 
 def fits(tensors: dict[str, torch.Tensor]) -> bool:
-    """Whether all lie on one device, are of types that the daemon takes as they are, and there is something to share."""
+    """Whether all are on one device, of types that the daemon takes unchanged, and not empty."""
     devices = {t.device for t in tensors.values()}
     return (len(devices) == 1 and next(iter(devices)).type == _Runtime.kind
             and all(t.dtype in _TYPES and t.numel() > 0 for t in tensors.values()))
@@ -196,7 +199,8 @@ _paths_lock = threading.Lock()
 
 
 def device_path(client: Client, device: torch.device) -> DevicePath | None:
-    """The way for tensors of that device; None where there is none. Asked for once a transport, device and process."""
+    """The shared memory for tensors of that device; None if it is not possible. Determined once for
+    each transport, device and process."""
     transport = client.transport
     if not getattr(transport, "regions", False):
         return None
@@ -217,4 +221,4 @@ def _open(client: Client, device: torch.device) -> DevicePath | None:
             path.reserve(1)
         return path
     except (RankdError, OSError):
-        return None  # another machine, another device, no right to register: the host is always a way
+        return None  # another machine, another device, no right to register: through the host

@@ -38,13 +38,14 @@ class PrecomputedLoss(Function):
         above = upstream.detach() if ctx.spread is None else ctx.spread(upstream.detach())
         scaled = [None if g is None else (g * above.to(g)).to(dtype)
                   for g, dtype in zip(gradients, ctx.types)]
-        if torch.is_grad_enabled():  # create_graph=True: somebody may want to differentiate this gradient
+        if torch.is_grad_enabled():  # create_graph=True: this gradient may be differentiated
             scaled = [None if s is None else _NoFurther.apply(s.requires_grad_()) for s in scaled]
         return None, None, None, *scaled
 
 
 class _NoFurther(Function):
-    """Passes a gradient through and refuses to be differentiated, instead of silently being a constant."""
+    """Passes a gradient through. Differentiating it is an error, because it would silently be a
+    constant."""
 
     @staticmethod
     def forward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:

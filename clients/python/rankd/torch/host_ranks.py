@@ -41,7 +41,7 @@ def rank_vjp(client: Client, scores: torch.Tensor, upstream: torch.Tensor, lambd
 
 def _on_device(client: Client, tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype,
              call: Callable[[dict[str, OnDevice]], object]) -> torch.Tensor | None:
-    """The result `name`, of the shape of the scores, by way of memory shared on the device; None where that is no way."""
+    """The result `name`, of the shape of the scores, through memory shared on the device; None if that is not possible."""
     scores = tensors["scores"]
     path = device_path(client, scores.device) if fits(tensors) else None
     if path is None:

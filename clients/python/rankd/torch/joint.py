@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The joint step of a retrieval loss: all ranks together compute what one process would over the whole batch.
 
-1. Each rank sends a record to all: what its shard is like, the state of its loss, which daemon it talks to.
+1. Each rank sends a record to all: the form of its shard, the state of its loss, the identity of
+its daemon.
 2. The first rank of each daemon is its leader. Each rank sends its shard to the leaders.
 3. Each leader sends the whole batch to its daemon, under the batch id that rank 0 drew.
 4. Each leader answers all ranks with loss and numbers, or that it failed, and those of its own daemon with their rows of the
@@ -43,7 +44,7 @@ _ANSWER = 2048  # bytes of a leader's answer without gradients: 1 or 0, and JSON
 
 
 class JointLoss(Protocol):
-    """What the joint steps use of losses.RankLoss; see there."""
+    """The members of losses.RankLoss that the joint steps use."""
 
     model: str
     client: Client
@@ -185,8 +186,9 @@ def agree(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
 
 
 def _daemon(client: Client) -> NDArray[np.uint8]:
-    """The identity of the daemon, asked for once a process. One that tells none is taken for a daemon of this rank alone: then
-    this rank sends the whole batch itself, which costs time and changes nothing."""
+    """The identity of the daemon, requested once per process. A daemon without one is taken for
+    this rank's alone: then this rank sends the whole batch itself, which costs time and changes
+    nothing."""
     known: dict[str, Any] = client.transport.__dict__
     if known.get("daemon_of_rank", (None,))[0] != os.getpid():
         told = client.metadata().get("instance")
@@ -243,7 +245,7 @@ def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step
 
 def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,
           version: dict[str, int]) -> tuple[LossResult, str | None]:
-    """The daemon's answer over the whole batch, and why nothing can be learnt from it, if so."""
+    """The daemon's answer for the whole batch, and the reason if nothing can be learnt from it."""
     result = loss._ask(batch, step, loss.average, wanted, **version)
     loss.info = result.info
     labels: dict[str, torch.Tensor] = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses on scores whose lists are split over the ranks of a job.
 
-Each rank's daemon ranks the lists of that rank; nothing is gathered but numbers. A loss divides its sum over lists by a
-number: that of valid lists (macro), that of their relevant items (micro), or none (sum). Each rank's loss and gradient are
-divided by its own number, so that its share of the job's loss is that number over the sum of all ranks'.
+Each rank's daemon ranks the lists of that rank; only numbers are gathered. A loss divides its sum
+over lists by a number: that of valid lists (macro), that of their relevant items (micro), or none
+(sum). Each rank's loss and gradient are divided by its own number, so that its share of the job's
+loss is that number over the sum of all ranks'.
 """
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("optio
 
 
 def check(loss: JointLoss) -> None:
-    """Refuses what depends on lists of other ranks in more than a number."""
+    """Refuses settings for which a list depends on lists of other ranks in more than a number."""
     if loss.balanced:
         raise ValueError("distributed is 'balanced', which is for embeddings: lists of scores are split over the ranks as they "
                          "are; give distributed=True")

@@ -9,8 +9,8 @@ import torch
 
 
 def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any, ...]]:
-    """The offsets [Q + 1], int64, and the values [N]; None for the offsets where the values are neither with offsets nor
-    in pieces: they are as they came then.
+    """The offsets [Q + 1], int64, and the values [N]; None for the offsets if the values have
+    neither offsets nor pieces: they are unchanged then.
 
     Each value is a tensor [N] with `offsets`, or a sequence of Q tensors [n] without. A gradient with respect to a piece
     comes by way of torch.cat. The first value wants a gradient even of no piece, so that a trainer without a list can call
@@ -44,7 +44,7 @@ def _whole(offsets: Any) -> torch.Tensor:
 
 
 def _is_pieces(value: Any) -> bool:
-    """A list of numbers is none: it is refused as what it is, no tensor."""
+    """A list of numbers is not a sequence of tensors: it is refused later, as no tensor."""
     return isinstance(value, Sequence) and all(isinstance(piece, torch.Tensor) for piece in value)
 
 

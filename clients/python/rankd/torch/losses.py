@@ -27,7 +27,7 @@ from .team import Team, team_of, together
 from .tracing import traceable
 from .warn import warn
 
-_KEY = "_extra_state"  # by which torch calls it in a state_dict
+_KEY = "_extra_state"  # torch's name for it in a state_dict
 _OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
              "list_weight")  # what may be None
 _Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
@@ -149,7 +149,7 @@ class RankLoss(nn.Module):
         if there and not self.persistent_state:
             state_dict = {name: value for name, value in state_dict.items() if name != key}
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
-        if key in missing_keys:  # a state from before the loss was part of the model lacks nothing
+        if key in missing_keys:  # a state saved before the loss was part of the model is complete without it
             missing_keys.remove(key)
         if not there and self.persistent_state:
             self._take_state({})
@@ -201,7 +201,8 @@ class RankLoss(nn.Module):
         return value * factor, [None if g is None else g * factor for g in gradients]
 
     def _value(self, value: torch.Tensor, result: LossResult, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What the loss gives back, before its factor; `value` is a scalar of the right type and device."""
+        """The value that the loss returns, before its factor; `value` is a scalar of the right type
+        and device."""
         return value.fill_(result.loss)
 
     def _spread(self, tensors: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -209,7 +210,7 @@ class RankLoss(nn.Module):
         return None
 
     def _lists(self, tensors: dict[str, torch.Tensor]) -> tuple[int, ...]:
-        """The shape of what the loss gives back."""
+        """The shape of the value that the loss returns."""
         return ()
 
     def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +263,7 @@ class RankLoss(nn.Module):
         return False
 
     def _on_device(self, tensors: dict[str, torch.Tensor], average: str, wanted: bool) -> _Answer | None:
-        """The answer by way of memory shared on the device; None where that is no way."""
+        """The answer through memory shared on the device; None if that is not possible."""
         if set(tensors) != {"scores", "targets"} or self.bank is not None or self.memory.max_age:
             return None
         scores, targets = tensors["scores"], exact_targets(tensors["targets"])
@@ -301,7 +302,7 @@ class RankLoss(nn.Module):
         raise NotImplementedError
 
     def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
-        """Whether the daemon would refuse the numbers."""
+        """Whether the values have no ranking (NaN, …), so that the daemon would refuse them."""
         raise NotImplementedError
 
     def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:

@@ -16,7 +16,7 @@ from .distributed import trainers
 from .schedule import Step
 from .warn import warn
 
-_AHEAD = 2  # batches that each of several trainers may append between a state and the first look at the bank
+_AHEAD = 2  # batches that each of several trainers may append between a state and the first reply about the bank
 
 
 class Memory:
@@ -74,7 +74,7 @@ class Memory:
         except RankdError:
             if self.fresh:
                 raise
-            return  # the request itself says what is wrong; a token may also be for requests only
+            return  # the request itself will report the error; or the token is for requests only
         if items <= (0 if alone else _AHEAD * trainers() * rows):
             return
         if self.fresh and alone:
@@ -108,7 +108,8 @@ class Memory:
             return
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
-            # A bank without items is newer and harms nobody: it was cleared, which a bank that was not ranked tells by its generation.
+            # A bank without items that is newer is harmless: it was cleared. One that was not
+            # ranked tells that by its generation.
             self._compare(loaded, info, bool(info.bank_items) if read else info.bank_generation == loaded[1])
         self.version = max(info.bank_version, info.bank_version_appended or 0)
         self.generation = info.bank_generation

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a loss does, as a line every some steps, in TensorBoard and in W&B."""
+"""Reports the state of a loss every few steps: as a line, to TensorBoard or to W&B."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ def the_loss(module: nn.Module) -> RankLoss:
 
 
 class Monitor:
-    """Looks at each training step of a loss. See monitor()."""
+    """Observes each training step of a loss. See monitor()."""
 
     def __init__(self, crit: nn.Module, every: int, to: Any, line: Callable[[str], object] | None, name: str) -> None:
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
@@ -51,7 +51,7 @@ class Monitor:
         self.close()
 
     def close(self) -> None:
-        """Stops looking."""
+        """Stops observing."""
         self._handle.remove()
 
     def after(self, inputs: tuple[Any, ...], value: torch.Tensor) -> None:
@@ -61,14 +61,14 @@ class Monitor:
             self._seen = min(self._seen, steps)
             return
         self._seen = steps
-        self._values.append(value.detach().float().mean())  # not read yet: on a device that would wait for it
+        self._values.append(value.detach().float().mean())  # not read yet: on a device, reading would wait
         for field, number in self._numbers(inputs).items():
             self._sums.setdefault(field, []).append(number)
         if steps % self.every == 0:
             self._tell(steps)
 
     def _numbers(self, inputs: tuple[Any, ...]) -> dict[str, float]:
-        """Of the latest step, those that it has."""
+        """The available fields of the latest step."""
         info = self.loss.info
         if info is None:
             return {}
@@ -101,7 +101,8 @@ class Monitor:
 
 
 class _Hook:
-    """Leads from a loss to its monitor. A copy of the loss (an average of the model, a pickle) is not watched."""
+    """A reference from a loss to its monitor. Copies of the loss (an average of the model, a
+    pickle) have none."""
 
     def __init__(self, monitor: Monitor | None) -> None:
         self.monitor = monitor
@@ -116,7 +117,7 @@ class _Hook:
 
 def monitor(crit: nn.Module, every: int = 50, *, to: Any = None, line: Callable[[str], object] | None = print,
             name: str = "rankd") -> Monitor:
-    """Tells what a loss does, from now on, every `every` training steps, as means over these steps.
+    """Reports on a loss every `every` training steps from now on, as means over these steps.
 
     crit   a loss of rankd.torch, or a module with one in it
     to     a TensorBoard SummaryWriter (add_scalar), a W&B run (log), or a list of such
@@ -151,7 +152,7 @@ def _text(field: str, number: float) -> str:
 
 
 def _writer(target: Any) -> Callable[[str, dict[str, float], int], None]:
-    """What takes the name, the fields and the step."""
+    """The function that takes the name, the fields and the step."""
     def scalars(name: str, fields: dict[str, float], steps: int) -> None:
         for field, number in fields.items():
             target.add_scalar(f"{name}/{field}", number, steps)

@@ -24,4 +24,4 @@ def _delete(client: Client, name: str) -> None:
     try:
         client.banks.delete(name)
     except RankdError:
-        pass  # the daemon is gone, and what was in memory with it
+        pass  # the daemon is gone, and its memory too

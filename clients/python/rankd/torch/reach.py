@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detects what a count over all lists hides: single lists that are stalled while others learn, and a perturbation that
-reaches next to nothing."""
+"""Detects problems that a count over all lists hides: single lists that are stalled while others
+learn, and a perturbation that changes almost no ranks."""
 from __future__ import annotations
 
 import numpy as np
@@ -12,7 +12,7 @@ from .warn import warn
 LIST_STEPS = 20  # valid ones in a row in which a list is stalled, before the warning
 REACH_STEPS = 50  # in a row
 LEAST_REACH = 0.01  # pairs that change places, per relevant item
-_LEARNT = 0.05  # with a mean loss of this or less there is little left that could change places
+_LEARNT = 0.05  # at a mean loss of this or less few pairs are left that could change places
 
 
 class ListWatch:
@@ -31,7 +31,7 @@ class ListWatch:
             self._streak, self._told = np.zeros(len(result.list_loss), np.int64), np.zeros(len(result.list_loss), np.bool_)
         valid = ~np.isnan(result.list_loss)
         self._streak[valid] = np.where(result.list_stalled[valid], self._streak[valid] + 1, 0)
-        if result.list_stalled[valid].all():  # of which the warning over all lists tells
+        if result.list_stalled[valid].all():  # the warning about all lists covers this
             return
         new = np.flatnonzero((self._streak >= LIST_STEPS) & ~self._told)
         if len(new):

@@ -61,7 +61,7 @@ class RetrievalLoss(RankLoss):
                          learning=Learning.of_embeddings())
         queries.check(reduction, average=average, lambda_scope=lambda_scope, bank=bank, distributed=self.team is not None)
         self.reduction, self.valid, self.by_query = reduction, None, reduction is not None
-        self._label: int | None = None  # that all items of the latest step with a loss of 0 bore
+        self._label: int | None = None  # the only label of the latest step with a loss of 0
         self.gallery = gallery
         self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
                             top_k=top_k, list_loss=True if reduction == "none" else None, **parameters)

@@ -23,7 +23,7 @@ class Step:
 
     margin: float
     batch_id: str
-    counts: bool  # a training step: the warm-up goes on, and the batch is remembered where there is a bank
+    counts: bool  # a training step: the warm-up advances, and the batch is appended to the bank, if any
     bank_read: bool = True  # whether the bank is ranked, where there is one
     again: bool = False
 
@@ -45,15 +45,15 @@ class Schedule:
 
     def current_margin(self) -> float:
         """Grows from 0 to the margin over the warm-up: a margin wider than the scores' spread would rank every relevant
-        item below every irrelevant one, and nothing would ever move."""
+        item below every irrelevant one, and no item would ever change its rank."""
         if self.steps >= self.warmup:
             return self.margin
         return self.margin * (self.steps / self.warmup)
 
     @property
     def bank_read(self) -> bool:
-        """Whether the bank is ranked by now. Items of an untrained network would be most of what is ranked, and drown
-        what the batch could teach."""
+        """Whether the bank is ranked yet. Items of an untrained network would be most of the ranked
+        items, and dominate those of the batch."""
         return self.steps >= self.bank_start
 
     @property
@@ -81,8 +81,8 @@ class Schedule:
         return step
 
     def plain(self, content: list[Any]) -> Step:
-        """The settings for a call that no gradient is wanted of. It may be the first pass of a checkpointed step, so what an
-        earlier call over the same content said of counting holds no more."""
+        """The settings for a call without a gradient. It may be the first pass of a checkpointed
+        step, so an earlier decision about counting the same content is void."""
         if any(not step.counts for step in self._calls.values()):
             self._calls.pop(fingerprint(content), None)
         return Step(self.current_margin(), "", False, self.bank_read)
@@ -94,7 +94,7 @@ class Schedule:
         return new
 
     def load(self, steps: int) -> None:
-        """From a state: training steps up to it."""
+        """Restores the number of training steps from a state."""
         self.steps = steps
         self._calls.clear()
 

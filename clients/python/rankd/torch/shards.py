@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shards of a batch: what a rank tells the others about its own, how it is sent, and how shards become one batch.
+"""The shards of a batch: the description that a rank sends of its own one, its packed form, and how
+shards become one batch.
 
 The items of the whole batch are in rank order. A shard may have any number of rows, and none.
 """
@@ -22,9 +23,9 @@ MATRICES = ("embeddings", "ref_embeddings")  # those that receive a gradient
 _TYPES = ("FP64", "FP32", "FP16", "BF16", "INT64", "BOOL")
 _BESIDE = {"labels": "embeddings", "ids": "embeddings", "enqueue_mask": "embeddings", "ref_labels": "ref_embeddings",
            "ref_ids": "ref_embeddings", "list_weight": "embeddings"}  # one element for each row of that matrix
-_FILL = {"ids": -1, "ref_ids": -1, "enqueue_mask": True, "list_weight": 1.0}  # what the daemon takes where nothing is sent
+_FILL = {"ids": -1, "ref_ids": -1, "enqueue_mask": True, "list_weight": 1.0}  # the daemon's defaults
 
-# In a rank's record. A tensor that is not there has type -1 and no rows.
+# In a rank's record. An absent tensor has type -1 and no rows.
 FORM = np.dtype([("type", "i1", len(NAMES)), ("rows", "i8", len(NAMES)), ("width", "i8", len(NAMES))])
 
 
@@ -59,7 +60,7 @@ def _check(name: str, part: Tensor, shard: Mapping[str, Tensor], matrix: str) ->
 
 
 def form_of(shard: Mapping[str, Tensor]) -> NDArray[Any]:
-    """What a rank tells about its shard: FORM of shape ()."""
+    """The description of a rank's shard: FORM of shape ()."""
     form = np.zeros((), FORM)
     form["type"] = -1
     for i, name in enumerate(NAMES):
@@ -115,8 +116,8 @@ class Forms:
         return int(self.rows[rank, at]), int(self.width[rank, at])
 
     def whole(self, parts: list[NDArray[np.uint8]], client: Client) -> dict[str, Any]:
-        """The whole batch, from the packed shards of all ranks: the client's arguments by name. Matrices lie where the client
-        has memory for inputs."""
+        """The whole batch, from the packed shards of all ranks: the client's arguments by name.
+        Matrices are in the client's memory for inputs."""
         starts = [0] * len(parts)
         batch: dict[str, Any] = {}
         for at, name in enumerate(NAMES):

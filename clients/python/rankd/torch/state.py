@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loss's state as one tensor of bytes: all that a state_dict may hold where it passes through hands that know tensors only.
+"""A loss's state as one tensor of bytes, because some code that handles a state_dict knows tensors
+only.
 
-Bytes, because a cast of a state_dict to float16 or bfloat16 rounds a large number, but no byte. A fixed size, because
-averages of models copy one module's state onto another's. A checksum, because such averages may mix two states, and half of
-one tag with half of another names no checkpoint.
+Bytes, because a cast of a state_dict to float16 or bfloat16 rounds large numbers, but no byte. A
+fixed size, because averages of models copy one module's state onto another's. A checksum, because
+such averages may mix two states, and a mixture of two tags names no checkpoint.
 """
 from __future__ import annotations
 
@@ -27,8 +28,9 @@ def pack(state: dict[str, Any]) -> torch.Tensor:
 
 
 def unpack(value: Any) -> dict[str, Any] | None:
-    """What pack was given, from its tensor on any device and cast to any type that holds a byte. None where the tensor is no
-    state (any more): averaged with another, or of the meta device. A dict is the form of older versions, and is taken as it is.
+    """The state from the tensor of pack(), on any device and cast to any type that holds a byte.
+    None where the tensor is no state (any more): averaged with another, or of the meta device. A
+    dict is the form of older versions, and is returned unchanged.
     """
     if isinstance(value, dict):
         return value

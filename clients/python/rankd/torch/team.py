@@ -27,15 +27,15 @@ class Team:
     """The ranks of a process group. Copies share the group, which has no copies."""
 
     def __init__(self, group: Any) -> None:
-        self._group = group  # None: the default group, which may be made later
-        self.met = False  # whether the records of the call that runs have been exchanged
+        self._group = group  # None: the default group, which may be created later
+        self.met = False  # whether the records of the running call have been exchanged
 
     def __deepcopy__(self, memo: Any) -> Team:
         return type(self)(self._group)
 
     @property
     def size(self) -> int:
-        """1 without a process group, as where a script runs by itself."""
+        """1 without a process group, as when a script runs alone."""
         if dist.is_available() and dist.is_initialized():
             return int(dist.get_world_size(self._group))
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -93,7 +93,7 @@ class Team:
         return found
 
     def _device(self) -> torch.device:
-        """Where the tensors of collectives lie: NCCL takes none of the host's."""
+        """The device for tensors of collectives: NCCL takes none in host memory."""
         if dist.get_backend(self._group) == "nccl":
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("cpu")
