@@ -13,6 +13,7 @@ import rankd
 import rankd.torch
 
 from .embed import DIM, Criterion
+from .ideas import build
 
 _RANKD = ("ap", "recall")
 _PEERS = {"nt-xent": "NTXentLoss", "supcon": "SupConLoss", "contrastive": "ContrastiveLoss",
@@ -26,6 +27,9 @@ def criterion(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Cri
     (CrossBatchMemory of pytorch-metric-learning) are numbers of items; a bank is deleted at the end."""
     arguments = dict(settings)
     name = arguments.pop("loss")
+    if name == "idea":
+        yield build(client, **arguments)
+        return
     if name not in _RANKD:
         yield _peer(name, arguments)
         return

@@ -54,7 +54,7 @@ class Recipe:
         page = self.folder / "README.md"
         for table in self.tables:
             insert(page, table.name, markdown(results, table, self.columns, "nt-xent" if "nt-xent" in table.rows else None))
-        curves(self.folder / "curves.png", results, [t for t in self.tables if "tuning" not in t.name], self.drawn, "mAP")
+        curves(self.folder / "curves.png", results, [t for t in self.tables if t.common["split"] != "tuning"], self.drawn, "mAP")
         self._neighbours(kept)
 
     def _neighbours(self, kept: Path) -> None:

@@ -51,11 +51,38 @@ def _rows(memory: int, start: int) -> dict[str, dict[str, Any]]:
 # Batches of 128 are four times as dear: the rows that matter most there.
 _LARGE_ROWS = ("nt-xent", "rankd ap", "rankd recall", "contrastive", "supcon")
 _TEST, _LARGE = _rows(1024, 500), _rows(1024, 200)
+_WIDE = {"rankd recall, margin 0.5": {**CHOSEN["recall"], "margin": 0.5}}
+
+# What was tried beside the grid, half as long, with three seeds. The first rows are what to compare with.
+_IDEA_STEPS = 500
+IDEAS: dict[str, dict[str, Any]] = {
+    "nt-xent": CHOSEN["nt-xent"], "rankd recall": CHOSEN["recall"],
+    "margin that grows to 0.6 until the end": {"loss": "idea", "idea": "plain", "margin": 0.6, "margin_warmup": _IDEA_STEPS},
+    "near irrelevant and far relevant items weigh more": {"loss": "idea", "idea": "soft", "temperature": 0.1},
+    "half of the loss over all pairs as one list": {"loss": "idea", "idea": "flat", "share": 0.5, "lambda_flat": 10.0},
+    "recall and ap, half each": {"loss": "idea", "idea": "both"},
+    "λ that follows a target of 3 jumped pairs": {"loss": "idea", "idea": "adaptive", "target": 3.0},
+    "unit scale that fades to the paper's gradient": {"loss": "idea", "idea": "decay", "steps": _IDEA_STEPS},
+}
+# The same for large batches, with one seed so far.
+_LARGE_STEPS = 200
+LARGE_IDEAS: dict[str, dict[str, Any]] = {
+    "nt-xent": CHOSEN["nt-xent"], "rankd recall": CHOSEN["recall"],
+    "margin 0.2, grown over 20 steps": {"loss": "idea", "idea": "plain", "margin_warmup": 20},
+    "margin 0.5, grown over 20 steps": {"loss": "idea", "idea": "plain", "margin": 0.5, "margin_warmup": 20},
+    "margin 1, grown over 20 steps": {"loss": "idea", "idea": "plain", "margin": 1.0, "margin_warmup": 20},
+    "margin that grows to 0.6 until the end": {"loss": "idea", "idea": "plain", "margin": 0.6, "margin_warmup": _LARGE_STEPS},
+    "margin that grows to 1 until the end": {"loss": "idea", "idea": "plain", "margin": 1.0, "margin_warmup": _LARGE_STEPS},
+    "margin 0.5, near and far items weigh more": {"loss": "idea", "idea": "soft", "temperature": 0.2, "margin": 0.5, "margin_warmup": 20},
+    "margin 0.5, relevant items pull alike": {"loss": "idea", "idea": "alike", "margin": 0.5, "margin_warmup": 20},
+}
 
 RECIPE = Recipe(
     "omniglot", Path(__file__).parent,
     [TUNING, Table("batch 32", _TEST, {"split": "test", "batch": 32, "steps": 1000}, seeds=5),
-     Table("batch 128", {row: _LARGE[row] for row in _LARGE_ROWS}, {"split": "test", "batch": 128, "steps": 400}, seeds=5)],
+     Table("batch 128", {**{row: _LARGE[row] for row in _LARGE_ROWS}, **_WIDE}, {"split": "test", "batch": 128, "steps": 400}, seeds=5),
+     Table("ideas", IDEAS, {"split": "tuning", "batch": 32, "steps": _IDEA_STEPS, "evaluations": 1}, seeds=3),
+     Table("ideas for 128", LARGE_IDEAS, {"split": "tuning", "batch": 128, "steps": _LARGE_STEPS, "evaluations": 1}, seeds=3)],
     {"tuning": for_tuning, "test": for_test},
     drawn=("nt-xent", "contrastive", "rankd ap", "rankd recall", "rankd recall, gradient as in the paper"),
     pictured=("batch 32", ("nt-xent", "rankd recall")))

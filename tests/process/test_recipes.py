@@ -68,6 +68,32 @@ def test_unseen_characters_are_found_and_a_bank_does_no_harm(client, characters)
     assert retrieval(client, characters, bank=512, bank_start=120) > without - 3
 
 
+def test_ideas_change_the_plain_loss_in_what_they_say(client):
+    """The fading scale begins as the unit scale, and an infinite temperature weighs all alike; every other idea pulls elsewhere."""
+    from omniglot.recipe import IDEAS, LARGE_IDEAS
+
+    draw = torch.Generator().manual_seed(4)
+    embeddings, labels = torch.randn(24, 8, generator=draw), torch.arange(24) % 6
+
+    def gradient(**settings):
+        given = embeddings.clone().requires_grad_()
+        with criterion({"loss": "idea", **settings}, client) as loss:
+            for _ in range(3):  # the margin grows, and λ and the scale move
+                value = loss(given, labels, torch.arange(24))
+            value.backward()
+        return given.grad
+
+    plain = gradient(idea="plain", margin_warmup=0)
+    assert plain.abs().sum() > 0
+    assert torch.allclose(gradient(idea="soft", temperature=1e6, margin_warmup=0), plain, atol=1e-6)
+    still = gradient(idea="plain")  # in the third step of 100
+    assert torch.allclose(gradient(idea="decay", steps=10 ** 9), still, atol=1e-6)
+    for name, settings in {**IDEAS, **LARGE_IDEAS}.items():
+        if settings["loss"] == "idea":
+            found = gradient(**{key: value for key, value in settings.items() if key != "loss"})
+            assert found.isfinite().all() and found.abs().sum() > 0 and not torch.equal(found, still), name
+
+
 def test_no_class_of_a_detector_dies(client):
     from bccd.data import CLASSES, load as smears
     from bccd.recipe import classifier
