@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from sentence_transformers import CrossEncoder, SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
-from sentence_transformers.models import Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizer, Trainer, TrainingArguments
 
 import rankd.torch
@@ -83,12 +83,12 @@ def test_a_bank_and_gradient_accumulation(encoder, client, tmp_path):
     client.banks.create("texts", dim=SMALL["hidden_size"], capacity=100, durability="none")
     loss = BiEncoderLoss(encoder, bank="texts", bank_start=0, client=client)
     fit(encoder, loss, tmp_path, steps=3, gradient_accumulation_steps=2)
-    assert client.banks.get("texts").items == 64 + 32 and loss.rank.schedule.steps >= 4  # an epoch has one batch
+    assert client.banks.get("texts").items == 48 and loss.rank.schedule.steps == 3  # an epoch has one batch
     client.banks.delete("texts")
 
 
 def test_the_gradient_of_small_parts_is_that_of_the_whole(encoder, client):
-    features = [encoder.tokenize([f"a {one}" for one in ANIMALS]), encoder.tokenize([f"a red {one}" for one in ANIMALS])]
+    features = [encoder.preprocess([f"a {one}" for one in ANIMALS]), encoder.preprocess([f"a red {one}" for one in ANIMALS])]
     encoder.eval()  # no dropout
     gradients = []
     for parts in (None, 3):
@@ -121,11 +121,11 @@ def test_the_librarys_trainer_trains_a_cross_encoder(reranker_folder, client, tm
 
 
 def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker_folder, client):
-    one = encoder.tokenize(["a fox", "a cat"])
+    one = encoder.preprocess(["a fox", "a cat"])
     loss = BiEncoderLoss(encoder, client=client)
     cases = [
         (lambda: loss([one], None), "sentence_features has 1 column; it must have two or more"),
-        (lambda: loss([one, encoder.tokenize(["a bee"])], None), r"sentence_features has columns of \[2, 1\] texts; all must be of one length"),
+        (lambda: loss([one, encoder.preprocess(["a bee"])], None), r"sentence_features has columns of \[2, 1\] texts; all must be of one length"),
         (lambda: loss([one, one], torch.tensor([0.3, 0.9])), "labels holds .*; pairs need none"),
         (lambda: BiEncoderLoss(encoder, labelled=True, client=client)([one, one], None), "labels is None; with labelled=True"),
         (lambda: BiEncoderLoss(encoder, "map", client=client), "'map'"),
@@ -146,14 +146,13 @@ def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker
         (lambda: rerank(texts, [torch.tensor([1])]), r"1 queries with \[2\] documents, and labels has \[1\] grades"),
         (lambda: rerank([["a fox"]], grades), "inputs has 1 columns"),
         (lambda: rerank(texts, [[1, 0]]), r"labels\[0\] is a list; it must be a torch.Tensor"),
-        (lambda: rerank(texts, grades, prompt="find: "), "prompt is given"),
-        (lambda: rerank(texts, grades, task="rank"), "task is given"),
         (lambda: rerank(texts, [torch.tensor([1.5, 0.0])]), "1.5"),
         (lambda: rerank([["a fox"], ["red fox"]], [torch.tensor([1])]), r"documents of query 0 are a str; they must be a list of texts"),
         (lambda: RerankerLoss(model, mini_batch_size=-1, client=client), "mini_batch_size is -1"),
         (lambda: RerankerLoss(model, bank="x", client=client), "bank"),
     ]
     refused(cases)
+    assert rerank(texts, grades, prompt="small ").item() >= 0
 
 
 class Classes(torch.nn.Module):

@@ -3,7 +3,7 @@
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging, WeightAveraging
 from torch.optim.swa_utils import get_ema_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -53,17 +53,12 @@ def test_the_callback_is_a_lightning_callback():
 
 
 def test_a_run_with_a_bank_resumes_as_if_it_had_never_stopped(make, keeper, tmp_path):
-    whole, saved = make(), tmp_path / "at4.ckpt"
-
-    class Save(lightning.Callback):
-        def on_train_batch_end(self, host, module, outputs, batch, index):
-            if host.global_step == 4:
-                host.save_checkpoint(saved)
-
-    trainer(tmp_path, BankCallback(), Save()).fit(whole, batches())
+    whole, two_epochs = make(), {"max_steps": -1, "max_epochs": 2, "enable_checkpointing": True}
+    keep = ModelCheckpoint(dirpath=tmp_path, filename="{step}", save_top_k=-1)
+    trainer(tmp_path, BankCallback(), keep, **two_epochs).fit(whole, batches(4))
     assert keeper.banks.get("run").version == 8
     resumed = make(fresh=False)
-    trainer(tmp_path, BankCallback()).fit(resumed, batches(), ckpt_path=saved)
+    trainer(tmp_path, BankCallback(), **two_epochs).fit(resumed, batches(4), ckpt_path=tmp_path / "step=4.ckpt")
     assert resumed.told == whole.told[4:] and len(resumed.told) == 4
     assert keeper.banks.get("run").version == 8 and resumed.crit.schedule.steps == 8
     for one, other in zip(whole.net.parameters(), resumed.net.parameters()):
@@ -94,14 +89,9 @@ def test_bf16_true(make, keeper, tmp_path):
     assert all(0 < value < 1 for value in module.told) and module.crit.schedule.steps == 8
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
-def test_mixed_precision(make, tmp_path, precision):
-    if precision == "16-mixed":  # GradScaler is for a GPU; Lightning refuses it on a CPU by itself
-        with pytest.raises(Exception, match="(?i)precision|scaler|cuda"):
-            trainer(tmp_path, precision=precision, accelerator="cuda").fit(make(), batches())
-        return
+def test_mixed_precision(make, tmp_path):
     module = make()
-    trainer(tmp_path, precision=precision).fit(module, batches())
+    trainer(tmp_path, precision="bf16-mixed").fit(module, batches())
     assert module.crit.schedule.steps == 8
 
 
@@ -128,5 +118,6 @@ def test_a_checkpoint_of_another_module_is_refused(make, keeper, tmp_path):
     host.fit(module, batches())
     host.save_checkpoint(tmp_path / "one.ckpt")
     other = Module(torch.nn.Identity())
+    other.strict_loading = False  # or torch itself refuses the state of a loss that is not there
     with pytest.raises(ValueError, match="the checkpoint has a bank of the loss 'crit', and the module has no such loss but none"):
         trainer(tmp_path, BankCallback()).fit(other, batches(), ckpt_path=tmp_path / "one.ckpt")
