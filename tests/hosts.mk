@@ -22,7 +22,8 @@ build/hosts/%/ready: tests/hosts/%.txt build/hosts/torch/ready
 	    echo $$PWD/build/hosts/torch/lib/$$(basename $$(dirname $$folder))/site-packages > $$folder/torch.pth; done
 	touch $@
 
-host_run = RANKD_BUILD=$$PWD/$(BUILD) PYTHONPATH=clients/python PYTHONDONTWRITEBYTECODE=1 build/hosts/$(1)/bin/python -m pytest -q \
+# One thread each: those of OpenMP wait for each other by spinning where processors are shared.
+host_run = OMP_NUM_THREADS=1 RANKD_BUILD=$$PWD/$(BUILD) PYTHONPATH=clients/python PYTHONDONTWRITEBYTECODE=1 build/hosts/$(1)/bin/python -m pytest -q \
     -p no:cacheprovider --durations=10
 check-host-torch: all $(BUILD)/emulated-device.so build/hosts/torch/ready
 	$(call host_run,torch) tests/hosts/test_torch_*.py
