@@ -120,7 +120,7 @@ def test_the_librarys_trainer_trains_a_cross_encoder(reranker_folder, client, tm
     assert scores[0] > scores[1]
 
 
-def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker_folder, client):
+def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker_folder, client, tmp_path):
     one = encoder.preprocess(["a fox", "a cat"])
     loss = BiEncoderLoss(encoder, client=client)
     cases = [
@@ -138,10 +138,12 @@ def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker
     refused(cases)
     model = CrossEncoder(str(reranker_folder), num_labels=1, device="cpu")
     rerank = RerankerLoss(model, client=client)
+    BertForSequenceClassification(BertConfig(**SMALL, num_labels=2)).save_pretrained(tmp_path)
+    BertTokenizer.from_pretrained(reranker_folder).save_pretrained(tmp_path)
     texts, grades = [["a fox"], [["red fox", "old hen"]]], [torch.tensor([1, 0])]
     assert rerank(texts, grades).item() >= 0
     cases = [
-        (lambda: RerankerLoss(CrossEncoder(str(reranker_folder), num_labels=2, device="cpu"), client=client), "num_labels=2; it must be 1"),
+        (lambda: RerankerLoss(CrossEncoder(str(tmp_path), num_labels=2, device="cpu"), client=client), "num_labels=2; it must be 1"),
         (lambda: rerank([["a fox"], ["red fox"]], torch.tensor([1.0])), "labels is a Tensor"),
         (lambda: rerank(texts, [torch.tensor([1])]), r"1 queries with \[2\] documents, and labels has \[1\] grades"),
         (lambda: rerank([["a fox"]], grades), "inputs has 1 columns"),

@@ -130,6 +130,8 @@ class RerankerLoss(_HostLoss):
         number = getattr(model, "num_labels", 1)
         if number != 1:
             raise ValueError(f"model has num_labels={number}; it must be 1: a document has one score")
+        if parameters.get("bank") is not None:
+            raise ValueError(f"bank is {parameters['bank']!r}; RerankerLoss takes none: its documents belong to one query each")
         self.rank = ScoresLoss(loss, margin=margin, **parameters)
 
     def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[torch.Tensor], prompt: Any = None,
