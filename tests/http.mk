@@ -23,7 +23,3 @@ build/clients/%/ready: tests/clients/%.txt
 check-client-%: all build/clients/%/ready
 	RANKD_BUILD=$$PWD/$(BUILD) PYTHONPATH=clients/python build/clients/$*/bin/python -m pytest -q -p no:cacheprovider \
 	    tests/clients/test_$*.py
-
-# Hosts of the Python package that `make check` does without: JAX is 90 MB.
-.PHONY: check-hosts
-check-hosts: check-client-jax

@@ -46,9 +46,9 @@ FILES = {
                              "evaluation", "metrics", "doctor", "__init__", "__main__"],
     "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "own_bank", "schedule", "state",
                                     "tracing", "warn"},
-                                    {"calibration", "host_ranks", "learning", "memory", "reach", "shards", "team"}, "operators", "functional",
-                                    "joint", {"balanced", "joint_scores"}, {"losses", "ranking", "queries"},
-                                    {"checkpoint", "detection", "graded", "monitoring", "retrieval"}, "__init__"],
+                                   {"calibration", "host_ranks", "learning", "memory", "reach", "shards", "team"}, "operators", "functional",
+                                   "joint", {"balanced", "joint_scores"}, {"losses", "ranking", "queries"},
+                                   {"checkpoint", "detection", "graded", "monitoring", "retrieval"}, "__init__"],
     "clients/python/rankd/integrations": ["__init__", {"boosting", "checkpoints", "detection", "metric_learning", "sentence_transformers"}],
 }
 MOST_LINES = 500

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the unit-test programs and the pytest folders, and closes with one line: `N passed, N failed`.
 
+No daemon of the build may be left when all is done; one that is counts as a failed test, and is ended.
+
 As many of them run side by side as there are processors (--jobs); the output of each is printed in one piece when it ends.
 
 A test that was skipped counts as failed, because a test that could not run proves nothing; the only exception is a
@@ -11,6 +13,7 @@ import argparse
 import concurrent.futures
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,6 +106,34 @@ def run_pytest(folder, build):
     return tally
 
 
+def daemons_of(build):
+    """Process ids of the build's daemons."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/exe"):
+        try:
+            program = os.readlink(path).removesuffix(" (deleted)")
+        except OSError:  # it has ended, or belongs to somebody else
+            continue
+        if program == f"{Path(build).resolve()}/rankd":
+            found.add(int(path.parent.name))
+    return found
+
+
+def left_behind(build, before, patience=15.0):
+    """Daemons that the tests started and that do not end by themselves; with their command lines. They are killed."""
+    until = time.monotonic() + patience
+    while (there := daemons_of(build) - before) and time.monotonic() < until:
+        time.sleep(0.2)
+    told = []
+    for pid in there:
+        try:
+            told.append(f"{pid}: {Path(f'/proc/{pid}/cmdline').read_bytes().replace(bytes(1), b' ').decode(errors='replace')}")
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+    return told
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", default="build")
@@ -111,7 +142,7 @@ def main():
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one unit-test program")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="how many run side by side")
     arguments = parser.parse_args()
-    tally = Tally()
+    tally, before = Tally(), daemons_of(arguments.build)
     folders = [f for f in arguments.pytest if any(Path(f).rglob("test_*.py"))]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         # The folders first, because they take longest; each by itself, because their conftest.py files have the same name.
@@ -120,6 +151,9 @@ def main():
         for job in concurrent.futures.as_completed(jobs):
             print(job.result().text, end="", flush=True)
             tally.take(job.result())
+    for daemon in left_behind(arguments.build, before):
+        print(f"FAILED: a daemon was left behind, {daemon}")
+        tally.failed += 1
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     print(f"{tally.passed} passed, {tally.failed} failed{skipped}")
     return 1 if tally.failed or not tally.passed else 0

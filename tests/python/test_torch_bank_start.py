@@ -96,6 +96,14 @@ def test_a_bank_of_a_former_run_is_told_once(client, bank):
     assert said(lambda step: taken(*batch(step)), 2) == []
 
 
+def test_a_bank_that_is_not_empty_takes_a_batch_of_bfloat16(client, bank):
+    """The first step asks how many rows a batch has."""
+    for items in (8, 16):
+        embeddings, labels = batch()
+        RetrievalLoss("ap", bank=bank, fresh=False if items == 16 else None, client=client)(embeddings.to(torch.bfloat16), labels).backward()
+        assert client.banks.get(bank).items == items
+
+
 def test_with_fresh_a_run_begins_with_an_empty_bank(client, bank):
     RetrievalLoss("ap", bank=bank, client=client)(*batch())
     crit = RetrievalLoss("ap", bank=bank, bank_start=0, fresh=True, client=client)

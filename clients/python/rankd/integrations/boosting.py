@@ -49,9 +49,11 @@ class RankObjective:
 
     def __init__(self, model: str = "ndcg", *, step: float = 1.0, floor: float = 0.01, margin: float = 1.0, lambda_val: float = 10.0,
                  gradient_scale: str = "unit", client: Client | str | None = None, **parameters: Any) -> None:
-        for name, value, least in (("step", step, 0), ("floor", floor, 0)):
-            if not least < value < float("inf"):
-                raise ValueError(f"{name} is {value}; it must be above {least}")
+        for name, value, least in (("step", step, "above 0"), ("floor", floor, "above 0"), ("margin", margin, "0 or more")):
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise TypeError(f"{name} is {value!r}; it must be a number")
+            if not (0 < value < float("inf") or (value == 0 and name == "margin")):
+                raise ValueError(f"{name} is {value}; it must be {least}")
         self.model, self.step, self.floor = model, float(step), float(floor)
         self.client = client if isinstance(client, Client) else connect(client)
         self.parameters = {**parameters, "margin": margin, "lambda_val": lambda_val, "gradient_scale": gradient_scale}
@@ -87,6 +89,8 @@ class RankObjective:
         sizes = np.asarray(group)
         if values.ndim != 1 or wanted.shape != values.shape:
             raise ValueError(f"scores are {list(values.shape)} and targets {list(wanted.shape)}; both must be [N]: one output a document")
+        if sizes.dtype.kind not in "iuf":
+            raise TypeError(f"group is of type {sizes.dtype}; it must be numbers of documents")
         if sizes.ndim != 1 or not np.all(sizes == np.floor(sizes)) or np.any(sizes < 0) or sizes.sum() != len(values):
             raise ValueError(f"group sums to {sizes.sum()}; it must be the numbers of documents of the queries, and sum to {len(values)}")
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -139,7 +139,9 @@ def targets_from_matches(targets: Sequence[dict[str, torch.Tensor]], matched_idx
     if len(targets) != len(matched_idxs):
         raise ValueError(f"targets are {len(targets)} images and matched_idxs {len(matched_idxs)}; there must be one for each image")
     rows = []
-    for image, matched in zip(targets, matched_idxs):
+    for at, (image, matched) in enumerate(zip(targets, matched_idxs)):
+        if "labels" not in image:
+            raise ValueError(f"targets[{at}] has no 'labels' but {', '.join(map(repr, image)) or 'nothing'}")
         if bool((matched >= len(image["labels"])).any()):
             raise ValueError(f"matched_idxs holds {int(matched.max())}; the image has {len(image['labels'])} objects")
         labels = torch.full_like(matched, classes)
@@ -153,6 +155,8 @@ def roi_scores(class_logits: torch.Tensor, labels: Sequence[torch.Tensor]) -> tu
     """Scores [proposals, classes] and targets for torchvision's RoI heads (Faster R-CNN), whose `class_logits` [proposals, 1 +
     classes] go through a softmax with the background first; `labels` a tensor an image, 0 for the background, -1 ignored. The
     scores are the logarithm of the probability of each class, so that what is ranked here is the order at inference."""
+    if isinstance(labels, torch.Tensor):
+        raise TypeError("labels is a Tensor; it must be a sequence of tensors, one for each image")
     flat = torch.cat(list(labels))
     if class_logits.dim() != 2 or len(class_logits) != len(flat):
         raise ValueError(f"class_logits are {list(class_logits.shape)} and labels {len(flat)} proposals; class_logits must be "

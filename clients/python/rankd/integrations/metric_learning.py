@@ -17,6 +17,7 @@ from pytorch_metric_learning.losses import BaseMetricLossFunction
 from pytorch_metric_learning.reducers import MeanReducer, SumReducer
 
 from .. import torch as losses
+from .._names import LOSSES
 from ..results import LossInfo
 from ..torch.own_bank import create_bank
 
@@ -49,8 +50,12 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
                  embedding_size: int | None = None, memory_size: int | None = None, distributed: Any = False, **parameters: Any) -> None:
         super().__init__(reducer=reducer, distance=distance, embedding_regularizer=embedding_regularizer,
                          embedding_reg_weight=embedding_reg_weight)
-        if (embedding_size is None) != (memory_size is None):
-            raise TypeError("embedding_size and memory_size must be given together: they make a bank")
+        if model not in LOSSES:
+            raise ValueError(f"model is {model!r}; it may be {', '.join(map(repr, LOSSES))}")
+        for name in ("reduction", "average", "normalize", "gallery"):
+            if name in parameters:
+                raise TypeError(f"{name} is given; here reducer says how queries are averaged, and distance what is compared")
+        _check_memory(embedding_size=embedding_size, memory_size=memory_size)
         cosines = _is(self.distance, normalized=True)
         if margin is None and not cosines:
             raise TypeError(f"margin must be given with distance={type(self.distance).__name__}: its unit is the distance's")
@@ -136,6 +141,17 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
             return self.zero_losses()  # type: ignore[no-any-return]
         where = valid.to(each.device).nonzero().squeeze(1)
         return {"loss": {"losses": each[where], "indices": where, "reduction_type": "element"}}
+
+
+def _check_memory(**sizes: Any) -> None:
+    """Both or none, and whole numbers."""
+    if None in sizes.values():
+        if any(value is not None for value in sizes.values()):
+            raise TypeError(f"{' and '.join(sizes)} must be given together: they make a bank")
+        return
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more")
 
 
 def _is(distance: Any, *, normalized: bool) -> bool:

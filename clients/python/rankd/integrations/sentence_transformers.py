@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..results import LossInfo
 from ..torch import RetrievalLoss, ScoresLoss
+from ..torch.convert import expect_tensor
 
 _Features = Mapping[str, torch.Tensor]
 
@@ -29,6 +30,8 @@ class _HostLoss(nn.Module):
 
     def __init__(self, model: nn.Module, mini_batch_size: int | None) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module, such as a SentenceTransformer or a CrossEncoder")
         if mini_batch_size is not None and mini_batch_size < 1:
             raise ValueError(f"mini_batch_size is {mini_batch_size}; it must be 1 or more, or None")
         self.model, self.mini_batch_size = model, mini_batch_size
@@ -86,8 +89,8 @@ class BiEncoderLoss(_HostLoss):
     def _embed(self, features: _Features) -> torch.Tensor:
         if self.mini_batch_size is None or not torch.is_grad_enabled():
             return _embedding(self.model, features)
-        size = len(next(iter(features.values())))
-        parts = [{key: value[at:at + self.mini_batch_size] for key, value in features.items()}
+        size = _length(features)
+        parts = [{key: value[at:at + self.mini_batch_size] if isinstance(value, torch.Tensor) else value for key, value in features.items()}
                  for at in range(0, size, self.mini_batch_size)]
         return torch.cat([checkpoint(_embedding, self.model, part, use_reentrant=False) for part in parts])
 
@@ -106,7 +109,7 @@ class BiEncoderLoss(_HostLoss):
             if self.rank.bank is not None:
                 raise ValueError(f"sentence_features have no 'input_ids' but {sorted(columns[1])}; a loss with a bank recognises a "
                                  "document by them. Give labelled=True and labels")
-            size = len(next(iter(columns[1].values())))
+            size = _length(columns[1])
             found = [torch.arange(at * size, (at + 1) * size) for at in range(len(columns) - 1)]
         return found[0], torch.cat(found)  # type: ignore[arg-type,return-value]
 
@@ -127,6 +130,8 @@ class RerankerLoss(_HostLoss):
         number = getattr(model, "num_labels", 1)
         if number != 1:
             raise ValueError(f"model has num_labels={number}; it must be 1: a document has one score")
+        if parameters.get("bank") is not None:
+            raise ValueError(f"bank is {parameters['bank']!r}; RerankerLoss takes none: its documents belong to one query each")
         self.rank = ScoresLoss(loss, margin=margin, **parameters)
 
     def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[torch.Tensor], prompt: Any = None,
@@ -135,33 +140,56 @@ class RerankerLoss(_HostLoss):
 
         inputs  [queries, a list of documents for each]
         labels  for each query a tensor with the grade of each document: 0 irrelevant, more is more relevant, -1 ignored
+        prompt, task: for the model's preprocess() (version 6 of the library and later)
         """
-        if prompt is not None or task is not None:
-            raise ValueError(f"{'task' if prompt is None else 'prompt'} is given; RerankerLoss takes texts as they are")
+        given = {name: value for name, value in (("prompt", prompt), ("task", task)) if value is not None}
+        if given and not hasattr(self.model, "preprocess"):
+            raise ValueError(f"{next(iter(given))} is given; a model without preprocess(), as before version 6, takes texts as they are")
         if isinstance(labels, torch.Tensor) or len(inputs) != 2:
             raise ValueError(f"inputs has {len(inputs)} columns and labels is a {type(labels).__name__}; they must be [queries, lists of "
                              "documents], and a list of tensors")
         queries, documents = inputs
+        _check_lists(documents, labels)
         sizes, grades = [len(one) for one in documents], [len(one) for one in labels]
         if len(queries) != len(documents) or sizes != grades:
             raise ValueError(f"inputs has {len(queries)} queries with {sizes} documents, and labels has {grades} grades; each document "
                              "needs one")
-        scores = self._scores([(query, text) for query, texts in zip(queries, documents) for text in texts])
+        scores = self._scores([(query, text) for query, texts in zip(queries, documents) for text in texts], given)
         targets = torch.cat(list(labels)).to(scores.device) if sizes else scores.new_zeros(0)
         value: torch.Tensor = self.rank(scores, targets, offsets=torch.tensor([0, *sizes]).cumsum(0))
         return value
 
-    def _scores(self, pairs: list[tuple[Any, Any]]) -> torch.Tensor:
+    def _scores(self, pairs: list[tuple[Any, Any]], given: dict[str, Any]) -> torch.Tensor:
         """The logit of each pair, [pairs]."""
         device = next(self.model.parameters()).device
         if not pairs:
             return torch.zeros(0, device=device, requires_grad=torch.is_grad_enabled())
         size = self.mini_batch_size or len(pairs)
-        found = []
-        for at in range(0, len(pairs), size):
-            tokens = self.model.tokenizer(pairs[at:at + size], padding=True, truncation=True, return_tensors="pt")  # type: ignore[operator]
-            found.append(_logits(self.model(**{key: value.to(device) for key, value in tokens.items()})).reshape(-1))
-        return torch.cat(found)
+        return torch.cat([self._logits(pairs[at:at + size], given, device) for at in range(0, len(pairs), size)])
+
+    def _logits(self, pairs: list[tuple[Any, Any]], given: dict[str, Any], device: torch.device) -> torch.Tensor:
+        if hasattr(self.model, "preprocess"):  # version 6 and later: a dict goes in and comes out
+            tokens = self.model.preprocess(pairs, **given)  # type: ignore[operator]
+            return _logits(self.model({key: _moved(value, device) for key, value in tokens.items()})).reshape(-1)
+        tokens = self.model.tokenizer(pairs, padding=True, truncation=True, return_tensors="pt")  # type: ignore[operator]
+        return _logits(self.model(**{key: _moved(value, device) for key, value in tokens.items()})).reshape(-1)
+
+
+def _check_lists(documents: Sequence[Any], labels: Sequence[Any]) -> None:
+    for at, one in enumerate(documents):
+        if isinstance(one, str) or not isinstance(one, Sequence):
+            raise TypeError(f"documents of query {at} are a {type(one).__name__}; they must be a list of texts")
+    for at, one in enumerate(labels):
+        expect_tensor(f"labels[{at}]", one)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, torch.Tensor) else value
+
+
+def _length(features: _Features) -> int:
+    """Texts of a column. Version 6 of the library has a word among the tensors, which says that they are of text."""
+    return next(len(value) for value in features.values() if isinstance(value, torch.Tensor))
 
 
 def _embedding(model: nn.Module, features: _Features) -> torch.Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..client import Client, connect
 from ..results import LossInfo, LossResult
+from ..tensors import BF16
 from . import functional, joint_scores, operators
 from .device_memory import device_path, fits
 from .convert import exact_targets, expect_tensor, from_wire, loss_type, to_wire
@@ -252,7 +253,7 @@ class RankLoss(nn.Module):
 
     def _row_count(self, arguments: dict[str, Any]) -> int:
         """Items that a call appends, roughly."""
-        return max(len(array) for array in arguments.values())
+        return max(len(array.bits if isinstance(array, BF16) else array) for array in arguments.values())
 
     def _alone(self) -> bool:
         """Whether no other process of the job appends to the bank."""
