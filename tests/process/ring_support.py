@@ -72,10 +72,10 @@ class Daemon:
             time.sleep(0.05)
         return text.decode(errors="replace")
 
-    def await_log(self, words, timeout=10):
+    def await_log(self, words, timeout=60, times=1):
         """The log is written by a thread of its own, soon after what it tells of."""
         until = time.monotonic() + timeout
-        while words not in self.log():
+        while self.log().count(words) < times:
             assert time.monotonic() < until, f"the log has no {words!r}: {self.log()}"
             time.sleep(0.01)
 
