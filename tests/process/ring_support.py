@@ -157,7 +157,7 @@ class Raw:
             self.socket.send(hello)
         except BrokenPipeError:
             pass  # refused already, and the reason is there to be read
-        self.socket.settimeout(30)
+        self.socket.settimeout(300)
         packet, fds, _, _ = socket.recv_fds(self.socket, 1024, 4)
         if not packet:
             raise Lost
