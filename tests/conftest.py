@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from plain_library import variables
+
+# Also in processes that a test starts: what loads librankd into a Python finds one that can be loaded.
+os.environ.update(variables())
 
 # A test that forgets to name its daemon must not start one that outlives it. Tests of that have surroundings of their own.
 os.environ["RANKD_AUTOSTART"] = "0"

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import plain_library
 from support import BUILD, ROOT
 
 LOSS = "rankd.Client().loss('ap', [[0.9, 0.8, 0.7, 0.6]], [[0, 1, 0, 1]], margin=0.0).loss"
@@ -23,7 +24,7 @@ class Surroundings:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RANKD_", "XDG_"))}
         # A small quarantine, or a daemon with AddressSanitizer would need much memory.
         self.environment = kept | {
-            "RANKD_BUILD": str(BUILD), "PYTHONPATH": str(ROOT / "clients/python"), "RANKD_SYSTEM_SOCKET": str(self.folder / "system.sock"),
+            "RANKD_BUILD": str(BUILD), **plain_library.variables(), "PYTHONPATH": str(ROOT / "clients/python"), "RANKD_SYSTEM_SOCKET": str(self.folder / "system.sock"),
             "XDG_RUNTIME_DIR": str(self.folder / "run"), "XDG_STATE_HOME": str(self.folder / "state"), "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"), "RANKD_LINGER": "5min", "ASAN_OPTIONS": "quarantine_size_mb=8",
             "PYTHONDONTWRITEBYTECODE": "1"} | variables

@@ -2,9 +2,10 @@
 """A small server that only ever breaks the transport, and a port for a daemon that comes back to where it was."""
 import os
 import socket
-import subprocess
 import threading
 from pathlib import Path
+
+from plain_library import library as library  # for the tests of this folder
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build"))
@@ -94,15 +95,3 @@ def silent(server, connection):
 def http(status, body=b"", **headers):
     lines = [f"HTTP/1.1 {status} x", f"Content-Length: {len(body)}", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def library():
-    """The C client for Python. A sanitizer's runtime can't be loaded into a Python that is not built with it: there, the
-    plain one against the daemon under test."""
-    ours = BUILD / "librankd.so.0"
-    if not any(name in ours.read_bytes() for name in (b"__asan_init", b"__tsan_init")):
-        return ours
-    plain = ROOT / "build/librankd.so.0"
-    if not plain.exists():
-        subprocess.run(["make", "librankd"], cwd=ROOT, check=True, capture_output=True)
-    return plain

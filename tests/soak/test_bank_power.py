@@ -15,6 +15,7 @@ from support_bank import BankDaemon, Batches, fingerprint
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
 SCORES = {"kind": "scores", "lists": 1}
+SEGMENT = 250  # batches of 1,000 items that fill one segment, and more
 
 
 @pytest.fixture()
@@ -77,6 +78,8 @@ def test_power_loss_leaves_a_small_bank_a_prefix_beside_one_that_syncs(tmp_path,
         for _ in range(20):
             trainers = [Trainer(daemon, "small", batches, sent), Trainer(daemon, "steady", steady, sent)]
             time.sleep(draw.uniform(0.3, 3))
+            while len(trainers[0].acknowledged) < SEGMENT and trainers[0].is_alive():
+                time.sleep(0.01)  # without a segment that ended, nothing is on disk by durability "none"
             promised = max(trainers[1].acknowledged.values(), default=0)
             cut_power(image, folder, daemon)
             for trainer in trainers:

@@ -7,7 +7,7 @@
  * stands still), and what the test asks of it is the model: two starts from equal disks (what is there, what
  * of it is on disk, which changes of names are under way) with equal models have equal futures. The numbers
  * of coming items and the counter of checkpoints are left out: they are new ones in both, and the store only
- * copies them. Between starts nothing is left out. */
+ * copies them. Between starts nothing is merged; see extend() for operations that change nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
