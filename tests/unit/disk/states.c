@@ -225,7 +225,7 @@ static void nothing(struct rk_bank_waiter *waiter)
 static enum rankd_status append_items(struct rk_durable_bank *bank, size_t count, float first,
                                       struct rk_err *err)
 {
-    struct rk_bank_waiter waiter = {nothing, nothing};
+    struct rk_bank_waiter waiter = {.wait = nothing, .wake = nothing};
     size_t bytes = count * rk_batch_item_bytes(&bank->config.shape);
     struct rk_append item = {.waiter = &waiter, .read = rk_bank_now(bank->memory)};
     void *block = malloc(bytes);

@@ -256,7 +256,7 @@ static void lists_of_different_lengths_take_no_more_than_they_cost_with_the_long
         const size_t longest = lengths[test_below(&random, round % 20 ? 4 : 5)];
         draw_ragged(&c, &random, 1 + test_below(&random, longest > 500 ? 6 : 300), longest);
         c.call.request.longest = test_below(&random, 4) ? rk_offsets_longest(&c.call.request) : 0;
-        const char *set = sets[test_below(&random, SETS)];
+        const char *set = test_set_names[test_below(&random, TEST_SETS)];
         assert_covers(&c.call, rk_kernels_named(set) ? set : "scalar", 1 + (unsigned)test_below(&random, 64));
         end_case(&c);
     }
