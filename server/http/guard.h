@@ -44,10 +44,11 @@ void rk_guard_late(struct rk_guard *guard, const char *what, uint64_t limit_ms);
 ssize_t rk_guard_recv(int fd, void *to, size_t size, int flags);
 ssize_t rk_guard_record_recv(gnutls_session_t session, void *to, size_t size);
 
-/* Replaces memset() in libmicrohttpd, which zeroes the buffers of a connection after each request: 192 KiB,
- * to be "safer". What the next request reads it overwrites, and the memory goes back to the system with the
- * connection. So no more than a struct is cleared; the rest only emptied the processor's caches, and gave
- * each idle connection 128 KiB of memory that it never used. Returns `at`. */
+/* Replaces memset() in libmicrohttpd, which zeroes the buffers of a connection after each request: 192 KiB.
+ * That only empties the processor's caches, and gives each idle connection 128 KiB of memory that it never
+ * used. The library does not rely on zeros: where mmap() fails it takes the buffers from malloc() and clears
+ * nothing. They belong to one connection and go back to the system with it. So no more than a struct is
+ * cleared. Returns `at`. */
 void *rk_guard_clear(void *at, int byte, size_t bytes);
 
 #endif

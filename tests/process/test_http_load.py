@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load, deadlines, draining: nobody keeps others from being served, nothing grows without end."""
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -242,6 +243,23 @@ def test_options_come_from_the_line_the_environment_and_a_file_in_that_order(tmp
     again = tmp_path / "again.conf"
     again.write_text(shown.stdout)
     assert rankd("--config", str(again), "--print-config").stdout == shown.stdout
+
+
+def test_lines_of_a_file_of_options_are_taken_whole(tmp_path):
+    file = tmp_path / "rankd.conf"
+    folder = "/" + "d" * 240
+    file.write_text(f"# {'long ' * 60}; workers = 9\ndata = {folder}\nworkers = 3\n")
+    shown = rankd("--config", str(file), "--print-config")
+    assert shown.returncode == 0, shown.stderr
+    assert f"\ndata = {folder}\n" in shown.stdout and "\nworkers = 3\n" in shown.stdout
+
+
+def test_a_file_of_options_that_cannot_be_read_to_its_end_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "long").write_text("# a comment\n" * 100000)
+    for name, words in ("fifo", "is not a regular file"), (".", "is not a regular file"), ("long", "it may have at most 1048576"):
+        done = rankd("--config", str(tmp_path / name), "--print-config")
+        assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("flags, words", [
