@@ -85,6 +85,7 @@ static uint32_t place_avx2(const struct rk_span *span, const struct rk_bucket_ma
     uint16_t place[RK_TABLE_BLOCK];
     uint32_t items = rk_table_load(span, score, place);
     rk_table_extend_range(score, items, score_range);
+    rk_table_fill_row(score, items);
     rk_table_subbuckets(map, score, items, subbucket);
     above_avx2(map, bucket, threshold, items, subbucket, score, out);
     return items;

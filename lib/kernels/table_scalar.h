@@ -61,6 +61,14 @@ static inline uint32_t rk_prefix_subbucket(const struct rk_bucket_map *map, floa
     return c->first + (at < c->last ? at : c->last);
 }
 
+/* Zeros from the last item to the end of its row, because rows are computed whole. */
+static inline void rk_table_fill_row(float score[RK_TABLE_BLOCK], uint32_t items)
+{
+    for (uint32_t i = items; i % RK_ROW; i++)
+        score[i] = 0;
+}
+
+/* Of whole rows: those behind the items are computed too. */
 static inline void rk_table_subbuckets(const struct rk_bucket_map *map, const float *score, uint32_t items,
                                        uint32_t *subbucket)
 {
@@ -159,6 +167,7 @@ static inline uint32_t rk_table_place(const struct rk_span *span, const struct r
     uint16_t place[RK_TABLE_BLOCK];
     uint32_t items = rk_table_load(span, score, place);
     rk_table_extend_range(score, items, score_range);
+    rk_table_fill_row(score, items);
     rk_table_subbuckets(map, score, items, subbucket);
     rk_table_above(map, bucket, threshold, items, subbucket, score, out);
     return items;

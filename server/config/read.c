@@ -33,18 +33,17 @@ static int take_pair(void *user, const char *section, const char *name, const ch
 static FILE *open_file(const char *path, struct rk_err *err)
 {
     struct stat about;
-    const int fd =
-        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a FIFO would wait for its writer */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would wait for its writer */
     FILE *file = NULL;
-    if (fd < 0)
+    if (fd < 0 || fstat(fd, &about) != 0)
         (void)rk_fail(err, RANKD_INVALID, "--config: %s could not be opened: %s", path, strerror(errno));
-    else if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode))
+    else if (!S_ISREG(about.st_mode))
         (void)rk_fail(err, RANKD_INVALID, "--config: %s is not a regular file", path);
     else if (about.st_size > FILE_MOST)
         (void)rk_fail(err, RANKD_INVALID, "--config: %s has %lld bytes; it may have at most %d", path,
                       (long long)about.st_size, FILE_MOST);
     else if (!(file = fdopen(fd, "r")))
-        (void)rk_fail(err, RANKD_INVALID, "--config: %s could not be opened: %s", path, strerror(errno));
+        (void)rk_fail(err, RANKD_OVERLOADED, "--config: no memory to read %s", path);
     if (fd >= 0 && !file)
         (void)close(fd);
     return file;

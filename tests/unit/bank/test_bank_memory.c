@@ -384,7 +384,7 @@ static struct rk_durable_bank *named_at(const char *folder, int durability)
 /* Three appends at once, while allocation n fails. Returns true if there was no such allocation. */
 static bool append_three(struct rk_durable_bank *bank, size_t n, unsigned *seed, struct rk_bank *twin)
 {
-    struct told told = {.waiter = {on_wait, on_wake}};
+    struct told told = {.waiter = {.wait = on_wait, .wake = on_wake}};
     struct rk_append append[3] = {
         {.waiter = &told.waiter}, {.waiter = &told.waiter}, {.waiter = &told.waiter}};
     size_t over = 0;
