@@ -98,7 +98,7 @@ class _Recipe:
             result["dead"] = sum(result[f"AP50 {name}"] < _DEAD for name in CLASSES)
         columns = {"AP": "AP", "AP50": "AP50", **{f"AP50 {name}": f"AP50 {name}" for name in CLASSES}}
         insert(self.folder / "README.md", "tuning", markdown(results, TUNING, columns))
-        lines = markdown(results, TEST, columns, "focal")
+        lines = markdown(results, TEST, columns, "focal, tuned")
         dead = {row: sum(r["dead"] for r in results if r["table"] == "test" and r["row"] == row) for row in TEST.rows}
         said = ("Classes that were not learnt (AP50 below 5), over all seeds: "
                 + ", ".join(f"{row} {count}" for row, count in dead.items()) + ".")
