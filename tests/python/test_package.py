@@ -30,9 +30,10 @@ def test_an_older_library_is_refused_with_its_path_its_version_and_the_one_that_
     source = "".join(f"void {name}(void) {{}}\n" for name in old if name != "rankd_version")
     library = compile_library(tmp_path, source + 'const char *rankd_version(void) { return "0.1.9"; }\n')
     needed = (PACKAGE / "rankd/VERSION").read_text().strip()
-    assert load(library).splitlines()[-1] == (
-        f"ImportError: librankd at {library} is version 0.1.9, without rankd_reply_number(); this package needs {needed} or later: "
-        "update the library, or name another one in RANKD_LIBRARY")
+    said = re.fullmatch(rf"ImportError: librankd at {re.escape(str(library))} is version 0\.1\.9, without (rankd_\w+)\(\); this package "
+                        rf"needs {re.escape(needed)} or later: update the library, or name another one in RANKD_LIBRARY",
+                        load(library).splitlines()[-1])
+    assert said and said[1] not in old
 
 
 def test_a_library_that_is_not_librankd_is_refused(tmp_path):
