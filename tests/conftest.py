@@ -23,7 +23,7 @@ BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).parents[1] / "build"))
 class Daemon:
     """A rankd of its own on a free port of 127.0.0.1. Its log is in `log` (path) and `log_text()`."""
 
-    def __init__(self, folder, *flags, env=None, wrapper=(), http="127.0.0.1:0", rankd=BUILD / "rankd"):
+    def __init__(self, folder, *flags, env=None, wrapper=(), http="127.0.0.1:0", rankd=None):
         self.folder = Path(folder)
         self.log = self.folder / "log"
         self.flags = [str(f) for f in flags]
@@ -32,14 +32,14 @@ class Daemon:
         self.env.setdefault("ASAN_OPTIONS", "quarantine_size_mb=8")
         self.wrapper = list(wrapper)
         self.http = http
-        self.rankd = rankd
+        self.rankd = rankd  # None: that of BUILD as it is at each start
         self.process = None
         self.start()
 
     def start(self, timeout=30.0):
         """Starts it (again) and waits for the line `listening on …`."""
         with open(self.log, "ab") as log:
-            command = [*self.wrapper, str(self.rankd), "--http", self.http, *self.flags]
+            command = [*self.wrapper, str(self.rankd or BUILD / "rankd"), "--http", self.http, *self.flags]
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=self.env)
         killer = threading.Timer(timeout, self.process.kill)
         killer.start()
