@@ -8,9 +8,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[2] / "clients" / "python"
 
 
-def load(library):
+def load(library, code="import rankd.librankd"):
     env = {"PYTHONPATH": str(PACKAGE), "RANKD_LIBRARY": str(library)}
-    return subprocess.run([sys.executable, "-c", "import rankd.librankd"], env=env, capture_output=True, text=True).stderr
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stderr
 
 
 def functions_before(version):
@@ -34,6 +34,8 @@ def test_an_older_library_is_refused_with_its_path_its_version_and_the_one_that_
                         rf"needs {re.escape(needed)} or later: update the library, or name another one in RANKD_LIBRARY",
                         load(library).splitlines()[-1])
     assert said and said[1] not in old
+    connected = load(library, "import rankd; rankd.connect('unix:/nowhere')").splitlines()[-1]
+    assert "which this installation of rankd lacks: librankd at" in connected and "update the library" in connected
 
 
 def test_a_library_that_is_not_librankd_is_refused(tmp_path):
