@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/file_read.h"
+#include "config/file_read.h"
 
 enum { DIGEST = 32, FILE_BYTES = 1 << 22 };
 

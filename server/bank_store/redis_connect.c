@@ -8,7 +8,7 @@
 
 #include "bank_store/redis_internal.h"
 #include "base/clock.h"
-#include "base/file_read.h"
+#include "config/file_read.h"
 
 enum { PASSWORD_BYTES = 4096 };
 

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <ini.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "config/config_table.h"
+#include "config/file_read.h"
 
 enum { FILE_MOST = 1 << 20 /* bytes */ };
 
@@ -29,26 +26,6 @@ static int take_pair(void *user, const char *section, const char *name, const ch
     return rk_config_set(reader->config, name, value, reader->path, reader->err) == RANKD_OK;
 }
 
-/* The file, if it is one that can be read to its end. */
-static FILE *open_file(const char *path, struct rk_err *err)
-{
-    struct stat about;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would wait for its writer */
-    FILE *file = NULL;
-    if (fd < 0 || fstat(fd, &about) != 0)
-        (void)rk_fail(err, RANKD_INVALID, "--config: %s could not be opened: %s", path, strerror(errno));
-    else if (!S_ISREG(about.st_mode))
-        (void)rk_fail(err, RANKD_INVALID, "--config: %s is not a regular file", path);
-    else if (about.st_size > FILE_MOST)
-        (void)rk_fail(err, RANKD_INVALID, "--config: %s has %lld bytes; it may have at most %d", path,
-                      (long long)about.st_size, FILE_MOST);
-    else if (!(file = fdopen(fd, "r")))
-        (void)rk_fail(err, RANKD_OVERLOADED, "--config: no memory to read %s", path);
-    if (fd >= 0 && !file)
-        (void)close(fd);
-    return file;
-}
-
 /* By default inih reads a line of more than 200 bytes as two. */
 static void take_lines_whole(void)
 {
@@ -60,12 +37,17 @@ static void take_lines_whole(void)
 static enum rankd_status read_file(struct rk_config *config, const char *path, struct rk_err *err)
 {
     struct file_reader reader = {config, path, err};
-    FILE *file = open_file(path, err);
-    if (!file)
+    size_t bytes;
+    char *text = rk_file_read_new("--config", path, FILE_MOST, &bytes, err);
+    if (!text)
         return err->status;
     take_lines_whole();
-    int line = ini_parse_file(file, take_pair, &reader);
-    (void)fclose(file);
+    int line = 0;
+    if (strlen(text) != bytes)
+        (void)rk_fail(err, RANKD_INVALID, "%s has a NUL byte; it must be text", path);
+    else
+        line = ini_parse_string(text, take_pair, &reader);
+    free(text);
     if (err->status != RANKD_OK)
         return err->status;
     if (line != 0)

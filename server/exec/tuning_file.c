@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file_read.h"
+#include "config/file_read.h"
 
 enum { FILE_MOST = 65536, SHOWN = 40 };
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file_read.h"
+#include "config/file_read.h"
 
 enum { PEM_MAX = 1 << 20, CHAIN_MAX = 16 };
 

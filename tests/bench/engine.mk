@@ -8,7 +8,7 @@ $(BUILD)/obj/tests/bench/engine.o: isa := -O3 -march=native
 # Support that needs the server is not for benches of the engine.
 bench_support := $(filter-out $(addprefix tests/unit/support/,client.c daemon.c memory_store.c),$(test_support))
 # The threads that the daemon lends, and its tuning.
-$(BUILD)/bench/engine: $(call objects,server/exec/compute_pool.c server/base/threads.c server/exec/tuning_file.c server/base/file_read.c)
+$(BUILD)/bench/engine: $(call objects,server/exec/compute_pool.c server/base/threads.c server/exec/tuning_file.c server/config/file_read.c)
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(call objects,$(bench_support)) $(BUILD)/librk.a
 	@mkdir -p $(@D)
 	$(link) $^ -Wl,--as-needed -lcmocka $(lib_libs) -o $@

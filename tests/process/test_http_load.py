@@ -257,7 +257,9 @@ def test_lines_of_a_file_of_options_are_taken_whole(tmp_path):
 def test_a_file_of_options_that_cannot_be_read_to_its_end_is_refused(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "long").write_text("# a comment\n" * 100000)
-    for name, words in ("fifo", "is not a regular file"), (".", "is not a regular file"), ("long", "it may have at most 1048576"):
+    (tmp_path / "nul").write_bytes(b"workers = 3\n\0workers = 4\n")
+    for name, words in (("fifo", "it must be a regular file"), (".", "it must be a regular file"), ("nul", "has a NUL byte"),
+                        ("long", "which has more than 1048576 bytes")):
         done = rankd("--config", str(tmp_path / name), "--print-config")
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files that an operator names, read whole. */
-#ifndef RK_BASE_FILE_READ_H
-#define RK_BASE_FILE_READ_H
+#ifndef RK_CONFIG_FILE_READ_H
+#define RK_CONFIG_FILE_READ_H
 
 #include <stddef.h>
 

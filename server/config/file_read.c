@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/file_read.h"
+#include "config/file_read.h"
 
 #include <errno.h>
 #include <fcntl.h>
