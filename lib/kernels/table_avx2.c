@@ -80,15 +80,7 @@ static uint32_t place_avx2(const struct rk_span *span, const struct rk_bucket_ma
                            const struct rk_bucket *bucket, const float *threshold, uint32_t *out,
                            struct rk_score_range *score_range)
 {
-    float score[RK_TABLE_BLOCK];
-    uint32_t subbucket[RK_TABLE_BLOCK];
-    uint16_t place[RK_TABLE_BLOCK];
-    uint32_t items = rk_table_load(span, score, place);
-    rk_table_extend_range(score, items, score_range);
-    rk_table_fill_row(score, items);
-    rk_table_subbuckets(map, score, items, subbucket);
-    above_avx2(map, bucket, threshold, items, subbucket, score, out);
-    return items;
+    return rk_table_place_by(span, map, bucket, threshold, out, score_range, above_avx2);
 }
 
 /* Eight thresholds by the index of each. */

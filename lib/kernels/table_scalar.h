@@ -158,9 +158,12 @@ static inline void rk_table_above(const struct rk_bucket_map *map, const struct 
     }
 }
 
-static inline uint32_t rk_table_place(const struct rk_span *span, const struct rk_bucket_map *map,
-                                      const struct rk_bucket *bucket, const float *threshold, uint32_t *out,
-                                      struct rk_score_range *score_range)
+/* The body of rk_table_code.place, with the instruction set's own `above`. */
+RK_INLINE uint32_t rk_table_place_by(
+    const struct rk_span *span, const struct rk_bucket_map *map, const struct rk_bucket *bucket,
+    const float *threshold, uint32_t *out, struct rk_score_range *score_range,
+    void (*above)(const struct rk_bucket_map *map, const struct rk_bucket *bucket, const float *threshold,
+                  uint32_t items, const uint32_t *subbucket, const float *score, uint32_t *out))
 {
     float score[RK_TABLE_BLOCK];
     uint32_t subbucket[RK_TABLE_BLOCK];
@@ -169,8 +172,15 @@ static inline uint32_t rk_table_place(const struct rk_span *span, const struct r
     rk_table_extend_range(score, items, score_range);
     rk_table_fill_row(score, items);
     rk_table_subbuckets(map, score, items, subbucket);
-    rk_table_above(map, bucket, threshold, items, subbucket, score, out);
+    above(map, bucket, threshold, items, subbucket, score, out);
     return items;
+}
+
+static inline uint32_t rk_table_place(const struct rk_span *span, const struct rk_bucket_map *map,
+                                      const struct rk_bucket *bucket, const float *threshold, uint32_t *out,
+                                      struct rk_score_range *score_range)
+{
+    return rk_table_place_by(span, map, bucket, threshold, out, score_range, rk_table_above);
 }
 
 static inline uint32_t rk_table_may_be_crossed(const struct rk_span *span, const struct rk_bucket_map *map,
