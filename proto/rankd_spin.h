@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* When to spin. Both sides of the ring spin for some microseconds before they sleep, and yield their CPU to
  * each other as they do. Where other programs want that CPU too, a yield lasts for the time slice of another
- * one, milliseconds, while a thread that sleeps gets the CPU soon after it is woken. So who sees that it was
- * away for long sleeps at once for a while, for longer each time. */
+ * one, milliseconds, while a thread that sleeps gets the CPU soon after it is woken. So a thread that finds
+ * that others ran in its place for long stops spinning for a while, for longer each time. */
 #ifndef RANKD_SPIN_H
 #define RANKD_SPIN_H
 
@@ -19,8 +19,8 @@ enum {
 /* Of a thread that spins; all zeros at first. */
 struct rankd_spin {
     uint64_t looked_ns;    /* at the clock, in this spin */
-    uint64_t not_until_ns; /* nobody spins before */
-    uint64_t pause_ns;     /* the last time that nobody did */
+    uint64_t not_until_ns; /* no spin begins before this time */
+    uint64_t pause_ns;     /* length of the last such pause */
 };
 
 /* True if a spin may begin now. */
