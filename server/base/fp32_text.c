@@ -1,155 +1,134 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A float is m * 2^e, which is scaled by a power of ten so that its integer part has nine digits. 5^k and m
- * times it fit 128 bits between 10^-36 and the largest float, so nothing is rounded on the way: ties are seen
- * as ties. The few numbers below are left to printf(). */
+/* The shortest decimal as in R. Giulietti, "The Schubfach way to render doubles" (2020): the float and the
+ * bounds of what reads back as it are scaled by a power of ten to integers, with two bits behind the point of
+ * which the last is set where anything was cut off. Between the bounds lies one multiple of 10, or one or
+ * two integers. */
 #include "base/fp32_text.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef unsigned __int128 wide;
+/* Up to this many digits stand before the point or fill up with zeros; beyond, there is an exponent. */
+enum { PLAIN_DIGITS = 6, PLAIN_LEAST_POWER = -4 };
+enum { HIDDEN_BIT = 1 << 23, EXPONENT_BIAS = 150 };
+enum { DIGITS_MOST = 9, POWER_MIN = -64 };
 
-enum { FEWEST = 6, MOST = 9, LEAST_POWER = -36 };
-
-static const wide powers[] = {
-#define POWER(k, high, low) (wide)(high) << 64 | (low),
-#include "base/exact_powers_of_five.def"
+static const uint64_t powers[][2] = {
+#define POWER(q, high, low) {high, low},
+#include "base/powers_of_five.def"
 #undef POWER
 };
 
 static const uint32_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
 
-/* value = number / divisor * 10^(power - 8), and the next float is `gap` further in `number`. */
-struct scaled {
-    wide number, gap, divisor;
-    int shift; /* the divisor is 2^shift; -1: it is not a power of two */
-    uint64_t whole;
-    wide rest; /* number = whole * divisor + rest */
-    int power;
-    bool even, lowest; /* the float's last bit is 0; all its bits are */
+static const char pairs[] =
+    "00010203040506070809101112131415161718192021222324"
+    "25262728293031323334353637383940414243444546474849"
+    "50515253545556575859606162636465666768697071727374"
+    "75767778798081828384858687888990919293949596979899";
+
+/* digits * 10^exponent */
+struct decimal {
+    uint32_t digits;
+    int exponent;
 };
 
-static void scale(struct scaled *s, uint32_t mantissa, int exponent, int power)
+/* The logarithms are right for all exponents of floats. */
+static inline int floor_log2_of_ten_to(int power)
 {
-    const int k = MOST - 1 - power, shift = -(exponent + k);
-    s->power = power;
-    if (k >= 0) {
-        s->gap = shift >= 0 ? powers[k] : powers[k] << -shift;
-        s->shift = shift >= 0 ? shift : 0;
-        s->divisor = (wide)1 << s->shift;
-        s->number = mantissa * s->gap;
-        s->whole = (uint64_t)(s->number >> s->shift);
-        s->rest = s->number & (s->divisor - 1);
-    } else {
-        s->shift = -1;
-        s->divisor = powers[-k];
-        s->gap = (wide)1 << -shift;
-        s->number = mantissa * s->gap;
-        s->whole = (uint64_t)(s->number / s->divisor);
-        s->rest = s->number % s->divisor;
-    }
+    return (power * 1741647) >> 19;
 }
 
-/* The nearest number of `digits` digits, an even one between two, as the digits before tens[MOST - digits].
- */
-static uint32_t nearest(const struct scaled *s, int digits)
+static inline int floor_log10_of_two_to(int power, bool three_quarters)
 {
-    const uint32_t unit = tens[MOST - digits], whole = (uint32_t)s->whole;
-    uint32_t found = whole / unit;
-    const uint32_t left = whole % unit;
-    if (unit == 1) {
-        const wide twice = 2 * s->rest;
-        return found + (twice > s->divisor || (twice == s->divisor && found % 2));
-    }
-    return found + (2 * left > unit || (2 * left == unit && (s->rest > 0 || found % 2)));
+    return (power * 1262611 - (three_quarters ? 524031 : 0)) >> 22;
 }
 
-/* True if `decimal`, of nine digits, reads back as the float. */
-static bool reads_back(const struct scaled *s, uint32_t decimal)
+/* value * power / 2^64; the last bit is set where something was cut off. (`power` was rounded up, so that one
+ * unit in the next 32 bits may come from that.) */
+static inline uint32_t scale_to_odd(uint64_t power, uint32_t value)
 {
-    const wide at = s->shift >= 0 ? (wide)decimal << s->shift : decimal * s->divisor;
-    const bool above = at >= s->number;
-    wide twice = 2 * (above ? at - s->number : s->number - at);
-    if (!above && s->lowest) /* the float before is half as far */
-        twice *= 2;
-    return twice < s->gap || (twice == s->gap && s->even);
+    const unsigned __int128 product = (unsigned __int128)power * value;
+    const uint32_t behind = (uint32_t)(product >> 32);
+    return (uint32_t)(product >> 64) | (behind > 1);
 }
 
-/* The fewest digits that read back, and in *found these digits. */
-static int fewest_digits(const struct scaled *s, uint32_t *found)
+/* mantissa * 2^exponent, which is not a small integer. `lowest`: the float below is half as far as the one
+ * above. */
+static struct decimal shortest(uint32_t mantissa, int exponent, bool lowest)
 {
-    const uint32_t half_gap = (uint32_t)(s->whole >> 24) + 1; /* at least */
-    for (int digits = FEWEST; digits < MOST; digits++) {
-        const uint32_t unit = tens[MOST - digits], left = (uint32_t)s->whole % unit;
-        if (left > half_gap && unit - left > half_gap)
-            continue;
-        *found = nearest(s, digits);
-        if (reads_back(s, *found * unit))
-            return digits;
-    }
-    *found = nearest(s, MOST);
-    return MOST;
+    const bool even = mantissa % 2 == 0; /* the bounds themselves read back as it */
+    const int ten = floor_log10_of_two_to(exponent, lowest);
+    const int shift = exponent + floor_log2_of_ten_to(-ten) + 1;
+    const uint64_t *power = powers[-ten - POWER_MIN];
+    const uint64_t up = power[0] + (power[1] != 0);
+    const uint32_t value = scale_to_odd(up, 4 * mantissa << shift);
+    const uint32_t low = scale_to_odd(up, (4 * mantissa - 2 + lowest) << shift) + !even;
+    const uint32_t high = scale_to_odd(up, (4 * mantissa + 2) << shift) - !even;
+    const uint32_t whole = value / 4;
+
+    const uint32_t by_ten = whole / 10;
+    const bool below_fits = low <= 40 * by_ten, above_fits = 40 * by_ten + 40 <= high;
+    if (whole >= 10 && below_fits != above_fits)
+        return (struct decimal){by_ten + above_fits, ten + 1};
+    const bool this_fits = low <= 4 * whole, next_fits = 4 * whole + 4 <= high;
+    if (this_fits != next_fits)
+        return (struct decimal){whole + next_fits, ten};
+    /* Both: the nearer, and the even one of two that are equally near. */
+    const uint32_t half = 4 * whole + 2;
+    return (struct decimal){whole + (value > half || (value == half && whole % 2)), ten};
+}
+
+static int count_digits(uint32_t value)
+{
+    int count = 1;
+    while (count <= DIGITS_MOST && value >= tens[count])
+        count++;
+    return count;
 }
 
 /* Exactly `count` digits. */
 static void put_digits(uint32_t value, int count, char *out)
 {
-    for (; count >= 2; value /= 100) {
-        const uint32_t pair = value % 100;
-        out[--count] = (char)('0' + pair % 10);
-        out[--count] = (char)('0' + pair / 10);
-    }
+    for (; count >= 2; value /= 100)
+        memcpy(out + (count -= 2), pairs + 2 * (value % 100), 2);
     if (count)
         out[0] = (char)('0' + value % 10);
 }
 
-/* digits[0].digits[1]… * 10^power, as %g of that precision. */
-static size_t format(const char *digits, int count, int power, int precision, char *out)
+/* digits[0].digits[1]… * 10^power, as printf's %g has it. digits[] ends in zeros. */
+static size_t format(const char digits[RK_FP32_TEXT], int count, int power, char *out)
 {
-    char *at = out;
-    while (count > 1 && digits[count - 1] == '0')
-        count--;
-    int before = power < -4 || power >= precision ? 1 : power + 1;
-    if (before <= 0) {
-        memcpy(at, "0.000", 5);
-        at += 2 - before;
+    const int plain_digits = count > PLAIN_DIGITS ? count : PLAIN_DIGITS;
+    if (power >= PLAIN_LEAST_POWER && power < 0) {
+        memcpy(out, "0.000", 5);
+        memcpy(out + 1 - power, digits, DIGITS_MOST);
+        return (size_t)(1 - power + count);
     }
-    for (int i = 0; i < count || i < before; i++) {
-        if (i == before && before > 0)
-            *at++ = '.';
-        *at++ = i < count ? digits[i] : '0';
+    const bool plain = power >= 0 && power < plain_digits;
+    const int before = plain ? power + 1 : 1;
+    memcpy(out + 1, digits, DIGITS_MOST);
+    for (int i = 0; i < before; i++)
+        out[i] = digits[i];
+    int length = before;
+    if (count > before) {
+        out[before] = '.';
+        length = count + 1;
     }
-    if (power < -4 || power >= precision) {
-        *at++ = 'e';
-        *at++ = power < 0 ? '-' : '+';
-        put_digits((uint32_t)abs(power), 2, at);
-        at += 2;
-    }
-    return (size_t)(at - out);
-}
-
-static size_t print(float value, char *out)
-{
-    char text[32];
-    int length = 0;
-    for (int digits = FEWEST; digits <= MOST; digits++) {
-        length = snprintf(text, sizeof text, "%.*g", digits, (double)value);
-        if (strtof(text, NULL) == value)
-            break;
-    }
-    memcpy(out, text, (size_t)length);
-    return (size_t)length;
+    if (plain)
+        return (size_t)length;
+    out[length] = 'e';
+    out[length + 1] = power < 0 ? '-' : '+';
+    put_digits((uint32_t)abs(power), 2, out + length + 2);
+    return (size_t)length + 4;
 }
 
 static size_t whole_text(uint32_t value, char *out)
 {
-    int count = 1;
-    while (value >= tens[count])
-        count++;
+    const int count = count_digits(value);
     put_digits(value, count, out);
     memcpy(out + count, ".0", 2);
     return (size_t)count + 2;
@@ -160,25 +139,19 @@ static size_t positive_text(float value, uint32_t bits, char *out)
 {
     if (value < 1e6F && value == truncf(value))
         return whole_text((uint32_t)value, out);
-    const int exponent = (int)(bits >> 23) - 150;
-    const uint32_t mantissa = (bits & 0x7fffff) | 0x800000;
-    /* 78913 is log10(2) * 2^18; 64 keeps what is shifted above 0. */
-    int power = (((exponent + 23) * 78913 + (64 << 18)) >> 18) - 64;
-    if (power < LEAST_POWER || bits >> 23 == 0)
-        return print(value, out);
-    struct scaled s = {.even = mantissa % 2 == 0, .lowest = mantissa == 0x800000};
-    scale(&s, mantissa, exponent, power);
-    if (s.whole >= tens[MOST])
-        scale(&s, mantissa, exponent, ++power);
-    uint32_t found;
-    const int digits = fewest_digits(&s, &found);
-    char text[MOST + 1];
-    if (found == tens[digits]) {
-        found /= 10;
-        power++;
+    const uint32_t fraction = bits % HIDDEN_BIT;
+    const int biased = (int)(bits / HIDDEN_BIT);
+    struct decimal decimal =
+        biased ? shortest(fraction | HIDDEN_BIT, biased - EXPONENT_BIAS, fraction == 0 && biased > 1)
+               : shortest(fraction, 1 - EXPONENT_BIAS, false);
+    while (decimal.digits % 10 == 0) {
+        decimal.digits /= 10;
+        decimal.exponent++;
     }
-    put_digits(found, digits, text);
-    return format(text, digits, power, digits, out);
+    char digits[RK_FP32_TEXT] = "0000000000000000";
+    const int count = count_digits(decimal.digits);
+    put_digits(decimal.digits, count, digits);
+    return format(digits, count, decimal.exponent + count - 1, out);
 }
 
 size_t rk_fp32_text(float value, char out[RK_FP32_TEXT])

@@ -11,7 +11,7 @@ enum { POWER_MIN = -64, POWER_MAX = 64, DIGITS_MAX = 19 };
 
 static const uint64_t powers[][2] = {
 #define POWER(q, high, low) {high, low},
-#include "codec/powers_of_five.def"
+#include "base/powers_of_five.def"
 #undef POWER
 };
 

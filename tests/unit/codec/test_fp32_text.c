@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* FP32 as text: the same bytes as a search with printf() and strtof() finds. */
+/* FP32 as text: the same bytes as a search with printf() and strtof() finds. Numbers below the least normal
+ * one have fewer than six digits, so the search begins with one. Below a power of two floats lie twice as
+ * close: the nearest decimal may read back as the float below, and the next decimal above as the power. */
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,14 +16,24 @@
 #include "base/fp32_text.h"
 #include "codec/numbers.h"
 
+/* The decimal of `precision` digits next above the nearest one. */
+static int next_above(float value, int precision, char *out, size_t size)
+{
+    const double unit = pow(10, floor(log10(fabs((double)value))) - precision + 1);
+    return snprintf(out, size, "%.*g", precision, (double)value + copysign(unit, (double)value));
+}
+
 static int searched(float value, char *out, size_t size)
 {
     if (value == 0)
         return snprintf(out, size, signbit(value) ? "-0.0" : "0.0");
     if (fabsf(value) < 1e6F && value == truncf(value))
         return snprintf(out, size, "%d.0", (int)value);
-    for (int precision = 6; precision < 9; precision++) {
-        const int length = snprintf(out, size, "%.*g", precision, (double)value);
+    for (int precision = fabsf(value) < FLT_MIN ? 1 : 6; precision < 9; precision++) {
+        int length = snprintf(out, size, "%.*g", precision, (double)value);
+        if (strtof(out, NULL) == value)
+            return length;
+        length = next_above(value, precision, out, size);
         if (strtof(out, NULL) == value)
             return length;
     }
