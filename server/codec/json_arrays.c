@@ -127,7 +127,7 @@ static bool take_data(struct scan *scan, size_t input)
     const char *after = rk_json_skim(begun, scan->end, &depth);
     if (!after)
         return false;
-    text->array[text->arrays++] = (struct rk_json_array){begun, (size_t)(after - begun), input};
+    text->array[text->arrays++] = (struct rk_json_array){begun, (size_t)(after - begun), input, depth};
     scan->at = after;
     return true;
 }
@@ -176,17 +176,16 @@ static void scan_request(struct scan *scan)
 /* The arrays are three brackets deep. */
 enum { DEPTH_OF_DATA = 3 };
 
-/* As rk_json_depth() of the whole text; the arrays are skipped at the speed of memory. */
+/* As rk_json_depth() of the whole text; that of the arrays is known. */
 static size_t depth_of(const struct rk_json_text *text)
 {
     struct rk_json_depth depth = {0};
     const char *at = text->text;
-    size_t most = 0, inner;
+    size_t most = 0;
     for (size_t i = 0; i < text->arrays; i++) {
         const struct rk_json_array *array = &text->array[i];
         rk_json_depth_add(&depth, at, (size_t)(array->text - at));
-        (void)rk_json_skim(array->text, array->text + array->bytes, &inner);
-        most = inner + DEPTH_OF_DATA > most ? inner + DEPTH_OF_DATA : most;
+        most = array->depth + DEPTH_OF_DATA > most ? array->depth + DEPTH_OF_DATA : most;
         at = array->text + array->bytes;
     }
     rk_json_depth_add(&depth, at, text->bytes - (size_t)(at - text->text));

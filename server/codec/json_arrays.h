@@ -16,6 +16,7 @@ struct rk_json_array {
     const char *text;
     size_t bytes;
     size_t input; /* it is the data of this one of the inputs */
+    size_t depth; /* of brackets and braces in it: 1 where it is flat */
 };
 
 /* A request's text, borrowed, and its arrays. Inputs after the first RK_IN_COUNT can't be valid, so their

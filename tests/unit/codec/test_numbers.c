@@ -39,7 +39,7 @@ static void what_is_written_reads_back(void **state)
     rk_json_close(&text, '}');
     char *written = rk_text_take(&text, &length);
     struct rk_json_text whole = {.text = written, .bytes = length, .arrays = 1};
-    whole.array[0] = (struct rk_json_array){strchr(written, '['), length - 1 - strlen("{\"data\":"), 0};
+    whole.array[0] = (struct rk_json_array){strchr(written, '['), length - 1 - strlen("{\"data\":"), 0, 1};
     const struct rk_numbers numbers = {&whole, &whole.array[0], "the text", "x", &tensor, 6, back};
     assert_int_equal(rk_numbers_read(&numbers, true, &err), RANKD_OK);
     for (size_t i = 0; i < 6; i++)
