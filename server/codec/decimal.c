@@ -20,21 +20,21 @@ static inline bool is_digit(char c)
     return (unsigned char)(c - '0') < 10;
 }
 
-/* True if the eight bytes at `at` are digits; *digits is then extended by them. */
-static bool take_eight(const char *at, uint64_t *digits)
+/* How many of the bytes of `v`, from the lowest on, are digits. */
+static int leading_digits(uint64_t v)
 {
-    uint64_t v;
-    memcpy(&v, at, 8);
-    if (((v & 0xf0f0f0f0f0f0f0f0u) | ((v + 0x0606060606060606u) & 0xf0f0f0f0f0f0f0f0u) >> 4) !=
-        0x3333333333333333u)
-        return false;
-    v -= 0x3030303030303030u;
+    const uint64_t other = ((v & 0xf0f0f0f0f0f0f0f0u) ^ 0x3030303030303030u) |
+                           (((v & 0x0f0f0f0f0f0f0f0fu) + 0x0606060606060606u) & 0xf0f0f0f0f0f0f0f0u);
+    return other ? __builtin_ctzll(other) / 8 : 8;
+}
+
+/* Eight digits, each the value of a byte, the lowest byte first. */
+static uint64_t eight_digits(uint64_t v)
+{
     v = v * 10 + (v >> 8);
-    v = ((v & 0x000000ff000000ffu) * 0x000f424000000064u +
-         (v >> 16 & 0x000000ff000000ffu) * 0x0000271000000001u) >>
-        32;
-    *digits = *digits * 100000000 + v;
-    return true;
+    return ((v & 0x000000ff000000ffu) * 0x000f424000000064u +
+            (v >> 16 & 0x000000ff000000ffu) * 0x0000271000000001u) >>
+           32;
 }
 
 /* (A sum of over 19 digits wraps, and isn't used.) */
@@ -49,8 +49,16 @@ static const char *take_digits(const char *at, const char *end, uint64_t *digits
 static const char *take_fraction(const char *at, const char *end, uint64_t *digits)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    while (end - at >= 8 && take_eight(at, digits))
-        at += 8;
+    static const uint32_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    for (int count = 8; count == 8 && end - at >= 8; at += count) {
+        uint64_t v;
+        memcpy(&v, at, 8);
+        count = leading_digits(v);
+        if (count < 3) /* one by one is faster */
+            break;
+        v = (v & 0x0f0f0f0f0f0f0f0fu) << (64 - 8 * count); /* zeros come first */
+        *digits = *digits * tens[count] + eight_digits(v);
+    }
 #endif
     return take_digits(at, end, digits);
 }
