@@ -13,15 +13,24 @@ from conftest import BUILD
 PLUGIN = BUILD / "emulated-device.so"
 
 
+def sanitizer(file):
+    """The runtime of a sanitizer that a program or library wants: "libasan", "libtsan", None."""
+    found = re.search("lib[at]san", subprocess.run(["ldd", file], capture_output=True, text=True).stdout)
+    return found and found[0]
+
+
+def preload(runtime):
+    """What a program without a sanitizer wants in its environment to load a library that is built with one."""
+    # libstdc++ with it, because what it throws is to be seen too.
+    libraries = [subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
+                 for name in (f"{runtime}.so", "libstdc++.so.6")]
+    return {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
+
+
 def watched():
     """The plugin in which AddressSanitizer sees where each piece of memory ends, and new memory is never what it was before; and
     the environment that it wants in a program without."""
-    if re.search("lib[at]san", subprocess.run(["ldd", BUILD / "gpu-check"], capture_output=True, text=True).stdout):
-        return PLUGIN, {}
-    # libstdc++ with it, because what it throws is to be seen too.
-    libraries = [subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
-                 for name in ("libasan.so", "libstdc++.so.6")]
-    return BUILD / "watched-device.so", {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
+    return (PLUGIN, {}) if sanitizer(BUILD / "gpu-check") else (BUILD / "watched-device.so", preload("libasan"))
 
 
 def check(runs, seed, items, plugin=PLUGIN, **env):
@@ -92,5 +101,7 @@ device.call("retrieval", job)
 assert query[0].done and query[0].loss == 2 / 3, query[0].loss  # last of three
 """
     folder = os.path.join(os.path.dirname(__file__), "..", "bench")
-    done = subprocess.run([sys.executable, "-c", program, folder, PLUGIN], capture_output=True, text=True, timeout=60)
+    runtime = sanitizer(PLUGIN)
+    done = subprocess.run([sys.executable, "-c", program, folder, PLUGIN], capture_output=True, text=True, timeout=60,
+                          env=os.environ | (preload(runtime) if runtime else {}))
     assert done.returncode == 0, done.stderr
