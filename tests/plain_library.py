@@ -4,6 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import own_make
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
 
@@ -16,9 +18,7 @@ def library():
         return ours
     plain = ROOT / "build/librankd.so.0"
     if not plain.exists():
-        # Without the variables of a make that runs these tests: they name the build with the sanitizer.
-        env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-        subprocess.run(["make", "librankd-shared"], cwd=ROOT, check=True, capture_output=True, env=env)
+        subprocess.run(["make", "librankd-shared"], cwd=ROOT, check=True, capture_output=True, env=own_make.environment())
     return plain
 
 

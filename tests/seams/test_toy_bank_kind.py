@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import conftest
+import own_make
 
 sys.path.append(str(Path(__file__).parents[1] / "process"))
 from support_bank import BankDaemon, Refused, tensor  # noqa: E402
@@ -96,8 +97,8 @@ def build(tmp_path_factory):
     with open(tree / "lib/bank/kinds.def", "a", encoding="utf-8") as rows:
         rows.write("RK_BANK_KIND(toy)\n")
     compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    subprocess.run(["make", "-C", tree, "-j2", f"CC={compiler}", "build/rankd"], check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run(["make", "-C", tree, "-j2", f"CC={compiler}", "build/rankd"], check=True, stdout=subprocess.DEVNULL,
+                   env=own_make.environment())
     yield tree / "build"
     shutil.rmtree(tree)
 

@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import conftest
+import own_make
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,9 +33,8 @@ class Tree:
             file.write(rows)
 
     def make(self, *targets):
-        # A make that this test runs under has its own variables and job server.
-        env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "BUILD")}
-        done = subprocess.run(["make", f"-j{len(os.sched_getaffinity(0))}", *targets], cwd=self.folder, env=env, capture_output=True, text=True)
+        done = subprocess.run(["make", f"-j{len(os.sched_getaffinity(0))}", *targets], cwd=self.folder, env=own_make.environment(),
+                              capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-8000:]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import conftest
+import own_make
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,14 +46,14 @@ class Tree:
 
     def make(self, *targets):
         cache = "ccache " if shutil.which("ccache") else ""
-        environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")} | {"CCACHE_NOHASHDIR": "1"}
         done = subprocess.run(["make", "-j2", f"CC={cache}gcc", f"CXX={cache}g++", "CFLAGS=-O1", "CXXFLAGS=-O0", *targets], cwd=self.folder,
-                              env=environment, capture_output=True, text=True, timeout=900)
+                              env=own_make.environment(CCACHE_NOHASHDIR="1"), capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
 
     def run(self, *command, **more):
         """Within the copy, with its Python package and its library. Returns what it printed."""
         environment = dict(os.environ, RANKD_BUILD=str(self.build), PYTHONPATH=str(self.folder / "clients/python"))
+        environment.pop("RANKD_LIBRARY", None)  # of another build
         done = subprocess.run([str(c) for c in command], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, **more)
         assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
         return done.stdout
