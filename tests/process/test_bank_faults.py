@@ -296,6 +296,7 @@ def test_a_restore_on_a_disk_that_hangs_leaves_readers_what_was_there(tmp_path):
             restoring = threading.Thread(target=daemon.call, args=("POST", "/v2/banks/slow/checkpoints/t/restore"))
             restoring.start()
             while not journal_of(Path(daemon.data) / "banks/slow/live-2"):  # what is to be the new generation's
+                assert restoring.is_alive(), daemon.log_text()
                 time.sleep(0.01)
             assert fingerprint(daemon, "slow") == before and daemon.bank("slow")["generation"] == 1
             assert daemon.metric("rankd_bank_generation", "slow") == 1

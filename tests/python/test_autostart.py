@@ -178,6 +178,7 @@ def test_a_daemon_whose_starter_is_killed_serves_those_who_wait(here):
     build = slow(here, 1)
     starter = here.begin(LOSS, RANKD_BUILD=build)
     while not (here.folder / "begun").exists():
+        assert starter.poll() is None, starter.communicate()
         time.sleep(0.01)
     waiting = here.begin(f"print({LOSS})", RANKD_BUILD=build)
     starter.kill()
