@@ -9,6 +9,8 @@ import pytest
 
 from shell import sh
 
+pytest_plugins = ["containers"]  # one engine for all files
+
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = (ROOT / "clients/python/rankd/VERSION").read_text().strip()
 REQUEST = json.dumps({"parameters": {"lambda": 1, "margin": 0}, "inputs": [

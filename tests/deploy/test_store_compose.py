@@ -8,6 +8,8 @@ import pytest
 
 from shell import sh
 
+pytest_plugins = ["containers"]  # one engine for all files
+
 ROOT = Path(__file__).resolve().parents[2]
 BANK = {"kind": "scores", "lists": 1, "capacity": 64}
 
