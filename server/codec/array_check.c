@@ -7,21 +7,18 @@
 #include "codec/decimal.h"
 #include "codec/json_arrays.h"
 
-/* The position behind a number or a word. Jansson reads one character more and puts it back: a NUL is lost
- * then, and if it is not UTF-8 the error names the number. (Only ASCII characters are valid there.)
- */
+/* The position behind a number or a word. Jansson reads one character more and puts it back: if it is not
+ * UTF-8 the error names the number. (Only ASCII characters are valid there.) */
 static const char *after_token(const char *at, const char *end)
 {
-    if (at == end || (unsigned char)*at >= 0x80)
-        return NULL;
-    return *at == '\0' ? at + 1 : at;
+    return at == end || (unsigned char)*at >= 0x80 ? NULL : at;
 }
 
 static const char *after_number(const char *at, const char *end)
 {
     struct rk_decimal number;
     at = rk_decimal_scan(at, end, &number);
-    if (!at || (number.whole ? !number.fits : isinf(rk_decimal_real(&number))))
+    if (!at || isinf(rk_decimal_real(&number)))
         return NULL;
     return after_token(at, end);
 }

@@ -20,7 +20,8 @@ struct rk_array_check {
     const char *element, *comma; /* of the innermost array; NULL if there is none */
 };
 
-/* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would accept it. */
+/* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would accept it with
+ * integers of any size, which are numbers of JSON and may be scores. */
 bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes);
 
 /* The end of the value at `at`, which is no array; NULL if it isn't JSON. */

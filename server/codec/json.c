@@ -32,7 +32,7 @@ void rk_json_depth_add(struct rk_json_depth *depth, const char *bytes, size_t co
     }
 }
 
-bool rk_json_may_parse(size_t count, size_t depth, const char *what, struct rk_err *err)
+bool rk_json_may_parse(const char *bytes, size_t count, size_t depth, const char *what, struct rk_err *err)
 {
     if (count == 0) {
         rk_fail(err, RANKD_INVALID, "%s is empty; it must be a JSON object", what);
@@ -42,6 +42,12 @@ bool rk_json_may_parse(size_t count, size_t depth, const char *what, struct rk_e
     if (depth > RK_JSON_DEPTH_MAX) {
         rk_fail(err, RANKD_INVALID, "%s is JSON nested %zu deep; it may be nested %d deep at most", what,
                 depth, RK_JSON_DEPTH_MAX);
+        return false;
+    }
+    const char *nul = memchr(bytes, '\0', count);
+    if (nul) {
+        rk_fail(err, RANKD_INVALID, "%s is not JSON: its byte %zu is NUL, which JSON has nowhere", what,
+                (size_t)(nul - bytes));
         return false;
     }
     return true;
@@ -72,7 +78,7 @@ json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, str
     struct rk_json_depth depth = {0};
     json_error_t error = {0};
     rk_json_depth_add(&depth, bytes, count);
-    if (!rk_json_may_parse(count, depth.most, what, err))
+    if (!rk_json_may_parse(bytes, count, depth.most, what, err))
         return NULL;
     return rk_json_parsed(json_loadb(bytes, count, JSON_REJECT_DUPLICATES, &error), &error, what, err);
 }

@@ -43,7 +43,7 @@ static size_t read_without(void *buffer, size_t room, void *data)
 enum { NOTHING = -1 };
 
 /* The replacement of a byte of an array for Jansson: bytes that it must see stay, others keep lines and
- * columns. A NUL that Jansson would lose (array_check.c) is dropped, except behind a digit that stays. */
+ * columns. */
 static int blank(const struct reader *reader, const struct rk_json_array *array, const char *at)
 {
     const struct rk_array_check *wrong = reader->wrong;
@@ -55,11 +55,11 @@ static int blank(const struct reader *reader, const struct rk_json_array *array,
         if (at == wrong->open[i])
             return '[';
     }
-    if (wrong && wrong->element && (at == wrong->element || (*at == '\0' && at == wrong->element + 1)))
-        return *at ? '0' : '\0';
+    if (wrong && at == wrong->element)
+        return '0';
     if (wrong && at == wrong->comma)
         return ',';
-    if (*at == '\0' || (*at & 0xc0) == 0x80)
+    if ((*at & 0xc0) == 0x80)
         return NOTHING;
     return *at == '\n' ? '\n' : ' ';
 }
@@ -113,7 +113,7 @@ json_t *rk_json_text_parse_new(const struct rk_json_text *text, const char *what
     json_error_t error = {0};
     struct rk_array_check check;
     struct reader reader = {.text = text};
-    if (!rk_json_may_parse(text->bytes, text->depth, what, err))
+    if (!rk_json_may_parse(text->text, text->bytes, text->depth, what, err))
         return NULL;
     json_t *value = json_load_callback(read_without, &reader, JSON_REJECT_DUPLICATES, &error);
     const bool refused = json_error_code(&error) == json_error_out_of_memory || rk_json_heap_refused(err);

@@ -153,11 +153,11 @@ static bool take_number(struct number_reader *reader)
 {
     struct rk_decimal number;
     const char *after = rk_decimal_scan(reader->at, reader->end, &number);
-    if (!after || (number.whole && !number.fits))
+    if (!after)
         return false;
     reader->at = after;
     if (number.whole && !is_real(reader->dtype) && reader->dtype != RK_BOOL)
-        return store_integer(reader, number.integer);
+        return number.fits && store_integer(reader, number.integer);
     const double real = rk_decimal_real(&number);
     if (is_real(reader->dtype)) {
         store_real(reader, real);
@@ -197,12 +197,21 @@ static bool take_usual(struct number_reader *reader)
     return true;
 }
 
+/* A value of an array that was checked. Jansson refuses integers beyond 64 bits unless it reads them as
+ * reals. */
+static json_t *leaf_new(const char *text, size_t bytes)
+{
+    struct rk_decimal number;
+    const bool wide = rk_decimal_scan(text, text + bytes, &number) && number.whole && !number.fits;
+    return json_loadb(text, bytes, JSON_DECODE_ANY | (wide ? JSON_DECODE_INT_AS_REAL : 0), NULL);
+}
+
 /* Any value, of an array that was checked; Jansson reads it. */
 static enum rankd_status read_any(struct number_reader *reader)
 {
     const char *after = rk_array_leaf(reader->at, reader->end);
     const size_t bytes = (size_t)(after - reader->at);
-    json_t *value = json_loadb(reader->at, bytes, JSON_DECODE_ANY, NULL);
+    json_t *value = leaf_new(reader->at, bytes);
     const struct rk_json_source source = {value, reader->at, bytes, NULL};
     enum rankd_status status;
     if (!value)

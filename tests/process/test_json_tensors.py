@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors in JSON: nested as their shape says or not at all, and the numbers that JSON has no form for."""
+import json
+
 import pytest
 from support_http import infer
 
@@ -65,6 +67,27 @@ def test_infinities_are_scores_and_null_is_nan(daemon, datatype):
 def test_other_words_are_no_numbers(daemon, word):
     answer = infer(daemon, request([1, 2], [0.5, word]))
     assert answer.status == 400 and f'"{word}"' in answer.error and '"-Infinity"' in answer.error
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+@pytest.mark.parametrize("digits", ["20000000000000000000", "-9223372036854775809", "1" + "0" * 30], ids=len)
+def test_whole_numbers_of_any_size_are_scores(daemon, datatype, digits):
+    """As clients in Go and JavaScript write them: without a point and an exponent."""
+    whole, point = (infer(daemon, request([1, 3], [0.5, number, -0.5], [1, 0, 0], datatype)) for number in (int(digits), float(digits)))
+    assert whole.status == point.status == 200, whole.body
+    assert whole.json()["outputs"] == point.json()["outputs"]
+
+
+def test_whole_numbers_beyond_64_bits_are_no_integers(daemon):
+    answer = infer(daemon, request([1, 2], [0.5, 2.5], [0, 1 << 64], "FP32"))
+    assert answer.status == 400 and "input targets has 18446744073709551616 at position 1" in answer.error
+
+
+def test_a_nul_is_no_space(daemon):
+    good = json.dumps(request([1, 2], [0.5, 2.5]))
+    for text in (good.replace("2.5", "2.5\0"), good + "\0", good.replace("[0, 0]", "[0, \0 0]"), "\0" + good):
+        answer = infer(daemon, text.encode())
+        assert answer.status == 400 and f"its byte {text.index(chr(0))} is NUL" in answer.error, answer.body
 
 
 def test_an_infinity_is_no_target(daemon):

@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "codec/decimal.h"
+#include "codec/infer_request.h"
+#include "codec/json.h"
 #include "fuzz/targets.h"
 
 static uint64_t random_state = 88172645463325252u;
@@ -280,7 +282,7 @@ static void documents_around_the_data(void **state)
 }
 
 /* Jansson loses a NUL behind a number or a word. */
-static void a_nul_behind_a_number(void **state)
+static void a_nul_is_no_json(void **state)
 {
     (void)state;
     static const char *const data[] = {"[1@,2]",  "[1@@,2]", "[@1,2]",     "[1,2@]",   "[null@,1]",
@@ -291,6 +293,14 @@ static void a_nul_behind_a_number(void **state)
         for (int c = 0; c < bytes; c++)
             text[c] = text[c] == '@' ? '\0' : text[c];
         rk_fuzz_json_tensors((const uint8_t *)text, (size_t)bytes);
+        struct rk_err err = {0};
+        struct rk_wire_request wire;
+        const struct rk_wire_source source = {
+            .body = text, .bytes = (size_t)bytes, .json_bytes = (size_t)bytes};
+        assert_int_equal(rk_wire_request_parse(&wire, &rk_models[0], &source, &err), RANKD_INVALID);
+        assert_non_null(strstr(err.text, "is NUL"));
+        rk_wire_request_clear(&wire);
+        assert_null(rk_json_parse_new(text, (size_t)bytes, "it", &err));
     }
 }
 
@@ -321,7 +331,7 @@ int main(void)
         cmocka_unit_test(values_of_every_form),
         cmocka_unit_test(random_arrays),
         cmocka_unit_test(documents_around_the_data),
-        cmocka_unit_test(a_nul_behind_a_number),
+        cmocka_unit_test(a_nul_is_no_json),
         cmocka_unit_test(decimals_are_the_nearest_doubles),
     };
     return cmocka_run_group_tests_name("json_tensors", tests, NULL, NULL);
