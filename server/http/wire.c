@@ -28,6 +28,9 @@ enum rankd_status rk_wire_path(const char *uri, char *path, size_t size, const c
                 return rk_fail(err, RANKD_INVALID,
                                "the path has a %% that two hexadecimal digits do not follow");
             value = high * 16 + low;
+            if (value == '/') /* a proxy may see no separator there, and apply other rules to the path */
+                return rk_fail(err, RANKD_INVALID, "the path has %.3s, an escaped slash; no name has a slash",
+                               c);
             c += 2;
         }
         if (value < 0x20 || value == 0x7f)

@@ -73,7 +73,8 @@ def test_other_words_are_no_numbers(daemon, word):
 @pytest.mark.parametrize("digits", ["20000000000000000000", "-9223372036854775809", "1" + "0" * 30], ids=len)
 def test_whole_numbers_of_any_size_are_scores(daemon, datatype, digits):
     """As clients in Go and JavaScript write them: without a point and an exponent."""
-    whole, point = (infer(daemon, request([1, 3], [0.5, number, -0.5], [1, 0, 0], datatype)) for number in (int(digits), float(digits)))
+    whole, point = (infer(daemon, request([1, 3], [0.5, number, -0.5], [1, 0, 0], datatype))
+                    for number in (int(digits), float(digits)))
     assert whole.status == point.status == 200, whole.body
     assert whole.json()["outputs"] == point.json()["outputs"]
 
