@@ -284,9 +284,10 @@ def by_hand(url, sizes):
     return [(total / dist.get_world_size()).item()], [p.grad for p in net.parameters()]
 
 
-def refused_by_hand(url, bank):
-    """Shards gathered by hand, and a bank."""
-    crit = RetrievalLoss("ap", bank_start=0, bank=bank, client=url)
+def refused_by_hand(url, bank, with_itself=False):
+    """Shards gathered by hand, and a bank. `with_itself`: by a loss whose team is each rank for itself."""
+    groups = [dist.new_group([rank]) for rank in range(dist.get_world_size())] if with_itself else None
+    crit = RetrievalLoss("ap", bank_start=0, bank=bank, client=url, distributed=groups and groups[dist.get_rank()])
     embeddings, labels = torch.randn(8, 16, requires_grad=True), torch.arange(8) % 3
     refs = {"ref_emb": torch.randn(4, 16), "ref_labels": torch.arange(4)}
     said = []

@@ -381,8 +381,9 @@ def test_one_process_by_itself_is_a_job_of_one(client, monkeypatch):
         RetrievalLoss(client=client, distributed=True)(**whole)
 
 
-def test_shards_gathered_by_hand_and_a_bank_are_refused_with_what_to_do(client, daemon, crew, bank):
-    for said in crew.run("joint_tasks.refused_by_hand", daemon.url, bank):
+@pytest.mark.parametrize("with_itself", [False, True])
+def test_shards_gathered_by_hand_and_a_bank_are_refused_with_what_to_do(client, daemon, crew, bank, with_itself):
+    for said in crew.run("joint_tasks.refused_by_hand", daemon.url, bank, with_itself):
         assert len(said) == 2
         assert all("4 trainers" in s and "twice" in s and repr(bank) in s and "distributed=True" in s for s in said)
     assert client.banks.get(bank).items == 32

@@ -104,7 +104,7 @@ class RetrievalLoss(RankLoss):
                             "items of the others: give labels")
         if relevance is None and (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
-        if self.gallery == "all" and self.team is None:
+        if self.gallery == "all" and (self.team is None or self.team.size == 1):  # a group of one rank gathers nothing
             refuse_double(self.memory, ref_emb)
         differentiable = {"embeddings": embeddings}
         if ref_emb is not None:
@@ -153,7 +153,7 @@ class RetrievalLoss(RankLoss):
         return (balanced if self.balanced else joint).evaluate(self, team, tensors, inputs)
 
     def _alone(self) -> bool:
-        return self.team is not None or trainers() == 1  # a team appends once
+        return trainers() == 1 or (self.team is not None and self.team.size > 1)  # a team appends once
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
         if "relevance" in tensors:
