@@ -58,6 +58,9 @@ enum ctl_number { CTL_NUMBER, CTL_WORD, CTL_EMPTY, CTL_SPOILT, CTL_TOO_LARGE };
  */
 enum ctl_number rankd_ctl_read_number(const char *text, size_t bytes, double *value);
 
+/* Of a file of text: skips the byte order mark of UTF-8. False if it is that of UTF-16. */
+bool rankd_ctl_skip_mark(const char **at, const char *end, const char *path, char why[CTL_WHY]);
+
 /* Adds an element to an array that grows; `room`: bytes that its data has room for, at first 0. */
 bool rankd_ctl_append(struct ctl_array *array, size_t *room, const void *element, char why[CTL_WHY]);
 

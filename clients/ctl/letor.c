@@ -180,6 +180,8 @@ static bool read_items(struct letor *letor)
 {
     struct ctl_batch *batch = letor->batch;
     struct letor_token first;
+    if (!rankd_ctl_skip_mark(&letor->at, letor->end, letor->path, letor->why))
+        return false;
     letor->queries = vector("INT64", sizeof(int64_t));
     batch->targets = batch->scores = vector("FP32", sizeof(float));
     batch->offsets = vector("INT64", sizeof(int64_t));
@@ -219,7 +221,7 @@ bool rankd_ctl_letor_read(struct ctl_batch *batch, const char *path, FILE *file,
 
 bool rankd_ctl_is_letor(const char *path)
 {
-    char line[512];
+    char line[512], ignored[CTL_WHY];
     bool found = false, whole = true;
     FILE *file = fopen(path, "rbe");
     while (file && !found && fgets(line, sizeof line, file)) {
@@ -228,6 +230,7 @@ bool rankd_ctl_is_letor(const char *path)
         int64_t query;
         const bool begins = whole;
         whole = strchr(line, '\n') != NULL;
+        (void)rankd_ctl_skip_mark(&letor.at, letor.end, path, ignored);
         if (!begins || !next_token(&letor, &token))
             continue;
         found = next_token(&letor, &token) && read_query(&token, &query);

@@ -50,6 +50,15 @@ bool rankd_ctl_read_growing(FILE *file, size_t most, void **data, size_t *bytes)
     return true;
 }
 
+bool rankd_ctl_skip_mark(const char **at, const char *end, const char *path, char why[CTL_WHY])
+{
+    if (end - *at >= 2 && (memcmp(*at, "\xff\xfe", 2) == 0 || memcmp(*at, "\xfe\xff", 2) == 0))
+        return rankd_ctl_refuse(why, "%s is UTF-16; save it as UTF-8", path);
+    if (end - *at >= 3 && memcmp(*at, "\xef\xbb\xbf", 3) == 0)
+        *at += 3;
+    return true;
+}
+
 bool rankd_ctl_append(struct ctl_array *array, size_t *room, const void *element, char why[CTL_WHY])
 {
     if (array->bytes + array->element_bytes > *room) {

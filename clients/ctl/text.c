@@ -195,11 +195,8 @@ static bool read_row(struct text *text, bool first)
 
 static bool read_rows(struct text *text)
 {
-    if (text->end - text->at >= 2 &&
-        (memcmp(text->at, "\xff\xfe", 2) == 0 || memcmp(text->at, "\xfe\xff", 2) == 0))
-        return rankd_ctl_refuse(text->why, "%s is UTF-16; save it as UTF-8", text->path);
-    if (text->end - text->at >= 3 && memcmp(text->at, "\xef\xbb\xbf", 3) == 0)
-        text->at += 3;
+    if (!rankd_ctl_skip_mark(&text->at, text->end, text->path, text->why))
+        return false;
     skip_empty_lines(text);
     text->separator = separator_of(text);
     for (bool first = true; text->at < text->end; first = false) {

@@ -55,6 +55,15 @@ static const struct {
      {__builtin_inff(), -__builtin_inff(), 1e-3f},
      {0, 1, 2, 3}},
     {"1 qid:9223372036854775807\n0 qid:0\n", 4, 2, 2, {1, 0}, {0, 0}, {0, 1, 2}},
+    {"\xef\xbb\xbf"
+     "1 qid:3 1:2\n",
+     1,
+     1,
+     1,
+     {1},
+     {2},
+     {0, 1}},
+    {"\xef\xbb\xbf# head\n1 qid:3", -1, 1, 1, {1}, {0}, {0, 1}},
 };
 
 static void letor_is_read_to_the_number(void **state)
@@ -94,6 +103,9 @@ static void what_letor_has_wrong_is_named_with_its_line(void **state)
     } wrong[] = {
         {"", "f holds no items"},
         {"# nothing\n\n", "f holds no items"},
+        {"\xff\xfe"
+         "1",
+         "f is UTF-16; save it as UTF-8"},
         {"1 qid:1\nx qid:1", "f, line 2: 'x' is not a grade, which is a number"},
         {"1,5 qid:1", "f, line 1: '1,5' is not a grade"},
         {"1", "f, line 1 has no qid:NUMBER behind its grade"},
