@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/uids.h"
 #include "config/file_read.h"
 
 enum { DIGEST = 32, FILE_BYTES = 1 << 22 };
@@ -207,9 +208,41 @@ static enum rankd_status check_reach(const struct rk_config *config, struct rk_e
         config->http);
 }
 
+/* Names as the Host header has them, without a port: any other entry would match no request, silently. */
+static bool are_hosts(const char *list)
+{
+    while (*list) {
+        list += strspn(list, " ");
+        const size_t length =
+            strspn(list, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._");
+        list += length;
+        list += strspn(list, " ");
+        const bool more = *list == ',';
+        if (length == 0 || (*list && !more) || (more && !list[1]))
+            return false;
+        list += more;
+    }
+    return true;
+}
+
+static enum rankd_status check_lists(const struct rk_config *config, struct rk_err *err)
+{
+    if (!rk_uids_are(config->ring_allow_uid))
+        return rk_fail(
+            err, RANKD_INVALID,
+            "ring-allow-uid is '%s'; it must be uids, numbers, separated by commas, such as 1000,1001",
+            config->ring_allow_uid);
+    if (!are_hosts(config->allow_hosts))
+        return rk_fail(err, RANKD_INVALID,
+                       "allow-hosts is '%s'; it must be names without a port, separated by commas, such as "
+                       "rankd,gpu-3.lan",
+                       config->allow_hosts);
+    return RANKD_OK;
+}
+
 struct rk_access *rk_access_new(const struct rk_config *config, struct rk_err *err)
 {
-    if (check_reach(config, err) != RANKD_OK)
+    if (check_reach(config, err) != RANKD_OK || check_lists(config, err) != RANKD_OK)
         return NULL;
     struct rk_access *access = calloc(1, sizeof *access);
     if (!access || pthread_rwlock_init(&access->lock, NULL) != 0) {

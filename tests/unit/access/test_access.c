@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "access/access.h"
+#include "base/uids.h"
 
 static char path[] = "/tmp/rankd-tokens-XXXXXX";
 
@@ -168,6 +169,50 @@ static void beyond_loopback_wants_tokens_and_tls_or_a_word(void **state)
     }
 }
 
+static void lists_of_uids_and_hosts_are_whole_or_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *uids, *hosts;
+        bool good;
+    } cases[] = {{"", "", 1},
+                 {"0", "rankd", 1},
+                 {"1000,1001", "rankd,gpu-3.lan", 1},
+                 {" 1000 , 4294967294 ", " rankd , a_b ", 1},
+                 {"root", "", 0},
+                 {"-1", "", 0},
+                 {"+1", "", 0},
+                 {"0x1", "", 0},
+                 {"1000 1001", "", 0},
+                 {"1000-1005", "", 0},
+                 {"1000x", "", 0},
+                 {"1000,", "", 0},
+                 {",1000", "", 0},
+                 {"1,,2", "", 0},
+                 {" ", "", 0},
+                 {"4294967295", "", 0},
+                 {"99999999999999999999999", "", 0},
+                 {"", "rankd:8080", 0},
+                 {"", "*", 0},
+                 {"", "*.lan", 0},
+                 {"", "rankd gpu", 0},
+                 {"", "rankd,", 0},
+                 {"", "a,,b", 0},
+                 {"", "http://rankd", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rk_config config = {.http = "127.0.0.1:0"};
+        struct rk_err err = {0};
+        strcpy(config.ring_allow_uid, cases[i].uids);
+        strcpy(config.allow_hosts, cases[i].hosts);
+        struct rk_access *access = rk_access_new(&config, &err);
+        if (!!access != cases[i].good || (!access && !strstr(err.text, "separated by commas")))
+            fail_msg("'%s' and '%s': %s", cases[i].uids, cases[i].hosts, err.text);
+        rk_access_free(access);
+    }
+    assert_true(rk_uids_have("1000, 1001", 1001));
+    assert_false(rk_uids_have("1000, 1001", 0));
+}
+
 static void without_tokens_everybody_may_everything(void **state)
 {
     (void)state;
@@ -237,6 +282,7 @@ int main(void)
         cmocka_unit_test(a_digest_in_the_file_admits_the_token_it_is_of),
         cmocka_unit_test(a_damaged_file_is_refused_and_changes_nothing),
         cmocka_unit_test(beyond_loopback_wants_tokens_and_tls_or_a_word),
+        cmocka_unit_test(lists_of_uids_and_hosts_are_whole_or_refused),
         cmocka_unit_test(without_tokens_everybody_may_everything),
         cmocka_unit_test(a_missing_scope_is_named),
         cmocka_unit_test(foreign_pages_and_unknown_hosts_are_turned_away),
