@@ -9,7 +9,7 @@
 #include "base/nearest.h"
 #include "config/config_table.h"
 
-static const struct rk_option *find(const char *name)
+const struct rk_option *rk_option_find(const char *name)
 {
     for (size_t i = 0; i < rk_option_count; i++) {
         if (strcmp(rk_options[i].name, name) == 0)
@@ -98,7 +98,7 @@ static bool assign(struct rk_config *config, const struct rk_option *option, con
 enum rankd_status rk_config_set(struct rk_config *config, const char *name, const char *value,
                                 const char *where, struct rk_err *err)
 {
-    const struct rk_option *option = find(name);
+    const struct rk_option *option = rk_option_find(name);
     if (!option) {
         struct rk_nearest nearest = rk_nearest_start(name);
         for (size_t i = 0; i < rk_option_count; i++)

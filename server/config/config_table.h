@@ -30,6 +30,9 @@ struct rk_option {
 extern const struct rk_option rk_options[];
 extern const size_t rk_option_count;
 
+/* NULL if there is none of that name. */
+const struct rk_option *rk_option_find(const char *name);
+
 #define RK_OPTION_BOUNDS 160
 #define RK_OPTION_VALUE (RK_CONFIG_TEXT + 8)
 

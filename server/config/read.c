@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <ctype.h>
 #include <ini.h>
 #include <stdlib.h>
@@ -7,12 +8,13 @@
 #include "config/config_table.h"
 #include "config/file_read.h"
 
-enum { FILE_MOST = 1 << 20 /* bytes */ };
+enum { FILE_MOST = 1 << 20 /* bytes */, OPTIONS_MOST = 128 };
 
 struct file_reader {
     struct rk_config *config;
     const char *path;
     struct rk_err *err;
+    bool seen[OPTIONS_MOST];
 };
 
 static int take_pair(void *user, const char *section, const char *name, const char *value)
@@ -23,7 +25,14 @@ static int take_pair(void *user, const char *section, const char *name, const ch
                       "%s: section [%.64s] is not known; options stand without one", reader->path, section);
         return 0;
     }
-    return rk_config_set(reader->config, name, value, reader->path, reader->err) == RANKD_OK;
+    if (rk_config_set(reader->config, name, value, reader->path, reader->err) != RANKD_OK)
+        return 0;
+    const ptrdiff_t position = rk_option_find(name) - rk_options;
+    if (reader->seen[position])
+        (void)rk_fail(reader->err, RANKD_INVALID, "%s: %s is set a second time; it may stand once",
+                      reader->path, name);
+    reader->seen[position] = true;
+    return reader->err->status == RANKD_OK;
 }
 
 /* By default inih reads a line of more than 200 bytes as two. */
@@ -36,11 +45,12 @@ static void take_lines_whole(void)
 
 static enum rankd_status read_file(struct rk_config *config, const char *path, struct rk_err *err)
 {
-    struct file_reader reader = {config, path, err};
+    struct file_reader reader = {.config = config, .path = path, .err = err};
     size_t bytes;
     char *text = rk_file_read_new("--config", path, FILE_MOST, &bytes, err);
     if (!text)
         return err->status;
+    assert(rk_option_count <= OPTIONS_MOST);
     take_lines_whole();
     int line = 0;
     if (strlen(text) != bytes)

@@ -258,8 +258,11 @@ def test_a_file_of_options_that_cannot_be_read_to_its_end_is_refused(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "long").write_text("# a comment\n" * 100000)
     (tmp_path / "nul").write_bytes(b"workers = 3\n\0workers = 4\n")
+    (tmp_path / "twice").write_text("workers = 3\nbanks = 2\nworkers = 3\n")
+    (tmp_path / "broken").write_text("data = /one\n    /two\n")  # the reader takes an indented line for the value's next
     for name, words in (("fifo", "it must be a regular file"), (".", "it must be a regular file"), ("nul", "has a NUL byte"),
-                        ("long", "which has more than 1048576 bytes")):
+                        ("long", "which has more than 1048576 bytes"), ("twice", "twice: workers is set a second time"),
+                        ("broken", "broken: data is set a second time")):
         done = rankd("--config", str(tmp_path / name), "--print-config")
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
 
