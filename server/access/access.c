@@ -104,6 +104,15 @@ static enum rankd_status parse_line(struct token *token, const char *path, unsig
                                                     : rk_fail(err, RANKD_INTERNAL, "SHA-256 failed");
 }
 
+/* Two entries for one token would give it the rights of one of them. */
+static bool is_new(const struct token *tokens, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (gnutls_memcmp(tokens[i].digest, tokens[count].digest, DIGEST) == 0)
+            return false;
+    return true;
+}
+
 static enum rankd_status read_lines(FILE *file, const char *path, struct token *tokens, size_t *count,
                                     struct rk_err *err)
 {
@@ -118,6 +127,9 @@ static enum rankd_status read_lines(FILE *file, const char *path, struct token *
             return rk_fail(err, RANKD_INVALID, "%s holds more than %d tokens", path, RK_TOKENS_MAX);
         if (parse_line(&tokens[*count], path, number, line, err) != RANKD_OK)
             return err->status;
+        if (!is_new(tokens, *count))
+            return rk_fail(err, RANKD_INVALID, "%s:%u has the token of an earlier line; it may stand once",
+                           path, number);
         ++*count;
     }
     explicit_bzero(line, sizeof line);

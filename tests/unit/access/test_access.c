@@ -116,6 +116,7 @@ static void a_damaged_file_is_refused_and_changes_nothing(void **state)
                                    "a infer,,banks second-token-0123456789\n",
                                    "a all second-token-0123456789 more\n",
                                    "a all sha256:12\n",
+                                   "b all second-token-0123456789\na infer second-token-0123456789\n",
                                    "b all second-token-0123456789\na all short\n"};
     for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
         struct rk_err why = {0};
