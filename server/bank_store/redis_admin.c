@@ -65,7 +65,8 @@ static struct rk_redis_reply *run(struct rk_redis *redis, enum rk_script script,
     struct rk_redis_link *link = rk_redis_take(redis, true, rk_redis_deadline(redis), err);
     if (!link)
         return NULL;
-    link->deadline_ns = rk_now_ns() + SCRIPT_SECONDS * UINT64_C(1000000000); /* a large bank takes a while */
+    if (script != RK_SCRIPT_CREATE) /* the others pass through a bank, and a large one takes a while */
+        link->deadline_ns = rk_now_ns() + SCRIPT_SECONDS * UINT64_C(1000000000);
     struct rk_redis_reply *reply = run_once(link, script, keys, word, err);
     if (rk_redis_error_begins(reply, "NOSCRIPT")) {
         rk_redis_reply_free(reply);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong with a store: it is away, full, emptied, goes back in time, lies; daemons are killed."""
+import contextlib
 import http.client
 import json
 import os
@@ -141,6 +142,39 @@ def test_a_store_that_does_not_answer(stores, share):  # noqa: F811
     wait_until(lambda: daemon.bank("b")["store_state"] == "current")
     assert batches.send(daemon, "b", 1)["bank_version_appended"] == 2
     daemon.wait_for_log("the store answers again")
+
+
+def relay(store, mute):
+    """The URL of a relay to the store. Behind a request with the bytes `mute`, nothing comes back on its connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source, target, silent, asks):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if asks and mute in data:
+                    silent.set()
+                if asks or not silent.is_set():
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve():
+        while True:
+            client, _ = listener.accept()
+            server, silent = socket.create_connection((store.host, store.port)), threading.Event()
+            threading.Thread(target=pump, args=(client, server, silent, True), daemon=True).start()
+            threading.Thread(target=pump, args=(server, client, silent, False), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_creation_waits_no_longer_for_the_store_than_it_may(stores, share):  # noqa: F811
+    """Every trainer of a job creates its bank, one behind the other."""
+    store = stores()
+    daemon = share(relay(store, b"to-nobody"), "--bank-store-timeout", "500ms")
+    with pytest.raises(Refused, match="503: the store at .* did not answer in time"):
+        daemon.call("PUT", "/v2/banks/to-nobody", SCORES, http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=40))
+    daemon.bank("other", **SCORES)
 
 
 def test_a_daemon_that_starts_before_its_store(stores, share):  # noqa: F811
