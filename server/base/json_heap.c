@@ -71,6 +71,34 @@ static void give(void *memory)
         free(memory);
 }
 
+struct rk_json_heap_mark rk_json_heap_mark(void)
+{
+    const struct rk_json_heap *heap = open_heap;
+    return heap ? (struct rk_json_heap_mark){heap->pieces, heap->at} : (struct rk_json_heap_mark){0};
+}
+
+/* Of the pieces since then the newest stays: a value that does not fit into the one before would otherwise
+ * make it again each time. */
+void rk_json_heap_back(struct rk_json_heap_mark mark)
+{
+    struct rk_json_heap *heap = open_heap;
+    if (!heap || heap->pieces == mark.piece) {
+        if (heap)
+            heap->at = mark.at;
+        return;
+    }
+    struct rk_json_piece *newest = heap->pieces;
+    while (newest->next != mark.piece) {
+        struct rk_json_piece *piece = newest->next;
+        newest->next = piece->next;
+        heap->held -= piece->bytes;
+        if (heap->budget)
+            rk_budget_give(heap->budget, piece->bytes);
+        free(piece);
+    }
+    heap->at = newest->memory;
+}
+
 void rk_json_heap_install(void)
 {
     json_set_alloc_funcs(take_block, give);
@@ -93,6 +121,17 @@ void rk_json_heap_close(struct rk_json_heap *heap)
     if (heap->budget)
         rk_budget_give(heap->budget, heap->held);
     heap->held = 0;
+}
+
+size_t rk_json_heap_held(void)
+{
+    return open_heap ? open_heap->held : 0;
+}
+
+void rk_json_heap_beside(size_t bytes)
+{
+    if (open_heap)
+        open_heap->beside += bytes;
 }
 
 bool rk_json_heap_refused(struct rk_err *err)

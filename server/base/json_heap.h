@@ -32,6 +32,21 @@ void rk_json_heap_open(struct rk_json_heap *heap, struct rk_budget *budget, size
 /* Frees everything and gives the reservation back. */
 void rk_json_heap_close(struct rk_json_heap *heap);
 
+/* What was taken since the mark, and is not used any more, is taken anew by what follows. So values that are
+ * read one by one take the memory of the largest. Nothing happens without a heap. */
+struct rk_json_heap_mark {
+    struct rk_json_piece *piece;
+    char *at;
+};
+struct rk_json_heap_mark rk_json_heap_mark(void);
+void rk_json_heap_back(struct rk_json_heap_mark mark);
+
+/* Bytes of this thread's heap; 0 without one. */
+size_t rk_json_heap_held(void);
+
+/* The request has reserved this much more elsewhere: what it can never have is told from both. */
+void rk_json_heap_beside(size_t bytes);
+
 /* True if this thread's heap could not grow: *err then says so, RANKD_TOO_LARGE (it never can) or
  * RANKD_OVERLOADED. */
 bool rk_json_heap_refused(struct rk_err *err);

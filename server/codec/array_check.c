@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/json_heap.h"
 #include "codec/decimal.h"
 #include "codec/json_arrays.h"
 
@@ -46,9 +47,11 @@ static const char *after_other(const char *at, const char *end)
 {
     size_t depth;
     const char *after = rk_json_skim(at, end, &depth);
+    const struct rk_json_heap_mark mark = rk_json_heap_mark();
     json_t *value =
         after ? json_loadb(at, (size_t)(after - at), JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL) : NULL;
     json_decref(value);
+    rk_json_heap_back(mark);
     return value ? after : NULL;
 }
 
@@ -114,16 +117,19 @@ bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes
     return at == end;
 }
 
-size_t rk_array_size(const char *at, const char *end)
+bool rk_array_size(const char *at, const char *end, size_t *size)
 {
-    size_t size = 0, depth;
+    size_t depth;
+    *size = 0;
     at = rk_array_spaces(at + 1, end);
     while (*at != ']') {
         at = *at == '[' ? rk_json_skim(at, end, &depth) : rk_array_leaf(at, end);
-        size++;
+        if (!at)
+            return false;
+        ++*size;
         at = rk_array_spaces(at, end);
         if (*at == ',')
             at = rk_array_spaces(at + 1, end);
     }
-    return size;
+    return true;
 }

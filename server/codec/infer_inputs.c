@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_heap.h"
 #include "base/nearest.h"
 #include "base/number.h"
 #include "codec/infer_parser.h"
@@ -95,9 +96,10 @@ static enum rankd_status make_room(struct rk_parser *p, enum rk_input which, siz
     const size_t room = rk_storage_aligned(bytes);
     if (room == 0)
         return RANKD_OK;
-    if (wire->budget && rk_budget_reserve(wire->budget, p->held + wire->storage_bytes, room, RK_PARSE_WHAT,
-                                          p->err) != RANKD_OK)
+    const size_t held = p->held + rk_json_heap_held() + wire->storage_bytes;
+    if (wire->budget && rk_budget_reserve(wire->budget, held, room, RK_PARSE_WHAT, p->err) != RANKD_OK)
         return p->err->status;
+    rk_json_heap_beside(room);
     wire->storage_bytes += room;
     wire->storage[which] = aligned_alloc(RK_STORAGE_ALIGN, room);
     return wire->storage[which] ? RANKD_OK

@@ -206,24 +206,33 @@ static json_t *leaf_new(const char *text, size_t bytes)
     return json_loadb(text, bytes, JSON_DECODE_ANY | (wide ? JSON_DECODE_INT_AS_REAL : 0), NULL);
 }
 
+static enum rankd_status no_memory(const struct number_reader *reader)
+{
+    if (rk_json_heap_refused(reader->err))
+        return reader->err->status;
+    return rk_fail(reader->err, RANKD_OVERLOADED, "out of memory while reading the JSON of %s",
+                   reader->numbers->what);
+}
+
 /* Any value, of an array that was checked; Jansson reads it. */
 static enum rankd_status read_any(struct number_reader *reader)
 {
     const char *after = rk_array_leaf(reader->at, reader->end);
+    if (!after)
+        return no_memory(reader);
+    const struct rk_json_heap_mark mark = rk_json_heap_mark();
     const size_t bytes = (size_t)(after - reader->at);
     json_t *value = leaf_new(reader->at, bytes);
     const struct rk_json_source source = {value, reader->at, bytes, NULL};
     enum rankd_status status;
     if (!value)
-        status = rk_json_heap_refused(reader->err)
-                     ? reader->err->status
-                     : rk_fail(reader->err, RANKD_OVERLOADED, "out of memory while reading the JSON of %s",
-                               reader->numbers->what);
+        status = no_memory(reader);
     else if (is_real(reader->dtype))
         status = read_real(reader, &source);
     else
         status = reader->dtype == RK_BOOL ? read_bool(reader, &source) : read_integer(reader, &source);
     json_decref(value);
+    rk_json_heap_back(mark);
     reader->at = after;
     return status;
 }
@@ -272,10 +281,14 @@ static enum rankd_status read_array(struct number_reader *reader, unsigned depth
 static enum rankd_status read_element(struct number_reader *reader, unsigned depth, bool last)
 {
     const bool is_array = next(reader) == '[';
-    if (is_array == last)
-        return reader->careful
-                   ? refuse_nesting(reader, last ? rk_array_size(reader->at, reader->end) : 1, depth)
-                   : RANKD_INVALID;
+    if (is_array == last) {
+        size_t have = 1;
+        if (!reader->careful)
+            return RANKD_INVALID;
+        if (last && !rk_array_size(reader->at, reader->end, &have))
+            return no_memory(reader);
+        return refuse_nesting(reader, have, depth);
+    }
     if (last)
         return read_value(reader);
     const struct rk_tensor *tensor = reader->numbers->tensor;
@@ -287,7 +300,9 @@ static enum rankd_status read_element(struct number_reader *reader, unsigned dep
 static enum rankd_status read_array(struct number_reader *reader, unsigned depth, size_t size, bool last)
 {
     if (reader->careful) {
-        const size_t have = rk_array_size(reader->at, reader->end);
+        size_t have;
+        if (!rk_array_size(reader->at, reader->end, &have))
+            return no_memory(reader);
         if (have != size)
             return refuse_nesting(reader, have, depth);
     }
@@ -321,7 +336,8 @@ static enum rankd_status read_with_care(struct number_reader *reader)
         return rk_fail(reader->err, RANKD_INVALID,
                        "input %s has datatype %s and data in JSON; send it as binary data, or as FP32",
                        numbers->name, rk_dtype_name(reader->dtype));
-    (void)rk_array_check(&check, numbers->array->text, numbers->array->bytes);
+    if (!rk_array_check(&check, numbers->array->text, numbers->array->bytes))
+        return no_memory(reader);
     if (check.leaves != numbers->count)
         return rk_fail(reader->err, RANKD_INVALID, "data of input %s has %zu elements; its shape takes %zu",
                        numbers->name, check.leaves, numbers->count);

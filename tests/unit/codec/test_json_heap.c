@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/json_heap.h"
+#include "codec/infer_request.h"
 #include "codec/json.h"
 
 static const char document[] =
@@ -67,6 +68,68 @@ static void every_budget_reads_it_or_refuses_it(void **state)
     free(text);
 }
 
+/* Data of the usual and the unusual spelling, right and wrong: with each budget the request gets the answer
+ * that it gets without one, or is refused for the budget. */
+static char *with_data(const char *leaf, unsigned leaves, unsigned columns, size_t *bytes)
+{
+    const size_t room = leaves * (strlen(leaf) + 1) + 256;
+    char *text = malloc(room);
+    assert_non_null(text);
+    size_t at = (size_t)snprintf(
+        text, room, "{\"inputs\":[{\"name\":\"scores\",\"shape\":[1,%u],\"datatype\":\"FP32\",\"data\":[",
+        columns);
+    for (unsigned i = 0; i < leaves; i++)
+        at += (size_t)snprintf(text + at, room - at, "%s%s", i ? "," : "", leaf);
+    *bytes = at + (size_t)snprintf(text + at, room - at, "]}]}");
+    return text;
+}
+
+static enum rankd_status parse_within(struct rk_budget *budget, const char *text, size_t bytes,
+                                      struct rk_err *err)
+{
+    struct rk_json_heap heap;
+    struct rk_wire_request wire;
+    const struct rk_wire_source source = {
+        .body = text, .bytes = bytes, .json_bytes = bytes, .budget = budget};
+    *err = (struct rk_err){0};
+    rk_json_heap_open(&heap, budget, 0);
+    (void)!rk_wire_request_parse(&wire, rk_model_find("rank"), &source, err);
+    rk_json_heap_close(&heap);
+    rk_wire_request_clear(&wire);
+    assert_int_equal(rk_budget_used(budget), 0);
+    return err->status;
+}
+
+static void any_data_are_read_within_any_budget(void **state)
+{
+    (void)state;
+    enum { LEAVES = 3000 };
+    static const struct {
+        const char *leaf;
+        unsigned columns;
+    } forms[] = {{"\"\\u0049nfinity\"", LEAVES},  {"\"-Infinity\"", LEAVES}, {"\"-Infinity\"", LEAVES - 1},
+                 {"{\"a\":[1]}", LEAVES},         {"\"\\u0049\"", LEAVES},   {"1", LEAVES},
+                 {"[\"\\u0049nfinity\"]", LEAVES}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        size_t bytes;
+        struct rk_err free_of_it, err;
+        char *text = with_data(forms[i].leaf, LEAVES, forms[i].columns, &bytes);
+        struct rk_budget *plenty = rk_budget_new((size_t)1 << 30, NULL, NULL);
+        const enum rankd_status want = parse_within(plenty, text, bytes, &free_of_it);
+        rk_budget_free(plenty);
+        for (size_t limit = 0; limit < 100000; limit += 1009) {
+            struct rk_budget *budget = rk_budget_new(limit, NULL, NULL);
+            const enum rankd_status status = parse_within(budget, text, bytes, &err);
+            if (status != RANKD_TOO_LARGE)
+                assert_string_equal(err.text, free_of_it.text);
+            if (limit > 80000) /* values that are read one by one take the memory of one */
+                assert_int_equal(status, want);
+            rk_budget_free(budget);
+        }
+        free(text);
+    }
+}
+
 static void what_others_have_is_503_and_what_never_fits_is_413(void **state)
 {
     (void)state;
@@ -100,6 +163,7 @@ int main(void)
     rk_json_heap_install();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_budget_reads_it_or_refuses_it),
+        cmocka_unit_test(any_data_are_read_within_any_budget),
         cmocka_unit_test(what_others_have_is_503_and_what_never_fits_is_413),
         cmocka_unit_test(without_a_heap_documents_are_of_malloc),
     };
