@@ -23,6 +23,13 @@ def problem(Q=4, N=30, seed=1):
     return torch.randn(Q, N, generator=make).requires_grad_(), (torch.rand(Q, N, generator=make) < 0.2).long()
 
 
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+@pytest.mark.parametrize("make", [lambda **k: APLoss(margin=0.0, **k), lambda **k: RetrievalLoss("ap", **k)], ids=["scores", "embeddings"])
+def test_a_weight_of_the_loss_is_finite(client, make, weight):
+    with pytest.raises(ValueError, match=f"loss_weight is {weight}; it must be a finite number"):
+        make(client=client, loss_weight=weight)
+
+
 @pytest.mark.parametrize("dtype", WHOLE, ids=str)
 def test_whole_targets_of_every_type_are_taken(ap, dtype):
     scores, targets = problem()

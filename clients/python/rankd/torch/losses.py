@@ -81,6 +81,8 @@ class RankLoss(nn.Module):
             raise ValueError(f"gradient_scale is {gradient_scale!r}; it may be 'lambda' or 'unit'")
         if average not in ("macro", "micro", "sum"):
             raise ValueError(f"average is {average!r}; it may be 'macro', 'micro' or 'sum'")
+        if not math.isfinite(loss_weight):
+            raise ValueError(f"loss_weight is {loss_weight}; it must be a finite number")
         self.model = model
         self.client = client if isinstance(client, Client) else connect(client)
         self.average, self.loss_weight, self.on_nan = average, float(loss_weight), on_nan
