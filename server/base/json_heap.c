@@ -55,7 +55,9 @@ static void *take_block(size_t bytes)
     struct rk_json_heap *heap = open_heap;
     if (!heap)
         return malloc(bytes);
-    if (bytes > SIZE_MAX / 2) /* no document is that large */
+    /* Jansson does not notice that the text of a token could not grow, and reads it up to a quote that is not
+     * there. It stops at the next block that it does not get. (No document is of half of the memory.) */
+    if (heap->err.status != RANKD_OK || bytes > SIZE_MAX / 2)
         return NULL;
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (bytes > (size_t)(heap->end - heap->at) && !grow_heap(heap, bytes))

@@ -18,7 +18,7 @@ struct rk_json_heap {
     struct rk_budget *budget; /* NULL: nothing is reserved */
     size_t beside;            /* bytes that the request has reserved elsewhere */
     size_t held;              /* here */
-    struct rk_err err;        /* why it could not grow */
+    struct rk_err err;        /* why it could not grow; then it gives nothing any more */
     struct rk_json_piece *pieces;
     char *at, *end; /* what is left of the newest piece */
 };

@@ -65,6 +65,10 @@ json_t *rk_json_parsed(json_t *value, const json_error_t *error, const char *wha
                     error->column, error->text);
         return NULL;
     }
+    if (rk_json_heap_refused(err)) { /* something may be missing in it */
+        json_decref(value);
+        return NULL;
+    }
     if (!json_is_object(value)) {
         rk_fail(err, RANKD_INVALID, "%s is a JSON array; it must be a JSON object", what);
         json_decref(value);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,6 +131,37 @@ static void any_data_are_read_within_any_budget(void **state)
     }
 }
 
+/* The text of a token grows in steps, and one that fails must not be the last that Jansson asks for. */
+static void a_long_string_is_read_whole_or_refused(void **state)
+{
+    (void)state;
+    enum { LENGTH = 70000 };
+    char *text = malloc(LENGTH + 32);
+    assert_non_null(text);
+    size_t bytes = (size_t)sprintf(text, "{\"id\":\"");
+    memset(text + bytes, 'x', LENGTH);
+    bytes += LENGTH + (size_t)sprintf(text + bytes + LENGTH, "\",\"b\":[1,\"c\"]}");
+    size_t reads = 0, refuses = 0;
+    for (size_t limit = 0; limit < (size_t)1 << 20; limit += 499) {
+        struct rk_budget *budget = rk_budget_new(limit, NULL, NULL);
+        struct rk_json_heap heap;
+        struct rk_err err = {0};
+        rk_json_heap_open(&heap, budget, 0);
+        json_t *value = rk_json_parse_new(text, bytes, "the request", &err);
+        if (value)
+            assert_int_equal(json_string_length(json_object_get(value, "id")), LENGTH);
+        else
+            assert_int_equal(err.status, RANKD_TOO_LARGE);
+        reads += value != NULL;
+        refuses += value == NULL;
+        json_decref(value);
+        rk_json_heap_close(&heap);
+        rk_budget_free(budget);
+    }
+    assert_true(reads > 0 && refuses > 0);
+    free(text);
+}
+
 static void what_others_have_is_503_and_what_never_fits_is_413(void **state)
 {
     (void)state;
@@ -164,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_budget_reads_it_or_refuses_it),
         cmocka_unit_test(any_data_are_read_within_any_budget),
+        cmocka_unit_test(a_long_string_is_read_whole_or_refused),
         cmocka_unit_test(what_others_have_is_503_and_what_never_fits_is_413),
         cmocka_unit_test(without_a_heap_documents_are_of_malloc),
     };
