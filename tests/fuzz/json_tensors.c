@@ -168,10 +168,20 @@ static bool describe(struct reference *r, const json_t *input, unsigned *which)
            rk_shape_bytes(r->tensor.dtype, r->tensor.rank, r->tensor.shape, &r->count, &r->tensor.bytes);
 }
 
+/* Sentences about data begin with the name of an input that there is: texts of the request that others show
+ * may hold the same words. */
 static bool is_of_data(const struct rk_err *err)
 {
-    return strstr(err->text, " of its data; ") || strstr(err->text, "; its shape takes ") ||
-           strstr(err->text, " is nested otherwise ") || strstr(err->text, " and data in JSON; ");
+    bool named = false;
+    for (unsigned i = 0; i < RK_IN_COUNT; i++) {
+        char data_of[64], input[64];
+        (void)snprintf(data_of, sizeof data_of, "data of input %s ", rk_input_rows[i].name);
+        (void)snprintf(input, sizeof input, "input %s has ", rk_input_rows[i].name);
+        named = named || strncmp(err->text, data_of, strlen(data_of)) == 0 ||
+                strncmp(err->text, input, strlen(input)) == 0;
+    }
+    return named && (strstr(err->text, " of its data; ") || strstr(err->text, "; its shape takes ") ||
+                     strstr(err->text, " is nested otherwise ") || strstr(err->text, " and data in JSON; "));
 }
 
 static void check_same(const struct rk_err *have, const struct rk_err *want)
