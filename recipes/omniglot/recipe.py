@@ -12,7 +12,8 @@ from .data import for_test, for_tuning
 
 _UNIT = {"gradient_scale": "unit", "margin": 0.2}
 
-# Each loss was given three settings, tried with one seed on an alphabet held out of the training ones.
+# Each loss was given as many settings for batches of 32, and as many for batches of 128, tried with one seed on an alphabet held out
+# of the training ones.
 GRID: dict[str, list[dict[str, Any]]] = {
     "nt-xent": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
     "supcon": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
@@ -22,6 +23,16 @@ GRID: dict[str, list[dict[str, Any]]] = {
     "smoothap": [{"temperature": t} for t in (0.01, 0.03, 0.1)],
     "ap": [{**_UNIT, "margin": m, "lambda_val": l} for m, l in ((0.1, 1.0), (0.2, 1.0), (0.2, 4.0))],
     "recall": [{**_UNIT, "weight": "log", "margin": m, "lambda_val": l} for m, l in ((0.1, 1.0), (0.2, 1.0), (0.2, 4.0))],
+}
+LARGE_GRID: dict[str, list[dict[str, Any]]] = {
+    "nt-xent": [{"temperature": t} for t in (0.05, 0.1, 0.2, 0.4)],
+    "supcon": [{"temperature": t} for t in (0.05, 0.1, 0.2, 0.4)],
+    "contrastive": [{"neg_margin": m} for m in (0.4, 0.6, 0.8, 1.0)],
+    "multi-similarity": [{"alpha": 2, "beta": b, "base": 0.5} for b in (10, 20, 50)] + [{"alpha": 2, "beta": 50, "base": 0.5, "miner": True}],
+    "fastap": [{"num_bins": n} for n in (3, 5, 10, 20)],
+    "smoothap": [{"temperature": t} for t in (0.01, 0.03, 0.1, 0.3)],
+    "ap": [{**_UNIT, "margin": m, "lambda_val": l} for m, l in ((0.2, 1.0), (0.2, 10.0), (0.5, 1.0), (0.5, 10.0))],
+    "recall": [{**_UNIT, "weight": "log", "margin": m, "lambda_val": l} for m, l in ((0.2, 1.0), (0.35, 1.0), (0.5, 1.0), (0.5, 0.1))],
 }
 
 # The best of each, by its place in the grid.
@@ -33,8 +44,14 @@ def _named(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items() if key != "gradient_scale")
 
 
-TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for name, grid in GRID.items() for one in grid},
-               {"split": "tuning", "batch": 32, "steps": 1000, "evaluations": 1}, seeds=1)
+def _tuning(grid: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    return {f"{name}: {_named(one)}": {"loss": name, **one} for name, tried in grid.items() for one in tried}
+
+
+TUNING = Table("tuning", _tuning(GRID), {"split": "tuning", "batch": 32, "steps": 1000, "evaluations": 1}, seeds=1)
+_LARGE_STEPS = 200  # half of those of the test: what is tried for large batches, here and below
+LARGE_TUNING = Table("tuning for 128", _tuning(LARGE_GRID),
+                     {"split": "tuning", "batch": 128, "steps": _LARGE_STEPS, "evaluations": 1}, seeds=1)
 
 
 def _rows(memory: int, start: int) -> dict[str, dict[str, Any]]:
@@ -65,7 +82,6 @@ IDEAS: dict[str, dict[str, Any]] = {
     "unit scale that fades to the paper's gradient": {"loss": "idea", "idea": "decay", "steps": _IDEA_STEPS},
 }
 # The same for large batches, with one seed so far.
-_LARGE_STEPS = 200
 LARGE_IDEAS: dict[str, dict[str, Any]] = {
     "nt-xent": CHOSEN["nt-xent"], "rankd recall": CHOSEN["recall"],
     "margin 0.2, grown over 20 steps": {"loss": "idea", "idea": "plain", "margin_warmup": 20},
@@ -79,7 +95,7 @@ LARGE_IDEAS: dict[str, dict[str, Any]] = {
 
 RECIPE = Recipe(
     "omniglot", Path(__file__).parent,
-    [TUNING, Table("batch 32", _TEST, {"split": "test", "batch": 32, "steps": 1000}, seeds=5),
+    [TUNING, LARGE_TUNING, Table("batch 32", _TEST, {"split": "test", "batch": 32, "steps": 1000}, seeds=5),
      Table("batch 128", {**{row: _LARGE[row] for row in _LARGE_ROWS}, **_WIDE}, {"split": "test", "batch": 128, "steps": 400}, seeds=5),
      Table("ideas", IDEAS, {"split": "tuning", "batch": 32, "steps": _IDEA_STEPS, "evaluations": 1}, seeds=3),
      Table("ideas for 128", LARGE_IDEAS, {"split": "tuning", "batch": 128, "steps": _LARGE_STEPS, "evaluations": 1}, seeds=3)],
