@@ -18,7 +18,7 @@ import rankd
 RECIPES = Path(__file__).parents[2] / "recipes"
 sys.path.append(str(RECIPES))
 
-from kit.criteria import criterion  # noqa: E402
+from kit.criteria import criterion, nt_xent  # noqa: E402
 from kit.data import MissingData  # noqa: E402
 from kit.embed import embed, network, quality, train  # noqa: E402
 from kit.runs import Results, Table, complete  # noqa: E402
@@ -94,6 +94,17 @@ def test_ideas_change_the_plain_loss_in_what_they_say(client):
         if settings["loss"] == "idea":
             found = gradient(**{key: value for key, value in settings.items() if key != "loss"})
             assert found.isfinite().all() and found.abs().sum() > 0 and not torch.equal(found, still), name
+
+
+def test_nt_xent_is_what_its_pairs_say():
+    draw = torch.Generator().manual_seed(6)
+    embeddings, labels, temperature = torch.randn(20, 8, generator=draw, dtype=torch.float64).requires_grad_(), torch.arange(20) % 6, 0.2
+    share = torch.exp(torch.nn.functional.cosine_similarity(embeddings[:, None], embeddings[None], dim=2) / temperature)
+    terms = [-torch.log(share[i, j] / (share[i, j] + share[i][labels != labels[i]].sum()))
+             for i in range(20) for j in range(20) if i != j and labels[i] == labels[j]]
+    value, expected = nt_xent(embeddings, labels, temperature=temperature), torch.stack(terms).mean()
+    assert torch.allclose(value, expected)
+    assert torch.allclose(*(torch.autograd.grad(x, embeddings, retain_graph=True)[0] for x in (value, expected)))
 
 
 def test_no_class_of_a_detector_dies(client):
