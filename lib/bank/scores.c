@@ -48,14 +48,14 @@ static enum rankd_status read_run(const struct rk_request *request, size_t first
 /* Some items of some neighbouring lists that are columns of the request: item by item, where they lie one
  * behind the other, or in one run. */
 enum { BLOCK = 4096, BLOCK_LISTS = 128 };
-struct block {
+struct score_block {
     size_t item, items, list, lists;
     float score[BLOCK];
     int8_t target[BLOCK];
 };
 
-static enum rankd_status read_block(const struct rk_request *request, size_t all_lists, struct block *block,
-                                    struct rk_err *err)
+static enum rankd_status read_block(const struct rk_request *request, size_t all_lists,
+                                    struct score_block *block, struct rk_err *err)
 {
     const bool whole = block->lists == all_lists;
     const size_t runs = whole ? 1 : block->items, n = block->items * block->lists / runs;
@@ -90,7 +90,7 @@ static enum rankd_status read_columns(const struct rk_request *request, size_t l
 {
     float *scores = batch->column[SCORES];
     int8_t *targets = batch->column[TARGETS];
-    struct block block;
+    struct score_block block;
     for (block.item = 0; block.item < items; block.item += block.items) {
         block.items = less(items - block.item, BLOCK / less(lists, BLOCK_LISTS));
         for (block.list = 0; block.list < lists; block.list += block.lists) {

@@ -98,7 +98,8 @@ def test_ideas_change_the_plain_loss_in_what_they_say(client):
 
 def test_nt_xent_is_what_its_pairs_say():
     draw = torch.Generator().manual_seed(6)
-    embeddings, labels, temperature = torch.randn(20, 8, generator=draw, dtype=torch.float64).requires_grad_(), torch.arange(20) % 6, 0.2
+    embeddings = torch.randn(20, 8, generator=draw, dtype=torch.float64).requires_grad_()
+    labels, temperature = torch.arange(20) % 6, 0.2
     share = torch.exp(torch.nn.functional.cosine_similarity(embeddings[:, None], embeddings[None], dim=2) / temperature)
     terms = [-torch.log(share[i, j] / (share[i, j] + share[i][labels != labels[i]].sum()))
              for i in range(20) for j in range(20) if i != j and labels[i] == labels[j]]
@@ -158,9 +159,9 @@ def test_a_run_of_the_committed_results_is_done(tmp_path):
     """Where the folder of results was lost, the page's results.json stands for it, unless the settings are others now."""
     earlier, trained = tmp_path / "results.json", []
     runs = Table("a table", {"one": {"x": 1.0}, "two": {"x": (2, 3)}}, {"steps": 3}, seeds=1).runs(None)
-    settings = {"steps": 3, "loss": {"x": 1}}
-    earlier.write_text(json.dumps([{"table": "a table", "row": row, "seed": 0, "settings": {**settings, "loss": {"x": x}}, "value": -1}
-                                   for row, x in (("one", 1), ("two", [2, 3]), ("of an older recipe", 4))]))
+    rows = {"one": 1, "two": [2, 3], "of an older recipe": 4}
+    earlier.write_text(json.dumps([{"table": "a table", "row": row, "seed": 0, "settings": {"steps": 3, "loss": {"x": x}}, "value": -1}
+                                   for row, x in rows.items()]))
 
     def train_one(run):
         trained.append((run.row, run.settings["loss"]["x"]))
@@ -174,7 +175,8 @@ def test_a_run_of_the_committed_results_is_done(tmp_path):
     assert values(changed) == [1, -1, 2, 3] and trained == [("one", 5), ("one", 5), ("two", (2, 3))]
     assert values(changed) == [1, -1, 2, 3] and len(trained) == 3
     assert values(runs) == [-1, -1], "the committed result is still there"
-    assert Results(tmp_path / "kept").of(runs[1]) is None and Results(tmp_path / "kept", tmp_path / "none.json").of(runs[0]) is None
+    assert Results(tmp_path / "kept").of(runs[1]) is None
+    assert Results(tmp_path / "kept", tmp_path / "none.json").of(runs[0]) is None
 
 
 @pytest.mark.parametrize("name", ["omniglot", "fashion", "bccd", "ltr"])
