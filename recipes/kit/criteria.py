@@ -51,8 +51,8 @@ def criterion(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Cri
 
 
 def nt_xent(embeddings: torch.Tensor, labels: torch.Tensor, *, temperature: float) -> torch.Tensor:
-    """The mean over pairs of an item and another of its label: -log of the pair's share in exp(cosine / temperature) of itself and
-    of the item with all items of other labels."""
+    """The mean over pairs of an item and another of its label: -log of the pair's share in exp(cosine / temperature) of itself
+    and of the item with all items of other labels."""
     unit = torch.nn.functional.normalize(embeddings, dim=1)
     similarity = unit @ unit.T / temperature
     same = labels[:, None] == labels[None]

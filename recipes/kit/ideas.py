@@ -136,7 +136,8 @@ def noisy(client: rankd.Client, model: str, noise: float, **settings: Any) -> Cr
 
 
 _IDEAS: Mapping[str, Callable[..., Criterion]] = {
-    "plain": plain, "flat": flat, "both": both, "adaptive": adaptive, "decay": decay, "soft": soft, "alike": alike, "noisy": noisy}
+    "plain": plain, "flat": flat, "both": both, "adaptive": adaptive, "decay": decay, "soft": soft, "alike": alike,
+    "noisy": noisy}
 
 
 def build(client: rankd.Client, idea: str, **settings: Any) -> Criterion:

@@ -59,8 +59,8 @@ LINEAR = Table("linear", _LINEAR, {"split": "test", "steps": 300, "hidden": Fals
 
 
 def noisy(loss: Loss, noise: float) -> Loss:
-    """The mean loss of _COPIES of each list, with normal noise added to their scores: what a small change of the scores would do to
-    the order counts as well."""
+    """The mean loss of _COPIES of each list, with normal noise added to their scores: what a small change of the scores would do
+    to the order counts as well."""
     def call(scores: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:
         copies = scores.repeat(_COPIES, 1)
         return loss(copies + noise * torch.randn_like(copies), grades.repeat(_COPIES, 1))

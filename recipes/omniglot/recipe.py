@@ -33,7 +33,8 @@ LARGE_GRID: dict[str, list[dict[str, Any]]] = {
     "fastap": [{"num_bins": n} for n in (3, 5, 10, 20)],
     "smoothap": [{"temperature": t} for t in (0.01, 0.03, 0.1, 0.3)],
     "ap": [{**_UNIT, "margin": m, "lambda_val": l} for m, l in ((0.2, 1.0), (0.2, 10.0), (0.5, 1.0), (0.5, 10.0))],
-    "recall": [{**_UNIT, "weight": "log", "margin": m, "lambda_val": l} for m, l in ((0.2, 1.0), (0.35, 1.0), (0.5, 1.0), (0.5, 0.1))],
+    "recall": [{**_UNIT, "weight": "log", "margin": m, "lambda_val": l}
+               for m, l in ((0.2, 1.0), (0.35, 1.0), (0.5, 1.0), (0.5, 0.1))],
 }
 
 # The best of each, by its place in the grid. (For batches of 32 `ap` and `recall` were chosen with two seeds before: README.md.)
@@ -42,6 +43,10 @@ _LARGE_BEST = {"nt-xent": 2, "supcon": 2, "contrastive": 3, "multi-similarity": 
                "recall": 3}
 CHOSEN: dict[str, dict[str, Any]] = {name: {"loss": name, **GRID[name][best]} for name, best in _BEST.items()}
 LARGE_CHOSEN: dict[str, dict[str, Any]] = {name: {"loss": name, **LARGE_GRID[name][best]} for name, best in _LARGE_BEST.items()}
+
+
+# Beside the grid, of what was tried: see IDEAS.
+_NOISY: dict[str, Any] = {"loss": "idea", "idea": "noisy", "model": "ap", "noise": 0.3}
 
 
 def _named(settings: dict[str, Any]) -> str:
@@ -66,6 +71,7 @@ def _rows(memory: int, start: int) -> dict[str, dict[str, Any]]:
         "rankd ap": CHOSEN["ap"], "supcon": peers.pop("supcon"), "rankd recall, gradient as in the paper": plain["recall"],
         "rankd recall + bank": {**CHOSEN["recall"], "bank": memory, "bank_start": start}, **peers,
         "rankd ap, gradient as in the paper": plain["ap"], "nt-xent + XBM": {**CHOSEN["nt-xent"], "memory": memory},
+        "rankd ap, noise": _NOISY,
     }
 
 
@@ -73,7 +79,8 @@ def _large_rows(memory: int, start: int) -> dict[str, dict[str, Any]]:
     """Batches of 128 are four times as dear: without the rows that are far behind."""
     named = {"recall": "rankd recall", "ap": "rankd ap"}
     rows = {named.get(name, name): settings for name, settings in LARGE_CHOSEN.items() if name != "smoothap"}
-    return {**rows, "rankd recall + bank": {**LARGE_CHOSEN["recall"], "bank": memory, "bank_start": start}}
+    return {**rows, "rankd recall + bank": {**LARGE_CHOSEN["recall"], "bank": memory, "bank_start": start},
+            "rankd ap, noise": _NOISY}
 
 
 # What was tried beside the grid, half as long, with three seeds. The first rows are what to compare with.
@@ -86,6 +93,7 @@ IDEAS: dict[str, dict[str, Any]] = {
     "recall and ap, half each": {"loss": "idea", "idea": "both"},
     "λ that follows a target of 3 jumped pairs": {"loss": "idea", "idea": "adaptive", "target": 3.0},
     "unit scale that fades to the paper's gradient": {"loss": "idea", "idea": "decay", "steps": _IDEA_STEPS},
+    "ap with noise on the cosines": _NOISY,
 }
 # The same for large batches, with one seed so far.
 LARGE_IDEAS: dict[str, dict[str, Any]] = {
@@ -97,6 +105,7 @@ LARGE_IDEAS: dict[str, dict[str, Any]] = {
     "margin that grows to 1 until the end": {"loss": "idea", "idea": "plain", "margin": 1.0, "margin_warmup": _LARGE_STEPS},
     "margin 0.5, near and far items weigh more": {"loss": "idea", "idea": "soft", "temperature": 0.2, "margin": 0.5, "margin_warmup": 20},
     "margin 0.5, relevant items pull alike": {"loss": "idea", "idea": "alike", "margin": 0.5, "margin_warmup": 20},
+    "ap with noise on the cosines": _NOISY,
 }
 
 RECIPE = Recipe(
@@ -106,5 +115,6 @@ RECIPE = Recipe(
      Table("ideas", IDEAS, {"split": "tuning", "batch": 32, "steps": _IDEA_STEPS, "evaluations": 1}, seeds=3),
      Table("ideas for 128", LARGE_IDEAS, {"split": "tuning", "batch": 128, "steps": _LARGE_STEPS, "evaluations": 1}, seeds=3)],
     {"tuning": for_tuning, "test": for_test},
-    drawn=("nt-xent", "contrastive", "rankd ap", "rankd recall", "rankd recall, gradient as in the paper"),
+    drawn=("nt-xent", "contrastive", "multi-similarity", "fastap", "rankd ap", "rankd recall",
+           "rankd recall, gradient as in the paper"),
     pictured=("batch 32", ("nt-xent", "rankd recall")))

@@ -160,8 +160,8 @@ def test_a_run_of_the_committed_results_is_done(tmp_path):
     earlier, trained = tmp_path / "results.json", []
     runs = Table("a table", {"one": {"x": 1.0}, "two": {"x": (2, 3)}}, {"steps": 3}, seeds=1).runs(None)
     rows = {"one": 1, "two": [2, 3], "of an older recipe": 4}
-    earlier.write_text(json.dumps([{"table": "a table", "row": row, "seed": 0, "settings": {"steps": 3, "loss": {"x": x}}, "value": -1}
-                                   for row, x in rows.items()]))
+    old = {"table": "a table", "seed": 0, "value": -1}
+    earlier.write_text(json.dumps([{**old, "row": row, "settings": {"steps": 3, "loss": {"x": x}}} for row, x in rows.items()]))
 
     def train_one(run):
         trained.append((run.row, run.settings["loss"]["x"]))
