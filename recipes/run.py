@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE)]
 
 from kit import ROOT  # noqa: E402
 from kit.data import MissingData  # noqa: E402
-from kit.runs import complete, load  # noqa: E402
+from kit.runs import Results, complete  # noqa: E402
 
 NAMES = ("omniglot", "fashion", "bccd", "ltr")
 
@@ -33,20 +33,20 @@ def main() -> int:
     until, missing = time.monotonic() + options.seconds, []
     for name in options.recipes:
         recipe = importlib.import_module(f"{name}.recipe").RECIPE
-        kept = options.out / name
+        results = Results(options.out / name, None if options.afresh else recipe.folder / "results.json")
         runs = [run for table in recipe.tables for run in table.runs(options.seeds)
                 if options.only in (None, run.row) and options.table in (None, table.name)]
-        print(f"{name}: {len(runs)} runs, {sum(load(kept, run) is not None for run in runs)} of them done", flush=True)
+        print(f"{name}: {len(runs)} runs, {sum(results.of(run) is not None for run in runs)} of them done", flush=True)
         try:
             with recipe.session() as train:
-                for _ in complete(kept, runs, train, until):
+                for _ in complete(results, runs, train, until):
                     pass
         except MissingData as error:
             print(f"{name}: {error}", file=sys.stderr)
             missing.append(name)
             continue
         if options.report:
-            report(recipe, kept)
+            report(recipe, results)
     return 1 if missing else 0
 
 
@@ -58,17 +58,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table", help="this table only")
     parser.add_argument("--only", metavar="ROW", help="this row only")
     parser.add_argument("--report", action="store_true", help="write tables and pictures into the pages of this checkout")
+    parser.add_argument("--afresh", action="store_true", help="train what is in the page's results.json, too")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "recipes", help="where results are kept")
     return parser.parse_args()
 
 
-def report(recipe, kept: Path) -> None:  # type: ignore[no-untyped-def]
+def report(recipe, kept: Results) -> None:  # type: ignore[no-untyped-def]
     """All results that are there, from earlier calls too, go into the page."""
     runs = [run for table in recipe.tables for run in table.runs(None)]
-    results = [result for result in (load(kept, run) for run in runs) if result is not None]
+    results = [result for result in map(kept.of, runs) if result is not None]
     lines = ",\n".join(json.dumps(result) for result in results)
     (recipe.folder / "results.json").write_text(f"[\n{lines}\n]\n")
-    recipe.report(results, kept)
+    recipe.report(results, kept.folder)
     print(f"{recipe.name}: tables and pictures in {recipe.folder}")
 
 

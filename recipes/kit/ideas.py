@@ -12,6 +12,7 @@ import rankd.torch
 
 from .embed import Criterion
 
+_COPIES = 4
 _Hook = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]  # gradient, cosines, targets [B, B], step
 
 
@@ -121,9 +122,22 @@ def alike(client: rankd.Client, **settings: Any) -> Criterion:
     return _hooked(_recall(client, **settings), hook)
 
 
+def noisy(client: rankd.Client, model: str, noise: float, **settings: Any) -> Criterion:
+    """The mean loss `model` of _COPIES of each list, with normal noise added to their cosines: what a small change of the cosines
+    would do to the order counts as well. In place of a margin."""
+    given = {"margin": 0.0, "gradient_scale": "unit", **settings}
+    loss = rankd.torch.APLoss(client=client, **given) if model == "ap" else _recall(client, **given)
+
+    def call(embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        cosines, targets = (one.repeat(_COPIES, 1) for one in pairs(embeddings, labels))
+        return loss(cosines + noise * torch.randn_like(cosines), targets)
+
+    return call
+
+
 _IDEAS: Mapping[str, Callable[..., Criterion]] = {
-    "plain": plain, "flat": flat, "both": both, "adaptive": adaptive, "decay": decay,
-                                                     "soft": soft, "alike": alike}
+    "plain": plain, "flat": flat, "both": both, "adaptive": adaptive, "decay": decay, "soft": soft, "alike": alike,
+    "noisy": noisy}
 
 
 def build(client: rankd.Client, idea: str, **settings: Any) -> Criterion:

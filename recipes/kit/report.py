@@ -59,7 +59,8 @@ def insert(page: Path, part: str, lines: Sequence[str]) -> None:
 
 
 def curves(path: Path, results: Sequence[Result], tables: Sequence[Table], chosen: Sequence[str], axis: str) -> None:
-    """A panel per table: the curves of the chosen rows, mean over seeds with the range behind."""
+    """A panel per table: the curves of the chosen rows, mean over seeds with the range behind. A row has the same colour in
+    all panels."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -72,8 +73,9 @@ def curves(path: Path, results: Sequence[Result], tables: Sequence[Table], chose
                 continue
             steps = [point[0] for point in of_row[0]["curve"]]
             values = [[r["curve"][i][1] for r in of_row] for i in range(len(steps))]
-            line, = panel.plot(steps, [statistics.fmean(v) for v in values], label=row)
-            panel.fill_between(steps, [min(v) for v in values], [max(v) for v in values], alpha=0.15, color=line.get_color())
+            colour = f"C{chosen.index(row)}"
+            panel.plot(steps, [statistics.fmean(v) for v in values], label=row, color=colour)
+            panel.fill_between(steps, [min(v) for v in values], [max(v) for v in values], alpha=0.15, color=colour)
         panel.set(xlabel="step", ylabel=axis, title=table.name)
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7)

@@ -2,7 +2,8 @@
 """Runs of a recipe: which there are, which are done, and progress.
 
 A run is one training: a row of a table (a loss with its settings) and a seed. Its result is one JSON file, written when the
-run is through, so that an interrupted `make recipes` goes on where it was.
+run is through, so that an interrupted `make recipes` goes on where it was. What is in the project's results.json is not trained
+again either.
 """
 from __future__ import annotations
 
@@ -57,23 +58,39 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in ".+" else "_" for c in name)
 
 
-def load(folder: Path, run: Run) -> Result | None:
-    """The result of a run; None if it is not done, or was done with other settings."""
+class Results:
+    """Results of runs: those in `folder`, a file each, and those of `earlier`, a list in one file (results.json of the page)."""
+
+    def __init__(self, folder: Path, earlier: Path | None = None) -> None:
+        self.folder = folder
+        listed = json.loads(earlier.read_text()) if earlier is not None and earlier.exists() else []
+        self._earlier = {(result["table"], result["row"], result["seed"]): result for result in listed}
+
+    def of(self, run: Run) -> Result | None:
+        """The result of a run; None if it is not done, or was done with other settings."""
+        wanted = json.loads(json.dumps(dict(run.settings)))
+        for result in (_read(run.path(self.folder)), self._earlier.get((run.table, run.row, run.seed))):
+            if result is not None and result["settings"] == wanted:
+                return result
+        return None
+
+
+def _read(path: Path) -> Result | None:
     try:
-        result: Result = json.loads(run.path(folder).read_text())
+        result: Result = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
-    return result if result["settings"] == json.loads(json.dumps(dict(run.settings))) else None
+    return result
 
 
-def complete(folder: Path, runs: Sequence[Run], train: Callable[[Run], Trained], until: float) -> Iterator[tuple[Run, Result]]:
+def complete(results: Results, runs: Sequence[Run], train: Callable[[Run], Trained], until: float) -> Iterator[tuple[Run, Result]]:
     """Trains what is not done yet, in order; no run is begun after `until` (time.monotonic). Yields the runs that are done,
     with their results. Several processes may share the work: a run that another one is at is left to it."""
     begun = time.monotonic()
     for number, run in enumerate(runs):
-        result = load(folder, run)
+        result, path = results.of(run), run.path(results.folder)
         if result is None:
-            if time.monotonic() > until or not _claimed(run.path(folder)):
+            if time.monotonic() > until or not _claimed(path):
                 continue
             _progress(number, len(runs), run, time.monotonic() - begun)
             took = time.process_time()
@@ -81,9 +98,9 @@ def complete(folder: Path, runs: Sequence[Run], train: Callable[[Run], Trained],
             result = {"table": run.table, "row": run.row, "seed": run.seed, "settings": dict(run.settings), **figures,
                       "cpu_seconds": round(time.process_time() - took, 1)}
             if model is not None and run.seed == 0:
-                torch.save(model.state_dict(), run.model(folder))
-            _write(run.path(folder), result)
-            _lock(run.path(folder)).unlink(missing_ok=True)
+                torch.save(model.state_dict(), run.model(results.folder))
+            _write(path, result)
+            _lock(path).unlink(missing_ok=True)
         yield run, result
 
 

@@ -3,6 +3,8 @@
 
 Skipped where the data are neither below RANKD_RECIPE_DATA nor to be fetched; with RANKD_RECIPE_DATA set they have to be there.
 """
+import importlib
+import json
 import math
 import os
 import sys
@@ -16,10 +18,10 @@ import rankd
 RECIPES = Path(__file__).parents[2] / "recipes"
 sys.path.append(str(RECIPES))
 
-from kit.criteria import criterion  # noqa: E402
+from kit.criteria import criterion, nt_xent  # noqa: E402
 from kit.data import MissingData  # noqa: E402
 from kit.embed import embed, network, quality, train  # noqa: E402
-from kit.runs import Table, complete, load  # noqa: E402
+from kit.runs import Results, Table, complete  # noqa: E402
 
 
 @pytest.fixture
@@ -94,6 +96,18 @@ def test_ideas_change_the_plain_loss_in_what_they_say(client):
             assert found.isfinite().all() and found.abs().sum() > 0 and not torch.equal(found, still), name
 
 
+def test_nt_xent_is_what_its_pairs_say():
+    draw = torch.Generator().manual_seed(6)
+    embeddings = torch.randn(20, 8, generator=draw, dtype=torch.float64).requires_grad_()
+    labels, temperature = torch.arange(20) % 6, 0.2
+    share = torch.exp(torch.nn.functional.cosine_similarity(embeddings[:, None], embeddings[None], dim=2) / temperature)
+    terms = [-torch.log(share[i, j] / (share[i, j] + share[i][labels != labels[i]].sum()))
+             for i in range(20) for j in range(20) if i != j and labels[i] == labels[j]]
+    value, expected = nt_xent(embeddings, labels, temperature=temperature), torch.stack(terms).mean()
+    assert torch.allclose(value, expected)
+    assert torch.allclose(*(torch.autograd.grad(x, embeddings, retain_graph=True)[0] for x in (value, expected)))
+
+
 def test_no_class_of_a_detector_dies(client):
     from bccd.data import CLASSES, load as smears
     from bccd.recipe import classifier
@@ -129,16 +143,50 @@ def test_a_recipe_goes_on_where_it_was(tmp_path):
         return {"value": run.seed}, None
 
     with pytest.raises(KeyboardInterrupt):
-        list(complete(tmp_path, runs, train_one, math.inf))
+        list(complete(Results(tmp_path), runs, train_one, math.inf))
     assert trained == [("one", 0), ("two", 0), ("one", 1)]
     lock = runs[2].path(tmp_path).with_suffix(".lock")
     assert lock.read_text() == str(os.getpid())
     lock.write_text(str(2 ** 22 + 1))  # no process has such a number
-    found = {(run.row, run.seed): result["value"] for run, result in complete(tmp_path, runs, train_one, math.inf)}
+    found = {(run.row, run.seed): result["value"] for run, result in complete(Results(tmp_path), runs, train_one, math.inf)}
     assert found == {("one", 0): 0, ("two", 0): 0, ("one", 1): 1, ("two", 1): 1} and len(trained) == 5
     changed = Table("a table", {"one": {"x": 5}}, {"steps": 3}, seeds=1).runs(None)[0]
-    assert load(tmp_path, runs[0]) is not None and load(tmp_path, changed) is None
-    assert list(complete(tmp_path, [changed], train_one, -math.inf)) == []
+    assert Results(tmp_path).of(runs[0]) is not None and Results(tmp_path).of(changed) is None
+    assert list(complete(Results(tmp_path), [changed], train_one, -math.inf)) == []
+
+
+def test_a_run_of_the_committed_results_is_done(tmp_path):
+    """Where the folder of results was lost, the page's results.json stands for it, unless the settings are others now."""
+    earlier, trained = tmp_path / "results.json", []
+    runs = Table("a table", {"one": {"x": 1.0}, "two": {"x": (2, 3)}}, {"steps": 3}, seeds=1).runs(None)
+    rows = {"one": 1, "two": [2, 3], "of an older recipe": 4}
+    old = {"table": "a table", "seed": 0, "value": -1}
+    earlier.write_text(json.dumps([{**old, "row": row, "settings": {"steps": 3, "loss": {"x": x}}} for row, x in rows.items()]))
+
+    def train_one(run):
+        trained.append((run.row, run.settings["loss"]["x"]))
+        return {"value": len(trained)}, None
+
+    def values(runs):
+        return [result["value"] for _, result in complete(Results(tmp_path / "kept", earlier), runs, train_one, math.inf)]
+
+    assert values(runs) == [-1, -1] and trained == []
+    changed = Table("a table", {"one": {"x": 5}, "two": {"x": (2, 3)}}, {"steps": 3}, seeds=2).runs(None)
+    assert values(changed) == [1, -1, 2, 3] and trained == [("one", 5), ("one", 5), ("two", (2, 3))]
+    assert values(changed) == [1, -1, 2, 3] and len(trained) == 3
+    assert values(runs) == [-1, -1], "the committed result is still there"
+    assert Results(tmp_path / "kept").of(runs[1]) is None
+    assert Results(tmp_path / "kept", tmp_path / "none.json").of(runs[0]) is None
+
+
+@pytest.mark.parametrize("name", ["omniglot", "fashion", "bccd", "ltr"])
+def test_every_committed_result_is_of_a_run_that_there_is(name):
+    """A row or a setting that was renamed would be trained again, and its figures would vanish from the page."""
+    recipe = importlib.import_module(f"{name}.recipe").RECIPE
+    committed = recipe.folder / "results.json"
+    kept = Results(Path("no such folder"), committed)
+    done = [result for result in (kept.of(run) for table in recipe.tables for run in table.runs(None)) if result is not None]
+    assert len(done) == len(json.loads(committed.read_text()))
 
 
 def test_detections_are_counted_as_coco_does():
