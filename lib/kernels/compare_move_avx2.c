@@ -123,12 +123,15 @@ static __attribute__((noinline)) void flush(const struct rk_span *span, const st
     aside->vectors = 0;
 }
 
+/* Writes it in any case, and counts it where it is wanted: which vectors have an item in an interval, no
+ * branch can foresee. There is room for one more than are wanted. */
 RK_INLINE void put_aside(struct vectors_aside *aside, const struct rk_span *span, uint32_t i, uint32_t left,
-                         __m256 s)
+                         __m256 s, bool wanted)
 {
     __m256i out = _mm256_xor_si256(rk_irrelevant_avx2(span->targets, i, left), _mm256_set1_epi32(-1));
     _mm256_storeu_ps(aside->score + 8 * aside->vectors, _mm256_or_ps(s, _mm256_castsi256_ps(out)));
-    aside->item[aside->vectors++] = i;
+    aside->item[aside->vectors] = i;
+    aside->vectors += wanted;
 }
 
 /* Which lanes of STEP vectors lie in an interval. */
@@ -159,8 +162,7 @@ RK_INLINE void move_step(const struct rk_span *span, enum rk_dtype dtype, uint32
     for (uint32_t v = 0; v < STEP; v++) {
         if (writer->dense && move->differentiable)
             _mm256_storeu_ps(writer->dense + span->position + i + 8 * v, _mm256_setzero_ps());
-        if (_mm256_movemask_ps(in[v]))
-            put_aside(aside, span, i + 8 * v, 8, s[v]);
+        put_aside(aside, span, i + 8 * v, 8, s[v], _mm256_movemask_ps(in[v]) != 0);
     }
 }
 
@@ -177,7 +179,8 @@ RK_INLINE void move_rest(const struct rk_span *span, enum rk_dtype dtype, uint32
             flush(span, move, aside, writer);
         put_aside(aside, span, i, left,
                   left >= 8 ? rk_load_eight(span->scores, dtype, i)
-                            : rk_load_last(span->scores, dtype, i, left));
+                            : rk_load_last(span->scores, dtype, i, left),
+                  true);
     }
 }
 
