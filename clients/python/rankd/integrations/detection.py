@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..parameters import expect_arguments
 from ..results import LossInfo
 from ..torch import DetectionAPLoss
 from ..torch.convert import expect_tensor
@@ -46,6 +47,7 @@ class RankDetectionLoss(nn.Module):
             raise ValueError(f"reduction is {reduction!r}; it may be 'mean' or 'sum': a ranking has no loss for a single anchor")
         if "average" in parameters:
             raise TypeError("average is given; here a class counts as often as it has positives, and reduction says the rest")
+        expect_arguments(parameters, type(self), DetectionAPLoss)
         self.rank = DetectionAPLoss(classes=classes, points=points, loss_weight=loss_weight, **parameters)
         self.classes, self.use_sigmoid, self.reduction, self.loss_weight = classes, True, reduction, loss_weight
 

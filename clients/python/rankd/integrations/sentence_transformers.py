@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .._names import LOSSES
+from ..parameters import expect_arguments, known_model, whole
 from ..results import LossInfo
 from ..torch import RetrievalLoss, ScoresLoss
 from ..torch.convert import expect_tensor
@@ -32,9 +34,8 @@ class _HostLoss(nn.Module):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module, such as a SentenceTransformer or a CrossEncoder")
-        if mini_batch_size is not None and mini_batch_size < 1:
-            raise ValueError(f"mini_batch_size is {mini_batch_size}; it must be 1 or more, or None")
-        self.model, self.mini_batch_size = model, mini_batch_size
+        self.model = model
+        self.mini_batch_size = None if mini_batch_size is None else whole("mini_batch_size", mini_batch_size, 1)
 
     @property
     def info(self) -> LossInfo | None:
@@ -66,6 +67,8 @@ class BiEncoderLoss(_HostLoss):
         super().__init__(model, mini_batch_size)
         if "gallery" in parameters:
             raise TypeError("gallery is given; anchors rank documents here, which is gallery='references'")
+        expect_arguments(parameters, type(self), RetrievalLoss)
+        known_model("loss", loss, LOSSES)
         self.labelled = labelled
         self.rank = RetrievalLoss(loss, bank=bank, gallery="references", **parameters)
 
@@ -132,6 +135,8 @@ class RerankerLoss(_HostLoss):
             raise ValueError(f"model has num_labels={number}; it must be 1: a document has one score")
         if parameters.get("bank") is not None:
             raise ValueError(f"bank is {parameters['bank']!r}; RerankerLoss takes none: its documents belong to one query each")
+        expect_arguments(parameters, type(self), ScoresLoss)
+        known_model("loss", loss, LOSSES)
         self.rank = ScoresLoss(loss, margin=margin, **parameters)
 
     def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[torch.Tensor], prompt: Any = None,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..client import Client
+from ..parameters import number, whole
 from ..results import LossResult
 from ..tensors import BF16
 from . import functional, operators
@@ -48,12 +49,9 @@ class DetectionAPLoss(APLoss):
                  lambda_val: float = 1.0, margin_warmup: int = 100, average: str = "macro", loss_weight: float = 1.0,
                  on_nan: str = "raise", lambda_scope: str | None = None, lambda_units: str | None = None,
                  persistent_state: bool = True, fresh: bool | None = None, client: Client | str | None = None) -> None:
-        counts = {"classes": (classes, 1), "points": (points, 1), "batches": (batches, 0), "bank_start": (bank_start, 0),
-                  "interclass_start": (interclass_start, 0)}
-        for name, (value, least) in counts.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number, {least} or more")
-        if not 0 <= interclass <= 1:
+        classes, points, batches = whole("classes", classes, 1), whole("points", points, 1), whole("batches", batches, 0)
+        bank_start, interclass_start = whole("bank_start", bank_start, 0), whole("interclass_start", interclass_start, 0)
+        if not 0 <= number("interclass", interclass) <= 1:
             raise ValueError(f"interclass is {interclass}; it must be between 0 and 1")
         if bank is not None and batches == 0:
             raise ValueError(f"bank is {bank!r} and batches is 0; a bank has at least one batch")
@@ -67,8 +65,12 @@ class DetectionAPLoss(APLoss):
         self._named, self._made = bank, False
 
     def extra_repr(self) -> str:
-        return (f"{super().extra_repr()}, classes={self.classes}, bank of {self.capacity} from step {self.bank_start}, "
+        bank = f"bank of {self.capacity} from step {self.bank_start}" if self.capacity else "no bank"
+        return (f"{super().extra_repr()}, classes={self.classes}, {bank}, "
                 f"interclass={self.interclass:g} from step {self.interclass_start}")
+
+    def _shown_options(self) -> dict[str, Any]:
+        return {name: value for name, value in super()._shown_options().items() if name != "interclass"}
 
     @traceable(operators.READY, operators.has_one_gradient)
     def forward(self, logits: torch.Tensor, targets: torch.Tensor, avg_factor: float | torch.Tensor | None = None, *,

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..client import Client, connect
+from .._names import LOSSES, METRICS
+from ..client import Client, client_of
+from ..parameters import check, known_model, number
 from ..results import LossInfo, LossResult
 from ..tensors import BF16
 from . import functional, joint_scores, operators
@@ -66,6 +68,7 @@ class RankLoss(nn.Module):
 
     info: LossInfo | None = None
     gallery: str = "all"
+    over: str = "scores"  # or "embeddings": what is ranked
     by_query: bool = False  # a loss for each query, whose gradients meet in the embeddings (queries.py)
     _in_store: tuple[str | None, bool] | None = None  # the name of the bank, and whether several daemons share it in a store
     _answered: Any = None  # the latest step with distributed="balanced" and a bank
@@ -77,20 +80,23 @@ class RankLoss(nn.Module):
         super().__init__()
         if on_nan not in ("raise", "propagate"):
             raise ValueError(f"on_nan is {on_nan!r}; it may be 'raise' or 'propagate'")
-        if gradient_scale not in (None, "lambda", "unit"):
-            raise ValueError(f"gradient_scale is {gradient_scale!r}; it may be 'lambda' or 'unit'")
-        if average not in ("macro", "micro", "sum"):
-            raise ValueError(f"average is {average!r}; it may be 'macro', 'micro' or 'sum'")
         self.model = model
-        self.client = client if isinstance(client, Client) else connect(client)
-        self.average, self.loss_weight, self.on_nan = average, float(loss_weight), on_nan
+        self.options: dict[str, Any] = {"lambda_val": number("lambda_val", lambda_val)}
+        if self.options["lambda_val"] != 1.0:  # the default, which is not sent: a metric takes none
+            self._set(lambda_val=lambda_val)
+        self._set(lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale)
+        self.average = check(model, {"average": average}, self.over)["average"] or "macro"
+        self.client = client_of(client)
+        self.loss_weight, self.on_nan = number("loss_weight", loss_weight), on_nan
         self.persistent_state = bool(persistent_state)
         self.team, self.balanced = team_of(distributed)
         self.schedule, self.memory = Schedule(margin, margin_warmup, bank_start), Memory(bank, bank_max_age, fresh)
         self.learning, self.reach, self.lists = learning, Reach(), ListWatch()
         self.operator_name = operators.name_of(self)
-        self.options: dict[str, Any] = {"lambda_val": float(lambda_val), "lambda_scope": lambda_scope,
-                                        "lambda_units": lambda_units, "gradient_scale": gradient_scale}
+
+    def _set(self, **options: Any) -> None:
+        """Arguments of the client for every request; checked here, so that no training begins with one that is refused."""
+        self.options.update(check(self.model, options, self.over))
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # a copy, or from a file: compiled code must not find the original
         super().__setstate__(state)
@@ -115,9 +121,16 @@ class RankLoss(nn.Module):
     def extra_repr(self) -> str:
         said = (f"{self.model!r}, lambda_val={self.options['lambda_val']:g}, margin={self.schedule.margin:g}, "
                 f"margin_warmup={self.schedule.warmup}, average={self.average!r}")
-        more = {"bank": self.bank, "gallery": None if self.gallery == "all" else self.gallery, **self.options}
-        shown = ("bank", "gallery", "axis", "weight", "gain", "top_k", "normalize", "gradient_scale")
-        return said + "".join(f", {name}={more[name]!r}" for name in shown if more.get(name) is not None)
+        more = {"bank": self.bank, "gallery": None if self.gallery == "all" else self.gallery, **self._shown_options(),
+                "reduction": getattr(self, "reduction", None), "loss_weight": None if self.loss_weight == 1 else self.loss_weight,
+                "bank_start": self.schedule.bank_start if self.bank is not None else None,
+                "distributed": None if self.team is None else "balanced" if self.balanced else True}
+        return said + "".join(f", {name}={value!r}" for name, value in more.items() if value is not None)
+
+    def _shown_options(self) -> dict[str, Any]:
+        """Those beside lambda_val that extra_repr shows; 0 is how interclass is switched off."""
+        return {name: value for name, value in self.options.items()
+                if name not in ("lambda_val", "list_loss") and (name, value) != ("interclass", 0.0)}
 
     def get_extra_state(self) -> torch.Tensor:
         """The state as one uint8 tensor, for state_dict."""
@@ -325,20 +338,22 @@ class _ScoresLoss(RankLoss):
 
     def __init__(self, model: str, client: Client | str | None, *, margin: float | None, axis: int, interclass: float,
                  reduction: str | None, **common: Any) -> None:
+        known_model("model", model, LOSSES + METRICS)
         if margin is None:
             raise TypeError("margin must be given: its unit is the scores'. Starting points: 0.02 to 0.1 for cosines, 1 for "
                             "logits (rank the logits, not sigmoid outputs), 0 for none")
         super().__init__(model, client, margin=margin, learning=Learning.of_scores(), **common)
         if reduction not in (None, "none"):
             raise ValueError(f"reduction is {reduction!r}; it may be 'none', or left out: average says how lists are averaged")
-        if reduction == "none" and (self.average == "micro" or interclass > 0):
+        self._set(axis=1 if axis is None else axis, interclass=0.0 if interclass is None else interclass)
+        if reduction == "none" and (self.average == "micro" or self.options["interclass"] > 0):
             raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
         self.reduction = reduction
         self.valid: torch.Tensor | None = None
         if reduction == "none" and self.team is not None:
             raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
                              "one of the two out")
-        self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
+        self._set(list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
 
@@ -437,7 +452,7 @@ class APLoss(_ScoresLoss):
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state, distributed=distributed, bank_start=bank_start,
                          bank_max_age=bank_max_age, fresh=fresh)
-        self.options["top_k"] = top_k
+        self._set(top_k=top_k)
 
 
 class RecallLoss(_ScoresLoss):
@@ -456,4 +471,4 @@ class RecallLoss(_ScoresLoss):
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state, distributed=distributed, bank_start=bank_start,
                          bank_max_age=bank_max_age, fresh=fresh)
-        self.options["weight"] = weight
+        self._set(weight=weight)

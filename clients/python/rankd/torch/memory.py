@@ -28,6 +28,8 @@ class Memory:
             raise ValueError(f"bank_max_age is {max_age!r}; it must be a number of versions, at most 32768; 0: no limit")
         if fresh not in (None, True, False):
             raise ValueError(f"fresh is {fresh!r}; it may be True, False or None")
+        if bank is not None and (not isinstance(bank, str) or not bank):
+            raise TypeError(f"bank is {bank!r}; it must be the name of a bank")
         self.bank, self.max_age, self.fresh = bank, max_age, fresh
         self._met = False  # whether the bank's content is known to belong to this run
         self.own = False  # whether the loss made the bank for itself, to be deleted with it

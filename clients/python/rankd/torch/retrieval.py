@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from .._names import LOSSES, PARAMETERS
-from ..client import Client, unexpected
+from .._names import LOSSES, TAKEN_BY
+from ..client import Client
+from ..parameters import expect_parameters, known_model
 from ..results import LossResult
 from . import balanced, joint, operators, queries
 from .convert import from_wire, to_wire
@@ -34,6 +35,8 @@ class RetrievalLoss(RankLoss):
     With reduction="none" a call gives the loss of each query, not their average; without a bank.
     """
 
+    over = "embeddings"
+
     def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
@@ -41,15 +44,14 @@ class RetrievalLoss(RankLoss):
                  distributed: Any = False, bank_start: int = 500, bank_max_age: int | None = None, fresh: bool | None = None,
                  client: Client | str | None = None, gallery: str = "all", gain: str | None = None,
                  top_k: int | None = None, reduction: str | None = None, **parameters: Any) -> None:
-        for name in parameters:
-            if name not in PARAMETERS:
-                raise unexpected(f"{type(self).__name__}()", name, type(self), RetrievalLoss)
+        expect_parameters(parameters, type(self), RetrievalLoss)
+        known_model("model", model, LOSSES)
         if gallery not in ("all", "references"):
             raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
-        if model not in LOSSES:
-            raise ValueError(f"model is {model!r}; it may be {', '.join(map(repr, LOSSES))}")
         if weight is not None and model != "recall":
             raise ValueError("weight belongs to the recall loss: RetrievalLoss('recall', weight=…)")
+        if bank is not None and model in TAKEN_BY["gain"]:
+            raise ValueError(f"bank is {bank!r}; {model!r} takes none, because a bank holds no grades")
         if margin is None:
             if not normalize:
                 raise TypeError("margin must be given with normalize=False: its unit is the inner products'")
@@ -63,7 +65,7 @@ class RetrievalLoss(RankLoss):
         self.reduction, self.valid, self.by_query = reduction, None, reduction is not None
         self._label: int | None = None  # the only label of the latest step with a loss of 0
         self.gallery = gallery
-        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
+        self._set(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
                             top_k=top_k, list_loss=True if reduction == "none" else None, **parameters)
         if self.balanced:
             balanced.check(self)
