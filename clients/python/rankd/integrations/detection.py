@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..parameters import expect_arguments
+from ..parameters import expect_arguments, number, whole
 from ..results import LossInfo
 from ..torch import DetectionAPLoss
 from ..torch.convert import expect_tensor
+from ..torch.wording import in_words_of
 
 
 class RankDetectionLoss(nn.Module):
@@ -82,7 +83,10 @@ class RankDetectionLoss(nn.Module):
         positives = (wanted == 1).sum(0)
         if avg_factor is None:
             avg_factor = max(int(positives.sum()), 1) if reduction == "mean" else 1
-        value: torch.Tensor = self.rank(pred, wanted, avg_factor, list_weight=positives.float())
+        elif number("avg_factor", avg_factor) < 0:
+            raise ValueError(f"avg_factor is {avg_factor}; it must be the number of positives, 0 or more")
+        with in_words_of({"logits": "pred"}):
+            value: torch.Tensor = self.rank(pred, wanted, avg_factor, list_weight=positives.float())
         return value
 
 
@@ -97,7 +101,7 @@ def targets_from_labels(target: torch.Tensor, classes: int, weight: torch.Tensor
     if isinstance(target, (tuple, list)):
         raise TypeError(f"target is a {type(target).__name__}, as of a quality focal loss; it must be one tensor of labels: a ranking "
                         "has no use for the quality of a box")
-    labels = expect_tensor("target", target)
+    labels, classes = expect_tensor("target", target), whole("classes", classes, 1)
     if labels.dim() == 2 and labels.shape[1] == classes:
         wanted = _exact(labels)
     elif labels.dim() == 1 and not labels.is_floating_point():
@@ -112,11 +116,11 @@ def targets_from_labels(target: torch.Tensor, classes: int, weight: torch.Tensor
 
 
 def _exact(targets: torch.Tensor) -> torch.Tensor:
-    whole = targets.to(torch.int8)
-    if bool((whole.to(targets.dtype) != targets).any()) or bool((whole.abs() > 1).any()):
+    exact = targets.to(torch.int8)
+    if bool((exact.to(targets.dtype) != targets).any()) or bool((exact.abs() > 1).any()):
         raise ValueError("target holds other values than 1, 0 and -1: 1 for an object of that class, 0 for none, -1 for an ignored "
                          "anchor")
-    return whole
+    return exact
 
 
 def _ignored(weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -159,6 +163,7 @@ def roi_scores(class_logits: torch.Tensor, labels: Sequence[torch.Tensor]) -> tu
     scores are the logarithm of the probability of each class, so that what is ranked here is the order at inference."""
     if isinstance(labels, torch.Tensor):
         raise TypeError("labels is a Tensor; it must be a sequence of tensors, one for each image")
+    expect_tensor("class_logits", class_logits)
     flat = torch.cat(list(labels))
     if class_logits.dim() != 2 or len(class_logits) != len(flat):
         raise ValueError(f"class_logits are {list(class_logits.shape)} and labels {len(flat)} proposals; class_logits must be "

@@ -23,6 +23,7 @@ from ..results import LossInfo
 from ..torch.convert import expect_tensor
 from ..torch.learning import Learning
 from ..torch.own_bank import create_bank
+from ..torch.wording import in_words_of
 
 _AVERAGES = {MeanReducer: "macro", SumReducer: "sum"}  # what the daemon can do in their place
 
@@ -143,7 +144,8 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
         targets = ((labels[:, None] == ref_labels[None, :]) & (ref_labels != -1)).to(torch.int8)
         if ref_emb is embeddings:
             targets.fill_diagonal_(-1)
-        each = self.rank(similarity if self.distance.is_inverted else -similarity, targets)
+        with in_words_of({"scores": "distance(embeddings, ref_emb)"}):
+            each = self.rank(similarity if self.distance.is_inverted else -similarity, targets)
         valid = each.new_ones(len(each), dtype=torch.bool) if bool(each.isnan().any()) else self.rank.valid  # on_nan="propagate"
         if valid is None or not bool(valid.any()):
             return self.zero_losses()  # type: ignore[no-any-return]

@@ -21,6 +21,7 @@ from ..parameters import expect_arguments, known_model, whole
 from ..results import LossInfo
 from ..torch import RetrievalLoss, ScoresLoss
 from ..torch.convert import expect_tensor
+from ..torch.wording import in_lists, in_words_of
 
 _Features = Mapping[str, torch.Tensor]
 
@@ -78,6 +79,10 @@ class BiEncoderLoss(_HostLoss):
         sentence_features  a dict of tensors [B, …] for each column: anchors, positives, and any number of negatives
         labels             [B] integers with labelled=True; else None, or the zeros of examples without a label
         """
+        if isinstance(sentence_features, Mapping):
+            raise TypeError("sentence_features is one dict; it must be a list with a dict for each column: anchors, positives, negatives")
+        if labels is not None:
+            expect_tensor("labels", labels)
         columns = list(sentence_features)
         if len(columns) < 2:
             raise ValueError(f"sentence_features has {len(columns)} column; it must have two or more: anchors, positives, negatives. For "
@@ -151,8 +156,8 @@ class RerankerLoss(_HostLoss):
         if given and not hasattr(self.model, "preprocess"):
             raise ValueError(f"{next(iter(given))} is given; a model without preprocess(), as before version 6, takes texts as they are")
         if isinstance(labels, torch.Tensor) or len(inputs) != 2:
-            raise ValueError(f"inputs has {len(inputs)} columns and labels is a {type(labels).__name__}; they must be [queries, lists of "
-                             "documents], and a list of tensors")
+            raise ValueError(f"inputs has {len(inputs)} column{'' if len(inputs) == 1 else 's'} and labels is a {type(labels).__name__}; "
+                             "they must be [queries, lists of documents], and a list of tensors")
         queries, documents = inputs
         _check_lists(documents, labels)
         sizes, grades = [len(one) for one in documents], [len(one) for one in labels]
@@ -161,7 +166,8 @@ class RerankerLoss(_HostLoss):
                              "needs one")
         scores = self._scores([(query, text) for query, texts in zip(queries, documents) for text in texts], given)
         targets = torch.cat(list(labels)).to(scores.device) if sizes else scores.new_zeros(0)
-        value: torch.Tensor = self.rank(scores, targets, offsets=torch.tensor([0, *sizes]).cumsum(0))
+        with in_words_of({"scores": "the model's scores", "targets": "labels"}, in_lists(sizes)):
+            value: torch.Tensor = self.rank(scores, targets, offsets=torch.tensor([0, *sizes]).cumsum(0))
         return value
 
     def _scores(self, pairs: list[tuple[Any, Any]], given: dict[str, Any]) -> torch.Tensor:
@@ -185,7 +191,8 @@ def _check_lists(documents: Sequence[Any], labels: Sequence[Any]) -> None:
         if isinstance(one, str) or not isinstance(one, Sequence):
             raise TypeError(f"documents of query {at} are a {type(one).__name__}; they must be a list of texts")
     for at, one in enumerate(labels):
-        expect_tensor(f"labels[{at}]", one)
+        if expect_tensor(f"labels[{at}]", one).dim() != 1:
+            raise ValueError(f"labels[{at}] is {list(one.shape)}; it must be [documents], a grade for each")
 
 
 def _moved(value: Any, device: torch.device) -> Any:

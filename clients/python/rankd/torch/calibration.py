@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..parameters import whole
 from .convert import expect_tensor
 
 _ROUNDS = 50
@@ -29,11 +30,17 @@ class Calibration(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
+        classes = whole("classes", classes, 1)
         self.register_buffer("scale", torch.ones(classes))
         self.register_buffer("shift", torch.zeros(classes))
 
+    def extra_repr(self) -> str:
+        return f"classes={len(self.scale)}"
+
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """Calibrated logits, of the same shape [..., classes]."""
+        if expect_tensor("logits", logits).dim() < 1 or logits.shape[-1] != len(self.scale):
+            raise ValueError(f"logits are {list(logits.shape)}; they must be [..., {len(self.scale)}]: the last axis is the classes")
         return logits * self.scale.to(logits) + self.shift.to(logits)
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..client import Client
@@ -17,6 +18,7 @@ from .losses import APLoss
 from .own_bank import create_bank
 from .schedule import Step
 from .tracing import traceable
+from .wording import Place, in_words_of
 
 
 class DetectionAPLoss(APLoss):
@@ -74,7 +76,7 @@ class DetectionAPLoss(APLoss):
 
     @traceable(operators.READY, operators.has_one_gradient)
     def forward(self, logits: torch.Tensor, targets: torch.Tensor, avg_factor: float | torch.Tensor | None = None, *,
-                list_weight: torch.Tensor | None = None) -> torch.Tensor:
+                weight: torch.Tensor | None = None, list_weight: torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the logits' device.
 
         logits      [..., classes], any float type, e.g. [B, N, classes]; not the outputs of a sigmoid
@@ -82,15 +84,19 @@ class DetectionAPLoss(APLoss):
                     -1 it is ignored
         avg_factor  the number of classes with a relevant place, over all trainers and divided by their number where DDP
                     averages gradients; see APLoss. Not the number of positives
-        list_weight [classes], 0 or more: multiplies the weight of each class; 0 skips it
+        weight      [classes], 0 or more: multiplies the weight of each class; 0 skips it. Also by the daemon's name for it,
+                    `list_weight`
         """
+        if weight is not None and list_weight is not None:
+            raise TypeError("weight and list_weight are the same; give one of them")
         way = functional.way(logits)
         if way is not None:
-            rest = {"targets": targets, "list_weight": list_weight}
+            rest = {"targets": targets, "list_weight": weight if list_weight is None else list_weight}
             return way.evaluate(self, {"logits": logits}, rest, avg_factor)  # type: ignore[no-any-return]
-        scores, rows, _ = self._flat(expect_tensor("logits", logits), expect_tensor("targets", targets))
+        scores, rows, there = self._flat(expect_tensor("logits", logits), expect_tensor("targets", targets))
         divisor, scale = self._prepare(avg_factor)
-        value = super().forward(scores, rows, divisor, list_weight=list_weight)
+        with in_words_of({"scores": "logits", "targets": "targets"}, lambda at: _place(at, logits.shape, there)):
+            value = super().forward(scores, rows, divisor, weight=weight, list_weight=list_weight)
         return value * scale if avg_factor is not None else value
 
     def _prepare(self, avg_factor: float | torch.Tensor | None) -> tuple[Any, float]:
@@ -159,3 +165,9 @@ class DetectionAPLoss(APLoss):
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         super()._note(result, step, average, factor, tensors)
         self.info = replace(result.info, list_loss=result.list_loss)
+
+
+def _place(at: Place, shape: torch.Size, there: torch.Tensor | None) -> Place:
+    """Of a row and a class among those that were sent: the position in the tensors that were given."""
+    row = at[0] if there is None else int(there.nonzero()[at[0]])
+    return (*map(int, np.unravel_index(row, tuple(shape[:-1]))), *at[1:])

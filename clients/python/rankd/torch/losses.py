@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -29,6 +29,7 @@ from .state import pack, unpack
 from .team import Team, team_of, together
 from .tracing import traceable
 from .warn import warn
+from .wording import Place, in_lists, in_words_of
 
 _KEY = "_extra_state"  # torch's name for it in a state_dict
 _OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
@@ -168,18 +169,23 @@ class RankLoss(nn.Module):
         if not there and self.persistent_state:
             self._take_state({})
 
-    def _evaluate(self, differentiable: dict[str, Any], rest: dict[str, Any],
-                  avg_factor: float | torch.Tensor | None) -> torch.Tensor:
+    def _evaluate(self, differentiable: dict[str, Any], rest: dict[str, Any], avg_factor: float | torch.Tensor | None,
+                  called: Mapping[str, str] | None = None, place: Callable[[Place], Place] | None = None) -> torch.Tensor:
         """One call: `differentiable` and `rest` are the client's arguments by name, the first of them the one whose
-        device and type the loss takes."""
+        device and type the loss takes. `called` and `place`: names and positions of the caller's, where they are others."""
         way = functional.way(*differentiable.values()) if self.team is None else None
         if way is not None:
             return way.evaluate(self, differentiable, rest, avg_factor)  # type: ignore[no-any-return]
+        with in_words_of(called or {}, place):
+            return self._computed(differentiable, rest, avg_factor)
+
+    def _computed(self, differentiable: dict[str, Any], rest: dict[str, Any],
+                  avg_factor: float | torch.Tensor | None) -> torch.Tensor:
         tensors = {name: expect_tensor(name, value) for name, value in {**differentiable, **rest}.items()
                    if value is not None or name not in _OPTIONAL}
         inputs = [tensors[name] for name in differentiable]
         if torch.is_grad_enabled() and "list_weight" in tensors and tensors["list_weight"].requires_grad:
-            raise ValueError("list_weight (weight) requires a gradient, and the loss has none for it; give list_weight.detach()")
+            raise ValueError("list_weight requires a gradient, and the loss has none for it; give list_weight.detach()")
         if self.team is not None:
             if avg_factor is not None:
                 raise ValueError("avg_factor is given, but with distributed the loss is divided by the number of lists of all "
@@ -327,7 +333,7 @@ class RankLoss(nn.Module):
         try:
             number = float(avg_factor)
         except (TypeError, ValueError, RuntimeError):  # a text, or a tensor of several numbers
-            raise TypeError(f"avg_factor is {str(avg_factor)[:60]!r}; it must be one number, or a tensor of one") from None
+            raise TypeError(f"avg_factor is {repr(avg_factor)[:60]}; it must be one number, or a tensor of one") from None
         if not 0 <= number < math.inf:
             raise ValueError(f"avg_factor is {number:g}; it must be the number of valid lists of all trainers, 0 or more")
         return "sum", self.loss_weight / number if number > 0 else 0.0
@@ -380,12 +386,17 @@ class _ScoresLoss(RankLoss):
             raise TypeError("weight and list_weight are the same; give one of them")
         if self.reduction == "none" and avg_factor is not None:
             raise TypeError("avg_factor divides a sum over lists; reduction='none' sums nothing")
+        pieces = scores
         offsets, (scores, targets) = flatten(offsets, scores=scores, targets=targets)
         if offsets is not None and (self.options["axis"] != 1 or self.options["interclass"] > 0 or self.bank is not None):
             raise ValueError("lists of different lengths (offsets, or a sequence of tensors) go with axis=1 only, and with "
                              "neither interclass nor a bank")
-        return self._evaluate({"scores": scores}, {"targets": targets, "offsets": offsets,
-                                                   "list_weight": weight if list_weight is None else list_weight}, avg_factor)
+        rest = {"targets": targets, "offsets": offsets, "list_weight": weight if list_weight is None else list_weight}
+        called = {} if weight is None else {"list_weight": "weight"}
+        if scores is pieces:
+            return self._evaluate({"scores": scores}, rest, avg_factor, called)
+        called.update(scores="scores", targets="targets")
+        return self._evaluate({"scores": scores}, rest, avg_factor, called, in_lists([len(piece) for piece in pieces]))
 
     def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
         return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)

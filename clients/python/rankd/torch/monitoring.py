@@ -34,6 +34,8 @@ class Monitor:
     def __init__(self, crit: nn.Module, every: int, to: Any, line: Callable[[str], object] | None, name: str) -> None:
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ValueError(f"every is {every!r}; it must be a number of training steps, 1 or more")
+        if line is not None and not callable(line):
+            raise TypeError(f"line is {line!r}; it must be a function that takes a text, such as print, or None")
         self.loss, self.every, self.line, self.name = the_loss(crit), every, line, name
         self.writers = [_writer(one) for one in (to if isinstance(to, (list, tuple)) else [] if to is None else [to])]
         self.latest: dict[str, float] = {}

@@ -29,6 +29,7 @@ def blackbox_rank(scores: torch.Tensor | Sequence[torch.Tensor], *, lambda_val: 
     they fit. For ranks as whole numbers use ranks(): N times these is not always whole.
     """
     ends, (flat,) = flatten(offsets, scores=scores)
+    expect_tensor("scores", flat)
     way = functional.way(flat)
     if way is not None:
         return way.rank(flat, ends, lambda_val, client)  # type: ignore[no-any-return]
