@@ -109,6 +109,6 @@ def test_objects_say_what_they_are(client, bank):
     assert repr(result).startswith("LossResult(loss=0.5, info=LossInfo(lists=1, lists_skipped=0, lists_stalled=0, gradient_nonzero=4")
     assert "gradient=float32[1, 4]" in repr(result) and "None" not in repr(result)
     state = client.banks.get(bank)
-    assert repr(state).startswith(f"BankState(name='{bank}', kind='embeddings', capacity=64, items=0") and "raw" not in repr(state)
+    assert repr(state).startswith(f"BankState(name='{bank}', kind='embeddings', dim=16, normalize=True, capacity=64,") and "raw" not in repr(state)
     assert "list()" in repr(client.banks) and repr(client) in repr(client.banks)
     assert rankd.torch.Monitor.__name__ in repr(monitor(crit, line=None))

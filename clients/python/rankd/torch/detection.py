@@ -14,6 +14,7 @@ from ..results import LossResult
 from ..tensors import BF16
 from . import functional, operators
 from .convert import expect_tensor
+from .learning import Learning
 from .losses import APLoss
 from .own_bank import create_bank
 from .schedule import Step
@@ -61,6 +62,7 @@ class DetectionAPLoss(APLoss):
                          interclass=interclass, loss_weight=loss_weight, on_nan=on_nan, lambda_scope=lambda_scope,
                          lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
                          fresh=fresh, client=client)
+        self.learning = Learning.of_classes()
         self.classes, self.capacity, self.bank_start = classes, batches * points, bank_start
         self.interclass, self.interclass_start = float(interclass), interclass_start
         self.options["list_loss"] = True

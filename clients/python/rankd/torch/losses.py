@@ -313,8 +313,9 @@ class RankLoss(nn.Module):
         self.info = info
         self.memory.seen(info, step.bank_read)
         if self.schedule.end(step):
-            self.learning.saw(reason(), step.margin)
-            if mean is not None:
+            why = reason()
+            self.learning.saw(why, step.margin)
+            if mean is not None and why is None:  # one warning is enough, and a larger lambda does not help all of these
                 self.reach.saw(info, mean, self.options["lambda_val"])
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
