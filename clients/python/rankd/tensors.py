@@ -133,7 +133,8 @@ def _is_same(changed: NDArray[Any], array: NDArray[Any]) -> bool:
     negative comes back too, and is another one all the same."""
     if array.dtype.kind == "u" and changed.dtype.kind == "i" and bool((changed < 0).any()):
         return False
-    return bool(np.array_equal(changed.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"))
+    with np.errstate(invalid="ignore"):  # a float beyond the type on its way back
+        return bool(np.array_equal(changed.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"))
 
 
 def _fractions(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[NDArray[Any], str]:
