@@ -32,6 +32,7 @@ from .convert import loss_type
 from .gradient import PrecomputedLoss
 from .learning import reason_for
 from .memory import Memory
+from .origin import of_its_rank
 from .schedule import Schedule, Step, fingerprint, in_backward
 from .shards import FORM, MATRICES, Forms, form_of, pack, shard_of
 from .team import Team
@@ -240,7 +241,8 @@ def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step
         head = _head({"loss": result.loss, "info": dataclasses.asdict(result.info), "reason": reason})
         return [np.concatenate([head, *_slices(forms, r, result)]) if own else head for r, own in enumerate(follows)], None
     except Exception as error:
-        return [np.zeros(_ANSWER + (sum(_row_bytes(forms, r)) if own else 0), np.uint8) for r, own in enumerate(follows)], error
+        empty = [np.zeros(_ANSWER + (sum(_row_bytes(forms, r)) if own else 0), np.uint8) for r, own in enumerate(follows)]
+        return list(empty), of_its_rank(error, forms)
 
 
 def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,

@@ -19,7 +19,9 @@ def in_words_of(names: Mapping[str, str], place: Callable[[Place], Place] | None
     try:
         yield
     except InvalidRequest as error:
-        raise InvalidRequest(_told(error.sentence, names, place), code=error.code, retry_after=error.retry_after) from error
+        told = InvalidRequest(_told(error.sentence, names, place), code=error.code, retry_after=error.retry_after)
+        told.__dict__ = {**error.__dict__, **told.__dict__}  # what else is known of it, such as its rank
+        raise told from error
     except (TypeError, ValueError) as error:
         if type(error) not in (TypeError, ValueError):
             raise
