@@ -130,7 +130,7 @@ def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker
         (lambda: BiEncoderLoss(encoder, labelled=True, client=client)([one, one], None), "labels is None; with labelled=True"),
         (lambda: BiEncoderLoss(encoder, "map", client=client), "'map'"),
         (lambda: BiEncoderLoss(encoder, gallery="all", client=client), "gallery is given; anchors rank documents here"),
-        (lambda: BiEncoderLoss(encoder, mini_batch_size=0, client=client), "mini_batch_size is 0; it must be 1 or more"),
+        (lambda: BiEncoderLoss(encoder, mini_batch_size=0, client=client), "mini_batch_size is 0; it must be a whole number, 1 or more"),
         (lambda: BiEncoderLoss(encoder, bank="missing", bank_start=0, client=client)([one, one], None), "bank 'missing'|missing"),
         (lambda: BiEncoderLoss(encoder, temperature=0.05, client=client), "temperature"),
         (lambda: BiEncoderLoss("a model", client=client)([one, one], None), "model is a str; it must be a torch.nn.Module"),

@@ -394,7 +394,7 @@ class _ScoresLoss(RankLoss):
                              "neither interclass nor a bank")
         rest = {"targets": targets, "offsets": offsets, "list_weight": weight if list_weight is None else list_weight}
         called = {} if weight is None else {"list_weight": "weight"}
-        if scores is pieces:
+        if offsets is None or not isinstance(pieces, Sequence):
             return self._evaluate({"scores": scores}, rest, avg_factor, called)
         called.update(scores="scores", targets="targets")
         return self._evaluate({"scores": scores}, rest, avg_factor, called, in_lists([len(piece) for piece in pieces]))
