@@ -34,8 +34,9 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
     looks for the daemon of this machine (/run/rankd/rankd.sock), and then for one of this user's
     own, which it starts if there is none (find.py). The default of `token` is RANKD_TOKEN.
     `timeout`: longest time of one attempt in seconds, from connecting to the last byte of the
-    answer. `retry_for`: seconds of retries while the daemon restarts or is overloaded; keep it well below the timeout of the collectives of the job, so that the wait of
-    one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext for https.
+    answer. `retry_for`: seconds of retries while the daemon restarts or is overloaded; keep it well below the timeout of the
+    collectives of the job, so that the wait of one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext
+    for https.
     """
     if url is not None and not isinstance(url, str):
         raise TypeError(f"url is {url!r}; it must be a text: http://HOST[:PORT], https://HOST[:PORT] or unix:PATH")

@@ -98,7 +98,8 @@ def _answers(url: str, why: str) -> Iterator[_Finding]:
         about = connect(url, timeout=_ANSWER_WITHIN, retry_for=0).metadata()
     except (RankdError, OSError, ValueError) as error:
         told = error.sentence if isinstance(error, RankdError) else str(error)
-        yield "FAIL", "client uses", f"{shown}: {told}", "start the daemon (python -m rankd serve), or name another one in RANKD_URL"
+        remedy = "start the daemon (python -m rankd serve), or name another one in RANKD_URL"
+        yield "FAIL", "client uses", f"{shown}: {told}", remedy
         return
     yield "ok  ", "client uses", f"{shown}, rankd {about.get('version')}", ""
 
@@ -109,7 +110,8 @@ def _own(place: Place) -> Iterator[_Finding]:
     if about is None:
         yield "ok  ", "own daemon", "does not run; the first request starts it", ""
         settings = guest_settings()
-        text = ", ".join(f"{name.replace('_', '-')} {settings[name]}" for name in ("budget_bytes", "ring_linger") if name in settings)
+        text = ", ".join(f"{name.replace('_', '-')} {settings[name]}" for name in ("budget_bytes", "ring_linger")
+                         if name in settings)
         yield "ok  ", "its options", text, ""
     else:
         fine = about.get("version") == VERSION

@@ -45,8 +45,8 @@ class ScoresLoss:
     def __init__(self, model: str, *, margin: float, client: Client | str | None = None, **parameters: Any) -> None:
         for name in _WITHOUT_BANKS:
             if parameters.get(name) is not None:
-                raise ValueError(f"{name} is {parameters[name]!r}; the losses for JAX take no bank: compiled code may call the daemon "
-                                 "twice, or not at all")
+                raise ValueError(f"{name} is {parameters[name]!r}; the losses for JAX take no bank: compiled code may call the "
+                                 "daemon twice, or not at all")
         expect_parameters(parameters, type(self), ScoresLoss)
         self.model = known_model("model", model, LOSSES)
         self.parameters = check(model, {**parameters, "margin": margin}, "scores")
@@ -82,7 +82,8 @@ class ScoresLoss:
 
     def _ask(self, scores: Any, targets: Any, offsets: Any) -> tuple[np.ndarray, np.ndarray]:
         wanted = np.asarray(targets)
-        result = self.client.loss(self.model, np.asarray(scores), wanted.astype(np.float32) if wanted.dtype.kind == "V" else wanted,
+        result = self.client.loss(self.model, np.asarray(scores),
+                                  wanted.astype(np.float32) if wanted.dtype.kind == "V" else wanted,
                                   offsets=None if offsets is None else np.asarray(offsets, np.int64), **self.parameters)
         return np.asarray(result.loss, np.float32), np.asarray(result.gradient, np.float32)
 
@@ -102,7 +103,8 @@ class RetrievalLoss(ScoresLoss):
             raise ValueError("offsets are given to a loss of embeddings, whose lists are the batch: leave them out")
         vectors, names = jnp.asarray(embeddings), jnp.asarray(labels)
         if vectors.ndim != 2 or names.shape != vectors.shape[:1]:
-            raise ValueError(f"embeddings are {list(vectors.shape)} and labels {list(names.shape)}; they must be [B, dim] and [B]")
+            raise ValueError(f"embeddings are {list(vectors.shape)} and labels {list(names.shape)}; they must be "
+                             "[B, dim] and [B]")
         unit = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
         same = (names[:, None] == names[None, :]) & (names != -1)
         targets = jnp.where(jnp.eye(len(names), dtype=bool), -1, same.astype(jnp.int8))

@@ -65,7 +65,8 @@ def per_list(client: Client, metrics: Iterable[str], scores: Any = None, targets
              **lists: Any) -> dict[str, Array]:
     """As evaluate, but each metric of each list: float64 [lists], NaN where nothing is relevant."""
     if not isinstance(client, Client):
-        raise TypeError(f"client is a {type(client).__name__}; it must be a rankd.Client, as rankd.connect() gives, before the rest")
+        raise TypeError(f"client is a {type(client).__name__}; it must be a rankd.Client, as rankd.connect() gives, before the "
+                        "rest")
     asked = [metrics] if isinstance(metrics, str) else list(metrics)
     parsed = {name: _parse(name, gain) for name in asked}
     source, keep = _lists(client, scores, targets, lists)

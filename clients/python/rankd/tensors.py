@@ -95,7 +95,8 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} can't be made an array: {str(error).rstrip('.')}. Lists of different lengths come flat, with offsets") from error
+        raise ValueError(f"{name} can't be made an array: {str(error).rstrip('.')}. Lists of different lengths come flat, with "
+                         "offsets") from error
 
 
 def _bfloat16(name: str, bits: NDArray[Any], allowed: tuple[str, ...]) -> Tensor:
@@ -148,5 +149,5 @@ def _fractions(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tupl
     if not wrong.any():
         return changed, datatype
     where = np.argwhere(wrong)[0]
-    raise ValueError(f"{name}{where.tolist()} is {array[tuple(where)].item()!r}; {datatype}, in which it would be sent, does not hold that "
-                     "exactly")
+    raise ValueError(f"{name}{where.tolist()} is {array[tuple(where)].item()!r}; {datatype}, in which it would be sent, does not "
+                     "hold that exactly")

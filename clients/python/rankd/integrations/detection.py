@@ -71,8 +71,8 @@ class RankDetectionLoss(nn.Module):
         reduction_override  "mean" or "sum" in place of `reduction`
         """
         if reduction_override not in (None, "mean", "sum"):
-            raise ValueError(f"reduction_override is {reduction_override!r}; it may be 'mean' or 'sum': a ranking has no loss for a "
-                             "single anchor")
+            raise ValueError(f"reduction_override is {reduction_override!r}; it may be 'mean' or 'sum': a ranking has no loss "
+                             "for a single anchor")
         reduction = reduction_override or self.reduction
         if reduction == "sum" and avg_factor is not None:
             raise ValueError("avg_factor is given and the reduction is 'sum', which divides by nothing: leave one of the two out")
@@ -97,17 +97,18 @@ def register(registry: Any) -> None:
 
 
 def targets_from_labels(target: torch.Tensor, classes: int, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Targets of 1, 0 and -1, int8 [N, classes], from assigned labels: see RankDetectionLoss.forward for `target` and `weight`."""
+    """Targets of 1, 0 and -1, int8 [N, classes], from assigned labels: see RankDetectionLoss.forward for `target` and
+    `weight`."""
     if isinstance(target, (tuple, list)):
-        raise TypeError(f"target is a {type(target).__name__}, as of a quality focal loss; it must be one tensor of labels: a ranking "
-                        "has no use for the quality of a box")
+        raise TypeError(f"target is a {type(target).__name__}, as of a quality focal loss; it must be one tensor of labels: a "
+                        "ranking has no use for the quality of a box")
     labels, classes = expect_tensor("target", target), whole("classes", classes, 1)
     if labels.dim() == 2 and labels.shape[1] == classes:
         wanted = _exact(labels)
     elif labels.dim() == 1 and not labels.is_floating_point():
         if len(labels) and not (-1 <= int(labels.min()) and int(labels.max()) <= classes):
-            raise ValueError(f"target holds {int(labels.min())} to {int(labels.max())}; labels are 0 to {classes - 1}, {classes} for "
-                             "the background, -1 for an ignored anchor")
+            raise ValueError(f"target holds {int(labels.min())} to {int(labels.max())}; labels are 0 to {classes - 1}, {classes} "
+                             "for the background, -1 for an ignored anchor")
         wanted = (labels[:, None] == torch.arange(classes, device=labels.device)).to(torch.int8)
         wanted[labels == -1] = -1
     else:
@@ -118,8 +119,8 @@ def targets_from_labels(target: torch.Tensor, classes: int, weight: torch.Tensor
 def _exact(targets: torch.Tensor) -> torch.Tensor:
     exact = targets.to(torch.int8)
     if bool((exact.to(targets.dtype) != targets).any()) or bool((exact.abs() > 1).any()):
-        raise ValueError("target holds other values than 1, 0 and -1: 1 for an object of that class, 0 for none, -1 for an ignored "
-                         "anchor")
+        raise ValueError("target holds other values than 1, 0 and -1: 1 for an object of that class, 0 for none, -1 for an "
+                         "ignored anchor")
     return exact
 
 
@@ -132,8 +133,8 @@ def _ignored(weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"weight is {list(weight.shape)}; it must be [{len(targets)}] or {list(targets.shape)}")
     odd = (given != 0) & (given != 1)
     if bool(odd.any()):
-        raise ValueError(f"weight holds {float(given[odd][0]):g}; it may be 1, or 0 for an ignored anchor: a place in a ranking can't be "
-                         "taken in part")
+        raise ValueError(f"weight holds {float(given[odd][0]):g}; it may be 1, or 0 for an ignored anchor: a place in a ranking "
+                         "can't be taken in part")
     return given == 0
 
 
@@ -143,7 +144,8 @@ def targets_from_matches(targets: Sequence[dict[str, torch.Tensor]], matched_idx
     the images ("labels" [objects], from 0) and `matched_idxs`, which object each anchor [anchors] got: below 0 for none, of
     which -2 is ignored (between the thresholds)."""
     if len(targets) != len(matched_idxs):
-        raise ValueError(f"targets are {len(targets)} images and matched_idxs {len(matched_idxs)}; there must be one for each image")
+        raise ValueError(f"targets are {len(targets)} images and matched_idxs {len(matched_idxs)}; there must be one for each "
+                         "image")
     rows = []
     for at, (image, matched) in enumerate(zip(targets, matched_idxs)):
         if "labels" not in image:

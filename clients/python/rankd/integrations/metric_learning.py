@@ -51,15 +51,16 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
 
     def __init__(self, model: str = "ap", *, margin: float | None = None, reducer: Any = None, distance: Any = None,
                  embedding_regularizer: Any = None, embedding_reg_weight: float = 1, bank: str | None = None,
-                 embedding_size: int | None = None, memory_size: int | None = None, distributed: Any = False, **parameters: Any) -> None:
+                 embedding_size: int | None = None, memory_size: int | None = None, distributed: Any = False,
+                 **parameters: Any) -> None:
         super().__init__(reducer=reducer, distance=distance, embedding_regularizer=embedding_regularizer,
                          embedding_reg_weight=embedding_reg_weight)
         known_model("model", model, LOSSES)
         expect_arguments(parameters, type(self), losses.RetrievalLoss)
         for name in ("reduction", "average", "normalize", "gallery", "axis", "interclass"):
             if name in parameters:
-                raise TypeError(f"{name} is given; here reducer says how queries are averaged, distance what is compared, and each "
-                                "embedding is a query")
+                raise TypeError(f"{name} is given; here reducer says how queries are averaged, distance what is compared, and "
+                                "each embedding is a query")
         _check_memory(embedding_size=embedding_size, memory_size=memory_size)
         cosines = _is(self.distance, normalized=True)
         if margin is None and not cosines:
@@ -123,14 +124,14 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
             if value is not None:
                 expect_tensor(name, value)
         if indices_tuple is not None:
-            raise ValueError("indices_tuple is given; a rank loss needs whole lists, and pairs or triplets that a miner picked are "
-                             "none: leave the miner out. (DistributedLossWrapper(efficient=True) makes a tuple too: use "
+            raise ValueError("indices_tuple is given; a rank loss needs whole lists, and pairs or triplets that a miner picked "
+                             "are none: leave the miner out. (DistributedLossWrapper(efficient=True) makes a tuple too: use "
                              "distributed=True instead)")
         if (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
         if ref_emb is not None and self.in_daemon:
-            raise ValueError("ref_emb is given to a loss with a bank or distributed=True, whose queries rank the batch: for queries "
-                             "and documents use rankd.torch.RetrievalLoss(gallery='references')")
+            raise ValueError("ref_emb is given to a loss with a bank or distributed=True, whose queries rank the batch: for "
+                             "queries and documents use rankd.torch.RetrievalLoss(gallery='references')")
         if ids is not None and not self.in_daemon:
             raise ValueError("ids are given to a loss without a bank, which ranks each item of the batch once: leave them out")
 

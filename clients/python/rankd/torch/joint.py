@@ -132,7 +132,8 @@ def _info(told: dict[str, Any]) -> LossInfo:
     return LossInfo(**values)
 
 
-def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor],
+            shard: Any) -> NDArray[Any]:
     """What a rank tells the others before a step: _RECORD of shape (1,)."""
     record = np.zeros(1, _RECORD)
     record["ok"] = 1
@@ -291,6 +292,6 @@ def check_banks(bank: str | None, seen: dict[int, tuple[Any, Any]]) -> None:
     leader of each daemon has read, the same on all ranks."""
     for rank, (version, items) in seen.items():
         if (version, items) != seen[0]:
-            raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} at "
-                           f"version {version} in that of rank {rank}: the ranks would learn from different memories. Restore one "
-                           "checkpoint, or delete the bank and create it anew, in every daemon")
+            raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} "
+                           f"at version {version} in that of rank {rank}: the ranks would learn from different memories. Restore "
+                           "one checkpoint, or delete the bank and create it anew, in every daemon")

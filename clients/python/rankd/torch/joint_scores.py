@@ -42,8 +42,8 @@ def check(loss: JointLoss) -> None:
                          "of valid lists of all ranks, which is not known before they are ranked; use lambda_scope='list' with "
                          "lambda_val divided by that number")
     if loss.options.get("list_loss"):
-        raise ValueError("reduction is 'none' and distributed is set: the loss of each list does not depend on other ranks; leave "
-                         "distributed out")
+        raise ValueError("reduction is 'none' and distributed is set: the loss of each list does not depend on other ranks; "
+                         "leave distributed out")
     if loss.average == "micro" and loss.bank is not None:
         raise ValueError("average is 'micro', distributed is set, and there is a bank: the weights need the number of relevant "
                          "items in the bank, which no answer tells; use 'macro' or 'sum'")

@@ -25,7 +25,8 @@ _SCORES = {
 _CLASSES = {
     NO_RELEVANT: "no class had an object. Targets are 1 where a place finds an object of that class, 0 where not, -1 where it is "
                  "ignored: look whether any is 1, and whether the last axis is the classes",
-    NO_IRRELEVANT: "no class that had an object had a place without one too. Such a place's target is 0; -1 means that it is ignored",
+    NO_IRRELEVANT: "no class that had an object had a place without one too. Such a place's target is 0; -1 means that it is "
+                   "ignored",
 }
 _EMBEDDINGS = {
     NO_RELEVANT: "no query had an item of its own label to find. Draw batches with several items of each label, or rank with a "

@@ -305,7 +305,8 @@ class RankLoss(nn.Module):
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         """Keeps what the reply says."""
         mean = result.loss / max(result.info.lists_valid, 1) if average == "sum" else result.loss
-        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)), mean)
+        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)),
+                   mean)
 
     def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None:
         """Keeps what an answer says, why nothing can be learnt from a training step, if so, and the mean loss of a list where
@@ -358,8 +359,8 @@ class _ScoresLoss(RankLoss):
         self.reduction = reduction
         self.valid: torch.Tensor | None = None
         if reduction == "none" and self.team is not None:
-            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
-                             "one of the two out")
+            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; "
+                             "leave one of the two out")
         self._set(list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
@@ -453,12 +454,12 @@ class APLoss(_ScoresLoss):
     loss counts ranks up to this one only; gradients are those of the loss without the cut, so that relevant items
     beyond it are pulled up too. The other arguments are RankLoss's."""
 
-    def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
-                 average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
-                 reduction: str | None = None, bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
-                 lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None, fresh: bool | None = None,
-                 client: Client | str | None = None) -> None:
+    def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0,
+                 margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,
+                 loss_weight: float = 1.0, reduction: str | None = None, bank: str | None = None, on_nan: str = "raise",
+                 lambda_scope: str | None = None, lambda_units: str | None = None, gradient_scale: str | None = None,
+                 persistent_state: bool = True, distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None,
+                 fresh: bool | None = None, client: Client | str | None = None) -> None:
         super().__init__("ap", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,

@@ -83,12 +83,12 @@ class Memory:
             client.banks.clear(self.bank)
         elif self.fresh:
             raise ValueError(f"fresh is True, and bank {self.bank!r} holds {items} items at the first step of a job of "
-                             f"{trainers()} trainers, which can't each clear it: call client.banks.clear({self.bank!r}) in one of "
-                             "them before the first step, and let the others wait at a barrier")
+                             f"{trainers()} trainers, which can't each clear it: call client.banks.clear({self.bank!r}) in one "
+                             "of them before the first step, and let the others wait at a barrier")
         else:
             warn(f"bank {self.bank!r} holds {items} items at the first training step: they were made by other weights, such as "
-                 f"those of a former run. To begin with an empty bank, give fresh=True or call client.banks.clear({self.bank!r}); "
-                 "fresh=False says that they are wanted")
+                 "those of a former run. To begin with an empty bank, give fresh=True or call "
+                 f"client.banks.clear({self.bank!r}); fresh=False says that they are wanted")
 
     def load(self, state: dict[str, Any]) -> None:
         """From state_dict. What it says of the bank is compared with the bank when that is seen next, for a restore may come
@@ -126,8 +126,8 @@ class Memory:
                 "No checkpoint of the bank was taken for this state (rankd.torch.save_bank(crit))")
         warn(
             f"the memory is newer than the loaded state: bank {self.bank!r} is at version {info.bank_version} (generation "
-            f"{info.bank_generation}), the state was saved at version {version} (generation {generation}). Its items were made by "
-            f"weights that this run does not have. {back}, or start over with client.banks.clear({self.bank!r})")
+            f"{info.bank_generation}), the state was saved at version {version} (generation {generation}). Its items were made "
+            f"by weights that this run does not have. {back}, or start over with client.banks.clear({self.bank!r})")
 
 
 def refuse_double(memory: Memory, references: torch.Tensor | None) -> None:

@@ -129,8 +129,10 @@ def monitor(crit: nn.Module, every: int = 50, *, to: Any = None, line: Callable[
     loss           as the loss returned it; with reduction="none" the mean over lists
     stalled        share of the lists with something to find in which no irrelevant item moved; near 0 is healthy
     skipped        share of the lists that had nothing to find
-    zero_gradient  share of the elements of the input that got no gradient (without it, and bank_age, where inputs are given by name)
-    pairs_jumped   pairs of a relevant and an irrelevant item that changed places, for each relevant item; near 0 nothing is learnt
+    zero_gradient  share of the elements of the input that got no gradient (without it, and bank_age, where inputs are given by
+                   name)
+    pairs_jumped   pairs of a relevant and an irrelevant item that changed places, for each relevant item; near 0 nothing is
+                   learnt
     bank_items     items of the bank that were ranked with
     bank_age       batches since the oldest of them was appended, if all batches were of this one's size
 
@@ -166,4 +168,5 @@ def _writer(target: Any) -> Callable[[str, dict[str, float], int], None]:
         return scalars
     if hasattr(target, "log"):
         return row
-    raise TypeError(f"to is a {type(target).__name__}; it must be a SummaryWriter (add_scalar), a W&B run (log), or a list of them")
+    raise TypeError(f"to is a {type(target).__name__}; it must be a SummaryWriter (add_scalar), a W&B run (log), or a list of "
+                    "them")
