@@ -7,6 +7,7 @@
   - a struct, union or enum tag means one type in the whole tree
   - a static function with a one-word name stands in one file of a room at most
   - no source is longer than 500 lines
+  - no line of C, and none of Python outside of tests/, is longer than 130 columns
   - in a folder whose files have an order, a file includes, calls and imports only what the files before it hold
   - no line of prose in a page (*.md) is longer than 100 columns (tables, code and long addresses aside)
   - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define, and no
@@ -53,6 +54,7 @@ FILES = {
     "clients/python/rankd/integrations": ["__init__", {"boosting", "checkpoints", "detection", "metric_learning", "sentence_transformers"}],
 }
 MOST_LINES = 500
+MOST_COLUMNS = 130
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")
 
 
@@ -182,6 +184,15 @@ def check_lengths(tree):
             yield f"{name}: {lines} lines; at most {MOST_LINES}"
 
 
+def check_columns(tree):
+    for name in tree.sources:
+        if not name.endswith((".c", ".h", ".cu", ".cuh", ".cc", ".py")) or (name.endswith(".py") and name.startswith("tests/")):
+            continue
+        for number, line in enumerate(open(name, encoding="utf-8"), 1):
+            if len(line.rstrip("\n")) > MOST_COLUMNS:
+                yield f"{name}:{number}: {len(line) - 1} columns; code has at most {MOST_COLUMNS}"
+
+
 def check_prose():
     names = subprocess.run(["git", "ls-files", "*.md"], check=True, capture_output=True, text=True).stdout.split()
     for name in names:
@@ -307,7 +318,8 @@ def main():
             print(f"{top}/: " + " <- ".join(", ".join(sorted(r)) if isinstance(r, set) else r for r in rooms))
         return 0
     tree = Tree()
-    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree), check_prose()]
+    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree),
+              check_columns(tree), check_prose()]
     if args.objects:
         checks += [check_objects(args.objects), check_calls(args.objects)]
     broken = 0
