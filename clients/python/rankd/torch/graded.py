@@ -13,8 +13,8 @@ class ScoresLoss(_ScoresLoss):
     """Any loss of the daemon over scores and targets, by the name of its model: for losses that have no class here.
 
     `parameters` are parameters of the daemon by their names (rankd._names.PARAMETERS), sent with
-    every request; what the loss does not take is refused by the daemon. The other arguments are
-    APLoss's; `margin` must be given.
+    every request; a model that there is none of, and what the loss does not take, are refused at
+    once. The other arguments are APLoss's; `margin` must be given.
     """
 
     def __init__(self, model: str, *, margin: float | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
