@@ -47,6 +47,7 @@ def objective(model="ndcg", **more):
     (ap, {"margin": "1"}, TypeError, "margin is '1'; it must be a number, in units of the scores"),
     (ap, {"margin": True}, TypeError, "margin is True; it must be a number"),
     (ap, {"loss_weight": float("inf")}, ValueError, "loss_weight is inf; it must be a finite number"),
+    (retrieval, {"loss_weight": -1}, ValueError, "loss_weight is -1; it must be 0 or more"),
     (detection, {"loss_weight": float("nan")}, ValueError, "loss_weight is nan; it must be a finite number"),
     (ap, {"axis": 2}, ValueError, "axis is 2; it may be 0 or 1"),
     (ap, {"axis": "0"}, ValueError, "axis is '0'; it may be 0 or 1"),

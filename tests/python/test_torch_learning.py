@@ -156,3 +156,10 @@ def test_a_detector_and_an_adapter_are_told_in_their_own_words(client):
     crit = RankingLoss("ap", client=client)
     sentence, = said(lambda step: crit(scores(step, 4, 3), torch.arange(4)).backward())
     assert "no query had an item of its own label to find" in sentence and "targets" not in sentence.lower()
+
+
+def test_a_loss_that_is_switched_off_by_its_weight_is_not_told(client):
+    crit = APLoss(margin=0.0, loss_weight=0, client=client)
+    assert said(lambda step: crit(scores(step), (signs(step) > 0).long()).backward()) == []
+    head = DetectionAPLoss(classes=3, points=4, batches=0, loss_weight=0, client=client)
+    assert said(lambda step: head(scores(step, 4, 3), (signs(step, 4, 3) > 0).long(), 1.0).backward()) == []

@@ -100,7 +100,7 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
     total, own = float(answers["loss"].sum()) * share, [g * np.float32(share * team.size) for g in rows.gradients]
     info = _job_info(result.info, answers["summed"], rows.appended)
     mean = total / max(info.lists_valid, 1) if loss.average == "sum" else total
-    loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(answers["pairs"].any())), mean)
+    loss._keep(info, step, lambda: reason_for(info, total, lambda: bool(answers["pairs"].any())), mean)
     if loss.bank is not None:
         loss._answered = (step.batch_id, total, own, info)
     return total, own

@@ -252,7 +252,7 @@ def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,
     result = loss._ask(batch, step, loss.average, wanted, **version)
     loss.info = result.info
     labels: dict[str, torch.Tensor] = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}
-    reason = reason_for(result.info, result.loss, loss.loss_weight, lambda: loss._has_pairs(labels)) if step.counts else None
+    reason = reason_for(result.info, result.loss, lambda: loss._has_pairs(labels)) if step.counts else None
     return result, reason
 
 

@@ -72,7 +72,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         gradients = tuple(g if g is None else g * (float(shares[team.rank]) * team.size) for g in given)
         info = _job_info(result.info, records)
         mean = total / max(info.lists_valid, 1) if loss.average == "sum" else total
-        loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())), mean)
+        loss._keep(info, step, lambda: reason_for(info, total, lambda: bool(records["pairs"].any())), mean)
     return (PrecomputedLoss.apply(value, gradients, None, *inputs) if wanted else value) * loss.loss_weight
 
 

@@ -84,17 +84,17 @@ class Learning:
             warn(f"nothing is learnt, for {self.streak} training steps now: {found}")
 
 
-def reason_for(info: LossInfo, loss: float, factor: float, pairs: Callable[[], bool]) -> str | None:
-    """The reason why nothing can be learnt from an answered step; None if something can. `loss` is before `factor`.
+def reason_for(info: LossInfo, loss: float, pairs: Callable[[], bool], uncounted: bool = False) -> str | None:
+    """The reason why nothing can be learnt from an answered step; None if something can. `loss` is before any factor.
     `pairs` tells whether any list of the batch has a relevant and an irrelevant item; only called
-    if nothing else decides."""
+    if nothing else decides. `uncounted`: avg_factor was 0."""
     if info.lists_valid == 0:
         return NO_RELEVANT
     if info.lists_stalled is not None and info.lists_stalled >= _STALLED_SHARE * info.lists_valid:
         return STALLED
     if loss == 0 and not info.gradient_nonzero and not pairs():
         return NO_IRRELEVANT
-    return NO_FACTOR if factor == 0 else None
+    return NO_FACTOR if uncounted else None
 
 
 def pairs_in_scores(targets: torch.Tensor, axis: int, interclass: float) -> bool:

@@ -89,6 +89,8 @@ class RankLoss(nn.Module):
         self.average = check(model, {"average": average}, self.over)["average"] or "macro"
         self.client = client_of(client)
         self.loss_weight, self.on_nan = number("loss_weight", loss_weight), on_nan
+        if self.loss_weight < 0:
+            raise ValueError(f"loss_weight is {self.loss_weight:g}; it must be 0 or more")
         self.persistent_state = bool(persistent_state)
         self.team, self.balanced = team_of(distributed)
         self.schedule, self.memory = Schedule(margin, margin_warmup, bank_start), Memory(bank, bank_max_age, fresh)
@@ -305,7 +307,8 @@ class RankLoss(nn.Module):
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         """Keeps what the reply says."""
         mean = result.loss / max(result.info.lists_valid, 1) if average == "sum" else result.loss
-        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)),
+        uncounted = factor == 0 and self.loss_weight != 0  # a weight of 0 is a wish
+        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, lambda: self._has_pairs(tensors), uncounted),
                    mean)
 
     def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None:
