@@ -146,7 +146,7 @@ def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker
         (lambda: RerankerLoss(CrossEncoder(str(tmp_path), num_labels=2, device="cpu"), client=client), "num_labels=2; it must be 1"),
         (lambda: rerank([["a fox"], ["red fox"]], torch.tensor([1.0])), "labels is a Tensor"),
         (lambda: rerank(texts, [torch.tensor([1])]), r"1 queries with \[2\] documents, and labels has \[1\] grades"),
-        (lambda: rerank([["a fox"]], grades), "inputs has 1 columns"),
+        (lambda: rerank([["a fox"]], grades), "inputs has 1 column "),
         (lambda: rerank(texts, [[1, 0]]), r"labels\[0\] is a list; it must be a torch.Tensor"),
         (lambda: rerank(texts, [torch.tensor([1.5, 0.0])]), "1.5"),
         (lambda: rerank([["a fox"], ["red fox"]], [torch.tensor([1])]), r"documents of query 0 are a str; they must be a list of texts"),
