@@ -3,7 +3,7 @@
 # whose pins agree; all but JAX's see the packages of torch's through a .pth file. 7 GB, of which 2.5 are downloaded once.
 hosts := torch sentences oml
 host_python := tests/python/test_torch_*.py $(addprefix tests/python/test_,metric_learning.py detection.py boosting.py monitor.py \
-    host_checkpoints.py graded.py gallery.py lists.py readme.py)
+    host_checkpoints.py graded.py gallery.py lists.py readme.py parameters.py wording.py)
 
 .PHONY: check-hosts $(addprefix check-host-,$(hosts))
 check-hosts: $(addprefix check-host-,$(hosts)) check-client-jax

@@ -7,6 +7,7 @@
   - a struct, union or enum tag means one type in the whole tree
   - a static function with a one-word name stands in one file of a room at most
   - no source is longer than 500 lines
+  - no line of C, and none of Python outside of tests/, is longer than 130 columns
   - in a folder whose files have an order, a file includes, calls and imports only what the files before it hold
   - no line of prose in a page (*.md) is longer than 100 columns (tables, code and long addresses aside)
   - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define, and no
@@ -41,17 +42,19 @@ FILES = {
                   "ring_internal", {"ring_memory", "ring_encode", "ring_answer"}, "ring_wait", {"ring_request", "ring_control"},
                   "ring", "client"],
     "clients/python/rankd": [{"_names", "_version", "errors", "programs"},
-                             {"answers", "home", "librankd", "names", "sockets", "tensors", "wire"}, {"transport", "results"},
+                             {"answers", "home", "librankd", "names", "parameters", "sockets", "tensors", "wire"}, {"transport", "results"},
                              {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client", {"jax", "local", "scripts"},
                              "evaluation", "metrics", "doctor", "__init__", "__main__"],
-    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "lists", "own_bank", "schedule", "state",
-                                    "tracing", "warn"},
-                                   {"calibration", "host_ranks", "learning", "memory", "reach", "shards", "team"}, "operators", "functional",
+    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "own_bank", "schedule", "state", "tracing", "warn",
+                                    "wording"},
+                                   {"calibration", "host_ranks", "learning", "lists", "memory", "reach", "shards", "team"},
+                                   "origin", "operators", "functional",
                                    "joint", {"balanced", "joint_scores"}, {"losses", "ranking", "queries"},
                                    {"checkpoint", "detection", "graded", "monitoring", "retrieval"}, "__init__"],
     "clients/python/rankd/integrations": ["__init__", {"boosting", "checkpoints", "detection", "metric_learning", "sentence_transformers"}],
 }
 MOST_LINES = 500
+MOST_COLUMNS = 130
 SOURCE = (".c", ".h", ".cu", ".cuh", ".cc", ".py", ".sh", ".mk", ".html", ".def")
 
 
@@ -181,6 +184,15 @@ def check_lengths(tree):
             yield f"{name}: {lines} lines; at most {MOST_LINES}"
 
 
+def check_columns(tree):
+    for name in tree.sources:
+        if not name.endswith((".c", ".h", ".cu", ".cuh", ".cc", ".py")) or (name.endswith(".py") and name.startswith("tests/")):
+            continue
+        for number, line in enumerate(open(name, encoding="utf-8"), 1):
+            if len(line.rstrip("\n")) > MOST_COLUMNS:
+                yield f"{name}:{number}: {len(line) - 1} columns; code has at most {MOST_COLUMNS}"
+
+
 def check_prose():
     names = subprocess.run(["git", "ls-files", "*.md"], check=True, capture_output=True, text=True).stdout.split()
     for name in names:
@@ -306,7 +318,8 @@ def main():
             print(f"{top}/: " + " <- ".join(", ".join(sorted(r)) if isinstance(r, set) else r for r in rooms))
         return 0
     tree = Tree()
-    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree), check_prose()]
+    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree),
+              check_columns(tree), check_prose()]
     if args.objects:
         checks += [check_objects(args.objects), check_calls(args.objects)]
     broken = 0

@@ -16,6 +16,7 @@ struct letor {
     struct ctl_batch *batch;
     size_t targets_room, scores_room, offsets_room, queries_room;
     int64_t items;
+    bool has_feature;         /* a line has the wanted one */
     struct ctl_array queries; /* qid and first line of each list, INT64 */
 };
 
@@ -120,8 +121,10 @@ static bool read_features(struct letor *letor, double *score)
         if (number <= before)
             return refuse(letor, &token, "behind the feature before it; their numbers must ascend");
         before = number;
-        if (number == letor->feature)
+        if (number == letor->feature) {
             *score = value;
+            letor->has_feature = true;
+        }
     }
     return true;
 }
@@ -191,6 +194,10 @@ static bool read_items(struct letor *letor)
     }
     if (letor->items == 0)
         return rankd_ctl_refuse(letor->why, "%s holds no items", letor->path);
+    if (letor->feature >= 0 && !letor->has_feature)
+        return rankd_ctl_refuse(letor->why,
+                                "%s: --feature is %" PRId64 ", and no line has a feature of that number",
+                                letor->path, letor->feature);
     batch->targets.columns = letor->items;
     batch->scores.columns = letor->feature < 0 ? 0 : letor->items;
     if (!rankd_ctl_append(&batch->offsets, &letor->offsets_room, &letor->items, letor->why))

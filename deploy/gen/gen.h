@@ -51,6 +51,7 @@ void rk_gen_routes_md(FILE *out);
 void rk_gen_rankctl_md(FILE *out);
 void rk_gen_models_md(FILE *out);
 void rk_gen_names_py(FILE *out);
+void rk_gen_parameters_py(FILE *out); /* a part of it */
 void rk_gen_openapi(FILE *out);
 
 #endif

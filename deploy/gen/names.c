@@ -80,17 +80,16 @@ static void types(FILE *out, unsigned of, const char *quote)
     }
 }
 
-void rk_gen_names_py(FILE *out)
+/* The names of the rows, one a line. */
+static void lines(FILE *out, const struct rk_gen_name *rows)
 {
-    fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def, "
-          "proto/rankd_ports.def,\n"
-          "proto/rankd_numbers.def, lib/request/param.def); change it there.\"\"\"\n\nLOSSES: tuple[str, "
-          "...] = (",
-          out);
-    list(out, losses, "\"");
-    fputs(",)\nMODELS: tuple[str, ...] = (", out);
-    list(out, models, "\"");
-    fputs(")\n# By number, each with the types that it may have.\nINPUTS: dict[str, tuple[str, ...]] = {\n",
+    for (const struct rk_gen_name *row = rows; row->name; row++)
+        fprintf(out, "    \"%s\",\n", row->name);
+}
+
+static void ports_py(FILE *out)
+{
+    fputs("# By number, each with the types that it may have.\nINPUTS: dict[str, tuple[str, ...]] = {\n",
           out);
     for (const struct rk_gen_name *row = inputs; row->name; row++) {
         fprintf(out, "    \"%s\": (", row->name);
@@ -103,13 +102,31 @@ void rk_gen_names_py(FILE *out)
     fputs("}\nOUTPUTS: tuple[str, ...] = (\n    ", out);
     list(out, outputs, "\"");
     fputs(")\n# Of a reply, beside its tensors and counts: their types. None: there is none.\n"
-          "REPLY_NUMBERS: dict[str, type] = {",
+          "REPLY_NUMBERS: dict[str, type] = {\n",
           out);
     for (const struct rk_gen_name *row = reply_numbers; row->name; row++)
-        fprintf(out, "%s\"%s\": %s", row == reply_numbers ? "" : ", ", row->name, row->shape);
-    fputs("}\nPARAMETERS: tuple[str, ...] = (\n    ", out);
-    list(out, parameters, "\"");
+        fprintf(out, "    \"%s\": %s,\n", row->name, row->shape);
+    fputs("}\n", out);
+}
+
+void rk_gen_names_py(FILE *out)
+{
+    fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def, "
+          "proto/rankd_ports.def,\n"
+          "proto/rankd_numbers.def, lib/request/param.def); change it there.\"\"\"\n"
+          "from __future__ import annotations\n\nLOSSES: tuple[str, ...] = (",
+          out);
+    list(out, losses, "\"");
+    fputs(",)\nMETRICS: tuple[str, ...] = (", out);
+    list(out, metrics, "\"");
+    fputs(",)\nMODELS: tuple[str, ...] = (", out);
+    list(out, models, "\"");
     fputs(")\n", out);
+    ports_py(out);
+    fputs("PARAMETERS: tuple[str, ...] = (\n", out);
+    lines(out, parameters);
+    fputs(")\n", out);
+    rk_gen_parameters_py(out);
 }
 
 static void ports_md(FILE *out, const char *what, const struct rk_gen_name *rows)

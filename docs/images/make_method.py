@@ -43,7 +43,8 @@ def main():
         for x, y, score, rank in ((150, ya, before[i], rk[i]), (430, yb, after[i], rk2[i])):
             out.append(f'<circle cx="{x}" cy="{y:.0f}" r="7" fill="{colour}"/>')
             side, anchor = (-16, "end") if x == 150 else (16, "start")
-            out.append(f'<text x="{x + side}" y="{y + 5:.0f}" text-anchor="{anchor}" fill="#222">{score:.2f}  (rank {rank})</text>')
+            out.append(f'<text x="{x + side}" y="{y + 5:.0f}" text-anchor="{anchor}" fill="#222">{score:.2f}  (rank '
+                       f'{rank})</text>')
         out.append(f'<text x="660" y="{yb + 5:.0f}" text-anchor="middle" fill="{colour}">{gradient[i]:+.2f}</text>')
     out.append('<text x="150" y="338" text-anchor="middle" fill="#1565c0">● relevant</text>')
     out.append('<text x="290" y="338" text-anchor="middle" fill="#b23b00">● irrelevant</text></svg>')

@@ -104,7 +104,8 @@ def draw(rows):
             points = [(h, r["rate"] / r["wanted"]) for n, w, h, r in rows if n == name and w == way]
             path = " ".join(f"{x_of(h):.1f},{y_of(min(1, s)):.1f}" for h, s in points)
             out.append(f'<polyline points="{path}" fill="none" stroke="{colours[way]}" stroke-width="2"/>')
-    for i, (way, text) in enumerate(zip(WAYS, ("all read from the master", "a replica on each host", "replicas fed by replicas"))):
+    for i, (way, text) in enumerate(zip(WAYS, ("all read from the master", "a replica on each host",
+                                               "replicas fed by replicas"))):
         out.append(f'<text x="{60 + i * 230}" y="322" fill="{colours[way]}">{text}</text>')
     out.append("</svg>")
     return "\n".join(out) + "\n"

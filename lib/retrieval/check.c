@@ -62,7 +62,7 @@ static enum rankd_status check_refs(const struct rk_request *request, struct rk_
         return rk_fail(err, RANKD_INVALID, "input ref_labels is missing; ref_embeddings need a label each");
     if (in[RK_IN_REF_EMBEDDINGS].shape[1] != in[RK_IN_EMBEDDINGS].shape[1])
         return rk_fail(err, RANKD_INVALID,
-                       "input ref_embeddings has shape [%zu, %zu]; the second must be that of "
+                       "input ref_embeddings has shape [%zu, %zu]; its second dimension must be that of "
                        "embeddings, %zu",
                        in[RK_IN_REF_EMBEDDINGS].shape[0], in[RK_IN_REF_EMBEDDINGS].shape[1],
                        in[RK_IN_EMBEDDINGS].shape[1]);

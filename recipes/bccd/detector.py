@@ -27,7 +27,8 @@ class Detector(nn.Module):
         self.stem = nn.Sequential(_block(3, 16, 2), _block(16, _WIDTH, 2), _block(_WIDTH, _WIDTH))
         self.down = nn.ModuleList([nn.Sequential(_block(_WIDTH, _WIDTH, 2), _block(_WIDTH, _WIDTH)) for _ in STRIDES[1:]])
         # The maps share these. Statistics over a batch would be another map's when the detector is used; so groups are normed.
-        self.tower = nn.ModuleList([nn.Sequential(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.GroupNorm(4, _WIDTH), nn.ReLU(inplace=True))
+        self.tower = nn.ModuleList([nn.Sequential(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.GroupNorm(4, _WIDTH),
+                                                  nn.ReLU(inplace=True))
                                     for _ in range(2)])
         self.kinds, self.edges = nn.Conv2d(_WIDTH, len(CLASSES), 3, padding=1), nn.Conv2d(_WIDTH, 4, 3, padding=1)
         nn.init.normal_(self.kinds.weight, std=0.01)

@@ -28,7 +28,8 @@ def curves(path: Path, results: Sequence[Result], table: Table) -> None:
         values = [[r[f"AP50 {name}"] for r in of_row] for of_row in rows.values()]
         means = [statistics.fmean(v) for v in values]
         error = [[m - min(v) for m, v in zip(means, values)], [max(v) - m for m, v in zip(means, values)]]
-        panel.bar([i + 0.27 * (number - 1) for i in range(len(rows))], means, 0.25, yerr=error, label=name, color=_COLOURS[number])
+        panel.bar([i + 0.27 * (number - 1) for i in range(len(rows))], means, 0.25, yerr=error, label=name,
+                  color=_COLOURS[number])
     panel.set_xticks(range(len(rows)), [row.replace(", ", ",\n") for row in rows], fontsize=6)
     panel.set(ylabel="AP50", ylim=(0, 100))
     panel.legend(fontsize=7, loc="lower left")
@@ -55,7 +56,8 @@ def detections(path: Path, kept: Path) -> None:
             panel.imshow((data.pixels[image].permute(1, 2, 0) + 1) / 2)
             for kind, of_kind in enumerate(boxes):
                 for left, top, right, bottom in of_kind.tolist():
-                    panel.add_patch(plt.Rectangle((left, top), right - left, bottom - top, fill=False, color=_COLOURS[kind], lw=1))
+                    panel.add_patch(plt.Rectangle((left, top), right - left, bottom - top, fill=False, color=_COLOURS[kind],
+                                                  lw=1))
             panel.set_title(title, fontsize=8)
             panel.axis("off")
     picture.savefig(path, dpi=80)

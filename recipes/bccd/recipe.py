@@ -49,9 +49,10 @@ TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for na
 # Rows "tuned" have the setting that was best on `val`, those without the word have the first one of the grid.
 TEST = Table("test", {
     "rankd ap, β 0.1 + bank": CHOSEN["ap"], "BCE, tuned": CHOSEN["bce"], "focal, tuned": CHOSEN["focal"],
-    "rankd ap, β 0.1": {"loss": "ap", "batches": 0}, "QFL, tuned": CHOSEN["qfl"], "AP-loss, error-driven, tuned": CHOSEN["ap-loss"],
-    "AP-loss, bucketed, tuned": CHOSEN["bucketed"], "rankd ap": {"loss": "ap", "interclass": 0.0, "batches": 0},
-    "focal": {"loss": "focal"}, "BCE": {"loss": "bce", "positive": 1.0}, "QFL": {"loss": "qfl"},
+    "rankd ap, β 0.1": {"loss": "ap", "batches": 0}, "QFL, tuned": CHOSEN["qfl"],
+    "AP-loss, error-driven, tuned": CHOSEN["ap-loss"], "AP-loss, bucketed, tuned": CHOSEN["bucketed"],
+    "rankd ap": {"loss": "ap", "interclass": 0.0, "batches": 0}, "focal": {"loss": "focal"},
+    "BCE": {"loss": "bce", "positive": 1.0}, "QFL": {"loss": "qfl"},
     "AP-loss, bucketed": {"loss": "bucketed", "loss_weight": 0.3},
     "rankd ap, β 0.1, gradient as in the paper": {"loss": "ap", "batches": 0, "gradient_scale": "lambda"},
 }, {"split": "test", "steps": 250}, seeds=8)
@@ -64,7 +65,8 @@ def classifier(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Cl
     name = arguments.pop("loss")
     if name in PEERS:
         weight = arguments.pop("loss_weight", 1.0)
-        yield lambda logits, classes, iou: weight * PEERS[name](logits.flatten(0, 1), classes.flatten(), iou.flatten(), **arguments)
+        yield lambda logits, classes, iou: weight * PEERS[name](logits.flatten(0, 1), classes.flatten(), iou.flatten(),
+                                                                **arguments)
         return
     loss = rankd.torch.DetectionAPLoss(classes=len(CLASSES), points=_POINTS, client=client, **arguments)
     yield lambda logits, classes, iou: loss(logits, torch.nn.functional.one_hot(classes + 1, len(CLASSES) + 1)[..., 1:])

@@ -30,7 +30,8 @@ def network() -> nn.Module:
     layers: list[nn.Module] = []
     channels = 1
     for width, kernel in ((24, 5), (48, 3), (48, 3)):
-        layers += [nn.Conv2d(channels, width, kernel, stride=2, padding=kernel // 2), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        layers += [nn.Conv2d(channels, width, kernel, stride=2, padding=kernel // 2), nn.BatchNorm2d(width),
+                   nn.ReLU(inplace=True)]
         channels = width
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels, DIM)).to(memory_format=torch.channels_last)
 
@@ -95,5 +96,5 @@ def train(criterion: Criterion, data: Images, held_out: Images, *, batch: int, s
             precision, recall = quality(embed(model, held_out.pixels), held_out.labels)
             curve.append([step, round(precision, 2)])
     took.sort()
-    return {"mAP": round(precision, 2), "recall@1": round(recall, 2), "curve": curve, "loss_ms": round(1e3 * took[len(took) // 2], 3),
-            "model": model}
+    return {"mAP": round(precision, 2), "recall@1": round(recall, 2), "curve": curve,
+            "loss_ms": round(1e3 * took[len(took) // 2], 3), "model": model}

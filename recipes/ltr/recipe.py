@@ -100,7 +100,8 @@ class _Recipe:
                 if name == "trees":
                     return trees(data, held_out, arguments, run.seed), None
                 loss = partial(PEERS[name], **arguments) if name in PEERS else ranking(client, name, arguments)
-                return train(loss, data, held_out, steps=run.settings["steps"], seed=run.seed, hidden=run.settings.get("hidden", True))
+                return train(loss, data, held_out, steps=run.settings["steps"], seed=run.seed,
+                             hidden=run.settings.get("hidden", True))
 
             yield one
 

@@ -45,7 +45,8 @@ def train(loss: Loss, data: Queries, held_out: Queries, *, steps: int, seed: int
         if step * 5 % steps < 5:
             curve.append([step, round(ndcg(_scores(model, held_out), held_out.grades, 10), 2)])
     took.sort()
-    return {**_figures(_scores(model, held_out), held_out), "curve": curve, "loss_ms": round(1e3 * took[len(took) // 2], 3)}, model
+    return {**_figures(_scores(model, held_out), held_out), "curve": curve,
+            "loss_ms": round(1e3 * took[len(took) // 2], 3)}, model
 
 
 @torch.no_grad()

@@ -18,7 +18,8 @@ GRID: dict[str, list[dict[str, Any]]] = {
     "nt-xent": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
     "supcon": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
     "contrastive": [{"neg_margin": m} for m in (0.4, 0.6, 0.8)],
-    "multi-similarity": [{"alpha": 2, "beta": b, "base": 0.5} for b in (10, 50)] + [{"alpha": 2, "beta": 50, "base": 0.5, "miner": True}],
+    "multi-similarity": [{"alpha": 2, "beta": b, "base": 0.5} for b in (10, 50)]
+    + [{"alpha": 2, "beta": 50, "base": 0.5, "miner": True}],
     "fastap": [{"num_bins": n} for n in (5, 10, 20)],
     "smoothap": [{"temperature": t} for t in (0.01, 0.03, 0.1)],
     "ap": [{**_UNIT, "margin": m, "lambda_val": l} for m, l in ((0.1, 1.0), (0.2, 1.0), (0.2, 4.0))],
@@ -103,7 +104,8 @@ LARGE_IDEAS: dict[str, dict[str, Any]] = {
     "margin 1, grown over 20 steps": {"loss": "idea", "idea": "plain", "margin": 1.0, "margin_warmup": 20},
     "margin that grows to 0.6 until the end": {"loss": "idea", "idea": "plain", "margin": 0.6, "margin_warmup": _LARGE_STEPS},
     "margin that grows to 1 until the end": {"loss": "idea", "idea": "plain", "margin": 1.0, "margin_warmup": _LARGE_STEPS},
-    "margin 0.5, near and far items weigh more": {"loss": "idea", "idea": "soft", "temperature": 0.2, "margin": 0.5, "margin_warmup": 20},
+    "margin 0.5, near and far items weigh more": {"loss": "idea", "idea": "soft", "temperature": 0.2, "margin": 0.5,
+                                                  "margin_warmup": 20},
     "margin 0.5, relevant items pull alike": {"loss": "idea", "idea": "alike", "margin": 0.5, "margin_warmup": 20},
     "ap with noise on the cosines": _NOISY,
 }

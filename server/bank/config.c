@@ -133,3 +133,30 @@ bool rk_bank_config_same(const struct rk_bank_config *a, const struct rk_bank_co
            a->shape.normalize == b->shape.normalize && a->shape.dtype == b->shape.dtype &&
            a->durability == b->durability && a->on_full == b->on_full;
 }
+
+/* From the beginning of a member of a written configuration to its end. */
+static int member_length(const struct rk_text *json, size_t begin)
+{
+    size_t end = begin;
+    while (end < json->length && json->data[end] != ',')
+        end++;
+    return (int)(end - begin);
+}
+
+void rk_bank_config_tell(const struct rk_bank_config *have, const struct rk_bank_config *want, char *text,
+                         size_t size)
+{
+    struct rk_text there = {0}, wanted = {0};
+    size_t at = 0, member = 0;
+    rk_bank_config_write(&there, have);
+    rk_bank_config_write(&wanted, want);
+    for (; at < there.length && at < wanted.length && there.data[at] == wanted.data[at]; at++)
+        member = there.data[at] == ',' ? at + 1 : member;
+    if (there.failed || wanted.failed)
+        text[0] = '\0';
+    else
+        (void)snprintf(text, size, ", %.*s and not %.*s", member_length(&there, member), there.data + member,
+                       member_length(&wanted, member), wanted.data + member);
+    rk_text_free(&there);
+    rk_text_free(&wanted);
+}

@@ -17,5 +17,8 @@ enum rankd_status rk_checkpoint_parse(const void *body, size_t bytes, struct rk_
                                       struct rk_err *err) __attribute__((warn_unused_result));
 void rk_bank_config_write(struct rk_text *out, const struct rk_bank_config *config);
 bool rk_bank_config_same(const struct rk_bank_config *a, const struct rk_bank_config *b);
+/* Of two that are not the same, the first member that differs: `, "dim":8 and not "dim":9`. */
+void rk_bank_config_tell(const struct rk_bank_config *have, const struct rk_bank_config *want, char *text,
+                         size_t size);
 
 #endif

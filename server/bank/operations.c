@@ -98,13 +98,15 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
     if (gone)
         (void)!rk_replica_check(bank, err);
     pthread_mutex_unlock(&bank->lock);
-    if (gone)
-        ;
-    else if (!rk_bank_config_same(&config, &bank->config))
+    if (!gone && !rk_bank_config_same(&config, &bank->config)) {
+        char difference[160];
+        rk_bank_config_tell(&bank->config, &config, difference, sizeof difference);
         (void)rk_fail(err, RANKD_CONFLICT,
-                      "bank \"%s\" exists with another configuration; GET /v2/banks/%s shows it", name, name);
-    else
+                      "bank \"%s\" exists with another configuration%s; GET /v2/banks/%s shows it", name,
+                      difference, name);
+    } else if (!gone) {
         write_bank(out, bank);
+    }
     rk_durable_bank_release(bank);
     return err->status;
 }

@@ -264,15 +264,25 @@ static bool take(struct number_reader *reader, char wanted)
     return is;
 }
 
-static enum rankd_status refuse_nesting(const struct number_reader *reader, size_t have, unsigned depth)
+static enum rankd_status refuse_nesting(const struct number_reader *reader, const char *where)
 {
     char shape[RK_SHAPE_TEXT];
     const struct rk_tensor *tensor = reader->numbers->tensor;
-    return rk_fail(
-        reader->err, RANKD_INVALID,
-        "data of input %s is nested otherwise than its shape %s: %zu elements in an array at depth "
-        "%u; it must be flat, or nested as the shape is",
-        reader->numbers->name, rk_shape_text(tensor->rank, tensor->shape, shape), have, depth);
+    return rk_fail(reader->err, RANKD_INVALID,
+                   "data of input %s is nested otherwise than its shape %s: %s; it must be flat, or nested "
+                   "as the shape is",
+                   reader->numbers->name, rk_shape_text(tensor->rank, tensor->shape, shape), where);
+}
+
+/* Of an array inside of `depth` others. */
+static enum rankd_status refuse_size(const struct number_reader *reader, size_t have, size_t size,
+                                     unsigned depth)
+{
+    char where[128], level[32];
+    (void)snprintf(level, sizeof level, "an array of level %u", depth + 1);
+    (void)snprintf(where, sizeof where, "%s has %zu element%s, and not %zu",
+                   depth == 0 ? "the outer array" : level, have, have == 1 ? "" : "s", size);
+    return refuse_nesting(reader, where);
 }
 
 static enum rankd_status read_array(struct number_reader *reader, unsigned depth, size_t size, bool last);
@@ -281,14 +291,10 @@ static enum rankd_status read_array(struct number_reader *reader, unsigned depth
 static enum rankd_status read_element(struct number_reader *reader, unsigned depth, bool last)
 {
     const bool is_array = next(reader) == '[';
-    if (is_array == last) {
-        size_t have = 1;
-        if (!reader->careful)
-            return RANKD_INVALID;
-        if (last && !rk_array_size(reader->at, reader->end, &have))
-            return no_memory(reader);
-        return refuse_nesting(reader, have, depth);
-    }
+    if (is_array == last)
+        return !reader->careful ? RANKD_INVALID
+               : is_array       ? refuse_nesting(reader, "an array is where the shape has a number")
+                                : refuse_nesting(reader, "a number is where the shape has an array");
     if (last)
         return read_value(reader);
     const struct rk_tensor *tensor = reader->numbers->tensor;
@@ -304,7 +310,7 @@ static enum rankd_status read_array(struct number_reader *reader, unsigned depth
         if (!rk_array_size(reader->at, reader->end, &have))
             return no_memory(reader);
         if (have != size)
-            return refuse_nesting(reader, have, depth);
+            return refuse_size(reader, have, size, depth);
     }
     reader->at++;
     for (size_t i = 0; i < size; i++) {
@@ -339,8 +345,8 @@ static enum rankd_status read_with_care(struct number_reader *reader)
     if (!rk_array_check(&check, numbers->array->text, numbers->array->bytes))
         return no_memory(reader);
     if (check.leaves != numbers->count)
-        return rk_fail(reader->err, RANKD_INVALID, "data of input %s has %zu elements; its shape takes %zu",
-                       numbers->name, check.leaves, numbers->count);
+        return rk_fail(reader->err, RANKD_INVALID, "data of input %s has %zu element%s; its shape takes %zu",
+                       numbers->name, check.leaves, check.leaves == 1 ? "" : "s", numbers->count);
     reader->careful = true;
     return read_all(reader, check.flat);
 }

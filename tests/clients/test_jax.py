@@ -65,6 +65,15 @@ def test_embeddings(client):
     np.testing.assert_allclose(gradient, expected.gradient, atol=1e-5)
 
 
+def test_the_label_minus_one_is_relevant_to_nothing(client):
+    rng = np.random.default_rng(0)
+    embeddings, labels = rng.normal(size=(16, 8)).astype(np.float32), np.arange(16) % 4 - 1
+    value, gradient = jax.value_and_grad(rankd.jax.RetrievalLoss("ap", margin=0.1, client=client))(embeddings, labels)
+    expected = client.loss("ap", embeddings=embeddings, labels=labels, margin=0.1)
+    assert float(value) == pytest.approx(expected.loss, rel=1e-5) and expected.info.lists_skipped == 4
+    np.testing.assert_allclose(gradient, expected.gradient, atol=1e-5)
+
+
 def test_nan_raises_in_python_and_is_nan_in_compiled_code(client):
     scores, targets = lists()
     scores[1, 1] = np.nan
@@ -78,6 +87,12 @@ def test_nan_raises_in_python_and_is_nan_in_compiled_code(client):
 def test_banks_and_other_shapes_are_refused(client):
     with pytest.raises(ValueError, match="^bank is 'x'; the losses for JAX take no bank"):
         rankd.jax.ScoresLoss("ap", margin=0.0, client=client, bank="x")
+    with pytest.raises(ValueError, match="^model is 'map'; it may be 'ap'"):
+        rankd.jax.ScoresLoss("map", margin=0.0, client=client)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'topk'; did you mean 'top_k'"):
+        rankd.jax.ScoresLoss("ap", margin=0.0, topk=3, client=client)
+    with pytest.raises(ValueError, match="^lambda_val is 0; it must be a number from 1e-12"):
+        rankd.jax.RetrievalLoss("ap", margin=0.0, lambda_val=0, client=client)
     with pytest.raises(ValueError, match=r"^scores are \[2, 3\] and targets \[2\]"):
         rankd.jax.ScoresLoss("ap", margin=0.0, client=client)(jnp.zeros((2, 3)), jnp.zeros(2))
     with pytest.raises(ValueError, match=r"^embeddings are \[3\] and labels \[3\]"):

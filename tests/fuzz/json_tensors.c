@@ -99,14 +99,26 @@ static size_t leaves(const json_t *array)
     return count;
 }
 
-static bool refuse_nesting(struct reference *r, size_t have, unsigned depth)
+static bool refuse_nesting(struct reference *r, const char *where)
 {
     char shape[RK_SHAPE_TEXT];
     (void)rk_fail(&r->err, RANKD_INVALID,
-                  "data of input %s is nested otherwise than its shape %s: %zu elements in an array at depth "
-                  "%u; it must be flat, or nested as the shape is",
-                  r->name, rk_shape_text(r->tensor.rank, r->tensor.shape, shape), have, depth);
+                  "data of input %s is nested otherwise than its shape %s: %s; it must be flat, or nested as "
+                  "the shape is",
+                  r->name, rk_shape_text(r->tensor.rank, r->tensor.shape, shape), where);
     return false;
+}
+
+static bool refuse_size(struct reference *r, size_t have, size_t size, unsigned depth)
+{
+    char where[128];
+    if (depth == 0)
+        (void)snprintf(where, sizeof where, "the outer array has %zu %s, and not %zu", have,
+                       have == 1 ? "element" : "elements", size);
+    else
+        (void)snprintf(where, sizeof where, "an array of level %u has %zu %s, and not %zu", depth + 1, have,
+                       have == 1 ? "element" : "elements", size);
+    return refuse_nesting(r, where);
 }
 
 static bool read_nested(struct reference *r, const json_t *array, unsigned depth)
@@ -114,11 +126,12 @@ static bool read_nested(struct reference *r, const json_t *array, unsigned depth
     const size_t size = json_array_size(array);
     const bool last = depth + 1 == r->tensor.rank;
     if (size != r->tensor.shape[depth])
-        return refuse_nesting(r, size, depth);
+        return refuse_size(r, size, r->tensor.shape[depth], depth);
     for (size_t i = 0; i < size; i++) {
         const json_t *value = json_array_get(array, i);
         if (json_is_array(value) == last)
-            return refuse_nesting(r, last ? json_array_size(value) : 1, depth + 1);
+            return refuse_nesting(r, last ? "an array is where the shape has a number"
+                                          : "a number is where the shape has an array");
         if (!(last ? read_value(r, value) : read_nested(r, value, depth + 1)))
             return false;
     }
@@ -134,8 +147,8 @@ static bool read_array(struct reference *r, const json_t *data)
                        "input %s has datatype %s and data in JSON; send it as binary data, or as FP32",
                        r->name, rk_dtype_name(r->tensor.dtype)) == RANKD_OK;
     if (have != r->count)
-        return rk_fail(&r->err, RANKD_INVALID, "data of input %s has %zu elements; its shape takes %zu",
-                       r->name, have, r->count) == RANKD_OK;
+        return rk_fail(&r->err, RANKD_INVALID, "data of input %s has %zu %s; its shape takes %zu", r->name,
+                       have, have == 1 ? "element" : "elements", r->count) == RANKD_OK;
     for (size_t i = 0; i < json_array_size(data); i++)
         flat = flat && !json_is_array(json_array_get(data, i));
     r->out = malloc(r->tensor.bytes + 1);

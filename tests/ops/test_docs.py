@@ -6,6 +6,7 @@ state between its Python blocks by running all of them up to the current one's e
 need root or a container engine: `make check-deploy` runs them as they stand. Those marked `sh wheel` build and install the
 wheel: `make check-wheel` does so. Those marked `sh gpu` need a device and `sh registry` images from a registry; no test runs these.
 """
+import ast
 import os
 import re
 import subprocess
@@ -16,7 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
-PAGES = [ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/howto").glob("*.md"))]
+PAGES = [ROOT / "docs/tutorial.md", ROOT / "docs/metrics.md", *sorted((ROOT / "docs/howto").glob("*.md"))]
+RUN_ELSEWHERE = ["README.md", "docs/training.md"]  # tests/python/test_readme.py
 
 
 def steps(page):
@@ -45,6 +47,43 @@ def test_what_the_page_says_works(make_daemon, tmp_path, page):
         done = subprocess.run([sys.executable if language == "python" else "bash", script], cwd=tmp_path / "work", env=environment,
                               capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{page.name}, step {number}:\n{text}\n{done.stdout}\n{done.stderr}"
+
+
+def sections(page):
+    """(heading, Python) of each section of a page."""
+    for section in re.split(r"^(?=## )", page.read_text(), flags=re.M):
+        yield section.partition("\n")[0], "".join(re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S))
+
+
+def imported(tree):
+    """Names that imports bind."""
+    return {(alias.asname or alias.name).partition(".")[0] for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))
+            for alias in node.names}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "tutorial"], ids=lambda p: p.stem)
+def test_each_section_imports_what_it_uses(page):
+    """A reader comes to the section of a host or of a question, and copies that. (The tutorial is read from the beginning.)"""
+    whole = [(heading, ast.parse(code)) for heading, code in sections(page)]
+    modules = set().union(*(imported(tree) for _, tree in whole))
+    for heading, tree in whole:
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert used & modules <= imported(tree), f"{page.name}, {heading}: imports of another section are used"
+
+
+@pytest.mark.parametrize(("heading", "code"), [each for page in ("stack", "migration") for each in sections(ROOT / f"docs/howto/{page}.md") if each[1]],
+                         ids=lambda value: value[3:].replace(" ", "-") if value.startswith("## ") else "")
+def test_each_section_for_a_host_is_a_whole_example(make_daemon, tmp_path, heading, code):
+    daemon = make_daemon("--data", tmp_path / "data")
+    environment = dict(os.environ, RANKD_URL=daemon.url, PYTHONPATH=str(ROOT / "clients/python"), OMP_NUM_THREADS="1")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{heading}:\n{code}\n{done.stderr}"
+
+
+def test_every_page_with_blocks_is_run():
+    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        if re.search(r"^```(sh|python)$", page.read_text(), re.M):
+            assert page in PAGES or str(page.relative_to(ROOT)) in RUN_ELSEWHERE, page
 
 
 def test_every_block_is_of_a_kind_and_those_marked_deploy_are_run_there():

@@ -187,6 +187,8 @@ def test_what_does_not_fit_is_named(daemon, letor, tmp_path):
     (tmp_path / "bad.txt").write_text("1 qid:1 1:2\n1 qid:x\n")
     done = rankctl("loss", "-f", 1, tmp_path / "bad.txt", url=daemon.url)
     assert done.returncode == 1 and "bad.txt, line 2: 'qid:x' is not qid:NUMBER" in done.stderr
+    done = rankctl("loss", "-f", 99, letor, url=daemon.url)  # whose scores would all be 0
+    assert done.returncode == 1 and "test.txt: --feature is 99, and no line has a feature of that number" in done.stderr
     (tmp_path / "not.npz").write_text("1 2 3")
     done = rankctl("loss", tmp_path / "not.npz", url=daemon.url)
     assert done.returncode == 1 and "not.npz is no whole zip file: its end record is missing" in done.stderr

@@ -21,15 +21,18 @@ def test_flat_and_nested_data_are_the_same_matrix(daemon, data):
 
 
 @pytest.mark.parametrize("data, words", [
-    ([[1, 2], [3, 4], [5, 6]], ["nested", "3 elements in an array at depth 0", "[2, 3]"]),
-    ([[1, 2, 3, 4, 5, 6]], ["nested", "1 elements in an array at depth 0"]),
-    ([[1, 2], [3, 4, 5, 6]], ["nested", "2 elements in an array at depth 1"]),
-    ([[1, 2, 3], 4, 5, 6], ["nested", "4 elements in an array at depth 0"]),
-    ([[[1, 2, 3]], [[4, 5, 6]]], ["nested", "depth 1"]),
-    ([[[1, 2, 3], [4, 5, 6]]], ["nested", "depth 0"]),
+    ([[1, 2], [3, 4], [5, 6]], ["nested", "the outer array has 3 elements, and not 2", "[2, 3]"]),
+    ([[1, 2, 3, 4, 5, 6]], ["nested", "the outer array has 1 element, and not 2"]),
+    ([[1, 2], [3, 4, 5, 6]], ["nested", "an array of level 2 has 2 elements, and not 3"]),
+    ([[1, 2, 3], 4, 5, 6], ["nested", "the outer array has 4 elements, and not 2"]),
+    ([[[1, 2, 3]], [[4, 5, 6]]], ["nested", "an array of level 2 has 1 element, and not 3"]),
+    ([[[1, 2, 3], [4, 5, 6]]], ["nested", "the outer array has 1 element, and not 2"]),
     ([[1, 2, 3], [4, 5]], ["5 elements", "takes 6"]),
-    ([1, 2, 3, 4, 5, 6, []], ["nested"]),
-    ([[1, 2, 3], [4, 5, [6]]], ["nested", "depth 2"]),
+    ([1, 2, 3, 4, 5, 6, []], ["nested", "the outer array has 7 elements, and not 2"]),
+    ([[1], [2, 3, 4, 5, 6]], ["nested", "an array of level 2 has 1 element, and not 3"]),
+    ([[1, 2, 3], 4], ["4 elements", "takes 6"]),
+    ([1], ["has 1 element; its shape takes 6"]),
+    ([[1, 2, 3], [4, 5, [6]]], ["nested", "an array is where the shape has a number"]),
 ], ids=str)
 def test_nesting_that_is_not_the_shapes_is_refused(daemon, data, words):
     answer = infer(daemon, request([2, 3], data))

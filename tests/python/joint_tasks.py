@@ -86,11 +86,11 @@ def shortened(columns, row):
     return max(0, columns - row)
 
 
-def bad_step(url, where, what, bank=None):
+def bad_step(url, where, what, bank=None, mode=True):
     """A step in which the rank `where` does something wrong; then a good one, which must work on all ranks."""
     rank = dist.get_rank()
     options = {"lambda_val": 3.0} if what == "settings" and rank == where else {}
-    crit = RetrievalLoss(client=url, distributed=True, bank_start=0, bank=bank, **options)
+    crit = RetrievalLoss(client=url, distributed=mode, bank_start=0, bank=bank, **options)
     given = {name: value for name, value in batch(rank, 6).items() if name in ("embeddings", "labels")}
     if rank == where:
         spoil(what, given, crit)
@@ -116,6 +116,11 @@ def spoil(what, given, crit):
         given["labels"] = given["labels"][:-1]
     elif what == "NaN":
         given["embeddings"][2, 3] = float("nan")
+    elif what == "zero vector":
+        given["embeddings"][4] = 0
+    elif what == "NaN among references":
+        given["ref_emb"], given["ref_labels"] = given["embeddings"].clone(), given["labels"]
+        given["ref_emb"][1, 2] = float("nan")
     elif what == "dimensions":
         given["embeddings"] = given["embeddings"][:, :15]
     elif what == "type":

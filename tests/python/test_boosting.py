@@ -130,8 +130,8 @@ def test_copies_and_other_losses(make):
 
 
 @pytest.mark.parametrize("change, sentence", [
-    ({"group": [3, 3]}, "^group sums to 6; it must be the numbers of documents of the queries, and sum to 5"),
-    ({"group": [2.5, 2.5]}, "^group sums to 5.0; it must be"),
+    ({"group": [3, 3]}, "^group sums to 6; it must sum to the number of documents, 5"),
+    ({"group": [2.5, 2.5]}, "^group holds 2.5; it must be"),
     ({"targets": [0, 1]}, r"^scores are \[5\] and targets \[2\]; both must be"),
     ({"weight": [1, 2, 1, 1, 1]}, "^weight differs within query 0"),
     ({"weight": [1, 2, 3]}, r"^weight is \[3\]; it must be \[2\], one a query, or \[5\]")])

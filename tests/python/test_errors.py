@@ -75,11 +75,11 @@ def test_a_bank_of_another_configuration_is_a_conflict(client, bank):
 def test_what_numpy_cannot_send_is_refused_here_with_a_sentence(client):
     with pytest.raises(TypeError, match="scores is of type complex128"):
         client.loss("ap", [[1j, 2]], [[0, 1]])
-    with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1.000000000001; .* float64 may be whole"):
+    with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1.000000000001; FP32, in which it would be sent, does not hold that exactly"):
         client.loss("ap", [[1.0, 2.0]], [[0, 1 + 1e-12]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy's, of an overflow on the way to FP32
-        with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1e\+300; .* float64 may be whole"):
+        with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1e\+300; FP32, in which it would be sent, does not hold that exactly"):
             client.loss("ap", [[1.0, 2.0]], np.float64([[0, 1e300]]))
     with pytest.raises(TypeError, match="scores is a single number"):
         client.loss("ap", 3.0, [[0, 1]])
@@ -91,6 +91,52 @@ def test_what_numpy_cannot_send_is_refused_here_with_a_sentence(client):
         client.loss("ap", *GOOD, lambda_val=float("nan"))
     with pytest.raises(ValueError, match="gradient is 'thin'"):
         client.loss("ap", *GOOD, gradient="thin")
+
+
+@pytest.mark.parametrize("model, sentence", [("ap", r"targets\[1, 1\] is 0.3; it may be 1 \(relevant\)"),
+                                             ("ndcg", r"targets\[1, 1\] is 0.3; it may be a whole grade")])
+def test_a_fraction_is_refused_by_what_the_loss_takes(client, model, sentence):
+    """In float64, which can't be sent, as in float32. A NaN before it is no fraction; it is named first only where it is wrong."""
+    for dtype in (np.float64, np.float32):
+        with pytest.raises(rankd.InvalidRequest, match=sentence):
+            client.loss(model, np.zeros((2, 3)), np.array([[0, 1, 0], [1, 0.3, 0]], dtype))
+    with pytest.raises(rankd.InvalidRequest, match=r"targets\[0, 0\] is NaN; it may be"):
+        client.loss(model, np.zeros((2, 3)), np.array([[np.nan, 1, 0], [1, 0.3, 0]]))
+    with pytest.raises(ValueError, match=r"scores\[0, 1\] is 0.1\d*; FP64, in which it would be sent, does not hold that exactly"):
+        client.loss(model, np.array([[np.nan, np.longdouble(1) / 9, 0]]), [[0, 1, 0]])
+
+
+def test_an_unsigned_number_is_never_taken_for_a_negative_one(client):
+    """-1 is "ignored" among targets, "no id" among ids and "relevant to nothing" among labels."""
+    for dtype in (np.uint32, np.uint64):
+        with warnings.catch_warnings(), pytest.raises(ValueError, match=r"targets\[0, 1\] is (4294967295|18446744073709551615); it may be (1 \(relevant|at most)"):
+            warnings.simplefilter("error")  # numpy's, of a cast
+            client.loss("ap", [[2.0, 1.0, 0.0]], np.array([[1, np.iinfo(dtype).max, 0]], dtype))
+        assert client.loss("ap", [[2.0, 1.0]], np.array([[1, 0]], dtype)).loss == 0
+    vectors, huge = np.eye(3, dtype=np.float32), np.array([1, 1, 2**64 - 1], np.uint64)
+    for name, given in (("labels", {"labels": huge}), ("ids", {"labels": [1, 1, 2], "ids": huge})):
+        with pytest.raises(ValueError, match=rf"{name}\[2\] is 18446744073709551615; it may be at most 9223372036854775807"):
+            client.loss("ap", embeddings=vectors, **given)
+
+
+def test_a_name_that_nothing_can_have_is_invalid_where_something_is_made(client, bank):
+    with pytest.raises(rankd.InvalidRequest, match="bank is 'a/b'; names are of letters"):
+        client.banks.create("a/b", dim=4, capacity=8)
+    with pytest.raises(rankd.InvalidRequest, match="checkpoint is 'a b'; names are of letters"):
+        client.banks.checkpoint(bank, "a b")
+
+
+def test_hints_say_what_can_be_done_in_python(client, bank):
+    with pytest.raises(rankd.NotFound, match=r"client\.banks\.create\(name, …\) makes a bank"):
+        client.banks.get("nowhere")
+    with pytest.raises(rankd.Conflict, match='"capacity":64 and not "capacity":65; .*another process may have made'):
+        client.banks.create(bank, dim=16, capacity=65, durability="none")
+    with pytest.raises(rankd.Conflict, match='"normalize":true and not "normalize":false;'):
+        client.banks.create(bank, dim=16, capacity=64, durability="none", normalize=False)
+    with pytest.raises(rankd.Conflict, match='"kind":"embeddings" and not "kind":"scores";'):
+        client.banks.create(bank, kind="scores", lists=16, capacity=64)
+    with pytest.raises(rankd.Conflict, match='"on_full":"refuse" and not "on_full":"memory";'):
+        client.banks.create(bank, dim=16, capacity=64, durability="none", on_full="memory")
 
 
 def test_integer_scores_are_sent_exactly_or_not_at_all(client):

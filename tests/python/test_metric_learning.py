@@ -48,6 +48,17 @@ def test_the_loss_is_the_mean_over_queries_and_the_gradient_that_of_embeddings(m
     torch.testing.assert_close(embeddings.grad, again.grad, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("settings", [{}, {"embedding_size": 16, "memory_size": 64}], ids=["alone", "with a bank"])
+def test_the_label_minus_one_is_relevant_to_nothing(make, client, settings):
+    """With a bank or without one, and in rankd.torch."""
+    embeddings, labels = batch()
+    labels[::3] = -1
+    value = make(**settings)(embeddings, labels)
+    plain = rankd.torch.RetrievalLoss("ap", margin=0.0, client=client)
+    torch.testing.assert_close(value, plain(embeddings, labels))
+    assert plain.info.lists_skipped >= int((labels == -1).sum())
+
+
 def test_references_are_ranked_instead_of_the_batch(make):
     embeddings, labels = batch()
     ref, ref_labels = batch(40, seed=1)

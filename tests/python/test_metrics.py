@@ -277,6 +277,17 @@ def test_a_name_that_is_none_is_refused(client, name, sentence):
         metrics.evaluate(client, [name], [[1.0]], [[1]])
 
 
+def test_a_call_without_a_client_or_a_cut_says_so(client):
+    for ask in (lambda: metrics.evaluate(["ap"], [[1.0]], [[1]]), lambda: metrics.average_precision([[1.0]], [[1]])):
+        with pytest.raises(TypeError, match=r"^client is a list; it must be a rankd.Client, as rankd.connect\(\) gives"):
+            ask()
+    for k in (0, 2.0, None):
+        with pytest.raises(ValueError, match=f"^k is {k}; it must be a whole number, 1 or more"):
+            metrics.recall(client, [[1.0]], [[1]], k=k)
+    with pytest.raises(ValueError, match="^metric is 3; it may be ap"):
+        metrics.evaluate(client, [3], [[1.0]], [[1]])
+
+
 def test_lists_that_are_none_are_refused(client):
     for given, error, sentence in (({}, TypeError, "scores and targets, or embeddings"), ({"scores": [[1.0]]}, TypeError, "together"),
                                    ({"scores": [1.0], "targets": [1]}, ValueError, r"scores has shape \[1\]"),

@@ -104,11 +104,11 @@ def test_only_one_loss_and_a_writer_that_writes(client):
 def test_objects_say_what_they_are(client, bank):
     crit = RetrievalLoss("recall", weight="log", bank=bank, bank_start=0, gallery="references", client=client)
     assert repr(crit) == (f"RetrievalLoss('recall', lambda_val=1, margin=0.1, margin_warmup=100, average='macro', bank='{bank}', "
-                          "gallery='references', weight='log', normalize=True)")
+                          "gallery='references', normalize=True, weight='log', bank_start=0)")
     result = client.loss("ap", [[0.9, 0.8, 0.7, 0.6]], [[0, 1, 0, 1]], margin=0.0)
     assert repr(result).startswith("LossResult(loss=0.5, info=LossInfo(lists=1, lists_skipped=0, lists_stalled=0, gradient_nonzero=4")
     assert "gradient=float32[1, 4]" in repr(result) and "None" not in repr(result)
     state = client.banks.get(bank)
-    assert repr(state).startswith(f"BankState(name='{bank}', kind='embeddings', capacity=64, items=0") and "raw" not in repr(state)
+    assert repr(state).startswith(f"BankState(name='{bank}', kind='embeddings', dim=16, normalize=True, capacity=64,") and "raw" not in repr(state)
     assert "list()" in repr(client.banks) and repr(client) in repr(client.banks)
     assert rankd.torch.Monitor.__name__ in repr(monitor(crit, line=None))

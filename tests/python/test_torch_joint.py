@@ -217,7 +217,9 @@ def test_ranks_over_two_daemons_send_one_request_to_each_and_their_banks_stay_eq
 @pytest.mark.parametrize("where, what, kind, words", [
     (2, "labels", "TypeError", "rank 2: labels is of type float32"),
     (1, "too few labels", "ValueError", "rank 1: labels has shape [5]; it must be [6], one for each of embeddings"),
-    (3, "NaN", "InvalidRequest", "embeddings[20, 3]"),
+    (3, "NaN", "InvalidRequest", "rank 3: embeddings[2, 3] is NaN"),
+    (2, "zero vector", "InvalidRequest", "rank 2: embeddings[4] is the zero vector"),
+    (1, "NaN among references", "InvalidRequest", "rank 1: ref_emb[1, 2] is NaN"),
     (1, "dimensions", "ValueError", "16 dimensions on rank 0 and 15 on rank 1"),
     (3, "type", "ValueError", "FP32 on rank 0 and FP16 on rank 3"),
     (0, "missing argument", "TypeError", "rank 0: "),
@@ -229,6 +231,14 @@ def test_ranks_over_two_daemons_send_one_request_to_each_and_their_banks_stay_eq
 def test_what_one_rank_does_wrong_is_raised_on_all_and_the_next_step_works(daemon, crew, where, what, kind, words):
     found = crew.refused("joint_tasks.bad_step", daemon.url, where, what)
     assert {(one.kind, one.text) for one in found} == {(kind, found[0].text)} and words in found[0].text
+
+
+@pytest.mark.parametrize("what, words", [("NaN", "embeddings[2, 3] is NaN"), ("zero vector", "embeddings[4] is the zero vector"),
+                                         ("NaN among references", "ref_emb[1, 2] is NaN")])
+@pytest.mark.parametrize("where", [0, 2])
+def test_a_shared_step_names_the_rank_that_gave_it(daemon, crew, where, what, words):
+    found = crew.refused("joint_tasks.bad_step", daemon.url, where, what, None, "balanced")
+    assert all(one.kind == "InvalidRequest" and one.text.startswith(f"rank {where}: {words}") for one in found), found
 
 
 def test_a_rank_with_a_nan_makes_the_step_nan_and_sends_nothing(client, daemon, crew, banks):

@@ -5,7 +5,8 @@ import warnings
 import pytest
 import torch
 
-from rankd.torch import APLoss, RecallLoss, RetrievalLoss
+from rankd.integrations.metric_learning import RankingLoss
+from rankd.torch import APLoss, DetectionAPLoss, RecallLoss, RetrievalLoss
 from rankd.torch.learning import STEPS
 
 
@@ -133,3 +134,32 @@ def test_each_loss_warns_for_itself_and_the_count_goes_on_from_a_state(client):
     assert said(lambda step: other(scores(step), signs(step)), 4) == []
     assert len(said(lambda step: other(scores(step), signs(step)), 1)) == 1
     assert len(said(lambda step: crit(scores(step), signs(step)), 5)) == 1
+
+
+def test_a_stalled_training_is_told_once_and_by_its_cause(client):
+    """Not by the reach of the perturbation too, whose remedy helps nothing where the margin is too wide."""
+    for settings, cause, other in (({"margin": 100.0}, "closer together than the margin (100)", "no margin"),
+                                   ({"margin": 0.0, "lambda_val": 1e-9}, "no margin that could be too wide: use a larger lambda_val",
+                                    "closer together")):
+        crit = APLoss(**settings, margin_warmup=0, client=client)
+        sentence, = said(lambda step: crit(scores(step), (signs(step) > 0).long()).backward(), 60)
+        assert cause in sentence and other not in sentence
+
+
+def test_a_detector_and_an_adapter_are_told_in_their_own_words(client):
+    head = DetectionAPLoss(classes=3, points=4, batches=0, client=client)
+    sentence, = said(lambda step: head(scores(step, 4, 3), torch.zeros(4, 3)).backward())
+    assert "no class had an object" in sentence and "axis=1" not in sentence
+    head = DetectionAPLoss(classes=3, points=4, batches=0, interclass=0, client=client)
+    sentence, = said(lambda step: head(scores(step, 4, 3), torch.ones(4, 3)).backward())
+    assert "no class that had an object had a place without one" in sentence
+    crit = RankingLoss("ap", client=client)
+    sentence, = said(lambda step: crit(scores(step, 4, 3), torch.arange(4)).backward())
+    assert "no query had an item of its own label to find" in sentence and "targets" not in sentence.lower()
+
+
+def test_a_loss_that_is_switched_off_by_its_weight_is_not_told(client):
+    crit = APLoss(margin=0.0, loss_weight=0, client=client)
+    assert said(lambda step: crit(scores(step), (signs(step) > 0).long()).backward()) == []
+    head = DetectionAPLoss(classes=3, points=4, batches=0, loss_weight=0, client=client)
+    assert said(lambda step: head(scores(step, 4, 3), (signs(step, 4, 3) > 0).long(), 1.0).backward()) == []

@@ -32,7 +32,7 @@ def flat(pieces):
 
 
 def test_a_weight_that_requires_a_gradient_is_refused(client):
-    weight, refused = torch.ones(3, requires_grad=True), pytest.raises(ValueError, match="list_weight.* requires a gradient")
+    weight, refused = torch.ones(3, requires_grad=True), pytest.raises(ValueError, match="weight requires a gradient")
     scores, targets = torch.randn(3, 5, requires_grad=True), torch.rand(3, 5) < 0.5
     crit, rank = APLoss(**PLAIN, client=client), RetrievalLoss("ap", client=client)
     with refused:
@@ -176,7 +176,7 @@ def test_a_nan_passes_where_it_may(client):
     (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=[0, 1.5, 2]), TypeError, "offsets is of type torch.float32; it must be"),
     (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=torch.tensor([0.0, 2])), TypeError, "offsets is of type torch.float32"),
     (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=[0, 3]), rankd.InvalidRequest, "it must be the number of scores, 2"),
-    (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.tensor([-1.0])), rankd.InvalidRequest, "list_weight[0] is -1"),
+    (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.tensor([-1.0])), rankd.InvalidRequest, "weight[0] is -1"),
     (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.ones(1), list_weight=torch.ones(1)), TypeError, "the same"),
 ], ids=str)
 def test_what_is_wrong_is_named(client, arguments, error, sentence):

@@ -134,7 +134,8 @@ def work_done(client: rankd.Client) -> str:
     """What the daemon had to do, from its statistics."""
     counts = [entry["inference_stats"] for entry in client.stats()]
     requests = sum(entry["success"]["count"] for entry in counts)
-    total, compute = (sum(entry[kind]["ns"] for entry in counts) / max(requests, 1) / 1e6 for kind in ("success", "compute_infer"))
+    total, compute = (sum(entry[kind]["ns"] for entry in counts) / max(requests, 1) / 1e6
+                      for kind in ("success", "compute_infer"))
     return f"the daemon answered {requests:,} requests in {total:.2f} ms each, of which {compute:.2f} ms were the computation"
 
 

@@ -13,15 +13,16 @@ from ._version import VERSION as __version__
 from . import metrics
 from .banks import Banks, BankState
 from .client import Client, connect
-from .errors import (CannotStart, Conflict, ConnectionFailed, ConnectionLost, DaemonDied, DeadlineExceeded, Forbidden, InternalError,
-                     InvalidRequest, NoSpace, NotFound, Overloaded, ProtocolError, RankdError, RequestTimeout, TooLarge,
-                     Unauthorized, Unsupported, Untrusted, WrongVerb)
+from .errors import (CannotStart, Conflict, ConnectionFailed, ConnectionLost, DaemonDied, DeadlineExceeded, Forbidden,
+                     InternalError, InvalidRequest, NoSpace, NotFound, Overloaded, ProtocolError, RankdError, RequestTimeout,
+                     TooLarge, Unauthorized, Unsupported, Untrusted, WrongVerb)
 from .local import local
 from .results import LossInfo, LossResult
 from .tensors import BF16
 
 __all__ = [
-    "BF16", "BankState", "Banks", "CannotStart", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DaemonDied", "DeadlineExceeded",
-    "Forbidden", "InternalError", "InvalidRequest", "LOSSES", "LossInfo", "LossResult", "NoSpace", "NotFound", "Overloaded", "ProtocolError",
-    "RankdError", "RequestTimeout", "TooLarge", "Unauthorized", "Unsupported", "Untrusted", "WrongVerb", "__version__", "connect", "local", "metrics",
+    "BF16", "BankState", "Banks", "CannotStart", "Client", "Conflict", "ConnectionFailed", "ConnectionLost", "DaemonDied",
+    "DeadlineExceeded", "Forbidden", "InternalError", "InvalidRequest", "LOSSES", "LossInfo", "LossResult", "NoSpace", "NotFound",
+    "Overloaded", "ProtocolError", "RankdError", "RequestTimeout", "TooLarge", "Unauthorized", "Unsupported", "Untrusted",
+    "WrongVerb", "__version__", "connect", "local", "metrics",
 ]

@@ -65,7 +65,8 @@ def _linger() -> str:
     seconds here."""
     value = os.environ.get("RANKD_LINGER") or "60s"
     if not re.fullmatch("0|[0-9]{1,9}(ms|s|min)", value):
-        raise CannotStart(f"RANKD_LINGER is '{value}'; it may be a time such as 500ms, 60s or 10min, or 0 for a daemon that stays")
+        raise CannotStart(f"RANKD_LINGER is '{value}'; it may be a time such as 500ms, 60s or 10min, or 0 for a daemon that "
+                          "stays")
     return value
 
 

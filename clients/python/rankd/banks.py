@@ -4,7 +4,7 @@ bank."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .answers import document, documents, member
@@ -19,7 +19,7 @@ class Control(Protocol):
         """The answer's JSON, None if it is empty. Raises RankdError."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BankState:
     """Configuration and state of a bank at the time of the answer. `raw` is the whole JSON
     object."""
@@ -36,7 +36,12 @@ class BankState:
     store_state: str | None
     """Of a bank in a store, what the daemon's copy is like: "current", "behind", "stale", "joining", "refusing", "forked"
     or "gone". None: the bank is the daemon's own."""
-    raw: dict[str, Any] = field(repr=False)
+    raw: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """With the configuration, and without what does not apply."""
+        said = {name: value for name, value in self.raw.items() if isinstance(value, (str, int, float)) and value != ""}
+        return f"BankState({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
 
 _States = list[BankState]  # inside the class, `list` is its method
@@ -76,7 +81,7 @@ class Banks:
         wanted = {"kind": kind, "capacity": capacity, "dim": dim, "lists": lists, "normalize": normalize,
                   "datatype": datatype, "durability": durability, "on_full": on_full}
         config = {key: value for key, value in wanted.items() if value is not None}
-        return self._changed(name, "PUT", _path(name), config, repeatable=True)
+        return self._changed(name, "PUT", f"/v2/banks/{segment('bank', name, made=True)}", config, repeatable=True)
 
     def delete(self, name: str) -> None:
         """Deletes a bank and its checkpoints."""
@@ -90,6 +95,7 @@ class Banks:
     def checkpoint(self, name: str, tag: str) -> dict[str, Any]:
         """Takes an atomic snapshot of items, order and version under a new `tag`, without blocking
         requests."""
+        segment("checkpoint", tag, made=True)
         return document(self._client.control("PUT", _path(name, tag)) or {}, f"the checkpoint {tag}")
 
     def checkpoints(self, name: str) -> _Documents:

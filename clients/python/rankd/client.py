@@ -2,8 +2,6 @@
 """The client: one method per operation of the daemon."""
 from __future__ import annotations
 
-import difflib
-import inspect
 import json
 import math
 import os
@@ -20,6 +18,7 @@ from .banks import Banks
 from .errors import ProtocolError, RankdError
 from .find import FoundTransport, open_transport
 from .names import segment
+from .parameters import number, unexpected
 from .reply import check_reply
 from .results import LossResult, info_from
 from .retry import with_retries
@@ -35,10 +34,20 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
     looks for the daemon of this machine (/run/rankd/rankd.sock), and then for one of this user's
     own, which it starts if there is none (find.py). The default of `token` is RANKD_TOKEN.
     `timeout`: longest time of one attempt in seconds, from connecting to the last byte of the
-    answer. `retry_for`: seconds of retries while the daemon restarts or is overloaded; keep it well below the timeout of the collectives of the job, so that the wait of
-    one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext for https.
+    answer. `retry_for`: seconds of retries while the daemon restarts or is overloaded; keep it well below the timeout of the
+    collectives of the job, so that the wait of one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext
+    for https.
     """
+    if url is not None and not isinstance(url, str):
+        raise TypeError(f"url is {url!r}; it must be a text: http://HOST[:PORT], https://HOST[:PORT] or unix:PATH")
     return Client(_transport(url, token, ssl_context), timeout=timeout, retry_for=retry_for)
+
+
+def client_of(client: Client | str | None) -> Client:
+    """A client as an argument of a loss: itself, one for its URL, or the one that connect() finds."""
+    if client is not None and not isinstance(client, (Client, str)):
+        raise TypeError(f"client is a {type(client).__name__}; it must be a rankd.Client, a URL or None")
+    return client if isinstance(client, Client) else connect(client)
 
 
 def _transport(url: str | None = None, token: str | None = None, ssl_context: Any = None) -> Transport:
@@ -134,7 +143,7 @@ class Client:
         `more`: further inputs and parameters of the daemon, by their names (rankd._names).
         """
         places = {"gradient": gradient} if isinstance(gradient, OnDevice) else {}
-        if not places and gradient not in ("dense", "sparse", True, False):
+        if not places and not (isinstance(gradient, bool) or (isinstance(gradient, str) and gradient in ("dense", "sparse"))):
             raise ValueError(f"gradient is {gradient!r}; it may be 'dense', 'sparse' or False")
         if gain == "linear":
             targets, relevance = _gains("targets", targets), _gains("relevance", relevance)
@@ -309,21 +318,21 @@ def _float32(value: Any) -> Any:
     return value if isinstance(value, OnDevice) else np.asarray(value, np.float32)
 
 
-def unexpected(where: str, name: str, *functions: Any) -> TypeError:
-    """The error of a call of `where` with an argument that neither the functions nor the daemon's tables name, with the
-    nearest name that one of them has."""
-    known = [*_names.PARAMETERS, *(known for function in functions for known in inspect.signature(function).parameters)]
-    near = difflib.get_close_matches(name, known, 1)
-    return TypeError(f"{where} got an unexpected keyword argument {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
-
-
 def _more(values: dict[str, Any]) -> tuple[list[Tensor | OnDevice], dict[str, Any]]:
     """Inputs and parameters by the names of the daemon's tables; as everywhere in Python, an unknown one is a TypeError."""
-    for name in values:
-        if name not in _names.INPUTS and name not in _names.PARAMETERS:
+    inputs: list[Tensor | OnDevice] = []
+    parameters: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in _names.INPUTS:
+            inputs += [] if value is None else [tensor(name, value, _names.INPUTS[name])]
+        elif name in _names.PARAMETERS and name != "lambda":  # lambda_val
+            parameters[name] = value
+        else:
             raise unexpected("loss()", name, Client.loss)
-    return ([tensor(name, value, _names.INPUTS[name]) for name, value in values.items() if name in _names.INPUTS and value is not None],
-            {name: value for name, value in values.items() if name in _names.PARAMETERS})
+    return inputs, parameters
+
+
+_SHOWN = {"lambda": "lambda_val"}  # names of arguments where the daemon's is another
 
 
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:
@@ -332,8 +341,10 @@ def _parameters(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         if isinstance(value, np.generic):
             value = given[name] = value.item()
+        elif not isinstance(value, (bool, int, float, str)):
+            value = given[name] = number(_SHOWN.get(name, name), value)
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{'lambda_val' if name == 'lambda' else name} is {value}; it must be a finite number")
+            raise ValueError(f"{_SHOWN.get(name, name)} is {value}; it must be a finite number")
     return given
 
 

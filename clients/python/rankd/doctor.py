@@ -13,11 +13,14 @@ import numpy as np
 
 from ._version import VERSION
 from .auto import guest_settings, running
+from .client import connect
 from .errors import RankdError
 from .find import Place, find
 from .home import state_folder
 from .programs import program
 from .start import listener
+
+_ANSWER_WITHIN = 5.0
 
 # mark, what, what was seen, remedy
 _Finding = tuple[str, str, str, str]
@@ -25,19 +28,21 @@ _Finding = tuple[str, str, str, str]
 
 def doctor() -> int:
     """Prints the findings. The exit status: 1 if one of them is FAIL."""
-    failed = False
+    marks = []
     for look in (_package, _library, _programs, _daemon, _state):
         for mark, what, seen, remedy in _findings(look):
-            failed |= mark == "FAIL"
+            marks.append(mark)
             print(f"{mark}  {what:16s} {seen}")
             if remedy:
                 print(f"{'':23s}-> {remedy}")
+    failed = marks.count("FAIL")
+    print(f"the installation: {marks.count('ok  ')} fine, {marks.count('warn')} to improve, {failed} broken; the machine:")
     rankctl = program("rankctl")
     if rankctl is None:
         print("warn  rankctl          is not installed; the machine is not looked at")
-        return int(failed)
+        return int(failed > 0)
     sys.stdout.flush()
-    return max(int(failed), subprocess.run([str(rankctl), "doctor", *_where()], check=False).returncode)
+    return max(int(failed > 0), subprocess.run([str(rankctl), "doctor", *_where()], check=False).returncode)
 
 
 def _findings(look: Callable[[], Iterator[_Finding]]) -> Iterator[_Finding]:
@@ -76,12 +81,27 @@ def _programs() -> Iterator[_Finding]:
 def _daemon() -> Iterator[_Finding]:
     url = os.environ.get("RANKD_URL")
     if url:
-        yield "ok  ", "client uses", f"{url} (RANKD_URL)", ""
+        yield from _answers(url, "RANKD_URL")
         return
     place = find()
+    if place.home is None:
+        yield from _answers(place.url, place.why)
+        return
     yield "ok  ", "client uses", f"{place.url.partition('?')[0]} ({place.why})", ""
-    if place.home is not None:
-        yield from _own(place)
+    yield from _own(place)
+
+
+def _answers(url: str, why: str) -> Iterator[_Finding]:
+    """Of a daemon that nobody here starts: whether it is there."""
+    shown = f"{url.partition('?')[0]} ({why})"
+    try:
+        about = connect(url, timeout=_ANSWER_WITHIN, retry_for=0).metadata()
+    except (RankdError, OSError, ValueError) as error:
+        told = error.sentence if isinstance(error, RankdError) else str(error)
+        remedy = "start the daemon (python -m rankd serve), or name another one in RANKD_URL"
+        yield "FAIL", "client uses", f"{shown}: {told}", remedy
+        return
+    yield "ok  ", "client uses", f"{shown}, rankd {about.get('version')}", ""
 
 
 def _own(place: Place) -> Iterator[_Finding]:
@@ -90,7 +110,8 @@ def _own(place: Place) -> Iterator[_Finding]:
     if about is None:
         yield "ok  ", "own daemon", "does not run; the first request starts it", ""
         settings = guest_settings()
-        text = ", ".join(f"{name.replace('_', '-')} {settings[name]}" for name in ("budget_bytes", "ring_linger") if name in settings)
+        text = ", ".join(f"{name.replace('_', '-')} {settings[name]}" for name in ("budget_bytes", "ring_linger")
+                         if name in settings)
         yield "ok  ", "its options", text, ""
     else:
         fine = about.get("version") == VERSION

@@ -49,7 +49,7 @@ class Forbidden(RankdError):
 
 class NotFound(RankdError, LookupError):
     status = 404
-    hint = "client.models() and client.banks.list() tell what there is"
+    hint = "client.models() and client.banks.list() tell what there is; client.banks.create(name, …) makes a bank"
 
 
 class WrongVerb(RankdError):
@@ -61,7 +61,7 @@ class Conflict(RankdError):
     """409: a bank of another configuration, an older generation, or another batch under the same batch_id."""
 
     status = 409
-    hint = "somebody else configured, restored or cleared this bank meanwhile: look at client.banks.get(name)"
+    hint = "client.banks.get(name) shows the bank as it is now; another process may have made, restored or cleared it"
 
 
 class TooLarge(RankdError):

@@ -68,7 +68,8 @@ class ScoreLists:
         dimensions = 2 if offsets is None else 1
         for name, value in (("scores", given), ("targets", known)):
             if value.ndim != dimensions:
-                raise ValueError(f"{name} has shape {list(value.shape)}; it must be {'[N], beside offsets' if dimensions == 1 else '[Q, N]'}")
+                raise ValueError(f"{name} has shape {list(value.shape)}; it must be "
+                                 f"{'[N], beside offsets' if dimensions == 1 else '[Q, N]'}")
         if given.shape != known.shape:
             raise ValueError(f"targets has shape {list(known.shape)}; it must be that of scores, {list(given.shape)}")
         if axis is not None and offsets is not None:
@@ -79,7 +80,8 @@ class ScoreLists:
     def losses(self, client: Client, model: str, graded: bool, parameters: dict[str, Any]) -> Array:
         targets = _binary(self.targets, graded)
         assert targets is not None
-        return np.concatenate([_list_loss(client, model, {"scores": self.scores[where], "targets": targets[where], **shape}, parameters)
+        return np.concatenate([_list_loss(client, model, {"scores": self.scores[where], "targets": targets[where], **shape},
+                                          parameters)
                                for where, shape in self._parts()])
 
     def _parts(self) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -157,8 +159,8 @@ class EmbeddingLists:
         return int(np.clip(TILE_WORK // max(1, items * self.rows.shape[1]), 32, TILE_QUERIES))
 
     def _rank_as_references(self) -> None:
-        """Large numbers of queries go in parts, and each part ranks the whole batch as references, where an id of its own hides each
-        query from itself."""
+        """Large numbers of queries go in parts, and each part ranks the whole batch as references, where an id of its own hides
+        each query from itself."""
         count, given = len(self.rows), self.items["ref_embeddings"]
         others = 0 if given is None else len(given)
         if self.relevance is not None:

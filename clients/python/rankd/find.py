@@ -72,7 +72,8 @@ def _look() -> Place:
         return Place(DEFAULT_URL, None, "this installation has no daemon of its own")
     if _on_several_machines():
         log.warning("rankd: this job runs on several machines (WORLD_SIZE is %s, LOCAL_WORLD_SIZE is %s), and each has a daemon "
-                    "with banks of its own; RANKD_URL names one for all", os.environ["WORLD_SIZE"], os.environ["LOCAL_WORLD_SIZE"])
+                    "with banks of its own; RANKD_URL names one for all", os.environ["WORLD_SIZE"],
+                    os.environ["LOCAL_WORLD_SIZE"])
     home = find_home()
     return Place(f"unix:{home.socket}{_RING}", home, "a daemon of this user, started when it is needed")
 

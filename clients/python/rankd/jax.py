@@ -24,7 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .client import Client, connect
+from ._names import LOSSES
+from .client import Client, client_of
+from .parameters import check, expect_parameters, known_model
 
 _WITHOUT_BANKS = ("bank", "bank_read", "bank_max_age", "bank_version", "enqueue", "batch_id")
 _MAPPED = ({"vmap_method": "sequential"} if "vmap_method" in inspect.signature(jax.pure_callback).parameters
@@ -43,10 +45,12 @@ class ScoresLoss:
     def __init__(self, model: str, *, margin: float, client: Client | str | None = None, **parameters: Any) -> None:
         for name in _WITHOUT_BANKS:
             if parameters.get(name) is not None:
-                raise ValueError(f"{name} is {parameters[name]!r}; the losses for JAX take no bank: compiled code may call the daemon "
-                                 "twice, or not at all")
-        self.model, self.parameters = model, {**parameters, "margin": margin}
-        self.client = client if isinstance(client, Client) else connect(client)
+                raise ValueError(f"{name} is {parameters[name]!r}; the losses for JAX take no bank: compiled code may call the "
+                                 "daemon twice, or not at all")
+        expect_parameters(parameters, type(self), ScoresLoss)
+        self.model = known_model("model", model, LOSSES)
+        self.parameters = check(model, {**parameters, "margin": margin}, "scores")
+        self.client = client_of(client)
         self._loss = jax.custom_vjp(lambda scores, targets, offsets: self._evaluate(scores, targets, offsets)[0])
         self._loss.defvjp(self._forward, _backward)
 
@@ -78,7 +82,8 @@ class ScoresLoss:
 
     def _ask(self, scores: Any, targets: Any, offsets: Any) -> tuple[np.ndarray, np.ndarray]:
         wanted = np.asarray(targets)
-        result = self.client.loss(self.model, np.asarray(scores), wanted.astype(np.float32) if wanted.dtype.kind == "V" else wanted,
+        result = self.client.loss(self.model, np.asarray(scores),
+                                  wanted.astype(np.float32) if wanted.dtype.kind == "V" else wanted,
                                   offsets=None if offsets is None else np.asarray(offsets, np.int64), **self.parameters)
         return np.asarray(result.loss, np.float32), np.asarray(result.gradient, np.float32)
 
@@ -90,7 +95,7 @@ class ScoresLoss:
 
 class RetrievalLoss(ScoresLoss):
     """A loss of embeddings [B, dim] and labels [B]: each item ranks all others by cosine; those of its label should come first.
-    The arguments are those of ScoresLoss."""
+    The label -1 is relevant to nothing. The arguments are those of ScoresLoss."""
 
     def __call__(self, embeddings: Any, labels: Any, offsets: Any = None) -> Any:
         """The loss, a float32 scalar."""
@@ -98,9 +103,11 @@ class RetrievalLoss(ScoresLoss):
             raise ValueError("offsets are given to a loss of embeddings, whose lists are the batch: leave them out")
         vectors, names = jnp.asarray(embeddings), jnp.asarray(labels)
         if vectors.ndim != 2 or names.shape != vectors.shape[:1]:
-            raise ValueError(f"embeddings are {list(vectors.shape)} and labels {list(names.shape)}; they must be [B, dim] and [B]")
+            raise ValueError(f"embeddings are {list(vectors.shape)} and labels {list(names.shape)}; they must be "
+                             "[B, dim] and [B]")
         unit = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
-        targets = jnp.where(jnp.eye(len(names), dtype=bool), -1, (names[:, None] == names[None, :]).astype(jnp.int8))
+        same = (names[:, None] == names[None, :]) & (names != -1)
+        targets = jnp.where(jnp.eye(len(names), dtype=bool), -1, same.astype(jnp.int8))
         return super().__call__(unit @ unit.T, targets.astype(jnp.int8))
 
 

@@ -99,8 +99,8 @@ def _function(library: c.CDLL, name: str) -> object:
     except AttributeError:
         raise ImportError(f"{library._name} is not librankd: it has no function rankd_version; this package needs librankd "
                           f"{VERSION} or later (RANKD_LIBRARY names another file)") from None
-    raise ImportError(f"librankd at {_path(library)} is version {library.rankd_version().decode()}, without {name}(); this package "
-                      f"needs {VERSION} or later: update the library, or name another one in RANKD_LIBRARY")
+    raise ImportError(f"librankd at {_path(library)} is version {library.rankd_version().decode()}, without {name}(); this "
+                      f"package needs {VERSION} or later: update the library, or name another one in RANKD_LIBRARY")
 
 
 def _declare(library: c.CDLL) -> c.CDLL:

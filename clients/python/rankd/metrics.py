@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from .client import Client
 from .evaluation import EmbeddingLists, Lists, ScoreLists
+from .parameters import whole
 
 Array = NDArray[Any]
 
@@ -63,6 +64,9 @@ def evaluate(client: Client, metrics: Iterable[str], scores: Any = None, targets
 def per_list(client: Client, metrics: Iterable[str], scores: Any = None, targets: Any = None, *, gain: str | None = None,
              **lists: Any) -> dict[str, Array]:
     """As evaluate, but each metric of each list: float64 [lists], NaN where nothing is relevant."""
+    if not isinstance(client, Client):
+        raise TypeError(f"client is a {type(client).__name__}; it must be a rankd.Client, as rankd.connect() gives, before the "
+                        "rest")
     asked = [metrics] if isinstance(metrics, str) else list(metrics)
     parsed = {name: _parse(name, gain) for name in asked}
     source, keep = _lists(client, scores, targets, lists)
@@ -114,13 +118,13 @@ def hit_rate(client: Client, scores: Any = None, targets: Any = None, *, k: int,
 
 def _one(client: Client, metric: str, k: int | None, scores: Any, targets: Any, lists: dict[str, Any],
          gain: str | None = None) -> Array:
-    name = metric if k is None else f"{metric}@{k}"
+    name = metric if k is None and _METRICS[metric][2] != _MUST else f"{metric}@{whole('k', k, 1)}"
     return per_list(client, [name], scores, targets, gain=gain, **lists)[name]
 
 
 def _parse(name: str, gain: str | None) -> tuple[str, dict[str, Any]]:
     """The metric of a name, and the parameters of its loss."""
-    metric, at, cut = name.partition("@")
+    metric, at, cut = name.partition("@") if isinstance(name, str) else ("", "", "")
     if metric not in _METRICS:
         raise ValueError(f"metric is {name!r}; it may be {', '.join(_METRICS)}, with a cut as in ndcg@10")
     _, parameters, how = _METRICS[metric]

@@ -95,7 +95,8 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"{name} can't be made an array: {str(error).rstrip('.')}. Lists of different lengths come flat, with offsets") from error
+        raise ValueError(f"{name} can't be made an array: {str(error).rstrip('.')}. Lists of different lengths come flat, with "
+                         "offsets") from error
 
 
 def _bfloat16(name: str, bits: NDArray[Any], allowed: tuple[str, ...]) -> Tensor:
@@ -110,18 +111,43 @@ def _widen(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[ND
     if array.size == 0 and array.dtype.kind in "biuf":
         return array.astype(_DTYPES[allowed[0]]), allowed[0]
     for datatype in ("FP32", "FP64") if array.dtype.kind == "f" else ("INT32", "INT64", "FP32", "FP64"):
-        if datatype not in allowed:
-            continue
-        target = _DTYPES[datatype]
-        # Integers and floats of no matter what width pass if this very array survives the way there and back.
-        if array.dtype.kind in "biuf":
-            with np.errstate(over="ignore"):  # an overflow is one more value that did not survive
-                changed = array.astype(target)
-            if np.array_equal(changed.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"):
+        if datatype in allowed and array.dtype.kind in "biuf":
+            changed = _as(array, datatype)
+            if _is_same(changed, array):
                 return changed, datatype
     if array.dtype.kind == "f" and "FP32" in allowed:
-        with np.errstate(over="ignore"):
-            where = np.argwhere(array.astype(np.float32).astype(array.dtype) != array)[0]
-        raise ValueError(f"{name}{where.tolist()} is {array[tuple(where)].item()!r}; values of type {array.dtype} may be whole "
-                         f"numbers of at most 2^24 here, or others that FP32 holds exactly")
+        return _fractions(name, array, allowed)
+    if array.dtype.kind == "u" and "INT64" in allowed:
+        most = np.iinfo(np.int64).max
+        where = np.argwhere(array > most)[0].tolist()
+        raise ValueError(f"{name}{where} is {array[tuple(where)]}; it may be at most {most}")
     raise TypeError(f"{name} is of type {array.dtype}; it may be {', '.join(allowed)}")
+
+
+def _as(array: NDArray[Any], datatype: str) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # an overflow is one more value that did not survive
+        return array.astype(_DTYPES[datatype])
+
+
+def _is_same(changed: NDArray[Any], array: NDArray[Any]) -> bool:
+    """Whether integers or floats of no matter what width survived the way there and back. An unsigned one that became
+    negative comes back too, and is another one all the same."""
+    if array.dtype.kind == "u" and changed.dtype.kind == "i" and bool((changed < 0).any()):
+        return False
+    with np.errstate(invalid="ignore"):  # a float beyond the type on its way back
+        return bool(np.array_equal(changed.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"))
+
+
+def _fractions(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[NDArray[Any], str]:
+    """Floats some of which no allowed type holds exactly. Among targets (which may be BOOL), a fraction that stays one is sent
+    all the same: the daemon refuses it, and knows what the targets of this loss may be."""
+    datatype = "FP64" if "FP64" in allowed else "FP32"
+    changed = _as(array, datatype)
+    wrong = (changed.astype(array.dtype) != array) & ~np.isnan(array)
+    if "BOOL" in allowed:
+        wrong &= (changed == np.floor(changed)) | np.isinf(changed)
+    if not wrong.any():
+        return changed, datatype
+    where = np.argwhere(wrong)[0]
+    raise ValueError(f"{name}{where.tolist()} is {array[tuple(where)].item()!r}; {datatype}, in which it would be sent, does not "
+                     "hold that exactly")

@@ -54,7 +54,6 @@ static const struct {
      {-1, 1, 1},
      {__builtin_inff(), -__builtin_inff(), 1e-3f},
      {0, 1, 2, 3}},
-    {"1 qid:9223372036854775807\n0 qid:0\n", 4, 2, 2, {1, 0}, {0, 0}, {0, 1, 2}},
     {"\xef\xbb\xbf"
      "1 qid:3 1:2\n",
      1,
@@ -64,6 +63,7 @@ static const struct {
      {2},
      {0, 1}},
     {"\xef\xbb\xbf# head\n1 qid:3", -1, 1, 1, {1}, {0}, {0, 1}},
+    {"1 qid:9223372036854775807\n0 qid:0 4:1\n", 4, 2, 2, {1, 0}, {0, 1}, {0, 1, 2}},
 };
 
 static void letor_is_read_to_the_number(void **state)
@@ -119,7 +119,8 @@ static void what_letor_has_wrong_is_named_with_its_line(void **state)
         {"1 qid:1 2:3x", "'2:3x' is not feature:value"},
         {"1 qid:1 2:1e999", "'2:1e999' is not feature:value"},
         {"1 qid:1 3:1 3:2", "'3:2' is not behind the feature before it; their numbers must ascend"},
-        {"1 qid:1\n0 qid:2\n\n0 qid:1", "f, line 4: qid:1 was there before, from line 1 on"},
+        {"1 qid:1 1:2\n0 qid:2\n\n0 qid:1", "f, line 4: qid:1 was there before, from line 1 on"},
+        {"1 qid:1 2:3\n0 qid:1 0:1", "f: --feature is 1, and no line has a feature of that number"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         refused(wrong[i].text, strlen(wrong[i].text), false, wrong[i].sentence);

@@ -257,7 +257,7 @@ static void shapes_that_do_not_fit_together_are_refused(void **state)
     test_refused(&call, RANKD_INVALID, "input ref_labels goes with ref_embeddings, which were not sent");
     test_input(&call, RK_IN_REF_EMBEDDINGS, RK_FP32, 4, 1, unit);
     test_refused(&call, RANKD_INVALID,
-                 "input ref_embeddings has shape [4, 1]; the second must be that of embeddings, 2");
+                 "input ref_embeddings has shape [4, 1]; its second dimension must be that of embeddings, 2");
     call.request.in[RK_IN_REF_LABELS] = (struct rk_tensor){0};
     test_refused(&call, RANKD_INVALID, "input ref_labels is missing; ref_embeddings need a label each");
     test_call_end(&call);

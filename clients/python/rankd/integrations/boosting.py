@@ -27,9 +27,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..client import Client, connect
+from .._names import LOSSES
+from ..client import Client, client_of
+from ..parameters import check, expect_parameters, known_model, number
 from ..results import LossInfo
 
+_NOT_HERE = ("average", "axis", "interclass", "enqueue", "batch_id")
 _Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -47,16 +50,22 @@ class RankObjective:
     `loss` and `info` describe the latest round. The object may be copied and pickled.
     """
 
-    def __init__(self, model: str = "ndcg", *, step: float = 1.0, floor: float = 0.01, margin: float = 1.0, lambda_val: float = 10.0,
-                 gradient_scale: str = "unit", client: Client | str | None = None, **parameters: Any) -> None:
+    def __init__(self, model: str = "ndcg", *, step: float = 1.0, floor: float = 0.01, margin: float = 1.0,
+                 lambda_val: float = 10.0, gradient_scale: str = "unit", client: Client | str | None = None,
+                 **parameters: Any) -> None:
         for name, value, least in (("step", step, "above 0"), ("floor", floor, "above 0"), ("margin", margin, "0 or more")):
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise TypeError(f"{name} is {value!r}; it must be a number")
-            if not (0 < value < float("inf") or (value == 0 and name == "margin")):
+            if not (number(name, value) > 0 or (value == 0 and name == "margin")):
                 raise ValueError(f"{name} is {value}; it must be {least}")
-        self.model, self.step, self.floor = model, float(step), float(floor)
-        self.client = client if isinstance(client, Client) else connect(client)
-        self.parameters = {**parameters, "margin": margin, "lambda_val": lambda_val, "gradient_scale": gradient_scale}
+        self.model, self.step, self.floor = known_model("model", model, LOSSES), float(step), float(floor)
+        self.client = client_of(client)
+        for name in parameters:
+            if name in _NOT_HERE or name.startswith("bank"):
+                raise TypeError(f"{name} is given; an objective ranks the documents of each query, as group says, and nothing "
+                                "else")
+        expect_parameters(parameters, type(self))
+        self.parameters = check(model, {**parameters, "margin": margin, "lambda_val": lambda_val,
+                                        "gradient_scale": gradient_scale},
+                                "scores")
         self.loss: float | None = None
         self.info: LossInfo | None = None
 
@@ -88,11 +97,17 @@ class RankObjective:
         values, wanted = np.asarray(scores, np.float64), np.asarray(targets)
         sizes = np.asarray(group)
         if values.ndim != 1 or wanted.shape != values.shape:
-            raise ValueError(f"scores are {list(values.shape)} and targets {list(wanted.shape)}; both must be [N]: one output a document")
+            raise ValueError(f"scores are {list(values.shape)} and targets {list(wanted.shape)}; both must be [N]: one output a "
+                             "document")
         if sizes.dtype.kind not in "iuf":
-            raise TypeError(f"group is of type {sizes.dtype}; it must be numbers of documents")
-        if sizes.ndim != 1 or not np.all(sizes == np.floor(sizes)) or np.any(sizes < 0) or sizes.sum() != len(values):
-            raise ValueError(f"group sums to {sizes.sum()}; it must be the numbers of documents of the queries, and sum to {len(values)}")
+            given = f"of type {sizes.dtype}" if sizes.ndim else repr(group)
+            raise TypeError(f"group is {given}; it must be the number of documents of each query")
+        odd = sizes[~((sizes >= 0) & (sizes == np.floor(sizes)))]
+        if sizes.ndim != 1 or len(odd):
+            raise ValueError(f"group {f'holds {odd[0]}' if len(odd) else f'is {list(sizes.shape)}'}; it must be [queries], the "
+                             "number of documents of each")
+        if sizes.sum() != len(values):
+            raise ValueError(f"group sums to {sizes.sum()}; it must sum to the number of documents, {len(values)}")
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         standard, spread = _standard(values, offsets)
         parameters = self.parameters if spread > 0 else {**self.parameters, "margin": 0.0}
@@ -111,8 +126,9 @@ def _standard(scores: NDArray[np.float64], offsets: NDArray[np.int64]) -> tuple[
     sizes = np.diff(offsets)
     which = np.repeat(np.arange(len(sizes)), sizes)
     centre = np.bincount(which, scores, len(sizes)) / np.maximum(sizes, 1)
-    apart = scores - centre[which]
-    spread = float(np.sqrt(np.mean(apart * apart))) if len(scores) else 0.0
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite scores have no spread
+        apart = scores - centre[which]
+        spread = float(np.sqrt(np.mean(apart * apart))) if len(scores) else 0.0
     return (apart / spread, spread) if 0 < spread < np.inf else (scores, 0.0)
 
 
@@ -131,7 +147,8 @@ def _of_queries(weight: ArrayLike | None, offsets: NDArray[np.int64]) -> NDArray
     if given.shape == (queries,):
         return given
     if given.shape != (int(offsets[-1]),):
-        raise ValueError(f"weight is {list(given.shape)}; it must be [{queries}], one a query, or [{int(offsets[-1])}], one a document")
+        raise ValueError(f"weight is {list(given.shape)}; it must be [{queries}], one a query, or [{int(offsets[-1])}], one a "
+                         "document")
     first = given[np.minimum(offsets[:-1], len(given) - 1)]
     odd = np.flatnonzero(given != np.repeat(first, np.diff(offsets)))
     if len(odd):

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..parameters import expect_arguments, number, whole
 from ..results import LossInfo
 from ..torch import DetectionAPLoss
 from ..torch.convert import expect_tensor
+from ..torch.wording import in_words_of
 
 
 class RankDetectionLoss(nn.Module):
@@ -46,6 +48,7 @@ class RankDetectionLoss(nn.Module):
             raise ValueError(f"reduction is {reduction!r}; it may be 'mean' or 'sum': a ranking has no loss for a single anchor")
         if "average" in parameters:
             raise TypeError("average is given; here a class counts as often as it has positives, and reduction says the rest")
+        expect_arguments(parameters, type(self), DetectionAPLoss)
         self.rank = DetectionAPLoss(classes=classes, points=points, loss_weight=loss_weight, **parameters)
         self.classes, self.use_sigmoid, self.reduction, self.loss_weight = classes, True, reduction, loss_weight
 
@@ -68,8 +71,8 @@ class RankDetectionLoss(nn.Module):
         reduction_override  "mean" or "sum" in place of `reduction`
         """
         if reduction_override not in (None, "mean", "sum"):
-            raise ValueError(f"reduction_override is {reduction_override!r}; it may be 'mean' or 'sum': a ranking has no loss for a "
-                             "single anchor")
+            raise ValueError(f"reduction_override is {reduction_override!r}; it may be 'mean' or 'sum': a ranking has no loss "
+                             "for a single anchor")
         reduction = reduction_override or self.reduction
         if reduction == "sum" and avg_factor is not None:
             raise ValueError("avg_factor is given and the reduction is 'sum', which divides by nothing: leave one of the two out")
@@ -80,7 +83,10 @@ class RankDetectionLoss(nn.Module):
         positives = (wanted == 1).sum(0)
         if avg_factor is None:
             avg_factor = max(int(positives.sum()), 1) if reduction == "mean" else 1
-        value: torch.Tensor = self.rank(pred, wanted, avg_factor, list_weight=positives.float())
+        elif number("avg_factor", avg_factor) < 0:
+            raise ValueError(f"avg_factor is {avg_factor}; it must be the number of positives, 0 or more")
+        with in_words_of({"logits": "pred"}):
+            value: torch.Tensor = self.rank(pred, wanted, avg_factor, list_weight=positives.float())
         return value
 
 
@@ -91,17 +97,18 @@ def register(registry: Any) -> None:
 
 
 def targets_from_labels(target: torch.Tensor, classes: int, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Targets of 1, 0 and -1, int8 [N, classes], from assigned labels: see RankDetectionLoss.forward for `target` and `weight`."""
+    """Targets of 1, 0 and -1, int8 [N, classes], from assigned labels: see RankDetectionLoss.forward for `target` and
+    `weight`."""
     if isinstance(target, (tuple, list)):
-        raise TypeError(f"target is a {type(target).__name__}, as of a quality focal loss; it must be one tensor of labels: a ranking "
-                        "has no use for the quality of a box")
-    labels = expect_tensor("target", target)
+        raise TypeError(f"target is a {type(target).__name__}, as of a quality focal loss; it must be one tensor of labels: a "
+                        "ranking has no use for the quality of a box")
+    labels, classes = expect_tensor("target", target), whole("classes", classes, 1)
     if labels.dim() == 2 and labels.shape[1] == classes:
         wanted = _exact(labels)
     elif labels.dim() == 1 and not labels.is_floating_point():
         if len(labels) and not (-1 <= int(labels.min()) and int(labels.max()) <= classes):
-            raise ValueError(f"target holds {int(labels.min())} to {int(labels.max())}; labels are 0 to {classes - 1}, {classes} for "
-                             "the background, -1 for an ignored anchor")
+            raise ValueError(f"target holds {int(labels.min())} to {int(labels.max())}; labels are 0 to {classes - 1}, {classes} "
+                             "for the background, -1 for an ignored anchor")
         wanted = (labels[:, None] == torch.arange(classes, device=labels.device)).to(torch.int8)
         wanted[labels == -1] = -1
     else:
@@ -110,11 +117,11 @@ def targets_from_labels(target: torch.Tensor, classes: int, weight: torch.Tensor
 
 
 def _exact(targets: torch.Tensor) -> torch.Tensor:
-    whole = targets.to(torch.int8)
-    if bool((whole.to(targets.dtype) != targets).any()) or bool((whole.abs() > 1).any()):
-        raise ValueError("target holds other values than 1, 0 and -1: 1 for an object of that class, 0 for none, -1 for an ignored "
-                         "anchor")
-    return whole
+    exact = targets.to(torch.int8)
+    if bool((exact.to(targets.dtype) != targets).any()) or bool((exact.abs() > 1).any()):
+        raise ValueError("target holds other values than 1, 0 and -1: 1 for an object of that class, 0 for none, -1 for an "
+                         "ignored anchor")
+    return exact
 
 
 def _ignored(weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -126,8 +133,8 @@ def _ignored(weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"weight is {list(weight.shape)}; it must be [{len(targets)}] or {list(targets.shape)}")
     odd = (given != 0) & (given != 1)
     if bool(odd.any()):
-        raise ValueError(f"weight holds {float(given[odd][0]):g}; it may be 1, or 0 for an ignored anchor: a place in a ranking can't be "
-                         "taken in part")
+        raise ValueError(f"weight holds {float(given[odd][0]):g}; it may be 1, or 0 for an ignored anchor: a place in a ranking "
+                         "can't be taken in part")
     return given == 0
 
 
@@ -137,7 +144,8 @@ def targets_from_matches(targets: Sequence[dict[str, torch.Tensor]], matched_idx
     the images ("labels" [objects], from 0) and `matched_idxs`, which object each anchor [anchors] got: below 0 for none, of
     which -2 is ignored (between the thresholds)."""
     if len(targets) != len(matched_idxs):
-        raise ValueError(f"targets are {len(targets)} images and matched_idxs {len(matched_idxs)}; there must be one for each image")
+        raise ValueError(f"targets are {len(targets)} images and matched_idxs {len(matched_idxs)}; there must be one for each "
+                         "image")
     rows = []
     for at, (image, matched) in enumerate(zip(targets, matched_idxs)):
         if "labels" not in image:
@@ -157,6 +165,7 @@ def roi_scores(class_logits: torch.Tensor, labels: Sequence[torch.Tensor]) -> tu
     scores are the logarithm of the probability of each class, so that what is ranked here is the order at inference."""
     if isinstance(labels, torch.Tensor):
         raise TypeError("labels is a Tensor; it must be a sequence of tensors, one for each image")
+    expect_tensor("class_logits", class_logits)
     flat = torch.cat(list(labels))
     if class_logits.dim() != 2 or len(class_logits) != len(flat):
         raise ValueError(f"class_logits are {list(class_logits.shape)} and labels {len(flat)} proposals; class_logits must be "

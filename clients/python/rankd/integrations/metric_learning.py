@@ -18,8 +18,12 @@ from pytorch_metric_learning.reducers import MeanReducer, SumReducer
 
 from .. import torch as losses
 from .._names import LOSSES
+from ..parameters import expect_arguments, known_model
 from ..results import LossInfo
+from ..torch.convert import expect_tensor
+from ..torch.learning import Learning
 from ..torch.own_bank import create_bank
+from ..torch.wording import in_words_of
 
 _AVERAGES = {MeanReducer: "macro", SumReducer: "sum"}  # what the daemon can do in their place
 
@@ -47,14 +51,16 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
 
     def __init__(self, model: str = "ap", *, margin: float | None = None, reducer: Any = None, distance: Any = None,
                  embedding_regularizer: Any = None, embedding_reg_weight: float = 1, bank: str | None = None,
-                 embedding_size: int | None = None, memory_size: int | None = None, distributed: Any = False, **parameters: Any) -> None:
+                 embedding_size: int | None = None, memory_size: int | None = None, distributed: Any = False,
+                 **parameters: Any) -> None:
         super().__init__(reducer=reducer, distance=distance, embedding_regularizer=embedding_regularizer,
                          embedding_reg_weight=embedding_reg_weight)
-        if model not in LOSSES:
-            raise ValueError(f"model is {model!r}; it may be {', '.join(map(repr, LOSSES))}")
-        for name in ("reduction", "average", "normalize", "gallery"):
+        known_model("model", model, LOSSES)
+        expect_arguments(parameters, type(self), losses.RetrievalLoss)
+        for name in ("reduction", "average", "normalize", "gallery", "axis", "interclass"):
             if name in parameters:
-                raise TypeError(f"{name} is given; here reducer says how queries are averaged, and distance what is compared")
+                raise TypeError(f"{name} is given; here reducer says how queries are averaged, distance what is compared, and "
+                                "each embedding is a query")
         _check_memory(embedding_size=embedding_size, memory_size=memory_size)
         cosines = _is(self.distance, normalized=True)
         if margin is None and not cosines:
@@ -72,6 +78,7 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
                 self.rank.memory.own = bank is None
         else:
             self.rank = losses.ScoresLoss(model, margin=self._margin, reduction="none", **parameters)
+            self.rank.learning = Learning.of_embeddings()  # whose warnings speak of labels, and not of targets
 
     @property
     def info(self) -> LossInfo | None:
@@ -97,12 +104,12 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
                 ids: torch.Tensor | None = None) -> torch.Tensor:
         """The reduced loss.
 
-        embeddings, labels: [B, dim] and [B]
+        embeddings, labels: [B, dim] and [B]; the label -1 is relevant to nothing
         indices_tuple      None: a rank loss can't honour the tuples of a miner, and refuses them
         ref_emb, ref_labels: [R, dim] and [R]: the queries rank these instead of each other. Not with a bank or distributed=True
         ids                [B] int64, with a bank or distributed=True: a query ignores items with its own id
         """
-        self._check_call(labels, indices_tuple, ref_emb, ref_labels, ids)
+        self._check_call(embeddings, labels, indices_tuple, ref_emb, ref_labels, ids)
         self._ids = ids
         try:
             value: torch.Tensor = super().forward(embeddings, labels, None, ref_emb, ref_labels)
@@ -110,18 +117,21 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
             self._ids = None
         return value
 
-    def _check_call(self, labels: Any, indices_tuple: Any, ref_emb: Any, ref_labels: Any, ids: Any) -> None:
+    def _check_call(self, embeddings: Any, labels: Any, indices_tuple: Any, ref_emb: Any, ref_labels: Any, ids: Any) -> None:
         if labels is None:
             raise TypeError("labels is None; they must be given: equal labels are what a query should find")
+        for name, value in (("embeddings", embeddings), ("labels", labels), ("ref_emb", ref_emb), ("ref_labels", ref_labels)):
+            if value is not None:
+                expect_tensor(name, value)
         if indices_tuple is not None:
-            raise ValueError("indices_tuple is given; a rank loss needs whole lists, and pairs or triplets that a miner picked are "
-                             "none: leave the miner out. (DistributedLossWrapper(efficient=True) makes a tuple too: use "
+            raise ValueError("indices_tuple is given; a rank loss needs whole lists, and pairs or triplets that a miner picked "
+                             "are none: leave the miner out. (DistributedLossWrapper(efficient=True) makes a tuple too: use "
                              "distributed=True instead)")
         if (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")
         if ref_emb is not None and self.in_daemon:
-            raise ValueError("ref_emb is given to a loss with a bank or distributed=True, whose queries rank the batch: for queries "
-                             "and documents use rankd.torch.RetrievalLoss(gallery='references')")
+            raise ValueError("ref_emb is given to a loss with a bank or distributed=True, whose queries rank the batch: for "
+                             "queries and documents use rankd.torch.RetrievalLoss(gallery='references')")
         if ids is not None and not self.in_daemon:
             raise ValueError("ids are given to a loss without a bank, which ranks each item of the batch once: leave them out")
 
@@ -132,10 +142,11 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
             return {"loss": {"losses": self.rank(embeddings, labels, ids=self._ids), "indices": None,
                              "reduction_type": "already_reduced"}}
         similarity = self.distance(embeddings, ref_emb)
-        targets = (labels[:, None] == ref_labels[None, :]).to(torch.int8)
+        targets = ((labels[:, None] == ref_labels[None, :]) & (ref_labels != -1)).to(torch.int8)
         if ref_emb is embeddings:
             targets.fill_diagonal_(-1)
-        each = self.rank(similarity if self.distance.is_inverted else -similarity, targets)
+        with in_words_of({"scores": "distance(embeddings, ref_emb)"}):
+            each = self.rank(similarity if self.distance.is_inverted else -similarity, targets)
         valid = each.new_ones(len(each), dtype=torch.bool) if bool(each.isnan().any()) else self.rank.valid  # on_nan="propagate"
         if valid is None or not bool(valid.any()):
             return self.zero_losses()  # type: ignore[no-any-return]

@@ -16,9 +16,12 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .._names import LOSSES
+from ..parameters import expect_arguments, known_model, whole
 from ..results import LossInfo
 from ..torch import RetrievalLoss, ScoresLoss
 from ..torch.convert import expect_tensor
+from ..torch.wording import in_lists, in_words_of
 
 _Features = Mapping[str, torch.Tensor]
 
@@ -31,10 +34,10 @@ class _HostLoss(nn.Module):
     def __init__(self, model: nn.Module, mini_batch_size: int | None) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
-            raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module, such as a SentenceTransformer or a CrossEncoder")
-        if mini_batch_size is not None and mini_batch_size < 1:
-            raise ValueError(f"mini_batch_size is {mini_batch_size}; it must be 1 or more, or None")
-        self.model, self.mini_batch_size = model, mini_batch_size
+            raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module, such as a SentenceTransformer or "
+                            "a CrossEncoder")
+        self.model = model
+        self.mini_batch_size = None if mini_batch_size is None else whole("mini_batch_size", mini_batch_size, 1)
 
     @property
     def info(self) -> LossInfo | None:
@@ -66,6 +69,8 @@ class BiEncoderLoss(_HostLoss):
         super().__init__(model, mini_batch_size)
         if "gallery" in parameters:
             raise TypeError("gallery is given; anchors rank documents here, which is gallery='references'")
+        expect_arguments(parameters, type(self), RetrievalLoss)
+        known_model("loss", loss, LOSSES)
         self.labelled = labelled
         self.rank = RetrievalLoss(loss, bank=bank, gallery="references", **parameters)
 
@@ -75,14 +80,20 @@ class BiEncoderLoss(_HostLoss):
         sentence_features  a dict of tensors [B, …] for each column: anchors, positives, and any number of negatives
         labels             [B] integers with labelled=True; else None, or the zeros of examples without a label
         """
+        if isinstance(sentence_features, Mapping):
+            raise TypeError("sentence_features is one dict; it must be a list with a dict for each column: anchors, positives, "
+                            "negatives")
+        if labels is not None:
+            expect_tensor("labels", labels)
         columns = list(sentence_features)
         if len(columns) < 2:
-            raise ValueError(f"sentence_features has {len(columns)} column; it must have two or more: anchors, positives, negatives. For "
-                             "texts with labels use rankd.torch.RetrievalLoss on the embeddings")
+            raise ValueError(f"sentence_features has {len(columns)} column; it must have two or more: anchors, positives, "
+                             "negatives. For texts with labels use rankd.torch.RetrievalLoss on the embeddings")
         wanted, found = self._labels(columns, labels)
         queries, *documents = [self._embed(column) for column in columns]
         if any(len(one) != len(queries) for one in documents):
-            raise ValueError(f"sentence_features has columns of {[len(queries), *map(len, documents)]} texts; all must be of one length")
+            raise ValueError(f"sentence_features has columns of {[len(queries), *map(len, documents)]} texts; all must be of one "
+                             "length")
         value: torch.Tensor = self.rank(queries, wanted.to(queries.device), torch.cat(documents), found.to(queries.device))
         return value
 
@@ -90,7 +101,8 @@ class BiEncoderLoss(_HostLoss):
         if self.mini_batch_size is None or not torch.is_grad_enabled():
             return _embedding(self.model, features)
         size = _length(features)
-        parts = [{key: value[at:at + self.mini_batch_size] if isinstance(value, torch.Tensor) else value for key, value in features.items()}
+        parts = [{key: value[at:at + self.mini_batch_size] if isinstance(value, torch.Tensor) else value
+                  for key, value in features.items()}
                  for at in range(0, size, self.mini_batch_size)]
         return torch.cat([checkpoint(_embedding, self.model, part, use_reentrant=False) for part in parts])
 
@@ -102,13 +114,13 @@ class BiEncoderLoss(_HostLoss):
             nobody = torch.full((len(labels) * (len(columns) - 2),), -1, dtype=torch.int64, device=labels.device)
             return labels, torch.cat([labels.to(torch.int64), nobody])
         if labels is not None and bool((labels != 0).any()):
-            raise ValueError(f"labels holds {labels[labels != 0][0].item()}; pairs need none. Give labelled=True if equal labels are "
-                             "what an anchor should find")
+            raise ValueError(f"labels holds {labels[labels != 0][0].item()}; pairs need none. Give labelled=True if equal labels "
+                             "are what an anchor should find")
         found = [_names(column) for column in columns[1:]]
         if any(name is None for name in found):
             if self.rank.bank is not None:
-                raise ValueError(f"sentence_features have no 'input_ids' but {sorted(columns[1])}; a loss with a bank recognises a "
-                                 "document by them. Give labelled=True and labels")
+                raise ValueError(f"sentence_features have no 'input_ids' but {sorted(columns[1])}; a loss with a bank recognises "
+                                 "a document by them. Give labelled=True and labels")
             size = _length(columns[1])
             found = [torch.arange(at * size, (at + 1) * size) for at in range(len(columns) - 1)]
         return found[0], torch.cat(found)  # type: ignore[arg-type,return-value]
@@ -132,6 +144,8 @@ class RerankerLoss(_HostLoss):
             raise ValueError(f"model has num_labels={number}; it must be 1: a document has one score")
         if parameters.get("bank") is not None:
             raise ValueError(f"bank is {parameters['bank']!r}; RerankerLoss takes none: its documents belong to one query each")
+        expect_arguments(parameters, type(self), ScoresLoss)
+        known_model("loss", loss, LOSSES)
         self.rank = ScoresLoss(loss, margin=margin, **parameters)
 
     def forward(self, inputs: Sequence[Sequence[Any]], labels: Sequence[torch.Tensor], prompt: Any = None,
@@ -144,19 +158,21 @@ class RerankerLoss(_HostLoss):
         """
         given = {name: value for name, value in (("prompt", prompt), ("task", task)) if value is not None}
         if given and not hasattr(self.model, "preprocess"):
-            raise ValueError(f"{next(iter(given))} is given; a model without preprocess(), as before version 6, takes texts as they are")
+            raise ValueError(f"{next(iter(given))} is given; a model without preprocess(), as before version 6, takes texts as "
+                             "they are")
         if isinstance(labels, torch.Tensor) or len(inputs) != 2:
-            raise ValueError(f"inputs has {len(inputs)} columns and labels is a {type(labels).__name__}; they must be [queries, lists of "
-                             "documents], and a list of tensors")
+            raise ValueError(f"inputs has {len(inputs)} column{'' if len(inputs) == 1 else 's'} and labels is a "
+                             f"{type(labels).__name__}; they must be [queries, lists of documents], and a list of tensors")
         queries, documents = inputs
         _check_lists(documents, labels)
         sizes, grades = [len(one) for one in documents], [len(one) for one in labels]
         if len(queries) != len(documents) or sizes != grades:
-            raise ValueError(f"inputs has {len(queries)} queries with {sizes} documents, and labels has {grades} grades; each document "
-                             "needs one")
+            raise ValueError(f"inputs has {len(queries)} queries with {sizes} documents, and labels has {grades} grades; each "
+                             "document needs one")
         scores = self._scores([(query, text) for query, texts in zip(queries, documents) for text in texts], given)
         targets = torch.cat(list(labels)).to(scores.device) if sizes else scores.new_zeros(0)
-        value: torch.Tensor = self.rank(scores, targets, offsets=torch.tensor([0, *sizes]).cumsum(0))
+        with in_words_of({"scores": "the model's scores", "targets": "labels"}, in_lists(sizes)):
+            value: torch.Tensor = self.rank(scores, targets, offsets=torch.tensor([0, *sizes]).cumsum(0))
         return value
 
     def _scores(self, pairs: list[tuple[Any, Any]], given: dict[str, Any]) -> torch.Tensor:
@@ -180,7 +196,8 @@ def _check_lists(documents: Sequence[Any], labels: Sequence[Any]) -> None:
         if isinstance(one, str) or not isinstance(one, Sequence):
             raise TypeError(f"documents of query {at} are a {type(one).__name__}; they must be a list of texts")
     for at, one in enumerate(labels):
-        expect_tensor(f"labels[{at}]", one)
+        if expect_tensor(f"labels[{at}]", one).dim() != 1:
+            raise ValueError(f"labels[{at}] is {list(one.shape)}; it must be [documents], a grade for each")
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -22,5 +22,5 @@ from .monitoring import Monitor, monitor
 from .ranking import blackbox_rank, ranks
 from .retrieval import RetrievalLoss
 
-__all__ = ["APLoss", "Calibration", "DetectionAPLoss", "MRRLoss", "Monitor", "NDCGLoss", "RecallLoss", "RetrievalLoss", "ScoresLoss",
-           "blackbox_rank", "monitor", "ranks", "restore_bank", "save_bank"]
+__all__ = ["APLoss", "Calibration", "DetectionAPLoss", "MRRLoss", "Monitor", "NDCGLoss", "RecallLoss", "RetrievalLoss",
+           "ScoresLoss", "blackbox_rank", "monitor", "ranks", "restore_bank", "save_bank"]

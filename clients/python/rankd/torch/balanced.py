@@ -25,6 +25,7 @@ from .convert import loss_type
 from .gradient import PrecomputedLoss
 from .joint import JointLoss, agree, check_banks, forget_daemon, leaders_of, meet, version_to_read
 from .learning import reason_for
+from .origin import of_its_rank
 from .schedule import Step
 from .shards import MATRICES, Forms, pack, shard_of
 from .team import Team
@@ -82,8 +83,11 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
     team.met = False  # an error of this rank's daemon is told with the next record
     batch = forms.whole(parts, loss.client)
     asked = _ranked(batch, forms, team.rank, bytes(records["batch"][0]), loss.gallery)
-    result = loss._ask(asked, dataclasses.replace(step, counts=False), "sum", wanted, gallery="references",
-                       **version_to_read(loss, records))
+    try:
+        result = loss._ask(asked, dataclasses.replace(step, counts=False), "sum", wanted, gallery="references",
+                           **version_to_read(loss, records))
+    except Exception as error:
+        raise of_its_rank(error, forms, shares=loss.gallery == "all") from error
     answers = team.meet(_answer(loss, result, batch))
     leaders = leaders_of(records["daemon"])
     check_banks(loss.bank, {r: (int(answers["version"][r]), int(answers["items"][r])) for r in ranks if leaders[r] == r})
@@ -96,7 +100,7 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
     total, own = float(answers["loss"].sum()) * share, [g * np.float32(share * team.size) for g in rows.gradients]
     info = _job_info(result.info, answers["summed"], rows.appended)
     mean = total / max(info.lists_valid, 1) if loss.average == "sum" else total
-    loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(answers["pairs"].any())), mean)
+    loss._keep(info, step, lambda: reason_for(info, total, lambda: bool(answers["pairs"].any())), mean)
     if loss.bank is not None:
         loss._answered = (step.batch_id, total, own, info)
     return total, own
@@ -215,8 +219,9 @@ def _job_info(info: LossInfo, summed: NDArray[Any], appended: Any) -> LossInfo:
     """The numbers of the whole job. gradient_nonzero counts the entries of each rank's part. pairs_jumped is not known."""
     sums = dict(zip(_SUMMED, summed.sum(0).tolist()))
     drift, items = tuple(None if np.isnan(value) else float(value) for value in appended["drift"]), int(appended["drift_items"])
+    known = {name: total for name, total in sums.items() if getattr(info, name) is not None}
     return dataclasses.replace(info, bank_version_appended=int(appended["version"]) or None, pairs_jumped=None,
-                               bank_drift=None if items < 0 else drift, bank_drift_items=None if items < 0 else items, **{name: total for name, total in sums.items() if getattr(info, name) is not None})
+                               bank_drift=None if items < 0 else drift, bank_drift_items=None if items < 0 else items, **known)
 
 
 def _ids(ids: NDArray[np.int64], others: NDArray[np.int64] | None, draw: bytes) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..parameters import whole
 from .convert import expect_tensor
 
 _ROUNDS = 50
@@ -29,11 +30,18 @@ class Calibration(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
+        classes = whole("classes", classes, 1)
         self.register_buffer("scale", torch.ones(classes))
         self.register_buffer("shift", torch.zeros(classes))
 
+    def extra_repr(self) -> str:
+        return f"classes={len(self.scale)}"
+
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """Calibrated logits, of the same shape [..., classes]."""
+        if expect_tensor("logits", logits).dim() < 1 or logits.shape[-1] != len(self.scale):
+            raise ValueError(f"logits are {list(logits.shape)}; they must be [..., {len(self.scale)}]: the last axis is the "
+                             "classes")
         return logits * self.scale.to(logits) + self.shift.to(logits)
 
     @torch.no_grad()
@@ -68,7 +76,8 @@ def _platt(scores: torch.Tensor, relevant: torch.Tensor) -> tuple[float, float]:
     for _ in range(_ROUNDS):
         probability = (design @ weights).sigmoid()
         curvature = design.T @ (design * (probability * (1 - probability))[:, None]) / len(x)
-        step = torch.linalg.solve(curvature + 1e-9 * torch.eye(2, dtype=torch.float64), design.T @ (probability - wanted) / len(x))
+        step = torch.linalg.solve(curvature + 1e-9 * torch.eye(2, dtype=torch.float64),
+                                  design.T @ (probability - wanted) / len(x))
         share = 1.0
         while share > 1e-6 and _cross_entropy(design @ (weights - share * step), wanted) > loss:
             share /= 2

@@ -34,15 +34,17 @@ def save_bank(crit: RankLoss, tag: str | None = None) -> str:
 
 def restore_bank(crit: RankLoss) -> BankState:
     """Restores the bank of the loss to the checkpoint whose tag came with load_state_dict."""
-    memory = crit.memory
+    bank, memory = _bank(crit), crit.memory
     if memory.tag is None:
         raise ValueError("this loss's state knows no checkpoint of the bank: call save_bank(crit) before crit.state_dict()")
-    state = crit.client.banks.restore(_bank(crit), memory.tag)
+    state = crit.client.banks.restore(bank, memory.tag)
     memory.now_at(state.version, state.generation)
     return state
 
 
 def _bank(crit: RankLoss) -> str:
+    if not isinstance(crit, RankLoss):
+        raise TypeError(f"crit is a {type(crit).__name__}; it must be a loss of rankd.torch (that of an adapter is its `rank`)")
     if crit.bank is None:
         raise ValueError("this loss has no bank: give it one with bank=NAME")
     return crit.bank

@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..client import Client
+from ..parameters import number, whole
 from ..results import LossResult
 from ..tensors import BF16
 from . import functional, operators
 from .convert import expect_tensor
+from .learning import Learning
 from .losses import APLoss
 from .own_bank import create_bank
 from .schedule import Step
 from .tracing import traceable
+from .wording import Place, in_words_of
 
 
 class DetectionAPLoss(APLoss):
@@ -48,12 +52,9 @@ class DetectionAPLoss(APLoss):
                  lambda_val: float = 1.0, margin_warmup: int = 100, average: str = "macro", loss_weight: float = 1.0,
                  on_nan: str = "raise", lambda_scope: str | None = None, lambda_units: str | None = None,
                  persistent_state: bool = True, fresh: bool | None = None, client: Client | str | None = None) -> None:
-        counts = {"classes": (classes, 1), "points": (points, 1), "batches": (batches, 0), "bank_start": (bank_start, 0),
-                  "interclass_start": (interclass_start, 0)}
-        for name, (value, least) in counts.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number, {least} or more")
-        if not 0 <= interclass <= 1:
+        classes, points, batches = whole("classes", classes, 1), whole("points", points, 1), whole("batches", batches, 0)
+        bank_start, interclass_start = whole("bank_start", bank_start, 0), whole("interclass_start", interclass_start, 0)
+        if not 0 <= number("interclass", interclass) <= 1:
             raise ValueError(f"interclass is {interclass}; it must be between 0 and 1")
         if bank is not None and batches == 0:
             raise ValueError(f"bank is {bank!r} and batches is 0; a bank has at least one batch")
@@ -61,18 +62,23 @@ class DetectionAPLoss(APLoss):
                          interclass=interclass, loss_weight=loss_weight, on_nan=on_nan, lambda_scope=lambda_scope,
                          lambda_units=lambda_units, gradient_scale=gradient_scale, persistent_state=persistent_state,
                          fresh=fresh, client=client)
+        self.learning = Learning.of_classes()
         self.classes, self.capacity, self.bank_start = classes, batches * points, bank_start
         self.interclass, self.interclass_start = float(interclass), interclass_start
         self.options["list_loss"] = True
         self._named, self._made = bank, False
 
     def extra_repr(self) -> str:
-        return (f"{super().extra_repr()}, classes={self.classes}, bank of {self.capacity} from step {self.bank_start}, "
+        bank = f"bank of {self.capacity} from step {self.bank_start}" if self.capacity else "no bank"
+        return (f"{super().extra_repr()}, classes={self.classes}, {bank}, "
                 f"interclass={self.interclass:g} from step {self.interclass_start}")
+
+    def _shown_options(self) -> dict[str, Any]:
+        return {name: value for name, value in super()._shown_options().items() if name != "interclass"}
 
     @traceable(operators.READY, operators.has_one_gradient)
     def forward(self, logits: torch.Tensor, targets: torch.Tensor, avg_factor: float | torch.Tensor | None = None, *,
-                list_weight: torch.Tensor | None = None) -> torch.Tensor:
+                weight: torch.Tensor | None = None, list_weight: torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the logits' device.
 
         logits      [..., classes], any float type, e.g. [B, N, classes]; not the outputs of a sigmoid
@@ -80,15 +86,19 @@ class DetectionAPLoss(APLoss):
                     -1 it is ignored
         avg_factor  the number of classes with a relevant place, over all trainers and divided by their number where DDP
                     averages gradients; see APLoss. Not the number of positives
-        list_weight [classes], 0 or more: multiplies the weight of each class; 0 skips it
+        weight      [classes], 0 or more: multiplies the weight of each class; 0 skips it. Also by the daemon's name for it,
+                    `list_weight`
         """
+        if weight is not None and list_weight is not None:
+            raise TypeError("weight and list_weight are the same; give one of them")
         way = functional.way(logits)
         if way is not None:
-            rest = {"targets": targets, "list_weight": list_weight}
+            rest = {"targets": targets, "list_weight": weight if list_weight is None else list_weight}
             return way.evaluate(self, {"logits": logits}, rest, avg_factor)  # type: ignore[no-any-return]
-        scores, rows, _ = self._flat(expect_tensor("logits", logits), expect_tensor("targets", targets))
+        scores, rows, there = self._flat(expect_tensor("logits", logits), expect_tensor("targets", targets))
         divisor, scale = self._prepare(avg_factor)
-        value = super().forward(scores, rows, divisor, list_weight=list_weight)
+        with in_words_of({"scores": "logits", "targets": "targets"}, lambda at: _place(at, logits.shape, there)):
+            value = super().forward(scores, rows, divisor, weight=weight, list_weight=list_weight)
         return value * scale if avg_factor is not None else value
 
     def _prepare(self, avg_factor: float | torch.Tensor | None) -> tuple[Any, float]:
@@ -157,3 +167,9 @@ class DetectionAPLoss(APLoss):
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         super()._note(result, step, average, factor, tensors)
         self.info = replace(result.info, list_loss=result.list_loss)
+
+
+def _place(at: Place, shape: torch.Size, there: torch.Tensor | None) -> Place:
+    """Of a row and a class among those that were sent: the position in the tensors that were given."""
+    row = at[0] if there is None else int(there.nonzero()[at[0]])
+    return (*map(int, np.unravel_index(row, tuple(shape[:-1]))), *at[1:])

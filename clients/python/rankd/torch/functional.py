@@ -32,8 +32,8 @@ _wrapped: Any = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wra
 def evaluate(loss: Any, differentiable: dict[str, Any], rest: dict[str, Any], avg_factor: Any) -> torch.Tensor:
     """RankLoss._evaluate over such tensors."""
     if loss.by_query:
-        raise ValueError("reduction is 'none', whose backward pass asks the daemon again, and the loss is called within a transform of "
-                         "torch.func: leave one of the two out")
+        raise ValueError("reduction is 'none', whose backward pass asks the daemon again, and the loss is called within a "
+                         "transform of torch.func: leave one of the two out")
     names, tensors, wants = arguments(differentiable, rest, avg_factor)
     value: torch.Tensor = _Loss.apply(loss.operator_name, names, wants, *tensors)[0]
     return value
@@ -73,8 +73,8 @@ class _Loss(Function):
     def vmap(info: Any, in_dims: tuple[Any, ...], name: str, names: str, wants: list[bool], *tensors: torch.Tensor) -> Any:
         bank = find(name).bank
         if bank is not None:
-            raise ValueError(f"bank is {bank!r}, and the loss is called within torch.func.vmap, which has no order in which batches could "
-                             "be appended: leave vmap or the bank out")
+            raise ValueError(f"bank is {bank!r}, and the loss is called within torch.func.vmap, which has no order in which "
+                             "batches could be appended: leave vmap or the bank out")
         answers = _one_by_one(_Loss.apply, info.batch_size, in_dims[3:], (name, names, wants), tensors)
         return tuple(torch.stack(column) for column in zip(*answers)), (0, 0, 0)
 
@@ -143,5 +143,5 @@ class _Ranks(Function):
         return torch.stack(_one_by_one(_Ranks.apply, info.batch_size, in_dims[1:], (client,), tensors)), 0
 
 
-_NOT_FORWARDS = ("rankd's gradient is taken backwards: torch.func.jvp and jacfwd are not possible through it. Use torch.func.grad, vjp or "
-                 "jacrev")
+_NOT_FORWARDS = ("rankd's gradient is taken backwards: torch.func.jvp and jacfwd are not possible through it. Use "
+                 "torch.func.grad, vjp or jacrev")

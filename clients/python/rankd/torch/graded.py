@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._names import PARAMETERS
-from ..client import Client, unexpected
+from ..client import Client
+from ..parameters import expect_parameters
 from .losses import _ScoresLoss
 
 
@@ -13,8 +13,8 @@ class ScoresLoss(_ScoresLoss):
     """Any loss of the daemon over scores and targets, by the name of its model: for losses that have no class here.
 
     `parameters` are parameters of the daemon by their names (rankd._names.PARAMETERS), sent with
-    every request; what the loss does not take is refused by the daemon. The other arguments are
-    APLoss's; `margin` must be given.
+    every request; a model that there is none of, and what the loss does not take, are refused at
+    once. The other arguments are APLoss's; `margin` must be given.
     """
 
     def __init__(self, model: str, *, margin: float | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
@@ -23,15 +23,13 @@ class ScoresLoss(_ScoresLoss):
                  lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
                  distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None, fresh: bool | None = None,
                  client: Client | str | None = None, **parameters: Any) -> None:
-        for name in parameters:
-            if name not in PARAMETERS:
-                raise unexpected(f"{type(self).__name__}()", name, type(self), ScoresLoss)
+        expect_parameters(parameters, type(self), ScoresLoss)
         super().__init__(model, client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state, distributed=distributed, bank_start=bank_start,
                          bank_max_age=bank_max_age, fresh=fresh)
-        self.options.update(parameters)
+        self._set(**parameters)
 
 
 class NDCGLoss(ScoresLoss):
@@ -47,8 +45,6 @@ class NDCGLoss(ScoresLoss):
     """
 
     def __init__(self, *, gain: str = "exp2", top_k: int | None = None, margin: float | None = None, **common: Any) -> None:
-        if gain not in ("exp2", "linear"):
-            raise ValueError(f"gain is {gain!r}; it may be 'exp2' or 'linear'")
         if common.get("bank") is not None:
             raise ValueError(f"bank is {common['bank']!r}; NDCGLoss takes none, because a bank holds no grades")
         super().__init__("ndcg", margin=margin, gain=gain, top_k=top_k, **common)

@@ -32,6 +32,7 @@ from .convert import loss_type
 from .gradient import PrecomputedLoss
 from .learning import reason_for
 from .memory import Memory
+from .origin import of_its_rank
 from .schedule import Schedule, Step, fingerprint, in_backward
 from .shards import FORM, MATRICES, Forms, form_of, pack, shard_of
 from .team import Team
@@ -131,7 +132,8 @@ def _info(told: dict[str, Any]) -> LossInfo:
     return LossInfo(**values)
 
 
-def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
+def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor],
+            shard: Any) -> NDArray[Any]:
     """What a rank tells the others before a step: _RECORD of shape (1,)."""
     record = np.zeros(1, _RECORD)
     record["ok"] = 1
@@ -240,7 +242,8 @@ def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step
         head = _head({"loss": result.loss, "info": dataclasses.asdict(result.info), "reason": reason})
         return [np.concatenate([head, *_slices(forms, r, result)]) if own else head for r, own in enumerate(follows)], None
     except Exception as error:
-        return [np.zeros(_ANSWER + (sum(_row_bytes(forms, r)) if own else 0), np.uint8) for r, own in enumerate(follows)], error
+        empty = [np.zeros(_ANSWER + (sum(_row_bytes(forms, r)) if own else 0), np.uint8) for r, own in enumerate(follows)]
+        return list(empty), of_its_rank(error, forms)
 
 
 def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,
@@ -249,7 +252,7 @@ def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,
     result = loss._ask(batch, step, loss.average, wanted, **version)
     loss.info = result.info
     labels: dict[str, torch.Tensor] = {name: torch.from_numpy(batch[name]) for name in ("labels", "ref_labels") if name in batch}
-    reason = reason_for(result.info, result.loss, loss.loss_weight, lambda: loss._has_pairs(labels)) if step.counts else None
+    reason = reason_for(result.info, result.loss, lambda: loss._has_pairs(labels)) if step.counts else None
     return result, reason
 
 
@@ -289,6 +292,6 @@ def check_banks(bank: str | None, seen: dict[int, tuple[Any, Any]]) -> None:
     leader of each daemon has read, the same on all ranks."""
     for rank, (version, items) in seen.items():
         if (version, items) != seen[0]:
-            raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} at "
-                           f"version {version} in that of rank {rank}: the ranks would learn from different memories. Restore one "
-                           "checkpoint, or delete the bank and create it anew, in every daemon")
+            raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} "
+                           f"at version {version} in that of rank {rank}: the ranks would learn from different memories. Restore "
+                           "one checkpoint, or delete the bank and create it anew, in every daemon")

@@ -42,8 +42,8 @@ def check(loss: JointLoss) -> None:
                          "of valid lists of all ranks, which is not known before they are ranked; use lambda_scope='list' with "
                          "lambda_val divided by that number")
     if loss.options.get("list_loss"):
-        raise ValueError("reduction is 'none' and distributed is set: the loss of each list does not depend on other ranks; leave "
-                         "distributed out")
+        raise ValueError("reduction is 'none' and distributed is set: the loss of each list does not depend on other ranks; "
+                         "leave distributed out")
     if loss.average == "micro" and loss.bank is not None:
         raise ValueError("average is 'micro', distributed is set, and there is a bank: the weights need the number of relevant "
                          "items in the bank, which no answer tells; use 'macro' or 'sum'")
@@ -72,7 +72,7 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
         gradients = tuple(g if g is None else g * (float(shares[team.rank]) * team.size) for g in given)
         info = _job_info(result.info, records)
         mean = total / max(info.lists_valid, 1) if loss.average == "sum" else total
-        loss._keep(info, step, lambda: reason_for(info, total, loss.loss_weight, lambda: bool(records["pairs"].any())), mean)
+        loss._keep(info, step, lambda: reason_for(info, total, lambda: bool(records["pairs"].any())), mean)
     return (PrecomputedLoss.apply(value, gradients, None, *inputs) if wanted else value) * loss.loss_weight
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from .convert import expect_tensor
+
 
 def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any, ...]]:
     """The offsets [Q + 1], int64, and the values [N]; None for the offsets if the values have
@@ -22,6 +24,9 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
     if offsets is not None:
         raise TypeError(f"{next(iter(pieces))} is a sequence of tensors, whose lengths say all; offsets go with flat tensors")
     for name, value in values.items():
+        if name not in pieces and isinstance(value, Sequence) and any(isinstance(piece, torch.Tensor) for piece in value):
+            at = next(i for i, piece in enumerate(value) if not isinstance(piece, torch.Tensor))
+            expect_tensor(f"{name}[{at}]", value[at])
         if name not in pieces:
             raise TypeError(f"{name} is a {type(value).__name__}; it must be a sequence of tensors, like {next(iter(pieces))}")
     lengths = {name: [_length(f"{name}[{i}]", piece) for i, piece in enumerate(value)] for name, value in pieces.items()}
@@ -37,7 +42,10 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
 
 def _whole(offsets: Any) -> torch.Tensor:
     """As int64; nothing is rounded."""
-    ends = torch.as_tensor(offsets)
+    try:
+        ends = torch.as_tensor(offsets)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"offsets is {str(offsets)[:60]!r}; it must be [Q + 1] whole numbers") from None
     if ends.numel() and (ends.is_floating_point() or ends.is_complex() or ends.dtype == torch.bool):
         raise TypeError(f"offsets is of type {ends.dtype}; it must be of an integer type, such as torch.int64")
     return ends.to(torch.int64)
@@ -50,15 +58,19 @@ def _is_pieces(value: Any) -> bool:
 
 def _length(name: str, piece: torch.Tensor) -> int:
     if piece.dim() != 1:
-        raise ValueError(f"{name} has {piece.dim()} dimensions; a list has one")
+        raise ValueError(f"{name} has {_count(piece.dim(), 'dimension')}; a list has one")
     return len(piece)
 
 
 def _difference(a: list[int], b: list[int]) -> str:
     if len(a) != len(b):
-        return f"{len(a)} lists, and not {len(b)} like"
+        return f"{_count(len(a), 'list')}, and not {len(b)} like"
     at = next(i for i, (x, y) in enumerate(zip(a, b)) if x != y)
-    return f"{a[at]} items in list {at}, and not {b[at]} like"
+    return f"{_count(a[at], 'item')} in list {at}, and not {b[at]} like"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def pairs_in_lists(targets: torch.Tensor, offsets: torch.Tensor) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..client import Client, connect
+from .._names import LOSSES, METRICS
+from ..client import Client, client_of
+from ..parameters import check, known_model, number
 from ..results import LossInfo, LossResult
 from ..tensors import BF16
 from . import functional, joint_scores, operators
@@ -27,6 +29,7 @@ from .state import pack, unpack
 from .team import Team, team_of, together
 from .tracing import traceable
 from .warn import warn
+from .wording import Place, in_lists, in_words_of
 
 _KEY = "_extra_state"  # torch's name for it in a state_dict
 _OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
@@ -66,6 +69,7 @@ class RankLoss(nn.Module):
 
     info: LossInfo | None = None
     gallery: str = "all"
+    over: str = "scores"  # or "embeddings": what is ranked
     by_query: bool = False  # a loss for each query, whose gradients meet in the embeddings (queries.py)
     _in_store: tuple[str | None, bool] | None = None  # the name of the bank, and whether several daemons share it in a store
     _answered: Any = None  # the latest step with distributed="balanced" and a bank
@@ -77,22 +81,25 @@ class RankLoss(nn.Module):
         super().__init__()
         if on_nan not in ("raise", "propagate"):
             raise ValueError(f"on_nan is {on_nan!r}; it may be 'raise' or 'propagate'")
-        if gradient_scale not in (None, "lambda", "unit"):
-            raise ValueError(f"gradient_scale is {gradient_scale!r}; it may be 'lambda' or 'unit'")
-        if average not in ("macro", "micro", "sum"):
-            raise ValueError(f"average is {average!r}; it may be 'macro', 'micro' or 'sum'")
-        if not math.isfinite(loss_weight):
-            raise ValueError(f"loss_weight is {loss_weight}; it must be a finite number")
         self.model = model
-        self.client = client if isinstance(client, Client) else connect(client)
-        self.average, self.loss_weight, self.on_nan = average, float(loss_weight), on_nan
+        self.options: dict[str, Any] = {"lambda_val": number("lambda_val", lambda_val)}
+        if self.options["lambda_val"] != 1.0:  # the default, which is not sent: a metric takes none
+            self._set(lambda_val=lambda_val)
+        self._set(lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale)
+        self.average = check(model, {"average": average}, self.over)["average"] or "macro"
+        self.client = client_of(client)
+        self.loss_weight, self.on_nan = number("loss_weight", loss_weight), on_nan
+        if self.loss_weight < 0:
+            raise ValueError(f"loss_weight is {self.loss_weight:g}; it must be 0 or more")
         self.persistent_state = bool(persistent_state)
         self.team, self.balanced = team_of(distributed)
         self.schedule, self.memory = Schedule(margin, margin_warmup, bank_start), Memory(bank, bank_max_age, fresh)
         self.learning, self.reach, self.lists = learning, Reach(), ListWatch()
         self.operator_name = operators.name_of(self)
-        self.options: dict[str, Any] = {"lambda_val": float(lambda_val), "lambda_scope": lambda_scope,
-                                        "lambda_units": lambda_units, "gradient_scale": gradient_scale}
+
+    def _set(self, **options: Any) -> None:
+        """Arguments of the client for every request; checked here, so that no training begins with one that is refused."""
+        self.options.update(check(self.model, options, self.over))
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # a copy, or from a file: compiled code must not find the original
         super().__setstate__(state)
@@ -117,9 +124,16 @@ class RankLoss(nn.Module):
     def extra_repr(self) -> str:
         said = (f"{self.model!r}, lambda_val={self.options['lambda_val']:g}, margin={self.schedule.margin:g}, "
                 f"margin_warmup={self.schedule.warmup}, average={self.average!r}")
-        more = {"bank": self.bank, "gallery": None if self.gallery == "all" else self.gallery, **self.options}
-        shown = ("bank", "gallery", "axis", "weight", "gain", "top_k", "normalize", "gradient_scale")
-        return said + "".join(f", {name}={more[name]!r}" for name in shown if more.get(name) is not None)
+        more = {"bank": self.bank, "gallery": None if self.gallery == "all" else self.gallery, **self._shown_options(),
+                "reduction": getattr(self, "reduction", None), "loss_weight": None if self.loss_weight == 1 else self.loss_weight,
+                "bank_start": self.schedule.bank_start if self.bank is not None else None,
+                "distributed": None if self.team is None else "balanced" if self.balanced else True}
+        return said + "".join(f", {name}={value!r}" for name, value in more.items() if value is not None)
+
+    def _shown_options(self) -> dict[str, Any]:
+        """Those beside lambda_val that extra_repr shows; 0 is how interclass is switched off."""
+        return {name: value for name, value in self.options.items()
+                if name not in ("lambda_val", "list_loss") and (name, value) != ("interclass", 0.0)}
 
     def get_extra_state(self) -> torch.Tensor:
         """The state as one uint8 tensor, for state_dict."""
@@ -157,18 +171,23 @@ class RankLoss(nn.Module):
         if not there and self.persistent_state:
             self._take_state({})
 
-    def _evaluate(self, differentiable: dict[str, Any], rest: dict[str, Any],
-                  avg_factor: float | torch.Tensor | None) -> torch.Tensor:
+    def _evaluate(self, differentiable: dict[str, Any], rest: dict[str, Any], avg_factor: float | torch.Tensor | None,
+                  called: Mapping[str, str] | None = None, place: Callable[[Place], Place] | None = None) -> torch.Tensor:
         """One call: `differentiable` and `rest` are the client's arguments by name, the first of them the one whose
-        device and type the loss takes."""
+        device and type the loss takes. `called` and `place`: names and positions of the caller's, where they are others."""
         way = functional.way(*differentiable.values()) if self.team is None else None
         if way is not None:
             return way.evaluate(self, differentiable, rest, avg_factor)  # type: ignore[no-any-return]
+        with in_words_of(called or {}, place):
+            return self._computed(differentiable, rest, avg_factor)
+
+    def _computed(self, differentiable: dict[str, Any], rest: dict[str, Any],
+                  avg_factor: float | torch.Tensor | None) -> torch.Tensor:
         tensors = {name: expect_tensor(name, value) for name, value in {**differentiable, **rest}.items()
                    if value is not None or name not in _OPTIONAL}
         inputs = [tensors[name] for name in differentiable]
         if torch.is_grad_enabled() and "list_weight" in tensors and tensors["list_weight"].requires_grad:
-            raise ValueError("list_weight (weight) requires a gradient, and the loss has none for it; give list_weight.detach()")
+            raise ValueError("list_weight requires a gradient, and the loss has none for it; give list_weight.detach()")
         if self.team is not None:
             if avg_factor is not None:
                 raise ValueError("avg_factor is given, but with distributed the loss is divided by the number of lists of all "
@@ -288,7 +307,9 @@ class RankLoss(nn.Module):
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
         """Keeps what the reply says."""
         mean = result.loss / max(result.info.lists_valid, 1) if average == "sum" else result.loss
-        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)), mean)
+        uncounted = factor == 0 and self.loss_weight != 0  # a weight of 0 is a wish
+        self._keep(result.info, step, lambda: reason_for(result.info, result.loss, lambda: self._has_pairs(tensors), uncounted),
+                   mean)
 
     def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None:
         """Keeps what an answer says, why nothing can be learnt from a training step, if so, and the mean loss of a list where
@@ -296,8 +317,9 @@ class RankLoss(nn.Module):
         self.info = info
         self.memory.seen(info, step.bank_read)
         if self.schedule.end(step):
-            self.learning.saw(reason(), step.margin)
-            if mean is not None:
+            why = reason()
+            self.learning.saw(why, step.margin)
+            if mean is not None and why is None:  # one warning is enough, and a larger lambda does not help all of these
                 self.reach.saw(info, mean, self.options["lambda_val"])
 
     def _has_pairs(self, tensors: dict[str, torch.Tensor]) -> bool:
@@ -316,7 +338,7 @@ class RankLoss(nn.Module):
         try:
             number = float(avg_factor)
         except (TypeError, ValueError, RuntimeError):  # a text, or a tensor of several numbers
-            raise TypeError(f"avg_factor is {str(avg_factor)[:60]!r}; it must be one number, or a tensor of one") from None
+            raise TypeError(f"avg_factor is {repr(avg_factor)[:60]}; it must be one number, or a tensor of one") from None
         if not 0 <= number < math.inf:
             raise ValueError(f"avg_factor is {number:g}; it must be the number of valid lists of all trainers, 0 or more")
         return "sum", self.loss_weight / number if number > 0 else 0.0
@@ -327,20 +349,22 @@ class _ScoresLoss(RankLoss):
 
     def __init__(self, model: str, client: Client | str | None, *, margin: float | None, axis: int, interclass: float,
                  reduction: str | None, **common: Any) -> None:
+        known_model("model", model, LOSSES + METRICS)
         if margin is None:
             raise TypeError("margin must be given: its unit is the scores'. Starting points: 0.02 to 0.1 for cosines, 1 for "
                             "logits (rank the logits, not sigmoid outputs), 0 for none")
         super().__init__(model, client, margin=margin, learning=Learning.of_scores(), **common)
         if reduction not in (None, "none"):
             raise ValueError(f"reduction is {reduction!r}; it may be 'none', or left out: average says how lists are averaged")
-        if reduction == "none" and (self.average == "micro" or interclass > 0):
+        self._set(axis=1 if axis is None else axis, interclass=0.0 if interclass is None else interclass)
+        if reduction == "none" and (self.average == "micro" or self.options["interclass"] > 0):
             raise ValueError("reduction='none' gives a loss for each list; neither average='micro' nor interclass goes with it")
         self.reduction = reduction
         self.valid: torch.Tensor | None = None
         if reduction == "none" and self.team is not None:
-            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; leave "
-                             "one of the two out")
-        self.options.update(axis=axis, interclass=interclass, list_loss=reduction == "none")
+            raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each list has its own; "
+                             "leave one of the two out")
+        self._set(list_loss=reduction == "none")
         if self.team is not None:
             joint_scores.check(self)
 
@@ -367,12 +391,17 @@ class _ScoresLoss(RankLoss):
             raise TypeError("weight and list_weight are the same; give one of them")
         if self.reduction == "none" and avg_factor is not None:
             raise TypeError("avg_factor divides a sum over lists; reduction='none' sums nothing")
+        pieces = scores
         offsets, (scores, targets) = flatten(offsets, scores=scores, targets=targets)
         if offsets is not None and (self.options["axis"] != 1 or self.options["interclass"] > 0 or self.bank is not None):
             raise ValueError("lists of different lengths (offsets, or a sequence of tensors) go with axis=1 only, and with "
                              "neither interclass nor a bank")
-        return self._evaluate({"scores": scores}, {"targets": targets, "offsets": offsets,
-                                                   "list_weight": weight if list_weight is None else list_weight}, avg_factor)
+        rest = {"targets": targets, "offsets": offsets, "list_weight": weight if list_weight is None else list_weight}
+        called = {} if weight is None else {"list_weight": "weight"}
+        if offsets is None or not isinstance(pieces, Sequence):
+            return self._evaluate({"scores": scores}, rest, avg_factor, called)
+        called.update(scores="scores", targets="targets")
+        return self._evaluate({"scores": scores}, rest, avg_factor, called, in_lists([len(piece) for piece in pieces]))
 
     def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
         return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)
@@ -428,18 +457,18 @@ class APLoss(_ScoresLoss):
     loss counts ranks up to this one only; gradients are those of the loss without the cut, so that relevant items
     beyond it are pulled up too. The other arguments are RankLoss's."""
 
-    def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
-                 average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
-                 reduction: str | None = None, bank: str | None = None, on_nan: str = "raise", lambda_scope: str | None = None,
-                 lambda_units: str | None = None, gradient_scale: str | None = None, persistent_state: bool = True,
-                 distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None, fresh: bool | None = None,
-                 client: Client | str | None = None) -> None:
+    def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0,
+                 margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,
+                 loss_weight: float = 1.0, reduction: str | None = None, bank: str | None = None, on_nan: str = "raise",
+                 lambda_scope: str | None = None, lambda_units: str | None = None, gradient_scale: str | None = None,
+                 persistent_state: bool = True, distributed: Any = False, bank_start: int = 0, bank_max_age: int | None = None,
+                 fresh: bool | None = None, client: Client | str | None = None) -> None:
         super().__init__("ap", client, margin=margin, lambda_val=lambda_val, margin_warmup=margin_warmup, average=average,
                          axis=axis, interclass=interclass, loss_weight=loss_weight, reduction=reduction, bank=bank, on_nan=on_nan,
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state, distributed=distributed, bank_start=bank_start,
                          bank_max_age=bank_max_age, fresh=fresh)
-        self.options["top_k"] = top_k
+        self._set(top_k=top_k)
 
 
 class RecallLoss(_ScoresLoss):
@@ -458,4 +487,4 @@ class RecallLoss(_ScoresLoss):
                          lambda_scope=lambda_scope, lambda_units=lambda_units, gradient_scale=gradient_scale,
                          persistent_state=persistent_state, distributed=distributed, bank_start=bank_start,
                          bank_max_age=bank_max_age, fresh=fresh)
-        self.options["weight"] = weight
+        self._set(weight=weight)

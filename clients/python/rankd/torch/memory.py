@@ -28,6 +28,8 @@ class Memory:
             raise ValueError(f"bank_max_age is {max_age!r}; it must be a number of versions, at most 32768; 0: no limit")
         if fresh not in (None, True, False):
             raise ValueError(f"fresh is {fresh!r}; it may be True, False or None")
+        if bank is not None and (not isinstance(bank, str) or not bank):
+            raise TypeError(f"bank is {bank!r}; it must be the name of a bank")
         self.bank, self.max_age, self.fresh = bank, max_age, fresh
         self._met = False  # whether the bank's content is known to belong to this run
         self.own = False  # whether the loss made the bank for itself, to be deleted with it
@@ -81,12 +83,12 @@ class Memory:
             client.banks.clear(self.bank)
         elif self.fresh:
             raise ValueError(f"fresh is True, and bank {self.bank!r} holds {items} items at the first step of a job of "
-                             f"{trainers()} trainers, which can't each clear it: call client.banks.clear({self.bank!r}) in one of "
-                             "them before the first step, and let the others wait at a barrier")
+                             f"{trainers()} trainers, which can't each clear it: call client.banks.clear({self.bank!r}) in one "
+                             "of them before the first step, and let the others wait at a barrier")
         else:
             warn(f"bank {self.bank!r} holds {items} items at the first training step: they were made by other weights, such as "
-                 f"those of a former run. To begin with an empty bank, give fresh=True or call client.banks.clear({self.bank!r}); "
-                 "fresh=False says that they are wanted")
+                 "those of a former run. To begin with an empty bank, give fresh=True or call "
+                 f"client.banks.clear({self.bank!r}); fresh=False says that they are wanted")
 
     def load(self, state: dict[str, Any]) -> None:
         """From state_dict. What it says of the bank is compared with the bank when that is seen next, for a restore may come
@@ -124,8 +126,8 @@ class Memory:
                 "No checkpoint of the bank was taken for this state (rankd.torch.save_bank(crit))")
         warn(
             f"the memory is newer than the loaded state: bank {self.bank!r} is at version {info.bank_version} (generation "
-            f"{info.bank_generation}), the state was saved at version {version} (generation {generation}). Its items were made by "
-            f"weights that this run does not have. {back}, or start over with client.banks.clear({self.bank!r})")
+            f"{info.bank_generation}), the state was saved at version {version} (generation {generation}). Its items were made "
+            f"by weights that this run does not have. {back}, or start over with client.banks.clear({self.bank!r})")
 
 
 def refuse_double(memory: Memory, references: torch.Tensor | None) -> None:

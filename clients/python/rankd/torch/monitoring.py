@@ -34,6 +34,8 @@ class Monitor:
     def __init__(self, crit: nn.Module, every: int, to: Any, line: Callable[[str], object] | None, name: str) -> None:
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ValueError(f"every is {every!r}; it must be a number of training steps, 1 or more")
+        if line is not None and not callable(line):
+            raise TypeError(f"line is {line!r}; it must be a function that takes a text, such as print, or None")
         self.loss, self.every, self.line, self.name = the_loss(crit), every, line, name
         self.writers = [_writer(one) for one in (to if isinstance(to, (list, tuple)) else [] if to is None else [to])]
         self.latest: dict[str, float] = {}
@@ -127,8 +129,10 @@ def monitor(crit: nn.Module, every: int = 50, *, to: Any = None, line: Callable[
     loss           as the loss returned it; with reduction="none" the mean over lists
     stalled        share of the lists with something to find in which no irrelevant item moved; near 0 is healthy
     skipped        share of the lists that had nothing to find
-    zero_gradient  share of the elements of the input that got no gradient (without it, and bank_age, where inputs are given by name)
-    pairs_jumped   pairs of a relevant and an irrelevant item that changed places, for each relevant item; near 0 nothing is learnt
+    zero_gradient  share of the elements of the input that got no gradient (without it, and bank_age, where inputs are given by
+                   name)
+    pairs_jumped   pairs of a relevant and an irrelevant item that changed places, for each relevant item; near 0 nothing is
+                   learnt
     bank_items     items of the bank that were ranked with
     bank_age       batches since the oldest of them was appended, if all batches were of this one's size
 
@@ -164,4 +168,5 @@ def _writer(target: Any) -> Callable[[str, dict[str, float], int], None]:
         return scalars
     if hasattr(target, "log"):
         return row
-    raise TypeError(f"to is a {type(target).__name__}; it must be a SummaryWriter (add_scalar), a W&B run (log), or a list of them")
+    raise TypeError(f"to is a {type(target).__name__}; it must be a SummaryWriter (add_scalar), a W&B run (log), or a list of "
+                    "them")

@@ -78,7 +78,8 @@ def evaluate(loss: Any, differentiable: dict[str, Any], rest: dict[str, Any], av
     return value
 
 
-def arguments(differentiable: dict[str, Any], rest: dict[str, Any], avg_factor: Any) -> tuple[str, list[torch.Tensor], list[bool]]:
+def arguments(differentiable: dict[str, Any], rest: dict[str, Any], avg_factor: Any) -> tuple[str, list[torch.Tensor],
+    list[bool]]:
     """The operator's: names of the tensors, the tensors, and which of the first ones want a gradient. A number among the
     arguments, which may be another in each step, is a tensor here: as a number it would be compiled in."""
     given = {**differentiable, **rest}
@@ -93,13 +94,15 @@ def find(name: str) -> Any:
     """The loss of that name."""
     loss = _losses.get(name)
     if loss is None:
-        raise RuntimeError("compiled code calls a loss of rankd that is gone: keep the module as long as what was compiled with it")
+        raise RuntimeError("compiled code calls a loss of rankd that is gone: keep the module as long as what was compiled with "
+                           "it")
     return loss
 
 
 def answer(name: str, names: str, tensors: Sequence[torch.Tensor], wants: Sequence[bool]) -> tuple[torch.Tensor, ...]:
-    """The loss `name` at the tensors, whose `names` are joined by commas, and the gradients at upstream 1 with respect to the first
-    ones: float32, of their shapes; empty where `wants` has no True. Always two, of which the second may stand for nothing."""
+    """The loss `name` at the tensors, whose `names` are joined by commas, and the gradients at upstream 1 with respect to the
+    first ones: float32, of their shapes; empty where `wants` has no True. Always two, of which the second may stand for
+    nothing."""
     given = dict(zip(names.split(","), tensors))
     factor = given.pop(_FACTOR, None)
     value, found = find(name)._without_graph(given, list(wants), factor)
@@ -111,7 +114,8 @@ def answer(name: str, names: str, tensors: Sequence[torch.Tensor], wants: Sequen
 def _answer_shapes(name: str, names: str, tensors: Sequence[torch.Tensor], wants: Sequence[bool]) -> tuple[torch.Tensor, ...]:
     first, given = tensors[0], dict(zip(names.split(","), tensors))
     shapes = [tensors[at].shape if at < len(wants) and wants[at] else (0,) for at in range(2)]
-    gradients = [(tensors[at] if at < len(wants) else first).new_empty(shape, dtype=torch.float32) for at, shape in enumerate(shapes)]
+    gradients = [(tensors[at] if at < len(wants) else first).new_empty(shape, dtype=torch.float32)
+                 for at, shape in enumerate(shapes)]
     return first.new_empty(find(name)._lists(given), dtype=loss_type(first)), *gradients
 
 
@@ -160,7 +164,8 @@ def _keep_rank(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
 
 def _rank_backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
     scores, *offsets = ctx.saved_tensors
-    return torch.ops.rankd.rank_vjp(scores, upstream.float(), offsets[0] if offsets else None, ctx.lambda_val, ctx.url), None, None, None
+    return torch.ops.rankd.rank_vjp(scores, upstream.float(), offsets[0] if offsets else None, ctx.lambda_val,
+                                    ctx.url), None, None, None
 
 
 def _define() -> None:
@@ -172,7 +177,8 @@ def _define() -> None:
     loss.register_autograd(backward, setup_context=keep)
     ranks = operator("rankd::ranks", lambda scores, offsets, url: whole_ranks(client_of(url), scores, offsets), mutates_args=(),
                      schema="(Tensor scores, Tensor? offsets, str? url) -> Tensor")
-    ranks.register_fake(lambda scores, offsets, url: torch.empty_like(scores, dtype=torch.int64, memory_format=torch.contiguous_format))
+    ranks.register_fake(lambda scores, offsets,
+                        url: torch.empty_like(scores, dtype=torch.int64, memory_format=torch.contiguous_format))
     rank = operator("rankd::rank", _rank, mutates_args=(),
                     schema="(Tensor scores, Tensor? offsets, float lambda_val, str? url) -> Tensor")
     rank.register_fake(lambda scores, offsets, lambda_val, url: scores.new_empty(scores.shape, dtype=loss_type(scores)))

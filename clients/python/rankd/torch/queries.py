@@ -23,14 +23,14 @@ def check(reduction: str | None, *, average: str, lambda_scope: str | None, bank
     if average == "micro":
         raise ValueError("reduction='none' gives a loss for each query; average='micro' does not go with it")
     if lambda_scope == "batch":
-        raise ValueError("reduction='none' weighs queries only in backward, and lambda_scope='batch' makes lambda depend on their "
-                         "weights; leave one of the two out")
+        raise ValueError("reduction='none' weighs queries only in backward, and lambda_scope='batch' makes lambda depend on "
+                         "their weights; leave one of the two out")
     if bank is not None:
-        raise ValueError(f"reduction is 'none' and bank is {bank!r}: backward ranks the batch again, and the bank may have changed "
-                         "until then; leave one of the two out")
+        raise ValueError(f"reduction is 'none' and bank is {bank!r}: backward ranks the batch again, and the bank may have "
+                         "changed until then; leave one of the two out")
     if distributed:
-        raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each query has its own; leave "
-                         "one of the two out")
+        raise ValueError("reduction is 'none' and distributed is set: the ranks share one loss, and each query has its own; "
+                         "leave one of the two out")
 
 
 class QueryLosses(Function):
@@ -38,8 +38,8 @@ class QueryLosses(Function):
     them with weights >= 0, float32 [B]."""
 
     @staticmethod
-    def forward(ctx: Any, value: torch.Tensor, valid: torch.Tensor, gradients: Gradients, again: Callable[[torch.Tensor], Gradients],
-                *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, value: torch.Tensor, valid: torch.Tensor, gradients: Gradients,
+                again: Callable[[torch.Tensor], Gradients], *inputs: torch.Tensor) -> torch.Tensor:
         ctx.again, ctx.types = again, [x.dtype for x in inputs]
         ctx.present = [g is not None for g in gradients]
         ctx.save_for_backward(valid, *[g for g in gradients if g is not None])
@@ -68,5 +68,6 @@ def _weighted(ctx: Any, above: torch.Tensor, counted: torch.Tensor, saved: list[
         weight = (above * sign).clamp(min=0)
         if bool((weight > 0).any()):
             parts = ctx.again(weight)
-            total = [p if t is None or p is None else t + p for t, p in zip(total, (None if p is None else p * sign for p in parts))]
+            total = [p if t is None or p is None else t + p
+                     for t, p in zip(total, (None if p is None else p * sign for p in parts))]
     return tuple(total)

@@ -9,7 +9,7 @@ import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from ..client import Client, connect
+from ..client import Client, client_of
 from . import functional, operators
 from .convert import expect_tensor
 from .host_ranks import divided, rank_vjp, whole_ranks
@@ -29,10 +29,11 @@ def blackbox_rank(scores: torch.Tensor | Sequence[torch.Tensor], *, lambda_val: 
     they fit. For ranks as whole numbers use ranks(): N times these is not always whole.
     """
     ends, (flat,) = flatten(offsets, scores=scores)
+    expect_tensor("scores", flat)
     way = functional.way(flat)
     if way is not None:
         return way.rank(flat, ends, lambda_val, client)  # type: ignore[no-any-return]
-    held = client if isinstance(client, Client) else connect(client)
+    held = client_of(client)
     return _Rank.apply(flat, held, lambda_val, ends)
 
 
@@ -46,7 +47,7 @@ def ranks(scores: torch.Tensor | Sequence[torch.Tensor], *, offsets: torch.Tenso
     way = functional.way(flat)
     if way is not None:
         return way.ranks(flat, ends, client)  # type: ignore[no-any-return]
-    return whole_ranks(client if isinstance(client, Client) else connect(client), expect_tensor("scores", flat).detach(), ends)
+    return whole_ranks(client_of(client), expect_tensor("scores", flat).detach(), ends)
 
 
 class _Rank(Function):

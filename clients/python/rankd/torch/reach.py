@@ -41,8 +41,8 @@ class ListWatch:
 
 def _tell(lists: NDArray[np.int64]) -> None:
     names = ", ".join(map(str, lists[:10])) + (f" and {len(lists) - 10} more" if len(lists) > 10 else "")
-    warn(f"{'list' if len(lists) == 1 else 'lists'} {names} (from 0; classes, with axis=0) learnt nothing in {LIST_STEPS} training "
-         "steps in a row that had something to find, while others did: there is a loss, and no irrelevant item that the "
+    warn(f"{'list' if len(lists) == 1 else 'lists'} {names} (from 0; classes, with axis=0) learnt nothing in {LIST_STEPS} "
+         "training steps in a row that had something to find, while others did: there is a loss, and no irrelevant item that the "
          "perturbation passes. Use gradient_scale='unit', so that rare lists are not drowned by frequent ones, a larger "
          "lambda_val, or a smaller margin")
 
@@ -66,7 +66,8 @@ class Reach:
         if self.streak < REACH_STEPS or self.warned:
             return
         self.warned = True
-        bank = f" The {info.bank_items} items of the bank make the lists long: give it a later bank_start, too." if info.bank_items else ""
-        warn(f"the perturbation reaches next to nothing, for {self.streak} training steps now: {info.pairs_jumped:.2g} pairs change "
-             f"places for each relevant item, at a mean loss of {mean_loss:.2g}, so nothing can be learnt. A longer list needs a "
-             f"larger lambda_val than {lambda_val:g}; try 10 and 100 times as much.{bank}")
+        bank = (f" The {info.bank_items} items of the bank make the lists long: give it a later bank_start, too."
+                if info.bank_items else "")
+        warn(f"the perturbation reaches next to nothing, for {self.streak} training steps now: {info.pairs_jumped:.2g} pairs "
+             f"change places for each relevant item, at a mean loss of {mean_loss:.2g}, so nothing can be learnt. A longer list "
+             f"needs a larger lambda_val than {lambda_val:g}; try 10 and 100 times as much.{bank}")

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from .._names import LOSSES, PARAMETERS
-from ..client import Client, unexpected
+from .._names import LOSSES, TAKEN_BY
+from ..client import Client
+from ..parameters import expect_parameters, known_model
 from ..results import LossResult
 from . import balanced, joint, operators, queries
 from .convert import from_wire, to_wire
@@ -34,6 +35,8 @@ class RetrievalLoss(RankLoss):
     With reduction="none" a call gives the loss of each query, not their average; without a bank.
     """
 
+    over = "embeddings"
+
     def __init__(self, model: str = "ap", *, bank: str | None = None, margin: float | None = None, lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", normalize: bool = True, weight: str | None = None,
                  loss_weight: float = 1.0, on_nan: str = "raise", lambda_scope: str | None = None,
@@ -41,15 +44,14 @@ class RetrievalLoss(RankLoss):
                  distributed: Any = False, bank_start: int = 500, bank_max_age: int | None = None, fresh: bool | None = None,
                  client: Client | str | None = None, gallery: str = "all", gain: str | None = None,
                  top_k: int | None = None, reduction: str | None = None, **parameters: Any) -> None:
-        for name in parameters:
-            if name not in PARAMETERS:
-                raise unexpected(f"{type(self).__name__}()", name, type(self), RetrievalLoss)
+        expect_parameters(parameters, type(self), RetrievalLoss)
+        known_model("model", model, LOSSES)
         if gallery not in ("all", "references"):
             raise ValueError(f"gallery is {gallery!r}; it may be 'all' or 'references'")
-        if model not in LOSSES:
-            raise ValueError(f"model is {model!r}; it may be {', '.join(map(repr, LOSSES))}")
         if weight is not None and model != "recall":
             raise ValueError("weight belongs to the recall loss: RetrievalLoss('recall', weight=…)")
+        if bank is not None and model in TAKEN_BY["gain"]:
+            raise ValueError(f"bank is {bank!r}; {model!r} takes none, because a bank holds no grades")
         if margin is None:
             if not normalize:
                 raise TypeError("margin must be given with normalize=False: its unit is the inner products'")
@@ -63,7 +65,7 @@ class RetrievalLoss(RankLoss):
         self.reduction, self.valid, self.by_query = reduction, None, reduction is not None
         self._label: int | None = None  # the only label of the latest step with a loss of 0
         self.gallery = gallery
-        self.options.update(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
+        self._set(normalize=normalize, weight=weight, gallery=None if gallery == "all" else gallery, gain=gain,
                             top_k=top_k, list_loss=True if reduction == "none" else None, **parameters)
         if self.balanced:
             balanced.check(self)
@@ -73,8 +75,8 @@ class RetrievalLoss(RankLoss):
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor | None = None, ref_emb: torch.Tensor | None = None,
                 ref_labels: torch.Tensor | None = None, *, ids: torch.Tensor | None = None,
                 enqueue_mask: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
-                relevance: torch.Tensor | None = None, list_weight: torch.Tensor | None = None,
-                avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
+                relevance: torch.Tensor | None = None, weight: torch.Tensor | None = None,
+                list_weight: torch.Tensor | None = None, avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the embeddings' device. With reduction="none" the loss of each query instead, [B]:
         0 where a query is skipped (`valid`, bool [B], tells), multiplied by its weight. Its backward takes any upstream;
         unless that is the same for all queries, it ranks the batch once more (twice, where it has both signs).
@@ -91,10 +93,13 @@ class RetrievalLoss(RankLoss):
         relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and ref_labels and without a
                       bank: 1 relevant ("ndcg": a grade above 0), 0 irrelevant, -1 ignored; the batch,
                       then the references. The own column is ignored
-        list_weight   [B], 0 or more: multiplies the weight of each query in the loss; 0 skips it, and it is ranked by the
-                      others all the same. There is no gradient for it: one that requires a gradient is refused
+        weight        [B], 0 or more: multiplies the weight of each query in the loss; 0 skips it, and it is ranked by the
+                      others all the same. Also by the daemon's name for it, `list_weight`. There is no gradient for it: one
+                      that requires a gradient is refused
         avg_factor    see APLoss
         """
+        if weight is not None and list_weight is not None:
+            raise TypeError("weight and list_weight are the same; give one of them")
         if labels is None and relevance is None:
             raise TypeError("labels is a NoneType; it must be a torch.Tensor, unless relevance is given")
         if labels is not None and relevance is not None:
@@ -110,13 +115,14 @@ class RetrievalLoss(RankLoss):
         if ref_emb is not None:
             differentiable["ref_embeddings"] = ref_emb
         rest = {"labels": labels, "ids": ids, "ref_labels": ref_labels, "ref_ids": ref_ids, "relevance": relevance,
-                "list_weight": list_weight,
+                "list_weight": weight if list_weight is None else list_weight,
                 "enqueue_mask": enqueue_mask if self.bank is not None else None}
         if self.reduction == "none" and avg_factor is not None:
             raise TypeError("avg_factor divides a sum over queries; reduction='none' sums nothing")
         if self.reduction == "none" and self.bank is not None:
             queries.check("none", average=self.average, lambda_scope=None, bank=self.bank, distributed=False)
-        return self._evaluate(differentiable, rest, avg_factor)
+        called = {"ref_embeddings": "ref_emb", **({} if weight is None else {"list_weight": "weight"})}
+        return self._evaluate(differentiable, rest, avg_factor, called)
 
     def _average(self, avg_factor: float | torch.Tensor | None) -> tuple[str, float]:
         return ("sum", self.loss_weight) if self.reduction == "none" else super()._average(avg_factor)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..client import new_batch_id
+from ..parameters import whole
 from ..tensors import BF16
 
 _REMEMBERED_CALLS = 16
@@ -33,13 +34,13 @@ class Schedule:
     outside of not_remembering()."""
 
     def __init__(self, margin: float, warmup: int, bank_start: int = 0) -> None:
+        if isinstance(margin, (bool, str)):
+            raise TypeError(f"margin is {margin!r}; it must be a number, in units of the scores")
         if not margin >= 0 or margin == float("inf"):
             raise ValueError(f"margin is {margin}; it must be 0 or more, in units of the scores")
-        if not (isinstance(warmup, int) and warmup >= 0):
-            raise ValueError(f"margin_warmup is {warmup!r}; it must be a number of steps, 0 or more")
-        if not (isinstance(bank_start, int) and bank_start >= 0):
-            raise ValueError(f"bank_start is {bank_start!r}; it must be a number of steps, 0 or more")
-        self.margin, self.warmup, self.bank_start = float(margin), warmup, bank_start
+        self.margin = float(margin)
+        self.warmup = whole("margin_warmup", warmup, 0, "a number of steps")
+        self.bank_start = whole("bank_start", bank_start, 0, "a number of steps")
         self.steps = 0
         self._calls: OrderedDict[bytes, Step] = OrderedDict()
 

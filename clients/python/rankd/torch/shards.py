@@ -95,8 +95,8 @@ class Forms:
                 raise ValueError(f"{name} have {self.width[first, at]} dimensions on rank {first} and {self.width[rank, at]} on "
                                  f"rank {rank}; the shards of one batch must have the same")
             if self.type[rank, at] != self.type[first, at]:
-                raise ValueError(f"{name} are {_TYPES[self.type[first, at]]} on rank {first} and {_TYPES[self.type[rank, at]]} on "
-                                 f"rank {rank}; the shards of one batch must have the same type")
+                raise ValueError(f"{name} are {_TYPES[self.type[first, at]]} on rank {first} and {_TYPES[self.type[rank, at]]} "
+                                 f"on rank {rank}; the shards of one batch must have the same type")
 
     def bytes(self, rank: int) -> int:
         """The length of what pack() makes there."""
