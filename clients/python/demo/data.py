@@ -7,8 +7,9 @@ from sklearn.datasets import load_digits
 
 
 class Split:
-    """What is trained on and what is held out; which is which depends on the seed. Half of the images each; with `unseen`, all
-    images of that many digits are held out, and the network never sees one of them."""
+    """Training and held-out images; the division depends on the seed. Half of the images each; with
+    `unseen`, all images of that many digits are held out, and the network never sees one of
+    them."""
 
     def __init__(self, seed: int, unseen: int = 0) -> None:
         pixels, digits = load_digits(return_X_y=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one step's loss costs over each transport, as a trainer sees it."""
+"""The time of the loss of one step over each transport, as a trainer sees it."""
 from __future__ import annotations
 
 import statistics
@@ -19,7 +19,7 @@ def compared(urls: dict[str, str]) -> str:
     targets[:, :: IMAGES // RELEVANT] = 1
     took: dict[str, list[float]] = {name: [] for name in urls}
     clients = {name: rankd.connect(url) for name, url in urls.items()}
-    for _ in range(STEPS):  # in turns, so that what else the machine does disturbs them alike
+    for _ in range(STEPS):  # in turns, so that other work of the machine disturbs all of them alike
         for name, client in clients.items():
             begun = time.perf_counter()
             client.loss("ap", scores, targets)

@@ -44,8 +44,8 @@ os.register_at_fork(after_in_child=_close_locks)
 
 
 def guest_settings() -> dict[str, object]:
-    """Options of a daemon that no administrator set up: modest in memory. RANKD_ variables of this
-    process override them."""
+    """Options of a daemon that no administrator configured: it takes little memory. RANKD_
+    variables of this process override them."""
     memory = memory_bytes()
     settings: dict[str, object] = {
         "ring_linger": _linger(), "log_level": "warn", "budget_bytes": max(min(1 << 30, memory // 4), 1 << 20),
@@ -85,7 +85,8 @@ def ensure(home: Home, deadline: Deadline | None = None) -> None:
                 _locks.discard(lock)
                 os.close(lock)
             continue
-        # It is being started, or ends. Many processes may wait, and should not all retry at once.
+        # The daemon is being started, or is ending. Many processes may wait, and should not all
+        # retry at once.
         try:
             time.sleep(min(pause * random.uniform(0.5, 1.0), deadline.left()))
         except TimeoutError as error:

@@ -283,8 +283,8 @@ def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, e
 
 
 def _gains(name: str, targets: Any) -> Any:
-    """Targets that are gains: a measurement, and no label whose every digit says something. float64 is numpy's own type, and
-    that of any list of Python's, so it is rounded to the type that the daemon takes."""
+    """Targets that are gains. They are measurements, so float64, the type of any list of Python, is
+    rounded to the float32 that the daemon takes. ValueError for a value beyond float32."""
     if targets is None or isinstance(targets, (OnDevice, BF16)):
         return targets
     array = np.asarray(targets)
@@ -300,25 +300,26 @@ def _gains(name: str, targets: Any) -> Any:
 
 
 def _offsets(offsets: Any) -> list[Tensor | OnDevice]:
-    """The input offsets where it is given."""
+    """The input `offsets`, if it is given."""
     return [] if offsets is None else [tensor("offsets", offsets, ("INT64",))]
 
 
 def _float32(value: Any) -> Any:
-    """Numbers of any type, rounded to the only one that the daemon takes; a place on the device as it is."""
+    """Numbers of any type, rounded to float32, the only type that the daemon takes; a place on the
+    device unchanged."""
     return value if isinstance(value, OnDevice) else np.asarray(value, np.float32)
 
 
 def unexpected(where: str, name: str, *functions: Any) -> TypeError:
-    """The error of a call of `where` with an argument that neither the functions nor the daemon's tables name, with the
-    nearest name that one of them has."""
+    """A TypeError for an unknown argument of `where`, which names the most similar argument of the
+    functions and the daemon's tables."""
     known = [*_names.PARAMETERS, *(known for function in functions for known in inspect.signature(function).parameters)]
     near = difflib.get_close_matches(name, known, 1)
     return TypeError(f"{where} got an unexpected keyword argument {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
 
 
 def _more(values: dict[str, Any]) -> tuple[list[Tensor | OnDevice], dict[str, Any]]:
-    """Inputs and parameters by the names of the daemon's tables; as everywhere in Python, an unknown one is a TypeError."""
+    """Inputs and parameters by the names of the daemon's tables. TypeError for an unknown name."""
     for name in values:
         if name not in _names.INPUTS and name not in _names.PARAMETERS:
             raise unexpected("loss()", name, Client.loss)
@@ -327,7 +328,8 @@ def _more(values: dict[str, Any]) -> tuple[list[Tensor | OnDevice], dict[str, An
 
 
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:
-    """Drops what is None. NaN and infinity have no JSON, so they are refused here and not by the daemon."""
+    """The parameters that are not None. JSON has no NaN and no infinity, so they are refused here
+    and not by the daemon."""
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
         if isinstance(value, np.generic):

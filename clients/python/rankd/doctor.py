@@ -19,7 +19,7 @@ from .home import state_folder
 from .programs import program
 from .start import listener
 
-# mark, what, what was seen, remedy
+# mark, subject, finding, remedy
 _Finding = tuple[str, str, str, str]
 
 

@@ -78,7 +78,7 @@ def _look() -> Place:
 
 
 def _on_several_machines() -> bool:
-    """As torchrun tells its processes."""
+    """Whether the job runs on several machines, by the variables of torchrun."""
     everywhere, here = os.environ.get("WORLD_SIZE"), os.environ.get("LOCAL_WORLD_SIZE")
     return everywhere is not None and here is not None and everywhere != here
 
@@ -177,7 +177,7 @@ class FoundTransport:
 
 
 def open_transport(url: str, token: str | None, ssl_context: Any) -> Transport:
-    """For a daemon whose URL is known."""
+    """The transport for a known URL."""
     if url.startswith("unix:"):
         try:
             from .ring import RingTransport

@@ -211,7 +211,8 @@ class HTTPTransport:
 
 
 def _visible(text: str) -> bool:
-    """No blanks, control characters or anything else that would end a line or a word of the request's head."""
+    """Whether the text has no blanks, control characters or other characters that would end a word
+    or a line of the request's head."""
     return re.fullmatch("[!-~]*", text) is not None
 
 
@@ -236,7 +237,8 @@ def _default_context() -> ssl.SSLContext:
 
 
 def _hung_up(channel: Channel) -> bool:
-    """Whether the daemon closed the idle connection meanwhile (it has a limit on idleness; it may have been restarted)."""
+    """Whether the daemon has closed the idle connection (it limits idle time, and it may have been
+    restarted)."""
     sock = channel.sock
     try:
         sock.settimeout(0)

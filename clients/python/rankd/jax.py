@@ -8,8 +8,8 @@
     loss, gradient = jax.jit(jax.value_and_grad(crit))(embeddings, labels)
 
 Compiled code reaches the daemon by jax.pure_callback. The compiler may drop such a call or make it
-twice, so there are no banks here, which would change with each call. Under vmap the lists of each
-element are a request of their own; it is faster to give all lists to one call, [Q, N].
+twice, so banks, which change with each call, are refused. Under vmap the lists of each element are
+a request of their own; it is faster to give all lists to one call, [Q, N].
 
 Outside of jit, where the values are known, an error is a RankdError in Python. In compiled code,
 NaN among the scores gives NaN as loss and gradient, and any other error is that of XLA, with

@@ -11,13 +11,13 @@ evaluation reports the number that the training optimises.
 Lists are given as to Client.loss: `scores` and `targets` [Q, N] (axis=0: columns are lists;
 `offsets`: lists of any length, flat), or `embeddings` with `labels` or `relevance`, and with
 references, a bank or both. All may be numpy arrays or torch tensors. There may be any number of
-queries and references: they are sent in parts, and references of more than 32 MiB are kept in a
-bank meanwhile, for which the client needs the right to create one. A named bank is read and not
-changed.
+queries and references: they are sent in parts, and references of more than 32 MiB go into a
+temporary bank, so the client needs the right to create one. A named bank is read and not changed.
 
-Results are exact for any number of items: nothing is sampled. At equal scores irrelevant items come first. Values are
-accurate to 1e-7. Of a list without a relevant item a metric is NaN, and means leave it out. Relevant is a target above 0;
-only ndcg looks at grades. Definitions: docs/metrics.md.
+Results are exact for any number of items: nothing is sampled. At equal scores irrelevant items come
+first. Values are accurate to 1e-7. The metric of a list without a relevant item is NaN, and means
+leave that list out. An item is relevant if its target is above 0; only ndcg looks at grades.
+Definitions: docs/metrics.md.
 """
 from __future__ import annotations
 
@@ -52,9 +52,10 @@ def evaluate(client: Client, metrics: Iterable[str], scores: Any = None, targets
              **lists: Any) -> dict[str, float]:
     """Means over the lists that have a relevant item, by the names asked for; NaN if there is no such list.
 
-    `metrics`: names, with a cut where there is one: "ap", "ap@10", "ndcg", "ndcg@10", "mrr", "mrr@10", "r_precision",
-    "recall@10", "precision@10", "hit_rate@10". Each is one pass of the daemon over the data; precision
-    and hit rate of one cut share theirs. `gain` ("exp2", the default, or "linear") belongs to ndcg.
+    `metrics`: names, with a cut where there is one: "ap", "ap@10", "ndcg", "ndcg@10", "mrr",
+    "mrr@10", "r_precision", "recall@10", "precision@10", "hit_rate@10". Each name costs one pass of
+    the daemon over the data; precision and hit rate at the same cut share a pass. `gain` ("exp2",
+    the default, or "linear") belongs to ndcg.
     """
     found = per_list(client, metrics, scores, targets, gain=gain, **lists)
     return {name: float(np.nanmean(each)) if np.isfinite(each).any() else float("nan") for name, each in found.items()}

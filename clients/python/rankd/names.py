@@ -6,7 +6,8 @@ from .errors import NotFound
 
 
 def segment(kind: str, name: str) -> str:
-    """Guards a path against names that would lead elsewhere. The daemon has the full rule; this is its safe superset."""
+    """The name as a segment of a path. NotFound for a name that would lead to another path; the
+    daemon applies the full, stricter rule."""
     if not isinstance(name, str) or not name or name in (".", "..") or not all(c.isalnum() or c in "._-" for c in name):
         raise NotFound(f"{kind} is {name!r}; names are of letters, digits, '.', '_' and '-'")
     if not name.isascii():

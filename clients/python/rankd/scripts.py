@@ -12,8 +12,9 @@ from .programs import program
 
 
 def become(name: str, arguments: list[str], *, anywhere: bool = False) -> NoReturn:
-    """Replaces this process by the program; exits with 1 and a sentence where there is none. The commands of this file may
-    themselves be what PATH has under that name, so that only others look there (`anywhere`)."""
+    """Replaces this process by the program; exits with 1 and a sentence where there is none. Only
+    other callers search PATH (`anywhere`), because PATH may lead back to the commands of this
+    file."""
     path = program(name, anywhere=anywhere)
     if path is None:
         sys.exit(f"{name}: this installation of rankd has no {name}; `make wheel` builds one that has")
@@ -27,7 +28,7 @@ def rankd() -> NoReturn:
 
 
 def rankctl() -> NoReturn:
-    """rankctl. Where nothing names a daemon it asks the one that a client would find."""
+    """rankctl. If nothing names a daemon, it uses the one that a client would find."""
     become_rankctl(sys.argv[1:])
 
 

@@ -113,7 +113,8 @@ def _widen(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[ND
         if datatype not in allowed:
             continue
         target = _DTYPES[datatype]
-        # Integers and floats of no matter what width pass if this very array survives the way there and back.
+        # Integers and floats of any width pass if the conversion to the new type and back gives
+        # this array.
         if array.dtype.kind in "biuf":
             with np.errstate(over="ignore"):  # an overflow is one more value that did not survive
                 changed = array.astype(target)

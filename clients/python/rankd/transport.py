@@ -29,7 +29,8 @@ class InferRequest:
     places: Mapping[str, OnDevice] = field(default_factory=dict)  # outputs that are to be written there
 
     def __str__(self) -> str:
-        """For messages: the model, and what its inputs are, without what is in them."""
+        """For messages: the model, and the shapes and types of its inputs, without their
+        values."""
         inputs = ", ".join(f"{t.name} {t.datatype} {list(t.shape)}" for t in self.inputs)
         return f"{self.model} ({inputs})"
 

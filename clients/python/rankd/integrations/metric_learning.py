@@ -21,7 +21,7 @@ from .._names import LOSSES
 from ..results import LossInfo
 from ..torch.own_bank import create_bank
 
-_AVERAGES = {MeanReducer: "macro", SumReducer: "sum"}  # what the daemon can do in their place
+_AVERAGES = {MeanReducer: "macro", SumReducer: "sum"}  # the daemon's `average` for each reducer
 
 
 class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
@@ -82,7 +82,7 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
         return CosineSimilarity()
 
     def _check_daemon(self, reducer: Any, why: str) -> str:
-        """The average that stands for the reducer."""
+        """The daemon's `average` that equals the reducer."""
         if not (_is(self.distance, normalized=True) or _is(self.distance, normalized=False)):
             raise ValueError(f"distance is {type(self.distance).__name__} and {why}; the daemon computes the similarities then: "
                              "CosineSimilarity() or DotProductSimilarity(), with power=1")
@@ -144,7 +144,7 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
 
 
 def _check_memory(**sizes: Any) -> None:
-    """Both or none, and whole numbers."""
+    """The sizes must be given together, as whole numbers."""
     if None in sizes.values():
         if any(value is not None for value in sizes.values()):
             raise TypeError(f"{' and '.join(sizes)} must be given together: they make a bank")

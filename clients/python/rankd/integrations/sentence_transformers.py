@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd as losses of sentence-transformers. They need nothing of the library but the model that they are given.
+"""Losses for sentence-transformers. The library is not imported: they use only the given model.
 
     from rankd.integrations.sentence_transformers import BiEncoderLoss, RerankerLoss
 
@@ -24,7 +24,7 @@ _Features = Mapping[str, torch.Tensor]
 
 
 class _HostLoss(nn.Module):
-    """What both losses have. `rank` is the loss module of rankd.torch."""
+    """Common base of both losses. `rank` is the loss module of rankd.torch."""
 
     rank: Any
 
@@ -53,8 +53,9 @@ class BiEncoderLoss(_HostLoss):
     model            a SentenceTransformer, or any module that takes a dict of tensors and returns one with
                      "sentence_embedding"
     loss             "ap", "recall" or another of rankd.LOSSES
-    labelled         False: each anchor should find its positive, and any document of the batch with the same tokens. True: the
-                     positives with its label, and negatives are relevant to nobody
+        labelled         False: each anchor should find its positive, and any document of the batch with
+                     the same tokens. True: it should find the positives with its label, and
+                     negatives are relevant to no anchor
     bank             name of an embedding bank: documents of earlier batches are ranked too, and this batch's are appended
     mini_batch_size  texts that the model takes at a time, with their activations computed again in the backward pass:
                      the memory of a small batch with the lists of a large one
@@ -95,7 +96,7 @@ class BiEncoderLoss(_HostLoss):
         return torch.cat([checkpoint(_embedding, self.model, part, use_reentrant=False) for part in parts])
 
     def _labels(self, columns: list[_Features], labels: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the anchors, and of all documents."""
+        """The labels of the anchors, and of all documents."""
         if self.labelled:
             if labels is None:
                 raise TypeError("labels is None; with labelled=True they must be given")
@@ -188,7 +189,8 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 def _length(features: _Features) -> int:
-    """Texts of a column. Version 6 of the library has a word among the tensors, which says that they are of text."""
+    """The number of texts in a column. Version 6 of the library also puts a string among the
+    tensors, the kind of input."""
     return next(len(value) for value in features.values() if isinstance(value, torch.Tensor))
 
 
@@ -199,15 +201,17 @@ def _embedding(model: nn.Module, features: _Features) -> torch.Tensor:
 
 
 def _logits(output: Any) -> torch.Tensor:
-    """Of what a transformer returns: a tuple with the logits first, or an object or a dict with them."""
+    """The logits in the output of a transformer: a tuple that begins with them, or an object or a
+    dict that contains them."""
     if isinstance(output, Mapping):
         return output["logits" if "logits" in output else "scores"]  # type: ignore[no-any-return]
     return output.logits if hasattr(output, "logits") else output[0]  # type: ignore[no-any-return]
 
 
 def _names(features: _Features) -> torch.Tensor | None:
-    """A number for each text, int64 [B], 0 or more, that depends on its tokens alone and not on the padding: equal texts have
-    equal ones, on all trainers. None where the features hold no tokens."""
+    """A number for each text, int64 [B], 0 or more. It depends only on the tokens, not on the
+    padding, so that equal texts have equal numbers on all trainers. None if the features have no
+    tokens."""
     if "input_ids" not in features:
         return None
     tokens = features["input_ids"].detach().to("cpu", torch.int64)

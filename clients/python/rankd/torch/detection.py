@@ -29,18 +29,20 @@ class DetectionAPLoss(APLoss):
                       loss's own: it is made at the first training step, begins empty and is deleted with the loss. It is no
                       part of a checkpoint. Of a batch that has more rows than the bank, the last ones are remembered
     bank              the name of a bank that trainers share, or that checkpoints keep: made where it does not exist
-    bank_start        training steps before the bank is used: scores of an untrained head are no good memory
+    bank_start training steps before the bank is used: scores of an untrained head make a poor
+    memory
     fresh             with a named bank: True clears it at the first training step with it, False takes it over as it is, None
                       warns if it holds something
-    margin            in units of logits; seen to matter (recipes/bccd): 0.5 is a good start
+    margin in units of logits; it matters (recipes/bccd): 0.5 is a good start
     interclass        beta, in 0…1: share of the loss over all places and classes as one list, which makes scores of different
                       classes comparable. `avg_factor` divides the lists of the classes only, never this part
     interclass_start  training steps before it is added
     gradient_scale    "unit" by default: each class has the same share of the gradient, however badly it is ranked. With
                       "lambda", the paper's, the gradient of a rare class can be so small that it never begins to learn
 
-    The other arguments are APLoss's. `info.list_loss` has the loss of each class, NaN where it has no relevant place.
-    Scores that are ranked are no probabilities: rankd.torch.Calibration makes some of them.
+    The other arguments are APLoss's. `info.list_loss` has the loss of each class, NaN where it has
+    no relevant place. The scores are not probabilities: rankd.torch.Calibration turns them into
+    some.
     """
 
     def __init__(self, *, classes: int, points: int, margin: float = 0.5, batches: int = 4, bank: str | None = None,
@@ -92,7 +94,8 @@ class DetectionAPLoss(APLoss):
         return value * scale if avg_factor is not None else value
 
     def _prepare(self, avg_factor: float | torch.Tensor | None) -> tuple[Any, float]:
-        """Sets beta and the bank for a call; what divides the sum over classes, and the factor on the whole."""
+        """Sets beta and the bank for a call. Returns `avg_factor` for the sum over classes, and the
+        factor on the loss."""
         self._open_bank()
         self.options["interclass"] = share = self.interclass if self.schedule.steps >= self.interclass_start else 0.0
         if avg_factor is None:

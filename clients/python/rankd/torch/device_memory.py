@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA tensors by way of memory that this process and the daemon share on the device (the
+"""CUDA tensors through memory that this process and the daemon share on the device (the
 protocol's CUDA shared memory extension), without a copy on the host.
 
-Taken where everything allows it: HTTP to this machine, a daemon that uses a device and has
+Used if all of this holds: HTTP to this machine, a daemon that uses a device and has
 shared-memory regions switched on (--allow-shm-regions, with tokens), tensors of that device.
 Otherwise the tensors are copied to the host and sent.
 """

@@ -13,7 +13,7 @@ class ScoresLoss(_ScoresLoss):
     """Any loss of the daemon over scores and targets, by the name of its model: for losses that have no class here.
 
     `parameters` are parameters of the daemon by their names (rankd._names.PARAMETERS), sent with
-    every request; what the loss does not take is refused by the daemon. The other arguments are
+    every request; the daemon refuses those that the loss does not take. The other arguments are
     APLoss's; `margin` must be given.
     """
 
@@ -41,7 +41,7 @@ class NDCGLoss(ScoresLoss):
            "linear": a grade is worth itself; it may be any finite number, float64 is rounded to
            float32
     top_k  the loss counts ranks up to this one only; None: all of them. Gradients are those of the loss without the
-           cut, so that relevant items beyond it are pulled up too
+           cut, so that relevant items beyond it move up too
 
     `margin` must be given. There is no bank: banks hold no grades. The other arguments are APLoss's.
     """

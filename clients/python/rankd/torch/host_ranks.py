@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks of tensors and the blackbox gradient through them, as values: on the device where that is a way, else by the host."""
+"""Ranks of tensors and the blackbox gradient through them, as values: through shared device memory
+where possible, else through the host."""
 from __future__ import annotations
 
 from collections.abc import Callable

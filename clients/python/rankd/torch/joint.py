@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The joint step of a retrieval loss: all ranks together compute what one process would over the whole batch.
+"""The joint step of a retrieval loss: all ranks together compute the loss that one process would
+compute over the whole batch.
 
 1. Each rank sends a record to all: the form of its shard, the state of its loss, the identity of
 its daemon.
@@ -132,7 +133,7 @@ def _info(told: dict[str, Any]) -> LossInfo:
 
 
 def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor], shard: Any) -> NDArray[Any]:
-    """What a rank tells the others before a step: _RECORD of shape (1,)."""
+    """The record that a rank sends to the others before a step: _RECORD of shape (1,)."""
     record = np.zeros(1, _RECORD)
     record["ok"] = 1
     if loss.bank is not None and team.rank == 0:
@@ -152,8 +153,9 @@ def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], input
 
 
 def _bank_of(loss: JointLoss) -> tuple[bool, int]:
-    """Whether the bank is in a store that several daemons share, and where that matters its version: the ranks name it in
-    their requests, so that all read the same, whatever others append meanwhile."""
+    """Whether the bank is in a store that several daemons share, and if it matters, its version:
+    the ranks name it in their requests, so that all read the same version, whatever others append
+    meanwhile."""
     if loss._in_store == (loss.bank, False) and not loss.balanced:
         return False, 0
     state = loss.client.banks.get(str(loss.bank))
@@ -162,8 +164,8 @@ def _bank_of(loss: JointLoss) -> tuple[bool, int]:
 
 
 def version_to_read(loss: JointLoss, records: NDArray[Any]) -> dict[str, int]:
-    """For the requests of a step in which several are made. Banks of daemons of their own have no common version to wait
-    for: they are compared afterwards."""
+    """The version that all requests of a step read, as an argument of the client. Separate banks of
+    several daemons have no common version to wait for: they are compared afterwards."""
     daemons = len(set(leaders_of(records["daemon"])))
     in_store = bool(records["in_store"][0])
     if loss.bank is None or (daemons > 1 and not in_store) or (daemons == 1 and not loss.balanced):
@@ -186,9 +188,9 @@ def agree(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
 
 
 def _daemon(client: Client) -> NDArray[np.uint8]:
-    """The identity of the daemon, requested once per process. A daemon without one is taken for
-    this rank's alone: then this rank sends the whole batch itself, which costs time and changes
-    nothing."""
+    """The identity of the daemon, requested once per process. A daemon without an identity counts
+    as this rank's alone: then this rank sends the whole batch itself, which costs time and does not
+    change the result."""
     known: dict[str, Any] = client.transport.__dict__
     if known.get("daemon_of_rank", (None,))[0] != os.getpid():
         told = client.metadata().get("instance")
@@ -215,7 +217,7 @@ def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packe
     leaders, rank, ranks = leaders_of(records["daemon"]), team.rank, range(team.size)
     leading = leaders[rank] == rank
     parts = team.exchange([packed if leaders[r] == r else None for r in ranks], [forms.bytes(r) if leading else 0 for r in ranks])
-    follows = [wanted and leaders[r] == rank for r in ranks]  # those that this rank sends rows
+    follows = [wanted and leaders[r] == rank for r in ranks]  # the ranks to which this one sends rows
     replies: list[NDArray[np.uint8] | None] = [None] * team.size
     failure: Exception | None = None
     if leading:
@@ -234,7 +236,8 @@ def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packe
 
 def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step: Step, wanted: bool,
              follows: list[bool], version: dict[str, int]) -> tuple[list[NDArray[np.uint8] | None], Exception | None]:
-    """A leader's part for each rank: its answer, and the rows of those that follow it; and why it failed, if so."""
+    """A leader's part for each rank: its answer, with the rows of the gradient for the ranks that
+    follow it. Also the error, if the request failed."""
     try:
         result, reason = _lead(loss, forms.whole(parts, loss.client), step, wanted, version)
         head = _head({"loss": result.loss, "info": dataclasses.asdict(result.info), "reason": reason})
@@ -254,7 +257,7 @@ def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,
 
 
 def _info(told: dict[str, Any]) -> LossInfo:
-    """JSON has no tuples."""
+    """The numbers of an answer from its JSON, which has lists in place of tuples."""
     return LossInfo(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
 
@@ -266,7 +269,7 @@ def _head(answer: dict[str, Any]) -> NDArray[np.uint8]:
 
 
 def _row_bytes(forms: Forms, rank: int) -> list[int]:
-    """Of a rank's rows of each gradient, float32."""
+    """The bytes of a rank's rows of each gradient, float32."""
     return [4 * int(np.prod(forms.shape(name, rank))) for name in MATRICES]
 
 

@@ -30,7 +30,8 @@ _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("optio
 
 
 def check(loss: JointLoss) -> None:
-    """Refuses settings for which a list depends on lists of other ranks in more than a number."""
+    """Refuses settings with which the result of a list depends on lists of other ranks by more than
+    a divisor."""
     if loss.balanced:
         raise ValueError("distributed is 'balanced', which is for embeddings: lists of scores are split over the ranks as they "
                          "are; give distributed=True")
@@ -85,7 +86,7 @@ def _any_without_ranking(loss: JointLoss, team: Team, tensors: dict[str, torch.T
 
 
 def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResult, step: Step) -> NDArray[Any]:
-    """What the other ranks need of this rank's answer."""
+    """The part of this rank's answer that the other ranks need."""
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)

@@ -31,7 +31,7 @@ from .warn import warn
 _KEY = "_extra_state"  # torch's name for it in a state_dict
 _OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
              "list_weight")  # what may be None
-_Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
+_Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one per input
 
 
 class RankLoss(nn.Module):
@@ -39,34 +39,38 @@ class RankLoss(nn.Module):
 
     client           a rankd.Client or a URL; None: as rankd.connect() finds it
     lambda_val       strength of the perturbation (the paper's lambda), in units of the scores
-    margin           in units of the scores; grows from 0 over the first `margin_warmup` training
-    steps (calls in training mode with a gradient)
+        margin           in units of the scores; grows from 0 over the first `margin_warmup` training
+                     steps (calls in training mode with a gradient)
     average          "macro": mean over lists; "micro": weighted by their relevant items; "sum"
     loss_weight      factor on the loss
     on_nan           behaviour for values without a ranking (NaN among the scores; NaN, infinity or
-    a zero vector among embeddings): "raise", or "propagate": loss and gradient are NaN and nothing
-    is sent, so that GradScaler skips the step
-    bank_start       training steps during which the batch is appended to the bank and the bank is not
-    ranked, so that it is not full of an untrained network's items when it begins to count
-    bank_max_age     N ranks only items of the newest N versions of the bank
+                     a zero vector among embeddings): "raise", or "propagate": loss and gradient are
+                     NaN and nothing is sent, so that GradScaler skips the step
+    bank_start       training steps during which the batch is appended to the bank but the bank is
+                     not ranked, so that the bank does not contain mostly items of an untrained
+                     network when it is first ranked
+    bank_max_age     N: only items of the newest N versions of the bank are ranked
     fresh            True: the bank is cleared at the first training step of a loss without a loaded
-    state, unless it is empty; False: it is taken over as it is; None: a warning then
+                     state, unless it is empty; False: it is taken over as it is; None: taken over,
+                     with a warning
     lambda_scope, lambda_units: see docs/reference/parameters.md
     distributed      True, or a torch.distributed.ProcessGroup: its ranks compute one loss over the
-    items of all ("balanced": on embeddings, each has its own queries ranked), and each gets its
-    share of the gradient times their number, because DistributedDataParallel divides by it. Every
-    rank has to call, with a shard of any size
-    gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by the
-    sum of their absolute values in the list, so that badly ranked lists do not drown the others
+                     items of all ("balanced": on embeddings, each rank has its own queries ranked),
+                     and each gets its share of the gradient times their number, because
+                     DistributedDataParallel divides by it. Every rank has to call, with a shard of
+                     any size
+    gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by
+                     the sum of their absolute values in the list, so that badly ranked lists do not
+                     dominate the others
     persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
-    part of a state_dict
+                     part of a state_dict
 
     `info` (a rankd.LossInfo) describes the latest call.
     """
 
     info: LossInfo | None = None
     gallery: str = "all"
-    by_query: bool = False  # a loss for each query, whose gradients meet in the embeddings (queries.py)
+    by_query: bool = False  # a loss for each query (queries.py)
     _in_store: tuple[str | None, bool] | None = None  # the name of the bank, and whether several daemons share it in a store
     _answered: Any = None  # the latest step with distributed="balanced" and a bank
 
@@ -157,8 +161,8 @@ class RankLoss(nn.Module):
 
     def _evaluate(self, differentiable: dict[str, Any], rest: dict[str, Any],
                   avg_factor: float | torch.Tensor | None) -> torch.Tensor:
-        """One call: `differentiable` and `rest` are the client's arguments by name, the first of them the one whose
-        device and type the loss takes."""
+        """One call. `differentiable` and `rest` are the client's arguments by name; the loss takes
+        the device and type of the first one."""
         way = functional.way(*differentiable.values()) if self.team is None else None
         if way is not None:
             return way.evaluate(self, differentiable, rest, avg_factor)  # type: ignore[no-any-return]
@@ -211,7 +215,7 @@ class RankLoss(nn.Module):
         return None
 
     def _lists(self, tensors: dict[str, torch.Tensor]) -> tuple[int, ...]:
-        """The shape of the value that the loss returns."""
+        """The shape of the value that the loss returns: () or [lists]."""
         return ()
 
     def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -223,8 +227,9 @@ class RankLoss(nn.Module):
         raise NotImplementedError
 
     def _begin(self, content: list[Any], wanted: bool, **agreed: Any) -> Step:
-        """The settings of a call. One that must not count is kept in mind as well, gradient or not: activation checkpointing
-        may recompute it where nothing says so any more. `agreed`: see Schedule.begin."""
+        """The settings of a call. A call that must not count is remembered as well, with or without
+        a gradient: activation checkpointing may recompute it later, outside of the block that
+        excluded it. `agreed`: see Schedule.begin."""
         held, content = self.memory.held_back, [*content, self.bank]
         if not wanted and not held:
             return self.schedule.plain(content)
@@ -284,13 +289,13 @@ class RankLoss(nn.Module):
         return result, (there["gradient"] if wanted else None,), step
 
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
-        """Keeps what the reply says."""
+        """Stores the numbers of the reply in `info` and the state."""
         mean = result.loss / max(result.info.lists_valid, 1) if average == "sum" else result.loss
         self._keep(result.info, step, lambda: reason_for(result.info, result.loss, factor, lambda: self._has_pairs(tensors)), mean)
 
     def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None:
-        """Keeps what an answer says, why nothing can be learnt from a training step, if so, and the mean loss of a list where
-        it is known."""
+        """Stores the numbers of an answer. Counts, for the warnings, the reason if nothing can be
+        learnt from the step, and the mean loss of a list if it is known."""
         self.info = info
         self.memory.seen(info, step.bank_read)
         if self.schedule.end(step):
@@ -416,15 +421,16 @@ class _ScoresLoss(RankLoss):
     def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
         scores, targets = tensors["scores"], tensors["targets"]
         if scores.shape != targets.shape:
-            return False  # the daemon has a sentence for that
+            return False # the daemon reports that
         return bool((torch.isnan(scores) & (targets != -1).to(scores.device)).any())
 
 
 class APLoss(_ScoresLoss):
-    """1 - Average Precision over scores and targets. `axis`, `interclass` and `bank` (a score bank) are for detection;
-    `margin` must be given. With reduction="none" a call gives the loss of each list, not their average. With `top_k` the
-    loss counts ranks up to this one only; gradients are those of the loss without the cut, so that relevant items
-    beyond it are pulled up too. The other arguments are RankLoss's."""
+    """1 - Average Precision over scores and targets. `axis`, `interclass` and `bank` (a score bank)
+    are for detection; `margin` must be given. With reduction="none" a call gives the loss of each
+    list, not their average. With `top_k` the loss counts ranks up to this one only; gradients are
+    those of the loss without the cut, so that relevant items beyond it move up too. The other
+    arguments are RankLoss's."""
 
     def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0, margin_warmup: int = 100,
                  average: str = "macro", axis: int = 1, interclass: float = 0.0, loss_weight: float = 1.0,
@@ -441,9 +447,9 @@ class APLoss(_ScoresLoss):
 
 
 class RecallLoss(_ScoresLoss):
-    """The recall loss over scores and targets: it grows with the number x of irrelevant items above
-    a relevant one,
-    `weight` "log": ln(1+x), "loglog": ln(1+ln(1+x)), "identity": x. The other arguments are APLoss's."""
+    """The recall loss over scores and targets. It grows with the number x of irrelevant items above
+    a relevant one: `weight` "log": ln(1+x), "loglog": ln(1+ln(1+x)), "identity": x. The other
+    arguments are APLoss's."""
 
     def __init__(self, *, margin: float | None = None, weight: str = "loglog", lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,

@@ -39,12 +39,12 @@ class Memory:
 
     @property
     def held_back(self) -> bool:
-        """Whether a block of held() is being run."""
+        """Whether a context of held() is active."""
         return self._held_back > 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, nothing is appended. May be nested."""
+        """A context in which nothing is appended. May be nested."""
         self._held_back += 1
         try:
             yield
@@ -64,8 +64,10 @@ class Memory:
                 "enqueue": enqueue, "batch_id": step.batch_id if enqueue else None}
 
     def meet(self, client: Client, rows: int, alone: bool) -> None:
-        """Before a training step: at the first one of a run, what the bank holds comes from other weights. `rows`: of a
-        batch. `alone`: no other process of the job appends to it; otherwise some of its items may be the others'."""
+        """Called before a training step. At the first step of a run the items of the bank come from
+        other weights: they are cleared, kept, or reported by a warning (`fresh`). `rows`: rows of a
+        batch. `alone`: no other process of the job appends to the bank; otherwise some of its items
+        may be the others'."""
         if self._met or self.own or self.bank is None or self.fresh is False:
             return
         self._met = True
@@ -89,8 +91,8 @@ class Memory:
                  "fresh=False says that they are wanted")
 
     def load(self, state: dict[str, Any]) -> None:
-        """From state_dict. What it says of the bank is compared with the bank when that is seen next, for a restore may come
-        after the load, and in another process."""
+        """Loads from a state_dict. Its version is compared with the bank at the next reply, because
+        the bank may be restored after the load, in another process."""
         self.tag = state.get("bank_tag")
         self.version, self.generation = state.get("bank_version"), state.get("bank_generation")
         known = self.version is not None and state.get("bank") == self.bank
@@ -108,8 +110,8 @@ class Memory:
             return
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
-            # A bank without items that is newer is harmless: it was cleared. One that was not
-            # ranked tells that by its generation.
+            # A newer bank without items is harmless: it was cleared. If the bank was not ranked,
+            # its generation tells.
             self._compare(loaded, info, bool(info.bank_items) if read else info.bank_generation == loaded[1])
         self.version = max(info.bank_version, info.bank_version_appended or 0)
         self.generation = info.bank_generation

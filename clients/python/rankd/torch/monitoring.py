@@ -57,7 +57,7 @@ class Monitor:
     def after(self, inputs: tuple[Any, ...], value: torch.Tensor) -> None:
         """Called after each forward pass of the loss."""
         steps = self.loss.schedule.steps
-        if steps <= self._seen:  # evaluation, a recomputation, or a state that was loaded
+        if steps <= self._seen:  # evaluation, a recomputation, or a loaded state
             self._seen = min(self._seen, steps)
             return
         self._seen = steps
@@ -127,9 +127,10 @@ def monitor(crit: nn.Module, every: int = 50, *, to: Any = None, line: Callable[
     loss           as the loss returned it; with reduction="none" the mean over lists
     stalled        share of the lists with something to find in which no irrelevant item moved; near 0 is healthy
     skipped        share of the lists that had nothing to find
-    zero_gradient  share of the elements of the input that got no gradient (without it, and bank_age, where inputs are given by name)
+    zero_gradient share of the elements of the input that got no gradient (absent, like bank_age, if
+    inputs are given by name)
     pairs_jumped   pairs of a relevant and an irrelevant item that changed places, for each relevant item; near 0 nothing is learnt
-    bank_items     items of the bank that were ranked with
+    bank_items items of the bank that were ranked
     bank_age       batches since the oldest of them was appended, if all batches were of this one's size
 
     W&B gets log(…, commit=False), so that its step counter is left to the script. The result has `latest` (a dict) and

@@ -48,7 +48,8 @@ def _tell(lists: NDArray[np.int64]) -> None:
 
 
 class Reach:
-    """Counts training steps in a row in which the perturbation made hardly a pair change places, and warns once."""
+    """Counts consecutive training steps in which the perturbation made almost no pair change
+    places, and warns once."""
 
     def __init__(self) -> None:
         self.streak = 0

@@ -63,9 +63,10 @@ class Schedule:
 
     def begin(self, content: list[Any], *, counts: bool, known: bool, batch_id: str | None = None,
               recomputing: bool | None = None) -> Step:
-        """The settings for a call over `content`. With `known`, and during the warm-up, a call with the very same content that
-        follows closely and from within a backward pass is taken for its recomputation. Whether that counts was told by the
-        first call: by the time of the backward pass the mode may be another.
+        """The settings for a call over `content`. With `known`, and during the warm-up, a later
+        call with the same content from within a backward pass counts as a recomputation of this
+        call. The first call decides whether the recomputation counts as a training step, because
+        the mode may have changed by the time of the backward pass.
 
         The ranks of a joint step agree on the id of a new batch and on whether this is a backward pass, and give them.
         """
@@ -88,7 +89,8 @@ class Schedule:
         return Step(self.current_margin(), "", False, self.bank_read)
 
     def end(self, step: Step) -> bool:
-        """Counts a call that the daemon answered. Whether it was a training step that had not been counted yet."""
+        """Counts a call that the daemon answered. Returns whether it was a training step that had
+        not been counted yet."""
         new = step.counts and not step.again
         self.steps += new
         return new
@@ -114,8 +116,9 @@ def fingerprint(content: list[Any]) -> bytes:
 
 
 def in_backward() -> bool:
-    """Whether this thread is inside a backward pass, where activation checkpointing recomputes. Without this, a batch
-    that comes a second time, bit for bit (a full batch that gets no gradient yet), would pass for a recomputation."""
+    """Whether this thread is inside a backward pass, where activation checkpointing recomputes.
+    Without this check, an identical batch in a later step (a full batch that gets no gradient yet)
+    would count as a recomputation."""
     task = getattr(torch._C, "_current_graph_task_id", None)
     if task is not None:
         return bool(task() != -1)

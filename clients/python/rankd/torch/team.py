@@ -59,7 +59,8 @@ class Team:
         return np.ascontiguousarray(found[:, :record.dtype.itemsize]).view(record.dtype)[:, 0]
 
     def fail(self, error: Exception) -> None:
-        """In place of meet(): raises `error` on every rank, or that of a lower rank."""
+        """Called in place of meet(): raises `error` on every rank, or the error of a lower
+        rank."""
         self._meet(np.zeros(RECORD, np.uint8))
         self.share(error)
 
@@ -100,8 +101,8 @@ class Team:
 
 
 def team_of(distributed: Any) -> tuple[Team | None, bool]:
-    """From the argument `distributed` of a loss: the team, None where each process is for itself; and whether its ranks share
-    the work equally ("balanced")."""
+    """The team of the argument `distributed` of a loss, None if each process computes for itself;
+    and whether its ranks share the work equally ("balanced")."""
     if distributed is None or distributed is False:
         return None, False
     if not dist.is_available():
@@ -134,7 +135,8 @@ def together(forward: Callable[..., T]) -> Callable[..., T]:
 
 
 def _packed(error: Exception, rank: int) -> bytes:
-    """The exception with its rank in front, as bytes; a RuntimeError with its text where it has no such form."""
+    """The exception with its rank in front, pickled; a RuntimeError with its text if it can't be
+    pickled that way."""
     try:
         if isinstance(error, RankdError):
             told: Exception = type(error)(f"rank {rank}: {error.sentence}", code=error.code, retry_after=error.retry_after)
