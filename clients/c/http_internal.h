@@ -51,7 +51,7 @@ struct rankd_http {
     uint64_t next_tag;
     uint32_t count;
     struct rankd_transfer *transfers;
-    struct rankd_piece *pieces;              /* what rankd_alloc() gave; with the lock */
+    struct rankd_piece *pieces;              /* memory from rankd_alloc(); with the lock */
     _Atomic int sockets[RANKD_HTTP_SOCKETS]; /* fd + 1 of those that are open; 0: none */
 };
 

@@ -67,7 +67,7 @@ struct rankd_options {
     uint32_t
         spin_us; /* longest spin of a wait before it sleeps, if the daemon grants it; 0 = sleep at once */
     uint64_t connect_timeout_ns; /* default 10 s */
-    const char *token;           /* HTTP: sent as a bearer token */
+    const char *token;           /* over HTTP: sent as a bearer token */
 };
 
 /* `url`: unix:PATH, http://host:port or https://host:port; copied, like all of *options (NULL: the defaults).
@@ -173,20 +173,20 @@ RANKD_API int rankd_cancel(rankd_client *client, uint64_t tag);
  * request. */
 RANKD_API void rankd_forget(rankd_client *client, uint64_t tag);
 
-/* A number of a good reply that has no member, by its name in rankd_numbers.def: "pairs_jumped", … NaN where
- * it says that there is none. RANKD_NOT_FOUND: this reply has no such number (no gradient was wanted, the
- * daemon is older, the request failed); RANKD_MISUSE: an argument is NULL. *value is then left alone. Works
- * on copies of the struct, too. */
+/* A number of a good reply that has no member, by its name in rankd_numbers.def: "pairs_jumped", …
+ * NaN where it says that there is none. RANKD_NOT_FOUND: this reply has no such number (no gradient
+ * was requested, the daemon is older, or the request failed); RANKD_MISUSE: an argument is NULL.
+ * *value is then left alone. Works on copies of the struct, too. */
 RANKD_API int rankd_reply_number(const struct rankd_reply *reply, const char *name, double *value);
 
-/* Of a bank in a store: 32 hexadecimal digits and a NUL that name the history of the version that was read;
- * "" where it is not known any more. Equal generation, version and chain mean equal items, on whichever
- * daemon. RANKD_NOT_FOUND: this reply has no chain; RANKD_MISUSE: an argument is NULL. *chain is then left
- * alone. Works on copies of the struct, too. */
+/* The chain of a bank in a store: 32 hexadecimal digits and a NUL that identify the history of the
+ * version that was read; "" if it is no longer known. Equal generation, version and chain mean
+ * equal items, on any daemon. RANKD_NOT_FOUND: this reply has no chain; RANKD_MISUSE: an argument
+ * is NULL. *chain is then left alone. Works on copies of the struct, too. */
 enum { RANKD_CHAIN_BYTES = 33 };
 RANKD_API int rankd_reply_chain(const struct rankd_reply *reply, char chain[RANKD_CHAIN_BYTES]);
 
-/* Frees the outputs whose memory belongs to the reply. Fine on a zeroed reply, and twice. */
+/* Frees the outputs whose memory belongs to the reply. May be called on a zeroed reply, and twice. */
 RANKD_API void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply);
 
 /* A control request, with paths and bodies of the HTTP API ("GET", "/v2/banks"). On 200 it returns 0, and

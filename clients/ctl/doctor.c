@@ -278,7 +278,7 @@ static bool is_in(const json_t *object, const char *key, const char *text)
     return strcmp(rankd_ctl_http_string(object, key), text) == 0;
 }
 
-/* The server that the daemon's banks lie in. */
+/* The server that holds the daemon's banks. */
 static void look_at_server(struct report *report, const json_t *store)
 {
     const long long replicas = number_in(store, "replicas"), awaited = number_in(store, "replicas_awaited"),
@@ -303,7 +303,7 @@ static void look_at_server(struct report *report, const json_t *store)
          (double)clock_ms / 1e3);
 }
 
-/* How the daemon's copies stand to it. */
+/* The state of the daemon's copies. */
 static void look_at_copies(struct report *report, const json_t *banks)
 {
     size_t i;
@@ -326,7 +326,7 @@ static void look_at_copies(struct report *report, const json_t *banks)
     tell(report, FINE, "banks in it", "", "%d are served by this daemon", served);
 }
 
-/* What the daemon says of the store of its banks, if it answers and has one. */
+/* The daemon's report on the store of its banks, if it answers and has one. */
 static void look_at_store(struct report *report, const struct ctl *ctl)
 {
     if (!ctl->socket[0] && strncmp(ctl->url, "unix:", 5) != 0 && !rankd_ctl_http_speaks(ctl->url))

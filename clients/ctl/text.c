@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text with a row of numbers a line: CSV (RFC 4180) and its relatives. The file is read into memory as a
- * whole, so that the separator is known from the first row before any cell is read. */
+/* Text with one row of numbers per line: CSV (RFC 4180) and similar forms. The file is read into
+ * memory as a whole, so that the separator is known from the first row before any cell is read. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -70,7 +70,7 @@ static void skip_empty_lines(struct text *text)
     }
 }
 
-/* Of the row that begins here. */
+/* The separator of the row that begins here. */
 static char separator_of(const struct text *text)
 {
     bool quoted = false, tab = false, comma = false;

@@ -17,7 +17,7 @@ enum {
     STORED = 0,
     DEFLATED = 8
 };
-#define NONE32 UINT32_C(0xffffffff) /* the value stands in a zip64 field */
+#define NONE32 UINT32_C(0xffffffff) /* the value is in a zip64 field */
 
 static uint64_t little(const unsigned char *at, unsigned bytes)
 {
@@ -50,7 +50,7 @@ static bool find_end(const struct ctl_zip *zip, size_t *end)
     return false;
 }
 
-/* The record that has the directory's place in 64 bits; the end record itself where there is none. */
+/* The record with the 64-bit offset of the directory; the end record itself if there is none. */
 static bool find_end64(const struct ctl_zip *zip, size_t end, uint64_t *offset, uint64_t *bytes,
                        char why[CTL_WHY])
 {
@@ -88,7 +88,7 @@ bool rankd_ctl_zip_open(struct ctl_zip *zip, const char *path, const void *bytes
     return true;
 }
 
-/* Sizes and the place of a member that do not fit 32 bits stand in the extra field of its entry. */
+/* Sizes and the offset of a member that do not fit 32 bits are in the extra field of its entry. */
 static bool read_wide(const unsigned char *extra, size_t left, uint64_t *const value[3])
 {
     for (size_t bytes; left >= 4; extra += 4 + bytes, left -= 4 + bytes) {

@@ -103,7 +103,7 @@ bool rk_exchange_header(struct rk_exchange *exchange, const char *method);
  * the connection is suspended. */
 bool rk_exchange_run(struct rk_exchange *exchange);
 
-/* The request out of the body, its deadline, and the reply's form, on the calling thread. False:
+/* Parses the request, its deadline and the form of the reply from the body, on the calling thread. False:
  * exchange->err has the reason. */
 bool rk_exchange_parse(struct rk_exchange *exchange) __attribute__((warn_unused_result));
 

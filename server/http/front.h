@@ -23,7 +23,7 @@ bool rk_http_has_tls(const struct rk_http *http);
 enum rankd_status rk_http_reload(const struct rk_http *http, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Writes `listening on http://ADDRESS:PORT`, a line; nothing without HTTP. Waits at most a second for a
+/* Writes the line `listening on http://ADDRESS:PORT`; nothing without HTTP. Waits at most a second for a
  * reader. */
 void rk_http_announce(const struct rk_http *http, int fd);
 

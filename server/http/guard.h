@@ -3,8 +3,7 @@
  *
  * libmicrohttpd has no hook for this. Therefore rankd links a copy of the static library in which the symbols
  * `recv`, `gnutls_record_recv` and `memset` are renamed to the three functions at the end (Makefile).
- * rk_guard_verdict() refuses a request that did not pass the first two.
- */
+ * rk_guard_verdict() refuses a request that did not pass the first two. */
 #ifndef RK_HTTP_GUARD_H
 #define RK_HTTP_GUARD_H
 
@@ -19,7 +18,7 @@ struct rk_guard {
     struct rk_framing framing;
     char *kept; /* received while the buffer of libmicrohttpd was full; malloc'ed */
     size_t kept_at, kept_bytes;
-    uint64_t received_bytes; /* from the socket; of a TLS session, what came out of it */
+    uint64_t received_bytes; /* from the socket; decrypted bytes of a TLS session */
     uint64_t late_ms;        /* the missed deadline, for the sentence */
     const char *late_what;   /* the part that missed it; set before `late` */
     atomic_bool late;        /* the request arrived too slowly: reported at the next read of the socket */
