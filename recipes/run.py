@@ -29,7 +29,7 @@ NAMES = ("omniglot", "fashion", "bccd", "ltr")
 def main() -> int:
     options = arguments()
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon of the recipe ends, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the recipe's daemon ends too
     until, missing = time.monotonic() + options.seconds, []
     for name in options.recipes:
         recipe = importlib.import_module(f"{name}.recipe").RECIPE
@@ -63,7 +63,7 @@ def arguments() -> argparse.Namespace:
 
 
 def report(recipe, kept: Path) -> None:  # type: ignore[no-untyped-def]
-    """All results that are there, from earlier calls too, go into the page."""
+    """Writes all results, from earlier calls too, into the page."""
     runs = [run for table in recipe.tables for run in table.runs(None)]
     results = [result for result in (load(kept, run) for run in runs) if result is not None]
     lines = ",\n".join(json.dumps(result) for result in results)

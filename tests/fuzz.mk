@@ -20,7 +20,8 @@ run-fuzz-%: $(fuzz_build)/%
 	$(fuzz_build)/$* -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 \
 	    -artifact_prefix=$(fuzz_build)/crash-$*- $(fuzz_build)/corpus/$* tests/fuzz/corpus/$*
 
-# The library is built once more, instrumented, by a make of its own; the driver's few lines are written here.
+# A separate make builds the library again, instrumented; the few lines of the driver are written
+# here.
 .PHONY: fuzz-library
 fuzz-library:
 	$(MAKE) BUILD=$(fuzz_build)/lib CC=clang CFLAGS='-O1 -g' SANITIZE=fuzzer-no-link,address,undefined \

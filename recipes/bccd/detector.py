@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small FCOS-like detector: each location of three maps says which class lies there, and how far its edges are."""
+"""A small detector like FCOS: for each location of three maps it gives the class of the object
+there, and the distances to its edges."""
 from __future__ import annotations
 
 import torch
@@ -10,9 +11,9 @@ from .data import CLASSES, HEIGHT, WIDTH
 
 STRIDES = (4, 8, 16)
 _REACH = (0.0, 10.0, 24.0, float("inf"))  # the longest distance to an edge, in pixels, by which a box belongs to a map
-_RADIUS = 1.5  # strides: locations that near to a box's middle belong to it
+_RADIUS = 1.5  # in strides: locations within this distance of a box's middle belong to it
 _WIDTH = 32
-_PRIOR = 0.01  # of a location being of a class, before training
+_PRIOR = 0.01  # probability of each class at a location, before training
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
@@ -26,7 +27,8 @@ class Detector(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(_block(3, 16, 2), _block(16, _WIDTH, 2), _block(_WIDTH, _WIDTH))
         self.down = nn.ModuleList([nn.Sequential(_block(_WIDTH, _WIDTH, 2), _block(_WIDTH, _WIDTH)) for _ in STRIDES[1:]])
-        # The maps share these. Statistics over a batch would be another map's when the detector is used; so groups are normed.
+        # The maps share these layers, but their statistics differ, so groups are normalised instead
+        # of batches.
         self.tower = nn.ModuleList([nn.Sequential(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.GroupNorm(4, _WIDTH), nn.ReLU(inplace=True))
                                     for _ in range(2)])
         self.kinds, self.edges = nn.Conv2d(_WIDTH, len(CLASSES), 3, padding=1), nn.Conv2d(_WIDTH, 4, 3, padding=1)
@@ -63,8 +65,8 @@ _STRIDE = torch.tensor(STRIDES)[MAPS]
 
 
 def assign(boxes: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each location the class [N] that it has to find (-1: none) and the distances [N, 4] to the edges of its box: the
-    smallest of the boxes whose middle is near and whose size suits the map."""
+    """For each location the class [N] that it should find (-1: none), and the distances [N, 4] to
+    the edges of its box: the smallest box whose middle is near and whose size suits the map."""
     if len(boxes) == 0:
         return torch.full((len(PLACES),), -1), torch.zeros(len(PLACES), 4)
     distances = torch.cat([PLACES[:, None] - boxes[None, :, :2], boxes[None, :, 2:] - PLACES[:, None]], -1)

@@ -15,7 +15,7 @@ Detections = list[list[tuple[torch.Tensor, torch.Tensor]]]  # [image][class]: bo
 
 @torch.no_grad()
 def detect(model: nn.Module, pixels: torch.Tensor) -> Detections:
-    """What the detector finds in each image. Scores are logits: only their order counts."""
+    """The detections in each image. Scores are logits: only their order counts."""
     model.eval()
     found: Detections = []
     for part in pixels.split(24):

@@ -20,8 +20,8 @@ Classify = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  #
 
 
 class Flips:
-    """The images in all four reflections, with what their locations have to find; worked out once, since it is the same for
-    every run."""
+    """The images in all four reflections, with the targets of their locations; computed once,
+    because they are the same for every run."""
 
     def __init__(self, data: Smears) -> None:
         self.pixels = data.pixels

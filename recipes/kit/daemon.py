@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon of the recipes' own."""
+"""A daemon for the recipes."""
 from __future__ import annotations
 
 import os

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of a recipe: which there are, which are done, and progress.
+"""Runs of a recipe: the list of them, which are done, and progress.
 
-A run is one training: a row of a table (a loss with its settings) and a seed. Its result is one JSON file, written when the
-run is through, so that an interrupted `make recipes` goes on where it was.
+A run is one training: a row of a table (a loss with its settings) and a seed. Its result is one JSON file, written at its
+end, so that an interrupted `make recipes` continues where it stopped.
 """
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Table:
     seeds: int
 
     def runs(self, seeds: int | None) -> list[Run]:
-        """One a row and seed; first all rows of the first seed, so that a part of them is comparable too."""
+        """One run per row and seed; first all rows of the first seed, so that the results of an
+        interrupted call can be compared too."""
         return [Run(self.name, row, {**self.common, "loss": dict(settings)}, seed)
                 for seed in range(min(seeds or self.seeds, self.seeds)) for row, settings in self.rows.items()]
 
@@ -49,7 +50,7 @@ class Run:
         return folder / _plain(self.table) / f"{_plain(self.row)}-{self.seed}.json"
 
     def model(self, folder: Path) -> Path:
-        """Where the weights of the first seed are kept, for pictures."""
+        """The path for the weights of the first seed, which the pictures use."""
         return self.path(folder).with_suffix(".pt")
 
 
@@ -67,8 +68,9 @@ def load(folder: Path, run: Run) -> Result | None:
 
 
 def complete(folder: Path, runs: Sequence[Run], train: Callable[[Run], Trained], until: float) -> Iterator[tuple[Run, Result]]:
-    """Trains what is not done yet, in order; no run is begun after `until` (time.monotonic). Yields the runs that are done,
-    with their results. Several processes may share the work: a run that another one is at is left to it."""
+    """Trains what is not done yet, in order; no run is begun after `until` (time.monotonic). Yields
+    the runs that are done, with their results. Several processes may share the work: each skips the
+    runs that another one is training."""
     begun = time.monotonic()
     for number, run in enumerate(runs):
         result = load(folder, run)
@@ -92,7 +94,7 @@ def _lock(path: Path) -> Path:
 
 
 def _claimed(path: Path) -> bool:
-    """Takes the run for this process. False where a process that is alive has it."""
+    """Takes the run for this process. False if another running process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _lock(path).open("x") as file:
@@ -104,7 +106,7 @@ def _claimed(path: Path) -> bool:
         os.kill(int(_lock(path).read_text() or 0) or os.getpid(), 0)
         return False
     except (ProcessLookupError, FileNotFoundError):
-        _lock(path).unlink(missing_ok=True)  # it ended in the middle
+        _lock(path).unlink(missing_ok=True)  # that process ended in the middle of the run
         return _claimed(path)
 
 

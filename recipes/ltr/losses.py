@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of ranked lists that need no rankd: the peers. All take scores [Q, N] and grades [Q, N] (-1: padding), and give the
-mean over the queries that have something to find."""
+"""The peers: losses of ranked lists without rankd. All take scores [Q, N] and grades [Q, N] (-1:
+padding), and return the mean over the queries that have something to find."""
 from __future__ import annotations
 
 import torch
@@ -33,8 +33,8 @@ def approx_ndcg(scores: torch.Tensor, grades: torch.Tensor, *, temperature: floa
 
 
 def lambda_loss(scores: torch.Tensor, grades: torch.Tensor, *, mu: float = 0.0, sigma: float = 1.0) -> torch.Tensor:
-    """Wang et al., "The LambdaLoss Framework for Ranking Metric Optimization", CIKM 2018. `mu` 0 weighs a pair as LambdaRank
-    does; above it adds their NDCG-Loss2."""
+    """Wang et al., "The LambdaLoss Framework for Ranking Metric Optimization", CIKM 2018. With `mu`
+    0 a pair is weighted as in LambdaRank; a larger `mu` adds their NDCG-Loss2."""
     gain, best = _gains(grades)
     valid = best > 0
     scores, grades, gain = scores[valid], grades[valid], gain[valid] / best[valid][:, None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retrieval of characters of unseen alphabets: which runs there are. The page is README.md."""
+"""Retrieval of characters of unseen alphabets: the runs. The page is README.md."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -48,12 +48,12 @@ def _rows(memory: int, start: int) -> dict[str, dict[str, Any]]:
     }
 
 
-# Batches of 128 are four times as dear: the rows that matter most there.
+# Batches of 128 cost four times as much, so there are only the rows that matter most.
 _LARGE_ROWS = ("nt-xent", "rankd ap", "rankd recall", "contrastive", "supcon")
 _TEST, _LARGE = _rows(1024, 500), _rows(1024, 200)
 _WIDE = {"rankd recall, margin 0.5": {**CHOSEN["recall"], "margin": 0.5}}
 
-# What was tried beside the grid, half as long, with three seeds. The first rows are what to compare with.
+# Attempts outside of the grid, half as long, with three seeds. The first rows are for comparison.
 _IDEA_STEPS = 500
 IDEAS: dict[str, dict[str, Any]] = {
     "nt-xent": CHOSEN["nt-xent"], "rankd recall": CHOSEN["recall"],
