@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--data beside --bank-store is a cache of payloads: a daemon that starts again takes from its disk what the store's index names,
-checks it as what comes from there, and fetches the rest; whatever became of the files, it holds what the others hold."""
+"""--data beside --bank-store is a cache of payloads: a daemon that starts again reads from its disk the payloads that the store's index names, checks them like those from the store, and fetches the rest. Whatever happens to the files, it holds the same items as the others."""
 import re
 
 import pytest
@@ -16,7 +15,7 @@ def gets(store):
 
 
 def reads(daemon):
-    """Of each time that the bank was read: batches, and those from the disk."""
+    """For each time that the bank was read: the number of batches, and of those from the disk."""
     return [(int(n), int(cached)) for _, _, n, cached in re.findall(LINE, daemon.log_text())]
 
 
@@ -86,7 +85,7 @@ def test_a_damaged_byte_is_not_served(pair, at):
 
 
 def test_what_the_index_does_not_name_is_not_used(pair):
-    """The bank was cleared while the daemon was away: nothing of the cache is inside it any more."""
+    """The bank was cleared while the daemon was down: no cached batch belongs to it any more."""
     _, cached, plain, _ = pair
     cached.kill()
     plain.call("POST", "/v2/banks/b/clear")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What operators are told of the store: GET /v2/store and rankctl doctor, a sentence and a remedy for each fault."""
+"""Reports about the store for operators: GET /v2/store and rankctl doctor, a sentence and a remedy
+for each fault."""
 import subprocess
 
 import pytest

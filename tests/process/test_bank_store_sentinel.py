@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A master is killed and a replica takes over: what one replica had acknowledged is there, once, and the daemons follow."""
+"""A master is killed and a replica takes over: batches that one replica had acknowledged are there,
+once, and the daemons follow."""
 import os
 import random
 import time
@@ -113,7 +114,8 @@ def test_the_master_is_killed(cluster, tmp_path):
 
 
 def test_the_next_master_is_killed_too(cluster, tmp_path):
-    """Before the first one is back: the last of three has nobody who could acknowledge, and no batch is answered until one is."""
+    """Before the first one is back: the last of the three has no replica to acknowledge a batch, so
+    none is answered until a replica is back."""
     def fail_over(draw):
         cluster.fail_over_twice()
         return 2

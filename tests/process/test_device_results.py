@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device code itself, without a device: the plugin's own sources run on an emulated one (tests/gpu/emulator) and are compared
-with the CPU engine, gradients bit for bit. Streams, blocks and threads take another order with each seed. What a device alone
-can tell (times, what its compiler makes of it) is `make check-gpu`'s."""
+"""The device code itself, without a device: the plugin's own sources run on an emulated one
+(tests/gpu/emulator) and are compared with the CPU engine, gradients bit for bit. Streams, blocks
+and threads take another order with each seed. Only `make check-gpu` on a device tests times and the
+code of its compiler."""
 import os
 import re
 import subprocess
@@ -48,7 +49,7 @@ def test_the_device_gives_what_the_cpu_gives(seed, is_watched):
 
 @pytest.mark.parametrize("plan", ["malloc:4", "malloc:9+", "sgemm:5", "cublasCreate:1", "pinned:2"])
 def test_what_fails_there_changes_no_result(plan):
-    """But where it was computed, which is what this program then complains about."""
+    """Only the place of the computation changes, and that is what this program then reports."""
     done = check(4, 5, 20000, EMULATED_DEVICE=plan)
     wrong = [line for line in done.stdout.splitlines() if line.startswith("FAILED") and "on the device" not in line]
     assert done.returncode in (0, 1) and not wrong, done.stdout + done.stderr

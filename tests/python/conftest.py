@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the shared daemon (tests/conftest.py), a bank of the test's own, and a daemon to kill."""
+"""A client of the shared daemon (tests/conftest.py), a bank for one test, and a daemon to kill."""
 import pytest
 from support import free_port
 

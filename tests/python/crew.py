@@ -18,8 +18,9 @@ from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
-PATIENCE_S = 120  # on a machine that does much else
-# Debian's torch 1.13 loses its own defaults of --redirects and --tee under Python 3.11: none for any rank that there is.
+PATIENCE_S = 120  # on a busy machine
+# Debian's torch 1.13 fails on its own defaults of --redirects and --tee under Python 3.11: these
+# values mean none for the existing ranks.
 TORCHRUN = {"PET_REDIRECTS": "9:0", "PET_TEE": "9:0", "PET_MONITOR_INTERVAL": "0.2"}
 
 

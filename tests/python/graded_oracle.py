@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ap, ndcg and mrr with a cut-off, by their definition and nothing else: whole lists are sorted, in Python's own numbers.
+"""ap, ndcg and mrr with a cut-off, by their definition: whole lists are sorted, in Python's own
+numbers.
 
 Ranks, average precision and reciprocal rank are exact fractions; NDCG, which has logarithms, is FP64. Shares nothing with
 the engine, which sorts no list.
@@ -31,7 +32,7 @@ def discounted(gains_by_rank):
 
 
 def list_loss(model, rk, gain, k):
-    """The loss of a list, exact but for NDCG."""
+    """The loss of a list, exact except for NDCG."""
     relevant = sorted(rank for rank, g in zip(rk, gain) if g > 0)
     P, k = len(relevant), k or len(rk)
     if model == "mrr":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run in each rank of a crew: joint steps, and the ways in which one rank of them may go wrong."""
+"""Functions that each rank of a crew runs: joint steps, and the faults of a single rank."""
 import copy
 import functools
 
@@ -36,7 +36,8 @@ def batch(seed, rows, dim=16, classes=5, dtype=torch.float32):
 
 
 def answer(crit, given, scale=1):
-    """The loss, the gradients of `scale` times it and what the daemon said, for tensors by the names of forward()."""
+    """The loss, the gradients of `scale` times the loss, and the daemon's numbers, for tensors by
+    the names of forward()."""
     given = {name: value.clone().requires_grad_() if name in MATRICES else value for name, value in given.items()}
     loss = crit(**given)
     (loss * scale).backward()
@@ -133,7 +134,7 @@ def spoil(what, given, crit):
 
 
 class Strange(Exception):
-    """Has no form that could be sent."""
+    """An exception that can't be pickled."""
 
     def __init__(self, number, lock):
         super().__init__(f"strange {number}")
@@ -141,7 +142,7 @@ class Strange(Exception):
 
 
 class Broken:
-    """A client that fails as a script of the user's might."""
+    """A client that fails like a user's script."""
 
     transport = type("Nothing", (), {})()
 
@@ -260,7 +261,7 @@ def copied(url, sizes):
 
 
 def gather(tensor):
-    """The tensors of all ranks, of any lengths; gradients flow back to where they came from."""
+    """The tensors of all ranks, of any lengths; each rank gets the gradients of its own."""
     sizes = [torch.zeros(1, dtype=torch.long) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor([len(tensor)]))
     padding = tensor.new_zeros(int(max(sizes)) - len(tensor), *tensor.shape[1:])
@@ -312,7 +313,8 @@ def evaluated(url, sizes, bank, mode):
 
 
 def sharded(url, sizes):
-    """What one step of an encoder that FSDP shards takes off the weights: their gradient, as the rate is 1."""
+    """The change of the weights by one step of an encoder that FSDP shards: their gradient, because
+    the rate is 1."""
     from torch.distributed.fsdp import FullyShardedDataParallel
 
     before = [p.detach().flatten().clone() for p in network().parameters()]

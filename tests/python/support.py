@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small server that only ever breaks the transport, and a port for a daemon that comes back to where it was."""
+"""A small server that only breaks the transport, and a port for a daemon that is restarted on the
+same address."""
 import os
 import socket
 import threading
@@ -87,7 +88,7 @@ def resetting(server, connection):
 
 
 def silent(server, connection):
-    """Takes the request and says nothing."""
+    """Takes the request and does not answer."""
     read_request(server, connection)
     connection.recv(1)
 

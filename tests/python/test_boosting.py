@@ -93,7 +93,7 @@ def test_lightgbm_trains_with_it(make):
 
 
 class DMatrix:
-    """Test double of xgboost.DMatrix: what an objective may ask of it."""
+    """Test double of xgboost.DMatrix: the methods that an objective uses."""
 
     def __init__(self, labels, sizes, weight=()):
         self.labels, self.sizes, self.weight = np.asarray(labels, np.float32), sizes, np.asarray(weight, np.float32)

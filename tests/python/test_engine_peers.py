@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses beside what others compute: scikit-learn's average precision, and the method in PyTorch as its paper
-describes it, with autograd carrying the loss's own slope into the ranking."""
+"""The losses against other implementations: scikit-learn's average precision, and the method in
+PyTorch as its paper describes it, with the slope of the loss by autograd."""
 import numpy as np
 import pytest
 import torch

@@ -34,8 +34,9 @@ class Registry:
 
 
 class DenseHead(nn.Module):
-    """Test double of an anchor head of mmdetection 3: it builds its criterion of a config and calls it for each level with
-    labels, label weights and avg_factor, where the class after the last is the background."""
+    """Test double of an anchor head of mmdetection 3: it builds its criterion from a config and
+    calls it for each level with labels, label weights and avg_factor; the class after the last is
+    the background."""
 
     def __init__(self, models, classes, loss_cls):
         super().__init__()

@@ -39,7 +39,7 @@ def make(client, bank):
 
 
 def dump(module, callback):
-    """What Lightning's Trainer does: it collects the state_dict, then calls the hook."""
+    """Does the same as Lightning's Trainer: collects the state_dict, then calls the hook."""
     checkpoint = {"state_dict": module.state_dict()}
     callback.on_save_checkpoint(None, module, checkpoint)
     return checkpoint

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.metrics against sorting, against scikit-learn, and against itself however the lists were cut up."""
+"""rankd.metrics against sorting, against scikit-learn, and against itself with the lists divided in
+other ways."""
 import os
 import warnings
 
@@ -197,7 +198,7 @@ def test_embeddings_rank_the_others_and_the_references(client, monkeypatch, tile
     rows, labels = rng.standard_normal((50, 12)).astype(np.float32), rng.integers(-1, 6, 50)
     refs, ref_labels = rng.standard_normal((70, 12)).astype(np.float32), rng.integers(-1, 6, 70)
     ids, ref_ids = rng.integers(-1, 30, 50), rng.integers(-1, 30, 70)
-    ids[0] = np.iinfo(np.int64).min + 3  # as far out as those that are made up
+    ids[0] = np.iinfo(np.int64).min + 3  # as far out as generated ids
     given = {"embeddings": rows, "labels": labels, **({"ids": ids} if with_ids else {})}
     items, item_labels, item_ids = rows, labels, ids if with_ids else np.full(50, -1)
     if with_references:
