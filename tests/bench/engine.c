@@ -42,7 +42,7 @@ static void die(const char *what)
     exit(1);
 }
 
-/* Into memory of its own, as a request's body lies. */
+/* Reads into separate memory, like the body of a request. */
 static void *read_file(const char *path, size_t bytes)
 {
     char *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -88,7 +88,7 @@ struct bench {
     size_t q, n, score_size, second_size;
     const char *scores, *second; /* targets, or upstream */
     float *gradient;
-    uint64_t kept; /* so that reads are not dropped */
+    uint64_t kept; /* so that the compiler does not drop the reads */
 };
 
 static double floor_once(struct bench *b)
@@ -156,7 +156,7 @@ static void measure(struct bench *b, struct test_call *call, int runs)
 {
     double ms[RUNS_MAX], floor_ms[RUNS_MAX], cpu_ms[RUNS_MAX];
     (void)floor_once(b);
-    (void)run_once(b, call); /* warm: no run that counts takes memory from the system */
+    (void)run_once(b, call); /* warm-up: no measured run takes memory from the system */
     for (int i = 0; i < runs; i++) {
         floor_ms[i] = floor_once(b);
         const double cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID);

@@ -51,7 +51,7 @@ static float bell(uint64_t *seed)
     return sum;
 }
 
-/* A unit vector; with clusters around the class's own. */
+/* A unit vector; with clusters, near the centre of the class. */
 static void draw(const struct options *o, int64_t label, float *row, uint64_t *seed)
 {
     uint64_t own = (uint64_t)label * 0x632be59bd9b4e019u;
@@ -111,8 +111,8 @@ static double median(double *t, size_t n)
     return t[n / 2];
 }
 
-/* The product alone, in pieces that fit memory: a tile of 4096 items whose place is used again. (One product
- * of the whole shape takes as long or longer: its result goes to memory.) */
+/* The product alone, in pieces that fit memory: a tile of 4096 items whose memory is reused. (One
+ * product of the whole shape takes as long or longer: its result goes to memory.) */
 static double bare(const struct options *o, const float *queries, const struct rk_bank_chunk *chunk,
                    size_t chunks, float *wide, float *out)
 {

@@ -18,7 +18,7 @@ struct retrieval {
     int classes;
     enum rk_dtype dtype;
     bool normalize, gradient;
-    bool stalls; /* λ moves nothing, and the first query has no loss: the only one that does not stall */
+    bool stalls; /* λ moves nothing; only the first query, which has no loss, does not stall */
 };
 
 /* `exact`: small multiples of 1/4, whose inner products are exact in FP32 in any order. */
@@ -38,7 +38,7 @@ static int64_t *labels(size_t n, int classes)
     return x;
 }
 
-/* By the first coordinate, those of label 0 from others. */
+/* Separates the items of label 0 from the others by their first coordinate. */
 static void tell_apart(float *x, const int64_t *label, size_t n, size_t dim)
 {
     for (size_t i = 0; i < n; i++)
@@ -228,7 +228,7 @@ void check_retrievals(struct rk_device *device, int runs, size_t most_items)
                                                    .normalize = below(3) > 0,
                                                    .gradient = below(4) > 0});
     }
-    /* More relevant items than a block has room for, of most queries. */
+    /* Most queries have more relevant items than fit a block. */
     for (int run = 0; run < 5 + runs / 20; run++)
         check_retrieval(device, (struct retrieval){.batch = 3 + below(14),
                                                    .refs = below(2) ? below(100) : 0,

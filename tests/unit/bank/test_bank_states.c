@@ -28,7 +28,7 @@ static int length(void)
 {
     const char *text = getenv("RK_STATES_LENGTH");
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    const int usual = 3; /* it takes six times as long there */
+    const int usual = 3; /* six times as slow with a sanitizer */
 #else
     const int usual = USUAL_LENGTH;
 #endif
@@ -41,14 +41,15 @@ static bool means_nothing(const struct state_run *run, char letter)
     return letter == 'F' && run->durability == RK_DURABILITY_ALWAYS;
 }
 
-/* What a kill leaves does not depend on syncs, and without any a power cut leaves no more. */
+/* The state after a kill does not depend on syncs, and a power cut without syncs leaves no more
+ * than a kill. */
 static enum mode first_mode(const struct state_run *run)
 {
     static const enum mode first[] = {KILL, POWER, POWER_PARTLY};
     return first[run->durability];
 }
 
-/* Starts from new states, by the operations that may follow: those with most are taken first. */
+/* Starts from new states, by the number of operations that may follow: the largest first. */
 static struct {
     struct state_run *run;
     size_t count, room;
@@ -130,7 +131,7 @@ static void take_the_waiting(int left)
     memset(&waiting[left], 0, sizeof waiting[left]);
 }
 
-/* RK_STATES_ONLY=3: the third test alone, so that several processes share them out. */
+/* RK_STATES_ONLY=3: only the third test, so that several processes can divide the tests. */
 static bool is_asked_for(int number)
 {
     const char *only = getenv("RK_STATES_ONLY");

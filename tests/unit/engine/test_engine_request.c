@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the engine says to a request that it cannot compute: one sentence that names the field, what it was
- * and what it may be. And where it leaves the outputs of one that it can. */
+/* The errors for requests that the engine can't compute: one sentence that names the field, its
+ * value and the allowed values. And the places of the outputs of valid requests. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

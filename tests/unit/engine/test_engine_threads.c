@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads change nothing: neither a number, nor which of several errors is told of. */
+/* Threads change nothing: no number, and not which of several errors is reported. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

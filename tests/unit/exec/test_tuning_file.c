@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tuning files: what is written is read back, and what can't be used is refused with one sentence. */
+/* Tuning files: a written file is read back, and an unusable one is refused with one sentence. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which items a query ranks (gallery), and what is relevant to it where no labels say so (relevance): against
- * the definition, and what is refused. */
+/* The items that a query ranks (gallery), and relevance without labels: against the definition, and
+ * refusals. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,7 +61,7 @@ static struct retrieval_shape draw_shape(uint64_t *seed)
         shape.chunk = 24;
     }
     if (shape.references && shape.chunk == 0)
-        shape.refs++; /* there has to be something to rank */
+        shape.refs++; /* there must be an item to rank */
     return shape;
 }
 
@@ -130,7 +130,8 @@ static void start_with_labels(struct test_call *call, const char *gallery)
     test_vector(call, RK_IN_REF_LABELS, RK_INT64, 2, two);
 }
 
-/* Two queries that lie beside each other. Each ranks both documents, its own second and first. */
+/* Two queries that are close to each other. Each ranks both documents: the first its own second,
+ * the second its own first. */
 static void queries_rank_documents_and_not_each_other(void **state)
 {
     (void)state;

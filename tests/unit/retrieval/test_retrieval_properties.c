@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embeddings as they come from a network: what holds of any vectors, and what is refused. */
+/* Embeddings as from a network: properties of any vectors, and refusals. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

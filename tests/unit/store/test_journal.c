@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The journal over both ways to the disk, with faults put in front of them. */
+/* The journal over both kinds of I/O, with injected faults. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -101,7 +101,7 @@ static enum rankd_status on_batch(void *context, const struct rk_batch *batch, u
     return RANKD_OK;
 }
 
-/* Versions that are read back, each checked; the folder is removed. */
+/* Reads the versions back, checks each, and removes the folder. Returns the last version. */
 static uint64_t read_back(const char *folder, struct rk_io *io)
 {
     struct seen seen = {0};
@@ -192,7 +192,8 @@ static void an_error_of_any_sync_is_final(void **state)
             unsigned refused;
             with_fault(ios[i], 0, nth, EIO, &synced, &read, &refused);
             assert_int_equal(synced, nth - 2);
-            assert_int_equal(refused, BATCHES - (nth - 2)); /* later syncs would succeed: none is believed */
+            assert_int_equal(refused,
+                             BATCHES - (nth - 2)); /* later syncs would succeed, but are not trusted */
             assert_true(read >= synced && read <= synced + 1);
         }
     }
