@@ -77,7 +77,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 
 def build_sdist(sdist_directory, config_settings=None):
-    """PEP 517: the files that git knows; those of an unpacked source distribution where there is no git."""
+    """PEP 517: the files of git, or without git those of an unpacked source distribution."""
     name = f"rankd-{VERSION}"
     path = Path(sdist_directory) / f"{name}.tar.gz"
     metadata = f"Metadata-Version: 2.1\nName: rankd\nVersion: {VERSION}\nLicense: Apache-2.0\nRequires-Python: >=3.9\n"

@@ -20,7 +20,8 @@ from pathlib import Path
 import backend
 
 ROOT = Path(__file__).resolve().parents[2]
-# The oldest glibc that a build on Debian 12 runs with; auditwheel refuses it where the programs want a newer one.
+# The oldest glibc that a build on Debian 12 runs with; auditwheel refuses the tag if the programs
+# need a newer one.
 PLATFORM = "manylinux_2_34_x86_64"
 
 
@@ -36,7 +37,8 @@ def repair(plain, out):
 
 
 def notices(wheel, work):
-    """Adds the licences of the libraries that auditwheel put in, from Debian's packages, and packs the wheel again."""
+    """Adds the licences of the libraries that auditwheel added, from Debian's packages, and packs
+    the wheel again."""
     tree = work / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     with zipfile.ZipFile(wheel) as packed:

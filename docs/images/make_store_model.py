@@ -31,7 +31,8 @@ class Server:
 
 
 def fed(hosts, way):
-    """How many copies of a batch leave the master's interface, and over how many servers the last copy comes."""
+    """The number of copies of a batch that leave the master's interface, and of servers on the way
+    of the last copy."""
     if way == "master":
         return hosts - 1, 1
     if way == "replicas":

@@ -4,8 +4,9 @@
 
     tests/bench/compare.py OLD_BUILD NEW_BUILD [--turns 12]
 
-Each turn runs every case on one build and then on the other; the order changes from turn to turn. A row shows both medians and
-the ratio new / old with a 95 % interval: the bootstrap of the ratios of the turns. Exit status 1 if some interval lies above 1.
+Each turn runs every case on one build and then on the other; the order changes from turn to turn. A
+row shows both medians and the ratio new / old with a 95 % interval: the bootstrap of the ratios of
+the turns. Exit status 1 if an interval is above 1.
 """
 import argparse
 import json

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Detection: one list of all anchors, and a list for each class, beside the AP losses of detectors in PyTorch, forward and
-backward, in one run on one machine with one thread. Times are the processor's, the least of some turns. Two rows of learning to
-rank (`ndcg` over lists of different lengths) stand in the same table.
+"""Detection: one list of all anchors, and a list for each class, beside the AP losses of detectors
+in PyTorch, forward and backward, in one run on one machine with one thread. Times are processor
+times, the least of some turns. Two rows of learning to rank (`ndcg` over lists of different
+lengths) stand in the same table.
 
 Peers: the AP-loss with its loop over positives (Chen et al., "Towards Accurate One-Stage Object Detection with AP-Loss", CVPR
 2019) and its bucketed form (Yavuz et al., "Bucketed Ranking-based Losses for Efficient Training of Object Detectors", ECCV
@@ -102,7 +103,7 @@ def detection_row(program, folder, anchors, positives, classes, turns):
         times["bucketed"].append(cpu_ms(lambda: bucketed(logits, label)))
         if turn == 0:
             times["loop"].append(cpu_ms(lambda: loop(logits, label)))
-    found = bucketed(logits, label)  # the loss without a step's width is 1 - AP, too
+    found = bucketed(logits, label)  # the loss with a step of width 0 is also 1 - AP
     assert abs(found - loss) < 1e-4, (found, loss)
     best = {name: min(values) for name, values in times.items()}
     shape = "one list" if classes == 1 else f"{classes} classes"

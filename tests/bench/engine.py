@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's figures beside their peers, one thread, forward and backward, in one run on one machine.
+"""The engine beside its peers, one thread, forward and backward, in one run on one machine.
 
 Peers: PyTorch as the paper's code does it (ranks by argsort of argsort, before and after the perturbation, through
 autograd); PyTorch comparing every relevant item with all scores (no sort); and the bare reads and writes.
@@ -88,7 +88,7 @@ class Ranker(torch.autograd.Function):
 
 
 def torch_ap(scores, targets):
-    """1 - AP of each row, averaged; ranks within the relevant ones by a sort of their own."""
+    """1 - AP of each row, averaged; the ranks among the relevant items by a separate sort."""
     x = scores.clone().requires_grad_()
     n = x.shape[1]
     rank = Ranker.apply(x, LAMBDA * x.shape[0]) * n
@@ -136,7 +136,8 @@ def median_ms(run, runs):
 
 
 def compare_ms(scores, targets, p, limit):
-    """Of as many lists and relevant items as take a bearable time, scaled up; None where that says nothing."""
+    """The time of as many lists and relevant items as are fast enough, scaled up; None if that
+    would be meaningless."""
     q, n = scores.shape
     lists = max(1, min(q, limit // max(1, n * p)))
     some = min(p, max(8, limit // n))
@@ -236,7 +237,7 @@ def show(row):
 
 
 def plot(program, folder, path):
-    """Nanoseconds an item over n, P = 1 % and P = 8."""
+    """Nanoseconds per item over n, P = 1 % and P = 8."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -65,7 +65,8 @@ def tensor(name, datatype, array, **rest):
 
 
 def request(scores, targets, binary, wanted=("loss", "gradient"), answer=None):
-    """Head and body of one infer request; answer: whether the outputs come in binary, as the inputs where it is None."""
+    """Head and body of one infer request; `answer`: whether the outputs are binary; None: as the
+    inputs."""
     if binary:
         described = [tensor("scores", "FP32", scores, parameters={"binary_data_size": scores.nbytes}),
                      tensor("targets", "INT8", targets, parameters={"binary_data_size": targets.nbytes})]
@@ -134,7 +135,7 @@ def small(address, pid, build, seconds, turns=9):
 
 
 def scatter_us(lists, columns, nonzero, runs=50):
-    """What a client does with sparse pairs that wants a dense array, in numpy."""
+    """Microseconds for a client to make a dense array from sparse pairs, in numpy."""
     indices = np.sort(np.random.default_rng(2).choice(lists * columns, nonzero, replace=False)).astype(np.int64)
     values, us = np.ones(nonzero, np.float32), []
     for _ in range(runs):
@@ -193,7 +194,7 @@ def cpu_seconds(pid):
 
 
 def load(build, port, pid, connections, seconds, request):
-    """What http_load says, and the server's processor time of an answer."""
+    """The output of http_load, and the server's processor time per answer."""
     before = cpu_seconds(pid)
     command = [build / "bench" / "http_load", str(port), str(connections), str(seconds), request]
     done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

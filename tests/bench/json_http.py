@@ -46,7 +46,7 @@ def latency(builds, runs):
 
 
 def memory(builds):
-    """Loss alone, so that what is seen is the request's."""
+    """The loss alone, so that the memory is that of the request."""
     for name, targets_type, datatype in (("FP32", np.int8, "FP32"), ("FP64", np.int8, "FP64")):
         columns = 16 * MIB // 128 // 22
         scores = np.random.default_rng(1).random((128, columns), dtype=np.float32)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Learning to rank: lists of different lengths, and the losses of the field, in one run on one machine with one thread,
-forward and backward. Times are the processor's, which on a machine that is busy are steadier than the clock's.
+"""Learning to rank: lists of different lengths, and the losses of the field, in one run on one
+machine with one thread, forward and backward. Times are processor times, which are steadier than
+wall times on a busy machine.
 
 Peers: PyTorch as the blackbox paper's code does it, over lists that are padded to the longest; ApproxNDCG (Qin, Liu, Li,
 "A general approximation framework for direct optimization of information retrieval measures", Information Retrieval 13,
@@ -25,11 +26,12 @@ from engine import LAMBDA, Ranker, ranks
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "clients/python"))
 from rankd._names import LOSSES  # noqa: E402
 
-PADDING = -1e30  # below every score: no rank of an item is another for it
-CHUNK = 50       # lists of which the pairs are in memory at once: 50 MB a tensor at 500 items
+PADDING = -1e30  # below every score, so that it changes no rank of an item
+CHUNK = 50       # lists whose pairs are in memory at once: 50 MB per tensor at 500 items
 
 
-# The shares of grades 0 to 4: clicks of a search log, of which a query has one to five, and judgements of assessors.
+# The shares of grades 0 to 4: clicks of a search log, one to five per query, and judgements of
+# assessors.
 CLICKS, JUDGED = (0.99, 0.01, 0, 0, 0), (0.95, 0.02, 0.015, 0.01, 0.005)
 
 
@@ -140,7 +142,7 @@ def check():
 
 
 class Engine:
-    """rankd's engine in a process of its own, on files."""
+    """rankd's engine in a separate process, on files."""
 
     def __init__(self, program, folder, runs):
         self.program, self.folder, self.runs = program, folder, runs

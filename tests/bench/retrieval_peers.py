@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user would write in PyTorch for a batch of embeddings against a large bank, timed beside rankd's engine.
+"""Plain PyTorch for a batch of embeddings against a large bank, timed beside rankd's engine.
 
     retrieval_peers.py [queries [items [dim [relevant]]]]
 

@@ -48,7 +48,8 @@ def main():
 
 
 class Sharing:
-    """Daemons of a build that share a bank, for as long as it is measured: others would apply what is appended, on the same cores."""
+    """Daemons of a build that share a bank, only during its measurement: otherwise they would apply
+    later appends, on the same cores."""
 
     def __init__(self, folder, master, count, rankd=BUILD / "rankd", bank="b", capacity=512):
         self.daemons, self.urls = [], []
@@ -92,7 +93,8 @@ def appends(folder, master, alone):
 
 
 def fan_out(folder, master):
-    """How long after its acknowledgement through one daemon a batch is there on seven others."""
+    """The time from the acknowledgement of a batch through one daemon until it is on seven
+    others."""
     with Sharing(folder, master, 8, bank="fan", capacity=16384) as sharing:
         for rate in (1000, 500, 250):
             done = subprocess.run([BUILD / "bench/store_fan", "fan", str(rate), "6", *sharing.urls], capture_output=True, text=True, timeout=120)

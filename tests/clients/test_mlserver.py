@@ -22,7 +22,7 @@ def post(daemon, text):
 
 
 def dumps(request):
-    """As httpx and requests send it: with every member that is not set as null; and without."""
+    """The request as httpx and requests send it: with null for unset members, and without them."""
     plain = request.model_dump()
     return [request.model_dump_json(), json.dumps({"id": None, "outputs": None} | plain)]
 

@@ -25,7 +25,7 @@ SMALL = {"vocab_size": len(WORDS), "hidden_size": 32, "num_hidden_layers": 1, "n
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A transformer with its tokenizer, as a hub would hold them."""
+    """A transformer with its tokenizer, in the layout of a hub."""
     there = tmp_path_factory.mktemp("transformer")
     (there / "words.txt").write_text("\n".join(WORDS))
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""torch.compile over modules with a loss of rankd in them: one graph, the values of the plain module, no compilation anew."""
+"""torch.compile over modules with a loss of rankd in them: one graph, the values of the plain
+module, no recompilation."""
 import copy
 
 import pytest
@@ -213,7 +214,7 @@ def test_values_without_a_ranking_propagate(client):
 
 
 def test_a_copy_has_a_schedule_of_its_own(client):
-    """What was compiled with a module calls that module, and none that was copied from it or to it."""
+    """Code that was compiled with a module calls that module, and no copy of it."""
     plain = Model(APLoss(margin=0.1, client=client))
     other = copy.deepcopy(plain)
     x, wanted, _ = batch()

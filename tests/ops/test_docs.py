@@ -20,7 +20,8 @@ PAGES = [ROOT / "docs/tutorial.md", *sorted((ROOT / "docs/howto").glob("*.md"))]
 
 
 def steps(page):
-    """[(language, text)] with neighbouring Python blocks, and those that only shell that reads follows, joined."""
+    """[(language, text)]. Neighbouring Python blocks are joined, also across shell blocks that only
+    read."""
     found = re.findall(r"^```(sh|python)\n(.*?)^```$", page.read_text(), re.M | re.S)
     joined = []
     for language, text in found:
@@ -36,7 +37,7 @@ def test_what_the_page_says_works(make_daemon, tmp_path, page):
     daemon = make_daemon("--data", tmp_path / "data")
     environment = dict(os.environ, RANKD_URL=daemon.url, PATH=f"{BUILD}:{os.environ['PATH']}",
                        PYTHONPATH=str(ROOT / "clients/python"), OMP_NUM_THREADS="1",
-                       PET_REDIRECTS="9:0", PET_TEE="9:0")  # Debian's torchrun has lost its own defaults of these
+                       PET_REDIRECTS="9:0", PET_TEE="9:0")  # Debian's torchrun fails on its own defaults of these
     (tmp_path / "work").mkdir()
     assert steps(page)
     for number, (language, text) in enumerate(steps(page)):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Man pages, completion, example configuration, reference, unit: written from the tables, and good for what they are for."""
+"""Man pages, completion, example configuration, reference, unit: generated from the tables, and
+usable."""
 import os
 import re
 import socket

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every promise of docs/reference/promises.md names tests that are there and are run."""
+"""Every promise of docs/reference/promises.md names tests that exist and are run."""
 import re
 from pathlib import Path
 

@@ -176,12 +176,12 @@ def test_bench_counts_what_the_daemon_counts(make_daemon, tmp_path, transport):
 
 
 def test_bench_tells_of_failures_at_once_and_shows_no_latency_of_nothing(daemon):
-    done = rankctl("bench", "--duration", "3600", "-p", "lambda=-1", url=daemon.url)  # far longer than it is waited for
+    done = rankctl("bench", "--duration", "3600", "-p", "lambda=-1", url=daemon.url)  # far longer than the test waits
     assert done.returncode == 1 and "lambda" in done.stderr and done.stdout == ""
 
 
 class Terminal:
-    """rankctl before a person: its output goes to a terminal."""
+    """rankctl with its output on a terminal."""
 
     def __init__(self, *arguments, url):
         self.master, slave = pty.openpty()
@@ -203,11 +203,11 @@ class Terminal:
         try:
             self.shown += os.read(self.master, 65536).decode()
             return True
-        except OSError:  # nobody holds the other end any more
+        except OSError:  # the other end is closed
             return False
 
     def interrupt(self):
-        """Ctrl-C. Gives the exit status."""
+        """Sends Ctrl-C. Returns the exit status."""
         self.process.send_signal(signal.SIGINT)
         while self.read():
             pass
@@ -308,7 +308,7 @@ def test_doctor_recognises_a_stranger_on_the_port(tmp_path):
 
 
 def test_doctor_sees_that_io_uring_is_blocked():
-    # The search for leaks at the end needs ptrace for itself.
+    # The search for leaks at the end needs ptrace too.
     done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=io_uring_setup:error=EPERM", BUILD / "rankctl", "doctor",
                            "--url", "http://127.0.0.1:1"], capture_output=True, text=True, timeout=60,
                           env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})

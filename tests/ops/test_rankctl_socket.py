@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankctl's control commands over the daemon's socket give what they give over HTTP."""
+"""rankctl's control commands give the same over the daemon's socket as over HTTP."""
 import json
 import os
 import subprocess

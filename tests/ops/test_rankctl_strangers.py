@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankctl before a server that is none of rankd's: one sentence, exit status 1, and an end within --timeout."""
+"""rankctl with a server that is not rankd: one sentence, exit status 1, and an end within
+--timeout."""
 import json
 import os
 import socket
@@ -31,7 +32,7 @@ def files(tmp_path):
 
 
 def slowly(server, connection):
-    """A byte every now and then, for longer than any of these tests waits."""
+    """Sends single bytes for longer than any of these tests waits."""
     server.patient = False
     read_request(server, connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")

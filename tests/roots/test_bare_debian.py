@@ -58,7 +58,7 @@ class Root:
         self.path.chmod(0o755)
 
     def run(self, *command, user=0, status=0, script=None):
-        """In pid, mount and network namespaces of their own. As `user`, in its home."""
+        """Runs a command in its own pid, mount and network namespaces, as `user` in its home."""
         enter = (f"mount -t proc proc {self.path}/proc && mount --rbind /dev {self.path}/dev && ip link set lo up 2>/dev/null; "
                  f'exec chroot --userspec={user}:{user} {self.path} env -i HOME=/home/trainer PATH=/venv/bin:/usr/bin:/bin "$@"')
         done = subprocess.run(["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-c", enter, "sh", *command],
@@ -81,7 +81,7 @@ def root(request, tmp_path_factory):
         (made.path / path).mkdir(parents=True, exist_ok=True)
     os.chown(made.path / "home/trainer", TRAINER, TRAINER)
     made.run("python3", "-m", "venv", "/venv")
-    # The page's second line, where no index is at hand.
+    # The page's second line, because there is no package index.
     assert "pip install build/wheel/rankd-*.whl" in (ROOT / "docs/howto/install.md").read_text()
     made.run("sh", "-c", "pip install --quiet --no-index --find-links /wheels /wheels/rankd-*.whl")
     yield made
