@@ -10,8 +10,8 @@
   - no source is longer than 500 lines
   - in a folder whose files have an order, a file includes, calls and imports only from the files
     before it
-  - no line of prose in a page (*.md) is longer than 100 columns (tables, code and long addresses aside)
-    - with --objects FOLDER: an object file uses only symbols of its own room and of rooms before it, and no files of one
+    - with --objects FOLDER: an object file uses only symbols of its own room and of rooms before
+      it, and no files of one
     folder call each other in a circle
 
 With --list, prints the order. Exit status 1 if a rule is broken.
@@ -24,7 +24,8 @@ import re
 import subprocess
 import sys
 
-# The order, lowest first. A name is a room (a folder) or a file of the top folder; rooms in one set do not see each other.
+# The order, lowest first. A name is a room (a folder) or a file of the top folder; rooms in one set
+# do not see each other.
 ORDER = {
     "lib": ["base", "request", "losses", "kernels", "blackbox", "bank", "device", {"scores", "retrieval"}, {"engine.c", "engine.h"}],
     "server": ["config", "base", "access", "codec", "store", "bank_store", "bank", "exec", "regions", "api", {"http", "ring"},
@@ -183,17 +184,6 @@ def check_lengths(tree):
             yield f"{name}: {lines} lines; at most {MOST_LINES}"
 
 
-def check_prose():
-    names = subprocess.run(["git", "ls-files", "*.md"], check=True, capture_output=True, text=True).stdout.split()
-    for name in names:
-        fenced = False
-        for number, line in enumerate(open(name, encoding="utf-8"), 1):
-            line = line.rstrip("\n")
-            fenced ^= line.lstrip().startswith("```")
-            if not fenced and len(line) > 100 and not line.startswith(("|", "    ", "<!--")) and not re.search(r"\S{60,}", line):
-                yield f"{name}:{number}: {len(line)} columns; prose has at most 100"
-
-
 def stem_of(path):
     return os.path.splitext(os.path.basename(path))[0]
 
@@ -310,7 +300,7 @@ def main():
             print(f"{top}/: " + " <- ".join(", ".join(sorted(r)) if isinstance(r, set) else r for r in rooms))
         return 0
     tree = Tree()
-    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree), check_prose()]
+    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree)]
     if args.objects:
         checks += [check_objects(args.objects), check_calls(args.objects)]
     broken = 0

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-# make lint: formatting, clang-tidy, cppcheck, every header alone, the wall clock, prefixes of external names, clang as second compiler.
+# make lint: formatting, clang-tidy, cppcheck, every header alone, the wall clock, prefixes of
+# external names, clang as second compiler.
 lint_c := $(shell git ls-files '*.c' 2>/dev/null)
 lint_h := $(shell git ls-files '*.h' 2>/dev/null)
 lint_cuda := $(shell git ls-files '*.cu' '*.cuh' '*.cc' 2>/dev/null)
 lint_own := $(filter-out tests/%,$(lint_c))
 lint_include := -Iproto -Ilib -Iserver -Iclients/c -Iclients/ctl -Ideploy/gen -Itests
 
-.PHONY: lint-all lint-layers lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang format
+.PHONY: lint-all lint-layers lint-prose lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang format
 lint:
 	deploy/deps.sh build test lint
 	$(MAKE) -j2 lint-all
 
-lint-all: lint-layers lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang
+lint-all: lint-layers lint-prose lint-format lint-tidy lint-cppcheck lint-headers lint-device lint-prefix lint-clock lint-clang
 
 format:
 	clang-format -i $(lint_c) $(lint_h) $(lint_cuda)
@@ -59,6 +60,11 @@ lint-clang:
 	$(MAKE) BUILD=build/clang CC=clang CFLAGS='-O1 -Werror' CXXFLAGS='-O1 -Werror' all unit build/clang/emulated-device.so
 	$(MAKE) BUILD=build/gcc-werror CC=gcc CFLAGS='-O2 -Werror' CXXFLAGS='-O2 -Werror' all unit build/gcc-werror/emulated-device.so
 
-# Rooms depend on each other in one direction, files of a room too, a struct tag is one type, files are short.
+# Rooms depend on each other in one direction, files of a room too, a struct tag is one type, files
+# are short.
 lint-layers: $(BUILD)/librk.a $(BUILD)/librk-server.a $(BUILD)/librankd.a $(BUILD)/librankctl.a
 	python3 tests/layers.py --objects $(BUILD)/obj
+
+# Lines of prose have at most 100 columns; tests/prose.py --fix fills their paragraphs.
+lint-prose:
+	python3 tests/prose.py
