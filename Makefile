@@ -18,8 +18,8 @@ CFLAGS ?= -O2 -g
 # there.
 VERSION := $(strip $(file <clients/python/rankd/VERSION))
 
-# What the code relies on is not in CFLAGS, so that `make CFLAGS=…` can't lose it. No contraction into FMA and no
-# fast-math: results are promised to the bit.
+# What the code relies on is not in CFLAGS, so that `make CFLAGS=…` can't lose it. No contraction
+# into FMA and no fast-math: results are promised to the bit.
 warnings := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings
 language := -std=c17 -D_GNU_SOURCE -DRK_VERSION='"$(VERSION)"' -ffp-contract=off -fno-fast-math -fvisibility=hidden -pthread
 hardening := -fstack-protector-strong

@@ -17,8 +17,8 @@ $(addprefix $(BUILD)/pages/,$(pages)): $(BUILD)/pages/%: $(BUILD)/gen
 pages: $(addprefix $(BUILD)/pages/,$(pages))
 all: pages
 
-# docs/reference, the names in proto/openapi.yaml and those of the Python package are kept in the repository, so that they can be
-# read and used there; a test compares.
+# docs/reference, the names in proto/openapi.yaml and those of the Python package are kept in the
+# repository, so that they can be read and used there; a test compares.
 reference: $(BUILD)/gen
 	@mkdir -p docs/reference
 	for page in $(reference); do $(BUILD)/gen $$page > docs/reference/$$page || exit 1; done

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Makes build/release/rankd-VERSION.tar.gz from the last commit, after it has checked that the commit is fit for release:
-# nothing uncommitted, one version in every place, every test and linter passes, and the tarball comes out the same
-# twice. Publishes nothing. RELEASE_CHECK: the command that tests the content of the tarball.
+# Makes build/release/rankd-VERSION.tar.gz from the last commit, after it has checked that the
+# commit is fit for release: nothing uncommitted, one version in every place, every test and linter
+# passes, and the tarball comes out the same twice. Publishes nothing. RELEASE_CHECK: the command
+# that tests the content of the tarball.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}

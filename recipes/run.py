@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the recipes' runs that are not done yet, then writes the tables and pictures of their pages. `make recipes` runs it.
+"""Trains the recipes' runs that are not done yet, then writes the tables and pictures of their
+pages. `make recipes` runs it.
 
     recipes/run.py omniglot fashion --seeds 1 --seconds 600
 """

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for tests of a real daemon: `daemon` is shared by a file's tests, `make_daemon(*flags)` starts more."""
+"""Fixtures for tests of a real daemon: `daemon` is shared by a file's tests, `make_daemon(*flags)`
+starts more."""
 import os
 import re
 import signal
@@ -22,7 +23,8 @@ BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).parents[1] / "build"))
 
 
 class Daemon:
-    """A rankd of its own on a free port of 127.0.0.1. Its log is in `log` (path) and `log_text()`."""
+    """A rankd of its own on a free port of 127.0.0.1. Its log is in `log` (path) and
+    `log_text()`."""
 
     def __init__(self, folder, *flags, env=None, wrapper=(), http="127.0.0.1:0", rankd=None):
         self.folder = Path(folder)
@@ -74,7 +76,8 @@ class Daemon:
         return self.process.wait(timeout)
 
     def stop(self, timeout=60.0):
-        """SIGTERM, and the exit status; a daemon that does not end in time is killed and fails the test."""
+        """SIGTERM, and the exit status; a daemon that does not end in time is killed and fails the
+        test."""
         if self.process.poll() is None:
             self.process.terminate()
         try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Fuzzing: tests/fuzz/<target>.c defines rk_fuzz_<target>(). `make fuzz` runs each under libFuzzer for FUZZ_SECONDS with
-# AddressSanitizer and UBSan; `make check` runs the same functions over corpus and mutations (tests/unit/codec/test_fuzz.c).
+# Fuzzing: tests/fuzz/<target>.c defines rk_fuzz_<target>(). `make fuzz` runs each under libFuzzer
+# for FUZZ_SECONDS with AddressSanitizer and UBSan; `make check` runs the same functions over corpus
+# and mutations (tests/unit/codec/test_fuzz.c).
 FUZZ_SECONDS ?= 60
 fuzz_targets := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 fuzz_build := build/fuzz

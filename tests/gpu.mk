@@ -10,7 +10,8 @@ CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 CXXFLAGS ?= -O2 -g
 emulated_src := $(wildcard lib/cuda/*.cu tests/gpu/emulator/*.cc)
 emulated_obj := $(patsubst %,$(BUILD)/obj/emulated/%.o,$(emulated_src))
-# nvcc includes the runtime before everything else, too. Results are promised to the bit: no contraction into FMA.
+# nvcc includes the runtime before everything else, too. Results are promised to the bit: no
+# contraction into FMA.
 emulated_compile = $(CXX) -std=c++17 -Wall -Wextra -Wno-unknown-pragmas -fPIC -fvisibility=hidden -ffp-contract=off -pthread $(sanitize) $(CXXFLAGS) \
 	-Iproto -Ilib -Itests/gpu/emulator -include cuda_runtime.h -MMD -MP -x c++
 
@@ -34,7 +35,8 @@ $(BUILD)/watched-device.so: $(watched_obj)
 check-process check-all: $(BUILD)/emulated-device.so $(BUILD)/watched-device.so $(BUILD)/gpu-check $(BUILD)/gpu-changing
 check-gpu: all cuda $(BUILD)/gpu-check
 	tests/gpu/run.sh $(BUILD)
-# Device code on the emulated device, longer than `make check` has time for; not of a build with a sanitizer of its own.
+# Device code on the emulated device, longer than `make check` has time for; not of a build with a
+# sanitizer of its own.
 .PHONY: soak-device
 soak: soak-device
 soak-device: $(BUILD)/emulated-device.so $(BUILD)/watched-device.so $(BUILD)/gpu-check $(BUILD)/gpu-changing

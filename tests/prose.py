@@ -18,7 +18,8 @@ HASH = (".py", ".mk", ".sh", ".yml", ".yaml", ".cfg", ".toml", "Makefile", "Dock
 CUDA = (".cu", ".cuh", ".cc")
 SLASH = (".c", ".h", *CUDA)
 
-# Lines that stay as they are: drawings and tables, marks for tools, lines that begin with a sign of Markdown.
+# Lines that stay as they are: drawings and tables, marks for tools, lines that begin with a sign of
+# Markdown.
 DRAWN = re.compile(r"\S {2,}\S|[─│═┌└►▼]|SPDX|noqa|clang-format|NOLINT|type: ignore")
 ARROWS = re.compile(r"[─│═┌└►▼]|--[->]")
 BULLET = re.compile(r"\s*(?:- |\d+\. )")
@@ -35,13 +36,15 @@ def drawn(text):
 
 
 def hang_of(text):
-    """The blanks before the second line of an item: of a list, or of a term with its meaning. None: it is no item."""
+    """The blanks before the second line of an item: of a list, or of a term with its meaning. None:
+    it is no item."""
     item = BULLET.match(text) or TERM.match(text)
     return " " * len(item.group(0)) if item and not ARROWS.search(text) else None
 
 
 def fill(words, first, rest):
-    """Lines of at most WIDTH columns, if the words allow it; `first` begins the first one, `rest` the others."""
+    """Lines of at most WIDTH columns, if the words allow it; `first` begins the first one, `rest`
+    the others."""
     lines, line, empty = [], first, True
     for word in words:
         if not empty and len(line) + 1 + len(word) > WIDTH:
@@ -52,9 +55,9 @@ def fill(words, first, rest):
 
 
 def paragraphs(lines, texts, prefix_of, needs=is_long):
-    """The lines, with each paragraph filled anew that has a line for which `needs` is true. texts[i] is the prose of
-    lines[i], None if it has none; prefix_of(i) is the prefix of its line, and prefix_of(-1 - i) that of a new line after
-    it."""
+    """The lines, with each paragraph filled anew that has a line for which `needs` is true.
+    texts[i] is the prose of lines[i], None if it has none; prefix_of(i) is the prefix of its line,
+    and prefix_of(-1 - i) that of a new line after it."""
     out, i = [], 0
     while i < len(lines):
         hang = None if texts[i] is None else hang_of(texts[i])
@@ -76,7 +79,8 @@ def paragraphs(lines, texts, prefix_of, needs=is_long):
 
 
 def goes_on(text, blanks):
-    """Whether a line continues the paragraph or item before it. A number with a full stop does, unless it is 1."""
+    """Whether a line continues the paragraph or item before it. A number with a full stop does,
+    unless it is 1."""
     if text is None or not text.startswith(blanks):
         return False
     rest = text[len(blanks):]

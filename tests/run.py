@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the unit-test programs and the pytest folders, and closes with one line: `N passed, N failed`.
+"""Runs the unit-test programs and the pytest folders, and closes with one line: `N passed, N
+failed`.
 
 A daemon of the build that is left at the end counts as a failed test, and is ended.
 
-As many programs run side by side as there are processors (--jobs); the output of each is printed in one piece at its end.
+As many programs run side by side as there are processors (--jobs); the output of each is printed in
+one piece at its end.
 
 A test that was skipped counts as failed, because a test that could not run proves nothing; the only
 exception is a skip whose reason begins with "no GPU", or with "no data": the recipes' data sets are
@@ -148,7 +150,8 @@ def main():
     tally, before = Tally(), daemons_of(arguments.build)
     folders = [f for f in arguments.pytest if any(Path(f).rglob("test_*.py"))]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        # The folders first, because they take longest; each by itself, because their conftest.py files have the same name.
+        # The folders first, because they take longest; each by itself, because their conftest.py
+        # files have the same name.
         jobs = [pool.submit(run_pytest, folder, arguments.build) for folder in folders]
         jobs += [pool.submit(run_unit, program, arguments.timeout) for program in arguments.unit]
         for job in concurrent.futures.as_completed(jobs):

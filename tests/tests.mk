@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Tests. A unit test is one program per tests/unit/ROOM/test_*.c (cmocka); tests of the daemon and of the Python client are
-# pytest files in tests/process and tests/python, run by the interpreter of a venv over Debian's packages.
+# Tests. A unit test is one program per tests/unit/ROOM/test_*.c (cmocka); tests of the daemon and
+# of the Python client are pytest files in tests/process and tests/python, run by the interpreter of
+# a venv over Debian's packages.
 unit_src := $(wildcard tests/unit/*/test_*.c)
 unit_bin := $(addprefix $(BUILD)/unit/,$(notdir $(unit_src:.c=)))
 test_support := $(wildcard tests/unit/support/*.c)

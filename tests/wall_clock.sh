@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Refuses the wall clock in waits and durations: if it is set back by an hour, a wait takes an hour longer.
-# Waits use pthread_cond_clockwait() and the like, which name their clock; durations are differences of
-# CLOCK_MONOTONIC. Only dates for display may come from the wall clock, in the files listed here.
+# Refuses the wall clock in waits and durations: if it is set back by an hour, a wait takes an hour
+# longer. Waits use pthread_cond_clockwait() and the like, which name their clock; durations are
+# differences of CLOCK_MONOTONIC. Only dates for display may come from the wall clock, in the files
+# listed here.
 #   tests/wall_clock.sh [FILE …]     (without files: all that git knows of the code and its tests)
 set -eu
 dates='^(server/base/log.c|server/base/lifecycle.c|server/exec/infer.c|server/exec/gauges.c|server/bank/append.c|server/bank/checkpoint.c|server/bank/replica.c|server/bank/replica_admin.c|server/bank_store/redis_about.c|clients/ctl/status.c):'

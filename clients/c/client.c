@@ -146,8 +146,8 @@ int rankd_open(const char *url, const struct rankd_options *options, rankd_clien
 
 void rankd_close(rankd_client *client)
 {
-    /* A forked child frees nothing, because other threads of the parent may have been changing that memory at
-     * the moment of the fork. */
+    /* A forked child frees nothing, because other threads of the parent may have been changing that
+     * memory at the moment of the fork. */
     if (!is_usable(client))
         return;
     delist(client);

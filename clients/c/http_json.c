@@ -120,8 +120,8 @@ static bool add_inputs(const struct rankd_request *request, size_t *bytes)
     return true;
 }
 
-/* Written straight to its destination: memory from Jansson may not be freed by free(). Most texts are written
- * once, because they fit. */
+/* Written straight to its destination: memory from Jansson may not be freed by free(). Most texts
+ * are written once, because they fit. */
 char *rankd_http_encode(const struct rankd_request *request, size_t *json_bytes, size_t *bytes)
 {
     const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(17);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One exchange over HTTP, and driving all of them: libcurl's multi interface. Transfers progress while a
- * thread polls or waits; one of the waiting threads drives them. */
+/* One exchange over HTTP, and driving all of them: libcurl's multi interface. Transfers progress
+ * while a thread polls or waits; one of the waiting threads drives them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,8 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     return size * count;
 }
 
-/* Digits with blanks around, as a header has them. False: anything else, or more than a size_t holds. */
+/* Digits with blanks around, as a header has them. False: anything else, or more than a size_t
+ * holds. */
 static bool read_length(const char *text, size_t bytes, size_t *length)
 {
     const char *end = text + bytes;
@@ -243,8 +244,8 @@ static void begin_transfer(struct rankd_http *http, struct rankd_transfer *trans
     transfer->done = true;
 }
 
-/* With the lock, and no thread driving: ends forgotten transfers, starts new ones and continues all.
- */
+/* With the lock, and no thread driving: ends forgotten transfers, starts new ones and continues
+ * all. */
 static void perform(struct rankd_http *http)
 {
     int running;

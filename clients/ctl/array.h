@@ -41,8 +41,9 @@ bool rankd_ctl_text_read(struct ctl_array *array, const char *path, FILE *file, 
 /* FP64 -> FP32 in place, for targets from a text file: the protocol has no FP64 targets. */
 void rankd_ctl_array_narrow(struct ctl_array *array);
 
-/* Converts elements of an integer type or BOOL to `datatype`, the protocol's type for this input: "FP32",
- * "FP64" or "INT64". Elements of other types stay. INT64 is rounded to the nearest float. */
+/* Converts elements of an integer type or BOOL to `datatype`, the protocol's type for this input:
+ * "FP32", "FP64" or "INT64". Elements of other types stay. INT64 is rounded to the nearest
+ * float. */
 bool rankd_ctl_array_from_integers(struct ctl_array *array, const char *datatype, char why[CTL_WHY]);
 
 /* Writes FP32 [rows, columns], or [columns] where `rows` is negative, as .npy. */
@@ -53,7 +54,8 @@ bool rankd_ctl_npy_write(const char *path, const float *values, int64_t rows, in
  * "1st". */
 enum ctl_number { CTL_NUMBER, CTL_WORD, CTL_EMPTY, CTL_SPOILT, CTL_TOO_LARGE };
 
-/* Reads the whole text as a number, also NaN and infinities; with CTL_TOO_LARGE *value is infinite. */
+/* Reads the whole text as a number, also NaN and infinities; with CTL_TOO_LARGE *value is
+ * infinite. */
 enum ctl_number rankd_ctl_read_number(const char *text, size_t bytes, double *value);
 
 /* Adds an element to an array that grows; `room`: bytes that its data has room for, at first 0. */
@@ -62,12 +64,13 @@ bool rankd_ctl_append(struct ctl_array *array, size_t *room, const void *element
 /* Puts the sentence into `why`; false. */
 bool rankd_ctl_refuse(char why[CTL_WHY], const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The beginning of `bytes` bytes at `text` for a sentence: what can't be printed becomes '?'. Returns
- * `piece`. */
+/* The beginning of `bytes` bytes at `text` for a sentence: what can't be printed becomes '?'.
+ * Returns `piece`. */
 const char *rankd_ctl_piece(char piece[CTL_PIECE], const char *text, size_t bytes);
 
-/* Reads at most `most` bytes into *data, which grows with what arrives and is the caller's to free() in any
- * case; NULL if there was nothing. False: no memory, or an error of the file (errno). */
+/* Reads at most `most` bytes into *data, which grows with what arrives and is the caller's to
+ * free() in any case; NULL if there was nothing. False: no memory, or an error of the file
+ * (errno). */
 bool rankd_ctl_read_growing(FILE *file, size_t most, void **data, size_t *bytes);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl banks and rankctl checkpoint: small documents from the control API, as a table or unchanged.
- */
+/* rankctl banks and rankctl checkpoint: small documents from the control API, as a table or
+ * unchanged. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

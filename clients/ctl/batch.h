@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The input of `rankctl loss`: scores and targets and, if the files have them, offsets and weights of lists.
- * As in array.h, files are not trusted. */
+/* The input of `rankctl loss`: scores and targets and, if the files have them, offsets and weights
+ * of lists. As in array.h, files are not trusted. */
 #ifndef RANKD_CTL_BATCH_H
 #define RANKD_CTL_BATCH_H
 
@@ -25,8 +25,8 @@ bool rankd_ctl_npz_read(struct ctl_batch *batch, const char *path, FILE *file, c
 bool rankd_ctl_letor_read(struct ctl_batch *batch, const char *path, FILE *file, int64_t feature,
                           char why[CTL_WHY]);
 
-/* True if the file's first line that is neither blank nor a comment is of that form. The file is read anew
- * from its beginning. */
+/* True if the file's first line that is neither blank nor a comment is of that form. The file is
+ * read anew from its beginning. */
 bool rankd_ctl_is_letor(const char *path);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl doctor: checks this machine for rankd. Each check tells what it found and, if that is a problem,
- * what to do. It changes nothing and needs no daemon. */
+/* rankctl doctor: checks this machine for rankd. Each check tells what it found and, if that is a
+ * problem, what to do. It changes nothing and needs no daemon. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -22,10 +22,12 @@ struct ctl_metrics {
 void rankd_ctl_metrics_parse(struct ctl_metrics *metrics, char *text);
 void rankd_ctl_metrics_free(struct ctl_metrics *metrics);
 
-/* Copies the label's value (escapes undone) and returns `room`; "" if the sample has no such label. */
+/* Copies the label's value (escapes undone) and returns `room`; "" if the sample has no such
+ * label. */
 const char *rankd_ctl_label(const struct ctl_sample *sample, const char *label, char *room, size_t size);
 
-/* The sum over the samples `name` whose `label` is `value` (label NULL = all); 0 if there are none. */
+/* The sum over the samples `name` whose `label` is `value` (label NULL = all); 0 if there are
+ * none. */
 double rankd_ctl_sum(const struct ctl_metrics *metrics, const char *name, const char *label,
                      const char *value);
 

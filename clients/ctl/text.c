@@ -151,8 +151,8 @@ struct row {
     int64_t words, numbers;
 };
 
-/* A first row may be a heading, which is known only at its end: until then its first error is kept in `why`.
- */
+/* A first row may be a heading, which is known only at its end: until then its first error is kept
+ * in `why`. */
 static bool take_cell(struct text *text, struct row *row)
 {
     struct cell cell = {0};

@@ -111,8 +111,8 @@ static bool read_wide(const unsigned char *extra, size_t left, uint64_t *const v
     return *value[0] != NONE32 && *value[1] != NONE32 && *value[2] != NONE32;
 }
 
-/* The packed bytes follow the member's local header, which repeats the name and may have another extra field.
- */
+/* The packed bytes follow the member's local header, which repeats the name and may have another
+ * extra field. */
 static bool find_packed(const struct ctl_zip *zip, uint64_t local, struct ctl_zip_member *member,
                         char why[CTL_WHY])
 {
@@ -164,8 +164,8 @@ static unsigned slice(uint64_t bytes)
     return (unsigned)(bytes < most ? bytes : most);
 }
 
-/* Into *memory, which doubles as bytes arrive. One byte more than the entry states is asked for, so that a
- * longer stream is seen. */
+/* Into *memory, which doubles as bytes arrive. One byte more than the entry states is asked for, so
+ * that a longer stream is seen. */
 static bool inflate_all(z_stream *stream, const struct ctl_zip_member *member, void **memory, size_t *bytes)
 {
     size_t room = 0, fed = 0;

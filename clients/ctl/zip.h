@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The members of a zip file in memory (PKWARE's APPNOTE 6.3.10, with zip64), stored or deflated, as
- * numpy.savez and savez_compressed write them. Encryption, other methods and files in several parts are
- * refused. */
+ * numpy.savez and savez_compressed write them. Encryption, other methods and files in several parts
+ * are refused. */
 #ifndef RANKD_CTL_ZIP_H
 #define RANKD_CTL_ZIP_H
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small trainer, without a framework: a linear embedding that learns to retrieve, with the loss and gradient from rankd.
+"""A small trainer, without a framework: a linear embedding that learns to retrieve, with the loss
+and gradient from rankd.
 
 A trainer in a separate container needs only the socket's volume. Prints the loss as it falls, and
 ends with an error if it did not.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Generates files from the project's tables: man pages, shell completion, the example configuration, and the
- * reference pages of docs/. Not part of the daemon: `make` runs it. */
+/* Generates files from the project's tables: man pages, shell completion, the example
+ * configuration, and the reference pages of docs/. Not part of the daemon: `make` runs it. */
 #ifndef RK_GEN_H
 #define RK_GEN_H
 
@@ -34,8 +34,8 @@ extern const struct rk_gen_flag rk_gen_flags[];
 extern const size_t rk_gen_flags_count;
 #define RK_GEN_EVERY_COMMAND ((1 << rk_gen_commands_count) - 1)
 
-/* Computes the parts of the tables that are not constants (defaults as text, ranges). To be called once,
- * first. */
+/* Computes the parts of the tables that are not constants (defaults as text, ranges). To be called
+ * once, first. */
 void rk_gen_tables(void);
 
 void rk_gen_man_rankd(FILE *out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writes the names of models, inputs, outputs and parameters into files that no compiler reads: openapi.yaml,
- * the Python package, and a page of the reference. */
+/* Writes the names of models, inputs, outputs and parameters into files that no compiler reads:
+ * openapi.yaml, the Python package, and a page of the reference. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -149,8 +149,8 @@ static void schema_of_parameters(FILE *out)
     }
 }
 
-/* proto/openapi.yaml. In a line that ends in `# names: KIND`, the text between the last pair of [ ] (or { }
- * for parameters) comes from the tables. */
+/* proto/openapi.yaml. In a line that ends in `# names: KIND`, the text between the last pair of [ ]
+ * (or { } for parameters) comes from the tables. */
 void rk_gen_openapi(FILE *out)
 {
     static const struct {

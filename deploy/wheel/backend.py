@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The build backend (PEP 517) of the whole project, as pyproject.toml at the top names it.
 
-`pip install .` and `pip install rankd-VERSION.tar.gz` build daemon, rankctl and librankd by make, which needs a C compiler and
-the packages of `deploy/deps.sh build`, and put them into the Python package. Such a wheel loads the system's libraries; the one
-of `make wheel` (build.py) has its own.
+`pip install .` and `pip install rankd-VERSION.tar.gz` build daemon, rankctl and librankd by make,
+which needs a C compiler and the packages of `deploy/deps.sh build`, and put them into the Python
+package. Such a wheel loads the system's libraries; the one of `make wheel` (build.py) has its own.
 """
 import io
 import os
@@ -47,7 +47,8 @@ def programs(build):
 
 
 def pack(build, out):
-    """Makes a wheel of the programs in `build` and the Python package, in folder `out`. Returns its name."""
+    """Makes a wheel of the programs in `build` and the Python package, in folder `out`. Returns its
+    name."""
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder) / "package"
         shutil.copytree(PACKAGE, stage, ignore=shutil.ignore_patterns("__pycache__", "demo", "*.egg-info", "build"))

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the wheel and the source distribution of rankd, and says what is in them.
 
-    build.py BUILD          BUILD/wheel/rankd-VERSION-py3-none-manylinux_….whl and rankd-VERSION.tar.gz
+    build.py BUILD          BUILD/wheel/rankd-VERSION-py3-none-manylinux_….whl and
+                            rankd-VERSION.tar.gz
 
-The wheel is the Python package with daemon, rankctl and librankd in rankd/_bin; libraries that they load beside those of
-manylinux are in rankd.libs, put there by auditwheel. Run by `make wheel`, in a venv that has requirements.txt.
+The wheel is the Python package with daemon, rankctl and librankd in rankd/_bin; libraries that they
+load beside those of manylinux are in rankd.libs, put there by auditwheel. Run by `make wheel`, in a
+venv that has requirements.txt.
 """
 import contextlib
 import io

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the pictures of the status page: a real daemon with banks, trainers that use it, and Debian's Chromium without a window.
+"""Takes the pictures of the status page: a real daemon with banks, trainers that use it, and
+Debian's Chromium without a window.
 
     make && docs/images/make_status.py
 """

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Banks of scores: scores [lists, items] FP32, as sent, before the margin; targets [lists, items] int8. */
+/* Banks of scores: scores [lists, items] FP32, as sent, before the margin; targets [lists, items]
+ * int8. */
 #include <math.h>
 
 #include "bank/kind.h"

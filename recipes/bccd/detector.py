@@ -21,7 +21,8 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
 
 
 class Detector(nn.Module):
-    """`forward` gives logits [B, N, classes] and distances [B, N, 4] to left, top, right and bottom, in pixels."""
+    """`forward` gives logits [B, N, classes] and distances [B, N, 4] to left, top, right and
+    bottom, in pixels."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,7 +14,8 @@ def _binary(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 
 
 def focal(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> torch.Tensor:
-    """Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; divided by the number of positives."""
+    """Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; divided by the number of
+    positives."""
     wanted = _binary(logits, classes)
     probability = logits.sigmoid()
     wrong = probability + wanted - 2 * probability * wanted
@@ -69,8 +70,8 @@ def ap_error_driven(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tens
 
 
 def _steps(points: torch.Tensor, others: torch.Tensor, weights: torch.Tensor, delta: float) -> torch.Tensor:
-    """For each of `points` the sum over `others` of their weight times a step from 0 to 1 as they go from delta below it to
-    delta above. All are [.] float64."""
+    """For each of `points` the sum over `others` of their weight times a step from 0 to 1 as they
+    go from delta below it to delta above. All are [.] float64."""
     ordered, order = others.sort()
     none = torch.zeros(1).double()
     weight, moment = (torch.cat([none, x.cumsum(0)]) for x in (weights[order], weights[order] * ordered))

@@ -17,8 +17,8 @@ from . import ROOT
 
 @contextmanager
 def daemon() -> Iterator[rankd.Client]:
-    """Starts build/rankd with its socket and banks in a folder that is removed at the end; a client over shared memory.
-    With RANKD_URL set, a client of that daemon."""
+    """Starts build/rankd with its socket and banks in a folder that is removed at the end; a client
+    over shared memory. With RANKD_URL set, a client of that daemon."""
     if os.environ.get("RANKD_URL"):
         with rankd.connect() as client:
             yield client

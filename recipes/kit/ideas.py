@@ -33,7 +33,8 @@ def plain(client: rankd.Client, **settings: Any) -> Criterion:
 
 
 def flat(client: rankd.Client, share: float, lambda_flat: float) -> Criterion:
-    """A share of the loss over all pairs of the batch as one list: one threshold for all queries, as contrastive loss has."""
+    """A share of the loss over all pairs of the batch as one list: one threshold for all queries,
+    as contrastive loss has."""
     lists, one = _recall(client), _recall(client, lambda_val=lambda_flat)
 
     def call(embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -57,7 +58,8 @@ def both(client: rankd.Client) -> Criterion:
 
 
 def adaptive(client: rankd.Client, target: float) -> Criterion:
-    """lambda_val grows by 5 % after a step with fewer pairs jumped per relevant item than `target`, else it falls by 5 %."""
+    """lambda_val grows by 5 % after a step with fewer pairs jumped per relevant item than `target`,
+    else it falls by 5 %."""
     loss = _recall(client)
 
     def call(embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

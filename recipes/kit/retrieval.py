@@ -22,8 +22,8 @@ _NEIGHBOURS = 8
 
 @dataclass(frozen=True)
 class Recipe:
-    """`splits` name pairs of images to train on and held out; a run's setting "split" chooses. `drawn` are the rows with a
-    curve, `pictured` the table and rows whose neighbours are shown."""
+    """`splits` name pairs of images to train on and held out; a run's setting "split" chooses.
+    `drawn` are the rows with a curve, `pictured` the table and rows whose neighbours are shown."""
 
     name: str
     folder: Path

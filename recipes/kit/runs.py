@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of a recipe: the list of them, which are done, and progress.
 
-A run is one training: a row of a table (a loss with its settings) and a seed. Its result is one JSON file, written at its
-end, so that an interrupted `make recipes` continues where it stopped.
+A run is one training: a row of a table (a loss with its settings) and a seed. Its result is one
+JSON file, written at its end, so that an interrupted `make recipes` continues where it stopped.
 """
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Trained = tuple[Result, torch.nn.Module | None]
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a recipe's page: its rows by name with the settings of each, and what all of them have in common."""
+    """A table of a recipe's page: its rows by name with the settings of each, and what all of them
+    have in common."""
 
     name: str
     rows: Mapping[str, Mapping[str, Any]]

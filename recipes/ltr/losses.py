@@ -15,7 +15,8 @@ def _gains(grades: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def listnet(scores: torch.Tensor, grades: torch.Tensor, *, temperature: float = 1.0) -> torch.Tensor:
-    """Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007 (top one)."""
+    """Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007 (top
+    one)."""
     padding = grades < 0
     wanted = (grades / temperature).masked_fill(padding, -torch.inf).softmax(1)
     said = scores.masked_fill(padding, -1e9).log_softmax(1)
@@ -23,7 +24,8 @@ def listnet(scores: torch.Tensor, grades: torch.Tensor, *, temperature: float = 
 
 
 def approx_ndcg(scores: torch.Tensor, grades: torch.Tensor, *, temperature: float = 1.0) -> torch.Tensor:
-    """Qin et al., "A General Approximation Framework for Direct Optimization of Information Retrieval Measures", 2010."""
+    """Qin et al., "A General Approximation Framework for Direct Optimization of Information
+    Retrieval Measures", 2010."""
     gain, best = _gains(grades)
     ahead = torch.sigmoid((scores[:, None, :] - scores[:, :, None]) / temperature)
     ahead = ahead * (grades >= 0)[:, None, :] * (1 - torch.eye(scores.shape[1]))

@@ -22,8 +22,8 @@ from .training import Loss, train, trees
 
 _UNIT = {"gradient_scale": "unit"}
 
-# Each loss was given four settings, tried on the same three of five folds of the training queries. "relevant": the least grade that `ap` and
-# `mrr` take for relevant.
+# Each loss was given four settings, tried on the same three of five folds of the training queries.
+# "relevant": the least grade that `ap` and `mrr` take for relevant.
 GRID: dict[str, list[dict[str, Any]]] = {
     "listnet": [{"temperature": t} for t in (0.3, 0.5, 1.0, 2.0)],
     "approxndcg": [{"temperature": t} for t in (0.1, 0.3, 1.0, 2.0)],

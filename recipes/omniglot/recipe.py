@@ -12,7 +12,8 @@ from .data import for_test, for_tuning
 
 _UNIT = {"gradient_scale": "unit", "margin": 0.2}
 
-# Each loss was given three settings, tried with one seed on an alphabet held out of the training ones.
+# Each loss was given three settings, tried with one seed on an alphabet held out of the training
+# ones.
 GRID: dict[str, list[dict[str, Any]]] = {
     "nt-xent": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
     "supcon": [{"temperature": t} for t in (0.05, 0.1, 0.2)],

@@ -155,8 +155,8 @@ enum rankd_status rk_access_reload(struct rk_access *access, struct rk_err *err)
     return RANKD_OK;
 }
 
-/* The host of "host", "host:port", "[v6]:port" or "[v6]", without port and brackets. False if it does not
- * fit. */
+/* The host of "host", "host:port", "[v6]:port" or "[v6]", without port and brackets. False if it
+ * does not fit. */
 static bool host_of(const char *text, char *host, size_t size)
 {
     const bool bracket = *text == '[';
@@ -258,7 +258,8 @@ enum rankd_status rk_access_identify(struct rk_access *access, const char *autho
         return rk_fail(err, RANKD_UNAUTHORIZED, "the token is not one of this daemon's");
     bool found = false;
     pthread_rwlock_rdlock(&access->lock);
-    /* Every entry is compared in constant time, so that the duration reveals nothing about a token. */
+    /* Every entry is compared in constant time, so that the duration reveals nothing about a
+     * token. */
     for (size_t i = 0; i < access->count; i++) {
         if (gnutls_memcmp(access->tokens[i].digest, digest, DIGEST) == 0) {
             *who = access->tokens[i].who;

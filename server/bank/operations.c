@@ -6,8 +6,8 @@
 #include "bank/replica_admin.h"
 #include "base/text.h"
 
-/* Room for any answer of an operation that changes something: an error for want of memory must not come after
- * the effect. */
+/* Room for any answer of an operation that changes something: an error for want of memory must not
+ * come after the effect. */
 static bool reserve_answer(struct rk_text *out, struct rk_err *err)
 {
     const size_t most = (size_t)2048 + (size_t)6 * RK_ERR_TEXT; /* a reason, with every byte escaped */

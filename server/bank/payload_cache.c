@@ -60,7 +60,8 @@ static bool add(struct rk_payload_cache *cache, const struct listed *one)
     return true;
 }
 
-/* Up to the first that is not whole: that place is returned. `listing`: each is added to the list. */
+/* Up to the first that is not whole: that place is returned. `listing`: each is added to the
+ * list. */
 static uint64_t scan(struct rk_payload_cache *cache, int file, bool listing)
 {
     struct rk_record_head head;

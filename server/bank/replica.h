@@ -7,7 +7,7 @@
  *
  *        create, start, found in the store
  *                 |
- *                 v      index and payloads are read        newer entries are known     they are applied
+ *                 v      index and payloads are read newer entries are known they are applied
  *      +------> joining --------------------------> current ------------------> behind -------------> current
  *      |          ^                                    |  ^
  *      |          | another generation, a gap          |  | the store answers an audit
@@ -23,8 +23,8 @@
  *
  *      any of them --- the store has no bank of this uid any more ---> gone: nothing makes it anew silently
  *
- * current, behind and stale serve requests; joining, forked, refusing and gone refuse them with the reason.
- * The state is a function of the fields below (rk_replica_state_of). */
+ * current, behind and stale serve requests; joining, forked, refusing and gone refuse them with the
+ * reason. The state is a function of the fields below (rk_replica_state_of). */
 #ifndef RK_BANK_REPLICA_H
 #define RK_BANK_REPLICA_H
 
@@ -96,8 +96,7 @@ struct rk_replica {
     struct rk_append *awaiting;                  /* in the store, not applied here yet */
     struct rk_task join_task;
     struct rk_replica_sent sent; /* with the writer lock */
-    bool crowded; /* several appends waited when the last group ended: appends are gathered, not sent at once
-                   */
+    bool crowded; /* several appends waited at the end of the last group: gather them, do not send at once */
     bool deferring; /* ended appends are gathered: */
     struct rk_append *ended;
 
@@ -109,8 +108,8 @@ struct rk_replica {
 /* Reads the bank of a join_task whole, and releases it: rk_replica_join_task(). */
 typedef void rk_replica_join_run(struct rk_task *task);
 
-/* A new copy, which `join` has to read first. NULL: no memory. The bank owns it, and frees it as one piece.
- */
+/* A new copy, which `join` has to read first. NULL: no memory. The bank owns it, and frees it as
+ * one piece. */
 struct rk_replica *rk_replica_new(struct rk_replicas *shared, struct rk_durable_bank *bank, const char *uid,
                                   rk_replica_join_run *join);
 
@@ -133,24 +132,24 @@ enum rk_replica_applied {
     RK_APPLY_JOIN,  /* it does not follow the last one: the bank has to be read anew */
     RK_APPLY_FORKED /* the store has another history than this copy */
 };
-/* Checks the entry and applies it. `batch` NULL: this daemon's own batch of that name, if it is still in
- * memory; an entry that is not a batch needs none. The lock is held. */
+/* Checks the entry and applies it. `batch` NULL: this daemon's own batch of that name, if it is
+ * still in memory; an entry that is not a batch needs none. The lock is held. */
 enum rk_replica_applied rk_replica_apply(struct rk_durable_bank *bank, const struct rk_stored_entry *entry,
                                          const struct rk_batch *batch) __attribute__((warn_unused_result));
-/* True: its payload is needed, because the entry is not applied yet and its batch is not this daemon's own.
- * The lock is held. */
+/* True: its payload is needed, because the entry is not applied yet and its batch is not this
+ * daemon's own. The lock is held. */
 bool rk_replica_needs_payload(const struct rk_durable_bank *bank, const struct rk_stored_entry *entry);
 
-/* The store has another history: counts and logs that, and reads the bank again. `there` is the store's
- * version. The lock is held. */
+/* The store has another history: counts and logs that, and reads the bank again. `there` is the
+ * store's version. The lock is held. */
 void rk_replica_fork(struct rk_durable_bank *bank, uint64_t there);
 /* Reads the bank anew, on a thread of its own. The lock is held. */
 void rk_replica_rejoin(struct rk_durable_bank *bank);
 /* The store no longer has the bank. The lock is held. */
 void rk_replica_gone(struct rk_durable_bank *bank);
 
-/* Resumes the requests that wait for the present version or, if `now_ns` is not 0, those that have waited too
- * long. The lock is held. */
+/* Resumes the requests that wait for the present version or, if `now_ns` is not 0, those that have
+ * waited too long. The lock is held. */
 void rk_replica_wake(struct rk_durable_bank *bank, uint64_t now_ns);
 /* The bank was deleted: ends all requests that wait for it. The lock is held. */
 void rk_replica_end(struct rk_durable_bank *bank);
@@ -163,15 +162,15 @@ void rk_replica_finish(struct rk_durable_bank *bank, struct rk_append *append);
 
 /* replica_commit.c: appends a waiting group; the writer lock is held, the lock is not. */
 void rk_replica_commit(struct rk_durable_bank *bank, struct rk_append *group);
-/* Sends an append at once, if no append is in progress, nothing has to be waited for, and the last append was
- * alone too (otherwise appends that follow closely would wait for two round trips). True: sent, and the
- * writer lock is taken for the commit thread that calls rk_replica_commit() next, which completes it. The
- * lock is held, and released in between. */
+/* Sends an append at once, if no append is in progress, nothing has to be waited for, and the last
+ * append was alone too (otherwise appends that follow closely would wait for two round trips).
+ * True: sent, and the writer lock is taken for the commit thread that calls rk_replica_commit()
+ * next, which completes it. The lock is held, and released in between. */
 bool rk_replica_begin(struct rk_durable_bank *bank, struct rk_append *append);
 void rk_replica_commit_sent(struct rk_durable_bank *bank);
 
-/* replica_join.c: reads the whole bank and replaces the copy. The lock is not held. The task does this and
- * releases the bank. */
+/* replica_join.c: reads the whole bank and replaces the copy. The lock is not held. The task does
+ * this and releases the bank. */
 rk_replica_join_run rk_replica_join_task;
 enum rankd_status rk_replica_join(struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -183,8 +182,8 @@ enum rankd_status rk_replica_audit_once(struct rk_replicas *shared, struct rk_er
     __attribute__((warn_unused_result));
 void *rk_replica_tail_loop(void *shared);
 
-/* Starts and stops all threads. Takes ownership of the store. With --data, which is locked, payloads are
- * cached there. NULL and *err on failure. */
+/* Starts and stops all threads. Takes ownership of the store. With --data, which is locked,
+ * payloads are cached there. NULL and *err on failure. */
 struct rk_replicas *rk_replicas_start(struct rk_banks *banks, struct rk_bank_store *store, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_replicas_stop(struct rk_replicas *shared); /* NULL is fine */

@@ -28,8 +28,8 @@ static enum rankd_status check_config(struct rk_replicas *shared, const struct r
     return shared->store->ops->check(shared->store, config->durability == RK_DURABILITY_ALWAYS, err);
 }
 
-/* Opens the payload cache, if there is room: a bank is served without one, too. A file can hold all kept
- * batches of the bank, unless they are tiny. */
+/* Opens the payload cache, if there is room: a bank is served without one, too. A file can hold all
+ * kept batches of the bank, unless they are tiny. */
 static void open_cache(const struct rk_replicas *shared, struct rk_durable_bank *bank, const char *uid)
 {
     struct rk_err why = {0};

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operations on banks in a store, for operations.c; and handling of banks that other daemons created or
- * deleted there, for the audit. Operations that change a bank wait until this copy follows, at most five
- * seconds. */
+/* Operations on banks in a store, for operations.c; and handling of banks that other daemons
+ * created or deleted there, for the audit. Operations that change a bank wait until this copy
+ * follows, at most five seconds. */
 #ifndef RK_BANK_REPLICA_ADMIN_H
 #define RK_BANK_REPLICA_ADMIN_H
 
 #include "bank/replica.h"
 
-/* Creates the bank in the store, or uses the existing one: RANKD_CONFLICT if its configuration differs.
- * Registers its copy, which has been read when this returns unless it is large. */
+/* Creates the bank in the store, or uses the existing one: RANKD_CONFLICT if its configuration
+ * differs. Registers its copy, which has been read when this returns unless it is large. */
 enum rankd_status rk_replica_create(struct rk_banks *banks, const char *name,
                                     const struct rk_bank_config *config, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -32,8 +32,8 @@ enum rankd_status rk_replicas_describe(struct rk_replicas *shared, struct rk_tex
 /* Writes the members that GET /v2/banks/{bank} has for a bank in a store. The lock is held. */
 void rk_replica_write(struct rk_text *out, const struct rk_durable_bank *bank);
 
-/* Registers and reads the copy of a bank in the store that this daemon does not have yet, if there is room
- * for it. */
+/* Registers and reads the copy of a bank in the store that this daemon does not have yet, if there
+ * is room for it. */
 void rk_replica_discover(struct rk_banks *banks, const struct rk_stored_state *state);
 /* Removes the copy of a bank that was deleted in the store. */
 void rk_replica_take_out(struct rk_banks *banks, struct rk_durable_bank *bank);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that compares this daemon's copies with the store twice a second: it detects changes that the
- * tail can't see: a store that went back or was emptied, and banks that other daemons created or deleted.
- * Also starts and stops the other threads. */
+/* The thread that compares this daemon's copies with the store twice a second: it detects changes
+ * that the tail can't see: a store that went back or was emptied, and banks that other daemons
+ * created or deleted. Also starts and stops the other threads. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A group of appends into the store. Each append ends when the store has it with the requested durability and
- * this copy has applied it: at once if it is the next version, otherwise after the tail has brought the
- * versions in between. */
+/* A group of appends into the store. Each append ends when the store has it with the requested
+ * durability and this copy has applied it: at once if it is the next version, otherwise after the
+ * tail has brought the versions in between. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -46,7 +46,8 @@ static struct rk_stored_append stored_of(const struct rk_append *append)
     return stored;
 }
 
-/* Ends the appends that are no longer possible, and lists the others in `stored`. The lock is held. */
+/* Ends the appends that are no longer possible, and lists the others in `stored`. The lock is
+ * held. */
 static size_t begin_group(struct rk_durable_bank *bank, struct rk_append **group,
                           struct rk_stored_append *stored)
 {
@@ -90,8 +91,8 @@ static void take_stored(struct rk_append *append, const struct rk_stored_entry *
         append->stored.chain[i] = entry->chain.byte[i];
 }
 
-/* Copies the store's verdict into the append; the lock is held. True: the append still has to be applied
- * here. */
+/* Copies the store's verdict into the append; the lock is held. True: the append still has to be
+ * applied here. */
 static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
                          const struct rk_stored_append *stored)
 {
@@ -133,8 +134,8 @@ static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
     return false;
 }
 
-/* Resumes the ended appends. Workers continue them; this thread itself continues the last one, which saves a
- * wake-up, unless more appends wait for this thread. */
+/* Resumes the ended appends. Workers continue them; this thread itself continues the last one,
+ * which saves a wake-up, unless more appends wait for this thread. */
 static void tell_ended(struct rk_append *ended, bool more)
 {
     for (struct rk_append *append = ended, *next; append; append = next) {
@@ -196,8 +197,8 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
     tell_ended(ended, more);
 }
 
-/* The store did not answer in time, or too few of its replicas did. Appends without time left end with that
- * error; the others go back to the front of the queue. */
+/* The store did not answer in time, or too few of its replicas did. Appends without time left end
+ * with that error; the others go back to the front of the queue. */
 static void put_back(struct rk_durable_bank *bank, struct rk_append *group, const struct rk_err *why,
                      unsigned got)
 {

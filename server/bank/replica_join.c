@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads a whole bank: its index, then the payloads inside the capacity and those kept beyond it for retries.
- * The log is the snapshot. The present copy stays in use meanwhile, and is replaced at the end. */
+/* Reads a whole bank: its index, then the payloads inside the capacity and those kept beyond it for
+ * retries. The log is the snapshot. The present copy stays in use meanwhile, and is replaced at the
+ * end. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -222,7 +223,8 @@ static bool take_cached(struct join *join, size_t i)
     return taken;
 }
 
-/* Reads payloads in order: from the cache on disk where it has them, runs of others from the store. */
+/* Reads payloads in order: from the cache on disk where it has them, runs of others from the
+ * store. */
 static enum rankd_status read_payloads(struct join *join, struct rk_err *err)
 {
     struct rk_durable_bank *bank = join->bank;

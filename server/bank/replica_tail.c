@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that follows the indexes of all banks and applies new entries. This daemon's own batches come
- * from memory, the payloads of others from the store. */
+/* The thread that follows the indexes of all banks and applies new entries. This daemon's own
+ * batches come from memory, the payloads of others from the store. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,9 +10,9 @@
 #include "bank/replica.h"
 #include "base/clock.h"
 
-/* A daemon that is the only one to append would read back each of its own batches, at the cost of a wake-up
- * of the store and of this thread. So it rests between two reads until one contains a batch of another
- * daemon. */
+/* A daemon that is the only one to append would read back each of its own batches, at the cost of a
+ * wake-up of the store and of this thread. So it rests between two reads until one contains a batch
+ * of another daemon. */
 enum { IDLE_MS = 100, ECHO_MS = 2, ALONE_NS = 100000000 };
 
 /* New entries, of one bank after the other. */

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The interface of a store, a server that holds banks for several daemons: a table of functions. Redis
- * (redis.c) implements it; the tests have another store, in memory, that loses, delays and forks.
+/* The interface of a store, a server that holds banks for several daemons: a table of functions.
+ * Redis (redis.c) implements it; the tests have another store, in memory, that loses, delays and
+ * forks.
  *
- * A bank in a store is a log. An entry of its index records an append (or a clear, or a restore); the
- * batch itself, the payload, is stored separately. Each entry that changes the bank has a chain value, a
- * hash over the chain of the entry before it and its own content: two daemons at the same generation,
- * version and chain have the same items in the same order.
+ * A bank in a store is a log. An entry of its index records an append (or a clear, or a restore);
+ * the batch itself, the payload, is stored separately. Each entry that changes the bank has a chain
+ * value, a hash over the chain of the entry before it and its own content: two daemons at the same
+ * generation, version and chain have the same items in the same order.
  *
- * Every function may be called by any thread, and by several at once. Each waits for the store, at most
- * for the store's own timeout or until the given deadline; threads that serve requests do not call them.
- * RANKD_OVERLOADED: no answer, or not in time; the operation may have happened or not. RANKD_INTERNAL:
- * the answer is not a valid one. */
+ * Every function may be called by any thread, and by several at once. Each waits for the store, at
+ * most for the store's own timeout or until the given deadline; threads that serve requests do not
+ * call them. RANKD_OVERLOADED: no answer, or not in time; the operation may have happened or not.
+ * RANKD_INTERNAL: the answer is not a valid one. */
 #ifndef RK_BANK_STORE_H
 #define RK_BANK_STORE_H
 
@@ -40,7 +41,8 @@ enum rk_stored_kind {
     RK_STORED_RESTORE /* a new generation, which continues from a checkpoint */
 };
 
-/* A place in the index. Entries that are not versions follow the version at the time, with `sub` 1, 2, … */
+/* A place in the index. Entries that are not versions follow the version at the time, with `sub` 1,
+ * 2, … */
 struct rk_stored_place {
     uint64_t version, sub;
 };
@@ -121,8 +123,8 @@ struct rk_stored_payload {
     size_t bytes;
 };
 
-/* The form of `entry` is checked, its chain is not. A status other than RANKD_OK ends the call with that
- * status. */
+/* The form of `entry` is checked, its chain is not. A status other than RANKD_OK ends the call with
+ * that status. */
 typedef enum rankd_status rk_stored_on_entry(void *context, const char *bank,
                                              const struct rk_stored_entry *entry, struct rk_err *err);
 /* The payload of entry number `i`; `bytes` NULL: the store has none. */
@@ -141,8 +143,9 @@ struct rk_stored_begun; /* the store's */
 struct rk_bank_store_ops {
     void (*close)(struct rk_bank_store *store);
 
-    /* Checks that the store answers and is fit for banks: it must not evict keys and, with `on_disk`, must
-     * acknowledge an append only after it is on its disk. RANKD_UNSUPPORTED: it is unfit. */
+    /* Checks that the store answers and is fit for banks: it must not evict keys and, with
+     * `on_disk`, must acknowledge an append only after it is on its disk. RANKD_UNSUPPORTED: it is
+     * unfit. */
     enum rankd_status (*check)(struct rk_bank_store *store, bool on_disk, struct rk_err *err);
 
     /* Its present state. The sentence of a failure says why no bank can use it. */
@@ -163,35 +166,37 @@ struct rk_bank_store_ops {
     enum rankd_status (*remove)(struct rk_bank_store *store, const char *bank, const char *uid,
                                 struct rk_err *err);
 
-    /* Sends a group without waiting, if that is possible now: threads that serve requests may call it.
-     * `append` with the same group and arguments must follow, and takes the returned value. NULL, or no such
-     * function: nothing was sent. */
+    /* Sends a group without waiting, if that is possible now: threads that serve requests may call
+     * it. `append` with the same group and arguments must follow, and takes the returned value.
+     * NULL, or no such function: nothing was sent. */
     struct rk_stored_begun *(*begin)(struct rk_bank_store *store, const char *bank, const char *uid,
                                      struct rk_stored_append *group, size_t count, uint64_t oldest,
                                      const struct rk_stored_durability *durability);
-    /* Appends the batches of a group in order, each in its own step, and waits until all have the requested
-     * durability. Fills their verdicts. `oldest`: the oldest version whose payload may still be read.
-     * *replicas: the number that have the group. `begun`: the result of `begin`, or NULL. RANKD_OVERLOADED:
-     * repeat it, with the same names. */
+    /* Appends the batches of a group in order, each in its own step, and waits until all have the
+     * requested durability. Fills their verdicts. `oldest`: the oldest version whose payload may
+     * still be read. *replicas: the number that have the group. `begun`: the result of `begin`, or
+     * NULL. RANKD_OVERLOADED: repeat it, with the same names. */
     enum rankd_status (*append)(struct rk_bank_store *store, const char *bank, const char *uid,
                                 struct rk_stored_append *group, size_t count, uint64_t oldest,
                                 const struct rk_stored_durability *durability, struct rk_stored_begun *begun,
                                 unsigned *replicas, struct rk_err *err);
 
-    /* Visits the entries after the cursors, in order for each bank; waits up to `wait_ms` for one. To be
-     * called by one thread only. */
+    /* Visits the entries after the cursors, in order for each bank; waits up to `wait_ms` for one.
+     * To be called by one thread only. */
     enum rankd_status (*tail)(struct rk_bank_store *store, const struct rk_stored_cursor *cursor,
                               size_t count, uint64_t wait_ms, rk_stored_on_entry *visit, void *context,
                               struct rk_err *err);
     /* Visits all entries after `place` up to now. */
     enum rankd_status (*index)(struct rk_bank_store *store, const char *bank, struct rk_stored_place place,
                                rk_stored_on_entry *visit, void *context, struct rk_err *err);
-    /* Visits payloads in order. `tailing`: the thread of the tail calls, and its connection is used. */
+    /* Visits payloads in order. `tailing`: the thread of the tail calls, and its connection is
+     * used. */
     enum rankd_status (*payloads)(struct rk_bank_store *store, const char *bank,
                                   const struct rk_stored_entry *entry, size_t count, bool tailing,
                                   rk_stored_on_payload *visit, void *context, struct rk_err *err);
 
-    /* RANKD_NOT_FOUND: no such bank of that uid, or no such checkpoint; RANKD_CONFLICT: there is one. */
+    /* RANKD_NOT_FOUND: no such bank of that uid, or no such checkpoint; RANKD_CONFLICT: there is
+     * one. */
     enum rankd_status (*clear)(struct rk_bank_store *store, const char *bank, const char *uid,
                                struct rk_stored_state *state, struct rk_err *err);
     enum rankd_status (*checkpoint)(struct rk_bank_store *store, const char *bank, const char *uid,
@@ -205,8 +210,8 @@ struct rk_bank_store_ops {
     enum rankd_status (*forget)(struct rk_bank_store *store, const char *bank, const char *uid,
                                 const char *tag, struct rk_err *err);
 
-    /* Reports that the daemon `who` serves that generation of the bank; and counts the daemons, of those that
-     * were active in the last three seconds, that do not yet. */
+    /* Reports that the daemon `who` serves that generation of the bank; and counts the daemons, of
+     * those that were active in the last three seconds, that do not yet. */
     enum rankd_status (*serves)(struct rk_bank_store *store, const char *bank, const char *uid,
                                 const char *who, uint64_t generation, struct rk_err *err);
     enum rankd_status (*count_behind)(struct rk_bank_store *store, const char *bank, const char *uid,
@@ -219,7 +224,8 @@ struct rk_bank_store {
 
 /* --- shared by all stores --- */
 
-/* How long batch ids are remembered after their payloads were deleted: as bank/ids.h for local banks. */
+/* How long batch ids are remembered after their payloads were deleted: as bank/ids.h for local
+ * banks. */
 struct rk_stored_keep {
     uint64_t kept, most, age_ms;
 };
@@ -234,15 +240,16 @@ bool rk_chain_same(struct rk_chain a, struct rk_chain b);
 void rk_chain_text(struct rk_chain chain, char text[RK_STORED_UID_BYTES]);
 bool rk_chain_parse(const char *text, size_t bytes, struct rk_chain *chain);
 
-/* To the text of an entry in the index, and back; its place is stored separately. False: not an entry. */
+/* To the text of an entry in the index, and back; its place is stored separately. False: not an
+ * entry. */
 enum { RK_STORED_ENTRY_BYTES = 512 };
 void rk_stored_entry_write(const struct rk_stored_entry *entry, char text[RK_STORED_ENTRY_BYTES]);
 bool rk_stored_entry_parse(const char *text, size_t bytes, struct rk_stored_place place,
                            struct rk_stored_entry *entry);
 
-/* Writes the payload of a batch: a record as on disk (store/record.h), of version 0, with the id without
- * `read`. Reads one: an error unless it is undamaged, belongs to this entry and fits a bank of this shape.
- * The block is copied into *batch, which the caller owns. */
+/* Writes the payload of a batch: a record as on disk (store/record.h), of version 0, with the id
+ * without `read`. Reads one: an error unless it is undamaged, belongs to this entry and fits a bank
+ * of this shape. The block is copied into *batch, which the caller owns. */
 bool rk_stored_payload_write(struct rk_text *out, const struct rk_batch *batch, const struct rk_batch_id *id);
 enum rankd_status rk_stored_payload_read(const void *bytes, size_t count, const struct rk_bank_shape *shape,
                                          const struct rk_stored_entry *entry, struct rk_batch *batch,

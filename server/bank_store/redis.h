@@ -29,8 +29,8 @@ struct rk_redis_options {
     struct rk_stored_keep keep;
 };
 
-/* Does not connect yet. NULL with RANKD_INVALID for invalid options, or RANKD_UNSUPPORTED if this rankd was
- * built without hiredis. */
+/* Does not connect yet. NULL with RANKD_INVALID for invalid options, or RANKD_UNSUPPORTED if this
+ * rankd was built without hiredis. */
 struct rk_bank_store *rk_redis_store_open(const struct rk_redis_options *options, struct rk_err *err)
     __attribute__((warn_unused_result));
 

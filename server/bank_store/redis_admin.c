@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operations on banks: each is one script. If the connection is lost meanwhile, the operation may have
- * happened or not, and the caller gets RANKD_OVERLOADED. */
+/* Operations on banks: each is one script. If the connection is lost meanwhile, the operation may
+ * have happened or not, and the caller gets RANKD_OVERLOADED. */
 #ifdef RK_HIREDIS
 #include <inttypes.h>
 #include <stdio.h>
@@ -56,8 +56,8 @@ static struct rk_redis_reply *run_once(struct rk_redis_link *link, enum rk_scrip
     return rk_redis_next(link, RK_REDIS_SMALL, err);
 }
 
-/* Runs a script: `keys` says how many of the words are keys. The first word of its answer is the outcome; a
- * missing bank or checkpoint becomes the error. NULL on failure. */
+/* Runs a script: `keys` says how many of the words are keys. The first word of its answer is the
+ * outcome; a missing bank or checkpoint becomes the error. NULL on failure. */
 static struct rk_redis_reply *run(struct rk_redis *redis, enum rk_script script, const char *bank,
                                   const char *tag, const char *keys, const char *const *word,
                                   struct rk_err *err)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Appends a group: payloads, scripts and then one WAIT, in one pipeline. Batches without an answer are sent
- * again under the same names until the deadline; the script recognises the names. */
+/* Appends a group: payloads, scripts and then one WAIT, in one pipeline. Batches without an answer
+ * are sent again under the same names until the deadline; the script recognises the names. */
 #ifdef RK_HIREDIS
 #include <inttypes.h>
 #include <stdio.h>
@@ -105,8 +105,8 @@ bool rk_redis_place_parse(const struct rk_redis_reply *reply, struct rk_stored_p
     return *end == '\0' && place->version <= UINT64_C(1) << 53;
 }
 
-/* Whether it is the same batch, computed against the same version: an earlier attempt whose reply was lost.
- * Its result equals this one's to the bit. */
+/* Whether it is the same batch, computed against the same version: an earlier attempt whose reply
+ * was lost. Its result equals this one's to the bit. */
 static bool is_own(const struct rk_stored_append *append)
 {
     const struct rk_batch_id *a = &append->id, *b = &append->entry.id;
@@ -123,7 +123,8 @@ static bool take_entry(struct rk_stored_append *append, const struct rk_redis_re
            append->entry.id.name[0] == append->id.name[0] && append->entry.id.name[1] == append->id.name[1];
 }
 
-/* Takes the verdict from the script's answer. It stays UNKNOWN if the batch has to be sent again. */
+/* Takes the verdict from the script's answer. It stays UNKNOWN if the batch has to be sent
+ * again. */
 static enum rankd_status take_verdict(struct append_frame *frame, struct rk_redis_link *link,
                                       struct rk_stored_append *append, const struct rk_redis_reply *reply,
                                       struct rk_err *err)
@@ -176,13 +177,15 @@ static enum rankd_status read_one(struct append_frame *frame, struct rk_redis_li
 
 /* --- durability --- */
 
-/* Whether to send WAITAOF: the store's own disk has to be waited for, and the server can do that. */
+/* Whether to send WAITAOF: the store's own disk has to be waited for, and the server can do
+ * that. */
 static bool waits_for_disk(const struct append_frame *frame, const struct rk_stored_durability *durability)
 {
     return durability->on_disk && atomic_load(&frame->redis->disk) == RK_REDIS_DISK_WAITAOF;
 }
 
-/* Records which wait was sent, for the reply: the kind of the store's disk may become known in between. */
+/* Records which wait was sent, for the reply: the kind of the store's disk may become known in
+ * between. */
 static void send_wait(const struct append_frame *frame, struct rk_redis_link *link,
                       const struct rk_stored_durability *durability)
 {
@@ -248,8 +251,8 @@ static enum rankd_status send_group(const struct append_frame *frame, struct rk_
     return RANKD_OK;
 }
 
-/* Reads the answers. *durable: every batch has its verdict, and the appended ones have the requested
- * durability. */
+/* Reads the answers. *durable: every batch has its verdict, and the appended ones have the
+ * requested durability. */
 static enum rankd_status read_group(struct append_frame *frame, struct rk_redis_link *link,
                                     struct rk_stored_append *group, size_t count,
                                     const struct rk_stored_durability *durability, unsigned *replicas,
@@ -267,9 +270,9 @@ static enum rankd_status read_group(struct append_frame *frame, struct rk_redis_
     return link->scripts ? RANKD_OK : rk_redis_load_scripts(link, err);
 }
 
-/* A master that was paused may answer, with a replica that still follows it, after another one took its
- * place. So with Sentinel a slow answer, or one over a new connection, counts only if the server is still the
- * master. */
+/* A master that was paused may answer, with a replica that still follows it, after another one took
+ * its place. So with Sentinel a slow answer, or one over a new connection, counts only if the
+ * server is still the master. */
 static enum rankd_status check_master(struct append_frame *frame, const struct rk_redis_link *link,
                                       uint64_t begun_ns, struct rk_err *err)
 {
@@ -284,8 +287,8 @@ static enum rankd_status check_master(struct append_frame *frame, const struct r
     return rk_fail(err, RANKD_OVERLOADED, "the store at %s is not the master any more", link->where);
 }
 
-/* Tries over one connection, until everything is durable, the connection is lost, or the time is over.
- * `sent`: the group was sent before. */
+/* Tries over one connection, until everything is durable, the connection is lost, or the time is
+ * over. `sent`: the group was sent before. */
 static enum rankd_status try_on(struct append_frame *frame, struct rk_redis_link *link, bool sent,
                                 struct rk_stored_append *group, size_t count,
                                 const struct rk_stored_durability *durability, unsigned *replicas,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connections to the store that are ready for use: finding the master, the password, the scripts, and the
- * check that the server is fit. */
+/* Connections to the store that are ready for use: finding the master, the password, the scripts,
+ * and the check that the server is fit. */
 #ifdef RK_HIREDIS
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,8 +55,8 @@ enum rankd_status rk_redis_refused(struct rk_redis *redis, struct rk_redis_link 
 
 /* --- getting ready --- */
 
-/* The first line of the file; "" where there is none. The caller clears it with rk_file_forget(). NULL: the
- * file can't be read. */
+/* The first line of the file; "" where there is none. The caller clears it with rk_file_forget().
+ * NULL: the file can't be read. */
 static char *read_password(const struct rk_redis *redis, struct rk_err *err)
 {
     size_t bytes;
@@ -129,7 +129,8 @@ enum rankd_status rk_redis_load_scripts(struct rk_redis_link *link, struct rk_er
     return RANKD_OK;
 }
 
-/* The server must be a master and must not evict keys. Servers that do not report this are accepted. */
+/* The server must be a master and must not evict keys. Servers that do not report this are
+ * accepted. */
 static enum rankd_status check_fit(struct rk_redis *redis, struct rk_redis_link *link, struct rk_err *err)
 {
     rk_redis_send_words(link, "ROLE", NULL);
@@ -280,8 +281,8 @@ static bool has_option(const struct rk_redis_reply *reply, const char *value)
            rk_redis_reply_is(reply->part[1], value);
 }
 
-/* Redis 7.2 and later wait for their own disk on request; earlier versions must be configured to wait for it
- * always. */
+/* Redis 7.2 and later wait for their own disk on request; earlier versions must be configured to
+ * wait for it always. */
 static enum rankd_status find_disk(struct rk_redis *redis, struct rk_redis_link *link, struct rk_err *err)
 {
     rk_redis_send_words(link, "COMMAND", "INFO", "WAITAOF", NULL);

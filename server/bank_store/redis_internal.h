@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Redis store, from the bottom up: one connection (redis_link.c), Sentinel (sentinel.c),
  * connections to the master (redis_connect.c), appends (redis_append.c), the report for operators
- * (redis_about.c), reading (redis_read.c) and following (redis_tail.c), operations on banks (redis_admin.c),
- * and the table of all of them (redis.c). This header declares the functions that they share. */
+ * (redis_about.c), reading (redis_read.c) and following (redis_tail.c), operations on banks
+ * (redis_admin.c), and the table of all of them (redis.c). This header declares the functions that
+ * they share. */
 #ifndef RK_BANK_STORE_REDIS_INTERNAL_H
 #define RK_BANK_STORE_REDIS_INTERNAL_H
 
@@ -40,8 +41,8 @@ static inline struct rk_redis *rk_redis_of(struct rk_bank_store *store)
 }
 
 /* redis_connect.c */
-/* Takes a connection to the master that is ready: authenticated, fit, with scripts. `fresh`: it has just
- * answered. rk_redis_give() keeps it or, if it is broken, closes it. */
+/* Takes a connection to the master that is ready: authenticated, fit, with scripts. `fresh`: it has
+ * just answered. rk_redis_give() keeps it or, if it is broken, closes it. */
 struct rk_redis_link *rk_redis_take(struct rk_redis *redis, bool fresh, uint64_t deadline_ns,
                                     struct rk_err *err) __attribute__((warn_unused_result));
 void rk_redis_give(struct rk_redis *redis, struct rk_redis_link *link);

@@ -46,8 +46,8 @@ static void free_object(void *reply)
     rk_redis_reply_free(reply);
 }
 
-/* A new part, in its place in the array that it belongs to. NULL: no memory, or more parts than allowed,
- * which hiredis reports as no memory. */
+/* A new part, in its place in the array that it belongs to. NULL: no memory, or more parts than
+ * allowed, which hiredis reports as no memory. */
 static struct rk_redis_reply *new_part(const redisReadTask *task, enum rk_reply_type type)
 {
     struct rk_redis_link *link = task->privdata;
@@ -81,7 +81,8 @@ static void *create_text(const redisReadTask *task, char *text, size_t bytes)
     return reply;
 }
 
-/* The elements are announced but have not arrived: their number is bounded before memory is allocated. */
+/* The elements are announced but have not arrived: their number is bounded before memory is
+ * allocated. */
 static void *create_array(const redisReadTask *task, int elements)
 {
     const struct rk_redis_link *link = task->privdata;

@@ -68,8 +68,8 @@ struct rk_redis_piece {
     size_t bytes;
 };
 void rk_redis_send(struct rk_redis_link *link, const struct rk_redis_piece *piece, size_t count);
-/* The same piece by piece: begin, `count` pieces, end. A long piece is written in place into link->out,
- * between open and close. */
+/* The same piece by piece: begin, `count` pieces, end. A long piece is written in place into
+ * link->out, between open and close. */
 void rk_redis_begin(struct rk_redis_link *link, size_t count);
 void rk_redis_add(struct rk_redis_link *link, const void *data, size_t bytes);
 void rk_redis_open_piece(struct rk_redis_link *link, size_t bytes);
@@ -87,8 +87,8 @@ enum rankd_status rk_redis_flush(struct rk_redis_link *link, struct rk_err *err)
 void rk_redis_flush_some(struct rk_redis_link *link);
 
 /* Sends the added commands and reads the next reply, of at most `most` bytes. NULL on failure:
- * RANKD_OVERLOADED, or RANKD_INTERNAL if it is not a reply or too large. An error of the server is a reply.
- */
+ * RANKD_OVERLOADED, or RANKD_INTERNAL if it is not a reply or too large. An error of the server is
+ * a reply. */
 struct rk_redis_reply *rk_redis_next(struct rk_redis_link *link, size_t most, struct rk_err *err)
     __attribute__((warn_unused_result));
 

@@ -52,7 +52,8 @@ bool rk_redis_address_parse(const char *text, size_t length, const char *port, s
     return true;
 }
 
-/* The next part up to '/' or the end, of letters that need no quoting; false if it is anything else. */
+/* The next part up to '/' or the end, of letters that need no quoting; false if it is anything
+ * else. */
 static bool take_word(const char **at, char word[RK_REDIS_WORD_BYTES])
 {
     const size_t length = strcspn(*at, "/");

@@ -7,9 +7,9 @@
 #include "codec/decimal.h"
 #include "codec/json_arrays.h"
 
-/* The position behind a number or a word. Jansson reads one character more and puts it back: a NUL is lost
- * then, and if it is not UTF-8 the error names the number. (Only ASCII characters are valid there.)
- */
+/* The position behind a number or a word. Jansson reads one character more and puts it back: a NUL
+ * is lost then, and if it is not UTF-8 the error names the number. (Only ASCII characters are valid
+ * there.) */
 static const char *after_token(const char *at, const char *end)
 {
     if (at == end || (unsigned char)*at >= 0x80)
@@ -69,7 +69,8 @@ const char *rk_array_leaf(const char *at, const char *end)
     return *at == '"' || *at == '{' ? after_other(at, end) : NULL;
 }
 
-/* The position behind a value at `at`, or at the end of an empty array; NULL if there is neither. */
+/* The position behind a value at `at`, or at the end of an empty array; NULL if there is
+ * neither. */
 static const char *take_value(struct rk_array_check *check, const char *at, const char *end)
 {
     if (at < end && *at == '[' && check->depth < RK_JSON_DEPTH_MAX) {

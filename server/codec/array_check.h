@@ -8,9 +8,9 @@
 
 #include "codec/json.h"
 
-/* The result of checking an array of arrays and other values. If it isn't JSON, `wrong` is the first wrong
- * token. The arrays that are open there, the last element before it and the comma behind that are the context
- * that Jansson must read before it to refuse it with the same words. */
+/* The result of checking an array of arrays and other values. If it isn't JSON, `wrong` is the
+ * first wrong token. The arrays that are open there, the last element before it and the comma
+ * behind that are the context that Jansson must read before it to refuse it with the same words. */
 struct rk_array_check {
     size_t leaves; /* values that are no arrays, at any depth */
     bool flat;     /* no array in it */
@@ -20,7 +20,8 @@ struct rk_array_check {
     const char *element, *comma; /* of the innermost array; NULL if there is none */
 };
 
-/* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would accept it. */
+/* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would
+ * accept it. */
 bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes);
 
 /* The end of the value at `at`, which is no array; NULL if it isn't JSON. */

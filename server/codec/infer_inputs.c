@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inputs of a request: numbers in the JSON, binary data behind it, or a range in shared memory. */
+/* The inputs of a request: numbers in the JSON, binary data behind it, or a range in shared
+ * memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,8 +116,8 @@ static enum rankd_status take_json(struct rk_parser *p, enum rk_input which, siz
         return rk_fail(p->err, RANKD_INVALID, "data of input %s is %s; it must be an array of numbers", name,
                        rk_json_show(&p->source, data, shown));
     }
-    /* An element takes at least two bytes of text, so a shape with more elements is refused before memory is
-     * taken. */
+    /* An element takes at least two bytes of text, so a shape with more elements is refused before
+     * memory is taken. */
     const bool may_fit = count <= array->bytes / 2;
     if (may_fit && make_room(p, which, tensor->bytes) != RANKD_OK)
         return p->err->status;

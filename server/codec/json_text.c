@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Jansson reads a request's text with its arrays left out. If the text isn't JSON, Jansson reads it again
- * with the arrays replaced by text of the same length, so that its sentence names the right line and column.
- * */
+/* Jansson reads a request's text with its arrays left out. If the text isn't JSON, Jansson reads it
+ * again with the arrays replaced by text of the same length, so that its sentence names the right
+ * line and column.  */
 #include <string.h>
 
 #include "base/json_heap.h"
@@ -42,8 +42,9 @@ static size_t read_without(void *buffer, size_t room, void *data)
 
 enum { NOTHING = -1 };
 
-/* The replacement of a byte of an array for Jansson: bytes that it must see stay, others keep lines and
- * columns. A NUL that Jansson would lose (array_check.c) is dropped, except behind a digit that stays. */
+/* The replacement of a byte of an array for Jansson: bytes that it must see stay, others keep lines
+ * and columns. A NUL that Jansson would lose (array_check.c) is dropped, except behind a digit that
+ * stays. */
 static int blank(const struct reader *reader, const struct rk_json_array *array, const char *at)
 {
     const struct rk_array_check *wrong = reader->wrong;

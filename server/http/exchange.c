@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* Releases the memory of the request, which is no longer needed: the client may be slow to read the answer.
- */
+/* Releases the memory of the request, which is no longer needed: the client may be slow to read the
+ * answer. */
 static void release(struct rk_exchange *exchange)
 {
     rk_wire_request_clear(&exchange->wire);
@@ -75,8 +75,8 @@ static void await(struct rk_exchange *exchange)
     exchange->awaited = true;
 }
 
-/* A chunk of the body may have been refused, which ended the body for libmicrohttpd: that outweighs what else
- * is wrong with the request. */
+/* A chunk of the body may have been refused, which ended the body for libmicrohttpd: that outweighs
+ * what else is wrong with the request. */
 static void check_framing(struct rk_exchange *exchange)
 {
     struct rk_err refusal = {0};
@@ -93,8 +93,8 @@ enum {
     BUSY_SHARE = 8    /* so much less is "small" beside other requests, which have to wait for it */
 };
 
-/* The most scores of a request that runs on this thread. A single request saves the wake-up of a worker and
- * delays no other. */
+/* The most scores of a request that runs on this thread. A single request saves the wake-up of a
+ * worker and delays no other. */
 static size_t most_items_here(const struct rk_exchange *exchange)
 {
     const struct rk_http *http = exchange->http;

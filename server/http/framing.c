@@ -188,8 +188,8 @@ static size_t copy(struct rk_room *room, const char *from, size_t count)
     return bytes;
 }
 
-/* Passes on the pending bytes. After the last one the memory of the head is freed, so that an idle connection
- * has none. */
+/* Passes on the pending bytes. After the last one the memory of the head is freed, so that an idle
+ * connection has none. */
 static void flush(struct rk_framing *framing, struct rk_room *room)
 {
     const size_t bytes = copy(room, framing->out, framing->out_bytes);

@@ -36,7 +36,8 @@ static void on_connection(void *closure, struct MHD_Connection *connection, void
     *context = info ? rk_conn_new(&http->conns, info->connect_fd) : NULL;
 }
 
-/* The request line has arrived: the exchange begins. Copies the path before libmicrohttpd unescapes it. */
+/* The request line has arrived: the exchange begins. Copies the path before libmicrohttpd unescapes
+ * it. */
 static void *on_request_line(void *closure, const char *uri, struct MHD_Connection *connection)
 {
     struct rk_http *http = closure;
@@ -77,7 +78,8 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
     return MHD_YES;
 }
 
-/* The body of a refused request is read and dropped, so that the client gets to reading the answer. */
+/* The body of a refused request is read and dropped, so that the client gets to reading the
+ * answer. */
 static void on_piece(struct rk_exchange *exchange, const char *bytes, size_t count)
 {
     struct rk_budget *budget = exchange->http->env->budget;
@@ -134,8 +136,8 @@ static size_t leave_escaped(void *closure, struct MHD_Connection *connection, ch
 static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
 {
     const struct rk_config *config = http->env->config;
-    /* Half of the memory is the read buffer: a body comes in pieces of that size. It is mapped, and untouched
-     * while the connection is idle. */
+    /* Half of the memory is the read buffer: a body comes in pieces of that size. It is mapped, and
+     * untouched while the connection is idle. */
     const size_t memory = config->header_bytes > 65536 ? 2 * config->header_bytes : 131072;
     static char priorities[] = RK_TLS_PRIORITIES;
     struct MHD_OptionItem secure[] = {{MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)(intptr_t)rk_tls_retrieve},
@@ -215,8 +217,8 @@ enum rankd_status rk_http_start(const struct rk_transport_env *env, struct rk_ht
     return RANKD_OK;
 }
 
-/* Waits for requests that were received completely, until they are answered, the time is up, or a shutdown is
- * forced. */
+/* Waits for requests that were received completely, until they are answered, the time is up, or a
+ * shutdown is forced. */
 static void drain(struct rk_http *http)
 {
     const struct rk_transport_env *env = http->env;
@@ -228,7 +230,8 @@ static void drain(struct rk_http *http)
     if (atomic_load(&http->in_flight))
         rk_log_say(env->log, RK_LOG_WARN, "http", "%zu requests were not waited for",
                    atomic_load(&http->in_flight));
-    /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its deadline. */
+    /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its
+     * deadline. */
     if (atomic_load(&http->in_flight)) {
         rk_worker_pool_abandon(env->infer.workers);
         rk_worker_pool_abandon(env->api.admin_queue);
@@ -242,8 +245,8 @@ void rk_http_stop(struct rk_http *http)
     if (!http)
         return;
     const MHD_socket listener = MHD_quiesce_daemon(http->daemon);
-    /* Refuses new connections. The descriptor stays open until no thread can accept from it, so that its
-     * number is not reused. */
+    /* Refuses new connections. The descriptor stays open until no thread can accept from it, so
+     * that its number is not reused. */
     if (listener != MHD_INVALID_SOCKET)
         (void)shutdown(listener, SHUT_RD);
     drain(http);

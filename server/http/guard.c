@@ -43,10 +43,10 @@ static void push(const struct wire *wire, const char *bytes, size_t count)
         (void)send(wire->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* A client with Nagle's algorithm holds the last piece of an upload back until the pieces before it are
- * acknowledged, which a receiver delays by 40 ms. So received data is acknowledged at once while the rest of
- * a message is missing; the answer acknowledges a whole message. The kernel drops the setting after a while,
- * so it is set again with every piece. */
+/* A client with Nagle's algorithm holds the last piece of an upload back until the pieces before it
+ * are acknowledged, which a receiver delays by 40 ms. So received data is acknowledged at once
+ * while the rest of a message is missing; the answer acknowledges a whole message. The kernel drops
+ * the setting after a while, so it is set again with every piece. */
 static void acknowledge_at_once(const struct rk_guard *guard)
 {
     const int on = 1;
@@ -116,9 +116,9 @@ void rk_guard_late(struct rk_guard *guard, const char *what, uint64_t limit_ms)
     (void)shutdown(guard->fd, SHUT_RD); /* wakes libmicrohttpd, which then reads */
 }
 
-/* libmicrohttpd can't answer in the middle of an upload. No answer has begun, so one is written to the socket
- * directly. Bytes that the client had sent are read from the socket afterwards: closing it with unread bytes
- * would destroy the answer on its way. */
+/* libmicrohttpd can't answer in the middle of an upload. No answer has begun, so one is written to
+ * the socket directly. Bytes that the client had sent are read from the socket afterwards: closing
+ * it with unread bytes would destroy the answer on its way. */
 static void tell_late(struct rk_guard *guard, const struct wire *wire)
 {
     char body[160], answer[384];
@@ -168,8 +168,8 @@ static bool keep(struct rk_guard *guard, const struct rk_in *in)
     return true;
 }
 
-/* Receives once: a body at its final place, everything else through the scratch. Returns the result of
- * pull(). */
+/* Receives once: a body at its final place, everything else through the scratch. Returns the result
+ * of pull(). */
 static ssize_t receive(struct rk_guard *guard, const struct wire *wire, struct rk_room *room, bool *drained)
 {
     const size_t plain = rk_framing_plain(&guard->framing);
@@ -199,9 +199,9 @@ static bool enough(const struct rk_guard *guard, const struct wire *wire, bool d
     return drained || wire->session || guard->framing.refused;
 }
 
-/* If libmicrohttpd gets less than it asked for, it takes the socket for drained and waits for the next edge
- * of epoll. So room is left only if the socket is drained (plain), or if libmicrohttpd asks again anyway
- * (TLS). */
+/* If libmicrohttpd gets less than it asked for, it takes the socket for drained and waits for the
+ * next edge of epoll. So room is left only if the socket is drained (plain), or if libmicrohttpd
+ * asks again anyway (TLS). */
 static ssize_t read_through(struct rk_guard *guard, const struct wire *wire, void *to, size_t size)
 {
     struct rk_room room = {to, size};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Workers with which the threads of the connections compute small requests. A thread takes the first free
- * one. */
+/* Workers with which the threads of the connections compute small requests. A thread takes the
+ * first free one. */
 #ifndef RK_HTTP_INLINE_H
 #define RK_HTTP_INLINE_H
 

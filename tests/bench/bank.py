@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loss + append through a bank with 1, 4 and 16 trainers in each durability, and how fast a bank of 1 GB is read back.
+"""Loss + append through a bank with 1, 4 and 16 trainers in each durability, and how fast a bank of
+1 GB is read back.
 
     python tests/bench/bank.py [--seconds 3] [--gigabytes 1]
 

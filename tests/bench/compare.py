@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Two builds of rankd by turns, so that a shared machine disturbs both alike: is the new one slower anywhere?
+"""Two builds of rankd by turns, so that a shared machine disturbs both alike: is the new one slower
+anywhere?
 
     tests/bench/compare.py OLD_BUILD NEW_BUILD [--turns 12]
 

@@ -5,9 +5,10 @@ in PyTorch, forward and backward, in one run on one machine with one thread. Tim
 times, the least of some turns. Two rows of learning to rank (`ndcg` over lists of different
 lengths) stand in the same table.
 
-Peers: the AP-loss with its loop over positives (Chen et al., "Towards Accurate One-Stage Object Detection with AP-Loss", CVPR
-2019) and its bucketed form (Yavuz et al., "Bucketed Ranking-based Losses for Efficient Training of Object Detectors", ECCV
-2024), which the detection recipe trains with. tests/python/test_detection_peers.py checks both against their definition.
+Peers: the AP-loss with its loop over positives (Chen et al., "Towards Accurate One-Stage Object
+Detection with AP-Loss", CVPR 2019) and its bucketed form (Yavuz et al., "Bucketed Ranking-based
+Losses for Efficient Training of Object Detectors", ECCV 2024), which the detection recipe trains
+with. tests/python/test_detection_peers.py checks both against their definition.
 """
 import argparse
 import json
@@ -32,9 +33,10 @@ SIZES = [(20_000, 100), (100_000, 500), (500_000, 2000)]
 
 
 def ap_loss_loop(logits: torch.Tensor, wanted: torch.Tensor, delta: float = 1.0) -> tuple[float, torch.Tensor]:
-    """The AP-loss of one list and the error of each item, positive by positive, as the authors' code has it: the pair of a
-    positive and a negative errs by a step of width 2 delta, divided by the positive's rank. (They also let precision not fall
-    with recall; the bucketed form does not, and neither does this.)"""
+    """The AP-loss of one list and the error of each item, positive by positive, as the authors'
+    code has it: the pair of a positive and a negative errs by a step of width 2 delta, divided by
+    the positive's rank. (They also let precision not fall with recall; the bucketed form does not,
+    and neither does this.)"""
     positive = torch.nonzero(wanted)[:, 0]
     error = torch.zeros_like(logits)
     if len(positive) == 0:
@@ -67,7 +69,8 @@ def bucketed(logits: torch.Tensor, classes: torch.Tensor) -> float:
 
 
 def draw(anchors: int, positives: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [anchors, classes] of a detector in training, and the class of each anchor, -1 for background."""
+    """Logits [anchors, classes] of a detector in training, and the class of each anchor, -1 for
+    background."""
     random = np.random.default_rng(1)
     logits = random.standard_normal((anchors, classes)).astype(np.float32) - 4
     label = np.full(anchors, -1)

@@ -3,17 +3,17 @@
  *
  *   engine MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT [OFFSETS]]
  *
- * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT,
- * a file that is written, may be "-" for none.
+ * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together.
+ * GRADIENT, a file that is written, may be "-" for none.
  *
- * GRADIENT_SCALE, LAMBDA, TOP_K and AXIS in the environment set those parameters; TUNING names a file that
- * `rankd
+ * GRADIENT_SCALE, LAMBDA, TOP_K and AXIS in the environment set those parameters; TUNING names a
+ * file that `rankd
  * --tune` made.
  *
- * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,
- * the gradient written once, list by list. Runs of the two alternate, so that a noisy machine disturbs both
- * alike. `cpu_ms` is the time that the processor gave the runs: with one thread the better measure on a
- * machine that is busy. */
+ * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read
+ * twice, the gradient written once, list by list. Runs of the two alternate, so that a noisy
+ * machine disturbs both alike. `cpu_ms` is the time that the processor gave the runs: with one
+ * thread the better measure on a machine that is busy. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -151,7 +151,8 @@ static void take_parameters(struct test_call *call)
         test_number(call, "top_k", strtod(getenv("TOP_K"), NULL));
 }
 
-/* Runs the request and the bare reads and writes by turns, and prints their times and the results. */
+/* Runs the request and the bare reads and writes by turns, and prints their times and the
+ * results. */
 static void measure(struct bench *b, struct test_call *call, int runs)
 {
     double ms[RUNS_MAX], floor_ms[RUNS_MAX], cpu_ms[RUNS_MAX];

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP beside the same call made in process: `ap`, one kept-alive connection to a daemon of its own, in one run.
+"""HTTP beside the same call made in process: `ap`, one kept-alive connection to a daemon of its
+own, in one run.
 
 The client sends prepared bytes and reads by Content-Length, so that the daemon is measured and not a client library. First
 128 x 128 with binary tensors and as JSON, from a client in C. Then, from a bare socket in Python, bodies from 1 KiB to 16 MiB,
@@ -31,7 +32,8 @@ class Connection:
         self.buffer = bytearray(64 << 20)
 
     def call(self, parts):
-        """Sends the parts, each in a write of its own; the reply's length in bytes. Raises on any status but 200."""
+        """Sends the parts, each in a write of its own; the reply's length in bytes. Raises on any
+        status but 200."""
         for part in parts:
             self.socket.sendall(part)
         view, got, end = memoryview(self.buffer), 0, -1
@@ -202,7 +204,8 @@ def load(build, port, pid, connections, seconds, request):
 
 
 def rates(port, pid, build, seconds, turns=9):
-    """Requests per second of the daemon, of libmicrohttpd alone, and of libmicrohttpd with the computation, by turns; medians."""
+    """Requests per second of the daemon, of libmicrohttpd alone, and of libmicrohttpd with the
+    computation, by turns; medians."""
     lists, columns = 32, 128
     scores, targets = draw(lists, columns, 8)
     whole = b"".join(request(scores, targets, True))

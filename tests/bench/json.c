@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON in and out on one core: a request's text into tensors, and a gradient into text, beside Jansson, bare
- * parsers and bare printers. MB/s are of text and of processor
- * time, the best of several runs. */
+/* JSON in and out on one core: a request's text into tensors, and a gradient into text, beside
+ * Jansson, bare parsers and bare printers. MB/s are of text and of processor time, the best of
+ * several runs. */
 #include <float.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""JSON over HTTP: `ap` on 128 x 128, loss and gradient, and the memory that a body of 16 MiB takes. Several builds go by turns."""
+"""JSON over HTTP: `ap` on 128 x 128, loss and gradient, and the memory that a body of 16 MiB takes.
+Several builds go by turns."""
 import argparse
 import json
 import re

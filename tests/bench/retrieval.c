@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A batch of embeddings against a large bank: time beside the bare sgemm of the same shape, and memory beside
- * the inputs.
+/* A batch of embeddings against a large bank: time beside the bare sgemm of the same shape, and
+ * memory beside the inputs.
  *
  *   retrieval [queries [items [dim [relevant [random|clusters [fp32|fp16|bf16 [repeats]]]]]]]
  *
- * One thread. `random`: nothing learned yet, relevant items are anywhere. `clusters`: items of a class lie
- * around a centre, as after training. */
+ * One thread. `random`: nothing learned yet, relevant items are anywhere. `clusters`: items of a
+ * class lie around a centre, as after training. */
 #include <cblas.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ring beside its peers in one run: the call within the process, HTTP with binary tensors, a bare socket.
+/* The ring beside its peers in one run: the call within the process, HTTP with binary tensors, a
+ * bare socket.
  *
  *     ring SOCKET-PATH HTTP-URL PID [SECONDS]      the daemon PID listens on both, with one worker: all sides
  *                                                  compute with one thread
@@ -296,8 +297,8 @@ static void many(const char *url, unsigned clients, unsigned depth, double secon
            (double)total / seconds, (double)least / (double)most);
 }
 
-/* Seconds of CPU that a process has used, from /proc (proc(5): utime and stime are the 14th and 15th field).
- */
+/* Seconds of CPU that a process has used, from /proc (proc(5): utime and stime are the 14th and
+ * 15th field). */
 static double cpu_seconds(const char *pid)
 {
     char path[64], text[1024] = "";

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Banks in a store beside the bare commands: 32 x 128 FP32 batches, three nodes on this machine, everysec, WAIT 1.
+"""Banks in a store beside the bare commands: 32 x 128 FP32 batches, three nodes on this machine,
+everysec, WAIT 1.
 
-Prints batches/s and the median time of a request for 1, 4, 16 trainers over 1, 2, 4 daemons, of a bank of the daemon's own, and of
-the bare SET + EVALSHA + WAIT by hiredis; how long after its acknowledgement a batch is there on seven other daemons; how fast a new
-daemon reads a bank. OLD=FOLDER measures another build by turns."""
+Prints batches/s and the median time of a request for 1, 4, 16 trainers over 1, 2, 4 daemons, of a
+bank of the daemon's own, and of the bare SET + EVALSHA + WAIT by hiredis; how long after its
+acknowledgement a batch is there on seven other daemons; how fast a new daemon reads a bank.
+OLD=FOLDER measures another build by turns."""
 import json
 import os
 import subprocess
@@ -68,7 +70,8 @@ class Sharing:
 
 
 def appends(folder, master, alone):
-    """By turns: the daemon's own bank, the bare commands, banks in the store; of OLD, another build, too."""
+    """By turns: the daemon's own bank, the bare commands, banks in the store; of OLD, another
+    build, too."""
     builds = {"": BUILD, **({" of OLD": Path(os.environ["OLD"])} if os.environ.get("OLD") else {})}
     seen = {}
     for _ in range(TURNS):

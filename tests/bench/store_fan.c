@@ -3,10 +3,11 @@
  *
  *     bench-store-fan BANK RATE SECONDS WRITER_URL READER_URL…
  *
- * Four writers append 32 embeddings of 128 numbers each through one daemon, RATE a second in all. At each
- * reader's daemon a request waits for a version that is to come in some 50 ms (bank_version); when it is
- * answered, the version is there. Prints the rate that was reached, and the median, the 99th percentile and
- * the largest of these times in microseconds, answer included. */
+ * Four writers append 32 embeddings of 128 numbers each through one daemon, RATE a second in all.
+ * At each reader's daemon a request waits for a version that is to come in some 50 ms
+ * (bank_version); when it is answered, the version is there. Prints the rate that was reached, and
+ * the median, the 99th percentile and the largest of these times in microseconds, answer
+ * included. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -105,7 +106,8 @@ static void *read_on(void *arg)
     return NULL;
 }
 
-/* The times between the acknowledgement of a version and its arrival, [returned count], in microseconds. */
+/* The times between the acknowledgement of a version and its arrival, [returned count], in
+ * microseconds. */
 static size_t lags_of(const struct fan_thread *reader, double *lag)
 {
     size_t count = 0;

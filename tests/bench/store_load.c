@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Trainers that append: each sends 32 embeddings of 128 numbers to one of the daemons, one after the other.
+/* Trainers that append: each sends 32 embeddings of 128 numbers to one of the daemons, one after
+ * the other.
  *
  *     bench-store-load BANK TRAINERS SECONDS URL…
  *

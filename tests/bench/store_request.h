@@ -24,8 +24,8 @@ static inline rankd_client *store_open(const char *url)
     return client;
 }
 
-/* Sends rows [count, STORE_DIM] with labels [count] and the parameters. Returns the version of the bank that
- * the batch became, if it was appended. Ends the program on an error. */
+/* Sends rows [count, STORE_DIM] with labels [count] and the parameters. Returns the version of the
+ * bank that the batch became, if it was appended. Ends the program on an error. */
 static inline uint64_t store_send(rankd_client *client, float *rows, long long *labels, size_t count,
                                   const struct rankd_parameter *parameters, size_t parameter_count)
 {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MLServer's codecs, and the client of the protocol's own OpenAPI description, as they come from PyPI."""
+"""MLServer's codecs, and the client of the protocol's own OpenAPI description, as they come from
+PyPI."""
 import json
 import urllib.request
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A separate Docker engine for the tests, in its own namespaces, on a machine that may have none.
 
-Images are built with the host's network (packages come over it); containers run on a bridge in a network namespace, so that the
-compose file is tested as it is, ports included, and nothing of the host's network is touched. Mounts and processes have their
-namespaces too: the engine and its containers end with the run, even with one that is killed.
+Images are built with the host's network (packages come over it); containers run on a bridge in a
+network namespace, so that the compose file is tested as it is, ports included, and nothing of the
+host's network is touched. Mounts and processes have their namespaces too: the engine and its
+containers end with the run, even with one that is killed.
 """
 import os
 import shutil
@@ -27,7 +28,8 @@ class Engine:
                         DOCKER_CONFIG=str(self.folder / "config"), COMPOSE_HTTP_TIMEOUT="120")
 
     def start(self, bridged):
-        """Starts dockerd: on the host's network without a bridge (to build), or on one of its own with one (to run)."""
+        """Starts dockerd: on the host's network without a bridge (to build), or on one of its own
+        with one (to run)."""
         self.stop()
         (self.folder / "docker.pid").unlink(missing_ok=True)  # it names process 1, which always exists there
         command = ["dockerd", "--data-root", self.folder / "root", "--exec-root", self.folder / "exec", "-H",

@@ -13,7 +13,8 @@ from shell import sh
 
 
 def leashed(*command, spaces=(), flags=(), before=()):
-    """The command line; `spaces` are further namespaces (net, uts, ipc, cgroup), `before` runs outside of them and execs the rest."""
+    """The command line; `spaces` are further namespaces (net, uts, ipc, cgroup), `before` runs
+    outside of them and execs the rest."""
     return [str(part) for part in (
         "setpriv", "--pdeathsig", "KILL", *before, "unshare", "--mount", "--pid", "--fork", "--kill-child",
         *(f"--{space}" for space in spaces), *flags, *command)]

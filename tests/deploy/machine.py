@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bare Debian 12 that boots: a folder, systemd as process 1 in namespaces around it, and no network but its own loopback."""
+"""A bare Debian 12 that boots: a folder, systemd as process 1 in namespaces around it, and no
+network but its own loopback."""
 import shutil
 import time
 from pathlib import Path

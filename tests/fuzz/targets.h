@@ -26,8 +26,8 @@ void rk_fuzz_http_head(const uint8_t *data, size_t bytes);
 /* A compressed body: the first byte picks the encoding. */
 void rk_fuzz_inflate(const uint8_t *data, size_t bytes);
 
-/* A request on scores: types, shape, parameters, then bytes that fill its tensors. Every set of kernels of
- * the machine must answer like the reference. */
+/* A request on scores: types, shape, parameters, then bytes that fill its tensors. Every set of
+ * kernels of the machine must answer like the reference. */
 void rk_fuzz_run(const uint8_t *data, size_t bytes);
 
 /* A file for rankctl: the first byte says whether it is .npy or text. */
@@ -37,8 +37,8 @@ void rk_fuzz_array(const uint8_t *data, size_t bytes);
  * the latter is the score. */
 void rk_fuzz_batch(const uint8_t *data, size_t bytes);
 
-/* The body of a reply as librankd reads it: bits of the outputs that are wanted, bits of those that have room
- * of the caller's, two bytes of JSON length, the body. */
+/* The body of a reply as librankd reads it: bits of the outputs that are wanted, bits of those that
+ * have room of the caller's, two bytes of JSON length, the body. */
 void rk_fuzz_reply(const uint8_t *data, size_t bytes);
 
 /* Bytes from a store of banks: the first byte says whether it is a reply on the wire, an entry of

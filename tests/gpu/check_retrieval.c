@@ -166,8 +166,8 @@ static bool same_outputs(uint32_t outputs, const struct rk_reply *a, const struc
     return same;
 }
 
-/* Exact similarities leave only the order of the sums. Otherwise two BLAS differ in the last bits of
- * similarities, on which ranks may depend: the more, the more items are relevant. */
+/* Exact similarities leave only the order of the sums. Otherwise two BLAS differ in the last bits
+ * of similarities, on which ranks may depend: the more, the more items are relevant. */
 static bool agrees(const struct rk_reply *cpu, const struct rk_reply *device, double error,
                    const struct retrieval *r)
 {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.torch with CUDA tensors against a daemon on the same device. Needs torch with a device, and build/rankd-cuda.so; skipped
-elsewhere."""
+"""rankd.torch with CUDA tensors against a daemon on the same device. Needs torch with a device, and
+build/rankd-cuda.so; skipped elsewhere."""
 import json
 import os
 import re

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.torch.RetrievalLoss as a criterion of open-metric-learning: its sampler, its extractors' interface, its metrics."""
+"""rankd.torch.RetrievalLoss as a criterion of open-metric-learning: its sampler, its extractors'
+interface, its metrics."""
 import pytest
 import torch
 from oml.interfaces.models import IExtractor

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.sentence_transformers inside the real library: small transformers with random weights, made from a config,
-and the library's trainers. Nothing is downloaded."""
+"""rankd.integrations.sentence_transformers inside the real library: small transformers with random
+weights, made from a config, and the library's trainers. Nothing is downloaded."""
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")

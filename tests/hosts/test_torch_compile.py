@@ -224,7 +224,8 @@ def test_a_copy_has_a_schedule_of_its_own(client):
 
 
 def test_what_the_operators_say_of_themselves_is_right(client):
-    """torch's own check of schemas and shapes. (Its test_aot_dispatch differentiates the gradients too, which the operator refuses.)"""
+    """torch's own check of schemas and shapes. (Its test_aot_dispatch differentiates the gradients
+    too, which the operator refuses.)"""
     crit = APLoss(margin=0.0, client=client)
     scores, targets = torch.randn(3, 9, requires_grad=True), (torch.rand(3, 9) < 0.4).int()
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")

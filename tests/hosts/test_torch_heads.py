@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors of the real torchvision whose classification is ranked: RetinaNet, FCOS, and the RoI heads of Faster R-CNN."""
+"""Detectors of the real torchvision whose classification is ranked: RetinaNet, FCOS, and the RoI
+heads of Faster R-CNN."""
 import torch
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet, roi_heads
 from torchvision.models.detection.anchor_utils import AnchorGenerator

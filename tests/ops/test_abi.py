@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The binary interface of librankd is what its version script, Debian's symbols file, its header and docs/reference/abi.md say."""
+"""The binary interface of librankd is what its version script, Debian's symbols file, its header
+and docs/reference/abi.md say."""
 import os
 import re
 import subprocess

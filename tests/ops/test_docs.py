@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command and snippet of the documentation, as it stands on the page, in the order of the page.
+"""Every command and snippet of the documentation, as it stands on the page, in the order of the
+page.
 
-Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps
-state between its Python blocks by running all of them up to the current one's end in one process at the first. Blocks marked `sh deploy`
-need root or a container engine: `make check-deploy` runs them as they stand. Those marked `sh wheel` build and install the
-wheel: `make check-wheel` does so. Those marked `sh gpu` need a device and `sh registry` images from a registry; no test runs these.
+Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page
+whose kinds alternate keeps state between its Python blocks by running all of them up to the current
+one's end in one process at the first. Blocks marked `sh deploy` need root or a container engine:
+`make check-deploy` runs them as they stand. Those marked `sh wheel` build and install the wheel:
+`make check-wheel` does so. Those marked `sh gpu` need a device and `sh registry` images from a
+registry; no test runs these.
 """
 import os
 import re

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The man pages of librankd: every function has one, its prototypes are the header's, and its example runs."""
+"""The man pages of librankd: every function has one, its prototypes are the header's, and its
+example runs."""
 import os
 import re
 import subprocess

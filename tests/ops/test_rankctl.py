@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankctl against a real daemon: what it shows, what it refuses, and that its numbers are the daemon's."""
+"""rankctl against a real daemon: what it shows, what it refuses, and that its numbers are the
+daemon's."""
 import json
 import os
 import pty

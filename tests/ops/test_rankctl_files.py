@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankctl loss on files with several arrays: LETOR and .npz, as other programs write them; its numbers are the client's."""
+"""rankctl loss on files with several arrays: LETOR and .npz, as other programs write them; its
+numbers are the client's."""
 import json
 import os
 import resource

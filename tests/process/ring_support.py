@@ -27,7 +27,8 @@ SUBMIT_TAIL, COMPLETE_HEAD, SUBMIT_HEAD, COMPLETE_TAIL, SPIN_NS, DAEMON_WAITING,
 
 
 class Daemon:
-    """A rankd of the test's own, with a ring and no HTTP. `before` runs in the child before the daemon does."""
+    """A rankd of the test's own, with a ring and no HTTP. `before` runs in the child before the
+    daemon does."""
 
     def __init__(self, *arguments, path=None, before=None, http="off"):
         self.folder = tempfile.TemporaryDirectory(prefix="rankd-ring-")
@@ -183,7 +184,8 @@ class Raw:
         return self.words[offset // 4]
 
     def set_word(self, offset, value):
-        # One store of 32 bits. struct.pack_into() would not do: it clears the bytes first, and the daemon sees that.
+        # One store of 32 bits. struct.pack_into() would not do: it clears the bytes first, and the
+        # daemon sees that.
         self.words[offset // 4] = value & 0xFFFFFFFF
 
     def put(self, at, data):
@@ -337,7 +339,8 @@ def eventually(condition, seconds=10, pause=0.02):
 
 
 def refuse_io_uring(error):
-    """For Daemon(before=…): io_uring_setup fails with this errno, as under a container's seccomp profile."""
+    """For Daemon(before=…): io_uring_setup fails with this errno, as under a container's seccomp
+    profile."""
     import ctypes
 
     def install():

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contents of a bank after the daemon was killed, its files were damaged, or its disk failed or filled up.
+"""The contents of a bank after the daemon was killed, its files were damaged, or its disk failed or
+filled up.
 
-The oracle shares nothing with the store: a second bank without durability gets the batches that must be there, and a
-fixed list ranked with either must have the same loss and gradient, bit for bit. Long forms: `make soak` (RK_SOAK)."""
+The oracle shares nothing with the store: a second bank without durability gets the batches that
+must be there, and a fixed list ranked with either must have the same loss and gradient, bit for
+bit. Long forms: `make soak` (RK_SOAK)."""
 import os
 import random
 import re
@@ -96,8 +98,8 @@ def original(tmp_path_factory):
 
 
 def try_damages(tmp_path, original, damages):
-    """A copy of the bank for each damage, all read back by one daemon. Each must be a true prefix, or refuse with file and
-    offset. Returns how many were a prefix, and the versions reached."""
+    """A copy of the bank for each damage, all read back by one daemon. Each must be a true prefix,
+    or refuse with file and offset. Returns how many were a prefix, and the versions reached."""
     source, prints = original
     data = tmp_path / "data"
     (data / "banks").mkdir(parents=True)
@@ -168,7 +170,8 @@ def test_a_missing_segment_is_refused_and_the_bank_can_be_cleared(tmp_path, orig
 
 
 def fail_sync(tmp_path, nth):
-    """The nth fdatasync fails, later ones succeed, as a disk does that has lost the data; returns acknowledged batches, with the bank's files in tmp_path."""
+    """The nth fdatasync fails, later ones succeed, as a disk does that has lost the data; returns
+    acknowledged batches, with the bank's files in tmp_path."""
     batches, acknowledged = Batches(4), {}
     inject = ("strace", "-f", "-qq", "-o", f"{tmp_path}/strace", "-e", "trace=fdatasync",
               "-e", f"inject=fdatasync:error=EIO:when={nth}")

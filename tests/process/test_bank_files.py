@@ -39,7 +39,8 @@ def test_a_data_directory_of_format_1_opens_and_goes_on(old):
         as_written(old, "twin", n)
     assert fingerprint(old, "plain") == fingerprint(old, "twin")
     assert old.embeddings("vectors", [[1, 0]], [1], enqueue=False)["bank_items"] == 2
-    # The bank whose checkpoint was taken while it was empty: its writer had dropped the first segment.
+    # The bank whose checkpoint was taken while it was empty: its writer had dropped the first
+    # segment.
     old.bank("young", **SCORES, capacity=5)
     for n in (1, 2):
         as_written(old, "young", n)
@@ -58,7 +59,8 @@ def test_a_data_directory_of_format_1_opens_and_goes_on(old):
 
 
 def test_a_bank_of_format_1_whose_beginning_is_not_known_is_refused_with_the_way_out(old):
-    """Cleared, then a checkpoint while it was empty: format 1 does not tell this from a segment that is missing."""
+    """Cleared, then a checkpoint while it was empty: format 1 does not tell this from a segment
+    that is missing."""
     state = old.bank("cleared")
     assert state["read_only"] and "restore a checkpoint" in state["reason"]
     old.call("POST", "/v2/banks/cleared/checkpoints/t/restore")

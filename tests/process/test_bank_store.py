@@ -93,7 +93,8 @@ def test_a_retry_that_overtakes_the_original_on_its_way(stores, share):  # noqa:
     want = [batches.send(one, "b", n) for n in range(3, 6)]
     got = {}
     threads = [threading.Thread(target=lambda n=n: got.update({n: batches.send(other, "b", n)})) for n in (5, 4, 3)]
-    # The first batch comes last: once it is applied, the others would be computed against what their originals read.
+    # The first batch comes last: once it is applied, the others would be computed against what
+    # their originals read.
     for asked, thread in enumerate(threads, 1):
         thread.start()
         wait_until(lambda asked=asked: other.metric("rankd_bank_store_append_seconds_count", "b") >= asked)

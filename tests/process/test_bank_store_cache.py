@@ -25,7 +25,8 @@ def files(folder):
 
 @pytest.fixture
 def pair(stores, share, tmp_path):  # noqa: F811
-    """A store, a daemon with a cache and one without, and a bank with twenty batches, ten through each."""
+    """A store, a daemon with a cache and one without, and a bank with twenty batches, ten through
+    each."""
     store, batches = stores(), Batches(50)
     cached, plain = share(store, "--data", tmp_path / "data"), share(store)
     for d in (cached, plain):

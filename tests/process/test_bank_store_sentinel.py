@@ -33,7 +33,8 @@ class Cluster:
         return next(s for s in self.stores if s.port == int(port))
 
     def fail_over(self, pause=False):
-        """Kills the master, or stops it for a while, and waits until another is there with replicas."""
+        """Kills the master, or stops it for a while, and waits until another is there with
+        replicas."""
         old = self.master()
         old.pause() if pause else old.kill()
         new = wait_until(lambda: self.master() is not old and self.master(), 60)
@@ -46,7 +47,8 @@ class Cluster:
         wait_until(lambda: new.ask("INFO", "replication").count("state=online") == 2, 60)
 
     def fail_over_twice(self):
-        """Kills the master, and the one that takes over before the first is back; then both come back."""
+        """Kills the master, and the one that takes over before the first is back; then both come
+        back."""
         killed = []
         for _ in range(2):
             old = self.master()

@@ -209,7 +209,8 @@ def test_what_the_device_does_not_take_is_computed_on_the_cpu(make_daemon):
 
 
 def test_requests_at_once_share_the_device(make_daemon):
-    """Two lanes: while one request computes, another one's tensors travel; the others wait their turn."""
+    """Two lanes: while one request computes, another one's tensors travel; the others wait their
+    turn."""
     cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags(), "--workers", 4)
     want = [result(compute(cpu, *problem(1 + i, 30 + 50 * i), interclass=0.1 * (i % 3))) for i in range(12)]
     for _ in range(3):

@@ -57,7 +57,8 @@ def test_what_fails_there_changes_no_result(plan):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_tensors_that_change_under_the_device_do_no_harm(seed):
-    """In memory that another process shares: requests end, and AddressSanitizer sees no access beyond a piece of memory."""
+    """In memory that another process shares: requests end, and AddressSanitizer sees no access
+    beyond a piece of memory."""
     plugin, env = watched()
     env = os.environ | env | {"EMULATED_DEVICE_SEED": str(seed), "EMULATED_DEVICE_MEDDLES": "1"}
     done = subprocess.run([BUILD / "gpu-changing", plugin, "40", str(seed)], capture_output=True, text=True, timeout=600, env=env)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The framing of HTTP at a real daemon: every form of http_forms.txt, plain and over TLS, cut at every byte."""
+"""The framing of HTTP at a real daemon: every form of http_forms.txt, plain and over TLS, cut at
+every byte."""
 import re
 import socket
 import ssl

@@ -117,7 +117,8 @@ def test_the_soft_limit_of_descriptors_is_raised(make_daemon):
 
 
 def test_descriptors_that_others_took_come_back_from_idle_connections(make_daemon, tmp_path):
-    """The ring's clients and the banks share them: libmicrohttpd then stops accepting until a connection ends."""
+    """The ring's clients and the banks share them: libmicrohttpd then stops accepting until a
+    connection ends."""
     daemon = make_daemon("--data", tmp_path / "data", "--header-timeout", "200ms", wrapper=["prlimit", "--nofile=96:96"])
     for i in range(30):  # some descriptors each
         assert ask(daemon, "PUT", f"/v2/banks/b{i}", {"kind": "scores", "lists": 1, "capacity": 10}).status in (200, 500)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short forms of the recipes, one seed each, on real data: claims that hold in every run. `make recipes` supports the claims over several seeds.
+"""Short forms of the recipes, one seed each, on real data: claims that hold in every run. `make
+recipes` supports the claims over several seeds.
 
-Skipped if the data are neither below RANKD_RECIPE_DATA nor can be fetched; if RANKD_RECIPE_DATA is set they must be there.
+Skipped if the data are neither below RANKD_RECIPE_DATA nor can be fetched; if RANKD_RECIPE_DATA is
+set they must be there.
 """
 import math
 import os
@@ -153,14 +155,16 @@ def test_detections_are_counted_as_coco_does():
     boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60], [20, 20, 30, 26]])
     found = [[(boxes, torch.tensor([3.0, 2.0, 1.0])), none, none]]
     result = average_precision(found, truth)
-    # Recalls up to 0.5 with precision 1 (51 of 101), the others with 2/3; from IoU 0.65 on the third box no longer fits.
+    # Recalls up to 0.5 with precision 1 (51 of 101), the others with 2/3; from IoU 0.65 on the
+    # third box no longer fits.
     half, full = 51 / 101, 51 / 101 + 50 / 101 * 2 / 3
     assert result["AP50 RBC"] == pytest.approx(100 * full, abs=0.01)
     assert result["AP"] == pytest.approx(100 * (3 * full + 7 * half) / 10 / 3, abs=0.01)
 
 
 def test_peers_of_the_detection_recipe_agree_with_pairs():
-    """The two AP-losses, which sort, against the errors of all pairs: with a step of width 0, and with a wide one."""
+    """The two AP-losses, which sort, against the errors of all pairs: with a step of width 0, and
+    with a wide one."""
     from bccd.losses import ap_bucketed, ap_error_driven
 
     draw = torch.Generator().manual_seed(3)

@@ -47,7 +47,8 @@ def daemon(tmp_path_factory):
 
 @pytest.fixture
 def memory(daemon):
-    """memory(bytes) makes a shared memory object and gives its key; gone after the test, like all regions."""
+    """memory(bytes) makes a shared memory object and gives its key; gone after the test, like all
+    regions."""
     keys = []
 
     def make(content):
@@ -352,7 +353,8 @@ def goes(condition):
 
 @pytest.fixture
 def guarded(make_daemon, tmp_path):
-    """A daemon with an emulated device, and reload(lines): what is in the file of tokens from then on."""
+    """A daemon with an emulated device, and reload(lines): what is in the file of tokens from then
+    on."""
     file = tmp_path / "tokens"
     reloads = itertools.count(1)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of requests: a client with many requests in flight does not delay one with few.
 
-The daemon logs each request when it is completed, under the name that its client gave it, so the order can be read there.
+The daemon logs each request when it is completed, under the name that its client gave it, so the
+order can be read there.
 """
 import re
 import threading
@@ -43,7 +44,8 @@ def medium(raw, name, slot=0):
 
 
 def holds_the_worker(path):
-    """A client whose request keeps the one worker busy for as long as it takes to queue some others."""
+    """A client whose request keeps the one worker busy for as long as it takes to queue some
+    others."""
     raw = Raw(path, arena=64 << 20)
     scores = np.random.default_rng(5).standard_normal((1, 4_000_000), dtype=np.float32)
     raw.submit(raw.infer_entry("rank", {"scores": scores}, request_id="held")[0])
@@ -115,7 +117,8 @@ def test_what_is_light_is_answered_while_every_worker_is_held(daemon):
 
 
 def test_a_shallow_client_gets_its_share_beside_a_deep_one(daemon):
-    """Both go on without a pause: of the deep one's completions, the shallow one has at least a share of one in 32."""
+    """Both go on without a pause: of the deep one's completions, the shallow one has at least a
+    share of one in 32."""
     many, over, served = 640, threading.Event(), 0
 
     def be_deep():

@@ -111,7 +111,8 @@ def test_random_bytes_all_over_the_segment_while_requests_run(daemon):
 
 
 def flip(fd, size, start, seed, over):
-    """Swaps scores and targets between values that are all allowed, so that requests go through to the end."""
+    """Swaps scores and targets between values that are all allowed, so that requests go through to
+    the end."""
     chance = np.random.default_rng(seed)
     view = mmap.mmap(fd, size)
     scores = np.frombuffer(view, np.float32, 256 * 512, start + 8192)
@@ -305,7 +306,8 @@ def all_kinds(raw):
 
 @pytest.mark.parametrize("packet", ["doorbell", "call", "hello", "nonsense"])
 def test_descriptors_that_are_passed_along_are_not_taken(daemon, packet):
-    """Of any kind and number, with any packet; the connection's own socket and segment among them."""
+    """Of any kind and number, with any packet; the connection's own socket and segment among
+    them."""
     with Raw(daemon.path) as raw, Bystander(daemon.path) as other:
         assert eventually(lambda: other.served > 0)
         kinds = all_kinds(raw)

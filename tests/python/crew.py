@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks of a job that torchrun starts once, and that run functions of a module for one test after another.
+"""Ranks of a job that torchrun starts once, and that run functions of a module for one test after
+another.
 
     with Crew(4, tmp_path) as crew:
         crew.run("joint_tasks.step", url, …)     # [what step(…) returned in each rank], by rank
 
-A function that raises in a rank gives an Oops there. A rank that does not answer in time fails the test: it hangs.
+A function that raises in a rank gives an Oops there. A rank that does not answer in time fails the
+test: it hangs.
 """
 import importlib
 import os

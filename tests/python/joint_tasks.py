@@ -71,7 +71,8 @@ def fresh(url, sizes, bank, mode):
 
 
 def score_steps(url, scores, targets, rows, model, options, weight=None, flat=False):
-    """`flat`: the rows go as lists of different lengths, each without its last items, one more from row to row."""
+    """`flat`: the rows go as lists of different lengths, each without its last items, one more from
+    row to row."""
     crit = LOSSES[model](client=url, distributed=True, **options)
     mine = part(scores, rows).clone().requires_grad_()
     first = sum(rows[:dist.get_rank()])
@@ -88,7 +89,8 @@ def shortened(columns, row):
 
 
 def bad_step(url, where, what, bank=None):
-    """A step in which the rank `where` does something wrong; then a good one, which must work on all ranks."""
+    """A step in which the rank `where` does something wrong; then a good one, which must work on
+    all ranks."""
     rank = dist.get_rank()
     options = {"lambda_val": 3.0} if what == "settings" and rank == where else {}
     crit = RetrievalLoss(client=url, distributed=True, bank_start=0, bank=bank, **options)
@@ -213,8 +215,8 @@ def points(seed, rows):
 
 
 def trained(url, sizes, bank, micro_batches, scale, mode):
-    """Gradients of the weights under DistributedDataParallel, over several batches of which only the last is synchronized, with
-    the losses scaled as GradScaler does it."""
+    """Gradients of the weights under DistributedDataParallel, over several batches of which only
+    the last is synchronized, with the losses scaled as GradScaler does it."""
     net = torch.nn.parallel.DistributedDataParallel(network())
     crit = RetrievalLoss(client=url, bank_start=0, bank=bank, distributed=mode, margin_warmup=0)
     losses = []
@@ -242,7 +244,8 @@ def recomputed(url, sizes, bank, reentrant, mode):
 
 
 def warmed_up(url, sizes):
-    """The state of the loss is loaded on rank 0 only. The margin is that of step 50 of 100, and then of 51."""
+    """The state of the loss is loaded on rank 0 only. The margin is that of step 50 of 100, and
+    then of 51."""
     crit = RetrievalLoss(client=url, distributed=True, margin=0.2, margin_warmup=100)
     if dist.get_rank() == 0:
         crit.schedule.load(50)
@@ -270,7 +273,8 @@ def gather(tensor):
 
 
 def by_hand(url, sizes):
-    """The joint step as scripts write it without distributed: the other shards as references, and the number of lists."""
+    """The joint step as scripts write it without distributed: the other shards as references, and
+    the number of lists."""
     rank, net = dist.get_rank(), torch.nn.parallel.DistributedDataParallel(network())
     values, labels = (part(x, sizes) for x in points(0, sum(sizes)))
     embeddings = net(values)

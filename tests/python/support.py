@@ -19,8 +19,9 @@ def free_port():
 
 
 class Breaking:
-    """Listens on a port and treats each connection as its script says, in turn: a list of functions of a socket.
-    The last one is repeated. Counts connections. Stands in for a broken network or a dying daemon, never for results."""
+    """Listens on a port and treats each connection as its script says, in turn: a list of functions
+    of a socket. The last one is repeated. Counts connections. Stands in for a broken network or a
+    dying daemon, never for results."""
 
     def __init__(self, *script):
         self.script, self.connections, self.requests = script, 0, []

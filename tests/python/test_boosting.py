@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.boosting: its numbers, the real LightGBM through both of its interfaces, and a test double of XGBoost's
-DMatrix (its wheel is too large for a test)."""
+"""rankd.integrations.boosting: its numbers, the real LightGBM through both of its interfaces, and a
+test double of XGBoost's DMatrix (its wheel is too large for a test)."""
 import copy
 import pickle
 
@@ -20,7 +20,8 @@ def queries(count=30, seed=0, features=4):
 
 
 def ndcg(scores, grades, sizes):
-    """Mean over queries with something to find, by a plain sort; at equal scores the worst order."""
+    """Mean over queries with something to find, by a plain sort; at equal scores the worst
+    order."""
     values = []
     for s, g in zip(np.split(scores, np.cumsum(sizes)[:-1]), np.split(grades, np.cumsum(sizes)[:-1])):
         gains = lambda order: np.sum((2.0 ** order - 1) / np.log2(np.arange(2, len(order) + 2)))  # noqa: E731

@@ -35,7 +35,8 @@ def relay(daemon, request):
 
 
 class Proxy(Breaking):
-    """Passes requests on to the daemon; before the answer of the first `count` inferences, does `harm` and hangs up."""
+    """Passes requests on to the daemon; before the answer of the first `count` inferences, does
+    `harm` and hangs up."""
 
     def __init__(self, daemon, harm, count):
         self.daemon, self.harm, self.count = daemon, harm, count

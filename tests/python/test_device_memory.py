@@ -15,7 +15,8 @@ DIM = 16
 
 @pytest.fixture
 def with_device(make_daemon):
-    """with_device(*flags, plan="") is a client of a daemon with a device, on which what `plan` says fails."""
+    """with_device(*flags, plan="") is a client of a daemon with a device, on which what `plan` says
+    fails."""
     opened = []
 
     def make(*flags, plan=""):
@@ -43,7 +44,8 @@ def state(client):
 
 
 def batch(step, size=48):
-    """Embeddings whose inner products are exact in FP32 in any order, so that every BLAS gives the same."""
+    """Embeddings whose inner products are exact in FP32 in any order, so that every BLAS gives the
+    same."""
     random = np.random.default_rng(step)
     return random.integers(-4, 5, (size, DIM)).astype(np.float32) / 4, random.integers(0, 6, size)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches without an item, over both transports: an answer of their shape and a loss of 0, as the oracle has it."""
+"""Batches without an item, over both transports: an answer of their shape and a loss of 0, as the
+oracle has it."""
 import itertools
 import os
 import random

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.detection: mmdetection's interface of criteria, by a test double of its registry and of the way its dense
-heads call a criterion (its compiled part does not build here), and targets for torchvision's heads."""
+"""rankd.integrations.detection: mmdetection's interface of criteria, by a test double of its
+registry and of the way its dense heads call a criterion (its compiled part does not build here),
+and targets for torchvision's heads."""
 import numpy as np
 import pytest
 import torch
@@ -62,7 +63,8 @@ def anchors(size=60, classes=3, seed=0):
 
 
 def by_positives(logits, labels, weights, classes=3, scale="unit"):
-    """Sum over classes of P times the loss of the class, its gradient, and the number of positives."""
+    """Sum over classes of P times the loss of the class, its gradient, and the number of
+    positives."""
     targets = (labels[:, None] == torch.arange(classes)).long()
     targets[weights == 0] = -1
     total, gradient = 0.0, np.zeros(targets.shape)

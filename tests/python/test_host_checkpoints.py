@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.checkpoints: the real Accelerate, and a test double of the two hooks of Lightning's checkpoints."""
+"""rankd.integrations.checkpoints: the real Accelerate, and a test double of the two hooks of
+Lightning's checkpoints."""
 import sys
 import types
 

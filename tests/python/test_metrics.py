@@ -25,8 +25,8 @@ def client(either):
 
 
 def by_sorting(name, scores, targets, gain="exp2"):
-    """A metric of one list by its textbook definition, on the list in its order: irrelevant before relevant at equal scores,
-    lower grades before higher ones."""
+    """A metric of one list by its textbook definition, on the list in its order: irrelevant before
+    relevant at equal scores, lower grades before higher ones."""
     scores, targets = np.asarray(scores, np.float64), np.asarray(targets, np.float64)
     scores, targets = scores[targets != -1], targets[targets != -1]
     ranked = targets[np.lexsort((targets, -scores))]

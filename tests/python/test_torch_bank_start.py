@@ -139,7 +139,8 @@ def test_an_empty_bank_is_not_spoken_of(client, bank):
 
 
 def classes(step, rare_every=2):
-    """Scores [40, 3] of which the last class's only relevant item lies far below the others, and learns nothing."""
+    """Scores [40, 3] of which the last class's only relevant item lies far below the others, and
+    learns nothing."""
     make = torch.Generator().manual_seed(step)
     scores, targets = torch.randn(40, 3, generator=make), (torch.rand(40, 3, generator=make) < 0.3).long()
     targets[0, :2], targets[:, 2] = 1, 0

@@ -42,7 +42,8 @@ def same_bits(a, b):
 
 
 def assert_shards_are(found, alone, sizes, ref_sizes):
-    """Each rank's loss is that of the whole, and its gradient has the bits of its rows of the whole's."""
+    """Each rank's loss is that of the whole, and its gradient has the bits of its rows of the
+    whole's."""
     for rank, steps in enumerate(found):
         assert len(steps) == len(alone)
         for mine, whole in zip(steps, alone):

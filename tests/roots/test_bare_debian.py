@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel on a Debian that has Python and nothing else: no compiler, no -dev packages, none of our libraries.
+"""The wheel on a Debian that has Python and nothing else: no compiler, no -dev packages, none of
+our libraries.
 
-`make check-wheel`. Each root is made once (build/roots/SUITE.tar, a minute or two of downloads), unpacked for the test, and
-entered in namespaces of its own, so that whatever runs there ends with the test.
+`make check-wheel`. Each root is made once (build/roots/SUITE.tar, a minute or two of downloads),
+unpacked for the test, and entered in namespaces of its own, so that whatever runs there ends with
+the test.
 """
 import os
 import re
@@ -129,7 +131,8 @@ print(daemon.wait())
 
 
 def test_the_source_distribution_builds_here_and_gives_the_same_programs(tmp_path):
-    """On this machine, which has the compiler: by pip, in a venv without our sources on its path."""
+    """On this machine, which has the compiler: by pip, in a venv without our sources on its
+    path."""
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--system-site-packages", tmp_path / "venv"], check=True)
     subprocess.run([tmp_path / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", SDIST], check=True, timeout=900)
     environment = {"PATH": f"{tmp_path}/venv/bin:/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}

@@ -17,7 +17,8 @@ WANT = (1 / 3 + 2 / 4) / 2  # with scale 2
 PARAMETER = 'RK_CHOICE(toy_word, "toy_word", 0, "plain|odd", RK_USE_LOSS, "A parameter that nothing reads.")\n'
 INPUT = 'RANKD_INPUT(TOY, "toy", LOSS_OPTIONAL, FP32, 1, "[B]", "An input that nothing reads.")\n'
 
-# Prints the loss, over the transport of its argument: of scores with the parameter, then of embeddings with the input.
+# Prints the loss, over the transport of its argument: of scores with the parameter, then of
+# embeddings with the input.
 PROGRAM = """
 #include <stdio.h>
 #include "rankd.h"

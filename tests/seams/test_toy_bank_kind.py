@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kind of bank is one file and one row: a toy kind in a copy of the tree is built, and used over HTTP."""
+"""A kind of bank is one file and one row: a toy kind in a copy of the tree is built, and used over
+HTTP."""
 import os
 import re
 import shutil

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Power loss: an ext4 file system in a file is shut down at once (EXT4_IOC_SHUTDOWN without flushing the log), mounted
-again, and read back. Needs root and loop devices, so it is a test of `make soak` alone, and fails where there are none."""
+"""Power loss: an ext4 file system in a file is shut down at once (EXT4_IOC_SHUTDOWN without
+flushing the log), mounted again, and read back. Needs root and loop devices, so it is a test of
+`make soak` alone, and fails where there are none."""
 import fcntl
 import os
 import random

@@ -82,7 +82,8 @@ class LinkedDaemon(StoreDaemon):
 
 @pytest.fixture
 def net(tmp_path):
-    """The hosts: three of the store, two of daemons. The test's thread, and those it starts, are in a namespace with the bridge."""
+    """The hosts: three of the store, two of daemons. The test's thread, and those it starts, are in
+    a namespace with the bridge."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0, f"no network namespace can be made: {os.strerror(ctypes.get_errno())}"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 8×8 handwritten digits that scikit-learn ships: 1,797 real scans, 64 grey values each, ten classes."""
+"""The 8×8 handwritten digits that scikit-learn ships: 1,797 real scans, 64 grey values each, ten
+classes."""
 from __future__ import annotations
 
 import torch

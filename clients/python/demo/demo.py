@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Starts a daemon and two trainers, shows their progress, then a table and a plot. `make demo` runs it.
+"""Starts a daemon and two trainers, shows their progress, then a table and a plot. `make demo` runs
+it.
 
-The first table is about digits that no training saw: there the choice of a loss matters. Fails (exit 1) if the rank losses do not
-reach their goals: mean mAP of `ap` and `recall` on these digits at least 0.7, and at least 0.02 more mAP from the memory
-bank where batches are small.
+The first table is about digits that no training saw: there the choice of a loss matters. Fails
+(exit 1) if the rank losses do not reach their goals: mean mAP of `ap` and `recall` on these digits
+at least 0.7, and at least 0.02 more mAP from the memory bank where batches are small.
 """
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ def free_port() -> int:
 
 
 def start_daemon(executable: Path, folder: Path) -> tuple[str, str, subprocess.Popen[str]]:
-    """On a free port of loopback and a socket in the folder, with its data there too. Returns both URLs when it listens."""
+    """On a free port of loopback and a socket in the folder, with its data there too. Returns both
+    URLs when it listens."""
     with (folder / "daemon.log").open("wb") as log:
         daemon = subprocess.Popen([executable, "--http", "127.0.0.1:0", "--socket", folder / "ring", "--data", folder / "data"],
                                   stderr=log, stdout=subprocess.PIPE, text=True)

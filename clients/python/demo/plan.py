@@ -11,7 +11,8 @@ UNSEEN = 3  # digits of the large batches' runs that are held out altogether
 
 @dataclass(frozen=True)
 class Run:
-    """One training. `gather`: the trainers show each other their embeddings; `bank`: they share a memory of that many items."""
+    """One training. `gather`: the trainers show each other their embeddings; `bank`: they share a
+    memory of that many items."""
 
     row: str
     loss: str  # "contrastive", "ap", "recall"

@@ -13,7 +13,8 @@ IMAGES, RELEVANT, STEPS = 100, 10, 300  # a batch of the demo: every image a que
 
 
 def compared(urls: dict[str, str]) -> str:
-    """One line: the median time of `ap` with its gradient on the scores of one batch, over each of the URLs."""
+    """One line: the median time of `ap` with its gradient on the scores of one batch, over each of
+    the URLs."""
     scores = np.random.default_rng(1).random((IMAGES, IMAGES), dtype=np.float32)
     targets = np.zeros((IMAGES, IMAGES), np.int8)
     targets[:, :: IMAGES // RELEVANT] = 1

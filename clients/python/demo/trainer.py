@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One of the trainer processes: plain PyTorch, DistributedDataParallel over gloo on loopback, a loss from rankd.
+"""One of the trainer processes: plain PyTorch, DistributedDataParallel over gloo on loopback, a
+loss from rankd.
 
 Started by demo.py with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment, as
 torchrun would. Reads the plan as JSON from its arguments; rank 0 reports its progress, one JSON
@@ -70,8 +71,8 @@ class Criterion:
             return self.contrastive(embeddings, labels, others, other_labels)
         if not self.run.gather:
             return self.ranking(embeddings, labels, ids=ids)
-        # Each trainer ranks its own queries over everybody's items. DDP averages gradients over trainers, so the sum
-        # over all lists is divided by their number per trainer.
+        # Each trainer ranks its own queries over everybody's items. DDP averages gradients over
+        # trainers, so the sum over all lists is divided by their number per trainer.
         everybody = torch.cat([labels, other_labels])
         has_match = (labels[:, None] == everybody[None, :]).sum(1) > 1
         valid = has_match.sum()

@@ -1,5 +1,5 @@
-"""Written by `make reference` from the daemon's tables (lib/losses/losses.def, proto/rankd_ports.def,
-proto/rankd_numbers.def, lib/request/param.def); change it there."""
+"""Written by `make reference` from the daemon's tables (lib/losses/losses.def,
+proto/rankd_ports.def, proto/rankd_numbers.def, lib/request/param.def); change it there."""
 
 LOSSES: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr",)
 MODELS: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr", "hits", "rank", "rank_vjp")

@@ -70,7 +70,8 @@ def _linger() -> str:
 
 
 def ensure(home: Home, deadline: Deadline | None = None) -> None:
-    """Returns when this user's daemon takes requests; starts it if there is none. Raises CannotStart."""
+    """Returns when this user's daemon takes requests; starts it if there is none. Raises
+    CannotStart."""
     deadline = deadline or Deadline(_START_WITHIN)
     pause = _FIRST_PAUSE
     while not _is_there(home, deadline):
@@ -154,7 +155,8 @@ def _about(home: Home, deadline: Deadline) -> dict[str, Any]:
 
 
 def _is_there(home: Home, deadline: Deadline) -> bool:
-    """Whether a daemon of this version answers. One of another version is asked to end if it has no client but us."""
+    """Whether a daemon of this version answers. One of another version is asked to end if it has no
+    client but us."""
     try:
         about = _about(home, deadline)
     except (ConnectionError, TimeoutError):  # no daemon, or one that ends

@@ -58,7 +58,8 @@ class WrongVerb(RankdError):
 
 
 class Conflict(RankdError):
-    """409: a bank of another configuration, an older generation, or another batch under the same batch_id."""
+    """409: a bank of another configuration, an older generation, or another batch under the same
+    batch_id."""
 
     status = 409
     hint = "somebody else configured, restored or cleared this bank meanwhile: look at client.banks.get(name)"
@@ -106,7 +107,8 @@ class ConnectionFailed(RankdError, ConnectionError):
 
 
 class CannotStart(RankdError):
-    """No daemon of this user's own could be started, or the one that runs is not of this version."""
+    """No daemon of this user's own could be started, or the one that runs is not of this
+    version."""
 
     hint = "`python -m rankd doctor` looks at this machine; RANKD_URL names a daemon that runs elsewhere"
 
@@ -156,7 +158,8 @@ _BAD_GATEWAY = 502
 
 
 def from_status(status: int, sentence: str, retry_after: float | None = None) -> RankdError:
-    """The exception for an answer that is not 200. A 502 is that of a proxy whose daemon went away under the request."""
+    """The exception for an answer that is not 200. A 502 is that of a proxy whose daemon went away
+    under the request."""
     if status == _BAD_GATEWAY:
         return ConnectionLost(f"a proxy lost the daemon before it had the answer: {sentence}", code=status)
     kind = _BY_STATUS.get(status)

@@ -57,7 +57,8 @@ def _binary(targets: Array | None, graded: bool) -> Array | None:
 
 
 class ScoreLists:
-    """Lists of scores and targets: rows, columns with axis=0, or pieces of a flat array with offsets."""
+    """Lists of scores and targets: rows, columns with axis=0, or pieces of a flat array with
+    offsets."""
 
     def __init__(self, scores: Any, targets: Any, axis: int | None = None, offsets: Any = None) -> None:
         self.axis, self.offsets = 1 if axis is None else axis, array("offsets", offsets)
@@ -110,7 +111,8 @@ class ScoreLists:
 
 
 class EmbeddingLists:
-    """Queries that rank the others of their batch, references and a bank, or references and a bank only."""
+    """Queries that rank the others of their batch, references and a bank, or references and a bank
+    only."""
 
     def __init__(self, client: Client, *, embeddings: Any, labels: Any = None, ids: Any = None, ref_embeddings: Any = None,
                  ref_labels: Any = None, ref_ids: Any = None, relevance: Any = None, gallery: str = "all",

@@ -32,12 +32,14 @@ _MAPPED = ({"vmap_method": "sequential"} if "vmap_method" in inspect.signature(j
 
 
 class ScoresLoss:
-    """Any loss of the daemon over scores and targets, by the name of its model. A function that may be differentiated once.
+    """Any loss of the daemon over scores and targets, by the name of its model. A function that may
+    be differentiated once.
 
     model       "ap", "recall", "ndcg", "mrr" or another of rankd.LOSSES
     margin      in units of the scores; constant: warm it up by making a new loss after some steps
     client      a rankd.Client or a URL; None: RANKD_URL, or the daemon on this machine
-    parameters  further arguments of rankd.Client.loss: lambda_val, gradient_scale, axis, gain, top_k, average, …
+    parameters  further arguments of rankd.Client.loss: lambda_val, gradient_scale, axis, gain,
+                top_k, average, …
     """
 
     def __init__(self, model: str, *, margin: float, client: Client | str | None = None, **parameters: Any) -> None:
@@ -57,7 +59,8 @@ class ScoresLoss:
         """The loss, a float32 scalar.
 
         scores   [Q, N], float16, bfloat16 or float32; or [N] with `offsets`
-        targets  likewise, integers or floats: 1 relevant, 0 irrelevant, -1 ignored; grades for "ndcg"
+        targets  likewise, integers or floats: 1 relevant, 0 irrelevant, -1 ignored; grades for
+                 "ndcg"
         offsets  [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1
         """
         scores, targets = jnp.asarray(scores), jnp.asarray(targets)
@@ -89,8 +92,8 @@ class ScoresLoss:
 
 
 class RetrievalLoss(ScoresLoss):
-    """A loss of embeddings [B, dim] and labels [B]: each item ranks all others by cosine; those of its label should come first.
-    The arguments are those of ScoresLoss."""
+    """A loss of embeddings [B, dim] and labels [B]: each item ranks all others by cosine; those of
+    its label should come first. The arguments are those of ScoresLoss."""
 
     def __call__(self, embeddings: Any, labels: Any, offsets: Any = None) -> Any:
         """The loss, a float32 scalar."""

@@ -50,7 +50,8 @@ _METRICS: dict[str, tuple[str, dict[str, Any], str]] = {
 
 def evaluate(client: Client, metrics: Iterable[str], scores: Any = None, targets: Any = None, *, gain: str | None = None,
              **lists: Any) -> dict[str, float]:
-    """Means over the lists that have a relevant item, by the names asked for; NaN if there is no such list.
+    """Means over the lists that have a relevant item, by the names asked for; NaN if there is no
+    such list.
 
     `metrics`: names, with a cut where there is one: "ap", "ap@10", "ndcg", "ndcg@10", "mrr",
     "mrr@10", "r_precision", "recall@10", "precision@10", "hit_rate@10". Each name costs one pass of
@@ -77,14 +78,15 @@ def per_list(client: Client, metrics: Iterable[str], scores: Any = None, targets
 
 
 def average_precision(client: Client, scores: Any = None, targets: Any = None, *, k: int | None = None, **lists: Any) -> Array:
-    """AP of each list: the mean over its relevant items of rp/rk. With `k`: the sum over those among the first k, divided by
-    min(P, k)."""
+    """AP of each list: the mean over its relevant items of rp/rk. With `k`: the sum over those
+    among the first k, divided by min(P, k)."""
     return _one(client, "ap", k, scores, targets, lists)
 
 
 def ndcg(client: Client, scores: Any = None, targets: Any = None, *, k: int | None = None, gain: str | None = None,
          **lists: Any) -> Array:
-    """NDCG of each list, of the first `k`. `gain` "exp2" (default): 2^grade - 1; "linear": the grade."""
+    """NDCG of each list, of the first `k`. `gain` "exp2" (default): 2^grade - 1; "linear": the
+    grade."""
     return _one(client, "ndcg", k, scores, targets, lists, gain)
 
 
@@ -94,7 +96,8 @@ def reciprocal_rank(client: Client, scores: Any = None, targets: Any = None, *, 
 
 
 def r_precision(client: Client, scores: Any = None, targets: Any = None, **lists: Any) -> Array:
-    """The share of relevant items among the first P of each list, P being the number of its relevant items."""
+    """The share of relevant items among the first P of each list, P being the number of its
+    relevant items."""
     return _one(client, "r_precision", None, scores, targets, lists)
 
 
@@ -109,7 +112,8 @@ def precision(client: Client, scores: Any = None, targets: Any = None, *, k: int
 
 
 def hit_rate(client: Client, scores: Any = None, targets: Any = None, *, k: int, **lists: Any) -> Array:
-    """1 if there is a relevant item among the first `k` of a list, else 0. Papers on metric learning call it recall@k."""
+    """1 if there is a relevant item among the first `k` of a list, else 0. Papers on metric
+    learning call it recall@k."""
     return _one(client, "hit_rate", k, scores, targets, lists)
 
 

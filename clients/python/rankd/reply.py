@@ -127,7 +127,8 @@ def _main(request: InferRequest) -> tuple[int, ...] | None:
 
 
 def _most_items(request: InferRequest) -> int:
-    """An output has no more elements than the largest input; a list without items has a loss, too."""
+    """An output has no more elements than the largest input; a list without items has a loss,
+    too."""
     return max((max(math.prod(t.shape), *t.shape) for t in request.inputs), default=0)
 
 

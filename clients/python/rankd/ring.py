@@ -102,7 +102,8 @@ class RingTransport:
                 self._held = None
 
     def _handle(self, need: int, request: InferRequest | None = None, timeout: float = 10.0) -> _Handle:
-        """The connection; a new one with a larger arena if `need` bytes do not fit beside what is in use.
+        """The connection; a new one with a larger arena if `need` bytes do not fit beside what is
+        in use.
 
         The old one is closed when the last array in its arena and the last request on it are
         gone."""
@@ -126,7 +127,8 @@ class RingTransport:
 
 
 class _Handle:
-    """One connection and its segment. Closed when nothing refers to it: neither a request nor an array in its arena."""
+    """One connection and its segment. Closed when nothing refers to it: neither a request nor an
+    array in its arena."""
 
     def __init__(self, path: str, options: lk.Options) -> None:
         self.owner = os.getpid()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `rankd` and `rankctl` of an installation by pip: this process becomes the program."""
+"""The commands `rankd` and `rankctl` of an installation by pip: this process becomes the
+program."""
 from __future__ import annotations
 
 import os

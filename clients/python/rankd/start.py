@@ -27,9 +27,9 @@ os.register_at_fork(before=_spawning.acquire, after_in_parent=_spawning.release,
 
 def start(settings: Mapping[str, object], log: int, deadline: Deadline, *, keep: Sequence[int] = (),
           inherit: bool = True) -> None:
-    """Returns when a daemon with these settings (names of options with _ for -) takes requests. It is a
-    session of its own, whose parent is not this process. Descriptor `log` gets its log; those in
-    `keep` stay open in it. Without `inherit` no RANKD_ variable of this process counts.
+    """Returns when a daemon with these settings (names of options with _ for -) takes requests. It
+    is a session of its own, whose parent is not this process. Descriptor `log` gets its log; those
+    in `keep` stay open in it. Without `inherit` no RANKD_ variable of this process counts.
 
     Raises CannotStart with the daemon's sentence."""
     import subprocess

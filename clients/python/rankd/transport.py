@@ -56,7 +56,8 @@ class Transport(Protocol):
         """One attempt at one inference. Raises RankdError."""
 
     def call(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
-        """One attempt at a control request, bodies as in the HTTP API. Returns the body of a 200; raises RankdError."""
+        """One attempt at a control request, bodies as in the HTTP API. Returns the body of a 200;
+        raises RankdError."""
 
     def close(self) -> None:
         """Drops the connections of all threads. The transport may be used again and then connects

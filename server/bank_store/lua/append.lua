@@ -32,8 +32,8 @@ redis.call('XADD', KEYS[2], place, 'r', entry)
 redis.call('HSET', KEYS[3], ARGV[2], place)
 if not empty then redis.call('PERSIST', KEYS[5]) end
 
--- Payloads that are no longer needed expire, after some time for readers that are behind; then entries whose
--- names may be forgotten are deleted.
+-- Payloads that are no longer needed expire, after some time for readers that are behind; then
+-- entries whose names may be forgotten are deleted.
 local t, oldest, steps = tonumber(s[7]), math.min(tonumber(ARGV[10]), v), 0
 while t < oldest and steps < 16 do
     local row = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', t), string.format('%.0f-0', t))

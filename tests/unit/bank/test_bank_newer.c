@@ -13,8 +13,8 @@
 
 enum { APPENDS = 300, HELD = 8, CAPACITY = 200, DIM = 1 };
 
-/* Item number i, counted from the first, has i as its value, label and id, and was appended with version[i].
- * */
+/* Item number i, counted from the first, has i as its value, label and id, and was appended with
+ * version[i].  */
 struct newer_model {
     uint64_t version[APPENDS * 64];
     size_t items;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd: the arena, where outputs go, and a process that runs out of memory at every allocation in turn.
- */
+/* librankd: the arena, where outputs go, and a process that runs out of memory at every allocation
+ * in turn. */
 #include <curl/curl.h>
 #include <jansson.h>
 #include <setjmp.h>

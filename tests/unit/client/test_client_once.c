@@ -51,9 +51,9 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* curl sends again by itself where a connection that was used before is closed without an answer. That would
- * append a batch twice, so a request that changes something is not sent again, and its caller learns that it
- * may have been carried out. */
+/* curl sends again by itself where a connection that was used before is closed without an answer.
+ * That would append a batch twice, so a request that changes something is not sent again, and its
+ * caller learns that it may have been carried out. */
 static void what_changes_something_is_not_sent_twice(void **state)
 {
     (void)state;

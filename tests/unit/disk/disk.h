@@ -3,9 +3,10 @@
  * other paths go to the system). It can be stopped at any change, like kill -9 or a power cut, and
  * then has the remaining content.
  *
- * What survives a power cut: the content that a file had at its last fsync or fdatasync, and of each folder
- * the changes of names before its last fsync. Of the rest anything may: a change of a name happens whole or
- * not at all, of a file's content any piece of 64 bytes may be the newer or the older one. One thread. */
+ * What survives a power cut: the content that a file had at its last fsync or fdatasync, and of
+ * each folder the changes of names before its last fsync. Of the rest anything may: a change of a
+ * name happens whole or not at all, of a file's content any piece of 64 bytes may be the newer or
+ * the older one. One thread. */
 #ifndef TEST_DISK_H
 #define TEST_DISK_H
 
@@ -16,8 +17,9 @@
 
 void disk_reset(void); /* empty, and running */
 
-/* Changes (writes, syncs, names) since the reset, and the one at which it stops: that one, which happens half
- * if it is a write and not at all otherwise, and all that follow fail with EIO. 0: it does not stop. */
+/* Changes (writes, syncs, names) since the reset, and the one at which it stops: that one, which
+ * happens half if it is a write and not at all otherwise, and all that follow fail with EIO. 0: it
+ * does not stop. */
 size_t disk_changes(void);
 void disk_stop_at(size_t change);
 bool disk_has_stopped(void);

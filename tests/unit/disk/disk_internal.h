@@ -30,14 +30,16 @@ struct node {
     size_t number;     /* of the digest in progress; 0: not met yet */
 };
 
-/* A change of a folder's names that is not on disk: `from` loses its name, `to` has that of `node`. */
+/* A change of a folder's names that is not on disk: `from` loses its name, `to` has that of
+ * `node`. */
 struct change {
     struct node *folder;
     char from[DISK_NAME_BYTES], to[DISK_NAME_BYTES]; /* "" = none */
     struct node *node;
 };
 
-/* The folder of a path, and the last name of the path; NULL if there is none. "/disk" itself: "". */
+/* The folder of a path, and the last name of the path; NULL if there is none. "/disk" itself:
+ * "". */
 struct node *disk_parent(const char *path, const char **name);
 struct node *disk_find(const char *path);
 struct node *disk_lookup(const struct side *side, const char *name);

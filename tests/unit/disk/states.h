@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small bank driven through operations, beside a plain model of it that shares nothing with the store. */
+/* A small bank driven through operations, beside a plain model of it that shares nothing with the
+ * store. */
 #ifndef TEST_STATES_H
 #define TEST_STATES_H
 

@@ -188,8 +188,8 @@ static size_t copied_of_long(size_t items, size_t every)
     return bytes;
 }
 
-/* With more than 1,572,864 relevant items a list is put in order, some of its items at a time: once to count,
- * and what may move once more. */
+/* With more than 1,572,864 relevant items a list is put in order, some of its items at a time: once
+ * to count, and what may move once more. */
 static void a_list_that_is_put_in_order_is_copied(void **state)
 {
     (void)state;

@@ -18,7 +18,8 @@
 
 enum { CHUNKS = 3 };
 
-/* Every list of `whole`, cut: its first `current` items are the request, the others memory in some chunks. */
+/* Every list of `whole`, cut: its first `current` items are the request, the others memory in some
+ * chunks. */
 struct cut {
     size_t lists, current, items;
     float *scores; /* the request's, [lists, current] or its transpose */

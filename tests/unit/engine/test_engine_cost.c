@@ -208,8 +208,8 @@ static void requests_on_scores_take_no_more_than_they_cost(void **state)
         try_draw(&(struct draw){.lists = 400, .items = 500, .relevant = -1, .by_threads = true}, &random);
 }
 
-/* Rows that are ranked before and after at once, targets counted in pieces, lists that are merged, and tables
- * of every size. */
+/* Rows that are ranked before and after at once, targets counted in pieces, lists that are merged,
+ * and tables of every size. */
 static void long_lists_take_no_more_than_they_cost(void **state)
 {
     (void)state;

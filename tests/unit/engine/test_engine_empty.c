@@ -230,7 +230,8 @@ static void what_is_wrong_with_an_empty_batch_is_said(void **state)
     refused(&call, RANKD_INVALID, "input labels has shape [2]; it must be [0], one for each of embeddings");
 }
 
-/* The budget is charged before a shape is checked: whatever was sent has a cost, if only SIZE_MAX. */
+/* The budget is charged before a shape is checked: whatever was sent has a cost, if only
+ * SIZE_MAX. */
 static void any_shape_has_a_cost(void **state)
 {
     (void)state;

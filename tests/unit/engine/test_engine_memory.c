@@ -196,8 +196,8 @@ static void the_cost_of_any_shape_can_be_asked_for(void **state)
     }
 }
 
-/* Where a tenth is relevant or less: eight bytes an item at most, beside 72 KiB for any list, on one thread
- * or two. */
+/* Where a tenth is relevant or less: eight bytes an item at most, beside 72 KiB for any list, on
+ * one thread or two. */
 static void a_list_takes_eight_bytes_an_item(void **state)
 {
     (void)state;

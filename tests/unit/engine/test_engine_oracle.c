@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine against brute force on random lists: every parameter, every type, every set of kernels of this
- * machine. */
+/* The engine against brute force on random lists: every parameter, every type, every set of kernels
+ * of this machine. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

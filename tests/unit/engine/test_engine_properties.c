@@ -20,10 +20,12 @@
 #include "kernels/threshold.h"
 #include "unit/support/problem.h"
 
-/* The potential that blackbox differentiation (Vlastelica et al., ICLR 2020) gives a piecewise constant
- * ranking: f(y) = L(rk(y_hat)) - (1/Λ)·[c(y, rk(y')) - c(y', rk(y'))] has the gradient -(rk(y) - rk(y'))/Λ
- * wherever it has one. Here its part that depends on y, up to sign: F(y) = (min_r <y, r> over rankings at y'
- * - at y)/Λ, with g held fixed. Its finite difference along a direction must be the gradient's product with
+/* The potential that blackbox differentiation (Vlastelica et al., ICLR 2020) gives a piecewise
+ * constant ranking: f(y) = L(rk(y_hat)) - (1/Λ)·[c(y, rk(y')) - c(y', rk(y'))] has the gradient
+ * -(rk(y) - rk(y'))/Λ wherever it has one. Here its part that depends on y, up to sign: F(y) =
+ * (min_r <y, r> over rankings at y'
+ * - at y)/Λ, with g held fixed. Its finite difference along a direction must be the gradient's
+ *   product with
  * it. */
 static double best_alignment(const double *y, size_t n)
 {
@@ -261,7 +263,8 @@ static void a_transpose_puts_every_element_in_its_place(void **state)
     }
 }
 
-/* The threshold is the least score that reaches the adjusted: it does, and the next lower float does not. */
+/* The threshold is the least score that reaches the adjusted: it does, and the next lower float
+ * does not. */
 static void a_cut_is_the_least_score_that_reaches_its_threshold(void **state)
 {
     (void)state;
@@ -318,7 +321,8 @@ static void *scribble(void *arg)
     struct scribble *s = arg;
     struct test_random random = {9};
     while (!atomic_load(&s->stop)) {
-        /* The byte of sign and exponent is left alone mostly, or all requests would end at a NaN. */
+        /* The byte of sign and exponent is left alone mostly, or all requests would end at a
+         * NaN. */
         size_t at = test_below(&random, s->bytes);
         bool lawful = atomic_load(&s->lawful), spare = lawful || test_below(&random, 500);
         volatile unsigned char *score = s->scores + (at % 4 == 3 && spare ? at - 1 : at);

@@ -94,8 +94,9 @@ static void many_may_borrow_at_a_time(void **state)
     rk_compute_pool_stop(NULL);
 }
 
-/* A borrower that was told that its helpers are done, but comes to run late: meanwhile another borrows them,
- * and both are told. pthread_cond_wait is wrapped, so that the first one's return can be held back. */
+/* A borrower that was told that its helpers are done, but comes to run late: meanwhile another
+ * borrows them, and both are told. pthread_cond_wait is wrapped, so that the first one's return can
+ * be held back. */
 struct late {
     struct rk_pool *pool;
     sem_t helped, go;   /* a helper is in the task; it may leave */

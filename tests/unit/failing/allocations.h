@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Allocations that fail on purpose, for programs that are linked with allocations.c and -Wl,--wrap of what it
- * wraps. */
+/* Allocations that fail on purpose, for programs that are linked with allocations.c and -Wl,--wrap
+ * of what it wraps. */
 #ifndef FAILING_ALLOCATIONS_H
 #define FAILING_ALLOCATIONS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The framing of HTTP: every form of tests/data/http_forms.txt, whole and cut at every byte, with room for
- * one byte and for all. */
+/* The framing of HTTP: every form of tests/data/http_forms.txt, whole and cut at every byte, with
+ * room for one byte and for all. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

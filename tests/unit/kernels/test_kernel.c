@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every strategy of every instruction set of this machine, against comparing each item with each threshold.
- */
+/* Every strategy of every instruction set of this machine, against comparing each item with each
+ * threshold. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,8 +103,8 @@ static void every_strategy_takes_large_lists_on_several_threads(void **state)
                                    .step = 0.01};
         check_all(&draw, 5000 + i, i % 2 ? pool : NULL);
     }
-    /* So many thresholds that slots are marked; and so many that items are put in order first, in several
-     * rounds. */
+    /* So many thresholds that slots are marked; and so many that items are put in order first, in
+     * several rounds. */
     for (unsigned i = 0; i < 2; i++) {
         struct kernel_draw draw = {.items = (i ? 3400000 : 1300000) + i,
                                    .relevant = 0.48,

@@ -88,7 +88,8 @@ static void every_gallery_and_relevance_agrees_with_the_definition_on_every_set_
     }
 }
 
-/* More queries than a tile of the product has rows, and lists from which more is ignored than is cut out. */
+/* More queries than a tile of the product has rows, and lists from which more is ignored than is
+ * cut out. */
 static void many_queries_with_many_ignored_items_agree(void **state)
 {
     (void)state;
@@ -261,8 +262,8 @@ static void relevance_that_does_not_fit_is_refused_with_its_reason(void **state)
     test_call_end(&call);
 }
 
-/* No query, no document, an empty bank, in both galleries: a loss of 0 and gradients of the inputs' shapes.
- */
+/* No query, no document, an empty bank, in both galleries: a loss of 0 and gradients of the inputs'
+ * shapes. */
 static void empty_batches_and_galleries_have_an_answer(void **state)
 {
     (void)state;

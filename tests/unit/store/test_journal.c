@@ -123,8 +123,8 @@ static uint64_t read_back(const char *folder, struct rk_io *io)
 
 /* --- writing --- */
 
-/* Appends and syncs BATCHES batches; a version whose append found no room is tried once more. Returns the
- * last version whose sync succeeded; *refused how many calls failed. */
+/* Appends and syncs BATCHES batches; a version whose append found no room is tried once more.
+ * Returns the last version whose sync succeeded; *refused how many calls failed. */
 static uint64_t write_batches(const char *folder, struct rk_io *io, unsigned *refused)
 {
     struct rk_journal *journal = NULL;
@@ -229,7 +229,8 @@ static void an_error_of_any_write_is_final_and_what_it_left_is_cut_off(void **st
     }
 }
 
-/* A file that a later version with one more kind wrote; and one of another kind that this version knows. */
+/* A file that a later version with one more kind wrote; and one of another kind that this version
+ * knows. */
 static void a_kind_of_bank_that_is_not_known_is_refused_in_one_sentence(void **state)
 {
     (void)state;

@@ -13,7 +13,8 @@
 /* The state of a test that runs over both transports. */
 extern const bool test_over_ring, test_over_http;
 
-/* A test of the table that is run twice: with &test_over_ring and with &test_over_http as its state. */
+/* A test of the table that is run twice: with &test_over_ring and with &test_over_http as its
+ * state. */
 #define over_both(f)                                                                                         \
     {#f " [ring]", f, NULL, NULL, (void *)(uintptr_t)&test_over_ring},                                       \
     {                                                                                                        \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A real daemon for tests: the rankd that was built beside the test program, on a socket and a port of its
- * own. */
+/* A real daemon for tests: the rankd that was built beside the test program, on a socket and a port
+ * of its own. */
 #ifndef RK_TEST_DAEMON_H
 #define RK_TEST_DAEMON_H
 

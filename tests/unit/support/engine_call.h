@@ -16,8 +16,8 @@ struct test_call {
     struct rk_exec exec;
 };
 
-/* A call of a model with defaults, scratch of its own (limit 0 = none) and no threads. test_call_end() frees
- * it and the reply. */
+/* A call of a model with defaults, scratch of its own (limit 0 = none) and no threads.
+ * test_call_end() frees it and the reply. */
 void test_call_start(struct test_call *call, const char *model, size_t scratch_limit);
 void test_call_end(struct test_call *call);
 

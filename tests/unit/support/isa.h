@@ -6,7 +6,8 @@
 
 #include "kernels/cpu.h"
 
-/* Bits for the instruction sets of *_avx2.c, and of *_avx512.c, in the registers of struct rk_cpuid. */
+/* Bits for the instruction sets of *_avx2.c, and of *_avx512.c, in the registers of struct
+ * rk_cpuid. */
 extern const struct rk_cpuid test_isa_avx2, test_isa_avx512;
 
 #endif

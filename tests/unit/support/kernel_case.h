@@ -48,8 +48,8 @@ struct kernel_case {
 void kernel_case_draw(struct kernel_case *c, struct test_random *random, const struct kernel_draw *draw);
 void kernel_case_free(struct kernel_case *c);
 
-/* Runs the first pass, begin() with no more of it than the contract gives, and leaves pass->nan. A test that
- * needs pass->exec sets it afterwards. */
+/* Runs the first pass, begin() with no more of it than the contract gives, and leaves pass->nan. A
+ * test that needs pass->exec sets it afterwards. */
 void kernel_case_count(const struct rk_strategy *strategy, struct rk_pool *pool, struct rk_pass *pass);
 
 /* Runs count, move into a dense writer and move into sparse writers of several sizes, and ends the

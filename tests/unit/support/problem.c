@@ -89,7 +89,8 @@ static float put_score(struct problem *problem, struct test_random *random, size
     }
 }
 
-/* A relevant item's grade that the type holds: few different ones, so that there are ties, or any. */
+/* A relevant item's grade that the type holds: few different ones, so that there are ties, or
+ * any. */
 static double draw_grade(const struct problem *problem, struct test_random *random, bool any)
 {
     static const double reals[] = {1, 1, 0.5, 0.25, 1.5, 2, 3};

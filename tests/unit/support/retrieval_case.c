@@ -142,8 +142,8 @@ static struct rk_tensor vector(struct retrieval_case *c, size_t first, size_t co
                               .bytes = count * size};
 }
 
-/* A chunk of `room` items of which count, from place `at`, are the view's; the others have labels that would
- * matter if they were looked at. */
+/* A chunk of `room` items of which count, from place `at`, are the view's; the others have labels
+ * that would matter if they were looked at. */
 static struct rk_bank_chunk chunk_of(struct retrieval_case *c, const struct retrieval_shape *shape,
                                      size_t first, size_t count, size_t room, size_t at)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A retrieval request with everything it points to, made at random or by hand, for the engine and for the
- * oracle. */
+/* A retrieval request with everything it points to, made at random or by hand, for the engine and
+ * for the oracle. */
 #ifndef RETRIEVAL_CASE_H
 #define RETRIEVAL_CASE_H
 
@@ -37,8 +37,9 @@ struct retrieval_case {
     size_t memories;
 };
 
-/* Vectors whose inner products are exact in FP32 in any order, so that the oracle and any BLAS agree to the
- * bit: small integers, or with normalize multiples of unit vectors with entries ±2^-k. */
+/* Vectors whose inner products are exact in FP32 in any order, so that the oracle and any BLAS
+ * agree to the bit: small integers, or with normalize multiples of unit vectors with entries
+ * ±2^-k. */
 void case_random(struct retrieval_case *c, const struct retrieval_shape *shape, uint64_t *seed);
 void case_free(struct retrieval_case *c);
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rank losses as the objective of boosted trees (LightGBM, XGBoost), or of anything that takes a gradient in numpy.
+"""Rank losses as the objective of boosted trees (LightGBM, XGBoost), or of anything that takes a
+gradient in numpy.
 
     objective = RankObjective("ndcg")
     lightgbm.train({"objective": objective}, lightgbm.Dataset(X, grades, group=sizes))    # preds, data
@@ -13,13 +14,15 @@ about `step` away, in the direction of the gradient:
 
     curvature = (|gradient| + floor · mean |gradient|) / step
 
-The value of a leaf, -sum(gradient) / sum(curvature), then lies between -step and +step, however large the gradients are: near the ends where all items of the leaf should move the same way, near 0 where they disagree.
-`floor` gives a curvature to items without a gradient, so that they resist being moved with the
-others; without it the value of a leaf of such items would be 0 / 0.
+The value of a leaf, -sum(gradient) / sum(curvature), then lies between -step and +step, however
+large the gradients are: near the ends where all items of the leaf should move the same way, near 0
+where they disagree. `floor` gives a curvature to items without a gradient, so that they resist
+being moved with the others; without it the value of a leaf of such items would be 0 / 0.
 
-The scores of trees begin at 0, and their range is not bounded. So scores are divided by their spread (the root of the mean squared
-distance from the mean of their query) before they are ranked: margin and lambda are in units of that spread, and with equal
-scores, in the first round, there is no margin.
+The scores of trees begin at 0, and their range is not bounded. So scores are divided by their
+spread (the root of the mean squared distance from the mean of their query) before they are ranked:
+margin and lambda are in units of that spread, and with equal scores, in the first round, there is
+no margin.
 """
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd as the classification loss of a detection head: mmdetection's criterion, and targets for torchvision's heads.
+"""rankd as the classification loss of a detection head: mmdetection's criterion, and targets for
+torchvision's heads.
 
     from mmdet.registry import MODELS
     import rankd.integrations.detection as rank
@@ -20,18 +21,21 @@ from ..torch.convert import expect_tensor
 
 
 class RankDetectionLoss(nn.Module):
-    """1 - Average Precision as a criterion of mmdetection: `pred` [anchors, classes], `target`, `weight`, `avg_factor`,
-    `reduction_override`. Each class is a list of all anchors of the call.
+    """1 - Average Precision as a criterion of mmdetection: `pred` [anchors, classes], `target`,
+    `weight`, `avg_factor`, `reduction_override`. Each class is a list of all anchors of the call.
 
-    The loss is a sum over positives, as that of other criteria is: a class with P of them counts P times. "mean" divides it by
-    the number of positives of the call, or by `avg_factor`; "sum" by nothing.
+    The loss is a sum over positives, as that of other criteria is: a class with P of them counts P
+    times. "mean" divides it by the number of positives of the call, or by `avg_factor`; "sum" by
+    nothing.
 
     classes         number of classes, without a background
     points          anchors of a batch: the unit of the bank's size
-    use_sigmoid     True: a logit for each class and none for the background. Heads with a softmax are refused
+    use_sigmoid     True: a logit for each class and none for the background. Heads with a softmax
+                    are refused
     reduction       "mean" or "sum"
     loss_weight     factor on the loss
-    parameters      further arguments of rankd.torch.DetectionAPLoss: margin, batches (0: no bank), bank, interclass, …
+    parameters      further arguments of rankd.torch.DetectionAPLoss: margin, batches (0: no bank),
+                    bank, interclass, …
 
     If a head calls its criterion for each level of the pyramid, only anchors of the same level
     compete with each other, and a bank would mix the scores of all levels: give batches=0 with such
@@ -60,12 +64,12 @@ class RankDetectionLoss(nn.Module):
         """The loss, a scalar.
 
         pred                [N, classes] logits
-        target              [N] integers: the class, `classes` for the background, -1 for an ignored anchor; or [N, classes] of
-                            1, 0 and -1
-        weight              [N] or [N, classes] of 1 and 0; 0: ignored. Other weights are refused: a place in a ranking can't
-                            be taken in part
-        avg_factor          what "mean" divides the sum by: the number of positives, over all trainers and divided by their
-                            number where DDP averages gradients
+        target              [N] integers: the class, `classes` for the background, -1 for an ignored
+                            anchor; or [N, classes] of 1, 0 and -1
+        weight              [N] or [N, classes] of 1 and 0; 0: ignored. Other weights are refused: a
+                            place in a ranking can't be taken in part
+        avg_factor          what "mean" divides the sum by: the number of positives, over all
+                            trainers and divided by their number where DDP averages gradients
         reduction_override  "mean" or "sum" in place of `reduction`
         """
         if reduction_override not in (None, "mean", "sum"):
@@ -93,7 +97,8 @@ def register(registry: Any) -> None:
 
 
 def targets_from_labels(target: torch.Tensor, classes: int, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Targets of 1, 0 and -1, int8 [N, classes], from assigned labels: see RankDetectionLoss.forward for `target` and `weight`."""
+    """Targets of 1, 0 and -1, int8 [N, classes], from assigned labels: see
+    RankDetectionLoss.forward for `target` and `weight`."""
     if isinstance(target, (tuple, list)):
         raise TypeError(f"target is a {type(target).__name__}, as of a quality focal loss; it must be one tensor of labels: a ranking "
                         "has no use for the quality of a box")

@@ -48,18 +48,22 @@ class _HostLoss(nn.Module):
 
 
 class BiEncoderLoss(_HostLoss):
-    """Each anchor (query) ranks the positives and negatives (documents) of the batch, and those of a bank.
+    """Each anchor (query) ranks the positives and negatives (documents) of the batch, and those of
+    a bank.
 
-    model            a SentenceTransformer, or any module that takes a dict of tensors and returns one with
-                     "sentence_embedding"
+    model            a SentenceTransformer, or any module that takes a dict of tensors and returns
+                     one with "sentence_embedding"
     loss             "ap", "recall" or another of rankd.LOSSES
-        labelled         False: each anchor should find its positive, and any document of the batch with
+        labelled         False: each anchor should find its positive, and any document of the batch
+                         with
                      the same tokens. True: it should find the positives with its label, and
                      negatives are relevant to no anchor
-    bank             name of an embedding bank: documents of earlier batches are ranked too, and this batch's are appended
-    mini_batch_size  texts that the model takes at a time, with their activations computed again in the backward pass:
-                     the memory of a small batch with the lists of a large one
-    parameters       further arguments of rankd.torch.RetrievalLoss: margin, lambda_val, gradient_scale, …
+    bank             name of an embedding bank: documents of earlier batches are ranked too, and
+                     this batch's are appended
+    mini_batch_size  texts that the model takes at a time, with their activations computed again in
+                     the backward pass: the memory of a small batch with the lists of a large one
+    parameters       further arguments of rankd.torch.RetrievalLoss: margin, lambda_val,
+                     gradient_scale, …
     """
 
     def __init__(self, model: nn.Module, loss: str = "ap", *, labelled: bool = False, bank: str | None = None,
@@ -73,8 +77,10 @@ class BiEncoderLoss(_HostLoss):
     def forward(self, sentence_features: Iterable[_Features], labels: torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar.
 
-        sentence_features  a dict of tensors [B, …] for each column: anchors, positives, and any number of negatives
-        labels             [B] integers with labelled=True; else None, or the zeros of examples without a label
+        sentence_features  a dict of tensors [B, …] for each column: anchors, positives, and any
+                           number of negatives
+        labels             [B] integers with labelled=True; else None, or the zeros of examples
+                           without a label
         """
         columns = list(sentence_features)
         if len(columns) < 2:
@@ -122,7 +128,8 @@ class RerankerLoss(_HostLoss):
     loss             "ndcg" (labels are grades), "ap", "mrr" or another of rankd.LOSSES
     margin           in units of the logits
     mini_batch_size  pairs that the model takes at a time; None: all
-    parameters       further arguments of rankd.torch.ScoresLoss: gain, top_k, lambda_val, gradient_scale, …
+    parameters       further arguments of rankd.torch.ScoresLoss: gain, top_k, lambda_val,
+                     gradient_scale, …
     """
 
     def __init__(self, model: nn.Module, loss: str = "ndcg", *, margin: float = 1.0, mini_batch_size: int | None = None,
@@ -140,7 +147,8 @@ class RerankerLoss(_HostLoss):
         """The loss, a scalar.
 
         inputs  [queries, a list of documents for each]
-        labels  for each query a tensor with the grade of each document: 0 irrelevant, more is more relevant, -1 ignored
+        labels  for each query a tensor with the grade of each document: 0 irrelevant, more is more
+                relevant, -1 ignored
         prompt, task: for the model's preprocess() (version 6 of the library and later)
         """
         given = {name: value for name, value in (("prompt", prompt), ("task", task)) if value is not None}

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The joint step with the work shared: each rank has its own queries ranked against the whole batch.
+"""The joint step with the work shared: each rank has its own queries ranked against the whole
+batch.
 
 1. Each rank sends a record to all, and its shard to all.
-2. Each rank's daemon ranks that rank's queries; the items of the whole batch are references. Nothing is appended yet, so that
-   all ranks read a bank without this batch.
-3. Each rank sends loss and numbers to all. Only then the first rank of each daemon appends the batch, by a request without
-   a query. The reply to that request has the bank's drift, as it has for a batch that is ranked and appended in one.
-4. Each rank sends the rows of its reference gradient to the ranks whose items they are, where they are summed in rank order.
+2. Each rank's daemon ranks that rank's queries; the items of the whole batch are references.
+   Nothing is appended yet, so that all ranks read a bank without this batch.
+3. Each rank sends loss and numbers to all. Only then the first rank of each daemon appends the
+   batch, by a request without a query. The reply to that request has the bank's drift, as it has
+   for a batch that is ranked and appended in one.
+4. Each rank sends the rows of its reference gradient to the ranks whose items they are, where they
+   are summed in rank order.
 
-A query must not find itself among the references. Items without an id get one for this step, which is not stored.
+A query must not find itself among the references. Items without an id get one for this step, which
+is not stored.
 """
 from __future__ import annotations
 
@@ -213,7 +217,8 @@ def _answer(loss: JointLoss, result: LossResult, batch: dict[str, Any]) -> NDArr
 
 
 def _job_info(info: LossInfo, summed: NDArray[Any], appended: Any) -> LossInfo:
-    """The numbers of the whole job. gradient_nonzero counts the entries of each rank's part. pairs_jumped is not known."""
+    """The numbers of the whole job. gradient_nonzero counts the entries of each rank's part.
+    pairs_jumped is not known."""
     sums = dict(zip(_SUMMED, summed.sum(0).tolist()))
     drift, items = tuple(None if np.isnan(value) else float(value) for value in appended["drift"]), int(appended["drift_items"])
     return dataclasses.replace(info, bank_version_appended=int(appended["version"]) or None, pairs_jumped=None,

@@ -116,8 +116,8 @@ class _Region:
 
 
 class DevicePath:
-    """The shared memory of one transport and device, for as long as the process lives. May be used by threads: one call at a
-    time, others wait."""
+    """The shared memory of one transport and device, for as long as the process lives. May be used
+    by threads: one call at a time, others wait."""
 
     def __init__(self, transport: Any, device: torch.device) -> None:
         self.transport, self.device, self.runtime = transport, device, _Runtime()
@@ -166,8 +166,9 @@ class DevicePath:
 
     def _place(self, tensors: dict[str, torch.Tensor], rooms: dict[str, tuple[torch.Size, torch.dtype]]) -> \
             tuple[dict[str, OnDevice], dict[str, torch.Tensor]]:
-        """Copies of the tensors in the shared memory, and room for results: where all of them lie, and views of the rooms.
-        With the lock held, which is kept until the results have been taken out."""
+        """Copies of the tensors in the shared memory, and room for results: where all of them lie,
+        and views of the rooms. With the lock held, which is kept until the results have been taken
+        out."""
         wanted = {name: (value.shape, value.dtype) for name, value in tensors.items()} | rooms
         starts, end = {}, 0
         for name, (shape, dtype) in wanted.items():

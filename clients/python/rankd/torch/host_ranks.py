@@ -31,7 +31,8 @@ def divided(ranks: torch.Tensor, scores: torch.Tensor, offsets: torch.Tensor | N
 
 def rank_vjp(client: Client, scores: torch.Tensor, upstream: torch.Tensor, lambda_val: float,
              offsets: torch.Tensor | None) -> torch.Tensor:
-    """The blackbox gradient with respect to the scores, float32; `upstream` is that of the divided ranks, float32."""
+    """The blackbox gradient with respect to the scores, float32; `upstream` is that of the divided
+    ranks, float32."""
     there = None if offsets is not None else _on_device(client, {"scores": scores, "upstream": upstream}, "gradient", torch.float32,
                      lambda at: client.rank_vjp(at["scores"], at["upstream"], lambda_val=lambda_val, gradient=at["gradient"]))
     if there is not None:
@@ -42,7 +43,8 @@ def rank_vjp(client: Client, scores: torch.Tensor, upstream: torch.Tensor, lambd
 
 def _on_device(client: Client, tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype,
              call: Callable[[dict[str, OnDevice]], object]) -> torch.Tensor | None:
-    """The result `name`, of the shape of the scores, through memory shared on the device; None if that is not possible."""
+    """The result `name`, of the shape of the scores, through memory shared on the device; None if
+    that is not possible."""
     scores = tensors["scores"]
     path = device_path(client, scores.device) if fits(tensors) else None
     if path is None:

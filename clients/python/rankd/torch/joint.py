@@ -3,14 +3,14 @@
 compute over the whole batch.
 
 1. Each rank sends a record to all: the form of its shard, the state of its loss, the identity of
-its daemon.
-2. The first rank of each daemon is its leader. Each rank sends its shard to the leaders.
-3. Each leader sends the whole batch to its daemon, under the batch id that rank 0 drew.
-4. Each leader answers all ranks with loss and numbers, or that it failed, and those of its own daemon with their rows of the
+its daemon. 2. The first rank of each daemon is its leader. Each rank sends its shard to the
+leaders. 3. Each leader sends the whole batch to its daemon, under the batch id that rank 0 drew. 4.
+Each leader answers all ranks with loss and numbers, or that it failed, and those of its own daemon
+with their rows of the
    gradient.
 
-Backward multiplies these rows by the size of the team, because DistributedDataParallel divides by it, and communicates
-nothing.
+Backward multiplies these rows by the size of the team, because DistributedDataParallel divides by
+it, and communicates nothing.
 """
 from __future__ import annotations
 
@@ -99,16 +99,16 @@ def check_settings(team: Team, digests: NDArray[np.uint8], mine: dict[str, Any])
 
 def meet(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor],
          shard: Any) -> tuple[NDArray[Any], Forms, bool]:
-    """The records of all ranks, the forms of their shards, and whether a rank wants gradients. Ranks with other settings are
-    refused."""
+    """The records of all ranks, the forms of their shards, and whether a rank wants gradients.
+    Ranks with other settings are refused."""
     records = team.meet(told_of(loss, team, tensors, inputs, shard))
     check_settings(team, records["options"], settings(loss))
     return records, Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
 
 
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
-    """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those that receive a
-    gradient."""
+    """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those
+    that receive a gradient."""
     shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
     records, forms, wanted = meet(loss, team, tensors, inputs, shard)
@@ -174,7 +174,8 @@ def version_to_read(loss: JointLoss, records: NDArray[Any]) -> dict[str, int]:
 
 
 def agree(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
-    """The settings of the step. The state of rank 0 is that of all: a script may have loaded it there only."""
+    """The settings of the step. The state of rank 0 is that of all: a script may have loaded it
+    there only."""
     for name, this, other in (("training", "in training mode", "in eval mode or within not_remembering()"),
                               ("recomputing", "within a backward pass (activation checkpointing)", "outside of one")):
         if (records[name] != records[name][0]).any():
@@ -213,7 +214,8 @@ def leaders_of(daemons: NDArray[np.uint8]) -> list[int]:
 
 def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packed: NDArray[np.uint8], step: Step,
          wanted: bool) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
-    """The answer of rank 0's daemon, and this rank's rows of the gradients, a piece for each of MATRICES."""
+    """The answer of rank 0's daemon, and this rank's rows of the gradients, a piece for each of
+    MATRICES."""
     leaders, rank, ranks = leaders_of(records["daemon"]), team.rank, range(team.size)
     leading = leaders[rank] == rank
     parts = team.exchange([packed if leaders[r] == r else None for r in ranks], [forms.bytes(r) if leading else 0 for r in ranks])
@@ -288,8 +290,8 @@ def _gradient(rows: list[NDArray[np.uint8]], at: int, like: torch.Tensor, size: 
 
 
 def check_banks(bank: str | None, seen: dict[int, tuple[Any, Any]]) -> None:
-    """Banks of several daemons must be equal: each has the same batches, in the same order. `seen`: version and items that the
-    leader of each daemon has read, the same on all ranks."""
+    """Banks of several daemons must be equal: each has the same batches, in the same order. `seen`:
+    version and items that the leader of each daemon has read, the same on all ranks."""
     for rank, (version, items) in seen.items():
         if (version, items) != seen[0]:
             raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} at "

@@ -115,7 +115,8 @@ def _weight(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The number of relevant items of each list, [lists], float64 in host memory; 0 for lists that their weight skips."""
+    """The number of relevant items of each list, [lists], float64 in host memory; 0 for lists that
+    their weight skips."""
     relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
     return relevant * (_weight(tensors) > 0) if "list_weight" in tensors else relevant
 
@@ -128,8 +129,8 @@ def _check_margins(margins: NDArray[Any]) -> None:
 
 
 def _job_info(info: LossInfo, records: NDArray[Any]) -> LossInfo:
-    """The numbers of the whole job; those of the bank are this rank's. With a bank it is not known how many items are
-    relevant, and so not how many of them were jumped."""
+    """The numbers of the whole job; those of the bank are this rank's. With a bank it is not known
+    how many items are relevant, and so not how many of them were jumped."""
     sums = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
     relevant = float(records["relevant"].sum())
     jumped = None if info.bank_items is not None else 0.0

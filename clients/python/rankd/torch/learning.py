@@ -72,9 +72,9 @@ class Learning:
 
 
 def reason_for(info: LossInfo, loss: float, factor: float, pairs: Callable[[], bool]) -> str | None:
-    """The reason why nothing can be learnt from an answered step; None if something can. `loss` is before `factor`.
-    `pairs` tells whether any list of the batch has a relevant and an irrelevant item; only called
-    if nothing else decides."""
+    """The reason why nothing can be learnt from an answered step; None if something can. `loss` is
+    before `factor`. `pairs` tells whether any list of the batch has a relevant and an irrelevant
+    item; only called if nothing else decides."""
     if info.lists_valid == 0:
         return NO_RELEVANT
     if info.lists_stalled is not None and info.lists_stalled >= _STALLED_SHARE * info.lists_valid:

@@ -68,7 +68,8 @@ def pairs_in_lists(targets: torch.Tensor, offsets: torch.Tensor) -> bool:
 
 
 def relevant_in_lists(targets: torch.Tensor, axis: int, offsets: torch.Tensor | None) -> torch.Tensor:
-    """The number of relevant items of each list, [lists]: rows, columns with axis=0, or those of offsets."""
+    """The number of relevant items of each list, [lists]: rows, columns with axis=0, or those of
+    offsets."""
     return (targets > 0).sum(axis) if offsets is None else _counts(targets > 0, offsets)
 
 

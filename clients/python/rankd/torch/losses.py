@@ -39,7 +39,8 @@ class RankLoss(nn.Module):
 
     client           a rankd.Client or a URL; None: as rankd.connect() finds it
     lambda_val       strength of the perturbation (the paper's lambda), in units of the scores
-        margin           in units of the scores; grows from 0 over the first `margin_warmup` training
+        margin           in units of the scores; grows from 0 over the first `margin_warmup`
+                         training
                      steps (calls in training mode with a gradient)
     average          "macro": mean over lists; "micro": weighted by their relevant items; "sum"
     loss_weight      factor on the loss
@@ -183,7 +184,8 @@ class RankLoss(nn.Module):
 
     def _answer(self, tensors: dict[str, torch.Tensor], wants: list[bool],
                 avg_factor: float | torch.Tensor | None) -> tuple[torch.Tensor, tuple[Any, ...], float, float]:
-        """The loss before its factor, the gradients of the first tensors for which `wants` is true, the factor and the margin."""
+        """The loss before its factor, the gradients of the first tensors for which `wants` is true,
+        the factor and the margin."""
         average, factor = self._average(avg_factor)
         inputs = list(tensors.values())[:len(wants)]
         value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
@@ -219,7 +221,8 @@ class RankLoss(nn.Module):
         return ()
 
     def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Arguments of the client beside the inputs. The daemon's own default of lambda is not sent: a metric takes none."""
+        """Arguments of the client beside the inputs. The daemon's own default of lambda is not
+        sent: a metric takes none."""
         return {**self.options, "lambda_val": None} if self.options["lambda_val"] == 1.0 else self.options
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -247,7 +250,8 @@ class RankLoss(nn.Module):
                              for array, like, want in zip(arrays, tensors.values(), wants)), step
 
     def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult:
-        """The daemon's answer over arrays in host memory, by the client's names. `more` goes before the loss's own options."""
+        """The daemon's answer over arrays in host memory, by the client's names. `more` goes before
+        the loss's own options."""
         enqueue = self.bank is not None and wanted and step.counts
         if enqueue:
             self.memory.meet(self.client, self._row_count(arguments), self._alone())
@@ -352,19 +356,24 @@ class _ScoresLoss(RankLoss):
     def forward(self, scores: torch.Tensor | Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Tensor],
                 avg_factor: float | torch.Tensor | None = None, *, offsets: torch.Tensor | Sequence[int] | None = None,
                 weight: torch.Tensor | None = None, list_weight: torch.Tensor | None = None) -> torch.Tensor:
-        """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores). With reduction="none" the
-        loss of each list instead, [lists]: 0 where a list is skipped (`valid`, bool [lists], tells), multiplied by
-        the weight of the list. Its backward takes any upstream.
+        """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores).
+        With reduction="none" the loss of each list instead, [lists]: 0 where a list is skipped
+        (`valid`, bool [lists], tells), multiplied by the weight of the list. Its backward takes any
+        upstream.
 
-        scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each column). Lists of
-                    different lengths: a sequence of tensors [n], or flat, [N], with `offsets`
+        scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each
+                    column). Lists of different lengths: a sequence of tensors [n], or flat, [N],
+                    with `offsets`
         targets     likewise, bool, integer or any float type: 1 relevant, 0 irrelevant, -1 ignored
-        offsets     [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1. Not with axis=0, interclass, a bank
-        weight      [lists], 0 or more: multiplies the weight of each list in the loss; 0 skips it. Also by the
-                    daemon's name for it, `list_weight`. There is no gradient for it: one that requires a gradient is refused
-        avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number of lists here. The
-                    number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients.
-                    0: no valid list anywhere, and the loss is 0
+        offsets     [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1. Not with
+                    axis=0, interclass, a bank
+        weight      [lists], 0 or more: multiplies the weight of each list in the loss; 0 skips it.
+                    Also by the daemon's name for it, `list_weight`. There is no gradient for it:
+                    one that requires a gradient is refused
+        avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number
+                    of lists here. The number of valid lists over all trainers, divided by the
+                    number of trainers where DDP averages gradients. 0: no valid list anywhere, and
+                    the loss is 0
         """
         if weight is not None and list_weight is not None:
             raise TypeError("weight and list_weight are the same; give one of them")

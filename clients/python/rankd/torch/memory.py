@@ -105,7 +105,8 @@ class Memory:
         self._met = True
 
     def seen(self, info: LossInfo, read: bool = True) -> None:
-        """Takes the version of the bank from a reply. `read`: it was ranked, so that the number of its items is known."""
+        """Takes the version of the bank from a reply. `read`: it was ranked, so that the number of
+        its items is known."""
         if self.bank is None or info.bank_version is None:
             return
         loaded, self._loaded = self._loaded, None

@@ -28,8 +28,8 @@ _numbers = itertools.count()
 
 
 def name_of(loss: Any) -> str:
-    """A new name, by which the operators find the loss in this process. Small numbers in the order of construction, so that
-    a compiler's cache on disk serves the next run of a script."""
+    """A new name, by which the operators find the loss in this process. Small numbers in the order
+    of construction, so that a compiler's cache on disk serves the next run of a script."""
     name = f"loss{next(_numbers)}"
     _losses[name] = loss
     return name
@@ -41,8 +41,8 @@ def tracing() -> bool:
 
 
 def has_one_gradient(loss: Any, *_: Any, **__: Any) -> bool:
-    """Whether the operator can compute a loss: the ranks of a job exchange more than tensors, and a loss of each query asks
-    again in backward()."""
+    """Whether the operator can compute a loss: the ranks of a job exchange more than tensors, and a
+    loss of each query asks again in backward()."""
     return loss.team is None and not loss.by_query
 
 

@@ -36,8 +36,8 @@ def check(reduction: str | None, *, average: str, lambda_scope: str | None, bank
 
 
 class QueryLosses(Function):
-    """Gives back `value` [B]. `gradients` are those of the inputs with every query's upstream 1; `again(weight)` computes
-    them with weights >= 0, float32 [B]."""
+    """Gives back `value` [B]. `gradients` are those of the inputs with every query's upstream 1;
+    `again(weight)` computes them with weights >= 0, float32 [B]."""
 
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor, valid: torch.Tensor, gradients: Gradients, again: Callable[[torch.Tensor], Gradients],

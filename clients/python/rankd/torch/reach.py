@@ -16,8 +16,8 @@ _LEARNT = 0.05  # at a mean loss of this or less few pairs are left that could c
 
 
 class ListWatch:
-    """Counts for each list the valid training steps in a row in which it was stalled, and warns once for each. For lists
-    that are the same from step to step, such as classes."""
+    """Counts for each list the valid training steps in a row in which it was stalled, and warns
+    once for each. For lists that are the same from step to step, such as classes."""
 
     def __init__(self) -> None:
         self._streak: NDArray[np.int64] = np.zeros(0, np.int64)

@@ -44,8 +44,9 @@ class Schedule:
         self._calls: OrderedDict[bytes, Step] = OrderedDict()
 
     def current_margin(self) -> float:
-        """Grows from 0 to the margin over the warm-up: a margin wider than the scores' spread would rank every relevant
-        item below every irrelevant one, and no item would ever change its rank."""
+        """Grows from 0 to the margin over the warm-up: a margin wider than the scores' spread would
+        rank every relevant item below every irrelevant one, and no item would ever change its
+        rank."""
         if self.steps >= self.warmup:
             return self.margin
         return self.margin * (self.steps / self.warmup)
@@ -68,7 +69,8 @@ class Schedule:
         call. The first call decides whether the recomputation counts as a training step, because
         the mode may have changed by the time of the backward pass.
 
-        The ranks of a joint step agree on the id of a new batch and on whether this is a backward pass, and give them.
+        The ranks of a joint step agree on the id of a new batch and on whether this is a backward
+        pass, and give them.
         """
         key = fingerprint(content) if known or self.warming_up else None
         first = self._calls.get(key) if key is not None else None
@@ -102,7 +104,8 @@ class Schedule:
 
 
 def fingerprint(content: list[Any]) -> bytes:
-    """16 bytes that differ where the content does: arrays by type, shape and bits, other values by their text."""
+    """16 bytes that differ where the content does: arrays by type, shape and bits, other values by
+    their text."""
     digest = hashlib.blake2b(digest_size=16)
     for value in content:
         if isinstance(value, BF16):

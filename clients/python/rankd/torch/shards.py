@@ -36,7 +36,8 @@ def _beside(name: str, gallery: str) -> str:
 
 
 def shard_of(tensors: Mapping[str, torch.Tensor], gallery: str) -> dict[str, Tensor]:
-    """This rank's tensors in host memory, checked against each other. Integers are int64: the types of two ranks may differ."""
+    """This rank's tensors in host memory, checked against each other. Integers are int64: the types
+    of two ranks may differ."""
     shard = {}
     for name, value in tensors.items():
         if name not in NAMES:
@@ -78,8 +79,8 @@ def pack(shard: Mapping[str, Tensor]) -> NDArray[np.uint8]:
 
 
 class Forms:
-    """The forms of all ranks: FORM of shape [world]. Raises ValueError, the same on all ranks, if the shards can't be
-    joined."""
+    """The forms of all ranks: FORM of shape [world]. Raises ValueError, the same on all ranks, if
+    the shards can't be joined."""
 
     def __init__(self, forms: NDArray[Any], gallery: str) -> None:
         self.gallery = gallery
