@@ -82,9 +82,9 @@ static void types(FILE *out, unsigned of, const char *quote)
 
 void rk_gen_names_py(FILE *out)
 {
-    fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def, "
-          "proto/rankd_ports.def,\n"
-          "proto/rankd_numbers.def, lib/request/param.def); change it there.\"\"\"\n\nLOSSES: tuple[str, "
+    fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def,\n"
+          "proto/rankd_ports.def, proto/rankd_numbers.def, lib/request/param.def); change it "
+          "there.\"\"\"\n\nLOSSES: tuple[str, "
           "...] = (",
           out);
     list(out, losses, "\"");
