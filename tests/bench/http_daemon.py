@@ -3,12 +3,14 @@
 """HTTP beside the same call made in process: `ap`, one kept-alive connection to a daemon of its
 own, in one run.
 
-The client sends prepared bytes and reads by Content-Length, so that the daemon is measured and not a client library. First
-128 x 128 with binary tensors and as JSON, from a client in C. Then, from a bare socket in Python, bodies from 1 KiB to 16 MiB,
-sent in one write with Nagle's algorithm off, and with head and body in two writes and Nagle on, which is where a server that
-delays its acknowledgements costs 40 ms. Last, requests per second of 32 x 128 scores over 1 to 128 connections, beside libmicrohttpd
-alone, which drops the same bodies and answers as many bytes, and beside libmicrohttpd with the same computation on its thread:
-no daemon on this library and this engine answers more from one thread.
+The client sends prepared bytes and reads by Content-Length, so that the daemon is measured and not
+a client library. First 128 x 128 with binary tensors and as JSON, from a client in C. Then, from a
+bare socket in Python, bodies from 1 KiB to 16 MiB, sent in one write with Nagle's algorithm off,
+and with head and body in two writes and Nagle on, which is where a server that delays its
+acknowledgements costs 40 ms. Last, requests per second of 32 x 128 scores over 1 to 128
+connections, beside libmicrohttpd alone, which drops the same bodies and answers as many bytes, and
+beside libmicrohttpd with the same computation on its thread: no daemon on this library and this
+engine answers more from one thread.
 """
 import argparse
 import json
@@ -116,8 +118,8 @@ def figures(name, ms, base):
 
 
 def small(address, pid, build, seconds, turns=9):
-    """The call in process and over HTTP by turns, each a median of the turns' p50; the client is http_load, in C: what a client in
-    Python adds of its own, some 30 us, is no part of it."""
+    """The call in process and over HTTP by turns, each a median of the turns' p50; the client is
+    http_load, in C: what a client in Python adds of its own, some 30 us, is no part of it."""
     scores, targets = draw(128, 128, 4)
     us = {"in process": [], "HTTP binary": [], "HTTP JSON": []}
     with tempfile.TemporaryDirectory() as folder:
