@@ -229,7 +229,7 @@ static int fail(struct rankd_piece **pieces, struct rankd_reply *reply, int stat
 static int not_a_reply(struct rankd_piece **pieces, struct rankd_reply *reply, const char *reason)
 {
     char sentence[sizeof reply->error];
-    (void)snprintf(sentence, sizeof sentence, "the answer is no inference reply of rankd's: %s", reason);
+    (void)snprintf(sentence, sizeof sentence, "the answer is not an inference reply of rankd: %s", reason);
     return fail(pieces, reply, RANKD_PROTOCOL, sentence);
 }
 

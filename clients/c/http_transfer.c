@@ -343,7 +343,7 @@ int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *
     }
     if (transfer->too_long)
         return rankd_fail(error, RANKD_PROTOCOL,
-                          "the answer has more than the %zu bytes that what was asked for may need",
+                          "the answer has more than the %zu bytes that the request may need",
                           transfer->most_bytes);
     if (outcome == CURLE_OUT_OF_MEMORY || outcome == CURLE_WRITE_ERROR) /* on_body() found no room */
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory during a request, which may have been done");
@@ -352,6 +352,6 @@ int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *
     if (transfer->sent == 0 && found_nobody(outcome))
         return rankd_fail(error, RANKD_UNREACHABLE, "%s", detail);
     if (is_no_answer(outcome))
-        return rankd_fail(error, RANKD_PROTOCOL, "the answer is no HTTP that rankd gives: %s", detail);
+        return rankd_fail(error, RANKD_PROTOCOL, "the answer is not HTTP as rankd writes it: %s", detail);
     return rankd_fail(error, RANKD_LOST, "the connection broke: %s", detail);
 }

@@ -86,7 +86,7 @@ static int next_page(struct rankd_ring *ring, const void *packet, size_t bytes, 
     if (ring->answer.state == RANKD_ANSWER_TOO_LARGE)
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory for the answer");
     if (ring->answer.state == RANKD_ANSWER_WRONG)
-        return rankd_fail(error, RANKD_PROTOCOL, "the daemon's packet is no answer to this call");
+        return rankd_fail(error, RANKD_PROTOCOL, "the daemon's packet is not an answer to this call");
     return RANKD_OK;
 }
 

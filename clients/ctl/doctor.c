@@ -207,7 +207,7 @@ static void look_at_port(struct report *report, const struct ctl *ctl)
     if (!rankd_ctl_http_speaks(ctl->url))
         return;
     if (!somebody_listens(ctl->url, rankd_ctl_timeout(ctl))) {
-        tell(report, FINE, "port", "", "nobody answers at %s: it is free for rankd", ctl->url);
+        tell(report, FINE, "port", "", "no program answers at %s: it is free for rankd", ctl->url);
         return;
     }
     struct ctl_http *http = rankd_ctl_http_open(&asked);
@@ -218,7 +218,7 @@ static void look_at_port(struct report *report, const struct ctl *ctl)
              ctl->url);
     else
         tell(report, BROKEN, "port", "stop it, or give rankd another port with --http",
-             "somebody else answers at %s (%s)", ctl->url, name ? name : rankd_ctl_http_why(http));
+             "another program answers at %s (%s)", ctl->url, name ? name : rankd_ctl_http_why(http));
     json_decref(about);
     rankd_ctl_http_close(http);
 }
@@ -247,7 +247,7 @@ static void look_at_socket(struct report *report, const char *path, double secon
                  ? "run as rankd's user, or be in the group of its socket"
                  : "start rankd with --socket there; from a container, mount the folder that holds it",
              "%s: %s", path,
-             why == EAGAIN || why == EINPROGRESS ? "nobody takes the connection" : strerror(why));
+             why == EAGAIN || why == EINPROGRESS ? "no program takes the connection" : strerror(why));
 }
 
 static void look_at_data(struct report *report, const char *path)
@@ -335,7 +335,7 @@ static void look_at_store(struct report *report, const struct ctl *ctl)
     json_t *about = rankd_ctl_http_json(http, "GET", "/v2", NULL);
     const bool rankd = is_in(about, "name", "rankd");
     json_t *store = rankd ? rankd_ctl_http_json(http, "GET", "/v2/store", NULL) : NULL;
-    if (rankd && !store && !strstr(rankd_ctl_http_why(http), "lie in no store"))
+    if (rankd && !store && !strstr(rankd_ctl_http_why(http), "are not in a store"))
         tell(report, BROKEN, "bank store", "start it, or correct --bank-store", "%s",
              rankd_ctl_http_why(http));
     json_t *banks = store ? rankd_ctl_http_json(http, "GET", "/v2/banks", NULL) : NULL;

@@ -104,7 +104,7 @@ static bool read_quoted(struct text *text, struct cell *cell)
     if (text->separator != ' ')
         skip_blanks(text);
     return ends_cell(text) ||
-           rankd_ctl_refuse(text->why, "%s, line %zu, column %zu: something stands behind a closing quote",
+           rankd_ctl_refuse(text->why, "%s, line %zu, column %zu: there is text after a closing quote",
                             text->path, text->line, text->column);
 }
 

@@ -82,7 +82,7 @@ bool rankd_ctl_zip_open(struct ctl_zip *zip, const char *path, const void *bytes
     if (!find_end64(zip, end, &offset, &directory, why))
         return false;
     if (offset > end || directory > end - offset)
-        return broken(zip, "its directory does not lie in it", why);
+        return broken(zip, "its directory is outside of it", why);
     zip->at = (size_t)offset;
     zip->end = (size_t)(offset + directory);
     return true;
@@ -133,7 +133,7 @@ bool rankd_ctl_zip_next(struct ctl_zip *zip, struct ctl_zip_member *member, bool
     if (!*more)
         return true;
     if (zip->end - zip->at < ENTRY_BYTES || !is_signed(at, 0x0201))
-        return broken(zip, "its directory has an entry that is none", why);
+        return broken(zip, "its directory has an invalid entry", why);
     const size_t name = (size_t)little(at + 28, 2), extra = (size_t)little(at + 30, 2),
                  comment = (size_t)little(at + 32, 2);
     if (name + extra + comment > zip->end - zip->at - ENTRY_BYTES)

@@ -21,7 +21,7 @@ enum rankd_status rk_device_open(struct rk_device *device, const char *path, int
     const struct rk_device_plugin *plugin = symbol ? entry() : NULL;
     if (!plugin || plugin->version != RK_PLUGIN_VERSION || plugin->vocabulary != RK_PLUGIN_VOCABULARY) {
         dlclose(library);
-        return rk_fail(err, RANKD_UNSUPPORTED, "%s is no plugin of this version of rankd", path);
+        return rk_fail(err, RANKD_UNSUPPORTED, "%s is not a plugin of this version of rankd", path);
     }
     device->handle = plugin->open(ordinal, limit, device->name, why);
     if (!device->handle) {

@@ -202,7 +202,7 @@ static enum rankd_status check_reach(const struct rk_config *config, struct rk_e
         return RANKD_OK;
     return rk_fail(
         err, RANKD_INVALID,
-        "http is '%s', which others can reach; that wants tokens, tls-cert and tls-key, or insecure, or an "
+        "http is '%s', which others can reach; that needs tokens, tls-cert and tls-key, or insecure, or an "
         "address on loopback",
         config->http);
 }
@@ -287,7 +287,7 @@ enum rankd_status rk_access_permit(const struct rk_principal *who, unsigned scop
     if (!missing)
         return RANKD_OK;
     const char *name = missing & RK_SCOPE_INFER ? "infer" : missing & RK_SCOPE_BANKS ? "banks" : "metrics";
-    return rk_fail(err, RANKD_FORBIDDEN, "the token '%s' lacks the scope '%s', which this wants", who->name,
+    return rk_fail(err, RANKD_FORBIDDEN, "the token '%s' lacks the scope '%s', which this needs", who->name,
                    name);
 }
 

@@ -113,7 +113,7 @@ enum rankd_status rk_banks_store(struct rk_banks *banks, struct rk_text *out, st
 {
     if (banks->replicas)
         return rk_replicas_describe(banks->replicas, out, err);
-    return rk_fail(err, RANKD_NOT_FOUND, "the banks of this daemon lie in no store (--bank-store)");
+    return rk_fail(err, RANKD_NOT_FOUND, "the banks of this daemon are not in a store (--bank-store)");
 }
 
 enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,

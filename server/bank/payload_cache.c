@@ -102,7 +102,7 @@ struct rk_payload_cache *rk_payload_cache_open(const char *folder, const char *u
 {
     struct rk_payload_cache *cache = is_uid(uid) ? calloc(1, sizeof *cache) : NULL;
     if (!cache) {
-        (void)rk_fail(err, RANKD_INTERNAL, "no memory, or the bank's uid is none that rankd draws");
+        (void)rk_fail(err, RANKD_INTERNAL, "no memory, or the bank's uid is not one that rankd draws");
         return NULL;
     }
     pthread_mutex_init(&cache->lock, NULL);

@@ -70,11 +70,10 @@ enum rankd_status rk_replica_check(const struct rk_durable_bank *bank, struct rk
     const uint64_t now = rk_now_ns();
     switch (rk_replica_state_of(replica, bank->next.version, now)) {
     case RK_REPLICA_GONE:
-        return rk_fail(
-            err, RANKD_CONFLICT,
-            "bank \"%s\" is gone from the store, or another one has its name there; it is not made "
-            "anew by itself: DELETE /v2/banks/%s here, then PUT it",
-            bank->name, bank->name);
+        return rk_fail(err, RANKD_CONFLICT,
+                       "bank \"%s\" is gone from the store, or another one has its name there; it is not "
+                       "created again automatically: DELETE /v2/banks/%s here, then PUT it",
+                       bank->name, bank->name);
     case RK_REPLICA_JOINING:
     case RK_REPLICA_FORKED:
         return rk_fail(err, RANKD_OVERLOADED,

@@ -363,7 +363,7 @@ struct rk_redis_reply *rk_redis_next(struct rk_redis_link *link, size_t most, st
     for (;;) {
         if (redisReaderGetReply(link->reader, &reply) != REDIS_OK) {
             link->broken = true;
-            (void)rk_fail(err, RANKD_INTERNAL, "the store at %s sent something that is no reply: %.100s",
+            (void)rk_fail(err, RANKD_INTERNAL, "the store at %s sent something that is not a reply: %.100s",
                           link->where, link->reader->errstr);
             return NULL;
         }

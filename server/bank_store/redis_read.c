@@ -68,7 +68,7 @@ static enum rankd_status take_state(struct rk_redis *redis, struct rk_redis_link
         (void)rk_redis_refused(redis, link, reply, err);
     else if (!read_state(reply, bank, state))
         (void)rk_fail(err, RANKD_INTERNAL,
-                      "the state of bank \"%s\" in the store at %s is none that this rankd writes", bank,
+                      "the state of bank \"%s\" in the store at %s is not one that this rankd writes", bank,
                       link->where);
     rk_redis_reply_free(reply);
     return err->status;

@@ -128,5 +128,5 @@ enum rankd_status rk_redis_url_parse(const char *text, struct rk_redis_url *url,
         return wrong(text, " and does not say how the Sentinels call the master", err);
     if (*at && !take_word(&at, url->prefix))
         return wrong(text, " and its prefix has other characters than letters, digits and \"._:-\"", err);
-    return *at ? wrong(text, " and more stands behind the prefix", err) : RANKD_OK;
+    return *at ? wrong(text, " and has more after the prefix", err) : RANKD_OK;
 }

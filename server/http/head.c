@@ -271,7 +271,7 @@ static void check_length(struct rk_head *head, const char *value, size_t length)
         REFUSE(head, 400, "Content-Length was \"%s\"; it must be a number of bytes, in digits alone",
                shown(head, head->colon + 1, head->length, text));
     else if (!fits)
-        REFUSE(head, 413, "Content-Length was %s; no body may have so many bytes",
+        REFUSE(head, 413, "Content-Length was %s; a body can't have that many bytes",
                shown(head, head->colon + 1, head->length, text));
     head->body_bytes = bytes;
 }

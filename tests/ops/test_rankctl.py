@@ -139,11 +139,11 @@ def test_the_daemons_own_sentence_is_shown(daemon, example):
 @pytest.mark.parametrize("arguments, reason", [
     (["fly"], "'fly' is not a command; it may be status, banks, checkpoint, loss, bench or doctor"),
     (["--once", "status"], "with options after it"), (["help", "fly"], "'fly' is not a command"), (["status", "--lists", "3"], "'--lists' is not an option of status"),
-    (["bench", "--lists"], "--lists wants a value"), (["bench", "--lists", "0"], "--lists is '0'"),
+    (["bench", "--lists"], "--lists needs a value"), (["bench", "--lists", "0"], "--lists is '0'"),
     (["bench", "--duration=x"], "--duration is 'x'"), (["status", "--once=1"], "--once takes no value"),
-    (["loss", "a"], "two files"), (["banks", "eat", "x"], "'eat' is nothing that banks does; it may be list, show, create, clear or delete"), (["banks", "show", "../x"], "a name is"),
-    (["banks", "show"], "banks show wants NAME; it got 0 words"), (["banks", "create", "x"], "wants NAME CONFIGURATION; it got 1 word"),
-    (["checkpoint"], "list, create, restore or delete"), (["checkpoint", "create", "x"], "checkpoint create wants BANK TAG; it got 1 word"),
+    (["loss", "a"], "two files"), (["banks", "eat", "x"], "'eat' is not a verb of banks; it may be list, show, create, clear or delete"), (["banks", "show", "../x"], "a name is"),
+    (["banks", "show"], "banks show needs NAME; it got 0 words"), (["banks", "create", "x"], "needs NAME CONFIGURATION; it got 1 word"),
+    (["checkpoint"], "list, create, restore or delete"), (["checkpoint", "create", "x"], "checkpoint create needs BANK TAG; it got 1 word"),
     (["checkpoint", "create", "x", "a b"], "the tag is 'a b'"), (["bench", "--connections", "1.5"], "may be a whole number from 1 to 256"),
     (["bench", "--items", "5", "--relevant", "6"], "--relevant is '6'; it may be a whole number from 0 to 5"),
     (["banks", "--url", "localhost:1"], "is 'localhost:1'; it must be http://HOST:PORT"),
@@ -305,7 +305,7 @@ def test_doctor_recognises_a_stranger_on_the_port(tmp_path):
     finally:
         server.shutdown()
         server.server_close()
-    assert done.returncode == 1 and "somebody else answers" in done.stdout
+    assert done.returncode == 1 and "another program answers" in done.stdout
 
 
 def test_doctor_sees_that_io_uring_is_blocked():

@@ -75,7 +75,7 @@ def test_doctor_leaves_it_too_and_a_socket_that_takes_nobody(tmp_path):
             one.connect_ex(str(tmp_path / "full"))
         done = rankctl("doctor", "--timeout", 0.4, "--url", server.url, "--socket", tmp_path / "full")
         [one.close() for one in waiting]
-    assert done.returncode == 1 and "somebody else answers" in done.stdout and "nobody takes the connection" in done.stdout, done.stdout
+    assert done.returncode == 1 and "another program answers" in done.stdout and "no program takes the connection" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "x", "1e9"])

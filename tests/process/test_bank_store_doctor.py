@@ -81,7 +81,7 @@ def test_a_fork_is_told(stores, share):  # noqa: F811
 
 def test_a_daemon_without_a_store(tmp_path):
     with BankDaemon(tmp_path) as daemon:
-        with pytest.raises(Refused, match="404: the banks of this daemon lie in no store .--bank-store."):
+        with pytest.raises(Refused, match="404: the banks of this daemon are not in a store .--bank-store."):
             daemon.call("GET", "/v2/store")
         status, said = doctor(daemon)
         assert status == 0 and "store" not in said, said

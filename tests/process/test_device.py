@@ -91,7 +91,7 @@ const struct rk_device_plugin *rk_plugin(void);
 const struct rk_device_plugin *rk_plugin(void) {{ return &table; }}
 """)
     subprocess.run(["gcc", "-shared", "-fPIC", f"-I{root}/lib", f"-I{root}/proto", tmp_path / "plugin.c", "-o", tmp_path / "plugin.so"], check=True)
-    with pytest.raises(RuntimeError, match="it was asked" if good else "plugin.so is no plugin of this version of rankd"):
+    with pytest.raises(RuntimeError, match="it was asked" if good else "plugin.so is not a plugin of this version of rankd"):
         make_daemon("--device", "cuda:0", "--device-plugin", tmp_path / "plugin.so")
 
 
@@ -262,7 +262,7 @@ def test_a_device_that_is_asked_for_by_number_must_be_there():
     ended = run("--device", "cuda:0", "--device-plugin", "/nowhere/plugin.so")
     assert ended.returncode != 0 and "no device can be used without its plugin" in ended.stderr
     ended = run("--device", "cuda:0", "--device-plugin", "/lib/x86_64-linux-gnu/libz.so.1")
-    assert ended.returncode != 0 and "is no plugin of this version of rankd" in ended.stderr
+    assert ended.returncode != 0 and "is not a plugin of this version of rankd" in ended.stderr
     ended = run("--device", "gpu")
     assert ended.returncode != 0 and "device is 'gpu'; it must be auto, cpu, cuda or cuda:N" in ended.stderr
 

@@ -135,7 +135,7 @@ def test_copies_and_other_losses(make):
     ({"group": [2.5, 2.5]}, "^group sums to 5.0; it must be"),
     ({"targets": [0, 1]}, r"^scores are \[5\] and targets \[2\]; both must be"),
     ({"weight": [1, 2, 1, 1, 1]}, "^weight differs within query 0"),
-    ({"weight": [1, 2, 3]}, r"^weight is \[3\]; it must be \[2\], one a query, or \[5\]")])
+    ({"weight": [1, 2, 3]}, r"^weight is \[3\]; it must be \[2\], one per query, or \[5\]")])
 def test_bad_input_is_named(make, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         make().at(**{"scores": np.zeros(5), "targets": np.array([0, 1, 0, 1, 0]), "group": [2, 3], **change})

@@ -193,7 +193,7 @@ def test_settings_that_cannot_be_honoured_are_refused(make, settings, sentence):
     ({"reduction_override": "sum", "avg_factor": 3}, "^avg_factor is given and the reduction is 'sum'"),
     ({"weight": torch.full((60,), 0.5)}, "^weight holds 0.5; it may be 1, or 0"),
     ({"weight": torch.ones(7)}, r"^weight is \[7\]; it must be \[60\] or \[60, 3\]"),
-    ({"target": (torch.zeros(60), torch.zeros(60))}, "^target is a tuple, as of a quality focal loss"),
+    ({"target": (torch.zeros(60), torch.zeros(60))}, "^target is a tuple, as for a quality focal loss"),
     ({"target": torch.full((60,), 4)}, "^target holds 4 to 4; labels are 0 to 2, 3 for the background"),
     ({"target": torch.full((60, 3), 0.5)}, "^target holds other values than 1, 0 and -1"),
     ({"target": torch.zeros(60)}, r"^target is \[60\] of torch.float32"),

@@ -272,7 +272,7 @@ def test_nothing_to_find_is_nan_and_nothing_at_all_is_empty(client):
 
 @pytest.mark.parametrize("name, sentence", [
     ("map", "metric is 'map'; it may be ap, ndcg"), ("recall", "recall must have a cut, as recall@10 has"),
-    ("r_precision@3", "r_precision must not have a cut$"), ("ap@0", "whole number from 1 on"), ("ap@x", "whole number from 1 on")])
+    ("r_precision@3", "r_precision must not have a cut$"), ("ap@0", "whole number, 1 or more"), ("ap@x", "whole number, 1 or more")])
 def test_a_name_that_is_none_is_refused(client, name, sentence):
     with pytest.raises(ValueError, match=sentence):
         metrics.evaluate(client, [name], [[1.0]], [[1]])
@@ -286,10 +286,10 @@ def test_lists_that_are_none_are_refused(client):
                                    ({"scores": [1.0], "targets": [1], "offsets": [0, 1], "axis": 0}, ValueError, "axis is 0, beside offsets"),
                                    ({"scores": [1.0], "targets": [1], "offsets": [0, 1], "axis": 1}, ValueError, "axis is 1, beside offsets"),
                                    ({"scores": [[1.0]], "targets": [[1]], "list_weight": [1]}, TypeError,
-                                    "list_weight is no argument of a metric of scores and targets; those are axis, offsets"),
-                                   ({"scores": [[1.0]], "targets": [[1]], "embeddings": [[1.0]]}, TypeError, "embeddings is no argument"),
+                                    "list_weight is not an argument of a metric of scores and targets; those are axis, offsets"),
+                                   ({"scores": [[1.0]], "targets": [[1]], "embeddings": [[1.0]]}, TypeError, "embeddings is not an argument"),
                                    ({"embeddings": [[1.0]], "labels": [1], "axis": 0}, TypeError,
-                                    "axis is no argument of a metric of embeddings; those are embeddings, labels, ids"),
+                                    "axis is not an argument of a metric of embeddings; those are embeddings, labels, ids"),
                                    ({"scores": [[1.0], [1.0, 2.0]], "targets": [[1], [0, 1]]}, ValueError,
                                     "scores can't be made an array: .* come flat, with offsets"),
                                    ({"embeddings": [1.0], "labels": [1]}, ValueError, "matrix"),

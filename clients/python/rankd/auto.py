@@ -92,7 +92,7 @@ def ensure(home: Home, deadline: Deadline | None = None) -> None:
             time.sleep(min(pause * random.uniform(0.5, 1.0), deadline.left()))
         except TimeoutError as error:
             raise CannotStart(f"the daemon of this user does not answer within {deadline.seconds:g} s: {home.lock} is held "
-                              f"{_holder(home)}, and nobody answers on {home.socket}") from error
+                              f"{_holder(home)}, and no process answers on {home.socket}") from error
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

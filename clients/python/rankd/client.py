@@ -284,7 +284,7 @@ def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, e
              ("ref_ids", ref_ids, ("INT64",)), ("relevance", relevance, TARGETS))
     inputs = [tensor(name, value, allowed) for name, value, allowed in table if value is not None]
     if not inputs:
-        raise TypeError("loss() wants scores and targets, or embeddings= and labels= (or relevance=)")
+        raise TypeError("loss() needs scores and targets, or embeddings= and labels= (or relevance=)")
     return inputs
 
 

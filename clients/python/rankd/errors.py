@@ -44,7 +44,7 @@ class Unauthorized(RankdError):
 
 class Forbidden(RankdError):
     status = 403
-    hint = "use a token that has the scope, or the host name the daemon was told to answer to"
+    hint = "use a token that has the scope, or a host name that the daemon accepts"
 
 
 class NotFound(RankdError, LookupError):
@@ -62,7 +62,7 @@ class Conflict(RankdError):
     batch_id."""
 
     status = 409
-    hint = "somebody else configured, restored or cleared this bank meanwhile: look at client.banks.get(name)"
+    hint = "another client configured, restored or cleared this bank meanwhile: look at client.banks.get(name)"
 
 
 class TooLarge(RankdError):
@@ -124,7 +124,8 @@ class ConnectionLost(RankdError, ConnectionError):
     `whole`: the request was sent completely; an incomplete one can't have ended the daemon."""
 
     whole: bool = True
-    hint = "the daemon may have been restarted: its log tells; what is safe to repeat was repeated up to retry_for seconds"
+    hint = ("the daemon may have been restarted, see its log; a request that is safe to repeat was repeated for up to "
+            "retry_for seconds")
 
 
 class DaemonDied(ConnectionLost):

@@ -185,7 +185,7 @@ def open_transport(url: str, token: str | None, ssl_context: Any) -> Transport:
         try:
             from .ring import RingTransport
         except ImportError as error:
-            raise RankdError(f"'{url}' wants the shared-memory ring, which this installation of rankd lacks: {error}") from error
+            raise RankdError(f"'{url}' needs the shared-memory ring, which this installation of rankd lacks: {error}") from error
         return RingTransport(url, token)
     from .http import HTTPTransport
 

@@ -132,7 +132,7 @@ def _parse(name: str, gain: str | None) -> tuple[str, dict[str, Any]]:
     if (how == _MUST and not at) or (how == _NOT and at):
         raise ValueError(f"metric is {name!r}; {metric} {how} have a cut{f', as {metric}@10 has' if how == _MUST else ''}")
     if at and not (cut.isascii() and cut.isdigit() and int(cut) > 0):
-        raise ValueError(f"metric is {name!r}; what stands behind @ must be a whole number from 1 on")
+        raise ValueError(f"metric is {name!r}; the part after @ must be a whole number, 1 or more")
     given = {"top_k": int(cut)} if at else {}
     if metric == "ndcg" and gain is not None:
         given["gain"] = gain
@@ -144,7 +144,7 @@ def _lists(client: Client, scores: Any, targets: Any, lists: dict[str, Any]) -> 
         _expect(lists, ScoreLists, "scores and targets")
         return ScoreLists(scores, targets, **lists), nullcontext()
     if lists.get("embeddings") is None:
-        raise TypeError("a metric wants scores and targets, or embeddings= and labels= (or relevance=)")
+        raise TypeError("a metric needs scores and targets, or embeddings= and labels= (or relevance=)")
     _expect(lists, EmbeddingLists, "embeddings")
     source = EmbeddingLists(client, **lists)
     return source, source.keep
@@ -156,7 +156,7 @@ def _expect(given: dict[str, Any], kind: type, beside: str) -> None:
     known = [name for name in inspect.signature(kind).parameters if name not in ("client", "scores", "targets")]
     for name in given:
         if name not in known:
-            raise TypeError(f"{name} is no argument of a metric of {beside}; those are {', '.join(known)}")
+            raise TypeError(f"{name} is not an argument of a metric of {beside}; those are {', '.join(known)}")
 
 
 def _key(metric: str, parameters: dict[str, Any]) -> str:

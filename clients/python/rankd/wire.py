@@ -134,7 +134,7 @@ def _read_headers(channel: Channel, left: int, deadline: Deadline) -> tuple[dict
             return headers, left
         found = _HEADER.fullmatch(line)
         if not found:
-            raise ProtocolError(f"the answer has a header that is none: {line[:80]!r}")
+            raise ProtocolError(f"the answer has an invalid header: {line[:80]!r}")
         name = found[1].decode().lower()
         if name in _ONCE and name in headers:
             raise ProtocolError(f"the answer has two headers {name}")
@@ -197,7 +197,7 @@ class Body:
         """The rest of the body. ProtocolError if that is more than `most` bytes."""
         taken = self.upto(most + 1)
         if len(taken) > most:
-            raise ProtocolError(f"the answer has more than the {most} bytes that what was asked for may need")
+            raise ProtocolError(f"the answer has more than the {most} bytes that the request may need")
         return taken
 
     def _read(self, view: memoryview) -> int:

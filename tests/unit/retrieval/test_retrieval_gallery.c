@@ -247,12 +247,11 @@ static void relevance_that_does_not_fit_is_refused_with_its_reason(void **state)
     test_input(&call, RK_IN_RELEVANCE, RK_UINT8, 2, 2, bad);
     test_refused(&call, RANKD_INVALID, "relevance[1, 0] is 2; it may be 1 (relevant) or 0 (irrelevant)");
     test_vector(&call, RK_IN_LABELS, RK_INT64, 2, two);
-    test_refused(&call, RANKD_INVALID,
-                 "input labels cannot be sent with relevance, which stands in place of labels");
+    test_refused(&call, RANKD_INVALID, "input labels cannot be sent with relevance, which replaces labels");
     call.request.in[RK_IN_LABELS] = (struct rk_tensor){0};
     test_vector(&call, RK_IN_REF_LABELS, RK_INT64, 2, two);
     test_refused(&call, RANKD_INVALID,
-                 "input ref_labels cannot be sent with relevance, which stands in place of labels");
+                 "input ref_labels cannot be sent with relevance, which replaces labels");
     call.request.in[RK_IN_REF_LABELS] = (struct rk_tensor){0};
     call.request.bank_snapshot = &view;
     test_refused(

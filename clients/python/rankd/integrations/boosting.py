@@ -96,7 +96,7 @@ class RankObjective:
         values, wanted = np.asarray(scores, np.float64), np.asarray(targets)
         sizes = np.asarray(group)
         if values.ndim != 1 or wanted.shape != values.shape:
-            raise ValueError(f"scores are {list(values.shape)} and targets {list(wanted.shape)}; both must be [N]: one output a document")
+            raise ValueError(f"scores are {list(values.shape)} and targets {list(wanted.shape)}; both must be [N]: one output per document")
         if sizes.dtype.kind not in "iuf":
             raise TypeError(f"group is of type {sizes.dtype}; it must be numbers of documents")
         if sizes.ndim != 1 or not np.all(sizes == np.floor(sizes)) or np.any(sizes < 0) or sizes.sum() != len(values):
@@ -140,7 +140,7 @@ def _of_queries(weight: ArrayLike | None, offsets: NDArray[np.int64]) -> NDArray
     if given.shape == (queries,):
         return given
     if given.shape != (int(offsets[-1]),):
-        raise ValueError(f"weight is {list(given.shape)}; it must be [{queries}], one a query, or [{int(offsets[-1])}], one a document")
+        raise ValueError(f"weight is {list(given.shape)}; it must be [{queries}], one per query, or [{int(offsets[-1])}], one per document")
     first = given[np.minimum(offsets[:-1], len(given) - 1)]
     odd = np.flatnonzero(given != np.repeat(first, np.diff(offsets)))
     if len(odd):

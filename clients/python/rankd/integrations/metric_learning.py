@@ -119,8 +119,8 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
         if labels is None:
             raise TypeError("labels is None; they must be given: equal labels are what a query should find")
         if indices_tuple is not None:
-            raise ValueError("indices_tuple is given; a rank loss needs whole lists, and pairs or triplets that a miner picked are "
-                             "none: leave the miner out. (DistributedLossWrapper(efficient=True) makes a tuple too: use "
+            raise ValueError("indices_tuple is given; a rank loss needs whole lists, and the pairs or triplets of a miner are not: "
+                             "leave the miner out. (DistributedLossWrapper(efficient=True) makes a tuple too: use "
                              "distributed=True instead)")
         if (ref_emb is None) != (ref_labels is None):
             raise TypeError("ref_emb and ref_labels must be given together")

@@ -20,7 +20,7 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
     if not pieces:
         return None if offsets is None else _whole(offsets), tuple(values.values())
     if offsets is not None:
-        raise TypeError(f"{next(iter(pieces))} is a sequence of tensors, whose lengths say all; offsets go with flat tensors")
+        raise TypeError(f"{next(iter(pieces))} is a sequence of tensors, which has the lengths; offsets go with flat tensors")
     for name, value in values.items():
         if name not in pieces:
             raise TypeError(f"{name} is a {type(value).__name__}; it must be a sequence of tensors, like {next(iter(pieces))}")

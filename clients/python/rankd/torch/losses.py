@@ -133,8 +133,8 @@ class RankLoss(nn.Module):
         """Restores the state from such a tensor, or from the dict of older versions."""
         known = unpack(state)
         if known is None:
-            warn(f"the state that was loaded into {type(self).__name__} is not one that a loss saved, as it would be after an "
-                 "average over models: its margin warm-up begins anew")
+            warn(f"the state that was loaded into {type(self).__name__} is not a state that a loss saved, as after an average "
+                 "over models: its margin warm-up begins anew")
         self._take_state(known or {})
 
     def _take_state(self, state: dict[str, Any]) -> None:

@@ -135,7 +135,7 @@ def refuse_double(memory: Memory, references: torch.Tensor | None) -> None:
     """Raises if gathered shards and a bank would show a trainer the same items twice."""
     if memory.bank is not None and references is not None and trainers() > 1:
         raise ValueError(
-            f"ref_emb is given, and bank is {memory.bank!r}, in a job of {trainers()} trainers: those that come late would "
-            "rank the others' items twice, as references and as what the others had appended by then, and loss and gradient "
-            "would depend on who comes when. Leave ref_emb out and give the loss distributed=True: then it gathers the shards "
+            f"ref_emb is given, and bank is {memory.bank!r}, in a job of {trainers()} trainers: late ones would rank the "
+            "others' items twice, as references and as items that the others had appended by then, and loss and gradient would "
+            "depend on the order of arrival. Leave ref_emb out and give the loss distributed=True: then it gathers the shards "
             "itself, and the bank receives them once")

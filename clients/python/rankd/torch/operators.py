@@ -96,7 +96,8 @@ def find(name: str) -> Any:
     """The loss of that name."""
     loss = _losses.get(name)
     if loss is None:
-        raise RuntimeError("compiled code calls a loss of rankd that is gone: keep the module as long as what was compiled with it")
+        raise RuntimeError("compiled code calls a loss of rankd that no longer exists: keep the module as long as the code "
+                           "that was compiled with it")
     return loss
 
 

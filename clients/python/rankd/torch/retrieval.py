@@ -102,7 +102,7 @@ class RetrievalLoss(RankLoss):
         if labels is None and relevance is None:
             raise TypeError("labels is a NoneType; it must be a torch.Tensor, unless relevance is given")
         if labels is not None and relevance is not None:
-            raise TypeError("labels and relevance are given; relevance stands in place of labels")
+            raise TypeError("labels and relevance are given; relevance replaces labels")
         if relevance is not None and self.team is not None:
             raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
                             "items of the others: give labels")
