@@ -21,7 +21,8 @@ def sanitizer(file):
 
 
 def preload(runtime):
-    """What a program without a sanitizer wants in its environment to load a library that is built with one."""
+    """What a program without a sanitizer wants in its environment to load a library that is built
+    with one."""
     # libstdc++ with it, because what it throws is to be seen too.
     libraries = [subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
                  for name in (f"{runtime}.so", "libstdc++.so.6")]
@@ -29,8 +30,8 @@ def preload(runtime):
 
 
 def watched():
-    """The plugin in which AddressSanitizer sees where each piece of memory ends, and new memory is never what it was before; and
-    the environment that it wants in a program without."""
+    """The plugin in which AddressSanitizer sees where each piece of memory ends, and new memory is
+    never what it was before; and the environment that it wants in a program without."""
     return (PLUGIN, {}) if sanitizer(BUILD / "gpu-check") else (BUILD / "watched-device.so", preload("libasan"))
 
 
