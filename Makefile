@@ -14,11 +14,12 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 CFLAGS ?= -O2 -g
-# One file for all packages: the Python package carries it, and everything else reads it from there.
+# The version is in one file: the Python package contains it, and everything else reads it from
+# there.
 VERSION := $(strip $(file <clients/python/rankd/VERSION))
 
-# What the code relies on is not in CFLAGS, so that `make CFLAGS=…` can't lose it. No contraction into FMA and no
-# fast-math: results are promised to the bit.
+# What the code relies on is not in CFLAGS, so that `make CFLAGS=…` can't lose it. No contraction
+# into FMA and no fast-math: results are promised to the bit.
 warnings := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings
 language := -std=c17 -D_GNU_SOURCE -DRK_VERSION='"$(VERSION)"' -ffp-contract=off -fno-fast-math -fvisibility=hidden -pthread
 hardening := -fstack-protector-strong
@@ -33,7 +34,7 @@ compile = $(CC) $(language) $(warnings) $(hardening) $(sanitize) $(CFLAGS) $(isa
 %_avx2.o: isa := -mavx2 -mfma -mbmi -mbmi2 -mlzcnt -mf16c -mpopcnt
 %_avx512.o: isa := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mbmi -mbmi2 -mlzcnt -mf16c -mpopcnt
 
-# Which folder may see which: server -> lib -> proto, clients -> proto.
+# Include paths enforce the layers: server -> lib -> proto, clients -> proto.
 $(BUILD)/obj/lib/%.o: include = -Iproto -Ilib
 $(BUILD)/obj/server/%.o: include = -Iproto -Ilib -Iserver
 $(BUILD)/obj/clients/%.o: include = -Iproto -Iclients/c $(client_options)
@@ -64,8 +65,8 @@ link = $(CC) -pthread $(sanitize) $(LDFLAGS)
 lib_libs := -ldl -lm
 server_libs := -lmicrohttpd -ljansson -linih -luring -lz -lgnutls -lxxhash $(lib_libs)
 
-# libmicrohttpd receives, and clears its memory, through server/http/guard.c: in a copy of the static library three names are
-# changed.
+# libmicrohttpd receives, and clears its memory, through server/http/guard.c: three names are
+# changed in a copy of the static library.
 $(BUILD)/libmicrohttpd.a: Makefile
 	@mkdir -p $(@D)
 	objcopy --redefine-sym recv=rk_guard_recv --redefine-sym gnutls_record_recv=rk_guard_record_recv \
@@ -77,7 +78,8 @@ $(BUILD)/rankd: $(BUILD)/obj/server/main.o $(BUILD)/librk-server.a $(BUILD)/libr
 .PHONY: all help check lint asan tsan bench soak demo run install clean deps
 all: $(BUILD)/rankd
 
-# A part adds itself to a general target by naming it: `bench: bench-engine`, `soak: soak-bank`, `install: install-client`.
+# A part extends a general target by naming it: `bench: bench-engine`, `soak: soak-bank`, `install:
+# install-client`.
 include $(wildcard */*.mk tests/bench/*.mk) lib/cuda/cuda.mk server/api/page.mk server/bank_store/bank_store.mk
 
 help:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The clients: what make demo trains, and the Python package's part of make install.
+# The clients: make demo, and the Python package's part of make install.
 .PHONY: demo-run
 demo:
 	@deploy/deps.sh build demo

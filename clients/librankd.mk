@@ -18,7 +18,8 @@ $(client_so): $(call objects,$(client_src)) clients/c/librankd.map
 $(BUILD)/librankd.pc: clients/c/librankd.pc.in clients/python/rankd/VERSION
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
 
-# A page's first line after NAME lists its functions; each has a link to it, so that `man rankd_wait` finds the group's page.
+# A page's first line after NAME lists its functions; each has a link to it, so that `man
+# rankd_wait` finds the group's page.
 man3 := $(wildcard clients/c/man/*.3)
 $(BUILD)/man3/ready: $(man3) clients/python/rankd/VERSION clients/librankd.mk
 	rm -rf $(@D)

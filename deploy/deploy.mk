@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What follows from the tables (man pages, completion, example configuration, reference), installing, packaging, and the
-# tests that need a container engine.
+# Files generated from the tables (man pages, completion, example configuration, reference),
+# installation, packaging, and the tests that need a container engine.
 $(BUILD)/obj/deploy/%.o: include = -Iserver -Ilib -Iproto -Iclients/ctl
 
 gen_src := $(wildcard deploy/gen/*.c)
@@ -17,15 +17,16 @@ $(addprefix $(BUILD)/pages/,$(pages)): $(BUILD)/pages/%: $(BUILD)/gen
 pages: $(addprefix $(BUILD)/pages/,$(pages))
 all: pages
 
-# docs/reference, the names in proto/openapi.yaml and those of the Python package are kept in the repository, so that they can be
-# read and used there; a test compares.
+# docs/reference, the names in proto/openapi.yaml and those of the Python package are kept in the
+# repository, so that they can be read and used there; a test compares.
 reference: $(BUILD)/gen
 	@mkdir -p docs/reference
 	for page in $(reference); do $(BUILD)/gen $$page > docs/reference/$$page || exit 1; done
 	$(BUILD)/gen _names.py > clients/python/rankd/_names.py
 	$(BUILD)/gen openapi.yaml > $(BUILD)/openapi.yaml && cp $(BUILD)/openapi.yaml proto/openapi.yaml
 
-# The same of the symbols of librankd, which Debian's tools compare with the library when the package is built.
+# Likewise the symbols of librankd, which Debian's tools compare with the library when the package
+# is built.
 .PHONY: symbols
 symbols:
 	deploy/symbols.sh $(client_soname) < clients/c/librankd.map > deploy/debian/librankd0.symbols
@@ -51,8 +52,8 @@ deb:
 	cd $(BUILD)/deb/rankd-$(VERSION) && DEB_BUILD_OPTIONS='parallel=2 noautodbgsym' dpkg-buildpackage -us -uc -b
 	@ls $(BUILD)/deb/*.deb
 
-# Needs root, and Linux with namespaces, overlayfs and cgroups of version 2: a container engine is started for it, and a bare
-# Debian with the packages is booted; both end with it, even if it is killed.
+# Needs root, and Linux with namespaces, overlayfs and cgroups of version 2. It starts a container
+# engine, and boots a bare Debian with the packages; both end with it, even if it is killed.
 check-deploy: all $(venv)/ready
 	deploy/deps.sh build test deploy
 	$(venv)/bin/python tests/run.py --build $(BUILD) --pytest tests/deploy

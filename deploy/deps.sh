@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that the named purposes need and that are missing, and says which, once.
+# Installs the missing Debian packages for the named purposes, and names them once.
 #   deploy/deps.sh build test lint demo
 set -eu
 build="gcc g++ libc6-dev make pkg-config libmicrohttpd-dev libjansson-dev liburing-dev zlib1g-dev libgnutls28-dev libcurl4-gnutls-dev libxxhash-dev libinih-dev libhiredis-dev"

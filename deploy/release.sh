@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Makes build/release/rankd-VERSION.tar.gz from the last commit, after it has checked that the commit is fit for release:
-# nothing uncommitted, one version in every place, every test and linter passes, and the tarball comes out the same
-# twice. Publishes nothing. RELEASE_CHECK: the command that tests the content of the tarball.
+# Makes build/release/rankd-VERSION.tar.gz from the last commit, after it has checked that the
+# commit is fit for release: nothing uncommitted, one version in every place, every test and linter
+# passes, and the tarball comes out the same twice. Publishes nothing. RELEASE_CHECK: the command
+# that tests the content of the tarball.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
@@ -22,8 +23,8 @@ grep -qxF "  version: $version" proto/openapi.yaml || fail "proto/openapi.yaml i
 ! git rev-parse -q --verify "refs/tags/v$version" >/dev/null || fail "tag v$version exists; raise clients/python/rankd/VERSION"
 
 tarball() {
-    # gzip -n leaves out name and time, and the modes are not those of this user's configuration, so that equal commits give
-    # equal bytes.
+    # gzip -n leaves out name and time, and the modes do not depend on the user's configuration, so
+    # that equal commits give equal bytes.
     git -c tar.umask=0022 archive --format=tar --prefix="$name/" HEAD | gzip -9n >"$1"
 }
 out=$build/release
@@ -34,7 +35,7 @@ tarball "$out/again"
 cmp -s "$out/unchecked" "$out/again" || fail "two tarballs of one commit differ"
 rm "$out/again"
 
-# What is tested is the content of the tarball, not this folder.
+# The content of the tarball is tested, not this folder.
 tar -xzf "$out/unchecked" -C "$out"
 (cd "$out/$name" && git init -q && git add -A && sh -c "$check") || fail "the check failed: $check"
 rm -rf "${out:?}/$name"

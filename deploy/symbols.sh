@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Prints deploy/debian/librankd0.symbols from the library's version script: each symbol with its version node, and the release
-# from which on the library has it.
+# Prints deploy/debian/librankd0.symbols from the library's version script: each symbol with its
+# version node, and the release from which on the library has it.
 #   symbols.sh SONAME < clients/c/librankd.map
 set -eu
 printf '%s %s #MINVER#\n' "$1" "$(echo "$1" | sed 's/\.so\.//')"

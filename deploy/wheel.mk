@@ -20,7 +20,8 @@ wheel-programs: $(BUILD)/rankd
 wheel-build: wheel-programs $(wheel_venv)/ready
 	$(wheel_venv)/bin/python deploy/wheel/build.py $(BUILD)
 
-# On Debian 12 and 13 roots that have Python and nothing else. Needs root, mmdebstrap, and a mirror of Debian the first time.
+# On Debian 12 and 13 roots that have Python and nothing else. Needs root, mmdebstrap, and a mirror
+# of Debian the first time.
 check-wheel: wheel $(venv)/ready
 	@if [ "$$(id -u)" != 0 ]; then echo 'check-wheel: skipped, entering another root file system needs root'; \
 	elif ! command -v mmdebstrap >/dev/null; then echo 'check-wheel: skipped, mmdebstrap is not installed (deploy/deps.sh deploy)'; \

@@ -12,8 +12,8 @@
 #include "retrieval/retrieval.h"
 #include "scores/scores.h"
 
-/* The sparse pair of a gradient with respect to embeddings comes from the dense one: nothing in it is zero.
- */
+/* The sparse pair of a gradient with respect to embeddings comes from the dense one: nothing in it
+ * is zero. */
 static enum rankd_status run_embeddings(const struct rk_exec *exec, const struct rk_request *request,
                                         struct rk_reply *reply, struct rk_err *err)
 {
@@ -43,7 +43,8 @@ static enum rankd_status run_embeddings(const struct rk_exec *exec, const struct
     return status;
 }
 
-/* Scores that are measured may not have been checked: they may have any size and number of dimensions. */
+/* Scores that are measured may not have been checked: they may have any size and number of
+ * dimensions. */
 static enum rankd_status run_scores(const struct rk_exec *exec, const struct rk_request *request,
                                     struct rk_reply *reply, struct rk_err *err)
 {
@@ -63,8 +64,8 @@ static enum rankd_status run_here(const struct rk_exec *exec, const struct rk_re
                                                                                               reply, err);
 }
 
-/* The device first, if it is chosen. Requests that it does not compute are computed here, on copies of
- * tensors on the device. */
+/* The device first, if it is chosen. Requests that it does not compute are computed here, on copies
+ * of tensors on the device. */
 static enum rankd_status run_anywhere(const struct rk_exec *exec, struct rk_request *request,
                                       struct rk_reply *reply, struct rk_err *err)
 {
@@ -117,8 +118,8 @@ static size_t bytes_of(const struct rk_reply *reply)
     return bytes;
 }
 
-/* The same code as a run, with a scratch that measures and outputs without memory: so the cost follows from
- * what the code takes, and there is no second list of sizes that could differ. */
+/* The same code as a run, with a scratch that measures and outputs without memory: so the cost
+ * follows from what the code takes, and there is no second list of sizes that could differ. */
 size_t rk_engine_cost(const struct rk_request *request)
 {
     static struct rk_pool any_threads = {.width = RK_RANGES_MAX};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ring: layout of the memory that a trainer and rankd share, and of the packets on the socket.
  *
- * PROTOCOL.md has the order of writes and the rules for the death of a side. All integers are little-endian,
- * all offsets count from the first byte of the segment, pointers are never stored. Fields named `reserved`
- * are written as zero and not read. */
+ * PROTOCOL.md has the order of writes and the rules for the death of a side. All integers are
+ * little-endian, all offsets count from the first byte of the segment, pointers are never stored.
+ * Fields named `reserved` are written as zero and not read. */
 #ifndef RANKD_SHM_H
 #define RANKD_SHM_H
 
@@ -30,13 +30,14 @@ enum {
     RANKD_ERROR_BYTES = 512
 };
 
-/* ---- The segment ----------------------------------------------------------------------------------------
- */
+/* ---- The segment ----------------------------------------------------------------------------- */
 
-/* How one side waits. ASLEEP: it will look at its ring again only when a doorbell packet arrives. */
+/* How one side waits. ASLEEP: it will look at its ring again only when a doorbell packet
+ * arrives. */
 enum rankd_waiting { RANKD_AWAKE = 0, RANKD_ASLEEP = 1 };
 
-/* First bytes of the segment. Ring indices run freely and wrap at 2^32; entry `i` lies at `i % entries`. */
+/* First bytes of the segment. Ring indices run freely and wrap at 2^32; entry `i` lies at `i %
+ * entries`. */
 struct rankd_shm_segment {
     /* Written by the daemon before the segment is handed over; never changed. */
     uint64_t magic;
@@ -60,7 +61,8 @@ struct rankd_shm_segment {
     _Atomic uint32_t complete_tail; /* completions the daemon published */
     _Atomic uint32_t spin_ns;       /* longest spin of the client before it sleeps; 0 = none */
     uint8_t reserved2[116];
-    /* RANKD_ASLEEP is stored by the side that sleeps, and cleared by the first side that wakes it. */
+    /* RANKD_ASLEEP is stored by the side that sleeps, and cleared by the first side that wakes
+     * it. */
     _Atomic uint32_t daemon_waiting;
     uint8_t reserved3[124];
     _Atomic uint32_t client_waiting;
@@ -134,11 +136,10 @@ static_assert(offsetof(struct rankd_shm_completion, queue_ns) == 16, "layout");
 static_assert(offsetof(struct rankd_shm_completion, compute_ns) == 24, "layout");
 static_assert(offsetof(struct rankd_shm_completion, reserved) == 32, "layout");
 
-/* ---- Target of an INFER entry ----------------------------------------------------------------------
- */
+/* ---- Target of an INFER entry ---------------------------------------------------------------- */
 
-/* Head of a descriptor. After it, without gaps: `inputs` tensors, `outputs` tensors, then `parameters`
- * parameters, each followed by its text. */
+/* Head of a descriptor. After it, without gaps: `inputs` tensors, `outputs` tensors, then
+ * `parameters` parameters, each followed by its text. */
 struct rankd_shm_descriptor {
     uint32_t version; /* RANKD_SHM_VERSION */
     uint32_t inputs;
@@ -159,8 +160,8 @@ static_assert(offsetof(struct rankd_shm_descriptor, model) == 16, "layout");
 static_assert(offsetof(struct rankd_shm_descriptor, id) == 48, "layout");
 static_assert(offsetof(struct rankd_shm_descriptor, reserved) == 112, "layout");
 
-/* A tensor in the arena, row-major. For an input, `bytes` is exactly the product of shape and element size;
- * for an output it is the available room, and dtype, rank and shape are ignored. */
+/* A tensor in the arena, row-major. For an input, `bytes` is exactly the product of shape and
+ * element size; for an output it is the available room, and dtype, rank and shape are ignored. */
 struct rankd_shm_tensor {
     uint32_t port;  /* enum rankd_input or rankd_output */
     uint32_t dtype; /* enum rankd_dtype */
@@ -230,8 +231,8 @@ struct rankd_shm_reply {
     double gradient_dropped;
     struct rankd_shm_result results[8]; /* by enum rankd_output; the last one is reserve */
     double number[16];                  /* by enum rankd_reply_number; NaN: there is none */
-    /* With RANKD_HAS_CHAIN, of a bank in a store: 32 hexadecimal digits without a NUL; a NUL first: it is not
-     * known any more. */
+    /* With RANKD_HAS_CHAIN, of a bank in a store: 32 hexadecimal digits without a NUL; a NUL first:
+     * it is not known any more. */
     char bank_chain[32];
     char error[RANKD_ERROR_BYTES]; /* with a status other than 0: one sentence, NUL-terminated */
 };
@@ -258,10 +259,10 @@ static_assert(offsetof(struct rankd_shm_reply, number) == 352, "layout");
 static_assert(offsetof(struct rankd_shm_reply, bank_chain) == 480, "layout");
 static_assert(offsetof(struct rankd_shm_reply, error) == 512, "layout");
 
-/* ---- Packets on the socket (SOCK_SEQPACKET) -------------------------------------------------------------
- */
+/* ---- Packets on the socket (SOCK_SEQPACKET) -------------------------------------------------- */
 
-/* A packet of one byte is a doorbell, for any value of the byte. Every other packet begins with its kind. */
+/* A packet of one byte is a doorbell, for any value of the byte. Every other packet begins with its
+ * kind. */
 enum rankd_packet_kind {
     RANKD_PACKET_HELLO = 0x4f4c4548u,   /* client, first: struct rankd_hello */
     RANKD_PACKET_WELCOME = 0x434c4557u, /* daemon: struct rankd_welcome and, on success, the segment's fd */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* When to spin. Both sides of the ring spin for some microseconds before they sleep, and yield their CPU to
- * each other as they do. Where other programs want that CPU too, a yield lasts for the time slice of another
- * one, milliseconds, while a thread that sleeps gets the CPU soon after it is woken. So a thread that finds
- * that others ran in its place for long stops spinning for a while, for longer each time. */
+/* When to spin. Both sides of the ring spin for some microseconds before they sleep, and yield
+ * their CPU to each other as they do. Where other programs want that CPU too, a yield lasts for the
+ * time slice of another one, milliseconds, while a thread that sleeps gets the CPU soon after it is
+ * woken. So a thread that finds that others ran in its place for long stops spinning for a while,
+ * for longer each time. */
 #ifndef RANKD_SPIN_H
 #define RANKD_SPIN_H
 

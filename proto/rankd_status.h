@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The status of a request: one set of codes for the engine, the daemon, the wire and the clients.
  *
- * The numbers are those of HTTP, so that no mapping is needed; 0 is success (HTTP: 200). Completions of the
- * ring use the same numbers. */
+ * The numbers are those of HTTP, so that no mapping is needed; 0 is success (HTTP: 200).
+ * Completions of the ring use the same numbers. */
 #ifndef RANKD_STATUS_H
 #define RANKD_STATUS_H
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Numbers for element types, inputs and outputs: the same in the ring's memory and in the client library. */
+/* Numbers for element types, inputs and outputs: the same in the ring's memory and in the client
+ * library. */
 #ifndef RANKD_TYPES_H
 #define RANKD_TYPES_H
 
-/* Element types, in the order in which the Open Inference Protocol's names are listed in openapi.yaml. */
+/* Element types, in the order in which the Open Inference Protocol's names are listed in
+ * openapi.yaml. */
 enum rankd_dtype {
     RANKD_BOOL,
     RANKD_UINT8,

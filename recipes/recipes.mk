@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Training on real data, against other losses: `make recipes`. It takes hours, shows how far it is, and goes on where it was.
-# RECIPE_SEEDS: the most seeds of each row; RECIPE_SECONDS: no run begins later; RECIPES: which recipes.
+# Training on real data, against other losses: `make recipes`. It takes hours, shows its progress,
+# and continues where it stopped. RECIPE_SEEDS: the most seeds of each row; RECIPE_SECONDS: no run
+# begins later; RECIPES: which recipes.
 RECIPES ?= omniglot fashion bccd ltr
 recipes_python := $(BUILD)/recipes-venv
 

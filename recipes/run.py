@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the recipes' runs that are not done yet, then writes the tables and pictures of their pages. `make recipes` runs it.
+"""Trains the recipes' runs that are not done yet, then writes the tables and pictures of their
+pages. `make recipes` runs it.
 
     recipes/run.py omniglot fashion --seeds 1 --seconds 600
 """
@@ -29,7 +30,7 @@ NAMES = ("omniglot", "fashion", "bccd", "ltr")
 def main() -> int:
     options = arguments()
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon of the recipe ends, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the recipe's daemon ends too
     until, missing = time.monotonic() + options.seconds, []
     for name in options.recipes:
         recipe = importlib.import_module(f"{name}.recipe").RECIPE

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The daemon: owns the components, starts them in order and stops them in reverse. Known to app.c and main.c
- * alone: a component is handed the parts that it uses, and does not see this.
+/* The daemon: owns the components, starts them in order and stops them in reverse. Known to app.c
+ * and main.c alone: a component is handed the parts that it uses, and does not see this.
  *
- * A component is a row in the table of app.c: a name, a start and a stop. A component may use those above it
- * in the table. Transports come last: at a stop they first stop taking requests, then the work queue drains,
- * and the banks are closed when no request can reach them any more. */
+ * A component is a row in the table of app.c: a name, a start and a stop. A component may use those
+ * above it in the table. Transports come last: at a stop they first stop taking requests, then the
+ * work queue drains, and the banks are closed when no request can reach them any more. */
 #ifndef RK_APP_H
 #define RK_APP_H
 
@@ -20,7 +20,8 @@ struct rk_app {
     struct rk_gauge_sources gauges;    /* what metrics read; filled once all of its components are up */
     struct rk_transport_env transport; /* what transports work with; likewise */
 
-    /* Each owned by the component of the same name; NULL while that component is not up, or switched off. */
+    /* Each owned by the component of the same name; NULL while that component is not up, or
+     * switched off. */
     struct rk_log *log;                   /* base/log.h */
     struct rk_metrics *metrics;           /* base/metrics.h */
     struct rk_memory *memory;             /* base/memory.h */
@@ -45,8 +46,8 @@ struct rk_component {
     void (*stop)(struct rk_app *app);
 };
 
-/* Starts every component in order; on failure stops those that are up. app->config is set; the rest is zero.
- */
+/* Starts every component in order; on failure stops those that are up. app->config is set; the rest
+ * is zero. */
 enum rankd_status rk_app_start(struct rk_app *app, struct rk_err *err) __attribute__((warn_unused_result));
 
 /* From here on /v2/health/ready says no; requests are taken as before. */

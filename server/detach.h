@@ -6,12 +6,12 @@
 
 #include "base/err.h"
 
-/* Forks: before any thread is started. Returns in the background process alone, which leads a session of its
- * own. On failure there is only the process that called. */
+/* Forks: before any thread is started. Returns in the background process alone, which leads a
+ * session of its own. On failure there is only the process that called. */
 enum rankd_status rk_detach_begin(struct rk_err *err) __attribute__((warn_unused_result));
 
-/* Lets the process that waits end with `status`. Does nothing without rk_detach_begin(). A background process
- * that ends without this counts as a failure. */
+/* Lets the process that waits end with `status`. Does nothing without rk_detach_begin(). A
+ * background process that ends without this counts as a failure. */
 void rk_detach_end(unsigned char status);
 
 #endif

@@ -53,13 +53,13 @@ static int connect_tcp(const char *address, struct rk_err *err)
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
         if (connect(fd, a->ai_addr, a->ai_addrlen) == 0)
             continue;
-        rk_fail(err, RANKD_OVERLOADED, "nobody answers at %s: %s", address, strerror(errno));
+        rk_fail(err, RANKD_OVERLOADED, "no daemon answers at %s: %s", address, strerror(errno));
         close(fd);
         fd = -1;
     }
     freeaddrinfo(found);
     if (fd < 0)
-        rk_fail(err, RANKD_OVERLOADED, "nobody answers at %s", address);
+        rk_fail(err, RANKD_OVERLOADED, "no daemon answers at %s", address);
     return fd;
 }
 
@@ -125,7 +125,7 @@ static enum rankd_status knock(const char *path, struct rk_err *err)
     if (fd >= 0)
         close(fd);
     return reached ? RANKD_OK
-                   : rk_fail(err, RANKD_OVERLOADED, "nobody answers at %s: %s", path, strerror(why));
+                   : rk_fail(err, RANKD_OVERLOADED, "no daemon answers at %s: %s", path, strerror(why));
 }
 
 enum rankd_status rk_health(const struct rk_config *config, struct rk_err *err)
@@ -134,5 +134,5 @@ enum rankd_status rk_health(const struct rk_config *config, struct rk_err *err)
         return ask(config, err);
     if (strcmp(config->socket, "off") != 0)
         return knock(config->socket, err);
-    return rk_fail(err, RANKD_INVALID, "http and socket are both off: there is nobody to ask");
+    return rk_fail(err, RANKD_INVALID, "http and socket are both off: there is no daemon to ask");
 }

@@ -85,8 +85,8 @@ static int wait_for_stop(struct rk_app *app)
     return number;
 }
 
-/* Requests are taken as before, so that none is lost that a load balancer sends before it notices the stop.
- * */
+/* Requests are taken as before, so that none is lost that a load balancer sends before it notices
+ * the stop.  */
 static void wait_for_balancers(struct rk_app *app, int number)
 {
     const uint64_t delay = app->config.shutdown_delay;

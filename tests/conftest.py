@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for tests of a real daemon: `daemon` is shared by a file's tests, `make_daemon(*flags)` starts more."""
+"""Fixtures for tests of a real daemon: `daemon` is shared by a file's tests, `make_daemon(*flags)`
+starts more."""
 import os
 import re
 import signal
@@ -11,24 +12,27 @@ from pathlib import Path
 import pytest
 from plain_library import variables
 
-# Also in processes that a test starts: what loads librankd into a Python finds one that can be loaded.
+# Also for processes that a test starts: Python finds a librankd that it can load.
 os.environ.update(variables())
 
-# A test that forgets to name its daemon must not start one that outlives it. Tests of that have surroundings of their own.
+# A test that forgets to name its daemon must not start one that outlives the test. Tests of
+# autostart have an environment of their own.
 os.environ["RANKD_AUTOSTART"] = "0"
 
 BUILD = Path(os.environ.get("RANKD_BUILD", Path(__file__).parents[1] / "build")).resolve()
 
 
 class Daemon:
-    """A rankd of its own on a free port of 127.0.0.1. Its log is in `log` (path) and `log_text()`."""
+    """A rankd of its own on a free port of 127.0.0.1. Its log is in `log` (path) and
+    `log_text()`."""
 
     def __init__(self, folder, *flags, env=None, wrapper=(), http="127.0.0.1:0", rankd=None):
         self.folder = Path(folder)
         self.log = self.folder / "log"
         self.flags = [str(f) for f in flags]
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("RANKD_")} | (env or {})
-        # A small quarantine, or flat memory would look as if it grew; leaks are told at the end.
+        # A small quarantine, because freed memory in it would look like growth; leaks are reported
+        # at the end.
         self.env.setdefault("ASAN_OPTIONS", "quarantine_size_mb=8")
         self.wrapper = list(wrapper)
         self.http = http
@@ -58,7 +62,7 @@ class Daemon:
         return self.process.pid
 
     def log_text(self):
-        """Once nothing was added for a moment: a thread of its own writes the log."""
+        """The log, once nothing was added for a moment: a separate thread writes it."""
         text, until = None, time.monotonic() + 5
         while text is None or (len(text) != self.log.stat().st_size and time.monotonic() < until):
             text = self.log.read_bytes()
@@ -72,7 +76,8 @@ class Daemon:
         return self.process.wait(timeout)
 
     def stop(self, timeout=60.0):
-        """SIGTERM, and the exit status; a daemon that does not end in time is killed and fails the test."""
+        """SIGTERM, and the exit status; a daemon that does not end in time is killed and fails the
+        test."""
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -84,7 +89,7 @@ class Daemon:
         return code
 
     def kill(self):
-        """As a power cut would: SIGKILL."""
+        """Ends it by SIGKILL."""
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
@@ -111,7 +116,7 @@ class Daemon:
 
 
 def assert_ended_well(daemon):
-    """Ended by itself, with nothing said by a sanitizer."""
+    """Fails unless the daemon ended normally, without a report of a sanitizer."""
     code = daemon.stop()
     text = daemon.log_text()
     assert "Sanitizer" not in text and "runtime error" not in text, text[-8000:]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# The engine's own rules of test.
+# Special build rules for tests of the engine.
 
-# Allocations that fail on purpose: the program supplies __wrap_malloc and __wrap_mmap.
+# Allocations that fail on purpose: the program defines __wrap_malloc and __wrap_mmap.
 $(BUILD)/unit/test_engine_memory: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=mmap
 
 .PHONY: soak-engine soak-graded

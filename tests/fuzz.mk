@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Fuzzing: tests/fuzz/<target>.c defines rk_fuzz_<target>(). `make fuzz` runs each under libFuzzer for FUZZ_SECONDS with
-# AddressSanitizer and UBSan; `make check` runs the same functions over corpus and mutations (tests/unit/codec/test_fuzz.c).
+# Fuzzing: tests/fuzz/<target>.c defines rk_fuzz_<target>(). `make fuzz` runs each under libFuzzer
+# for FUZZ_SECONDS with AddressSanitizer and UBSan; `make check` runs the same functions over corpus
+# and mutations (tests/unit/codec/test_fuzz.c).
 FUZZ_SECONDS ?= 60
 fuzz_targets := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 fuzz_build := build/fuzz
@@ -20,7 +21,8 @@ run-fuzz-%: $(fuzz_build)/%
 	$(fuzz_build)/$* -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 \
 	    -artifact_prefix=$(fuzz_build)/crash-$*- $(fuzz_build)/corpus/$* tests/fuzz/corpus/$*
 
-# The library is built once more, instrumented, by a make of its own; the driver's few lines are written here.
+# A separate make builds the library again, instrumented; the few lines of the driver are written
+# here.
 .PHONY: fuzz-library
 fuzz-library:
 	$(MAKE) BUILD=$(fuzz_build)/lib CC=clang CFLAGS='-O1 -g' SANITIZE=fuzzer-no-link,address,undefined \

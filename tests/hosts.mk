@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Hosts of the Python package as they come from PyPI, on a current torch (`make check` has Debian's 1.13). A venv for each group
-# whose pins agree; all but JAX's see the packages of torch's through a .pth file. 7 GB, of which 2.5 are downloaded once.
+# Hosts of the Python package as they come from PyPI, on a current torch (`make check` has Debian's
+# 1.13). A venv for each group whose pins agree; all but JAX's see the packages of torch's through a
+# .pth file. 7 GB, of which 2.5 are downloaded once.
 hosts := torch sentences oml
 host_python := tests/python/test_torch_*.py $(addprefix tests/python/test_,metric_learning.py detection.py boosting.py monitor.py \
     host_checkpoints.py graded.py gallery.py lists.py readme.py parameters.py wording.py)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The long form of what tests/process/test_http_storm.py does in short, plain and under ASan and UBSan.
+# The long form of tests/process/test_http_storm.py, plain and under ASan and UBSan.
 .PHONY: soak-http
 soak: soak-http
 soak-http: all $(venv)/ready
@@ -8,8 +8,9 @@ soak-http: all $(venv)/ready
 	    RANKD_STORM=100000 RANKD_BUILD=$$PWD/$$build $(venv)/bin/python -m pytest -q -p no:cacheprovider tests/process/test_http_storm.py || exit 1; \
 	done
 
-# Other clients of the protocol as they come from PyPI. Not part of `make check`: they take minutes and 800 MB to install.
-# What they send is recorded in tests/process/test_http_clients.py, which is.
+# Other clients of the protocol as they come from PyPI. Not part of `make check`: they take minutes
+# and 800 MB to install. tests/process/test_http_clients.py, which is part of it, has recordings of
+# their requests.
 clients := kserve mlserver
 .PHONY: check-clients
 soak: check-clients

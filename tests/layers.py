@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""make lint-layers: what the folders promise, checked over the sources alone.
+"""make lint-layers: checks the rules about folders and files, from the sources alone.
 
-  - an include points down: each room sees the rooms before it, never one behind it, and no room sees itself through another
+  - an include points down: a room includes rooms before it in the order, none after it, and not
+    itself through another room
   - no file includes itself through others
   - a struct, union or enum tag means one type in the whole tree
-  - a static function with a one-word name stands in one file of a room at most
+  - a static function with a one-word name is in at most one file of a room
   - no source is longer than 500 lines
   - no line of C, and none of Python outside of tests/, is longer than 130 columns
   - in a folder whose files have an order, a file includes, calls and imports only what the files before it hold
@@ -13,7 +14,7 @@
   - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define, and no
     files of one folder call each other in a circle
 
-With --list, the order is printed. Ends with 1 where something is broken.
+With --list, prints the order. Exit status 1 if a rule is broken.
 """
 import argparse
 import ast
@@ -23,7 +24,8 @@ import re
 import subprocess
 import sys
 
-# The order, lowest first. A name is a room (a folder) or a file of the top folder; rooms in one set do not see each other.
+# The order, lowest first. A name is a room (a folder) or a file of the top folder; rooms in one set
+# do not see each other.
 ORDER = {
     "lib": ["base", "request", "losses", "kernels", "blackbox", "bank", "device", {"scores", "retrieval"}, {"engine.c", "engine.h"}],
     "server": ["config", "base", "access", "codec", "store", "bank_store", "bank", "exec", "regions", "api", {"http", "ring"},
@@ -150,7 +152,7 @@ def check_tags(tree):
     where = collections.defaultdict(list)
     for name in tree.files:
         if name.startswith("tests/gpu/emulator/"):
-            continue  # stands for headers of others
+            continue  # declares a type of another header
         code = code_of(tree.text[name])
         for m in re.finditer(r"\b(struct|union|enum|class)\s+(?:__attribute__\(\(.*?\)\)\s*|alignas\(.*?\)\s*)?([A-Za-z_]\w*)\s*\{", code):
             where[m[2]].append(f"{name}:{code.count(chr(10), 0, m.start()) + 1}")
@@ -209,7 +211,8 @@ def stem_of(path):
 
 
 def uses_of(tree, folder):
-    """(file, line, other file, what of it) within a folder, over includes, the names that a C file defines, and imports."""
+    """(file, line, other file, used name) within a folder: by includes, by names that a C file
+    defines, and by imports."""
     own = [n for n in tree.sources if os.path.dirname(n) == folder]
     code = {n: code_of(tree.text[n]) for n in own if n in tree.text}
     defined = {}
@@ -248,14 +251,15 @@ def check_files(tree):
 
 
 def symbols_of(folder, tops):
-    """Who defines each symbol, and which symbols each object uses; by the object's path in `folder`."""
+    """The object that defines each symbol, and the symbols that each object uses; by the object's
+    path in `folder`."""
     defined, used = {}, collections.defaultdict(set)
     for top in tops:
         for path, _, names in os.walk(os.path.join(folder, top)):
             for o in (n for n in names if n.endswith(".o")):
                 at = os.path.relpath(os.path.join(path, o), folder)
                 if not os.path.exists(at[:-1] + "c") and not os.path.exists(at[:-2]):
-                    continue  # of a source that is gone
+                    continue  # its source was deleted
                 out = subprocess.run(["nm", "-g", os.path.join(path, o)], capture_output=True, text=True).stdout
                 for row in out.splitlines():
                     kind, symbol = row.split()[-2:]
@@ -300,7 +304,7 @@ def check_calls(folder):
         while way:
             at, path = way.pop()
             if start in calls[at]:
-                if start == min(path):  # said once, at the first of its files
+                if start == min(path):  # reported once, for the first of its files
                     yield "calls in a circle: " + " -> ".join([*path, start])
                 break
             for other in calls[at] - seen:

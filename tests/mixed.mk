@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# The long form of tests/process/test_mixed.py: MIXED requests of all kinds, and memory, descriptors and threads afterwards.
+# The long form of tests/process/test_mixed.py: MIXED requests of all kinds, and memory, descriptors
+# and threads afterwards.
 MIXED ?= 200000
 .PHONY: soak-mixed
 soak: soak-mixed

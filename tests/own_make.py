@@ -2,7 +2,8 @@
 """The environment of a make that a test starts."""
 import os
 
-# What the make that runs the tests has on its command line, and passes on: its build, and flags of a sanitizer.
+# What the make that runs the tests has on its command line, and passes on: its build, and flags of
+# a sanitizer.
 FOREIGN = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "BUILD", "SANITIZE", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CC", "CXX")
 
 

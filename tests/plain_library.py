@@ -11,8 +11,8 @@ BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
 
 
 def library():
-    """A sanitizer's runtime can't be loaded into a Python that is not built with it: there, the plain library against
-    the daemon under test."""
+    """The path of a librankd that Python can load. A sanitizer's runtime can't be loaded into a
+    Python without it, so with such a build the plain library is tested against its daemon."""
     ours = BUILD / "librankd.so.0"
     if not ours.exists() or not any(name in ours.read_bytes() for name in (b"__asan_init", b"__tsan_init")):
         return ours
@@ -23,5 +23,6 @@ def library():
 
 
 def variables():
-    """What a process that loads the library needs; nothing where the package finds it by itself, which is tried so."""
+    """The environment of a process that loads the library; empty if the package finds it by itself,
+    so that this is tested."""
     return {} if library() == BUILD / "librankd.so.0" else {"RANKD_LIBRARY": str(library())}

@@ -10,8 +10,9 @@ soak-ring: $(venv)/ready
 	RANKD_BUILD=build/tsan PYTHONPATH=clients/python $(venv)/bin/python -m pytest -q -p no:cacheprovider \
 	    tests/process/test_ring.py tests/process/test_ring_fairness.py tests/process/test_ring_hostile.py
 
-# The ring beside the call in the process, HTTP and a bare socket, in one run against a daemon of its own.
-# RING_SECONDS: how long each number of clients at each depth runs; or --neighbours: one client beside busy processes.
+# The ring beside the call in the process, HTTP and a bare socket, in one run against a daemon of
+# its own. RING_SECONDS: how long each number of clients at each depth runs; or --neighbours: one
+# client beside busy processes.
 RING_SECONDS ?= 1
 .PHONY: bench-ring
 $(BUILD)/bench/ring: $(BUILD)/obj/tests/bench/ring.o $(BUILD)/librankd.a $(BUILD)/librk.a

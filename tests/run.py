@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the unit-test programs and the pytest folders, and closes with one line: `N passed, N failed`.
+"""Runs the unit-test programs and the pytest folders, and closes with one line: `N passed, N
+failed`.
 
-No daemon of the build may be left when all is done; one that is counts as a failed test, and is ended.
+A daemon of the build that is left at the end counts as a failed test, and is ended.
 
-As many of them run side by side as there are processors (--jobs); the output of each is printed in one piece when it ends.
+As many programs run side by side as there are processors (--jobs); the output of each is printed in
+one piece at its end.
 
-A test that was skipped counts as failed, because a test that could not run proves nothing; the only exception is a
-skip whose reason begins with "no GPU", or with "no data": the recipes' data sets are not here and can't be fetched. A program that crashes counts as one failed test on top of what it reported.
+A test that was skipped counts as failed, because a test that could not run proves nothing; the only
+exception is a skip whose reason begins with "no GPU", or with "no data": the recipes' data sets are
+missing and can't be fetched. A program that crashes counts as one failed test in addition to those
+that it reported.
 """
 import argparse
 import concurrent.futures
@@ -65,7 +69,7 @@ def run_unit(program, timeout):
             code, output = -1, f"no end after {timeout} s\n{late.stdout or ''}{late.stderr or ''}"
         before = tally.failed
         for path in Path(folder).glob("*.xml"):
-            # cmocka writes a control character or an unescaped text of an assertion now and then
+            # cmocka sometimes writes a control character, or the text of an assertion unescaped
             text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "?", path.read_text(errors="replace"))
             path.write_text(text)
             try:
@@ -112,7 +116,7 @@ def daemons_of(build):
     for path in Path("/proc").glob("[0-9]*/exe"):
         try:
             program = os.readlink(path).removesuffix(" (deleted)")
-        except OSError:  # it has ended, or belongs to somebody else
+        except OSError:  # it has ended, or belongs to another user
             continue
         if program == f"{Path(build).resolve()}/rankd":
             found.add(int(path.parent.name))
@@ -120,7 +124,8 @@ def daemons_of(build):
 
 
 def left_behind(build, before, patience=15.0):
-    """Daemons that the tests started and that do not end by themselves; with their command lines. They are killed."""
+    """Daemons, with their command lines, that the tests started and that do not end by themselves.
+    They are killed."""
     until = time.monotonic() + patience
     while (there := daemons_of(build) - before) and time.monotonic() < until:
         time.sleep(0.2)
@@ -145,7 +150,8 @@ def main():
     tally, before = Tally(), daemons_of(arguments.build)
     folders = [f for f in arguments.pytest if any(Path(f).rglob("test_*.py"))]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        # The folders first, because they take longest; each by itself, because their conftest.py files have the same name.
+        # The folders first, because they take longest; each by itself, because their conftest.py
+        # files have the same name.
         jobs = [pool.submit(run_pytest, folder, arguments.build) for folder in folders]
         jobs += [pool.submit(run_unit, program, arguments.timeout) for program in arguments.unit]
         for job in concurrent.futures.as_completed(jobs):

@@ -7,7 +7,7 @@ soak-store: all build/venv/ready
 	    -q -s -p no:cacheprovider --durations=5 tests/process/test_bank_store.py tests/process/test_bank_store_faults.py \
 	    tests/process/test_bank_store_sentinel.py tests/soak/test_store_links.py
 
-# The same commands by hiredis alone, to measure beside.
+# The same commands by hiredis alone, for comparison.
 ifeq ($(shell pkg-config --exists hiredis && echo yes),yes)
 $(BUILD)/bench/store_bare: $(call objects,tests/bench/store_bare.c)
 	@mkdir -p $(@D)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# Tests. A unit test is one program per tests/unit/ROOM/test_*.c (cmocka); tests of the daemon and of the Python client are
-# pytest files in tests/process and tests/python, run by the interpreter of a venv over Debian's packages.
+# Tests. A unit test is one program per tests/unit/ROOM/test_*.c (cmocka); tests of the daemon and
+# of the Python client are pytest files in tests/process and tests/python, run by the interpreter of
+# a venv over Debian's packages.
 unit_src := $(wildcard tests/unit/*/test_*.c)
 unit_bin := $(addprefix $(BUILD)/unit/,$(notdir $(unit_src:.c=)))
 test_support := $(wildcard tests/unit/support/*.c)
 
-# The programs lie side by side, whatever room their source is in.
+# The programs are in one folder, whatever room their source is in.
 $(foreach s,$(unit_src),$(eval $(BUILD)/unit/$(notdir $(s:.c=)): $(call objects,$(s))))
 $(unit_bin): $(BUILD)/unit/%: $(call objects,$(test_support)) $(BUILD)/librankd.a $(BUILD)/librk-server.a $(BUILD)/librk.a
 	@mkdir -p $(@D)
@@ -14,7 +15,7 @@ $(unit_bin): $(BUILD)/unit/%: $(call objects,$(test_support)) $(BUILD)/librankd.
 # rankctl's reading of files.
 $(BUILD)/unit/test_array $(BUILD)/unit/test_batch: $(BUILD)/librankctl.a
 
-# These start the daemon that lies beside their folder.
+# These programs start the daemon beside their folder.
 $(filter $(BUILD)/unit/test_client_%,$(unit_bin)): | $(BUILD)/rankd
 
 # Allocations that fail on purpose.
@@ -30,8 +31,8 @@ $(venv)/ready: tests/requirements.txt tests/requirements-alone.txt
 	$(venv)/bin/pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-alone.txt
 	touch $@
 
-# How many of them run side by side; nothing: one per processor. Programs of a build with a sanitizer take many times as
-# long, so they are given up later.
+# Number of tests that run side by side; empty: one per processor. Programs of a build with a
+# sanitizer take many times as long, so their time limit is longer.
 TEST_JOBS ?=
 run_tests = tests/run.py --build $(BUILD) $(if $(TEST_JOBS),--jobs $(TEST_JOBS)) $(if $(SANITIZE),--timeout 3600)
 
@@ -41,7 +42,7 @@ unit: $(unit_bin)
 # Short forms of the parts, for work on one of them: no installing, no closing line for CI.
 check-unit: $(unit_bin)
 	$(run_tests) --unit $(unit_bin)
-# (A wheel of a build with a sanitizer is no use to anybody.)
+# (A wheel of a build with a sanitizer would not be useful.)
 wheel_tests := $(if $(SANITIZE),,tests/wheel)
 pytest_folders := tests/process tests/python tests/ops tests/seams $(wheel_tests)
 check-process check-all: $(if $(SANITIZE),,wheel-build)
@@ -59,5 +60,5 @@ asan:
 tsan:
 	$(MAKE) BUILD=build/tsan SANITIZE=thread CFLAGS='-O1 -g' check-all
 
-# A wait whose return the test holds back.
+# The test delays the return of a wait.
 $(BUILD)/unit/test_compute_pool: LDFLAGS += -Wl,--wrap=pthread_cond_wait

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Jobs of several ranks under a torch of PyPI, beside Debian's 1.13 of `make check`; with FSDP. Downloads 2.5 GB once.
+# Jobs of several ranks under a torch of PyPI, beside Debian's 1.13 of `make check`; with FSDP.
+# Downloads 2.5 GB once.
 torch2 := $(BUILD)/venv-torch2
 $(torch2)/ready:
 	/usr/bin/python3 -m venv $(torch2)

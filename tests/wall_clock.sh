@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Refuses the wall clock in waits and durations: someone sets it back, and what waits by it waits for an hour longer.
-# Waits take pthread_cond_clockwait() and its like, which name their clock; durations are differences of
-# CLOCK_MONOTONIC. Only what is shown as a date may ask the wall clock, in the files listed here.
+# Refuses the wall clock in waits and durations: if it is set back by an hour, a wait takes an hour
+# longer. Waits use pthread_cond_clockwait() and the like, which name their clock; durations are
+# differences of CLOCK_MONOTONIC. Only dates for display may come from the wall clock, in the files
+# listed here.
 #   tests/wall_clock.sh [FILE …]     (without files: all that git knows of the code and its tests)
 set -eu
 dates='^(server/base/log.c|server/base/lifecycle.c|server/exec/infer.c|server/exec/gauges.c|server/bank/append.c|server/bank/checkpoint.c|server/bank/replica.c|server/bank/replica_admin.c|server/bank_store/redis_about.c|clients/ctl/status.c):'
-# What asks for the date.
+# Calls that ask for the date.
 ask='CLOCK_(REALTIME|TAI)|gettimeofday|timespec_get|system_clock|(^|[^_.[:alnum:]])time\((NULL\)|nullptr\)|0\)|&)|time\.time(_ns)?\(|date(time)?\.(now|utcnow|today)\('
-# What waits until a date, whichever one asked for it.
+# Waits until a date, whichever function gave it.
 wait='(cond|sem|mq)_timed|_timed(wait|lock|rdlock|wrlock|join_np|send|receive)\(|mtx_timedlock|cnd_timedwait|TIMER_ABSTIME.*REALTIME'
 if [ $# -eq 0 ]; then
     cd "$(dirname "$0")/.."

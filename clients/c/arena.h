@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Allocator of the shared arena. Its bookkeeping is outside of the arena, in this process. Not thread-safe.
- */
+/* Allocator of the shared arena. Its bookkeeping is outside of the arena, in this process. Not
+ * thread-safe. */
 #ifndef RANKD_ARENA_H
 #define RANKD_ARENA_H
 

@@ -132,7 +132,7 @@ int rankd_open(const char *url, const struct rankd_options *options, rankd_clien
     if (client != NULL)
         *client = NULL;
     if (client == NULL || url == NULL)
-        return rankd_fail(error, RANKD_MISUSE, "rankd_open wants a url and where to put the client");
+        return rankd_fail(error, RANKD_MISUSE, "rankd_open needs a url and a place for the client");
     if (options == NULL)
         options = &defaults;
     const struct rankd_transport_kind *kind = kind_of(url);
@@ -146,8 +146,8 @@ int rankd_open(const char *url, const struct rankd_options *options, rankd_clien
 
 void rankd_close(rankd_client *client)
 {
-    /* A forked child frees nothing, because other threads of the parent may have been changing that memory at
-     * the moment of the fork. */
+    /* A forked child frees nothing, because other threads of the parent may have been changing that
+     * memory at the moment of the fork. */
     if (!is_usable(client))
         return;
     delist(client);
@@ -189,7 +189,7 @@ int rankd_submit(rankd_client *client, const struct rankd_request *request, uint
     if (status == RANKD_OK)
         status = rankd_check_request(request, error);
     if (status == RANKD_OK && tag == NULL)
-        status = rankd_fail(error, RANKD_MISUSE, "rankd_submit wants to know where to put the tag");
+        status = rankd_fail(error, RANKD_MISUSE, "rankd_submit needs a place for the tag");
     return status != RANKD_OK ? status : client->transport->submit(client, request, tag, error);
 }
 
@@ -269,7 +269,7 @@ int rankd_call(rankd_client *client, const char *method, const char *path, const
     if (answer == NULL || method == NULL || path == NULL || (body == NULL && body_bytes != 0))
         return rankd_fail(
             error, RANKD_MISUSE,
-            "rankd_call wants a method, a path, a body if it has bytes, and room for the answer");
+            "rankd_call needs a method, a path, a body if it has bytes, and room for the answer");
     if (path[0] != '/' || !is_word(path) || !is_word(method))
         return rankd_fail(error, RANKD_MISUSE, "'%s %s' is not a method and a path without blanks", method,
                           path);

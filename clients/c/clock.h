@@ -9,7 +9,8 @@
 uint64_t rankd_now_ns(void);
 uint64_t rankd_until(uint64_t timeout_ns);
 
-/* Milliseconds from now until `until_ns`, rounded up; at most an hour, so that callers ask again. 0: past. */
+/* Milliseconds from now until `until_ns`, rounded up; at most an hour, so that callers ask again.
+ * 0: past. */
 int rankd_milliseconds(uint64_t until_ns);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "error.h"
 
-/* Foreign text within a sentence of ours: on one line. */
+/* Puts foreign text on one line, as a part of our sentence. */
 static void on_one_line(char *text)
 {
     for (; *text != '\0'; text++) {

@@ -5,8 +5,8 @@
 
 #include "rankd.h"
 
-/* Copies the sentence of a body like {"error": "…"}, or else the beginning of the body, to *error (which may
- * be NULL); returns `status`. */
+/* Copies the sentence of a body like {"error": "…"}, or else the beginning of the body, to *error
+ * (which may be NULL); returns `status`. */
 int rankd_fail_json(struct rankd_error *error, int status, const char *body, size_t bytes);
 
 #endif

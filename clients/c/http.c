@@ -124,8 +124,8 @@ static int http_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, st
     return status;
 }
 
-/* HTTP can't cancel a request and still report its end: a forgotten request loses its connection.
- */
+/* HTTP can't cancel a request and still report its end: a forgotten request loses its
+ * connection. */
 static int http_cancel(rankd_client *client, uint64_t tag, bool discard)
 {
     struct rankd_http *http = rankd_http_of(client);
@@ -257,9 +257,8 @@ static void init_curl(void)
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/* Checks now how curl will read the URL at the first request: it needs a host, and nothing may follow the
- * path.
- */
+/* Checks now how curl will read the URL at the first request: it needs a host, and nothing may
+ * follow the path. */
 static int check_url(const char *url, struct rankd_error *error)
 {
     CURLU *parts = curl_url();

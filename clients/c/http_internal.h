@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Internals of the HTTP transport: single exchanges (http_transfer.c), memory (http_memory.c), and the
- * functions of rankd.h on top of them (http.c). */
+/* Internals of the HTTP transport: single exchanges (http_transfer.c), memory (http_memory.c), and
+ * the functions of rankd.h on top of them (http.c). */
 #ifndef RANKD_HTTP_INTERNAL_H
 #define RANKD_HTTP_INTERNAL_H
 
@@ -51,7 +51,7 @@ struct rankd_http {
     uint64_t next_tag;
     uint32_t count;
     struct rankd_transfer *transfers;
-    struct rankd_piece *pieces;              /* what rankd_alloc() gave; with the lock */
+    struct rankd_piece *pieces;              /* memory from rankd_alloc(); with the lock */
     _Atomic int sockets[RANKD_HTTP_SOCKETS]; /* fd + 1 of those that are open; 0: none */
 };
 
@@ -71,7 +71,8 @@ void rankd_transfer_free(struct rankd_http *http,
 /* With the lock: discards the answer and closes the connection. */
 void rankd_http_forget(struct rankd_http *http, struct rankd_transfer *transfer);
 
-/* The HTTP status of a finished transfer, 200 or that of an error; or a client status with *error. */
+/* The HTTP status of a finished transfer, 200 or that of an error; or a client status with
+ * *error. */
 int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *error);
 
 /* With the lock. The next driving thread begins the transfer. */

@@ -120,8 +120,8 @@ static bool add_inputs(const struct rankd_request *request, size_t *bytes)
     return true;
 }
 
-/* Written straight to its destination: memory from Jansson may not be freed by free(). Most texts are written
- * once, because they fit. */
+/* Written straight to its destination: memory from Jansson may not be freed by free(). Most texts
+ * are written once, because they fit. */
 char *rankd_http_encode(const struct rankd_request *request, size_t *json_bytes, size_t *bytes)
 {
     const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(17);
@@ -189,7 +189,7 @@ static bool keep_numbers(const json_t *parameters, struct rankd_reply *reply)
     return true;
 }
 
-/* False: one of them is not a number as rankd writes it. */
+/* False: one of them is not a number in the form that rankd writes. */
 static bool read_numbers(const json_t *parameters, struct rankd_reply *reply)
 {
     const json_t *dropped = json_object_get(parameters, "gradient_dropped");
@@ -229,11 +229,11 @@ static int fail(struct rankd_piece **pieces, struct rankd_reply *reply, int stat
 static int not_a_reply(struct rankd_piece **pieces, struct rankd_reply *reply, const char *reason)
 {
     char sentence[sizeof reply->error];
-    (void)snprintf(sentence, sizeof sentence, "the answer is no inference reply of rankd's: %s", reason);
+    (void)snprintf(sentence, sizeof sentence, "the answer is not an inference reply of rankd: %s", reason);
     return fail(pieces, reply, RANKD_PROTOCOL, sentence);
 }
 
-/* The reason why it is invalid; NULL: it is valid. */
+/* The reason why the description is invalid; NULL: it is valid. */
 static const char *read_description(const json_t *entry, struct rankd_tensor *output)
 {
     const json_t *shape = json_object_get(entry, "shape"), *parameters = json_object_get(entry, "parameters");
@@ -329,7 +329,7 @@ static json_t *parse(struct rankd_piece **pieces, const char *body, size_t bytes
 {
     json_error_t error;
     json_t *head = json_loadb(body, bytes, 0, &error);
-    if (head == NULL && error.text[0] == '\0') /* a body that is no JSON is a text with the reason */
+    if (head == NULL && error.text[0] == '\0') /* a body that is not JSON is a text with the reason */
         (void)fail(pieces, reply, RANKD_NO_MEMORY, "out of memory for the reply");
     else if (head == NULL)
         (void)not_a_reply(pieces, reply, "its head is not JSON, or memory was short to read it");

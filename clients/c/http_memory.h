@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory from rankd_alloc() over HTTP: plain memory in a list, so that rankd_close() can free it. *pieces is
- * the list of a client, NULL at first. Not thread-safe. */
+/* Memory from rankd_alloc() over HTTP: plain memory in a list, so that rankd_close() can free it.
+ * *pieces is the list of a client, NULL at first. Not thread-safe. */
 #ifndef RANKD_HTTP_MEMORY_H
 #define RANKD_HTTP_MEMORY_H
 

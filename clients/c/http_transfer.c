@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One exchange over HTTP, and driving all of them: libcurl's multi interface. Transfers progress while a
- * thread polls or waits; one of the waiting threads drives them. */
+/* One exchange over HTTP, and driving all of them: libcurl's multi interface. Transfers progress
+ * while a thread polls or waits; one of the waiting threads drives them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,8 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     return size * count;
 }
 
-/* Digits with blanks around, as a header has them. False: anything else, or more than a size_t holds. */
+/* Digits with blanks around, as a header has them. False: anything else, or more than a size_t
+ * holds. */
 static bool read_length(const char *text, size_t bytes, size_t *length)
 {
     const char *end = text + bytes;
@@ -243,8 +244,8 @@ static void begin_transfer(struct rankd_http *http, struct rankd_transfer *trans
     transfer->done = true;
 }
 
-/* With the lock, and no thread driving: ends forgotten transfers, starts new ones and continues all.
- */
+/* With the lock, and no thread driving: ends forgotten transfers, starts new ones and continues
+ * all. */
 static void perform(struct rankd_http *http)
 {
     int running;
@@ -342,7 +343,7 @@ int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *
     }
     if (transfer->too_long)
         return rankd_fail(error, RANKD_PROTOCOL,
-                          "the answer has more than the %zu bytes that what was asked for may need",
+                          "the answer has more than the %zu bytes that the request may need",
                           transfer->most_bytes);
     if (outcome == CURLE_OUT_OF_MEMORY || outcome == CURLE_WRITE_ERROR) /* on_body() found no room */
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory during a request, which may have been done");
@@ -351,6 +352,6 @@ int rankd_transfer_outcome(struct rankd_transfer *transfer, struct rankd_error *
     if (transfer->sent == 0 && found_nobody(outcome))
         return rankd_fail(error, RANKD_UNREACHABLE, "%s", detail);
     if (is_no_answer(outcome))
-        return rankd_fail(error, RANKD_PROTOCOL, "the answer is no HTTP that rankd gives: %s", detail);
+        return rankd_fail(error, RANKD_PROTOCOL, "the answer is not HTTP as rankd writes it: %s", detail);
     return rankd_fail(error, RANKD_LOST, "the connection broke: %s", detail);
 }

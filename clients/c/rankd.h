@@ -6,26 +6,27 @@
  *     if (rankd_open("unix:/run/rankd/ring", NULL, &client, &error) != 0) …
  *
  * A client talks to one daemon, over shared memory on the same machine (unix:PATH) or over HTTP
- * (http://host:port), with the same functions. Over shared memory nothing is serialised: the daemon reads and
- * writes tensors in memory from rankd_alloc() in place; other tensors are copied once, in the library.
+ * (http://host:port), with the same functions. Over shared memory nothing is serialised: the daemon
+ * reads and writes tensors in memory from rankd_alloc() in place; other tensors are copied once, in
+ * the library.
  *
- * Every function that returns an int returns 0 (RANKD_OK), a status of the daemon (rankd_status.h) or one of
- * enum rankd_client_status; then `struct rankd_error`, if any, has one sentence. It may be NULL. Other
- * pointers may be NULL only if documented. Elsewhere, including the client, NULL is RANKD_MISUSE, and
- * functions that return no status return NULL or 0, or do nothing.
+ * Every function that returns an int returns 0 (RANKD_OK), a status of the daemon (rankd_status.h)
+ * or one of enum rankd_client_status; then `struct rankd_error`, if any, has one sentence. It may
+ * be NULL. Other pointers may be NULL only if documented. Elsewhere, including the client, NULL is
+ * RANKD_MISUSE, and functions that return no status return NULL or 0, or do nothing.
  *
- * Answers are validated, over HTTP as in shared memory: an answer that is malformed or does not match the
- * request is RANKD_PROTOCOL. The library allocates at most the bytes that have arrived, and at most the size
- * that the request may need. Time limits hold for a request as a whole, by CLOCK_MONOTONIC, in any number of
- * pieces.
+ * Answers are validated, over HTTP as in shared memory: an answer that is malformed or does not
+ * match the request is RANKD_PROTOCOL. The library allocates at most the bytes that have arrived,
+ * and at most the size that the request may need. Time limits hold for a request as a whole, by
+ * CLOCK_MONOTONIC, in any number of pieces.
  *
- * Threads: all functions but rankd_close() may be called on one client from any number of threads at once.
- * Any thread may wait for any tag, but only one for each.
+ * Threads: all functions but rankd_close() may be called on one client from any number of threads
+ * at once. Any thread may wait for any tag, but only one for each.
  *
- * Fork: a child must open a client of its own. On an inherited one every call fails with RANKD_FORKED; the
- * library has closed the child's copy of the socket, and memory from rankd_alloc() is not mapped in the
- * child: an access there is a segmentation fault. So a DataLoader worker neither keeps nor sees the segment
- * of a trainer. */
+ * Fork: a child must open a client of its own. On an inherited one every call fails with
+ * RANKD_FORKED; the library has closed the child's copy of the socket, and memory from
+ * rankd_alloc() is not mapped in the child: an access there is a segmentation fault. So a
+ * DataLoader worker neither keeps nor sees the segment of a trainer. */
 #ifndef RANKD_H
 #define RANKD_H
 
@@ -67,34 +68,36 @@ struct rankd_options {
     uint32_t
         spin_us; /* longest spin of a wait before it sleeps, if the daemon grants it; 0 = sleep at once */
     uint64_t connect_timeout_ns; /* default 10 s */
-    const char *token;           /* HTTP: sent as a bearer token */
+    const char *token;           /* over HTTP: sent as a bearer token */
 };
 
-/* `url`: unix:PATH, http://host:port or https://host:port; copied, like all of *options (NULL: the defaults).
- * On success the caller owns *client and frees it with rankd_close(). Errors: RANKD_UNREACHABLE,
- * RANKD_FORBIDDEN (the daemon refuses this uid), RANKD_OVERLOADED (it has no room), RANKD_MISUSE (also a
- * token with characters other than printable ASCII), RANKD_NO_MEMORY (in the process, or an arena too small
- * for the descriptors of the entries). HTTP connects at the first request. A request that changes state (an
- * append without batch_id, a call other than GET) is sent once, and is RANKD_LOST if the connection breaks
- * before its answer; any other is sent at most twice. */
+/* `url`: unix:PATH, http://host:port or https://host:port; copied, like all of *options (NULL: the
+ * defaults). On success the caller owns *client and frees it with rankd_close(). Errors:
+ * RANKD_UNREACHABLE, RANKD_FORBIDDEN (the daemon refuses this uid), RANKD_OVERLOADED (it has no
+ * room), RANKD_MISUSE (also a token with characters other than printable ASCII), RANKD_NO_MEMORY
+ * (in the process, or an arena too small for the descriptors of the entries). HTTP connects at the
+ * first request. A request that changes state (an append without batch_id, a call other than GET)
+ * is sent once, and is RANKD_LOST if the connection breaks before its answer; any other is sent at
+ * most twice. */
 RANKD_API int rankd_open(const char *url, const struct rankd_options *options, rankd_client **client,
                          struct rankd_error *error);
 
-/* Closes the connection and frees everything, including memory from rankd_alloc(). No other call on the
- * client may be in progress. NULL is fine. */
+/* Closes the connection and frees everything, including memory from rankd_alloc(). No other call on
+ * the client may be in progress. NULL is fine. */
 RANKD_API void rankd_close(rankd_client *client);
 
-/* Connects again after RANKD_LOST. Earlier tags are over: waits for them return RANKD_LOST. Memory that was
- * allocated before stays readable and writable until it is freed; in a request it is copied like other
- * memory. Does nothing on a working connection. */
+/* Connects again after RANKD_LOST. Earlier tags are over: waits for them return RANKD_LOST. Memory
+ * that was allocated before stays readable and writable until it is freed; in a request it is
+ * copied like other memory. Does nothing on a working connection. */
 RANKD_API int rankd_reconnect(rankd_client *client, struct rankd_error *error);
 
-/* 64-byte aligned memory that the daemon can read and write in place (over HTTP: plain memory). Not cleared.
- * NULL if the arena has no room. Freed by rankd_free() (NULL is fine) or rankd_close(). */
+/* 64-byte aligned memory that the daemon can read and write in place (over HTTP: plain memory). Not
+ * cleared. NULL if the arena has no room. Freed by rankd_free() (NULL is fine) or rankd_close(). */
 RANKD_API void *rankd_alloc(rankd_client *client, uint64_t bytes);
 RANKD_API void rankd_free(rankd_client *client, void *memory);
 
-/* Bytes of the arena, and of its largest free piece. Over HTTP both are UINT64_MAX. Either may be NULL. */
+/* Bytes of the arena, and of its largest free piece. Over HTTP both are UINT64_MAX. Either may be
+ * NULL. */
 RANKD_API void rankd_arena(rankd_client *client, uint64_t *bytes, uint64_t *largest_free);
 
 /* A row-major matrix or vector. */
@@ -146,54 +149,55 @@ struct rankd_reply {
     unsigned owned;                               /* bits of the outputs whose memory belongs to the reply */
 };
 
-/* Sends a request. After the return the caller may free the struct and the memory that it points at, except
- * for tensors in memory from rankd_alloc() and memory of outputs: those must stay until the reply is taken.
- * *tag names the request (never 0). RANKD_OVERLOADED: all entries are in use; RANKD_NO_MEMORY: the arena has
- * no room for copies and outputs. */
+/* Sends a request. After the return the caller may free the struct and the memory that it points
+ * at, except for tensors in memory from rankd_alloc() and memory of outputs: those must stay until
+ * the reply is taken. *tag names the request (never 0). RANKD_OVERLOADED: all entries are in use;
+ * RANKD_NO_MEMORY: the arena has no room for copies and outputs. */
 RANKD_API int rankd_submit(rankd_client *client, const struct rankd_request *request, uint64_t *tag,
                            struct rankd_error *error);
 
 /* Takes the reply if it has arrived: returns its status and fills *reply, to be freed with
- * rankd_reply_clear(). Otherwise RANKD_PENDING (poll), or RANKD_TIMEOUT after timeout_ns (wait; UINT64_MAX =
- * no limit). RANKD_LOST ends the request; *reply has the sentence and no outputs. */
+ * rankd_reply_clear(). Otherwise RANKD_PENDING (poll), or RANKD_TIMEOUT after timeout_ns (wait;
+ * UINT64_MAX = no limit). RANKD_LOST ends the request; *reply has the sentence and no outputs. */
 RANKD_API int rankd_poll(rankd_client *client, uint64_t tag, struct rankd_reply *reply);
 RANKD_API int rankd_wait(rankd_client *client, uint64_t tag, uint64_t timeout_ns, struct rankd_reply *reply);
 
-/* rankd_submit() and rankd_wait() without limit. *reply has the sentence of a failure before the send, too.
- */
+/* rankd_submit() and rankd_wait() without limit. *reply has the sentence of a failure before the
+ * send, too. */
 RANKD_API int rankd_infer(rankd_client *client, const struct rankd_request *request,
                           struct rankd_reply *reply);
 
-/* Cancels a request that has not started: it completes with RANKD_CANCELLED, and is waited for as usual.
- * RANKD_MISUSE: no outstanding request has this tag; RANKD_LOST: its connection ended. */
+/* Cancels a request that has not started: it completes with RANKD_CANCELLED, and is waited for as
+ * usual. RANKD_MISUSE: no outstanding request has this tag; RANKD_LOST: its connection ended. */
 RANKD_API int rankd_cancel(rankd_client *client, uint64_t tag);
 
-/* Cancels a request and discards its reply. Over HTTP the connection is closed, and the request may have been
- * executed. Over shared memory the daemon may write to memory of the caller until it has finished the
- * request. */
+/* Cancels a request and discards its reply. Over HTTP the connection is closed, and the request may
+ * have been executed. Over shared memory the daemon may write to memory of the caller until it has
+ * finished the request. */
 RANKD_API void rankd_forget(rankd_client *client, uint64_t tag);
 
-/* A number of a good reply that has no member, by its name in rankd_numbers.def: "pairs_jumped", … NaN where
- * it says that there is none. RANKD_NOT_FOUND: this reply has no such number (no gradient was wanted, the
- * daemon is older, the request failed); RANKD_MISUSE: an argument is NULL. *value is then left alone. Works
- * on copies of the struct, too. */
+/* A number of a good reply that has no member, by its name in rankd_numbers.def: "pairs_jumped", …
+ * NaN where it says that there is none. RANKD_NOT_FOUND: this reply has no such number (no gradient
+ * was requested, the daemon is older, or the request failed); RANKD_MISUSE: an argument is NULL.
+ * *value is then left alone. Works on copies of the struct, too. */
 RANKD_API int rankd_reply_number(const struct rankd_reply *reply, const char *name, double *value);
 
-/* Of a bank in a store: 32 hexadecimal digits and a NUL that name the history of the version that was read;
- * "" where it is not known any more. Equal generation, version and chain mean equal items, on whichever
- * daemon. RANKD_NOT_FOUND: this reply has no chain; RANKD_MISUSE: an argument is NULL. *chain is then left
- * alone. Works on copies of the struct, too. */
+/* The chain of a bank in a store: 32 hexadecimal digits and a NUL that identify the history of the
+ * version that was read; "" if it is no longer known. Equal generation, version and chain mean
+ * equal items, on any daemon. RANKD_NOT_FOUND: this reply has no chain; RANKD_MISUSE: an argument
+ * is NULL. *chain is then left alone. Works on copies of the struct, too. */
 enum { RANKD_CHAIN_BYTES = 33 };
 RANKD_API int rankd_reply_chain(const struct rankd_reply *reply, char chain[RANKD_CHAIN_BYTES]);
 
-/* Frees the outputs whose memory belongs to the reply. Fine on a zeroed reply, and twice. */
+/* Frees the outputs whose memory belongs to the reply. May be called on a zeroed reply, and
+ * twice. */
 RANKD_API void rankd_reply_clear(rankd_client *client, struct rankd_reply *reply);
 
-/* A control request, with paths and bodies of the HTTP API ("GET", "/v2/banks"). On 200 it returns 0, and
- * *answer is malloc'ed, NUL-terminated and owned by the caller; its length is *answer_bytes (may be NULL).
- * Otherwise it returns the status, with the sentence of the daemon in *error, and *answer is NULL. A call
- * that ended with RANKD_TIMEOUT may have been executed: over HTTP its connection is closed; over shared
- * memory it continues, and the next call waits for its end. */
+/* A control request, with paths and bodies of the HTTP API ("GET", "/v2/banks"). On 200 it returns
+ * 0, and *answer is malloc'ed, NUL-terminated and owned by the caller; its length is *answer_bytes
+ * (may be NULL). Otherwise it returns the status, with the sentence of the daemon in *error, and
+ * *answer is NULL. A call that ended with RANKD_TIMEOUT may have been executed: over HTTP its
+ * connection is closed; over shared memory it continues, and the next call waits for its end. */
 RANKD_API int rankd_call(rankd_client *client, const char *method, const char *path, const void *body,
                          size_t body_bytes, uint64_t timeout_ns, char **answer, size_t *answer_bytes,
                          struct rankd_error *error);

@@ -16,7 +16,7 @@ struct kept {
     char chain[RANKD_CHAIN_BYTES];
 };
 
-enum { BEHIND = 8 /* where they begin within the sentence's room */ };
+enum { BEHIND = 8 /* their offset in the room of the sentence */ };
 _Static_assert(BEHIND + sizeof(struct kept) <= sizeof((struct rankd_reply *)0)->error, "room");
 
 void rankd_reply_keep(struct rankd_reply *reply, uint32_t numbers, const double number[RANKD_REPLY_NUMBERS],
@@ -31,7 +31,7 @@ void rankd_reply_keep(struct rankd_reply *reply, uint32_t numbers, const double 
     memcpy(reply->error + BEHIND, &kept, sizeof kept);
 }
 
-/* What was kept; nothing of a reply that is none of status 0. */
+/* The kept numbers; none of a reply whose status is not 0. */
 static struct kept kept_of(const struct rankd_reply *reply)
 {
     struct kept kept = {0};

@@ -63,7 +63,8 @@ static int check_input(const struct rankd_tensor *tensor, struct rankd_error *er
     return RANKD_OK;
 }
 
-/* Bytes of the UTF-8 character at `text`; 0 if there is none: cut short, overlong, a surrogate, too large. */
+/* Bytes of the UTF-8 character at `text`; 0 if there is none: cut short, overlong, a surrogate, too
+ * large. */
 static size_t character(const unsigned char *text)
 {
     if (text[0] < 0x80)

@@ -97,7 +97,8 @@ static int greet(struct rankd_ring *ring, int fd, uint64_t until_ns, struct rank
                                 .arena_bytes = options->arena_bytes,
                                 .spin_us = options->spin_us};
     *segment_fd = -1;
-    /* A daemon that refuses this uid has closed the connection, but its reason can still be read. */
+    /* A daemon that refuses this uid has closed the connection, but its reason can still be
+     * read. */
     (void)send(fd, &hello, sizeof hello, MSG_NOSIGNAL);
     if (!wait_readable(fd, until_ns))
         return rankd_fail(error, RANKD_UNREACHABLE, "unix:%s took the connection and says nothing",
@@ -194,7 +195,8 @@ static int reconnect(rankd_client *client, struct rankd_error *error)
     struct rankd_ring *ring = rankd_ring_of(client);
     int status = RANKD_OK;
     (void)pthread_mutex_lock(&ring->lock);
-    /* Of several threads that lost the connection, one connects for all; the others find the new one. */
+    /* Of several threads that lost the connection, one connects for all; the others find the new
+     * one. */
     while (ring->reading && has_ended(ring))
         (void)rankd_ring_wait_change(ring, UINT64_MAX);
     if (has_ended(ring)) {

@@ -9,7 +9,8 @@
 /* Of an answer: as over HTTP. */
 static const uint64_t MOST_BYTES = UINT64_C(256) << 20;
 
-/* Room for `bytes` bytes of the answer, with a NUL behind them: counted as received, not as announced. */
+/* Room for `bytes` bytes of the answer, with a NUL behind them: counted as received, not as
+ * announced. */
 static bool make_room(struct rankd_ring *ring, uint64_t bytes)
 {
     if (ring->answer.body != NULL && bytes < ring->answer.room)

@@ -86,7 +86,7 @@ static int next_page(struct rankd_ring *ring, const void *packet, size_t bytes, 
     if (ring->answer.state == RANKD_ANSWER_TOO_LARGE)
         return rankd_fail(error, RANKD_NO_MEMORY, "out of memory for the answer");
     if (ring->answer.state == RANKD_ANSWER_WRONG)
-        return rankd_fail(error, RANKD_PROTOCOL, "the daemon's packet is no answer to this call");
+        return rankd_fail(error, RANKD_PROTOCOL, "the daemon's packet is not an answer to this call");
     return RANKD_OK;
 }
 
@@ -119,8 +119,8 @@ static int hand_over(struct rankd_ring *ring, char **answer, size_t *answer_byte
     return RANKD_OK;
 }
 
-/* Waits until this thread may begin a call, and begins it. A running call ends without a packet, so the
- * waiting thread must not be the one that reads the socket. */
+/* Waits until this thread may begin a call, and begins it. A running call ends without a packet, so
+ * the waiting thread must not be the one that reads the socket. */
 static int begin_call(struct rankd_ring *ring, uint64_t until_ns, struct rankd_error *error)
 {
     int status = RANKD_OK;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Internals of the ring transport. Each file uses those named before it: memory (ring_memory.c), descriptors
- * (ring_encode.c), answers (ring_answer.c), waiting (ring_wait.c), requests (ring_request.c), control
- * requests (ring_control.c), connection (ring.c). `lock` guards every member without a note to
- * the contrary. */
+/* Internals of the ring transport. Each file uses those named before it: memory (ring_memory.c),
+ * descriptors (ring_encode.c), answers (ring_answer.c), waiting (ring_wait.c), requests
+ * (ring_request.c), control requests (ring_control.c), connection (ring.c). `lock` guards every
+ * member without a note to the contrary. */
 #ifndef RANKD_RING_INTERNAL_H
 #define RANKD_RING_INTERNAL_H
 
@@ -106,8 +106,8 @@ void rankd_ring_drop_retired(struct rankd_ring *ring);
 void rankd_ring_give(struct rankd_ring *ring, void *memory); /* NULL is fine */
 void rankd_ring_free_slot(struct rankd_ring *ring, struct rankd_slot *slot, bool keep_owned);
 
-/* ring_encode.c: writes the descriptor and returns its bytes; 0 if it does not fit. Offsets count from
- * `shared`. */
+/* ring_encode.c: writes the descriptor and returns its bytes; 0 if it does not fit. Offsets count
+ * from `shared`. */
 size_t rankd_ring_encode(void *descriptor, const struct rankd_request *request, const struct rankd_slot *slot,
                          const void *shared);
 
@@ -117,12 +117,11 @@ void rankd_ring_call_over(struct rankd_ring *ring); /* the connection ended */
 
 /* ring_wait.c */
 void rankd_ring_lose(struct rankd_ring *ring); /* with the lock; the connection is over */
-/* With the lock, which is released while waiting. Returns RANKD_OK as soon as ready(ring, arg) is true,
- * RANKD_TIMEOUT, or RANKD_LOST. */
+/* With the lock, which is released while waiting. Returns RANKD_OK as soon as ready(ring, arg) is
+ * true, RANKD_TIMEOUT, or RANKD_LOST. */
 int rankd_ring_wait_for(struct rankd_ring *ring, bool (*ready)(struct rankd_ring *ring, uint64_t arg),
                         uint64_t arg, uint64_t until_ns);
-/* Waits until a thread signals a change; false: the limit passed. The lock as above.
- */
+/* Waits until a thread signals a change; false: the limit passed. The lock as above. */
 bool rankd_ring_wait_change(struct rankd_ring *ring, uint64_t until_ns);
 /* Takes completions; with the lock. Impossible indices end the connection. */
 void rankd_ring_drain(struct rankd_ring *ring);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ring transport's memory: mapped segments, the pieces of their arenas, and the references of slots to
- * them. */
+/* The ring transport's memory: mapped segments, the pieces of their arenas, and the references of
+ * slots to them. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +69,8 @@ static bool read_layout(struct rankd_mapping *mapping)
            lies_within(layout->arena_offset, layout->arena_bytes, bytes);
 }
 
-/* Pages beyond the end of a file would be bus errors, so the file must be sealed against truncation. */
+/* Pages beyond the end of a file would be bus errors, so the file must be sealed against
+ * truncation. */
 static bool is_there(int fd, uint64_t bytes)
 {
     struct stat status;

@@ -166,8 +166,8 @@ static void take_numbers(const struct rankd_shm_reply *block, const struct rankd
                      (block->has & RANKD_HAS_CHAIN) != 0 ? chain : NULL);
 }
 
-/* False: the daemon's description of the output is impossible: not written, of a shape that its bytes
- * contradict, or larger than its room. */
+/* False: the daemon's description of the output is impossible: not written, of a shape that its
+ * bytes contradict, or larger than its room. */
 static bool take_output_of(const struct rankd_slot *slot, const struct rankd_shm_reply *block, int port,
                            struct rankd_reply *reply)
 {
@@ -228,8 +228,8 @@ static bool is_completed(struct rankd_ring *ring, uint64_t tag)
     return slot == NULL || slot->state == RANKD_SLOT_COMPLETED;
 }
 
-/* Another thread may have reconnected after this thread's submit: earlier requests are lost, which is no
- * mistake of the caller. */
+/* Another thread may have reconnected after this thread's submit: earlier requests are lost, which
+ * is no mistake of the caller. */
 static int state_of(struct rankd_ring *ring, uint64_t tag)
 {
     if (slot_of(ring, tag) != NULL)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Waiting. One of the waiting threads reads the ring and the socket for all: it spins for as long as the
- * daemon grants, then sleeps in poll(); the others sleep on a condition. */
+/* Waiting. One of the waiting threads reads the ring and the socket for all: it spins for as long
+ * as the daemon grants, then sleeps in poll(); the others sleep on a condition. */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -48,8 +48,8 @@ static bool has_completion(const struct rankd_ring *ring)
            ring->complete_head;
 }
 
-/* A daemon never publishes more than there is room for. A larger index is impossible, and following it would
- * read up to 2^32 entries that were never written. */
+/* A daemon never publishes more than there is room for. A larger index is impossible, and following
+ * it would read up to 2^32 entries that were never written. */
 static bool publishes_too_many(uint32_t published, uint32_t taken, uint32_t entries)
 {
     return published - taken > entries;
@@ -63,8 +63,8 @@ bool rankd_ring_has_room(struct rankd_ring *ring)
     return !ring->lost && ring->submit_tail - taken < ring->entries;
 }
 
-/* While a thread reads, only it may take completions: if another thread took one, the reader could sleep on
- * the socket without a doorbell for it. */
+/* While a thread reads, only it may take completions: if another thread took one, the reader could
+ * sleep on the socket without a doorbell for it. */
 void rankd_ring_drain(struct rankd_ring *ring)
 {
     if (ring->reading)
@@ -105,15 +105,16 @@ static bool spin(struct rankd_ring *ring, uint64_t until_ns)
             __builtin_ia32_pause();
 #endif
         }
-        /* On a busy machine the daemon may be waiting for this CPU: spinning would delay its answer by a
-         * whole time slice. */
+        /* On a busy machine the daemon may be waiting for this CPU: spinning would delay its answer
+         * by a whole time slice. */
         (void)sched_yield();
         now = rankd_now_ns();
     } while (rankd_spin_goes_on(&ring->spin, now) && now < end);
     return false;
 }
 
-/* Reads the packets that are there, some of them if they don't end. False at the end of the connection. */
+/* Reads the packets that are there, some of them if they don't end. False at the end of the
+ * connection. */
 static bool read_packets(struct rankd_ring *ring)
 {
     for (int i = 0; i < PACKETS; i++) {
@@ -131,8 +132,8 @@ static bool read_packets(struct rankd_ring *ring)
     return true;
 }
 
-/* Without the lock; `reading` keeps other threads and rankd_reconnect() away. False at the end of the
- * connection. */
+/* Without the lock; `reading` keeps other threads and rankd_reconnect() away. False at the end of
+ * the connection. */
 static bool sleep_on_socket(struct rankd_ring *ring, uint64_t until_ns)
 {
     _Atomic uint32_t *word = &ring->mapping->shared->client_waiting;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl banks and rankctl checkpoint: small documents from the control API, as a table or unchanged.
- */
+/* rankctl banks and rankctl checkpoint: small documents from the control API, as a table or
+ * unchanged. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,14 +111,14 @@ static const struct verb *find_verb(const struct ctl *ctl, const char *command, 
         if (strcmp(verb->name, name) == 0 && verb->count == got)
             return verb;
         if (strcmp(verb->name, name) == 0)
-            exit(rankd_ctl_fail(2, "%s %s wants %s; it got %d %s", command, name, verb->words, got,
+            exit(rankd_ctl_fail(2, "%s %s needs %s; it got %d %s", command, name, verb->words, got,
                                 got == 1 ? "word" : "words"));
         const char *between = verb == verbs ? "" : verb[1].name ? ", " : " or ";
         (void)snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", between, verb->name);
     }
     if (!name[0])
-        exit(rankd_ctl_fail(2, "%s wants to be told what to do: %s", command, known));
-    exit(rankd_ctl_fail(2, "'%s' is nothing that %s does; it may be %s", name, command, known));
+        exit(rankd_ctl_fail(2, "%s needs a verb: %s", command, known));
+    exit(rankd_ctl_fail(2, "'%s' is not a verb of %s; it may be %s", name, command, known));
 }
 
 /* A name goes into the path unchanged, so it must be a valid one. */

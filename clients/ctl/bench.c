@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl bench: threads that send random lists, one request at a time each, a progress bar meanwhile, and a
- * histogram of the latencies at the end. A closed loop: it shows the latency that this number of trainers
- * sees when each waits for its answer. */
+/* rankctl bench: threads that send random lists, one request at a time each, a progress bar
+ * meanwhile, and a histogram of the latencies at the end. A closed loop: it shows the latency that
+ * this number of trainers sees when each waits for its answer. */
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>

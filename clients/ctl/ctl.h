@@ -33,15 +33,17 @@ struct ctl {
     char token[512];
 };
 
-/* Each returns the exit status: 0 done, 1 an error of the daemon or the machine, 2 a wrong command line. */
+/* Each returns the exit status: 0 done, 1 an error of the daemon or the machine, 2 a wrong command
+ * line. */
 #define CTL_COMMAND(name, arguments, help) int rankd_ctl_##name(struct ctl *ctl);
 #include "command.def"
 
-/* Prints "rankctl: " and the sentence to stderr; returns `status`, so that a command can end with it. */
+/* Prints "rankctl: " and the sentence to stderr; returns `status`, so that a command can end with
+ * it. */
 int rankd_ctl_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The number in `text`, which option --`flag` gave, if it is in [min, max]; else says so and exits with 2.
- */
+/* The number in `text`, which option --`flag` gave, if it is in [min, max]; else says so and exits
+ * with 2. */
 double rankd_ctl_number(const char *flag, const char *text, double min, double max);
 
 /* The same for a whole number. */

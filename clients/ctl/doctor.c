@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl doctor: checks this machine for rankd. Each check tells what it found and, if that is a problem,
- * what to do. It changes nothing and needs no daemon. */
+/* rankctl doctor: checks this machine for rankd. Each check tells what it found and, if that is a
+ * problem, what to do. It changes nothing and needs no daemon. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -207,7 +207,7 @@ static void look_at_port(struct report *report, const struct ctl *ctl)
     if (!rankd_ctl_http_speaks(ctl->url))
         return;
     if (!somebody_listens(ctl->url, rankd_ctl_timeout(ctl))) {
-        tell(report, FINE, "port", "", "nobody answers at %s: it is free for rankd", ctl->url);
+        tell(report, FINE, "port", "", "no program answers at %s: it is free for rankd", ctl->url);
         return;
     }
     struct ctl_http *http = rankd_ctl_http_open(&asked);
@@ -218,7 +218,7 @@ static void look_at_port(struct report *report, const struct ctl *ctl)
              ctl->url);
     else
         tell(report, BROKEN, "port", "stop it, or give rankd another port with --http",
-             "somebody else answers at %s (%s)", ctl->url, name ? name : rankd_ctl_http_why(http));
+             "another program answers at %s (%s)", ctl->url, name ? name : rankd_ctl_http_why(http));
     json_decref(about);
     rankd_ctl_http_close(http);
 }
@@ -247,7 +247,7 @@ static void look_at_socket(struct report *report, const char *path, double secon
                  ? "run as rankd's user, or be in the group of its socket"
                  : "start rankd with --socket there; from a container, mount the folder that holds it",
              "%s: %s", path,
-             why == EAGAIN || why == EINPROGRESS ? "nobody takes the connection" : strerror(why));
+             why == EAGAIN || why == EINPROGRESS ? "no program takes the connection" : strerror(why));
 }
 
 static void look_at_data(struct report *report, const char *path)
@@ -278,7 +278,7 @@ static bool is_in(const json_t *object, const char *key, const char *text)
     return strcmp(rankd_ctl_http_string(object, key), text) == 0;
 }
 
-/* The server that the daemon's banks lie in. */
+/* The server that holds the daemon's banks. */
 static void look_at_server(struct report *report, const json_t *store)
 {
     const long long replicas = number_in(store, "replicas"), awaited = number_in(store, "replicas_awaited"),
@@ -303,7 +303,7 @@ static void look_at_server(struct report *report, const json_t *store)
          (double)clock_ms / 1e3);
 }
 
-/* How the daemon's copies stand to it. */
+/* The state of the daemon's copies. */
 static void look_at_copies(struct report *report, const json_t *banks)
 {
     size_t i;
@@ -326,7 +326,7 @@ static void look_at_copies(struct report *report, const json_t *banks)
     tell(report, FINE, "banks in it", "", "%d are served by this daemon", served);
 }
 
-/* What the daemon says of the store of its banks, if it answers and has one. */
+/* The daemon's report on the store of its banks, if it answers and has one. */
 static void look_at_store(struct report *report, const struct ctl *ctl)
 {
     if (!ctl->socket[0] && strncmp(ctl->url, "unix:", 5) != 0 && !rankd_ctl_http_speaks(ctl->url))
@@ -335,7 +335,7 @@ static void look_at_store(struct report *report, const struct ctl *ctl)
     json_t *about = rankd_ctl_http_json(http, "GET", "/v2", NULL);
     const bool rankd = is_in(about, "name", "rankd");
     json_t *store = rankd ? rankd_ctl_http_json(http, "GET", "/v2/store", NULL) : NULL;
-    if (rankd && !store && !strstr(rankd_ctl_http_why(http), "lie in no store"))
+    if (rankd && !store && !strstr(rankd_ctl_http_why(http), "are not in a store"))
         tell(report, BROKEN, "bank store", "start it, or correct --bank-store", "%s",
              rankd_ctl_http_why(http));
     json_t *banks = store ? rankd_ctl_http_json(http, "GET", "/v2/banks", NULL) : NULL;

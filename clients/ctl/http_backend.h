@@ -19,7 +19,7 @@ struct ctl_http {
     char why[4608]; /* of the last call that failed */
 };
 
-/* Each exits with a sentence if the address is none, or there is no memory. */
+/* Each exits with a sentence if the address is not valid, or there is no memory. */
 struct ctl_http *rankd_ctl_curl_open(const struct ctl *ctl);   /* --url */
 struct ctl_http *rankd_ctl_socket_open(const struct ctl *ctl); /* --socket; connects at the first call */
 

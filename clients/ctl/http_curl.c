@@ -111,7 +111,7 @@ static char *curl_text(struct ctl_http *base, const char *method, const char *pa
     if (!http->used)
         return strdup("");
     if (memchr(http->body, 0, http->used)) {
-        snprintf(http->base.why, sizeof http->base.why, "%s%s answered with something that is no text",
+        snprintf(http->base.why, sizeof http->base.why, "%s%s answered with something that is not text",
                  http->base.url, path);
         return NULL;
     }

@@ -43,7 +43,7 @@ static char *socket_text(struct ctl_http *base, const char *method, const char *
         return NULL;
     }
     if (memchr(answer, 0, bytes)) {
-        snprintf(base->why, sizeof base->why, "%.2000s%.200s answered with something that is no text",
+        snprintf(base->why, sizeof base->why, "%.2000s%.200s answered with something that is not text",
                  base->url, path);
         free(answer);
         return NULL;

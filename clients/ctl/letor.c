@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files of learning to rank: a line an item, `grade qid:NUMBER feature:value …`, in the form of SVMlight (T.
- * Joachims) that LETOR, MSLR-WEB30K, Istella and XGBoost use. `#` begins a comment. */
+/* Files of learning to rank: one line per item, `grade qid:NUMBER feature:value …`, in the form of
+ * SVMlight (T. Joachims) that LETOR, MSLR-WEB30K, Istella and XGBoost use. `#` begins a
+ * comment. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -59,7 +60,7 @@ static bool refuse(const struct letor *letor, const struct letor_token *token, c
                             rankd_ctl_piece(piece, token->text, token->bytes), must);
 }
 
-/* Digits, as many as 63 bits hold. */
+/* A number of digits only, below 2^63. */
 static bool read_whole(const char *text, size_t bytes, int64_t *value)
 {
     *value = 0;

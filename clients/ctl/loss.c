@@ -204,7 +204,7 @@ int rankd_ctl_loss(struct ctl *ctl)
     if (!(ctl->arguments_count == 2 && !ctl->feature[0]) && !npz && !letor)
         return rankd_ctl_fail(
             2,
-            "loss wants two files, the scores and the targets, or one: .npz, or with --feature in the "
+            "loss needs two files, the scores and the targets, or one: .npz, or with --feature in the "
             "form of LETOR; it got %d",
             ctl->arguments_count);
     const int64_t feature =

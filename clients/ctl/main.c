@@ -124,7 +124,7 @@ static int take_option(struct ctl *ctl, int command, char **argv, int argc, int 
         value = "yes";
     } else if (!value) {
         if (*at + 1 >= argc)
-            return rankd_ctl_fail(2, "--%s wants a value: %s", o->flag, o->argument);
+            return rankd_ctl_fail(2, "--%s needs a value: %s", o->flag, o->argument);
         value = argv[++*at];
     }
     *field(ctl, o) = value;

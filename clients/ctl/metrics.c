@@ -99,8 +99,8 @@ double rankd_ctl_sum(const struct ctl_metrics *metrics, const char *name, const 
 
 enum { EDGES = 128 };
 
-/* Adds `sign` times the cumulative counts of the histogram's buckets to count[], by edge; returns the number
- * of edges. */
+/* Adds `sign` times the cumulative counts of the histogram's buckets to count[], by edge; returns
+ * the number of edges. */
 static size_t add_buckets(const struct ctl_metrics *metrics, const char *name, const char *label,
                           const char *value, double sign, double edge[EDGES], double count[EDGES],
                           size_t edges)

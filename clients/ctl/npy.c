@@ -69,7 +69,7 @@ static bool no_dictionary(const struct header *header)
     char piece[CTL_PIECE];
     return rankd_ctl_refuse(
         header->why,
-        "%s has a header that is no dictionary of descr, fortran_order and shape; it stops at '%s'",
+        "%s has a header that is not a dictionary of descr, fortran_order and shape; it stops at '%s'",
         header->path, rest(header, piece));
 }
 

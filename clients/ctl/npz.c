@@ -32,7 +32,8 @@ static size_t which(const struct ctl_zip_member *member)
 static bool read_array(struct ctl_array *array, const char *path, const void *content, size_t bytes,
                        char why[CTL_WHY])
 {
-    /* Not written to: the mode is "rb". An empty file can't be opened in memory, and is no .npy file. */
+    /* Not written to: the mode is "rb". An empty file can't be opened in memory, and is no .npy
+     * file. */
     FILE *file = bytes ? fmemopen((void *)(uintptr_t)content, bytes, "rb") : NULL;
     if (!file)
         return rankd_ctl_refuse(why, "%s is not an .npy file", path);

@@ -21,7 +21,7 @@ rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes)
         return client;
     rankd_ctl_fail(1, "%s", error.text);
     if (status == RANKD_MISUSE)
-        exit(2); /* the address that the command line gave is none */
+        exit(2); /* the address on the command line is not valid */
     return NULL;
 }
 
@@ -50,7 +50,7 @@ bool rankd_ctl_is_metric(const struct ctl *ctl)
 {
     char path[128];
     const int length = snprintf(path, sizeof path, "/v2/models/%s", ctl->model);
-    /* Other names are no model's, and would have to be escaped. */
+    /* No model has another character in its name, and others would have to be escaped. */
     if (length >= (int)sizeof path || ctl->model[strspn(ctl->model, "abcdefghijklmnopqrstuvwxyz0123456789_")])
         return false;
     struct ctl_http *http = rankd_ctl_http_open(ctl);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What `loss` and `bench` share: a connection by --url or --socket, and the request's parameters from
- * --parameter. */
+/* Functions that `loss` and `bench` share: a connection by --url or --socket, and the request's
+ * parameters from --parameter. */
 #ifndef RANKD_CTL_REQUEST_H
 #define RANKD_CTL_REQUEST_H
 
 #include "ctl.h"
 #include "rankd.h"
 
-/* Opens the client; NULL after saying why not. */
+/* Opens the client; NULL after printing the reason. */
 rankd_client *rankd_ctl_open(const struct ctl *ctl, uint64_t arena_bytes);
 
-/* Sends the request and waits for --timeout at the most; then it is forgotten, and the reply says so. */
+/* Sends the request and waits for at most --timeout; then the request is abandoned, and the reply
+ * says so. */
 int rankd_ctl_infer(const struct ctl *ctl, rankd_client *client, const struct rankd_request *request,
                     struct rankd_reply *reply);
 

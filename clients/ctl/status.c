@@ -34,7 +34,8 @@ static bool read_metrics(struct ctl_http *http, struct ctl_metrics *metrics)
     return text != NULL;
 }
 
-/* The growth of the counter per second, at least 0: a daemon that was restarted in between begins at 0. */
+/* The growth of the counter per second, at least 0: a daemon that was restarted in between begins
+ * at 0. */
 static double rate(const struct look *look, const char *name, const char *label, const char *value)
 {
     double grown =
@@ -62,7 +63,8 @@ static void share(double part, double whole)
     cell(text);
 }
 
-/* Calls `row` once for each value that `label` has in samples of `name`, in their order on the page. */
+/* Calls `row` once for each value that `label` has in samples of `name`, in their order on the
+ * page. */
 static void each_value(const struct look *look, const char *name, const char *label,
                        void (*row)(const struct look *look, const char *value))
 {
@@ -224,9 +226,9 @@ static void wait_for(double length)
     nanosleep(&left, NULL); /* a signal ends it early, which is intended */
 }
 
-/* Reads the metrics after the interval. False at the end: stopped, or the daemon is gone and the display is
- * not `live`. A live one shows the reason, and reading continues once the daemon is back; `before` is
- * replaced then, because the daemon was restarted. */
+/* Reads the metrics after the interval. False at the end: stopped, or the daemon is gone and the
+ * display is not `live`. A live one shows the reason, and reading continues once the daemon is
+ * back; `before` is replaced then, because the daemon was restarted. */
 static bool look_again(struct ctl_http *http, struct look *look, double interval, bool live, bool *good)
 {
     bool gone = false;

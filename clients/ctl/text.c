@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text with a row of numbers a line: CSV (RFC 4180) and its relatives. The file is read into memory as a
- * whole, so that the separator is known from the first row before any cell is read. */
+/* Text with one row of numbers per line: CSV (RFC 4180) and similar forms. The file is read into
+ * memory as a whole, so that the separator is known from the first row before any cell is read. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -70,7 +70,7 @@ static void skip_empty_lines(struct text *text)
     }
 }
 
-/* Of the row that begins here. */
+/* The separator of the row that begins here. */
 static char separator_of(const struct text *text)
 {
     bool quoted = false, tab = false, comma = false;
@@ -104,7 +104,7 @@ static bool read_quoted(struct text *text, struct cell *cell)
     if (text->separator != ' ')
         skip_blanks(text);
     return ends_cell(text) ||
-           rankd_ctl_refuse(text->why, "%s, line %zu, column %zu: something stands behind a closing quote",
+           rankd_ctl_refuse(text->why, "%s, line %zu, column %zu: there is text after a closing quote",
                             text->path, text->line, text->column);
 }
 
@@ -151,8 +151,8 @@ struct row {
     int64_t words, numbers;
 };
 
-/* A first row may be a heading, which is known only at its end: until then its first error is kept in `why`.
- */
+/* A first row may be a heading, which is known only at its end: until then its first error is kept
+ * in `why`. */
 static bool take_cell(struct text *text, struct row *row)
 {
     struct cell cell = {0};

@@ -17,7 +17,7 @@ enum {
     STORED = 0,
     DEFLATED = 8
 };
-#define NONE32 UINT32_C(0xffffffff) /* the value stands in a zip64 field */
+#define NONE32 UINT32_C(0xffffffff) /* the value is in a zip64 field */
 
 static uint64_t little(const unsigned char *at, unsigned bytes)
 {
@@ -50,7 +50,7 @@ static bool find_end(const struct ctl_zip *zip, size_t *end)
     return false;
 }
 
-/* The record that has the directory's place in 64 bits; the end record itself where there is none. */
+/* The record with the 64-bit offset of the directory; the end record itself if there is none. */
 static bool find_end64(const struct ctl_zip *zip, size_t end, uint64_t *offset, uint64_t *bytes,
                        char why[CTL_WHY])
 {
@@ -82,13 +82,13 @@ bool rankd_ctl_zip_open(struct ctl_zip *zip, const char *path, const void *bytes
     if (!find_end64(zip, end, &offset, &directory, why))
         return false;
     if (offset > end || directory > end - offset)
-        return broken(zip, "its directory does not lie in it", why);
+        return broken(zip, "its directory is outside of it", why);
     zip->at = (size_t)offset;
     zip->end = (size_t)(offset + directory);
     return true;
 }
 
-/* Sizes and the place of a member that do not fit 32 bits stand in the extra field of its entry. */
+/* Sizes and the offset of a member that do not fit 32 bits are in the extra field of its entry. */
 static bool read_wide(const unsigned char *extra, size_t left, uint64_t *const value[3])
 {
     for (size_t bytes; left >= 4; extra += 4 + bytes, left -= 4 + bytes) {
@@ -111,8 +111,8 @@ static bool read_wide(const unsigned char *extra, size_t left, uint64_t *const v
     return *value[0] != NONE32 && *value[1] != NONE32 && *value[2] != NONE32;
 }
 
-/* The packed bytes follow the member's local header, which repeats the name and may have another extra field.
- */
+/* The packed bytes follow the member's local header, which repeats the name and may have another
+ * extra field. */
 static bool find_packed(const struct ctl_zip *zip, uint64_t local, struct ctl_zip_member *member,
                         char why[CTL_WHY])
 {
@@ -133,7 +133,7 @@ bool rankd_ctl_zip_next(struct ctl_zip *zip, struct ctl_zip_member *member, bool
     if (!*more)
         return true;
     if (zip->end - zip->at < ENTRY_BYTES || !is_signed(at, 0x0201))
-        return broken(zip, "its directory has an entry that is none", why);
+        return broken(zip, "its directory has an invalid entry", why);
     const size_t name = (size_t)little(at + 28, 2), extra = (size_t)little(at + 30, 2),
                  comment = (size_t)little(at + 32, 2);
     if (name + extra + comment > zip->end - zip->at - ENTRY_BYTES)
@@ -164,8 +164,8 @@ static unsigned slice(uint64_t bytes)
     return (unsigned)(bytes < most ? bytes : most);
 }
 
-/* Into *memory, which doubles as bytes arrive. One byte more than the entry states is asked for, so that a
- * longer stream is seen. */
+/* Into *memory, which doubles as bytes arrive. One byte more than the entry states is asked for, so
+ * that a longer stream is seen. */
 static bool inflate_all(z_stream *stream, const struct ctl_zip_member *member, void **memory, size_t *bytes)
 {
     size_t room = 0, fed = 0;

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Makes a root file system that holds the given programs and what they load, nothing else.
+# Makes a root file system with the given programs and the libraries that they load, nothing else.
 #   rootfs.sh PROGRAM... FOLDER
-# Also leaves, for each package that a library came from, /var/lib/dpkg/status.d/<package>, where image scanners look in
-# images without a package manager, and /usr/share/doc/<package>/copyright; and rankd's own licence and notices.
+# For each package of a library it also writes /var/lib/dpkg/status.d/<package>, which image
+# scanners read in images without a package manager, and /usr/share/doc/<package>/copyright; and
+# rankd's own licence and notices.
 set -eu
 source=$(dirname "$0")/../..
 programs=""
@@ -31,7 +32,8 @@ for library in $(ldd $programs | awk '$2 == "=>" && $3 ~ "^/" {print $3} $1 ~ "^
     real=$(readlink -f "$library")
     origins="$origins $real ${real#/usr}"
 done
-# One look-up for all of them, which reads every package's list of files. Of the two names of a file, dpkg knows one.
+# One look-up for all libraries, because each reads the file lists of all packages. dpkg knows only
+# one of the two paths of a file.
 for package in $(dpkg -S $origins 2>/dev/null | sed 's/[:,].*//' | sort -u); do
     dpkg-query -s "$package" >"$root/var/lib/dpkg/status.d/$package"
     notices "$package"

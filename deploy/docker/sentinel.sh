@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# sentinel NAME ADDRESS QUORUM: a Sentinel that follows the master of that name. What it learns, it writes into its
-# configuration, so that is made once.
+# sentinel NAME ADDRESS QUORUM: a Sentinel that follows the master of that name. It writes its state
+# into its configuration file, so that file is created only once.
 set -eu
 cd /data
 [ -s sentinel.conf ] || cat > sentinel.conf <<END

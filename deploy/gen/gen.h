@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writes what follows from the project's tables: man pages, shell completion, the example configuration, and
- * the reference pages of docs/. Not part of the daemon: `make` runs it. */
+/* Generates files from the project's tables: man pages, shell completion, the example
+ * configuration, and the reference pages of docs/. Not part of the daemon: `make` runs it. */
 #ifndef RK_GEN_H
 #define RK_GEN_H
 
@@ -10,9 +10,9 @@
 struct rk_gen_option { /* of the daemon: server/config/config.def */
     const char *name, *help;
     const char *words; /* "a|b|c", or NULL */
-    char preset[96];   /* as the configuration file has it */
+    char preset[96];   /* as in the configuration file */
     char range[96];    /* "" = any text */
-    char kind[24];     /* what stands for the value: "N", "BYTES", "TIME", "TEXT", "WORD", "" for a switch */
+    char kind[24]; /* the placeholder of the value: "N", "BYTES", "TIME", "TEXT", "WORD", "" for a switch */
 };
 extern struct rk_gen_option rk_gen_options[];
 extern const size_t rk_gen_options_count;
@@ -34,7 +34,8 @@ extern const struct rk_gen_flag rk_gen_flags[];
 extern const size_t rk_gen_flags_count;
 #define RK_GEN_EVERY_COMMAND ((1 << rk_gen_commands_count) - 1)
 
-/* Fills what can only be computed (defaults as text, ranges). Call once, first. */
+/* Computes the parts of the tables that are not constants (defaults as text, ranges). To be called
+ * once, first. */
 void rk_gen_tables(void);
 
 void rk_gen_man_rankd(FILE *out);

@@ -4,8 +4,8 @@
 
 #include "gen.h"
 
-/* Text for roff: backslashes and leading dots mean something there, and a hyphen in an option must stay one.
- */
+/* Text for roff: backslashes and leading dots are escaped, and a hyphen in an option must stay a
+ * hyphen. */
 static void put(FILE *out, const char *text)
 {
     for (const char *at = text; *at; at++) {

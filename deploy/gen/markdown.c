@@ -124,7 +124,7 @@ void rk_gen_parameters_md(FILE *out)
           "parameter | default | values | with | description");
     static const struct {
         const char *name, *preset, *range, *help;
-        int position; /* of the default among the words of `range`; -1 = `preset` says it */
+        int position; /* of the default among the words of `range`; -1 = `preset` has it */
         unsigned uses;
     } rows[] = {
 #define RK_REAL(field, name, preset, min, max, uses, help) {name, #preset, #min " to " #max, help, -1, uses},
@@ -150,7 +150,7 @@ void rk_gen_parameters_md(FILE *out)
     }
 }
 
-/* A word of metrics.def as Prometheus writes it. */
+/* A word of metrics.def in the notation of Prometheus. */
 static const char *metric_word(const char *word)
 {
     static const char *const words[][2] = {{"COUNTER", "counter"},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The names of models, inputs, outputs and parameters where no compiler reads the tables: openapi.yaml, the
- * Python package, and a page of the reference. */
+/* Writes the names of models, inputs, outputs and parameters into files that no compiler reads:
+ * openapi.yaml, the Python package, and a page of the reference. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -166,8 +166,8 @@ static void schema_of_parameters(FILE *out)
     }
 }
 
-/* proto/openapi.yaml, in which a line that ends in `# names: KIND` has what stands between its last pair of [
- * ] or, of parameters, { } from the tables. */
+/* proto/openapi.yaml. In a line that ends in `# names: KIND`, the text between the last pair of [ ]
+ * (or { } for parameters) comes from the tables. */
 void rk_gen_openapi(FILE *out)
 {
     static const struct {

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The build backend (PEP 517) of the whole project, as pyproject.toml at the top names it.
 
-`pip install .` and `pip install rankd-VERSION.tar.gz` build daemon, rankctl and librankd by make, which needs a C compiler and
-the packages of `deploy/deps.sh build`, and put them into the Python package. Such a wheel loads the system's libraries; the one
-of `make wheel` (build.py) has its own.
+`pip install .` and `pip install rankd-VERSION.tar.gz` build daemon, rankctl and librankd by make,
+which needs a C compiler and the packages of `deploy/deps.sh build`, and put them into the Python
+package. Such a wheel loads the system's libraries; the one of `make wheel` (build.py) has its own.
 """
 import io
 import os
@@ -47,7 +47,8 @@ def programs(build):
 
 
 def pack(build, out):
-    """Makes a wheel of the programs in `build` and the Python package, in folder `out`. Returns its name."""
+    """Makes a wheel of the programs in `build` and the Python package, in folder `out`. Returns its
+    name."""
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder) / "package"
         shutil.copytree(PACKAGE, stage, ignore=shutil.ignore_patterns("__pycache__", "demo", "*.egg-info", "build"))
@@ -77,7 +78,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 
 def build_sdist(sdist_directory, config_settings=None):
-    """PEP 517: the files that git knows; those of an unpacked source distribution where there is no git."""
+    """PEP 517: the files of git, or without git those of an unpacked source distribution."""
     name = f"rankd-{VERSION}"
     path = Path(sdist_directory) / f"{name}.tar.gz"
     metadata = f"Metadata-Version: 2.1\nName: rankd\nVersion: {VERSION}\nLicense: Apache-2.0\nRequires-Python: >=3.9\n"

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the wheel and the source distribution of rankd, and says what is in them.
 
-    build.py BUILD          BUILD/wheel/rankd-VERSION-py3-none-manylinux_….whl and rankd-VERSION.tar.gz
+    build.py BUILD          BUILD/wheel/rankd-VERSION-py3-none-manylinux_….whl and
+                            rankd-VERSION.tar.gz
 
-The wheel is the Python package with daemon, rankctl and librankd in rankd/_bin; libraries that they load beside those of
-manylinux are in rankd.libs, put there by auditwheel. Run by `make wheel`, in a venv that has requirements.txt.
+The wheel is the Python package with daemon, rankctl and librankd in rankd/_bin; libraries that they
+load beside those of manylinux are in rankd.libs, put there by auditwheel. Run by `make wheel`, in a
+venv that has requirements.txt.
 """
 import contextlib
 import io
@@ -20,7 +22,8 @@ from pathlib import Path
 import backend
 
 ROOT = Path(__file__).resolve().parents[2]
-# The oldest glibc that a build on Debian 12 runs with; auditwheel refuses it where the programs want a newer one.
+# The oldest glibc that a build on Debian 12 runs with; auditwheel refuses the tag if the programs
+# need a newer one.
 PLATFORM = "manylinux_2_34_x86_64"
 
 
@@ -37,7 +40,8 @@ def repair(plain, out):
 
 
 def notices(wheel, work):
-    """Adds the licences of the libraries that auditwheel put in, from Debian's packages, and packs the wheel again."""
+    """Adds the licences of the libraries that auditwheel added, from Debian's packages, and packs
+    the wheel again."""
     tree = work / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     with zipfile.ZipFile(wheel) as packed:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Draws docs/images/info.svg: four lists, and what `crit.info` counts of each. The numbers are the daemon's: run it with rankd
-on PYTHONPATH and a daemon in reach."""
+"""Draws docs/images/info.svg: four lists, and the numbers of `crit.info` for each. They come from
+the daemon: run it with rankd on PYTHONPATH and a reachable daemon."""
 from pathlib import Path
 
 import rankd

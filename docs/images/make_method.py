@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Draws docs/images/method.svg: the worked example of semantics.md before and after its perturbation."""
+"""Draws docs/images/method.svg: the worked example of semantics.md before and after its
+perturbation."""
 from pathlib import Path
 
 SCORES = [0.9, 0.8, 0.7, 0.6]

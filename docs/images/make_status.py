@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the pictures of the status page: a real daemon with banks, trainers that use it, and Debian's Chromium without a window.
+"""Takes the pictures of the status page: a real daemon with banks, trainers that use it, and
+Debian's Chromium without a window.
 
     make && docs/images/make_status.py
 """
@@ -25,7 +26,8 @@ PICTURES = {"status.png": (1100, False), "status-dark.png": (1100, True), "statu
 
 
 def every(seconds, ended, step):
-    """Calls step(random) at that pace until the end; what the daemon refuses is part of the picture."""
+    """Calls step(random) at that pace until the end; refusals of the daemon are part of the
+    picture."""
     random = np.random.default_rng(int(seconds * 1e6))
     while not ended.wait(seconds * random.uniform(0.7, 1.3)):
         try:

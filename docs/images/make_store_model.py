@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A discrete-event model of one bank in a store: H hosts, each with a daemon and trainers that append a batch, wait for it, and
-compute. Writes docs/images/store-model.svg and prints the table of docs/performance-notes-store.md.
+"""A discrete-event model of one bank in a store: H hosts, each with a daemon and trainers that
+append a batch, wait for it, and compute. Writes docs/images/store-model.svg and prints the table of
+docs/performance-notes-store.md.
 
-The store is one queue (Redis runs commands on one thread) behind one network interface. Service times are those that were
-measured on two shared cores of loopback; only the network is assumed. Three ways to read: every daemon from the master; every
-daemon from a replica on its host, which the master feeds; the same, with replicas fed by replicas, FAN_OUT each."""
+The store is one queue (Redis runs commands on one thread) behind one network interface. Service
+times are those that were measured on two shared cores of loopback; only the network is assumed.
+Three ways to read: every daemon from the master; every daemon from a replica on its host, which the
+master feeds; the same, with replicas fed by replicas, FAN_OUT each."""
 import heapq
 from pathlib import Path
 
@@ -31,7 +33,8 @@ class Server:
 
 
 def fed(hosts, way):
-    """How many copies of a batch leave the master's interface, and over how many servers the last copy comes."""
+    """The number of copies of a batch that leave the master's interface, and of servers on the way
+    of the last copy."""
     if way == "master":
         return hosts - 1, 1
     if way == "replicas":
@@ -43,7 +46,8 @@ def fed(hosts, way):
 
 
 def simulate(hosts, size, think, way, steps=12, trainers=1):
-    """Batches per second, and the p50 and p99 of an append, in seconds, and of the time until the last host has the batch."""
+    """Batches per second, and the p50 and p99 of an append, in seconds, and of the time until the
+    last host has the batch."""
     store, inward, outward = Server(), Server(), Server()
     copies, depth = fed(hosts, way)
     writers = hosts * trainers
@@ -53,7 +57,8 @@ def simulate(hosts, size, think, way, steps=12, trainers=1):
     for _ in range(writers * steps):
         now, writer = heapq.heappop(events)
         there = store.serve(inward.serve(now, size / NETWORK) + ROUND_TRIP / 2, APPEND + size * PER_BYTE)
-        # Each copy costs the master's thread a command (or a write of the replication stream) and its bytes on the wire.
+        # Each copy costs the master's thread a command (or a write of the replication stream) and
+        # its bytes on the wire.
         spread = store.serve(there, copies * (COMMAND + (size * PER_BYTE if way == "master" else size * PER_BYTE / 4)))
         sent = outward.serve(spread, copies * size / NETWORK)
         acknowledged = there + ROUND_TRIP * (1.5 if way != "master" else 0.5)

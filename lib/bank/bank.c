@@ -62,8 +62,8 @@ const struct rk_bank_snapshot *rk_bank_hold_at(struct rk_bank *bank, struct rk_b
     return holder ? &holder->view : NULL;
 }
 
-/* The index of the oldest version that is stored completely, or else of the oldest that appended an item
- * which is still stored; the number of versions if there is none. The lock is held. */
+/* The index of the oldest version that is stored completely, or else of the oldest that appended an
+ * item which is still stored; the number of versions if there is none. The lock is held. */
 static size_t first_version(const struct rk_bank *bank, bool whole)
 {
     size_t low = 0, high = bank->versions.count;
@@ -129,9 +129,8 @@ struct rk_bank_position rk_bank_snapshot_position(const struct rk_bank_snapshot 
     return (struct rk_bank_position){view->generation, view->version, rk_holder_of(view)->end};
 }
 
-/* The sequence number where the items of versions after `version` begin; false if it is not known any more.
- * The lock is held.
- */
+/* The sequence number where the items of versions after `version` begin; false if it is not known
+ * any more. The lock is held. */
 static bool start_after(const struct rk_bank *bank, uint64_t version, const struct rk_holder *holder,
                         uint64_t *start)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a request appends to a bank: its items as they are stored, in one block of memory whose layout is also
- * that of a journal's record, so that items are laid out once: column after column, each [lists, items]. The
- * kind of the bank defines the columns (bank/kind.h). */
+/* What a request appends to a bank: its items as they are stored, in one block of memory whose
+ * layout is also that of a journal's record, so that items are laid out once: column after column,
+ * each [lists, items]. The kind of the bank defines the columns (bank/kind.h). */
 #ifndef RK_BANK_BATCH_H
 #define RK_BANK_BATCH_H
 
@@ -47,17 +47,18 @@ size_t rk_batch_item_bytes(const struct rk_bank_shape *shape);
 bool rk_batch_at(const struct rk_bank_shape *shape, size_t items, void *block, size_t bytes,
                  struct rk_batch *batch) __attribute__((warn_unused_result));
 
-/* The batch of a request that rk_engine_run() has accepted against this bank: converted, normalised where the
- * bank normalises, rounded to the bank's type, without the items that enqueue_mask leaves out. The inputs are
- * read again, and values that may have changed since (in shared memory) are checked again. RANKD_INVALID: a
- * value that the bank's type cannot hold, or more items than its capacity. The block is malloc'ed:
- * rk_batch_free(). items may be 0. */
+/* The batch of a request that rk_engine_run() has accepted against this bank: converted, normalised
+ * where the bank normalises, rounded to the bank's type, without the items that enqueue_mask leaves
+ * out. The inputs are read again, and values that may have changed since (in shared memory) are
+ * checked again. RANKD_INVALID: a value that the bank's type cannot hold, or more items than its
+ * capacity. The block is malloc'ed: rk_batch_free(). items may be 0. */
 enum rankd_status rk_batch_new(const struct rk_bank_shape *shape, const struct rk_request *request,
                                struct rk_batch *batch, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_batch_free(struct rk_batch *batch);
 
-/* For kinds: a block for that many items. RANKD_INVALID: more than the capacity. RANKD_OVERLOADED. */
+/* For kinds: a block for that many items. RANKD_INVALID: more than the capacity.
+ * RANKD_OVERLOADED. */
 enum rankd_status rk_batch_take(const struct rk_bank_shape *shape, size_t items, struct rk_batch *batch,
                                 struct rk_err *err) __attribute__((warn_unused_result));
 

@@ -6,8 +6,8 @@
 
 #include "bank/kind.h"
 
-/* Large enough that few tiles of similarities cross a chunk's end, small enough that evicting whole chunks
- * wastes little. */
+/* Large enough that few tiles of similarities cross a chunk's end, small enough that evicting whole
+ * chunks wastes little. */
 enum { CHUNK_BYTES = 2 << 20, CHUNK_ITEMS_MIN = 64, CHUNK_ITEMS_MAX = 1 << 16 };
 
 size_t rk_chunk_items(const struct rk_bank_shape *shape)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A piece of a bank: consecutive items, only ever appended to, with counted references. Written items never
- * change, so a reader that knows where its own end is needs no lock. */
+/* A piece of a bank: consecutive items, only ever appended to, with counted references. Written
+ * items never change, so a reader that knows where its own end is needs no lock. */
 #ifndef RK_BANK_CHUNK_H
 #define RK_BANK_CHUNK_H
 
@@ -33,7 +33,8 @@ void rk_chunk_drop(struct rk_chunk *chunk); /* one reference */
 void rk_chunk_fill(const struct rk_bank_shape *shape, struct rk_chunk *chunk, const struct rk_batch *batch,
                    size_t from, size_t count);
 
-/* The reverse: copies items first..first+batch->items-1 of the chunk into a batch, which they fill. */
+/* The reverse: copies items first..first+batch->items-1 of the chunk into a batch, which they
+ * fill. */
 void rk_chunk_read(const struct rk_bank_shape *shape, const struct rk_chunk *chunk, size_t first,
                    const struct rk_batch *batch);
 

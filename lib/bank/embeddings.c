@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Banks of embeddings: labels [items] int64, ids [items] int64 (-1 = none), rows [items, dim] in the bank's
- * type. */
+/* Banks of embeddings: labels [items] int64, ids [items] int64 (-1 = none), rows [items, dim] in
+ * the bank's type. */
 #include <stdlib.h>
 #include <string.h>
 

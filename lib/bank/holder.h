@@ -32,14 +32,14 @@ struct rk_holder *rk_holder_new(const struct rk_bank_shape *shape, size_t chunks
 /* Gives a reference back; the last one frees the view and releases its chunks. NULL is fine. */
 void rk_holder_drop(struct rk_holder *holder);
 
-/* Fills a new view with the items of `chunk` from sequence number `start` to point.end. It has room for all
- * `chunks`. */
+/* Fills a new view with the items of `chunk` from sequence number `start` to point.end. It has room
+ * for all `chunks`. */
 void rk_holder_fill(struct rk_holder *holder, const struct rk_bank_shape *shape,
                     struct rk_chunk *const *chunk, size_t chunks, struct rk_bank_position point,
                     uint64_t start);
 
-/* Fills a new view with those items of `whole` that come from sequence number `start` on. It has room for the
- * chunks of `whole`. */
+/* Fills a new view with those items of `whole` that come from sequence number `start` on. It has
+ * room for the chunks of `whole`. */
 void rk_holder_narrow(struct rk_holder *holder, const struct rk_bank_shape *shape,
                       const struct rk_holder *whole, uint64_t start);
 

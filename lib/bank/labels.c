@@ -7,9 +7,9 @@
 #include <sys/random.h>
 #include <time.h>
 
-/* Open addressing: a slot holds the newest position of a key, and `before` links each position to the next
- * older one of its key. A position is published by the store of its slot, after its link is written; its key
- * was written before rk_labels_add() was called. */
+/* Open addressing: a slot holds the newest position of a key, and `before` links each position to
+ * the next older one of its key. A position is published by the store of its slot, after its link
+ * is written; its key was written before rk_labels_add() was called. */
 struct rk_labels {
     const int64_t *keys;
     uint64_t seed;
@@ -73,8 +73,8 @@ void rk_labels_free(struct rk_labels *labels)
     free(labels);
 }
 
-/* The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every bit of the key reaches the top ones.
- */
+/* The finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every bit of the key reaches the
+ * top ones. */
 static uint32_t first_slot(const struct rk_labels *labels, int64_t key)
 {
     uint64_t x = (uint64_t)key ^ labels->seed;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where each of a bank's recent versions ended, so that a request may ask for one by its number, and a tag
- * that its owner gives it. The newest RK_VERSIONS_MOST are known. The bank's lock is held. */
+/* Where each of a bank's recent versions ended, so that a request may ask for one by its number,
+ * and a tag that its owner gives it. The newest RK_VERSIONS_MOST are known. The bank's lock is
+ * held. */
 #ifndef RK_BANK_VERSIONS_H
 #define RK_BANK_VERSIONS_H
 
@@ -23,8 +24,8 @@ struct rk_versions {
 
 /* Room for one more; false if out of memory, nothing happened. Then a push can't fail. */
 bool rk_versions_reserve(struct rk_versions *versions, size_t more) __attribute__((warn_unused_result));
-/* Adds the newest version. It replaces one of the same number. If it does not follow the newest known one,
- * older versions are forgotten. */
+/* Adds the newest version. It replaces one of the same number. If it does not follow the newest
+ * known one, older versions are forgotten. */
 void rk_versions_push(struct rk_versions *versions, uint64_t version, uint64_t end);
 void rk_versions_clear(struct rk_versions *versions);
 void rk_versions_free(struct rk_versions *versions);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hands out pieces of one block of memory, one after the other, each 64-byte aligned in it. With `base` NULL
- * it only counts what would be handed out, so that the code which takes memory says how much it takes. */
+/* Hands out pieces of one block of memory, one after the other, each 64-byte aligned in it. With
+ * `base` NULL it only counts what would be handed out, so that the code which takes memory says how
+ * much it takes. */
 #ifndef RK_BASE_ARENA_H
 #define RK_BASE_ARENA_H
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The natural logarithm that losses use.
  *
- * The perturbation, and so the gradient, depends on the last bit of the slope of a loss. Logarithms of C
- * libraries and GPUs differ there, so all backends use this one: the same additions, multiplications and
- * divisions, each rounded to FP64 and never contracted. It is a header so that device code can include it.
- */
+ * The perturbation, and so the gradient, depends on the last bit of the slope of a loss. Logarithms
+ * of C libraries and GPUs differ there, so all backends use this one: the same additions,
+ * multiplications and divisions, each rounded to FP64 and never contracted. It is a header so that
+ * device code can include it. */
 #ifndef RK_BASE_LN_H
 #define RK_BASE_LN_H
 
@@ -16,8 +16,8 @@
 #define RK_LN2 0.693147180559945309417232121458 /* rounded to FP64 */
 
 /* ln(x) of a normal x >= 1, within 1 unit in the last place. x = 2^k·m with m in [√½, √2); with s =
- * (m-1)/(m+1), ln m = 2·artanh(s) = 2s + 2s·(s²/3 + s⁴/5 + …), |s| < 0.1716, cut where a term is below 2^-57.
- */
+ * (m-1)/(m+1), ln m = 2·artanh(s) = 2s + 2s·(s²/3 + s⁴/5 + …), |s| < 0.1716, cut where a term is
+ * below 2^-57. */
 RK_DEVICE static inline double rk_ln(double x)
 {
     uint64_t bits;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The natural logarithm of whole numbers: the same bits as rk_ln(), read from a table where they are small. A
- * list with few relevant items would spend most of its time on them. */
+/* The natural logarithm of whole numbers: the same bits as rk_ln(), read from a table where they
+ * are small. A list with few relevant items would spend most of its time on them. */
 #ifndef RK_BASE_LN_WHOLE_H
 #define RK_BASE_LN_WHOLE_H
 

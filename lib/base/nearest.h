@@ -15,9 +15,9 @@ struct rk_nearest {
 /* `name` is borrowed for as long as names are offered. */
 struct rk_nearest rk_nearest_start(const char *name);
 
-/* `known` is borrowed for as long as `best` is used. The edit distance counts insertions, deletions,
- * replacements and swaps of neighbours. A name is near up to a distance of 2, or of half the longer length.
- * Names over 64 bytes are never near. */
+/* `known` is borrowed for as long as `best` is used. The edit distance counts insertions,
+ * deletions, replacements and swaps of neighbours. A name is near up to a distance of 2, or of half
+ * the longer length. Names over 64 bytes are never near. */
 void rk_nearest_offer(struct rk_nearest *nearest, const char *known);
 
 #endif

@@ -18,10 +18,9 @@ static bool reads_back(double value, int digits, char text[RK_NUMBER_TEXT])
     return strtod(text, NULL) == value;
 }
 
-/* Of digits that read back as the number. Decimals of up to 15 digits lie further apart than doubles: the one
- * of fewer digits that reads back is also the nearest of more digits, so that the fewest can be found by
- * halves.
- */
+/* Of digits that read back as the number. Decimals of up to 15 digits lie further apart than
+ * doubles: the one of fewer digits that reads back is also the nearest of more digits, so that the
+ * fewest can be found by halves. */
 static int fewest_digits(double value, char text[RK_NUMBER_TEXT])
 {
     int low = 1, high = 15;

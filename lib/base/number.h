@@ -13,8 +13,8 @@
  * "-Infinity". Returns `text`. */
 const char *rk_number_text(double value, char text[RK_NUMBER_TEXT]);
 
-/* The shortest decimal that reads back as the same FP32 number: 0.1f is "0.1", as it was sent. Returns
- * `text`. */
+/* The shortest decimal that reads back as the same FP32 number: 0.1f is "0.1", as it was sent.
+ * Returns `text`. */
 const char *rk_float_text(float value, char text[RK_NUMBER_TEXT]);
 
 #define RK_SHAPE_TEXT 64

@@ -14,7 +14,8 @@ enum {
     RK_RANGE_MIN_FAR = 1 << 14 /* items scattered in memory */
 };
 
-/* Items from..to-1. Ranges begin at multiples of 64, so that two threads do not write to one cache line. */
+/* Items from..to-1. Ranges begin at multiples of 64, so that two threads do not write to one cache
+ * line. */
 struct rk_range {
     uint32_t from, to;
     unsigned number; /* 0.. */
@@ -36,8 +37,8 @@ struct rk_range rk_range(uint32_t items, unsigned number, unsigned ranges);
 void rk_ranges_run_parallel(struct rk_pool *pool, uint32_t items, unsigned ranges,
                             void (*task)(void *arg, struct rk_range range), void *arg);
 
-/* Runs the task for each range on the threads of the pool; with `pool` NULL once for all items, on the
- * calling thread. Inline, so that short lists cost only their loop. */
+/* Runs the task for each range on the threads of the pool; with `pool` NULL once for all items, on
+ * the calling thread. Inline, so that short lists cost only their loop. */
 static inline void rk_ranges_run(struct rk_pool *pool, uint32_t items, uint32_t least,
                                  void (*task)(void *arg, struct rk_range range), void *arg)
 {

@@ -21,8 +21,8 @@ static void work(void *arg, size_t thread)
         spread->run(spread->job, group, spread->workspaces + thread * spread->workspace_bytes);
 }
 
-/* Whatever the number of threads, and also if workspaces turn out smaller, so that more of them fit the
- * budget, they take at most one workspace or the budget. */
+/* Whatever the number of threads, and also if workspaces turn out smaller, so that more of them fit
+ * the budget, they take at most one workspace or the budget. */
 static enum rankd_status measure_workspaces(const struct rk_exec *exec, size_t groups, size_t workspace_bytes,
                                             size_t budget, struct rk_err *err)
 {

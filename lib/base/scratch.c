@@ -37,8 +37,8 @@ static size_t machine_memory(void)
     return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* One range of addresses: reserved once, given memory by the kernel as it is touched, so that growing moves
- * nothing and a mark is an offset. */
+/* One range of addresses: reserved once, given memory by the kernel as it is touched, so that
+ * growing moves nothing and a mark is an offset. */
 struct rk_scratch *rk_scratch_new(size_t limit)
 {
     struct rk_scratch *scratch = calloc(1, sizeof *scratch);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Neumaier's compensated sum: the error does not grow with the number of terms, so backends that add in
- * another order still agree to the last few bits. */
+/* Neumaier's compensated sum: the error does not grow with the number of terms, so backends that
+ * add in another order still agree to the last few bits. */
 #ifndef RK_BASE_SUM_H
 #define RK_BASE_SUM_H
 

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Datatypes of the Open Inference Protocol that rankd accepts. The order is part of the wire format of the
- * ring. */
+/* Datatypes of the Open Inference Protocol that rankd accepts. The order is part of the wire format
+ * of the ring. */
 enum rk_dtype {
     RK_BOOL,
     RK_UINT8,
@@ -27,9 +27,9 @@ enum rk_dtype {
 /* Largest number of items in a list: ranks and their differences fit 32 bits. */
 #define RK_LIST_MAX 0x7fffffffu
 
-/* A row-major view. `data` is NULL if the tensor is absent; it may have any alignment, because binary tensors
- * follow a JSON part of any length. `bytes` is exactly the product of the shape times the size of the type.
- * The owner of `data` keeps it alive while the view is used. */
+/* A row-major view. `data` is NULL if the tensor is absent; it may have any alignment, because
+ * binary tensors follow a JSON part of any length. `bytes` is exactly the product of the shape
+ * times the size of the type. The owner of `data` keeps it alive while the view is used. */
 struct rk_tensor {
     enum rk_dtype dtype;
     unsigned rank;
@@ -42,7 +42,8 @@ struct rk_tensor {
 /* "FP32" for RK_FP32; "?" outside the enumeration. Never NULL. */
 const char *rk_dtype_name(enum rk_dtype dtype);
 
-/* Size of an element in bytes; 0 outside the enumeration. Inline, as it is asked for in every list. */
+/* Size of an element in bytes; 0 outside the enumeration. Inline, as it is asked for in every
+ * list. */
 static inline size_t rk_dtype_size(enum rk_dtype dtype)
 {
     switch (dtype) {
@@ -68,7 +69,8 @@ static inline size_t rk_dtype_size(enum rk_dtype dtype)
 /* Finds the type with exactly this name. False if there is none; *out is unchanged then. */
 bool rk_dtype_parse(const char *name, enum rk_dtype *out) __attribute__((warn_unused_result));
 
-/* Number of elements of a shape, and bytes of that many elements; false if either overflows size_t. */
+/* Number of elements of a shape, and bytes of that many elements; false if either overflows
+ * size_t. */
 bool rk_shape_bytes(enum rk_dtype dtype, unsigned rank, const size_t *shape, size_t *count, size_t *bytes)
     __attribute__((warn_unused_result));
 

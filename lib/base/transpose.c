@@ -6,8 +6,8 @@
 
 enum { EDGE = 16 };
 
-/* Sixteen bytes as elements of one size. A square is transposed by interleaving the first half of its rows
- * with the second, log2(rows) times. */
+/* Sixteen bytes as elements of one size. A square is transposed by interleaving the first half of
+ * its rows with the second, log2(rows) times. */
 typedef uint8_t v1 __attribute__((vector_size(16)));
 typedef uint16_t v2 __attribute__((vector_size(16)));
 typedef uint32_t v4 __attribute__((vector_size(16)));

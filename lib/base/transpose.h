@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-/* to[c][r] = from[r][c] for r < rows, c < columns; elements of 1, 2 or 4 bytes at any alignment. Pitches
- * are the bytes from one row to the next. `from` and `to` do not overlap. */
+/* to[c][r] = from[r][c] for r < rows, c < columns; elements of 1, 2 or 4 bytes at any alignment.
+ * Pitches are the bytes from one row to the next. `from` and `to` do not overlap. */
 void rk_transpose(const void *from, size_t from_pitch, size_t rows, size_t columns, size_t size, void *to,
                   size_t to_pitch);
 

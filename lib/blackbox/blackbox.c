@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fast way to compute a list: its relevant items are ranked, and the other items are streamed past them
- * by the strategy that the kernels choose. */
+/* The fast way to compute a list: its relevant items are ranked, and the other items are streamed
+ * past them by the strategy that the kernels choose. */
 #include "blackbox/blackbox_internal.h"
 
 #include <string.h>
@@ -35,8 +35,8 @@ static enum rankd_status move_irrelevant(const struct rk_strategy *strategy, str
     return RANKD_OK;
 }
 
-/* Thresholds only rise, so an irrelevant item is passed by those thresholds that are above it after the move
- * and were not before. The sum over items is therefore one over thresholds. */
+/* Thresholds only rise, so an irrelevant item is passed by those thresholds that are above it after
+ * the move and were not before. The sum over items is therefore one over thresholds. */
 static uint64_t count_jumped(const struct rk_pass *move)
 {
     uint64_t jumped = 0;
@@ -45,8 +45,8 @@ static uint64_t count_jumped(const struct rk_pass *move)
     return jumped;
 }
 
-/* After the move. If the writer has the irrelevant items' differences, they are divided. If they could be too
- * large for it, it gets the items again, now that S is known. */
+/* After the move. If the writer has the irrelevant items' differences, they are divided. If they
+ * could be too large for it, it gets the items again, now that S is known. */
 static enum rankd_status scale_to_unit(const struct rk_kernels *kernels, const struct rk_strategy *strategy,
                                        struct rk_pass *move, const int32_t *delta, double w,
                                        struct rk_list_out *out)
@@ -92,8 +92,8 @@ static enum rankd_status gradient(const struct rk_kernels *kernels, const struct
     return RANKD_OK;
 }
 
-/* Before the first pass: the relevant items are sorted, and the strategy prepares the other items. Two tasks,
- * on two threads if there are two. */
+/* Before the first pass: the relevant items are sorted, and the strategy prepares the other items.
+ * Two tasks, on two threads if there are two. */
 struct start {
     const struct rk_kernels *kernels;
     const struct rk_strategy *strategy;

@@ -2,16 +2,17 @@
 /* Blackbox differentiation of one list: its loss and how the rank of each item changes under the
  * perturbation.
  *
- * Source: Rolínek, Musil, Paulus, Vlastelica, Michaelis, Martius, "Optimizing Rank-based Metrics with
- * Blackbox Differentiation", CVPR 2020. With y the scores after the margin, rk(y) their ranks, L the list's
- * loss and g = dL/drk at the relevant items (0 elsewhere):
+ * Source: Rolínek, Musil, Paulus, Vlastelica, Michaelis, Martius, "Optimizing Rank-based Metrics
+ * with Blackbox Differentiation", CVPR 2020. With y the scores after the margin, rk(y) their ranks,
+ * L the list's loss and g = dL/drk at the relevant items (0 elsewhere):
  *
  *   y'   = y + Λ·g                       each rounded to FP32
  *   Δ    = rk(y) - rk(y')
  *   grad = (-w·Δ)/Λ                      w = weight of the list in the whole loss
  *
- * or, with the unit scale, (-w·Δ)/S with S = Σ|Δ| over all items of the list: a badly ranked list has many
- * large Δ, so with Λ as the divisor a few such lists make up nearly all of a batch's gradient. */
+ * or, with the unit scale, (-w·Δ)/S with S = Σ|Δ| over all items of the list: a badly ranked list
+ * has many large Δ, so with Λ as the divisor a few such lists make up nearly all of a batch's
+ * gradient. */
 #ifndef RK_BLACKBOX_H
 #define RK_BLACKBOX_H
 
@@ -33,8 +34,8 @@ struct rk_blackbox {
     bool unit_scale;              /* the gradient is divided by S; else by Λ */
 };
 
-/* Those of a request for a loss (checked). On normalized embeddings, the margin is 0.1 unless one was sent.
- */
+/* Those of a request for a loss (checked). On normalized embeddings, the margin is 0.1 unless one
+ * was sent. */
 struct rk_blackbox rk_blackbox_of(const struct rk_request *request);
 
 /* Whether the embeddings of the request are normalized: its bank decides, if it has one. */
@@ -42,8 +43,8 @@ bool rk_request_normalizes(const struct rk_request *request);
 
 /* What to compute for a list, and where to write it. */
 struct rk_list_out {
-    /* In. `gradient` false: only the loss. Otherwise one of dense ([differentiable], every element written)
-     * and sparse. */
+    /* In. `gradient` false: only the loss. Otherwise one of dense ([differentiable], every element
+     * written) and sparse. */
     bool gradient;
     float *dense;
     struct rk_delta *sparse; /* [room], ascending in position; relevant items included */
@@ -77,25 +78,26 @@ static inline float rk_list_loss_shown(const struct rk_blackbox *box, double los
     return (float)(box->params.mark_stalled && stalled ? -loss : loss);
 }
 
-/* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant items.
- * `wants`: of enum rk_list_wants. */
+/* Bytes of scratch that rk_list_run() takes at most for a list of that many items and relevant
+ * items. `wants`: of enum rk_list_wants. */
 size_t rk_list_scratch(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
                        unsigned threads, unsigned wants);
 
 /* The most of these for any p, any kernels and up to that many threads. */
 size_t rk_list_scratch_most(uint32_t items, enum rk_dtype dtype, unsigned threads, unsigned wants);
 
-/* For lists that are not computed because p = 0: does an item that is not ignored have no score, and which is
- * the first (position; 0 if there is none)? */
+/* For lists that are not computed because p = 0: does an item that is not ignored have no score,
+ * and which is the first (position; 0 if there is none)? */
 bool rk_list_has_nan(const struct rk_list *list);
 uint32_t rk_list_first_nan(const struct rk_list *list);
 
-/* Computes one list. In *list the fields segment, segments, items, differentiable, n and p are set by the
- * caller (n and p as counted from the targets, p > 0); position and raw are filled here. If the targets
- * changed since they were counted, the result is unspecified. `scratch`: rk_list_scratch() bytes, 64-byte
- * aligned. `exec` for threads and deadline. Returns RANKD_OK, RANKD_INVALID (a NaN among the items that are
- * not ignored: out->nan; *err is left alone, because only the caller knows the item's name), RANKD_DEADLINE
- * (*err set). Not RANKD_OK: outputs are unspecified. */
+/* Computes one list. In *list the fields segment, segments, items, differentiable, n and p are set
+ * by the caller (n and p as counted from the targets, p > 0); position and raw are filled here. If
+ * the targets changed since they were counted, the result is unspecified. `scratch`:
+ * rk_list_scratch() bytes, 64-byte aligned. `exec` for threads and deadline. Returns RANKD_OK,
+ * RANKD_INVALID (a NaN among the items that are not ignored: out->nan; *err is left alone, because
+ * only the caller knows the item's name), RANKD_DEADLINE (*err set). Not RANKD_OK: outputs are
+ * unspecified. */
 enum rankd_status rk_list_run(const struct rk_exec *exec, const struct rk_kernels *kernels,
                               const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,
                               struct rk_list_out *out, struct rk_err *err)

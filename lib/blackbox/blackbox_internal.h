@@ -21,13 +21,13 @@ static inline bool rk_list_has_grades(const struct rk_list *list)
     return list->segments > 0 && list->segment[0].grades.first;
 }
 
-/* Fills list->position and list->raw from the targets (buffers of list->p), and `grade`, unless it is NULL;
- * list->p becomes what was found, which is less only if the targets changed. */
+/* Fills list->position and list->raw from the targets (buffers of list->p), and `grade`, unless it
+ * is NULL; list->p becomes what was found, which is less only if the targets changed. */
 void rk_list_relevant(const struct rk_kernels *kernels, struct rk_pool *pool, enum rk_target_rule rule,
                       struct rk_list *list, uint32_t *position, float *raw, double *grade);
 
-/* Adds the p relevant items' Δ (not 0 only; ascending positions; index order) to what the strategy left in
- * the writer, and fills the gradient's fields of *out. */
+/* Adds the p relevant items' Δ (not 0 only; ascending positions; index order) to what the strategy
+ * left in the writer, and fills the gradient's fields of *out. */
 void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, struct rk_pool *pool,
                           struct rk_gradient_writer *writer, struct rk_list_out *out);
 
@@ -36,14 +36,15 @@ void rk_list_add_relevant(const struct rk_list *list, const int32_t *delta, stru
 #define RK_UNIT_SCALE_EXACT (UINT32_C(1) << 24)
 #endif
 
-/* Before the strategy moves p relevant items: makes it write differences to the dense gradient, unless they
- * could be too large. */
+/* Before the strategy moves p relevant items: makes it write differences to the dense gradient,
+ * unless they could be too large. */
 void rk_unit_scale_begin(uint32_t p, struct rk_gradient_writer *writer);
 
 /* S of a list, from `jumped` of rk_list_out and the p relevant items' Δ. */
 double rk_unit_scale_sum(const int32_t *delta, uint32_t p, uint64_t jumped);
 
-/* The irrelevant items' differences in writer->dense [items] become gradients, with its w and divisor. */
+/* The irrelevant items' differences in writer->dense [items] become gradients, with its w and
+ * divisor. */
 void rk_unit_scale_dense(const struct rk_kernels *kernels, struct rk_pool *pool, uint32_t items,
                          const struct rk_gradient_writer *writer);
 
@@ -52,8 +53,8 @@ struct rk_list_method {
     /* Bytes of scratch that run() takes at most. */
     size_t (*scratch)(const struct rk_kernels *kernels, uint32_t items, uint32_t p, enum rk_dtype dtype,
                       unsigned threads, unsigned wants);
-    /* rk_list_run(), with out->lambda set and all other results zero. RANKD_DEADLINE: without a sentence in
-     * the error. */
+    /* rk_list_run(), with out->lambda set and all other results zero. RANKD_DEADLINE: without a
+     * sentence in the error. */
     enum rankd_status (*run)(const struct rk_exec *exec, const struct rk_kernels *kernels,
                              const struct rk_blackbox *box, double w, struct rk_list *list, void *scratch,
                              struct rk_list_out *out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Graded relevance: the order of relevant items by grade, which breaks ties of the scores and is the ideal
- * order, and the gains for the loss. */
+/* Graded relevance: the order of relevant items by grade, which breaks ties of the scores and is
+ * the ideal order, and the gains for the loss. */
 #include <string.h>
 
 #include "base/ranges.h"
@@ -29,8 +29,8 @@ static uint64_t bits_of(double grade)
     return bits;
 }
 
-/* Grades are not negative, so their bits ascend with them. Without the bits that all grades share, grades
- * that fit FP32 have 32 bits left, and whole ones fewer. */
+/* Grades are not negative, so their bits ascend with them. Without the bits that all grades share,
+ * grades that fit FP32 have 32 bits left, and whole ones fewer. */
 struct grade_keys {
     uint64_t least;
     unsigned shift, bits;

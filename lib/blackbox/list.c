@@ -155,8 +155,8 @@ static void sift(struct rk_delta *d, size_t at, size_t n)
     }
 }
 
-/* In place, because there is no spare memory here. Nothing to do for strategies that read items in order.
- */
+/* In place, because there is no spare memory here. Nothing to do for strategies that read items in
+ * order. */
 static void sort_deltas(struct rk_delta *d, size_t n)
 {
     size_t sorted = 1;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One list as in the paper: sort all of it, perturb, sort all of it again. Nothing here is meant to be fast;
- * the fast code is compared with it (RANKD_CPU=reference).
+/* One list as in the paper: sort all of it, perturb, sort all of it again. Nothing here is meant to
+ * be fast; the fast code is compared with it (RANKD_CPU=reference).
  *
- * Rolínek et al., CVPR 2020, section 3, with the loss's own slope as the upstream of the ranking. */
+ * Rolínek et al., CVPR 2020, section 3, with the loss's own slope as the upstream of the
+ * ranking. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +18,8 @@ struct reference_item {
     int32_t rk; /* then Δ */
 };
 
-/* Higher score first; at equal scores irrelevant before relevant, and lower gain before higher; then lower
- * index first. */
+/* Higher score first; at equal scores irrelevant before relevant, and lower gain before higher;
+ * then lower index first. */
 static int better(const struct reference_item *a, const struct reference_item *b)
 {
     if (a->y != b->y)
@@ -73,8 +74,8 @@ static size_t reference_scratch(const struct rk_kernels *kernels, uint32_t items
     return arena.used;
 }
 
-/* y = s - α/2 for relevant items, s + α/2 for the others; ignored ones are left out. The gains of the
- * relevant ones go to work->gain. Returns the number of items; *nan if one has no score. */
+/* y = s - α/2 for relevant items, s + α/2 for the others; ignored ones are left out. The gains of
+ * the relevant ones go to work->gain. Returns the number of items; *nan if one has no score. */
 static uint32_t collect_items(const struct rk_list *list, const struct rk_blackbox *box,
                               const struct work *work, bool *nan)
 {
@@ -169,7 +170,8 @@ static struct rk_ranked ranked_of(struct work *work, uint32_t n)
                               .gain_ascending = work->gain_ascending};
 }
 
-/* Δ = rk(y) - rk(y') of every item: ranks, y' for the relevant ones, sort again, subtract the new ranks. */
+/* Δ = rk(y) - rk(y') of every item: ranks, y' for the relevant ones, sort again, subtract the new
+ * ranks. */
 static void differences(struct work *work, uint32_t n, double lambda)
 {
     for (uint32_t i = 0, k = 0; i < n; i++) {

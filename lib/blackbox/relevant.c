@@ -148,8 +148,8 @@ static void put_in_index_order(void *arg, struct rk_range range)
         r->change[r->argsort[k]] = r->delta[k];
 }
 
-/* The loops run one after the other, because a thread writes the places of its items, which may be in any
- * thread's range. */
+/* The loops run one after the other, because a thread writes the places of its items, which may be
+ * in any thread's range. */
 void rk_relevant_change(struct rk_pool *pool, struct rk_relevant *r)
 {
     rk_ranges_run(pool, r->p, RK_RANGE_MIN, rank_before, r);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The relevant items of a list: their order by score, their thresholds for the other items, and the changes
- * of their ranks when they are moved. "In index order" is the order of positions; "in tie order" is that in
- * which equal scores are ranked: by grade, the lowest first, then by index; "ranked" is best first. Without
- * grades the tie order is the index order. */
+/* The relevant items of a list: their order by score, their thresholds for the other items, and the
+ * changes of their ranks when they are moved. "In index order" is the order of positions; "in tie
+ * order" is that in which equal scores are ranked: by grade, the lowest first, then by index;
+ * "ranked" is best first. Without grades the tie order is the index order. */
 #ifndef RK_BLACKBOX_RELEVANT_H
 #define RK_BLACKBOX_RELEVANT_H
 
@@ -32,8 +32,8 @@ struct rk_relevant {
     uint32_t *by_grade; /* in tie order: place in index order; NULL where the two are the same */
 };
 
-/* Takes memory for all rows and for the strategy's scratch, for p relevant items in a list of `items`.
- * `wants`: of enum rk_list_wants. */
+/* Takes memory for all rows and for the strategy's scratch, for p relevant items in a list of
+ * `items`. `wants`: of enum rk_list_wants. */
 void rk_relevant_place(struct rk_arena *arena, const struct rk_kernels *kernels,
                        const struct rk_strategy *strategy, uint32_t items, uint32_t p, unsigned threads,
                        unsigned wants, struct rk_relevant *r);
@@ -47,13 +47,13 @@ void rk_relevant_order(const struct rk_kernels *kernels, enum rk_target_rule rul
 /* What the loss is told, after the strategy has counted. */
 struct rk_ranked rk_relevant_ranked(struct rk_pool *pool, struct rk_relevant *r);
 
-/* Raw scores, as they are in r->raw, get the margin and are ranked: fills argsort, y and threshold. False: a
- * NaN among them, and nothing is filled. */
+/* Raw scores, as they are in r->raw, get the margin and are ranked: fills argsort, y and threshold.
+ * False: a NaN among them, and nothing is filled. */
 bool rk_relevant_rank(const struct rk_kernels *kernels, struct rk_pool *pool, double half_margin,
                       struct rk_relevant *r);
 
-/* y' = (float)((double)y + Λ·g), ranked anew: fills argsort_perturbed and perturbed_threshold. True if any
- * threshold changed. */
+/* y' = (float)((double)y + Λ·g), ranked anew: fills argsort_perturbed and perturbed_threshold. True
+ * if any threshold changed. */
 bool rk_relevant_move(const struct rk_kernels *kernels, struct rk_pool *pool, double half_margin,
                       double lambda, struct rk_relevant *r);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The unit scale: a list's gradient is divided by S = Σ|Δ| over its items, which is known only after the list
- * was streamed for the second time. By then a dense gradient is written: it holds the differences themselves,
- * and is divided in place. */
+/* The unit scale: a list's gradient is divided by S = Σ|Δ| over its items, which is known only
+ * after the list was streamed for the second time. By then a dense gradient is written: it holds
+ * the differences themselves, and is divided in place. */
 #include "base/ranges.h"
 #include "blackbox/blackbox_internal.h"
 
-/* With these factors rk_gradient_value() is (float)Δ. An irrelevant item is passed by p items at most, and
- * FP32 holds whole numbers up to 2^24 exactly. */
+/* With these factors rk_gradient_value() is (float)Δ. An irrelevant item is passed by p items at
+ * most, and FP32 holds whole numbers up to 2^24 exactly. */
 void rk_unit_scale_begin(uint32_t p, struct rk_gradient_writer *writer)
 {
     if (!writer->dense || p > RK_UNIT_SCALE_EXACT)

@@ -79,7 +79,8 @@ __device__ inline uint32_t sums_before(uint32_t value, uint32_t *warp)
     return before + sum - value;
 }
 
-// The sum over the block, in an order that depends on blockDim only; valid in thread 0. `warp`: 32 elements.
+// The sum over the block, in an order that depends on blockDim only; valid in thread 0. `warp`: 32
+// elements.
 template <class T> __device__ T sum_block(T value, T *warp)
 {
     for (int d = 16; d > 0; d /= 2)

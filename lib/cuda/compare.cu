@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Long lists with few enough thresholds for the shared memory of a block: every item against all of them.
+// Long lists with few enough thresholds for the shared memory of a block: every item against all of
+// them.
 #include <algorithm>
 
 #include "cuda/long_lists.cuh"

@@ -41,8 +41,8 @@ __device__ static void note_positions(const uint32_t (&word)[WORDS], uint32_t be
     }
 }
 
-// A block counts COUNT_TILE items of one list, and writes the positions of relevant items, in any order, up
-// to the room.
+// A block counts COUNT_TILE items of one list, and writes the positions of relevant items, in any
+// order, up to the room.
 template <bool ALIGNED>
 static __global__ void __launch_bounds__(THREADS)
     count_tiles(const Matrix matrix, uint32_t tiles, bool is_signed, ListCount *count,

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# The plugin that drives NVIDIA GPUs. `make cuda` wants the CUDA toolkit and says so where there is none; nothing else
-# of the project does.
+# The plugin that drives NVIDIA GPUs. `make cuda` needs the CUDA toolkit, and says so if there is
+# none; nothing else in the project needs it.
 NVCC ?= nvcc
 CUDA_ARCHS ?= 80 90
 cuda_src := $(wildcard lib/cuda/*.cu)
 cuda_obj := $(patsubst %.cu,$(BUILD)/obj/%.cu.o,$(cuda_src))
-# Machine code for each, and PTX of the last for devices that are newer. No contraction into FMA: results are promised to
-# the bit; nvcc's other defaults (denormals kept, division and root rounded right) are what that takes.
+# Machine code for each architecture, and PTX of the last one for newer devices. No contraction
+# into FMA: results are promised to the bit; nvcc's other defaults (denormals kept, division and
+# root rounded right) are what that takes.
 cuda_code := $(foreach a,$(CUDA_ARCHS),-gencode=arch=compute_$(a),code=sm_$(a)) -gencode=arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
 cuda_flags := -std=c++17 -O3 -fmad=false --expt-relaxed-constexpr -lineinfo -Iproto -Ilib -Xcompiler -fPIC,-Wall,-fvisibility=hidden,-ffp-contract=off
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// An opened device: its lanes (a stream, device memory kept between requests, pinned staging buffers), and
-// the bank rows that are kept on it.
+// An opened device: its lanes (a stream, device memory kept between requests, pinned staging
+// buffers), and the bank rows that are kept on it.
 #pragma once
 
 #include <condition_variable>
@@ -50,8 +50,8 @@ class Budget
     size_t limit_, used_ = 0;
 };
 
-// Device memory for one request at a time. The memory of a request becomes one block for the next, so that a
-// warm arena allocates nothing.
+// Device memory for one request at a time. The memory of a request becomes one block for the next,
+// so that a warm arena allocates nothing.
 class Arena
 {
   public:
@@ -80,8 +80,8 @@ class Arena
     std::vector<MemoryBlock> blocks_;
 };
 
-// Copies between host memory and the device: directly if it is pinned, otherwise through two pinned buffers,
-// so that one is filled during the transfer of the other.
+// Copies between host memory and the device: directly if it is pinned, otherwise through two pinned
+// buffers, so that one is filled during the transfer of the other.
 class Staging
 {
   public:
@@ -129,8 +129,8 @@ class Rows
     {
     }
     ~Rows();
-    // The rows of a row block on the device, held until let_go(). NULL: no room; the caller copies them
-    // itself.
+    // The rows of a row block on the device, held until let_go(). NULL: no room; the caller copies
+    // them itself.
     const void *hold(Lane &lane, const rk_device_row_block &run, size_t row_bytes);
     void let_go(uint64_t identity);
     void drop_idle(); // frees everything that is not held

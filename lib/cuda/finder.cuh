@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// The number of ascending thresholds at or below a score. A table over slots of equal width gives the two
-// indices to search between, mostly equal ones. Results are correct for any distribution; an uneven one costs
-// a few more steps.
+// The number of ascending thresholds at or below a score. A table over slots of equal width gives
+// the two indices to search between, mostly equal ones. Results are correct for any distribution;
+// an uneven one costs a few more steps.
 #pragma once
 
 #include "cuda/items.cuh"
@@ -22,8 +22,8 @@ template <int SLOTS> __device__ inline int slot_of(float base, float scale, floa
     return static_cast<int>(fminf(fmaxf((s - base) * scale, 0.0f), SLOTS - 1.0f));
 }
 
-// The slots lie between thresholds near the two ends, so that an outlier does not widen them. Called by the
-// whole block after threshold[0..count-1] is written; it ends with a barrier.
+// The slots lie between thresholds near the two ends, so that an outlier does not widen them.
+// Called by the whole block after threshold[0..count-1] is written; it ends with a barrier.
 template <int SLOTS>
 __device__ void build_finder(Finder<SLOTS> &finder, const float *threshold, uint32_t count)
 {
@@ -38,8 +38,8 @@ __device__ void build_finder(Finder<SLOTS> &finder, const float *threshold, uint
     for (uint32_t i = threadIdx.x; i <= count; i += blockDim.x) {
         const int from = i ? slot_of<SLOTS>(base, scale, threshold[i - 1]) : 0;
         const int to = i < count ? slot_of<SLOTS>(base, scale, threshold[i]) : SLOTS - 1;
-        // i thresholds are in slots up to `from`: the end of that slot, and both ends of empty ones behind
-        // it.
+        // i thresholds are in slots up to `from`: the end of that slot, and both ends of empty ones
+        // behind it.
         if (from == to && i > 0 && i < count)
             continue;
         uint16_t *half = reinterpret_cast<uint16_t *>(finder.place);

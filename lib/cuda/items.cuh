@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// The items of a list as kernels read them: sixteen per thread at a time, four contiguous. Items other than
-// irrelevant ones become NaN, which no comparison counts.
+// The items of a list as kernels read them: sixteen per thread at a time, four contiguous. Items
+// other than irrelevant ones become NaN, which no comparison counts.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -35,8 +35,9 @@ constexpr int QUADS = 4;           // per thread, loaded before the first is use
 constexpr int HELD = 4 * QUADS;    // items of a thread at a time
 constexpr unsigned EVERYONE = ~0u; // lanes of a warp
 
-// A list, or the part of a list for one block. ALIGNED: scores + i is aligned to 16 bytes and targets + i to
-// 4 if i is a multiple of 4. Without targets every item counts as irrelevant; others were made NaN before.
+// A list, or the part of a list for one block. ALIGNED: scores + i is aligned to 16 bytes and
+// targets + i to 4 if i is a multiple of 4. Without targets every item counts as irrelevant; others
+// were made NaN before.
 template <class S> struct Items {
     const S *scores;
     const int8_t *targets;
@@ -65,8 +66,8 @@ template <> __device__ inline void load_quad(const Bf16 *scores, float out[4])
     load_halves(scores, out);
 }
 
-// Loads the items first + 4·q·step .. +3 of the thread, q < QUADS, before `end`. Returns the number of
-// irrelevant NaN among them.
+// Loads the items first + 4·q·step .. +3 of the thread, q < QUADS, before `end`. Returns the number
+// of irrelevant NaN among them.
 template <class S, bool ALIGNED, bool TARGETS>
 __device__ inline int load_items(const Items<S> &items, uint32_t first, uint32_t step, uint32_t end,
                                  float (&s)[HELD])

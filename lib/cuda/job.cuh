@@ -31,7 +31,8 @@ struct Totals {
 // From here on: results of ranking, not of counting.
 constexpr size_t TOTALS_RANKED = offsetof(Totals, ranked);
 
-// True in all threads of the last block of a grid to arrive, which then sees the writes of the others.
+// True in all threads of the last block of a grid to arrive, which then sees the writes of the
+// others.
 static __device__ inline bool is_last(uint32_t *done)
 {
     __shared__ bool last;
@@ -44,8 +45,8 @@ static __device__ inline bool is_last(uint32_t *done)
     return last;
 }
 
-// Sums the weighted losses in an order that depends on the block size only; then writes everything to
-// *report, in host memory. Run by one block.
+// Sums the weighted losses in an order that depends on the block size only; then writes everything
+// to *report, in host memory. Run by one block.
 static __device__ inline void report_loss(const double *loss, size_t lists, Totals *totals, Totals *report)
 {
     __shared__ double warp[32];

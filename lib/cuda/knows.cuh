@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// The abilities of this plugin (device_plugin.h). Only values that the kernels were written and checked for
-// are listed, by name: a value that is added to an enumeration later is not computed on a device before it is
-// added here. Losses say in their own table whether they have a term for devices.
+// The abilities of this plugin (device_plugin.h). Only values that the kernels were written and
+// checked for are listed, by name: a value that is added to an enumeration later is not computed on
+// a device before it is added here. Losses say in their own table whether they have a term for
+// devices.
 #pragma once
 
 #include "cuda/device.cuh"
@@ -65,8 +66,8 @@ constexpr rk_device_capabilities KNOWS_RANK = with_words({
     0,
 });
 
-// The host reads embeddings, labels, ids, masks and references, and normalizes; the device gets rows and
-// positions.
+// The host reads embeddings, labels, ids, masks and references, and normalizes; the device gets
+// rows and positions.
 constexpr rk_device_capabilities KNOWS_RETRIEVAL = with_words({
     LOSSES,
     bits(RK_IN_EMBEDDINGS, RK_IN_LABELS, RK_IN_IDS, RK_IN_ENQUEUE_MASK, RK_IN_REF_EMBEDDINGS,

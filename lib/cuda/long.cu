@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Lists that all of the device works on together. Their relevant items are brought together in index order,
-// list after list, and sorted by CUB at once; the items are streamed twice, against thresholds in shared
-// memory (compare.cu) or, where these are too many, split first (partition.cuh).
+// Lists that all of the device works on together. Their relevant items are brought together in
+// index order, list after list, and sorted by CUB at once; the items are streamed twice, against
+// thresholds in shared memory (compare.cu) or, where these are too many, split first
+// (partition.cuh).
 #include <algorithm>
 
 #include "cuda/long_relevant.cuh"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Lists that the whole device works on together, as kernels see them. The host does not know their numbers of
-// relevant items: it allocates by the last requests. Lists without room are skipped and reported.
+// Lists that the whole device works on together, as kernels see them. The host does not know their
+// numbers of relevant items: it allocates by the last requests. Lists without room are skipped and
+// reported.
 #pragma once
 
 #include "cuda/kernels.cuh"
@@ -60,8 +61,8 @@ __device__ inline uint32_t list_at(const LongList *list, uint32_t lists, uint32_
     return low;
 }
 
-// Calls visit(list, first tile, end of tiles) for the block's share of all tiles of taken lists, so that one
-// preparation for a list serves as many of its tiles as possible.
+// Calls visit(list, first tile, end of tiles) for the block's share of all tiles of taken lists, so
+// that one preparation for a list serves as many of its tiles as possible.
 template <class Visit>
 __device__ inline void each_run(const LongList *list, uint32_t lists, uint32_t tiles, Visit visit)
 {
@@ -86,8 +87,8 @@ template <class S> __device__ inline Items<S> items_of(const Matrix &m, uint32_t
     return {static_cast<const S *>(m.scores) + first, m.targets + first};
 }
 
-// Lists of at most SHORT_MOST relevant items, with thresholds in shared memory; partition.cuh handles those
-// with more. Counts go to l.irrelevant_above, changes to l.passes.
+// Lists of at most SHORT_MOST relevant items, with thresholds in shared memory; partition.cuh
+// handles those with more. Counts go to l.irrelevant_above, changes to l.passes.
 void prepare_compare();
 void launch_compare_count(cudaStream_t stream, const Long &l, int processors);
 void launch_compare_move(cudaStream_t stream, const Long &l, int processors);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // The memory of long.cu for a group of lists.
 //
-// The relevant items of a list have their own chunks, so that a block never works for two lists. The
-// remaining places of a chunk are sorted along and have no meaning.
+// The relevant items of a list have their own chunks, so that a block never works for two lists.
+// The remaining places of a chunk are sorted along and have no meaning.
 #pragma once
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// The relevant items of long lists: collection, thresholds, ranks, losses, gradients. Included by long.cu
-// only.
+// The relevant items of long lists: collection, thresholds, ranks, losses, gradients. Included by
+// long.cu only.
 #pragma once
 
 #include "cuda/long_memory.cuh"
@@ -63,8 +63,8 @@ template <class Key> __device__ Key key_of(uint32_t number, uint32_t low)
         return low;
 }
 
-// Fills the meaningless places after each list, and all others with valid values: if the targets change
-// meanwhile, fewer relevant items may be found than were counted.
+// Fills the meaningless places after each list, and all others with valid values: if the targets
+// change meanwhile, fewer relevant items may be found than were counted.
 template <class Key> __global__ void clear_relevant(const Long l, const Memory<Key> m)
 {
     const Place place = place_of(l);
@@ -120,7 +120,8 @@ template <class S, class Key> __global__ void gather_relevant(const Long l, cons
     }
 }
 
-// Ascending thresholds from the sorted keys. With `old`, records the lists in which one differs from it.
+// Ascending thresholds from the sorted keys. With `old`, records the lists in which one differs
+// from it.
 template <class Key>
 __global__ void make_thresholds(const Long l, const Key *sorted, float *threshold, const float *old)
 {

@@ -9,9 +9,9 @@ namespace rk
 namespace
 {
 
-// Longer lists are worked on by all of the device, unless there is one for each multiprocessor. On an H200 a
-// block takes 0.15 ms for a list of 65,536 beside as many others as there is room for, all of the device 0.2
-// ms for one of 10 million.
+// Longer lists are worked on by all of the device, unless there is one for each multiprocessor. On
+// an H200 a block takes 0.15 ms for a list of 65,536 beside as many others as there is room for,
+// all of the device 0.2 ms for one of 10 million.
 constexpr uint32_t LONG_ITEMS = 1 << 18;
 
 } // namespace
@@ -82,7 +82,8 @@ void LossTerm::remember()
     device_.sizes.note(matrix_.lists, matrix_.items, wanted_size());
 }
 
-// By what was counted. Where no list was described, chunks are not known but for how many there can be.
+// By what was counted. Where no list was described, chunks are not known but for how many there can
+// be.
 LongSize LossTerm::wanted_size() const
 {
     const Totals &seen = *report_;

@@ -18,13 +18,14 @@ class LossTerm
     LossTerm &operator=(const LossTerm &) = delete;
 
     void count();
-    // After count(). gradient: [lists, items] or NULL; list_loss: [lists] or NULL; all on the device.
+    // After count(). gradient: [lists, items] or NULL; list_loss: [lists] or NULL; all on the
+    // device.
     void compute(float *gradient, float *list_loss);
     void only_count(); // in place of compute(): no loss, only the counts
     // After a wait. Throws Declined for errors; the CPU engine has the sentence.
     const Totals &totals() const;
-    // After a wait: computes again if lists have more relevant items than compute() expected. True: wait
-    // again.
+    // After a wait: computes again if lists have more relevant items than compute() expected. True:
+    // wait again.
     bool compute_again();
     // After the last wait: records the sizes for requests of the same shape.
     void remember();

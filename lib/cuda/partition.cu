@@ -54,8 +54,8 @@ __device__ uint32_t take_place(uint32_t *count, uint32_t b)
     return __shfl_sync(EVERYONE, first, 0) + lane;
 }
 
-// One tile, number `at` of all lists': by bucket to shared memory, and from there side by side to its place
-// in the split form.
+// One tile, number `at` of all lists': by bucket to shared memory, and from there side by side to
+// its place in the split form.
 template <class S, bool ALIGNED>
 __device__ void split_tile(const Partition &part, const Items<S> &items, Split &sh, size_t at, uint32_t begin,
                            uint32_t end, uint32_t *total, LongState *state)
@@ -96,7 +96,8 @@ __device__ void split_tile(const Partition &part, const Items<S> &items, Split &
     __syncthreads();
 }
 
-// Without relevant items there is one threshold, NaN, which no score reaches; scores are read nevertheless.
+// Without relevant items there is one threshold, NaN, which no score reaches; scores are read
+// nevertheless.
 __device__ void load_table(Split &sh, const LongList &list, const float *threshold)
 {
     const uint32_t buckets = ceil_div(list.p, list.width);
@@ -168,9 +169,9 @@ __device__ Unit unit_of(const Long &l, const Partition &part)
             before + static_cast<uint32_t>(l.tiles * (number + 1) / count)};
 }
 
-// Calls visit(tile's first place in the split form, first and end of the unit's items in the tile) for all
-// pieces of a unit (a group of lists has no more than 2^32 places), warps side by side, all lanes of one
-// together.
+// Calls visit(tile's first place in the split form, first and end of the unit's items in the tile)
+// for all pieces of a unit (a group of lists has no more than 2^32 places), warps side by side, all
+// lanes of one together.
 template <class Visit> __device__ void each_piece(const Partition &part, const Unit &unit, Visit visit)
 {
     const uint32_t warps = blockDim.x / 32, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -195,7 +196,8 @@ template <class Visit> __device__ void each_piece(const Partition &part, const U
 
 constexpr uint32_t AT_ONCE = 3; // items of a lane that are on their way together
 
-// Thresholds of a bucket in shared memory: all of them, or every stride-th with the rest left in memory.
+// Thresholds of a bucket in shared memory: all of them, or every stride-th with the rest left in
+// memory.
 constexpr uint32_t ROOM = 4096;
 struct Search {
     Finder<2048> finder;
@@ -276,8 +278,8 @@ __global__ void __launch_bounds__(THREADS, 4) count_buckets(const Long l, const 
             atomicAdd(irrelevant_above - c, sh.hist[c]);
 }
 
-// The moved thresholds of the same places as a bucket's: the last that was at or below an item tells whether
-// it passed.
+// The moved thresholds of the same places as a bucket's: the last that was at or below an item
+// tells whether it passed.
 struct Moved {
     float after[ROOM];
     uint32_t change[ROOM + 1];
@@ -290,15 +292,15 @@ struct Moved {
     double w, lambda;
 };
 
-// Items of a warp that were passed, put aside until there is one for each lane: in nearly every row of items
-// a few were, and the search of how far would hold up all.
+// Items of a warp that were passed, put aside until there is one for each lane: in nearly every row
+// of items a few were, and the search of how far would hold up all.
 struct Aside {
     uint32_t at[64], found[64];
     float score[64];
 };
 
-// An item that was passed; below: thresholds of lower buckets. With few thresholds in the bucket, they and
-// the counts of places in it are in shared memory.
+// An item that was passed; below: thresholds of lower buckets. With few thresholds in the bucket,
+// they and the counts of places in it are in shared memory.
 template <bool SHARED> __device__ uint32_t note_one(Moved &sh, uint32_t below, uint32_t found, float s)
 {
     const uint32_t then = below + found;
@@ -437,7 +439,8 @@ Partition carve_partition(Slices &arena, uint32_t lists, uint32_t tiles, uint32_
     // A bucket has PART_WIDTH_LEAST relevant items, but the last one of a list.
     part.slots = static_cast<uint32_t>(
         std::min<size_t>(static_cast<size_t>(lists) * PART_BUCKETS, relevant / PART_WIDTH_LEAST + lists));
-    // Enough blocks for the device to be busy, and few enough that what each does at its ends does not count.
+    // Enough blocks for the device to be busy, and few enough that what each does at its ends does
+    // not count.
     part.unit_items = static_cast<uint32_t>(std::min<size_t>(131072, std::max<size_t>(8192, places / 1024)));
     part.score = arena.take<float>(places);
     part.place = arena.take<uint16_t>(places);

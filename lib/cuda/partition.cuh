@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Lists with more thresholds than the shared memory of a block holds. First the items of each tile are split
-// by some of the thresholds. Then a block takes the items between two of these from all tiles of a list, with
-// the thresholds in between in shared memory. Each item is read twice, once in split form. Random accesses
-// outside of shared memory are rare, except for passed items.
+// Lists with more thresholds than the shared memory of a block holds. First the items of each tile
+// are split by some of the thresholds. Then a block takes the items between two of these from all
+// tiles of a list, with the thresholds in between in shared memory. Each item is read twice, once
+// in split form. Random accesses outside of shared memory are rare, except for passed items.
 //
-// The split drops items below the lowest threshold: no threshold is at or below them, before or after the
-// move.
+// The split drops items below the lowest threshold: no threshold is at or below them, before or
+// after the move.
 #pragma once
 
 #include "cuda/long_lists.cuh"
@@ -27,8 +27,8 @@ struct Partition {
     uint32_t *unit;  // [slots + 1]: number of the first unit of work of each bucket
 };
 
-// Number of thresholds per bucket of a list of p. More thresholds make longer runs of items in a tile; this
-// number fits shared memory in any case.
+// Number of thresholds per bucket of a list of p. More thresholds make longer runs of items in a
+// tile; this number fits shared memory in any case.
 constexpr uint32_t PART_WIDTH_LEAST = 512;
 __host__ __device__ inline uint32_t part_width(uint32_t p)
 {
@@ -39,11 +39,12 @@ __host__ __device__ inline uint32_t part_width(uint32_t p)
 // Takes the memory. `relevant`: most relevant items of all lists together.
 Partition carve_partition(Slices &arena, uint32_t lists, uint32_t tiles, uint32_t most, size_t relevant);
 void prepare_partition();
-// The split and the counts of all items: adds to l.irrelevant_above differences whose running sums are the
-// items above.
+// The split and the counts of all items: adds to l.irrelevant_above differences whose running sums
+// are the items above.
 void launch_part_count(cudaStream_t stream, const Long &l, const Partition &part, int processors);
-// Given l.perturbed_threshold: adds to l.passes what is, summed up, the items passed; writes the gradient of
-// the irrelevant items that were (the rest must be 0 already) and adds their number to the list's state.
+// Given l.perturbed_threshold: adds to l.passes what is, summed up, the items passed; writes the
+// gradient of the irrelevant items that were (the rest must be 0 already) and adds their number to
+// the list's state.
 void launch_part_move(cudaStream_t stream, const Long &l, const Partition &part);
 
 } // namespace rk

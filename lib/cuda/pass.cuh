@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// The two streaming reads of the items of a list by a block: counting them against thresholds, and finding
-// the number of thresholds that passed each. A list has less than 2^31 items, so positions of threads beyond
-// its end do not overflow.
+// The two streaming reads of the items of a list by a block: counting them against thresholds, and
+// finding the number of thresholds that passed each. A list has less than 2^31 items, so positions
+// of threads beyond its end do not overflow.
 //
-// Thresholds only ever rise. With both sorted, item s is passed by those of place k with before[k] <= s <
-// after[k]: of the c at or below it before the move, all but the c' that still are. So one look at after[c -
-// 1] tells whether any passed, and of the items at or above threshold k after the move only those are missing
-// that were passed by it: no item has to be counted again.
+// Thresholds only ever rise. With both sorted, item s is passed by those of place k with before[k]
+// <= s < after[k]: of the c at or below it before the move, all but the c' that still are. So one
+// look at after[c - 1] tells whether any passed, and of the items at or above threshold k after the
+// move only those are missing that were passed by it: no item has to be counted again.
 #pragma once
 
 #include "cuda/block.cuh"
@@ -120,8 +120,8 @@ __device__ int count_items(const Items<S> &items, uint32_t begin, uint32_t end, 
     return count_many<S, ALIGNED, TARGETS>(items, begin, end, t);
 }
 
-// Afterwards count[j + 1] holds what its name says: registers count each threshold by itself, the finder what
-// lies between two.
+// Afterwards count[j + 1] holds what its name says: registers count each threshold by itself, the
+// finder what lies between two.
 template <int ROOM> __device__ void end_count(Thresholds<ROOM> &t, uint32_t p)
 {
     __syncthreads();
@@ -129,8 +129,8 @@ template <int ROOM> __device__ void end_count(Thresholds<ROOM> &t, uint32_t p)
         suffix_sums(t.count + 1, p, t.warp);
 }
 
-// Records a passed item: `now` of the `then` thresholds at or below it still are. Each index in between
-// misses one more.
+// Records a passed item: `now` of the `then` thresholds at or below it still are. Each index in
+// between misses one more.
 __device__ inline uint32_t note_passed(uint32_t *change, uint32_t then, uint32_t now)
 {
     atomicAdd(&change[now], 1u);
@@ -157,8 +157,8 @@ __device__ inline uint32_t find_back(const float *after, uint32_t then, float s)
     return low;
 }
 
-// The output of the second read: the dense gradient. put(): the numbers of thresholds that passed the items
-// first + 4·q·step .. +3 of the thread.
+// The output of the second read: the dense gradient. put(): the numbers of thresholds that passed
+// the items first + 4·q·step .. +3 of the thread.
 template <bool ALIGNED> struct DenseWriter {
     float *gradient;
     const float *value;
@@ -247,8 +247,8 @@ __device__ void move_items(const Items<S> &items, uint32_t begin, uint32_t end, 
         move_many<S, ALIGNED, TARGETS>(items, begin, end, t, writer);
 }
 
-// Afterwards change[j + 1] holds what its name says. With many, the places' sum is 0, so what lies from j + 1
-// on is the negative of what lies below.
+// Afterwards change[j + 1] holds what its name says. With many, the places' sum is 0, so what lies
+// from j + 1 on is the negative of what lies below.
 template <int ROOM> __device__ void end_move(Thresholds<ROOM> &t, uint32_t p)
 {
     __syncthreads();

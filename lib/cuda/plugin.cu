@@ -43,7 +43,8 @@ template <class Body> rk_device_outcome outcome_of(char *why, Body body)
     }
 }
 
-// The same for a request: where memory is short, what banks keep on the device makes way for the next one.
+// The same for a request: where memory is short, what banks keep on the device makes way for the
+// next one.
 template <class Body> rk_device_outcome guarded(rk_plugin_device *device, char *why, Body body)
 {
     bool no_room = false;
@@ -141,7 +142,8 @@ rk_device_outcome store(rk_plugin_device *device, void *on_device, const void *h
     });
 }
 
-// By the driver, whose library is not linked: a machine without it can load the plugin and be told so.
+// By the driver, whose library is not linked: a machine without it can load the plugin and be told
+// so.
 size_t bytes_behind(void *address)
 {
     using Range = CUresult (*)(CUdeviceptr *, size_t *, CUdeviceptr);

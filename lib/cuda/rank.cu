@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// rank and rank_vjp: every item's rank in its row, and the blackbox gradient of the ranking with an upstream
-// of the caller's own. All rows are sorted at once, by CUB: the row stands in front of the key.
+// rank and rank_vjp: every item's rank in its row, and the blackbox gradient of the ranking with an
+// upstream of the caller's own. All rows are sorted at once, by CUB: the row stands in front of the
+// key.
 #include <cub/cub.cuh>
 
 #include "cuda/device.cuh"

@@ -23,8 +23,8 @@ __device__ inline uint32_t power_of_two(uint32_t p)
     return p <= 1 ? 1 : 1u << (32 - __clz(p - 1));
 }
 
-// Sorts by y, best first, ties by index, and leaves the thresholds, ascending, in `threshold`. True if one of
-// them differs from `old`. Ends with a barrier.
+// Sorts by y, best first, ties by index, and leaves the thresholds, ascending, in `threshold`. True
+// if one of them differs from `old`. Ends with a barrier.
 template <int ROOM>
 __device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin, float *threshold,
                               const float *old)
@@ -43,8 +43,8 @@ __device__ bool rank_relevant(Relevant<ROOM> &sh, uint32_t p, double half_margin
     return __syncthreads_or(differs);
 }
 
-// Before the first read: y, order, thresholds from the raw scores, read by raw(position). Returns the
-// thread's number of NaN among them.
+// Before the first read: y, order, thresholds from the raw scores, read by raw(position). Returns
+// the thread's number of NaN among them.
 template <int ROOM, class Raw>
 __device__ int begin_list(Relevant<ROOM> &sh, uint32_t p, double half_margin, Raw raw)
 {
@@ -77,8 +77,8 @@ __device__ double finish_loss(Relevant<ROOM> &sh, const Box &box, uint32_t p, do
     return sum;
 }
 
-// Before the second read: order and thresholds after the move. False: no threshold moved, so no item was
-// passed.
+// Before the second read: order and thresholds after the move. False: no threshold moved, so no
+// item was passed.
 template <int ROOM>
 __device__ bool begin_move(Relevant<ROOM> &sh, uint32_t p, const Box &box, double w, double lambda)
 {
@@ -96,8 +96,8 @@ template <int ROOM, class Put> __device__ void each_relevant(Relevant<ROOM> &sh,
     }
 }
 
-// After the move: pairs that changed places, which are what each threshold passed. Valid in thread 0. Sums in
-// the memory of `order`, which is read no more.
+// After the move: pairs that changed places, which are what each threshold passed. Valid in thread
+// 0. Sums in the memory of `order`, which is read no more.
 template <int ROOM> __device__ unsigned long long count_jumped(Relevant<ROOM> &sh, uint32_t p)
 {
     unsigned long long sum = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A retrieval request: what of the bank is not on the device yet goes there, queries are ranked a block at a
-// time, sums come back.
+// A retrieval request: what of the bank is not on the device yet goes there, queries are ranked a
+// block at a time, sums come back.
 #include <algorithm>
 #include <vector>
 
@@ -247,7 +247,8 @@ class RetrievalRequest
         }
     }
 
-    // Similarities for as many as there is room for, which are ranked in groups that long.cu does in one go.
+    // Similarities for as many as there is room for, which are ranked in groups that long.cu does
+    // in one go.
     void rank_wide(const std::vector<uint32_t> &which, size_t most)
     {
         if (which.empty())
@@ -306,7 +307,8 @@ class RetrievalRequest
         pending_.clear();
     }
 
-    // Nothing is told before everything is here: what fails on the way is computed elsewhere as a whole.
+    // Nothing is told before everything is here: what fails on the way is computed elsewhere as a
+    // whole.
     void finish()
     {
         std::vector<double> sum(job_.gradient ? job_.own_items * job_.dim : 0);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Retrieval on the device. cuBLAS computes the similarities of a block of queries with all items, one row per
-// query. They are counted against the thresholds of the query and discarded. The results of the second pass
-// are packed into the memory of the row, by each warp into the part that it has read already, so a block of
-// queries needs only the memory of its similarities. Wide queries, with more relevant items than a block has
-// room for, are ranked by the whole device, some at a time.
+// Retrieval on the device. cuBLAS computes the similarities of a block of queries with all items,
+// one row per query. They are counted against the thresholds of the query and discarded. The
+// results of the second pass are packed into the memory of the row, by each warp into the part that
+// it has read already, so a block of queries needs only the memory of its similarities. Wide
+// queries, with more relevant items than a block has room for, are ranked by the whole device, some
+// at a time.
 //
-// Sums are FP64, in an order that depends on nothing but the request: the same request gives the same bits.
+// Sums are FP64, in an order that depends on nothing but the request: the same request gives the
+// same bits.
 #pragma once
 
 #include "cuda/kernels.cuh"
@@ -65,8 +67,8 @@ __device__ inline uint32_t place_of(uint32_t e, uint32_t warp)
 void prepare_rows(); // once a device
 void launch_rows(cudaStream_t stream, const Block &block);
 
-// The same for a block of wide queries, whose ends of the gradient are added to the sums at once. In memory
-// of wide_bytes(); no block has more than `size` says.
+// The same for a block of wide queries, whose ends of the gradient are added to the sums at once.
+// In memory of wide_bytes(); no block has more than `size` says.
 struct WideSize {
     uint32_t queries, total, stride, dim;
     LongSize relevant;
@@ -75,8 +77,8 @@ size_t wide_bytes(const WideSize &size);
 void launch_wide(cudaStream_t stream, const Block &block, const WideSize &size, void *memory,
                  cudaStream_t side, cudaEvent_t cleared, int processors);
 
-// The sums of gradients: the queries' ends, from what launch_rows() left, and the other ends within the
-// request's own items.
+// The sums of gradients: the queries' ends, from what launch_rows() left, and the other ends within
+// the request's own items.
 void launch_query_sums(cudaStream_t stream, const Block &block);
 void launch_own_sums(cudaStream_t stream, const Block &block, const float *own);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Queries of more relevant items than a block has room for: their rows of similarities are lists for all of
-// the device (long.cu), and the gradients of the rows dense vectors, whose products with the items are the
-// queries'.
+// Queries of more relevant items than a block has room for: their rows of similarities are lists
+// for all of the device (long.cu), and the gradients of the rows dense vectors, whose products with
+// the items are the queries'.
 #include <algorithm>
 
 #include "cuda/retrieval_sums.cuh"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Calls of the CUDA runtime, checked: what fails is thrown as Trouble and caught where the plugin is entered.
+// Calls of the CUDA runtime, checked: what fails is thrown as Trouble and caught where the plugin
+// is entered.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -75,8 +76,8 @@ template <class T> __host__ __device__ constexpr T ceil_div(T a, T b)
     return (a + b - 1) / b;
 }
 
-// On an emulated device AddressSanitizer is told where a piece of memory ends; on a real one nothing of this
-// is.
+// On an emulated device AddressSanitizer is told where a piece of memory ends; on a real one
+// nothing of this is.
 #ifdef __SANITIZE_ADDRESS__
 constexpr bool WATCHED = true;
 inline void guard(void *piece, size_t bytes, size_t room)
@@ -91,7 +92,8 @@ inline void guard(void *, size_t, size_t)
 #endif
 constexpr size_t GAP = WATCHED ? 256 : 0;
 
-// Cuts memory into pieces that are each aligned to 256 bytes. Without a base only the bytes are counted.
+// Cuts memory into pieces that are each aligned to 256 bytes. Without a base only the bytes are
+// counted.
 struct Slices {
     unsigned char *base;
     size_t used = 0;

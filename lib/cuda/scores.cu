@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// A request on scores: inputs to the device, kernels, outputs back. The host waits once, at the end: memory
-// and sorts are sized by what requests of the same shape wanted before. One that wants more, and the first
-// one of a few long lists, are computed again.
+// A request on scores: inputs to the device, kernels, outputs back. The host waits once, at the
+// end: memory and sorts are sized by what requests of the same shape wanted before. One that wants
+// more, and the first one of a few long lists, are computed again.
 #include <memory>
 
 #include "cuda/knows.cuh"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// Lists with few enough relevant items that one block keeps all that concerns them in shared memory: it finds
-// them, sorts them, streams the items twice and writes the gradient. Many lists, many blocks; no list waits
-// for another.
+// Lists with few enough relevant items that one block keeps all that concerns them in shared
+// memory: it finds them, sorts them, streams the items twice and writes the gradient. Many lists,
+// many blocks; no list waits for another.
 #include "cuda/kernels.cuh"
 #include "cuda/relevant.cuh"
 
@@ -37,8 +37,8 @@ template <int ROOM> __device__ uint32_t find_relevant(const Matrix &m, size_t li
     return min(sh.found, room);
 }
 
-// The positions of the relevant items, ascending. Returns how many, less than ROOM: other than were counted
-// only if the targets changed since.
+// The positions of the relevant items, ascending. Returns how many, less than ROOM: other than were
+// counted only if the targets changed since.
 template <int ROOM>
 __device__ uint32_t place_relevant(const ShortJob &job, size_t list, uint32_t counted, Relevant<ROOM> &sh)
 {

@@ -10,7 +10,8 @@ namespace rk
 namespace
 {
 
-// Counts differ from batch to batch as those of random draws do: by eight standard deviations at most.
+// Counts differ from batch to batch as those of random draws do: by eight standard deviations at
+// most.
 double with_spare(double relevant)
 {
     return relevant + 8 * std::sqrt(relevant) + 64;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// How many relevant items requests had lately, so that the next one is launched without waiting for its own
-// counts.
+// How many relevant items requests had lately, so that the next one is launched without waiting for
+// its own counts.
 #pragma once
 
 #include <deque>

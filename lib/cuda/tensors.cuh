@@ -9,8 +9,8 @@ namespace rk
 
 size_t size_of(int dtype); // bytes of an element; enum rk_dtype
 
-// Where `elements` elements can be read on the device: `data` itself if it lies there and is aligned to its
-// type.
+// Where `elements` elements can be read on the device: `data` itself if it lies there and is
+// aligned to its type.
 const void *bring(Lane &lane, const void *data, bool on_device, int dtype, size_t elements);
 
 // The gradient's way out. All of it is put on the lane's stream; write() waits.

@@ -21,7 +21,7 @@ enum rankd_status rk_device_open(struct rk_device *device, const char *path, int
     const struct rk_device_plugin *plugin = symbol ? entry() : NULL;
     if (!plugin || plugin->version != RK_PLUGIN_VERSION || plugin->vocabulary != RK_PLUGIN_VOCABULARY) {
         dlclose(library);
-        return rk_fail(err, RANKD_UNSUPPORTED, "%s is no plugin of this version of rankd", path);
+        return rk_fail(err, RANKD_UNSUPPORTED, "%s is not a plugin of this version of rankd", path);
     }
     device->handle = plugin->open(ordinal, limit, device->name, why);
     if (!device->handle) {
@@ -52,22 +52,22 @@ static bool on_device(const struct rk_request *request, const struct rk_reply *r
     return found;
 }
 
-/* Only requests on scores, without a bank, with items to rank, and with nothing that the plugin does not
- * know. */
+/* Only requests on scores, without a bank, with items to rank, and with nothing that the plugin
+ * does not know. */
 static bool can_take(const struct rk_device *device, const struct rk_request *request)
 {
     return !rk_request_embeds(request) && !request->bank_snapshot && !rk_batch_is_empty(request) &&
            rk_device_knows(device, request, request->model->loss ? RK_DEVICE_SCORES : RK_DEVICE_RANK);
 }
 
-/* Lists of this length or more are faster on the device, including the transfer both ways. Measured on an
- * H200 beside its host (AVX-512; one thread, 8 threads; then the device; forward and backward, data in host
- * memory, ms):
+/* Lists of this length or more are faster on the device, including the transfer both ways. Measured
+ * on an H200 beside its host (AVX-512; one thread, 8 threads; then the device; forward and
+ * backward, data in host memory, ms):
  *   1 x 1M, P = 100      4.4    2.8    1.3        256 x 65,536, P = 3,000   232     42     20
  *   1 x 1M, P = 1 %      8.5    5.5    1.3        256 x 65,536, P = 8        31      7.4   20
  *   1 x 10M, P = 1 %   245     66     13          256 x 4,096, P = 8          1.8    1.0    1.1
- * How many items are relevant is not known before they are counted: with very few of them, eight idle threads
- * are faster than the bus, and one is not. */
+ * How many items are relevant is not known before they are counted: with very few of them, eight
+ * idle threads are faster than the bus, and one is not. */
 #define LEAST_ITEMS ((size_t)1 << 15)
 #define LEAST_SCORES ((size_t)1 << 17)
 

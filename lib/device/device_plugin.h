@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The contract between the daemon and a plugin that drives devices (build/rankd-cuda.so): plain C, no symbol
- * of the daemon's is used by the plugin, and one symbol of the plugin's by the daemon. */
+/* The contract between the daemon and a plugin that drives devices (build/rankd-cuda.so): plain C,
+ * no symbol of the daemon's is used by the plugin, and one symbol of the plugin's by the daemon. */
 #ifndef RK_DEVICE_PLUGIN_H
 #define RK_DEVICE_PLUGIN_H
 
@@ -16,8 +16,8 @@
 #define RK_DEVICE_WHY 256
 #define RK_DEVICE_HANDLE 64 /* bytes of an inter-process handle (cudaIpcMemHandle_t) */
 #define RK_PLUGIN_VERSION 6u
-/* The number of inputs, outputs, parameters and types at compile time: if a plugin and a daemon differ in one
- * of these, their numbers may have different meanings. */
+/* The number of inputs, outputs, parameters and types at compile time: if a plugin and a daemon
+ * differ in one of these, their numbers may have different meanings. */
 #define RK_PLUGIN_VOCABULARY                                                                                 \
     ((uint32_t)RK_IN_COUNT << 24 | (uint32_t)RK_OUT_COUNT << 16 | (uint32_t)RK_PARAM_COUNT << 8 |            \
      (uint32_t)RK_DTYPE_COUNT)
@@ -34,9 +34,9 @@ struct rk_plugin_device; /* an opened device */
 
 enum rk_device_call { RK_DEVICE_SCORES, RK_DEVICE_RANK, RK_DEVICE_RETRIEVAL, RK_DEVICE_CALLS };
 
-/* What a call of the plugin's can compute, in bits 1u << number. A request that asks for anything outside
- * does not go to the device: the CPU engine computes it. So a loss, parameter or type that a plugin does not
- * know is never taken for another one. */
+/* What a call of the plugin's can compute, in bits 1u << number. A request that asks for anything
+ * outside does not go to the device: the CPU engine computes it. So a loss, parameter or type that
+ * a plugin does not know is never taken for another one. */
 struct rk_device_capabilities {
     uint32_t losses;          /* enum rk_loss_number (loss.h) */
     uint32_t inputs, outputs; /* enum rk_input, rk_output: those that may be sent, and asked for */
@@ -51,10 +51,9 @@ struct rk_device_gradient {
     bool dense, sparse;
     float *data; /* [rows, columns], where it is wanted dense */
     bool on_device;
-    /* Room for the sparse pair: called once with the number of elements, after which both pointers that it
-     * sets (NULL: not wanted) are filled. False: no room; the call then answers RK_DEVICE_DECLINED. Host
-     * memory.
-     */
+    /* Room for the sparse pair: called once with the number of elements, after which both pointers
+     * that it sets (NULL: not wanted) are filled. False: no room; the call then answers
+     * RK_DEVICE_DECLINED. Host memory. */
     bool (*sparse_room)(void *arg, size_t count, int64_t **index, float **value);
     void *sparse_arg;
     size_t nonzero; /* out */
@@ -65,13 +64,14 @@ struct rk_device_blackbox {
     int number; /* enum rk_loss_number */
     bool lambda_per_n, lambda_batch_scope;
     double margin, lambda;
-    /* All parameters of the request. Those that the plugin was not compiled for, and the loss numbers and
-     * words that it does not list, never come at other values than their defaults: see capabilities. */
+    /* All parameters of the request. Those that the plugin was not compiled for, and the loss
+     * numbers and words that it does not list, never come at other values than their defaults: see
+     * capabilities. */
     struct rk_loss_params params;
 };
 
-/* A matrix of scores and one of targets, both on the device or both in host memory; types as enum rk_dtype.
- */
+/* A matrix of scores and one of targets, both on the device or both in host memory; types as enum
+ * rk_dtype. */
 struct rk_device_scores_job {
     const void *scores, *targets; /* [rows, columns] each */
     bool scores_on_device, targets_on_device;
@@ -91,7 +91,8 @@ struct rk_device_scores_job {
                                   has it; ΣP */
 };
 
-/* The ranks of each row of scores, and the gradient of the ranking for an upstream of the caller's own. */
+/* The ranks of each row of scores, and the gradient of the ranking for an upstream of the caller's
+ * own. */
 struct rk_device_rank_job {
     const void *scores; /* [rows, columns] */
     bool scores_on_device;
@@ -105,8 +106,9 @@ struct rk_device_rank_job {
     struct rk_device_gradient gradient;
 };
 
-/* Rows that are consecutive in memory, as in struct rk_row_block. `identity` is the permanent number of their
- * memory: a copy on the device under it stays valid, and more rows may follow; 0: not worth keeping. */
+/* Rows that are consecutive in memory, as in struct rk_row_block. `identity` is the permanent
+ * number of their memory: a copy on the device under it stays valid, and more rows may follow; 0:
+ * not worth keeping. */
 struct rk_device_row_block {
     const void *rows; /* [items, dim] */
     int dtype;        /* enum rk_dtype: FP32, FP16, BF16 */
@@ -147,11 +149,12 @@ struct rk_device_memory {
 struct rk_device_plugin {
     uint32_t version, vocabulary; /* RK_PLUGIN_VERSION, RK_PLUGIN_VOCABULARY */
     struct rk_device_capabilities knows[RK_DEVICE_CALLS];
-    /* NULL and a sentence in why[RK_DEVICE_WHY] if that device can't be used. `limit`: bytes of its memory
-     * that may be held, 0: half of what is free. name[RK_DEVICE_NAME] is filled. */
+    /* NULL and a sentence in why[RK_DEVICE_WHY] if that device can't be used. `limit`: bytes of its
+     * memory that may be held, 0: half of what is free. name[RK_DEVICE_NAME] is filled. */
     struct rk_plugin_device *(*open)(int ordinal, size_t limit, char *name, char *why);
     void (*close)(struct rk_plugin_device *device); /* no call may be running; NULL is fine */
-    /* Any threads at a time. Not DONE: why[RK_DEVICE_WHY] says the reason where it is the device's. */
+    /* Any threads at a time. Not DONE: why[RK_DEVICE_WHY] says the reason where it is the
+     * device's. */
     enum rk_device_outcome (*scores)(struct rk_plugin_device *device, struct rk_device_scores_job *job,
                                      char *why);
     enum rk_device_outcome (*rank)(struct rk_plugin_device *device, struct rk_device_rank_job *job,
@@ -169,8 +172,9 @@ struct rk_device_plugin {
                                   void **address, size_t *bytes, char *why);
     void (*unmap)(struct rk_plugin_device *device, void *address);
     struct rk_device_memory (*memory)(struct rk_plugin_device *device);
-    /* Host memory with tensors of later calls: its pages are locked, and the device reads and writes there
-     * itself. Until unpin, with no call running that uses it, and before it is unmapped. */
+    /* Host memory with tensors of later calls: its pages are locked, and the device reads and
+     * writes there itself. Until unpin, with no call running that uses it, and before it is
+     * unmapped. */
     enum rk_device_outcome (*pin)(struct rk_plugin_device *device, void *memory, size_t bytes, char *why);
     void (*unpin)(struct rk_plugin_device *device, void *memory);
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* As argsort_scalar.c, with eight of a few keys in a register; the radix sort gains nothing by that. */
+/* As argsort_scalar.c, with eight of a few keys in a register; the radix sort gains nothing by
+ * that. */
 #include <immintrin.h>
 
 #include "kernels/kernels_internal.h"
@@ -19,8 +20,9 @@ RK_INLINE __m256i below(__m256i mine, const int32_t *key, uint32_t at)
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(key[at]), mine);
 }
 
-/* The places of keys own..own+7 among n: the number of those before each. Equal keys are before it if they
- * stand in front of these, or on an earlier lane. Two sums, so that steps do not wait for each other. */
+/* The places of keys own..own+7 among n: the number of those before each. Equal keys are before it
+ * if they stand in front of these, or on an earlier lane. Two sums, so that steps do not wait for
+ * each other. */
 static __m256i places_of(const int32_t *key, uint32_t n, uint32_t own)
 {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -45,8 +47,8 @@ static __m256i places_of(const int32_t *key, uint32_t n, uint32_t own)
     return _mm256_sub_epi32(place, other);
 }
 
-/* Each item's place is the number of those before it: n² / 8 comparisons, and no branch that depends on
- * keys. Pads are never before an item: an equal one stands in front of them. */
+/* Each item's place is the number of those before it: n² / 8 comparisons, and no branch that
+ * depends on keys. Pads are never before an item: an equal one stands in front of them. */
 static void sort_few(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted)
 {
     int32_t copy[FEW], place[LANES];

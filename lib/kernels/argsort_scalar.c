@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stable sort of indexes by key: by counting for a few, otherwise a radix sort of 11 bits at a time that
- * skips the digits in which all keys agree. Keys travel with their indexes, so that every pass reads memory
- * in order; only the first one reads the keys, and only the last one writes the permutation.
+/* Stable sort of indexes by key: by counting for a few, otherwise a radix sort of 11 bits at a time
+ * that skips the digits in which all keys agree. Keys travel with their indexes, so that every pass
+ * reads memory in order; only the first one reads the keys, and only the last one writes the
+ * permutation.
  *
- * Where the pairs outgrow the cache (MANY), a store to each of 2,048 places in turn would first fetch a line
- * that is about to be overwritten, 64 bytes for every 8. There the pairs of one value are gathered in a line
- * of their own, which goes to memory past the caches when it is full. */
+ * Where the pairs outgrow the cache (MANY), a store to each of 2,048 places in turn would first
+ * fetch a line that is about to be overwritten, 64 bytes for every 8. There the pairs of one value
+ * are gathered in a line of their own, which goes to memory past the caches when it is full. */
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -19,7 +20,8 @@ struct keyed_index {
     uint32_t key, index;
 };
 
-/* Pairs are gathered in lines until a line is full. `begin` is where each value's first item goes. */
+/* Pairs are gathered in lines until a line is full. `begin` is where each value's first item
+ * goes. */
 struct line_buffers {
     _Alignas(LINE) unsigned char line[VALUES][LINE];
     uint32_t begin[VALUES];
@@ -43,8 +45,8 @@ size_t rk_argsort_scratch_scalar(uint32_t n)
 typedef int32_t lanes __attribute__((vector_size(16)));
 enum { LANES = sizeof(lanes) / sizeof(int32_t) };
 
-/* Each item's place is the number of those before it: smaller keys, and equal ones of lower index. That is n²
- * / 4 comparisons, but unlike an insertion it has no branch that depends on the keys. */
+/* Each item's place is the number of those before it: smaller keys, and equal ones of lower index.
+ * That is n² / 4 comparisons, but unlike an insertion it has no branch that depends on the keys. */
 static void count_few(const uint32_t *key, uint32_t n, uint32_t *perm, uint32_t *sorted)
 {
     int32_t copy[FEW + LANES];
@@ -103,7 +105,8 @@ static void count_digits(const uint32_t *key, uint32_t n, uint32_t (*count)[VALU
     }
 }
 
-/* One digit, from keys or pairs (`from` not NULL) to pairs or, at the end, the permutation (`to` NULL). */
+/* One digit, from keys or pairs (`from` not NULL) to pairs or, at the end, the permutation (`to`
+ * NULL). */
 static void pass(const uint32_t *key, const struct keyed_index *from, uint32_t n, unsigned digit,
                  uint32_t *first, struct keyed_index *to, uint32_t *perm)
 {
@@ -142,8 +145,8 @@ static inline void put_in_line(struct line_buffers *g, void *to, size_t size, ui
         store_past_caches((unsigned char *)to + (at - slot) * size, g->line[value]);
 }
 
-/* Writes the lines that were never full. This comes last, after the fence, because a value's first line may
- * begin with places of the value before it, and has then overwritten them. */
+/* Writes the lines that were never full. This comes last, after the fence, because a value's first
+ * line may begin with places of the value before it, and has then overwritten them. */
 static inline void write_rest(const struct line_buffers *g, void *to, size_t size, const uint32_t *end)
 {
 #ifdef __SSE2__

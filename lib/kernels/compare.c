@@ -130,8 +130,8 @@ static uint32_t cell_of(const struct rk_interval_filter *filter, float s)
     return (uint32_t)((filter->high - s) * filter->scale);
 }
 
-/* Rounding is monotone, so scores in an interval are in the cells from that of its upper end to that of its
- * lower end. Every score passes if one can't divide by the range of the intervals. */
+/* Rounding is monotone, so scores in an interval are in the cells from that of its upper end to
+ * that of its lower end. Every score passes if one can't divide by the range of the intervals. */
 static void make_filter(const float *low, const float *high, uint32_t intervals,
                         struct rk_interval_filter *filter)
 {

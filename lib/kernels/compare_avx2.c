@@ -7,8 +7,8 @@
 /* Thresholds at a time: with more their counts would not stay in the sixteen registers. */
 enum { GROUP = RK_COMPARE_GROUP_AVX2 };
 
-/* A NaN in place of items that do not count, which no threshold counts; *nan grows by those that count and
- * are NaN, if it is wanted. */
+/* A NaN in place of items that do not count, which no threshold counts; *nan grows by those that
+ * count and are NaN, if it is wanted. */
 RK_INLINE __m256 mask_out(const int8_t *targets, uint32_t i, uint32_t left, __m256 s, bool wanted,
                           __m256 *nan)
 {

@@ -68,8 +68,8 @@ static bool compare_avx512_count(const struct rk_span *span, const float *thresh
     return count_as(span, RK_FP32, threshold, padded, counts);
 }
 
-/* Items of a span whose ranks may have changed, put aside: one vector in four has such an item, so that
- * processing them together is a tenth of the work. */
+/* Items of a span whose ranks may have changed, put aside: one vector in four has such an item, so
+ * that processing them together is a tenth of the work. */
 struct compare_aside {
     uint32_t items;
     float score[RK_COMPARE_BLOCK + 16];
@@ -146,8 +146,8 @@ RK_INLINE void inside(const __m512 *s, int n, const struct rk_compare_move *move
     }
 }
 
-/* Stores sixteen floats and prefetches the line some pages ahead, because stores that wait for their line
- * hold up all others. There may be no such line. */
+/* Stores sixteen floats and prefetches the line some pages ahead, because stores that wait for
+ * their line hold up all others. There may be no such line. */
 RK_INLINE void clear_lanes(float *to, __mmask16 here)
 {
     enum { AHEAD = 2048 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The second pass of "compare" for AVX2. Vectors with an item in an interval are put aside, and compared with
- * all thresholds many at a time: then the counts of some thresholds stay in registers, and nothing depends on
- * a branch. */
+/* The second pass of "compare" for AVX2. Vectors with an item in an interval are put aside, and
+ * compared with all thresholds many at a time: then the counts of some thresholds stay in
+ * registers, and nothing depends on a branch. */
 #include "kernels/compare_avx2.h"
 #include "kernels/load_avx2.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Intel SDM vol. 1, 14.3 and 15.2 ("Detection of AVX", "Detection of AVX-512"): CPUID first, then XCR0. */
+/* Intel SDM vol. 1, 14.3 and 15.2 ("Detection of AVX", "Detection of AVX-512"): CPUID first, then
+ * XCR0. */
 #include "kernels/cpu.h"
 
 #include <pthread.h>

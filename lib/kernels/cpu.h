@@ -20,8 +20,8 @@ struct rk_cpuid {
     uint64_t xcr0;          /* 0 if the system does not use XSAVE */
 };
 
-/* RK_CPU_* of those registers. An instruction set whose registers the system does not save counts as absent:
- * its registers would be lost at the next task switch, or the instruction would trap. */
+/* RK_CPU_* of those registers. An instruction set whose registers the system does not save counts
+ * as absent: its registers would be lost at the next task switch, or the instruction would trap. */
 unsigned rk_cpu_features_of(const struct rk_cpuid *cpu);
 
 /* RK_CPU_* of this machine; determined once. Any thread. */

@@ -32,13 +32,13 @@ void rk_divide_avx512(float *value, size_t items, double w, double divisor);
 extern const struct rk_strategy rk_compare_avx512;
 extern const struct rk_strategy rk_table_avx512;
 extern const struct rk_strategy rk_tree_avx512;
-/* value[i] = rk_gradient_value() of before[i] - after[i]. Returns the number of differences other than 0, and
- * adds their absolute values to *size. */
+/* value[i] = rk_gradient_value() of before[i] - after[i]. Returns the number of differences other
+ * than 0, and adds their absolute values to *size. */
 uint32_t rk_values_avx512(double w, double divisor, uint32_t items, const uint32_t *before,
                           const uint32_t *after, float *value, uint64_t *size);
 
-/* The best set for a machine with these features (RK_CPU_*, cpu.h). The choice depends on nothing else,
- * neither on a second CPU probe nor on the environment. */
+/* The best set for a machine with these features (RK_CPU_*, cpu.h). The choice depends on nothing
+ * else, neither on a second CPU probe nor on the environment. */
 const struct rk_kernels *rk_kernels_for(unsigned features);
 
 /* The choice per list (plan.c). */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strategy "merge", for long lists with a large share of relevant items: the irrelevant items are sorted
- * once, and each pass merges two sorted rows. A table of that many thresholds misses the cache for every
- * item; sorting reads memory in order. */
+/* Strategy "merge", for long lists with a large share of relevant items: the irrelevant items are
+ * sorted once, and each pass merges two sorted rows. A table of that many thresholds misses the
+ * cache for every item; sorting reads memory in order. */
 #include <string.h>
 
 #include "kernels/kernels_internal.h"
@@ -10,9 +10,8 @@
 
 enum { BLOCK = 1024, AHEAD = 32 /* items between the prefetch of a line and its use */ };
 
-/* Irrelevant items best first, all rows [room + 1]. The last three rows share the memory in which they were
- * sorted.
- */
+/* Irrelevant items best first, all rows [room + 1]. The last three rows share the memory in which
+ * they were sorted. */
 struct merge_rows {
     uint32_t room;      /* the number of them, unless targets change while they are read */
     uint32_t *items;    /* how many were found */
@@ -89,8 +88,8 @@ static enum rankd_status merge_begin(struct rk_pass *pass)
     return rk_exec_check(pass->exec, &late);
 }
 
-/* Two rows merged: sorted items and sorted thresholds. A step takes an item or a threshold, so the steps can
- * be shared out. */
+/* Two rows merged: sorted items and sorted thresholds. A step takes an item or a threshold, so the
+ * steps can be shared out. */
 struct merging {
     const struct merge_rows *rows;
     const float *threshold;

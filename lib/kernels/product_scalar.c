@@ -14,9 +14,10 @@ static float fused(float a, float b, float c)
 #ifdef FP_FAST_FMAF
     return fmaf(a, b, c);
 #else
-    /* On x86 without FMA, fmaf() is a call of a hundred instructions. The product is exact in FP64, so that
-     * the sum rounded to FP64 and then to FP32 is right, unless the first rounding ends in the middle between
-     * two FP32 values (the lower 29 bits of the mantissa), or the result is subnormal and has fewer bits. */
+    /* On x86 without FMA, fmaf() is a call of a hundred instructions. The product is exact in FP64,
+     * so that the sum rounded to FP64 and then to FP32 is right, unless the first rounding ends in
+     * the middle between two FP32 values (the lower 29 bits of the mantissa), or the result is
+     * subnormal and has fewer bits. */
     const double sum = (double)a * (double)b + (double)c;
     uint64_t bits;
     memcpy(&bits, &sum, sizeof bits);

@@ -44,8 +44,9 @@ static inline bool is_before(struct keyed_place a, struct keyed_place b)
     return a.key < b.key || (a.key == b.key && a.index < b.index);
 }
 
-/* Kept places go to perm, the others to `aside`. Returns how many were kept; 0 if too few were. The last one
- * kept is held in registers: nearly all are kept, and looking it up would be a chain through memory. */
+/* Kept places go to perm, the others to `aside`. Returns how many were kept; 0 if too few were. The
+ * last one kept is held in registers: nearly all are kept, and looking it up would be a chain
+ * through memory. */
 static uint32_t keep_ascending(const uint32_t *key, const uint32_t *index, uint32_t n, uint32_t *perm,
                                uint32_t *aside)
 {

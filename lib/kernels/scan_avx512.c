@@ -24,8 +24,9 @@ struct rk_scan rk_scan_avx512(const void *targets, size_t items, int8_t most, bo
     return scan;
 }
 
-/* The bits of a word are places from `first` on; two of them are written whether they exist or not (there is
- * room for them): where few targets are 1, a branch on whether there is any could not be predicted. */
+/* The bits of a word are places from `first` on; two of them are written whether they exist or not
+ * (there is room for them): where few targets are 1, a branch on whether there is any could not be
+ * predicted. */
 RK_INLINE uint32_t *put_places(uint32_t *position, unsigned long long word, uint32_t first)
 {
     const unsigned long long rest = word & (word - 1);

@@ -11,8 +11,8 @@
 #include "base/half.h"
 #include "base/tensor.h"
 
-/* A monotone key: rk_key(a) < rk_key(b) if a < b, and equal if a == b (-0.0 counts as +0.0). Keys of NaN are
- * outside of the range of the keys of numbers. */
+/* A monotone key: rk_key(a) < rk_key(b) if a < b, and equal if a == b (-0.0 counts as +0.0). Keys
+ * of NaN are outside of the range of the keys of numbers. */
 RK_DEVICE static inline uint32_t rk_key(float x)
 {
     uint32_t bits = rk_float_bits(x);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The plainest counting strategy: a binary search among the thresholds for each item, O(n log P).
  *
- * For an item of score s let b = #{k: threshold[k] > s}. As thresholds descend, the item is at or above
- * exactly the thresholds from the b-th on; so a histogram of b, summed up, gives the count of every
- * threshold, and Δ is the difference of two b. */
+ * For an item of score s let b = #{k: threshold[k] > s}. As thresholds descend, the item is at or
+ * above exactly the thresholds from the b-th on; so a histogram of b, summed up, gives the count of
+ * every threshold, and Δ is the difference of two b. */
 #include <string.h>
 
 #include "kernels/kernels_internal.h"

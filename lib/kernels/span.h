@@ -51,8 +51,8 @@ struct rk_list_range {
     bool late;                        /* set by the task if the deadline passed */
 };
 
-/* Runs task() for each part on the threads of the pool and adds up the counts of the writers. With `ranges` 1
- * it runs on the calling thread. RANKD_OK or RANKD_DEADLINE. */
+/* Runs task() for each part on the threads of the pool and adds up the counts of the writers. With
+ * `ranges` 1 it runs on the calling thread. RANKD_OK or RANKD_DEADLINE. */
 enum rankd_status rk_list_ranges_run(struct rk_pass *pass, unsigned ranges,
                                      void (*task)(struct rk_list_range *part), void *shared);
 

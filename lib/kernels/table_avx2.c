@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* As the plain code, with eight items at a time where it would spend a branch-free step on each. What few
- * items need is done for those alone, found as the bits of a mask. */
+/* As the plain code, with eight items at a time where it would spend a branch-free step on each.
+ * What few items need is done for those alone, found as the bits of a mask. */
 #include <immintrin.h>
 
 #include "kernels/kernels_internal.h"
@@ -24,7 +24,8 @@ RK_INLINE __m256i four_buckets(const struct rk_bucket *bucket, const uint32_t *a
                                    1);
 }
 
-/* Items low to high in two registers, as (threshold, above) of each: all thresholds, then all of `above`. */
+/* Items low to high in two registers, as (threshold, above) of each: all thresholds, then all of
+ * `above`. */
 RK_INLINE void split(__m256i low, __m256i high, __m256 *threshold, __m256i *above)
 {
     const __m256 x = _mm256_castsi256_ps(low), y = _mm256_castsi256_ps(high);

@@ -27,7 +27,8 @@ RK_INLINE uint32_t load_as(const struct rk_span *span, enum rk_dtype dtype, floa
     return kept;
 }
 
-/* What is stored never reaches beyond the block: at most i items are kept when item i is at hand. */
+/* What is stored never reaches beyond the block: at most i items are kept when item i is at
+ * hand. */
 static uint32_t load_avx512(const struct rk_span *span, float *score, uint16_t *place)
 {
     if (span->dtype == RK_FP16)

@@ -87,8 +87,9 @@ RK_INLINE __m512i first_sixteen(void)
     return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
-/* One load an item. On an Intel Xeon (Ice Lake) a gather took 8 ns, of eight as of sixteen, and waited for
- * the slowest; a load took 0.3 to 0.5 ns where the table is in the first-level cache, 0.9 in the third. */
+/* One load an item. On an Intel Xeon (Ice Lake) a gather took 8 ns, of eight as of sixteen, and
+ * waited for the slowest; a load took 0.3 to 0.5 ns where the table is in the first-level cache,
+ * 0.9 in the third. */
 #define ONE_BY_ONE(index) __asm__("" : "+r"(index)) /* or compilers make a gather of the loop */
 
 static inline void fetch_thresholds(const float *threshold, const uint32_t *at, uint32_t items, float *out)
@@ -100,8 +101,8 @@ static inline void fetch_thresholds(const float *threshold, const uint32_t *at, 
     }
 }
 
-/* Each block of a list too long for a cache asks for the next one: between the look-ups for every item the
- * processor does not prefetch by itself. There may be no next block. */
+/* Each block of a list too long for a cache asks for the next one: between the look-ups for every
+ * item the processor does not prefetch by itself. There may be no next block. */
 struct prefetch_stream {
     const char *next; /* score 0 of it */
     size_t size;      /* of a score */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sorts items by the upper bits of their subbucket without counting them first: a bin is a chain of blocks
- * that are taken as they are needed. Each bin writes to one cache line, all of which stay in the first-level
- * cache; and items are read only once. */
+/* Sorts items by the upper bits of their subbucket without counting them first: a bin is a chain of
+ * blocks that are taken as they are needed. Each bin writes to one cache line, all of which stay in
+ * the first-level cache; and items are read only once. */
 #ifndef RK_KERNELS_TABLE_BINS_H
 #define RK_KERNELS_TABLE_BINS_H
 
@@ -45,7 +45,8 @@ static inline uint32_t rk_bins_put(struct rk_bins *bins, uint32_t subbucket)
     return at;
 }
 
-/* A bin's last block, RK_BIN_NONE if it is empty, and the items in it. Blocks before it are full. */
+/* A bin's last block, RK_BIN_NONE if it is empty, and the items in it. Blocks before it are
+ * full. */
 static inline int32_t rk_bins_last(const struct rk_bins *bins, unsigned bin, uint32_t *items)
 {
     int32_t block = (int32_t)((bins->at[bin] + RK_BIN_BLOCK - 1) / RK_BIN_BLOCK) - 1;

@@ -2,8 +2,8 @@
 /* The second pass of a table: which items a threshold may have passed, and which one did. */
 #include "kernels/table_avx512.h"
 
-/* As stream_of(), for targets, which are read for every item; without targets scores are read instead.
- */
+/* As stream_of(), for targets, which are read for every item; without targets scores are read
+ * instead. */
 RK_INLINE struct prefetch_stream stream_of_targets(const struct rk_span *span)
 {
     const char *targets = span->targets ? (const char *)span->targets : span->scores;
@@ -19,8 +19,8 @@ static void fetch_words(const uint32_t *word, const uint32_t *at, uint32_t items
     }
 }
 
-/* Stores number, score and position of the kept items; returns how many. There is no branch on whether any of
- * sixteen is kept, because it could not be predicted. */
+/* Stores number, score and position of the kept items; returns how many. There is no branch on
+ * whether any of sixteen is kept, because it could not be predicted. */
 RK_INLINE uint32_t keep_lanes(__mmask16 lanes, __m512 s, float *score, __m512i place, uint32_t *place_out,
                               __m512i number, uint32_t *position)
 {

@@ -33,8 +33,8 @@ enum {
     RELEVANT_BYTES = 44            /* and for an item that is relevant, with two threads' tallies */
 };
 
-/* The number of buckets (with a bit for each of their subbuckets, twice) that fit into the rest of a list's
- * scratch memory, beside its relevant items and what the first pass stores. */
+/* The number of buckets (with a bit for each of their subbuckets, twice) that fit into the rest of
+ * a list's scratch memory, beside its relevant items and what the first pass stores. */
 static uint64_t affordable(uint32_t items, uint32_t p)
 {
     const uint64_t all = (uint64_t)ITEM_BYTES * items;
@@ -93,7 +93,8 @@ static uint32_t chunk_of(uint32_t items, uint32_t p)
     return chunk < CHUNK_MIN ? CHUNK_MIN : (uint32_t)chunk;
 }
 
-/* Every part has its own counts: at most two bytes an item, unless there are only one or two parts. */
+/* Every part has its own counts: at most two bytes an item, unless there are only one or two
+ * parts. */
 static unsigned parts_of(uint32_t items, uint32_t p, unsigned threads)
 {
     unsigned ranges = rk_ranges(items, rk_tuning.grain, threads),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Strategy "table" (table.h): contents, sizes and offsets of its tables in the scratch memory; they depend on
- * items, P and threads alone.
+/* Strategy "table" (table.h): contents, sizes and offsets of its tables in the scratch memory; they
+ * depend on items, P and threads alone.
  *
  *   table_layout.c <- table_map.c <- table_count.c, table_move.c <- table_<isa>.c */
 #ifndef RK_KERNELS_TABLE_LAYOUT_H
@@ -27,7 +27,8 @@ struct rk_bucket {
 #define RK_BUCKET_MANY 0x80000000u
 #define RK_BUCKET_THRESHOLDS 0x7fffffffu
 
-/* Keys (descending scores) that agree in their upper bits, and the subbuckets they are divided into. */
+/* Keys (descending scores) that agree in their upper bits, and the subbuckets they are divided
+ * into. */
 struct rk_key_prefix {
     uint32_t low;   /* the first key that matters; those before it share its subbucket */
     uint32_t first; /* subbucket */

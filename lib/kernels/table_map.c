@@ -41,9 +41,10 @@ static inline void fill_ahead(struct rk_bucket *bucket, uint32_t k)
 }
 
 /* Every threshold writes its bucket, and the next ones as if they had none; those that have one are
- * overwritten later. So there is no branch on whether a bucket has a threshold yet, and mostly none on the
- * number of empty buckets that follow. Returns the most thresholds that an item may have to be searched
- * among: in one bucket, unless they are all equal, when the first or the last tells, or above all items. */
+ * overwritten later. So there is no branch on whether a bucket has a threshold yet, and mostly none
+ * on the number of empty buckets that follow. Returns the most thresholds that an item may have to
+ * be searched among: in one bucket, unless they are all equal, when the first or the last tells, or
+ * above all items. */
 static uint32_t fill_thresholds(const struct rk_table_code *code, const struct rk_bucket_map *map,
                                 const float *threshold, uint32_t p, struct rk_bucket *bucket)
 {
@@ -74,9 +75,9 @@ static uint32_t fill_thresholds(const struct rk_table_code *code, const struct r
     return crowd;
 }
 
-/* Here there are fewer buckets than thresholds, so the thresholds of each bucket are counted first, without a
- * branch on whether it has any yet, and then summed up. Returns the most thresholds in one bucket, except
- * those above all items. */
+/* Here there are fewer buckets than thresholds, so the thresholds of each bucket are counted first,
+ * without a branch on whether it has any yet, and then summed up. Returns the most thresholds in
+ * one bucket, except those above all items. */
 static uint32_t fill_marks(const struct rk_table_code *code, const struct rk_bucket_map *map,
                            const float *threshold, uint32_t p, struct rk_bucket *bucket)
 {
@@ -101,7 +102,8 @@ static uint32_t fill_marks(const struct rk_table_code *code, const struct rk_buc
     return most;
 }
 
-/* Fills bucket[buckets + 1]. Returns the most thresholds that an item may have to be searched among. */
+/* Fills bucket[buckets + 1]. Returns the most thresholds that an item may have to be searched
+ * among. */
 static uint32_t fill(const struct rk_table_code *code, const struct rk_bucket_map *map,
                      const float *threshold, uint32_t p, struct rk_bucket *bucket)
 {
@@ -124,10 +126,9 @@ static bool finite_range(const float *threshold, uint32_t p, float *high, float 
     return true;
 }
 
-/* Evenly over the range that thresholds and items share. The first bucket is left for thresholds above that
- * range, infinities too, and the last one for those below: however many these are, no item is searched for
- * among them.
- */
+/* Evenly over the range that thresholds and items share. The first bucket is left for thresholds
+ * above that range, infinities too, and the last one for those below: however many these are, no
+ * item is searched for among them. */
 static struct rk_bucket_map even_map(const float *const threshold[2], const struct rk_bucket_map_size *size,
                                      struct rk_score_range score_range)
 {
@@ -156,7 +157,8 @@ struct threshold_row {
     uint32_t p, at;
 };
 
-/* Skips the thresholds of a prefix subbucket, and extends low..high to them; returns their number. */
+/* Skips the thresholds of a prefix subbucket, and extends low..high to them; returns their
+ * number. */
 static uint32_t step_over(struct threshold_row *row, uint32_t prefix, uint32_t *low, uint32_t *high)
 {
     uint32_t from = row->at;
@@ -171,9 +173,9 @@ static uint32_t step_over(struct threshold_row *row, uint32_t prefix, uint32_t *
     return row->at - from;
 }
 
-/* Every prefix subbucket is divided according to the number of its thresholds, over the range of its
- * thresholds. Unless buckets are marked, every subbucket is a bucket: this distinguishes thresholds that are
- * close to each other. */
+/* Every prefix subbucket is divided according to the number of its thresholds, over the range of
+ * its thresholds. Unless buckets are marked, every subbucket is a bucket: this distinguishes
+ * thresholds that are close to each other. */
 static struct rk_bucket_map prefix_map(const float *const threshold[2], const struct rk_bucket_map_size *size,
                                        struct rk_key_prefix *prefix)
 {

@@ -27,8 +27,8 @@ struct scored_position {
     uint32_t position;
 };
 
-/* An item's rank changes if a threshold moved over it: it is between the old and the new threshold. Because
- * both rows descend, so do the ends of these intervals. */
+/* An item's rank changes if a threshold moved over it: it is between the old and the new threshold.
+ * Because both rows descend, so do the ends of these intervals. */
 static void mark_crossed_subbuckets(const struct rk_pass *pass, const struct table_move_pass *shared,
                                     uint32_t *crossed_subbuckets)
 {
@@ -94,8 +94,8 @@ static void settle(const struct table_move_pass *shared, struct rk_list_range *r
         writer->dense[block->position[i]] = value[i];
 }
 
-/* Few items of a block are looked up in the two tables, and each look-up waits for memory if tables are long:
- * both tables are read at the same time. */
+/* Few items of a block are looked up in the two tables, and each look-up waits for memory if tables
+ * are long: both tables are read at the same time. */
 static void prefetch_after(const struct table_move_pass *shared, const uint32_t *subbucket, uint32_t items)
 {
     for (uint32_t i = 0; i < items; i++)
@@ -163,8 +163,8 @@ static void resolve_pairs(const struct table_move_pass *shared, struct rk_list_r
     resolve(shared, range, &block, items, tally);
 }
 
-/* Puts the items that may change into bins until the buffer may be full or the walk ends. A pair takes the
- * room of two scores. */
+/* Puts the items that may change into bins until the buffer may be full or the walk ends. A pair
+ * takes the room of two scores. */
 static void fill_bins(const struct table_move_pass *shared, const struct rk_list_range *range,
                       struct rk_walk *walk, struct rk_bins *bins, struct scored_position *buffer)
 {

@@ -32,9 +32,9 @@ static void fetch(const struct rk_bucket *bucket, const uint32_t *at, uint32_t i
     }
 }
 
-/* Items that must be compared with thresholds of their bucket, put aside: where their number goes, and `low`,
- * its lower bound. The number is `low` or one more, unless RK_BUCKET_MANY says that there may be more
- * thresholds. */
+/* Items that must be compared with thresholds of their bucket, put aside: where their number goes,
+ * and `low`, its lower bound. The number is `low` or one more, unless RK_BUCKET_MANY says that
+ * there may be more thresholds. */
 struct table_aside {
     uint32_t items;
     uint32_t asked; /* whose first threshold was prefetched */
@@ -52,8 +52,8 @@ RK_INLINE void put_aside(struct table_aside *aside, __mmask16 lanes, __m512i out
     aside->items += (unsigned)__builtin_popcount(lanes);
 }
 
-/* One at a time: where there are too many thresholds for the cache, there is about one such item in sixteen.
- */
+/* One at a time: where there are too many thresholds for the cache, there is about one such item in
+ * sixteen. */
 RK_INLINE void prefetch_threshold(struct table_aside *aside, const float *threshold)
 {
     _mm_prefetch((const char *)(threshold + (aside->low[aside->asked] & RK_BUCKET_THRESHOLDS)), _MM_HINT_T0);
@@ -78,8 +78,8 @@ RK_INLINE void find_last(const struct rk_bucket *bucket, const struct table_asid
     }
 }
 
-/* As rk_bucket_search(): the last threshold is looked at before any other, because many thresholds in one
- * place are mostly equal ones. */
+/* As rk_bucket_search(): the last threshold is looked at before any other, because many thresholds
+ * in one place are mostly equal ones. */
 static __attribute__((noinline)) void search_aside(const struct rk_bucket *bucket, const float *threshold,
                                                    const struct table_aside *aside, uint32_t *out)
 {
@@ -119,8 +119,8 @@ RK_INLINE __m512i count_bits(__m512i x)
 
 _Static_assert(sizeof(struct rk_bucket) == 8 && offsetof(struct rk_bucket, above) == 4, "taken apart below");
 
-/* The numbers of sixteen buckets: #{k: threshold[k] > s}, except in the lanes of *aside, where it is the
- * `low` of struct aside. */
+/* The numbers of sixteen buckets: #{k: threshold[k] > s}, except in the lanes of *aside, where it
+ * is the `low` of struct aside. */
 RK_INLINE __m512i look_up(const struct rk_bucket *bucket, bool marked, __m512i subbucket, __m512 s,
                           __mmask16 *aside)
 {

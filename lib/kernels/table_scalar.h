@@ -103,9 +103,9 @@ static inline uint32_t rk_bucket_search(const float *threshold, uint32_t low, ui
     return low + (threshold[low] > s);
 }
 
-/* The number of an item from its bucket. True if a search among the bucket's thresholds must be added:
- * *number is then the number of thresholds above the bucket (or of its highest threshold), with
- * RK_BUCKET_MANY. */
+/* The number of an item from its bucket. True if a search among the bucket's thresholds must be
+ * added: *number is then the number of thresholds above the bucket (or of its highest threshold),
+ * with RK_BUCKET_MANY. */
 static inline unsigned rk_bucket_look_up(struct rk_bucket bucket, float s, uint32_t *number)
 {
     unsigned is_above = bucket.threshold > s, many = is_above & bucket.above >> 31;

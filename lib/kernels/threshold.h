@@ -27,15 +27,16 @@ RK_DEVICE static inline uint32_t rk_threshold_bisect(uint32_t low, uint32_t high
     return high;
 }
 
-/* The least score s (±inf included, +0.0 for -0.0) with (float)((double)s + half_margin) >= adjusted.
- * Because rounding is monotone, y >= adjusted is then s >= threshold for every irrelevant item. adjusted is
- * not NaN; half_margin is finite and not negative. */
+/* The least score s (±inf included, +0.0 for -0.0) with (float)((double)s + half_margin) >=
+ * adjusted. Because rounding is monotone, y >= adjusted is then s >= threshold for every irrelevant
+ * item. adjusted is not NaN; half_margin is finite and not negative. */
 RK_DEVICE static inline float rk_raw_threshold(float adjusted, double half_margin)
 {
     if (half_margin == 0 || fabsf(adjusted) == INFINITY)
         return adjusted + 0.0f;
     const uint32_t lowest = rk_key(-INFINITY), highest = rk_key(INFINITY);
-    /* Usually within two steps of the difference, unless a large margin absorbs the last bits of a score. */
+    /* Usually within two steps of the difference, unless a large margin absorbs the last bits of a
+     * score. */
     uint32_t guess = rk_key((float)((double)adjusted - half_margin));
     uint32_t low = guess < lowest + 2 ? lowest : guess - 2;
     uint32_t high = guess > highest - 2 ? highest : guess + 2;

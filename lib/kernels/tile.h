@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counts similarities of a tile against the thresholds of their query, and keeps the few that a perturbed
- * relevant item may pass. All variants give the same bits. */
+/* Counts similarities of a tile against the thresholds of their query, and keeps the few that a
+ * perturbed relevant item may pass. All variants give the same bits. */
 #ifndef RK_KERNELS_TILE_H
 #define RK_KERNELS_TILE_H
 
@@ -9,8 +9,8 @@
 
 #include "kernels/kernel.h"
 
-/* Thresholds of a list, ascending, with an index. The bucket of a score is a monotone function of it, so
- * thresholds of lower buckets are at or below it and need no comparison. */
+/* Thresholds of a list, ascending, with an index. The bucket of a score is a monotone function of
+ * it, so thresholds of lower buckets are at or below it and need no comparison. */
 struct rk_threshold_index {
     uint32_t p;
     const float *threshold; /* [p + RK_THRESHOLD_INDEX_PAD], ascending, then NaN, which no score reaches */
@@ -31,13 +31,13 @@ struct rk_threshold_index rk_threshold_index_make(float *threshold, uint32_t p, 
 
 struct rk_tile_kernels {
     const char *name;
-    /* Adds to hist[k], k = 1..p, the number of scores with exactly k thresholds at or below them. hist[0] is
-     * unspecified. NaN is not counted. hist has p + 1 elements. */
+    /* Adds to hist[k], k = 1..p, the number of scores with exactly k thresholds at or below them.
+     * hist[0] is unspecified. NaN is not counted. hist has p + 1 elements. */
     void (*count)(const struct rk_threshold_index *threshold_index, const float *score, size_t n,
                   uint32_t *hist);
     /* The same, and writes in order position and score of those with k >= 1 and score <
-     * perturbed_upper_bound[k]; perturbed_upper_bound[1..p] rises. Returns their number; both outputs have
-     * room for n + RK_THRESHOLD_INDEX_PAD. The position of score[0] is `first`. */
+     * perturbed_upper_bound[k]; perturbed_upper_bound[1..p] rises. Returns their number; both
+     * outputs have room for n + RK_THRESHOLD_INDEX_PAD. The position of score[0] is `first`. */
     size_t (*collect)(const struct rk_threshold_index *threshold_index, const float *perturbed_upper_bound,
                       const float *score, size_t n, uint32_t first, uint32_t *hist, uint32_t *position,
                       float *kept);

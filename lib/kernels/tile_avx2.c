@@ -21,7 +21,8 @@ static __m256i bucket_of(const struct rk_threshold_index *threshold_index, __m25
 {
     __m256 at = _mm256_mul_ps(_mm256_sub_ps(score, _mm256_set1_ps(threshold_index->low)),
                               _mm256_set1_ps(threshold_index->scale));
-    /* max gives its second operand where the first is NaN: such a score goes to bucket 0, and no further. */
+    /* max gives its second operand where the first is NaN: such a score goes to bucket 0, and no
+     * further. */
     at = _mm256_min_ps(_mm256_max_ps(at, _mm256_setzero_ps()),
                        _mm256_set1_ps((float)(threshold_index->buckets - 1)));
     return _mm256_min_epu32(_mm256_cvttps_epi32(at), _mm256_set1_epi32((int)(threshold_index->buckets - 1)));
@@ -156,7 +157,8 @@ static void locate_avx2(const struct rk_threshold_index *threshold_index, const 
     }
 }
 
-/* The product of two FP32 numbers is exact in FP64, so the fused operation rounds as the scalar code does. */
+/* The product of two FP32 numbers is exact in FP64, so the fused operation rounds as the scalar
+ * code does. */
 static void accumulate_avx2(size_t dim, size_t terms, const float *const *row, const double *factor,
                             double *sum)
 {

@@ -15,7 +15,8 @@ static __m512i bucket_of(const struct rk_threshold_index *threshold_index, __m51
 {
     __m512 at = _mm512_mul_ps(_mm512_sub_ps(score, _mm512_set1_ps(threshold_index->low)),
                               _mm512_set1_ps(threshold_index->scale));
-    /* max gives its second operand where the first is NaN: such a score goes to bucket 0, and no further. */
+    /* max gives its second operand where the first is NaN: such a score goes to bucket 0, and no
+     * further. */
     at = _mm512_max_ps(at, _mm512_setzero_ps());
     at = _mm512_min_ps(at, _mm512_set1_ps((float)(threshold_index->buckets - 1)));
     return _mm512_min_epu32(_mm512_cvttps_epi32(at), _mm512_set1_epi32((int)(threshold_index->buckets - 1)));
@@ -76,9 +77,9 @@ static size_t many_avx512(const struct rk_threshold_index *threshold_index,
     return found;
 }
 
-/* A few thresholds: each is compared with every score that reaches the least one. A score between the k-th
- * and the next is kept if it lies below perturbed_upper_bound[k], and these bounds rise with k, so that "at
- * or above the threshold, below its bound" for any k is the same test. */
+/* A few thresholds: each is compared with every score that reaches the least one. A score between
+ * the k-th and the next is kept if it lies below perturbed_upper_bound[k], and these bounds rise
+ * with k, so that "at or above the threshold, below its bound" for any k is the same test. */
 static size_t few_avx512(const struct rk_threshold_index *threshold_index, const float *perturbed_upper_bound,
                          const float *score, size_t n, uint32_t first, uint32_t *hist, uint32_t *position,
                          float *kept)
@@ -156,7 +157,8 @@ static void locate_avx512(const struct rk_threshold_index *threshold_index, cons
     }
 }
 
-/* The product of two FP32 numbers is exact in FP64, so the fused operation rounds as the scalar code does. */
+/* The product of two FP32 numbers is exact in FP64, so the fused operation rounds as the scalar
+ * code does. */
 static void accumulate_avx512(size_t dim, size_t terms, const float *const *row, const double *factor,
                               double *sum)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The scalar part of counting against many thresholds, common to the vector variants. They reject scores
- * below the lowest threshold and find buckets, many at a time; here each remaining score is compared with the
- * few thresholds of its bucket. (Gathers for this take four times as long on Zen 5.) */
+/* The scalar part of counting against many thresholds, common to the vector variants. They reject
+ * scores below the lowest threshold and find buckets, many at a time; here each remaining score is
+ * compared with the few thresholds of its bucket. (Gathers for this take four times as long on Zen
+ * 5.) */
 #ifndef RK_KERNELS_TILE_CANDIDATES_H
 #define RK_KERNELS_TILE_CANDIDATES_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Strategy "tree": the position of an item among up to 127 thresholds by a search in registers. The
- * thresholds form an implicit binary tree, level by level, so that a step down is one permutation, one
- * compare and one addition for many items at a time, independent of the scores and without memory access.
+ * thresholds form an implicit binary tree, level by level, so that a step down is one permutation,
+ * one compare and one addition for many items at a time, independent of the scores and without
+ * memory access.
  *
  * tree.c has the common part; the block functions exist once per instruction set. */
 #ifndef RK_KERNELS_TREE_H
@@ -25,19 +26,21 @@ struct rk_tree {
 };
 
 struct rk_tree_code {
-    /* Writes #{k: threshold[k] > s} in order for each counted item of a span of at most RK_TREE_BLOCK items.
-     * Items with target 1 or -1 do not count; if span->targets is NULL all items count. Returns their number,
-     * and sets *nan if one of them is NaN. `out` has room for 16 more. */
+    /* Writes #{k: threshold[k] > s} in order for each counted item of a span of at most
+     * RK_TREE_BLOCK items. Items with target 1 or -1 do not count; if span->targets is NULL all
+     * items count. Returns their number, and sets *nan if one of them is NaN. `out` has room for 16
+     * more. */
     uint32_t (*place)(const struct rk_span *span, const struct rk_tree *tree, uint32_t *out, bool *nan);
-    /* The counted items that a threshold crossed, in order: scores, numbers before (as above) and positions
-     * in the list. Thresholds only rise: an item is crossed if and only if the highest threshold that was at
-     * or below it, number before[i], is above it now. Each output has room for 16 more. */
+    /* The counted items that a threshold crossed, in order: scores, numbers before (as above) and
+     * positions in the list. Thresholds only rise: an item is crossed if and only if the highest
+     * threshold that was at or below it, number before[i], is above it now. Each output has room
+     * for 16 more. */
     uint32_t (*crossed)(const struct rk_span *span, const struct rk_tree *was, const struct rk_tree *is,
                         float *score, uint32_t *before, uint32_t *position);
     /* As place(), for scores. */
     void (*above)(const struct rk_tree *tree, const float *score, uint32_t items, uint32_t *out);
-    /* value[i] = rk_gradient_value() of before[i] - after[i]. Returns the number of differences other than 0,
-     * and adds their absolute values to *size. */
+    /* value[i] = rk_gradient_value() of before[i] - after[i]. Returns the number of differences
+     * other than 0, and adds their absolute values to *size. */
     uint32_t (*values)(double w, double divisor, uint32_t items, const uint32_t *before,
                        const uint32_t *after, float *value, uint64_t *size);
 };

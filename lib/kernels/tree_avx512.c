@@ -3,12 +3,14 @@
 #include "kernels/load_avx512.h"
 #include "kernels/tree.h"
 
-/* A tree in registers: levels 0 to 3 in the first, level 4 in the second, level 5 in two, level 6 in four. */
+/* A tree in registers: levels 0 to 3 in the first, level 4 in the second, level 5 in two, level 6
+ * in four. */
 struct nodes {
     __m512 row[(RK_TREE_THRESHOLDS + 1) / 16];
 };
 
-/* The threshold of that number, or the node of that place within its level, from 2^levels/16 registers. */
+/* The threshold of that number, or the node of that place within its level, from 2^levels/16
+ * registers. */
 RK_INLINE __m512 pick(const __m512 *row, int rows, __m512i at)
 {
     if (rows == 1)

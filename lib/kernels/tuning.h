@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Crossovers and sizes that depend on the machine: caches, instruction set, cost of waking a thread. The
- * defaults are what was measured while the kernels were written (docs/performance-notes.md). */
+/* Crossovers and sizes that depend on the machine: caches, instruction set, cost of waking a
+ * thread. The defaults are what was measured while the kernels were written
+ * (docs/performance-notes.md). */
 #ifndef RK_KERNELS_TUNING_H
 #define RK_KERNELS_TUNING_H
 
@@ -30,8 +31,8 @@ extern const struct rk_tuning rk_tuning_default;
 /* In use. Written by rk_tuning_use() alone. */
 extern struct rk_tuning rk_tuning;
 
-/* A value that the row may have: its default, or a power of two within its bounds. (Powers of two, because
- * the memory of a list is planned for those, blackbox/most.c.) */
+/* A value that the row may have: its default, or a power of two within its bounds. (Powers of two,
+ * because the memory of a list is planned for those, blackbox/most.c.) */
 bool rk_tuning_may_be(const struct rk_tuning_row *row, uint64_t value);
 
 /* From now on. While nothing is computed or measured: a request in progress would be confused. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Complete unrolling of the next loop, per compiler: arrays that stay in registers need constant indices. */
+/* Complete unrolling of the next loop, per compiler: arrays that stay in registers need constant
+ * indices. */
 #ifndef RK_KERNELS_UNROLL_H
 #define RK_KERNELS_UNROLL_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 1 - average precision: (1/P) Σ (rk - rp)/rk. With a cut-off k, m = min(P, k) and h relevant items at ranks
- * up to k: (1/m)·(Σ (rk - rp)/rk + m - h) over those h, so that a relevant item beyond k costs 1. */
+/* 1 - average precision: (1/P) Σ (rk - rp)/rk. With a cut-off k, m = min(P, k) and h relevant items
+ * at ranks up to k: (1/m)·(Σ (rk - rp)/rk + m - h) over those h, so that a relevant item beyond k
+ * costs 1. */
 #include "losses/ap.h"
 #include "losses/cut.h"
 #include "losses/loss.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 1 - h/d with h relevant items among the first k, for recall (d = P), precision (d = k) and, without a
- * cut-off, R-precision (k = P). A metric: it is a step function without a slope. */
+/* 1 - h/d with h relevant items among the first k, for recall (d = P), precision (d = k) and,
+ * without a cut-off, R-precision (k = P). A metric: it is a step function without a slope. */
 #include <string.h>
 
 #include "losses/loss.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 1 - reciprocal rank of the best ranked relevant item: 1 - 1/rk, or 1 where that is beyond the cut-off. */
+/* 1 - reciprocal rank of the best ranked relevant item: 1 - 1/rk, or 1 where that is beyond the
+ * cut-off. */
 #include <string.h>
 
 #include "losses/cut.h"

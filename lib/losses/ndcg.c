@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 1 - NDCG: 1 - DCG/IDCG with DCG = Σ G/log2(1 + rk) over the relevant items, and IDCG the same sum in the
- * best order. With a cut-off both sums count ranks up to it. */
+/* 1 - NDCG: 1 - DCG/IDCG with DCG = Σ G/log2(1 + rk) over the relevant items, and IDCG the same sum
+ * in the best order. With a cut-off both sums count ranks up to it. */
 #include "base/ln_whole.h"
 #include "base/sum.h"
 #include "losses/cut.h"
@@ -36,8 +36,8 @@ static struct best best_order(const struct rk_loss_params *params, const struct 
     return best;
 }
 
-/* Both sums run over ascending ranks, so a perfect order, whose terms are the same, has a loss of exactly 0.
- * A nearly perfect order may exceed the best one in the last bits: its loss is 0 too. */
+/* Both sums run over ascending ranks, so a perfect order, whose terms are the same, has a loss of
+ * exactly 0. A nearly perfect order may exceed the best one in the last bits: its loss is 0 too. */
 static double list_loss(const struct rk_loss_params *params, const struct rk_ranked *ranked, double *slope)
 {
     const struct best best = best_order(params, ranked);

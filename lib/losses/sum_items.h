@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loss of a list as the mean over its relevant items, for losses that have a function of item_loss.h. */
+/* The loss of a list as the mean over its relevant items, for losses that have a function of
+ * item_loss.h. */
 #ifndef RK_LOSSES_SUM_ITEMS_H
 #define RK_LOSSES_SUM_ITEMS_H
 
@@ -10,8 +11,8 @@
 typedef struct rk_item_loss rk_item_loss_fn(const struct rk_loss_params *params, uint32_t p, uint32_t k,
                                             uint32_t irrelevant_above);
 
-/* As struct rk_loss's `list`. Inlined, so that `item` is no call in the loop. The terms are added in order of
- * k, with compensation. */
+/* As struct rk_loss's `list`. Inlined, so that `item` is no call in the loop. The terms are added
+ * in order of k, with compensation. */
 __attribute__((always_inline)) static inline double rk_loss_sum_items(rk_item_loss_fn *item,
                                                                       const struct rk_loss_params *params,
                                                                       const struct rk_ranked *ranked,

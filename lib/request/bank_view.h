@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An embedding bank as of one version: what a request ranks against. Borrowed from the bank for the length of
- * a request; nothing in it changes meanwhile, whatever is appended or evicted (lib/bank/bank.h takes and
- * releases it). */
+/* An embedding bank as of one version: what a request ranks against. Borrowed from the bank for the
+ * length of a request; nothing in it changes meanwhile, whatever is appended or evicted
+ * (lib/bank/bank.h takes and releases it). */
 #ifndef RK_REQUEST_BANK_VIEW_H
 #define RK_REQUEST_BANK_VIEW_H
 
@@ -13,8 +13,8 @@
 
 struct rk_labels; /* bank/labels.h */
 
-/* Items that are consecutive in memory. Those of the view are first..first+items-1 of each array: older ones
- * have been evicted, newer ones belong to a later version. */
+/* Items that are consecutive in memory. Those of the view are first..first+items-1 of each array:
+ * older ones have been evicted, newer ones belong to a later version. */
 struct rk_bank_chunk {
     size_t first, items;
     const void *embeddings; /* [.., dim] in the bank's type, normalized already where the bank normalizes */

@@ -189,8 +189,8 @@ static enum rankd_status check_empty_lists(const struct rk_tensor *scores, size_
                    rk_shape_text(2, scores->shape, shape), RK_LIST_MAX);
 }
 
-/* Offsets define the lists: parameters that also would are refused. The values of offsets are checked when
- * they are copied (offsets.h). */
+/* Offsets define the lists: parameters that also would are refused. The values of offsets are
+ * checked when they are copied (offsets.h). */
 static enum rankd_status check_ragged(const struct rk_request *request, struct rk_err *err)
 {
     const struct rk_params *params = &request->params;
@@ -308,7 +308,8 @@ static enum rankd_status check_value(const struct rk_params *params, const struc
     return number ? rk_param_set_number(&copy, row, value_of(params, row), err) : RANKD_OK;
 }
 
-/* Refuses a parameter about a bank in a request without one, which the parameter could not affect. */
+/* Refuses a parameter about a bank in a request without one, which the parameter could not
+ * affect. */
 static enum rankd_status check_needs_bank(const struct rk_request *request, const struct rk_param_row *row,
                                           struct rk_err *err)
 {

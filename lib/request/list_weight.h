@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The weight w of each list in the loss of a request: from its average, the lists' relevant items, and the
- * input list_weight where there is one.
+/* The weight w of each list in the loss of a request: from its average, the lists' relevant items,
+ * and the input list_weight where there is one.
  *
  *   macro   weight / Σ weight          micro   (weight·P) / Σ weight·P          sum   weight
  *
- * Sums are over valid lists, in their order: those with relevant items (P > 0) and a weight above 0. Without
- * list_weight every weight is 1. */
+ * Sums are over valid lists, in their order: those with relevant items (P > 0) and a weight above
+ * 0. Without list_weight every weight is 1. */
 #ifndef RK_REQUEST_LIST_WEIGHT_H
 #define RK_REQUEST_LIST_WEIGHT_H
 
@@ -21,9 +21,9 @@ struct rk_list_weights {
     uint64_t relevant;    /* ΣP of the valid lists */
 };
 
-/* Copies the input list_weight of a request whose shapes were checked, [lists], to its scratch, and checks
- * the copy; without that input every weight is 1. Sums are 0. Measures. RANKD_OK, RANKD_INVALID with the
- * position and value, RANKD_OVERLOADED. */
+/* Copies the input list_weight of a request whose shapes were checked, [lists], to its scratch, and
+ * checks the copy; without that input every weight is 1. Sums are 0. Measures. RANKD_OK,
+ * RANKD_INVALID with the position and value, RANKD_OVERLOADED. */
 enum rankd_status rk_list_weights_take(const struct rk_exec *exec, const struct rk_request *request,
                                        struct rk_list_weights *weights, struct rk_err *err)
     __attribute__((warn_unused_result));

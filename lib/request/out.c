@@ -9,8 +9,8 @@ static enum rankd_status take_given(const struct rk_out *out, const char *name, 
         return rk_fail(err, RANKD_INVALID, "output %s has room for %zu bytes; it needs %zu", name,
                        out->capacity, out->bytes);
     if ((size_t)out->data % rk_dtype_size(out->dtype) != 0)
-        return rk_fail(err, RANKD_INVALID, "output %s does not lie on a multiple of %zu bytes, as %s must",
-                       name, rk_dtype_size(out->dtype), rk_dtype_name(out->dtype));
+        return rk_fail(err, RANKD_INVALID, "output %s is not at a multiple of %zu bytes, as %s must", name,
+                       rk_dtype_size(out->dtype), rk_dtype_name(out->dtype));
     return RANKD_OK;
 }
 

@@ -6,9 +6,10 @@
 #include "request/bank_view.h"
 #include "request/request.h"
 
-/* Gives reply->out[which] its type, shape and memory: the caller's if it set `data`, else malloc'ed; and
- * marks it as there. Contents are not set. RANKD_INVALID where the caller's memory is too small or not
- * aligned to the type, RANKD_OVERLOADED without memory, RANKD_TOO_LARGE where the shape overflows. */
+/* Gives reply->out[which] its type, shape and memory: the caller's if it set `data`, else
+ * malloc'ed; and marks it as there. Contents are not set. RANKD_INVALID where the caller's memory
+ * is too small or not aligned to the type, RANKD_OVERLOADED without memory, RANKD_TOO_LARGE where
+ * the shape overflows. */
 enum rankd_status rk_out_prepare(struct rk_reply *reply, enum rk_output which, enum rk_dtype dtype,
                                  unsigned rank, const size_t *shape, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -25,14 +26,15 @@ enum rankd_status rk_out_compress(struct rk_reply *reply, unsigned outputs, cons
 enum rankd_status rk_out_sparse(struct rk_reply *reply, unsigned outputs, size_t n, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Bytes of an output that was written to the caller's memory; 0 if it is absent or was malloc'ed. */
+/* Bytes of an output that was written to the caller's memory; 0 if it is absent or was
+ * malloc'ed. */
 size_t rk_out_given(const struct rk_reply *reply, enum rk_output which);
 
 #define RK_OUT_BIT(which) (1u << (which))
 #define RK_OUT_SPARSE (RK_OUT_BIT(RK_OUT_GRADIENT_INDICES) | RK_OUT_BIT(RK_OUT_GRADIENT_VALUES))
 
-/* How far the perturbation reaches: `jumped` pairs that changed places, of `relevant` items (ΣP of the valid
- * lists). */
+/* How far the perturbation reaches: `jumped` pairs that changed places, of `relevant` items (ΣP of
+ * the valid lists). */
 static inline void rk_info_jumped(struct rk_info *info, uint64_t jumped, double relevant)
 {
     rk_info_number(info, RANKD_REPLY_PAIRS_JUMPED, relevant > 0 ? (double)jumped / relevant : 0);

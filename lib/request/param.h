@@ -48,7 +48,8 @@ enum rk_param_id {
     RK_PARAM_COUNT
 };
 
-/* The values. Start from rk_params_default(); bit `1u << RK_PARAM_x` of `given` is set where x was sent. */
+/* The values. Start from rk_params_default(); bit `1u << RK_PARAM_x` of `given` is set where x was
+ * sent. */
 struct rk_params {
 #define RK_REAL(field, ...) double field;
 #define RK_WHOLE(field, ...) uint64_t field;
@@ -103,20 +104,21 @@ struct rk_loss_params rk_loss_params_of(const struct rk_params *params);
 /* Bits 1u << RK_PARAM_x of the rows that share a bit with `uses` (RK_USE_*). */
 uint32_t rk_params_used(unsigned uses);
 
-/* Bits 1u << RK_PARAM_x of the parameters that were given or are not at their default: a device has to know
- * each of them to compute the request. */
+/* Bits 1u << RK_PARAM_x of the parameters that were given or are not at their default: a device has
+ * to know each of them to compute the request. */
 uint32_t rk_params_asked(const struct rk_params *params);
 
 /* The row of that name, or NULL. */
 const struct rk_param_row *rk_param_find(const char *name);
 
-/* The name in the table that is most like `name` (edit distance), for "did you mean"; NULL if none is near.
- * Only those whose bits 1u << RK_PARAM_x are set in `among` are considered. */
+/* The name in the table that is most like `name` (edit distance), for "did you mean"; NULL if none
+ * is near. Only those whose bits 1u << RK_PARAM_x are set in `among` are considered. */
 const char *rk_param_nearest(const char *name, uint32_t among);
 
-/* Set one parameter from a value of the wire's type. Each checks type and range and marks the row as given;
- * on failure *params is unchanged, *err has the sentence and its status is returned. A choice takes its word,
- * and also an integer where every word is a number (axis). Nothing is retained of the arguments. */
+/* Set one parameter from a value of the wire's type. Each checks type and range and marks the row
+ * as given; on failure *params is unchanged, *err has the sentence and its status is returned. A
+ * choice takes its word, and also an integer where every word is a number (axis). Nothing is
+ * retained of the arguments. */
 enum rankd_status rk_param_set_number(struct rk_params *params, const struct rk_param_row *row, double value,
                                       struct rk_err *err) __attribute__((warn_unused_result));
 enum rankd_status rk_param_set_flag(struct rk_params *params, const struct rk_param_row *row, bool value,
@@ -125,8 +127,8 @@ enum rankd_status rk_param_set_text(struct rk_params *params, const struct rk_pa
                                     const char *value, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* RANKD_INVALID with the sentence of a refused value, which is shown as `value` has it: for callers that know
- * how it was sent. */
+/* RANKD_INVALID with the sentence of a refused value, which is shown as `value` has it: for callers
+ * that know how it was sent. */
 enum rankd_status rk_param_refuse(const struct rk_param_row *row, const char *value, struct rk_err *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inputs and outputs of all models, by number: those of the wire, RK_IN_SCORES, … and RK_OUT_LOSS, …
- * (proto/rankd_ports.def). A device's plugin speaks of them too (device_plugin.h). */
+/* The inputs and outputs of all models, by number: those of the wire, RK_IN_SCORES, … and
+ * RK_OUT_LOSS, … (proto/rankd_ports.def). A device's plugin speaks of them too
+ * (device_plugin.h). */
 #ifndef RK_REQUEST_PORT_H
 #define RK_REQUEST_PORT_H
 

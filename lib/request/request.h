@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A request and its reply: one value each, whichever transport they came over.
  *
- * A transport (JSON, binary HTTP, ring) fills a struct rk_request; rk_engine_run() checks and computes it;
- * the transport writes the struct rk_reply out in its own format. Transports know formats, not losses; losses
- * know lists, not formats. */
+ * A transport (JSON, binary HTTP, ring) fills a struct rk_request; rk_engine_run() checks and
+ * computes it; the transport writes the struct rk_reply out in its own format. Transports know
+ * formats, not losses; losses know lists, not formats. */
 #ifndef RK_REQUEST_H
 #define RK_REQUEST_H
 
@@ -25,7 +25,8 @@ struct rk_port_row {
 extern const struct rk_port_row rk_input_rows[RK_IN_COUNT];
 extern const struct rk_port_row rk_output_rows[RK_OUT_COUNT];
 
-/* A model is a row in a table (lib/losses/models.c), of which each loss is one (lib/losses/losses.def). */
+/* A model is a row in a table (lib/losses/models.c), of which each loss is one
+ * (lib/losses/losses.def). */
 struct rk_model {
     const char *name;
     unsigned inputs_scores;          /* bits 1u << RK_IN_*: the inputs of the scores route, all required */
@@ -57,14 +58,15 @@ static inline unsigned rk_model_inputs(const struct rk_model *model)
            model->inputs_optional;
 }
 
-/* Bits 1u << RK_PARAM_* of the parameters that a route of the model takes; 0 where it has no such route. */
+/* Bits 1u << RK_PARAM_* of the parameters that a route of the model takes; 0 where it has no such
+ * route. */
 uint32_t rk_model_params(const struct rk_model *model, bool embeds);
 
 struct rk_bank_snapshot; /* lib/bank/bank.h: a bank as of one version */
 
-/* All pointers are borrowed: the caller keeps them alive until rk_engine_run() returned. Tensor contents may
- * change while the engine reads them (a shared segment): results are then unspecified, accesses stay in
- * bounds. */
+/* All pointers are borrowed: the caller keeps them alive until rk_engine_run() returned. Tensor
+ * contents may change while the engine reads them (a shared segment): results are then unspecified,
+ * accesses stay in bounds. */
 struct rk_request {
     const struct rk_model *model;
     struct rk_tensor in[RK_IN_COUNT]; /* .data NULL: not sent */
@@ -78,9 +80,10 @@ struct rk_request {
                         items */
 };
 
-/* An output. If the caller sets `data` (and `capacity` in bytes) before the call, the result is written there
- * and a too small capacity is RANKD_INVALID with the needed bytes in the sentence (and `bytes` set to what is
- * needed); otherwise it is malloc'ed and `owned` set, and rk_reply_clear() frees it. */
+/* An output. If the caller sets `data` (and `capacity` in bytes) before the call, the result is
+ * written there and a too small capacity is RANKD_INVALID with the needed bytes in the sentence
+ * (and `bytes` set to what is needed); otherwise it is malloc'ed and `owned` set, and
+ * rk_reply_clear() frees it. */
 struct rk_out {
     enum rk_dtype dtype;
     unsigned rank;

@@ -42,8 +42,8 @@ int8_t rk_targets_most(enum rk_dtype dtype, enum rk_target_rule rule)
     return most[dtype == RK_BOOL ? RK_TARGET_BINARY : rule];
 }
 
-/* Written with vector types, because compilers do not vectorize such loops. A comparison that holds is -1 in
- * its lane. */
+/* Written with vector types, because compilers do not vectorize such loops. A comparison that holds
+ * is -1 in its lane. */
 enum { BYTES = 16, WORDS = 4 /* lanes */, BLOCK = 256 /* elements, a multiple of both */ };
 typedef int8_t i8_lanes __attribute__((vector_size(BYTES)));
 typedef uint8_t u8_lanes __attribute__((vector_size(BYTES)));
@@ -54,8 +54,8 @@ typedef int8_t narrow_words __attribute__((vector_size(WORDS)));
 
 #define BETWEEN(x, low, high) (((x) >= (low)) & ((x) <= (high)))
 
-/* narrow_<name>(): `n` elements, a multiple of the lanes. `whole` and `finite` say of lanes x which of them
- * are that, `ignored` which are -1. */
+/* narrow_<name>(): `n` elements, a multiple of the lanes. `whole` and `finite` say of lanes x which
+ * of them are that, `ignored` which are -1. */
 #define NARROW_LOOP(lanes, narrow, relevant, ignored)                                                        \
     for (size_t i = 0; i < n; i += sizeof(narrow)) {                                                         \
         lanes x;                                                                                             \

@@ -92,7 +92,7 @@ static enum rankd_status check_relevance(const struct rk_request *request, struc
     for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
         if (sent(request, labels[i]))
             return rk_fail(err, RANKD_INVALID,
-                           "input %s cannot be sent with relevance, which stands in place of labels",
+                           "input %s cannot be sent with relevance, which replaces labels",
                            rk_input_rows[labels[i]].name);
     }
     if (has_bank(request))

@@ -41,8 +41,8 @@ static const struct rk_labels *index_of(const struct rk_exec *exec, const int64_
     return labels;
 }
 
-/* The block of the batch or of the references, appended to the axis: `count` items from place `at` of
- * items->rows, labels, ids on. With a relevance there is no index. */
+/* The block of the batch or of the references, appended to the axis: `count` items from place `at`
+ * of items->rows, labels, ids on. With a relevance there is no index. */
 static bool add_own_block(const struct rk_exec *exec, const struct rk_request *request,
                           struct rk_items *items, size_t at, size_t count, bool has_ids,
                           struct rk_row_block *out)
@@ -97,7 +97,8 @@ static bool take_items(const struct rk_exec *exec, const struct rk_request *requ
            (items->ids || !has_ids);
 }
 
-/* Embeddings, labels and ids of the batch or of the references: places `at`.. of rows, norms, labels, ids. */
+/* Embeddings, labels and ids of the batch or of the references: places `at`.. of rows, norms,
+ * labels, ids. */
 static enum rankd_status read_own(const struct rk_exec *exec, const struct rk_request *request,
                                   const enum rk_input own[3], bool normalize, size_t at,
                                   const struct rk_items *items, struct rk_err *err)
@@ -224,8 +225,8 @@ struct rk_match_counts rk_items_count(const struct rk_items *items, size_t q)
     return match_counts;
 }
 
-/* Appends the positions of a run's items with that key to the `found` ones. The index lists the newest first,
- * so they are reversed. */
+/* Appends the positions of a run's items with that key to the `found` ones. The index lists the
+ * newest first, so they are reversed. */
 static size_t find_in_run(const struct rk_row_block *run, const struct rk_labels *index, int64_t key,
                           uint32_t *position, size_t found)
 {

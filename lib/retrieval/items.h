@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ranked axis of a retrieval request: the batch (unless the gallery is the references), then the
- * references, then the bank's items, oldest first, as blocks of consecutive rows; and which of them a query
- * finds relevant or must ignore. */
+/* The ranked axis of a retrieval request: the batch (unless the gallery is the references), then
+ * the references, then the bank's items, oldest first, as blocks of consecutive rows; and which of
+ * them a query finds relevant or must ignore. */
 #ifndef RK_RETRIEVAL_ITEMS_H
 #define RK_RETRIEVAL_ITEMS_H
 
@@ -10,7 +10,8 @@
 #include "request/bank_view.h"
 #include "request/target.h"
 
-/* A block of items that are consecutive in memory. Positions on the ranked axis are start..start+items-1. */
+/* A block of items that are consecutive in memory. Positions on the ranked axis are
+ * start..start+items-1. */
 struct rk_row_block {
     size_t start, items;
     const void *rows; /* [items, dim] */
@@ -59,9 +60,9 @@ static inline size_t rk_items_after_batch(const struct rk_items *items)
 
 struct rk_request;
 
-/* Reads and checks what a request says about its items. `normalize`: the setting for this request. Memory is
- * the scratch's. RANKD_INVALID (names field and position), RANKD_OVERLOADED. Measures: only the sizes in
- * *items are set. */
+/* Reads and checks what a request says about its items. `normalize`: the setting for this request.
+ * Memory is the scratch's. RANKD_INVALID (names field and position), RANKD_OVERLOADED. Measures:
+ * only the sizes in *items are set. */
 enum rankd_status rk_items_read(const struct rk_exec *exec, const struct rk_request *request, bool normalize,
                                 struct rk_items *items, struct rk_err *err)
     __attribute__((warn_unused_result));

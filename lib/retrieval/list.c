@@ -111,8 +111,8 @@ static void add_up(const struct rk_stream_list *list, uint32_t *irrelevant_above
     }
 }
 
-/* A lower bound of the count in all items, from the count in the sample: four standard deviations less, and 0
- * where the sample has few. */
+/* A lower bound of the count in all items, from the count in the sample: four standard deviations
+ * less, and 0 where the sample has few. */
 static uint32_t at_least(uint32_t seen, double scale)
 {
     double count = (double)seen, low = (count - 4 * sqrt(count + 4)) * scale;
@@ -231,9 +231,8 @@ void rk_stream_list_count(const struct rk_tile_kernels *tile, struct rk_stream_l
     }
 }
 
-/* Writes the moved items' thresholds to work->after, ascending, and their order. False if a window was too
- * narrow.
- */
+/* Writes the moved items' thresholds to work->after, ascending, and their order. False if a window
+ * was too narrow. */
 static bool move(const struct rk_retrieval *run, struct rk_stream_list *list, struct rk_list_work *work)
 {
     uint32_t p = list->p;
@@ -251,8 +250,8 @@ static bool move(const struct rk_retrieval *run, struct rk_stream_list *list, st
     return true;
 }
 
-/* Replaces the scores of the kept items by their Δ, drops those with Δ = 0, and counts their places among the
- * thresholds before and after. Returns Σ|Δ|. */
+/* Replaces the scores of the kept items by their Δ, drops those with Δ = 0, and counts their places
+ * among the thresholds before and after. Returns Σ|Δ|. */
 static uint64_t settle(const struct rk_tile_kernels *tile, struct rk_stream_list *list,
                        const struct rk_threshold_index *after, struct rk_list_work *work)
 {
@@ -297,8 +296,8 @@ static void differentiate(const struct rk_retrieval *run, const struct rk_tile_k
     list->jumped = settle(tile, list, &after, work);
     from_above(work->below, p);
     from_above(work->below_after, p);
-    /* The items that relevant item i passed are the kept items at or above it before the move, less those
-     * after. */
+    /* The items that relevant item i passed are the kept items at or above it before the move, less
+     * those after. */
     for (uint32_t k = 0; k < p; k++)
         work->key[list->argsort[k]] = work->irrelevant_above[k] - work->below[p - k];
     for (uint32_t k = 0; k < p; k++) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One query's list while its similarities are streamed: thresholds, counts, windows, and the items that may
- * have changed places with a relevant one.
+/* One query's list while its similarities are streamed: thresholds, counts, windows, and the items
+ * that may have changed places with a relevant one.
  *
- * A relevant item i is moved from y_i to y'_i = y_i + Λ g_i, and only irrelevant items between the two change
- * their rank. g_i falls with the rank of i, so a lower bound of the ranks, from a sample of the items, bounds
- * y'_i before the list has been read. Items in these windows are kept while all are counted. At the end the
- * true y' must be within the windows. This is checked, and a list for which it does not hold is computed in
- * another way, so the sample affects speed only. */
+ * A relevant item i is moved from y_i to y'_i = y_i + Λ g_i, and only irrelevant items between the
+ * two change their rank. g_i falls with the rank of i, so a lower bound of the ranks, from a sample
+ * of the items, bounds y'_i before the list has been read. Items in these windows are kept while
+ * all are counted. At the end the true y' must be within the windows. This is checked, and a list
+ * for which it does not hold is computed in another way, so the sample affects speed only. */
 #ifndef RK_RETRIEVAL_LIST_H
 #define RK_RETRIEVAL_LIST_H
 
@@ -73,16 +73,16 @@ void rk_stream_list_place(struct rk_stream_list *list, void *memory);
 void rk_list_work_place(struct rk_list_work *work, const struct rk_kernels *kernels, uint32_t p,
                         void *memory);
 
-/* From the relevant items' similarities in list->y: margin, order, thresholds; counts at 0. RANKD_INVALID
- * (without a sentence) if one is NaN. */
+/* From the relevant items' similarities in list->y: margin, order, thresholds; counts at 0.
+ * RANKD_INVALID (without a sentence) if one is NaN. */
 enum rankd_status rk_stream_list_begin(const struct rk_retrieval *run, struct rk_stream_list *list,
                                        struct rk_list_work *work) __attribute__((warn_unused_result));
 
 /* Back to before the first item: counts 0, nothing kept; windows stay. */
 void rk_stream_list_restart(struct rk_stream_list *list);
 
-/* From the counts of `sampled` of `total` items: windows. Then the sample is counted again, now with a store,
- * and tells how many items the windows will keep. Both restart the list. */
+/* From the counts of `sampled` of `total` items: windows. Then the sample is counted again, now
+ * with a store, and tells how many items the windows will keep. Both restart the list. */
 void rk_stream_list_window(const struct rk_retrieval *run, struct rk_stream_list *list,
                            struct rk_list_work *work, size_t sampled, size_t total);
 void rk_stream_list_expect(struct rk_stream_list *list, size_t sampled, size_t total);
@@ -90,15 +90,15 @@ void rk_stream_list_expect(struct rk_stream_list *list, size_t sampled, size_t t
 /* Without a sample: keep nothing (loss only). */
 void rk_stream_list_keep_nothing(struct rk_stream_list *list);
 
-/* Counts items first..first+n-1 of the ranked axis and keeps those in the windows, if `store`
- * is not NULL. Similarities of relevant and ignored items are overwritten. To be called with rising `first`.
- */
+/* Counts items first..first+n-1 of the ranked axis and keeps those in the windows, if `store` is
+ * not NULL. Similarities of relevant and ignored items are overwritten. To be called with rising
+ * `first`. */
 void rk_stream_list_count(const struct rk_tile_kernels *tile, struct rk_stream_list *list, float *score,
                           size_t n, uint32_t first, bool check_nan, struct rk_store *store);
 
-/* After everything was counted: the query's loss, and with a gradient Δ of the relevant items and of the kept
- * ones (those with Δ = 0 are dropped); sets failed instead where the windows were too narrow. *stalled as in
- * rk_list_out. */
+/* After everything was counted: the query's loss, and with a gradient Δ of the relevant items and
+ * of the kept ones (those with Δ = 0 are dropped); sets failed instead where the windows were too
+ * narrow. *stalled as in rk_list_out. */
 void rk_stream_list_finish(const struct rk_retrieval *run, const struct rk_tile_kernels *tile,
                            struct rk_stream_list *list, struct rk_list_work *work, bool *stalled);
 

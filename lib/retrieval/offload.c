@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sends a retrieval request's lists to a device. Relevant and ignored items are found here, by the index; the
- * device computes similarities, counts and the sums of the gradient. */
+/* Sends a retrieval request's lists to a device. Relevant and ignored items are found here, by the
+ * index; the device computes similarities, counts and the sums of the gradient. */
 #include <stdlib.h>
 
 #include "device/device.h"
@@ -8,8 +8,8 @@
 #include "request/param.h"
 #include "retrieval/retrieval_internal.h"
 
-/* Similarities times dimensions from which the device is worth a request's fixed cost there. Measured with
- * tests/bench/gpu.py. */
+/* Similarities times dimensions from which the device is worth a request's fixed cost there.
+ * Measured with tests/bench/gpu.py. */
 #define LEAST_WORK ((double)(1 << 27))
 
 struct lists {
@@ -50,7 +50,8 @@ static void release(struct lists *lists)
     free(lists->row_block);
 }
 
-/* Room for a query's positions: rk_items_find() first writes ignored items among the relevant ones. */
+/* Room for a query's positions: rk_items_find() first writes ignored items among the relevant
+ * ones. */
 static size_t room_of(const struct rk_query *query)
 {
     return (size_t)query->match_counts.relevant + 2 * (size_t)query->match_counts.ignored;

@@ -6,9 +6,10 @@
 #include "request/request.h"
 #include "retrieval/items.h"
 
-/* Sets items->relevance (of the scratch) and items->grades from a checked request that has the input: with -1
- * for a query's own item, whatever was sent there, and for items with its id. The row blocks must be set
- * already. RANKD_INVALID (names the position and the value), RANKD_OVERLOADED. Measures. */
+/* Sets items->relevance (of the scratch) and items->grades from a checked request that has the
+ * input: with -1 for a query's own item, whatever was sent there, and for items with its id. The
+ * row blocks must be set already. RANKD_INVALID (names the position and the value),
+ * RANKD_OVERLOADED. Measures. */
 enum rankd_status rk_relevance_read(const struct rk_exec *exec, const struct rk_request *request,
                                     struct rk_items *items, struct rk_err *err)
     __attribute__((warn_unused_result));

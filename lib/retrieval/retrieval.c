@@ -14,9 +14,9 @@
 #include "retrieval/product.h"
 #include "retrieval/retrieval_internal.h"
 
-/* Counts what each query finds relevant, and computes the weights of the lists. A query of weight 0 is
- * skipped: it finds nothing. Returns the number of valid lists. While measuring, a query may find all items.
- * */
+/* Counts what each query finds relevant, and computes the weights of the lists. A query of weight 0
+ * is skipped: it finds nothing. Returns the number of valid lists. While measuring, a query may
+ * find all items.  */
 static size_t weigh(struct rk_retrieval *run, struct rk_list_weights *weights)
 {
     if (rk_exec_measures(run->exec)) {

@@ -32,9 +32,9 @@ struct rk_retrieval {
     size_t on_device;  /* lists that the device computed */
 };
 
-/* Both compute the lists of queries that are not done: fill their losses, `sum` and `stalled`. RANKD_OK;
- * RANKD_INVALID (a similarity is not a number), RANKD_OVERLOADED, RANKD_DEADLINE. Both measure; of the
- * queries only most_relevant and most_ignored are then looked at.
+/* Both compute the lists of queries that are not done: fill their losses, `sum` and `stalled`.
+ * RANKD_OK; RANKD_INVALID (a similarity is not a number), RANKD_OVERLOADED, RANKD_DEADLINE. Both
+ * measure; of the queries only most_relevant and most_ignored are then looked at.
  *
  * rows: from complete rows of similarities, as many at a time as fit RK_ROWS_BYTES.
  * stream: in tiles; for lists too long for many rows to fit; goes on with rows where it has to. */
@@ -43,8 +43,8 @@ enum rankd_status rk_retrieval_rows(struct rk_retrieval *run, struct rk_err *err
 enum rankd_status rk_retrieval_stream(struct rk_retrieval *run, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Computes those lists of a retrieval request that the device can: fills their losses, the sums and `stalled`
- * and marks them as done. The caller computes the others. */
+/* Computes those lists of a retrieval request that the device can: fills their losses, the sums and
+ * `stalled` and marks them as done. The caller computes the others. */
 void rk_device_retrieval(struct rk_device *device, const struct rk_request *request,
                          struct rk_retrieval *run);
 

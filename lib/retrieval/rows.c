@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists from complete rows of similarities: a block of queries against all items, then list by list as with
- * scores. */
+/* Lists from complete rows of similarities: a block of queries against all items, then list by list
+ * as with scores. */
 #include <string.h>
 
 #include "base/schedule.h"
@@ -61,8 +61,8 @@ static struct rk_grades grades_from(const struct rk_items *items, size_t q, uint
     return grades;
 }
 
-/* The list of one query: row and targets, without the items it ignores, or with these marked where they are
- * many. */
+/* The list of one query: row and targets, without the items it ignores, or with these marked where
+ * they are many. */
 static struct rk_list list_of(const struct similarity_rows *rows, size_t q, const float *row,
                               struct rk_list_segment *segment)
 {
@@ -146,8 +146,8 @@ static enum rankd_status run_list(struct similarity_rows *rows, size_t q, const 
 
 static size_t list_scratch(const struct rk_retrieval *run)
 {
-    /* The strategy that `plan` chooses may need more for fewer relevant items, so both ends of the range are
-     * measured. */
+    /* The strategy that `plan` chooses may need more for fewer relevant items, so both ends of the
+     * range are measured. */
     size_t most = 0;
     uint32_t total = (uint32_t)run->items.total;
     const unsigned wants = (run->gradient ? RK_LIST_GRADIENT : RK_LIST_LOSS) |

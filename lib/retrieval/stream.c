@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists whose rows do not fit: similarities are computed in tiles that stay in the cache, counted and
- * dropped.
+/* Lists whose rows do not fit: similarities are computed in tiles that stay in the cache, counted
+ * and dropped.
  *
  * A block of queries goes through these steps:
  *
- *   relevant   similarities of the relevant items, which the index finds, from a product of their rows alone
+ *   relevant   similarities of the relevant items, which the index finds, from a product of their
+ *              rows alone
  *   sample     every 64th tile is counted, which gives windows (retrieval/list.h)
  *   stream     every tile is counted, and the items in the windows are kept
  *   finish     loss, differences of ranks, gradient
  *
- * Together these cost one product of all items, and a thirtieth of one. A list whose windows were too narrow
- * is computed from its complete row. */
+ * Together these cost one product of all items, and a thirtieth of one. A list whose windows were
+ * too narrow is computed from its complete row. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -199,9 +200,8 @@ static void copy_row(const struct rk_items *items, size_t position, float *out)
     rk_row_block_read(run, items->dim, position - run->start, out);
 }
 
-/* Similarities of the lists first..end-1 with the items at these positions; each list takes those of its
- * relevant items.
- */
+/* Similarities of the lists first..end-1 with the items at these positions; each list takes those
+ * of its relevant items. */
 static void product_of_positions(struct list_stream *s, size_t first, size_t end, const uint32_t *position,
                                  size_t n, uint32_t *next)
 {
@@ -242,7 +242,8 @@ static void find_similarities(struct list_stream *s)
     }
 }
 
-/* Lists first..end-1 against one tile: similarities of the queries from that of `first` to that of end-1. */
+/* Lists first..end-1 against one tile: similarities of the queries from that of `first` to that of
+ * end-1. */
 static void count_tile(struct list_stream *s, size_t first, size_t end, const struct rk_row_block *run,
                        size_t from, size_t n, struct rk_store *store)
 {
@@ -253,8 +254,8 @@ static void count_tile(struct list_stream *s, size_t first, size_t end, const st
                              (uint32_t)(run->start + from), s->run->check_nan, store);
 }
 
-/* Counts tiles of all items but the batch: every tile, or every SAMPLE-th. Returns how many items these had.
- */
+/* Counts tiles of all items but the batch: every tile, or every SAMPLE-th. Returns how many items
+ * these had. */
 static size_t count_tiles(struct list_stream *s, size_t first, size_t end, size_t step,
                           struct rk_store *store, struct rk_err *err)
 {
@@ -326,8 +327,7 @@ static size_t links_of(const struct rk_stream_list *list)
     return 1 + list->expected / (RK_LINK - RK_LINK_STEP);
 }
 
-/* Adds a list to the gradient, relevant and kept items merged in the order of the ranked axis.
- */
+/* Adds a list to the gradient, relevant and kept items merged in the order of the ranked axis. */
 static void add_gradient(struct list_stream *s, struct rk_stream_list *list)
 {
     struct rk_gradient *gradient = s->gradient;

@@ -34,8 +34,8 @@ static bool is_long(const struct rk_list_groups *groups, size_t list)
     return rk_lists_items(groups->lists, list) >= 2 * groups->items;
 }
 
-/* Lists of different lengths. A long list is the last one that begins in its window, because it ends behind
- * it. */
+/* Lists of different lengths. A long list is the last one that begins in its window, because it
+ * ends behind it. */
 static struct rk_list_group window(const struct rk_list_groups *groups, size_t number)
 {
     const struct rk_lists *lists = groups->lists;

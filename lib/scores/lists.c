@@ -10,8 +10,8 @@
 enum { TILE = 64 };
 #define TILE_BYTES ((size_t)8 << 20)
 
-/* Neighbouring columns share cache lines, so the columns of one line of targets are loaded together, unless
- * they are so long that the tile would not fit the cache. */
+/* Neighbouring columns share cache lines, so the columns of one line of targets are loaded
+ * together, unless they are so long that the tile would not fit the cache. */
 static size_t tile_of(const struct rk_lists *lists)
 {
     if (!lists->by_column)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists as a tensor holds them: rows, columns, or pieces of a flat one, of any type. They are converted one
- * after the other to the form that the engine reads (contiguous items, FP32/FP16/BF16 scores, one-byte
- * targets), or read in place if they have that form. */
+/* Lists as a tensor holds them: rows, columns, or pieces of a flat one, of any type. They are
+ * converted one after the other to the form that the engine reads (contiguous items, FP32/FP16/BF16
+ * scores, one-byte targets), or read in place if they have that form. */
 #ifndef RK_SCORES_LISTS_H
 #define RK_SCORES_LISTS_H
 
@@ -29,12 +29,12 @@ struct rk_lists {
     enum rk_dtype dtype; /* of scores once loaded */
 };
 
-/* A view of two matrices of equal shape. rows·columns does not overflow, a list has at most RK_LIST_MAX
- * items. */
+/* A view of two matrices of equal shape. rows·columns does not overflow, a list has at most
+ * RK_LIST_MAX items. */
 struct rk_lists rk_lists_of(const struct rk_tensor *scores, const struct rk_tensor *targets, bool by_column);
 
-/* Lists of different lengths, start[0..lists], in two flat tensors of equal length (offsets.h). Measuring,
- * the longest list has `longest` items, or, if that is 0, may have all. */
+/* Lists of different lengths, start[0..lists], in two flat tensors of equal length (offsets.h).
+ * Measuring, the longest list has `longest` items, or, if that is 0, may have all. */
 struct rk_lists rk_lists_ragged(const struct rk_exec *exec, const struct rk_tensor *scores,
                                 const struct rk_tensor *targets, const size_t *start, size_t lists,
                                 size_t longest);
@@ -47,8 +47,8 @@ struct rk_list_count {
     uint32_t n, p;
 };
 
-/* Counts every list, on the threads of a long request's pool, and refuses any value that is no target, by
- * name and position. Measures. */
+/* Counts every list, on the threads of a long request's pool, and refuses any value that is no
+ * target, by name and position. Measures. */
 enum rankd_status rk_lists_count(const struct rk_lists *lists, const struct rk_exec *exec,
                                  struct rk_list_count *count, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -70,7 +70,8 @@ struct rk_lists_tile {
     size_t target_stride;
 };
 
-/* Loads lists first..first+count-1, count <= lists->tile, using `buffer` of rk_lists_buffer() bytes. */
+/* Loads lists first..first+count-1, count <= lists->tile, using `buffer` of rk_lists_buffer()
+ * bytes. */
 struct rk_lists_tile rk_lists_load(const struct rk_lists *lists, size_t first, size_t count, void *buffer);
 
 /* The grades of a list; NULL if targets are binary. */
@@ -80,7 +81,8 @@ struct rk_grades rk_lists_grades(const struct rk_lists *lists, size_t list);
 void rk_lists_store(const struct rk_lists *lists, size_t first, size_t count, const float *tile,
                     float *gradient);
 
-/* Flat position of the first item of a list that is contiguous: not by column. `list` = lists: the end. */
+/* Flat position of the first item of a list that is contiguous: not by column. `list` = lists: the
+ * end. */
 static inline size_t rk_lists_start(const struct rk_lists *lists, size_t list)
 {
     return lists->start ? lists->start[list] : list * lists->items;
@@ -100,8 +102,8 @@ static inline size_t rk_lists_index(const struct rk_lists *lists, size_t list, s
 
 #define RK_LISTS_PLACE_TEXT 48
 
-/* The name of a position in the request's own axes: "[3, 17]", or "[2017]" in a flat tensor. Returns `text`.
- */
+/* The name of a position in the request's own axes: "[3, 17]", or "[2017]" in a flat tensor.
+ * Returns `text`. */
 const char *rk_lists_place(const struct rk_lists *lists, size_t index, char text[RK_LISTS_PLACE_TEXT]);
 
 #endif

@@ -58,8 +58,8 @@ struct tally {
     bool bad;
 };
 
-/* Sixteen targets at a time: a comparison that holds is -1 in its lane. Counts are unsigned, up to 255.
- */
+/* Sixteen targets at a time: a comparison that holds is -1 in its lane. Counts are unsigned, up to
+ * 255. */
 typedef int8_t lanes __attribute__((vector_size(16)));
 typedef uint8_t counts __attribute__((vector_size(16)));
 enum { LANES = sizeof(lanes) };
@@ -93,8 +93,8 @@ static void add_row(struct tally *tally, const int8_t *row, size_t columns)
         tally->bad |= bad[i] != 0;
 }
 
-/* Columns first..first+columns-1 of all rows. In place if the type is INT8 and targets are binary. Types
- * without -1 are narrowed. */
+/* Columns first..first+columns-1 of all rows. In place if the type is INT8 and targets are binary.
+ * Types without -1 are narrowed. */
 static bool count_some_columns(const struct rk_lists *lists, size_t first, size_t columns,
                                struct rk_list_count *count)
 {
@@ -122,8 +122,8 @@ static bool count_some_columns(const struct rk_lists *lists, size_t first, size_
     return !bad;
 }
 
-/* State shared by the threads. A unit of work is some whole lists, or a piece of a long one, or some columns.
- */
+/* State shared by the threads. A unit of work is some whole lists, or a piece of a long one, or
+ * some columns. */
 struct counting {
     const struct rk_lists *lists;
     const struct rk_kernels *kernels;

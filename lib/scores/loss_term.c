@@ -11,8 +11,8 @@
 
 #define ALIGNED(bytes) (((bytes) + 63) / 64 * 64)
 
-/* The result of a group of lists. Results are added in the order of the groups, so that the sum does not
- * depend on threads. */
+/* The result of a group of lists. Results are added in the order of the groups, so that the sum
+ * does not depend on threads. */
 struct list_group {
     struct rk_loss_term_total total;
     struct rk_err err;
@@ -172,8 +172,8 @@ static void fill_segments(const struct run *run, size_t number, struct rk_list_s
     }
 }
 
-/* The place of a list's dense gradient: the output itself for rows, a tile that is transposed later for
- * columns. */
+/* The place of a list's dense gradient: the output itself for rows, a tile that is transposed later
+ * for columns. */
 static float *dense_of(const struct run *run, const struct list_workspace *workspace, size_t number,
                        size_t within)
 {
@@ -238,10 +238,12 @@ static void run_group(void *arg, size_t number, void *memory)
         fail_group(run, number);
 }
 
-/* Lists of different lengths up to this are not measured one by one, because they take little memory. */
+/* Lists of different lengths up to this are not measured one by one, because they take little
+ * memory. */
 enum { SHORT_LIST = 4096 };
 
-/* The most scratch memory that any list of the term takes, or could take while they are not counted. */
+/* The most scratch memory that any list of the term takes, or could take while they are not
+ * counted. */
 static size_t most_scratch(const struct run *run, unsigned threads)
 {
     const struct rk_lists *lists = &run->term->lists;
@@ -298,7 +300,8 @@ static struct run run_of(struct rk_loss_term_job *job, const struct rk_loss_term
     return run;
 }
 
-/* Groups of `now`, each on a thread of the pool, or one after the other with the pool for each list. */
+/* Groups of `now`, each on a thread of the pool, or one after the other with the pool for each
+ * list. */
 static enum rankd_status run_groups(struct run *run, enum run_groups now, bool over_lists, struct rk_err *err)
 {
     struct rk_exec outer = *run->job->exec;
@@ -315,8 +318,8 @@ static enum rankd_status run_groups(struct run *run, enum run_groups now, bool o
                        run_group, run, err);
 }
 
-/* Threads work on different lists if there are enough lists, else together on one; of lists of different
- * lengths, together on the long ones. The measured memory covers both. */
+/* Threads work on different lists if there are enough lists, else together on one; of lists of
+ * different lengths, together on the long ones. The measured memory covers both. */
 enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
                                    struct rk_loss_term_total *total, struct rk_err *err)
 {

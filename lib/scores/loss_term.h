@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A term of the loss of a request on scores: its lists, or with interclass the flat list of the whole batch.
- */
+/* A term of the loss of a request on scores: its lists, or with interclass the flat list of the
+ * whole batch. */
 #ifndef RK_SCORES_LOSS_TERM_H
 #define RK_SCORES_LOSS_TERM_H
 
@@ -48,8 +48,9 @@ struct rk_loss_term_job {
     struct rk_sparse_accumulator accumulator;
 };
 
-/* Runs all lists of the term. The result does not depend on threads. Errors: RANKD_INVALID (the first NaN, by
- * its position in the tensor), RANKD_OVERLOADED, RANKD_DEADLINE. Measures; *total is then left alone. */
+/* Runs all lists of the term. The result does not depend on threads. Errors: RANKD_INVALID (the
+ * first NaN, by its position in the tensor), RANKD_OVERLOADED, RANKD_DEADLINE. Measures; *total is
+ * then left alone. */
 enum rankd_status rk_loss_term_run(struct rk_loss_term_job *job, const struct rk_loss_term *term,
                                    struct rk_loss_term_total *total, struct rk_err *err)
     __attribute__((warn_unused_result));

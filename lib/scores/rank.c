@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rank and rank_vjp: the ranks of every item of a row, and the blackbox gradient of the ranking itself for an
- * upstream gradient of the client (Rolínek et al., CVPR 2020, algorithm 1). All items may be perturbed, so
- * rows are sorted. A row is a list: with offsets rows differ in length. */
+/* rank and rank_vjp: the ranks of every item of a row, and the blackbox gradient of the ranking
+ * itself for an upstream gradient of the client (Rolínek et al., CVPR 2020, algorithm 1). All items
+ * may be perturbed, so rows are sorted. A row is a list: with offsets rows differ in length. */
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -38,8 +38,8 @@ struct job {
     atomic_size_t failed; /* number of the first group known to have failed */
 };
 
-/* Rows long enough to rank them before and after at the same time, on two threads, and short enough for twice
- * the memory. */
+/* Rows long enough to rank them before and after at the same time, on two threads, and short enough
+ * for twice the memory. */
 enum { PAIR_MIN = 1 << 17, PAIR_MAX = 1 << 24 };
 
 /* So few that the memory which RK_WORKSPACE_PER_ITEM allows is not enough for two rows at once. */
@@ -293,7 +293,8 @@ static enum rankd_status run_rows(struct job *job, struct rk_info *info, struct 
     return status;
 }
 
-/* Repeated while the differences need more room, which happens at most once unless the input changes. */
+/* Repeated while the differences need more room, which happens at most once unless the input
+ * changes. */
 static enum rankd_status run_until_it_fits(struct job *job, struct rk_info *info, struct rk_err *err)
 {
     for (int attempt = 0; attempt < 3; attempt++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A loss on scores: the counts on which the weights of a gradient depend, the two terms of the loss,
- * and the outputs. */
+/* A loss on scores: the counts on which the weights of a gradient depend, the two terms of the
+ * loss, and the outputs. */
 #include <string.h>
 
 #include "request/bank_view.h"
@@ -24,7 +24,8 @@ static bool asks(const struct scores *s, unsigned outputs)
     return s->request->outputs & outputs;
 }
 
-/* The bank's items are counted with each list. Their targets were checked when they were appended. */
+/* The bank's items are counted with each list. Their targets were checked when they were
+ * appended. */
 static void count_memory(const struct scores *s, struct rk_list_count *count)
 {
     const struct rk_bank_scores *memory = s->lists.memory;
@@ -39,7 +40,8 @@ static void count_memory(const struct scores *s, struct rk_list_count *count)
     }
 }
 
-/* The flat list has the request's own items only, and all of them: those of lists that are skipped too. */
+/* The flat list has the request's own items only, and all of them: those of lists that are skipped
+ * too. */
 static void weigh_terms(struct scores *s, struct rk_list_count *count)
 {
     const size_t lists = s->lists.lists.lists;
@@ -91,7 +93,8 @@ static enum rankd_status prepare_outputs(struct scores *s, struct rk_reply *repl
     return status;
 }
 
-/* A dense gradient of one term is written straight into the output. Any other is accumulated first. */
+/* A dense gradient of one term is written straight into the output. Any other is accumulated
+ * first. */
 static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *reply, struct rk_err *err)
 {
     bool dense = asks(s, RK_OUT_BIT(RK_OUT_GRADIENT)), two = s->lists.factor > 0 && s->flat.factor > 0;
@@ -107,8 +110,8 @@ static enum rankd_status prepare_gradient(struct scores *s, struct rk_reply *rep
     return RANKD_OK;
 }
 
-/* Runs both terms, again with more room if the gradient had too little. A third run would mean that the input
- * keeps changing. */
+/* Runs both terms, again with more room if the gradient had too little. A third run would mean that
+ * the input keeps changing. */
 static enum rankd_status run_terms(struct scores *s, struct rk_err *err)
 {
     for (int attempt = 0; attempt < 3; attempt++) {

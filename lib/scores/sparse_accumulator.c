@@ -122,7 +122,8 @@ static void merge(const struct rk_sparse_entry *from, size_t low, size_t middle,
     }
 }
 
-/* Merges neighbouring runs until one is left. Lists by row leave rising runs, so there is little to do. */
+/* Merges neighbouring runs until one is left. Lists by row leave rising runs, so there is little to
+ * do. */
 static struct rk_sparse_entry *sort(struct rk_sparse_entry *entry, size_t n, struct rk_sparse_entry *spare)
 {
     while (run_end(entry, 0, n) < n) {

@@ -18,8 +18,8 @@ WIDTH, HEIGHT = 160, 120
 
 @dataclass(frozen=True)
 class Smears:
-    """`pixels` [N, 3, HEIGHT, WIDTH] float32 in -1…1; for each image its boxes [G, 4] (left, top, right, bottom, in pixels)
-    and classes [G] int64."""
+    """`pixels` [N, 3, HEIGHT, WIDTH] float32 in -1…1; for each image its boxes [G, 4] (left, top,
+    right, bottom, in pixels) and classes [G] int64."""
 
     pixels: torch.Tensor
     boxes: list[torch.Tensor]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small FCOS-like detector: each location of three maps says which class lies there, and how far its edges are."""
+"""A small detector like FCOS: for each location of three maps it gives the class of the object
+there, and the distances to its edges."""
 from __future__ import annotations
 
 import torch
@@ -10,9 +11,9 @@ from .data import CLASSES, HEIGHT, WIDTH
 
 STRIDES = (4, 8, 16)
 _REACH = (0.0, 10.0, 24.0, float("inf"))  # the longest distance to an edge, in pixels, by which a box belongs to a map
-_RADIUS = 1.5  # strides: locations that near to a box's middle belong to it
+_RADIUS = 1.5  # in strides: locations within this distance of a box's middle belong to it
 _WIDTH = 32
-_PRIOR = 0.01  # of a location being of a class, before training
+_PRIOR = 0.01  # probability of each class at a location, before training
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
@@ -20,7 +21,8 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
 
 
 class Detector(nn.Module):
-    """`forward` gives logits [B, N, classes] and distances [B, N, 4] to left, top, right and bottom, in pixels."""
+    """`forward` gives logits [B, N, classes] and distances [B, N, 4] to left, top, right and
+    bottom, in pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,8 +66,8 @@ _STRIDE = torch.tensor(STRIDES)[MAPS]
 
 
 def assign(boxes: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each location the class [N] that it has to find (-1: none) and the distances [N, 4] to the edges of its box: the
-    smallest of the boxes whose middle is near and whose size suits the map."""
+    """For each location the class [N] that it should find (-1: none), and the distances [N, 4] to
+    the edges of its box: the smallest box whose middle is near and whose size suits the map."""
     if len(boxes) == 0:
         return torch.full((len(PLACES),), -1), torch.zeros(len(PLACES), 4)
     distances = torch.cat([PLACES[:, None] - boxes[None, :, :2], boxes[None, :, 2:] - PLACES[:, None]], -1)

@@ -15,7 +15,7 @@ Detections = list[list[tuple[torch.Tensor, torch.Tensor]]]  # [image][class]: bo
 
 @torch.no_grad()
 def detect(model: nn.Module, pixels: torch.Tensor) -> Detections:
-    """What the detector finds in each image. Scores are logits: only their order counts."""
+    """The detections in each image. Scores are logits: only their order counts."""
     model.eval()
     found: Detections = []
     for part in pixels.split(24):
@@ -57,7 +57,8 @@ def _of_class(found: Detections, truth: Smears, kind: int) -> torch.Tensor:
 
 
 def _matched(iou: torch.Tensor) -> torch.Tensor:
-    """For detections, best first, whether each finds a box that none before it has found: [M, levels]."""
+    """For detections, best first, whether each finds a box that none before it has found: [M,
+    levels]."""
     hits = torch.zeros(len(iou), len(_LEVELS), dtype=torch.bool)
     if iou.shape[1] == 0:
         return hits

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of a detector's classification head that need no rankd: the peers. All take logits [M, C], the class [M] that each
-location has to find (-1: none) and the IoU [M] that its box reached, and give the loss of the batch."""
+"""The peers: losses of a detector's classification head without rankd. All take logits [M, C], the
+class [M] that each location should find (-1: none) and the IoU [M] of its box, and return the loss
+of the batch."""
 from __future__ import annotations
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 
 
 def _binary(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """1 where the location has to find that class, else 0; of the logits' shape."""
+    """1 where the location should find that class, else 0; of the logits' shape."""
     return F.one_hot(classes + 1, logits.shape[1] + 1)[:, 1:].to(logits)
 
 
@@ -30,7 +31,8 @@ def bce(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor, *, posit
 
 
 def qfl(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor, *, beta: float = 2.0) -> torch.Tensor:
-    """Quality focal loss: Li et al., "Generalized Focal Loss", NeurIPS 2020. A positive has to say the IoU of its box."""
+    """Quality focal loss: Li et al., "Generalized Focal Loss", NeurIPS 2020. The target of a
+    positive is the IoU of its box."""
     wanted = _binary(logits, classes)
     quality = wanted * iou[:, None]
     weight = (quality - logits.sigmoid()).abs() ** beta
@@ -38,7 +40,7 @@ def qfl(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor, *, beta:
 
 
 class _ErrorDriven(torch.autograd.Function):
-    """A value with a gradient that was found by other means."""
+    """A value with a gradient that was computed separately."""
 
     @staticmethod
     def forward(ctx, logits, value, gradient):  # type: ignore[no-untyped-def]
@@ -51,9 +53,10 @@ class _ErrorDriven(torch.autograd.Function):
 
 
 def ap_error_driven(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor, *, delta: float = 1.0) -> torch.Tensor:
-    """Chen et al., "Towards Accurate One-Stage Object Detection with AP-Loss", CVPR 2019: all classes are one list; the update
-    of a pair is the share that it has in the positive's precision error, with a step of width 2 delta. The sums over pairs
-    are taken by running sums over sorted scores, for the step is a line between its ends."""
+    """Chen et al., "Towards Accurate One-Stage Object Detection with AP-Loss", CVPR 2019: all
+    classes are one list; the update of a pair is the share that it has in the positive's precision
+    error, with a step of width 2 delta. The sums over pairs are computed by running sums over
+    sorted scores, because the step is linear between its ends."""
     flat, wanted = logits.detach().reshape(-1).double(), _binary(logits, classes).reshape(-1) > 0
     positive, negative = flat[wanted], flat[~wanted]
     gradient = torch.zeros_like(flat)
@@ -67,8 +70,8 @@ def ap_error_driven(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tens
 
 
 def _steps(points: torch.Tensor, others: torch.Tensor, weights: torch.Tensor, delta: float) -> torch.Tensor:
-    """For each of `points` the sum over `others` of their weight times a step from 0 to 1 as they go from delta below it to
-    delta above. All are [.] float64."""
+    """For each of `points` the sum over `others` of their weight times a step from 0 to 1 as they
+    go from delta below it to delta above. All are [.] float64."""
     ordered, order = others.sort()
     none = torch.zeros(1).double()
     weight, moment = (torch.cat([none, x.cumsum(0)]) for x in (weights[order], weights[order] * ordered))
@@ -78,9 +81,10 @@ def _steps(points: torch.Tensor, others: torch.Tensor, weights: torch.Tensor, de
 
 
 def ap_bucketed(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor) -> torch.Tensor:
-    """Yavuz et al., "Bucketed Ranking-based Losses for Efficient Training of Object Detectors", ECCV 2024: negatives between
-    two neighbouring positives are a bucket, and positives meet buckets instead of negatives. The same errors as above with a
-    step of width 0, in the time of a sort."""
+    """Yavuz et al., "Bucketed Ranking-based Losses for Efficient Training of Object Detectors",
+    ECCV 2024: negatives between two neighbouring positives are a bucket, and positives are compared
+    with buckets instead of negatives. The errors are those above with a step of width 0, in the
+    time of a sort."""
     flat, wanted = logits.detach().reshape(-1), _binary(logits, classes).reshape(-1) > 0
     positive, negative = flat[wanted], flat[~wanted]
     gradient = torch.zeros_like(flat)

@@ -20,7 +20,8 @@ _COLOURS = ("tab:red", "tab:blue", "tab:orange")
 
 
 def curves(path: Path, results: Sequence[Result], table: Table) -> None:
-    """What the classes' AP50 came to, a bar a class with the range over seeds: where a class died, one sees it."""
+    """The AP50 of the classes, one bar per class with the range over seeds, which shows classes
+    that were not learnt."""
     plt = _plot()
     rows = rows_of(results, table)
     picture, panel = plt.subplots(figsize=(8, 3.4), layout="constrained")
@@ -38,8 +39,8 @@ def curves(path: Path, results: Sequence[Result], table: Table) -> None:
 
 
 def detections(path: Path, kept: Path) -> None:
-    """Boxes in two test images by the models of the first seed: as many of each class as there are objects. Left as it is
-    where these models are not there."""
+    """Boxes in two test images by the models of the first seed: as many of each class as there are
+    objects. Without these models the picture is not changed."""
     files = {title: Run("test", row, {}, 0).model(kept) for row, title in _SHOWN.items()}
     if not all(file.exists() for file in files.values()):
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detection of blood cells: which runs there are. The page is README.md."""
+"""Detection of blood cells: the runs. The page is README.md."""
 from __future__ import annotations
 
 import textwrap
@@ -46,7 +46,7 @@ def _named(settings: dict[str, Any]) -> str:
 
 TUNING = Table("tuning", {f"{name}: {_named(one)}": {"loss": name, **one} for name, grid in GRID.items() for one in grid},
                {"split": "tuning", "steps": 250}, seeds=1)
-# Rows "tuned" have the setting that was best on `val`, those without the word have the first one of the grid.
+# Rows "tuned" have the setting that was best on `val`, the others the first one of the grid.
 TEST = Table("test", {
     "rankd ap, β 0.1 + bank": CHOSEN["ap"], "BCE, tuned": CHOSEN["bce"], "focal, tuned": CHOSEN["focal"],
     "rankd ap, β 0.1": {"loss": "ap", "batches": 0}, "QFL, tuned": CHOSEN["qfl"],
@@ -60,7 +60,7 @@ TEST = Table("test", {
 
 @contextmanager
 def classifier(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Classify]:
-    """The loss of the classification head, with an eventual "loss_weight"."""
+    """The loss of the classification head, times "loss_weight" if that is given."""
     arguments = dict(settings)
     name = arguments.pop("loss")
     if name in PEERS:
@@ -79,7 +79,7 @@ class _Recipe:
 
     @contextmanager
     def session(self) -> Iterator[Callable[[Run], Trained]]:
-        """Trains runs while the block lasts."""
+        """A context that gives the function which trains a run."""
         splits = {"tuning": cache(lambda: (Flips(load("train")), load("val"))),
                   "test": cache(lambda: (Flips(load("trainval")), load("test")))}
         with daemon() as client:

@@ -20,8 +20,8 @@ Classify = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]  #
 
 
 class Flips:
-    """The images in all four reflections, with what their locations have to find; worked out once, since it is the same for
-    every run."""
+    """The images in all four reflections, with the targets of their locations; computed once,
+    because they are the same for every run."""
 
     def __init__(self, data: Smears) -> None:
         self.pixels = data.pixels
@@ -29,7 +29,8 @@ class Flips:
                         for boxes, kinds in zip(data.boxes, data.classes)]
 
     def batch(self, draw: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images [B, 3, HEIGHT, WIDTH] with the classes [B, N] and distances [B, N, 4] of their locations."""
+        """Images [B, 3, HEIGHT, WIDTH] with the classes [B, N] and distances [B, N, 4] of their
+        locations."""
         which = torch.randperm(len(self.pixels), generator=draw)[:BATCH].tolist()
         how = torch.randint(0, len(_REFLECTIONS), (BATCH,), generator=draw).tolist()
         axes = [[axis for axis, flip in zip((2, 1), _REFLECTIONS[h]) if flip] for h in how]
@@ -51,7 +52,8 @@ def _flipped(boxes: torch.Tensor, across: bool, down: bool) -> torch.Tensor:
 
 
 def train(classify: Classify, data: Flips, held_out: Smears, *, steps: int, seed: int) -> dict[str, Any]:
-    """Adam with a warm-up and a cosine schedule. Returns the figures on `held_out`, the curve of the losses and the model."""
+    """Adam with a warm-up and a cosine schedule. Returns the figures on `held_out`, the curve of
+    the losses and the model."""
     torch.manual_seed(seed)
     model = Detector().to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fashion-MNIST: pictures of clothes of ten kinds (Zalando, MIT licence; Debian's package dataset-fashion-mnist)."""
+"""Fashion-MNIST: pictures of clothes of ten kinds (Zalando, MIT licence; Debian's package
+dataset-fashion-mnist)."""
 from __future__ import annotations
 
 import gzip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retrieval of clothes: which runs there are. The page is README.md."""
+"""Retrieval of clothes: the runs. The page is README.md."""
 from __future__ import annotations
 
 from pathlib import Path

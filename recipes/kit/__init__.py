@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all recipes share: data, runs and their results, the daemon, tables and curves."""
+"""Shared by all recipes: data, runs and their results, the daemon, tables and curves."""
 import sys
 from pathlib import Path
 

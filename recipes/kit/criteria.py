@@ -28,8 +28,9 @@ _numbers = itertools.count()
 
 @contextmanager
 def criterion(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Criterion]:
-    """The loss `settings["loss"]`; the other settings are arguments of its class. "bank" (rankd) and "memory"
-    (CrossBatchMemory of pytorch-metric-learning) are numbers of items; a bank is deleted at the end."""
+    """The loss `settings["loss"]`; the other settings are arguments of its class. "bank" (rankd)
+    and "memory" (CrossBatchMemory of pytorch-metric-learning) are numbers of items; a bank is
+    deleted at the end."""
     arguments = dict(settings)
     name = arguments.pop("loss")
     if name == "idea":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon of the recipes' own."""
+"""A daemon for the recipes."""
 from __future__ import annotations
 
 import os
@@ -17,8 +17,8 @@ from . import ROOT
 
 @contextmanager
 def daemon() -> Iterator[rankd.Client]:
-    """Starts build/rankd with its socket and banks in a folder that is removed at the end; a client over shared memory.
-    With RANKD_URL set, a client of that daemon."""
+    """Starts build/rankd with its socket and banks in a folder that is removed at the end; a client
+    over shared memory. With RANKD_URL set, a client of that daemon."""
     if os.environ.get("RANKD_URL"):
         with rankd.connect() as client:
             yield client

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the data sets are. Nothing of them is part of the project.
+"""Finds the data sets, which are not part of the project.
 
-A file is looked for below $RANKD_RECIPE_DATA, then in build/recipes/data; otherwise it is fetched from its public place into the
-latter, and kept only if its SHA-256 is the one expected.
+A file is searched below $RANKD_RECIPE_DATA, then in build/recipes/data; otherwise it is fetched
+from its public place into the latter, and kept only if it has the expected SHA-256.
 """
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PATIENCE_S = 60
 
 
 class MissingData(Exception):
-    """A data set is neither here nor could it be fetched; the sentence says from where."""
+    """A data set is missing and could not be fetched; the sentence says from where."""
 
 
 def find(name: str, url: str | None = None, sha256: str | None = None) -> Path:
-    """The path of the file or folder `name`, relative to the data folder ("omniglot/x.zip"). Fetches a file that is not
-    there from `url`. Raises MissingData."""
+    """The path of the file or folder `name`, relative to the data folder ("omniglot/x.zip").
+    Fetches a file that is not there from `url`. Raises MissingData."""
     given = os.environ.get("RANKD_RECIPE_DATA")
     for folder in ([Path(given)] if given else []) + [FETCHED]:
         if (folder / name).exists():

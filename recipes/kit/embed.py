@@ -37,7 +37,8 @@ def network() -> nn.Module:
 
 
 def batches(labels: torch.Tensor, size: int, each: int, seed: int) -> Callable[[], torch.Tensor]:
-    """Draws batches: `size / each` classes with `each` images of every one. The same order for every loss."""
+    """Draws batches: `size / each` classes with `each` images of every one. The same order for
+    every loss."""
     draw = torch.Generator().manual_seed(seed)
     members = [torch.nonzero(labels == label).squeeze(1) for label in labels.unique()]
 
@@ -58,7 +59,8 @@ def embed(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def quality(unit: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """mean Average Precision and recall@1 in percent, when every item ranks all others by cosine."""
+    """mean Average Precision and recall@1 in percent, when every item ranks all others by
+    cosine."""
     similarity = (unit @ unit.T).fill_diagonal_(-2.0)
     precisions, first = [], []
     for part, own in zip(similarity.split(512), labels.split(512)):
@@ -72,8 +74,9 @@ def quality(unit: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
 
 def train(criterion: Criterion, data: Images, held_out: Images, *, batch: int, steps: int, seed: int,
           each: int = 4, evaluations: int = 4) -> dict[str, Any]:
-    """One run: Adam with a cosine schedule, batches with `each` images of a class. Returns the figures at the end, the curve
-    (steps, mAP; as many `evaluations`, equally spaced), the median time of the loss forward and backward, and the model."""
+    """One run: Adam with a cosine schedule, batches with `each` images of a class. Returns the
+    figures at the end, the curve (steps, mAP; as many `evaluations`, equally spaced), the median
+    time of the loss forward and backward, and the model."""
     torch.manual_seed(seed)
     model = network()
     optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was tried to make the `recall` loss of retrieval better: variants on the matrix of cosines of a batch."""
+"""Attempts to improve the `recall` loss of retrieval: variants on the matrix of cosines of a
+batch."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -33,7 +34,8 @@ def plain(client: rankd.Client, **settings: Any) -> Criterion:
 
 
 def flat(client: rankd.Client, share: float, lambda_flat: float) -> Criterion:
-    """A share of the loss over all pairs of the batch as one list: one threshold for all queries, as contrastive loss has."""
+    """A share of the loss over all pairs of the batch as one list: one threshold for all queries,
+    as contrastive loss has."""
     lists, one = _recall(client), _recall(client, lambda_val=lambda_flat)
 
     def call(embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -57,7 +59,8 @@ def both(client: rankd.Client) -> Criterion:
 
 
 def adaptive(client: rankd.Client, target: float) -> Criterion:
-    """lambda_val grows by 5 % after a step with fewer pairs jumped per relevant item than `target`, else it falls by 5 %."""
+    """lambda_val grows by 5 % after a step with fewer pairs jumped per relevant item than `target`,
+    else it falls by 5 %."""
     loss = _recall(client)
 
     def call(embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -71,7 +74,7 @@ def adaptive(client: rankd.Client, target: float) -> Criterion:
 
 
 def _hooked(loss: rankd.torch.RecallLoss, hook: _Hook) -> Criterion:
-    """The loss, with the gradient of the cosines changed on its way."""
+    """The loss, with the gradient of the cosines changed by `hook`."""
     steps = 0
 
     def call(embeddings: torch.Tensor, labels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -87,8 +90,9 @@ def _hooked(loss: rankd.torch.RecallLoss, hook: _Hook) -> Criterion:
 
 
 def decay(client: rankd.Client, steps: int) -> Criterion:
-    """From the unit scale at the beginning to the paper's gradient at the end: each list's is divided by its sum of absolute
-    values to a power that falls from 1 to 0. The sum over all lists stays 1, for Adam has a long memory of larger gradients."""
+    """From the unit scale at the beginning to the paper's gradient at the end: the gradient of each
+    list is divided by its sum of absolute values to a power that falls from 1 to 0. The sum over
+    all lists stays 1, because Adam's averages remember larger gradients for long."""
     def hook(gradient: torch.Tensor, cosines: torch.Tensor, targets: torch.Tensor, now: int) -> torch.Tensor:
         total = gradient.abs().sum(1, keepdim=True)
         scaled = gradient / total.clamp(min=1e-12) ** (1 - now / steps)
@@ -98,8 +102,8 @@ def decay(client: rankd.Client, steps: int) -> Criterion:
 
 
 def soft(client: rankd.Client, temperature: float, **settings: Any) -> Criterion:
-    """Of the items that were jumped, near irrelevant ones and far relevant ones weigh more, by exp(cosine / temperature), as in
-    NT-Xent. The sums over relevant and over irrelevant items stay."""
+    """Among the jumped items, near irrelevant ones and far relevant ones weigh more, by exp(cosine
+    / temperature), as in NT-Xent. The sums over relevant and over irrelevant items stay."""
     def hook(gradient: torch.Tensor, cosines: torch.Tensor, targets: torch.Tensor, now: int) -> torch.Tensor:
         weighed = gradient * torch.exp(torch.where(targets == 1, -cosines, cosines) / temperature)
         for part in (targets == 1, targets == 0):
@@ -111,7 +115,7 @@ def soft(client: rankd.Client, temperature: float, **settings: Any) -> Criterion
 
 
 def alike(client: rankd.Client, **settings: Any) -> Criterion:
-    """The relevant items of a list that moved pull with the same strength, however far down they are."""
+    """The relevant items of a list that moved get equal gradients, however far down they are."""
     def hook(gradient: torch.Tensor, cosines: torch.Tensor, targets: torch.Tensor, now: int) -> torch.Tensor:
         pulled = ((targets == 1) & (gradient < 0)).to(gradient)
         pull = (gradient * (targets == 1)).abs().sum(1, keepdim=True)

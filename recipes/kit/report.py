@@ -24,8 +24,9 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def markdown(results: Sequence[Result], table: Table, columns: Mapping[str, str], against: str | None = None) -> list[str]:
-    """A table of Markdown: a line per row, `columns` from heading to key. Rows may have different seeds; so with `against`, a
-    row, one column is the mean difference to it in the first key over the seeds that both have, and the order is by that."""
+    """A table of Markdown: a line per row, `columns` from heading to key. Rows may have different
+    seeds; so with `against`, a row, one column is the mean difference to it in the first key over
+    the seeds that both have, and the order is by that."""
     rows = rows_of(results, table)
     first, *_ = columns
     base = {r["seed"]: r[columns[first]] for r in rows.get(against or "", [])}

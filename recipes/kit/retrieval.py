@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recipe that trains embeddings: what Omniglot and Fashion-MNIST have in common."""
+"""A recipe that trains embeddings, the common part of Omniglot and Fashion-MNIST."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ _NEIGHBOURS = 8
 
 @dataclass(frozen=True)
 class Recipe:
-    """`splits` name pairs of images to train on and held out; a run's setting "split" chooses. `drawn` are the rows with a
-    curve, `pictured` the table and rows whose neighbours are shown."""
+    """`splits` name pairs of images to train on and held out; a run's setting "split" chooses.
+    `drawn` are the rows with a curve, `pictured` the table and rows whose neighbours are shown."""
 
     name: str
     folder: Path
@@ -35,7 +35,7 @@ class Recipe:
 
     @contextmanager
     def session(self) -> Iterator[Callable[[Run], Trained]]:
-        """Trains runs while the block lasts."""
+        """A context that gives the function which trains a run."""
         split = cache(lambda name: self.splits[name]())
         with daemon() as client:
 
@@ -58,7 +58,8 @@ class Recipe:
         self._neighbours(kept)
 
     def _neighbours(self, kept: Path) -> None:
-        """Queries with their nearest neighbours, by the models of the first seed. Left as it is where these are not there."""
+        """Draws queries with their nearest neighbours, by the models of the first seed. Without
+        these models the picture is not changed."""
         name, rows = self.pictured
         table = next(t for t in self.tables if t.name == name)
         files = {row: Run(name, row, {}, 0).model(kept) for row in rows}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of a recipe: which there are, which are done, and progress.
+"""Runs of a recipe: the list of them, which are done, and progress.
 
 A run is one training: a row of a table (a loss with its settings) and a seed. Its result is one JSON file, written when the
 run is through, so that an interrupted `make recipes` goes on where it was. What is in the project's results.json is not trained
@@ -24,7 +24,8 @@ Trained = tuple[Result, torch.nn.Module | None]
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a recipe's page: its rows by name with the settings of each, and what all of them have in common."""
+    """A table of a recipe's page: its rows by name with the settings of each, and what all of them
+    have in common."""
 
     name: str
     rows: Mapping[str, Mapping[str, Any]]
@@ -32,7 +33,8 @@ class Table:
     seeds: int
 
     def runs(self, seeds: int | None) -> list[Run]:
-        """One a row and seed; first all rows of the first seed, so that a part of them is comparable too."""
+        """One run per row and seed; first all rows of the first seed, so that the results of an
+        interrupted call can be compared too."""
         return [Run(self.name, row, {**self.common, "loss": dict(settings)}, seed)
                 for seed in range(min(seeds or self.seeds, self.seeds)) for row, settings in self.rows.items()]
 
@@ -50,7 +52,7 @@ class Run:
         return folder / _plain(self.table) / f"{_plain(self.row)}-{self.seed}.json"
 
     def model(self, folder: Path) -> Path:
-        """Where the weights of the first seed are kept, for pictures."""
+        """The path for the weights of the first seed, which the pictures use."""
         return self.path(folder).with_suffix(".pt")
 
 
@@ -109,7 +111,7 @@ def _lock(path: Path) -> Path:
 
 
 def _claimed(path: Path) -> bool:
-    """Takes the run for this process. False where a process that is alive has it."""
+    """Takes the run for this process. False if another running process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _lock(path).open("x") as file:
@@ -121,7 +123,7 @@ def _claimed(path: Path) -> bool:
         os.kill(int(_lock(path).read_text() or 0) or os.getpid(), 0)
         return False
     except (ProcessLookupError, FileNotFoundError):
-        _lock(path).unlink(missing_ok=True)  # it ended in the middle
+        _lock(path).unlink(missing_ok=True)  # that process ended in the middle of the run
         return _claimed(path)
 
 

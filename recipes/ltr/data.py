@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LightGBM's example for lambdarank (Microsoft, MIT licence): queries with documents, 300 features and a grade 0…4 each."""
+"""LightGBM's example for lambdarank (Microsoft, MIT licence): queries with documents, 300 features
+and a grade 0…4 each."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ def for_test() -> tuple[Queries, Queries]:
 
 
 def ndcg(scores: torch.Tensor, grades: torch.Tensor, top: int) -> float:
-    """Mean NDCG of the first `top`, gain 2^grade - 1, in percent, over queries [Q, N] that have a document worth finding."""
+    """Mean NDCG of the first `top`, gain 2^grade - 1, in percent, over queries [Q, N] that have a
+    document worth finding."""
     gain = torch.where(grades > 0, 2 ** grades - 1, torch.zeros(()))
     order = scores.masked_fill(grades < 0, -torch.inf).argsort(dim=1, descending=True, stable=True)
     discount = 1 / torch.log2(torch.arange(2, top + 2).double())

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of ranked lists that need no rankd: the peers. All take scores [Q, N] and grades [Q, N] (-1: padding), and give the
-mean over the queries that have something to find."""
+"""The peers: losses of ranked lists without rankd. All take scores [Q, N] and grades [Q, N] (-1:
+padding), and return the mean over the queries that have something to find."""
 from __future__ import annotations
 
 import torch
@@ -15,7 +15,8 @@ def _gains(grades: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def listnet(scores: torch.Tensor, grades: torch.Tensor, *, temperature: float = 1.0) -> torch.Tensor:
-    """Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007 (top one)."""
+    """Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007 (top
+    one)."""
     padding = grades < 0
     wanted = (grades / temperature).masked_fill(padding, -torch.inf).softmax(1)
     said = scores.masked_fill(padding, -1e9).log_softmax(1)
@@ -23,7 +24,8 @@ def listnet(scores: torch.Tensor, grades: torch.Tensor, *, temperature: float = 
 
 
 def approx_ndcg(scores: torch.Tensor, grades: torch.Tensor, *, temperature: float = 1.0) -> torch.Tensor:
-    """Qin et al., "A General Approximation Framework for Direct Optimization of Information Retrieval Measures", 2010."""
+    """Qin et al., "A General Approximation Framework for Direct Optimization of Information
+    Retrieval Measures", 2010."""
     gain, best = _gains(grades)
     ahead = torch.sigmoid((scores[:, None, :] - scores[:, :, None]) / temperature)
     ahead = ahead * (grades >= 0)[:, None, :] * (1 - torch.eye(scores.shape[1]))
@@ -33,8 +35,8 @@ def approx_ndcg(scores: torch.Tensor, grades: torch.Tensor, *, temperature: floa
 
 
 def lambda_loss(scores: torch.Tensor, grades: torch.Tensor, *, mu: float = 0.0, sigma: float = 1.0) -> torch.Tensor:
-    """Wang et al., "The LambdaLoss Framework for Ranking Metric Optimization", CIKM 2018. `mu` 0 weighs a pair as LambdaRank
-    does; above it adds their NDCG-Loss2."""
+    """Wang et al., "The LambdaLoss Framework for Ranking Metric Optimization", CIKM 2018. With `mu`
+    0 a pair is weighted as in LambdaRank; a larger `mu` adds their NDCG-Loss2."""
     gain, best = _gains(grades)
     valid = best > 0
     scores, grades, gain = scores[valid], grades[valid], gain[valid] / best[valid][:, None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranking of documents by their features: which runs there are. The page is README.md."""
+"""Ranking of documents by their features: the runs. The page is README.md."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,7 +90,7 @@ class _Recipe:
 
     @contextmanager
     def session(self) -> Iterator[Callable[[Run], Trained]]:
-        """Trains runs while the block lasts."""
+        """A context that gives the function which trains a run."""
         with daemon() as client:
 
             def one(run: Run) -> Trained:

@@ -27,7 +27,8 @@ def network(hidden: bool) -> nn.Module:
 
 def train(loss: Loss, data: Queries, held_out: Queries, *, steps: int, seed: int,
           hidden: bool = True) -> tuple[dict[str, Any], nn.Module]:
-    """Adam with weight decay, the same batches for every loss. Returns the figures with the curve (steps, NDCG@10)."""
+    """Adam with weight decay, the same batches for every loss. Returns the figures with the curve
+    (steps, NDCG@10)."""
     torch.manual_seed(seed)
     model, draw = network(hidden), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, weight_decay=0.01)

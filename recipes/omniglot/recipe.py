@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Retrieval of characters of unseen alphabets: which runs there are. The page is README.md."""
+"""Retrieval of characters of unseen alphabets: the runs. The page is README.md."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -84,7 +84,7 @@ def _large_rows(memory: int, start: int) -> dict[str, dict[str, Any]]:
             "rankd ap, noise": _NOISY}
 
 
-# What was tried beside the grid, half as long, with three seeds. The first rows are what to compare with.
+# Attempts outside of the grid, half as long, with three seeds. The first rows are for comparison.
 _IDEA_STEPS = 500
 IDEAS: dict[str, dict[str, Any]] = {
     "nt-xent": CHOSEN["nt-xent"], "rankd recall": CHOSEN["recall"],

@@ -168,8 +168,8 @@ enum rankd_status rk_access_reload(struct rk_access *access, struct rk_err *err)
     return RANKD_OK;
 }
 
-/* The host of "host", "host:port", "[v6]:port" or "[v6]", without port and brackets. False if it does not
- * fit. */
+/* The host of "host", "host:port", "[v6]:port" or "[v6]", without port and brackets. False if it
+ * does not fit. */
 static bool host_of(const char *text, char *host, size_t size)
 {
     const bool bracket = *text == '[';
@@ -215,7 +215,7 @@ static enum rankd_status check_reach(const struct rk_config *config, struct rk_e
         return RANKD_OK;
     return rk_fail(
         err, RANKD_INVALID,
-        "http is '%s', which others can reach; that wants tokens, tls-cert and tls-key, or insecure, or an "
+        "http is '%s', which others can reach; that needs tokens, tls-cert and tls-key, or insecure, or an "
         "address on loopback",
         config->http);
 }
@@ -303,7 +303,8 @@ enum rankd_status rk_access_identify(struct rk_access *access, const char *autho
         return rk_fail(err, RANKD_UNAUTHORIZED, "the token is not one of this daemon's");
     bool found = false;
     pthread_rwlock_rdlock(&access->lock);
-    /* Every entry is compared in constant time, so that the duration reveals nothing about a token. */
+    /* Every entry is compared in constant time, so that the duration reveals nothing about a
+     * token. */
     for (size_t i = 0; i < access->count; i++) {
         if (gnutls_memcmp(access->tokens[i].digest, digest, DIGEST) == 0) {
             *who = access->tokens[i].who;
@@ -331,7 +332,7 @@ enum rankd_status rk_access_permit(const struct rk_principal *who, unsigned scop
     if (!missing)
         return RANKD_OK;
     const char *name = missing & RK_SCOPE_INFER ? "infer" : missing & RK_SCOPE_BANKS ? "banks" : "metrics";
-    return rk_fail(err, RANKD_FORBIDDEN, "the token '%s' lacks the scope '%s', which this wants", who->name,
+    return rk_fail(err, RANKD_FORBIDDEN, "the token '%s' lacks the scope '%s', which this needs", who->name,
                    name);
 }
 

@@ -32,7 +32,7 @@ static enum rankd_status check_scope(const struct rk_route *route, const struct 
     const char *name = route->scope == RK_SCOPE_BANKS     ? "banks"
                        : route->scope == RK_SCOPE_METRICS ? "metrics"
                                                           : "infer";
-    return rk_fail(err, RANKD_FORBIDDEN, "%s %.200s wants a token of scope \"%s\"; %s has another",
+    return rk_fail(err, RANKD_FORBIDDEN, "%s %.200s needs a token of scope \"%s\"; %s has another",
                    call->method, call->path, name, call->who ? call->who->name : "nobody");
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control API: health, metadata, statistics, banks, checkpoints – everything with small JSON documents as
- * request and reply, over any transport. HTTP calls it with the request line, the ring's control channel with
- * its packet; so both have the same bodies, the same errors and the same access rules. Inference is not here:
- * its tensors need the transport's own handling (infer.h). */
+/* The control API: health, metadata, statistics, banks, checkpoints – everything with small JSON
+ * documents as request and reply, over any transport. HTTP calls it with the request line, the
+ * ring's control channel with its packet; so both have the same bodies, the same errors and the
+ * same access rules. Inference is not here: its tensors need the transport's own handling
+ * (infer.h). */
 #ifndef RK_API_H
 #define RK_API_H
 
@@ -46,8 +47,8 @@ struct rk_answer {
     unsigned retry_after_s;   /* with 503; 0 = none */
 };
 
-/* Always fills *answer; an error becomes {"error": sentence}. Runs on a worker thread: handlers may block for
- * a moment on a lock, and on the disk if the operation concerns it. */
+/* Always fills *answer; an error becomes {"error": sentence}. Runs on a worker thread: handlers may
+ * block for a moment on a lock, and on the disk if the operation concerns it. */
 void rk_api_call(const struct rk_api_env *env, const struct rk_call *call, struct rk_answer *answer);
 
 #endif

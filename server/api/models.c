@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Metadata, configuration and statistics of the models, in the forms of the Open Inference Protocol and
- * Triton.
- */
+/* Metadata, configuration and statistics of the models, in the forms of the Open Inference Protocol
+ * and Triton. */
 #include <stdlib.h>
 #include <string.h>
 

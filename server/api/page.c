@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/page.h"
 
-/* The assembler includes the file unchanged; the path is relative to the folder in which make runs. */
+/* The assembler includes the file unchanged; the path is relative to the folder in which make
+ * runs. */
 __asm__(".section .rodata\n"
         ".global rk_page_html\n"
         ".hidden rk_page_html\n"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Routes of registered shared memory, for the caller's own regions alone. HTTP only, because a region belongs
- * to a token. */
+/* Routes of registered shared memory, for the caller's own regions alone. HTTP only, because a
+ * region belongs to a token. */
 #include <gnutls/gnutls.h>
 #include <stdlib.h>
 #include <string.h>

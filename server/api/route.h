@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The routes of the API. Adding one is a row in route.def and a handler; HTTP and the ring's control channel
- * both use them. */
+/* The routes of the API. Adding one is a row in route.def and a handler; HTTP and the ring's
+ * control channel both use them. */
 #ifndef RK_API_ROUTE_H
 #define RK_API_ROUTE_H
 
@@ -13,8 +13,9 @@ struct rk_match {
     char names[RK_ROUTE_NAMES][RK_ROUTE_NAME_BYTES];
 };
 
-/* Fills *answer with a 200 and returns RANKD_OK, or returns an error with the sentence in *err; rk_api_call()
- * then makes it the answer. *answer is an empty 200 of type application/json before the call. */
+/* Fills *answer with a 200 and returns RANKD_OK, or returns an error with the sentence in *err;
+ * rk_api_call() then makes it the answer. *answer is an empty 200 of type application/json before
+ * the call. */
 typedef enum rankd_status rk_handler(const struct rk_api_env *env, const struct rk_call *call,
                                      const struct rk_match *match, struct rk_answer *answer,
                                      struct rk_err *err);
@@ -27,9 +28,7 @@ typedef enum rankd_status rk_handler(const struct rk_api_env *env, const struct 
 enum rk_route_kind {
     RK_ROUTE_WORKER, /* runs on a worker: may work, or block for moments */
     RK_ROUTE_DISK,   /* waits for a disk: runs on a thread for such operations, one after the other */
-    RK_ROUTE_LIGHT,  /* a few microseconds, never blocks: runs on the transport's own thread, also while
-                      * overloaded
-                      */
+    RK_ROUTE_LIGHT,  /* microseconds, never blocks: on the transport's own thread, also under overload */
     RK_ROUTE_INFER   /* the transport handles it itself (infer.h) */
 };
 
@@ -44,13 +43,13 @@ struct rk_route {
 extern const struct rk_route rk_routes[];
 extern const size_t rk_route_count;
 
-/* Finds the row. NULL with RANKD_NOT_FOUND (no such path; the sentence names it), or RANKD_WRONG_VERB with
- * the verbs that the path has in `allow` ("GET, PUT"). */
+/* Finds the row. NULL with RANKD_NOT_FOUND (no such path; the sentence names it), or
+ * RANKD_WRONG_VERB with the verbs that the path has in `allow` ("GET, PUT"). */
 const struct rk_route *rk_route_find(const char *verb, const char *path, struct rk_match *match,
                                      char allow[64], struct rk_err *err) __attribute__((warn_unused_result));
 
-/* The queue for a request on that row, which is not light. NULL (no row was found) is answered by a worker.
- * */
+/* The queue for a request on that row, which is not light. NULL (no row was found) is answered by a
+ * worker.  */
 struct rk_worker_pool *rk_route_queue(const struct rk_api_env *env, const struct rk_route *route);
 
 /* The handlers, one for each row. */

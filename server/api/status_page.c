@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The status page, for people with a browser. It contains no figures but requests /metrics, so that a visitor
- * without access to the metrics sees none. */
+/* The status page, for people with a browser. It contains no figures but requests /metrics, so that
+ * a visitor without access to the metrics sees none. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts that a transport works with; one for a daemon, filled before the first transport starts. */
+/* The parts that a transport works with; one for a daemon, filled before the first transport
+ * starts. */
 #ifndef RK_API_TRANSPORT_H
 #define RK_API_TRANSPORT_H
 

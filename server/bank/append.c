@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Appending: at once where only memory and the page cache are written, by a thread of the commit threads
- * (registry.c) where the disk has to be waited for. */
+/* Appending: at once where only memory and the page cache are written, by a thread of the commit
+ * threads (registry.c) where the disk has to be waited for. */
 #include "bank/append.h"
 
 #include <stdlib.h>
@@ -37,8 +37,8 @@ static void give_room_back(struct rk_durable_bank *bank, struct rk_append *appen
     append->room = NULL;
 }
 
-/* Writes the record behind *next, which moves on. Its place in memory is taken first: what is on disk can
- * then be made visible. */
+/* Writes the record behind *next, which moves on. Its place in memory is taken first: what is on
+ * disk can then be made visible. */
 static enum rankd_status write_record(struct rk_durable_bank *bank, struct rk_append *append,
                                       struct rk_bank_position *next, struct rk_err *why)
 {
@@ -124,7 +124,8 @@ static bool append_at_once(struct rk_durable_bank *bank, struct rk_append *appen
 
 /* --- with the writer lock --- */
 
-/* on_full "memory": the disk was full, and is tried again now and then by writing everything anew. */
+/* on_full "memory": the disk was full, and is tried again now and then by writing everything
+ * anew. */
 static void try_disk_again(struct rk_durable_bank *bank)
 {
     struct rk_err err = {0};
@@ -164,8 +165,9 @@ static void leave_disk(struct rk_durable_bank *bank)
     rk_journal_close(journal);
 }
 
-/* Writes one after the other; returns the one for which the disk is to be left, NULL: none. *wrote: there is
- * something to sync, which the version does not tell: that of an empty batch's id is the one before. */
+/* Writes one after the other; returns the one for which the disk is to be left, NULL: none. *wrote:
+ * there is something to sync, which the version does not tell: that of an empty batch's id is the
+ * one before. */
 static struct rk_append *write_records(struct rk_durable_bank *bank, struct rk_append *group,
                                        struct rk_bank_position *next, bool *wrote)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starts and stops the registry of banks: the data folder, the threads that write and sync, the table. */
+/* Starts and stops the registry of banks: the data folder, the threads that write and sync, the
+ * table. */
 #include "bank/banks.h"
 
 #include <stdio.h>
@@ -29,8 +30,8 @@ static void free_banks(struct rk_banks *banks)
     free(banks);
 }
 
-/* The number of banks that are synced at the same time; the others wait, and their requests too. All are on
- * one file system, whose journal would serialize more of them anyway. */
+/* The number of banks that are synced at the same time; the others wait, and their requests too.
+ * All are on one file system, whose journal would serialize more of them anyway. */
 enum { COMMIT_THREADS = 4 };
 
 static const struct rk_threads_work committing = {.name = "bank-commit"};

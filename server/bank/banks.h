@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The banks of a daemon by name: created, listed, deleted, used by requests.
  *
- * A bank in use is held by reference: deleting it removes its name at once, and its memory after the last
- * request. */
+ * A bank in use is held by reference: deleting it removes its name at once, and its memory after
+ * the last request. */
 #ifndef RK_BANKS_H
 #define RK_BANKS_H
 
@@ -28,9 +28,9 @@ struct rk_bank_config {
 struct rk_banks;
 struct rk_log;
 
-/* Starts the registry; with --data it locks the folder and reads every bank back. A bank that can't be read
- * exists, refuses requests with the reason, and does not prevent the start of the daemon. Both arguments are
- * used until the stop. NULL and *err on failure. */
+/* Starts the registry; with --data it locks the folder and reads every bank back. A bank that can't
+ * be read exists, refuses requests with the reason, and does not prevent the start of the daemon.
+ * Both arguments are used until the stop. NULL and *err on failure. */
 struct rk_banks *rk_banks_start(const struct rk_config *config, struct rk_log *log, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_banks_stop(struct rk_banks *banks);
@@ -38,8 +38,8 @@ void rk_banks_stop(struct rk_banks *banks);
 /* Writes the metrics of all banks; a rk_metrics_collector, `banks` a struct rk_banks (gauges.c). */
 void rk_banks_gauges(void *banks, struct rk_text *out);
 
-/* True for a name of a bank or a checkpoint: [A-Za-z0-9._-]{1,64}, not "." or "..". Otherwise RANKD_INVALID;
- * `what` names it. */
+/* True for a name of a bank or a checkpoint: [A-Za-z0-9._-]{1,64}, not "." or "..". Otherwise
+ * RANKD_INVALID; `what` names it. */
 bool rk_bank_name_check(const char *what, const char *name, struct rk_err *err)
     __attribute__((warn_unused_result));
 
@@ -49,7 +49,8 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
 enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,
                                 struct rk_err *err);
 enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, struct rk_err *err);
-/* The store, as it is now; RANKD_NOT_FOUND where there is none, RANKD_OVERLOADED where no bank can use it. */
+/* The store, as it is now; RANKD_NOT_FOUND where there is none, RANKD_OVERLOADED where no bank can
+ * use it. */
 enum rankd_status rk_banks_store(struct rk_banks *banks, struct rk_text *out, struct rk_err *err);
 enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, struct rk_err *err);
 enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struct rk_text *out,
@@ -65,15 +66,15 @@ enum rankd_status rk_banks_delete_checkpoint(struct rk_banks *banks, const char 
 
 /* --- use by a request --- */
 
-/* A request that waits for a bank: for its disk or for another request. No thread waits. `wait` is called
- * first, by the thread that asks; then `wake`, once, by another one and perhaps before the asking call
- * returns. In both the bank is locked: they may only pass the result on, and must not call functions of the
- * bank. */
+/* A request that waits for a bank: for its disk or for another request. No thread waits. `wait` is
+ * called first, by the thread that asks; then `wake`, once, by another one and perhaps before the
+ * asking call returns. In both the bank is locked: they may only pass the result on, and must not
+ * call functions of the bank. */
 struct rk_bank_waiter {
     void (*wait)(struct rk_bank_waiter *waiter);
     void (*wake)(struct rk_bank_waiter *waiter);
-    /* In place of wake, for an append that is over: the calling thread brings the request to its end itself.
-     * The bank is not locked. NULL: there is no such way. */
+    /* In place of wake, for an append that is over: the calling thread brings the request to its
+     * end itself. The bank is not locked. NULL: there is no such way. */
     void (*finish)(struct rk_bank_waiter *waiter);
 };
 
@@ -114,22 +115,22 @@ struct rk_bank_transaction {
     struct rk_bank_transaction *next; /* the bank's, while it waits for the original */
 };
 
-/* If the request names a bank: finds it, holds the version to read and sets request->bank_snapshot and
- * bank_whole. Otherwise
- * *use stays empty. *later: an original of the same batch_id still runs; the request waits, nothing of it may
- * be touched any more, and when it is woken (at the latest about a second behind deadline_ns) begin is called
- * again. RANKD_NOT_FOUND, RANKD_CONFLICT, RANKD_DEADLINE, RANKD_INTERNAL (the bank could not be read back).
- */
+/* If the request names a bank: finds it, holds the version to read and sets request->bank_snapshot
+ * and bank_whole. Otherwise *use stays empty. *later: an original of the same batch_id still runs;
+ * the request waits, nothing of it may be touched any more, and when it is woken (at the latest
+ * about a second behind deadline_ns) begin is called again. RANKD_NOT_FOUND, RANKD_CONFLICT,
+ * RANKD_DEADLINE, RANKD_INTERNAL (the bank could not be read back). */
 enum rankd_status rk_bank_transaction_begin(struct rk_banks *banks, struct rk_request *request,
                                             uint64_t deadline_ns, struct rk_bank_transaction *transaction,
                                             bool *later, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* After rk_engine_run() succeeded: appends the batch unless the request says otherwise or is a retry, and
- * fills info's bank_version_appended. Of an empty batch only the batch_id is stored, and the version stays.
- * *later: it waits for the disk; nothing of it may be touched any more, and when it is woken
- * rk_bank_transaction_appended() tells how it went. RANKD_CONFLICT (cleared or restored meanwhile; a retry
- * with other content), RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL (read-only). */
+/* After rk_engine_run() succeeded: appends the batch unless the request says otherwise or is a
+ * retry, and fills info's bank_version_appended. Of an empty batch only the batch_id is stored, and
+ * the version stays. *later: it waits for the disk; nothing of it may be touched any more, and when
+ * it is woken rk_bank_transaction_appended() tells how it went. RANKD_CONFLICT (cleared or restored
+ * meanwhile; a retry with other content), RANKD_NO_SPACE, RANKD_INVALID, RANKD_INTERNAL
+ * (read-only). */
 enum rankd_status rk_bank_transaction_append(struct rk_bank_transaction *transaction,
                                              const struct rk_request *request, struct rk_info *info,
                                              bool *later, struct rk_err *err)
@@ -137,9 +138,9 @@ enum rankd_status rk_bank_transaction_append(struct rk_bank_transaction *transac
 enum rankd_status rk_bank_transaction_appended(struct rk_bank_transaction *transaction, struct rk_info *info,
                                                struct rk_err *err) __attribute__((warn_unused_result));
 
-/* After an append that ended with RANKD_OK: the batch was in the bank's store before, appended through
- * another daemon. The result is void: the transaction ends, and the request, begun again, finds the original.
- */
+/* After an append that ended with RANKD_OK: the batch was in the bank's store before, appended
+ * through another daemon. The result is void: the transaction ends, and the request, begun again,
+ * finds the original. */
 bool rk_bank_transaction_begin_again(struct rk_bank_transaction *transaction)
     __attribute__((warn_unused_result));
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checkpoints: a snapshot is the journal's sealed segments, shared by hard links, and a copy of the open one,
- * so taking one costs at most half a segment and leaves the journal as it was. rules.h, M2. */
+/* Checkpoints: a snapshot is the journal's sealed segments, shared by hard links, and a copy of the
+ * open one, so taking one costs at most half a segment and leaves the journal as it was. rules.h,
+ * M2. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +27,8 @@ static void write_state(struct rk_text *out, const struct rk_durable_bank *bank,
     rk_json_close(out, '}');
 }
 
-/* Writes the manifest to the temporary folder and renames the folder: from then on the checkpoint exists. */
+/* Writes the manifest to the temporary folder and renames the folder: from then on the checkpoint
+ * exists. */
 static enum rankd_status finish(const struct rk_durable_bank *bank, const char *temporary, const char *path,
                                 const struct rk_text *manifest, struct rk_err *err)
 {
@@ -39,8 +41,8 @@ static enum rankd_status finish(const struct rk_durable_bank *bank, const char *
     return rk_sync_folder(parent, err);
 }
 
-/* Prepares a snapshot: the journal must exist, and its open segment be short enough to be copied. The writer
- * lock is held. */
+/* Prepares a snapshot: the journal must exist, and its open segment be short enough to be copied.
+ * The writer lock is held. */
 static enum rankd_status make_ready(struct rk_durable_bank *bank, struct rk_err *err)
 {
     if (bank->undurable) {

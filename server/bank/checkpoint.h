@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checkpoints of a bank: taken and deleted (checkpoint.c), restored (generation.c, as is clearing, which
- * begins a new generation too). Each takes the writer lock and waits for the disk; one operation at a time.
- * */
+/* Checkpoints of a bank: taken and deleted (checkpoint.c), restored (generation.c, as is clearing,
+ * which begins a new generation too). Each takes the writer lock and waits for the disk; one
+ * operation at a time.  */
 #ifndef RK_BANK_CHECKPOINT_H
 #define RK_BANK_CHECKPOINT_H
 

@@ -18,8 +18,8 @@
 #define DATA_FORMAT_1 "rankd data 1\n"
 #define DATA_FORMAT "rankd data 2\n"
 
-/* If io_uring is refused for any reason, this bank and later ones are written with plain calls, unless the
- * configuration requires io_uring. One caller at a time. */
+/* If io_uring is refused for any reason, this bank and later ones are written with plain calls,
+ * unless the configuration requires io_uring. One caller at a time. */
 static struct rk_io *new_io(struct rk_banks *banks, struct rk_err *err)
 {
     struct rk_io *io = banks->plain_io ? NULL : rk_io_uring_new();
@@ -59,8 +59,8 @@ static void remove_tree(const char *root)
     rk_folder_remove(root);
 }
 
-/* It is made under another name and renamed when it is complete, so that a crash leaves no incomplete bank.
- */
+/* It is made under another name and renamed when it is complete, so that a crash leaves no
+ * incomplete bank. */
 enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_durable_bank *bank, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], path[sizeof bank->path];
@@ -104,8 +104,8 @@ enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_d
 
 /* --- the folder of all --- */
 
-/* The file could be removed and made again while a daemon has it locked; the folder can't. Not every file
- * system locks folders; there the file alone must suffice. */
+/* The file could be removed and made again while a daemon has it locked; the folder can't. Not
+ * every file system locks folders; there the file alone must suffice. */
 static enum rankd_status lock_both(struct rk_banks *banks, struct rk_err *err)
 {
     char path[RK_CONFIG_TEXT + 16];
@@ -210,8 +210,8 @@ enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
 {
     char folder[RK_CONFIG_TEXT + 16], path[PATH_MAX / 2];
     (void)snprintf(folder, sizeof folder, "%s/banks", banks->data);
-    /* The sync makes sure that swept folders have lost their names on disk, and that those which are read
-     * have theirs. */
+    /* The sync makes sure that swept folders have lost their names on disk, and that those which
+     * are read have theirs. */
     if (make_durably(folder, err) != RANKD_OK || rk_sync_folder(folder, err) != RANKD_OK)
         return err->status;
     struct dirent **entry = NULL;

@@ -7,7 +7,7 @@
  *   undurable    reads and appends, in memory alone: the disk was full    [undurable, journal NULL]
  *   read-only    reads; an append is refused with the reason              [refused]
  *   unreadable   neither                                                  [refused, unreadable]
- *   nameless     neither, and its configuration is lost                   [refused, unreadable, nameless]
+ *   nameless     neither, and its configuration is lost [refused, unreadable, nameless]
  *
  *      create ----> open <----------- restore, clear -----------+------------+
  *                   ^ |                                         |            |
@@ -30,11 +30,12 @@
  *
  *        writing, syncing, operation --- end ---> gathering where appends wait, otherwise idle
  *
- * An operation that finds another at work waits, and goes before appends [writers_waiting]. Writing is one
- * group of appends with one sync (append.c).
+ * An operation that finds another at work waits, and goes before appends [writers_waiting]. Writing
+ * is one group of appends with one sync (append.c).
  *
- * A restore reads the checkpoint into a second bank beside this one, which serves readers until both are
- * exchanged under the lock (generation.c). Files, from below: durable_bank <- writer_lock <- disk <- append
+ * A restore reads the checkpoint into a second bank beside this one, which serves readers until
+ * both are exchanged under the lock (generation.c). Files, from below: durable_bank <- writer_lock
+ * <- disk <- append
  * <- transaction; folders, config <- manifests <- disk <- checkpoint, generation; on top the registry. */
 #ifndef RK_BANK_DURABLE_BANK_H
 #define RK_BANK_DURABLE_BANK_H
@@ -74,8 +75,9 @@ struct rk_durable_bank {
     pthread_mutex_t lock;
     pthread_cond_t writer_changed; /* the writer lock was released, or a sync ended */
 
-    /* The thread that writes to the disk holds the writer lock, and waits for the disk without `lock`. To
-     * write what follows up to `ids`: hold `lock`, and be the writer or know that there is none. */
+    /* The thread that writes to the disk holds the writer lock, and waits for the disk without
+     * `lock`. To write what follows up to `ids`: hold `lock`, and be the writer or know that there
+     * is none. */
     bool writer_locked;
     unsigned writers_waiting; /* operations that wait for it: they go before appends */
     bool syncing; /* a sync beside the appends: the writer lock is not given out, the journal stays */
@@ -122,8 +124,8 @@ size_t rk_durable_bank_bytes(struct rk_durable_bank *bank);
 /* Refuses further appends; the first reason stays. The lock is held. */
 void rk_durable_bank_refuse(struct rk_durable_bank *bank, const struct rk_err *why);
 
-/* The batch ids that a new segment begins with, oldest first. The writer lock is held, which keeps them
- * unchanged; the lock is not. */
+/* The batch ids that a new segment begins with, oldest first. The writer lock is held, which keeps
+ * them unchanged; the lock is not. */
 const struct rk_batch_id *rk_durable_bank_known_ids(struct rk_durable_bank *bank, size_t *count);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that visits all banks once a second: syncs those of durability "interval", and ends waiting
- * requests whose deadline has passed. */
+/* The thread that visits all banks once a second: syncs those of durability "interval", and ends
+ * waiting requests whose deadline has passed. */
 #include <time.h>
 
 #include "bank/registry_internal.h"

@@ -15,8 +15,8 @@
 /* A restored journal with more files than this is written anew, because each restore adds one. */
 enum { SEGMENTS_MAX = 64 };
 
-/* Links the checkpoint's segments into a folder of their own: the live journal continues in a new segment and
- * never writes to the linked ones. */
+/* Links the checkpoint's segments into a folder of their own: the live journal continues in a new
+ * segment and never writes to the linked ones. */
 static enum rankd_status link_back(const struct rk_durable_bank *bank, const char *tag, const char *folder,
                                    struct rk_err *err)
 {
@@ -38,7 +38,8 @@ static enum rankd_status link_back(const struct rk_durable_bank *bank, const cha
     return err->status;
 }
 
-/* All files may be intact but the last one missing: the manifest tells where the checkpoint ends. */
+/* All files may be intact but the last one missing: the manifest tells where the checkpoint
+ * ends. */
 static enum rankd_status check_end(const struct rk_durable_bank *fresh, const char *folder,
                                    const struct rk_checkpoint *checkpoint, struct rk_err *err)
 {
@@ -53,8 +54,8 @@ static enum rankd_status check_end(const struct rk_durable_bank *fresh, const ch
         (unsigned long long)checkpoint->items, folder);
 }
 
-/* Reads the linked journal into `fresh` and begins the new generation behind it. `checkpoint` NULL: its
- * manifest is damaged, and only its files are used. */
+/* Reads the linked journal into `fresh` and begins the new generation behind it. `checkpoint` NULL:
+ * its manifest is damaged, and only its files are used. */
 static enum rankd_status read_back(struct rk_durable_bank *fresh, const char *folder,
                                    const struct rk_checkpoint *checkpoint, uint64_t generation,
                                    struct rk_err *err)
@@ -68,8 +69,8 @@ static enum rankd_status read_back(struct rk_durable_bank *fresh, const char *fo
     return rk_bank_set_generation(fresh->memory, generation, err);
 }
 
-/* Exchanges the contents of the bank and of `fresh`. Requests that hold a version of the old content keep it.
- * The lock and the writer lock are held. */
+/* Exchanges the contents of the bank and of `fresh`. Requests that hold a version of the old
+ * content keep it. The lock and the writer lock are held. */
 static void exchange(struct rk_durable_bank *bank, struct rk_durable_bank *fresh)
 {
     struct rk_bank *memory = bank->memory;
@@ -88,8 +89,8 @@ static void exchange(struct rk_durable_bank *bank, struct rk_durable_bank *fresh
     bank->unreadable = bank->nameless = bank->undurable = bank->dirty = false;
 }
 
-/* The checkpoint is read into a second bank while this one serves readers; on failure this one stays
- * unchanged. For a while both are in memory. The writer lock is held. */
+/* The checkpoint is read into a second bank while this one serves readers; on failure this one
+ * stays unchanged. For a while both are in memory. The writer lock is held. */
 static enum rankd_status restore_beside(struct rk_durable_bank *bank, const char *tag,
                                         const struct rk_checkpoint *checkpoint, struct rk_err *err)
 {
@@ -114,7 +115,8 @@ static enum rankd_status restore_beside(struct rk_durable_bank *bank, const char
     return err->status;
 }
 
-/* Rewrites a journal of many small segments, which alternating restores and appends would collect. */
+/* Rewrites a journal of many small segments, which alternating restores and appends would
+ * collect. */
 static void gather_segments(struct rk_durable_bank *bank)
 {
     struct rk_err ignored = {0}; /* the bank stays unchanged */

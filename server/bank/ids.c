@@ -6,8 +6,9 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-/* At most five eighths of the slots are taken, and at least a fifth of the room is free when the ids move to
- * its beginning. So a move of all ids happens once per as many adds as a quarter of the ids. */
+/* At most five eighths of the slots are taken, and at least a fifth of the room is free when the
+ * ids move to its beginning. So a move of all ids happens once per as many adds as a quarter of the
+ * ids. */
 #define RK_IDS_ROOM(slots) ((slots) / 8 * 5)
 #define NUMBERS 0x7fffffffu
 #define TAKEN 0x80000000u
@@ -42,7 +43,8 @@ static size_t slot_of(const struct rk_ids *ids, const uint64_t name[2])
     return at;
 }
 
-/* Empties a slot; entries that were displaced past it move up, so that no search ends at the gap. */
+/* Empties a slot; entries that were displaced past it move up, so that no search ends at the
+ * gap. */
 static void empty_slot(struct rk_ids *ids, size_t gap)
 {
     const size_t mask = ids->slots - 1;
@@ -138,8 +140,8 @@ static bool oldest_is_over(const struct rk_ids *ids, size_t newer, uint64_t cloc
 
 void rk_ids_add(struct rk_ids *ids, const struct rk_batch_id *id)
 {
-    /* More than one, or a million ids of a busy time would stay for a million adds; only a few, or one add
-     * would take the time of all. */
+    /* More than one, or a million ids of a busy time would stay for a million adds; only a few, or
+     * one add would take the time of all. */
     for (int i = 0; i < DROPS && ids->count && oldest_is_over(ids, ids->count, id->stamp_ns); i++)
         drop_oldest(ids);
     make_room(ids);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The batch ids that a bank remembers, independent of eviction, so that a retried request is not appended
- * twice: the newest RK_IDS_KEPT always, and up to RK_IDS_MOST while they are younger than RK_IDS_AGE_NS
- * (the time that a client may take to try again). Finding and adding take constant time, except when the room
- * is doubled.
+/* The batch ids that a bank remembers, independent of eviction, so that a retried request is not
+ * appended twice: the newest RK_IDS_KEPT always, and up to RK_IDS_MOST while they are younger than
+ * RK_IDS_AGE_NS (the time that a client may take to try again). Finding and adding take constant
+ * time, except when the room is doubled.
  *
- * Ages are differences of the bank's own clock, which follows the monotonic clock while the daemon runs and
- * stops while it does not. Each id has the clock's reading at its append, on disk too. When ids are read back
- * the clock continues from the newest one, so an id may seem younger than it is, but never older, and the
- * wall clock is not used.
+ * Ages are differences of the bank's own clock, which follows the monotonic clock while the daemon
+ * runs and stops while it does not. Each id has the clock's reading at its append, on disk too.
+ * When ids are read back the clock continues from the newest one, so an id may seem younger than it
+ * is, but never older, and the wall clock is not used.
  *
  * Not thread-safe: the bank's lock is held. */
 #ifndef RK_BANK_IDS_H
@@ -20,8 +20,8 @@
 #define RK_IDS_AGE_NS UINT64_C(600000000000)
 
 struct rk_ids {
-    /* Oldest first, at entry[first..first+count-1], contiguous, so that they are written to a journal without
-     * a copy. At the end of the room they move to its beginning. */
+    /* Oldest first, at entry[first..first+count-1], contiguous, so that they are written to a
+     * journal without a copy. At the end of the room they move to its beginning. */
     struct rk_batch_id *entry;
     size_t room, first, count;
     size_t touched;  /* entries of the room that were written to; the others take no memory yet */
@@ -32,18 +32,19 @@ struct rk_ids {
     uint64_t origin_ns; /* the clock is the monotonic one minus this, modulo 2^64 */
 };
 
-/* False if out of memory. Room for the newest RK_IDS_KEPT is taken at once, and costs memory when it is used.
- * `now_ns` is CLOCK_MONOTONIC, here and below. */
+/* False if out of memory. Room for the newest RK_IDS_KEPT is taken at once, and costs memory when
+ * it is used. `now_ns` is CLOCK_MONOTONIC, here and below. */
 bool rk_ids_init(struct rk_ids *ids, uint64_t now_ns) __attribute__((warn_unused_result));
 void rk_ids_free(struct rk_ids *ids);
 /* Forgets all, and restarts the clock at 0. */
 void rk_ids_clear(struct rk_ids *ids, uint64_t now_ns);
 
-/* The bank's clock, for an id that is about to be appended. Never behind the reading of one that is there. */
+/* The bank's clock, for an id that is about to be appended. Never behind the reading of one that is
+ * there. */
 uint64_t rk_ids_clock(const struct rk_ids *ids, uint64_t now_ns);
 
-/* Adds the newest one, with the clock's reading, and drops old ones. If there is no memory for more than
- * RK_IDS_KEPT, the oldest is dropped. */
+/* Adds the newest one, with the clock's reading, and drops old ones. If there is no memory for more
+ * than RK_IDS_KEPT, the oldest is dropped. */
 void rk_ids_add(struct rk_ids *ids, const struct rk_batch_id *id);
 /* The same for one that is read back: the clock is not behind it afterwards. */
 void rk_ids_read(struct rk_ids *ids, const struct rk_batch_id *id, uint64_t now_ns);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The existing checkpoints: their names and manifests, which may be damaged, and remains of others after a
- * crash. */
+/* The existing checkpoints: their names and manifests, which may be damaged, and remains of others
+ * after a crash. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>

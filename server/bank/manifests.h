@@ -20,8 +20,8 @@ enum rankd_status rk_checkpoint_path(const struct rk_durable_bank *bank, const c
 /* RANKD_UNSUPPORTED for a bank in memory only. */
 enum rankd_status rk_checkpoint_needs_disk(const struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* The manifest of a tag, in *text too where that is not NULL (4096 bytes). RANKD_NOT_FOUND: there is no such
- * checkpoint. RANKD_INTERNAL: its manifest is damaged. */
+/* The manifest of a tag, in *text too where that is not NULL (4096 bytes). RANKD_NOT_FOUND: there
+ * is no such checkpoint. RANKD_INTERNAL: its manifest is damaged. */
 enum rankd_status rk_checkpoint_read(const struct rk_durable_bank *bank, const char *tag, char *text,
                                      struct rk_checkpoint *checkpoint, struct rk_err *err)
     __attribute__((warn_unused_result));

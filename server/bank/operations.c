@@ -6,8 +6,8 @@
 #include "bank/replica_admin.h"
 #include "base/text.h"
 
-/* Room for any answer of an operation that changes something: an error for want of memory must not come after
- * the effect. */
+/* Room for any answer of an operation that changes something: an error for want of memory must not
+ * come after the effect. */
 static bool reserve_answer(struct rk_text *out, struct rk_err *err)
 {
     const size_t most = (size_t)2048 + (size_t)6 * RK_ERR_TEXT; /* a reason, with every byte escaped */
@@ -115,7 +115,7 @@ enum rankd_status rk_banks_store(struct rk_banks *banks, struct rk_text *out, st
 {
     if (banks->replicas)
         return rk_replicas_describe(banks->replicas, out, err);
-    return rk_fail(err, RANKD_NOT_FOUND, "the banks of this daemon lie in no store (--bank-store)");
+    return rk_fail(err, RANKD_NOT_FOUND, "the banks of this daemon are not in a store (--bank-store)");
 }
 
 enum rankd_status rk_banks_show(struct rk_banks *banks, const char *name, struct rk_text *out,

@@ -60,7 +60,8 @@ static bool add(struct rk_payload_cache *cache, const struct listed *one)
     return true;
 }
 
-/* Up to the first that is not whole: that place is returned. `listing`: each is added to the list. */
+/* Up to the first that is not whole: that place is returned. `listing`: each is added to the
+ * list. */
 static uint64_t scan(struct rk_payload_cache *cache, int file, bool listing)
 {
     struct rk_record_head head;
@@ -101,7 +102,7 @@ struct rk_payload_cache *rk_payload_cache_open(const char *folder, const char *u
 {
     struct rk_payload_cache *cache = is_uid(uid) ? calloc(1, sizeof *cache) : NULL;
     if (!cache) {
-        (void)rk_fail(err, RANKD_INTERNAL, "no memory, or the bank's uid is none that rankd draws");
+        (void)rk_fail(err, RANKD_INTERNAL, "no memory, or the bank's uid is not one that rankd draws");
         return NULL;
     }
     pthread_mutex_init(&cache->lock, NULL);

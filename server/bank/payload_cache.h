@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* With --data: payloads of a bank in a store, kept on this daemon's disk, so that a start need not fetch
- * them. Two files, DIR/UID.0 and DIR/UID.1, hold records as the store has them. They are written one after
- * the other: when one is full, the other begins anew. A cache is never trusted: what is taken from it is
- * checked against the entry of the store's index like what comes from there, and a file that is torn or
- * damaged is good up to that point. Nothing waits for the disk. */
+/* With --data: payloads of a bank in a store, kept on this daemon's disk, so that a start need not
+ * fetch them. Two files, DIR/UID.0 and DIR/UID.1, hold records as the store has them. They are
+ * written one after the other: when one is full, the other begins anew. A cache is never trusted:
+ * what is taken from it is checked against the entry of the store's index like what comes from
+ * there, and a file that is torn or damaged is good up to that point. Nothing waits for the
+ * disk. */
 #ifndef RK_BANK_PAYLOAD_CACHE_H
 #define RK_BANK_PAYLOAD_CACHE_H
 
@@ -11,8 +12,8 @@
 
 struct rk_payload_cache;
 
-/* `most`: bytes of each file. NULL: the files can't be made, or `uid` is none of 32 hexadecimal digits; *err
- * has the reason. */
+/* `most`: bytes of each file. NULL: the files can't be made, or `uid` is none of 32 hexadecimal
+ * digits; *err has the reason. */
 struct rk_payload_cache *rk_payload_cache_open(const char *folder, const char *uid, uint64_t most,
                                                struct rk_err *err) __attribute__((warn_unused_result));
 void rk_payload_cache_close(struct rk_payload_cache *cache); /* NULL is fine, here and below */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The number and size of banks: the limits of the configuration against the existing banks.
- */
+/* The number and size of banks: the limits of the configuration against the existing banks. */
 #include "bank/registry_internal.h"
 
 /* Bytes of a full bank, with its batch ids, or the most it may have. */

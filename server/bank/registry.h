@@ -15,8 +15,8 @@
 /* A reference to the bank of that name, or NULL with RANKD_NOT_FOUND. */
 struct rk_durable_bank *rk_banks_find(struct rk_banks *banks, const char *name, struct rk_err *err);
 
-/* References to all banks (malloc'ed; NULL with *count 0 if out of memory), for a caller that visits them
- * without holding the table; and their release. */
+/* References to all banks (malloc'ed; NULL with *count 0 if out of memory), for a caller that
+ * visits them without holding the table; and their release. */
 struct rk_durable_bank **rk_banks_hold_all(struct rk_banks *banks, size_t *count);
 void rk_banks_release_all(struct rk_durable_bank **all, size_t count);
 

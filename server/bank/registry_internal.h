@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry: its start and stop (banks.c), the table (registry.c), the data folder (data.c), operations on
- * banks (operations.c, with replica_admin.c for those in a store) and what they may take (quota.c), the
- * thread of durability "interval" (flush.c). Functions that these files share. */
+/* The registry: its start and stop (banks.c), the table (registry.c), the data folder (data.c),
+ * operations on banks (operations.c, with replica_admin.c for those in a store) and what they may
+ * take (quota.c), the thread of durability "interval" (flush.c). Functions that these files
+ * share. */
 #ifndef RK_BANK_REGISTRY_INTERNAL_H
 #define RK_BANK_REGISTRY_INTERNAL_H
 
@@ -27,7 +28,8 @@ struct rk_banks {
     atomic_bool refusing;         /* rk_banks_refuse() */
 };
 
-/* registry.c. The table's reference to a bank: taken over unless there was no memory, and given up. */
+/* registry.c. The table's reference to a bank: taken over unless there was no memory, and given
+ * up. */
 bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank) __attribute__((warn_unused_result));
 void rk_banks_take_out(struct rk_banks *banks, struct rk_durable_bank *bank);
 
@@ -42,8 +44,8 @@ enum rankd_status rk_data_lock(struct rk_banks *banks, struct rk_err *err)
 /* Reads every bank of it back. */
 enum rankd_status rk_data_load(struct rk_banks *banks, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* Creates a new bank's folder, completely or not at all; and removes it. rk_data_remove(): if the bank's name
- * is still there, *still is true, and nothing was done. */
+/* Creates a new bank's folder, completely or not at all; and removes it. rk_data_remove(): if the
+ * bank's name is still there, *still is true, and nothing was done. */
 enum rankd_status rk_data_create(struct rk_banks *banks, struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 enum rankd_status rk_data_remove(const struct rk_banks *banks, const struct rk_durable_bank *bank,

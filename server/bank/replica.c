@@ -70,11 +70,10 @@ enum rankd_status rk_replica_check(const struct rk_durable_bank *bank, struct rk
     const uint64_t now = rk_now_ns();
     switch (rk_replica_state_of(replica, bank->next.version, now)) {
     case RK_REPLICA_GONE:
-        return rk_fail(
-            err, RANKD_CONFLICT,
-            "bank \"%s\" is gone from the store, or another one has its name there; it is not made "
-            "anew by itself: DELETE /v2/banks/%s here, then PUT it",
-            bank->name, bank->name);
+        return rk_fail(err, RANKD_CONFLICT,
+                       "bank \"%s\" is gone from the store, or another one has its name there; it is not "
+                       "created again automatically: DELETE /v2/banks/%s here, then PUT it",
+                       bank->name, bank->name);
     case RK_REPLICA_JOINING:
     case RK_REPLICA_FORKED:
         return rk_fail(err, RANKD_OVERLOADED,
@@ -168,12 +167,12 @@ static enum rk_replica_applied apply_clear(struct rk_durable_bank *bank, const s
     if (rk_bank_reset(bank->memory, point, true, &why) != RANKD_OK)
         return RK_APPLY_LATER;
     bank->base = entry->end;
-    bank->cleared = entry->generation; /* the ids stay: what they named must not be appended twice */
+    bank->cleared = entry->generation; /* the ids stay: their batches must not be appended twice */
     take_over(bank, entry);
     return RK_APPLIED;
 }
 
-/* Is it the one that this copy applied at its version? */
+/* Whether this copy applied the same entry at its version. */
 static enum rk_replica_applied compare(const struct rk_durable_bank *bank,
                                        const struct rk_stored_entry *entry)
 {
@@ -218,7 +217,7 @@ enum rk_replica_applied rk_replica_apply(struct rk_durable_bank *bank, const str
     return applied;
 }
 
-/* --- those that wait --- */
+/* --- waiting requests --- */
 
 void rk_replica_finish(struct rk_durable_bank *bank, struct rk_append *append)
 {
@@ -230,7 +229,7 @@ void rk_replica_finish(struct rk_durable_bank *bank, struct rk_append *append)
     bank->replica->ended = append;
 }
 
-/* The copy has the version that the append became: its own history has that chain there. */
+/* Whether the copy has the version of the append: its own history has that chain there. */
 static bool has_come(const struct rk_durable_bank *bank, const struct rk_append *append)
 {
     return append->stored.version <= bank->next.version &&
@@ -288,7 +287,7 @@ void rk_replica_end(struct rk_durable_bank *bank)
     rk_replica_wake(bank, UINT64_MAX);
 }
 
-/* --- what goes wrong --- */
+/* --- faults of the store --- */
 
 void rk_replica_rejoin(struct rk_durable_bank *bank)
 {

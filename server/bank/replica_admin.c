@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { BESIDE = 32 /* bytes of a record's head, for each of the items */ };
+enum { BESIDE = 32 /* bytes of a record's head, for each item */ };
 enum { STEP_NS = 2000000, FOLLOW_NS = 1000000000, FOLLOWS = 5 };
 
 /* --- creating --- */
@@ -28,8 +28,8 @@ static enum rankd_status check_config(struct rk_replicas *shared, const struct r
     return shared->store->ops->check(shared->store, config->durability == RK_DURABILITY_ALWAYS, err);
 }
 
-/* Where there is room for it: a bank is served without, too. Each file holds what is kept of the bank, if the
- * batches have some items each. */
+/* Opens the payload cache, if there is room: a bank is served without one, too. A file can hold all
+ * kept batches of the bank, unless they are tiny. */
 static void open_cache(const struct rk_replicas *shared, struct rk_durable_bank *bank, const char *uid)
 {
     struct rk_err why = {0};
@@ -42,7 +42,7 @@ static void open_cache(const struct rk_replicas *shared, struct rk_durable_bank 
         rk_log_say(shared->log, RK_LOG_WARN, "bank", "bank \"%s\" is not cached: %s", bank->name, why.text);
 }
 
-/* A copy of what the store has, entered and not read yet. NULL on failure; otherwise held for the caller. */
+/* Registers a copy of the bank, not read yet. NULL on failure; otherwise held for the caller. */
 static struct rk_durable_bank *enter_copy(struct rk_banks *banks, const struct rk_stored_state *state,
                                           const struct rk_bank_config *config, struct rk_err *err)
 {
@@ -61,7 +61,7 @@ static struct rk_durable_bank *enter_copy(struct rk_banks *banks, const struct r
     return NULL;
 }
 
-/* True once the copy is read; it goes on being read if that takes longer. */
+/* True once the copy is read. Reading continues after false, if it takes longer. */
 static bool wait_until_read(struct rk_durable_bank *bank)
 {
     const uint64_t until = rk_now_ns() + FOLLOWS * (uint64_t)FOLLOW_NS;
@@ -186,7 +186,7 @@ static bool has_generation(struct rk_durable_bank *bank, uint64_t generation)
     return there;
 }
 
-/* Until this copy has the generation, and each daemon that the store has heard of lately says so too. */
+/* Waits until this copy has the generation, and every active daemon has reported it too. */
 static enum rankd_status follow(struct rk_durable_bank *bank, uint64_t generation, unsigned *daemons_behind,
                                 struct rk_err *err)
 {
@@ -293,7 +293,7 @@ enum rankd_status rk_replica_forget(struct rk_durable_bank *bank, const char *ta
     return store->ops->forget(store, bank->name, bank->replica->uid, tag, err);
 }
 
-/* --- what it is like --- */
+/* --- reports --- */
 
 void rk_replica_write(struct rk_text *out, const struct rk_durable_bank *bank)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that compares this daemon's copies with the store twice a second: it finds what a tail cannot
- * see, a store that went back or was emptied, and banks that other daemons created or deleted. And the start
- * and the stop of all that keeps copies. */
+/* The thread that compares this daemon's copies with the store twice a second: it detects changes
+ * that the tail can't see: a store that went back or was emptied, and banks that other daemons
+ * created or deleted. Also starts and stops the other threads. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 
 enum { AUDIT_MS = 500, JOIN_THREADS = 2 };
 
-/* What a copy was like before the store was asked: the store must not be behind that. */
+/* The state of a copy before the request to the store, which must not be behind it. */
 struct audit_mark {
     struct rk_durable_bank *bank;
     struct rk_bank_position at;
@@ -63,7 +63,7 @@ static void judge_state(struct rk_durable_bank *bank, const struct audit_mark *m
             state->place.version > bank->next.version ? state->place.version : bank->next.version;
 }
 
-/* A bank that another daemon deleted is deleted here. */
+/* Whether another daemon deleted the bank, which is then deleted here too. */
 static bool was_deleted(const struct rk_stored_survey *survey, const struct rk_replica *replica)
 {
     for (size_t i = 0; i < survey->gone_count; i++) {
@@ -231,11 +231,11 @@ static enum rankd_status start_threads(struct rk_replicas *shared, struct rk_err
     if (rk_threads_start(&shared->join, JOIN_THREADS, &joining, shared, "bank thread", err) != RANKD_OK)
         return err->status;
     shared->joins = true;
-    /* What the store has is known before the first request, where it answers. */
+    /* If the store answers, its banks are known before the first request. */
     struct rk_err why = {0};
     (void)!rk_replica_audit_once(shared, &why);
     note_answer(shared, &why);
-    if (shared->cache[0] && why.status == RANKD_OK) /* of banks that were deleted meanwhile */
+    if (shared->cache[0] && why.status == RANKD_OK) /* caches of banks that were deleted meanwhile */
         rk_payload_cache_sweep(shared->cache, has_uid, shared);
     shared->tailing = rk_thread_start(&shared->tail, "bank-tail", rk_replica_tail_loop, shared);
     shared->auditing = shared->tailing && rk_thread_start(&shared->audit, "bank-audit", audit_loop, shared);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A group of appends into the store. Each ends when the store has it, durably as asked, and this copy has
- * applied it: at once where it is the next version, otherwise once the tail brought what came in between. */
+/* A group of appends into the store. Each append ends when the store has it with the requested
+ * durability and this copy has applied it: at once if it is the next version, otherwise after the
+ * tail has brought the versions in between. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -45,7 +46,8 @@ static struct rk_stored_append stored_of(const struct rk_append *append)
     return stored;
 }
 
-/* Those that can't be appended any more end here; the others are put down in `stored`. The lock is held. */
+/* Ends the appends that are no longer possible, and lists the others in `stored`. The lock is
+ * held. */
 static size_t begin_group(struct rk_durable_bank *bank, struct rk_append **group,
                           struct rk_stored_append *stored)
 {
@@ -89,7 +91,8 @@ static void take_stored(struct rk_append *append, const struct rk_stored_entry *
         append->stored.chain[i] = entry->chain.byte[i];
 }
 
-/* What the store said, as the append's fields; the lock is held. True: it has to be applied here yet. */
+/* Copies the store's verdict into the append; the lock is held. True: the append still has to be
+ * applied here. */
 static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
                          const struct rk_stored_append *stored)
 {
@@ -101,7 +104,7 @@ static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
                                                   stored->entry.end};
         return true;
     case RK_STORED_DUP:
-        if (append->confirms) { /* it reads what the lost one did not: this copy is behind a fork */
+        if (append->confirms) { /* it read items that the lost original did not: this copy is behind a fork */
             rk_replica_lost(bank, append);
             return false;
         }
@@ -131,19 +134,19 @@ static bool take_verdict(struct rk_durable_bank *bank, struct rk_append *append,
     return false;
 }
 
-/* Tells those that ended. A worker continues each; the last one this thread itself, which saves a wake-up,
- * unless more appends wait for it. */
+/* Resumes the ended appends. Workers continue them; this thread itself continues the last one,
+ * which saves a wake-up, unless more appends wait for this thread. */
 static void tell_ended(struct rk_append *ended, bool more)
 {
     for (struct rk_append *append = ended, *next; append; append = next) {
         struct rk_bank_waiter *waiter = append->waiter;
-        next = append->next; /* once told it is gone */
+        next = append->next; /* it may be freed once it is resumed */
         const bool here = !next && !more && waiter->finish && !append->again;
         (here ? waiter->finish : waiter->wake)(waiter);
     }
 }
 
-/* Before any of them is told, while their batches are there. */
+/* Called before any of them is resumed, while their batches exist. */
 static void cache_group(struct rk_durable_bank *bank, const struct rk_append *group,
                         const struct rk_stored_append *stored)
 {
@@ -166,7 +169,7 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
     pthread_mutex_lock(&bank->lock);
     replica->deferring = true;
     for (struct rk_append *append = group, *next; append; append = next, stored++) {
-        next = append->next; /* once woken it is gone */
+        next = append->next; /* it may be freed once it is woken */
         replica->committing = next;
         if (!take_verdict(bank, append, stored)) {
             rk_replica_finish(bank, append);
@@ -176,13 +179,13 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
             replica->known = append->stored.version;
         append->next = replica->awaiting;
         replica->awaiting = append;
-        /* Where others came in between, the tail brings them and then this one. */
+        /* If others came in between, the tail brings them and then this one. */
         if (stored->verdict == RK_STORED_OK && !append->empty && !replica->joining &&
             append->stored.version == bank->next.version + 1 &&
             append->stored.generation == bank->next.generation)
             (void)!rk_replica_apply(bank, &stored->entry, &append->batch);
     }
-    rk_replica_wake(bank, bank->refused[0] ? UINT64_MAX : 0); /* of a deleted bank nothing will be applied */
+    rk_replica_wake(bank, bank->refused[0] ? UINT64_MAX : 0); /* nothing will be applied to a deleted bank */
     struct rk_append *ended = replica->ended;
     const bool gap = replica->awaiting != NULL, more = bank->first != NULL;
     replica->crowded = more || several;
@@ -194,8 +197,8 @@ static void end_group(struct rk_durable_bank *bank, struct rk_append *group,
     tell_ended(ended, more);
 }
 
-/* The store did not answer in time, or too few of its replicas did. Those who have no time left are told so;
- * the others are put back before those that came since. */
+/* The store did not answer in time, or too few of its replicas did. Appends without time left end
+ * with that error; the others go back to the front of the queue. */
 static void put_back(struct rk_durable_bank *bank, struct rk_append *group, const struct rk_err *why,
                      unsigned got)
 {
@@ -286,7 +289,7 @@ void rk_replica_commit(struct rk_durable_bank *bank, struct rk_append *group)
     }
 }
 
-/* --- one at once --- */
+/* --- sending one append at once --- */
 
 bool rk_replica_begin(struct rk_durable_bank *bank, struct rk_append *append)
 {

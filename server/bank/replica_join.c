@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading a bank whole: its index, then the payloads that are inside the capacity, and inside what is kept
- * beyond it for retries. The log is the snapshot. All of it is read beside the copy that is there, and
- * exchanged at the end. */
+/* Reads a whole bank: its index, then the payloads inside the capacity and those kept beyond it for
+ * retries. The log is the snapshot. The present copy stays in use meanwhile, and is replaced at the
+ * end. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ struct join {
     struct rk_stored_state state; /* as the store had it before the index was read */
     struct rk_stored_entry *entry;
     size_t count, room;
-    bool met; /* the entry that the state told of */
+    bool met; /* the entry that `state` names was found */
     uint64_t generation, end, base, cleared;
     struct rk_stored_place place;
     struct rk_chain chain;
@@ -32,7 +32,7 @@ struct join {
     struct rk_ids ids;
     size_t offset; /* of the payloads that are being fetched, among all */
     size_t cached; /* payloads that came from this daemon's disk */
-    bool again;    /* what was read changed meanwhile */
+    bool again;    /* the bank changed while it was read */
 };
 
 static void free_join(struct join *join)
@@ -56,7 +56,7 @@ static bool is_at(struct rk_stored_place a, struct rk_stored_place b)
     return a.version == b.version && a.sub == b.sub;
 }
 
-/* Does it follow what was read before, and does its chain? The oldest one follows what was cut off. */
+/* Whether the entry, and its chain, follow the last one. The oldest entry follows deleted ones. */
 static bool continues(const struct join *join, const struct rk_stored_entry *entry)
 {
     const bool batch = entry->kind == RK_STORED_BATCH;
@@ -125,7 +125,7 @@ static bool wants(const struct join *join, const struct rk_stored_entry *entry, 
            entry->place.version >= join->state.first && entry->end > join->base;
 }
 
-/* The window with the slack, whose payloads the store keeps as well as this daemon would. */
+/* Chooses the payloads of the window and the slack, which the store keeps like a daemon does. */
 static enum rankd_status choose(struct join *join, struct rk_err *err)
 {
     const struct rk_bank_shape *shape = &join->bank->config.shape;
@@ -223,7 +223,8 @@ static bool take_cached(struct join *join, size_t i)
     return taken;
 }
 
-/* In order: what is on the disk from there, runs of others from the store. */
+/* Reads payloads in order: from the cache on disk where it has them, runs of others from the
+ * store. */
 static enum rankd_status read_payloads(struct join *join, struct rk_err *err)
 {
     struct rk_durable_bank *bank = join->bank;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The thread that follows the indexes of all banks and applies what is new. Own batches come from memory,
- * the payloads of others from the store. */
+/* The thread that follows the indexes of all banks and applies new entries. This daemon's own
+ * batches come from memory, the payloads of others from the store. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +10,9 @@
 #include "bank/replica.h"
 #include "base/clock.h"
 
-/* A daemon that alone appends reads its own batches back, one wake-up of the store and of this thread each,
- * which it has no use for: it rests between two reads until another one's batch was among them. */
+/* A daemon that is the only one to append would read back each of its own batches, at the cost of a
+ * wake-up of the store and of this thread. So it rests between two reads until one contains a batch
+ * of another daemon. */
 enum { IDLE_MS = 100, ECHO_MS = 2, ALONE_NS = 100000000 };
 
 /* New entries, of one bank after the other. */
@@ -45,15 +46,15 @@ static enum rankd_status collect(void *context, const char *bank, const struct r
 
 struct tail_apply {
     struct rk_durable_bank *bank;
-    const struct rk_stored_entry *entry; /* all that is new */
+    const struct rk_stored_entry *entry; /* all new ones */
     size_t count, done;
-    struct rk_stored_entry *wanted; /* those whose payloads are asked for */
-    size_t *place;                  /* where each stands among the new ones */
+    struct rk_stored_entry *wanted; /* those whose payloads are requested */
+    size_t *place;                  /* the index of each among the new ones */
     size_t wanted_count;
-    bool over; /* nothing behind can be applied */
+    bool over; /* no later entry can be applied */
 };
 
-/* The lock is not held. `batch` NULL: one without a payload. */
+/* The lock is not held. `batch` NULL: an entry without a payload. */
 static void apply_one(struct tail_apply *apply, const struct rk_stored_entry *entry,
                       const struct rk_batch *batch)
 {
@@ -82,8 +83,8 @@ static enum rankd_status on_payload(void *context, size_t i, const void *bytes, 
     struct rk_batch batch;
     apply_plain(apply, apply->place[i]);
     if (apply->over)
-        return RANKD_OK; /* the rest of the pipeline is read all the same */
-    if (!bytes) {        /* trimmed while it was on its way here */
+        return RANKD_OK; /* the rest of the pipeline has to be read anyway */
+    if (!bytes) {        /* deleted before it was read */
         pthread_mutex_lock(&apply->bank->lock);
         rk_replica_rejoin(apply->bank);
         pthread_mutex_unlock(&apply->bank->lock);
@@ -100,7 +101,7 @@ static enum rankd_status on_payload(void *context, size_t i, const void *bytes, 
     return RANKD_OK;
 }
 
-/* A payload's size follows from its items: another one is not even asked for. */
+/* The size of a payload follows from its items: a payload of another size is not requested. */
 static bool size_fits(const struct rk_bank_shape *shape, const struct rk_stored_entry *entry)
 {
     return entry->items <= shape->capacity && entry->bytes == sizeof(struct rk_record_head) +
@@ -177,7 +178,7 @@ static struct rk_durable_bank *find_bank(struct rk_durable_bank **all, size_t co
     return NULL;
 }
 
-/* What one bank has that is wrong does not keep the others waiting: it is read anew, and its error told. */
+/* A fault of one bank does not delay the others: the bank is read anew, and the error reported. */
 static void apply_all(struct rk_replicas *shared, struct rk_durable_bank **all, size_t count,
                       const struct tail_read *read, struct rk_err *err)
 {
@@ -232,7 +233,7 @@ static void rest(struct rk_replicas *shared, uint64_t ms)
     pthread_mutex_unlock(&shared->lock);
 }
 
-/* While a bank is being joined it is not among those that are followed: IDLE_MS later it is. */
+/* A bank that is being joined is not followed; it is checked again after IDLE_MS. */
 void *rk_replica_tail_loop(void *arg)
 {
     struct rk_replicas *shared = arg;

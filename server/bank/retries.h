@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Batch ids whose requests are being computed, and the requests that wait for one of them: retries that
- * arrive before their original has ended. The bank's lock is held, unless stated otherwise. */
+/* Batch ids whose requests are being computed, and the requests that wait for one of them: retries
+ * that arrive before their original has ended. The bank's lock is held, unless stated otherwise. */
 #ifndef RK_BANK_RETRIES_H
 #define RK_BANK_RETRIES_H
 
@@ -8,7 +8,8 @@
 
 bool rk_retries_is_running(const struct rk_durable_bank *bank, const uint64_t name[2]);
 
-/* Enters an id as running; false if out of memory. Ended by rk_retries_end(), which wakes those that wait. */
+/* Enters an id as running; false if out of memory. Ended by rk_retries_end(), which wakes those
+ * that wait. */
 bool rk_retries_begin(struct rk_durable_bank *bank, const uint64_t name[2])
     __attribute__((warn_unused_result));
 void rk_retries_end(struct rk_durable_bank *bank, const uint64_t name[2]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bank in a request: which version it reads, whether its batch was appended before, the append. */
+/* A bank in a request: which version it reads, whether its batch was appended before, the
+ * append. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,15 +210,16 @@ static size_t bytes_of_batch(const struct rk_request *request)
     return bytes;
 }
 
-/* What this copy has, its tail may have brought before any replica had it, and the store may lose it yet: a
- * retry is no acknowledgement by itself. Sent again, the batch is known there by its name, and waited for. */
+/* What this copy has, its tail may have brought before any replica had it, and the store may lose
+ * it yet: a retry is no acknowledgement by itself. Sent again, the batch is known there by its
+ * name, and waited for. */
 static bool needs_confirmation(const struct rk_durable_bank *bank)
 {
     return bank->replica && bank->config.durability != RK_DURABILITY_NONE;
 }
 
-/* In a store every batch has a name, so that one that is sent again is known; and nobody waits longer than
- * the store's timeout. */
+/* In a store every batch has a name, so that one that is sent again is known; and nobody waits
+ * longer than the store's timeout. */
 static enum rankd_status begin_stored(struct rk_bank_transaction *transaction, struct rk_err *err)
 {
     struct rk_append *append = &transaction->append;
@@ -307,8 +309,8 @@ void rk_bank_transaction_describe(struct rk_bank_transaction *transaction, struc
 
 void rk_bank_transaction_count(struct rk_bank_transaction *transaction, const struct rk_info *info)
 {
-    /* A gradient of zero has no share that could be dropped; counted, it would make that of the others small.
-     */
+    /* A gradient of zero has no share that could be dropped; counted, it would make that of the
+     * others small. */
     if (!transaction->bank || !info->has_gradient ||
         (info->gradient_nonzero == 0 && info->gradient_dropped == 0))
         return;

@@ -5,8 +5,8 @@
 
 #include "bank/durable_bank.h"
 
-/* Takes the writer lock, once it is free and no sync runs, and releases it. `lock` is held before and after.
- * While the writer lock is taken, appends wait; other uses of the bank do not. */
+/* Takes the writer lock, once it is free and no sync runs, and releases it. `lock` is held before
+ * and after. While the writer lock is taken, appends wait; other uses of the bank do not. */
 void rk_durable_bank_writer_lock(struct rk_durable_bank *bank);
 void rk_durable_bank_writer_release(struct rk_durable_bank *bank);
 
@@ -18,18 +18,18 @@ void rk_durable_bank_queue_commit(struct rk_durable_bank *bank);
 
 /* --- syncing --- */
 
-/* Syncs the journal and counts the sync; refuses the bank if it fails. The writer lock is held, the lock is
- * not. */
+/* Syncs the journal and counts the sync; refuses the bank if it fails. The writer lock is held, the
+ * lock is not. */
 enum rankd_status rk_durable_bank_sync(struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* The same during appends that do not wait for it. There must be no writer; the lock is held before and
- * after. */
+/* The same during appends that do not wait for it. There must be no writer; the lock is held before
+ * and after. */
 enum rankd_status rk_durable_bank_sync_beside(struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Syncs everything, so that a segment may end: if a later segment survived a power loss but the end of this
- * one did not, the journal would look damaged. The writer lock is held, the lock is not. */
+/* Syncs everything, so that a segment may end: if a later segment survived a power loss but the end
+ * of this one did not, the journal would look damaged. The writer lock is held, the lock is not. */
 enum rankd_status rk_durable_bank_seal(struct rk_durable_bank *bank, struct rk_err *err)
     __attribute__((warn_unused_result));
 

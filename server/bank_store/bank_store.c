@@ -112,7 +112,7 @@ void rk_stored_entry_write(const struct rk_stored_entry *entry, char text[RK_STO
                    entry->id.stamp_ns / 1000000, chain);
 }
 
-/* A whole number up to 2^53, which is what the scripts of a store compute with, and the blank behind it. */
+/* A whole number up to 2^53, the range of the scripts of a store, and the blank after it. */
 static bool read_count(const char **at, const char *end, uint64_t *out)
 {
     uint64_t value = 0;
@@ -195,7 +195,7 @@ bool rk_stored_payload_write(struct rk_text *out, const struct rk_batch *batch, 
     return !out->failed;
 }
 
-/* What of the payload is wrong; NULL: nothing. */
+/* The fault of the payload; NULL: none. */
 static const char *fault_of(const void *bytes, size_t count, const struct rk_stored_entry *entry,
                             struct rk_record_head *head)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the server is like, for operators. */
+/* The report on the server, for operators. */
 #ifdef RK_HIREDIS
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ static void take_line(const struct rk_redis_reply *info, const char *key, char *
     (void)snprintf(out, size, "%.*s", (int)strcspn(at, "\r\n"), at);
 }
 
-/* The second of a pair of texts, as CONFIG GET has it. */
+/* The second text of a pair, the form of CONFIG GET. */
 static void take_option(const struct rk_redis_reply *pair, char *out, size_t size)
 {
     const bool there =

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operations on banks: each is one script. Where the connection is lost meanwhile it may have happened or
- * not, and the caller is told so: RANKD_OVERLOADED. */
+/* Operations on banks: each is one script. If the connection is lost meanwhile, the operation may
+ * have happened or not, and the caller gets RANKD_OVERLOADED. */
 #ifdef RK_HIREDIS
 #include <inttypes.h>
 #include <stdio.h>
@@ -56,8 +56,8 @@ static struct rk_redis_reply *run_once(struct rk_redis_link *link, enum rk_scrip
     return rk_redis_next(link, RK_REDIS_SMALL, err);
 }
 
-/* Runs a script: `keys` says how many of the words are keys. The first word of its answer decides: what it
- * says of a bank or checkpoint that is not there becomes the error. NULL on failure. */
+/* Runs a script: `keys` says how many of the words are keys. The first word of its answer is the
+ * outcome; a missing bank or checkpoint becomes the error. NULL on failure. */
 static struct rk_redis_reply *run(struct rk_redis *redis, enum rk_script script, const char *bank,
                                   const char *tag, const char *keys, const char *const *word,
                                   struct rk_err *err)
@@ -239,7 +239,7 @@ enum rankd_status rk_redis_checkpoints(struct rk_bank_store *store, const char *
     return err->status;
 }
 
-/* --- who serves what --- */
+/* --- generations that daemons serve --- */
 
 enum rankd_status rk_redis_serves(struct rk_bank_store *store, const char *bank, const char *uid,
                                   const char *who, uint64_t generation, struct rk_err *err)
@@ -252,8 +252,7 @@ enum rankd_status rk_redis_serves(struct rk_bank_store *store, const char *bank,
     serves_key(redis, bank, uid, key);
     (void)snprintf(number, sizeof number, "%" PRIu64, generation);
     rk_redis_send_words(link, "HSET", key, who, number, NULL);
-    rk_redis_send_words(link, "EXPIRE", key, "86400",
-                        NULL); /* one that comes after a deletion must not stay */
+    rk_redis_send_words(link, "EXPIRE", key, "86400", NULL); /* a report after a deletion must not stay */
     for (int i = 0; i < 2 && err->status == RANKD_OK; i++) {
         struct rk_redis_reply *reply = rk_redis_next(link, RK_REDIS_SMALL, err);
         if (reply && reply->type == RK_REPLY_ERROR)
@@ -285,7 +284,7 @@ static unsigned count_late(const struct rk_redis_reply *daemons, const struct rk
     return late;
 }
 
-/* Daemons that have not been heard of for an hour. */
+/* Removes daemons that have not reported for an hour. */
 static void forget_dead(struct rk_redis_link *link, const char *key, const struct rk_redis_reply *daemons,
                         uint64_t now_ms)
 {

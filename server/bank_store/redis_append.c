@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Appending a group: payloads, scripts and one WAIT behind them in one pipeline. What was not answered is
- * sent again under the same names until the deadline; the script knows them. */
+/* Appends a group: payloads, scripts and then one WAIT, in one pipeline. Batches without an answer
+ * are sent again under the same names until the deadline; the script recognises the names. */
 #ifdef RK_HIREDIS
 #include <inttypes.h>
 #include <stdio.h>
@@ -105,8 +105,8 @@ bool rk_redis_place_parse(const struct rk_redis_reply *reply, struct rk_stored_p
     return *end == '\0' && place->version <= UINT64_C(1) << 53;
 }
 
-/* The same batch, computed against the same version: an attempt of before, whose reply was lost. Its result
- * is this one's to the bit. */
+/* Whether it is the same batch, computed against the same version: an earlier attempt whose reply
+ * was lost. Its result equals this one's to the bit. */
 static bool is_own(const struct rk_stored_append *append)
 {
     const struct rk_batch_id *a = &append->id, *b = &append->entry.id;
@@ -123,7 +123,8 @@ static bool take_entry(struct rk_stored_append *append, const struct rk_redis_re
            append->entry.id.name[0] == append->id.name[0] && append->entry.id.name[1] == append->id.name[1];
 }
 
-/* What the script answered. RANKD_OK with the verdict, which stays UNKNOWN where it has to be asked again. */
+/* Takes the verdict from the script's answer. It stays UNKNOWN if the batch has to be sent
+ * again. */
 static enum rankd_status take_verdict(struct append_frame *frame, struct rk_redis_link *link,
                                       struct rk_stored_append *append, const struct rk_redis_reply *reply,
                                       struct rk_err *err)
@@ -169,20 +170,22 @@ static enum rankd_status read_one(struct append_frame *frame, struct rk_redis_li
     const bool full = append->verdict == RK_STORED_FULL;
     enum rankd_status status = take_verdict(frame, link, append, reply, err);
     if (full && append->verdict == RK_STORED_UNKNOWN)
-        append->verdict = RK_STORED_FULL; /* its payload did not fit, and the script missed it */
+        append->verdict = RK_STORED_FULL; /* its payload did not fit, so the script did not find it */
     rk_redis_reply_free(reply);
     return status;
 }
 
 /* --- durability --- */
 
-/* WAITAOF, where the store's own disk is to be waited for and can be. */
+/* Whether to send WAITAOF: the store's own disk has to be waited for, and the server can do
+ * that. */
 static bool waits_for_disk(const struct append_frame *frame, const struct rk_stored_durability *durability)
 {
     return durability->on_disk && atomic_load(&frame->redis->disk) == RK_REDIS_DISK_WAITAOF;
 }
 
-/* Notes what was sent, for the reply: the kind of the store's disk may become known in between. */
+/* Records which wait was sent, for the reply: the kind of the store's disk may become known in
+ * between. */
 static void send_wait(const struct append_frame *frame, struct rk_redis_link *link,
                       const struct rk_stored_durability *durability)
 {
@@ -231,7 +234,7 @@ static size_t count_unknown(const struct rk_stored_append *group, size_t count)
     return unknown;
 }
 
-/* Sends what has no verdict yet, and the wait behind it: all of that is one round trip. */
+/* Sends the batches without a verdict, and the wait after them: one round trip in all. */
 static enum rankd_status send_group(const struct append_frame *frame, struct rk_redis_link *link,
                                     const struct rk_stored_append *group, size_t count,
                                     const struct rk_stored_durability *durability, struct rk_err *err)
@@ -248,8 +251,8 @@ static enum rankd_status send_group(const struct append_frame *frame, struct rk_
     return RANKD_OK;
 }
 
-/* The answers to it. *durable: every batch has its verdict, and what the store took is where it has to be.
- */
+/* Reads the answers. *durable: every batch has its verdict, and the appended ones have the
+ * requested durability. */
 static enum rankd_status read_group(struct append_frame *frame, struct rk_redis_link *link,
                                     struct rk_stored_append *group, size_t count,
                                     const struct rk_stored_durability *durability, unsigned *replicas,
@@ -257,7 +260,7 @@ static enum rankd_status read_group(struct append_frame *frame, struct rk_redis_
 {
     const bool waits = link->wait != RK_REDIS_WAIT_NONE;
     bool enough = !waits;
-    for (size_t i = 0; i < count; i++) { /* those that have no verdict are those that were sent */
+    for (size_t i = 0; i < count; i++) { /* the batches without a verdict are the ones that were sent */
         if (group[i].verdict == RK_STORED_UNKNOWN && read_one(frame, link, &group[i], err) != RANKD_OK)
             return err->status;
     }
@@ -267,9 +270,9 @@ static enum rankd_status read_group(struct append_frame *frame, struct rk_redis_
     return link->scripts ? RANKD_OK : rk_redis_load_scripts(link, err);
 }
 
-/* A master that stood still for a while may answer, with a replica that it kept, after another one took its
- * place: with Sentinel, an answer that took long, or came over a new connection, counts only if it still is
- * the master. */
+/* A master that was paused may answer, with a replica that still follows it, after another one took
+ * its place. So with Sentinel a slow answer, or one over a new connection, counts only if the
+ * server is still the master. */
 static enum rankd_status check_master(struct append_frame *frame, const struct rk_redis_link *link,
                                       uint64_t begun_ns, struct rk_err *err)
 {
@@ -284,8 +287,8 @@ static enum rankd_status check_master(struct append_frame *frame, const struct r
     return rk_fail(err, RANKD_OVERLOADED, "the store at %s is not the master any more", link->where);
 }
 
-/* One connection's worth: until all is durable, the connection is lost, or time is over. `sent`: the group is
- * on its way already. */
+/* Tries over one connection, until everything is durable, the connection is lost, or the time is
+ * over. `sent`: the group was sent before. */
 static enum rankd_status try_on(struct append_frame *frame, struct rk_redis_link *link, bool sent,
                                 struct rk_stored_append *group, size_t count,
                                 const struct rk_stored_durability *durability, unsigned *replicas,
@@ -319,7 +322,7 @@ static void forget_verdicts(struct rk_stored_append *group, size_t count)
         group[i].verdict = RK_STORED_UNKNOWN;
 }
 
-/* What is begun is the connection that the group was sent over. */
+/* The returned value is the connection over which the group was sent. */
 struct rk_stored_begun *rk_redis_append_begin(struct rk_bank_store *store, const char *bank, const char *uid,
                                               struct rk_stored_append *group, size_t count, uint64_t oldest,
                                               const struct rk_stored_durability *durability)
@@ -348,7 +351,8 @@ enum rankd_status rk_redis_append(struct rk_bank_store *store, const char *bank,
     for (;; link = NULL) {
         struct rk_err why = {0};
         const bool sent = link != NULL;
-        forget_verdicts(group, count); /* what another connection said, another server may have lost */
+        forget_verdicts(group, count); /* verdicts of another connection may come from another server, which
+                                          may have lost the batches */
         if (!link)
             link = rk_redis_take(frame.redis, false, durability->deadline_ns, &why);
         if (link)

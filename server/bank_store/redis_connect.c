@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connections to the store that are ready to be used: where the master is, the password, the scripts, and
- * whether the server is fit for what is asked of it. */
+/* Connections to the store that are ready for use: finding the master, the password, the scripts,
+ * and the check that the server is fit. */
 #ifdef RK_HIREDIS
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +23,9 @@ void rk_redis_key(const struct rk_redis *redis, const char *bank, const char *re
     (void)snprintf(key, RK_REDIS_KEY_BYTES, "%s:{%s}:%s", redis->url.prefix, bank, rest);
 }
 
-/* --- what the server says --- */
+/* --- errors of the server --- */
 
-/* Errors of a server that is not, or no longer, the one to write to. */
+/* Whether it is the error of a server that is not, or no longer, the master. */
 static bool is_elsewhere(const struct rk_redis_reply *reply)
 {
     static const char *const words[] = {"READONLY", "LOADING",   "MASTERDOWN", "NOREPLICAS",
@@ -55,8 +55,8 @@ enum rankd_status rk_redis_refused(struct rk_redis *redis, struct rk_redis_link 
 
 /* --- getting ready --- */
 
-/* The first line of the file; "" where there is none. The caller clears it with rk_file_forget(). NULL: the
- * file can't be read. */
+/* The first line of the file; "" where there is none. The caller clears it with rk_file_forget().
+ * NULL: the file can't be read. */
 static char *read_password(const struct rk_redis *redis, struct rk_err *err)
 {
     size_t bytes;
@@ -69,7 +69,7 @@ static char *read_password(const struct rk_redis *redis, struct rk_err *err)
     return text;
 }
 
-/* Reads a reply that must not be an error; those of the server's rights aside, where `may` says so. */
+/* Reads a reply that must not be an error, except for missing rights if `may` is set. */
 static struct rk_redis_reply *expect(struct rk_redis *redis, struct rk_redis_link *link, bool may,
                                      struct rk_err *err)
 {
@@ -101,7 +101,7 @@ static enum rankd_status authenticate(struct rk_redis *redis, struct rk_redis_li
     rk_redis_reply_free(reply);
     if (!wrong)
         return err->status;
-    link->broken = true; /* the server's sentence is not repeated: it may hold what was sent */
+    link->broken = true; /* the server's sentence is not repeated: it may contain the password */
     return rk_fail(err, RANKD_OVERLOADED, "the store at %s refuses the password (--bank-store-password-file)",
                    link->where);
 }
@@ -129,7 +129,8 @@ enum rankd_status rk_redis_load_scripts(struct rk_redis_link *link, struct rk_er
     return RANKD_OK;
 }
 
-/* It must be a master, and keep what it has. Servers that do not tell are taken at their word. */
+/* The server must be a master and must not evict keys. Servers that do not report this are
+ * accepted. */
 static enum rankd_status check_fit(struct rk_redis *redis, struct rk_redis_link *link, struct rk_err *err)
 {
     rk_redis_send_words(link, "ROLE", NULL);
@@ -231,7 +232,7 @@ struct rk_redis_link *rk_redis_take_idle(struct rk_redis *redis)
     return link;
 }
 
-/* One that does not must leave time for another. */
+/* Waits a quarter of the time at most, so that there is time for another connection. */
 static bool still_answers(struct rk_redis_link *link, uint64_t deadline_ns)
 {
     struct rk_err ignored = {0};
@@ -280,7 +281,8 @@ static bool has_option(const struct rk_redis_reply *reply, const char *value)
            rk_redis_reply_is(reply->part[1], value);
 }
 
-/* Redis 7.2 and later wait for their own disk on request; before, a disk that is always waited for does. */
+/* Redis 7.2 and later wait for their own disk on request; earlier versions must be configured to
+ * wait for it always. */
 static enum rankd_status find_disk(struct rk_redis *redis, struct rk_redis_link *link, struct rk_err *err)
 {
     rk_redis_send_words(link, "COMMAND", "INFO", "WAITAOF", NULL);

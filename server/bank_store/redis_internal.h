@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store of Redis, from below: one connection (redis_link.c), Sentinel (sentinel.c), connections to the
- * master (redis_connect.c), appends (redis_append.c), what operators are told (redis_about.c), what is read
- * (redis_read.c) and followed (redis_tail.c), operations on banks (redis_admin.c), and the table of all of
- * them (redis.c); and what each does for the others. */
+/* The Redis store, from the bottom up: one connection (redis_link.c), Sentinel (sentinel.c),
+ * connections to the master (redis_connect.c), appends (redis_append.c), the report for operators
+ * (redis_about.c), reading (redis_read.c) and following (redis_tail.c), operations on banks
+ * (redis_admin.c), and the table of all of them (redis.c). This header declares the functions that
+ * they share. */
 #ifndef RK_BANK_STORE_REDIS_INTERNAL_H
 #define RK_BANK_STORE_REDIS_INTERNAL_H
 
@@ -15,7 +16,7 @@
 
 enum { RK_REDIS_IDLE = 8, RK_REDIS_KEY_BYTES = 320, RK_REDIS_SMALL = 1 << 20, RK_REDIS_PAGE = 64 << 20 };
 
-/* How the store's own disk takes what is appended. */
+/* How appends reach the store's own disk. */
 enum rk_redis_disk { RK_REDIS_DISK_UNKNOWN, RK_REDIS_DISK_NONE, RK_REDIS_DISK_ALWAYS, RK_REDIS_DISK_WAITAOF };
 
 struct rk_redis {
@@ -26,12 +27,12 @@ struct rk_redis {
     uint64_t timeout_ns;
     struct rk_stored_keep keep;
     pthread_mutex_t lock;
-    struct rk_redis_link *idle[RK_REDIS_IDLE]; /* the lock's */
+    struct rk_redis_link *idle[RK_REDIS_IDLE]; /* with the lock */
     size_t idle_count;
-    struct rk_redis_address master; /* the lock's: what Sentinel said last; host "" = nothing yet */
-    atomic_uint epoch;              /* raised when the master moves: connections of before are closed */
+    struct rk_redis_address master; /* with the lock: the last answer of Sentinel; host "" = none yet */
+    atomic_uint epoch;              /* raised when the master changes: earlier connections are closed */
     atomic_int disk;
-    struct rk_redis_link *tail; /* the tailing thread's */
+    struct rk_redis_link *tail; /* of the tailing thread */
 };
 
 static inline struct rk_redis *rk_redis_of(struct rk_bank_store *store)
@@ -40,36 +41,36 @@ static inline struct rk_redis *rk_redis_of(struct rk_bank_store *store)
 }
 
 /* redis_connect.c */
-/* A connection to the master that is ready: authenticated, fit, with scripts. `fresh`: one that answers for
- * sure. Given back, it is kept or, broken, closed. */
+/* Takes a connection to the master that is ready: authenticated, fit, with scripts. `fresh`: it has
+ * just answered. rk_redis_give() keeps it or, if it is broken, closes it. */
 struct rk_redis_link *rk_redis_take(struct rk_redis *redis, bool fresh, uint64_t deadline_ns,
                                     struct rk_err *err) __attribute__((warn_unused_result));
 void rk_redis_give(struct rk_redis *redis, struct rk_redis_link *link);
-/* One that is at hand, NULL: none. Waits for nothing. */
+/* Takes an idle connection, without waiting; NULL: there is none. */
 struct rk_redis_link *rk_redis_take_idle(struct rk_redis *redis);
-/* The same to the replica that is read from, or the master where there is none. */
+/* Connects to the replica that is read from, or to the master if there is none. */
 struct rk_redis_link *rk_redis_connect_tail(struct rk_redis *redis, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* Where the master is; connections to one of before are not used again. */
+/* Finds the master. Connections to an earlier one are not used again. */
 enum rankd_status rk_redis_find_master(struct rk_redis *redis, uint64_t deadline_ns,
                                        struct rk_redis_address *master, struct rk_err *err)
     __attribute__((warn_unused_result));
 /* Loads the scripts again: the server has forgotten them. */
 enum rankd_status rk_redis_load_scripts(struct rk_redis_link *link, struct rk_err *err)
     __attribute__((warn_unused_result));
-/* The master is another one, or none: connections of before are not used again. */
+/* The master has changed, or there is none: earlier connections are not used again. */
 void rk_redis_moved(struct rk_redis *redis);
 uint64_t rk_redis_deadline(const struct rk_redis *redis);
 /* "PREFIX:{BANK}:rest" */
 void rk_redis_key(const struct rk_redis *redis, const char *bank, const char *rest,
                   char key[RK_REDIS_KEY_BYTES]);
-/* RANKD_OVERLOADED with what the server said; notes that the link, or the master, is of no more use. */
+/* RANKD_OVERLOADED with the server's sentence; marks the link, or the master, as unusable. */
 enum rankd_status rk_redis_refused(struct rk_redis *redis, struct rk_redis_link *link,
                                    const struct rk_redis_reply *reply, struct rk_err *err);
-/* Is the master there and fit, and with `on_disk` its disk too? */
+/* Checks that the master answers and is fit, with `on_disk` its disk too. */
 enum rankd_status rk_redis_check(struct rk_bank_store *store, bool on_disk, struct rk_err *err);
 
-/* sentinel.c: where the master is. One Sentinel that answers is enough. */
+/* sentinel.c: asks for the address of the master. One Sentinel that answers is enough. */
 enum rankd_status rk_redis_ask_sentinel(const struct rk_redis_url *url, const char *password,
                                         uint64_t deadline_ns, struct rk_redis_address *master,
                                         struct rk_err *err) __attribute__((warn_unused_result));

@@ -18,7 +18,7 @@
 
 enum { ROOM = 256 << 10, PARTS_MOST = 1 << 18, ARRAY_MOST = 1 << 16, FLUSH_BYTES = 1 << 20, WORDS = 32 };
 
-/* --- replies, as hiredis builds them --- */
+/* --- building replies for hiredis --- */
 
 void rk_redis_reply_free(struct rk_redis_reply *reply)
 {
@@ -46,8 +46,8 @@ static void free_object(void *reply)
     rk_redis_reply_free(reply);
 }
 
-/* A new part, in its place in the array that it belongs to. NULL: no memory, or more parts than there may be,
- * which hiredis takes for no memory. */
+/* A new part, in its place in the array that it belongs to. NULL: no memory, or more parts than
+ * allowed, which hiredis reports as no memory. */
 static struct rk_redis_reply *new_part(const redisReadTask *task, enum rk_reply_type type)
 {
     struct rk_redis_link *link = task->privdata;
@@ -81,7 +81,8 @@ static void *create_text(const redisReadTask *task, char *text, size_t bytes)
     return reply;
 }
 
-/* The elements are announced and not there yet: what is allocated for them is bounded first. */
+/* The elements are announced but have not arrived: their number is bounded before memory is
+ * allocated. */
 static void *create_array(const redisReadTask *task, int elements)
 {
     const struct rk_redis_link *link = task->privdata;
@@ -144,7 +145,7 @@ static enum rankd_status lost(struct rk_redis_link *link, const char *why, struc
     return rk_fail(err, RANKD_OVERLOADED, "the store at %s %s", link->where, why);
 }
 
-/* Until the socket is ready for `events`, or the deadline. */
+/* Waits until the socket is ready for `events`, or the deadline. */
 static enum rankd_status wait_for(struct rk_redis_link *link, short events, struct rk_err *err)
 {
     for (;;) {
@@ -267,7 +268,7 @@ void rk_redis_end(struct rk_redis_link *link)
 {
     link->unanswered++;
     struct rk_err ignored = {0};
-    if (link->out.length - link->sent >= FLUSH_BYTES) /* a failure shows at the next call too */
+    if (link->out.length - link->sent >= FLUSH_BYTES) /* the next call reports a failure */
         (void)!rk_redis_flush(link, &ignored);
 }
 
@@ -362,7 +363,7 @@ struct rk_redis_reply *rk_redis_next(struct rk_redis_link *link, size_t most, st
     for (;;) {
         if (redisReaderGetReply(link->reader, &reply) != REDIS_OK) {
             link->broken = true;
-            (void)rk_fail(err, RANKD_INTERNAL, "the store at %s sent something that is no reply: %.100s",
+            (void)rk_fail(err, RANKD_INTERNAL, "the store at %s sent something that is not a reply: %.100s",
                           link->where, link->reader->errstr);
             return NULL;
         }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a store has: the states of banks. */
+/* Reading the states of banks. */
 #ifdef RK_HIREDIS
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,7 +36,7 @@ static bool read_text(const struct rk_redis_reply *reply, char *out, size_t size
     return true;
 }
 
-/* True: read, or there is no such bank (uid ""). False: it is none of rankd's. */
+/* True: read, or there is no such bank (uid ""). False: not a state that rankd writes. */
 static bool read_state(const struct rk_redis_reply *reply, const char *bank, struct rk_stored_state *state)
 {
     uint64_t format;
@@ -68,7 +68,7 @@ static enum rankd_status take_state(struct rk_redis *redis, struct rk_redis_link
         (void)rk_redis_refused(redis, link, reply, err);
     else if (!read_state(reply, bank, state))
         (void)rk_fail(err, RANKD_INTERNAL,
-                      "the state of bank \"%s\" in the store at %s is none that this rankd writes", bank,
+                      "the state of bank \"%s\" in the store at %s is not one that this rankd writes", bank,
                       link->where);
     rk_redis_reply_free(reply);
     return err->status;
@@ -145,7 +145,7 @@ static enum rankd_status read_list(struct rk_redis *redis, struct rk_redis_link 
     return err->status;
 }
 
-/* Of a bank that has no state: was it deleted? */
+/* Checks whether a bank without a state was deleted. */
 static enum rankd_status take_gone(struct rk_redis *redis, struct rk_redis_link *link, const char *bank,
                                    struct rk_stored_survey *survey, struct rk_err *err)
 {
@@ -177,7 +177,7 @@ static enum rankd_status look(struct rk_redis *redis, struct rk_redis_link *link
             survey->count++;
         else if (why.status != RANKD_INTERNAL || link->broken)
             (void)rk_fail(err, why.status, "%s", why.text);
-        else if (i < known) /* what stands there is no state: it is not the bank that was known */
+        else if (i < known) /* the value is not a state: it is not the known bank */
             (void)snprintf(survey->bank[survey->count++].uid, sizeof state->uid, "?");
     }
     for (size_t i = 0; i < survey->count && err->status == RANKD_OK; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a store has: entries of indexes, and payloads. */
+/* Reading entries of indexes, and payloads. */
 #ifdef RK_HIREDIS
 #include <inttypes.h>
 #include <stdio.h>

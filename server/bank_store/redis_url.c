@@ -52,7 +52,8 @@ bool rk_redis_address_parse(const char *text, size_t length, const char *port, s
     return true;
 }
 
-/* The next part up to '/' or the end, of letters that need no quoting; false if it is anything else. */
+/* The next part up to '/' or the end, of letters that need no quoting; false if it is anything
+ * else. */
 static bool take_word(const char **at, char word[RK_REDIS_WORD_BYTES])
 {
     const size_t length = strcspn(*at, "/");
@@ -127,5 +128,5 @@ enum rankd_status rk_redis_url_parse(const char *text, struct rk_redis_url *url,
         return wrong(text, " and does not say how the Sentinels call the master", err);
     if (*at && !take_word(&at, url->prefix))
         return wrong(text, " and its prefix has other characters than letters, digits and \"._:-\"", err);
-    return *at ? wrong(text, " and more stands behind the prefix", err) : RANKD_OK;
+    return *at ? wrong(text, " and has more after the prefix", err) : RANKD_OK;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What --bank-store says: redis://[USER@]HOST[:PORT][/PREFIX] or
- * redis+sentinel://HOST[:PORT],…/NAME[/PREFIX].
- */
+/* The value of --bank-store: redis://[USER@]HOST[:PORT][/PREFIX] or
+ * redis+sentinel://HOST[:PORT],…/NAME[/PREFIX]. */
 #ifndef RK_BANK_STORE_REDIS_URL_H
 #define RK_BANK_STORE_REDIS_URL_H
 
@@ -20,7 +19,7 @@ struct rk_redis_url {
     bool sentinel;                              /* the addresses are Sentinels' */
     struct rk_redis_address at[RK_REDIS_HOSTS]; /* `count` of them; one without Sentinel */
     size_t count;
-    char master[RK_REDIS_WORD_BYTES]; /* how the Sentinels call it */
+    char master[RK_REDIS_WORD_BYTES]; /* its name in the Sentinels' configuration */
     char prefix[RK_REDIS_WORD_BYTES]; /* of all keys; "rankd" if none is given */
     char user[RK_REDIS_WORD_BYTES];   /* "": none */
 };

@@ -6,7 +6,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
-/* The assembler takes the files in as they are; paths count from the folder that make runs in. */
+/* The assembler includes the files unchanged; paths are relative to the folder in which make
+ * runs. */
 #define SCRIPT(name)                                                                                         \
     extern const char rk_lua_##name[], rk_lua_##name##_end[];                                                \
     __asm__(".section .rodata\n.global rk_lua_" #name "\n.hidden rk_lua_" #name "\nrk_lua_" #name ":\n"      \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The scripts that run inside Redis (lua/), each a whole step: it happens, or nothing does. */
+/* The scripts that run inside Redis (lua/). Each is one step: it happens completely or not at
+ * all. */
 #ifndef RK_BANK_STORE_SCRIPTS_H
 #define RK_BANK_STORE_SCRIPTS_H
 

@@ -24,7 +24,7 @@ static bool read_address(const struct rk_redis_reply *reply, struct rk_redis_add
     return true;
 }
 
-/* Sentinels may want a password of their own or none: the store's is tried where they ask for one. */
+/* Sentinels may need another password or none: the store's password is sent if they ask for one. */
 static struct rk_redis_reply *ask(struct rk_redis_link *link, const struct rk_redis_url *url,
                                   const char *password, struct rk_err *err)
 {

@@ -11,8 +11,9 @@ struct rk_log;
 /* Raises the soft limit of this process to the hard one. */
 void rk_descriptors_raise(void);
 
-/* The number of connections, of `wanted` and `spare` ones beside them, for which there are descriptors,
- * leaving some for banks, the ring's clients and the data folder. Warns if there are fewer. At least 1. */
+/* The number of connections, of `wanted` and `spare` ones beside them, for which there are
+ * descriptors, leaving some for banks, the ring's clients and the data folder. Warns if there are
+ * fewer. At least 1. */
 uint64_t rk_descriptors_for(uint64_t wanted, uint64_t spare, struct rk_log *log);
 
 /* False: all are in use. */

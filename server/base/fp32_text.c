@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shortest decimal as in R. Giulietti, "The Schubfach way to render doubles" (2020): the float and the
- * bounds of what reads back as it are scaled by a power of ten to integers, with two bits behind the point of
- * which the last is set where anything was cut off. Between the bounds lies one multiple of 10, or one or
- * two integers. */
+/* The shortest decimal as in R. Giulietti, "The Schubfach way to render doubles" (2020): the float
+ * and the bounds of what reads back as it are scaled by a power of ten to integers, with two bits
+ * behind the point of which the last is set where anything was cut off. Between the bounds lies one
+ * multiple of 10, or one or two integers. */
 #include "base/fp32_text.h"
 
 #include <math.h>
@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Up to this many digits stand before the point or fill up with zeros; beyond, there is an exponent. */
+/* Up to this many digits stand before the point or fill up with zeros; beyond, there is an
+ * exponent. */
 enum { PLAIN_DIGITS = 6, PLAIN_LEAST_POWER = -4 };
 enum { HIDDEN_BIT = 1 << 23, EXPONENT_BIAS = 150 };
 enum { DIGITS_MOST = 9, POWER_MIN = -64 };
@@ -24,11 +25,10 @@ static const uint64_t powers[][2] = {
 
 static const uint32_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
 
-static const char pairs[] =
-    "00010203040506070809101112131415161718192021222324"
-    "25262728293031323334353637383940414243444546474849"
-    "50515253545556575859606162636465666768697071727374"
-    "75767778798081828384858687888990919293949596979899";
+static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                            "25262728293031323334353637383940414243444546474849"
+                            "50515253545556575859606162636465666768697071727374"
+                            "75767778798081828384858687888990919293949596979899";
 
 /* digits * 10^exponent */
 struct decimal {
@@ -47,8 +47,8 @@ static inline int floor_log10_of_two_to(int power, bool three_quarters)
     return (power * 1262611 - (three_quarters ? 524031 : 0)) >> 22;
 }
 
-/* value * power / 2^64; the last bit is set where something was cut off. (`power` was rounded up, so that one
- * unit in the next 32 bits may come from that.) */
+/* value * power / 2^64; the last bit is set where something was cut off. (`power` was rounded up,
+ * so that one unit in the next 32 bits may come from that.) */
 static inline uint32_t scale_to_odd(uint64_t power, uint32_t value)
 {
     const unsigned __int128 product = (unsigned __int128)power * value;
@@ -56,8 +56,8 @@ static inline uint32_t scale_to_odd(uint64_t power, uint32_t value)
     return (uint32_t)(product >> 64) | (behind > 1);
 }
 
-/* mantissa * 2^exponent, which is not a small integer. `lowest`: the float below is half as far as the one
- * above. */
+/* mantissa * 2^exponent, which is not a small integer. `lowest`: the float below is half as far as
+ * the one above. */
 static struct decimal shortest(uint32_t mantissa, int exponent, bool lowest)
 {
     const bool even = mantissa % 2 == 0; /* the bounds themselves read back as it */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A histogram of durations, in Prometheus' text format. Updates are atomic; any thread may update or read. */
+/* A histogram of durations, in Prometheus' text format. Updates are atomic; any thread may update
+ * or read. */
 #ifndef RK_BASE_HISTOGRAM_H
 #define RK_BASE_HISTOGRAM_H
 

@@ -5,9 +5,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* Pieces double in size, so that a document of any size takes few, up to a size that wastes little at the
- * end.
- */
+/* Pieces double in size, so that a document of any size takes few, up to a size that wastes little
+ * at the end. */
 enum { FIRST_PIECE = 16384, LARGEST_PIECE = 8 << 20 };
 enum { ALIGN = sizeof(void *) }; /* Jansson's types need no more */
 

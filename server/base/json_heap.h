@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The memory of JSON documents: taken in pieces that are first reserved in the budget, and freed all at the
- * same time. A text of 3 bytes, `{},`, takes over 200 bytes of heap, so the heap must be counted, not the
- * text.
+/* The memory of JSON documents: taken in pieces that are first reserved in the budget, and freed
+ * all at the same time. A text of 3 bytes, `{},`, takes over 200 bytes of heap, so the heap must be
+ * counted, not the text.
  *
- * While a thread has a heap open, Jansson's memory on that thread comes from it, and is freed only when the
- * heap is closed, so a document must not outlive the heap. Without one Jansson uses malloc(). */
+ * While a thread has a heap open, Jansson's memory on that thread comes from it, and is freed only
+ * when the heap is closed, so a document must not outlive the heap. Without one Jansson uses
+ * malloc(). */
 #ifndef RK_BASE_JSON_HEAP_H
 #define RK_BASE_JSON_HEAP_H
 

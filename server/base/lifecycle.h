@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The phase of the daemon between its start and its end, for parts that refuse requests or report it. */
+/* The phase of the daemon between its start and its end, for parts that refuse requests or report
+ * it. */
 #ifndef RK_BASE_LIFECYCLE_H
 #define RK_BASE_LIFECYCLE_H
 
@@ -20,7 +21,8 @@ struct rk_lifecycle {
 /* Sets both times to now and draws `instance`. */
 void rk_lifecycle_begin(struct rk_lifecycle *lifecycle);
 
-/* The reason why no requests are taken: "starting" or "shutting down"; NULL while they are taken. */
+/* The reason why no requests are taken: "starting" or "shutting down"; NULL while they are
+ * taken. */
 const char *rk_lifecycle_unready(const struct rk_lifecycle *lifecycle);
 
 /* Why load balancers should send no new requests: the same, or "about to shut down" during the

@@ -114,7 +114,8 @@ void rk_log_free(struct rk_log *log)
     if (!log)
         return;
     rk_log_crash_end();
-    /* If the log is not read, the writer may outlive this function, and it makes the notice from `log`. */
+    /* If the log is not read, the writer may outlive this function, and it makes the notice from
+     * `log`. */
     if (rk_log_writer_stop(log->writer))
         free(log);
 }

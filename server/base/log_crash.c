@@ -11,8 +11,9 @@ enum { NUMBERS = sizeof numbers / sizeof *numbers };
 static struct rk_log_writer *_Atomic writing;
 static struct sigaction before[NUMBERS];
 
-/* The first thread that crashes writes; another one that crashes meanwhile does not. Afterwards the former
- * handler is in place: a fault occurs again at once, and a signal that was sent is sent again. */
+/* The first thread that crashes writes; another one that crashes meanwhile does not. Afterwards the
+ * former handler is in place: a fault occurs again at once, and a signal that was sent is sent
+ * again. */
 static void on_crash(int number, siginfo_t *info, void *context)
 {
     struct rk_log_writer *writer = atomic_exchange(&writing, NULL);

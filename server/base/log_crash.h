@@ -5,8 +5,8 @@
 
 #include "base/log_writer.h"
 
-/* From now on the signals of faults and abort() first write the lines in `writer`. One writer at a time. The
- * former handlers run afterwards, and are restored by rk_log_crash_end(). */
+/* From now on the signals of faults and abort() first write the lines in `writer`. One writer at a
+ * time. The former handlers run afterwards, and are restored by rk_log_crash_end(). */
 void rk_log_crash_begin(struct rk_log_writer *writer);
 void rk_log_crash_end(void);
 

@@ -12,8 +12,9 @@
 #include "base/patient.h"
 #include "base/threads.h"
 
-/* The interval in which the thread checks for a stop while the log is not read, and in which it collects
- * lines between two writes: under load it must not wake for every line and disturb threads that compute. */
+/* The interval in which the thread checks for a stop while the log is not read, and in which it
+ * collects lines between two writes: under load it must not wake for every line and disturb threads
+ * that compute. */
 enum { LOOK_MS = 100, COLLECT_NS = 1000000 };
 
 struct rk_log_writer {
@@ -28,8 +29,8 @@ struct rk_log_writer {
     bool asleep, stopping, ended;
     uint64_t stop_ns;
 
-    /* Bytes put and taken since the start; the difference waits. Changed under the lock; atomic for the
-     * handler of a crash, which can't take the lock. */
+    /* Bytes put and taken since the start; the difference waits. Changed under the lock; atomic for
+     * the handler of a crash, which can't take the lock. */
     atomic_size_t put, taken;
     atomic_flag writing; /* from choosing the next bytes until they are taken */
 
@@ -88,8 +89,9 @@ static void tell(struct rk_log_writer *writer)
     rk_text_free(&line);
 }
 
-/* Once a line was dropped, the next ones are dropped too until half of the buffer is free: so there is one
- * notice for a gap, and not one between every two lines if the reader is a little too slow. */
+/* Once a line was dropped, the next ones are dropped too until half of the buffer is free: so there
+ * is one notice for a gap, and not one between every two lines if the reader is a little too
+ * slow. */
 void rk_log_writer_put(struct rk_log_writer *writer, const char *line, size_t length)
 {
     pthread_mutex_lock(&writer->lock);
@@ -142,8 +144,8 @@ static void take_lines(struct rk_log_writer *writer, const char *chunk, size_t c
         tell(writer);
 }
 
-/* Writes some of the waiting bytes, without the lock while it waits for the reader. False: the log is not
- * read. */
+/* Writes some of the waiting bytes, without the lock while it waits for the reader. False: the log
+ * is not read. */
 static bool write_some(struct rk_log_writer *writer)
 {
     char chunk[PIPE_BUF];

@@ -11,13 +11,13 @@
 
 #include "base/threads.h"
 
-/* Blocks of MAPPED bytes or more are mappings of their own, and unmapped when they are freed. Without this
- * setting glibc raises the limit up to 32 MiB, and the memory that an arena keeps to twice as much, when such
- * blocks are freed. */
+/* Blocks of MAPPED bytes or more are mappings of their own, and unmapped when they are freed.
+ * Without this setting glibc raises the limit up to 32 MiB, and the memory that an arena keeps to
+ * twice as much, when such blocks are freed. */
 enum { MAPPED = 4 << 20, KEPT_BY_ARENA = 8 << 20 };
 
-/* Memory is returned after this many bytes were freed and this time has passed: returning it takes time, and
- * the next request may need it. */
+/* Memory is returned after this many bytes were freed and this time has passed: returning it takes
+ * time, and the next request may need it. */
 enum { ENOUGH = 32 << 20, PAUSE_S = 1 };
 
 struct rk_memory {

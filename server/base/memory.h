@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Returns unused memory to the system. The allocator alone would keep it, in one arena per thread, so that a
- * daemon within its budget could hold several times as much. */
+/* Returns unused memory to the system. The allocator alone would keep it, in one arena per thread,
+ * so that a daemon within its budget could hold several times as much. */
 #ifndef RK_BASE_MEMORY_H
 #define RK_BASE_MEMORY_H
 
@@ -10,8 +10,8 @@
 
 struct rk_memory;
 
-/* Sets up the allocator, and starts a thread that makes it return free memory some time after much was freed.
- * NULL and *err if the thread can't be started. */
+/* Sets up the allocator, and starts a thread that makes it return free memory some time after much
+ * was freed. NULL and *err if the thread can't be started. */
 struct rk_memory *rk_memory_start(struct rk_err *err) __attribute__((warn_unused_result));
 void rk_memory_stop(struct rk_memory *memory);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counters for operators, one table (metrics.def), in Prometheus' text format. Updates are atomic and take
- * some nanoseconds; any thread may update or read at any time. */
+/* Counters for operators, one table (metrics.def), in Prometheus' text format. Updates are atomic
+ * and take some nanoseconds; any thread may update or read at any time. */
 #ifndef RK_BASE_METRICS_H
 #define RK_BASE_METRICS_H
 
@@ -46,15 +46,16 @@ enum rk_reason {
 
 /* Values of the label ENGINE: 0 the CPU, 1 the device.
  *
- * Values of the label MODEL are the positions in rk_models; of TRANSPORT, enum rk_transport; of STATUS, this.
- */
+ * Values of the label MODEL are the positions in rk_models; of TRANSPORT, enum rk_transport; of
+ * STATUS, this. */
 unsigned rk_metric_status(int http_status);
 
 struct rk_metrics *rk_metrics_new(void); /* NULL if out of memory */
 void rk_metrics_free(struct rk_metrics *metrics);
 
-/* Counters and gauges: adds `by` (a gauge may go down with a negative one). `a` and `b` are positions in the
- * row's label sets, 0 for NONE; out of range is ignored. `metrics` NULL is fine (unit tests). */
+/* Counters and gauges: adds `by` (a gauge may go down with a negative one). `a` and `b` are
+ * positions in the row's label sets, 0 for NONE; out of range is ignored. `metrics` NULL is fine
+ * (unit tests). */
 void rk_metric_add(struct rk_metrics *metrics, enum rk_metric row, unsigned a, unsigned b, int64_t by);
 void rk_metric_set(struct rk_metrics *metrics, enum rk_metric row, unsigned a, unsigned b, int64_t value);
 int64_t rk_metric_get(const struct rk_metrics *metrics, enum rk_metric row, unsigned a, unsigned b);
@@ -65,13 +66,14 @@ void rk_metric_observe(struct rk_metrics *metrics, enum rk_metric row, unsigned 
 uint64_t rk_metric_observed(const struct rk_metrics *metrics, enum rk_metric row, unsigned a,
                             uint64_t *sum_ns);
 
-/* A component whose metrics have labels known only at run time writes them itself, after those of the table:
- * `collect` appends complete lines (HELP and TYPE too) from `source`, which outlives the last call. Register
- * before the transports open; at most 8. */
+/* A component whose metrics have labels known only at run time writes them itself, after those of
+ * the table: `collect` appends complete lines (HELP and TYPE too) from `source`, which outlives the
+ * last call. Register before the transports open; at most 8. */
 typedef void rk_metrics_collector(void *source, struct rk_text *out);
 void rk_metrics_collect(struct rk_metrics *metrics, rk_metrics_collector *collect, void *source);
 
-/* For collectors: appends HELP, TYPE and the one value of a metric. `labels` is "" or `{name="value"}`. */
+/* For collectors: appends HELP, TYPE and the one value of a metric. `labels` is "" or
+ * `{name="value"}`. */
 void rk_metric_line(struct rk_text *out, const char *name, const char *type, const char *labels, double value,
                     const char *help);
 

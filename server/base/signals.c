@@ -49,8 +49,8 @@ int rk_signals_wait(void)
 {
     unsigned char byte = 0;
     struct pollfd fd = {.fd = ends[0], .events = POLLIN};
-    /* poll() returns at a signal, but a restarted read() does not: ThreadSanitizer delays signals until the
-     * call in which they arrived returns. */
+    /* poll() returns at a signal, but a restarted read() does not: ThreadSanitizer delays signals
+     * until the call in which they arrived returns. */
     while (read(ends[0], &byte, 1) != 1)
         (void)poll(&fd, 1, -1);
     return byte;

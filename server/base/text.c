@@ -232,8 +232,8 @@ static char *put_zeros(char *out, size_t count)
     return out + count * ZERO_BYTES;
 }
 
-/* Texts of numbers above 0 that were printed before. A gradient has few numbers, each of them often:
- * differences of ranks, times a weight. */
+/* Texts of numbers above 0 that were printed before. A gradient has few numbers, each of them
+ * often: differences of ranks, times a weight. */
 enum { SLOT_BITS = 6, SLOTS = 1 << SLOT_BITS };
 struct printed {
     uint32_t bits[SLOTS]; /* of the number; 0: none */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Growing text, for replies, metrics and log lines; and JSON written into it.
  *
- * Appending returns no error: a text that ran out of memory keeps `failed` set and ignores further calls, so
- * that only the code that takes the result has to check. */
+ * Appending returns no error: a text that ran out of memory keeps `failed` set and ignores further
+ * calls, so that only the code that takes the result has to check. */
 #ifndef RK_BASE_TEXT_H
 #define RK_BASE_TEXT_H
 
@@ -19,7 +19,8 @@ struct rk_text {
 
 /* A zeroed struct is an empty text. */
 void rk_text_free(struct rk_text *text);
-/* The bytes, NUL-terminated, malloc'ed, the caller's; NULL if it failed. *text is empty afterwards. */
+/* The bytes, NUL-terminated, malloc'ed, the caller's; NULL if it failed. *text is empty
+ * afterwards. */
 char *rk_text_take(struct rk_text *text, size_t *length) __attribute__((warn_unused_result));
 /* Makes room for `more` bytes beyond length; false if out of memory. */
 bool rk_text_reserve(struct rk_text *text, size_t more);
@@ -39,8 +40,7 @@ void rk_json_bool(struct rk_text *text, const char *key, bool value);
 void rk_json_real(struct rk_text *text, const char *key,
                   double value); /* shortest that reads back; NaN, inf: null */
 /* Elements of an array: as rk_fp32_text() writes them; NaN is null, infinities are "Infinity" and
- * "-Infinity".
- */
+ * "-Infinity". */
 void rk_json_fp32(struct rk_text *text, float value);
 void rk_json_fp32s(struct rk_text *text, const float *values, size_t count);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Threads of the daemon. Each blocks all signals, which main handles, and has a name for debuggers.
  *
- * struct rk_threads is the pool behind every group of them. Its owner defines the work: a queue of tasks
- * (bank commits), a fair queue of jobs (exec/worker_pool.h), a divided loop (exec/compute_pool.h). Each kind
- * of work has its own instance, so that work that waits for a disk never takes a thread that computes. */
+ * struct rk_threads is the pool behind every group of them. Its owner defines the work: a queue of
+ * tasks (bank commits), a fair queue of jobs (exec/worker_pool.h), a divided loop
+ * (exec/compute_pool.h). Each kind of work has its own instance, so that work that waits for a disk
+ * never takes a thread that computes. */
 #ifndef RK_BASE_THREADS_H
 #define RK_BASE_THREADS_H
 
@@ -12,8 +13,8 @@
 
 #include "base/err.h"
 
-/* Starts one thread that blocks all signals. `name` is cut to 15 bytes. False: it could not be started, see
- * errno. */
+/* Starts one thread that blocks all signals. `name` is cut to 15 bytes. False: it could not be
+ * started, see errno. */
 bool rk_thread_start(pthread_t *thread, const char *name, void *(*run)(void *arg), void *arg)
     __attribute__((warn_unused_result));
 
@@ -26,13 +27,12 @@ struct rk_task {
 /* What the threads of a pool do. */
 struct rk_threads_work {
     const char *name; /* of the threads, cut to 15 bytes */
-    /* Serves one piece of work and returns true; false: there is nothing to do now. Called with the lock
-     * held, and returns with it held; long work is done without it. NULL: runs the tasks of rk_threads_add(),
-     * in order. */
+    /* Serves one piece of work and returns true; false: there is nothing to do now. Called with the
+     * lock held, and returns with it held; long work is done without it. NULL: runs the tasks of
+     * rk_threads_add(), in order. */
     bool (*serve)(void *owner, unsigned thread);
-    /* True while a stop must wait although there is nothing to do now. With the lock held. NULL: a stop never
-     * has to.
-     */
+    /* True while a stop must wait although there is nothing to do now. With the lock held. NULL: a
+     * stop never has to. */
     bool (*is_unfinished)(void *owner);
 };
 
@@ -47,8 +47,8 @@ struct rk_threads {
     struct rk_task *first, **last; /* where `serve` is NULL */
 };
 
-/* Starts `count` threads, at least one. `what` names one of them in the sentence of a failure: "worker".
- * `work` and `owner` outlive the threads. On failure nothing is left behind. */
+/* Starts `count` threads, at least one. `what` names one of them in the sentence of a failure:
+ * "worker". `work` and `owner` outlive the threads. On failure nothing is left behind. */
 enum rankd_status rk_threads_start(struct rk_threads *threads, unsigned count,
                                    const struct rk_threads_work *work, void *owner, const char *what,
                                    struct rk_err *err) __attribute__((warn_unused_result));

@@ -5,11 +5,12 @@
 
 #include <stddef.h>
 
-/* Bytes of the character at `at`, of which `left` bytes may be read; 0 if that is not a character. */
+/* Bytes of the character at `at`, of which `left` bytes may be read; 0 if that is not a
+ * character. */
 size_t rk_utf8_length(const char *at, size_t left);
 
-/* Copies the longest beginning of `from` that fits into size - 1 bytes without cutting a character; always
- * ends with NUL. */
+/* Copies the longest beginning of `from` that fits into size - 1 bytes without cutting a character;
+ * always ends with NUL. */
 void rk_utf8_copy(char *to, size_t size, const char *from);
 
 #endif

@@ -69,7 +69,8 @@ const char *rk_array_leaf(const char *at, const char *end)
     return *at == '"' || *at == '{' ? after_other(at, end) : NULL;
 }
 
-/* The position behind a value at `at`, or at the end of an empty array; NULL if there is neither. */
+/* The position behind a value at `at`, or at the end of an empty array; NULL if there is
+ * neither. */
 static const char *take_value(struct rk_array_check *check, const char *at, const char *end)
 {
     if (at < end && *at == '[' && check->depth < RK_JSON_DEPTH_MAX) {

@@ -8,9 +8,9 @@
 
 #include "codec/json.h"
 
-/* The result of checking an array of arrays and other values. If it isn't JSON, `wrong` is the first wrong
- * token. The arrays that are open there, the last element before it and the comma behind that are the context
- * that Jansson must read before it to refuse it with the same words. */
+/* The result of checking an array of arrays and other values. If it isn't JSON, `wrong` is the
+ * first wrong token. The arrays that are open there, the last element before it and the comma
+ * behind that are the context that Jansson must read before it to refuse it with the same words. */
 struct rk_array_check {
     size_t leaves; /* values that are no arrays, at any depth */
     bool flat;     /* no array in it */

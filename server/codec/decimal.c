@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Digits are read eight at a time. The nearest double is found as in D. Lemire, "Number parsing at a gigabyte
- * per second" (2021): the first 64 or 128 bits of digits * 5^exponent determine it, or tell that they do not;
- * strtod() is used then. */
+/* Digits are read eight at a time. The nearest double is found as in D. Lemire, "Number parsing at
+ * a gigabyte per second" (2021): the first 64 or 128 bits of digits * 5^exponent determine it, or
+ * tell that they do not; strtod() is used then. */
 #include "codec/decimal.h"
 
 #include <stdlib.h>
@@ -123,7 +123,8 @@ const char *rk_decimal_scan(const char *at, const char *end, struct rk_decimal *
     return at;
 }
 
-/* The nearest double to digits * 10^exponent, both not 0; false if it is not certain or not normal. */
+/* The nearest double to digits * 10^exponent, both not 0; false if it is not certain or not
+ * normal. */
 static bool nearest(uint64_t digits, int exponent, double *out)
 {
     const uint64_t *power = powers[exponent - POWER_MIN];

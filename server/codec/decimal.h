@@ -18,12 +18,12 @@ struct rk_decimal {
     int64_t integer;
 };
 
-/* Reads the number at `at`. Returns its end, or NULL if it is no number. There must be a character before
- * `end` that can't belong to a number, such as the bracket that closes an array. */
+/* Reads the number at `at`. Returns its end, or NULL if it is no number. There must be a character
+ * before `end` that can't belong to a number, such as the bracket that closes an array. */
 const char *rk_decimal_scan(const char *at, const char *end, struct rk_decimal *number);
 
-/* The nearest double, ties to even, as strtod() returns it. For a whole number that `fits` it is the one
- * nearest to the integer, so -0 is 0. Infinite if it is too large. */
+/* The nearest double, ties to even, as strtod() returns it. For a whole number that `fits` it is
+ * the one nearest to the integer, so -0 is 0. Infinite if it is too large. */
 double rk_decimal_real(const struct rk_decimal *number);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inputs of a request: numbers in the JSON, binary data behind it, or a range in shared memory. */
+/* The inputs of a request: numbers in the JSON, binary data behind it, or a range in shared
+ * memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,8 +118,8 @@ static enum rankd_status take_json(struct rk_parser *p, enum rk_input which, siz
         return rk_fail(p->err, RANKD_INVALID, "data of input %s is %s; it must be an array of numbers", name,
                        rk_json_show(&p->source, data, shown));
     }
-    /* An element takes at least two bytes of text, so a shape with more elements is refused before memory is
-     * taken. */
+    /* An element takes at least two bytes of text, so a shape with more elements is refused before
+     * memory is taken. */
     const bool may_fit = count <= array->bytes / 2;
     if (may_fit && make_room(p, which, tensor->bytes) != RANKD_OK)
         return p->err->status;
@@ -188,6 +189,27 @@ static enum rankd_status check_input_fields(struct rk_parser *p, const json_t *i
     return rk_parse_only_ours(p, parameters, known_parameters, where);
 }
 
+/* The elements of an input, from the one source that it names. */
+static enum rankd_status take_elements(struct rk_parser *p, enum rk_input which, size_t position,
+                                       const json_t *input, size_t count, struct rk_tensor *tensor)
+{
+    const char *name = rk_input_rows[which].name;
+    const json_t *data = rk_json_member(input, "data"), *parameters = rk_json_member(input, "parameters");
+    const json_t *size = json_object_get(parameters, "binary_data_size");
+    const json_t *region = json_object_get(parameters, "shared_memory_region");
+    if (!!data + !!size + !!region != 1)
+        return rk_fail(
+            p->err, RANKD_INVALID,
+            "input %s has %s; it must have exactly one of data, binary_data_size and shared_memory_region",
+            name,
+            !data && !size && !region ? "no data"
+            : data && size            ? "both data and binary_data_size"
+                                      : "more than one source of data");
+    if (data)
+        return take_json(p, which, position, data, count, tensor);
+    return size ? take_binary(p, name, parameters, tensor) : take_region(p, name, parameters, tensor);
+}
+
 /* An empty tensor has no address of its own, but `data` NULL would mean that it was not sent. */
 static const char nothing[1];
 
@@ -216,23 +238,7 @@ static enum rankd_status parse_input(struct rk_parser *p, const json_t *input, s
         return rk_fail(p->err, RANKD_INVALID, "shape of input %s is %s, which is more than can be addressed",
                        name, rk_shape_text(tensor.rank, tensor.shape, shape));
     }
-    const json_t *data = rk_json_member(input, "data"), *parameters = rk_json_member(input, "parameters");
-    const json_t *size = json_object_get(parameters, "binary_data_size");
-    const json_t *region = json_object_get(parameters, "shared_memory_region");
-    if (!!data + !!size + !!region != 1)
-        return rk_fail(
-            p->err, RANKD_INVALID,
-            "input %s has %s; it must have exactly one of data, binary_data_size and shared_memory_region",
-            name,
-            !data && !size && !region ? "no data"
-            : data && size            ? "both data and binary_data_size"
-                                      : "more than one source of data");
-    if (data)
-        status = take_json(p, which, position, data, count, &tensor);
-    else if (size)
-        status = take_binary(p, name, parameters, &tensor);
-    else
-        status = take_region(p, name, parameters, &tensor);
+    status = take_elements(p, which, position, input, count, &tensor);
     if (status == RANKD_OK && !tensor.data)
         tensor.data = nothing; /* bytes are missing: rk_parse_inputs() refuses */
     p->wire->request.in[which] = tensor;

@@ -38,8 +38,8 @@ enum rankd_status rk_parse_outputs(struct rk_parser *p, const json_t *outputs);
 enum rankd_status rk_parse_size(struct rk_parser *p, const char *owner, const json_t *object,
                                 const char *field, size_t *out);
 
-/* Checks the names of the parameters of an input or output. Names with one of our prefixes must be in
- * `known`; other names (content_type, …) are for other servers and are accepted. */
+/* Checks the names of the parameters of an input or output. Names with one of our prefixes must be
+ * in `known`; other names (content_type, …) are for other servers and are accepted. */
 enum rankd_status rk_parse_only_ours(struct rk_parser *p, const json_t *parameters, const char *const *known,
                                      const char *where);
 

@@ -66,7 +66,8 @@ static void write_parameters(struct rk_wire_reply *out, const struct rk_info *in
     rk_json_close(text, '}');
 }
 
-/* A number takes 17 bytes of text at most, or 21 where it is whole, and a comma; the text grows by half. */
+/* A number takes 17 bytes of text at most, or 21 where it is whole, and a comma; the text grows by
+ * half. */
 enum { ITEM_BYTES = 33, ENVELOPE_BYTES = 4096 };
 
 static size_t elements(const struct rk_tensor *tensor)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From an inference request of the Open Inference Protocol (JSON, or JSON and binary tensors) to a struct
- * rk_request. */
+/* From an inference request of the Open Inference Protocol (JSON, or JSON and binary tensors) to a
+ * struct rk_request. */
 #ifndef RK_CODEC_INFER_REQUEST_H
 #define RK_CODEC_INFER_REQUEST_H
 
@@ -14,9 +14,9 @@
 /* Finds tensors in registered shared memory. Given by a transport with regions. */
 enum rk_region_use { RK_REGION_READ, RK_REGION_WRITE };
 struct rk_region_finder {
-    /* Memory for `bytes` bytes at `offset` in the region, valid until the end of the request: a copy of the
-     * content, or room for an output. NULL with *err set; `what` names the tensor in the sentence ("input
-     * scores"). *on_device: the result is an address on the device. */
+    /* Memory for `bytes` bytes at `offset` in the region, valid until the end of the request: a
+     * copy of the content, or room for an output. NULL with *err set; `what` names the tensor in
+     * the sentence ("input scores"). *on_device: the result is an address on the device. */
     void *(*find)(struct rk_region_finder *finder, const char *region, size_t offset, size_t bytes,
                   enum rk_region_use use, const char *what, bool *on_device, struct rk_err *err);
 };
@@ -49,16 +49,16 @@ struct rk_wire_source {
     size_t held;                     /* what the request has reserved there before */
 };
 
-/* The request borrows the body and the budget: keep them until rk_wire_request_clear(). The caller has
- * limited json_bytes. Names, types, sizes and the types of parameters are checked here; values are checked by
- * rk_engine_run(). RANKD_TOO_LARGE and RANKD_OVERLOADED as rk_budget_reserve(). After a failure nothing needs
- * clearing; clearing is allowed. */
+/* The request borrows the body and the budget: keep them until rk_wire_request_clear(). The caller
+ * has limited json_bytes. Names, types, sizes and the types of parameters are checked here; values
+ * are checked by rk_engine_run(). RANKD_TOO_LARGE and RANKD_OVERLOADED as rk_budget_reserve().
+ * After a failure nothing needs clearing; clearing is allowed. */
 enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const struct rk_model *model,
                                         const struct rk_wire_source *source, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Refuses a raw request (Inference-Header-Content-Length 0: no JSON). Triton allows it for models with one
- * input; rankd has no such model. */
+/* Refuses a raw request (Inference-Header-Content-Length 0: no JSON). Triton allows it for models
+ * with one input; rankd has no such model. */
 enum rankd_status rk_wire_request_refuse_raw(const struct rk_model *model, struct rk_err *err);
 
 void rk_wire_request_clear(struct rk_wire_request *wire);

@@ -73,7 +73,8 @@ static bool grow(unsigned char **out, size_t *room, size_t limit)
     return true;
 }
 
-/* A gzip file is one member or several, one after the other (RFC 1952 §2.2). True if another one follows. */
+/* A gzip file is one member or several, one after the other (RFC 1952 §2.2). True if another one
+ * follows. */
 static bool next_member(z_stream *stream, enum rk_encoding encoding, const unsigned char *in, size_t bytes)
 {
     return encoding == RK_ENCODING_GZIP && bytes >= 2 && in[0] == 0x1f && in[1] == 0x8b &&

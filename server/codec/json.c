@@ -120,7 +120,8 @@ static bool count_numbers(const json_t *at, const json_t *wanted, size_t *count)
     return false;
 }
 
-/* The end of the array that begins at `at` and was left out of the document; `at` if there is none. */
+/* The end of the array that begins at `at` and was left out of the document; `at` if there is
+ * none. */
 static const char *after_array(const struct rk_json_text *text, const char *at)
 {
     for (size_t i = 0; text && i < text->arrays; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The arrays of numbers of a request, inputs[i].data, found in its text before it is parsed: Jansson would
- * take some 80 bytes of memory for each number. It gets the document with an empty array in the place of
- * each, and the numbers are read from the text itself (numbers.h). */
+/* The arrays of numbers of a request, inputs[i].data, found in its text before it is parsed:
+ * Jansson would take some 80 bytes of memory for each number. It gets the document with an empty
+ * array in the place of each, and the numbers are read from the text itself (numbers.h). */
 #ifndef RK_CODEC_JSON_ARRAYS_H
 #define RK_CODEC_JSON_ARRAYS_H
 
@@ -19,8 +19,8 @@ struct rk_json_array {
     size_t depth; /* of brackets and braces in it: 1 where it is flat */
 };
 
-/* A request's text, borrowed, and its arrays. Inputs after the first RK_IN_COUNT can't be valid, so their
- * data stay in the document. */
+/* A request's text, borrowed, and its arrays. Inputs after the first RK_IN_COUNT can't be valid, so
+ * their data stay in the document. */
 struct rk_json_text {
     const char *text;
     size_t bytes;
@@ -29,25 +29,25 @@ struct rk_json_text {
     size_t arrays;
 };
 
-/* Finds the arrays. The text need not be JSON: the result is then useless, but nothing outside the text is
- * read. */
+/* Finds the arrays. The text need not be JSON: the result is then useless, but nothing outside the
+ * text is read. */
 void rk_json_text_scan(struct rk_json_text *text, const char *bytes, size_t count);
 
 /* The array that is the data of inputs[input]; NULL if that is no array. */
 const struct rk_json_array *rk_json_text_array(const struct rk_json_text *text, size_t input);
 
-/* As rk_json_parse_new(), with [] in place of each array. The contents of the arrays are not checked yet.
- */
+/* As rk_json_parse_new(), with [] in place of each array. The contents of the arrays are not
+ * checked yet. */
 json_t *rk_json_text_parse_new(const struct rk_json_text *text, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* True if the arrays of a text that was parsed are JSON too; otherwise the sentence of rk_json_parse_new()
- * for the whole. */
+/* True if the arrays of a text that was parsed are JSON too; otherwise the sentence of
+ * rk_json_parse_new() for the whole. */
 bool rk_json_text_check(const struct rk_json_text *text, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* The position behind the bracket or quote that closes the one at `at`; NULL if there is none before `end`.
- * *depth: how deep its brackets are nested. */
+/* The position behind the bracket or quote that closes the one at `at`; NULL if there is none
+ * before `end`. *depth: how deep its brackets are nested. */
 const char *rk_json_skim(const char *at, const char *end, size_t *depth);
 
 #endif

@@ -11,8 +11,8 @@
 #include "codec/decimal.h"
 #include "codec/json.h"
 
-/* Numbers are read at `at` and stored one by one. A request is first read by fast code, which gives up at
- * anything unusual; it is then read again by careful code, which tells what is wrong. */
+/* Numbers are read at `at` and stored one by one. A request is first read by fast code, which gives
+ * up at anything unusual; it is then read again by careful code, which tells what is wrong. */
 struct number_reader {
     const struct rk_numbers *numbers;
     enum rk_dtype dtype;
@@ -301,8 +301,8 @@ static enum rankd_status read_element(struct number_reader *reader, unsigned dep
     return read_array(reader, depth, tensor->shape[depth], depth + 1 == tensor->rank);
 }
 
-/* An array of `size` elements at `at`, values if it is the last on the way down: [[1,2,3],[4,5,6]] for [2,3].
- * RANKD_INVALID without a sentence if the reader is the fast one. */
+/* An array of `size` elements at `at`, values if it is the last on the way down: [[1,2,3],[4,5,6]]
+ * for [2,3]. RANKD_INVALID without a sentence if the reader is the fast one. */
 static enum rankd_status read_array(struct number_reader *reader, unsigned depth, size_t size, bool last)
 {
     if (reader->careful) {

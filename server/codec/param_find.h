@@ -5,7 +5,8 @@
 
 #include "request/request.h"
 
-/* NULL with RANKD_INVALID and a sentence with the nearest parameter of the model if the name is unknown. */
+/* NULL with RANKD_INVALID and a sentence with the nearest parameter of the model if the name is
+ * unknown. */
 const struct rk_param_row *rk_param_find_or_fail(const struct rk_model *model, const char *name,
                                                  struct rk_err *err) __attribute__((warn_unused_result));
 

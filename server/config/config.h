@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Configuration: one table (config.def), four sources. The command line wins over the environment, that over
- * the file, that over the defaults. */
+/* Configuration: one table (config.def), four sources. The command line wins over the environment,
+ * that over the file, that over the defaults. */
 #ifndef RK_CONFIG_H
 #define RK_CONFIG_H
 
@@ -56,9 +56,10 @@ enum rk_config_action {
     RK_CONFIG_MARKDOWN /* --print-reference: the table for the documentation */
 };
 
-/* Fills *config from the defaults, the file (--config FILE or RANKD_CONFIG), `environment` ("NAME=value",
- * NULL at the end) and the arguments. RANKD_INVALID names the option, its source, its value and the allowed
- * values; an unknown name is refused with the nearest known one. Nothing is retained of the arguments. */
+/* Fills *config from the defaults, the file (--config FILE or RANKD_CONFIG), `environment`
+ * ("NAME=value", NULL at the end) and the arguments. RANKD_INVALID names the option, its source,
+ * its value and the allowed values; an unknown name is refused with the nearest known one. Nothing
+ * is retained of the arguments. */
 enum rankd_status rk_config_read(struct rk_config *config, int argc, char *const *argv,
                                  char *const *environment, enum rk_config_action *action, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -66,8 +67,8 @@ enum rankd_status rk_config_read(struct rk_config *config, int argc, char *const
 /* Every option at its default. */
 void rk_config_default(struct rk_config *config);
 
-/* Sets one option from text; `where` names the source for the sentence ("--workers", "RANKD_WORKERS",
- * "file:3"). */
+/* Sets one option from text; `where` names the source for the sentence ("--workers",
+ * "RANKD_WORKERS", "file:3"). */
 enum rankd_status rk_config_set(struct rk_config *config, const char *name, const char *value,
                                 const char *where, struct rk_err *err) __attribute__((warn_unused_result));
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The rows of config.def as data, for reading, printing and documenting them. Private to this room. */
+/* The rows of config.def as data, for reading, printing and documenting them. Private to this
+ * room. */
 #ifndef RK_CONFIG_TABLE_H
 #define RK_CONFIG_TABLE_H
 
@@ -36,7 +37,8 @@ const struct rk_option *rk_option_find(const char *name);
 #define RK_OPTION_BOUNDS 160
 #define RK_OPTION_VALUE (RK_CONFIG_TEXT + 8)
 
-/* What the option may be: "a whole number from 1 to 1024", "auto, uring or epoll". Returns `text`. */
+/* What the option may be: "a whole number from 1 to 1024", "auto, uring or epoll". Returns
+ * `text`. */
 const char *rk_option_bounds(const struct rk_option *option, char text[RK_OPTION_BOUNDS]);
 
 /* The value in *config as it would be written in a file: "256M", "60s", "auto". Returns `text`. */

@@ -163,7 +163,7 @@ static enum rankd_status split(int argc, char *const *argv, int *at, struct argu
     else if (*at + 1 < argc)
         argument->value = argv[++*at];
     else
-        return rk_fail(err, RANKD_INVALID, "--%s wants a value", argument->name);
+        return rk_fail(err, RANKD_INVALID, "--%s needs a value", argument->name);
     return RANKD_OK;
 }
 

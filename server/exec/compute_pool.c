@@ -54,7 +54,8 @@ static uint64_t open_work(struct rk_compute_pool *compute_pool, size_t count,
 {
     uint64_t number = 0;
     pthread_mutex_lock(&compute_pool->threads.lock);
-    /* Closed work may still have threads, until the thread that closed it has seen the last one leave. */
+    /* Closed work may still have threads, until the thread that closed it has seen the last one
+     * leave. */
     if (!compute_pool->open && compute_pool->active == 0) {
         compute_pool->open = true;
         number = ++compute_pool->number;
@@ -68,8 +69,8 @@ static uint64_t open_work(struct rk_compute_pool *compute_pool, size_t count,
     return number;
 }
 
-/* A thread that was woken ends as late as it started, by some tens of microseconds, and waking the waiting
- * thread would take as long again. So spin for a while before sleeping. */
+/* A thread that was woken ends as late as it started, by some tens of microseconds, and waking the
+ * waiting thread would take as long again. So spin for a while before sleeping. */
 static void look_for_the_end(struct rk_compute_pool *compute_pool)
 {
     for (int i = 0; i < LOOKS; i++) {

@@ -55,8 +55,8 @@ static void find_plugin(const struct rk_config *config, char *path, size_t size)
         (void)snprintf(path, size, "%s/../lib/rankd/" PLUGIN, self);
 }
 
-/* A device's driver provides one of these files. They are checked first, because a plugin and its libraries
- * take a while to load. */
+/* A device's driver provides one of these files. They are checked first, because a plugin and its
+ * libraries take a while to load. */
 static bool has_driver(void)
 {
     static const char *const places[] = {"/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia/version",

@@ -10,8 +10,8 @@
 struct rk_device;
 struct rk_log;
 
-/* *device is NULL if all requests are computed on the CPU, which --device auto allows. With cuda:N, a device
- * that can't be used is RANKD_UNSUPPORTED, with the reason. */
+/* *device is NULL if all requests are computed on the CPU, which --device auto allows. With cuda:N,
+ * a device that can't be used is RANKD_UNSUPPORTED, with the reason. */
 enum rankd_status rk_device_start(const struct rk_config *config, struct rk_log *log,
                                   struct rk_device **device, struct rk_err *err)
     __attribute__((warn_unused_result));
@@ -24,8 +24,8 @@ enum rankd_status rk_device_setting_check(const char *text, struct rk_err *err)
 /* Its metrics; a rk_metrics_collector. */
 void rk_device_metrics_write(void *device, struct rk_text *out);
 
-/* "ready"; "degraded": the last request that went there failed and was computed on the CPU; "lost": no
- * request goes there until the daemon is restarted. */
+/* "ready"; "degraded": the last request that went there failed and was computed on the CPU; "lost":
+ * no request goes there until the daemon is restarted. */
 const char *rk_device_state(const struct rk_device *device);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A queue in which clients take turns, one job at a turn; a client's own jobs keep their order. A client
- * without waiting jobs that adds one gets the last turn of the round. Not thread-safe. */
+/* A queue in which clients take turns, one job at a turn; a client's own jobs keep their order. A
+ * client without waiting jobs that adds one gets the last turn of the round. Not thread-safe. */
 #ifndef RK_EXEC_FAIR_QUEUE_H
 #define RK_EXEC_FAIR_QUEUE_H
 
@@ -23,8 +23,8 @@ struct rk_fair_queue {
 /* To the end of job->client_queue. */
 void rk_fair_queue_push(struct rk_fair_queue *queue, struct rk_job *job);
 
-/* The next job of the client whose turn it is; NULL if no job waits. A client's queue is not touched again
- * once it is empty. */
+/* The next job of the client whose turn it is; NULL if no job waits. A client's queue is not
+ * touched again once it is empty. */
 struct rk_job *rk_fair_queue_pop(struct rk_fair_queue *queue);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Metrics that are not counted but computed at each request of /metrics: queue, workers, byte budget, the
- * process itself. */
+/* Metrics that are not counted but computed at each request of /metrics: queue, workers, byte
+ * budget, the process itself. */
 #ifndef RK_EXEC_GAUGES_H
 #define RK_EXEC_GAUGES_H
 

@@ -86,8 +86,8 @@ static enum rk_infer_state finish(struct rk_request *request, struct rk_infer_me
     return RK_INFER_DONE;
 }
 
-/* True: the batch was in the bank's store before, and the request is computed against what the original read.
- */
+/* True: the batch was in the bank's store before, and the request is computed against what the
+ * original read. */
 static bool begin_again(struct rk_request *request, struct rk_infer_meta *meta, struct rk_reply *reply)
 {
     if (!rk_bank_transaction_begin_again(&meta->transaction))

@@ -53,7 +53,8 @@ static void draw(struct tune_bench *b, const struct tune_shape *shape)
     }
 }
 
-/* Of this thread's processor time, on a busy machine steadier than the clock's; with more threads by that. */
+/* Of this thread's processor time, on a busy machine steadier than the clock's; with more threads
+ * by that. */
 static uint64_t now_of(const struct tune_shape *shape)
 {
     struct timespec now;
@@ -90,7 +91,8 @@ static enum rankd_status time_once(struct tune_bench *b, const struct tune_shape
     return status;
 }
 
-/* The least time of each tuning, which take turns: another program on the machine disturbs all alike. */
+/* The least time of each tuning, which take turns: another program on the machine disturbs all
+ * alike. */
 static enum rankd_status race(struct tune_bench *b, const struct tune_shape *shape,
                               const struct rk_tuning *tuning, size_t count, uint64_t *best,
                               struct rk_err *err)
@@ -217,8 +219,8 @@ static uint32_t power_up_to(long value, uint32_t least, uint32_t most)
     return power;
 }
 
-/* Bytes of the cache of that level as the first processor sees it; 0 where the system does not say. (In a
- * virtual machine sysconf() may say what the host has.) */
+/* Bytes of the cache of that level as the first processor sees it; 0 where the system does not say.
+ * (In a virtual machine sysconf() may say what the host has.) */
 static long cache_bytes(int level)
 {
     char path[64];

@@ -7,9 +7,9 @@
 
 #include "base/err.h"
 
-/* Times the engine with different tunings, on random lists and by turns, for some seconds on up to two
- * threads, and writes a tuning file with what was fastest, the times as comments. A change of less than a
- * twentieth is taken for chance: the default stays. Changes rk_tuning. */
+/* Times the engine with different tunings, on random lists and by turns, for some seconds on up to
+ * two threads, and writes a tuning file with what was fastest, the times as comments. A change of
+ * less than a twentieth is taken for chance: the default stays. Changes rk_tuning. */
 enum rankd_status rk_tune(FILE *out, struct rk_err *err) __attribute__((warn_unused_result));
 
 #endif

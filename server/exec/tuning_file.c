@@ -53,7 +53,7 @@ static enum rankd_status fail_name(const struct line *line, struct rk_err *err)
     for (size_t i = 0; i < rk_tuning_row_count && used < sizeof names; i++)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "",
                                  rk_tuning_rows[i].name);
-    return rk_fail(err, RANKD_INVALID, "%s:%u: \"%.*s\" is no name of a tuning file; it may be one of %s",
+    return rk_fail(err, RANKD_INVALID, "%s:%u: \"%.*s\" is not a name of a tuning file; it may be one of %s",
                    line->path, line->number, SHOWN, line->name, names);
 }
 
@@ -115,7 +115,8 @@ enum rankd_status rk_tuning_parse(const char *path, const char *text, size_t byt
     enum rankd_status status = RANKD_OK;
     *tuning = rk_tuning_default;
     if (!is_text(text, bytes))
-        return rk_fail(err, RANKD_INVALID, "%s is no tuning file: it may hold printable ASCII alone", path);
+        return rk_fail(err, RANKD_INVALID, "%s is not a tuning file: it may contain only printable ASCII",
+                       path);
     char *copy = strndup(text, bytes), *next = copy;
     if (!copy)
         return rk_fail(err, RANKD_OVERLOADED, "no memory for the text of %s", path);

@@ -8,8 +8,8 @@
 #include "base/err.h"
 #include "kernels/tuning.h"
 
-/* Fills *tuning from the text, names that are not in it with their defaults. RANKD_INVALID names the file,
- * the line, what stands there and what may. */
+/* Fills *tuning from the text, names that are not in it with their defaults. RANKD_INVALID names
+ * the file, the line, what stands there and what may. */
 enum rankd_status rk_tuning_parse(const char *path, const char *text, size_t bytes, struct rk_tuning *tuning,
                                   struct rk_err *err) __attribute__((warn_unused_result));
 

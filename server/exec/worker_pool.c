@@ -115,8 +115,8 @@ void rk_worker_pool_lend(struct rk_worker_pool *work, struct rk_pool *pool)
     pthread_mutex_unlock(&work->threads.lock);
 }
 
-/* How many jobs may wait beside one more of this lane. A job that a free worker takes at once does not wait,
- * so it does not count. */
+/* How many jobs may wait beside one more of this lane. A job that a free worker takes at once does
+ * not wait, so it does not count. */
 static size_t places(const struct rk_worker_pool *work, const struct rk_client_queue *client_queue)
 {
     size_t free_workers = work->count - (work->running < work->count ? work->running : work->count);

@@ -23,7 +23,8 @@ void rk_body_keep(struct rk_body *body, struct rk_budget *budget, size_t bytes)
     body->reserved = bytes;
 }
 
-/* Up to WHOLE_BYTES an announced size is believed; beyond that the buffer doubles as the bytes arrive. */
+/* Up to WHOLE_BYTES an announced size is believed; beyond that the buffer doubles as the bytes
+ * arrive. */
 static size_t next_capacity(const struct rk_body *body, size_t wanted)
 {
     size_t capacity = body->capacity ? 2 * body->capacity : FIRST_BYTES;

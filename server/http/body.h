@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The body of a request as it arrives. The reservation in the budget grows with the received bytes, not with
- * the announced size. */
+/* The body of a request as it arrives. The reservation in the budget grows with the received bytes,
+ * not with the announced size. */
 #ifndef RK_HTTP_BODY_H
 #define RK_HTTP_BODY_H
 
@@ -18,8 +18,8 @@ struct rk_body {
     size_t reserved; /* bytes in the budget: `filled`, and data that is derived from the body later */
 };
 
-/* Appends bytes. RANKD_TOO_LARGE over the limit, or if the whole budget could not hold it. RANKD_OVERLOADED
- * if budget or memory are exhausted now. */
+/* Appends bytes. RANKD_TOO_LARGE over the limit, or if the whole budget could not hold it.
+ * RANKD_OVERLOADED if budget or memory are exhausted now. */
 enum rankd_status rk_body_add(struct rk_body *body, struct rk_budget *budget, const void *bytes, size_t count,
                               struct rk_err *err) __attribute__((warn_unused_result));
 

@@ -19,7 +19,7 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
 {
     const struct rk_config *config = conns->config;
     const bool reads = conn->phase <= RK_PHASE_BODY;
-    /* Seen twice: once could be in between libmicrohttpd's reading and its telling us. */
+    /* Two checks, because one could fall between libmicrohttpd's read and its callback. */
     const bool cut = reads && rk_conn_cut_short(conn);
     if (cut && conn->cut) {
         rk_conn_end(conns, conn);
@@ -43,7 +43,7 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
         rk_guard_late(&conn->guard, header ? "header" : "body", limit_ms);
         break;
     }
-    case RK_PHASE_WRITE: /* the same patience for a reader as for a writer */
+    case RK_PHASE_WRITE: /* the same limit for a reader as for a writer */
         if (age_ms > config->body_timeout)
             hang_up(conns, conn);
         break;
@@ -53,7 +53,7 @@ static void look_at(struct rk_conns *conns, struct rk_conn *conn, uint64_t now)
     }
 }
 
-/* An eighth of the shortest deadline, but neither busily nor sleepily. */
+/* An eighth of the shortest deadline, within bounds. */
 static uint64_t period_ms(const struct rk_config *config)
 {
     uint64_t shortest =

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Connections, and the deadlines that libmicrohttpd lacks: its timeout ends only silent connections, so a
- * client that sends a byte per second would keep a connection for ever. While there are connections, a thread
- * checks them a few times per second, and ends those whose header, body or reply takes too long. */
+/* Connections, and the deadlines that libmicrohttpd lacks: its timeout ends only silent
+ * connections, so a client that sends one byte per second would keep a connection open
+ * indefinitely. While there are connections, a thread checks them a few times per second, and ends
+ * those whose header, body or reply takes too long. */
 #ifndef RK_HTTP_CONNECTION_H
 #define RK_HTTP_CONNECTION_H
 
@@ -56,23 +57,24 @@ void rk_conns_stop(struct rk_conns *conns);
 struct rk_conn *rk_conn_new(struct rk_conns *conns, int fd);
 void rk_conn_free(struct rk_conns *conns, struct rk_conn *conn); /* NULL is fine */
 
-/* Writes an answer to the socket directly, because libmicrohttpd can't answer during an upload. No answer may
- * have begun. `status` is as in "408 Request Timeout"; the sentence contains nothing that JSON escapes. */
+/* Writes an answer to the socket directly, because libmicrohttpd can't answer during an upload. No
+ * answer may have begun. `status` is as in "408 Request Timeout"; the sentence contains nothing
+ * that JSON escapes. */
 void rk_conn_say(const struct rk_conn *conn, const char *status, const char *sentence);
 
-/* Closes the connection; libmicrohttpd notices and cleans up. The lock is held, also for the next function.
- */
+/* Closes the connection; libmicrohttpd notices and cleans up. The lock is held, also for the next
+ * function. */
 void rk_conn_end(struct rk_conns *conns, struct rk_conn *conn);
 
 /* True if a part of a request has arrived on an idle connection, which is then no longer idle. */
 bool rk_conn_has_begun(struct rk_conn *conn);
 
-/* The client has ended its side and all that it sent was read, but no request came of it. libmicrohttpd
- * 0.9.75 does not see this where the end arrives together with data: it waits for another edge of epoll that
- * never comes. */
+/* True if the client has ended its side and everything that it sent was read, but that was no
+ * complete request. libmicrohttpd 0.9.75 does not detect this if the end arrives together with
+ * data: it waits for another edge of epoll that never comes. */
 bool rk_conn_cut_short(const struct rk_conn *conn);
 
-/* It counts no more; its socket is still open. The lock is held. */
+/* The connection is no longer counted; its socket is still open. The lock is held. */
 void rk_conn_leave(struct rk_conns *conns, struct rk_conn *conn);
 
 /* Begins a phase. */

@@ -12,7 +12,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* What was asked is no longer needed, and the client may take its time to read the answer. */
+/* Releases the memory of the request, which is no longer needed: the client may be slow to read the
+ * answer. */
 static void release(struct rk_exchange *exchange)
 {
     rk_wire_request_clear(&exchange->wire);
@@ -24,7 +25,7 @@ static void finish(struct rk_exchange *exchange)
     release(exchange);
     exchange->step = RK_STEP_ANSWERED;
     rk_conn_phase(&exchange->http->conns, exchange->conn, RK_PHASE_WRITE);
-    MHD_resume_connection(exchange->connection); /* the last touch: libmicrohttpd's thread has it from here */
+    MHD_resume_connection(exchange->connection); /* the last access: from here on libmicrohttpd has it */
 }
 
 static void call_api(struct rk_exchange *exchange)
@@ -74,8 +75,8 @@ static void await(struct rk_exchange *exchange)
     exchange->awaited = true;
 }
 
-/* A chunk of the body may have been refused, which ended the body for libmicrohttpd: that outweighs what else
- * is wrong with the request. */
+/* A chunk of the body may have been refused, which ended the body for libmicrohttpd: that outweighs
+ * what else is wrong with the request. */
 static void check_framing(struct rk_exchange *exchange)
 {
     struct rk_err refusal = {0};
@@ -89,11 +90,11 @@ static void check_framing(struct rk_exchange *exchange)
 enum {
     JSON_MOST = 8192, /* bytes, which take some microseconds to parse */
     ITEM_MOST = 32,   /* bytes of an item in all tensors: at most 8 in each of up to four */
-    BUSY_SHARE = 8    /* what is small where other requests are in flight, whose turn comes later for it */
+    BUSY_SHARE = 8    /* so much less is "small" beside other requests, which have to wait for it */
 };
 
-/* The most scores that a request may have to run on this thread: one that is alone wins a worker's wake-up,
- * and delays nobody. */
+/* The most scores of a request that runs on this thread. A single request saves the wake-up of a
+ * worker and delays no other. */
 static size_t most_items_here(const struct rk_exchange *exchange)
 {
     const struct rk_http *http = exchange->http;
@@ -101,7 +102,7 @@ static size_t most_items_here(const struct rk_exchange *exchange)
     return atomic_load(&http->in_flight) > http->threads ? most / BUSY_SHARE : most;
 }
 
-/* Whether it is worth it to parse the request on this thread. */
+/* Whether it is worthwhile to parse the request on this thread. */
 static bool may_be_small(const struct rk_exchange *exchange, size_t most)
 {
     const char *length = exchange->json_length; /* NULL: all of the body is JSON */
@@ -111,7 +112,7 @@ static bool may_be_small(const struct rk_exchange *exchange, size_t most)
     return (length ? strtoull(length, NULL, 10) : exchange->body.bytes) <= JSON_MOST;
 }
 
-/* Computes a small request, or finds its mistake. False: a worker has to. */
+/* Computes a small request, or finds its error. False: a worker has to do it. */
 static bool run_here(struct rk_exchange *exchange)
 {
     const size_t most = most_items_here(exchange);
@@ -258,12 +259,12 @@ static void account(struct rk_exchange *exchange)
     const struct rk_transport_env *env = exchange->http->env;
     const unsigned transport = exchange->json_length ? RK_TRANSPORT_HTTP_BINARY : RK_TRANSPORT_HTTP_JSON;
     int status = exchange->answer.http_status;
-    if (!status) /* too slow, or the client went away */
+    if (!status) /* too slow, or the client is gone */
         status = exchange->conn->guard.early_reply_sent ? 408 : 400;
     rk_metric_add(env->metrics, RK_METRIC_responses, transport, rk_metric_status(status), 1);
     rk_metric_add(env->metrics, RK_METRIC_received_bytes, transport, 0, (int64_t)exchange->body.bytes);
     rk_metric_add(env->metrics, RK_METRIC_sent_bytes, transport, 0, (int64_t)exchange->sent_bytes);
-    if (status >= 400 && status < 500 && status != 408) /* what is too slow was counted by the watcher */
+    if (status >= 400 && status < 500 && status != 408) /* the watcher has counted slow ones */
         rk_metric_add(env->metrics, RK_METRIC_rejected, reason_of(status), 0, 1);
     if (!exchange->is_infer) {
         log_call(exchange, exchange->err.text);
@@ -282,7 +283,7 @@ static void account(struct rk_exchange *exchange)
 void rk_exchange_end(struct rk_exchange *exchange)
 {
     struct rk_http *http = exchange->http;
-    rk_wire_reply_clear(&exchange->out); /* before what was reserved for it is given back */
+    rk_wire_reply_clear(&exchange->out); /* before its reservation is released */
     rk_reply_clear(&exchange->reply);
     if (exchange->counted)
         account(exchange);

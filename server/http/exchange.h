@@ -5,7 +5,8 @@
  *
  *   1. begun when the request line is read
  *   2. the header is checked, the body collected
- *   3. a small request is done at once (4); otherwise the connection is suspended, the job goes to a worker
+ *   3. a small request is done at once (4); otherwise the connection is suspended, the job goes to
+ *      a worker
  *   4. worker: parse, compute, write the reply into memory; parked while a bank waits for the disk
  *   5. the connection is resumed, the answer sent, the exchange ended
  *
@@ -94,38 +95,40 @@ struct rk_exchange {
     size_t sent_bytes;
 };
 
-/* Checks the header. On failure exchange->err is set and the body, if any, is read and dropped. True if the
- * answer must be sent at once and the connection closed, because further data of the client is meaningless.
- */
+/* Checks the header. On failure exchange->err is set and the body, if any, is read and dropped.
+ * True if the answer must be sent at once and the connection closed, because further data of the
+ * client is meaningless. */
 bool rk_exchange_header(struct rk_exchange *exchange, const char *method);
 
-/* Called when the body is complete: answers at once or submits the job to the workers. True: submitted, and
- * the connection is suspended. */
+/* Called when the body is complete: answers at once or submits the job to the workers. True:
+ * submitted, and the connection is suspended. */
 bool rk_exchange_run(struct rk_exchange *exchange);
 
-/* The request out of the body, its deadline, and the reply's form, on the calling thread. False:
- * exchange->err has the reason. */
+/* Parses the request, its deadline and the form of the reply from the body, on the calling thread.
+ * False: exchange->err has the reason. */
 bool rk_exchange_parse(struct rk_exchange *exchange) __attribute__((warn_unused_result));
 
-/* The part of an inference on a worker, after rk_exchange_parse() if that was called. RK_INFER_DONE: out or
- * err is filled. RK_INFER_PARKED: the request waits for a bank and must not be touched any more;
- * rk_exchange_infer_on() continues when its job is resumed, with the same result. */
+/* The part of an inference on a worker, after rk_exchange_parse() if that was called.
+ * RK_INFER_DONE: out or err is filled. RK_INFER_PARKED: the request waits for a bank and must not
+ * be touched any more; rk_exchange_infer_on() continues when its job is resumed, with the same
+ * result. */
 enum rk_infer_state rk_exchange_infer(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
 enum rk_infer_state rk_exchange_infer_on(struct rk_exchange *exchange, struct rk_worker *worker)
     __attribute__((warn_unused_result));
 
-/* The response to queue: `computed` ? the reply of an inference : exchange->answer. Its body is borrowed from
- * *exchange until rk_exchange_end(). NULL: out of memory. The caller destroys it. */
+/* The response to queue: `computed` ? the reply of an inference : exchange->answer. Its body is
+ * borrowed from *exchange until rk_exchange_end(). NULL: out of memory. The caller destroys it. */
 struct MHD_Response *rk_exchange_response(struct rk_exchange *exchange, bool computed)
     __attribute__((warn_unused_result));
 
 /* Queues the answer: result or error. */
 enum MHD_Result rk_exchange_answer(struct rk_exchange *exchange);
 
-/* Refuses a body over the limit during the upload, by writing to the socket directly. A client that waits for
- * the answer gets it. A client that continues is not reset, which would destroy the answer; its data is
- * dropped until the end. No effect over TLS: there the answer comes at the end. */
+/* Refuses a body over the limit during the upload, by writing to the socket directly. A client that
+ * waits for the answer gets it. A client that continues is not reset, which would destroy the
+ * answer; its data is dropped until the end. No effect over TLS: there the answer comes at the
+ * end. */
 void rk_exchange_tell(struct rk_exchange *exchange);
 
 /* Counts, logs and frees the exchange. */

@@ -17,10 +17,10 @@ enum framing_state {
     OVER /* refused: the rest is dropped */
 };
 
-/* More digits than a size has; longer than an extension that anybody uses. */
+/* DIGITS_MAX: more digits than a size has. EXTENSION_MAX: longer than any extension in use. */
 enum { DIGITS_MAX = 15, EXTENSION_MAX = 256 };
 
-/* Stands for a head that was refused. */
+/* Replaces a refused head. */
 static const char stand_in[] = "GET / HTTP/1.1\r\nHost:\r\nConnection:close\r\n\r\n";
 static const char last_chunk[] = "0\r\n\r\n", chunk_end[] = "\r\n", early_end[] = "\r\n0\r\n\r\n";
 
@@ -38,7 +38,7 @@ static void refuse(struct rk_framing *framing, int http_status, const char *sent
     framing->state = OVER;
 }
 
-/* `end` is what libmicrohttpd needs to see the body's end from where it is. */
+/* `end`: the bytes after which libmicrohttpd sees the end of the body. */
 static void refuse_chunk(struct rk_framing *framing, const char *end, const char *sentence)
 {
     pass(framing, end, strlen(end));
@@ -188,7 +188,8 @@ static size_t copy(struct rk_room *room, const char *from, size_t count)
     return bytes;
 }
 
-/* What was to be passed on has been: a head's memory goes with it, so that an idle connection has none. */
+/* Passes on the pending bytes. After the last one the memory of the head is freed, so that an idle
+ * connection has none. */
 static void flush(struct rk_framing *framing, struct rk_room *room)
 {
     const size_t bytes = copy(room, framing->out, framing->out_bytes);

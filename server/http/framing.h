@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The strict framing of a connection: finds where each request begins and ends, before libmicrohttpd sees the
- * bytes (head.h has the reason). Heads are passed on complete and rewritten, bodies unchanged, chunks without
- * extensions and trailers.
+/* The strict framing of a connection: finds where each request begins and ends, before
+ * libmicrohttpd sees the bytes (head.h has the reason). Heads are passed on complete and rewritten,
+ * bodies unchanged, chunks without extensions and trailers.
  *
- * A refused message becomes one that libmicrohttpd can read: a refused head becomes a head of a few bytes, a
- * refused chunked body ends at that point. `refused` has the number of that request; later data is dropped.
- * So a refusal is answered in order, once, by the same code as all other answers. */
+ * A refused message becomes one that libmicrohttpd can read: a refused head becomes a head of a few
+ * bytes, a refused chunked body ends at that point. `refused` has the number of that request; later
+ * data is dropped. So a refusal is answered in order, once, by the same code as all other
+ * answers. */
 #ifndef RK_HTTP_FRAMING_H
 #define RK_HTTP_FRAMING_H
 
@@ -39,12 +40,12 @@ struct rk_room {
 void rk_framing_start(struct rk_framing *framing, size_t head_limit);
 void rk_framing_end(struct rk_framing *framing);
 
-/* Reads bytes of the client from `in` and writes the data for libmicrohttpd to `room`, until `in` is empty or
- * `room` is full. */
+/* Reads bytes of the client from `in` and writes the data for libmicrohttpd to `room`, until `in`
+ * is empty or `room` is full. */
 void rk_framing_move(struct rk_framing *framing, struct rk_in *in, struct rk_room *room);
 
-/* Number of bytes that rk_framing_move() would now pass on unchanged, so that they can be received in their
- * final place. rk_framing_passed() is then called with the number of received bytes. */
+/* Number of bytes that rk_framing_move() would now pass on unchanged, so that they can be received
+ * in their final place. rk_framing_passed() is then called with the number of received bytes. */
 size_t rk_framing_plain(const struct rk_framing *framing);
 void rk_framing_passed(struct rk_framing *framing, size_t bytes);
 

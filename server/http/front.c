@@ -36,8 +36,8 @@ static void on_connection(void *closure, struct MHD_Connection *connection, void
     *context = info ? rk_conn_new(&http->conns, info->connect_fd) : NULL;
 }
 
-/* The request line is there: the exchange begins. Keeps the path as it was sent, before libmicrohttpd
- * unescapes it. */
+/* The request line has arrived: the exchange begins. Copies the path before libmicrohttpd unescapes
+ * it. */
 static void *on_request_line(void *closure, const char *uri, struct MHD_Connection *connection)
 {
     struct rk_http *http = closure;
@@ -78,7 +78,8 @@ static enum MHD_Result on_header(struct rk_exchange *exchange, const char *metho
     return MHD_YES;
 }
 
-/* A body that is refused already is read and dropped, so that the client comes to read the answer. */
+/* The body of a refused request is read and dropped, so that the client gets to reading the
+ * answer. */
 static void on_piece(struct rk_exchange *exchange, const char *bytes, size_t count)
 {
     struct rk_budget *budget = exchange->http->env->budget;
@@ -125,7 +126,7 @@ static void on_completed(void *closure, struct MHD_Connection *connection, void 
     rk_conn_phase(&http->conns, conn, more ? RK_PHASE_HEADER : RK_PHASE_IDLE);
 }
 
-/* The path is decoded by ourselves (wire.h): libmicrohttpd must leave it as it is. */
+/* wire.h decodes the path: libmicrohttpd must not change it. */
 static size_t leave_escaped(void *closure, struct MHD_Connection *connection, char *text)
 {
     (void)closure, (void)connection;
@@ -135,15 +136,15 @@ static size_t leave_escaped(void *closure, struct MHD_Connection *connection, ch
 static struct MHD_Daemon *start_daemon(struct rk_http *http, int listener)
 {
     const struct rk_config *config = http->env->config;
-    /* Half of the memory is the read buffer: a body comes in pieces of that size. It is mapped, and untouched
-     * while the connection is idle. */
+    /* Half of the memory is the read buffer: a body comes in pieces of that size. It is mapped, and
+     * untouched while the connection is idle. */
     const size_t memory = config->header_bytes > 65536 ? 2 * config->header_bytes : 131072;
     static char priorities[] = RK_TLS_PRIORITIES;
     struct MHD_OptionItem secure[] = {{MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)(intptr_t)rk_tls_retrieve},
                                       {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
                                       {MHD_OPTION_END, 0, NULL}};
     struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-    /* Of each of several threads, and one thread may have all connections. */
+    /* The limit of each thread, because one thread may have all connections. */
     const unsigned limit = ((unsigned)http->conns.limit + RK_SPARE_PLACES) * http->threads;
     struct MHD_OptionItem several[] = {{MHD_OPTION_THREAD_POOL_SIZE, http->threads, NULL},
                                        {MHD_OPTION_END, 0, NULL}};
@@ -216,8 +217,8 @@ enum rankd_status rk_http_start(const struct rk_transport_env *env, struct rk_ht
     return RANKD_OK;
 }
 
-/* Requests that were received whole, until they are answered, the time is up, or nobody wants to wait any
- * more. */
+/* Waits for requests that were received completely, until they are answered, the time is up, or a
+ * shutdown is forced. */
 static void drain(struct rk_http *http)
 {
     const struct rk_transport_env *env = http->env;
@@ -229,7 +230,8 @@ static void drain(struct rk_http *http)
     if (atomic_load(&http->in_flight))
         rk_log_say(env->log, RK_LOG_WARN, "http", "%zu requests were not waited for",
                    atomic_load(&http->in_flight));
-    /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its deadline. */
+    /* A suspended connection can't be stopped: what is queued is dropped, what runs ends at its
+     * deadline. */
     if (atomic_load(&http->in_flight)) {
         rk_worker_pool_abandon(env->infer.workers);
         rk_worker_pool_abandon(env->api.admin_queue);
@@ -243,7 +245,8 @@ void rk_http_stop(struct rk_http *http)
     if (!http)
         return;
     const MHD_socket listener = MHD_quiesce_daemon(http->daemon);
-    /* Refuses who comes; the number stays taken until no thread can accept from it any more. */
+    /* Refuses new connections. The descriptor stays open until no thread can accept from it, so
+     * that its number is not reused. */
     if (listener != MHD_INVALID_SOCKET)
         (void)shutdown(listener, SHUT_RD);
     drain(http);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The HTTP transport: libmicrohttpd with one epoll thread or several, each with connections of its own,
- * that read and write. Workers compute. */
+/* The HTTP transport: libmicrohttpd with one epoll thread or several, each with connections of its
+ * own, that read and write. Workers compute. */
 #ifndef RK_HTTP_FRONT_H
 #define RK_HTTP_FRONT_H
 
@@ -23,8 +23,8 @@ bool rk_http_has_tls(const struct rk_http *http);
 enum rankd_status rk_http_reload(const struct rk_http *http, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Writes `listening on http://ADDRESS:PORT`, a line; nothing without HTTP. Waits at most a second for a
- * reader. */
+/* Writes the line `listening on http://ADDRESS:PORT`; nothing without HTTP. Waits at most a second
+ * for a reader. */
 void rk_http_announce(const struct rk_http *http, int fd);
 
 /* Checks the part of the configuration that needs no start, for --check-config. */

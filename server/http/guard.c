@@ -24,7 +24,7 @@ static struct guards *_Atomic pages[PAGES];
 
 static _Thread_local char scratch[SCRATCH]; /* a place to receive at */
 
-/* Where bytes come from and go to: a socket, or a TLS session over it. */
+/* The source and destination of bytes: a socket, or a TLS session over it. */
 struct wire {
     int fd;
     gnutls_session_t session; /* NULL: plain */
@@ -43,10 +43,10 @@ static void push(const struct wire *wire, const char *bytes, size_t count)
         (void)send(wire->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* A client that leaves Nagle's algorithm on holds the last piece of an upload back until what it sent is
- * acknowledged, which a receiver puts off by 40 ms. So where a message waits for its next piece, what has
- * come is acknowledged now; a message that is whole is acknowledged by its answer. The kernel forgets the
- * setting after a while: it is set again with every piece. */
+/* A client with Nagle's algorithm holds the last piece of an upload back until the pieces before it
+ * are acknowledged, which a receiver delays by 40 ms. So received data is acknowledged at once
+ * while the rest of a message is missing; the answer acknowledges a whole message. The kernel drops
+ * the setting after a while, so it is set again with every piece. */
 static void acknowledge_at_once(const struct rk_guard *guard)
 {
     const int on = 1;
@@ -113,12 +113,12 @@ void rk_guard_late(struct rk_guard *guard, const char *what, uint64_t limit_ms)
     guard->late_what = what;
     guard->late_ms = limit_ms;
     atomic_store(&guard->late, true);
-    (void)shutdown(guard->fd, SHUT_RD); /* wakes libmicrohttpd, which comes to read */
+    (void)shutdown(guard->fd, SHUT_RD); /* wakes libmicrohttpd, which then reads */
 }
 
-/* libmicrohttpd has no call to answer in the middle of an upload. No answer has begun, so one can be written
- * past it. What the client had sent is read afterwards, as it lies in the socket: closing with bytes unread
- * would destroy the answer on its way. */
+/* libmicrohttpd can't answer in the middle of an upload. No answer has begun, so one is written to
+ * the socket directly. Bytes that the client had sent are read from the socket afterwards: closing
+ * it with unread bytes would destroy the answer on its way. */
 static void tell_late(struct rk_guard *guard, const struct wire *wire)
 {
     char body[160], answer[384];
@@ -140,7 +140,7 @@ static void tell_late(struct rk_guard *guard, const struct wire *wire)
         continue;
 }
 
-/* Passes on what was kept. False: there is no room for more. */
+/* Passes on the kept bytes. False: there is no room for more. */
 static bool pass_kept(struct rk_guard *guard, struct rk_room *room)
 {
     struct rk_in in = {guard->kept ? guard->kept + guard->kept_at : NULL, guard->kept_bytes - guard->kept_at};
@@ -155,7 +155,7 @@ static bool pass_kept(struct rk_guard *guard, struct rk_room *room)
     return room->left != 0;
 }
 
-/* Keeps what found no room. False: no memory. */
+/* Keeps the bytes for which there was no room. False: no memory. */
 static bool keep(struct rk_guard *guard, const struct rk_in *in)
 {
     if (in->left == 0)
@@ -168,7 +168,8 @@ static bool keep(struct rk_guard *guard, const struct rk_in *in)
     return true;
 }
 
-/* Receives once: a body where it is to lie, all else by way of the scratch. Returns what pull() did. */
+/* Receives once: a body at its final place, everything else through the scratch. Returns the result
+ * of pull(). */
 static ssize_t receive(struct rk_guard *guard, const struct wire *wire, struct rk_room *room, bool *drained)
 {
     const size_t plain = rk_framing_plain(&guard->framing);
@@ -192,15 +193,15 @@ static ssize_t receive(struct rk_guard *guard, const struct wire *wire, struct r
     return wire->session ? GNUTLS_E_MEMORY_ERROR : -1;
 }
 
-/* Something is there to be passed on: does it have to be all that there is? */
+/* There are bytes to pass on: true if they may be passed on before the rest is read. */
 static bool enough(const struct rk_guard *guard, const struct wire *wire, bool drained)
 {
     return drained || wire->session || guard->framing.refused;
 }
 
-/* libmicrohttpd takes less than it asked for as a sign that the socket is drained, and then waits for the
- * next edge of epoll. So room is left only where that is true (plain), or where libmicrohttpd asks again
- * anyway (TLS). */
+/* If libmicrohttpd gets less than it asked for, it takes the socket for drained and waits for the
+ * next edge of epoll. So room is left only if the socket is drained (plain), or if libmicrohttpd
+ * asks again anyway (TLS). */
 static ssize_t read_through(struct rk_guard *guard, const struct wire *wire, void *to, size_t size)
 {
     struct rk_room room = {to, size};
@@ -216,7 +217,7 @@ static ssize_t read_through(struct rk_guard *guard, const struct wire *wire, voi
         acknowledge_at_once(guard);
     if (room.left < size)
         return (ssize_t)(size - room.left);
-    if (got > 0) { /* a head that is not whole yet */
+    if (got > 0) { /* an incomplete head */
         errno = EAGAIN;
         return wire->session ? GNUTLS_E_AGAIN : -1;
     }

@@ -27,8 +27,8 @@ enum head_state {
 
 static const struct {
     const char *name;
-    unsigned most; /* times that it may stand in a head: lists may be split over lines, the others would
-                      contradict */
+    unsigned most; /* times that it may occur in a head: lists may be split over lines, two of the others
+                      would contradict each other */
 } fields[RK_FIELD_COUNT] = {
     [RK_FIELD_HOST] = {"Host", 1},
     [RK_FIELD_LENGTH] = {"Content-Length", 1},
@@ -63,7 +63,7 @@ static bool is_token(unsigned char c)
     return is_alnum(c) || (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-/* What a field's value may hold: visible characters, bytes beyond ASCII, space and tab. */
+/* The characters of a field's value: visible ones, bytes beyond ASCII, space and tab. */
 static bool is_value(unsigned char c)
 {
     return c == '\t' || (c >= 0x20 && c != 0x7f);
@@ -271,7 +271,7 @@ static void check_length(struct rk_head *head, const char *value, size_t length)
         REFUSE(head, 400, "Content-Length was \"%s\"; it must be a number of bytes, in digits alone",
                shown(head, head->colon + 1, head->length, text));
     else if (!fits)
-        REFUSE(head, 413, "Content-Length was %s; no body may have so many bytes",
+        REFUSE(head, 413, "Content-Length was %s; a body can't have that many bytes",
                shown(head, head->colon + 1, head->length, text));
     head->body_bytes = bytes;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Strict reading of the head of a request, byte by byte, before libmicrohttpd sees it.
  *
- * libmicrohttpd is lenient: it accepts white space before a colon, folded lines, bare line feeds, two
- * lengths. Two readers of such a head, a proxy and rankd, may disagree on its end and its meaning. So a byte
- * that the grammar of RFC 9112 forbids at its place is refused here, and the head is rewritten: the request
- * line, and only the fields that rankd reads, without white space around their values. libmicrohttpd has
- * nothing left to interpret. */
+ * libmicrohttpd is lenient: it accepts white space before a colon, folded lines, bare line feeds,
+ * two lengths. Two readers of such a head, a proxy and rankd, may disagree on its end and its
+ * meaning. So a byte that the grammar of RFC 9112 forbids at its place is refused here, and the
+ * head is rewritten: the request line, and only the fields that rankd reads, without white space
+ * around their values. libmicrohttpd has nothing left to interpret. */
 #ifndef RK_HTTP_HEAD_H
 #define RK_HTTP_HEAD_H
 
@@ -15,15 +15,16 @@
 
 #include "base/err.h"
 
-/* Replaces the first `?` of the target in the rewritten head, because libmicrohttpd would allocate memory for
- * each argument after a `?`. No target can contain it. */
+/* Replaces the first `?` of the target in the rewritten head, because libmicrohttpd would allocate
+ * memory for each argument after a `?`. No target can contain it. */
 #define RK_HEAD_QUERY '\x01'
 
 enum { RK_HEAD_HEADER_TOO_LARGE = 431 }; /* the HTTP status that only a head has */
 
 enum rk_head_step { RK_HEAD_MORE, RK_HEAD_DONE, RK_HEAD_REFUSED };
 
-/* The fields that are passed on. A field that the daemon reads has a row in head.c and a number here. */
+/* The fields that are passed on. A field that the daemon reads has a row in head.c and a number
+ * here. */
 enum rk_head_field {
     RK_FIELD_HOST,
     RK_FIELD_LENGTH,
@@ -57,9 +58,9 @@ struct rk_head {
 /* Begins a head of at most `limit` bytes, or the trailer of a chunked body. Overwrites *head. */
 void rk_head_start(struct rk_head *head, size_t limit, bool trailer);
 
-/* Reads up to `count` bytes and sets *used to the number of bytes of the head among them. After RK_HEAD_DONE
- * or RK_HEAD_REFUSED nothing may be read before the next start. Empty lines before a request line are
- * skipped. */
+/* Reads up to `count` bytes and sets *used to the number of bytes of the head among them. After
+ * RK_HEAD_DONE or RK_HEAD_REFUSED nothing may be read before the next start. Empty lines before a
+ * request line are skipped. */
 enum rk_head_step rk_head_read(struct rk_head *head, const char *bytes, size_t count, size_t *used)
     __attribute__((warn_unused_result));
 
@@ -69,13 +70,13 @@ bool rk_head_begun(const struct rk_head *head);
 /* Frees `text`. */
 void rk_head_end(struct rk_head *head);
 
-/* True if `text` is host[:port] as RFC 3986 writes it (a name, an IPv4 address, an IPv6 address in brackets),
- * without user. An empty host is valid. */
+/* True if `text` is host[:port] as RFC 3986 writes it (a name, an IPv4 address, an IPv6 address in
+ * brackets), without user. An empty host is valid. */
 bool rk_head_is_authority(const char *text, size_t length) __attribute__((warn_unused_result));
 
-/* Of a target in absolute form ("http://host:port/path"): points *authority at the host, sets *length to the
- * bytes of host[:port], and returns what follows: "", or what begins with `/` or a query. Of any other
- * target: returns it, with *length 0. */
+/* Of a target in absolute form ("http://host:port/path"): points *authority at the host, sets
+ * *length to the bytes of host[:port], and returns what follows: "", or what begins with `/` or a
+ * query. Of any other target: returns it, with *length 0. */
 const char *rk_head_target(const char *target, const char **authority, size_t *length);
 
 #endif

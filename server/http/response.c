@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The response of libmicrohttpd for an exchange: its body, borrowed or copied, and its header fields. */
+/* The response of libmicrohttpd for an exchange: its body, borrowed or copied, and its header
+ * fields. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

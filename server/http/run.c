@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The worker's part of a request: inflating, parsing, computing, writing. Nothing of it on the thread that
- * accepts. */
+/* The worker's part of a request: inflating, parsing, computing, writing. Nothing of it on the
+ * thread that accepts. */
 #include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
@@ -12,8 +12,8 @@
 #include "base/json_heap.h"
 #include "http/exchange.h"
 
-/* Upper bound of the inflated bytes: Deflate makes at most 1032 bytes of one; the body's limit and the whole
- * budget are bounds too. */
+/* Upper bound of the inflated bytes: Deflate makes at most 1032 bytes of one; the body's limit and
+ * the whole budget are bounds too. */
 static size_t inflated_at_most(const struct rk_body *body, const struct rk_budget *budget)
 {
     const size_t left = rk_budget_limit(budget) - body->reserved;
@@ -72,7 +72,8 @@ static enum rankd_status json_part(struct rk_exchange *exchange, size_t *bytes)
     return RANKD_OK;
 }
 
-/* The document is gone when this returns; tensors that came as JSON stay in the request's storage. */
+/* The document is gone when this returns; tensors that came as JSON stay in the request's
+ * storage. */
 static enum rankd_status parse_json(struct rk_exchange *exchange, const struct rk_model *model,
                                     size_t json_bytes)
 {
@@ -128,8 +129,8 @@ static void set_deadline(struct rk_exchange *exchange)
         exchange->meta.deadline_ns = until;
 }
 
-/* The reply as one compressed piece, where the client asked for that and it is worth it. Where there is no
- * memory for that it goes as it is: the batch may be in a bank already. */
+/* The reply as one compressed piece, where the client asked for that and it is worth it. Where
+ * there is no memory for that it goes as it is: the batch may be in a bank already. */
 static void pack(struct rk_exchange *exchange)
 {
     struct rk_err ignored = {0};

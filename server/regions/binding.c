@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Regions in use by one request: memory for their bytes, filled before it is computed and stored after. */
+/* Regions in use by one request: memory for their bytes, filled before it is computed and stored
+ * after. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +42,8 @@ static bool write_all(int fd, const char *from, size_t bytes, size_t at)
     return true;
 }
 
-/* Writing past the end of a truncated object would extend it, so its size is checked first. One that is
- * truncated in between is extended to its registered size at most. */
+/* Writing past the end of a truncated object would extend it, so its size is checked first. One
+ * that is truncated in between is extended to its registered size at most. */
 static bool has_place(const struct rk_region_binding *binding, size_t bytes)
 {
     struct stat file;

@@ -135,8 +135,8 @@ static bool may_use(const struct rk_config *config, const struct stat *file)
            (file->st_uid == geteuid() || rk_uids_have(config->ring_allow_uid, file->st_uid));
 }
 
-/* One sentence for every fault of the object: a more exact one would reveal what others have. O_NOFOLLOW,
- * O_NONBLOCK and O_CLOEXEC are shm_open's own. */
+/* One sentence for every fault of the object: a more exact one would reveal what others have.
+ * O_NOFOLLOW, O_NONBLOCK and O_CLOEXEC are shm_open's own. */
 static int open_object(const struct rk_config *config, const char *key, struct stat *file, struct rk_err *err)
 {
     char path[RK_REGION_KEY + 1];

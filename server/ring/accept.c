@@ -32,8 +32,7 @@ static void received(struct rk_op *op, int result)
     else if (state == RK_PEER_OPEN && bytes > 1)
         again = rk_control_packet(peer, bytes);
     /* After the end of a peer, packets sent before are read and dropped, up to the end of file from
-     * shutdown().
-     */
+     * shutdown(). */
     if (again)
         rk_loop_receive(peer->front->loop, op);
 }
@@ -86,8 +85,8 @@ static bool is_allowed(const struct rk_front *front, uid_t uid)
     return uid == front->own_uid || rk_uids_have(front->env->config->ring_allow_uid, uid);
 }
 
-/* Sends the reason and ends the connection. All packets must be read first: closing a socket with unread
- * packets discards the reason at the peer (ECONNRESET). */
+/* Sends the reason and ends the connection. All packets must be read first: closing a socket with
+ * unread packets discards the reason at the peer (ECONNRESET). */
 static void refuse(int fd, const struct rk_err *err)
 {
     char unread;

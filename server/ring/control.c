@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control channel: the API's calls in packets. A call runs on a worker, or on this thread if it takes
- * only microseconds. Its answer is kept and sent page by page, each at the client's request, so that a client
- * that does not read takes one page and one answer. */
+/* The control channel: the API's calls in packets. A call runs on a worker, or on this thread if it
+ * takes only microseconds. Its answer is kept and sent page by page, each at the client's request,
+ * so that a client that does not read takes one page and one answer. */
 #include <stdlib.h>
 #include <string.h>
 

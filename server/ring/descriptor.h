@@ -8,10 +8,10 @@
 #include "request/request.h"
 #include "ring/segment.h"
 
-/* `copy` is the daemon's own copy of `bytes` bytes, aligned for uint64_t. Checks every field except the
- * values of tensors. Inputs of *request and outputs of *reply (data and capacity) then point into the arena,
- * each wholly inside. `id` gets the id of the request. Both structs are set in any case. RANKD_INVALID names
- * the field. */
+/* `copy` is the daemon's own copy of `bytes` bytes, aligned for uint64_t. Checks every field except
+ * the values of tensors. Inputs of *request and outputs of *reply (data and capacity) then point
+ * into the arena, each wholly inside. `id` gets the id of the request. Both structs are set in any
+ * case. RANKD_INVALID names the field. */
 enum rankd_status rk_descriptor_parse(const struct rk_shm_segment *segment, const void *copy, size_t bytes,
                                       struct rk_request *request, struct rk_reply *reply, char id[65],
                                       struct rk_err *err) __attribute__((warn_unused_result));

@@ -42,7 +42,8 @@ static void accepted(struct rk_op *op, int result)
         rk_loop_accept(front->loop, op);
 }
 
-/* One turn over all clients; each gets at most one burst, so that no client keeps others waiting. */
+/* One turn over all clients; each gets at most one burst, so that no client keeps others
+ * waiting. */
 static unsigned serve(struct rk_front *front, unsigned burst)
 {
     unsigned count = 0;
@@ -95,7 +96,8 @@ static uint64_t look_at_clock(struct rk_front *front)
     return next;
 }
 
-/* Polls the rings for a bounded time, unless a client with the right to spin waits. True: there is work. */
+/* Polls the rings for a bounded time, unless a client with the right to spin waits. True: there is
+ * work. */
 static bool spin(struct rk_front *front)
 {
     uint64_t most = front->env->config->ring_spin_us * 1000u, now = rk_now_ns();
@@ -148,7 +150,8 @@ static bool is_idle(struct rk_peer *peer)
     return idle && !atomic_load(&peer->call.busy) && !peer->call.send.pending;
 }
 
-/* After a stop: completes the taken requests, then closes every connection, then frees their memory. */
+/* After a stop: completes the taken requests, then closes every connection, then frees their
+ * memory. */
 static void finish(struct rk_front *front)
 {
     rk_loop_cancel(front->loop, &front->accept);
@@ -176,13 +179,15 @@ static void *loop_thread(void *arg)
 
 /* ---- Start and stop ---- */
 
-/* A socket without a listener was left by a killed daemon. Anything else belongs to another process. */
+/* A socket without a listener was left by a killed daemon. Anything else belongs to another
+ * process. */
 static bool is_stale(const struct sockaddr_un *address)
 {
     struct stat status;
     if (lstat(address->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode))
         return false;
-    /* The process that listens there may have a full backlog, and must not keep the daemon from starting. */
+    /* The process that listens there may have a full backlog, and must not keep the daemon from
+     * starting. */
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return false;
@@ -191,8 +196,9 @@ static bool is_stale(const struct sockaddr_un *address)
     return stale;
 }
 
-/* Removes the socket of a daemon that has ended or is ending: the kernel closes the files of an io_uring some
- * milliseconds after the process is gone, and until then the socket still takes connections. */
+/* Removes the socket of a daemon that has ended or is ending: the kernel closes the files of an
+ * io_uring some milliseconds after the process is gone, and until then the socket still takes
+ * connections. */
 static void take_over(const struct sockaddr_un *address)
 {
     for (int i = 0; i < TAKE_OVER_TRIES && access(address->sun_path, F_OK) == 0; i++) {
@@ -215,8 +221,8 @@ static enum rankd_status listen_at(struct rk_front *front, struct rk_err *err)
     if (front->listener < 0)
         return rk_fail(err, RANKD_INTERNAL, "socket: %s", strerror(errno));
     take_over(&address);
-    /* Access is decided by uid; the mode prevents other users from connecting at all if no other uid is
-     * allowed. */
+    /* Access is decided by uid; the mode prevents other users from connecting at all if no other
+     * uid is allowed. */
     mode_t mode = front->env->config->ring_allow_uid[0] != '\0' ? 0666 : 0600;
     if (bind(front->listener, (const struct sockaddr *)&address, sizeof address) != 0 ||
         chmod(path, mode) != 0 || listen(front->listener, BACKLOG) != 0)

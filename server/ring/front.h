@@ -11,8 +11,8 @@ struct rk_ring;
 enum rankd_status rk_ring_start(const struct rk_transport_env *env, struct rk_ring **ring, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* Takes no more requests, completes the taken ones, closes the connections, removes the socket. NULL is
- * fine. */
+/* Takes no more requests, completes the taken ones, closes the connections, removes the socket.
+ * NULL is fine. */
 void rk_ring_stop(struct rk_ring *ring);
 
 #endif

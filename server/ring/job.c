@@ -26,8 +26,8 @@ static void publish(struct rk_peer *peer, const struct rankd_shm_completion *com
                   rk_metric_status(completion->status == 0 ? 200 : (int)completion->status), 1);
 }
 
-/* Ends the job: reply block, completion, and then work for which the client need not wait: metrics, the log,
- * and freeing the slot, which is why there are more slots than entries. */
+/* Ends the job: reply block, completion, and then work for which the client need not wait: metrics,
+ * the log, and freeing the slot, which is why there are more slots than entries. */
 static void complete(struct rk_ring_job *job, const struct rk_err *err)
 {
     struct rk_peer *peer = job->peer;

@@ -14,9 +14,10 @@ struct rk_front;
 enum rankd_status rk_linger_check(const struct rk_config *config, struct rk_err *err)
     __attribute__((warn_unused_result));
 
-/* On the loop's thread. Asks for a stop of the daemon when its time is over; from then on the socket is gone,
- * and connections that still wait in its queue are closed before anything is read from them. Returns the time
- * until this must be called again; UINT64_MAX: not before a client has gone. */
+/* On the loop's thread. Asks for a stop of the daemon when its time is over; from then on the
+ * socket is gone, and connections that still wait in its queue are closed before anything is read
+ * from them. Returns the time until this must be called again; UINT64_MAX: not before a client has
+ * gone. */
 uint64_t rk_linger_look(struct rk_front *front, uint64_t now_ns);
 
 #endif

@@ -40,8 +40,8 @@ static void forget(struct epoll_loop *loop, struct rk_op *op)
     op->known = false;
 }
 
-/* A socket can be in the set only once, and there it waits for packets. So a send that has to wait uses a
- * duplicate of the descriptor until it is done. */
+/* A socket can be in the set only once, and there it waits for packets. So a send that has to wait
+ * uses a duplicate of the descriptor until it is done. */
 static void send_now_or_later(struct epoll_loop *loop, struct rk_op *op)
 {
     ssize_t n = send(op->fd, op->data, op->bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -102,8 +102,8 @@ static unsigned happened(struct epoll_loop *loop, struct rk_op *op)
     if (result == -EAGAIN || result == -EINTR)
         return 0;
     op->pending = op->kind == RK_OP_ACCEPT && result >= 0;
-    /* An accept stays in the set, and so does a socket that is read again soon. Others would be reported
-     * again and again. */
+    /* An accept stays in the set, and so does a socket that is read again soon. Others would be
+     * reported again and again. */
     bool stays = op->pending || (op->kind == RK_OP_RECEIVE && result > 0);
     if (!stays) {
         forget(loop, op);

@@ -10,7 +10,8 @@
 
 #include "base/uring.h"
 
-/* Entries are submitted when the queue is full, so this bounds a batch, not the number of connections. */
+/* Entries are submitted when the queue is full, so this bounds a batch, not the number of
+ * connections. */
 enum { QUEUE = 256 };
 
 struct uring_loop {
@@ -107,9 +108,9 @@ struct rk_loop *rk_loop_uring_new(struct rk_err *err, int *reason)
     }
     loop->base.kind = &uring_kind;
     loop->base.wake_fd = -1;
-    /* Completions are handed over when the loop enters the kernel, without an interrupt; the flag in shared
-     * memory says when it is worth entering, so a check costs one load. Both need Linux 5.19, as does the
-     * multishot accept. */
+    /* Completions are handed over when the loop enters the kernel, without an interrupt; the flag
+     * in shared memory says when it is worth entering, so a check costs one load. Both need Linux
+     * 5.19, as does the multishot accept. */
     int rc = rk_uring_open(&loop->ring, QUEUE, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
     if (rc < 0) {
         *reason = -rc;

@@ -46,7 +46,8 @@ static void destroy(struct rk_peer *peer)
     free(peer->jobs);
     free(peer->packet);
     free(peer);
-    /* With the last peer the loop ends and the front is freed, but not before this thread is done with it. */
+    /* With the last peer the loop ends and the front is freed, but not before this thread is done
+     * with it. */
     (void)pthread_mutex_lock(&front->ending);
     (void)atomic_fetch_sub_explicit(&front->living, 1, memory_order_release);
     if (atomic_load(&front->stop))
@@ -63,8 +64,8 @@ void rk_peer_release(struct rk_peer *peer)
 void rk_peer_ring(struct rk_peer *peer)
 {
     if (rk_shm_segment_client_sleeps(&peer->segment)) {
-        /* EAGAIN: it has unread doorbells. Anything else: the connection ends, and the loop learns of it.
-         */
+        /* EAGAIN: it has unread doorbells. Anything else: the connection ends, and the loop learns
+         * of it. */
         (void)send(peer->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
 }

@@ -18,9 +18,9 @@ struct rk_quota_limits {
 struct rk_quota *rk_quota_new(const struct rk_quota_limits *limits); /* NULL if out of memory */
 void rk_quota_free(struct rk_quota *quota);                          /* NULL is fine */
 
-/* Each take is matched by one give with the same uid and size. A connection is taken first, the bytes of its
- * segment once their number is known. RANKD_OVERLOADED, with the limit in the sentence, if a limit is
- * reached. */
+/* Each take is matched by one give with the same uid and size. A connection is taken first, the
+ * bytes of its segment once their number is known. RANKD_OVERLOADED, with the limit in the
+ * sentence, if a limit is reached. */
 enum rankd_status rk_quota_connect(struct rk_quota *quota, uid_t uid, struct rk_err *err)
     __attribute__((warn_unused_result));
 void rk_quota_disconnect(struct rk_quota *quota, uid_t uid);

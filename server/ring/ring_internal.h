@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The daemon's side of the ring: one thread with a loop, its clients (peers), and their requests (jobs).
- * Shared declarations of front.c, accept.c, peer.c, hello.c, job.c, control.c and spin.c.
+/* The daemon's side of the ring: one thread with a loop, its clients (peers), and their requests
+ * (jobs). Shared declarations of front.c, accept.c, peer.c, hello.c, job.c, control.c and spin.c.
  *
- * A peer is reference-counted: by operations of the loop on its socket or pidfd, and by jobs in the work
- * queue. The release of the last reference unmaps the segment and closes the socket; this may happen on a
- * worker. */
+ * A peer is reference-counted: by operations of the loop on its socket or pidfd, and by jobs in the
+ * work queue. The release of the last reference unmaps the segment and closes the socket; this may
+ * happen on a worker. */
 #ifndef RK_RING_INTERNAL_H
 #define RK_RING_INTERNAL_H
 
@@ -130,8 +130,8 @@ bool rk_hello_answer(struct rk_peer *peer, size_t bytes);
 unsigned rk_job_take(struct rk_peer *peer, unsigned limit);
 
 /* control.c */
-/* Handles the packet in peer->packet. False: it stays there, and the receive is started again after it is
- * handled. */
+/* Handles the packet in peer->packet. False: it stays there, and the receive is started again after
+ * it is handled. */
 bool rk_control_packet(struct rk_peer *peer, size_t bytes);
 void rk_control_answers(struct rk_front *front); /* sends the answers of workers */
 

@@ -32,8 +32,8 @@ static int make_memfd(size_t bytes, struct rk_err *err)
         rk_fail(err, RANKD_OVERLOADED, "no memory file for a ring segment: %s", strerror(errno));
         return -1;
     }
-    /* fallocate, not ftruncate: a hole is charged to the process that touches it first, at a time of
-     * the client's choosing. */
+    /* fallocate, not ftruncate: a hole is charged to the process that touches it first, at a time
+     * of the client's choosing. */
     int rc = fallocate(fd, 0, 0, (off_t)bytes);
     if (rc == 0)
         rc = fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
@@ -83,9 +83,8 @@ enum rankd_status rk_shm_segment_open(struct rk_shm_segment *segment, uint32_t e
 }
 
 /* Workers may be using the segment: its pages are replaced, so that it stays readable until
- * rk_shm_segment_close(). Past the C library, because ThreadSanitizer takes an mmap() for a write to all of
- * it.
- */
+ * rk_shm_segment_close(). Past the C library, because ThreadSanitizer takes an mmap() for a write
+ * to all of it. */
 void rk_shm_segment_abandon(struct rk_shm_segment *segment)
 {
     if (segment->shared != NULL)
@@ -105,8 +104,8 @@ bool rk_shm_segment_has_submission(const struct rk_shm_segment *segment)
     return atomic_load_explicit(&segment->shared->submit_tail, memory_order_acquire) != segment->submit_head;
 }
 
-/* The entry is copied through a volatile view, so that the compiler can't read a field of it a second time.
- */
+/* The entry is copied through a volatile view, so that the compiler can't read a field of it a
+ * second time. */
 static void copy_once(void *to, const void *from, size_t bytes)
 {
     const volatile uint64_t *source = from;

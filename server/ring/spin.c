@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Grants the right to spin. A waiting client spins while its request is processed, the loop while no such
- * client waits. So at any time at most as many threads spin as clients have the right, and these are fewer
- * than the CPUs. */
+/* Grants the right to spin. A waiting client spins while its request is processed, the loop while
+ * no such client waits. So at any time at most as many threads spin as clients have the right, and
+ * these are fewer than the CPUs. */
 #include "ring/ring_internal.h"
 
 static void grant(struct rk_peer *peer)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The system calls that the store needs for writing: two implementations, io_uring and plain calls, and in
- * the tests a third that fails on purpose. */
+/* The system calls that the store needs for writing: two implementations, io_uring and plain calls,
+ * and in the tests a third that fails on purpose. */
 #ifndef RK_STORE_IO_H
 #define RK_STORE_IO_H
 
@@ -8,10 +8,11 @@
 #include <stdint.h>
 
 struct rk_io {
-    /* All of the bytes at that offset: 0, or -errno (some may be written then). One caller at a time. */
+    /* All of the bytes at that offset: 0, or -errno (some may be written then). One caller at a
+     * time. */
     int (*write)(struct rk_io *io, int fd, const void *bytes, size_t count, uint64_t offset);
-    /* The file's data and size are on disk when it returns 0; -errno otherwise. One caller at a time, but
-     * beside a write. */
+    /* The file's data and size are on disk when it returns 0; -errno otherwise. One caller at a
+     * time, but beside a write. */
     int (*sync)(struct rk_io *io, int fd);
     void (*close)(struct rk_io *io);
     const char *name;

@@ -6,8 +6,8 @@
 #include "base/uring.h"
 #include "store/io.h"
 
-/* A write and a sync may run at the same time on two threads, and a ring belongs to one thread, so each has
- * its own. */
+/* A write and a sync may run at the same time on two threads, and a ring belongs to one thread, so
+ * each has its own. */
 struct uring {
     struct rk_io io;
     struct io_uring writes, syncs;

@@ -49,8 +49,8 @@ static int write_buffered(struct rk_journal *journal, struct journal_place place
     return journal->io->write(journal->io, place.fd, journal->buffer, bytes, place.offset);
 }
 
-/* Writes the pieces one after the other without a copy: a buffer for a million batch ids would never be
- * freed. */
+/* Writes the pieces one after the other without a copy: a buffer for a million batch ids would
+ * never be freed. */
 static int write_pieces(struct rk_journal *journal, struct journal_place place,
                         const struct rk_record_head *head, const struct rk_record_piece *piece, size_t pieces)
 {
@@ -218,7 +218,8 @@ enum rankd_status rk_journal_append(struct rk_journal *journal, const struct rk_
     return RANKD_OK;
 }
 
-/* IDS may be longer than the versions of a whole segment, but must not be most of the written bytes. */
+/* IDS may be longer than the versions of a whole segment, but must not be most of the written
+ * bytes. */
 static bool is_at_least(const struct rk_journal *journal, size_t divisor)
 {
     uint64_t want =
@@ -226,8 +227,8 @@ static bool is_at_least(const struct rk_journal *journal, size_t divisor)
     return journal->offset - journal->head_bytes >= (want + divisor - 1) / divisor;
 }
 
-/* At least as many bytes of batches as of START and IDS: so with any number of ids they are less than half of
- * the written bytes. */
+/* At least as many bytes of batches as of START and IDS: so with any number of ids they are less
+ * than half of the written bytes. */
 bool rk_journal_is_long(const struct rk_journal *journal)
 {
     return is_at_least(journal, 1);
@@ -339,8 +340,8 @@ enum rankd_status rk_snapshot_begin(struct rk_journal *journal, const char *path
         if (rk_file_link(from, to, err) != RANKD_OK)
             return err->status;
     }
-    /* A segment without versions is left out, so that alternating restores and appends do not collect them.
-     * */
+    /* A segment without versions is left out, so that alternating restores and appends do not
+     * collect them.  */
     if (journal->segments > 1 && journal->offset == journal->head_bytes)
         return RANKD_OK;
     rk_journal_segment_path(journal, last->number, from, sizeof from);

@@ -53,16 +53,17 @@ enum rankd_status rk_journal_break(struct rk_journal *journal, const char *what,
 
 /* --- survey.c: which segments are there, before any is read --- */
 
-/* Fills journal->segment and journal->origin, and removes a last segment whose creation was interrupted.
- * *gap: the number of files in the folder before a gap in the numbers; they are not in journal->segment. */
+/* Fills journal->segment and journal->origin, and removes a last segment whose creation was
+ * interrupted. *gap: the number of files in the folder before a gap in the numbers; they are not in
+ * journal->segment. */
 enum rankd_status rk_survey(struct rk_journal *journal, size_t *gap, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* Removes the files before the gap. */
 void rk_survey_sweep(const struct rk_journal *journal);
 
-/* True if a complete record of a version begins in bytes[offset + 1..size); *synced is the largest of their
- * marks (S5). */
+/* True if a complete record of a version begins in bytes[offset + 1..size); *synced is the largest
+ * of their marks (S5). */
 bool rk_survey_goes_on(const char *bytes, uint64_t size, uint64_t offset, uint64_t *synced);
 
 /* malloc'ed; NULL with *err. `fd` is the file at `path`. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records of a journal: a head of 64 bytes and a payload, each with its own checksum (XXH3). Numbers are
- * little-endian. */
+/* Records of a journal: a head of 64 bytes and a payload, each with its own checksum (XXH3).
+ * Numbers are little-endian. */
 #ifndef RK_STORE_RECORD_H
 #define RK_STORE_RECORD_H
 
@@ -32,8 +32,8 @@ _Static_assert(sizeof(struct rk_record_head) == 64, "the head is part of the fil
 
 #define RK_RECORD_MAGIC 0x31424b52u /* "RKB1" */
 
-/* The bank of a segment's records, and where its journal began (rules.h). A segment of another bank is not
- * read. */
+/* The bank of a segment's records, and where its journal began (rules.h). A segment of another bank
+ * is not read. */
 struct rk_record_start {
     uint32_t format; /* RK_RECORD_FORMAT, or an older one */
     uint32_t kind;   /* struct rk_bank_kind.number */

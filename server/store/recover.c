@@ -34,7 +34,8 @@ static enum rankd_status damaged(struct recovery *r, uint64_t number, uint64_t o
                    path, (unsigned long long)offset, what);
 }
 
-/* Copies START; NULL, or what is wrong: it is of another bank, or of a format or kind that is not known. */
+/* Copies START; NULL, or what is wrong: it is of another bank, or of a format or kind that is not
+ * known. */
 static const char *read_own(const struct rk_journal *journal, const struct rk_record_head *head,
                             const char *payload, struct rk_record_start *start)
 {

@@ -186,8 +186,8 @@ static bool read_start(const struct rk_journal *journal, size_t i, struct rk_rec
     return true;
 }
 
-/* Segments of format 1 do not tell the origin. The first one of a journal began where its bank was empty or
- * was written anew; a later one may have lost the ones before, unless none had an item. */
+/* Segments of format 1 do not tell the origin. The first one of a journal began where its bank was
+ * empty or was written anew; a later one may have lost the ones before, unless none had an item. */
 static struct rk_origin guess_origin(const struct rk_journal *journal, const struct rk_record_head *head)
 {
     bool first = journal->segment[0].number == 1;

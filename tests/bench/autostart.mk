@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The first loss of a process that was given no URL.
+# The first loss of a process without a URL.
 .PHONY: bench-autostart
 bench: bench-autostart
 bench-autostart: wheel

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Time from `import rankd` done to the first loss, in new processes: where the daemon has to be started, and where it runs.
+"""Time from the end of `import rankd` to the first loss, in new processes: with a start of the
+daemon, and with a running one.
 
-    autostart.py WHEEL [RUNS]       installs the wheel in a venv of its own (numpy comes from the system)
+    autostart.py WHEEL [RUNS]       installs the wheel in a venv of its own (numpy comes from the
+                                    system)
 
-Beside them, the import itself and the second loss of the process. Our goals are 300 ms with a start and 30 ms without.
+Beside them, the import itself and the second loss of the process. Our goals are 300 ms with a start
+and 30 ms without.
 """
 import os
 import statistics

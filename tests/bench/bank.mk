@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Banks: loss + append by trainers and durability, reading 1 GB back, and what a million batch ids cost.
+# Banks: loss + append by trainers and durability, reading 1 GB back, and what a million batch ids
+# cost.
 $(BUILD)/bench/bank_ids: $(BUILD)/obj/tests/bench/bank_ids.o $(BUILD)/librk-server.a $(BUILD)/librk.a
 	@mkdir -p $(@D)
 	$(link) $^ -Wl,--as-needed $(server_libs) -o $@

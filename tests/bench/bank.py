@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loss + append through a bank with 1, 4 and 16 trainers in each durability, and how fast a bank of 1 GB is read back.
+"""Loss + append through a bank with 1, 4 and 16 trainers in each durability, and how fast a bank of
+1 GB is read back.
 
     python tests/bench/bank.py [--seconds 3] [--gigabytes 1]
 
-Binary requests over HTTP on this machine: 32 embeddings of 128 numbers against a full bank of 2,048, the loss alone as
-output. Medians of three rounds, which go through the modes in turn, so that a busy machine hurts all alike."""
+Binary requests over HTTP on this machine: 32 embeddings of 128 numbers against a full bank of
+2,048, the loss alone as output. Medians of three rounds, which go through the modes in turn, so
+that a busy machine disturbs all alike."""
 import argparse
 import json
 import os
@@ -45,7 +47,7 @@ def post(connection, body, headers):
 
 
 def rate(daemon, bank, trainers, seconds):
-    """Requests a second of that many trainers together."""
+    """Requests per second of that many trainers together."""
     body, headers = request(bank, BATCH, DIM)
     counts, end = [0] * trainers, time.monotonic() + seconds
 
@@ -90,7 +92,8 @@ def recovery(folder, gigabytes):
         daemon.bank("big", kind="embeddings", dim=DIM, capacity=items, durability="none")
         connection = daemon.connect()
         body, headers = request("big", 2048, DIM)
-        # Labels of a filling batch are without meaning: -1 has no relevant item, so nothing is computed for it.
+        # The labels of a filling batch have no meaning: -1 has no relevant item, so nothing is
+        # computed.
         body = body[:-2048 * 8] + struct.pack("<q", -1) * 2048
         while daemon.bank("big")["items"] < items:
             post(connection, body, headers)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a million batch ids cost a bank: adding and finding one, a checkpoint, reading them back.
+/* The costs of a million batch ids in a bank: adding and finding one, a checkpoint, reading them
+ * back.
  *
- *     bank_ids FOLDER     (on the disk that is meant; it is created, and removed again) */
+ *     bank_ids FOLDER     (on the disk to measure; it is created, and removed again) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Two builds of rankd by turns, so that a shared machine disturbs both alike: is the new one slower anywhere?
+"""Two builds of rankd by turns, so that a shared machine disturbs both alike: is the new one slower
+anywhere?
 
     tests/bench/compare.py OLD_BUILD NEW_BUILD [--turns 12]
 
-Each turn runs every case on one build and then on the other; the order changes from turn to turn. A row shows both medians and
-the ratio new / old with a 95 % interval: the bootstrap of the ratios of the turns. Exit status 1 if some interval lies above 1.
+Each turn runs every case on one build and then on the other; the order changes from turn to turn. A
+row shows both medians and the ratio new / old with a 95 % interval: the bootstrap of the ratios of
+the turns. Exit status 1 if an interval is above 1.
 """
 import argparse
 import json

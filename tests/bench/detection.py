@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Detection: one list of all anchors, and a list for each class, beside the AP losses of detectors in PyTorch, forward and
-backward, in one run on one machine with one thread. Times are the processor's, the least of some turns. Two rows of learning to
-rank (`ndcg` over lists of different lengths) stand in the same table.
+"""Detection: one list of all anchors, and a list for each class, beside the AP losses of detectors
+in PyTorch, forward and backward, in one run on one machine with one thread. Times are processor
+times, the least of some turns. Two rows of learning to rank (`ndcg` over lists of different
+lengths) stand in the same table.
 
-Peers: the AP-loss with its loop over positives (Chen et al., "Towards Accurate One-Stage Object Detection with AP-Loss", CVPR
-2019) and its bucketed form (Yavuz et al., "Bucketed Ranking-based Losses for Efficient Training of Object Detectors", ECCV
-2024), which the detection recipe trains with. tests/python/test_detection_peers.py checks both against their definition.
+Peers: the AP-loss with its loop over positives (Chen et al., "Towards Accurate One-Stage Object
+Detection with AP-Loss", CVPR 2019) and its bucketed form (Yavuz et al., "Bucketed Ranking-based
+Losses for Efficient Training of Object Detectors", ECCV 2024), which the detection recipe trains
+with. tests/python/test_detection_peers.py checks both against their definition.
 """
 import argparse
 import json
@@ -31,9 +33,10 @@ SIZES = [(20_000, 100), (100_000, 500), (500_000, 2000)]
 
 
 def ap_loss_loop(logits: torch.Tensor, wanted: torch.Tensor, delta: float = 1.0) -> tuple[float, torch.Tensor]:
-    """The AP-loss of one list and the error of each item, positive by positive, as the authors' code has it: the pair of a
-    positive and a negative errs by a step of width 2 delta, divided by the positive's rank. (They also let precision not fall
-    with recall; the bucketed form does not, and neither does this.)"""
+    """The AP-loss of one list and the error of each item, positive by positive, as the authors'
+    code has it: the pair of a positive and a negative errs by a step of width 2 delta, divided by
+    the positive's rank. (They also let precision not fall with recall; the bucketed form does not,
+    and neither does this.)"""
     positive = torch.nonzero(wanted)[:, 0]
     error = torch.zeros_like(logits)
     if len(positive) == 0:
@@ -66,7 +69,8 @@ def bucketed(logits: torch.Tensor, classes: torch.Tensor) -> float:
 
 
 def draw(anchors: int, positives: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [anchors, classes] of a detector in training, and the class of each anchor, -1 for background."""
+    """Logits [anchors, classes] of a detector in training, and the class of each anchor, -1 for
+    background."""
     random = np.random.default_rng(1)
     logits = random.standard_normal((anchors, classes)).astype(np.float32) - 4
     label = np.full(anchors, -1)
@@ -102,7 +106,7 @@ def detection_row(program, folder, anchors, positives, classes, turns):
         times["bucketed"].append(cpu_ms(lambda: bucketed(logits, label)))
         if turn == 0:
             times["loop"].append(cpu_ms(lambda: loop(logits, label)))
-    found = bucketed(logits, label)  # the loss without a step's width is 1 - AP, too
+    found = bucketed(logits, label)  # the loss with a step of width 0 is also 1 - AP
     assert abs(found - loss) < 1e-4, (found, loss)
     best = {name: min(values) for name, values in times.items()}
     shape = "one list" if classes == 1 else f"{classes} classes"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin's table (lib/device/device_plugin.h) by ctypes: what the bench and a test call it with. Wants nothing of the daemon."""
+"""The plugin's table (lib/device/device_plugin.h) by ctypes: the bench and a test call it with
+this. Does not need the daemon."""
 import ctypes as c
 import re
 from pathlib import Path
@@ -13,7 +14,7 @@ ROWS = re.findall(r"^RK_(REAL|WHOLE|CHOICE|FLAG|TEXT)\((\w+),", (ROOT / "lib/req
 
 
 class Structure(c.Structure):
-    """Knows its fields: what a keyword misnames is an error, and not a new attribute."""
+    """A ctypes structure in which an unknown keyword is an error, and not a new attribute."""
 
     def __init__(self, *values, **named):
         unknown = set(named) - {name for name, *_ in self._fields_}

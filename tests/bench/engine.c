@@ -3,17 +3,17 @@
  *
  *   engine MODEL DTYPE Q N THREADS RUNS SCORES TARGETS|UPSTREAM [GRADIENT [OFFSETS]]
  *
- * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together. GRADIENT,
- * a file that is written, may be "-" for none.
+ * With OFFSETS, a file of Q + 1 INT64, lists have different lengths, and N is their items together.
+ * GRADIENT, a file that is written, may be "-" for none.
  *
- * GRADIENT_SCALE, LAMBDA, TOP_K and AXIS in the environment set those parameters; TUNING names a file that
- * `rankd
+ * GRADIENT_SCALE, LAMBDA, TOP_K and AXIS in the environment set those parameters; TUNING names a
+ * file that `rankd
  * --tune` made.
  *
- * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read twice,
- * the gradient written once, list by list. Runs of the two alternate, so that a noisy machine disturbs both
- * alike. `cpu_ms` is the time that the processor gave the runs: with one thread the better measure on a
- * machine that is busy. */
+ * `floor` is the bare memory traffic of the same lists on the same buffers: scores and targets read
+ * twice, the gradient written once, list by list. Runs of the two alternate, so that a noisy
+ * machine disturbs both alike. `cpu_ms` is the time that the processor gave the runs: with one
+ * thread the better measure on a machine that is busy. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -42,7 +42,7 @@ static void die(const char *what)
     exit(1);
 }
 
-/* Into memory of its own, as a request's body lies. */
+/* Reads into separate memory, like the body of a request. */
 static void *read_file(const char *path, size_t bytes)
 {
     char *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -88,7 +88,7 @@ struct bench {
     size_t q, n, score_size, second_size;
     const char *scores, *second; /* targets, or upstream */
     float *gradient;
-    uint64_t kept; /* so that reads are not dropped */
+    uint64_t kept; /* so that the compiler does not drop the reads */
 };
 
 static double floor_once(struct bench *b)
@@ -138,6 +138,64 @@ static void use_tuning(const char *path)
     rk_tuning_use(&tuning);
 }
 
+/* Parameters of the request that the environment names. */
+static void take_parameters(struct test_call *call)
+{
+    if (getenv("GRADIENT_SCALE"))
+        test_word(call, "gradient_scale", getenv("GRADIENT_SCALE"));
+    if (getenv("LAMBDA"))
+        test_number(call, "lambda", strtod(getenv("LAMBDA"), NULL));
+    if (getenv("AXIS"))
+        test_number(call, "axis", strtod(getenv("AXIS"), NULL));
+    if (getenv("TOP_K"))
+        test_number(call, "top_k", strtod(getenv("TOP_K"), NULL));
+}
+
+/* Runs the request and the bare reads and writes by turns, and prints their times and the
+ * results. */
+static void measure(struct bench *b, struct test_call *call, int runs)
+{
+    double ms[RUNS_MAX], floor_ms[RUNS_MAX], cpu_ms[RUNS_MAX];
+    (void)floor_once(b);
+    (void)run_once(b, call); /* warm-up: no measured run takes memory from the system */
+    for (int i = 0; i < runs; i++) {
+        floor_ms[i] = floor_once(b);
+        const double cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+        ms[i] = run_once(b, call);
+        cpu_ms[i] = read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    }
+    printf("{\"cpu\": \"%s\", ", rk_kernels()->name);
+    print_times("ms", ms, runs);
+    print_times("floor_ms", floor_ms, runs);
+    print_times("cpu_ms", cpu_ms, runs);
+    printf("\"loss\": %.9g, \"nonzero\": %zu, \"scratch\": %zu, \"kept\": %" PRIu64 "}\n",
+           call->reply.info.loss, call->reply.info.gradient_nonzero, rk_scratch_peak(call->exec.scratch),
+           b->kept & 1);
+}
+
+static void write_gradient(const struct bench *b, const char *path)
+{
+    FILE *out = fopen(path, "wb");
+    if (!out || fwrite(b->gradient, sizeof(float), b->q * b->n, out) != b->q * b->n || fclose(out) != 0)
+        die(path);
+}
+
+/* A matrix, or with a file of `offsets` [lists + 1] flat lists. */
+static void set_inputs(struct test_call *call, const struct bench *b, enum rk_dtype dtype, bool vjp,
+                       const char *offsets, size_t lists)
+{
+    const enum rk_input second = vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS;
+    if (offsets) {
+        test_vector(call, RK_IN_SCORES, dtype, b->n, b->scores);
+        test_vector(call, second, vjp ? RK_FP32 : RK_INT8, b->n, b->second);
+        test_vector(call, RK_IN_OFFSETS, RK_INT64, lists + 1,
+                    read_file(offsets, (lists + 1) * sizeof(int64_t)));
+    } else {
+        test_input(call, RK_IN_SCORES, dtype, b->q, b->n, b->scores);
+        test_input(call, second, vjp ? RK_FP32 : RK_INT8, b->q, b->n, b->second);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 9) {
@@ -166,24 +224,8 @@ int main(int argc, char **argv)
     struct test_call call;
     use_tuning(getenv("TUNING"));
     test_call_start(&call, argv[1], 0);
-    if (getenv("GRADIENT_SCALE"))
-        test_word(&call, "gradient_scale", getenv("GRADIENT_SCALE"));
-    if (getenv("LAMBDA"))
-        test_number(&call, "lambda", strtod(getenv("LAMBDA"), NULL));
-    if (getenv("AXIS"))
-        test_number(&call, "axis", strtod(getenv("AXIS"), NULL));
-    if (getenv("TOP_K"))
-        test_number(&call, "top_k", strtod(getenv("TOP_K"), NULL));
-    const enum rk_input second = vjp ? RK_IN_UPSTREAM : RK_IN_TARGETS;
-    if (ragged) {
-        test_vector(&call, RK_IN_SCORES, dtype, b.n, b.scores);
-        test_vector(&call, second, vjp ? RK_FP32 : RK_INT8, b.n, b.second);
-        test_vector(&call, RK_IN_OFFSETS, RK_INT64, lists + 1,
-                    read_file(argv[10], (lists + 1) * sizeof(int64_t)));
-    } else {
-        test_input(&call, RK_IN_SCORES, dtype, b.q, b.n, b.scores);
-        test_input(&call, second, vjp ? RK_FP32 : RK_INT8, b.q, b.n, b.second);
-    }
+    take_parameters(&call);
+    set_inputs(&call, &b, dtype, vjp, ragged ? argv[10] : NULL, lists);
     call.request.outputs = 1u << RK_OUT_GRADIENT | (vjp ? 0 : 1u << RK_OUT_LOSS);
     struct rk_err err = {0};
     struct rk_compute_pool *helpers = threads > 1 ? rk_compute_pool_start(threads - 1, &err) : NULL;
@@ -191,27 +233,8 @@ int main(int argc, char **argv)
         call.exec.pool = rk_compute_pool_threads(helpers);
     else if (threads > 1)
         die(err.text);
-
-    double ms[RUNS_MAX], floor_ms[RUNS_MAX], cpu_ms[RUNS_MAX];
-    (void)floor_once(&b);
-    (void)run_once(&b, &call); /* warm: no run that counts takes memory from the system */
-    for (int i = 0; i < runs; i++) {
-        floor_ms[i] = floor_once(&b);
-        const double cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID);
-        ms[i] = run_once(&b, &call);
-        cpu_ms[i] = read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-    }
-    printf("{\"cpu\": \"%s\", ", rk_kernels()->name);
-    print_times("ms", ms, runs);
-    print_times("floor_ms", floor_ms, runs);
-    print_times("cpu_ms", cpu_ms, runs);
-    printf("\"loss\": %.9g, \"nonzero\": %zu, \"scratch\": %zu, \"kept\": %" PRIu64 "}\n",
-           call.reply.info.loss, call.reply.info.gradient_nonzero, rk_scratch_peak(call.exec.scratch),
-           b.kept & 1);
-    if (argc > 9 && strcmp(argv[9], "-") != 0) {
-        FILE *out = fopen(argv[9], "wb");
-        if (!out || fwrite(b.gradient, sizeof(float), b.q * b.n, out) != b.q * b.n || fclose(out) != 0)
-            die(argv[9]);
-    }
+    measure(&b, &call, runs);
+    if (argc > 9 && strcmp(argv[9], "-") != 0)
+        write_gradient(&b, argv[9]);
     return 0;
 }

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# The engine's figures beside their peers, and where the strategies cross.
+# The engine beside its peers, and the crossovers of the strategies.
 .PHONY: bench-engine tune
 bench: bench-engine
 
-# For this machine, so that the bare reads and writes are as fast as they can be.
+# Compiled for this machine, so that the bare reads and writes are as fast as possible.
 $(BUILD)/obj/tests/bench/engine.o: isa := -O3 -march=native
-# Support that needs the server is not for benches of the engine.
+# Benches of the engine do not link the support code that needs the server.
 bench_support := $(filter-out $(addprefix tests/unit/support/,client.c daemon.c memory_store.c),$(test_support))
 # The threads that the daemon lends, and its tuning.
 $(BUILD)/bench/engine: $(call objects,server/exec/compute_pool.c server/base/threads.c server/exec/tuning_file.c server/config/file_read.c)

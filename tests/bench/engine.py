@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's figures beside their peers, one thread, forward and backward, in one run on one machine.
+"""The engine beside its peers, one thread, forward and backward, in one run on one machine.
 
-Peers: PyTorch as the paper's code does it (ranks by argsort of argsort, before and after the perturbation, through
-autograd); PyTorch comparing every relevant item with all scores (no sort); and the bare reads and writes.
+Peers: PyTorch as the paper's code does it (ranks by argsort of argsort, before and after the
+perturbation, through autograd); PyTorch comparing every relevant item with all scores (no sort);
+and the bare reads and writes.
 """
 import argparse
 import json
@@ -16,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-# name, lists, items, relevant, type, threads, kind of scores, goal against PyTorch, goal against the floor
+# name, lists, items, relevant, type, threads, kind of scores, goal against PyTorch, goal against
+# the floor
 CASES = [
     ("128 x 128 x 4", 128, 128, 4, "FP32", 1, "uniform", None, None),
     ("256 x 4,096, P = 8", 256, 4096, 8, "FP32", 1, "uniform", 300, 6),
@@ -71,7 +73,8 @@ def ranks(x):
 
 
 class Ranker(torch.autograd.Function):
-    """Blackbox differentiation of the ranking (Rolinek et al., CVPR 2020, algorithm 1), ranks normalized."""
+    """Blackbox differentiation of the ranking (Rolinek et al., CVPR 2020, algorithm 1), ranks
+    normalized."""
 
     @staticmethod
     def forward(ctx, scores, step):
@@ -88,7 +91,7 @@ class Ranker(torch.autograd.Function):
 
 
 def torch_ap(scores, targets):
-    """1 - AP of each row, averaged; ranks within the relevant ones by a sort of their own."""
+    """1 - AP of each row, averaged; the ranks among the relevant items by a separate sort."""
     x = scores.clone().requires_grad_()
     n = x.shape[1]
     rank = Ranker.apply(x, LAMBDA * x.shape[0]) * n
@@ -106,7 +109,8 @@ def torch_vjp(scores, upstream):
 
 
 def torch_compare(scores, targets):
-    """The same differences without a sort of the list: every relevant item compared with all scores, twice."""
+    """The same differences without a sort of the list: every relevant item compared with all
+    scores, twice."""
     total = 0.0
     for s, t in zip(scores, targets):
         n, place = len(s), torch.nonzero(t > 0)[:, 0]
@@ -136,7 +140,8 @@ def median_ms(run, runs):
 
 
 def compare_ms(scores, targets, p, limit):
-    """Of as many lists and relevant items as take a bearable time, scaled up; None where that says nothing."""
+    """The time of as many lists and relevant items as are fast enough, scaled up; None if that
+    would be meaningless."""
     q, n = scores.shape
     lists = max(1, min(q, limit // max(1, n * p)))
     some = min(p, max(8, limit // n))
@@ -189,8 +194,9 @@ def run_case(case, program, folder, runs, limit, peers=True):
 
 
 def run_graded(case, program, folder):
-    """ndcg (grades 1 to 4 where ap has 1) and mrr beside ap, by turns: the least time of each turn, and the ratio of the medians.
-    At an equal lambda ndcg moves more items than ap, which costs time too: both numbers are shown."""
+    """ndcg (grades 1 to 4 where ap has 1) and mrr beside ap, by turns: the least time of each turn,
+    and the ratio of the medians. At an equal lambda ndcg moves more items than ap, which costs time
+    too: both numbers are shown."""
     name, q, shortest, longest, p, turns, count = case
     random = np.random.default_rng(1)
     lengths = random.integers(shortest, longest + 1, q)
@@ -236,7 +242,7 @@ def show(row):
 
 
 def plot(program, folder, path):
-    """Nanoseconds an item over n, P = 1 % and P = 8."""
+    """Nanoseconds per item over n, P = 1 % and P = 8."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine on a device beside its peers, forward and backward, data on the device, in one run.
 
-Peers: a device-to-device copy of the same bytes; PyTorch on the same device as the paper's code does it (engine.py); for
-retrieval the bare cuBLAS product of the same shape. Calls the plugin's table by ctypes, so it wants nothing of the
-daemon; times are wall times of a call that waits for its result.
+Peers: a device-to-device copy of the same bytes; PyTorch on the same device as the paper's code
+does it (engine.py); for retrieval the bare cuBLAS product of the same shape. Calls the plugin's
+table by ctypes, so it does not need the daemon; times are wall times of a call that waits for its
+result.
 """
 import argparse
 import ctypes as c
@@ -66,7 +67,7 @@ def scores_case(device, name, q, n, p, kind, peer, interclass=0.0):
     from_pinned = median(lambda: device.call("scores", host), 20, 1.0)
     for array in (host_scores, host_targets, host_gradient):
         device.unpin(array)
-    # Enough copies in a row that launching them does not count.
+    # Enough copies in a row that the time of their launches is negligible.
     copies = max(1, int(2e8 / scores.nbytes))
 
     def copy():

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http_alone BYTES [LISTS COLUMNS]: libmicrohttpd alone, as rankd starts it, on a free port of loopback,
- * which it prints. It reads each body and answers BYTES bytes: the most requests that a daemon on this
- * library can answer. With LISTS and COLUMNS it computes loss and gradient of `ap` from the end of the body,
- * scores and targets, with the engine of rankd on the library's own thread: the most that a daemon on this
- * library and this engine can answer. Ends with its standard input. */
+/* http_alone BYTES [LISTS COLUMNS]: libmicrohttpd alone, as rankd starts it, on a free port of
+ * loopback, which it prints. It reads each body and answers BYTES bytes: the most requests that a
+ * daemon on this library can answer. With LISTS and COLUMNS it computes loss and gradient of `ap`
+ * from the end of the body, scores and targets, with the engine of rankd on the library's own
+ * thread: the most that a daemon on this library and this engine can answer. Ends with its standard
+ * input. */
 #include <microhttpd.h>
 #include <stdbool.h>
 #include <stdio.h>

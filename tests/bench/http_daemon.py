@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP beside the same call made in process: `ap`, one kept-alive connection to a daemon of its own, in one run.
+"""HTTP beside the same call made in process: `ap`, one kept-alive connection to a daemon of its
+own, in one run.
 
-The client sends prepared bytes and reads by Content-Length, so that the daemon is measured and not a client library. First
-128 x 128 with binary tensors and as JSON, from a client in C. Then, from a bare socket in Python, bodies from 1 KiB to 16 MiB,
-sent in one write with Nagle's algorithm off, and with head and body in two writes and Nagle on, which is where a server that
-delays its acknowledgements costs 40 ms. Last, requests per second of 32 x 128 scores over 1 to 128 connections, beside libmicrohttpd
-alone, which drops the same bodies and answers as many bytes, and beside libmicrohttpd with the same computation on its thread:
-no daemon on this library and this engine answers more from one thread.
+The client sends prepared bytes and reads by Content-Length, so that the daemon is measured and not
+a client library. First 128 x 128 with binary tensors and as JSON, from a client in C. Then, from a
+bare socket in Python, bodies from 1 KiB to 16 MiB, sent in one write with Nagle's algorithm off,
+and with head and body in two writes and Nagle on, which is where a server that delays its
+acknowledgements costs 40 ms. Last, requests per second of 32 x 128 scores over 1 to 128
+connections, beside libmicrohttpd alone, which drops the same bodies and answers as many bytes, and
+beside libmicrohttpd with the same computation on its thread: no daemon on this library and this
+engine answers more from one thread.
 """
 import argparse
 import json
@@ -31,7 +34,8 @@ class Connection:
         self.buffer = bytearray(64 << 20)
 
     def call(self, parts):
-        """Sends the parts, each in a write of its own; the reply's length in bytes. Raises on any status but 200."""
+        """Sends the parts, each in a write of its own; the reply's length in bytes. Raises on any
+        status but 200."""
         for part in parts:
             self.socket.sendall(part)
         view, got, end = memoryview(self.buffer), 0, -1
@@ -65,7 +69,8 @@ def tensor(name, datatype, array, **rest):
 
 
 def request(scores, targets, binary, wanted=("loss", "gradient"), answer=None):
-    """Head and body of one infer request; answer: whether the outputs come in binary, as the inputs where it is None."""
+    """Head and body of one infer request; `answer`: whether the outputs are binary; None: as the
+    inputs."""
     if binary:
         described = [tensor("scores", "FP32", scores, parameters={"binary_data_size": scores.nbytes}),
                      tensor("targets", "INT8", targets, parameters={"binary_data_size": targets.nbytes})]
@@ -113,8 +118,8 @@ def figures(name, ms, base):
 
 
 def small(address, pid, build, seconds, turns=9):
-    """The call in process and over HTTP by turns, each a median of the turns' p50; the client is http_load, in C: what a client in
-    Python adds of its own, some 30 us, is no part of it."""
+    """The call in process and over HTTP by turns, each a median of the turns' p50; the client is
+    http_load, in C: what a client in Python adds of its own, some 30 us, is no part of it."""
     scores, targets = draw(128, 128, 4)
     us = {"in process": [], "HTTP binary": [], "HTTP JSON": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -134,7 +139,7 @@ def small(address, pid, build, seconds, turns=9):
 
 
 def scatter_us(lists, columns, nonzero, runs=50):
-    """What a client does with sparse pairs that wants a dense array, in numpy."""
+    """Microseconds for a client to make a dense array from sparse pairs, in numpy."""
     indices = np.sort(np.random.default_rng(2).choice(lists * columns, nonzero, replace=False)).astype(np.int64)
     values, us = np.ones(nonzero, np.float32), []
     for _ in range(runs):
@@ -193,7 +198,7 @@ def cpu_seconds(pid):
 
 
 def load(build, port, pid, connections, seconds, request):
-    """What http_load says, and the server's processor time of an answer."""
+    """The output of http_load, and the server's processor time per answer."""
     before = cpu_seconds(pid)
     command = [build / "bench" / "http_load", str(port), str(connections), str(seconds), request]
     done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -201,7 +206,8 @@ def load(build, port, pid, connections, seconds, request):
 
 
 def rates(port, pid, build, seconds, turns=9):
-    """Requests per second of the daemon, of libmicrohttpd alone, and of libmicrohttpd with the computation, by turns; medians."""
+    """Requests per second of the daemon, of libmicrohttpd alone, and of libmicrohttpd with the
+    computation, by turns; medians."""
     lists, columns = 32, 128
     scores, targets = draw(lists, columns, 8)
     whole = b"".join(request(scores, targets, True))

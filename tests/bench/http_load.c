@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http_load PORT CONNECTIONS SECONDS REQUEST_FILE: sends the bytes of the file over kept-alive connections to
- * a server on loopback, each connection as soon as its answer is there, and prints {"per_s", "p50_us",
- * "p99_us", "answers", "failed"}. One thread with epoll, so that the server is measured and not a client
- * library. */
+/* http_load PORT CONNECTIONS SECONDS REQUEST_FILE: sends the bytes of the file over kept-alive
+ * connections to a server on loopback, each connection as soon as it has its answer, and prints
+ * {"per_s", "p50_us", "p99_us", "answers", "failed"}. One thread with epoll, so that the server is
+ * measured and not a client library. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# The joint step of a job beside one process with the whole batch, gathering by hand, and pytorch-metric-learning.
+# The joint step of a job beside one process with the whole batch, gathering by hand, and
+# pytorch-metric-learning.
 .PHONY: bench-joint
 bench: bench-joint
 bench-joint: all $(BUILD)/bench/venv/ready

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The joint step of a job: ranks with a shard each, Gloo, one daemon, the ring. Forward and backward, by turns in one run:
+"""The joint step of a job: ranks with a shard each, Gloo, one daemon, the ring. Forward and
+backward, by turns in one run:
 
 gather + one       the shards gathered by all_gather, and rank 0 alone computes the loss of the whole batch: the bound
 distributed=True   the joint step

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JSON in and out on one core: a request's text into tensors, and a gradient into text, beside Jansson, bare
- * parsers and bare printers. MB/s are of text and of processor
- * time, the best of several runs. */
+/* JSON in and out on one core: a request's text into tensors, and a gradient into text, beside
+ * Jansson, bare parsers and bare printers. MB/s are of text and of processor time, the best of
+ * several runs. */
 #include <float.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* Bytes that were gone through. */
+/* Returns the number of processed bytes. */
 typedef size_t work(void);
 
 static void report(const char *name, work *run)
@@ -73,7 +73,7 @@ static size_t read_simdjson(void)
     return rk_peer_simdjson(request, request_bytes, values) ? request_bytes : 0;
 }
 
-/* Bare numbers: the first array of the request, from bracket to bracket, without looking at anything else. */
+/* Bare numbers: the first array of the request, from bracket to bracket, and nothing else. */
 typedef const char *read_number(const char *at, const char *end, double *value);
 
 static size_t read_numbers(read_number *read)
@@ -156,7 +156,7 @@ static size_t print_reply(void)
     return bytes;
 }
 
-/* As Python writes FP32: the digits of the FP64 of the same value. */
+/* FP32 in the form that Python writes: the digits of the FP64 of the same value. */
 static void make_request(bool short_numbers)
 {
     char *at = request;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# JSON in and out: on one core beside other libraries, then over HTTP, and the memory of a large body.
+# JSON in and out: on one core beside other libraries, then over HTTP, and the memory of a large
+# body.
 $(BUILD)/obj/tests/bench/json_peers.o: tests/bench/json_peers.cc tests/bench/json_peers.h
 	@mkdir -p $(@D)
 	$(CXX) -std=c++17 -O2 -Itests -c $< -o $@

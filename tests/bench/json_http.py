@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""JSON over HTTP: `ap` on 128 x 128, loss and gradient, and the memory that a body of 16 MiB takes. Several builds go by turns."""
+"""JSON over HTTP: `ap` on 128 x 128, loss and gradient, and the memory that a body of 16 MiB takes.
+Several builds go by turns."""
 import argparse
 import json
 import re
@@ -46,7 +47,7 @@ def latency(builds, runs):
 
 
 def memory(builds):
-    """Loss alone, so that what is seen is the request's."""
+    """The loss alone, so that the memory is that of the request."""
     for name, targets_type, datatype in (("FP32", np.int8, "FP32"), ("FP64", np.int8, "FP64")):
         columns = 16 * MIB // 128 // 22
         scores = np.random.default_rng(1).random((128, columns), dtype=np.float32)

@@ -9,14 +9,14 @@
 extern "C" {
 #endif
 
-/* The numbers of all arrays inputs[i].data of a request, flat, as FP64 into `out`; how many. 64 bytes behind
- * the text are readable. */
+/* Writes the numbers of all arrays inputs[i].data of a request, flat, as FP64 into `out`; returns
+ * their count. 64 bytes after the text must be readable. */
 size_t rk_peer_simdjson(const char *text, size_t bytes, double *out);
 
-/* Behind the number at `at`. */
+/* Returns the end of the number at `at`. */
 const char *rk_peer_fast_float(const char *at, const char *end, double *value);
 
-/* The bytes of the shortest text. */
+/* Writes the shortest text; returns its bytes. */
 size_t rk_peer_to_chars(float value, char *out, size_t room);
 
 #ifdef __cplusplus

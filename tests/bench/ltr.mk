@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Learning to rank: lists of different lengths, beside PyTorch over padded ones and the pairwise losses of the field.
+# Learning to rank: lists of different lengths, beside PyTorch over padded ones and the pairwise
+# losses of the field.
 .PHONY: bench-ltr
 bench: bench-ltr
 bench-ltr: $(BUILD)/bench/engine

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Learning to rank: lists of different lengths, and the losses of the field, in one run on one machine with one thread,
-forward and backward. Times are the processor's, which on a machine that is busy are steadier than the clock's.
+"""Learning to rank: lists of different lengths, and the losses of the field, in one run on one
+machine with one thread, forward and backward. Times are processor times, which are steadier than
+wall times on a busy machine.
 
-Peers: PyTorch as the blackbox paper's code does it, over lists that are padded to the longest; ApproxNDCG (Qin, Liu, Li,
-"A general approximation framework for direct optimization of information retrieval measures", Information Retrieval 13,
-2010) and NDCG-Loss2 (Wang, Li, Golbandi, Bendersky, Najork, "The LambdaLoss framework for ranking metric optimization",
-CIKM 2018), both over all pairs of a list, as allRank computes them. They are checked against plain loops first.
+Peers: PyTorch as the blackbox paper's code does it, over lists that are padded to the longest;
+ApproxNDCG (Qin, Liu, Li, "A general approximation framework for direct optimization of information
+retrieval measures", Information Retrieval 13, 2010) and NDCG-Loss2 (Wang, Li, Golbandi, Bendersky,
+Najork, "The LambdaLoss framework for ranking metric optimization", CIKM 2018), both over all pairs
+of a list, as allRank computes them. They are checked against plain loops first.
 """
 import argparse
 import json
@@ -25,11 +27,12 @@ from engine import LAMBDA, Ranker, ranks
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "clients/python"))
 from rankd._names import LOSSES  # noqa: E402
 
-PADDING = -1e30  # below every score: no rank of an item is another for it
-CHUNK = 50       # lists of which the pairs are in memory at once: 50 MB a tensor at 500 items
+PADDING = -1e30  # below every score, so that it changes no rank of an item
+CHUNK = 50       # lists whose pairs are in memory at once: 50 MB per tensor at 500 items
 
 
-# The shares of grades 0 to 4: clicks of a search log, of which a query has one to five, and judgements of assessors.
+# The shares of grades 0 to 4: clicks of a search log, one to five per query, and judgements of
+# assessors.
 CLICKS, JUDGED = (0.99, 0.01, 0, 0, 0), (0.95, 0.02, 0.015, 0.01, 0.005)
 
 
@@ -84,14 +87,15 @@ def ideal_dcg(grades):
 
 
 def approx_ndcg(scores, grades, alpha=1.0):
-    """1 - NDCG at positions 1 + Σ_j sigmoid(alpha (s_j - s_i)), j != i (equations 10 and 15 of the paper)."""
+    """1 - NDCG at positions 1 + Σ_j sigmoid(alpha (s_j - s_i)), j != i (equations 10 and 15 of the
+    paper)."""
     above = torch.sigmoid(alpha * (scores[:, None, :] - scores[:, :, None])).sum(2) - 0.5  # the item itself counts one half
     return (1 - ((2.0 ** grades - 1) / torch.log2(2 + above)).sum(1) / ideal_dcg(grades)).sum()
 
 
 def lambda_loss(scores, grades):
-    """Σ of pairs with y_i > y_j of |G_i - G_j| · |1/D(d) - 1/D(d + 1)| · log2(1 + e^(s_j - s_i)), d = |rank_i - rank_j|,
-    D(d) = log2(1 + d), G = gain / ideal DCG (equations 15 and 16)."""
+    """Σ of pairs with y_i > y_j of |G_i - G_j| · |1/D(d) - 1/D(d + 1)| · log2(1 + e^(s_j - s_i)), d
+    = |rank_i - rank_j|, D(d) = log2(1 + d), G = gain / ideal DCG (equations 15 and 16)."""
     order = torch.argsort(scores, dim=1, descending=True)
     s, y = scores.gather(1, order), grades.gather(1, order)
     with torch.no_grad():
@@ -114,7 +118,8 @@ def in_chunks(loss, scores, grades):
 
 
 def check():
-    """The pairwise losses against loops over the pairs, as the papers write them; their gradients by differences."""
+    """The pairwise losses against loops over the pairs, as the papers write them; their gradients
+    by differences."""
     random = np.random.default_rng(2)
     s, y = random.standard_normal(7), random.integers(0, 4, 7)
     gain = 2.0 ** y - 1
@@ -140,7 +145,7 @@ def check():
 
 
 class Engine:
-    """rankd's engine in a process of its own, on files."""
+    """rankd's engine in a separate process, on files."""
 
     def __init__(self, program, folder, runs):
         self.program, self.folder, self.runs = program, folder, runs
@@ -167,7 +172,8 @@ def median_ms(run, runs):
 
 
 def ragged(engine, runs):
-    """Rows of the ragged case: rankd, PyTorch over padded lists, and rankd on a matrix of about as many items."""
+    """Rows of the ragged case: rankd, PyTorch over padded lists, and rankd on a matrix of about as
+    many items."""
     for kind, shares in (("clicks", CLICKS), ("judged", JUDGED)):
         yield from ragged_rows(engine, runs, kind, *draw(10_000, 20, 500, shares))
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inner products of rows, by each set of kernels that this machine has, beside OpenBLAS on one thread. The
- * best of REPEATS runs each, taken in turn. */
+/* Inner products of rows, by each set of kernels that this machine has, beside OpenBLAS on one
+ * thread. The best of REPEATS runs each, taken in turn. */
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>

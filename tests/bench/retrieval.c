@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A batch of embeddings against a large bank: time beside the bare sgemm of the same shape, and memory beside
- * the inputs.
+/* A batch of embeddings against a large bank: time beside the bare sgemm of the same shape, and
+ * memory beside the inputs.
  *
  *   retrieval [queries [items [dim [relevant [random|clusters [fp32|fp16|bf16 [repeats]]]]]]]
  *
- * One thread. `random`: nothing learned yet, relevant items are anywhere. `clusters`: items of a class lie
- * around a centre, as after training. */
+ * One thread. `random`: nothing learned yet, relevant items are anywhere. `clusters`: items of a
+ * class lie around a centre, as after training. */
 #include <cblas.h>
 #include <math.h>
 #include <stdio.h>
@@ -51,7 +51,7 @@ static float bell(uint64_t *seed)
     return sum;
 }
 
-/* A unit vector; with clusters around the class's own. */
+/* A unit vector; with clusters, near the centre of the class. */
 static void draw(const struct options *o, int64_t label, float *row, uint64_t *seed)
 {
     uint64_t own = (uint64_t)label * 0x632be59bd9b4e019u;
@@ -111,8 +111,8 @@ static double median(double *t, size_t n)
     return t[n / 2];
 }
 
-/* The product alone, in pieces that fit memory: a tile of 4096 items whose place is used again. (One product
- * of the whole shape takes as long or longer: its result goes to memory.) */
+/* The product alone, in pieces that fit memory: a tile of 4096 items whose memory is reused. (One
+ * product of the whole shape takes as long or longer: its result goes to memory.) */
 static double bare(const struct options *o, const float *queries, const struct rk_bank_chunk *chunk,
                    size_t chunks, float *wide, float *out)
 {
@@ -134,7 +134,7 @@ static long rss_kib(void)
     return usage.ru_maxrss;
 }
 
-int main(int argc, char **argv)
+static struct options options_of(int argc, char **argv)
 {
     struct options o = {
         .queries = 256, .items = 1000000, .dim = 128, .relevant = 8, .repeats = 5, .dtype = RK_FP32};
@@ -146,6 +146,46 @@ int main(int argc, char **argv)
         o.dtype = strcmp(argv[6], "fp16") == 0 ? RK_FP16 : strcmp(argv[6], "bf16") == 0 ? RK_BF16 : RK_FP32;
     if (argc > 7)
         o.repeats = (size_t)strtoull(argv[7], NULL, 10);
+    return o;
+}
+
+/* Runs the product alone and the request by turns, and prints their median times and the memory. */
+static int measure(const struct options *o, const struct rk_request *request)
+{
+    const struct rk_bank_embeddings *bank = &request->bank_snapshot->embeddings;
+    const float *queries = request->in[RK_IN_EMBEDDINGS].data;
+    struct rk_exec exec = {.scratch = rk_scratch_new(0)};
+    double sgemm[64], ours[64];
+    float *wide = aligned_alloc(64, 4096 * o->dim * sizeof *wide);
+    memset(wide, 0, 4096 * o->dim * sizeof *wide);
+    float *out = aligned_alloc(64, 4096 * o->queries * sizeof *out);
+    struct rk_reply reply = {0};
+    (void)bare(o, queries, bank->chunk, bank->chunks, wide, out);
+    long before = rss_kib();
+    for (size_t r = 0; r < o->repeats && r < 64; r++) {
+        sgemm[r] = bare(o, queries, bank->chunk, bank->chunks, wide, out);
+        struct rk_err err = {0};
+        rk_reply_clear(&reply);
+        double start = now();
+        if (rk_retrieval_run(&exec, request, &reply, &err) != RANKD_OK) {
+            fprintf(stderr, "%s\n", err.text);
+            return 1;
+        }
+        ours[r] = now() - start;
+    }
+    double base = median(sgemm, o->repeats), time = median(ours, o->repeats);
+    printf("%zu x %zu x %zu %s, %zu relevant, %s: loss %.4f, sgemm %.3f s, retrieval %.3f s (%.2f x), "
+           "scratch %.1f MiB, "
+           "peak RSS +%.1f MiB\n",
+           o->queries, o->items, o->dim, rk_dtype_name(o->dtype), o->relevant,
+           o->clusters ? "clusters" : "random", reply.info.loss, base, time, time / base,
+           (double)rk_scratch_peak(exec.scratch) / 1048576, (double)(rss_kib() - before) / 1024);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct options o = options_of(argc, argv);
     openblas_set_num_threads(1);
 
     uint64_t seed = 1;
@@ -174,32 +214,5 @@ int main(int argc, char **argv)
     request.in[RK_IN_LABELS] = (struct rk_tensor){
         .dtype = RK_INT64, .rank = 1, .shape = {o.queries}, .data = labels, .bytes = o.queries * 8};
     request.outputs = 1u << RK_OUT_LOSS | 1u << RK_OUT_GRADIENT;
-    struct rk_exec exec = {.scratch = rk_scratch_new(0)};
-
-    double sgemm[64], ours[64];
-    float *wide = aligned_alloc(64, 4096 * o.dim * sizeof *wide);
-    memset(wide, 0, 4096 * o.dim * sizeof *wide);
-    float *out = aligned_alloc(64, 4096 * o.queries * sizeof *out);
-    struct rk_reply reply = {0};
-    (void)bare(&o, queries, chunk, chunks, wide, out);
-    long before = rss_kib();
-    for (size_t r = 0; r < o.repeats && r < 64; r++) {
-        sgemm[r] = bare(&o, queries, chunk, chunks, wide, out);
-        struct rk_err err = {0};
-        rk_reply_clear(&reply);
-        double start = now();
-        if (rk_retrieval_run(&exec, &request, &reply, &err) != RANKD_OK) {
-            fprintf(stderr, "%s\n", err.text);
-            return 1;
-        }
-        ours[r] = now() - start;
-    }
-    double base = median(sgemm, o.repeats), time = median(ours, o.repeats);
-    printf("%zu x %zu x %zu %s, %zu relevant, %s: loss %.4f, sgemm %.3f s, retrieval %.3f s (%.2f x), "
-           "scratch %.1f MiB, "
-           "peak RSS +%.1f MiB\n",
-           o.queries, o.items, o.dim, rk_dtype_name(o.dtype), o.relevant, o.clusters ? "clusters" : "random",
-           reply.info.loss, base, time, time / base, (double)rk_scratch_peak(exec.scratch) / 1048576,
-           (double)(rss_kib() - before) / 1024);
-    return 0;
+    return measure(&o, &request);
 }

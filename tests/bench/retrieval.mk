@@ -4,7 +4,7 @@ $(BUILD)/bench/retrieval: $(BUILD)/obj/tests/bench/retrieval.o $(BUILD)/librk.a
 	@mkdir -p $(@D)
 	$(link) $^ -lopenblas $(lib_libs) -o $@
 
-# What a user would write in PyTorch; a venv of its own, because the tests need none of it.
+# The same in plain PyTorch; in a venv of its own, because the tests do not need it.
 $(BUILD)/bench/venv/ready:
 	/usr/bin/python3 -m venv --system-site-packages $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check pytorch-metric-learning

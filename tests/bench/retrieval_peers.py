@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user would write in PyTorch for a batch of embeddings against a large bank, timed beside rankd's engine.
+"""Plain PyTorch for a batch of embeddings against a large bank, timed beside rankd's engine.
 
     retrieval_peers.py [queries [items [dim [relevant]]]]
 
-One thread. `argsort` is the paper's code: a similarity matrix, ranks by argsort of argsort, before and after the
-perturbation, and a backward through the matrix. `CrossBatchMemory` is pytorch-metric-learning's memory with SupConLoss, the
-loss nearest to a ranking among those it takes (it refuses FastAPLoss). Fewer queries than in bench-retrieval by default: a matrix of 256 x
+One thread. `argsort` is the paper's code: a similarity matrix, ranks by argsort of argsort, before
+and after the perturbation, and a backward through the matrix. `CrossBatchMemory` is
+pytorch-metric-learning's memory with SupConLoss, the loss nearest to a ranking among those it takes
+(it refuses FastAPLoss). Fewer queries than in bench-retrieval by default: a matrix of 256 x
 1,000,000 and its argsort take 3 GB and minutes; time grows in proportion to the queries.
 """
 import resource

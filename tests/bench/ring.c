@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ring beside its peers in one run: the call within the process, HTTP with binary tensors, a bare socket.
+/* The ring beside its peers in one run: the call within the process, HTTP with binary tensors, a
+ * bare socket.
  *
  *     ring SOCKET-PATH HTTP-URL PID [SECONDS]      the daemon PID listens on both, with one worker: all sides
  *                                                  compute with one thread
@@ -127,7 +128,7 @@ static double by_client(const char *what, rankd_client *client, const struct bat
     return p50;
 }
 
-/* What the daemon says it has copied of ring clients' tensors. */
+/* The daemon's count of copied bytes of ring clients' tensors. */
 static unsigned long long copied_bytes(rankd_client *client)
 {
     static const char name[] = "\nrankd_ring_copied_bytes_total ";
@@ -206,7 +207,7 @@ static double in_process(const char *what, const struct batch *batch, bool spars
     return p50;
 }
 
-/* What a wake-up of another process costs here, with nothing around it. */
+/* The bare cost of waking another process on this machine. */
 static void ping_pong(void)
 {
     int ends[2];
@@ -245,7 +246,7 @@ static rankd_client *open_client(const char *url, uint64_t arena, uint32_t spin_
     return client;
 }
 
-/* One client process: `depth` requests in flight for `seconds`; tells how many it got. */
+/* One client process: `depth` requests in flight for `seconds`; reports how many were answered. */
 static void load(const char *url, unsigned depth, double seconds, int out)
 {
     rankd_client *client = open_client(url, 16 << 20, 0);
@@ -296,8 +297,8 @@ static void many(const char *url, unsigned clients, unsigned depth, double secon
            (double)total / seconds, (double)least / (double)most);
 }
 
-/* Seconds of CPU that a process has used, from /proc (proc(5): utime and stime are the 14th and 15th field).
- */
+/* Seconds of CPU that a process has used, from /proc (proc(5): utime and stime are the 14th and
+ * 15th field). */
 static double cpu_seconds(const char *pid)
 {
     char path[64], text[1024] = "";
@@ -344,7 +345,7 @@ static pid_t be_busy(void)
     return child;
 }
 
-/* All ways by turns, so that other work on the machine disturbs them alike. */
+/* All transports by turns, so that other work of the machine disturbs them alike. */
 static void beside(unsigned neighbours, const char *ring, const char *http)
 {
     static const char *const names[SIDES] = {"in-process call", "ring, spinning 50 us", "ring, sleeping",

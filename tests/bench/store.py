@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Banks in a store beside the bare commands: 32 x 128 FP32 batches, three nodes on this machine, everysec, WAIT 1.
+"""Banks in a store beside the bare commands: 32 x 128 FP32 batches, three nodes on this machine,
+everysec, WAIT 1.
 
-Prints batches/s and the median time of a request for 1, 4, 16 trainers over 1, 2, 4 daemons, of a bank of the daemon's own, and of
-the bare SET + EVALSHA + WAIT by hiredis; how long after its acknowledgement a batch is there on seven other daemons; how fast a new
-daemon reads a bank. OLD=FOLDER measures another build by turns."""
+Prints batches/s and the median time of a request for 1, 4, 16 trainers over 1, 2, 4 daemons, of a
+bank of the daemon's own, and of the bare SET + EVALSHA + WAIT by hiredis; how long after its
+acknowledgement a batch is there on seven other daemons; how fast a new daemon reads a bank.
+OLD=FOLDER measures another build by turns."""
 import json
 import os
 import subprocess
@@ -48,7 +50,8 @@ def main():
 
 
 class Sharing:
-    """Daemons of a build that share a bank, for as long as it is measured: others would apply what is appended, on the same cores."""
+    """Daemons of a build that share a bank, only during its measurement: otherwise they would apply
+    later appends, on the same cores."""
 
     def __init__(self, folder, master, count, rankd=BUILD / "rankd", bank="b", capacity=512):
         self.daemons, self.urls = [], []
@@ -67,7 +70,8 @@ class Sharing:
 
 
 def appends(folder, master, alone):
-    """By turns: the daemon's own bank, the bare commands, banks in the store; of OLD, another build, too."""
+    """By turns: the daemon's own bank, the bare commands, banks in the store; of OLD, another
+    build, too."""
     builds = {"": BUILD, **({" of OLD": Path(os.environ["OLD"])} if os.environ.get("OLD") else {})}
     seen = {}
     for _ in range(TURNS):
@@ -92,7 +96,8 @@ def appends(folder, master, alone):
 
 
 def fan_out(folder, master):
-    """How long after its acknowledgement through one daemon a batch is there on seven others."""
+    """The time from the acknowledgement of a batch through one daemon until it is on seven
+    others."""
     with Sharing(folder, master, 8, bank="fan", capacity=16384) as sharing:
         for rate in (1000, 500, 250):
             done = subprocess.run([BUILD / "bench/store_fan", "fan", str(rate), "6", *sharing.urls], capture_output=True, text=True, timeout=120)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an append costs without rankd: SET, EVALSHA of the daemon's own script and WAIT, by hiredis alone.
+/* The cost of an append without rankd: SET, EVALSHA of the daemon's own script and WAIT, by
+ * hiredis alone.
  *
  *     bench-store-bare HOST PORT SCRIPT WRITERS SECONDS REPLICAS
  *

@@ -32,8 +32,8 @@ static inline int store_by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Runs `count` writers, numbered from 0, with the `urls` by turns (0: none), and prints appends per second
- * and the median time of one in microseconds. */
+/* Runs `count` writers, numbered from 0, with the `urls` by turns (0: none), and prints appends per
+ * second and the median time of one in microseconds. */
 static inline void store_write(int count, char *const *url, int urls, void *(*write)(void *writer),
                                double seconds)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the strategies cross on this machine: every strategy at every P, forced, through rk_engine_run(). The
- * constants in lib/kernels/plan.c and the sizes in lib/kernels/table_*.c come from what this prints. */
+/* The crossovers of the strategies on this machine: every strategy at every P, forced, through
+ * rk_engine_run(). The constants in lib/kernels/plan.c and the sizes in lib/kernels/table_*.c come
+ * from its output. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MLServer's codecs, and the client of the protocol's own OpenAPI description, as they come from PyPI."""
+"""MLServer's codecs, and the client of the protocol's own OpenAPI description, as they come from
+PyPI."""
 import json
 import urllib.request
 
@@ -22,7 +23,7 @@ def post(daemon, text):
 
 
 def dumps(request):
-    """As httpx and requests send it: with every member that is not set as null; and without."""
+    """The request as httpx and requests send it: with null for unset members, and without them."""
     plain = request.model_dump()
     return [request.model_dump_json(), json.dumps({"id": None, "outputs": None} | plain)]
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bare Debian 12 from Debian's own packages, as a tar file: what images and machines of these tests begin with."""
+"""A bare Debian 12 from Debian's own packages, as a tar file: the base of the images and machines
+of these tests."""
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ MAKE, IMPORT, BUILD_IMAGE = documented("mmdebstrap")
 
 
 def debian_base(folder):
-    """FOLDER/base.tar; it is made once."""
+    """The path FOLDER/base.tar; the file is made once."""
     made, part = Path(folder) / "base.tar", Path(folder) / "part"
     if not made.exists():
         part.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Boots the system in a folder: boot.sh ROOT, in new namespaces of every kind but that of users (machine.py).
-# What a container engine gives a guest: /proc, a read-only /sys, its part of the cgroups, a /dev without the machine's disks.
+# Boots the system in a folder: boot.sh ROOT, in new namespaces of every kind but that of users
+# (machine.py). What a container engine gives a guest: /proc, a read-only /sys, its part of the
+# cgroups, a /dev without the machine's disks.
 set -eu
 root=$1
 mount --bind "$root" "$root"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's Chromium without a window, spoken to over a pipe in its own protocol: no driver and no library beside it."""
+"""Debian's Chromium without a window, controlled over a pipe in its own protocol, without a driver
+or a library."""
 import base64
 import json
 import os
@@ -69,7 +70,8 @@ class Page:
         return self.browser.call(method, self.session, **parameters)
 
     def value(self, expression):
-        """Of an expression of JavaScript in the page, a promise's when it is kept."""
+        """The value of a JavaScript expression in the page; of a promise, the value that it
+        resolves to."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")

@@ -19,7 +19,7 @@ def engine():
     running = Engine(WORK / "engine")
     running.start(bridged=False)
     try:
-        context = WORK / "context"  # what git knows, as a clone would have it
+        context = WORK / "context"  # the files of git, as in a clone
         shutil.rmtree(context, ignore_errors=True)
         context.mkdir(parents=True)
         names = sh("git", "ls-files", "-z", cwd=ROOT).stdout

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Docker engine of the tests' own, in namespaces of its own, on a machine that may have none.
+"""A separate Docker engine for the tests, in its own namespaces, on a machine that may have none.
 
-Images are built with the host's network (packages come over it); containers run on a bridge in a network namespace, so that the
-compose file is tested as it is, ports included, and nothing of the host's network is touched. Mounts and processes have their
-namespaces too: the engine and its containers end with the run, even with one that is killed.
+Images are built with the host's network (packages come over it); containers run on a bridge in a
+network namespace, so that the compose file is tested as it is, ports included, and nothing of the
+host's network is touched. Mounts and processes have their namespaces too: the engine and its
+containers end with the run, even with one that is killed.
 """
 import os
 import shutil
@@ -27,9 +28,10 @@ class Engine:
                         DOCKER_CONFIG=str(self.folder / "config"), COMPOSE_HTTP_TIMEOUT="120")
 
     def start(self, bridged):
-        """Starts dockerd: on the host's network without a bridge (to build), or on one of its own with one (to run)."""
+        """Starts dockerd: on the host's network without a bridge (to build), or on one of its own
+        with one (to run)."""
         self.stop()
-        (self.folder / "docker.pid").unlink(missing_ok=True)  # it names process 1, which there always is
+        (self.folder / "docker.pid").unlink(missing_ok=True)  # it names process 1, which always exists there
         command = ["dockerd", "--data-root", self.folder / "root", "--exec-root", self.folder / "exec", "-H",
                    f"unix://{self.socket}", "-p", self.folder / "docker.pid", "--storage-driver=overlay2",
                    "--userland-proxy=false", "--oom-score-adjust=0"]
@@ -62,7 +64,8 @@ class Engine:
         return self.leash.inside(*command, **more)
 
     def documented_image(self, work, context):
-        """rankd's image by the commands of the page; only the network is added, for there is no bridge while this engine builds."""
+        """rankd's image by the commands of the page; only the network is added, because there is no
+        bridge while this engine builds."""
         sh("sh", "-c", IMPORT, cwd=debian_base(work).parent, env=self.env)
         assert BUILD_IMAGE.startswith("docker build ")
         sh("sh", "-c", BUILD_IMAGE.replace("docker build", "docker build --network=host"), cwd=context, env=self.env)

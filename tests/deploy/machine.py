@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bare Debian 12 that boots: a folder, systemd as process 1 in namespaces around it, and no network but its own loopback."""
+"""A bare Debian 12 that boots: a folder, systemd as process 1 in namespaces around it, and no
+network but its own loopback."""
 import shutil
 import time
 from pathlib import Path
@@ -8,12 +9,13 @@ from leash import Leash, leashed
 from shell import sh
 
 BOOT = Path(__file__).with_name("boot.sh")
-JOIN = ("sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"')  # which gives systemd a subtree to be the root of
+JOIN = ("sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"')  # gives systemd a subtree whose root it is
 ENVIRONMENT = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
 
 
 def cgroup_folder():
-    """Where a group of cgroup version 2 can be made, on machines with and without version 1 beside it."""
+    """The folder in which a group of cgroup version 2 can be made, on machines with and without
+    version 1 beside it."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     return Path(next(where for _, where, kind, *_ in mounts if kind == "cgroup2")) / "rankd-test-machine"
 
@@ -28,7 +30,7 @@ class Machine:
         self.root.mkdir(parents=True)
         sh("tar", "-xf", base, "-C", self.root)
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
-        (self.root / "etc/dpkg/dpkg.cfg.d/no-sync").write_text("force-unsafe-io\n")  # nobody needs it after a power cut
+        (self.root / "etc/dpkg/dpkg.cfg.d/no-sync").write_text("force-unsafe-io\n")  # it need not survive a power cut
 
     def before_boot(self, *command):
         """Runs a command in the folder with the network of this machine, to fetch packages."""
@@ -46,7 +48,7 @@ class Machine:
 
     def is_up(self):
         leader = self.leash.leader()
-        # Before boot.sh became systemd, the namespace still shows this machine's own root.
+        # Until boot.sh executes systemd, the namespace still has this machine's own root.
         if not leader or Path(f"/proc/{leader}/comm").read_text() != "systemd\n":
             return False
         return self("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
@@ -56,14 +58,15 @@ class Machine:
         return self.leash.inside(*ENVIRONMENT, *command, spaces=("mount", "pid", "net", "uts", "ipc", "cgroup"), **more)
 
     def curl(self, *arguments):
-        """This machine's curl, before that machine's loopback."""
+        """Runs this machine's curl on the loopback of the booted machine."""
         return self.leash.inside("curl", "-s", "--fail-with-body", *arguments, spaces=("net",)).stdout
 
     def path(self, inside):
         return self.root / str(inside).lstrip("/")
 
     def remove_cgroup(self):
-        """Also what a run left that was killed. A process that was killed is in its group until it is quite gone."""
+        """Removes the group, also one that a killed run left. A killed process stays in its group
+        until it is completely gone."""
         end = time.monotonic() + 20
         while self.cgroup.is_dir():
             try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of docs/howto/deployment.md, which these tests run as they stand there."""
+"""The commands of docs/howto/deployment.md, which these tests run unchanged."""
 import re
 from pathlib import Path
 
@@ -7,7 +7,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/howto/deployment.md"
 
 
 def documented(first):
-    """The commands of the block marked `sh deploy` that begins so, without their remarks."""
+    """The commands of the `sh deploy` block that begins with `first`, without comments."""
     block = re.search(rf"^```sh deploy\n({re.escape(first)}.*?)^```$", PAGE.read_text(), re.M | re.S)
     assert block, f"no block of {PAGE.name} begins with '{first}'"
     return [line.split("  #")[0].strip() for line in block[1].splitlines()]

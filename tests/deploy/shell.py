@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A command, and what it said if it fails."""
+"""Runs a command, and shows its output if it fails."""
 import subprocess
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian packages on a bare Debian 12 that boots (machine.py): built, installed, used, upgraded, removed, as the page
-docs/howto/deployment.md says, whose commands are run as they stand there."""
+"""The Debian packages on a bare Debian 12 that boots (machine.py): built, installed, used,
+upgraded, removed, by the unchanged commands of docs/howto/deployment.md."""
 import gzip
 import json
 import os
@@ -40,7 +40,8 @@ def packages():
 
 @pytest.fixture(scope="module")
 def machine(packages):
-    """A booted machine with the package rankd, and with what else the tests install fetched, but not installed."""
+    """A booted machine with the package rankd; other packages that the tests install are fetched,
+    but not installed."""
     bare = Machine(WORK / "machine", debian_base(WORK))
     try:
         folder = bare.path("/root/build/deb")
@@ -60,7 +61,8 @@ def machine(packages):
 
 
 def as_written(machine, line):
-    """Runs a line of the page in root's home, where the packages lie as they do in the repository, and says yes once."""
+    """Runs a line of the page in root's home, which has the packages at the same paths as the
+    repository, and answers yes once."""
     return machine("sh", "-c", f"cd /root && {line}", input="y\n").stdout
 
 
@@ -69,7 +71,7 @@ def installed(machine):
 
 
 def install(machine, file):
-    """Without questions: an edited configuration is kept, as it is by one who presses Enter."""
+    """Installs without questions: an edited configuration is kept, which is the default answer."""
     machine("sh", "-c", f"apt-get install -y --allow-downgrades -o Dpkg::Options::=--force-confold {file}")
 
 
@@ -89,7 +91,7 @@ def main_pid(machine):
 
 
 def fill_bank(machine, name):
-    """A bank with one batch of four, and what the daemon says about it."""
+    """Creates a bank with one batch of four; returns the daemon's description of it."""
     machine.curl("-X", "PUT", f"{URL}/v2/banks/{name}", "-d",
                  json.dumps({"kind": "embeddings", "dim": 2, "capacity": 64, "durability": "always"}))
     machine.curl(f"{URL}/v2/models/ap/infer", "-d", json.dumps({"parameters": {"bank": name}, "inputs": [
@@ -243,7 +245,7 @@ def again(machine):
 
 
 def test_nothing_runs_on_after_a_run_that_was_killed(tmp_path):
-    """The machine and the engine hang on such a leash."""
+    """The machine and the engine use such a leash."""
     seconds = f"987.{os.getpid()}"
     script = "import sys, time; sys.path.insert(0, sys.argv[1]); from leash import Leash\n" \
              "Leash('sh', '-c', f'sleep {sys.argv[2]} & sleep {sys.argv[2]}', log='/dev/null', spaces=['net'])\n" \

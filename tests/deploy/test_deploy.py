@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The containers as somebody else would run them, on an engine of the tests' own: see engine.py."""
+"""The containers as a user would run them, on a separate engine: see engine.py."""
 import json
 import re
 import time
@@ -84,7 +84,8 @@ def test_rankd_takes_the_ring_and_io_uring_under_its_profile(compose):
 
 
 def bench_over_the_ring(engine, volume):
-    """A second container without network, which has the socket's volume and nothing else of the first one's."""
+    """A second container without network, which shares only the socket's volume with the first
+    one."""
     done = engine.docker("run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "-v", f"{volume}:/run/rankd", "--entrypoint",
                          "/usr/bin/rankctl", "rankd:latest", "bench", "--socket", "/run/rankd/rankd.sock", "--duration", "1", "--json")
     return json.loads(done.stdout)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status page as a person has it before them: in a browser, on a desk and on a phone, by day and by night."""
+"""The status page in a real browser: on a desktop and on a phone, in light and dark mode."""
 import json
 import urllib.request
 
@@ -9,7 +9,7 @@ from browser import Browser
 from conftest import Daemon, assert_ended_well
 
 PHONE, DESK = 390, 1100
-LONG = "a" * 64  # the longest there is, without a place to break
+LONG = "a" * 64  # the longest possible name, without a place for a line break
 TOKEN = "the-token-of-the-page-0001"
 
 
@@ -46,7 +46,7 @@ def infer(daemon, lists=1, **parameters):
 
 
 def shown(browser, daemon, width, dark=False):
-    """The page after its second look, which is the first that has figures."""
+    """The page after its second reading of the metrics, the first one with figures."""
     page = browser.open(daemon.url, width, dark=dark, mobile=width < 500)
     page.wait_for("document.querySelector('#banks td') !== null")
     infer(daemon)

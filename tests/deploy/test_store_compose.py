@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compose file of three hosts, each with a store, a Sentinel and a daemon, as it is: one bank, and one master that is killed."""
+"""The compose file of three hosts, each with a store, a Sentinel and a daemon, unchanged: one bank,
+and a master that is killed."""
 import json
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ class Hosts:
                   env=self.engine.env, cwd=ROOT / "deploy", **more)
 
     def call(self, host, method, path, document=None):
-        """Through the port that is published; None where the daemon refused it with 503."""
+        """Calls through the published port; None if the daemon answered 503."""
         done = self.engine.inside("curl", "-s", "-m", "30", "-w", "\n%{http_code}", "-X", method, "-d",
                                   "" if document is None else json.dumps(document), f"http://127.0.0.1:808{host}{path}", check=False)
         body, _, status = done.stdout.rpartition("\n")

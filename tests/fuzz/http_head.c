@@ -24,7 +24,7 @@ static struct passed run(const uint8_t *data, size_t bytes, size_t piece, size_t
     rk_framing_start(&framing, LIMIT);
     for (size_t at = 0; at < bytes; at += piece) {
         const size_t count = bytes - at < piece ? bytes - at : piece;
-        char *copy = malloc(count); /* of exactly that size, so that reading past it is seen */
+        char *copy = malloc(count); /* of exactly that size, so that a sanitizer detects a read beyond it */
         assert(copy);
         memcpy(copy, data + at, count);
         struct rk_in in = {copy, count};
@@ -46,8 +46,8 @@ static struct passed run(const uint8_t *data, size_t bytes, size_t piece, size_t
     return passed;
 }
 
-/* What is passed on is read again without a change: it is in the form that there is only one reading of. The
- * mark of the query is no character of a target, so it is put back first. */
+/* The passed-on bytes are read again without a change: their form has only one reading. The mark of
+ * the query is not a valid character of a target, so it is replaced first. */
 static void read_again(const struct passed *passed)
 {
     char *again = malloc(passed->count + 1);

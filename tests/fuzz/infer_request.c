@@ -7,7 +7,7 @@
 #include "engine.h"
 #include "targets.h"
 
-/* A request that asks for more work than this is parsed but not run, so that fuzzing stays fast. */
+/* A request with more work than this is parsed but not run, so that fuzzing stays fast. */
 enum { WORK_MAX = 1 << 16 };
 
 static void run(const struct rk_request *request)
@@ -34,7 +34,7 @@ void rk_fuzz_infer_request(const uint8_t *data, size_t bytes)
         return;
     const struct rk_model *model = &rk_models[data[0] % rk_model_count];
     size_t json = (size_t)data[1] | (size_t)data[2] << 8;
-    /* A copy of exactly that size, so that reading past it is seen. */
+    /* A copy of exactly that size, so that a sanitizer detects a read beyond it. */
     size_t size = bytes - 3;
     char *body = malloc(size ? size : 1);
     assert(body);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The reference is the way that takes a value of Jansson's for each number. */
+/* The reference reads each number as a value of Jansson. */
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
@@ -158,7 +158,7 @@ static bool read_array(struct reference *r, const json_t *data)
     return flat ? read : read_nested(r, data, 0);
 }
 
-/* The input that an object describes; false if it isn't described well. */
+/* The input that an object describes; false if the description is invalid. */
 static bool describe(struct reference *r, const json_t *input, unsigned *which)
 {
     const char *name = json_string_value(json_object_get(input, "name"));
@@ -206,7 +206,7 @@ static void check_same(const struct rk_err *have, const struct rk_err *want)
     abort();
 }
 
-/* One input of both: true if the request's sentence was this one's. */
+/* Compares one input of both: true if the request's sentence was about this input. */
 static bool compare_input(const struct rk_json_source *source, const json_t *input,
                           const struct rk_wire_request *wire, const struct rk_err *err)
 {
@@ -243,7 +243,7 @@ static void compare(const json_t *document, const char *text, size_t bytes,
 
 void rk_fuzz_json_tensors(const uint8_t *data, size_t bytes)
 {
-    /* A copy of exactly that size, so that reading past it is seen. */
+    /* A copy of exactly that size, so that a sanitizer detects a read beyond it. */
     char *text = malloc(bytes ? bytes : 1);
     assert(text);
     memcpy(text, data, bytes);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the seeds of the fuzz corpora: small valid inputs of every kind. Crashes that were found are added by hand."""
+"""Writes the seeds of the fuzz corpora: small valid inputs of every kind. Crashes that were found
+are added by hand."""
 import gzip
 import io
 import json
@@ -147,7 +148,8 @@ def main():
     infer("rank_vjp", "rank_vjp", {"parameters": {"lambda": 3}, "inputs": [
         tensor("scores", [1, 4], "BF16", size=8), tensor("upstream", [1, 4], "FP32", size=16)]},
         struct.pack("<4H4f", 0x3f80, 0x4000, 0xbf80, 0x3f00, 1, -1, 0.5, 0))
-    # model, types (scores, targets << 2, good targets 0x20), rows - 1, columns - 1, outputs, choices, numbers, data
+    # model, types (scores, targets << 2, good targets 0x20), rows - 1, columns - 1, outputs,
+    # choices, numbers, data
     varied = bytes((i * 37 + i * i * 11) % 251 for i in range(97))
     put("run", "ap_rows", bytes([0, 0x20, 2, 40, 0xff, 0x00, 8]) + varied)
     put("run", "recall_columns_half", bytes([1, 0x21, 9, 6, 0xff, 0x35, 0x9a]) + varied)
@@ -171,7 +173,8 @@ def main():
 
 
 def stored():
-    """Replies of a Redis server, entries of an index, a payload (its hashes are those that the daemon writes)."""
+    """Replies of a Redis server, entries of an index, a payload (its hashes are those that the
+    daemon writes)."""
     put("stored", "wire_array", b"\x00*3\r\n$2\r\nok\r\n:12\r\n*2\r\n$-1\r\n-ERR no\r\n")
     put("stored", "wire_stream", b"\x00*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\nr\r\n$5\r\nhello\r\n")
     put("stored", "wire_huge", b"\x00*2147483647\r\n")
@@ -185,7 +188,8 @@ def stored():
 
 
 def http_heads():
-    """Forms of the table that the tests of the framing read, three and a following request in a file."""
+    """Forms of the table that the tests of the framing read, three and a following request in a
+    file."""
     lines = [line for line in (HERE.parents[1] / "data/http_forms.txt").read_text().splitlines() if line[:1].isdigit()]
     chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     follower = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -11,7 +11,7 @@
 
 enum { ROOM = 64 };
 
-/* What came is what was asked for, and the caller may read as many bytes as it says. */
+/* The outputs are the requested ones, and the caller may read all of their bytes. */
 static void check(const struct rankd_reply *reply, const struct rankd_http_room *rooms)
 {
     for (int port = 0; port < RANKD_OUT_COUNT; port++) {
@@ -41,7 +41,7 @@ void rk_fuzz_reply(const uint8_t *data, size_t bytes)
         if (data[1] >> port & 1)
             rooms[port].to = given[port], rooms[port].bytes = ROOM;
     }
-    /* A block of exactly that size, so that reading past it is seen. */
+    /* A block of exactly that size, so that a sanitizer detects a read beyond it. */
     size_t json = data[2] | (size_t)data[3] << 8, size = bytes - 4;
     char *body = malloc(size ? size : 1);
     assert(body);

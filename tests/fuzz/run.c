@@ -31,7 +31,7 @@ static void fill(struct fuzz_stream *stream, void *to, size_t bytes)
         ((uint8_t *)to)[i] = byte(stream);
 }
 
-/* What is left of the input, over and over, so that a few bytes make a large tensor. */
+/* Repeats the rest of the input, so that a few bytes make a large tensor. */
 static void repeat(const struct fuzz_stream *stream, void *to, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
@@ -70,7 +70,7 @@ static void set_parameters(struct rk_request *request, struct fuzz_stream *strea
     p->transform = (choices >> 5 & 3) % 3;
     p->gradient_scale = (choices ^ plain) & 1;
     p->mark_stalled = plain >> 1 & 1;
-    /* Small numbers that make sense, or any bits at all: then as if sent, so that they are checked. */
+    /* Small valid numbers, or arbitrary bits, which are checked as if they were sent. */
     p->lambda = ldexp(1, plain % 16 - 8);
     p->margin = plain / 16 % 4 * 0.125;
     p->interclass = plain / 64 * 0.25;
@@ -113,7 +113,8 @@ static void same(const struct rk_reply *a, const struct rk_reply *b)
     }
 }
 
-/* Every set of kernels of this machine says the same as the reference, down to the sentence of a refusal. */
+/* Every set of kernels of this machine gives the same as the reference, down to the sentence of a
+ * refusal. */
 static void compare(const struct rk_request *request)
 {
     static const char *const sets[] = {"scalar", "avx2", "avx512"};
@@ -146,7 +147,7 @@ void rk_fuzz_run(const uint8_t *data, size_t bytes)
     size_t rows = 1 + byte(&stream) % ROWS, columns = 1 + byte(&stream) % COLUMNS, n = rows * columns;
     request.outputs = byte(&stream) & request.model->outputs & ~(1u << RK_OUT_REF_GRADIENT);
     set_parameters(&request, &stream);
-    /* Blocks of exactly their size, so that reading past one is seen. */
+    /* Blocks of exactly their size, so that a sanitizer detects a read beyond one. */
     void *scores = malloc(n * rk_dtype_size(score_type)), *other = malloc(n * 8);
     assert(scores && other);
     repeat(&stream, scores, n * rk_dtype_size(score_type));

@@ -8,7 +8,7 @@
 #include "bank_store/redis_link.h"
 #include "targets.h"
 
-/* Touches all of a reply. */
+/* Reads all of a reply. */
 static size_t walk(const struct rk_redis_reply *reply)
 {
     size_t sum = reply->bytes;
@@ -19,7 +19,7 @@ static size_t walk(const struct rk_redis_reply *reply)
     return sum;
 }
 
-/* What is read as an entry is written as the same entry. */
+/* An entry that was read is written as the same text. */
 static void check_entry(const char *text, size_t bytes, struct rk_stored_place place)
 {
     struct rk_stored_entry entry, again;

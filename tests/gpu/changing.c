@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tensors in memory of the device that another process shares may change while they are read: results are
- * then unspecified, but nothing beyond the memory is touched and every request ends. Wants an emulated device
- * that meddles (EMULATED_DEVICE_MEDDLES=1), whose handles are names of shared memory objects; under a
- * sanitizer it means most.
+/* Tensors in memory of the device that another process shares may change while they are read:
+ * results are then unspecified, but nothing beyond the memory is touched and every request ends.
+ * Needs an emulated device that changes shared memory (EMULATED_DEVICE_MEDDLES=1), whose handles
+ * are names of shared memory objects; most useful under a sanitizer.
  *
  *   gpu-changing PLUGIN [RUNS [SEED]] */
 #include <fcntl.h>
@@ -22,7 +22,8 @@ static size_t below(size_t n)
     return (size_t)random() % n;
 }
 
-/* What the other process shares: scores, targets (one byte each), then room for ranks or a gradient. */
+/* The memory that the other process shares: scores, targets (one byte each), then room for ranks or
+ * a gradient. */
 struct shared_tensor {
     char name[RK_DEVICE_HANDLE];
     size_t bytes;

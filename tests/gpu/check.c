@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine on a device against the CPU engine: gradients bit for bit, losses to 1e-12, everything else
- * equal. Needs a device and build/rankd-cuda.so; `make check-gpu` says that it was skipped where there is
- * none.
+/* The engine on a device against the CPU engine: gradients bit for bit, losses to 1e-12, everything
+ * else equal. Needs a device and build/rankd-cuda.so; `make check-gpu` reports that it was skipped
+ * if there is none.
  *
  *   gpu-check PLUGIN [RUNS [SEED [ITEMS]]]
  *
- * ITEMS: of a request, at most; an emulated device takes its time. */
+ * ITEMS: the most items of a request; an emulated device is slow. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

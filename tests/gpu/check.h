@@ -10,10 +10,10 @@
 #include "kernels/kernel.h"
 #include "sample.h"
 
-#define ITEMS 3000000       /* of a request, where nobody says otherwise */
-#define WHOLE_DEVICE 262144 /* items of a list that is longer are spread over the device */
+#define ITEMS 3000000       /* the most items of a request by default */
+#define WHOLE_DEVICE 262144 /* longer lists are spread over the whole device */
 
-void report(bool good, const char *what); /* counts, and says what failed */
+void report(bool good, const char *what); /* counts, and names the failed checks */
 bool same_bytes(const struct rk_out *a, const struct rk_out *b);
 
 /* One request on the device and on the CPU, by `kernels` or those of this machine. */
@@ -22,7 +22,7 @@ void compare(struct rk_device *device, const struct rk_kernels *kernels, const s
 
 void check_requests(struct rk_device *device, int runs, size_t most_items); /* on scores */
 void check_sizes(struct rk_device *device, const char *plugin, size_t most_items);
-void check_unknown(struct rk_device *device); /* what the plugin was never told of */
+void check_unknown(struct rk_device *device); /* features that the plugin does not know */
 void check_retrievals(struct rk_device *device, int runs, size_t most_items);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests of one shape whose lists have another number of relevant items each time: the device is launched
- * by what the ones before had, and has to notice where that was too little. */
+/* Requests of one shape whose lists have another number of relevant items each time: kernels are
+ * launched by the sizes of earlier requests, and must detect that these were too small. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 
 typedef unsigned long (*count_waits)(void);
 
-/* How often the host has waited for a stream that had work to do, which an emulated device tells. */
+/* The emulated device's count of the host's waits for a busy stream. */
 static count_waits waits_of(const char *plugin)
 {
     void *library = dlopen(plugin, RTLD_NOW | RTLD_NOLOAD);

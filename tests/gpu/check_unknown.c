@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A loss, gallery or input that the plugin was never told of is computed by the CPU engine, and not as
- * another one on the device.
- */
+/* A loss, gallery or input that the plugin does not know is computed by the CPU engine, and not as
+ * another one on the device. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

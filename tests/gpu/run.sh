@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The engine on a device against the CPU engine, then in short under compute-sanitizer. Where there is no device or no plugin
-# it says so and is content: the same tests run wherever one is.
+# The engine on a device against the CPU engine, then in short under compute-sanitizer. Where there
+# is no device or no plugin it says so and is content: the same tests run wherever one is.
 #   tests/gpu/run.sh BUILD
 set -u
 build=$1

@@ -62,7 +62,7 @@ static float score_of(int kind)
 
 uint16_t half_of(float x, bool brain)
 {
-    /* Any bits near x do for a test. */
+    /* Any bits near x are good enough for a test. */
     uint32_t bits = rk_float_bits(x);
     if (brain)
         return (uint16_t)(bits >> 16);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.torch with CUDA tensors against a daemon on the same device. Needs torch with a device, and build/rankd-cuda.so; skipped
-elsewhere."""
+"""rankd.torch with CUDA tensors against a daemon on the same device. Needs torch with a device, and
+build/rankd-cuda.so; skipped elsewhere."""
 import json
 import os
 import re
@@ -153,7 +153,7 @@ def test_embeddings_on_the_device_are_ranked_too(device, cpu):
     x, labels = torch.randn(300, 64, generator=generator), torch.randint(0, 30, (300,), generator=generator)
     want = step(RetrievalLoss(margin_warmup=0, client=cpu.client()), x, labels)
     got = step(RetrievalLoss(margin_warmup=0, client=device.client()), x.to(CUDA), labels.to(CUDA))
-    # Two BLAS: similarities differ in last bits, and a rank may hang on one.
+    # Two BLAS: similarities differ in their last bits, and a rank may depend on one.
     assert torch.allclose(got[0], want[0], rtol=1e-4)
     assert (got[1] - want[1]).norm() < 0.1 * want[1].norm()
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong uses of an adapter, all of them looked at before the test fails."""
+"""Wrong uses of an adapter; all are tried before the test fails."""
 import re
 
 
 def refused(cases):
-    """Each case is a call, and what its sentence must say: one line, of an exception that is no accident of Python's."""
+    """Each case is a call and a part of its error sentence: one line, of an exception that rankd
+    raises on purpose."""
     wrong = []
     for call, sentence in cases:
         try:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.torch.RetrievalLoss as a criterion of open-metric-learning: its sampler, its extractors' interface, its metrics."""
+"""rankd.torch.RetrievalLoss as a criterion of open-metric-learning: its sampler, its extractors'
+interface, its metrics."""
 import pytest
 import torch
 from oml.interfaces.models import IExtractor
@@ -26,7 +27,7 @@ class Extractor(IExtractor):
 
 
 def data():
-    """Eight labels, whose first four dimensions tell them apart, among noise."""
+    """Eight labels, which the first four dimensions separate; the others are noise."""
     rng = torch.Generator().manual_seed(0)
     labels = torch.arange(8).repeat_interleave(10)
     centres = torch.randn(8, 4, generator=rng)
@@ -56,7 +57,7 @@ def test_it_trains_in_the_place_of_their_criterion(client):
     extractor, told = train(criterion)
     assert sum(told[-5:]) < 0.5 * sum(told[:5]), (told[:5], told[-5:])
     assert criterion.info.lists == 16
-    assert train(TripletLossWithMiner(margin=0.1, miner=AllTripletsMiner()))[1]  # the call that it takes the place of
+    assert train(TripletLossWithMiner(margin=0.1, miner=AllTripletsMiner()))[1]  # the loss that it replaces
 
 
 def test_a_bank_stands_for_their_miner_with_a_memory(client):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.sentence_transformers inside the real library: small transformers with random weights, made from a config,
-and the library's trainers. Nothing is downloaded."""
+"""rankd.integrations.sentence_transformers inside the real library: small transformers with random
+weights, made from a config, and the library's trainers. Nothing is downloaded."""
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_MODE="disabled", TOKENIZERS_PARALLELISM="false")
@@ -25,7 +25,7 @@ SMALL = {"vocab_size": len(WORDS), "hidden_size": 32, "num_hidden_layers": 1, "n
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A transformer with its tokenizer, as a hub would hold them."""
+    """A transformer with its tokenizer, in the layout of a hub."""
     there = tmp_path_factory.mktemp("transformer")
     (there / "words.txt").write_text("\n".join(WORDS))
     torch.manual_seed(0)

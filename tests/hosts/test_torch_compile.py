@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""torch.compile over modules with a loss of rankd in them: one graph, the values of the plain module, no compilation anew."""
+"""torch.compile over modules with a loss of rankd in them: one graph, the values of the plain
+module, no recompilation."""
 import copy
 
 import pytest
@@ -213,7 +214,7 @@ def test_values_without_a_ranking_propagate(client):
 
 
 def test_a_copy_has_a_schedule_of_its_own(client):
-    """What was compiled with a module calls that module, and none that was copied from it or to it."""
+    """Code that was compiled with a module calls that module, and no copy of it."""
     plain = Model(APLoss(margin=0.1, client=client))
     other = copy.deepcopy(plain)
     x, wanted, _ = batch()
@@ -223,7 +224,8 @@ def test_a_copy_has_a_schedule_of_its_own(client):
 
 
 def test_what_the_operators_say_of_themselves_is_right(client):
-    """torch's own check of schemas and shapes. (Its test_aot_dispatch differentiates the gradients too, which the operator refuses.)"""
+    """torch's own check of schemas and shapes. (Its test_aot_dispatch differentiates the gradients
+    too, which the operator refuses.)"""
     crit = APLoss(margin=0.0, client=client)
     scores, targets = torch.randn(3, 9, requires_grad=True), (torch.rand(3, 9) < 0.4).int()
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")

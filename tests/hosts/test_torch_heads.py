@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors of the real torchvision whose classification is ranked: RetinaNet, FCOS, and the RoI heads of Faster R-CNN."""
+"""Detectors of the real torchvision whose classification is ranked: RetinaNet, FCOS, and the RoI
+heads of Faster R-CNN."""
 import torch
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet, roi_heads
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -20,7 +21,8 @@ def backbone():
 
 
 def lively(head):
-    """A head of so few channels passes nothing on with torchvision's small weights."""
+    """Larger weights: with torchvision's small ones a head of so few channels has almost constant
+    outputs."""
     for part in head.modules():
         if isinstance(part, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(part.weight)
@@ -66,7 +68,8 @@ def test_retinanet(client):
 
 
 def test_fcos(client):
-    """Its head has one compute_loss for all: the classification of what that returns is put in place."""
+    """Its head has one compute_loss for all losses: the classification loss in its result is
+    replaced."""
     model = FCOS(backbone(), num_classes=3, anchor_generator=AnchorGenerator(((8,),), ((1.0,),)), center_sampling_radius=1.5, **SIZE)
     lively(model.head.classification_head)
     crit, head = ranking(client, 3), model.head

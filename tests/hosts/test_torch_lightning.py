@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses inside the real Lightning: checkpoints with a bank, EMA, SWA, the LR finder, bf16-true, accumulation."""
+"""Losses inside the real Lightning: checkpoints with a bank, EMA, SWA, the LR finder, bf16-true,
+accumulation."""
 import lightning
 import pytest
 import torch

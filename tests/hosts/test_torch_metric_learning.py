@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests/python/test_metric_learning.py does not do: every reducer, two trainers, and wrong uses, in the real library."""
+"""Tests beyond tests/python/test_metric_learning.py: every reducer, two trainers, and wrong uses,
+in the real library."""
 import pytest
 import torch
 from pytorch_metric_learning import distances, losses, miners, reducers, trainers

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The binary interface of librankd is what its version script, Debian's symbols file, its header and docs/reference/abi.md say."""
+"""The binary interface of librankd is what its version script, Debian's symbols file, its header
+and docs/reference/abi.md say."""
 import os
 import re
 import subprocess
@@ -29,7 +30,7 @@ def test_the_library_exports_what_the_symbols_file_lists_and_nothing_else():
     exported = re.findall(r"^\S* [A-Z] (\S+)$", run("nm", "-D", "--defined-only", BUILD / SONAME), re.M)
     listed = re.findall(r"^ (\S+) \S+$", SYMBOLS, re.M)
     assert len(listed) > 10
-    # nm writes two @ for the node that a program gets by default, and a node itself without one.
+    # nm writes two @ before the node of a default symbol, and a node itself without an @.
     assert sorted(name.replace("@@", "@") for name in exported) == sorted(re.sub(r"^(RANKD_[\d_]+)@\1$", r"\1", n) for n in listed)
 
 
@@ -52,7 +53,7 @@ def test_soname_package_and_python_client_agree():
 
 
 def test_the_structs_have_the_sizes_that_are_promised(tmp_path):
-    """Where this fails for a struct that has grown, the soname is to be raised (docs/reference/abi.md)."""
+    """If this fails because a struct has grown, raise the soname (docs/reference/abi.md)."""
     promised = dict(re.findall(r"^\| `(rankd_\w+)` \| (\d+) \|$", ABI, re.M))
     header = re.sub(r"/\*.*?\*/", "", (ROOT / "clients/c/rankd.h").read_text(), flags=re.S)
     assert sorted(promised) == sorted(re.findall(r"^struct (rankd_\w+) \{", header, re.M))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/code-map.md names files that exist and functions that they define; docs/glossary.md names what the code declares."""
+"""docs/code-map.md names existing files and functions that they define; docs/glossary.md names
+declarations of the code."""
 import re
 import subprocess
 from pathlib import Path
@@ -19,8 +20,8 @@ def steps():
 
 
 def defines(text, name):
-    """Is there a function definition: the name at the beginning of a declaration whose parameter list a brace follows; or
-    Python's?"""
+    """Whether the text defines the function: in C a declaration with a brace after its parameter
+    list, or in Python."""
     if re.search(rf"^ *def {name}\(", text, re.M):
         return True
     return re.search(rf"^[A-Za-z][^;{{}}()=#]*\b{name}\([^;{{}}]*\)\s*\{{", text, re.M) is not None

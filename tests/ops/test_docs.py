@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command and snippet of the documentation, as it stands on the page, in the order of the page.
+"""Every command and snippet of the documentation, as it stands on the page, in the order of the
+page.
 
-Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page whose kinds alternate keeps
-state between its Python blocks by running all of them up to the current one's end in one process at the first. Blocks marked `sh deploy`
-need root or a container engine: `make check-deploy` runs them as they stand. Those marked `sh wheel` build and install the
-wheel: `make check-wheel` does so. Those marked `sh gpu` need a device and `sh registry` images from a registry; no test runs these.
+Blocks marked `sh` run in one bash, blocks marked `python` of a page in one interpreter; a page
+whose kinds alternate keeps state between its Python blocks by running all of them up to the current
+one's end in one process at the first. Blocks marked `sh deploy` need root or a container engine:
+`make check-deploy` runs them as they stand. Those marked `sh wheel` build and install the wheel:
+`make check-wheel` does so. Those marked `sh gpu` need a device and `sh registry` images from a
+registry; no test runs these.
 """
 import ast
 import os
@@ -22,7 +25,8 @@ RUN_ELSEWHERE = ["README.md", "docs/training.md"]  # tests/python/test_readme.py
 
 
 def steps(page):
-    """[(language, text)] with neighbouring Python blocks, and those that only shell that reads follows, joined."""
+    """[(language, text)]. Neighbouring Python blocks are joined, also across shell blocks that only
+    read."""
     found = re.findall(r"^```(sh|python)\n(.*?)^```$", page.read_text(), re.M | re.S)
     joined = []
     for language, text in found:
@@ -38,7 +42,7 @@ def test_what_the_page_says_works(make_daemon, tmp_path, page):
     daemon = make_daemon("--data", tmp_path / "data")
     environment = dict(os.environ, RANKD_URL=daemon.url, PATH=f"{BUILD}:{os.environ['PATH']}",
                        PYTHONPATH=str(ROOT / "clients/python"), OMP_NUM_THREADS="1",
-                       PET_REDIRECTS="9:0", PET_TEE="9:0")  # Debian's torchrun has lost its own defaults of these
+                       PET_REDIRECTS="9:0", PET_TEE="9:0")  # Debian's torchrun fails on its own defaults of these
     (tmp_path / "work").mkdir()
     assert steps(page)
     for number, (language, text) in enumerate(steps(page)):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifests of deploy/kubernetes: the schemas of Kubernetes accept them, the daemon accepts its arguments, and what one
-object says of another is true."""
+"""The manifests of deploy/kubernetes: the schemas of Kubernetes accept them, the daemon accepts its
+arguments, and references between objects are correct."""
 import copy
 import os
 import re

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The man pages of librankd: every function has one, its prototypes are the header's, and its example runs."""
+"""The man pages of librankd: every function has one, its prototypes are the header's, and its
+example runs."""
 import os
 import re
 import subprocess
@@ -22,7 +23,7 @@ def run(*command, **more):
 
 
 def page_of(function):
-    """The text of the page that `man` would show: a link is followed."""
+    """The text of the page that `man` shows: links are followed."""
     text = (MAN / f"{function}.3").read_text()
     link = re.fullmatch(r"\.so man3/(\w+\.3)\n", text)
     return (MAN / link[1]).read_text() if link else text
@@ -80,7 +81,7 @@ def test_structs_and_statuses_on_the_pages_are_the_headers():
 
 
 def sanitizer():
-    """A library that is built with one wants a program that is."""
+    """The sanitizer of the build, if any: a library with one needs a program with it."""
     library = (BUILD / "librankd.so.0").read_bytes()
     kinds = {b"__asan_init": "-fsanitize=address,undefined", b"__tsan_init": "-fsanitize=thread"}
     return [flag for mark, flag in kinds.items() if mark in library]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every source names its licence, and what is handed out names the licences of what it contains."""
+"""Every source names its licence, and packages name the licences of their contents."""
 import os
 import re
 import subprocess
@@ -12,7 +12,8 @@ SOURCES = re.compile(r"\.(c|h|cc|cu|cuh|def|map|py|sh|mk|html)$|(^|/)(Makefile|[
 
 
 def sources():
-    """What git knows and somebody wrote: no data of tests, nothing that is empty, or written by `make` from a table."""
+    """The files of git that people write: no test data, no empty files, no files that `make`
+    generates from a table."""
     names = subprocess.run(["git", "-c", "safe.directory=*", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     written = [n for n in names if SOURCES.search(n) and not n.startswith("tests/data/") and (ROOT / n).is_file()]
     return [n for n in written if (text := (ROOT / n).read_text()) and "Written by `make" not in text.split("\n")[0]]
@@ -20,7 +21,7 @@ def sources():
 
 def test_every_source_names_its_licence():
     assert len(sources()) > 500
-    # On the first line, or on the second where the first says how the file is to be read.
+    # On the first line, or on the second if the first is an interpreter line.
     without = [n for n in sources() if not any(LINE in line for line in (ROOT / n).read_text().split("\n")[:2])]
     assert not without, f"without `{LINE}`: {without}"
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is watched exists: metrics by Prometheus' own rules, alerts and dashboard on metrics that the daemon really has."""
+"""Monitoring: metrics follow Prometheus' own rules, and alerts and dashboard use metrics that the
+daemon has."""
 import json
 import re
 import subprocess

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Man pages, completion, example configuration, reference, unit: written from the tables, and good for what they are for."""
+"""Man pages, completion, example configuration, reference, unit: generated from the tables, and
+usable."""
 import os
 import re
 import socket
@@ -116,9 +117,9 @@ def test_health_tells_of_a_daemon_that_is_ready_one_that_hangs_and_none(make_dae
         assert done.returncode != 0 and "does not answer" in done.stderr
     daemon.stop()
     done = run(*ask)
-    assert done.returncode != 0 and "nobody answers" in done.stderr
+    assert done.returncode != 0 and "no daemon answers" in done.stderr
 
 
 def test_health_asks_the_socket_where_http_is_off(tmp_path):
     done = run(BUILD / "rankd", "--http", "off", "--socket", tmp_path / "s", "--health")
-    assert done.returncode != 0 and "nobody answers" in done.stderr
+    assert done.returncode != 0 and "no daemon answers" in done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every promise of docs/reference/promises.md names tests that are there and are run."""
+"""Every promise of docs/reference/promises.md names tests that exist and are run."""
 import re
 from pathlib import Path
 
@@ -8,8 +8,8 @@ PAGE = ROOT / "docs/reference/promises.md"
 
 
 def held_by(cell):
-    """[(file, a part of a test's name or None)] of a row's last column. Names stand behind their file, with or without
-    backticks, shortened by … or not."""
+    """[(file, a part of a test's name or None)] of a row's last column. Names stand behind their
+    file, with or without backticks, shortened by … or not."""
     pairs, path = [], None
     for word in re.findall(r"[\w./-]+", cell):
         if re.fullmatch(r"[\w./-]+\.(py|c|txt)", word):
@@ -21,8 +21,8 @@ def held_by(cell):
 
 
 def names_in(path):
-    """Names of the tests of a file: those that pytest collects, those that a program hands to cmocka, by itself or by a
-    macro (the compiler reports a test that no table has)."""
+    """Names of the tests of a file: those that pytest collects, those that a program hands to
+    cmocka, by itself or by a macro (the compiler reports a test that no table has)."""
     text = path.read_text()
     if path.suffix == ".py":
         return re.findall(r"^def (test_\w+)\(", text, re.M)

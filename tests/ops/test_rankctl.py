@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankctl against a real daemon: what it shows, what it refuses, and that its numbers are the daemon's."""
+"""rankctl against a real daemon: what it shows, what it refuses, and that its numbers are the
+daemon's."""
 import json
 import os
 import pty
@@ -138,11 +139,11 @@ def test_the_daemons_own_sentence_is_shown(daemon, example):
 @pytest.mark.parametrize("arguments, reason", [
     (["fly"], "'fly' is not a command; it may be status, banks, checkpoint, loss, bench or doctor"),
     (["--once", "status"], "with options after it"), (["help", "fly"], "'fly' is not a command"), (["status", "--lists", "3"], "'--lists' is not an option of status"),
-    (["bench", "--lists"], "--lists wants a value"), (["bench", "--lists", "0"], "--lists is '0'"),
+    (["bench", "--lists"], "--lists needs a value"), (["bench", "--lists", "0"], "--lists is '0'"),
     (["bench", "--duration=x"], "--duration is 'x'"), (["status", "--once=1"], "--once takes no value"),
-    (["loss", "a"], "two files"), (["banks", "eat", "x"], "'eat' is nothing that banks does; it may be list, show, create, clear or delete"), (["banks", "show", "../x"], "a name is"),
-    (["banks", "show"], "banks show wants NAME; it got 0 words"), (["banks", "create", "x"], "wants NAME CONFIGURATION; it got 1 word"),
-    (["checkpoint"], "list, create, restore or delete"), (["checkpoint", "create", "x"], "checkpoint create wants BANK TAG; it got 1 word"),
+    (["loss", "a"], "two files"), (["banks", "eat", "x"], "'eat' is not a verb of banks; it may be list, show, create, clear or delete"), (["banks", "show", "../x"], "a name is"),
+    (["banks", "show"], "banks show needs NAME; it got 0 words"), (["banks", "create", "x"], "needs NAME CONFIGURATION; it got 1 word"),
+    (["checkpoint"], "list, create, restore or delete"), (["checkpoint", "create", "x"], "checkpoint create needs BANK TAG; it got 1 word"),
     (["checkpoint", "create", "x", "a b"], "the tag is 'a b'"), (["bench", "--connections", "1.5"], "may be a whole number from 1 to 256"),
     (["bench", "--items", "5", "--relevant", "6"], "--relevant is '6'; it may be a whole number from 0 to 5"),
     (["banks", "--url", "localhost:1"], "is 'localhost:1'; it must be http://HOST:PORT"),
@@ -176,12 +177,12 @@ def test_bench_counts_what_the_daemon_counts(make_daemon, tmp_path, transport):
 
 
 def test_bench_tells_of_failures_at_once_and_shows_no_latency_of_nothing(daemon):
-    done = rankctl("bench", "--duration", "3600", "-p", "lambda=-1", url=daemon.url)  # far longer than it is waited for
+    done = rankctl("bench", "--duration", "3600", "-p", "lambda=-1", url=daemon.url)  # far longer than the test waits
     assert done.returncode == 1 and "lambda" in done.stderr and done.stdout == ""
 
 
 class Terminal:
-    """rankctl before a person: its output goes to a terminal."""
+    """rankctl with its output on a terminal."""
 
     def __init__(self, *arguments, url):
         self.master, slave = pty.openpty()
@@ -203,11 +204,11 @@ class Terminal:
         try:
             self.shown += os.read(self.master, 65536).decode()
             return True
-        except OSError:  # nobody holds the other end any more
+        except OSError:  # the other end is closed
             return False
 
     def interrupt(self):
-        """Ctrl-C. Gives the exit status."""
+        """Sends Ctrl-C. Returns the exit status."""
         self.process.send_signal(signal.SIGINT)
         while self.read():
             pass
@@ -304,11 +305,11 @@ def test_doctor_recognises_a_stranger_on_the_port(tmp_path):
     finally:
         server.shutdown()
         server.server_close()
-    assert done.returncode == 1 and "somebody else answers" in done.stdout
+    assert done.returncode == 1 and "another program answers" in done.stdout
 
 
 def test_doctor_sees_that_io_uring_is_blocked():
-    # The search for leaks at the end needs ptrace for itself.
+    # The search for leaks at the end needs ptrace too.
     done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=io_uring_setup:error=EPERM", BUILD / "rankctl", "doctor",
                            "--url", "http://127.0.0.1:1"], capture_output=True, text=True, timeout=60,
                           env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankctl loss on files with several arrays: LETOR and .npz, as other programs write them; its numbers are the client's."""
+"""rankctl loss on files with several arrays: LETOR and .npz, as other programs write them; its
+numbers are the client's."""
 import json
 import os
 import resource
@@ -145,7 +146,7 @@ def test_a_metric_has_no_gradient_to_ask_for(make_daemon, letor, tmp_path):
 
 
 def bomb(path, declared):
-    """A deflated member that says `declared` bytes and inflates to 256 MiB from 256 KiB."""
+    """A deflated member that declares `declared` bytes and inflates from 256 KiB to 256 MiB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("scores.npy", b"\0" * (256 << 20))
     content = bytearray(path.read_bytes())

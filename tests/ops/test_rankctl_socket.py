@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankctl's control commands over the daemon's socket give what they give over HTTP."""
+"""rankctl's control commands give the same over the daemon's socket as over HTTP."""
 import json
 import os
 import subprocess
@@ -17,7 +17,8 @@ def rankctl(*arguments, url=None):
 
 @pytest.fixture
 def both(make_daemon, tmp_path):
-    """A daemon with a bank, and the ways to it: over HTTP, and over its socket as each of three can name it."""
+    """A daemon with a bank, and the ways to it: over HTTP, and over its socket as each of three can
+    name it."""
     daemon = make_daemon("--socket", tmp_path / "s", "--data", tmp_path / "data")
     assert rankctl("banks", "create", "b", json.dumps({"kind": "embeddings", "dim": 4, "capacity": 8}), "--socket", tmp_path / "s").returncode == 0
     return daemon, {"http": ([], daemon.url), "option": (["--socket", tmp_path / "s"], None),

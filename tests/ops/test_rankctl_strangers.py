@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankctl before a server that is none of rankd's: one sentence, exit status 1, and an end within --timeout."""
+"""rankctl with a server that is not rankd: one sentence, exit status 1, and an end within
+--timeout."""
 import json
 import os
 import socket
@@ -31,7 +32,7 @@ def files(tmp_path):
 
 
 def slowly(server, connection):
-    """A byte every now and then, for longer than any of these tests waits."""
+    """Sends single bytes for longer than any of these tests waits."""
     server.patient = False
     read_request(server, connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
@@ -74,7 +75,7 @@ def test_doctor_leaves_it_too_and_a_socket_that_takes_nobody(tmp_path):
             one.connect_ex(str(tmp_path / "full"))
         done = rankctl("doctor", "--timeout", 0.4, "--url", server.url, "--socket", tmp_path / "full")
         [one.close() for one in waiting]
-    assert done.returncode == 1 and "somebody else answers" in done.stdout and "nobody takes the connection" in done.stdout, done.stdout
+    assert done.returncode == 1 and "another program answers" in done.stdout and "no program takes the connection" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "x", "1e9"])

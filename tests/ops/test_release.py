@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""deploy/release.sh in a scratch clone: what it refuses, and what comes out. The tests and linters that it runs are left out
-here, where they would run themselves."""
+"""deploy/release.sh in a scratch clone: its refusals and its output. The tests and linters that it
+runs are left out here, because they would run this test."""
 import os
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = (ROOT / "clients/python/rankd/VERSION").read_text().strip()
-# Who commits, and no configuration of the user's.
+# An author for commits, and no configuration of the user.
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b",
                "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model of docs/performance-notes-store.md: it agrees with what can be worked out by hand, and the page with it."""
+"""The model of docs/performance-notes-store.md: it agrees with cases that are computed by hand, and
+the page with the model."""
 import subprocess
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runner of the tests counts a daemon that a test leaves behind as a failure, and ends it."""
+"""The test runner counts a daemon that a test leaves behind as a failure, and ends it."""
 import os
 import shutil
 import subprocess

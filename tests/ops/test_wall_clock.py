@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rule that keeps the wall clock out of waits and durations (tests/wall_clock.sh): what it finds, and that it finds
-nothing."""
+"""The rule that keeps the wall clock out of waits and durations (tests/wall_clock.sh): it finds bad
+code, and nothing in the project."""
 import subprocess
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon with a ring for tests, and a client of the ring's written from proto/PROTOCOL.md and the layout alone: it
-shares nothing with librankd, so that the two check each other, and it can lie."""
+"""A daemon with a ring for tests, and a client of the ring that is written from proto/PROTOCOL.md
+and the layout alone. It shares nothing with librankd, so that the two check each other, and it can
+send false data."""
 import array
 import json
 import mmap
@@ -26,7 +27,8 @@ SUBMIT_TAIL, COMPLETE_HEAD, SUBMIT_HEAD, COMPLETE_TAIL, SPIN_NS, DAEMON_WAITING,
 
 
 class Daemon:
-    """A rankd of the test's own, with a ring and no HTTP. `before` runs in the child before the daemon does."""
+    """A rankd of the test's own, with a ring and no HTTP. `before` runs in the child before the
+    daemon does."""
 
     def __init__(self, *arguments, path=None, before=None, http="off"):
         self.folder = tempfile.TemporaryDirectory(prefix="rankd-ring-")
@@ -38,11 +40,13 @@ class Daemon:
 
     def start(self):
         self.log_file = open(self.log_path, "ab")
-        # What takes seconds takes minutes with a sanitizer on a loaded machine: no deadline but those that a test sets.
+        # With a sanitizer on a loaded machine everything takes minutes instead of seconds: no
+        # deadlines except those that a test sets.
         command = [str(BUILD / "rankd"), f"--http={self.http}", f"--socket={self.path}", "--workers=2", "--request-timeout=10min",
                    *self.arguments]
-        # GCC's ASan calls a thread's end a fault where its stack was used before, unless it has no signal stack;
-        # and freed memory that it keeps would look like growth.
+        # Without a signal stack, because GCC's ASan reports a fault at the end of a thread whose
+        # stack was used before. A small quarantine, because freed memory in it would look like
+        # growth.
         environment = {"ASAN_OPTIONS": "use_sigaltstack=0:quarantine_size_mb=1", **os.environ}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=self.log_file, preexec_fn=self.before)
         until = time.monotonic() + 60
@@ -65,7 +69,7 @@ class Daemon:
         return self.process.pid
 
     def log(self):
-        """Once nothing was added for a moment: a thread of its own writes the log."""
+        """The log, once nothing was added for a moment: a separate thread writes it."""
         path, text, until = Path(self.log_path), None, time.monotonic() + 5
         while text is None or (len(text) != path.stat().st_size and time.monotonic() < until):
             text = path.read_bytes()
@@ -73,7 +77,7 @@ class Daemon:
         return text.decode(errors="replace")
 
     def await_log(self, words, timeout=60, times=1):
-        """The log is written by a thread of its own, soon after what it tells of."""
+        """Waits for the words, because a separate thread writes the log, after the events."""
         until = time.monotonic() + timeout
         while self.log().count(words) < times:
             assert time.monotonic() < until, f"the log has no {words!r}: {self.log()}"
@@ -110,7 +114,7 @@ class Daemon:
         self.process.send_signal(signal.SIGCONT)
 
     def stop(self):
-        """Ends in an orderly way, and did so without a complaint of a sanitizer's."""
+        """Ends the daemon normally. Fails on a report of a sanitizer."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
@@ -140,7 +144,7 @@ class Lost(Exception):
 
 
 class Raw:
-    """One connection. Everything a client writes can be written here, right or wrong."""
+    """One connection, on which a test can write anything that a client writes, right or wrong."""
 
     def __init__(self, path, entries=8, arena=1 << 20, hello=None, greet=True, versions=(1, 1), spin_us=0):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -156,7 +160,7 @@ class Raw:
         try:
             self.socket.send(hello)
         except BrokenPipeError:
-            pass  # refused already, and the reason is there to be read
+            pass  # refused already; the reason can be read
         self.socket.settimeout(300)
         packet, fds, _, _ = socket.recv_fds(self.socket, 1024, 4)
         if not packet:
@@ -180,7 +184,8 @@ class Raw:
         return self.words[offset // 4]
 
     def set_word(self, offset, value):
-        # One store of 32 bits. struct.pack_into() would not do: it clears the bytes first, and the daemon sees that.
+        # One store of 32 bits. struct.pack_into() would not do: it clears the bytes first, and the
+        # daemon sees that.
         self.words[offset // 4] = value & 0xFFFFFFFF
 
     def put(self, at, data):
@@ -201,7 +206,7 @@ class Raw:
         return struct.unpack_from("<Q", entry, 8)[0]
 
     def doorbell(self):
-        """Without looking whether the daemon sleeps: a needless one is allowed."""
+        """Rings without a check whether the daemon sleeps: an unnecessary doorbell is allowed."""
         try:
             self.socket.send(b"!", socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -214,7 +219,7 @@ class Raw:
         while tag not in self.done:
             self.set_word(CLIENT_WAITING, 1)
             with self.fence:
-                pass  # a locked instruction between the store and the look, as the protocol wants
+                pass  # a locked instruction between the store and the check, as the protocol requires
             if not self.take():
                 if not select.select([self.socket], [], [], max(until - time.monotonic(), 0))[0]:
                     raise TimeoutError(f"no completion of {tag}")
@@ -227,11 +232,11 @@ class Raw:
         return self.done.pop(tag)
 
     def take(self):
-        """Completions that are there; how many."""
+        """Takes the completions that have arrived; returns their number."""
         count = 0
         while (head := self.word(COMPLETE_HEAD)) != self.word(COMPLETE_TAIL):
             if self.word(COMPLETE_TAIL) - head & 0xFFFFFFFF > self.entries:
-                raise Lost  # somebody scribbled over the index
+                raise Lost  # another process overwrote the index
             tag, status = struct.unpack_from("<QI", self.map, self.completions + head % self.entries * 64)
             self.set_word(COMPLETE_HEAD, head + 1)
             self.done[tag] = status
@@ -324,7 +329,7 @@ class Raw:
 
 
 def eventually(condition, seconds=10, pause=0.02):
-    """Whether the condition becomes true; the time is only how long to go on asking."""
+    """Whether the condition becomes true within the time."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -334,7 +339,8 @@ def eventually(condition, seconds=10, pause=0.02):
 
 
 def refuse_io_uring(error):
-    """For Daemon(before=…): io_uring_setup fails with this errno, as under a container's seccomp profile."""
+    """For Daemon(before=…): io_uring_setup fails with this errno, as under a container's seccomp
+    profile."""
     import ctypes
 
     def install():

@@ -23,7 +23,7 @@ class BankDaemon(Daemon):
         super().__init__(folder, "--data", self.data, "--banks", "8192", *flags, **options)
 
     def kill(self):
-        if self.wrapper:  # which lets go of the daemon when it is killed, and ends by itself without it
+        if self.wrapper:  # a wrapper that detaches from the daemon when it is killed, and ends after the daemon
             for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
                 os.kill(int(child), signal.SIGKILL)
         else:
@@ -40,7 +40,7 @@ class BankDaemon(Daemon):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def call(self, method, path, document=None, connection=None):
-        """The answer: JSON, or text where it is none. Refused where it is an error."""
+        """The answer: JSON, or text if it is not JSON. Raises Refused for an error."""
         own = connection is None
         connection = connection or self.connect()
         try:
@@ -58,7 +58,7 @@ class BankDaemon(Daemon):
         return self.call("PUT" if config else "GET", f"/v2/banks/{name}", config or None)
 
     def scores(self, bank, scores, targets, connection=None, **parameters):
-        """One list a row. The reply's parameters, and `loss` and `gradient`."""
+        """Each row is a list. Returns the reply's parameters, with `loss` and `gradient`."""
         return self.infer([tensor("scores", "FP32", [len(scores), len(scores[0])], sum(scores, [])),
                            tensor("targets", "INT8", [len(scores), len(scores[0])], sum(targets, []))],
                           connection, bank=bank, **parameters)
@@ -99,7 +99,7 @@ PROBE = [[0.5, 0.25, 0.75, 0.9, 0.1]], [[1, 1, 0, 1, 0]]
 
 
 def fingerprint(daemon, bank, connection=None):
-    """What a fixed list loses against the bank, and by how much each of its items moves: another memory, or another
-    order of it where capacity cuts, gives another one."""
+    """The loss and gradient of a fixed list that is ranked with the bank. Other contents of the
+    bank, or another order if it is full, give other values."""
     reply = daemon.scores(bank, *PROBE, connection, enqueue=False)
     return reply["bank_items"], reply["bank_version"], reply["loss"], reply["gradient"]

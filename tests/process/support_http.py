@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests as bytes, for tests that look at the wire itself."""
+"""Requests as bytes, for tests of the wire format."""
 import json
 import re
 import socket
@@ -30,7 +30,7 @@ class Answer:
 
 
 def read(s, verb="GET"):
-    """The next answer on the socket, to that verb; None where the peer closed instead."""
+    """The next answer on the socket, to that verb; None if the peer closed the connection."""
     data = b""
     while b"\r\n\r\n" not in data:
         try:
@@ -83,7 +83,8 @@ def infer(daemon, body=None, headers=(), path=INFER):
 
 
 def slow(queries=1024):
-    """A request that keeps a worker busy for a good while: each query has half of the batch to rank behind the other half."""
+    """A request that keeps a worker busy for some time: half of the batch is relevant to each
+    query, and ranked below the other half."""
     return {"inputs": [
         {"name": "embeddings", "shape": [queries, 2], "datatype": "FP32", "data": [1 + i * i % 101 / 101 for i in range(2 * queries)]},
         {"name": "labels", "shape": [queries], "datatype": "INT64", "data": [i % 2 for i in range(queries)]}],
@@ -107,7 +108,7 @@ def at_once(count, call):
 
 
 def metric(daemon, name, **labels):
-    """A sample of /metrics, 0 where it is not there."""
+    """A sample of /metrics; 0 if there is none."""
     text = ask(daemon, "GET", "/metrics").body.decode()
     inside = ",".join(f'{k}="{v}"' for k, v in labels.items())
     wanted = f"{name}{{{inside}}} " if inside else f"{name} "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redis servers of a test's own, and daemons with banks in one."""
+"""Redis servers for a test, and daemons with banks in one of them."""
 import ctypes
 import os
 import random
@@ -29,7 +29,7 @@ class StoreError(Exception):
 
 
 class Store:
-    """A redis-server that can be asked, stopped, killed and started again with what it has on disk."""
+    """A redis-server that can be asked, stopped, killed and started again with its files."""
 
     def __init__(self, folder, *flags, port=None, sentinel=None, host="127.0.0.1", wrapper=()):
         self.folder, self.host, self.wrapper = folder, host, list(wrapper)
@@ -141,7 +141,7 @@ class StoreDaemon(BankDaemon):
 
 
 def wait_until(condition, timeout=20.0):
-    """Its first true value."""
+    """Waits for, and returns, the first true value of the condition."""
     until = time.monotonic() + timeout
     while True:
         try:
@@ -160,7 +160,8 @@ def place(daemon, bank):
 
 
 def wait_equal(daemons, bank, timeout=30.0):
-    """Until all are at the same generation, version and chain, and current; that place. Then they hold the same."""
+    """Waits until all daemons are current at the same generation, version and chain, so that they
+    hold the same items. Returns that place."""
     def equal():
         about = [d.bank(bank) for d in daemons]
         places = {(a["generation"], a["version"], a["chain"]) for a in about}
@@ -181,13 +182,14 @@ xxhash.XXH3_128bits.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
 
 
 def name_of(batch_id):
-    """As it stands in the index."""
+    """The name in the form of the index."""
     name = xxhash.XXH3_128bits(batch_id.encode(), len(batch_id))
     return f"{name.high | 1:016x}{name.low:016x}"
 
 
 class Ledger:
-    """What was acknowledged, compared with the index of the store: every name once, none missing."""
+    """The acknowledged batches, compared with the index of the store: every name once, none
+    missing."""
 
     def __init__(self):
         self.acknowledged = {}  # name: version; several threads add to it
@@ -206,17 +208,17 @@ class Ledger:
             assert self.places.get(name, first) >= first, "a batch was appended again after its entry had been trimmed"
             self.places[name] = v
         self.lost |= {name for name, v in known.items() if v >= first and name not in names}
-        for name in self.lost:  # a retry of its trainer would be a new batch
+        for name in self.lost:  # its trainer's retry would be a new batch
             self.acknowledged.pop(name, None)
 
     def gap(self, begun):
-        """The longest time without an acknowledgement since then."""
+        """The longest time without an acknowledgement since `begun`."""
         moments = [begun, *(m for m in self.moments if m > begun)]
         return max((b - a for a, b in zip(moments, moments[1:])), default=0)
 
 
 class Trainers:
-    """Threads that send batch after batch to any of the daemons and repeat what was refused."""
+    """Threads that send batch after batch to any of the daemons, and repeat refused ones."""
 
     def __init__(self, daemons, ledger, count=4):
         self.problems, self.over = [], threading.Event()
@@ -262,7 +264,7 @@ def stores(tmp_path):
 
 @pytest.fixture
 def share(tmp_path):
-    """share(store, *flags): a daemon on it, which ends with the test."""
+    """share(store, *flags) starts a daemon on the store, which ends with the test."""
     made = []
 
     def make(store, *flags, **options):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every route with no token, a wrong one, one of each scope, and one with all, and as a page of another site would call it: the
-answer to each is written down here, once. The routes themselves come from the daemon's own table."""
+"""Every route with no token, a wrong one, one of each scope, one with all scopes, and as a page of
+another site would call it. The expected answers are listed here, once. The routes come from the
+daemon's own table."""
 import base64
 import json
 import os
@@ -16,16 +17,16 @@ from support_http import GOOD, ask, routes
 ALL = {"infer", "banks", "metrics"}
 HOLDERS = {"none": None, "wrong": None, "infer": {"infer"}, "banks": {"banks"}, "metrics": {"metrics"}, "all": ALL}
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-MEMORY = f"rankd_matrix_{os.getpid()}"  # 64 bytes in /dev/shm, also what the emulated device takes for its own
+MEMORY = f"rankd_matrix_{os.getpid()}"  # 64 bytes in /dev/shm, also used as memory of the emulated device
 SYSTEM, DEVICE = "/v2/systemsharedmemory", "/v2/cudasharedmemory"
 HANDLE = base64.b64encode(f"/{MEMORY}".encode().ljust(64, b"\0")).decode()
 BANK = {"kind": "embeddings", "dim": 2, "capacity": 8, "durability": "none"}
 
 
 class Row(NamedTuple):
-    scope: str             # that a caller must have; "none": nobody is asked
-    missing: int = None    # the status where the path names something that is not there
-    body: object = b""     # what is sent; where something is, nothing at all is a 400
+    scope: str             # that a caller must have; "none": no token is needed
+    missing: int = None    # the status if the path names something that does not exist
+    body: object = b""     # the body; if there is one, an empty body is a 400
     there: int = 200       # the status otherwise
 
 
@@ -90,7 +91,8 @@ def memory():
 
 
 def with_everything(folder, *flags):
-    """A daemon that has what every route is about: banks on disk, registered memory, a device (emulated)."""
+    """A daemon with the objects of every route: banks on disk, registered memory, an (emulated)
+    device."""
     return Daemon(folder, "--data", folder / "data", "--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", *flags)
 
 
@@ -113,20 +115,21 @@ def unguarded(tmp_path_factory):
 
 
 def furnish(daemon, owner="all"):
-    """Makes what the paths name: a bank with a checkpoint, and regions of the owner's."""
+    """Creates the objects that the paths name: a bank with a checkpoint, and regions of the
+    owner."""
     for bank in ("nothere", "here"):
         ask(daemon, "DELETE", f"/v2/banks/{bank}", headers=bearer("all"))
     assert ask(daemon, "PUT", "/v2/banks/here", BANK, bearer("all")).status == 200
     assert ask(daemon, "PUT", "/v2/banks/here/checkpoints/here", headers=bearer("all")).status == 200
     for kind in (SYSTEM, DEVICE):
-        for who in ("infer", "all"):  # a device's memory is held by one at a time
+        for who in ("infer", "all"):  # memory of a device has one owner at a time
             ask(daemon, "POST", f"{kind}/unregister", headers=bearer(who))
         register = f"{kind}/region/{{region}}/register"
         ask(daemon, "POST", path_of(register), ROUTES["POST", register].body, bearer(owner))
 
 
 def empty(daemon, route):
-    """Frees the name that a route is to take which takes no name twice."""
+    """Frees the name for a route that accepts a name only once."""
     if route == ("PUT", "/v2/banks/{bank}/checkpoints/{tag}"):
         ask(daemon, "DELETE", path_of(route[1]), headers=bearer("all"))
     if route[1].endswith("/register"):
@@ -135,7 +138,7 @@ def empty(daemon, route):
 
 
 def furniture(daemon):
-    """What there is, as one who may see everything sees it."""
+    """All objects, as a caller with all scopes sees them."""
     paths = ("/v2/banks", "/v2/banks/here", "/v2/banks/here/checkpoints", f"{SYSTEM}/status", f"{DEVICE}/status")
     return [json.loads(ask(daemon, "GET", path, headers=bearer("all")).body) for path in paths]
 
@@ -221,7 +224,7 @@ def test_a_page_of_another_site_gets_nowhere(unguarded, guarded, route):
         assert answer.status == 403 and ("Origin" in answer.error or "Host" in answer.error), site
         assert "access-control-allow-origin" not in answer.headers
     assert furniture(unguarded) == before
-    # A token does not help a page; by which name it was reached does not matter then, for no page has the token.
+    # A page of another site has no token, so the host name that it used does not matter.
     answer = ask(guarded, method, path_of(pattern), ROUTES[route].body, [*bearer("all"), "Origin: http://evil.example"])
     assert answer.status == 403 and "Origin" in answer.error
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever comes in: a 4xx with one sentence that names the field, what it was and what it may be – and the daemon goes on."""
+"""Any bad input gets a 4xx with one sentence that names the field, its value and the allowed
+values, and the daemon keeps serving."""
 import copy
 import gzip
 import json
@@ -41,7 +42,8 @@ def changed(document=GOOD, **where):
 
 
 def exchange(daemon, raw, timeout=20.0):
-    """Sends bytes as they are; returns (status, headers, body) of the first answer, or None where the peer just closed."""
+    """Sends bytes as they are; returns (status, headers, body) of the first answer, or None if the
+    peer just closed the connection."""
     with socket.create_connection((daemon.host, daemon.port), timeout=timeout) as s:
         try:
             s.sendall(raw)

@@ -50,7 +50,7 @@ def test_names_that_the_contract_allows_are_taken_and_come_back(banks, name):
 
 
 def test_the_window_holds_the_newest_items_alone(banks):
-    """A bank that has seen 20 batches is what one of the same capacity makes of the last ones."""
+    """A bank that got 20 batches equals one of the same capacity that got only the last ones."""
     batches = Batches(1)
     banks.bank("long", **SCORES, capacity=10)
     banks.bank("short", **SCORES, capacity=10)
@@ -95,12 +95,13 @@ def test_a_retry_whose_memory_has_left_conflicts(banks):
 
 @pytest.mark.parametrize("durability", ["always", "none"])
 def test_a_retry_of_a_batch_that_was_cleared_away_conflicts_and_appends_nothing(banks, durability):
-    """The ids are remembered across a clear: a batch that its sender counts as lost must not come in twice."""
+    """The ids are remembered across a clear: a batch that its sender believes lost must not be
+    appended twice."""
     batches = Batches(9)
     banks.bank("b", **SCORES, capacity=20, durability=durability)
     for n in range(3):
         batches.send(banks, "b", n)
-    # Nothing of this one is in the bank, so that it ends where the cleared bank begins.
+    # No item of this batch is in the bank, so it ends where the cleared bank begins.
     banks.bank("e", kind="embeddings", dim=2, capacity=20, durability=durability)
     rows, labels = [[1, 0], [0, 1], [1, 1]], [1, 2, 1]
     banks.embeddings("e", rows, labels)
@@ -133,7 +134,8 @@ def test_a_checkpoint_from_before_a_clear_brings_its_batches_back_with_their_ids
 
 
 def test_a_retry_after_a_restart_gets_the_same_answer_or_a_conflict_never_a_shorter_memory(banks):
-    """Segments that left the window are gone after a restart: a version whose window began in them can't be had."""
+    """Segments that left the window are deleted by a restart: versions whose window began in them
+    are no longer available."""
     batches, first = Batches(8, items=2000), {}
     banks.bank("b", **SCORES, capacity=30000)
     for n in range(250):
@@ -173,7 +175,7 @@ def test_requests_of_one_id_at_one_time_append_once(banks):
 
 @pytest.mark.parametrize("durability", ["always", "interval", "none"])
 def test_many_trainers_see_one_order(banks, durability):
-    """Versions are handed out once each, and the bank is what the batches in that order make."""
+    """Each version is given once, and the bank equals the batches in that order."""
     batches, order, lock = Batches(5), {}, threading.Lock()
     banks.bank("b", **SCORES, capacity=50, durability=durability)
     banks.bank("twin", **SCORES, capacity=50)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No error comes after the effect: a request that is told an error has appended nothing."""
+"""No error comes after the effect: a request that is answered with an error has appended
+nothing."""
 import json
 import os
 from pathlib import Path
@@ -16,7 +17,7 @@ ITEMS = 1 << 19
 
 @pytest.fixture()
 def daemon(tmp_path):
-    """One whose /dev/shm is a file system of 1 MB of its own."""
+    """A daemon whose /dev/shm is a separate file system of 1 MB."""
     tokens = tmp_path / "tokens"
     tokens.write_text(f"alice infer,banks {TOKEN}\n")
     tokens.chmod(0o600)
@@ -28,11 +29,12 @@ def daemon(tmp_path):
 
 
 def test_an_output_that_finds_no_room_in_shared_memory_leaves_the_bank_as_it_was(daemon):
-    """A region is as long as the client made it, and may have nothing behind it: that shows when it is written."""
+    """A region may have no memory behind it, whatever its length: that is detected when it is
+    written."""
     assert ask(daemon, "PUT", "/v2/banks/b", {"kind": "scores", "lists": 1, "capacity": ITEMS}, AUTH).status == 200
     memory = Path(f"/proc/{daemon.pid}/root/dev/shm/rk_out")
     memory.touch()
-    os.truncate(memory, 4 * ITEMS)  # 2 MB, none of which is there
+    os.truncate(memory, 4 * ITEMS)  # 2 MB without memory behind them
     region = {"key": "rk_out", "offset": 0, "byte_size": 4 * ITEMS}
     assert ask(daemon, "POST", "/v2/systemsharedmemory/region/out/register", region, AUTH).status == 200
     request = {"parameters": {"bank": "b"},

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bank keeps when the daemon is killed, its files are damaged, its disk fails or fills up.
+"""The contents of a bank after the daemon was killed, its files were damaged, or its disk failed or
+filled up.
 
-The oracle shares nothing with the store: a second bank without durability is given the batches that must be there, and
-a fixed list ranked against both must lose and move the same, bit for bit. Long forms: `make soak` (RK_SOAK)."""
+The oracle shares nothing with the store: a second bank without durability gets the batches that
+must be there, and a fixed list ranked with either must have the same loss and gradient, bit for
+bit. Long forms: `make soak` (RK_SOAK)."""
 import os
 import random
 import re
@@ -21,7 +23,8 @@ SCORES = {"kind": "scores", "lists": 1}
 
 
 def load_until_killed(daemon, batches, todo, acknowledged, seconds):
-    """Four trainers share out `todo`; after `seconds` kill -9. What was answered is put into `acknowledged`."""
+    """Four trainers divide `todo`; after `seconds` kill -9. The answered batches are put into
+    `acknowledged`."""
     lock = threading.Lock()
 
     def trainer():
@@ -33,7 +36,7 @@ def load_until_killed(daemon, batches, todo, acknowledged, seconds):
                 n = todo.pop()
             try:
                 version = batches.send(daemon, "bank", n, connection)["bank_version_appended"]
-            except Exception:  # noqa: BLE001 - the daemon is gone, whatever it looks like from here
+            except Exception:  # noqa: BLE001 - the daemon is gone, whatever the exception is
                 return
             with lock:
                 assert n not in acknowledged
@@ -49,8 +52,8 @@ def load_until_killed(daemon, batches, todo, acknowledged, seconds):
 
 
 def test_kill_9_under_load_loses_no_acknowledged_batch_and_doubles_none(tmp_path):
-    """In `always`: after every kill each acknowledged batch is there under the version it was answered with, and the whole
-    is what the batches in that order make."""
+    """In `always`: after every kill each acknowledged batch is there under the version of its
+    answer, and the bank equals the batches in that order."""
     draw, batches, acknowledged = random.Random(1), Batches(1), {}
     cycles, per_cycle = (300, 10) if SOAK else (10, 60)
     with BankDaemon(tmp_path) as daemon:
@@ -59,7 +62,7 @@ def test_kill_9_under_load_loses_no_acknowledged_batch_and_doubles_none(tmp_path
             todo = list(range(cycle * per_cycle, (cycle + 1) * per_cycle))
             load_until_killed(daemon, batches, todo, acknowledged, draw.uniform(0.002, 0.15))
             daemon.start()
-            # Every batch that was begun is sent again: it is there already, or it is there now.
+            # Every unanswered batch is sent again: it was there already, or it is appended now.
             connection = daemon.connect()
             for n in range(cycle * per_cycle, (cycle + 1) * per_cycle):
                 version = batches.send(daemon, "bank", n, connection)["bank_version_appended"]
@@ -73,7 +76,7 @@ def test_kill_9_under_load_loses_no_acknowledged_batch_and_doubles_none(tmp_path
 
 
 def journal_of(folder):
-    """The newest segments last."""
+    """The segments, the newest last."""
     return sorted(Path(folder).glob("**/*.seg"))
 
 
@@ -95,8 +98,8 @@ def original(tmp_path_factory):
 
 
 def try_damages(tmp_path, original, damages):
-    """A copy of the bank for each damage, all read back by one daemon. Each must be a true prefix, or refuse with file and
-    offset. Returns how many were a prefix, and the versions reached."""
+    """A copy of the bank for each damage, all read back by one daemon. Each must be a true prefix,
+    or refuse with file and offset. Returns how many were a prefix, and the versions reached."""
     source, prints = original
     data = tmp_path / "data"
     (data / "banks").mkdir(parents=True)
@@ -130,7 +133,7 @@ def test_newest_segment_cut_at_every_byte_gives_a_prefix(tmp_path, original):
 
     step = 1 if SOAK else 3
     versions = try_damages(tmp_path, original, [cut(to) for to in range(0, size, step)])
-    assert len(versions) == len(range(0, size, step))  # a cut tail is never a reason to refuse
+    assert len(versions) == len(range(0, size, step))  # a bank with a cut tail is never refused
     assert versions == sorted(versions) and versions[0] == 4 and versions[-1] == 7
 
 
@@ -151,7 +154,7 @@ def test_flipped_bits_give_a_prefix_or_a_refusal_never_wrong_data(tmp_path, orig
         segment = draw.randrange(len(segments))
         damages.append(flip(segment, draw.randrange(8 * segments[segment].stat().st_size)))
     versions = try_damages(tmp_path, original, damages)
-    assert len(versions) < len(damages) / 2  # only the newest record can pass for an interrupted write
+    assert len(versions) < len(damages) / 2  # only damage to the newest record looks like an interrupted write
     assert set(versions) <= {4, 7, 8}
 
 
@@ -167,7 +170,8 @@ def test_a_missing_segment_is_refused_and_the_bank_can_be_cleared(tmp_path, orig
 
 
 def fail_sync(tmp_path, nth):
-    """The nth fdatasync fails, later ones succeed, as a disk does that has lost the data; returns acknowledged batches, with the bank's files in tmp_path."""
+    """The nth fdatasync fails, later ones succeed, as a disk does that has lost the data; returns
+    acknowledged batches, with the bank's files in tmp_path."""
     batches, acknowledged = Batches(4), {}
     inject = ("strace", "-f", "-qq", "-o", f"{tmp_path}/strace", "-e", "trace=fdatasync",
               "-e", f"inject=fdatasync:error=EIO:when={nth}")
@@ -184,7 +188,7 @@ def fail_sync(tmp_path, nth):
                 assert refused.status == 500 and "read-only" in refused.sentence
         state = daemon.bank("bank")
         assert state["read_only"] and "fdatasync" in state["reason"]
-        assert state["version"] == len(acknowledged)  # what failed is not visible, and nothing came after it
+        assert state["version"] == len(acknowledged)  # the failed append is not visible, and no later one was made
         assert daemon.metric("rankd_bank_read_only", "bank") == 1
         assert fingerprint(daemon, "bank")[1] == len(acknowledged)  # reads go on
     return acknowledged
@@ -203,7 +207,7 @@ def test_an_error_of_the_nth_sync_makes_the_bank_read_only_and_loses_nothing(tmp
 
 
 class SlowDisk:
-    """While it lasts no fdatasync of the daemon comes to its end."""
+    """A context in which no fdatasync of the daemon returns."""
 
     def __init__(self, daemon, folder):
         self.strace = subprocess.Popen(
@@ -216,7 +220,7 @@ class SlowDisk:
         return self
 
     def __exit__(self, *failed):
-        self.strace.terminate()  # lets go of the daemon, which goes on where it stood
+        self.strace.terminate()  # detaches from the daemon, which continues
         self.strace.wait()
         self.strace.stderr.close()
 
@@ -226,7 +230,7 @@ def gauge(daemon, name):
 
 
 class Waiting:
-    """Batches on their way, each by a thread of its own; what came of them in `replies`."""
+    """Batches in flight, each sent by its own thread; the outcomes are in `replies`."""
 
     def __init__(self, daemon, bank, batches, numbers):
         self.replies, self.lock = [], threading.Lock()
@@ -253,8 +257,8 @@ class Waiting:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_disk_that_hangs_keeps_nobody_but_its_own_appends_waiting(tmp_path, workers):
-    """More appends than workers wait for the disk, some of them retries of others, and operations on banks, and all else
-    is answered."""
+    """More appends than workers wait for the disk, among them retries of others, and operations on
+    banks; everything else is answered."""
     batches = Batches(9)
     with BankDaemon(tmp_path, "--io", "epoll", "--workers", workers) as daemon:
         daemon.bank("slow", **SCORES, capacity=1000, durability="always")
@@ -317,7 +321,7 @@ def test_a_restore_that_fails_leaves_the_bank_as_it_was(tmp_path):
         before = fingerprint(daemon, "bank")
         segment = journal_of(Path(daemon.data) / "banks/bank/checkpoints/t")[0]
         data = bytearray(segment.read_bytes())
-        segment.unlink()  # the live journal's is the same file
+        segment.unlink()  # the live journal uses the same file
         data[100] ^= 1
         segment.write_bytes(data)
         with pytest.raises(Refused) as refused:
@@ -347,7 +351,8 @@ def test_a_daemon_that_is_asked_to_end_brings_what_waits_for_the_disk_to_its_end
 
 
 def test_an_append_that_waits_when_the_bank_is_deleted_is_answered(tmp_path):
-    """The deletion waits for the sync that runs. What waits behind it was in the bank before, or never."""
+    """The deletion waits for the running sync. Waiting appends were in the bank before it, or
+    never."""
     batches = Batches(11)
     with BankDaemon(tmp_path, "--io", "epoll", "--workers", "2") as daemon:
         daemon.bank("slow", **SCORES, capacity=1000, durability="always")
@@ -419,7 +424,7 @@ def test_a_bank_that_finds_no_room_is_refused_and_leaves_nothing_behind(tmp_path
 
 
 def test_a_creation_that_was_cut_short_leaves_no_bank(tmp_path):
-    """What kill -9 in the middle of a PUT leaves: a folder under a name that no bank can have."""
+    """kill -9 in the middle of a PUT leaves a folder under a name that no bank can have."""
     with BankDaemon(tmp_path) as daemon:
         daemon.bank("bank", **SCORES, capacity=10)
         daemon.kill()

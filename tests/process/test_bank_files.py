@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bank's files: those of the release before, those that checkpoints leave, damaged ones, and whose they are."""
+"""A bank's files: those of an earlier release, those of checkpoints, damaged ones, and their
+lock."""
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ def segments(daemon, bank, folder="live-*"):
 
 
 def as_written(daemon, bank, first, count=2):
-    """Appends what the release before wrote into its banks as batch `first`."""
+    """Appends the batches that the earlier release wrote into its banks, from batch `first` on."""
     daemon.scores(bank, [[first + i / 8 for i in range(count)]], [[1, 0, 1][:count]])
 
 
@@ -38,7 +39,8 @@ def test_a_data_directory_of_format_1_opens_and_goes_on(old):
         as_written(old, "twin", n)
     assert fingerprint(old, "plain") == fingerprint(old, "twin")
     assert old.embeddings("vectors", [[1, 0]], [1], enqueue=False)["bank_items"] == 2
-    # The bank whose checkpoint was taken while it was empty: its writer had dropped the first segment.
+    # The bank whose checkpoint was taken while it was empty: its writer had dropped the first
+    # segment.
     old.bank("young", **SCORES, capacity=5)
     for n in (1, 2):
         as_written(old, "young", n)
@@ -57,7 +59,8 @@ def test_a_data_directory_of_format_1_opens_and_goes_on(old):
 
 
 def test_a_bank_of_format_1_whose_beginning_is_not_known_is_refused_with_the_way_out(old):
-    """Cleared, then a checkpoint while it was empty: format 1 does not tell this from a segment that is missing."""
+    """Cleared, then a checkpoint while it was empty: format 1 does not tell this from a segment
+    that is missing."""
     state = old.bank("cleared")
     assert state["read_only"] and "restore a checkpoint" in state["reason"]
     old.call("POST", "/v2/banks/cleared/checkpoints/t/restore")
@@ -135,7 +138,7 @@ def test_what_a_kill_left_of_checkpoints_counts_and_is_gone_after_the_next_start
         daemon.start()
         assert list(folder.iterdir()) == []
         daemon.bank("c", **SCORES, capacity=10)
-        for tag in "t", "u":  # and their names are free
+        for tag in "t", "u":  # their names are free again
             daemon.call("PUT", f"/v2/banks/b/checkpoints/{tag}")
 
 
@@ -191,7 +194,7 @@ def test_a_damaged_manifest_of_a_bank_keeps_no_checkpoint_from_being_restored(tm
 
 
 def test_a_checkpoint_that_lost_its_last_records_is_not_restored(tmp_path):
-    """Its files are sealed: what is cut off them is damage, never the end of an interrupted write."""
+    """Its files are sealed: a missing end is damage, never an interrupted write."""
     batches = Batches(5)
     with BankDaemon(tmp_path) as daemon:
         daemon.bank("b", **SCORES, capacity=100)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A retry appends nothing, however many batches lie between: through restarts, and with what a checkpoint knew."""
+"""A retry appends nothing, however many batches came between: across restarts, and after a restored
+checkpoint."""
 import json
 import threading
 
@@ -8,7 +9,7 @@ from support_bank import BankDaemon, Refused
 from support_http import connect, request
 
 KEPT = 65536
-CAPACITY = 8  # what a batch was computed against is gone soon, its id is not: each retry is answered 409
+CAPACITY = 8  # the items that a batch was computed against leave soon, its id stays: each retry is answered 409
 
 
 def body(n):
@@ -29,7 +30,8 @@ def send(connection, n):
 
 
 def send_all(daemon, numbers, threads=3, at_once=64):
-    """In any order, by several trainers, each with many requests on their way (one by one it would take minutes)."""
+    """In any order, by several trainers, each with many requests in flight (one by one it would
+    take minutes)."""
     numbers, failed = list(numbers), []
 
     def trainer(mine):
@@ -43,7 +45,7 @@ def send_all(daemon, numbers, threads=3, at_once=64):
                         answers += (more := s.recv(1 << 20))
                         assert more and answers.count(b"HTTP/1.1 ") == answers.count(b"HTTP/1.1 200"), answers
                     assert count == len(some)
-        except Exception as error:  # noqa: BLE001 - told below, by the test's own thread
+        except Exception as error:  # noqa: BLE001 - reported below, by the test's own thread
             failed.append(error)
 
     running = [threading.Thread(target=trainer, args=(numbers[i::threads],)) for i in range(threads)]
@@ -76,11 +78,11 @@ def test_a_retry_after_4096_and_65535_others_through_restart_and_restore(tmp_pat
         assert daemon.bank("bank")["version"] == KEPT
         assert_known(daemon, 0, 1)
         daemon.call("PUT", "/v2/banks/bank/checkpoints/after-65535")
-        daemon.kill()  # durability "none" leaves it to the system: a process that is killed loses nothing of that
+        daemon.kill()  # durability "none" leaves writing to the system, so a killed process loses nothing
         daemon.start()
         assert_known(daemon, 0, 1)
 
-        version = send(daemon.connect(), KEPT)  # more than are kept for good, and less than ten minutes old
+        version = send(daemon.connect(), KEPT)  # more than are kept always, and less than ten minutes old
         assert_known(daemon, 0, 1)
         daemon.call("POST", "/v2/banks/bank/checkpoints/after-65535/restore")
         assert_known(daemon, 0, 1)

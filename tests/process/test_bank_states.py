@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random sequences of operations on a bank of a real daemon that is killed again and again, against a plain model: a list of
-items. tests/unit/bank/test_bank_states.c does them all, within a process. Long form: `make soak` (RK_SOAK)."""
+"""Random sequences of operations on a bank of a real daemon that is killed again and again, against
+a plain model: a list of items. tests/unit/bank/test_bank_states.c tests all sequences, within one
+process. Long form: `make soak` (RK_SOAK)."""
 import os
 import random
 import threading
@@ -47,7 +48,7 @@ def look(daemon):
 
 
 def want(daemon, model):
-    """What a bank is that got these items, one after the other."""
+    """The state of a bank that got these items, one after the other."""
     daemon.bank("twin", kind="scores", lists=1, capacity=CAPACITY, durability="none")
     if model.items:
         daemon.scores("twin", [model.items], [[1] * len(model.items)])
@@ -57,7 +58,7 @@ def want(daemon, model):
 
 
 def draw_operation(draw, model, n):
-    """What to do to the model, and what to ask of the daemon."""
+    """A random operation: on the model, and as a request to the daemon."""
     free, there = [t for t in "tu" if t not in model.tags], sorted(model.tags)
     kind = draw.choice("aaaAC" + "K" * bool(free) + "RD" * bool(there))
     if kind in "aA":

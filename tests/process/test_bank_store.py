@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One bank for several daemons in a store: what is appended through one is appended once, in one order, for all."""
+"""One bank for several daemons in a store: a batch that is appended through one daemon is there
+once, in one order, for all."""
 import threading
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_retry_through_another_daemon_gives_the_originals_bits(stores, share):
         d.bank("b", **SCORES)
     first = [batches.send(daemons[n % 2], "b", n) for n in range(12)]
     wait_equal(daemons, "b")
-    daemons.append(share(store))  # one that was not there
+    daemons.append(share(store))  # a new daemon
     wait_equal(daemons, "b")
     for d in daemons:
         for n in range(12):
@@ -76,7 +77,8 @@ def test_a_retry_through_another_daemon_gives_the_originals_bits(stores, share):
 
 
 def test_a_retry_that_overtakes_the_original_on_its_way(stores, share):  # noqa: F811
-    """The other daemon learns from the store alone that the batch is there: what it computed is void."""
+    """The other daemon learns only from the store that the batch is there: it discards its own
+    result."""
     master, batches = stores(), Batches(3)
     replica = stores("--save", "", "--replicaof", f"127.0.0.1 {master.port}")
     master.replicas_ready(1)
@@ -91,11 +93,13 @@ def test_a_retry_that_overtakes_the_original_on_its_way(stores, share):  # noqa:
     want = [batches.send(one, "b", n) for n in range(3, 6)]
     got = {}
     threads = [threading.Thread(target=lambda n=n: got.update({n: batches.send(other, "b", n)})) for n in (5, 4, 3)]
-    # The first batch comes last: once it is applied, the others would be computed against what their originals read.
+    # The first batch comes last: once it is applied, the others would be computed against what
+    # their originals read.
     for asked, thread in enumerate(threads, 1):
         thread.start()
         wait_until(lambda asked=asked: other.metric("rankd_bank_store_append_seconds_count", "b") >= asked)
-    # The first was computed against the same version as its original, so its result is the original's already.
+    # The first retry was computed against the same version as its original, so it has the
+    # original's result.
     wait_until(lambda: other.metric("rankd_bank_store_behind", "b") == 2)
     assert set(got) <= {3}
     replica.resume()

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--data beside --bank-store is a cache of payloads: a daemon that starts again takes from its disk what the store's index names,
-checks it as what comes from there, and fetches the rest; whatever became of the files, it holds what the others hold."""
+"""--data beside --bank-store is a cache of payloads: a daemon that starts again reads from its disk the payloads that the store's index names, checks them like those from the store, and fetches the rest. Whatever happens to the files, it holds the same items as the others."""
 import re
 
 import pytest
@@ -16,7 +15,7 @@ def gets(store):
 
 
 def reads(daemon):
-    """Of each time that the bank was read: batches, and those from the disk."""
+    """For each time that the bank was read: the number of batches, and of those from the disk."""
     return [(int(n), int(cached)) for _, _, n, cached in re.findall(LINE, daemon.log_text())]
 
 
@@ -26,7 +25,8 @@ def files(folder):
 
 @pytest.fixture
 def pair(stores, share, tmp_path):  # noqa: F811
-    """A store, a daemon with a cache and one without, and a bank with twenty batches, ten through each."""
+    """A store, a daemon with a cache and one without, and a bank with twenty batches, ten through
+    each."""
     store, batches = stores(), Batches(50)
     cached, plain = share(store, "--data", tmp_path / "data"), share(store)
     for d in (cached, plain):
@@ -86,7 +86,7 @@ def test_a_damaged_byte_is_not_served(pair, at):
 
 
 def test_what_the_index_does_not_name_is_not_used(pair):
-    """The bank was cleared while the daemon was away: nothing of the cache is inside it any more."""
+    """The bank was cleared while the daemon was down: no cached batch belongs to it any more."""
     _, cached, plain, _ = pair
     cached.kill()
     plain.call("POST", "/v2/banks/b/clear")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What operators are told of the store: GET /v2/store and rankctl doctor, a sentence and a remedy for each fault."""
+"""Reports about the store for operators: GET /v2/store and rankctl doctor, a sentence and a remedy
+for each fault."""
 import subprocess
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_fork_is_told(stores, share):  # noqa: F811
 
 def test_a_daemon_without_a_store(tmp_path):
     with BankDaemon(tmp_path) as daemon:
-        with pytest.raises(Refused, match="404: the banks of this daemon lie in no store .--bank-store."):
+        with pytest.raises(Refused, match="404: the banks of this daemon are not in a store .--bank-store."):
             daemon.call("GET", "/v2/store")
         status, said = doctor(daemon)
         assert status == 0 and "store" not in said, said

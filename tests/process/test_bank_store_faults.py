@@ -67,7 +67,7 @@ def test_a_full_store(stores, share):  # noqa: F811
 
 
 def test_a_reader_that_was_left_behind(stores, share):  # noqa: F811
-    """While it stood still, what it would have read next was trimmed."""
+    """While the reader was paused, the entries that it would have read next were trimmed."""
     store, batches = stores(), Batches(4, items=2000)
     one, other = share(store), share(store)
     for d in (one, other):
@@ -86,7 +86,7 @@ def test_a_reader_that_was_left_behind(stores, share):  # noqa: F811
 
 
 def test_a_store_that_went_back(stores, share):  # noqa: F811
-    """It comes back with less than it acknowledged; the daemons follow it, and say what was lost."""
+    """It comes back with less than it acknowledged; the daemons follow it, and report the loss."""
     store, batches = stores(*LEAST), Batches(5)
     one, other = share(store), share(store)
     for d in (one, other):
@@ -106,7 +106,7 @@ def test_a_store_that_went_back(stores, share):  # noqa: F811
     assert one.metric("rankd_bank_store_forks_total", "b") == 1
     again = batches.send(other, "b", 12)  # lost with the others: it is appended as if it had never been
     assert again["bank_version_appended"] == 11 and wait_equal([one, other], "b")[1] == 11
-    # Another history of the same length is told by its chain.
+    # Another history of the same length is recognised by its chain.
     store.ask("SAVE")
     batches.send(one, "b", 100)
     wait_equal([one, other], "b")
@@ -128,7 +128,7 @@ def test_a_store_that_does_not_answer(stores, share):  # noqa: F811
     store.pause()
     with pytest.raises(Refused, match='503: bank "b": .*repeat it with the same batch_id'):
         batches.send(daemon, "b", 1)
-    assert fingerprint(daemon, "b")[1] == 1  # what is here can be read
+    assert fingerprint(daemon, "b")[1] == 1  # present items can be read
     wait_until(lambda: daemon.bank("b")["store_state"] == "stale")
     assert daemon.scores("b", *batches[0], enqueue=False)["bank_stale_ms"] >= 2000
     wait_until(lambda: daemon.bank("b")["store_state"] == "refusing")
@@ -207,7 +207,8 @@ def test_too_few_replicas_acknowledge(stores, share):  # noqa: F811
 
 
 def test_a_retry_is_acknowledged_by_no_less_than_the_original(stores, share):  # noqa: F811
-    """The other daemon has the batch, from a master that no replica follows: it does not say so before one has it."""
+    """The other daemon has the batch, from a master without replicas: it does not acknowledge it
+    before a replica has it."""
     master, batches = stores(), Batches(31)
     replica = stores("--save", "", "--replicaof", f"127.0.0.1 {master.port}")
     master.replicas_ready(1)
@@ -233,8 +234,9 @@ def test_a_retry_is_acknowledged_by_no_less_than_the_original(stores, share):  #
 
 
 def test_a_restore_under_load(stores, share):  # noqa: F811
-    """Batches are computed against one generation and come after the next: 409, and nothing is appended. What was acknowledged
-    in the generation that stands is there once, on all daemons."""
+    """Batches that were computed against one generation and arrive in the next get a 409, and are
+    not appended. The acknowledged batches of the present generation are there once, on all
+    daemons."""
     store = stores()
     daemons = [share(store) for _ in range(2)]
     for d in daemons:
@@ -307,7 +309,7 @@ def test_large_batches(stores, share):  # noqa: F811
 
 
 class Liar(threading.Thread):
-    """Something on a port that answers what it is told to, whatever it is asked."""
+    """A server that sends prepared answers to any request."""
 
     def __init__(self, answer):
         super().__init__(daemon=True)
@@ -367,7 +369,8 @@ CORRUPTIONS = {
 
 @pytest.mark.parametrize("what", CORRUPTIONS)
 def test_foreign_hands_in_the_store(stores, share, what):  # noqa: F811
-    """No crash, and nothing served that does not follow: a daemon that reads it anew refuses, with the reason."""
+    """There is no crash, and no inconsistent item is served: a daemon that reads the bank anew
+    refuses it, with the reason."""
     store, batches = stores(), Batches(10)
     daemon = share(store)
     daemon.bank("b", **SCORES)
@@ -398,8 +401,9 @@ def test_foreign_hands_in_the_store(stores, share, what):  # noqa: F811
 
 
 def test_kills_at_random(stores, share, tmp_path):  # noqa: F811
-    """Daemons and the server are killed while trainers append through all of them: nothing acknowledged is missing, nothing is
-    there twice, all hold the same. The server syncs always, or is asked to (WAITAOF): everysec alone puts off even the write."""
+    """Daemons and the server are killed while trainers append through all of them: nothing
+    acknowledged is missing, nothing is there twice, all hold the same. The server syncs always, or
+    on request (WAITAOF): with everysec even the write may be delayed."""
     seconds, seed = (60, random.randrange(10**6)) if os.environ.get("RK_SOAK") else (3, 11)
     print("seed", seed)
     draw = random.Random(seed)
@@ -461,7 +465,8 @@ def test_kills_at_random(stores, share, tmp_path):  # noqa: F811
 
 
 def test_a_stop_leaves_nobody_waiting(stores, share):  # noqa: F811
-    """Who waits for a version that does not come is told so; the daemon ends in order, with the store silent too."""
+    """Requests that wait for a version that does not come are answered; the daemon ends normally,
+    even if the store does not answer."""
     store, batches = stores(), Batches(12)
     daemon = share(store, "--bank-store-timeout", "2s")
     daemon.bank("b", **SCORES)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job whose ranks have daemons of their own that share one bank in a store: one append a step, one version for all ranks."""
+"""A job whose ranks have daemons of their own that share one bank in a store: one append per step,
+one version for all ranks."""
 import sys
 from pathlib import Path
 

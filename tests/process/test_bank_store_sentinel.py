@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A master is killed and a replica takes over: what one replica had acknowledged is there, once, and the daemons follow."""
+"""A master is killed and a replica takes over: batches that one replica had acknowledged are there,
+once, and the daemons follow."""
 import os
 import random
 import time
@@ -32,7 +33,8 @@ class Cluster:
         return next(s for s in self.stores if s.port == int(port))
 
     def fail_over(self, pause=False):
-        """Kills the master, or stops it for a while, and waits until another is there with replicas."""
+        """Kills the master, or stops it for a while, and waits until another is there with
+        replicas."""
         old = self.master()
         old.pause() if pause else old.kill()
         new = wait_until(lambda: self.master() is not old and self.master(), 60)
@@ -45,7 +47,8 @@ class Cluster:
         wait_until(lambda: new.ask("INFO", "replication").count("state=online") == 2, 60)
 
     def fail_over_twice(self):
-        """Kills the master, and the one that takes over before the first is back; then both come back."""
+        """Kills the master, and the one that takes over before the first is back; then both come
+        back."""
         killed = []
         for _ in range(2):
             old = self.master()
@@ -113,7 +116,8 @@ def test_the_master_is_killed(cluster, tmp_path):
 
 
 def test_the_next_master_is_killed_too(cluster, tmp_path):
-    """Before the first one is back: the last of three has nobody who could acknowledge, and no batch is answered until one is."""
+    """Before the first one is back: the last of the three has no replica to acknowledge a batch, so
+    none is answered until a replica is back."""
     def fail_over(draw):
         cluster.fail_over_twice()
         return 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wall clock is set back by an hour: a wait takes as long as was meant, and no longer."""
+"""The wall clock is set back by an hour: a wait takes the intended time, and no longer."""
 import os
 import subprocess
 import time

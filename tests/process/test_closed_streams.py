@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Started with standard input, output or error closed: what is opened later must not become one of them, or the log is
-written into it."""
+"""Started with standard input, output or error closed: a file that is opened later must not get its
+descriptor, or the log would be written into it."""
 import itertools
 import os
 import subprocess

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Without the CUDA toolkit or a device, what wants them says so and is content."""
+"""Without the CUDA toolkit or a device, the targets that need them say so and succeed."""
 import subprocess
 
 from conftest import BUILD

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the daemon does around a device, with the real plugin on an emulated device (tests/gpu/emulator): which requests go
-there, what becomes of those that fail there, and memory of the device that clients register."""
+"""The daemon with a device, the real plugin on an emulated device (tests/gpu/emulator): which
+requests go there, requests that fail there, and memory of the device that clients register."""
 import base64
 import itertools
 import json
@@ -91,7 +91,7 @@ const struct rk_device_plugin *rk_plugin(void);
 const struct rk_device_plugin *rk_plugin(void) {{ return &table; }}
 """)
     subprocess.run(["gcc", "-shared", "-fPIC", f"-I{root}/lib", f"-I{root}/proto", tmp_path / "plugin.c", "-o", tmp_path / "plugin.so"], check=True)
-    with pytest.raises(RuntimeError, match="it was asked" if good else "plugin.so is no plugin of this version of rankd"):
+    with pytest.raises(RuntimeError, match="it was asked" if good else "plugin.so is not a plugin of this version of rankd"):
         make_daemon("--device", "cuda:0", "--device-plugin", tmp_path / "plugin.so")
 
 
@@ -102,11 +102,11 @@ def test_what_goes_to_the_device_and_back_is_counted_as_copied(make_daemon, tmp_
         entry, _ = raw.infer_entry("ap", {"scores": scores, "targets": targets}, [("gradient", scores.nbytes)])
         assert raw.wait(raw.submit(entry)) == 0, raw.reply()
     assert metric(daemon, "rankd_ring_copied_bytes_total") == 2 * scores.nbytes + targets.nbytes
-    assert eventually(lambda: engines(daemon) == (0, 1))  # that is counted when the client has its answer already
+    assert eventually(lambda: engines(daemon) == (0, 1))  # counted after the client has its answer
 
 
 def by_ring(raw, scores, targets):
-    """One request, and its gradient as it stands in the shared memory."""
+    """One request; its gradient in the shared memory."""
     entry, places = raw.infer_entry("ap", {"scores": scores, "targets": targets}, [("gradient", scores.nbytes)])
     assert raw.wait(raw.submit(entry)) == 0, raw.reply()
     at = places["gradient"]
@@ -118,7 +118,8 @@ def pinned(daemon):
 
 
 def test_a_clients_memory_is_pinned_once_as_much_went_through_it(make_daemon, tmp_path):
-    """And not before, because that takes as long as copying it; from then on the device reads and writes it by itself."""
+    """Not before that, because pinning takes as long as copying; from then on the device accesses
+    it directly."""
     cpu, daemon = make_daemon("--device", "cpu"), make_daemon(*flags(), "--socket", tmp_path / "ring")
     scores, targets = problem(20, 2000)
     want, each = result(compute(cpu, scores, targets))[1], 2 * scores.nbytes + targets.nbytes
@@ -155,7 +156,7 @@ def test_memory_that_can_not_be_pinned_is_copied(make_daemon, tmp_path):
 
 
 def test_memory_that_can_not_be_pinned_costs_banks_nothing(make_daemon, tmp_path):
-    """What they keep on the device makes way where the device is short of memory, and only there."""
+    """Banks on the device are dropped if the device is short of memory, and only then."""
     daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", env={"EMULATED_DEVICE": "register:1+"})
     assert ask(daemon, "PUT", "/v2/banks/seen", {"kind": "embeddings", "dim": 8, "capacity": 100, "durability": "none"}).status == 200
     rows = np.random.default_rng(1).random((20, 8), dtype=np.float32)
@@ -175,7 +176,8 @@ def test_memory_that_can_not_be_pinned_costs_banks_nothing(make_daemon, tmp_path
 
 
 def test_clients_that_vanish_leave_nothing_pinned(make_daemon, tmp_path):
-    """Also with requests under way: the memory is theirs no more, and the device may still write to it."""
+    """Also with requests in flight: the client is gone, and the device may still write to its
+    memory."""
     daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", "--workers", 2)
     scores, targets = problem(20, 2000)
     for _ in range(4):
@@ -207,7 +209,8 @@ def test_what_the_device_does_not_take_is_computed_on_the_cpu(make_daemon):
 
 
 def test_requests_at_once_share_the_device(make_daemon):
-    """Two lanes: while one request computes, another one's tensors travel; the others wait their turn."""
+    """Two lanes: while one request computes, another one's tensors travel; the others wait their
+    turn."""
     cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags(), "--workers", 4)
     want = [result(compute(cpu, *problem(1 + i, 30 + 50 * i), interclass=0.1 * (i % 3))) for i in range(12)]
     for _ in range(3):
@@ -259,7 +262,7 @@ def test_a_device_that_is_asked_for_by_number_must_be_there():
     ended = run("--device", "cuda:0", "--device-plugin", "/nowhere/plugin.so")
     assert ended.returncode != 0 and "no device can be used without its plugin" in ended.stderr
     ended = run("--device", "cuda:0", "--device-plugin", "/lib/x86_64-linux-gnu/libz.so.1")
-    assert ended.returncode != 0 and "is no plugin of this version of rankd" in ended.stderr
+    assert ended.returncode != 0 and "is not a plugin of this version of rankd" in ended.stderr
     ended = run("--device", "gpu")
     assert ended.returncode != 0 and "device is 'gpu'; it must be auto, cpu, cuda or cuda:N" in ended.stderr
 
@@ -441,7 +444,7 @@ def test_what_can_not_be_registered_is_told_why(shared, memory):
 
 @pytest.mark.parametrize("shape", [(0, 40), (5, 0)])
 def test_nothing_on_the_device_is_not_read_there(shared, memory, shape):
-    """A list has a loss all the same, which is a place on the device when it is asked for there."""
+    """An empty list has a loss too, which is written to the device if it is requested there."""
     handle, content = memory(np.zeros(4096, np.uint8))
     assert register(shared, ALICE, "trainer", handle, content.size).status == 200
     document = request(np.zeros(shape, np.float32), "trainer")

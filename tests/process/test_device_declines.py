@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the plugin was not told of is computed on the CPU, with the same results."""
+"""Requests with features that the plugin does not know are computed on the CPU, with the same
+results."""
 import numpy as np
 from test_device import compute, flags, metric, problem, result
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device takes neither offsets nor list_weight: such requests are computed by the CPU engine, whatever the device knows."""
+"""The device takes neither offsets nor list_weight: such requests are computed by the CPU engine,
+whatever the device knows."""
 import json
 
 import pytest

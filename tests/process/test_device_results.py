@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The device code itself, without a device: the plugin's own sources run on an emulated one (tests/gpu/emulator) and are compared
-with the CPU engine, gradients bit for bit. Streams, blocks and threads take another order with each seed. What a device alone
-can tell (times, what its compiler makes of it) is `make check-gpu`'s."""
+"""The device code itself, without a device: the plugin's own sources run on an emulated one
+(tests/gpu/emulator) and are compared with the CPU engine, gradients bit for bit. Streams, blocks
+and threads take another order with each seed. Only `make check-gpu` on a device tests times and the
+code of its compiler."""
 import os
 import re
 import subprocess
@@ -20,7 +21,8 @@ def sanitizer(file):
 
 
 def preload(runtime):
-    """What a program without a sanitizer wants in its environment to load a library that is built with one."""
+    """What a program without a sanitizer wants in its environment to load a library that is built
+    with one."""
     # libstdc++ with it, because what it throws is to be seen too.
     libraries = [subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
                  for name in (f"{runtime}.so", "libstdc++.so.6")]
@@ -28,8 +30,8 @@ def preload(runtime):
 
 
 def watched():
-    """The plugin in which AddressSanitizer sees where each piece of memory ends, and new memory is never what it was before; and
-    the environment that it wants in a program without."""
+    """The plugin in which AddressSanitizer sees where each piece of memory ends, and new memory is
+    never what it was before; and the environment that it wants in a program without."""
     return (PLUGIN, {}) if sanitizer(BUILD / "gpu-check") else (BUILD / "watched-device.so", preload("libasan"))
 
 
@@ -48,7 +50,7 @@ def test_the_device_gives_what_the_cpu_gives(seed, is_watched):
 
 @pytest.mark.parametrize("plan", ["malloc:4", "malloc:9+", "sgemm:5", "cublasCreate:1", "pinned:2"])
 def test_what_fails_there_changes_no_result(plan):
-    """But where it was computed, which is what this program then complains about."""
+    """Only the place of the computation changes, and that is what this program then reports."""
     done = check(4, 5, 20000, EMULATED_DEVICE=plan)
     wrong = [line for line in done.stdout.splitlines() if line.startswith("FAILED") and "on the device" not in line]
     assert done.returncode in (0, 1) and not wrong, done.stdout + done.stderr
@@ -56,7 +58,8 @@ def test_what_fails_there_changes_no_result(plan):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_tensors_that_change_under_the_device_do_no_harm(seed):
-    """In memory that another process shares: requests end, and AddressSanitizer sees no access beyond a piece of memory."""
+    """In memory that another process shares: requests end, and AddressSanitizer sees no access
+    beyond a piece of memory."""
     plugin, env = watched()
     env = os.environ | env | {"EMULATED_DEVICE_SEED": str(seed), "EMULATED_DEVICE_MEDDLES": "1"}
     done = subprocess.run([BUILD / "gpu-changing", plugin, "40", str(seed)], capture_output=True, text=True, timeout=600, env=env)

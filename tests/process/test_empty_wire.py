@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches without an item on the wire: JSON, binary, shared-memory regions, the ring's own bytes; and what a bank on disk keeps
-of them."""
+"""Batches without an item on the wire: JSON, binary, shared-memory regions, the ring's own bytes;
+and their traces in a bank on disk."""
 import itertools
 import os
 
@@ -105,7 +105,7 @@ def test_regions_of_no_bytes(make_daemon, tmp_path):
     try:
         made = ask(daemon, "POST", "/v2/systemsharedmemory/region/r/register", {"key": key, "offset": 0, "byte_size": 64}, bearer)
         assert made.status == 200
-        for offset in (0, 64):  # behind the end begins nothing too
+        for offset in (0, 64):  # at and behind the end
             place = {"shared_memory_region": "r", "shared_memory_byte_size": 0, "shared_memory_offset": offset}
             document = {"inputs": inputs("ap", [0, 4], parameters=place),
                         "outputs": [{"name": "gradient", "parameters": place}, {"name": "loss"}]}
@@ -149,7 +149,7 @@ def test_a_bank_keeps_the_id_of_an_empty_batch_and_nothing_else(tmp_path, durabi
         first = nothing(banks, batch_id="empty")
         assert (first["bank_version"], first["bank_items"], first["lists"]) == (1, 3, 0)
         assert "bank_version_appended" not in first and first["loss"] == [0] and first["gradient"] == []
-        assert nothing(banks) == first  # without an id nothing is kept at all
+        assert nothing(banks) == first  # without an id nothing is kept
         banks.embeddings("e", *FULL, batch_id="after")
         nothing(banks, batch_id="empty too")
         state = banks.bank("e")
@@ -168,7 +168,8 @@ def test_a_bank_keeps_the_id_of_an_empty_batch_and_nothing_else(tmp_path, durabi
 
 
 def test_the_id_of_an_empty_batch_is_on_disk_when_it_is_answered(tmp_path):
-    """Where the bank's durability wants that: nothing else of it would make anybody sync."""
+    """If the bank's durability requires that: nothing else in an empty batch would cause a
+    sync."""
     with BankDaemon(tmp_path) as banks:
         banks.bank("e", kind="embeddings", dim=2, capacity=20, durability="always")
         for n in range(3):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests as other clients of the protocol write them: recorded from kserve 0.21, mlserver 1.7 and open-inference-openapi
-2.0. The packages themselves are tried by `make check-clients`, because they take minutes and 800 MB to install."""
+"""Requests as other clients of the protocol write them: recorded from kserve 0.21, mlserver 1.7 and
+open-inference-openapi 2.0. `make check-clients` tests the packages themselves, because they take
+minutes and 800 MB to install."""
 import gzip
 import json
 import re

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The framing of HTTP at a real daemon: every form of http_forms.txt, plain and over TLS, cut at every byte."""
+"""The framing of HTTP at a real daemon: every form of http_forms.txt, plain and over TLS, cut at
+every byte."""
 import re
 import socket
 import ssl
@@ -232,7 +233,7 @@ def test_sighup_reads_the_certificate_again_and_keeps_the_old_where_the_new_is_b
     daemon = make_daemon("--tls-cert", certificate, "--tls-key", key)
     first = shown(daemon)
     with tls(daemon) as open_already:
-        for bad in (b"", b"nonsense", new[0].read_bytes()):  # the last: a certificate that the key does not fit
+        for bad in (b"", b"nonsense", new[0].read_bytes()):  # the last: a certificate that does not match the key
             before = daemon.log_text().count("the certificate stays as it was")
             certificate.write_bytes(bad)
             daemon.signal(signal.SIGHUP)

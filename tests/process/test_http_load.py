@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load, deadlines, draining: nobody keeps others from being served, nothing grows without end."""
+"""Load, deadlines, draining: no client keeps others from being served, and nothing grows without
+bound."""
 import json
 import os
 import signal
@@ -79,7 +80,7 @@ def test_a_small_request_in_json_waits_for_no_worker(make_daemon):
 
     while unfinished() < 6 and all(not box for _, box in running):
         time.sleep(0.002)
-    passed = False  # by the small one, and no large one ended meanwhile
+    passed = False  # set if the small one overtook, and no large one ended meanwhile
     while not passed and not all(box for _, box in running):
         before = unfinished()
         assert infer(daemon).status == 200
@@ -183,7 +184,7 @@ def test_sigterm_drains_what_runs_and_refuses_what_is_new(make_daemon):
         kept.sendall(request("GET", "/v2/health/ready"))
         assert read(kept).status == 200
         running = [in_background(lambda: infer(daemon, SLOW)) for _ in range(3)]
-        while metric(daemon, "rankd_workers_busy") + metric(daemon, "rankd_queue_waiting") < 3:  # all were received whole
+        while metric(daemon, "rankd_workers_busy") + metric(daemon, "rankd_queue_waiting") < 3:  # all were received completely
             time.sleep(0.002)
         daemon.signal(signal.SIGTERM)
         daemon.wait_for_log("draining")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What libmicrohttpd lets through is refused, and a storm of bad input leaves memory and descriptors as they were."""
+"""Input that libmicrohttpd accepts is refused, and many bad requests leave memory and descriptors
+unchanged."""
 import json
 import os
 import random
@@ -55,7 +56,7 @@ def test_headers_that_are_fine_pass(daemon, head):
 
 
 def bad(random_):
-    """One bad request as bytes: a good one with something cut, doubled, flipped, or put in its place."""
+    """One bad request as bytes: a good one with a part cut, doubled, flipped or replaced."""
     kind = random_.randrange(5)
     if kind == 0:
         body = bytearray(BODY)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP surface, route by route, as openapi.yaml has it."""
+"""The HTTP surface, route by route, against openapi.yaml."""
 import gzip
 import json
 import re

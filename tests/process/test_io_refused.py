@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""io_uring is refused, in every way that was seen or is written down: the ring waits by epoll, banks are written with plain
-calls, each says so once."""
+"""io_uring is refused, in every way that was observed or is documented: the ring uses epoll, banks
+are written with plain calls, and each reports that once."""
 import ctypes
 import errno
 import json
@@ -46,7 +46,7 @@ def test_auto_does_without(tmp_path, syscall, code):
         assert log.count(f"{why}, the ring uses epoll") == log.count(f"{why}, banks are written with plain calls") == 1, log
         assert "by epoll" in log
         daemon.kill()
-        daemon.start()  # banks that are there are read back in the same way
+        daemon.start()  # existing banks are read in the same way
         daemon.await_log(f"{why}, banks are written with plain calls", times=2)
 
 

@@ -27,7 +27,7 @@ def make():
 
 
 def ends(daemon, seconds):
-    """Whether the daemon ends by itself within so long, and well."""
+    """Whether the daemon ends by itself within the time, and normally."""
     try:
         assert daemon.process.wait(seconds) == 0
     except subprocess.TimeoutExpired:
@@ -82,7 +82,7 @@ def detached(tmp_path, *flags, **options):
 
 
 def pid_of(path):
-    """Of the process that listens."""
+    """The pid of the listening process."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
         probe.connect(str(path))
         return struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
@@ -110,12 +110,12 @@ def test_detached_it_tells_why_it_can_not_start(tmp_path, flags, status, sentenc
 
 
 def test_detached_it_does_not_need_the_one_that_waits(tmp_path):
-    """Killed while the daemon starts: which goes on."""
+    """The waiting process is killed while the daemon starts; the daemon continues."""
     process = subprocess.Popen([BUILD / "rankd", "--detach", "--http", "off", "--socket", tmp_path / "ring", "--ring-linger", "2s"],
                                stderr=subprocess.DEVNULL)
     process.kill()
     process.wait()
     until = time.monotonic() + 10
-    while (tmp_path / "ring").exists() and time.monotonic() < until:  # if it got as far as its fork, it ends as it was told
+    while (tmp_path / "ring").exists() and time.monotonic() < until:  # if it got as far as its fork, it ends after its linger time
         time.sleep(0.05)
     assert not (tmp_path / "ring").exists()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stop that load balancers notice first, and HAProxy in front of three daemons of which two go."""
+"""A stop that load balancers notice first, and HAProxy in front of three daemons, two of which
+end."""
 import os
 import signal
 import socket
@@ -35,7 +36,7 @@ def test_during_the_shutdown_delay_requests_are_taken_and_readiness_says_no(make
         answer = ask(daemon, "GET", "/v2/health/ready")
         assert answer.status == 400 and "about to shut down" in answer.error
         assert ask(daemon, "GET", "/v2/health/live").status == 200
-        assert ask(daemon, "GET", "/v2").headers["connection"] == "close"  # so that the next one goes elsewhere
+        assert ask(daemon, "GET", "/v2").headers["connection"] == "close"  # so that the next request goes elsewhere
         daemon.signal(signal.SIGHUP)
         daemon.wait_for_log("tokens were read again")
         with rankd.connect(daemon.url, retry_for=0) as after, Raw(str(ring)) as raw:
@@ -72,7 +73,8 @@ def free_port():
 
 @pytest.fixture
 def balanced(make_daemon, tmp_path):
-    """HAProxy with the configuration that we publish, in front of three daemons: its URL and the daemons."""
+    """HAProxy with the published configuration in front of three daemons: its URL and the
+    daemons."""
     daemons = [make_daemon("--shutdown-delay", "2s") for _ in range(3)]
     port = free_port()
     environment = dict(os.environ, RANKD_BIND=f"127.0.0.1:{port}",
@@ -95,7 +97,8 @@ def balanced(make_daemon, tmp_path):
 
 
 class Load(threading.Thread):
-    """Requests one after another; small ones, and such as the proxy can't keep to send again."""
+    """Requests one after another; small ones, and ones that are too large for the proxy to keep and
+    send again."""
 
     def __init__(self, url, retry_for, large):
         super().__init__()
@@ -128,7 +131,8 @@ def served(daemon):
 
 
 def under_load(url, retry_for, act):
-    """What `act` does while others send requests, before and after which all of them have had answers."""
+    """Runs `act` while others send requests; all of them have had answers before it and have
+    answers after it."""
     loads = [Load(url, retry_for, large) for large in (False, True, False, True)]
     for load in loads:
         load.start()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory: --budget-bytes holds for what the process really takes, what is free goes back, and who can never fit is told so."""
+"""Memory: --budget-bytes bounds the real memory of the process, freed memory goes back to the
+system, and a request that can never fit gets an error."""
 import gzip
 import json
 import re
@@ -51,14 +52,15 @@ def test_resident_memory_stays_within_the_budget_and_comes_back(make_daemon, pac
         assert {a.status for a in answers} <= {400, 503}
     assert infer(daemon, body, headers).error == "input 0 has no name"
     assert metric(daemon, "rankd_budget_used_bytes") == 0
-    if not SANITIZED:  # which keep memory for reasons of their own
+    if not SANITIZED:  # sanitizers keep freed memory
         assert peak_kib(daemon) < before + (budget + 48 * MIB) / 1024
         eventually(lambda: daemon.rss_kib() < before + 64 * MIB / 1024)
         assert metric(daemon, "rankd_heap_held_bytes") < 64 * MIB
 
 
 def test_many_bodies_that_came_together_leave_nothing_behind(make_daemon):
-    """Of a size that the allocator keeps, held all at once and freed in another order."""
+    """Bodies of a size that the allocator keeps, held at the same time and freed in another
+    order."""
     daemon = make_daemon("--budget-bytes", "512M")
     before = daemon.rss_kib()
     body, headers = binary("ap", 250_000, reply_in_binary=True, sent=900_000)  # nearly all of 1 MB
@@ -120,7 +122,7 @@ def test_of_two_that_grow_the_one_that_finds_no_room_makes_room_for_the_other(ma
         assert metric(daemon, "rankd_rejected_total", reason="budget") == 1
         assert metric(daemon, "rankd_budget_used_bytes") < half + MIB
         first.sendall(body[half:])
-        assert read(first).status in (400, 413)  # it was read whole, and is wrong otherwise
+        assert read(first).status in (400, 413)  # it was read completely, and is wrong for another reason
     assert metric(daemon, "rankd_budget_used_bytes") == 0
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests of all kinds at once, good and bad, whole and cut off, by both transports: memory, descriptors and threads are
-afterwards what they were. `make soak-mixed` sends 200,000."""
+"""Requests of all kinds at once, good and bad, complete and cut off, over both transports, leave
+memory, descriptors and threads unchanged. `make soak-mixed` sends 200,000."""
 import contextlib
 import gzip
 import json
@@ -20,11 +20,11 @@ from test_http_storm import bad
 
 COUNT = int(os.environ.get("RANKD_MIXED", "1600"))
 CLIENTS = 4
-STATUSES = {200, 400, 404, 405, 409, 413, 415, 501, 503, 507}  # 500 is nobody's fault but the daemon's
+STATUSES = {200, 400, 404, 405, 409, 413, 415, 501, 503, 507}  # 500 would be a fault of the daemon
 
 
 def scores(draw, lists, items):
-    """A good request of random scores, one list a row."""
+    """A good request of random scores; each row is a list."""
     data = [round(draw.random(), 4) for _ in range(lists * items)]
     targets = [int(draw.random() < 0.3) for _ in range(lists * items)]
     return {"inputs": [{"name": "scores", "shape": [lists, items], "datatype": "FP32", "data": data},
@@ -58,7 +58,7 @@ class Client:
         return answer
 
     def good(self, message):
-        """For a request that is right: only the others may be in its way."""
+        """For a correct request: it may fail only because of the others."""
         answer = self.send(message)
         assert answer.status == 200 or (answer.status == 503 and "not free now" in answer.error), answer.body
 
@@ -140,7 +140,7 @@ class Client:
             self.raw = None
 
     def ring_bad(self):
-        """An entry that points anywhere, and a client that goes while it is computed."""
+        """An entry with random offsets, and a client that leaves while it is computed."""
         with contextlib.suppress(Lost, Refused, ConnectionError):
             raw = Raw(self.ring_path)
             try:
@@ -171,7 +171,7 @@ def run(daemon, ring, count, seed):
     def work(client):
         try:
             client.run(count // CLIENTS)
-        except BaseException as error:  # noqa: BLE001 - told by the test's own thread
+        except BaseException as error:  # noqa: BLE001 - reported by the test's own thread
             failures.append(error)
             client.close()
 
@@ -188,7 +188,7 @@ def run(daemon, ring, count, seed):
 
 
 def settle(daemon):
-    """What the daemon holds when nobody uses it: (resident KiB, descriptors, threads)."""
+    """What the idle daemon holds: (resident KiB, descriptors, threads)."""
     until = time.monotonic() + 30
     gone = ("rankd_requests_in_flight", "rankd_budget_used_bytes", "rankd_ring_segments")
     while any(metric(daemon, name) > 0 for name in gone) or metric(daemon, "rankd_connections") > 1:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nothing outside keeps the daemon from serving: a log that nobody reads, files that are pipes, a service manager that
-reads nothing."""
+"""The daemon does not wait for anything outside: a log without a reader, files that are pipes, a
+service manager that reads nothing."""
 import os
 import re
 import signal
@@ -71,7 +71,7 @@ def storm(daemon, count):
 
 
 def lines_of(text):
-    """Lines of requests, and how many were said to be dropped."""
+    """The lines of requests, and the reported number of dropped lines."""
     dropped = [int(n) for n in re.findall(rb'message="(\d+) lines dropped', text)]
     return len(re.findall(rb"component=request ", text)), sum(dropped)
 
@@ -89,7 +89,7 @@ def test_a_log_that_nobody_reads_stops_nothing_and_tells_what_it_lost(piped, tmp
     until = time.monotonic() + 20
     while b"lines dropped" not in daemon.text and time.monotonic() < until:
         time.sleep(0.02)
-    storm(daemon, 1)  # which has its line again
+    storm(daemon, 1)  # this one has a line again
     daemon.process.terminate()
     assert daemon.wait() == 0
     requests, dropped = lines_of(daemon.text)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Health and metrics are answered however many connections there are, and a stop waits for whole requests alone."""
+"""Health and metrics are answered with any number of connections, and a stop waits only for
+complete requests."""
 import json
 import signal
 import socket
@@ -16,14 +17,14 @@ PATHS = ("/v2/health/live", "/v2/health/ready", "/metrics")
 
 
 def half(daemon):
-    """A connection on which a request has begun to come."""
+    """A connection on which the beginning of a request was sent."""
     s = connect(daemon)
     s.sendall(request("POST", INFER, GOOD)[:-5])
     return s
 
 
 def is_closed(s, timeout=10):
-    """After what was sent before, if anything was."""
+    """Whether the peer closes, after data that it sent before."""
     s.settimeout(timeout)
     try:
         while s.recv(4096):
@@ -57,7 +58,7 @@ def close_all(clients):
 def test_the_longest_idle_connection_makes_room(make_daemon):
     daemon = make_daemon("--connections", 8)
     idle = [connect(daemon) for _ in range(8)]
-    idle[0].sendall(request("GET", "/v2"))  # so that it fell idle last
+    idle[0].sendall(request("GET", "/v2"))  # so that it became idle last
     assert read(idle[0]).status == 200
     with connect(daemon) as ninth:
         ninth.sendall(request("POST", INFER, GOOD))
@@ -116,7 +117,8 @@ def test_the_soft_limit_of_descriptors_is_raised(make_daemon):
 
 
 def test_descriptors_that_others_took_come_back_from_idle_connections(make_daemon, tmp_path):
-    """The ring's clients and the banks share them: libmicrohttpd then stops accepting until a connection ends."""
+    """The ring's clients and the banks share them: libmicrohttpd then stops accepting until a
+    connection ends."""
     daemon = make_daemon("--data", tmp_path / "data", "--header-timeout", "200ms", wrapper=["prlimit", "--nofile=96:96"])
     for i in range(30):  # some descriptors each
         assert ask(daemon, "PUT", f"/v2/banks/b{i}", {"kind": "scores", "lists": 1, "capacity": 10}).status in (200, 500)
@@ -166,7 +168,8 @@ def test_a_daemon_that_nobody_could_reach_is_refused():
 
 
 def test_while_it_starts_it_says_so(tmp_path):
-    """The ring starts last, and waits for a second where another daemon still has its socket."""
+    """The ring starts last, and waits up to a second for a socket that another daemon still
+    has."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other, socket.socket() as probe:
         other.bind(str(tmp_path / "ring"))
         other.listen(1)

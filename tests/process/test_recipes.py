@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short forms of the recipes, one seed each, on real data: what holds in every run. Claims over seeds are `make recipes`'.
+"""Short forms of the recipes, one seed each, on real data: claims that hold in every run. `make
+recipes` supports the claims over several seeds.
 
-Skipped where the data are neither below RANKD_RECIPE_DATA nor to be fetched; with RANKD_RECIPE_DATA set they have to be there.
+Skipped if the data are neither below RANKD_RECIPE_DATA nor can be fetched; if RANKD_RECIPE_DATA is
+set they must be there.
 """
 import importlib
 import json
@@ -71,7 +73,8 @@ def test_unseen_characters_are_found_and_a_bank_does_no_harm(client, characters)
 
 
 def test_ideas_change_the_plain_loss_in_what_they_say(client):
-    """The fading scale begins as the unit scale, and an infinite temperature weighs all alike; every other idea pulls elsewhere."""
+    """The fading scale begins as the unit scale, and an infinite temperature weighs all items
+    alike; every other idea gives another gradient."""
     from omniglot.recipe import IDEAS, LARGE_IDEAS
 
     draw = torch.Generator().manual_seed(4)
@@ -131,7 +134,8 @@ def test_documents_are_ranked(client):
 
 
 def test_a_recipe_goes_on_where_it_was(tmp_path):
-    """The seeds are the outer order, a result with other settings is no result, and a run of a process that died is taken."""
+    """The seeds are the outer order, a result with other settings does not count, and the run of a
+    process that died is taken over."""
     table = Table("a table", {"one": {"x": 1}, "two": {"x": 2}}, {"steps": 3}, seeds=2)
     runs, trained = table.runs(None), []
     assert [(run.row, run.seed) for run in runs] == [("one", 0), ("two", 0), ("one", 1), ("two", 1)]
@@ -199,14 +203,16 @@ def test_detections_are_counted_as_coco_does():
     boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60], [20, 20, 30, 26]])
     found = [[(boxes, torch.tensor([3.0, 2.0, 1.0])), none, none]]
     result = average_precision(found, truth)
-    # Recalls up to 0.5 with precision 1 (51 of 101), the others with 2/3; from IoU 0.65 on the third box no longer fits.
+    # Recalls up to 0.5 with precision 1 (51 of 101), the others with 2/3; from IoU 0.65 on the
+    # third box no longer fits.
     half, full = 51 / 101, 51 / 101 + 50 / 101 * 2 / 3
     assert result["AP50 RBC"] == pytest.approx(100 * full, abs=0.01)
     assert result["AP"] == pytest.approx(100 * (3 * full + 7 * half) / 10 / 3, abs=0.01)
 
 
 def test_peers_of_the_detection_recipe_agree_with_pairs():
-    """The two AP-losses, which sort, against the errors of all pairs: with a step of width 0, and with a wide one."""
+    """The two AP-losses, which sort, against the errors of all pairs: with a step of width 0, and
+    with a wide one."""
     from bccd.losses import ap_bucketed, ap_error_driven
 
     draw = torch.Generator().manual_seed(3)

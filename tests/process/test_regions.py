@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registered shared memory: an unmodified Triton client works, and neither a stranger nor an owner that cuts its memory short
-gets the daemon to do harm."""
+"""Registered shared memory: an unmodified Triton client works, and neither another user nor an
+owner that truncates its memory can make the daemon do harm."""
 import base64
 import itertools
 import json
@@ -47,7 +47,8 @@ def daemon(tmp_path_factory):
 
 @pytest.fixture
 def memory(daemon):
-    """memory(bytes) makes a shared memory object and gives its key; gone after the test, like all regions."""
+    """memory(bytes) makes a shared memory object and gives its key; gone after the test, like all
+    regions."""
     keys = []
 
     def make(content):
@@ -102,7 +103,7 @@ def test_an_unmodified_triton_client_works(daemon):
             inputs[0].set_data_from_numpy(scores)
             inputs[1].set_data_from_numpy(targets)
             plain = client.infer("ap", inputs, outputs=[triton.InferRequestedOutput(n) for n in ("loss", "gradient")],
-                                 headers=dict(headers))  # the client adds to what it is given
+                                 headers=dict(headers))  # the client changes its argument
             inputs[0].set_shared_memory("part0", sizes[0])
             inputs[1].set_shared_memory("part1", sizes[1])
             outputs = [triton.InferRequestedOutput("loss"), triton.InferRequestedOutput("gradient")]
@@ -171,7 +172,8 @@ def test_a_range_beyond_the_object(daemon, memory, offset, size):
 
 
 def test_what_is_no_memory_of_the_daemons_user(daemon, memory):
-    """Strangers' objects, links, pipes and folders have one sentence: which it is tells of what others have."""
+    """Objects of other users, links, pipes and folders get the same sentence, because the kind
+    would reveal what others have."""
     sentences, path = set(), f"/dev/shm/rankd_test_{os.getpid()}_odd"
 
     def refused():
@@ -292,7 +294,8 @@ def test_two_sources_of_data_and_bodies_that_are_no_region(daemon, memory):
 
 
 def test_regions_are_not_for_clients_of_the_ring(make_daemon, memory, tmp_path):
-    """They belong to tokens. Nothing is registered, and nobody else's is seen or taken away."""
+    """Regions belong to tokens. Nothing is registered, and regions of others are neither shown nor
+    unregistered."""
     tokens, path, key = tmp_path / "tokens", tmp_path / "ring", memory(CONTENT)
     tokens.write_text(f"alice all {ALICE}\n")
     tokens.chmod(0o600)
@@ -341,7 +344,7 @@ def maps(daemon, key):
 
 
 def goes(condition):
-    """Whether it stops being true; the time is only how long to go on asking."""
+    """Whether the condition becomes false within the time."""
     until = time.monotonic() + 60
     while condition() and time.monotonic() < until:
         time.sleep(0.01)
@@ -350,7 +353,8 @@ def goes(condition):
 
 @pytest.fixture
 def guarded(make_daemon, tmp_path):
-    """A daemon with an emulated device, and reload(lines): what is in the file of tokens from then on."""
+    """A daemon with an emulated device, and reload(lines): what is in the file of tokens from then
+    on."""
     file = tmp_path / "tokens"
     reloads = itertools.count(1)
 
@@ -409,7 +413,8 @@ def test_regions_stay_with_a_token_that_is_renewed_and_when_the_file_is_damaged(
 
 @pytest.mark.parametrize("on_device", [False, True], ids=["system", "cuda"])
 def test_a_region_in_use_goes_when_its_last_use_ends(guarded, memory, on_device):
-    """Requests that began before their token went end as if nothing had happened; then the memory is let go of."""
+    """Requests that began before their token was removed end normally; then the memory is
+    released."""
     rows, columns = 64, 16384
     n = rows * columns
     scores = np.random.default_rng(5).random((rows, columns), dtype=np.float32)
@@ -437,7 +442,7 @@ def test_a_region_in_use_goes_when_its_last_use_ends(guarded, memory, on_device)
     guarded.reload(f"bob infer {BOB}\n")
     for thread in threads:
         thread.join()
-    # 400: its token was known when it came, and the region gone when it was looked for
+    # 400: its token was valid when it arrived, but the region was gone when it was looked up
     assert {a.status for a in answers} <= {200, 400, 401}, [a.body for a in answers if a.status not in (200, 400, 401)]
     assert all("not registered" in a.error for a in answers if a.status == 400)
     assert goes(lambda: holds(guarded, key) or maps(guarded, key))

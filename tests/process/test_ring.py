@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ring, by a client written from its protocol: requests, waiting, control, who may connect, who dies."""
+"""The ring, by a client written from its protocol: requests, waiting, control, rights, deaths."""
 import contextlib
 import errno
 import json
@@ -317,7 +317,7 @@ def test_something_that_is_no_socket_is_left_alone(io, tmp_path):
     assert done.returncode != 0 and path.read_text() == "data"
 
 
-# ---- Who dies ----
+# ---- Deaths ----
 
 HOLD = """
 import os, sys, time
@@ -360,8 +360,8 @@ def shared_memory(daemon):
 
 @pytest.mark.parametrize("how", ["idle", "busy", "forked"])
 def test_the_segment_of_a_killed_client_is_freed(daemon, how):
-    """Also while its requests run, and also when a child of its still holds the socket. Within a second it is off the
-    account, and its pages are the system's again."""
+    """Also while its requests run, and also if a child of the client still holds the socket. Within
+    a second it no longer counts, and its pages are free."""
     before = daemon.metric("rankd_ring_segments")
     process, lines = hold(daemon, how)
     assert daemon.metric("rankd_ring_segments") == before + 1

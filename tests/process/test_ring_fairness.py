@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose turn it is: a client with many requests in flight does not keep one with few of them waiting.
+"""The order of requests: a client with many requests in flight does not delay one with few.
 
-The daemon logs each request when it is completed, under the name that its client gave it, so the order can be read there.
+The daemon logs each request when it is completed, under the name that its client gave it, so the
+order can be read there.
 """
 import re
 import threading
@@ -43,7 +44,8 @@ def medium(raw, name, slot=0):
 
 
 def holds_the_worker(path):
-    """A client whose request keeps the one worker busy for as long as it takes to queue some others."""
+    """A client whose request keeps the one worker busy for as long as it takes to queue some
+    others."""
     raw = Raw(path, arena=64 << 20)
     scores = np.random.default_rng(5).standard_normal((1, 4_000_000), dtype=np.float32)
     raw.submit(raw.infer_entry("rank", {"scores": scores}, request_id="held")[0])
@@ -58,14 +60,14 @@ def taken(raw):
 def test_on_the_loop_each_client_gets_at_most_four_at_a_turn(daemon):
     # A round begins with the client that came last.
     with Raw(daemon.path) as shallow, Raw(daemon.path, entries=DEEP, arena=32 << 20) as deep:
-        daemon.hold()  # both write theirs before the daemon looks
+        daemon.hold()  # both submit before the daemon reads
         tags = [deep.submit(small(deep, f"deep{i}", slot=i)) for i in range(DEEP)]
         tag = shallow.submit(small(shallow, "shallow"))
         daemon.go()
         assert shallow.wait(tag) == 0 and [deep.wait(t) for t in tags] == [0] * DEEP
     names = order(daemon, DEEP + 1)
     assert [n for n in names if n != "shallow"] == [f"deep{i}" for i in range(DEEP)]  # a client's own stay in order
-    assert names.index("shallow") <= 4, names  # less where it was stopped amid a round
+    assert names.index("shallow") <= 4, names  # less if it was stopped in the middle of a round
 
 
 def test_in_the_queue_clients_take_turns_one_by_one(daemon):
@@ -101,21 +103,22 @@ def test_a_deep_client_does_not_fill_the_queue_for_others():
             tag = shallow.submit(medium(shallow, "shallow"))
             assert shallow.wait(tag) == 0, shallow.reply()
             statuses = [deep.wait(t) for t in tags]
-            assert statuses == [0] * 14 + [503] * 26  # of 16 places the last two are for those that have none
+            assert statuses == [0] * 14 + [503] * 26  # the last two of 16 places are for clients that have none
 
 
 def test_what_is_light_is_answered_while_every_worker_is_held(daemon):
-    """As over HTTP: health and metrics are wanted most when nothing else gets through."""
+    """As over HTTP: health and metrics are needed most when nothing else gets through."""
     with holds_the_worker(daemon.path) as holder, Raw(daemon.path) as raw:
         for path in ("/v2/health/live", "/v2/health/ready", "/metrics", "/v2", "/v2/models/ap"):
             assert raw.call("GET", path)[0] == 200
         assert holder.take() == 0, "the worker was free again: a longer request is wanted"
-        assert raw.call("GET", "/v2/banks")[0] == 200  # this one waits for it
+        assert raw.call("GET", "/v2/banks")[0] == 200  # this call waits for the worker
         assert holder.take() == 1
 
 
 def test_a_shallow_client_gets_its_share_beside_a_deep_one(daemon):
-    """Both go on without a pause: of the deep one's completions, the shallow one has at least a share of one in 32."""
+    """Both go on without a pause: of the deep one's completions, the shallow one has at least a
+    share of one in 32."""
     many, over, served = 640, threading.Event(), 0
 
     def be_deep():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that lie, scribble and leave. The daemon stays up, in bounds and without growth; others get their results.
+"""Clients that send false data, overwrite the segment and leave. The daemon keeps running, within
+bounds and without growth; others get their results.
 
 Short and seeded here; RING_SOAK=1 (make soak-ring) makes scribbling long: ten minutes.
 """
@@ -31,7 +32,7 @@ def daemon(request):
 
 
 class Bystander(threading.Thread):
-    """A client of good manners, whose results must not change."""
+    """A correct client, whose results must not change."""
 
     def __init__(self, path):
         super().__init__()
@@ -100,7 +101,7 @@ def test_random_bytes_all_over_the_segment_while_requests_run(daemon):
                         time.sleep(chance.choice([0, 0.001, 0.005]))
                         answered += raw.take()
                 except (Lost, OSError):
-                    pass  # an impossible index: the daemon hung up, as it may
+                    pass  # an impossible index: the daemon may hang up
                 finally:
                     over.set()
                     other.join(30)
@@ -110,7 +111,8 @@ def test_random_bytes_all_over_the_segment_while_requests_run(daemon):
 
 
 def flip(fd, size, start, seed, over):
-    """Swaps scores and targets between values that are all allowed, so that requests go through to the end."""
+    """Swaps scores and targets between values that are all allowed, so that requests go through to
+    the end."""
     chance = np.random.default_rng(seed)
     view = mmap.mmap(fd, size)
     scores = np.frombuffer(view, np.float32, 256 * 512, start + 8192)
@@ -124,7 +126,7 @@ def flip(fd, size, start, seed, over):
 
 
 def test_scores_and_targets_that_change_during_a_request(daemon):
-    """Losses are nonsense then, but complete: each request ends, with a number or a sentence."""
+    """The losses are meaningless then, but each request ends, with a number or a sentence."""
     context = multiprocessing.get_context("fork")
     until = time.monotonic() + SECONDS
     statuses = set()
@@ -263,7 +265,7 @@ def test_a_flood_of_doorbells_costs_others_nothing(daemon):
             rung += 1
         assert worked_example(flooding)[0] == 0.5
     print(f"{rung} doorbells, {other.served} requests beside")
-    assert other.served > 100  # some thousand, where nothing makes it slow
+    assert other.served > 100  # some thousand on a fast machine
 
 
 @pytest.mark.parametrize("packet", [b"", b"x", b"xy", b"\0" * 63, b"\0" * 64, b"\0" * 65, b"\xff" * 64, b"\0" * 65536, b"a" * 65537], ids=range(9))
@@ -296,7 +298,7 @@ def test_a_page_beyond_the_answer_ends_the_connection(daemon):
 
 
 def all_kinds(raw):
-    """Descriptors of every kind that could make somebody who reads, maps or keeps them sorry."""
+    """Descriptors of every kind that could harm a process that reads, maps or keeps them."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     return [*os.pipe(), os.open("/", os.O_RDONLY), os.open("/dev/zero", os.O_RDWR), os.open("/dev/null", os.O_WRONLY), os.eventfd(0),
             os.memfd_create("short"), os.dup(raw.socket.fileno()), os.dup(raw.fd), ends[0].detach(), ends[1].detach()]
@@ -304,7 +306,8 @@ def all_kinds(raw):
 
 @pytest.mark.parametrize("packet", ["doorbell", "call", "hello", "nonsense"])
 def test_descriptors_that_are_passed_along_are_not_taken(daemon, packet):
-    """Of any kind and number, with any packet; the connection's own socket and segment among them."""
+    """Of any kind and number, with any packet; the connection's own socket and segment among
+    them."""
     with Raw(daemon.path) as raw, Bystander(daemon.path) as other:
         assert eventually(lambda: other.served > 0)
         kinds = all_kinds(raw)
@@ -334,7 +337,7 @@ def test_descriptors_that_are_passed_along_are_not_taken(daemon, packet):
     ((8, 2**64 - 1, 0), 503), ((8, 2**63, 0), 503), ((8, 2**40, 0), 503)])
 def test_a_hello_that_asks_for_anything_gets_what_is_within_the_bounds(daemon, hello, status):
     entries, arena, spin = hello
-    for reserved in (0, 255):  # which is not looked at
+    for reserved in (0, 255):  # which the daemon ignores
         packet = struct.pack("<4IQ2I", 0x4F4C4548, 0, 2**32 - 1, entries, arena, spin, reserved) + bytes([reserved]) * 32
         if status:
             with pytest.raises(Refused) as refused:
@@ -369,7 +372,7 @@ def test_pages_that_nobody_reads_cost_others_nothing(daemon):
 
 
 def test_a_daemon_without_descriptors_refuses_and_recovers(daemon):
-    """It asks for none in circles meanwhile, and those who are in are served."""
+    """Meanwhile it does not retry in a busy loop, and connected clients are served."""
     def few():
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 

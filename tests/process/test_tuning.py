@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--tuning: a file that fits the engine to the machine changes no result, and one that can't be used ends the start."""
+"""--tuning: a file that fits the engine to the machine changes no result, and an unusable file ends the start."""
 import subprocess
 
 import numpy as np

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LD_PRELOAD: the wall clock as a process reads it is an hour ahead of the kernel's. To code that waits until
- * a date it is as if the clock were set back by an hour right after the date was read, each time. */
+/* LD_PRELOAD: the wall clock as a process reads it is an hour ahead of the kernel's. For code that
+ * waits until a date, this is the same as a clock that is set back by an hour each time after the
+ * date was read. */
 #include <dlfcn.h>
 #include <sys/time.h>
 #include <time.h>

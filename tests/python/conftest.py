@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the shared daemon (tests/conftest.py), a bank of the test's own, and a daemon to kill."""
+"""A client of the shared daemon (tests/conftest.py), a bank for one test, and a daemon to kill."""
 import pytest
 from support import free_port
 
@@ -32,5 +32,6 @@ def bank(client, request):
 
 @pytest.fixture
 def mortal(make_daemon, tmp_path):
-    """A daemon that comes back on the same port, over the same data, when it is started again after a kill."""
+    """A daemon that comes back on the same port, over the same data, when it is started again after
+    a kill."""
     return make_daemon("--data", tmp_path / "data", http=f"127.0.0.1:{free_port()}")

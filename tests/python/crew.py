@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks of a job that torchrun starts once, and that run functions of a module for one test after another.
+"""Ranks of a job that torchrun starts once, and that run functions of a module for one test after
+another.
 
     with Crew(4, tmp_path) as crew:
         crew.run("joint_tasks.step", url, …)     # [what step(…) returned in each rank], by rank
 
-A function that raises in a rank gives an Oops there. A rank that does not answer in time fails the test: it hangs.
+A function that raises in a rank gives an Oops there. A rank that does not answer in time fails the
+test: it hangs.
 """
 import importlib
 import os
@@ -18,8 +20,9 @@ from multiprocessing.connection import Client, Listener
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
-PATIENCE_S = 120  # on a machine that does much else
-# Debian's torch 1.13 loses its own defaults of --redirects and --tee under Python 3.11: none for any rank that there is.
+PATIENCE_S = 120  # on a busy machine
+# Debian's torch 1.13 fails on its own defaults of --redirects and --tee under Python 3.11: these
+# values mean none for the existing ranks.
 TORCHRUN = {"PET_REDIRECTS": "9:0", "PET_TEE": "9:0", "PET_MONITOR_INTERVAL": "0.2"}
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ap, ndcg and mrr with a cut-off, by their definition and nothing else: whole lists are sorted, in Python's own numbers.
+"""ap, ndcg and mrr with a cut-off, by their definition: whole lists are sorted, in Python's own
+numbers.
 
-Ranks, average precision and reciprocal rank are exact fractions; NDCG, which has logarithms, is FP64. Shares nothing with
-the engine, which sorts no list.
+Ranks, average precision and reciprocal rank are exact fractions; NDCG, which has logarithms, is
+FP64. Shares nothing with the engine, which sorts no list.
 """
 import math
 from fractions import Fraction
@@ -31,7 +32,7 @@ def discounted(gains_by_rank):
 
 
 def list_loss(model, rk, gain, k):
-    """The loss of a list, exact but for NDCG."""
+    """The loss of a list, exact except for NDCG."""
     relevant = sorted(rank for rank, g in zip(rk, gain) if g > 0)
     P, k = len(relevant), k or len(rk)
     if model == "mrr":
@@ -46,7 +47,8 @@ def list_loss(model, rk, gain, k):
 
 
 def slopes(model, rk, gain):
-    """d loss / d rank of each item, without a cut-off: FP64, in the order in which the definition has it."""
+    """d loss / d rank of each item, without a cut-off: FP64, in the order in which the definition
+    has it."""
     relevant = sorted(rank for rank, g in zip(rk, gain) if g > 0)
     ideal = discounted(enumerate(sorted((g for g in gain if g > 0), reverse=True), 1))
     out = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run in each rank of a crew: joint steps, and the ways in which one rank of them may go wrong."""
+"""Functions that each rank of a crew runs: joint steps, and the faults of a single rank."""
 import copy
 import functools
 
@@ -36,7 +36,8 @@ def batch(seed, rows, dim=16, classes=5, dtype=torch.float32):
 
 
 def answer(crit, given, scale=1):
-    """The loss, the gradients of `scale` times it and what the daemon said, for tensors by the names of forward()."""
+    """The loss, the gradients of `scale` times the loss, and the daemon's numbers, for tensors by
+    the names of forward()."""
     given = {name: value.clone().requires_grad_() if name in MATRICES else value for name, value in given.items()}
     loss = crit(**given)
     (loss * scale).backward()
@@ -70,7 +71,8 @@ def fresh(url, sizes, bank, mode):
 
 
 def score_steps(url, scores, targets, rows, model, options, weight=None, flat=False):
-    """`flat`: the rows go as lists of different lengths, each without its last items, one more from row to row."""
+    """`flat`: the rows go as lists of different lengths, each without its last items, one more from
+    row to row."""
     crit = LOSSES[model](client=url, distributed=True, **options)
     mine = part(scores, rows).clone().requires_grad_()
     first = sum(rows[:dist.get_rank()])
@@ -138,7 +140,7 @@ def spoil(what, given, crit):
 
 
 class Strange(Exception):
-    """Has no form that could be sent."""
+    """An exception that can't be pickled."""
 
     def __init__(self, number, lock):
         super().__init__(f"strange {number}")
@@ -146,7 +148,7 @@ class Strange(Exception):
 
 
 class Broken:
-    """A client that fails as a script of the user's might."""
+    """A client that fails like a user's script."""
 
     transport = type("Nothing", (), {})()
 
@@ -217,8 +219,8 @@ def points(seed, rows):
 
 
 def trained(url, sizes, bank, micro_batches, scale, mode):
-    """Gradients of the weights under DistributedDataParallel, over several batches of which only the last is synchronized, with
-    the losses scaled as GradScaler does it."""
+    """Gradients of the weights under DistributedDataParallel, over several batches of which only
+    the last is synchronized, with the losses scaled as GradScaler does it."""
     net = torch.nn.parallel.DistributedDataParallel(network())
     crit = RetrievalLoss(client=url, bank_start=0, bank=bank, distributed=mode, margin_warmup=0)
     losses = []
@@ -246,7 +248,8 @@ def recomputed(url, sizes, bank, reentrant, mode):
 
 
 def warmed_up(url, sizes):
-    """The state of the loss is loaded on rank 0 only. The margin is that of step 50 of 100, and then of 51."""
+    """The state of the loss is loaded on rank 0 only. The margin is that of step 50 of 100, and
+    then of 51."""
     crit = RetrievalLoss(client=url, distributed=True, margin=0.2, margin_warmup=100)
     if dist.get_rank() == 0:
         crit.schedule.load(50)
@@ -265,7 +268,7 @@ def copied(url, sizes):
 
 
 def gather(tensor):
-    """The tensors of all ranks, of any lengths; gradients flow back to where they came from."""
+    """The tensors of all ranks, of any lengths; each rank gets the gradients of its own."""
     sizes = [torch.zeros(1, dtype=torch.long) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor([len(tensor)]))
     padding = tensor.new_zeros(int(max(sizes)) - len(tensor), *tensor.shape[1:])
@@ -274,7 +277,8 @@ def gather(tensor):
 
 
 def by_hand(url, sizes):
-    """The joint step as scripts write it without distributed: the other shards as references, and the number of lists."""
+    """The joint step as scripts write it without distributed: the other shards as references, and
+    the number of lists."""
     rank, net = dist.get_rank(), torch.nn.parallel.DistributedDataParallel(network())
     values, labels = (part(x, sizes) for x in points(0, sum(sizes)))
     embeddings = net(values)
@@ -318,7 +322,8 @@ def evaluated(url, sizes, bank, mode):
 
 
 def sharded(url, sizes):
-    """What one step of an encoder that FSDP shards takes off the weights: their gradient, as the rate is 1."""
+    """The change of the weights by one step of an encoder that FSDP shards: their gradient, because
+    the rate is 1."""
     from torch.distributed.fsdp import FullyShardedDataParallel
 
     before = [p.detach().flatten().clone() for p in network().parameters()]

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of different lengths and weights of lists by their definition, list by list with oracle.one_list, and random ones."""
+"""Lists of different lengths and weights of lists by their definition, list by list with
+oracle.one_list, and random ones."""
 import numpy as np
 import oracle
 
 
 def batch(model, lists, weight=None, average="macro", **options):
-    """Of `lists`, pairs of scores and targets: loss, the gradient of each list, list losses (NaN where skipped), number
-    of valid and of stalled lists. `weight` [lists] or None."""
+    """Of `lists`, pairs of scores and targets: loss, the gradient of each list, list losses (NaN
+    where skipped), number of valid and of stalled lists. `weight` [lists] or None."""
     weight = np.ones(len(lists)) if weight is None else np.asarray(weight, np.float32).astype(np.float64)
     results = [oracle.one_list(model, s, t, **options) for s, t in lists]
     valid = np.array([r[2] for r in results], bool) & (weight > 0)
@@ -18,7 +19,8 @@ def batch(model, lists, weight=None, average="macro", **options):
 
 
 def draw(rng, lists=12, longest=30):
-    """Random lists: empty ones, ties, infinities, ignored items, none relevant, one item; and weights, some of them 0."""
+    """Random lists: empty ones, ties, infinities, ignored items, none relevant, one item; and
+    weights, some of them 0."""
     sizes = rng.integers(0, longest, rng.integers(0, lists)) if rng.random() < .9 else np.zeros(rng.integers(0, 4), int)
     sizes = sizes * (rng.random(len(sizes)) < .8)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses by their definition: rank by sorting, perturb, rank again. Shares nothing with the engine but the paper.
+"""The losses by their definition: rank by sorting, perturb, rank again. Shares nothing with the
+engine but the paper.
 
-Slow and plain on purpose. Scores arrive as anything that rounds to float32; losses and gradients leave as float64.
+Slow and plain on purpose. Scores arrive as anything that rounds to float32; losses and gradients
+leave as float64.
 """
 import numpy as np
 
@@ -23,8 +25,8 @@ def ranks(scores, relevant=None):
 
 
 def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", weight="loglog", scale="lambda"):
-    """Loss of a list, its gradient at w = 1, whether it is valid, whether it is stalled, P, and pairs that
-    changed places."""
+    """Loss of a list, its gradient at w = 1, whether it is valid, whether it is stalled, P, and
+    pairs that changed places."""
     keep = np.flatnonzero(np.asarray(targets) != -1)
     relevant = np.asarray(targets)[keep] == 1
     gradient = np.zeros(len(targets))
@@ -54,7 +56,8 @@ def one_list(model, scores, targets, lam=1.0, margin=0.0, units="normalized", we
 
 
 def batch(model, scores, targets, average="macro", axis=1, **options):
-    """Loss, gradient of the scores' shape, list losses (NaN where skipped), number of valid and of stalled lists."""
+    """Loss, gradient of the scores' shape, list losses (NaN where skipped), number of valid and of
+    stalled lists."""
     scores, targets = np.asarray(scores), np.asarray(targets)
     if axis == 0:
         loss, gradient, *rest = batch(model, scores.T, targets.T, average, **options)
@@ -84,8 +87,9 @@ def unit(vectors):
 
 def embeddings_batch(model, embeddings, labels, ids=None, refs=None, ref_labels=None, ref_ids=None, memory=None,
                      memory_labels=None, memory_ids=None, normalize=True, margin=0.1, similarity=None, gallery="all", relevance=None, **options):
-    """Embeddings ranked against batch (unless gallery is "references"), references and memory (already as stored). Returns loss, gradient [B, dim],
-    gradient of the references [R, dim], number of valid lists. The matrix of similarities may be given."""
+    """Embeddings ranked against batch (unless gallery is "references"), references and memory
+    (already as stored). Returns loss, gradient [B, dim], gradient of the references [R, dim],
+    number of valid lists. The matrix of similarities may be given."""
     B, dim = np.shape(embeddings)
     none = np.zeros((0, dim), np.float32)
     refs, memory = none if refs is None else np.asarray(refs), none if memory is None else np.asarray(memory)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user's surroundings for daemons that start themselves: folders and variables of a test's own, and what runs there."""
+"""The environment of a user for daemons that start themselves: folders and variables of one test,
+and its processes."""
 import os
 import signal
 import subprocess
@@ -41,14 +42,14 @@ class Surroundings:
                                 stderr=subprocess.PIPE, text=True, user=user, group=user, extra_groups=None if user is None else [])
 
     def run(self, code, *, status=0, **options):
-        """(what it printed, what it said on standard error)"""
+        """(standard output, standard error)"""
         process = self.begin(code, **options)
         out, err = process.communicate(timeout=120)
         assert process.returncode == status, f"status {process.returncode}\n{out}\n{err}"
         return out.strip(), err.strip()
 
     def daemons(self):
-        """Processes of rankd that were started with these surroundings, whatever they call themselves by now."""
+        """Processes of rankd that were started in this environment, whatever their names are."""
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_ours(pid)]
 
     def _is_ours(self, pid):
@@ -66,7 +67,7 @@ class Surroundings:
             time.sleep(0.02)
 
     def end(self):
-        """Ends the daemons, and finds none that does not end."""
+        """Ends the daemons. Fails if one does not end."""
         for pid in self.daemons():
             os.kill(pid, signal.SIGTERM)
         self.wait_for_daemons(0)

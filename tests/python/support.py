@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small server that only ever breaks the transport, and a port for a daemon that comes back to where it was."""
+"""A small server that only breaks the transport, and a port for a daemon that is restarted on the
+same address."""
 import os
 import socket
 import threading
@@ -18,8 +19,9 @@ def free_port():
 
 
 class Breaking:
-    """Listens on a port and treats each connection as its script says, in turn: a list of functions of a socket.
-    The last one is repeated. Counts connections. Stands in for a broken network or a dying daemon, never for results."""
+    """Listens on a port and treats each connection as its script says, in turn: a list of functions
+    of a socket. The last one is repeated. Counts connections. Stands in for a broken network or a
+    dying daemon, never for results."""
 
     def __init__(self, *script):
         self.script, self.connections, self.requests = script, 0, []
@@ -87,7 +89,7 @@ def resetting(server, connection):
 
 
 def silent(server, connection):
-    """Takes the request and says nothing."""
+    """Takes the request and does not answer."""
     read_request(server, connection)
     connection.recv(1)
 

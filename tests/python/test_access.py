@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens and TLS, as the client meets them."""
+"""Tokens and TLS, from the client's side."""
 import ssl
 import subprocess
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client that was given no URL: one daemon for all processes of a user, whichever process starts it and whichever dies."""
+"""A client without a URL: one daemon for all processes of a user, whichever process starts it and
+whichever dies."""
 import os
 import pickle
 import re
@@ -164,7 +165,7 @@ time.sleep(100)""")
 
 
 def slow(here, seconds):
-    """A build whose daemon takes its time before it starts."""
+    """A build whose daemon waits before it starts."""
     build = here.folder / "slow"
     build.mkdir()
     for file in ("librankd.so.0", "rankctl"):
@@ -188,7 +189,7 @@ def test_a_daemon_whose_starter_is_killed_serves_those_who_wait(here):
 
 
 def test_a_fork_during_the_start_does_not_hold_the_lock(here):
-    """The child lives on; the daemon is killed; nobody else may have its lock."""
+    """The child lives on and the daemon is killed; no other process may have its lock."""
     out, _ = here.run(f"""
 import os, signal, threading, time
 thread = threading.Thread(target=lambda: rankd.connect().ready())

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon of a user's own where something is in its way: one sentence, or it goes on without."""
+"""Obstacles to a daemon of the user's own: each gives one sentence, or a daemon without that
+feature."""
 import os
 import shutil
 import subprocess
@@ -113,7 +114,7 @@ def test_a_daemon_of_another_version_that_is_in_use_is_left_alone(here):
     (pid,) = here.daemons()
     sentence = refused(here)
     assert f"(process {pid}) is rankd 9.8.7, this package is {VERSION}, and another client uses that daemon" in sentence
-    assert here.run(f"print({LOSS})", RANKD_URL=f"unix:{here.socket}")[0] == "0.5"  # as the sentence says
+    assert here.run(f"print({LOSS})", RANKD_URL=f"unix:{here.socket}")[0] == "0.5"  # the sentence proposes this
     assert user.communicate("\n", timeout=60)[1] == "" and user.returncode == 0
 
 
@@ -176,7 +177,7 @@ def test_two_users_have_one_each(here):
 
 
 def test_a_stopped_system_daemon_does_not_block(here, make_daemon):
-    """Nobody reads there: it is passed over after five seconds, in one line."""
+    """No process reads from its socket: it is skipped after five seconds, with one log line."""
     import signal
 
     system = make_daemon("--socket", here.folder / "system.sock")

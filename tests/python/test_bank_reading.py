@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Banks that fill before they are ranked, that leave old items out, and that say how stale they are."""
+"""Banks that fill before they are ranked, that leave old items out, and that report how stale they
+are."""
 import os
 
 import numpy as np

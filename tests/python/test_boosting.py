@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.boosting: its numbers, the real LightGBM through both of its interfaces, and a test double of XGBoost's
-DMatrix (its wheel is too large for a test)."""
+"""rankd.integrations.boosting: its numbers, the real LightGBM through both of its interfaces, and a
+test double of XGBoost's DMatrix (its wheel is too large for a test)."""
 import copy
 import pickle
 
@@ -20,7 +20,8 @@ def queries(count=30, seed=0, features=4):
 
 
 def ndcg(scores, grades, sizes):
-    """Mean over queries with something to find, by a plain sort; at equal scores the worst order."""
+    """Mean over queries with something to find, by a plain sort; at equal scores the worst
+    order."""
     values = []
     for s, g in zip(np.split(scores, np.cumsum(sizes)[:-1]), np.split(grades, np.cumsum(sizes)[:-1])):
         gains = lambda order: np.sum((2.0 ** order - 1) / np.log2(np.arange(2, len(order) + 2)))  # noqa: E731
@@ -93,7 +94,7 @@ def test_lightgbm_trains_with_it(make):
 
 
 class DMatrix:
-    """Test double of xgboost.DMatrix: what an objective may ask of it."""
+    """Test double of xgboost.DMatrix: the methods that an objective uses."""
 
     def __init__(self, labels, sizes, weight=()):
         self.labels, self.sizes, self.weight = np.asarray(labels, np.float32), sizes, np.asarray(weight, np.float32)
@@ -134,7 +135,7 @@ def test_copies_and_other_losses(make):
     ({"group": [2.5, 2.5]}, "^group holds 2.5; it must be"),
     ({"targets": [0, 1]}, r"^scores are \[5\] and targets \[2\]; both must be"),
     ({"weight": [1, 2, 1, 1, 1]}, "^weight differs within query 0"),
-    ({"weight": [1, 2, 3]}, r"^weight is \[3\]; it must be \[2\], one a query, or \[5\]")])
+    ({"weight": [1, 2, 3]}, r"^weight is \[3\]; it must be \[2\], one per query, or \[5\]")])
 def test_bad_input_is_named(make, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         make().at(**{"scores": np.zeros(5), "targets": np.array([0, 1, 0, 1, 0]), "group": [2, 3], **change})

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon that dies under a request: met once it is a restart, met twice the request is not sent again. A network that only
-drops connections is tried for as long as the caller has patience."""
+"""A daemon that dies under a request: the first death counts as a restart, after the second one the
+request is not sent again. After a mere loss of the connection the client retries until its
+limit."""
 import os
 import pickle
 import signal
@@ -34,7 +35,8 @@ def relay(daemon, request):
 
 
 class Proxy(Breaking):
-    """Passes requests on to the daemon; before the answer of the first `count` inferences, does `harm` and hangs up."""
+    """Passes requests on to the daemon; before the answer of the first `count` inferences, does
+    `harm` and hangs up."""
 
     def __init__(self, daemon, harm, count):
         self.daemon, self.harm, self.count = daemon, harm, count
@@ -70,7 +72,7 @@ def test_a_request_that_ends_the_daemon_is_sent_twice_and_no_more(mortal, reborn
         with pytest.raises(rankd.DaemonDied, match=f"{proxy.url} died 2 times while it had the request {THIS}") as caught:
             client.loss("ap", *GOOD)
         assert proxy.inferences() == 2
-        with rankd.connect(mortal.url, retry_for=0) as other:  # which others do not suffer for
+        with rankd.connect(mortal.url, retry_for=0) as other:  # other clients are not affected
             assert other.loss("ap", *GOOD).info.lists == 1
     assert isinstance(caught.value, rankd.ConnectionLost) and "report it" in str(caught.value)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
@@ -122,7 +124,7 @@ def test_a_hang_up_of_the_ring_is_a_death_where_another_daemon_follows(make_daem
         if len(sent) >= deaths:
             sent.append(submit(*arguments))
             return sent[-1]
-        daemon.signal(signal.SIGSTOP)  # it will have the request, and never answer it
+        daemon.signal(signal.SIGSTOP)  # it gets the request, and never answers it
         os.waitid(os.P_PID, daemon.pid, os.WSTOPPED)
         sent.append(submit(*arguments))
         daemon.kill()
@@ -140,10 +142,11 @@ def test_a_hang_up_of_the_ring_is_a_death_where_another_daemon_follows(make_daem
         assert sent == [0, 0]
 
 
-# ---- what is counted ----
+# ---- counting deaths ----
 
 class Fake:
-    """A transport that tells its uptimes in turn, each one twice, or raises; the last one is repeated."""
+    """A transport that returns the given uptimes in turn, each one twice, or raises; the last one
+    is repeated."""
 
     url = "http://fake"
 
@@ -169,7 +172,7 @@ def lost(whole=True):
 
 
 def attempts(fake, *outcomes, **options):
-    """How often it was sent, and what came of it."""
+    """The number of attempts, and the outcome."""
     made = []
 
     def attempt():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo in short: it trains, shows table and plot, and fails where it says that it fails."""
+"""A short demo: it trains, shows table and plot, and fails in the documented cases."""
 import os
 import re
 import subprocess

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DetectionAPLoss against APLoss over hand-made rows, and Calibration against the law that made its data."""
+"""DetectionAPLoss against APLoss over hand-made rows, and Calibration against the distribution of
+its data."""
 import gc
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_calibration_of_classes_that_say_little():
     apart = torch.tensor([[-1.0], [-2.0], [3.0], [4.0]])
     relevant = torch.tensor([[0], [0], [1], [1]])
     assert rankd.torch.Calibration(1).fit(apart, relevant)(apart).isfinite().all()
-    assert 0 < rankd.torch.Calibration(1).fit(-apart, relevant).scale.item() < 1e-3  # an order is never turned round
+    assert 0 < rankd.torch.Calibration(1).fit(-apart, relevant).scale.item() < 1e-3  # an order is never reversed
     kept = rankd.torch.Calibration(1).fit(apart, torch.zeros(4, 1))
     assert kept.scale.item() == 1 and kept.shift.item() == 0
     ignored = torch.cat([relevant, torch.tensor([[-1]])])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The peers of the detection bench against their definition: loops over pairs in Python's own numbers."""
+"""The peers of the detection bench against their definition: loops over pairs in Python's own
+numbers."""
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import detection  # noqa: E402
 
 
 def by_definition(scores, wanted, step):
-    """The mean over positives of 1 - precision, and the error of each item: what it adds to those, negative for positives."""
+    """The mean over positives of 1 - precision, and the error of each item: what it adds to those,
+    negative for positives."""
     positives = [i for i, w in enumerate(wanted) if w]
     error = [0.0] * len(scores)
     for i in positives:

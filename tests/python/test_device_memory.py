@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of the device and faults on it, as a trainer meets them: the real plugin on an emulated device (tests/gpu/emulator)."""
+"""Memory and faults of the device, from a trainer's side: the real plugin on an emulated device
+(tests/gpu/emulator)."""
 import re
 import urllib.request
 
@@ -14,7 +15,8 @@ DIM = 16
 
 @pytest.fixture
 def with_device(make_daemon):
-    """with_device(*flags, plan="") is a client of a daemon with a device, on which what `plan` says fails."""
+    """with_device(*flags, plan="") is a client of a daemon with a device, on which what `plan` says
+    fails."""
     opened = []
 
     def make(*flags, plan=""):
@@ -42,7 +44,8 @@ def state(client):
 
 
 def batch(step, size=48):
-    """Embeddings whose inner products are exact in FP32 in any order, so that every BLAS gives the same."""
+    """Embeddings whose inner products are exact in FP32 in any order, so that every BLAS gives the
+    same."""
     random = np.random.default_rng(step)
     return random.integers(-4, 5, (size, DIM)).astype(np.float32) / 4, random.integers(0, 6, size)
 
@@ -69,7 +72,8 @@ def by_cpu(daemon):
 
 
 def test_a_bank_is_kept_on_the_device_while_it_turns_over(with_device, by_cpu):
-    """Items leave at the front and come in behind: rows that are there already are right still."""
+    """Items leave at the front and enter at the end: rows that are on the device already stay
+    correct."""
     client = with_device()
     assert_same(train(client), by_cpu)
     assert engines(client) == (0, 6)
@@ -107,8 +111,9 @@ def test_a_request_that_never_fits_is_the_cpus(with_device):
     assert len(losses) == 1 and engines(client) == (3, 0) and state(client) == "ready"
 
 
-# What fails, how often it is computed by (cpu, device) then, and what the device is said to be afterwards. (A lane's first buffers
-# are pinned; cuBLAS may be short of memory when it starts, or fail in a product, after which nothing on a device is to be trusted.)
+# The fault, the computations by (cpu, device) then, and the reported state of the device. (A lane's
+# first buffers are pinned; cuBLAS may be short of memory when it starts, or fail in a product,
+# after which the device can't be trusted.)
 @pytest.mark.parametrize("plan, shares, after", [
     ("pinned:1", (1, 5), "ready"),
     ("pinned:3", (1, 5), "ready"),

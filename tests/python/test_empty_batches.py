@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches without an item, over both transports: an answer of their shape and a loss of 0, as the oracle has it."""
+"""Batches without an item, over both transports: an answer of their shape and a loss of 0, as the
+oracle has it."""
 import itertools
 import os
 import random
@@ -148,7 +149,8 @@ def test_an_empty_batch_leaves_a_bank_of_scores_as_it_is(client, axis):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_rank_without_proposals_goes_on(client, dtype):
-    """Its loss is 0 and belongs to the graph, so that backward finds its way and all-reduce its partner."""
+    """Its loss is 0 and part of the graph, so that backward() works and all-reduce has all of its
+    ranks."""
     weights = torch.ones(5, 4, dtype=dtype, requires_grad=True)
     for crit in (APLoss(margin=0.1, client=client), RecallLoss(margin=0.1, axis=0, on_nan="propagate", client=client)):
         for avg_factor in (None, 7.0):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The losses beside what others compute: scikit-learn's average precision, and the method in PyTorch as its paper
-describes it, with autograd carrying the loss's own slope into the ranking."""
+"""The losses against other implementations: scikit-learn's average precision, and the method in
+PyTorch as its paper describes it, with the slope of the loss by autograd."""
 import numpy as np
 import pytest
 import torch
@@ -8,7 +8,8 @@ from sklearn.metrics import average_precision_score
 
 
 def lists_without_ties(seed, q, n, p):
-    """Scores [q, n] float32, all different within a list, and targets [q, n] with at least one relevant item each."""
+    """Scores [q, n] float32, all different within a list, and targets [q, n] with at least one
+    relevant item each."""
     rng = np.random.default_rng(seed)
     scores = rng.permuted(np.tile(np.linspace(-0.05, 0.05, n, dtype=np.float32), (q, 1)), axis=1)
     targets = (rng.random((q, n)) < p).astype(np.int8)
@@ -47,7 +48,8 @@ class Ranking(torch.autograd.Function):
 
 
 def paper_loss(model, scores, targets, lambda_val):
-    """The mean over lists; ranks among the relevant items are taken as constants, as in the paper."""
+    """The mean over lists; ranks among the relevant items are taken as constants, as in the
+    paper."""
     ranks = Ranking.apply(scores, lambda_val) * scores.shape[1]
     losses = []
     for y, rk, relevant in zip(scores, ranks, targets):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RANKD_CPU: which code computes. The answer is the same to the bit; a name that is none is refused at the start."""
+"""RANKD_CPU selects the code that computes. The answer is the same to the bit; an unknown name is
+refused at the start."""
 import subprocess
 
 import numpy as np

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong arrives as an exception of its own class, with the daemon's sentence and what to do."""
+"""Each error is an exception of its own class, with the daemon's sentence and a remedy."""
 import pickle
 import warnings
 

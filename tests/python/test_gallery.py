@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries that rank references and a bank of references, and pairs in place of labels; over both transports."""
+"""Queries that rank references and a bank of references, and pairs in place of labels; over both
+transports."""
 import os
 
 import numpy as np

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graded relevance, first hit and cut-offs over the client: random requests against the definition (graded_oracle.py),
-embeddings, and what is refused. RK_SOAK=N asks for N times the random requests."""
+"""Graded relevance, first hit and cut-offs over the client: random requests against the definition
+(graded_oracle.py), embeddings, and what is refused. RK_SOAK=N asks for N times the random
+requests."""
 import os
 
 import graded_oracle
@@ -30,7 +31,8 @@ def draw_scores(draw, shape):
 
 
 def draw_grades(draw, model, gain, shape, dtype):
-    """Grades that the type holds, 0 where irrelevant: few different ones, all equal, one relevant item, none, huge, fractions."""
+    """Grades that the type holds, 0 where irrelevant: few different ones, all equal, one relevant
+    item, none, huge, fractions."""
     share, kind = draw.choice([0, 0.05, 0.3, 0.9, 1]), draw.integers(5)
     real = dtype == "bfloat16" or np.dtype(dtype).kind == "f"
     if model != "ndcg":
@@ -129,7 +131,8 @@ def test_embeddings_of_equal_labels_have_a_grade_of_one(client, model, top_k):
 
 
 def test_streamed_retrieval_agrees_with_rows(client):
-    """70,000 references are streamed in tiles for a batch of 160; eight queries at a time are computed from rows."""
+    """70,000 references are streamed in tiles for a batch of 160; eight queries at a time are
+    computed from rows."""
     rng = np.random.default_rng(5)
     embeddings, labels = rng.standard_normal((160, 4)).astype(np.float32), rng.integers(0, 3000, 160)
     refs, ref_labels = rng.standard_normal((70_000, 4)).astype(np.float32), rng.integers(0, 3000, 70_000)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.detection: mmdetection's interface of criteria, by a test double of its registry and of the way its dense
-heads call a criterion (its compiled part does not build here), and targets for torchvision's heads."""
+"""rankd.integrations.detection: mmdetection's interface of criteria, by a test double of its
+registry and of the way its dense heads call a criterion (its compiled part does not build here),
+and targets for torchvision's heads."""
 import numpy as np
 import pytest
 import torch
@@ -34,8 +35,9 @@ class Registry:
 
 
 class DenseHead(nn.Module):
-    """Test double of an anchor head of mmdetection 3: it builds its criterion of a config and calls it for each level with
-    labels, label weights and avg_factor, where the class after the last is the background."""
+    """Test double of an anchor head of mmdetection 3: it builds its criterion from a config and
+    calls it for each level with labels, label weights and avg_factor; the class after the last is
+    the background."""
 
     def __init__(self, models, classes, loss_cls):
         super().__init__()
@@ -61,7 +63,8 @@ def anchors(size=60, classes=3, seed=0):
 
 
 def by_positives(logits, labels, weights, classes=3, scale="unit"):
-    """Sum over classes of P times the loss of the class, its gradient, and the number of positives."""
+    """Sum over classes of P times the loss of the class, its gradient, and the number of
+    positives."""
     targets = (labels[:, None] == torch.arange(classes)).long()
     targets[weights == 0] = -1
     total, gradient = 0.0, np.zeros(targets.shape)
@@ -190,7 +193,7 @@ def test_settings_that_cannot_be_honoured_are_refused(make, settings, sentence):
     ({"reduction_override": "sum", "avg_factor": 3}, "^avg_factor is given and the reduction is 'sum'"),
     ({"weight": torch.full((60,), 0.5)}, "^weight holds 0.5; it may be 1, or 0"),
     ({"weight": torch.ones(7)}, r"^weight is \[7\]; it must be \[60\] or \[60, 3\]"),
-    ({"target": (torch.zeros(60), torch.zeros(60))}, "^target is a tuple, as of a quality focal loss"),
+    ({"target": (torch.zeros(60), torch.zeros(60))}, "^target is a tuple, as for a quality focal loss"),
     ({"target": torch.full((60,), 4)}, "^target holds 4 to 4; labels are 0 to 2, 3 for the background"),
     ({"target": torch.full((60, 3), 0.5)}, "^target holds other values than 1, 0 and -1"),
     ({"target": torch.zeros(60)}, r"^target is \[60\] of torch.float32"),

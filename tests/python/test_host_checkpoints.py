@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.checkpoints: the real Accelerate, and a test double of the two hooks of Lightning's checkpoints."""
+"""rankd.integrations.checkpoints: the real Accelerate, and a test double of the two hooks of
+Lightning's checkpoints."""
 import sys
 import types
 
@@ -39,7 +40,7 @@ def make(client, bank):
 
 
 def dump(module, callback):
-    """What Lightning's Trainer does: it collects the state_dict, then calls the hook."""
+    """Does the same as Lightning's Trainer: collects the state_dict, then calls the hook."""
     checkpoint = {"state_dict": module.state_dict()}
     callback.on_save_checkpoint(None, module, checkpoint)
     return checkpoint

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of different lengths (offsets) and weights of lists (list_weight), over both transports, against the definition."""
+"""Lists of different lengths (offsets) and weights of lists (list_weight), over both transports,
+against the definition."""
 import os
 import re
 

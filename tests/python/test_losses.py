@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client's results against the definition (oracle.py), against scikit-learn, and against the published example."""
+"""The client's results against the definition (oracle.py), against scikit-learn, and against the
+published example."""
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score

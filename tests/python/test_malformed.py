@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Malformed answers, from another program on the port: one sentence of rankd's errors, in time, and no memory for what is announced."""
+"""Malformed answers, from another program on the port: one error sentence, in time, and no memory
+for announced sizes."""
 import json
 import os
 import random
@@ -198,7 +199,7 @@ def test_no_more_is_taken_than_what_was_asked_for_may_need():
             rankd.connect(server.url, timeout=60, retry_for=0).loss("ap", *GOOD)
 
 
-# ---- Whatever comes, in whatever order ----
+# ---- Any bytes in any order ----
 
 PIECES = [b"", b"0", b"-1", b"\r\n", b"\n", b"\0", b'"', b"[", b"]", b"{", b"}", b",", b":", b"null", b"NaN", b"1e999", b"9" * 20, b"\xc2\xb2", b"\xff",
           b"true", b"[[[[", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"100"]
@@ -217,7 +218,7 @@ def mutated(rng, data):
 
 
 def with_lengths(data):
-    """The body as it is now, and headers that say so: mutations of the JSON are then reached."""
+    """The changed body with headers for its length, so that mutations of the JSON are reached."""
     start, _, body = data.partition(b"\r\n\r\n")
     end = body.find(b"}]}") + 3
     return http(200, body, Inference_Header_Content_Length=max(end, 0)) if start else data
@@ -256,10 +257,11 @@ def test_whatever_is_answered_only_rankds_errors_come_out():
     assert {"taken", "ProtocolError", "ConnectionLost"} <= outcomes
 
 
-# ---- A limit is one for the whole attempt ----
+# ---- A limit holds for the whole attempt ----
 
 def slowly(*before, of=b"x"):
-    """Sends `before`, then a byte every now and then for longer than any test waits, then what makes it a good answer."""
+    """Sends `before`, then single bytes for longer than any test waits, then the rest of a good
+    answer."""
 
     def step(server, connection):
         read_request(server, connection)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.metric_learning inside the real pytorch-metric-learning: results, reducers, its memory, its trainer."""
+"""rankd.integrations.metric_learning inside the real pytorch-metric-learning: results, reducers,
+its memory, its trainer."""
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.metrics against sorting, against scikit-learn, and against itself however the lists were cut up."""
+"""rankd.metrics against sorting, against scikit-learn, and against itself with the lists divided in
+other ways."""
 import os
 import warnings
 
@@ -24,8 +25,8 @@ def client(either):
 
 
 def by_sorting(name, scores, targets, gain="exp2"):
-    """A metric of one list by its textbook definition, on the list in its order: irrelevant before relevant at equal scores,
-    lower grades before higher ones."""
+    """A metric of one list by its textbook definition, on the list in its order: irrelevant before
+    relevant at equal scores, lower grades before higher ones."""
     scores, targets = np.asarray(scores, np.float64), np.asarray(targets, np.float64)
     scores, targets = scores[targets != -1], targets[targets != -1]
     ranked = targets[np.lexsort((targets, -scores))]
@@ -197,7 +198,7 @@ def test_embeddings_rank_the_others_and_the_references(client, monkeypatch, tile
     rows, labels = rng.standard_normal((50, 12)).astype(np.float32), rng.integers(-1, 6, 50)
     refs, ref_labels = rng.standard_normal((70, 12)).astype(np.float32), rng.integers(-1, 6, 70)
     ids, ref_ids = rng.integers(-1, 30, 50), rng.integers(-1, 30, 70)
-    ids[0] = np.iinfo(np.int64).min + 3  # as far out as those that are made up
+    ids[0] = np.iinfo(np.int64).min + 3  # as far out as generated ids
     given = {"embeddings": rows, "labels": labels, **({"ids": ids} if with_ids else {})}
     items, item_labels, item_ids = rows, labels, ids if with_ids else np.full(50, -1)
     if with_references:
@@ -271,7 +272,7 @@ def test_nothing_to_find_is_nan_and_nothing_at_all_is_empty(client):
 
 @pytest.mark.parametrize("name, sentence", [
     ("map", "metric is 'map'; it may be ap, ndcg"), ("recall", "recall must have a cut, as recall@10 has"),
-    ("r_precision@3", "r_precision must not have a cut$"), ("ap@0", "whole number from 1 on"), ("ap@x", "whole number from 1 on")])
+    ("r_precision@3", "r_precision must not have a cut$"), ("ap@0", "whole number, 1 or more"), ("ap@x", "whole number, 1 or more")])
 def test_a_name_that_is_none_is_refused(client, name, sentence):
     with pytest.raises(ValueError, match=sentence):
         metrics.evaluate(client, [name], [[1.0]], [[1]])
@@ -296,10 +297,10 @@ def test_lists_that_are_none_are_refused(client):
                                    ({"scores": [1.0], "targets": [1], "offsets": [0, 1], "axis": 0}, ValueError, "axis is 0, beside offsets"),
                                    ({"scores": [1.0], "targets": [1], "offsets": [0, 1], "axis": 1}, ValueError, "axis is 1, beside offsets"),
                                    ({"scores": [[1.0]], "targets": [[1]], "list_weight": [1]}, TypeError,
-                                    "list_weight is no argument of a metric of scores and targets; those are axis, offsets"),
-                                   ({"scores": [[1.0]], "targets": [[1]], "embeddings": [[1.0]]}, TypeError, "embeddings is no argument"),
+                                    "list_weight is not an argument of a metric of scores and targets; those are axis, offsets"),
+                                   ({"scores": [[1.0]], "targets": [[1]], "embeddings": [[1.0]]}, TypeError, "embeddings is not an argument"),
                                    ({"embeddings": [[1.0]], "labels": [1], "axis": 0}, TypeError,
-                                    "axis is no argument of a metric of embeddings; those are embeddings, labels, ids"),
+                                    "axis is not an argument of a metric of embeddings; those are embeddings, labels, ids"),
                                    ({"scores": [[1.0], [1.0, 2.0]], "targets": [[1], [0, 1]]}, ValueError,
                                     "scores can't be made an array: .* come flat, with offsets"),
                                    ({"embeddings": [1.0], "labels": [1]}, ValueError, "matrix"),

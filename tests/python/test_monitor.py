@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.torch.monitor, with test doubles of TensorBoard's SummaryWriter and of a W&B run; and what objects say of themselves."""
+"""rankd.torch.monitor, with test doubles of TensorBoard's SummaryWriter and of a W&B run; and the
+repr of objects."""
 import copy
 import io
 

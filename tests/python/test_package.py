@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the Python package is made of."""
+"""The parts of the Python package."""
 import re
 import subprocess
 import sys
@@ -14,7 +14,7 @@ def load(library, code="import rankd.librankd"):
 
 
 def functions_before(version):
-    """The functions that librankd had before `version` brought its own."""
+    """The functions of librankd before `version` added some."""
     nodes = (PACKAGE.parent / "c" / "librankd.map").read_text().split(f"{version} {{")[0]
     return re.findall(r"^ +(rankd_\w+);", nodes, re.M)
 

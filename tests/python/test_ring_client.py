@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.connect("unix:…"): the same object as over HTTP, with the same answers, on arrays that the daemon shares."""
+"""rankd.connect("unix:…"): the same object as over HTTP, with the same answers, on arrays that the
+daemon shares."""
 import os
 import pickle
 

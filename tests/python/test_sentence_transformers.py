@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd.integrations.sentence_transformers, with test doubles of the library's models: a dict goes in and comes out with
-"sentence_embedding"; pairs of texts go through a tokenizer and come out as logits."""
+"""rankd.integrations.sentence_transformers, with test doubles of the library's models: a dict goes
+in and comes out with "sentence_embedding"; pairs of texts go through a tokenizer and come out as
+logits."""
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,8 @@ from rankd.integrations.sentence_transformers import BiEncoderLoss, RerankerLoss
 
 
 class Encoder(nn.Module):
-    """Test double of a SentenceTransformer: mean of token embeddings. It adds to the dict that it gets, as the library does."""
+    """Test double of a SentenceTransformer: mean of token embeddings. It adds to the dict that it
+    gets, as the library does."""
 
     def __init__(self, dropout=0.0):
         super().__init__()
@@ -153,7 +155,8 @@ def test_what_a_bi_encoder_cannot_honour_is_refused(make):
 
 
 class CrossEncoder(nn.Module):
-    """Test double of a CrossEncoder with one label: its tokenizer counts letters of a pair, and its output is a tuple."""
+    """Test double of a CrossEncoder with one label: its tokenizer counts letters of a pair, and its
+    output is a tuple."""
 
     def __init__(self, num_labels=1):
         super().__init__()

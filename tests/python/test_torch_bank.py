@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RetrievalLoss with a memory bank: what is ranked with, what is appended when, and going on after a stop."""
+"""RetrievalLoss with a memory bank: which items are ranked, when batches are appended, and resuming
+after a stop."""
 import numpy as np
 import pytest
 import torch
@@ -178,7 +179,7 @@ def test_a_run_killed_and_resumed_gives_the_same_losses_bit_for_bit(mortal, tmp_
         before = first.steps(0, 10)
         save_bank(first.crit)
         torch.save(first.state(), tmp_path / "checkpoint.pt")
-        lost = first.steps(10, 17)  # goes on, then everything dies
+        lost = first.steps(10, 17)  # continues, then everything dies
         mortal.kill()
         mortal.start()
         second = Training(client, "run")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Banks that can't hurt silently: they begin late, begin empty, and lists that learn nothing are named."""
+"""Banks do no silent harm: they begin late, begin empty, and lists that learn nothing are
+named."""
 import warnings
 
 import pytest
@@ -17,7 +18,7 @@ def batch(seed=0, B=8, dim=16):
 
 
 def said(run, steps):
-    """The sentences of rankd in that many calls."""
+    """rankd's warnings during `steps` calls."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step in range(steps):
@@ -31,7 +32,7 @@ def test_the_bank_is_ranked_from_bank_start_on(client, bank):
     for step in range(3):
         crit.eval()
         crit(*batch(9))
-        assert crit.info.bank_items == 0  # evaluation sees what training sees
+        assert crit.info.bank_items == 0  # evaluation ranks the same items as training
         crit.train()
         assert crit(*batch(step)).item() == alone(*batch(step)).item()
         assert (crit.info.bank_items, crit.info.bank_version_appended) == (0, step + 1)
@@ -138,7 +139,8 @@ def test_an_empty_bank_is_not_spoken_of(client, bank):
 
 
 def classes(step, rare_every=2):
-    """Scores [40, 3] of which the last class's only relevant item lies far below the others, and learns nothing."""
+    """Scores [40, 3] of which the last class's only relevant item lies far below the others, and
+    learns nothing."""
     make = torch.Generator().manual_seed(step)
     scores, targets = torch.randn(40, 3, generator=make), (torch.rand(40, 3, generator=make) < 0.3).long()
     targets[0, :2], targets[:, 2] = 1, 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of rankd.torch by memory shared on the device, without one: the daemon has an emulated device (tests/gpu/emulator), and
-in the place of CUDA's runtime here are files in /dev/shm that CPU tensors are views of. Everything else is as with a device:
-what is placed where, when a region grows, what happens when the daemon is another one. tests/gpu/test_cuda_tensors.py is the
-same with CUDA tensors."""
+"""Memory that rankd.torch shares on the device, without a device: the daemon has an emulated one
+(tests/gpu/emulator), and files in /dev/shm, with CPU tensors as views, replace CUDA's runtime.
+Everything else is as with a device: the places of tensors, growing regions, another daemon.
+tests/gpu/test_cuda_tensors.py is the same with CUDA tensors."""
 import itertools
 import os
 import re
@@ -70,7 +70,7 @@ def with_device(make_daemon, tmp_path, monkeypatch):
 
 @pytest.fixture
 def plain(daemon):
-    """A client that has no such way."""
+    """A client without shared device memory."""
     with rankd.connect(daemon.url) as client:
         yield client
 
@@ -170,7 +170,7 @@ def test_a_daemon_that_was_started_anew_is_met_without_an_error(with_device):
     want = step(crit, scores, targets)[1]
     daemon.stop()
     daemon.restart()
-    assert torch.equal(step(crit, scores, targets)[1], want)  # by the host: the region was the other daemon's
+    assert torch.equal(step(crit, scores, targets)[1], want)  # through the host: the region belonged to the other daemon
     assert torch.equal(step(crit, scores, targets)[1], want) and on_device(client) == 2
     assert torch.equal(blackbox_rank(scores, client=client), blackbox_rank(scores, client=client))
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NDCGLoss, MRRLoss, APLoss(top_k), ScoresLoss and RetrievalLoss of those losses: what the client answers, times the upstream."""
+"""NDCGLoss, MRRLoss, APLoss(top_k), ScoresLoss and RetrievalLoss of those losses: the client's
+results, times the upstream."""
 import numpy as np
 import pytest
 import torch

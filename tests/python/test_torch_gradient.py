@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss modules under autograd: scaling, accumulation, types, and what must be refused."""
+"""The loss modules under autograd: scaling, accumulation, types, and refusals."""
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be given to the loss modules, in each type and shape that trainers have, and the sentence for what may not."""
+"""Valid inputs of the loss modules, in each type and shape that trainers use, and the sentences for
+invalid ones."""
 import numpy as np
 import pytest
 import torch
@@ -139,7 +140,7 @@ def test_plain_ranks_are_whole_and_exact(client):
     got = ranks(scores, client=client)
     assert got.dtype == torch.int64 and not got.requires_grad
     np.testing.assert_array_equal(got.numpy(), [oracle.ranks(row) for row in scores.detach().numpy()])
-    assert not torch.equal((blackbox_rank(scores, client=client) * 3000).int(), got)  # truncates, which is why there is a call
+    assert not torch.equal((blackbox_rank(scores, client=client) * 3000).int(), got)  # truncation gives wrong ranks, so there is ranks()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of several ranks that torchrun starts, with distributed=True: what all ranks compute together is compared with what one
-process computes over the whole batch."""
+"""Jobs of several ranks that torchrun starts, with distributed=True: the joint result of all ranks
+is compared with that of one process over the whole batch."""
 import time
 
 import numpy as np
@@ -24,7 +24,7 @@ def crew(tmp_path_factory):
 
 @pytest.fixture
 def banks(client, request):
-    """Two empty banks alike."""
+    """Two equal empty banks."""
     names = [f"{what}-{abs(hash(request.node.name))}" for what in ("joint", "alone")]
     for name in names:
         client.banks.create(name, dim=16, capacity=64, durability="none")
@@ -42,7 +42,8 @@ def same_bits(a, b):
 
 
 def assert_shards_are(found, alone, sizes, ref_sizes):
-    """Each rank's loss is that of the whole, and its gradient has the bits of its rows of the whole's."""
+    """Each rank's loss is that of the whole, and its gradient has the bits of its rows of the
+    whole's."""
     for rank, steps in enumerate(found):
         assert len(steps) == len(alone)
         for mine, whole in zip(steps, alone):
@@ -84,7 +85,7 @@ def assert_shards_are_near(found, alone, sizes, ref_sizes):
     (["ids", "ref_emb", "ref_labels", "ref_ids"], {"gallery": "references"}), (["list_weight"], {"average": "sum"})])
 def test_balanced_ranks_give_what_one_process_gives_up_to_rounding(client, daemon, crew, names, options):
     refs, wholes = [3, 4, 0, 5], [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", *names) for seed in range(3)]
-    for whole in wholes:  # ties: what is first in the batch is first in the list
+    for whole in wholes:  # ties: the item that is first in the batch is first in the list
         whole["embeddings"][8:16] = whole["embeddings"][16:24]
     crit = RetrievalLoss(client=client, **options)
     alone = [answer(crit, whole, WORLD) for whole in wholes]
@@ -208,7 +209,7 @@ def test_ranks_over_two_daemons_send_one_request_to_each_and_their_banks_stay_eq
         assert_shards_are(crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}), alone, UNEVEN, UNEVEN)
         assert served(a) == served(b) == 4
         assert a.banks.get("shared").version == b.banks.get("shared").version == 4
-        RetrievalLoss(client=b, bank_start=0, bank="shared")(torch.randn(4, 16, requires_grad=True), torch.arange(4))  # by somebody else
+        RetrievalLoss(client=b, bank_start=0, bank="shared")(torch.randn(4, 16, requires_grad=True), torch.arange(4))  # another client
         for told in crew.refused("joint_tasks.steps", urls, wholes[:1], UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}):
             assert told.kind == "Conflict" and "at version 4 in the daemon of rank 0" in told.text and "that of rank 2" in told.text
     client.banks.delete("shared")

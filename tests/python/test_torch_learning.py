@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training from which nothing can be learnt says so: once, which of the reasons, and what to look at."""
+"""A training in which nothing can be learnt leads to a warning: once, with the reason and a
+remedy."""
 import warnings
 
 import pytest
@@ -11,7 +12,7 @@ from rankd.torch.learning import STEPS
 
 
 def said(run, steps=STEPS):
-    """The sentences of rankd that `steps` calls lead to."""
+    """rankd's warnings during `steps` calls."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step in range(steps):
@@ -35,7 +36,7 @@ def test_labels_of_minus_and_plus_one_are_told(client, kind, axis):
     crit = kind(margin=0.1, axis=axis, client=client)
     sentence, = said(lambda step: crit(scores(step), signs(step)).backward(), 3 * STEPS)
     assert f"for {STEPS} training steps" in sentence and "labels of -1 and +1 must become 0 and 1" in sentence
-    assert crit(scores(1), signs(1)).item() == 0  # which is what makes it silent
+    assert crit(scores(1), signs(1)).item() == 0  # so the training seems perfect
     again = kind(margin=0.1, axis=axis, client=client)
     assert said(lambda step: again(scores(step), (signs(step) > 0).long()).backward()) == []
 
@@ -47,7 +48,7 @@ def test_targets_without_a_relevant_item_are_told(client):
 
 
 def test_lists_that_are_all_relevant_or_have_no_relevant_item_are_told(client):
-    """Each list for itself has nothing to tell apart, though the batch has items of both kinds: rows that should be columns."""
+    """No list has items of both kinds, although the batch has: rows that should be columns."""
     targets = torch.zeros(4, 12)
     targets[1:3] = 1
     crit = APLoss(margin=0.1, client=client)
@@ -85,7 +86,7 @@ def test_batches_of_one_label_against_a_bank_of_others_are_healthy(client, bank)
         label = number % 8
         crit(corners[label].repeat(4, 1).requires_grad_(), torch.full((4,), label)).backward()
 
-    assert said(step, 3 * STEPS) == [] and crit.info.bank_items == 64  # perfect, and not to be taken for nothing to learn
+    assert said(step, 3 * STEPS) == [] and crit.info.bank_items == 64  # perfect: not the same as nothing to learn
 
 
 def test_an_avg_factor_of_0_where_there_are_lists_is_told(client):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The PyTorch modules with lists of different lengths, weights of lists, and a loss for each list."""
+"""The PyTorch modules with lists of different lengths, weights of lists, and a loss for each
+list."""
 import re
 
 import lists_oracle

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a loss feeds its bank and when not, and what it says where the bank is not the one of its state."""
+"""When a loss appends to its bank and when not, and its warnings if the bank does not match its
+state."""
 import warnings
 
 import pytest

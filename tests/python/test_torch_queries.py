@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RetrievalLoss with reduction="none": the loss of each query, with a backward for any upstream. The oracle is the loss of
-scores over the matrix of cosines, through which torch's autograd finds the gradient of the embeddings."""
+"""RetrievalLoss with reduction="none": the loss of each query, with a backward for any upstream.
+The oracle is the loss of scores over the matrix of cosines, through which torch's autograd finds
+the gradient of the embeddings."""
 import pytest
 import torch
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a loss puts into a model's state_dict, and the hands that it passes through: those of timm, safetensors, accelerate and
-torch itself, which know tensors only, copy, cast and average them."""
+"""The state of a loss in a model's state_dict, and the code that handles it: timm, safetensors,
+accelerate and torch itself, which know only tensors, and copy, cast and average them."""
 import importlib.util
 import warnings
 from pathlib import Path
@@ -34,7 +34,8 @@ def training_step(model):
 
 
 def timm_model_ema():
-    """The file of the installed package, without the package, whose import wants torchvision."""
+    """The file of the installed package, without the package itself, whose import needs
+    torchvision."""
     package = Path(importlib.util.find_spec("timm").submodule_search_locations[0])
     spec = importlib.util.spec_from_file_location("timm_model_ema", package / "utils/model_ema.py")
     module = importlib.util.module_from_spec(spec)
@@ -170,7 +171,7 @@ def test_persistent_state_false_keeps_it_out_of_the_model(client):
     Model(client).load_state_dict(model.state_dict())
     model.load_state_dict(Model(client, steps=3).state_dict())  # one that has it is no error, and changes nothing here
     assert model.crit.schedule.steps == 50
-    own = model.crit.get_extra_state()  # to be kept elsewhere
+    own = model.crit.get_extra_state()  # to be saved separately
     model.crit.schedule.steps = 0
     model.crit.set_extra_state(own)
     assert model.crit.schedule.steps == 50

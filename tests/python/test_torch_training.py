@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings: how a loss module behaves from step to step."""
+"""Trainings: the behaviour of a loss module from step to step."""
 import threading
 import warnings
 
@@ -70,7 +70,7 @@ def test_the_margin_grows_over_the_training_steps_alone(client):
         seen.append(crit.schedule.current_margin())
         crit(scores, targets).backward()
     assert seen == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 0.8])
-    # the wide margin turns the pair round, the narrow one does not
+    # the wide margin swaps the pair, the narrow one does not
     assert crit(scores, targets).item() == 0.5
     assert APLoss(margin=0.8, margin_warmup=4, client=client)(scores, targets).item() == 0
 
@@ -88,7 +88,8 @@ def test_the_warm_up_goes_on_where_a_checkpoint_left_it(client):
 
 
 class Scaler:
-    """What torch.cuda.amp.GradScaler does, without CUDA: scales, skips steps with a gradient that is not finite."""
+    """Like torch.cuda.amp.GradScaler, without CUDA: scales, and skips steps with a gradient that is
+    not finite."""
 
     def __init__(self, scale):
         self.scale, self.skipped = scale, 0
@@ -139,7 +140,7 @@ def test_bfloat16_autocast_trains(client):
 
 
 class Curve(threading.Thread):
-    """A training in a thread of its own, so that the test can pull the daemon from under it."""
+    """A training in its own thread, so that the test can kill the daemon meanwhile."""
 
     def __init__(self, client, steps):
         super().__init__()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Broken connections, restarts and overload: what is repeated, for how long, and what must not be."""
+"""Broken connections, restarts and overload: which requests are repeated, for how long, and which
+must not be."""
 import json
 import os
 import socket
@@ -65,7 +66,7 @@ def test_a_reset_is_asked_again_and_without_patience_raised():
 
 def test_a_repeated_enqueue_bears_the_same_batch_id():
     def losing_two(server, connection):
-        # Between two attempts the client asks since when the daemon has run.
+        # Between two attempts the client asks for the uptime of the daemon.
         while read_request(server, connection):
             if server.requests[-1].startswith(b"GET"):
                 connection.sendall(METADATA)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel on a Debian that has Python and nothing else: no compiler, no -dev packages, none of our libraries.
+"""The wheel on a Debian that has Python and nothing else: no compiler, no -dev packages, none of
+our libraries.
 
-`make check-wheel`. Each root is made once (build/roots/SUITE.tar, a minute or two of downloads), unpacked for the test, and
-entered in namespaces of its own, so that whatever runs there ends with the test.
+`make check-wheel`. Each root is made once (build/roots/SUITE.tar, a minute or two of downloads),
+unpacked for the test, and entered in namespaces of its own, so that whatever runs there ends with
+the test.
 """
 import os
 import re
@@ -58,7 +60,7 @@ class Root:
         self.path.chmod(0o755)
 
     def run(self, *command, user=0, status=0, script=None):
-        """In pid, mount and network namespaces of their own. As `user`, in its home."""
+        """Runs a command in its own pid, mount and network namespaces, as `user` in its home."""
         enter = (f"mount -t proc proc {self.path}/proc && mount --rbind /dev {self.path}/dev && ip link set lo up 2>/dev/null; "
                  f'exec chroot --userspec={user}:{user} {self.path} env -i HOME=/home/trainer PATH=/venv/bin:/usr/bin:/bin "$@"')
         done = subprocess.run(["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-c", enter, "sh", *command],
@@ -81,7 +83,7 @@ def root(request, tmp_path_factory):
         (made.path / path).mkdir(parents=True, exist_ok=True)
     os.chown(made.path / "home/trainer", TRAINER, TRAINER)
     made.run("python3", "-m", "venv", "/venv")
-    # The page's second line, where no index is at hand.
+    # The page's second line, because there is no package index.
     assert "pip install build/wheel/rankd-*.whl" in (ROOT / "docs/howto/install.md").read_text()
     made.run("sh", "-c", "pip install --quiet --no-index --find-links /wheels /wheels/rankd-*.whl")
     yield made
@@ -129,7 +131,8 @@ print(daemon.wait())
 
 
 def test_the_source_distribution_builds_here_and_gives_the_same_programs(tmp_path):
-    """On this machine, which has the compiler: by pip, in a venv without our sources on its path."""
+    """On this machine, which has the compiler: by pip, in a venv without our sources on its
+    path."""
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--system-site-packages", tmp_path / "venv"], check=True)
     subprocess.run([tmp_path / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", SDIST], check=True, timeout=900)
     environment = {"PATH": f"{tmp_path}/venv/bin:/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loss is added by a file and a row, a parameter and an input by a row each: the tables' promises, in a copy of the tree.
-
-What is written for the loss and its parameter are the blocks of docs/adding-a-loss.md."""
+"""A loss is added by a file and a row, a parameter and an input by a row each: the promises of the
+tables, in a copy of the tree. The loss and its parameter are the blocks of
+docs/adding-a-loss.md."""
 import json
 import re
 import sys
@@ -12,12 +12,13 @@ import pytest
 from conftest import assert_ended_well
 from tree import Tree, blocks
 
-SCORES, TARGETS = [[0.9, 0.8, 0.7, 0.6]], [[0, 1, 0, 1]]  # one and two irrelevant items ahead
+SCORES, TARGETS = [[0.9, 0.8, 0.7, 0.6]], [[0, 1, 0, 1]]  # one and two irrelevant items above
 WANT = (1 / 3 + 2 / 4) / 2  # with scale 2
 PARAMETER = 'RK_CHOICE(toy_word, "toy_word", 0, "plain|odd", RK_USE_LOSS, "A parameter that nothing reads.")\n'
 INPUT = 'RANKD_INPUT(TOY, "toy", LOSS_OPTIONAL, FP32, 1, "[B]", "An input that nothing reads.")\n'
 
-# Prints the loss, over the transport of its argument: of scores with the parameter, then of embeddings with the input.
+# Prints the loss, over the transport of its argument: of scores with the parameter, then of
+# embeddings with the input.
 PROGRAM = """
 #include <stdio.h>
 #include "rankd.h"
@@ -96,7 +97,7 @@ def infer(daemon, model, **parameters):
 
 
 def engines(daemon, model):
-    """How many requests were computed by the CPU, by the device."""
+    """The numbers of requests computed by the CPU and by the device."""
     _, text = ask(daemon, "/metrics")
     counts = re.findall(rf'^rankd_engine_requests_total\{{model="{model}",engine="(\w+)"\}} (\d+)$', text, re.M)
     return tuple(int(dict(counts).get(engine, 0)) for engine in ("cpu", "device"))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kind of bank is one file and one row: a toy kind in a copy of the tree is built, and used over HTTP."""
+"""A kind of bank is one file and one row: a toy kind in a copy of the tree is built, and used over
+HTTP."""
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from support_bank import BankDaemon, Refused, tensor  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
-# Scores that are kept as whole numbers, and a column that nobody reads.
+# Scores that are kept as whole numbers, and an unused column.
 TOY = r"""
 #include <math.h>
 #include <stdlib.h>
@@ -85,7 +86,8 @@ const struct rk_bank_kind rk_bank_kind_toy = {
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
-    """The folder of a daemon that knows the toy kind. Beside its file and its row nothing of the tree is touched."""
+    """The folder of a daemon that knows the toy kind. Only its file and its row are added to the
+    tree."""
     tree = tmp_path_factory.mktemp("toy") / "tree"
     names = subprocess.run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"], check=True,
                            capture_output=True, text=True).stdout.split("\0")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A metric, a setting and a route are a row each: added to a copy of the tree, which is built, they are wherever they belong."""
+"""A metric, a setting and a route are one row each: added to a copy of the tree, which is built,
+they appear in all places."""
 import os
 import re
 import shutil
@@ -16,12 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Tree:
-    """A copy of the sources, with what was built of them, so that make builds only what a change reaches."""
+    """A copy of the sources and of their build, so that make builds only the parts that a change
+    affects."""
 
     def __init__(self, folder):
         self.folder = folder
         shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns("build", ".git", "__pycache__"))
-        if conftest.BUILD == ROOT / "build":  # another one has other flags
+        if conftest.BUILD == ROOT / "build":  # another build has other flags
             shutil.copytree(ROOT / "build/obj", folder / "build/obj")
 
     def read(self, path):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of the source tree that a test may change and build, to prove that an addition takes the places that the pages say."""
+"""A copy of the source tree that a test may change and build, to prove that an addition needs only
+the documented places."""
 import os
 import re
 import shutil
@@ -14,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def source_files():
-    """Paths from ROOT: those that git knows or would take; of a tree without git, everything but builds."""
+    """Paths from ROOT: the files that git tracks or would add; in a tree without git, everything
+    except builds."""
     found = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True)
     if found.returncode == 0:
         names = (name for name in found.stdout.decode().split("\0") if name)
@@ -34,7 +36,7 @@ class Tree:
                 shutil.copy(ROOT / name, self.folder / name)
 
     def add(self, name, text):
-        """A new file; or rows of a table, which go behind those that are there."""
+        """Adds a new file, or rows at the end of a table."""
         path = self.folder / name
         if not path.exists():
             path.write_text(text)
@@ -51,7 +53,8 @@ class Tree:
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
 
     def run(self, *command, **more):
-        """Within the copy, with its Python package and its library. Returns what it printed."""
+        """Runs a command in the copy, with its Python package and its library. Returns its
+        output."""
         environment = dict(os.environ, RANKD_BUILD=str(self.build), PYTHONPATH=str(self.folder / "clients/python"))
         environment.pop("RANKD_LIBRARY", None)  # of another build
         done = subprocess.run([str(c) for c in command], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, **more)

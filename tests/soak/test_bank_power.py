@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Power loss: an ext4 file system in a file is shut down as it stands (EXT4_IOC_SHUTDOWN without flushing the log), mounted
-again, and read back. Needs root and loop devices, so it is a test of `make soak` alone, and fails where there are none."""
+"""Power loss: an ext4 file system in a file is shut down at once (EXT4_IOC_SHUTDOWN without
+flushing the log), mounted again, and read back. Needs root and loop devices, so it is a test of
+`make soak` alone, and fails where there are none."""
 import fcntl
 import os
 import random
@@ -31,14 +32,14 @@ def disk(tmp_path):
 
 
 def cut_power(image, folder, daemon):
-    """Stops the file system, then the daemon, and mounts what was on the disk."""
+    """Stops the file system, then the daemon, and mounts the remaining content of the disk."""
     fd = os.open(folder, os.O_RDONLY)
     fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
     os.close(fd)
     daemon.kill()
     until = time.monotonic() + 60
     while subprocess.run(["umount", folder], check=False, stderr=subprocess.DEVNULL).returncode:
-        assert time.monotonic() < until  # the kernel lets go of an io_uring's files after its process
+        assert time.monotonic() < until  # the kernel closes the files of an io_uring after its process is gone
         time.sleep(0.05)
     subprocess.run(["mount", "-o", "loop", image, folder], check=True)
 
@@ -65,8 +66,9 @@ class Trainer(threading.Thread):
 @pytest.mark.parametrize("io", ["uring", "epoll"])
 @pytest.mark.parametrize("durability", ["interval", "none"])
 def test_power_loss_leaves_a_small_bank_a_prefix_beside_one_that_syncs(tmp_path, disk, io, durability):
-    """The window is much smaller than what is appended between two syncs, so that everything that is on disk leaves memory
-    before anything of what replaces it is on disk; and the other bank's syncs bring the removal of files to the disk."""
+    """The window is much smaller than the appends between two syncs, so that all items that are on
+    disk leave memory before any of their successors is on disk; and the other bank's syncs make the
+    removal of files durable."""
     image, folder = disk
     draw, batches, steady = random.Random(10), Batches(10, items=1000), Batches(11, items=10)
     history = {0: None}  # the number of the batch that made a version
@@ -90,10 +92,10 @@ def test_power_loss_leaves_a_small_bank_a_prefix_beside_one_that_syncs(tmp_path,
             assert not state["read_only"], state
             history.update({version: n for n, version in trainers[0].acknowledged.items()})
             assert state["version"] >= kept and state["version"] <= max(history) + 1
-            if state["version"] > max(history):  # it was on its way, and is there
+            if state["version"] > max(history):  # it was in flight, and is there
                 history[state["version"]] = trainers[0].next - 1
             history = {version: n for version, n in history.items() if version <= state["version"]}
-            kept = state["version"]  # what was read back is on disk
+            kept = state["version"]  # the recovered batches are on disk
             assert state["items"] == min(2000, 1000 * kept)
             daemon.bank("twin", **SCORES, capacity=2000, durability="none")
             for version in range(max(1, kept - 1), kept + 1):

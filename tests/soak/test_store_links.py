@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A master, two replicas, three Sentinels and two daemons, each host in a network namespace of its own; links are cut and healed
-while trainers append. Needs root, so it is a test of `make soak-store` alone, and fails where there is none."""
+"""A master, two replicas, three Sentinels and two daemons, each host in its own network namespace;
+links are cut and restored while trainers append. Needs root, so only `make soak-store` runs it, and
+it fails without root."""
 import ctypes
 import json
 import os
@@ -47,7 +48,8 @@ class Host:
 
 
 class LinkedDaemon(StoreDaemon):
-    """Its trainers are on its host: they reach it by the ring, whatever becomes of the link."""
+    """A daemon whose trainers are on its host: they reach it over the ring, whatever happens to the
+    link."""
 
     def __init__(self, folder, host, url):
         self.ring = f"unix:{folder}/s"
@@ -80,7 +82,8 @@ class LinkedDaemon(StoreDaemon):
 
 @pytest.fixture
 def net(tmp_path):
-    """The hosts: three of the store, two of daemons. The test's thread, and those it starts, are in a namespace with the bridge."""
+    """The hosts: three of the store, two of daemons. The test's thread, and those it starts, are in
+    a namespace with the bridge."""
     libc = ctypes.CDLL(None, use_errno=True)
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0, f"no network namespace can be made: {os.strerror(ctypes.get_errno())}"
@@ -123,7 +126,7 @@ def start(hosts, made, folder):
 
 
 def master_of(stores, sentinels):
-    """The one that two of the Sentinels name, where it answers as a master that has its replicas."""
+    """The master that two of the Sentinels name, once it answers as a master with its replicas."""
     named = [s.ask("SENTINEL", "get-master-addr-by-name", NAME, timeout=2)[0] for s in sentinels]
     best = max(set(named), key=named.count)
     store = next(s for s in stores if s.host == best)

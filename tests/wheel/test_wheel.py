@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel of `make wheel`: what is in it, and that an empty venv has everything with it."""
+"""The wheel of `make wheel`: its contents, and that an empty venv needs nothing else."""
 import os
 import re
 import subprocess
@@ -29,7 +29,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def run(installed, tmp_path):
-    """Runs a program of the venv where nothing else of rankd is, and ends its daemon."""
+    """Runs a program of the venv without any other part of rankd, and ends its daemon."""
     for name in ("run", "state", "tmp"):
         (tmp_path / name).mkdir(mode=0o700)
     environment = {"PATH": f"{installed}/bin:/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Many requests in flight: eight batches are submitted, and their losses taken in the order of completion.
+/* Many requests in flight: eight batches are submitted, and their losses taken in the order of
+ * completion.
  *
  *     pipeline unix:/tmp/rankd.sock */
 #include <stdio.h>

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 8×8 handwritten digits that scikit-learn ships: 1,797 real scans, 64 grey values each, ten classes."""
+"""The 8×8 handwritten digits that scikit-learn ships: 1,797 real scans, 64 grey values each, ten
+classes."""
 from __future__ import annotations
 
 import torch
@@ -7,8 +8,9 @@ from sklearn.datasets import load_digits
 
 
 class Split:
-    """What is trained on and what is held out; which is which depends on the seed. Half of the images each; with `unseen`, all
-    images of that many digits are held out, and the network never sees one of them."""
+    """Training and held-out images; the division depends on the seed. Half of the images each; with
+    `unseen`, all images of that many digits are held out, and the network never sees one of
+    them."""
 
     def __init__(self, seed: int, unseen: int = 0) -> None:
         pixels, digits = load_digits(return_X_y=True)

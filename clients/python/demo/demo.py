@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Starts a daemon and two trainers, shows how they go, then a table and a plot. `make demo` runs it.
+"""Starts a daemon and two trainers, shows their progress, then a table and a plot. `make demo` runs
+it.
 
-The first table is of digits that no training saw: there the choice of a loss matters. Fails (exit 1) if the rank losses do not
-reach what they should: mean mAP of `ap` and `recall` on these digits at least 0.7, and at least 0.02 more mAP from the memory
-bank where batches are small.
+The first table is about digits that no training saw: there the choice of a loss matters. Fails
+(exit 1) if the rank losses do not reach their goals: mean mAP of `ap` and `recall` on these digits
+at least 0.7, and at least 0.02 more mAP from the memory bank where batches are small.
 """
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ def free_port() -> int:
 
 
 def start_daemon(executable: Path, folder: Path) -> tuple[str, str, subprocess.Popen[str]]:
-    """On a free port of loopback and a socket in the folder, with its data there too. Returns both URLs when it listens."""
+    """On a free port of loopback and a socket in the folder, with its data there too. Returns both
+    URLs when it listens."""
     with (folder / "daemon.log").open("wb") as log:
         daemon = subprocess.Popen([executable, "--http", "127.0.0.1:0", "--socket", folder / "ring", "--data", folder / "data"],
                                   stderr=log, stdout=subprocess.PIPE, text=True)
@@ -97,7 +99,7 @@ def start_trainers(url: str, runs: list[Run]) -> list[subprocess.Popen[str]]:
 
 
 def watch(trainers: list[subprocess.Popen[str]], runs: list[Run]) -> list[dict[str, float]]:
-    """Shows progress until the trainers are through. Returns what rank 0 reported."""
+    """Shows progress until the trainers have ended. Returns the reports of rank 0."""
     total, done, history = sum(run.steps for run in runs), 0, []
     begun = time.monotonic()
     last: dict[tuple[str, int], int] = {}
@@ -131,7 +133,7 @@ def progress(done: int, total: int, entry: dict[str, float], seconds: float) -> 
 
 
 def work_done(client: rankd.Client) -> str:
-    """What the daemon had to do, from its statistics."""
+    """A line about the work of the daemon, from its statistics."""
     counts = [entry["inference_stats"] for entry in client.stats()]
     requests = sum(entry["success"]["count"] for entry in counts)
     total, compute = (sum(entry[kind]["ns"] for entry in counts) / max(requests, 1) / 1e6

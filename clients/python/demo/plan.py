@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LARGE_BATCH, SMALL_BATCH = 100, 20  # images a step, over both trainers
+LARGE_BATCH, SMALL_BATCH = 100, 20  # images per step, over both trainers
 BANK_ITEMS = 880  # nearly the whole training half
 UNSEEN = 3  # digits of the large batches' runs that are held out altogether
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training. `gather`: the trainers show each other their embeddings; `bank`: they share a memory of that many items."""
+    """One training. `gather`: the trainers show each other their embeddings; `bank`: they share a
+    memory of that many items."""
 
     row: str
     loss: str  # "contrastive", "ap", "recall"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one step's loss costs over each transport, as a trainer sees it."""
+"""The time of the loss of one step over each transport, as a trainer sees it."""
 from __future__ import annotations
 
 import statistics
@@ -13,13 +13,14 @@ IMAGES, RELEVANT, STEPS = 100, 10, 300  # a batch of the demo: every image a que
 
 
 def compared(urls: dict[str, str]) -> str:
-    """One line: the median time of `ap` with its gradient on the scores of one batch, over each of the URLs."""
+    """One line: the median time of `ap` with its gradient on the scores of one batch, over each of
+    the URLs."""
     scores = np.random.default_rng(1).random((IMAGES, IMAGES), dtype=np.float32)
     targets = np.zeros((IMAGES, IMAGES), np.int8)
     targets[:, :: IMAGES // RELEVANT] = 1
     took: dict[str, list[float]] = {name: [] for name in urls}
     clients = {name: rankd.connect(url) for name, url in urls.items()}
-    for _ in range(STEPS):  # in turns, so that what else the machine does disturbs them alike
+    for _ in range(STEPS):  # in turns, so that other work of the machine disturbs all of them alike
         for name, client in clients.items():
             begun = time.perf_counter()
             client.loss("ap", scores, targets)

@@ -31,7 +31,8 @@ def figure(values: list[float]) -> Figure:
 
 
 def summary(history: list[dict[str, float]], runs: list[Run]) -> dict[str, Row]:
-    """One row per kind of training, from its last reports, and one for the raw pixels of each kind of split."""
+    """One row per kind of training, from its last reports, and one for the raw pixels of each kind
+    of split."""
     final = {(entry["row"], entry["seed"]): entry for entry in history}
     seeds = sorted({run.seed for run in runs})
     rows = {}

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One of the trainer processes: plain PyTorch, DistributedDataParallel over gloo on loopback, a loss from rankd.
+"""One of the trainer processes: plain PyTorch, DistributedDataParallel over gloo on loopback, a
+loss from rankd.
 
-Started by demo.py with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment, as torchrun would. Reads the
-plan as JSON from its arguments; rank 0 writes one JSON object a line about how it goes.
+Started by demo.py with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment, as
+torchrun would. Reads the plan as JSON from its arguments; rank 0 reports its progress, one JSON
+object per line.
 """
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def network() -> nn.Module:
 
 
 class Contrastive(nn.Module):
-    """The baseline: pull pairs of one label together, push the others to at least distance 1 on the unit sphere."""
+    """The baseline: brings pairs of one label together, and moves others to at least distance 1 on
+    the unit sphere."""
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor, others: torch.Tensor,
                 other_labels: torch.Tensor) -> torch.Tensor:
@@ -56,7 +59,7 @@ class Criterion:
         bank = None
         if run.bank:
             bank = f"demo-{run.seed}"
-            client.banks.create(bank, dim=32, capacity=run.bank)  # both trainers: the second time is a success too
+            client.banks.create(bank, dim=32, capacity=run.bank)  # both trainers call it; the second call succeeds too
         self.ranking = rankd.torch.RetrievalLoss(run.loss, weight="log" if run.loss == "recall" else None, bank=bank,
                                                   bank_start=0, margin=MARGIN, client=client)
 
@@ -68,8 +71,8 @@ class Criterion:
             return self.contrastive(embeddings, labels, others, other_labels)
         if not self.run.gather:
             return self.ranking(embeddings, labels, ids=ids)
-        # Each trainer ranks its own queries over everybody's items. DDP averages gradients over trainers, so the sum
-        # over all lists is divided by their number per trainer.
+        # Each trainer ranks its own queries over everybody's items. DDP averages gradients over
+        # trainers, so the sum over all lists is divided by their number per trainer.
         everybody = torch.cat([labels, other_labels])
         has_match = (labels[:, None] == everybody[None, :]).sum(1) > 1
         valid = has_match.sum()
@@ -79,7 +82,8 @@ class Criterion:
 
     @staticmethod
     def _others(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The other trainers' embeddings and labels. This all_gather is differentiable: their queries pull at our items."""
+        """The other trainers' embeddings and labels. This all_gather is differentiable: their
+        queries give our items a gradient."""
         rank = dist.get_rank()
         gathered = dist_nn.all_gather(embeddings)
         all_labels = [torch.empty_like(labels) for _ in gathered]

@@ -2,7 +2,8 @@
 """python -m rankd doctor|serve|status|bench|stop: the programs of the package as one command.
 
     doctor            checks this installation and this machine, and names a remedy for each problem
-    serve [options]   runs the daemon in the foreground; options are those of rankd (--help lists them)
+    serve [options]   runs the daemon in the foreground; options are those of rankd (--help lists
+                      them)
     status            tells which daemon a client would use, and what it does
     bench [options]   measures it, starting it if need be; options are those of rankctl bench
     stop              ends this user's own daemon; clients that need it start it again

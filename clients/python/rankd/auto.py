@@ -44,8 +44,8 @@ os.register_at_fork(after_in_child=_close_locks)
 
 
 def guest_settings() -> dict[str, object]:
-    """Options of a daemon that no administrator set up: modest in memory. RANKD_ variables of this
-    process override them."""
+    """Options of a daemon that no administrator configured: it takes little memory. RANKD_
+    variables of this process override them."""
     memory = memory_bytes()
     settings: dict[str, object] = {
         "ring_linger": _linger(), "log_level": "warn", "budget_bytes": max(min(1 << 30, memory // 4), 1 << 20),
@@ -71,7 +71,8 @@ def _linger() -> str:
 
 
 def ensure(home: Home, deadline: Deadline | None = None) -> None:
-    """Returns when this user's daemon takes requests; starts it if there is none. Raises CannotStart."""
+    """Returns when this user's daemon takes requests; starts it if there is none. Raises
+    CannotStart."""
     deadline = deadline or Deadline(_START_WITHIN)
     pause = _FIRST_PAUSE
     while not _is_there(home, deadline):
@@ -86,12 +87,13 @@ def ensure(home: Home, deadline: Deadline | None = None) -> None:
                 _locks.discard(lock)
                 os.close(lock)
             continue
-        # It is being started, or ends. Many processes may wait, and should not all retry at once.
+        # The daemon is being started, or is ending. Many processes may wait, and should not all
+        # retry at once.
         try:
             time.sleep(min(pause * random.uniform(0.5, 1.0), deadline.left()))
         except TimeoutError as error:
             raise CannotStart(f"the daemon of this user does not answer within {deadline.seconds:g} s: {home.lock} is held "
-                              f"{_holder(home)}, and nobody answers on {home.socket}") from error
+                              f"{_holder(home)}, and no process answers on {home.socket}") from error
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
@@ -154,7 +156,8 @@ def _about(home: Home, deadline: Deadline) -> dict[str, Any]:
 
 
 def _is_there(home: Home, deadline: Deadline) -> bool:
-    """Whether a daemon of this version answers. One of another version is asked to end if it has no client but us."""
+    """Whether a daemon of this version answers. One of another version is asked to end if it has no
+    client but us."""
     try:
         about = _about(home, deadline)
     except (ConnectionError, TimeoutError):  # no daemon, or one that ends

@@ -73,10 +73,9 @@ class Banks:
         configuration.
 
         `kind` "embeddings" requires `dim` (and accepts `normalize`, `datatype` FP32, FP16 or BF16);
-        "scores" requires `lists`.
-        `durability`: "always" (an append is acknowledged once it is on disk), "interval", "none". `on_full`:
-        behaviour of an append on a full disk, "refuse" or "memory". None means the default of the
-        daemon.
+        "scores" requires `lists`. `durability`: "always" (an append is acknowledged once it is on
+        disk), "interval", "none". `on_full`: behaviour of an append on a full disk, "refuse" or
+        "memory". None means the default of the daemon.
         """
         wanted = {"kind": kind, "capacity": capacity, "dim": dim, "lists": lists, "normalize": normalize,
                   "datatype": datatype, "durability": durability, "on_full": on_full}
@@ -103,7 +102,8 @@ class Banks:
         return documents(self._client.control("GET", _path(name) + "/checkpoints"), "the list of checkpoints")
 
     def restore(self, name: str, tag: str) -> BankState:
-        """Goes back to a checkpoint and raises the generation. For one trainer of a job, while the others wait."""
+        """Goes back to a checkpoint and raises the generation. For one trainer of a job, while the
+        others wait."""
         return self._changed(name, "POST", _path(name, tag) + "/restore")
 
     def delete_checkpoint(self, name: str, tag: str) -> None:

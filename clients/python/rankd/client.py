@@ -28,7 +28,8 @@ from .transport import InferReply, InferRequest, Transport
 
 def connect(url: str | None = None, token: str | None = None, *, timeout: float = 60.0, retry_for: float = 60.0,
             ssl_context: Any = None) -> Client:
-    """A client for the daemon at `url`: http://host:port, https://host:port, or unix:PATH (shared memory, same machine).
+    """A client for the daemon at `url`: http://host:port, https://host:port, or unix:PATH (shared
+    memory, same machine).
 
     The first request connects. The default of `url` is RANKD_URL. Without that, the first request
     looks for the daemon of this machine (/run/rankd/rankd.sock), and then for one of this user's
@@ -99,8 +100,8 @@ class Client:
              bank_max_age: int | None = None, enqueue: bool | None = None, batch_id: str | None = None,
              gradient: str | bool | OnDevice = "dense", list_loss: bool = False, list_stalled: bool = False,
              **more: Any) -> LossResult:
-        """The rank loss `model` (rankd.LOSSES: "ap", "recall", "ndcg", "mrr", …) of a batch, and its gradient at unit
-        upstream.
+        """The rank loss `model` (rankd.LOSSES: "ap", "recall", "ndcg", "mrr", …) of a batch, and
+        its gradient at unit upstream.
 
         Either `scores` [Q, N] (float64, float32, float16, BF16) with `targets` [Q, N] (1 relevant,
         0 irrelevant, -1 ignored; any type), or `embeddings` [B, dim] with integer `labels` [B] (-1:
@@ -120,10 +121,10 @@ class Client:
         `bank` do not go with them. `list_weight` [lists], finite and 0 or more, multiplies the
         weight of each list (with embeddings, of each query) in the loss; 0 skips the list.
 
-        The targets of "ndcg" are grades, 0 irrelevant: whole ones up to 31 with `gain` "exp2" (default:
-        a grade is worth 2^grade - 1), any finite number with "linear" (it is worth itself; float64 is
-        rounded to float32). `top_k`, for "ap", "ndcg" and "mrr": the loss counts ranks up to this one
-        only, its gradient is that of the loss without the cut.
+        The targets of "ndcg" are grades, 0 irrelevant: whole ones up to 31 with `gain` "exp2"
+        (default: a grade is worth 2^grade - 1), any finite number with "linear" (it is worth
+        itself; float64 is rounded to float32). `top_k`, for "ap", "ndcg" and "mrr": the loss counts
+        ranks up to this one only, its gradient is that of the loss without the cut.
 
         A parameter that is None is not sent: the default of the daemon applies. `margin` and
         `lambda_val` are in units of the scores.
@@ -138,7 +139,8 @@ class Client:
         `bank_max_age` N leaves out items that are older than the newest N versions.
 
         `list_loss` asks for the loss of each list, `list_stalled` for it and for the lists that are
-        stalled: with a loss above 0, but no irrelevant item changed its rank (only with a gradient).
+        stalled: with a loss above 0, but no irrelevant item changed its rank (only with a
+        gradient).
 
         `more`: further inputs and parameters of the daemon, by their names (rankd._names).
         """
@@ -184,8 +186,9 @@ class Client:
     @overload
     def rank(self, scores: Any, *, offsets: Any = None, ranks: OnDevice) -> None: ...
     def rank(self, scores: Any, *, offsets: Any = None, ranks: OnDevice | None = None) -> NDArray[Any] | None:
-        """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal scores by index.
-        With `offsets` [Q + 1] (see loss) `scores` are flat, [N], and so are the ranks.
+        """Ranks (1 = best) of each row of `scores` [Q, N], as int64 [Q, N]: by score, at equal
+        scores by index. With `offsets` [Q + 1] (see loss) `scores` are flat, [N], and so are the
+        ranks.
 
         `scores` may be a place on the device (tensors.OnDevice). With a place for `ranks` they are
         written there, and the method returns None.
@@ -202,12 +205,13 @@ class Client:
                  offsets: Any = None, gradient: OnDevice) -> None: ...
     def rank_vjp(self, scores: Any, upstream: Any, *, lambda_val: float | None = None, lambda_units: str | None = None,
                  offsets: Any = None, gradient: OnDevice | None = None) -> NDArray[Any] | None:
-        """Blackbox differentiation of the ranking itself: the gradient with respect to `scores`, float32 [Q, N].
+        """Blackbox differentiation of the ranking itself: the gradient with respect to `scores`,
+        float32 [Q, N].
 
-        `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank". With `offsets` [Q + 1] (see
-        loss) `scores`, `upstream` and the gradient are flat, [N]. `scores` and `upstream` may be
-        places on the device (tensors.OnDevice), and so may `gradient`; then it is written there,
-        and the method returns None.
+        `upstream` [Q, N] is d loss / d (rank/n), or d loss / d rank with lambda_units="rank". With
+        `offsets` [Q + 1] (see loss) `scores`, `upstream` and the gradient are flat, [N]. `scores`
+        and `upstream` may be places on the device (tensors.OnDevice), and so may `gradient`; then
+        it is written there, and the method returns None.
         """
         inputs = [tensor("scores", scores, FLOATS), tensor("upstream", _float32(upstream), ("FP32",)), *_offsets(offsets)]
         parameters = _parameters({"lambda": lambda_val, "lambda_units": lambda_units})
@@ -230,7 +234,8 @@ class Client:
         return Banks(self)
 
     def metadata(self, model: str | None = None) -> dict[str, Any]:
-        """Name, version and extensions of the daemon, or inputs, outputs and parameters of a model."""
+        """Name, version and extensions of the daemon, or inputs, outputs and parameters of a
+        model."""
         return self._document("GET", f"/v2/models/{segment('model', model)}" if model else "/v2")
 
     def config(self, model: str) -> dict[str, Any]:
@@ -287,13 +292,13 @@ def _inputs(scores: Any, targets: Any, embeddings: Any, labels: Any, ids: Any, e
              ("ref_ids", ref_ids, ("INT64",)), ("relevance", relevance, TARGETS))
     inputs = [tensor(name, value, allowed) for name, value, allowed in table if value is not None]
     if not inputs:
-        raise TypeError("loss() wants scores and targets, or embeddings= and labels= (or relevance=)")
+        raise TypeError("loss() needs scores and targets, or embeddings= and labels= (or relevance=)")
     return inputs
 
 
 def _gains(name: str, targets: Any) -> Any:
-    """Targets that are gains: a measurement, and no label whose every digit says something. float64 is numpy's own type, and
-    that of any list of Python's, so it is rounded to the type that the daemon takes."""
+    """Targets that are gains. They are measurements, so float64, the type of any list of Python, is
+    rounded to the float32 that the daemon takes. ValueError for a value beyond float32."""
     if targets is None or isinstance(targets, (OnDevice, BF16)):
         return targets
     array = np.asarray(targets)
@@ -309,12 +314,13 @@ def _gains(name: str, targets: Any) -> Any:
 
 
 def _offsets(offsets: Any) -> list[Tensor | OnDevice]:
-    """The input offsets where it is given."""
+    """The input `offsets`, if it is given."""
     return [] if offsets is None else [tensor("offsets", offsets, ("INT64",))]
 
 
 def _float32(value: Any) -> Any:
-    """Numbers of any type, rounded to the only one that the daemon takes; a place on the device as it is."""
+    """Numbers of any type, rounded to float32, the only type that the daemon takes; a place on the
+    device unchanged."""
     return value if isinstance(value, OnDevice) else np.asarray(value, np.float32)
 
 
@@ -336,7 +342,8 @@ _SHOWN = {"lambda": "lambda_val"}  # names of arguments where the daemon's is an
 
 
 def _parameters(values: dict[str, Any]) -> dict[str, Any]:
-    """Drops what is None. NaN and infinity have no JSON, so they are refused here and not by the daemon."""
+    """The parameters that are not None. JSON has no NaN and no infinity, so they are refused here
+    and not by the daemon."""
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
         if isinstance(value, np.generic):

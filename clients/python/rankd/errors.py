@@ -44,7 +44,7 @@ class Unauthorized(RankdError):
 
 class Forbidden(RankdError):
     status = 403
-    hint = "use a token that has the scope, or the host name the daemon was told to answer to"
+    hint = "use a token that has the scope, or a host name that the daemon accepts"
 
 
 class NotFound(RankdError, LookupError):
@@ -58,7 +58,8 @@ class WrongVerb(RankdError):
 
 
 class Conflict(RankdError):
-    """409: a bank of another configuration, an older generation, or another batch under the same batch_id."""
+    """409: a bank of another configuration, an older generation, or another batch under the same
+    batch_id."""
 
     status = 409
     hint = "client.banks.get(name) shows the bank as it is now; another process may have made, restored or cleared it"
@@ -106,7 +107,8 @@ class ConnectionFailed(RankdError, ConnectionError):
 
 
 class CannotStart(RankdError):
-    """No daemon of this user's own could be started, or the one that runs is not of this version."""
+    """No daemon of this user's own could be started, or the one that runs is not of this
+    version."""
 
     hint = "`python -m rankd doctor` looks at this machine; RANKD_URL names a daemon that runs elsewhere"
 
@@ -122,7 +124,8 @@ class ConnectionLost(RankdError, ConnectionError):
     `whole`: the request was sent completely; an incomplete one can't have ended the daemon."""
 
     whole: bool = True
-    hint = "the daemon may have been restarted: its log tells; what is safe to repeat was repeated up to retry_for seconds"
+    hint = ("the daemon may have been restarted, see its log; a request that is safe to repeat was repeated for up to "
+            "retry_for seconds")
 
 
 class DaemonDied(ConnectionLost):
@@ -156,7 +159,8 @@ _BAD_GATEWAY = 502
 
 
 def from_status(status: int, sentence: str, retry_after: float | None = None) -> RankdError:
-    """The exception for an answer that is not 200. A 502 is that of a proxy whose daemon went away under the request."""
+    """The exception for an answer that is not 200. A 502 is that of a proxy whose daemon went away
+    under the request."""
     if status == _BAD_GATEWAY:
         return ConnectionLost(f"a proxy lost the daemon before it had the answer: {sentence}", code=status)
     kind = _BY_STATUS.get(status)

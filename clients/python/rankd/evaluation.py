@@ -31,13 +31,13 @@ class Lists(Protocol):
 
 
 def array(name: str, value: Any) -> Array | None:
-    """Numbers of any kind as numpy: a torch tensor of any device, bfloat16 as float32; None stays None. `name` is for the
-    sentence about what is no array."""
+    """Numbers of any kind as numpy: a torch tensor of any device, bfloat16 as float32; None stays
+    None. `name` names the argument in the error about a value that is not an array."""
     if value is None:
         return None
     if isinstance(value, BF16):
         return (value.bits.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-    if hasattr(value, "detach"):  # a torch tensor, without a need for torch here
+    if hasattr(value, "detach"):  # a torch tensor; torch need not be imported for it
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
         return np.asarray(value.numpy())
@@ -57,7 +57,8 @@ def _binary(targets: Array | None, graded: bool) -> Array | None:
 
 
 class ScoreLists:
-    """Lists of scores and targets: rows, columns with axis=0, or pieces of a flat array with offsets."""
+    """Lists of scores and targets: rows, columns with axis=0, or pieces of a flat array with
+    offsets."""
 
     def __init__(self, scores: Any, targets: Any, axis: int | None = None, offsets: Any = None) -> None:
         self.axis, self.offsets = 1 if axis is None else axis, array("offsets", offsets)
@@ -85,7 +86,8 @@ class ScoreLists:
                                for where, shape in self._parts()])
 
     def _parts(self) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """Some lists at a time: their place, and which lists they are."""
+        """Parts of a few lists each: the index of their items, and the client's arguments for their
+        form."""
         if self.offsets is not None:
             yield from self._pieces(self.offsets)
             return
@@ -95,7 +97,8 @@ class ScoreLists:
             yield where, {"axis": self.axis}
 
     def _pieces(self, offsets: Array) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """Lists of a flat array: the daemon has the sentence for offsets that are none, so they go to it whole."""
+        """Parts of a flat array. Invalid offsets go to the daemon whole, which has the error
+        sentence."""
         good = offsets.ndim == 1 and len(offsets) > 0 and offsets.dtype.kind in "iu" and offsets[0] == 0 \
             and offsets[-1] == len(self.scores) and bool((np.diff(offsets) >= 0).all())
         if not good or self.scores.nbytes <= TILE_BYTES:
@@ -110,7 +113,8 @@ class ScoreLists:
 
 
 class EmbeddingLists:
-    """Queries that rank the others of their batch, references and a bank, or references and a bank only."""
+    """Queries that rank the others of their batch, references and a bank, or references and a bank
+    only."""
 
     def __init__(self, client: Client, *, embeddings: Any, labels: Any = None, ids: Any = None, ref_embeddings: Any = None,
                  ref_labels: Any = None, ref_ids: Any = None, relevance: Any = None, gallery: str = "all",
@@ -128,7 +132,7 @@ class EmbeddingLists:
         self.most = self._most_queries(client)
         if gallery == "all" and len(rows) > self.most:
             self._rank_as_references()
-        self.stored: str | None = None  # the bank that holds the references meanwhile
+        self.stored: str | None = None  # the temporary bank that holds the references
         large = self.items["ref_embeddings"] is not None and self.items["ref_embeddings"].nbytes > TILE_BYTES
         self.keep: AbstractContextManager[None] = nullcontext()
         if large and self.relevance is None and bank is None:
@@ -148,13 +152,13 @@ class EmbeddingLists:
             for tile in tiles])
 
     def _most_queries(self, client: Client) -> int:
-        """Of one request."""
+        """The largest number of queries in one request."""
         references = self.items["ref_embeddings"]
         items = (0 if self.gallery == "references" else len(self.rows)) + (0 if references is None else len(references))
         if self.bank is not None:
             try:
                 items += client.banks.get(self.bank).items
-            except Forbidden:  # a token that may rank with the bank may not look at it
+            except Forbidden:  # a token may be allowed to rank with the bank, but not to read its state
                 pass
         return int(np.clip(TILE_WORK // max(1, items * self.rows.shape[1]), 32, TILE_QUERIES))
 
@@ -180,7 +184,8 @@ class EmbeddingLists:
 
     @contextmanager
     def _in_a_bank(self, client: Client) -> Iterator[None]:
-        """Within this context the references are in a bank of their own, to which they were sent in parts."""
+        """A context in which the references are in a temporary bank, to which they were sent in
+        parts."""
         rows, name = self.items["ref_embeddings"], f"evaluation-{uuid.uuid4().hex}"
         assert rows is not None
         client.banks.create(name, dim=rows.shape[1], capacity=len(rows), durability="none",

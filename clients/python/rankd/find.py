@@ -32,7 +32,8 @@ log = logging.getLogger("rankd")
 
 @dataclass(frozen=True)
 class Place:
-    """A daemon: its URL, its files if it is this user's own, and a sentence that says why it is this one."""
+    """A daemon: its URL, its files if it is this user's own, and a sentence that says why it is
+    this one."""
 
     url: str
     home: Home | None
@@ -51,7 +52,8 @@ def autostart() -> bool:
 
 
 def find() -> Place:
-    """The daemon for this process. Starts none, and says in one log line if the machine's does not let this user in."""
+    """The daemon for this process. Starts none, and says in one log line if the machine's does not
+    let this user in."""
     key = tuple(os.environ.get(name) for name in ("RANKD_AUTOSTART", "RANKD_SYSTEM_SOCKET", "XDG_RUNTIME_DIR"))
     if key not in _found:
         _found[key] = _look()
@@ -79,7 +81,7 @@ def _look() -> Place:
 
 
 def _on_several_machines() -> bool:
-    """As torchrun tells its processes."""
+    """Whether the job runs on several machines, by the variables of torchrun."""
     everywhere, here = os.environ.get("WORLD_SIZE"), os.environ.get("LOCAL_WORLD_SIZE")
     return everywhere is not None and here is not None and everywhere != here
 
@@ -106,7 +108,8 @@ def _refusal(path: str) -> str | None:
 
 
 class FoundTransport:
-    """See transport.Transport. Finds its daemon at the first request, and starts this user's again when it has gone."""
+    """See transport.Transport. Finds its daemon at the first request, and starts this user's again
+    when it has gone."""
 
     def __init__(self, token: str | None = None, ssl_context: Any = None, place: Place | None = None) -> None:
         self._token, self._context, self._place = token, ssl_context, place
@@ -178,12 +181,12 @@ class FoundTransport:
 
 
 def open_transport(url: str, token: str | None, ssl_context: Any) -> Transport:
-    """For a daemon whose URL is known."""
+    """The transport for a known URL."""
     if url.startswith("unix:"):
         try:
             from .ring import RingTransport
         except ImportError as error:
-            raise RankdError(f"'{url}' wants the shared-memory ring, which this installation of rankd lacks: {error}") from error
+            raise RankdError(f"'{url}' needs the shared-memory ring, which this installation of rankd lacks: {error}") from error
         return RingTransport(url, token)
     from .http import HTTPTransport
 

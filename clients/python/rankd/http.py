@@ -30,7 +30,8 @@ from .tensors import OnDevice, Tensor
 from .transport import InferReply, InferRequest
 from .wire import Body, Channel, Deadline, Head, read_head
 
-# Up to here JSON and tensors are joined and leave in one segment; above, the copy would cost more than the call.
+# Up to here JSON and tensors are joined and leave in one segment; above, the copy would cost more
+# than the call.
 _JOIN_BYTES = 64 * 1024
 _LARGEST_ERROR = 64 * 1024
 _LARGEST_SENTENCE = 2000
@@ -49,7 +50,8 @@ class _Held:
 
 
 class HTTPTransport:
-    """See transport.Transport. `url` is http://host:port or https://host:port, a path before /v2 is kept."""
+    """See transport.Transport. `url` is http://host:port or https://host:port, a path before /v2 is
+    kept."""
 
     regions = True  # requests may name regions of shared memory
 
@@ -211,7 +213,8 @@ class HTTPTransport:
 
 
 def _visible(text: str) -> bool:
-    """No blanks, control characters or anything else that would end a line or a word of the request's head."""
+    """Whether the text has no blanks, control characters or other characters that would end a word
+    or a line of the request's head."""
     return re.fullmatch("[!-~]*", text) is not None
 
 
@@ -236,7 +239,8 @@ def _default_context() -> ssl.SSLContext:
 
 
 def _hung_up(channel: Channel) -> bool:
-    """Whether the daemon closed the idle connection meanwhile (it has a limit on idleness; it may have been restarted)."""
+    """Whether the daemon has closed the idle connection (it limits idle time, and it may have been
+    restarted)."""
     sock = channel.sock
     try:
         sock.settimeout(0)
@@ -255,7 +259,8 @@ def _encode(request: InferRequest, timeout: float) -> bytes:
     inputs = [{"name": tensor.name, "shape": list(tensor.shape), "datatype": tensor.datatype,
                "parameters": _place(tensor) if isinstance(tensor, OnDevice) else {"binary_data_size": tensor.data.nbytes}}
               for tensor in request.inputs]
-    # The daemon need not compute for a client that has stopped waiting: it takes the deadline in microseconds.
+    # The daemon need not compute for a client that has stopped waiting: it takes the deadline in
+    # microseconds.
     document: dict[str, Any] = {"inputs": inputs, "parameters": {**request.parameters, "timeout": int(min(timeout, 1e9) * 1e6)}}
     document["outputs"] = [{"name": name, "parameters": _place(request.places[name]) if name in request.places
                             else {"binary_data": True}} for name in request.outputs]

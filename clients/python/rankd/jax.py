@@ -8,8 +8,8 @@
     loss, gradient = jax.jit(jax.value_and_grad(crit))(embeddings, labels)
 
 Compiled code reaches the daemon by jax.pure_callback. The compiler may drop such a call or make it
-twice, so there are no banks here, which would change with each call. Under vmap the lists of each
-element are a request of their own; it is faster to give all lists to one call, [Q, N].
+twice, so banks, which change with each call, are refused. Under vmap the lists of each element are
+a request of their own; it is faster to give all lists to one call, [Q, N].
 
 Outside of jit, where the values are known, an error is a RankdError in Python. In compiled code,
 NaN among the scores gives NaN as loss and gradient, and any other error is that of XLA, with
@@ -34,12 +34,14 @@ _MAPPED = ({"vmap_method": "sequential"} if "vmap_method" in inspect.signature(j
 
 
 class ScoresLoss:
-    """Any loss of the daemon over scores and targets, by the name of its model. A function that may be differentiated once.
+    """Any loss of the daemon over scores and targets, by the name of its model. A function that may
+    be differentiated once.
 
     model       "ap", "recall", "ndcg", "mrr" or another of rankd.LOSSES
     margin      in units of the scores; constant: warm it up by making a new loss after some steps
     client      a rankd.Client or a URL; None: RANKD_URL, or the daemon on this machine
-    parameters  further arguments of rankd.Client.loss: lambda_val, gradient_scale, axis, gain, top_k, average, …
+    parameters  further arguments of rankd.Client.loss: lambda_val, gradient_scale, axis, gain,
+                top_k, average, …
     """
 
     def __init__(self, model: str, *, margin: float, client: Client | str | None = None, **parameters: Any) -> None:
@@ -61,7 +63,8 @@ class ScoresLoss:
         """The loss, a float32 scalar.
 
         scores   [Q, N], float16, bfloat16 or float32; or [N] with `offsets`
-        targets  likewise, integers or floats: 1 relevant, 0 irrelevant, -1 ignored; grades for "ndcg"
+        targets  likewise, integers or floats: 1 relevant, 0 irrelevant, -1 ignored; grades for
+                 "ndcg"
         offsets  [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1
         """
         scores, targets = jnp.asarray(scores), jnp.asarray(targets)

@@ -83,7 +83,7 @@ class _Place(c.Structure):
 
 
 def _path(library: c.CDLL) -> str:
-    """The file that was loaded, also where it was found by its bare name."""
+    """The path of the loaded file, also if it was found by its bare name."""
     place, process = _Place(), c.CDLL(None)
     found = process.dladdr(c.cast(library.rankd_version, c.c_void_p), c.byref(place))
     return os.fsdecode(place.file) if found and place.file else library._name

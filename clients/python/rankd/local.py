@@ -25,9 +25,10 @@ def local(*, timeout: float = 60.0, retry_for: float = 0.0, **settings: Any) -> 
     """A client of a daemon that ends with the block: `with rankd.local() as client:`.
 
     `settings` are options of the daemon by their names with _ for - (`workers=1`, `data=folder`,
-    `budget_bytes="512M"`); without `data`, banks are in memory. No RANKD_ variable of this process
-    counts. The daemon listens on a socket only: `client.transport.url` is for other processes. If
-    this process is killed in the block, the daemon ends ten seconds later. Raises CannotStart."""
+    `budget_bytes="512M"`); without `data`, banks are in memory. RANKD_ variables of this process
+    are ignored. The daemon listens on a socket only: `client.transport.url` is for other
+    processes. If this process is killed in the block, the daemon ends ten seconds later. Raises
+    CannotStart."""
     for name in _SET_HERE:
         if name in settings:
             raise ValueError(f"{name} is set by local(); start `python -m rankd serve` for a daemon with another one")

@@ -11,13 +11,13 @@ evaluation reports the number that the training optimises.
 Lists are given as to Client.loss: `scores` and `targets` [Q, N] (axis=0: columns are lists;
 `offsets`: lists of any length, flat), or `embeddings` with `labels` or `relevance`, and with
 references, a bank or both. All may be numpy arrays or torch tensors. There may be any number of
-queries and references: they are sent in parts, and references of more than 32 MiB are kept in a
-bank meanwhile, for which the client needs the right to create one. A named bank is read and not
-changed.
+queries and references: they are sent in parts, and references of more than 32 MiB go into a
+temporary bank, so the client needs the right to create one. A named bank is read and not changed.
 
-Results are exact for any number of items: nothing is sampled. At equal scores irrelevant items come first. Values are
-accurate to 1e-7. Of a list without a relevant item a metric is NaN, and means leave it out. Relevant is a target above 0;
-only ndcg looks at grades. Definitions: docs/metrics.md.
+Results are exact for any number of items: nothing is sampled. At equal scores irrelevant items come
+first. Values are accurate to 1e-7. The metric of a list without a relevant item is NaN, and means
+leave that list out. An item is relevant if its target is above 0; only ndcg looks at grades.
+Definitions: docs/metrics.md.
 """
 from __future__ import annotations
 
@@ -51,11 +51,13 @@ _METRICS: dict[str, tuple[str, dict[str, Any], str]] = {
 
 def evaluate(client: Client, metrics: Iterable[str], scores: Any = None, targets: Any = None, *, gain: str | None = None,
              **lists: Any) -> dict[str, float]:
-    """Means over the lists that have a relevant item, by the names asked for; NaN if there is no such list.
+    """Means over the lists that have a relevant item, by the names asked for; NaN if there is no
+    such list.
 
-    `metrics`: names, with a cut where there is one: "ap", "ap@10", "ndcg", "ndcg@10", "mrr", "mrr@10", "r_precision",
-    "recall@10", "precision@10", "hit_rate@10". Each is one pass of the daemon over the data; precision
-    and hit rate of one cut share theirs. `gain` ("exp2", the default, or "linear") belongs to ndcg.
+    `metrics`: names, with a cut where there is one: "ap", "ap@10", "ndcg", "ndcg@10", "mrr",
+    "mrr@10", "r_precision", "recall@10", "precision@10", "hit_rate@10". Each name costs one pass of
+    the daemon over the data; precision and hit rate at the same cut share a pass. `gain` ("exp2",
+    the default, or "linear") belongs to ndcg.
     """
     found = per_list(client, metrics, scores, targets, gain=gain, **lists)
     return {name: float(np.nanmean(each)) if np.isfinite(each).any() else float("nan") for name, each in found.items()}
@@ -80,14 +82,15 @@ def per_list(client: Client, metrics: Iterable[str], scores: Any = None, targets
 
 
 def average_precision(client: Client, scores: Any = None, targets: Any = None, *, k: int | None = None, **lists: Any) -> Array:
-    """AP of each list: the mean over its relevant items of rp/rk. With `k`: the sum over those among the first k, divided by
-    min(P, k)."""
+    """AP of each list: the mean over its relevant items of rp/rk. With `k`: the sum over those
+    among the first k, divided by min(P, k)."""
     return _one(client, "ap", k, scores, targets, lists)
 
 
 def ndcg(client: Client, scores: Any = None, targets: Any = None, *, k: int | None = None, gain: str | None = None,
          **lists: Any) -> Array:
-    """NDCG of each list, of the first `k`. `gain` "exp2" (default): 2^grade - 1; "linear": the grade."""
+    """NDCG of each list, of the first `k`. `gain` "exp2" (default): 2^grade - 1; "linear": the
+    grade."""
     return _one(client, "ndcg", k, scores, targets, lists, gain)
 
 
@@ -97,7 +100,8 @@ def reciprocal_rank(client: Client, scores: Any = None, targets: Any = None, *, 
 
 
 def r_precision(client: Client, scores: Any = None, targets: Any = None, **lists: Any) -> Array:
-    """The share of relevant items among the first P of each list, P being the number of its relevant items."""
+    """The share of relevant items among the first P of each list, P being the number of its
+    relevant items."""
     return _one(client, "r_precision", None, scores, targets, lists)
 
 
@@ -112,7 +116,8 @@ def precision(client: Client, scores: Any = None, targets: Any = None, *, k: int
 
 
 def hit_rate(client: Client, scores: Any = None, targets: Any = None, *, k: int, **lists: Any) -> Array:
-    """1 if there is a relevant item among the first `k` of a list, else 0. Papers on metric learning call it recall@k."""
+    """1 if there is a relevant item among the first `k` of a list, else 0. Papers on metric
+    learning call it recall@k."""
     return _one(client, "hit_rate", k, scores, targets, lists)
 
 
@@ -131,7 +136,7 @@ def _parse(name: str, gain: str | None) -> tuple[str, dict[str, Any]]:
     if (how == _MUST and not at) or (how == _NOT and at):
         raise ValueError(f"metric is {name!r}; {metric} {how} have a cut{f', as {metric}@10 has' if how == _MUST else ''}")
     if at and not (cut.isascii() and cut.isdigit() and int(cut) > 0):
-        raise ValueError(f"metric is {name!r}; what stands behind @ must be a whole number from 1 on")
+        raise ValueError(f"metric is {name!r}; the part after @ must be a whole number, 1 or more")
     given = {"top_k": int(cut)} if at else {}
     if metric == "ndcg" and gain is not None:
         given["gain"] = gain
@@ -143,7 +148,7 @@ def _lists(client: Client, scores: Any, targets: Any, lists: dict[str, Any]) -> 
         _expect(lists, ScoreLists, "scores and targets")
         return ScoreLists(scores, targets, **lists), nullcontext()
     if lists.get("embeddings") is None:
-        raise TypeError("a metric wants scores and targets, or embeddings= and labels= (or relevance=)")
+        raise TypeError("a metric needs scores and targets, or embeddings= and labels= (or relevance=)")
     _expect(lists, EmbeddingLists, "embeddings")
     source = EmbeddingLists(client, **lists)
     return source, source.keep
@@ -155,7 +160,7 @@ def _expect(given: dict[str, Any], kind: type, beside: str) -> None:
     known = [name for name in inspect.signature(kind).parameters if name not in ("client", "scores", "targets")]
     for name in given:
         if name not in known:
-            raise TypeError(f"{name} is no argument of a metric of {beside}; those are {', '.join(known)}")
+            raise TypeError(f"{name} is not an argument of a metric of {beside}; those are {', '.join(known)}")
 
 
 def _key(metric: str, parameters: dict[str, Any]) -> str:

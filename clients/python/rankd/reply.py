@@ -86,7 +86,7 @@ def _read_output(body: Body, entry: Mapping[str, Any], name: str, request: Infer
     size, needed = member(parameters, "binary_data_size", int, f"the output {name}"), math.prod(shape) * kind.itemsize
     if size != needed:
         raise ProtocolError(f"the output {name} has {size} bytes; its shape {list(shape)} needs {needed}")
-    array = np.empty(shape, kind)  # no larger than what was asked for
+    array = np.empty(shape, kind)  # no larger than what was requested
     _fill(body, array)
     return array
 
@@ -99,7 +99,7 @@ def _shape(entry: Mapping[str, Any], name: str) -> tuple[int, ...]:
 
 
 def _from_data(flat: list[Any], shape: tuple[int, ...], kind: np.dtype[Any], name: str) -> NDArray[Any]:
-    """Numbers as JSON: flat, or nested as the shape is. null is a NaN."""
+    """An array from JSON numbers: flat, or nested as its shape. null is NaN."""
     if flat and all(type(row) is list for row in flat):
         if len(shape) != 2 or len(flat) != shape[0] or any(len(row) != shape[1] for row in flat):
             raise ProtocolError(f"the output {name} has data that is not nested as its shape {list(shape)} is")
@@ -127,7 +127,8 @@ def _main(request: InferRequest) -> tuple[int, ...] | None:
 
 
 def _most_items(request: InferRequest) -> int:
-    """An output has no more elements than the largest input; a list without items has a loss, too."""
+    """An output has no more elements than the largest input; a list without items has a loss,
+    too."""
     return max((max(math.prod(t.shape), *t.shape) for t in request.inputs), default=0)
 
 

@@ -85,7 +85,7 @@ def info_from(parameters: Mapping[str, Any]) -> LossInfo:
 
 
 def _told(one: Any) -> str:
-    """The repr of a dataclass with the fields that are set."""
+    """The repr of a dataclass, with only the fields that are set."""
     said = [f"{f.name}={_short(getattr(one, f.name))}" for f in fields(one) if getattr(one, f.name) is not None]
     return f"{type(one).__name__}({', '.join(said)})"
 

@@ -102,7 +102,8 @@ class RingTransport:
                 self._held = None
 
     def _handle(self, need: int, request: InferRequest | None = None, timeout: float = 10.0) -> _Handle:
-        """The connection; a new one with a larger arena if `need` bytes do not fit beside what is in use.
+        """The connection; a new one with a larger arena if `need` bytes do not fit beside what is
+        in use.
 
         The old one is closed when the last array in its arena and the last request on it are
         gone."""
@@ -126,7 +127,8 @@ class RingTransport:
 
 
 class _Handle:
-    """One connection and its segment. Closed when nothing refers to it: neither a request nor an array in its arena."""
+    """One connection and its segment. Closed when nothing refers to it: neither a request nor an
+    array in its arena."""
 
     def __init__(self, path: str, options: lk.Options) -> None:
         self.owner = os.getpid()
@@ -135,7 +137,7 @@ class _Handle:
         status = lk.lib.rankd_open(b"unix:" + os.fsencode(path), options, self._client, error)
         _raise_for(status, error.text)
         self.arena, free = self._arena()
-        first = lk.lib.rankd_alloc(self._client, 1) or 0  # the free piece's beginning, as nothing is taken yet
+        first = lk.lib.rankd_alloc(self._client, 1) or 0  # the beginning of the arena, because nothing is allocated yet
         lk.lib.rankd_free(self._client, first)
         self._span = (first, first + free)
         self._close = weakref.finalize(self, _close, self._client.value, self.owner)
@@ -244,7 +246,8 @@ def _options(url: str, query: str) -> tuple[int, int, int]:
 
 
 def _room(request: InferRequest) -> int:
-    """Bytes that the request may take of the arena: its inputs and the largest that its outputs can be."""
+    """The most bytes of the arena that the request may take: its inputs and its largest possible
+    outputs."""
     # A list without items has a loss too, so that what is empty may be long.
     items = max((max(t.data.size, *t.shape) for t in request.inputs if t.name in ("scores", "embeddings", "offsets")), default=0)
     references = sum(t.data.size for t in request.inputs if t.name == "ref_embeddings")
@@ -270,7 +273,7 @@ def _parameter(name: str, value: Any) -> lk.Parameter:
 
 
 def _encode(request: InferRequest, timeout: float) -> tuple[lk.Request, tuple[Any, ...]]:
-    """The request, and what must live as long as it."""
+    """The request as C struct, and the objects that must live as long as it."""
     inputs = (lk.Tensor * len(request.inputs))(*map(_input, request.inputs))
     outputs = (lk.Tensor * len(request.outputs))(*(lk.Tensor(port=lk.OUTPUTS.index(name)) for name in request.outputs))
     parameters = (lk.Parameter * len(request.parameters))(*(_parameter(*item) for item in request.parameters.items()))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `rankd` and `rankctl` of an installation by pip: this process becomes the program."""
+"""The commands `rankd` and `rankctl` of an installation by pip: this process becomes the
+program."""
 from __future__ import annotations
 
 import os
@@ -12,8 +13,9 @@ from .programs import program
 
 
 def become(name: str, arguments: list[str], *, anywhere: bool = False) -> NoReturn:
-    """Replaces this process by the program; exits with 1 and a sentence where there is none. The commands of this file may
-    themselves be what PATH has under that name, so that only others look there (`anywhere`)."""
+    """Replaces this process by the program; exits with 1 and a sentence where there is none. Only
+    other callers search PATH (`anywhere`), because PATH may lead back to the commands of this
+    file."""
     path = program(name, anywhere=anywhere)
     if path is None:
         sys.exit(f"{name}: this installation of rankd has no {name}; `make wheel` builds one that has")
@@ -27,7 +29,7 @@ def rankd() -> NoReturn:
 
 
 def rankctl() -> NoReturn:
-    """rankctl. Where nothing names a daemon it asks the one that a client would find."""
+    """rankctl. If nothing names a daemon, it uses the one that a client would find."""
     become_rankctl(sys.argv[1:])
 
 

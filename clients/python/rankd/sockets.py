@@ -22,6 +22,7 @@ def close_socket(held: socket.socket | None, owner: int) -> None:
 
 
 def close_when_dropped(connection: object, held: socket.socket) -> None:
-    """Closes the socket when the connection that holds it is collected: with its transport, or with the thread it belongs to.
-    Left to the collector, an open socket is a ResourceWarning at a meaningless place."""
+    """Closes the socket when the connection that holds it is collected: with its transport, or with
+    the thread it belongs to. If the collector closed it, there would be a ResourceWarning at an
+    unrelated line."""
     weakref.finalize(connection, close_socket, held, os.getpid())

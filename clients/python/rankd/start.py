@@ -15,21 +15,21 @@ from .errors import CannotStart
 from .programs import program
 from .wire import Deadline
 
-# Of the variables that set the daemon's options, those that would send it elsewhere than it is looked for.
+# The variables of options that would make the daemon listen at another place than expected.
 _NOT_FOR_IT = ("RANKD_HTTP", "RANKD_SOCKET", "RANKD_DETACH", "RANKD_CONFIG", "RANKD_TOKENS", "RANKD_TLS_CERT", "RANKD_TLS_KEY",
                "RANKD_INSECURE", "RANKD_ALLOW_SHM_REGIONS", "NOTIFY_SOCKET")
 
-# A child that another thread forks while subprocess has a pipe to the new process open would keep the pipe, and subprocess
-# would wait for that child's end.
+# If another thread forks a child while subprocess has a pipe to the new process open, that child
+# would keep the pipe open, and subprocess would wait for its end.
 _spawning = threading.RLock()
 os.register_at_fork(before=_spawning.acquire, after_in_parent=_spawning.release, after_in_child=_spawning.release)
 
 
 def start(settings: Mapping[str, object], log: int, deadline: Deadline, *, keep: Sequence[int] = (),
           inherit: bool = True) -> None:
-    """Returns when a daemon with these settings (names of options with _ for -) takes requests. It is a
-    session of its own, whose parent is not this process. Descriptor `log` gets its log; those in
-    `keep` stay open in it. Without `inherit` no RANKD_ variable of this process counts.
+    """Returns when a daemon with these settings (names of options with _ for -) takes requests. It
+    is a session of its own, whose parent is not this process. Descriptor `log` gets its log; those
+    in `keep` stay open in it. Without `inherit` no RANKD_ variable of this process counts.
 
     Raises CannotStart with the daemon's sentence."""
     import subprocess
@@ -64,7 +64,7 @@ def _text(value: object) -> str:
 
 
 def _sentence(log: int, begin: int) -> str:
-    """What the daemon said at last, since the log had `begin` bytes."""
+    """The last sentence of the daemon in the log, after the first `begin` bytes."""
     lines = os.pread(log, 65536, max(begin, os.fstat(log).st_size - 65536)).decode(errors="replace").splitlines()
     said = [line.removeprefix("rankd: ") for line in lines if line.startswith("rankd: ")] or lines
     return said[-1] if said else ""
@@ -84,7 +84,8 @@ def listener(path: Path | str) -> int | None:
 
 
 def end(pid: int, seconds: float) -> bool:
-    """Asks the daemon to end, which it does when it has answered what it took. Whether it has, within `seconds`."""
+    """Asks the daemon to end, which it does after it has answered its requests. Returns whether it
+    ended within `seconds`."""
     try:
         watch = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors on their way to the daemon: numpy arrays with the datatype names of the Open Inference Protocol."""
+"""Tensors on their way to the daemon: numpy arrays with the datatype names of the Open Inference
+Protocol."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -21,7 +22,8 @@ LABELS = ("INT64", "INT32")
 
 @dataclass(frozen=True)
 class BF16:
-    """bfloat16 values as the upper 16 bits of float32, because numpy has no such type. `bits` is uint16 or int16, any shape."""
+    """bfloat16 values as the upper 16 bits of float32, because numpy has no such type. `bits` is
+    uint16 or int16, any shape."""
 
     bits: NDArray[Any]
 
@@ -40,7 +42,8 @@ class OnDevice:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input, ready for the wire: `data` is C-contiguous and little-endian, `shape` and `datatype` describe it."""
+    """One input, ready for the wire: `data` is C-contiguous and little-endian, `shape` and
+    `datatype` describe it."""
 
     name: str
     datatype: str

@@ -29,7 +29,8 @@ class InferRequest:
     places: Mapping[str, OnDevice] = field(default_factory=dict)  # outputs that are to be written there
 
     def __str__(self) -> str:
-        """For messages: the model, and what its inputs are, without what is in them."""
+        """For messages: the model, and the shapes and types of its inputs, without their
+        values."""
         inputs = ", ".join(f"{t.name} {t.datatype} {list(t.shape)}" for t in self.inputs)
         return f"{self.model} ({inputs})"
 
@@ -55,7 +56,8 @@ class Transport(Protocol):
         """One attempt at one inference. Raises RankdError."""
 
     def call(self, method: str, path: str, body: bytes, timeout: float) -> bytes:
-        """One attempt at a control request, bodies as in the HTTP API. Returns the body of a 200; raises RankdError."""
+        """One attempt at a control request, bodies as in the HTTP API. Returns the body of a 200;
+        raises RankdError."""
 
     def close(self) -> None:
         """Drops the connections of all threads. The transport may be used again and then connects

@@ -25,7 +25,7 @@ _LONGEST_WAIT = 1e6  # what a socket takes as a timeout
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([^\x00\r\n]*))?")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00\r\n]*)")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00\r\n]*)?")
-# Where two of these stand, it is anybody's guess which one holds.
+# Headers that must not occur twice, because readers could differ in which one they use.
 _ONCE = ("content-length", "transfer-encoding", "inference-header-content-length")
 
 
@@ -123,7 +123,7 @@ def read_head(channel: Channel, deadline: Deadline) -> Head:
 
 
 def _read_headers(channel: Channel, left: int, deadline: Deadline) -> tuple[dict[str, str], int]:
-    """Up to the empty line; and how many bytes more the head may have."""
+    """The headers up to the empty line, and the number of bytes that are left for the head."""
     headers: dict[str, str] = {}
     while True:
         if left <= 0:
@@ -134,7 +134,7 @@ def _read_headers(channel: Channel, left: int, deadline: Deadline) -> tuple[dict
             return headers, left
         found = _HEADER.fullmatch(line)
         if not found:
-            raise ProtocolError(f"the answer has a header that is none: {line[:80]!r}")
+            raise ProtocolError(f"the answer has an invalid header: {line[:80]!r}")
         name = found[1].decode().lower()
         if name in _ONCE and name in headers:
             raise ProtocolError(f"the answer has two headers {name}")
@@ -197,7 +197,7 @@ class Body:
         """The rest of the body. ProtocolError if that is more than `most` bytes."""
         taken = self.upto(most + 1)
         if len(taken) > most:
-            raise ProtocolError(f"the answer has more than the {most} bytes that what was asked for may need")
+            raise ProtocolError(f"the answer has more than the {most} bytes that the request may need")
         return taken
 
     def _read(self, view: memoryview) -> int:
@@ -225,5 +225,5 @@ class Body:
             raise ProtocolError(f"the answer has a chunk of size {line[:40]!r}")
         self._left = int(found[1], 16)
         if self._left == 0:
-            _read_headers(self._channel, _LARGEST_HEAD, self._deadline)  # what trails behind is for nobody here
+            _read_headers(self._channel, _LARGEST_HEAD, self._deadline)  # trailers are not used
             self._over = True

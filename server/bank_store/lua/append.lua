@@ -1,13 +1,14 @@
--- Appends a batch, or keeps the id of an empty one.
--- KEYS: state, index, ids, held, payload
--- ARGV: uid, name, content, generation, items, bytes, named, read ("g v e"), empty, oldest, kept, most, age in ms,
---       what the keys of payloads begin with
--- Returns {"ok" | "dup", place, entry}, {"generation", g}, {"gone"}, or {"payload"}: it is not there, set it first.
+-- Appends a batch, or remembers the id of an empty one. KEYS: state, index, ids, held, payload
+-- ARGV: uid, name, content, generation, items, bytes, named, read ("g v e"), empty, oldest, kept,
+-- most, age in ms,
+--       prefix of the keys of payloads
+-- Returns {"ok" | "dup", place, entry}, {"generation", g}, {"gone"}, or {"payload"}: it is missing,
+-- and must be set first.
 local s = redis.call('HMGET', KEYS[1], 'uid', 'g', 'v', 'e', 'c', 'k', 't')
 if s[1] ~= ARGV[1] then return {'gone'} end
 local at = redis.call('HGET', KEYS[3], ARGV[2])
 if at then
-    -- WAIT covers what a connection wrote: something is written, so that it covers the original too.
+    -- WAIT covers the writes of its connection: this write makes it cover the original too.
     redis.pcall('HSET', KEYS[1], 'w', '1')
     local known = redis.call('XRANGE', KEYS[2], at, at)
     if known[1] then return {'dup', at, known[1][2][2]} end
@@ -26,13 +27,13 @@ end
 local place = string.format('%.0f-%.0f', v, k)
 local entry = string.format('%s %s %.0f %s %s %s %s %s %s %s %s', empty and 'i' or 'b', s[2], e, ARGV[5], ARGV[6],
     ARGV[2], ARGV[3], ARGV[7], ARGV[8], stamp, c)
--- The first write is one that a full store refuses: it takes all of this or nothing.
+-- The first write is one that a full store refuses, so that all writes happen or none does.
 redis.call('XADD', KEYS[2], place, 'r', entry)
 redis.call('HSET', KEYS[3], ARGV[2], place)
 if not empty then redis.call('PERSIST', KEYS[5]) end
 
--- Payloads that nobody needs any more lapse, with some time for readers that are behind; then entries whose names
--- may be forgotten go.
+-- Payloads that are no longer needed expire, after some time for readers that are behind; then
+-- entries whose names may be forgotten are deleted.
 local t, oldest, steps = tonumber(s[7]), math.min(tonumber(ARGV[10]), v), 0
 while t < oldest and steps < 16 do
     local row = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', t), string.format('%.0f-0', t))

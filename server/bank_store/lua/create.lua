@@ -1,4 +1,4 @@
--- Creates a bank unless one of the name is there.
+-- Creates a bank unless there is one of that name.
 -- KEYS: state, banks, gone   ARGV: name, uid, configuration
 if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('HSET', KEYS[1], 'uid', ARGV[2], 'config', ARGV[3], 'format', '1', 'g', '1', 'v', '0', 'e', '0', 'k', '0',

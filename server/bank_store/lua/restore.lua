@@ -1,6 +1,6 @@
--- Goes on behind a checkpoint, in a new generation. Payloads of the present that no checkpoint holds go.
--- KEYS: state, index, ids, held, tags, and those of the checkpoint: state, index, ids
--- ARGV: uid, tag, what the keys of payloads begin with
+-- Continues from a checkpoint, in a new generation. Present payloads that no checkpoint holds are
+-- deleted. KEYS: state, index, ids, held, tags, and those of the checkpoint: state, index, ids
+-- ARGV: uid, tag, prefix of the keys of payloads
 local s = redis.call('HMGET', KEYS[1], 'uid', 'g', 't')
 if s[1] ~= ARGV[1] then return {'gone'} end
 if redis.call('HEXISTS', KEYS[5], ARGV[2]) == 0 then return {'missing'} end

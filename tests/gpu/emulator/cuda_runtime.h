@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The CUDA runtime as far as lib/kernel/cuda uses it, for a device that is emulated: device code is compiled
- * as C++ for the host, memory "of the device" is the host's, streams are queues that nothing drains before
- * somebody waits (device.h), and a grid is run a block at a time, each thread a fiber (grid.h).
+/* The CUDA runtime as far as lib/kernel/cuda uses it, for a device that is emulated: device code is
+ * compiled as C++ for the host, memory "of the device" is the host's, streams are queues that
+ * nothing drains before somebody waits (device.h), and a grid is run a block at a time, each thread
+ * a fiber (grid.h).
  *
- * It is there to find what is wrong with the results, not to be fast. What it is stricter with than a device:
- * shared memory and what cudaMalloc() gives are full of garbage, threads run in another order each time,
- * copies of the host's memory want it pinned, and lanes that meet must have been told so by their mask. */
+ * It is there to find what is wrong with the results, not to be fast. What it is stricter with than
+ * a device: shared memory and what cudaMalloc() gives are full of garbage, threads run in another
+ * order each time, copies of the host's memory want it pinned, and lanes that meet must have been
+ * told so by their mask. */
 #pragma once
 
 #include <algorithm>
@@ -95,8 +97,8 @@ enum { cudaEnableDefault };
 cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **entry, unsigned version, int flags,
                                              cudaDriverEntryPointQueryResult *found);
 
-/* Of `room` bytes at `piece` only the first `bytes` may be used: told to AddressSanitizer, where it is there.
- */
+/* Of `room` bytes at `piece` only the first `bytes` may be used: told to AddressSanitizer, where it
+ * is there. */
 void emulated_guard(void *piece, size_t bytes, size_t room);
 
 /* --- streams --- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What device code calls, for threads that are fibers: one block at a time, all of its threads on one thread
- * of the host. A thread runs until it meets others, at a barrier or in an operation of its warp. */
+/* What device code calls, for threads that are fibers: one block at a time, all of its threads on
+ * one thread of the host. A thread runs until it meets others, at a barrier or in an operation of
+ * its warp. */
 #pragma once
 
 struct Place {
@@ -12,7 +13,8 @@ extern dim3 blockDim, gridDim;
 namespace device
 {
 enum class Meeting { SYNC, SHUFFLE, BALLOT, ALL, ADD, MAX };
-/* The values of the lanes of `mask`, all of which come here; others' are 0. Good until the next meeting. */
+/* The values of the lanes of `mask`, all of which come here; others' are 0. Good until the next
+ * meeting. */
 const uint64_t *meet(unsigned mask, Meeting what, uint64_t value);
 unsigned barrier(unsigned value);               // the values of all threads, or-ed
 unsigned converged(const char *file, int line); // some lanes that are at the same line, this one among them

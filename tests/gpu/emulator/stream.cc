@@ -27,8 +27,8 @@ template <class Done> cudaError_t drain(Done done)
 
 } // namespace
 
-// One piece of work of any stream that may go on: for a while always of the same one, so that others are late
-// wherever nobody waits for them.
+// One piece of work of any stream that may go on: for a while always of the same one, so that
+// others are late wherever nobody waits for them.
 bool step()
 {
     Stream *stream = nullptr;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tokens, scopes, and which pages may speak to the daemon. */
+/* Tokens, scopes, and the web pages that may use the daemon. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

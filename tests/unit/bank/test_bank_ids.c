@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which batch ids a bank remembers, by a clock that the test moves. */
+/* The batch ids that a bank remembers, by a clock that the test sets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,7 +52,7 @@ static bool knows(const struct rk_ids *ids, uint64_t n)
     return found;
 }
 
-/* Those from `oldest` to `newest` are known and listed in order, and nothing else is. */
+/* The ids from `oldest` to `newest` are known and listed in order, and no others. */
 static void assert_holds(const struct rk_ids *ids, uint64_t oldest, uint64_t newest)
 {
     size_t count;
@@ -123,7 +123,7 @@ static void a_million_is_the_most(void **state)
     add_all(&ids, RK_IDS_MOST + 1, 2 * RK_IDS_MOST, START);
     assert_holds(&ids, RK_IDS_MOST, 2 * RK_IDS_MOST - 1);
     assert_true(rk_ids_bytes(&ids) < (size_t)93 << 20);
-    /* A quiet time gives the memory back. */
+    /* Memory is released after a time without new ids. */
     for (uint64_t n = 2 * RK_IDS_MOST; n < 2 * RK_IDS_MOST + 600000; n++)
         add(&ids, n, START + RK_IDS_AGE_NS + (n - 2 * RK_IDS_MOST) * SECOND);
     assert_holds(&ids, 2 * RK_IDS_MOST + 600000 - RK_IDS_KEPT, 2 * RK_IDS_MOST + 599999);
@@ -131,7 +131,8 @@ static void a_million_is_the_most(void **state)
     rk_ids_free(&ids);
 }
 
-/* As a journal does: what is there is written and read back, by a monotonic clock that began elsewhere. */
+/* Like a journal: the ids are written and read back, with a monotonic clock that has another
+ * origin. */
 static void read_back(struct rk_ids *ids, uint64_t now_ns)
 {
     size_t count;
@@ -193,7 +194,7 @@ static void clearing_forgets_all(void **state)
     rk_ids_free(&ids);
 }
 
-/* Against a list that is searched: names come again, numbers run over, times jump. */
+/* Compared with a searched list: names repeat, numbers overflow, times jump. */
 static void it_is_a_list_of_the_newest(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Banks where memory is short: each allocation fails in turn. Nothing is lost, nothing half done, nothing
- * leaked, and the bank goes on as if nobody had asked. */
+/* Banks where memory is short: each allocation fails in turn. Nothing is lost, half done or leaked,
+ * and the bank continues as if the operation had not been tried. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@
 #include "unit/failing/allocations.h"
 #include "unit/support/engine_call.h"
 
-/* True if that many allocations were never asked for: every one of them has failed once. */
+/* True if there were fewer than `n` allocations: every one of them has failed once. */
 static bool stop_failing(size_t n)
 {
     fail_at = 0;
@@ -59,7 +59,7 @@ static void put(struct rk_text *out, const void *data, size_t bytes)
     rk_text_add(out, data, bytes);
 }
 
-/* What a reader finds through the label index, one position after the other. */
+/* Writes the positions that the label index gives, one after the other. */
 static void put_labels(struct rk_text *out, const struct rk_bank_chunk *chunk)
 {
     for (int64_t label = 0; label < 4; label++) {
@@ -377,7 +377,7 @@ static struct rk_durable_bank *named_at(const char *folder, int durability)
     (void)snprintf(bank->path, sizeof bank->path, "%s/bank", folder);
     assert_non_null(bank->io = rk_io_plain_new());
     assert_int_equal(rk_durable_bank_create_disk(bank, &err), RANKD_OK);
-    bank->queued = true; /* the test itself does what waits */
+    bank->queued = true; /* the test itself runs the waiting task */
     return bank;
 }
 
@@ -441,7 +441,8 @@ static void a_bank_on_disk_goes_on_after_an_append_that_found_no_memory(void **s
     assert_int_equal(remove(folder), 0);
 }
 
-/* The newest that always have their room are kept, more of them as soon as there is memory again. */
+/* The newest ids, whose memory is reserved, are kept; more of them as soon as there is memory
+ * again. */
 static void batch_ids_find_no_memory_for_more(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The newest versions of a view: what is shown is what these brought, whatever was appended since. */
+/* The newest versions of a view: it shows their items, whatever was appended since. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -13,8 +13,8 @@
 
 enum { APPENDS = 300, HELD = 8, CAPACITY = 200, DIM = 1 };
 
-/* Item number i, counted from the first, has i as its value, label and id, and was appended with version[i].
- * */
+/* Item number i, counted from the first, has i as its value, label and id, and was appended with
+ * version[i].  */
 struct newer_model {
     uint64_t version[APPENDS * 64];
     size_t items;
@@ -81,8 +81,8 @@ static void check_all(struct rk_bank *bank, const struct newer_model *model,
         check_newer(bank, model, view, ages[a]);
 }
 
-/* Older views too, while more is appended; and parts of one version, as a journal that is read back has them.
- */
+/* Older views too, while more is appended; and parts of one version, as a journal that is read back
+ * contains them. */
 static void the_newest_versions_are_what_they_brought(void **state)
 {
     (void)state;

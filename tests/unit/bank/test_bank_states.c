@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every sequence of operations on a small bank, with kills and power cuts at every change of the disk among
- * them: the bank is what a plain model says. RK_STATES_LENGTH operations, each crash being one (default 4).
+/* Every sequence of operations on a small bank, with kills and power cuts at every change of the
+ * disk among them: the bank is what a plain model says. RK_STATES_LENGTH operations, each crash
+ * being one (default 4).
  *
- * A sequence with a start in it, after a crash or a clean stop, goes on from there only if that state is new.
- * What the daemon knows when it starts is what it reads from the disk (there are no threads, and the clock
- * stands still), and what the test asks of it is the model: two starts from equal disks (what is there, what
- * of it is on disk, which changes of names are under way) with equal models have equal futures. The numbers
- * of coming items and the counter of checkpoints are left out: they are new ones in both, and the store only
- * copies them. Between starts nothing is merged; see extend() for operations that change nothing. */
+ * A sequence with a start in it, after a crash or a clean stop, goes on from there only if that
+ * state is new. What the daemon knows when it starts is what it reads from the disk (there are no
+ * threads, and the clock stands still), and what the test asks of it is the model: two starts from
+ * equal disks (what is there, what of it is on disk, which changes of names are under way) with
+ * equal models have equal futures. The numbers of coming items and the counter of checkpoints are
+ * left out: they are new ones in both, and the store only copies them. Between starts nothing is
+ * merged; see extend() for operations that change nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +30,7 @@ static int length(void)
 {
     const char *text = getenv("RK_STATES_LENGTH");
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    const int usual = 3; /* it takes six times as long there */
+    const int usual = 3; /* six times as slow with a sanitizer */
 #else
     const int usual = USUAL_LENGTH;
 #endif
@@ -41,14 +43,15 @@ static bool means_nothing(const struct state_run *run, char letter)
     return letter == 'F' && run->durability == RK_DURABILITY_ALWAYS;
 }
 
-/* What a kill leaves does not depend on syncs, and without any a power cut leaves no more. */
+/* The state after a kill does not depend on syncs, and a power cut without syncs leaves no more
+ * than a kill. */
 static enum mode first_mode(const struct state_run *run)
 {
     static const enum mode first[] = {KILL, POWER, POWER_PARTLY};
     return first[run->durability];
 }
 
-/* Starts from new states, by the operations that may follow: those with most are taken first. */
+/* Starts from new states, by the number of operations that may follow: the largest first. */
 static struct {
     struct state_run *run;
     size_t count, room;
@@ -91,9 +94,10 @@ static void crash_in_the_last(const struct state_run *quiet, int left)
     }
 }
 
-/* Everything that `left` more operations can do up to the next start. An operation that does not change the
- * disk (refused, or a sync without anything to sync) changes nothing: that nothing is left of it in memory is
- * shown by the sequences of the usual length; in longer ones nothing follows it. */
+/* Everything that `left` more operations can do up to the next start. An operation that does not
+ * change the disk (refused, or a sync without anything to sync) changes nothing: that nothing is
+ * left of it in memory is shown by the sequences of the usual length; in longer ones nothing
+ * follows it. */
 static void extend(const struct state_run *path, int left)
 {
     for (const char *letter = left ? STATES_LETTERS : ""; *letter; letter++) {
@@ -130,7 +134,7 @@ static void take_the_waiting(int left)
     memset(&waiting[left], 0, sizeof waiting[left]);
 }
 
-/* RK_STATES_ONLY=3: the third test alone, so that several processes share them out. */
+/* RK_STATES_ONLY=3: only the third test, so that several processes can divide the tests. */
 static bool is_asked_for(int number)
 {
     const char *only = getenv("RK_STATES_ONLY");
@@ -167,8 +171,8 @@ EACH(every_sequence_of_an_always_bank, RK_DURABILITY_ALWAYS)
 EACH(every_sequence_of_an_interval_bank, RK_DURABILITY_INTERVAL)
 EACH(every_sequence_of_a_bank_without_durability, RK_DURABILITY_NONE)
 
-/* Longer ones, most of them appends, on segments that hold a few of them: much that is not on disk comes
- * after what is, and must not push it out. One crash, at each change of each operation. */
+/* Longer ones, most of them appends, on segments that hold a few of them: much that is not on disk
+ * comes after what is, and must not push it out. One crash, at each change of each operation. */
 static void crash_everywhere(const char *letters, int durability, size_t bytes)
 {
     struct state_run quiet = {.durability = durability, .segment_bytes = bytes, .left = -1};

@@ -70,7 +70,7 @@ struct growing {
     atomic_bool wrong;
 };
 
-/* Every item of a version is found in it, whatever is added meanwhile. */
+/* Every item of a version is found, whatever is added meanwhile. */
 static void *read_along(void *arg)
 {
     struct growing *g = arg;

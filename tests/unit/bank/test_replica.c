@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Copies of a bank in a store, without threads: each step of the tail, the audit, a join and an append is
- * taken by the test, against a store that does what it is told (support/memory_store.h). */
+/* Copies of a bank in a store, without threads: the test makes each step of the tail, the audit, a
+ * join and an append, against a store that it controls (support/memory_store.h). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ struct replica_daemon {
     struct rk_durable_bank *bank;
 };
 
-/* An append that waits; told when it is over. */
+/* A waiting append; `over` once it has ended. */
 struct replica_append {
     struct rk_append append;
     struct rk_bank_waiter waiter;
@@ -131,7 +131,7 @@ static struct rk_append *take_waiting(struct replica_daemon *daemon)
     return group;
 }
 
-/* What is put back after a lost answer is sent again, as the commit thread would. */
+/* Sends appends that were put back after a lost answer again, like the commit thread. */
 static void commit_all(struct replica_daemon *daemon, struct rk_append *group)
 {
     for (int i = 0; group && i < 4; i++) {
@@ -155,7 +155,8 @@ static void contents(struct rk_durable_bank *bank, struct rk_text *out)
     rk_bank_release(view);
 }
 
-/* What the store's log says the bank holds, worked out anew: the labels of the last CAPACITY items. */
+/* The contents of the bank by the store's log, computed anew: the labels of the last CAPACITY
+ * items. */
 static void replay(struct rk_text *out)
 {
     struct rk_text all = {0};
@@ -205,7 +206,7 @@ static void order_fault(struct test_random *random)
     ++*fault[test_below(random, 8)];
 }
 
-/* One that ended well is in the store, once, unless the store went back since. */
+/* A successful append is in the store, once, unless the store went back since. */
 static void assert_appended(const struct replica_append *one)
 {
     size_t found = 0;
@@ -249,7 +250,7 @@ static void step(struct replica_daemon *daemon, struct test_random *random, uint
         fill(&one, daemon, test_below(random, 4) ? ++*names : 1 + test_below(random, (unsigned)*names),
              test_below(random, 5));
         commit_all(daemon, &one.append);
-        while (!one.over) { /* what came in between has to be applied, or the store has to be read again */
+        while (!one.over) { /* versions in between have to be applied, or the store has to be read again */
             heal(daemon);
             commit_all(daemon, take_waiting(daemon));
         }
@@ -281,7 +282,8 @@ static void faults_in_any_order_leave_every_copy_as_the_store_is(void **unused)
         }
         memory_store_end(&memory);
     }
-    assert_true(forks > SEEDS && versions > (uint64_t)SEEDS * 50); /* they did meet the faults, and went on */
+    assert_true(forks > SEEDS &&
+                versions > (uint64_t)SEEDS * 50); /* the faults occurred, and the copies continued */
 }
 
 static void states_follow_the_store(void **unused)
@@ -333,7 +335,7 @@ static void states_follow_the_store(void **unused)
     memory_store_end(&memory);
 }
 
-/* The commit pool's task is taken by the test. */
+/* The test runs the commit pool's task. */
 static void an_append_that_is_alone_is_sent_at_once(void **unused)
 {
     (void)unused;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the scripts of the Redis store decide, against a server of the test's own: verdicts, the chain, what
- * is trimmed, and what checkpoints hold. */
+/* The decisions of the scripts of the Redis store, against a server of the test: verdicts, the
+ * chain, trimming, and payloads that checkpoints hold. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -171,7 +171,7 @@ static void verdicts_of_the_script(void **state)
     struct rk_stored_append first = put(7), again = put(7);
     assert_int_equal(first.verdict, RK_STORED_OK);
     assert_int_equal(first.entry.place.version, 1);
-    assert_int_equal(again.verdict, RK_STORED_OK); /* an attempt of before, whose reply was lost */
+    assert_int_equal(again.verdict, RK_STORED_OK); /* an earlier attempt, whose reply was lost */
     assert_int_equal(again.entry.place.version, 1);
     struct rk_stored_append other = put_at(7, 2, later, 0, UID);
     assert_int_equal(other.verdict, RK_STORED_DUP);
@@ -260,9 +260,9 @@ static void a_checkpoint_holds_its_payloads(void **state)
     assert_int_equal(store->ops->forget(store, "b", UID, "t", &missing), RANKD_NOT_FOUND);
     assert_int_equal(count_keys("rankd:{b}:c:*"), 0);
     assert_int_equal(count_keys("rankd:{b}:held"), 0);
-    assert_true(count_keys("rankd:{b}:p:*") >= 5); /* those that the bank itself needs are still there */
+    assert_true(count_keys("rankd:{b}:p:*") >= 5); /* the payloads that the bank needs are still there */
     assert_int_equal(store->ops->remove(store, "b", UID, &err), RANKD_OK);
-    assert_int_equal(count_keys("rankd:{b}:*"), 1); /* that it was deleted */
+    assert_int_equal(count_keys("rankd:{b}:*"), 1); /* the record of the deletion */
     assert_true(now().uid[0] == '\0');
 }
 

@@ -99,7 +99,8 @@ static void tell(struct rk_task *task)
     sem_post(&ran);
 }
 
-/* As syncs do that hang on a disk: every thread of one instance waits, and another one serves. */
+/* Like syncs on a disk that hangs: every thread of one instance waits, and another instance
+ * serves. */
 static void an_instance_that_waits_keeps_no_other_waiting(void **state)
 {
     (void)state;

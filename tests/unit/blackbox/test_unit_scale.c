@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The unit scale where differences may be too large for FP32: that takes 16 million relevant items, so here
- * the list's code is compiled once more, with a limit of 3. */
+/* The unit scale where differences may be too large for FP32: that takes 16 million relevant items,
+ * so here the list's code is compiled once more, with a limit of 3. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd: what is refused, by the library and by the daemon, and what comes back. */
+/* librankd: refusals of the library and of the daemon, and replies. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 enum { SLOW = 1 << 20 };
 
-/* ---- What is wrong ---- */
+/* ---- Wrong arguments ---- */
 
 static int refused(rankd_client *client, const struct rankd_request *request)
 {
@@ -144,7 +144,7 @@ static void a_wrong_argument_is_misuse_and_nothing_is_sent(void **state)
     rankd_close(client);
 }
 
-/* What the daemon refuses it refuses in the same words on both transports. */
+/* The daemon refuses with the same words over both transports. */
 struct refusal {
     int status;
     char text[512];
@@ -204,7 +204,7 @@ static struct refusal refusal_of(rankd_client *client, int wrong)
         break;
     case 14:
         r.outputs[1].bytes = 8;
-        break; /* the library's, and bounded */
+        break; /* from the library, and bounded */
     default:
         break;
     }

@@ -38,7 +38,7 @@ static void memory_is_aligned_and_apart(void **state)
     rankd_free(client, NULL);
     assert_null(rankd_alloc(client, UINT64_MAX));
     assert_null(rankd_alloc(client, UINT64_MAX - 63));
-    if (is_ring(state)) /* a sanitizer takes such a malloc() for a fault of the program's */
+    if (is_ring(state)) /* a sanitizer reports such a malloc() as a fault of the program */
         assert_null(rankd_alloc(client, UINT64_C(1) << 60));
     rankd_close(client);
 }
@@ -69,7 +69,7 @@ static void what_was_cut_up_comes_back_whole(void **state)
     assert_int_equal(largest_free(client), 0);
     assert_null(rankd_alloc(client, 1));
     rankd_free(client, all);
-    rankd_free(client, all); /* not one of its pieces any more: nothing happens */
+    rankd_free(client, all); /* no longer one of its pieces: nothing happens */
     rankd_free(client, &count);
     assert_int_equal(largest_free(client), whole);
     rankd_close(client);
@@ -115,7 +115,8 @@ static void a_request_that_finds_no_room_says_so_and_is_not_sent(void **state)
     rankd_client *client = test_open(&test_shared, state, NULL);
     uint64_t whole = largest_free(client);
     test_example(&example);
-    /* Room for none, and then for the inputs alone: what was taken on the way is given back. */
+    /* Room for nothing, and then only for the inputs: pieces that were taken before the failure are
+     * freed. */
     for (uint64_t left = 0; left <= 192; left += 64) {
         void *most = rankd_alloc(client, whole - left);
         assert_int_equal(rankd_submit(client, &example.request, &tag, &error), RANKD_NO_MEMORY);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd: requests from submit to reply, one after the other, many at once, and by many threads. Nearly
- * every test runs over both transports, and must not see which. */
+/* librankd: requests from submit to reply, one after the other, many at once, and by many threads.
+ * Nearly every test runs over both transports, with the same results. */
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -124,8 +124,7 @@ static void a_small_request_overtakes_a_slow_one(void **state)
     test_example(&example);
     test_sorting(&slow, SLOW);
     bool overtaken = false;
-    for (int i = 0; i < 20 && !overtaken;
-         i++) { /* a machine that is busy elsewhere may be slow with the small one */
+    for (int i = 0; i < 20 && !overtaken; i++) { /* on a busy machine the small one may be slow */
         uint64_t first = test_submitted(client, &slow);
         test_takes_example(client, test_submitted(client, &example));
         overtaken = rankd_poll(client, first, &reply) == RANKD_PENDING;
@@ -174,7 +173,7 @@ static void what_was_not_started_is_taken_back(void **state)
         assert_int_equal(status, RANKD_CANCELLED);
         assert_non_null(strstr(reply.error, "taken back"));
     } else {
-        assert_int_equal(status, RANKD_OK); /* HTTP has no way to take one back */
+        assert_int_equal(status, RANKD_OK); /* HTTP can't cancel a request */
     }
     rankd_reply_clear(client, &reply);
     assert_int_equal(rankd_wait(client, first, SECONDS(30), &reply), RANKD_OK);
@@ -193,7 +192,7 @@ static void what_is_answered_already_is_not_taken_back(void **state)
     test_example(&example);
     uint64_t first = test_submitted(poll.client, &example);
     poll.tag = test_submitted(poll.client, &example);
-    assert_true(test_eventually(is_answered, &poll)); /* and so the one before */
+    assert_true(test_eventually(is_answered, &poll)); /* so the one before it is answered too */
     rankd_reply_clear(poll.client, &poll.reply);
     assert_int_equal(rankd_cancel(poll.client, first), RANKD_OK);
     test_takes_example(poll.client, first);
@@ -214,7 +213,7 @@ static bool all_is_free(void *arg)
     struct test_request example;
     int count = 0;
     test_example(&example);
-    /* Those that are forgotten take room until they are answered. */
+    /* Abandoned requests take room until they are answered. */
     while (count < FEW && rankd_submit(room->client, &example.request, &tags[count], NULL) == RANKD_OK)
         count++;
     for (int i = 0; i < count; i++)
@@ -267,7 +266,8 @@ struct worker {
     int number, wrong;
 };
 
-/* A request whose loss says whose it is: thread k's relevant item has k + 1 others before it. */
+/* A request whose loss identifies its thread: thread k's relevant item has k + 1 others above
+ * it. */
 static int one_round(const struct worker *worker)
 {
     float scores[THREADS + 2];
@@ -346,8 +346,8 @@ static void *poll_on_and_on(void *arg)
     return NULL;
 }
 
-/* A thread that looks for its own answer may find that of another thread, which sleeps and was not woken for
- * it. */
+/* A thread that polls for its own answer may find the answer of another thread, which sleeps and
+ * has to be woken. */
 static void a_thread_that_polls_does_not_keep_one_that_waits_from_its_answer(void **state)
 {
     pthread_t thread;
@@ -363,7 +363,7 @@ static void a_thread_that_polls_does_not_keep_one_that_waits_from_its_answer(voi
         test_still_works(poller.client);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(poller.status, RANKD_OK);
-    assert_true(served > 20); /* some thousand, where nothing else makes it slow */
+    assert_true(served > 20); /* some thousand on an idle machine */
     test_request_free(&slow);
     rankd_close(poller.client);
 }

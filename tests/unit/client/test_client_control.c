@@ -98,8 +98,8 @@ static void a_body_beyond_the_bound_is_too_large(void **state)
     rankd_close(client);
 }
 
-/* The daemon takes one call of a connection at a time; the next waits for the end of the one that was given
- * up. */
+/* The daemon takes one call of a connection at a time; the next waits for the end of the abandoned
+ * one. */
 static void a_call_that_was_given_up_costs_nobody_the_connection(void **state)
 {
     struct test_request example;
@@ -122,7 +122,7 @@ static void a_call_that_was_given_up_costs_nobody_the_connection(void **state)
         assert_int_equal(
             rankd_call(client, "GET", "/v2/models/ap", NULL, 0, SECONDS(20), &answer, NULL, &error),
             RANKD_OK);
-        assert_non_null(strstr(answer, "\"ap\"")); /* and not what was asked for before */
+        assert_non_null(strstr(answer, "\"ap\"")); /* and not the answer to the earlier call */
         free(answer);
     }
     test_still_works(client);

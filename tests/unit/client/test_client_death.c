@@ -76,7 +76,7 @@ static void every_waiter_is_told_within_a_second_when_the_daemon_is_killed(void 
     test_daemon_stop(&daemon);
 }
 
-/* What a client says between the death of a daemon and rankd_reconnect(), to every call. */
+/* The answers of a client to every call between the death of a daemon and rankd_reconnect(). */
 static void is_lost(rankd_client *client, bool ring)
 {
     struct test_request example;
@@ -132,8 +132,9 @@ static int segments_mapped(void)
     return count;
 }
 
-/* Until it is connected to the successor: the kernel closes what an io_uring held some milliseconds after the
- * process is gone, and so long the old connection stands. */
+/* Waits until the client is connected to the successor: the kernel closes descriptors of an
+ * io_uring some milliseconds after the process is gone, and until then the old connection
+ * exists. */
 static void reconnected(rankd_client *client)
 {
     struct rankd_error error = {0};
@@ -197,7 +198,8 @@ static void a_successor_is_found_and_memory_from_before_is_kept(void **state)
     rankd_free(client, scores);
     assert_int_equal(segments_mapped(), ring ? 2 : 0);
     rankd_free(client, gradient);
-    assert_int_equal(segments_mapped(), ring ? 1 : 0); /* the old one goes with the last that lay in it */
+    assert_int_equal(segments_mapped(),
+                     ring ? 1 : 0); /* the old one is unmapped with the last piece of its arena */
     test_still_works(client);
     rankd_close(client);
     assert_int_equal(segments_mapped(), 0);
@@ -222,7 +224,8 @@ static void tags_from_before_are_over(void **state)
         assert_true(next != tag);
         test_takes_example(client, next);
     }
-    /* Lost, not wrong: a thread may come to wait after another has connected anew. */
+    /* RANKD_LOST and not RANKD_MISUSE: a thread may begin to wait after another has
+     * reconnected. */
     assert_int_equal(rankd_poll(client, tag, &reply), RANKD_LOST);
     assert_int_equal(rankd_wait(client, tag, SECONDS(5), &reply), RANKD_LOST);
     assert_int_equal(rankd_cancel(client, tag), RANKD_LOST);
@@ -293,7 +296,8 @@ static void a_call_is_not_left_waiting_for_a_daemon_that_is_gone(void **state)
         test_daemon_again(&daemon);
         reconnected(client);
         assert_int_equal(pthread_join(waiter.thread, NULL), 0);
-        /* OK: on a busy machine the thread began after all that, and asked the successor. */
+        /* RANKD_OK: on a busy machine the thread may begin after all that, and ask the
+         * successor. */
         assert_true(waiter.status == RANKD_LOST || waiter.status == RANKD_OK);
         lost += waiter.status == RANKD_LOST;
         test_still_works(client);

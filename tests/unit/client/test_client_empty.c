@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd and tensors of no bytes: an address says nothing then, and results have their shape. */
+/* librankd and tensors of 0 bytes: the address is ignored then, and results have their shape. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

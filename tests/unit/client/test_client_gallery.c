@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd: queries that rank documents, with labels and with pairs in their place, and a metric. */
+/* librankd: queries that rank documents, with labels and with pairs in their place, and a
+ * metric. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,8 @@ static float documents[4] = {0.9f, -0.43f, 0.9f, 0.43f};
 static int64_t labels[2] = {0, 1};
 static int8_t own_document[4] = {1, 0, 0, 1};
 
-/* The loss of the two queries, each of which should find its own document; with room for its gradients. */
+/* The loss of the two queries, each of which should find its own document; with room for its
+ * gradients. */
 static void ask(rankd_client *client, const char *model, bool pairs, bool gradients,
                 struct rankd_reply *reply)
 {

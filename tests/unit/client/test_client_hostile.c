@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd: a daemon that writes what it should not into the memory it shares. The daemon is the test's own.
- */
+/* librankd: a daemon that writes invalid data into shared memory. The daemon is part of the
+ * test. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -21,7 +21,7 @@
 
 enum { ENTRIES = 4, SEGMENT = 1 << 20, SUBMISSIONS = 4096, COMPLETIONS = 8192, ARENA = 12288 };
 
-/* What the daemon's thread does with a call: it answers with packets of its own making. */
+/* The daemon's thread answers calls with packets of the test. */
 struct hostile {
     int listener, connection, segment;
     struct rankd_shm_segment *shared;
@@ -108,8 +108,8 @@ static uint64_t submitted(struct hostile *hostile)
     return test_submitted(hostile->client, &example);
 }
 
-/* As the end of the connection: at once, whatever is waited for. A client that followed the index would not
- * come back before the limit. */
+/* Reported as the end of the connection, at once, to every wait. A client that followed the index
+ * would not return before the limit. */
 static void an_index_that_cannot_be_ends_the_connection(void **state)
 {
     (void)state;
@@ -158,7 +158,7 @@ static void complete(struct hostile *hostile, int wrong)
     gradient->rank = wrong == 9 ? 0 : wrong == 10 ? 3 : wrong == 11 ? UINT32_MAX : 2;
     gradient->shape[1] = wrong == 12 ? 5 : wrong == 13 ? UINT64_C(1) << 62 : 4;
     gradient->bytes = wrong == 14 ? 0 : wrong == 15 ? 12 : 16;
-    if (wrong == 16) { /* larger than its room, and in itself as it should be */
+    if (wrong == 16) { /* larger than its room, but otherwise valid */
         gradient->shape[1] = UINT64_C(1) << 40;
         gradient->bytes = UINT64_C(4) << 40;
     }
@@ -230,7 +230,8 @@ static void answer_wrongly(struct hostile *hostile, const struct rankd_control *
         page(hostile, head, more ? 0 : 10); /* and no further */
         return;
     case 7:
-        head.total_bytes = UINT64_C(1) << 60; /* which nobody allocates; the next page is of another answer */
+        head.total_bytes = UINT64_C(1)
+                           << 60; /* more than can be allocated; the next page belongs to another answer */
         head.offset = more ? 0 : call->offset;
         break;
     default:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd: the arena, where outputs go, and a process that runs out of memory at every allocation in turn.
- */
+/* librankd: the arena, where outputs go, and a process that runs out of memory at every allocation
+ * in turn. */
 #include <curl/curl.h>
 #include <jansson.h>
 #include <setjmp.h>
@@ -32,8 +32,7 @@ static bool has_failed(void)
            (json_fail_at != 0 && json_allocations >= json_fail_at);
 }
 
-/* Jansson's memory, in the way of a program that has set an allocator of its own: it is not free()'s.
- */
+/* Jansson's memory in a program with its own allocator: it can't be freed by free(). */
 static void *json_malloc(size_t size)
 {
     char *memory = ++json_allocations == json_fail_at ? NULL : counted(__real_malloc(size + 16));
@@ -90,14 +89,14 @@ static void to_close_with_everything_outstanding_leaks_nothing(void **state)
 
 /* ---- Memory of the process ---- */
 
-/* A step that failed for want of memory, and for nothing else, is done again: it must not have broken
- * anything. */
+/* A step that failed for lack of memory, and for no other reason, is repeated: it must not have
+ * broken anything. */
 static int *failures_seen;
 static bool by_http;
 
 static bool again(int status, const char *what)
 {
-    /* Some of its own failures curl tells as a host that was not found, and Jansson as bad syntax. */
+    /* curl reports some lacks of memory as a host that was not found, Jansson as bad syntax. */
     bool told =
         status == RANKD_NO_MEMORY ||
         (by_http && (status == RANKD_UNREACHABLE || status == RANKD_LOST || status == RANKD_PROTOCOL));
@@ -131,7 +130,7 @@ static void infers(rankd_client *client, struct test_request *example)
     struct rankd_reply reply = {0};
     while (again(rankd_infer(client, &example->request, &reply), "infer"))
         assert_true(reply.owned == 0 && strlen(reply.error) > 10);
-    /* Jansson 2.14 loses a letter of a key where it can't make a buffer larger, and says nothing. */
+    /* Jansson 2.14 silently loses a letter of a key if it can't enlarge a buffer. */
     assert_true(test_is_example(&reply) || json_fail_at != 0);
     rankd_reply_clear(client, &reply);
 }
@@ -160,7 +159,7 @@ static bool is_as_before(void *arg)
     return living == *(const long *)arg;
 }
 
-/* All that a program does, while some allocation fails. Returns how many steps failed. */
+/* All steps of a program while some allocation fails. Returns the number of failed steps. */
 static int run_short_of_memory(void **state)
 {
     int failures = 0;
@@ -182,7 +181,7 @@ static int run_short_of_memory(void **state)
     calls(client);
     rankd_free(client, shared);
     rankd_close(client);
-    if (!test_eventually(is_as_before, &before)) /* a thread of curl's may have something to free yet */
+    if (!test_eventually(is_as_before, &before)) /* a thread of curl may still have to free something */
         fail_msg("allocations %zu, %zu: %ld were not freed", fail_at, json_fail_at, living - before);
     return failures;
 }
@@ -191,7 +190,7 @@ static void each_allocation_may_fail_in_turn(void **state)
 {
     size_t n = 0;
     int failures = 0;
-    (void)run_short_of_memory(state); /* what is made once for the process */
+    (void)run_short_of_memory(state); /* allocates what is made once per process */
     do {
         make_fail(++n);
         failures += run_short_of_memory(state);
@@ -210,7 +209,7 @@ static void each_allocation_may_fail_in_turn(void **state)
     print_message("and %zu of Jansson's\n", n - 1);
 }
 
-/* A reconnect that finds no memory leaves a client that is lost and says so, and can try again. */
+/* After a reconnect without memory the client still reports RANKD_LOST, and can try again. */
 static void to_reconnect_may_fail_for_want_of_memory(void **state)
 {
     struct test_daemon daemon;

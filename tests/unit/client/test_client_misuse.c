@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd: NULL where a pointer is wanted. The functions are read out of rankd.h, so that a new one that
- * nobody tries here fails the test. */
+/* librankd: NULL where a pointer is required. The functions are read from rankd.h, so that the test
+ * fails for a new one without a trial. */
 #include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #include "unit/support/client.h"
 
-/* ---- One trial for each function: with no client, and with one but without each of the other things ---- */
+/* ---- One trial for each function: without a client, and with one but without each other pointer ---- */
 
 static struct test_request example;
 static struct rankd_reply reply;
@@ -195,7 +195,7 @@ static const struct {
 };
 enum { TRIALS = sizeof trials / sizeof *trials };
 
-/* ---- The functions that there are ---- */
+/* ---- The functions of rankd.h ---- */
 
 /* The name before the next '(' behind `at`. */
 static void name_behind(const char *at, char name[64])

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd over HTTP: what changes something is sent once, and nothing more than twice. The servers here are
- * the test's own, and hang up. */
+/* librankd over HTTP: a request that changes state is sent once, and any request at most twice. The
+ * servers are part of the test, and hang up. */
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -24,7 +24,7 @@ struct once_server {
     pthread_t thread;
 };
 
-/* A whole request, as far as this server wants to know: what is there within a moment. */
+/* Reads a request: the bytes that arrive within a moment. */
 static bool reads_request(int fd)
 {
     char text[8192];
@@ -51,9 +51,9 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* curl sends again by itself where a connection that was used before is closed without an answer. That would
- * append a batch twice, so a request that changes something is not sent again, and its caller learns that it
- * may have been carried out. */
+/* curl sends again by itself where a connection that was used before is closed without an answer.
+ * That would append a batch twice, so a request that changes something is not sent again, and its
+ * caller learns that it may have been carried out. */
 static void what_changes_something_is_not_sent_twice(void **state)
 {
     (void)state;
@@ -107,8 +107,8 @@ static void what_changes_something_is_not_sent_twice(void **state)
 
 enum { KEPT = 3 }; /* connections that the client keeps */
 
-/* A server that answers one request on each of its first connections, together, and then hangs up on
- * everything: as a daemon that dies of what comes next, and is started again, would look. */
+/* A server that answers one request on each of its first connections, together, and then hangs up
+ * on everything: like a daemon that dies under the next request and is started again. */
 struct dying {
     int fd, requests;
 };
@@ -148,8 +148,8 @@ static void *die(void *arg)
     return NULL;
 }
 
-/* curl sends again for each connection that it had kept; were it the request that ends the daemon, each would
- * end one. */
+/* curl sends again for each connection that it had kept; a request that ends the daemon would end
+ * one daemon each time. */
 static void nothing_is_sent_a_third_time(void **state)
 {
     (void)state;
@@ -173,7 +173,7 @@ static void nothing_is_sent_a_third_time(void **state)
         assert_int_equal(rankd_submit(client, &example.request, &tags[i], NULL), RANKD_OK);
     for (int i = 0; i < KEPT; i++)
         assert_int_equal(rankd_wait(client, tags[i], SECONDS(20), &reply),
-                         RANKD_PROTOCOL); /* {} is no reply */
+                         RANKD_PROTOCOL); /* {} is not a reply */
     assert_int_equal(rankd_infer(client, &example.request, &reply), RANKD_LOST);
     assert_non_null(strstr(reply.error, "broke"));
     rankd_close(client);

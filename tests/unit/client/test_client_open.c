@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd: finding a daemon, over both transports, and what is said where there is none. */
+/* librankd: opening a client over both transports, and the errors if there is no daemon. */
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -184,7 +184,7 @@ static int listen_at(struct sockaddr_un *address, int backlog)
     return fd;
 }
 
-/* Unreachable, not before the limit and not long behind it. */
+/* RANKD_UNREACHABLE, not before the limit and not long after it. */
 static void gives_up_in_time(const char *url, double seconds)
 {
     struct rankd_error error;
@@ -203,7 +203,8 @@ static void a_socket_that_says_nothing_is_unreachable_in_time(void **state)
     int other = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     (void)snprintf(url, sizeof url, "unix:%s", address.sun_path);
     gives_up_in_time(url, 0.2);
-    /* Nobody accepts, so that one may wait in the queue and the next can't even connect. */
+    /* The socket is not accepted from, so one connection waits in the queue and the next can't even
+     * connect. */
     (void)connect(other, (struct sockaddr *)&address, sizeof address);
     gives_up_in_time(url, 0.2);
     (void)close(other);
@@ -262,7 +263,7 @@ static int met_with(struct impostor *impostor, struct rankd_error *error)
     return status;
 }
 
-/* A segment whose header is as it should be. */
+/* A segment with a valid header. */
 static struct rankd_shm_segment sound_header(void)
 {
     return (struct rankd_shm_segment){.magic = RANKD_SHM_MAGIC,
@@ -383,7 +384,8 @@ static void a_port_that_says_nothing_is_unreachable_in_time(void **state)
     assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
     assert_int_equal(listen(fd, 0), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    /* Nobody accepts: once the queue is full, further connections are left without an answer. */
+    /* The socket is not accepted from: once the queue is full, further connections get no
+     * answer. */
     for (int i = 0; i < 8; i++) {
         others[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         (void)connect(others[i], (struct sockaddr *)&address, size);

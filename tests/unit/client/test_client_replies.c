@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* librankd over HTTP: answers that are none, and servers that never come to an end. The server is the test's
- * own. */
+/* librankd over HTTP: invalid answers, and servers that never end one. The server is part of the
+ * test. */
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -25,7 +25,7 @@ struct server {
     atomic_int hung_up; /* connections that ended before their answer did */
 };
 
-/* One request for each connection. Its body comes with its head or soon after, and is not looked at. */
+/* One request for each connection. Its body comes with its head or soon after, and is ignored. */
 static void *serve(void *arg)
 {
     struct server *server = arg;
@@ -69,7 +69,7 @@ static void send_bytes(struct server *server, int fd)
     (void)send(fd, server->bytes, server->size, MSG_NOSIGNAL);
 }
 
-/* ---- Answers that are none ---- */
+/* ---- Invalid answers ---- */
 
 #define OUTPUT(name, shape, type, size)                                                                      \
     "{\"name\":\"" name "\",\"shape\":" shape ",\"datatype\":\"" type                                        \
@@ -196,8 +196,8 @@ static void deep_json_is_no_reply(void **state)
     free(bytes);
 }
 
-/* Framing is curl's to read: what it takes for a broken connection and what for no HTTP is its own, but it
- * ends. */
+/* curl reads the framing: it decides whether that is a broken connection or not HTTP, but the
+ * request ends. */
 static void an_answer_that_is_no_http_is_an_error(void **state)
 {
     (void)state;

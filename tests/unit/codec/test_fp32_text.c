@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* FP32 as text: the same bytes as a search with printf() and strtof() finds. Numbers below the least normal
- * one have fewer than six digits, so the search begins with one. Below a power of two floats lie twice as
- * close: the nearest decimal may read back as the float below, and the next decimal above as the power. */
+/* FP32 as text: the same bytes as a search with printf() and strtof() finds. Numbers below the
+ * least normal one have fewer than six digits, so the search begins with one. Below a power of two
+ * floats lie twice as close: the nearest decimal may read back as the float below, and the next
+ * decimal above as the power. */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>

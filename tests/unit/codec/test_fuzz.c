@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fuzz targets over their corpus and over seeded mutations of it: the short form of `make fuzz`. Files in
- * the corpus that a fuzzer once crashed on stay there. */
+/* The fuzz targets over their corpus and over seeded mutations of it: the short form of `make
+ * fuzz`. Files in the corpus that a fuzzer once crashed on stay there. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The memory of JSON documents: whatever the budget allows, a document is read or refused, and all is given
- * back. */
+/* The memory of JSON documents: with any budget a document is read or refused, and all memory is
+ * freed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tensors of JSON, read from the text: as Jansson would have read them, or refused in its words. The
- * comparison is the fuzz target's; here are the texts that must be among those it saw, and random ones. */
+/* Tensors in JSON, read from the text: the same values as with Jansson, or its error sentences. The
+ * fuzz target makes the comparison; this test runs it over a list of texts, and over random
+ * ones. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -183,7 +184,7 @@ static void values_of_every_form(void **state)
     EVERY(none, 0, 2);
 }
 
-/* A number or another value, as odd as they come. */
+/* A number or another value, in unusual forms. */
 static int random_value(char *at, size_t room)
 {
     static const char *const odd[] = {"null",

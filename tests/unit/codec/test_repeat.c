@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A request that repeats the JSON of the one before is what parsing it again would make of it. */
+/* A request that repeats the JSON of the one before equals the result of parsing it again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,7 +74,7 @@ static void a_repeated_request_is_what_parsing_it_again_makes_of_it(void **state
     struct rk_wire_request taken, parsed;
     assert_false(take(&repeat, &first));
     keep(&repeat, &first);
-    free(first.bytes); /* nothing leads into it any more */
+    free(first.bytes); /* nothing points into it any more */
     memset(&taken, 0xff, sizeof taken);
     assert_true(rk_repeat_take(&repeat, &taken, rk_model_find("ap"), &second.source));
     parse(&parsed, &second);
@@ -123,7 +123,7 @@ static void what_does_not_lie_in_the_body_is_not_kept(void **state)
         keep(&repeat, &good);
         keep(&repeat, &bad[i]);
         assert_false(take(&repeat, &bad[i]));
-        assert_false(take(&repeat, &good)); /* it is not the last one any more */
+        assert_false(take(&repeat, &good)); /* it is no longer the last one */
         free(bad[i].bytes);
     }
     parse(&wire, &good);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The reply to a request whose batch goes into a bank: all of it that takes memory is made before the append.
- */
+/* The reply to a request whose batch goes into a bank: all of its memory is allocated before the
+ * append. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

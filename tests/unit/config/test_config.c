@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of options and the text that replies are made of. */
+/* The table of options, and the text of replies. */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -52,7 +52,7 @@ static void defaults_are_within_their_own_bounds(void **state)
     free(text);
 }
 
-/* A row names its words and their enumerators apart: as many of the one as of the other, in one order. */
+/* A row lists its words and their enumerators separately: in the same number and order. */
 static void every_word_has_its_enumerator(void **state)
 {
     (void)state;

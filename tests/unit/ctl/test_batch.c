@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankctl's files of several arrays: LETOR line by line, and zips that say what is not so. */
+/* rankctl's files of several arrays: LETOR line by line, and zips with false fields. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 static bool read_bytes(const void *bytes, size_t size, int64_t feature, bool npz, struct ctl_batch *batch,
                        char why[CTL_WHY])
 {
-    char *copy = malloc(size + 1); /* of that size, so that a sanitizer sees a look beyond it */
+    char *copy = malloc(size + 1); /* of that size, so that a sanitizer detects a read beyond it */
     memcpy(copy, bytes, size);
     FILE *file = size ? fmemopen(copy, size, "rb") : fopen("/dev/null", "rb");
     assert_non_null(file);
@@ -128,7 +128,8 @@ static void what_letor_has_wrong_is_named_with_its_line(void **state)
 
 /* --- zips --- */
 
-/* One with two members whose fields a test can spoil: places of its records. */
+/* A zip with two members and the offsets of its records, so that a test can change their
+ * fields. */
 struct zip {
     unsigned char bytes[1024];
     size_t size, local[2], data[2], entry[2], end;
@@ -241,7 +242,7 @@ static void a_zip_is_read_stored_and_deflated(void **state)
     }
 }
 
-/* A field of an entry, or of another record, is set to what is not so. */
+/* A field of an entry, or of another record, is set to a false value. */
 static void a_zip_that_says_what_is_not_so_is_refused(void **state)
 {
     (void)state;
@@ -255,10 +256,10 @@ static void a_zip_that_says_what_is_not_so_is_refused(void **state)
         {good.end, 4, 0, "its end record is missing"},
         {good.end + 20, 2, 5, "its end record is missing"},
         {good.end + 4, 2, 1, "it is one of several parts"},
-        {good.end + 16, 4, 0xfffffff0, "its directory does not lie in it"},
-        {good.end + 12, 4, 0xfffffff0, "its directory does not lie in it"},
+        {good.end + 16, 4, 0xfffffff0, "its directory is outside of it"},
+        {good.end + 12, 4, 0xfffffff0, "its directory is outside of it"},
         {good.end + 16, 4, 0xffffffff, "its zip64 record is missing"},
-        {good.entry[0], 4, 0, "its directory has an entry that is none"},
+        {good.entry[0], 4, 0, "its directory has an invalid entry"},
         {good.entry[1] + 28, 2, 0xffff, "an entry ends behind its directory"},
         {good.entry[0] + 8, 2, 1, "scores.npy encrypted or packed by method 8"},
         {good.entry[0] + 10, 2, 14, "scores.npy encrypted or packed by method 14"},
@@ -286,8 +287,8 @@ static void a_zip_that_says_what_is_not_so_is_refused(void **state)
         refused(good.bytes, size, true, "f");
 }
 
-/* Of a member that is said to have 4 GiB and more, none is inflated; of one that has less than it says, no
- * memory is taken but for what comes. */
+/* A member with a declared size of 4 GiB or more is not inflated; for one that is smaller than
+ * declared, memory is taken only for its real bytes. */
 static void what_a_deflated_member_may_become_is_bounded(void **state)
 {
     (void)state;

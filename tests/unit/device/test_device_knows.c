@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a plugin does not know is not sent to it: a plugin that knows everything but one thing, for each
- * thing. */
+/* A plugin gets no request with a feature that it does not know: for each feature there is a plugin
+ * that knows all others. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,7 +98,7 @@ static void what_is_known_is_sent(void **state)
 static void one_thing_that_is_not_known_keeps_it_here(void **state)
 {
     (void)state;
-    /* Of each call: which mask, and the bit that its request above needs. */
+    /* For each call: the mask, and the bit that its request above needs. */
 #define MASK(name) offsetof(struct rk_device_capabilities, name)
     static const struct {
         enum rk_device_call call;
@@ -140,7 +140,7 @@ static void one_thing_that_is_not_known_keeps_it_here(void **state)
     }
 }
 
-/* A parameter counts where it was sent, and where something else set it. */
+/* A parameter counts if it was sent, or if other code set it. */
 static void parameters_that_are_not_known_are_seen(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the disk is, as a digest: two disks with one digest answer all later calls alike. */
+/* The state of the disk as a digest: two disks with equal digests answer all later calls alike. */
 #include <string.h>
 
 #include "unit/disk/disk_internal.h"

@@ -68,7 +68,7 @@ struct node *disk_parent(const char *path, const char **name)
     for (const char *slash; folder && folder->is_folder && (slash = strchr(at, '/')); at = slash + 1) {
         char part[DISK_NAME_BYTES];
         const size_t length = (size_t)(slash - at) < sizeof part ? (size_t)(slash - at) : sizeof part - 1;
-        memcpy(part, at, length); /* not snprintf(): this is where the time goes */
+        memcpy(part, at, length); /* not snprintf(): most of the time is spent here */
         part[length] = '\0';
         if (part[0] && strcmp(part, ".") != 0)
             folder = disk_lookup(&folder->now, part);
@@ -179,8 +179,8 @@ static bool draw(unsigned share, uint64_t *seed)
     return (unsigned)((*seed >> 33) % 100) < share;
 }
 
-/* Names that are not on disk, in the order in which they were changed; what was lost before makes a later
- * change impossible where it takes a name away. */
+/* Loses changes of names that are not on disk, in their order. A later change that removes a lost
+ * name is impossible, and lost too. */
 static void lose_names(unsigned share, uint64_t *seed)
 {
     for (size_t i = 0; i < pendings; i++) {
@@ -207,7 +207,7 @@ static void lose_bytes(struct node *file, unsigned share, uint64_t *seed)
     }
 }
 
-/* What is on disk is what is there from now on. */
+/* From now on the content is what is on disk. */
 static void show(struct node *folder)
 {
     struct side *now = &folder->now;
@@ -260,7 +260,7 @@ void disk_reset(void)
     root = disk_new(true);
 }
 
-/* --- looking --- */
+/* --- inspection --- */
 
 struct node *disk_all(void)
 {

@@ -12,7 +12,7 @@
 
 #include "unit/disk/disk.h"
 
-/* --- what the store is made to do differently here --- */
+/* --- changed behaviour of the store --- */
 
 static size_t segment_bytes; /* 1: each append that waits for the disk begins a segment */
 size_t __wrap_rk_rule_segment_bytes(const struct rk_bank_shape *shape);
@@ -31,7 +31,7 @@ void __wrap_rk_threads_add(struct rk_threads *threads, struct rk_task *task)
         (struct rk_durable_bank *)((char *)task - offsetof(struct rk_durable_bank, commit_task)));
 }
 
-/* Two starts from one disk do the same: no time passes. */
+/* Time stands still, so that two starts from the same disk do the same. */
 uint64_t __wrap_rk_now_ns(void);
 uint64_t __wrap_rk_now_ns(void)
 {
@@ -121,8 +121,8 @@ static void do_one(const struct state_run *run, struct daemon *daemon, struct mo
     expect(run, daemon, model, at);
 }
 
-/* Where the bank stands after a crash within step `at`: as one of the states that are allowed, and the model
- * with it. */
+/* Checks that the bank is in an allowed state after a crash within step `at`, and sets the model to
+ * that state. */
 static void settle(const struct state_run *run, struct daemon *daemon, struct model *before,
                    const struct model *after, int at)
 {
@@ -155,11 +155,11 @@ static void settle(const struct state_run *run, struct daemon *daemon, struct mo
     }
     before->taken = after->taken;
     before->next = after->next;
-    before->now = before->history[0] = state; /* what was read back was brought to the disk */
+    before->now = before->history[0] = state; /* a start syncs what it has read */
     before->histories = 1;
 }
 
-/* A run is the same each time: what a power cut leaves is drawn from the steps up to it. */
+/* A run is the same each time: the survivors of a power cut are drawn from the steps before it. */
 static void come_back(const struct state_run *run, int at)
 {
     const struct step *step = &run->step[at];
@@ -187,7 +187,7 @@ static XXH128_hash_t digest_disk(void)
     return XXH3_128bits_digest(into);
 }
 
-/* A start from that disk, and what the test knows of the bank. */
+/* Records a start from that disk, with the model of the bank. */
 static void note_start(struct state_run *run, XXH128_hash_t disk, const struct model *model)
 {
     XXH3_state_t *into = new_digest();
@@ -231,7 +231,7 @@ static void crash(struct state_run *run, struct daemon *daemon, struct model *mo
         play_complain(run, at + 1, "the daemon does not start", "");
     settle(run, daemon, model, &after, at);
     if (step->mode == KILL) {
-        daemon_stop(daemon, false); /* and what was read back is on disk */
+        daemon_stop(daemon, false); /* after this the recovered state is on disk */
         disk_after_power_cut(0, &(uint64_t){0});
         disk = digest_disk();
         if (!daemon_start(daemon, run->durability))
@@ -241,8 +241,8 @@ static void crash(struct state_run *run, struct daemon *daemon, struct model *mo
     note_start(run, disk, model);
 }
 
-/* What was left is good for more than to be looked at. Where starts are merged, the second half is done once
- * from each state. */
+/* Continues with more operations on the remaining bank. If starts are merged, the second half runs
+ * once from each state. */
 static void finish(const struct state_run *run, struct daemon *daemon, struct model *model)
 {
     const int at = run->steps;
@@ -251,7 +251,7 @@ static void finish(const struct state_run *run, struct daemon *daemon, struct mo
     restart(&end, daemon, model, at - 1);
     if (disk_files("~") || disk_files(".tmp"))
         play_complain(run, at, "something is left of an operation", "");
-    end.state.high64 = ~end.state.high64; /* such states are noted by themselves: only this half follows */
+    end.state.high64 = ~end.state.high64; /* such states are recorded separately: only this half follows */
     if (run->left >= 0 && seen_left(end.state) >= 0)
         return;
     if (run->left >= 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One run of a small bank over the disk in memory: operations and crashes, with the model beside it. */
+/* One run of a small bank over the disk in memory: operations and crashes, compared with a
+ * model. */
 #ifndef TEST_PLAY_H
 #define TEST_PLAY_H
 
@@ -14,7 +15,7 @@ struct step {
     char letter;
     uint8_t mode;
     uint16_t change; /* a crash at that change of the disk by the operation (from 1); 0: none */
-    uint16_t again;  /* and within the start that follows, at its change of that number; 0: not */
+    uint16_t again;  /* and a crash within the following start, at that change; 0: none */
 };
 
 struct state_run {
@@ -26,12 +27,12 @@ struct state_run {
     size_t changes[STEPS_MAX]; /* out: changes of each operation, */
     size_t recovery;           /* and of the start after the last crash, */
     XXH128_hash_t state;       /* and the state at the last start, */
-    bool is_new;               /* which was not met with as many operations to follow */
+    bool is_new;               /* the state was not met before with as many operations to follow */
 };
 
-/* Plays all steps from an empty disk, and some more operations on what is left, unless the run ends with a
- * start from a state that others went on from (`is_new`). Fails the test where the bank is not what the model
- * says. A run is the same each time that it is played. */
+/* Plays all steps from an empty disk, and some more operations on what is left, unless the run ends
+ * with a start from a state that others went on from (`is_new`). Fails the test if the bank differs
+ * from the model. A run is the same each time that it is played. */
 void play(struct state_run *run);
 size_t play_count(void); /* runs so far */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small bank driven through operations, beside a plain model of it that shares nothing with the store. */
+/* A small bank driven through operations, beside a plain model of it that shares nothing with the
+ * store. */
 #ifndef TEST_STATES_H
 #define TEST_STATES_H
 
@@ -9,7 +10,7 @@
 
 enum { STATES_CAPACITY = 4, STATES_TAGS = 2, STATES_HISTORY = 64 };
 
-/* What a bank is. */
+/* The state of a bank. */
 struct state {
     uint64_t generation, version;
     size_t items;
@@ -26,8 +27,8 @@ struct model {
     size_t taken;
     float next; /* the next item */
 
-    /* What the bank may be after a power cut: as it was when it was last known to be on disk, and each state
-     * since, the last one being `now`. */
+    /* The possible states of the bank after a power cut: the last one that is known to be on disk,
+     * and each state since; the last is `now`. */
     struct state history[STATES_HISTORY];
     size_t histories;
 };
@@ -41,7 +42,7 @@ struct model {
 #define STATES_LETTERS "aACKRDFSB"
 
 void model_start(struct model *model);
-/* What the operation makes of it, and the status that it must be answered with. */
+/* Applies the operation to the model; returns the status that the daemon must answer. */
 enum rankd_status model_apply(struct model *model, char letter, int durability);
 
 struct daemon {
@@ -50,9 +51,9 @@ struct daemon {
     int durability;
 };
 
-/* Over the disk as it is. False where the disk stops it. */
+/* Starts over the present disk. False if the disk stops it. */
 bool daemon_start(struct daemon *daemon, int durability) __attribute__((warn_unused_result));
-/* With a clean end, as SIGTERM does; or as it stands. */
+/* Stops it cleanly, like SIGTERM; or at once. */
 void daemon_stop(struct daemon *daemon, bool clean);
 void daemon_create(struct daemon *daemon);
 /* Status and sentence of the operation. `first`: the items to append are first, first + 1, … */
@@ -61,8 +62,8 @@ enum rankd_status daemon_apply(struct daemon *daemon, const struct model *before
 /* False: there is no bank. A bank that refuses or can't be read gives the reason in *why. */
 bool daemon_look(struct daemon *daemon, struct state *state, bool tag[STATES_TAGS], char *why, size_t size);
 
-/* Adds what later operations depend on: all but the numbers of the items to come and of the checkpoints to
- * come, which are new ones in any case. */
+/* Adds everything that later operations depend on: all except the numbers of future items and
+ * checkpoints, which are new in any case. */
 void model_digest(const struct model *model, struct XXH3_state_s *into);
 
 bool state_is(const struct state *a, const struct state *b);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which tensors the engine reads and writes where they lie, and how many bytes of the others it says it
- * copied. */
+/* The tensors that the engine reads and writes in place, and the reported bytes of the copied
+ * ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -57,7 +57,7 @@ static void start(struct test_call *call, const char *model, enum rk_dtype dtype
         test_input(call, RK_IN_TARGETS, RK_INT8, ROWS, COLUMNS, targets);
 }
 
-/* Runs, ends the call, and gives what was copied. */
+/* Runs and ends the call; returns the copied bytes. */
 static size_t copied(struct test_call *call)
 {
     atomic_size_t bytes = 0;
@@ -113,7 +113,7 @@ static void lists_by_column_are_copied_there_and_a_dense_gradient_back(void **st
     test_word(&call, "axis", "0");
     give_dense(&call);
     assert_int_equal(copied(&call), sizeof scores + sizeof targets + sizeof gradient);
-    start(&call, "ap", RK_FP32, scores); /* an output that is nobody's memory yet is no copy */
+    start(&call, "ap", RK_FP32, scores); /* an output in new memory is not a copy */
     test_word(&call, "axis", "0");
     assert_int_equal(copied(&call), sizeof scores + sizeof targets);
 }
@@ -166,7 +166,7 @@ static void embeddings_are_copied_and_so_is_their_gradient(void **state)
     test_call_end(&call);
 }
 
-/* What is copied of one long list of which one item in `every` is relevant. */
+/* The copied bytes of one long list in which one item in `every` is relevant. */
 static size_t copied_of_long(size_t items, size_t every)
 {
     struct test_call call;
@@ -188,8 +188,8 @@ static size_t copied_of_long(size_t items, size_t every)
     return bytes;
 }
 
-/* With more than 1,572,864 relevant items a list is put in order, some of its items at a time: once to count,
- * and what may move once more. */
+/* With more than 1,572,864 relevant items a list is put in order, some of its items at a time: once
+ * to count, and what may move once more. */
 static void a_list_that_is_put_in_order_is_copied(void **state)
 {
     (void)state;

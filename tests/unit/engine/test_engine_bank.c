@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists that a score bank extends: they are as if they had been longer, but for the gradient that memory does
- * not get. */
+/* Lists that a score bank extends: the results are those of longer lists, except that memory gets
+ * no gradient. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,8 @@
 
 enum { CHUNKS = 3 };
 
-/* Every list of `whole`, cut: its first `current` items are the request, the others memory in some chunks. */
+/* Every list of `whole`, cut: its first `current` items are the request, the others memory in some
+ * chunks. */
 struct cut {
     size_t lists, current, items;
     float *scores; /* the request's, [lists, current] or its transpose */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cost of a request is what its computation takes at most: requests of every kind, with every option, on
- * any number of threads, against memory that was taken. */
+/* The cost of a request bounds the memory of its computation: requests of every kind, with every
+ * option, on any number of threads, against the memory that was taken. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@
 
 enum { CHUNKS = 3 };
 
-/* Of any width, on the calling thread: what is taken depends on the width alone. */
+/* A pool of any width that runs on the calling thread: the memory depends only on the width. */
 static void run_in_turn(struct rk_pool *pool, size_t count, void (*task)(void *arg, size_t i), void *arg)
 {
     (void)pool;
@@ -115,7 +115,7 @@ static void draw_case(struct scores_case *c, const struct draw *draw, struct tes
         items = draw->items;
     }
     const size_t rows = columns ? items : lists, width = columns ? lists : items, n = rows * width;
-    /* Other types read the same bytes: what they say does not matter, and small ones are finite. */
+    /* Other types read the same bytes: their values do not matter, and small ones are finite. */
     const bool plain = test_below(random, 2) || draw->relevant >= 0;
     void *scores = plain ? (void *)draw_scores(c, random, n) : keep(c, n * sizeof(double));
     test_input(call, RK_IN_SCORES, plain ? RK_FP32 : score_dtypes[test_below(random, 4)], rows, width,
@@ -208,8 +208,8 @@ static void requests_on_scores_take_no_more_than_they_cost(void **state)
         try_draw(&(struct draw){.lists = 400, .items = 500, .relevant = -1, .by_threads = true}, &random);
 }
 
-/* Rows that are ranked before and after at once, targets counted in pieces, lists that are merged, and tables
- * of every size. */
+/* Rows that are ranked before and after at once, targets counted in pieces, lists that are merged,
+ * and tables of every size. */
 static void long_lists_take_no_more_than_they_cost(void **state)
 {
     (void)state;
@@ -285,7 +285,7 @@ static void many_short_lists_cost_what_runs_at_once_and_not_one_list_of_all(void
     end_case(&c);
 }
 
-/* Where all that may be needed is needed, little more is asked for. */
+/* For the worst request the cost is only a little more than the memory. */
 static void the_worst_request_costs_about_what_it_takes(void **state)
 {
     (void)state;

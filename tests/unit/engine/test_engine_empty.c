@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Batches without an item: an answer, and not an error; and costs, which are asked of requests before anybody
- * looked at their shapes. */
+/* Batches without an item: an answer, and not an error; and costs, which are computed before the
+ * shapes are checked. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +26,7 @@ enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static const char nothing[1];
 
-/* Scores without an item and what the model wants beside them, with every output it has. */
+/* Scores without an item and the other inputs of the model, with all of its outputs. */
 static void start(struct test_call *call, const char *model, size_t rows, size_t columns)
 {
     test_call_start(call, model, 0);
@@ -77,7 +77,7 @@ static void scores_without_an_item_lose_nothing(void **state)
         const size_t rows = shapes[i % SHAPES].rows, columns = shapes[i % SHAPES].columns;
         const size_t option = i / SHAPES;
         const bool by_column = option / 12 % 2;
-        if ((by_column ? columns : rows) > 100000) /* as many list losses are another test's */
+        if ((by_column ? columns : rows) > 100000) /* another test has that many list losses */
             continue;
         start(&call, models[option % 4], rows, columns);
         test_word(&call, "average", averages[option / 4 % 3]);
@@ -230,7 +230,8 @@ static void what_is_wrong_with_an_empty_batch_is_said(void **state)
     refused(&call, RANKD_INVALID, "input labels has shape [2]; it must be [0], one for each of embeddings");
 }
 
-/* The budget is charged before a shape is checked: whatever was sent has a cost, if only SIZE_MAX. */
+/* The budget is charged before a shape is checked: whatever was sent has a cost, if only
+ * SIZE_MAX. */
 static void any_shape_has_a_cost(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Graded relevance, first hit and cut-off: the worked examples of docs/semantics.md, the edges, and the
- * sentence about each value that is refused. */
+/* Graded relevance, first hit and cut-off: the worked examples of docs/semantics.md, the edges, and
+ * the sentence about each value that is refused. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,8 +80,8 @@ static void ties_are_ranked_from_the_lowest_grade(void **state)
     test_input(&call, RK_IN_TARGETS, RK_INT8, 1, 5, grades);
     test_run(&call);
     assert_true(fabs(call.reply.info.loss - (1 - dcg / idcg)) < 1e-15);
-    /* Every item moves: the better ranked one of grade 3 to the top, by 7/(5 ln² 5), the irrelevant one to
-     * the end. */
+    /* Every item moves: the better ranked one of grade 3 to the top, by 7/(5 ln² 5), the irrelevant
+     * one to the end. */
     const float want[] = {-3 / 5.f, 2 / 5.f, 4 / 5.f, -2 / 5.f, -1 / 5.f};
     assert_memory_equal(test_gradient(&call), want, sizeof want);
     test_call_end(&call);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inputs offsets and list_weight: what weights do beside the rest of a request, what is refused, and
- * memory that changes while it is read. */
+/* The inputs offsets and list_weight: weights together with other options, refusals, and memory
+ * that changes while it is read. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -134,7 +134,7 @@ static void queries_have_weights(void **state)
         test_call_end(&call[i]);
 }
 
-/* --- what is refused --- */
+/* --- refusals --- */
 
 static void refuse_offsets(const int64_t *offsets, size_t count, const char *sentence)
 {
@@ -284,7 +284,7 @@ static void write_wildly(volatile int64_t *offset, size_t count)
         offset[test_below(&random, count)] = (int64_t)test_next(&random) >> test_below(&random, 64);
 }
 
-/* The engine stays within the tensors, which a build with a sanitizer sees. */
+/* The engine stays within the tensors, which a build with a sanitizer checks. */
 static void offsets_that_change_meanwhile_do_no_harm(void **state)
 {
     (void)state;

@@ -21,7 +21,7 @@
 
 enum { LISTS = 12, ITEMS = 400 };
 
-/* Some lists side by side, and what the request says of them. */
+/* Some lists side by side, and the options of the request. */
 struct ragged {
     size_t count, items;
     int64_t offset[LISTS + 1];
@@ -317,7 +317,7 @@ static void threads_change_nothing_for_lists_of_any_length(void **state)
     free(l.target);
 }
 
-/* The first of all, though a later list is begun earlier. */
+/* The first NaN of all, even if a later list is begun earlier. */
 static void threads_name_the_first_nan_of_any_list(void **state)
 {
     (void)state;

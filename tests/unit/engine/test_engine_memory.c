@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory that is not there: each allocation fails in turn, and every limit of scratch memory is tried. */
+/* Lack of memory: each allocation fails in turn, and every limit of scratch memory is tried. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -184,7 +184,7 @@ static void the_cost_of_any_shape_can_be_asked_for(void **state)
                 tensor.data = scores;
                 request.in[RK_IN_SCORES] = tensor;
                 size_t cost = rk_engine_cost(&request);
-                /* What cannot be must not look cheap; what can, must not look impossible. */
+                /* An impossible shape must not be cheap, a possible one not impossible. */
                 bool endless = shapes[i][0] == SIZE_MAX || shapes[i][1] == SIZE_MAX;
                 bool empty = shapes[i][0] == 0 || shapes[i][1] == 0;
                 if (empty && endless)
@@ -196,8 +196,8 @@ static void the_cost_of_any_shape_can_be_asked_for(void **state)
     }
 }
 
-/* Where a tenth is relevant or less: eight bytes an item at most, beside 72 KiB for any list, on one thread
- * or two. */
+/* Where a tenth is relevant or less: eight bytes an item at most, beside 72 KiB for any list, on
+ * one thread or two. */
 static void a_list_takes_eight_bytes_an_item(void **state)
 {
     (void)state;

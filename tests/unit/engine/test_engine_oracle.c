@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine against brute force on random lists: every parameter, every type, every set of kernels of this
- * machine. */
+/* The engine against brute force on random lists: every parameter, every type, every set of kernels
+ * of this machine. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -86,7 +86,7 @@ static void compare(const struct problem *problem, const struct test_call *call,
     compare_gradient(problem, call, set, seed);
 }
 
-/* The sparse pair alone takes another way through the engine: it must say the same. */
+/* The sparse pair alone is computed by other code: the result must be the same. */
 static void compare_sparse_alone(const struct problem *problem, struct test_call *call, const char *set,
                                  uint64_t seed)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What must hold whatever the lists are: the potential that the gradient is a difference of, lists that do
- * not feel each other, types that are read exactly. */
+/* Properties of all lists: the potential whose difference the gradient is, lists that do not affect
+ * each other, types that are read exactly. */
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
@@ -20,10 +20,12 @@
 #include "kernels/threshold.h"
 #include "unit/support/problem.h"
 
-/* The potential that blackbox differentiation (Vlastelica et al., ICLR 2020) gives a piecewise constant
- * ranking: f(y) = L(rk(y_hat)) - (1/Λ)·[c(y, rk(y')) - c(y', rk(y'))] has the gradient -(rk(y) - rk(y'))/Λ
- * wherever it has one. Here its part that depends on y, up to sign: F(y) = (min_r <y, r> over rankings at y'
- * - at y)/Λ, with g held fixed. Its finite difference along a direction must be the gradient's product with
+/* The potential that blackbox differentiation (Vlastelica et al., ICLR 2020) gives a piecewise
+ * constant ranking: f(y) = L(rk(y_hat)) - (1/Λ)·[c(y, rk(y')) - c(y', rk(y'))] has the gradient
+ * -(rk(y) - rk(y'))/Λ wherever it has one. Here its part that depends on y, up to sign: F(y) =
+ * (min_r <y, r> over rankings at y'
+ * - at y)/Λ, with g held fixed. Its finite difference along a direction must be the gradient's
+ *   product with
  * it. */
 static double best_alignment(const double *y, size_t n)
 {
@@ -105,7 +107,8 @@ static void the_gradient_of_a_list_sums_to_0(void **state)
     }
 }
 
-/* In scope list with average sum, what a list gives does not depend on what else is in the request. */
+/* In scope list with average sum, the result of a list does not depend on the other lists of the
+ * request. */
 static void lists_do_not_feel_each_other(void **state)
 {
     (void)state;
@@ -260,7 +263,8 @@ static void a_transpose_puts_every_element_in_its_place(void **state)
     }
 }
 
-/* The threshold is the least score that reaches the adjusted: it does, and the next lower float does not. */
+/* The threshold is the least score that reaches the adjusted: it does, and the next lower float
+ * does not. */
 static void a_cut_is_the_least_score_that_reaches_its_threshold(void **state)
 {
     (void)state;
@@ -305,7 +309,7 @@ static void a_cut_is_the_least_score_that_reaches_its_threshold(void **state)
 #endif
 #endif
 
-#ifndef RACES_ARE_REPORTED /* the race is the point of it */
+#ifndef RACES_ARE_REPORTED /* the test needs the race */
 struct scribble {
     _Atomic(bool) stop, lawful; /* lawful: only values that a request may hold are written */
     unsigned char *scores, *targets;
@@ -317,7 +321,8 @@ static void *scribble(void *arg)
     struct scribble *s = arg;
     struct test_random random = {9};
     while (!atomic_load(&s->stop)) {
-        /* The byte of sign and exponent is left alone mostly, or all requests would end at a NaN. */
+        /* The byte of sign and exponent is left alone mostly, or all requests would end at a
+         * NaN. */
         size_t at = test_below(&random, s->bytes);
         bool lawful = atomic_load(&s->lawful), spare = lawful || test_below(&random, 500);
         volatile unsigned char *score = s->scores + (at % 4 == 3 && spare ? at - 1 : at);
@@ -329,8 +334,8 @@ static void *scribble(void *arg)
     return NULL;
 }
 
-/* A client may write to its tensors while they are read: any answer or refusal will do, as long as nothing is
- * touched that is not part of the request (the sanitizers look) and it ends. */
+/* A client may write to its tensors while they are read: any answer or refusal is valid, as long as
+ * the request ends and no memory outside of it is touched (the sanitizers check that). */
 __attribute__((no_sanitize("thread"))) static void
 inputs_that_change_while_they_are_read_do_no_harm(void **state)
 {
@@ -346,8 +351,8 @@ inputs_that_change_while_they_are_read_do_no_harm(void **state)
     for (int i = 0; i < 3000; i++) {
         struct test_call call;
         struct rk_err err = {0};
-        /* Every other two dozen go unrefused, however fast the other thread is: the answers are looked at
-         * too. */
+        /* Every other two dozen contain only lawful values and are not refused, however fast the
+         * other thread is, so that answers are checked too. */
         atomic_store(&s.lawful, i / 24 % 2 == 0);
         /* Fresh each time: a NaN would stay, and refuse every request that follows. */
         for (size_t k = 0; k < s.items; k++)
@@ -370,8 +375,8 @@ inputs_that_change_while_they_are_read_do_no_harm(void **state)
     free(s.targets);
 }
 
-/* The same where several threads count, find, sort and merge the items of one list: what one of them counted
- * may not be what another finds. */
+/* The same with several threads that count, find, sort and merge the items of one list: what one
+ * thread counted may differ from what another finds. */
 __attribute__((no_sanitize("thread"))) static void long_inputs_that_change_do_no_harm(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the engine says to a request that it cannot compute: one sentence that names the field, what it was
- * and what it may be. And where it leaves the outputs of one that it can. */
+/* The errors for requests that the engine can't compute: one sentence that names the field, its
+ * value and the allowed values. And the places of the outputs of valid requests. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -409,7 +409,7 @@ static void an_output_with_too_little_room_says_how_much_it_needs(void **state)
     assert_int_equal(call.reply.out[RK_OUT_GRADIENT].bytes, 24);
     call.reply.out[RK_OUT_GRADIENT].data = (char *)gradient + 1;
     call.reply.out[RK_OUT_GRADIENT].capacity = sizeof gradient;
-    test_refused(&call, RANKD_INVALID, "output gradient does not lie on a multiple of 4 bytes, as FP32 must");
+    test_refused(&call, RANKD_INVALID, "output gradient is not at a multiple of 4 bytes, as FP32 must");
     call.reply.out[RK_OUT_GRADIENT] = (struct rk_out){0};
     call.reply.out[RK_OUT_GRADIENT_INDICES].data = index;
     call.reply.out[RK_OUT_GRADIENT_INDICES].capacity = sizeof index;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads change nothing: neither a number, nor which of several errors is told of. */
+/* Threads change nothing: no number, and not which of several errors is reported. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,7 +58,8 @@ static void start_vjp(struct test_call *call, struct rk_pool *pool, size_t rows,
     test_number(call, "lambda", 0.01);
 }
 
-/* A few long rows are ranked before and after at once: the same numbers, and of two errors the same one. */
+/* A few long rows are ranked before and after at once: the same numbers, and of two errors the same
+ * one. */
 static void long_rows_are_ranked_twice_at_once(void **state)
 {
     (void)state;
@@ -108,8 +109,8 @@ static void start_list(struct test_call *call, const char *cpu, struct rk_pool *
     test_number(call, "lambda", 0.05);
 }
 
-/* Where half of a long list is relevant, one thread sorts the relevant items and another the rest, and then
- * both merge: as plain sorting has it, to the bit. */
+/* Where half of a long list is relevant, one thread sorts the relevant items and another the rest,
+ * and then both merge: as plain sorting has it, to the bit. */
 static void half_of_a_list_is_relevant(void **state)
 {
     (void)state;
@@ -200,8 +201,8 @@ static void threads_name_the_same_error(void **state)
     test_pool_free(pool);
 }
 
-/* Targets of a list longer than a million items are counted piece by piece, of many short ones list by list.
- */
+/* Targets of a list longer than a million items are counted piece by piece, of many short ones list
+ * by list. */
 static void long_targets_are_counted_by_pieces(size_t rows, size_t columns)
 {
     struct rk_pool *pool = test_pool_new(3);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The engine against results that were computed by somebody else: tests/data/vectors.json and
- * vectors_graded.json, from an oracle that sorts, and the worked examples of the documentation. */
+/* The engine against results of independent code: tests/data/vectors.json and vectors_graded.json,
+ * from an oracle that sorts, and the worked examples of the documentation. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

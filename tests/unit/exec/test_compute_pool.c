@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The threads that a large request borrows: each task once, nobody waits for another's, and nothing is left
- * running. */
+/* The threads that a large request borrows: each task runs once, no request waits for the tasks of
+ * another, and nothing is left running. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -42,7 +42,8 @@ static void each_task_runs_once_and_all_have_ended_on_return(void **state)
     struct rk_pool *pool = rk_compute_pool_threads(helpers);
     assert_int_equal(pool->width, 4);
     for (size_t round = 0; round < 3000; round++) {
-        /* On the stack, and gone after each round: a straggler would write where it must not. */
+        /* On the stack, and invalid after each round: a late task would write to memory that it
+         * must not. */
         struct counted c;
         memset(&c, 0, sizeof c);
         size_t tasks = round % TASKS;
@@ -93,8 +94,9 @@ static void many_may_borrow_at_a_time(void **state)
     rk_compute_pool_stop(NULL);
 }
 
-/* A borrower that was told that its helpers are done, but comes to run late: meanwhile another borrows them,
- * and both are told. pthread_cond_wait is wrapped, so that the first one's return can be held back. */
+/* A borrower that was told that its helpers are done, but comes to run late: meanwhile another
+ * borrows them, and both are told. pthread_cond_wait is wrapped, so that the first one's return can
+ * be held back. */
 struct late {
     struct rk_pool *pool;
     sem_t helped, go;   /* a helper is in the task; it may leave */
@@ -169,7 +171,7 @@ static void a_borrower_that_wakes_late_is_told(void **state)
     sem_wait(&late.waits[0]);
     sem_post(&late.go);
     sem_wait(&late.waits[1]);
-    (void)usleep(50000); /* the first has looked again, if it does: only then can it be forgotten */
+    (void)usleep(50000); /* gives the first time to check again; a missed wake-up shows only after that */
     sem_post(&late.go);
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += 20;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tuning files: what is written is read back, and what can't be used is refused with one sentence. */
+/* Tuning files: a written file is read back, and an unusable one is refused with one sentence. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,10 +30,10 @@ static void a_file_that_can_not_be_used_is_refused_with_its_line_and_what_may_st
     } cases[] = {
         {"grain", "t:1: \"grain\" has no =; a line is `name = number`"},
         {"# x\n\nspeed = 3\n",
-         "t:3: \"speed\" is no name of a tuning file; it may be one of compare, merge, buckets, "
+         "t:3: \"speed\" is not a name of a tuning file; it may be one of compare, merge, buckets, "
          "far, grain"},
         {" = 3",
-         "t:1: \"\" is no name of a tuning file; it may be one of compare, merge, buckets, far, grain"},
+         "t:1: \"\" is not a name of a tuning file; it may be one of compare, merge, buckets, far, grain"},
         {"far = 65536\nfar = 65536", "t:2: far is set a second time; it may stand once"},
         {"far =", "t:1: far is \"\"; it may be 4194304 or a power of two from 65536 to 1073741824"},
         {"far = 65537",
@@ -51,11 +51,11 @@ static void a_file_that_can_not_be_used_is_refused_with_its_line_and_what_may_st
         {"compare = 2048", "t:1: compare is \"2048\"; it may be 0 or a power of two from 8 to 1024"},
         {"far = 65536 131072",
          "t:1: far is \"65536 131072\"; it may be 4194304 or a power of two from 65536 to 1073741824"},
-        {"far \xc3\xbc = 1", "t is no tuning file: it may hold printable ASCII alone"},
+        {"far \xc3\xbc = 1", "t is not a tuning file: it may contain only printable ASCII"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refused(cases[i].text, strlen(cases[i].text), cases[i].sentence);
-    refused("far\0 = 65536", 12, "t is no tuning file: it may hold printable ASCII alone");
+    refused("far\0 = 65536", 12, "t is not a tuning file: it may contain only printable ASCII");
 }
 
 static void a_path_that_is_no_file_of_bounded_size_is_refused(void **state)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The work queue: parking and resuming, and whose turn it is. */
+/* The work queue: parking and resuming, and the order of clients. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -126,7 +126,7 @@ static void *stop(void *arg)
     return NULL;
 }
 
-/* Also where everything else is dropped: what was begun is brought to its end. */
+/* Even if everything else is dropped, begun work is completed. */
 static void the_work_ends_when_what_is_parked_was_resumed(void **state)
 {
     (void)state;
@@ -208,7 +208,7 @@ static void the_last_places_are_for_those_that_have_none(void **state)
     jobs[7].job.client_queue = NULL;
     assert_int_equal(rk_worker_pool_submit(work, &jobs[7].job), RANKD_OK);
     assert_int_equal(rk_worker_pool_submit(work, &refused),
-                     RANKD_OVERLOADED); /* now it is full for everybody */
+                     RANKD_OVERLOADED); /* now it is full for all clients */
     open_gate();
     rk_worker_pool_stop(work);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The framing of HTTP: every form of tests/data/http_forms.txt, whole and cut at every byte, with room for
- * one byte and for all. */
+/* The framing of HTTP: every form of tests/data/http_forms.txt, whole and cut at every byte, with
+ * room for one byte and for all. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@ static const char chunked[] =
     "POST /v2/repository/index HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
 static const char follower[] = "GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/* What came of a message and the follower behind it. */
+/* The result of a message and the request after it. */
 struct result {
     char out[OUT];
     size_t bytes;

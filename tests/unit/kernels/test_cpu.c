@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What runs on which machine: of every set of features that a processor may have, only code is chosen whose
- * every instruction is there. */
+/* The choice of code by the processor: for every set of features only code is chosen whose
+ * instructions all exist. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every strategy of every instruction set of this machine, against comparing each item with each threshold.
- */
+/* Every strategy of every instruction set of this machine, against comparing each item with each
+ * threshold. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -73,7 +73,7 @@ static void every_strategy_takes_every_kind_of_scores(void **state)
     }
 }
 
-/* Slots of a table are marked from 65,536 thresholds on. */
+/* Buckets of a table are marked from 65,536 thresholds on. */
 static void every_strategy_takes_every_kind_of_scores_with_many_cuts(void **state)
 {
     (void)state;
@@ -103,9 +103,8 @@ static void every_strategy_takes_large_lists_on_several_threads(void **state)
                                    .step = 0.01};
         check_all(&draw, 5000 + i, i % 2 ? pool : NULL);
     }
-    /* So many thresholds that slots are marked; and so many that items are put in order first, in several
-     * rounds.
-     */
+    /* So many thresholds that slots are marked; and so many that items are put in order first, in
+     * several rounds. */
     for (unsigned i = 0; i < 2; i++) {
         struct kernel_draw draw = {.items = (i ? 3400000 : 1300000) + i,
                                    .relevant = 0.48,
@@ -119,7 +118,7 @@ static void every_strategy_takes_large_lists_on_several_threads(void **state)
     test_pool_free(pool);
 }
 
-/* Where a merge is threshold in two, equal items and thresholds may lie on both sides. */
+/* If a merge is divided, equal items and thresholds may be on both sides. */
 static void merges_are_cut_anywhere(void **state)
 {
     (void)state;
@@ -140,7 +139,7 @@ static void merges_are_cut_anywhere(void **state)
     test_pool_free(pool);
 }
 
-/* A NaN at one place: seen where the item is irrelevant, not where it is ignored. */
+/* A NaN at one place: detected if the item is irrelevant, not if it is ignored. */
 static void check_nan(const struct rk_strategy *strategy, struct kernel_case *c, uint32_t at)
 {
     uint32_t *irrelevant_above = calloc(c->list.p, sizeof *irrelevant_above);

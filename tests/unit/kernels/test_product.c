@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The products of every set of kernels: the chain of fused multiply-adds that product.h states, to the bit;
- * near the exact sum; the same wherever a pair stands. */
+/* The products of every set of kernels: the chain of fused multiply-adds that product.h states, to
+ * the bit; near the exact sum; the same at every place of a pair. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@ enum { MOST = 300, MOST_DIM = 600 };
 static void *work;
 static float a[MOST * MOST_DIM], b[MOST * MOST_DIM], c[MOST * (MOST + 7)];
 
-/* Of all magnitudes, subnormal and zero too, or all about 1. */
+/* A number of any magnitude, subnormal and zero too, or about 1. */
 static float draw(struct test_random *random, bool wild)
 {
     float value = (float)(test_uniform(random) - 0.5);
@@ -85,7 +85,7 @@ static void every_set_gives_the_chain_of_fused_multiply_adds(void **state)
     }
 }
 
-/* Rounding to FP64 first and to FP32 then would be wrong in the middle between two FP32 values. */
+/* Rounding first to FP64 and then to FP32 would be wrong in the middle between two FP32 values. */
 static void a_sum_is_rounded_once(void **state)
 {
     (void)state;

@@ -84,7 +84,7 @@ static void loss_and_slopes_are_finite_and_not_negative(void **state)
             assert_true(isfinite(value) && value >= 0);
             for (uint32_t k = 0; k < p; k++)
                 assert_true(isfinite(slope[k]) && slope[k] >= 0);
-            /* Nothing but the arguments counts, and whether slopes are wanted does not. */
+            /* The loss depends only on its arguments, and not on whether slopes are requested. */
             const double same = loss->list(&params, &ranked, again),
                          alone = rk_loss_list(loss, &params, &ranked, NULL);
             assert_memory_equal(&same, &value, sizeof value);

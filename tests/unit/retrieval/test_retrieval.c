@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The embeddings route against the definition (unit/support/retrieval_oracle.h), on vectors whose inner
- * products are exact. */
+/* The embeddings route against the definition (unit/support/retrieval_oracle.h), on vectors whose
+ * inner products are exact. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which items a query ranks (gallery), and what is relevant to it where no labels say so (relevance): against
- * the definition, and what is refused. */
+/* The items that a query ranks (gallery), and relevance without labels: against the definition, and
+ * refusals. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,7 +61,7 @@ static struct retrieval_shape draw_shape(uint64_t *seed)
         shape.chunk = 24;
     }
     if (shape.references && shape.chunk == 0)
-        shape.refs++; /* there has to be something to rank */
+        shape.refs++; /* there must be an item to rank */
     return shape;
 }
 
@@ -88,7 +88,8 @@ static void every_gallery_and_relevance_agrees_with_the_definition_on_every_set_
     }
 }
 
-/* More queries than a tile of the product has rows, and lists from which more is ignored than is cut out. */
+/* More queries than a tile of the product has rows, and lists from which more is ignored than is
+ * cut out. */
 static void many_queries_with_many_ignored_items_agree(void **state)
 {
     (void)state;
@@ -130,7 +131,8 @@ static void start_with_labels(struct test_call *call, const char *gallery)
     test_vector(call, RK_IN_REF_LABELS, RK_INT64, 2, two);
 }
 
-/* Two queries that lie beside each other. Each ranks both documents, its own second and first. */
+/* Two queries that are close to each other. Each ranks both documents: the first its own second,
+ * the second its own first. */
 static void queries_rank_documents_and_not_each_other(void **state)
 {
     (void)state;
@@ -245,12 +247,11 @@ static void relevance_that_does_not_fit_is_refused_with_its_reason(void **state)
     test_input(&call, RK_IN_RELEVANCE, RK_UINT8, 2, 2, bad);
     test_refused(&call, RANKD_INVALID, "relevance[1, 0] is 2; it may be 1 (relevant) or 0 (irrelevant)");
     test_vector(&call, RK_IN_LABELS, RK_INT64, 2, two);
-    test_refused(&call, RANKD_INVALID,
-                 "input labels cannot be sent with relevance, which stands in place of labels");
+    test_refused(&call, RANKD_INVALID, "input labels cannot be sent with relevance, which replaces labels");
     call.request.in[RK_IN_LABELS] = (struct rk_tensor){0};
     test_vector(&call, RK_IN_REF_LABELS, RK_INT64, 2, two);
     test_refused(&call, RANKD_INVALID,
-                 "input ref_labels cannot be sent with relevance, which stands in place of labels");
+                 "input ref_labels cannot be sent with relevance, which replaces labels");
     call.request.in[RK_IN_REF_LABELS] = (struct rk_tensor){0};
     call.request.bank_snapshot = &view;
     test_refused(
@@ -260,8 +261,8 @@ static void relevance_that_does_not_fit_is_refused_with_its_reason(void **state)
     test_call_end(&call);
 }
 
-/* No query, no document, an empty bank, in both galleries: a loss of 0 and gradients of the inputs' shapes.
- */
+/* No query, no document, an empty bank, in both galleries: a loss of 0 and gradients of the inputs'
+ * shapes. */
 static void empty_batches_and_galleries_have_an_answer(void **state)
 {
     (void)state;

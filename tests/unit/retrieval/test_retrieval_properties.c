@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embeddings as they come from a network: what holds of any vectors, and what is refused. */
+/* Embeddings as from a network: properties of any vectors, and refusals. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,8 +27,8 @@ static float *draw(struct test_random *random, size_t n)
     return x;
 }
 
-/* Σ G_qj <u_q, u_j> over the pairs, in FP64: the function whose gradient the reply is, with G held constant.
- */
+/* Σ G_qj <u_q, u_j> over the pairs, in FP64: the function whose gradient the reply is, with G held
+ * constant. */
 static double surrogate(const double *pair, const double *x, size_t items, bool normalize)
 {
     double sum = 0;
@@ -47,7 +47,8 @@ static double surrogate(const double *pair, const double *x, size_t items, bool 
     return sum;
 }
 
-/* Batch, references and memory of random vectors, without a margin so that no two scores are near a tie. */
+/* Batch, references and memory of random vectors, without a margin so that no two scores are near a
+ * tie. */
 static void try_slope(bool normalize, uint64_t seed)
 {
     struct test_random random = {seed};

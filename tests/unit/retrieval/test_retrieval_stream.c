@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Embeddings against a bank too large for complete rows, beside the same lists sent as scores: inner products
- * are exact, so the two must agree, however the tiles were cut, sampled and kept. */
+/* Embeddings against a bank too large for complete rows, beside the same lists sent as scores:
+ * inner products are exact, so the two must agree with any tiles, samples and windows. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -194,7 +194,7 @@ static void a_relevance_agrees_with_scores(void **state)
     try_case(shape, "recall", 1e5, 0, RK_SCOPE_LIST, RK_SCALE_LAMBDA);
 }
 
-/* Small integers: hundreds of items share a score, and moved items jump over all of them. */
+/* Small integers: hundreds of items share a score, and moved items pass all of them. */
 static void heavy_ties_agree_with_scores(void **state)
 {
     (void)state;
@@ -207,8 +207,8 @@ static void heavy_ties_agree_with_scores(void **state)
     try_case(shape, "ap", 1e6, 3, RK_SCOPE_LIST, RK_SCALE_UNIT); /* everything jumps: more than can be kept */
 }
 
-/* The sample promises ranks far worse than they are, so the windows are too narrow for most lists; or that
- * nothing will be kept, and then the store does not do. */
+/* The sample predicts ranks that are far too bad, so the windows are too narrow for most lists; or
+ * it predicts that nothing will be kept, and the room is too small. */
 static void a_sample_that_misleads_costs_time_and_nothing_else(void **state)
 {
     (void)state;

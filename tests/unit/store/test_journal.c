@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The journal over both ways to the disk, with faults put in front of them. */
+/* The journal over both kinds of I/O, with injected faults. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -101,7 +101,7 @@ static enum rankd_status on_batch(void *context, const struct rk_batch *batch, u
     return RANKD_OK;
 }
 
-/* Versions that are read back, each checked; the folder is removed. */
+/* Reads the versions back, checks each, and removes the folder. Returns the last version. */
 static uint64_t read_back(const char *folder, struct rk_io *io)
 {
     struct seen seen = {0};
@@ -123,8 +123,8 @@ static uint64_t read_back(const char *folder, struct rk_io *io)
 
 /* --- writing --- */
 
-/* Appends and syncs BATCHES batches; a version whose append found no room is tried once more. Returns the
- * last version whose sync succeeded; *refused how many calls failed. */
+/* Appends and syncs BATCHES batches; a version whose append found no room is tried once more.
+ * Returns the last version whose sync succeeded; *refused how many calls failed. */
 static uint64_t write_batches(const char *folder, struct rk_io *io, unsigned *refused)
 {
     struct rk_journal *journal = NULL;
@@ -192,7 +192,8 @@ static void an_error_of_any_sync_is_final(void **state)
             unsigned refused;
             with_fault(ios[i], 0, nth, EIO, &synced, &read, &refused);
             assert_int_equal(synced, nth - 2);
-            assert_int_equal(refused, BATCHES - (nth - 2)); /* later syncs would succeed: none is believed */
+            assert_int_equal(refused,
+                             BATCHES - (nth - 2)); /* later syncs would succeed, but are not trusted */
             assert_true(read >= synced && read <= synced + 1);
         }
     }
@@ -228,7 +229,8 @@ static void an_error_of_any_write_is_final_and_what_it_left_is_cut_off(void **st
     }
 }
 
-/* A file that a later version with one more kind wrote; and one of another kind that this version knows. */
+/* A file that a later version with one more kind wrote; and one of another kind that this version
+ * knows. */
 static void a_kind_of_bank_that_is_not_known_is_refused_in_one_sentence(void **state)
 {
     (void)state;

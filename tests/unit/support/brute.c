@@ -13,7 +13,8 @@ struct brute_item {
     size_t relevant_rank;
 };
 
-/* Is a ahead of b? Scores first, then irrelevant ones and lower gains, then the order of the list. */
+/* Is a ahead of b? Scores first, then irrelevant ones and lower gains, then the order of the
+ * list. */
 static bool is_ahead(float ya, double ga, size_t ia, float yb, double gb, size_t ib)
 {
     if (ya > yb)
@@ -86,8 +87,8 @@ static double moved_ranks(const struct brute_item *item, size_t n)
     return sum;
 }
 
-/* Gains summed in ascending rank, each over its logarithm: those of the list at its ranks, or from the
- * largest to the smallest. Up to rank `cut`. */
+/* Gains summed in ascending rank, each over its logarithm: those of the list at its ranks, or from
+ * the largest to the smallest. Up to rank `cut`. */
 static double cumulated(const struct brute_item *item, size_t n, double p, bool best, double cut)
 {
     double sum = 0, *at = calloc(n + 1, sizeof *at), *left = calloc(n, sizeof *left);
@@ -113,7 +114,8 @@ static double first_rank(const struct brute_item *item, size_t n)
     return (double)first;
 }
 
-/* What the list costs, its ranks being known; and g of each item. `ideal`: the best sum of all of it. */
+/* What the list costs, its ranks being known; and g of each item. `ideal`: the best sum of all of
+ * it. */
 static double list_cost(const struct brute *o, const struct brute_item *item, size_t n, double p,
                         double ideal)
 {
@@ -145,7 +147,8 @@ static double item_slope(const struct brute *o, const struct brute_item *item, d
     return slope(o->loss_kind, rk, (double)item->relevant_rank, p);
 }
 
-/* One list: its loss, and its part of the gradient added up. Returns false if it has no relevant item. */
+/* One list: its loss, and its part of the gradient added up. Returns false if it has no relevant
+ * item. */
 static bool run_list(struct brute *o, struct brute_item *item, size_t n, double p, double w,
                      double *list_loss, bool *stalled, double *jumped)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the engine must give, from the definitions and nothing else: ranks by comparing every pair of items,
- * all in FP64, one plain loop after the other. Shares no code and no idea (no sort, no threshold) with the
- * engine. */
+/* The results that the engine must give, from the definitions alone: ranks by comparing every pair
+ * of items, all in FP64, one plain loop after the other. Shares no code and no idea (no sort, no
+ * threshold) with the engine. */
 #ifndef RK_TEST_BRUTE_H
 #define RK_TEST_BRUTE_H
 

@@ -13,7 +13,8 @@
 /* The state of a test that runs over both transports. */
 extern const bool test_over_ring, test_over_http;
 
-/* A test of the table that is run twice: with &test_over_ring and with &test_over_http as its state. */
+/* A test of the table that is run twice: with &test_over_ring and with &test_over_http as its
+ * state. */
 #define over_both(f)                                                                                         \
     {#f " [ring]", f, NULL, NULL, (void *)(uintptr_t)&test_over_ring},                                       \
     {                                                                                                        \
@@ -36,7 +37,7 @@ const char *test_url(const struct test_daemon *daemon, void **state);
 /* Options NULL: the defaults. A failure ends the test. */
 rankd_client *test_open(const struct test_daemon *daemon, void **state, const struct rankd_options *options);
 
-/* A request and all that it points to. */
+/* A request and everything that it points to. */
 struct test_request {
     struct rankd_request request;
     struct rankd_tensor inputs[2], outputs[2];
@@ -45,8 +46,8 @@ struct test_request {
     int8_t *targets;
 };
 
-/* scores 0.9 0.8 0.7 0.6, targets 0 1 0 1, lambda 1, margin 0: loss 0.5, gradient 0.25 -0.25 0.25 -0.25; both
- * are asked for, in memory of the library's. */
+/* scores 0.9 0.8 0.7 0.6, targets 0 1 0 1, lambda 1, margin 0: loss 0.5, gradient 0.25 -0.25 0.25
+ * -0.25; both are requested, in memory of the library. */
 void test_example(struct test_request *request);
 extern const float test_example_gradient[4];
 
@@ -68,7 +69,7 @@ void test_call(rankd_client *client, const char *method, const char *path, const
 
 uint64_t test_now_ns(void);
 
-/* Whether it becomes true within some seconds. */
+/* Whether the condition becomes true within some seconds. */
 bool test_eventually(bool (*is_true)(void *arg), void *arg);
 
 #endif

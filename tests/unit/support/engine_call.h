@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests to the engine, for tests: everything that rk_engine_run() wants, in one value. */
+/* Requests to the engine, for tests: all arguments of rk_engine_run() in one value. */
 #ifndef RK_TEST_ENGINE_H
 #define RK_TEST_ENGINE_H
 
@@ -16,8 +16,8 @@ struct test_call {
     struct rk_exec exec;
 };
 
-/* A call of a model with defaults, scratch of its own (limit 0 = none) and no threads. test_call_end() frees
- * it and the reply. */
+/* A call of a model with defaults, scratch of its own (limit 0 = none) and no threads.
+ * test_call_end() frees it and the reply. */
 void test_call_start(struct test_call *call, const char *model, size_t scratch_limit);
 void test_call_end(struct test_call *call);
 
@@ -40,8 +40,7 @@ void test_refused(struct test_call *call, enum rankd_status status, const char *
 /* Both replies are the same to the bit; anything else ends the test. */
 void test_same_bits(const struct rk_reply *a, const struct rk_reply *b);
 
-/* What a call that ran took is no more than its cost, which is counted from sizes alone; else the test ends.
- */
+/* Ends the test if a call took more memory than its cost, which is computed from sizes alone. */
 void test_covered(const struct test_call *call);
 
 const float *test_gradient(const struct test_call *call);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* TEST_ISA_BITS: struct rk_cpuid's initialiser for the flags that the including file is compiled with. */
+/* TEST_ISA_BITS: struct rk_cpuid's initialiser for the flags that the including file is compiled
+ * with. */
 #ifndef TEST_ISA_BITS_H
 #define TEST_ISA_BITS_H
 

@@ -122,7 +122,7 @@ static void draw_segments(struct kernel_case *c, struct test_random *random, con
         c->list.differentiable = done;
 }
 
-/* Cuts are near scores, and mostly scores. */
+/* Thresholds are near scores, and most of them equal a score. */
 static void draw_cuts(struct kernel_case *c, struct test_random *random, const struct kernel_draw *draw)
 {
     uint32_t p = c->list.p;
@@ -141,7 +141,7 @@ static void draw_cuts(struct kernel_case *c, struct test_random *random, const s
     }
     qsort(c->threshold, p, sizeof *c->threshold, descending);
     qsort(c->perturbed_threshold, p, sizeof *c->perturbed_threshold, descending);
-    for (uint32_t k = 0; k < p; k++) /* they only rise, and stay in order */
+    for (uint32_t k = 0; k < p; k++) /* they only rise, and keep their order */
         c->perturbed_threshold[k] =
             c->perturbed_threshold[k] > c->threshold[k] ? c->perturbed_threshold[k] : c->threshold[k];
 }

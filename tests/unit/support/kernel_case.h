@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random passes over one list, and what they must give: by comparing each item with each threshold. */
+/* Random passes over one list, and their expected results: by comparing each item with each
+ * threshold. */
 #ifndef RK_TEST_KERNEL_CASE_H
 #define RK_TEST_KERNEL_CASE_H
 
@@ -38,7 +39,7 @@ struct kernel_case {
     int8_t *target;  /* [items] */
     uint32_t *position;
     float *raw, *threshold, *perturbed_threshold;
-    /* What must come out. */
+    /* The expected results. */
     uint32_t *irrelevant_above, *perturbed_irrelevant_above;
     int32_t *delta; /* 0 for relevant and ignored items */
 };
@@ -47,12 +48,12 @@ struct kernel_case {
 void kernel_case_draw(struct kernel_case *c, struct test_random *random, const struct kernel_draw *draw);
 void kernel_case_free(struct kernel_case *c);
 
-/* Runs the first pass, begin() with no more of it than the contract gives, and leaves pass->nan. A test that
- * needs pass->exec sets it afterwards. */
+/* Runs the first pass, begin() with no more of it than the contract gives, and leaves pass->nan. A
+ * test that needs pass->exec sets it afterwards. */
 void kernel_case_count(const struct rk_strategy *strategy, struct rk_pool *pool, struct rk_pass *pass);
 
-/* Runs count, move into a dense writer and move into sparse sinks of several sizes, and ends the test where
- * anything differs from what must come out. */
+/* Runs count, move into a dense writer and move into sparse writers of several sizes, and ends the
+ * test if anything differs from the expected results. */
 void kernel_case_check(const struct kernel_case *c, const struct rk_strategy *strategy, struct rk_pool *pool);
 
 #endif

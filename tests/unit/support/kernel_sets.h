@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sets of kernels that a test goes through, and how often. */
+/* The sets of kernels for a test, and the number of its cases. */
 #ifndef TESTS_KERNEL_SETS_H
 #define TESTS_KERNEL_SETS_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A store of one bank in memory, with the rules of bank_store.h and faults to order: it does not answer,
- * loses its answer, goes back to an earlier point, shows a tail late, in another order or with a wrong chain.
- */
+/* A store of one bank in memory, with the rules of bank_store.h and faults on demand: it does not
+ * answer, loses its answer, goes back to an earlier point, shows a tail late, in another order or
+ * with a wrong chain. */
 #ifndef RK_TEST_MEMORY_STORE_H
 #define RK_TEST_MEMORY_STORE_H
 
@@ -18,12 +18,12 @@ struct memory_store {
     /* Faults; the counted ones are used up. */
     bool silent;      /* answers nothing */
     unsigned lost;    /* appends whose answer is lost */
-    unsigned late;    /* tails that show their first entry alone */
+    unsigned late;    /* tails that show only their first entry */
     unsigned swapped; /* tails that show the first two entries the other way round */
     unsigned wrong;   /* tails whose first entry has another chain */
-    unsigned missing; /* payloads that are not there */
+    unsigned missing; /* payloads that are missing */
     unsigned damaged; /* payloads that are cut */
-    unsigned begun;   /* groups that were put on their way, and not appended yet */
+    unsigned begun;   /* groups that were sent, and not appended yet */
 };
 
 void memory_store_begin(struct memory_store *memory, const char *bank, const char *uid, const char *config);

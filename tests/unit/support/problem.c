@@ -67,7 +67,7 @@ static float put_score(struct problem *problem, struct test_random *random, size
         ((double *)problem->scores)[i] = score;
         return (float)score;
     case RK_FP16:
-        /* Not rounded from the score by a conversion: a pattern whose value is near in kind is enough. */
+        /* Not converted from the score: any pattern with a value of the same kind is enough. */
         half = (uint16_t)(any_bits
                               ? bits
                               : (uint32_t)(int)(fmin(fmax(isfinite(score) ? fabs(score) : 0, 0), 1) * 15360) |
@@ -89,7 +89,8 @@ static float put_score(struct problem *problem, struct test_random *random, size
     }
 }
 
-/* A relevant item's grade that the type holds: few different ones, so that there are ties, or any. */
+/* A relevant item's grade that the type holds: few different ones, so that there are ties, or
+ * any. */
 static double draw_grade(const struct problem *problem, struct test_random *random, bool any)
 {
     static const double reals[] = {1, 1, 0.5, 0.25, 1.5, 2, 3};
@@ -113,7 +114,7 @@ static double draw_grade(const struct problem *problem, struct test_random *rand
                : (double)(float)ldexp(1 + test_uniform(random), (int)test_below(random, 250) - 126);
 }
 
-/* The bits of a float that has no more than a type of 16 bits holds. */
+/* The bits of a float that a type of 16 bits holds exactly. */
 static uint16_t half_of(double x, enum rk_dtype dtype)
 {
     const int digits = dtype == RK_FP16 ? 10 : 7, bias = dtype == RK_FP16 ? 15 : 127,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random ranking problems with everything that trips an implementation. */
+/* Random ranking problems with all difficult cases. */
 #ifndef RK_TEST_PROBLEM_H
 #define RK_TEST_PROBLEM_H
 
@@ -13,11 +13,11 @@ struct problem {
     void *targets;  /* as sent */
     float *values;  /* the scores as FP32 */
     int8_t *labels; /* the targets as bytes: 1, 0, -1 */
-    double *grades; /* and what they say of relevant items */
+    double *grades; /* and the grades of relevant items */
     struct brute brute;
 };
 
-/* Items a list at most, lists at most. problem_free() frees. */
+/* The most items of a list, the most lists. problem_free() frees. */
 void problem_draw(struct problem *problem, struct test_random *random, size_t lists, size_t items);
 void problem_free(struct problem *problem);
 
@@ -25,7 +25,7 @@ void problem_free(struct problem *problem);
 const char *problem_model(const struct problem *problem);
 void problem_fill(const struct problem *problem, struct test_call *call);
 
-/* Conversions of the test's own: by arithmetic on the fields. */
+/* Independent conversions, by arithmetic on the fields. */
 float problem_fp16(uint16_t half);
 float problem_bf16(uint16_t half);
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which items retrieval/stream.c counts first: one tile of 512 items of every SAMPLE tiles, from the middle
- * one on. */
+/* The items that retrieval/stream.c counts first: one tile of 512 items of every SAMPLE tiles, from
+ * the middle one on. */
 enum { SAMPLED_TILE = 512, SAMPLED_STEP = 64 };
 
 uint64_t case_next(uint64_t *seed)
@@ -59,8 +59,8 @@ static void draw_unit(size_t dim, bool stored, double *x, uint64_t *seed)
     }
 }
 
-/* Queries that mislead have no negative entry, so that the greatest item is above all others for each of
- * them. */
+/* Misleading queries have no negative entry, so that the greatest item is above all others for each
+ * of them. */
 static void draw_integers(const struct retrieval_shape *shape, bool stored, double *x, uint64_t *seed)
 {
     size_t range = shape->range ? shape->range : 3;
@@ -142,8 +142,8 @@ static struct rk_tensor vector(struct retrieval_case *c, size_t first, size_t co
                               .bytes = count * size};
 }
 
-/* A chunk of `room` items of which count, from place `at`, are the view's; the others have labels that would
- * matter if they were looked at. */
+/* A chunk of `room` items of which count, from place `at`, are the view's; the others have labels
+ * that would matter if they were looked at. */
 static struct rk_bank_chunk chunk_of(struct retrieval_case *c, const struct retrieval_shape *shape,
                                      size_t first, size_t count, size_t room, size_t at)
 {
@@ -194,12 +194,12 @@ static bool is_unsigned(enum rk_dtype dtype)
 static void store_target(enum rk_dtype dtype, double value, char *to)
 {
     float real = (float)value;
-    int64_t whole = (int64_t)value; /* little-endian, so that its beginning is a shorter one */
+    int64_t whole = (int64_t)value; /* little-endian, so that its first bytes are the shorter types */
     memcpy(to, dtype == RK_FP32 ? (const void *)&real : (const void *)&whole, rk_dtype_size(dtype));
 }
 
-/* Targets of all pairs for the oracle; the request has those of the items that are ranked. A tenth is
- * ignored, and so is the own column, of which the request says something else. */
+/* Targets of all pairs for the oracle; the request has those of the items that are ranked. A tenth
+ * is ignored, and so is a query's own column, which has another value in the request. */
 static void make_relevance(struct retrieval_case *c, const struct retrieval_shape *shape, uint64_t *seed)
 {
     const size_t items = shape->batch + shape->refs, from = shape->references ? shape->batch : 0;

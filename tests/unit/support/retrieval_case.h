@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A retrieval request with everything it points to, made at random or by hand, for the engine and for the
- * oracle. */
+/* A retrieval request with everything it points to, made at random or by hand, for the engine and
+ * for the oracle. */
 #ifndef RETRIEVAL_CASE_H
 #define RETRIEVAL_CASE_H
 
@@ -15,8 +15,7 @@ struct retrieval_shape {
     double with_id;     /* share of items with an id, drawn from 0..ids-1 */
     int64_t ids;
     size_t range;   /* entries are -range..range; 0: 3 */
-    int misleading; /* what a sample of the bank sees (retrieval/stream.c) ranks 1: above, -1: below all else
-                     */
+    int misleading; /* sampled items of the bank (retrieval/stream.c) rank 1: above, -1: below all others */
     bool normalize;
     bool int32_labels;
     bool references;      /* gallery=references */
@@ -34,16 +33,17 @@ struct retrieval_case {
     struct rk_bank_snapshot view;
     struct oracle_item *item;
     double *x;
-    void *memory[1024]; /* all else that is freed with it */
+    void *memory[1024]; /* other memory that is freed with it */
     size_t memories;
 };
 
-/* Vectors whose inner products are exact in FP32 in any order, so that the oracle and any BLAS agree to the
- * bit: small integers, or with normalize multiples of unit vectors with entries ±2^-k. */
+/* Vectors whose inner products are exact in FP32 in any order, so that the oracle and any BLAS
+ * agree to the bit: small integers, or with normalize multiples of unit vectors with entries
+ * ±2^-k. */
 void case_random(struct retrieval_case *c, const struct retrieval_shape *shape, uint64_t *seed);
 void case_free(struct retrieval_case *c);
 
-/* Brings request->params over to the oracle, defaults of the margin included. */
+/* Copies request->params to the oracle, with the default of the margin. */
 void case_params(struct retrieval_case *c, bool recall);
 
 uint64_t case_next(uint64_t *seed); /* SplitMix64 */

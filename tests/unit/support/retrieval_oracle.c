@@ -174,7 +174,8 @@ static void run_list(const struct oracle_request *request, size_t q, double w, s
     free(rk);
 }
 
-/* As ranked: FP32, of length 1 where that is asked for (items of the bank are so already). */
+/* The vectors as ranked: FP32, normalised if requested (items of the bank are normalised
+ * already). */
 static float *units(const struct oracle_request *request)
 {
     float *unit = malloc(request->items * request->dim * sizeof *unit);

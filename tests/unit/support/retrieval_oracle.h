@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a retrieval request must answer, by the definition: a full matrix of similarities, sorting before and
- * after the perturbation, and the chain rule written as matrices. Shares nothing with the engine but the
- * struct of a request. */
+/* The results of a retrieval request by the definition: a full matrix of similarities, sorting
+ * before and after the perturbation, and the chain rule written as matrices. Shares nothing with
+ * the engine but the struct of a request. */
 #ifndef RETRIEVAL_ORACLE_H
 #define RETRIEVAL_ORACLE_H
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd inside other libraries, one module for each. None is imported with rankd, and none brings its library along.
+"""rankd inside other libraries, one module for each. `import rankd` imports none of them, and none
+of them installs its library.
 
     rankd.integrations.metric_learning        pytorch-metric-learning
     rankd.integrations.detection              heads of mmdetection and torchvision

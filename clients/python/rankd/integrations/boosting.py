@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rank losses as the objective of boosted trees (LightGBM, XGBoost), or of anything that takes a gradient in numpy.
+"""Rank losses as the objective of boosted trees (LightGBM, XGBoost), or of anything that takes a
+gradient in numpy.
 
     objective = RankObjective("ndcg")
     lightgbm.train({"objective": objective}, lightgbm.Dataset(X, grades, group=sizes))    # preds, data
@@ -7,18 +8,21 @@
     lightgbm.LGBMRanker(objective=objective.of_labels).fit(X, grades, group=sizes)         # y_true, y_pred, weight, group
     gradient, curvature = objective.at(scores, grades, sizes)
 
-A boosted tree asks for a second derivative, which a ranking has not: it is piecewise constant, and so is its blackbox gradient.
-What stands in for it is the curvature of a bowl whose bottom lies `step` away, in the direction of the gradient:
+Boosted trees need a second derivative, which a ranking does not have: it is piecewise constant, and
+so is its blackbox gradient. The objective gives them the curvature of a parabola whose minimum is
+about `step` away, in the direction of the gradient:
 
     curvature = (|gradient| + floor · mean |gradient|) / step
 
-The value of a leaf, -sum(gradient) / sum(curvature), then lies between -step and +step, however large the gradients are: near
-the ends where all items of the leaf should move the same way, near 0 where they disagree. `floor` keeps items that no change of
-rank touches from being carried along for nothing; without it a leaf of such items would be 0 / 0.
+The value of a leaf, -sum(gradient) / sum(curvature), then lies between -step and +step, however
+large the gradients are: near the ends where all items of the leaf should move the same way, near 0
+where they disagree. `floor` gives a curvature to items without a gradient, so that they resist
+being moved with the others; without it the value of a leaf of such items would be 0 / 0.
 
-Trees begin with scores of 0 and end wherever they like. So scores are divided by their spread (the root of the mean squared
-distance from the mean of their query) before they are ranked: margin and lambda are in units of that spread, and with equal
-scores, in the first round, there is no margin.
+The scores of trees begin at 0, and their range is not bounded. So scores are divided by their
+spread (the root of the mean squared distance from the mean of their query) before they are ranked:
+margin and lambda are in units of that spread, and with equal scores, in the first round, there is
+no margin.
 """
 from __future__ import annotations
 
@@ -73,7 +77,8 @@ class RankObjective:
         return f"RankObjective({self.model!r}, step={self.step:g}, floor={self.floor:g}, loss={self.loss})"
 
     def __call__(self, preds: ArrayLike, data: Any) -> _Pair:
-        """For lightgbm.train and xgboost.train: `data` is a Dataset with a group, or a DMatrix with one."""
+        """For lightgbm.train and xgboost.train: as at(), with `data` a Dataset or a DMatrix that
+        has a group. ValueError if it has none."""
         weight = data.get_weight()
         if hasattr(data, "get_uint_info"):  # XGBoost
             ends = np.asarray(data.get_uint_info("group_ptr"), np.int64)
@@ -85,15 +90,18 @@ class RankObjective:
         return self.at(preds, data.get_label(), sizes, weight if weight is not None and len(weight) else None)
 
     def of_labels(self, y_true: ArrayLike, y_pred: ArrayLike, weight: ArrayLike | None, group: ArrayLike | None) -> _Pair:
-        """For LGBMRanker(objective=…)."""
+        """For LGBMRanker(objective=…): as at(), with the arguments of LightGBM's scikit-learn
+        interface."""
         if group is None:
             raise ValueError("group is None; a rank loss needs the number of documents of each query: fit(X, y, group=sizes)")
         return self.at(y_pred, y_true, group, weight)
 
     def at(self, scores: ArrayLike, targets: ArrayLike, group: ArrayLike, weight: ArrayLike | None = None) -> _Pair:
-        """Gradient and curvature, float64 [N], at `scores` [N] with `targets` [N]; `group` [queries] are the numbers of
-        documents, one query after the other. `weight` is one number a query, [queries], or one a document, [N], equal within
-        a query."""
+        """Gradient and curvature, float64 [N], at `scores` [N] with `targets` [N]; `group`
+        [queries] are the numbers of documents, one query after the other. `weight` is one number
+        per query, [queries], or one per document, [N], equal within a query. Sets `loss` (the mean
+        per valid query) and `info`. TypeError or ValueError for arguments of a wrong type, shape or
+        sum; RankdError from the daemon."""
         values, wanted = np.asarray(scores, np.float64), np.asarray(targets)
         sizes = np.asarray(group)
         if values.ndim != 1 or wanted.shape != values.shape:
@@ -122,7 +130,8 @@ class RankObjective:
 
 
 def _standard(scores: NDArray[np.float64], offsets: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
-    """The scores divided by their spread within queries, and the spread; 0: they are as they were."""
+    """The scores divided by their spread within queries, and the spread; if that is 0, the scores
+    unchanged."""
     sizes = np.diff(offsets)
     which = np.repeat(np.arange(len(sizes)), sizes)
     centre = np.bincount(which, scores, len(sizes)) / np.maximum(sizes, 1)
@@ -133,14 +142,14 @@ def _standard(scores: NDArray[np.float64], offsets: NDArray[np.int64]) -> tuple[
 
 
 def _exact(targets: NDArray[Any]) -> NDArray[Any]:
-    """Labels of a Dataset are floats: whole ones as int8, if they fit."""
+    """Labels of a Dataset are floats: they become int8 if all are whole and fit."""
     if targets.dtype.kind == "f" and np.all(targets == np.floor(targets)) and np.all(np.abs(targets) <= 127):
         return targets.astype(np.int8)
     return targets
 
 
 def _of_queries(weight: ArrayLike | None, offsets: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """One weight a query."""
+    """One weight per query, [queries], from weights per query or per document."""
     if weight is None:
         return None
     given, queries = np.asarray(weight, np.float64), len(offsets) - 1

@@ -4,9 +4,10 @@
     trainer = lightning.Trainer(callbacks=[BankCallback()])       # the losses with a bank in the LightningModule
     accelerator.register_for_checkpointing(BankState(crit))       # save_state and load_state
 
-A checkpoint of the bank is taken in the daemon when the host saves, and the bank goes back to it when the host loads; what goes
-into the host's file is the tag. Checkpoints of banks take room in the daemon, and deleting the host's file does not delete them:
-rankctl checkpoint list, rankctl checkpoint delete.
+When the host saves, the daemon takes a checkpoint of the bank, and its tag goes into the host's
+file. When the host loads, the bank goes back to that checkpoint. Checkpoints take room in the
+daemon, and deleting the host's file does not delete them: use rankctl checkpoint list and rankctl
+checkpoint delete.
 """
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ _KEY = "rankd"
 
 
 def _callback_base() -> type:
-    """The Callback of the Lightning that the script has imported; a class without hooks where there is none."""
+    """The Callback class of the imported Lightning; `object` if none is imported."""
     for name in ("lightning.pytorch", "pytorch_lightning"):
         if name in sys.modules:
             base: type = sys.modules[name].Callback
@@ -52,7 +53,8 @@ class BankState:
         return {"state": self.loss.get_extra_state()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Brings loss and bank back."""
+        """Restores the state of the loss, and its bank. RankdError if the daemon does not have the
+        checkpoint."""
         self.loss.set_extra_state(state["state"])
         if _first():
             restore_bank(self.loss)
@@ -60,8 +62,9 @@ class BankState:
 
 
 class BankCallback(_callback_base()):  # type: ignore[misc]
-    """A callback for Lightning's Trainer. Import lightning (or pytorch_lightning) before this module: the class derives from its
-    Callback then. Rank 0 takes and restores the checkpoints, while the others wait.
+    """A callback for Lightning's Trainer. Import lightning (or pytorch_lightning) before this
+    module: only then is the class derived from its Callback. Rank 0 takes and restores the
+    checkpoints, while the others wait.
 
     A loss with a bank of its own (without a name) is left alone: such a bank ends with the process.
     """
@@ -82,7 +85,8 @@ class BankCallback(_callback_base()):  # type: ignore[misc]
         _wait()
 
     def on_load_checkpoint(self, trainer: Any, pl_module: nn.Module, checkpoint: dict[str, Any]) -> None:
-        """Brings losses and banks back to what the file says."""
+        """Restores the losses and banks that the file names. ValueError if the module has no such
+        loss."""
         there = losses_in(pl_module)
         for name, state in checkpoint.get(_KEY, {}).items():
             if name not in there:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd as the classification loss of a detection head: mmdetection's criterion, and targets for torchvision's heads.
+"""rankd as the classification loss of a detection head: mmdetection's criterion, and targets for
+torchvision's heads.
 
     from mmdet.registry import MODELS
     import rankd.integrations.detection as rank
@@ -22,21 +23,25 @@ from ..torch.wording import in_words_of
 
 
 class RankDetectionLoss(nn.Module):
-    """1 - Average Precision as a criterion of mmdetection: `pred` [anchors, classes], `target`, `weight`, `avg_factor`,
-    `reduction_override`. Each class is a list of all anchors of the call.
+    """1 - Average Precision as a criterion of mmdetection: `pred` [anchors, classes], `target`,
+    `weight`, `avg_factor`, `reduction_override`. Each class is a list of all anchors of the call.
 
-    The loss is a sum over positives, as that of other criteria is: a class with P of them counts P times. "mean" divides it by
-    the number of positives of the call, or by `avg_factor`; "sum" by nothing.
+    The loss is a sum over positives, as that of other criteria is: a class with P of them counts P
+    times. "mean" divides it by the number of positives of the call, or by `avg_factor`; "sum" by
+    nothing.
 
     classes         number of classes, without a background
     points          anchors of a batch: the unit of the bank's size
-    use_sigmoid     True: a logit for each class and none for the background. Heads with a softmax are refused
+    use_sigmoid     True: a logit for each class and none for the background. Heads with a softmax
+                    are refused
     reduction       "mean" or "sum"
     loss_weight     factor on the loss
-    parameters      further arguments of rankd.torch.DetectionAPLoss: margin, batches (0: no bank), bank, interclass, …
+    parameters      further arguments of rankd.torch.DetectionAPLoss: margin, batches (0: no bank),
+                    bank, interclass, …
 
-    A head that calls its criterion for each level of the pyramid has anchors of that level only compete with each other. The
-    bank has one scale of scores as well: with such a head, give batches=0. `rank` is the loss module of rankd.torch.
+    If a head calls its criterion for each level of the pyramid, only anchors of the same level
+    compete with each other, and a bank would mix the scores of all levels: give batches=0 with such
+    a head. `rank` is the loss module of rankd.torch.
     """
 
     def __init__(self, classes: int, points: int, use_sigmoid: bool = True, reduction: str = "mean", loss_weight: float = 1.0,
@@ -62,12 +67,12 @@ class RankDetectionLoss(nn.Module):
         """The loss, a scalar.
 
         pred                [N, classes] logits
-        target              [N] integers: the class, `classes` for the background, -1 for an ignored anchor; or [N, classes] of
-                            1, 0 and -1
-        weight              [N] or [N, classes] of 1 and 0; 0: ignored. Other weights are refused: a place in a ranking can't
-                            be taken in part
-        avg_factor          what "mean" divides the sum by: the number of positives, over all trainers and divided by their
-                            number where DDP averages gradients
+        target              [N] integers: the class, `classes` for the background, -1 for an ignored
+                            anchor; or [N, classes] of 1, 0 and -1
+        weight              [N] or [N, classes] of 1 and 0; 0: ignored. Other weights are refused: a
+                            place in a ranking can't be taken in part
+        avg_factor          what "mean" divides the sum by: the number of positives, over all
+                            trainers and divided by their number where DDP averages gradients
         reduction_override  "mean" or "sum" in place of `reduction`
         """
         if reduction_override not in (None, "mean", "sum"):
@@ -91,7 +96,8 @@ class RankDetectionLoss(nn.Module):
 
 
 def register(registry: Any) -> None:
-    """Makes the criterion known to a registry of mmdetection (mmdet.registry.MODELS) by its name, once."""
+    """Registers the criterion under its name in a registry of mmdetection (mmdet.registry.MODELS).
+    May be called again."""
     if registry.get(RankDetectionLoss.__name__) is None:
         registry.register_module(module=RankDetectionLoss)
 
@@ -140,9 +146,9 @@ def _ignored(weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 def targets_from_matches(targets: Sequence[dict[str, torch.Tensor]], matched_idxs: Sequence[torch.Tensor],
                          classes: int) -> torch.Tensor:
-    """Targets of 1, 0 and -1, int8 [images, anchors, classes], for torchvision's RetinaNet and FCOS heads: `targets` of
-    the images ("labels" [objects], from 0) and `matched_idxs`, which object each anchor [anchors] got: below 0 for none, of
-    which -2 is ignored (between the thresholds)."""
+    """Targets of 1, 0 and -1, int8 [images, anchors, classes], for torchvision's RetinaNet and FCOS
+    heads: `targets` of the images ("labels" [objects], from 0) and `matched_idxs`, the object of
+    each anchor [anchors]: below 0 for none, -2 for an ignored anchor (between the thresholds)."""
     if len(targets) != len(matched_idxs):
         raise ValueError(f"targets are {len(targets)} images and matched_idxs {len(matched_idxs)}; there must be one for each "
                          "image")
@@ -160,9 +166,11 @@ def targets_from_matches(targets: Sequence[dict[str, torch.Tensor]], matched_idx
 
 
 def roi_scores(class_logits: torch.Tensor, labels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores [proposals, classes] and targets for torchvision's RoI heads (Faster R-CNN), whose `class_logits` [proposals, 1 +
-    classes] go through a softmax with the background first; `labels` a tensor an image, 0 for the background, -1 ignored. The
-    scores are the logarithm of the probability of each class, so that what is ranked here is the order at inference."""
+    """Scores [proposals, classes] and targets for torchvision's RoI heads (Faster R-CNN), whose
+    `class_logits` [proposals, 1 + classes] go through a softmax with the background first; `labels`
+    has one tensor per image, 0 for the background, -1 for an ignored proposal. The scores are the
+    logarithms of the probabilities of the classes, so that the ranking is the order at
+    inference."""
     if isinstance(labels, torch.Tensor):
         raise TypeError("labels is a Tensor; it must be a sequence of tensors, one for each image")
     expect_tensor("class_logits", class_logits)

@@ -25,28 +25,31 @@ from ..torch.learning import Learning
 from ..torch.own_bank import create_bank
 from ..torch.wording import in_words_of
 
-_AVERAGES = {MeanReducer: "macro", SumReducer: "sum"}  # what the daemon can do in their place
+_AVERAGES = {MeanReducer: "macro", SumReducer: "sum"}  # the daemon's `average` for each reducer
 
 
 class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
-    """A rank loss with the interface of pytorch-metric-learning's losses: each embedding is a query that ranks all
-    others; those of its label should come first.
+    """A rank loss with the interface of pytorch-metric-learning's losses: each embedding is a query
+    that ranks all others; those of its label should come first.
 
     model           "ap", "recall" or another of rankd.LOSSES
     margin          in units of the similarity; 0.1 with cosines, to be given with other distances
-    reducer         any reducer; it gets the loss of each query that has something to find. With a bank, or with
-                    distributed=True, MeanReducer (the default) or SumReducer
-    distance        CosineSimilarity (the default) or any other. With a bank, or with distributed=True, CosineSimilarity or
-                    DotProductSimilarity
+    reducer         any reducer; it gets the loss of each query that has something to find. With a
+                    bank, or with distributed=True, MeanReducer (the default) or SumReducer
+    distance        CosineSimilarity (the default) or any other. With a bank, or with
+                    distributed=True, CosineSimilarity or DotProductSimilarity
     embedding_regularizer, embedding_reg_weight: as in the library
-    bank            name of an embedding bank that each batch ranks as well, and to which it is appended
-    embedding_size, memory_size: make that bank, with room for `memory_size` embeddings: CrossBatchMemory's arguments.
+    bank            name of an embedding bank that each batch ranks as well, and to which it is
+                    appended
+    embedding_size, memory_size: make that bank, with room for `memory_size` embeddings:
+    CrossBatchMemory's arguments.
                     Without a name in `bank` it is this loss's own, and is deleted with it
     distributed     True in place of DistributedLossWrapper(efficient=True)
-    parameters      further arguments of rankd.torch.RetrievalLoss: lambda_val, margin_warmup, gradient_scale, …
+    parameters      further arguments of rankd.torch.RetrievalLoss: lambda_val, margin_warmup,
+                    gradient_scale, …
 
-    `rank` is the loss module of rankd.torch that computes it: for rankd.torch.save_bank and for `not_remembering()`. `info`
-    describes the latest call.
+    `rank` is the loss module of rankd.torch that computes it: for rankd.torch.save_bank and for
+    `not_remembering()`. `info` describes the latest call.
     """
 
     def __init__(self, model: str = "ap", *, margin: float | None = None, reducer: Any = None, distance: Any = None,
@@ -89,7 +92,7 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
         return CosineSimilarity()
 
     def _check_daemon(self, reducer: Any, why: str) -> str:
-        """The average that stands for the reducer."""
+        """The daemon's `average` that equals the reducer."""
         if not (_is(self.distance, normalized=True) or _is(self.distance, normalized=False)):
             raise ValueError(f"distance is {type(self.distance).__name__} and {why}; the daemon computes the similarities then: "
                              "CosineSimilarity() or DotProductSimilarity(), with power=1")
@@ -106,8 +109,10 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
 
         embeddings, labels: [B, dim] and [B]; the label -1 is relevant to nothing
         indices_tuple      None: a rank loss can't honour the tuples of a miner, and refuses them
-        ref_emb, ref_labels: [R, dim] and [R]: the queries rank these instead of each other. Not with a bank or distributed=True
-        ids                [B] int64, with a bank or distributed=True: a query ignores items with its own id
+        ref_emb, ref_labels: [R, dim] and [R]: the queries rank these instead of each other. Not
+        with a bank or distributed=True
+        ids                [B] int64, with a bank or distributed=True: a query ignores items with
+                           its own id
         """
         self._check_call(embeddings, labels, indices_tuple, ref_emb, ref_labels, ids)
         self._ids = ids
@@ -155,7 +160,7 @@ class RankingLoss(BaseMetricLossFunction):  # type: ignore[misc]
 
 
 def _check_memory(**sizes: Any) -> None:
-    """Both or none, and whole numbers."""
+    """The sizes must be given together, as whole numbers."""
     if None in sizes.values():
         if any(value is not None for value in sizes.values()):
             raise TypeError(f"{' and '.join(sizes)} must be given together: they make a bank")

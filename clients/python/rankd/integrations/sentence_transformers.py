@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rankd as losses of sentence-transformers. They need nothing of the library but the model that they are given.
+"""Losses for sentence-transformers. The library is not imported: they use only the given model.
 
     from rankd.integrations.sentence_transformers import BiEncoderLoss, RerankerLoss
 
@@ -27,7 +27,7 @@ _Features = Mapping[str, torch.Tensor]
 
 
 class _HostLoss(nn.Module):
-    """What both losses have. `rank` is the loss module of rankd.torch."""
+    """Common base of both losses. `rank` is the loss module of rankd.torch."""
 
     rank: Any
 
@@ -51,17 +51,22 @@ class _HostLoss(nn.Module):
 
 
 class BiEncoderLoss(_HostLoss):
-    """Each anchor (query) ranks the positives and negatives (documents) of the batch, and those of a bank.
+    """Each anchor (query) ranks the positives and negatives (documents) of the batch, and those of
+    a bank.
 
-    model            a SentenceTransformer, or any module that takes a dict of tensors and returns one with
-                     "sentence_embedding"
+    model            a SentenceTransformer, or any module that takes a dict of tensors and returns
+                     one with "sentence_embedding"
     loss             "ap", "recall" or another of rankd.LOSSES
-    labelled         False: each anchor should find its positive, and any document of the batch with the same tokens. True: the
-                     positives with its label, and negatives are relevant to nobody
-    bank             name of an embedding bank: documents of earlier batches are ranked too, and this batch's are appended
-    mini_batch_size  texts that the model takes at a time, with their activations computed again in the backward pass:
-                     the memory of a small batch with the lists of a large one
-    parameters       further arguments of rankd.torch.RetrievalLoss: margin, lambda_val, gradient_scale, …
+        labelled         False: each anchor should find its positive, and any document of the batch
+                         with
+                     the same tokens. True: it should find the positives with its label, and
+                     negatives are relevant to no anchor
+    bank             name of an embedding bank: documents of earlier batches are ranked too, and
+                     this batch's are appended
+    mini_batch_size  texts that the model takes at a time, with their activations computed again in
+                     the backward pass: the memory of a small batch with the lists of a large one
+    parameters       further arguments of rankd.torch.RetrievalLoss: margin, lambda_val,
+                     gradient_scale, …
     """
 
     def __init__(self, model: nn.Module, loss: str = "ap", *, labelled: bool = False, bank: str | None = None,
@@ -77,8 +82,10 @@ class BiEncoderLoss(_HostLoss):
     def forward(self, sentence_features: Iterable[_Features], labels: torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar.
 
-        sentence_features  a dict of tensors [B, …] for each column: anchors, positives, and any number of negatives
-        labels             [B] integers with labelled=True; else None, or the zeros of examples without a label
+        sentence_features  a dict of tensors [B, …] for each column: anchors, positives, and any
+                           number of negatives
+        labels             [B] integers with labelled=True; else None, or the zeros of examples
+                           without a label
         """
         if isinstance(sentence_features, Mapping):
             raise TypeError("sentence_features is one dict; it must be a list with a dict for each column: anchors, positives, "
@@ -107,7 +114,7 @@ class BiEncoderLoss(_HostLoss):
         return torch.cat([checkpoint(_embedding, self.model, part, use_reentrant=False) for part in parts])
 
     def _labels(self, columns: list[_Features], labels: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the anchors, and of all documents."""
+        """The labels of the anchors, and of all documents."""
         if self.labelled:
             if labels is None:
                 raise TypeError("labels is None; with labelled=True they must be given")
@@ -133,7 +140,8 @@ class RerankerLoss(_HostLoss):
     loss             "ndcg" (labels are grades), "ap", "mrr" or another of rankd.LOSSES
     margin           in units of the logits
     mini_batch_size  pairs that the model takes at a time; None: all
-    parameters       further arguments of rankd.torch.ScoresLoss: gain, top_k, lambda_val, gradient_scale, …
+    parameters       further arguments of rankd.torch.ScoresLoss: gain, top_k, lambda_val,
+                     gradient_scale, …
     """
 
     def __init__(self, model: nn.Module, loss: str = "ndcg", *, margin: float = 1.0, mini_batch_size: int | None = None,
@@ -153,7 +161,8 @@ class RerankerLoss(_HostLoss):
         """The loss, a scalar.
 
         inputs  [queries, a list of documents for each]
-        labels  for each query a tensor with the grade of each document: 0 irrelevant, more is more relevant, -1 ignored
+        labels  for each query a tensor with the grade of each document: 0 irrelevant, more is more
+                relevant, -1 ignored
         prompt, task: for the model's preprocess() (version 6 of the library and later)
         """
         given = {name: value for name, value in (("prompt", prompt), ("task", task)) if value is not None}
@@ -205,7 +214,8 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 def _length(features: _Features) -> int:
-    """Texts of a column. Version 6 of the library has a word among the tensors, which says that they are of text."""
+    """The number of texts in a column. Version 6 of the library also puts a string among the
+    tensors, the kind of input."""
     return next(len(value) for value in features.values() if isinstance(value, torch.Tensor))
 
 
@@ -216,15 +226,17 @@ def _embedding(model: nn.Module, features: _Features) -> torch.Tensor:
 
 
 def _logits(output: Any) -> torch.Tensor:
-    """Of what a transformer returns: a tuple with the logits first, or an object or a dict with them."""
+    """The logits in the output of a transformer: a tuple that begins with them, or an object or a
+    dict that contains them."""
     if isinstance(output, Mapping):
         return output["logits" if "logits" in output else "scores"]  # type: ignore[no-any-return]
     return output.logits if hasattr(output, "logits") else output[0]  # type: ignore[no-any-return]
 
 
 def _names(features: _Features) -> torch.Tensor | None:
-    """A number for each text, int64 [B], 0 or more, that depends on its tokens alone and not on the padding: equal texts have
-    equal ones, on all trainers. None where the features hold no tokens."""
+    """A number for each text, int64 [B], 0 or more. It depends only on the tokens, not on the
+    padding, so that equal texts have equal numbers on all trainers. None if the features have no
+    tokens."""
     if "input_ids" not in features:
         return None
     tokens = features["input_ids"].detach().to("cpu", torch.int64)

@@ -10,8 +10,8 @@
     crit = rankd.torch.RetrievalLoss("ap", bank="run1")  # embeddings and labels, with cross-batch memory
     crit(embeddings, labels).backward()
 
-All losses work on any device and in float16, bfloat16, float32 and float64, under autocast and GradScaler, with
-gradient accumulation, and from several trainers at once.
+All losses work on any device and in float16, bfloat16, float32 and float64, under autocast and
+GradScaler, with gradient accumulation, and from several trainers at once.
 """
 from .calibration import Calibration
 from .checkpoint import restore_bank, save_bank

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The joint step with the work shared: each rank has its own queries ranked against the whole batch.
+"""The joint step with the work shared: each rank has its own queries ranked against the whole
+batch.
 
 1. Each rank sends a record to all, and its shard to all.
-2. Each rank's daemon ranks that rank's queries; the items of the whole batch are references. Nothing is appended yet, so that
-   all ranks read a bank without this batch.
-3. Each rank sends loss and numbers to all. Only then the first rank of each daemon appends the batch, by a request without
-   a query. The reply to that request has the bank's drift, as it has for a batch that is ranked and appended in one.
-4. Each rank sends the rows of its reference gradient to the ranks whose items they are, where they are summed in rank order.
+2. Each rank's daemon ranks that rank's queries; the items of the whole batch are references.
+   Nothing is appended yet, so that all ranks read a bank without this batch.
+3. Each rank sends loss and numbers to all. Only then the first rank of each daemon appends the
+   batch, by a request without a query. The reply to that request has the bank's drift, as it has
+   for a batch that is ranked and appended in one.
+4. Each rank sends the rows of its reference gradient to the ranks whose items they are, where they
+   are summed in rank order.
 
-A query must not find itself among the references. Items without an id get one for this step, which is not stored.
+A query must not find itself among the references. Items without an id get one for this step, which
+is not stored.
 """
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ _APPENDED = np.dtype([("version", "i8"), ("drift", "f8", 4), ("drift_items", "i8
 
 
 def check(loss: JointLoss) -> None:
-    """Refuses what needs more than a sum over the ranks."""
+    """Refuses settings whose result is not a sum over the ranks."""
     if loss.average == "micro":
         raise ValueError("average is 'micro' and distributed is 'balanced': the weights need the number of relevant items of all "
                          "queries, which no answer tells; give distributed=True")
@@ -80,7 +84,7 @@ def _step(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, pack
         return _recall(loss, step)
     ranks = range(team.size)
     parts = team.exchange([packed] * team.size, [forms.bytes(r) for r in ranks])
-    team.met = False  # an error of this rank's daemon is told with the next record
+    team.met = False  # an error of this rank's daemon is sent with the next record
     batch = forms.whole(parts, loss.client)
     asked = _ranked(batch, forms, team.rank, bytes(records["batch"][0]), loss.gallery)
     try:
@@ -117,7 +121,8 @@ def _recall(loss: JointLoss, step: Step) -> tuple[float, list[NDArray[np.float32
 
 
 def _ranked(batch: dict[str, Any], forms: Forms, rank: int, draw: bytes, gallery: str) -> dict[str, Any]:
-    """The request of a rank: its queries, and as references all that a query of the whole batch ranks."""
+    """The request of a rank: its queries, and as references all items that a query of the whole
+    batch ranks."""
     start, (rows, _) = forms.start("embeddings", rank), forms.shape("embeddings", rank)
     mine = slice(start, start + rows)
     asked: dict[str, Any] = {name: batch[name] for name in ("ref_embeddings", "ref_labels", "ref_ids") if name in batch}
@@ -142,8 +147,8 @@ def _appended(version: int = 0, info: LossInfo | None = None) -> NDArray[Any]:
 
 
 def _append(loss: JointLoss, batch: dict[str, Any], step: Step) -> tuple[NDArray[Any], Exception | None]:
-    """Appends the whole batch, by a request without a query: what became of it (an element of _APPENDED), or why that
-    failed."""
+    """Appends the whole batch, by a request without a query. Returns the result, an element of
+    _APPENDED, and the error, if any."""
     taken = _BATCH if loss.gallery == "all" else tuple((there, there) for _, there in _BATCH)
     items = {there: batch[here] for here, there in taken if here in batch}
     if "enqueue_mask" in batch:
@@ -166,8 +171,8 @@ class _Rows:
 
 def _exchange_rows(loss: JointLoss, team: Team, forms: Forms, result: LossResult, wanted: bool,
                    appended: NDArray[Any], failure: Exception | None) -> _Rows:
-    """This rank's gradients, summed over the ranks, and what rank 0 appended. Raises on all ranks what an append failed
-    with."""
+    """This rank's gradients, summed over the ranks, and what rank 0 appended. Raises the error of a
+    failed append on all ranks."""
     head, ranks = appended.view(np.uint8), range(team.size)
     sent = [np.concatenate([head, *_rows_of(forms, r, result, loss.gallery)]) if wanted else head for r in ranks]
     shapes = [forms.shape(name, team.rank) for name in MATRICES]
@@ -216,7 +221,8 @@ def _answer(loss: JointLoss, result: LossResult, batch: dict[str, Any]) -> NDArr
 
 
 def _job_info(info: LossInfo, summed: NDArray[Any], appended: Any) -> LossInfo:
-    """The numbers of the whole job. gradient_nonzero counts the entries of each rank's part. pairs_jumped is not known."""
+    """The numbers of the whole job. gradient_nonzero counts the entries of each rank's part.
+    pairs_jumped is not known."""
     sums = dict(zip(_SUMMED, summed.sum(0).tolist()))
     drift, items = tuple(None if np.isnan(value) else float(value) for value in appended["drift"]), int(appended["drift_items"])
     known = {name: total for name, total in sums.items() if getattr(info, name) is not None}

@@ -14,15 +14,17 @@ _LEAST_SCALE = 1e-6  # an order is never reversed
 
 
 class Calibration(nn.Module):
-    """A scale above 0 and a shift for each class, so that the sigmoid of the result is the share of relevant places with
-    such a score. The order within a class stays, and with it its Average Precision.
+    """A scale above 0 and a shift for each class, so that the sigmoid of the result estimates the
+    probability that a place with such a score is relevant. The order within a class stays, and so
+    does its Average Precision.
 
         calibration = rankd.torch.Calibration(classes=80)
         calibration.fit(logits, targets)                   # of images that the detector was not trained on
         probability = calibration(logits).sigmoid()
 
-    A loss of ranks says which place comes first and nothing about how probable it is; so a threshold on a ranked detector's
-    sigmoid means nothing, and classes are comparable only as far as `interclass` made them so.
+    A loss of ranks says which place comes first and nothing about how probable it is; so a
+    threshold on a ranked detector's sigmoid means nothing, and scores of different classes are
+    comparable only to the degree that `interclass` made them so.
     """
 
     scale: torch.Tensor

@@ -8,7 +8,8 @@
     model.load_state_dict(state["model"]); crit.load_state_dict(state["crit"])   # every trainer
     rankd.torch.restore_bank(crit)                          # one trainer, then a barrier
 
-A run with one trainer, or with a fixed order of requests, continues bit for bit as if it had never stopped.
+A run with one trainer, or with a fixed order of requests, continues bit for bit as if it had never
+stopped.
 """
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def save_bank(crit: RankLoss, tag: str | None = None) -> str:
     """Takes a checkpoint of the bank of the loss and puts its tag into the state_dict of the loss.
     Returns the tag.
 
-    Without `tag` a new one is generated. An existing tag is an error: a checkpoint is never overwritten.
+    Without `tag` a new one is generated. An existing tag is an error: a checkpoint is never
+    overwritten.
     """
     bank = _bank(crit)
     tag = tag or f"{bank[:40]}-step{crit.schedule.steps}-{uuid.uuid4().hex[:8]}"

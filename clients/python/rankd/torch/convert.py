@@ -20,7 +20,8 @@ def expect_tensor(name: str, value: Any) -> torch.Tensor:
 
 
 def to_wire(name: str, value: Any) -> Any:
-    """A tensor on any device as numpy (bfloat16 as its bits), without a copy if it is in host memory already."""
+    """A tensor on any device as numpy (bfloat16 as its bits), without a copy if it is in host
+    memory already."""
     if value is None:
         return None
     host = expect_tensor(name, value).detach().to("cpu").contiguous()
@@ -32,7 +33,8 @@ def to_wire(name: str, value: Any) -> Any:
 
 
 def exact_targets(targets: torch.Tensor) -> torch.Tensor | None:
-    """Targets in a type that the daemon takes: floats of other widths as float32. None where that would change a value."""
+    """Targets in a type that the daemon takes: floats of other widths as float32. None where that
+    would change a value."""
     if not targets.is_floating_point() or targets.dtype == torch.float32:
         return targets
     narrow = targets.float()
@@ -46,5 +48,6 @@ def from_wire(array: NDArray[Any], like: torch.Tensor) -> torch.Tensor:
 
 
 def loss_type(like: torch.Tensor) -> torch.dtype:
-    """Of a loss over `like`: never narrower than float32, as torch's own losses have it under autocast."""
+    """Of a loss over `like`: never narrower than float32, as torch's own losses have it under
+    autocast."""
     return torch.float64 if like.dtype == torch.float64 else torch.float32

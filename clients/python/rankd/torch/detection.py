@@ -23,28 +23,36 @@ from .wording import Place, in_words_of
 
 
 class DetectionAPLoss(APLoss):
-    """1 - Average Precision of each class over all places of a batch, and over those of the last batches.
+    """1 - Average Precision of each class over all places of a batch, and over those of the last
+    batches.
 
-    A place is an anchor, a location or a proposal; it has a logit and a target for each of `classes` classes. Each class is a
-    list. Places that are ignored for every class are left out before anything is ranked or remembered.
+    A place is an anchor, a location or a proposal; it has a logit and a target for each of
+    `classes` classes. Each class is a list. Places that are ignored for every class are left out
+    before anything is ranked or remembered.
 
     points            places of a batch, all images together; the unit of the bank's size
-    batches           size of the score bank in batches of `points` rows; 0: no bank. Without a name in `bank` the bank is this
-                      loss's own: it is made at the first training step, begins empty and is deleted with the loss. It is no
-                      part of a checkpoint. Of a batch that has more rows than the bank, the last ones are remembered
-    bank              the name of a bank that trainers share, or that checkpoints keep: made where it does not exist
-    bank_start        training steps before the bank is used: scores of an untrained head are no good memory
-    fresh             with a named bank: True clears it at the first training step with it, False takes it over as it is, None
-                      warns if it holds something
-    margin            in units of logits; seen to matter (recipes/bccd): 0.5 is a good start
-    interclass        beta, in 0…1: share of the loss over all places and classes as one list, which makes scores of different
-                      classes comparable. `avg_factor` divides the lists of the classes only, never this part
+    batches           size of the score bank in batches of `points` rows; 0: no bank. Without a name
+                      in `bank` the bank is this loss's own: it is made at the first training step,
+                      begins empty and is deleted with the loss. It is no part of a checkpoint. Of a
+                      batch that has more rows than the bank, the last ones are remembered
+    bank              the name of a bank that trainers share, or that checkpoints keep: made where
+                      it does not exist
+    bank_start training steps before the bank is used: scores of an untrained head make a poor
+    memory
+    fresh             with a named bank: True clears it at the first training step with it, False
+                      takes it over as it is, None warns if it holds something
+    margin in units of logits; it matters (recipes/bccd): 0.5 is a good start
+    interclass        beta, in 0…1: share of the loss over all places and classes as one list, which
+                      makes scores of different classes comparable. `avg_factor` divides the lists
+                      of the classes only, never this part
     interclass_start  training steps before it is added
-    gradient_scale    "unit" by default: each class has the same share of the gradient, however badly it is ranked. With
-                      "lambda", the paper's, the gradient of a rare class can be so small that it never begins to learn
+    gradient_scale    "unit" by default: each class has the same share of the gradient, however
+                      badly it is ranked. With "lambda", the paper's, the gradient of a rare class
+                      can be so small that it never begins to learn
 
-    The other arguments are APLoss's. `info.list_loss` has the loss of each class, NaN where it has no relevant place.
-    Scores that are ranked are no probabilities: rankd.torch.Calibration makes some of them.
+    The other arguments are APLoss's. `info.list_loss` has the loss of each class, NaN where it has
+    no relevant place. The scores are not probabilities: rankd.torch.Calibration turns them into
+    some.
     """
 
     def __init__(self, *, classes: int, points: int, margin: float = 0.5, batches: int = 4, bank: str | None = None,
@@ -81,8 +89,10 @@ class DetectionAPLoss(APLoss):
                 weight: torch.Tensor | None = None, list_weight: torch.Tensor | None = None) -> torch.Tensor:
         """The loss, a scalar tensor on the logits' device.
 
-        logits      [..., classes], any float type, e.g. [B, N, classes]; not the outputs of a sigmoid
-        targets     of the same shape, bool, integer or float: 1 the place finds an object of that class, 0 it does not,
+        logits      [..., classes], any float type, e.g. [B, N, classes]; not the outputs of a
+                    sigmoid
+        targets     of the same shape, bool, integer or float: 1 the place finds an object of that
+                    class, 0 it does not,
                     -1 it is ignored
         avg_factor  the number of classes with a relevant place, over all trainers and divided by their number where DDP
                     averages gradients; see APLoss. Not the number of positives
@@ -102,7 +112,8 @@ class DetectionAPLoss(APLoss):
         return value * scale if avg_factor is not None else value
 
     def _prepare(self, avg_factor: float | torch.Tensor | None) -> tuple[Any, float]:
-        """Sets beta and the bank for a call; what divides the sum over classes, and the factor on the whole."""
+        """Sets beta and the bank for a call. Returns `avg_factor` for the sum over classes, and the
+        factor on the loss."""
         self._open_bank()
         self.options["interclass"] = share = self.interclass if self.schedule.steps >= self.interclass_start else 0.0
         if avg_factor is None:
@@ -126,8 +137,8 @@ class DetectionAPLoss(APLoss):
         return value * scale, [None if gradient is None else gradient.reshape(logits.shape) * scale]
 
     def _flat(self, logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Logits and int8 targets as [rows, classes], without the rows that are ignored for every class; and which are left,
-        bool, None for all."""
+        """Logits and int8 targets as [rows, classes], without the rows that are ignored for every
+        class; and which are left, bool, None for all."""
         if logits.shape != targets.shape or logits.dim() < 2 or logits.shape[-1] != self.classes:
             raise ValueError(f"logits are {list(logits.shape)} and targets {list(targets.shape)}; both must be "
                              f"[..., {self.classes}], of one shape: the last axis is the classes")

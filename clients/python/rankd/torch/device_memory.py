@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CUDA tensors by way of memory that this process and the daemon share on the device (the
+"""CUDA tensors through memory that this process and the daemon share on the device (the
 protocol's CUDA shared memory extension), without a copy on the host.
 
-Taken where everything allows it: HTTP to this machine, a daemon that uses a device and has
+Used if all of this holds: HTTP to this machine, a daemon that uses a device and has
 shared-memory regions switched on (--allow-shm-regions, with tokens), tensors of that device.
 Otherwise the tensors are copied to the host and sent.
 """
@@ -116,8 +116,8 @@ class _Region:
 
 
 class DevicePath:
-    """The shared memory of one transport and device, for as long as the process lives. May be used by threads: one call at a
-    time, others wait."""
+    """The shared memory of one transport and device, for as long as the process lives. May be used
+    by threads: one call at a time, others wait."""
 
     def __init__(self, transport: Any, device: torch.device) -> None:
         self.transport, self.device, self.runtime = transport, device, _Runtime()
@@ -166,8 +166,9 @@ class DevicePath:
 
     def _place(self, tensors: dict[str, torch.Tensor], rooms: dict[str, tuple[torch.Size, torch.dtype]]) -> \
             tuple[dict[str, OnDevice], dict[str, torch.Tensor]]:
-        """Copies of the tensors in the shared memory, and room for results: where all of them lie, and views of the rooms.
-        With the lock held, which is kept until the results have been taken out."""
+        """Copies of the tensors in the shared memory, and room for results: where all of them lie,
+        and views of the rooms. With the lock held, which is kept until the results have been taken
+        out."""
         wanted = {name: (value.shape, value.dtype) for name, value in tensors.items()} | rooms
         starts, end = {}, 0
         for name, (shape, dtype) in wanted.items():

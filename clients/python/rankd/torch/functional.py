@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The losses and the ranking under the transforms of torch.func, which wrap tensors in their own.
 
-grad, grad_and_value, vjp and jacrev go through them once, as backward() does; vmap asks the daemon once for each element.
-There is no derivative forwards (jvp, jacfwd) and no second one (hessian): a ranking has none.
+grad, grad_and_value, vjp and jacrev go through them once, as backward() does; vmap asks the daemon
+once for each element. There is no forward-mode derivative (jvp, jacfwd) and no second derivative
+(hessian): a ranking has none.
 """
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from .operators import NOT_TWICE, arguments, find
 
 
 def way(*tensors: Any) -> ModuleType | None:
-    """Which of operators and this module, if any, a call over the tensors must go through: by evaluate, rank and ranks."""
+    """The module, operators or this one, whose evaluate, rank or ranks a call over the tensors must
+    use; None: neither."""
     if operators.tracing():
         return operators
     return sys.modules[__name__] if any(isinstance(one, torch.Tensor) and _wrapped(one) for one in tensors) else None

@@ -10,7 +10,8 @@ from .losses import _ScoresLoss
 
 
 class ScoresLoss(_ScoresLoss):
-    """Any loss of the daemon over scores and targets, by the name of its model: for losses that have no class here.
+    """Any loss of the daemon over scores and targets, by the name of its model: for losses that
+    have no class here.
 
     `parameters` are parameters of the daemon by their names (rankd._names.PARAMETERS), sent with
     every request; a model that there is none of, and what the loss does not take, are refused at
@@ -38,10 +39,11 @@ class NDCGLoss(ScoresLoss):
     gain   "exp2": a grade is worth 2^grade - 1; grades are whole and at most 31
            "linear": a grade is worth itself; it may be any finite number, float64 is rounded to
            float32
-    top_k  the loss counts ranks up to this one only; None: all of them. Gradients are those of the loss without the
-           cut, so that relevant items beyond it are pulled up too
+    top_k  the loss counts ranks up to this one only; None: all of them. Gradients are those of the
+           loss without the cut, so that relevant items beyond it move up too
 
-    `margin` must be given. There is no bank: banks hold no grades. The other arguments are APLoss's.
+    `margin` must be given. There is no bank: banks hold no grades. The other arguments are
+    APLoss's.
     """
 
     def __init__(self, *, gain: str = "exp2", top_k: int | None = None, margin: float | None = None, **common: Any) -> None:
@@ -53,7 +55,8 @@ class NDCGLoss(ScoresLoss):
 class MRRLoss(ScoresLoss):
     """1 - reciprocal rank of the best ranked relevant item, over scores and targets of 1, 0 and -1.
 
-    With `top_k` a first hit beyond that rank costs 1. `margin` must be given. The other arguments are APLoss's.
+    With `top_k` a first hit beyond that rank costs 1. `margin` must be given. The other arguments
+    are APLoss's.
     """
 
     def __init__(self, *, top_k: int | None = None, margin: float | None = None, **common: Any) -> None:

@@ -14,12 +14,13 @@ NOT_TWICE = ("rankd's gradient has no derivative: a ranking is piecewise constan
 
 
 class PrecomputedLoss(Function):
-    """Gives back `value`; in backward each input receives its precomputed gradient times the upstream. `value` is a
-    scalar, or has an element a list: then `spread` gives each item of the first input the upstream of its list.
+    """Gives back `value`; in backward each input receives its precomputed gradient times the
+    upstream. `value` is a scalar, or has one element per list: then `spread` gives each item of the
+    first input the upstream of its list.
 
-    The gradients are float32, unscaled: they are multiplied in float32 by whatever comes from above (AMP loss scale, loss
-    weight, accumulation), and cast to the input's type last, so that a loss scale can lift what float16 alone would
-    flush to zero.
+    The gradients are float32, unscaled: they are multiplied in float32 by the upstream gradient
+    (AMP loss scale, loss weight, accumulation), and cast to the input's type last, so that a loss
+    scale can keep small values that float16 would otherwise flush to zero.
     """
 
     @staticmethod

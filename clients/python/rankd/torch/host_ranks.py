@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks of tensors and the blackbox gradient through them, as values: on the device where that is a way, else by the host."""
+"""Ranks of tensors and the blackbox gradient through them, as values: through shared device memory
+where possible, else through the host."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -42,7 +43,8 @@ def rank_vjp(client: Client, scores: torch.Tensor, upstream: torch.Tensor, lambd
 
 def _on_device(client: Client, tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype,
              call: Callable[[dict[str, OnDevice]], object]) -> torch.Tensor | None:
-    """The result `name`, of the shape of the scores, through memory shared on the device; None if that is not possible."""
+    """The result `name`, of the shape of the scores, through memory shared on the device; None if
+    that is not possible."""
     scores = tensors["scores"]
     path = device_path(client, scores.device) if fits(tensors) else None
     if path is None:

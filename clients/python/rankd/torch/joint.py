@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The joint step of a retrieval loss: all ranks together compute what one process would over the whole batch.
+"""The joint step of a retrieval loss: all ranks together compute the loss that one process would
+compute over the whole batch.
 
 1. Each rank sends a record to all: the form of its shard, the state of its loss, the identity of
-its daemon.
-2. The first rank of each daemon is its leader. Each rank sends its shard to the leaders.
-3. Each leader sends the whole batch to its daemon, under the batch id that rank 0 drew.
-4. Each leader answers all ranks with loss and numbers, or that it failed, and those of its own daemon with their rows of the
+its daemon. 2. The first rank of each daemon is its leader. Each rank sends its shard to the
+leaders. 3. Each leader sends the whole batch to its daemon, under the batch id that rank 0 drew. 4.
+Each leader answers all ranks with loss and numbers, or that it failed, and those of its own daemon
+with their rows of the
    gradient.
 
-Backward multiplies these rows by the size of the team, because DistributedDataParallel divides by it, and communicates
-nothing.
+Backward multiplies these rows by the size of the team, because DistributedDataParallel divides by
+it, and communicates nothing.
 """
 from __future__ import annotations
 
@@ -99,16 +100,16 @@ def check_settings(team: Team, digests: NDArray[np.uint8], mine: dict[str, Any])
 
 def meet(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor],
          shard: Any) -> tuple[NDArray[Any], Forms, bool]:
-    """The records of all ranks, the forms of their shards, and whether a rank wants gradients. Ranks with other settings are
-    refused."""
+    """The records of all ranks, the forms of their shards, and whether a rank wants gradients.
+    Ranks with other settings are refused."""
     records = team.meet(told_of(loss, team, tensors, inputs, shard))
     check_settings(team, records["options"], settings(loss))
     return records, Forms(records["shard"], loss.gallery), bool(records["wanted"].any())
 
 
 def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
-    """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those that receive a
-    gradient."""
+    """The loss of the whole batch, of which this rank gives the shard `tensors`; `inputs` are those
+    that receive a gradient."""
     shard = shard_of(tensors, loss.gallery)
     packed = pack(shard)
     records, forms, wanted = meet(loss, team, tensors, inputs, shard)
@@ -154,8 +155,9 @@ def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], input
 
 
 def _bank_of(loss: JointLoss) -> tuple[bool, int]:
-    """Whether the bank is in a store that several daemons share, and where that matters its version: the ranks name it in
-    their requests, so that all read the same, whatever others append meanwhile."""
+    """Whether the bank is in a store that several daemons share, and if it matters, its version:
+    the ranks name it in their requests, so that all read the same version, whatever others append
+    meanwhile."""
     if loss._in_store == (loss.bank, False) and not loss.balanced:
         return False, 0
     state = loss.client.banks.get(str(loss.bank))
@@ -164,8 +166,8 @@ def _bank_of(loss: JointLoss) -> tuple[bool, int]:
 
 
 def version_to_read(loss: JointLoss, records: NDArray[Any]) -> dict[str, int]:
-    """For the requests of a step in which several are made. Banks of daemons of their own have no common version to wait
-    for: they are compared afterwards."""
+    """The version that all requests of a step read, as an argument of the client. Separate banks of
+    several daemons have no common version to wait for: they are compared afterwards."""
     daemons = len(set(leaders_of(records["daemon"])))
     in_store = bool(records["in_store"][0])
     if loss.bank is None or (daemons > 1 and not in_store) or (daemons == 1 and not loss.balanced):
@@ -174,7 +176,8 @@ def version_to_read(loss: JointLoss, records: NDArray[Any]) -> dict[str, int]:
 
 
 def agree(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
-    """The settings of the step. The state of rank 0 is that of all: a script may have loaded it there only."""
+    """The settings of the step. The state of rank 0 is that of all: a script may have loaded it
+    there only."""
     for name, this, other in (("training", "in training mode", "in eval mode or within not_remembering()"),
                               ("recomputing", "within a backward pass (activation checkpointing)", "outside of one")):
         if (records[name] != records[name][0]).any():
@@ -188,9 +191,9 @@ def agree(loss: JointLoss, records: NDArray[Any], wanted: bool) -> Step:
 
 
 def _daemon(client: Client) -> NDArray[np.uint8]:
-    """The identity of the daemon, requested once per process. A daemon without one is taken for
-    this rank's alone: then this rank sends the whole batch itself, which costs time and changes
-    nothing."""
+    """The identity of the daemon, requested once per process. A daemon without an identity counts
+    as this rank's alone: then this rank sends the whole batch itself, which costs time and does not
+    change the result."""
     known: dict[str, Any] = client.transport.__dict__
     if known.get("daemon_of_rank", (None,))[0] != os.getpid():
         told = client.metadata().get("instance")
@@ -213,11 +216,12 @@ def leaders_of(daemons: NDArray[np.uint8]) -> list[int]:
 
 def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packed: NDArray[np.uint8], step: Step,
          wanted: bool) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
-    """The answer of rank 0's daemon, and this rank's rows of the gradients, a piece for each of MATRICES."""
+    """The answer of rank 0's daemon, and this rank's rows of the gradients, a piece for each of
+    MATRICES."""
     leaders, rank, ranks = leaders_of(records["daemon"]), team.rank, range(team.size)
     leading = leaders[rank] == rank
     parts = team.exchange([packed if leaders[r] == r else None for r in ranks], [forms.bytes(r) if leading else 0 for r in ranks])
-    follows = [wanted and leaders[r] == rank for r in ranks]  # those that this rank sends rows
+    follows = [wanted and leaders[r] == rank for r in ranks]  # the ranks to which this one sends rows
     replies: list[NDArray[np.uint8] | None] = [None] * team.size
     failure: Exception | None = None
     if leading:
@@ -236,7 +240,8 @@ def _ask(loss: JointLoss, team: Team, records: NDArray[Any], forms: Forms, packe
 
 def _replies(loss: JointLoss, forms: Forms, parts: list[NDArray[np.uint8]], step: Step, wanted: bool,
              follows: list[bool], version: dict[str, int]) -> tuple[list[NDArray[np.uint8] | None], Exception | None]:
-    """A leader's part for each rank: its answer, and the rows of those that follow it; and why it failed, if so."""
+    """A leader's part for each rank: its answer, with the rows of the gradient for the ranks that
+    follow it. Also the error, if the request failed."""
     try:
         result, reason = _lead(loss, forms.whole(parts, loss.client), step, wanted, version)
         head = _head({"loss": result.loss, "info": dataclasses.asdict(result.info), "reason": reason})
@@ -257,7 +262,7 @@ def _lead(loss: JointLoss, batch: dict[str, Any], step: Step, wanted: bool,
 
 
 def _info(told: dict[str, Any]) -> LossInfo:
-    """JSON has no tuples."""
+    """The numbers of an answer from its JSON, which has lists in place of tuples."""
     return LossInfo(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
 
@@ -269,7 +274,7 @@ def _head(answer: dict[str, Any]) -> NDArray[np.uint8]:
 
 
 def _row_bytes(forms: Forms, rank: int) -> list[int]:
-    """Of a rank's rows of each gradient, float32."""
+    """The bytes of a rank's rows of each gradient, float32."""
     return [4 * int(np.prod(forms.shape(name, rank))) for name in MATRICES]
 
 
@@ -288,8 +293,8 @@ def _gradient(rows: list[NDArray[np.uint8]], at: int, like: torch.Tensor, size: 
 
 
 def check_banks(bank: str | None, seen: dict[int, tuple[Any, Any]]) -> None:
-    """Banks of several daemons must be equal: each has the same batches, in the same order. `seen`: version and items that the
-    leader of each daemon has read, the same on all ranks."""
+    """Banks of several daemons must be equal: each has the same batches, in the same order. `seen`:
+    version and items that the leader of each daemon has read, the same on all ranks."""
     for rank, (version, items) in seen.items():
         if (version, items) != seen[0]:
             raise Conflict(f"bank {bank!r} has {seen[0][1]} items at version {seen[0][0]} in the daemon of rank 0, and {items} "

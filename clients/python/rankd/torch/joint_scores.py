@@ -30,7 +30,8 @@ _RECORD = np.dtype([("ok", "u1"), ("no_ranking", "u1"), ("pairs", "u1"), ("optio
 
 
 def check(loss: JointLoss) -> None:
-    """Refuses settings for which a list depends on lists of other ranks in more than a number."""
+    """Refuses settings with which the result of a list depends on lists of other ranks by more than
+    a divisor."""
     if loss.balanced:
         raise ValueError("distributed is 'balanced', which is for embeddings: lists of scores are split over the ranks as they "
                          "are; give distributed=True")
@@ -85,7 +86,7 @@ def _any_without_ranking(loss: JointLoss, team: Team, tensors: dict[str, torch.T
 
 
 def _record(loss: JointLoss, tensors: dict[str, torch.Tensor], result: LossResult, step: Step) -> NDArray[Any]:
-    """What the other ranks need of this rank's answer."""
+    """The part of this rank's answer that the other ranks need."""
     record = np.zeros(1, _RECORD)
     record["ok"], record["options"], record["margin"] = 1, digest(sorted(settings(loss).items())), step.margin
     record["loss"], record["number"] = result.loss, _number(loss, tensors, result.info)
@@ -114,7 +115,8 @@ def _weight(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _relevant(loss: JointLoss, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The number of relevant items of each list, [lists], float64 in host memory; 0 for lists that their weight skips."""
+    """The number of relevant items of each list, [lists], float64 in host memory; 0 for lists that
+    their weight skips."""
     relevant = relevant_in_lists(tensors["targets"], loss.options["axis"], tensors.get("offsets")).to("cpu", torch.float64)
     return relevant * (_weight(tensors) > 0) if "list_weight" in tensors else relevant
 
@@ -127,8 +129,8 @@ def _check_margins(margins: NDArray[Any]) -> None:
 
 
 def _job_info(info: LossInfo, records: NDArray[Any]) -> LossInfo:
-    """The numbers of the whole job; those of the bank are this rank's. With a bank it is not known how many items are
-    relevant, and so not how many of them were jumped."""
+    """The numbers of the whole job; those of the bank are this rank's. With a bank it is not known
+    how many items are relevant, and so not how many of them were jumped."""
     sums = dict(zip(_SUMMED, records["summed"].sum(0).tolist()))
     relevant = float(records["relevant"].sum())
     jumped = None if info.bank_items is not None else 0.0

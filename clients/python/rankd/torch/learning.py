@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detects a training from which nothing can be learnt: its loss may be 0 for ever, which looks like
+"""Detects a training in which nothing can be learnt: its loss may stay at 0, which looks like
 success."""
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of different lengths, as tensors: flat with offsets, or one tensor a list."""
+"""Lists of different lengths, as tensors: flat with offsets, or one tensor per list."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ def flatten(offsets: Any, **values: Any) -> tuple[torch.Tensor | None, tuple[Any
     """The offsets [Q + 1], int64, and the values [N]; None for the offsets if the values have
     neither offsets nor pieces: they are unchanged then.
 
-    Each value is a tensor [N] with `offsets`, or a sequence of Q tensors [n] without. A gradient with respect to a piece
-    comes by way of torch.cat. The first value wants a gradient even of no piece, so that a trainer without a list can call
-    backward() like the others.
+    Each value is a tensor [N] with `offsets`, or a sequence of Q tensors [n] without. The pieces
+    get their gradients through torch.cat. The first value requires a gradient even if there is no
+    piece, so that a trainer without a list can call backward() like the others.
     """
     pieces = {name: value for name, value in values.items() if _is_pieces(value)}
     if not pieces:
         return None if offsets is None else _whole(offsets), tuple(values.values())
     if offsets is not None:
-        raise TypeError(f"{next(iter(pieces))} is a sequence of tensors, whose lengths say all; offsets go with flat tensors")
+        raise TypeError(f"{next(iter(pieces))} is a sequence of tensors, which has the lengths; offsets go with flat tensors")
     for name, value in values.items():
         if name not in pieces and isinstance(value, Sequence) and any(isinstance(piece, torch.Tensor) for piece in value):
             at = next(i for i, piece in enumerate(value) if not isinstance(piece, torch.Tensor))
@@ -52,7 +52,8 @@ def _whole(offsets: Any) -> torch.Tensor:
 
 
 def _is_pieces(value: Any) -> bool:
-    """A list of numbers is not a sequence of tensors: it is refused later, as no tensor."""
+    """Whether the value is a sequence of tensors. A list of numbers is not: it is refused later,
+    because it is not a tensor."""
     return isinstance(value, Sequence) and all(isinstance(piece, torch.Tensor) for piece in value)
 
 
@@ -79,7 +80,8 @@ def pairs_in_lists(targets: torch.Tensor, offsets: torch.Tensor) -> bool:
 
 
 def relevant_in_lists(targets: torch.Tensor, axis: int, offsets: torch.Tensor | None) -> torch.Tensor:
-    """The number of relevant items of each list, [lists]: rows, columns with axis=0, or those of offsets."""
+    """The number of relevant items of each list, [lists]: rows, columns with axis=0, or those of
+    offsets."""
     return (targets > 0).sum(axis) if offsets is None else _counts(targets > 0, offsets)
 
 

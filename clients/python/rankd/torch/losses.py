@@ -34,7 +34,7 @@ from .wording import Place, in_lists, in_words_of
 _KEY = "_extra_state"  # torch's name for it in a state_dict
 _OPTIONAL = ("ids", "enqueue_mask", "ref_labels", "ref_ids", "labels", "relevance", "offsets",
              "list_weight")  # what may be None
-_Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one an input
+_Answer = tuple[LossResult, tuple[Any, ...], Step]  # the gradients are torch.Tensor or None, one per input
 
 
 class RankLoss(nn.Module):
@@ -42,27 +42,32 @@ class RankLoss(nn.Module):
 
     client           a rankd.Client or a URL; None: as rankd.connect() finds it
     lambda_val       strength of the perturbation (the paper's lambda), in units of the scores
-    margin           in units of the scores; grows from 0 over the first `margin_warmup` training
-    steps (calls in training mode with a gradient)
+        margin           in units of the scores; grows from 0 over the first `margin_warmup`
+                         training
+                     steps (calls in training mode with a gradient)
     average          "macro": mean over lists; "micro": weighted by their relevant items; "sum"
     loss_weight      factor on the loss
     on_nan           behaviour for values without a ranking (NaN among the scores; NaN, infinity or
-    a zero vector among embeddings): "raise", or "propagate": loss and gradient are NaN and nothing
-    is sent, so that GradScaler skips the step
-    bank_start       training steps during which the batch is appended to the bank and the bank is not
-    ranked, so that it is not full of an untrained network's items when it begins to count
-    bank_max_age     N ranks only items of the newest N versions of the bank
+                     a zero vector among embeddings): "raise", or "propagate": loss and gradient are
+                     NaN and nothing is sent, so that GradScaler skips the step
+    bank_start       training steps during which the batch is appended to the bank but the bank is
+                     not ranked, so that the bank does not contain mostly items of an untrained
+                     network when it is first ranked
+    bank_max_age     N: only items of the newest N versions of the bank are ranked
     fresh            True: the bank is cleared at the first training step of a loss without a loaded
-    state, unless it is empty; False: it is taken over as it is; None: a warning then
+                     state, unless it is empty; False: it is taken over as it is; None: taken over,
+                     with a warning
     lambda_scope, lambda_units: see docs/reference/parameters.md
     distributed      True, or a torch.distributed.ProcessGroup: its ranks compute one loss over the
-    items of all ("balanced": on embeddings, each has its own queries ranked), and each gets its
-    share of the gradient times their number, because DistributedDataParallel divides by it. Every
-    rank has to call, with a shard of any size
-    gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by the
-    sum of their absolute values in the list, so that badly ranked lists do not drown the others
+                     items of all ("balanced": on embeddings, each rank has its own queries ranked),
+                     and each gets its share of the gradient times their number, because
+                     DistributedDataParallel divides by it. Every rank has to call, with a shard of
+                     any size
+    gradient_scale   "lambda" (default): rank changes divided by lambda, as in the paper; "unit": by
+                     the sum of their absolute values in the list, so that badly ranked lists do not
+                     dominate the others
     persistent_state whether the state of the loss (steps of the warm-up, version of its bank) is
-    part of a state_dict
+                     part of a state_dict
 
     `info` (a rankd.LossInfo) describes the latest call.
     """
@@ -144,8 +149,8 @@ class RankLoss(nn.Module):
         """Restores the state from such a tensor, or from the dict of older versions."""
         known = unpack(state)
         if known is None:
-            warn(f"the state that was loaded into {type(self).__name__} is not one that a loss saved, as it would be after an "
-                 "average over models: its margin warm-up begins anew")
+            warn(f"the state that was loaded into {type(self).__name__} is not a state that a loss saved, as after an average "
+                 "over models: its margin warm-up begins anew")
         self._take_state(known or {})
 
     def _take_state(self, state: dict[str, Any]) -> None:
@@ -200,7 +205,8 @@ class RankLoss(nn.Module):
 
     def _answer(self, tensors: dict[str, torch.Tensor], wants: list[bool],
                 avg_factor: float | torch.Tensor | None) -> tuple[torch.Tensor, tuple[Any, ...], float, float]:
-        """The loss before its factor, the gradients of the first tensors for which `wants` is true, the factor and the margin."""
+        """The loss before its factor, the gradients of the first tensors for which `wants` is true,
+        the factor and the margin."""
         average, factor = self._average(avg_factor)
         inputs = list(tensors.values())[:len(wants)]
         value = torch.full((), float("nan"), dtype=loss_type(inputs[0]), device=inputs[0].device)
@@ -232,11 +238,12 @@ class RankLoss(nn.Module):
         return None
 
     def _lists(self, tensors: dict[str, torch.Tensor]) -> tuple[int, ...]:
-        """The shape of the value that the loss returns."""
+        """The shape of the value that the loss returns: () or [lists]."""
         return ()
 
     def _options(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Arguments of the client beside the inputs. The daemon's own default of lambda is not sent: a metric takes none."""
+        """Arguments of the client beside the inputs. The daemon's own default of lambda is not
+        sent: a metric takes none."""
         return {**self.options, "lambda_val": None} if self.options["lambda_val"] == 1.0 else self.options
 
     def _together(self, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor]) -> torch.Tensor:
@@ -244,8 +251,9 @@ class RankLoss(nn.Module):
         raise NotImplementedError
 
     def _begin(self, content: list[Any], wanted: bool, **agreed: Any) -> Step:
-        """The settings of a call. One that must not count is kept in mind as well, gradient or not: activation checkpointing
-        may recompute it where nothing says so any more. `agreed`: see Schedule.begin."""
+        """The settings of a call. A call that must not count is remembered as well, with or without
+        a gradient: activation checkpointing may recompute it later, outside of the block that
+        excluded it. `agreed`: see Schedule.begin."""
         held, content = self.memory.held_back, [*content, self.bank]
         if not wanted and not held:
             return self.schedule.plain(content)
@@ -263,7 +271,8 @@ class RankLoss(nn.Module):
                              for array, like, want in zip(arrays, tensors.values(), wants)), step
 
     def _ask(self, arguments: dict[str, Any], step: Step, average: str, wanted: bool, **more: Any) -> LossResult:
-        """The daemon's answer over arrays in host memory, by the client's names. `more` goes before the loss's own options."""
+        """The daemon's answer over arrays in host memory, by the client's names. `more` goes before
+        the loss's own options."""
         enqueue = self.bank is not None and wanted and step.counts
         if enqueue:
             self.memory.meet(self.client, self._row_count(arguments), self._alone())
@@ -305,15 +314,15 @@ class RankLoss(nn.Module):
         return result, (there["gradient"] if wanted else None,), step
 
     def _note(self, result: LossResult, step: Step, average: str, factor: float, tensors: dict[str, torch.Tensor]) -> None:
-        """Keeps what the reply says."""
+        """Stores the numbers of the reply in `info` and the state."""
         mean = result.loss / max(result.info.lists_valid, 1) if average == "sum" else result.loss
         uncounted = factor == 0 and self.loss_weight != 0  # a weight of 0 is a wish
         self._keep(result.info, step, lambda: reason_for(result.info, result.loss, lambda: self._has_pairs(tensors), uncounted),
                    mean)
 
     def _keep(self, info: LossInfo, step: Step, reason: Callable[[], str | None], mean: float | None = None) -> None:
-        """Keeps what an answer says, why nothing can be learnt from a training step, if so, and the mean loss of a list where
-        it is known."""
+        """Stores the numbers of an answer. Counts, for the warnings, the reason if nothing can be
+        learnt from the step, and the mean loss of a list if it is known."""
         self.info = info
         self.memory.seen(info, step.bank_read)
         if self.schedule.end(step):
@@ -373,19 +382,24 @@ class _ScoresLoss(RankLoss):
     def forward(self, scores: torch.Tensor | Sequence[torch.Tensor], targets: torch.Tensor | Sequence[torch.Tensor],
                 avg_factor: float | torch.Tensor | None = None, *, offsets: torch.Tensor | Sequence[int] | None = None,
                 weight: torch.Tensor | None = None, list_weight: torch.Tensor | None = None) -> torch.Tensor:
-        """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores). With reduction="none" the
-        loss of each list instead, [lists]: 0 where a list is skipped (`valid`, bool [lists], tells), multiplied by
-        the weight of the list. Its backward takes any upstream.
+        """The loss, a scalar tensor on the scores' device, float32 (float64 for float64 scores).
+        With reduction="none" the loss of each list instead, [lists]: 0 where a list is skipped
+        (`valid`, bool [lists], tells), multiplied by the weight of the list. Its backward takes any
+        upstream.
 
-        scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each column). Lists of
-                    different lengths: a sequence of tensors [n], or flat, [N], with `offsets`
+        scores      [Q, N], any float type; each row is a ranking problem (axis=1; with axis=0 each
+                    column). Lists of different lengths: a sequence of tensors [n], or flat, [N],
+                    with `offsets`
         targets     likewise, bool, integer or any float type: 1 relevant, 0 irrelevant, -1 ignored
-        offsets     [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1. Not with axis=0, interclass, a bank
-        weight      [lists], 0 or more: multiplies the weight of each list in the loss; 0 skips it. Also by the
-                    daemon's name for it, `list_weight`. There is no gradient for it: one that requires a gradient is refused
-        avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number of lists here. The
-                    number of valid lists over all trainers, divided by the number of trainers where DDP averages gradients.
-                    0: no valid list anywhere, and the loss is 0
+        offsets     [Q + 1] integers: list q is items offsets[q] to offsets[q + 1] - 1. Not with
+                    axis=0, interclass, a bank
+        weight      [lists], 0 or more: multiplies the weight of each list in the loss; 0 skips it.
+                    Also by the daemon's name for it, `list_weight`. There is no gradient for it:
+                    one that requires a gradient is refused
+        avg_factor  as in mmdetection: the sum over lists is divided by it instead of by the number
+                    of lists here. The number of valid lists over all trainers, divided by the
+                    number of trainers where DDP averages gradients. 0: no valid list anywhere, and
+                    the loss is 0
         """
         if weight is not None and list_weight is not None:
             raise TypeError("weight and list_weight are the same; give one of them")
@@ -447,15 +461,16 @@ class _ScoresLoss(RankLoss):
     def _without_ranking(self, tensors: dict[str, torch.Tensor]) -> bool:
         scores, targets = tensors["scores"], tensors["targets"]
         if scores.shape != targets.shape:
-            return False  # the daemon has a sentence for that
+            return False # the daemon reports that
         return bool((torch.isnan(scores) & (targets != -1).to(scores.device)).any())
 
 
 class APLoss(_ScoresLoss):
-    """1 - Average Precision over scores and targets. `axis`, `interclass` and `bank` (a score bank) are for detection;
-    `margin` must be given. With reduction="none" a call gives the loss of each list, not their average. With `top_k` the
-    loss counts ranks up to this one only; gradients are those of the loss without the cut, so that relevant items
-    beyond it are pulled up too. The other arguments are RankLoss's."""
+    """1 - Average Precision over scores and targets. `axis`, `interclass` and `bank` (a score bank)
+    are for detection; `margin` must be given. With reduction="none" a call gives the loss of each
+    list, not their average. With `top_k` the loss counts ranks up to this one only; gradients are
+    those of the loss without the cut, so that relevant items beyond it move up too. The other
+    arguments are RankLoss's."""
 
     def __init__(self, *, margin: float | None = None, top_k: int | None = None, lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,
@@ -472,9 +487,9 @@ class APLoss(_ScoresLoss):
 
 
 class RecallLoss(_ScoresLoss):
-    """The recall loss over scores and targets: it grows with the number x of irrelevant items above
-    a relevant one,
-    `weight` "log": ln(1+x), "loglog": ln(1+ln(1+x)), "identity": x. The other arguments are APLoss's."""
+    """The recall loss over scores and targets. It grows with the number x of irrelevant items above
+    a relevant one: `weight` "log": ln(1+x), "loglog": ln(1+ln(1+x)), "identity": x. The other
+    arguments are APLoss's."""
 
     def __init__(self, *, margin: float | None = None, weight: str = "loglog", lambda_val: float = 1.0,
                  margin_warmup: int = 100, average: str = "macro", axis: int = 1, interclass: float = 0.0,

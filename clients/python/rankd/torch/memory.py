@@ -41,12 +41,12 @@ class Memory:
 
     @property
     def held_back(self) -> bool:
-        """Whether a block of held() is being run."""
+        """Whether a context of held() is active."""
         return self._held_back > 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within, nothing is appended. May be nested."""
+        """A context in which nothing is appended. May be nested."""
         self._held_back += 1
         try:
             yield
@@ -66,8 +66,10 @@ class Memory:
                 "enqueue": enqueue, "batch_id": step.batch_id if enqueue else None}
 
     def meet(self, client: Client, rows: int, alone: bool) -> None:
-        """Before a training step: at the first one of a run, what the bank holds comes from other weights. `rows`: of a
-        batch. `alone`: no other process of the job appends to it; otherwise some of its items may be the others'."""
+        """Called before a training step. At the first step of a run the items of the bank come from
+        other weights: they are cleared, kept, or reported by a warning (`fresh`). `rows`: rows of a
+        batch. `alone`: no other process of the job appends to the bank; otherwise some of its items
+        may be the others'."""
         if self._met or self.own or self.bank is None or self.fresh is False:
             return
         self._met = True
@@ -91,8 +93,8 @@ class Memory:
                  f"client.banks.clear({self.bank!r}); fresh=False says that they are wanted")
 
     def load(self, state: dict[str, Any]) -> None:
-        """From state_dict. What it says of the bank is compared with the bank when that is seen next, for a restore may come
-        after the load, and in another process."""
+        """Loads from a state_dict. Its version is compared with the bank at the next reply, because
+        the bank may be restored after the load, in another process."""
         self.tag = state.get("bank_tag")
         self.version, self.generation = state.get("bank_version"), state.get("bank_generation")
         known = self.version is not None and state.get("bank") == self.bank
@@ -105,13 +107,14 @@ class Memory:
         self._met = True
 
     def seen(self, info: LossInfo, read: bool = True) -> None:
-        """Takes the version of the bank from a reply. `read`: it was ranked, so that the number of its items is known."""
+        """Takes the version of the bank from a reply. `read`: it was ranked, so that the number of
+        its items is known."""
         if self.bank is None or info.bank_version is None:
             return
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
-            # A bank without items that is newer is harmless: it was cleared. One that was not
-            # ranked tells that by its generation.
+            # A newer bank without items is harmless: it was cleared. If the bank was not ranked,
+            # its generation tells.
             self._compare(loaded, info, bool(info.bank_items) if read else info.bank_generation == loaded[1])
         self.version = max(info.bank_version, info.bank_version_appended or 0)
         self.generation = info.bank_generation
@@ -134,7 +137,7 @@ def refuse_double(memory: Memory, references: torch.Tensor | None) -> None:
     """Raises if gathered shards and a bank would show a trainer the same items twice."""
     if memory.bank is not None and references is not None and trainers() > 1:
         raise ValueError(
-            f"ref_emb is given, and bank is {memory.bank!r}, in a job of {trainers()} trainers: those that come late would "
-            "rank the others' items twice, as references and as what the others had appended by then, and loss and gradient "
-            "would depend on who comes when. Leave ref_emb out and give the loss distributed=True: then it gathers the shards "
+            f"ref_emb is given, and bank is {memory.bank!r}, in a job of {trainers()} trainers: late ones would rank the "
+            "others' items twice, as references and as items that the others had appended by then, and loss and gradient would "
+            "depend on the order of arrival. Leave ref_emb out and give the loss distributed=True: then it gathers the shards "
             "itself, and the bank receives them once")

@@ -59,7 +59,7 @@ class Monitor:
     def after(self, inputs: tuple[Any, ...], value: torch.Tensor) -> None:
         """Called after each forward pass of the loss."""
         steps = self.loss.schedule.steps
-        if steps <= self._seen:  # evaluation, a recomputation, or a state that was loaded
+        if steps <= self._seen:  # evaluation, a recomputation, or a loaded state
             self._seen = min(self._seen, steps)
             return
         self._seen = steps
@@ -127,7 +127,8 @@ def monitor(crit: nn.Module, every: int = 50, *, to: Any = None, line: Callable[
     name   in front of the line and of the fields: "rankd/loss"
 
     loss           as the loss returned it; with reduction="none" the mean over lists
-    stalled        share of the lists with something to find in which no irrelevant item moved; near 0 is healthy
+    stalled        share of the lists with something to find in which no irrelevant item moved; near
+                   0 is healthy
     skipped        share of the lists that had nothing to find
     zero_gradient  share of the elements of the input that got no gradient (without it, and bank_age, where inputs are given by
                    name)
@@ -136,8 +137,8 @@ def monitor(crit: nn.Module, every: int = 50, *, to: Any = None, line: Callable[
     bank_items     items of the bank that were ranked with
     bank_age       batches since the oldest of them was appended, if all batches were of this one's size
 
-    W&B gets log(…, commit=False), so that its step counter is left to the script. The result has `latest` (a dict) and
-    close(); in a `with` block it closes itself.
+    W&B gets log(…, commit=False), so that its step counter is left to the script. The result has
+    `latest` (a dict) and close(); in a `with` block it closes itself.
     """
     return Monitor(crit, every, to, line, name)
 

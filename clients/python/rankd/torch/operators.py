@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The losses and the ranking as operators of torch (torch.library.custom_op), for torch.compile.
 
-A compiler sees one call with the shapes of its results, and nothing of the daemon: no graph break, and no compilation anew
-when a margin grows. An operator's arguments are tensors, numbers and texts, so a loss is named by a text here, and looked up
-when the operator runs. Needs torch 2.4; before, `READY` is False and the losses exclude themselves (see tracing.py).
+A compiler sees one call with the shapes of its results, and nothing of the daemon: no graph break,
+and no recompilation when a margin grows. An operator's arguments are tensors, numbers and strings,
+so a loss is passed by name, and looked up when the operator runs. Needs torch 2.4; before, `READY`
+is False and the losses exclude themselves (see tracing.py).
 """
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ _numbers = itertools.count()
 
 
 def name_of(loss: Any) -> str:
-    """A new name, by which the operators find the loss in this process. Small numbers in the order of construction, so that
-    a compiler's cache on disk serves the next run of a script."""
+    """A new name, by which the operators find the loss in this process. Small numbers in the order
+    of construction, so that a compiler's cache on disk serves the next run of a script."""
     name = f"loss{next(_numbers)}"
     _losses[name] = loss
     return name
@@ -40,8 +41,8 @@ def tracing() -> bool:
 
 
 def has_one_gradient(loss: Any, *_: Any, **__: Any) -> bool:
-    """Whether the operator can compute a loss: the ranks of a job exchange more than tensors, and a loss of each query asks
-    again in backward()."""
+    """Whether the operator can compute a loss: the ranks of a job exchange more than tensors, and a
+    loss of each query asks again in backward()."""
     return loss.team is None and not loss.by_query
 
 
@@ -58,7 +59,8 @@ def ranks(scores: torch.Tensor, offsets: torch.Tensor | None, client: Any) -> to
 
 
 def url_of(client: Any) -> str | None:
-    """What an operator is told of a client: its URL, None, or where it is an object a name for it."""
+    """A string for an operator that identifies the client: its URL, None for the default, or a name
+    if the client is an object."""
     if client is None or isinstance(client, str):
         return client
     name = f"client {id(client)}"
@@ -67,7 +69,7 @@ def url_of(client: Any) -> str | None:
 
 
 def client_of(url: str | None) -> Client:
-    """From what url_of() made of it."""
+    """The client that url_of() identified."""
     return _clients[url] if url in _clients else connect(url)
 
 
@@ -120,7 +122,7 @@ def _answer_shapes(name: str, names: str, tensors: Sequence[torch.Tensor], wants
 
 
 def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    """Keeps for backward() what it needs."""
+    """Saves the tensors that backward() needs."""
     name, names, tensors, wants = inputs
     ctx.name, ctx.wants, ctx.types = name, list(wants), [one.dtype for one in tensors]
     given = dict(zip(names.split(","), tensors))
@@ -131,7 +133,8 @@ def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) ->
 
 
 def backward(ctx: Any, above: torch.Tensor | None, *more: torch.Tensor | None) -> tuple[Any, ...]:
-    """Gradients for the arguments of answer(); those of the tensors as a list. `above` has an element a list, or is a scalar."""
+    """Gradients for the arguments of answer(); those of the tensors as a list. `above` is a scalar,
+    or has one element per list."""
     if any(one is not None for one in more):
         raise RuntimeError(NOT_TWICE)
     first, second, *offsets = ctx.saved_tensors
@@ -169,7 +172,7 @@ def _rank_backward(ctx: Any, upstream: torch.Tensor) -> tuple[Any, ...]:
 
 
 def _define() -> None:
-    """Registers the operators, once a process."""
+    """Registers the operators, once per process."""
     operator = torch.library.custom_op
     loss = operator("rankd::loss", answer, mutates_args=(),
                     schema="(str loss, str names, Tensor[] tensors, bool[] wants) -> (Tensor, Tensor, Tensor)")
@@ -186,7 +189,7 @@ def _define() -> None:
                    schema="(Tensor scores, Tensor upstream, Tensor? offsets, float lambda_val, str? url) -> Tensor")
     vjp.register_fake(lambda scores, upstream, offsets, lambda_val, url: scores.new_empty(scores.shape))
     rank.register_autograd(_rank_backward, setup_context=_keep_rank)
-    torch.fx.node.has_side_effect(torch.ops.rankd.loss.default)  # a call appends to a bank, though nobody looks at its value
+    torch.fx.node.has_side_effect(torch.ops.rankd.loss.default)  # a call appends to a bank, even if its value is unused
 
 
 if READY:

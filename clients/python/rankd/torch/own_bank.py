@@ -11,8 +11,9 @@ from ..errors import RankdError
 
 
 def create_bank(owner: object, client: Client, name: str | None, purpose: str, **config: Any) -> str:
-    """Makes the bank `name` where it does not exist yet, and returns the name. Without a name the bank is one of the owner's
-    own, whose name begins with `purpose`; it is deleted when the owner is. `config`: see Banks.create."""
+    """Creates the bank `name` if it does not exist yet, and returns the name. Without a name, the
+    bank belongs to the owner: its name begins with `purpose`, and it is deleted with the owner.
+    `config`: see Banks.create."""
     made = name or f"{purpose}-{uuid.uuid4().hex[:16]}"
     client.banks.create(made, **config)
     if name is None:

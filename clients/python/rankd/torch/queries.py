@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of each query (reduction="none"), with a backward for any upstream: the gradients of all queries meet in the
-embeddings, so that they can't be multiplied afterwards. Backward asks again, with the upstream as weights."""
+"""The loss of each query (reduction="none"), with a backward for any upstream. An embedding has the
+sum of the gradients of all queries, which can't be multiplied by one query's upstream afterwards.
+So backward sends the request again, with the upstream as weights."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,7 +16,8 @@ Gradients = tuple[Any, ...]
 
 
 def check(reduction: str | None, *, average: str, lambda_scope: str | None, bank: str | None, distributed: bool) -> None:
-    """Whether a RetrievalLoss can give a loss for each query with these arguments."""
+    """Whether a RetrievalLoss with these arguments gives a loss for each query. ValueError if they
+    can't be combined."""
     if reduction not in (None, "none"):
         raise ValueError(f"reduction is {reduction!r}; it may be 'none', or left out: average says how queries are averaged")
     if reduction is None:
@@ -34,8 +36,8 @@ def check(reduction: str | None, *, average: str, lambda_scope: str | None, bank
 
 
 class QueryLosses(Function):
-    """Gives back `value` [B]. `gradients` are those of the inputs with every query's upstream 1; `again(weight)` computes
-    them with weights >= 0, float32 [B]."""
+    """Gives back `value` [B]. `gradients` are those of the inputs with every query's upstream 1;
+    `again(weight)` computes them with weights >= 0, float32 [B]."""
 
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor, valid: torch.Tensor, gradients: Gradients,
@@ -50,18 +52,19 @@ class QueryLosses(Function):
         valid, *saved = ctx.saved_tensors
         above = torch.where(valid, upstream.detach(), upstream.detach().new_zeros(())).float()
         scaled = [None if g is None else g.to(dtype) for g, dtype in zip(_weighted(ctx, above, above[valid], saved), ctx.types)]
-        if torch.is_grad_enabled():  # create_graph=True: somebody may want to differentiate this gradient
+        if torch.is_grad_enabled():  # create_graph=True: this gradient may be differentiated
             scaled = [None if s is None else _NoFurther.apply(s.requires_grad_()) for s in scaled]
         return None, None, None, None, *scaled
 
 
 def _weighted(ctx: Any, above: torch.Tensor, counted: torch.Tensor, saved: list[torch.Tensor]) -> Gradients:
-    """The gradients with that upstream. One that is the same for all queries, as of a mean, only multiplies; otherwise the
-    queries that raise the whole and those that lower it are asked for apart, because weights have no sign."""
+    """The gradients with that upstream. An upstream that is the same for all queries, such as that
+    of a mean, is only a factor. Otherwise there is one request for the queries with a positive
+    upstream and one for those with a negative upstream, because weights have no sign."""
     ones = iter(saved)
     plain = tuple(next(ones) if here else None for here in ctx.present)
     if len(counted) == 0 or bool((counted == counted[0]).all()) or not bool(counted.isfinite().all()):
-        factor = counted.sum() / max(len(counted), 1)  # not a number where one is not
+        factor = counted.sum() / max(len(counted), 1)  # NaN if one of them is NaN
         return tuple(None if g is None else g * factor.to(g) for g in plain)
     total: list[Any] = [None] * len(plain)
     for sign in (1.0, -1.0):

@@ -20,9 +20,10 @@ from .tracing import traceable
 @traceable(operators.READY, lambda *_, client=None, **__: not isinstance(client, Client))
 def blackbox_rank(scores: torch.Tensor | Sequence[torch.Tensor], *, lambda_val: float = 1.0,
                   offsets: torch.Tensor | Sequence[int] | None = None, client: Client | str | None = None) -> torch.Tensor:
-    """Ranks of each row of `scores` [Q, N] divided by N, in (0, 1], 1/N = best; backward is blackbox differentiation.
-    Lists of different lengths come flat, [N] with `offsets` [Q + 1], or as a sequence of tensors [n]; the result is flat,
-    and each rank divided by the length n of its list.
+    """Ranks of each row of `scores` [Q, N] divided by N, in (0, 1], 1/N = best; backward is
+    blackbox differentiation. Lists of different lengths come flat, [N] with `offsets` [Q + 1], or
+    as a sequence of tensors [n]; the result is flat, and each rank divided by the length n of its
+    list.
 
     The perturbation is lambda_val times the upstream gradient, so a loss scale (AMP) or a loss
     weight acts like a larger lambda_val. The loss modules do not have that property; prefer them if
@@ -40,9 +41,9 @@ def blackbox_rank(scores: torch.Tensor | Sequence[torch.Tensor], *, lambda_val: 
 @traceable(operators.READY, lambda *_, client=None, **__: not isinstance(client, Client))
 def ranks(scores: torch.Tensor | Sequence[torch.Tensor], *, offsets: torch.Tensor | Sequence[int] | None = None,
           client: Client | str | None = None) -> torch.Tensor:
-    """Ranks of each row of `scores` [Q, N], 1 = best, as int64 [Q, N] on the scores' device: by score, at equal scores by
-    index. Exact at any N, and without a gradient. Lists of different lengths come as for blackbox_rank, and their ranks
-    are flat, [N]."""
+    """Ranks of each row of `scores` [Q, N], 1 = best, as int64 [Q, N] on the scores' device: by
+    score, at equal scores by index. Exact at any N, and without a gradient. Lists of different
+    lengths come as for blackbox_rank, and their ranks are flat, [N]."""
     ends, (flat,) = flatten(offsets, scores=scores)
     way = functional.way(flat)
     if way is not None:

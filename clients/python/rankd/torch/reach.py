@@ -16,8 +16,8 @@ _LEARNT = 0.05  # at a mean loss of this or less few pairs are left that could c
 
 
 class ListWatch:
-    """Counts for each list the valid training steps in a row in which it was stalled, and warns once for each. For lists
-    that are the same from step to step, such as classes."""
+    """Counts for each list the valid training steps in a row in which it was stalled, and warns
+    once for each. For lists that are the same from step to step, such as classes."""
 
     def __init__(self) -> None:
         self._streak: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -48,7 +48,8 @@ def _tell(lists: NDArray[np.int64]) -> None:
 
 
 class Reach:
-    """Counts training steps in a row in which the perturbation made hardly a pair change places, and warns once."""
+    """Counts consecutive training steps in which the perturbation made almost no pair change
+    places, and warns once."""
 
     def __init__(self) -> None:
         self.streak = 0

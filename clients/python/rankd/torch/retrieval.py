@@ -83,12 +83,13 @@ class RetrievalLoss(RankLoss):
 
         embeddings    [B, dim], any float type, not normalized
         labels        [B] integer; equal = relevant, -1 = relevant to nothing
-        ref_emb, ref_labels, ref_ids: [R, dim], [R], [R]: more items for the batch to rank, not queries (documents; other
+        ref_emb, ref_labels, ref_ids: [R, dim], [R], [R]: more items for the batch to rank, not
+        queries (documents; other
                       trainers' shards, gathered). They receive a gradient too, if they require one.
                       Unless the gallery is "references" they are not appended, and not possible
                       together with a bank in a job of several trainers, which would rank items twice
-        ids           [B] int64 names of the items: a query ignores items with its own id, references
-                      and the bank's too; -1 = none
+        ids           [B] int64 names of the items: a query ignores items with its own id,
+                      references and the bank's too; -1 = none
         enqueue_mask  [B] bool ([R] if the gallery is "references"): the items to append to the bank
         relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and ref_labels and without a
                       bank: 1 relevant ("ndcg": a grade above 0), 0 irrelevant, -1 ignored; the batch,
@@ -103,7 +104,7 @@ class RetrievalLoss(RankLoss):
         if labels is None and relevance is None:
             raise TypeError("labels is a NoneType; it must be a torch.Tensor, unless relevance is given")
         if labels is not None and relevance is not None:
-            raise TypeError("labels and relevance are given; relevance stands in place of labels")
+            raise TypeError("labels and relevance are given; relevance replaces labels")
         if relevance is not None and self.team is not None:
             raise TypeError("relevance is given to a loss with distributed=True; a rank does not know its columns for the "
                             "items of the others: give labels")

@@ -45,8 +45,9 @@ class Schedule:
         self._calls: OrderedDict[bytes, Step] = OrderedDict()
 
     def current_margin(self) -> float:
-        """Grows from 0 to the margin over the warm-up: a margin wider than the scores' spread would rank every relevant
-        item below every irrelevant one, and no item would ever change its rank."""
+        """Grows from 0 to the margin over the warm-up: a margin wider than the scores' spread would
+        rank every relevant item below every irrelevant one, and no item would ever change its
+        rank."""
         if self.steps >= self.warmup:
             return self.margin
         return self.margin * (self.steps / self.warmup)
@@ -64,11 +65,13 @@ class Schedule:
 
     def begin(self, content: list[Any], *, counts: bool, known: bool, batch_id: str | None = None,
               recomputing: bool | None = None) -> Step:
-        """The settings for a call over `content`. With `known`, and during the warm-up, a call with the very same content that
-        follows closely and from within a backward pass is taken for its recomputation. Whether that counts was told by the
-        first call: by the time of the backward pass the mode may be another.
+        """The settings for a call over `content`. With `known`, and during the warm-up, a later
+        call with the same content from within a backward pass counts as a recomputation of this
+        call. The first call decides whether the recomputation counts as a training step, because
+        the mode may have changed by the time of the backward pass.
 
-        The ranks of a joint step agree on the id of a new batch and on whether this is a backward pass, and give them.
+        The ranks of a joint step agree on the id of a new batch and on whether this is a backward
+        pass, and give them.
         """
         key = fingerprint(content) if known or self.warming_up else None
         first = self._calls.get(key) if key is not None else None
@@ -89,7 +92,8 @@ class Schedule:
         return Step(self.current_margin(), "", False, self.bank_read)
 
     def end(self, step: Step) -> bool:
-        """Counts a call that the daemon answered. Whether it was a training step that had not been counted yet."""
+        """Counts a call that the daemon answered. Returns whether it was a training step that had
+        not been counted yet."""
         new = step.counts and not step.again
         self.steps += new
         return new
@@ -101,7 +105,8 @@ class Schedule:
 
 
 def fingerprint(content: list[Any]) -> bytes:
-    """16 bytes that differ where the content does: arrays by type, shape and bits, other values by their text."""
+    """16 bytes that differ where the content does: arrays by type, shape and bits, other values by
+    their text."""
     digest = hashlib.blake2b(digest_size=16)
     for value in content:
         if isinstance(value, BF16):
@@ -115,8 +120,9 @@ def fingerprint(content: list[Any]) -> bytes:
 
 
 def in_backward() -> bool:
-    """Whether this thread is inside a backward pass, where activation checkpointing recomputes. Without this, a batch
-    that comes a second time, bit for bit (a full batch that gets no gradient yet), would pass for a recomputation."""
+    """Whether this thread is inside a backward pass, where activation checkpointing recomputes.
+    Without this check, an identical batch in a later step (a full batch that gets no gradient yet)
+    would count as a recomputation."""
     task = getattr(torch._C, "_current_graph_task_id", None)
     if task is not None:
         return bool(task() != -1)

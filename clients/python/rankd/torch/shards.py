@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shards of a batch: the description that a rank sends of its own one, its packed form, and how
-shards become one batch.
+"""The shards of a batch: the form of a shard, which each rank sends to the others, its packed
+bytes, and how shards become one batch.
 
 The items of the whole batch are in rank order. A shard may have any number of rows, and none.
 """
@@ -30,12 +30,14 @@ FORM = np.dtype([("type", "i1", len(NAMES)), ("rows", "i8", len(NAMES)), ("width
 
 
 def _beside(name: str, gallery: str) -> str:
-    """The matrix of a vector; with the gallery "references" it is those that are appended to a bank."""
+    """The matrix that a vector has one element per row of. With the gallery "references" the
+    references are appended to a bank, so `enqueue_mask` belongs to them."""
     return "ref_embeddings" if name == "enqueue_mask" and gallery == "references" else _BESIDE.get(name, name)
 
 
 def shard_of(tensors: Mapping[str, torch.Tensor], gallery: str) -> dict[str, Tensor]:
-    """This rank's tensors in host memory, checked against each other. Integers are int64: the types of two ranks may differ."""
+    """This rank's tensors in host memory, checked against each other. Integers are int64: the types
+    of two ranks may differ."""
     shard = {}
     for name, value in tensors.items():
         if name not in NAMES:
@@ -77,8 +79,8 @@ def pack(shard: Mapping[str, Tensor]) -> NDArray[np.uint8]:
 
 
 class Forms:
-    """The forms of all ranks: FORM of shape [world]. Raises ValueError, the same on all ranks, if the shards can't be
-    joined."""
+    """The forms of all ranks: FORM of shape [world]. Raises ValueError, the same on all ranks, if
+    the shards can't be joined."""
 
     def __init__(self, forms: NDArray[Any], gallery: str) -> None:
         self.gallery = gallery
@@ -99,7 +101,7 @@ class Forms:
                                  f"on rank {rank}; the shards of one batch must have the same type")
 
     def bytes(self, rank: int) -> int:
-        """The length of what pack() makes there."""
+        """The length of the packed shard of a rank."""
         return sum(self._size(rank, at) for at in range(len(NAMES)))
 
     def _size(self, rank: int, at: int) -> int:

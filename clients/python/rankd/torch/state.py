@@ -19,7 +19,8 @@ _SUM = 4  # bytes of the checksum, in front
 
 
 def pack(state: dict[str, Any]) -> torch.Tensor:
-    """The state (numbers and short strings by name; None is left out) as uint8 [512] of its own memory."""
+    """The state (numbers and short strings by name; None is left out) as uint8 [512] of its own
+    memory."""
     text = json.dumps({key: value for key, value in state.items() if value is not None}, separators=(",", ":")).encode()
     if len(text) > SIZE - _SUM:
         raise ValueError(f"the state of a loss takes {len(text)} bytes; it may take {SIZE - _SUM}")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ranks of a job that compute one loss together, and the few collectives that they use.
 
-Each joint step begins with a record of a fixed size from every rank. An exception that one rank raises before its record is
-sent, or that it hands to share(), is raised on every rank: no rank waits for one that has given up.
+Each joint step begins with a record of a fixed size from every rank. An exception that one rank
+raises before its record is sent, or that it hands to share(), is raised on every rank: no rank
+waits for one that has given up.
 """
 from __future__ import annotations
 
@@ -49,8 +50,9 @@ class Team:
         return int(dist.get_rank(self._group))
 
     def meet(self, record: NDArray[Any]) -> NDArray[Any]:
-        """The records of all ranks, by rank: `record` is an array of shape (1,) whose type has `ok` as its first byte.
-        Raises on every rank what any of them has raised instead of sending one."""
+        """The records of all ranks, by rank: `record` is an array of shape (1,) whose type has `ok`
+        as its first byte. Raises on every rank what any of them has raised instead of sending
+        one."""
         mine = np.zeros(RECORD, np.uint8)
         mine[:record.dtype.itemsize] = record.view(np.uint8)
         found = self._meet(mine)
@@ -59,7 +61,8 @@ class Team:
         return np.ascontiguousarray(found[:, :record.dtype.itemsize]).view(record.dtype)[:, 0]
 
     def fail(self, error: Exception) -> None:
-        """In place of meet(): raises `error` on every rank, or that of a lower rank."""
+        """Called in place of meet(): raises `error` on every rank, or the error of a lower
+        rank."""
         self._meet(np.zeros(RECORD, np.uint8))
         self.share(error)
 
@@ -70,16 +73,16 @@ class Team:
         return there.cpu().numpy()
 
     def share(self, error: Exception | None) -> None:
-        """Called by all ranks if one or more of them have failed: raises on each the exception of the lowest rank that gives
-        one, with the number of that rank in front of its sentence."""
+        """Called by all ranks if one or more of them have failed: raises on each the exception of
+        the lowest rank that gives one, with the number of that rank in front of its sentence."""
         given: list[Any] = [None] * self.size
         dist.all_gather_object(given, error and _packed(error, self.rank), group=self._group)
         told = pickle.loads(next((one for one in given if one is not None), _packed(RuntimeError("failed"), 0)))
         raise told from error
 
     def exchange(self, parts: Sequence[NDArray[np.uint8] | None], sizes: list[int]) -> list[NDArray[np.uint8]]:
-        """Sends parts[r] to rank r, and returns those of all ranks, by rank; sizes[r] is the length of that of rank r.
-        A part that is None has no bytes."""
+        """Sends parts[r] to rank r, and returns those of all ranks, by rank; sizes[r] is the length
+        of that of rank r. A part that is None has no bytes."""
         given = [len(part) if part is not None else 0 for part in parts]
         sent = np.concatenate([part for part in parts if part is not None] or [np.empty(0, np.uint8)])
         there = torch.empty(sum(sizes), dtype=torch.uint8, device=self._device())
@@ -100,8 +103,8 @@ class Team:
 
 
 def team_of(distributed: Any) -> tuple[Team | None, bool]:
-    """From the argument `distributed` of a loss: the team, None where each process is for itself; and whether its ranks share
-    the work equally ("balanced")."""
+    """The team of the argument `distributed` of a loss, None if each process computes for itself;
+    and whether its ranks share the work equally ("balanced")."""
     if distributed is None or distributed is False:
         return None, False
     if not dist.is_available():

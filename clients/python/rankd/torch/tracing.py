@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls to the daemon under torch.compile, which can't trace them: they are one operator where torch has operators of users
-(operators.py), and excluded from compilation where not."""
+"""Calls to the daemon under torch.compile, which can't trace them: they are one operator if torch
+supports custom operators (operators.py), and otherwise excluded from compilation."""
 from __future__ import annotations
 
 import functools
@@ -28,8 +28,8 @@ def untraced(function: F) -> F:
 
 
 def traceable(ready: bool, fits: Callable[..., bool]) -> Callable[[F], F]:
-    """For a function that ends in an operator where it is traced: untraced all the same unless `ready`, and in calls whose
-    arguments `fits` turns down."""
+    """A decorator for a function that calls an operator when it is traced. The function is excluded
+    from compilation unless `ready`, and in calls for whose arguments `fits` is false."""
 
     def decorate(function: F) -> F:
         apart = untraced(function)

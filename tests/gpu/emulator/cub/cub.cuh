@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of CUB that lib/kernel/cuda uses, by plain sorting and summing, on the stream as CUB's are. */
+/* The parts of CUB that lib/kernel/cuda uses, by plain sorting and summing, on the stream as CUB's
+ * are. */
 #pragma once
 
 #include <algorithm>
