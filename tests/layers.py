@@ -9,10 +9,12 @@
   - a static function with a one-word name is in at most one file of a room
   - no source is longer than 500 lines
   - no line of C, and none of Python outside of tests/, is longer than 130 columns
-  - in a folder whose files have an order, a file includes, calls and imports only what the files before it hold
-  - no line of prose in a page (*.md) is longer than 100 columns (tables, code and long addresses aside)
-  - with --objects FOLDER: an object file calls and reads only what its own room and the rooms before it define, and no
-    files of one folder call each other in a circle
+  - in a folder whose files have an order, a file includes, calls and imports only what the files
+    before it hold
+  - no line of prose in a page (*.md) is longer than 100 columns (tables, code and long addresses
+    aside)
+  - with --objects FOLDER: an object file calls and reads only what its own room and the rooms
+    before it define, and no files of one folder call each other in a circle
 
 With --list, prints the order. Exit status 1 if a rule is broken.
 """

@@ -2,8 +2,8 @@
 """A small trainer, without a framework: a linear embedding that learns to retrieve, with the loss
 and gradient from rankd.
 
-Shows what a trainer in a container of its own needs: the socket's volume, and nothing else. Prints the loss as it falls, and ends
-with an error if it did not.
+Shows what a trainer in a container of its own needs: the socket's volume, and nothing else. Prints
+the loss as it falls, and ends with an error if it did not.
 """
 import os
 import sys

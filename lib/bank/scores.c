@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Banks of scores: scores [lists, items] FP32, as sent, before the margin; targets [lists, items] int8. */
+/* Banks of scores: scores [lists, items] FP32, as sent, before the margin; targets [lists, items]
+ * int8. */
 #include "bank/kind.h"
 #include "base/transpose.h"
 #include "kernels/score.h"
@@ -14,7 +15,8 @@ static size_t score_columns(const struct rk_bank_shape *shape, struct rk_bank_co
     return COLUMNS;
 }
 
-/* No item that a list can't have: a target of another value, or a score that is not a number and counts. */
+/* No item that a list can't have: a target of another value, or a score that is not a number and
+ * counts. */
 static bool is_sound(const float *scores, const int8_t *targets, size_t n)
 {
     unsigned bad = 0;
@@ -45,8 +47,8 @@ static enum rankd_status read_run(const struct rk_request *request, size_t first
     return is_sound(scores, targets, n) ? RANKD_OK : refuse(scores, targets, first, err);
 }
 
-/* Some items of some neighbouring lists that are columns of the request: item by item, where they lie one
- * behind the other, or in one run. */
+/* Some items of some neighbouring lists that are columns of the request: item by item, where they
+ * lie one behind the other, or in one run. */
 enum { BLOCK = 4096, BLOCK_LISTS = 128 };
 struct score_block {
     size_t item, items, list, lists;

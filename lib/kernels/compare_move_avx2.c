@@ -123,8 +123,8 @@ static __attribute__((noinline)) void flush(const struct rk_span *span, const st
     aside->vectors = 0;
 }
 
-/* Writes it in any case, and counts it where it is wanted: which vectors have an item in an interval, no
- * branch can foresee. There is room for one more than are wanted. */
+/* Writes it in any case, and counts it where it is wanted: which vectors have an item in an
+ * interval, no branch can foresee. There is room for one more than are wanted. */
 RK_INLINE void put_aside(struct vectors_aside *aside, const struct rk_span *span, uint32_t i, uint32_t left,
                          __m256 s, bool wanted)
 {

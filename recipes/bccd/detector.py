@@ -28,7 +28,8 @@ class Detector(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(_block(3, 16, 2), _block(16, _WIDTH, 2), _block(_WIDTH, _WIDTH))
         self.down = nn.ModuleList([nn.Sequential(_block(_WIDTH, _WIDTH, 2), _block(_WIDTH, _WIDTH)) for _ in STRIDES[1:]])
-        # The maps share these. Statistics over a batch would be another map's when the detector is used; so groups are normed.
+        # The maps share these. Statistics over a batch would be another map's when the detector is
+        # used; so groups are normed.
         self.tower = nn.ModuleList([nn.Sequential(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1), nn.GroupNorm(4, _WIDTH),
                                                   nn.ReLU(inplace=True))
                                     for _ in range(2)])

@@ -15,7 +15,8 @@ def _binary(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 
 def focal(logits: torch.Tensor, classes: torch.Tensor, iou: torch.Tensor, *, alpha: float = 0.25,
           gamma: float = 2.0) -> torch.Tensor:
-    """Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; divided by the number of positives."""
+    """Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; divided by the number of
+    positives."""
     wanted = _binary(logits, classes)
     probability = logits.sigmoid()
     wrong = probability + wanted - 2 * probability * wanted

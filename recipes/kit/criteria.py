@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The losses of the retrieval recipes: rankd's, and those of pytorch-metric-learning.
 
-NT-Xent without a memory is written out here: the same numbers as pytorch-metric-learning's NTXentLoss, which compares every
-positive pair with every negative one in a matrix. With that one, 400 steps of batches of 128 took 63 s of a processor; with the
-other losses they take 18.
+NT-Xent without a memory is written out here: the same numbers as pytorch-metric-learning's
+NTXentLoss, which compares every positive pair with every negative one in a matrix. With that one,
+400 steps of batches of 128 took 63 s of a processor; with the other losses they take 18.
 """
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def criterion(settings: Mapping[str, Any], client: rankd.Client) -> Iterator[Cri
 
 
 def nt_xent(embeddings: torch.Tensor, labels: torch.Tensor, *, temperature: float) -> torch.Tensor:
-    """The mean over pairs of an item and another of its label: -log of the pair's share in exp(cosine / temperature) of itself
-    and of the item with all items of other labels."""
+    """The mean over pairs of an item and another of its label: -log of the pair's share in
+    exp(cosine / temperature) of itself and of the item with all items of other labels."""
     unit = torch.nn.functional.normalize(embeddings, dim=1)
     similarity = unit @ unit.T / temperature
     same = labels[:, None] == labels[None]

@@ -127,8 +127,8 @@ def alike(client: rankd.Client, **settings: Any) -> Criterion:
 
 
 def noisy(client: rankd.Client, model: str, noise: float, **settings: Any) -> Criterion:
-    """The mean loss `model` of _COPIES of each list, with normal noise added to their cosines: what a small change of the cosines
-    would do to the order counts as well. In place of a margin."""
+    """The mean loss `model` of _COPIES of each list, with normal noise added to their cosines: what
+    a small change of the cosines would do to the order counts as well. In place of a margin."""
     given = {"margin": 0.0, "gradient_scale": "unit", **settings}
     loss = rankd.torch.APLoss(client=client, **given) if model == "ap" else _recall(client, **given)
 

@@ -60,8 +60,8 @@ def insert(page: Path, part: str, lines: Sequence[str]) -> None:
 
 
 def curves(path: Path, results: Sequence[Result], tables: Sequence[Table], chosen: Sequence[str], axis: str) -> None:
-    """A panel per table: the curves of the chosen rows, mean over seeds with the range behind. A row has the same colour in
-    all panels."""
+    """A panel per table: the curves of the chosen rows, mean over seeds with the range behind. A
+    row has the same colour in all panels."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of a recipe: the list of them, which are done, and progress.
 
-A run is one training: a row of a table (a loss with its settings) and a seed. Its result is one JSON file, written when the
-run is through, so that an interrupted `make recipes` goes on where it was. What is in the project's results.json is not trained
-again either.
+A run is one training: a row of a table (a loss with its settings) and a seed. Its result is one
+JSON file, written when the run is through, so that an interrupted `make recipes` goes on where it
+was. What is in the project's results.json is not trained again either.
 """
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def _plain(name: str) -> str:
 
 
 class Results:
-    """Results of runs: those in `folder`, a file each, and those of `earlier`, a list in one file (results.json of the page)."""
+    """Results of runs: those in `folder`, a file each, and those of `earlier`, a list in one file
+    (results.json of the page)."""
 
     def __init__(self, folder: Path, earlier: Path | None = None) -> None:
         self.folder = folder
@@ -86,8 +87,9 @@ def _read(path: Path) -> Result | None:
 
 
 def complete(results: Results, runs: Sequence[Run], train: Callable[[Run], Trained], until: float) -> Iterator[tuple[Run, Result]]:
-    """Trains what is not done yet, in order; no run is begun after `until` (time.monotonic). Yields the runs that are done,
-    with their results. Several processes may share the work: a run that another one is at is left to it."""
+    """Trains what is not done yet, in order; no run is begun after `until` (time.monotonic). Yields
+    the runs that are done, with their results. Several processes may share the work: a run that
+    another one is at is left to it."""
     begun = time.monotonic()
     for number, run in enumerate(runs):
         result, path = results.of(run), run.path(results.folder)

@@ -23,8 +23,8 @@ from .training import Loss, train, trees
 _UNIT = {"gradient_scale": "unit"}
 _COPIES = 4
 
-# Each loss was given four settings, tried on the same five folds of the training queries. "relevant": the least grade that `ap`
-# and `mrr` take for relevant. "noise": see `noisy`.
+# Each loss was given four settings, tried on the same five folds of the training queries.
+# "relevant": the least grade that `ap` and `mrr` take for relevant. "noise": see `noisy`.
 GRID: dict[str, list[dict[str, Any]]] = {
     "listnet": [{"temperature": t} for t in (0.3, 0.5, 1.0, 2.0)],
     "approxndcg": [{"temperature": t} for t in (0.1, 0.3, 1.0, 2.0)],
@@ -46,7 +46,8 @@ def _named(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items() if key != "gradient_scale")
 
 
-# Beside these: what the noise brings, and the setting of ApproxNDCG that lies a tenth behind on the folds.
+# Beside these: what the noise brings, and the setting of ApproxNDCG that lies a tenth behind on the
+# folds.
 _HIDDEN = {_NAMES.get(name, name): settings for name, settings in CHOSEN.items()}
 _HIDDEN["rankd ndcg, without noise"] = {"loss": "ndcg", **GRID["ndcg"][0]}
 _HIDDEN["approxndcg, temperature 0.1"] = {"loss": "approxndcg", **GRID["approxndcg"][0]}
@@ -59,8 +60,8 @@ LINEAR = Table("linear", _LINEAR, {"split": "test", "steps": 300, "hidden": Fals
 
 
 def noisy(loss: Loss, noise: float) -> Loss:
-    """The mean loss of _COPIES of each list, with normal noise added to their scores: what a small change of the scores would do
-    to the order counts as well."""
+    """The mean loss of _COPIES of each list, with normal noise added to their scores: what a small
+    change of the scores would do to the order counts as well."""
     def call(scores: torch.Tensor, grades: torch.Tensor) -> torch.Tensor:
         copies = scores.repeat(_COPIES, 1)
         return loss(copies + noise * torch.randn_like(copies), grades.repeat(_COPIES, 1))

@@ -12,8 +12,8 @@ from .data import for_test, for_tuning
 
 _UNIT = {"gradient_scale": "unit", "margin": 0.2}
 
-# Each loss was given three settings for batches of 32 and four for batches of 128, tried with one seed on an alphabet held out of
-# the training ones.
+# Each loss was given three settings for batches of 32 and four for batches of 128, tried with one
+# seed on an alphabet held out of the training ones.
 GRID: dict[str, list[dict[str, Any]]] = {
     "nt-xent": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
     "supcon": [{"temperature": t} for t in (0.05, 0.1, 0.2)],
@@ -38,7 +38,8 @@ LARGE_GRID: dict[str, list[dict[str, Any]]] = {
                for m, l in ((0.2, 1.0), (0.35, 1.0), (0.5, 1.0), (0.5, 0.1))],
 }
 
-# The best of each, by its place in the grid. (For batches of 32 `ap` and `recall` were chosen with two seeds before: README.md.)
+# The best of each, by its place in the grid. (For batches of 32 `ap` and `recall` were chosen with
+# two seeds before: README.md.)
 _BEST = {"nt-xent": 2, "supcon": 2, "contrastive": 1, "multi-similarity": 0, "fastap": 0, "smoothap": 2, "ap": 1, "recall": 1}
 _LARGE_BEST = {"nt-xent": 2, "supcon": 2, "contrastive": 3, "multi-similarity": 0, "fastap": 1, "smoothap": 0, "ap": 2,
                "recall": 3}

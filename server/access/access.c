@@ -220,7 +220,8 @@ static enum rankd_status check_reach(const struct rk_config *config, struct rk_e
         config->http);
 }
 
-/* Names as the Host header has them, without a port: any other entry would match no request, silently. */
+/* Names as the Host header has them, without a port: any other entry would match no request,
+ * silently. */
 static bool are_hosts(const char *list)
 {
     while (*list) {

@@ -54,8 +54,9 @@ static void *take_block(size_t bytes)
     struct rk_json_heap *heap = open_heap;
     if (!heap)
         return malloc(bytes);
-    /* Jansson does not notice that the text of a token could not grow, and reads it up to a quote that is not
-     * there. It stops at the next block that it does not get. (No document is of half of the memory.) */
+    /* Jansson does not notice that the text of a token could not grow, and reads it up to a quote
+     * that is not there. It stops at the next block that it does not get. (No document is of half
+     * of the memory.) */
     if (heap->err.status != RANKD_OK || bytes > SIZE_MAX / 2)
         return NULL;
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
@@ -78,8 +79,8 @@ struct rk_json_heap_mark rk_json_heap_mark(void)
     return heap ? (struct rk_json_heap_mark){heap->pieces, heap->at} : (struct rk_json_heap_mark){0};
 }
 
-/* Of the pieces since then the newest stays: a value that does not fit into the one before would otherwise
- * make it again each time. */
+/* Of the pieces since then the newest stays: a value that does not fit into the one before would
+ * otherwise make it again each time. */
 void rk_json_heap_back(struct rk_json_heap_mark mark)
 {
     struct rk_json_heap *heap = open_heap;

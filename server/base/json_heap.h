@@ -33,8 +33,8 @@ void rk_json_heap_open(struct rk_json_heap *heap, struct rk_budget *budget, size
 /* Frees everything and gives the reservation back. */
 void rk_json_heap_close(struct rk_json_heap *heap);
 
-/* What was taken since the mark, and is not used any more, is taken anew by what follows. So values that are
- * read one by one take the memory of the largest. Nothing happens without a heap. */
+/* What was taken since the mark, and is not used any more, is taken anew by what follows. So values
+ * that are read one by one take the memory of the largest. Nothing happens without a heap. */
 struct rk_json_heap_mark {
     struct rk_json_piece *piece;
     char *at;

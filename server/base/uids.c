@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Reads an entry and the comma behind it. The rest of the list; NULL if this is no uid. (The largest number
- * stands for "none" in the kernel's calls.) */
+/* Reads an entry and the comma behind it. The rest of the list; NULL if this is no uid. (The
+ * largest number stands for "none" in the kernel's calls.) */
 static const char *take_uid(const char *list, uid_t *uid)
 {
     uint64_t number = 0;

@@ -8,8 +8,8 @@
 #include "codec/decimal.h"
 #include "codec/json_arrays.h"
 
-/* The position behind a number or a word. Jansson reads one character more and puts it back: if it is not
- * UTF-8 the error names the number. (Only ASCII characters are valid there.) */
+/* The position behind a number or a word. Jansson reads one character more and puts it back: if it
+ * is not UTF-8 the error names the number. (Only ASCII characters are valid there.) */
 static const char *after_token(const char *at, const char *end)
 {
     return at == end || (unsigned char)*at >= 0x80 ? NULL : at;

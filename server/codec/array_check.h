@@ -20,12 +20,13 @@ struct rk_array_check {
     const char *element, *comma; /* of the innermost array; NULL if there is none */
 };
 
-/* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would accept it with
- * integers of any size, which are numbers of JSON and may be scores; false as well if
- * rk_json_heap_refused(). */
+/* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would
+ * accept it with integers of any size, which are numbers of JSON and may be scores; false as well
+ * if rk_json_heap_refused(). */
 bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes);
 
-/* The end of the value at `at`, which is no array; NULL if it isn't JSON, or rk_json_heap_refused(). */
+/* The end of the value at `at`, which is no array; NULL if it isn't JSON, or
+ * rk_json_heap_refused(). */
 const char *rk_array_leaf(const char *at, const char *end);
 
 /* Counts the elements of the array at `at`, which was checked. False if rk_json_heap_refused(). */

@@ -24,9 +24,9 @@ struct rk_json_depth {
 };
 void rk_json_depth_add(struct rk_json_depth *depth, const char *bytes, size_t count);
 
-/* Steps shared by all ways of parsing. Before: checks size, depth and that no byte is NUL, which Jansson
- * skips behind a number or a word; false if the text must not be parsed. After: takes what Jansson returned,
- * and gives it back if it is an object, else NULL with the sentence in *err. */
+/* Steps shared by all ways of parsing. Before: checks size, depth and that no byte is NUL, which
+ * Jansson skips behind a number or a word; false if the text must not be parsed. After: takes what
+ * Jansson returned, and gives it back if it is an object, else NULL with the sentence in *err. */
 bool rk_json_may_parse(const char *bytes, size_t count, size_t depth, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 json_t *rk_json_parsed(json_t *value, const json_error_t *error, const char *what, struct rk_err *err)

@@ -42,8 +42,8 @@ static size_t read_without(void *buffer, size_t room, void *data)
 
 enum { NOTHING = -1 };
 
-/* The replacement of a byte of an array for Jansson: bytes that it must see stay, others keep lines and
- * columns. */
+/* The replacement of a byte of an array for Jansson: bytes that it must see stay, others keep lines
+ * and columns. */
 static int blank(const struct reader *reader, const struct rk_json_array *array, const char *at)
 {
     const struct rk_array_check *wrong = reader->wrong;

@@ -197,8 +197,8 @@ static bool take_usual(struct number_reader *reader)
     return true;
 }
 
-/* A value of an array that was checked. Jansson refuses integers beyond 64 bits unless it reads them as
- * reals. */
+/* A value of an array that was checked. Jansson refuses integers beyond 64 bits unless it reads
+ * them as reals. */
 static json_t *leaf_new(const char *text, size_t bytes)
 {
     struct rk_decimal number;

@@ -181,8 +181,8 @@ static bool describe(struct reference *r, const json_t *input, unsigned *which)
            rk_shape_bytes(r->tensor.dtype, r->tensor.rank, r->tensor.shape, &r->count, &r->tensor.bytes);
 }
 
-/* Sentences about data begin with the name of an input that there is: texts of the request that others show
- * may hold the same words. */
+/* Sentences about data begin with the name of an input that there is: texts of the request that
+ * others show may hold the same words. */
 static bool is_of_data(const struct rk_err *err)
 {
     bool named = false;

@@ -67,7 +67,8 @@ def imported(tree):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "tutorial"], ids=lambda p: p.stem)
 def test_each_section_imports_what_it_uses(page):
-    """A reader comes to the section of a host or of a question, and copies that. (The tutorial is read from the beginning.)"""
+    """A reader comes to the section of a host or of a question, and copies that. (The tutorial is
+    read from the beginning.)"""
     whole = [(heading, ast.parse(code)) for heading, code in sections(page)]
     modules = set().union(*(imported(tree) for _, tree in whole))
     for heading, tree in whole:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong with a store: it is away, full, emptied, goes back in time, lies; daemons are killed."""
+"""What goes wrong with a store: it is away, full, emptied, goes back in time, lies; daemons are
+killed."""
 import contextlib
 import http.client
 import json
@@ -145,7 +146,8 @@ def test_a_store_that_does_not_answer(stores, share):  # noqa: F811
 
 
 def relay(store, mute):
-    """The URL of a relay to the store. Behind a request with the bytes `mute`, nothing comes back on its connection."""
+    """The URL of a relay to the store. Behind a request with the bytes `mute`, nothing comes back
+    on its connection."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def pump(source, target, silent, asks):

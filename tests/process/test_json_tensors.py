@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors in JSON: nested as their shape says or not at all, and the numbers that JSON has no form for."""
+"""Tensors in JSON: nested as their shape says or not at all, and the numbers that JSON has no form
+for."""
 import json
 
 import pytest

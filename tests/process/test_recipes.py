@@ -160,7 +160,8 @@ def test_a_recipe_goes_on_where_it_was(tmp_path):
 
 
 def test_a_run_of_the_committed_results_is_done(tmp_path):
-    """Where the folder of results was lost, the page's results.json stands for it, unless the settings are others now."""
+    """Where the folder of results was lost, the page's results.json stands for it, unless the
+    settings are others now."""
     earlier, trained = tmp_path / "results.json", []
     runs = Table("a table", {"one": {"x": 1.0}, "two": {"x": (2, 3)}}, {"steps": 3}, seeds=1).runs(None)
     rows = {"one": 1, "two": [2, 3], "of an older recipe": 4}
@@ -185,7 +186,8 @@ def test_a_run_of_the_committed_results_is_done(tmp_path):
 
 @pytest.mark.parametrize("name", ["omniglot", "fashion", "bccd", "ltr"])
 def test_every_committed_result_is_of_a_run_that_there_is(name):
-    """A row or a setting that was renamed would be trained again, and its figures would vanish from the page."""
+    """A row or a setting that was renamed would be trained again, and its figures would vanish from
+    the page."""
     recipe = importlib.import_module(f"{name}.recipe").RECIPE
     committed = recipe.folder / "results.json"
     kept = Results(Path("no such folder"), committed)

@@ -89,7 +89,8 @@ def shortened(columns, row):
 
 
 def bad_step(url, where, what, bank=None, mode=True):
-    """A step in which the rank `where` does something wrong; then a good one, which must work on all ranks."""
+    """A step in which the rank `where` does something wrong; then a good one, which must work on
+    all ranks."""
     rank = dist.get_rank()
     options = {"lambda_val": 3.0} if what == "settings" and rank == where else {}
     crit = RetrievalLoss(client=url, distributed=mode, bank_start=0, bank=bank, **options)
@@ -294,7 +295,8 @@ def by_hand(url, sizes):
 
 
 def refused_by_hand(url, bank, with_itself=False):
-    """Shards gathered by hand, and a bank. `with_itself`: by a loss whose team is each rank for itself."""
+    """Shards gathered by hand, and a bank. `with_itself`: by a loss whose team is each rank for
+    itself."""
     groups = [dist.new_group([rank]) for rank in range(dist.get_world_size())] if with_itself else None
     crit = RetrievalLoss("ap", bank_start=0, bank=bank, client=url, distributed=groups and groups[dist.get_rank()])
     embeddings, labels = torch.randn(8, 16, requires_grad=True), torch.arange(8) % 3

@@ -96,7 +96,8 @@ def test_what_numpy_cannot_send_is_refused_here_with_a_sentence(client):
 @pytest.mark.parametrize("model, sentence", [("ap", r"targets\[1, 1\] is 0.3; it may be 1 \(relevant\)"),
                                              ("ndcg", r"targets\[1, 1\] is 0.3; it may be a whole grade")])
 def test_a_fraction_is_refused_by_what_the_loss_takes(client, model, sentence):
-    """In float64, which can't be sent, as in float32. A NaN before it is no fraction; it is named first only where it is wrong."""
+    """In float64, which can't be sent, as in float32. A NaN before it is no fraction; it is named
+    first only where it is wrong."""
     for dtype in (np.float64, np.float32):
         with pytest.raises(rankd.InvalidRequest, match=sentence):
             client.loss(model, np.zeros((2, 3)), np.array([[0, 1, 0], [1, 0.3, 0]], dtype))

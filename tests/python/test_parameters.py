@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments that a loss can't have are refused when it is made: nothing is asked of a daemon, and no training begins with one."""
+"""Arguments that a loss can't have are refused when it is made: nothing is asked of a daemon, and
+no training begins with one."""
 import numpy as np
 import pytest
 import torch

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An error names the argument of the call, and the position in what was given, where the daemon has another name for an input
-or sees it flat."""
+"""An error names the argument of the call, and the position in what was given, where the daemon has
+another name for an input or sees it flat."""
 import numpy as np
 import pytest
 import torch

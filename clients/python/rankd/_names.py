@@ -1,5 +1,5 @@
-"""Written by `make reference` from the daemon's tables (lib/losses/losses.def, proto/rankd_ports.def,
-proto/rankd_numbers.def, lib/request/param.def); change it there."""
+"""Written by `make reference` from the daemon's tables (lib/losses/losses.def,
+proto/rankd_ports.def, proto/rankd_numbers.def, lib/request/param.def); change it there."""
 from __future__ import annotations
 
 LOSSES: tuple[str, ...] = ("ap", "recall", "ndcg", "mrr",)
@@ -71,7 +71,8 @@ PARAMETERS: tuple[str, ...] = (
     "bank_version",
     "batch_id",
 )
-# What a parameter may be: bool, str, one of some words, or from the one number to the other, whole if they are.
+# What a parameter may be: bool, str, one of some words, or from the one number to the other, whole
+# if they are.
 VALUES: dict[str, type | tuple[str, ...] | tuple[float, float]] = {
     "lambda": (1e-12, 1e12),
     "lambda_scope": ("list", "batch",),

@@ -35,9 +35,9 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
     looks for the daemon of this machine (/run/rankd/rankd.sock), and then for one of this user's
     own, which it starts if there is none (find.py). The default of `token` is RANKD_TOKEN.
     `timeout`: longest time of one attempt in seconds, from connecting to the last byte of the
-    answer. `retry_for`: seconds of retries while the daemon restarts or is overloaded; keep it well below the timeout of the
-    collectives of the job, so that the wait of one trainer does not become an error of all. `ssl_context` is an ssl.SSLContext
-    for https.
+    answer. `retry_for`: seconds of retries while the daemon restarts or is overloaded; keep it well
+    below the timeout of the collectives of the job, so that the wait of one trainer does not become
+    an error of all. `ssl_context` is an ssl.SSLContext for https.
     """
     if url is not None and not isinstance(url, str):
         raise TypeError(f"url is {url!r}; it must be a text: http://HOST[:PORT], https://HOST[:PORT] or unix:PATH")
@@ -45,7 +45,8 @@ def connect(url: str | None = None, token: str | None = None, *, timeout: float 
 
 
 def client_of(client: Client | str | None) -> Client:
-    """A client as an argument of a loss: itself, one for its URL, or the one that connect() finds."""
+    """A client as an argument of a loss: itself, one for its URL, or the one that connect()
+    finds."""
     if client is not None and not isinstance(client, (Client, str)):
         raise TypeError(f"client is a {type(client).__name__}; it must be a rankd.Client, a URL or None")
     return client if isinstance(client, Client) else connect(client)
@@ -325,7 +326,8 @@ def _float32(value: Any) -> Any:
 
 
 def _more(values: dict[str, Any]) -> tuple[list[Tensor | OnDevice], dict[str, Any]]:
-    """Inputs and parameters by the names of the daemon's tables; as everywhere in Python, an unknown one is a TypeError."""
+    """Inputs and parameters by the names of the daemon's tables; as everywhere in Python, an
+    unknown one is a TypeError."""
     inputs: list[Tensor | OnDevice] = []
     parameters: dict[str, Any] = {}
     for name, value in values.items():

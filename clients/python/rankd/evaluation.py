@@ -163,8 +163,8 @@ class EmbeddingLists:
         return int(np.clip(TILE_WORK // max(1, items * self.rows.shape[1]), 32, TILE_QUERIES))
 
     def _rank_as_references(self) -> None:
-        """Large numbers of queries go in parts, and each part ranks the whole batch as references, where an id of its own hides
-        each query from itself."""
+        """Large numbers of queries go in parts, and each part ranks the whole batch as references,
+        where an id of its own hides each query from itself."""
         count, given = len(self.rows), self.items["ref_embeddings"]
         others = 0 if given is None else len(given)
         if self.relevance is not None:

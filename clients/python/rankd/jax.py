@@ -97,8 +97,9 @@ class ScoresLoss:
 
 
 class RetrievalLoss(ScoresLoss):
-    """A loss of embeddings [B, dim] and labels [B]: each item ranks all others by cosine; those of its label should come first.
-    The label -1 is relevant to nothing. The arguments are those of ScoresLoss."""
+    """A loss of embeddings [B, dim] and labels [B]: each item ranks all others by cosine; those of
+    its label should come first. The label -1 is relevant to nothing. The arguments are those of
+    ScoresLoss."""
 
     def __call__(self, embeddings: Any, labels: Any, offsets: Any = None) -> Any:
         """The loss, a float32 scalar."""

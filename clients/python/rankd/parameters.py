@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks parameters against the daemon's own table when an object is made that will send them with every request."""
+"""Checks parameters against the daemon's own table when an object is made that will send them with
+every request."""
 from __future__ import annotations
 
 import difflib
@@ -18,8 +19,8 @@ _OF_A_STEP = ("bank_read", "enqueue", "batch_id", "mark_stalled")  # what a loss
 
 
 def check(model: str, given: Mapping[str, Any], over: str) -> dict[str, Any]:
-    """The given values as plain Python has them; None is not sent. ValueError or TypeError for what `model` does not take
-    over lists of "scores" or over "embeddings"."""
+    """The given values as plain Python has them; None is not sent. ValueError or TypeError for what
+    `model` does not take over lists of "scores" or over "embeddings"."""
     checked = {}
     for name, value in given.items():
         key = _NAMES.get(name, name)
@@ -42,8 +43,8 @@ def known_model(name: str, model: Any, models: Iterable[str] = MODELS) -> str:
 
 
 def unexpected(where: str, name: str, *functions: Any) -> TypeError:
-    """The error of a call of `where` with an argument that neither the functions nor the daemon's tables name, with the
-    nearest name that one of them has."""
+    """The error of a call of `where` with an argument that neither the functions nor the daemon's
+    tables name, with the nearest name that one of them has."""
     known = [argument for function in functions for argument in inspect.signature(function).parameters]
     near = difflib.get_close_matches(name, [*(key for key in PARAMETERS if key != "lambda"), *known], 1)
     if name == "lambda":  # which is no name in Python
@@ -52,7 +53,8 @@ def unexpected(where: str, name: str, *functions: Any) -> TypeError:
 
 
 def expect_parameters(given: Iterable[str], *classes: type) -> None:
-    """Whether these are names of the daemon's parameters that a loss module, the first of the classes, leaves to its user."""
+    """Whether these are names of the daemon's parameters that a loss module, the first of the
+    classes, leaves to its user."""
     for name in given:
         if name in _OF_A_STEP:
             raise TypeError(f"{name} is given to {classes[0].__name__}, which itself says in each step what it is")
@@ -61,7 +63,8 @@ def expect_parameters(given: Iterable[str], *classes: type) -> None:
 
 
 def expect_arguments(given: Iterable[str], own: type, target: type) -> None:
-    """Whether `target`, a loss module to which the class `own` passes them on, takes these arguments."""
+    """Whether `target`, a loss module to which the class `own` passes them on, takes these
+    arguments."""
     known = inspect.signature(target).parameters
     open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
     for name in given:

@@ -133,8 +133,8 @@ def _as(array: NDArray[Any], datatype: str) -> NDArray[Any]:
 
 
 def _is_same(changed: NDArray[Any], array: NDArray[Any]) -> bool:
-    """Whether integers or floats of no matter what width survived the way there and back. An unsigned one that became
-    negative comes back too, and is another one all the same."""
+    """Whether integers or floats of no matter what width survived the way there and back. An
+    unsigned one that became negative comes back too, and is another one all the same."""
     if array.dtype.kind == "u" and changed.dtype.kind == "i" and bool((changed < 0).any()):
         return False
     with np.errstate(invalid="ignore"):  # a float beyond the type on its way back
@@ -142,8 +142,9 @@ def _is_same(changed: NDArray[Any], array: NDArray[Any]) -> bool:
 
 
 def _fractions(name: str, array: NDArray[Any], allowed: tuple[str, ...]) -> tuple[NDArray[Any], str]:
-    """Floats some of which no allowed type holds exactly. Among targets (which may be BOOL), a fraction that stays one is sent
-    all the same: the daemon refuses it, and knows what the targets of this loss may be."""
+    """Floats some of which no allowed type holds exactly. Among targets (which may be BOOL), a
+    fraction that stays one is sent all the same: the daemon refuses it, and knows what the targets
+    of this loss may be."""
     datatype = "FP64" if "FP64" in allowed else "FP32"
     changed = _as(array, datatype)
     wrong = (changed.astype(array.dtype) != array) & ~np.isnan(array)

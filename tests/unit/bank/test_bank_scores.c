@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A batch of scores as a bank stores it, from rows and from columns of every type, against one element after
- * the other. */
+/* A batch of scores as a bank stores it, from rows and from columns of every type, against one
+ * element after the other. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -69,8 +69,8 @@ static void every_budget_reads_it_or_refuses_it(void **state)
     free(text);
 }
 
-/* Data of the usual and the unusual spelling, right and wrong: with each budget the request gets the answer
- * that it gets without one, or is refused for the budget. */
+/* Data of the usual and the unusual spelling, right and wrong: with each budget the request gets
+ * the answer that it gets without one, or is refused for the budget. */
 static char *with_data(const char *leaf, unsigned leaves, unsigned columns, size_t *bytes)
 {
     const size_t room = leaves * (strlen(leaf) + 1) + 256;
@@ -131,7 +131,8 @@ static void any_data_are_read_within_any_budget(void **state)
     }
 }
 
-/* The text of a token grows in steps, and one that fails must not be the last that Jansson asks for. */
+/* The text of a token grows in steps, and one that fails must not be the last that Jansson asks
+ * for. */
 static void a_long_string_is_read_whole_or_refused(void **state)
 {
     (void)state;

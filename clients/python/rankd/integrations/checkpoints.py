@@ -33,8 +33,9 @@ def _callback_base() -> type:
 
 
 class BankState:
-    """For accelerator.register_for_checkpointing: an object with state_dict and load_state_dict, which all processes call.
-    Process 0 takes and restores the checkpoint of the bank, while the others wait.
+    """For accelerator.register_for_checkpointing: an object with state_dict and load_state_dict,
+    which all processes call. Process 0 takes and restores the checkpoint of the bank, while the
+    others wait.
 
     crit   a loss of rankd.torch with a bank, or a module with one in it
     """

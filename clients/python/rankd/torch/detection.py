@@ -94,10 +94,11 @@ class DetectionAPLoss(APLoss):
         targets     of the same shape, bool, integer or float: 1 the place finds an object of that
                     class, 0 it does not,
                     -1 it is ignored
-        avg_factor  the number of classes with a relevant place, over all trainers and divided by their number where DDP
-                    averages gradients; see APLoss. Not the number of positives
-        weight      [classes], 0 or more: multiplies the weight of each class; 0 skips it. Also by the daemon's name for it,
-                    `list_weight`
+        avg_factor  the number of classes with a relevant place, over all trainers and divided by
+                    their number where DDP averages gradients; see APLoss. Not the number of
+                    positives
+        weight      [classes], 0 or more: multiplies the weight of each class; 0 skips it. Also by
+                    the daemon's name for it, `list_weight`
         """
         if weight is not None and list_weight is not None:
             raise TypeError("weight and list_weight are the same; give one of them")
@@ -181,6 +182,7 @@ class DetectionAPLoss(APLoss):
 
 
 def _place(at: Place, shape: torch.Size, there: torch.Tensor | None) -> Place:
-    """Of a row and a class among those that were sent: the position in the tensors that were given."""
+    """Of a row and a class among those that were sent: the position in the tensors that were
+    given."""
     row = at[0] if there is None else int(there.nonzero()[at[0]])
     return (*map(int, np.unravel_index(row, tuple(shape[:-1]))), *at[1:])

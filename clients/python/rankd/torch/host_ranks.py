@@ -31,7 +31,8 @@ def divided(ranks: torch.Tensor, scores: torch.Tensor, offsets: torch.Tensor | N
 
 def rank_vjp(client: Client, scores: torch.Tensor, upstream: torch.Tensor, lambda_val: float,
              offsets: torch.Tensor | None) -> torch.Tensor:
-    """The blackbox gradient with respect to the scores, float32; `upstream` is that of the divided ranks, float32."""
+    """The blackbox gradient with respect to the scores, float32; `upstream` is that of the divided
+    ranks, float32."""
     there = None if offsets is not None else _on_device(client, {"scores": scores, "upstream": upstream}, "gradient",
                                                         torch.float32,
                      lambda at: client.rank_vjp(at["scores"], at["upstream"], lambda_val=lambda_val, gradient=at["gradient"]))

@@ -85,9 +85,9 @@ class Learning:
 
 
 def reason_for(info: LossInfo, loss: float, pairs: Callable[[], bool], uncounted: bool = False) -> str | None:
-    """The reason why nothing can be learnt from an answered step; None if something can. `loss` is before any factor.
-    `pairs` tells whether any list of the batch has a relevant and an irrelevant item; only called
-    if nothing else decides. `uncounted`: avg_factor was 0."""
+    """The reason why nothing can be learnt from an answered step; None if something can. `loss` is
+    before any factor. `pairs` tells whether any list of the batch has a relevant and an irrelevant
+    item; only called if nothing else decides. `uncounted`: avg_factor was 0."""
     if info.lists_valid == 0:
         return NO_RELEVANT
     if info.lists_stalled is not None and info.lists_stalled >= _STALLED_SHARE * info.lists_valid:

@@ -103,7 +103,8 @@ class RankLoss(nn.Module):
         self.operator_name = operators.name_of(self)
 
     def _set(self, **options: Any) -> None:
-        """Arguments of the client for every request; checked here, so that no training begins with one that is refused."""
+        """Arguments of the client for every request; checked here, so that no training begins with
+        one that is refused."""
         self.options.update(check(self.model, options, self.over))
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # a copy, or from a file: compiled code must not find the original
@@ -178,8 +179,9 @@ class RankLoss(nn.Module):
 
     def _evaluate(self, differentiable: dict[str, Any], rest: dict[str, Any], avg_factor: float | torch.Tensor | None,
                   called: Mapping[str, str] | None = None, place: Callable[[Place], Place] | None = None) -> torch.Tensor:
-        """One call: `differentiable` and `rest` are the client's arguments by name, the first of them the one whose
-        device and type the loss takes. `called` and `place`: names and positions of the caller's, where they are others."""
+        """One call: `differentiable` and `rest` are the client's arguments by name, the first of
+        them the one whose device and type the loss takes. `called` and `place`: names and positions
+        of the caller's, where they are others."""
         way = functional.way(*differentiable.values()) if self.team is None else None
         if way is not None:
             return way.evaluate(self, differentiable, rest, avg_factor)  # type: ignore[no-any-return]

@@ -130,12 +130,13 @@ def monitor(crit: nn.Module, every: int = 50, *, to: Any = None, line: Callable[
     stalled        share of the lists with something to find in which no irrelevant item moved; near
                    0 is healthy
     skipped        share of the lists that had nothing to find
-    zero_gradient  share of the elements of the input that got no gradient (without it, and bank_age, where inputs are given by
-                   name)
-    pairs_jumped   pairs of a relevant and an irrelevant item that changed places, for each relevant item; near 0 nothing is
-                   learnt
+    zero_gradient  share of the elements of the input that got no gradient (without it, and
+                   bank_age, where inputs are given by name)
+    pairs_jumped   pairs of a relevant and an irrelevant item that changed places, for each relevant
+                   item; near 0 nothing is learnt
     bank_items     items of the bank that were ranked with
-    bank_age       batches since the oldest of them was appended, if all batches were of this one's size
+    bank_age       batches since the oldest of them was appended, if all batches were of this one's
+                   size
 
     W&B gets log(…, commit=False), so that its step counter is left to the script. The result has
     `latest` (a dict) and close(); in a `with` block it closes itself.

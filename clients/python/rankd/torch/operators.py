@@ -82,8 +82,9 @@ def evaluate(loss: Any, differentiable: dict[str, Any], rest: dict[str, Any], av
 
 def arguments(differentiable: dict[str, Any], rest: dict[str, Any], avg_factor: Any) -> tuple[str, list[torch.Tensor],
     list[bool]]:
-    """The operator's: names of the tensors, the tensors, and which of the first ones want a gradient. A number among the
-    arguments, which may be another in each step, is a tensor here: as a number it would be compiled in."""
+    """The operator's: names of the tensors, the tensors, and which of the first ones want a
+    gradient. A number among the arguments, which may be another in each step, is a tensor here: as
+    a number it would be compiled in."""
     given = {**differentiable, **rest}
     if avg_factor is not None:
         given[_FACTOR] = avg_factor if isinstance(avg_factor, torch.Tensor) else torch.zeros((), dtype=torch.float64) + avg_factor
@@ -102,9 +103,9 @@ def find(name: str) -> Any:
 
 
 def answer(name: str, names: str, tensors: Sequence[torch.Tensor], wants: Sequence[bool]) -> tuple[torch.Tensor, ...]:
-    """The loss `name` at the tensors, whose `names` are joined by commas, and the gradients at upstream 1 with respect to the
-    first ones: float32, of their shapes; empty where `wants` has no True. Always two, of which the second may stand for
-    nothing."""
+    """The loss `name` at the tensors, whose `names` are joined by commas, and the gradients at
+    upstream 1 with respect to the first ones: float32, of their shapes; empty where `wants` has no
+    True. Always two, of which the second may stand for nothing."""
     given = dict(zip(names.split(","), tensors))
     factor = given.pop(_FACTOR, None)
     value, found = find(name)._without_graph(given, list(wants), factor)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rank gave what an error of a joint request is about: the daemon knows positions in the whole batch only."""
+"""Which rank gave what an error of a joint request is about: the daemon knows positions in the
+whole batch only."""
 from __future__ import annotations
 
 import re
@@ -11,8 +12,9 @@ _ROW = re.compile(r"\b(embeddings|labels|ids|list_weight|ref_embeddings|ref_labe
 
 
 def of_its_rank(error: Exception, forms: Forms, *, shares: bool = False) -> Exception:
-    """The error about the shard of the rank that gave the row; Team puts that rank's number in front of it. With `shares`
-    the request had this rank's own queries, and the whole batch among the references, before theirs."""
+    """The error about the shard of the rank that gave the row; Team puts that rank's number in
+    front of it. With `shares` the request had this rank's own queries, and the whole batch among
+    the references, before theirs."""
     found = _ROW.search(error.sentence) if isinstance(error, InvalidRequest) else None
     if found is None or not isinstance(error, InvalidRequest):
         return error

@@ -77,9 +77,10 @@ class RetrievalLoss(RankLoss):
                 enqueue_mask: torch.Tensor | None = None, ref_ids: torch.Tensor | None = None,
                 relevance: torch.Tensor | None = None, weight: torch.Tensor | None = None,
                 list_weight: torch.Tensor | None = None, avg_factor: float | torch.Tensor | None = None) -> torch.Tensor:
-        """The loss, a scalar tensor on the embeddings' device. With reduction="none" the loss of each query instead, [B]:
-        0 where a query is skipped (`valid`, bool [B], tells), multiplied by its weight. Its backward takes any upstream;
-        unless that is the same for all queries, it ranks the batch once more (twice, where it has both signs).
+        """The loss, a scalar tensor on the embeddings' device. With reduction="none" the loss of
+        each query instead, [B]: 0 where a query is skipped (`valid`, bool [B], tells), multiplied
+        by its weight. Its backward takes any upstream; unless that is the same for all queries, it
+        ranks the batch once more (twice, where it has both signs).
 
         embeddings    [B, dim], any float type, not normalized
         labels        [B] integer; equal = relevant, -1 = relevant to nothing
@@ -91,12 +92,14 @@ class RetrievalLoss(RankLoss):
         ids           [B] int64 names of the items: a query ignores items with its own id,
                       references and the bank's too; -1 = none
         enqueue_mask  [B] bool ([R] if the gallery is "references"): the items to append to the bank
-        relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and ref_labels and without a
-                      bank: 1 relevant ("ndcg": a grade above 0), 0 irrelevant, -1 ignored; the batch,
-                      then the references. The own column is ignored
-        weight        [B], 0 or more: multiplies the weight of each query in the loss; 0 skips it, and it is ranked by the
-                      others all the same. Also by the daemon's name for it, `list_weight`. There is no gradient for it: one
-                      that requires a gradient is refused
+        relevance     [B, B + R] ([B, R] if the gallery is "references"), in place of labels and
+                      ref_labels and without a bank: 1 relevant ("ndcg": a grade above 0), 0
+                      irrelevant, -1 ignored; the batch, then the references. The own column is
+                      ignored
+        weight        [B], 0 or more: multiplies the weight of each query in the loss; 0 skips it,
+                      and it is ranked by the others all the same. Also by the daemon's name for it,
+                      `list_weight`. There is no gradient for it: one that requires a gradient is
+                      refused
         avg_factor    see APLoss
         """
         if weight is not None and list_weight is not None:

@@ -137,8 +137,8 @@ def together(forward: Callable[..., T]) -> Callable[..., T]:
 
 
 def _packed(error: Exception, rank: int) -> bytes:
-    """The exception with its rank in front, as bytes; a RuntimeError with its text where it has no such form. `rank` raised
-    it, but may have found what another one gave (origin.py)."""
+    """The exception with its rank in front, as bytes; a RuntimeError with its text where it has no
+    such form. `rank` raised it, but may have found what another one gave (origin.py)."""
     rank = getattr(error, "of_rank", rank)
     try:
         if isinstance(error, RankdError):

@@ -10,7 +10,8 @@ _BETWEEN = ("rankd", "torch", "pytorch_metric_learning")
 
 
 def warn(sentence: str) -> None:
-    """A RuntimeWarning at the nearest caller that is neither rankd nor torch, nor a library that calls an adapter."""
+    """A RuntimeWarning at the nearest caller that is neither rankd nor torch, nor a library that
+    calls an adapter."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors in the words of a call. A module may have another name for an input than the client and the daemon, or may have made
-it flat, so that its positions are others."""
+"""Errors in the words of a call. A module may have another name for an input than the client and
+the daemon, or may have made it flat, so that its positions are others."""
 from __future__ import annotations
 
 import re
@@ -14,8 +14,8 @@ Place = tuple[int, ...]
 
 @contextmanager
 def in_words_of(names: Mapping[str, str], place: Callable[[Place], Place] | None = None) -> Iterator[None]:
-    """Within, sentences about an input that `names` has are told with its new name; and with `place`, of a position in what
-    was sent, the position in what was given."""
+    """Within, sentences about an input that `names` has are told with its new name; and with
+    `place`, of a position in what was sent, the position in what was given."""
     try:
         yield
     except InvalidRequest as error:
