@@ -29,33 +29,36 @@ import sys
 # The order, lowest first. A name is a room (a folder) or a file of the top folder; rooms in one set
 # do not see each other.
 ORDER = {
-    "lib": ["base", "request", "losses", "kernels", "blackbox", "bank", "device", {"scores", "retrieval"}, {"engine.c", "engine.h"}],
+    "lib": ["base", "request", "losses", "kernels", "blackbox", "bank", "device", {"scores", "retrieval"},
+            {"engine.c", "engine.h"}],
     "server": ["config", "base", "access", "codec", "store", "bank_store", "bank", "exec", "regions", "api", {"http", "ring"},
                {"app.c", "app.h", "main.c", "detach.c", "detach.h", "health.c", "health.h"}],
 }
 # The plugin is built apart: it shares headers of these rooms, and nobody includes it.
 APART = {("lib", "cuda"): {"base", "request", "losses", "kernels", "device"}}
 # Whom each top folder sees beside itself.
-SEES = {"proto": set(), "lib": {"proto"}, "server": {"lib", "proto"}, "clients": {"proto"}, "deploy": {"lib", "server", "proto", "clients"},
-        "tests": {"lib", "server", "proto", "clients"}}
+SEES = {"proto": set(), "lib": {"proto"}, "server": {"lib", "proto"}, "clients": {"proto"},
+        "deploy": {"lib", "server", "proto", "clients"}, "tests": {"lib", "server", "proto", "clients"}}
 SEARCH = ["proto", "lib", "server", "clients/c", "clients/ctl", "deploy/gen", "tests", "tests/gpu/emulator"]
 # Within a folder, its files by stem, lowest first. What stands in one set does not see each other.
 FILES = {
-    "clients/c": ["rankd", {"arena", "clock", "error", "names", "http_memory", "reply_numbers", "transport"}, {"error_body", "request"},
-                  "http_json", "http_internal", "http_transfer", "http",
+    "clients/c": ["rankd", {"arena", "clock", "error", "names", "http_memory", "reply_numbers", "transport"},
+                  {"error_body", "request"}, "http_json", "http_internal", "http_transfer", "http",
                   "ring_internal", {"ring_memory", "ring_encode", "ring_answer"}, "ring_wait", {"ring_request", "ring_control"},
                   "ring", "client"],
     "clients/python/rankd": [{"_names", "_version", "errors", "programs"},
-                             {"answers", "home", "librankd", "names", "parameters", "sockets", "tensors", "wire"}, {"transport", "results"},
-                             {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client", {"jax", "local", "scripts"},
-                             "evaluation", "metrics", "doctor", "__init__", "__main__"],
-    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "own_bank", "schedule", "state", "tracing", "warn",
-                                    "wording"},
+                             {"answers", "home", "librankd", "names", "parameters", "sockets", "tensors", "wire"},
+                             {"transport", "results"},
+                             {"reply", "retry", "start"}, {"http", "ring"}, "auto", "find", "banks", "client",
+                             {"jax", "local", "scripts"}, "evaluation", "metrics", "doctor", "__init__", "__main__"],
+    "clients/python/rankd/torch": [{"convert", "device_memory", "distributed", "gradient", "own_bank", "schedule", "state",
+                                    "tracing", "warn", "wording"},
                                    {"calibration", "host_ranks", "learning", "lists", "memory", "reach", "shards", "team"},
                                    "origin", "operators", "functional",
                                    "joint", {"balanced", "joint_scores"}, {"losses", "ranking", "queries"},
                                    {"checkpoint", "detection", "graded", "monitoring", "retrieval"}, "__init__"],
-    "clients/python/rankd/integrations": ["__init__", {"boosting", "checkpoints", "detection", "metric_learning", "sentence_transformers"}],
+    "clients/python/rankd/integrations": ["__init__",
+                                          {"boosting", "checkpoints", "detection", "metric_learning", "sentence_transformers"}],
 }
 MOST_LINES = 500
 MOST_COLUMNS = 130
@@ -233,7 +236,8 @@ def uses_of(tree, folder):
             if isinstance(node, ast.ImportFrom) and node.level > 0:
                 base = os.path.normpath(os.path.join(folder, "../" * (node.level - 1), (node.module or "").replace(".", "/")))
                 package = os.path.isdir(base) and node.module
-                for other in [f"{base}/__init__.py" if package else f"{base}.py"] if node.module else [f"{base}/{a.name}.py" for a in node.names]:
+                for other in [f"{base}/__init__.py" if package else f"{base}.py"] if node.module else [f"{base}/{a.name}.py"
+                    for a in node.names]:
                     yield name, node.lineno, other, "an import"
 
 
@@ -324,8 +328,8 @@ def main():
             print(f"{top}/: " + " <- ".join(", ".join(sorted(r)) if isinstance(r, set) else r for r in rooms))
         return 0
     tree = Tree()
-    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree), check_lengths(tree),
-              check_columns(tree), check_prose()]
+    checks = [check_arrows(tree), check_circles(tree), check_tags(tree), check_statics(tree), check_files(tree),
+              check_lengths(tree), check_columns(tree), check_prose()]
     if args.objects:
         checks += [check_objects(args.objects), check_calls(args.objects)]
     broken = 0

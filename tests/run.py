@@ -96,7 +96,8 @@ def run_pytest(folder, build):
         report = f"{tmp}/pytest.xml"
         env = dict(os.environ, RANKD_BUILD=str(Path(build).resolve()), PYTHONDONTWRITEBYTECODE="1",
                    PYTHONPATH=str(Path("clients/python").resolve()))
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15", f"--junitxml={report}", folder]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15", f"--junitxml={report}",
+                   folder]
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         code = done.returncode
         tally.say(f"{folder} ({time.monotonic() - started:.0f} s)\n{done.stdout}")

@@ -43,10 +43,12 @@ def main():
         subprocess.run(["/usr/bin/python3", "-m", "pip", "--python", venv / "bin/python", "install", "--quiet", "--no-index",
                         "--disable-pip-version-check", wheel], check=True)
         (Path(folder) / "run").mkdir(0o700)
-        environment = {"PATH": os.environ["PATH"], "HOME": folder, "XDG_RUNTIME_DIR": f"{folder}/run", "RANKD_SYSTEM_SOCKET": f"{folder}/none"}
+        environment = {"PATH": os.environ["PATH"], "HOME": folder, "XDG_RUNTIME_DIR": f"{folder}/run",
+                       "RANKD_SYSTEM_SOCKET": f"{folder}/none"}
 
         def python(*arguments):
-            return subprocess.run([venv / "bin/python", *arguments], env=environment, capture_output=True, text=True, check=True).stdout
+            return subprocess.run([venv / "bin/python", *arguments], env=environment, capture_output=True, text=True,
+                                  check=True).stdout
 
         def first_losses(before):
             for _ in range(runs):

@@ -61,7 +61,8 @@ def daemon_ms(build, transport):
             url = daemon.stdout.readline().split()[-1]
             where = ["--url", url] if transport == "http" else ["--socket", f"{folder}/s"]
             command = [build / "rankctl", "bench", *where, "-Q", "128", "-N", "128", "-P", "4", "-d", "1", "--json"]
-            return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout)["p50_seconds"] * 1e3
+            return json.loads(subprocess.run(command, capture_output=True, text=True, check=True,
+                                             env=env).stdout)["p50_seconds"] * 1e3
         finally:
             daemon.terminate()
             daemon.wait()

@@ -85,7 +85,8 @@ def rankd_ms(program: str, folder: Path, logits: torch.Tensor, classes: torch.Te
     logits.numpy().tofile(folder / "scores")
     targets.numpy().tofile(folder / "targets")
     rows, axis = (logits.shape, "0") if logits.shape[1] > 1 else (logits.shape[::-1], "1")
-    done = subprocess.run([program, "ap", "FP32", *map(str, rows), "1", str(runs), str(folder / "scores"), str(folder / "targets")],
+    done = subprocess.run([program, "ap", "FP32", *map(str, rows), "1", str(runs), str(folder / "scores"),
+                           str(folder / "targets")],
                           check=True, capture_output=True, text=True, env={**os.environ, "AXIS": axis})
     seen = json.loads(done.stdout)
     return min(seen["cpu_ms"]), seen["loss"]

@@ -24,7 +24,8 @@ class Structure(c.Structure):
 
 
 class LossParams(Structure):
-    _fields_ = [(field, {"REAL": c.c_double, "WHOLE": c.c_uint64, "CHOICE": c.c_int, "FLAG": c.c_bool}[kind]) for kind, field in ROWS if kind != "TEXT"]
+    _fields_ = [(field, {"REAL": c.c_double, "WHOLE": c.c_uint64, "CHOICE": c.c_int, "FLAG": c.c_bool}[kind])
+                for kind, field in ROWS if kind != "TEXT"]
 
 
 class Blackbox(Structure):
@@ -45,8 +46,10 @@ class Gradient(Structure):
 class Scores(Structure):
     _fields_ = [("scores", c.c_void_p), ("targets", c.c_void_p), ("scores_on_device", c.c_bool), ("targets_on_device", c.c_bool),
                 ("score_dtype", c.c_int), ("target_dtype", c.c_int), ("rows", c.c_size_t), ("columns", c.c_size_t),
-                ("by_column", c.c_bool), ("box", Blackbox), ("gradient", Gradient), ("list_loss", c.c_void_p), ("loss", c.c_double),
-                ("lists", c.c_size_t), ("skipped", c.c_size_t), ("stalled", c.c_size_t), ("jumped", c.c_uint64), ("relevant", c.c_uint64)]
+                ("by_column", c.c_bool), ("box", Blackbox), ("gradient", Gradient), ("list_loss", c.c_void_p),
+                ("loss", c.c_double),
+                ("lists", c.c_size_t), ("skipped", c.c_size_t), ("stalled", c.c_size_t), ("jumped", c.c_uint64),
+                ("relevant", c.c_uint64)]
 
 
 class Rank(Structure):
@@ -67,13 +70,15 @@ class Query(Structure):
 
 class Retrieval(Structure):
     _fields_ = [("own", c.c_void_p), ("n_queries", c.c_size_t), ("own_items", c.c_size_t), ("total", c.c_size_t),
-                ("dim", c.c_size_t), ("row_block", c.c_void_p), ("row_blocks", c.c_size_t), ("query", c.c_void_p), ("row", c.c_void_p),
+                ("dim", c.c_size_t), ("row_block", c.c_void_p), ("row_blocks", c.c_size_t), ("query", c.c_void_p),
+                ("row", c.c_void_p),
                 ("queries", c.c_size_t), ("check_nan", c.c_bool), ("gradient", c.c_bool), ("box", Blackbox), ("sum", c.c_void_p)]
 
 
 class Plugin(Structure):
     CALL = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_char_p)
-    _fields_ = [("version", c.c_uint32), ("vocabulary", c.c_uint32), ("knows", c.c_uint32 * (8 + len(ROWS)) * 3), ("open", c.CFUNCTYPE(c.c_void_p, c.c_int, c.c_size_t, c.c_char_p, c.c_char_p)),
+    _fields_ = [("version", c.c_uint32), ("vocabulary", c.c_uint32), ("knows", c.c_uint32 * (8 + len(ROWS)) * 3),
+                ("open", c.CFUNCTYPE(c.c_void_p, c.c_int, c.c_size_t, c.c_char_p, c.c_char_p)),
                 ("close", c.CFUNCTYPE(None, c.c_void_p)), ("scores", CALL), ("rank", CALL), ("retrieval", CALL),
                 *((name, c.c_void_p) for name in ("fetch", "store", "map", "unmap", "memory")),
                 ("pin", c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t, c.c_char_p)),

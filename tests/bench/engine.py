@@ -201,7 +201,8 @@ def run_graded(case, program, folder):
     random = np.random.default_rng(1)
     lengths = random.integers(shortest, longest + 1, q)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    scores, targets, grades = random.random(offsets[-1], np.float32), np.zeros(offsets[-1], np.int8), np.zeros(offsets[-1], np.int8)
+    scores, targets, grades = random.random(offsets[-1], np.float32), np.zeros(offsets[-1], np.int8), np.zeros(offsets[-1],
+        np.int8)
     for start, length in zip(offsets, lengths):
         places = start + random.choice(length, min(p, length), replace=False)
         targets[places], grades[places] = 1, random.integers(1, 5, len(places))
@@ -225,7 +226,8 @@ def run_graded(case, program, folder):
 
 def show_graded(row):
     each = ", ".join(f"{model} {row['ms'][model]:.3f} ms ({row['moved'][model]:,} items moved)" for model in row["ms"])
-    print(f"{row['name']:32} {each} | ndcg {row['ratio']['ndcg']:.2f} x (goal {row['goal']}), mrr {row['ratio']['mrr']:.2f} x of ap",
+    print(f"{row['name']:32} {each} | ndcg {row['ratio']['ndcg']:.2f} x (goal {row['goal']}), mrr {row['ratio']['mrr']:.2f} x of "
+          "ap",
           flush=True)
 
 

@@ -158,7 +158,8 @@ def main():
     for case in [("rank_vjp 256 x 4,096", 256, 4096), ("rank_vjp 1 x 10M", 1, 10_000_000), ("rank_vjp 1 x 100M", 1, 100_000_000)]:
         rows.append(rank_case(device, *case))
         show(rows[-1])
-    for case in [("1024 x 128 of 1M, 8 relevant", 1024, 128, 1_000_000, 8), ("256 x 128 of 1M, 8 relevant", 256, 128, 1_000_000, 8),
+    for case in [("1024 x 128 of 1M, 8 relevant", 1024, 128, 1_000_000, 8),
+                 ("256 x 128 of 1M, 8 relevant", 256, 128, 1_000_000, 8),
                  ("1024 x 128 of 1M, 1000 relevant", 1024, 128, 1_000_000, 1000),
                  ("256 x 128 of 1M, 10,000 relevant", 256, 128, 1_000_000, 10_000),
                  ("256 x 128 of 65,536, 8 relevant", 256, 128, 65536, 8)]:

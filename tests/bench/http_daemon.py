@@ -152,7 +152,8 @@ def scatter_us(lists, columns, nonzero, runs=50):
 
 def sparse(address, program, runs, turns=7):
     print("\nap, dense and sparse gradient by turns, inputs in binary\n"
-          "scores         outputs in   reply bytes: dense    sparse    p50 in us: dense    sparse   and scattered   dense / sparse")
+          "scores         outputs in   reply bytes: dense    sparse    p50 in us: dense    sparse   and scattered   dense / "
+          "sparse")
     cases = []
     for lists, columns, relevant in ((32, 128, 8), (128, 128, 4), (256, 4096, 8), (1, 1_000_000, 10_000)):
         scores, targets = draw(lists, columns, relevant)
@@ -167,7 +168,8 @@ def sparse(address, program, runs, turns=7):
                     us[form] += [ms * 1e3 for ms in time_calls(connection, part, count)]
             p50 = {form: statistics.median(times) for form, times in us.items()}
             scattered = p50["sparse"] + scatter_us(lists, columns, sizes["sparse"] // 12 if binary else sizes["sparse"] // 19)
-            cases.append({"lists": lists, "columns": columns, "binary": binary, "bytes": sizes, "p50_us": p50, "scattered": scattered})
+            cases.append({"lists": lists, "columns": columns, "binary": binary, "bytes": sizes, "p50_us": p50,
+                          "scattered": scattered})
             print(f"{lists:4} x {columns:8} {'binary' if binary else 'JSON':>10} {sizes['dense']:20} {sizes['sparse']:9} "
                   f"{p50['dense']:19.0f} {p50['sparse']:9.0f} {scattered:15.0f} {p50['dense'] / p50['sparse']:16.2f}")
     return cases
@@ -218,8 +220,9 @@ def rates(port, pid, build, seconds, turns=9):
                for name, command in peers.items()}
     at = {"rankd": (port, pid)} | {name: (int(server.stdout.readline()), server.pid) for name, server in servers.items()}
     print("\n32 x 128, binary, by turns: medians of requests/s, p50 in us, least processor time of the server in us a request\n"
-          "                  rankd                      libmicrohttpd alone              with the computation             rankd's share of\n"
-          "connections   requests/s     p50     cpu   requests/s     p50     cpu   requests/s     p50     cpu   the first  the second")
+          "                  rankd                      libmicrohttpd alone              with the computation             "
+          "rankd's share of\nconnections   requests/s     p50     cpu   requests/s     p50     cpu   requests/s     p50     cpu  "
+          " the first  the second")
     cases = []
     with tempfile.NamedTemporaryFile() as file:
         file.write(whole)
@@ -236,7 +239,8 @@ def rates(port, pid, build, seconds, turns=9):
                 middle[name]["cpu_us_least"] = min(run["cpu_us"] for run in of if run["answers"])
             cases.append({"connections": connections, **middle})
             row = "".join(f"{m['per_s']:13.0f} {m['p50_us']:7.0f} {m['cpu_us_least']:7.1f}" for m in middle.values())
-            print(f"{connections:11}{row}" + "".join(f"{middle['rankd']['per_s'] / max(1, middle[p]['per_s']):12.2f}" for p in peers))
+            print(f"{connections:11}{row}" + "".join(f"{middle['rankd']['per_s'] / max(1, middle[p]['per_s']):12.2f}"
+                                                     for p in peers))
     for server in servers.values():
         server.stdin.close()
         server.wait()
@@ -258,8 +262,8 @@ def main():
         host, _, port = line.split("http://")[1].split()[0].strip("/").rpartition(":")
         program = args.build / "bench" / "engine"
         address = host, int(port)
-        parts = {"small": lambda: small(address, daemon.pid, args.build, args.seconds), "sweep": lambda: sweep(address, program, args.runs),
-                 "sparse": lambda: sparse(address, program, args.runs),
+        parts = {"small": lambda: small(address, daemon.pid, args.build, args.seconds),
+                 "sweep": lambda: sweep(address, program, args.runs), "sparse": lambda: sparse(address, program, args.runs),
                  "rates": lambda: rates(address[1], daemon.pid, args.build, args.seconds)}
         cases = {name: part() for name, part in parts.items() if args.only in (None, name)}
     finally:

@@ -48,7 +48,8 @@ def by_hand(crit, embeddings, labels):
     everybody = torch.cat(label_shards)
     valid = ((everybody[:, None] == everybody[None, :]).sum(1) > 1).sum()
     crit(embeddings, labels, ref_emb=torch.cat([s for r, s in enumerate(shards) if r != rank]),
-         ref_labels=torch.cat([s for r, s in enumerate(label_shards) if r != rank]), avg_factor=valid / dist.get_world_size()).backward()
+         ref_labels=torch.cat([s for r, s in enumerate(label_shards) if r != rank]),
+         avg_factor=valid / dist.get_world_size()).backward()
 
 
 def ways(url, bank):
@@ -103,17 +104,20 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         url = f"unix:{folder}/ring"
-        daemon = subprocess.Popen([Path(given.build) / "rankd", "--http", "127.0.0.1:0", "--socket", f"{folder}/ring", "--log-level", "warn"],
+        daemon = subprocess.Popen([Path(given.build) / "rankd", "--http", "127.0.0.1:0", "--socket", f"{folder}/ring",
+                                   "--log-level", "warn"],
                                   stdout=subprocess.PIPE)
         daemon.stdout.readline()
         rankd.connect(url).banks.create("joint", dim=dim, capacity=CAPACITY, durability="none")
         context = mp.get_context("spawn")
         results = context.Queue()
-        processes = [context.Process(target=trainer, args=(r, f"{folder}/rendezvous", url, ranks, rows, dim, results)) for r in range(ranks)]
+        processes = [context.Process(target=trainer, args=(r, f"{folder}/rendezvous", url, ranks, rows, dim, results))
+                     for r in range(ranks)]
         [p.start() for p in processes]
         for what in ("without a bank", f"with a bank of {CAPACITY} items"):
             times = results.get(timeout=900)
-            print(f"{ranks} ranks x {rows} x {dim}, {what}: median ms of a step, and its ratio to the first (median of {ROUNDS} turns)")
+            print(f"{ranks} ranks x {rows} x {dim}, {what}: median ms of a step, and its ratio to the first (median of {ROUNDS} "
+                  "turns)")
             for name, values in times.items():
                 ratio = statistics.median(v / b for v, b in zip(values, times["gather + one"]))
                 print(f"  {name:18} {statistics.median(values):8.2f}   {ratio:5.2f}")

@@ -17,7 +17,8 @@ MIB = 1 << 20
 
 class Daemon:
     def __init__(self, build):
-        self.process = subprocess.Popen([Path(build) / "rankd", "--http", "127.0.0.1:0", "--log-level", "warn", "--json-bytes", "64M"],
+        self.process = subprocess.Popen([Path(build) / "rankd", "--http", "127.0.0.1:0", "--log-level", "warn", "--json-bytes",
+                                         "64M"],
                                         stdout=subprocess.PIPE, text=True)
         host, _, port = self.process.stdout.readline().split("http://")[1].split()[0].strip("/").rpartition(":")
         self.address = (host, int(port))

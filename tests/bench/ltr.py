@@ -156,8 +156,9 @@ class Engine:
                 array.tofile(self.folder / name)
         lists, items = shape or (len(offsets) - 1, len(scores))
         more = [] if offsets is None else ["-", str(self.folder / "offsets")]
-        done = subprocess.run([self.program, model, "FP32", str(lists), str(items), "1", str(self.runs), str(self.folder / "scores"),
-                               str(self.folder / "targets"), *more], check=True, capture_output=True, text=True)
+        done = subprocess.run([self.program, model, "FP32", str(lists), str(items), "1", str(self.runs),
+                               str(self.folder / "scores"), str(self.folder / "targets"), *more], check=True, capture_output=True,
+                               text=True)
         seen = json.loads(done.stdout)
         return statistics.median(seen["cpu_ms"]), seen["loss"]
 

@@ -58,7 +58,8 @@ class Sharing:
         for i in range(count):
             path = Path(tempfile.mkdtemp(dir=folder))
             self.daemons.append(StoreDaemon(path, master, "--socket", path / "s", "--log-level", "warn", replicas=1, rankd=rankd))
-            wait_until(lambda: self.daemons[-1].bank(bank, **{**BANK, "capacity": capacity})["store_state"] in ("current", "behind"))
+            wait_until(lambda: self.daemons[-1].bank(bank, **{**BANK, "capacity": capacity})["store_state"] in ("current",
+                "behind"))
             self.urls.append(f"unix:{path}/s")
 
     def __enter__(self):
@@ -84,8 +85,8 @@ def appends(folder, master, alone):
                     with Sharing(folder, master, count, build / "rankd") as sharing:
                         figures = numbers(BUILD / "bench/store_load", "b", trainers, SECONDS, *sharing.urls)
                     seen.setdefault((trainers, f"{count} daemons{name}"), []).append(figures)
-    print(f"{TURNS} turns of {SECONDS} s by turns, medians. added: what the store adds to a request's median time, over the median time "
-          "of the bare commands; per batch: the same of the time for each batch")
+    print(f"{TURNS} turns of {SECONDS} s by turns, medians. added: what the store adds to a request's median time, over the "
+          "median time of the bare commands; per batch: the same of the time for each batch")
     print(f"{'':32}{'batches/s':>10}{'p50 us':>10}{'added':>8}{'per batch':>11}")
     for (trainers, what), figures in seen.items():
         line = f"{trainers:2} trainers, {what:18}{median(f[0] for f in figures):10.0f}{median(f[1] for f in figures):10.0f}"
@@ -100,12 +101,13 @@ def fan_out(folder, master):
     others."""
     with Sharing(folder, master, 8, bank="fan", capacity=16384) as sharing:
         for rate in (1000, 500, 250):
-            done = subprocess.run([BUILD / "bench/store_fan", "fan", str(rate), "6", *sharing.urls], capture_output=True, text=True, timeout=120)
+            done = subprocess.run([BUILD / "bench/store_fan", "fan", str(rate), "6", *sharing.urls], capture_output=True,
+                                  text=True, timeout=120)
             if done.returncode:
                 sys.exit(done.stderr)
             reached, p50, p99, most = map(float, done.stdout.split())
-            print(f"8 daemons, {rate} batches/s wanted, {reached:.0f} reached: there after p50 {p50 / 1e3:.2f} ms, p99 {p99 / 1e3:.2f} ms, "
-                  f"at most {most / 1e3:.2f} ms", flush=True)
+            print(f"8 daemons, {rate} batches/s wanted, {reached:.0f} reached: there after p50 {p50 / 1e3:.2f} ms, p99 "
+                  f"{p99 / 1e3:.2f} ms, at most {most / 1e3:.2f} ms", flush=True)
 
 
 def catch_up(folder, master):
@@ -124,7 +126,8 @@ def catch_up(folder, master):
                                       {"name": "labels", "datatype": "INT64", "shape": [rows],
                                        "parameters": {"binary_data_size": len(labels)}}],
                            "outputs": [{"name": "loss"}]}).encode()
-        connection.request("POST", "/v2/models/recall/infer", head + data + labels, {"Inference-Header-Content-Length": str(len(head))})
+        connection.request("POST", "/v2/models/recall/infer", head + data + labels,
+                           {"Inference-Header-Content-Length": str(len(head))})
         answer = connection.getresponse()
         body = answer.read()
         assert answer.status == 200, body

@@ -9,8 +9,9 @@ import tempfile
 import time
 
 SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run",
-            "--disable-background-timer-throttling", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows",
-            "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe", "about:blank")
+            "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
+            "--disable-backgrounding-occluded-windows", "--disable-background-networking", "--disable-component-update",
+            "--remote-debugging-pipe", "about:blank")
 
 
 class Browser:

@@ -50,7 +50,8 @@ def machine(packages):
             shutil.copy(path, folder)
         bare.before_boot("apt-get", "update")
         bare.before_boot("apt-get", "install", "-y", "--no-install-recommends", "systemd-sysv")
-        bare.before_boot("sh", "-c", "apt-get install -y --no-install-recommends --download-only gcc libc6-dev pkg-config /root/build/deb/*.deb")
+        bare.before_boot("sh", "-c", "apt-get install -y --no-install-recommends --download-only gcc libc6-dev pkg-config "
+                                     "/root/build/deb/*.deb")
         bare.before_boot("sh", "-c", "apt-get install -y --download-only /root/build/deb/rankd_*.deb")
         bare.boot()
         for line in INSTALL[1:]:

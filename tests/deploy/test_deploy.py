@@ -79,15 +79,17 @@ def test_rankd_takes_the_ring_and_io_uring_under_its_profile(compose):
     compose.wait_healthy()
     log = compose("logs", "--no-color", "rankd").stdout
     assert "io_uring" not in [w for line in log.splitlines() if "level=warn" in line for w in line.split()], log
-    done = compose.engine.docker("exec", compose.container("rankd"), "/usr/bin/rankctl", "doctor", "--socket", "/run/rankd/rankd.sock", check=False)
+    done = compose.engine.docker("exec", compose.container("rankd"), "/usr/bin/rankctl", "doctor", "--socket",
+                                 "/run/rankd/rankd.sock", check=False)
     assert re.search(r"^ok +io_uring", done.stdout, re.M) and re.search(r"^ok +socket", done.stdout, re.M), done.stdout
 
 
 def bench_over_the_ring(engine, volume):
     """A second container without network, which shares only the socket's volume with the first
     one."""
-    done = engine.docker("run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "-v", f"{volume}:/run/rankd", "--entrypoint",
-                         "/usr/bin/rankctl", "rankd:latest", "bench", "--socket", "/run/rankd/rankd.sock", "--duration", "1", "--json")
+    done = engine.docker("run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "-v", f"{volume}:/run/rankd",
+                         "--entrypoint", "/usr/bin/rankctl", "rankd:latest", "bench", "--socket", "/run/rankd/rankd.sock",
+                         "--duration", "1", "--json")
     return json.loads(done.stdout)
 
 
@@ -125,7 +127,8 @@ def test_kill_9_is_survived_with_the_bank_intact(compose):
     compose.curl("/v2/banks/kept", "-X", "PUT", "-d", '{"kind":"embeddings","dim":4,"capacity":64,"durability":"always"}')
     for batch in range(3):
         compose.curl("/v2/models/ap/infer", "-d", json.dumps({"parameters": {"bank": "kept", "margin": 0}, "inputs": [
-            {"name": "embeddings", "shape": [4, 4], "datatype": "FP32", "data": [float((i * 7 + batch) % 5 + 1) for i in range(16)]},
+            {"name": "embeddings", "shape": [4, 4], "datatype": "FP32",
+             "data": [float((i * 7 + batch) % 5 + 1) for i in range(16)]},
             {"name": "labels", "shape": [4], "datatype": "INT64", "data": [0, 0, 1, 1]}]}))
     before = json.loads(compose.curl("/v2/banks/kept"))
     assert before["items"] == 12

@@ -59,7 +59,8 @@ def test_whole_numbers_read_as_whole_numbers_and_measures_have_three_digits(brow
     page = shown(browser, daemon, DESK)
     say = {"count(3)": "3", "count(16384)": "16,384", "count(0)": "0", "pace(3)": "3", "pace(0)": "0", "pace(0.5)": "0.500",
            "pace(12.345)": "12.3", "pace(999.7)": "1.00k", "pace(1234567)": "1.23M", "bytes(0)": "0 B", "bytes(5)": "5 B",
-           "bytes(1536)": "1.50 KiB", "bytes(1023.8)": "1.00 KiB", "time(0.0005)": "500 µs", "time(NaN)": "–", "share(1, 3)": "33.33 %"}
+           "bytes(1536)": "1.50 KiB", "bytes(1023.8)": "1.00 KiB", "time(0.0005)": "500 µs", "time(NaN)": "–",
+           "share(1, 3)": "33.33 %"}
     assert {expression: page.value(expression) for expression in say} == say
     banks = page.value("[...document.querySelectorAll('#banks tbody tr')].map(tr => [...tr.cells].map(td => td.textContent))")
     assert ["memory", "embeddings", "0", "1,234,567"] in [row[:4] for row in banks]
@@ -74,7 +75,8 @@ def test_what_it_shows_is_what_the_daemon_did(browser, daemon):
     page.wait_for(f"history['Requests/s'].length >= {looks + 2}")
     rates = page.value("history['Requests/s']")
     assert max(rates) > 1
-    transports = page.value("Object.fromEntries([...document.querySelectorAll('#transports tbody tr')].map(tr => [tr.cells[0].textContent, tr.cells[2].textContent]))")
+    transports = page.value("Object.fromEntries([...document.querySelectorAll('#transports tbody tr')].map(tr => "
+                            "[tr.cells[0].textContent, tr.cells[2].textContent]))")
     assert set(transports) == {"http json", "http binary", "ring"} and transports["ring"] == "in place"
 
 
@@ -92,7 +94,8 @@ CONTRASTS = """(() => {
   const parts = c => c.match(/[\\d.]+/g).map(Number);
   const light = c => { const [r, g, b] = parts(c).map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
                        return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const ground = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if ((parts(c)[3] ?? 1) === 1) return c; }
+  const ground = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if ((parts(c)[3] ?? 1) ===
+  1) return c; }
                         return "rgb(255, 255, 255)"; };
   const found = {};
   for (const e of document.querySelectorAll("main *")) {
@@ -122,7 +125,8 @@ def test_it_asks_nobody_but_the_daemon(browser, daemon):
 
 def test_curves_grow_from_the_right_and_begin_with_the_first_figure(browser, daemon):
     page = shown(browser, daemon, DESK)
-    lines = page.value("[...document.querySelectorAll('polyline')].map(l => l.getAttribute('points').split(' ').pop().split(',')[0])")
+    lines = page.value("[...document.querySelectorAll('polyline')].map(l => l.getAttribute('points').split(' "
+                       "').pop().split(',')[0])")
     assert lines == ["100.0"] * 4
     page.wait_for("history['Requests/s'].length >= 2")
     assert page.value("history['Requests/s'].length") == page.value("history['In flight'].length")
@@ -133,7 +137,8 @@ def test_figures_of_a_daemon_that_is_gone_look_old_until_it_is_back(browser, tmp
     page = browser.open(daemon.url, DESK)
     page.wait_for("document.querySelector('#state').textContent === 'ready' && !document.body.classList.contains('stale')")
     daemon.kill()
-    page.wait_for("document.querySelector('#state').textContent === 'does not answer' && document.body.classList.contains('stale')")
+    page.wait_for("document.querySelector('#state').textContent === 'does not answer' && "
+                  "document.body.classList.contains('stale')")
     daemon.http = f"127.0.0.1:{daemon.port}"
     daemon.start()
     page.wait_for("document.querySelector('#state').textContent === 'ready' && !document.body.classList.contains('stale')")

@@ -26,7 +26,8 @@ class Hosts:
     def call(self, host, method, path, document=None):
         """Calls through the published port; None if the daemon answered 503."""
         done = self.engine.inside("curl", "-s", "-m", "30", "-w", "\n%{http_code}", "-X", method, "-d",
-                                  "" if document is None else json.dumps(document), f"http://127.0.0.1:808{host}{path}", check=False)
+                                  "" if document is None else json.dumps(document), f"http://127.0.0.1:808{host}{path}",
+                                  check=False)
         body, _, status = done.stdout.rpartition("\n")
         assert status in ("200", "503", "000"), done.stdout
         return json.loads(body) if status == "200" else None
@@ -67,7 +68,8 @@ def hosts(engine):
 
 def test_three_hosts_share_a_bank_and_a_master_is_killed(hosts):
     wait_for(lambda: sum("state=online" in word for word in hosts.redis("store1", "INFO", "replication")) == 2, 90)
-    wait_for(lambda: all(len([w for w in hosts.redis(f"sentinel{i}", "-p", "26379", "SENTINEL", "sentinels", "banks") if w == "runid"]) == 2
+    wait_for(lambda: all(len([w for w in hosts.redis(f"sentinel{i}", "-p", "26379", "SENTINEL", "sentinels", "banks")
+                              if w == "runid"]) == 2
                          for i in (1, 2, 3)), 90)
     wait_for(lambda: hosts.call(1, "PUT", "/v2/banks/b", BANK), 60)
     for host in (2, 3):
@@ -82,7 +84,8 @@ def test_three_hosts_share_a_bank_and_a_master_is_killed(hosts):
     for name, version in {**appended, **after}.items():
         assert hosts.append(2, name) == version
     about = [wait_for(lambda: hosts.call(host, "GET", "/v2/banks/b"), 60) for host in (1, 2, 3)]
-    wait_for(lambda: len({(b["version"], b["chain"]) for b in (hosts.call(host, "GET", "/v2/banks/b") for host in (1, 2, 3))}) == 1, 60)
+    wait_for(lambda: len({(b["version"], b["chain"]) for b in (hosts.call(host, "GET", "/v2/banks/b") for host in (1, 2, 3))})
+             == 1, 60)
     assert about[1]["version"] == 12
     store = hosts.call(3, "GET", "/v2/store")
     assert store["role"] == "master" and store["server"].startswith(("172.31.250.12", "172.31.250.13")) and store["daemons"] == 3

@@ -133,8 +133,8 @@ def main():
           struct.pack("<4e4q", 1, 2, 3, 4, 1, 0, 0, 1))
     infer("ap_embeddings", "ap", {"inputs": [
         tensor("embeddings", [3, 2], "FP32", [1, 0, 0.8, 0.6, 0, 1]), tensor("labels", [3], "INT64", [1, 1, 2]),
-        tensor("ids", [3], "INT64", [5, 6, -1]), tensor("ref_embeddings", [1, 2], "FP32", [0.6, 0.8]), tensor("ref_labels", [1], "INT32", [2])],
-        "outputs": [{"name": "loss"}, {"name": "gradient"}, {"name": "ref_gradient"}]})
+        tensor("ids", [3], "INT64", [5, 6, -1]), tensor("ref_embeddings", [1, 2], "FP32", [0.6, 0.8]),
+        tensor("ref_labels", [1], "INT32", [2])], "outputs": [{"name": "loss"}, {"name": "gradient"}, {"name": "ref_gradient"}]})
     infer("ap_documents", "ap", {"parameters": {"gallery": "references"}, "inputs": [
         tensor("embeddings", [2, 2], "FP32", [1, 0, 0.8, 0.6]), tensor("labels", [2], "INT64", [1, 2]),
         tensor("ref_embeddings", [3, 2], "FP16", size=12), tensor("ref_labels", [3], "INT64", [1, 1, 2]),
@@ -143,7 +143,8 @@ def main():
     infer("ap_relevance", "ap", {"inputs": [
         tensor("embeddings", [2, 2], "FP32", [1, 0, 0.8, 0.6]), tensor("relevance", [2, 3], "INT8", [0, 1, -1, 1, 0, 0]),
         tensor("ref_embeddings", [1, 2], "FP32", [0.6, 0.8])], "outputs": [{"name": "loss"}, {"name": "ref_gradient"}]})
-    infer("hits", "hits", {"parameters": {"top_k": 2, "share_of": "top_k"}, "inputs": [scores, targets], "outputs": [{"name": "list_loss"}]})
+    infer("hits", "hits", {"parameters": {"top_k": 2, "share_of": "top_k"}, "inputs": [scores, targets],
+                           "outputs": [{"name": "list_loss"}]})
     infer("rank", "rank", {"inputs": [tensor("scores", [2, 3], "FP64", [1, 2, 3, 3, 2, 1])]})
     infer("rank_vjp", "rank_vjp", {"parameters": {"lambda": 3}, "inputs": [
         tensor("scores", [1, 4], "BF16", size=8), tensor("upstream", [1, 4], "FP32", size=16)]},
@@ -155,7 +156,8 @@ def main():
     put("run", "recall_columns_half", bytes([1, 0x21, 9, 6, 0xff, 0x35, 0x9a]) + varied)
     put("run", "ap_ties_interclass", bytes([0, 0x3e, 5, 20, 0x30, 0x06, 0x8c]) + b"\x00\x00\x80\x3f" * 3 + b"\x00\x00\x00\x80")
     put("run", "recall_wide_targets", bytes([1, 0x10, 1, 3, 0xff, 0x40, 8]) + struct.pack("<8q", 1, 0, 0, 1, -1, 0, 1, 0))
-    put("run", "rank_fp64", bytes([MODELS.index("rank"), 3, 3, 30, 0xff, 0, 8]) + struct.pack("<9d", *(x / 7 for x in range(-4, 5))))
+    put("run", "rank_fp64", bytes([MODELS.index("rank"), 3, 3, 30, 0xff, 0, 8])
+        + struct.pack("<9d", *(x / 7 for x in range(-4, 5))))
     put("run", "vjp_any_lambda", bytes([MODELS.index("rank_vjp"), 0, 2, 30, 0xff, 0x80, 8]) + struct.pack("<d", 0.75) + varied)
     put("run", "ap_any_parameters", bytes([0, 0x20, 2, 30, 0xff, 0x81, 8]) + struct.pack("<3d", 1e-3, 0.1, 0.5) + varied)
     json_tensors()

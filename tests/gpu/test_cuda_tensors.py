@@ -176,7 +176,8 @@ def test_a_daemon_that_was_started_anew_is_met_without_an_error(tmp_path, cpu):
 def test_regions_are_gone_when_the_trainer_ends(device):
     program = ("import torch, rankd, sys; from rankd.torch import APLoss\n"
                "x = torch.rand(5, 100, device='cuda', requires_grad=True); t = (x > 0.9).to(torch.int8)\n"
-               f"APLoss(margin=0, client=rankd.connect('{device.url}', '{TOKEN}'))(x, t).backward(); print(x.grad.abs().sum().item())")
+               f"APLoss(margin=0, client=rankd.connect('{device.url}', '{TOKEN}'))(x, t).backward(); "
+               "print(x.grad.abs().sum().item())")
     before = len(regions(device))
     done = subprocess.run(["python3", "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

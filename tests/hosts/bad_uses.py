@@ -11,7 +11,8 @@ def refused(cases):
         try:
             call()
         except Exception as error:
-            if not re.search(sentence, str(error)) or "\n" in str(error) or isinstance(error, (KeyError, AttributeError, IndexError)):
+            if not re.search(sentence, str(error)) or "\n" in str(error) or isinstance(error,
+                (KeyError, AttributeError, IndexError)):
                 wrong.append(f"expected {sentence!r}, got {type(error).__name__}: {error}")
         else:
             wrong.append(f"expected {sentence!r}, and nothing was raised")

@@ -55,8 +55,9 @@ def pairs():
 
 
 def fit(encoder, loss, folder, steps=25, **more):
-    settings = SentenceTransformerTrainingArguments(str(folder), max_steps=steps, per_device_train_batch_size=8, learning_rate=5e-3,
-                                                    report_to=[], logging_steps=1, save_strategy="no", use_cpu=True, **more)
+    settings = SentenceTransformerTrainingArguments(str(folder), max_steps=steps, per_device_train_batch_size=8,
+                                                    learning_rate=5e-3, report_to=[], logging_steps=1, save_strategy="no",
+                                                    use_cpu=True, **more)
     trainer = SentenceTransformerTrainer(encoder, settings, train_dataset=pairs(), loss=loss)
     trainer.train()
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
@@ -125,12 +126,14 @@ def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker
     loss = BiEncoderLoss(encoder, client=client)
     cases = [
         (lambda: loss([one], None), "sentence_features has 1 column; it must have two or more"),
-        (lambda: loss([one, encoder.preprocess(["a bee"])], None), r"sentence_features has columns of \[2, 1\] texts; all must be of one length"),
+        (lambda: loss([one, encoder.preprocess(["a bee"])], None), r"sentence_features has columns of \[2, 1\] texts; all must "
+                                                                   r"be of one length"),
         (lambda: loss([one, one], torch.tensor([0.3, 0.9])), "labels holds .*; pairs need none"),
         (lambda: BiEncoderLoss(encoder, labelled=True, client=client)([one, one], None), "labels is None; with labelled=True"),
         (lambda: BiEncoderLoss(encoder, "map", client=client), "'map'"),
         (lambda: BiEncoderLoss(encoder, gallery="all", client=client), "gallery is given; anchors rank documents here"),
-        (lambda: BiEncoderLoss(encoder, mini_batch_size=0, client=client), "mini_batch_size is 0; it must be a whole number, 1 or more"),
+        (lambda: BiEncoderLoss(encoder, mini_batch_size=0, client=client), "mini_batch_size is 0; it must be a whole number, 1 "
+                                                                           "or more"),
         (lambda: BiEncoderLoss(encoder, bank="missing", bank_start=0, client=client)([one, one], None), "bank 'missing'|missing"),
         (lambda: BiEncoderLoss(encoder, temperature=0.05, client=client), "temperature"),
         (lambda: BiEncoderLoss("a model", client=client)([one, one], None), "model is a str; it must be a torch.nn.Module"),
@@ -143,13 +146,15 @@ def test_what_cannot_be_honoured_is_refused_on_the_real_models(encoder, reranker
     texts, grades = [["a fox"], [["red fox", "old hen"]]], [torch.tensor([1, 0])]
     assert rerank(texts, grades).item() >= 0
     cases = [
-        (lambda: RerankerLoss(CrossEncoder(str(tmp_path), num_labels=2, device="cpu"), client=client), "num_labels=2; it must be 1"),
+        (lambda: RerankerLoss(CrossEncoder(str(tmp_path), num_labels=2, device="cpu"), client=client),
+         "num_labels=2; it must be 1"),
         (lambda: rerank([["a fox"], ["red fox"]], torch.tensor([1.0])), "labels is a Tensor"),
         (lambda: rerank(texts, [torch.tensor([1])]), r"1 queries with \[2\] documents, and labels has \[1\] grades"),
         (lambda: rerank([["a fox"]], grades), "inputs has 1 column "),
         (lambda: rerank(texts, [[1, 0]]), r"labels\[0\] is a list; it must be a torch.Tensor"),
         (lambda: rerank(texts, [torch.tensor([1.5, 0.0])]), "1.5"),
-        (lambda: rerank([["a fox"], ["red fox"]], [torch.tensor([1])]), r"documents of query 0 are a str; they must be a list of texts"),
+        (lambda: rerank([["a fox"], ["red fox"]], [torch.tensor([1])]), r"documents of query 0 are a str; they must be a list of "
+                                                                        r"texts"),
         (lambda: RerankerLoss(model, mini_batch_size=-1, client=client), "mini_batch_size is -1"),
         (lambda: RerankerLoss(model, bank="x", client=client), "bank"),
     ]
@@ -177,8 +182,9 @@ def test_the_trainer_of_transformers_trains_saves_and_resumes(client, tmp_path):
     for resume in (False, True):
         torch.manual_seed(0)
         model = Classes(client)
-        settings = TrainingArguments(str(tmp_path), max_steps=24 if resume else 12, per_device_train_batch_size=16, learning_rate=0.1, report_to=[],
-                                     logging_steps=1, save_steps=12, use_cpu=True, label_names=["labels"])
+        settings = TrainingArguments(str(tmp_path), max_steps=24 if resume else 12, per_device_train_batch_size=16,
+                                     learning_rate=0.1, report_to=[], logging_steps=1, save_steps=12, use_cpu=True,
+                                     label_names=["labels"])
         trainer = Trainer(model, settings, train_dataset=data)
         trainer.train(resume_from_checkpoint=resume)
         told = [row["loss"] for row in trainer.state.log_history if "loss" in row]

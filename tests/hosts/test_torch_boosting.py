@@ -16,7 +16,8 @@ def queries(number, seed=0):
 
 def ndcg(client, scores, grades, sizes):
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    return 1 - client.loss("ndcg", np.asarray(scores, np.float32), grades.astype(np.int8), offsets=offsets, margin=0.0, gradient=False).loss
+    return 1 - client.loss("ndcg", np.asarray(scores, np.float32), grades.astype(np.int8), offsets=offsets, margin=0.0,
+                           gradient=False).loss
 
 
 def matrix(number, seed=0, **more):

@@ -52,7 +52,8 @@ CASES = {
     "ap": (lambda c: APLoss(margin=0.1, client=c), batch),
     "a margin that grows": (lambda c: APLoss(margin=0.1, margin_warmup=STEPS, client=c), batch),
     "each list": (lambda c: APLoss(margin=0.1, reduction="none", client=c), batch),
-    "each column, weighted": (lambda c: APLoss(margin=0.1, axis=0, reduction="none", client=c), lambda: batch(weight=torch.rand(40))),
+    "each column, weighted": (lambda c: APLoss(margin=0.1, axis=0, reduction="none", client=c),
+                              lambda: batch(weight=torch.rand(40))),
     "a factor": (lambda c: APLoss(margin=0.1, client=c), lambda: batch(avg_factor=2.5)),
     "a factor of a tensor": (lambda c: APLoss(margin=0.1, client=c), lambda: batch(avg_factor=torch.rand(1) + 1)),
     "recall": (lambda c: RecallLoss(margin=0.1, average="micro", client=c), batch),
@@ -229,5 +230,6 @@ def test_what_the_operators_say_of_themselves_is_right(client):
     crit = APLoss(margin=0.0, client=client)
     scores, targets = torch.randn(3, 9, requires_grad=True), (torch.rand(3, 9) < 0.4).int()
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(torch.ops.rankd.loss.default, (crit.operator_name, "scores,targets", [scores, targets], [True]), test_utils=tests)
+    torch.library.opcheck(torch.ops.rankd.loss.default, (crit.operator_name, "scores,targets", [scores, targets], [True]),
+                          test_utils=tests)
     torch.library.opcheck(torch.ops.rankd.rank.default, (scores, None, 1.0, client.transport.url), test_utils=tests)

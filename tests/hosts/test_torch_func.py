@@ -85,7 +85,8 @@ def test_the_jacobian_of_each_list(client):
 
 def test_ranks(client):
     scores, _ = lists(2, 3, 9)
-    torch.testing.assert_close(vmap(lambda s: ranks(s, client=client))(scores), torch.stack([ranks(s, client=client) for s in scores]))
+    torch.testing.assert_close(vmap(lambda s: ranks(s, client=client))(scores),
+                               torch.stack([ranks(s, client=client) for s in scores]))
     weight = torch.rand(3, 9)
     loss = lambda s: (blackbox_rank(s, lambda_val=20.0, client=client) * weight).sum()  # noqa: E731
     expected = torch.stack([by_backward(loss, s)[0] for s in scores])
@@ -110,6 +111,7 @@ def test_what_a_ranking_has_not_is_refused_with_its_reason(crit):
 def test_a_bank_and_vmap_are_refused(client):
     client.banks.create("mapped", dim=16, capacity=50, durability="none")
     crit = RetrievalLoss("ap", bank="mapped", bank_start=0, client=client)
-    with pytest.raises(ValueError, match="bank is 'mapped', and the loss is called within torch.func.vmap.*leave vmap or the bank out"):
+    with pytest.raises(ValueError, match="bank is 'mapped', and the loss is called within torch.func.vmap.*leave vmap or the "
+                                         "bank out"):
         vmap(crit, in_dims=(0, None))(torch.randn(2, 6, 16), torch.arange(6) % 2)
     client.banks.delete("mapped")

@@ -14,8 +14,8 @@ SIZE = {"min_size": 64, "max_size": 64}
 
 def backbone():
     torch.manual_seed(0)
-    made = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 7, stride=8, padding=3), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3, padding=1),
-                               torch.nn.ReLU())
+    made = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 7, stride=8, padding=3), torch.nn.ReLU(),
+                               torch.nn.Conv2d(32, 32, 3, padding=1), torch.nn.ReLU())
     made.out_channels = 32
     return made
 
@@ -70,7 +70,8 @@ def test_retinanet(client):
 def test_fcos(client):
     """Its head has one compute_loss for all losses: the classification loss in its result is
     replaced."""
-    model = FCOS(backbone(), num_classes=3, anchor_generator=AnchorGenerator(((8,),), ((1.0,),)), center_sampling_radius=1.5, **SIZE)
+    model = FCOS(backbone(), num_classes=3, anchor_generator=AnchorGenerator(((8,),), ((1.0,),)), center_sampling_radius=1.5,
+                 **SIZE)
     lively(model.head.classification_head)
     crit, head = ranking(client, 3), model.head
     plain = head.compute_loss
@@ -86,7 +87,8 @@ def test_fcos(client):
 
 
 def test_roi_heads(client, monkeypatch):
-    model = FasterRCNN(backbone(), num_classes=3, rpn_anchor_generator=AnchorGenerator(((24,),), ((1.0,),)), box_batch_size_per_image=64, **SIZE)
+    model = FasterRCNN(backbone(), num_classes=3, rpn_anchor_generator=AnchorGenerator(((24,),), ((1.0,),)),
+                       box_batch_size_per_image=64, **SIZE)
     crit, plain, seen = ranking(client, 2, loss_weight=0.5), roi_heads.fastrcnn_loss, []
 
     def with_ranking(class_logits, box_regression, labels, regression_targets):
@@ -106,7 +108,8 @@ def test_wrong_uses_are_named(client):
     crit = RankDetectionLoss(classes=3, points=10, batches=0, client=client)
     logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 3, 3, -1])
     assert crit(logits, labels).item() >= 0
-    make = lambda **settings: RankDetectionLoss(**{"classes": 3, "points": 10, "batches": 0, "client": client, **settings})  # noqa: E731
+    # noqa: E731
+    make = lambda **settings: RankDetectionLoss(**{"classes": 3, "points": 10, "batches": 0, "client": client, **settings})
     matches = [torch.tensor([0, -1, -2])]
     cases = [
         (lambda: make(use_sigmoid=False), "use_sigmoid is False"),
@@ -126,7 +129,8 @@ def test_wrong_uses_are_named(client):
         (lambda: crit(logits, labels, avg_factor="many"), "avg_factor is 'many'"),
         (lambda: crit(logits.numpy(), labels), "pred is a ndarray"),
         (lambda: crit(logits, labels.float()), r"target is \[6\] of torch.float32"),
-        (lambda: targets_from_matches([{"labels": torch.tensor([0])}], matches * 2, 3), "targets are 1 images and matched_idxs 2"),
+        (lambda: targets_from_matches([{"labels": torch.tensor([0])}], matches * 2, 3),
+         "targets are 1 images and matched_idxs 2"),
         (lambda: targets_from_matches([{"labels": torch.tensor([5])}], matches, 3), r"labels?.* 5|holds"),
         (lambda: targets_from_matches([{"labels": torch.tensor([0])}], [torch.tensor([4])], 3), "matched_idxs holds 4"),
         (lambda: targets_from_matches([{"boxes": torch.zeros(1, 4)}], matches, 3), "targets.* 'labels'"),

@@ -52,8 +52,10 @@ def test_the_librarys_trainers(client, trainer):
 
 def test_a_miner_of_a_trainer_is_refused(client):
     trunk = nn.Linear(8, 16)
-    host = trainers.MetricLossOnly(models={"trunk": trunk}, optimizers={}, batch_size=32, loss_funcs={"metric_loss": RankingLoss(client=client)},
-                                   mining_funcs={"tuple_miner": miners.MultiSimilarityMiner()}, dataset=points(), dataloader_num_workers=0)
+    host = trainers.MetricLossOnly(models={"trunk": trunk}, optimizers={}, batch_size=32,
+                                   loss_funcs={"metric_loss": RankingLoss(client=client)},
+                                   mining_funcs={"tuple_miner": miners.MultiSimilarityMiner()}, dataset=points(),
+                                   dataloader_num_workers=0)
     with pytest.raises(ValueError, match="^indices_tuple is given; a rank loss needs whole lists"):
         host.train(num_epochs=1)
 
@@ -72,8 +74,10 @@ def test_wrong_uses_are_named(client):
         (lambda: make("map"), "model is 'map'; it may be"),
         (lambda: make(temperature=0.1), "temperature"),
         (lambda: make(distance=distances.LpDistance()), "margin must be given with distance=LpDistance"),
-        (lambda: make(reducer=reducers.ThresholdReducer(low=0), embedding_size=16, memory_size=64), "reducer is ThresholdReducer and there is a bank"),
-        (lambda: make(distance=distances.LpDistance(), margin=0.1, embedding_size=16, memory_size=64), "distance is LpDistance and there is a bank"),
+        (lambda: make(reducer=reducers.ThresholdReducer(low=0), embedding_size=16, memory_size=64), "reducer is ThresholdReducer "
+                                                                                                    "and there is a bank"),
+        (lambda: make(distance=distances.LpDistance(), margin=0.1, embedding_size=16, memory_size=64),
+         "distance is LpDistance and there is a bank"),
         (lambda: make(embedding_size=16), "embedding_size and memory_size must be given together"),
         (lambda: make(embedding_size=16, memory_size=0), "memory_size is 0"),
         (lambda: make(embedding_size=16.5, memory_size=64), "embedding_size is 16.5"),

@@ -31,7 +31,8 @@ def test_the_library_exports_what_the_symbols_file_lists_and_nothing_else():
     listed = re.findall(r"^ (\S+) \S+$", SYMBOLS, re.M)
     assert len(listed) > 10
     # nm writes two @ before the node of a default symbol, and a node itself without an @.
-    assert sorted(name.replace("@@", "@") for name in exported) == sorted(re.sub(r"^(RANKD_[\d_]+)@\1$", r"\1", n) for n in listed)
+    assert sorted(name.replace("@@", "@") for name in exported) == sorted(re.sub(r"^(RANKD_[\d_]+)@\1$", r"\1", n)
+                                                                          for n in listed)
 
 
 def test_the_header_declares_what_the_library_exports():

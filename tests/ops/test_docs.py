@@ -48,8 +48,8 @@ def test_what_the_page_says_works(make_daemon, tmp_path, page):
     for number, (language, text) in enumerate(steps(page)):
         script = tmp_path / f"step{number}.{'py' if language == 'python' else 'sh'}"
         script.write_text(text if language == "python" else "set -eu\n" + text)
-        done = subprocess.run([sys.executable if language == "python" else "bash", script], cwd=tmp_path / "work", env=environment,
-                              capture_output=True, text=True, timeout=300)
+        done = subprocess.run([sys.executable if language == "python" else "bash", script], cwd=tmp_path / "work",
+                              env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{page.name}, step {number}:\n{text}\n{done.stdout}\n{done.stderr}"
 
 
@@ -61,7 +61,8 @@ def sections(page):
 
 def imported(tree):
     """Names that imports bind."""
-    return {(alias.asname or alias.name).partition(".")[0] for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))
+    return {(alias.asname or alias.name).partition(".")[0] for node in ast.walk(tree)
+            if isinstance(node, (ast.Import, ast.ImportFrom))
             for alias in node.names}
 
 
@@ -76,12 +77,14 @@ def test_each_section_imports_what_it_uses(page):
         assert used & modules <= imported(tree), f"{page.name}, {heading}: imports of another section are used"
 
 
-@pytest.mark.parametrize(("heading", "code"), [each for page in ("stack", "migration") for each in sections(ROOT / f"docs/howto/{page}.md") if each[1]],
+@pytest.mark.parametrize(("heading", "code"), [each for page in ("stack", "migration")
+                                               for each in sections(ROOT / f"docs/howto/{page}.md") if each[1]],
                          ids=lambda value: value[3:].replace(" ", "-") if value.startswith("## ") else "")
 def test_each_section_for_a_host_is_a_whole_example(make_daemon, tmp_path, heading, code):
     daemon = make_daemon("--data", tmp_path / "data")
     environment = dict(os.environ, RANKD_URL=daemon.url, PYTHONPATH=str(ROOT / "clients/python"), OMP_NUM_THREADS="1")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == 0, f"{heading}:\n{code}\n{done.stderr}"
 
 

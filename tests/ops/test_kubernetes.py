@@ -54,10 +54,12 @@ def milliseconds(text):
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=name_of)
 def test_the_daemon_accepts_its_arguments_and_has_time_to_stop(workload, tmp_path):
-    arguments = [a.replace("/run/rankd", str(tmp_path)).replace("/var/lib/rankd", str(tmp_path)) for a in container(workload)["args"]]
+    arguments = [a.replace("/run/rankd", str(tmp_path)).replace("/var/lib/rankd", str(tmp_path))
+                 for a in container(workload)["args"]]
     # As the image sets it.
     environment = {**os.environ, "RANKD_DATA": "/var/lib/rankd", "RANKD_SOCKET": "/run/rankd/rankd.sock"}
-    done = subprocess.run([BUILD / "rankd", *arguments, "--check-config"], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([BUILD / "rankd", *arguments, "--check-config"], env=environment, capture_output=True, text=True,
+                          timeout=60)
     assert done.returncode == 0, done.stderr
     settings = dict(re.findall(r"^([a-z-]+) *= *(.*)$", done.stdout, re.M))
     limit = workload["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
@@ -76,12 +78,14 @@ def test_ports_probes_and_volumes_are_there(workload):
             assert f"--http=0.0.0.0:{listening['http']}" in daemon["args"]
         else:
             assert set(probe["exec"]["command"][1:-1]) <= set(daemon["args"]) and probe["exec"]["command"][-1] == "--health"
-    volumes = {v["name"] for v in pod.get("volumes", [])} | {c["metadata"]["name"] for c in workload["spec"].get("volumeClaimTemplates", [])}
+    volumes = {v["name"] for v in pod.get("volumes", [])} | {c["metadata"]["name"]
+                                                             for c in workload["spec"].get("volumeClaimTemplates", [])}
     assert {mount["name"] for mount in daemon.get("volumeMounts", [])} == volumes
     assert daemon["securityContext"]["capabilities"] == {"drop": ["ALL"]} and daemon["securityContext"]["readOnlyRootFilesystem"]
 
 
-@pytest.mark.parametrize("one", [one for _, one in OBJECTS if one["kind"] in ("Service", "PodDisruptionBudget", "NetworkPolicy")], ids=name_of)
+@pytest.mark.parametrize("one", [one for _, one in OBJECTS if one["kind"] in ("Service", "PodDisruptionBudget", "NetworkPolicy")],
+                         ids=name_of)
 def test_what_selects_pods_selects_those_of_one_workload(one):
     spec = one["spec"]
     wanted = spec["selector"] if one["kind"] == "Service" else spec.get("selector", spec.get("podSelector"))["matchLabels"]

@@ -14,7 +14,8 @@ SOURCES = re.compile(r"\.(c|h|cc|cu|cuh|def|map|py|sh|mk|html)$|(^|/)(Makefile|[
 def sources():
     """The files of git that people write: no test data, no empty files, no files that `make`
     generates from a table."""
-    names = subprocess.run(["git", "-c", "safe.directory=*", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    names = subprocess.run(["git", "-c", "safe.directory=*", "ls-files"], cwd=ROOT, capture_output=True, text=True,
+                           check=True).stdout.split("\n")
     written = [n for n in names if SOURCES.search(n) and not n.startswith("tests/data/") and (ROOT / n).is_file()]
     return [n for n in written if (text := (ROOT / n).read_text()) and "Written by `make" not in text.split("\n")[0]]
 
@@ -42,7 +43,8 @@ def test_a_library_that_is_linked_statically_is_named_wherever_it_is_handed_out(
 
 
 def test_the_container_s_file_system_holds_a_notice_for_each_library_in_it(tmp_path):
-    subprocess.run([ROOT / "deploy/docker/rootfs.sh", BUILD / "rankd", BUILD / "rankctl", tmp_path / "root"], check=True, timeout=120)
+    subprocess.run([ROOT / "deploy/docker/rootfs.sh", BUILD / "rankd", BUILD / "rankctl", tmp_path / "root"], check=True,
+                   timeout=120)
     documents = tmp_path / "root/usr/share/doc"
     packages = {path.name for path in (tmp_path / "root/var/lib/dpkg/status.d").iterdir()}
     assert len(packages) > 10

@@ -133,7 +133,8 @@ def families(metrics):
     return found
 
 
-WORDS = {"sum", "by", "rate", "histogram_quantile", "min", "max", "time", "changes", "label_values", "job", "instance", "avg", "increase", "and", "or"}
+WORDS = {"sum", "by", "rate", "histogram_quantile", "min", "max", "time", "changes", "label_values", "job", "instance", "avg",
+         "increase", "and", "or"}
 
 
 def check(expression, known):
@@ -159,7 +160,8 @@ def test_the_dashboard_uses_metrics_and_labels_that_exist(metrics, stored):
 def test_the_dashboards_panels_do_not_overlap_and_have_their_own_ids():
     panels = DASHBOARD["panels"]
     assert len({p["id"] for p in panels}) == len(panels)
-    cells = [(x, y) for p in panels for g in [p["gridPos"]] for x in range(g["x"], g["x"] + g["w"]) for y in range(g["y"], g["y"] + g["h"])]
+    cells = [(x, y) for p in panels for g in [p["gridPos"]] for x in range(g["x"], g["x"] + g["w"])
+             for y in range(g["y"], g["y"] + g["h"])]
     assert len(set(cells)) == len(cells) and all(x < 24 for x, _ in cells)
 
 

@@ -22,7 +22,8 @@ def options():
     return re.findall(r"RK_OPT_\w+\(\w+,\s*\"([a-z-]+)\"", (ROOT / "server/config/config.def").read_text())
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "tuning.md", "parameters.md", "metrics.md", "routes.md", "rankctl.md", "models.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "tuning.md", "parameters.md", "metrics.md", "routes.md", "rankctl.md",
+                                  "models.md"])
 def test_the_reference_in_docs_is_what_the_tables_say(page):
     assert run(BUILD / "gen", page).stdout == (ROOT / "docs/reference" / page).read_text(), "run `make reference`"
 
@@ -68,7 +69,8 @@ def complete(script, *words):
 
 def test_bash_completes_commands_options_and_words():
     assert {"status", "banks", "checkpoint", "loss", "bench", "doctor"} <= set(complete("rankctl.bash", "rankctl"))
-    assert "--lists" in complete("rankctl.bash", "rankctl", "bench") and "--lists" not in complete("rankctl.bash", "rankctl", "status")
+    assert "--lists" in complete("rankctl.bash", "rankctl", "bench") and "--lists" not in complete("rankctl.bash", "rankctl",
+        "status")
     assert complete("rankd.bash", "rankd", "--io") == ["auto", "uring", "epoll"]
     assert {f"--{name}" for name in options()} <= set(complete("rankd.bash", "rankd"))
 

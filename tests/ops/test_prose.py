@@ -33,7 +33,8 @@ def test_paragraphs_and_items_of_a_page_are_filled_and_tables_and_code_are_not()
 def test_comments_and_docstrings_keep_their_code():
     comment = f"    /* {WORDS}*/\n    int x; /* {WORDS}*/"
     lines = filled("file.c", comment)
-    assert [len(line) <= 100 for line in lines] == [True, True, False] and lines[1].startswith("     * ") and lines[1].endswith("*/")
+    assert [len(line) <= 100 for line in lines] == [True, True,
+                                                    False] and lines[1].startswith("     * ") and lines[1].endswith("*/")
     assert words_of(lines[:2], "/* ") == WORDS.split()
     lines = filled("file.py", f'def f():\n    """{WORDS}"""\n    # {WORDS}\n    return "{WORDS}"')
     assert max(map(len, lines[:-1])) <= 100 and lines[-1] == f'    return "{WORDS}"'

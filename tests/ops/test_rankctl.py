@@ -75,7 +75,8 @@ BAD = {
     "object": (npy("{'descr': '|O', 'fortran_order': False, 'shape': (1, 2), }"), "elements of type '|O'"),
     "fortran": (npy("{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }", b"1" * 16), "Fortran order"),
     "lie": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000, 1000), }", b"1234"), "shorter than its header says"),
-    "huge": (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 4611686018427387904), }"), "more bytes"),
+    "huge": (npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 4611686018427387904), }"),
+             "more bytes"),
     "three": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 1), }", b"1234"), "one or two dimensions"),
     "negative": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }", b"1234"), "one or two dimensions"),
     "scalar": (npy("{'descr': '<f4', 'fortran_order': False, 'shape': (), }", b"1234"), "single number"),
@@ -98,8 +99,8 @@ def test_a_file_without_items_has_a_loss_of_0(make_daemon, tmp_path, shape):
     np.save(tmp_path / "scores.npy", np.zeros(shape, np.float32))
     np.save(tmp_path / "targets.npy", np.zeros(shape, np.int8))
     for where in ([], ["--socket", tmp_path / "s"]):
-        done = rankctl("loss", tmp_path / "scores.npy", tmp_path / "targets.npy", "--gradient", tmp_path / "g.npy", "--json", *where,
-                       url=daemon.url)
+        done = rankctl("loss", tmp_path / "scores.npy", tmp_path / "targets.npy", "--gradient", tmp_path / "g.npy", "--json",
+                       *where, url=daemon.url)
         assert done.returncode == 0, done.stderr
         said, lists = json.loads(done.stdout), shape[0] if len(shape) == 2 else 1
         assert (said["loss"], said["lists"], said["lists_skipped"], said["list_loss"]) == (0, lists, lists, [None] * lists)
@@ -138,16 +139,22 @@ def test_the_daemons_own_sentence_is_shown(daemon, example):
 
 @pytest.mark.parametrize("arguments, reason", [
     (["fly"], "'fly' is not a command; it may be status, banks, checkpoint, loss, bench or doctor"),
-    (["--once", "status"], "with options after it"), (["help", "fly"], "'fly' is not a command"), (["status", "--lists", "3"], "'--lists' is not an option of status"),
+    (["--once", "status"], "with options after it"), (["help", "fly"], "'fly' is not a command"),
+    (["status", "--lists", "3"], "'--lists' is not an option of status"),
     (["bench", "--lists"], "--lists needs a value"), (["bench", "--lists", "0"], "--lists is '0'"),
     (["bench", "--duration=x"], "--duration is 'x'"), (["status", "--once=1"], "--once takes no value"),
-    (["loss", "a"], "two files"), (["banks", "eat", "x"], "'eat' is not a verb of banks; it may be list, show, create, clear or delete"), (["banks", "show", "../x"], "a name is"),
-    (["banks", "show"], "banks show needs NAME; it got 0 words"), (["banks", "create", "x"], "needs NAME CONFIGURATION; it got 1 word"),
-    (["checkpoint"], "list, create, restore or delete"), (["checkpoint", "create", "x"], "checkpoint create needs BANK TAG; it got 1 word"),
-    (["checkpoint", "create", "x", "a b"], "the tag is 'a b'"), (["bench", "--connections", "1.5"], "may be a whole number from 1 to 256"),
+    (["loss", "a"], "two files"), (["banks", "eat", "x"], "'eat' is not a verb of banks; it may be list, show, create, clear or "
+                                                          "delete"), (["banks", "show", "../x"], "a name is"),
+    (["banks", "show"], "banks show needs NAME; it got 0 words"), (["banks", "create", "x"], "needs NAME CONFIGURATION; it got 1 "
+                                                                                             "word"),
+    (["checkpoint"], "list, create, restore or delete"), (["checkpoint", "create", "x"], "checkpoint create needs BANK TAG; it "
+                                                                                         "got 1 word"),
+    (["checkpoint", "create", "x", "a b"], "the tag is 'a b'"), (["bench", "--connections", "1.5"], "may be a whole number from "
+                                                                                                    "1 to 256"),
     (["bench", "--items", "5", "--relevant", "6"], "--relevant is '6'; it may be a whole number from 0 to 5"),
     (["banks", "--url", "localhost:1"], "is 'localhost:1'; it must be http://HOST:PORT"),
-    (["bench", "--url", "localhost:1"], "is 'localhost:1'; it may be unix:PATH, http://HOST:PORT"), (["loss", "-p", "a"], "two files"), (["doctor", "x"], "no arguments")])
+    (["bench", "--url", "localhost:1"], "is 'localhost:1'; it may be unix:PATH, http://HOST:PORT"),
+    (["loss", "-p", "a"], "two files"), (["doctor", "x"], "no arguments")])
 def test_a_wrong_command_line_says_what_would_be_right(arguments, reason):
     done = rankctl(*arguments)
     assert done.returncode == 2 and reason in done.stderr, done.stderr
@@ -262,7 +269,8 @@ def test_banks_and_checkpoints_are_tables_that_hold_the_longest_names(make_daemo
         assert done.returncode == 0 and done.stdout == "created\n", done.stderr
     lines = rankctl("banks", url=daemon.url).stdout.splitlines()
     assert lines[0].split() == ["bank", "kind", "items", "capacity", "dim/lists", "version", "bytes", "durability", "state"]
-    assert [line.split() for line in lines[1:]] == [[name, "scores", "0", "1000", "3", "0", "512", "KiB", "interval", "ready"] for name in names]
+    assert [line.split() for line in lines[1:]] == [[name, "scores", "0", "1000", "3", "0", "512", "KiB", "interval", "ready"]
+                                                    for name in names]
     assert len({line.index("scores") for line in lines[1:]}) == 1
     status = rankctl("status", "--once", "--interval", "0.1", url=daemon.url).stdout
     assert all(re.search(rf"^{name} +0 +1000 .* ready$", status, re.M) for name in names)
@@ -310,7 +318,7 @@ def test_doctor_recognises_a_stranger_on_the_port(tmp_path):
 
 def test_doctor_sees_that_io_uring_is_blocked():
     # The search for leaks at the end needs ptrace too.
-    done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=io_uring_setup:error=EPERM", BUILD / "rankctl", "doctor",
-                           "--url", "http://127.0.0.1:1"], capture_output=True, text=True, timeout=60,
+    done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=io_uring_setup:error=EPERM", BUILD / "rankctl",
+                           "doctor", "--url", "http://127.0.0.1:1"], capture_output=True, text=True, timeout=60,
                           env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
     assert "refused: Operation not permitted" in done.stdout and "until then rankd uses epoll" in done.stdout

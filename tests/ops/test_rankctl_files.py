@@ -57,8 +57,8 @@ def test_the_grades_of_a_letor_file_are_those_of_ndcg(daemon, tmp_path):
     (tmp_path / "graded.txt").write_text(LETOR.replace("1 qid:10 1:0.1", "4 qid:10 1:0.1").replace("1 qid:7", "2 qid:7"))
     options = ("-p", "gain=linear", "-p", "top_k=2", "-p", "lambda=5")
     with rankd.connect(daemon.url) as client:
-        result = client.loss("ndcg", np.float32(SCORES[3]), [4, 0, 1, 0, 2], offsets=OFFSETS, margin=0.0, list_loss=True, gain="linear",
-                             top_k=2, lambda_val=5.0)
+        result = client.loss("ndcg", np.float32(SCORES[3]), [4, 0, 1, 0, 2], offsets=OFFSETS, margin=0.0, list_loss=True,
+                             gain="linear", top_k=2, lambda_val=5.0)
     done = rankctl("loss", "--model", "ndcg", "-f", 3, tmp_path / "graded.txt", *options, *PLAIN, url=daemon.url)
     same(done, result)
     assert result.loss > 0
@@ -113,13 +113,15 @@ def test_npz_from_a_pipe(daemon, tmp_path):
 def test_npz_of_numpys_own_type(daemon, tmp_path):
     np.savez(tmp_path / "b.npz", scores=np.float64(SCORES[3]), targets=np.float64(GRADES), offsets=np.int64(OFFSETS),
              list_weight=np.float64([0.1, 3]))
-    same(rankctl("loss", tmp_path / "b.npz", *PLAIN, url=daemon.url), expected(daemon, np.float64(SCORES[3]), list_weight=[0.1, 3]))
+    same(rankctl("loss", tmp_path / "b.npz", *PLAIN, url=daemon.url),
+         expected(daemon, np.float64(SCORES[3]), list_weight=[0.1, 3]))
 
 
 @pytest.mark.parametrize("whole", [np.int8, np.uint8, np.int32, np.int64])
 def test_npz_of_integers(daemon, tmp_path, whole):
     scores, weight = [3, -1 if np.dtype(whole).kind == "i" else 1, 100, 5, 200 if whole is np.uint8 else 5], [7, 1]
-    np.savez(tmp_path / "b.npz", scores=whole(scores), targets=np.int64(GRADES), offsets=whole(OFFSETS), list_weight=whole(weight))
+    np.savez(tmp_path / "b.npz", scores=whole(scores), targets=np.int64(GRADES), offsets=whole(OFFSETS),
+             list_weight=whole(weight))
     same(rankctl("loss", tmp_path / "b.npz", *PLAIN, url=daemon.url), expected(daemon, scores, list_weight=weight))
     np.save(tmp_path / "s.npy", whole([scores]))
     np.save(tmp_path / "t.npy", np.int8([GRADES]))
@@ -131,7 +133,8 @@ def test_npz_of_integers(daemon, tmp_path, whole):
 def test_a_metric_has_no_gradient_to_ask_for(make_daemon, letor, tmp_path):
     daemon = make_daemon("--socket", tmp_path / "s")
     with rankd.connect(daemon.url) as client:
-        result = client.loss("hits", np.float32(SCORES[3]), GRADES, offsets=OFFSETS, margin=0.0, top_k=1, list_loss=True, gradient=False)
+        result = client.loss("hits", np.float32(SCORES[3]), GRADES, offsets=OFFSETS, margin=0.0, top_k=1, list_loss=True,
+                             gradient=False)
     for where in ([], ["--socket", tmp_path / "s"]):
         asked = ("loss", "--model", "hits", "-f", 3, letor, "-p", "top_k=1", *where)
         same(rankctl(*asked, *PLAIN, url=daemon.url), result)
@@ -170,8 +173,10 @@ def test_a_member_that_lies_of_its_size_takes_no_memory_for_it(tmp_path, declare
 @pytest.mark.parametrize("arrays, sentence", [
     ({"scores": np.zeros(3)}, "has no array targets"),
     ({"scores": np.zeros(3), "targets": np.zeros(3), "offset": np.zeros(1)}, "has an array offset.npy; it may have scores"),
-    ({"scores": np.zeros((1, 3)), "targets": np.zeros((1, 3)), "offsets": np.int64([0, 3])}, "scores, with offsets, has 2 dimensions; it must have 1"),
-    ({"scores": np.zeros(3), "targets": np.zeros(3), "list_weight": np.zeros((1, 1))}, "list_weight has 2 dimensions; it must have 1"),
+    ({"scores": np.zeros((1, 3)), "targets": np.zeros((1, 3)), "offsets": np.int64([0, 3])}, "scores, with offsets, has 2 "
+                                                                                             "dimensions; it must have 1"),
+    ({"scores": np.zeros(3), "targets": np.zeros(3), "list_weight": np.zeros((1, 1))}, "list_weight has 2 dimensions; it must "
+                                                                                       "have 1"),
     ({"scores": np.array(["a"]), "targets": np.zeros(3)}, "b.npz: scores.npy holds elements of type"),
     ({"scores": np.float32([1, 2, 3]), "targets": np.int8([0, 1, 0]), "offsets": np.int64([0, 2])}, "offsets[1], the last, is 2"),
 ], ids=str)

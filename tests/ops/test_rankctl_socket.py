@@ -20,9 +20,11 @@ def both(make_daemon, tmp_path):
     """A daemon with a bank, and the ways to it: over HTTP, and over its socket as each of three can
     name it."""
     daemon = make_daemon("--socket", tmp_path / "s", "--data", tmp_path / "data")
-    assert rankctl("banks", "create", "b", json.dumps({"kind": "embeddings", "dim": 4, "capacity": 8}), "--socket", tmp_path / "s").returncode == 0
+    assert rankctl("banks", "create", "b", json.dumps({"kind": "embeddings", "dim": 4, "capacity": 8}), "--socket",
+                   tmp_path / "s").returncode == 0
     return daemon, {"http": ([], daemon.url), "option": (["--socket", tmp_path / "s"], None),
-                    "url": (["--url", f"unix:{tmp_path}/s"], "http://127.0.0.1:1"), "variable": ([], f"unix://{tmp_path}/s?arena=1M&spin_us=5")}
+                    "url": (["--url", f"unix:{tmp_path}/s"], "http://127.0.0.1:1"),
+                    "variable": ([], f"unix://{tmp_path}/s?arena=1M&spin_us=5")}
 
 
 @pytest.mark.parametrize("command", [["banks"], ["banks", "show", "b"], ["checkpoint", "list", "b"], ["banks", "--json"]])

@@ -42,19 +42,22 @@ def slowly(server, connection):
     server.patient = True
 
 
-@pytest.mark.parametrize("command", [["loss"], ["bench", "--items", 10, "--relevant", 1, "--duration", 30], ["banks"], ["checkpoint", "list", "b"],
+@pytest.mark.parametrize("command", [["loss"], ["bench", "--items", 10, "--relevant", 1, "--duration", 30], ["banks"],
+                                     ["checkpoint", "list", "b"],
                                      ["status", "--once"]], ids=lambda c: c[0])
 def test_a_server_that_never_ends_is_left_in_time(files, command):
     with Breaking(slowly) as server:
         done = rankctl(*command, *(files if command == ["loss"] else []), "--timeout", 0.4, "--url", server.url)
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("rankctl: "), done.stderr
         assert not server.patient
-        assert command[0] not in ("banks", "checkpoint") or ("timed out after" in done.stderr and "--timeout" in done.stderr), done.stderr
+        assert command[0] not in ("banks", "checkpoint") or ("timed out after" in done.stderr
+                                                             and "--timeout" in done.stderr), done.stderr
 
 
 @pytest.mark.parametrize(("answer", "told"), [
     (b"SSH-2.0-OpenSSH_9\r\n", "really a rankd"), (b"HTTP/9.9 200 OK\r\n\r\n", "really a rankd"),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n", "Content-Length"), (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]", "remaining")])
+    (b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n", "Content-Length"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]", "remaining")])
 def test_what_is_wrong_with_an_answer_is_told(answer, told):
     def send(server, connection):
         read_request(server, connection)
@@ -98,9 +101,12 @@ def test_entries_of_other_types_are_shown_as_unknown():
     assert done.returncode == 0 and done.stdout.splitlines()[1].split()[0] == "?"
 
 
-METRICS = [b"", b"rankd_requests_total", b'rankd_requests_total{model="a', b"# only\n", b'rankd_requests_total{model="ap",transport="x"} nan\n' * 3,
-           b'rankd_request_seconds_bucket{model="ap",le="nan"} 1e999\nrankd_requests_total{model="ap"} 5\n', b"{} 1\n", b"x" * 1_000_000, b'a{b=c\\'] + [
-    b"".join(b'rankd_requests_total{model="%d",transport="d%d"} 1\nrankd_request_seconds_bucket{model="0",le="%d"} 1\n' % (i, i, i) for i in range(300))]
+METRICS = [b"", b"rankd_requests_total", b'rankd_requests_total{model="a', b"# only\n",
+           b'rankd_requests_total{model="ap",transport="x"} nan\n' * 3, b'rankd_request_seconds_bucket{model="ap",le="nan"} '
+                                                                        b'1e999\nrankd_requests_total{model="ap"} 5\n', b"{} 1\n",
+                                                                        b"x" * 1_000_000, b'a{b=c\\'] + [
+    b"".join(b'rankd_requests_total{model="%d",transport="d%d"} 1\nrankd_request_seconds_bucket{model="0",le="%d"} 1\n' % (i, i,
+        i) for i in range(300))]
 
 
 @pytest.mark.parametrize("page", METRICS, ids=range(len(METRICS)))

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = (ROOT / "clients/python/rankd/VERSION").read_text().strip()
 # An author for commits, and no configuration of the user.
-ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b",
-               "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a",
+               "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
 
 
 def git(folder, *arguments):
@@ -47,8 +47,8 @@ def commit(folder):
 
 
 def release(folder, check="true", **more):
-    return subprocess.run(["make", "-s", "--no-print-directory", "release"], cwd=folder, env={**ENVIRONMENT, "RELEASE_CHECK": check, **more},
-                          capture_output=True, text=True, timeout=300)
+    return subprocess.run(["make", "-s", "--no-print-directory", "release"], cwd=folder,
+                          env={**ENVIRONMENT, "RELEASE_CHECK": check, **more}, capture_output=True, text=True, timeout=300)
 
 
 def refused(folder, sentence, **more):
@@ -73,8 +73,10 @@ def test_a_dirty_tree_is_refused(clone):
 
 @pytest.mark.parametrize("name, old, new, sentence", [
     ("CHANGELOG.md", f"## {VERSION}\n", f"## {VERSION}1\n", f"CHANGELOG.md has no section {VERSION}"),
-    ("deploy/debian/changelog", f"rankd ({VERSION}) ", f"rankd ({VERSION}1) ", f"deploy/debian/changelog does not begin with {VERSION}"),
-    ("proto/openapi.yaml", f"  version: {VERSION}\n", f"  version: {VERSION}1\n", f"proto/openapi.yaml is not of version {VERSION}"),
+    ("deploy/debian/changelog", f"rankd ({VERSION}) ", f"rankd ({VERSION}1) ", "deploy/debian/changelog does not begin with "
+                                                                               f"{VERSION}"),
+    ("proto/openapi.yaml", f"  version: {VERSION}\n", f"  version: {VERSION}1\n", "proto/openapi.yaml is not of version "
+                                                                                  f"{VERSION}"),
 ])
 def test_a_version_that_is_not_in_every_place_is_refused(clone, name, old, new, sentence):
     replace(clone / name, old, new)

@@ -28,11 +28,13 @@ def test_a_busy_store_serves_one_after_the_other(hosts, size):
 def test_a_tree_reaches_every_host():
     for hosts in range(1, 1001):
         copies, depth = model.fed(hosts, "tree")
-        assert 1 <= copies <= model.FAN_OUT and model.FAN_OUT ** depth >= hosts and (depth == 1 or model.FAN_OUT ** (depth - 1) < hosts)
+        assert 1 <= copies <= model.FAN_OUT and model.FAN_OUT ** depth >= hosts and (depth == 1
+            or model.FAN_OUT ** (depth - 1) < hosts)
 
 
 def test_the_page_has_the_table_of_the_model():
-    printed = subprocess.run([sys.executable, "-c", "import make_store_model as m; from pathlib import Path; Path.write_text = lambda *a: 0; m.main()"],
+    printed = subprocess.run([sys.executable, "-c", "import make_store_model as m; from pathlib import Path; Path.write_text = "
+                                                    "lambda *a: 0; m.main()"],
                              capture_output=True, text=True, check=True, cwd=ROOT / "docs/images").stdout
     assert printed in (ROOT / "docs/performance-notes-store.md").read_text()
     assert (ROOT / "docs/images/store-model.svg").read_text() == model.draw(model.table())

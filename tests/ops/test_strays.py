@@ -12,8 +12,8 @@ BUILD = Path(os.environ.get("RANKD_BUILD", ROOT / "build")).resolve()
 
 def run(folder, text, build):
     (folder / "test_one.py").write_text(text)
-    return subprocess.run([sys.executable, ROOT / "tests/run.py", "--build", build, "--pytest", folder], cwd=ROOT, capture_output=True, text=True,
-                          timeout=120)
+    return subprocess.run([sys.executable, ROOT / "tests/run.py", "--build", build, "--pytest", folder], cwd=ROOT,
+                          capture_output=True, text=True, timeout=120)
 
 
 def test_a_daemon_that_is_left_behind_is_a_failure(tmp_path):

@@ -48,7 +48,8 @@ class Daemon:
         # stack was used before. A small quarantine, because freed memory in it would look like
         # growth.
         environment = {"ASAN_OPTIONS": "use_sigaltstack=0:quarantine_size_mb=1", **os.environ}
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=self.log_file, preexec_fn=self.before)
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=self.log_file,
+                                        preexec_fn=self.before)
         until = time.monotonic() + 60
         while time.monotonic() < until:
             if self.process.poll() is not None:
@@ -264,7 +265,8 @@ class Raw:
             text = value.encode() if kind == 3 else b""
             body += struct.pack("<32s2Id", name.encode(), kind, len(text), 0.0 if kind == 3 else float(value))
             body += text + b"\0" * (-len(text) % 8)
-        head = struct.pack("<4I32s64s16x", 1, len(inputs), len(outputs), len(parameters or {}), model.encode(), request_id.encode())
+        head = struct.pack("<4I32s64s16x", 1, len(inputs), len(outputs), len(parameters or {}), model.encode(),
+                           request_id.encode())
         self.put(base, head + body)
         return self.entry(INFER, (base, len(head) + len(body)), base + 4096, **more), places
 

@@ -86,7 +86,8 @@ def slow(queries=1024):
     """A request that keeps a worker busy for some time: half of the batch is relevant to each
     query, and ranked below the other half."""
     return {"inputs": [
-        {"name": "embeddings", "shape": [queries, 2], "datatype": "FP32", "data": [1 + i * i % 101 / 101 for i in range(2 * queries)]},
+        {"name": "embeddings", "shape": [queries, 2], "datatype": "FP32",
+         "data": [1 + i * i % 101 / 101 for i in range(2 * queries)]},
         {"name": "labels", "shape": [queries], "datatype": "INT64", "data": [i % 2 for i in range(queries)]}],
         "outputs": [{"name": "loss"}, {"name": "gradient"}]}
 

@@ -51,8 +51,8 @@ class Store:
             (self.folder / "sentinel.conf").write_text(f"port {self.port}\nbind {self.host}\ndir {self.folder}\n{self.sentinel}\n")
             command += [str(self.folder / "sentinel.conf"), "--sentinel"]
         else:
-            command += ["--port", str(self.port), "--bind", self.host, "--dir", str(self.folder), "--repl-diskless-sync-delay", "0",
-                        *self.flags]
+            command += ["--port", str(self.port), "--bind", self.host, "--dir", str(self.folder), "--repl-diskless-sync-delay",
+                        "0", *self.flags]
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         until = time.monotonic() + timeout
@@ -277,5 +277,5 @@ def share(tmp_path):
         assert "Sanitizer" not in text and "component=crash" not in text, text[-4000:]
 
 
-__all__ = ["Batches", "EVERYSEC", "LEAST", "Ledger", "Refused", "Store", "StoreDaemon", "StoreError", "Trainers", "fingerprint", "free_port", "name_of", "place",
-           "share", "stores", "wait_equal", "wait_until", "os"]
+__all__ = ["Batches", "EVERYSEC", "LEAST", "Ledger", "Refused", "Store", "StoreDaemon", "StoreError", "Trainers", "fingerprint",
+           "free_port", "name_of", "place", "share", "stores", "wait_equal", "wait_until", "os"]

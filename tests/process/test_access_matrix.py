@@ -51,7 +51,8 @@ ROUTES = {
     ("GET", f"{DEVICE}/status"): Row("infer"),
     ("POST", f"{DEVICE}/unregister"): Row("infer"),
     ("GET", f"{DEVICE}/region/{{region}}/status"): Row("infer", 404),
-    ("POST", f"{DEVICE}/region/{{region}}/register"): Row("infer", 200, {"raw_handle": {"b64": HANDLE}, "device_id": 0, "byte_size": 64}),
+    ("POST", f"{DEVICE}/region/{{region}}/register"): Row("infer", 200,
+                                                          {"raw_handle": {"b64": HANDLE}, "device_id": 0, "byte_size": 64}),
     ("POST", f"{DEVICE}/region/{{region}}/unregister"): Row("infer", 200),
     ("GET", "/v2/store"): Row("infer", there=404),  # this daemon has none
     ("GET", "/v2/banks"): Row("infer"),
@@ -64,8 +65,8 @@ ROUTES = {
     ("DELETE", "/v2/banks/{bank}/checkpoints/{tag}"): Row("banks", 404),
     ("POST", "/v2/banks/{bank}/checkpoints/{tag}/restore"): Row("banks", 404),
 }
-NAMES = {"{model}": "ap", f"{SYSTEM}/region/{{region}}": f"{SYSTEM}/region/here", f"{DEVICE}/region/{{region}}": f"{DEVICE}/region/device",
-         "{bank}": "here", "{tag}": "here"}
+NAMES = {"{model}": "ap", f"{SYSTEM}/region/{{region}}": f"{SYSTEM}/region/here",
+         f"{DEVICE}/region/{{region}}": f"{DEVICE}/region/device", "{bank}": "here", "{tag}": "here"}
 
 
 def path_of(pattern, there=True):
@@ -93,7 +94,8 @@ def memory():
 def with_everything(folder, *flags):
     """A daemon with the objects of every route: banks on disk, registered memory, an (emulated)
     device."""
-    return Daemon(folder, "--data", folder / "data", "--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", *flags)
+    return Daemon(folder, "--data", folder / "data", "--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so",
+                  *flags)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +197,8 @@ def test_other_methods_are_405_for_everybody_and_do_nothing(guarded, pattern):
             answer = ask(guarded, method, path_of(pattern), headers=bearer(who))
             if method == "OPTIONS":
                 implied = {"OPTIONS"} | ({"HEAD"} if "GET" in allowed else set())
-                assert (answer.status, answer.body) == (200, b"") and set(answer.headers["allow"].split(", ")) == allowed | implied
+                assert (answer.status, answer.body) == (200,
+                                                        b"") and set(answer.headers["allow"].split(", ")) == allowed | implied
                 continue
             assert answer.status == 405 and set(answer.headers["allow"].split(", ")) == allowed, (method, who)
     assert furniture(guarded) == before
@@ -242,7 +245,8 @@ def test_the_daemons_own_page_and_the_names_it_was_given_are_let_in(unguarded, r
             assert status == (501 if refused else row.there), (host, headers)
 
 
-@pytest.mark.parametrize("header", ["Basic {}", "Bearer", "Bearer ", "Bearer  {} x", "bearer{}", "Token {}", "Bearer {}x", "Bearer x{}"])
+@pytest.mark.parametrize("header", ["Basic {}", "Bearer", "Bearer ", "Bearer  {} x", "bearer{}", "Token {}", "Bearer {}x",
+                                    "Bearer x{}"])
 def test_a_header_of_another_form_is_no_token(guarded, header):
     answer = ask(guarded, "GET", "/v2/models/ap", headers=["Authorization: " + header.format(token("all"))])
     assert answer.status == 401

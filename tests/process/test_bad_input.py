@@ -150,18 +150,24 @@ CASES = {
     "too many numbers": (changed(inputs__0__data=[1, 2, 3, 4, 5]), 400, ["scores", "5", "4"]),
     "a number is text": (changed(inputs__0__data=[1, "a", 3, 4]), 400, ["scores", "a"]),
     "targets 2": (changed(inputs__1__data=[0, 1, 2, 1]), 400, ["targets", "2"]),
-    "targets 40, as a float": (changed(inputs__1__datatype="FP32", inputs__1__data=[0, 1, 40, 1]), 400, ["targets[0, 2] is 40; it may be 1"]),
-    "datatype of an input of one type": (changed(inputs=[*GOOD["inputs"], {"name": "list_weight", "shape": [1], "datatype": "INT64", "data": [1]}]),
+    "targets 40, as a float": (changed(inputs__1__datatype="FP32", inputs__1__data=[0, 1, 40, 1]), 400,
+                               ["targets[0, 2] is 40; it may be 1"]),
+    "datatype of an input of one type": (changed(inputs=[*GOOD["inputs"],
+                                                         {"name": "list_weight", "shape": [1], "datatype": "INT64",
+                                                          "data": [1]}]),
                                          400, ['datatype of input list_weight is "INT64"; it must be FP32']),
     "targets out of type": (changed(inputs__1__data=[0, 1, 300, 1]), 400, ["targets", "300"]),
     "null is NaN in scores": (changed(inputs__0__data=[0.9, None, 0.7, 0.6]), 400, ["scores"]),
     "no data": (changed(inputs__0__data=...), 400, ["scores", "data"]),
-    "both data and binary": (changed(inputs__0__parameters={"binary_data_size": 16}), 400, ["scores", "data", "binary_data_size"]),
+    "both data and binary": (changed(inputs__0__parameters={"binary_data_size": 16}), 400,
+                             ["scores", "data", "binary_data_size"]),
     "unknown output": (changed(outputs=[{"name": "gradiant"}]), 400, ["gradiant", "gradient"]),
     "output of another model": (changed(outputs=[{"name": "ranks"}]), 400, ["ranks"]),
     "outputs not a list": (changed(outputs="loss"), 400, ["outputs"]),
     "id not text": (changed(id=7), 400, ["id"]),
-    "region where none are": (changed(inputs__0__data=..., inputs__0__parameters={"shared_memory_region": "r", "shared_memory_byte_size": 16}), 501, ["shared"]),
+    "region where none are": (changed(inputs__0__data=...,
+                                      inputs__0__parameters={"shared_memory_region": "r", "shared_memory_byte_size": 16}), 501,
+                                      ["shared"]),
 }
 
 
@@ -219,7 +225,7 @@ def test_contradicting_framing_is_refused(daemon):
     body = json.dumps(GOOD).encode()
     for head in (f"Content-Length: {len(body)}\r\nContent-Length: {len(body) + 1}\r\n",
                  f"Content-Length: {len(body)}\r\nTransfer-Encoding: chunked\r\n",
-                 f"Content-Length: -5\r\n", "Content-Length: 99999999999999999999999\r\n"):
+                 "Content-Length: -5\r\n", "Content-Length: 99999999999999999999999\r\n"):
         raw = f"POST /v2/models/ap/infer HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode() + body
         answer = exchange(daemon, raw)
         assert answer is None or answer[0] in (400, 413), head

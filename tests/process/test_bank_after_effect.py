@@ -61,7 +61,8 @@ def test_an_output_that_finds_no_room_in_shared_memory_leaves_the_bank_as_it_was
 
 def test_a_reply_tells_the_version_only_where_something_was_appended(daemon):
     assert ask(daemon, "PUT", "/v2/banks/b", {"kind": "scores", "lists": 1, "capacity": 10}, AUTH).status == 200
-    request = {"parameters": {"bank": "b"}, "inputs": [tensor("scores", "FP32", [1, 2], [1, 2]), tensor("targets", "INT8", [1, 2], [1, 0])]}
+    request = {"parameters": {"bank": "b"}, "inputs": [tensor("scores", "FP32", [1, 2], [1, 2]),
+                                                       tensor("targets", "INT8", [1, 2], [1, 0])]}
     for enqueue, version in ((True, 1), (False, None), (True, 2)):
         request["parameters"]["enqueue"] = enqueue
         answer = ask(daemon, "POST", "/v2/models/ap/infer", request, AUTH)

@@ -213,7 +213,8 @@ def test_clear_checkpoint_restore_delete_on_all(stores, share):  # noqa: F811
 
 def test_what_a_store_must_be(stores, share, tmp_path):  # noqa: F811
     store = stores("--save", "", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
-    with pytest.raises(RuntimeError, match="maxmemory-policy of the store at 127.0.0.1:[0-9]+ is allkeys-lru; it must be noeviction"):
+    with pytest.raises(RuntimeError, match="maxmemory-policy of the store at 127.0.0.1:[0-9]+ is allkeys-lru; it must be "
+                                           "noeviction"):
         share(store)
     store.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
     daemon = share(store)
@@ -264,7 +265,8 @@ def test_the_password_is_told_to_nobody(stores, share, tmp_path):  # noqa: F811
     assert "refuses the password" in other.log_text()
     wrong.write_text("Tr0mb0ne\n")  # it is read again
     wait_until(lambda: other.bank("b")["version"] == 1)
-    printed = subprocess.run([BUILD / "rankd", *daemon.flags, "--print-config"], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run([BUILD / "rankd", *daemon.flags, "--print-config"], capture_output=True, text=True,
+                             check=True).stdout
     page = str(daemon.call("GET", "/metrics")) + str(daemon.call("GET", "/v2/banks"))
     for text in (daemon.log_text(), other.log_text(), printed, page):
         assert "Tr0mb0n" not in text

@@ -28,14 +28,17 @@ def test_a_store_that_is_well(stores, share):  # noqa: F811
     info = store.ask("INFO", "server")
     assert about == {"url": store.url, "server": f"127.0.0.1:{store.port}", "role": "master",
                      "product": "Valkey" if "valkey_version" in info else "Redis",
-                     "version": info.split("valkey_version:" if "valkey_version" in info else "redis_version:")[1].split()[0], "maxmemory_policy": "noeviction",
-                     "appendonly": "yes", "appendfsync": "everysec", "waitaof": about["waitaof"], "replicas": 1, "replicas_awaited": 1,
-                     "clock_ms": about["clock_ms"], "daemons": 2}
+                     "version": info.split("valkey_version:" if "valkey_version" in info else "redis_version:")[1].split()[0],
+                     "maxmemory_policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec",
+                     "waitaof": about["waitaof"], "replicas": 1, "replicas_awaited": 1, "clock_ms": about["clock_ms"],
+                     "daemons": 2}
     assert about["waitaof"] == bool(store.ask("COMMAND", "INFO", "WAITAOF")[0]) and abs(about["clock_ms"]) < 1000
     status, said = doctor(one)
     assert status == 0, said
-    for line in (f"ok    bank store       {about['product']} {about['version']} at 127.0.0.1:{store.port}, master, noeviction; 2 daemons use it",
-                 "ok    its replicas     1 follow it, and each append waits for 1", "ok    its disk         appendonly yes, appendfsync everysec,",
+    for line in (f"ok    bank store       {about['product']} {about['version']} at 127.0.0.1:{store.port}, master, noeviction; 2 "
+                 "daemons use it",
+                 "ok    its replicas     1 follow it, and each append waits for 1", "ok    its disk         appendonly yes, "
+                                                                                    "appendfsync everysec,",
                  "ok    its clock        ", "ok    banks in it      1 are served by this daemon"):
         assert line in said, said
 

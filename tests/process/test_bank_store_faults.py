@@ -12,7 +12,8 @@ import threading
 import time
 
 import pytest
-from support_store import (EVERYSEC, LEAST, Batches, Refused, StoreError, fingerprint, name_of, place, share, stores,  # noqa: F401
+# noqa: F401
+from support_store import (EVERYSEC, LEAST, Batches, Refused, StoreError, fingerprint, name_of, place, share, stores,
                            wait_equal, wait_until)
 
 SCORES = {"kind": "scores", "lists": 1, "capacity": 64}

@@ -26,7 +26,8 @@ def crew(tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", [True, "balanced"])
-def test_each_step_is_in_the_store_once_and_every_rank_reads_the_version_before(crew, stores, share, make_daemon, mode):  # noqa: F811
+# noqa: F811
+def test_each_step_is_in_the_store_once_and_every_rank_reads_the_version_before(crew, stores, share, make_daemon, mode):
     store, alone = stores(), make_daemon()
     daemons = [share(store) for _ in range(2)]
     kind = {"kind": "embeddings", "dim": 16, "capacity": 64}
@@ -37,7 +38,8 @@ def test_each_step_is_in_the_store_once_and_every_rank_reads_the_version_before(
         client.banks.create("b", dim=16, capacity=64, durability="none")
         crit = RetrievalLoss(client=client, bank_start=0, bank="b")
         expected = [answer(crit, whole, 2) for whole in wholes]
-    found = crew.run("joint_tasks.steps", [d.url for d in daemons], wholes, SIZES, SIZES, {"bank": "b", "bank_start": 0}, None, mode)
+    found = crew.run("joint_tasks.steps", [d.url for d in daemons], wholes, SIZES, SIZES, {"bank": "b", "bank_start": 0}, None,
+                     mode)
     for rank, steps in enumerate(found):
         start = sum(SIZES[:rank])
         for mine, whole in zip(steps, expected):

@@ -78,7 +78,8 @@ def fail_over_under_load(cluster, tmp_path, replicas, fail_over):
     soak = bool(os.environ.get("RK_SOAK"))
     least, most, seed = (30, 100000, random.randrange(10**6)) if soak else (1, 40, 3)
     draw, ledger, failovers, gaps = random.Random(seed), Ledger(), 0, []
-    daemons = [StoreDaemon(tmp_path / f"daemon{i}", cluster.url, "--bank-store-timeout", "3s", replicas=replicas) for i in range(2)]
+    daemons = [StoreDaemon(tmp_path / f"daemon{i}", cluster.url, "--bank-store-timeout", "3s", replicas=replicas)
+               for i in range(2)]
     try:
         for d in daemons:
             d.bank("b", **SCORES, durability="interval" if replicas else "none")
@@ -92,15 +93,15 @@ def fail_over_under_load(cluster, tmp_path, replicas, fail_over):
             ledger.check(cluster.master())
             gaps.append(ledger.gap(begun))
             if soak:
-                print(time.strftime("%T"), failovers, "failovers,", len(ledger.acknowledged), "acknowledged,", len(ledger.lost), "lost",
-                      flush=True)
+                print(time.strftime("%T"), failovers, "failovers,", len(ledger.acknowledged), "acknowledged,", len(ledger.lost),
+                      "lost", flush=True)
         trainers.stop()
         wait_equal(daemons, "b", 60)
         ledger.check(cluster.master())
         forks = sum(d.metric("rankd_bank_store_forks_total", "b") for d in daemons)
-        print(f"seed {seed}, {replicas} replicas waited for: {len(ledger.acknowledged) + len(ledger.lost)} acknowledged, {failovers} "
-              f"failovers, {forks:.0f} forks, {len(ledger.lost)} lost, none twice; without an answer for {sorted(gaps)[len(gaps) // 2]:.1f} s at each (median), at most "
-              f"{max(gaps):.1f} s")
+        print(f"seed {seed}, {replicas} replicas waited for: {len(ledger.acknowledged) + len(ledger.lost)} acknowledged, "
+              f"{failovers} failovers, {forks:.0f} forks, {len(ledger.lost)} lost, none twice; without an answer for "
+              f"{sorted(gaps)[len(gaps) // 2]:.1f} s at each (median), at most {max(gaps):.1f} s")
     finally:
         trainers.over.set()
         for d in daemons:

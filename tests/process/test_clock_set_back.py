@@ -17,7 +17,8 @@ def set_back(tmp_path_factory):
     """The environment of a process whose wall clock is set back whenever it has read it."""
     library = tmp_path_factory.mktemp("clock") / "ahead.so"
     source = Path(__file__).with_name("wall_clock_ahead.c")
-    subprocess.run([*os.environ.get("CC", "gcc").split(), "-D_GNU_SOURCE", "-O1", "-fPIC", "-shared", source, "-o", library, "-ldl"], check=True)
+    subprocess.run([*os.environ.get("CC", "gcc").split(), "-D_GNU_SOURCE", "-O1", "-fPIC", "-shared", source, "-o", library,
+                    "-ldl"], check=True)
     return {"LD_PRELOAD": str(library), "ASAN_OPTIONS": "quarantine_size_mb=8:verify_asan_link_order=0"}
 
 

@@ -90,7 +90,8 @@ static const struct rk_device_plugin table = {{.version = {version}, .vocabulary
 const struct rk_device_plugin *rk_plugin(void);
 const struct rk_device_plugin *rk_plugin(void) {{ return &table; }}
 """)
-    subprocess.run(["gcc", "-shared", "-fPIC", f"-I{root}/lib", f"-I{root}/proto", tmp_path / "plugin.c", "-o", tmp_path / "plugin.so"], check=True)
+    subprocess.run(["gcc", "-shared", "-fPIC", f"-I{root}/lib", f"-I{root}/proto", tmp_path / "plugin.c", "-o",
+                    tmp_path / "plugin.so"], check=True)
     with pytest.raises(RuntimeError, match="it was asked" if good else "plugin.so is not a plugin of this version of rankd"):
         make_daemon("--device", "cuda:0", "--device-plugin", tmp_path / "plugin.so")
 
@@ -158,7 +159,8 @@ def test_memory_that_can_not_be_pinned_is_copied(make_daemon, tmp_path):
 def test_memory_that_can_not_be_pinned_costs_banks_nothing(make_daemon, tmp_path):
     """Banks on the device are dropped if the device is short of memory, and only then."""
     daemon = make_daemon(*flags(), "--socket", tmp_path / "ring", env={"EMULATED_DEVICE": "register:1+"})
-    assert ask(daemon, "PUT", "/v2/banks/seen", {"kind": "embeddings", "dim": 8, "capacity": 100, "durability": "none"}).status == 200
+    assert ask(daemon, "PUT", "/v2/banks/seen",
+               {"kind": "embeddings", "dim": 8, "capacity": 100, "durability": "none"}).status == 200
     rows = np.random.default_rng(1).random((20, 8), dtype=np.float32)
     inputs = [{"name": "embeddings", "shape": [20, 8], "datatype": "FP32", "data": rows.ravel().tolist()},
               {"name": "labels", "shape": [20], "datatype": "INT64", "data": [i % 3 for i in range(20)]}]
@@ -241,7 +243,8 @@ def test_a_device_out_of_memory_costs_a_request_nothing_and_is_told(make_daemon)
 
 
 def test_a_lost_device_is_left_alone(make_daemon):
-    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags(), env={"EMULATED_DEVICE": "kernel:5"})  # of the second request
+    # of the second request
+    cpu, device = make_daemon("--device", "cpu"), make_daemon(*flags(), env={"EMULATED_DEVICE": "kernel:5"})
     want = result(compute(cpu, *problem()))
     for _ in range(4):
         assert np.array_equal(result(compute(device, *problem()))[1], want[1])
@@ -347,7 +350,8 @@ def test_tensors_on_the_device_are_used_where_they_lie(shared, memory):
     assert json.loads(answer.body)["outputs"][0]["data"][0] == pytest.approx(float(want[0][0]), rel=1e-6)
 
 
-@pytest.mark.parametrize("parameters", [{"margin": 0.1}, {"interclass": 0.5}, {"interclass": 1.0, "axis": 0}, {"average": "micro"}])
+@pytest.mark.parametrize("parameters", [{"margin": 0.1}, {"interclass": 0.5}, {"interclass": 1.0, "axis": 0},
+                                        {"average": "micro"}])
 def test_gradients_are_written_there_for_all_parameters(shared, memory, parameters):
     scores, targets = problem()
     handle, content = memory(laid_out(scores, targets))

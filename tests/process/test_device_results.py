@@ -98,7 +98,8 @@ own, bank = np.array([[1, 0]], np.float32), np.array([[1, 0], [0, 1], [.5, .5]],
 position, own_position, row = np.array([2], np.uint32), np.zeros(1, np.uint32), np.zeros(1, np.uint32)
 run, total = (Run * 1)(Run(bank.ctypes.data, FP32, 3, 7, 0)), np.zeros((1, 2))
 query = (Query * 1)(Query(position.ctypes.data, own_position.ctypes.data, 1, 1, 1.0))
-job = Retrieval(own=own.ctypes.data, n_queries=1, own_items=1, total=4, dim=2, row_block=c.addressof(run), row_blocks=1, query=c.addressof(query),
+job = Retrieval(own=own.ctypes.data, n_queries=1, own_items=1, total=4, dim=2, row_block=c.addressof(run), row_blocks=1,
+query=c.addressof(query),
                 row=row.ctypes.data, queries=1, box=ap(strength=1.0), gradient=True, sum=total.ctypes.data)
 device.call("retrieval", job)
 assert query[0].done and query[0].loss == 2 / 3, query[0].loss  # last of three

@@ -37,7 +37,8 @@ def test_json_carries_the_shape_of_nothing(daemon, model, shape, data):
     if data and data != [[]] * shape[0]:
         return  # nested as another shape
     wanted = [{"name": name} for name in HAS[model]]
-    answer = infer(daemon, {"inputs": inputs(model, shape, data=data), "outputs": wanted}, path=f"/v2/models/{model}/infer").json()
+    answer = infer(daemon, {"inputs": inputs(model, shape, data=data), "outputs": wanted},
+                   path=f"/v2/models/{model}/infer").json()
     for output in answer["outputs"]:
         assert output["shape"] == shape_of(output["name"], shape) and output["datatype"] == OUTPUTS[output["name"]][0]
         assert output["data"] == {"loss": [0], "list_loss": [None] * shape[0]}.get(output["name"], [])
@@ -185,7 +186,8 @@ def test_empty_batches_between_others_are_read_back_after_every_kill(tmp_path):
         banks.bank("s", kind="scores", lists=1, capacity=9, durability="always")
         for n in range(6):
             for _ in range(n % 3):
-                banks.infer([tensor("scores", "FP32", [1, 0], []), tensor("targets", "INT8", [1, 0], [])], bank="s", batch_id=f"e{n}")
+                banks.infer([tensor("scores", "FP32", [1, 0], []), tensor("targets", "INT8", [1, 0], [])], bank="s",
+                            batch_id=f"e{n}")
             banks.scores("s", [[0.1 * n, 0.5]], [[1, 0]], batch_id=f"b{n}")
             if n == 3:
                 banks.call("PUT", "/v2/banks/s/checkpoints/t")

@@ -75,8 +75,10 @@ def with_scores(data, shape, datatype="FP32", model="rank"):
 @pytest.mark.parametrize("data, shape, good", [
     ("[1,2,3,4,5,6]", "[2,3]", True), ("[[1,2,3],[4,5,6]]", "[2,3]", True), ("[[1,2],[3,4],[5,6]]", "[2,3]", False),
     ("[[1,2,3,4,5,6]]", "[2,3]", False), ("[[[1,2,3],[4,5,6]]]", "[2,3]", False), ("[[1,2,3],4,5,6]", "[2,3]", False),
-    ("[1,[2,3,4],5,6]", "[2,3]", False), ("[[1,2,3],[4,5],[6]]", "[2,3]", False), ("[[[1],[2],[3]],[[4],[5],[6]]]", "[2,3]", False),
-    ("[[1,2,3],[[4,5,6]]]", "[2,3]", False), ("[[],[1,2,3,4,5,6]]", "[2,3]", False), ("[[1],[2]]", "[2,1]", True), ("[[1,2]]", "[2,1]", False),
+    ("[1,[2,3,4],5,6]", "[2,3]", False), ("[[1,2,3],[4,5],[6]]", "[2,3]", False),
+    ("[[[1],[2],[3]],[[4],[5],[6]]]", "[2,3]", False),
+    ("[[1,2,3],[[4,5,6]]]", "[2,3]", False), ("[[],[1,2,3,4,5,6]]", "[2,3]", False), ("[[1],[2]]", "[2,1]", True),
+    ("[[1,2]]", "[2,1]", False),
 ])
 def test_nested_data_has_the_nesting_of_its_shape(daemon, data, shape, good):
     body, path = with_scores(data, shape)
@@ -107,7 +109,8 @@ def test_a_refused_number_is_shown_as_it_was_sent(daemon, literal):
 
 
 @pytest.mark.parametrize(("name", "literal"), [
-    ("axis", "4.0"), ("axis", "1.50"), ("lambda", "-4.0"), ("lambda", "0e0"), ("margin", "-0.50"), ("interclass", "1.10"), ("enqueue", "1.0"),
+    ("axis", "4.0"), ("axis", "1.50"), ("lambda", "-4.0"), ("lambda", "0e0"), ("margin", "-0.50"), ("interclass", "1.10"),
+    ("enqueue", "1.0"),
     ("average", "7.0"), ("bank", "4.0")])
 def test_a_refused_parameter_is_shown_as_it_was_sent(daemon, name, literal):
     text = '{"parameters":{"%s":%s},"inputs":[]}' % (name, literal)
@@ -125,7 +128,8 @@ def test_an_entry_that_is_no_object_is_shown_with_its_position(daemon, member, e
 
 
 @pytest.mark.parametrize(("member", "told"), [
-    ('"kind":"Scores"', 'was "Scores"; it must be embeddings or scores'), ('"durability":"often"', 'was "often"; it must be always, interval or none'),
+    ('"kind":"Scores"', 'was "Scores"; it must be embeddings or scores'),
+    ('"durability":"often"', 'was "often"; it must be always, interval or none'),
     ('"on_full":null', "was null; it must be refuse or memory"), ('"lits":1', 'did you mean "lists"?'),
     ('"dim":4', '"dim" is not known in the bank\'s configuration; it may have kind, ')])
 def test_a_refused_configuration_is_told_what_it_may_be(daemon, member, told):
@@ -161,7 +165,8 @@ def test_gzip_of_several_members_is_read(daemon, cut):
 
 
 def test_the_start_of_the_process_is_one_number(daemon):
-    seen = {re.search(r"^process_start_time_seconds (\S+)$", ask(daemon, "GET", "/metrics").body.decode(), re.M)[1] for _ in range(60)}
+    seen = {re.search(r"^process_start_time_seconds (\S+)$", ask(daemon, "GET", "/metrics").body.decode(), re.M)[1]
+            for _ in range(60)}
     assert len(seen) == 1
 
 

@@ -2,15 +2,13 @@
 """The framing of HTTP at a real daemon: every form of http_forms.txt, plain and over TLS, cut at
 every byte."""
 import re
-import socket
 import ssl
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from support_http import GOOD, INFER, Answer, ask, connect, infer, metric, read, request
+from support_http import GOOD, INFER, Answer, ask, connect, metric, request
 
 FORMS = Path(__file__).parents[1] / "data/http_forms.txt"
 CHUNKED = b"POST /v2/repository/index HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -72,8 +70,9 @@ def certificates(tmp_path_factory):
 
     def make(name):
         certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
-                        key, "-out", certificate, "-days", "2", "-subj", f"/CN={name}"], check=True, capture_output=True)
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-keyout", key, "-out", certificate, "-days", "2", "-subj", f"/CN={name}"], check=True,
+                        capture_output=True)
         return certificate, key
 
     return make
@@ -211,7 +210,8 @@ def test_tls_is_1_2_at_least(make_daemon, certificates):
         with tls(daemon, minimum_version=ssl.TLSVersion[version], maximum_version=ssl.TLSVersion[version]) as s:
             assert s.version() == version.replace("_", ".")
     for old in ("-tls1", "-tls1_1"):
-        said = subprocess.run(["openssl", "s_client", "-connect", f"{daemon.host}:{daemon.port}", old, "-cipher", "ALL:@SECLEVEL=0"],
+        said = subprocess.run(["openssl", "s_client", "-connect", f"{daemon.host}:{daemon.port}", old, "-cipher",
+                               "ALL:@SECLEVEL=0"],
                               input="", capture_output=True, text=True, timeout=30)
         assert "Cipher is (NONE)" in said.stdout, said
 

@@ -150,7 +150,8 @@ def test_requests_with_the_same_json_have_each_their_own_tensors(daemon):
 
 def test_json_floats_read_back_to_the_same_bits(daemon):
     scores = [1.0, 1.0000001, 0.1, 3.4028234663852886e38, 1e-45, -0.0, 16777217.0, 1.1754943508222875e-38]
-    document = {"parameters": {"lambda": 0.37, "lambda_units": "rank"}, "outputs": [{"name": "gradient"}, {"name": "gradient_values"}],
+    document = {"parameters": {"lambda": 0.37, "lambda_units": "rank"},
+                "outputs": [{"name": "gradient"}, {"name": "gradient_values"}],
                 "inputs": [{"name": "scores", "shape": [1, 8], "datatype": "FP32", "data": scores},
                            {"name": "targets", "shape": [1, 8], "datatype": "INT32", "data": [0, 1, 1, 0, 1, 0, 0, 0]}]}
     as_json = infer(daemon, document).json()["outputs"][0]["data"]

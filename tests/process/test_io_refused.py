@@ -57,14 +57,15 @@ def test_uring_insists(tmp_path, syscall):
     data = str(tmp_path / "data")
     with ring_support.Daemon("--data", data) as daemon, ring_support.Raw(daemon.path) as raw:
         assert raw.call("PUT", "/v2/banks/a", b'{"kind":"scores","lists":1,"capacity":10}')[0] == 200
-    done = subprocess.run([BUILD / "rankd", "--http", "127.0.0.1:0", "--io", "uring", "--data", data], capture_output=True, text=True,
-                          timeout=60, preexec_fn=lambda: refuse(syscall, errno.EACCES))
+    done = subprocess.run([BUILD / "rankd", "--http", "127.0.0.1:0", "--io", "uring", "--data", data], capture_output=True,
+                          text=True, timeout=60, preexec_fn=lambda: refuse(syscall, errno.EACCES))
     assert done.returncode == 1
     assert "rankd: io_uring is refused here (Permission denied); --io auto writes banks without it" in done.stderr
 
 
 def test_nothing_is_said_where_epoll_is_asked_for(tmp_path):
-    with ring_support.Daemon("--io", "epoll", "--data", str(tmp_path / "data"), before=lambda: refuse("io_uring_setup", errno.EACCES)) as daemon:
+    with ring_support.Daemon("--io", "epoll", "--data", str(tmp_path / "data"),
+                             before=lambda: refuse("io_uring_setup", errno.EACCES)) as daemon:
         with ring_support.Raw(daemon.path) as raw:
             assert raw.call("PUT", "/v2/banks/a", b'{"kind":"scores","lists":1,"capacity":10}')[0] == 200
         assert "io_uring" not in daemon.log()

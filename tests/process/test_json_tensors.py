@@ -43,7 +43,8 @@ def test_nesting_that_is_not_the_shapes_is_refused(daemon, data, words):
 
 def test_a_vector_has_no_rows(daemon):
     labels = {"name": "labels", "shape": [2], "datatype": "INT64", "data": [[1], [1]]}
-    answer = infer(daemon, {"inputs": [{"name": "embeddings", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}, labels]})
+    answer = infer(daemon, {"inputs": [{"name": "embeddings", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]},
+                                       labels]})
     assert answer.status == 400 and "data of input labels is nested otherwise than its shape [2]" in answer.error
 
 

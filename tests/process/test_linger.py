@@ -111,11 +111,13 @@ def test_detached_it_tells_why_it_can_not_start(tmp_path, flags, status, sentenc
 
 def test_detached_it_does_not_need_the_one_that_waits(tmp_path):
     """The waiting process is killed while the daemon starts; the daemon continues."""
-    process = subprocess.Popen([BUILD / "rankd", "--detach", "--http", "off", "--socket", tmp_path / "ring", "--ring-linger", "2s"],
+    process = subprocess.Popen([BUILD / "rankd", "--detach", "--http", "off", "--socket", tmp_path / "ring", "--ring-linger",
+                                "2s"],
                                stderr=subprocess.DEVNULL)
     process.kill()
     process.wait()
     until = time.monotonic() + 10
-    while (tmp_path / "ring").exists() and time.monotonic() < until:  # if it got as far as its fork, it ends after its linger time
+    # if it got as far as its fork, it ends after its linger time
+    while (tmp_path / "ring").exists() and time.monotonic() < until:
         time.sleep(0.05)
     assert not (tmp_path / "ring").exists()

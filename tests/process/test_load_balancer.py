@@ -59,7 +59,8 @@ def test_the_service_manager_waits_for_the_delay(make_daemon, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(20)
-        daemon = make_daemon("--shutdown-delay", "100ms", "--drain-timeout", "2s", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        daemon = make_daemon("--shutdown-delay", "100ms", "--drain-timeout", "2s",
+                             env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert manager.recv(100) == b"READY=1"
         assert daemon.stop() == 0
         assert manager.recv(100) == b"STOPPING=1\nEXTEND_TIMEOUT_USEC=7100000"
@@ -80,8 +81,8 @@ def balanced(make_daemon, tmp_path):
     environment = dict(os.environ, RANKD_BIND=f"127.0.0.1:{port}",
                        **{f"RANKD_{name}": f"127.0.0.1:{daemon.port}" for name, daemon in zip("ABC", daemons)})
     with open(tmp_path / "haproxy.log", "wb") as log:
-        proxy = subprocess.Popen(["/usr/sbin/haproxy", "-db", "-f", ROOT / "deploy/haproxy/rankd.cfg"], env=environment, stdout=log,
-                                 stderr=subprocess.STDOUT)
+        proxy = subprocess.Popen(["/usr/sbin/haproxy", "-db", "-f", ROOT / "deploy/haproxy/rankd.cfg"], env=environment,
+                                 stdout=log, stderr=subprocess.STDOUT)
     until = time.monotonic() + 30
     with rankd.connect(f"http://127.0.0.1:{port}") as client:
         while not client.ready():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import BUILD
-from support_http import INFER, ask, at_once, connect, infer, metric, read, request
+from support_http import INFER, at_once, connect, infer, metric, read, request
 
 MIB = 1 << 20
 SANITIZED = b"__asan_init" in (BUILD / "rankd").read_bytes() or b"__tsan_init" in (BUILD / "rankd").read_bytes()

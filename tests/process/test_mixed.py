@@ -37,8 +37,9 @@ class Client:
     def __init__(self, daemon, ring, number):
         self.daemon, self.ring_path, self.draw = daemon, ring, random.Random(number)
         self.bank, self.socket, self.raw, self.counts = f"mixed{number}", None, None, {}
-        self.kinds = [self.json, self.json, self.binary, self.packed, self.malformed, self.malformed, self.too_large, self.aborted,
-                      self.unread, self.banked, self.banked, self.bank_call, self.get, self.idle, self.ring, self.ring_bad]
+        self.kinds = [self.json, self.json, self.binary, self.packed, self.malformed, self.malformed, self.too_large,
+                      self.aborted, self.unread, self.banked, self.banked, self.bank_call, self.get, self.idle, self.ring,
+                      self.ring_bad]
 
     def send(self, message, verb="POST"):
         """An answer to the message, on the connection that is kept while the daemon keeps it."""
@@ -122,7 +123,8 @@ class Client:
         self.send(request(verb, path, body), verb)
 
     def get(self):
-        path = self.draw.choice(["/", "/metrics", "/v2", "/v2/health/ready", "/v2/models/ap", "/v2/models/stats", "/nothing", "/v2/models/x"])
+        path = self.draw.choice(["/", "/metrics", "/v2", "/v2/health/ready", "/v2/models/ap", "/v2/models/stats", "/nothing",
+                                 "/v2/models/x"])
         verb = self.draw.choice(["GET", "GET", "HEAD", "DELETE"])
         self.send(request(verb, path), verb)
 
@@ -133,7 +135,8 @@ class Client:
     def ring(self):
         self.raw = self.raw or Raw(self.ring_path)
         table = np.array([[self.draw.random() for _ in range(20)]], np.float32)
-        entry, _ = self.raw.infer_entry("ap", {"scores": table, "targets": (table > 0.5).astype(np.int8)}, [("loss", 4), ("gradient", 80)])
+        entry, _ = self.raw.infer_entry("ap", {"scores": table, "targets": (table > 0.5).astype(np.int8)},
+                                        [("loss", 4), ("gradient", 80)])
         assert self.raw.wait(self.raw.submit(entry)) == 0
         if self.draw.random() < 0.02:
             self.raw.close()
@@ -201,13 +204,14 @@ def settle(daemon):
 @pytest.mark.parametrize("seed", [1])
 def test_mixed_requests_leave_memory_descriptors_and_threads_as_they_were(make_daemon, tmp_path, seed):
     ring = str(tmp_path / "ring")
-    daemon = make_daemon("--socket", ring, "--data", tmp_path / "data", "--json-bytes", "2M", "--budget-bytes", "64M", "--workers", 4,
-                         "--log-level", "warn")
+    daemon = make_daemon("--socket", ring, "--data", tmp_path / "data", "--json-bytes", "2M", "--budget-bytes", "64M",
+                         "--workers", 4, "--log-level", "warn")
     run(daemon, ring, min(COUNT, 800), seed=1000 + seed)
     rss, fds, threads = settle(daemon)
     kinds = run(daemon, ring, COUNT, seed)
     after = settle(daemon)
-    print(f"{COUNT} requests {kinds}: RSS {rss} -> {after[0]} KiB, descriptors {fds} -> {after[1]}, threads {threads} -> {after[2]}")
+    print(f"{COUNT} requests {kinds}: RSS {rss} -> {after[0]} KiB, descriptors {fds} -> {after[1]}, threads {threads} -> "
+          f"{after[2]}")
     assert len(kinds) == len({k.__name__ for k in Client(daemon, ring, 0).kinds})
     assert after[1] <= fds + 2 and after[2] == threads
     assert after[0] < rss * 1.1 + 8192

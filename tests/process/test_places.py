@@ -163,7 +163,8 @@ def test_a_stop_waits_for_what_was_received_whole_though_others_come_in_parts(ma
 
 def test_a_daemon_that_nobody_could_reach_is_refused():
     for flags in ([], ["--check-config"]):
-        done = subprocess.run([BUILD / "rankd", "--http", "off", "--socket", "off", *flags], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([BUILD / "rankd", "--http", "off", "--socket", "off", *flags], capture_output=True, text=True,
+                              timeout=20)
         assert done.returncode == 2 and "http and socket are both off" in done.stderr
 
 

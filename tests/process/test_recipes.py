@@ -219,7 +219,8 @@ def test_peers_of_the_detection_recipe_agree_with_pairs():
 
     draw = torch.Generator().manual_seed(3)
     logits, classes = torch.randn(60, 3, generator=draw), torch.randint(-1, 3, (60,), generator=draw)
-    for loss, arguments, width in ((ap_bucketed, {}, 0.0), (ap_error_driven, {"delta": 1e-9}, 0.0), (ap_error_driven, {"delta": 0.8}, 0.8)):
+    for loss, arguments, width in ((ap_bucketed, {}, 0.0), (ap_error_driven, {"delta": 1e-9}, 0.0),
+                                   (ap_error_driven, {"delta": 0.8}, 0.8)):
         given = logits.clone().requires_grad_()
         loss(given, classes, torch.zeros(60), **arguments).backward()
         assert torch.allclose(given.grad.flatten().double(), errors_of_pairs(logits, classes, width), atol=1e-6)

@@ -40,7 +40,8 @@ def daemon(tmp_path_factory):
     tokens = folder / "tokens"
     tokens.write_text(f"alice infer {ALICE}\nbob infer {BOB}\nwatcher metrics {METRICS}\n")
     tokens.chmod(0o600)
-    daemon = Daemon(folder, "--tokens", tokens, "--allow-shm-regions", "--shm-key-prefix", "rankd_test_", "--shm-token-regions", 8)
+    daemon = Daemon(folder, "--tokens", tokens, "--allow-shm-regions", "--shm-key-prefix", "rankd_test_", "--shm-token-regions",
+                    8)
     yield daemon
     assert_ended_well(daemon)
 
@@ -79,8 +80,10 @@ def body(region, outputs=("loss", "gradient"), **places):
     described = []
     for name in outputs:
         described.append({"name": name} | ({"parameters": in_region(region, *places[name])} if name in places else {}))
-    return {"inputs": [{"name": "scores", "shape": [1, 4], "datatype": "FP32", "parameters": in_region(region, *places["scores"])},
-                       {"name": "targets", "shape": [1, 4], "datatype": "INT8", "parameters": in_region(region, *places["targets"])}],
+    return {"inputs": [{"name": "scores", "shape": [1, 4], "datatype": "FP32",
+                        "parameters": in_region(region, *places["scores"])},
+                       {"name": "targets", "shape": [1, 4], "datatype": "INT8",
+                        "parameters": in_region(region, *places["targets"])}],
             "outputs": described}
 
 
@@ -157,13 +160,15 @@ def test_regions_are_the_tokens_own(daemon, memory):
 
 @pytest.mark.parametrize("key, words", [
     ("passwd", "rankd_test_"), ("/passwd", "rankd_test_"), ("rankd_test_/../passwd", "slash"), ("../rankd_test_a", "slash"),
-    ("//rankd_test_a", "slash"), ("", "rankd_test_"), ("rankd_test_" + "x" * 300, "key"), ("rankd_test_nobody_has", "no shared memory")])
+    ("//rankd_test_a", "slash"), ("", "rankd_test_"), ("rankd_test_" + "x" * 300, "key"),
+    ("rankd_test_nobody_has", "no shared memory")])
 def test_a_key_that_is_not_allowed(daemon, key, words):
     answer = registered(daemon, ALICE, "r", key, 4)
     assert answer.status == 400 and words in answer.error, answer.error
 
 
-@pytest.mark.parametrize("offset, size", [(0, 0), (0, 65), (65, 1), (60, 5), (2**63 - 1, 2**63 - 1), (2**63 - 1, 1), (0, 2**63 - 1),
+@pytest.mark.parametrize("offset, size", [(0, 0), (0, 65), (65, 1), (60, 5), (2**63 - 1, 2**63 - 1), (2**63 - 1, 1),
+                                          (0, 2**63 - 1),
                                           (-1, 4), (0, -4), (2**64 - 4, 8), (0, 2**64 + 4), (0.5, 4), ("0", 4), (0, None)])
 def test_a_range_beyond_the_object(daemon, memory, offset, size):
     answer = registered(daemon, ALICE, "r", memory(CONTENT), size, offset)
@@ -203,7 +208,8 @@ def test_what_is_no_memory_of_the_daemons_user(daemon, memory):
 @pytest.mark.parametrize("change, words", [
     ({"scores": (16, 49)}, "64 bytes"), ({"scores": (16, 2**63 - 1)}, "64 bytes"), ({"targets": (4, 61)}, "64 bytes"),
     ({"scores": (12, 0)}, "take 16"), ({"scores": (2**62, 0)}, "64 bytes"), ({"scores": (16, -1)}, "shared_memory_offset"),
-    ({"scores": (-16, 0)}, "shared_memory_byte_size"), ({"gradient": (16, 49)}, "64 bytes"), ({"gradient": (12, 32)}, "gradient")])
+    ({"scores": (-16, 0)}, "shared_memory_byte_size"), ({"gradient": (16, 49)}, "64 bytes"),
+    ({"gradient": (12, 32)}, "gradient")])
 def test_a_place_outside_the_region(daemon, memory, change, words):
     assert registered(daemon, ALICE, "r", memory(CONTENT), 64).status == 200
     answer = infer(daemon, body("r", **change), bearer(ALICE))
@@ -288,7 +294,8 @@ def test_two_sources_of_data_and_bodies_that_are_no_region(daemon, memory):
     both = body("r")
     both["inputs"][0]["data"] = SCORES.tolist()
     assert "exactly one" in infer(daemon, both, bearer(ALICE)).error
-    for wrong in (b"", b"[]", b"{", {"key": key}, {"byte_size": 4}, {"key": 7, "byte_size": 4}, {"key": key, "byte_size": 4, "x": 1}):
+    for wrong in (b"", b"[]", b"{", {"key": key}, {"byte_size": 4}, {"key": 7, "byte_size": 4},
+                  {"key": key, "byte_size": 4, "x": 1}):
         answer = ask(daemon, "POST", REGION.format("s", "register"), wrong, bearer(ALICE))
         assert answer.status == 400 and len(answer.error) > 10, wrong
 
@@ -307,7 +314,8 @@ def test_regions_are_not_for_clients_of_the_ring(make_daemon, memory, tmp_path):
             for method, route in (("GET", "status"), ("GET", "region/r/status"), ("POST", "region/s/register"),
                                   ("POST", "region/r/unregister"), ("POST", "unregister")):
                 code, text = raw.call(method, f"/v2/{kind}/{route}", body if "/register" in route else b"")
-                assert code == 501 and "tokens" in json.loads(text)["error"] and "arena" in json.loads(text)["error"], (route, text)
+                assert code == 501 and "tokens" in json.loads(text)["error"] and "arena" in json.loads(text)["error"], (route,
+                    text)
         assert raw.call("PUT", "/v2/systemsharedmemory/status")[0] == 405
         entry, _ = raw.infer_entry("ap", {"scores": SCORES, "targets": TARGETS}, [("gradient", 16)])
         assert raw.wait(raw.submit(entry)) == 0
@@ -384,7 +392,8 @@ def registered_device(daemon, token, name, key, size):
                {"raw_handle": {"b64": handle}, "device_id": 0, "byte_size": size}, bearer(token))
 
 
-@pytest.mark.parametrize("left", [f"bob infer {BOB}\n", f"alice metrics {ALICE}\nbob infer {BOB}\n"], ids=["gone", "may not infer"])
+@pytest.mark.parametrize("left", [f"bob infer {BOB}\n", f"alice metrics {ALICE}\nbob infer {BOB}\n"],
+                         ids=["gone", "may not infer"])
 def test_regions_of_a_removed_token_go_with_it(guarded, memory, left):
     keys = [memory(CONTENT) for _ in range(4)]
     for token, system, device in ((ALICE, keys[0], keys[1]), (BOB, keys[2], keys[3])):

@@ -127,7 +127,8 @@ def copied(daemon):
 
 
 @pytest.mark.parametrize("model", ["ap", "recall"])
-@pytest.mark.parametrize("outputs", [[("loss", 4), ("gradient", 4 << 20)], [("gradient_indices", 8 << 20), ("gradient_values", 4 << 20)]],
+@pytest.mark.parametrize("outputs", [[("loss", 4), ("gradient", 4 << 20)],
+                                     [("gradient_indices", 8 << 20), ("gradient_values", 4 << 20)]],
                          ids=["dense", "sparse"])
 def test_not_a_byte_of_a_tensor_is_copied(daemon, model, outputs):
     scores = np.random.default_rng(2).standard_normal((256, 4096), dtype=np.float32)
@@ -165,7 +166,8 @@ def test_what_is_copied_for_embeddings_and_banks_is_counted_too(daemon):
         assert raw.call("PUT", "/v2/banks/copies", b'{"kind":"embeddings","dim":8,"capacity":64,"durability":"none"}')[0] == 200
         before = copied(daemon)
         for parameters in ({}, {"bank": "copies"}):
-            entry, _ = raw.infer_entry("ap", {"embeddings": embeddings, "labels": labels}, [("gradient", embeddings.nbytes)], parameters)
+            entry, _ = raw.infer_entry("ap", {"embeddings": embeddings, "labels": labels}, [("gradient", embeddings.nbytes)],
+                                       parameters)
             assert raw.wait(raw.submit(entry)) == 0, raw.reply()
         assert raw.call("DELETE", "/v2/banks/copies")[0] == 200
         once = embeddings.nbytes + labels.nbytes

@@ -35,7 +35,8 @@ def order(daemon, count):
 
 def small(raw, name, slot=0):
     """A request that the loop computes itself."""
-    return raw.infer_entry("ap", {"scores": SCORES, "targets": TARGETS}, [("gradient", 16)], EXACT, slot=slot, space=SPACE, request_id=name)[0]
+    return raw.infer_entry("ap", {"scores": SCORES, "targets": TARGETS}, [("gradient", 16)], EXACT, slot=slot, space=SPACE,
+                           request_id=name)[0]
 
 
 def medium(raw, name, slot=0):

@@ -174,7 +174,8 @@ def bad_entries(raw):
         yield f"descriptor of {bytes_} bytes", raw.entry(INFER, (place, bytes_), reply)
     for operation in (0, 4, 99, 2**32 - 1):
         yield f"operation {operation}", raw.entry(operation)
-    for field, values in ((0, (0, 2, 2**32 - 1)), (4, (0, 1, 3, 11, 2**32 - 1)), (8, (2, 8, 2**32 - 1)), (12, (0, 1, 13, 2**32 - 1))):
+    for field, values in ((0, (0, 2, 2**32 - 1)), (4, (0, 1, 3, 11, 2**32 - 1)), (8, (2, 8, 2**32 - 1)),
+                          (12, (0, 1, 13, 2**32 - 1))):
         for value in values:
             if (field, value) != (12, 0):
                 yield f"head field {field} = {value}", with_descriptor(field, u32(value))
@@ -268,7 +269,8 @@ def test_a_flood_of_doorbells_costs_others_nothing(daemon):
     assert other.served > 100  # some thousand on a fast machine
 
 
-@pytest.mark.parametrize("packet", [b"", b"x", b"xy", b"\0" * 63, b"\0" * 64, b"\0" * 65, b"\xff" * 64, b"\0" * 65536, b"a" * 65537], ids=range(9))
+@pytest.mark.parametrize("packet", [b"", b"x", b"xy", b"\0" * 63, b"\0" * 64, b"\0" * 65, b"\xff" * 64, b"\0" * 65536,
+                                    b"a" * 65537], ids=range(9))
 def test_a_first_packet_that_is_no_hello_ends_the_connection(daemon, packet):
     with Raw(daemon.path, greet=False) as raw:
         raw.socket.send(packet)
@@ -300,8 +302,9 @@ def test_a_page_beyond_the_answer_ends_the_connection(daemon):
 def all_kinds(raw):
     """Descriptors of every kind that could harm a process that reads, maps or keeps them."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return [*os.pipe(), os.open("/", os.O_RDONLY), os.open("/dev/zero", os.O_RDWR), os.open("/dev/null", os.O_WRONLY), os.eventfd(0),
-            os.memfd_create("short"), os.dup(raw.socket.fileno()), os.dup(raw.fd), ends[0].detach(), ends[1].detach()]
+    return [*os.pipe(), os.open("/", os.O_RDONLY), os.open("/dev/zero", os.O_RDWR), os.open("/dev/null", os.O_WRONLY),
+            os.eventfd(0), os.memfd_create("short"), os.dup(raw.socket.fileno()), os.dup(raw.fd), ends[0].detach(),
+            ends[1].detach()]
 
 
 @pytest.mark.parametrize("packet", ["doorbell", "call", "hello", "nonsense"])

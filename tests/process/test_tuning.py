@@ -31,7 +31,7 @@ def test_a_tuned_daemon_gives_the_same_bits(tmp_path):
 def test_a_file_that_can_not_be_used_ends_the_start_with_one_sentence(tmp_path, check):
     file = tmp_path / "tuning"
     file.write_text("# mine\ngrain = 5000\n")
-    done = subprocess.run([BUILD / "rankd", "--http", "127.0.0.1:0", "--tuning", str(file), *check], capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run([BUILD / "rankd", "--http", "127.0.0.1:0", "--tuning", str(file), *check], capture_output=True,
+                          text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == (f"rankd: {file}:2: grain is \"5000\"; it may be 131072 or a power of two from 4096 to 1073741824\n")

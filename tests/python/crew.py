@@ -40,14 +40,16 @@ class Crew:
         self.folder = Path(folder)
         self.listener = Listener(str(self.folder / "crew"), "AF_UNIX")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RANKD_URL")}
-        environment.update(TORCHRUN, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]))
+        environment.update(TORCHRUN, OMP_NUM_THREADS="1",
+                           PYTHONPATH=os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.log = open(self.folder / "torchrun.log", "wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={size}", "--master_addr=127.0.0.1", f"--master_port={port}",
-             str(HERE), self.listener.address], env=environment, stdout=self.log, stderr=subprocess.STDOUT)
+            [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={size}", "--master_addr=127.0.0.1",
+             f"--master_port={port}", str(HERE), self.listener.address], env=environment, stdout=self.log,
+             stderr=subprocess.STDOUT)
         self.listener._listener._socket.settimeout(PATIENCE_S)
         met = [self.listener.accept() for _ in range(size)]
         self.ranks = [connection for _, connection in sorted(((c.recv(), c) for c in met), key=lambda pair: pair[0])]

@@ -87,7 +87,8 @@ def request(model, scores, targets, *, gain="exp2", top_k=0, lam=1.0, margin=0.0
         loss += w * losses[-1]
         strength = (lam * len(keep) if units == "normalized" else lam) * (w if scope == "batch" else 1)
         with np.errstate(over="ignore"):
-            moved = [float(np.float32(v + strength * g)) if u > 0 else v for v, g, u in zip(y, slopes(model, before, worth), worth)]
+            moved = [float(np.float32(v + strength * g)) if u > 0 else v
+                     for v, g, u in zip(y, slopes(model, before, worth), worth)]
         delta = [a - b for a, b in zip(before, ranks(moved, worth))]
         divisor = float(sum(map(abs, delta))) if scale == "unit" else strength
         for i, d in zip(keep, delta):

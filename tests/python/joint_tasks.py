@@ -29,9 +29,11 @@ def part(values, sizes, rank=None):
 
 def batch(seed, rows, dim=16, classes=5, dtype=torch.float32):
     make = torch.Generator().manual_seed(seed)
-    return {"embeddings": torch.randn(rows, dim, generator=make).to(dtype), "labels": torch.randint(0, classes, (rows,), generator=make),
+    return {"embeddings": torch.randn(rows, dim, generator=make).to(dtype),
+            "labels": torch.randint(0, classes, (rows,), generator=make),
             "ids": torch.randint(0, rows + 1, (rows,), generator=make), "enqueue_mask": torch.rand(rows, generator=make) < 0.7,
-            "ref_emb": torch.randn(rows // 2, dim, generator=make).to(dtype), "ref_labels": torch.randint(0, classes, (rows // 2,), generator=make),
+            "ref_emb": torch.randn(rows // 2, dim, generator=make).to(dtype),
+            "ref_labels": torch.randint(0, classes, (rows // 2,), generator=make),
             "ref_ids": torch.randint(0, rows + 1, (rows // 2,), generator=make), "list_weight": torch.rand(rows, generator=make)}
 
 
@@ -199,7 +201,6 @@ def bad_scores(url, where):
 
 def under_a_dying_daemon(url, sizes):
     """Steps until one fails."""
-    rank = dist.get_rank()
     import rankd
 
     with rankd.connect(url, retry_for=0) as client:

@@ -86,7 +86,8 @@ def unit(vectors):
 
 
 def embeddings_batch(model, embeddings, labels, ids=None, refs=None, ref_labels=None, ref_ids=None, memory=None,
-                     memory_labels=None, memory_ids=None, normalize=True, margin=0.1, similarity=None, gallery="all", relevance=None, **options):
+                     memory_labels=None, memory_ids=None, normalize=True, margin=0.1, similarity=None, gallery="all",
+                     relevance=None, **options):
     """Embeddings ranked against batch (unless gallery is "references"), references and memory
     (already as stored). Returns loss, gradient [B, dim], gradient of the references [R, dim],
     number of valid lists. The matrix of similarities may be given."""

@@ -25,10 +25,10 @@ class Surroundings:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RANKD_", "XDG_"))}
         # A small quarantine, or a daemon with AddressSanitizer would need much memory.
         self.environment = kept | {
-            "RANKD_BUILD": str(BUILD), **plain_library.variables(), "PYTHONPATH": str(ROOT / "clients/python"), "RANKD_SYSTEM_SOCKET": str(self.folder / "system.sock"),
-            "XDG_RUNTIME_DIR": str(self.folder / "run"), "XDG_STATE_HOME": str(self.folder / "state"), "HOME": str(self.folder / "home"),
-            "TMPDIR": str(self.folder / "tmp"), "RANKD_LINGER": "5min", "ASAN_OPTIONS": "quarantine_size_mb=8",
-            "PYTHONDONTWRITEBYTECODE": "1"} | variables
+            "RANKD_BUILD": str(BUILD), **plain_library.variables(), "PYTHONPATH": str(ROOT / "clients/python"),
+            "RANKD_SYSTEM_SOCKET": str(self.folder / "system.sock"), "XDG_RUNTIME_DIR": str(self.folder / "run"),
+            "XDG_STATE_HOME": str(self.folder / "state"), "HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp"),
+            "RANKD_LINGER": "5min", "ASAN_OPTIONS": "quarantine_size_mb=8", "PYTHONDONTWRITEBYTECODE": "1"} | variables
 
     @property
     def socket(self):
@@ -38,8 +38,9 @@ class Surroundings:
         return [sys.executable, "-c", f"import rankd, rankd.start, rankd.home\n{code}"]
 
     def begin(self, code, *, user=None, **variables):
-        return subprocess.Popen(self.command(code), env=self.environment | variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True, user=user, group=user, extra_groups=None if user is None else [])
+        return subprocess.Popen(self.command(code), env=self.environment | variables, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, user=user, group=user,
+                                extra_groups=None if user is None else [])
 
     def run(self, code, *, status=0, **options):
         """(standard output, standard error)"""

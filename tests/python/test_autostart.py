@@ -128,7 +128,8 @@ def test_a_kernel_that_is_restarted_finds_its_bank(here):
 
 
 def test_a_killed_client_counts_as_gone(here):
-    client = here.begin(f"c = rankd.connect()\nc.ready()\nprint('ready', flush=True)\nimport time; time.sleep(100)", RANKD_LINGER="300ms")
+    client = here.begin("c = rankd.connect()\nc.ready()\nprint('ready', flush=True)\nimport time; time.sleep(100)",
+                        RANKD_LINGER="300ms")
     assert client.stdout.readline() == "ready\n"
     time.sleep(1.0)
     here.wait_for_daemons(1)  # as long as it has a client
@@ -270,7 +271,8 @@ def test_an_unpickled_client_knows_no_place_of_another_machine():
 def test_doctor_does_not_take_the_remains_of_a_daemon_for_a_fault(here):
     here.run(LOSS)
     os.kill(here.daemons()[0], signal.SIGKILL)
-    done = subprocess.run([sys.executable, "-m", "rankd", "doctor"], env=here.environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "rankd", "doctor"], env=here.environment, capture_output=True, text=True,
+                          timeout=60)
     assert done.returncode == 0 and "does not run; the first request starts it" in done.stdout, done
     assert here.socket.exists() and here.run(f"print({LOSS})")[0] == "0.5"
 
@@ -278,14 +280,16 @@ def test_doctor_does_not_take_the_remains_of_a_daemon_for_a_fault(here):
 @pytest.mark.parametrize("arguments, said", [
     (["doctor"], "own daemon"), (["status"], "no daemon runs"), (["stop"], "no daemon of this user runs"), (["--help"], "usage")])
 def test_a_command_starts_nothing(here, arguments, said):
-    done = subprocess.run([sys.executable, "-m", "rankd", *arguments], env=here.environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "rankd", *arguments], env=here.environment, capture_output=True, text=True,
+                          timeout=60)
     assert said in done.stdout, done
     assert not here.daemons()
 
 
 def test_the_commands_see_the_daemon_that_runs(here):
     def command(*arguments):
-        return subprocess.run([sys.executable, "-m", "rankd", *arguments], env=here.environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run([sys.executable, "-m", "rankd", *arguments], env=here.environment, capture_output=True, text=True,
+                              timeout=60)
 
     bench = command("bench", "--duration", "0.2")
     assert "requests/s" in bench.stdout, bench

@@ -30,13 +30,15 @@ def refused(here, code=LOSS, **variables):
 
 
 def test_a_home_that_cant_be_written_leaves_banks_in_memory(here):
-    out, said = here.run(f"print({LOSS}, rankd.connect().banks.create('b', dim=2, capacity=4).name)", XDG_STATE_HOME="", HOME="/proc/home")
+    out, said = here.run(f"print({LOSS}, rankd.connect().banks.create('b', dim=2, capacity=4).name)", XDG_STATE_HOME="",
+                         HOME="/proc/home")
     assert out == "0.5 b" and said.count("\n") == 0
     assert said.startswith("rankd: banks are kept in memory only, because there is no folder for them: ")
 
 
 def test_a_runtime_folder_that_cant_be_written_is_passed_over(here):
-    assert here.run(f"print({LOSS}, rankd.home.find_home().folder)", XDG_RUNTIME_DIR="/proc/run")[0].endswith(f"rankd-{os.geteuid()}")
+    assert here.run(f"print({LOSS}, rankd.home.find_home().folder)",
+                    XDG_RUNTIME_DIR="/proc/run")[0].endswith(f"rankd-{os.geteuid()}")
     assert len(here.daemons()) == 1
 
 
@@ -46,7 +48,8 @@ def test_a_runtime_folder_with_a_long_name_is_passed_over(here):
     assert here.run(f"print({LOSS})", XDG_RUNTIME_DIR=str(long))[0] == "0.5"
 
 
-@pytest.mark.parametrize("trick, word", [("open", "open to others (mode 777"), ("link", "not a folder of uid"), ("file", "File exists")])
+@pytest.mark.parametrize("trick, word", [("open", "open to others (mode 777"), ("link", "not a folder of uid"),
+                                         ("file", "File exists")])
 def test_a_temporary_folder_that_somebody_else_may_have_made_is_refused(here, trick, word):
     if os.path.isdir(f"/run/user/{os.geteuid()}"):
         os.environ.pop("XDG_RUNTIME_DIR", None)
@@ -109,7 +112,8 @@ def test_an_idle_daemon_of_another_version_is_replaced(here):
 
 
 def test_a_daemon_of_another_version_that_is_in_use_is_left_alone(here):
-    user = here.begin("c = rankd.connect()\nc.ready()\nprint('ready', flush=True)\ninput()\nc.metadata()", **other_version(here, "9.8.7"))
+    user = here.begin("c = rankd.connect()\nc.ready()\nprint('ready', flush=True)\ninput()\nc.metadata()",
+                      **other_version(here, "9.8.7"))
     assert user.stdout.readline() == "ready\n"
     (pid,) = here.daemons()
     sentence = refused(here)
@@ -131,7 +135,8 @@ def test_a_daemon_that_cant_start_says_why(here):
 
 
 def test_a_lock_that_is_never_let_go_ends_in_a_sentence(here):
-    holder = here.begin("import rankd.auto, time\nassert rankd.auto._try_lock(rankd.home.find_home())\nprint('locked', flush=True)\ninput()")
+    holder = here.begin("import rankd.auto, time\nassert rankd.auto._try_lock(rankd.home.find_home())\nprint('locked', "
+                        "flush=True)\ninput()")
     assert holder.stdout.readline() == "locked\n"
     sentence = refused(here, f"import rankd.auto\nrankd.auto._START_WITHIN = 0.5\n{LOSS}")
     assert "does not answer within 0.5 s" in sentence and "rankd.lock is held" in sentence
@@ -142,8 +147,8 @@ def test_an_installation_without_a_daemon_asks_where_one_used_to_be(here):
     (here.folder / "empty").mkdir()
     package = here.folder / "package"
     shutil.copytree(ROOT / "clients/python/rankd", package / "rankd", ignore=shutil.ignore_patterns("__pycache__"))
-    _, said = here.run("rankd.connect(retry_for=0).metadata()", status=1, RANKD_BUILD=str(here.folder / "empty"), PYTHONPATH=str(package),
-                       PATH="/usr/bin:/bin")
+    _, said = here.run("rankd.connect(retry_for=0).metadata()", status=1, RANKD_BUILD=str(here.folder / "empty"),
+                       PYTHONPATH=str(package), PATH="/usr/bin:/bin")
     assert "no connection to http://127.0.0.1:8080" in said
 
 
@@ -170,7 +175,8 @@ def test_two_users_have_one_each(here):
         if path.owner() == "root" and path.stat().st_mode & 0o055 != 0o055:
             path.chmod(0o755)
     (here.folder / "tmp").chmod(0o1777)
-    pids = {here.run(f"{LOSS}\nprint({PID})", user=user, XDG_RUNTIME_DIR="", XDG_STATE_HOME="/proc/none")[0] for user in (OTHER, 65533)}
+    pids = {here.run(f"{LOSS}\nprint({PID})", user=user, XDG_RUNTIME_DIR="", XDG_STATE_HOME="/proc/none")[0]
+            for user in (OTHER, 65533)}
     assert len(pids) == 2 and sorted(map(str, here.daemons())) == sorted(pids)
     for user in (OTHER, 65533):
         assert (here.folder / "tmp" / f"rankd-{user}").stat().st_uid == user

@@ -87,8 +87,8 @@ def test_lightgbm_trains_with_it(make):
     theirs = ndcg(own.predict(other), other_grades, other_sizes)
     print(f"NDCG {found:.3f}, LightGBM's lambdarank {theirs:.3f}")
     assert found > theirs - 0.04 and found > ndcg(np.zeros(len(other)), other_grades, other_sizes) + 0.2
-    ranker = lightgbm.LGBMRanker(objective=make().of_labels, n_estimators=40, learning_rate=0.1, num_leaves=15, min_child_samples=5,
-                                 n_jobs=1, verbose=-1, random_state=0)
+    ranker = lightgbm.LGBMRanker(objective=make().of_labels, n_estimators=40, learning_rate=0.1, num_leaves=15,
+                                 min_child_samples=5, n_jobs=1, verbose=-1, random_state=0)
     ranker.fit(X, grades, group=sizes)
     np.testing.assert_allclose(ranker.predict(other), booster.predict(other), atol=1e-6)
 
@@ -107,7 +107,8 @@ class DMatrix:
 
     def get_uint_info(self, field):
         assert field == "group_ptr"
-        return np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.uint32) if self.sizes is not None else np.zeros(0, np.uint32)
+        return np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.uint32) if self.sizes is not None else np.zeros(0,
+            np.uint32)
 
 
 def test_xgboosts_interface(make):

@@ -30,7 +30,8 @@ def test_the_demo_trains_two_trainers_and_the_bank_helps(tmp_path):
     for row in ("contrastive", "ap", "recall"):
         assert mean_map(done.stdout, row) > 0.5
     for rows in (("contrastive", "ap", "recall"), ("contrastive, small batch", "ap, small batch", "ap, small batch + bank")):
-        best, value = next((name, float(number)) for name, number in re.findall(r"best: (.*), mAP ([0-9.]+)", done.stdout) if name in rows)
+        best, value = next((name, float(number)) for name, number in re.findall(r"best: (.*), mAP ([0-9.]+)", done.stdout)
+                           if name in rows)
         assert value == mean_map(done.stdout, best) == max(mean_map(done.stdout, row) for row in rows)
     assert mean_map(done.stdout, "ap, small batch + bank") > mean_map(done.stdout, "ap, small batch") + 0.02
     ring, http = re.search(r"step time of the loss .*: ring ([0-9.]+) ms, HTTP ([0-9.]+) ms", done.stdout).groups()

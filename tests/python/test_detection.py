@@ -187,4 +187,5 @@ def test_calibration_of_classes_that_say_little():
     assert kept.scale.item() == 1 and kept.shift.item() == 0
     ignored = torch.cat([relevant, torch.tensor([[-1]])])
     wide = torch.cat([apart, torch.tensor([[-100.0]])])
-    assert torch.equal(rankd.torch.Calibration(1).fit(wide, ignored)(apart), rankd.torch.Calibration(1).fit(apart, relevant)(apart))
+    assert torch.equal(rankd.torch.Calibration(1).fit(wide, ignored)(apart),
+                       rankd.torch.Calibration(1).fit(apart, relevant)(apart))

@@ -20,7 +20,8 @@ def with_device(make_daemon):
     opened = []
 
     def make(*flags, plan=""):
-        daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", *flags, env={"EMULATED_DEVICE": plan})
+        daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", *flags,
+                             env={"EMULATED_DEVICE": plan})
         opened.append(rankd.connect(daemon.url, timeout=60, retry_for=0))
         return opened[-1]
 

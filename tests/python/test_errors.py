@@ -23,7 +23,8 @@ def test_nan_is_refused_with_its_position(client):
 
 
 @pytest.mark.parametrize("options, named", [
-    ({"lambda_val": 0.0}, "lambda"), ({"lambda_val": -1.0}, "lambda"), ({"lambda_val": 1e13}, "lambda"), ({"margin": -0.5}, "margin"),
+    ({"lambda_val": 0.0}, "lambda"), ({"lambda_val": -1.0}, "lambda"), ({"lambda_val": 1e13}, "lambda"),
+    ({"margin": -0.5}, "margin"),
     ({"average": "mean"}, "average"), ({"axis": 2}, "axis"), ({"interclass": 1.5}, "interclass"), ({"weight": "log"}, "weight"),
     ({"lambda_scope": "all"}, "lambda_scope"), ({"normalize": True}, "normalize"), ({"margin": "wide"}, "margin")], ids=str)
 def test_a_wrong_parameter_is_named(client, options, named):
@@ -75,11 +76,13 @@ def test_a_bank_of_another_configuration_is_a_conflict(client, bank):
 def test_what_numpy_cannot_send_is_refused_here_with_a_sentence(client):
     with pytest.raises(TypeError, match="scores is of type complex128"):
         client.loss("ap", [[1j, 2]], [[0, 1]])
-    with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1.000000000001; FP32, in which it would be sent, does not hold that exactly"):
+    with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1.000000000001; FP32, in which it would be sent, does not hold "
+                                         r"that exactly"):
         client.loss("ap", [[1.0, 2.0]], [[0, 1 + 1e-12]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy's, of an overflow on the way to FP32
-        with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1e\+300; FP32, in which it would be sent, does not hold that exactly"):
+        with pytest.raises(ValueError, match=r"targets\[0, 1\] is 1e\+300; FP32, in which it would be sent, does not hold that "
+                                             r"exactly"):
             client.loss("ap", [[1.0, 2.0]], np.float64([[0, 1e300]]))
     with pytest.raises(TypeError, match="scores is a single number"):
         client.loss("ap", 3.0, [[0, 1]])
@@ -110,7 +113,8 @@ def test_a_fraction_is_refused_by_what_the_loss_takes(client, model, sentence):
 def test_an_unsigned_number_is_never_taken_for_a_negative_one(client):
     """-1 is "ignored" among targets, "no id" among ids and "relevant to nothing" among labels."""
     for dtype in (np.uint32, np.uint64):
-        with warnings.catch_warnings(), pytest.raises(ValueError, match=r"targets\[0, 1\] is (4294967295|18446744073709551615); it may be (1 \(relevant|at most)"):
+        with warnings.catch_warnings(), pytest.raises(ValueError, match=r"targets\[0, 1\] is (4294967295|18446744073709551615); "
+                                                                        r"it may be (1 \(relevant|at most)"):
             warnings.simplefilter("error")  # numpy's, of a cast
             client.loss("ap", [[2.0, 1.0, 0.0]], np.array([[1, np.iinfo(dtype).max, 0]], dtype))
         assert client.loss("ap", [[2.0, 1.0]], np.array([[1, 0]], dtype)).loss == 0

@@ -58,7 +58,8 @@ def test_any_gallery_and_relevance_is_what_the_definition_says(client, seed):
         common = {"normalize": False, "margin": float(rng.choice([0, 0.5])), "gallery": gallery}
         if rng.random() < 0.5:
             columns = count + (batch if gallery == "all" else 0)
-            relevance = rng.choice([-1, 0, 0, 1], (batch, columns)).astype(rng.choice([np.int8, np.int32, np.float32, np.float64]))
+            relevance = rng.choice([-1, 0, 0, 1],
+                                   (batch, columns)).astype(rng.choice([np.int8, np.int32, np.float32, np.float64]))
             given, known = {"relevance": relevance}, {"labels": None, "ref_labels": None, "relevance": relevance}
         else:
             known = given = {"labels": rng.integers(-1, 4, batch), "ref_labels": rng.integers(-1, 4, count)}

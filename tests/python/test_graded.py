@@ -64,7 +64,8 @@ def as_sent(targets, dtype):
 
 def draw_request(draw):
     shape = (int(draw.integers(1, 5)), int(draw.integers(1, 30)))
-    model, gain, dtype = draw.choice(["ndcg", "ndcg", "mrr", "ap"]), draw.choice(["exp2", "linear"]), TYPES[draw.integers(len(TYPES))]
+    model, gain, dtype = draw.choice(["ndcg", "ndcg", "mrr", "ap"]), draw.choice(["exp2",
+        "linear"]), TYPES[draw.integers(len(TYPES))]
     asked = {"lam": float(draw.choice([1e-3, 0.3, 1, 4, 1e6])), "margin": float(draw.choice([0, 0.1, 2])), "gain": str(gain),
              "top_k": int(draw.choice([0, 1, 2, 3, 10, 1000])), "average": str(draw.choice(["macro", "micro", "sum"])),
              "units": str(draw.choice(["normalized", "rank"])), "scope": str(draw.choice(["list", "batch"])),
@@ -103,13 +104,15 @@ def test_lists_of_different_lengths_have_grades_too(client):
         model, scores, targets, dtype, asked, weights = draw_request(draw)
         lengths = draw.integers(0, scores.shape[1] + 1, len(scores))
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        flat = np.concatenate([row[:n] for row, n in zip(scores, lengths)]), np.concatenate([row[:n] for row, n in zip(targets, lengths)])
+        flat = np.concatenate([row[:n] for row, n in zip(scores, lengths)]), np.concatenate([row[:n]
+            for row, n in zip(targets, lengths)])
         for row, n in zip(targets, lengths):
             row[n:] = -1  # for the definition: padded
         result = ask(client, model, flat[0], as_sent(flat[1], dtype), asked, weights, offsets=offsets)
         loss, gradient, each = graded_oracle.request(model, scores, targets, weights=weights, **asked)
         assert result.loss == pytest.approx(loss, rel=1e-6, abs=1e-7), seed
-        np.testing.assert_array_equal(result.gradient, np.concatenate([row[:n] for row, n in zip(gradient, lengths)]), err_msg=str(seed))
+        np.testing.assert_array_equal(result.gradient, np.concatenate([row[:n] for row, n in zip(gradient, lengths)]),
+                                      err_msg=str(seed))
         np.testing.assert_allclose(result.list_loss, each, rtol=1e-6, atol=1e-7, err_msg=str(seed))
 
 

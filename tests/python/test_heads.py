@@ -47,7 +47,8 @@ class DenseHead(nn.Module):
 
     def losses(self, features, labels, label_weights, avg_factor):
         scores = [self.conv(f).permute(0, 2, 3, 1).reshape(-1, self.classes) for f in features]
-        return [self.loss_cls(s, l.reshape(-1), w.reshape(-1), avg_factor=avg_factor) for s, l, w in zip(scores, labels, label_weights)]
+        return [self.loss_cls(s, l.reshape(-1), w.reshape(-1), avg_factor=avg_factor)
+                for s, l, w in zip(scores, labels, label_weights)]
 
 
 @pytest.fixture
@@ -119,8 +120,8 @@ def test_a_head_trains_with_it_by_its_config_and_keeps_a_bank(client, monkeypatc
     detection.register(models)
     detection.register(models)  # a config that is read twice
     torch.manual_seed(0)
-    head = DenseHead(models, 3, {"type": "RankDetectionLoss", "classes": 3, "points": 128, "use_sigmoid": True, "margin_warmup": 0,
-                                 "bank_start": 0, "margin": 0.1, "loss_weight": 1.0})
+    head = DenseHead(models, 3, {"type": "RankDetectionLoss", "classes": 3, "points": 128, "use_sigmoid": True,
+                                 "margin_warmup": 0, "bank_start": 0, "margin": 0.1, "loss_weight": 1.0})
     labels = torch.where(torch.rand(2, 8, 8) < 0.2, torch.randint(0, 3, (2, 8, 8)), torch.full((2, 8, 8), 3))
     feature = 0.7 * torch.randn(2, 4, 8, 8) + 3 * nn.functional.one_hot(labels, 4).permute(0, 3, 1, 2)
     optimizer, values = torch.optim.Adam(head.parameters(), lr=0.1), []

@@ -26,7 +26,8 @@ def client(make_daemon, tmp_path, request):
 
 
 def draw_options(rng, names=("ap", "recall")):
-    return str(rng.choice(names)), str(rng.choice(["macro", "micro", "sum"])), float(rng.choice(LAMBDAS)), float(rng.choice(MARGINS))
+    return str(rng.choice(names)), str(rng.choice(["macro", "micro",
+                                                   "sum"])), float(rng.choice(LAMBDAS)), float(rng.choice(MARGINS))
 
 
 def same(result, expected, shape, where):
@@ -47,7 +48,8 @@ def test_lists_of_any_length_lose_what_the_oracle_says(client):
         weight = weight if seed % 3 else None
         options = {"offsets": offsets, "list_weight": weight, "average": average, "lambda_val": lam, "margin": margin}
         sent = targets.astype(rng.choice([np.int8, np.int32, np.float32]))
-        loss, pieces, *rest = lists_oracle.batch(model, lists_oracle.cut(offsets, scores, targets), weight, average, lam=lam, margin=margin)
+        loss, pieces, *rest = lists_oracle.batch(model, lists_oracle.cut(offsets, scores, targets), weight, average, lam=lam,
+                                                 margin=margin)
         gradient = np.concatenate([*pieces, np.zeros(0)])
         dense = client.loss(model, scores, sent, list_loss=True, **options)
         same(dense, (loss, gradient, *rest), scores.shape, (seed, model, average))

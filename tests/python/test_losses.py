@@ -40,7 +40,8 @@ def test_the_worked_example_comes_out_as_published(client):
 @pytest.mark.parametrize("options", [
     {}, {"margin": 0.3}, {"lambda_val": 0.05}, {"lambda_val": 4.0, "average": "micro"}, {"average": "sum"},
     {"lambda_units": "rank", "lambda_val": 2.0}, {"axis": 0, "margin": 0.1},
-    {"gradient_scale": "unit", "margin": 0.3}, {"gradient_scale": "unit", "axis": 0, "average": "micro", "lambda_val": 0.1}], ids=str)
+    {"gradient_scale": "unit", "margin": 0.3}, {"gradient_scale": "unit", "axis": 0, "average": "micro", "lambda_val": 0.1}],
+    ids=str)
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
 def test_losses_and_gradients_are_those_of_the_definition(client, model, options, ties):
     scores, targets = problem(7, ties=ties)

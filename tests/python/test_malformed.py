@@ -54,27 +54,36 @@ REPLIES = {
     "length of no ASCII": reply(LOSS, GRADIENT, length="5").replace(b"Length: 5", b"Length: \xc2\xb2"),
     "two lengths": head("Inference-Header-Content-Length: 2", "Inference-Header-Content-Length: 2", "Content-Length: 2"),
     **{f"document {document[:20]!r}": text(document) for document in (
-        b"", b"<html>hello</html>", b"null", b"[]", b"3", b'"outputs"', b"{}", b'{"outputs":{}}', b'{"outputs":null}', b'{"outputs":["a"]}',
-        b'{"outputs":[[]]}', b'{"outputs":[null]}', b'{"outputs":[]}', b'{"outputs":[', b'{"outputs":[{"name":"loss"}]}', b'{"a":"\xff"}',
-        b'{"a":NaN,"outputs":[]}', b"[" * 100_000, b'{"outputs":' + b"[" * 5000 + b"]" * 5000 + b"}", b"\xff\xfe[\x00]\x00", b"9" * 5000)},
+        b"", b"<html>hello</html>", b"null", b"[]", b"3", b'"outputs"', b"{}", b'{"outputs":{}}', b'{"outputs":null}',
+        b'{"outputs":["a"]}', b'{"outputs":[[]]}', b'{"outputs":[null]}', b'{"outputs":[]}', b'{"outputs":[',
+        b'{"outputs":[{"name":"loss"}]}', b'{"a":"\xff"}', b'{"a":NaN,"outputs":[]}', b"[" * 100_000,
+        b'{"outputs":' + b"[" * 5000 + b"]" * 5000 + b"}", b"\xff\xfe[\x00]\x00", b"9" * 5000)},
     **{f"no parameters {value!r}": reply(LOSS, GRADIENT, parameters=value) for value in ([1], [], "", 0, False)},
-    **{f"one number {data!r}": reply({"name": "loss", "shape": [1], "datatype": "FP32", "data": data}, GRADIENT, binary=BINARY[4:])
+    **{f"one number {data!r}": reply({"name": "loss", "shape": [1], "datatype": "FP32", "data": data}, GRADIENT,
+                                     binary=BINARY[4:])
        for data in (None, 0.5, "Infinity")},
     "data in two places": reply({**LOSS, "data": [0.5]}, GRADIENT),
     "data in two places, of JSON alone": text(json.dumps({"outputs": [
         {**LOSS, "data": [0.5]}, {"name": "gradient", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}).encode()),
     **{f"{name} {value!r}": reply(LOSS, GRADIENT, parameters={"lists": 1, "lists_skipped": 0, name: value}) for name, value in (
-        ("lists", "1"), ("lists", -1), ("lists", 1.5), ("lists", True), ("lists", [1]), ("lists", 10**400), ("gradient_nonzero", {}),
+        ("lists", "1"), ("lists", -1), ("lists", 1.5), ("lists", True), ("lists", [1]), ("lists", 10**400),
+        ("gradient_nonzero", {}),
         ("bank_version", "x"), ("gradient_dropped", "much"))},
     **{f"{name} {value!r}"[:40]: gradient(**{name: value}) for name, value in (
-        ("name", None), ("name", 3), ("name", ["gradient"]), ("name", "loss"), ("name", "gradients"), ("datatype", None), ("datatype", "FP33"),
-        ("datatype", "FP64"), ("datatype", []), ("shape", None), ("shape", 3), ("shape", "13"), ("shape", []), ("shape", [3]), ("shape", [3, 1]),
-        ("shape", [1, 1, 3]), ("shape", [1, -3]), ("shape", [1, 3.0]), ("shape", ["1", "3"]), ("shape", [True, 3]), ("shape", [1, None]),
-        ("shape", [1, {}]), ("shape", [HUGE, HUGE]), ("shape", [1, 10**400]), ("shape", [1, float("nan")]), ("shape", [float("inf"), 3]),
+        ("name", None), ("name", 3), ("name", ["gradient"]), ("name", "loss"), ("name", "gradients"), ("datatype", None),
+        ("datatype", "FP33"),
+        ("datatype", "FP64"), ("datatype", []), ("shape", None), ("shape", 3), ("shape", "13"), ("shape", []), ("shape", [3]),
+        ("shape", [3, 1]),
+        ("shape", [1, 1, 3]), ("shape", [1, -3]), ("shape", [1, 3.0]), ("shape", ["1", "3"]), ("shape", [True, 3]),
+        ("shape", [1, None]),
+        ("shape", [1, {}]), ("shape", [HUGE, HUGE]), ("shape", [1, 10**400]), ("shape", [1, float("nan")]),
+        ("shape", [float("inf"), 3]),
         ("parameters", None), ("parameters", []), ("parameters", {}), ("parameters", "binary_data_size"))},
     **{f"size {value!r}"[:40]: sized(value) for value in ("12", -12, 12.0, True, None, 8, 16, HUGE, 10**400, [12])},
-    **{f"data {data!r}"[:40]: reply(LOSS, {"name": "gradient", "shape": [1, 3], "datatype": "FP32", "data": data}, binary=BINARY[:4])
-       for data in (None, 3, "123", [], [1, 2], [1, 2, 3, 4], [[1, 2], [3]], [[1], [2], [3]], ["1", "2", "3"], [1, 2, {}], [1, 2, True],
+    **{f"data {data!r}"[:40]: reply(LOSS, {"name": "gradient", "shape": [1, 3], "datatype": "FP32", "data": data},
+                                    binary=BINARY[:4])
+       for data in (None, 3, "123", [], [1, 2], [1, 2, 3, 4], [[1, 2], [3]], [[1], [2], [3]], ["1", "2", "3"], [1, 2, {}],
+                    [1, 2, True],
                     [1, 2, [3]], [[[1, 2, 3]]], [1, 2, float("nan")])},
     "lost": reply(LOSS, binary=BINARY[:4]),
     "twice": reply(LOSS, GRADIENT, GRADIENT, binary=BINARY + BINARY[4:]),
@@ -87,14 +96,20 @@ REPLIES = {
 
 HEADS = {
     "nothing like it": b"SSH-2.0-OpenSSH_9.2\r\n", "a later one": b"HTTP/2 200 OK\r\n\r\n", "no status": b"HTTP/1.1 abc\r\n\r\n",
-    "status of two": b"HTTP/1.1 20 OK\r\n\r\n", "status 002": b"HTTP/1.1 002 OK\r\n\r\n", "superscript": "HTTP/1.1 20² OK\r\n\r\n".encode(),
-    "status 999": b"HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n", "status 204": b"HTTP/1.1 204 x\r\n\r\n", "status 302": http(302, b"moved"),
-    "folded": head("X: a", " b", "Content-Length: 2"), "blank before the colon": head("Content-Length : 2"), "no colon": head("Content-Length"),
-    "NUL": head("X: a\0b", "Content-Length: 2"), "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}" + b" " * 10_000, "lone CR": head("X: a\rb", "Content-Length: 2"),
-    **{f"Content-Length {value!r}": head(f"Content-Length: {value}") for value in ("abc", "-2", "+2", "2, 2", "1e3", "\xb2", "", "9" * 40)},
-    "two lengths": head("Content-Length: 2", "Content-Length: 2"), "length and chunks": head("Content-Length: 2", "Transfer-Encoding: chunked"),
-    "gzip": head("Transfer-Encoding: gzip, chunked"), "two codings": head("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
-    **{f"chunk of {size!r}": chunked(size + b"\r\n{}\r\n0\r\n\r\n") for size in (b"zz", b"-2", b"+2", b"0x2", b"2_0", b"", b" 2", b"f" * 40, b"\xb2")},
+    "status of two": b"HTTP/1.1 20 OK\r\n\r\n", "status 002": b"HTTP/1.1 002 OK\r\n\r\n",
+    "superscript": "HTTP/1.1 20² OK\r\n\r\n".encode(), "status 999": b"HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n",
+    "status 204": b"HTTP/1.1 204 x\r\n\r\n", "status 302": http(302, b"moved"), "folded": head("X: a", " b", "Content-Length: 2"),
+    "blank before the colon": head("Content-Length : 2"), "no colon": head("Content-Length"),
+    "NUL": head("X: a\0b", "Content-Length: 2"), "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}" + b" " * 10_000,
+    "lone CR": head("X: a\rb", "Content-Length: 2"),
+    **{f"Content-Length {value!r}": head(f"Content-Length: {value}")
+       for value in ("abc", "-2", "+2", "2, 2", "1e3", "\xb2", "", "9" * 40)},
+       "two lengths": head("Content-Length: 2", "Content-Length: 2"),
+       "length and chunks": head("Content-Length: 2", "Transfer-Encoding: chunked"),
+       "gzip": head("Transfer-Encoding: gzip, chunked"),
+       "two codings": head("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+    **{f"chunk of {size!r}": chunked(size + b"\r\n{}\r\n0\r\n\r\n")
+       for size in (b"zz", b"-2", b"+2", b"0x2", b"2_0", b"", b" 2", b"f" * 40, b"\xb2")},
     "chunk longer than it says": chunked(b"1\r\n{}\r\n0\r\n\r\n"), "chunk lines": chunked(b"2\n{}\n0\n\n" + b" " * 20_000),
     "long line": head("X: " + "a" * 100_000), "many headers": head(*("X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaa" for _ in range(5000))),
     "provisional ones without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
@@ -141,7 +156,8 @@ def test_a_chunked_answer_leaves_its_connection_for_the_next():
 
 @pytest.mark.parametrize("ask, answers", [
     (lambda c: c.banks.list(), ["3", "{}", "[1]", '["a"]', "[{}]", '[{"kind":1,"capacity":2}]', '[{"kind":"scores"}]',
-                                '[{"kind":"scores","capacity":"2"}]', '[{"kind":"scores","capacity":2,"items":-1}]', "[" * 100_000]),
+                                '[{"kind":"scores","capacity":"2"}]', '[{"kind":"scores","capacity":2,"items":-1}]',
+                                "[" * 100_000]),
     (lambda c: c.banks.get("b"), ["[]", "null", '"b"', "{}", '{"kind":"scores","capacity":2,"read_only":"no"}', ""]),
     (lambda c: c.banks.clear("b"), ["[]", '{"kind":{},"capacity":2}']),
     (lambda c: c.banks.checkpoint("b", "t"), ["[1]", '"t"', "3"]),
@@ -157,7 +173,8 @@ def test_a_control_answer_that_is_none_is_a_protocol_error(ask, answers):
 
 def test_an_error_is_one_sentence_whatever_its_body_is():
     deep = b'{"error":' + b"[" * 50_000
-    for body in (b"", b"\xff\xfe\0", b'{"error":3}', b'{"error":""}', b'{"error":"a\\nb\\u0007c\\ud800"}', b"[]", deep, b"x" * 1_000_000):
+    for body in (b"", b"\xff\xfe\0", b'{"error":3}', b'{"error":""}', b'{"error":"a\\nb\\u0007c\\ud800"}', b"[]", deep,
+                 b"x" * 1_000_000):
         with Breaking(answering(http(400, body))) as server:
             with pytest.raises(rankd.InvalidRequest) as caught:
                 rankd.connect(server.url, timeout=20, retry_for=0).loss("ap", *GOOD)
@@ -173,8 +190,10 @@ def test_a_pause_that_is_none_is_not_taken(after):
 
 
 @pytest.mark.parametrize("bytes_", [
-    head(f"Content-Length: {HUGE}"), chunked(b"%x\r\n{" % HUGE), head(f"Content-Length: {HUGE}", f"Inference-Header-Content-Length: {HUGE}"),
-    reply(LOSS, {**GRADIENT, "shape": [1, HUGE], "parameters": {"binary_data_size": 4 * HUGE}})], ids=["length", "chunk", "JSON", "shape"])
+    head(f"Content-Length: {HUGE}"), chunked(b"%x\r\n{" % HUGE),
+    head(f"Content-Length: {HUGE}", f"Inference-Header-Content-Length: {HUGE}"),
+    reply(LOSS, {**GRADIENT, "shape": [1, HUGE], "parameters": {"binary_data_size": 4 * HUGE}})],
+    ids=["length", "chunk", "JSON", "shape"])
 def test_no_memory_is_taken_for_what_is_only_announced(bytes_):
     for ask in (lambda c: c.loss("ap", *GOOD), lambda c: c.banks.list()):
         with Breaking(answering(bytes_)) as server:
@@ -201,8 +220,9 @@ def test_no_more_is_taken_than_what_was_asked_for_may_need():
 
 # ---- Any bytes in any order ----
 
-PIECES = [b"", b"0", b"-1", b"\r\n", b"\n", b"\0", b'"', b"[", b"]", b"{", b"}", b",", b":", b"null", b"NaN", b"1e999", b"9" * 20, b"\xc2\xb2", b"\xff",
-          b"true", b"[[[[", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"100"]
+PIECES = [b"", b"0", b"-1", b"\r\n", b"\n", b"\0", b'"', b"[", b"]", b"{", b"}", b",", b":", b"null", b"NaN", b"1e999", b"9" * 20,
+          b"\xc2\xb2", b"\xff", b"true", b"[[[[", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n",
+          b"Connection: close\r\n", b"100"]
 
 
 def mutated(rng, data):
@@ -227,7 +247,8 @@ def with_lengths(data):
 SEEDS = [(WELL, lambda c: c.loss("ap", *GOOD)),
          (reply({**LOSS, "data": [0.5]}, {**GRADIENT, "data": [1, 2, 3]}, binary=b""), lambda c: c.loss("ap", *GOOD)),
          (chunked(b"10\r\n", b'{"name":"rankd"}', b"\r\n0\r\n\r\n"), lambda c: c.metadata()),
-         (http(200, b'[{"name":"b","kind":"scores","capacity":3,"items":1,"read_only":false,"reason":""}]'), lambda c: c.banks.list()),
+         (http(200, b'[{"name":"b","kind":"scores","capacity":3,"items":1,"read_only":false,"reason":""}]'),
+          lambda c: c.banks.list()),
          (http(503, b'{"error":"queue full"}', Retry_After="0"), lambda c: c.models())]
 
 
@@ -276,8 +297,9 @@ def slowly(*before, of=b"x"):
 
 @pytest.mark.parametrize("step", [
     slowly(b"HTTP/1.1 200 O"), slowly(b"HTTP/1.1 200 OK\r\nX: "), slowly(b"", of=b"HTTP/1.1 100 Continue\r\n\r\n"),
-    slowly(head("Content-Length: 100000", body=b"")), slowly(head("Inference-Header-Content-Length: 9000", "Content-Length: 100000", body=b"")),
-    slowly(WELL[:-1], of=b""), slowly(head("Transfer-Encoding: chunked", body=b""), of=b"1\r\n \r\n"), slowly(head(body=b""), of=b" "),
+    slowly(head("Content-Length: 100000", body=b"")),
+    slowly(head("Inference-Header-Content-Length: 9000", "Content-Length: 100000", body=b"")), slowly(WELL[:-1], of=b""),
+    slowly(head("Transfer-Encoding: chunked", body=b""), of=b"1\r\n \r\n"), slowly(head(body=b""), of=b" "),
     slowly(b"HTTP/1.1 503 x\r\nContent-Length: 100000\r\n\r\n")],
     ids=["status line", "header", "provisional", "body", "JSON", "tensor", "chunks", "to the end", "error"])
 def test_a_byte_every_now_and_then_does_not_put_the_limit_off(step):
@@ -298,7 +320,8 @@ def test_a_daemon_that_does_not_read_is_a_timeout_too():
     try:
         with Breaking(step) as server:
             with pytest.raises(rankd.RequestTimeout, match="0.5 s"):
-                rankd.connect(server.url, timeout=0.5, retry_for=5).loss("ap", np.zeros((64, 1 << 18), np.float32), np.zeros((64, 1 << 18), np.int8))
+                rankd.connect(server.url, timeout=0.5, retry_for=5).loss("ap", np.zeros((64, 1 << 18), np.float32),
+                                                                         np.zeros((64, 1 << 18), np.int8))
     finally:
         release.set()
 
@@ -309,7 +332,8 @@ def test_a_token_that_would_end_its_line_is_refused(token):
         rankd.connect("http://localhost", token)
 
 
-@pytest.mark.parametrize("method, path", [("GET", "/v2 HTTP/1.1\r\nX: y"), ("GET", "v2"), ("GE T", "/v2"), ("GET", "/ä"), ("", "/v2"), ("GET", "/v2\n")])
+@pytest.mark.parametrize("method, path", [("GET", "/v2 HTTP/1.1\r\nX: y"), ("GET", "v2"), ("GE T", "/v2"), ("GET", "/ä"),
+                                          ("", "/v2"), ("GET", "/v2\n")])
 def test_a_path_that_would_be_another_request_never_leaves_the_client(method, path):
     with Breaking(answering(WELL)) as server:
         with pytest.raises(rankd.InvalidRequest, match="is not a method and a path"):

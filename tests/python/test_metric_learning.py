@@ -35,7 +35,8 @@ def average_precisions(embeddings, labels, ref=None, ref_labels=None):
 
 @pytest.fixture
 def make(client):
-    return lambda *args, **settings: RankingLoss(*args, client=client, **{"margin_warmup": 0, "margin": 0.0, "bank_start": 0, **settings})
+    return lambda *args, **settings: RankingLoss(*args, client=client,
+                                                 **{"margin_warmup": 0, "margin": 0.0, "bank_start": 0, **settings})
 
 
 def test_the_loss_is_the_mean_over_queries_and_the_gradient_that_of_embeddings(make, client):

@@ -61,7 +61,8 @@ def agree(found, wanted):
 
 
 def problem(rng, lists=9, items=31, grades=1, ties=False):
-    scores = rng.integers(0, 6, (lists, items)).astype(np.float32) if ties else rng.standard_normal((lists, items)).astype(np.float32)
+    scores = rng.integers(0, 6, (lists, items)).astype(np.float32) if ties else rng.standard_normal((lists,
+        items)).astype(np.float32)
     targets = rng.integers(0, grades + 1, (lists, items)) * (rng.random((lists, items)) < 0.3)
     targets[rng.random((lists, items)) < 0.1] = -1
     targets[0] = 0
@@ -146,10 +147,11 @@ def test_trec_eval_has_the_same_metrics_where_nothing_ties(client):
     import pytrec_eval
 
     scores, targets = without_ties(6, 4)
-    names = {"ap": "map", "ndcg": "ndcg", "ndcg@10": "ndcg_cut_10", "mrr": "recip_rank", "r_precision": "Rprec", "recall@10": "recall_10",
-             "precision@5": "P_5", "hit_rate@5": "success_5"}
+    names = {"ap": "map", "ndcg": "ndcg", "ndcg@10": "ndcg_cut_10", "mrr": "recip_rank", "r_precision": "Rprec",
+             "recall@10": "recall_10", "precision@5": "P_5", "hit_rate@5": "success_5"}
     judge = pytrec_eval.RelevanceEvaluator({str(q): {str(i): int(t) for i, t in enumerate(row)} for q, row in enumerate(targets)},
-                                           {"map", "map_cut", "ndcg", "ndcg_cut", "recip_rank", "Rprec", "recall", "P", "success"})
+                                           {"map", "map_cut", "ndcg", "ndcg_cut", "recip_rank", "Rprec", "recall", "P",
+                                            "success"})
     theirs = judge.evaluate({str(q): {str(i): float(s) for i, s in enumerate(row)} for q, row in enumerate(scores)})
     found = metrics.per_list(client, list(names), scores, targets, gain="linear")
     for name, other in names.items():
@@ -163,10 +165,12 @@ def test_trec_eval_has_the_same_metrics_where_nothing_ties(client):
 def test_lists_that_are_sent_in_parts_have_the_same_metrics(client, monkeypatch):
     rng = np.random.default_rng(3)
     scores, targets = problem(rng, lists=23)
-    whole = {axis: metrics.per_list(client, NAMES, scores if axis else scores.T, targets if axis else targets.T, axis=axis) for axis in (0, 1)}
+    whole = {axis: metrics.per_list(client, NAMES, scores if axis else scores.T, targets if axis else targets.T, axis=axis)
+             for axis in (0, 1)}
     monkeypatch.setattr(evaluation, "TILE_BYTES", 3 * 31 * 4)
     for axis in (0, 1):
-        agree(metrics.per_list(client, NAMES, scores if axis else scores.T, targets if axis else targets.T, axis=axis), whole[axis])
+        agree(metrics.per_list(client, NAMES, scores if axis else scores.T, targets if axis else targets.T, axis=axis),
+              whole[axis])
 
 
 @pytest.mark.parametrize("tiles", [False, True], ids=["whole", "parts"])
@@ -272,7 +276,8 @@ def test_nothing_to_find_is_nan_and_nothing_at_all_is_empty(client):
 
 @pytest.mark.parametrize("name, sentence", [
     ("map", "metric is 'map'; it may be ap, ndcg"), ("recall", "recall must have a cut, as recall@10 has"),
-    ("r_precision@3", "r_precision must not have a cut$"), ("ap@0", "whole number, 1 or more"), ("ap@x", "whole number, 1 or more")])
+    ("r_precision@3", "r_precision must not have a cut$"), ("ap@0", "whole number, 1 or more"),
+    ("ap@x", "whole number, 1 or more")])
 def test_a_name_that_is_none_is_refused(client, name, sentence):
     with pytest.raises(ValueError, match=sentence):
         metrics.evaluate(client, [name], [[1.0]], [[1]])
@@ -290,15 +295,19 @@ def test_a_call_without_a_client_or_a_cut_says_so(client):
 
 
 def test_lists_that_are_none_are_refused(client):
-    for given, error, sentence in (({}, TypeError, "scores and targets, or embeddings"), ({"scores": [[1.0]]}, TypeError, "together"),
+    for given, error, sentence in (({}, TypeError, "scores and targets, or embeddings"),
+                                   ({"scores": [[1.0]]}, TypeError, "together"),
                                    ({"scores": [1.0], "targets": [1]}, ValueError, r"scores has shape \[1\]"),
                                    ({"scores": [[1.0]], "targets": [[1, 0]]}, ValueError, r"targets has shape \[1, 2\]"),
                                    ({"scores": [[1.0]], "targets": [[1]], "axis": 2}, ValueError, "axis is 2"),
-                                   ({"scores": [1.0], "targets": [1], "offsets": [0, 1], "axis": 0}, ValueError, "axis is 0, beside offsets"),
-                                   ({"scores": [1.0], "targets": [1], "offsets": [0, 1], "axis": 1}, ValueError, "axis is 1, beside offsets"),
+                                   ({"scores": [1.0], "targets": [1], "offsets": [0, 1], "axis": 0}, ValueError,
+                                    "axis is 0, beside offsets"),
+                                   ({"scores": [1.0], "targets": [1], "offsets": [0, 1], "axis": 1}, ValueError,
+                                    "axis is 1, beside offsets"),
                                    ({"scores": [[1.0]], "targets": [[1]], "list_weight": [1]}, TypeError,
                                     "list_weight is not an argument of a metric of scores and targets; those are axis, offsets"),
-                                   ({"scores": [[1.0]], "targets": [[1]], "embeddings": [[1.0]]}, TypeError, "embeddings is not an argument"),
+                                   ({"scores": [[1.0]], "targets": [[1]], "embeddings": [[1.0]]}, TypeError,
+                                    "embeddings is not an argument"),
                                    ({"embeddings": [[1.0]], "labels": [1], "axis": 0}, TypeError,
                                     "axis is not an argument of a metric of embeddings; those are embeddings, labels, ids"),
                                    ({"scores": [[1.0], [1.0, 2.0]], "targets": [[1], [0, 1]]}, ValueError,

@@ -107,7 +107,8 @@ def test_objects_say_what_they_are(client, bank):
     assert repr(crit) == (f"RetrievalLoss('recall', lambda_val=1, margin=0.1, margin_warmup=100, average='macro', bank='{bank}', "
                           "gallery='references', normalize=True, weight='log', bank_start=0)")
     result = client.loss("ap", [[0.9, 0.8, 0.7, 0.6]], [[0, 1, 0, 1]], margin=0.0)
-    assert repr(result).startswith("LossResult(loss=0.5, info=LossInfo(lists=1, lists_skipped=0, lists_stalled=0, gradient_nonzero=4")
+    assert repr(result).startswith("LossResult(loss=0.5, info=LossInfo(lists=1, lists_skipped=0, lists_stalled=0, "
+                                   "gradient_nonzero=4")
     assert "gradient=float32[1, 4]" in repr(result) and "None" not in repr(result)
     state = client.banks.get(bank)
     assert repr(state).startswith(f"BankState(name='{bank}', kind='embeddings', dim=16, normalize=True, capacity=64,") and "raw" not in repr(state)

@@ -30,7 +30,8 @@ def test_an_older_library_is_refused_with_its_path_its_version_and_the_one_that_
     source = "".join(f"void {name}(void) {{}}\n" for name in old if name != "rankd_version")
     library = compile_library(tmp_path, source + 'const char *rankd_version(void) { return "0.1.9"; }\n')
     needed = (PACKAGE / "rankd/VERSION").read_text().strip()
-    said = re.fullmatch(rf"ImportError: librankd at {re.escape(str(library))} is version 0\.1\.9, without (rankd_\w+)\(\); this package "
+    said = re.fullmatch(rf"ImportError: librankd at {re.escape(str(library))} is version 0\.1\.9, without (rankd_\w+)\(\); this "
+                        r"package "
                         rf"needs {re.escape(needed)} or later: update the library, or name another one in RANKD_LIBRARY",
                         load(library).splitlines()[-1])
     assert said and said[1] not in old
@@ -52,5 +53,6 @@ def test_the_wheel_has_every_folder_of_the_package():
 def test_an_objective_for_trees_needs_numpy_alone():
     code = ("import rankd.integrations.boosting, sys; "
             "print(sorted({'torch', 'jax', 'lightgbm', 'pytorch_metric_learning'} & set(sys.modules)))")
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True,
+                          check=True)
     assert done.stdout.strip() == "[]"

@@ -63,10 +63,12 @@ def objective(model="ndcg", **more):
     (retrieval, {"model": "recall", "weight": "sqrt"}, ValueError, "weight is 'sqrt'; it may be 'log', 'loglog' or 'identity'"),
     (retrieval, {"normalize": "no"}, TypeError, "normalize is 'no'; it must be True or False"),
     (retrieval, {"gain": "exp2"}, ValueError, "gain is given to 'ap'; it goes with 'ndcg'"),
-    (retrieval, {"model": "recall", "top_k": 3}, ValueError, "top_k is given to 'recall'; it goes with 'ap', 'ndcg', 'mrr' or 'hits'"),
+    (retrieval, {"model": "recall", "top_k": 3}, ValueError, "top_k is given to 'recall'; it goes with 'ap', 'ndcg', 'mrr' or "
+                                                             "'hits'"),
     (retrieval, {"axis": 0}, ValueError, "axis is given to a loss of embeddings; it goes with scores"),
     (scores, {"normalize": True}, ValueError, "normalize is given to a loss of scores; it goes with embeddings"),
-    (scores, {"model": "hits", "lambda_val": 2.0}, ValueError, "lambda_val is given to 'hits'; it goes with 'ap', 'recall', 'ndcg' or 'mrr'"),
+    (scores, {"model": "hits", "lambda_val": 2.0}, ValueError, "lambda_val is given to 'hits'; it goes with 'ap', 'recall', "
+                                                               "'ndcg' or 'mrr'"),
     (scores, {"enqueue": False}, TypeError, "enqueue is given to ScoresLoss, which itself says in each step what it is"),
     (scores, {"batch_id": "x"}, TypeError, "batch_id is given to ScoresLoss"),
     (scores, {"lambda": 3}, TypeError, "unexpected keyword argument 'lambda'; did you mean 'lambda_val'?"),
@@ -95,7 +97,8 @@ def test_it_is_refused_at_once(make, arguments, error, sentence):
 ], ids=["BiEncoderLoss", "RerankerLoss", "RankDetectionLoss"])
 def test_an_adapter_names_itself_and_not_what_it_is_made_of(request, make):
     name = request.node.callspec.id
-    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'lamda_val'; did you mean 'lambda_val'\?$"):
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'lamda_val'; did you mean "
+                                        r"'lambda_val'\?$"):
         make(lamda_val=3)
     assert make(lambda_val=3).rank.options["lambda_val"] == 3
     if name != "RankDetectionLoss":
@@ -140,7 +143,8 @@ def test_an_address_that_is_no_text_is_refused():
 
 def test_a_loss_shows_what_it_was_given():
     shown = repr(ap(interclass=0.2, loss_weight=2, lambda_scope="batch", average="sum"))
-    assert all(f"{name}={value}" in shown for name, value in (("interclass", 0.2), ("loss_weight", 2.0), ("lambda_scope", "'batch'")))
+    assert all(f"{name}={value}" in shown for name, value in (("interclass", 0.2), ("loss_weight", 2.0),
+                                                              ("lambda_scope", "'batch'")))
     assert "reduction='none'" in repr(ap(reduction="none")) and "no bank" in repr(detection(batches=0))
     assert repr(ap()) == "APLoss('ap', lambda_val=1, margin=0, margin_warmup=100, average='macro', axis=1)"
 

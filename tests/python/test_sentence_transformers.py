@@ -43,7 +43,8 @@ def make(client):
     def one(*args, **settings):
         torch.manual_seed(0)
         dropout = settings.pop("dropout", 0.0)
-        return BiEncoderLoss(Encoder(dropout), *args, client=client, **{"margin": 0.0, "margin_warmup": 0, "bank_start": 0, **settings})
+        return BiEncoderLoss(Encoder(dropout), *args, client=client,
+                             **{"margin": 0.0, "margin_warmup": 0, "bank_start": 0, **settings})
     return one
 
 
@@ -180,7 +181,8 @@ def test_a_reranker_ranks_lists_of_different_lengths_by_grades(client):
     grades = [torch.tensor([2, 0, 1]), torch.tensor([1]), torch.tensor([0, 0, 0, 0])]
     loss = RerankerLoss(model, client=client, margin=0.0, margin_warmup=0)
     value = loss([queries, documents], grades)
-    scores = [model(**model.tokenizer([(q, d) for d in texts], True, True, "pt"))[0].reshape(-1) for q, texts in zip(queries, documents)]
+    scores = [model(**model.tokenizer([(q, d) for d in texts], True, True, "pt"))[0].reshape(-1)
+              for q, texts in zip(queries, documents)]
     gains = lambda order: sum((2 ** float(g) - 1) / np.log2(2 + i) for i, g in enumerate(order))  # noqa: E731
     ndcg = [gains(g[s.argsort(descending=True)]) / gains(g.sort(descending=True).values) for s, g in zip(scores[:2], grades[:2])]
     assert value.item() == pytest.approx(1 - np.mean(ndcg), abs=1e-6)

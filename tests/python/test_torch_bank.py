@@ -108,7 +108,8 @@ def test_a_score_bank_extends_lists_and_drops_their_gradient(client):
             np.testing.assert_array_equal(scores.grad.numpy(), gradient[:, :20].astype(np.float32))
             dropped = np.abs(gradient[:, 20:]).sum() / max(np.abs(gradient).sum(), 1e-30)
             assert crit.info.gradient_dropped == pytest.approx(dropped, rel=1e-6, abs=1e-12)
-            order = [np.hstack([old, new])[:, -40:] for old, new in ((kept_s, scores.detach().numpy()), (kept_t, targets.numpy()))]
+            order = [np.hstack([old, new])[:, -40:]
+                     for old, new in ((kept_s, scores.detach().numpy()), (kept_t, targets.numpy()))]
             kept_s, kept_t = order
     finally:
         client.banks.delete("scores-test")

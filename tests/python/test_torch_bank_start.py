@@ -72,8 +72,10 @@ def test_old_versions_are_left_out(client, bank):
     assert items == [0, 8, 16, 16, 16]
 
 
-@pytest.mark.parametrize("options, sentence", [({"bank_start": -1}, "bank_start is -1"), ({"bank_start": 0.5}, "bank_start is 0.5"),
-                                               ({"bank_max_age": -1}, "bank_max_age is -1"), ({"fresh": "yes"}, "fresh is 'yes'")])
+@pytest.mark.parametrize("options, sentence", [({"bank_start": -1}, "bank_start is -1"),
+                                               ({"bank_start": 0.5}, "bank_start is 0.5"),
+                                               ({"bank_max_age": -1}, "bank_max_age is -1"),
+                                               ({"fresh": "yes"}, "fresh is 'yes'")])
 def test_what_can_not_be_is_refused(client, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         RetrievalLoss("ap", bank="any", client=client, **options)
@@ -101,7 +103,8 @@ def test_a_bank_that_is_not_empty_takes_a_batch_of_bfloat16(client, bank):
     """The first step asks how many rows a batch has."""
     for items in (8, 16):
         embeddings, labels = batch()
-        RetrievalLoss("ap", bank=bank, fresh=False if items == 16 else None, client=client)(embeddings.to(torch.bfloat16), labels).backward()
+        RetrievalLoss("ap", bank=bank, fresh=False if items == 16 else None, client=client)(embeddings.to(torch.bfloat16),
+            labels).backward()
         assert client.banks.get(bank).items == items
 
 

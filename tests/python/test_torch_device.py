@@ -59,8 +59,8 @@ def with_device(make_daemon, tmp_path, monkeypatch):
     tokens.chmod(0o600)
 
     def make(*flags, **options):
-        daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", "--allow-shm-regions", "--tokens",
-                             tokens, *flags, **options)
+        daemon = make_daemon("--device", "cuda:0", "--device-plugin", BUILD / "emulated-device.so", "--allow-shm-regions",
+                             "--tokens", tokens, *flags, **options)
         return rankd.connect(daemon.url, TOKEN, retry_for=20), daemon
 
     yield make
@@ -184,7 +184,8 @@ def test_a_device_that_is_lost_while_training_costs_no_step(with_device):
     assert client.metadata()["device"]["state"] == "lost"
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16,
+                                   torch.float32, torch.float64])
 def test_whole_targets_of_every_type_are_taken_there_too(with_device, dtype):
     client, _ = with_device()
     scores, targets = problem()

@@ -14,10 +14,12 @@ GRADES = torch.tensor([[0, 1, 0, 3], [2, 0, -1, 2]])
 BINARY = torch.tensor([[0, 1, 0, 1], [1, 0, -1, 1]])
 CASES = [
     (lambda c: rt.NDCGLoss(margin=0, client=c), "ndcg", GRADES, {}),
-    (lambda c: rt.NDCGLoss(gain="linear", top_k=2, margin=0, lambda_val=8, client=c), "ndcg", torch.where(GRADES > 0, GRADES / 4, GRADES),
+    (lambda c: rt.NDCGLoss(gain="linear", top_k=2, margin=0, lambda_val=8, client=c), "ndcg",
+     torch.where(GRADES > 0, GRADES / 4, GRADES),
      {"gain": "linear", "top_k": 2, "lambda_val": 8.0}),
     (lambda c: rt.MRRLoss(margin=0, client=c), "mrr", BINARY, {}),
-    (lambda c: rt.MRRLoss(top_k=1, margin=0, axis=0, lambda_val=4, client=c), "mrr", BINARY, {"top_k": 1, "axis": 0, "lambda_val": 4.0}),
+    (lambda c: rt.MRRLoss(top_k=1, margin=0, axis=0, lambda_val=4, client=c), "mrr", BINARY,
+     {"top_k": 1, "axis": 0, "lambda_val": 4.0}),
     (lambda c: rt.APLoss(top_k=1, margin=0, average="sum", client=c), "ap", BINARY, {"top_k": 1, "average": "sum"}),
     (lambda c: rt.ScoresLoss("recall", weight="log", margin=0, client=c), "recall", BINARY, {"weight": "log"}),
     (lambda c: rt.ScoresLoss("ndcg", top_k=3, margin=0, client=c), "ndcg", GRADES, {"top_k": 3}),
@@ -44,7 +46,8 @@ def test_a_module_gives_what_the_client_answers(client, make, model, targets, op
     expected = client.loss(model, scores.detach().float().numpy(), targets.numpy(), **options)
     assert float(loss) == pytest.approx(expected.loss, rel=1e-6)
     (loss * 3).backward()
-    np.testing.assert_array_equal(scores.grad.float().numpy(), torch.from_numpy(expected.gradient * np.float32(3)).to(dtype).float().numpy())
+    np.testing.assert_array_equal(scores.grad.float().numpy(),
+                                  torch.from_numpy(expected.gradient * np.float32(3)).to(dtype).float().numpy())
     assert scores.grad.dtype == dtype and np.count_nonzero(expected.gradient) > 0
     assert crit.info.lists_valid == (2 if options.get("axis") != 0 else 3)
 
@@ -67,7 +70,8 @@ def test_ndcg_gives_a_loss_for_each_list(client):
     scores = SCORES.clone().requires_grad_()
     crit = rt.NDCGLoss(margin=0, reduction="none", client=client)
     each = crit(scores, GRADES)
-    assert each.shape == (2,) and each.tolist() == pytest.approx(client.loss("ndcg", SCORES, GRADES, list_loss=True).list_loss.tolist())
+    assert each.shape == (2,) and each.tolist() == pytest.approx(client.loss("ndcg", SCORES, GRADES,
+                                                                             list_loss=True).list_loss.tolist())
     (each * torch.tensor([1.0, 0.0])).sum().backward()
     np.testing.assert_array_equal(scores.grad.numpy()[0], client.loss("ndcg", SCORES[:1].numpy(), GRADES[:1].numpy()).gradient[0])
     assert not scores.grad[1].any()
@@ -116,9 +120,11 @@ def test_a_loss_that_there_is_none_of(client):
 
 
 def test_a_parameter_that_is_none_is_refused_at_once_with_the_nearest(client):
-    for make, name, near in ((rt.NDCGLoss, "topk", "top_k"), (rt.NDCGLoss, "gains", "gain"), (rt.MRRLoss, "lambda_value", "lambda_val"),
+    for make, name, near in ((rt.NDCGLoss, "topk", "top_k"), (rt.NDCGLoss, "gains", "gain"),
+                             (rt.MRRLoss, "lambda_value", "lambda_val"),
                              (rt.RetrievalLoss, "normalise", "normalize")):
-        with pytest.raises(TypeError, match=rf"^{make.__name__}\(\) got an unexpected keyword argument '{name}'; did you mean '{near}'\?$"):
+        with pytest.raises(TypeError, match=rf"^{make.__name__}\(\) got an unexpected keyword argument '{name}'; did you mean "
+                                            rf"'{near}'\?$"):
             make(margin=0, client=client, **{name: 1})
     with pytest.raises(TypeError, match=r"^loss\(\) got an unexpected keyword argument 'offset'; did you mean 'offsets'\?$"):
         client.loss("ap", [1.0], [1], offset=[0, 1])

@@ -25,7 +25,8 @@ def problem(Q=4, N=30, seed=1):
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf")])
-@pytest.mark.parametrize("make", [lambda **k: APLoss(margin=0.0, **k), lambda **k: RetrievalLoss("ap", **k)], ids=["scores", "embeddings"])
+@pytest.mark.parametrize("make", [lambda **k: APLoss(margin=0.0, **k), lambda **k: RetrievalLoss("ap", **k)],
+                         ids=["scores", "embeddings"])
 def test_a_weight_of_the_loss_is_finite(client, make, weight):
     with pytest.raises(ValueError, match=f"loss_weight is {weight}; it must be a finite number"):
         make(client=client, loss_weight=weight)
@@ -140,7 +141,8 @@ def test_plain_ranks_are_whole_and_exact(client):
     got = ranks(scores, client=client)
     assert got.dtype == torch.int64 and not got.requires_grad
     np.testing.assert_array_equal(got.numpy(), [oracle.ranks(row) for row in scores.detach().numpy()])
-    assert not torch.equal((blackbox_rank(scores, client=client) * 3000).int(), got)  # truncation gives wrong ranks, so there is ranks()
+    # truncation gives wrong ranks, so there is ranks()
+    assert not torch.equal((blackbox_rank(scores, client=client) * 3000).int(), got)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)

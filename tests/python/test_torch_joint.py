@@ -81,7 +81,8 @@ def assert_shards_are_near(found, alone, sizes, ref_sizes):
 
 
 @pytest.mark.parametrize("names, options", [
-    (["ids"], {"margin_warmup": 2}), ([], {"model": "recall", "average": "sum"}), (["ref_emb", "ref_labels", "ids"], {"loss_weight": 3.0}),
+    (["ids"], {"margin_warmup": 2}), ([], {"model": "recall", "average": "sum"}),
+    (["ref_emb", "ref_labels", "ids"], {"loss_weight": 3.0}),
     (["ids", "ref_emb", "ref_labels", "ref_ids"], {"gallery": "references"}), (["list_weight"], {"average": "sum"})])
 def test_balanced_ranks_give_what_one_process_gives_up_to_rounding(client, daemon, crew, names, options):
     refs, wholes = [3, 4, 0, 5], [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels", *names) for seed in range(3)]
@@ -89,7 +90,8 @@ def test_balanced_ranks_give_what_one_process_gives_up_to_rounding(client, daemo
         whole["embeddings"][8:16] = whole["embeddings"][16:24]
     crit = RetrievalLoss(client=client, **options)
     alone = [answer(crit, whole, WORLD) for whole in wholes]
-    assert_shards_are_near(crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, refs, options, None, "balanced"), alone, UNEVEN, refs)
+    assert_shards_are_near(crew.run("joint_tasks.steps", daemon.url, wholes, UNEVEN, refs, options, None, "balanced"), alone,
+                           UNEVEN, refs)
 
 
 @pytest.mark.parametrize("mode", [True, "balanced"])
@@ -152,7 +154,8 @@ def test_an_append_that_fails_is_told_to_all(client, daemon, crew, mode):
     client.banks.delete("small")
 
 
-@pytest.mark.parametrize("options, words", [({"average": "micro"}, "average is 'micro'"), ({"lambda_scope": "batch"}, "lambda_scope")])
+@pytest.mark.parametrize("options, words", [({"average": "micro"}, "average is 'micro'"),
+                                            ({"lambda_scope": "batch"}, "lambda_scope")])
 def test_what_balanced_ranks_do_not_know_is_refused(client, options, words):
     with pytest.raises(ValueError, match="give distributed=True") as told:
         RetrievalLoss(client=client, distributed="balanced", **options)
@@ -187,7 +190,8 @@ def test_with_a_bank_each_batch_is_appended_once_and_as_one(client, daemon, crew
 def test_no_rank_has_an_item(client, daemon, crew, banks):
     whole = pick(batch(0, 0), "embeddings", "labels")
     alone = [answer(RetrievalLoss(client=client, bank_start=0, bank=banks[1]), whole)]
-    assert_shards_are(crew.run("joint_tasks.steps", daemon.url, [whole], [0] * 4, [0] * 4, {"bank": banks[0], "bank_start": 0}), alone, [0] * 4, [0] * 4)
+    assert_shards_are(crew.run("joint_tasks.steps", daemon.url, [whole], [0] * 4, [0] * 4, {"bank": banks[0], "bank_start": 0}),
+                      alone, [0] * 4, [0] * 4)
 
 
 def served(client):
@@ -206,10 +210,12 @@ def test_ranks_over_two_daemons_send_one_request_to_each_and_their_banks_stay_eq
         wholes = [pick(batch(seed, sum(UNEVEN)), "embeddings", "labels") for seed in range(4)]
         crit = RetrievalLoss(client=client, bank_start=0, bank="shared")
         alone = [answer(crit, whole, WORLD) for whole in wholes]
-        assert_shards_are(crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}), alone, UNEVEN, UNEVEN)
+        assert_shards_are(crew.run("joint_tasks.steps", urls, wholes, UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}), alone,
+                          UNEVEN, UNEVEN)
         assert served(a) == served(b) == 4
         assert a.banks.get("shared").version == b.banks.get("shared").version == 4
-        RetrievalLoss(client=b, bank_start=0, bank="shared")(torch.randn(4, 16, requires_grad=True), torch.arange(4))  # another client
+        # another client
+        RetrievalLoss(client=b, bank_start=0, bank="shared")(torch.randn(4, 16, requires_grad=True), torch.arange(4))
         for told in crew.refused("joint_tasks.steps", urls, wholes[:1], UNEVEN, UNEVEN, {"bank": "shared", "bank_start": 0}):
             assert told.kind == "Conflict" and "at version 4 in the daemon of rank 0" in told.text and "that of rank 2" in told.text
     client.banks.delete("shared")
@@ -354,7 +360,8 @@ def test_weights_and_lengths_of_lists_that_are_split_over_ranks(client, daemon, 
     lists = [[row[:max(0, 13 - i)] for i, row in enumerate(rows_of)] for rows_of in (whole, targets)]
     loss = crit(*(lists if flat else (whole, targets)), weight=weight)
     loss.backward()
-    for rank, found in enumerate(crew.run("joint_tasks.score_steps", daemon.url, scores, targets, rows, "ap", options, weight, flat)):
+    for rank, found in enumerate(crew.run("joint_tasks.score_steps", daemon.url, scores, targets, rows, "ap", options, weight,
+                                          flat)):
         start = sum(rows[:rank])
         assert found["loss"] == pytest.approx(loss.item(), rel=1e-6) and found["info"] == {
             **vars(crit.info), "pairs_jumped": pytest.approx(crit.info.pairs_jumped)}
@@ -369,7 +376,8 @@ def test_a_list_that_one_rank_may_not_send_is_told_to_all(daemon, crew):
 
 @pytest.mark.parametrize("options, words", [
     ({"interclass": 0.5}, "interclass is 0.5"), ({"lambda_scope": "batch"}, "lambda_scope is 'batch'"),
-    ({"average": "micro", "bank": "x"}, "average is 'micro'"), ({"distributed": "balanced"}, "'balanced', which is for embeddings"),
+    ({"average": "micro", "bank": "x"}, "average is 'micro'"),
+    ({"distributed": "balanced"}, "'balanced', which is for embeddings"),
     ({"reduction": "none"}, "reduction is 'none' and distributed is set")])
 def test_what_needs_the_scores_of_other_ranks_is_refused(client, options, words):
     with pytest.raises(ValueError, match="distributed is") as told:

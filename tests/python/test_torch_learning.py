@@ -141,7 +141,8 @@ def test_a_stalled_training_is_told_once_and_by_its_cause(client):
     """Not by the reach of the perturbation too, whose remedy helps nothing where the margin is too
     wide."""
     for settings, cause, other in (({"margin": 100.0}, "closer together than the margin (100)", "no margin"),
-                                   ({"margin": 0.0, "lambda_val": 1e-9}, "no margin that could be too wide: use a larger lambda_val",
+                                   ({"margin": 0.0, "lambda_val": 1e-9}, "no margin that could be too wide: use a larger "
+                                                                         "lambda_val",
                                     "closer together")):
         crit = APLoss(**settings, margin_warmup=0, client=client)
         sentence, = said(lambda step: crit(scores(step), (signs(step) > 0).long()).backward(), 60)

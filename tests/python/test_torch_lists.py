@@ -80,8 +80,8 @@ def test_a_loss_for_each_list_takes_any_upstream(client, dtype):
         assert crit.valid.tolist() == (~np.isnan(each)).tolist() and crit.info.lists_valid == valid
         np.testing.assert_allclose(losses.detach().numpy(), 2 * np.nan_to_num(each) * weight.numpy(), rtol=1e-5)
         want = flat([2 * u * g for u, g in zip(upstream.numpy(), pieces)])
-        np.testing.assert_allclose(scores.grad.float().numpy(), want, rtol={torch.float16: 1e-3, torch.bfloat16: 1e-2}.get(dtype, 1e-5),
-                                   atol=1e-6)
+        np.testing.assert_allclose(scores.grad.float().numpy(), want,
+                                   rtol={torch.float16: 1e-3, torch.bfloat16: 1e-2}.get(dtype, 1e-5), atol=1e-6)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -128,7 +128,8 @@ def test_weights_of_queries(client):
     crit = RetrievalLoss("ap", margin=0.1, margin_warmup=0, client=client)
     got = crit(embeddings, labels, list_weight=weight)
     got.backward()
-    wire = client.loss("ap", embeddings=embeddings.detach().numpy(), labels=labels.numpy(), list_weight=weight.numpy(), margin=0.1)
+    wire = client.loss("ap", embeddings=embeddings.detach().numpy(), labels=labels.numpy(), list_weight=weight.numpy(),
+                       margin=0.1)
     assert got.item() == wire.loss
     assert np.array_equal(embeddings.grad.numpy(), wire.gradient)
 
@@ -169,16 +170,22 @@ def test_a_nan_passes_where_it_may(client):
 
 
 @pytest.mark.parametrize("arguments, error, sentence", [
-    (dict(scores=[torch.zeros(2)], targets=torch.zeros(2)), TypeError, "targets is a Tensor; it must be a sequence of tensors, like scores"),
+    (dict(scores=[torch.zeros(2)], targets=torch.zeros(2)), TypeError, "targets is a Tensor; it must be a sequence of tensors, "
+                                                                       "like scores"),
     (dict(scores=[torch.zeros(2)], targets=[torch.zeros(3)]), ValueError, "targets has 3 items in list 0, and not 2 like scores"),
     (dict(scores=[torch.zeros(2)], targets=[]), ValueError, "targets has 0 lists, and not 1 like scores"),
     (dict(scores=[torch.zeros(2, 2)], targets=[torch.zeros(2, 2)]), ValueError, "scores[0] has 2 dimensions; a list has one"),
     (dict(scores=[torch.zeros(2)], targets=[torch.zeros(2)], offsets=[0, 2]), TypeError, "offsets go with flat tensors"),
-    (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=[0, 1.5, 2]), TypeError, "offsets is of type torch.float32; it must be"),
-    (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=torch.tensor([0.0, 2])), TypeError, "offsets is of type torch.float32"),
-    (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=[0, 3]), rankd.InvalidRequest, "it must be the number of scores, 2"),
-    (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.tensor([-1.0])), rankd.InvalidRequest, "weight[0] is -1"),
-    (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.ones(1), list_weight=torch.ones(1)), TypeError, "the same"),
+    (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=[0, 1.5, 2]), TypeError, "offsets is of type torch.float32; it "
+                                                                                          "must be"),
+    (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=torch.tensor([0.0, 2])), TypeError,
+     "offsets is of type torch.float32"),
+    (dict(scores=torch.zeros(2), targets=torch.zeros(2), offsets=[0, 3]), rankd.InvalidRequest,
+     "it must be the number of scores, 2"),
+    (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.tensor([-1.0])), rankd.InvalidRequest,
+     "weight[0] is -1"),
+    (dict(scores=torch.zeros(1, 2), targets=torch.zeros(1, 2), weight=torch.ones(1), list_weight=torch.ones(1)), TypeError,
+     "the same"),
 ], ids=str)
 def test_what_is_wrong_is_named(client, arguments, error, sentence):
     with pytest.raises(error, match=re.escape(sentence)):

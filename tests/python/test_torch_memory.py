@@ -35,7 +35,8 @@ def any_loss(client, bank, request):
         return
     client.banks.create("held-scores", kind="scores", lists=3, capacity=64)
     kind = APLoss if request.param == "ap" else RecallLoss
-    yield kind(margin=0.1, bank="held-scores", client=client), (torch.randn(3, 16, requires_grad=True), torch.arange(48).view(3, 16) % 2)
+    yield kind(margin=0.1, bank="held-scores", client=client), (torch.randn(3, 16, requires_grad=True),
+                                                                torch.arange(48).view(3, 16) % 2)
     client.banks.delete("held-scores")
 
 

@@ -177,7 +177,8 @@ def test_persistent_state_false_keeps_it_out_of_the_model(client):
     assert model.crit.schedule.steps == 50
 
 
-@pytest.mark.parametrize("state, steps, stalled", [({"steps": 7, "stalled": 3, "bank_tag": None}, 7, 3), ({"steps": 7}, 7, 0), ({}, 0, 0)])
+@pytest.mark.parametrize("state, steps, stalled",
+                         [({"steps": 7, "stalled": 3, "bank_tag": None}, 7, 3), ({"steps": 7}, 7, 0), ({}, 0, 0)])
 def test_the_dicts_of_older_checkpoints_are_read(client, state, steps, stalled):
     model = Model(client)
     model.load_state_dict({**model.state_dict(), KEY: state})
@@ -195,14 +196,16 @@ def test_a_saved_file_is_read_back_as_weights_only_would(client, tmp_path):
 
 
 def test_every_byte_of_a_state_is_guarded():
-    state = {"steps": 2**53, "stalled": 2**53, "bank_tag": "t" * 64, "bank": "b" * 64, "bank_version": 2**53, "bank_generation": 2**53}
+    state = {"steps": 2**53, "stalled": 2**53, "bank_tag": "t" * 64, "bank": "b" * 64, "bank_version": 2**53,
+             "bank_generation": 2**53}
     whole = pack(state)
     assert whole.shape == (SIZE,) and whole.dtype == torch.uint8 and unpack(whole) == state
     for place in range(SIZE):
         other = whole.clone()
         other[place] ^= 1
         assert unpack(other) is None
-    for broken in (whole[:4], whole.double() + 0.5, -whole.double(), whole.double() * float("nan"), torch.empty(SIZE, device="meta")):
+    for broken in (whole[:4], whole.double() + 0.5, -whole.double(), whole.double() * float("nan"),
+                   torch.empty(SIZE, device="meta")):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert unpack(broken) is None

@@ -26,7 +26,8 @@ def test_references_have_the_name_of_the_argument(client):
     crit = rt.RetrievalLoss("ap", client=client)
     says("input ref_emb has shape [3, 5]; its second dimension must be that of embeddings, 4",
          lambda: crit(VECTORS, LABELS, torch.ones(3, 5), LABELS[:3]), rankd.InvalidRequest)
-    says("ref_emb[1, 2] is NaN", lambda: crit(VECTORS, LABELS, torch.where(torch.arange(12).reshape(3, 4) == 6, NAN, 1.0), LABELS[:3]))
+    says("ref_emb[1, 2] is NaN", lambda: crit(VECTORS, LABELS, torch.where(torch.arange(12).reshape(3, 4) == 6, NAN, 1.0),
+                                              LABELS[:3]))
     says("ref_emb is a ndarray; it must be a torch.Tensor", lambda: crit(VECTORS, LABELS, np.ones((3, 4)), LABELS[:3]), TypeError)
 
 
@@ -36,10 +37,12 @@ def test_a_weight_has_the_name_that_was_used(client):
     says("weight[1] is -1", lambda: crit(scores, scores, weight=bad))
     says("list_weight[1] is -1", lambda: crit(scores, scores, list_weight=bad))
     says("weight is a list; it must be a torch.Tensor", lambda: crit(scores, scores, weight=[1, 1]), TypeError)
-    retrieval, detection = rt.RetrievalLoss("ap", client=client), rt.DetectionAPLoss(classes=3, points=2, batches=0, client=client)
+    retrieval, detection = rt.RetrievalLoss("ap", client=client), rt.DetectionAPLoss(classes=3, points=2, batches=0,
+        client=client)
     for call, lists in ((lambda **w: retrieval(VECTORS, LABELS, **w), 4), (lambda **w: detection(scores, scores.long(), **w), 3)):
         says("weight[0] is -1", lambda: call(weight=-torch.ones(lists)))
-        says("weight and list_weight are the same", lambda: call(weight=torch.ones(lists), list_weight=torch.ones(lists)), TypeError)
+        says("weight and list_weight are the same", lambda: call(weight=torch.ones(lists), list_weight=torch.ones(lists)),
+             TypeError)
 
 
 def test_weights_of_queries_and_of_classes_may_be_called_weight(client):
@@ -62,17 +65,21 @@ def test_a_position_in_a_detectors_batch(client):
     says("targets[1, 2, 0] is 7; it may be 1", lambda: crit(logits, targets))
     head, logits[0, 2, 2] = RankDetectionLoss(classes=3, points=20, batches=0, client=client), NAN
     says("pred[2, 2] is NaN", lambda: head(logits[0], torch.tensor([0, 3, 3, 1, 2])))
-    says("avg_factor is -1; it must be the number of positives, 0 or more", lambda: head(logits[1], torch.zeros(5).long(), avg_factor=-1))
+    says("avg_factor is -1; it must be the number of positives, 0 or more",
+         lambda: head(logits[1], torch.zeros(5).long(), avg_factor=-1))
     says("classes is 0; it must be a whole number, 1 or more", lambda: targets_from_labels(torch.tensor([0]), 0))
 
 
 def test_a_position_in_a_sequence_of_lists(client):
     crit, pieces = rt.APLoss(margin=0, client=client), [torch.zeros(3), torch.zeros(0), torch.tensor([0.0, NAN])]
     says("scores[2, 1] is NaN", lambda: crit(pieces, [torch.zeros(3), torch.zeros(0), torch.ones(2)]))
-    says("targets[0, 2] is 5", lambda: crit([p.nan_to_num() for p in pieces], [torch.tensor([0, 1, 5]), torch.zeros(0), torch.ones(2)]))
-    says("scores[1] is a ndarray; it must be a torch.Tensor", lambda: crit([torch.zeros(3), np.zeros(3)], [torch.zeros(3)] * 2), TypeError)
+    says("targets[0, 2] is 5", lambda: crit([p.nan_to_num() for p in pieces],
+                                            [torch.tensor([0, 1, 5]), torch.zeros(0), torch.ones(2)]))
+    says("scores[1] is a ndarray; it must be a torch.Tensor", lambda: crit([torch.zeros(3), np.zeros(3)], [torch.zeros(3)] * 2),
+         TypeError)
     says("targets has 1 list, and not 2 like scores", lambda: crit([torch.zeros(3)] * 2, [torch.zeros(3)]))
-    says("offsets is 'abc'; it must be [Q + 1] whole numbers", lambda: crit(torch.zeros(3), torch.zeros(3), offsets="abc"), TypeError)
+    says("offsets is 'abc'; it must be [Q + 1] whole numbers", lambda: crit(torch.zeros(3), torch.zeros(3), offsets="abc"),
+         TypeError)
 
 
 class Words(torch.nn.Module):
@@ -95,7 +102,8 @@ def test_a_grade_of_a_document(client):
     says("labels[0] is [2, 1]; it must be [documents]", lambda: crit(texts, [torch.zeros(2, 1), torch.zeros(1)]))
     says("inputs has 1 column and labels is a list", lambda: crit(texts[:1], [torch.zeros(2)]))
     pairs = BiEncoderLoss(Words(), client=client)
-    says("sentence_features is one dict; it must be a list", lambda: pairs({"input_ids": LABELS, "attention_mask": LABELS}), TypeError)
+    says("sentence_features is one dict; it must be a list", lambda: pairs({"input_ids": LABELS, "attention_mask": LABELS}),
+         TypeError)
     says("labels is a list; it must be a torch.Tensor", lambda: pairs([{"input_ids": LABELS}] * 2, [0, 0]), TypeError)
 
 
@@ -114,6 +122,7 @@ def test_what_is_no_tensor_has_its_name(client):
 
 
 def test_an_error_keeps_its_kind_and_its_cause(client):
-    error = says("weight[0] is -1", lambda: rt.APLoss(margin=0, client=client)(torch.zeros(1, 2), torch.zeros(1, 2), weight=-torch.ones(1)))
+    error = says("weight[0] is -1", lambda: rt.APLoss(margin=0, client=client)(torch.zeros(1, 2), torch.zeros(1, 2),
+                                                                               weight=-torch.ones(1)))
     assert type(error) is rankd.InvalidRequest and error.code == 400 and error.sentence.startswith("weight[0]")
     assert "list_weight[0]" in str(error.__cause__)

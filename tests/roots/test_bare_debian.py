@@ -63,7 +63,8 @@ class Root:
         """Runs a command in its own pid, mount and network namespaces, as `user` in its home."""
         enter = (f"mount -t proc proc {self.path}/proc && mount --rbind /dev {self.path}/dev && ip link set lo up 2>/dev/null; "
                  f'exec chroot --userspec={user}:{user} {self.path} env -i HOME=/home/trainer PATH=/venv/bin:/usr/bin:/bin "$@"')
-        done = subprocess.run(["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-c", enter, "sh", *command],
+        done = subprocess.run(["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "sh", "-c", enter, "sh",
+                               *command],
                               input=script, capture_output=True, text=True, timeout=300)
         assert done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
@@ -76,8 +77,8 @@ def root(request, tmp_path_factory):
     made = Root(folder, suite)
     wheels = made.path / "wheels"
     wheels.mkdir()
-    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:", "--no-deps",
-                    "--python-version", PYTHON[suite], "--dest", wheels, "numpy"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary=:all:",
+                    "--no-deps", "--python-version", PYTHON[suite], "--dest", wheels, "numpy"], check=True)
     subprocess.run(["cp", WHEEL, wheels], check=True)
     for path in ("home/trainer", "run/user"):
         (made.path / path).mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,8 @@ def test_there_is_nothing_else(root):
 
 
 def test_it_trains_and_starts_a_daemon(root):
-    told = root.run("sh", "-c", "python - && rankctl banks && python -m rankd status && python -m rankd stop", user=TRAINER, script=TRAIN)
+    told = root.run("sh", "-c", "python - && rankctl banks && python -m rankd status && python -m rankd stop", user=TRAINER,
+                    script=TRAIN)
     assert "rankd: started the daemon of this user" in told and re.search(r"loss 0\.\d+ -> 0\.\d+", told), told
     assert f"unix:/tmp/rankd-{TRAINER}/rankd.sock 32" in told and "run " in told and "ended" in told, told
 
@@ -134,7 +136,8 @@ def test_the_source_distribution_builds_here_and_gives_the_same_programs(tmp_pat
     """On this machine, which has the compiler: by pip, in a venv without our sources on its
     path."""
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--system-site-packages", tmp_path / "venv"], check=True)
-    subprocess.run([tmp_path / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", SDIST], check=True, timeout=900)
+    subprocess.run([tmp_path / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", SDIST], check=True,
+                   timeout=900)
     environment = {"PATH": f"{tmp_path}/venv/bin:/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     done = subprocess.run([tmp_path / "venv/bin/python", "-c", """
 import rankd

@@ -68,14 +68,16 @@ def tree(tmp_path_factory):
         tree.add(name, text)
     tree.add("lib/request/param.def", PARAMETER)
     tree.add("proto/rankd_ports.def", INPUT)
-    tree.make("build/rankd", "build/rankctl", "librankd-shared", "build/librankd.a", "build/emulated-device.so", "pages", "reference")
+    tree.make("build/rankd", "build/rankctl", "librankd-shared", "build/librankd.a", "build/emulated-device.so", "pages",
+              "reference")
     return tree
 
 
 @pytest.fixture(scope="module", params=["cpu", "device"])
 def daemon(tree, request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    device = ("--device", "cuda:0", "--device-plugin", tree.build / "emulated-device.so") if request.param == "device" else ("--device", "cpu")
+    device = ("--device", "cuda:0", "--device-plugin",
+              tree.build / "emulated-device.so") if request.param == "device" else ("--device", "cpu")
     daemon = tree.daemon(folder / "daemon", "--socket", folder / "socket", *device)
     daemon.socket, daemon.on_device = folder / "socket", request.param == "device"
     yield daemon
@@ -107,19 +109,22 @@ def test_it_is_computed_over_http(daemon):
     status, body = infer(daemon, "saturated", scale=2)
     assert status == 200, body
     outputs = {o["name"]: o["data"] for o in json.loads(body)["outputs"]}
-    assert outputs["loss"] == [pytest.approx(WANT, rel=1e-6)] and sum(outputs["gradient"]) == pytest.approx(0) and any(outputs["gradient"])
+    assert outputs["loss"] == [pytest.approx(WANT,
+                                             rel=1e-6)] and sum(outputs["gradient"]) == pytest.approx(0) and any(outputs["gradient"])
 
 
 def test_a_device_declines_the_loss_and_the_parameter_and_computes_the_rest(daemon):
     for model, parameters, known in (("saturated", {}, False), ("ap", {}, True), ("ap", {"toy_word": "odd"}, False)):
         before, status, after = engines(daemon, model), infer(daemon, model, **parameters)[0], engines(daemon, model)
         there = daemon.on_device and known
-        assert status == 200 and (after[0] - before[0], after[1] - before[1]) == (not there, there), (model, parameters, before, after)
+        assert status == 200 and (after[0] - before[0], after[1] - before[1]) == (not there, there), (model, parameters, before,
+            after)
 
 
 def test_c_reaches_it_over_both_transports(tree, daemon):
     (tree.folder / "ask.c").write_text(PROGRAM)
-    tree.run("gcc", "-Iproto", "-Iclients/c", "ask.c", "build/librankd.a", "-lcurl", "-ljansson", "-lm", "-pthread", "-o", "build/ask")
+    tree.run("gcc", "-Iproto", "-Iclients/c", "ask.c", "build/librankd.a", "-lcurl", "-ljansson", "-lm", "-pthread", "-o",
+             "build/ask")
     for url in (daemon.url, f"unix:{daemon.socket}"):
         lines = tree.run("build/ask", url).split("\n")
         assert float(lines[0].split()[1]) == pytest.approx(WANT, rel=1e-6) and lines[1].split()[:2] == ["0", "0"], lines
@@ -163,7 +168,8 @@ def test_rankctl_reaches_it(tree, daemon, tmp_path):
     (tmp_path / "scores").write_text(" ".join(map(str, SCORES[0])) + "\n")
     (tmp_path / "targets").write_text(" ".join(map(str, TARGETS[0])) + "\n")
     for way in (("--url", daemon.url), ("--socket", daemon.socket)):
-        printed = tree.run("build/rankctl", "loss", "--model", "saturated", "--parameter", "scale=2", "--json", *way, tmp_path / "scores", tmp_path / "targets")
+        printed = tree.run("build/rankctl", "loss", "--model", "saturated", "--parameter", "scale=2", "--json", *way,
+                           tmp_path / "scores", tmp_path / "targets")
         assert json.loads(printed)["loss"] == pytest.approx(WANT, rel=1e-6)
 
 
@@ -171,7 +177,8 @@ def test_the_daemon_describes_them(daemon):
     described = json.loads(ask(daemon, "/v2/models/saturated")[1])
     assert described["parameters"]["scale"]["default"] == 1 and "toy" in [i["name"] for i in described["inputs"]]
     assert "scale" not in json.loads(ask(daemon, "/v2/models/ap")[1])["parameters"]
-    assert infer(daemon, "saturated", scale=0) == (400, '{"error":"parameter scale was 0; it must be a number from 1e-06 to 1e+06"}')
+    assert infer(daemon, "saturated", scale=0) == (400, '{"error":"parameter scale was 0; it must be a number from 1e-06 to '
+                                                        '1e+06"}')
     assert infer(daemon, "ap", toy_word="even") == (400, '{"error":"parameter toy_word was \\"even\\"; it must be plain or odd"}')
     assert infer(daemon, "saturated", scael=2)[0] == 400 and "scale" in infer(daemon, "saturated", scael=2)[1]
     assert "it goes with saturated" in infer(daemon, "ap", scale=2)[1]

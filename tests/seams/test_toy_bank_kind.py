@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A kind of bank is one file and one row: a toy kind in a copy of the tree is built, and used over
 HTTP."""
-import os
 import re
 import shutil
 import struct
@@ -137,7 +136,8 @@ def test_a_toy_bank_is_ranked_written_restored_and_read_back(toys):
     toys.scores("toys", *BATCH)
     toys.scores("plain", ROUNDED, BATCH[1])
     seen = [toys.scores(bank, *PROBE, enqueue=False) for bank in ("toys", "plain")]
-    alone = toys.infer([tensor("scores", "FP32", [2, 2], sum(PROBE[0], [])), tensor("targets", "INT8", [2, 2], sum(PROBE[1], []))])
+    alone = toys.infer([tensor("scores", "FP32", [2, 2], sum(PROBE[0], [])),
+                        tensor("targets", "INT8", [2, 2], sum(PROBE[1], []))])
     assert seen[0] == seen[1] and seen[0]["bank_items"] == 4 and seen[0]["loss"] != alone["loss"]
 
     toys.call("PUT", "/v2/banks/toys/checkpoints/early")

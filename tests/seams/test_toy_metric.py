@@ -35,8 +35,8 @@ class Tree:
             file.write(rows)
 
     def make(self, *targets):
-        done = subprocess.run(["make", f"-j{len(os.sched_getaffinity(0))}", *targets], cwd=self.folder, env=own_make.environment(),
-                              capture_output=True, text=True)
+        done = subprocess.run(["make", f"-j{len(os.sched_getaffinity(0))}", *targets], cwd=self.folder,
+                              env=own_make.environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-8000:]
 
 
@@ -48,8 +48,8 @@ RK_OPT_COUNT(toy_count, "toy-count", 40, 0, 100, "Toys that there are.")
 RK_OPT_WORD(toy_kind, "toy-kind", RK_TOY_WOOD, "wood|tin", "What toys are made of.", RK_TOY_WOOD, RK_TOY_TIN)
 """)
     tree.append("server/exec/gauges.def", """
-RK_GAUGE("rankd_toys", GAUGE, NONE, from->config->toy_count + (from->config->toy_kind == RK_TOY_TIN), "Toys, and one where they are of tin.")
-""")
+RK_GAUGE("rankd_toys", GAUGE, NONE, from->config->toy_count + (from->config->toy_kind == RK_TOY_TIN), "Toys, and one where they
+are of tin.") """)
     tree.append("server/base/metrics.def", """
 RK_METRIC(toy_looks, "rankd_toy_looks_total", COUNTER, NONE, NONE, "Looks at toys.")
 """)
@@ -94,7 +94,8 @@ def test_the_setting_is_read_from_the_command_line_the_environment_and_a_file(to
     (tmp_path / "file").write_text("toy-count = 7\ntoy-kind = tin\n")
     assert "\nrankd_toys 8\n" in get(toys("--config", tmp_path / "file").url + "/metrics")
     assert "\nrankd_toys 10\n" in get(toys("--config", tmp_path / "file", env={"RANKD_TOY_COUNT": "9"}).url + "/metrics")
-    assert "\nrankd_toys 11\n" in get(toys("--toy-count", 11, "--toy-kind", "wood", env={"RANKD_TOY_KIND": "tin"}).url + "/metrics")
+    assert "\nrankd_toys 11\n" in get(toys("--toy-count", 11, "--toy-kind", "wood", env={"RANKD_TOY_KIND": "tin"}).url
+                                      + "/metrics")
 
 
 def test_the_setting_is_checked(tree):

@@ -21,7 +21,8 @@ def source_files():
     if found.returncode == 0:
         names = (name for name in found.stdout.decode().split("\0") if name)
     else:
-        names = (str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not path.relative_to(ROOT).parts[0].startswith("build"))
+        names = (str(path.relative_to(ROOT)) for path in ROOT.rglob("*")
+                 if not path.relative_to(ROOT).parts[0].startswith("build"))
     return [name for name in names if (ROOT / name).is_file()]
 
 
@@ -48,8 +49,9 @@ class Tree:
 
     def make(self, *targets):
         cache = "ccache " if shutil.which("ccache") else ""
-        done = subprocess.run(["make", "-j2", f"CC={cache}gcc", f"CXX={cache}g++", "CFLAGS=-O1", "CXXFLAGS=-O0", *targets], cwd=self.folder,
-                              env=own_make.environment(CCACHE_NOHASHDIR="1"), capture_output=True, text=True, timeout=900)
+        done = subprocess.run(["make", "-j2", f"CC={cache}gcc", f"CXX={cache}g++", "CFLAGS=-O1", "CXXFLAGS=-O0", *targets],
+                              cwd=self.folder, env=own_make.environment(CCACHE_NOHASHDIR="1"), capture_output=True, text=True,
+                              timeout=900)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
 
     def run(self, *command, **more):
@@ -57,7 +59,8 @@ class Tree:
         output."""
         environment = dict(os.environ, RANKD_BUILD=str(self.build), PYTHONPATH=str(self.folder / "clients/python"))
         environment.pop("RANKD_LIBRARY", None)  # of another build
-        done = subprocess.run([str(c) for c in command], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, **more)
+        done = subprocess.run([str(c) for c in command], cwd=self.folder, env=environment, capture_output=True, text=True,
+                              timeout=120, **more)
         assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -33,7 +33,8 @@ class Host:
         self.inside = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
         run("ip", "link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.holder.pid)
         run("ip", "link", "set", self.link, "master", "bridge", "up")
-        for words in (("link", "set", "lo", "up"), ("addr", "add", f"{self.address}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
+        for words in (("link", "set", "lo", "up"), ("addr", "add", f"{self.address}/24", "dev", "eth0"),
+                      ("link", "set", "eth0", "up")):
             run(*self.inside, "ip", *words)
 
     def cut(self):
@@ -61,7 +62,8 @@ class LinkedDaemon(StoreDaemon):
 
     def call(self, method, path, document=None, connection=None):
         try:
-            answer = (connection or self.connect()).transport.call(method, path, json.dumps(document).encode() if document else b"", 60)
+            answer = (connection or self.connect()).transport.call(method, path,
+                                                                   json.dumps(document).encode() if document else b"", 60)
         except rankd.RankdError as e:
             raise Refused(e.code or 503, e.sentence) from None
         return json.loads(answer) if answer[:1] in (b"{", b"[") else answer.decode()
@@ -76,8 +78,8 @@ class LinkedDaemon(StoreDaemon):
         except rankd.RankdError as e:
             raise Refused(e.code or 503, e.sentence) from None
         info = result.info
-        return {"bank_version_appended": info.bank_version_appended, "bank_items": info.bank_items, "bank_version": info.bank_version,
-                "loss": result.loss, "gradient": result.gradient.tolist()}
+        return {"bank_version_appended": info.bank_version_appended, "bank_items": info.bank_items,
+                "bank_version": info.bank_version, "loss": result.loss, "gradient": result.gradient.tolist()}
 
 
 @pytest.fixture
@@ -108,12 +110,12 @@ def start(hosts, made, folder):
     stores = []
     for i, host in enumerate(hosts[:3]):
         follows = ["--replicaof", f"{hosts[0].address} 6379"] if i else []
-        stores.append(Store(folder / f"store{i}", "--save", "", "--protected-mode", "no", "--repl-timeout", "5", *follows, port=6379,
-                            host=host.address, wrapper=host.inside))
+        stores.append(Store(folder / f"store{i}", "--save", "", "--protected-mode", "no", "--repl-timeout", "5", *follows,
+                            port=6379, host=host.address, wrapper=host.inside))
         made.append(stores[-1])
     stores[0].replicas_ready(2)
-    rules = (f"protected-mode no\nsentinel monitor {NAME} {hosts[0].address} 6379 2\nsentinel down-after-milliseconds {NAME} 2000\n"
-             f"sentinel failover-timeout {NAME} 6000\nsentinel parallel-syncs {NAME} 2")
+    rules = (f"protected-mode no\nsentinel monitor {NAME} {hosts[0].address} 6379 2\nsentinel down-after-milliseconds {NAME} "
+             f"2000\nsentinel failover-timeout {NAME} 6000\nsentinel parallel-syncs {NAME} 2")
     sentinels = [Store(folder / f"sentinel{i}", sentinel=rules, port=26379, host=host.address, wrapper=host.inside)
                  for i, host in enumerate(hosts[:3])]
     made.extend(sentinels)

@@ -97,7 +97,8 @@ def test_librankd_of_it_says_that_it_has_no_http(installed):
 import ctypes
 error = ctypes.create_string_buffer(600)
 client = ctypes.c_void_p()
-print(ctypes.CDLL({str(library)!r}).rankd_open(b"http://127.0.0.1:1", None, ctypes.byref(client), error), error.raw[4:].split(b"\\0")[0].decode())"""
+print(ctypes.CDLL({str(library)!r}).rankd_open(b"http://127.0.0.1:1", None, ctypes.byref(client), error),
+error.raw[4:].split(b"\\0")[0].decode())"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "6 url is 'http://127.0.0.1:1'; it may be unix:PATH: this librankd was built without HTTP\n"
 
@@ -110,6 +111,7 @@ def test_the_source_distribution_has_what_a_build_needs():
     with tarfile.open(SDIST) as packed:
         names = {name.partition("/")[2] for name in packed.getnames()}
         metadata = packed.extractfile(f"rankd-{VERSION}/PKG-INFO").read().decode()
-    assert {"Makefile", "pyproject.toml", "deploy/wheel/backend.py", "clients/python/pyproject.toml", "server/main.c", "LICENSE"} <= names
+    assert {"Makefile", "pyproject.toml", "deploy/wheel/backend.py", "clients/python/pyproject.toml", "server/main.c",
+            "LICENSE"} <= names
     assert f"Version: {VERSION}" in metadata and not any(name.startswith("build") for name in names)
     assert sys.version_info >= (3, 9)

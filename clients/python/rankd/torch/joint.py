@@ -128,11 +128,6 @@ def evaluate(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inpu
     return (PrecomputedLoss.apply(value, tuple(gradients), None, *inputs) if mine else value) * loss.loss_weight
 
 
-def _info(told: dict[str, Any]) -> LossInfo:
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return LossInfo(**values)
-
-
 def told_of(loss: JointLoss, team: Team, tensors: dict[str, torch.Tensor], inputs: list[torch.Tensor],
             shard: Any) -> NDArray[Any]:
     """What a rank tells the others before a step: _RECORD of shape (1,)."""
