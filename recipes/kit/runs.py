@@ -86,7 +86,8 @@ def _read(path: Path) -> Result | None:
     return result
 
 
-def complete(results: Results, runs: Sequence[Run], train: Callable[[Run], Trained], until: float) -> Iterator[tuple[Run, Result]]:
+def complete(results: Results, runs: Sequence[Run], train: Callable[[Run], Trained],
+             until: float) -> Iterator[tuple[Run, Result]]:
     """Trains what is not done yet, in order; no run is begun after `until` (time.monotonic). Yields
     the runs that are done, with their results. Several processes may share the work: a run that
     another one is at is left to it."""
