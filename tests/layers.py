@@ -55,7 +55,7 @@ FILES = {
                                     "tracing", "warn", "wording"},
                                    {"calibration", "host_ranks", "learning", "lists", "memory", "reach", "shards", "team"},
                                    "origin", "operators", "functional",
-                                   "joint", {"balanced", "joint_scores"}, {"losses", "ranking", "queries"},
+                                   "joint", {"balanced", "joint_scores"}, {"losses", "ranking", "queries"}, "binary",
                                    {"checkpoint", "detection", "graded", "monitoring", "retrieval"}, "__init__"],
     "clients/python/rankd/integrations": ["__init__",
                                           {"boosting", "checkpoints", "detection", "metric_learning", "sentence_transformers"}],

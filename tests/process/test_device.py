@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon with a device, the real plugin on an emulated device (tests/gpu/emulator): which
-requests go there, requests that fail there, and memory of the device that clients register."""
+"""The daemon with a device, the real plugin on an emulated one (tests/gpu/emulator): which requests
+go there, those that fail there, and memory of the device that clients register."""
 import base64
 import itertools
 import json
@@ -37,8 +37,7 @@ def problem(lists=5, items=40):
 def compute(daemon, scores, targets, headers=(), model="ap", **parameters):
     inputs = [{"name": n, "shape": list(a.shape), "datatype": t, "data": [None if np.isnan(x) else float(x) for x in a.ravel()]
                if t == "FP32" else a.ravel().tolist()} for n, a, t in (("scores", scores, "FP32"), ("targets", targets, "INT8"))]
-    answer = ask(daemon, "POST", f"/v2/models/{model}/infer", {"parameters": parameters, "inputs": inputs}, headers)
-    return answer
+    return ask(daemon, "POST", f"/v2/models/{model}/infer", {"parameters": parameters, "inputs": inputs}, headers)
 
 
 def result(answer):

@@ -13,11 +13,11 @@
 All losses work on any device and in float16, bfloat16, float32 and float64, under autocast and
 GradScaler, with gradient accumulation, and from several trainers at once.
 """
+from .binary import APLoss, RecallLoss
 from .calibration import Calibration
 from .checkpoint import restore_bank, save_bank
 from .detection import DetectionAPLoss
 from .graded import MRRLoss, NDCGLoss, ScoresLoss
-from .losses import APLoss, RecallLoss
 from .monitoring import Monitor, monitor
 from .ranking import blackbox_rank, ranks
 from .retrieval import RetrievalLoss

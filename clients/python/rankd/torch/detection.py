@@ -15,7 +15,7 @@ from ..tensors import BF16
 from . import functional, operators
 from .convert import expect_tensor
 from .learning import Learning
-from .losses import APLoss
+from .binary import APLoss
 from .own_bank import create_bank
 from .schedule import Step
 from .tracing import traceable
