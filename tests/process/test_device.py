@@ -2,11 +2,11 @@
 """The daemon with a device, the real plugin on an emulated one (tests/gpu/emulator): which requests
 go there, those that fail there, and memory of the device that clients register."""
 import base64
-import itertools
 import json
 import os
 import re
 import subprocess
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from support_http import ask, at_once
 PLUGIN = BUILD / "emulated-device.so"
 ALICE, BOB = "the-token-of-alice-0001", "the-token-of-bob-000001"
 REGION = "/v2/cudasharedmemory/region/{}/{}"
-numbers = itertools.count()
 
 
 def flags(device="cuda:0"):
@@ -298,7 +297,7 @@ def memory(shared):
     keys = []
 
     def make(content):
-        keys.append(f"/rankd_device_{os.getpid()}_{next(numbers)}")
+        keys.append(f"/rankd_device_{uuid.uuid4().hex}")
         with open("/dev/shm" + keys[-1], "wb") as file:
             file.write(content)
         return keys[-1].encode().ljust(64, b"\0"), np.memmap("/dev/shm" + keys[-1], np.uint8, "r+")
