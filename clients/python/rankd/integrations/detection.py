@@ -106,7 +106,7 @@ def targets_from_labels(target: torch.Tensor, classes: int, weight: torch.Tensor
     """Targets of 1, 0 and -1, int8 [N, classes], from assigned labels: see
     RankDetectionLoss.forward for `target` and `weight`."""
     if isinstance(target, (tuple, list)):
-        raise TypeError(f"target is a {type(target).__name__}, as of a quality focal loss; it must be one tensor of labels: a "
+        raise TypeError(f"target is a {type(target).__name__}, as for a quality focal loss; it must be one tensor of labels: a "
                         "ranking has no use for the quality of a box")
     labels, classes = expect_tensor("target", target), whole("classes", classes, 1)
     if labels.dim() == 2 and labels.shape[1] == classes:
