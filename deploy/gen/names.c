@@ -111,9 +111,8 @@ static void ports_py(FILE *out)
 
 void rk_gen_names_py(FILE *out)
 {
-    fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def, "
-          "proto/rankd_ports.def,\n"
-          "proto/rankd_numbers.def, lib/request/param.def); change it there.\"\"\"\n"
+    fputs("\"\"\"Written by `make reference` from the daemon's tables (lib/losses/losses.def,\n"
+          "proto/rankd_ports.def, proto/rankd_numbers.def, lib/request/param.def); change it there.\"\"\"\n"
           "from __future__ import annotations\n\nLOSSES: tuple[str, ...] = (",
           out);
     list(out, losses, "\"");

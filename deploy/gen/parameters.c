@@ -46,8 +46,8 @@ static void words(FILE *out, const char *text)
 void rk_gen_parameters_py(FILE *out)
 {
     fputs("# What a parameter may be: bool, str, one of some words, or from the one number to the other, "
-          "whole if "
-          "they are.\nVALUES: dict[str, type | tuple[str, ...] | tuple[float, float]] = {\n",
+          "whole\n"
+          "# if they are.\nVALUES: dict[str, type | tuple[str, ...] | tuple[float, float]] = {\n",
           out);
     for (const struct rk_gen_parameter *row = parameter_values; row->name; row++) {
         fprintf(out, "    \"%s\": ", row->name);

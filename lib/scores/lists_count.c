@@ -93,18 +93,16 @@ static void add_row(struct tally *tally, const int8_t *row, size_t columns)
         tally->bad |= bad[i] != 0;
 }
 
-/* Columns first..first+columns-1 of all rows. In place if the type is INT8 and targets are binary.
- * Types without -1 are narrowed. */
-static bool count_some_columns(const struct rk_lists *lists, size_t first, size_t columns,
-                               struct rk_list_count *count)
+/* Rows of `columns` targets, `pitch` bytes apart; column c belongs to list c % lists_here. In place
+ * if the type is INT8 and targets are binary. Types without -1 are narrowed. */
+static bool count_rows(const struct rk_lists *lists, const char *from, size_t pitch, size_t rows,
+                       size_t columns, size_t lists_here, struct rk_list_count *count)
 {
-    size_t size = rk_dtype_size(lists->target_dtype), pitch = lists->lists * size;
-    const char *from = (const char *)lists->targets + first * size;
     int8_t narrow[BLOCK];
     bool bad = false;
-    for (size_t r = 0; r < lists->items;) {
+    for (size_t r = 0; r < rows;) {
         struct tally tally = {0};
-        size_t end = lists->items - r < BYTE_ROWS ? lists->items : r + BYTE_ROWS, rows = end - r;
+        const size_t begun = r, end = rows - r < BYTE_ROWS ? rows : r + BYTE_ROWS;
         for (; r < end; r++) {
             const void *row = from + r * pitch;
             if (lists->target_dtype != RK_INT8 || lists->rule != RK_TARGET_BINARY) {
@@ -114,12 +112,26 @@ static bool count_some_columns(const struct rk_lists *lists, size_t first, size_
             add_row(&tally, row, columns);
         }
         for (size_t c = 0; c < columns; c++) {
-            count[c].n += (uint32_t)(rows - tally.ignored[c]);
-            count[c].p += tally.relevant[c];
+            count[c % lists_here].n += (uint32_t)(end - begun - tally.ignored[c]);
+            count[c % lists_here].p += tally.relevant[c];
         }
         bad |= tally.bad;
     }
     return !bad;
+}
+
+/* Columns first..first+columns-1 of all rows. Where these are all columns, as many rows as fit a
+ * block are one: a row of a few columns would leave most lanes without a target. */
+static bool count_some_columns(const struct rk_lists *lists, size_t first, size_t columns,
+                               struct rk_list_count *count)
+{
+    const size_t size = rk_dtype_size(lists->target_dtype), pitch = lists->lists * size;
+    const char *from = (const char *)lists->targets + first * size;
+    const size_t group = columns == lists->lists ? BLOCK / columns : 1, groups = lists->items / group;
+    const bool good = count_rows(lists, from, group * pitch, groups, group * columns, columns, count);
+    return count_rows(lists, from + groups * group * pitch, pitch, lists->items - groups * group, columns,
+                      columns, count) &&
+           good;
 }
 
 /* State shared by the threads. A unit of work is some whole lists, or a piece of a long one, or

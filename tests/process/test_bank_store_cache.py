@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--data beside --bank-store is a cache of payloads: a daemon that starts again reads from its disk the payloads that the store's
-index names, checks them like those from the store, and fetches the rest. Whatever happens to the files, it holds the same items
-as the others."""
+"""With a bank in a store, --data is a cache of payloads: a daemon that starts again reads from its
+disk the payloads that the store's index names, checks them like those from the store, and fetches
+the rest. Whatever happens to the files, it holds the same items as the others."""
 import re
 
 import pytest
