@@ -163,9 +163,13 @@ static void stop_workers(struct rk_app *app)
     app->workers = NULL;
 }
 
+/* With a store: operations on one bank that wait for it must leave threads to those on others. */
+enum { STORE_ADMIN_THREADS = 16 };
+
 static enum rankd_status start_admin_queue(struct rk_app *app, struct rk_err *err)
 {
-    app->admin_queue = rk_worker_pool_start("admin", 1, app->config.queue_requests, 0, err);
+    const unsigned threads = app->config.bank_store[0] ? STORE_ADMIN_THREADS : 1;
+    app->admin_queue = rk_worker_pool_start("admin", threads, app->config.queue_requests, 0, err);
     return app->admin_queue ? RANKD_OK : err->status;
 }
 

@@ -33,7 +33,7 @@ struct rk_app {
     struct rk_compute_pool *compute_pool; /* exec/compute_pool.h; NULL with one worker */
     struct rk_worker_pool *workers;       /* exec/worker_pool.h: computes */
     struct rk_worker_pool
-        *admin_queue;     /* exec/worker_pool.h: one thread, for operations that wait for the disk */
+        *admin_queue;     /* exec/worker_pool.h: for operations that wait for the disk or the store */
     struct rk_http *http; /* http/front.h */
     struct rk_ring *ring; /* ring/front.h */
 };

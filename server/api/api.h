@@ -25,7 +25,7 @@ struct rk_api_env {
     struct rk_regions *regions;         /* NULL unless --allow-shm-regions */
     struct rk_device *device;           /* NULL without a device */
     struct rk_worker_pool *workers;     /* where handlers run, */
-    struct rk_worker_pool *admin_queue; /* and those that wait for the disk */
+    struct rk_worker_pool *admin_queue; /* and those that wait for the disk or the store */
 };
 
 struct rk_call {

@@ -24,7 +24,7 @@ static void free_banks(struct rk_banks *banks)
     if (banks->folder_fd >= 0)
         (void)close(banks->folder_fd);
     pthread_mutex_destroy(&banks->lock);
-    pthread_mutex_destroy(&banks->admin);
+    rk_turns_destroy(&banks->turns);
     pthread_mutex_destroy(&banks->flush_lock);
     pthread_cond_destroy(&banks->flush_stop);
     free(banks);
@@ -89,7 +89,7 @@ struct rk_banks *rk_banks_start(const struct rk_config *config, struct rk_log *l
     banks->plain_io = config->io == RK_IO_EPOLL;
     (void)snprintf(banks->data, sizeof banks->data, "%s", config->data);
     pthread_mutex_init(&banks->lock, NULL);
-    pthread_mutex_init(&banks->admin, NULL);
+    rk_turns_init(&banks->turns);
     pthread_mutex_init(&banks->flush_lock, NULL);
     pthread_cond_init(&banks->flush_stop, NULL);
     if (open_data(banks, err) == RANKD_OK && open_store(banks, err) == RANKD_OK) {

@@ -51,13 +51,22 @@ static void write_bank(struct rk_text *out, struct rk_durable_bank *bank)
     write_bank_after(out, bank, NULL);
 }
 
-static enum rankd_status create(struct rk_banks *banks, const char *name, const struct rk_bank_config *config,
-                                struct rk_err *err)
+/* Operations on banks of one's own share a turn. Those on banks in a store have one for each bank, and refuse
+ * to wait for one that has waited for the store longer than a request may. */
+static enum rankd_status begin_turn(struct rk_banks *banks, struct rk_turn *turn, const char *name,
+                                    struct rk_err *err)
 {
-    if (rk_banks_check_quota(banks, config, err) != RANKD_OK)
+    return rk_turn_begin(&banks->turns, turn, banks->replicas ? name : "",
+                         banks->replicas ? banks->replicas->timeout_ns : 0, err);
+}
+
+static enum rankd_status create(struct rk_banks *banks, struct rk_turn *turn, const char *name,
+                                const struct rk_bank_config *config, struct rk_err *err)
+{
+    if (rk_banks_reserve(banks, turn, config, err) != RANKD_OK)
         return err->status;
     if (banks->replicas)
-        return rk_replica_create(banks, name, config, err);
+        return rk_replica_create(banks, turn, name, config, err);
     struct rk_durable_bank *bank = rk_durable_bank_new(name, config);
     if (!bank)
         return rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
@@ -67,7 +76,7 @@ static enum rankd_status create(struct rk_banks *banks, const char *name, const 
             return err->status;
         }
     }
-    if (!rk_banks_enter(banks, bank)) {
+    if (!rk_banks_enter_reserved(banks, turn, bank)) {
         bool still;
         (void)rk_fail(err, RANKD_OVERLOADED, "no memory for another bank");
         if (bank->path[0])
@@ -86,11 +95,13 @@ enum rankd_status rk_banks_create(struct rk_banks *banks, const char *name, cons
     if (!reserve_answer(out, err) || !rk_bank_name_check("the bank's name", name, err) ||
         rk_bank_config_parse(body, bytes, &config, NULL, err) != RANKD_OK)
         return err->status;
-    pthread_mutex_lock(&banks->admin);
+    struct rk_turn turn;
+    if (begin_turn(banks, &turn, name, err) != RANKD_OK)
+        return err->status;
     struct rk_durable_bank *bank = rk_banks_find(banks, name, &missing);
-    if (!bank && create(banks, name, &config, err) == RANKD_OK)
+    if (!bank && create(banks, &turn, name, &config, err) == RANKD_OK)
         bank = rk_banks_find(banks, name, err);
-    pthread_mutex_unlock(&banks->admin);
+    rk_turn_end(&banks->turns, &turn);
     if (!bank)
         return err->status;
     pthread_mutex_lock(&bank->lock);
@@ -144,7 +155,9 @@ enum rankd_status rk_banks_list(struct rk_banks *banks, struct rk_text *out, str
 
 enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, struct rk_err *err)
 {
-    pthread_mutex_lock(&banks->admin);
+    struct rk_turn turn;
+    if (begin_turn(banks, &turn, name, err) != RANKD_OK)
+        return err->status;
     struct rk_durable_bank *bank = rk_banks_find(banks, name, err);
     if (bank && bank->replica && rk_replica_delete(bank, err) != RANKD_OK) {
         rk_durable_bank_release(bank);
@@ -169,11 +182,11 @@ enum rankd_status rk_banks_delete(struct rk_banks *banks, const char *name, stru
         if (!still || !rk_banks_enter(banks, bank)) /* which takes the reference over */
             rk_durable_bank_release(bank);
     }
-    pthread_mutex_unlock(&banks->admin);
+    rk_turn_end(&banks->turns, &turn);
     return err->status;
 }
 
-/* An operation on one bank, alone among those that replace journals. */
+/* An operation on one bank, while no other has its turn. */
 static enum rankd_status on_bank(struct rk_banks *banks, const char *name, const char *tag,
                                  enum rankd_status (*run)(struct rk_durable_bank *, const char *,
                                                           struct rk_text *, struct rk_err *),
@@ -181,10 +194,12 @@ static enum rankd_status on_bank(struct rk_banks *banks, const char *name, const
 {
     if ((out && !reserve_answer(out, err)) || (tag && !rk_bank_name_check("the checkpoint's tag", tag, err)))
         return err->status;
-    pthread_mutex_lock(&banks->admin);
+    struct rk_turn turn;
+    if (begin_turn(banks, &turn, name, err) != RANKD_OK)
+        return err->status;
     struct rk_durable_bank *bank = rk_banks_find(banks, name, err);
     enum rankd_status status = bank ? run(bank, tag, out, err) : err->status;
-    pthread_mutex_unlock(&banks->admin);
+    rk_turn_end(&banks->turns, &turn);
     rk_durable_bank_release(bank);
     return status;
 }
@@ -231,8 +246,7 @@ static enum rankd_status run_checkpoints(struct rk_durable_bank *bank, const cha
                                          struct rk_err *err)
 {
     (void)tag;
-    return bank->replica ? rk_replica_checkpoints(bank, out, err)
-                         : rk_durable_bank_checkpoints(bank, out, err);
+    return rk_durable_bank_checkpoints(bank, out, err);
 }
 
 enum rankd_status rk_banks_clear(struct rk_banks *banks, const char *name, struct rk_text *out,
@@ -250,7 +264,14 @@ enum rankd_status rk_banks_checkpoint(struct rk_banks *banks, const char *name, 
 enum rankd_status rk_banks_checkpoints(struct rk_banks *banks, const char *name, struct rk_text *out,
                                        struct rk_err *err)
 {
-    return on_bank(banks, name, NULL, run_checkpoints, out, err);
+    if (!banks->replicas)
+        return on_bank(banks, name, NULL, run_checkpoints, out, err);
+    /* The store lists them at one moment: no operation has to end first. */
+    struct rk_durable_bank *bank = rk_banks_find(banks, name, err);
+    if (bank)
+        (void)!rk_replica_checkpoints(bank, out, err);
+    rk_durable_bank_release(bank);
+    return err->status;
 }
 
 enum rankd_status rk_banks_restore(struct rk_banks *banks, const char *name, const char *tag,

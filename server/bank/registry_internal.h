@@ -7,6 +7,7 @@
 #define RK_BANK_REGISTRY_INTERNAL_H
 
 #include "bank/registry.h"
+#include "bank/turns.h"
 
 struct rk_banks {
     const struct rk_config *config;
@@ -17,7 +18,7 @@ struct rk_banks {
     pthread_mutex_t lock;      /* protects the table */
     struct rk_durable_bank **bank;
     size_t count;
-    pthread_mutex_t admin; /* serializes operations on banks (create, delete, checkpoint, …) */
+    struct rk_turns turns; /* of operations on banks */
     pthread_mutex_t flush_lock;
     pthread_cond_t flush_stop;
     bool stopping;
@@ -33,9 +34,13 @@ struct rk_banks {
 bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank) __attribute__((warn_unused_result));
 void rk_banks_take_out(struct rk_banks *banks, struct rk_durable_bank *bank);
 
-/* quota.c: may there be another bank of that configuration? */
-enum rankd_status rk_banks_check_quota(struct rk_banks *banks, const struct rk_bank_config *config,
-                                       struct rk_err *err) __attribute__((warn_unused_result));
+/* quota.c: may there be another bank of that configuration? If so it counts until the end of the turn, or
+ * until it is in the table: rk_banks_enter_reserved() is rk_banks_enter() for such a bank. */
+enum rankd_status rk_banks_reserve(struct rk_banks *banks, struct rk_turn *turn,
+                                   const struct rk_bank_config *config, struct rk_err *err)
+    __attribute__((warn_unused_result));
+bool rk_banks_enter_reserved(struct rk_banks *banks, struct rk_turn *turn, struct rk_durable_bank *bank)
+    __attribute__((warn_unused_result));
 
 /* data.c */
 /* Locks the data folder for this daemon: creates it if it is missing, checks its format. */

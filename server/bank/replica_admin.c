@@ -42,8 +42,9 @@ static void open_cache(const struct rk_replicas *shared, struct rk_durable_bank 
         rk_log_say(shared->log, RK_LOG_WARN, "bank", "bank \"%s\" is not cached: %s", bank->name, why.text);
 }
 
-/* Registers a copy of the bank, not read yet. NULL on failure; otherwise held for the caller. */
-static struct rk_durable_bank *enter_copy(struct rk_banks *banks, const struct rk_stored_state *state,
+/* A copy of what the store has, entered and not read yet. NULL on failure; otherwise held for the caller. */
+static struct rk_durable_bank *enter_copy(struct rk_banks *banks, struct rk_turn *turn,
+                                          const struct rk_stored_state *state,
                                           const struct rk_bank_config *config, struct rk_err *err)
 {
     struct rk_durable_bank *bank = rk_durable_bank_new(state->name, config);
@@ -52,7 +53,7 @@ static struct rk_durable_bank *enter_copy(struct rk_banks *banks, const struct r
     if (bank && bank->replica) {
         open_cache(banks->replicas, bank, state->uid);
         (void)rk_durable_bank_hold(bank);
-        if (rk_banks_enter(banks, bank))
+        if (rk_banks_enter_reserved(banks, turn, bank))
             return bank;
         rk_durable_bank_release(bank);
     }
@@ -90,7 +91,7 @@ static void write_config(const struct rk_bank_config *config, char text[RK_STORE
     rk_text_free(&json);
 }
 
-enum rankd_status rk_replica_create(struct rk_banks *banks, const char *name,
+enum rankd_status rk_replica_create(struct rk_banks *banks, struct rk_turn *turn, const char *name,
                                     const struct rk_bank_config *config, struct rk_err *err)
 {
     struct rk_replicas *shared = banks->replicas;
@@ -106,7 +107,7 @@ enum rankd_status rk_replica_create(struct rk_banks *banks, const char *name,
         shared->store->ops->create(shared->store, name, uid, text, &state, err) != RANKD_OK ||
         rk_bank_config_parse(state.config, strlen(state.config), &there, NULL, err) != RANKD_OK)
         return err->status;
-    struct rk_durable_bank *bank = enter_copy(banks, &state, &there, err);
+    struct rk_durable_bank *bank = enter_copy(banks, turn, &state, &there, err);
     if (!bank)
         return err->status;
     pthread_mutex_lock(&bank->lock);
@@ -122,19 +123,20 @@ void rk_replica_discover(struct rk_banks *banks, const struct rk_stored_state *s
     struct rk_err why = {0}, missing = {0};
     struct rk_bank_config config;
     struct rk_durable_bank *bank;
+    struct rk_turn turn;
     /* An operation that runs may take seconds; the next audit finds the bank as well. */
-    if (pthread_mutex_trylock(&banks->admin) != 0)
+    if (!rk_turn_try(&banks->turns, &turn, state->name))
         return;
     bank = rk_banks_find(banks, state->name, &missing);
     if (!bank && rk_bank_name_check("a bank's name in the store", state->name, &why) &&
         rk_bank_config_parse(state->config, strlen(state->config), &config, NULL, &why) == RANKD_OK &&
-        rk_banks_check_quota(banks, &config, &why) == RANKD_OK &&
-        (bank = enter_copy(banks, state, &config, &why))) {
+        rk_banks_reserve(banks, &turn, &config, &why) == RANKD_OK &&
+        (bank = enter_copy(banks, &turn, state, &config, &why))) {
         pthread_mutex_lock(&bank->lock);
         rk_replica_rejoin(bank);
         pthread_mutex_unlock(&bank->lock);
     }
-    pthread_mutex_unlock(&banks->admin);
+    rk_turn_end(&banks->turns, &turn);
     rk_durable_bank_release(bank);
     if (why.status != RANKD_OK && strcmp(banks->replicas->unserved, why.text) != 0) { /* once */
         memcpy(banks->replicas->unserved, why.text, sizeof banks->replicas->unserved);
@@ -162,7 +164,8 @@ enum rankd_status rk_replica_delete(struct rk_durable_bank *bank, struct rk_err 
 void rk_replica_take_out(struct rk_banks *banks, struct rk_durable_bank *bank)
 {
     struct rk_err missing = {0};
-    if (pthread_mutex_trylock(&banks->admin) != 0)
+    struct rk_turn turn;
+    if (!rk_turn_try(&banks->turns, &turn, bank->name))
         return;
     struct rk_durable_bank *there = rk_banks_find(banks, bank->name, &missing);
     if (there == bank) {
@@ -173,7 +176,7 @@ void rk_replica_take_out(struct rk_banks *banks, struct rk_durable_bank *bank)
         rk_log_say(banks->log, RK_LOG_INFO, "bank", "bank \"%s\" was deleted in the store", bank->name);
     }
     rk_durable_bank_release(there);
-    pthread_mutex_unlock(&banks->admin);
+    rk_turn_end(&banks->turns, &turn);
 }
 
 /* --- clear and restore --- */

@@ -56,22 +56,48 @@ static struct rk_redis_reply *run_once(struct rk_redis_link *link, enum rk_scrip
     return rk_redis_next(link, RK_REDIS_SMALL, err);
 }
 
-/* Runs a script: `keys` says how many of the words are keys. The first word of its answer is the
- * outcome; a missing bank or checkpoint becomes the error. NULL on failure. */
+/* A script that passes through a large bank takes longer than a request may, and the store answers nobody
+ * meanwhile. Once it answers others, it is not at work on the script any more: its reply is here in a moment,
+ * or was lost on the way. */
+struct script_wait {
+    struct rk_redis *redis;
+    uint64_t until_ns;
+    bool is_over;
+};
+
+static uint64_t prolong_script(void *context)
+{
+    struct script_wait *wait = context;
+    struct rk_err ignored = {0};
+    if (wait->is_over || rk_now_ns() >= wait->until_ns)
+        return 0;
+    struct rk_redis_link *other = rk_redis_take(wait->redis, true, rk_redis_deadline(wait->redis), &ignored);
+    wait->is_over = other != NULL;
+    rk_redis_give(wait->redis, other);
+    const uint64_t next_ns = rk_redis_deadline(wait->redis);
+    return next_ns < wait->until_ns ? next_ns : wait->until_ns;
+}
+
+/* Runs a script: `keys` says how many of the words are keys. The first word of its answer decides: what it
+ * says of a bank or checkpoint that is not there becomes the error. NULL on failure. */
 static struct rk_redis_reply *run(struct rk_redis *redis, enum rk_script script, const char *bank,
                                   const char *tag, const char *keys, const char *const *word,
                                   struct rk_err *err)
 {
+    struct script_wait wait = {redis, rk_now_ns() + SCRIPT_SECONDS * UINT64_C(1000000000), false};
     struct rk_redis_link *link = rk_redis_take(redis, true, rk_redis_deadline(redis), err);
     if (!link)
         return NULL;
+    link->deadline_ns = rk_redis_deadline(redis);
+    link->prolong_context = &wait;
     if (script != RK_SCRIPT_CREATE) /* the others pass through a bank, and a large one takes a while */
-        link->deadline_ns = rk_now_ns() + SCRIPT_SECONDS * UINT64_C(1000000000);
+        link->prolong = prolong_script;
     struct rk_redis_reply *reply = run_once(link, script, keys, word, err);
     if (rk_redis_error_begins(reply, "NOSCRIPT")) {
         rk_redis_reply_free(reply);
         reply = rk_redis_load_scripts(link, err) == RANKD_OK ? run_once(link, script, keys, word, err) : NULL;
     }
+    link->prolong = NULL;
     const struct rk_redis_reply *first = reply && reply->parts ? reply->part[0] : NULL;
     if (rk_redis_reply_is(first, "gone"))
         (void)rk_fail(err, RANKD_NOT_FOUND, "bank \"%s\" is not in the store any more", bank);

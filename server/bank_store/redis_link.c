@@ -145,13 +145,22 @@ static enum rankd_status lost(struct rk_redis_link *link, const char *why, struc
     return rk_fail(err, RANKD_OVERLOADED, "the store at %s %s", link->where, why);
 }
 
-/* Waits until the socket is ready for `events`, or the deadline. */
+/* The deadline passed: true if there is a later one. */
+static bool has_more_time(struct rk_redis_link *link)
+{
+    link->deadline_ns = link->prolong ? link->prolong(link->prolong_context) : 0;
+    return link->deadline_ns != 0;
+}
+
+/* Until the socket is ready for `events`, or the deadline. */
 static enum rankd_status wait_for(struct rk_redis_link *link, short events, struct rk_err *err)
 {
     for (;;) {
+        if (rk_now_ns() >= link->deadline_ns && !has_more_time(link))
+            return lost(link, "did not answer in time", err);
         const uint64_t now = rk_now_ns();
         if (now >= link->deadline_ns)
-            return lost(link, "did not answer in time", err);
+            continue;
         const uint64_t ms = (link->deadline_ns - now) / 1000000 + 1;
         struct pollfd poll_of = {.fd = link->fd, .events = events};
         const int ready = poll(&poll_of, 1, ms > 60000 ? 60000 : (int)ms);

@@ -58,7 +58,7 @@ static void begin_daemon(struct replica_daemon *daemon)
     daemon->banks.log = daemon->shared.log = quiet;
     daemon->banks.replicas = &daemon->shared;
     pthread_mutex_init(&daemon->banks.lock, NULL);
-    pthread_mutex_init(&daemon->banks.admin, NULL);
+    rk_turns_init(&daemon->banks.turns);
     pthread_mutex_init(&daemon->shared.lock, NULL);
     daemon->shared.store = &memory.store;
     daemon->shared.banks = &daemon->banks;
@@ -76,7 +76,7 @@ static void end_daemon(struct replica_daemon *daemon)
     rk_durable_bank_release(daemon->bank);
     free((void *)daemon->banks.bank);
     pthread_mutex_destroy(&daemon->banks.lock);
-    pthread_mutex_destroy(&daemon->banks.admin);
+    rk_turns_destroy(&daemon->banks.turns);
 }
 
 static void join_if_needed(struct replica_daemon *daemon)

@@ -180,7 +180,7 @@ bool daemon_start(struct daemon *daemon, int durability)
     banks->plain_io = true;
     (void)snprintf(banks->data, sizeof banks->data, "/disk/data");
     pthread_mutex_init(&banks->lock, NULL);
-    pthread_mutex_init(&banks->admin, NULL);
+    rk_turns_init(&banks->turns);
     if (rk_data_lock(banks, &err) == RANKD_OK && rk_data_load(banks, &err) == RANKD_OK)
         return true;
     free_banks(banks);
