@@ -134,6 +134,19 @@ def test_a_daemon_that_cant_start_says_why(here):
     assert 'RANKD_WORKERS: workers was "many"' in refused(here, RANKD_WORKERS="many")
 
 
+def test_two_runtime_folders_with_one_folder_of_banks(here, tmp_path):
+    """As two jobs of a user on one host may have."""
+    assert here.run(f"print({LOSS})")[0] == "0.5"
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    sentence = refused(here, XDG_RUNTIME_DIR=str(other))
+    assert f"is in use by another rankd, most likely by a daemon of yours whose runtime folder is not {other}/rankd" in sentence
+    assert "RANKD_URL=unix:FOLDER/rankd.sock" in sentence and "RANKD_DATA=FOLDER" in sentence and "RANKD_DATA=" in sentence
+    for remedy in ({"RANKD_DATA": str(tmp_path / "banks")}, {"RANKD_DATA": ""}):
+        code = f"print({LOSS})\nimport os, signal\nos.kill({PID}, signal.SIGTERM)"
+        assert here.run(code, XDG_RUNTIME_DIR=str(other), **remedy)[0] == "0.5"
+
+
 def test_a_lock_that_is_never_let_go_ends_in_a_sentence(here):
     holder = here.begin("import rankd.auto, time\nassert rankd.auto._try_lock(rankd.home.find_home())\nprint('locked', "
                         "flush=True)\ninput()")

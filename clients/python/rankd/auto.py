@@ -31,6 +31,8 @@ _START_WITHIN = 60.0  # seconds, whichever process starts it; banks are read fro
 _ANSWER_WITHIN = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
+_IN_USE = "is in use by another rankd"  # as the daemon says it of its data folder
+
 _locks: set[int] = set()  # descriptors of this process, while a daemon is being started
 
 
@@ -122,6 +124,13 @@ def _start(home: Home, lock: int, deadline: Deadline) -> None:
         raise CannotStart(f"{home.log} can't be opened: {error.strerror}") from error
     try:
         start({"http": "off", "socket": home.socket, **guest_settings()}, sink, deadline, keep=[lock])
+    except CannotStart as error:
+        if _IN_USE not in error.sentence:
+            raise
+        raise CannotStart(f"{error.sentence}, most likely by a daemon of yours whose runtime folder is not {home.folder} "
+                          "(XDG_RUNTIME_DIR or TMPDIR differed): RANKD_URL=unix:FOLDER/rankd.sock uses that daemon; "
+                          "RANKD_DATA=FOLDER gives this one another folder for its banks, and RANKD_DATA= keeps them in "
+                          "memory") from error
     finally:
         os.close(sink)
     version = _about(home, deadline)["version"]
