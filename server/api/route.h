@@ -28,9 +28,7 @@ typedef enum rankd_status rk_handler(const struct rk_api_env *env, const struct 
 enum rk_route_kind {
     RK_ROUTE_WORKER, /* runs on a worker: may work, or block for moments */
     RK_ROUTE_DISK,   /* waits for a disk or a store: runs on a thread for such operations */
-    RK_ROUTE_LIGHT,  /* a few microseconds, never blocks: runs on the transport's own thread, also while
-                      * overloaded
-                      */
+    RK_ROUTE_LIGHT,  /* microseconds, never blocks: on the transport's own thread, also under overload */
     RK_ROUTE_INFER   /* the transport handles it itself (infer.h) */
 };
 

@@ -51,8 +51,8 @@ static void write_bank(struct rk_text *out, struct rk_durable_bank *bank)
     write_bank_after(out, bank, NULL);
 }
 
-/* Operations on banks of one's own share a turn. Those on banks in a store have one for each bank, and refuse
- * to wait for one that has waited for the store longer than a request may. */
+/* Operations on banks of one's own share a turn. Those on banks in a store have one for each bank,
+ * and refuse to wait for one that has waited for the store longer than a request may. */
 static enum rankd_status begin_turn(struct rk_banks *banks, struct rk_turn *turn, const char *name,
                                     struct rk_err *err)
 {

@@ -11,8 +11,8 @@ static size_t bytes_when_full(struct rk_durable_bank *bank)
     return rk_bank_shape_bytes(&bank->config.shape) + (ids > kept ? ids : kept);
 }
 
-/* Banks that are there and those that are being created, but for that of `turn`. The lock of turns is held.
- */
+/* Banks that are there and those that are being created, but for that of `turn`. The lock of turns
+ * is held. */
 static void count_banks(struct rk_banks *banks, const struct rk_turn *turn, size_t *count, size_t *bytes)
 {
     struct rk_durable_bank **all = rk_banks_hold_all(banks, count);

@@ -34,8 +34,9 @@ struct rk_banks {
 bool rk_banks_enter(struct rk_banks *banks, struct rk_durable_bank *bank) __attribute__((warn_unused_result));
 void rk_banks_take_out(struct rk_banks *banks, struct rk_durable_bank *bank);
 
-/* quota.c: may there be another bank of that configuration? If so it counts until the end of the turn, or
- * until it is in the table: rk_banks_enter_reserved() is rk_banks_enter() for such a bank. */
+/* quota.c: may there be another bank of that configuration? If so it counts until the end of the
+ * turn, or until it is in the table: rk_banks_enter_reserved() is rk_banks_enter() for such a
+ * bank. */
 enum rankd_status rk_banks_reserve(struct rk_banks *banks, struct rk_turn *turn,
                                    const struct rk_bank_config *config, struct rk_err *err)
     __attribute__((warn_unused_result));

@@ -42,7 +42,7 @@ static void open_cache(const struct rk_replicas *shared, struct rk_durable_bank 
         rk_log_say(shared->log, RK_LOG_WARN, "bank", "bank \"%s\" is not cached: %s", bank->name, why.text);
 }
 
-/* A copy of what the store has, entered and not read yet. NULL on failure; otherwise held for the caller. */
+/* Registers a copy of the bank, not read yet. NULL on failure; otherwise held for the caller. */
 static struct rk_durable_bank *enter_copy(struct rk_banks *banks, struct rk_turn *turn,
                                           const struct rk_stored_state *state,
                                           const struct rk_bank_config *config, struct rk_err *err)

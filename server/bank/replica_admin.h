@@ -8,8 +8,9 @@
 #include "bank/replica.h"
 #include "bank/turns.h"
 
-/* Creates the bank in the store, or takes the one that is there: RANKD_CONFLICT where its configuration is
- * another. Enters its copy, which is read by then unless it is large. The turn has reserved room for it. */
+/* Creates the bank in the store, or uses the existing one: RANKD_CONFLICT if its configuration
+ * differs. Registers its copy, for which the turn has reserved room, and which has been read when
+ * this returns unless it is large. */
 enum rankd_status rk_replica_create(struct rk_banks *banks, struct rk_turn *turn, const char *name,
                                     const struct rk_bank_config *config, struct rk_err *err)
     __attribute__((warn_unused_result));

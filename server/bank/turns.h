@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Operations on banks (create, delete, clear, checkpoint, restore, …) take turns: one at a time for a name.
- * Banks of one's own share the name "", because the disk would make their operations wait for each other
- * anyway; of banks in a store each has its own, so that one that waits for the store holds up no other. */
+/* Operations on banks (create, delete, clear, checkpoint, restore, …) take turns: one at a time for
+ * a name. Banks of one's own share the name "", because the disk would make their operations wait
+ * for each other anyway; of banks in a store each has its own, so that one that waits for the store
+ * holds up no other. */
 #ifndef RK_BANK_TURNS_H
 #define RK_BANK_TURNS_H
 

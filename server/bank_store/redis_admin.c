@@ -56,9 +56,9 @@ static struct rk_redis_reply *run_once(struct rk_redis_link *link, enum rk_scrip
     return rk_redis_next(link, RK_REDIS_SMALL, err);
 }
 
-/* A script that passes through a large bank takes longer than a request may, and the store answers nobody
- * meanwhile. Once it answers others, it is not at work on the script any more: its reply is here in a moment,
- * or was lost on the way. */
+/* A script that passes through a large bank takes longer than a request may, and the store answers
+ * nobody meanwhile. Once it answers others, it is not at work on the script any more: its reply is
+ * here in a moment, or was lost on the way. */
 struct script_wait {
     struct rk_redis *redis;
     uint64_t until_ns;
@@ -78,8 +78,8 @@ static uint64_t prolong_script(void *context)
     return next_ns < wait->until_ns ? next_ns : wait->until_ns;
 }
 
-/* Runs a script: `keys` says how many of the words are keys. The first word of its answer decides: what it
- * says of a bank or checkpoint that is not there becomes the error. NULL on failure. */
+/* Runs a script: `keys` says how many of the words are keys. The first word of its answer is the
+ * outcome; a missing bank or checkpoint becomes the error. NULL on failure. */
 static struct rk_redis_reply *run(struct rk_redis *redis, enum rk_script script, const char *bank,
                                   const char *tag, const char *keys, const char *const *word,
                                   struct rk_err *err)

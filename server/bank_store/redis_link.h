@@ -43,7 +43,8 @@ struct rk_redis_link {
     size_t parts_left;  /* of it */
     uint64_t opened_ns;
     uint64_t deadline_ns; /* of every wait, CLOCK_MONOTONIC; the user sets it */
-    /* The user's: asked for a later deadline when that has passed; 0: there is none. NULL: likewise. */
+    /* The user's: asked for a later deadline when that has passed; 0: there is none. NULL:
+     * likewise. */
     uint64_t (*prolong)(void *context);
     void *prolong_context;
     size_t unanswered; /* commands */

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json_heap.h"
 #include "codec/decimal.h"
 #include "codec/json_arrays.h"
@@ -55,7 +56,9 @@ static const char *after_other(const char *at, const char *end)
     return value ? after : NULL;
 }
 
-const char *rk_array_leaf(const char *at, const char *end)
+/* The end of the value at `at`, which is no array; NULL if it isn't JSON, or
+ * rk_json_heap_refused(). */
+static const char *after_leaf(const char *at, const char *end)
 {
     if (at == end)
         return NULL;
@@ -79,7 +82,7 @@ static const char *take_value(struct rk_array_check *check, const char *at, cons
         check->element = check->comma = NULL;
         return at + 1;
     }
-    const char *after = rk_array_leaf(at, end);
+    const char *after = after_leaf(at, end);
     if (!after)
         return NULL;
     check->leaves++;
@@ -103,11 +106,18 @@ static const char *take_token(struct rk_array_check *check, const char *at, cons
     return at + 1;
 }
 
-bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes)
+/* Tokens between two looks at the deadline. */
+enum { LOOK_TOKENS = 4096 };
+
+bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes, uint64_t deadline_ns)
 {
     const char *end = text + bytes, *at = text + 1;
+    size_t tokens = 0;
     *check = (struct rk_array_check){.flat = true, .open = {text}, .depth = 1};
     while (check->depth > 0) {
+        check->late = deadline_ns && ++tokens % LOOK_TOKENS == 0 && rk_now_ns() > deadline_ns;
+        if (check->late)
+            return false;
         at = rk_array_spaces(at, end);
         check->wrong = at;
         at = take_token(check, at, end);
@@ -118,19 +128,25 @@ bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes
     return at == end;
 }
 
-bool rk_array_size(const char *at, const char *end, size_t *size)
+const char *rk_array_after(const char *at, const char *end)
 {
     size_t depth;
-    *size = 0;
+    if (*at == '"' || *at == '[' || *at == '{')
+        return rk_json_skim(at, end, &depth);
+    while (*at != ',' && *at != ']' && rk_array_spaces(at, end) == at)
+        at++;
+    return at;
+}
+
+size_t rk_array_size(const char *at, const char *end)
+{
+    size_t size = 0;
     at = rk_array_spaces(at + 1, end);
     while (*at != ']') {
-        at = *at == '[' ? rk_json_skim(at, end, &depth) : rk_array_leaf(at, end);
-        if (!at)
-            return false;
-        ++*size;
-        at = rk_array_spaces(at, end);
+        at = rk_array_spaces(rk_array_after(at, end), end);
+        size++;
         if (*at == ',')
             at = rk_array_spaces(at + 1, end);
     }
-    return true;
+    return size;
 }

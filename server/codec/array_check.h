@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "codec/json.h"
 
@@ -12,6 +13,7 @@
  * first wrong token. The arrays that are open there, the last element before it and the comma
  * behind that are the context that Jansson must read before it to refuse it with the same words. */
 struct rk_array_check {
+    bool late;     /* the deadline passed first; nothing else is known */
     size_t leaves; /* values that are no arrays, at any depth */
     bool flat;     /* no array in it */
     const char *wrong;
@@ -22,15 +24,13 @@ struct rk_array_check {
 
 /* The array that `bytes` bytes at `text` hold; its nesting was limited. True if Jansson would
  * accept it with integers of any size, which are numbers of JSON and may be scores; false as well
- * if rk_json_heap_refused(). */
-bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes);
+ * if rk_json_heap_refused(), or late: `deadline_ns` is a time of CLOCK_MONOTONIC, 0 for none. */
+bool rk_array_check(struct rk_array_check *check, const char *text, size_t bytes, uint64_t deadline_ns);
 
-/* The end of the value at `at`, which is no array; NULL if it isn't JSON, or
- * rk_json_heap_refused(). */
-const char *rk_array_leaf(const char *at, const char *end);
-
-/* Counts the elements of the array at `at`, which was checked. False if rk_json_heap_refused(). */
-bool rk_array_size(const char *at, const char *end, size_t *size);
+/* In an array that was checked: the end of the value at `at`, and the number of elements of an
+ * array there. */
+const char *rk_array_after(const char *at, const char *end);
+size_t rk_array_size(const char *at, const char *end);
 
 static inline const char *rk_array_spaces(const char *at, const char *end)
 {

@@ -112,7 +112,7 @@ static enum rankd_status take_json(struct rk_parser *p, enum rk_input which, siz
                                    const json_t *data, size_t count, struct rk_tensor *tensor)
 {
     const char *name = rk_input_rows[which].name;
-    const struct rk_json_array *array = rk_json_text_array(&p->text, position);
+    struct rk_json_array *array = rk_json_text_array(&p->text, position);
     if (!json_is_array(data) || !array) {
         char shown[RK_JSON_SHOWN];
         return rk_fail(p->err, RANKD_INVALID, "data of input %s is %s; it must be an array of numbers", name,

@@ -24,6 +24,7 @@ static enum rankd_status parse_timeout(struct rk_parser *p, const json_t *value)
         return rk_parse_wrong(p, "parameter timeout", value, "a whole number of microseconds, 0 for none");
     const uint64_t us = (uint64_t)number;
     p->wire->timeout_ns = us > UINT64_MAX / 1000 ? UINT64_MAX : us * 1000;
+    p->text.deadline_ns = rk_wire_deadline(p->received_ns, p->wire->timeout_ns, p->text.deadline_ns);
     return RANKD_OK;
 }
 

@@ -17,6 +17,7 @@ struct rk_parser {
     struct rk_json_source source;
     const char *binary; /* the bytes after the JSON */
     size_t binary_bytes, binary_used;
+    uint64_t received_ns;
     size_t held; /* what the request has reserved in the budget before its tensors */
     struct rk_region_finder *finder;
     bool binary_by_default;

@@ -61,7 +61,8 @@ static enum rankd_status parse_text(struct rk_parser *p)
     p->source = (struct rk_json_source){document, p->text.text, p->text.bytes, &p->text};
     const enum rankd_status status = parse_document(p, document);
     json_decref(document);
-    if (status == RANKD_OK || status == RANKD_TOO_LARGE || status == RANKD_OVERLOADED)
+    if (status == RANKD_OK || status == RANKD_TOO_LARGE || status == RANKD_OVERLOADED ||
+        status == RANKD_DEADLINE)
         return status;
     /* If the text isn't JSON, that is the error, whatever else is wrong. */
     struct rk_err err = {0};
@@ -85,10 +86,20 @@ enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const stru
     p.binary = (const char *)source->body + source->json_bytes;
     p.binary_bytes = source->bytes - source->json_bytes;
     rk_json_text_scan(&p.text, source->body, source->json_bytes);
+    p.text.deadline_ns = source->deadline_ns;
+    p.received_ns = source->received_ns;
     const enum rankd_status status = parse_text(&p);
     if (status != RANKD_OK)
         rk_wire_request_clear(wire);
     return status;
+}
+
+uint64_t rk_wire_deadline(uint64_t received_ns, uint64_t timeout_ns, uint64_t deadline_ns)
+{
+    uint64_t until;
+    if (!timeout_ns || __builtin_add_overflow(received_ns, timeout_ns, &until))
+        return deadline_ns;
+    return !deadline_ns || until < deadline_ns ? until : deadline_ns;
 }
 
 enum rankd_status rk_wire_request_refuse_raw(const struct rk_model *model, struct rk_err *err)

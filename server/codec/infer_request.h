@@ -47,15 +47,21 @@ struct rk_wire_source {
     struct rk_region_finder *finder; /* NULL: shared memory is switched off (RANKD_UNSUPPORTED) */
     struct rk_budget *budget;        /* where tensors sent as JSON are reserved; NULL: nowhere */
     size_t held;                     /* what the request has reserved there before */
+    uint64_t received_ns;            /* CLOCK_MONOTONIC; a timeout in the request counts from there */
+    uint64_t deadline_ns;            /* of the request, beside that; 0 = none */
 };
 
 /* The request borrows the body and the budget: keep them until rk_wire_request_clear(). The caller
  * has limited json_bytes. Names, types, sizes and the types of parameters are checked here; values
- * are checked by rk_engine_run(). RANKD_TOO_LARGE and RANKD_OVERLOADED as rk_budget_reserve().
- * After a failure nothing needs clearing; clearing is allowed. */
+ * are checked by rk_engine_run(). RANKD_DEADLINE; RANKD_TOO_LARGE and RANKD_OVERLOADED as
+ * rk_budget_reserve(). After a failure nothing needs clearing; clearing is allowed. */
 enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const struct rk_model *model,
                                         const struct rk_wire_source *source, struct rk_err *err)
     __attribute__((warn_unused_result));
+
+/* When a request has to be answered: the earlier of `deadline_ns` (0 = none) and its own
+ * timeout. */
+uint64_t rk_wire_deadline(uint64_t received_ns, uint64_t timeout_ns, uint64_t deadline_ns);
 
 /* Refuses a raw request (Inference-Header-Content-Length 0: no JSON). Triton allows it for models
  * with one input; rankd has no such model. */

@@ -9,6 +9,7 @@
 #include "base/json_heap.h"
 #include "base/nearest.h"
 #include "base/number.h"
+#include "codec/decimal.h"
 #include "codec/json_arrays.h"
 
 void rk_json_depth_add(struct rk_json_depth *depth, const char *bytes, size_t count)
@@ -80,11 +81,27 @@ json_t *rk_json_parsed(json_t *value, const json_error_t *error, const char *wha
 json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
 {
     struct rk_json_depth depth = {0};
-    json_error_t error = {0};
     rk_json_depth_add(&depth, bytes, count);
-    if (!rk_json_may_parse(bytes, count, depth.most, what, err))
-        return NULL;
-    return rk_json_parsed(json_loadb(bytes, count, JSON_REJECT_DUPLICATES, &error), &error, what, err);
+    struct rk_json_text text = {.text = bytes, .bytes = count, .depth = depth.most};
+    return rk_json_text_parse_new(&text, what, err);
+}
+
+const char *rk_json_wide(const char *at, const char *end)
+{
+    struct rk_decimal number;
+    for (bool quoted = false; at < end; at++) {
+        if (*at == '"')
+            quoted = !quoted;
+        else if (quoted && *at == '\\')
+            at++;
+        if (quoted || (*at != '-' && (*at < '0' || *at > '9')))
+            continue;
+        const char *after = rk_decimal_scan(at, end, &number);
+        if (after && number.whole && !number.fits)
+            return after;
+        at = after ? after - 1 : at;
+    }
+    return end;
 }
 
 /* Not in the middle of a UTF-8 character. */

@@ -17,6 +17,10 @@
 json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
+/* In a part of a text that is JSON, which begins and ends outside of strings and numbers: the end
+ * of the first whole number of more than 64 bits; `end` if there is none. */
+const char *rk_json_wide(const char *at, const char *end);
+
 /* The nesting of brackets outside strings, of a text that is given in pieces, which may end
  * anywhere but inside a string. Start with zeros; `most` is the deepest. */
 struct rk_json_depth {

@@ -127,7 +127,8 @@ static bool take_data(struct scan *scan, size_t input)
     const char *after = rk_json_skim(begun, scan->end, &depth);
     if (!after)
         return false;
-    text->array[text->arrays++] = (struct rk_json_array){begun, (size_t)(after - begun), input, depth};
+    text->array[text->arrays++] = (struct rk_json_array){
+        .text = begun, .bytes = (size_t)(after - begun), .input = input, .depth = depth};
     scan->at = after;
     return true;
 }
@@ -200,7 +201,7 @@ void rk_json_text_scan(struct rk_json_text *text, const char *bytes, size_t coun
     text->depth = depth_of(text);
 }
 
-const struct rk_json_array *rk_json_text_array(const struct rk_json_text *text, size_t input)
+struct rk_json_array *rk_json_text_array(struct rk_json_text *text, size_t input)
 {
     for (size_t i = 0; i < text->arrays; i++) {
         if (text->array[i].input == input)

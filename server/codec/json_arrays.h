@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "codec/json.h"
 #include "request/port.h"
@@ -15,8 +16,11 @@
 struct rk_json_array {
     const char *text;
     size_t bytes;
-    size_t input; /* it is the data of this one of the inputs */
-    size_t depth; /* of brackets and braces in it: 1 where it is flat */
+    size_t input;  /* it is the data of this one of the inputs */
+    size_t depth;  /* of brackets and braces in it: 1 where it is flat */
+    bool sound;    /* it is known to be JSON: it was checked, or read */
+    size_t leaves; /* then: values that are no arrays, at any depth */
+    bool flat;     /* and: there is no array in it */
 };
 
 /* A request's text, borrowed, and its arrays. Inputs after the first RK_IN_COUNT can't be valid, so
@@ -27,23 +31,27 @@ struct rk_json_text {
     size_t depth; /* the deepest nesting of its brackets */
     struct rk_json_array array[RK_IN_COUNT];
     size_t arrays;
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC, for what reads it; 0 = none. Set by the user after the scan */
 };
+
+/* True and RANKD_DEADLINE if it passed. What reads a text looks at it now and then. */
+bool rk_json_text_late(const struct rk_json_text *text, struct rk_err *err);
 
 /* Finds the arrays. The text need not be JSON: the result is then useless, but nothing outside the
  * text is read. */
 void rk_json_text_scan(struct rk_json_text *text, const char *bytes, size_t count);
 
 /* The array that is the data of inputs[input]; NULL if that is no array. */
-const struct rk_json_array *rk_json_text_array(const struct rk_json_text *text, size_t input);
+struct rk_json_array *rk_json_text_array(struct rk_json_text *text, size_t input);
 
-/* As rk_json_parse_new(), with [] in place of each array. The contents of the arrays are not
- * checked yet. */
-json_t *rk_json_text_parse_new(const struct rk_json_text *text, const char *what, struct rk_err *err)
+/* As rk_json_parse_new(), with [] in place of each array; RANKD_DEADLINE. The contents of the
+ * arrays are not checked yet. */
+json_t *rk_json_text_parse_new(struct rk_json_text *text, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* True if the arrays of a text that was parsed are JSON too; otherwise the sentence of
- * rk_json_parse_new() for the whole. */
-bool rk_json_text_check(const struct rk_json_text *text, const char *what, struct rk_err *err)
+ * rk_json_parse_new() for the whole, or RANKD_DEADLINE. None is checked twice. */
+bool rk_json_text_check(struct rk_json_text *text, const char *what, struct rk_err *err)
     __attribute__((warn_unused_result));
 
 /* The position behind the bracket or quote that closes the one at `at`; NULL if there is none

@@ -4,6 +4,7 @@
  * line and column.  */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json_heap.h"
 #include "codec/array_check.h"
 #include "codec/json_arrays.h"
@@ -11,7 +12,10 @@
 struct reader {
     const struct rk_json_text *text;
     size_t at;
-    size_t array; /* the next one */
+    size_t array;     /* the next one */
+    bool widening;    /* whole numbers beyond 64 bits get a point: */
+    const char *wide; /* the end of the next one before the next array; NULL: to be found */
+    bool late;        /* the deadline passed, and Jansson was told that the text ends here */
     const struct rk_array_check
         *wrong; /* the error in the array that isn't JSON; the text is unchanged from there */
 };
@@ -25,13 +29,31 @@ static size_t until_array(const struct reader *reader)
     return end - reader->at;
 }
 
+/* Bytes before the end of the next whole number beyond 64 bits, or before `bytes` where there is
+ * none. */
+static size_t until_wide(struct reader *reader, size_t bytes)
+{
+    const char *at = reader->text->text + reader->at;
+    if (!reader->wide)
+        reader->wide = rk_json_wide(at, at + bytes);
+    return (size_t)(reader->wide - at);
+}
+
 static size_t read_without(void *buffer, size_t room, void *data)
 {
+    static const char empty[] = "[]", point[] = ".0";
     struct reader *reader = data;
-    size_t bytes = until_array(reader);
-    if (bytes == 0 && reader->array < reader->text->arrays) {
-        reader->at += reader->text->array[reader->array++].bytes;
-        memcpy(buffer, "[]", 2);
+    struct rk_err ignored = {0};
+    const size_t all = until_array(reader);
+    size_t bytes = reader->widening ? until_wide(reader, all) : all;
+    reader->late = reader->late || rk_json_text_late(reader->text, &ignored);
+    if (reader->late)
+        return 0;
+    if (bytes == 0 && (all > 0 || reader->array < reader->text->arrays)) {
+        reader->wide = NULL;
+        if (all == 0)
+            reader->at += reader->text->array[reader->array++].bytes;
+        memcpy(buffer, all == 0 ? empty : point, 2);
         return 2;
     }
     bytes = bytes < room ? bytes : room;
@@ -87,13 +109,28 @@ static size_t read_blank(void *buffer, size_t room, void *data)
 }
 
 /* The first array that isn't JSON; false if there is none. */
-static bool find_wrong(const struct rk_json_text *text, struct rk_array_check *check)
+static bool find_wrong(struct rk_json_text *text, struct rk_array_check *check)
 {
     for (size_t i = 0; i < text->arrays; i++) {
-        if (!rk_array_check(check, text->array[i].text, text->array[i].bytes))
+        struct rk_json_array *array = &text->array[i];
+        if (array->sound)
+            continue;
+        if (!rk_array_check(check, array->text, array->bytes, text->deadline_ns))
             return true;
+        array->sound = true;
+        array->leaves = check->leaves;
+        array->flat = check->flat;
     }
     return false;
+}
+
+bool rk_json_text_late(const struct rk_json_text *text, struct rk_err *err)
+{
+    if (!text->deadline_ns || rk_now_ns() <= text->deadline_ns)
+        return false;
+    (void)rk_fail(err, RANKD_DEADLINE,
+                  "the deadline passed while the JSON was read; allow more time, or send tensors in binary");
+    return true;
 }
 
 /* Makes Jansson describe what is wrong with the text, or else just states that it isn't JSON. */
@@ -102,27 +139,62 @@ static void explain(const struct rk_json_text *text, const struct rk_array_check
 {
     json_error_t error = {0};
     struct reader reader = {.text = text, .wrong = wrong};
-    json_t *value = json_load_callback(read_blank, &reader, JSON_REJECT_DUPLICATES, &error);
+    if (wrong && wrong->late && rk_json_text_late(text, err))
+        return;
+    json_t *value =
+        json_load_callback(read_blank, &reader, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
     json_decref(rk_json_parsed(value, &error, what, err));
     if (!rk_json_heap_refused(err))
         (void)rk_fail(err, RANKD_INVALID, "%s is not JSON", what);
 }
 
-json_t *rk_json_text_parse_new(const struct rk_json_text *text, const char *what, struct rk_err *err)
+/* NULL, with the reason in *error, or in *err if that is the deadline. */
+static json_t *load(const struct rk_json_text *text, size_t flags, bool widening, json_error_t *error,
+                    struct rk_err *err)
+{
+    struct reader reader = {.text = text, .widening = widening};
+    json_t *value = json_load_callback(read_without, &reader, JSON_REJECT_DUPLICATES | flags, error);
+    if (!reader.late)
+        return value;
+    json_decref(value);
+    (void)rk_json_text_late(text, err);
+    return NULL;
+}
+
+/* A whole number beyond 64 bits is a number of JSON, which Jansson refuses unless it reads all of
+ * them as reals. So it does, to know that the rest is JSON; then it gets each of those with a point
+ * behind it, and the others stay exact. */
+static json_t *load_any_size(const struct rk_json_text *text, json_error_t *error, struct rk_err *err)
+{
+    const struct rk_json_heap_mark mark = rk_json_heap_mark();
+    json_t *value = load(text, 0, false, error, err);
+    if (value || err->status != RANKD_OK || json_error_code(error) != json_error_numeric_overflow)
+        return value;
+    *error = (json_error_t){0};
+    value = load(text, JSON_DECODE_INT_AS_REAL, false, error, err);
+    if (!value)
+        return NULL;
+    json_decref(value);
+    rk_json_heap_back(mark);
+    return load(text, 0, true, error, err);
+}
+
+json_t *rk_json_text_parse_new(struct rk_json_text *text, const char *what, struct rk_err *err)
 {
     json_error_t error = {0};
     struct rk_array_check check;
-    struct reader reader = {.text = text};
     if (!rk_json_may_parse(text->text, text->bytes, text->depth, what, err))
         return NULL;
-    json_t *value = json_load_callback(read_without, &reader, JSON_REJECT_DUPLICATES, &error);
+    json_t *value = load_any_size(text, &error, err);
+    if (err->status != RANKD_OK)
+        return NULL;
     const bool refused = json_error_code(&error) == json_error_out_of_memory || rk_json_heap_refused(err);
     if (!value && !refused && text->arrays > 0)
         explain(text, find_wrong(text, &check) ? &check : NULL, what, err);
     return rk_json_parsed(value, &error, what, err);
 }
 
-bool rk_json_text_check(const struct rk_json_text *text, const char *what, struct rk_err *err)
+bool rk_json_text_check(struct rk_json_text *text, const char *what, struct rk_err *err)
 {
     struct rk_array_check check;
     if (!find_wrong(text, &check))

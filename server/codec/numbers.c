@@ -214,12 +214,10 @@ static enum rankd_status no_memory(const struct number_reader *reader)
                    reader->numbers->what);
 }
 
-/* Any value, of an array that was checked; Jansson reads it. */
+/* Any value; Jansson reads it. */
 static enum rankd_status read_any(struct number_reader *reader)
 {
-    const char *after = rk_array_leaf(reader->at, reader->end);
-    if (!after)
-        return no_memory(reader);
+    const char *after = rk_array_after(reader->at, reader->end);
     const struct rk_json_heap_mark mark = rk_json_heap_mark();
     const size_t bytes = (size_t)(after - reader->at);
     json_t *value = leaf_new(reader->at, bytes);
@@ -237,15 +235,35 @@ static enum rankd_status read_any(struct number_reader *reader)
     return status;
 }
 
+/* An infinity in another spelling ("\\u0049nfinity"), of an array that was not checked: Jansson
+ * does. What it refuses is for the careful reader to describe. */
+static enum rankd_status read_spelt(struct number_reader *reader)
+{
+    size_t depth;
+    struct rk_err ignored = {0}, *err = reader->err;
+    if (!is_real(reader->dtype) || *reader->at != '"' || !rk_json_skim(reader->at, reader->end, &depth))
+        return RANKD_INVALID;
+    reader->err = &ignored;
+    const enum rankd_status status = read_any(reader);
+    reader->err = err;
+    return status == RANKD_OK ? RANKD_OK : RANKD_INVALID;
+}
+
+/* Values between two looks at the deadline. */
+enum { LOOK_VALUES = 4096 };
+
 static enum rankd_status read_value(struct number_reader *reader)
 {
     const char *begun = reader->at;
     enum rankd_status status = RANKD_OK;
+    if (reader->done % LOOK_VALUES == LOOK_VALUES - 1 &&
+        rk_json_text_late(reader->numbers->text, reader->err))
+        return reader->err->status;
     if (!take_usual(reader)) {
         reader->at = begun;
-        status = reader->careful ? read_any(reader) : RANKD_INVALID;
+        status = reader->careful ? read_any(reader) : read_spelt(reader);
     } else if (reader->careful) {
-        reader->at = rk_array_leaf(begun, reader->end);
+        reader->at = rk_array_after(begun, reader->end);
     }
     reader->done += status == RANKD_OK;
     return status;
@@ -305,13 +323,9 @@ static enum rankd_status read_element(struct number_reader *reader, unsigned dep
  * for [2,3]. RANKD_INVALID without a sentence if the reader is the fast one. */
 static enum rankd_status read_array(struct number_reader *reader, unsigned depth, size_t size, bool last)
 {
-    if (reader->careful) {
-        size_t have;
-        if (!rk_array_size(reader->at, reader->end, &have))
-            return no_memory(reader);
-        if (have != size)
-            return refuse_size(reader, have, size, depth);
-    }
+    const size_t have = reader->careful ? rk_array_size(reader->at, reader->end) : size;
+    if (have != size)
+        return refuse_size(reader, have, size, depth);
     reader->at++;
     for (size_t i = 0; i < size; i++) {
         if (i > 0 && !take(reader, ','))
@@ -335,25 +349,23 @@ static enum rankd_status read_all(struct number_reader *reader, bool flat)
 static enum rankd_status read_with_care(struct number_reader *reader)
 {
     const struct rk_numbers *numbers = reader->numbers;
-    struct rk_array_check check;
+    const struct rk_json_array *array = numbers->array;
     if (!rk_json_text_check(numbers->text, numbers->what, reader->err))
         return reader->err->status;
     if (reader->dtype == RK_FP16 || reader->dtype == RK_BF16)
         return rk_fail(reader->err, RANKD_INVALID,
                        "input %s has datatype %s and data in JSON; send it as binary data, or as FP32",
                        numbers->name, rk_dtype_name(reader->dtype));
-    if (!rk_array_check(&check, numbers->array->text, numbers->array->bytes))
-        return no_memory(reader);
-    if (check.leaves != numbers->count)
+    if (array->leaves != numbers->count)
         return rk_fail(reader->err, RANKD_INVALID, "data of input %s has %zu element%s; its shape takes %zu",
-                       numbers->name, check.leaves, check.leaves == 1 ? "" : "s", numbers->count);
+                       numbers->name, array->leaves, array->leaves == 1 ? "" : "s", numbers->count);
     reader->careful = true;
-    return read_all(reader, check.flat);
+    return read_all(reader, array->flat);
 }
 
 enum rankd_status rk_numbers_read(const struct rk_numbers *numbers, bool may_fit, struct rk_err *err)
 {
-    const struct rk_json_array *array = numbers->array;
+    struct rk_json_array *array = numbers->array;
     struct number_reader quick = {
         .numbers = numbers,
         .dtype = numbers->tensor->dtype,
@@ -364,9 +376,14 @@ enum rankd_status rk_numbers_read(const struct rk_numbers *numbers, bool may_fit
     struct number_reader careful = quick;
     const char *first = rk_array_spaces(array->text + 1, quick.end);
     const bool readable = may_fit && quick.dtype != RK_FP16 && quick.dtype != RK_BF16;
-    if (readable && read_all(&quick, *first != '[') == RANKD_OK)
-        return RANKD_OK;
-    return read_with_care(&careful);
+    const bool flat = *first != '[';
+    const enum rankd_status status = readable ? read_all(&quick, flat) : RANKD_INVALID;
+    if (status == RANKD_OK) {
+        array->sound = true;
+        array->leaves = numbers->count;
+        array->flat = flat;
+    }
+    return status == RANKD_OK || status == RANKD_DEADLINE ? status : read_with_care(&careful);
 }
 
 void rk_numbers_write(struct rk_text *text, enum rk_dtype dtype, const void *data, size_t count)

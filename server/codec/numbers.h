@@ -13,13 +13,13 @@
 
 /* An array in a text, and the tensor that it represents. */
 struct rk_numbers {
-    const struct rk_json_text *text;
-    const struct rk_json_array *array; /* of it */
-    const char *what;                  /* the text's name in sentences ("the request") */
-    const char *name;                  /* the input's */
-    const struct rk_tensor *tensor;    /* its type and shape */
-    size_t count;                      /* of the shape's elements */
-    void *out;                         /* an aligned array of `count` elements of its type */
+    struct rk_json_text *text;
+    struct rk_json_array *array;    /* of it */
+    const char *what;               /* the text's name in sentences ("the request") */
+    const char *name;               /* the input's */
+    const struct rk_tensor *tensor; /* its type and shape */
+    size_t count;                   /* of the shape's elements */
+    void *out;                      /* an aligned array of `count` elements of its type */
 };
 
 /* Reads exactly `count` numbers, flat or nested as the shape is, into `out`: floating ones to the
@@ -27,7 +27,7 @@ struct rk_numbers {
  * "Infinity" and "-Infinity" are infinities; in a whole one `4.0` is 4. FP16 and BF16 have no form
  * in JSON. `may_fit` false: the array is too short for `count`, `out` is NULL, and the sentence
  * tells how many elements it has. RANKD_INVALID also where any of the text isn't JSON; after a
- * success this array is known to be. */
+ * success this array is known to be. RANKD_DEADLINE: that of the text. */
 enum rankd_status rk_numbers_read(const struct rk_numbers *numbers, bool may_fit, struct rk_err *err)
     __attribute__((warn_unused_result));
 

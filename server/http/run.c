@@ -87,6 +87,8 @@ static enum rankd_status parse_json(struct rk_exchange *exchange, const struct r
         .finder = env->api.regions ? &exchange->bindings.finder : NULL,
         .budget = env->budget,
         .held = exchange->body.reserved,
+        .received_ns = exchange->received_ns,
+        .deadline_ns = exchange->meta.deadline_ns,
     };
     if (rk_repeat_take(repeat, &exchange->wire, model, &source))
         return RANKD_OK;
@@ -117,16 +119,6 @@ static enum rankd_status parse(struct rk_exchange *exchange)
     exchange->meta.held = exchange->body.reserved + wire->storage_bytes + exchange->bindings.held_bytes;
     exchange->meta.reply_bytes = rk_wire_reply_cost(wire, exchange->accepted != RK_ENCODING_NONE);
     return status;
-}
-
-static void set_deadline(struct rk_exchange *exchange)
-{
-    const uint64_t own_ns = exchange->wire.timeout_ns;
-    uint64_t until;
-    if (!own_ns || __builtin_add_overflow(exchange->received_ns, own_ns, &until))
-        return;
-    if (!exchange->meta.deadline_ns || until < exchange->meta.deadline_ns)
-        exchange->meta.deadline_ns = until;
 }
 
 /* The reply as one compressed piece, where the client asked for that and it is worth it. Where
@@ -190,7 +182,7 @@ bool rk_exchange_parse(struct rk_exchange *exchange)
     meta->received_ns = exchange->received_ns;
     meta->deadline_ns = exchange->job.deadline_ns;
     const enum rankd_status parsed = parse(exchange);
-    set_deadline(exchange);
+    meta->deadline_ns = rk_wire_deadline(exchange->received_ns, exchange->wire.timeout_ns, meta->deadline_ns);
     const uint64_t done = rk_now_ns();
     meta->parse_ns = done - begun;
     if (parsed != RANKD_OK)

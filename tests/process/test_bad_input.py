@@ -114,6 +114,11 @@ def test_good_requests_are_good(daemon):
     assert binary(daemon, BINARY, PAYLOAD)[0] == 200
 
 
+def test_a_whole_number_beyond_64_bits_is_a_number(daemon):
+    whole, real = (json.loads(post(daemon, changed(parameters__margin=margin))[2]) for margin in (10**20, 1e20))
+    assert whole["outputs"] == real["outputs"]
+
+
 # Field by field: a change to a good request, and the words that the sentence must have.
 CASES = {
     "unknown parameter": (changed(parameters__lamda=1), 400, ["lamda", "lambda"]),
@@ -124,6 +129,19 @@ CASES = {
     "lambda text": (changed(parameters__lambda_="big"), 400, ["lambda", "big"]),
     "lambda null": (changed(parameters__lambda_=None), 400, ["lambda", "null"]),
     "margin negative": (changed(parameters__margin=-0.1), 400, ["margin", "-0.1"]),
+    "margin beyond 64 bits": (changed(parameters__margin=10**31),
+        400, ["margin was 1" + 31 * "0" + "; it must be a number from 0"]),
+    "margin below 64 bits": (changed(parameters__margin=-10**20),
+        400, ["margin was -1" + 20 * "0" + "; it must be a number from 0"]),
+    "timeout beyond 64 bits": (changed(parameters__timeout=2**64), 400, ["timeout is 18446744073709551616; it must be a whole"]),
+    "shape beyond 64 bits": (changed(inputs__0__shape=[1, 2**63]),
+        400, ["shape of input scores has 9223372036854775808 as dimension 1"]),
+    "beyond 64 bits, and not JSON": (json.dumps({"timeout": 2**70}).encode()[:-1] + b",\n!",
+        400, ["not JSON", "line 2, column 1"]),
+    "beyond 64 bits, and data that are not JSON": (
+        b'{"parameters": {"timeout": 99999999999999999999},\n'
+        b'"inputs": [{"name": "scores", "shape": [1], "datatype": "FP32", "data": [1x]}]}',
+        400, ["not JSON", "line 2, column 75", "near 'x'"]),
     "average unknown": (changed(parameters__average="mean"), 400, ["average", "mean", "macro"]),
     "axis 2": (changed(parameters__axis=2), 400, ["axis", "2"]),
     "interclass over 1": (changed(parameters__interclass=1.5), 400, ["interclass", "1.5"]),

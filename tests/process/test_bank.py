@@ -28,6 +28,7 @@ def test_putting_a_bank_again_is_fine_and_another_configuration_a_conflict(banks
     first = banks.bank("b", **SCORES, capacity=100)
     assert banks.bank("b", **SCORES, capacity=100) == first
     refused(409, banks.bank, "b", **SCORES, capacity=101)
+    assert "capacity of" in refused(400, banks.bank, "c", **SCORES, capacity=10**20)  # beyond 64 bits
     refused(409, banks.bank, "b", kind="embeddings", dim=4, capacity=100)
 
 

@@ -202,7 +202,8 @@ def begin_operation(daemon, method, path):
 
 
 def prepare_slow(store, share):
-    """A daemon that gets no answer from the store to operations on its bank "slow", and when the store got one."""
+    """A daemon that gets no answer from the store to operations on its bank "slow", and when the
+    store got one."""
     helper = share(store)
     helper.bank("slow", **SCORES)
     helper.call("PUT", "/v2/banks/slow/checkpoints/old")

@@ -262,6 +262,13 @@ static void documents_around_the_data(void **state)
         "{\"inputs\":[{\"data\":[1,2]}],\"id\":4.5e1}",
         "{\"inputs\":[{\"data\":[1,x]}],\"unknown\":4}",
         "{\"unknown\":4,\"inputs\":[{\"data\":[1,\n\nx]}]}",
+        "{\"id\":36893488147419103232,\"inputs\":[{\"data\":[1,2]}]}",
+        "{\"id\":36893488147419103232,\"inputs\":[{\"data\":[1,x]}]}",
+        "{\"id\":36893488147419103232,\"inputs\":[{\"data\":[1,2]}],}",
+        "{\"inputs\":[{\"data\":[36893488147419103232,x]}],\"timeout\":-36893488147419103232}",
+        "{\"id\":36893488147419103232,\"id\":1,\"inputs\":[{\"data\":[1,2]}]}",
+        "{\"timeout\":36893488147419103232,\"inputs\":[{\"name\":\"scores\",\"shape\":[1,2],\"datatype\":"
+        "\"FP32\",\"data\":[36893488147419103232,3]}]}",
         "{\"inputs\":[{\"data\":[1,2]}]} x",
         "{\"inputs\":[{\"data\":[1,2]}]",
         "{\"inputs\":[{\"data\":[1,2]}",
@@ -305,6 +312,30 @@ static void a_nul_is_no_json(void **state)
     }
 }
 
+/* Those beyond 64 bits become reals, others stay exact, and texts and arrays are left alone. */
+static void whole_numbers_of_any_size(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"a\\\"99999999999999999999\":-9223372036854775808,\"b\":100000000000000000000,"
+        "\"c\":[9007199254740993,-18446744073709551616,\"123456789012345678901\"],"
+        "\"d\":{\"e\":9223372036854775807,\"f\":1e300,\"g\":-0}}";
+    struct rk_err err = {0};
+    json_t *document = rk_json_parse_new(text, sizeof text - 1, "it", &err);
+    assert_non_null(document);
+    assert_int_equal(json_integer_value(json_object_get(document, "a\"99999999999999999999")), INT64_MIN);
+    assert_true(json_is_real(json_object_get(document, "b")));
+    assert_true(json_real_value(json_object_get(document, "b")) == 1e20);
+    const json_t *array = json_object_get(document, "c"), *object = json_object_get(document, "d");
+    assert_int_equal(json_integer_value(json_array_get(array, 0)), INT64_C(9007199254740993));
+    assert_true(json_real_value(json_array_get(array, 1)) == -0x1p64);
+    assert_string_equal(json_string_value(json_array_get(array, 2)), "123456789012345678901");
+    assert_int_equal(json_integer_value(json_object_get(object, "e")), INT64_MAX);
+    assert_true(json_real_value(json_object_get(object, "f")) == 1e300);
+    assert_true(json_is_integer(json_object_get(object, "g")));
+    json_decref(document);
+}
+
 static void decimals_are_the_nearest_doubles(void **state)
 {
     (void)state;
@@ -329,11 +360,9 @@ static void decimals_are_the_nearest_doubles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_of_every_form),
-        cmocka_unit_test(random_arrays),
-        cmocka_unit_test(documents_around_the_data),
-        cmocka_unit_test(a_nul_is_no_json),
-        cmocka_unit_test(decimals_are_the_nearest_doubles),
+        cmocka_unit_test(values_of_every_form),      cmocka_unit_test(random_arrays),
+        cmocka_unit_test(documents_around_the_data), cmocka_unit_test(a_nul_is_no_json),
+        cmocka_unit_test(whole_numbers_of_any_size), cmocka_unit_test(decimals_are_the_nearest_doubles),
     };
     return cmocka_run_group_tests_name("json_tensors", tests, NULL, NULL);
 }
