@@ -156,8 +156,8 @@ def _of_queries(weight: ArrayLike | None, offsets: NDArray[np.int64]) -> NDArray
     if given.shape == (queries,):
         return given
     if given.shape != (int(offsets[-1]),):
-        raise ValueError(f"weight is {list(given.shape)}; it must be [{queries}], one per query, or [{int(offsets[-1])}], one per "
-                         "document")
+        raise ValueError(f"weight is {list(given.shape)}; it must be [{queries}], one per query, or [{int(offsets[-1])}], one "
+                         "per document")
     first = given[np.minimum(offsets[:-1], len(given) - 1)]
     odd = np.flatnonzero(given != np.repeat(first, np.diff(offsets)))
     if len(odd):
