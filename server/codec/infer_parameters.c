@@ -17,6 +17,14 @@ static bool reserved(const char *name)
     return strncmp(name, "triton_", 7) == 0;
 }
 
+uint64_t rk_wire_deadline(uint64_t received_ns, uint64_t timeout_ns, uint64_t deadline_ns)
+{
+    uint64_t until;
+    if (!timeout_ns || __builtin_add_overflow(received_ns, timeout_ns, &until))
+        return deadline_ns;
+    return !deadline_ns || until < deadline_ns ? until : deadline_ns;
+}
+
 static enum rankd_status parse_timeout(struct rk_parser *p, const json_t *value)
 {
     int64_t number;

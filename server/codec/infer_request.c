@@ -94,14 +94,6 @@ enum rankd_status rk_wire_request_parse(struct rk_wire_request *wire, const stru
     return status;
 }
 
-uint64_t rk_wire_deadline(uint64_t received_ns, uint64_t timeout_ns, uint64_t deadline_ns)
-{
-    uint64_t until;
-    if (!timeout_ns || __builtin_add_overflow(received_ns, timeout_ns, &until))
-        return deadline_ns;
-    return !deadline_ns || until < deadline_ns ? until : deadline_ns;
-}
-
 enum rankd_status rk_wire_request_refuse_raw(const struct rk_model *model, struct rk_err *err)
 {
     return rk_fail(err, RANKD_INVALID,

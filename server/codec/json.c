@@ -78,14 +78,6 @@ json_t *rk_json_parsed(json_t *value, const json_error_t *error, const char *wha
     return value;
 }
 
-json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
-{
-    struct rk_json_depth depth = {0};
-    rk_json_depth_add(&depth, bytes, count);
-    struct rk_json_text text = {.text = bytes, .bytes = count, .depth = depth.most};
-    return rk_json_text_parse_new(&text, what, err);
-}
-
 const char *rk_json_wide(const char *at, const char *end)
 {
     struct rk_decimal number;

@@ -194,6 +194,14 @@ json_t *rk_json_text_parse_new(struct rk_json_text *text, const char *what, stru
     return rk_json_parsed(value, &error, what, err);
 }
 
+json_t *rk_json_parse_new(const void *bytes, size_t count, const char *what, struct rk_err *err)
+{
+    struct rk_json_depth depth = {0};
+    rk_json_depth_add(&depth, bytes, count);
+    struct rk_json_text text = {.text = bytes, .bytes = count, .depth = depth.most};
+    return rk_json_text_parse_new(&text, what, err);
+}
+
 bool rk_json_text_check(struct rk_json_text *text, const char *what, struct rk_err *err)
 {
     struct rk_array_check check;
