@@ -4,7 +4,7 @@
 soak: soak-store
 soak-store: all build/venv/ready
 	RK_SOAK=1 RANKD_BUILD=$(abspath $(BUILD)) PYTHONPATH=tests/process PYTHONDONTWRITEBYTECODE=1 $(venv)/bin/python -m pytest \
-	    -q -s -p no:cacheprovider --durations=5 tests/process/test_bank_store.py tests/process/test_bank_store_faults.py \
+	    -q -s -p no:cacheprovider --durations=5 tests/process/test_bank_store.py tests/process/test_bank_store_faults.py tests/process/test_bank_store_answers.py \
 	    tests/process/test_bank_store_sentinel.py tests/soak/test_store_links.py
 
 # The same commands by hiredis alone, for comparison.
