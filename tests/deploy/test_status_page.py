@@ -94,8 +94,8 @@ CONTRASTS = """(() => {
   const parts = c => c.match(/[\\d.]+/g).map(Number);
   const light = c => { const [r, g, b] = parts(c).map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
                        return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-  const ground = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if ((parts(c)[3] ?? 1) ===
-  1) return c; }
+  const ground = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; 
+                                                            if ((parts(c)[3] ?? 1) === 1) return c; }
                         return "rgb(255, 255, 255)"; };
   const found = {};
   for (const e of document.querySelectorAll("main *")) {

@@ -48,8 +48,9 @@ RK_OPT_COUNT(toy_count, "toy-count", 40, 0, 100, "Toys that there are.")
 RK_OPT_WORD(toy_kind, "toy-kind", RK_TOY_WOOD, "wood|tin", "What toys are made of.", RK_TOY_WOOD, RK_TOY_TIN)
 """)
     tree.append("server/exec/gauges.def", """
-RK_GAUGE("rankd_toys", GAUGE, NONE, from->config->toy_count + (from->config->toy_kind == RK_TOY_TIN), "Toys, and one where they
-are of tin.") """)
+RK_GAUGE("rankd_toys", GAUGE, NONE, from->config->toy_count + (from->config->toy_kind == RK_TOY_TIN),
+         "Toys, and one where they are of tin.")
+""")
     tree.append("server/base/metrics.def", """
 RK_METRIC(toy_looks, "rankd_toy_looks_total", COUNTER, NONE, NONE, "Looks at toys.")
 """)
