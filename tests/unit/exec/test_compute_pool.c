@@ -102,6 +102,7 @@ struct late {
     sem_t helped, go;   /* a helper is in the task; it may leave */
     sem_t waits[2];     /* the borrower waits for its helper */
     sem_t woken, other; /* the first was told; the second waits, so the first may go on */
+    sem_t ended[2];     /* the borrower's call has ended */
     atomic_bool held;
 };
 
@@ -144,6 +145,7 @@ static void *first(void *arg)
 {
     role = FIRST;
     late.pool->run(late.pool, 2, stay, arg);
+    sem_post(&late.ended[0]);
     return NULL;
 }
 
@@ -152,6 +154,7 @@ static void *second(void *arg)
     role = SECOND;
     sem_wait(&late.woken);
     late.pool->run(late.pool, 2, stay, arg);
+    sem_post(&late.ended[1]);
     return NULL;
 }
 
@@ -163,7 +166,8 @@ static void a_borrower_that_wakes_late_is_told(void **state)
     pthread_t thread[2];
     struct timespec until;
     late.pool = rk_compute_pool_threads(helpers);
-    sem_t *all[] = {&late.helped, &late.go, &late.waits[0], &late.waits[1], &late.woken, &late.other};
+    sem_t *all[] = {&late.helped, &late.go,    &late.waits[0], &late.waits[1],
+                    &late.woken,  &late.other, &late.ended[0], &late.ended[1]};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         assert_int_equal(sem_init(all[i], 0, 0), 0);
     assert_int_equal(pthread_create(&thread[0], NULL, first, NULL), 0);
@@ -176,8 +180,9 @@ static void a_borrower_that_wakes_late_is_told(void **state)
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += 20;
     for (size_t i = 0; i < 2; i++) {
-        if (pthread_clockjoin_np(thread[i], NULL, CLOCK_MONOTONIC, &until) != 0)
+        if (sem_clockwait(&late.ended[i], CLOCK_MONOTONIC, &until) != 0)
             fail_msg("the %s borrower was not told that its helpers are done", i ? "second" : "first");
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
     }
     rk_compute_pool_stop(helpers);
 }
