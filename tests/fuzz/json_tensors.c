@@ -263,6 +263,14 @@ static void compare(const json_t *document, const char *text, size_t bytes,
     rk_fuzz_json_outcomes[2] += same;
 }
 
+/* One of both finds it too deep: how deep a text is that is no JSON depends on where its strings are
+ * taken to begin. */
+static bool is_of_depth(const struct rk_err *one, const struct rk_err *other)
+{
+    return one->status == other->status &&
+           (strstr(one->text, " deep at most") || strstr(other->text, " deep at most"));
+}
+
 void rk_fuzz_json_tensors(const uint8_t *data, size_t bytes)
 {
     /* A copy of exactly that size, so that a sanitizer detects a read beyond it. */
@@ -278,7 +286,8 @@ void rk_fuzz_json_tensors(const uint8_t *data, size_t bytes)
     if (document) {
         compare(document, text, bytes, &wire, &err);
     } else {
-        check_same(&err, &expected);
+        if (!is_of_depth(&err, &expected))
+            check_same(&err, &expected);
         rk_fuzz_json_outcomes[1]++;
     }
     json_decref(document);
