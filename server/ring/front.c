@@ -297,13 +297,14 @@ enum rankd_status rk_ring_start(const struct rk_transport_env *env, struct rk_ri
         free_ring(ring);
         return err->status;
     }
+    /* It listens; what the front has, its path too, is the thread's from here on. */
+    rk_log_say(env->log, RK_LOG_INFO, "ring", "listening on %s, by %s", front->path,
+               rk_loop_name(front->loop));
     if (!rk_thread_start(&front->thread, "ring", loop_thread, front)) {
         free_ring(ring);
         return rk_fail(err, RANKD_INTERNAL, "no thread for the ring: %s", strerror(errno));
     }
     *started = ring;
-    rk_log_say(env->log, RK_LOG_INFO, "ring", "listening on %s, by %s", front->path,
-               rk_loop_name(front->loop));
     return RANKD_OK;
 }
 
