@@ -263,8 +263,8 @@ static void compare(const json_t *document, const char *text, size_t bytes,
     rk_fuzz_json_outcomes[2] += same;
 }
 
-/* One of both finds it too deep: how deep a text is that is no JSON depends on where its strings are
- * taken to begin. */
+/* One of both finds it too deep: how deep a text is that is no JSON depends on where its strings
+ * are taken to begin. */
 static bool is_of_depth(const struct rk_err *one, const struct rk_err *other)
 {
     return one->status == other->status &&
