@@ -4,10 +4,10 @@
  * Its states and the fields that tell them:
  *
  *   open         reads and appends
- *   undurable    reads and appends, in memory alone: the disk was full    [undurable, journal NULL]
- *   read-only    reads; an append is refused with the reason              [refused]
- *   unreadable   neither                                                  [refused, unreadable]
- *   nameless     neither, and its configuration is lost [refused, unreadable, nameless]
+ *   undurable    reads and appends, in memory: the disk was full [undurable, journal NULL]
+ *   read-only    reads; an append is refused with the reason     [refused]
+ *   unreadable   neither                                         [refused, unreadable]
+ *   nameless     neither; its configuration is lost              [refused, unreadable, nameless]
  *
  *      create ----> open <----------- restore, clear -----------+------------+
  *                   ^ |                                         |            |

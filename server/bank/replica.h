@@ -7,8 +7,8 @@
  *
  *        create, start, found in the store
  *                 |
- *                 v      index and payloads are read newer entries are known they are applied
- *      +------> joining --------------------------> current ------------------> behind -------------> current
+ *                 v      index and payloads are read           newer entries        applied
+ *      +------> joining --------------------------> current --------------> behind -------> current
  *      |          ^                                    |  ^
  *      |          | another generation, a gap          |  | the store answers an audit
  *      |          | in the index, a payload gone       |  |
@@ -21,7 +21,7 @@
  *      |     another chain at its version              v                                     |
  *      +------------------------------------------- forked <---------------------------------+
  *
- *      any of them --- the store has no bank of this uid any more ---> gone: nothing makes it anew silently
+ *      any of them --- the store has no bank of this uid any more ---> gone (never made anew silently)
  *
  * current, behind and stale serve requests; joining, forked, refusing and gone refuse them with the
  * reason. The state is a function of the fields below (rk_replica_state_of). */

@@ -1,7 +1,10 @@
--- Appends a batch, or remembers the id of an empty one. KEYS: state, index, ids, held, payload
+-- Appends a batch, or remembers the id of an empty one.
+--
+-- KEYS: state, index, ids, held, payload
+--
 -- ARGV: uid, name, content, generation, items, bytes, named, read ("g v e"), empty, oldest, kept,
--- most, age in ms,
---       prefix of the keys of payloads
+-- most, age in ms, prefix of the keys of payloads
+--
 -- Returns {"ok" | "dup", place, entry}, {"generation", g}, {"gone"}, or {"payload"}: it is missing,
 -- and must be set first.
 local s = redis.call('HMGET', KEYS[1], 'uid', 'g', 'v', 'e', 'c', 'k', 't')

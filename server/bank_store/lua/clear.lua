@@ -1,6 +1,9 @@
 -- Begins a new, empty generation. Payloads that a checkpoint holds stay, and so do the names of
 -- batches.
--- KEYS: state, index, held   ARGV: uid, prefix of the keys of payloads
+--
+-- KEYS: state, index, held
+--
+-- ARGV: uid, prefix of the keys of payloads
 local s = redis.call('HMGET', KEYS[1], 'uid', 'g', 'v', 'e', 'c', 'k', 't')
 if s[1] ~= ARGV[1] then return {'gone'} end
 local g, k = string.format('%.0f', tonumber(s[2]) + 1), string.format('%.0f', tonumber(s[6]) + 1)

@@ -1,5 +1,8 @@
--- Deletes a checkpoint, and the payloads that it alone held. KEYS: state, index, ids, held, tags,
--- and those of the checkpoint: state, index, ids ARGV: uid, tag, prefix of the keys of payloads
+-- Deletes a checkpoint, and the payloads that it alone held.
+--
+-- KEYS: state, index, ids, held, tags, and those of the checkpoint: state, index, ids
+--
+-- ARGV: uid, tag, prefix of the keys of payloads
 local s = redis.call('HMGET', KEYS[1], 'uid', 't')
 if s[1] ~= ARGV[1] then return {'gone'} end
 if redis.call('HDEL', KEYS[5], ARGV[2]) == 0 then return {'missing'} end

@@ -1,6 +1,8 @@
--- Deletes a bank with all that belongs to it, and remembers for a day that it was deleted. KEYS:
--- state, index, ids, held, tags, serves, banks, gone ARGV: name, uid, prefix of the keys of
--- payloads, prefix of those of checkpoints
+-- Deletes a bank with all that belongs to it, and remembers for a day that it was deleted.
+--
+-- KEYS: state, index, ids, held, tags, serves, banks, gone
+--
+-- ARGV: name, uid, prefix of the keys of payloads, prefix of those of checkpoints
 if redis.call('HGET', KEYS[1], 'uid') ~= ARGV[2] then return {'gone'} end
 local function unlink(index)
     for _, row in ipairs(redis.call('XRANGE', index, '-', '+')) do

@@ -1,5 +1,8 @@
 -- Continues from a checkpoint, in a new generation. Present payloads that no checkpoint holds are
--- deleted. KEYS: state, index, ids, held, tags, and those of the checkpoint: state, index, ids
+-- deleted.
+--
+-- KEYS: state, index, ids, held, tags, and those of the checkpoint: state, index, ids
+--
 -- ARGV: uid, tag, prefix of the keys of payloads
 local s = redis.call('HMGET', KEYS[1], 'uid', 'g', 't')
 if s[1] ~= ARGV[1] then return {'gone'} end
