@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jansson reads a request's text with its arrays left out. If the text isn't JSON, Jansson reads it
  * again with the arrays replaced by text of the same length, so that its sentence names the right
- * line and column.  */
+ * line and column. */
 #include <string.h>
 
 #include "base/clock.h"
